@@ -1,0 +1,2 @@
+//! The program `clipn`.
+fn main() {}

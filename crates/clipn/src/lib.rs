@@ -1,0 +1,12 @@
+//! Zero-shot classification that knows when to say no.
+pub mod checkpoint;
+pub mod classifier;
+pub mod dataset;
+pub mod engine;
+pub mod evaluation;
+pub mod image;
+pub mod metrics;
+pub mod model;
+pub mod prompts;
+pub mod scores;
+pub mod tokenizer;
