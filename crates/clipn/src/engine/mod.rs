@@ -1,1 +1,13 @@
-//! (to be written)
+//! The towers on the CPU. [`VisionTower`] and [`TransformerText`] are the fast f32 form: threads take chunks of the
+//! batch, and each runs whole towers on its chunk with one-thread matrix products. [`plain`] is the slow, obvious form
+//! in f32 and f64, which the tests hold the fast one against.
+
+mod block;
+mod chunks;
+mod kernels;
+pub mod plain;
+mod text;
+mod vision;
+
+pub use text::TransformerText;
+pub use vision::VisionTower;

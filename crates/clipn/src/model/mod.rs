@@ -1,1 +1,20 @@
-//! (to be written)
+//! What a CLIPN is, apart from how it is computed: its config, the named parameters of its towers, how a weights file
+//! fits them, and the traits of a tower. The towers themselves are in [`crate::engine`].
+
+mod config;
+mod error;
+pub mod names;
+mod params;
+mod position;
+mod real;
+mod tower;
+mod weights;
+
+pub use config::{Activation, ModelConfig, TextConfig, VisionConfig};
+pub use error::ModelError;
+pub use names::Side;
+pub use params::{BlockParams, LinearParams, NormParams, TextParams, VisionParams};
+pub use position::{Corners, resize_positions};
+pub use real::Real;
+pub use tower::{Features, ImageTower, Images, NoPrompt, TextTower, normalise_row};
+pub use weights::{NoSide, Weights};

@@ -2,6 +2,8 @@
 //! folder named by `CLIPN_TEST_DATA` (default `../shared` beside the repository).
 #![allow(dead_code)]
 
+pub mod figures;
+
 use std::path::{Path, PathBuf};
 
 /// A file kept in the repository under `tests/fixtures`.

@@ -1,0 +1,73 @@
+use super::exp::exp;
+use super::{LANES, vectorised};
+
+/// Softmax of every row of `x`, `[rows, width]`, over its first `seen(row)` values; the rest becomes zero.
+pub(in super::super) fn softmax_prefix(x: &mut [f32], width: usize, seen: impl Fn(usize) -> usize) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (index, row) in x.chunks_exact_mut(width).enumerate() {
+                let (used, unused) = row.split_at_mut(seen(index).min(width));
+                softmax_row(used);
+                unused.fill(0.0);
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn softmax_row(row: &mut [f32]) {
+    let largest = maximum(row);
+    let mut lanes = [0.0f32; LANES];
+    let mut chunks = row.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = exp(*x - largest);
+            *lane += *x;
+        }
+    }
+    let mut total = 0.0;
+    for x in chunks.into_remainder() {
+        *x = exp(*x - largest);
+        total += *x;
+    }
+    let scale = 1.0 / (lanes.iter().sum::<f32>() + total);
+    for x in row {
+        *x *= scale;
+    }
+}
+
+#[inline(always)]
+fn maximum(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_definition_and_zeroes_what_is_not_seen() {
+        for width in [1, 3, 16, 17, 50, 77] {
+            let mut x: Vec<f32> = (0..4 * width).map(|i| ((i * 31 % 97) as f32 - 48.0) * 0.3).collect();
+            let before = x.clone();
+            let seen = |row: usize| (row * width / 3).max(1).min(width);
+            softmax_prefix(&mut x, width, seen);
+            for (r, (row, before)) in x.chunks(width).zip(before.chunks(width)).enumerate() {
+                let total: f64 = before[..seen(r)].iter().map(|&v| f64::from(v).exp()).sum();
+                for (i, (&p, &v)) in row.iter().zip(before).enumerate() {
+                    let expected = if i < seen(r) { f64::from(v).exp() / total } else { 0.0 };
+                    assert!((f64::from(p) - expected).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Positional embeddings of another grid of patches: bicubic interpolation as PyTorch computes it, a = −0.75,
+//! neighbours beyond the border repeated, no antialiasing.
+
+use super::Real;
+
+/// How output positions are mapped to input positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corners {
+    /// Corner centres fall on corner centres: `open_clip.model.resize_pos_embed`, when weights are loaded.
+    Aligned,
+    /// Half-pixel centres: the published forward pass, for images of another size than the model's.
+    HalfPixel,
+}
+
+/// Resizes the patch rows of `[1 + from·from, width]` to `[1 + to.0·to.1, width]` (rows, columns of patches); the
+/// class token's row stays.
+pub fn resize_positions<T: Real>(
+    embedding: &[T],
+    width: usize,
+    from: usize,
+    to: (usize, usize),
+    corners: Corners,
+) -> Vec<T> {
+    let (class, patches) = embedding.split_at(width);
+    let mut out = Vec::with_capacity((1 + to.0 * to.1) * width);
+    out.extend_from_slice(class);
+    let columns: Vec<_> = (0..to.1).map(|x| taps::<T>(x, from, to.1, corners)).collect();
+    for y in 0..to.0 {
+        let rows = taps::<T>(y, from, to.0, corners);
+        for column in &columns {
+            let start = out.len();
+            out.resize(start + width, T::zero());
+            for &(row, row_weight) in &rows {
+                for &(col, col_weight) in column {
+                    let weight = row_weight * col_weight;
+                    let source = &patches[(row * from + col) * width..][..width];
+                    for (o, &s) in out[start..].iter_mut().zip(source) {
+                        *o = *o + weight * s;
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The four input positions that one output position reads, with their weights.
+fn taps<T: Real>(index: usize, from: usize, to: usize, corners: Corners) -> [(usize, T); 4] {
+    let position = match corners {
+        Corners::Aligned if to > 1 => index as f64 * (from - 1) as f64 / (to - 1) as f64,
+        Corners::Aligned => 0.0,
+        Corners::HalfPixel => (index as f64 + 0.5) * from as f64 / to as f64 - 0.5,
+    };
+    let base = position.floor();
+    std::array::from_fn(|k| {
+        let tap = base + k as f64 - 1.0;
+        (tap.clamp(0.0, (from - 1) as f64) as usize, T::of(cubic(position - tap)))
+    })
+}
+
+/// Keys' cubic convolution kernel with a = −0.75.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.75;
+    let x = x.abs();
+    if x <= 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_grid_is_unchanged() {
+        let embedding: Vec<f64> = (0..10 * 3).map(f64::from).collect();
+        for corners in [Corners::Aligned, Corners::HalfPixel] {
+            assert_eq!(resize_positions(&embedding, 3, 3, (3, 3), corners), embedding);
+        }
+    }
+
+    #[test]
+    fn weights_sum_to_one() {
+        for corners in [Corners::Aligned, Corners::HalfPixel] {
+            for to in 1..9 {
+                for index in 0..to {
+                    let sum: f64 = taps::<f64>(index, 4, to, corners).iter().map(|t| t.1).sum();
+                    assert!((sum - 1.0).abs() < 1e-12, "{corners:?} {to} {index}: {sum}");
+                }
+            }
+        }
+    }
+}

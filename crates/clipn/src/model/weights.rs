@@ -1,0 +1,239 @@
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::names::{self, Named, PROMPT_NO, Side};
+use super::position::{Corners, resize_positions};
+use super::{
+    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, TextParams, VisionParams,
+};
+use crate::checkpoint::{Buffer, Checkpoint, Tensor};
+
+/// Names that other programs leave in a file and that hold no parameter.
+const IGNORED: &[&str] = &["attn_mask", "input_resolution", "context_length", "vocab_size"];
+
+/// At most so many names of one kind in an error.
+const LISTED: usize = 12;
+
+/// Where the "no" side of loaded weights came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSide {
+    /// The file holds it.
+    Stored,
+    /// The file is a plain CLIP: the "no" side is a copy of the "yes" side, and CTW and ATD mean nothing before
+    /// training.
+    CopiedFromYes,
+}
+
+/// A weights file that has been held against a config: every tensor is there with its shape. Towers are taken out one
+/// by one, so that a program keeps in memory only those it uses.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    no_side: NoSide,
+}
+
+impl Weights {
+    /// Holds a file's tensors against a config.
+    ///
+    /// # Errors
+    /// One error that lists every missing, unexpected and wrong-shaped tensor.
+    pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
+        let no_side = if checkpoint.iter().any(|(name, _)| is_no_side(name)) {
+            NoSide::Stored
+        } else {
+            NoSide::CopiedFromYes
+        };
+        let weights = Self { config, checkpoint, no_side };
+        let details = weights.differences();
+        if details.is_empty() {
+            Ok(weights)
+        } else {
+            Err(ModelError::WeightsMismatch {
+                path: weights.checkpoint.path().to_owned(),
+                model: weights.config.name.clone(),
+                details,
+            })
+        }
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.checkpoint.path()
+    }
+
+    /// Whether the "no" side was stored or copied.
+    pub fn no_side(&self) -> NoSide {
+        self.no_side
+    }
+
+    /// Number of learnable "no" prompts; 0 in the hand-crafted variant and in a plain CLIP.
+    pub fn no_prompts(&self) -> usize {
+        self.checkpoint.get(PROMPT_NO).map_or(0, |t| t.shape()[0])
+    }
+
+    /// exp(logit_scale), the trained scale of the logits.
+    pub fn logit_scale(&self) -> f64 {
+        self.value::<f64>("logit_scale").first().copied().unwrap_or_default().exp()
+    }
+
+    /// The image tower's parameters. Positional embeddings of another grid are resized as open_clip does at load.
+    pub fn vision<T: Real>(&self) -> VisionParams<T> {
+        VisionParams {
+            conv1: self.value("visual.conv1.weight"),
+            class_embedding: self.value("visual.class_embedding"),
+            positional_embedding: self.vision_positions(),
+            ln_pre: self.norm("visual.ln_pre"),
+            blocks: self.blocks("visual.transformer", self.config.vision.layers),
+            ln_post: self.norm("visual.ln_post"),
+            proj: self.value("visual.proj"),
+        }
+    }
+
+    /// A text tower's parameters.
+    pub fn text<T: Real>(&self, side: Side) -> TextParams<T> {
+        let stored = if self.no_side == NoSide::CopiedFromYes { Side::Yes } else { side };
+        let no = stored.suffix();
+        TextParams {
+            token_embedding: self.value(&format!("token_embedding{no}.weight")),
+            positional_embedding: self.value(&format!("positional_embedding{no}")),
+            prompts: match stored {
+                Side::Yes => None,
+                Side::No => self.checkpoint.get(PROMPT_NO).map(T::buffer),
+            },
+            blocks: self.blocks(&format!("transformer{no}"), self.config.text.layers),
+            ln_final: self.norm(&format!("ln_final{no}")),
+            projection: self.value(&format!("text_projection{no}")),
+        }
+    }
+
+    fn vision_positions<T: Real>(&self) -> Buffer<T> {
+        let stored: Buffer<T> = self.value("visual.positional_embedding");
+        let width = self.config.vision.width;
+        let grid = self.config.vision.grid();
+        match square_grid(stored.len() / width) {
+            Some(from) if from != grid => {
+                resize_positions(&stored, width, from, (grid, grid), Corners::Aligned).into()
+            }
+            _ => stored,
+        }
+    }
+
+    fn blocks<T: Real>(&self, prefix: &str, layers: usize) -> Vec<BlockParams<T>> {
+        let block = |layer: usize| {
+            let name = |part: &str| format!("{prefix}.resblocks.{layer}.{part}");
+            BlockParams {
+                ln_1: self.norm(&name("ln_1")),
+                in_proj: LinearParams {
+                    weight: self.value(&name("attn.in_proj_weight")),
+                    bias: self.value(&name("attn.in_proj_bias")),
+                },
+                out_proj: self.linear(&name("attn.out_proj")),
+                ln_2: self.norm(&name("ln_2")),
+                c_fc: self.linear(&name("mlp.c_fc")),
+                c_proj: self.linear(&name("mlp.c_proj")),
+            }
+        };
+        (0..layers).map(block).collect()
+    }
+
+    fn norm<T: Real>(&self, prefix: &str) -> NormParams<T> {
+        let LinearParams { weight, bias } = self.linear(prefix);
+        NormParams { weight, bias }
+    }
+
+    fn linear<T: Real>(&self, prefix: &str) -> LinearParams<T> {
+        LinearParams { weight: self.value(&format!("{prefix}.weight")), bias: self.value(&format!("{prefix}.bias")) }
+    }
+
+    /// A tensor that [`Weights::new`] has seen with the right shape.
+    fn value<T: Real>(&self, name: &str) -> Buffer<T> {
+        self.checkpoint.get(name).map_or_else(|| Vec::new().into(), T::buffer)
+    }
+
+    /// What does not fit, a heading and indented names a kind; empty where all fits.
+    fn differences(&self) -> String {
+        let mut expected: Vec<Named> = names::expected(&self.config);
+        if self.no_side == NoSide::CopiedFromYes {
+            let copied: BTreeSet<String> = names::text(&self.config.text, self.config.embed_dim, Side::No)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect();
+            expected.retain(|(name, _)| !copied.contains(name));
+        }
+        let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+        for (name, shape) in &expected {
+            match self.checkpoint.get(name) {
+                None => missing.push(name.clone()),
+                Some(tensor) if fits(name, tensor, shape) => {}
+                Some(tensor) => wrong.push(format!("{name}: {:?} in the file, {shape:?} in the model", tensor.shape())),
+            }
+        }
+        if let Some(prompts) = self.checkpoint.get(PROMPT_NO) {
+            let shape = prompts.shape();
+            let text = &self.config.text;
+            if shape.len() != 3 || shape[0] == 0 || shape[1..] != [text.context_length, text.width] {
+                wrong.push(format!(
+                    "{PROMPT_NO}: {shape:?} in the file, [prompts, {}, {}] in the model",
+                    text.context_length, text.width
+                ));
+            }
+        }
+        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        let unexpected = self
+            .checkpoint
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| !known.contains(name) && *name != PROMPT_NO)
+            .filter(|name| !IGNORED.contains(&name.rsplit('.').next().unwrap_or(name)))
+            .map(str::to_owned)
+            .collect();
+        let mut text = String::new();
+        section(&mut text, "missing", missing);
+        section(&mut text, "of another shape", wrong);
+        section(&mut text, "unexpected", unexpected);
+        text
+    }
+}
+
+fn section(text: &mut String, heading: &str, names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    let _ = write!(text, "\n  {heading} ({}):", names.len());
+    for name in names.iter().take(LISTED) {
+        let _ = write!(text, "\n    {name}");
+    }
+    if names.len() > LISTED {
+        let _ = write!(text, "\n    and {} more", names.len() - LISTED);
+    }
+}
+
+/// Whether a name belongs to the "no" side.
+fn is_no_side(name: &str) -> bool {
+    name == PROMPT_NO || name.split('.').next().is_some_and(|first| first.ends_with("_no"))
+}
+
+/// The file's shape is the model's; positional embeddings may be of any square grid, and a scalar may be `[1]`.
+fn fits(name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
+    match name {
+        "visual.positional_embedding" => {
+            matches!(tensor.shape(), [rows, width] if *width == shape[1] && square_grid(*rows).is_some())
+        }
+        "logit_scale" => tensor.shape().iter().product::<usize>() == 1,
+        _ => tensor.shape() == shape,
+    }
+}
+
+/// The side of the square grid that `rows` − 1 patches form.
+fn square_grid(rows: usize) -> Option<usize> {
+    let patches = rows.checked_sub(1).filter(|&n| n > 0)?;
+    let side = patches.isqrt();
+    (side * side == patches).then_some(side)
+}
