@@ -120,10 +120,12 @@ fn handcrafted_scores_hold() {
     let bytes = read("scores/handcrafted/scores.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (fc_yes, fc_no) = (f32s(&file, "fc_yes"), f32s(&file, "fc_no"));
+    // The file's features are not normalised yet, its classifiers are.
     let logits = |features: &[f32], weights: &[f32]| -> Vec<f32> {
         let dot =
             |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        let each = |f| weights.chunks_exact(512).map(move |w| (100.0 * dot(f, w)) as f32);
+        let cosine = |f, w| dot(f, w) / dot(f, f).sqrt();
+        let each = |f| weights.chunks_exact(512).map(move |w| (100.0 * cosine(f, w)) as f32);
         features.chunks_exact(512).flat_map(each).collect()
     };
     let mut ours = Vec::new();
