@@ -146,9 +146,6 @@ impl RawId {
             (None, Some(map)) => ClassSource::FolderMap(map.clone()),
             (None, None) => ClassSource::FolderNames,
         };
-        if self.list.is_some() && classes == ClassSource::FolderNames {
-            return Err(format!("{at}: a `list` has no folders to name its classes: give `classes`"));
-        }
         let source = RawSource {
             folder: self.folder,
             list: self.list,
@@ -157,8 +154,12 @@ impl RawId {
             roles: self.roles,
             exclude: self.exclude,
         };
+        let source = source.check(at)?;
+        if matches!(source, SetSource::List { .. }) && classes == ClassSource::FolderNames {
+            return Err(format!("{at}: a `list` has no folders to name its classes: give `classes`"));
+        }
         let name = self.name.unwrap_or_else(|| benchmark.to_string());
-        Ok(IdDefinition { name, source: source.check(at)?, classes })
+        Ok(IdDefinition { name, source, classes })
     }
 }
 
