@@ -1,4 +1,6 @@
 //! Class folders, image lists and benchmark definitions on made-up folders, and on the real data where it is there.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::fs;
@@ -317,6 +319,19 @@ fn names_follow_the_folders() {
         .open(root.path())
         .unwrap();
     assert_eq!(mapped.class_names(none).unwrap(), ["eins", "zwei", "drei"]);
+}
+
+#[test]
+fn an_ood_set_leaves_classes_out() {
+    let root = data_root();
+    let ood =
+        |exclude: &str| format!("[[ood]]\nname = \"far\"\nfolder = \"ood\"\nexclude = [\"{exclude}\"]\n");
+    let opened = define("folder = \"id\"", &ood("x")).unwrap().open(root.path()).unwrap();
+    assert_eq!(opened.ood[0].set.len(), 1);
+    assert_eq!(opened.ood[0].set.samples[0].path, root.path().join("ood/y/1.jpg"));
+    // A slip of the pen must not let the class in.
+    let error = define("folder = \"id\"", &ood("X")).unwrap().open(root.path()).unwrap_err().to_string();
+    assert!(error.starts_with("set `far`: `exclude` names `X`"), "{error}");
 }
 
 #[test]

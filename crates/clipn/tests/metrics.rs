@@ -6,6 +6,8 @@
 //! `fpr[argmax(tpr >= level)]` of `roc_curve(is_ood, -scores)`; `mcm` as the point that minimises
 //! `abs(recall - level)` going down from the first threshold of full recall; `clipn80` as
 //! `numpy.interp(0.8, tpr, fpr)` of `roc_curve(is_id, scores)`.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use clipn::metrics::{self, FprConvention, MetricError, RankedScores};
@@ -218,14 +220,23 @@ fn time_of_six_scores() {
     let sets: Vec<(Vec<f32>, Vec<f32>)> = (0..6)
         .map(|_| ((0..50_000).map(|_| uniform() + 0.2).collect(), (0..10_000).map(|_| uniform()).collect()))
         .collect();
-    let start = std::time::Instant::now();
-    let mut sum = 0.0;
-    for (id, ood) in &sets {
-        let ranked = RankedScores::new(id, ood).unwrap();
-        sum += ranked.auroc() + ranked.aupr_in() + ranked.aupr_out();
-        for convention in FprConvention::ALL {
-            sum += ranked.fpr_at_tpr(0.95, convention).unwrap();
+    let figures = || {
+        let mut sum = 0.0;
+        for (id, ood) in &sets {
+            let ranked = RankedScores::new(id, ood).unwrap();
+            sum += ranked.auroc() + ranked.aupr_in() + ranked.aupr_out();
+            for convention in FprConvention::ALL {
+                sum += ranked.fpr_at_tpr(0.95, convention).unwrap();
+            }
         }
-    }
-    println!("6 scores of 50,000 + 10,000, all figures: {:?} ({sum})", start.elapsed());
+        sum
+    };
+    let best = (0..20)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            std::hint::black_box(figures());
+            start.elapsed()
+        })
+        .min();
+    println!("6 scores of 50,000 + 10,000 images, every figure, best of 20: {best:?}");
 }

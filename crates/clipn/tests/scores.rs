@@ -1,4 +1,6 @@
 //! Scores against the published code's, in both precisions, and the properties that they must have.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use clipn::metrics::{FprConvention, RankedScores};

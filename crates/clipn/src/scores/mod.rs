@@ -49,6 +49,7 @@ pub trait Score: Send + Sync + Debug {
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64;
 
     /// From the unit of [`stable`](Self::stable) to the published one.
+    #[expect(clippy::wrong_self_convention, reason = "the score converts a value; it is not made from one")]
     fn from_stable(&self, value: f64) -> f64;
 
     /// From the published unit to that of [`stable`](Self::stable); a threshold of 0.5, say, to its logarithm.
