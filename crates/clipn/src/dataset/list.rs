@@ -1,0 +1,97 @@
+use std::path::{Path, PathBuf};
+
+use super::read::read_limited;
+use super::{DatasetError, ImageSet, Sample};
+
+/// The largest image list read, in bytes: some five million lines.
+const LIMIT: u64 = 512 << 20;
+
+/// Reads an image list as OpenOOD writes them: `path label` a line, the label after the last space, so that paths may
+/// hold spaces. Paths are relative to `root`; label -1 means none. Blank lines are skipped. Whether the images are
+/// there shows when they are decoded.
+///
+/// `classes` is the number of class names, where it is known: labels must lie below it.
+///
+/// # Errors
+/// [`DatasetError::ListLine`] with the line number, [`DatasetError::EmptyList`], and whatever keeps the list from being
+/// read.
+pub fn read_list(
+    name: &str,
+    list: &Path,
+    root: &Path,
+    classes: Option<usize>,
+) -> Result<ImageSet, DatasetError> {
+    let bytes = read_limited(list, LIMIT)?;
+    let mut samples = Vec::new();
+    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let (path, label) = parse_line(line, classes).map_err(|problem| DatasetError::ListLine {
+            path: list.to_path_buf(),
+            line: index + 1,
+            problem,
+        })?;
+        samples.push(Sample { path: root.join(path), label });
+    }
+    if samples.is_empty() {
+        return Err(DatasetError::EmptyList { path: list.to_path_buf() });
+    }
+    Ok(ImageSet { name: name.to_string(), root: root.to_path_buf(), samples, folders: Vec::new() })
+}
+
+/// Splits one line, which has no white space at either end.
+fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<usize>), String> {
+    let Some(space) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
+        return Err("there is no label: write `path label`, with -1 for an image without one".to_string());
+    };
+    let path = path_of(line[..space].trim_ascii_end())?;
+    let field = String::from_utf8_lossy(&line[space + 1..]);
+    let label: i64 = field.parse().map_err(|_| {
+        format!(
+            "the label `{field}` is not a whole number: write `path label`, with -1 for an image without one"
+        )
+    })?;
+    if label == -1 {
+        return Ok((path, None));
+    }
+    let label = usize::try_from(label)
+        .map_err(|_| format!("label {label} is negative: labels count from 0, and -1 means none"))?;
+    match classes {
+        Some(classes) if label >= classes => {
+            Err(format!("label {label} is too high: there are {classes} class names, counted from 0"))
+        }
+        _ => Ok((path, Some(label))),
+    }
+}
+
+#[cfg(unix)]
+fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "the path is not UTF-8: rename the file".to_string())?;
+    Ok(PathBuf::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_field_is_the_label() {
+        let parsed = |line: &str| parse_line(line.as_bytes(), Some(10));
+        assert_eq!(parsed("a b/c d.jpg 3"), Ok((PathBuf::from("a b/c d.jpg"), Some(3))));
+        assert_eq!(parsed("a.jpg\t-1"), Ok((PathBuf::from("a.jpg"), None)));
+        assert!(parsed("a.jpg").unwrap_err().contains("no label"));
+        assert!(parsed("a.jpg x").unwrap_err().contains("`x` is not a whole number"));
+        assert!(parsed("a.jpg -2").unwrap_err().contains("negative"));
+        assert!(parsed("a.jpg 10").unwrap_err().contains("10 class names"));
+        assert!(parsed("a.jpg 99999999999999999999").is_err());
+    }
+}

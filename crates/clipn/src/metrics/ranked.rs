@@ -1,0 +1,190 @@
+use super::{FprConvention, MetricError, Roc, ScoreSet, fpr, precision, roc};
+
+/// ID and OOD scores ranked once: the number of images at or above every distinct score.
+///
+/// Scores are compared exactly as given, without tolerance; `f32` scores widen to `f64` without loss, so their ties
+/// stay ties. `-0.0` equals `0.0`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedScores {
+    steps: Vec<Step>,
+    id: usize,
+    ood: usize,
+}
+
+/// One distinct score, from the highest down, with the images that score at least as much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Step {
+    pub(super) threshold: f64,
+    pub(super) id: usize,
+    pub(super) ood: usize,
+}
+
+/// Images counted as positive at or above a threshold: the right ones and the wrong ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) right: usize,
+    pub(super) wrong: usize,
+}
+
+impl RankedScores {
+    /// Ranks the scores of `id` images `[N]` and `ood` images `[M]`, higher meaning more in-distribution.
+    ///
+    /// # Errors
+    /// [`MetricError::Empty`] when a set is empty, [`MetricError::NotFinite`] at the first NaN or infinite score.
+    pub fn new<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<Self, MetricError> {
+        let id_sorted = sorted(id, ScoreSet::Id)?;
+        let ood_sorted = sorted(ood, ScoreSet::Ood)?;
+        Ok(Self { steps: merge(&id_sorted, &ood_sorted), id: id.len(), ood: ood.len() })
+    }
+
+    /// Number of ID scores.
+    pub fn id_len(&self) -> usize {
+        self.id
+    }
+
+    /// Number of OOD scores.
+    pub fn ood_len(&self) -> usize {
+        self.ood
+    }
+
+    /// Number of distinct scores over both sets; far below `id_len + ood_len` where scores saturate.
+    pub fn distinct(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Area under the ROC curve, ID positive, ties counting one half. Pairs are counted in integers, so the only
+    /// rounding is that of the final division.
+    pub fn auroc(&self) -> f64 {
+        let mut twice_won: u128 = 0;
+        let (mut id_above, mut ood_above) = (0, 0);
+        for step in &self.steps {
+            let id_here = (step.id - id_above) as u128;
+            let ood_here = (step.ood - ood_above) as u128;
+            let ood_below = (self.ood - step.ood) as u128;
+            twice_won += id_here * (2 * ood_below + ood_here);
+            (id_above, ood_above) = (step.id, step.ood);
+        }
+        let pairs = self.id as u128 * self.ood as u128;
+        twice_won as f64 / (2 * pairs) as f64
+    }
+
+    /// Area under the precision-recall curve with ID as the positive class, as average precision:
+    /// `sum_n (R_n - R_{n-1}) P_n` over the distinct scores from the highest down. This is scikit-learn's
+    /// `average_precision_score`, a step function, not the trapezoids that some OOD code integrates.
+    pub fn aupr_in(&self) -> f64 {
+        precision::average_precision(self.id_positive(), self.id)
+    }
+
+    /// As [`aupr_in`](Self::aupr_in) with OOD as the positive class and scores negated.
+    pub fn aupr_out(&self) -> f64 {
+        precision::average_precision(self.ood_positive(), self.ood)
+    }
+
+    /// False positive rate at the true positive rate `tpr` under a convention; 0.95 gives FPR95.
+    ///
+    /// # Errors
+    /// [`MetricError::Level`] when `tpr` is not in `[0, 1]`.
+    pub fn fpr_at_tpr(&self, tpr: f64, convention: FprConvention) -> Result<f64, MetricError> {
+        if !(0.0..=1.0).contains(&tpr) {
+            return Err(MetricError::Level { level: tpr });
+        }
+        Ok(match convention {
+            FprConvention::Clipn => fpr::interpolated(&self.roc(), tpr),
+            FprConvention::Mcm => fpr::nearest(&self.steps, self.id, self.ood, tpr),
+            FprConvention::Openood => {
+                let counts: Vec<Counts> = self.ood_positive().collect();
+                fpr::first_reaching(&counts, self.ood, self.id, tpr)
+            }
+        })
+    }
+
+    /// The ROC curve with ID as the positive class, collinear points dropped.
+    pub fn roc(&self) -> Roc {
+        roc::build(&self.steps, self.id, self.ood)
+    }
+
+    /// Counts from the highest score down, ID counting as right.
+    fn id_positive(&self) -> impl Iterator<Item = Counts> + '_ {
+        self.steps.iter().map(|step| Counts { right: step.id, wrong: step.ood })
+    }
+
+    /// Counts from the lowest score up, OOD counting as right: the ranking of the negated scores.
+    fn ood_positive(&self) -> impl Iterator<Item = Counts> + '_ {
+        let above = self.steps.iter().rev().skip(1).map(|step| (step.id, step.ood)).chain([(0, 0)]);
+        above.map(|(id, ood)| Counts { right: self.ood - ood, wrong: self.id - id })
+    }
+}
+
+/// The scores of a set in descending order.
+fn sorted<T: Copy + Into<f64>>(scores: &[T], set: ScoreSet) -> Result<Vec<f64>, MetricError> {
+    if scores.is_empty() {
+        return Err(MetricError::Empty { set });
+    }
+    let mut values = Vec::with_capacity(scores.len());
+    for (index, &score) in scores.iter().enumerate() {
+        let value: f64 = score.into();
+        if !value.is_finite() {
+            return Err(MetricError::NotFinite { set, index, value });
+        }
+        // Adding zero turns -0.0 into 0.0, which the total order would keep apart.
+        values.push(value + 0.0);
+    }
+    values.sort_unstable_by(|a, b| b.total_cmp(a));
+    Ok(values)
+}
+
+/// Walks both descending lists together, one step for each distinct score.
+fn merge(id: &[f64], ood: &[f64]) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(id.len() + ood.len());
+    let (mut i, mut o) = (0, 0);
+    loop {
+        let threshold = match (id.get(i), ood.get(o)) {
+            (Some(&a), Some(&b)) => a.max(b),
+            (Some(&a), None) => a,
+            (None, Some(&b)) => b,
+            (None, None) => return steps,
+        };
+        i += id[i..].iter().take_while(|&&score| score == threshold).count();
+        o += ood[o..].iter().take_while(|&&score| score == threshold).count();
+        steps.push(Step { threshold, id: i, ood: o });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_ties_once() {
+        let ranked = RankedScores::new(&[3.0_f32, 1.0, 1.0], &[1.0, 0.0]).unwrap();
+        assert_eq!(ranked.distinct(), 3);
+        assert_eq!(ranked.auroc(), 5.0 / 6.0);
+        let right: Vec<_> = ranked.ood_positive().map(|c| (c.right, c.wrong)).collect();
+        assert_eq!(right, [(1, 0), (2, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        let ranked = RankedScores::new(&[-0.0_f64], &[0.0]).unwrap();
+        assert_eq!((ranked.distinct(), ranked.auroc()), (1, 0.5));
+    }
+
+    #[test]
+    fn names_the_set_and_the_place() {
+        assert_eq!(RankedScores::new::<f32>(&[], &[1.0]), Err(MetricError::Empty { set: ScoreSet::Id }));
+        let error = RankedScores::new(&[1.0_f32], &[0.0, f32::INFINITY]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("score 1 (counted from 0) of the out-of-distribution"),
+            "{error}"
+        );
+        assert!(RankedScores::new(&[f64::NAN], &[0.0]).is_err());
+    }
+
+    #[test]
+    fn refuses_what_is_no_rate() {
+        let ranked = RankedScores::new(&[1.0_f32], &[0.0]).unwrap();
+        for level in [-0.01, 1.01, f64::NAN] {
+            assert!(ranked.fpr_at_tpr(level, FprConvention::Clipn).is_err(), "{level}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use super::row::argmax;
+use super::softmax::{agreement, ln_sigmoid};
+use super::{LogitsRow, Score};
+
+/// Competing-to-win: `q_c`, the probability of "yes" against "no" of the class `c` with the highest "yes" logit (CLIPN;
+/// `YN` in the hand-crafted code).
+#[derive(Debug, Clone, Copy)]
+pub struct Ctw;
+
+impl Score for Ctw {
+    fn name(&self) -> &'static str {
+        "ctw"
+    }
+
+    fn title(&self) -> &'static str {
+        "CTW"
+    }
+
+    fn uses_no(&self) -> bool {
+        true
+    }
+
+    fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+        row.usable().map_or(f32::NAN, |(yes, no)| {
+            let winner = argmax(yes);
+            agreement(yes[winner], no[winner])
+        })
+    }
+
+    fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
+        row.usable().map_or(f64::NAN, |(yes, no)| {
+            let winner = argmax(yes);
+            ln_sigmoid(yes[winner] - no[winner])
+        })
+    }
+
+    fn from_stable(&self, value: f64) -> f64 {
+        value.exp()
+    }
+
+    fn to_stable(&self, value: f64) -> f64 {
+        value.ln()
+    }
+}

@@ -1,0 +1,156 @@
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::atd::agreed;
+use super::{Atd, Ctw, LogitsRow, Score, by_name, predict};
+
+/// What a [`Rule`] made of one image: a label, or "unknown".
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Decision {
+    /// The class index, or `None` for unknown.
+    pub label: Option<usize>,
+    /// The score that was compared, in the published unit.
+    pub score: f64,
+    /// The least score that is kept: the image is unknown where `score < threshold`, or where the score is NaN.
+    pub threshold: f64,
+}
+
+/// When an image is kept and when it is "unknown". The label of a kept image is always the class with the highest
+/// "yes" logit, so that no rule changes the accuracy on what it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Rule {
+    /// Competing-to-win: unknown where `q_c` is below the threshold; CLIPN's own is 0.5, where "no" wins.
+    Ctw {
+        /// Least `q_c` that is kept.
+        threshold: f64,
+    },
+    /// Agreeing-to-differ as CLIPN decides it: unknown where the extra class, `1 - sum_j p_j q_j`, beats every
+    /// `p_j q_j`. Told as a score against a threshold: `ATD` against `1 - max_j p_j q_j`.
+    AtdExtraClass,
+    /// Unknown where a score is below a threshold, given in the published unit (a probability, or a logit).
+    Threshold {
+        /// The score.
+        #[serde(serialize_with = "write_score", deserialize_with = "read_score")]
+        score: &'static dyn Score,
+        /// Least score that is kept.
+        threshold: f64,
+    },
+}
+
+impl Rule {
+    /// The rule that a score brings along without calibration: CTW at 0.5, ATD by its extra class. Other scores have
+    /// none and need [`Rule::Threshold`].
+    pub fn default_for(score: &dyn Score) -> Option<Self> {
+        match score.name() {
+            "ctw" => Some(Self::Ctw { threshold: 0.5 }),
+            "atd" => Some(Self::AtdExtraClass),
+            _ => None,
+        }
+    }
+
+    /// The score that the rule looks at.
+    pub fn score(&self) -> &'static dyn Score {
+        match self {
+            Self::Ctw { .. } => &Ctw,
+            Self::AtdExtraClass => &Atd,
+            Self::Threshold { score, .. } => *score,
+        }
+    }
+
+    /// Decides on one image. A row that cannot be scored is unknown, with a score of NaN.
+    pub fn decide(&self, row: LogitsRow<'_, f32>) -> Decision {
+        let (score, threshold) = match self {
+            Self::Ctw { threshold } => (f64::from(Ctw.faithful(row)), *threshold),
+            Self::AtdExtraClass => extra_class(row),
+            Self::Threshold { score, threshold } => (f64::from(score.faithful(row)), *threshold),
+        };
+        let label = (score >= threshold).then(|| predict(row));
+        Decision { label, score, threshold }
+    }
+}
+
+/// ATD and `1 - max_j p_j q_j`: the extra class beats the best one exactly where the first is below the second.
+fn extra_class(row: LogitsRow<'_, f32>) -> (f64, f64) {
+    match agreed(row) {
+        Some(agreed) => {
+            let best = agreed.iter().copied().fold(0.0, f32::max);
+            (f64::from(agreed.iter().sum::<f32>()), 1.0 - f64::from(best))
+        }
+        None => (f64::NAN, f64::NAN),
+    }
+}
+
+fn write_score<S: Serializer>(score: &&'static dyn Score, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(score.name())
+}
+
+fn read_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static dyn Score, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    by_name(&name).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scores::{Energy, Msp, all};
+
+    #[test]
+    fn only_the_no_scores_decide_by_themselves() {
+        for score in all() {
+            assert_eq!(Rule::default_for(*score).is_some(), score.uses_no(), "{}", score.name());
+        }
+        assert_eq!(Rule::default_for(&Ctw), Some(Rule::Ctw { threshold: 0.5 }));
+        assert_eq!(Rule::AtdExtraClass.score().name(), "atd");
+    }
+
+    #[test]
+    fn ctw_rejects_where_no_wins() {
+        let rule = Rule::Ctw { threshold: 0.5 };
+        assert_eq!(rule.decide(LogitsRow::new(&[1.0, 5.0], &[9.0, 4.0])).label, Some(1));
+        assert_eq!(rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.1])).label, None);
+        // Evenly matched is not below one half.
+        let even = rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.0]));
+        assert_eq!((even.label, even.score), (Some(1), 0.5));
+    }
+
+    #[test]
+    fn the_extra_class_wins_by_the_largest_share() {
+        // p = [0.5, 0.5]; q = [0.8, 0.5]: 0.4 and 0.25 against 0.35 for "none of these".
+        let no = |q: f32| -(q / (1.0 - q)).ln();
+        let kept = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.8), no(0.5)]));
+        assert_eq!(kept.label, Some(0));
+        assert!((kept.score - 0.65).abs() < 1e-6 && (kept.threshold - 0.6).abs() < 1e-6, "{kept:?}");
+        // q = [0.6, 0.5]: 0.3 and 0.25 against 0.45.
+        let rejected = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.6), no(0.5)]));
+        assert_eq!(rejected.label, None);
+        assert!(rejected.score < rejected.threshold);
+    }
+
+    #[test]
+    fn nothing_that_cannot_be_scored_is_kept() {
+        let rules = [
+            Rule::Ctw { threshold: 0.0 },
+            Rule::AtdExtraClass,
+            Rule::Threshold { score: &Energy, threshold: f64::NEG_INFINITY },
+        ];
+        for rule in rules {
+            let nan = rule.decide(LogitsRow::new(&[1.0, f32::NAN], &[0.0, 0.0]));
+            assert!(nan.label.is_none() && nan.score.is_nan(), "{rule:?}");
+            assert_eq!(rule.decide(LogitsRow::new(&[], &[])).label, None);
+        }
+        assert_eq!(Rule::AtdExtraClass.decide(LogitsRow::new(&[1.0], &[])).label, None);
+    }
+
+    #[test]
+    fn rules_are_stored_by_name() {
+        let rule = Rule::Threshold { score: &Msp, threshold: 0.25 };
+        let json = serde_json::to_string(&rule).unwrap();
+        assert_eq!(json, r#"{"rule":"threshold","score":"msp","threshold":0.25}"#);
+        assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
+        let atd = serde_json::to_string(&Rule::AtdExtraClass).unwrap();
+        assert_eq!(atd, r#"{"rule":"atd-extra-class"}"#);
+        assert_eq!(serde_json::from_str::<Rule>(&atd).unwrap(), Rule::AtdExtraClass);
+        let error = serde_json::from_str::<Rule>(&json.replace("msp", "mps")).unwrap_err().to_string();
+        assert!(error.contains("unknown score `mps`"), "{error}");
+    }
+}

@@ -1,0 +1,72 @@
+use super::softmax::logsumexp;
+use super::{LOGIT_SCALE, LogitsRow, Score};
+
+/// Energy: `ln(sum_j exp(yes_j))`, the negated free energy (Liu et al., 2020).
+#[derive(Debug, Clone, Copy)]
+pub struct Energy;
+
+impl Score for Energy {
+    fn name(&self) -> &'static str {
+        "energy"
+    }
+
+    fn title(&self) -> &'static str {
+        "Energy"
+    }
+
+    fn uses_no(&self) -> bool {
+        false
+    }
+
+    fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+        row.usable_yes().map_or(f32::NAN, |yes| logsumexp(yes.iter().copied()))
+    }
+
+    fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
+        row.usable_yes().map_or(f64::NAN, |yes| logsumexp(yes.iter().copied()))
+    }
+
+    fn from_stable(&self, value: f64) -> f64 {
+        value
+    }
+
+    fn to_stable(&self, value: f64) -> f64 {
+        value
+    }
+}
+
+/// The hand-crafted variant's energy: `ln(sum_j exp(100 yes_j - 100))` on logits that hold the factor of 100 already,
+/// so in effect 100 times MaxLogit. Kept to reproduce that variant's figures; not part of "all".
+#[derive(Debug, Clone, Copy)]
+pub struct HandcraftedEnergy;
+
+impl Score for HandcraftedEnergy {
+    fn name(&self) -> &'static str {
+        "energy-handcrafted"
+    }
+
+    fn title(&self) -> &'static str {
+        "Energy (hand-crafted)"
+    }
+
+    fn uses_no(&self) -> bool {
+        false
+    }
+
+    fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+        let scale = LOGIT_SCALE as f32;
+        row.usable_yes().map_or(f32::NAN, |yes| logsumexp(yes.iter().map(|v| scale * v - scale)))
+    }
+
+    fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
+        row.usable_yes().map_or(f64::NAN, |yes| logsumexp(yes.iter().map(|v| LOGIT_SCALE * v - LOGIT_SCALE)))
+    }
+
+    fn from_stable(&self, value: f64) -> f64 {
+        value
+    }
+
+    fn to_stable(&self, value: f64) -> f64 {
+        value
+    }
+}

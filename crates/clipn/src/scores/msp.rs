@@ -1,0 +1,37 @@
+use super::row::argmax;
+use super::softmax::{greatest_probability, ln_greatest_probability};
+use super::{LogitsRow, Score};
+
+/// Maximum softmax probability: `max_j p_j`, `p` the softmax of the "yes" logits (Hendrycks and Gimpel, 2017).
+#[derive(Debug, Clone, Copy)]
+pub struct Msp;
+
+impl Score for Msp {
+    fn name(&self) -> &'static str {
+        "msp"
+    }
+
+    fn title(&self) -> &'static str {
+        "MSP"
+    }
+
+    fn uses_no(&self) -> bool {
+        false
+    }
+
+    fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+        row.usable_yes().map_or(f32::NAN, greatest_probability)
+    }
+
+    fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
+        row.usable_yes().map_or(f64::NAN, |yes| ln_greatest_probability(yes, argmax(yes), 1.0))
+    }
+
+    fn from_stable(&self, value: f64) -> f64 {
+        value.exp()
+    }
+
+    fn to_stable(&self, value: f64) -> f64 {
+        value.ln()
+    }
+}
