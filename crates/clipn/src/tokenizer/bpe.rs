@@ -1,0 +1,127 @@
+//! Splitting cleaned text into words, and merging a word's bytes into tokens.
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use regex::Regex;
+
+use super::vocabulary::{Token, Vocabulary};
+
+/// CLIP's word pattern: the markers, the English contractions, runs of letters, single numerals, runs of the rest.
+///
+/// Only the literals ignore case. Case folding applied to the classes as well would add marks that fold to letters.
+const WORDS: &str =
+    r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
+
+/// The word pattern, ready to use.
+pub(super) fn word_pattern() -> Regex {
+    Regex::new(WORDS).expect("the word pattern is a constant that compiles")
+}
+
+/// Merges words; keeps its buffers from one word to the next.
+pub(super) struct Merger<'a> {
+    vocabulary: &'a Vocabulary,
+    /// The word's tokens; one that was merged into its left neighbour is `None`.
+    tokens: Vec<Option<Token>>,
+    next: Vec<usize>,
+    previous: Vec<usize>,
+    /// Possible merges as (merged token, position of the left half), the strongest and leftmost first.
+    candidates: BinaryHeap<Reverse<(Token, usize)>>,
+}
+
+impl<'a> Merger<'a> {
+    pub(super) fn new(vocabulary: &'a Vocabulary) -> Self {
+        Self {
+            vocabulary,
+            tokens: Vec::new(),
+            next: Vec::new(),
+            previous: Vec::new(),
+            candidates: BinaryHeap::new(),
+        }
+    }
+
+    /// Appends the tokens of one word: always the strongest rule that applies, leftmost first, until none does.
+    ///
+    /// A linked list and a heap keep this at n log n for words of any length.
+    pub(super) fn append(&mut self, word: &str, out: &mut Vec<u32>) {
+        self.tokens.clear();
+        self.tokens.extend(self.vocabulary.word_tokens(word).map(Some));
+        let n = self.tokens.len();
+        self.next.clear();
+        self.next.extend(1..=n);
+        self.previous.clear();
+        self.previous.extend((0..n).map(|i| i.wrapping_sub(1)));
+        self.candidates.clear();
+        for i in 1..n {
+            self.consider(i - 1, i);
+        }
+
+        while let Some(Reverse((merged, left))) = self.candidates.pop() {
+            let right = self.next[left];
+            // The list may have changed since the candidate was noted.
+            if self.pair(left, right) != Some(merged) {
+                continue;
+            }
+            self.tokens[left] = Some(merged);
+            self.tokens[right] = None;
+            let after = self.next[right];
+            self.next[left] = after;
+            if after < n {
+                self.previous[after] = left;
+                self.consider(left, after);
+            }
+            if left > 0 {
+                self.consider(self.previous[left], left);
+            }
+        }
+        out.extend(self.tokens.iter().flatten().map(|&token| u32::from(token)));
+    }
+
+    fn pair(&self, left: usize, right: usize) -> Option<Token> {
+        self.vocabulary.merge((*self.tokens.get(left)?)?, (*self.tokens.get(right)?)?)
+    }
+
+    fn consider(&mut self, left: usize, right: usize) {
+        if let Some(merged) = self.pair(left, right) {
+            self.candidates.push(Reverse((merged, left)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<&str> {
+        let pattern = word_pattern();
+        pattern.find_iter(text).map(|word| word.as_str()).collect()
+    }
+
+    #[test]
+    fn words_are_letters_numerals_and_the_rest() {
+        assert_eq!(
+            words("a photo-of 2024 cats!?"),
+            ["a", "photo", "-", "of", "2", "0", "2", "4", "cats", "!?"]
+        );
+        assert_eq!(words("don't we'll '"), ["don", "'t", "we", "'ll", "'"]);
+        assert_eq!(words("!!'s"), ["!!'", "s"]);
+        assert_eq!(words("x<end_of_text>y"), ["x", "<end_of_text>", "y"]);
+        assert_eq!(words("x!<end_of_text>"), ["x", "!<", "end", "_", "of", "_", "text", ">"]);
+    }
+
+    #[test]
+    fn classes_do_not_fold_case() {
+        // U+0345 folds to a letter but is a mark; a circled letter is a symbol.
+        assert_eq!(words("a\u{345}b"), ["a", "\u{345}", "b"]);
+        assert_eq!(words("aⓐb"), ["a", "ⓐ", "b"]);
+        // The long s folds to s, and counts for the contraction.
+        assert_eq!(words("it'ſ"), ["it", "'ſ"]);
+    }
+
+    #[test]
+    fn an_empty_word_has_no_tokens() {
+        let vocabulary = Vocabulary::clip();
+        let mut out = Vec::new();
+        Merger::new(&vocabulary).append("", &mut out);
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,161 @@
+//! The single-byte encodings that UTF-8 is most often mistaken for.
+//!
+//! Tables: the code pages of unicode.org's MAPPINGS. A byte that a Windows code page leaves unassigned stands for the
+//! character of the same number, as the WHATWG Encoding Standard has it; and byte 0x1A, SUBSTITUTE, stands for U+FFFD,
+//! so that characters which were lost on the way can still be placed.
+use std::sync::LazyLock;
+
+/// A single-byte encoding that agrees with ASCII below 0x80.
+pub(super) struct CodePage {
+    pub(super) kind: Kind,
+    /// What bytes 0x80 to 0xFF stand for.
+    high: [char; 128],
+    /// The same, ordered by character.
+    by_char: Vec<(char, u8)>,
+}
+
+/// How a code page is to be treated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Latin1,
+    /// A Windows code page with its holes filled, where 0x1A stands for U+FFFD.
+    Windows,
+    MacRoman,
+    Other,
+}
+
+/// The code pages in the order in which they are tried.
+pub(super) static CODE_PAGES: LazyLock<Vec<CodePage>> = LazyLock::new(|| {
+    TABLES
+        .iter()
+        .map(|&(kind, table)| {
+            // Latin-1 has no table: its bytes are its characters.
+            let mut high = std::array::from_fn(|i| char::from(0x80 + i as u8));
+            for (slot, c) in high.iter_mut().zip(table.chars()) {
+                *slot = c;
+            }
+            let mut by_char: Vec<(char, u8)> = high.iter().copied().zip(0x80..=0xFF).collect();
+            by_char.sort_unstable();
+            CodePage { kind, high, by_char }
+        })
+        .collect()
+});
+
+/// What Windows-1252 makes of a byte above 0x7F, holes filled.
+pub(super) fn windows_1252(byte: u8) -> char {
+    CODE_PAGES[1].decode(byte)
+}
+
+/// Whether Windows-1252 leaves the byte unassigned.
+pub(super) fn is_hole_of_windows_1252(byte: u8) -> bool {
+    matches!(byte, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D)
+}
+
+impl CodePage {
+    /// The bytes that stand for the text, or `None` when a character is not in the code page.
+    pub(super) fn encode(&self, text: &str) -> Option<Vec<u8>> {
+        text.chars().map(|c| self.encode_char(c)).collect()
+    }
+
+    fn encode_char(&self, c: char) -> Option<u8> {
+        match c {
+            '\u{1A}' if self.kind == Kind::Windows => None,
+            '\u{FFFD}' if self.kind == Kind::Windows => Some(0x1A),
+            '\0'..='\x7F' => Some(c as u8),
+            _ => {
+                let at = self.by_char.binary_search_by_key(&c, |&(c, _)| c).ok()?;
+                Some(self.by_char[at].1)
+            }
+        }
+    }
+
+    /// The character that a byte stands for.
+    pub(super) fn decode(&self, byte: u8) -> char {
+        match byte.checked_sub(0x80) {
+            Some(i) => self.high[usize::from(i)],
+            None if byte == 0x1A && self.kind == Kind::Windows => '\u{FFFD}',
+            None => char::from(byte),
+        }
+    }
+
+    /// Whether mojibake of this code page is common enough for its characters to be clues in the midst of other text.
+    pub(super) fn gives_clues(&self) -> bool {
+        matches!(self.kind, Kind::Latin1 | Kind::Windows)
+    }
+}
+
+/// Latin-1, Windows-1252, -1251, -1250, -1253, -1254, -1257, ISO 8859-2, Mac Roman, code page 437.
+const TABLES: [(Kind, &str); 10] = [
+    (Kind::Latin1, ""),
+    (
+        Kind::Windows,
+        "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}Ž\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}žŸ\u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
+         ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõö÷øùúûüýþÿ",
+    ),
+    (
+        Kind::Windows,
+        "ЂЃ‚ѓ„…†‡€‰Љ‹ЊЌЋЏђ‘’“”•–—\u{98}™љ›њќћџ\u{a0}ЎўЈ¤Ґ¦§Ё©Є«¬\u{ad}®Ї°±Ііґµ¶·ё№є»јЅѕї\
+         АБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯабвгдежзийклмнопрстуфхцчшщъыьэюя",
+    ),
+    (
+        Kind::Windows,
+        "€\u{81}‚\u{83}„…†‡\u{88}‰Š‹ŚŤŽŹ\u{90}‘’“”•–—\u{98}™š›śťžź\u{a0}ˇ˘Ł¤Ą¦§¨©Ş«¬\u{ad}®Ż°±˛ł´µ¶·¸ąş»Ľ˝ľż\
+         ŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙",
+    ),
+    (
+        Kind::Windows,
+        "€\u{81}‚ƒ„…†‡\u{88}‰\u{8a}‹\u{8c}\u{8d}\u{8e}\u{8f}\u{90}‘’“”•–—\u{98}™\u{9a}›\u{9c}\u{9d}\u{9e}\u{9f}\
+         \u{a0}΅Ά£¤¥¦§¨©ª«¬\u{ad}®―°±²³΄µ¶·ΈΉΊ»Ό½ΎΏΐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡÒΣΤΥΦΧΨΩΪΫάέήίΰαβγδεζηθικλμνξοπρςστυφχψωϊϋόύώÿ",
+    ),
+    (
+        Kind::Windows,
+        "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}\u{8e}\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}\u{9e}Ÿ\u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
+         ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏĞÑÒÓÔÕÖ×ØÙÚÛÜİŞßàáâãäåæçèéêëìíîïğñòóôõö÷øùúûüışÿ",
+    ),
+    (
+        Kind::Windows,
+        "€\u{81}‚\u{83}„…†‡\u{88}‰\u{8a}‹\u{8c}¨ˇ¸\u{90}‘’“”•–—\u{98}™\u{9a}›\u{9c}¯˛\u{9f}\u{a0}¡¢£¤¥¦§Ø©Ŗ«¬\u{ad}®Æ\
+         °±²³´µ¶·ø¹ŗ»¼½¾æĄĮĀĆÄÅĘĒČÉŹĖĢĶĪĻŠŃŅÓŌÕÖ×ŲŁŚŪÜŻŽßąįāćäåęēčéźėģķīļšńņóōõö÷ųłśūüżž˙",
+    ),
+    (
+        Kind::Other,
+        "\u{80}\u{81}\u{82}\u{83}\u{84}\u{85}\u{86}\u{87}\u{88}\u{89}\u{8a}\u{8b}\u{8c}\u{8d}\u{8e}\u{8f}\
+         \u{90}\u{91}\u{92}\u{93}\u{94}\u{95}\u{96}\u{97}\u{98}\u{99}\u{9a}\u{9b}\u{9c}\u{9d}\u{9e}\u{9f}\
+         \u{a0}Ą˘Ł¤ĽŚ§¨ŠŞŤŹ\u{ad}ŽŻ°ą˛ł´ľśˇ¸šşťź˝žżŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙",
+    ),
+    (
+        Kind::MacRoman,
+        "ÄÅÇÉÑÖÜáàâäãåçéèêëíìîïñóòôöõúùûü†°¢£§•¶ß®©™´¨≠ÆØ∞±≤≥¥µ∂∑∏π∫ªºΩæø¿¡¬√ƒ≈∆«»…\u{a0}ÀÃÕŒœ–—“”‘’÷◊\
+         ÿŸ⁄€‹›ﬁﬂ‡·‚„‰ÂÊÁËÈÍÎÏÌÓÔ\u{f8ff}ÒÚÛÙıˆ˜¯˘˙˚¸˝˛ˇ",
+    ),
+    (
+        Kind::Other,
+        "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀\
+         αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_whole_and_goes_both_ways() {
+        for (&(_, table), page) in TABLES.iter().zip(CODE_PAGES.iter()) {
+            assert!(matches!(table.chars().count(), 0 | 128), "{}", table.chars().count());
+            for byte in 0..=255 {
+                assert_eq!(page.encode(&page.decode(byte).to_string()), Some(vec![byte]));
+            }
+        }
+    }
+
+    #[test]
+    fn lost_characters_are_placed_by_windows_code_pages_only() {
+        let encodes = |kind, text| {
+            let page = CODE_PAGES.iter().find(|page| page.kind == kind).unwrap();
+            page.encode(text).is_some()
+        };
+        assert!(encodes(Kind::Windows, "\u{FFFD}") && !encodes(Kind::Latin1, "\u{FFFD}"));
+        assert!(!encodes(Kind::Windows, "\u{1A}") && encodes(Kind::Latin1, "\u{1A}"));
+    }
+}

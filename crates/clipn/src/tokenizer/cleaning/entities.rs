@@ -1,0 +1,190 @@
+//! HTML entities: all of them as a browser would decode them, and only the plain ones.
+use std::borrow::Cow;
+
+use html_escape::NAMED_ENTITIES;
+
+use super::codepage::windows_1252;
+
+/// Decodes entities as Python's `html.unescape` and the HTML5 standard do: with and without the closing semicolon,
+/// and where a name without one is the beginning of a longer word.
+pub(super) fn unescape(text: &str) -> Cow<'_, str> {
+    replace_entities(text, |rest| {
+        if let Some(number) = rest.strip_prefix('#') {
+            return decode_number(number).map(|(value, length)| (value, 1 + length));
+        }
+        let name = &rest[..name_length(rest)];
+        match decode_name(name) {
+            Some((value, length)) => Some((value.into(), length)),
+            None => None,
+        }
+    })
+}
+
+/// Decodes only what must be an entity: names and numbers that a semicolon closes, and names in capitals whose
+/// character has a capital form.
+pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
+    replace_entities(text, |rest| {
+        let body = rest.strip_prefix('#').unwrap_or(rest);
+        let length = body.bytes().take(25).take_while(u8::is_ascii_alphanumeric).count();
+        if !(1..=24).contains(&length) || body.as_bytes().get(length) != Some(&b';') {
+            return None;
+        }
+        let whole = rest.len() - body.len() + length + 1;
+        if body.len() == rest.len() {
+            let name = &body[..length];
+            let value = match lookup(name) {
+                Some(value) => value.into(),
+                None => decode_capitals(name)?,
+            };
+            return Some((value, whole));
+        }
+        // A reference that does not end at the semicolon, or stands for one, is left alone.
+        let (value, used) = decode_number(body)?;
+        (used == length + 1 && value != ";").then_some((value, whole))
+    })
+}
+
+/// Runs `decode` on what follows each `&`; it gives the replacement and how many bytes after the `&` it stands for.
+fn replace_entities(text: &str, decode: impl Fn(&str) -> Option<(String, usize)>) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut from = 0;
+    while let Some(found) = text[from..].find('&') {
+        let start = from + found;
+        from = start + 1;
+        if let Some((value, length)) = decode(&text[from..]) {
+            out.push_str(&text[copied..start]);
+            out.push_str(&value);
+            from += length;
+            copied = from;
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
+}
+
+/// The character that `digits…`, `xdigits…` or `Xdigits…` stands for, and how long the reference is.
+fn decode_number(reference: &str) -> Option<(String, usize)> {
+    let (radix, digits) = match reference.strip_prefix(['x', 'X']) {
+        Some(digits) => (16, digits),
+        None => (10, reference),
+    };
+    let count = digits.bytes().take_while(|&byte| char::from(byte).is_digit(radix)).count();
+    if count == 0 {
+        return None;
+    }
+    let closed = digits.as_bytes().get(count) == Some(&b';');
+    let length = reference.len() - digits.len() + count + usize::from(closed);
+    // Too many digits are beyond Unicode just as well.
+    let number = u32::from_str_radix(&digits[..count], radix).unwrap_or(u32::MAX);
+    let value = match number {
+        0 => "\u{FFFD}".to_owned(),
+        0x80..=0x9F => windows_1252(number as u8).to_string(),
+        _ => match char::from_u32(number) {
+            None => "\u{FFFD}".to_owned(),
+            Some(c) if is_no_character(c) => String::new(),
+            Some(c) => c.to_string(),
+        },
+    };
+    Some((value, length))
+}
+
+/// Numbers that HTML5 counts as errors and that are dropped.
+fn is_no_character(c: char) -> bool {
+    matches!(c, '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}' | '\u{FDD0}'..='\u{FDEF}')
+        || u32::from(c) & 0xFFFE == 0xFFFE
+}
+
+/// The length of what may be a name: up to 32 characters that are no white space, `<`, `&`, `#` or `;`, and a
+/// semicolon.
+fn name_length(rest: &str) -> usize {
+    let stops = |c| matches!(c, '\t' | '\n' | '\u{C}' | ' ' | '<' | '&' | '#' | ';');
+    let length =
+        rest.char_indices().take(32).take_while(|&(_, c)| !stops(c)).map(|(i, c)| i + c.len_utf8()).last();
+    match length {
+        None => 0,
+        Some(length) => length + usize::from(rest.as_bytes().get(length) == Some(&b';')),
+    }
+}
+
+/// The value of a name as it stands, or of the longest name without semicolon that it begins with.
+fn decode_name(name: &str) -> Option<(&'static str, usize)> {
+    if let Some(value) = name.strip_suffix(';').and_then(lookup) {
+        return Some((value, name.len()));
+    }
+    let longest =
+        UNCLOSED.iter().filter(|unclosed| name.starts_with(**unclosed)).max_by_key(|unclosed| unclosed.len());
+    longest.and_then(|unclosed| Some((lookup(unclosed)?, unclosed.len())))
+}
+
+/// The value of a name that is closed by a semicolon.
+fn lookup(name: &str) -> Option<&'static str> {
+    let at = NAMED_ENTITIES.binary_search_by(|(known, _)| (*known).cmp(name.as_bytes())).ok()?;
+    Some(NAMED_ENTITIES[at].1)
+}
+
+/// `EACUTE` for `É`: the capital form of a lower-case name's character, where no other reading exists.
+fn decode_capitals(name: &str) -> Option<String> {
+    if name.bytes().any(|byte| byte.is_ascii_lowercase()) || decode_name(name).is_some() {
+        return None;
+    }
+    lookup(&name.to_ascii_lowercase()).map(str::to_uppercase)
+}
+
+/// The names that HTML5 accepts without a semicolon.
+const UNCLOSED: [&str; 106] = [
+    "AElig", "AMP", "Aacute", "Acirc", "Agrave", "Aring", "Atilde", "Auml", "COPY", "Ccedil", "ETH",
+    "Eacute", "Ecirc", "Egrave", "Euml", "GT", "Iacute", "Icirc", "Igrave", "Iuml", "LT", "Ntilde", "Oacute",
+    "Ocirc", "Ograve", "Oslash", "Otilde", "Ouml", "QUOT", "REG", "THORN", "Uacute", "Ucirc", "Ugrave",
+    "Uuml", "Yacute", "aacute", "acirc", "acute", "aelig", "agrave", "amp", "aring", "atilde", "auml",
+    "brvbar", "ccedil", "cedil", "cent", "copy", "curren", "deg", "divide", "eacute", "ecirc", "egrave",
+    "eth", "euml", "frac12", "frac14", "frac34", "gt", "iacute", "icirc", "iexcl", "igrave", "iquest",
+    "iuml", "laquo", "lt", "macr", "micro", "middot", "nbsp", "not", "ntilde", "oacute", "ocirc", "ograve",
+    "ordf", "ordm", "oslash", "otilde", "ouml", "para", "plusmn", "pound", "quot", "raquo", "reg", "sect",
+    "shy", "sup1", "sup2", "sup3", "szlig", "thorn", "times", "uacute", "ucirc", "ugrave", "uml", "uuml",
+    "yacute", "yen", "yuml",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_searchable_and_agree() {
+        assert!(NAMED_ENTITIES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(UNCLOSED.iter().all(|name| lookup(name).is_some()));
+    }
+
+    #[test]
+    fn everything_is_decoded_as_a_browser_does() {
+        for (text, expected) in [
+            ("&amp;&lt&gt;", "&<>"),
+            ("&notanentity; &notin; &notit;", "¬anentity; ∉ ¬it;"),
+            ("&#65;&#x42;&#X43", "ABC"),
+            ("&#0;&#xD800;&#x110000;&#99999999999999999999;", "\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}"),
+            ("&#128;&#x85;&#1;&#xFFFE;|", "€…|"),
+            ("& &; &# &#; &#x; &unknown;", "& &; &# &#; &#x; &unknown;"),
+            ("&&amp;&", "&&&"),
+            ("&é;&ampé", "&é;&é"),
+            ("&NotEqualTilde;", "≂̸"),
+        ] {
+            assert_eq!(unescape(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_plain_entities_are_decoded_in_the_repair() {
+        for (text, expected) in [
+            ("&amp; &amp &notin;", "& &amp ∉"),
+            ("P&EACUTE;REZ &nTILDE; &SZLIG; &AMPLE;", "PÉREZ &nTILDE; SS &AMPLE;"),
+            ("&#65; &#65 &#59; &#6a; &#x6a;", "A &#65 &#59; &#6a; j"),
+            ("&#1;|", "|"),
+            ("&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;", "&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;"),
+        ] {
+            assert_eq!(unescape_plain(text), expected, "{text}");
+        }
+    }
+}
