@@ -1,1 +1,15 @@
-//! (to be written)
+//! Photographs into pixels: decode, resize, crop, normalise.
+//!
+//! Follows what Pillow and torchvision do for the published evaluation, byte for byte after decoding, so that a
+//! photograph gives the same tensor here as there: file or bytes → [`RgbImage`] `[H, W, 3]` → crop `[S, S, 3]` →
+//! tensor `[3, S, S]`.
+mod decode;
+mod error;
+mod preprocess;
+mod resample;
+mod rgb;
+
+pub use decode::{DecodeOptions, decode_bytes, decode_file};
+pub use error::{ImageError, Origin};
+pub use preprocess::Preprocessing;
+pub use rgb::RgbImage;

@@ -1,0 +1,84 @@
+//! A decoded picture.
+use super::error::{ImageError, Origin};
+
+/// A picture of 8 bits a channel, red green blue, rows from the top: `[H, W, 3]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RgbImage {
+    width: u32,
+    height: u32,
+    pixels: Vec<u8>,
+}
+
+impl RgbImage {
+    /// Takes `pixels` `[height, width, 3]` as a picture.
+    ///
+    /// # Errors
+    /// [`ImageError::ZeroSize`] when a side is 0, [`ImageError::PixelCount`] when `pixels` has another length.
+    pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self, ImageError> {
+        if width == 0 || height == 0 {
+            return Err(ImageError::ZeroSize { origin: Origin::Bytes, width, height });
+        }
+        let expected = (u64::from(width) * u64::from(height)).saturating_mul(3);
+        if pixels.len() as u64 != expected {
+            return Err(ImageError::PixelCount { width, height, expected, found: pixels.len() });
+        }
+        Ok(Self { width, height, pixels })
+    }
+
+    /// Columns.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The pixels, `[height, width, 3]`.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The pixels, `[height, width, 3]`, without a copy.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
+    /// The picture without its colours, still of three (now equal) channels: Pillow's `convert("L")`, the luma of
+    /// ITU-R 601-2 with weights of 16 bits, rounded.
+    #[must_use]
+    pub fn to_grey(&self) -> Self {
+        let mut pixels = self.pixels.clone();
+        for pixel in pixels.as_chunks_mut::<3>().0 {
+            let [red, green, blue] = pixel.map(u32::from);
+            *pixel = [((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16) as u8; 3];
+        }
+        Self { width: self.width, height: self.height, pixels }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_only_pixels_that_fill_the_shape() {
+        assert!(RgbImage::new(2, 1, vec![0; 6]).is_ok());
+        assert!(matches!(
+            RgbImage::new(2, 1, vec![0; 5]),
+            Err(ImageError::PixelCount { expected: 6, found: 5, .. })
+        ));
+        assert!(matches!(RgbImage::new(0, 7, Vec::new()), Err(ImageError::ZeroSize { .. })));
+        assert!(RgbImage::new(u32::MAX, u32::MAX, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn grey_is_pillows_luma() {
+        let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 200, 77], [255, 255, 255], [1, 2, 3]];
+        let image = RgbImage::new(6, 1, colours.concat()).unwrap();
+        let grey: Vec<u8> = image.to_grey().pixels().iter().step_by(3).copied().collect();
+        assert_eq!(grey, [76, 150, 29, 129, 255, 2]);
+        assert!(image.to_grey().pixels().as_chunks::<3>().0.iter().all(|p| p[0] == p[1] && p[1] == p[2]));
+    }
+}
