@@ -7,6 +7,7 @@ pub mod evaluation;
 pub mod image;
 pub mod metrics;
 pub mod model;
+pub mod progress;
 pub mod prompts;
 pub mod scores;
 pub mod tokenizer;

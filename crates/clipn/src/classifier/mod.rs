@@ -1,1 +1,9 @@
-//! (to be written)
+//! Class names × templates → two zero-shot classifiers, W_yes and W_no `[K, D]`, and the logits that they give images.
+
+mod build;
+mod error;
+mod logits;
+
+pub use build::{Classifier, Wording, build};
+pub use error::ClassifierError;
+pub use logits::Logits;

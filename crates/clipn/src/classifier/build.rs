@@ -1,0 +1,179 @@
+use serde::{Deserialize, Serialize};
+
+use super::{ClassifierError, Logits};
+use crate::model::{Features, Real, TextTower, normalise_row};
+use crate::progress::Progress;
+use crate::prompts::{Template, TemplateSet};
+use crate::scores::LOGIT_SCALE;
+use crate::tokenizer::Tokenizer;
+
+/// Texts encoded between two looks at the progress.
+const TEXTS_AT_ONCE: usize = 256;
+
+/// Which lines the "no" tower reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wording {
+    /// The learnable variant: both towers read the `yes` lines, and the "no" prompts make the difference.
+    #[default]
+    Learnable,
+    /// The hand-crafted variant: the "no" tower reads the `no` lines, line by line.
+    HandCrafted,
+}
+
+/// Two zero-shot classifiers over the same classes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classifier<T = f32> {
+    class_names: Vec<String>,
+    yes: Vec<T>,
+    no: Vec<T>,
+    dim: usize,
+}
+
+impl<T: Real> Classifier<T> {
+    /// A classifier of ready rows: `yes` and `no`, each `[K, D]` for K class names.
+    ///
+    /// # Errors
+    /// There are no names, or the rows do not divide among them.
+    pub fn new(class_names: Vec<String>, yes: Vec<T>, no: Vec<T>) -> Result<Self, ClassifierError> {
+        let dim = yes.len().checked_div(class_names.len()).ok_or(ClassifierError::NoClasses)?;
+        if yes.len() != no.len() || dim * class_names.len() != yes.len() || dim == 0 {
+            return Err(ClassifierError::Dimensions { yes: yes.len(), no: no.len() });
+        }
+        Ok(Self { class_names, yes, no, dim })
+    }
+
+    /// The K class names, in the order of the rows.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// Number of classes K.
+    pub fn len(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// Whether there is no class, which [`Classifier::new`] does not allow.
+    pub fn is_empty(&self) -> bool {
+        self.class_names.is_empty()
+    }
+
+    /// Dimension D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// W_yes, `[K, D]`, rows of length 1.
+    pub fn yes(&self) -> &[T] {
+        &self.yes
+    }
+
+    /// W_no, `[K, D]`, rows of length 1.
+    pub fn no(&self) -> &[T] {
+        &self.no
+    }
+
+    /// The logits of normalised image features `[N, D]`: 100·f·W_yesᵀ and 100·f·W_noᵀ, each `[N, K]`.
+    ///
+    /// # Errors
+    /// The features have another dimension.
+    pub fn logits(&self, features: &Features<T>) -> Result<Logits<T>, ClassifierError> {
+        if features.dim() != self.dim {
+            return Err(ClassifierError::FeatureDimension { expected: self.dim, found: features.dim() });
+        }
+        let against = |rows: &[T]| {
+            let scale = T::of(LOGIT_SCALE);
+            let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
+            features.rows().flat_map(row).collect()
+        };
+        Ok(Logits::new(against(&self.yes), against(&self.no), self.len()))
+    }
+}
+
+/// Builds a classifier: for every class the mean direction of its normalised text features over all templates, once
+/// from the "yes" tower and once from the "no" tower (published `classification.merge_yes_no_feature`).
+///
+/// # Errors
+/// There are no names or templates, a tower refuses the texts, its features are not finite, or the work was cancelled.
+pub fn build<T: Real>(
+    class_names: &[String],
+    templates: &TemplateSet,
+    wording: Wording,
+    yes: &dyn TextTower<T>,
+    no: &dyn TextTower<T>,
+    progress: &dyn Progress,
+) -> Result<Classifier<T>, ClassifierError> {
+    if class_names.is_empty() {
+        return Err(ClassifierError::NoClasses);
+    }
+    if yes.embed_dim() != no.embed_dim() {
+        return Err(ClassifierError::Dimensions { yes: yes.embed_dim(), no: no.embed_dim() });
+    }
+    let yes_lines = templates.yes();
+    let no_lines = match wording {
+        Wording::Learnable => yes_lines,
+        Wording::HandCrafted => templates
+            .no()
+            .ok_or_else(|| ClassifierError::NoNoTemplates { set: templates.name().to_owned() })?,
+    };
+    if yes_lines.is_empty() || no_lines.is_empty() {
+        return Err(ClassifierError::NoTemplates);
+    }
+    let texts = class_names.len() * (yes_lines.len() + no_lines.len());
+    progress.begin("encoding class names", texts as u64);
+    let yes = side(class_names, yes_lines, yes, progress)?;
+    let no = side(class_names, no_lines, no, progress)?;
+    progress.end();
+    Classifier::new(class_names.to_vec(), yes, no)
+}
+
+/// One tower's rows, `[K, D]`.
+fn side<T: Real>(
+    class_names: &[String],
+    lines: &[Template],
+    tower: &dyn TextTower<T>,
+    progress: &dyn Progress,
+) -> Result<Vec<T>, ClassifierError> {
+    let dim = tower.embed_dim();
+    let mut rows = vec![T::zero(); class_names.len() * dim];
+    let total = class_names.len() * lines.len();
+    // Class by class, so that the texts of a batch share most of their tokens' rows in cache.
+    for first in (0..total).step_by(TEXTS_AT_ONCE) {
+        if progress.is_cancelled() {
+            return Err(ClassifierError::Cancelled);
+        }
+        let batch = first..(first + TEXTS_AT_ONCE).min(total);
+        let texts: Vec<String> =
+            batch.clone().map(|i| lines[i % lines.len()].fill(&class_names[i / lines.len()])).collect();
+        let tokens = Tokenizer::clip().tokenize_batch(&texts, tower.context_length());
+        let mut features = tower.encode(&tokens)?;
+        features.normalise();
+        for (index, feature) in batch.zip(features.rows()) {
+            let class = index / lines.len();
+            for (sum, &value) in rows[class * dim..][..dim].iter_mut().zip(feature) {
+                *sum = *sum + value;
+            }
+        }
+        progress.advance(texts.len() as u64);
+    }
+    for (row, class) in rows.chunks_exact_mut(dim).zip(class_names) {
+        normalise_row(row);
+        if row.iter().any(|v| !v.is_finite()) {
+            return Err(ClassifierError::NotFinite { class: class.clone() });
+        }
+    }
+    Ok(rows)
+}
+
+/// A dot product in sixteen partial sums, which the compiler can keep side by side.
+fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::zero(); 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: T = a.remainder().iter().zip(b.remainder()).map(|(&x, &y)| x * y).sum();
+    for (a, b) in a.zip(b) {
+        for ((lane, &x), &y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane = *lane + x * y;
+        }
+    }
+    lanes.into_iter().sum::<T>() + rest
+}
