@@ -61,7 +61,7 @@ fn what_stands_beside_the_weights_is_told() {
         assert_eq!(metadata["name"], "formats ü");
         assert_eq!(metadata["big"], "1099511627776");
         assert_eq!(metadata["neg"], "-5");
-        assert_eq!(metadata["nested"], "a list of 2");
+        assert_eq!(metadata["nested"], "a list of 3");
         assert_eq!(metadata["optimizer"], "a dictionary of 2: state, param_groups");
         let nested = read.value().and_then(|v| v.get("nested")).unwrap();
         assert_eq!(nested.at(0), Some(&Value::Int(1)), "{name}");

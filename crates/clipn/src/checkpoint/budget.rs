@@ -3,8 +3,9 @@
 /// What may be taken whatever the file's size: room for the objects of any real checkpoint's pickle.
 const FLOOR: usize = 64 << 20;
 
-/// Memory a file may still cause to be taken: `FLOOR` and twice its own size in all. Parsed objects, inflated zip
-/// entries and copies of tensors that are not contiguous draw on it; bytes borrowed from the file are free.
+/// Memory a file may still cause to be taken: `FLOOR` and twice its own size in all, not counting the spare room of
+/// growing vectors. Parsed objects, inflated zip entries and copies of tensors that are not contiguous draw on it;
+/// bytes borrowed from the file are free.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: usize,
