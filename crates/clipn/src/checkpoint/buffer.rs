@@ -1,0 +1,174 @@
+//! Numbers that are either owned or borrowed from a mapped file, with one type for both.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use memmap2::Mmap;
+
+/// The bytes of a whole file, or of one inflated part of it, shared by the tensors that lie in them.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    Mapped(Arc<Mmap>),
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Bytes {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Bytes {
+        Bytes::Owned(Arc::new(bytes))
+    }
+}
+
+/// Numbers in memory: owned, or a view into a memory-mapped weights file. Clones share the memory; reading is by
+/// dereference to `[T]`; writing is by [`make_mut`](Buffer::make_mut), which copies first when the memory is shared.
+#[derive(Clone)]
+pub struct Buffer<T> {
+    repr: Repr<T>,
+}
+
+#[derive(Clone)]
+enum Repr<T> {
+    Owned(Arc<Vec<T>>),
+    /// Invariant, upheld by [`Buffer::view`]: `range` lies in `bytes` and can be cast to `[T]`.
+    View {
+        bytes: Bytes,
+        range: Range<usize>,
+    },
+}
+
+impl<T> Buffer<T> {
+    /// Whether the numbers lie in a memory-mapped file, so that they cost no memory of their own.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.repr, Repr::View { bytes: Bytes::Mapped(_), .. })
+    }
+}
+
+impl<T: Pod> Buffer<T> {
+    /// A view of `bytes[range]`, or `None` where that is out of bounds, misaligned for `T` or not a whole number
+    /// of `T`.
+    pub(crate) fn view(bytes: &Bytes, range: Range<usize>) -> Option<Buffer<T>> {
+        let slice = bytes.as_slice().get(range.clone())?;
+        bytemuck::try_cast_slice::<u8, T>(slice).ok()?;
+        Some(Buffer { repr: Repr::View { bytes: bytes.clone(), range } })
+    }
+
+    /// The numbers as a vector: without a copy when this buffer alone owns them.
+    pub fn into_vec(self) -> Vec<T> {
+        match self.repr {
+            Repr::Owned(values) => Arc::try_unwrap(values).unwrap_or_else(|shared| shared.to_vec()),
+            Repr::View { .. } => self.to_vec(),
+        }
+    }
+
+    /// The numbers for writing. They are copied first when they lie in a file or another clone shares them, so
+    /// neither the file nor the clone sees the change.
+    pub fn make_mut(&mut self) -> &mut [T] {
+        if matches!(self.repr, Repr::View { .. }) {
+            self.repr = Repr::Owned(Arc::new(self.to_vec()));
+        }
+        match &mut self.repr {
+            Repr::Owned(values) => Arc::make_mut(values).as_mut_slice(),
+            Repr::View { .. } => &mut [],
+        }
+    }
+}
+
+impl<T: Pod> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match &self.repr {
+            Repr::Owned(values) => values,
+            Repr::View { bytes, range } => bytemuck::cast_slice(&bytes.as_slice()[range.clone()]),
+        }
+    }
+}
+
+impl<T: Pod> AsRef<[T]> for Buffer<T> {
+    fn as_ref(&self) -> &[T] {
+        self
+    }
+}
+
+impl<T> From<Vec<T>> for Buffer<T> {
+    fn from(values: Vec<T>) -> Buffer<T> {
+        Buffer { repr: Repr::Owned(Arc::new(values)) }
+    }
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Buffer<T> {
+        Buffer::from(Vec::new())
+    }
+}
+
+impl<T> FromIterator<T> for Buffer<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Buffer<T> {
+        Buffer::from(values.into_iter().collect::<Vec<T>>())
+    }
+}
+
+impl<T: Pod + PartialEq> PartialEq for Buffer<T> {
+    fn eq(&self, other: &Buffer<T>) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl<T: Pod> std::fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer").field("len", &self.len()).field("mapped", &self.is_mapped()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_leaves_clones_as_they_were() {
+        let first = Buffer::from(vec![1.0f32, 2.0]);
+        let mut second = first.clone();
+        second.make_mut()[0] = 9.0;
+        assert_eq!(&first[..], [1.0, 2.0]);
+        assert_eq!(&second[..], [9.0, 2.0]);
+    }
+
+    #[test]
+    fn a_sole_owner_is_written_in_place() {
+        let mut buffer = Buffer::from(vec![1.0f32, 2.0]);
+        let before = buffer.as_ptr();
+        buffer.make_mut()[1] = 3.0;
+        assert_eq!(buffer.as_ptr(), before);
+        let values = buffer.into_vec();
+        assert_eq!(values.as_ptr(), before);
+    }
+
+    #[test]
+    fn a_view_is_copied_on_write_and_the_bytes_stay() {
+        // Eight bytes hold at least one aligned f32 whatever the vector's own alignment.
+        let bytes = Bytes::from(vec![0u8; 8]);
+        let start = (0..4).find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some()).unwrap();
+        let mut view = Buffer::<f32>::view(&bytes, start..start + 4).unwrap();
+        view.make_mut()[0] = 5.0;
+        assert_eq!(&view[..], [5.0]);
+        assert_eq!(bytes.as_slice(), [0u8; 8]);
+    }
+
+    #[test]
+    fn views_out_of_bounds_or_misaligned_are_refused() {
+        let bytes = Bytes::from(vec![0u8; 16]);
+        assert!(Buffer::<f32>::view(&bytes, 12..20).is_none());
+        let aligned = (0..4).find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some()).unwrap();
+        assert!(Buffer::<f32>::view(&bytes, aligned + 1..aligned + 5).is_none());
+        assert!(Buffer::<f32>::view(&bytes, aligned..aligned + 6).is_none());
+    }
+}

@@ -1,0 +1,254 @@
+//! The opcodes that Python would answer by calling something. Here each allowed name turns its arguments into data.
+
+use super::PickleError;
+use super::global::{Global, StorageType};
+use super::node::{Id, Node, StorageSpec, TensorSpec};
+use super::vm::Vm;
+
+/// PyTorch's own limit on dimensions.
+const MOST_DIMENSIONS: usize = 64;
+
+/// REDUCE and NEWOBJ: a name and a tuple of arguments give place to the result.
+pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
+    let (args, callee) = (vm.pop()?, vm.pop()?);
+    let Node::Tuple(items) = vm.node(args) else {
+        return Err(vm.reader.corrupt("a call whose arguments are not a tuple"));
+    };
+    // No allowed name takes more.
+    const MOST_ARGUMENTS: usize = 8;
+    if items.len() > MOST_ARGUMENTS {
+        return Err(vm.reader.corrupt(format!("a call with {} arguments", items.len())));
+    }
+    let items = items.to_vec();
+    let Node::Global(global) = *vm.node(callee) else {
+        let what = format!("a call of {}", vm.node(callee).kind());
+        return Err(vm.reader.corrupt(what));
+    };
+    match (global, &items[..]) {
+        (Global::OrderedDict, []) => vm.push(Node::Dict(Vec::new())),
+        (Global::OrderedDict, &[entries]) => dict_of_pairs(vm, entries),
+        (Global::DefaultDict, [] | [_]) => vm.push(Node::Dict(Vec::new())),
+        (Global::Set, []) => vm.push(Node::Set(Vec::new())),
+        (Global::Set, &[items]) => set_of(vm, items),
+        (Global::Bytes, []) => vm.push(Node::Bytes(&[])),
+        (Global::Bytes, &[bytes]) if matches!(vm.node(bytes), Node::Bytes(_) | Node::OwnedBytes(_)) => {
+            vm.push_id(bytes)
+        }
+        (Global::Bytes | Global::Encode, &[text, encoding]) => encode(vm, text, encoding),
+        (Global::Size, &[sizes]) if matches!(vm.node(sizes), Node::Tuple(_)) => vm.push_id(sizes),
+        (Global::Device, &[kind]) => device(vm, kind, None),
+        (Global::Device, &[kind, index]) => device(vm, kind, Some(index)),
+        (Global::NumpyDtype, &[kind, ..]) => match vm.node(kind) {
+            &Node::Str(kind) => vm.push(Node::NumpyDtype { kind, big: false }),
+            _ => Err(vm.reader.corrupt("a numpy dtype without a name")),
+        },
+        (Global::NumpyScalar, &[dtype, bytes]) => numpy_scalar(vm, dtype, bytes),
+        (Global::RebuildTensor, &[storage, offset, shape, strides])
+        | (Global::RebuildTensorV2, &[storage, offset, shape, strides, _, _])
+        | (Global::RebuildTensorV2, &[storage, offset, shape, strides, _, _, _]) => {
+            tensor(vm, storage, offset, (shape, strides), None)
+        }
+        (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype])
+        | (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype, _]) => {
+            tensor(vm, storage, offset, (shape, strides), Some(dtype))
+        }
+        (Global::RebuildParameter, &[data, _, _]) | (Global::RebuildParameterWithState, &[data, _, _, _]) => {
+            match vm.node(data) {
+                Node::Tensor(_) => vm.push_id(data),
+                other => {
+                    let what = format!("a parameter of {}", other.kind());
+                    Err(vm.reader.corrupt(what))
+                }
+            }
+        }
+        _ => Err(vm.reader.corrupt(format!("{global:?} with {} arguments it does not take", items.len()))),
+    }
+}
+
+/// BUILD: a state for the object below it. Attributes of dictionaries and tensors carry no weights and are dropped.
+pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
+    let (state, object) = (vm.pop()?, vm.top()?);
+    match vm.node(object) {
+        Node::Dict(_) | Node::Tensor(_) => Ok(()),
+        Node::NumpyDtype { .. } => {
+            let order = match vm.node(state) {
+                Node::Tuple(items) => items.get(1).map(|&order| vm.node(order)),
+                _ => None,
+            };
+            let is_big = matches!(order, Some(Node::Str(">")));
+            if let Node::NumpyDtype { big, .. } = vm.node_mut(object) {
+                *big = is_big;
+            }
+            Ok(())
+        }
+        other => {
+            let what = format!("attributes for {}", other.kind());
+            Err(vm.reader.corrupt(what))
+        }
+    }
+}
+
+/// BINPERSID: PyTorch names storages by `("storage", class, key, location, elements)`, before 0.4 with a sixth
+/// entry for a part of the storage: None or `(key of the part, first element, elements)`.
+pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
+    let id = vm.pop()?;
+    let malformed = "a persistent id that names no storage";
+    let Node::Tuple(items) = vm.node(id) else { return Err(vm.reader.corrupt(malformed)) };
+    let (&[tag, class, key, _, len], view) = match items.split_first_chunk::<5>() {
+        Some((head, [])) => (head, None),
+        Some((head, &[view])) => (head, Some(view)),
+        _ => return Err(vm.reader.corrupt(malformed)),
+    };
+    let (&Node::Str("storage"), &Node::Global(Global::Storage(ty)), &Node::Str(key)) =
+        (vm.node(tag), vm.node(class), vm.node(key))
+    else {
+        return Err(vm.reader.corrupt(malformed));
+    };
+    let len = size(vm, len)?;
+    let view = match view.map(|view| vm.node(view)) {
+        None | Some(Node::None) => None,
+        Some(Node::Tuple(view)) => match **view {
+            [_, start, len] => Some((size(vm, start)?, size(vm, len)?)),
+            _ => return Err(vm.reader.corrupt("a storage's part without its bounds")),
+        },
+        Some(_) => return Err(vm.reader.corrupt("a storage's part without its bounds")),
+    };
+    vm.budget.charge(size_of::<StorageSpec<'_>>())?;
+    vm.storages.push(StorageSpec { key, ty, len, view });
+    let index = u32::try_from(vm.storages.len() - 1).map_err(|_| PickleError::Exhausted)?;
+    vm.push(Node::Storage(index))
+}
+
+fn tensor(
+    vm: &mut Vm<'_, '_>,
+    storage: Id,
+    offset: Id,
+    (shape, strides): (Id, Id),
+    dtype: Option<Id>,
+) -> Result<(), PickleError> {
+    let &Node::Storage(storage) = vm.node(storage) else {
+        return Err(vm.reader.corrupt("a tensor without a storage"));
+    };
+    let ty: StorageType = match dtype.map(|dtype| vm.node(dtype)) {
+        None => vm.storages[storage as usize].ty,
+        Some(&Node::Global(Global::Dtype(ty))) => ty,
+        Some(_) => return Err(vm.reader.corrupt("a tensor without an element type")),
+    };
+    let offset = size(vm, offset)?;
+    let (shape, strides) = (sizes(vm, shape)?, sizes(vm, strides)?);
+    if shape.len() != strides.len() {
+        let what = format!("a tensor with {} sizes and {} strides", shape.len(), strides.len());
+        return Err(vm.reader.corrupt(what));
+    }
+    vm.budget.charge(size_of::<TensorSpec>() + 2 * size_of_val(&*shape))?;
+    vm.tensors.push(TensorSpec { storage, ty, offset, shape, strides });
+    let index = u32::try_from(vm.tensors.len() - 1).map_err(|_| PickleError::Exhausted)?;
+    vm.push(Node::Tensor(index))
+}
+
+fn size(vm: &Vm<'_, '_>, id: Id) -> Result<usize, PickleError> {
+    match vm.node(id) {
+        &Node::Int(value) => usize::try_from(value).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| vm.reader.corrupt("a size that is not a whole number of zero or more"))
+}
+
+fn sizes(vm: &Vm<'_, '_>, id: Id) -> Result<Box<[usize]>, PickleError> {
+    match vm.node(id) {
+        Node::Tuple(items) if items.len() <= MOST_DIMENSIONS => {
+            items.iter().map(|&item| size(vm, item)).collect()
+        }
+        Node::List(items) if items.len() <= MOST_DIMENSIONS => {
+            items.iter().map(|&item| size(vm, item)).collect()
+        }
+        _ => Err(vm.reader.corrupt(format!("sizes that are not a tuple of up to {MOST_DIMENSIONS} numbers"))),
+    }
+}
+
+/// Python 2 hands an OrderedDict its entries as one list of two-item lists.
+fn dict_of_pairs(vm: &mut Vm<'_, '_>, entries: Id) -> Result<(), PickleError> {
+    let Some(items) = items_of(vm, entries) else {
+        return Err(vm.reader.corrupt("a dictionary made from something other than pairs"));
+    };
+    vm.budget.charge(size_of_val(&*items) * 3)?;
+    let mut pairs = Vec::with_capacity(items.len());
+    for item in items {
+        match items_of(vm, item).as_deref() {
+            Some(&[key, value]) => pairs.push((key, value)),
+            _ => return Err(vm.reader.corrupt("a dictionary made from something other than pairs")),
+        }
+    }
+    vm.push(Node::Dict(pairs))
+}
+
+fn set_of(vm: &mut Vm<'_, '_>, items: Id) -> Result<(), PickleError> {
+    let Some(items) = items_of(vm, items) else {
+        return Err(vm.reader.corrupt("a set made from something other than a list"));
+    };
+    vm.budget.charge(size_of_val(&*items))?;
+    vm.push(Node::Set(items))
+}
+
+fn items_of(vm: &Vm<'_, '_>, id: Id) -> Option<Vec<Id>> {
+    match vm.node(id) {
+        Node::List(items) => Some(items.clone()),
+        Node::Tuple(items) => Some(items.to_vec()),
+        _ => None,
+    }
+}
+
+/// `_codecs.encode(text, "latin1")`, by which protocol 2 writes bytes.
+fn encode(vm: &mut Vm<'_, '_>, text: Id, encoding: Id) -> Result<(), PickleError> {
+    let (&Node::Str(text), &Node::Str("latin1" | "latin-1")) = (vm.node(text), vm.node(encoding)) else {
+        return Err(vm.reader.corrupt("bytes in an encoding other than latin1"));
+    };
+    vm.budget.charge(text.len())?;
+    let bytes: Option<Box<[u8]>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+    match bytes {
+        Some(bytes) => vm.push(Node::OwnedBytes(bytes)),
+        None => Err(vm.reader.corrupt("bytes above 255")),
+    }
+}
+
+fn device(vm: &mut Vm<'_, '_>, kind: Id, index: Option<Id>) -> Result<(), PickleError> {
+    let (kind, index) = (vm.node(kind), index.map(|index| vm.node(index)));
+    match (kind, index) {
+        (&Node::Str(kind), None | Some(Node::None)) => vm.push(Node::Device { kind, index: None }),
+        (&Node::Str(kind), Some(&Node::Int(index))) => vm.push(Node::Device { kind, index: Some(index) }),
+        _ => Err(vm.reader.corrupt("a device without a name")),
+    }
+}
+
+fn numpy_scalar(vm: &mut Vm<'_, '_>, dtype: Id, bytes: Id) -> Result<(), PickleError> {
+    let &Node::NumpyDtype { kind, big } = vm.node(dtype) else {
+        return Err(vm.reader.corrupt("a numpy scalar without a dtype"));
+    };
+    let bytes: &[u8] = match vm.node(bytes) {
+        Node::Bytes(bytes) => bytes,
+        Node::OwnedBytes(bytes) => bytes,
+        _ => return Err(vm.reader.corrupt("a numpy scalar without bytes")),
+    };
+    let mut digits = [0; 8];
+    let Some(target) = digits.get_mut(..bytes.len()) else {
+        return Err(vm.reader.corrupt("a numpy scalar of more than eight bytes"));
+    };
+    target.copy_from_slice(bytes);
+    if big {
+        target.reverse();
+    }
+    let (bits, len) = (u64::from_le_bytes(digits), bytes.len());
+    let node = match (kind, len) {
+        ("f8", 8) => Node::Float(f64::from_bits(bits)),
+        ("f4", 4) => Node::Float(f32::from_bits(bits as u32).into()),
+        ("f2", 2) => Node::Float(half::f16::from_bits(bits as u16).into()),
+        ("i8", 8) => Node::Int(bits as i64),
+        ("i4", 4) => Node::Int((bits as i32).into()),
+        ("i2", 2) => Node::Int((bits as i16).into()),
+        ("i1", 1) => Node::Int((bits as i8).into()),
+        ("u1" | "u2" | "u4" | "u8", _) if i64::try_from(bits).is_ok() => Node::Int(bits as i64),
+        ("b1", 1) => Node::Bool(bits != 0),
+        _ => return Err(vm.reader.corrupt("a numpy scalar that is no plain number")),
+    };
+    vm.push(node)
+}

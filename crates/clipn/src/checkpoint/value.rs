@@ -1,0 +1,169 @@
+//! What a PyTorch checkpoint holds beside its weights: plain Python values, as data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Tensor;
+use super::error::shown;
+
+/// A Python value read from a `.pt` file. Nesting is limited when the file is read, so that walking a value by
+/// recursion is safe.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Bool(bool),
+    /// An integer of up to 64 bits.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// A string.
+    Str(Arc<str>),
+    /// `bytes` or `bytearray`.
+    Bytes(Arc<[u8]>),
+    /// A list.
+    List(Vec<Value>),
+    /// A tuple or `torch.Size`.
+    Tuple(Vec<Value>),
+    /// A set or frozenset, in file order.
+    Set(Vec<Value>),
+    /// A dict, OrderedDict or defaultdict, in file order.
+    Dict(Vec<(Value, Value)>),
+    /// A tensor.
+    Tensor(Tensor),
+    /// A tensor whose element type is not one of [`Dtype`](super::Dtype)'s, with PyTorch's name of that type.
+    UnsupportedTensor(&'static str),
+    /// Something harmless that is only named: a dtype, a device, an integer of more than 64 bits.
+    Other(Arc<str>),
+}
+
+impl Value {
+    /// The value under a string key of a dict.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.as_dict()?.iter().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, value)| value)
+    }
+
+    /// The value under an integer key of a dict, as an optimizer's `state` has them, or at an index of a list or
+    /// tuple.
+    pub fn at(&self, index: i64) -> Option<&Value> {
+        match self {
+            Value::Dict(entries) => {
+                entries.iter().rev().find(|(k, _)| k.as_i64() == Some(index)).map(|(_, value)| value)
+            }
+            _ => self.as_list()?.get(usize::try_from(index).ok()?),
+        }
+    }
+
+    /// The integer.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Value::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The number, integers included.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Float(value) => Some(*value),
+            Value::Int(value) => Some(*value as f64),
+            _ => None,
+        }
+    }
+
+    /// The boolean.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The tensor.
+    pub fn as_tensor(&self) -> Option<&Tensor> {
+        match self {
+            Value::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The items of a list or tuple.
+    pub fn as_list(&self) -> Option<&[Value]> {
+        match self {
+            Value::List(items) | Value::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The entries of a dict, in file order.
+    pub fn as_dict(&self) -> Option<&[(Value, Value)]> {
+        match self {
+            Value::Dict(entries) => Some(entries),
+            _ => None,
+        }
+    }
+}
+
+/// One short line: plain values as they are, containers by their size and first keys.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::None => f.write_str("None"),
+            Value::Bool(value) => write!(f, "{value}"),
+            Value::Int(value) => write!(f, "{value}"),
+            Value::Float(value) => write!(f, "{value}"),
+            Value::Str(text) | Value::Other(text) => f.write_str(&shown(text)),
+            Value::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Value::List(items) => write!(f, "a list of {}", items.len()),
+            Value::Tuple(items) => write!(f, "a tuple of {}", items.len()),
+            Value::Set(items) => write!(f, "a set of {}", items.len()),
+            Value::Dict(entries) => {
+                write!(f, "a dictionary of {}", entries.len())?;
+                let keys: Vec<String> =
+                    entries.iter().filter_map(|(key, _)| key.as_str()).take(4).map(shown).collect();
+                match keys.len() {
+                    0 => Ok(()),
+                    n => write!(f, ": {}{}", keys.join(", "), if n < entries.len() { ", …" } else { "" }),
+                }
+            }
+            Value::Tensor(tensor) => write!(f, "a tensor {} {:?}", tensor.dtype(), tensor.shape()),
+            Value::UnsupportedTensor(dtype) => write!(f, "a tensor of {dtype}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(s: &str) -> Value {
+        Value::Str(s.into())
+    }
+
+    #[test]
+    fn values_are_reached_by_key_and_index() {
+        let state = Value::Dict(vec![(Value::Int(7), text("seven")), (text("lr"), Value::Float(0.5))]);
+        assert_eq!(state.at(7).and_then(Value::as_str), Some("seven"));
+        assert_eq!(state.get("lr").and_then(Value::as_f64), Some(0.5));
+        assert_eq!(state.get("7"), None);
+        assert_eq!(Value::Tuple(vec![Value::None]).at(0), Some(&Value::None));
+        assert_eq!(Value::List(vec![]).at(-1), None);
+    }
+
+    #[test]
+    fn containers_are_shown_by_size_and_keys() {
+        let entries = ["a", "b", "c", "d", "e"].map(|key| (text(key), Value::None));
+        assert_eq!(Value::Dict(entries.to_vec()).to_string(), "a dictionary of 5: a, b, c, d, …");
+        assert_eq!(Value::Dict(vec![]).to_string(), "a dictionary of 0");
+    }
+}
