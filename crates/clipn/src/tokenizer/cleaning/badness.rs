@@ -32,7 +32,7 @@ const CLASSES: [(&str, &str); 16] = [
     // Letters that make faces, and may stand in odd company.
     ("{face}", "Ò-ÖÙ-Üò-öø-üŐŌŪŲ°"),
     ("{upper}", "À-ÑØÜÝĂĀĄĆČĎĐĘĚĒĖĞĢİĪĶĹĽŁĻŃŇŅŒŘŚŞŠŢŤŮŰŸŹŻŽҐ"),
-    ("{lower}", "ßà-ñăąāćčďđęěēėģįīķĺľłļœŕśşšťüźżžґﬁﬂ"),
+    ("{lower}", "ßà-ñăąāćčďđęěēėğģįīķĺľłļœŕśşšťüźżžґﬁﬂ"),
     // Whole alphabets, which end words where accented letters would be suspicious.
     ("{capital}", "ÞΑ-ΩΆΈΉΊΌΎΏΪΫЁ-Я"),
     ("{small}", "α-ωάέήίΰа-џ"),
