@@ -67,8 +67,15 @@ fn expected_has_norm(name: &str) -> bool {
 fn fast_towers_give_the_published_features() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
-        let (yes, no) = (TransformerText::from_weights(&w, Side::Yes), TransformerText::from_weights(&w, Side::No));
-        check_features(model, (&VisionTower::from_weights(&w), &yes, &no), Figures::f32, "io_f32.safetensors", F32);
+        let (yes, no) =
+            (TransformerText::from_weights(&w, Side::Yes), TransformerText::from_weights(&w, Side::No));
+        check_features(
+            model,
+            (&VisionTower::from_weights(&w), &yes, &no),
+            Figures::f32,
+            "io_f32.safetensors",
+            F32,
+        );
     }
 }
 
@@ -77,7 +84,13 @@ fn plain_towers_give_the_published_features_in_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (PlainText::from_weights(&w, Side::Yes), PlainText::from_weights(&w, Side::No));
-        check_features(model, (&PlainVision::from_weights(&w), &yes, &no), Figures::f32, "io_f32.safetensors", F32);
+        check_features(
+            model,
+            (&PlainVision::from_weights(&w), &yes, &no),
+            Figures::f32,
+            "io_f32.safetensors",
+            F32,
+        );
     }
 }
 
@@ -86,7 +99,13 @@ fn plain_towers_give_the_published_features_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (PlainText::from_weights(&w, Side::Yes), PlainText::from_weights(&w, Side::No));
-        check_features(model, (&PlainVision::from_weights(&w), &yes, &no), Figures::f64, "io_f64.safetensors", F64);
+        check_features(
+            model,
+            (&PlainVision::from_weights(&w), &yes, &no),
+            Figures::f64,
+            "io_f64.safetensors",
+            F64,
+        );
     }
 }
 
@@ -109,7 +128,8 @@ fn images_of_another_size_get_interpolated_positions() {
         let positions = resize_positions(&own, 64, 4, (grid, grid), Corners::HalfPixel);
         assert_close(&positions[64..], &figures.f32(&name("pos_grid")), F32, "grid");
         let (pixels, shape) = (figures.f32(&name("images")), figures.shape(&name("images")));
-        for tower in [&VisionTower::from_weights(&w) as &dyn ImageTower<f32>, &PlainVision::from_weights(&w)] {
+        for tower in [&VisionTower::from_weights(&w) as &dyn ImageTower<f32>, &PlainVision::from_weights(&w)]
+        {
             let found = encode(tower, &pixels, &shape);
             assert_close(found.values(), &figures.f32(&name("features")), F32, &name("features"));
         }
@@ -127,8 +147,11 @@ fn weights_of_another_image_size_are_resized_at_load() {
         let w = Weights::new(config, checkpoint).unwrap();
         let positions = w.vision::<f32>().positional_embedding;
         assert_close(&positions, &figures.f32(&name("positional_embedding")), F32, "positions");
-        let found =
-            encode(&VisionTower::from_weights(&w), &figures.f32(&name("images")), &figures.shape(&name("images")));
+        let found = encode(
+            &VisionTower::from_weights(&w),
+            &figures.f32(&name("images")),
+            &figures.shape(&name("images")),
+        );
         assert_close(found.values(), &figures.f32(&name("features")), F32, &name("features"));
     }
 }
@@ -161,14 +184,21 @@ fn a_text_is_the_same_alone_in_a_batch_and_in_a_shorter_context() {
 fn wrong_inputs_are_refused_by_name() {
     let w = weights("vit_gelu");
     let tower = TransformerText::from_weights(&w, Side::Yes);
-    let error = |ids: Vec<u32>, length| tower.encode(&TokenBatch::new(ids, length).unwrap()).unwrap_err().to_string();
+    let error =
+        |ids: Vec<u32>, length| tower.encode(&TokenBatch::new(ids, length).unwrap()).unwrap_err().to_string();
     assert!(error(vec![1, 128], 2).contains("token id 128"));
     assert!(error(vec![1; 17], 17).contains("longer than the model's context of 16"));
     let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));
     assert!(prompt.unwrap_err().to_string().contains("0 \"no\" prompts"));
     let pixels = vec![0.0f32; 3 * 4 * 4];
     let images = Images::new(&pixels, 4, 4).unwrap();
-    assert!(VisionTower::from_weights(&w).encode(images).unwrap_err().to_string().contains("smaller than one 8×8"));
+    assert!(
+        VisionTower::from_weights(&w)
+            .encode(images)
+            .unwrap_err()
+            .to_string()
+            .contains("smaller than one 8×8")
+    );
     assert!(Images::new(&pixels, 5, 4).is_err() && Images::new(&pixels, 0, 4).is_err());
 }
 

@@ -22,7 +22,9 @@ pub enum ClassifierError {
         set: String,
     },
     /// The two towers do not belong together.
-    #[error("the \"yes\" tower gives {yes} values a text and the \"no\" tower {no}; they belong to different models")]
+    #[error(
+        "the \"yes\" tower gives {yes} values a text and the \"no\" tower {no}; they belong to different models"
+    )]
     Dimensions {
         /// Dimension of the "yes" features.
         yes: usize,
@@ -36,7 +38,9 @@ pub enum ClassifierError {
         class: String,
     },
     /// Features of another model.
-    #[error("features of {found} values do not fit a classifier of {expected}; they belong to different models")]
+    #[error(
+        "features of {found} values do not fit a classifier of {expected}; they belong to different models"
+    )]
     FeatureDimension {
         /// The classifier's dimension.
         expected: usize,

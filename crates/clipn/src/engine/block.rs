@@ -39,7 +39,13 @@ pub(super) struct Scratch {
 impl Transformer {
     /// Runs the blocks over `x`, `[rows, width]`, and gives the pooled rows, `[sequences, width]`. The last block is
     /// computed only where the pooled rows need it.
-    pub fn run(&self, x: &mut [f32], sequences: &[Sequence], scratch: &mut Scratch, threads: usize) -> Vec<f32> {
+    pub fn run(
+        &self,
+        x: &mut [f32],
+        sequences: &[Sequence],
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> Vec<f32> {
         let Some((last, others)) = self.blocks.split_last() else {
             return self.gather(x, sequences);
         };
@@ -160,7 +166,14 @@ impl Transformer {
         layer_norm(normed, x, &block.ln_2);
         let hidden = sized(&mut scratch.hidden, x.len() / width * hidden_width);
         let weight = Matrix::packed(&block.c_fc.weight, width).transposed();
-        product(MatrixMut::packed(hidden, hidden_width), Matrix::packed(normed, width), weight, 1.0, false, threads);
+        product(
+            MatrixMut::packed(hidden, hidden_width),
+            Matrix::packed(normed, width),
+            weight,
+            1.0,
+            false,
+            threads,
+        );
         add_bias_and_activate(hidden, &block.c_fc.bias, self.activation);
         self.add_linear(x, hidden, &block.c_proj.weight, &block.c_proj.bias, threads);
     }

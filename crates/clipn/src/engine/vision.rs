@@ -5,8 +5,8 @@ use super::block::{Scratch, Sequence, Transformer};
 use super::chunks::for_each_chunk;
 use super::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
 use crate::model::{
-    Corners, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig, VisionParams, Weights,
-    resize_positions,
+    Corners, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig, VisionParams,
+    Weights, resize_positions,
 };
 
 /// Positions that a chunk of images aims at: 16 images of ViT-B-32, 4 of ViT-B-16.
@@ -48,7 +48,14 @@ impl VisionTower {
         let per_image = positions.len() / width;
         let mut embedded = vec![0.0; patches.len() / inner * width];
         let weight = Matrix::packed(&self.params.conv1, inner).transposed();
-        product(MatrixMut::packed(&mut embedded, width), Matrix::packed(&patches, inner), weight, 1.0, false, threads);
+        product(
+            MatrixMut::packed(&mut embedded, width),
+            Matrix::packed(&patches, inner),
+            weight,
+            1.0,
+            false,
+            threads,
+        );
         let mut x = Vec::with_capacity(count * positions.len());
         for image in embedded.chunks_exact((per_image - 1) * width) {
             let start = x.len();
@@ -81,7 +88,14 @@ impl VisionTower {
         let mut normed = vec![0.0; pooled.len()];
         layer_norm(&mut normed, &pooled, &self.params.ln_post);
         let proj = Matrix::packed(&self.params.proj, self.embed_dim);
-        product(MatrixMut::packed(out, self.embed_dim), Matrix::packed(&normed, width), proj, 1.0, false, threads);
+        product(
+            MatrixMut::packed(out, self.embed_dim),
+            Matrix::packed(&normed, width),
+            proj,
+            1.0,
+            false,
+            threads,
+        );
     }
 }
 
@@ -109,7 +123,10 @@ impl ImageTower<f32> for VisionTower {
 }
 
 /// The grid of patches (rows, columns) of a batch; pixels beyond the last whole patch are not looked at.
-pub(super) fn check_images<T>(images: &Images<'_, T>, config: &VisionConfig) -> Result<(usize, usize), ModelError> {
+pub(super) fn check_images<T>(
+    images: &Images<'_, T>,
+    config: &VisionConfig,
+) -> Result<(usize, usize), ModelError> {
     let patch = config.patch_size;
     match (images.height() / patch, images.width() / patch) {
         (0, _) | (_, 0) => Err(ModelError::Input(format!(

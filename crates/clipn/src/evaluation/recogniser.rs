@@ -70,7 +70,8 @@ impl<'a> Recogniser<'a> {
     ) -> Result<(), E> {
         let (batch, workers) = spread(files.len(), parallelism)?;
         let mut done = 0;
-        let work = |worker: &mut ThreadPool, chunk: &[&Path]| worker.install(|| self.batch(chunk, progress, &look));
+        let work =
+            |worker: &mut ThreadPool, chunk: &[&Path]| worker.install(|| self.batch(chunk, progress, &look));
         let pass_on = |rows: Option<Result<Vec<R>, EvaluationError>>| {
             let Some(rows) = rows else {
                 return Err(EvaluationError::Cancelled { done, total: files.len() }.into());

@@ -95,8 +95,10 @@ impl Results {
         let mut results = Vec::new();
         for set in ood {
             for (index, score) in evaluation.scores.iter().enumerate() {
-                let wrap = |source| EvaluationError::Metric { score: score.name(), ood: set.name.clone(), source };
-                let ranked = RankedScores::new(&column(&id.rows, index), &column(&set.rows, index)).map_err(wrap)?;
+                let wrap =
+                    |source| EvaluationError::Metric { score: score.name(), ood: set.name.clone(), source };
+                let ranked =
+                    RankedScores::new(&column(&id.rows, index), &column(&set.rows, index)).map_err(wrap)?;
                 results.push(OodResult {
                     score: score.name(),
                     ood: set.name.clone(),
@@ -149,7 +151,9 @@ fn averages(scores: &[&'static dyn Score], results: &[OodResult]) -> Vec<Average
         for score in scores {
             let of_score = |r: &&OodResult| r.score == score.name() && (kind.is_none() || r.kind == kind);
             let chosen: Vec<&OodResult> = results.iter().filter(of_score).collect();
-            let mean = |value: fn(&OodResult) -> f64| chosen.iter().map(|r| value(r)).sum::<f64>() / chosen.len() as f64;
+            let mean = |value: fn(&OodResult) -> f64| {
+                chosen.iter().map(|r| value(r)).sum::<f64>() / chosen.len() as f64
+            };
             if chosen.is_empty() {
                 continue;
             }

@@ -100,7 +100,9 @@ pub fn evaluate(
     let mut done = 0;
     for (set, kind) in sets() {
         let rows = score_set(recogniser, set, options, progress).map_err(|error| match error {
-            EvaluationError::Cancelled { done: in_set, .. } => EvaluationError::Cancelled { done: done + in_set, total },
+            EvaluationError::Cancelled { done: in_set, .. } => {
+                EvaluationError::Cancelled { done: done + in_set, total }
+            }
             other => other,
         })?;
         done += rows.len();
@@ -137,7 +139,11 @@ fn score_set(
     recogniser.for_each(&files, options.parallelism, progress, look, sink)?;
     match rows.first() {
         Some(ImageRow { outcome: Err(first), .. }) if rows.iter().all(|row| row.outcome.is_err()) => {
-            Err(EvaluationError::NothingReadable { set: set.name.clone(), count: rows.len(), first: first.clone() })
+            Err(EvaluationError::NothingReadable {
+                set: set.name.clone(),
+                count: rows.len(),
+                first: first.clone(),
+            })
         }
         _ => Ok(rows),
     }

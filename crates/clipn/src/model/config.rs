@@ -227,7 +227,9 @@ impl Keys<'_> {
     fn section<'b>(&'b self, key: &'b str) -> Result<Keys<'b>, ModelError> {
         match self.object.get(key) {
             Some(object @ Value::Object(_)) => Ok(Keys { origin: self.origin, prefix: key, object }),
-            _ => Err(self.bad(format!("`{key}` is missing; an open_clip model config has `embed_dim`, `vision_cfg` and `text_cfg`"))),
+            _ => Err(self.bad(format!(
+                "`{key}` is missing; an open_clip model config has `embed_dim`, `vision_cfg` and `text_cfg`"
+            ))),
         }
     }
 
@@ -250,7 +252,9 @@ impl Keys<'_> {
     fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
         let value = match (self.object.get(key), default) {
             (None | Some(Value::Null), Some(default)) => return Ok(default),
-            (None | Some(Value::Null), None) => return Err(self.bad(format!("`{}` is missing", self.path(key)))),
+            (None | Some(Value::Null), None) => {
+                return Err(self.bad(format!("`{}` is missing", self.path(key))));
+            }
             (Some(value), _) => value,
         };
         match value.as_u64().and_then(|v| usize::try_from(v).ok()) {
@@ -266,7 +270,9 @@ impl Keys<'_> {
         match self.object.get(key) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(value) => Err(self.bad(format!("`{}` is {value}; it must be true or false", self.path(key)))),
+            Some(value) => {
+                Err(self.bad(format!("`{}` is {value}; it must be true or false", self.path(key))))
+            }
         }
     }
 
@@ -333,16 +339,20 @@ mod tests {
     fn bad_sizes_are_named() {
         let error = parse(r#"{"embed_dim":0,"vision_cfg":{},"text_cfg":{}}"#).unwrap_err().to_string();
         assert!(error.contains("embed_dim"), "{error}");
-        let error = parse(r#"{"embed_dim":8,"vision_cfg":{"width":100,"head_width":64},"text_cfg":{"width":10,"heads":3}}"#)
-            .unwrap_err()
-            .to_string();
+        let error = parse(
+            r#"{"embed_dim":8,"vision_cfg":{"width":100,"head_width":64},"text_cfg":{"width":10,"heads":3}}"#,
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("text_cfg.width 10"), "{error}");
         assert!(parse("[1]").is_err() && parse("{").is_err() && parse("{}").is_err());
     }
 
     #[test]
     fn a_hub_config_is_read_under_model_cfg() {
-        let config = parse(r#"{"model_cfg":{"embed_dim":8,"quick_gelu":true,"vision_cfg":{},"text_cfg":{}}}"#).unwrap();
+        let config =
+            parse(r#"{"model_cfg":{"embed_dim":8,"quick_gelu":true,"vision_cfg":{},"text_cfg":{}}}"#)
+                .unwrap();
         assert_eq!((config.embed_dim, config.activation), (8, Activation::QuickGelu));
     }
 }

@@ -31,7 +31,9 @@ pub enum ModelError {
         reason: String,
     },
     /// A config asks for a computation that this version does not have.
-    #[error("the model config {origin} asks for {what}, which clipn does not compute; use a plain ViT CLIP config")]
+    #[error(
+        "the model config {origin} asks for {what}, which clipn does not compute; use a plain ViT CLIP config"
+    )]
     UnsupportedConfig {
         /// The file or the embedded name.
         origin: String,

@@ -1,11 +1,12 @@
 //! The parameters of each tower. Matrices are stored as the files store them, `[out, in]`, except projections, which
 //! are `[in, out]`.
 
+use super::Real;
 use crate::checkpoint::Buffer;
 
 /// A layer norm: weight and bias, `[width]` each.
 #[derive(Debug, Clone)]
-pub struct NormParams<T> {
+pub struct NormParams<T: Real> {
     /// Scale, `[width]`.
     pub weight: Buffer<T>,
     /// Shift, `[width]`.
@@ -14,7 +15,7 @@ pub struct NormParams<T> {
 
 /// A linear layer: x·weightᵀ + bias.
 #[derive(Debug, Clone)]
-pub struct LinearParams<T> {
+pub struct LinearParams<T: Real> {
     /// `[out, in]`.
     pub weight: Buffer<T>,
     /// `[out]`.
@@ -23,7 +24,7 @@ pub struct LinearParams<T> {
 
 /// A residual attention block.
 #[derive(Debug, Clone)]
-pub struct BlockParams<T> {
+pub struct BlockParams<T: Real> {
     /// Norm before attention.
     pub ln_1: NormParams<T>,
     /// Queries, keys and values in one, `[3·width, width]`.
@@ -40,7 +41,7 @@ pub struct BlockParams<T> {
 
 /// The image tower.
 #[derive(Debug, Clone)]
-pub struct VisionParams<T> {
+pub struct VisionParams<T: Real> {
     /// Patch embedding, `[width, 3, patch, patch]`, without bias.
     pub conv1: Buffer<T>,
     /// The class token, `[width]`.
@@ -59,7 +60,7 @@ pub struct VisionParams<T> {
 
 /// A text tower, "yes" or "no".
 #[derive(Debug, Clone)]
-pub struct TextParams<T> {
+pub struct TextParams<T: Real> {
     /// `[vocab_size, width]`.
     pub token_embedding: Buffer<T>,
     /// `[context_length, width]`.

@@ -1,7 +1,9 @@
 use crate::checkpoint::{Buffer, Tensor};
 
 /// A floating-point type that a tower can compute in: `f32`, or `f64` for the plain form.
-pub trait Real: num_traits::Float + std::iter::Sum + std::fmt::Debug + Send + Sync + 'static {
+pub trait Real:
+    num_traits::Float + bytemuck::Pod + std::iter::Sum + std::fmt::Debug + Send + Sync + 'static
+{
     /// The tensor's values in this type, borrowed from the file where the type is the same.
     fn buffer(tensor: &Tensor) -> Buffer<Self>;
     /// The nearest value to a constant.

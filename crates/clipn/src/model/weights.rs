@@ -4,9 +4,7 @@ use std::path::Path;
 
 use super::names::{self, Named, PROMPT_NO, Side};
 use super::position::{Corners, resize_positions};
-use super::{
-    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, TextParams, VisionParams,
-};
+use super::{BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, TextParams, VisionParams};
 use crate::checkpoint::{Buffer, Checkpoint, Tensor};
 
 /// Names that other programs leave in a file and that hold no parameter.
@@ -149,7 +147,10 @@ impl Weights {
     }
 
     fn linear<T: Real>(&self, prefix: &str) -> LinearParams<T> {
-        LinearParams { weight: self.value(&format!("{prefix}.weight")), bias: self.value(&format!("{prefix}.bias")) }
+        LinearParams {
+            weight: self.value(&format!("{prefix}.weight")),
+            bias: self.value(&format!("{prefix}.bias")),
+        }
     }
 
     /// A tensor that [`Weights::new`] has seen with the right shape.
@@ -172,7 +173,9 @@ impl Weights {
             match self.checkpoint.get(name) {
                 None => missing.push(name.clone()),
                 Some(tensor) if fits(name, tensor, shape) => {}
-                Some(tensor) => wrong.push(format!("{name}: {:?} in the file, {shape:?} in the model", tensor.shape())),
+                Some(tensor) => {
+                    wrong.push(format!("{name}: {:?} in the file, {shape:?} in the model", tensor.shape()))
+                }
             }
         }
         if let Some(prompts) = self.checkpoint.get(PROMPT_NO) {

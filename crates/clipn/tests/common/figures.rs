@@ -37,9 +37,11 @@ impl Figures {
 pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 {
     assert_eq!(found.len(), expected.len(), "lengths differ");
     let largest = expected.iter().map(|&e| e.into().abs()).fold(0.0, f64::max);
-    let worst = found.iter().zip(expected).map(|(&f, &e)| (f.into() - e.into()).abs()).fold(0.0, |a: f64, d| {
-        if d.is_nan() { f64::INFINITY } else { a.max(d) }
-    });
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(&f, &e)| (f.into() - e.into()).abs())
+        .fold(0.0, |a: f64, d| if d.is_nan() { f64::INFINITY } else { a.max(d) });
     worst / largest.max(f64::MIN_POSITIVE)
 }
 

@@ -58,7 +58,8 @@ mod tests {
                 let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / width as f64;
                 let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / width as f64;
                 for (i, (&v, &o)) in row.iter().zip(out).enumerate() {
-                    let expected = (f64::from(v) - mean) / (variance + 1e-5).sqrt() * f64::from(params.weight[i])
+                    let expected = (f64::from(v) - mean) / (variance + 1e-5).sqrt()
+                        * f64::from(params.weight[i])
                         + f64::from(params.bias[i]);
                     assert!((f64::from(o) - expected).abs() < 1e-5, "width {width}: {o} {expected}");
                 }

@@ -172,6 +172,13 @@ mod tests {
     #[should_panic(expected = "beyond its slice")]
     fn a_matrix_beyond_its_slice_is_refused() {
         let (a, b, mut out) = (vec![0.0; 5], vec![0.0; 6], vec![0.0; 4]);
-        product(MatrixMut::packed(&mut out, 2), Matrix::new(&a, 2, 3, 3), Matrix::packed(&b, 2), 1.0, false, 1);
+        product(
+            MatrixMut::packed(&mut out, 2),
+            Matrix::new(&a, 2, 3, 3),
+            Matrix::packed(&b, 2),
+            1.0,
+            false,
+            1,
+        );
     }
 }

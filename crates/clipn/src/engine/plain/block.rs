@@ -41,7 +41,12 @@ pub(super) fn layer_norm<T: Real>(x: &[T], params: &NormParams<T>, width: usize)
         let mean = row.iter().copied().sum::<T>() / count;
         let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<T>() / count;
         let scale = (variance + T::of(LAYER_NORM_EPS)).sqrt().recip();
-        out.extend(row.iter().zip(&*params.weight).zip(&*params.bias).map(|((&v, &w), &b)| (v - mean) * scale * w + b));
+        out.extend(
+            row.iter()
+                .zip(&*params.weight)
+                .zip(&*params.bias)
+                .map(|((&v, &w), &b)| (v - mean) * scale * w + b),
+        );
     }
     out
 }
@@ -60,7 +65,9 @@ pub(super) fn project<T: Real>(x: &[T], projection: &[T], width: usize) -> Vec<T
     let columns = projection.len() / width;
     let mut out = Vec::with_capacity(x.len() / width * columns);
     for row in x.chunks_exact(width) {
-        out.extend((0..columns).map(|c| row.iter().zip(projection[c..].iter().step_by(columns)).map(|(&a, &b)| a * b).sum::<T>()));
+        out.extend((0..columns).map(|c| {
+            row.iter().zip(projection[c..].iter().step_by(columns)).map(|(&a, &b)| a * b).sum::<T>()
+        }));
     }
     out
 }

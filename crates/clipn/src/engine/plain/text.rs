@@ -1,13 +1,14 @@
 use super::block::{BlockShape, add, layer_norm, project, transform};
 use crate::engine::text::{check_tokens, positions_with_prompt};
 use crate::model::{
-    Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextParams, TextTower, Weights,
+    Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextParams, TextTower,
+    Weights,
 };
 use crate::tokenizer::{TokenBatch, end_of_text_position};
 
 /// A text tower as its definition reads: all positions of the context are computed.
 #[derive(Debug, Clone)]
-pub struct PlainText<T> {
+pub struct PlainText<T: Real> {
     config: TextConfig,
     activation: Activation,
     embed_dim: usize,
@@ -17,7 +18,12 @@ pub struct PlainText<T> {
 impl<T: Real> PlainText<T> {
     /// The tower of a config with its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<T>) -> Self {
-        Self { config: config.text.clone(), activation: config.activation, embed_dim: config.embed_dim, params }
+        Self {
+            config: config.text.clone(),
+            activation: config.activation,
+            embed_dim: config.embed_dim,
+            params,
+        }
     }
 
     /// A tower of loaded weights.

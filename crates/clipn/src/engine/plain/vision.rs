@@ -1,10 +1,13 @@
 use super::block::{BlockShape, add, layer_norm, project, transform};
 use crate::engine::vision::{check_images, positions_for};
-use crate::model::{Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig, VisionParams, Weights};
+use crate::model::{
+    Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig, VisionParams,
+    Weights,
+};
 
 /// The ViT image tower as its definition reads.
 #[derive(Debug, Clone)]
-pub struct PlainVision<T> {
+pub struct PlainVision<T: Real> {
     config: VisionConfig,
     activation: Activation,
     embed_dim: usize,
