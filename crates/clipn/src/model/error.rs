@@ -41,13 +41,16 @@ pub enum ModelError {
         what: String,
     },
     /// The weights do not fit the config.
-    #[error("the weights {} do not fit the model `{model}`:{details}", path.display())]
+    #[error(
+        "the weights {} do not fit the model `{model}`: {details}; `clipn inspect` tells what the file holds",
+        path.display()
+    )]
     WeightsMismatch {
         /// The weights file.
         path: PathBuf,
         /// The model's name.
         model: String,
-        /// Missing, unexpected and wrong-shaped tensors, a line each.
+        /// Missing, unexpected and wrong-shaped tensors.
         details: String,
     },
     /// Pixels whose length or size the tower cannot take.

@@ -7,6 +7,7 @@ pub mod names;
 mod params;
 mod position;
 mod real;
+mod sketch;
 mod tower;
 mod weights;
 
@@ -16,5 +17,6 @@ pub use names::Side;
 pub use params::{BlockParams, LinearParams, NormParams, TextParams, VisionParams};
 pub use position::{Corners, resize_positions};
 pub use real::Real;
+pub use sketch::{ImageSketch, Sketch, TextSketch};
 pub use tower::{Features, ImageTower, Images, NoPrompt, TextTower, normalise_row};
 pub use weights::{NoSide, Weights};

@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::names::{self, Named, PROMPT_NO, Side};
@@ -11,7 +10,7 @@ use crate::checkpoint::{Buffer, Checkpoint, Tensor};
 const IGNORED: &[&str] = &["attn_mask", "input_resolution", "context_length", "vocab_size"];
 
 /// At most so many names of one kind in an error.
-const LISTED: usize = 12;
+const LISTED: usize = 6;
 
 /// Where the "no" side of loaded weights came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +35,7 @@ impl Weights {
     /// Holds a file's tensors against a config.
     ///
     /// # Errors
-    /// One error that lists every missing, unexpected and wrong-shaped tensor.
+    /// One error that counts every missing, unexpected and wrong-shaped tensor and names the first.
     pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
         let no_side = if checkpoint.iter().any(|(name, _)| is_no_side(name)) {
             NoSide::Stored
@@ -158,7 +157,7 @@ impl Weights {
         self.checkpoint.get(name).map_or_else(|| Vec::new().into(), T::buffer)
     }
 
-    /// What does not fit, a heading and indented names a kind; empty where all fits.
+    /// What does not fit, a count and the first names of each kind; empty where all fits.
     fn differences(&self) -> String {
         let mut expected: Vec<Named> = names::expected(&self.config);
         if self.no_side == NoSide::CopiedFromYes {
@@ -174,7 +173,7 @@ impl Weights {
                 None => missing.push(name.clone()),
                 Some(tensor) if fits(name, tensor, shape) => {}
                 Some(tensor) => {
-                    wrong.push(format!("{name}: {:?} in the file, {shape:?} in the model", tensor.shape()))
+                    wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()))
                 }
             }
         }
@@ -183,7 +182,7 @@ impl Weights {
             let text = &self.config.text;
             if shape.len() != 3 || shape[0] == 0 || shape[1..] != [text.context_length, text.width] {
                 wrong.push(format!(
-                    "{PROMPT_NO}: {shape:?} in the file, [prompts, {}, {}] in the model",
+                    "{PROMPT_NO} is {shape:?} where the model has [prompts, {}, {}]",
                     text.context_length, text.width
                 ));
             }
@@ -197,25 +196,24 @@ impl Weights {
             .filter(|name| !IGNORED.contains(&name.rsplit('.').next().unwrap_or(name)))
             .map(str::to_owned)
             .collect();
-        let mut text = String::new();
-        section(&mut text, "missing", missing);
-        section(&mut text, "of another shape", wrong);
-        section(&mut text, "unexpected", unexpected);
-        text
+        let parts = [
+            section("missing", missing),
+            section("of another shape", wrong),
+            section("unexpected", unexpected),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
-fn section(text: &mut String, heading: &str, names: Vec<String>) {
-    if names.is_empty() {
-        return;
-    }
-    let _ = write!(text, "\n  {heading} ({}):", names.len());
-    for name in names.iter().take(LISTED) {
-        let _ = write!(text, "\n    {name}");
-    }
-    if names.len() > LISTED {
-        let _ = write!(text, "\n    and {} more", names.len() - LISTED);
-    }
+/// `2 missing (a, b)`, the first few by name; nothing for no names.
+fn section(heading: &str, names: Vec<String>) -> Option<String> {
+    let more = match names.len() {
+        0 => return None,
+        count if count > LISTED => format!(", and {} more", count - LISTED),
+        _ => String::new(),
+    };
+    let listed = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Some(format!("{} {heading} ({listed}{more})", names.len()))
 }
 
 /// Whether a name belongs to the "no" side.

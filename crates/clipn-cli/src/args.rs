@@ -1,0 +1,233 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clipn::classifier::Wording;
+use clipn::evaluation::{Parallelism, Precision};
+use clipn::metrics::FprConvention;
+use clipn::scores::{Score, by_name, parse_list};
+
+/// Zero-shot classification that knows when to say no (CLIPN).
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure how well a model tells in-distribution from out-of-distribution images
+    Eval(EvalArgs),
+    /// Give pictures one of your labels, or "unknown"
+    Classify(ClassifyArgs),
+    /// Tell what is in a weights file: architecture, tensors, whether it has a "no" side
+    Inspect(InspectArgs),
+}
+
+/// The form of the results on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Where the towers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+}
+
+/// Which lines the "no" tower reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Variant {
+    /// Handcrafted where the weights have a "no" side without learnable prompts and the templates have `no` lines
+    Auto,
+    /// Both towers read the `yes` lines
+    Learnable,
+    /// The "no" tower reads the `no` lines
+    Handcrafted,
+}
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Architecture, as ViT-B-16, or an open_clip model config
+    #[arg(long, value_name = "NAME|CONFIG.json")]
+    pub model: String,
+    /// Weights: safetensors, or PyTorch .pt
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: PathBuf,
+}
+
+/// What the classes are asked with.
+#[derive(Debug, Args)]
+pub struct PromptArgs {
+    /// Sentences around the class names: clipn (the published lines, their literal quotes kept), clipn-clean, simple,
+    /// or a file with one template a line
+    #[arg(long, value_name = "NAME|FILE", default_value = "clipn")]
+    pub templates: String,
+    /// Which lines the "no" tower reads
+    #[arg(long, value_enum, default_value = "auto")]
+    pub variant: Variant,
+}
+
+/// How the work is spread.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Images that a worker takes at a time
+    #[arg(long, value_name = "N", default_value = "16", value_parser = parse_count)]
+    pub batch_size: usize,
+    /// Workers, each decoding and encoding [default: one a core]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub workers: Option<usize>,
+    /// Where the towers run: cpu
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    pub device: Device,
+    /// Stop at the first image that cannot be read, instead of telling it and going on
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl RunArgs {
+    pub fn parallelism(&self) -> Parallelism {
+        let default = Parallelism::default();
+        Parallelism { batch_size: self.batch_size, workers: self.workers.unwrap_or(default.workers) }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Class names in the order of the sorted class folders: a file, imagenet-1k, or "a,b,c" [default: the benchmark's,
+    /// or the names of the folders]
+    #[arg(long, value_name = "FILE|NAME|LIST")]
+    pub classes: Option<String>,
+    #[command(flatten)]
+    pub prompts: PromptArgs,
+    /// In-distribution images: a folder with one folder a class, or an image list (.txt, `path label` a line)
+    #[arg(
+        long,
+        value_name = "[NAME=]DIR",
+        required_unless_present = "benchmark",
+        conflicts_with = "benchmark",
+        requires = "ood"
+    )]
+    pub id: Option<String>,
+    /// Out-of-distribution images, a folder of any depth or an image list; may be given again
+    #[arg(long, value_name = "NAME=DIR", conflicts_with = "benchmark", requires = "id")]
+    pub ood: Vec<String>,
+    /// A benchmark definition: imagenet-1k, tiny-imagenet-ood, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
+    pub benchmark: Option<String>,
+    /// The folder that holds the benchmark's data
+    #[arg(long, value_name = "DIR", requires = "benchmark")]
+    pub data_root: Option<PathBuf>,
+    /// Turn every image grey first: a control against telling sets apart by colour
+    #[arg(long)]
+    pub grey: bool,
+    /// Scores: all, or some of msp,maxlogit,energy,mcm,ctw,atd,energy-handcrafted
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_scores)]
+    pub scores: Scores,
+    /// Arithmetic of the scores: f32 as published, or f64 in log space, which does not saturate
+    #[arg(long, value_name = "f32|f64", default_value = "f32", value_parser = parse_precision)]
+    pub score_precision: Precision,
+    /// Definition of FPR95: clipn (as published), mcm or openood
+    #[arg(long, value_name = "NAME", default_value = "clipn")]
+    pub fpr_convention: FprConvention,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for results.json, results.csv and scores.csv (a row an image)
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Class names: a file with one a line, imagenet-1k, or "a,b,c"
+    #[arg(long, value_name = "FILE|NAME|LIST")]
+    pub classes: String,
+    #[command(flatten)]
+    pub prompts: PromptArgs,
+    /// The score that decides: atd, ctw, msp, maxlogit, energy or mcm
+    #[arg(long, value_name = "NAME", default_value = "atd", value_parser = parse_score)]
+    pub score: &'static dyn Score,
+    /// Least score that gets a label [default: the published rule of atd and ctw]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
+    /// Treat pixels as the published evaluation does: no EXIF rotation, 16-bit grey clipped
+    #[arg(long)]
+    pub faithful_pixels: bool,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Form of the results on standard output; json is one object a line
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATHS")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// A weights file
+    pub file: PathBuf,
+}
+
+/// A list of scores, as one argument.
+#[derive(Debug, Clone)]
+pub struct Scores(pub Vec<&'static dyn Score>);
+
+fn parse_scores(text: &str) -> Result<Scores, String> {
+    parse_list(text).map(Scores).map_err(|e| e.to_string())
+}
+
+fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
+    by_name(text).map_err(|e| e.to_string())
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "f64" => Ok(Precision::F64),
+        _ => Err("give f32 or f64".to_owned()),
+    }
+}
+
+fn parse_device(text: &str) -> Result<Device, String> {
+    match text {
+        "cpu" => Ok(Device::Cpu),
+        _ => Err("this program runs on the CPU only; give --device cpu or leave it out".to_owned()),
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=4096) => Ok(count),
+        _ => Err("give a whole number from 1 to 4096".to_owned()),
+    }
+}
+
+impl Variant {
+    /// The wording for weights with so many "no" prompts, stored or not, and templates with or without `no` lines.
+    pub fn wording(self, has_no_side: bool, no_prompts: usize, has_no_lines: bool) -> Wording {
+        match self {
+            Self::Learnable => Wording::Learnable,
+            Self::Handcrafted => Wording::HandCrafted,
+            Self::Auto if has_no_side && no_prompts == 0 && has_no_lines => Wording::HandCrafted,
+            Self::Auto => Wording::Learnable,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clipn::checkpoint::CheckpointError;
+use clipn::classifier::ClassifierError;
+use clipn::dataset::DatasetError;
+use clipn::evaluation::EvaluationError;
+use clipn::image::ImageError;
+use clipn::model::ModelError;
+use clipn::prompts::PromptError;
+use thiserror::Error;
+
+/// Whatever ends the program early, told in one line.
+#[derive(Debug, Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    #[error("cannot write the output: {0}")]
+    Output(std::io::Error),
+    #[error("cannot make the folder {}: {source}", path.display())]
+    OutputFolder { path: PathBuf, source: std::io::Error },
+    #[error("cannot watch for Ctrl-C: {0}")]
+    Interrupt(#[from] ctrlc::Error),
+    #[error("interrupted after {done} of {total} images")]
+    Interrupted { done: usize, total: usize },
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl CliError {
+    /// 2 for wrong use, 130 for an interrupt, 1 for everything else.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Interrupted { .. }
+            | Self::Classifier(ClassifierError::Cancelled)
+            | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<serde_json::Error> for CliError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+impl From<csv::Error> for CliError {
+    fn from(error: csv::Error) -> Self {
+        Self::Output(error.into())
+    }
+}

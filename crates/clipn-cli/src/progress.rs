@@ -1,0 +1,72 @@
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clipn::progress::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::interrupt;
+
+/// How long a stage runs before its bar appears, so that short work shows none.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A bar with rate and time left on standard error; silent where that is not a terminal.
+#[derive(Debug, Default)]
+pub struct Bar {
+    stage: Mutex<Option<Stage>>,
+}
+
+#[derive(Debug)]
+struct Stage {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Bar {
+    fn with_stage(&self, change: impl FnOnce(&mut Option<Stage>)) {
+        // A poisoned lock means another thread panicked, which the program reports by itself.
+        if let Ok(mut stage) = self.stage.lock() {
+            change(&mut stage);
+        }
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, stage: &str, total: u64) {
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
+        let template = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(stage.to_owned());
+        self.with_stage(|current| *current = Some(Stage { bar, started: Instant::now() }));
+    }
+
+    fn advance(&self, units: u64) {
+        self.with_stage(|stage| {
+            if let Some(stage) = stage {
+                stage.bar.inc(units);
+                if stage.bar.is_hidden() && stage.started.elapsed() > PATIENCE {
+                    stage.bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
+            }
+        });
+    }
+
+    fn end(&self) {
+        self.with_stage(|stage| {
+            if let Some(stage) = stage.take() {
+                stage.bar.finish_and_clear();
+            }
+        });
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
