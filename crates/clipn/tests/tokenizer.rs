@@ -1,4 +1,6 @@
 //! The tokenizer against the published one: every id, every cleaned text.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use clipn::tokenizer::{
