@@ -18,9 +18,8 @@ fn read(name: &str, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     decode_file(&common::fixture("image").join(name), options)
 }
 
-fn is_lossy(name: &str) -> bool {
-    name.ends_with(".jpg") || name.starts_with("lossy")
-}
+/// Pillow reads it through libtiff; the `tiff` crate does not know this compression.
+const NOT_READ: &str = "one_bit_group3.tif";
 
 /// What differs between `image` and an entry of the expected figures, if anything.
 fn mismatch(image: &RgbImage, entry: &Value) -> Option<String> {
@@ -32,39 +31,14 @@ fn mismatch(image: &RgbImage, entry: &Value) -> Option<String> {
 }
 
 #[test]
-fn lossless_kinds_decode_to_pillows_pixels() {
+fn every_kind_decodes_to_pillows_pixels() {
     let mut wrong = Vec::new();
-    let mut compared = 0;
-    for (name, entry) in expected().iter().filter(|(name, _)| !is_lossy(name)) {
-        compared += 1;
+    let expected = expected();
+    assert!(expected.len() >= 96, "{}", expected.len());
+    for (name, entry) in expected.iter().filter(|(name, _)| *name != NOT_READ) {
         match read(name, &DecodeOptions::faithful()) {
             Err(error) => wrong.push(format!("{name}: {error}")),
             Ok(image) => wrong.extend(mismatch(&image, entry).map(|what| format!("{name}: {what}"))),
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(compared >= 70, "{compared}");
-}
-
-#[test]
-fn lossy_kinds_decode_to_nearly_pillows_pixels() {
-    let mut wrong = Vec::new();
-    for (name, entry) in
-        expected().iter().filter(|(name, _)| is_lossy(name) && !name.starts_with("orientation"))
-    {
-        let wanted = std::fs::read(common::fixture("image").join(format!("{name}.rgb"))).unwrap();
-        let image = match read(name, &DecodeOptions::faithful()) {
-            Ok(image) => image,
-            Err(error) => {
-                wrong.push(format!("{name}: {error}"));
-                continue;
-            }
-        };
-        assert_eq!(serde_json::json!([image.width(), image.height()]), entry["size"], "{name}");
-        let worst = image.pixels().iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-        println!("{name}: worst {worst}");
-        if worst > 4 {
-            wrong.push(format!("{name}: off by {worst}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -73,45 +47,12 @@ fn lossy_kinds_decode_to_nearly_pillows_pixels() {
 #[test]
 fn every_orientation_is_turned_upright_for_users() {
     let mut compared = 0;
-    let lying = read("orientation1.jpg", &DecodeOptions::faithful()).unwrap();
     for (name, entry) in expected().iter().filter(|(name, _)| name.starts_with("orientation")) {
-        let faithful = read(name, &DecodeOptions::faithful()).unwrap();
         let upright = read(name, &DecodeOptions::for_users()).unwrap();
-        if name.ends_with(".jpg") {
-            assert_eq!(faithful, lying, "{name} was turned");
-            assert_eq!(turned(&lying, &name[11..12]), upright, "{name}");
-        } else {
-            assert_eq!(mismatch(&faithful, entry), None, "{name}");
-            assert_eq!(mismatch(&upright, &entry["upright"]), None, "{name}");
-        }
+        assert_eq!(mismatch(&upright, &entry["upright"]), None, "{name}");
         compared += 1;
     }
     assert_eq!(compared, 19);
-}
-
-/// The EXIF standard's table: which stored pixel shows at (x, y).
-fn turned(image: &RgbImage, orientation: &str) -> RgbImage {
-    let (w, h) = (image.width() as usize, image.height() as usize);
-    let source = |x: usize, y: usize| match orientation {
-        "1" => (x, y),
-        "2" => (w - 1 - x, y),
-        "3" => (w - 1 - x, h - 1 - y),
-        "4" => (x, h - 1 - y),
-        "5" => (y, x),
-        "6" => (y, h - 1 - x),
-        "7" => (w - 1 - y, h - 1 - x),
-        "8" => (w - 1 - y, x),
-        other => panic!("orientation {other}"),
-    };
-    let (width, height) = if orientation >= "5" { (h, w) } else { (w, h) };
-    let pixels = (0..height)
-        .flat_map(|y| (0..width).map(move |x| (x, y)))
-        .flat_map(|(x, y)| {
-            let (x, y) = source(x, y);
-            image.pixels()[(y * w + x) * 3..][..3].to_vec()
-        })
-        .collect();
-    RgbImage::new(width as u32, height as u32, pixels).unwrap()
 }
 
 #[test]
@@ -219,6 +160,8 @@ fn a_jpeg_must_reach_its_end_marker() {
 fn kinds_that_are_not_read_are_named() {
     let mut jpeg = std::fs::read(common::fixture("image/444.jpg")).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    let error = read(NOT_READ, &DecodeOptions::faithful()).unwrap_err();
+    assert!(matches!(error, ImageError::Unsupported { .. }) && error.to_string().contains("Fax3"), "{error}");
     for (marker, what) in [(0xC9, "arithmetic"), (0xC3, "lossless"), (0xC5, "hierarchical")] {
         jpeg[frame + 1] = marker;
         let error = decode_bytes(&jpeg, &DecodeOptions::faithful()).unwrap_err();

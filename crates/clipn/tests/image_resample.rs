@@ -33,6 +33,8 @@ fn the_formula_makes_the_picture_that_pillow_was_given() {
     assert_eq!(digest(picture(5, 3).pixels()), "5578fa57f61aaa88");
 }
 
+/// Pillow before 13, which narrows first whatever the shape: 13 shortens tall pictures first, and gets other roundings
+/// for 33x1000 and 448x1448.
 #[test]
 fn crops_are_pillows_byte_for_byte() {
     for (width, height, size, wanted) in [
@@ -54,7 +56,8 @@ fn crops_are_pillows_byte_for_byte() {
         (500, 375, 32, "1361c8256d79e4d1"),
         (1500, 1001, 224, "b081d6ed1b80cdbd"),
         (1024, 37, 48, "43760464e5b08d6b"),
-        (33, 1000, 32, "5ae11a6c760cc268"),
+        (33, 1000, 32, "f2fa8a54e1d3d23d"),
+        (448, 1448, 224, "f2d7f987ca61bad8"),
         (230, 231, 7, "f5a95f33b8f49564"),
         (100, 100, 1, "d02e298f635282d2"),
         (1000, 999, 336, "5f4dee871e607e56"),
