@@ -1,8 +1,11 @@
 //! Pillow's bicubic resampling of a window, byte for byte.
 //!
 //! Follows `src/libImaging/Resample.c` of Pillow: a = -0.5, support widened by the scale when it shrinks, weights
-//! rounded to 22 bits, horizontal pass first, rounded to 8 bits between the passes. Each output pixel has weights of
-//! its own, so only the pixels of the asked window are computed: a picture of 40000x1 costs no more than its crop.
+//! rounded to 22 bits, horizontal pass first, rounded to 8 bits between the passes. Pillow 13 takes the vertical pass
+//! first when it shrinks pictures that are about twice as tall as wide; the published numbers are older than that.
+//!
+//! Each output pixel has weights of its own, so only the pixels of the asked window are computed: a picture of 40000x1
+//! costs no more than its crop.
 use pulp::Arch;
 
 /// Bits of a weight after the point: 8 bits of pixel, 2 of head room, of 32.

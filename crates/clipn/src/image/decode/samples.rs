@@ -56,9 +56,16 @@ pub(super) fn native_16_bit(bytes: &[u8]) -> impl Iterator<Item = u16> {
 
 /// Ink (0 = none) to light, with Pillow's rounded division by 255.
 pub(super) fn from_cmyk(samples: &[u8]) -> Vec<u8> {
-    samples.as_chunks::<4>().0.iter().flat_map(|[c, m, y, k]| [c, m, y].map(|ink| light(*ink, *k))).collect()
+    samples.as_chunks::<4>().0.iter().flat_map(|inks| from_inks(*inks)).collect()
 }
 
+/// Cyan, magenta, yellow and black to light.
+#[inline(always)]
+pub(super) fn from_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+    [cyan, magenta, yellow].map(|ink| light(ink, black))
+}
+
+#[inline(always)]
 fn light(ink: u8, black: u8) -> u8 {
     let paper = 255 - i32::from(black);
     let product = i32::from(ink) * paper + 128;
@@ -66,6 +73,7 @@ fn light(ink: u8, black: u8) -> u8 {
 }
 
 /// Luma and chroma to red, green and blue: JFIF's equations in 16 fixed bits, as libjpeg has them.
+#[inline(always)]
 pub(super) fn from_luma_chroma([luma, blue, red]: [u8; 3]) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);

@@ -86,7 +86,9 @@ fn photometric_position(bytes: &[u8]) -> Option<usize> {
 /// What may be allocated for a picture of as many pixels in a file of as many bytes.
 fn limits(pixels: u64, file: usize) -> Limits {
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = usize::try_from(pixels.saturating_mul(16)).unwrap_or(usize::MAX);
+    // The values of tags count as well: a colour map is larger than a small picture.
+    let picture = pixels.saturating_mul(16).saturating_add(1 << 20);
+    limits.decoding_buffer_size = usize::try_from(picture).unwrap_or(usize::MAX);
     limits.intermediate_buffer_size = limits.decoding_buffer_size.saturating_add(64 << 20);
     limits.ifd_value_size = file.max(1 << 20);
     limits
