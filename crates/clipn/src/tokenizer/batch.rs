@@ -11,12 +11,12 @@ pub struct TokenBatch {
 impl TokenBatch {
     /// Takes ids that lie row by row, shape `[N, context_length]`; no ids make an empty batch.
     ///
-    /// The ids need not be CLIP's, for models with another vocabulary; [`TokenBatch::check_vocabulary`] holds them
-    /// against CLIP's.
+    /// The ids need not be CLIP's, for models with another vocabulary; [`TokenBatch::check_vocabulary`] holds
+    /// them against CLIP's.
     ///
     /// # Errors
-    /// [`TokenizerError::EmptyContext`] when `context_length` is 0, [`TokenizerError::RaggedBatch`] when the ids do
-    /// not fill whole rows.
+    /// [`TokenizerError::EmptyContext`] when `context_length` is 0, [`TokenizerError::RaggedBatch`] when the
+    /// ids do not fill whole rows.
     pub fn new(ids: Vec<u32>, context_length: usize) -> Result<Self, TokenizerError> {
         if context_length == 0 {
             return Err(TokenizerError::EmptyContext);
@@ -87,8 +87,8 @@ impl TokenBatch {
 
 /// Where the text feature of a row is read: the first position of its largest id; 0 for an empty row.
 ///
-/// That is the first end of text, also where a text holds a literal `<end_of_text>`, and the same rule serves models
-/// with another vocabulary whose end of text is their largest id.
+/// That is the first end of text, also where a text holds a literal `<end_of_text>`, and the same rule serves
+/// models with another vocabulary whose end of text is their largest id.
 pub fn end_of_text_position(ids: &[u32]) -> usize {
     let mut best = 0;
     for (i, id) in ids.iter().enumerate() {

@@ -6,10 +6,11 @@ use regex::Regex;
 
 use super::vocabulary::{Token, Vocabulary};
 
-/// CLIP's word pattern: the markers, the English contractions, runs of letters, single numerals, runs of the rest.
+/// CLIP's word pattern: the markers, the English contractions, runs of letters, single numerals, runs of the
+/// rest.
 ///
-/// Only the literals ignore case here. In the published pattern the classes do too, with one effect: U+0345, a mark that
-/// folds to a letter, belongs to no class and is passed over.
+/// Only the literals ignore case here. In the published pattern the classes do too, with one effect: U+0345,
+/// a mark that folds to a letter, belongs to no class and is passed over.
 const WORDS: &str =
     r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
 
@@ -40,7 +41,8 @@ impl<'a> Merger<'a> {
         }
     }
 
-    /// Appends the tokens of one word: always the strongest rule that applies, leftmost first, until none does.
+    /// Appends the tokens of one word: always the strongest rule that applies, leftmost first, until none
+    /// does.
     ///
     /// A linked list and a heap keep this at n log n for words of any length.
     pub(super) fn append(&mut self, word: &str, out: &mut Vec<u32>) {

@@ -8,8 +8,8 @@ use super::{END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, clean};
 
 /// CLIP's tokenizer, with the vocabulary inside.
 ///
-/// Source: "Learning Transferable Visual Models From Natural Language Supervision" (Radford et al., 2021) and the
-/// tokenizer published with it; the ids are those that open_clip gives.
+/// Source: "Learning Transferable Visual Models From Natural Language Supervision" (Radford et al., 2021) and
+/// the tokenizer published with it; the ids are those that open_clip gives.
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     words: Regex,
@@ -23,16 +23,17 @@ impl Tokenizer {
         &CLIP
     }
 
-    /// The ids of the cleaned text, without start and end of text. A literal `<start_of_text>` or `<end_of_text>`
-    /// that stands as a word becomes its marker, as in the published tokenizer.
+    /// The ids of the cleaned text, without start and end of text. A literal `<start_of_text>` or
+    /// `<end_of_text>` that stands as a word becomes its marker, as in the published tokenizer.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         self.encode_at_least(text, usize::MAX)
     }
 
     /// One row of ids, `[context_length]`: start of text, the text, end of text, then 0s.
     ///
-    /// A text that is too long is cut, and the last id is [`END_OF_TEXT`] all the same. A `context_length` of 1 gives
-    /// only [`END_OF_TEXT`], one of 0 an empty row, and one above [`MAX_CONTEXT_LENGTH`] a row of that length.
+    /// A text that is too long is cut, and the last id is [`END_OF_TEXT`] all the same. A `context_length` of
+    /// 1 gives only [`END_OF_TEXT`], one of 0 an empty row, and one above [`MAX_CONTEXT_LENGTH`] a row of
+    /// that length.
     pub fn tokenize(&self, text: &str, context_length: usize) -> Vec<u32> {
         let context_length = context_length.min(MAX_CONTEXT_LENGTH);
         let mut row = Vec::with_capacity(context_length);
@@ -59,8 +60,8 @@ impl Tokenizer {
         TokenBatch::from_rows(ids, texts.len(), context_length)
     }
 
-    /// The text that ids stand for, up to the first end of text and with the markers left out: for error messages and
-    /// reports. Words are joined by single spaces, so the spacing of the original is lost.
+    /// The text that ids stand for, up to the first end of text and with the markers left out: for error
+    /// messages and reports. Words are joined by single spaces, so the spacing of the original is lost.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut bytes = Vec::new();
         for &id in ids.iter().take_while(|&&id| id != END_OF_TEXT) {

@@ -17,8 +17,8 @@ pub(super) struct Vocabulary {
     token_to_byte: [u8; 256],
     /// The two halves of token `FIRST_MERGED + i`.
     halves: Vec<(Token, Token)>,
-    /// `rules[starts[left]..starts[left + 1]]` are the rules with that left half, as (right half, merged token),
-    /// ordered by right half.
+    /// `rules[starts[left]..starts[left + 1]]` are the rules with that left half, as (right half, merged
+    /// token), ordered by right half.
     starts: Vec<u32>,
     rules: Vec<(Token, Token)>,
 }
@@ -72,8 +72,8 @@ impl Vocabulary {
         Some(rules[at].1)
     }
 
-    /// Appends the bytes that a token stands for, with a space where it closes a word. Ids that stand for no bytes
-    /// (the markers, and numbers outside the vocabulary) append nothing.
+    /// Appends the bytes that a token stands for, with a space where it closes a word. Ids that stand for no
+    /// bytes (the markers, and numbers outside the vocabulary) append nothing.
     pub(super) fn append_bytes(&self, token: u32, out: &mut Vec<u8>) {
         let mut pending = vec![token];
         while let Some(token) = pending.pop() {
@@ -132,8 +132,8 @@ mod tests {
         assert_eq!(vocabulary.merge(0, u16::MAX), None);
     }
 
-    /// The merging in `bpe` relies on it: no two rules make the same string, so a rule that takes up a merged token
-    /// always ranks after the rule that made the token.
+    /// The merging in `bpe` relies on it: no two rules make the same string, so a rule that takes up a merged
+    /// token always ranks after the rule that made the token.
     #[test]
     fn no_two_tokens_stand_for_the_same_string() {
         let vocabulary = Vocabulary::clip();
@@ -144,7 +144,8 @@ mod tests {
                 bytes
             })
             .collect();
-        // Bytes 0 to 255 that close a word end in a space, which no word holds, but the byte 0x20 itself does.
+        // Bytes 0 to 255 that close a word end in a space, which no word holds, but the byte 0x20 itself
+        // does.
         assert_eq!(strings.len(), START_OF_TEXT as usize);
     }
 }

@@ -1,4 +1,5 @@
-//! Telling mojibake from text that is meant: pairs and triples of characters that hardly any text holds on purpose.
+//! Telling mojibake from text that is meant: pairs and triples of characters that hardly any text holds on
+//! purpose.
 //!
 //! The classes and the combinations are those of ftfy 6.3.1, which found them on real text.
 use std::sync::LazyLock;

@@ -11,8 +11,8 @@ pub(super) fn fix_c1_controls(text: &str) -> String {
     text.chars().map(|c| if matches!(c, '\u{80}'..='\u{9F}') { windows_1252(c as u8) } else { c }).collect()
 }
 
-/// Everything that is repaired character by character, in the order of the steps: controls, ligatures, widths,
-/// quotes, line breaks, terminal escapes, control characters, composition (NFC).
+/// Everything that is repaired character by character, in the order of the steps: controls, ligatures,
+/// widths, quotes, line breaks, terminal escapes, control characters, composition (NFC).
 pub(super) fn fix_characters(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in fix_c1_controls(text).chars() {

@@ -1,8 +1,8 @@
 //! The single-byte encodings that UTF-8 is most often mistaken for.
 //!
-//! Tables: the code pages of unicode.org's MAPPINGS. A byte that a Windows code page leaves unassigned stands for the
-//! character of the same number, as the WHATWG Encoding Standard has it; and byte 0x1A, SUBSTITUTE, stands for U+FFFD,
-//! so that characters which were lost on the way can still be placed.
+//! Tables: the code pages of unicode.org's MAPPINGS. A byte that a Windows code page leaves unassigned stands
+//! for the character of the same number, as the WHATWG Encoding Standard has it; and byte 0x1A, SUBSTITUTE,
+//! stands for U+FFFD, so that characters which were lost on the way can still be placed.
 use std::sync::LazyLock;
 
 /// A single-byte encoding that agrees with ASCII below 0x80.
@@ -78,7 +78,8 @@ impl CodePage {
         }
     }
 
-    /// Whether mojibake of this code page is common enough for its characters to be clues in the midst of other text.
+    /// Whether mojibake of this code page is common enough for its characters to be clues in the midst of
+    /// other text.
     pub(super) fn gives_clues(&self) -> bool {
         matches!(self.kind, Kind::Latin1 | Kind::Windows)
     }

@@ -5,23 +5,20 @@ use html_escape::NAMED_ENTITIES;
 
 use super::codepage::windows_1252;
 
-/// Decodes entities as Python's `html.unescape` and the HTML5 standard do: with and without the closing semicolon,
-/// and where a name without one is the beginning of a longer word.
+/// Decodes entities as Python's `html.unescape` and the HTML5 standard do: with and without the closing
+/// semicolon, and where a name without one is the beginning of a longer word.
 pub(super) fn unescape(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         if let Some(number) = rest.strip_prefix('#') {
             return decode_number(number).map(|(value, length)| (value, 1 + length));
         }
         let name = &rest[..name_length(rest)];
-        match decode_name(name) {
-            Some((value, length)) => Some((value.into(), length)),
-            None => None,
-        }
+        decode_name(name).map(|(value, length)| (value.into(), length))
     })
 }
 
-/// Decodes only what must be an entity: names and numbers that a semicolon closes, and names in capitals whose
-/// character has a capital form.
+/// Decodes only what must be an entity: names and numbers that a semicolon closes, and names in capitals
+/// whose character has a capital form.
 pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         let body = rest.strip_prefix('#').unwrap_or(rest);
@@ -44,7 +41,8 @@ pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Runs `decode` on what follows each `&`; it gives the replacement and how many bytes after the `&` it stands for.
+/// Runs `decode` on what follows each `&`; it gives the replacement and how many bytes after the `&` it
+/// stands for.
 fn replace_entities(text: &str, decode: impl Fn(&str) -> Option<(String, usize)>) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;

@@ -8,8 +8,8 @@ use super::mojibake::fix_encoding;
 /// The most characters that are repaired together; longer lines are cut.
 const LONGEST_SEGMENT: usize = 1_000_000;
 
-/// How often a segment is gone over until nothing changes. Each round peels one layer off, and no honest text has
-/// more than a few; the bound keeps `&amp;amp;amp;…` from taking quadratic time.
+/// How often a segment is gone over until nothing changes. Each round peels one layer off, and no honest text
+/// has more than a few; the bound keeps `&amp;amp;amp;…` from taking quadratic time.
 const MOST_ROUNDS: usize = 64;
 
 /// Repairs a text line by line. Entities are decoded until a line with a `<` shows that the text is HTML.

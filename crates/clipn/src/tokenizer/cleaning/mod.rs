@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use entities::unescape;
 use fix::fix_text;
 
-/// Cleans a text as the published tokenizer does: broken Unicode is repaired, HTML entities are decoded twice, white
-/// space is stripped and collapsed, and everything is lower-cased as Unicode does it.
+/// Cleans a text as the published tokenizer does: broken Unicode is repaired, HTML entities are decoded
+/// twice, white space is stripped and collapsed, and everything is lower-cased as Unicode does it.
 ///
-/// The repair follows `ftfy.fix_text` 6.3.1 with its defaults (Robyn Speer, "ftfy: fixes text for you", Zenodo,
-/// doi:10.5281/zenodo.2591652), the decoding Python's `html.unescape`.
+/// The repair follows `ftfy.fix_text` 6.3.1 with its defaults (Robyn Speer, "ftfy: fixes text for you",
+/// Zenodo, doi:10.5281/zenodo.2591652), the decoding Python's `html.unescape`.
 ///
 /// ```
 /// assert_eq!(clipn::tokenizer::clean("  A photo of a cafÃ© &amp;amp; more "), "a photo of a café & more");
@@ -30,8 +30,8 @@ pub fn clean(text: &str) -> String {
     collapse_white_space(&fixed).to_lowercase()
 }
 
-/// Whether neither the repair nor the decoding can find anything to do: ASCII without control characters and `&`.
-/// Nearly every prompt and caption is such a text.
+/// Whether neither the repair nor the decoding can find anything to do: ASCII without control characters and
+/// `&`. Nearly every prompt and caption is such a text.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | 0x0C | b'\r') && byte != b'&')
 }

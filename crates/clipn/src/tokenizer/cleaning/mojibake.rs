@@ -62,7 +62,7 @@ fn fix_one_layer(text: &str) -> Option<String> {
 /// Puts back what commonly gets lost from UTF-8 on its way through a single-byte encoding.
 fn restore(bytes: Vec<u8>, kind: Kind) -> Vec<u8> {
     let bytes = if kind == Kind::MacRoman { bytes } else { restore_no_break_spaces(bytes) };
-    if kind == Kind::Windows { mark_lost_characters(bytes) } else { bytes }
+    if kind == Kind::Windows { mark_lost_characters(&bytes) } else { bytes }
 }
 
 /// Byte 0xA0 that became a plain space, in places where only it makes sense.
@@ -109,7 +109,7 @@ fn separate_a_grave(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Sequences in which a character was lost, as byte 0x1A or `?`, become one replacement character.
-fn mark_lost_characters(bytes: Vec<u8>) -> Vec<u8> {
+fn mark_lost_characters(bytes: &[u8]) -> Vec<u8> {
     static LOST: LazyLock<Regex> = LazyLock::new(|| {
         let sequences = [
             r"[\xc2-\xdf]\x1a",
@@ -125,15 +125,15 @@ fn mark_lost_characters(bytes: Vec<u8>) -> Vec<u8> {
         ];
         alternatives(&sequences)
     });
-    LOST.replace_all(&bytes, "\u{FFFD}".as_bytes()).into_owned()
+    LOST.replace_all(bytes, "\u{FFFD}".as_bytes()).into_owned()
 }
 
 fn alternatives(sequences: &[&str]) -> Regex {
     Regex::new(&format!("(?-u){}", sequences.join("|"))).expect("the sequences are constants that compile")
 }
 
-/// Decodes UTF-8, and its common variants where a character above U+FFFF is a pair of encoded surrogates (CESU-8) and
-/// the null character two bytes (Java); `None` for anything else.
+/// Decodes UTF-8, and its common variants where a character above U+FFFF is a pair of encoded surrogates
+/// (CESU-8) and the null character two bytes (Java); `None` for anything else.
 fn decode_utf8(bytes: Vec<u8>) -> Option<String> {
     if !bytes.iter().any(|byte| matches!(byte, 0xC0 | 0xED)) {
         return String::from_utf8(bytes).ok();
@@ -186,7 +186,8 @@ fn fix_parts(text: &str) -> String {
 
 static CLUES: LazyLock<Clues> = LazyLock::new(Clues::new);
 
-/// Which characters the bytes of a UTF-8 sequence turn into when they are read as one of the common code pages.
+/// Which characters the bytes of a UTF-8 sequence turn into when they are read as one of the common code
+/// pages.
 struct Clues {
     /// First bytes of sequences of two, three and four.
     first: [Vec<char>; 3],
@@ -216,7 +217,8 @@ impl Clues {
         c == ' ' || self.continuation.binary_search(&c).is_ok()
     }
 
-    /// A continuation that hardly stands for itself next to mojibake: no dash, quotation mark, bullet or ellipsis.
+    /// A continuation that hardly stands for itself next to mojibake: no dash, quotation mark, bullet or
+    /// ellipsis.
     fn is_strict(&self, c: char) -> bool {
         !matches!(c, '–' | '—' | '―' | '‘' | '’' | '‚' | '“' | '”' | '„' | '•' | '…')
             && self.continuation.binary_search(&c).is_ok()
