@@ -19,8 +19,8 @@ pub enum TokenizerError {
     },
     /// An id lies outside the vocabulary.
     #[error(
-        "token id {id} in row {row} at position {position} is outside CLIP's vocabulary of 49408 ids (0 to 49407); \
-             tokenize the text with `Tokenizer::clip()`"
+        "token id {id} in row {row} at position {position} is outside CLIP's vocabulary of 49408 ids \
+         (0 to 49407); tokenize the text with `Tokenizer::clip()`"
     )]
     UnknownId {
         /// The id.
