@@ -12,6 +12,7 @@ mod interrupt;
 mod loading;
 mod progress;
 mod table;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -21,7 +22,10 @@ use args::{Cli, Command};
 use error::CliError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::tell(&error),
+    };
     let outcome = interrupt::install().and_then(|()| match cli.command {
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod figures;
+pub mod random;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,115 @@
+//! The real program in a folder of its own, with the tiny model of the library's fixtures and pictures made here.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A folder that holds `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data sets `id/`, `noise/` and
+/// `stripes/`.
+pub struct Sandbox(TempDir);
+
+pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
+
+impl Sandbox {
+    pub fn new() -> Self {
+        let sandbox = Self(tempfile::tempdir().unwrap());
+        let tiny = library_fixture("models/clipn-tiny-realvocab");
+        std::fs::copy(tiny.join("clipn-tiny-realvocab.json"), sandbox.path("tiny.json")).unwrap();
+        std::fs::copy(tiny.join("model_fp16.safetensors"), sandbox.path("epoch_10.pt")).unwrap();
+        sandbox.write("classes.txt", &CLASSES.join("\n"));
+        for (index, class) in CLASSES.iter().enumerate() {
+            for picture in 0..4 {
+                let seed = (index * 10 + picture) as u32;
+                sandbox.picture(&format!("id/{class}/{picture}.bmp"), 40 + seed, 30, |x, y| {
+                    [(x * (seed + 3)) as u8, (y * 7 + seed * 40) as u8, (x * y) as u8]
+                });
+            }
+        }
+        for picture in 0..5u32 {
+            let noise = move |x: u32, y: u32| (x * 7919 + y * 104_729 + picture * 31).wrapping_mul(2_654_435_761);
+            sandbox.picture(&format!("noise/{picture}.bmp"), 33, 47, |x, y| noise(x, y).to_le_bytes()[..3].try_into().unwrap());
+            sandbox.picture(&format!("stripes/deep/er/{picture}.bmp"), 64, 64, |x, _| [((x / (picture + 1)) % 2 * 255) as u8; 3]);
+        }
+        sandbox.picture("photos/red.bmp", 50, 40, |_, _| [250, 20, 30]);
+        sandbox.picture("photos/gradient.bmp", 40, 80, |x, y| [x as u8 * 6, y as u8 * 3, 128]);
+        sandbox
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A 24-bit BMP.
+    pub fn picture(&self, name: &str, width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) {
+        let row = (width * 3).next_multiple_of(4);
+        let mut bytes = b"BM".to_vec();
+        for number in [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0] {
+            bytes.extend(number.to_le_bytes());
+        }
+        for y in (0..height).rev() {
+            let start = bytes.len();
+            for x in 0..width {
+                let [r, g, b] = color(x, y);
+                bytes.extend([b, g, r]);
+            }
+            bytes.resize(start + row as usize, 0);
+        }
+        self.write(name, bytes);
+    }
+
+    /// Runs `clipn` with these arguments in the folder.
+    pub fn clipn(&self, arguments: &[&str]) -> Output {
+        Command::cargo_bin("clipn").unwrap().current_dir(self.root()).args(arguments).output().unwrap()
+    }
+
+    /// Runs `clipn`, which must succeed, and gives its standard output.
+    #[track_caller]
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let output = self.clipn(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+}
+
+/// The arguments that name the tiny model.
+pub const MODEL: [&str; 4] = ["--model", "tiny.json", "--pretrained", "epoch_10.pt"];
+
+/// `command`, the tiny model, one template, and these arguments.
+pub fn with_model<'a>(command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&[command][..], &MODEL, &["--templates", "simple"], arguments].concat()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn library_fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../clipn/tests/fixtures").join(path)
+}
+
+/// A file or folder of the optional test data, or `None` with the reason printed.
+pub fn test_data(path: &str) -> Option<PathBuf> {
+    let root = match std::env::var_os("CLIPN_TEST_DATA") {
+        Some(root) => PathBuf::from(root),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+    };
+    let full = root.join(path);
+    if full.exists() {
+        return Some(full);
+    }
+    eprintln!("skipped: {} is not there; point CLIPN_TEST_DATA at the folder that holds {path}", full.display());
+    None
+}

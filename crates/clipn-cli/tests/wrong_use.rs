@@ -1,0 +1,125 @@
+//! Wrong use: every mistake gives one line that says what is wrong and what to do, and never a panic.
+
+mod common;
+
+use common::{MODEL, Sandbox, library_fixture, text};
+
+const SETS: [&str; 4] = ["--id", "id", "--ood", "noise=noise"];
+
+/// Runs with the arguments and checks the exit code and that the one line of error holds every part.
+#[track_caller]
+fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
+    let output = sandbox.clipn(arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}{}", text(&output.stdout));
+    assert!(error.starts_with("error: ") && error.trim_end().lines().count() == 1, "{arguments:?}: {error}");
+    for part in parts {
+        assert!(error.contains(part), "{arguments:?}: no {part:?} in {error}");
+    }
+}
+
+fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["eval"], &MODEL[..], more].concat()
+}
+
+fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["classify"], &MODEL[..], &["--templates", "simple"], more].concat()
+}
+
+#[test]
+fn arguments() {
+    let s = &Sandbox::new();
+    fails(s, 2, &["eval"], &["--model", "--pretrained", "--help"]);
+    fails(s, 2, &["evaluate"], &["unrecognized subcommand 'evaluate'"]);
+    fails(s, 2, &eval(&["--id", "id"]), &["--ood"]);
+    fails(s, 2, &eval(&["--benchmark", "imagenet-1k"]), &["--data-root"]);
+    fails(s, 2, &eval(&[&SETS[..], &["--scores", "msp,entropy"]].concat()), &["entropy", "msp, maxlogit, energy"]);
+    fails(s, 2, &eval(&[&SETS[..], &["--fpr-convention", "mine"]].concat()), &["mine", "openood"]);
+    fails(s, 2, &eval(&[&SETS[..], &["--device", "cuda"]].concat()), &["cuda", "--device cpu"]);
+    fails(s, 2, &eval(&[&SETS[..], &["--batch-size", "0"]].concat()), &["--batch-size", "from 1 to 4096"]);
+    fails(s, 2, &eval(&[&SETS[..], &["--ood", "noise=stripes"]].concat()), &["called `noise`", "NAME=DIR"]);
+    fails(s, 2, &classify(&["--classes", "a,b"]), &["PATHS"]);
+    fails(s, 2, &classify(&["--classes", "a,b", "--score", "msp", "photos"]), &["msp", "--threshold"]);
+    fails(s, 2, &classify(&["--classes", "a,b", "--threshold", "nan", "photos"]), &["not a number"]);
+}
+
+#[test]
+fn models_and_weights() {
+    let s = &Sandbox::new();
+    let with = |model: &str, weights: &str, parts: &[&str]| {
+        fails(s, 1, &["classify", "--model", model, "--pretrained", weights, "--classes", "a,b", "photos"], parts);
+    };
+    with("ViT-Z-99", "epoch_10.pt", &["ViT-Z-99", "ViT-B-16"]);
+    with("gone.json", "epoch_10.pt", &["gone.json"]);
+    with("classes.txt", "epoch_10.pt", &["classes.txt", "not valid JSON"]);
+    s.write("resnet.json", r#"{"embed_dim":8,"vision_cfg":{"layers":[1,1,1,1]},"text_cfg":{}}"#);
+    with("resnet.json", "epoch_10.pt", &["ModifiedResNet"]);
+    with("tiny.json", "gone.pt", &["gone.pt"]);
+    with("tiny.json", "photos", &["photos", "folder"]);
+    with("tiny.json", "classes.txt", &["classes.txt"]);
+    s.write("empty.pt", "");
+    with("tiny.json", "empty.pt", &["empty.pt", "empty"]);
+    s.write("pointer.pt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n");
+    with("tiny.json", "pointer.pt", &["git"]);
+    let whole = std::fs::read(s.path("epoch_10.pt")).unwrap();
+    s.write("half.pt", &whole[..whole.len() / 2]);
+    with("tiny.json", "half.pt", &["half.pt"]);
+    let namespace = library_fixture("checkpoint/with_namespace.pt");
+    with("tiny.json", namespace.to_str().unwrap(), &["argparse.Namespace"]);
+    with("ViT-B-32", "epoch_10.pt", &["do not fit the model `ViT-B-32`", "missing", "of another shape", "inspect"]);
+    fails(s, 1, &["inspect", "classes.txt"], &["classes.txt"]);
+}
+
+#[test]
+fn class_names_and_templates() {
+    let s = &Sandbox::new();
+    fails(s, 1, &classify(&["--classes", "gone.txt", "photos"]), &["gone.txt"]);
+    fails(s, 1, &classify(&["--classes", "", "photos"]), &[]);
+    s.write("none.txt", "\n\n");
+    fails(s, 1, &classify(&["--classes", "none.txt", "photos"]), &["none.txt"]);
+    fails(s, 1, &eval(&[&SETS[..], &["--classes", "goldfish,pizza"]].concat()), &["2 class names", "3 class folders"]);
+    fails(s, 1, &eval(&[&SETS[..], &["--templates", "fancy"]].concat()), &["fancy", "clipn-clean"]);
+    s.write("lines.txt", "a photo of a thing\n");
+    fails(s, 1, &eval(&[&SETS[..], &["--templates", "lines.txt"]].concat()), &["lines.txt", "{}"]);
+    let handcrafted = [&SETS[..], &["--templates", "simple", "--variant", "handcrafted"]].concat();
+    fails(s, 1, &eval(&handcrafted), &["simple", "no `no` lines"]);
+}
+
+#[test]
+fn data_sets() {
+    let s = &Sandbox::new();
+    fails(s, 1, &eval(&["--id", "gone", "--ood", "noise=noise"]), &["gone"]);
+    fails(s, 1, &eval(&["--id", "id", "--ood", "noise=gone"]), &["noise", "gone"]);
+    fails(s, 1, &eval(&["--id", "noise", "--ood", "noise=noise"]), &["class folders"]);
+    std::fs::create_dir(s.path("empty")).unwrap();
+    fails(s, 1, &eval(&["--id", "id", "--ood", "empty=empty"]), &["holds no image"]);
+    fails(s, 1, &classify(&["--classes", "a,b", "empty"]), &["empty", "no image"]);
+    s.write("text/one.jpg", "this is text");
+    fails(s, 1, &eval(&["--id", "id", "--ood", "text=text"]), &["none of the 1 images of `text`", "one.jpg"]);
+    s.write("list.txt", "id/goldfish/0.bmp 0\nid/pizza/0.bmp pizza\n");
+    let list = ["--id", "list.txt", "--ood", "noise=noise", "--classes", "a,b"];
+    fails(s, 1, &eval(&list), &["list.txt", "line 2"]);
+    s.write("short.txt", "id/goldfish/0.bmp 7\n");
+    let list = ["--id", "short.txt", "--ood", "noise=noise", "--classes", "a,b"];
+    fails(s, 1, &eval(&list), &["label 7"]);
+    fails(s, 1, &eval(&["--benchmark", "gone.toml", "--data-root", "."]), &["gone.toml"]);
+    fails(s, 1, &eval(&["--benchmark", "tiny-imagenet-ood", "--data-root", "."]), &["tiny-imagenet"]);
+    s.write("taken", "a file");
+    fails(s, 1, &eval(&[&SETS[..], &["--output", "taken"]].concat()), &["taken"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_without_permission() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let s = &Sandbox::new();
+    let closed = s.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::read_dir(&closed).is_ok() {
+        println!("skipped: this user may read everything");
+        return;
+    }
+    fails(s, 1, &eval(&["--id", "id", "--ood", "closed=closed"]), &["closed", "permission"]);
+}

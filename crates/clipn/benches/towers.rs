@@ -1,0 +1,60 @@
+//! The towers at the published sizes, with random weights: `cargo bench -p clipn --bench towers`. A name, as
+//! `image_b32`, runs one alone.
+
+#[path = "../tests/common/random.rs"]
+mod random;
+
+use clipn::engine::{TransformerText, VisionTower};
+use clipn::model::{ImageTower, Images, ModelConfig, TextTower};
+use clipn::tokenizer::TokenBatch;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use random::Random;
+
+fn main() {
+    divan::main();
+}
+
+fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
+    let config = ModelConfig::named(model).unwrap();
+    let tower = VisionTower::new(&config, Random::new(1).vision(&config));
+    let size = config.vision.image_size;
+    let pixels: Vec<f32> = Random::new(2).values(batch * 3 * size * size, 2.0);
+    let encode = || tower.encode(Images::new(&pixels, size, size).unwrap()).unwrap();
+    bencher.counter(ItemsCount::new(batch)).bench(encode);
+}
+
+/// Texts that fill their rows: the largest id stands last.
+fn texts(bencher: Bencher<'_, '_>, batch: usize, length: usize) {
+    let config = ModelConfig::named("ViT-B-32").unwrap();
+    let tower = TransformerText::new(&config, Random::new(1).text(&config, 0));
+    let mut random = Random::new(2);
+    let mut row = || (1..length).map(|_| (random.next() % 49_000) as u32).chain([49_407]).collect::<Vec<_>>();
+    let ids = (0..batch).flat_map(|_| row()).collect();
+    let tokens = TokenBatch::new(ids, length).unwrap();
+    bencher.counter(ItemsCount::new(batch * length)).bench(|| tower.encode(&tokens).unwrap());
+}
+
+/// Items are images.
+#[divan::bench(sample_count = 9, sample_size = 1)]
+fn image_b32(bencher: Bencher<'_, '_>) {
+    images(bencher, "ViT-B-32", 32);
+}
+
+/// Items are images.
+#[divan::bench(sample_count = 7, sample_size = 1)]
+fn image_b16(bencher: Bencher<'_, '_>) {
+    images(bencher, "ViT-B-16", 16);
+}
+
+/// Items are tokens.
+#[divan::bench(sample_count = 9, sample_size = 1)]
+fn text_32x77(bencher: Bencher<'_, '_>) {
+    texts(bencher, 32, 77);
+}
+
+/// Items are tokens.
+#[divan::bench(sample_count = 9, sample_size = 1)]
+fn text_64x16(bencher: Bencher<'_, '_>) {
+    texts(bencher, 64, 16);
+}
