@@ -1,4 +1,6 @@
 //! The published code's decoded pixels, crops and tensors, over photographs that are not in the repository.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

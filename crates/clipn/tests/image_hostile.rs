@@ -1,4 +1,6 @@
 //! Whatever the bytes, decoding ends with a picture or an error: never a panic, never memory beyond the cap.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::LazyLock;
@@ -38,7 +40,7 @@ fn survives(name: &str, bytes: &[u8], users: bool) {
 
 #[test]
 fn files_may_end_anywhere() {
-    assert!(FILES.len() >= 96);
+    assert!(FILES.len() >= 110);
     for (name, bytes) in FILES.iter() {
         for length in 0..bytes.len() {
             survives(name, &bytes[..length], true);

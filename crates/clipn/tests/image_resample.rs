@@ -1,4 +1,6 @@
 //! The crop of pictures made by a formula, against the hash of what Pillow makes of the same pictures.
+#![allow(clippy::unwrap_used)]
+
 use clipn::image::{Preprocessing, RgbImage};
 use sha2::{Digest, Sha256};
 

@@ -8,6 +8,7 @@ mod error;
 mod preprocess;
 mod resample;
 mod rgb;
+mod transpose;
 
 pub use decode::{DecodeOptions, decode_bytes, decode_file};
 pub use error::{ImageError, Origin};

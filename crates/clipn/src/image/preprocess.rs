@@ -12,7 +12,7 @@ use super::rgb::RgbImage;
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 
 /// CLIP's channel standard deviations, of values from 0 to 1.
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// The largest size of a crop: far above any tower's, and small enough to allocate.
 const MAX_SIZE: usize = 4096;
@@ -175,7 +175,7 @@ mod tests {
             Preprocessing::clip(0),
             Preprocessing::clip(usize::MAX),
             Preprocessing { std: [1.0, 0.0, 1.0], ..four.clone() },
-            Preprocessing { mean: [f32::NAN, 0.0, 0.0], ..four.clone() },
+            Preprocessing { mean: [f32::NAN, 0.0, 0.0], ..four },
         ] {
             assert!(matches!(broken.crop(&image), Err(ImageError::Preprocessing { .. })), "{broken:?}");
         }

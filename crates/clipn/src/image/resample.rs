@@ -6,7 +6,8 @@
 //!
 //! Each output pixel has weights of its own, so only the pixels of the asked window are computed: a picture of 40000x1
 //! costs no more than its crop.
-use pulp::Arch;
+use super::transpose::transpose_bytes;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Bits of a weight after the point: 8 bits of pixel, 2 of head room, of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -116,11 +117,13 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
         columns(rows, row_bytes, horizontal)
     } else {
         let taps = Taps::new(horizontal);
-        Arch::new().dispatch(|| horizontal_pass(rows, row_bytes, &taps))
+        Arch::new().dispatch(Horizontal { rows, row_bytes, taps: &taps })
     };
     match taps {
         None => narrow,
-        Some(taps) => Arch::new().dispatch(|| vertical_pass(&narrow, horizontal.length * 3, &taps)),
+        Some(taps) => {
+            Arch::new().dispatch(Vertical { rows: &narrow, row_bytes: horizontal.length * 3, taps: &taps })
+        }
     }
 }
 
@@ -128,6 +131,38 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
 fn columns(rows: &[u8], row_bytes: usize, axis: Axis) -> Vec<u8> {
     let first = axis.offset as usize * 3;
     rows.chunks_exact(row_bytes).flat_map(|row| &row[first..first + axis.length * 3]).copied().collect()
+}
+
+/// [`horizontal_pass`] with the widest instructions that there are.
+struct Horizontal<'a> {
+    rows: &'a [u8],
+    row_bytes: usize,
+    taps: &'a Taps,
+}
+
+impl WithSimd for Horizontal<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        horizontal_pass(self.rows, self.row_bytes, self.taps)
+    }
+}
+
+/// [`vertical_pass`] with the widest instructions that there are.
+struct Vertical<'a> {
+    rows: &'a [u8],
+    row_bytes: usize,
+    taps: &'a Taps,
+}
+
+impl WithSimd for Vertical<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        vertical_pass(self.rows, self.row_bytes, self.taps)
+    }
 }
 
 /// Every row through the horizontal taps: `[rows, input, 3]` to `[rows, taps, 3]`.
@@ -207,7 +242,7 @@ fn interleave(rows: [&[u8]; ROWS], out: &mut [u8]) {
     let whole = rows[0].0.len();
     let (blocks, tail) = out.split_at_mut(whole * 64);
     for (index, block) in blocks.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let square = transpose(rows.map(|(words, _)| u64::from_le_bytes(words[index])));
+        let square = transpose_bytes(rows.map(|(words, _)| u64::from_le_bytes(words[index])));
         for (out, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(square) {
             *out = word.to_le_bytes();
         }
@@ -223,7 +258,7 @@ fn separate(side_by_side: &[u8], out: &mut [u8], row_bytes: usize) {
     let (words, _) = side_by_side.as_chunks::<8>();
     let (squares, tail) = words.as_chunks::<8>();
     for (index, square) in squares.iter().enumerate() {
-        let square = transpose(square.map(u64::from_le_bytes));
+        let square = transpose_bytes(square.map(u64::from_le_bytes));
         for (row, word) in out.chunks_exact_mut(row_bytes).zip(square) {
             row[index * 8..index * 8 + 8].copy_from_slice(&word.to_le_bytes());
         }
@@ -233,23 +268,6 @@ fn separate(side_by_side: &[u8], out: &mut [u8], row_bytes: usize) {
             row[squares.len() * 8 + index] = *byte;
         }
     }
-}
-
-/// A square of 8x8 bytes, a row a word, mirrored at its diagonal.
-#[inline(always)]
-fn transpose(mut square: [u64; 8]) -> [u64; 8] {
-    const STEPS: [(usize, u64); 3] =
-        [(4, 0x0000_0000_FFFF_FFFF), (2, 0x0000_FFFF_0000_FFFF), (1, 0x00FF_00FF_00FF_00FF)];
-    for (step, mask) in STEPS {
-        let shift = 8 * step as u32;
-        for low in (0..8).filter(|row| row & step == 0) {
-            let high = low + step;
-            let swapped = ((square[low] >> shift) ^ square[high]) & mask;
-            square[high] ^= swapped;
-            square[low] ^= swapped << shift;
-        }
-    }
-    square
 }
 
 #[cfg(test)]

@@ -138,7 +138,8 @@ fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Im
     Ok(())
 }
 
-fn damaged(format: &'static str, reason: impl ToString) -> ImageError {
+#[allow(clippy::needless_pass_by_value)] // `map_err` hands errors over by value.
+fn damaged(format: &'static str, reason: impl std::fmt::Display) -> ImageError {
     ImageError::Damaged { origin: Origin::Bytes, format, reason: reason.to_string() }
 }
 
@@ -146,7 +147,8 @@ fn truncated(format: &'static str) -> ImageError {
     ImageError::Truncated { origin: Origin::Bytes, format }
 }
 
-fn unsupported(format: &'static str, what: impl ToString) -> ImageError {
+#[allow(clippy::needless_pass_by_value)] // `map_err` hands errors over by value.
+fn unsupported(format: &'static str, what: impl std::fmt::Display) -> ImageError {
     ImageError::Unsupported { origin: Origin::Bytes, format, what: what.to_string() }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn of(format: Format, bytes: &[u8]) -> Orientation {
     exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
 }
 
-#[derive(PartialEq)]
+#[derive(Clone, Copy)]
 enum ChunkOrder {
     /// Length, name, data, checksum (PNG).
     LengthFirst,

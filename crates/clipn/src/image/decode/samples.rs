@@ -77,12 +77,12 @@ fn light(ink: u8, black: u8) -> u8 {
 pub(super) fn from_luma_chroma([luma, blue, red]: [u8; 3]) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
+    let byte = |value: i32| value.clamp(0, 255) as u8;
     [
-        luma + ((91_881 * red + HALF) >> 16),
-        luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16),
-        luma + ((116_130 * blue + HALF) >> 16),
+        byte(luma + ((91_881 * red + HALF) >> 16)),
+        byte(luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16)),
+        byte(luma + ((116_130 * blue + HALF) >> 16)),
     ]
-    .map(|value| value.clamp(0, 255) as u8)
 }
 
 #[cfg(test)]

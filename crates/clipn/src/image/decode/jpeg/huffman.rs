@@ -250,10 +250,18 @@ mod tests {
         let mut bits = Bits::new(&[0b0101_1011, 0b1000_0000, 0b0000_0000], 0);
         let table = table();
         let symbols: Vec<u8> = (0..4).map(|_| bits.symbol(&table)).collect();
-        assert_eq!(symbols, [3, 0x11, 0, 0]);
+        assert_eq!(symbols, [3, 0x11, 0, 0x25]);
         let mut bits = Bits::new(&[0b1110_0000, 0b0000_1000], 0);
         assert_eq!(bits.symbol(&table), 0x25);
         assert_eq!(bits.bits(1), 1);
+    }
+
+    #[test]
+    fn codes_that_the_table_lacks_are_zero() {
+        let mut bits = Bits::new(&[0b1111_0000, 0, 0b0101_0000], 0);
+        let table = table();
+        assert_eq!(bits.symbol(&table), 0);
+        assert_eq!(bits.symbol(&table), 0x11);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The inverse cosine transform: Loeffler, Ligtenberg and Moschytz (1989) with 13 fixed bits, rounded as libjpeg's
 //! accurate integer method does it.
 
+use crate::image::transpose::transpose_bytes;
+
 /// Bits after the point of the factors.
 const FACTOR_BITS: u32 = 13;
 
@@ -17,17 +19,23 @@ pub(super) fn samples(coefficients: &[i16; 64], steps: &[u16; 64]) -> [[u8; 8]; 
         return [[to_byte(round(flat, KEPT_BITS + 3)); 8]; 8];
     }
     let mut square = [[0; 8]; 8];
-    for (i, (value, step)) in coefficients.iter().zip(steps).enumerate() {
-        square[i / 8][i % 8] = i32::from(value.wrapping_mul(*step as i16));
+    let rows = coefficients.as_chunks::<8>().0.iter().zip(steps.as_chunks::<8>().0);
+    for (out, (values, steps)) in square.iter_mut().zip(rows) {
+        *out = std::array::from_fn(|column| i32::from(values[column].wrapping_mul(steps[column] as i16)));
     }
     columns(&mut square, FACTOR_BITS - KEPT_BITS);
-    let mut square = transposed(&square);
+    let mut square = transposed(square);
     columns(&mut square, FACTOR_BITS + KEPT_BITS + 3);
-    let mut samples = [[0; 8]; 8];
-    for (samples, row) in samples.iter_mut().zip(&transposed(&square)) {
-        *samples = row.map(to_byte);
+    let mut words = [0; 8];
+    for (word, column) in words.iter_mut().zip(&square) {
+        let mut bytes = [0; 8];
+        for (byte, value) in bytes.iter_mut().zip(column) {
+            *byte = to_byte(*value);
+        }
+        *word = u64::from_le_bytes(bytes);
     }
-    samples
+    let words = transpose_bytes(words);
+    std::array::from_fn(|row| words[row].to_le_bytes())
 }
 
 #[inline(always)]
@@ -40,9 +48,18 @@ fn to_byte(value: i32) -> u8 {
     value.saturating_add(128).clamp(0, 255) as u8
 }
 
+/// The square mirrored at its diagonal: three rounds of interleaving each row with the fourth after it.
 #[inline(always)]
-fn transposed(square: &Square) -> Square {
-    std::array::from_fn(|row| std::array::from_fn(|column| square[column][row]))
+fn transposed(mut square: Square) -> Square {
+    for _ in 0..3 {
+        let before = square;
+        for row in 0..4 {
+            let (a, b) = (before[row], before[row + 4]);
+            square[2 * row] = [a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]];
+            square[2 * row + 1] = [a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]];
+        }
+    }
+    square
 }
 
 /// The transform of each of eight columns, side by side; results lose `bits`.
@@ -62,6 +79,8 @@ fn columns(square: &mut Square, bits: u32) {
     const C2_562: i32 = 20995;
     const C3_072: i32 = 25172;
     let times = |a: i32, factor: i32| a.wrapping_mul(factor);
+    // One index over eight rows: side by side, the columns fill a vector.
+    #[allow(clippy::needless_range_loop)]
     for c in 0..8 {
         let [s0, s1, s2, s3, s4, s5, s6, s7] = std::array::from_fn(|row| square[row][c]);
         // Even frequencies.

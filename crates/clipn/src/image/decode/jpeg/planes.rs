@@ -1,5 +1,5 @@
 //! The samples of each component, and the coefficients they are made of.
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::headers::Frame;
 use super::idct;
@@ -61,13 +61,36 @@ impl Plane {
     pub(super) fn transform(&mut self, first_row: usize) {
         let Some(steps) = self.steps else { return };
         let stride = self.stride();
-        let rows = self.samples.chunks_exact_mut(stride * 8).skip(first_row);
-        let (coefficients, blocks_per_row) = (&self.coefficients, self.blocks_per_row);
-        Arch::new().dispatch(|| {
-            for (samples, blocks) in rows.zip(coefficients.chunks_exact(blocks_per_row)) {
-                transform_row(samples, stride, blocks, &steps);
-            }
+        let samples = &mut self.samples[(first_row * 8 * stride)..];
+        let blocks_per_row = self.blocks_per_row;
+        Arch::new().dispatch(Transform {
+            samples,
+            stride,
+            coefficients: &self.coefficients,
+            blocks_per_row,
+            steps,
         });
+    }
+}
+
+/// Rows of blocks into samples.
+struct Transform<'a> {
+    samples: &'a mut [u8],
+    stride: usize,
+    coefficients: &'a [[i16; 64]],
+    blocks_per_row: usize,
+    steps: [u16; 64],
+}
+
+impl WithSimd for Transform<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let rows = self.samples.chunks_exact_mut(self.stride * 8);
+        for (samples, blocks) in rows.zip(self.coefficients.chunks_exact(self.blocks_per_row)) {
+            transform_row(samples, self.stride, blocks, &self.steps);
+        }
     }
 }
 

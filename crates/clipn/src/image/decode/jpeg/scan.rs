@@ -48,7 +48,7 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
             0xC4 => tables.take_codes(segment)?,
             0xDD => {
                 tables.restart_interval =
-                    segment.first_chunk::<2>().map_or(0, |n| u16::from_be_bytes(*n).into())
+                    segment.first_chunk::<2>().map_or(0, |n| u16::from_be_bytes(*n).into());
             }
             0xDA => {
                 scans += 1;

@@ -2,7 +2,7 @@
 //!
 //! A component of half the width or height is enlarged with weights 3/4 and 1/4 of its nearest two samples, with
 //! libjpeg's alternating rounding ("fancy upsampling"); other ratios repeat samples.
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::super::samples;
 use super::headers::{Colours, Frame};
@@ -10,20 +10,33 @@ use super::planes::Plane;
 
 /// The picture `[height, width, 3]`.
 pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u8> {
-    let (width, height) = (frame.width as usize, frame.height as usize);
-    let mut pixels = vec![0; width * height * 3];
-    let enlargers: Vec<_> = planes.iter().map(|plane| Enlarger::new(plane, frame)).collect();
-    let mut rows = vec![vec![0; width + 8]; planes.len()];
-    let mut scratch = vec![0; width];
-    Arch::new().dispatch(|| {
+    Arch::new().dispatch(ToRgb { planes, frame, colours })
+}
+
+struct ToRgb<'a> {
+    planes: &'a [Plane],
+    frame: &'a Frame,
+    colours: Colours,
+}
+
+impl WithSimd for ToRgb<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let (width, height) = (self.frame.width as usize, self.frame.height as usize);
+        let mut pixels = vec![0; width * height * 3];
+        let enlargers: Vec<_> = self.planes.iter().map(|plane| Enlarger::new(plane, self.frame)).collect();
+        let mut rows = vec![vec![0; width + 8]; self.planes.len()];
+        let mut scratch = vec![0; width];
         for (y, out) in pixels.chunks_exact_mut(width * 3).enumerate() {
             for (enlarger, row) in enlargers.iter().zip(&mut rows) {
                 enlarger.row(y, row, &mut scratch);
             }
-            mix(&rows, colours, out);
+            mix(&rows, self.colours, out);
         }
-    });
-    pixels
+        pixels
+    }
 }
 
 /// One row of components to one row of pixels.
