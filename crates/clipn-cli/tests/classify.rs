@@ -1,4 +1,5 @@
 //! `clipn classify`.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -32,7 +33,14 @@ fn a_threshold_above_every_score_makes_all_unknown_and_one_below_none() {
     let sandbox = Sandbox::new();
     let labels = |threshold: &str| {
         let out = sandbox.done(&classify(&[
-            "--score", "maxlogit", "--threshold", threshold, "--format", "csv", "photos", "noise",
+            "--score",
+            "maxlogit",
+            "--threshold",
+            threshold,
+            "--format",
+            "csv",
+            "photos",
+            "noise",
         ]));
         out.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
     };

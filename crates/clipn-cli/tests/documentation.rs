@@ -1,5 +1,6 @@
 //! Every command of the README and the book is run, on the tiny model and pictures made here: `ViT-B-16` stands for its
 //! config, and the files that the texts speak of are laid out beforehand.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -48,7 +49,9 @@ fn lay_out(sandbox: &Sandbox) {
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     for (name, folders) in [("imagenet/val", &common::CLASSES[..]), ("iNaturalist", &[]), ("SUN", &[])] {
         for folder in folders.iter().chain(&["x"][..usize::from(folders.is_empty())]) {
-            sandbox.picture(&format!("data/{name}/{folder}/0.bmp"), 30, 30, |x, y| [x as u8 * 8, y as u8 * 8, 99]);
+            sandbox.picture(&format!("data/{name}/{folder}/0.bmp"), 30, 30, |x, y| {
+                [x as u8 * 8, y as u8 * 8, 99]
+            });
         }
     }
     sandbox.write(
@@ -61,7 +64,8 @@ fn lay_out(sandbox: &Sandbox) {
 #[test]
 fn every_command_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files: Vec<_> = std::fs::read_dir(root.join("docs")).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(root.join("docs")).unwrap().map(|f| f.unwrap().path()).collect();
     files.push(root.join("README.md"));
     files.sort();
     let mut run = 0;
@@ -74,9 +78,16 @@ fn every_command_works() {
                 Some(rest) => (rest, root.as_path()),
                 None => (command.strip_prefix("clipn ").unwrap(), sandbox.root()),
             };
-            let arguments: Vec<String> =
-                words(arguments).into_iter().map(|w| if w == "ViT-B-16" { "tiny.json".to_owned() } else { w }).collect();
-            let output = assert_cmd::Command::cargo_bin("clipn").unwrap().current_dir(folder).args(arguments).output().unwrap();
+            let arguments: Vec<String> = words(arguments)
+                .into_iter()
+                .map(|w| if w == "ViT-B-16" { "tiny.json".to_owned() } else { w })
+                .collect();
+            let output = assert_cmd::Command::cargo_bin("clipn")
+                .unwrap()
+                .current_dir(folder)
+                .args(arguments)
+                .output()
+                .unwrap();
             let file = file.file_name().unwrap().to_string_lossy();
             assert!(output.status.success(), "{file}: {command}\n{}", text(&output.stderr));
             assert!(!output.stdout.is_empty(), "{file}: {command} printed nothing");

@@ -1,4 +1,5 @@
 //! `clipn eval`.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -25,7 +26,8 @@ fn json_has_what_is_promised() {
     let pairs: Vec<(&str, &str)> =
         results.iter().map(|r| (r["ood"].as_str().unwrap(), r["score"].as_str().unwrap())).collect();
     let scores = ["msp", "maxlogit", "energy", "mcm", "ctw", "atd"];
-    let expected: Vec<_> = ["noise", "stripes"].iter().flat_map(|o| scores.iter().map(move |s| (*o, *s))).collect();
+    let expected: Vec<_> =
+        ["noise", "stripes"].iter().flat_map(|o| scores.iter().map(move |s| (*o, *s))).collect();
     assert_eq!(pairs, expected);
     for result in results {
         for figure in ["auroc", "fpr95", "aupr_in", "aupr_out"] {
@@ -77,7 +79,10 @@ fn output_files_hold_the_table_and_a_row_an_image() {
     assert!(results.starts_with("epoch,method,oodset,AUROC,FPR@95,"), "{results}");
     assert!(results.lines().nth(1).unwrap().starts_with("10,MSP,noise,"), "{results}");
     let scores = read("scores.csv");
-    assert_eq!(scores.lines().next().unwrap(), "set,path,label,prediction,msp,maxlogit,energy,mcm,ctw,atd,error");
+    assert_eq!(
+        scores.lines().next().unwrap(),
+        "set,path,label,prediction,msp,maxlogit,energy,mcm,ctw,atd,error"
+    );
     assert_eq!(scores.lines().count(), 1 + 12 + 6 + 5);
     assert!(scores.lines().nth(1).unwrap().starts_with("id,id/goldfish/0.bmp,goldfish,"), "{scores}");
 }
@@ -116,23 +121,40 @@ fn a_plain_clip_is_warned_about() {
             "text_cfg":{"context_length":12,"vocab_size":100,"width":64,"heads":1,"layers":1}}"#,
     );
     let output = sandbox.clipn(&[
-        "classify", "--model", "plain.json", "--pretrained", "plain.pt", "--classes", "a,b", "photos",
+        "classify",
+        "--model",
+        "plain.json",
+        "--pretrained",
+        "plain.pt",
+        "--classes",
+        "a,b",
+        "photos",
     ]);
     let error = text(&output.stderr);
-    assert!(error.contains("warning: plain.pt is a plain CLIP") && error.contains("CTW and ATD mean nothing"), "{error}");
+    assert!(
+        error.contains("warning: plain.pt is a plain CLIP") && error.contains("CTW and ATD mean nothing"),
+        "{error}"
+    );
     assert!(error.contains("outside the vocabulary of 100"), "{error}");
 }
 
 /// The published pipeline over 28 photographs: table, accuracy and every score.
 #[test]
 fn photographs_give_the_published_table() {
-    let (Some(e2e), Some(weights)) =
-        (test_data("golden/e2e"), test_data("golden/models/clipn-tiny-realvocab/run/checkpoints/epoch_10.pt"))
-    else {
+    let (Some(e2e), Some(weights)) = (
+        test_data("golden/e2e"),
+        test_data("golden/models/clipn-tiny-realvocab/run/checkpoints/epoch_10.pt"),
+    ) else {
         return;
     };
     let expected: Value = serde_json::from_slice(&std::fs::read(e2e.join("expected.json")).unwrap()).unwrap();
-    let classes = expected["classes"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect::<Vec<_>>().join(",");
+    let classes = expected["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c.as_str().unwrap())
+        .collect::<Vec<_>>()
+        .join(",");
 
     // Fed the stored crops, the table is the published one; fed the photographs, every score is near.
     let sandbox = Sandbox::new();

@@ -1,4 +1,5 @@
 //! Wrong use: every mistake gives one line that says what is wrong and what to do, and never a panic.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -33,7 +34,12 @@ fn arguments() {
     fails(s, 2, &["evaluate"], &["unrecognized subcommand 'evaluate'"]);
     fails(s, 2, &eval(&["--id", "id"]), &["--ood"]);
     fails(s, 2, &eval(&["--benchmark", "imagenet-1k"]), &["--data-root"]);
-    fails(s, 2, &eval(&[&SETS[..], &["--scores", "msp,entropy"]].concat()), &["entropy", "msp, maxlogit, energy"]);
+    fails(
+        s,
+        2,
+        &eval(&[&SETS[..], &["--scores", "msp,entropy"]].concat()),
+        &["entropy", "msp, maxlogit, energy"],
+    );
     fails(s, 2, &eval(&[&SETS[..], &["--fpr-convention", "mine"]].concat()), &["mine", "openood"]);
     fails(s, 2, &eval(&[&SETS[..], &["--device", "cuda"]].concat()), &["cuda", "--device cpu"]);
     fails(s, 2, &eval(&[&SETS[..], &["--batch-size", "0"]].concat()), &["--batch-size", "from 1 to 4096"]);
@@ -47,7 +53,12 @@ fn arguments() {
 fn models_and_weights() {
     let s = &Sandbox::new();
     let with = |model: &str, weights: &str, parts: &[&str]| {
-        fails(s, 1, &["classify", "--model", model, "--pretrained", weights, "--classes", "a,b", "photos"], parts);
+        fails(
+            s,
+            1,
+            &["classify", "--model", model, "--pretrained", weights, "--classes", "a,b", "photos"],
+            parts,
+        );
     };
     with("ViT-Z-99", "epoch_10.pt", &["ViT-Z-99", "ViT-B-16"]);
     with("gone.json", "epoch_10.pt", &["gone.json"]);
@@ -66,7 +77,11 @@ fn models_and_weights() {
     with("tiny.json", "half.pt", &["half.pt"]);
     let namespace = library_fixture("checkpoint/with_namespace.pt");
     with("tiny.json", namespace.to_str().unwrap(), &["argparse.Namespace"]);
-    with("ViT-B-32", "epoch_10.pt", &["do not fit the model `ViT-B-32`", "missing", "of another shape", "inspect"]);
+    with(
+        "ViT-B-32",
+        "epoch_10.pt",
+        &["do not fit the model `ViT-B-32`", "missing", "of another shape", "inspect"],
+    );
     fails(s, 1, &["inspect", "classes.txt"], &["classes.txt"]);
 }
 
@@ -77,7 +92,12 @@ fn class_names_and_templates() {
     fails(s, 1, &classify(&["--classes", "", "photos"]), &[]);
     s.write("none.txt", "\n\n");
     fails(s, 1, &classify(&["--classes", "none.txt", "photos"]), &["none.txt"]);
-    fails(s, 1, &eval(&[&SETS[..], &["--classes", "goldfish,pizza"]].concat()), &["2 class names", "3 class folders"]);
+    fails(
+        s,
+        1,
+        &eval(&[&SETS[..], &["--classes", "goldfish,pizza"]].concat()),
+        &["2 class names", "3 class folders"],
+    );
     fails(s, 1, &eval(&[&SETS[..], &["--templates", "fancy"]].concat()), &["fancy", "clipn-clean"]);
     s.write("lines.txt", "a photo of a thing\n");
     fails(s, 1, &eval(&[&SETS[..], &["--templates", "lines.txt"]].concat()), &["lines.txt", "{}"]);

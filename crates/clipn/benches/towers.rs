@@ -1,5 +1,6 @@
 //! The towers at the published sizes, with random weights: `cargo bench -p clipn --bench towers`. A name, as
 //! `image_b32`, runs one alone.
+#![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/random.rs"]
 mod random;

@@ -1,4 +1,5 @@
 //! The fast towers against the plain ones in f64, over random architectures, sizes and inputs, odd ones too.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -94,7 +95,14 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
         embed_dim: 16,
         activation: Activation::Gelu,
         vision: VisionConfig { image_size: 24, patch_size: 2, width: 24, layers: 2, heads: 3, mlp_width: 50 },
-        text: TextConfig { context_length: 40, vocab_size: 50, width: 24, layers: 2, heads: 3, mlp_width: 50 },
+        text: TextConfig {
+            context_length: 40,
+            vocab_size: 50,
+            width: 24,
+            layers: 2,
+            heads: 3,
+            mlp_width: 50,
+        },
     };
     let tower = VisionTower::new(&config, Random::new(1).vision(&config));
     let text = TransformerText::new(&config, Random::new(2).text(&config, 2));

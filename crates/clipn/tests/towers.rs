@@ -1,4 +1,5 @@
 //! The towers against the published code's features, and the fast form against the plain one.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -19,7 +19,7 @@ impl Sandbox {
         let tiny = library_fixture("models/clipn-tiny-realvocab");
         std::fs::copy(tiny.join("clipn-tiny-realvocab.json"), sandbox.path("tiny.json")).unwrap();
         std::fs::copy(tiny.join("model_fp16.safetensors"), sandbox.path("epoch_10.pt")).unwrap();
-        sandbox.write("classes.txt", &CLASSES.join("\n"));
+        sandbox.write("classes.txt", CLASSES.join("\n"));
         for (index, class) in CLASSES.iter().enumerate() {
             for picture in 0..4 {
                 let seed = (index * 10 + picture) as u32;
@@ -29,9 +29,14 @@ impl Sandbox {
             }
         }
         for picture in 0..5u32 {
-            let noise = move |x: u32, y: u32| (x * 7919 + y * 104_729 + picture * 31).wrapping_mul(2_654_435_761);
-            sandbox.picture(&format!("noise/{picture}.bmp"), 33, 47, |x, y| noise(x, y).to_le_bytes()[..3].try_into().unwrap());
-            sandbox.picture(&format!("stripes/deep/er/{picture}.bmp"), 64, 64, |x, _| [((x / (picture + 1)) % 2 * 255) as u8; 3]);
+            let noise =
+                move |x: u32, y: u32| (x * 7919 + y * 104_729 + picture * 31).wrapping_mul(2_654_435_761);
+            sandbox.picture(&format!("noise/{picture}.bmp"), 33, 47, |x, y| {
+                noise(x, y).to_le_bytes()[..3].try_into().unwrap()
+            });
+            sandbox.picture(&format!("stripes/deep/er/{picture}.bmp"), 64, 64, |x, _| {
+                [((x / (picture + 1)) % 2 * 255) as u8; 3]
+            });
         }
         sandbox.picture("photos/red.bmp", 50, 40, |_, _| [250, 20, 30]);
         sandbox.picture("photos/gradient.bmp", 40, 80, |x, y| [x as u8 * 6, y as u8 * 3, 128]);
@@ -56,7 +61,9 @@ impl Sandbox {
     pub fn picture(&self, name: &str, width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) {
         let row = (width * 3).next_multiple_of(4);
         let mut bytes = b"BM".to_vec();
-        for number in [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0] {
+        for number in
+            [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
+        {
             bytes.extend(number.to_le_bytes());
         }
         for y in (0..height).rev() {
@@ -110,6 +117,9 @@ pub fn test_data(path: &str) -> Option<PathBuf> {
     if full.exists() {
         return Some(full);
     }
-    eprintln!("skipped: {} is not there; point CLIPN_TEST_DATA at the folder that holds {path}", full.display());
+    eprintln!(
+        "skipped: {} is not there; point CLIPN_TEST_DATA at the folder that holds {path}",
+        full.display()
+    );
     None
 }

@@ -16,7 +16,9 @@ impl<'a, T> Images<'a, T> {
     /// A side is zero, or the length is not a whole number of images.
     pub fn new(pixels: &'a [T], height: usize, width: usize) -> Result<Self, ModelError> {
         match height.checked_mul(width).and_then(|area| area.checked_mul(3)) {
-            Some(length) if length > 0 && pixels.len() % length == 0 => Ok(Self { pixels, height, width }),
+            Some(length) if length > 0 && pixels.len().is_multiple_of(length) => {
+                Ok(Self { pixels, height, width })
+            }
             _ => Err(ModelError::Input(format!(
                 "{} pixel values are not a whole number of 3×{height}×{width} images",
                 pixels.len()

@@ -173,7 +173,7 @@ impl Weights {
                 None => missing.push(name.clone()),
                 Some(tensor) if fits(name, tensor, shape) => {}
                 Some(tensor) => {
-                    wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()))
+                    wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()));
                 }
             }
         }
@@ -195,18 +195,18 @@ impl Weights {
             .filter(|name| !known.contains(name) && *name != PROMPT_NO)
             .filter(|name| !IGNORED.contains(&name.rsplit('.').next().unwrap_or(name)))
             .map(str::to_owned)
-            .collect();
+            .collect::<Vec<_>>();
         let parts = [
-            section("missing", missing),
-            section("of another shape", wrong),
-            section("unexpected", unexpected),
+            section("missing", &missing),
+            section("of another shape", &wrong),
+            section("unexpected", &unexpected),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
 /// `2 missing (a, b)`, the first few by name; nothing for no names.
-fn section(heading: &str, names: Vec<String>) -> Option<String> {
+fn section(heading: &str, names: &[String]) -> Option<String> {
     let more = match names.len() {
         0 => return None,
         count if count > LISTED => format!(", and {} more", count - LISTED),

@@ -1,9 +1,7 @@
 //! Towers with random parameters, the same values in every floating-point type.
 
 use clipn::checkpoint::Buffer;
-use clipn::model::{
-    BlockParams, LinearParams, ModelConfig, NormParams, Real, TextParams, VisionParams,
-};
+use clipn::model::{BlockParams, LinearParams, ModelConfig, NormParams, Real, TextParams, VisionParams};
 
 /// A small generator of uniform numbers (SplitMix64).
 pub struct Random(u64);
@@ -42,7 +40,10 @@ impl Random {
 
     /// Weights of which a product with inputs of size 1 is of size 1.
     fn linear<T: Real>(&mut self, out: usize, inner: usize) -> LinearParams<T> {
-        LinearParams { weight: self.buffer(out * inner, (inner as f32).powf(-0.5) * 1.7), bias: self.buffer(out, 0.1) }
+        LinearParams {
+            weight: self.buffer(out * inner, (inner as f32).powf(-0.5) * 1.7),
+            bias: self.buffer(out, 0.1),
+        }
     }
 
     fn blocks<T: Real>(&mut self, layers: usize, width: usize, mlp_width: usize) -> Vec<BlockParams<T>> {

@@ -73,19 +73,20 @@ pub(in super::super) fn product(
     accumulate: bool,
     threads: usize,
 ) {
+    let MatrixMut { data, rows, columns, row_stride } = out;
     assert!(
-        a.rows == out.rows && a.columns == b.rows && b.columns == out.columns,
+        a.rows == rows && a.columns == b.rows && b.columns == columns,
         "a product of {}×{} and {}×{} does not give {}×{}",
         a.rows,
         a.columns,
         b.rows,
         b.columns,
-        out.rows,
-        out.columns
+        rows,
+        columns
     );
-    let whole = Matrix::new(out.data, out.rows, out.columns, out.row_stride);
+    let whole = Matrix::new(data, rows, columns, row_stride);
     assert!(a.is_inside() && b.is_inside() && whole.is_inside(), "a matrix reaches beyond its slice");
-    assert!(out.row_stride >= out.columns || out.rows <= 1, "rows of the result overlap");
+    assert!(row_stride >= columns || rows <= 1, "rows of the result overlap");
     let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // The kernels want a result whose columns are contiguous, so the transposed product bᵀ·aᵀ is computed.
     let kernel = gemm_f32::gemm::f32::get_gemm_fn();
@@ -93,11 +94,11 @@ pub(in super::super) fn product(
     // slice is borrowed mutably and so overlaps neither factor, and its rows do not overlap each other.
     unsafe {
         kernel(
-            out.columns,
-            out.rows,
+            columns,
+            rows,
             a.columns,
-            out.data.as_mut_ptr(),
-            out.row_stride as isize,
+            data.as_mut_ptr(),
+            row_stride as isize,
             1,
             accumulate,
             b.data.as_ptr(),
