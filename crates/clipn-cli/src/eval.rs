@@ -92,7 +92,7 @@ fn open_benchmark(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
     if let Some(spec) = &args.classes {
         benchmark.id.classes = ClassSource::Inline(ClassNames::resolve(spec)?.names().to_vec());
     }
-    Ok(benchmark.open(args.data_root.as_deref().unwrap_or(Path::new(".")))?)
+    Ok(benchmark.open(args.data_root.as_deref().unwrap_or(Path::new("")))?)
 }
 
 fn spelled_out(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {

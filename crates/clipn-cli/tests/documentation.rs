@@ -1,5 +1,5 @@
 //! Every command of the README and the book is run, on the tiny model and pictures made here: `ViT-B-16` stands for its
-//! config, and the files that the texts speak of are laid out beforehand.
+//! config, the files that the texts speak of are laid out beforehand, and one template serves where none is named.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -45,20 +45,32 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
+/// The data that the texts speak of, beside the sandbox's own: ImageNet's folders with a picture each.
 fn lay_out(sandbox: &Sandbox) {
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
-    for (name, folders) in [("imagenet/val", &common::CLASSES[..]), ("iNaturalist", &[]), ("SUN", &[])] {
-        for folder in folders.iter().chain(&["x"][..usize::from(folders.is_empty())]) {
-            sandbox.picture(&format!("data/{name}/{folder}/0.bmp"), 30, 30, |x, y| {
-                [x as u8 * 8, y as u8 * 8, 99]
-            });
-        }
+    let ood = ["iNaturalist", "SUN", "Places", "Textures"].map(|set| format!("{set}/x"));
+    for folder in (0..1000).map(|class| format!("imagenet/val/n{class:08}")).chain(ood) {
+        sandbox.picture(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| [x as u8 * 80, y as u8 * 80, 99]);
     }
     sandbox.write(
         "my-benchmark.toml",
         "name = \"mine\"\n[id]\nname = \"val\"\nfolder = \"imagenet/val\"\n\
          [[ood]]\nname = \"SUN\"\nfolder = \"SUN\"\nkind = \"far\"\n",
     );
+}
+
+/// The arguments of a command line, with the tiny model for the large one.
+fn arguments(command: &str) -> Vec<String> {
+    let mut words = words(command);
+    for word in &mut words {
+        if word == "ViT-B-16" {
+            *word = "tiny.json".to_owned();
+        }
+    }
+    if matches!(words[0].as_str(), "classify" | "eval") && !words.iter().any(|word| word == "--templates") {
+        words.extend(["--templates", "simple"].map(String::from));
+    }
+    words
 }
 
 #[test]
@@ -74,14 +86,11 @@ fn every_command_works() {
         lay_out(&sandbox);
         for command in commands(&std::fs::read_to_string(file).unwrap()) {
             // From a clone, paths are relative to the repository.
-            let (arguments, folder) = match command.strip_prefix("cargo run --release -- ") {
+            let (line, folder) = match command.strip_prefix("cargo run --release -- ") {
                 Some(rest) => (rest, root.as_path()),
                 None => (command.strip_prefix("clipn ").unwrap(), sandbox.root()),
             };
-            let arguments: Vec<String> = words(arguments)
-                .into_iter()
-                .map(|w| if w == "ViT-B-16" { "tiny.json".to_owned() } else { w })
-                .collect();
+            let arguments = arguments(line);
             let output = assert_cmd::Command::cargo_bin("clipn")
                 .unwrap()
                 .current_dir(folder)

@@ -49,5 +49,6 @@ pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 
 #[track_caller]
 pub fn assert_close<T: Into<f64> + Copy>(found: &[T], expected: &[T], tolerance: f64, what: &str) {
     let error = relative_to_max(found, expected);
+    println!("{what}: {error:e} of the maximum");
     assert!(error <= tolerance, "{what}: {error:e} of the maximum, {tolerance:e} allowed");
 }

@@ -44,13 +44,15 @@ pub enum OpenedClasses {
 }
 
 impl Benchmark {
-    /// Finds the images of every set below `data_root`.
+    /// Finds the images of every set below `data_root`. An empty `data_root` is the current folder, and leaves the
+    /// definition's paths as they are written.
     ///
     /// # Errors
     /// [`DatasetError::InSet`] names the set and what is wrong with it; [`DatasetError::Missing`] and
     /// [`DatasetError::NotAFolder`] speak of `data_root` itself.
     pub fn open(&self, data_root: &Path) -> Result<OpenedBenchmark, DatasetError> {
-        let metadata = std::fs::metadata(data_root).map_err(|source| DatasetError::io(data_root, source))?;
+        let looked_at = if data_root.as_os_str().is_empty() { Path::new(".") } else { data_root };
+        let metadata = std::fs::metadata(looked_at).map_err(|source| DatasetError::io(looked_at, source))?;
         if !metadata.is_dir() {
             return Err(DatasetError::NotAFolder { path: data_root.to_path_buf() });
         }
