@@ -223,6 +223,15 @@ fn a_file_that_does_not_fit_lists_what_differs() {
 }
 
 #[test]
+fn f32_parameters_stay_in_the_mapped_file() {
+    let w = weights("vit_gelu");
+    let vision = w.vision::<f32>();
+    assert!(vision.conv1.is_mapped() && vision.blocks[1].c_proj.weight.is_mapped());
+    assert!(w.text::<f32>(Side::No).token_embedding.is_mapped());
+    assert!(!w.vision::<f64>().conv1.is_mapped());
+}
+
+#[test]
 fn the_no_side_is_found_in_the_file() {
     let w = weights("vit_gelu");
     assert_eq!((w.no_side(), w.no_prompts()), (NoSide::Stored, 16));
