@@ -51,8 +51,6 @@ fn pixels_give_the_published_table() {
     for name in ["vit_gelu", "vit_quickgelu"] {
         let model = Model::open(name);
         let expected = Figures::open(&fixture(&format!("scores/{name}/scores_f32.safetensors")));
-        assert_close(model.classifier.yes(), &expected.f32("fc_yes"), 1e-5, "fc_yes");
-        assert_close(model.classifier.no(), &expected.f32("fc_no"), 1e-5, "fc_no");
         let table = std::fs::read(fixture(&format!("scores/{name}/metrics_f32.json"))).unwrap();
         let table: Value = serde_json::from_slice(&table).unwrap();
 
