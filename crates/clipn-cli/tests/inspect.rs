@@ -12,7 +12,7 @@ fn a_clipn_file_is_told_with_its_no_side() {
     let out = sandbox.done(&["inspect", "epoch_10.pt"]);
     for part in [
         "safetensors",
-        "92 (92 F16)",
+        "92 (92 f16)",
         "ViT, width 32, 2 blocks, patches of 32, images of 224",
         "16 \"no\" prompts",
     ] {
