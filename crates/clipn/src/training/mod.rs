@@ -1,0 +1,29 @@
+//! What training is made of: objectives over features and their gradients, AdamW, learning-rate schedules, ranks that
+//! train together, randomness that resumes exactly, and training checkpoints that survive a kill at any instant.
+//! Nothing here knows a tower: an objective takes features `[N, D]`, the optimizer takes named slices.
+
+mod communicator;
+mod objective;
+mod optimizer;
+mod random;
+mod schedule;
+mod state;
+
+pub use communicator::{Collective, Communicator, CommunicatorError, Gathered, InProcess, SingleProcess};
+pub use objective::{
+    Clip, Clipn, Features, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE, OBJECTIVES, Objective,
+    ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant, Wanted, clamp_logit_scale, evaluate_over_ranks,
+};
+pub use optimizer::{AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Update, decays, global_norm};
+pub use random::TrainingRng;
+pub use schedule::{Schedule, ScheduleError};
+pub use state::{
+    CheckpointStore, FileRecord, Label, Published, Retention, STATE_FORMAT, SavedCheckpoint, Snapshot,
+    StateError, TrainingCheckpoint, TrainingState,
+};
+
+/// Runs a loop with the widest SIMD of this processor.
+#[inline(always)]
+fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}

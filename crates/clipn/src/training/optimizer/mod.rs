@@ -1,0 +1,14 @@
+//! AdamW as PyTorch computes it, over named slices: one pass over memory, on all threads. Tables of token rows of which
+//! a batch touches few take a gradient of rows ([`Gradient::Rows`]), with the same bits as the dense form.
+
+mod adamw;
+mod error;
+mod moments;
+mod norm;
+mod update;
+
+pub use adamw::{AdamW, AdamWSettings, decays};
+pub use error::OptimizerError;
+pub use moments::Moments;
+pub use norm::global_norm;
+pub use update::{Gradient, Update};

@@ -1,0 +1,89 @@
+use super::OptimizerError;
+use crate::checkpoint::Buffer;
+use crate::model::Real;
+
+/// What AdamW remembers of one parameter.
+#[derive(Debug, Clone)]
+pub struct Moments<T: Real> {
+    pub(super) shape: Vec<usize>,
+    pub(super) step: u64,
+    pub(super) first: Buffer<T>,
+    pub(super) second: Buffer<T>,
+    /// Rows that a gradient has ever reached; the others' moments are zero. `None` where all rows count as reached.
+    pub(super) reached: Option<Vec<bool>>,
+}
+
+impl<T: Real> Moments<T> {
+    /// Moments as a checkpoint holds them: of a parameter of `shape` after `step` steps, the running averages of the
+    /// gradient (PyTorch's `exp_avg`) and of its square (`exp_avg_sq`). `name` is for the error.
+    ///
+    /// # Errors
+    /// Moments that do not fill the shape.
+    pub fn new(
+        name: &str,
+        shape: &[usize],
+        step: u64,
+        first: impl Into<Buffer<T>>,
+        second: impl Into<Buffer<T>>,
+    ) -> Result<Self, OptimizerError> {
+        let (first, second) = (first.into(), second.into());
+        let length: usize = shape.iter().product();
+        if first.len() != length || second.len() != length {
+            return Err(OptimizerError::Shape {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+                found: format!("moments of {} and {} values", first.len(), second.len()),
+                expected: format!("{length} values each"),
+            });
+        }
+        let reached = reached_rows(shape, &first, &second);
+        Ok(Self { shape: shape.to_vec(), step, first, second, reached })
+    }
+
+    /// Before the first step. Zeroed memory costs nothing until it is written.
+    pub(super) fn zero(shape: &[usize]) -> Self {
+        let zeros = || Buffer::from(vec![T::zero(); shape.iter().product()]);
+        let reached = rows_of(shape).map(|rows| vec![false; rows]);
+        Self { shape: shape.to_vec(), step: 0, first: zeros(), second: zeros(), reached }
+    }
+
+    /// The parameter's shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The running average of the gradient, in the parameter's layout.
+    pub fn first(&self) -> &Buffer<T> {
+        &self.first
+    }
+
+    /// The running average of the gradient's square.
+    pub fn second(&self) -> &Buffer<T> {
+        &self.second
+    }
+}
+
+/// Rows of a table; a parameter of fewer than two dimensions is none.
+fn rows_of(shape: &[usize]) -> Option<usize> {
+    match shape {
+        [rows, _, ..] => Some(*rows),
+        _ => None,
+    }
+}
+
+/// A row whose moments are all zero is as good as never reached: a step without gradient leaves them so.
+fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<Vec<bool>> {
+    let rows = rows_of(shape)?;
+    let width = first.len() / rows.max(1);
+    if width == 0 {
+        return None;
+    }
+    let zero_bits = |row: &[T]| bytemuck::cast_slice::<T, u8>(row).iter().all(|&byte| byte == 0);
+    let pairs = first.chunks(width).zip(second.chunks(width));
+    Some(pairs.map(|(first, second)| !(zero_bits(first) && zero_bits(second))).collect())
+}
