@@ -1,20 +1,34 @@
 //! Where images come from: class folders, flat folders and image lists, and the benchmark definitions that join an
 //! in-distribution set with out-of-distribution ones. Only names are read here; a broken image shows when it is decoded.
+//! For training: images with captions, in shards or tables, and their batches.
 mod benchmark;
+mod captions;
 mod error;
 mod folder;
 mod list;
+mod loading;
 mod map;
+mod random;
 mod read;
 mod set;
 mod walk;
+mod webdataset;
 
 pub use benchmark::{
     Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, OpenedBenchmark, OpenedClasses, OpenedOod,
     Selection, SetSource,
 };
+pub use captions::{CaptionTable, TableFormat};
 pub use error::DatasetError;
 pub use folder::{ClassFolder, ImageFolder};
 pub use list::read_list;
+pub use loading::{
+    CaptionLoader, CaptionSource, Epoch, LoaderSettings, MaxBad, Position, Rounding, Sampling, ShuffleBuffer,
+    SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
+};
 pub use map::{FolderMap, MapRow, MapSource};
 pub use set::{IMAGE_EXTENSIONS, ImageSet, Sample, is_image_name};
+pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_shards};
+
+use error::first_few;
+use read::read_limited;

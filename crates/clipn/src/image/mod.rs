@@ -3,6 +3,7 @@
 //! Follows what Pillow and torchvision do for the published evaluation, byte for byte after decoding, so that a
 //! photograph gives the same tensor here as there: file or bytes → [`RgbImage`] `[H, W, 3]` → crop `[S, S, 3]` →
 //! tensor `[3, S, S]`.
+mod augment;
 mod decode;
 mod error;
 mod preprocess;
@@ -10,6 +11,7 @@ mod resample;
 mod rgb;
 mod transpose;
 
+pub use augment::{Augmentation, CropBox, TrainingCrop, random_box};
 pub use decode::{DecodeOptions, decode_bytes, decode_file};
 pub use error::{ImageError, Origin};
 pub use preprocess::Preprocessing;

@@ -110,7 +110,7 @@ impl Preprocessing {
         std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
     }
 
-    fn check(&self) -> Result<(), ImageError> {
+    pub(crate) fn check(&self) -> Result<(), ImageError> {
         if self.size == 0 || self.size > MAX_SIZE {
             let reason = format!("size is {}, but must be from 1 to {MAX_SIZE}", self.size);
             return Err(ImageError::Preprocessing { reason });

@@ -1,0 +1,23 @@
+//! Batches of pixels and captions for training, from shards or caption tables.
+//!
+//! The order depends on the seed and the epoch alone, each process reads a part of its own, and an epoch goes on from
+//! any batch as if it had never stopped. Broken samples are skipped and counted.
+mod epoch;
+mod error;
+mod items;
+mod loader;
+mod pipeline;
+mod plan;
+mod prepare;
+mod settings;
+mod shuffle;
+mod skipped;
+
+pub use epoch::{Epoch, Position, TrainBatch};
+pub use error::TrainingDataError;
+pub use loader::{CaptionLoader, CaptionSource};
+pub use settings::{LoaderSettings, MaxBad, Rounding, Sampling, ShuffleBuffer};
+pub use skipped::{SkipReason, Skipped, SkippedSample};
+
+pub(super) use items::{Drawn, RawImage, RawSample, SampleId};
+pub(super) use plan::Segment;

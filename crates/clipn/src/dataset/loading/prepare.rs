@@ -1,0 +1,52 @@
+//! From a raw sample to a crop.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::items::{RawImage, RawSample};
+use super::skipped::{SkipReason, SkippedSample};
+use crate::dataset::random::{Random, Use};
+use crate::image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
+
+/// A sample ready for a batch: 8 bits a channel, a quarter of the tensor's memory while it waits.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub key: String,
+    pub caption: String,
+    /// `[S, S, 3]`.
+    pub crop: RgbImage,
+}
+
+/// Decodes and augments samples of one epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Preparation {
+    pub preprocessing: Preprocessing,
+    pub augmentation: Augmentation,
+    pub seed: u64,
+    pub epoch: u64,
+}
+
+impl Preparation {
+    /// The crop depends on the sample, the seed and the epoch; never on the thread.
+    pub(super) fn run(&self, sample: RawSample) -> Result<Prepared, Box<SkippedSample>> {
+        let RawSample { key, image, caption, id } = sample;
+        let place = [self.seed, self.epoch, id.part, id.index, id.visit];
+        let mut random = Random::keyed(Use::Augment, &place);
+        let crop = catch_unwind(AssertUnwindSafe(|| self.crop(&image, &mut random)));
+        match crop {
+            Ok(Ok(crop)) => Ok(Prepared { key, caption, crop }),
+            Ok(Err(error)) => Err(bad_image(key, error.to_string())),
+            Err(_) => Err(bad_image(key, "cropping failed on it; please report this".to_string())),
+        }
+    }
+
+    fn crop(&self, image: &RawImage, random: &mut Random) -> Result<RgbImage, ImageError> {
+        let image = match image {
+            RawImage::Bytes(bytes) => decode_bytes(bytes, &self.preprocessing.decode)?,
+            RawImage::File(path) => decode_file(path, &self.preprocessing.decode)?,
+        };
+        self.augmentation.apply(&image, &self.preprocessing, &mut || random.unit())
+    }
+}
+
+fn bad_image(key: String, detail: String) -> Box<SkippedSample> {
+    Box::new(SkippedSample::new(key, SkipReason::BadImage, detail))
+}

@@ -1,0 +1,98 @@
+//! The bytes of a shard, uncompressed as they are read.
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+/// Bytes read from the disk at a time.
+const BUFFER: usize = 256 << 10;
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Opens a shard. What it is packed with is told by its first bytes, whatever its name.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    // A pipe or a device could wait for ever or never end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut start = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut start)?;
+    let file = BufReader::with_capacity(BUFFER, File::open(path)?);
+    Ok(if start.starts_with(&GZIP) {
+        Box::new(MultiGzDecoder::new(file))
+    } else if start == ZSTD || is_skippable(&start) {
+        Box::new(Zstandard { source: file, decoder: FrameDecoder::new(), inside: false })
+    } else {
+        Box::new(file)
+    })
+}
+
+/// A frame that holds no data; parallel compressors begin with one.
+fn is_skippable(start: &[u8]) -> bool {
+    start.len() == 4 && start[0] & 0xf0 == 0x50 && start[1..] == [0x2a, 0x4d, 0x18]
+}
+
+/// Zstandard frames one after the other, as compressors that work in parallel write them.
+struct Zstandard<R: BufRead> {
+    source: R,
+    decoder: FrameDecoder,
+    inside: bool,
+}
+
+impl<R: BufRead> Zstandard<R> {
+    /// Enters the next frame that holds data; `false` at the end.
+    fn enter(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.source) {
+                Ok(()) => {
+                    self.inside = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    io::copy(&mut (&mut self.source).take(u64::from(length)), &mut io::sink())?;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Leaves a frame that is read to its end.
+    fn leave(&mut self) -> io::Result<()> {
+        self.inside = false;
+        let stored = self.decoder.get_checksum_from_data();
+        if stored.is_some() && stored != self.decoder.get_calculated_checksum() {
+            let problem = "the checksum of the zstd frame does not match its data";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for Zstandard<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        while self.inside || self.enter()? {
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                self.decoder
+                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
+                    .map_err(io::Error::other)?;
+            }
+            let count = self.decoder.read(out)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            self.leave()?;
+        }
+        Ok(0)
+    }
+}
