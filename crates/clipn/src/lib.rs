@@ -11,3 +11,4 @@ pub mod progress;
 pub mod prompts;
 pub mod scores;
 pub mod tokenizer;
+pub mod training_log;
