@@ -2,6 +2,7 @@
 pub mod checkpoint;
 pub mod classifier;
 pub mod dataset;
+pub mod demo;
 pub mod engine;
 pub mod evaluation;
 pub mod image;
@@ -12,3 +13,4 @@ pub mod prompts;
 pub mod scores;
 pub mod tokenizer;
 pub mod training;
+pub mod training_log;

@@ -1,0 +1,177 @@
+//! Pictures of another kind than shapes before a background: patterns, noise, empty scenes and glyphs.
+
+use std::f32::consts::{PI, TAU};
+
+use super::canvas::Canvas;
+use super::colour::{BACKDROPS, Colour, PAINTS, contrasts, luma, mix, vary};
+use super::geometry::{Placement, Point, coverage, segment};
+use super::glyph::{GLYPHS, chains};
+use super::random::Random;
+use super::scene::{Grain, LANDS};
+use super::texture::Texture;
+
+/// A kind of far picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    Textures,
+    Noise,
+    Scenes,
+    Glyphs,
+}
+
+impl Far {
+    pub(super) const ALL: [Self; 4] = [Self::Textures, Self::Noise, Self::Scenes, Self::Glyphs];
+
+    /// The set's name in tables.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Textures => "textures",
+            Self::Noise => "noise",
+            Self::Scenes => "scenes",
+            Self::Glyphs => "glyphs",
+        }
+    }
+
+    /// A picture, `[side, side, 3]`.
+    pub(super) fn draw(self, side: usize, mut random: Random) -> Vec<u8> {
+        let random = &mut random;
+        match self {
+            Self::Textures => texture(side, random),
+            Self::Noise => noise(side, random),
+            Self::Scenes => scene(side, random),
+            Self::Glyphs => glyph(side, random),
+        }
+        .into_bytes()
+    }
+}
+
+/// Two colours that are told apart.
+fn two_colours(random: &mut Random) -> [Colour; 2] {
+    let first = random.choose(&PAINTS).rgb;
+    let mut second = if luma(first) > 0.5 { [0.1; 3] } else { [0.95; 3] };
+    for _ in 0..16 {
+        let other = random.choose(&BACKDROPS).rgb;
+        if contrasts(first, other) {
+            second = other;
+            break;
+        }
+    }
+    [vary(first, 0.06, random), vary(second, 0.06, random)]
+}
+
+/// One pattern all over: stripes, dots, chequers, waves, bricks or a mesh.
+fn texture(side: usize, random: &mut Random) -> Canvas {
+    let [a, b] = two_colours(random);
+    let length = side as f32;
+    let period = length * random.range(0.14, 0.34);
+    let placement = Placement::new([0.0, 0.0], 1.0, random.range(0.0, PI), false);
+    let kind = random.below(6);
+    Canvas::fill(side, |pixel| {
+        let [u, v] = placement.to_outline(pixel);
+        let share = match kind {
+            0 => Texture::Striped.share([u, v], period),
+            1 => Texture::Dotted.share([u, v], period),
+            2 => Texture::Chequered.share([u, v], period),
+            3 => Texture::Striped.share([u + 0.22 * period * libm::sinf(v * TAU / period), v], period),
+            4 => bricks([u, v], period),
+            _ => 1.0 - lines(u, period, 0.2).max(lines(v, period, 0.2)),
+        };
+        mix(a, b, share)
+    })
+}
+
+/// Lines a period apart, their width a share of it.
+fn lines(value: f32, period: f32, width: f32) -> f32 {
+    let place = value / period;
+    coverage(((place - place.floor() - 0.5).abs() - width / 2.0) * period)
+}
+
+fn bricks([u, v]: Point, period: f32) -> f32 {
+    let height = period * 0.6;
+    let row = (v / height + 0.5).floor();
+    let shift = if row.rem_euclid(2.0) < 1.0 { 0.0 } else { period / 2.0 };
+    lines(v + height / 2.0, height, 0.22).max(lines(u + shift, period, 0.13))
+}
+
+/// Static, coarse blocks or soft clouds of colour.
+fn noise(side: usize, random: &mut Random) -> Canvas {
+    let length = side as f32;
+    let grey = random.chance(0.4);
+    let kind = random.below(3);
+    let cells = if kind == 0 { side } else { 4 + random.below(5) };
+    let lattices = [Grain::new(random, cells), Grain::new(random, cells), Grain::new(random, cells)];
+    let per_pixel = cells as f32 / length;
+    Canvas::fill(side, |[x, y]| {
+        let (mut u, mut v) = (x * per_pixel, y * per_pixel);
+        if kind < 2 {
+            (u, v) = (u.floor(), v.floor());
+        }
+        let [r, g, b] = [0, 1, 2].map(|channel: usize| lattices[channel].at(u, v));
+        if grey { [r; 3] } else { [r, g, b] }
+    })
+}
+
+/// A landscape with nothing in it: hills, mountains, the sea, or rain.
+fn scene(side: usize, random: &mut Random) -> Canvas {
+    let length = side as f32;
+    let (sky, ground) = random.choose(&LANDS);
+    let (sky, ground) = (vary(sky, 0.06, random), vary(ground, 0.06, random));
+    let haze = mix(sky, [1.0; 3], 0.35);
+    let mut canvas = Canvas::fill(side, |[_, y]| mix(sky, haze, y / length));
+    let kind = random.below(4);
+    for layer in 0..3 {
+        let level = length * (0.42 + 0.19 * layer as f32 + random.range(-0.04, 0.04));
+        let colour = mix(mix(ground, haze, 0.55), ground, layer as f32 / 2.0);
+        let (wave, phase) = (random.range(0.8, 1.9), random.range(0.0, TAU));
+        let height = length * random.range(0.05, 0.11);
+        canvas.paint(|[x, y]| {
+            let t = x / length * wave;
+            let edge = match kind {
+                0 => level + height * libm::sinf(t * TAU + phase),
+                1 => level + height * (4.0 * ((2.0 * t + phase).fract() - 0.5).abs() - 1.0),
+                2 => level + 0.05 * length * libm::sinf(5.0 * t * TAU + phase),
+                _ => level,
+            };
+            (colour, coverage(edge - y))
+        });
+    }
+    if kind == 3 {
+        let slant = random.range(-0.5, 0.5);
+        let drops: Vec<[Point; 2]> = (0..14)
+            .map(|_| {
+                let (x, y) = (random.range(0.0, length), random.range(0.0, length));
+                [[x, y], [x + 0.14 * length * slant, y + 0.14 * length]]
+            })
+            .collect();
+        canvas.paint(|p| {
+            let nearest = drops.iter().map(|&[a, b]| segment(p, a, b)).fold(f32::INFINITY, f32::min);
+            ([0.9, 0.93, 0.97], 0.7 * coverage(nearest - 0.012 * length))
+        });
+    }
+    canvas
+}
+
+/// One or two glyphs as strokes, as written with a pen.
+fn glyph(side: usize, random: &mut Random) -> Canvas {
+    let [ink, paper] = two_colours(random);
+    let length = side as f32;
+    let mut canvas = Canvas::fill(side, |_| paper);
+    let count = 1 + random.below(2);
+    for place in 0..count {
+        let strokes = chains(random.choose(&GLYPHS));
+        let scale = length * if count == 1 { random.range(0.3, 0.4) } else { random.range(0.25, 0.31) };
+        let centre = [
+            length * (place as f32 + 0.5) / count as f32 + length * random.range(-0.04, 0.04),
+            length * (0.5 + random.range(-0.06, 0.06)),
+        ];
+        let placement = Placement::new(centre, scale, random.range(-0.25, 0.25), false);
+        let pen = length * random.range(0.028, 0.05);
+        canvas.paint(|pixel| {
+            let p = placement.to_outline(pixel);
+            let pairs = strokes.iter().flat_map(|chain| chain.windows(2));
+            let nearest = pairs.map(|pair| segment(p, pair[0], pair[1])).fold(f32::INFINITY, f32::min);
+            (ink, coverage(nearest * scale - pen))
+        });
+    }
+    canvas
+}

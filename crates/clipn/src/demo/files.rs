@@ -1,0 +1,64 @@
+//! Writing pictures: one PNG, a shard of samples, a set of folders.
+
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+
+use super::tar::TarWriter;
+use super::{DemoError, WorldSample};
+
+/// `[side, side, 3]` as a PNG file's bytes.
+pub(super) fn png(pixels: &[u8], side: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
+        .write_image(pixels, side as u32, side as u32, ExtendedColorType::Rgb8)
+        .map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// Writes samples, each with the number that is its key, as one shard: `000000.png`, `.txt` and `.cls` for each.
+pub(super) fn write_shard(
+    path: &Path,
+    samples: impl Iterator<Item = (usize, WorldSample)>,
+) -> Result<(), DemoError> {
+    let write = || -> io::Result<()> {
+        let mut tar = TarWriter::new(BufWriter::new(File::create(path)?));
+        for (key, sample) in samples {
+            tar.append(&format!("{key:06}.png"), &png(&sample.pixels, sample.side)?)?;
+            tar.append(&format!("{key:06}.txt"), sample.caption.as_bytes())?;
+            tar.append(&format!("{key:06}.cls"), sample.class.to_string().as_bytes())?;
+        }
+        tar.finish()
+    };
+    write().map_err(failed(path))
+}
+
+/// Writes a file whole.
+pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), DemoError> {
+    std::fs::write(path, content).map_err(failed(path))
+}
+
+/// Makes a folder and those above it.
+pub(super) fn make_folder(path: &Path) -> Result<(), DemoError> {
+    std::fs::create_dir_all(path).map_err(failed(path))
+}
+
+/// Makes a folder that has to be new or empty.
+pub(super) fn make_empty_folder(path: &Path) -> Result<(), DemoError> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(DemoError::NotEmpty { path: path.to_owned() }),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => make_folder(path),
+        Err(source) => Err(DemoError::Write { path: path.to_owned(), source }),
+    }
+}
+
+pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> DemoError {
+    let path: PathBuf = path.to_owned();
+    move |source| DemoError::Write { path: path.clone(), source }
+}

@@ -1,0 +1,89 @@
+use super::canvas::Canvas;
+use super::colour::{Colour, Named, PAINTS, contrasts, mix, shade, vary};
+use super::geometry::{Placement, coverage};
+use super::random::Random;
+use super::scene::Scene;
+use super::shape::Shape;
+use super::texture::Texture;
+
+/// Sizes in words, with the scale as a share of the picture's side.
+const SIZES: [(&str, f32, f32); 3] = [("small", 0.23, 0.28), ("medium", 0.29, 0.35), ("large", 0.36, 0.43)];
+
+/// The largest turn either way, in radians; beyond it a square would be a diamond.
+const TURN: f32 = 0.4;
+
+/// One shape in front of a background.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) shape: &'static Shape,
+    pub(super) paint: Named,
+    pub(super) texture: Texture,
+    pub(super) size: &'static str,
+    pub(super) scene: Scene,
+    scale: f32,
+    random: Random,
+}
+
+impl Picture {
+    /// Chooses everything but the shape.
+    pub(super) fn draw_lots(shape: &'static Shape, mut random: Random) -> Self {
+        let (size, least, most) = random.choose(&SIZES);
+        let scale = random.range(least, most);
+        let texture = if random.chance(0.4) { Texture::Plain } else { random.choose(&Texture::ALL) };
+        let scene = Scene::draw_lots(&mut random);
+        let suits = |paint: &Named| scene.colours().iter().all(|&behind| contrasts(paint.rgb, behind));
+        let mut paint = random.choose(&PAINTS);
+        // Every background leaves several paints, so that this ends soon; white and black suit nearly all.
+        for _ in 0..64 {
+            if suits(&paint) {
+                break;
+            }
+            paint = random.choose(&PAINTS);
+        }
+        Self { shape, paint, texture, size, scene, scale, random }
+    }
+
+    /// Draws it, `[side, side, 3]`.
+    pub(super) fn draw(&self, side: usize) -> Vec<u8> {
+        let mut random = self.random.clone();
+        let mut canvas = self.scene.draw(side, &mut random);
+        let (length, scale) = (side as f32, self.scale * side as f32);
+        let room = (length / 2.0 - scale * 1.02).max(0.0);
+        let centre = [0, 1].map(|_| length / 2.0 + random.range(-room, room));
+        let placement = Placement::new(centre, scale, random.range(-TURN, TURN), random.chance(0.5));
+        let first = vary(self.paint.rgb, 0.05, &mut random);
+        let period = length * random.range(0.15, 0.21);
+        let phase = [random.range(0.0, period), random.range(0.0, period)];
+        let colours = [first, shade(first)];
+        self.draw_shape(&mut canvas, placement, colours, period, phase);
+        canvas.into_bytes()
+    }
+
+    fn draw_shape(
+        &self,
+        canvas: &mut Canvas,
+        placement: Placement,
+        [first, second]: [Colour; 2],
+        period: f32,
+        phase: [f32; 2],
+    ) {
+        let outline = self.shape.outline();
+        let rim = mix(first, [0.0; 3], 0.35);
+        let scale = placement.scale;
+        canvas.paint(|pixel| {
+            let [u, v] = placement.to_outline(pixel);
+            if u.abs() > 1.4 || v.abs() > 1.4 {
+                return (first, 0.0);
+            }
+            let distance = outline.distance([u, v]) * scale;
+            let share = coverage(distance);
+            if share == 0.0 {
+                return (first, 0.0);
+            }
+            let pattern = self.texture.share([u * scale + phase[0], v * scale + phase[1]], period);
+            let inner = mix(first, second, pattern);
+            // A darker rim, as of a sticker, sets the shape off from what is behind it.
+            (mix(inner, rim, 1.0 - coverage(distance + scale * 0.1)), share)
+        });
+    }
+}

@@ -1,0 +1,121 @@
+use super::canvas::Canvas;
+use super::colour::{BACKDROPS, Colour, Named, mix, vary};
+use super::random::Random;
+
+/// The kinds of background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Gradient,
+    Horizon,
+    Noise,
+}
+
+const KINDS: [Kind; 4] = [Kind::Plain, Kind::Gradient, Kind::Horizon, Kind::Noise];
+
+/// Skies and the grounds below them.
+pub(super) const LANDS: [(Colour, Colour); 4] = [
+    ([0.66, 0.83, 0.95], [0.42, 0.62, 0.31]),
+    ([0.93, 0.74, 0.58], [0.48, 0.36, 0.34]),
+    ([0.13, 0.16, 0.32], [0.20, 0.27, 0.24]),
+    ([0.78, 0.86, 0.92], [0.90, 0.84, 0.68]),
+];
+
+/// A background.
+#[derive(Debug, Clone)]
+pub(super) struct Scene {
+    kind: Kind,
+    backdrop: Named,
+    /// The colours that it goes between.
+    colours: [Colour; 2],
+}
+
+impl Scene {
+    /// A background of any kind.
+    pub(super) fn draw_lots(random: &mut Random) -> Self {
+        let (kind, backdrop) = (random.choose(&KINDS), random.choose(&BACKDROPS));
+        let colours = if kind == Kind::Horizon {
+            let (sky, ground) = random.choose(&LANDS);
+            [vary(sky, 0.04, random), vary(ground, 0.04, random)]
+        } else {
+            let base = vary(backdrop.rgb, 0.04, random);
+            let other = if random.chance(0.5) { [1.0; 3] } else { [0.0; 3] };
+            let share = if kind == Kind::Gradient { 0.4 } else { 0.22 };
+            [base, mix(base, other, share)]
+        };
+        Self { kind, backdrop, colours }
+    }
+
+    /// The colours that a thing in front of it has to differ from.
+    pub(super) fn colours(&self) -> &[Colour] {
+        if self.kind == Kind::Plain { &self.colours[..1] } else { &self.colours }
+    }
+
+    /// Where a thing in front of it stands, in words.
+    pub(super) fn words(&self) -> String {
+        match self.kind {
+            Kind::Plain => format!("on a {} background", self.backdrop.name),
+            Kind::Gradient => format!("on a shaded {} background", self.backdrop.name),
+            Kind::Noise => format!("on a rough {} background", self.backdrop.name),
+            Kind::Horizon => "in a landscape".to_owned(),
+        }
+    }
+
+    /// Draws it.
+    pub(super) fn draw(&self, side: usize, random: &mut Random) -> Canvas {
+        let [a, b] = self.colours;
+        let length = side as f32;
+        match self.kind {
+            Kind::Plain => Canvas::fill(side, |_| a),
+            Kind::Gradient => {
+                let angle = random.range(0.0, std::f32::consts::TAU);
+                let (dx, dy) = (libm::cosf(angle) / length, libm::sinf(angle) / length);
+                let half = length / 2.0;
+                Canvas::fill(side, |[x, y]| {
+                    let t = 0.5 + 0.75 * ((x - half) * dx + (y - half) * dy);
+                    mix(a, b, t.clamp(0.0, 1.0))
+                })
+            }
+            Kind::Horizon => {
+                let (level, slope) = (random.range(0.45, 0.75) * length, random.range(-0.08, 0.08));
+                let paler = mix(a, [1.0; 3], 0.25);
+                Canvas::fill(side, |[x, y]| {
+                    let edge = level + slope * (x - length / 2.0);
+                    let sky = mix(a, paler, (y / edge).clamp(0.0, 1.0));
+                    mix(sky, b, (0.5 + y - edge).clamp(0.0, 1.0))
+                })
+            }
+            Kind::Noise => {
+                let grain = Grain::new(random, 8);
+                Canvas::fill(side, |[x, y]| {
+                    let smooth = grain.at(x / length * 7.0, y / length * 7.0);
+                    mix(a, b, (0.65 * smooth + 0.35 * random.unit()).clamp(0.0, 1.0))
+                })
+            }
+        }
+    }
+}
+
+/// Smooth noise: random values on a lattice, blended in between.
+#[derive(Debug)]
+pub(super) struct Grain {
+    values: Vec<f32>,
+    cells: usize,
+}
+
+impl Grain {
+    /// A lattice of `cells` x `cells` values, repeated beyond.
+    pub(super) fn new(random: &mut Random, cells: usize) -> Self {
+        Self { values: (0..cells * cells).map(|_| random.unit()).collect(), cells }
+    }
+
+    /// The value at a point that is not negative, the lattice's unit being 1.
+    pub(super) fn at(&self, x: f32, y: f32) -> f32 {
+        let (column, row) = (x as usize, y as usize);
+        let ease = |t: f32| t * t * (3.0 - 2.0 * t);
+        let (u, v) = (ease(x - column as f32), ease(y - row as f32));
+        let value = |c: usize, r: usize| self.values[r % self.cells * self.cells + c % self.cells];
+        let across = |r: usize| value(column, r) + (value(column + 1, r) - value(column, r)) * u;
+        across(row) + (across(row + 1) - across(row)) * v
+    }
+}

@@ -1,0 +1,66 @@
+use super::geometry::{Point, coverage};
+
+/// How a surface is patterned with its two colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Texture {
+    Plain,
+    Striped,
+    Dotted,
+    Chequered,
+}
+
+impl Texture {
+    pub(super) const ALL: [Self; 4] = [Self::Plain, Self::Striped, Self::Dotted, Self::Chequered];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Striped => "striped",
+            Self::Dotted => "dotted",
+            Self::Chequered => "chequered",
+        }
+    }
+
+    /// The share of the second colour at a point; the point and the period of the pattern are in pixels.
+    pub(super) fn share(self, [x, y]: Point, period: f32) -> f32 {
+        match self {
+            Self::Plain => 0.0,
+            Self::Striped => coverage(to_edge(x, period)),
+            Self::Dotted => {
+                let offset = |value: f32| (fract(value / period) - 0.5) * period;
+                let (dx, dy) = (offset(x), offset(y));
+                coverage((dx * dx + dy * dy).sqrt() - 0.31 * period)
+            }
+            Self::Chequered => {
+                let side = |value: f32| (2.0 * to_edge(value, period * 1.3)).clamp(-1.0, 1.0);
+                0.5 - 0.5 * side(x) * side(y)
+            }
+        }
+    }
+}
+
+/// The signed distance from the edge of the nearer stripe; stripes are half a period wide.
+fn to_edge(value: f32, period: f32) -> f32 {
+    ((fract(value / period) - 0.5).abs() - 0.25) * period
+}
+
+fn fract(value: f32) -> f32 {
+    value - value.floor()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_hold_both_colours_and_plain_one() {
+        for texture in Texture::ALL {
+            let shares: Vec<f32> =
+                (0..900).map(|i| texture.share([(i % 30) as f32, (i / 30) as f32], 6.0)).collect();
+            assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
+            let mean = shares.iter().sum::<f32>() / 900.0;
+            let expected = if texture == Texture::Plain { 0.0..=0.0 } else { 0.25..=0.6 };
+            assert!(expected.contains(&mean), "{texture:?}: {mean}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use std::path::Path;
+
+use super::{EventFile, JsonLog, LogRecord, TrainingLogError};
+
+/// The log files of a run: `log.jsonl` and, beside it, TensorBoard's in `tensorboard/`.
+#[derive(Debug)]
+pub struct TrainingLog {
+    lines: JsonLog,
+    events: EventFile,
+}
+
+impl TrainingLog {
+    /// Begins the logs of a run in `folder`, which is made where it is not there.
+    ///
+    /// # Errors
+    /// [`TrainingLogError::Exists`] when `folder` has the log of another run, and whatever keeps files from being made.
+    pub fn create(folder: &Path) -> Result<Self, TrainingLogError> {
+        make(folder)?;
+        Ok(Self {
+            lines: JsonLog::create(&folder.join("log.jsonl"))?,
+            events: EventFile::create(&folder.join("tensorboard"), None)?,
+        })
+    }
+
+    /// Takes up the logs of a run that goes on from the checkpoint of `step`; what they say of later steps goes.
+    ///
+    /// # Errors
+    /// As [`JsonLog::resume`] and [`EventFile::create`].
+    pub fn resume(folder: &Path, step: u64) -> Result<Self, TrainingLogError> {
+        make(folder)?;
+        Ok(Self {
+            lines: JsonLog::resume(&folder.join("log.jsonl"), step)?,
+            events: EventFile::create(&folder.join("tensorboard"), Some(step))?,
+        })
+    }
+
+    /// Writes a record to all files. In TensorBoard a loss is `loss/NAME`, beside `lr`, `epoch` and
+    /// `samples_per_second`.
+    ///
+    /// # Errors
+    /// [`TrainingLogError::Write`], on a full disk for instance.
+    pub fn write(&mut self, record: &LogRecord) -> Result<(), TrainingLogError> {
+        self.lines.write(record)?;
+        let tags: Vec<String> = record.losses.keys().map(|name| format!("loss/{name}")).collect();
+        let losses = tags.iter().map(String::as_str).zip(record.losses.values().copied());
+        let others = [
+            ("lr", record.lr),
+            ("epoch", record.epoch as f64),
+            ("samples_per_second", record.samples_per_second),
+        ];
+        let scalars: Vec<(&str, f32)> =
+            losses.chain(others).map(|(tag, value)| (tag, value as f32)).collect();
+        self.events.scalars(record.time, record.step, &scalars)
+    }
+}
+
+fn make(folder: &Path) -> Result<(), TrainingLogError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|source| TrainingLogError::Open { path: folder.to_owned(), source })
+}

@@ -1,0 +1,15 @@
+//! What a training run writes down as it goes: `log.jsonl`, one JSON object a line, and TensorBoard event files. Both are
+//! append-only, so that a kill at any instant loses at most the line being written, and both can be taken up again at
+//! the step of a checkpoint.
+
+mod error;
+mod events;
+mod files;
+mod frame;
+mod jsonl;
+mod proto;
+
+pub use error::TrainingLogError;
+pub use events::{EventFile, EventStream};
+pub use files::TrainingLog;
+pub use jsonl::{JsonLog, LogRecord, read_log};
