@@ -5,17 +5,26 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Runs `encode` over chunks of sequences in parallel. `lengths` are the sequences' positions, `target` the positions
-/// that a chunk aims at, and `encode` fills the chunk's features, `dim` values a sequence, with `threads` threads for
-/// its matrix products: more than one only where there are fewer chunks than threads.
-pub(super) fn for_each_chunk<S, F>(lengths: &[usize], target: usize, dim: usize, out: &mut [f32], encode: F)
+/// Runs `encode` over chunks of sequences in parallel and gives what it gave, in the order of the sequences. `lengths`
+/// are the sequences' positions, `target` the positions that a chunk aims at, and `encode` fills the chunk's features,
+/// `dim` values a sequence, with `threads` threads for its matrix products: more than one only where there are fewer
+/// chunks than threads.
+pub(super) fn map_chunks<S, R, F>(
+    lengths: &[usize],
+    target: usize,
+    dim: usize,
+    out: &mut [f32],
+    encode: F,
+) -> Vec<R>
 where
     S: Default,
-    F: Fn(&mut S, Range<usize>, &mut [f32], usize) + Send + Sync,
+    R: Send,
+    F: Fn(&mut S, Range<usize>, &mut [f32], usize) -> R + Send + Sync,
 {
     let pool = rayon::current_num_threads();
     let total: usize = lengths.iter().sum();
-    let ranges = split(lengths, target.min(total.div_ceil(pool)).max(1));
+    // As many chunks for every thread.
+    let ranges = split(lengths, total.div_ceil(target.max(1)).next_multiple_of(pool));
     let threads = (pool / ranges.len().max(1)).max(1);
     let mut jobs = Vec::with_capacity(ranges.len());
     let mut rest = out;
@@ -26,29 +35,29 @@ where
     }
     // One job runs where it stands: a caller that has its own threads keeps its core.
     if jobs.len() == 1 {
-        for (range, out) in jobs {
-            encode(&mut S::default(), range, out, threads);
-        }
-        return;
+        let run = |(range, out)| encode(&mut S::default(), range, out, threads);
+        return jobs.into_iter().map(run).collect();
     }
     jobs.into_par_iter()
         .with_max_len(1)
-        .for_each_init(S::default, |scratch, (range, out)| encode(scratch, range, out, threads));
+        .map_init(S::default, |scratch, (range, out)| encode(scratch, range, out, threads))
+        .collect()
 }
 
-/// Consecutive ranges of sequences, each closed once it holds at least `target` positions.
-fn split(lengths: &[usize], target: usize) -> Vec<Range<usize>> {
-    let mut ranges = Vec::new();
+/// Consecutive ranges of sequences, at most `count`, of about as many positions each.
+fn split(lengths: &[usize], count: usize) -> Vec<Range<usize>> {
+    let total: usize = lengths.iter().sum();
+    let mut ranges = Vec::with_capacity(count.min(lengths.len()));
     let (mut start, mut positions) = (0, 0);
     for (index, length) in lengths.iter().enumerate() {
         positions += length;
-        if positions >= target {
+        // The first `done` of the chunks, this one included, hold at least their share of all positions.
+        let done = positions * count / total.max(1);
+        let before = (positions - length) * count / total.max(1);
+        if done > before {
             ranges.push(start..index + 1);
-            (start, positions) = (index + 1, 0);
+            start = index + 1;
         }
-    }
-    if start < lengths.len() {
-        ranges.push(start..lengths.len());
     }
     ranges
 }
@@ -59,11 +68,19 @@ mod tests {
 
     #[test]
     fn every_sequence_is_in_one_range() {
-        for target in 1..40 {
-            let ranges = split(&[5, 1, 9, 3, 3, 8], target);
+        for count in 1..40 {
+            let ranges = split(&[5, 1, 9, 3, 3, 8], count);
             let all: Vec<usize> = ranges.iter().cloned().flatten().collect();
             assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+            assert!(ranges.len() <= count);
         }
         assert!(split(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn equal_sequences_make_equal_chunks() {
+        let sizes = |count: usize| split(&[77; 32], count).iter().map(Range::len).collect::<Vec<_>>();
+        assert_eq!(sizes(4), [8; 4]);
+        assert_eq!(sizes(6), [6, 5, 5, 6, 5, 5]);
     }
 }

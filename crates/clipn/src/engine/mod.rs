@@ -4,10 +4,12 @@
 
 mod block;
 mod chunks;
+mod head;
 mod kernels;
 pub mod plain;
+mod products;
 mod text;
 mod vision;
 
-pub use text::TransformerText;
-pub use vision::VisionTower;
+pub use text::{TextTape, TransformerText};
+pub use vision::{VisionTape, VisionTower};

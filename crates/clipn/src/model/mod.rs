@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod gradient;
 pub mod names;
 mod params;
 mod position;
@@ -13,10 +14,15 @@ mod weights;
 
 pub use config::{Activation, ModelConfig, TextConfig, VisionConfig};
 pub use error::ModelError;
+pub use gradient::{RowGradient, TensorGradient, TextGradient};
 pub use names::Side;
-pub use params::{BlockParams, LinearParams, NormParams, TextParams, VisionParams};
+pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
 pub use position::{Corners, resize_positions};
 pub use real::Real;
 pub use sketch::{ImageSketch, Sketch, TextSketch};
-pub use tower::{Features, ImageTower, Images, NoPrompt, TextTower, normalise_row};
+pub(crate) use tower::check_length;
+pub use tower::{
+    Features, ImageTower, Images, NoPrompt, TextTower, TrainImage, TrainText, normalise_backward,
+    normalise_row,
+};
 pub use weights::{NoSide, Weights};

@@ -1,4 +1,4 @@
-use super::{ModelError, Real};
+use super::{ModelError, Real, TextGradient, TextParams, VisionParams};
 use crate::tokenizer::TokenBatch;
 
 /// A batch of normalised images, `[N, 3, H, W]`, borrowed.
@@ -115,6 +115,36 @@ pub fn normalise_row<T: Real>(row: &mut [T]) {
     }
 }
 
+/// The backward pass of [`Features::normalise`]: from the gradient of the normalised features `[N, D]` to that of the
+/// features as they were before, `(d − n·(n·d)) / |f|` for each row f with n = f/|f|. A row of zeros, which has no
+/// direction, gives zeros.
+///
+/// # Errors
+/// `d_normalised` has another length than the features.
+pub fn normalise_backward<T: Real>(features: &Features<T>, d_normalised: &[T]) -> Result<Vec<T>, ModelError> {
+    check_length("the gradient of the normalised features", d_normalised.len(), features.values.len())?;
+    let mut out = Vec::with_capacity(d_normalised.len());
+    for (row, d) in features.rows().zip(d_normalised.chunks_exact(features.dim)) {
+        let square = row.iter().map(|&f| f * f).sum::<T>();
+        if square > T::zero() {
+            let along = row.iter().zip(d).map(|(&f, &d)| f * d).sum::<T>() / square;
+            let length = square.sqrt();
+            out.extend(row.iter().zip(d).map(|(&f, &d)| (d - f * along) / length));
+        } else {
+            out.resize(out.len() + features.dim, T::zero());
+        }
+    }
+    Ok(out)
+}
+
+/// An array that a caller hands in has the length that is needed.
+pub(crate) fn check_length(what: &str, found: usize, expected: usize) -> Result<(), ModelError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ModelError::Input(format!("{what} has {found} values where {expected} are needed")))
+}
+
 /// What a text tower adds to the embeddings of its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NoPrompt {
@@ -162,5 +192,99 @@ pub trait TextTower<T: Real>: Send + Sync {
     /// As there.
     fn encode(&self, tokens: &TokenBatch) -> Result<Features<T>, ModelError> {
         self.encode_with(tokens, NoPrompt::Mean)
+    }
+}
+
+/// An image tower that can be trained: the forward pass keeps a tape, from which the backward pass finds the gradient
+/// of the parameters.
+pub trait TrainImage<T: Real>: ImageTower<T> {
+    /// What the backward pass needs of a forward pass.
+    type Tape: Send;
+
+    /// [`ImageTower::encode`] that keeps a tape.
+    ///
+    /// # Errors
+    /// As there.
+    fn forward(&self, images: Images<'_, T>) -> Result<(Features<T>, Self::Tape), ModelError>;
+
+    /// Adds to `gradient` the gradient of the parameters, where `d_features`, `[N, D]`, is that of the features of the
+    /// forward pass that kept the tape, not normalised. The parameters must be those of that pass.
+    ///
+    /// # Errors
+    /// `d_features` or `gradient` has another shape than the features or the parameters; `gradient` is then as before.
+    fn backward(
+        &self,
+        tape: Self::Tape,
+        d_features: &[T],
+        gradient: &mut VisionParams<T>,
+    ) -> Result<(), ModelError>;
+
+    /// The parameters.
+    fn params(&self) -> &VisionParams<T>;
+
+    /// The parameters for writing; their shapes must stay.
+    fn params_mut(&mut self) -> &mut VisionParams<T>;
+}
+
+/// A text tower, "yes" or "no", that can be trained: the forward pass keeps a tape, from which the backward pass finds
+/// the gradient of the parameters.
+pub trait TrainText<T: Real>: TextTower<T> {
+    /// What the backward pass needs of a forward pass.
+    type Tape: Send;
+
+    /// [`TextTower::encode_with`] that keeps a tape, each text with a prompt of its own: `prompts` is `[N]`.
+    ///
+    /// # Errors
+    /// As there, or another number of prompts than of texts.
+    fn forward(
+        &self,
+        tokens: &TokenBatch,
+        prompts: &[NoPrompt],
+    ) -> Result<(Features<T>, Self::Tape), ModelError>;
+
+    /// Adds to `gradient` the gradient of the parameters, where `d_features`, `[N, D]`, is that of the features of the
+    /// forward pass that kept the tape, not normalised. The parameters must be those of that pass. That of a mean
+    /// prompt is spread over all prompts.
+    ///
+    /// # Errors
+    /// `d_features` or `gradient` has another shape than the features or the parameters; `gradient` is then as before.
+    fn backward(
+        &self,
+        tape: Self::Tape,
+        d_features: &[T],
+        gradient: &mut TextGradient<T>,
+    ) -> Result<(), ModelError>;
+
+    /// The parameters.
+    fn params(&self) -> &TextParams<T>;
+
+    /// The parameters for writing; their shapes must stay.
+    fn params_mut(&mut self) -> &mut TextParams<T>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gradient_goes_back_through_the_normalisation() {
+        let features = Features::new(vec![0.3, -1.2, 0.4, 0.0, 0.0, 0.0], 3);
+        let d = [0.7, 0.1, -0.5, 1.0, 2.0, 3.0];
+        let found = normalise_backward(&features, &d).unwrap();
+        let objective = |values: &[f64]| {
+            let mut row = values[..3].to_vec();
+            normalise_row(&mut row);
+            row.iter().zip(&d).map(|(n, d)| n * d).sum::<f64>()
+        };
+        for i in 0..3 {
+            let at = |step: f64| {
+                let mut moved = features.values().to_vec();
+                moved[i] += step;
+                objective(&moved)
+            };
+            assert!((found[i] - (at(1e-6) - at(-1e-6)) / 2e-6).abs() < 1e-9);
+        }
+        assert_eq!(found[3..], [0.0; 3]);
+        assert!(normalise_backward(&features, &d[..5]).is_err());
     }
 }

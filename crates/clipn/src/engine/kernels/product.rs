@@ -32,6 +32,21 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// `count` of the columns, from `first` on, of a matrix whose columns stand side by side.
+    ///
+    /// # Panics
+    /// Columns that it does not have.
+    pub fn columns(self, first: usize, count: usize) -> Self {
+        assert!(self.column_stride == 1 && first + count <= self.columns, "no such columns");
+        let data = if self.rows == 0 { self.data } else { &self.data[first..] };
+        Self { data, columns: count, ..self }
+    }
+
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.columns
+    }
+
     fn is_inside(&self) -> bool {
         self.rows == 0
             || self.columns == 0

@@ -1,7 +1,7 @@
 use crate::model::{Activation, BlockParams, LinearParams, NormParams, Real};
 
 /// Added to the variance in every layer norm.
-const LAYER_NORM_EPS: f64 = 1e-5;
+pub(super) const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// What a block needs to know beside its parameters.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) fn transform<T: Real>(x: &mut [T], blocks: &[BlockParams<T>], shape: 
     }
 }
 
-fn block<T: Real>(x: &mut [T], params: &BlockParams<T>, shape: BlockShape) {
+pub(super) fn block<T: Real>(x: &mut [T], params: &BlockParams<T>, shape: BlockShape) {
     let normed = layer_norm(x, &params.ln_1, shape.width);
     let qkv = linear(&normed, &params.in_proj, shape.width);
     let attended = attention(&qkv, shape);
@@ -52,7 +52,7 @@ pub(super) fn layer_norm<T: Real>(x: &[T], params: &NormParams<T>, width: usize)
 }
 
 /// x·Wᵀ + b for rows of `width` values.
-fn linear<T: Real>(x: &[T], params: &LinearParams<T>, width: usize) -> Vec<T> {
+pub(super) fn linear<T: Real>(x: &[T], params: &LinearParams<T>, width: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(x.len() / width * params.bias.len());
     for row in x.chunks_exact(width) {
         out.extend(params.weight.chunks_exact(width).zip(&*params.bias).map(|(w, &b)| dot(row, w) + b));
@@ -73,7 +73,7 @@ pub(super) fn project<T: Real>(x: &[T], projection: &[T], width: usize) -> Vec<T
 }
 
 /// Multi-head attention over one sequence: rows of queries, keys and values `[positions, 3·width]`.
-fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
+pub(super) fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
     let BlockShape { width, heads, causal, .. } = shape;
     let positions = qkv.len() / (3 * width);
     let head_width = width / heads;
@@ -97,21 +97,21 @@ fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
     out
 }
 
-fn softmax<T: Real>(logits: &[T]) -> Vec<T> {
+pub(super) fn softmax<T: Real>(logits: &[T]) -> Vec<T> {
     let largest = logits.iter().copied().fold(T::neg_infinity(), T::max);
     let exponentials: Vec<T> = logits.iter().map(|&l| (l - largest).exp()).collect();
     let total = exponentials.iter().copied().sum::<T>();
     exponentials.into_iter().map(|e| e / total).collect()
 }
 
-fn activate<T: Real>(x: T, activation: Activation) -> T {
+pub(super) fn activate<T: Real>(x: T, activation: Activation) -> T {
     match activation {
         Activation::Gelu => T::of(0.5) * x * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
         Activation::QuickGelu => x / (T::one() + (T::of(-1.702) * x).exp()),
     }
 }
 
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).map(|(&a, &b)| a * b).sum()
 }
 

@@ -1,37 +1,36 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::block::{Scratch, Sequence, Transformer};
-use super::chunks::for_each_chunk;
-use super::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
+use super::super::block::{Scratch, Sequence, Transformer};
+use super::super::chunks::map_chunks;
+use super::super::head::Head;
+use super::super::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
 use crate::model::{
-    Corners, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig, VisionParams,
-    Weights, resize_positions,
+    Activation, Corners, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig,
+    VisionParams, Weights, resize_positions,
 };
 
 /// Positions that a chunk of images aims at: 16 images of ViT-B-32, 4 of ViT-B-16.
-const CHUNK_POSITIONS: usize = 800;
+pub(super) const CHUNK_POSITIONS: usize = 800;
 
 /// The ViT image tower in f32.
 #[derive(Debug, Clone)]
 pub struct VisionTower {
-    config: VisionConfig,
-    embed_dim: usize,
-    params: VisionParams<f32>,
-    transformer: Transformer,
+    pub(super) config: VisionConfig,
+    activation: Activation,
+    pub(super) embed_dim: usize,
+    pub(super) params: VisionParams<f32>,
 }
 
 impl VisionTower {
     /// The tower of a config with its parameters.
-    pub fn new(config: &ModelConfig, mut params: VisionParams<f32>) -> Self {
-        let transformer = Transformer {
-            blocks: std::mem::take(&mut params.blocks),
-            width: config.vision.width,
-            heads: config.vision.heads,
+    pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
+        Self {
+            config: config.vision.clone(),
             activation: config.activation,
-            causal: false,
-        };
-        Self { config: config.vision.clone(), embed_dim: config.embed_dim, params, transformer }
+            embed_dim: config.embed_dim,
+            params,
+        }
     }
 
     /// The tower of loaded weights.
@@ -39,63 +38,58 @@ impl VisionTower {
         Self::new(weights.config(), weights.vision())
     }
 
-    /// Embedded patches with positions, after the first norm: `[images · (1 + patches), width]`.
-    fn embed(&self, pixels: &[f32], images: &Images<'_, f32>, positions: &[f32], threads: usize) -> Vec<f32> {
-        let (width, patch) = (self.config.width, self.config.patch_size);
-        let inner = 3 * patch * patch;
-        let patches = unfold(pixels, images, patch);
-        let count = pixels.len() / images.image_len();
+    pub(super) fn transformer(&self) -> Transformer<'_> {
+        Transformer {
+            blocks: &self.params.blocks,
+            width: self.config.width,
+            heads: self.config.heads,
+            activation: self.activation,
+            causal: false,
+        }
+    }
+
+    pub(super) fn head(&self) -> Head<'_> {
+        Head { norm: &self.params.ln_post, projection: &self.params.proj, dim: self.embed_dim }
+    }
+
+    /// Patches `[images · patches, 3·patch²]` through the embedding, with class token and positions, before the first
+    /// norm: `[images · (1 + patches), width]`.
+    pub(super) fn embed(&self, patches: &[f32], positions: &[f32], threads: usize) -> Vec<f32> {
+        let width = self.config.width;
+        let inner = self.params.conv1.len() / width;
         let per_image = positions.len() / width;
         let mut embedded = vec![0.0; patches.len() / inner * width];
         let weight = Matrix::packed(&self.params.conv1, inner).transposed();
         product(
             MatrixMut::packed(&mut embedded, width),
-            Matrix::packed(&patches, inner),
+            Matrix::packed(patches, inner),
             weight,
             1.0,
             false,
             threads,
         );
-        let mut x = Vec::with_capacity(count * positions.len());
-        for image in embedded.chunks_exact((per_image - 1) * width) {
+        let images = embedded.chunks_exact((per_image - 1) * width);
+        let mut x = Vec::with_capacity(images.len() * positions.len());
+        for image in images {
             let start = x.len();
             x.extend_from_slice(&self.params.class_embedding);
             x.extend_from_slice(image);
             add_bias(&mut x[start..], positions);
         }
-        let mut normed = embedded;
-        normed.resize(x.len(), 0.0);
-        layer_norm(&mut normed, &x, &self.params.ln_pre);
+        x
+    }
+
+    /// The first norm: what the blocks start from.
+    pub(super) fn first_norm(&self, x: &[f32]) -> Vec<f32> {
+        let mut normed = vec![0.0; x.len()];
+        layer_norm(&mut normed, x, &self.params.ln_pre);
         normed
     }
 
-    fn encode_chunk(
-        &self,
-        scratch: &mut Scratch,
-        pixels: &[f32],
-        images: &Images<'_, f32>,
-        positions: &[f32],
-        out: &mut [f32],
-        threads: usize,
-    ) {
-        let width = self.config.width;
-        let length = positions.len() / width;
-        let mut x = self.embed(pixels, images, positions, threads);
-        let sequences: Vec<Sequence> = (0..pixels.len() / images.image_len())
-            .map(|i| Sequence { start: i * length, length, pooled: 0 })
-            .collect();
-        let pooled = self.transformer.run(&mut x, &sequences, scratch, threads);
-        let mut normed = vec![0.0; pooled.len()];
-        layer_norm(&mut normed, &pooled, &self.params.ln_post);
-        let proj = Matrix::packed(&self.params.proj, self.embed_dim);
-        product(
-            MatrixMut::packed(out, self.embed_dim),
-            Matrix::packed(&normed, width),
-            proj,
-            1.0,
-            false,
-            threads,
-        );
+    /// Where the images lie in the rows of a chunk.
+    pub(super) fn sequences(&self, images: usize, positions: &[f32]) -> Vec<Sequence> {
+        let length = positions.len() / self.config.width;
+        (0..images).map(|i| Sequence { start: i * length, length, pooled: 0 }).collect()
     }
 }
 
@@ -114,16 +108,19 @@ impl ImageTower<f32> for VisionTower {
         let lengths = vec![positions.len() / self.config.width; images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
         let encode = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-            let pixels = &images.pixels()[range.start * images.image_len()..range.end * images.image_len()];
-            self.encode_chunk(scratch, pixels, &images, &positions, out, threads);
+            let patches = unfold(&images, range.clone(), self.config.patch_size);
+            let mut x = self.first_norm(&self.embed(&patches, &positions, threads));
+            let sequences = self.sequences(range.len(), &positions);
+            let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
+            self.head().project(out, &pooled, threads);
         };
-        for_each_chunk(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
+        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
         Ok(Features::new(values, self.embed_dim))
     }
 }
 
 /// The grid of patches (rows, columns) of a batch; pixels beyond the last whole patch are not looked at.
-pub(super) fn check_images<T>(
+pub(in super::super) fn check_images<T>(
     images: &Images<'_, T>,
     config: &VisionConfig,
 ) -> Result<(usize, usize), ModelError> {
@@ -139,7 +136,7 @@ pub(super) fn check_images<T>(
 }
 
 /// Positional embeddings of a grid of patches: the weights' own, or interpolated.
-pub(super) fn positions_for<'a, T: Real>(
+pub(in super::super) fn positions_for<'a, T: Real>(
     stored: &'a [T],
     config: &VisionConfig,
     grid: (usize, usize),
@@ -152,9 +149,10 @@ pub(super) fn positions_for<'a, T: Real>(
     }
 }
 
-/// Patches as rows, `[images · patches, 3·patch²]`, in the order of the convolution's weights.
-fn unfold(pixels: &[f32], images: &Images<'_, f32>, patch: usize) -> Vec<f32> {
+/// Patches of some of the images as rows, `[images · patches, 3·patch²]`, in the order of the convolution's weights.
+pub(super) fn unfold(images: &Images<'_, f32>, which: Range<usize>, patch: usize) -> Vec<f32> {
     let (height, width) = (images.height(), images.width());
+    let pixels = &images.pixels()[which.start * images.image_len()..which.end * images.image_len()];
     let (rows, columns) = (height / patch, width / patch);
     let mut out = Vec::with_capacity(pixels.len());
     for image in pixels.chunks_exact(images.image_len()) {

@@ -1,0 +1,10 @@
+//! The text towers in f32: inference, the forward pass that keeps a tape, and the backward pass.
+
+mod prompts;
+mod tower;
+mod train;
+
+pub(super) use prompts::{PromptTables, add_position_gradients};
+pub use tower::TransformerText;
+pub(super) use tower::check_tokens;
+pub use train::TextTape;

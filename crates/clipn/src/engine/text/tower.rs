@@ -1,0 +1,120 @@
+use std::ops::Range;
+
+use super::super::block::{Scratch, Sequence, Transformer};
+use super::super::chunks::map_chunks;
+use super::super::head::Head;
+use super::prompts::positions_with_prompt;
+use crate::model::{
+    Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams, TextTower, Weights,
+};
+use crate::tokenizer::{TokenBatch, end_of_text_position};
+
+/// Positions that a chunk of texts aims at.
+pub(super) const CHUNK_POSITIONS: usize = 800;
+
+/// A text tower in f32, "yes" or "no". Attention is causal, so nothing after a text's pooled position is computed, and
+/// texts of different lengths stand one after the other without padding: both leave the result as it is.
+#[derive(Debug, Clone)]
+pub struct TransformerText {
+    pub(super) config: TextConfig,
+    activation: Activation,
+    pub(super) embed_dim: usize,
+    pub(super) params: TextParams<f32>,
+}
+
+impl TransformerText {
+    /// The tower of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
+        Self {
+            config: config.text.clone(),
+            activation: config.activation,
+            embed_dim: config.embed_dim,
+            params,
+        }
+    }
+
+    /// A tower of loaded weights.
+    pub fn from_weights(weights: &Weights, side: Side) -> Self {
+        Self::new(weights.config(), weights.text(side))
+    }
+
+    pub(super) fn transformer(&self) -> Transformer<'_> {
+        Transformer {
+            blocks: &self.params.blocks,
+            width: self.config.width,
+            heads: self.config.heads,
+            activation: self.activation,
+            causal: true,
+        }
+    }
+
+    pub(super) fn head(&self) -> Head<'_> {
+        Head { norm: &self.params.ln_final, projection: &self.params.projection, dim: self.embed_dim }
+    }
+
+    /// Token and positional embeddings of texts cut after their pooled position, `[positions of all, width]`, and
+    /// where each text lies. `added` gives what stands at a text's positions, `[context_length, width]`.
+    pub(super) fn embed<'a>(
+        &self,
+        texts: &[&[u32]],
+        added: impl Fn(usize) -> &'a [f32],
+    ) -> (Vec<f32>, Vec<Sequence>) {
+        let width = self.config.width;
+        let mut x = Vec::with_capacity(texts.iter().map(|ids| ids.len() * width).sum());
+        let mut sequences = Vec::with_capacity(texts.len());
+        for (index, ids) in texts.iter().enumerate() {
+            sequences.push(Sequence { start: x.len() / width, length: ids.len(), pooled: ids.len() - 1 });
+            for (&id, position) in ids.iter().zip(added(index).chunks_exact(width)) {
+                let token = &self.params.token_embedding[id as usize * width..][..width];
+                x.extend(token.iter().zip(position).map(|(t, p)| t + p));
+            }
+        }
+        (x, sequences)
+    }
+}
+
+impl TextTower<f32> for TransformerText {
+    fn embed_dim(&self) -> usize {
+        self.embed_dim
+    }
+
+    fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<f32>, ModelError> {
+        check_tokens(tokens, &self.config)?;
+        let positions = positions_with_prompt(&self.params, &self.config, prompt)?;
+        let (texts, lengths) = cut(tokens);
+        let mut values = vec![0.0; texts.len() * self.embed_dim];
+        let encode = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+            let (mut x, sequences) = self.embed(&texts[range], |_| &positions);
+            let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
+            self.head().project(out, &pooled, threads);
+        };
+        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
+        Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+/// Texts up to the pooled position, and how many positions those are.
+pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
+    tokens.rows().map(|ids| &ids[..=end_of_text_position(ids)]).map(|ids| (ids, ids.len())).unzip()
+}
+
+/// Every id is in the vocabulary and no row is longer than the context.
+pub(in super::super) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
+    let length = tokens.context_length();
+    if length > config.context_length {
+        return Err(ModelError::Input(format!(
+            "texts of {length} positions are longer than the model's context of {}",
+            config.context_length
+        )));
+    }
+    for (row, ids) in tokens.rows().enumerate() {
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
+            return Err(ModelError::TokenOutOfRange { id, row, vocab_size: config.vocab_size });
+        }
+    }
+    Ok(())
+}
