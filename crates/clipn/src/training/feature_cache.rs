@@ -1,0 +1,263 @@
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use thiserror::Error;
+
+/// The first bytes of a cache file.
+const MAGIC: [u8; 8] = *b"CLIPNFC1";
+/// Magic, dimension, padding, identity: a whole number of 16-byte steps, so that features lie aligned.
+const HEADER: usize = 32;
+/// Bytes of a key before its features.
+const KEY: usize = 16;
+
+/// What can go wrong with a cache of features.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FeatureCacheError {
+    /// The file cannot be opened, read or written.
+    #[error("the feature cache {} cannot be used: {source}; remove it, or name another folder", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file holds features of something else.
+    #[error(
+        "the feature cache {} was made by another model or preprocessing; remove it, or name another folder",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Features that never change, kept in a file over epochs and runs: of captions through the frozen "yes" tower, of
+/// images through the frozen image tower at a fixed crop. The file is a header and records of a key and D f32 values,
+/// only ever appended to and read through a memory map; a record that a kill cut short is dropped when it is opened.
+#[derive(Debug)]
+pub struct FeatureCache {
+    path: PathBuf,
+    file: File,
+    map: Option<Mmap>,
+    dim: usize,
+    /// Record number of each key: those of the file first, then those that wait in `pending`.
+    index: HashMap<u128, usize>,
+    stored: usize,
+    pending: Vec<f32>,
+    pending_keys: Vec<u128>,
+}
+
+impl FeatureCache {
+    /// Opens or makes a cache of features of dimension `dim` made by what `identity` stands for: a digest of the
+    /// tower's weights and its preprocessing.
+    ///
+    /// # Errors
+    /// The file cannot be used, or was made by something else.
+    pub fn open(path: &Path, dim: usize, identity: u128) -> Result<Self, FeatureCacheError> {
+        let io = |source| FeatureCacheError::Io { path: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let header = header(dim, identity);
+        let length = file.metadata().map_err(io)?.len() as usize;
+        if length < HEADER {
+            file.set_len(0).map_err(io)?;
+            file.write_all(&header).map_err(io)?;
+        } else {
+            let mut found = [0; HEADER];
+            file.read_exact(&mut found).map_err(io)?;
+            if found != header {
+                return Err(FeatureCacheError::Foreign { path: path.to_owned() });
+            }
+        }
+        let mut cache = Self {
+            path: path.to_owned(),
+            file,
+            map: None,
+            dim,
+            index: HashMap::new(),
+            stored: length.saturating_sub(HEADER) / (KEY + 4 * dim),
+            pending: Vec::new(),
+            pending_keys: Vec::new(),
+        };
+        cache.file.set_len((HEADER + cache.stored * cache.record()) as u64).map_err(io)?;
+        cache.remap().map_err(io)?;
+        for record in 0..cache.stored {
+            if let Some(key) = cache.stored_key(record) {
+                cache.index.insert(key, record);
+            }
+        }
+        Ok(cache)
+    }
+
+    /// Number of features kept.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// The features of a key, `[D]`.
+    pub fn get(&self, key: u128) -> Option<&[f32]> {
+        let record = *self.index.get(&key)?;
+        match record.checked_sub(self.stored) {
+            Some(waiting) => self.pending.get(waiting * self.dim..(waiting + 1) * self.dim),
+            None => {
+                let start = HEADER + record * self.record() + KEY;
+                bytemuck::try_cast_slice(self.map.as_ref()?.get(start..start + 4 * self.dim)?).ok()
+            }
+        }
+    }
+
+    /// Keeps the features of a key, `[D]`; a key that is there already, or features of another dimension, change
+    /// nothing.
+    pub fn insert(&mut self, key: u128, features: &[f32]) {
+        if features.len() == self.dim && !self.index.contains_key(&key) {
+            self.index.insert(key, self.stored + self.pending_keys.len());
+            self.pending.extend_from_slice(features);
+            self.pending_keys.push(key);
+        }
+    }
+
+    /// Appends to the file what was inserted since.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn flush(&mut self) -> Result<(), FeatureCacheError> {
+        if self.pending_keys.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(self.pending_keys.len() * self.record());
+        for (key, features) in self.pending_keys.iter().zip(self.pending.chunks_exact(self.dim)) {
+            bytes.extend(key.to_le_bytes());
+            bytes.extend(features.iter().flat_map(|v| v.to_le_bytes()));
+        }
+        let written = self
+            .file
+            .seek(SeekFrom::Start((HEADER + self.stored * self.record()) as u64))
+            .and_then(|_| self.file.write_all(&bytes))
+            .and_then(|()| {
+                self.stored += self.pending_keys.len();
+                self.pending.clear();
+                self.pending_keys.clear();
+                self.remap()
+            });
+        written.map_err(|source| FeatureCacheError::Io { path: self.path.clone(), source })
+    }
+
+    fn record(&self) -> usize {
+        KEY + 4 * self.dim
+    }
+
+    fn stored_key(&self, record: usize) -> Option<u128> {
+        let start = HEADER + record * self.record();
+        let bytes = self.map.as_ref()?.get(start..start + KEY)?;
+        Some(u128::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    fn remap(&mut self) -> std::io::Result<()> {
+        // SAFETY: the file is this run's own; it is only appended to, so that what is mapped never changes or shrinks.
+        self.map = Some(unsafe { Mmap::map(&self.file)? });
+        Ok(())
+    }
+}
+
+fn header(dim: usize, identity: u128) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&(dim as u32).to_le_bytes());
+    header[16..].copy_from_slice(&identity.to_le_bytes());
+    header
+}
+
+/// A 128-bit digest (FNV-1a) that stays the same over versions and machines, for keys and identities.
+#[derive(Debug, Clone, Copy)]
+pub struct Digest(u128);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+}
+
+impl Digest {
+    /// The digest of a caption or a sample's name.
+    pub fn of(text: &str) -> u128 {
+        let mut digest = Self::default();
+        digest.update(text.as_bytes());
+        digest.value()
+    }
+
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    }
+
+    /// The digest of all bytes so far.
+    pub fn value(&self) -> u128 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("yes.features");
+        let mut cache = FeatureCache::open(&path, 3, 7).unwrap();
+        cache.insert(1, &[1.0, 2.0, 3.0]);
+        cache.insert(2, &[4.0, 5.0, 6.0]);
+        assert_eq!(cache.get(2), Some(&[4.0, 5.0, 6.0][..]));
+        cache.flush().unwrap();
+        cache.insert(1, &[9.0; 3]);
+        cache.insert(3, &[7.0, 8.0, 9.0]);
+        assert_eq!((cache.get(1), cache.get(3)), (Some(&[1.0, 2.0, 3.0][..]), Some(&[7.0, 8.0, 9.0][..])));
+        cache.flush().unwrap();
+        drop(cache);
+        let cache = FeatureCache::open(&path, 3, 7).unwrap();
+        assert_eq!((cache.len(), cache.get(3), cache.get(4)), (3, Some(&[7.0, 8.0, 9.0][..]), None));
+    }
+
+    #[test]
+    fn a_record_cut_short_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("yes.features");
+        let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+        cache.insert(1, &[1.0, 2.0]);
+        cache.insert(2, &[3.0, 4.0]);
+        cache.flush().unwrap();
+        drop(cache);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+            assert_eq!(cache.len(), length.saturating_sub(HEADER) / 24, "{length}");
+            cache.insert(2, &[3.0, 4.0]);
+            cache.flush().unwrap();
+            assert_eq!(cache.get(2), Some(&[3.0, 4.0][..]));
+        }
+    }
+
+    #[test]
+    fn a_cache_of_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("yes.features");
+        drop(FeatureCache::open(&path, 2, 7).unwrap());
+        for (dim, identity) in [(3, 7), (2, 8)] {
+            let error = FeatureCache::open(&path, dim, identity).unwrap_err().to_string();
+            assert!(error.contains("another model"), "{error}");
+        }
+    }
+}

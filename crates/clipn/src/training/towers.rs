@@ -1,0 +1,129 @@
+use crate::checkpoint::{CheckpointError, Tensor};
+use crate::engine::{TransformerText, VisionTower};
+use crate::model::{
+    ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainImage, TrainText, Weights,
+};
+
+use super::init::{fresh_text, fresh_vision};
+
+/// ln(1 / 0.07), where CLIP's logit scale starts (CLIP, section 2.5).
+const FIRST_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
+
+/// The towers that a run trains or computes with.
+#[derive(Debug, Clone)]
+pub struct Towers<T, I, X> {
+    /// The image tower.
+    pub image: I,
+    /// The "yes" text tower.
+    pub yes: X,
+    /// The "no" text tower; none while a plain CLIP is trained.
+    pub no: Option<X>,
+    /// The logarithm of the scale of the logits.
+    pub logit_scale: T,
+}
+
+/// The fast towers of a real run.
+pub type CpuTowers = Towers<f32, VisionTower, TransformerText>;
+
+impl CpuTowers {
+    /// Towers of loaded weights. With `no_prompts`, the "no" tower is among them, and where the weights have none of
+    /// its own it starts as a copy of the "yes" tower with so many prompts of zeros.
+    ///
+    /// # Errors
+    /// The weights hold another number of prompts.
+    pub fn from_weights(weights: &Weights, no_prompts: Option<usize>) -> Result<Self, ModelError> {
+        let config = weights.config();
+        let no = match no_prompts {
+            None => None,
+            Some(count) => {
+                let mut params = weights.text(Side::No);
+                let stored = weights.no_prompts();
+                if weights.no_side() == NoSide::CopiedFromYes && count > 0 {
+                    let zeros = vec![0.0; count * config.text.context_length * config.text.width];
+                    params.prompts = Some(zeros.into());
+                } else if weights.no_side() == NoSide::Stored && stored != count {
+                    return Err(ModelError::Input(format!(
+                        "{} holds {stored} \"no\" prompts and {count} are asked for; ask for as many, or start from \
+                         a plain CLIP",
+                        weights.path().display()
+                    )));
+                }
+                Some(TransformerText::new(config, params))
+            }
+        };
+        Ok(Self {
+            image: VisionTower::from_weights(weights),
+            yes: TransformerText::from_weights(weights, Side::Yes),
+            no,
+            logit_scale: weights.logit_scale().ln() as f32,
+        })
+    }
+
+    /// An untrained CLIP of a config, initialised as open_clip does, from a seed.
+    pub fn fresh(config: &ModelConfig, seed: u64) -> Self {
+        Self {
+            image: VisionTower::new(config, fresh_vision(config, seed)),
+            yes: TransformerText::new(config, fresh_text(config, seed)),
+            no: None,
+            logit_scale: FIRST_LOGIT_SCALE as f32,
+        }
+    }
+
+    /// Every weight by open_clip's name, for a checkpoint.
+    ///
+    /// # Errors
+    /// A shape that does not fit its values, which towers do not have.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+        let owned = |t: NamedTensor<&[f32]>| Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?));
+        let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
+        let named = self.image.params().named().into_iter();
+        let mut tensors: Vec<(String, Tensor)> =
+            named.chain(self.yes.params().named(Side::Yes)).chain(no).map(owned).collect::<Result<_, _>>()?;
+        tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![self.logit_scale])?));
+        Ok(tensors)
+    }
+}
+
+/// Which parameters a run changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learns {
+    /// The "no" tower with its prompts, everything else frozen, as published.
+    No,
+    /// The image tower, the "yes" tower and the logit scale: an ordinary CLIP.
+    Clip,
+}
+
+/// A group of parameters that a run changes: its name and how many values it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainableGroup {
+    /// The part of the names before the first dot, as `transformer_no`.
+    pub name: String,
+    /// Values in all.
+    pub parameters: usize,
+}
+
+impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
+    /// The parameters that learn, grouped by the first part of their names, in the order of the towers.
+    pub fn trainable(&self, learns: Learns) -> Vec<TrainableGroup> {
+        let names: Vec<(String, usize)> = match learns {
+            Learns::No => {
+                let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
+                no.map(|t| (t.name, t.values.len())).collect()
+            }
+            Learns::Clip => {
+                let image = self.image.params().named().into_iter();
+                let all = image.chain(self.yes.params().named(Side::Yes)).map(|t| (t.name, t.values.len()));
+                all.chain([("logit_scale".to_owned(), 1)]).collect()
+            }
+        };
+        let mut groups: Vec<TrainableGroup> = Vec::new();
+        for (name, parameters) in names {
+            let name = name.split('.').next().unwrap_or_default();
+            match groups.iter_mut().find(|group| group.name == name) {
+                Some(group) => group.parameters += parameters,
+                None => groups.push(TrainableGroup { name: name.to_owned(), parameters }),
+            }
+        }
+        groups
+    }
+}
