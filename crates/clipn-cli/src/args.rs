@@ -5,6 +5,7 @@ use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, by_name, parse_list};
+use clipn::training::{LossWeights, Tso};
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ pub enum Command {
     Classify(ClassifyArgs),
     /// Tell what is in a weights file: architecture, tensors, whether it has a "no" side
     Inspect(InspectArgs),
+    /// Train a CLIP, or teach one to say "no", on images with captions
+    Train(Box<TrainArgs>),
 }
 
 /// The form of the results on standard output.
@@ -186,6 +189,178 @@ pub struct InspectArgs {
     pub file: PathBuf,
 }
 
+/// What is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ObjectiveName {
+    /// A "no" tower with learnable prompts, everything else frozen
+    Clipn,
+    /// A "no" tower that reads templates of its own
+    ClipnHandcrafted,
+    /// An ordinary CLIP: image tower, "yes" tower and logit scale
+    Clip,
+}
+
+impl ObjectiveName {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clipn => "clipn",
+            Self::ClipnHandcrafted => "clipn-handcrafted",
+            Self::Clip => "clip",
+        }
+    }
+}
+
+/// What training data are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DatasetType {
+    /// Told by the name: .csv and .tsv are tables, anything else shards
+    Auto,
+    Webdataset,
+    Csv,
+}
+
+/// What is done to pictures at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AugmentationName {
+    /// RandomResizedCrop of 90 to 100 % of the area, bicubic
+    Published,
+    /// The crop of evaluation
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// What is learned
+    #[arg(long, value_enum, default_value = "clipn")]
+    pub objective: ObjectiveName,
+    /// Architecture, as ViT-B-16, or an open_clip model config
+    #[arg(long, value_name = "NAME|CONFIG.json")]
+    pub model: String,
+    /// Weights to start from; without them --objective clip starts an untrained CLIP
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// Shards (`shard-{000..099}.tar`, globs, lists, a folder), or a CSV or TSV file
+    #[arg(long, value_name = "SPEC")]
+    pub train_data: String,
+    /// What the data are
+    #[arg(long, value_enum, default_value = "auto")]
+    pub dataset_type: DatasetType,
+    /// Samples of an epoch [default: as many as there are]
+    #[arg(long, value_name = "N")]
+    pub train_num_samples: Option<u64>,
+    /// Draw shards with replacement
+    #[arg(long)]
+    pub dataset_resampled: bool,
+    /// Column separator of a table
+    #[arg(long, value_name = "CHAR", default_value = "\t")]
+    pub csv_separator: char,
+    /// Column of image paths
+    #[arg(long, value_name = "NAME", default_value = "filepath")]
+    pub csv_img_key: String,
+    /// Column of captions
+    #[arg(long, value_name = "NAME", default_value = "title")]
+    pub csv_caption_key: String,
+    /// Take captions from this key of a shard's JSON files instead of its text files
+    #[arg(long, value_name = "KEY", conflicts_with = "class_names")]
+    pub json_caption_key: Option<String>,
+    /// Take captions from a shard's class indices (`cls`) and these names: a file, a list by name, or "a,b,c"
+    #[arg(long, value_name = "FILE|NAME|LIST")]
+    pub class_names: Option<String>,
+    /// Share of broken samples, 0 to 1, beyond which the run stops
+    #[arg(long, value_name = "SHARE", default_value = "0.1")]
+    pub max_bad: f64,
+    /// What is done to pictures at random
+    #[arg(long, value_enum, default_value = "published")]
+    pub augmentation: AugmentationName,
+    /// Samples of a batch
+    #[arg(long, value_name = "N", default_value = "64", value_parser = parse_count)]
+    pub batch_size: usize,
+    /// Batches that an optimizer step takes together; the loss is over all of them
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count)]
+    pub accum_freq: usize,
+    /// Epochs of the whole run
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub epochs: u64,
+    /// Learning rate
+    #[arg(long, default_value = "3e-4")]
+    pub lr: f64,
+    /// Steps of linear warm-up
+    #[arg(long, value_name = "STEPS", default_value = "0")]
+    pub warmup: u64,
+    /// Keep the learning rate instead of letting it fall along a cosine
+    #[arg(long)]
+    pub constant_lr: bool,
+    /// Weight decay
+    #[arg(long, default_value = "0.2")]
+    pub wd: f64,
+    /// AdamW's beta 1
+    #[arg(long, default_value = "0.9")]
+    pub beta1: f64,
+    /// AdamW's beta 2
+    #[arg(long, default_value = "0.98")]
+    pub beta2: f64,
+    /// AdamW's eps
+    #[arg(long, default_value = "1e-6")]
+    pub eps: f64,
+    /// Scale gradients of a larger global norm down to this one
+    #[arg(long, value_name = "NORM")]
+    pub grad_clip_norm: Option<f64>,
+    /// Learnable "no" prompts
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub no_prompts: usize,
+    /// Weights of the losses L_yes, L_no and L_tso
+    #[arg(long, value_name = "YES,NO,TSO", default_value = "0.5,0.5,0.5", value_parser = parse_weights)]
+    pub loss_weights: LossWeights,
+    /// Distance in the loss L_tso
+    #[arg(long, value_name = "l2|cosine", default_value = "l2", value_parser = parse_tso)]
+    pub tso: Tso,
+    /// Template set of --objective clipn-handcrafted
+    #[arg(long, value_name = "NAME|FILE", default_value = "clipn")]
+    pub templates: String,
+    /// Keep image features on disk and use them again; asks for --augmentation none
+    #[arg(long)]
+    pub cache_image_features: bool,
+    /// Threads that read images ahead [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Where the towers run: cpu
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    pub device: Device,
+    /// What everything random depends on
+    #[arg(long, default_value = "0")]
+    pub seed: u64,
+    /// Folder of all runs
+    #[arg(long, value_name = "DIR", default_value = "logs")]
+    pub logs: PathBuf,
+    /// The run's folder in it [default: objective and model]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Go on from the run's newest checkpoint (`latest`), a checkpoint's folder, or a published epoch_N.pt
+    #[arg(long, value_name = "latest|PATH")]
+    pub resume: Option<String>,
+    /// Epochs between checkpoints
+    #[arg(long, value_name = "EPOCHS", default_value = "1")]
+    pub save_frequency: u64,
+    /// Optimizer steps between further checkpoints
+    #[arg(long, value_name = "STEPS")]
+    pub save_every: Option<u64>,
+    /// Newest checkpoints to keep
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub keep: usize,
+    /// Evaluate on this benchmark while training
+    #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
+    pub eval_benchmark: Option<String>,
+    /// The folder that holds the benchmark's data
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Epochs between evaluations
+    #[arg(long, value_name = "EPOCHS", default_value = "1")]
+    pub eval_frequency: u64,
+    /// Sentences around the class names in evaluations
+    #[arg(long, value_name = "NAME|FILE", default_value = "simple")]
+    pub eval_templates: String,
+}
+
 /// A list of scores, as one argument.
 #[derive(Debug, Clone)]
 pub struct Scores(pub Vec<&'static dyn Score>);
@@ -196,6 +371,22 @@ fn parse_scores(text: &str) -> Result<Scores, String> {
 
 fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
+}
+
+fn parse_weights(text: &str) -> Result<LossWeights, String> {
+    let weights: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse::<f64>()).collect();
+    match weights.as_deref() {
+        Ok([yes, no, tso]) => Ok(LossWeights { yes: *yes, no: *no, tso: *tso }),
+        _ => Err("give three numbers, as 0.5,0.5,0.5".to_owned()),
+    }
+}
+
+fn parse_tso(text: &str) -> Result<Tso, String> {
+    match text {
+        "l2" => Ok(Tso::L2),
+        "cosine" => Ok(Tso::Cosine),
+        _ => Err("give l2 or cosine".to_owned()),
+    }
 }
 
 fn parse_precision(text: &str) -> Result<Precision, String> {

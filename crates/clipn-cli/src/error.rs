@@ -8,6 +8,7 @@ use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
 use clipn::model::ModelError;
 use clipn::prompts::PromptError;
+use clipn::training::TrainingError;
 use thiserror::Error;
 
 /// Whatever ends the program early, told in one line.
@@ -27,6 +28,8 @@ pub enum CliError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    #[error(transparent)]
+    Training(#[from] TrainingError),
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
     #[error("cannot make the folder {}: {source}", path.display())]
@@ -35,6 +38,8 @@ pub enum CliError {
     Interrupt(#[from] ctrlc::Error),
     #[error("interrupted after {done} of {total} images")]
     Interrupted { done: usize, total: usize },
+    #[error("interrupted after {step} of {steps} steps; go on with --resume latest")]
+    TrainingInterrupted { step: u64, steps: u64 },
     #[error("{0}")]
     Usage(String),
 }
@@ -45,6 +50,7 @@ impl CliError {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Interrupted { .. }
+            | Self::TrainingInterrupted { .. }
             | Self::Classifier(ClassifierError::Cancelled)
             | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,

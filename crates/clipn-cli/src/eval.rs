@@ -9,6 +9,7 @@ use clipn::evaluation::{
     write_scores_csv,
 };
 use clipn::image::Preprocessing;
+use clipn::metrics::FprConvention;
 use clipn::prompts::ClassNames;
 use clipn::scores::by_name;
 use serde::Serialize;
@@ -188,19 +189,32 @@ fn print_csv(out: impl Write, results: &Results) -> Result<(), CliError> {
 }
 
 fn print_tables(out: &mut impl Write, args: &EvalArgs, report: &Report) -> std::io::Result<()> {
-    let results = &report.results;
-    let classes = &report.settings["classes"];
+    let classes = report.settings["classes"].as_u64().unwrap_or_default();
+    write_tables(out, &report.results, classes, args.fpr_convention)
+}
+
+/// Writes what the in-distribution set came to and a table of scores × out-of-distribution sets.
+pub fn write_tables(
+    out: &mut impl Write,
+    results: &Results,
+    classes: u64,
+    convention: FprConvention,
+) -> std::io::Result<()> {
     write!(out, "{}: {} images, {classes} classes", results.id.name, results.id.n)?;
     match results.accuracy {
         Some(accuracy) => writeln!(out, ", accuracy {:.2} %", 100.0 * accuracy)?,
         None => writeln!(out)?,
     }
-    writeln!(out, "AUROC / FPR95 in %, FPR95 by the convention `{}`\n", args.fpr_convention)?;
+    writeln!(out, "AUROC / FPR95 in %, FPR95 by the convention `{convention}`\n")?;
 
     let mut sets: Vec<(&str, Option<OodKind>, usize)> = Vec::new();
+    let mut scores: Vec<&str> = Vec::new();
     for r in &results.results {
         if sets.last().is_none_or(|last| last.0 != r.ood) {
             sets.push((&r.ood, r.kind, r.n_ood));
+        }
+        if !scores.contains(&r.score) {
+            scores.push(r.score);
         }
     }
     let kinds: Vec<Option<OodKind>> = [Some(OodKind::Near), Some(OodKind::Far), None]
@@ -218,12 +232,12 @@ fn print_tables(out: &mut impl Write, args: &EvalArgs, report: &Report) -> std::
     }));
     let mut table = Table::new(heading, 1);
     let cell = |auroc: f64, fpr95: f64| format!("{:.2} / {:.2}", 100.0 * auroc, 100.0 * fpr95);
-    for score in &args.scores.0 {
-        let mut row = vec![by_name(score.name()).map_or(score.name(), |s| s.title()).to_owned()];
-        let of_score = results.results.iter().filter(|r| r.score == score.name());
+    for score in scores {
+        let mut row = vec![by_name(score).map_or(score, |s| s.title()).to_owned()];
+        let of_score = results.results.iter().filter(|r| r.score == score);
         row.extend(of_score.map(|r| cell(r.auroc, r.fpr95)));
         for kind in &kinds {
-            let average = results.averages.iter().find(|a| a.kind == *kind && a.score == score.name());
+            let average = results.averages.iter().find(|a| a.kind == *kind && a.score == score);
             row.extend(average.map(|a| cell(a.auroc, a.fpr95)));
         }
         table.row(row);

@@ -12,6 +12,7 @@ mod interrupt;
 mod loading;
 mod progress;
 mod table;
+mod train;
 mod usage;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Train(args) => train::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

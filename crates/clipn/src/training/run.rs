@@ -247,7 +247,8 @@ impl TrainRun {
         let mut clock = Instant::now();
         while self.step < end {
             if observer.is_cancelled() {
-                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data).clone()), observer)?);
+                *newest =
+                    Some(self.save(Label::Step(self.step), Some(Epoch::position(data).clone()), observer)?);
                 return Ok(false);
             }
             for part in &mut parts {
@@ -263,7 +264,8 @@ impl TrainRun {
             if self.settings.save_every.is_some_and(|every| self.step.is_multiple_of(every))
                 && self.step < end
             {
-                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data).clone()), observer)?);
+                *newest =
+                    Some(self.save(Label::Step(self.step), Some(Epoch::position(data).clone()), observer)?);
             }
         }
         Ok(true)

@@ -105,7 +105,10 @@ pub enum StateError {
 
 impl StateError {
     /// A failure of the operating system, for `map_err`.
-    pub(in crate::training) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+    pub(in crate::training) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }

@@ -1,0 +1,292 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use clipn::classifier::{Wording, build};
+use clipn::dataset::{Benchmark, CaptionField, MaxBad, OpenedBenchmark, Sampling, Skipped, TableFormat};
+use clipn::evaluation::{Options, Parallelism, Precision, Recogniser, Results, evaluate};
+use clipn::image::{Augmentation, Preprocessing};
+use clipn::metrics::FprConvention;
+use clipn::progress::Progress;
+use clipn::prompts::{ClassNames, TemplateSet};
+use clipn::scores;
+use clipn::training::{
+    AdamWSettings, DataSettings, DatasetKind, GradientScaling, Learns, ObjectiveSettings, Resume,
+    RunObserver, StepTold, TrainRun, TrainSettings,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::args::{AugmentationName, DatasetType, ObjectiveName, TrainArgs};
+use crate::error::CliError;
+use crate::eval::write_tables;
+use crate::interrupt;
+use crate::progress::Bar;
+
+/// `clipn train`.
+pub fn run(args: &TrainArgs) -> Result<(), CliError> {
+    let settings = settings(args)?;
+    let name = args.name.clone().unwrap_or_else(|| {
+        let model =
+            Path::new(&args.model).file_stem().map_or(args.model.clone().into(), |s| s.to_string_lossy());
+        format!("{}-{model}", args.objective.name())
+    });
+    let folder = args.logs.join(name);
+    let resume = match args.resume.as_deref() {
+        None => Resume::Fresh,
+        Some("latest") => Resume::Latest,
+        Some(path) => Resume::From(PathBuf::from(path)),
+    };
+    let benchmark = match (&args.eval_benchmark, &args.data_root) {
+        (Some(name), Some(root)) => Some(Benchmark::load(name)?.open(root)?),
+        _ => None,
+    };
+    let mut run = TrainRun::open(settings, &folder, &resume, &Bar::default())?;
+    let watch = Watch::new(args, benchmark)?;
+    let outcome = run.run(&watch)?;
+    watch.bar.finish_and_clear();
+    if outcome.interrupted {
+        return Err(CliError::TrainingInterrupted { step: outcome.step, steps: run.steps() });
+    }
+    if let Some(checkpoint) = outcome.checkpoint {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", checkpoint.join("model.safetensors").display()).map_err(CliError::Output)?;
+    }
+    Ok(())
+}
+
+fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
+    let is_table = || {
+        let extension = Path::new(&args.train_data).extension();
+        extension.is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"))
+    };
+    let kind = match args.dataset_type {
+        DatasetType::Csv => DatasetKind::Csv,
+        DatasetType::Auto if is_table() => DatasetKind::Csv,
+        DatasetType::Auto | DatasetType::Webdataset => DatasetKind::Webdataset,
+    };
+    let captions = match (&args.json_caption_key, &args.class_names) {
+        (Some(key), _) => vec![CaptionField::Json { extension: "json".to_owned(), key: key.clone() }],
+        (None, Some(spec)) => {
+            let names = ClassNames::resolve(spec)?.names().to_vec();
+            vec![CaptionField::Class { extension: "cls".to_owned(), names }]
+        }
+        (None, None) => clipn::dataset::SampleFields::default().captions,
+    };
+    let cores = Parallelism::default().workers;
+    Ok(TrainSettings {
+        model: args.model.clone(),
+        pretrained: args.pretrained.clone(),
+        no_prompts: args.no_prompts,
+        templates: args.templates.clone(),
+        batch_size: args.batch_size,
+        accum_freq: args.accum_freq,
+        epochs: args.epochs,
+        lr: args.lr,
+        warmup: args.warmup,
+        constant_lr: args.constant_lr,
+        seed: args.seed,
+        workers: args.workers.unwrap_or(cores),
+        cache_image_features: args.cache_image_features,
+        save_frequency: args.save_frequency,
+        save_every: args.save_every,
+        keep: args.keep,
+        objective: ObjectiveSettings {
+            name: args.objective.name().to_owned(),
+            tso: args.tso,
+            weights: args.loss_weights,
+        },
+        optimizer: AdamWSettings {
+            beta1: args.beta1,
+            beta2: args.beta2,
+            eps: args.eps,
+            weight_decay: args.wd,
+            max_gradient_norm: args.grad_clip_norm,
+        },
+        gradient_scaling: GradientScaling::True,
+        data: DataSettings {
+            train_data: args.train_data.clone(),
+            kind,
+            num_samples: args.train_num_samples,
+            sampling: if args.dataset_resampled { Sampling::WithReplacement } else { Sampling::Shuffled },
+            max_bad: MaxBad::Share(args.max_bad),
+            captions,
+            table: TableFormat {
+                separator: args.csv_separator,
+                image_key: args.csv_img_key.clone(),
+                caption_key: args.csv_caption_key.clone(),
+            },
+        },
+        augmentation: match args.augmentation {
+            AugmentationName::Published => Augmentation::published(),
+            AugmentationName::None => Augmentation::none(),
+        },
+    })
+}
+
+/// A benchmark to look at between epochs.
+struct Examination {
+    benchmark: OpenedBenchmark,
+    class_names: Vec<String>,
+    templates: TemplateSet,
+    every: u64,
+}
+
+/// Shows a run: a bar with losses, checkpoints and evaluations.
+struct Watch {
+    bar: ProgressBar,
+    examination: Option<Examination>,
+    objective: ObjectiveName,
+    last_line: Mutex<Option<Instant>>,
+}
+
+impl Watch {
+    fn new(args: &TrainArgs, benchmark: Option<OpenedBenchmark>) -> Result<Self, CliError> {
+        let bar = ProgressBar::no_length();
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}") {
+            bar.set_style(style);
+        }
+        let examination = match benchmark {
+            None => None,
+            Some(benchmark) => Some(Examination {
+                class_names: benchmark
+                    .class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?,
+                benchmark,
+                templates: TemplateSet::resolve(&args.eval_templates)?,
+                every: args.eval_frequency.max(1),
+            }),
+        };
+        Ok(Self { bar, examination, objective: args.objective, last_line: Mutex::new(None) })
+    }
+
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Where standard error is no terminal, a line every so often instead of the bar.
+    fn line(&self, text: &str, is_last: bool) {
+        let Ok(mut last) = self.last_line.lock() else { return };
+        let is_due = last.is_none_or(|last| last.elapsed().as_secs() >= 10);
+        if self.bar.is_hidden() && (is_due || is_last) {
+            eprintln!("{text}");
+            *last = Some(Instant::now());
+        }
+    }
+
+    fn examine(&self, run: &TrainRun, examination: &Examination) -> Result<Results, CliError> {
+        let towers = run.towers();
+        let no = towers.no.as_ref().unwrap_or(&towers.yes);
+        let wording = match self.objective {
+            ObjectiveName::ClipnHandcrafted if examination.templates.no().is_some() => Wording::HandCrafted,
+            _ => Wording::Learnable,
+        };
+        let classifier = build(
+            &examination.class_names,
+            &examination.templates,
+            wording,
+            &towers.yes,
+            no,
+            &self.silent(),
+        )?;
+        let preprocessing = Preprocessing {
+            grey: examination.benchmark.grey,
+            ..Preprocessing::clip(run.config().vision.image_size)
+        };
+        let recogniser = Recogniser::new(&towers.image, &classifier, preprocessing)?;
+        let of_objective = |score: &&&dyn scores::Score| run.learns() == Learns::No || !score.uses_no();
+        let options = Options {
+            scores: scores::all().iter().filter(of_objective).copied().collect(),
+            precision: Precision::F32,
+            parallelism: Parallelism::default(),
+            strict: false,
+        };
+        let ood: Vec<_> = examination.benchmark.ood.iter().map(|set| (set.set.clone(), set.kind)).collect();
+        let evaluation = evaluate(&recogniser, &examination.benchmark.id, &ood, &options, &self.silent())?;
+        Ok(Results::compute(&evaluation, FprConvention::default())?)
+    }
+
+    fn silent(&self) -> OnlyCancel {
+        OnlyCancel
+    }
+
+    /// Evaluates, prints the table and appends it to `eval.jsonl`.
+    fn evaluate_epoch(&self, run: &TrainRun, epoch: u64, examination: &Examination) -> Result<(), CliError> {
+        let results = self.examine(run, examination)?;
+        let mut table = Vec::new();
+        write_tables(&mut table, &results, examination.class_names.len() as u64, FprConvention::default())
+            .map_err(CliError::Output)?;
+        self.say(&format!("after epoch {epoch}\n{}", String::from_utf8_lossy(&table)));
+        let line = json!({ "epoch": epoch, "step": run.step(), "results": results });
+        let path = run.folder().join("eval.jsonl");
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| writeln!(file, "{line}")).map_err(CliError::Output)
+    }
+}
+
+/// Shows nothing, but lets itself be interrupted.
+struct OnlyCancel;
+
+impl Progress for OnlyCancel {
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+impl Progress for Watch {
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+impl RunObserver for Watch {
+    fn started(&self, run: &TrainRun) {
+        self.say(&format!(
+            "{}: {} steps of {} samples, {} an epoch, from step {}; logs and checkpoints in {}",
+            self.objective.name(),
+            run.steps(),
+            run.samples_per_step(),
+            run.steps_per_epoch(),
+            run.step(),
+            run.folder().display()
+        ));
+        let groups = run.towers().trainable(run.learns());
+        let total: usize = groups.iter().map(|g| g.parameters).sum();
+        let listed: Vec<String> = groups.iter().map(|g| format!("{} {}", g.name, g.parameters)).collect();
+        self.say(&format!("{total} parameters learn: {}", listed.join(", ")));
+        self.bar.set_length(run.steps());
+        self.bar.set_position(run.step());
+        self.bar.reset_eta();
+    }
+
+    fn step(&self, told: &StepTold<'_>) {
+        let record = told.record;
+        let losses: Vec<String> =
+            record.losses.iter().map(|(name, loss)| format!("{name} {loss:.4}")).collect();
+        let text = format!(
+            "loss {}, lr {:.2e}, {:.1} samples/s",
+            losses.join(" "),
+            record.lr,
+            record.samples_per_second
+        );
+        self.bar.set_position(told.step);
+        self.bar.set_message(text.clone());
+        self.line(&format!("step {}/{}: {text}", told.step, told.steps), told.step == told.steps);
+    }
+
+    fn saved(&self, folder: &Path) {
+        self.say(&format!("wrote {}", folder.display()));
+    }
+
+    fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &Skipped) {
+        if skipped.total() > 0 {
+            self.say(&format!("warning: epoch {epoch} left out {skipped}"));
+        }
+        let Some(examination) = &self.examination else { return };
+        if epoch.is_multiple_of(examination.every) || epoch == run.settings().epochs {
+            if let Err(error) = self.evaluate_epoch(run, epoch, examination) {
+                self.say(&format!("warning: the evaluation after epoch {epoch} failed: {error}"));
+            }
+        }
+    }
+}
