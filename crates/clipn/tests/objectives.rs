@@ -181,12 +181,15 @@ fn naive_clip(batch: &Batch<f64>, scale: f64) -> f64 {
     -(0..n).map(log_share).sum::<f64>() / n as f64
 }
 
+/// One of a batch's three features.
+type Select = fn(&mut Batch<f64>) -> &mut Vec<f64>;
+
 /// Central differences of the total for every input, held against the gradients.
 fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale: f64) {
     const STEP: f64 = 1e-5;
     let gradients = evaluate(objective, batch, scale).gradients;
     let total = |batch: &Batch<f64>, scale| evaluate(objective, batch, scale).total;
-    let select: [fn(&mut Batch<f64>) -> &mut Vec<f64>; 3] = [|b| &mut b.image, |b| &mut b.yes, |b| &mut b.no];
+    let select: [Select; 3] = [|b| &mut b.image, |b| &mut b.yes, |b| &mut b.no];
     let found = [gradients.image, gradients.yes, gradients.no];
     for (select, found) in select.into_iter().zip(found).filter_map(|(s, f)| Some((s, f?))) {
         let mut expected = Vec::new();
@@ -251,7 +254,7 @@ proptest! {
     /// Ranks with batches of different sizes see the loss of the whole batch and the whole gradient of their rows.
     #[test]
     fn ranks_together_are_one_batch(sizes in proptest::collection::vec(1usize..4, 2..5), seed: u64, clip: bool) {
-        let objective: &(dyn Objective<f64>) = if clip { &Clip } else { &Clipn::default() };
+        let objective: &dyn Objective<f64> = if clip { &Clip } else { &Clipn::default() };
         let rows: usize = sizes.iter().sum();
         let whole = Batch::<f64>::random(rows, 7, seed);
         let expected = evaluate(objective, &whole, 9.0);

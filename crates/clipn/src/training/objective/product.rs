@@ -154,13 +154,11 @@ mod tests {
             let first = n / 2;
             let rows = combine(&c, &b, dim, first..n, 2.0);
             prop_assert_eq!(rows.len(), (n - first) * dim);
-            prop_assert!(close(&rows, &|at| {
-                (0..m).map(|j| 2.0 * c[(first + at / dim) * m + j] * b[j * dim + at % dim]).sum()
-            }));
+            let weighted = |i: usize, k: usize| (0..m).map(|j| 2.0 * c[i * m + j] * b[j * dim + k]).sum();
+            prop_assert!(close(&rows, &|at| weighted(first + at / dim, at % dim)));
             let rows = combine_transposed(&c, &a, dim, 0..m, 0.5);
-            prop_assert!(close(&rows, &|at| {
-                (0..n).map(|i| 0.5 * c[i * m + at / dim] * a[i * dim + at % dim]).sum()
-            }));
+            let weighted = |j: usize, k: usize| (0..n).map(|i| 0.5 * c[i * m + j] * a[i * dim + k]).sum();
+            prop_assert!(close(&rows, &|at| weighted(at / dim, at % dim)));
         }
     }
 }

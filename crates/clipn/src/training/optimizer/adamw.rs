@@ -132,7 +132,7 @@ impl<T: Real> AdamW<T> {
         let updates: Vec<Update<'a, T>> = updates.into_iter().collect();
         self.check(lr, &updates)?;
         let norm = match self.settings.max_gradient_norm {
-            Some(_) => Some(global_norm(updates.iter().map(|u| (u.name, u.gradient)))?),
+            Some(_) => Some(global_norm(updates.iter().map(|u| (u.name, u.shape, u.gradient)))?),
             None => None,
         };
         let clip = match (self.settings.max_gradient_norm, norm) {
@@ -150,12 +150,7 @@ impl<T: Real> AdamW<T> {
             let constants = Constants::new(&self.settings, lr, decay, moments.step, clip);
             cut(update, moments, constants, &mut jobs);
         }
-        jobs.into_par_iter().for_each(|job| {
-            vectorised(
-                #[inline(always)]
-                || job.run(),
-            )
-        });
+        jobs.into_par_iter().for_each(Job::run);
         for (name, moments) in names.into_iter().zip(taken) {
             self.moments.insert(name.to_owned(), moments);
         }
@@ -270,29 +265,28 @@ enum Part<'a, T> {
 
 /// Cuts a parameter into jobs.
 fn cut<'a, T: Real>(
-    update: Update<'a, T>,
+    Update { values, gradient, shape, .. }: Update<'a, T>,
     moments: &'a mut Moments<T>,
     constants: Constants<T>,
     jobs: &mut Vec<Job<'a, T>>,
 ) {
-    let width = update.width().max(1);
-    if matches!(update.gradient, Gradient::Dense(_)) {
+    let width = shape.iter().skip(1).product::<usize>().max(1);
+    if matches!(gradient, Gradient::Dense(_)) {
         moments.reached = None;
     }
     // Whole rows, so that a row's gradient is in one part.
     let rows_a_part = (CHUNK / width).max(1);
-    let length = match update.gradient {
+    let length = match gradient {
         Gradient::Dense(_) => CHUNK,
         Gradient::Rows { .. } => rows_a_part * width,
     };
     let mut reached = moments.reached.as_mut().map(|reached| reached.chunks_mut(rows_a_part));
-    let parts = update
-        .values
+    let parts = values
         .chunks_mut(length)
         .zip(moments.first.make_mut().chunks_mut(length))
         .zip(moments.second.make_mut().chunks_mut(length));
     for (index, ((values, first), second)) in parts.enumerate() {
-        let gradient = match update.gradient {
+        let gradient = match gradient {
             Gradient::Dense(gradient) => Part::Dense(&gradient[index * length..][..values.len()]),
             Gradient::Rows { ids, values: gradients } => {
                 let first_row = index * rows_a_part;
@@ -312,8 +306,15 @@ fn cut<'a, T: Real>(
 }
 
 impl<T: Real> Job<'_, T> {
-    #[inline(always)]
     fn run(self) {
+        vectorised(
+            #[inline(always)]
+            || self.run_here(),
+        );
+    }
+
+    #[inline(always)]
+    fn run_here(self) {
         let Self { constants, values, first, second, gradient } = self;
         let (width, first_row, ids, gradients, mut reached) = match gradient {
             Part::Dense(gradient) => return constants.dense(values, first, second, gradient),

@@ -5,22 +5,27 @@ use rayon::prelude::*;
 use super::{Gradient, OptimizerError};
 use crate::model::Real;
 
-/// Values summed by one thread at a time.
-const CHUNK: usize = 1 << 16;
+/// Values that a thread sums at least.
+const CHUNK: usize = 1 << 14;
 /// Values summed side by side.
 const LANES: usize = 16;
 
-/// The Euclidean norm over all gradients together, summed in f64 and in one order whatever the number of threads.
+/// The Euclidean norm over the gradients of all parameters together, each given with its name and shape, in f64.
+/// Rows are summed first and then added in order: the same bits on any number of threads and for both forms of a
+/// gradient.
 ///
 /// # Errors
 /// A gradient that is NaN or infinite, by its name.
 pub fn global_norm<'a, T: Real>(
-    gradients: impl IntoIterator<Item = (&'a str, Gradient<'a, T>)>,
+    gradients: impl IntoIterator<Item = (&'a str, &'a [usize], Gradient<'a, T>)>,
 ) -> Result<f64, OptimizerError> {
     let mut total = 0.0;
-    for (name, gradient) in gradients {
-        let sums: Vec<f64> = gradient.values().par_chunks(CHUNK).map(squares).collect();
-        let sum: f64 = sums.iter().sum();
+    for (name, shape, gradient) in gradients {
+        let values = gradient.values();
+        let width = if shape.len() < 2 { values.len() } else { shape[1..].iter().product() }.max(1);
+        let rows: Vec<f64> =
+            values.par_chunks(width).with_min_len(CHUNK.div_ceil(width)).map(squares).collect();
+        let sum: f64 = rows.iter().sum();
         if !sum.is_finite() {
             return Err(OptimizerError::NotFinite { name: name.to_owned() });
         }

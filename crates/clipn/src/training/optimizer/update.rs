@@ -76,7 +76,7 @@ impl<T: Real> Update<'_, T> {
                 "a dense gradient, since it has fewer than two dimensions".to_owned(),
             ));
         };
-        let width = self.width();
+        let width: usize = self.shape.iter().skip(1).product();
         if ids.len().checked_mul(width) != Some(values) {
             return Err(self.shape_error(
                 format!("{values} gradient values for {} rows", ids.len()),
@@ -92,11 +92,6 @@ impl<T: Real> Update<'_, T> {
             Some(&last) if last as usize >= rows => Err(error(format!("row {last} is outside the table"))),
             _ => Ok(()),
         }
-    }
-
-    /// Elements of a row.
-    pub(super) fn width(&self) -> usize {
-        self.shape.iter().skip(1).product()
     }
 
     fn shape_error(&self, found: String, expected: String) -> OptimizerError {

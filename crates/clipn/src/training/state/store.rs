@@ -96,8 +96,9 @@ impl CheckpointStore {
     pub fn prune(&self, retention: Retention) -> Result<Vec<PathBuf>, StateError> {
         let mut saved = self.list()?;
         saved.truncate(saved.len().saturating_sub(retention.last.max(1)));
-        let is_kept =
-            |label: Label| retention.every.is_some_and(|every| every > 0 && label.number() % every == 0);
+        let is_kept = |label: Label| {
+            retention.every.is_some_and(|every| every > 0 && label.number().is_multiple_of(every))
+        };
         let mut removed = Vec::new();
         for old in saved.into_iter().filter(|saved| !is_kept(saved.label)) {
             // Renamed first, so that a kill leaves no half of a checkpoint under its name.
