@@ -98,7 +98,7 @@ impl Augmentation {
             TrainingCrop::RandomResized { scale, ratio } => {
                 preprocessing.check()?;
                 let taken = random_box(image.width(), image.height(), scale, ratio, draw);
-                let crop = resized(image, taken, preprocessing.size)?;
+                let crop = resized_crop(image, taken, preprocessing.size)?;
                 if preprocessing.grey { crop.to_grey() } else { crop }
             }
         };
@@ -113,7 +113,7 @@ impl Default for Augmentation {
     }
 }
 
-/// torchvision's `RandomResizedCrop.get_params`: ten tries of a box with an area uniform in `scale` and a logarithm of
+/// torchvision's `RandomResizedCrop.get_params` (there in f32, here in f64): ten tries of a box with an area uniform in `scale` and a logarithm of
 /// the aspect ratio uniform in that of `ratio`; when none fits, the largest middle box within `ratio`.
 pub fn random_box(
     width: u32,
@@ -168,8 +168,20 @@ fn place(spare: u32, share: f64) -> u32 {
     ((f64::from(spare) + 1.0) * share).min(f64::from(spare)) as u32
 }
 
-/// The box of the picture, cut out and resized to `size` x `size`.
-fn resized(image: &RgbImage, taken: CropBox, size: usize) -> Result<RgbImage, ImageError> {
+/// The box of the picture, cut out and resized to `size` x `size` with Pillow's bicubic, `[size, size, 3]`.
+///
+/// # Errors
+/// [`ImageError::Preprocessing`] when the box does not lie in the picture or `size` is 0 or above 4096.
+pub fn resized_crop(image: &RgbImage, taken: CropBox, size: usize) -> Result<RgbImage, ImageError> {
+    let within = |first: u32, length: u32, side: u32| {
+        length > 0 && first.checked_add(length).is_some_and(|end| end <= side)
+    };
+    let (width, height) = (image.width(), image.height());
+    if !within(taken.left, taken.width, width) || !within(taken.top, taken.height, height) {
+        let reason = format!("the box {taken:?} does not lie within {width}x{height}");
+        return Err(ImageError::Preprocessing { reason });
+    }
+    Preprocessing::clip(size).check()?;
     let axis = |input: u32| Axis { input: input as usize, output: size as u64, offset: 0, length: size };
     let row_bytes = image.width() as usize * 3;
     let rows = &image.pixels()[taken.top as usize * row_bytes..][..taken.height as usize * row_bytes];

@@ -4,6 +4,7 @@
 
 pub mod figures;
 pub mod random;
+pub mod shards;
 
 use std::path::{Path, PathBuf};
 

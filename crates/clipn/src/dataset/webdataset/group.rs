@@ -42,7 +42,8 @@ impl<R: Read> Groups<R> {
         Self { archive: Archive::new(source), current: None, broken: None, failed: false }
     }
 
-    /// The next sample, with the files that `fields` asks for, or with none at all when `fields` is `None`. After an
+    /// The next sample, with the files that `fields` asks for, or with none at all when `fields` is `None`; the same
+    /// holds for the first file of the sample after it, which is met on the way. After an
     /// error there is nothing more: the sample that it broke is lost with the rest.
     pub(super) fn next(&mut self, fields: Option<&SampleFields>) -> Option<io::Result<Group>> {
         if self.failed {

@@ -36,8 +36,10 @@ impl SegmentReader {
                 return None;
             }
             let wanted = self.position >= self.segment.start;
+            // Where one sample ends shows in the first file of the next, which must then be read too.
+            let read = self.position.saturating_add(1) >= self.segment.start;
             let next = match &mut self.source {
-                Some(source) => guarded(|| source.next(wanted.then_some(fields))),
+                Some(source) => guarded(|| source.next(read.then_some(fields))),
                 None => match guarded(|| Some(compression::open(&shard.path))) {
                     Some(Ok(source)) => {
                         self.source = Some(Groups::new(source));
