@@ -108,8 +108,10 @@ mod tests {
 
     #[test]
     fn distances_are_signed() {
-        let square =
-            Outline { parts: vec![Part::Polygon(vec![[-1., -1.], [1., -1.], [1., 1.], [-1., 1.]])], cut: vec![] };
+        let square = Outline {
+            parts: vec![Part::Polygon(vec![[-1., -1.], [1., -1.], [1., 1.], [-1., 1.]])],
+            cut: vec![],
+        };
         for (p, distance) in [([0.0, 0.0], -1.0), ([0.5, 0.0], -0.5), ([3.0, 0.0], 2.0), ([4.0, 5.0], 5.0)] {
             assert!((square.distance(p) - distance).abs() < 1e-6, "{p:?}");
         }
