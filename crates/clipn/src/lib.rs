@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod model;
 pub mod progress;
 pub mod prompts;
+pub mod report;
 pub mod scores;
 pub mod tokenizer;
 pub mod training;

@@ -1,0 +1,18 @@
+//! An evaluation as one HTML page to read and to hand on: the table, score histograms and ROC curves of every set, and
+//! the most telling pictures with what was decided on them. The page holds all it needs: no script, no outside resource.
+
+mod base64;
+mod charts;
+mod error;
+mod examples;
+mod gallery;
+mod html;
+mod page;
+mod results_table;
+mod sections;
+mod summary;
+mod svg;
+mod thumbnail;
+
+pub use error::ReportError;
+pub use page::{ReportOptions, render_html, write_html};

@@ -1,0 +1,196 @@
+//! A small chart in SVG: axes with ticks and labels, lines and areas. Colours come from the page's style by class.
+
+use std::fmt::Write;
+
+use super::html::text;
+
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 40.0;
+
+/// One axis: the range shown, its ticks and what it is.
+#[derive(Debug, Clone)]
+pub(super) struct Axis {
+    low: f64,
+    high: f64,
+    ticks: Vec<(f64, String)>,
+    label: String,
+}
+
+impl Axis {
+    /// From `low` to `high`, with ticks at round numbers, about `count` of them. A range of no width is widened.
+    pub(super) fn new(low: f64, high: f64, count: usize, label: impl Into<String>) -> Self {
+        let (low, high) = if high > low && (high - low).is_finite() {
+            (low, high)
+        } else {
+            let half = low.abs().max(1.0) * 0.5;
+            (low - half, low + half)
+        };
+        let step = round_step((high - low) / count.max(1) as f64);
+        let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+        let first = (low / step).ceil();
+        let ticks = (0..=2 * count)
+            .map(|i| (first + i as f64) * step)
+            .take_while(|tick| *tick <= high + step * 1e-6)
+            // Adding zero makes -0 a plain 0.
+            .map(|tick| (tick, format!("{:.decimals$}", tick + 0.0).replace('-', "\u{2212}")))
+            .collect();
+        Self { low, high, ticks, label: label.into() }
+    }
+
+    /// From 0 to `high`, values being fractions and shown as per cent.
+    pub(super) fn percent(high: f64, count: usize, label: impl Into<String>) -> Self {
+        let axis = Self::new(0.0, 100.0 * high, count, label);
+        let ticks = axis.ticks.into_iter().map(|(tick, shown)| (tick / 100.0, shown)).collect();
+        Self { low: 0.0, high: axis.high / 100.0, ticks, label: axis.label }
+    }
+
+    fn place(&self, value: f64) -> f64 {
+        ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+}
+
+/// 1, 2 or 5 times a power of ten, about as large as `rough`.
+fn round_step(rough: f64) -> f64 {
+    let power = 10_f64.powf(rough.log10().floor());
+    let factor = rough / power;
+    power
+        * if factor <= 1.2 {
+            1.0
+        } else if factor <= 2.6 {
+            2.0
+        } else if factor <= 6.0 {
+            5.0
+        } else {
+            10.0
+        }
+}
+
+/// A chart being drawn.
+#[derive(Debug)]
+pub(super) struct Chart {
+    width: f64,
+    height: f64,
+    x: Axis,
+    y: Axis,
+    body: String,
+}
+
+impl Chart {
+    /// An empty chart with its axes.
+    pub(super) fn new(width: f64, height: f64, x: Axis, y: Axis) -> Self {
+        let mut chart = Self { width, height, x, y, body: String::new() };
+        chart.draw_axes();
+        chart
+    }
+
+    fn px(&self, x: f64) -> f64 {
+        LEFT + self.x.place(x) * (self.width - LEFT - RIGHT)
+    }
+
+    fn py(&self, y: f64) -> f64 {
+        self.height - BOTTOM - self.y.place(y) * (self.height - TOP - BOTTOM)
+    }
+
+    fn push(&mut self, arguments: std::fmt::Arguments<'_>) {
+        // Writing into a String cannot fail.
+        let _ = self.body.write_fmt(arguments);
+    }
+
+    fn draw_axes(&mut self) {
+        let (left, right) = (LEFT, self.width - RIGHT);
+        let (top, bottom) = (TOP, self.height - BOTTOM);
+        for (value, shown) in self.y.ticks.clone() {
+            let y = self.py(value);
+            self.push(format_args!("<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>"));
+            self.push(format_args!(
+                "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{shown}</text>",
+                left - 6.0,
+                y + 3.5
+            ));
+        }
+        for (value, shown) in self.x.ticks.clone() {
+            let x = self.px(value);
+            self.push(format_args!("<path class=\"grid\" d=\"M{x:.1} {top:.1}V{bottom:.1}\"/>"));
+            self.push(format_args!(
+                "<text class=\"mid\" x=\"{x:.1}\" y=\"{:.1}\">{shown}</text>",
+                bottom + 14.0
+            ));
+        }
+        self.push(format_args!("<path class=\"axis\" d=\"M{left:.1} {top:.1}V{bottom:.1}H{right:.1}\"/>"));
+        let (x_label, y_label) = (text(&self.x.label), text(&self.y.label));
+        let (across, down) = ((left + right) / 2.0, (top + bottom) / 2.0);
+        self.push(format_args!(
+            "<text class=\"mid name\" x=\"{across:.1}\" y=\"{:.1}\">{x_label}</text>",
+            self.height - 8.0
+        ));
+        self.push(format_args!(
+            "<text class=\"mid name\" transform=\"translate(11 {down:.1}) rotate(-90)\">{y_label}</text>"
+        ));
+    }
+
+    fn points(&self, points: &[(f64, f64)]) -> String {
+        let mut shown = String::new();
+        for (i, &(x, y)) in points.iter().enumerate() {
+            let command = if i == 0 { 'M' } else { 'L' };
+            let _ = write!(shown, "{command}{:.1} {:.1}", self.px(x), self.py(y));
+        }
+        shown
+    }
+
+    /// A line through points.
+    pub(super) fn line(&mut self, points: &[(f64, f64)], class: &str) {
+        let path = self.points(points);
+        self.push(format_args!("<path class=\"{class}\" d=\"{path}\"/>"));
+    }
+
+    /// The area between a line and the x axis.
+    pub(super) fn area(&mut self, points: &[(f64, f64)], class: &str) {
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
+        let ends = [(last.0, self.y.low), (first.0, self.y.low)];
+        let path = self.points(&[points, &ends].concat());
+        self.push(format_args!("<path class=\"{class}\" d=\"{path}Z\"/>"));
+    }
+
+    /// The SVG element; `title` is what it shows, for those who do not see it.
+    pub(super) fn finish(self, title: &str) -> String {
+        let Self { width, height, body, .. } = self;
+        let title = text(title);
+        format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">{body}</svg>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, shown)| shown.as_str()).collect()
+    }
+
+    #[test]
+    fn ticks_stand_at_round_numbers() {
+        assert_eq!(shown(&Axis::new(0.0, 1.0, 5, "")), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(shown(&Axis::new(-7.3, 12.0, 4, "")), ["\u{2212}5", "0", "5", "10"]);
+        assert_eq!(shown(&Axis::new(0.99991, 1.0, 3, "")).first(), Some(&"0.99992"));
+        assert_eq!(shown(&Axis::percent(1.0, 5, "")), ["0", "20", "40", "60", "80", "100"]);
+    }
+
+    #[test]
+    fn any_range_can_be_shown() {
+        for (low, high) in [(3.0, 3.0), (0.0, 0.0), (1.0, -1.0), (f64::MIN, f64::MAX), (1e-300, 2e-300)] {
+            let axis = Axis::new(low, high, 5, "");
+            assert!(axis.ticks.len() <= 11, "{low} {high}");
+            assert!((0.0..=1.0).contains(&axis.place(low)), "{low} {high}");
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let axis = || Axis::new(0.0, 1.0, 5, "<b>");
+        let chart = Chart::new(300.0, 200.0, axis(), axis());
+        let svg = chart.finish("\"><script>");
+        assert!(!svg.contains("<b>") && !svg.contains("<script>"), "{svg}");
+    }
+}
