@@ -364,7 +364,7 @@ fn broken_samples_are_skipped_counted_and_named() {
     assert_eq!(skipped.first[0].key, "s.tar/000000");
     assert!(skipped.first[0].detail.contains("not an image"), "{}", skipped.first[0].detail);
 
-    let strict = LoaderSettings { max_bad: MaxBad::Count(2), workers: 2, ..in_order.clone() };
+    let strict = LoaderSettings { max_bad: MaxBad::Count(2), workers: 2, ..in_order };
     let mut epoch = CaptionLoader::new(set.into(), strict).unwrap().epoch(0).unwrap();
     let error = epoch.next().unwrap().unwrap_err();
     assert!(matches!(error, TrainingDataError::TooManyBad { limit: 2, .. }), "{error}");

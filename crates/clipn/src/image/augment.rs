@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn fixed(numbers: &[f64]) -> impl FnMut() -> f64 {
-        let mut numbers = numbers.to_vec().into_iter().cycle();
+        let mut numbers = numbers.iter().copied().cycle();
         move || numbers.next().unwrap()
     }
 

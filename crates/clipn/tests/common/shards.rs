@@ -1,4 +1,5 @@
 //! Small shards and pictures made for a test.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Write;
 use std::path::Path;
