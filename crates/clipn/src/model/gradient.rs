@@ -116,7 +116,7 @@ impl<T: Real> TextGradient<T> {
     /// Refuses a gradient that was made for other parameters.
     pub(crate) fn check(&self, params: &TextParams<T>) -> Result<(), ModelError> {
         check_length("a row of the token table's gradient", self.tokens.width, params.width())?;
-        check_shapes(self.dense.buffers().split_off(1), params.buffers().split_off(1))
+        check_shapes(&self.dense.buffers()[1..], &params.buffers()[1..])
     }
 
     /// Every gradient by open_clip's name, dense, in the order of [`TextParams::named`]: the token table's, of
@@ -132,14 +132,11 @@ impl<T: Real> TextGradient<T> {
 }
 
 /// Every tensor of a gradient is as long as its parameter.
-fn check_shapes<'a, T: Real>(
-    gradient: Vec<&'a Buffer<T>>,
-    params: Vec<&'a Buffer<T>>,
-) -> Result<(), ModelError> {
+fn check_shapes<T: Real>(gradient: &[&Buffer<T>], params: &[&Buffer<T>]) -> Result<(), ModelError> {
     check_length("the list of gradients", gradient.len(), params.len())?;
     gradient
         .iter()
-        .zip(&params)
+        .zip(params)
         .try_for_each(|(g, p)| check_length("a parameter's gradient", g.len(), p.len()))
 }
 
@@ -177,7 +174,7 @@ impl<T: Real> VisionParams<T> {
 
     /// Refuses a gradient that was made for other parameters.
     pub(crate) fn check_gradient(&self, gradient: &Self) -> Result<(), ModelError> {
-        check_shapes(gradient.buffers(), self.buffers())
+        check_shapes(&gradient.buffers(), &self.buffers())
     }
 
     /// Sets everything to zero, keeping the memory: for gradients.
