@@ -25,6 +25,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Train a CLIP, or teach one to say "no", on images with captions
     Train(Box<TrainArgs>),
+    /// Try everything on a small world drawn for the purpose: train, teach "no", evaluate, report
+    Demo(DemoArgs),
 }
 
 /// The form of the results on standard output.
@@ -175,6 +177,25 @@ pub struct ClassifyArgs {
     /// Pictures, or folders of pictures
     #[arg(required = true, value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for the world, the models and the report; must be new or empty
+    #[arg(long, value_name = "DIR", default_value = "clipn-demo")]
+    pub output: PathBuf,
+    /// What everything random depends on
+    #[arg(long, default_value = "0")]
+    pub seed: u64,
+    /// Training pictures
+    #[arg(long, value_name = "N", default_value = "8000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    pub samples: u32,
+    /// Epochs of training a CLIP; a third as many teach it "no"
+    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub epochs: u32,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
 use clipn::dataset::DatasetError;
+use clipn::demo::DemoError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
 use clipn::model::ModelError;
 use clipn::prompts::PromptError;
+use clipn::report::ReportError;
 use clipn::training::TrainingError;
 use thiserror::Error;
 
@@ -20,6 +22,10 @@ pub enum CliError {
     Classifier(#[from] ClassifierError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),
     #[error(transparent)]
@@ -52,6 +58,7 @@ impl CliError {
             Self::Interrupted { .. }
             | Self::TrainingInterrupted { .. }
             | Self::Classifier(ClassifierError::Cancelled)
+            | Self::Demo(DemoError::Cancelled { .. })
             | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }

@@ -11,6 +11,7 @@ use clipn::evaluation::{
 use clipn::image::Preprocessing;
 use clipn::metrics::FprConvention;
 use clipn::prompts::ClassNames;
+use clipn::report::{ReportOptions, write_html};
 use clipn::scores::by_name;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -77,7 +78,14 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     });
     let report = Report { results, settings };
     if let Some(folder) = &args.output {
-        write_files(folder, &report, &evaluation, loaded.epoch.as_deref())?;
+        let page = ReportOptions {
+            title: benchmark.name.clone(),
+            settings: report.settings.clone(),
+            precision: options.precision,
+            fpr_convention: args.fpr_convention,
+            ..ReportOptions::default()
+        };
+        write_files(folder, &report, &evaluation, loaded.epoch.as_deref(), &page)?;
     }
     tell_skipped(&report.results);
     print(args, &report)
@@ -150,11 +158,13 @@ fn write_files(
     report: &Report,
     evaluation: &Evaluation,
     epoch: Option<&str>,
+    page: &ReportOptions,
 ) -> Result<(), CliError> {
     write_results_json(&folder.join("results.json"), report)?;
     write_results_csv(&folder.join("results.csv"), &report.results, epoch)?;
     write_scores_csv(&folder.join("scores.csv"), evaluation)?;
-    eprintln!("wrote results.json, results.csv and scores.csv to {}", folder.display());
+    write_html(&folder.join("report.html"), evaluation, &report.results, page)?;
+    eprintln!("wrote results.json, results.csv, scores.csv and report.html to {}", folder.display());
     Ok(())
 }
 

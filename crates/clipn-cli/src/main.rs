@@ -5,6 +5,7 @@
 
 mod args;
 mod classify;
+mod demo;
 mod error;
 mod eval;
 mod inspect;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => classify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Demo(args) => demo::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,8 +24,14 @@ use crate::eval::write_tables;
 use crate::interrupt;
 use crate::progress::Bar;
 
-/// `clipn train`.
+/// `clipn train`: prints where the trained weights are.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
+    let Some(weights) = train(args)? else { return Ok(()) };
+    writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
+}
+
+/// Trains, and gives the newest weights; none where there was nothing left to do.
+pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     let settings = settings(args)?;
     let name = args.name.clone().unwrap_or_else(|| {
         let model =
@@ -49,11 +55,7 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     if outcome.interrupted {
         return Err(CliError::TrainingInterrupted { step: outcome.step, steps: run.steps() });
     }
-    if let Some(checkpoint) = outcome.checkpoint {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", checkpoint.join("model.safetensors").display()).map_err(CliError::Output)?;
-    }
-    Ok(())
+    Ok(outcome.checkpoint.map(|checkpoint| checkpoint.join("model.safetensors")))
 }
 
 fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
