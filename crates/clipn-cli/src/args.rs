@@ -188,7 +188,7 @@ pub struct DemoArgs {
     #[arg(long, default_value = "0")]
     pub seed: u64,
     /// Training pictures
-    #[arg(long, value_name = "N", default_value = "8000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    #[arg(long, value_name = "N", default_value = "12000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub samples: u32,
     /// Epochs of training a CLIP; a third as many teach it "no"
     #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
