@@ -77,6 +77,29 @@ impl Sandbox {
         self.write(name, bytes);
     }
 
+    /// A training set: `small.json`, a CLIP that trains at once, and `captions.tsv` with 48 pictures of one colour each
+    /// in `pairs/`, 12 of each colour.
+    pub fn training_set(&self) {
+        let text = r#"{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}"#;
+        let vision = r#"{"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 1}"#;
+        self.write(
+            "small.json",
+            format!(r#"{{"embed_dim": 16, "vision_cfg": {vision}, "text_cfg": {text}}}"#),
+        );
+        let colours =
+            [("red", [230, 20, 20]), ("green", [20, 200, 30]), ("blue", [20, 40, 220]), ("white", [250; 3])];
+        let mut table = "filepath\ttitle\n".to_owned();
+        for index in 0..48 {
+            let (name, colour) = colours[index % 4];
+            let file = format!("pairs/{index}.bmp");
+            self.picture(&file, 36, 36, |x, y| {
+                colour.map(|v: u8| v.wrapping_add(((x * y + index as u32) % 9) as u8).max(v))
+            });
+            table += &format!("{file}\ta {name} picture number {}\n", index / 4);
+        }
+        self.write("captions.tsv", table);
+    }
+
     /// Runs `clipn` with these arguments in the folder.
     pub fn clipn(&self, arguments: &[&str]) -> Output {
         Command::cargo_bin("clipn").unwrap().current_dir(self.root()).args(arguments).output().unwrap()

@@ -142,9 +142,10 @@ impl TrainRun {
                 Some(Frozen::open(&cache, trainer.towers(), preprocessing, settings.cache_image_features)?)
             }
         };
-        let log = match &found {
-            Some(_) if folder.join("log.jsonl").exists() => TrainingLog::resume(folder, start.step)?,
-            _ => TrainingLog::create(folder)?,
+        // A run that was killed before its first checkpoint has a log and nothing else to go on from.
+        let log = match resume {
+            Resume::Fresh => TrainingLog::create(folder)?,
+            Resume::Latest | Resume::From(_) => TrainingLog::resume(folder, start.step)?,
         };
         write_settings(&settings, folder)?;
         Ok(Self {

@@ -1,0 +1,319 @@
+//! `clipn train` on the real binary: objectives, logs, resuming after kills, broken data, evaluation on the way.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clipn::demo::World;
+use clipn::progress::Silent;
+use common::{Sandbox, library_fixture, text};
+use serde_json::Value;
+
+/// What every run here has in common: the small model, the table of captions, batches of 8, 6 steps an epoch.
+const COMMON: [&str; 11] = [
+    "train",
+    "--model",
+    "small.json",
+    "--train-data",
+    "captions.tsv",
+    "--batch-size",
+    "8",
+    "--workers",
+    "2",
+    "--lr",
+    "3e-3",
+];
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.training_set();
+    sandbox
+}
+
+fn train<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&COMMON[..], &["--name", name], more].concat()
+}
+
+/// A plain CLIP for the objectives that need one.
+fn trained_clip(s: &Sandbox) -> String {
+    s.done(&train("start", &["--objective", "clip", "--epochs", "1"])).trim().to_owned()
+}
+
+/// The lines of a run's log.
+fn log(s: &Sandbox, name: &str) -> Vec<Value> {
+    let lines = std::fs::read_to_string(s.path(&format!("logs/{name}/log.jsonl"))).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn steps(log: &[Value]) -> Vec<u64> {
+    log.iter().map(|line| line["step"].as_u64().unwrap()).collect()
+}
+
+/// The mean total loss of some lines.
+fn mean_loss(lines: &[Value]) -> f64 {
+    let total: f64 = lines.iter().map(|line| line["losses"]["total"].as_f64().unwrap()).sum();
+    total / lines.len() as f64
+}
+
+/// Everything of a log's lines but their times.
+fn figures(log: &[Value]) -> Vec<Value> {
+    log.iter()
+        .map(|line| {
+            serde_json::json!([line["step"], line["epoch"], line["samples"], line["losses"], line["lr"]])
+        })
+        .collect()
+}
+
+/// Two runs came to the same: weights and moments byte for byte, and the figures of each step once.
+#[track_caller]
+fn same_end(s: &Sandbox, one: &str, other: &str, last: &str) {
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let read =
+            |run: &str| std::fs::read(s.path(&format!("logs/{run}/checkpoints/{last}/{file}"))).unwrap();
+        assert!(read(one) == read(other), "{file} of {one} and {other} differ");
+    }
+    assert_eq!(figures(&log(s, one)), figures(&log(s, other)));
+}
+
+/// Starts `clipn` and leaves it running.
+fn start(s: &Sandbox, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_clipn"))
+        .current_dir(s.root())
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until a log has so many lines, or the program has ended.
+fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none() {
+        let written = std::fs::read(path).unwrap_or_default();
+        if written.iter().filter(|&&b| b == b'\n').count() >= lines {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_clip_from_nothing_and_then_no() {
+    let s = &sandbox();
+    let printed = s.done(&train("clip", &["--objective", "clip", "--epochs", "6"]));
+    assert_eq!(printed, "logs/clip/checkpoints/epoch-6/model.safetensors\n");
+    assert!(s.path("logs/clip/settings.toml").is_file());
+    let events = std::fs::read_dir(s.path("logs/clip/tensorboard")).unwrap().next().unwrap().unwrap();
+    assert!(events.file_name().to_string_lossy().starts_with("events.out.tfevents"));
+    assert!(events.metadata().unwrap().len() > 36 * 50);
+    let lines = log(s, "clip");
+    assert_eq!(steps(&lines), (1..=36).collect::<Vec<_>>());
+    let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[30..]));
+    assert!(last < 0.8 * first, "the loss went from {first} to {last}");
+    // The newest three of six epochs are kept.
+    assert_eq!(std::fs::read_dir(s.path("logs/clip/checkpoints")).unwrap().count(), 3);
+
+    let weights = printed.trim();
+    let clipn = ["--objective", "clipn", "--pretrained", weights, "--epochs", "3"];
+    let printed = s.done(&train("clipn", &clipn));
+    let lines = log(s, "clipn");
+    let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[12..]));
+    assert!(last < 0.9 * first, "the loss went from {first} to {last}");
+    for name in ["total", "yes", "no", "tso"] {
+        assert!(lines[0]["losses"][name].is_number(), "no {name} in {}", lines[0]);
+    }
+
+    let inspect = |file: &str| -> Value {
+        serde_json::from_str(&s.done(&["inspect", file, "--format", "json"])).unwrap()
+    };
+    assert_ne!(inspect(weights), inspect(printed.trim()));
+    assert!(s.done(&["inspect", "--tensors", printed.trim()]).contains("prompt_no"));
+    let eval = ["eval", "--model", "small.json", "--pretrained", printed.trim(), "--templates", "simple"];
+    let table = s.done(&[&eval[..], &["--id", "id", "--ood", "noise=noise"]].concat());
+    assert!(table.contains("ATD") && table.contains("noise"), "{table}");
+}
+
+/// Kills a run of 18 steps three times and goes on each time; then it ends like a run that was left alone.
+fn survives_kills(s: &Sandbox, objective: &[&str]) {
+    let more = [objective, &["--epochs", "3", "--save-every", "2"]].concat();
+    s.done(&train("whole", &more));
+    let resumed = [&more[..], &["--resume", "latest"]].concat();
+    let path = s.path("logs/killed/log.jsonl");
+    let mut killed = 0;
+    for (attempt, lines) in [1, 5, 11].into_iter().enumerate() {
+        let arguments = if attempt == 0 { &more } else { &resumed };
+        let mut child = start(s, &train("killed", arguments));
+        wait_for_lines(&mut child, &path, lines);
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+    }
+    assert!(killed > 0, "every run had ended before it could be killed");
+    s.clipn(&train("killed", &resumed));
+    assert_eq!(steps(&log(s, "killed")), (1..=18).collect::<Vec<_>>());
+    same_end(s, "whole", "killed", "epoch-3");
+}
+
+#[test]
+fn clip_survives_kills() {
+    survives_kills(&sandbox(), &["--objective", "clip"]);
+}
+
+#[test]
+fn clipn_survives_kills() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    survives_kills(s, &["--objective", "clipn", "--pretrained", &weights]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_writes_a_checkpoint() {
+    let s = &sandbox();
+    let more = ["--objective", "clip", "--epochs", "20", "--save-frequency", "20"];
+    s.done(&train("whole", &more));
+    let mut child = start(s, &train("stopped", &more));
+    wait_for_lines(&mut child, &s.path("logs/stopped/log.jsonl"), 3);
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = text(&output.stderr);
+    assert!(sent.success(), "the run had ended before it could be interrupted: {error}");
+    assert_eq!(output.status.code(), Some(130), "{error}");
+    assert!(error.trim_end().lines().last().unwrap().contains("--resume latest"), "{error}");
+    let checkpoints: Vec<_> = std::fs::read_dir(s.path("logs/stopped/checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let done = log(s, "stopped").len();
+    assert!(done < 120);
+    assert_eq!(checkpoints, [format!("step-{done}")]);
+    s.done(&train("stopped", &[&more[..], &["--resume", "latest"]].concat()));
+    same_end(s, "whole", "stopped", "epoch-20");
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_to_do() {
+    let s = &sandbox();
+    let more = ["--objective", "clip", "--epochs", "1"];
+    s.done(&train("done", &more));
+    let lines = log(s, "done");
+    s.done(&train("done", &[&more[..], &["--resume", "latest"]].concat()));
+    assert_eq!(log(s, "done"), lines);
+    // What a kill before the first checkpoint leaves is a log alone: the run begins again.
+    std::fs::remove_dir_all(s.path("logs/done/checkpoints")).unwrap();
+    s.done(&train("done", &[&more[..], &["--resume", "latest"]].concat()));
+    assert_eq!(figures(&log(s, "done")), figures(&lines));
+}
+
+#[test]
+fn two_parts_make_one_batch() {
+    let s = &sandbox();
+    let data = ["train", "--model", "small.json", "--train-data", "captions.tsv", "--objective", "clip"];
+    let common = [&data[..], &["--epochs", "1", "--augmentation", "none"]].concat();
+    s.done(&[&common[..], &["--name", "whole", "--batch-size", "16"]].concat());
+    s.done(&[&common[..], &["--name", "parts", "--batch-size", "8", "--accum-freq", "2"]].concat());
+    let (whole, parts) = (log(s, "whole"), log(s, "parts"));
+    assert_eq!((whole.len(), parts.len()), (3, 3));
+    for (whole, parts) in whole.iter().zip(&parts) {
+        let [whole, parts] = [whole, parts].map(|line| line["losses"]["total"].as_f64().unwrap());
+        assert!((whole - parts).abs() < 1e-4 * whole, "{whole} and {parts}");
+    }
+}
+
+#[test]
+fn handcrafted_templates() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = ["--objective", "clipn-handcrafted", "--pretrained", &weights, "--epochs", "1"];
+    let printed = s.done(&train("handcrafted", &more));
+    let tensors = s.done(&["inspect", "--tensors", printed.trim()]);
+    assert!(tensors.contains("token_embedding_no") && !tensors.contains("prompt_no"), "{tensors}");
+    assert_eq!(log(s, "handcrafted").len(), 6);
+}
+
+#[test]
+fn cached_image_features() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = ["--objective", "clipn", "--pretrained", &weights, "--epochs", "2", "--augmentation", "none"];
+    s.done(&train("anew", &more));
+    s.done(&train("cached", &[&more[..], &["--cache-image-features"]].concat()));
+    let features = std::fs::metadata(s.path("logs/cached/cache/images.features")).unwrap().len();
+    assert!(features >= 48 * 16 * 4, "{features} bytes");
+    assert!(!s.path("logs/anew/cache/images.features").exists());
+    let [anew, cached] = ["anew", "cached"].map(|run| mean_loss(&log(s, run)[6..]));
+    assert!((anew - cached).abs() < 1e-4 * anew, "{anew} and {cached}");
+}
+
+#[test]
+fn shards_and_an_evaluation_each_epoch() {
+    let s = &sandbox();
+    let world = World { per_class: 1, per_far_set: 2, shard_size: 40, ..World::default() };
+    let files = world.write(&s.path("world"), 80, &Silent).unwrap();
+    let shards = s.path("world").join(&files.shard_pattern);
+    let more = ["--objective", "clip", "--epochs", "2", "--train-data", shards.to_str().unwrap()];
+    let benchmark = ["--eval-benchmark", files.benchmark.to_str().unwrap(), "--data-root", "world"];
+    let common = ["train", "--model", "small.json", "--batch-size", "16", "--name", "shards"];
+    let output = s.clipn(&[&common[..], &more, &benchmark].concat());
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert!(error.contains("after epoch 1\n") && error.contains("after epoch 2\n"), "{error}");
+    assert!(error.contains("AUROC"), "{error}");
+    assert_eq!(steps(&log(s, "shards")), (1..=10).collect::<Vec<_>>());
+    let evaluations = std::fs::read_to_string(s.path("logs/shards/eval.jsonl")).unwrap();
+    let evaluations: Vec<Value> = evaluations.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(evaluations.len(), 2);
+    assert_eq!((&evaluations[1]["epoch"], &evaluations[1]["step"]), (&Value::from(2), &Value::from(10)));
+    assert!(evaluations[1]["results"].is_object());
+}
+
+#[test]
+fn broken_samples() {
+    let s = &sandbox();
+    s.write("pairs/7.bmp", "no picture");
+    std::fs::remove_file(s.path("pairs/11.bmp")).unwrap();
+    let more = ["--objective", "clip", "--epochs", "1"];
+    let output = s.clipn(&train("broken", &more));
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    let warning = error.lines().find(|line| line.starts_with("warning: ")).unwrap();
+    for part in ["epoch 1", "2", "7.bmp", "11.bmp"] {
+        assert!(warning.contains(part), "no {part} in {warning}");
+    }
+    assert_eq!(log(s, "broken").len(), 6);
+    let output = s.clipn(&train("strict", &[&more[..], &["--max-bad", "0"]].concat()));
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let last = error.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("at most 0") && last.contains(".bmp"), "{error}");
+}
+
+/// The checkpoint of the published training code among the fixtures has a vocabulary of 96, too small for real
+/// captions: nothing is trained, and the error says which.
+#[test]
+fn a_published_checkpoint_of_another_vocabulary() {
+    let s = &sandbox();
+    let checkpoint = library_fixture("training/checkpoint_after3.pt");
+    let model = library_fixture("models/vit_quickgelu/vit_quickgelu.json");
+    let output = s.clipn(&[
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--pretrained",
+        checkpoint.to_str().unwrap(),
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "8",
+        "--resume",
+        checkpoint.to_str().unwrap(),
+    ]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let last = error.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("96"), "{error}");
+}
