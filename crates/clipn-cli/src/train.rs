@@ -287,10 +287,11 @@ impl RunObserver for Watch {
             self.say(&format!("warning: epoch {epoch} left out {skipped}"));
         }
         let Some(examination) = &self.examination else { return };
-        if epoch.is_multiple_of(examination.every) || epoch == run.settings().epochs {
-            if let Err(error) = self.evaluate_epoch(run, epoch, examination) {
-                self.say(&format!("warning: the evaluation after epoch {epoch} failed: {error}"));
-            }
+        if !epoch.is_multiple_of(examination.every) && epoch != run.settings().epochs {
+            return;
+        }
+        if let Err(error) = self.evaluate_epoch(run, epoch, examination) {
+            self.say(&format!("warning: the evaluation after epoch {epoch} failed: {error}"));
         }
     }
 }

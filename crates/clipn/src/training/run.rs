@@ -248,8 +248,7 @@ impl TrainRun {
         let mut clock = Instant::now();
         while self.step < end {
             if observer.is_cancelled() {
-                *newest =
-                    Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
+                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
                 return Ok(false);
             }
             for part in &mut parts {
@@ -265,8 +264,7 @@ impl TrainRun {
             if self.settings.save_every.is_some_and(|every| self.step.is_multiple_of(every))
                 && self.step < end
             {
-                *newest =
-                    Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
+                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
             }
         }
         Ok(true)
