@@ -7,6 +7,8 @@ mod common;
 
 use std::path::Path;
 
+use clipn::demo::World;
+use clipn::progress::Silent;
 use common::{Sandbox, text};
 
 /// The commands in fenced `sh` blocks that call `clipn`, continued lines joined.
@@ -46,8 +48,17 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// The data that the texts speak of, beside the sandbox's own: ImageNet's folders with a picture each.
+/// The data that the texts speak of, beside the sandbox's own: ImageNet's folders with a picture each, a training set and
+/// shards.
 fn lay_out(sandbox: &Sandbox) {
+    sandbox.training_set();
+    let world = World { per_class: 1, per_far_set: 1, shard_size: 20, ..World::default() };
+    world.write(&sandbox.path("world"), 40, &Silent).unwrap();
+    std::fs::rename(sandbox.path("world/train"), sandbox.path("shards")).unwrap();
+    sandbox.write(
+        "shapes.toml",
+        "name = \"shapes\"\n[id]\nfolder = \"id\"\n[[ood]]\nname = \"noise\"\nfolder = \"noise\"\n",
+    );
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     let ood = ["iNaturalist", "SUN", "Places", "Textures"].map(|set| format!("{set}/x"));
     for folder in (0..1000).map(|class| format!("imagenet/val/n{class:08}")).chain(ood) {

@@ -142,10 +142,12 @@ impl TrainRun {
                 Some(Frozen::open(&cache, trainer.towers(), preprocessing, settings.cache_image_features)?)
             }
         };
-        // A run that was killed before its first checkpoint has a log and nothing else to go on from.
+        // A log without a line is of a run that failed before its first step. A run that was killed before its first
+        // checkpoint has a log and nothing else to go on from.
+        let is_unused = std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
         let log = match resume {
-            Resume::Fresh => TrainingLog::create(folder)?,
-            Resume::Latest | Resume::From(_) => TrainingLog::resume(folder, start.step)?,
+            Resume::Fresh if !is_unused => TrainingLog::create(folder)?,
+            _ => TrainingLog::resume(folder, start.step)?,
         };
         write_settings(&settings, folder)?;
         Ok(Self {
