@@ -9,6 +9,9 @@ use crate::error::CliError;
 use crate::progress::Bar;
 use crate::{eval, train};
 
+/// Samples of a step.
+const BATCH: u32 = 128;
+
 /// `clipn demo`: draws a world and walks through the program's own commands on it, each told before it runs.
 pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     let world = World { seed: args.seed, ..World::default() };
@@ -22,6 +25,8 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     let logs = args.output.join("runs");
     let (seed, epochs) = (args.seed.to_string(), args.epochs.to_string());
     let no_epochs = (args.epochs / 3).max(1).to_string();
+    let warmup = (args.samples / BATCH * args.epochs / 10).min(60).to_string();
+    let batch = BATCH.to_string();
     let path = |path: &Path| path.display().to_string();
     let train = |name: &str, epochs: &str, more: &[&str]| {
         let model = path(&model);
@@ -39,13 +44,13 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     let clip = train(
         "clip",
         &epochs,
-        &["--objective", "clip", "--batch-size", "128", "--lr", "1e-3", "--warmup", "60"],
+        &["--objective", "clip", "--batch-size", &batch, "--lr", "1e-3", "--warmup", &warmup],
     )?;
     eprintln!("\n2. It is taught to say \"no\".");
     let clipn = train(
         "clipn",
         &no_epochs,
-        &["--objective", "clipn", "--batch-size", "128", "--lr", "1e-3", "--pretrained", &path(&clip)],
+        &["--objective", "clipn", "--batch-size", &batch, "--lr", "1e-3", "--pretrained", &path(&clip)],
     )?;
     eprintln!(
         "\n3. It is asked about shapes that it knows, shapes that it has never seen, and pictures of other kinds."
