@@ -188,7 +188,7 @@ pub struct DemoArgs {
     #[arg(long, default_value = "0")]
     pub seed: u64,
     /// Training pictures
-    #[arg(long, value_name = "N", default_value = "8000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    #[arg(long, value_name = "N", default_value = "12000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub samples: u32,
     /// Epochs of training a CLIP; a third as many teach it "no"
     #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -249,20 +249,62 @@ pub enum AugmentationName {
     None,
 }
 
+/// The flags of `clipn train` that a `settings.toml` holds.
+const SETTINGS_FLAGS: [&str; 35] = [
+    "objective",
+    "model",
+    "pretrained",
+    "train_data",
+    "dataset_type",
+    "train_num_samples",
+    "dataset_resampled",
+    "csv_separator",
+    "csv_img_key",
+    "csv_caption_key",
+    "json_caption_key",
+    "class_names",
+    "max_bad",
+    "augmentation",
+    "batch_size",
+    "accum_freq",
+    "epochs",
+    "lr",
+    "warmup",
+    "constant_lr",
+    "wd",
+    "beta1",
+    "beta2",
+    "eps",
+    "grad_clip_norm",
+    "no_prompts",
+    "loss_weights",
+    "tso",
+    "templates",
+    "cache_image_features",
+    "workers",
+    "seed",
+    "save_frequency",
+    "save_every",
+    "keep",
+];
+
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// What is learned
     #[arg(long, value_enum, default_value = "clipn")]
     pub objective: ObjectiveName,
+    /// Repeat the run of a settings.toml, which says all but where it runs, what it is called and how it is watched
+    #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS_FLAGS)]
+    pub settings: Option<PathBuf>,
     /// Architecture, as ViT-B-16, or an open_clip model config
-    #[arg(long, value_name = "NAME|CONFIG.json")]
-    pub model: String,
+    #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present = "settings")]
+    pub model: Option<String>,
     /// Weights to start from; without them --objective clip starts an untrained CLIP
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
     /// Shards (`shard-{000..099}.tar`, globs, lists, a folder), or a CSV or TSV file
-    #[arg(long, value_name = "SPEC")]
-    pub train_data: String,
+    #[arg(long, value_name = "SPEC", required_unless_present = "settings")]
+    pub train_data: Option<String>,
     /// What the data are
     #[arg(long, value_enum, default_value = "auto")]
     pub dataset_type: DatasetType,

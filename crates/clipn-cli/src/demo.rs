@@ -36,10 +36,12 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     };
 
     eprintln!("\n1. A small CLIP is trained from nothing.");
+    // A short run gets a short warm-up.
+    let warmup = (args.samples / 128 * args.epochs / 10).min(60).to_string();
     let clip = train(
         "clip",
         &epochs,
-        &["--objective", "clip", "--batch-size", "128", "--lr", "2e-3", "--warmup", "30"],
+        &["--objective", "clip", "--batch-size", "128", "--lr", "1e-3", "--warmup", &warmup],
     )?;
     eprintln!("\n2. It is taught to say \"no\".");
     let clipn = train(
@@ -100,7 +102,7 @@ fn write_config(path: &Path, image_size: usize) -> Result<(), CliError> {
     let config = json!({
         "embed_dim": 64,
         "vision_cfg": {
-            "image_size": image_size, "patch_size": 4, "width": 64, "head_width": 16, "layers": 4
+            "image_size": image_size, "patch_size": 8, "width": 96, "head_width": 24, "layers": 4
         },
         "text_cfg": { "context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2 }
     });

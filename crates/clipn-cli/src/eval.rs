@@ -79,7 +79,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let report = Report { results, settings };
     if let Some(folder) = &args.output {
         let page = ReportOptions {
-            title: benchmark.name.clone(),
+            title: benchmark.name,
             settings: report.settings.clone(),
             precision: options.precision,
             fpr_convention: args.fpr_convention,

@@ -18,7 +18,7 @@ use clipn::training::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::args::{AugmentationName, DatasetType, ObjectiveName, TrainArgs};
+use crate::args::{AugmentationName, DatasetType, TrainArgs};
 use crate::error::CliError;
 use crate::eval::write_tables;
 use crate::interrupt;
@@ -32,11 +32,13 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
 
 /// Trains, and gives the newest weights; none where there was nothing left to do.
 pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
-    let settings = settings(args)?;
+    let settings = match &args.settings {
+        Some(path) => TrainSettings::load(path)?,
+        None => settings(args)?,
+    };
     let name = args.name.clone().unwrap_or_else(|| {
-        let model =
-            Path::new(&args.model).file_stem().map_or(args.model.clone().into(), |s| s.to_string_lossy());
-        format!("{}-{model}", args.objective.name())
+        let model = Path::new(&settings.model).file_stem().unwrap_or_default().to_string_lossy();
+        format!("{}-{model}", settings.objective.name)
     });
     let folder = args.logs.join(name);
     let resume = match args.resume.as_deref() {
@@ -49,7 +51,7 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
         _ => None,
     };
     let mut run = TrainRun::open(settings, &folder, &resume, &Bar::default())?;
-    let watch = Watch::new(args, benchmark)?;
+    let watch = Watch::new(args, &run.settings().objective.name, benchmark)?;
     let outcome = run.run(&watch)?;
     watch.bar.finish_and_clear();
     if outcome.interrupted {
@@ -59,8 +61,10 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
 }
 
 fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
+    let model = args.model.clone().unwrap_or_default();
+    let train_data = args.train_data.clone().unwrap_or_default();
     let is_table = || {
-        let extension = Path::new(&args.train_data).extension();
+        let extension = Path::new(&train_data).extension();
         extension.is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"))
     };
     let kind = match args.dataset_type {
@@ -78,7 +82,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
     };
     let cores = Parallelism::default().workers;
     Ok(TrainSettings {
-        model: args.model.clone(),
+        model,
         pretrained: args.pretrained.clone(),
         no_prompts: args.no_prompts,
         templates: args.templates.clone(),
@@ -108,8 +112,8 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         },
         gradient_scaling: GradientScaling::True,
         data: DataSettings {
-            train_data: args.train_data.clone(),
             kind,
+            train_data,
             num_samples: args.train_num_samples,
             sampling: if args.dataset_resampled { Sampling::WithReplacement } else { Sampling::Shuffled },
             max_bad: MaxBad::Share(args.max_bad),
@@ -139,12 +143,12 @@ struct Examination {
 struct Watch {
     bar: ProgressBar,
     examination: Option<Examination>,
-    objective: ObjectiveName,
+    objective: String,
     last_line: Mutex<Option<Instant>>,
 }
 
 impl Watch {
-    fn new(args: &TrainArgs, benchmark: Option<OpenedBenchmark>) -> Result<Self, CliError> {
+    fn new(args: &TrainArgs, objective: &str, benchmark: Option<OpenedBenchmark>) -> Result<Self, CliError> {
         let bar = ProgressBar::no_length();
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}") {
             bar.set_style(style);
@@ -159,7 +163,7 @@ impl Watch {
                 every: args.eval_frequency.max(1),
             }),
         };
-        Ok(Self { bar, examination, objective: args.objective, last_line: Mutex::new(None) })
+        Ok(Self { bar, examination, objective: objective.to_owned(), last_line: Mutex::new(None) })
     }
 
     fn say(&self, text: &str) {
@@ -179,10 +183,8 @@ impl Watch {
     fn examine(&self, run: &TrainRun, examination: &Examination) -> Result<Results, CliError> {
         let towers = run.towers();
         let no = towers.no.as_ref().unwrap_or(&towers.yes);
-        let wording = match self.objective {
-            ObjectiveName::ClipnHandcrafted if examination.templates.no().is_some() => Wording::HandCrafted,
-            _ => Wording::Learnable,
-        };
+        let is_paired = self.objective == "clipn-handcrafted" && examination.templates.no().is_some();
+        let wording = if is_paired { Wording::HandCrafted } else { Wording::Learnable };
         let classifier = build(
             &examination.class_names,
             &examination.templates,
@@ -245,7 +247,7 @@ impl RunObserver for Watch {
     fn started(&self, run: &TrainRun) {
         self.say(&format!(
             "{}: {} steps of {} samples, {} an epoch, from step {}; logs and checkpoints in {}",
-            self.objective.name(),
+            self.objective,
             run.steps(),
             run.samples_per_step(),
             run.steps_per_epoch(),
@@ -285,10 +287,11 @@ impl RunObserver for Watch {
             self.say(&format!("warning: epoch {epoch} left out {skipped}"));
         }
         let Some(examination) = &self.examination else { return };
-        if epoch.is_multiple_of(examination.every) || epoch == run.settings().epochs {
-            if let Err(error) = self.evaluate_epoch(run, epoch, examination) {
-                self.say(&format!("warning: the evaluation after epoch {epoch} failed: {error}"));
-            }
+        if !epoch.is_multiple_of(examination.every) && epoch != run.settings().epochs {
+            return;
+        }
+        if let Err(error) = self.evaluate_epoch(run, epoch, examination) {
+            self.say(&format!("warning: the evaluation after epoch {epoch} failed: {error}"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every command of the README and the book is run, on the tiny model and pictures made here: `ViT-B-16` stands for its
-//! config, the files that the texts speak of are laid out beforehand, and one template serves where none is named.
+//! config, the files that the texts speak of are laid out beforehand, one template serves where none is named, and the
+//! demo is made small.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -81,6 +82,9 @@ fn arguments(command: &str) -> Vec<String> {
             *word = "tiny.json".to_owned();
         }
     }
+    if words[0] == "demo" {
+        words.extend(["--samples", "300", "--epochs", "1"].map(String::from));
+    }
     if matches!(words[0].as_str(), "classify" | "eval") && !words.iter().any(|word| word == "--templates") {
         words.extend(["--templates", "simple"].map(String::from));
     }
@@ -106,15 +110,12 @@ fn every_command_works() {
             lay_out_training(&sandbox);
         }
         for command in commands {
-            // From a clone, paths are relative to the repository.
-            let (line, folder) = match command.strip_prefix("cargo run --release -- ") {
-                Some(rest) => (rest, root.as_path()),
-                None => (command.strip_prefix("clipn ").unwrap(), sandbox.root()),
-            };
+            let line =
+                command.strip_prefix("cargo run --release -- ").or(command.strip_prefix("clipn ")).unwrap();
             let arguments = arguments(line);
             let output = assert_cmd::Command::cargo_bin("clipn")
                 .unwrap()
-                .current_dir(folder)
+                .current_dir(sandbox.root())
                 .args(arguments)
                 .output()
                 .unwrap();

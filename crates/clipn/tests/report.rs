@@ -134,7 +134,7 @@ fn nothing_in_a_name_is_markup() {
     evaluation.id.name = hostile.to_owned();
     evaluation.ood[0].name = hostile.to_owned();
     evaluation.id.rows[0].path = picture.clone();
-    evaluation.ood[0].rows[0].path = picture.clone();
+    evaluation.ood[0].rows[0].path = picture;
     evaluation.ood[1].rows[0].path = PathBuf::from(hostile);
     evaluation.id.rows[1].outcome = Err(hostile.to_owned());
     let options = ReportOptions {

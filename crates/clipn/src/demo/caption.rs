@@ -1,38 +1,46 @@
 use super::picture::Picture;
 use super::random::Random;
 
-/// A sentence about a picture. The words are few, so that a small text tower learns them soon; the wordings vary as the
-/// templates of CLIP do.
-pub(super) fn caption(picture: &Picture, random: &mut Random) -> String {
+/// A sentence about a picture of a shape. The words are few, so that a small text tower learns them soon; the wordings
+/// vary as the templates of CLIP do.
+pub(super) fn of_shape(picture: &Picture, random: &mut Random) -> String {
     let thing = thing(picture, random);
-    let a_thing = with_article(&thing);
-    let place = picture.scene.words();
-    let sentence = match random.below(12) {
-        0 => a_thing,
-        1 | 2 => format!("a photo of {a_thing}"),
-        3 => format!("a picture of {a_thing}"),
-        4 => format!("an image of {a_thing}"),
-        5 => format!("a photo of the {thing}"),
-        6 => format!("there is {a_thing} in the picture"),
+    let place = random.chance(0.25).then(|| picture.scene.words());
+    sentence(&thing, place.as_deref(), random)
+}
+
+/// A sentence about a picture without a shape, whose kind is all that is said.
+pub(super) fn of_kind(kind: &str, random: &mut Random) -> String {
+    sentence(kind, None, random)
+}
+
+fn sentence(thing: &str, place: Option<&str>, random: &mut Random) -> String {
+    let a_thing = with_article(thing);
+    let mut sentence = match random.below(9) {
+        0 | 1 => a_thing,
+        2 | 3 => format!("a photo of {a_thing}"),
+        4 => format!("a picture of {a_thing}"),
+        5 => format!("an image of {a_thing}"),
+        6 => format!("a photo of the {thing}"),
         7 => format!("this is {a_thing}"),
-        8 => format!("a drawing of {a_thing}"),
-        9 => format!("{a_thing} {place}"),
-        10 => format!("a photo of {a_thing} {place}"),
-        _ => format!("a picture of {a_thing} {place}"),
+        _ => format!("a drawing of {a_thing}"),
     };
+    if let Some(place) = place {
+        sentence = format!("{sentence} {place}");
+    }
     if random.chance(0.5) { sentence + "." } else { sentence }
 }
 
 /// The shape with some of its properties: `small striped red star`.
 fn thing(picture: &Picture, random: &mut Random) -> String {
     let mut words = Vec::new();
-    if random.chance(0.3) {
+    if random.chance(0.15) {
         words.push(picture.size);
     }
-    if random.chance(0.35) {
+    if random.chance(0.2) {
         words.push(picture.texture.name());
     }
-    if random.chance(0.5) {
+    if random.chance(0.35) {
         words.push(picture.paint.name);
     }
     words.push(picture.shape.name);
@@ -59,7 +67,7 @@ mod tests {
             let mut random = Random::of_picture(3, 1, index as u64);
             let shape = &SHAPES[index % 16];
             let picture = Picture::draw_lots(shape, random.clone());
-            let caption = caption(&picture, &mut random);
+            let caption = of_shape(&picture, &mut random);
             assert!(caption.contains(shape.name) && !caption.contains("  "), "{caption}");
             words.extend(caption.trim_end_matches('.').split(' ').map(str::to_owned));
             sentences.insert(caption);

@@ -10,27 +10,27 @@ pub(super) struct Named {
     pub(super) rgb: Colour,
 }
 
-/// The colours of things.
-pub(super) const PAINTS: [Named; 9] = [
-    Named { name: "red", rgb: [0.86, 0.15, 0.17] },
-    Named { name: "orange", rgb: [0.97, 0.55, 0.10] },
-    Named { name: "yellow", rgb: [0.98, 0.86, 0.22] },
-    Named { name: "green", rgb: [0.18, 0.64, 0.28] },
-    Named { name: "blue", rgb: [0.15, 0.40, 0.86] },
-    Named { name: "purple", rgb: [0.53, 0.23, 0.67] },
-    Named { name: "pink", rgb: [0.97, 0.54, 0.72] },
-    Named { name: "white", rgb: [0.97, 0.97, 0.95] },
-    Named { name: "black", rgb: [0.08, 0.08, 0.09] },
+/// The colours of things, all of them darker than any backdrop: a tower that begins with nothing finds an edge soonest
+/// where it always goes the same way.
+pub(super) const PAINTS: [Named; 8] = [
+    Named { name: "red", rgb: [0.84, 0.12, 0.15] },
+    Named { name: "orange", rgb: [0.93, 0.45, 0.05] },
+    Named { name: "green", rgb: [0.12, 0.56, 0.24] },
+    Named { name: "blue", rgb: [0.12, 0.36, 0.84] },
+    Named { name: "purple", rgb: [0.50, 0.20, 0.66] },
+    Named { name: "pink", rgb: [0.91, 0.29, 0.56] },
+    Named { name: "brown", rgb: [0.45, 0.27, 0.15] },
+    Named { name: "black", rgb: [0.10, 0.10, 0.12] },
 ];
 
 /// The colours behind them.
 pub(super) const BACKDROPS: [Named; 6] = [
-    Named { name: "white", rgb: [0.93, 0.93, 0.91] },
-    Named { name: "grey", rgb: [0.60, 0.61, 0.63] },
-    Named { name: "black", rgb: [0.12, 0.12, 0.14] },
-    Named { name: "tan", rgb: [0.85, 0.76, 0.61] },
-    Named { name: "navy", rgb: [0.12, 0.17, 0.37] },
-    Named { name: "teal", rgb: [0.09, 0.42, 0.42] },
+    Named { name: "white", rgb: [0.96, 0.96, 0.95] },
+    Named { name: "grey", rgb: [0.80, 0.81, 0.82] },
+    Named { name: "yellow", rgb: [0.98, 0.90, 0.55] },
+    Named { name: "beige", rgb: [0.91, 0.84, 0.72] },
+    Named { name: "mint", rgb: [0.74, 0.91, 0.80] },
+    Named { name: "cream", rgb: [0.99, 0.95, 0.85] },
 ];
 
 /// `share` of `b` over `a`.
@@ -43,15 +43,15 @@ pub(super) fn luma([r, g, b]: Colour) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-/// A darker shade of a light colour, a lighter one of a dark colour: the second colour of patterns.
+/// A darker shade of a colour, or a lighter one where it is nearly black: the second colour of patterns.
 pub(super) fn shade(colour: Colour) -> Colour {
-    if luma(colour) > 0.55 { mix(colour, [0.0; 3], 0.45) } else { mix(colour, [1.0; 3], 0.55) }
+    if luma(colour) > 0.2 { mix(colour, [0.0; 3], 0.45) } else { mix(colour, [1.0; 3], 0.4) }
 }
 
 /// Whether two colours are told apart at a glance.
 pub(super) fn contrasts(a: Colour, b: Colour) -> bool {
     let squared: f32 = [0, 1, 2].map(|c| (a[c] - b[c]) * (a[c] - b[c])).iter().sum();
-    squared.sqrt() > 0.42 && (luma(a) - luma(b)).abs() > 0.12
+    squared.sqrt() > 0.4 && (luma(a) - luma(b)).abs() > 0.17
 }
 
 /// The colour a little off, the way that no two paints are the same.

@@ -121,7 +121,7 @@ fn scene(side: usize, random: &mut Random) -> Canvas {
     let kind = random.below(4);
     for layer in 0..3 {
         let level = length * (0.42 + 0.19 * layer as f32 + random.range(-0.04, 0.04));
-        let colour = mix(mix(ground, haze, 0.55), ground, layer as f32 / 2.0);
+        let colour = mix(mix(ground, haze, 0.4), mix(ground, [0.0; 3], 0.3), layer as f32 / 2.0);
         let (wave, phase) = (random.range(0.8, 1.9), random.range(0.0, TAU));
         let height = length * random.range(0.05, 0.11);
         canvas.paint(|[x, y]| {

