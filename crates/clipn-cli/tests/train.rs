@@ -12,20 +12,10 @@ use clipn::progress::Silent;
 use common::{Sandbox, library_fixture, text};
 use serde_json::Value;
 
-/// What every run here has in common: the small model, the table of captions, batches of 8, 6 steps an epoch.
-const COMMON: [&str; 11] = [
-    "train",
-    "--model",
-    "small.json",
-    "--train-data",
-    "captions.tsv",
-    "--batch-size",
-    "8",
-    "--workers",
-    "2",
-    "--lr",
-    "3e-3",
-];
+/// What every run here has in common: the small model and batches of 8, so that the table of captions makes 6 steps an
+/// epoch.
+const COMMON: [&str; 9] =
+    ["train", "--model", "small.json", "--batch-size", "8", "--workers", "2", "--lr", "3e-3"];
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -33,8 +23,10 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
+/// The arguments of a run, on the table of captions unless they name other data.
 fn train<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&COMMON[..], &["--name", name], more].concat()
+    let table: &[&str] = if more.contains(&"--train-data") { &[] } else { &["--train-data", "captions.tsv"] };
+    [&COMMON[..], table, &["--name", name], more].concat()
 }
 
 /// A plain CLIP for the objectives that need one.
@@ -167,6 +159,23 @@ fn clipn_survives_kills() {
     let s = &sandbox();
     let weights = trained_clip(s);
     survives_kills(s, &["--objective", "clipn", "--pretrained", &weights]);
+}
+
+#[test]
+fn clipn_with_cached_features_survives_kills() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let cached = ["--cache-image-features", "--augmentation", "none"];
+    survives_kills(s, &[&["--objective", "clipn", "--pretrained", &weights], &cached[..]].concat());
+}
+
+#[test]
+fn a_run_on_shards_in_parts_survives_kills() {
+    let s = &sandbox();
+    let world = World { per_class: 1, per_far_set: 1, shard_size: 25, ..World::default() };
+    world.write(&s.path("world"), 100, &Silent).unwrap();
+    let data = ["--train-data", "world/train", "--accum-freq", "2", "--grad-clip-norm", "1"];
+    survives_kills(s, &[&["--objective", "clip"], &data[..]].concat());
 }
 
 #[cfg(unix)]
