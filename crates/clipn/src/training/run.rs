@@ -104,6 +104,9 @@ impl TrainRun {
         progress: &dyn Progress,
     ) -> Result<Self, TrainingError> {
         settings.check()?;
+        if *resume == Resume::Fresh {
+            settings.check_start()?;
+        }
         let config = ModelConfig::resolve(&settings.model)?;
         let loader = open_data(&settings, &config, progress)?;
         if loader.batches_per_epoch() < settings.accum_freq as u64 {
@@ -393,6 +396,7 @@ fn no_prompts(settings: &TrainSettings) -> Option<usize> {
 }
 
 fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, TrainingError> {
+    settings.check_start()?;
     let towers = match &settings.pretrained {
         None => CpuTowers::fresh(config, settings.seed),
         Some(path) => {

@@ -114,6 +114,16 @@ impl TrainSettings {
         }
     }
 
+    /// Says whether a run can begin at its first step with these settings; one that is resumed needs no weights.
+    pub(super) fn check_start(&self) -> Result<(), TrainingError> {
+        if self.pretrained.is_none() && self.objective.name != "clip" {
+            let problem = "is missing: \"no\" is taught to a trained CLIP; give its weights, or train one with \
+                           --objective clip";
+            return Err(TrainingError::Setting { setting: "--pretrained", problem: problem.to_owned() });
+        }
+        Ok(())
+    }
+
     /// Says whether the settings make sense, as far as that can be told without the data.
     ///
     /// # Errors
@@ -133,10 +143,10 @@ impl TrainSettings {
         if self.keep == 0 {
             return refuse("--keep", "is 0; keep at least the newest checkpoint");
         }
-        if self.pretrained.is_none() && self.objective.name != "clip" {
+        if self.batch_size.saturating_mul(self.accum_freq) < 2 {
             return refuse(
-                "--pretrained",
-                "is missing: \"no\" is taught to a trained CLIP; give its weights, or train one with --objective clip",
+                "--batch-size",
+                "is 1; the losses contrast the samples of a batch, so give at least 2",
             );
         }
         if self.objective.name == "clip" && self.cache_image_features {
