@@ -152,7 +152,7 @@ fn training_settings() {
     fails(s, 2, &["train", "--model", "small.json"], &["--train-data"]);
     training_fails(s, 1, &[], &["--pretrained", "--objective clip"]);
     let clip = |more: &[&'static str]| [&["--objective", "clip"], more].concat();
-    training_fails(s, 1, &clip(&["--batch-size", "1"]), &["at least 2", "batch size"]);
+    training_fails(s, 1, &clip(&["--batch-size", "1"]), &["at least 2", "--batch-size"]);
     // That did no step, so that its name is still free.
     let mended = ["--batch-size", "48", "--epochs", "1"];
     let common = ["train", "--model", "small.json", "--train-data", "captions.tsv"];
