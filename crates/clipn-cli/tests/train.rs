@@ -327,3 +327,17 @@ fn a_published_checkpoint_of_another_vocabulary() {
     let last = error.trim_end().lines().last().unwrap();
     assert!(last.starts_with("error: ") && last.contains("vocabulary of 96"), "{error}");
 }
+
+#[test]
+fn a_run_is_repeated_from_its_settings() {
+    let s = sandbox();
+    s.done(&train("one", &["--objective", "clip", "--epochs", "2", "--seed", "7", "--grad-clip-norm", "1"]));
+    let settings = ["train", "--settings", "logs/one/settings.toml", "--name", "other"];
+    s.done(&settings);
+    same_end(&s, "one", "other", "epoch-2");
+    let refused = s.clipn(&[&settings[..], &["--lr", "1"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--settings"), "{}", text(&refused.stderr));
+    let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
+    assert!(text(&strange.stderr).contains("not the settings of a run"), "{}", text(&strange.stderr));
+}
