@@ -185,14 +185,8 @@ impl Watch {
         let no = towers.no.as_ref().unwrap_or(&towers.yes);
         let is_paired = self.objective == "clipn-handcrafted" && examination.templates.no().is_some();
         let wording = if is_paired { Wording::HandCrafted } else { Wording::Learnable };
-        let classifier = build(
-            &examination.class_names,
-            &examination.templates,
-            wording,
-            &towers.yes,
-            no,
-            &self.silent(),
-        )?;
+        let classifier =
+            build(&examination.class_names, &examination.templates, wording, &towers.yes, no, self)?;
         let preprocessing = Preprocessing {
             grey: examination.benchmark.grey,
             ..Preprocessing::clip(run.config().vision.image_size)
@@ -206,12 +200,8 @@ impl Watch {
             strict: false,
         };
         let ood: Vec<_> = examination.benchmark.ood.iter().map(|set| (set.set.clone(), set.kind)).collect();
-        let evaluation = evaluate(&recogniser, &examination.benchmark.id, &ood, &options, &self.silent())?;
+        let evaluation = evaluate(&recogniser, &examination.benchmark.id, &ood, &options, self)?;
         Ok(Results::compute(&evaluation, FprConvention::default())?)
-    }
-
-    fn silent(&self) -> OnlyCancel {
-        OnlyCancel
     }
 
     /// Evaluates, prints the table and appends it to `eval.jsonl`.
@@ -225,15 +215,6 @@ impl Watch {
         let path = run.folder().join("eval.jsonl");
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.and_then(|mut file| writeln!(file, "{line}")).map_err(CliError::Output)
-    }
-}
-
-/// Shows nothing, but lets itself be interrupted.
-struct OnlyCancel;
-
-impl Progress for OnlyCancel {
-    fn is_cancelled(&self) -> bool {
-        interrupt::requested()
     }
 }
 

@@ -3,26 +3,19 @@
 
 mod common;
 
-use clipn::checkpoint::Checkpoint;
 use clipn::engine::plain::{PlainText, PlainVision};
 use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::{
-    Features, Images, ModelConfig, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainImage, TrainText,
-    Weights, normalise_backward,
+    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainImage, TrainText, Weights,
+    normalise_backward,
 };
 use clipn::tokenizer::TokenBatch;
-use common::figures::{Figures, relative_to_max};
+use common::figures::{Figures, relative_to_max, weights};
 use common::fixture;
 
 /// Of each tensor's largest magnitude.
 const F64: f64 = 1e-10;
 const F32: f64 = 1e-5;
-
-fn weights(model: &str) -> Weights {
-    let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
-    let checkpoint = Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
-    Weights::new(config, checkpoint).unwrap()
-}
 
 fn figures(path: &str) -> Figures {
     Figures::open(&fixture(path))

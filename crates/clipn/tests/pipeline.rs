@@ -3,14 +3,13 @@
 
 mod common;
 
-use clipn::checkpoint::Checkpoint;
 use clipn::classifier::{Classifier, Logits};
 use clipn::engine::{TransformerText, VisionTower};
 use clipn::metrics::{FprConvention, RankedScores, accuracy};
-use clipn::model::{ImageTower, Images, ModelConfig, Side, TextTower, Weights};
+use clipn::model::{ImageTower, Images, Side, TextTower};
 use clipn::scores::{by_name, predict};
 use clipn::tokenizer::TokenBatch;
-use common::figures::{Figures, assert_close};
+use common::figures::{Figures, assert_close, weights};
 use common::fixture;
 use serde_json::Value;
 
@@ -22,10 +21,8 @@ struct Model {
 
 impl Model {
     fn open(name: &str) -> Self {
-        let path = |file: &str| fixture(&format!("models/{name}/{file}"));
-        let config = ModelConfig::load(&path(&format!("{name}.json"))).unwrap();
-        let weights = Weights::new(config, Checkpoint::open(&path("model.safetensors")).unwrap()).unwrap();
-        let inputs = Figures::open(&path("score_inputs.safetensors"));
+        let weights = weights(name);
+        let inputs = Figures::open(&fixture(&format!("models/{name}/score_inputs.safetensors")));
         let tokens = TokenBatch::new(inputs.ids("class_tokens"), inputs.shape("class_tokens")[1]).unwrap();
         let side = |side| {
             let mut features = TransformerText::from_weights(&weights, side).encode(&tokens).unwrap();

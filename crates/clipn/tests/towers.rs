@@ -11,17 +11,11 @@ use clipn::model::{
     resize_positions,
 };
 use clipn::tokenizer::TokenBatch;
-use common::figures::{Figures, assert_close};
+use common::figures::{Figures, assert_close, weights};
 use common::fixture;
 
 const F32: f64 = 1e-5;
 const F64: f64 = 1e-10;
-
-fn weights(model: &str) -> Weights {
-    let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
-    let checkpoint = Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
-    Weights::new(config, checkpoint).unwrap()
-}
 
 fn figures(path: &str) -> Figures {
     Figures::open(&fixture(path))

@@ -3,25 +3,18 @@
 
 mod common;
 
-use clipn::checkpoint::Checkpoint;
 use clipn::engine::plain::{PlainText, PlainVision};
 use clipn::engine::{TransformerText, VisionTower};
-use clipn::model::{ModelConfig, NoPrompt, Real, Side, TrainImage, TrainText, Weights};
+use clipn::model::{NoPrompt, Real, Side, TrainImage, TrainText};
 use clipn::tokenizer::TokenBatch;
 use clipn::training::{
     AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess, MicroBatch,
     ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
 };
-use common::figures::{Figures, assert_close, relative_to_max};
+use common::figures::{Figures, assert_close, relative_to_max, weights};
 use common::{fixture, test_data};
 
 const SCHEDULE: Schedule = Schedule::Cosine { base: 3e-4, warmup: 0, total: 10 };
-
-fn weights(model: &str) -> Weights {
-    let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
-    let checkpoint = Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
-    Weights::new(config, checkpoint).unwrap()
-}
 
 fn fast(model: &str) -> Towers<f32, VisionTower, TransformerText> {
     let w = weights(model);

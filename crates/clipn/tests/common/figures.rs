@@ -1,8 +1,12 @@
 //! Published figures and how far a result is from them.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
 use clipn::checkpoint::{Checkpoint, Tensor};
+use clipn::model::{ModelConfig, Weights};
+
+use super::fixture;
 
 /// A safetensors file of inputs and outputs.
 pub struct Figures(Checkpoint);
@@ -31,6 +35,13 @@ impl Figures {
     pub fn shape(&self, name: &str) -> Vec<usize> {
         self.tensor(name).shape().to_vec()
     }
+}
+
+/// The weights of one of the small models in `tests/fixtures/models`.
+pub fn weights(model: &str) -> Weights {
+    let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
+    let checkpoint = Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
+    Weights::new(config, checkpoint).unwrap()
 }
 
 /// The largest difference, as a share of the largest magnitude expected.
