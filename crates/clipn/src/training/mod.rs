@@ -37,8 +37,4 @@ pub use state::{
 pub use towers::{CpuTowers, Learns, Towers, TrainableGroup};
 pub use trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
 
-/// Runs a loop with the widest SIMD of this processor.
-#[inline(always)]
-fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
+use crate::simd::vectorised;

@@ -1,5 +1,5 @@
-use super::super::kernels::{Matrix, MatrixMut, product, softmax_backward, softmax_prefix};
-use super::forward::{Sequence, Transformer, sized};
+use super::super::kernels::{Matrix, MatrixMut, product, sized, softmax_backward, softmax_prefix};
+use super::forward::{Sequence, Transformer};
 
 /// The probabilities of one head of one sequence, and their gradient.
 #[derive(Debug, Default)]

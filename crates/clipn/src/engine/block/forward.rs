@@ -1,5 +1,5 @@
 use super::super::kernels::{
-    Matrix, MatrixMut, add_bias, add_bias_and_activate, fill_rows, layer_norm, product,
+    Matrix, MatrixMut, add_bias, add_bias_and_activate, fill_rows, layer_norm, product, sized,
 };
 use crate::model::{Activation, BlockParams};
 
@@ -162,12 +162,4 @@ pub(super) fn add_product(
     let inner = weight.len() / columns;
     let weight = Matrix::packed(weight, inner).transposed();
     product(MatrixMut::packed(out, columns), Matrix::packed(input, inner), weight, 1.0, accumulate, threads);
-}
-
-/// The first `length` values of a buffer that grows as needed and is never cleared.
-pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-    &mut buffer[..length]
 }

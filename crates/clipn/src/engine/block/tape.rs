@@ -1,5 +1,5 @@
-use super::super::kernels::{activate_into, layer_norm};
-use super::forward::{Scratch, Sequence, Transformer, add_linear, add_product, linear, sized};
+use super::super::kernels::{activate_into, layer_norm, sized};
+use super::forward::{Scratch, Sequence, Transformer, add_linear, add_product, linear};
 use crate::model::BlockParams;
 
 /// What the backward pass needs of a chunk of sequences. Layer-norm outputs, attention probabilities and activations

@@ -1,5 +1,5 @@
-//! The inner loops. Elementwise kernels are plain loops, compiled for the widest SIMD that the processor has and chosen
-//! at run time by `pulp`; matrix products are `gemm`'s, which chooses its own.
+//! The inner loops. Elementwise kernels are plain loops, compiled for each width of SIMD and chosen at run time
+//! ([`crate::simd`]); the matrix product is written out for them.
 
 mod activation;
 mod exp;
@@ -7,18 +7,22 @@ mod norm;
 mod product;
 mod softmax;
 
+use crate::simd::vectorised;
 pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
 pub(super) use norm::{layer_norm, layer_norm_backward};
-pub(super) use product::{Matrix, MatrixMut, product};
+pub(super) use product::{Matrix, MatrixMut, Panels, product, product_with_panels};
+
 pub(super) use softmax::{softmax_backward, softmax_prefix};
 
 /// Values handled side by side in reductions: one AVX-512 register of f32.
 const LANES: usize = 16;
 
-/// Runs a loop with the widest SIMD of this processor.
-#[inline(always)]
-fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// The first `length` values of a buffer that grows as needed and is never cleared.
+pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
 }
 
 /// Adds a bias `[width]` to every row of `x`.
