@@ -1,6 +1,6 @@
 use clipn::checkpoint::Checkpoint;
 use clipn::classifier::{Classifier, Wording, build};
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{TextEncoder, VisionEncoder};
 use clipn::model::{ModelConfig, NoSide, Side, Weights};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
@@ -46,14 +46,14 @@ impl Loaded {
         let has_no_side = self.weights.no_side() == NoSide::Stored;
         let wording =
             prompts.variant.wording(has_no_side, self.weights.no_prompts(), templates.no().is_some());
-        let yes = TransformerText::from_weights(&self.weights, Side::Yes);
-        let no = TransformerText::from_weights(&self.weights, Side::No);
+        let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
+        let no = TextEncoder::from_weights(&self.weights, Side::No);
         let classifier = build(class_names, &templates, wording, &yes, &no, progress)?;
         Ok((classifier, wording))
     }
 
     /// The image tower.
-    pub fn image_tower(&self) -> VisionTower {
-        VisionTower::from_weights(&self.weights)
+    pub fn image_tower(&self) -> VisionEncoder {
+        VisionEncoder::from_weights(&self.weights)
     }
 }

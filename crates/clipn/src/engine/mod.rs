@@ -12,5 +12,5 @@ mod products;
 mod text;
 mod vision;
 
-pub use text::{TextTape, TransformerText};
-pub use vision::{VisionTape, VisionTower};
+pub use text::{TextEncoder, TextTape, TransformerText};
+pub use vision::{VisionEncoder, VisionTape, VisionTower};

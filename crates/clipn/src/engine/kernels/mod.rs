@@ -10,7 +10,7 @@ mod softmax;
 use crate::simd::vectorised;
 pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
 pub(super) use norm::{layer_norm, layer_norm_backward};
-pub(super) use product::{Matrix, MatrixMut, Panels, product, product_with_panels};
+pub(super) use product::{Matrix, MatrixMut, Panels, Right, linear_product, product};
 
 pub(super) use softmax::{softmax_backward, softmax_prefix};
 
@@ -37,13 +37,6 @@ pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
             }
         },
     );
-}
-
-/// Fills every row of `x` with a bias `[width]`.
-pub(super) fn fill_rows(x: &mut [f32], bias: &[f32]) {
-    for row in x.chunks_exact_mut(bias.len()) {
-        row.copy_from_slice(bias);
-    }
 }
 
 /// Adds every row of `x` to `sums`, `[width]`: the gradient of a bias.

@@ -5,6 +5,6 @@ mod tower;
 mod train;
 
 pub(super) use prompts::{PromptTables, add_position_gradients};
-pub use tower::TransformerText;
 pub(super) use tower::check_tokens;
+pub use tower::{TextEncoder, TransformerText};
 pub use train::TextTape;

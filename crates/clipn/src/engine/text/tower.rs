@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::super::block::{Scratch, Sequence, Transformer};
+use super::super::block::{BlockPanels, Originals, Scratch, Sequence, Transformer, lay_out_blocks};
 use super::super::chunks::map_chunks;
 use super::super::head::Head;
 use super::prompts::positions_with_prompt;
@@ -20,6 +20,8 @@ pub struct TransformerText {
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
+    /// The blocks' weights as [`TransformerText::laid_out`] leaves them.
+    pub(super) panels: Option<Vec<BlockPanels>>,
 }
 
 impl TransformerText {
@@ -30,6 +32,7 @@ impl TransformerText {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
+            panels: None,
         }
     }
 
@@ -38,9 +41,18 @@ impl TransformerText {
         Self::new(weights.config(), weights.text(side))
     }
 
+    /// The same tower with its weights laid out for products once instead of each time: faster for one that stays as
+    /// it is. Writing to the parameters undoes it.
+    #[must_use]
+    pub fn laid_out(mut self) -> Self {
+        self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
+        self
+    }
+
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
+            panels: self.panels.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -94,6 +106,40 @@ impl TextTower<f32> for TransformerText {
         };
         map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
         Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+/// A [`TransformerText`] for inference alone: its weights are laid out for products, and only so in memory.
+#[derive(Debug, Clone)]
+pub struct TextEncoder {
+    tower: TransformerText,
+}
+
+impl TextEncoder {
+    /// The encoder of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
+        let mut tower = TransformerText::new(config, params);
+        tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
+        Self { tower }
+    }
+
+    /// The encoder of one side of loaded weights.
+    pub fn from_weights(weights: &Weights, side: Side) -> Self {
+        Self::new(weights.config(), weights.text(side))
+    }
+}
+
+impl TextTower<f32> for TextEncoder {
+    fn embed_dim(&self) -> usize {
+        self.tower.embed_dim()
+    }
+
+    fn context_length(&self) -> usize {
+        self.tower.context_length()
+    }
+
+    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<f32>, ModelError> {
+        self.tower.encode_with(tokens, prompt)
     }
 }
 

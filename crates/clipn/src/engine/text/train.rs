@@ -79,6 +79,7 @@ impl TrainText<f32> for TransformerText {
     }
 
     fn params_mut(&mut self) -> &mut TextParams<f32> {
+        self.panels = None;
         &mut self.params
     }
 }

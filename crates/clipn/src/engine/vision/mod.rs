@@ -5,6 +5,6 @@ mod tower;
 mod train;
 
 pub(super) use positions::add_position_gradients;
-pub use tower::VisionTower;
+pub use tower::{VisionEncoder, VisionTower};
 pub(super) use tower::{check_images, positions_for};
 pub use train::VisionTape;

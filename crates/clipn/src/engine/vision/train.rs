@@ -120,6 +120,7 @@ impl TrainImage<f32> for VisionTower {
     }
 
     fn params_mut(&mut self) -> &mut VisionParams<f32> {
+        self.panels = None;
         &mut self.params
     }
 }

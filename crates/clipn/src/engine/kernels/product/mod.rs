@@ -66,6 +66,11 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.rows
+    }
+
     /// Some of the rows and columns.
     fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let first = rows.start * self.row_stride + columns.start * self.column_stride;
@@ -103,9 +108,11 @@ impl<'a> MatrixMut<'a> {
 }
 
 /// The right side of a product.
-#[derive(Clone, Copy)]
-enum Right<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) enum Right<'a> {
+    /// To be laid out for this product.
     Matrix(Matrix<'a>),
+    /// Laid out before.
     Panels(&'a Panels),
 }
 
@@ -117,12 +124,29 @@ impl Right<'_> {
         }
     }
 
-    fn columns(&self) -> usize {
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
         match self {
             Self::Matrix(matrix) => matrix.columns,
             Self::Panels(panels) => panels.columns(),
         }
     }
+
+    fn is_inside(&self) -> bool {
+        match self {
+            Self::Matrix(matrix) => matrix.is_inside(),
+            Self::Panels(_) => true,
+        }
+    }
+}
+
+/// What a product is made into: scale·a·b, plus a bias to every row, plus what the result held.
+#[derive(Debug, Clone, Copy)]
+struct Sum<'a> {
+    scale: f32,
+    /// A value a column, or none.
+    bias: &'a [f32],
+    accumulate: bool,
 }
 
 /// out = scale·a·b, plus what `out` held where `accumulate`; on as many threads as `threads` says.
@@ -137,22 +161,22 @@ pub(in super::super) fn product(
     accumulate: bool,
     threads: usize,
 ) {
-    assert!(b.is_inside(), "a matrix reaches beyond its slice");
-    multiply(out, a, Right::Matrix(b), scale, accumulate, threads);
+    multiply(out, a, Right::Matrix(b), Sum { scale, bias: &[], accumulate }, threads);
 }
 
-/// [`product`] with a right side that was laid out before.
+/// out = a·b + bias, plus what `out` held where `accumulate`. No bias is an empty one.
 ///
 /// # Panics
-/// As there.
-pub(in super::super) fn product_with_panels(
+/// As [`product`].
+pub(in super::super) fn linear_product(
     out: MatrixMut<'_>,
     a: Matrix<'_>,
-    b: &Panels,
+    b: Right<'_>,
+    bias: &[f32],
     accumulate: bool,
     threads: usize,
 ) {
-    multiply(out, a, Right::Panels(b), 1.0, accumulate, threads);
+    multiply(out, a, b, Sum { scale: 1.0, bias, accumulate }, threads);
 }
 
 /// The first column of the result, for threads that write different columns of it.
@@ -164,7 +188,7 @@ unsafe impl Send for Columns {}
 // SAFETY: as above.
 unsafe impl Sync for Columns {}
 
-fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, scale: f32, accumulate: bool, threads: usize) {
+fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threads: usize) {
     let MatrixMut { data, rows, columns, row_stride } = out;
     assert!(
         a.rows == rows && a.columns == b.rows() && b.columns() == columns,
@@ -177,12 +201,11 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, scale: f32, accumul
         columns
     );
     let whole = Matrix::new(data, rows, columns, row_stride);
-    assert!(a.is_inside() && whole.is_inside(), "a matrix reaches beyond its slice");
+    let is_inside = a.is_inside() && whole.is_inside() && b.is_inside();
+    assert!(is_inside, "a matrix reaches beyond its slice");
+    assert!(sum.bias.is_empty() || sum.bias.len() == columns, "a bias has another length than a row");
     assert!(row_stride >= columns || rows <= 1, "rows of the result overlap");
-    if a.columns == 0 && !accumulate {
-        data.chunks_mut(row_stride.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
-    }
-    if rows == 0 || columns == 0 || a.columns == 0 {
+    if rows == 0 || columns == 0 {
         return;
     }
     let panels = columns.div_ceil(panel_width());
@@ -190,7 +213,7 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, scale: f32, accumul
     let part = |panels: Range<usize>| {
         // SAFETY: `is_inside` above: the result's rows and columns lie in its slice, which is borrowed mutably; each
         // part writes the columns of its own panels.
-        unsafe { multiply_panels(out, row_stride, a, b, panels, scale, accumulate) };
+        unsafe { multiply_panels(out, row_stride, a, b, panels, sum) };
     };
     let parts = threads.clamp(1, panels);
     if parts == 1 {
@@ -225,16 +248,18 @@ unsafe fn multiply_panels(
     a: Matrix<'_>,
     b: Right<'_>,
     panels: Range<usize>,
-    scale: f32,
-    accumulate: bool,
+    sum: Sum<'_>,
 ) {
     let (width, columns) = (panel_width(), b.columns());
     SCRATCH.with_borrow_mut(|scratch| {
-        for first in (0..a.columns).step_by(DEPTH) {
+        // Once at least: a sum of nothing still has its bias.
+        for first in (0..a.columns.max(1)).step_by(DEPTH) {
             let depth = DEPTH.min(a.columns - first);
             let left = a.part(0..a.rows, first..first + depth);
             // A left side whose rows are not contiguous is made so.
-            let (a, a_stride) = if left.column_stride == 1 {
+            let (a, a_stride) = if depth == 0 {
+                (&[][..], 0)
+            } else if left.column_stride == 1 {
                 (left.data, left.row_stride)
             } else {
                 let a = sized(&mut scratch.a, a.rows * depth);
@@ -262,8 +287,9 @@ unsafe fn multiply_panels(
                     panel,
                     depth,
                     columns: end - start,
-                    scale,
-                    accumulate: accumulate || first > 0,
+                    scale: sum.scale,
+                    bias: if first == 0 && !sum.bias.is_empty() { &sum.bias[start..end] } else { &[] },
+                    accumulate: sum.accumulate || first > 0,
                 };
                 // SAFETY: the rows and columns of the result that the caller vouches for.
                 unsafe { rows.run() };
@@ -303,15 +329,17 @@ mod tests {
         #[test]
         fn agrees_with_three_loops(
             m in 1usize..40, n in 1usize..150, k in 0usize..50, gap in 0usize..3,
-            accumulate: bool, a_transposed: bool, b_transposed: bool, threads in 1usize..4,
+            accumulate: bool, with_bias: bool, a_transposed: bool, b_transposed: bool, threads in 1usize..4,
         ) {
             let (a, b) = (values((m + gap) * (k + gap), 1), values((n + gap) * (k + gap), 2));
             let (a, b) = (matrix(&a, m, k, gap, a_transposed), matrix(&b, k, n, gap, b_transposed));
             let before = values(m * (n + gap), 3);
+            let bias = if with_bias { values(n, 4) } else { Vec::new() };
             let (mut out, mut prepared) = (before.clone(), before.clone());
             product(MatrixMut::new(&mut out, m, n, n + gap), a, b, 0.5, accumulate, threads);
             let panels = Panels::of(b);
-            product_with_panels(MatrixMut::new(&mut prepared, m, n, n + gap), a, &panels, accumulate, threads);
+            let right = Right::Panels(&panels);
+            linear_product(MatrixMut::new(&mut prepared, m, n, n + gap), a, right, &bias, accumulate, threads);
             for r in 0..m {
                 for c in 0..n + gap {
                     let index = r * (n + gap) + c;
@@ -322,7 +350,8 @@ mod tests {
                     }
                     let (sum, held) = (plain(&a, &b, r, c), if accumulate { held } else { 0.0 });
                     prop_assert!((f64::from(found) - (0.5 * sum + held)).abs() < 1e-4, "{found} at {r},{c}");
-                    prop_assert!((f64::from(prepared) - (sum + held)).abs() < 1e-4, "{prepared} at {r},{c}");
+                    let biased = sum + held + bias.get(c).copied().map_or(0.0, f64::from);
+                    prop_assert!((f64::from(prepared) - biased).abs() < 1e-4, "{prepared} at {r},{c}");
                 }
             }
         }

@@ -14,7 +14,11 @@ pub(in super::super::super) struct Panels {
 
 impl Panels {
     /// Lays a matrix out.
+    ///
+    /// # Panics
+    /// A matrix that reaches beyond its slice.
     pub fn of(matrix: Matrix<'_>) -> Self {
+        assert!(matrix.is_inside(), "a matrix reaches beyond its slice");
         let (rows, columns, width) = (matrix.rows, matrix.columns, panel_width());
         let mut values = vec![0.0; columns.div_ceil(width) * rows * width];
         if rows > 0 {

@@ -24,7 +24,7 @@ const fn vectors<S: Simd>() -> usize {
     }
 }
 
-/// Rows of the left side against one panel: out = scale·a·panel, plus what `out` held where `accumulate`.
+/// Rows of the left side against one panel: out = scale·a·panel + bias, plus what `out` held where `accumulate`.
 pub(super) struct Rows<'a> {
     /// The first row's first column.
     pub out: *mut f32,
@@ -39,6 +39,8 @@ pub(super) struct Rows<'a> {
     /// Columns of the result, at most [`panel_width`].
     pub columns: usize,
     pub scale: f32,
+    /// `[columns]`, or empty for none.
+    pub bias: &'a [f32],
     pub accumulate: bool,
 }
 
@@ -110,13 +112,19 @@ impl Rows<'_> {
                 std::slice::from_raw_parts_mut(self.out.add((row + r) * self.out_stride), self.columns)
             };
             if self.columns == V * S::F32_LANES {
-                let (out, _) = S::as_mut_simd_f32s(out);
+                let ((out, _), (bias, _)) = (S::as_mut_simd_f32s(out), S::as_simd_f32s(self.bias));
+                for (sum, bias) in sums.iter_mut().zip(bias) {
+                    *sum = simd.add_f32s(*sum, *bias);
+                }
                 for (out, sum) in out.iter_mut().zip(sums.iter()) {
                     *out = if self.accumulate { simd.add_f32s(*out, *sum) } else { *sum };
                 }
             } else {
-                let sums: &[f32] = bytemuck::cast_slice(sums);
-                for (out, sum) in out.iter_mut().zip(sums) {
+                let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
+                for (sum, bias) in sums.iter_mut().zip(self.bias) {
+                    *sum += bias;
+                }
+                for (out, sum) in out.iter_mut().zip(sums.iter()) {
                     *out = if self.accumulate { *out + sum } else { *sum };
                 }
             }
