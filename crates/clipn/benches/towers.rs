@@ -5,8 +5,13 @@
 #[path = "../tests/common/random.rs"]
 mod random;
 
-use clipn::engine::{TransformerText, VisionTower};
-use clipn::model::{ImageTower, Images, ModelConfig, NoPrompt, TextGradient, TextTower, TrainText};
+use clipn::classifier::{Wording, build};
+use clipn::engine::{TextEncoder, TransformerText, VisionEncoder};
+use clipn::model::{
+    ImageTower, Images, ModelConfig, NoPrompt, TextGradient, TextParams, TextTower, TrainText,
+};
+use clipn::progress::Silent;
+use clipn::prompts::{ClassNames, TemplateSet};
 use clipn::tokenizer::TokenBatch;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -18,25 +23,31 @@ fn main() {
 
 fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
     let config = ModelConfig::named(model).unwrap();
-    let tower = VisionTower::new(&config, Random::new(1).vision(&config));
+    let tower = VisionEncoder::new(&config, Random::new(1).vision(&config));
     let size = config.vision.image_size;
     let pixels: Vec<f32> = Random::new(2).values(batch * 3 * size * size, 2.0);
     let encode = || tower.encode(Images::new(&pixels, size, size).unwrap()).unwrap();
     bencher.counter(ItemsCount::new(batch)).bench(encode);
 }
 
-/// A text tower of ViT-B-32, and texts that fill their rows: the largest id stands last.
-fn text_tower(prompts: usize, batch: usize, length: usize) -> (TransformerText, TokenBatch) {
+/// A text tower of ViT-B-32.
+fn text_tower(prompts: usize) -> (ModelConfig, TextParams<f32>) {
     let config = ModelConfig::named("ViT-B-32").unwrap();
-    let tower = TransformerText::new(&config, Random::new(1).text(&config, prompts));
+    let params = Random::new(1).text(&config, prompts);
+    (config, params)
+}
+
+/// Texts that fill their rows and have no beginnings in common.
+fn random_texts(batch: usize, length: usize) -> TokenBatch {
     let mut random = Random::new(2);
     let mut row = || (1..length).map(|_| (random.next() % 49_000) as u32).chain([49_407]).collect::<Vec<_>>();
     let ids = (0..batch).flat_map(|_| row()).collect();
-    (tower, TokenBatch::new(ids, length).unwrap())
+    TokenBatch::new(ids, length).unwrap()
 }
 
 fn texts(bencher: Bencher<'_, '_>, batch: usize, length: usize) {
-    let (tower, tokens) = text_tower(0, batch, length);
+    let (config, params) = text_tower(0);
+    let (tower, tokens) = (TextEncoder::new(&config, params), random_texts(batch, length));
     bencher.counter(ItemsCount::new(batch * length)).bench(|| tower.encode(&tokens).unwrap());
 }
 
@@ -66,7 +77,8 @@ fn text_64x16(bencher: Bencher<'_, '_>) {
 
 /// Forward with tape and backward of the "no" tower, every text with a prompt of its own.
 fn training(bencher: Bencher<'_, '_>, batch: usize, length: usize) {
-    let (tower, tokens) = text_tower(16, batch, length);
+    let (config, params) = text_tower(16);
+    let (tower, tokens) = (TransformerText::new(&config, params), random_texts(batch, length));
     let prompts: Vec<NoPrompt> = (0..batch).map(|i| NoPrompt::Index(i % 16)).collect();
     let d: Vec<f32> = Random::new(3).values(batch * 512, 1.0);
     let mut gradient = TextGradient::zeros_like(tower.params());
@@ -87,4 +99,18 @@ fn train_text_32x77(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn train_text_64x16(bencher: Bencher<'_, '_>) {
     training(bencher, 64, 16);
+}
+
+/// 25 names of ImageNet in all lines of the templates, in both towers. Items are names in a line.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn classifier(bencher: Bencher<'_, '_>) {
+    let (config, params) = text_tower(0);
+    let yes = TextEncoder::new(&config, params);
+    let no = TextEncoder::new(&config, text_tower(16).1);
+    let names: Vec<String> =
+        ClassNames::named("imagenet-1k").unwrap().names().iter().step_by(40).cloned().collect();
+    let templates = TemplateSet::named("clipn").unwrap();
+    let pairs = names.len() * templates.yes().len();
+    let build = || build(&names, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap();
+    bencher.counter(ItemsCount::new(pairs)).bench(build);
 }

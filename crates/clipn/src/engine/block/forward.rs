@@ -1,4 +1,5 @@
 use super::super::kernels::{add_bias_and_activate, layer_norm, sized};
+use super::attention::AttentionScratch;
 use super::weights::{BlockPanels, Layers};
 use crate::model::{Activation, BlockParams};
 
@@ -15,21 +16,28 @@ pub(in super::super) struct Transformer<'a> {
     pub causal: bool,
 }
 
-/// One sequence of a chunk.
-#[derive(Debug, Clone, Copy)]
+/// One sequence of a chunk, or what it has beyond those before it.
+#[derive(Debug, Clone)]
 pub(in super::super) struct Sequence {
     /// Its first row.
     pub start: usize,
-    /// Its positions.
+    /// Its rows.
     pub length: usize,
-    /// The position, counted from `start`, whose hidden state becomes the feature.
+    /// Rows of other sequences with which it begins; only in causal towers, where they are the same in both.
+    pub before: Vec<usize>,
+    /// The row whose hidden state becomes the feature: in causal towers the last.
     pub pooled: usize,
 }
 
 impl Sequence {
-    /// The row whose hidden state becomes the feature.
-    pub fn pooled_row(&self) -> usize {
-        self.start + self.pooled
+    /// Every row that the last one sees.
+    pub fn path(&self) -> impl Iterator<Item = usize> + '_ {
+        self.before.iter().copied().chain(self.start..self.start + self.length)
+    }
+
+    /// Positions in all.
+    pub fn positions(&self) -> usize {
+        self.before.len() + self.length
     }
 }
 
@@ -39,7 +47,7 @@ pub(in super::super) struct Scratch {
     pub(super) normed: Vec<f32>,
     pub(super) qkv: Vec<f32>,
     pub(super) hidden: Vec<f32>,
-    pub(super) weights: Vec<f32>,
+    pub(super) attention: AttentionScratch,
 }
 
 impl Transformer<'_> {
@@ -73,7 +81,7 @@ impl Transformer<'_> {
 
     /// The pooled rows of `x`, `[sequences, width]`.
     pub(super) fn gather(&self, x: &[f32], sequences: &[Sequence]) -> Vec<f32> {
-        let row = |s: &Sequence| &x[s.pooled_row() * self.width..][..self.width];
+        let row = |s: &Sequence| &x[s.pooled * self.width..][..self.width];
         sequences.iter().flat_map(row).copied().collect()
     }
 
@@ -91,7 +99,7 @@ impl Transformer<'_> {
         layer_norm(normed, x, &block.ln_1);
         let qkv = sized(&mut scratch.qkv, 3 * x.len());
         self.projections(qkv, normed, layers, threads);
-        self.attention(normed, qkv, sequences, &mut scratch.weights);
+        self.attention(normed, qkv, sequences, &mut scratch.attention);
         layers.out_proj.apply(x, normed, true, threads);
     }
 
@@ -111,7 +119,7 @@ impl Transformer<'_> {
         let kv = sized(&mut scratch.qkv, 2 * x.len());
         let queries = self.pooled_projections(kv, normed, layers, sequences, threads);
         let mut attended = vec![0.0; queries.len()];
-        self.pooled_attention(&mut attended, &queries, kv, sequences, &mut scratch.weights);
+        self.pooled_attention(&mut attended, &queries, kv, sequences, &mut scratch.attention);
         let mut out = self.gather(x, sequences);
         layers.out_proj.apply(&mut out, &attended, true, threads);
         out

@@ -89,7 +89,7 @@ impl Transformer<'_> {
         let mut qkv = vec![0.0; 3 * x.len()];
         self.projections(&mut qkv, normed, layers, threads);
         let mut attended = vec![0.0; x.len()];
-        self.attention(&mut attended, &qkv, sequences, &mut scratch.weights);
+        self.attention(&mut attended, &qkv, sequences, &mut scratch.attention);
         let mut middle = x.clone();
         layers.out_proj.apply(&mut middle, &attended, true, threads);
         let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
@@ -110,7 +110,7 @@ impl Transformer<'_> {
         let mut kv = vec![0.0; 2 * x.len()];
         let queries = self.pooled_projections(&mut kv, normed, layers, sequences, threads);
         let mut attended = vec![0.0; queries.len()];
-        self.pooled_attention(&mut attended, &queries, &kv, sequences, &mut scratch.weights);
+        self.pooled_attention(&mut attended, &queries, &kv, sequences, &mut scratch.attention);
         let mut middle = self.gather(&x, sequences);
         layers.out_proj.apply(&mut middle, &attended, true, threads);
         let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);

@@ -2,6 +2,7 @@
 //! ([`crate::simd`]); the matrix product is written out for them.
 
 mod activation;
+mod attention;
 mod exp;
 mod norm;
 mod product;
@@ -9,6 +10,7 @@ mod softmax;
 
 use crate::simd::vectorised;
 pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
+pub(super) use attention::{HeadScratch, RowsOf};
 pub(super) use norm::{layer_norm, layer_norm_backward};
 pub(super) use product::{Matrix, MatrixMut, Panels, Right, linear_product, product};
 

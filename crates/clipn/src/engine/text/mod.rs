@@ -1,5 +1,6 @@
 //! The text towers in f32: inference, the forward pass that keeps a tape, and the backward pass.
 
+mod prefixes;
 mod prompts;
 mod tower;
 mod train;

@@ -101,7 +101,8 @@ impl VisionTower {
     /// Where the images lie in the rows of a chunk.
     pub(super) fn sequences(&self, images: usize, positions: &[f32]) -> Vec<Sequence> {
         let length = positions.len() / self.config.width;
-        (0..images).map(|i| Sequence { start: i * length, length, pooled: 0 }).collect()
+        let sequence = |start| Sequence { start, length, before: Vec::new(), pooled: start };
+        (0..images).map(|i| sequence(i * length)).collect()
     }
 }
 

@@ -102,30 +102,29 @@ impl Rows<'_> {
             }
         }
         let scale = simd.splat_f32s(self.scale);
-        for (r, sums) in sums.iter_mut().enumerate() {
-            for sum in sums.iter_mut() {
-                *sum = simd.mul_f32s(scale, *sum);
-            }
+        let (bias, _) = S::as_simd_f32s(self.bias);
+        for r in 0..R {
             // SAFETY: `row + r` is below `rows`, and the caller of `run` vouches for `columns` values there, which
             // nothing else uses.
             let out = unsafe {
                 std::slice::from_raw_parts_mut(self.out.add((row + r) * self.out_stride), self.columns)
             };
             if self.columns == V * S::F32_LANES {
-                let ((out, _), (bias, _)) = (S::as_mut_simd_f32s(out), S::as_simd_f32s(self.bias));
-                for (sum, bias) in sums.iter_mut().zip(bias) {
-                    *sum = simd.add_f32s(*sum, *bias);
-                }
-                for (out, sum) in out.iter_mut().zip(sums.iter()) {
-                    *out = if self.accumulate { simd.add_f32s(*out, *sum) } else { *sum };
+                let (out, _) = S::as_mut_simd_f32s(out);
+                for v in 0..V {
+                    let mut sum = simd.mul_f32s(scale, sums[r][v]);
+                    if let Some(bias) = bias.get(v) {
+                        sum = simd.add_f32s(sum, *bias);
+                    }
+                    out[v] = if self.accumulate { simd.add_f32s(out[v], sum) } else { sum };
                 }
             } else {
-                let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
-                for (sum, bias) in sums.iter_mut().zip(self.bias) {
-                    *sum += bias;
-                }
-                for (out, sum) in out.iter_mut().zip(sums.iter()) {
-                    *out = if self.accumulate { *out + sum } else { *sum };
+                // A copy: sums whose address is taken would not stay in registers.
+                let edge = sums[r];
+                let sums: &[f32] = bytemuck::cast_slice(&edge);
+                for (c, out) in out.iter_mut().enumerate() {
+                    let sum = self.scale * sums[c] + self.bias.get(c).copied().unwrap_or_default();
+                    *out = if self.accumulate { *out + sum } else { sum };
                 }
             }
         }
