@@ -1,15 +1,23 @@
 //! How a batch is split: chunks of sequences, each small enough that a block's activations stay in cache, taken by the
 //! threads one by one.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use rayon::prelude::*;
+
+use super::block::Scratch;
+
+thread_local! {
+    /// Kept from batch to batch, so that no batch has to ask for it anew.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Runs `encode` over chunks of sequences in parallel and gives what it gave, in the order of the sequences. `lengths`
 /// are the sequences' positions, `target` the positions that a chunk aims at, and `encode` fills the chunk's features,
 /// `dim` values a sequence, with `threads` threads for its matrix products: more than one only where there are fewer
 /// chunks than threads.
-pub(super) fn map_chunks<S, R, F>(
+pub(super) fn map_chunks<R, F>(
     lengths: &[usize],
     target: usize,
     dim: usize,
@@ -17,9 +25,8 @@ pub(super) fn map_chunks<S, R, F>(
     encode: F,
 ) -> Vec<R>
 where
-    S: Default,
     R: Send,
-    F: Fn(&mut S, Range<usize>, &mut [f32], usize) -> R + Send + Sync,
+    F: Fn(&mut Scratch, Range<usize>, &mut [f32], usize) -> R + Send + Sync,
 {
     let pool = rayon::current_num_threads();
     let total: usize = lengths.iter().sum();
@@ -33,15 +40,18 @@ where
         jobs.push((range, mine));
         rest = others;
     }
+    let run = |(range, out)| {
+        // Taken, not borrowed: a thread that waits inside `encode` may be given another chunk meanwhile.
+        let mut scratch = SCRATCH.take();
+        let result = encode(&mut scratch, range, out, threads);
+        SCRATCH.set(scratch);
+        result
+    };
     // One job runs where it stands: a caller that has its own threads keeps its core.
     if jobs.len() == 1 {
-        let run = |(range, out)| encode(&mut S::default(), range, out, threads);
         return jobs.into_iter().map(run).collect();
     }
-    jobs.into_par_iter()
-        .with_max_len(1)
-        .map_init(S::default, |scratch, (range, out)| encode(scratch, range, out, threads))
-        .collect()
+    jobs.into_par_iter().with_max_len(1).map(run).collect()
 }
 
 /// Consecutive ranges of sequences, at most `count`, of about as many positions each.

@@ -1,4 +1,4 @@
-use pulp::{Simd, WithSimd, bytemuck};
+use pulp::{Simd, WithSimd};
 
 /// Columns that a panel holds: what one tile of the result is wide.
 pub(super) fn panel_width() -> usize {
@@ -66,28 +66,80 @@ impl WithSimd for Rows<'_> {
     }
 }
 
+/// Rows of a whole tile.
+const ROWS: usize = 6;
+/// Values of the largest tile, ROWS rows of the widest panel.
+const LARGEST: usize = ROWS * 64;
+
+/// Where a tile goes: rows of whole panels' width, `stride` apart.
+#[derive(Clone, Copy)]
+struct Place {
+    out: *mut f32,
+    stride: usize,
+    accumulate: bool,
+}
+
 impl Rows<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const V: usize>(&self, simd: S) {
         debug_assert_eq!(V, vectors::<S>());
-        let mut row = 0;
-        while row + 6 <= self.rows {
-            self.tile::<S, V, 6>(simd, row);
-            row += 6;
+        let width = V * S::F32_LANES;
+        for row in (0..self.rows).step_by(ROWS) {
+            let rows = ROWS.min(self.rows - row);
+            if self.columns == width {
+                let at = row * self.out_stride;
+                // SAFETY: `row` is one of the rows for which the caller of `run` vouches.
+                let out = unsafe { self.out.add(at) };
+                let place = Place { out, stride: self.out_stride, accumulate: self.accumulate };
+                self.some_rows::<S, V>(simd, row, rows, self.bias, place);
+            } else {
+                self.edge::<S, V>(simd, row, rows);
+            }
         }
-        match self.rows - row {
-            1 => self.tile::<S, V, 1>(simd, row),
-            2 => self.tile::<S, V, 2>(simd, row),
-            3 => self.tile::<S, V, 3>(simd, row),
-            4 => self.tile::<S, V, 4>(simd, row),
-            5 => self.tile::<S, V, 5>(simd, row),
-            _ => {}
+    }
+
+    /// Rows whose columns are fewer than a panel's, by way of a tile that is whole.
+    #[inline(always)]
+    fn edge<S: Simd, const V: usize>(&self, simd: S, row: usize, rows: usize) {
+        let width = V * S::F32_LANES;
+        let mut tile = [0.0f32; LARGEST];
+        let place = Place { out: tile.as_mut_ptr(), stride: width, accumulate: false };
+        self.some_rows::<S, V>(simd, row, rows, &[], place);
+        for (r, sums) in tile.chunks_exact(width).take(rows).enumerate() {
+            // SAFETY: `row + r` is below `rows`, and the caller of `run` vouches for `columns` values there, which
+            // nothing else uses.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(self.out.add((row + r) * self.out_stride), self.columns)
+            };
+            for (c, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+                let sum = sum + self.bias.get(c).copied().unwrap_or_default();
+                *out = if self.accumulate { *out + sum } else { sum };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn some_rows<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        rows: usize,
+        bias: &[f32],
+        place: Place,
+    ) {
+        match rows {
+            1 => self.tile::<S, V, 1>(simd, row, bias, place),
+            2 => self.tile::<S, V, 2>(simd, row, bias, place),
+            3 => self.tile::<S, V, 3>(simd, row, bias, place),
+            4 => self.tile::<S, V, 4>(simd, row, bias, place),
+            5 => self.tile::<S, V, 5>(simd, row, bias, place),
+            _ => self.tile::<S, V, ROWS>(simd, row, bias, place),
         }
     }
 
     /// R rows from `row` on. All loops but the one over the depth have constant bounds, so the sums stay in registers.
     #[inline(always)]
-    fn tile<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize) {
+    fn tile<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize, bias: &[f32], place: Place) {
         let (panel, _) = S::as_simd_f32s(self.panel);
         let (panel, _) = panel.as_chunks::<V>();
         let rows: [&[f32]; R] = std::array::from_fn(|r| &self.a[(row + r) * self.a_stride..][..self.depth]);
@@ -102,30 +154,19 @@ impl Rows<'_> {
             }
         }
         let scale = simd.splat_f32s(self.scale);
-        let (bias, _) = S::as_simd_f32s(self.bias);
+        let (bias, _) = S::as_simd_f32s(bias);
         for r in 0..R {
-            // SAFETY: `row + r` is below `rows`, and the caller of `run` vouches for `columns` values there, which
-            // nothing else uses.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(self.out.add((row + r) * self.out_stride), self.columns)
-            };
-            if self.columns == V * S::F32_LANES {
-                let (out, _) = S::as_mut_simd_f32s(out);
-                for v in 0..V {
-                    let mut sum = simd.mul_f32s(scale, sums[r][v]);
-                    if let Some(bias) = bias.get(v) {
-                        sum = simd.add_f32s(sum, *bias);
-                    }
-                    out[v] = if self.accumulate { simd.add_f32s(out[v], sum) } else { sum };
+            // SAFETY: a place has R rows of V vectors, `stride` apart, that nothing else uses: rows of the result for
+            // which the caller of `run` vouches, or those of a whole tile.
+            let out =
+                unsafe { std::slice::from_raw_parts_mut(place.out.add(r * place.stride), V * S::F32_LANES) };
+            let (out, _) = S::as_mut_simd_f32s(out);
+            for v in 0..V {
+                let mut sum = simd.mul_f32s(scale, sums[r][v]);
+                if let Some(bias) = bias.get(v) {
+                    sum = simd.add_f32s(sum, *bias);
                 }
-            } else {
-                // A copy: sums whose address is taken would not stay in registers.
-                let edge = sums[r];
-                let sums: &[f32] = bytemuck::cast_slice(&edge);
-                for (c, out) in out.iter_mut().enumerate() {
-                    let sum = self.scale * sums[c] + self.bias.get(c).copied().unwrap_or_default();
-                    *out = if self.accumulate { *out + sum } else { sum };
-                }
+                out[v] = if place.accumulate { simd.add_f32s(out[v], sum) } else { sum };
             }
         }
     }
