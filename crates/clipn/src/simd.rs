@@ -118,4 +118,26 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), LEVELS.len());
     }
+
+    /// The kernels' own tests, once for each level.
+    #[test]
+    fn the_kernels_agree_at_every_level() {
+        for level in SimdLevel::available() {
+            let run = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["kernels", "simd", "resample", "jpeg", "--skip", "at_every_level"])
+                .env(SIMD_VARIABLE, level.name())
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&run.stdout);
+            assert!(run.status.success(), "at level {}:\n{told}", level.name());
+            assert!(told.contains("agrees_with_three_loops ... ok"), "at level {}:\n{told}", level.name());
+        }
+    }
+
+    #[test]
+    fn the_level_asked_for_is_used() {
+        if let Some(level) = SimdLevel::requested().unwrap() {
+            assert_eq!(SimdLevel::current(), level);
+        }
+    }
 }
