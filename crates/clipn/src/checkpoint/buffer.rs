@@ -20,6 +20,22 @@ impl Bytes {
             Bytes::Owned(bytes) => bytes,
         }
     }
+
+    /// Hands the memory of the mapped pages that `range` touches back to the system; they are read from the file again
+    /// when they are next looked at.
+    pub(crate) fn release(&self, range: &Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = self
+            && !range.is_empty()
+        {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the map is read-only, so its pages hold nothing but the file's own content, which they are filled
+            // with again. Where the system refuses, the pages stay, which is no harm.
+            let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
 }
 
 impl From<Vec<u8>> for Bytes {
@@ -50,6 +66,14 @@ impl<T> Buffer<T> {
     pub fn is_mapped(&self) -> bool {
         matches!(self.repr, Repr::View { bytes: Bytes::Mapped(_), .. })
     }
+
+    /// Hands the memory of mapped numbers back to the system; they are read from the file again when they are next
+    /// looked at. Does nothing to numbers that are owned.
+    pub fn release(&self) {
+        if let Repr::View { bytes, range } = &self.repr {
+            bytes.release(range);
+        }
+    }
 }
 
 impl<T: Pod> Buffer<T> {
@@ -73,7 +97,10 @@ impl<T: Pod> Buffer<T> {
     /// neither the file nor the clone sees the change.
     pub fn make_mut(&mut self) -> &mut [T] {
         if matches!(self.repr, Repr::View { .. }) {
-            self.repr = Repr::Owned(Arc::new(self.to_vec()));
+            let owned = Repr::Owned(Arc::new(self.to_vec()));
+            // The copy takes the place of the pages that it was made of.
+            self.release();
+            self.repr = owned;
         }
         match &mut self.repr {
             Repr::Owned(values) => Arc::make_mut(values).as_mut_slice(),

@@ -37,7 +37,31 @@ impl<T: Real> Moments<T> {
             });
         }
         let reached = reached_rows(shape, &first, &second);
+        for moment in [&first, &second] {
+            moment.release();
+        }
         Ok(Self { shape: shape.to_vec(), step, first, second, reached })
+    }
+
+    /// Takes mapped moments into memory, rows that no gradient has reached as zeros that cost nothing.
+    pub(super) fn own(&mut self) {
+        for moment in [&mut self.first, &mut self.second] {
+            if !moment.is_mapped() {
+                continue;
+            }
+            let Some(reached) = &self.reached else {
+                moment.make_mut();
+                continue;
+            };
+            let width = moment.len() / reached.len().max(1);
+            let mut owned = vec![T::zero(); moment.len()];
+            let rows = owned.chunks_exact_mut(width.max(1)).zip(moment.chunks_exact(width.max(1)));
+            for ((row, stored), _) in rows.zip(reached).filter(|(_, reached)| **reached) {
+                row.copy_from_slice(stored);
+            }
+            moment.release();
+            *moment = owned.into();
+        }
     }
 
     /// Before the first step. Zeroed memory costs nothing until it is written.
