@@ -191,6 +191,27 @@ mod tests {
     }
 
     #[test]
+    fn released_numbers_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("numbers");
+        let numbers: Vec<f32> = (0..100_000).map(|i| i as f32).collect();
+        std::fs::write(&path, bytemuck::cast_slice(&numbers)).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        // SAFETY: the file is this test's own and stays as it is.
+        let bytes = Bytes::Mapped(Arc::new(unsafe { Mmap::map(&file).unwrap() }));
+        let whole = Buffer::<f32>::view(&bytes, 0..400_000).unwrap();
+        let part = Buffer::<f32>::view(&bytes, 40..200_004).unwrap();
+        let mut changed = Buffer::<f32>::view(&bytes, 8..12).unwrap();
+        assert!(whole.is_mapped() && part[..] == numbers[10..50_001]);
+        part.release();
+        assert!(whole[..] == numbers && part[..] == numbers[10..50_001]);
+        changed.make_mut()[0] = 7.0;
+        whole.release();
+        assert!(whole[..] == numbers && changed[..] == [7.0]);
+        Buffer::from(numbers).release();
+    }
+
+    #[test]
     fn views_out_of_bounds_or_misaligned_are_refused() {
         let bytes = Bytes::from(vec![0u8; 16]);
         assert!(Buffer::<f32>::view(&bytes, 12..20).is_none());

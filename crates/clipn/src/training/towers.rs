@@ -140,3 +140,29 @@ impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
         groups
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_share_the_memory_of_the_towers() {
+        let mut config = ModelConfig::resolve("ViT-B-32").unwrap();
+        (config.vision.layers, config.vision.width, config.vision.image_size) = (1, 64, 64);
+        (config.text.layers, config.text.width, config.text.vocab_size) = (1, 64, 100);
+        let towers = CpuTowers::fresh(&config, 1);
+        let tensors = towers.tensors().unwrap();
+        let named = towers.image.params().named().into_iter().chain(towers.yes.params().named(Side::Yes));
+        let mut count = 0;
+        for (parameter, (name, tensor)) in named.zip(&tensors) {
+            assert_eq!((&parameter.name, &parameter.shape[..]), (name, tensor.shape()));
+            assert_eq!(
+                bytemuck::cast_slice::<f32, u8>(parameter.values).as_ptr(),
+                tensor.bytes().as_ptr(),
+                "{name}"
+            );
+            count += 1;
+        }
+        assert_eq!((tensors.len(), &tensors[count].0[..]), (count + 1, "logit_scale"));
+    }
+}

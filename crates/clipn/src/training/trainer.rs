@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{
     AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientScaling, Learns, Objective,
     Outcome, Towers, TrainingError, Update, Wanted, clamp_logit_scale, evaluate_over_ranks,
@@ -245,10 +247,10 @@ where
     }
 
     fn clear_gradients(&mut self) {
-        self.text_gradient.clear();
-        if let Some(gradient) = &mut self.image_gradient {
-            gradient.clear();
-        }
+        self.text_gradient.tokens.clear();
+        let mut dense = self.text_gradient.dense.buffers_mut();
+        dense.extend(self.image_gradient.iter_mut().flat_map(VisionParams::buffers_mut));
+        dense.into_par_iter().for_each(|buffer| buffer.make_mut().fill(T::zero()));
     }
 
     /// Adds the gradient of one part, whose features are `rows` of the batch's values.

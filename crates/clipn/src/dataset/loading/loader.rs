@@ -87,8 +87,8 @@ impl CaptionLoader {
         Ok(Self { source, settings, batches, fingerprint, known: None })
     }
 
-    /// The same loader, which neither reads nor decodes the pictures that `known` has: their samples come in their turn
-    /// without pixels. A sample that would be skipped for its picture is delivered where the picture is known.
+    /// The same loader, which does not decode the pictures that `known` has, nor read those of a table: their samples
+    /// come in their turn without pixels. A sample whose picture has been damaged since is delivered where it is known.
     pub fn with_known_pictures(self, known: Arc<dyn KnownPictures>) -> Self {
         Self { known: Some(known), ..self }
     }

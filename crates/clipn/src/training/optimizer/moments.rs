@@ -111,3 +111,31 @@ fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<V
     let pairs = first.chunks(width).zip(second.chunks(width));
     Some(pairs.map(|(first, second)| !(zero_bits(first) && zero_bits(second))).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::checkpoint::{Checkpoint, Tensor, write_safetensors};
+
+    #[test]
+    fn mapped_moments_are_the_same_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("moments.safetensors");
+        let first = [0.0, 0.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0f32];
+        let second = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0f32];
+        let tensors = [("first", first), ("second", second)]
+            .map(|(name, values)| (name.to_owned(), Tensor::from_f32(&[4, 2], values.to_vec()).unwrap()));
+        write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        let stored = |name| file.get(name).unwrap().to_f32();
+        let mut moments = Moments::new("table", &[4, 2], 5, stored("first"), stored("second")).unwrap();
+        assert_eq!(moments.reached.as_deref(), Some(&[false, true, true, true][..]));
+        assert!(moments.first.is_mapped() && moments.second.is_mapped());
+        moments.own();
+        assert!(!moments.first.is_mapped() && !moments.second.is_mapped());
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!((bits(&moments.first), bits(&moments.second)), (bits(&first), bits(&second)));
+    }
+}
