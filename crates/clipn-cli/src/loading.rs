@@ -49,6 +49,8 @@ impl Loaded {
         let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
         let no = TextEncoder::from_weights(&self.weights, Side::No);
         let classifier = build(class_names, &templates, wording, &yes, &no, progress)?;
+        drop((yes, no));
+        self.weights.release();
         Ok((classifier, wording))
     }
 

@@ -65,6 +65,12 @@ impl Weights {
         self.checkpoint.path()
     }
 
+    /// Hands the memory of what was read of a mapped file back to the system: for when a tower has done its work. What a
+    /// tower still uses comes back as it uses it.
+    pub fn release(&self) {
+        self.checkpoint.iter().for_each(|(_, tensor)| tensor.release());
+    }
+
     /// Whether the "no" side was stored or copied.
     pub fn no_side(&self) -> NoSide {
         self.no_side

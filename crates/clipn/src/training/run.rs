@@ -145,6 +145,10 @@ impl TrainRun {
                 Some(Frozen::open(&cache, trainer.towers(), preprocessing, settings.cache_image_features)?)
             }
         };
+        let loader = match frozen.as_ref().and_then(Frozen::known_pictures) {
+            Some(known) => loader.with_known_pictures(known),
+            None => loader,
+        };
         // A log without a line is of a run that failed before its first step. A run that was killed before its first
         // checkpoint has a log and nothing else to go on from.
         let is_unused = std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
@@ -283,10 +287,10 @@ impl TrainRun {
             let context = towers.yes.context_length();
             let place = [self.step, index as u64, 0];
             let drawn = self.texts.draw(&part.captions, context, self.settings.seed, place);
-            let pixels = || ImageInput::Pixels { values: part.pixels.clone(), size };
+            let pixels = || ImageInput::Pixels { values: (&part.pixels[..]).into(), size };
             let (images, yes) = match &mut self.frozen {
                 Some(frozen) => {
-                    let known = frozen.images(&part.keys, &part.pixels, size, towers)?;
+                    let known = frozen.images(part, size, towers)?;
                     let yes = TextInput::Features(frozen.yes(&drawn.yes, towers)?);
                     (known.map_or_else(pixels, ImageInput::Features), yes)
                 }

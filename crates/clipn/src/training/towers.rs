@@ -1,4 +1,4 @@
-use crate::checkpoint::{CheckpointError, Tensor};
+use crate::checkpoint::{Buffer, CheckpointError, Tensor};
 use crate::engine::{TransformerText, VisionTower};
 use crate::model::{
     ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainImage, TrainText, Weights,
@@ -69,19 +69,32 @@ impl CpuTowers {
         }
     }
 
-    /// Every weight by open_clip's name, for a checkpoint.
+    /// Every weight by open_clip's name, for a checkpoint. Tensors share the towers' memory, so that a step before they
+    /// are dropped copies what it changes.
     ///
     /// # Errors
     /// A shape that does not fit its values, which towers do not have.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-        let owned = |t: NamedTensor<&[f32]>| Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?));
-        let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
-        let named = self.image.params().named().into_iter();
-        let mut tensors: Vec<(String, Tensor)> =
-            named.chain(self.yes.params().named(Side::Yes)).chain(no).map(owned).collect::<Result<_, _>>()?;
+        let (image, yes) = (self.image.params(), self.yes.params());
+        let mut tensors = shared(image.named(), image.buffers())?;
+        tensors.extend(shared(yes.named(Side::Yes), yes.buffers())?);
+        if let Some(no) = self.no.as_ref().map(TrainText::params) {
+            tensors.extend(shared(no.named(Side::No), no.buffers())?);
+        }
         tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![self.logit_scale])?));
         Ok(tensors)
     }
+}
+
+/// Parameters as tensors of the same memory: `buffers` are those that were named.
+fn shared(
+    named: Vec<NamedTensor<&[f32]>>,
+    buffers: Vec<&Buffer<f32>>,
+) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+    let tensor = |(t, buffer): (NamedTensor<&[f32]>, &Buffer<f32>)| {
+        Ok((t.name, Tensor::from_f32(&t.shape, buffer.clone())?))
+    };
+    named.into_iter().zip(buffers).map(tensor).collect()
 }
 
 /// Which parameters a run changes.
@@ -125,5 +138,31 @@ impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
             }
         }
         groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_share_the_memory_of_the_towers() {
+        let mut config = ModelConfig::resolve("ViT-B-32").unwrap();
+        (config.vision.layers, config.vision.width, config.vision.image_size) = (1, 64, 64);
+        (config.text.layers, config.text.width, config.text.vocab_size) = (1, 64, 100);
+        let towers = CpuTowers::fresh(&config, 1);
+        let tensors = towers.tensors().unwrap();
+        let named = towers.image.params().named().into_iter().chain(towers.yes.params().named(Side::Yes));
+        let mut count = 0;
+        for (parameter, (name, tensor)) in named.zip(&tensors) {
+            assert_eq!((&parameter.name, &parameter.shape[..]), (name, tensor.shape()));
+            assert_eq!(
+                bytemuck::cast_slice::<f32, u8>(parameter.values).as_ptr(),
+                tensor.bytes().as_ptr(),
+                "{name}"
+            );
+            count += 1;
+        }
+        assert_eq!((tensors.len(), &tensors[count].0[..]), (count + 1, "logit_scale"));
     }
 }
