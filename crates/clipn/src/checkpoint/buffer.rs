@@ -77,20 +77,6 @@ impl<T> Buffer<T> {
 }
 
 impl<T: Pod> Buffer<T> {
-    /// Lets go of the memory that holds numbers of a mapped file; they are read from it again when they are needed.
-    /// Does nothing to numbers that are owned.
-    pub(crate) fn let_go(&self) {
-        #[cfg(unix)]
-        if let Repr::View { bytes: Bytes::Mapped(map), range } = &self.repr {
-            // SAFETY: the map is of a file and read-only, so that pages which are let go come back with the same bytes.
-            let advised = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
-            };
-            // Advice that is not taken costs memory and nothing else.
-            let _ = advised;
-        }
-    }
-
     /// A view of `bytes[range]`, or `None` where that is out of bounds, misaligned for `T` or not a whole number
     /// of `T`.
     pub(crate) fn view(bytes: &Bytes, range: Range<usize>) -> Option<Buffer<T>> {

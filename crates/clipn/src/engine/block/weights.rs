@@ -78,8 +78,8 @@ pub(in super::super) enum Originals {
     Drop,
 }
 
-/// Lays the weights of all blocks out, block by block. Those that lie in a mapped file are let go meanwhile, so as not
-/// to stay in memory twice.
+/// Lays the weights of all blocks out, block by block. Those that lie in a mapped file are released meanwhile, so
+/// as not to be in memory twice.
 pub(in super::super) fn lay_out_blocks(
     blocks: &mut [BlockParams<f32>],
     originals: Originals,
@@ -101,7 +101,7 @@ impl BlockPanels {
         let width = params.ln_1.weight.len();
         let lay_out = |layer: &LinearParams<f32>, outputs: Range<usize>| {
             let panels = Panels::of(transposed(layer, &outputs).0);
-            layer.weight.let_go();
+            layer.weight.release();
             panels
         };
         let whole = |layer: &LinearParams<f32>| lay_out(layer, 0..layer.bias.len());
