@@ -11,8 +11,8 @@ mod model;
 mod output;
 mod pixels;
 mod random;
-mod step;
 mod towers;
+mod train;
 mod work;
 
 pub use args::BenchArgs;
@@ -128,11 +128,11 @@ fn work(task: Task, args: &BenchArgs) -> Result<Option<Work>, CliError> {
         Task::ImageB16 => towers::image(&model()?, 16),
         Task::Text77 => towers::text(&model()?, 32, 77),
         Task::Text16 => towers::text(&model()?, 64, 16),
-        Task::Train77 => towers::train(&model()?, 32, 77),
-        Task::Train16 => towers::train(&model()?, 64, 16),
+        Task::Train77 => train::text(&model()?, 32, 77),
+        Task::Train16 => train::text(&model()?, 64, 16),
         Task::Classifier => classifier::classifier(&model()?, args.full),
-        Task::Step => step::step(&model()?, args, false),
-        Task::StepCached => step::step(&model()?, args, true),
+        Task::Step => train::step(&model()?, args, false),
+        Task::StepCached => train::step(&model()?, args, true),
         Task::Pixels => match &args.data {
             Some(folder) => pixels::pixels(folder),
             None => Err(CliError::Usage("the task pixels needs --data".to_owned())),

@@ -1,9 +1,6 @@
-//! The towers alone: images, texts, and the training of a text tower.
+//! The towers alone, on images and on texts.
 
-use clipn::model::{
-    ImageTower, Images, ModelConfig, NoPrompt, Side, TensorGradient, TextGradient, TextTower, TrainText,
-};
-use clipn::training::{AdamW, AdamWSettings, Gradient, TrainingError, Update};
+use clipn::model::{ImageTower, Images, ModelConfig, Side, TextTower};
 use serde_json::Map;
 
 use super::flops;
@@ -32,7 +29,7 @@ pub fn image(model: &Model, batch: usize) -> Result<Work, CliError> {
 }
 
 /// Positions of texts that are asked to have `length`, in a model whose context may be shorter.
-fn fitted(config: &ModelConfig, length: usize) -> usize {
+pub fn fitted(config: &ModelConfig, length: usize) -> usize {
     length.min(config.text.context_length)
 }
 
@@ -51,45 +48,6 @@ pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError
         items: (batch * length) as f64,
         unit: "tokens",
         flops: Some(flops::text(&model.config, length) * batch as f64),
-        details: Map::new(),
-    })
-}
-
-/// Forward, backward and AdamW of a text tower, its token table among the parameters.
-pub fn train(model: &Model, batch: usize, length: usize) -> Result<Work, CliError> {
-    let length = fitted(&model.config, length);
-    let mut tower = model.text(Side::Yes, 0);
-    let mut random = Random::new(9);
-    let texts = random.texts(batch, length, model.config.text.vocab_size)?;
-    let d_features = random.values(batch * model.config.embed_dim, 1e-2);
-    let prompts = vec![NoPrompt::Mean; batch];
-    let mut gradient = TextGradient::zeros_like(tower.params());
-    let mut optimizer = AdamW::new(AdamWSettings::default()).map_err(TrainingError::from)?;
-    Ok(Work {
-        run: Box::new(move || {
-            gradient.clear();
-            let (_, tape) = tower.forward(&texts, &prompts)?;
-            tower.backward(tape, &d_features, &mut gradient)?;
-            let rows: Vec<u32> = gradient.tokens.iter().map(|(id, _)| id).collect();
-            let values: Vec<f32> = gradient.tokens.iter().flat_map(|(_, row)| row).copied().collect();
-            let mut named = tower.params_mut().with_gradient(&gradient, Side::Yes);
-            let updates = named.iter_mut().map(|(tensor, gradient)| Update {
-                name: &tensor.name,
-                shape: &tensor.shape,
-                values: tensor.values,
-                gradient: match gradient {
-                    TensorGradient::Dense(values) => Gradient::Dense(values),
-                    TensorGradient::Rows(_) => Gradient::Rows { ids: &rows, values: &values },
-                },
-            });
-            optimizer.step(1e-5, updates).map_err(TrainingError::from)?;
-            Ok(())
-        }),
-        model: Some(model.config.name.clone()),
-        shape: format!("{batch} x {length} ids"),
-        items: batch as f64,
-        unit: "samples",
-        flops: Some(flops::text_training(&model.config, length) * batch as f64),
         details: Map::new(),
     })
 }
