@@ -31,8 +31,9 @@ pub fn measure(task: Task, args: &BenchArgs, threads: usize) -> Result<Option<Me
     let Some(output) = wait(child).map_err(|error| failed(error.to_string()))? else { return Ok(None) };
     match serde_json::from_slice(&output.stdout) {
         Ok(Answer::Measured(measured)) => Ok(Some(*measured)),
+        // The signal may have met both.
+        _ if interrupt::requested() => Ok(None),
         Ok(Answer::Failed(error)) => Err(failed(error)),
-        Err(_) if interrupt::requested() => Ok(None),
         Err(_) => {
             Err(failed(format!("ended without an answer ({}); is there enough memory?", output.status)))
         }

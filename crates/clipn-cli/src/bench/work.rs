@@ -49,14 +49,13 @@ pub struct Measured {
 impl Work {
     /// Runs once unmeasured where `warm_up` says so, then `reps` times.
     pub fn measure(mut self, task: Task, reps: u32, warm_up: bool) -> Result<Measured, CliError> {
-        let unfinished = || CliError::BenchInterrupted { done: 0, total: 1 };
         if warm_up {
             (self.run)()?;
         }
         let mut seconds = Vec::new();
         for _ in 0..reps {
             if interrupt::requested() {
-                return Err(unfinished());
+                return Err(CliError::BenchInterrupted { done: 0, total: 1 });
             }
             let started = Instant::now();
             (self.run)()?;
