@@ -92,9 +92,9 @@ const COUNTING: &str = "\
 Each task runs in a process of its own, so that its peak memory is its own. Weights are random unless --pretrained \
 gives some; only time and memory mean anything.
 
-GFLOP/s are those of the published computation, whatever is really computed: two operations for each multiplication \
-and addition of the matrix products (patch embedding, linear layers, attention over all positions, projection), texts \
-padded to the model's context in classifier and step, a backward pass as two forward passes; norms, activations and \
-AdamW count nothing. What clipn leaves out because it cannot change the result earns no credit in the count and shows \
+GFLOP/s are those of the published computation, whatever is really computed: one operation for each multiplication \
+and for each addition of the matrix products (patch embedding, linear layers, attention over all positions, \
+projection), texts padded to the model's context in classifier and step, a backward pass as two forward passes; norms, \
+activations and AdamW count nothing. What clipn leaves out because it cannot change the result earns no credit in the count and shows \
 as a higher rate, so that the share of the machine's peak may exceed 100 %. That peak is measured in the same run: f32 \
 matrix products on every thread.";

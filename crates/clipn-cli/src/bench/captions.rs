@@ -7,12 +7,17 @@ use clipn::training::{TrainingError, TrainingRng};
 
 use crate::error::CliError;
 
-/// The captions of a table, or `count` made-up ones.
+/// The captions of a table, which must have one, or `count` made-up ones.
 pub fn captions(table: Option<&Path>, count: usize) -> Result<Vec<String>, CliError> {
     let Some(path) = table else { return Ok(made_up(count)) };
     let table = CaptionTable::read(path, &TableFormat::default()).map_err(TrainingError::from)?;
     // A row of a wrong form is for a training run to tell.
-    Ok((0..table.len()).filter_map(|row| Some(table.row(row).ok()?.1.to_owned())).collect())
+    let good = |row: usize| Some(table.row(row).ok()?.1.to_owned());
+    let captions: Vec<String> = (0..table.len()).filter_map(good).collect();
+    if captions.is_empty() {
+        return Err(CliError::Usage(format!("no row of {} has a caption", path.display())));
+    }
+    Ok(captions)
 }
 
 const SUBJECTS: [&str; 12] = [

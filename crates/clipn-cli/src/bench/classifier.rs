@@ -9,8 +9,9 @@ use super::work::{Measured, Work};
 use crate::error::CliError;
 use crate::progress::Bar;
 
-/// Class names and templates of a sample: enough names that what a template's texts share pays off as it does with all.
-const SAMPLE: (usize, usize) = (64, 8);
+/// Class names and templates of a sample: many names to a template, so that what its texts share pays off as it does with
+/// all names.
+const SAMPLE: (usize, usize) = (32, 4);
 
 /// The classifier of ImageNet's names and the published templates: a sample of both that is spread over all, or, with
 /// `full`, all.
@@ -57,11 +58,28 @@ fn spread<T: Clone>(items: &[T], count: usize) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use clipn::tokenizer::{Tokenizer, end_of_text_position};
+
     use super::*;
 
     #[test]
     fn a_sample_is_spread_over_all() {
         assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6, 7], 4), [0, 2, 4, 6]);
         assert_eq!(spread(&[0, 1, 2], 4), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_sample_is_about_as_long_as_all() {
+        let ids = |texts: &[String]| {
+            let rows = Tokenizer::clip().tokenize_batch(texts, 77);
+            rows.rows().map(end_of_text_position).sum::<usize>() as f64 / texts.len() as f64
+        };
+        let (names, templates) =
+            (ClassNames::named("imagenet-1k").unwrap(), TemplateSet::named("clipn").unwrap());
+        let lines: Vec<String> = templates.yes().iter().map(|line| line.fill("cat")).collect();
+        for (all, count) in [(names.names(), SAMPLE.0), (&lines, SAMPLE.1)] {
+            let (all, sample) = (ids(all), ids(&spread(all, count)));
+            assert!((sample / all - 1.0).abs() < 0.06, "{sample} {all}");
+        }
     }
 }
