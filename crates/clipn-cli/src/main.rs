@@ -4,6 +4,7 @@
 //! interrupted.
 
 mod args;
+mod bench;
 mod classify;
 mod demo;
 mod error;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,52 +2,25 @@
 //! `image_b32`, runs one alone.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../tests/common/random.rs"]
-mod random;
+mod common;
 
-use clipn::classifier::{Wording, build};
-use clipn::engine::{TextEncoder, TransformerText, VisionEncoder};
-use clipn::model::{
-    ImageTower, Images, ModelConfig, NoPrompt, TextGradient, TextParams, TextTower, TrainText,
-};
-use clipn::progress::Silent;
-use clipn::prompts::{ClassNames, TemplateSet};
-use clipn::tokenizer::TokenBatch;
+use clipn::model::{ImageTower, Images, TextTower};
+use common::{full_texts, image_encoder, pixels, text_encoder};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use random::Random;
 
 fn main() {
     divan::main();
 }
 
 fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
-    let config = ModelConfig::named(model).unwrap();
-    let tower = VisionEncoder::new(&config, Random::new(1).vision(&config));
-    let size = config.vision.image_size;
-    let pixels: Vec<f32> = Random::new(2).values(batch * 3 * size * size, 2.0);
-    let encode = || tower.encode(Images::new(&pixels, size, size).unwrap()).unwrap();
+    let (tower, pixels) = (image_encoder(model), pixels(batch));
+    let encode = || tower.encode(Images::new(&pixels, 224, 224).unwrap()).unwrap();
     bencher.counter(ItemsCount::new(batch)).bench(encode);
 }
 
-/// A text tower of ViT-B-32.
-fn text_tower(prompts: usize) -> (ModelConfig, TextParams<f32>) {
-    let config = ModelConfig::named("ViT-B-32").unwrap();
-    let params = Random::new(1).text(&config, prompts);
-    (config, params)
-}
-
-/// Texts that fill their rows and have no beginnings in common.
-fn random_texts(batch: usize, length: usize) -> TokenBatch {
-    let mut random = Random::new(2);
-    let mut row = || (1..length).map(|_| (random.next() % 49_000) as u32).chain([49_407]).collect::<Vec<_>>();
-    let ids = (0..batch).flat_map(|_| row()).collect();
-    TokenBatch::new(ids, length).unwrap()
-}
-
 fn texts(bencher: Bencher<'_, '_>, batch: usize, length: usize) {
-    let (config, params) = text_tower(0);
-    let (tower, tokens) = (TextEncoder::new(&config, params), random_texts(batch, length));
+    let (tower, tokens) = (text_encoder(0), full_texts(batch, length));
     bencher.counter(ItemsCount::new(batch * length)).bench(|| tower.encode(&tokens).unwrap());
 }
 
@@ -73,44 +46,4 @@ fn text_32x77(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn text_64x16(bencher: Bencher<'_, '_>) {
     texts(bencher, 64, 16);
-}
-
-/// Forward with tape and backward of the "no" tower, every text with a prompt of its own.
-fn training(bencher: Bencher<'_, '_>, batch: usize, length: usize) {
-    let (config, params) = text_tower(16);
-    let (tower, tokens) = (TransformerText::new(&config, params), random_texts(batch, length));
-    let prompts: Vec<NoPrompt> = (0..batch).map(|i| NoPrompt::Index(i % 16)).collect();
-    let d: Vec<f32> = Random::new(3).values(batch * 512, 1.0);
-    let mut gradient = TextGradient::zeros_like(tower.params());
-    bencher.counter(ItemsCount::new(batch * length)).bench_local(|| {
-        gradient.clear();
-        let (_, tape) = tower.forward(&tokens, &prompts).unwrap();
-        tower.backward(tape, &d, &mut gradient).unwrap();
-    });
-}
-
-/// Items are tokens.
-#[divan::bench(sample_count = 7, sample_size = 1)]
-fn train_text_32x77(bencher: Bencher<'_, '_>) {
-    training(bencher, 32, 77);
-}
-
-/// Items are tokens.
-#[divan::bench(sample_count = 9, sample_size = 1)]
-fn train_text_64x16(bencher: Bencher<'_, '_>) {
-    training(bencher, 64, 16);
-}
-
-/// 25 names of ImageNet in all lines of the templates, in both towers. Items are names in a line.
-#[divan::bench(sample_count = 3, sample_size = 1)]
-fn classifier(bencher: Bencher<'_, '_>) {
-    let (config, params) = text_tower(0);
-    let yes = TextEncoder::new(&config, params);
-    let no = TextEncoder::new(&config, text_tower(16).1);
-    let names: Vec<String> =
-        ClassNames::named("imagenet-1k").unwrap().names().iter().step_by(40).cloned().collect();
-    let templates = TemplateSet::named("clipn").unwrap();
-    let pairs = names.len() * templates.yes().len();
-    let build = || build(&names, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap();
-    bencher.counter(ItemsCount::new(pairs)).bench(build);
 }

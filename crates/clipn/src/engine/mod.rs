@@ -7,10 +7,12 @@ mod block;
 mod chunks;
 mod head;
 mod kernels;
+mod peak;
 pub mod plain;
 mod products;
 mod text;
 mod vision;
 
+pub use peak::product_peak;
 pub use text::{TextEncoder, TextTape, TransformerText};
 pub use vision::{VisionEncoder, VisionTape, VisionTower};
