@@ -87,11 +87,11 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
     let mut trainer = trainer(towers)?;
 
     let mut random = Random::new(9);
-    let (images, yes) = if cached {
+    let (known, pixels) = if cached {
         let mut known = || unit_rows(&mut random, BATCH, config.embed_dim);
-        (ImageInput::Features(known()), Some(known()))
+        (Some((known(), known())), Vec::new())
     } else {
-        (ImageInput::Pixels { values: random.values(BATCH * 3 * size * size, 2.0), size }, None)
+        (None, random.values(BATCH * 3 * size * size, 2.0))
     };
     let words = captions.iter().map(|caption| caption.split_whitespace().count()).sum::<usize>();
     let told = table.map_or_else(|| "made up".to_owned(), |table| table.display().to_string());
@@ -108,11 +108,16 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
             first = (first + BATCH) % captions.len().max(1);
             let tokens = Tokenizer::clip().tokenize_batch(&batch, context);
             let drawn = batch.iter().map(|_| draw(&mut rng, prompts)).collect();
-            let yes = match &yes {
-                Some(known) => TextInput::Features(known.clone()),
-                None => TextInput::Tokens(tokens.clone()),
+            let (images, yes) = match &known {
+                Some((images, yes)) => {
+                    (ImageInput::Features(images.clone()), TextInput::Features(yes.clone()))
+                }
+                None => (
+                    ImageInput::Pixels { values: (&pixels[..]).into(), size },
+                    TextInput::Tokens(tokens.clone()),
+                ),
             };
-            let part = MicroBatch { images: images.clone(), yes, no: Some((tokens, drawn)) };
+            let part = MicroBatch { images, yes, no: Some((tokens, drawn)) };
             trainer.step(&[part], LEARNING_RATE)?;
             Ok(())
         }),
