@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{CpuTowers, Digest, FeatureCache, TrainingError};
 use crate::image::Preprocessing;
-use crate::model::{ImageTower, Images, TextTower, TrainImage, TrainText};
+use crate::model::{ImageTower, Images, TextTower, TrainText};
 use crate::tokenizer::Tokenizer;
 
 /// Caches of what the frozen towers of a run give; `None` where features are computed anew each time.
@@ -35,9 +35,7 @@ impl Frozen {
         let yes = towers.yes.params();
         let yes = digest(&[&yes.positional_embedding, &yes.ln_final.weight, &yes.projection], "");
         let images = if images {
-            let image = towers.image.params();
-            let identity =
-                digest(&[&image.conv1, &image.ln_post.weight, &image.proj], &format!("{preprocessing:?}"));
+            let identity = digest(&towers.image.ends(), &format!("{preprocessing:?}"));
             Some(FeatureCache::open(&folder.join("images.features"), dim, identity)?)
         } else {
             None

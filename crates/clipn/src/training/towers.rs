@@ -4,6 +4,7 @@ use crate::model::{
     ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainImage, TrainText, Weights,
 };
 
+use super::image::CpuImage;
 use super::init::{fresh_text, fresh_vision};
 
 /// ln(1 / 0.07), where CLIP's logit scale starts (CLIP, section 2.5).
@@ -23,7 +24,7 @@ pub struct Towers<T, I, X> {
 }
 
 /// The fast towers of a real run.
-pub type CpuTowers = Towers<f32, VisionTower, TransformerText>;
+pub type CpuTowers = Towers<f32, CpuImage, TransformerText>;
 
 impl CpuTowers {
     /// Towers of loaded weights. With `no_prompts`, the "no" tower is among them, and where the weights have none of
@@ -52,7 +53,7 @@ impl CpuTowers {
             }
         };
         Ok(Self {
-            image: VisionTower::from_weights(weights),
+            image: CpuImage::from_weights(weights),
             yes: TransformerText::from_weights(weights, Side::Yes),
             no,
             logit_scale: weights.logit_scale().ln() as f32,
@@ -60,13 +61,17 @@ impl CpuTowers {
     }
 
     /// An untrained CLIP of a config, initialised as open_clip does, from a seed.
-    pub fn fresh(config: &ModelConfig, seed: u64) -> Self {
-        Self {
-            image: VisionTower::new(config, fresh_vision(config, seed)),
+    ///
+    /// # Errors
+    /// The image tower is one that cannot learn.
+    pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
+        CpuImage::check_learns(config)?;
+        Ok(Self {
+            image: CpuImage::Vit(VisionTower::new(config, fresh_vision(config, seed))),
             yes: TransformerText::new(config, fresh_text(config, seed)),
             no: None,
             logit_scale: FIRST_LOGIT_SCALE as f32,
-        }
+        })
     }
 
     /// Every weight by open_clip's name, for a checkpoint.
@@ -76,7 +81,7 @@ impl CpuTowers {
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         let owned = |t: NamedTensor<&[f32]>| Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?));
         let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
-        let named = self.image.params().named().into_iter();
+        let named = self.image.named().into_iter();
         let mut tensors: Vec<(String, Tensor)> =
             named.chain(self.yes.params().named(Side::Yes)).chain(no).map(owned).collect::<Result<_, _>>()?;
         tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![self.logit_scale])?));
