@@ -5,7 +5,7 @@
 #[path = "../tests/common/random.rs"]
 mod random;
 
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{ResNetTower, TransformerText, VisionTower};
 use clipn::model::{ImageTower, Images, ModelConfig, NoPrompt, TextGradient, TextTower, TrainText};
 use clipn::tokenizer::TokenBatch;
 use divan::Bencher;
@@ -18,7 +18,11 @@ fn main() {
 
 fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
     let config = ModelConfig::named(model).unwrap();
-    let tower = VisionTower::new(&config, Random::new(1).vision(&config));
+    let mut random = Random::new(1);
+    let tower: Box<dyn ImageTower<f32>> = match config.vision.stages {
+        Some(_) => Box::new(ResNetTower::new(&config, &random.resnet(&config))),
+        None => Box::new(VisionTower::new(&config, random.vision(&config))),
+    };
     let size = config.vision.image_size;
     let pixels: Vec<f32> = Random::new(2).values(batch * 3 * size * size, 2.0);
     let encode = || tower.encode(Images::new(&pixels, size, size).unwrap()).unwrap();
@@ -50,6 +54,12 @@ fn image_b32(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn image_b16(bencher: Bencher<'_, '_>) {
     images(bencher, "ViT-B-16", 16);
+}
+
+/// Items are images.
+#[divan::bench(sample_count = 9, sample_size = 1)]
+fn image_rn50(bencher: Bencher<'_, '_>) {
+    images(bencher, "RN50", 8);
 }
 
 /// Items are tokens.

@@ -256,7 +256,7 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
         mlp_width: 0,
         stages: Some(stages),
     };
-    if width < 2 || config.heads == 0 || config.pooled_width() % config.heads != 0 {
+    if width < 2 || config.heads == 0 || !config.pooled_width().is_multiple_of(config.heads) {
         return Err(keys.bad(format!(
             "vision_cfg.width {width} and head_width {head_width} do not give a ResNet a whole number of equal heads"
         )));

@@ -10,7 +10,7 @@ use crate::model::{
 #[derive(Debug, Clone)]
 pub enum CpuImage {
     /// A ViT, frozen or not.
-    Vit(VisionTower),
+    Vit(Box<VisionTower>),
     /// A ResNet, always frozen.
     ResNet(Box<FrozenResNet>),
 }
@@ -32,7 +32,7 @@ impl CpuImage {
         match weights.resnet() {
             Ok(stored) => Self::ResNet(Box::new(FrozenResNet::new(weights.config(), stored))),
             // Not a ResNet.
-            Err(_) => Self::Vit(VisionTower::from_weights(weights)),
+            Err(_) => Self::Vit(Box::new(VisionTower::from_weights(weights))),
         }
     }
 
@@ -71,7 +71,7 @@ impl CpuImage {
 
     fn any(&self) -> &dyn ImageTower<f32> {
         match self {
-            Self::Vit(tower) => tower,
+            Self::Vit(tower) => &**tower,
             Self::ResNet(frozen) => &frozen.tower,
         }
     }

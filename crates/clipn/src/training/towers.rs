@@ -67,7 +67,7 @@ impl CpuTowers {
     pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
         CpuImage::check_learns(config)?;
         Ok(Self {
-            image: CpuImage::Vit(VisionTower::new(config, fresh_vision(config, seed))),
+            image: CpuImage::Vit(Box::new(VisionTower::new(config, fresh_vision(config, seed)))),
             yes: TransformerText::new(config, fresh_text(config, seed)),
             no: None,
             logit_scale: FIRST_LOGIT_SCALE as f32,

@@ -39,7 +39,7 @@ impl<T: Real> PlainResNet<T> {
         Ok(Self::new(weights.config(), weights.resnet()?))
     }
 
-    fn last_map(&self, image: Map<T>) -> Map<T> {
+    fn last_map(&self, image: &Map<T>) -> Map<T> {
         let [conv1, conv2, conv3] = &self.params.stem;
         let x = image.convolve(conv1, 2).relu();
         let x = x.convolve(conv2, 1).relu();
@@ -69,7 +69,7 @@ impl<T: Real> ImageTower<T> for PlainResNet<T> {
         let mut values = Vec::with_capacity(images.len() * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
             let (height, width) = (images.height(), images.width());
-            let map = self.last_map(Map { values: image.to_vec(), channels: 3, height, width });
+            let map = self.last_map(&Map { values: image.to_vec(), channels: 3, height, width });
             values.extend(attend(&map, pool, &positions, self.config.heads));
         }
         Ok(Features::new(values, self.embed_dim))
