@@ -118,7 +118,10 @@ impl<T: Real> Map<T> {
 
     fn relu(mut self) -> Self {
         for value in &mut self.values {
-            *value = value.max(T::zero());
+            // A NaN stays one.
+            if *value < T::zero() {
+                *value = T::zero();
+            }
         }
         self
     }
