@@ -54,7 +54,7 @@ pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let decode = if args.faithful_pixels { DecodeOptions::faithful() } else { DecodeOptions::for_users() };
     let preprocessing =
         Preprocessing { decode, ..Preprocessing::clip(loaded.weights.config().vision.image_size) };
-    let recogniser = Recogniser::new(&tower, &classifier, preprocessing)?;
+    let recogniser = Recogniser::new(&*tower, &classifier, preprocessing)?;
 
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     let look = |path: &Path, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {

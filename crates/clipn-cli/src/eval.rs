@@ -48,7 +48,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         grey: args.grey || benchmark.grey,
         ..Preprocessing::clip(loaded.weights.config().vision.image_size)
     };
-    let recogniser = Recogniser::new(&tower, &classifier, preprocessing.clone())?;
+    let recogniser = Recogniser::new(&*tower, &classifier, preprocessing.clone())?;
     let options = Options {
         scores: args.scores.0.clone(),
         precision: args.score_precision,

@@ -1,7 +1,7 @@
 use clipn::checkpoint::Checkpoint;
 use clipn::classifier::{Classifier, Wording, build};
-use clipn::engine::{TextEncoder, VisionEncoder};
-use clipn::model::{ModelConfig, NoSide, Side, Weights};
+use clipn::engine::{TextEncoder, image_tower};
+use clipn::model::{ImageTower, ModelConfig, NoSide, Side, Weights};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
@@ -55,7 +55,7 @@ impl Loaded {
     }
 
     /// The image tower.
-    pub fn image_tower(&self) -> VisionEncoder {
-        VisionEncoder::from_weights(&self.weights)
+    pub fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
+        image_tower(&self.weights)
     }
 }

@@ -63,8 +63,13 @@ fn models_and_weights() {
     with("ViT-Z-99", "epoch_10.pt", &["ViT-Z-99", "ViT-B-16"]);
     with("gone.json", "epoch_10.pt", &["gone.json"]);
     with("classes.txt", "epoch_10.pt", &["classes.txt", "not valid JSON"]);
-    s.write("resnet.json", r#"{"embed_dim":8,"vision_cfg":{"layers":[1,1,1,1]},"text_cfg":{}}"#);
-    with("resnet.json", "epoch_10.pt", &["ModifiedResNet"]);
+    s.write("resnet.json", r#"{"embed_dim":8,"vision_cfg":{"layers":[1,1,1]},"text_cfg":{}}"#);
+    with("resnet.json", "epoch_10.pt", &["vision_cfg.layers", "four stages"]);
+    with(
+        "RN50",
+        "epoch_10.pt",
+        &["do not fit the model `RN50`", "visual.bn1.weight", "visual.class_embedding"],
+    );
     with("tiny.json", "gone.pt", &["gone.pt"]);
     with("tiny.json", "photos", &["photos", "folder"]);
     with("tiny.json", "classes.txt", &["classes.txt"]);

@@ -4,8 +4,10 @@
 
 mod common;
 
+use clipn::engine::ResNetTower;
 use clipn::model::{ImageTower, Images, TextTower};
-use common::{full_texts, image_encoder, pixels, text_encoder};
+use common::random::Random;
+use common::{config, full_texts, image_encoder, pixels, text_encoder};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -14,7 +16,12 @@ fn main() {
 }
 
 fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
-    let (tower, pixels) = (image_encoder(model), pixels(batch));
+    let config = config(model);
+    let tower: Box<dyn ImageTower<f32>> = match config.vision.stages {
+        Some(_) => Box::new(ResNetTower::new(&config, &Random::new(1).resnet(&config))),
+        None => Box::new(image_encoder(model)),
+    };
+    let pixels = pixels(batch);
     let encode = || tower.encode(Images::new(&pixels, 224, 224).unwrap()).unwrap();
     bencher.counter(ItemsCount::new(batch)).bench(encode);
 }
@@ -34,6 +41,12 @@ fn image_b32(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn image_b16(bencher: Bencher<'_, '_>) {
     images(bencher, "ViT-B-16", 16);
+}
+
+/// Items are images.
+#[divan::bench(sample_count = 9, sample_size = 1)]
+fn image_rn50(bencher: Bencher<'_, '_>) {
+    images(bencher, "RN50", 8);
 }
 
 /// Items are tokens.

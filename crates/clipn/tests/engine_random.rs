@@ -37,6 +37,7 @@ fn config() -> impl Strategy<Value = ModelConfig> {
             layers: v.4,
             heads: v.2,
             mlp_width: v.5,
+            stages: None,
         },
         text: TextConfig {
             context_length: 2 + 2 * t.0,
@@ -97,7 +98,15 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
         name: "many".to_owned(),
         embed_dim: 16,
         activation: Activation::Gelu,
-        vision: VisionConfig { image_size: 24, patch_size: 2, width: 24, layers: 2, heads: 3, mlp_width: 50 },
+        vision: VisionConfig {
+            image_size: 24,
+            patch_size: 2,
+            width: 24,
+            layers: 2,
+            heads: 3,
+            mlp_width: 50,
+            stages: None,
+        },
         text: TextConfig {
             context_length: 40,
             vocab_size: 50,

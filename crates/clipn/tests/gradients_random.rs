@@ -35,6 +35,7 @@ fn config(embed_dim: usize, activation: Activation, vision: [usize; 6], text: [u
             layers,
             heads,
             mlp_width,
+            stages: None,
         },
         text: TextConfig {
             context_length: t[0],

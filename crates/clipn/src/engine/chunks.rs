@@ -3,30 +3,33 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
 use super::block::Scratch;
 
 thread_local! {
-    /// Kept from batch to batch, so that no batch has to ask for it anew.
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// A thread's buffers for residual attention blocks.
+    pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Runs `encode` over chunks of sequences in parallel and gives what it gave, in the order of the sequences. `lengths`
 /// are the sequences' positions, `target` the positions that a chunk aims at, and `encode` fills the chunk's features,
 /// `dim` values a sequence, with `threads` threads for its matrix products: more than one only where there are fewer
-/// chunks than threads.
-pub(super) fn map_chunks<R, F>(
+/// chunks than threads. A thread keeps its `scratch` from batch to batch.
+pub(super) fn map_chunks<S, R, F>(
     lengths: &[usize],
     target: usize,
     dim: usize,
     out: &mut [f32],
+    scratch: &'static LocalKey<RefCell<S>>,
     encode: F,
 ) -> Vec<R>
 where
+    S: Default,
     R: Send,
-    F: Fn(&mut Scratch, Range<usize>, &mut [f32], usize) -> R + Send + Sync,
+    F: Fn(&mut S, Range<usize>, &mut [f32], usize) -> R + Send + Sync,
 {
     let pool = rayon::current_num_threads();
     let total: usize = lengths.iter().sum();
@@ -42,9 +45,9 @@ where
     }
     let run = |(range, out)| {
         // Taken, not borrowed: a thread that waits inside `encode` may be given another chunk meanwhile.
-        let mut scratch = SCRATCH.take();
-        let result = encode(&mut scratch, range, out, threads);
-        SCRATCH.set(scratch);
+        let mut buffers = scratch.take();
+        let result = encode(&mut buffers, range, out, threads);
+        scratch.set(buffers);
         result
     };
     // One job runs where it stands: a caller that has its own threads keeps its core.

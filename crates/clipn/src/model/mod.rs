@@ -8,6 +8,7 @@ pub mod names;
 mod params;
 mod position;
 mod real;
+mod resnet;
 mod sketch;
 mod tower;
 mod weights;
@@ -19,6 +20,7 @@ pub use names::Side;
 pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
 pub use position::{Corners, resize_positions};
 pub use real::Real;
+pub use resnet::{AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES};
 pub use sketch::{ImageSketch, Sketch, TextSketch};
 pub(crate) use tower::check_length;
 pub use tower::{

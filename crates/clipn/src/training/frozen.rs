@@ -65,9 +65,7 @@ impl Frozen {
         let yes = towers.yes.params();
         let yes = digest(&[&yes.positional_embedding, &yes.ln_final.weight, &yes.projection], "");
         let images = if images {
-            let image = towers.image.params();
-            let identity =
-                digest(&[&image.conv1, &image.ln_post.weight, &image.proj], &format!("{preprocessing:?}"));
+            let identity = digest(&towers.image.ends(), &format!("{preprocessing:?}"));
             let cache = FeatureCache::open(&folder.join("images.features"), dim, identity)?;
             Some(Arc::new(ImageFeatures(RwLock::new(cache))))
         } else {

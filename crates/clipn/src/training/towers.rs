@@ -4,6 +4,7 @@ use crate::model::{
     ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainImage, TrainText, Weights,
 };
 
+use super::image::CpuImage;
 use super::init::{fresh_text, fresh_vision};
 
 /// ln(1 / 0.07), where CLIP's logit scale starts (CLIP, section 2.5).
@@ -23,7 +24,7 @@ pub struct Towers<T, I, X> {
 }
 
 /// The fast towers of a real run.
-pub type CpuTowers = Towers<f32, VisionTower, TransformerText>;
+pub type CpuTowers = Towers<f32, CpuImage, TransformerText>;
 
 impl CpuTowers {
     /// Towers of loaded weights. With `no_prompts`, the "no" tower is among them, and where the weights have none of
@@ -52,7 +53,7 @@ impl CpuTowers {
             }
         };
         Ok(Self {
-            image: VisionTower::from_weights(weights),
+            image: CpuImage::from_weights(weights),
             yes: TransformerText::from_weights(weights, Side::Yes),
             no,
             logit_scale: weights.logit_scale().ln() as f32,
@@ -60,13 +61,17 @@ impl CpuTowers {
     }
 
     /// An untrained CLIP of a config, initialised as open_clip does, from a seed.
-    pub fn fresh(config: &ModelConfig, seed: u64) -> Self {
-        Self {
-            image: VisionTower::new(config, fresh_vision(config, seed)),
+    ///
+    /// # Errors
+    /// The image tower is one that cannot learn.
+    pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
+        CpuImage::check_learns(config)?;
+        Ok(Self {
+            image: CpuImage::Vit(Box::new(VisionTower::new(config, fresh_vision(config, seed)))),
             yes: TransformerText::new(config, fresh_text(config, seed)),
             no: None,
             logit_scale: FIRST_LOGIT_SCALE as f32,
-        }
+        })
     }
 
     /// Every weight by open_clip's name, for a checkpoint. Tensors share the towers' memory, so that a step before they
@@ -75,8 +80,8 @@ impl CpuTowers {
     /// # Errors
     /// A shape that does not fit its values, which towers do not have.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-        let (image, yes) = (self.image.params(), self.yes.params());
-        let mut tensors = shared(image.named(), image.buffers())?;
+        let mut tensors = self.image.tensors()?;
+        let yes = self.yes.params();
         tensors.extend(shared(yes.named(Side::Yes), yes.buffers())?);
         if let Some(no) = self.no.as_ref().map(TrainText::params) {
             tensors.extend(shared(no.named(Side::No), no.buffers())?);
@@ -87,7 +92,7 @@ impl CpuTowers {
 }
 
 /// Parameters as tensors of the same memory: `buffers` are those that were named.
-fn shared(
+pub(super) fn shared(
     named: Vec<NamedTensor<&[f32]>>,
     buffers: Vec<&Buffer<f32>>,
 ) -> Result<Vec<(String, Tensor)>, CheckpointError> {
@@ -150,7 +155,7 @@ mod tests {
         let mut config = ModelConfig::resolve("ViT-B-32").unwrap();
         (config.vision.layers, config.vision.width, config.vision.image_size) = (1, 64, 64);
         (config.text.layers, config.text.width, config.text.vocab_size) = (1, 64, 100);
-        let towers = CpuTowers::fresh(&config, 1);
+        let towers = CpuTowers::fresh(&config, 1).unwrap();
         let tensors = towers.tensors().unwrap();
         let named = towers.image.params().named().into_iter().chain(towers.yes.params().named(Side::Yes));
         let mut count = 0;

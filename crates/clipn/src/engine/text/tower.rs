@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::super::block::{BlockPanels, Originals, Scratch, Transformer, lay_out_blocks};
-use super::super::chunks::map_chunks;
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::super::head::Head;
 use super::prefixes::{self, SharedRows};
 use super::prompts::positions_with_prompt;
@@ -101,7 +101,7 @@ impl TextTower<f32> for TransformerText {
             self.head().project(out, &pooled, threads);
         };
         let lengths = prefixes::own_lengths(&texts);
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut ordered, encode);
+        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut ordered, &SCRATCH, encode);
         let mut values = vec![0.0; ordered.len()];
         for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
             values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);

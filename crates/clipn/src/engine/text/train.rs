@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::super::block::{ChunkTape, Scratch, Sequence};
-use super::super::chunks::map_chunks;
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::prompts::{PromptTables, add_position_gradients};
 use super::tower::{CHUNK_POSITIONS, TransformerText, check_tokens, cut};
 use crate::model::{Features, ModelError, NoPrompt, TextGradient, TextParams, TrainText, check_length};
@@ -45,7 +45,7 @@ impl TrainText<f32> for TransformerText {
             self.head().project(out, &blocks.pooled, threads);
             TextChunk { ids: texts.concat(), blocks }
         };
-        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, record);
+        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, record);
         Ok((Features::new(values, self.embed_dim), TextTape { chunks, prompts: prompts.to_vec() }))
     }
 

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::super::block::{BlockPanels, Originals, Scratch, Sequence, Transformer, lay_out_blocks};
-use super::super::chunks::map_chunks;
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::super::head::Head;
 use super::super::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
 use crate::model::{
@@ -127,7 +127,7 @@ impl ImageTower<f32> for VisionTower {
             let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
             self.head().project(out, &pooled, threads);
         };
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
+        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, encode);
         Ok(Features::new(values, self.embed_dim))
     }
 }
