@@ -20,6 +20,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clipn::simd::SimdLevel;
 
 use args::{Cli, Command};
 use error::CliError;
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::tell(&error),
     };
-    let outcome = interrupt::install().and_then(|()| match cli.command {
+    let prepared = SimdLevel::requested().map_err(CliError::Usage).and_then(|_| interrupt::install());
+    let outcome = prepared.and_then(|()| match cli.command {
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -29,8 +29,20 @@ fn commands(markdown: &str) -> Vec<String> {
             _ => {}
         }
     }
-    commands.retain(|command| command.starts_with("clipn ") || command.starts_with("cargo run "));
+    commands.retain(|command| {
+        let (_, command) = environment(command);
+        command.starts_with("clipn ") || command.starts_with("cargo run ")
+    });
     commands
+}
+
+/// The variable that stands before a command, as `CLIPN_SIMD=portable clipn …`, and the command.
+fn environment(command: &str) -> (Option<(&str, &str)>, &str) {
+    let set = command.split_once(' ').and_then(|(first, rest)| Some((first.split_once('=')?, rest)));
+    match set {
+        Some((variable, rest)) => (Some(variable), rest),
+        None => (None, command),
+    }
 }
 
 /// Splits a command line at spaces outside double quotes.
@@ -127,13 +139,14 @@ fn every_command_works() {
             lay_out_training(&sandbox);
         }
         for command in commands {
-            let line =
-                command.strip_prefix("cargo run --release -- ").or(command.strip_prefix("clipn ")).unwrap();
+            let (variable, line) = environment(&command);
+            let line = line.strip_prefix("cargo run --release -- ").or(line.strip_prefix("clipn ")).unwrap();
             let arguments = arguments(line);
             let output = assert_cmd::Command::cargo_bin("clipn")
                 .unwrap()
                 .current_dir(sandbox.root())
                 .args(arguments)
+                .envs(variable)
                 .output()
                 .unwrap();
             let file = file.file_name().unwrap().to_string_lossy();

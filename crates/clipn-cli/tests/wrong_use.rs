@@ -249,3 +249,18 @@ fn a_folder_without_permission() {
     }
     fails(s, 1, &eval(&["--id", "id", "--ood", "closed=closed"]), &["closed", "permission"]);
 }
+
+#[test]
+fn a_level_of_simd_that_there_is_not() {
+    let sandbox = Sandbox::new();
+    let run = |level: &str| {
+        let mut command = assert_cmd::Command::cargo_bin("clipn").unwrap();
+        command.current_dir(sandbox.root()).env("CLIPN_SIMD", level).args(["inspect", "epoch_10.pt"]);
+        command.output().unwrap()
+    };
+    let output = run("sse9");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.starts_with("error: CLIPN_SIMD is `sse9`") && error.contains("portable"), "{error}");
+    assert_eq!(run("portable").status.code(), Some(0));
+}
