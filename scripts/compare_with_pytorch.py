@@ -165,7 +165,11 @@ def start_table(asked):
             runs["clipn"].append(timed(ours))
         runs["PyTorch"].append(timed(theirs))
     print("\n| start | seconds | peak memory |\n|---|---|---|")
-    told = {"clipn": f"`clipn classify`, {pathlib.Path(asked.model or "").stem}, three classes, one picture", "PyTorch": "`import torch` alone"}
+    model = pathlib.Path(asked.model or "").stem
+    told = {
+        "clipn": f"`clipn classify`, {model}, three classes, one picture",
+        "PyTorch": "`import torch` alone",
+    }
     for program, what in told.items():
         if runs[program]:
             seconds, memory = (statistics.median(run[place] for run in runs[program]) for place in (0, 1))
