@@ -192,7 +192,7 @@ fn two_ranks_take_the_published_step() {
             assert_eq!(a.values, b.values, "ranks differ in {}", a.name);
         }
         // AdamW hides the published factor of one half up to its eps.
-        let tolerance = if scaling == GradientScaling::Published { 1e-5 } else { 3e-4 };
+        let tolerance = if scaling == GradientScaling::Published { 5e-5 } else { 3e-4 };
         check_parameters(no(0), |n| figures.f32(&format!("param_after.{n}")), tolerance, false);
     }
 }

@@ -139,6 +139,10 @@ impl Rows<'_> {
 
     /// R rows from `row` on. All loops but the one over the depth have constant bounds, so the sums stay in registers.
     #[inline(always)]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "sums that are not indexed by constants leave the registers"
+    )]
     fn tile<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize, bias: &[f32], place: Place) {
         let (panel, _) = S::as_simd_f32s(self.panel);
         let (panel, _) = panel.as_chunks::<V>();
