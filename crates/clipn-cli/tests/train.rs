@@ -269,7 +269,13 @@ fn a_cache_that_is_half_full_or_has_all() {
         s.write(&format!("logs/all/cache/{file}"), &features);
     }
     s.done(&train("half", &cached));
-    same_end(s, "whole", "half", "epoch-2");
+    // Fewer rows at a time may round otherwise.
+    let (whole, half) = (log(s, "whole"), log(s, "half"));
+    assert_eq!((whole.len(), steps(&whole)), (12, steps(&half)));
+    for (whole, half) in whole.iter().zip(&half) {
+        let [whole, half] = [whole, half].map(|line| line["losses"]["total"].as_f64().unwrap());
+        assert!((whole - half).abs() < 1e-4 * whole, "{whole} and {half}");
+    }
     let files =
         ["whole", "half"].map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
     let [whole, half] = files.map(|file| file.unwrap().len());
