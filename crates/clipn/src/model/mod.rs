@@ -2,11 +2,13 @@
 //! fits them, and the traits of a tower. The towers themselves are in [`crate::engine`].
 
 mod config;
+mod config_keys;
 mod error;
 mod gradient;
 pub mod names;
 mod params;
 mod position;
+mod pretrained;
 mod real;
 mod sketch;
 mod tower;
@@ -18,6 +20,7 @@ pub use gradient::{RowGradient, TensorGradient, TextGradient};
 pub use names::Side;
 pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
 pub use position::{Corners, resize_positions};
+pub use pretrained::{Pretrained, PretrainedKind};
 pub use real::Real;
 pub use sketch::{ImageSketch, Sketch, TextSketch};
 pub(crate) use tower::check_length;
