@@ -253,7 +253,7 @@ fn an_open_clip_hub_folder_gives_the_features() {
         assert_eq!(alone.kind(), PretrainedKind::File);
         let error = alone.weights(None).unwrap_err().to_string();
         assert!(
-            error.contains("do not tell their architecture") && error.contains("give --model, or the folder")
+            error.contains("do not tell their architecture") && error.contains("give --model, or its folder")
         );
     }
 }
@@ -271,8 +271,12 @@ fn a_training_checkpoint_tells_its_config() {
     let weights = pretrained.weights(None).unwrap();
     assert_eq!(*weights.config(), config);
     gives_plain_clips_features(&weights);
+    let file = Pretrained::open(&folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(file.config().unwrap(), Some(config.clone()));
+    write_json(folder.path(), "state.json", &json!({"state": "of something else"}));
+    assert_eq!(Pretrained::open(folder.path()).unwrap().kind(), PretrainedKind::File);
     for (key, value) in
-        [("heads", 0), ("heads", 5), ("layers", 1 << 20), ("width", 1 << 40), ("patch_size", 0)]
+        [("heads", 0), ("heads", 5), ("layers", 1 << 20), ("width", 1u64 << 40), ("patch_size", 0)]
     {
         let mut broken = serde_json::to_value(&config).unwrap();
         broken["vision"][key] = Value::from(value);

@@ -200,3 +200,67 @@ impl Keys<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::ModelConfig;
+
+    fn read(top: &str, vision: &str, text: &str) -> Result<ModelConfig, String> {
+        let json = format!(r#"{{"embed_dim":8{top},"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#);
+        ModelConfig::from_json("test", "test.json", &json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn keys_that_ask_for_what_is_computed_anyway_change_nothing() {
+        let plain = read("", "", "").unwrap();
+        let spelled_out = read(
+            r#","quick_gelu":false,"custom_text":true,"init_logit_scale":2.6592,"init_logit_bias":null,
+               "nonscalar_logit_scale":true,"output_dict":true,"cast_dtype":"bf16""#,
+            r#""image_size":[224,224],"pool_type":"tok","no_ln_pre":false,"attentional_pool":false,
+               "attn_pooler_queries":256,"attn_pooler_heads":8,"pos_embed_type":"learnable","final_ln_after_pool":false,
+               "output_tokens":false,"ls_init_value":null,"patch_dropout":0.5,"act_kwargs":{},
+               "norm_kwargs":{"eps":1e-5},"timm_model_name":null,"timm_pool":"avg","timm_proj":"linear","timm_drop":0.0,
+               "qk_norm":false,"block_type":null"#,
+            r#""pool_type":"argmax","pad_id":0,"proj_type":"linear","proj_bias":false,"no_causal_mask":false,
+               "embed_cls":false,"act_kwargs":null,"norm_kwargs":{},"hf_model_name":null,"hf_proj_type":"mlp",
+               "hf_pooler_type":"mean_pooler","hf_model_pretrained":true,"hf_tokenizer_name":null,"tokenizer_kwargs":{}"#,
+        );
+        assert_eq!(spelled_out.unwrap(), plain);
+        assert_eq!(read("", "", r#""pool_type":"eos","eos_id":49407"#).unwrap(), plain);
+        assert_eq!(read("", "", r#""pool_type":"eos""#).unwrap(), plain);
+    }
+
+    #[test]
+    fn keys_that_change_the_computation_are_refused_by_name() {
+        for (top, vision, text, named) in [
+            (r#","multimodal_cfg":{}"#, "", "", "`multimodal_cfg`"),
+            (r#","init_logit_bias":-10"#, "", "", "`init_logit_bias` = -10"),
+            (r#","init_logit_scale":1.0"#, "", "", "`init_logit_scale` = 1.0"),
+            ("", r#""pool_type":"avg""#, "", "`vision_cfg.pool_type` = \"avg\""),
+            ("", r#""no_ln_pre":true"#, "", "`vision_cfg.no_ln_pre` = true"),
+            ("", r#""attentional_pool":"parallel""#, "", "`vision_cfg.attentional_pool`"),
+            ("", r#""pos_embed_type":"sin_cos_2d""#, "", "`vision_cfg.pos_embed_type`"),
+            ("", r#""final_ln_after_pool":true"#, "", "`vision_cfg.final_ln_after_pool`"),
+            ("", r#""ls_init_value":0.1"#, "", "`vision_cfg.ls_init_value` = 0.1"),
+            ("", r#""act_kwargs":{"approximate":"tanh"}"#, "", "`vision_cfg.act_kwargs`"),
+            ("", r#""norm_kwargs":{"eps":1e-6}"#, "", "`vision_cfg.norm_kwargs`"),
+            ("", r#""output_tokens":true"#, "", "`vision_cfg.output_tokens`"),
+            ("", r#""qk_norm":true"#, "", "`vision_cfg.qk_norm`"),
+            ("", r#""image_size":[224,336]"#, "", "`vision_cfg.image_size` = [224,336]"),
+            ("", r#""a_key_of_tomorrow":1"#, "", "`vision_cfg.a_key_of_tomorrow` = 1"),
+            ("", "", r#""pool_type":"last""#, "`text_cfg.pool_type`"),
+            ("", "", r#""pool_type":"eos","eos_id":7"#, "`text_cfg.eos_id` = 7"),
+            ("", "", r#""no_causal_mask":true"#, "`text_cfg.no_causal_mask`"),
+            ("", "", r#""pad_id":1"#, "`text_cfg.pad_id` = 1"),
+            ("", "", r#""embed_cls":true"#, "`text_cfg.embed_cls`"),
+            ("", "", r#""proj_type":"none""#, "`text_cfg.proj_type`"),
+            ("", "", r#""proj_bias":true"#, "`text_cfg.proj_bias`"),
+            ("", "", r#""hf_tokenizer_name":"t5""#, "`text_cfg.hf_tokenizer_name`"),
+            ("", "", r#""tokenizer_kwargs":{"clean":"canonicalize"}"#, "`text_cfg.tokenizer_kwargs`"),
+            ("", r#""layers":5000"#, "", "`vision_cfg.layers` is 5000"),
+        ] {
+            let error = read(top, vision, text).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

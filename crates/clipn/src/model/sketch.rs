@@ -124,7 +124,7 @@ fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
         width: conv.first().copied(),
         layers: Some(layers(checkpoint, "visual.transformer")),
         patch_size,
-        image_size: grid.zip(patch_size).map(|(grid, patch)| grid * patch),
+        image_size: grid.zip(patch_size).map(|(grid, patch)| grid.saturating_mul(patch)),
     })
 }
 

@@ -23,17 +23,16 @@ pub enum PretrainedKind {
 }
 
 impl PretrainedKind {
-    /// Tells by the tensors' names first. What lies beside a single file that was named counts only for
-    /// `transformers`, whose weights never come without.
+    /// Tells by the tensors' names first, then by what lies beside the weights. Beside a single file that was named,
+    /// that is what such weights never come without.
     pub(super) fn of(checkpoint: &Checkpoint, given: &Path) -> Self {
-        let has = |name: &str| given.is_dir() && given.join(name).is_file();
         if checkpoint.layout() == Layout::Transformers {
             Self::Transformers
         } else if openai::is_openai(checkpoint) {
             Self::OpenAi
-        } else if has(hub::CONFIG) {
+        } else if given.is_dir() && given.join(hub::CONFIG).is_file() {
             Self::OpenClipHub
-        } else if has(training::STATE) {
+        } else if training::is_checkpoint(checkpoint.path()) {
             Self::TrainingCheckpoint
         } else {
             Self::File

@@ -122,10 +122,8 @@ impl Pretrained {
 
     /// What else might be given, where the weights alone do not tell their config.
     fn hint(&self) -> String {
-        let is_there = |name: &str| self.beside_if_there(name).is_some();
-        if !self.given.is_dir() && (is_there(hub::CONFIG) || is_there(training::STATE)) {
-            let folder = self.checkpoint.path().parent().unwrap_or(Path::new("."));
-            return format!("give --model, or the folder {} instead of the file", folder.display());
+        if !self.given.is_dir() && self.beside_if_there(hub::CONFIG).is_some() {
+            return format!("give --model, or its folder, whose {} tells it", hub::CONFIG);
         }
         "give --model, an architecture's name or a config file; `clipn inspect` tells which ones fit"
             .to_owned()
