@@ -1,5 +1,5 @@
-//! What a CLIPN is, apart from how it is computed: its config, the named parameters of its towers, how a weights file
-//! fits them, and the traits of a tower. The towers themselves are in [`crate::engine`].
+//! What a CLIPN is, apart from how it is computed: its config, the named parameters of its towers, how weights from
+//! anywhere fit them, and the traits of a tower. The towers themselves are in [`crate::engine`].
 
 mod config;
 mod config_keys;

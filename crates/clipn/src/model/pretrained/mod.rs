@@ -151,3 +151,13 @@ fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
     differing.extend(only_carried.map(|(path, value)| format!("{path} is absent there and {value} here")));
     differing
 }
+
+/// A ratio that gives exactly `hidden` when it is multiplied by `width` and cut to a whole number. One of nothing is 0,
+/// which a config refuses.
+fn mlp_ratio(width: usize, hidden: usize) -> f64 {
+    let ratio = hidden as f64 / width as f64;
+    if !ratio.is_finite() || hidden == 0 {
+        return 0.0;
+    }
+    if (width as f64 * ratio) as usize == hidden { ratio } else { (hidden as f64 + 0.5) / width as f64 }
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::transformers::mlp_ratio;
+use super::mlp_ratio;
 use crate::checkpoint::Checkpoint;
 use crate::model::{ModelConfig, ModelError};
 

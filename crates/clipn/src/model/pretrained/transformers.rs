@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::json::Object;
+use super::mlp_ratio;
 use super::preprocessing::checked;
 use crate::image::Preprocessing;
 use crate::model::{ModelConfig, ModelError};
@@ -117,16 +118,6 @@ fn hidden_ratio(tower: &Object, width: u64, default: u64) -> Result<f64, ModelEr
     let hidden = tower.whole("intermediate_size", default)?;
     let small = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     Ok(mlp_ratio(small(width), small(hidden)))
-}
-
-/// A ratio that gives exactly `hidden` when it is multiplied by `width` and cut to a whole number. One of nothing is 0,
-/// which a config refuses.
-pub(super) fn mlp_ratio(width: usize, hidden: usize) -> f64 {
-    let ratio = hidden as f64 / width as f64;
-    if !ratio.is_finite() || hidden == 0 {
-        return 0.0;
-    }
-    if (width as f64 * ratio) as usize == hidden { ratio } else { (hidden as f64 + 0.5) / width as f64 }
 }
 
 /// The preprocessing for a tower of `size`: keys and defaults of `CLIPImageProcessor`.
