@@ -461,6 +461,11 @@ proptest! {
     ) {
         exercise(script(&[head, &pickle].concat(), &[("0", two_floats())]));
     }
+}
+
+// Each case writes files.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn any_config_never_panics(value in any_json()) {
