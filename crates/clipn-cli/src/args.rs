@@ -7,6 +7,8 @@ use clipn::metrics::FprConvention;
 use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
 
+use crate::bench::BenchArgs;
+
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 110)]
@@ -27,6 +29,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Try everything on a small world drawn for the purpose: train, teach "no", evaluate, report
     Demo(DemoArgs),
+    /// Measure the speed of everything on this machine
+    Bench(BenchArgs),
 }
 
 /// The form of the results on standard output.

@@ -53,7 +53,7 @@ pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let tower = loaded.image_tower();
     let decode = if args.faithful_pixels { DecodeOptions::faithful() } else { DecodeOptions::for_users() };
     let preprocessing = Preprocessing { decode, ..loaded.preprocessing };
-    let recogniser = Recogniser::new(&tower, &classifier, preprocessing)?;
+    let recogniser = Recogniser::new(&*tower, &classifier, preprocessing)?;
 
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     let look = |path: &Path, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {

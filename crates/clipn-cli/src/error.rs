@@ -10,6 +10,7 @@ use clipn::image::ImageError;
 use clipn::model::ModelError;
 use clipn::prompts::PromptError;
 use clipn::report::ReportError;
+use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
 use thiserror::Error;
 
@@ -35,6 +36,8 @@ pub enum CliError {
     #[error(transparent)]
     Prompt(#[from] PromptError),
     #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
     Training(#[from] TrainingError),
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
@@ -46,6 +49,10 @@ pub enum CliError {
     Interrupted { done: usize, total: usize },
     #[error("interrupted after {step} of {steps} steps; go on with --resume latest")]
     TrainingInterrupted { step: u64, steps: u64 },
+    #[error("interrupted after {done} of {total} tasks")]
+    BenchInterrupted { done: usize, total: usize },
+    #[error("{task}: {error}")]
+    BenchTask { task: String, error: String },
     #[error("{0}")]
     Usage(String),
 }
@@ -57,6 +64,7 @@ impl CliError {
             Self::Usage(_) => ExitCode::from(2),
             Self::Interrupted { .. }
             | Self::TrainingInterrupted { .. }
+            | Self::BenchInterrupted { .. }
             | Self::Classifier(ClassifierError::Cancelled)
             | Self::Demo(DemoError::Cancelled { .. })
             | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),

@@ -1,7 +1,7 @@
 use clipn::classifier::{Classifier, Wording, build};
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
-use clipn::model::{ModelConfig, NoSide, Pretrained, Side, Weights};
+use clipn::model::{ImageTower, ModelConfig, NoSide, Pretrained, Side, Weights};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
@@ -52,14 +52,16 @@ impl Loaded {
         let has_no_side = self.weights.no_side() == NoSide::Stored;
         let wording =
             prompts.variant.wording(has_no_side, self.weights.no_prompts(), templates.no().is_some());
-        let yes = TransformerText::from_weights(&self.weights, Side::Yes);
-        let no = TransformerText::from_weights(&self.weights, Side::No);
+        let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
+        let no = TextEncoder::from_weights(&self.weights, Side::No);
         let classifier = build(class_names, &templates, wording, &yes, &no, progress)?;
+        drop((yes, no));
+        self.weights.release();
         Ok((classifier, wording))
     }
 
     /// The image tower.
-    pub fn image_tower(&self) -> VisionTower {
-        VisionTower::from_weights(&self.weights)
+    pub fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
+        image_tower(&self.weights)
     }
 }

@@ -4,6 +4,7 @@
 //! interrupted.
 
 mod args;
+mod bench;
 mod classify;
 mod demo;
 mod error;
@@ -19,6 +20,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clipn::simd::SimdLevel;
 
 use args::{Cli, Command};
 use error::CliError;
@@ -28,12 +30,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::tell(&error),
     };
-    let outcome = interrupt::install().and_then(|()| match cli.command {
+    let prepared = SimdLevel::requested().map_err(CliError::Usage).and_then(|_| interrupt::install());
+    let outcome = prepared.and_then(|()| match cli.command {
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

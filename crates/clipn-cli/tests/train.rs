@@ -253,8 +253,49 @@ fn cached_image_features() {
     let features = std::fs::metadata(s.path("logs/cached/cache/images.features")).unwrap().len();
     assert!(features >= 48 * 16 * 4, "{features} bytes");
     assert!(!s.path("logs/anew/cache/images.features").exists());
-    let [anew, cached] = ["anew", "cached"].map(|run| mean_loss(&log(s, run)[6..]));
-    assert!((anew - cached).abs() < 1e-4 * anew, "{anew} and {cached}");
+    same_end(s, "anew", "cached", "epoch-2");
+}
+
+#[test]
+fn a_cache_that_is_half_full_or_has_all() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = ["--objective", "clipn", "--pretrained", &weights, "--epochs", "2", "--augmentation", "none"];
+    let cached = [&more[..], &["--cache-image-features"]].concat();
+    s.done(&train("whole", &cached));
+    for file in ["images.features", "yes.features"] {
+        let features = std::fs::read(s.path(&format!("logs/whole/cache/{file}"))).unwrap();
+        s.write(&format!("logs/half/cache/{file}"), &features[..features.len() / 2]);
+        s.write(&format!("logs/all/cache/{file}"), &features);
+    }
+    s.done(&train("half", &cached));
+    same_end(s, "whole", "half", "epoch-2");
+    let files =
+        ["whole", "half"].map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
+    let [whole, half] = files.map(|file| file.unwrap().len());
+    assert_eq!(whole, half);
+    // Pictures whose features are kept are not looked at again.
+    std::fs::remove_dir_all(s.path("pairs")).unwrap();
+    s.done(&train("all", &cached));
+    same_end(s, "whole", "all", "epoch-2");
+}
+
+#[test]
+fn broken_pictures_are_left_out_beside_cached_ones() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    s.write("pairs/7.bmp", "no picture");
+    let more = ["--objective", "clipn", "--pretrained", &weights, "--augmentation", "none"];
+    let left_out = |name: &str, cache: &[&str]| {
+        let output = s.clipn(&train(name, &[&more[..], &["--epochs", "2"], cache].concat()));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        error.lines().filter(|line| line.contains("left out")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (anew, cached) = (left_out("anew", &[]), left_out("cached", &["--cache-image-features"]));
+    assert!(anew.len() == 2 && anew[1].contains("with an unreadable image"), "{anew:?}");
+    assert_eq!(anew, cached);
+    same_end(s, "anew", "cached", "epoch-2");
 }
 
 #[test]

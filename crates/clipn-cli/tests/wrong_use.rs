@@ -63,8 +63,13 @@ fn models_and_weights() {
     with("ViT-Z-99", "epoch_10.pt", &["ViT-Z-99", "ViT-B-16"]);
     with("gone.json", "epoch_10.pt", &["gone.json"]);
     with("classes.txt", "epoch_10.pt", &["classes.txt", "not valid JSON"]);
-    s.write("resnet.json", r#"{"embed_dim":8,"vision_cfg":{"layers":[1,1,1,1]},"text_cfg":{}}"#);
-    with("resnet.json", "epoch_10.pt", &["ModifiedResNet"]);
+    s.write("resnet.json", r#"{"embed_dim":8,"vision_cfg":{"layers":[1,1,1]},"text_cfg":{}}"#);
+    with("resnet.json", "epoch_10.pt", &["vision_cfg.layers", "four stages"]);
+    with(
+        "RN50",
+        "epoch_10.pt",
+        &["do not fit the model `RN50`", "visual.bn1.weight", "visual.class_embedding"],
+    );
     with("tiny.json", "gone.pt", &["gone.pt"]);
     with("tiny.json", "photos", &["photos", "folder"]);
     with("tiny.json", "classes.txt", &["classes.txt"]);
@@ -276,4 +281,19 @@ fn a_folder_without_permission() {
         return;
     }
     fails(s, 1, &eval(&["--id", "id", "--ood", "closed=closed"]), &["closed", "permission"]);
+}
+
+#[test]
+fn a_level_of_simd_that_there_is_not() {
+    let sandbox = Sandbox::new();
+    let run = |level: &str| {
+        let mut command = assert_cmd::Command::cargo_bin("clipn").unwrap();
+        command.current_dir(sandbox.root()).env("CLIPN_SIMD", level).args(["inspect", "epoch_10.pt"]);
+        command.output().unwrap()
+    };
+    let output = run("sse9");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.starts_with("error: CLIPN_SIMD is `sse9`") && error.contains("portable"), "{error}");
+    assert_eq!(run("portable").status.code(), Some(0));
 }

@@ -1,8 +1,11 @@
 //! How many samples a second the loader delivers from the real shards in `CLIPN_TEST_DATA` (default `../shared` beside
 //! the repository), with crops of the size asked for. Skips where they are absent.
-use std::path::{Path, PathBuf};
+#![allow(clippy::unwrap_used)]
+
+mod common;
 
 use clipn::dataset::{CaptionLoader, LoaderSettings, SampleFields, ShardSet, TrainBatch};
+use common::test_data;
 use divan::counter::ItemsCount;
 
 fn main() {
@@ -12,9 +15,7 @@ fn main() {
 const BATCH: usize = 500;
 
 fn shards() -> Option<ShardSet> {
-    let root = std::env::var_os("CLIPN_TEST_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let spec = root.join("data/tiny-imagenet/train-{000..003}.tar.gz");
+    let spec = test_data("data/tiny-imagenet")?.join("train-{000..003}.tar.gz");
     let set = ShardSet::open(&spec.to_string_lossy(), SampleFields::default());
     set.inspect_err(|error| eprintln!("skipped: {error}")).ok()
 }

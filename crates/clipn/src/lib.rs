@@ -12,6 +12,7 @@ pub mod progress;
 pub mod prompts;
 pub mod report;
 pub mod scores;
+pub mod simd;
 pub mod tokenizer;
 pub mod training;
 pub mod training_log;

@@ -5,10 +5,11 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clipn::dataset::{
-    CaptionLoader, CaptionTable, LoaderSettings, MaxBad, Sampling, SkipReason, TableFormat, TrainBatch,
-    TrainingDataError,
+    CaptionLoader, CaptionTable, KnownPictures, LoaderSettings, MaxBad, Sampling, SkipReason, TableFormat,
+    TrainBatch, TrainingDataError,
 };
 use common::shards::{bmp, number};
 use proptest::prelude::*;
@@ -101,6 +102,60 @@ fn processes_share_every_row_once_and_resume_exactly() {
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
+}
+
+/// Knows the pictures of the rows whose line is a multiple of this.
+#[derive(Debug)]
+struct Lines(u32);
+
+impl KnownPictures for Lines {
+    fn is_known(&self, key: &str) -> bool {
+        let line: u32 = key.rsplit(':').next().unwrap().parse().unwrap();
+        line.is_multiple_of(self.0)
+    }
+}
+
+#[test]
+fn known_pictures_are_left_undecoded_in_the_same_order() {
+    let (folder, path) = folder(30, rows(30).as_bytes());
+    let loader = |known: Option<u32>, workers| {
+        let loader =
+            CaptionLoader::new(read(&path).unwrap().into(), LoaderSettings { workers, ..settings(4) });
+        match known {
+            Some(every) => loader.unwrap().with_known_pictures(Arc::new(Lines(every))),
+            None => loader.unwrap(),
+        }
+    };
+    let read = |loader: &CaptionLoader| -> Vec<TrainBatch> {
+        let mut epoch = loader.epoch(1).unwrap();
+        let mut batch = TrainBatch::default();
+        let mut read = Vec::new();
+        // One batch's memory for all: what an earlier one left must not show.
+        while epoch.next_into(&mut batch).unwrap() {
+            read.push(batch.clone());
+        }
+        assert_eq!(epoch.skipped().total(), 0);
+        read
+    };
+    let whole = read(&loader(None, 0));
+    assert!(whole.iter().all(|batch| batch.pictured == [0, 1, 2, 3]));
+    // What is known need not be there any more: row n is on line n + 2.
+    for n in (0..30u32).filter(|n| (n + 2).is_multiple_of(3)) {
+        fs::remove_file(folder.path().join(format!("images/{n}.bmp"))).unwrap();
+    }
+    for (every, workers) in [(3, 0), (3, 2), (1, 0), (1, 2)] {
+        if every == 1 {
+            let _ = fs::remove_dir_all(folder.path().join("images"));
+        }
+        for (known, whole) in read(&loader(Some(every), workers)).iter().zip(&whole) {
+            assert_eq!((&known.keys, &known.captions), (&whole.keys, &whole.captions));
+            let is_wanted = |key: &String| !Lines(every).is_known(key);
+            let wanted: Vec<usize> = (0..4).filter(|&i| is_wanted(&whole.keys[i])).collect();
+            assert_eq!(known.pictured, wanted);
+            let pixels = wanted.iter().flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192]).copied();
+            assert_eq!(known.pixels, pixels.collect::<Vec<f32>>());
+        }
+    }
 }
 
 #[test]

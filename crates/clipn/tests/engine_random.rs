@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/levels.rs"]
+mod levels;
 
 use clipn::engine::plain::{PlainText, PlainVision};
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
 use clipn::model::{
     Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,
 };
@@ -35,6 +37,7 @@ fn config() -> impl Strategy<Value = ModelConfig> {
             layers: v.4,
             heads: v.2,
             mlp_width: v.5,
+            stages: None,
         },
         text: TextConfig {
             context_length: 2 + 2 * t.0,
@@ -95,7 +98,15 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
         name: "many".to_owned(),
         embed_dim: 16,
         activation: Activation::Gelu,
-        vision: VisionConfig { image_size: 24, patch_size: 2, width: 24, layers: 2, heads: 3, mlp_width: 50 },
+        vision: VisionConfig {
+            image_size: 24,
+            patch_size: 2,
+            width: 24,
+            layers: 2,
+            heads: 3,
+            mlp_width: 50,
+            stages: None,
+        },
         text: TextConfig {
             context_length: 40,
             vocab_size: 50,
@@ -125,4 +136,62 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
         assert!(relative_to_max(more_images.values(), images.values()) < 1e-6);
         assert!(relative_to_max(more_texts.values(), texts.values()) < 1e-6);
     }
+}
+
+/// Texts of up to three beginnings, of which many share all or some.
+fn texts_with_common_beginnings(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {
+    let beginnings: Vec<Vec<u32>> =
+        (0..3).map(|_| (0..length - 2).map(|_| (random.next() % 40) as u32).collect()).collect();
+    (0..count)
+        .map(|_| {
+            let shared = random.next() as usize % (length - 1);
+            let mut ids = beginnings[random.next() as usize % 3][..shared].to_vec();
+            ids.extend([(random.next() % 3) as u32, 49]);
+            ids.resize(length, 0);
+            ids
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Weights laid out once give the bits of those laid out for each product.
+    #[test]
+    fn encoders_give_the_same_bits_as_towers(config in config(), seed: u64, count in 0usize..5) {
+        let (vision, text) = (Random::new(seed).vision(&config), Random::new(seed).text(&config, 2));
+        let side = config.vision.image_size;
+        let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * side * side, 2.0);
+        let images = Images::new(&pixels, side, side).unwrap();
+        let tower = VisionTower::new(&config, vision.clone());
+        let expected = tower.encode(images).unwrap();
+        prop_assert_eq!(&VisionEncoder::new(&config, vision).encode(images).unwrap(), &expected);
+        prop_assert_eq!(&tower.laid_out().encode(images).unwrap(), &expected);
+
+        let length = config.text.context_length;
+        let ids = texts_with_common_beginnings(&mut Random::new(!seed), count, length).concat();
+        let tokens = TokenBatch::new(ids, length).unwrap();
+        let tower = TransformerText::new(&config, text.clone());
+        let expected = tower.encode(&tokens).unwrap();
+        prop_assert_eq!(&TextEncoder::new(&config, text).encode(&tokens).unwrap(), &expected);
+        prop_assert_eq!(&tower.laid_out().encode(&tokens).unwrap(), &expected);
+    }
+
+    /// A beginning that is computed once gives the bits that each text gets alone.
+    #[test]
+    fn texts_with_common_beginnings_are_the_same_alone(config in config(), seed: u64, count in 1usize..40) {
+        let tower = TransformerText::new(&config, Random::new(seed).text(&config, 2));
+        let length = config.text.context_length;
+        let texts = texts_with_common_beginnings(&mut Random::new(!seed), count, length);
+        let together = tower.encode(&TokenBatch::new(texts.concat(), length).unwrap()).unwrap();
+        for (text, found) in texts.into_iter().zip(together.rows()) {
+            let alone = tower.encode(&TokenBatch::new(text, length).unwrap()).unwrap();
+            prop_assert_eq!(found, alone.values());
+        }
+    }
+}
+
+#[test]
+fn the_towers_agree_at_every_level_of_simd() {
+    levels::run_again_at_every_level();
 }

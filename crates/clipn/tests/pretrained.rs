@@ -8,11 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use clipn::checkpoint::{Checkpoint, Dtype, FileKind, Layout, Tensor, write_safetensors};
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{TransformerText, image_tower};
 use clipn::image::Preprocessing;
 use clipn::model::{
-    Activation, ImageTower, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower,
-    Weights,
+    Activation, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower, Weights, names,
 };
 use clipn::tokenizer::TokenBatch;
 use common::figures::{Figures, assert_close};
@@ -40,8 +39,7 @@ fn write(path: &Path, tensors: &[(String, Tensor)]) {
 fn gives_features(weights: &Weights, inputs: &str, expected: &str, names: (&str, &str)) {
     let (inputs, expected) = (Figures::open(&fixture(inputs)), Figures::open(&fixture(expected)));
     let (pixels, shape) = (inputs.f32("images"), inputs.shape("images"));
-    let image = VisionTower::from_weights(weights);
-    let found = image.encode(Images::new(&pixels, shape[2], shape[3]).unwrap()).unwrap();
+    let found = image_tower(weights).encode(Images::new(&pixels, shape[2], shape[3]).unwrap()).unwrap();
     assert_close(found.values(), &expected.f32(names.0), F32, names.0);
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
     let found = TransformerText::from_weights(weights, Side::Yes).encode(&tokens).unwrap();
@@ -323,4 +321,99 @@ fn weights_stand_for_their_config_where_a_model_is_asked_for() {
     assert_eq!(ModelConfig::resolve(fixture(OPENAI).to_str().unwrap()).unwrap().embed_dim, 48);
     let plain = ModelConfig::resolve(fixture("checkpoint/plain_clip.pt").to_str().unwrap());
     assert!(matches!(plain, Err(ModelError::NoConfig { .. })));
+}
+
+/// `rn_tiny` with text towers that have one of OpenAI's heads, and the tensors of its plain CLIP.
+fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
+    let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    config.activation = Activation::QuickGelu;
+    config.text.width = 64;
+    config.text.heads = 1;
+    config.text.mlp_width = 256;
+    let stored = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let mut named = names::vision(&config.vision, config.embed_dim);
+    named.extend(names::text(&config.text, config.embed_dim, Side::Yes));
+    let of_shape = |(name, shape): (String, Vec<usize>)| {
+        let tensor = match stored.get(&name).filter(|_| name.starts_with("visual.")) {
+            Some(tensor) => tensor.clone(),
+            None => Tensor::from_f32(&shape, vec![0.1; shape.iter().product::<usize>()]).unwrap(),
+        };
+        (name, tensor)
+    };
+    let mut tensors: Vec<_> = named.into_iter().map(of_shape).collect();
+    tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![4.6]).unwrap()));
+    for (name, size) in [
+        ("visual.bn1.num_batches_tracked", 7),
+        ("input_resolution", 64),
+        ("context_length", config.text.context_length as i64),
+        ("vocab_size", config.text.vocab_size as i64),
+    ] {
+        tensors.push((name.to_owned(), Tensor::from_i64(&[], &[size]).unwrap()));
+    }
+    (config, tensors)
+}
+
+#[test]
+fn a_resnet_of_openai_tells_its_stages_and_gives_the_features() {
+    let (config, tensors) = resnet_of_openai();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.pt");
+    fs::write(&path, torch_file::state_dict(&tensors)).unwrap();
+    let pretrained = Pretrained::open(&path).unwrap();
+    assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
+    let weights = pretrained.weights(None).unwrap();
+    assert_eq!(*weights.config(), ModelConfig { name: "weights".to_owned(), ..config });
+    let figures = |name: &str| Figures::open(&fixture(&format!("models/rn_tiny/{name}.safetensors")));
+    let pixels = figures("inputs").f32("images");
+    let found = image_tower(&weights).encode(Images::new(&pixels, 64, 64).unwrap()).unwrap();
+    assert_close(found.values(), &figures("io_f32").f32("image_features"), F32, "image_features");
+}
+
+#[test]
+fn a_hub_folder_and_a_training_checkpoint_of_a_resnet_give_the_features() {
+    let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let [hub, training] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let model: Value =
+        serde_json::from_slice(&fs::read(fixture("models/rn_tiny/rn_tiny.json")).unwrap()).unwrap();
+    write_json(hub.path(), "open_clip_config.json", &json!({"model_cfg": model, "preprocess_cfg": {}}));
+    write_json(training.path(), "state.json", &json!({"format": 1, "model": config}));
+    for (folder, file, kind) in [
+        (&hub, "open_clip_model.safetensors", PretrainedKind::OpenClipHub),
+        (&training, "model.safetensors", PretrainedKind::TrainingCheckpoint),
+    ] {
+        fs::copy(fixture("models/rn_tiny/model.safetensors"), folder.path().join(file)).unwrap();
+        let pretrained = Pretrained::open(folder.path()).unwrap();
+        assert_eq!(pretrained.kind(), kind);
+        let weights = pretrained.weights(None).unwrap();
+        assert_eq!(weights.config().vision.stages, Some([2, 1, 1, 1]));
+        let [inputs, io] = ["inputs", "io_f32"].map(|name| format!("models/rn_tiny/{name}.safetensors"));
+        gives_features(&weights, &inputs, &io, ("image_features", "text_features_yes"));
+    }
+}
+
+#[test]
+fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    fs::copy(fixture("models/rn_tiny/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    for (key, value, named) in [
+        ("stages", json!([2, 1, 0, 1]), "vision.stages is 0"),
+        ("stages", json!([2, 1, 1, 1u64 << 40]), "vision.stages"),
+        ("stages", json!([2, 1, 1]), "no config"),
+        ("layers", json!(6), "vision.layers is 6"),
+        ("patch_size", json!(0), "vision.patch_size is 0"),
+        ("mlp_width", json!(32), "vision.mlp_width is 32"),
+        ("image_size", json!(31), "vision.image_size is 31"),
+        ("width", json!(1), "vision.width is 1"),
+        ("width", json!(1u64 << 62), "vision.width"),
+        ("heads", json!(0), "vision.heads is 0"),
+        ("heads", json!(3), "vision.heads 3"),
+    ] {
+        let mut broken = serde_json::to_value(&config).unwrap();
+        broken["vision"][key] = value;
+        write_json(folder.path(), "state.json", &json!({"format": 1, "model": broken}));
+        let error = Pretrained::open(folder.path()).unwrap().config().unwrap_err();
+        assert!(matches!(&error, ModelError::BadConfig { .. }), "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
 }

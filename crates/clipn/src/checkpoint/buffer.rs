@@ -20,6 +20,22 @@ impl Bytes {
             Bytes::Owned(bytes) => bytes,
         }
     }
+
+    /// Hands the memory of the mapped pages that `range` touches back to the system; they are read from the file again
+    /// when they are next looked at.
+    pub(crate) fn release(&self, range: &Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = self
+            && !range.is_empty()
+        {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the map is read-only, so its pages hold nothing but the file's own content, which they are filled
+            // with again. Where the system refuses, the pages stay, which is no harm.
+            let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
 }
 
 impl From<Vec<u8>> for Bytes {
@@ -50,6 +66,14 @@ impl<T> Buffer<T> {
     pub fn is_mapped(&self) -> bool {
         matches!(self.repr, Repr::View { bytes: Bytes::Mapped(_), .. })
     }
+
+    /// Hands the memory of mapped numbers back to the system; they are read from the file again when they are next
+    /// looked at. Does nothing to numbers that are owned.
+    pub fn release(&self) {
+        if let Repr::View { bytes, range } = &self.repr {
+            bytes.release(range);
+        }
+    }
 }
 
 impl<T: Pod> Buffer<T> {
@@ -73,7 +97,10 @@ impl<T: Pod> Buffer<T> {
     /// neither the file nor the clone sees the change.
     pub fn make_mut(&mut self) -> &mut [T] {
         if matches!(self.repr, Repr::View { .. }) {
-            self.repr = Repr::Owned(Arc::new(self.to_vec()));
+            let owned = Repr::Owned(Arc::new(self.to_vec()));
+            // The copy takes the place of the pages that it was made of.
+            self.release();
+            self.repr = owned;
         }
         match &mut self.repr {
             Repr::Owned(values) => Arc::make_mut(values).as_mut_slice(),
@@ -161,6 +188,27 @@ mod tests {
         view.make_mut()[0] = 5.0;
         assert_eq!(&view[..], [5.0]);
         assert_eq!(bytes.as_slice(), [0u8; 8]);
+    }
+
+    #[test]
+    fn released_numbers_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("numbers");
+        let numbers: Vec<f32> = (0..100_000).map(|i| i as f32).collect();
+        std::fs::write(&path, bytemuck::cast_slice(&numbers)).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        // SAFETY: the file is this test's own and stays as it is.
+        let bytes = Bytes::Mapped(Arc::new(unsafe { Mmap::map(&file).unwrap() }));
+        let whole = Buffer::<f32>::view(&bytes, 0..400_000).unwrap();
+        let part = Buffer::<f32>::view(&bytes, 40..200_004).unwrap();
+        let mut changed = Buffer::<f32>::view(&bytes, 8..12).unwrap();
+        assert!(whole.is_mapped() && part[..] == numbers[10..50_001]);
+        part.release();
+        assert!(whole[..] == numbers && part[..] == numbers[10..50_001]);
+        changed.make_mut()[0] = 7.0;
+        whole.release();
+        assert!(whole[..] == numbers && changed[..] == [7.0]);
+        Buffer::from(numbers).release();
     }
 
     #[test]

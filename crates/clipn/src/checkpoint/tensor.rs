@@ -148,6 +148,14 @@ impl Tensor {
         }
     }
 
+    /// Hands the memory of a mapped tensor back to the system; it is read from the file again when it is next looked at.
+    pub fn release(&self) {
+        match &self.inner.data {
+            Data::Bytes { bytes, range } => bytes.release(range),
+            Data::F32(values) => values.release(),
+        }
+    }
+
     /// The elements as `f32`: without a copy when they are stored so and aligned, converted otherwise (`f64` and
     /// integers rounded to the nearest, booleans as 0 and 1).
     pub fn to_f32(&self) -> Buffer<f32> {

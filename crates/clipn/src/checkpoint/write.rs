@@ -21,7 +21,7 @@ const METADATA: &str = "__metadata__";
 
 /// Writes tensors and texts as a safetensors file: beside `path` first, synced to disk, then renamed over it. The
 /// same content gives the same bytes. Tensors of larger elements come first, so that each is aligned to its own
-/// size; within one size their order is kept.
+/// size; within one size their order is kept. No tensor is copied: each goes to the file from where it lies.
 ///
 /// # Errors
 /// [`CheckpointError::Unwritable`] for a name that stands twice or is reserved and for a header above 100 MB; those
@@ -125,6 +125,8 @@ fn write(beside: &Path, header: &[u8], tensors: &[(String, Tensor)]) -> io::Resu
     let mut writer = io::BufWriter::with_capacity(1 << 20, &file);
     for (_, tensor) in tensors {
         writer.write_all(tensor.bytes())?;
+        // What lies in another file would else stay in memory for having been copied.
+        tensor.release();
     }
     writer.flush()?;
     drop(writer);

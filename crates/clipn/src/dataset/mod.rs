@@ -23,8 +23,8 @@ pub use error::DatasetError;
 pub use folder::{ClassFolder, ImageFolder};
 pub use list::read_list;
 pub use loading::{
-    CaptionLoader, CaptionSource, Epoch, LoaderSettings, MaxBad, Position, Rounding, Sampling, ShuffleBuffer,
-    SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
+    CaptionLoader, CaptionSource, Epoch, KnownPictures, LoaderSettings, MaxBad, Position, Rounding, Sampling,
+    ShuffleBuffer, SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
 };
 pub use map::{FolderMap, MapRow, MapSource};
 pub use set::{IMAGE_EXTENSIONS, ImageSet, Sample, is_image_name};

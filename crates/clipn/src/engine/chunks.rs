@@ -1,19 +1,29 @@
 //! How a batch is split: chunks of sequences, each small enough that a block's activations stay in cache, taken by the
 //! threads one by one.
 
+use std::cell::RefCell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 use rayon::prelude::*;
+
+use super::block::Scratch;
+
+thread_local! {
+    /// A thread's buffers for residual attention blocks.
+    pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Runs `encode` over chunks of sequences in parallel and gives what it gave, in the order of the sequences. `lengths`
 /// are the sequences' positions, `target` the positions that a chunk aims at, and `encode` fills the chunk's features,
 /// `dim` values a sequence, with `threads` threads for its matrix products: more than one only where there are fewer
-/// chunks than threads.
+/// chunks than threads. A thread keeps its `scratch` from batch to batch.
 pub(super) fn map_chunks<S, R, F>(
     lengths: &[usize],
     target: usize,
     dim: usize,
     out: &mut [f32],
+    scratch: &'static LocalKey<RefCell<S>>,
     encode: F,
 ) -> Vec<R>
 where
@@ -33,15 +43,18 @@ where
         jobs.push((range, mine));
         rest = others;
     }
+    let run = |(range, out)| {
+        // Taken, not borrowed: a thread that waits inside `encode` may be given another chunk meanwhile.
+        let mut buffers = scratch.take();
+        let result = encode(&mut buffers, range, out, threads);
+        scratch.set(buffers);
+        result
+    };
     // One job runs where it stands: a caller that has its own threads keeps its core.
     if jobs.len() == 1 {
-        let run = |(range, out)| encode(&mut S::default(), range, out, threads);
         return jobs.into_iter().map(run).collect();
     }
-    jobs.into_par_iter()
-        .with_max_len(1)
-        .map_init(S::default, |scratch, (range, out)| encode(scratch, range, out, threads))
-        .collect()
+    jobs.into_par_iter().with_max_len(1).map(run).collect()
 }
 
 /// Consecutive ranges of sequences, at most `count`, of about as many positions each.

@@ -7,7 +7,7 @@
 //! Each output pixel has weights of its own, so only the pixels of the asked window are computed: a picture of 40000x1
 //! costs no more than its crop.
 use super::transpose::transpose_bytes;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 /// Bits of a weight after the point: 8 bits of pixel, 2 of head room, of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -117,13 +117,15 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
         columns(rows, row_bytes, horizontal)
     } else {
         let taps = Taps::new(horizontal);
-        Arch::new().dispatch(Horizontal { rows, row_bytes, taps: &taps })
+        crate::simd::arch().dispatch(Horizontal { rows, row_bytes, taps: &taps })
     };
     match taps {
         None => narrow,
-        Some(taps) => {
-            Arch::new().dispatch(Vertical { rows: &narrow, row_bytes: horizontal.length * 3, taps: &taps })
-        }
+        Some(taps) => crate::simd::arch().dispatch(Vertical {
+            rows: &narrow,
+            row_bytes: horizontal.length * 3,
+            taps: &taps,
+        }),
     }
 }
 

@@ -12,8 +12,16 @@ use crate::checkpoint::begins_as_weights;
 
 /// The embedded architectures: name and open_clip config.
 const EMBEDDED: &[(&str, &str)] = &[
+    ("ViT-S-32", include_str!("../../../../assets/model_configs/ViT-S-32.json")),
+    ("ViT-S-32-alt", include_str!("../../../../assets/model_configs/ViT-S-32-alt.json")),
+    ("ViT-S-16", include_str!("../../../../assets/model_configs/ViT-S-16.json")),
+    ("ViT-S-16-alt", include_str!("../../../../assets/model_configs/ViT-S-16-alt.json")),
+    ("ViT-M-32", include_str!("../../../../assets/model_configs/ViT-M-32.json")),
+    ("ViT-M-32-alt", include_str!("../../../../assets/model_configs/ViT-M-32-alt.json")),
+    ("ViT-M-16", include_str!("../../../../assets/model_configs/ViT-M-16.json")),
     ("ViT-B-32", include_str!("../../../../assets/model_configs/ViT-B-32.json")),
     ("ViT-B-32-quickgelu", include_str!("../../../../assets/model_configs/ViT-B-32-quickgelu.json")),
+    ("ViT-B-32-256", include_str!("../../../../assets/model_configs/ViT-B-32-256.json")),
     ("ViT-B-32-plus-256", include_str!("../../../../assets/model_configs/ViT-B-32-plus-256.json")),
     ("ViT-B-16", include_str!("../../../../assets/model_configs/ViT-B-16.json")),
     ("ViT-B-16-quickgelu", include_str!("../../../../assets/model_configs/ViT-B-16-quickgelu.json")),
@@ -26,10 +34,26 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("ViT-L-14-336-quickgelu", include_str!("../../../../assets/model_configs/ViT-L-14-336-quickgelu.json")),
     ("ViT-L-16", include_str!("../../../../assets/model_configs/ViT-L-16.json")),
     ("ViT-L-16-320", include_str!("../../../../assets/model_configs/ViT-L-16-320.json")),
+    ("ViT-L-16-384", include_str!("../../../../assets/model_configs/ViT-L-16-384.json")),
     ("ViT-H-14", include_str!("../../../../assets/model_configs/ViT-H-14.json")),
     ("ViT-H-14-quickgelu", include_str!("../../../../assets/model_configs/ViT-H-14-quickgelu.json")),
+    ("ViT-H-14-378", include_str!("../../../../assets/model_configs/ViT-H-14-378.json")),
+    ("ViT-H-14-378-quickgelu", include_str!("../../../../assets/model_configs/ViT-H-14-378-quickgelu.json")),
     ("ViT-H-16", include_str!("../../../../assets/model_configs/ViT-H-16.json")),
     ("ViT-g-14", include_str!("../../../../assets/model_configs/ViT-g-14.json")),
+    ("ViT-bigG-14", include_str!("../../../../assets/model_configs/ViT-bigG-14.json")),
+    ("ViT-bigG-14-quickgelu", include_str!("../../../../assets/model_configs/ViT-bigG-14-quickgelu.json")),
+    ("ViT-e-14", include_str!("../../../../assets/model_configs/ViT-e-14.json")),
+    ("RN50", include_str!("../../../../assets/model_configs/RN50.json")),
+    ("RN50-quickgelu", include_str!("../../../../assets/model_configs/RN50-quickgelu.json")),
+    ("RN101", include_str!("../../../../assets/model_configs/RN101.json")),
+    ("RN101-quickgelu", include_str!("../../../../assets/model_configs/RN101-quickgelu.json")),
+    ("RN50x4", include_str!("../../../../assets/model_configs/RN50x4.json")),
+    ("RN50x4-quickgelu", include_str!("../../../../assets/model_configs/RN50x4-quickgelu.json")),
+    ("RN50x16", include_str!("../../../../assets/model_configs/RN50x16.json")),
+    ("RN50x16-quickgelu", include_str!("../../../../assets/model_configs/RN50x16-quickgelu.json")),
+    ("RN50x64", include_str!("../../../../assets/model_configs/RN50x64.json")),
+    ("RN50x64-quickgelu", include_str!("../../../../assets/model_configs/RN50x64-quickgelu.json")),
 ];
 
 /// The largest size, width, depth or vocabulary that a config may name, so that a damaged file cannot ask for
@@ -38,6 +62,13 @@ pub(super) const LARGEST: usize = 1 << 24;
 
 /// The most blocks that a tower may have, several times those of any known model.
 pub(super) const MOST_LAYERS: usize = 1024;
+
+/// The most blocks that a stage of a ResNet may have.
+pub(super) const LARGEST_STAGE: usize = 1 << 10;
+
+/// Pixels along one side that one position of a ResNet's last map stands for. Its channels are as many times the
+/// stem's.
+pub(super) const RESNET_STRIDE: usize = 32;
 
 /// The two activations that CLIP models use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,27 +89,35 @@ impl fmt::Display for Activation {
     }
 }
 
-/// Sizes of a ViT image tower.
+/// Sizes of an image tower: of a ViT, or of CLIP's ResNet where [`VisionConfig::stages`] says so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
     /// Side of the square input in pixels.
     pub image_size: usize,
-    /// Side of a square patch in pixels.
+    /// Side of a square patch in pixels; of a ResNet, of what one position of its last map stands for: 32.
     pub patch_size: usize,
-    /// Width of the transformer.
+    /// Width of the transformer; of a ResNet, channels after the stem.
     pub width: usize,
     /// Number of blocks.
     pub layers: usize,
-    /// Number of attention heads.
+    /// Number of attention heads; of a ResNet, those of its attention pooling.
     pub heads: usize,
-    /// Width of a block's hidden layer.
+    /// Width of a block's hidden layer; a ResNet has none: 0.
     pub mlp_width: usize,
+    /// Blocks of a ResNet's four stages; `None` for a ViT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<[usize; 4]>,
 }
 
 impl VisionConfig {
-    /// Patches along one side of the input.
+    /// Patches along one side of the input; of a ResNet, positions along one side of its last map.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
+    }
+
+    /// Channels of a ResNet's last map, which its attention pooling works on.
+    pub fn pooled_width(&self) -> usize {
+        self.width * RESNET_STRIDE
     }
 }
 
@@ -106,7 +145,7 @@ pub struct ModelConfig {
     pub name: String,
     /// Dimension D of image and text features.
     pub embed_dim: usize,
-    /// The activation of every block.
+    /// The activation of every transformer block; a ResNet's own is always ReLU.
     pub activation: Activation,
     /// The image tower.
     pub vision: VisionConfig,
@@ -189,39 +228,6 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Says whether a config that was not read from open_clip's form can be computed: sizes in bounds, heads of equal
-    /// width. `origin` names it in errors.
-    pub(super) fn check(&self, origin: &str) -> Result<(), ModelError> {
-        let bad = |reason: String| Err(ModelError::BadConfig { origin: origin.to_owned(), reason });
-        let (vision, text) = (&self.vision, &self.text);
-        for (name, size, most) in [
-            ("embed_dim", self.embed_dim, LARGEST),
-            ("vision.image_size", vision.image_size, LARGEST),
-            ("vision.patch_size", vision.patch_size, vision.image_size),
-            ("vision.width", vision.width, LARGEST),
-            ("vision.layers", vision.layers, MOST_LAYERS),
-            ("vision.heads", vision.heads, vision.width),
-            ("vision.mlp_width", vision.mlp_width, LARGEST),
-            ("text.context_length", text.context_length, LARGEST),
-            ("text.vocab_size", text.vocab_size, LARGEST),
-            ("text.width", text.width, LARGEST),
-            ("text.layers", text.layers, MOST_LAYERS),
-            ("text.heads", text.heads, text.width),
-            ("text.mlp_width", text.mlp_width, LARGEST),
-        ] {
-            if !(1..=most).contains(&size) {
-                return bad(format!("{name} is {size}; it must be a whole number from 1 to {most}"));
-            }
-        }
-        for (name, width, heads) in [("vision", vision.width, vision.heads), ("text", text.width, text.heads)]
-        {
-            if width % heads != 0 {
-                return bad(format!("{name}.width {width} is not a multiple of {name}.heads {heads}"));
-            }
-        }
-        Ok(())
-    }
-
     /// The same under the name of the embedded architecture that it is, where it is one.
     pub(super) fn known_by_name(mut self) -> Self {
         let same = |name: &&str| {
@@ -238,8 +244,8 @@ impl ModelConfig {
 const LARGEST_FILE: u64 = 4 << 20;
 
 fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
-    if let Some(Value::Array(_)) = keys.object.get("layers") {
-        return Err(keys.unsupported("a ModifiedResNet image tower (`layers` is a list)"));
+    if let Some(Value::Array(stages)) = keys.object.get("layers") {
+        return resnet(keys, stages);
     }
     if let Some(name) = keys.object.get("timm_model_name").filter(|v| !v.is_null()) {
         return Err(keys.unsupported(&format!("the timm image tower {name}")));
@@ -254,6 +260,7 @@ fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
         layers: keys.layers()?,
         heads: width / head_width,
         mlp_width: keys.mlp_width(width)?,
+        stages: None,
     };
     if config.heads == 0 || width % config.heads != 0 {
         return Err(keys.bad(format!(
@@ -264,6 +271,48 @@ fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
         return Err(keys.bad(format!(
             "vision_cfg.patch_size {} is larger than image_size {}",
             config.patch_size, config.image_size
+        )));
+    }
+    Ok(config)
+}
+
+/// CLIP's ResNet, as open_clip reads it: `patch_size` and `mlp_ratio` mean nothing there.
+fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError> {
+    keys.only_vision()?;
+    let blocks: Vec<usize> = stages
+        .iter()
+        .filter_map(|stage| stage.as_u64().and_then(|blocks| usize::try_from(blocks).ok()))
+        .filter(|blocks| (1..=LARGEST_STAGE).contains(blocks))
+        .collect();
+    let stages: [usize; 4] = match blocks.try_into() {
+        Ok(blocks) if stages.len() == 4 => blocks,
+        _ => {
+            return Err(keys.bad(format!(
+                "`{}` must be a number, or for a ResNet the blocks of its four stages, each from 1 to {LARGEST_STAGE}",
+                keys.path("layers")
+            )));
+        }
+    };
+    let width = keys.size("width", Some(64))?;
+    let head_width = keys.size("head_width", Some(64))?;
+    let config = VisionConfig {
+        image_size: keys.side("image_size", 224)?,
+        patch_size: RESNET_STRIDE,
+        width,
+        layers: stages.iter().sum(),
+        heads: width * RESNET_STRIDE / head_width,
+        mlp_width: 0,
+        stages: Some(stages),
+    };
+    if width < 2 || config.heads == 0 || !config.pooled_width().is_multiple_of(config.heads) {
+        return Err(keys.bad(format!(
+            "vision_cfg.width {width} and head_width {head_width} do not give a ResNet a whole number of equal heads"
+        )));
+    }
+    if config.image_size < RESNET_STRIDE {
+        return Err(keys.bad(format!(
+            "vision_cfg.image_size {} is smaller than the {RESNET_STRIDE} pixels that a ResNet needs",
+            config.image_size
         )));
     }
     Ok(config)
@@ -303,10 +352,42 @@ mod tests {
         for name in ModelConfig::names() {
             let config = ModelConfig::named(name).unwrap();
             assert_eq!(config.activation == Activation::QuickGelu, name.ends_with("quickgelu"), "{name}");
-            assert_eq!(config.vision.width % config.vision.heads, 0, "{name}");
+            let v = &config.vision;
+            let width = if v.stages.is_some() { v.pooled_width() } else { v.width };
+            assert_eq!(width % v.heads, 0, "{name}");
+            assert_eq!(v.stages.is_some(), name.starts_with("RN"), "{name}");
         }
         let giant = ModelConfig::named("ViT-g-14").unwrap();
         assert_eq!((giant.vision.heads, giant.vision.mlp_width), (16, 6144));
+    }
+
+    #[test]
+    fn resnets_have_the_published_sizes() {
+        let sizes = |name| {
+            let ModelConfig { embed_dim, vision: v, .. } = ModelConfig::named(name).unwrap();
+            (v.stages.unwrap(), v.width, v.heads, v.grid(), v.pooled_width(), embed_dim)
+        };
+        assert_eq!(sizes("RN50"), ([3, 4, 6, 3], 64, 32, 7, 2048, 1024));
+        assert_eq!(sizes("RN50x4-quickgelu"), ([4, 6, 10, 6], 80, 40, 9, 2560, 640));
+        assert_eq!(sizes("RN50x64"), ([3, 15, 36, 10], 128, 64, 14, 4096, 1024));
+    }
+
+    #[test]
+    fn resnet_sizes_that_make_no_tower_are_named() {
+        let refused = |vision: &str| {
+            parse(&format!(r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{}}}}"#))
+                .unwrap_err()
+                .to_string()
+        };
+        for layers in
+            ["[]", "[1,1,1]", "[1,1,1,1,1]", "[1,0,1,1]", "[1,1,1,-1]", "[1,1,1,\"1\"]", "[1,1,1,2000]"]
+        {
+            assert!(refused(&format!(r#""layers":{layers}"#)).contains("vision_cfg.layers"), "{layers}");
+        }
+        assert!(refused(r#""layers":[1,1,1,1],"image_size":31"#).contains("image_size 31"));
+        assert!(refused(r#""layers":[1,1,1,1],"width":1"#).contains("width 1"));
+        assert!(refused(r#""layers":[1,1,1,1],"width":6,"head_width":500"#).contains("head_width 500"));
+        assert!(refused(r#""layers":[1,1,1,1],"width":7,"head_width":72"#).contains("equal heads"));
     }
 
     #[test]
@@ -327,7 +408,7 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(refused(r#""layers":[2,2,2,2]"#, "").contains("ModifiedResNet"));
+        assert!(refused(r#""layers":[2,2,2,2],"pool_type":"avg""#, "").contains("vision_cfg.pool_type"));
         assert!(refused(r#""timm_model_name":"convnext""#, "").contains("convnext"));
         assert!(refused(r#""pool_type":"avg""#, "").contains("vision_cfg.pool_type"));
         assert!(refused("", r#""hf_model_name":"xlm""#).contains("xlm"));

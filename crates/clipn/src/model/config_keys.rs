@@ -63,7 +63,7 @@ impl Keys<'_> {
         )
     }
 
-    /// Keys of `vision_cfg`. `patch_dropout` is of training alone; the rest of those without influence belong to towers
+    /// Keys of `vision_cfg`, of a ViT and of a ResNet. `patch_dropout` is of training alone; the rest of those without influence belong to towers
     /// that other keys ask for.
     pub(super) fn only_vision(&self) -> Result<(), ModelError> {
         self.only(
@@ -226,6 +226,12 @@ mod tests {
                "hf_pooler_type":"mean_pooler","hf_model_pretrained":true,"hf_tokenizer_name":null,"tokenizer_kwargs":{}"#,
         );
         assert_eq!(spelled_out.unwrap(), plain);
+        let resnet =
+            r#""layers":[1,2,1,1],"image_size":[64,64],"pool_type":"tok","timm_pool":"avg","qk_norm":false"#;
+        assert_eq!(
+            read("", resnet, "").unwrap(),
+            read("", r#""layers":[1,2,1,1],"image_size":64,"patch_size":null"#, "").unwrap()
+        );
         assert_eq!(read("", "", r#""pool_type":"eos","eos_id":49407"#).unwrap(), plain);
         assert_eq!(read("", "", r#""pool_type":"eos""#).unwrap(), plain);
     }
@@ -257,6 +263,9 @@ mod tests {
             ("", "", r#""proj_bias":true"#, "`text_cfg.proj_bias`"),
             ("", "", r#""hf_tokenizer_name":"t5""#, "`text_cfg.hf_tokenizer_name`"),
             ("", "", r#""tokenizer_kwargs":{"clean":"canonicalize"}"#, "`text_cfg.tokenizer_kwargs`"),
+            ("", r#""layers":[1,1,1,1],"pool_type":"avg""#, "", "`vision_cfg.pool_type`"),
+            ("", r#""layers":[1,1,1,1],"timm_model_name":"vit""#, "", "`vision_cfg.timm_model_name`"),
+            ("", r#""layers":[1,1,1,1],"a_key_of_tomorrow":1"#, "", "`vision_cfg.a_key_of_tomorrow`"),
             ("", r#""layers":5000"#, "", "`vision_cfg.layers` is 5000"),
         ] {
             let error = read(top, vision, text).unwrap_err();

@@ -34,7 +34,7 @@ pub enum ModelError {
     },
     /// A config asks for a computation that this version does not have.
     #[error(
-        "the model config {origin} asks for {what}, which clipn does not compute; use a plain ViT CLIP config"
+        "the model config {origin} asks for {what}, which clipn does not compute; use a plain CLIP config, ViT or ResNet"
     )]
     UnsupportedConfig {
         /// The file or the embedded name.
@@ -79,6 +79,21 @@ pub enum ModelError {
         model: String,
         /// Missing, unexpected and wrong-shaped tensors.
         details: String,
+    },
+    /// A ResNet is asked of the config of a ViT.
+    #[error("the image tower of the model `{model}` is a ViT, not a ResNet; open it as the one that it is")]
+    NotAResNet {
+        /// The model's name.
+        model: String,
+    },
+    /// Training is asked to change an image tower that it can only keep frozen.
+    #[error(
+        "the image tower of the model `{model}` is a ResNet, which clipn does not train; teach it \"no\" with \
+         `--objective clipn` or `clipn-handcrafted`, where the image tower is frozen, or train a ViT"
+    )]
+    FrozenOnly {
+        /// The model's name.
+        model: String,
     },
     /// Pixels whose length or size the tower cannot take.
     #[error("{0}")]

@@ -2,6 +2,7 @@
 //! anywhere fit them, and the traits of a tower. The towers themselves are in [`crate::engine`].
 
 mod config;
+mod config_check;
 mod config_keys;
 mod error;
 mod gradient;
@@ -10,6 +11,7 @@ mod params;
 mod position;
 mod pretrained;
 mod real;
+mod resnet;
 mod sketch;
 mod tower;
 mod weights;
@@ -22,6 +24,7 @@ pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams,
 pub use position::{Corners, resize_positions};
 pub use pretrained::{Pretrained, PretrainedKind};
 pub use real::Real;
+pub use resnet::{AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES};
 pub use sketch::{ImageSketch, Sketch, TextSketch};
 pub(crate) use tower::check_length;
 pub use tower::{

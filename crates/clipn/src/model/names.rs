@@ -1,6 +1,6 @@
 //! The tensors of a CLIPN by open_clip's names, with their shapes.
 
-use super::{ModelConfig, TextConfig, VisionConfig};
+use super::{ModelConfig, TextConfig, VisionConfig, resnet};
 
 /// A tensor's name and shape.
 pub type Named = (String, Vec<usize>);
@@ -38,6 +38,9 @@ pub fn expected(config: &ModelConfig) -> Vec<Named> {
 
 /// The image tower's tensors.
 pub fn vision(config: &VisionConfig, embed_dim: usize) -> Vec<Named> {
+    if let Some(stages) = config.stages {
+        return resnet::names(config, stages, embed_dim);
+    }
     let VisionConfig { width, patch_size, mlp_width, .. } = *config;
     let mut names = vec![
         ("visual.class_embedding".to_owned(), vec![width]),

@@ -40,7 +40,7 @@ pub struct BlockParams<T: Real> {
     pub c_proj: LinearParams<T>,
 }
 
-/// The image tower.
+/// The image tower of a ViT.
 #[derive(Debug, Clone)]
 pub struct VisionParams<T: Real> {
     /// Patch embedding, `[width, 3, patch, patch]`, without bias.
@@ -88,7 +88,7 @@ pub struct NamedTensor<V> {
     pub values: V,
 }
 
-fn zip_names<V>(names: Vec<Named>, values: impl IntoIterator<Item = V>) -> Vec<NamedTensor<V>> {
+pub(super) fn zip_names<V>(names: Vec<Named>, values: impl IntoIterator<Item = V>) -> Vec<NamedTensor<V>> {
     names.into_iter().zip(values).map(|((name, shape), values)| NamedTensor { name, shape, values }).collect()
 }
 
@@ -171,6 +171,7 @@ impl<T: Real> VisionParams<T> {
             layers: self.blocks.len(),
             heads: 1,
             mlp_width: mlp_width(&self.blocks),
+            stages: None,
         };
         names::vision(&config, self.proj.len() / width)
     }

@@ -1,7 +1,8 @@
 use serde::Serialize;
 
+use super::config::RESNET_STRIDE;
 use super::names::PROMPT_NO;
-use super::{ModelConfig, Weights};
+use super::{ModelConfig, STAGES, Weights, resnet};
 use crate::checkpoint::Checkpoint;
 
 /// What the names and shapes of a weights file say about its architecture, without a config. Numbers of heads and the
@@ -27,11 +28,14 @@ pub struct Sketch {
 pub struct ImageSketch {
     /// `ViT` or `ModifiedResNet`.
     pub kind: &'static str,
-    /// Width of a ViT's transformer.
+    /// Width of a ViT's transformer; channels after a ResNet's stem.
     pub width: Option<usize>,
-    /// Blocks of a ViT.
+    /// Blocks.
     pub layers: Option<usize>,
-    /// Side of a patch.
+    /// Blocks of each stage of a ResNet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<[usize; STAGES]>,
+    /// Side of a patch of a ViT.
     pub patch_size: Option<usize>,
     /// Side of the input.
     pub image_size: Option<usize>,
@@ -79,7 +83,15 @@ impl Sketch {
                 or_unknown(tower.patch_size),
                 or_unknown(tower.image_size)
             ),
-            Some(tower) => tower.kind.to_owned(),
+            Some(tower) => {
+                let stages = tower.stages.unwrap_or_default().map(|blocks| blocks.to_string()).join(" + ");
+                format!(
+                    "{}, width {}, {stages} blocks, images of {} pixels",
+                    tower.kind,
+                    or_unknown(tower.width),
+                    or_unknown(tower.image_size)
+                )
+            }
         };
         let text = |tower: &TextSketch| {
             format!(
@@ -110,21 +122,35 @@ impl Sketch {
 
 fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
     let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
-    let unknown =
-        ImageSketch { kind: "ModifiedResNet", width: None, layers: None, patch_size: None, image_size: None };
     let conv = shape("visual.conv1.weight")?;
+    let grid = |positions: &str| {
+        let rows = shape(positions).and_then(|s| s.first().copied());
+        rows.and_then(|rows| rows.checked_sub(1)).map(usize::isqrt)
+    };
     if shape("visual.class_embedding").is_none() {
-        return Some(unknown);
+        let stages = std::array::from_fn(|stage| {
+            let first = |block: usize| format!("visual.layer{}.{block}.conv1.weight", stage + 1);
+            (0..).take_while(|&block| checkpoint.get(&first(block)).is_some()).count()
+        });
+        return Some(ImageSketch {
+            kind: "ModifiedResNet",
+            width: shape("visual.layer1.0.conv1.weight").and_then(|s| s.first().copied()),
+            layers: Some(stages.iter().sum()),
+            stages: Some(stages),
+            patch_size: None,
+            image_size: grid(resnet::POSITIONS).map(|grid| grid * RESNET_STRIDE),
+        });
     }
     let patch_size = conv.last().copied();
-    let rows = shape("visual.positional_embedding").and_then(|s| s.first().copied());
-    let grid = rows.and_then(|rows| rows.checked_sub(1)).map(usize::isqrt);
     Some(ImageSketch {
         kind: "ViT",
         width: conv.first().copied(),
         layers: Some(layers(checkpoint, "visual.transformer")),
+        stages: None,
         patch_size,
-        image_size: grid.zip(patch_size).map(|(grid, patch)| grid.saturating_mul(patch)),
+        image_size: grid("visual.positional_embedding")
+            .zip(patch_size)
+            .map(|(grid, patch)| grid.saturating_mul(patch)),
     })
 }
 

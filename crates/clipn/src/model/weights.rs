@@ -3,11 +3,18 @@ use std::path::Path;
 
 use super::names::{self, Named, PROMPT_NO, Side};
 use super::position::{Corners, resize_positions};
-use super::{BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, TextParams, VisionParams};
+use super::{
+    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, TextParams,
+    VisionParams, resnet,
+};
 use crate::checkpoint::{Buffer, Checkpoint, Tensor};
 
 /// Names that other programs leave in a file and that hold no parameter.
-const IGNORED: &[&str] = &["attn_mask", "input_resolution", "context_length", "vocab_size"];
+const IGNORED: &[&str] =
+    &["attn_mask", "input_resolution", "context_length", "vocab_size", "num_batches_tracked"];
+
+/// The positional embedding of a ViT.
+const VIT_POSITIONS: &str = "visual.positional_embedding";
 
 /// At most so many names of one kind in an error.
 const LISTED: usize = 6;
@@ -65,6 +72,12 @@ impl Weights {
         self.checkpoint.path()
     }
 
+    /// Hands the memory of what was read of a mapped file back to the system: for when a tower has done its work. What a
+    /// tower still uses comes back as it uses it.
+    pub fn release(&self) {
+        self.checkpoint.iter().for_each(|(_, tensor)| tensor.release());
+    }
+
     /// Whether the "no" side was stored or copied.
     pub fn no_side(&self) -> NoSide {
         self.no_side
@@ -80,17 +93,29 @@ impl Weights {
         self.value::<f64>("logit_scale").first().copied().unwrap_or_default().exp()
     }
 
-    /// The image tower's parameters. Positional embeddings of another grid are resized as open_clip does at load.
+    /// The parameters of a ViT image tower; of a config of a ResNet, empty ones. Positional embeddings of another grid
+    /// are resized as open_clip does at load. [`crate::engine::image_tower`] opens either kind of tower.
     pub fn vision<T: Real>(&self) -> VisionParams<T> {
         VisionParams {
             conv1: self.value("visual.conv1.weight"),
             class_embedding: self.value("visual.class_embedding"),
-            positional_embedding: self.vision_positions(),
+            positional_embedding: self.vision_positions(VIT_POSITIONS, self.config.vision.width),
             ln_pre: self.norm("visual.ln_pre"),
             blocks: self.blocks("visual.transformer", self.config.vision.layers),
             ln_post: self.norm("visual.ln_post"),
             proj: self.value("visual.proj"),
         }
+    }
+
+    /// The parameters of a ResNet image tower. Positional embeddings of another grid are resized as those of a ViT.
+    ///
+    /// # Errors
+    /// The config's image tower is a ViT.
+    pub fn resnet<T: Real>(&self) -> Result<ResNetParams<T>, ModelError> {
+        ResNetParams::from_fn(&self.config, |name, shape| match name {
+            resnet::POSITIONS => self.vision_positions(name, shape[1]),
+            _ => self.value(name),
+        })
     }
 
     /// A text tower's parameters.
@@ -110,9 +135,8 @@ impl Weights {
         }
     }
 
-    fn vision_positions<T: Real>(&self) -> Buffer<T> {
-        let stored: Buffer<T> = self.value("visual.positional_embedding");
-        let width = self.config.vision.width;
+    fn vision_positions<T: Real>(&self, name: &str, width: usize) -> Buffer<T> {
+        let stored: Buffer<T> = self.value(name);
         let grid = self.config.vision.grid();
         match square_grid(stored.len() / width) {
             Some(from) if from != grid => {
@@ -224,7 +248,7 @@ fn is_no_side(name: &str) -> bool {
 /// The file's shape is the model's; positional embeddings may be of any square grid, and a scalar may be `[1]`.
 fn fits(name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
     match name {
-        "visual.positional_embedding" => {
+        VIT_POSITIONS | resnet::POSITIONS => {
             matches!(tensor.shape(), [rows, width] if *width == shape[1] && square_grid(*rows).is_some())
         }
         "logit_scale" => tensor.shape().iter().product::<usize>() == 1,

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -104,6 +104,11 @@ impl FeatureCache {
         self.index.is_empty()
     }
 
+    /// Number of features that are not in the file yet.
+    pub fn waiting(&self) -> usize {
+        self.pending_keys.len()
+    }
+
     /// The features of a key, `[D]`.
     pub fn get(&self, key: u128) -> Option<&[f32]> {
         let record = *self.index.get(&key)?;
@@ -134,22 +139,26 @@ impl FeatureCache {
         if self.pending_keys.is_empty() {
             return Ok(());
         }
-        let mut bytes = Vec::with_capacity(self.pending_keys.len() * self.record());
-        for (key, features) in self.pending_keys.iter().zip(self.pending.chunks_exact(self.dim)) {
-            bytes.extend(key.to_le_bytes());
-            bytes.extend(features.iter().flat_map(|v| v.to_le_bytes()));
-        }
-        let written = self
-            .file
-            .seek(SeekFrom::Start((HEADER + self.stored * self.record()) as u64))
-            .and_then(|_| self.file.write_all(&bytes))
-            .and_then(|()| {
-                self.stored += self.pending_keys.len();
-                self.pending.clear();
-                self.pending_keys.clear();
-                self.remap()
-            });
+        let written = self.append().and_then(|()| {
+            self.stored += self.pending_keys.len();
+            self.pending.clear();
+            self.pending_keys.clear();
+            self.remap()
+        });
         written.map_err(|source| FeatureCacheError::Io { path: self.path.clone(), source })
+    }
+
+    /// Writes what waits behind the records of the file.
+    fn append(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start((HEADER + self.stored * self.record()) as u64))?;
+        let mut writer = BufWriter::with_capacity(1 << 16, &self.file);
+        for (key, features) in self.pending_keys.iter().zip(self.pending.chunks_exact(self.dim)) {
+            writer.write_all(&key.to_le_bytes())?;
+            for value in features {
+                writer.write_all(&value.to_le_bytes())?;
+            }
+        }
+        writer.flush()
     }
 
     fn record(&self) -> usize {

@@ -1,17 +1,47 @@
 //! Features of frozen towers, each computed once.
 
+use std::borrow::Cow;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{CpuTowers, Digest, FeatureCache, TrainingError};
+use super::{CpuTowers, Digest, FeatureCache, FeatureCacheError, TrainingError};
+use crate::checkpoint::Buffer;
+use crate::dataset::{KnownPictures, TrainBatch};
 use crate::image::Preprocessing;
 use crate::model::{ImageTower, Images, TextTower, TrainImage, TrainText};
 use crate::tokenizer::Tokenizer;
 
-/// Caches of what the frozen towers of a run give; `None` where features are computed anew each time.
+/// New features that wait in memory before they are written, whether a checkpoint is due or not.
+const WAITING: usize = 8192;
+
+/// Caches of what the frozen towers of a run give; images' features are `None` where they are computed anew each time.
 #[derive(Debug)]
 pub(super) struct Frozen {
     yes: FeatureCache,
-    images: Option<FeatureCache>,
+    images: Option<Arc<ImageFeatures>>,
+    /// Which towers' weights may be in memory.
+    uses_image: bool,
+    uses_yes: bool,
+}
+
+/// Features of images by the samples' names. The loader's threads ask which there are.
+#[derive(Debug)]
+struct ImageFeatures(RwLock<FeatureCache>);
+
+impl ImageFeatures {
+    fn read(&self) -> RwLockReadGuard<'_, FeatureCache> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, FeatureCache> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KnownPictures for ImageFeatures {
+    fn is_known(&self, key: &str) -> bool {
+        self.read().get(Digest::of(key)).is_some()
+    }
 }
 
 impl Frozen {
@@ -35,20 +65,25 @@ impl Frozen {
         let yes = towers.yes.params();
         let yes = digest(&[&yes.positional_embedding, &yes.ln_final.weight, &yes.projection], "");
         let images = if images {
-            let image = towers.image.params();
-            let identity =
-                digest(&[&image.conv1, &image.ln_post.weight, &image.proj], &format!("{preprocessing:?}"));
-            Some(FeatureCache::open(&folder.join("images.features"), dim, identity)?)
+            let identity = digest(&towers.image.ends(), &format!("{preprocessing:?}"));
+            let cache = FeatureCache::open(&folder.join("images.features"), dim, identity)?;
+            Some(Arc::new(ImageFeatures(RwLock::new(cache))))
         } else {
             None
         };
-        Ok(Self { yes: FeatureCache::open(&folder.join("yes.features"), dim, yes)?, images })
+        let yes = FeatureCache::open(&folder.join("yes.features"), dim, yes)?;
+        Ok(Self { yes, images, uses_image: true, uses_yes: true })
     }
 
-    /// Normalised "yes" features of texts, `[N, D]`.
+    /// What tells a loader which pictures it need not read; `None` where images' features are not kept.
+    pub fn known_pictures(&self) -> Option<Arc<dyn KnownPictures>> {
+        self.images.as_ref().map(|images| Arc::clone(images) as Arc<dyn KnownPictures>)
+    }
+
+    /// Normalised "yes" features of texts, `[N, D]`. Where all are there, the tower's mapped weights leave memory.
     pub fn yes(&mut self, texts: &[String], towers: &CpuTowers) -> Result<Vec<f32>, TrainingError> {
         let keys: Vec<u128> = texts.iter().map(|text| Digest::of(text)).collect();
-        let missing = missing(&self.yes, &keys);
+        let missing: Vec<usize> = (0..keys.len()).filter(|&i| is_new(&self.yes, &keys, i)).collect();
         if !missing.is_empty() {
             let texts: Vec<&String> = missing.iter().map(|&i| &texts[i]).collect();
             let tokens = Tokenizer::clip().tokenize_batch(&texts, towers.yes.context_length());
@@ -57,48 +92,79 @@ impl Frozen {
             for (&index, row) in missing.iter().zip(features.rows()) {
                 self.yes.insert(keys[index], row);
             }
+            flush_many(&mut self.yes)?;
+        } else if self.uses_yes {
+            release(&towers.yes.params().buffers());
         }
+        self.uses_yes = !missing.is_empty();
         Ok(gather(&self.yes, &keys))
     }
 
-    /// Normalised features of images of side `size`, `[N, D]`, by the samples' names; `None` where they are not kept.
+    /// Normalised features of a batch's images of side `size`, `[N, D]`, by the samples' names; `None` where they are
+    /// not kept. Where all are there, the tower's mapped weights leave memory.
     pub fn images(
         &mut self,
-        names: &[String],
-        pixels: &[f32],
+        batch: &TrainBatch,
         size: usize,
         towers: &CpuTowers,
     ) -> Result<Option<Vec<f32>>, TrainingError> {
-        let Some(cache) = &mut self.images else { return Ok(None) };
-        let keys: Vec<u128> = names.iter().map(|name| Digest::of(name)).collect();
-        let missing = missing(cache, &keys);
+        let Some(images) = &self.images else { return Ok(None) };
+        let keys: Vec<u128> = batch.keys.iter().map(|name| Digest::of(name)).collect();
+        // A picture that the loader left out was known then, and what is known stays so.
+        let missing: Vec<(usize, usize)> = {
+            let cache = images.read();
+            let pictured = batch.pictured.iter().copied().enumerate();
+            pictured.filter(|&(_, i)| is_new(&cache, &keys, i)).collect()
+        };
         if !missing.is_empty() {
-            let each = 3 * size * size;
-            let wanted: Vec<f32> =
-                missing.iter().flat_map(|&i| &pixels[i * each..(i + 1) * each]).copied().collect();
-            let mut features = towers.image.encode(Images::new(&wanted, size, size)?)?;
+            let pixels = pixels_of(batch, &missing, 3 * size * size);
+            let mut features = towers.image.encode(Images::new(&pixels, size, size)?)?;
             features.normalise();
-            for (&index, row) in missing.iter().zip(features.rows()) {
+            let mut cache = images.write();
+            for (&(_, index), row) in missing.iter().zip(features.rows()) {
                 cache.insert(keys[index], row);
             }
+            flush_many(&mut cache)?;
+        } else if self.uses_image {
+            release(&towers.image.params().buffers());
         }
-        Ok(Some(gather(cache, &keys)))
+        self.uses_image = !missing.is_empty();
+        let cache = images.read();
+        Ok(Some(gather(&cache, &keys)))
     }
 
     /// Writes what was computed since, so that a resumed run finds the very same features.
     pub fn flush(&mut self) -> Result<(), TrainingError> {
         self.yes.flush()?;
-        if let Some(images) = &mut self.images {
-            images.flush()?;
+        if let Some(images) = &self.images {
+            images.write().flush()?;
         }
         Ok(())
     }
 }
 
-/// Places of the keys that the cache does not have, each key once.
-fn missing(cache: &FeatureCache, keys: &[u128]) -> Vec<usize> {
-    let is_new = |i: &usize| cache.get(keys[*i]).is_none() && !keys[..*i].contains(&keys[*i]);
-    (0..keys.len()).filter(is_new).collect()
+/// Whether the cache lacks key `i`, and no key before it is the same.
+fn is_new(cache: &FeatureCache, keys: &[u128], i: usize) -> bool {
+    cache.get(keys[i]).is_none() && !keys[..i].contains(&keys[i])
+}
+
+/// Pixels of the pictures `missing`, each `each` values, by their places among those that the batch has.
+fn pixels_of<'a>(batch: &'a TrainBatch, missing: &[(usize, usize)], each: usize) -> Cow<'a, [f32]> {
+    if missing.len() == batch.pictured.len() {
+        return Cow::Borrowed(&batch.pixels);
+    }
+    let pixels = |&(place, _): &(usize, usize)| &batch.pixels[place * each..(place + 1) * each];
+    missing.iter().flat_map(pixels).copied().collect()
+}
+
+fn flush_many(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
+    if cache.waiting() < WAITING { Ok(()) } else { cache.flush() }
+}
+
+fn release(buffers: &[&Buffer<f32>]) {
+    for buffer in buffers {
+        buffer.release();
+    }
 }
 
 fn gather(cache: &FeatureCache, keys: &[u128]) -> Vec<f32> {

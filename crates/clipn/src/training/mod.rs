@@ -6,6 +6,7 @@ mod communicator;
 mod error;
 mod feature_cache;
 mod frozen;
+mod image;
 mod init;
 mod objective;
 mod optimizer;
@@ -21,6 +22,7 @@ mod trainer;
 pub use communicator::{Collective, Communicator, CommunicatorError, Gathered, InProcess, SingleProcess};
 pub use error::TrainingError;
 pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};
+pub use image::{CpuImage, FrozenResNet};
 pub use objective::{
     Clip, Clipn, Features, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE, OBJECTIVES, Objective,
     ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant, Wanted, clamp_logit_scale, evaluate_over_ranks,
@@ -37,8 +39,4 @@ pub use state::{
 pub use towers::{CpuTowers, Learns, Towers, TrainableGroup};
 pub use trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
 
-/// Runs a loop with the widest SIMD of this processor.
-#[inline(always)]
-fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
+use crate::simd::vectorised;

@@ -6,16 +6,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::frozen::Frozen;
 use super::texts::Texts;
 use super::{
-    AdamW, CheckpointStore, CpuTowers, DatasetKind, ImageInput, Label, Learns, MicroBatch, Published,
-    Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError, StepReport, TextInput, TrainSettings,
-    Trainer, TrainingCheckpoint, TrainingError, TrainingRng, TrainingState,
+    AdamW, CheckpointStore, CpuImage, CpuTowers, DatasetKind, ImageInput, Label, Learns, MicroBatch,
+    Published, Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError, StepReport, TextInput,
+    TrainSettings, Trainer, TrainingCheckpoint, TrainingError, TrainingRng, TrainingState,
 };
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{
     CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding, SampleFields,
     ShardSet, Skipped, TrainBatch,
 };
-use crate::engine::{TransformerText, VisionTower};
+use crate::engine::TransformerText;
 use crate::image::Preprocessing;
 use crate::model::{ModelConfig, TextTower, Weights};
 use crate::progress::Progress;
@@ -73,7 +73,7 @@ pub struct TrainRun {
     config: ModelConfig,
     folder: PathBuf,
     loader: CaptionLoader,
-    trainer: Trainer<f32, VisionTower, TransformerText, SingleProcess>,
+    trainer: Trainer<f32, CpuImage, TransformerText, SingleProcess>,
     texts: Texts,
     frozen: Option<Frozen>,
     store: CheckpointStore,
@@ -108,6 +108,9 @@ impl TrainRun {
             settings.check_start()?;
         }
         let config = ModelConfig::resolve(&settings.model)?;
+        if settings.objective.name == "clip" {
+            CpuImage::check_learns(&config)?;
+        }
         let loader = open_data(&settings, &config, progress)?;
         if loader.batches_per_epoch() < settings.accum_freq as u64 {
             return Err(TrainingError::Setting {
@@ -132,9 +135,14 @@ impl TrainRun {
         let texts = Texts::of(&settings)?;
         let total = loader.batches_per_epoch() / settings.accum_freq as u64 * settings.epochs;
         settings.schedule(total).check()?;
-        let objective = settings.objective.build()?;
+        let objective = settings.objective.build::<f32>()?;
+        let mut towers = start.towers;
+        // One that computes each picture once is not worth it.
+        if objective.uses_no() && !settings.cache_image_features {
+            towers.image = towers.image.frozen();
+        }
         let trainer =
-            Trainer::new(start.towers, objective, settings.gradient_scaling, start.optimizer, SingleProcess)?;
+            Trainer::new(towers, objective, settings.gradient_scaling, start.optimizer, SingleProcess)?;
         let frozen = match trainer.learns() {
             Learns::Clip => None,
             Learns::No => {
@@ -144,6 +152,10 @@ impl TrainRun {
                 let preprocessing = &loader.settings().preprocessing;
                 Some(Frozen::open(&cache, trainer.towers(), preprocessing, settings.cache_image_features)?)
             }
+        };
+        let loader = match frozen.as_ref().and_then(Frozen::known_pictures) {
+            Some(known) => loader.with_known_pictures(known),
+            None => loader,
         };
         // A log without a line is of a run that failed before its first step. A run that was killed before its first
         // checkpoint has a log and nothing else to go on from.
@@ -283,10 +295,10 @@ impl TrainRun {
             let context = towers.yes.context_length();
             let place = [self.step, index as u64, 0];
             let drawn = self.texts.draw(&part.captions, context, self.settings.seed, place);
-            let pixels = || ImageInput::Pixels { values: part.pixels.clone(), size };
+            let pixels = || ImageInput::Pixels { values: (&part.pixels[..]).into(), size };
             let (images, yes) = match &mut self.frozen {
                 Some(frozen) => {
-                    let known = frozen.images(&part.keys, &part.pixels, size, towers)?;
+                    let known = frozen.images(part, size, towers)?;
                     let yes = TextInput::Features(frozen.yes(&drawn.yes, towers)?);
                     (known.map_or_else(pixels, ImageInput::Features), yes)
                 }
@@ -398,7 +410,7 @@ fn no_prompts(settings: &TrainSettings) -> Option<usize> {
 fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, TrainingError> {
     settings.check_start()?;
     let towers = match &settings.pretrained {
-        None => CpuTowers::fresh(config, settings.seed),
+        None => CpuTowers::fresh(config, settings.seed)?,
         Some(path) => {
             let weights = Weights::new(config.clone(), Checkpoint::open(path)?)?;
             CpuTowers::from_weights(&weights, no_prompts(settings))?

@@ -1,9 +1,10 @@
-use crate::checkpoint::{CheckpointError, Tensor};
+use crate::checkpoint::{Buffer, CheckpointError, Tensor};
 use crate::engine::{TransformerText, VisionTower};
 use crate::model::{
     ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainImage, TrainText, Weights,
 };
 
+use super::image::CpuImage;
 use super::init::{fresh_text, fresh_vision};
 
 /// ln(1 / 0.07), where CLIP's logit scale starts (CLIP, section 2.5).
@@ -23,7 +24,7 @@ pub struct Towers<T, I, X> {
 }
 
 /// The fast towers of a real run.
-pub type CpuTowers = Towers<f32, VisionTower, TransformerText>;
+pub type CpuTowers = Towers<f32, CpuImage, TransformerText>;
 
 impl CpuTowers {
     /// Towers of loaded weights. With `no_prompts`, the "no" tower is among them, and where the weights have none of
@@ -52,7 +53,7 @@ impl CpuTowers {
             }
         };
         Ok(Self {
-            image: VisionTower::from_weights(weights),
+            image: CpuImage::from_weights(weights),
             yes: TransformerText::from_weights(weights, Side::Yes),
             no,
             logit_scale: weights.logit_scale().ln() as f32,
@@ -60,28 +61,45 @@ impl CpuTowers {
     }
 
     /// An untrained CLIP of a config, initialised as open_clip does, from a seed.
-    pub fn fresh(config: &ModelConfig, seed: u64) -> Self {
-        Self {
-            image: VisionTower::new(config, fresh_vision(config, seed)),
+    ///
+    /// # Errors
+    /// The image tower is one that cannot learn.
+    pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
+        CpuImage::check_learns(config)?;
+        Ok(Self {
+            image: CpuImage::Vit(Box::new(VisionTower::new(config, fresh_vision(config, seed)))),
             yes: TransformerText::new(config, fresh_text(config, seed)),
             no: None,
             logit_scale: FIRST_LOGIT_SCALE as f32,
-        }
+        })
     }
 
-    /// Every weight by open_clip's name, for a checkpoint.
+    /// Every weight by open_clip's name, for a checkpoint. Tensors share the towers' memory, so that a step before they
+    /// are dropped copies what it changes.
     ///
     /// # Errors
     /// A shape that does not fit its values, which towers do not have.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-        let owned = |t: NamedTensor<&[f32]>| Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?));
-        let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
-        let named = self.image.params().named().into_iter();
-        let mut tensors: Vec<(String, Tensor)> =
-            named.chain(self.yes.params().named(Side::Yes)).chain(no).map(owned).collect::<Result<_, _>>()?;
+        let mut tensors = self.image.tensors()?;
+        let yes = self.yes.params();
+        tensors.extend(shared(yes.named(Side::Yes), yes.buffers())?);
+        if let Some(no) = self.no.as_ref().map(TrainText::params) {
+            tensors.extend(shared(no.named(Side::No), no.buffers())?);
+        }
         tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![self.logit_scale])?));
         Ok(tensors)
     }
+}
+
+/// Parameters as tensors of the same memory: `buffers` are those that were named.
+pub(super) fn shared(
+    named: Vec<NamedTensor<&[f32]>>,
+    buffers: Vec<&Buffer<f32>>,
+) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+    let tensor = |(t, buffer): (NamedTensor<&[f32]>, &Buffer<f32>)| {
+        Ok((t.name, Tensor::from_f32(&t.shape, buffer.clone())?))
+    };
+    named.into_iter().zip(buffers).map(tensor).collect()
 }
 
 /// Which parameters a run changes.
@@ -125,5 +143,31 @@ impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
             }
         }
         groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_share_the_memory_of_the_towers() {
+        let mut config = ModelConfig::resolve("ViT-B-32").unwrap();
+        (config.vision.layers, config.vision.width, config.vision.image_size) = (1, 64, 64);
+        (config.text.layers, config.text.width, config.text.vocab_size) = (1, 64, 100);
+        let towers = CpuTowers::fresh(&config, 1).unwrap();
+        let tensors = towers.tensors().unwrap();
+        let named = towers.image.params().named().into_iter().chain(towers.yes.params().named(Side::Yes));
+        let mut count = 0;
+        for (parameter, (name, tensor)) in named.zip(&tensors) {
+            assert_eq!((&parameter.name, &parameter.shape[..]), (name, tensor.shape()));
+            assert_eq!(
+                bytemuck::cast_slice::<f32, u8>(parameter.values).as_ptr(),
+                tensor.bytes().as_ptr(),
+                "{name}"
+            );
+            count += 1;
+        }
+        assert_eq!((tensors.len(), &tensors[count].0[..]), (count + 1, "logit_scale"));
     }
 }

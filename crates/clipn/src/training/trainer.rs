@@ -1,4 +1,7 @@
+use std::borrow::Cow;
 use std::ops::Range;
+
+use rayon::prelude::*;
 
 use super::{
     AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientScaling, Learns, Objective,
@@ -6,17 +9,17 @@ use super::{
 };
 use crate::model::{
     Features, Images, NamedTensor, NoPrompt, Real, RowGradient, Side, TensorGradient, TextGradient,
-    TrainImage, TrainText, VisionParams, normalise_backward,
+    TrainImage, TrainText, VisionParams, normalise_backward, normalise_row,
 };
 use crate::tokenizer::TokenBatch;
 
 /// The images of a part of a batch.
 #[derive(Debug, Clone)]
-pub enum ImageInput<T> {
+pub enum ImageInput<'a, T: Real> {
     /// Normalised pixels of square images, `[N, 3, S, S]`.
     Pixels {
         /// The values.
-        values: Vec<T>,
+        values: Cow<'a, [T]>,
         /// The side S.
         size: usize,
     },
@@ -35,9 +38,9 @@ pub enum TextInput<T> {
 
 /// A part of a batch, small enough for memory; the loss is taken over all parts together.
 #[derive(Debug, Clone)]
-pub struct MicroBatch<T> {
+pub struct MicroBatch<'a, T: Real> {
     /// The images.
-    pub images: ImageInput<T>,
+    pub images: ImageInput<'a, T>,
     /// What the "yes" tower reads.
     pub yes: TextInput<T>,
     /// What the "no" tower reads, with the prompt of each text; empty where there is no such tower.
@@ -56,10 +59,10 @@ pub struct StepReport {
 }
 
 /// Features of a part of a batch as a tower gave them, and the tape where it is kept.
-struct Encoded<T, P> {
+struct Encoded<'a, T: Real, P> {
     /// Not normalised; `None` where the features were known.
     raw: Option<Features<T>>,
-    normalised: Vec<T>,
+    normalised: Cow<'a, [T]>,
     tape: Option<P>,
 }
 
@@ -143,7 +146,7 @@ where
     /// # Errors
     /// Inputs that a tower refuses, a batch that the objective refuses, losses that are not finite, a rank that is
     /// gone. The parameters are as before.
-    pub fn step(&mut self, parts: &[MicroBatch<T>], lr: f64) -> Result<StepReport, TrainingError> {
+    pub fn step(&mut self, parts: &[MicroBatch<'_, T>], lr: f64) -> Result<StepReport, TrainingError> {
         let keep = parts.len() == 1;
         let mut images = Vec::with_capacity(parts.len());
         let mut yes = Vec::with_capacity(parts.len());
@@ -168,10 +171,14 @@ where
         Ok(StepReport { total: outcome.total, parts: outcome.parts, gradient_norm })
     }
 
-    fn encode_images(&self, part: &MicroBatch<T>, keep: bool) -> Result<Encoded<T, I::Tape>, TrainingError> {
+    fn encode_images<'a>(
+        &self,
+        part: &'a MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'a, T, I::Tape>, TrainingError> {
         let (values, size) = match &part.images {
             ImageInput::Features(known) => {
-                return Ok(Encoded { raw: None, normalised: known.clone(), tape: None });
+                return Ok(Encoded { raw: None, normalised: Cow::Borrowed(known), tape: None });
             }
             ImageInput::Pixels { values, size } => (values, *size),
         };
@@ -185,10 +192,14 @@ where
         Ok(Encoded { normalised: normalised(&raw), raw: Some(raw), tape })
     }
 
-    fn encode_yes(&self, part: &MicroBatch<T>, keep: bool) -> Result<Encoded<T, X::Tape>, TrainingError> {
+    fn encode_yes<'a>(
+        &self,
+        part: &'a MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'a, T, X::Tape>, TrainingError> {
         let tokens = match &part.yes {
             TextInput::Features(known) => {
-                return Ok(Encoded { raw: None, normalised: known.clone(), tape: None });
+                return Ok(Encoded { raw: None, normalised: Cow::Borrowed(known), tape: None });
             }
             TextInput::Tokens(tokens) => tokens,
         };
@@ -201,21 +212,25 @@ where
         Ok(Encoded { normalised: normalised(&raw), raw: Some(raw), tape })
     }
 
-    fn encode_no(&self, part: &MicroBatch<T>, keep: bool) -> Result<Encoded<T, X::Tape>, TrainingError> {
+    fn encode_no(
+        &self,
+        part: &MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'static, T, X::Tape>, TrainingError> {
         match (&self.towers.no, &part.no, self.learns) {
             (Some(tower), Some((tokens, prompts)), Learns::No) => {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
                 Ok(Encoded { normalised: normalised(&raw), raw: Some(raw), tape: keep.then_some(tape) })
             }
-            _ => Ok(Encoded { raw: None, normalised: Vec::new(), tape: None }),
+            _ => Ok(Encoded { raw: None, normalised: Cow::Borrowed(&[]), tape: None }),
         }
     }
 
     fn evaluate(
         &self,
-        images: &[Encoded<T, I::Tape>],
-        yes: &[Encoded<T, X::Tape>],
-        no: &[Encoded<T, X::Tape>],
+        images: &[Encoded<'_, T, I::Tape>],
+        yes: &[Encoded<'_, T, X::Tape>],
+        no: &[Encoded<'_, T, X::Tape>],
     ) -> Result<Outcome<T>, TrainingError> {
         let (image, yes, no) = (joined(images), joined(yes), joined(no));
         let local = Pairs {
@@ -232,19 +247,19 @@ where
     }
 
     fn clear_gradients(&mut self) {
-        self.text_gradient.clear();
-        if let Some(gradient) = &mut self.image_gradient {
-            gradient.clear();
-        }
+        self.text_gradient.tokens.clear();
+        let mut dense = self.text_gradient.dense.buffers_mut();
+        dense.extend(self.image_gradient.iter_mut().flat_map(VisionParams::buffers_mut));
+        dense.into_par_iter().for_each(|buffer| buffer.make_mut().fill(T::zero()));
     }
 
     /// Adds the gradient of one part, whose features are `rows` of the batch's values.
     fn backward(
         &mut self,
-        part: &MicroBatch<T>,
-        image: Encoded<T, I::Tape>,
-        yes: Encoded<T, X::Tape>,
-        no: Encoded<T, X::Tape>,
+        part: &MicroBatch<'_, T>,
+        image: Encoded<'_, T, I::Tape>,
+        yes: Encoded<'_, T, X::Tape>,
+        no: Encoded<'_, T, X::Tape>,
         outcome: &Outcome<T>,
         rows: Range<usize>,
     ) -> Result<(), TrainingError> {
@@ -353,12 +368,16 @@ fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) 
     (ids, values)
 }
 
-fn normalised<T: Real>(raw: &Features<T>) -> Vec<T> {
-    let mut normalised = raw.clone();
-    normalised.normalise();
-    normalised.values().to_vec()
+fn normalised<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
+    let mut normalised = raw.values().to_vec();
+    normalised.chunks_exact_mut(raw.dim()).for_each(normalise_row);
+    normalised.into()
 }
 
-fn joined<T: Real, P>(parts: &[Encoded<T, P>]) -> Vec<T> {
-    parts.iter().flat_map(|part| &part.normalised).copied().collect()
+/// The features of all parts, one after the other.
+fn joined<'a, T: Real, P>(parts: &'a [Encoded<'_, T, P>]) -> Cow<'a, [T]> {
+    match parts {
+        [one] => Cow::Borrowed(&one.normalised),
+        several => several.iter().flat_map(|part| &part.normalised[..]).copied().collect(),
+    }
 }

@@ -1,7 +1,10 @@
 //! Towers with random parameters, the same values in every floating-point type.
+#![allow(clippy::unwrap_used)]
 
 use clipn::checkpoint::Buffer;
-use clipn::model::{BlockParams, LinearParams, ModelConfig, NormParams, Real, TextParams, VisionParams};
+use clipn::model::{
+    BlockParams, LinearParams, ModelConfig, NormParams, Real, ResNetParams, TextParams, VisionParams,
+};
 
 /// A small generator of uniform numbers (SplitMix64).
 pub struct Random(u64);
@@ -34,8 +37,7 @@ impl Random {
     }
 
     fn norm<T: Real>(&mut self, width: usize) -> NormParams<T> {
-        let weight: Vec<T> = self.values::<T>(width, 0.3).into_iter().map(|v| v + T::one()).collect();
-        NormParams { weight: weight.into(), bias: self.buffer(width, 0.2) }
+        NormParams { weight: self.around_one(width, 0.3).into(), bias: self.buffer(width, 0.2) }
     }
 
     /// Weights of which a product with inputs of size 1 is of size 1.
@@ -71,6 +73,28 @@ impl Random {
             ln_post: self.norm(v.width),
             proj: self.buffer(v.width * config.embed_dim, (v.width as f32).powf(-0.5)),
         }
+    }
+
+    /// The parameters of a ResNet: products of size 1, norms that change what they see.
+    pub fn resnet<T: Real>(&mut self, config: &ModelConfig) -> ResNetParams<T> {
+        ResNetParams::from_fn(config, |name, shape| {
+            let count = shape.iter().product();
+            match name.rsplit('.').next() {
+                Some("running_var") => self.around_one(count, 0.5).into(),
+                Some("weight") if shape.len() == 1 => self.around_one(count, 0.3).into(),
+                Some("weight") => {
+                    let inner = shape[1..].iter().product::<usize>();
+                    self.buffer(count, (inner as f32).powf(-0.5) * 1.7)
+                }
+                Some("positional_embedding") => self.buffer(count, 0.5),
+                _ => self.buffer(count, 0.2),
+            }
+        })
+        .unwrap()
+    }
+
+    fn around_one<T: Real>(&mut self, count: usize, spread: f32) -> Vec<T> {
+        self.values::<T>(count, spread).into_iter().map(|v| v + T::one()).collect()
     }
 
     pub fn text<T: Real>(&mut self, config: &ModelConfig, prompts: usize) -> TextParams<T> {

@@ -8,8 +8,10 @@ use crate::image::Preprocessing;
 /// N samples to train on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrainBatch {
-    /// Normalised pixels, `[N, 3, S, S]`.
+    /// Normalised pixels of the samples `pictured`, `[P, 3, S, S]`.
     pub pixels: Vec<f32>,
+    /// Which samples have pixels, ascending: all but those whose pictures the loader was told to be known.
+    pub pictured: Vec<usize>,
     /// `[N]`, as they stand in the data.
     pub captions: Vec<String>,
     /// `[N]`, where the samples come from: `shard/key` or `table:line`.
@@ -90,35 +92,47 @@ impl Epoch {
     }
 
     fn fill(&mut self, batch: &mut TrainBatch) -> Result<(), TrainingDataError> {
-        let values = self.preprocessing.tensor_len();
         batch.captions.clear();
         batch.keys.clear();
-        batch.pixels.resize(self.batch_size * values, 0.0);
+        batch.pictured.clear();
         let mut drawn = 0;
         let mut skipped = self.position.skipped.clone();
-        for pixels in batch.pixels.chunks_exact_mut(values) {
-            loop {
-                drawn += 1;
-                match self.pipeline.next()? {
-                    Output::Sample(sample) => {
-                        self.preprocessing.normalise_into(&sample.crop, pixels)?;
-                        batch.captions.push(sample.caption);
-                        batch.keys.push(sample.key);
-                        self.passes.delivered = true;
-                        break;
+        while batch.keys.len() < self.batch_size {
+            drawn += 1;
+            match self.pipeline.next()? {
+                Output::Sample(sample) => {
+                    if let Some(crop) = &sample.crop {
+                        self.preprocessing.normalise_into(crop, self.next_pixels(batch))?;
+                        batch.pictured.push(batch.keys.len());
                     }
-                    Output::Skip(sample) => self.leave_out(&mut skipped, *sample)?,
-                    Output::PassEnd if self.passes.is_hopeless() => {
-                        return Err(TrainingDataError::NothingUsable { skipped: Box::new(skipped) });
-                    }
-                    Output::PassEnd => {}
+                    batch.captions.push(sample.caption);
+                    batch.keys.push(sample.key);
+                    self.passes.delivered = true;
                 }
+                Output::Skip(sample) => self.leave_out(&mut skipped, *sample)?,
+                Output::PassEnd if self.passes.is_hopeless() => {
+                    return Err(TrainingDataError::NothingUsable { skipped: Box::new(skipped) });
+                }
+                Output::PassEnd => {}
             }
         }
+        batch.pixels.truncate(batch.pictured.len() * self.preprocessing.tensor_len());
         self.position.batches += 1;
         self.position.drawn += drawn;
         self.position.skipped = skipped;
         Ok(())
+    }
+
+    /// Room for one more picture, in memory that an earlier batch has used where it did.
+    fn next_pixels<'a>(&self, batch: &'a mut TrainBatch) -> &'a mut [f32] {
+        let values = self.preprocessing.tensor_len();
+        let start = batch.pictured.len() * values;
+        if batch.pixels.len() < start + values {
+            // The first picture of a batch is seldom the only one.
+            batch.pixels.reserve_exact(self.batch_size * values - batch.pixels.len());
+            batch.pixels.resize(start + values, 0.0);
+        }
+        &mut batch.pixels[start..start + values]
     }
 
     fn leave_out(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::epoch::{Epoch, Passes, Position};
 use super::error::TrainingDataError;
 use super::pipeline::Pipeline;
-use super::prepare::Preparation;
+use super::prepare::{KnownPictures, Preparation};
 use super::settings::{LoaderSettings, MaxBad, Rounding, Sampling, ShuffleBuffer};
 use super::shuffle::Shuffled;
 use super::skipped::Skipped;
@@ -49,6 +49,7 @@ pub struct CaptionLoader {
     settings: LoaderSettings,
     batches: u64,
     fingerprint: String,
+    known: Option<Arc<dyn KnownPictures>>,
 }
 
 impl CaptionLoader {
@@ -83,7 +84,13 @@ impl CaptionLoader {
             return Err(TrainingDataError::TooFewSamples { samples, batch_size, world_size });
         }
         let fingerprint = fingerprint(&source, &settings);
-        Ok(Self { source, settings, batches, fingerprint })
+        Ok(Self { source, settings, batches, fingerprint, known: None })
+    }
+
+    /// The same loader, which does not decode the pictures that `known` has, nor read those of a table: their samples
+    /// come in their turn without pixels. A sample whose picture has been damaged since is delivered where it is known.
+    pub fn with_known_pictures(self, known: Arc<dyn KnownPictures>) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     /// The data.
@@ -136,6 +143,7 @@ impl CaptionLoader {
             augmentation: settings.augmentation,
             seed: settings.seed,
             epoch,
+            known: self.known.clone(),
         };
         let items = self.source.items(settings, epoch);
         let random = Random::keyed(Use::Buffer, &[settings.seed, epoch, settings.rank as u64]);

@@ -1,11 +1,16 @@
-use super::super::kernels::{Matrix, MatrixMut, product, softmax_backward, softmax_prefix};
-use super::forward::{Sequence, Transformer, sized};
+use super::super::kernels::{
+    HeadScratch, Matrix, MatrixMut, RowsOf, product, sized, softmax_backward, softmax_prefix,
+};
+use super::forward::{Sequence, Transformer};
 
-/// The probabilities of one head of one sequence, and their gradient.
+/// What is at hand of one head of one sequence.
 #[derive(Debug, Default)]
-pub(super) struct AttentionScratch {
+pub(in super::super) struct AttentionScratch {
+    /// Probabilities.
     weights: Vec<f32>,
+    /// Their gradient.
     d_weights: Vec<f32>,
+    head: HeadScratch,
 }
 
 /// The rows of one sequence in arrays of several parts a row (queries, keys, values), and one head's columns of them.
@@ -43,11 +48,6 @@ impl Transformer<'_> {
         Part { start: first * stride + which * self.width + head * columns, rows, columns, stride }
     }
 
-    /// How many positions of a sequence the pooled one sees.
-    fn seen_by_pooled(&self, sequence: &Sequence) -> usize {
-        if self.causal { sequence.pooled + 1 } else { sequence.length }
-    }
-
     /// softmax(scale·queries·keysᵀ) into `weights`; a row sees itself and those before it where `causal`.
     fn probabilities(
         &self,
@@ -68,18 +68,60 @@ impl Transformer<'_> {
         out: &mut [f32],
         qkv: &[f32],
         sequences: &[Sequence],
-        weights: &mut Vec<f32>,
+        scratch: &mut AttentionScratch,
     ) {
         for sequence in sequences {
-            let length = sequence.length;
-            let weights = sized(weights, length * length);
             for head in 0..self.heads {
-                let part = |which: usize| self.part(sequence.start, length, (which, 3), head).of(qkv);
-                self.probabilities(weights, part(0), part(1), length, self.causal);
-                let out = self.part(sequence.start, length, (0, 1), head).of_mut(out);
-                product(out, Matrix::packed(weights, length), part(2), 1.0, false, 1);
+                if self.causal {
+                    let queries = (qkv, self.rows(sequence.start, (0, 3), head));
+                    let out = (&mut *out, self.rows(sequence.start, (0, 1), head));
+                    self.gather_head((qkv, 3), sequence, head, &mut scratch.head);
+                    let first_seen = sequence.before.len() + 1;
+                    scratch.head.attend(out, queries, sequence.length, first_seen, self.attention_scale());
+                } else {
+                    self.attend_whole(out, qkv, sequence, head, &mut scratch.weights);
+                }
             }
         }
+    }
+
+    /// One head of a sequence of which every position sees every other.
+    fn attend_whole(
+        &self,
+        out: &mut [f32],
+        qkv: &[f32],
+        sequence: &Sequence,
+        head: usize,
+        weights: &mut Vec<f32>,
+    ) {
+        let length = sequence.length;
+        let weights = sized(weights, length * length);
+        let part = |which: usize| self.part(sequence.start, length, (which, 3), head).of(qkv);
+        self.probabilities(weights, part(0), part(1), length, false);
+        let out = self.part(sequence.start, length, (0, 1), head).of_mut(out);
+        product(out, Matrix::packed(weights, length), part(2), 1.0, false, 1);
+    }
+
+    /// One head of rows from `first` on, where each row has `parts` parts side by side and this is part `which`.
+    fn rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowsOf {
+        let Part { start, stride, columns, .. } = self.part(first, 0, (which, parts), head);
+        RowsOf { start, stride, width: columns }
+    }
+
+    /// One head's keys and values, the last two of `parts` parts of a row, of all positions of a sequence.
+    fn gather_head(
+        &self,
+        (data, parts): (&[f32], usize),
+        sequence: &Sequence,
+        head: usize,
+        scratch: &mut HeadScratch,
+    ) {
+        let width = self.head_width();
+        let row = |row: usize| {
+            let first = (row * parts + parts - 2) * self.width + head * width;
+            (&data[first..first + width], &data[first + self.width..][..width])
+        };
+        scratch.gather(width, sequence.path().map(row));
     }
 
     /// The backward pass of [`Transformer::attention`]: fills `d_qkv`, `[rows, 3·width]`, from `d_out`,
@@ -119,16 +161,14 @@ impl Transformer<'_> {
         queries: &[f32],
         kv: &[f32],
         sequences: &[Sequence],
-        weights: &mut Vec<f32>,
+        scratch: &mut AttentionScratch,
     ) {
         for (index, sequence) in sequences.iter().enumerate() {
-            let seen = self.seen_by_pooled(sequence);
-            let weights = sized(weights, seen);
             for head in 0..self.heads {
-                let pooled = self.part(index, 1, (0, 1), head);
-                let part = |which: usize| self.part(sequence.start, seen, (which, 2), head).of(kv);
-                self.probabilities(weights, pooled.of(queries), part(0), seen, false);
-                product(pooled.of_mut(out), Matrix::packed(weights, seen), part(1), 1.0, false, 1);
+                let rows = self.rows(index, (0, 1), head);
+                self.gather_head((kv, 2), sequence, head, &mut scratch.head);
+                let (out, queries) = ((&mut *out, rows), (queries, rows));
+                scratch.head.attend(out, queries, 1, sequence.positions(), self.attention_scale());
             }
         }
     }
@@ -143,10 +183,8 @@ impl Transformer<'_> {
         sequences: &[Sequence],
         scratch: &mut AttentionScratch,
     ) {
-        // Rows that the pooled position does not see stay zero.
-        d_kv.fill(0.0);
         for (index, sequence) in sequences.iter().enumerate() {
-            let seen = self.seen_by_pooled(sequence);
+            let seen = sequence.length;
             let weights = sized(&mut scratch.weights, seen);
             let d_weights = sized(&mut scratch.d_weights, seen);
             for head in 0..self.heads {

@@ -48,7 +48,7 @@ impl Transformer<'_> {
         let rows = chunk.tape.sequences.last().map_or(0, |s| s.start + s.length);
         let mut d_x = vec![0.0; rows * width];
         for (sequence, d) in chunk.tape.sequences.iter().zip(chunk.d_out.chunks_exact(width)) {
-            d_x[sequence.pooled_row() * width..][..width].copy_from_slice(d);
+            d_x[sequence.pooled * width..][..width].copy_from_slice(d);
         }
         chunk.d_out = d_x;
     }

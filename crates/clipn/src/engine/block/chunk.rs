@@ -145,7 +145,7 @@ impl Chunk {
         let d_x = fit(&mut self.d_x, last.x.len());
         d_x.fill(0.0);
         for (index, sequence) in sequences.iter().enumerate() {
-            let (from, to) = (index * width, sequence.pooled_row() * width);
+            let (from, to) = (index * width, sequence.pooled * width);
             d_x[to..to + width].copy_from_slice(&self.d_middle[from..from + width]);
             add(&mut d_normed[to..to + width], &d_pooled[from..from + width]);
         }

@@ -1,12 +1,14 @@
-use super::super::kernels::{
-    Matrix, MatrixMut, add_bias, add_bias_and_activate, fill_rows, layer_norm, product,
-};
+use super::super::kernels::{add_bias_and_activate, layer_norm, sized};
+use super::attention::AttentionScratch;
+use super::weights::{BlockPanels, Layers};
 use crate::model::{Activation, BlockParams};
 
 /// All blocks of a tower.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Transformer<'a> {
     pub blocks: &'a [BlockParams<f32>],
+    /// The blocks' weights laid out, where they are.
+    pub panels: Option<&'a [BlockPanels]>,
     pub width: usize,
     pub heads: usize,
     pub activation: Activation,
@@ -14,21 +16,28 @@ pub(in super::super) struct Transformer<'a> {
     pub causal: bool,
 }
 
-/// One sequence of a chunk.
-#[derive(Debug, Clone, Copy)]
+/// One sequence of a chunk, or what it has beyond those before it.
+#[derive(Debug, Clone)]
 pub(in super::super) struct Sequence {
     /// Its first row.
     pub start: usize,
-    /// Its positions.
+    /// Its rows.
     pub length: usize,
-    /// The position, counted from `start`, whose hidden state becomes the feature.
+    /// Rows of other sequences with which it begins; only in causal towers, where they are the same in both.
+    pub before: Vec<usize>,
+    /// The row whose hidden state becomes the feature: in causal towers the last.
     pub pooled: usize,
 }
 
 impl Sequence {
-    /// The row whose hidden state becomes the feature.
-    pub fn pooled_row(&self) -> usize {
-        self.start + self.pooled
+    /// Every row that the last one sees.
+    pub fn path(&self) -> impl Iterator<Item = usize> + '_ {
+        self.before.iter().copied().chain(self.start..self.start + self.length)
+    }
+
+    /// Positions in all.
+    pub fn positions(&self) -> usize {
+        self.before.len() + self.length
     }
 }
 
@@ -38,7 +47,7 @@ pub(in super::super) struct Scratch {
     pub(super) normed: Vec<f32>,
     pub(super) qkv: Vec<f32>,
     pub(super) hidden: Vec<f32>,
-    pub(super) weights: Vec<f32>,
+    pub(super) attention: AttentionScratch,
 }
 
 impl Transformer<'_> {
@@ -54,18 +63,25 @@ impl Transformer<'_> {
         let Some((last, others)) = self.blocks.split_last() else {
             return self.gather(x, sequences);
         };
-        for block in others {
-            self.attend(x, block, sequences, scratch, threads);
-            self.mlp(x, block, scratch, threads);
+        for (index, block) in others.iter().enumerate() {
+            let layers = self.layers(index);
+            self.attend(x, block, &layers, sequences, scratch, threads);
+            self.mlp(x, block, &layers, scratch, threads);
         }
-        let mut pooled = self.attend_pooled(x, last, sequences, scratch, threads);
-        self.mlp(&mut pooled, last, scratch, threads);
+        let layers = self.layers(others.len());
+        let mut pooled = self.attend_pooled(x, last, &layers, sequences, scratch, threads);
+        self.mlp(&mut pooled, last, &layers, scratch, threads);
         pooled
+    }
+
+    /// The layers of one of the blocks.
+    pub(super) fn layers(&self, block: usize) -> Layers<'_> {
+        Layers::of(&self.blocks[block], self.panels.map(|panels| &panels[block]))
     }
 
     /// The pooled rows of `x`, `[sequences, width]`.
     pub(super) fn gather(&self, x: &[f32], sequences: &[Sequence]) -> Vec<f32> {
-        let row = |s: &Sequence| &x[s.pooled_row() * self.width..][..self.width];
+        let row = |s: &Sequence| &x[s.pooled * self.width..][..self.width];
         sequences.iter().flat_map(row).copied().collect()
     }
 
@@ -74,6 +90,7 @@ impl Transformer<'_> {
         &self,
         x: &mut [f32],
         block: &BlockParams<f32>,
+        layers: &Layers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -81,9 +98,9 @@ impl Transformer<'_> {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_1);
         let qkv = sized(&mut scratch.qkv, 3 * x.len());
-        linear(qkv, normed, &block.in_proj.weight, &block.in_proj.bias, threads);
-        self.attention(normed, qkv, sequences, &mut scratch.weights);
-        add_linear(x, normed, &block.out_proj.weight, &block.out_proj.bias, threads);
+        self.projections(qkv, normed, layers, threads);
+        self.attention(normed, qkv, sequences, &mut scratch.attention);
+        layers.out_proj.apply(x, normed, true, threads);
     }
 
     /// The pooled rows of x + attention(ln_1(x)), `[sequences, width]`: keys and values of every row, queries of the
@@ -92,6 +109,7 @@ impl Transformer<'_> {
         &self,
         x: &[f32],
         block: &BlockParams<f32>,
+        layers: &Layers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -99,12 +117,19 @@ impl Transformer<'_> {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_1);
         let kv = sized(&mut scratch.qkv, 2 * x.len());
-        let queries = self.pooled_projections(kv, normed, block, sequences, threads);
+        let queries = self.pooled_projections(kv, normed, layers, sequences, threads);
         let mut attended = vec![0.0; queries.len()];
-        self.pooled_attention(&mut attended, &queries, kv, sequences, &mut scratch.weights);
+        self.pooled_attention(&mut attended, &queries, kv, sequences, &mut scratch.attention);
         let mut out = self.gather(x, sequences);
-        add_linear(&mut out, &attended, &block.out_proj.weight, &block.out_proj.bias, threads);
+        layers.out_proj.apply(&mut out, &attended, true, threads);
         out
+    }
+
+    /// Queries, keys and values of every row into `qkv`, `[rows, 3·width]`.
+    pub(super) fn projections(&self, qkv: &mut [f32], normed: &[f32], layers: &Layers<'_>, threads: usize) {
+        let width = self.width;
+        layers.queries.apply_beside(qkv, (0, 3 * width), normed, threads);
+        layers.keys_and_values.apply_beside(qkv, (width, 3 * width), normed, threads);
     }
 
     /// Keys and values of every row into `kv`, `[rows, 2·width]`, and the queries of the pooled rows,
@@ -113,61 +138,32 @@ impl Transformer<'_> {
         &self,
         kv: &mut [f32],
         normed: &[f32],
-        block: &BlockParams<f32>,
+        layers: &Layers<'_>,
         sequences: &[Sequence],
         threads: usize,
     ) -> Vec<f32> {
-        let width = self.width;
-        let (query_weight, kv_weight) = block.in_proj.weight.split_at(width * width);
-        let (query_bias, kv_bias) = block.in_proj.bias.split_at(width);
-        linear(kv, normed, kv_weight, kv_bias, threads);
+        layers.keys_and_values.apply(kv, normed, false, threads);
         let pooled = self.gather(normed, sequences);
         let mut queries = vec![0.0; pooled.len()];
-        linear(&mut queries, &pooled, query_weight, query_bias, threads);
+        layers.queries.apply(&mut queries, &pooled, false, threads);
         queries
     }
 
     /// x += c_proj(activation(c_fc(ln_2(x)))).
-    fn mlp(&self, x: &mut [f32], block: &BlockParams<f32>, scratch: &mut Scratch, threads: usize) {
+    fn mlp(
+        &self,
+        x: &mut [f32],
+        block: &BlockParams<f32>,
+        layers: &Layers<'_>,
+        scratch: &mut Scratch,
+        threads: usize,
+    ) {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_2);
         let hidden = sized(&mut scratch.hidden, x.len() / self.width * block.c_fc.bias.len());
-        add_product(hidden, normed, &block.c_fc.weight, block.c_fc.bias.len(), false, threads);
+        // The activation adds the bias.
+        layers.c_fc.without_bias().apply(hidden, normed, false, threads);
         add_bias_and_activate(hidden, &block.c_fc.bias, self.activation);
-        add_linear(x, hidden, &block.c_proj.weight, &block.c_proj.bias, threads);
+        layers.c_proj.apply(x, hidden, true, threads);
     }
-}
-
-/// out = input·weightᵀ + bias.
-pub(super) fn linear(out: &mut [f32], input: &[f32], weight: &[f32], bias: &[f32], threads: usize) {
-    fill_rows(out, bias);
-    add_product(out, input, weight, bias.len(), true, threads);
-}
-
-/// x += input·weightᵀ + bias.
-pub(super) fn add_linear(x: &mut [f32], input: &[f32], weight: &[f32], bias: &[f32], threads: usize) {
-    add_bias(x, bias);
-    add_product(x, input, weight, bias.len(), true, threads);
-}
-
-/// out = input·weightᵀ, added to what `out`, `[rows, columns]`, held where `accumulate`.
-pub(super) fn add_product(
-    out: &mut [f32],
-    input: &[f32],
-    weight: &[f32],
-    columns: usize,
-    accumulate: bool,
-    threads: usize,
-) {
-    let inner = weight.len() / columns;
-    let weight = Matrix::packed(weight, inner).transposed();
-    product(MatrixMut::packed(out, columns), Matrix::packed(input, inner), weight, 1.0, accumulate, threads);
-}
-
-/// The first `length` values of a buffer that grows as needed and is never cleared.
-pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-    &mut buffer[..length]
 }

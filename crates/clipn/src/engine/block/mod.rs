@@ -6,6 +6,8 @@ mod backward;
 mod chunk;
 mod forward;
 mod tape;
+mod weights;
 
 pub(super) use forward::{Scratch, Sequence, Transformer};
 pub(super) use tape::ChunkTape;
+pub(super) use weights::{BlockPanels, Originals, lay_out_blocks};

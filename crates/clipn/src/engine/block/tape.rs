@@ -1,5 +1,6 @@
-use super::super::kernels::{activate_into, layer_norm};
-use super::forward::{Scratch, Sequence, Transformer, add_linear, add_product, linear, sized};
+use super::super::kernels::{activate_into, layer_norm, sized};
+use super::forward::{Scratch, Sequence, Transformer};
+use super::weights::Layers;
 use crate::model::BlockParams;
 
 /// What the backward pass needs of a chunk of sequences. Layer-norm outputs, attention probabilities and activations
@@ -61,12 +62,14 @@ impl Transformer<'_> {
             tape.pooled = self.gather(&x, &tape.sequences);
             return tape;
         };
-        for block in others {
-            let (kept, out) = self.record_block(x, block, &tape.sequences, scratch, threads);
+        for (index, block) in others.iter().enumerate() {
+            let layers = self.layers(index);
+            let (kept, out) = self.record_block(x, block, &layers, &tape.sequences, scratch, threads);
             tape.blocks.push(kept);
             x = out;
         }
-        let (kept, pooled) = self.record_last(x, last, &tape.sequences, scratch, threads);
+        let layers = self.layers(others.len());
+        let (kept, pooled) = self.record_last(x, last, &layers, &tape.sequences, scratch, threads);
         tape.last = Some(kept);
         tape.pooled = pooled;
         tape
@@ -76,6 +79,7 @@ impl Transformer<'_> {
         &self,
         x: Vec<f32>,
         block: &BlockParams<f32>,
+        layers: &Layers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -83,12 +87,12 @@ impl Transformer<'_> {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut qkv = vec![0.0; 3 * x.len()];
-        linear(&mut qkv, normed, &block.in_proj.weight, &block.in_proj.bias, threads);
+        self.projections(&mut qkv, normed, layers, threads);
         let mut attended = vec![0.0; x.len()];
-        self.attention(&mut attended, &qkv, sequences, &mut scratch.weights);
+        self.attention(&mut attended, &qkv, sequences, &mut scratch.attention);
         let mut middle = x.clone();
-        add_linear(&mut middle, &attended, &block.out_proj.weight, &block.out_proj.bias, threads);
-        let (hidden, out) = self.record_mlp(&middle, block, scratch, threads);
+        layers.out_proj.apply(&mut middle, &attended, true, threads);
+        let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
         (BlockTape { x, qkv, attended, middle, hidden }, out)
     }
 
@@ -96,6 +100,7 @@ impl Transformer<'_> {
         &self,
         x: Vec<f32>,
         block: &BlockParams<f32>,
+        layers: &Layers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -103,12 +108,12 @@ impl Transformer<'_> {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut kv = vec![0.0; 2 * x.len()];
-        let queries = self.pooled_projections(&mut kv, normed, block, sequences, threads);
+        let queries = self.pooled_projections(&mut kv, normed, layers, sequences, threads);
         let mut attended = vec![0.0; queries.len()];
-        self.pooled_attention(&mut attended, &queries, &kv, sequences, &mut scratch.weights);
+        self.pooled_attention(&mut attended, &queries, &kv, sequences, &mut scratch.attention);
         let mut middle = self.gather(&x, sequences);
-        add_linear(&mut middle, &attended, &block.out_proj.weight, &block.out_proj.bias, threads);
-        let (hidden, out) = self.record_mlp(&middle, block, scratch, threads);
+        layers.out_proj.apply(&mut middle, &attended, true, threads);
+        let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
         (LastTape { x, kv, queries, attended, middle, hidden }, out)
     }
 
@@ -117,6 +122,7 @@ impl Transformer<'_> {
         &self,
         middle: &[f32],
         block: &BlockParams<f32>,
+        layers: &Layers<'_>,
         scratch: &mut Scratch,
         threads: usize,
     ) -> (Vec<f32>, Vec<f32>) {
@@ -124,11 +130,11 @@ impl Transformer<'_> {
         let normed = sized(&mut scratch.normed, middle.len());
         layer_norm(normed, middle, &block.ln_2);
         let mut hidden = vec![0.0; middle.len() / self.width * hidden_width];
-        add_product(&mut hidden, normed, &block.c_fc.weight, hidden_width, false, threads);
+        layers.c_fc.without_bias().apply(&mut hidden, normed, false, threads);
         let activated = sized(&mut scratch.hidden, hidden.len());
         activate_into(activated, &hidden, &block.c_fc.bias, self.activation);
         let mut out = middle.to_vec();
-        add_linear(&mut out, activated, &block.c_proj.weight, &block.c_proj.bias, threads);
+        layers.c_proj.apply(&mut out, activated, true, threads);
         (hidden, out)
     }
 }

@@ -1,24 +1,30 @@
-//! The inner loops. Elementwise kernels are plain loops, compiled for the widest SIMD that the processor has and chosen
-//! at run time by `pulp`; matrix products are `gemm`'s, which chooses its own.
+//! The inner loops. Elementwise kernels are plain loops, compiled for each width of SIMD and chosen at run time
+//! ([`crate::simd`]); the matrix product is written out for them.
 
 mod activation;
+mod attention;
 mod exp;
 mod norm;
 mod product;
 mod softmax;
 
+use crate::simd::vectorised;
 pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
+pub(super) use attention::{HeadScratch, RowsOf};
 pub(super) use norm::{layer_norm, layer_norm_backward};
-pub(super) use product::{Matrix, MatrixMut, product};
+pub(super) use product::{Matrix, MatrixMut, Panels, Right, linear_product, product};
+
 pub(super) use softmax::{softmax_backward, softmax_prefix};
 
 /// Values handled side by side in reductions: one AVX-512 register of f32.
 const LANES: usize = 16;
 
-/// Runs a loop with the widest SIMD of this processor.
-#[inline(always)]
-fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// The first `length` values of a buffer that grows as needed and is never cleared.
+pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
 }
 
 /// Adds a bias `[width]` to every row of `x`.
@@ -33,13 +39,6 @@ pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
             }
         },
     );
-}
-
-/// Fills every row of `x` with a bias `[width]`.
-pub(super) fn fill_rows(x: &mut [f32], bias: &[f32]) {
-    for row in x.chunks_exact_mut(bias.len()) {
-        row.copy_from_slice(bias);
-    }
 }
 
 /// Adds every row of `x` to `sums`, `[width]`: the gradient of a bias.

@@ -3,8 +3,10 @@
 
 mod backward;
 mod block;
+mod resnet;
 mod text;
 mod vision;
 
+pub use resnet::PlainResNet;
 pub use text::{PlainText, PlainTextTape};
 pub use vision::{PlainVision, PlainVisionTape};

@@ -1,8 +1,9 @@
 use std::ops::Range;
 
-use super::super::block::{Scratch, Sequence, Transformer};
-use super::super::chunks::map_chunks;
+use super::super::block::{BlockPanels, Originals, Scratch, Transformer, lay_out_blocks};
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::super::head::Head;
+use super::prefixes::{self, SharedRows};
 use super::prompts::positions_with_prompt;
 use crate::model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams, TextTower, Weights,
@@ -20,6 +21,8 @@ pub struct TransformerText {
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
+    /// The blocks' weights as [`TransformerText::laid_out`] leaves them.
+    pub(super) panels: Option<Vec<BlockPanels>>,
 }
 
 impl TransformerText {
@@ -30,6 +33,7 @@ impl TransformerText {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
+            panels: None,
         }
     }
 
@@ -38,9 +42,18 @@ impl TransformerText {
         Self::new(weights.config(), weights.text(side))
     }
 
+    /// The same tower with its weights laid out for products once instead of each time: faster for one that stays as
+    /// it is. Writing to the parameters undoes it.
+    #[must_use]
+    pub fn laid_out(mut self) -> Self {
+        self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
+        self
+    }
+
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
+            panels: self.panels.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -52,24 +65,15 @@ impl TransformerText {
         Head { norm: &self.params.ln_final, projection: &self.params.projection, dim: self.embed_dim }
     }
 
-    /// Token and positional embeddings of texts cut after their pooled position, `[positions of all, width]`, and
-    /// where each text lies. `added` gives what stands at a text's positions, `[context_length, width]`.
-    pub(super) fn embed<'a>(
-        &self,
-        texts: &[&[u32]],
-        added: impl Fn(usize) -> &'a [f32],
-    ) -> (Vec<f32>, Vec<Sequence>) {
+    /// The embeddings of ids, each with what is added to it, `[width]`: `[rows, width]`.
+    pub(super) fn embed<'a>(&self, rows: impl Iterator<Item = (u32, &'a [f32])>) -> Vec<f32> {
         let width = self.config.width;
-        let mut x = Vec::with_capacity(texts.iter().map(|ids| ids.len() * width).sum());
-        let mut sequences = Vec::with_capacity(texts.len());
-        for (index, ids) in texts.iter().enumerate() {
-            sequences.push(Sequence { start: x.len() / width, length: ids.len(), pooled: ids.len() - 1 });
-            for (&id, position) in ids.iter().zip(added(index).chunks_exact(width)) {
-                let token = &self.params.token_embedding[id as usize * width..][..width];
-                x.extend(token.iter().zip(position).map(|(t, p)| t + p));
-            }
+        let mut x = Vec::with_capacity(rows.size_hint().0 * width);
+        for (id, added) in rows {
+            let token = &self.params.token_embedding[id as usize * width..][..width];
+            x.extend(token.iter().zip(added).map(|(t, a)| t + a));
         }
-        (x, sequences)
+        x
     }
 }
 
@@ -85,15 +89,58 @@ impl TextTower<f32> for TransformerText {
     fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let positions = positions_with_prompt(&self.params, &self.config, prompt)?;
-        let (texts, lengths) = cut(tokens);
-        let mut values = vec![0.0; texts.len() * self.embed_dim];
+        let (texts, _) = cut(tokens);
+        let order = prefixes::order(&texts);
+        let texts: Vec<&[u32]> = order.iter().map(|&text| texts[text]).collect();
+        let mut ordered = vec![0.0; texts.len() * self.embed_dim];
         let encode = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-            let (mut x, sequences) = self.embed(&texts[range], |_| &positions);
+            let SharedRows { rows, sequences } = SharedRows::of(&texts[range]);
+            let width = self.config.width;
+            let mut x = self.embed(rows.iter().map(|&(id, at)| (id, &positions[at * width..][..width])));
             let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
             self.head().project(out, &pooled, threads);
         };
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
+        let lengths = prefixes::own_lengths(&texts);
+        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut ordered, &SCRATCH, encode);
+        let mut values = vec![0.0; ordered.len()];
+        for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
+            values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
+        }
         Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+/// A [`TransformerText`] for inference alone: its weights are laid out for products, and only so in memory.
+#[derive(Debug, Clone)]
+pub struct TextEncoder {
+    tower: TransformerText,
+}
+
+impl TextEncoder {
+    /// The encoder of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
+        let mut tower = TransformerText::new(config, params);
+        tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
+        Self { tower }
+    }
+
+    /// The encoder of one side of loaded weights.
+    pub fn from_weights(weights: &Weights, side: Side) -> Self {
+        Self::new(weights.config(), weights.text(side))
+    }
+}
+
+impl TextTower<f32> for TextEncoder {
+    fn embed_dim(&self) -> usize {
+        self.tower.embed_dim()
+    }
+
+    fn context_length(&self) -> usize {
+        self.tower.context_length()
+    }
+
+    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<f32>, ModelError> {
+        self.tower.encode_with(tokens, prompt)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::super::block::{ChunkTape, Scratch, Sequence};
-use super::super::chunks::map_chunks;
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::prompts::{PromptTables, add_position_gradients};
 use super::tower::{CHUNK_POSITIONS, TransformerText, check_tokens, cut};
 use crate::model::{Features, ModelError, NoPrompt, TextGradient, TextParams, TrainText, check_length};
@@ -36,12 +36,16 @@ impl TrainText<f32> for TransformerText {
         let mut values = vec![0.0; texts.len() * self.embed_dim];
         let record = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
             let texts = &texts[range.clone()];
-            let (x, sequences) = self.embed(texts, |text| tables.of(range.start + text));
+            let width = self.config.width;
+            let rows = texts.iter().enumerate().flat_map(|(text, ids)| {
+                ids.iter().copied().zip(tables.of(range.start + text).chunks_exact(width))
+            });
+            let (x, sequences) = (self.embed(rows), one_after_the_other(texts));
             let blocks = self.transformer().record(x, sequences, scratch, threads);
             self.head().project(out, &blocks.pooled, threads);
             TextChunk { ids: texts.concat(), blocks }
         };
-        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, record);
+        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, record);
         Ok((Features::new(values, self.embed_dim), TextTape { chunks, prompts: prompts.to_vec() }))
     }
 
@@ -79,6 +83,18 @@ impl TrainText<f32> for TransformerText {
     }
 
     fn params_mut(&mut self) -> &mut TextParams<f32> {
+        self.panels = None;
         &mut self.params
     }
+}
+
+/// Texts that share nothing.
+fn one_after_the_other(texts: &[&[u32]]) -> Vec<Sequence> {
+    let mut start = 0;
+    let mut sequence = |ids: &&[u32]| {
+        let first = start;
+        start += ids.len();
+        Sequence { start: first, length: ids.len(), before: Vec::new(), pooled: start - 1 }
+    };
+    texts.iter().map(&mut sequence).collect()
 }

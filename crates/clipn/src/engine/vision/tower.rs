@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::super::block::{Scratch, Sequence, Transformer};
-use super::super::chunks::map_chunks;
+use super::super::block::{BlockPanels, Originals, Scratch, Sequence, Transformer, lay_out_blocks};
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::super::head::Head;
 use super::super::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
 use crate::model::{
@@ -20,6 +20,8 @@ pub struct VisionTower {
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
+    /// The blocks' weights as [`VisionTower::laid_out`] leaves them.
+    pub(super) panels: Option<Vec<BlockPanels>>,
 }
 
 impl VisionTower {
@@ -30,6 +32,7 @@ impl VisionTower {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
+            panels: None,
         }
     }
 
@@ -38,9 +41,18 @@ impl VisionTower {
         Self::new(weights.config(), weights.vision())
     }
 
+    /// The same tower with its weights laid out for products once instead of each time: faster for one that stays as
+    /// it is. Writing to the parameters undoes it.
+    #[must_use]
+    pub fn laid_out(mut self) -> Self {
+        self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
+        self
+    }
+
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
+            panels: self.panels.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -89,7 +101,8 @@ impl VisionTower {
     /// Where the images lie in the rows of a chunk.
     pub(super) fn sequences(&self, images: usize, positions: &[f32]) -> Vec<Sequence> {
         let length = positions.len() / self.config.width;
-        (0..images).map(|i| Sequence { start: i * length, length, pooled: 0 }).collect()
+        let sequence = |start| Sequence { start, length, before: Vec::new(), pooled: start };
+        (0..images).map(|i| sequence(i * length)).collect()
     }
 }
 
@@ -114,8 +127,42 @@ impl ImageTower<f32> for VisionTower {
             let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
             self.head().project(out, &pooled, threads);
         };
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, encode);
+        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, encode);
         Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+/// A [`VisionTower`] for inference alone: its weights are laid out for products, and only so in memory.
+#[derive(Debug, Clone)]
+pub struct VisionEncoder {
+    tower: VisionTower,
+}
+
+impl VisionEncoder {
+    /// The encoder of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
+        let mut tower = VisionTower::new(config, params);
+        tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
+        Self { tower }
+    }
+
+    /// The encoder of loaded weights.
+    pub fn from_weights(weights: &Weights) -> Self {
+        Self::new(weights.config(), weights.vision())
+    }
+}
+
+impl ImageTower<f32> for VisionEncoder {
+    fn embed_dim(&self) -> usize {
+        self.tower.embed_dim()
+    }
+
+    fn image_size(&self) -> usize {
+        self.tower.image_size()
+    }
+
+    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+        self.tower.encode(images)
     }
 }
 

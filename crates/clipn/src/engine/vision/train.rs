@@ -3,7 +3,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::block::{ChunkTape, Scratch};
-use super::super::chunks::map_chunks;
+use super::super::chunks::{SCRATCH, map_chunks};
 use super::super::kernels::{Matrix, add, layer_norm_backward};
 use super::super::products::{Factors, add_products};
 use super::positions::add_position_gradients;
@@ -72,7 +72,7 @@ impl TrainImage<f32> for VisionTower {
             self.head().project(out, &blocks.pooled, threads);
             VisionChunk { patches, embedded, blocks }
         };
-        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, record);
+        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, record);
         Ok((Features::new(values, self.embed_dim), VisionTape { chunks, images: images.len(), grid }))
     }
 
@@ -120,6 +120,7 @@ impl TrainImage<f32> for VisionTower {
     }
 
     fn params_mut(&mut self) -> &mut VisionParams<f32> {
+        self.panels = None;
         &mut self.params
     }
 }

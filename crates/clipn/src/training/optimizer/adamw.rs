@@ -145,6 +145,7 @@ impl<T: Real> AdamW<T> {
         let mut jobs = Vec::new();
         let names: Vec<&str> = updates.iter().map(|update| update.name).collect();
         for (update, moments) in updates.into_iter().zip(&mut taken) {
+            moments.own();
             moments.step += 1;
             let decay = if decays(update.name, update.shape) { self.settings.weight_decay } else { 0.0 };
             let constants = Constants::new(&self.settings, lr, decay, moments.step, clip);

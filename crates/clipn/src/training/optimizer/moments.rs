@@ -37,7 +37,31 @@ impl<T: Real> Moments<T> {
             });
         }
         let reached = reached_rows(shape, &first, &second);
+        for moment in [&first, &second] {
+            moment.release();
+        }
         Ok(Self { shape: shape.to_vec(), step, first, second, reached })
+    }
+
+    /// Takes mapped moments into memory, rows that no gradient has reached as zeros that cost nothing.
+    pub(super) fn own(&mut self) {
+        for moment in [&mut self.first, &mut self.second] {
+            if !moment.is_mapped() {
+                continue;
+            }
+            let Some(reached) = &self.reached else {
+                moment.make_mut();
+                continue;
+            };
+            let width = moment.len() / reached.len().max(1);
+            let mut owned = vec![T::zero(); moment.len()];
+            let rows = owned.chunks_exact_mut(width.max(1)).zip(moment.chunks_exact(width.max(1)));
+            for ((row, stored), _) in rows.zip(reached).filter(|(_, reached)| **reached) {
+                row.copy_from_slice(stored);
+            }
+            moment.release();
+            *moment = owned.into();
+        }
     }
 
     /// Before the first step. Zeroed memory costs nothing until it is written.
@@ -86,4 +110,32 @@ fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<V
     let zero_bits = |row: &[T]| bytemuck::cast_slice::<T, u8>(row).iter().all(|&byte| byte == 0);
     let pairs = first.chunks(width).zip(second.chunks(width));
     Some(pairs.map(|(first, second)| !(zero_bits(first) && zero_bits(second))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::checkpoint::{Checkpoint, Tensor, write_safetensors};
+
+    #[test]
+    fn mapped_moments_are_the_same_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("moments.safetensors");
+        let first = [0.0, 0.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0f32];
+        let second = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0f32];
+        let tensors = [("first", first), ("second", second)]
+            .map(|(name, values)| (name.to_owned(), Tensor::from_f32(&[4, 2], values.to_vec()).unwrap()));
+        write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        let stored = |name| file.get(name).unwrap().to_f32();
+        let mut moments = Moments::new("table", &[4, 2], 5, stored("first"), stored("second")).unwrap();
+        assert_eq!(moments.reached.as_deref(), Some(&[false, true, true, true][..]));
+        assert!(moments.first.is_mapped() && moments.second.is_mapped());
+        moments.own();
+        assert!(!moments.first.is_mapped() && !moments.second.is_mapped());
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!((bits(&moments.first), bits(&moments.second)), (bits(&first), bits(&second)));
+    }
 }

@@ -1,5 +1,5 @@
 //! The samples of each component, and the coefficients they are made of.
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::headers::Frame;
 use super::idct;
@@ -63,7 +63,7 @@ impl Plane {
         let stride = self.stride();
         let samples = &mut self.samples[(first_row * 8 * stride)..];
         let blocks_per_row = self.blocks_per_row;
-        Arch::new().dispatch(Transform {
+        crate::simd::arch().dispatch(Transform {
             samples,
             stride,
             coefficients: &self.coefficients,

@@ -2,7 +2,7 @@
 //!
 //! A component of half the width or height is enlarged with weights 3/4 and 1/4 of its nearest two samples, with
 //! libjpeg's alternating rounding ("fancy upsampling"); other ratios repeat samples.
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::super::samples;
 use super::headers::{Colours, Frame};
@@ -10,7 +10,7 @@ use super::planes::Plane;
 
 /// The picture `[height, width, 3]`.
 pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u8> {
-    Arch::new().dispatch(ToRgb { planes, frame, colours })
+    crate::simd::arch().dispatch(ToRgb { planes, frame, colours })
 }
 
 struct ToRgb<'a> {

@@ -1,0 +1,29 @@
+//! Building a classifier of ImageNet's names and the published templates, both towers of ViT-B-32:
+//! `cargo bench -p clipn --bench classifier`. Items are pairs of a name and a template.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use clipn::classifier::{Wording, build};
+use clipn::progress::Silent;
+use clipn::prompts::{ClassNames, TemplateSet};
+use common::text_encoder;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+fn main() {
+    divan::main();
+}
+
+/// So many names and templates, spread over all.
+#[divan::bench(args = [(125, 8), (8, 128)], sample_count = 5, sample_size = 1)]
+fn names_and_templates(bencher: Bencher<'_, '_>, (names, lines): (usize, usize)) {
+    let (all_names, all) = (ClassNames::named("imagenet-1k").unwrap(), TemplateSet::named("clipn").unwrap());
+    let chosen: Vec<String> = all_names.names().iter().step_by(1000 / names).take(names).cloned().collect();
+    let templates = all.yes().iter().step_by(128 / lines).take(lines).cloned().collect();
+    let templates = TemplateSet::new("sample", templates, None).unwrap();
+    let (yes, no) = (text_encoder(0), text_encoder(16));
+    bencher
+        .counter(ItemsCount::new(names * lines))
+        .bench(|| build(&chosen, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap());
+}

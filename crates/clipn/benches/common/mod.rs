@@ -1,0 +1,71 @@
+//! What the benchmarks share: towers with random weights at the published sizes, and texts. Random numbers and real data
+//! are those of the tests.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../tests/common/mod.rs"]
+mod tests;
+
+pub use tests::{random, test_data};
+
+use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
+use clipn::model::{Features, ModelConfig};
+use clipn::tokenizer::TokenBatch;
+use random::Random;
+
+pub fn config(model: &str) -> ModelConfig {
+    ModelConfig::named(model).unwrap()
+}
+
+/// For inference.
+pub fn image_encoder(model: &str) -> VisionEncoder {
+    let config = config(model);
+    VisionEncoder::new(&config, Random::new(1).vision(&config))
+}
+
+/// For training, where it is frozen.
+pub fn image_tower(model: &str) -> VisionTower {
+    let config = config(model);
+    VisionTower::new(&config, Random::new(1).vision(&config)).laid_out()
+}
+
+/// Pixels of `batch` images of 224 pixels.
+pub fn pixels(batch: usize) -> Vec<f32> {
+    Random::new(2).values(batch * 3 * 224 * 224, 2.0)
+}
+
+/// A text tower of ViT-B-32 for inference.
+pub fn text_encoder(prompts: usize) -> TextEncoder {
+    let config = config("ViT-B-32");
+    TextEncoder::new(&config, Random::new(3).text(&config, prompts))
+}
+
+/// A text tower of ViT-B-32 for training.
+pub fn text_tower(prompts: usize) -> TransformerText {
+    let config = config("ViT-B-32");
+    TransformerText::new(&config, Random::new(3).text(&config, prompts))
+}
+
+/// Texts that fill their rows: the largest id stands last.
+pub fn full_texts(batch: usize, length: usize) -> TokenBatch {
+    let mut random = Random::new(4);
+    let mut row = || (1..length).map(|_| (random.next() % 49_000) as u32).chain([49_407]).collect::<Vec<_>>();
+    TokenBatch::new((0..batch).flat_map(|_| row()).collect(), length).unwrap()
+}
+
+/// Captions of 5 to 25 ids, padded to 77 as training has them.
+pub fn captions(batch: usize) -> TokenBatch {
+    let mut random = Random::new(5);
+    let mut row = || {
+        let length = 5 + (random.next() % 21) as usize;
+        let words = (2..length).map(|_| (random.next() % 49_000) as u32).collect::<Vec<_>>();
+        [49_406].into_iter().chain(words).chain([49_407]).chain([0; 77]).take(77).collect::<Vec<_>>()
+    };
+    TokenBatch::new((0..batch).flat_map(|_| row()).collect(), 77).unwrap()
+}
+
+/// Normalised features of ViT-B-32.
+pub fn features(batch: usize, seed: u64) -> Vec<f32> {
+    let mut features = Features::new(Random::new(seed).values(batch * 512, 1.0), 512);
+    features.normalise();
+    features.values().to_vec()
+}
