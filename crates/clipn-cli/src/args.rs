@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
+use clipn::image::ColourJitter;
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
@@ -256,7 +257,7 @@ pub enum AugmentationName {
 }
 
 /// The flags of `clipn train` that a `settings.toml` holds.
-const SETTINGS_FLAGS: [&str; 35] = [
+const SETTINGS_FLAGS: [&str; 40] = [
     "objective",
     "model",
     "pretrained",
@@ -271,6 +272,11 @@ const SETTINGS_FLAGS: [&str; 35] = [
     "class_names",
     "max_bad",
     "augmentation",
+    "crop_scale",
+    "flip",
+    "colour_jitter",
+    "greyscale",
+    "erasing",
     "batch_size",
     "accum_freq",
     "epochs",
@@ -341,6 +347,21 @@ pub struct TrainArgs {
     /// What is done to pictures at random
     #[arg(long, value_enum, default_value = "published")]
     pub augmentation: AugmentationName,
+    /// Share of a picture's area that random crops have, instead of 0.9 to 1
+    #[arg(long, value_name = "LEAST,MOST", value_parser = parse_range)]
+    pub crop_scale: Option<[f64; 2]>,
+    /// How likely a crop is mirrored left to right, 0 to 1
+    #[arg(long, value_name = "P", default_value = "0")]
+    pub flip: f64,
+    /// Change brightness, contrast and saturation by random factors from 1 - X to 1 + X
+    #[arg(long, value_name = "B,C,S", value_parser = parse_jitter)]
+    pub colour_jitter: Option<ColourJitter>,
+    /// How likely a crop loses its colours, 0 to 1
+    #[arg(long, value_name = "P", default_value = "0")]
+    pub greyscale: f64,
+    /// How likely a box of 2 to 33 % of a crop is erased, 0 to 1
+    #[arg(long, value_name = "P", default_value = "0")]
+    pub erasing: f64,
     /// Samples of a batch
     #[arg(long, value_name = "N", default_value = "64", value_parser = parse_count)]
     pub batch_size: usize,
@@ -442,12 +463,24 @@ fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
 }
 
+/// So many numbers with commas between them.
+fn parse_numbers<const N: usize>(text: &str, otherwise: &str) -> Result<[f64; N], String> {
+    let numbers: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| otherwise.to_owned())
+}
+
 fn parse_weights(text: &str) -> Result<LossWeights, String> {
-    let weights: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse::<f64>()).collect();
-    match weights.as_deref() {
-        Ok([yes, no, tso]) => Ok(LossWeights { yes: *yes, no: *no, tso: *tso }),
-        _ => Err("give three numbers, as 0.5,0.5,0.5".to_owned()),
-    }
+    let [yes, no, tso] = parse_numbers(text, "give three numbers, as 0.5,0.5,0.5")?;
+    Ok(LossWeights { yes, no, tso })
+}
+
+fn parse_range(text: &str) -> Result<[f64; 2], String> {
+    parse_numbers(text, "give two numbers, as 0.35,1")
+}
+
+fn parse_jitter(text: &str) -> Result<ColourJitter, String> {
+    let [brightness, contrast, saturation] = parse_numbers(text, "give three numbers, as 0.4,0.4,0.4")?;
+    Ok(ColourJitter { brightness, contrast, saturation })
 }
 
 fn parse_tso(text: &str) -> Result<Tso, String> {

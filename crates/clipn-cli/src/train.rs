@@ -6,7 +6,7 @@ use std::time::Instant;
 use clipn::classifier::{Wording, build};
 use clipn::dataset::{Benchmark, CaptionField, MaxBad, OpenedBenchmark, Sampling, Skipped, TableFormat};
 use clipn::evaluation::{Options, Parallelism, Precision, Recogniser, Results, evaluate};
-use clipn::image::{Augmentation, Preprocessing};
+use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::metrics::FprConvention;
 use clipn::model::{ModelConfig, Pretrained};
 use clipn::progress::Progress;
@@ -128,10 +128,32 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
                 caption_key: args.csv_caption_key.clone(),
             },
         },
-        augmentation: match args.augmentation {
-            AugmentationName::Published => Augmentation::published(),
-            AugmentationName::None => Augmentation::none(),
-        },
+        augmentation: augmentation(args)?,
+    })
+}
+
+fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
+    let named = match args.augmentation {
+        AugmentationName::Published => Augmentation::published(),
+        AugmentationName::None => Augmentation::none(),
+    };
+    let crop = match (named.crop, args.crop_scale) {
+        (crop, None) => crop,
+        (TrainingCrop::RandomResized { ratio, .. }, Some(scale)) => {
+            TrainingCrop::RandomResized { scale, ratio }
+        }
+        (TrainingCrop::Centre, Some(_)) => {
+            let problem =
+                "--crop-scale asks for random crops, which --augmentation none has not; give one of them";
+            return Err(CliError::Usage(problem.to_owned()));
+        }
+    };
+    Ok(Augmentation {
+        crop,
+        horizontal_flip: args.flip,
+        colour_jitter: args.colour_jitter,
+        greyscale: args.greyscale,
+        erasing: args.erasing,
     })
 }
 

@@ -382,3 +382,37 @@ fn a_run_is_repeated_from_its_settings() {
     let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
     assert!(text(&strange.stderr).contains("not the settings of a run"), "{}", text(&strange.stderr));
 }
+
+#[test]
+fn pictures_are_changed_as_the_flags_say() {
+    let s = sandbox();
+    let flags =
+        ["--crop-scale", "0.35,1", "--flip", "0.5", "--colour-jitter", "0.4,0.3,0.2", "--greyscale", "0.1"];
+    let more = ["--objective", "clip", "--epochs", "1", "--erasing", "0.25"];
+    s.done(&train("strong", &[&more[..], &flags[..]].concat()));
+    let written = std::fs::read_to_string(s.path("logs/strong/settings.toml")).unwrap();
+    for setting in [
+        "0.35,",
+        "horizontal_flip = 0.5",
+        "greyscale = 0.1",
+        "erasing = 0.25",
+        "brightness = 0.4",
+        "contrast = 0.3",
+        "saturation = 0.2",
+    ] {
+        assert!(written.contains(setting), "no {setting} in {written}");
+    }
+    s.done(&["train", "--settings", "logs/strong/settings.toml", "--name", "again"]);
+    same_end(&s, "strong", "again", "epoch-1");
+
+    let fixed = ["--augmentation", "none", "--crop-scale", "0.5,1"];
+    for (name, wrong, code, told) in [
+        ("fixed", &fixed[..], 2, "--crop-scale asks for random crops"),
+        ("three", &["--colour-jitter", "0.4"], 2, "three numbers"),
+        ("chance", &["--flip", "2"], 1, "horizontal_flip is 2"),
+    ] {
+        let output = s.clipn(&train(name, &[&more[..], wrong].concat()));
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    }
+}

@@ -4,7 +4,8 @@
 mod common;
 
 use clipn::image::{
-    Augmentation, CropBox, ImageError, Preprocessing, RgbImage, TrainingCrop, random_box, resized_crop,
+    Augmentation, ColourJitter, CropBox, ImageError, Preprocessing, RgbImage, TrainingCrop, random_box,
+    resized_crop,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -75,6 +76,46 @@ fn crops_are_pillow_s() {
     }
 }
 
+fn jitter(contrast: f64) -> ColourJitter {
+    ColourJitter { brightness: 0.4, contrast, saturation: 0.4 }
+}
+
+#[test]
+fn what_is_off_draws_nothing_and_what_is_on_changes_the_crop() {
+    let image = picture(64, 64);
+    let draws = |settings: Augmentation, share: f64| {
+        let mut count = 0;
+        let mut draw = || {
+            count += 1;
+            share
+        };
+        let crop = settings.apply(&image, &Preprocessing::clip(32), &mut draw).unwrap();
+        (count, crop)
+    };
+    let none = Augmentation::none();
+    let (count, plain) = draws(none, 0.5);
+    assert_eq!(count, 0);
+    for (settings, expected) in [
+        (Augmentation { horizontal_flip: 0.6, ..none }, 1),
+        (Augmentation { colour_jitter: Some(jitter(0.4)), ..none }, 4),
+        (Augmentation { greyscale: 0.6, ..none }, 1),
+        (Augmentation { erasing: 0.6, ..none }, 5),
+    ] {
+        // At a share of a half colours would keep their factors of 1.
+        let (count, changed) = draws(settings, 0.55);
+        assert_eq!(count, expected, "{settings:?}");
+        assert_ne!(changed, plain, "{settings:?}");
+    }
+    let (_, kept) = draws(Augmentation { greyscale: 0.6, erasing: 0.6, ..none }, 0.7);
+    assert_eq!(kept, plain);
+}
+
+#[test]
+fn settings_without_the_newer_keys_are_read() {
+    let old = r#"{"crop": "Centre", "horizontal_flip": 0.0}"#;
+    assert_eq!(serde_json::from_str::<Augmentation>(old).unwrap(), Augmentation::none());
+}
+
 #[test]
 fn wrong_settings_are_named() {
     let random = |scale, ratio| Augmentation {
@@ -89,6 +130,9 @@ fn wrong_settings_are_named() {
         (random([0.9, 1.0], [0.0, 1.5]), "ratio"),
         (random([0.9, 1.0], [1.0, f64::INFINITY]), "ratio"),
         (Augmentation { horizontal_flip: 1.5, ..Augmentation::none() }, "horizontal_flip"),
+        (Augmentation { greyscale: -0.1, ..Augmentation::none() }, "greyscale"),
+        (Augmentation { erasing: f64::NAN, ..Augmentation::none() }, "erasing"),
+        (Augmentation { colour_jitter: Some(jitter(1.1)), ..Augmentation::none() }, "colour_jitter.contrast"),
     ] {
         let error = settings.apply(&picture(8, 8), &Preprocessing::clip(8), &mut || 0.5).unwrap_err();
         assert!(error.to_string().contains(named), "{error}");

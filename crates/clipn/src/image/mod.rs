@@ -11,7 +11,7 @@ mod resample;
 mod rgb;
 mod transpose;
 
-pub use augment::{Augmentation, CropBox, TrainingCrop, random_box, resized_crop};
+pub use augment::{Augmentation, ColourJitter, CropBox, TrainingCrop, random_box, resized_crop};
 pub use decode::{DecodeOptions, decode_bytes, decode_file};
 pub use error::{ImageError, Origin};
 pub use preprocess::Preprocessing;

@@ -45,6 +45,15 @@ impl RgbImage {
         self.pixels
     }
 
+    /// The picture with every value replaced by what `change` makes of its place in [`RgbImage::pixels`] and of itself.
+    #[must_use]
+    pub(super) fn map_values(mut self, change: impl Fn(usize, u8) -> u8) -> Self {
+        for (at, value) in self.pixels.iter_mut().enumerate() {
+            *value = change(at, *value);
+        }
+        self
+    }
+
     /// The picture without its colours, still of three (now equal) channels: Pillow's `convert("L")`, the luma of
     /// ITU-R 601-2 with weights of 16 bits, rounded.
     #[must_use]

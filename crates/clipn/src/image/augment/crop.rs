@@ -1,36 +1,11 @@
-//! The crop that training takes of a picture, another one each time.
-use serde::{Deserialize, Serialize};
-
-use super::error::ImageError;
-use super::preprocess::Preprocessing;
-use super::resample::{Axis, window};
-use super::rgb::RgbImage;
+//! Random boxes, and the part of a picture in one.
+use crate::image::error::ImageError;
+use crate::image::preprocess::Preprocessing;
+use crate::image::resample::{Axis, window};
+use crate::image::rgb::RgbImage;
 
 /// How often a random box is tried before the middle is taken, as in torchvision.
 const TRIES: usize = 10;
-
-/// Which part of a picture is trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum TrainingCrop {
-    /// A random box, resized to the tower's size (torchvision's `RandomResizedCrop`).
-    RandomResized {
-        /// Least and greatest share of the picture's area.
-        scale: [f64; 2],
-        /// Least and greatest width / height.
-        ratio: [f64; 2],
-    },
-    /// The crop of evaluation ([`Preprocessing::crop`]), always the same.
-    Centre,
-}
-
-/// What is done to a picture before the tower learns from it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Augmentation {
-    /// The part that is taken.
-    pub crop: TrainingCrop,
-    /// How likely the crop is mirrored left to right, 0 to 1.
-    pub horizontal_flip: f64,
-}
 
 /// A box within a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,74 +20,6 @@ pub struct CropBox {
     pub height: u32,
 }
 
-impl Augmentation {
-    /// The published run's: a random box of 0.9 to 1 of the area, 3:4 to 4:3, never mirrored.
-    pub const fn published() -> Self {
-        let crop = TrainingCrop::RandomResized { scale: [0.9, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] };
-        Self { crop, horizontal_flip: 0.0 }
-    }
-
-    /// None: the crop of evaluation.
-    pub const fn none() -> Self {
-        Self { crop: TrainingCrop::Centre, horizontal_flip: 0.0 }
-    }
-
-    /// Whether the settings can be used.
-    ///
-    /// # Errors
-    /// [`ImageError::Preprocessing`] naming the setting.
-    pub fn check(&self) -> Result<(), ImageError> {
-        let refuse = |reason: String| Err(ImageError::Preprocessing { reason });
-        if let TrainingCrop::RandomResized { scale, ratio } = self.crop {
-            if !(0.0 < scale[0] && scale[0] <= scale[1] && scale[1] <= 1.0) {
-                return refuse(format!("scale is {scale:?}, but must be two ascending shares in (0, 1]"));
-            }
-            if !(0.0 < ratio[0] && ratio[0] <= ratio[1] && ratio[1].is_finite()) {
-                return refuse(format!("ratio is {ratio:?}, but must be two ascending numbers above 0"));
-            }
-        }
-        if !(0.0..=1.0).contains(&self.horizontal_flip) {
-            let flip = self.horizontal_flip;
-            return refuse(format!("horizontal_flip is {flip}, but must be a probability from 0 to 1"));
-        }
-        Ok(())
-    }
-
-    /// The crop to train on, `[S, S, 3]` with S = `preprocessing.size`. `draw` gives uniform numbers in [0, 1): two a
-    /// try and two for the place of the box, then one for the mirror where mirroring is on.
-    ///
-    /// The box is cut out and then resized with Pillow's bicubic, as torchvision does it: pixels outside the box have
-    /// no influence.
-    ///
-    /// # Errors
-    /// [`ImageError::Preprocessing`] when a setting cannot be used.
-    pub fn apply(
-        &self,
-        image: &RgbImage,
-        preprocessing: &Preprocessing,
-        draw: &mut dyn FnMut() -> f64,
-    ) -> Result<RgbImage, ImageError> {
-        self.check()?;
-        let crop = match self.crop {
-            TrainingCrop::Centre => preprocessing.crop(image)?,
-            TrainingCrop::RandomResized { scale, ratio } => {
-                preprocessing.check()?;
-                let taken = random_box(image.width(), image.height(), scale, ratio, draw);
-                let crop = resized_crop(image, taken, preprocessing.size)?;
-                if preprocessing.grey { crop.to_grey() } else { crop }
-            }
-        };
-        let mirrored = self.horizontal_flip > 0.0 && draw() < self.horizontal_flip;
-        if mirrored { mirror(crop) } else { Ok(crop) }
-    }
-}
-
-impl Default for Augmentation {
-    fn default() -> Self {
-        Self::published()
-    }
-}
-
 /// torchvision's `RandomResizedCrop.get_params` (there in f32, here in f64): ten tries of a box with an area uniform in `scale` and a logarithm of
 /// the aspect ratio uniform in that of `ratio`; when none fits, the largest middle box within `ratio`.
 pub fn random_box(
@@ -122,6 +29,17 @@ pub fn random_box(
     ratio: [f64; 2],
     draw: &mut dyn FnMut() -> f64,
 ) -> CropBox {
+    box_that_fits(width, height, scale, ratio, draw).unwrap_or_else(|| middle_box(width, height, ratio))
+}
+
+/// The first of ten random boxes that the picture has room for.
+pub(super) fn box_that_fits(
+    width: u32,
+    height: u32,
+    scale: [f64; 2],
+    ratio: [f64; 2],
+    draw: &mut dyn FnMut() -> f64,
+) -> Option<CropBox> {
     let (full_width, full_height) = (f64::from(width), f64::from(height));
     let log_ratio = ratio.map(f64::ln);
     for _ in 0..TRIES {
@@ -133,10 +51,10 @@ pub fn random_box(
             let (box_width, box_height) = (box_width as u32, box_height as u32);
             let top = place(height - box_height, draw());
             let left = place(width - box_width, draw());
-            return CropBox { left, top, width: box_width, height: box_height };
+            return Some(CropBox { left, top, width: box_width, height: box_height });
         }
     }
-    middle_box(width, height, ratio)
+    None
 }
 
 /// The largest box within `ratio` in the middle of the picture.
@@ -159,7 +77,7 @@ fn middle_box(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
     }
 }
 
-fn between([low, high]: [f64; 2], share: f64) -> f64 {
+pub(super) fn between([low, high]: [f64; 2], share: f64) -> f64 {
     low + (high - low) * share
 }
 
@@ -198,16 +116,6 @@ pub fn resized_crop(image: &RgbImage, taken: CropBox, size: usize) -> Result<Rgb
     RgbImage::new(size as u32, size as u32, pixels)
 }
 
-/// The picture mirrored left to right.
-fn mirror(image: RgbImage) -> Result<RgbImage, ImageError> {
-    let (width, height) = (image.width(), image.height());
-    let mut pixels = image.into_pixels();
-    for row in pixels.chunks_exact_mut(width as usize * 3) {
-        row.as_chunks_mut::<3>().0.reverse();
-    }
-    RgbImage::new(width, height, pixels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,13 +141,5 @@ mod tests {
         assert_eq!(at(100, 400), CropBox { left: 0, top: 133, width: 100, height: 133 });
         assert_eq!(at(100, 100), CropBox { left: 0, top: 0, width: 100, height: 100 });
         assert_eq!(at(1, 9000), CropBox { left: 0, top: 4499, width: 1, height: 1 });
-    }
-
-    #[test]
-    fn mirroring_reverses_rows() {
-        let image = RgbImage::new(2, 2, vec![1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]).unwrap();
-        let settings = Augmentation { horizontal_flip: 1.0, ..Augmentation::none() };
-        let turned = settings.apply(&image, &Preprocessing::clip(2), &mut fixed(&[0.5])).unwrap();
-        assert_eq!(turned.pixels(), [2, 2, 2, 1, 1, 1, 4, 4, 4, 3, 3, 3]);
     }
 }
