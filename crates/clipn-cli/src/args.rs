@@ -24,7 +24,7 @@ pub enum Command {
     Eval(EvalArgs),
     /// Give pictures one of your labels, or "unknown"
     Classify(ClassifyArgs),
-    /// Tell what is in a weights file: architecture, tensors, whether it has a "no" side
+    /// Tell what weights are: kind, architecture, preprocessing, tensors, whether there is a "no" side
     Inspect(InspectArgs),
     /// Train a CLIP, or teach one to say "no", on images with captions
     Train(Box<TrainArgs>),
@@ -62,11 +62,12 @@ pub enum Variant {
 /// Which model.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Architecture, as ViT-B-16, or an open_clip model config
+    /// Architecture, as ViT-B-16, or an open_clip model config [default: the one that comes with the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
-    pub model: String,
-    /// Weights: safetensors, or PyTorch .pt
-    #[arg(long, value_name = "FILE")]
+    pub model: Option<String>,
+    /// Weights: safetensors, PyTorch .pt, OpenAI's TorchScript, or a folder of transformers, of open_clip's hub or of a
+    /// training checkpoint
+    #[arg(long, value_name = "FILE|DIR")]
     pub pretrained: PathBuf,
 }
 
@@ -211,7 +212,8 @@ pub struct InspectArgs {
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// A weights file
+    /// A weights file, or a folder with one
+    #[arg(value_name = "FILE|DIR")]
     pub file: PathBuf,
 }
 
@@ -306,11 +308,11 @@ pub struct TrainArgs {
     /// Repeat the run of a settings.toml, which says all but where it runs, what it is called and how it is watched
     #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS_FLAGS)]
     pub settings: Option<PathBuf>,
-    /// Architecture, as ViT-B-16, or an open_clip model config
-    #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present = "settings")]
+    /// Architecture, as ViT-B-16, or an open_clip model config [default: the one that comes with the weights]
+    #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present_any = ["settings", "pretrained"])]
     pub model: Option<String>,
-    /// Weights to start from; without them --objective clip starts an untrained CLIP
-    #[arg(long, value_name = "FILE")]
+    /// Weights to start from, of any kind; without them --objective clip starts an untrained CLIP
+    #[arg(long, value_name = "FILE|DIR")]
     pub pretrained: Option<PathBuf>,
     /// Shards (`shard-{000..099}.tar`, globs, lists, a folder), or a CSV or TSV file
     #[arg(long, value_name = "SPEC", required_unless_present = "settings")]

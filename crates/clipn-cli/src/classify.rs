@@ -52,8 +52,7 @@ pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let (classifier, _) = loaded.classifier(names.names(), &args.prompts, &bar)?;
     let tower = loaded.image_tower();
     let decode = if args.faithful_pixels { DecodeOptions::faithful() } else { DecodeOptions::for_users() };
-    let preprocessing =
-        Preprocessing { decode, ..Preprocessing::clip(loaded.weights.config().vision.image_size) };
+    let preprocessing = Preprocessing { decode, ..loaded.preprocessing };
     let recogniser = Recogniser::new(&*tower, &classifier, preprocessing)?;
 
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();

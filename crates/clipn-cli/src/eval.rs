@@ -44,10 +44,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let bar = Bar::default();
     let (classifier, wording) = loaded.classifier(&class_names, &args.prompts, &bar)?;
     let tower = loaded.image_tower();
-    let preprocessing = Preprocessing {
-        grey: args.grey || benchmark.grey,
-        ..Preprocessing::clip(loaded.weights.config().vision.image_size)
-    };
+    let preprocessing = Preprocessing { grey: args.grey || benchmark.grey, ..loaded.preprocessing };
     let recogniser = Recogniser::new(&*tower, &classifier, preprocessing.clone())?;
     let options = Options {
         scores: args.scores.0.clone(),

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use clipn::checkpoint::{Checkpoint, Tensor};
-use clipn::model::Sketch;
+use clipn::checkpoint::{Checkpoint, Layout, Tensor};
+use clipn::image::Preprocessing;
+use clipn::model::{ModelConfig, ModelError, Pretrained, Sketch};
 use serde_json::json;
 
 use crate::args::{Format, InspectArgs};
@@ -11,17 +12,25 @@ use crate::table::Table;
 
 /// `clipn inspect`.
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
-    let checkpoint = Checkpoint::open(&args.file)?;
-    let sketch = Sketch::of(&checkpoint);
+    let pretrained = Pretrained::open(&args.file)?;
+    let checkpoint = pretrained.checkpoint();
+    let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Table => summary(&mut out, &checkpoint, &sketch, args.tensors).map_err(CliError::Output),
+        Format::Table => summary(&mut out, &pretrained, &sketch, args.tensors).map_err(CliError::Output),
         Format::Json => {
             let tensors: Vec<_> = checkpoint.iter().map(|(name, tensor)| row(name, tensor)).collect();
             let object = json!({
                 "file": args.file,
+                "source": pretrained.kind(),
                 "kind": checkpoint.kind().to_string(),
-                "parameters": parameters(&checkpoint),
+                "layout": checkpoint.layout().to_string(),
+                "files": checkpoint.parts(),
+                "parameters": parameters(checkpoint),
+                "config": pretrained.config().ok().flatten(),
+                "config_error": pretrained.config().err().map(|error| error.to_string()),
+                "preprocessing": pretrained.preprocessing().ok().flatten(),
+                "preprocessing_error": pretrained.preprocessing().err().map(|error| error.to_string()),
                 "metadata": checkpoint.metadata(),
                 "architecture": sketch,
                 "tensors": tensors,
@@ -45,6 +54,27 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     }
 }
 
+/// What comes with the weights, that nothing does, or why it cannot be used.
+fn told<T>(found: Result<Option<T>, ModelError>, line: impl Fn(&T) -> String) -> String {
+    match found {
+        Ok(Some(value)) => line(&value),
+        Ok(None) => "none comes with the weights".to_owned(),
+        Err(error) => format!("not usable: {error}"),
+    }
+}
+
+fn config_line(config: &ModelConfig) -> String {
+    let ModelConfig { name, activation, vision, text, .. } = config;
+    format!(
+        "{name}: {activation}, {} heads in the image tower, {} in the text towers",
+        vision.heads, text.heads
+    )
+}
+
+fn pixels_line(pixels: &Preprocessing) -> String {
+    format!("{} × {}, mean {:?}, deviation {:?}", pixels.size, pixels.size, pixels.mean, pixels.std)
+}
+
 fn row(name: &str, tensor: &Tensor) -> serde_json::Value {
     json!({ "name": name, "dtype": tensor.dtype().to_string(), "shape": tensor.shape() })
 }
@@ -59,17 +89,25 @@ fn shape(tensor: &Tensor) -> String {
 
 fn summary(
     out: &mut impl Write,
-    checkpoint: &Checkpoint,
+    pretrained: &Pretrained,
     sketch: &Sketch,
     every_tensor: bool,
 ) -> std::io::Result<()> {
+    let checkpoint = pretrained.checkpoint();
     let mut dtypes: BTreeMap<String, usize> = BTreeMap::new();
     for (_, tensor) in checkpoint.iter() {
         *dtypes.entry(tensor.dtype().to_string()).or_default() += 1;
     }
     let dtypes: Vec<String> = dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
     writeln!(out, "file        {}", checkpoint.path().display())?;
-    writeln!(out, "kind        {}", checkpoint.kind())?;
+    writeln!(out, "source      {}", pretrained.kind())?;
+    match checkpoint.parts() {
+        1 => writeln!(out, "kind        {}", checkpoint.kind())?,
+        parts => writeln!(out, "kind        {}, {parts} files", checkpoint.kind())?,
+    }
+    if checkpoint.layout() != Layout::OpenClip {
+        writeln!(out, "names       {}, told as open_clip's", checkpoint.layout())?;
+    }
     writeln!(
         out,
         "tensors     {} ({}), {:.2} M values",
@@ -90,6 +128,8 @@ fn summary(
     for (part, text) in sketch.lines() {
         writeln!(out, "{part:<10}  {text}")?;
     }
+    writeln!(out, "config      {}", told(pretrained.config(), config_line))?;
+    writeln!(out, "pixels      {}", told(pretrained.preprocessing(), pixels_line))?;
     if every_tensor {
         writeln!(out)?;
         let mut table = Table::new(["name", "dtype", "shape"], 2);

@@ -1,30 +1,36 @@
-use clipn::checkpoint::Checkpoint;
 use clipn::classifier::{Classifier, Wording, build};
 use clipn::engine::{TextEncoder, image_tower};
-use clipn::model::{ImageTower, ModelConfig, NoSide, Side, Weights};
+use clipn::image::Preprocessing;
+use clipn::model::{ImageTower, ModelConfig, NoSide, Pretrained, Side, Weights};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
 use crate::args::{ModelArgs, PromptArgs};
 use crate::error::CliError;
 
-/// An opened weights file with what its names say beside the tensors.
+/// Opened weights with what is told beside the tensors.
 #[derive(Debug)]
 pub struct Loaded {
     pub weights: Weights,
-    /// The training epoch, from the file or its name (`epoch_10.pt`).
+    /// The weights' own preprocessing, or CLIP's where they have none.
+    pub preprocessing: Preprocessing,
+    /// The training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
     pub epoch: Option<String>,
 }
 
 impl Loaded {
     /// Opens config and weights, and warns where "no" has not been learned.
     pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
-        let config = ModelConfig::resolve(&args.model)?;
-        let checkpoint = Checkpoint::open(&args.pretrained)?;
+        let model = args.model.as_deref().map(ModelConfig::resolve).transpose()?;
+        let pretrained = Pretrained::open(&args.pretrained)?;
         let stem = args.pretrained.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-        let named = stem.strip_prefix("epoch_").filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-        let epoch = checkpoint.metadata().get("epoch").map(String::as_str).or(named).map(str::to_owned);
-        let weights = Weights::new(config, checkpoint)?;
+        let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
+        let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        let stored = pretrained.checkpoint().metadata().get("epoch").map(String::as_str);
+        let epoch = stored.or(named).map(str::to_owned);
+        let weights = pretrained.weights(model)?;
+        let own = pretrained.preprocessing()?;
+        let preprocessing = own.unwrap_or_else(|| Preprocessing::clip(weights.config().vision.image_size));
         if weights.no_side() == NoSide::CopiedFromYes {
             eprintln!(
                 "warning: {} is a plain CLIP; its \"no\" side is a copy of the \"yes\" side, so CTW and ATD mean \
@@ -32,7 +38,7 @@ impl Loaded {
                 args.pretrained.display()
             );
         }
-        Ok(Self { weights, epoch })
+        Ok(Self { weights, preprocessing, epoch })
     }
 
     /// Builds the classifier; the text towers leave memory when it is done.

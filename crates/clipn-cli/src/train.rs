@@ -8,6 +8,7 @@ use clipn::dataset::{Benchmark, CaptionField, MaxBad, OpenedBenchmark, Sampling,
 use clipn::evaluation::{Options, Parallelism, Precision, Recogniser, Results, evaluate};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::metrics::FprConvention;
+use clipn::model::{ModelConfig, Pretrained};
 use clipn::progress::Progress;
 use clipn::prompts::{ClassNames, TemplateSet};
 use clipn::scores;
@@ -36,6 +37,8 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
         Some(path) => TrainSettings::load(path)?,
         None => settings(args)?,
     };
+    settings.check()?;
+    check_pretrained(&settings, args.resume.is_some())?;
     let name = args.name.clone().unwrap_or_else(|| {
         let model = Path::new(&settings.model).file_stem().unwrap_or_default().to_string_lossy();
         format!("{}-{model}", settings.objective.name)
@@ -61,7 +64,8 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
 }
 
 fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
-    let model = args.model.clone().unwrap_or_default();
+    let from_weights = || args.pretrained.as_ref().map(|path| path.display().to_string());
+    let model = args.model.clone().or_else(from_weights).unwrap_or_default();
     let train_data = args.train_data.clone().unwrap_or_default();
     let is_table = || {
         let extension = Path::new(&train_data).extension();
@@ -151,6 +155,29 @@ fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
         greyscale: args.greyscale,
         erasing: args.erasing,
     })
+}
+
+/// Holds what comes with the weights against what a run does: the architecture must be the run's, and the preprocessing
+/// CLIP's. A run that is resumed may do without the weights that it began with.
+fn check_pretrained(settings: &TrainSettings, resumes: bool) -> Result<(), CliError> {
+    let Some(path) = settings.pretrained.as_ref().filter(|path| !resumes || path.exists()) else {
+        return Ok(());
+    };
+    let pretrained = Pretrained::open(path)?;
+    let config = pretrained.config_or(Some(ModelConfig::resolve(&settings.model)?))?;
+    let clip = Preprocessing::clip(config.vision.image_size);
+    match pretrained.preprocessing()? {
+        Some(own) if own != clip => Err(CliError::Usage(format!(
+            "{} was trained on pictures with the mean {:?} and the deviation {:?}; `clipn train` knows CLIP's only, \
+             {:?} and {:?}",
+            path.display(),
+            own.mean,
+            own.std,
+            clip.mean,
+            clip.std
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A benchmark to look at between epochs.

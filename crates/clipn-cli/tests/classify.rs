@@ -118,3 +118,21 @@ fn an_interrupt_ends_the_run_and_says_how_far_it_came() {
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(text(&output.stderr).trim(), format!("error: interrupted after {} of 3000 images", rest + 1));
 }
+
+#[test]
+fn weights_of_other_programs_need_no_model() {
+    let sandbox = Sandbox::new();
+    sandbox.other_programs_weights();
+    let rows = |model: &[&str]| {
+        let more = ["--classes", "classes.txt", "--templates", "simple", "--format", "csv", "photos"];
+        let arguments = [&["classify"], model, &more[..]].concat();
+        sandbox.done(&arguments)
+    };
+    let plain = rows(&["--model", "tiny.json", "--pretrained", "clip-open-clip/open_clip_model.safetensors"]);
+    assert_eq!(rows(&["--pretrained", "clip-transformers"]), plain);
+    assert_eq!(rows(&["--pretrained", "clip-transformers", "--model", "tiny.json"]), plain);
+    assert_ne!(rows(&["--pretrained", "clip-open-clip"]), plain, "its pictures are normalised otherwise");
+    let trained = rows(&["--model", "tiny.json", "--pretrained", "epoch_10.pt"]);
+    assert_ne!(trained, plain);
+    assert_eq!(rows(&["--pretrained", "logs/tiny/checkpoints/epoch-10"]), trained);
+}

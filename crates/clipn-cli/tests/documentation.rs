@@ -135,6 +135,7 @@ fn every_command_works() {
         }
         let sandbox = Sandbox::new();
         lay_out(&sandbox);
+        sandbox.other_programs_weights();
         if commands.iter().any(|command| command.starts_with("clipn train")) {
             lay_out_training(&sandbox);
         }

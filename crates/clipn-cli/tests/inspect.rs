@@ -39,3 +39,41 @@ fn json_and_csv_list_every_tensor() {
     assert_eq!(report["architecture"]["no_prompts"], 16);
     assert_eq!(sandbox.done(&["inspect", "epoch_10.pt", "--format", "csv"]).lines().count(), 93);
 }
+
+#[test]
+fn what_comes_with_weights_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.other_programs_weights();
+    for (given, parts) in [
+        (
+            "openai.pt",
+            &["OpenAI's CLIP", "TorchScript archive", "QuickGELU, 2 heads in the image tower", "32 × 32"][..],
+        ),
+        (
+            "clip-transformers",
+            &[
+                "transformers CLIPModel",
+                "told as open_clip's",
+                "GELU, 2 heads",
+                "224 × 224, mean [0.48145467",
+            ],
+        ),
+        ("clip-open-clip", &["open_clip hub", "GELU, 2 heads", "mean [0.5, 0.5, 0.5]"]),
+        ("logs/tiny/checkpoints/epoch-10", &["training checkpoint", "16 \"no\" prompts", "GELU, 2 heads"]),
+        ("epoch_10.pt", &["weights alone", "none comes with the weights"]),
+    ] {
+        let out = sandbox.done(&["inspect", given]);
+        for part in parts {
+            assert!(out.contains(part), "no {part:?} in {out}");
+        }
+    }
+    sandbox.write("clip-transformers/config.json", r#"{"model_type": "siglip"}"#);
+    let out = sandbox.done(&["inspect", "clip-transformers"]);
+    assert!(out.contains("config      not usable") && out.contains("siglip"), "{out}");
+    let report: Value =
+        serde_json::from_str(&sandbox.done(&["inspect", "clip-open-clip", "--format", "json"])).unwrap();
+    assert_eq!(report["source"], "open_clip hub");
+    assert_eq!(report["config"]["vision"]["heads"], 2);
+    assert_eq!(report["preprocessing"]["mean"], serde_json::json!([0.5, 0.5, 0.5]));
+    assert_eq!(report["config_error"], Value::Null);
+}

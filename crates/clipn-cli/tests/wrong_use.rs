@@ -30,7 +30,7 @@ fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn arguments() {
     let s = &Sandbox::new();
-    fails(s, 2, &["eval"], &["--model", "--pretrained", "--help"]);
+    fails(s, 2, &["eval"], &["--pretrained", "--help"]);
     fails(s, 2, &["evaluate"], &["unrecognized subcommand 'evaluate'"]);
     fails(s, 2, &eval(&["--id", "id"]), &["--ood"]);
     fails(s, 2, &eval(&["--benchmark", "imagenet-1k"]), &["--data-root"]);
@@ -88,6 +88,39 @@ fn models_and_weights() {
         &["do not fit the model `ViT-B-32`", "missing", "of another shape", "inspect"],
     );
     fails(s, 1, &["inspect", "classes.txt"], &["classes.txt"]);
+}
+
+#[test]
+fn weights_that_come_with_their_config() {
+    let s = &Sandbox::new();
+    s.other_programs_weights();
+    let with = |arguments: &[&str], parts: &[&str]| {
+        fails(s, 1, &[&["classify", "--classes", "a,b", "photos"], arguments].concat(), parts);
+    };
+    with(&["--pretrained", "epoch_10.pt"], &["epoch_10.pt", "do not tell their architecture", "--model"]);
+    s.write(
+        "other.json",
+        std::fs::read_to_string(s.path("tiny.json")).unwrap().replacen('{', "{\"quick_gelu\": true,", 1),
+    );
+    for folder in ["clip-transformers", "clip-open-clip", "logs/tiny/checkpoints/epoch-10"] {
+        let contradiction = ["`other` contradicts", folder, "activation is quickgelu there and gelu here"];
+        with(&["--pretrained", folder, "--model", "other.json"], &contradiction);
+    }
+    with(&["--pretrained", "logs/tiny"], &["logs/tiny", "checkpoints/epoch-10"]);
+    s.write("clip-transformers/preprocessor_config.json", r#"{"resample": 2}"#);
+    with(&["--pretrained", "clip-transformers"], &["preprocessor_config.json", "`resample` = 2"]);
+    s.write("clip-transformers/config.json", r#"{"model_type": "siglip"}"#);
+    with(&["--pretrained", "clip-transformers"], &["config.json", "siglip"]);
+    s.training_set();
+    let train = ["train", "--train-data", "captions.tsv", "--pretrained"];
+    fails(s, 2, &[&train[..], &["clip-open-clip"]].concat(), &["clip-open-clip", "mean [0.5, 0.5, 0.5]"]);
+    fails(
+        s,
+        1,
+        &[&train[..], &["logs/tiny/checkpoints/epoch-10", "--model", "other.json"]].concat(),
+        &["contradicts"],
+    );
+    fails(s, 1, &[&train[..], &["epoch_10.pt"]].concat(), &["do not tell their architecture"]);
 }
 
 #[test]

@@ -187,11 +187,3 @@ fn names_of_a_distributed_run_lose_their_prefix() {
     let expected: Vec<&str> = keys.iter().map(|key| key.strip_prefix("module.").unwrap()).collect();
     assert_eq!(names, expected);
 }
-
-#[test]
-fn a_torchscript_archive_is_refused_by_name() {
-    let Some(path) = test_data("golden/ckpt/openai_style_jit.pt") else { return };
-    let error = refused(&path);
-    assert!(matches!(error, CheckpointError::TorchScript { .. }));
-    assert!(error.to_string().contains("torch.jit.load"), "{error}");
-}

@@ -72,10 +72,6 @@ fn archives_that_are_no_checkpoint_are_told_apart() {
         Some((name.clone(), if name.ends_with("byteorder") { b"big".to_vec() } else { bytes }))
     });
     assert!(matches!(big, CheckpointError::BigEndian { .. }), "{big}");
-    let script = edited(&|name, bytes| {
-        Some((name.replace("formats_zip/version", "formats_zip/constants.pkl"), bytes))
-    });
-    assert!(matches!(script, CheckpointError::TorchScript { .. }), "{script}");
     let missing = edited(&|name, bytes| (!name.ends_with("data/10")).then_some((name, bytes)));
     assert!(missing.to_string().contains("data/10"), "{missing}");
     let short = edited(&|name, mut bytes| {
@@ -111,12 +107,18 @@ fn paths_to_no_weights_are_explained() {
     let none = refused(folder.path()).to_string();
     assert!(none.contains("is a folder") && none.contains("no weights file"), "{none}");
     fs::write(folder.path().join("epoch_1.pt"), b"").unwrap();
-    fs::write(folder.path().join("notes.txt"), b"").unwrap();
-    let one = refused(folder.path()).to_string();
-    assert!(one.contains("name the file in it: epoch_1.pt"), "{one}");
-    fs::write(folder.path().join("model.safetensors"), b"").unwrap();
+    fs::write(folder.path().join("notes.txt"), b"notes").unwrap();
+    assert!(refused(folder.path()).to_string().contains("no weights file"), "neither begins as weights do");
+    for name in ["a.pt", "b.pt"] {
+        fs::copy(fixture("checkpoint/formats_zip.pt"), folder.path().join(name)).unwrap();
+    }
     let two = refused(folder.path()).to_string();
-    assert!(two.contains("epoch_1.pt, model.safetensors") && !two.contains("notes.txt"), "{two}");
+    assert!(two.contains("name one of the files in it: a.pt, b.pt") && !two.contains("notes.txt"), "{two}");
+    let run = tempfile::tempdir().unwrap();
+    fs::create_dir_all(run.path().join("checkpoints/epoch-3")).unwrap();
+    fs::write(run.path().join("checkpoints/epoch-3/model.safetensors"), b"").unwrap();
+    let inside = refused(run.path()).to_string();
+    assert!(inside.contains("name one of the folders in it: checkpoints/epoch-3"), "{inside}");
     let empty = refused(&folder.path().join("epoch_1.pt"));
     assert!(matches!(empty, CheckpointError::Empty { .. }), "{empty}");
     let pointer = folder.path().join("pointer.bin");

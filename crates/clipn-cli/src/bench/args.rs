@@ -68,7 +68,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
     /// Its weights instead of random ones
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE|DIR", requires = "model")]
     pub pretrained: Option<PathBuf>,
     /// Photographs for pixels, and captions for step where the folder holds a captions.tsv
     #[arg(long, value_name = "FOLDER")]

@@ -1,8 +1,7 @@
 use std::path::Path;
 
-use clipn::checkpoint::Checkpoint;
 use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
-use clipn::model::{ModelConfig, Side, TextParams, VisionParams, Weights};
+use clipn::model::{ModelConfig, Pretrained, Side, TextParams, VisionParams, Weights};
 
 use super::args::{BenchArgs, Task};
 use super::flops;
@@ -32,7 +31,7 @@ impl Model {
     fn open(name: &str, weights: Option<&Path>) -> Result<Self, CliError> {
         let config = ModelConfig::resolve(name)?;
         let weights = match weights {
-            Some(path) => Some(Weights::new(config.clone(), Checkpoint::open(path)?)?),
+            Some(path) => Some(Pretrained::open(path)?.weights(Some(config.clone()))?),
             None => None,
         };
         Ok(Self { config, weights })

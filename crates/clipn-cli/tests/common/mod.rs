@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use clipn::checkpoint::{Checkpoint, write_safetensors};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+#[path = "../../../clipn/tests/common/transformers.rs"]
+mod transformers;
 
 /// A folder that holds `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data sets `id/`, `noise/` and
 /// `stripes/`.
@@ -98,6 +103,47 @@ impl Sandbox {
             table += &format!("{file}\ta {name} picture number {}\n", index / 4);
         }
         self.write("captions.tsv", table);
+    }
+
+    /// The tiny model as other programs keep theirs: `clip-transformers/`, `clip-open-clip/` and, by its training's
+    /// checkpoint, `logs/tiny/checkpoints/epoch-10/`. The first two are plain CLIPs. `openai.pt` is another, smaller
+    /// model, in OpenAI's form.
+    pub fn other_programs_weights(&self) {
+        let weights = Checkpoint::open(&self.path("epoch_10.pt")).unwrap();
+        let plain: Vec<_> = weights
+            .iter()
+            .filter(|(name, _)| !name.contains("_no"))
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+            .collect();
+        let none = std::collections::BTreeMap::new();
+        let model: Value = serde_json::from_slice(&std::fs::read(self.path("tiny.json")).unwrap()).unwrap();
+        let (vision, text) = (&model["vision_cfg"], &model["text_cfg"]);
+        let tower = |cfg: &Value, heads: u64| {
+            json!({
+                "hidden_act": "gelu", "hidden_size": cfg["width"], "num_attention_heads": heads,
+                "num_hidden_layers": cfg["layers"], "intermediate_size": cfg["width"].as_u64().unwrap() * 4,
+                "image_size": cfg["image_size"], "patch_size": cfg["patch_size"]
+            })
+        };
+        let config = json!({
+            "model_type": "clip", "projection_dim": model["embed_dim"],
+            "text_config": tower(text, text["heads"].as_u64().unwrap()),
+            "vision_config": tower(vision, vision["width"].as_u64().unwrap() / vision["head_width"].as_u64().unwrap())
+        });
+        self.write("clip-transformers/config.json", config.to_string());
+        self.write("clip-transformers/preprocessor_config.json", transformers::preprocessor(224).to_string());
+        let path = self.path("clip-transformers/model.safetensors");
+        write_safetensors(&path, transformers::clip_model(&weights), &none).unwrap();
+
+        let config = json!({ "model_cfg": model, "preprocess_cfg": { "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] } });
+        self.write("clip-open-clip/open_clip_config.json", config.to_string());
+        write_safetensors(&self.path("clip-open-clip/open_clip_model.safetensors"), plain, &none).unwrap();
+
+        let config = clipn::model::ModelConfig::load(&self.path("tiny.json")).unwrap();
+        let folder = "logs/tiny/checkpoints/epoch-10";
+        self.write(&format!("{folder}/state.json"), json!({ "format": 1, "model": config }).to_string());
+        std::fs::copy(self.path("epoch_10.pt"), self.path(folder).join("model.safetensors")).unwrap();
+        std::fs::copy(library_fixture("checkpoint/openai_style_jit.pt"), self.path("openai.pt")).unwrap();
     }
 
     /// Runs `clipn` with these arguments in the folder.

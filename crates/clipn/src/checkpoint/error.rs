@@ -13,13 +13,31 @@ pub enum CheckpointError {
         /// The path that was asked for.
         path: PathBuf,
     },
-    /// The path names a folder.
-    #[error("{} is a folder, not a weights file; {}", path.display(), listing(found))]
+    /// A folder in which no weights file stands out.
+    #[error("{} is a folder in which no one weights file stands out; {}", path.display(), listing(found, inside))]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// File names in it that look like weights, sorted.
+        /// Names of weights files in it, sorted.
         found: Vec<String>,
+        /// Folders in it that hold weights, sorted.
+        inside: Vec<String>,
+    },
+    /// An index of weights in several files that cannot be followed.
+    #[error("{} is an index of weights in several files, and cannot be used: {what}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// Tensors under another program's names that do not make up what that program stores.
+    #[error("{} names its tensors as transformers' CLIPModel does, but {what}; save it again", path.display())]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
     },
     /// A pipe, socket or device, which cannot be memory-mapped.
     #[error("{} is not a regular file, and weights are memory-mapped; save it to disk first", path.display())]
@@ -104,17 +122,6 @@ pub enum CheckpointError {
         /// The file's own name of the type.
         dtype: String,
     },
-    /// A program compiled by `torch.jit`, as OpenAI's CLIP downloads are.
-    #[error(
-        "{} is a TorchScript archive (a compiled program, as in OpenAI's CLIP downloads), not a plain checkpoint; in \
-         Python, save its weights alone: torch.save(torch.jit.load(\"model.pt\", map_location=\"cpu\").state_dict(), \
-         \"weights.pt\")",
-        path.display()
-    )]
-    TorchScript {
-        /// The file.
-        path: PathBuf,
-    },
     /// Weights written on a big-endian machine.
     #[error(
         "{} was saved on a big-endian machine; load it there or with PyTorch and save it as safetensors, which are \
@@ -167,11 +174,11 @@ pub enum CheckpointError {
     },
 }
 
-fn listing(found: &[String]) -> String {
-    match found {
-        [] => "no weights file (.safetensors, .pt, .pth, .bin, .ckpt) lies in it".to_owned(),
-        [one] => format!("name the file in it: {one}"),
-        many => format!("name one of the files in it: {}", many.join(", ")),
+fn listing(found: &[String], inside: &[String]) -> String {
+    match (found, inside) {
+        ([], []) => "no weights file lies in it".to_owned(),
+        ([], folders) => format!("name one of the folders in it: {}", folders.join(", ")),
+        (files, _) => format!("name one of the files in it: {}", files.join(", ")),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Weights files as named tensors: safetensors and PyTorch `.pt` (zip and legacy), told apart by their content.
+//! Weights files as named tensors: safetensors, PyTorch `.pt` (zip and legacy) and TorchScript archives, whole or in
+//! parts, told apart by their content; a folder stands for the weights in it. Names come out as open_clip's.
 //! Nothing in a file is ever executed, and every size and offset is checked before memory is taken; tensors borrow
 //! the memory-mapped file wherever its layout allows. [`Checkpoint::open`] reads, [`write_safetensors`] writes.
 
@@ -7,10 +8,13 @@ mod buffer;
 mod convert;
 mod dtype;
 mod error;
+mod folder;
+mod layout;
 mod open;
 mod pickle;
 mod recognise;
 mod safetensors;
+mod shards;
 mod state_dict;
 mod tensor;
 mod torch;
@@ -20,6 +24,9 @@ mod write;
 pub use buffer::Buffer;
 pub use dtype::Dtype;
 pub use error::CheckpointError;
+pub(crate) use error::shown;
+pub(crate) use folder::begins_as_weights;
+pub use layout::Layout;
 pub use open::Checkpoint;
 pub use recognise::FileKind;
 pub use tensor::Tensor;

@@ -1,6 +1,6 @@
-//! Opening a weights file of any kind.
+//! Opening weights of any kind.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,18 +9,22 @@ use indexmap::IndexMap;
 use memmap2::Mmap;
 
 use super::buffer::Bytes;
+use super::pickle::Dialect;
 use super::recognise::recognise;
-use super::{CheckpointError, FileKind, Tensor, Value, safetensors, state_dict, torch};
+use super::{CheckpointError, FileKind, Layout, Tensor, Value};
+use super::{folder, layout, safetensors, shards, state_dict, torch};
 
 /// Named tensors read from a weights file, and what else the file told.
 ///
 /// The weights are looked for in the file's object itself and under `state_dict`, `model_state_dict` and `model`.
 /// Prefixes that wrappers such as DistributedDataParallel put before every name (`module.`, `_orig_mod.`) are taken
-/// off when every name has them.
+/// off when every name has them. Other programs' names for the parts of a CLIP become open_clip's ([`Layout`]).
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     kind: FileKind,
+    layout: Layout,
     path: PathBuf,
+    parts: usize,
     tensors: IndexMap<String, Tensor>,
     metadata: IndexMap<String, String>,
     stripped: String,
@@ -28,16 +32,24 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the file, maps it into memory and reads what it holds. The kind is told by its content, not its name.
+    /// Opens a weights file, an index of weights in several files, or the weights in a folder; maps it into memory and
+    /// reads what it holds. The kind is told by the content, not the name.
     ///
-    /// The file must not be changed in place while its tensors are in use; replacing it by renaming another over it
+    /// The files must not be changed in place while their tensors are in use; replacing one by renaming another over it
     /// is fine, and is what [`write_safetensors`](super::write_safetensors) does.
     ///
     /// # Errors
-    /// See [`CheckpointError`]: no such file, a folder, not a weights file, damaged, or something that only running
-    /// Python code could read.
+    /// See [`CheckpointError`]: no such file, a folder without weights, not a weights file, damaged, or something that
+    /// only running Python code could read.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::read(path, &map(path)?)
+        let chosen = if path.is_dir() { folder::weights_file(path)? } else { path.to_owned() };
+        let bytes = map(&chosen)?;
+        if shards::is_index(bytes.as_slice()) {
+            let shards::Parts { kind, tensors, count, len } = shards::read(&chosen)?;
+            let whole = File { kind, tensors, metadata: IndexMap::new(), value: None, len };
+            return Checkpoint::of(&chosen, whole, count);
+        }
+        Checkpoint::of(&chosen, read(&chosen, &bytes)?, 1)
     }
 
     /// Reads a weights file already in memory. `path` only names it in errors.
@@ -45,25 +57,14 @@ impl Checkpoint {
     /// # Errors
     /// As [`open`](Checkpoint::open), but for those of the file system.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::read(path, &Bytes::from(bytes))
+        Checkpoint::of(path, read(path, &Bytes::from(bytes))?, 1)
     }
 
-    fn read(path: &Path, bytes: &Bytes) -> Result<Checkpoint, CheckpointError> {
-        let kind = recognise(path, bytes.as_slice())?;
-        let value = match kind {
-            FileKind::Safetensors => None,
-            FileKind::TorchZip => Some(torch::read_zip(path, bytes)?),
-            FileKind::TorchLegacy => Some(torch::read_legacy(path, bytes)?),
-        };
-        let (tensors, metadata) = match &value {
-            None => safetensors::read(path, bytes)?,
-            Some(object) => {
-                let found = state_dict::find(path, object)?;
-                (found.tensors, found.metadata)
-            }
-        };
+    fn of(path: &Path, file: File, parts: usize) -> Result<Checkpoint, CheckpointError> {
+        let File { kind, tensors, metadata, value, len } = file;
         let (tensors, stripped) = state_dict::strip_wrappers(tensors);
-        Ok(Checkpoint { kind, path: path.to_owned(), tensors, metadata, stripped, value })
+        let (tensors, layout) = layout::to_open_clip(path, tensors, len)?;
+        Ok(Checkpoint { kind, layout, path: path.to_owned(), parts, tensors, metadata, stripped, value })
     }
 
     /// What kind of file it is.
@@ -71,12 +72,22 @@ impl Checkpoint {
         self.kind
     }
 
-    /// Where the file lies.
+    /// How the file names the tensors of a CLIP.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Where the file lies: in the folder that was opened, or the index of several files.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The tensor of that name, without wrappers' prefixes.
+    /// Number of files that hold the tensors.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The tensor of that name, which is open_clip's and without wrappers' prefixes.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
@@ -119,18 +130,52 @@ impl Checkpoint {
     }
 }
 
+/// What one file holds.
+pub(crate) struct File {
+    pub(crate) kind: FileKind,
+    pub(crate) tensors: IndexMap<String, Tensor>,
+    pub(crate) metadata: IndexMap<String, String>,
+    pub(crate) value: Option<Value>,
+    /// Bytes.
+    pub(crate) len: usize,
+}
+
+/// Opens and reads one file, names as they stand in it.
+pub(crate) fn file(path: &Path) -> Result<File, CheckpointError> {
+    read(path, &map(path)?)
+}
+
+fn read(path: &Path, bytes: &Bytes) -> Result<File, CheckpointError> {
+    let len = bytes.as_slice().len();
+    let (kind, value) = match recognise(path, bytes.as_slice())? {
+        FileKind::TorchZip | FileKind::TorchScript => match torch::read_zip(path, bytes)? {
+            (value, Dialect::Checkpoint) => (FileKind::TorchZip, value),
+            (value, Dialect::TorchScript) => (FileKind::TorchScript, value),
+        },
+        FileKind::TorchLegacy => (FileKind::TorchLegacy, torch::read_legacy(path, bytes)?),
+        kind @ FileKind::Safetensors => {
+            let (tensors, metadata) = safetensors::read(path, bytes)?;
+            return Ok(File { kind, tensors, metadata, value: None, len });
+        }
+    };
+    let (tensors, metadata) = if kind == FileKind::TorchScript {
+        (torch::named_tensors(path, &value, len)?, IndexMap::new())
+    } else {
+        let found = state_dict::find(path, &value)?;
+        (found.tensors, found.metadata)
+    };
+    Ok(File { kind, tensors, metadata, value: Some(value), len })
+}
+
 fn map(path: &Path) -> Result<Bytes, CheckpointError> {
     let described = fs::metadata(path).map_err(|error| system_error(path, "open", error))?;
-    if described.is_dir() {
-        return Err(CheckpointError::Folder { path: path.to_owned(), found: weights_in(path) });
-    }
     if !described.is_file() {
         return Err(CheckpointError::NotAFile { path: path.to_owned() });
     }
     if described.len() == 0 {
         return Err(CheckpointError::Empty { path: path.to_owned() });
     }
-    let file = File::open(path).map_err(|error| system_error(path, "open", error))?;
+    let file = fs::File::open(path).map_err(|error| system_error(path, "open", error))?;
     // SAFETY: the map is private to readers that take any bytes as they come, so other content does no harm to
     // memory safety; that the file is not cut short meanwhile is asked of the caller in `Checkpoint::open`.
     let mapped = unsafe { Mmap::map(&file) };
@@ -139,29 +184,11 @@ fn map(path: &Path) -> Result<Bytes, CheckpointError> {
         .map_err(|error| system_error(path, "map into memory", error))
 }
 
-fn system_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
+pub(crate) fn system_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound => CheckpointError::NotFound { path },
         io::ErrorKind::PermissionDenied => CheckpointError::PermissionDenied { path },
         _ => CheckpointError::Io { action, path, source },
     }
-}
-
-/// The first few files of a folder that look like weights, by name.
-fn weights_in(folder: &Path) -> Vec<String> {
-    const SHOWN: usize = 5;
-    const SEARCHED: usize = 10_000;
-    const EXTENSIONS: [&str; 5] = ["safetensors", "pt", "pth", "bin", "ckpt"];
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let names = entries.take(SEARCHED).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut found: Vec<String> = names
-        .filter(|name| {
-            let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-            extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
-        })
-        .collect();
-    found.sort_unstable();
-    found.truncate(SHOWN);
-    found
 }

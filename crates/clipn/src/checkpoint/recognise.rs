@@ -15,6 +15,8 @@ pub enum FileKind {
     TorchZip,
     /// PyTorch's pickles in a row, written before 1.6.
     TorchLegacy,
+    /// A program compiled by `torch.jit`, as OpenAI's CLIP downloads are: PyTorch's zip archive with code.
+    TorchScript,
 }
 
 impl fmt::Display for FileKind {
@@ -23,11 +25,12 @@ impl fmt::Display for FileKind {
             FileKind::Safetensors => "safetensors",
             FileKind::TorchZip => "PyTorch .pt (zip)",
             FileKind::TorchLegacy => "PyTorch .pt (legacy)",
+            FileKind::TorchScript => "TorchScript archive",
         })
     }
 }
 
-/// The kind of file that `bytes` are, judged by their beginning alone.
+/// The kind of file that `bytes` are, judged by their beginning alone: a TorchScript archive begins as any zip.
 pub(crate) fn recognise(path: &Path, bytes: &[u8]) -> Result<FileKind, CheckpointError> {
     match bytes {
         [] => Err(CheckpointError::Empty { path: path.to_owned() }),
@@ -59,10 +62,9 @@ fn describe(bytes: &[u8]) -> (String, &'static str) {
             ("an HTML page", DOWNLOAD_AGAIN)
         }
         _ if text.starts_with("<?xml") => ("an XML document, such as a server's error", DOWNLOAD_AGAIN),
-        _ if text.starts_with('{') && text.contains("weight_map") => (
-            "the index of a model in several files",
-            "models in several files are not read; give one in a single file",
-        ),
+        _ if text.starts_with('{') && text.contains("weight_map") => {
+            ("the index of a model in several files", "give its folder, with all the files that it names")
+        }
         _ if text.starts_with(['{', '[']) => ("JSON", GIVE_WEIGHTS),
         [0x1f, 0x8b, ..] => ("a gzip archive", UNPACK),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("a zstd archive", UNPACK),

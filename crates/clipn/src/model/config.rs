@@ -1,9 +1,14 @@
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ModelError;
+use super::config_keys::Keys;
+use super::{ModelError, Pretrained};
+use crate::checkpoint::begins_as_weights;
 
 /// The embedded architectures: name and open_clip config.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -53,10 +58,13 @@ const EMBEDDED: &[(&str, &str)] = &[
 
 /// The largest size, width, depth or vocabulary that a config may name, so that a damaged file cannot ask for
 /// terabytes.
-const LARGEST: usize = 1 << 24;
+pub(super) const LARGEST: usize = 1 << 24;
+
+/// The most blocks that a tower may have, several times those of any known model.
+pub(super) const MOST_LAYERS: usize = 1024;
 
 /// The most blocks that a stage of a ResNet may have.
-const LARGEST_STAGE: usize = 1 << 10;
+pub(super) const LARGEST_STAGE: usize = 1 << 10;
 
 /// Pixels along one side that one position of a ResNet's last map stands for. Its channels are as many times the
 /// stem's.
@@ -70,6 +78,15 @@ pub enum Activation {
     Gelu,
     /// x·σ(1.702·x), of OpenAI's weights.
     QuickGelu,
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Activation::Gelu => "GELU",
+            Activation::QuickGelu => "QuickGELU",
+        })
+    }
 }
 
 /// Sizes of an image tower: of a ViT, or of CLIP's ResNet where [`VisionConfig::stages`] says so.
@@ -157,14 +174,19 @@ impl ModelConfig {
         }
     }
 
-    /// A name or, where the text ends in `.json` or names a file, a config file.
+    /// A name, a config file, or weights that come with their
+    /// config ([`Pretrained`]).
     ///
     /// # Errors
-    /// As [`ModelConfig::named`] and [`ModelConfig::load`].
+    /// As [`ModelConfig::named`], [`ModelConfig::load`] and [`Pretrained::config_or`].
     pub fn resolve(name_or_path: &str) -> Result<Self, ModelError> {
         let path = Path::new(name_or_path);
         let is_json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-        if is_json || path.is_file() { Self::load(path) } else { Self::named(name_or_path) }
+        match Self::named(name_or_path) {
+            Err(_) if path.is_dir() || begins_as_weights(path) => Pretrained::open(path)?.config_or(None),
+            _ if is_json || path.is_file() => Self::load(path),
+            named => named,
+        }
     }
 
     /// A config file in open_clip's form: the object itself, or `open_clip_config.json` with it under `model_cfg`.
@@ -172,18 +194,30 @@ impl ModelConfig {
     /// # Errors
     /// The file cannot be read, is not such a config, or asks for a computation that clipn does not have.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let json = std::fs::read_to_string(path)
-            .map_err(|source| ModelError::ReadConfig { path: path.to_owned(), source })?;
+        let unreadable = |source| ModelError::ReadConfig { path: path.to_owned(), source };
+        let mut json = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(LARGEST_FILE).read_to_string(&mut json).map_err(unreadable)?;
         let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         Self::from_json(&name, &path.display().to_string(), &json)
     }
 
-    fn from_json(name: &str, origin: &str, json: &str) -> Result<Self, ModelError> {
-        let bad = |reason: String| ModelError::BadConfig { origin: origin.to_owned(), reason };
-        let value: Value = serde_json::from_str(json).map_err(|e| bad(format!("not valid JSON: {e}")))?;
-        let root = value.get("model_cfg").unwrap_or(&value);
+    /// The same from text. `origin` names it in errors.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::load`].
+    pub fn from_json(name: &str, origin: &str, json: &str) -> Result<Self, ModelError> {
+        let value: Value = serde_json::from_str(json).map_err(|e| ModelError::BadConfig {
+            origin: origin.to_owned(),
+            reason: format!("not valid JSON: {e}"),
+        })?;
+        Self::from_value(name, origin, &value)
+    }
+
+    pub(super) fn from_value(name: &str, origin: &str, value: &Value) -> Result<Self, ModelError> {
+        let root = value.get("model_cfg").unwrap_or(value);
         let keys = Keys { origin, prefix: "", object: root };
-        keys.only(&["embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "cast_dtype"])?;
+        keys.only_top()?;
         let config = Self {
             name: name.to_owned(),
             embed_dim: keys.size("embed_dim", None)?,
@@ -193,7 +227,21 @@ impl ModelConfig {
         };
         Ok(config)
     }
+
+    /// The same under the name of the embedded architecture that it is, where it is one.
+    pub(super) fn known_by_name(mut self) -> Self {
+        let same = |name: &&str| {
+            Self::named(name).is_ok_and(|known| Self { name: self.name.clone(), ..known } == self)
+        };
+        if let Some(name) = Self::names().find(same) {
+            name.clone_into(&mut self.name);
+        }
+        self
+    }
 }
+
+/// The largest config file that is read, in bytes.
+const LARGEST_FILE: u64 = 4 << 20;
 
 fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
     if let Some(Value::Array(stages)) = keys.object.get("layers") {
@@ -202,14 +250,14 @@ fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
     if let Some(name) = keys.object.get("timm_model_name").filter(|v| !v.is_null()) {
         return Err(keys.unsupported(&format!("the timm image tower {name}")));
     }
-    keys.only(&["image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size"])?;
+    keys.only_vision()?;
     let width = keys.size("width", Some(768))?;
     let head_width = keys.size("head_width", Some(64))?;
     let config = VisionConfig {
-        image_size: keys.size("image_size", Some(224))?,
-        patch_size: keys.size("patch_size", Some(16))?,
+        image_size: keys.side("image_size", 224)?,
+        patch_size: keys.side("patch_size", 16)?,
         width,
-        layers: keys.size("layers", Some(12))?,
+        layers: keys.layers()?,
         heads: width / head_width,
         mlp_width: keys.mlp_width(width)?,
         stages: None,
@@ -230,7 +278,7 @@ fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
 
 /// CLIP's ResNet, as open_clip reads it: `patch_size` and `mlp_ratio` mean nothing there.
 fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError> {
-    keys.only(&["image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size"])?;
+    keys.only_vision()?;
     let blocks: Vec<usize> = stages
         .iter()
         .filter_map(|stage| stage.as_u64().and_then(|blocks| usize::try_from(blocks).ok()))
@@ -248,7 +296,7 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
     let width = keys.size("width", Some(64))?;
     let head_width = keys.size("head_width", Some(64))?;
     let config = VisionConfig {
-        image_size: keys.size("image_size", Some(224))?,
+        image_size: keys.side("image_size", 224)?,
         patch_size: RESNET_STRIDE,
         width,
         layers: stages.iter().sum(),
@@ -274,7 +322,8 @@ fn text(keys: &Keys<'_>) -> Result<TextConfig, ModelError> {
     if let Some(name) = keys.object.get("hf_model_name").filter(|v| !v.is_null()) {
         return Err(keys.unsupported(&format!("the Hugging Face text tower {name}")));
     }
-    keys.only(&["context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"])?;
+    let vocab_size = keys.size("vocab_size", Some(49408))?;
+    keys.only_text(vocab_size)?;
     let width = keys.size("width", Some(512))?;
     let heads = keys.size("heads", Some(8))?;
     if width % heads != 0 {
@@ -282,95 +331,12 @@ fn text(keys: &Keys<'_>) -> Result<TextConfig, ModelError> {
     }
     Ok(TextConfig {
         context_length: keys.size("context_length", Some(77))?,
-        vocab_size: keys.size("vocab_size", Some(49408))?,
+        vocab_size,
         width,
-        layers: keys.size("layers", Some(12))?,
+        layers: keys.layers()?,
         heads,
         mlp_width: keys.mlp_width(width)?,
     })
-}
-
-/// One object of the config, with what errors need to name a key.
-struct Keys<'a> {
-    origin: &'a str,
-    prefix: &'a str,
-    object: &'a Value,
-}
-
-impl Keys<'_> {
-    fn bad(&self, reason: String) -> ModelError {
-        ModelError::BadConfig { origin: self.origin.to_owned(), reason }
-    }
-
-    fn unsupported(&self, what: &str) -> ModelError {
-        ModelError::UnsupportedConfig { origin: self.origin.to_owned(), what: what.to_owned() }
-    }
-
-    fn section<'b>(&'b self, key: &'b str) -> Result<Keys<'b>, ModelError> {
-        match self.object.get(key) {
-            Some(object @ Value::Object(_)) => Ok(Keys { origin: self.origin, prefix: key, object }),
-            _ => Err(self.bad(format!(
-                "`{key}` is missing; an open_clip model config has `embed_dim`, `vision_cfg` and `text_cfg`"
-            ))),
-        }
-    }
-
-    /// Refuses keys that could change the computation; `null` and `false` ask for nothing.
-    fn only(&self, known: &[&str]) -> Result<(), ModelError> {
-        let Value::Object(map) = self.object else {
-            return Err(self.bad("it is not a JSON object".to_owned()));
-        };
-        let asks = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
-        match map.iter().find(|(key, value)| !known.contains(&key.as_str()) && asks(value)) {
-            Some((key, value)) => Err(self.unsupported(&format!("`{}` = {value}", self.path(key)))),
-            None => Ok(()),
-        }
-    }
-
-    fn path(&self, key: &str) -> String {
-        if self.prefix.is_empty() { key.to_owned() } else { format!("{}.{key}", self.prefix) }
-    }
-
-    fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
-        let value = match (self.object.get(key), default) {
-            (None | Some(Value::Null), Some(default)) => return Ok(default),
-            (None | Some(Value::Null), None) => {
-                return Err(self.bad(format!("`{}` is missing", self.path(key))));
-            }
-            (Some(value), _) => value,
-        };
-        match value.as_u64().and_then(|v| usize::try_from(v).ok()) {
-            Some(size) if (1..=LARGEST).contains(&size) => Ok(size),
-            _ => Err(self.bad(format!(
-                "`{}` is {value}; it must be a whole number from 1 to {LARGEST}",
-                self.path(key)
-            ))),
-        }
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, ModelError> {
-        match self.object.get(key) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(value) => {
-                Err(self.bad(format!("`{}` is {value}; it must be true or false", self.path(key))))
-            }
-        }
-    }
-
-    /// `int(width * mlp_ratio)`, as open_clip computes it.
-    fn mlp_width(&self, width: usize) -> Result<usize, ModelError> {
-        let ratio = match self.object.get("mlp_ratio") {
-            None | Some(Value::Null) => 4.0,
-            Some(value) => value.as_f64().unwrap_or(f64::NAN),
-        };
-        let mlp_width = (width as f64 * ratio) as usize;
-        if (1..=LARGEST).contains(&mlp_width) {
-            Ok(mlp_width)
-        } else {
-            Err(self.bad(format!("`{}` must be a positive number", self.path("mlp_ratio"))))
-        }
-    }
 }
 
 #[cfg(test)]

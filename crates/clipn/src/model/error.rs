@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::checkpoint::CheckpointError;
+
 /// What can go wrong between a model's config, its weights and its inputs.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -40,6 +42,31 @@ pub enum ModelError {
         /// The key, with its value.
         what: String,
     },
+    /// Weights that do not tell their architecture.
+    #[error("the weights {} do not tell their architecture; {hint}", path.display())]
+    NoConfig {
+        /// The weights.
+        path: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// A model was named, and the weights say that they are another.
+    #[error(
+        "the model `{model}` contradicts the weights {}, which say what they are: {differing}; leave --model out, or \
+         name the model that they are",
+        path.display()
+    )]
+    Contradiction {
+        /// The weights.
+        path: PathBuf,
+        /// The model that was named.
+        model: String,
+        /// What it says and what the weights say.
+        differing: String,
+    },
+    /// The weights could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The weights do not fit the config.
     #[error(
         "the weights {} do not fit the model `{model}`: {details}; `clipn inspect` tells what the file holds",

@@ -1,12 +1,15 @@
-//! What a CLIPN is, apart from how it is computed: its config, the named parameters of its towers, how a weights file
-//! fits them, and the traits of a tower. The towers themselves are in [`crate::engine`].
+//! What a CLIPN is, apart from how it is computed: its config, the named parameters of its towers, how weights from
+//! anywhere fit them, and the traits of a tower. The towers themselves are in [`crate::engine`].
 
 mod config;
+mod config_check;
+mod config_keys;
 mod error;
 mod gradient;
 pub mod names;
 mod params;
 mod position;
+mod pretrained;
 mod real;
 mod resnet;
 mod sketch;
@@ -19,6 +22,7 @@ pub use gradient::{RowGradient, TensorGradient, TextGradient};
 pub use names::Side;
 pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
 pub use position::{Corners, resize_positions};
+pub use pretrained::{Pretrained, PretrainedKind};
 pub use real::Real;
 pub use resnet::{AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES};
 pub use sketch::{ImageSketch, Sketch, TextSketch};

@@ -148,7 +148,9 @@ fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
         layers: Some(layers(checkpoint, "visual.transformer")),
         stages: None,
         patch_size,
-        image_size: grid("visual.positional_embedding").zip(patch_size).map(|(grid, patch)| grid * patch),
+        image_size: grid("visual.positional_embedding")
+            .zip(patch_size)
+            .map(|(grid, patch)| grid.saturating_mul(patch)),
     })
 }
 

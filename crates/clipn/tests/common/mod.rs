@@ -5,6 +5,8 @@
 pub mod figures;
 pub mod random;
 pub mod shards;
+pub mod torch_file;
+pub mod transformers;
 
 use std::path::{Path, PathBuf};
 

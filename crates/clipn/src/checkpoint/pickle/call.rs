@@ -61,15 +61,20 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
                 }
             }
         }
+        (Global::ScriptModule, []) => vm.push(Node::Module(Vec::new())),
+        (Global::ScriptList, &[list]) if matches!(vm.node(list), Node::List(_)) => vm.push_id(list),
+        (Global::ScriptTyped, &[value, name]) if matches!(vm.node(name), Node::Str(_)) => vm.push_id(value),
         _ => Err(vm.reader.corrupt(format!("{global:?} with {} arguments it does not take", items.len()))),
     }
 }
 
-/// BUILD: a state for the object below it. Attributes of dictionaries and tensors carry no weights and are dropped.
+/// BUILD: a state for the object below it. Attributes of dictionaries and tensors carry no weights and are dropped;
+/// those of a TorchScript module are the weights.
 pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     let (state, object) = (vm.pop()?, vm.top()?);
     match vm.node(object) {
         Node::Dict(_) | Node::Tensor(_) => Ok(()),
+        Node::Module(_) => attributes(vm, object, state),
         Node::NumpyDtype { .. } => {
             let order = match vm.node(state) {
                 Node::Tuple(items) => items.get(1).map(|&order| vm.node(order)),
@@ -86,6 +91,19 @@ pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
             Err(vm.reader.corrupt(what))
         }
     }
+}
+
+fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleError> {
+    let Node::Dict(entries) = vm.node(state) else {
+        let what = format!("attributes of a module that are {}", vm.node(state).kind());
+        return Err(vm.reader.corrupt(what));
+    };
+    let entries = entries.clone();
+    vm.budget.charge(size_of_val(&*entries))?;
+    if let Node::Module(attributes) = vm.node_mut(object) {
+        *attributes = entries;
+    }
+    Ok(())
 }
 
 /// BINPERSID: PyTorch names storages by `("storage", class, key, location, elements)`, before 0.4 with a sixth

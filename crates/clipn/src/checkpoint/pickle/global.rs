@@ -24,6 +24,12 @@ pub(crate) enum Global {
     NumpyScalar,
     NumpyDtype,
     Encode,
+    /// A module class of a TorchScript archive: an object with named attributes.
+    ScriptModule,
+    /// A typed list of a TorchScript archive.
+    ScriptList,
+    /// A value with the name of its TorchScript type.
+    ScriptTyped,
 }
 
 /// A PyTorch element type, supported or not.
@@ -79,8 +85,23 @@ const FURTHER_DTYPES: &[StorageType] = &[
     foreign("float8_e8m0fnu", 1),
 ];
 
+/// Who wrote the pickle, which decides about the names that it may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `torch.save`.
+    Checkpoint,
+    /// `torch.jit.save`: objects of compiled classes beside plain values. Their code is in other entries of the
+    /// archive, which nobody reads.
+    TorchScript,
+}
+
 /// The meaning of `module.name`, or `None`, which is to be refused.
-pub(crate) fn lookup(module: &str, name: &str) -> Option<Global> {
+pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Global> {
+    if dialect == Dialect::TorchScript
+        && let Some(global) = script(module, name)
+    {
+        return Some(global);
+    }
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
         ("collections", "defaultdict") => Global::DefaultDict,
@@ -108,6 +129,19 @@ fn storage(name: &str) -> Option<Global> {
 fn dtype(name: &str) -> Option<Global> {
     let of_storages = STORAGES.iter().map(|(_, ty)| ty);
     of_storages.chain(FURTHER_DTYPES).find(|ty| ty.name == name).map(|&ty| Global::Dtype(ty))
+}
+
+/// What TorchScript's own pickler names.
+fn script(module: &str, name: &str) -> Option<Global> {
+    match (module, name) {
+        (
+            "torch.jit._pickle",
+            "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist",
+        ) => Some(Global::ScriptList),
+        ("torch.jit._pickle", "restore_type_tag") => Some(Global::ScriptTyped),
+        _ if module == "__torch__" || module.starts_with("__torch__.") => Some(Global::ScriptModule),
+        _ => None,
+    }
 }
 
 fn builtin(name: &str) -> Option<Global> {
@@ -140,14 +174,32 @@ mod tests {
             ("argparse", "Namespace"),
             ("", ""),
         ] {
-            assert_eq!(lookup(module, name), None, "{module}.{name}");
+            for dialect in [Dialect::Checkpoint, Dialect::TorchScript] {
+                assert_eq!(lookup(dialect, module, name), None, "{module}.{name}");
+            }
         }
     }
 
     #[test]
+    fn compiled_classes_are_known_in_torchscript_alone() {
+        for (module, name, global) in [
+            ("__torch__", "Model", Global::ScriptModule),
+            ("__torch__.torch.nn.modules.conv", "Conv2d", Global::ScriptModule),
+            ("torch.jit._pickle", "build_intlist", Global::ScriptList),
+        ] {
+            assert_eq!(lookup(Dialect::TorchScript, module, name), Some(global));
+            assert_eq!(lookup(Dialect::Checkpoint, module, name), None);
+        }
+        assert_eq!(lookup(Dialect::TorchScript, "__torch__os", "system"), None);
+        assert_eq!(lookup(Dialect::TorchScript, "torch.jit._pickle", "build_anything"), None);
+    }
+
+    #[test]
     fn a_dtype_and_its_storage_agree() {
-        let Some(Global::Dtype(dtype)) = lookup("torch", "bfloat16") else { panic!("a dtype") };
-        assert_eq!(lookup("torch", "BFloat16Storage"), Some(Global::Storage(dtype)));
+        let Some(Global::Dtype(dtype)) = lookup(Dialect::Checkpoint, "torch", "bfloat16") else {
+            panic!("a dtype")
+        };
+        assert_eq!(lookup(Dialect::Checkpoint, "torch", "BFloat16Storage"), Some(Global::Storage(dtype)));
         assert_eq!(dtype.dtype, Some(Dtype::Bf16));
         for (class, ty) in STORAGES {
             assert_eq!(ty.dtype.map_or(ty.size, Dtype::size), ty.size, "{class}");

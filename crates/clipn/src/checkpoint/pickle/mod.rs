@@ -8,6 +8,7 @@ mod node;
 mod reader;
 mod vm;
 
+pub(crate) use global::Dialect;
 #[cfg(test)]
 pub(crate) use global::StorageType;
 pub(crate) use node::{Id, Node, Parsed, StorageSpec, TensorSpec};

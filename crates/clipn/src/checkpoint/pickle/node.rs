@@ -22,6 +22,8 @@ pub(crate) enum Node<'a> {
     Tuple(Box<[Id]>),
     Set(Vec<Id>),
     Dict(Vec<(Id, Id)>),
+    /// An object of a TorchScript class: its attributes.
+    Module(Vec<(Id, Id)>),
     Global(Global),
     /// Index in [`Parsed::storages`].
     Storage(u32),
@@ -53,6 +55,7 @@ impl Node<'_> {
             Node::Tuple(_) => "a tuple",
             Node::Set(_) => "a set",
             Node::Dict(_) => "a dictionary",
+            Node::Module(_) => "a module",
             Node::Global(_) => "a name",
             Node::Storage(_) => "a storage",
             Node::Tensor(_) => "a tensor",

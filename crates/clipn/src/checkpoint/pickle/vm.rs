@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::global::{Global, lookup};
+use super::global::{Dialect, Global, lookup};
 use super::node::{Id, Node, Parsed, StorageSpec, TensorSpec};
 use super::reader::Reader;
 use super::{PickleError, call};
@@ -21,8 +21,13 @@ const SLOT: usize = 2 * size_of::<usize>();
 const MEMO_SLOT: usize = 32;
 
 /// Reads the pickle that `bytes` begin with.
-pub(crate) fn parse<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Parsed<'a>, PickleError> {
+pub(crate) fn parse<'a>(
+    bytes: &'a [u8],
+    dialect: Dialect,
+    budget: &mut Budget,
+) -> Result<Parsed<'a>, PickleError> {
     let mut vm = Vm {
+        dialect,
         reader: Reader::new(bytes),
         nodes: vec![Node::None, Node::Bool(true), Node::Bool(false), Node::Tuple(Box::default())],
         storages: Vec::new(),
@@ -38,6 +43,7 @@ pub(crate) fn parse<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Parsed<'
 }
 
 pub(crate) struct Vm<'a, 'b> {
+    dialect: Dialect,
     pub(crate) reader: Reader<'a>,
     nodes: Vec<Node<'a>>,
     pub(crate) storages: Vec<StorageSpec<'a>>,
@@ -283,7 +289,7 @@ impl<'a> Vm<'a, '_> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
-        let global: Global = lookup(module, name)
+        let global: Global = lookup(self.dialect, module, name)
             .ok_or_else(|| PickleError::Refused { global: shown(&format!("{module}.{name}")) })?;
         self.push(Node::Global(global))
     }

@@ -10,7 +10,7 @@ use super::{Storages, pickle_error, tree};
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::buffer::Bytes;
 use crate::checkpoint::error::shown;
-use crate::checkpoint::pickle::{self, Node, Parsed, StorageSpec};
+use crate::checkpoint::pickle::{self, Dialect, Node, Parsed, StorageSpec};
 use crate::checkpoint::{CheckpointError, Value};
 
 /// 0x1950a86a20f9469cfc6c, little-endian.
@@ -41,7 +41,7 @@ struct Pickles<'a, 'b> {
 impl<'a> Pickles<'a, '_> {
     fn next(&mut self, part: &str) -> Result<Parsed<'a>, CheckpointError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let parsed = pickle::parse(rest, self.budget)
+        let parsed = pickle::parse(rest, Dialect::Checkpoint, self.budget)
             .map_err(|error| pickle_error(self.path, part, self.at, error))?;
         self.at += parsed.end;
         Ok(parsed)

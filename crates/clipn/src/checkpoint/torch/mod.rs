@@ -1,12 +1,15 @@
 //! PyTorch's `.pt`: a pickle that describes tensors, and the storages they are views of, as entries of a zip archive
-//! (since PyTorch 1.6) or one after the other in the same file (before).
+//! (since PyTorch 1.6) or one after the other in the same file (before). A TorchScript archive is of the first form,
+//! with the program beside the data.
 
 mod legacy;
+mod script;
 mod strided;
 mod tree;
 mod zip;
 
 pub(crate) use legacy::read as read_legacy;
+pub(crate) use script::named_tensors;
 pub(crate) use zip::read as read_zip;
 
 use std::ops::Range;

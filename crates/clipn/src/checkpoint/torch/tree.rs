@@ -65,7 +65,7 @@ impl<'t> Tree<'t, '_> {
             Node::List(items) => Value::List(self.items(items)?),
             Node::Tuple(items) => Value::Tuple(self.items(items)?),
             Node::Set(items) => Value::Set(self.items(items)?),
-            Node::Dict(entries) => self.dict(entries)?,
+            Node::Dict(entries) | Node::Module(entries) => self.dict(entries)?,
             Node::Global(global) => Value::Other(format!("{global:?}").into()),
             Node::Storage(_) => Value::Other("a storage".into()),
             &Node::Tensor(index) => self.tensor(index)?,

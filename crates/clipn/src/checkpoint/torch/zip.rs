@@ -15,18 +15,19 @@ use super::{Storages, pickle_error, tree};
 use crate::checkpoint::budget::{Budget, Exhausted};
 use crate::checkpoint::buffer::Bytes;
 use crate::checkpoint::error::shown;
-use crate::checkpoint::pickle::{self, StorageSpec};
+use crate::checkpoint::pickle::{self, Dialect, StorageSpec};
 use crate::checkpoint::{CheckpointError, Value};
 
-/// Reads the object that the archive was saved from.
-pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Value, CheckpointError> {
+/// Reads the object that the archive was saved from, and says whether `torch.save` wrote it or `torch.jit.save`.
+pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Dialect), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
     let mut archive = Archive::open(path, bytes)?;
-    archive.check_kind(&mut budget)?;
+    archive.check_byte_order(&mut budget)?;
+    let dialect = archive.dialect();
     let (held, range) = archive.entry("data.pkl", &mut budget)?;
-    let parsed = pickle::parse(&held.as_slice()[range], &mut budget)
+    let parsed = pickle::parse(&held.as_slice()[range], dialect, &mut budget)
         .map_err(|error| pickle_error(path, "data.pkl", 0, error))?;
-    tree::build(path, &parsed, &mut archive, &mut budget)
+    Ok((tree::build(path, &parsed, &mut archive, &mut budget)?, dialect))
 }
 
 struct Archive<'a> {
@@ -80,17 +81,16 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// Refuses by name what is an archive of PyTorch's but no plain little-endian checkpoint.
-    fn check_kind(&mut self, budget: &mut Budget) -> Result<(), CheckpointError> {
+    /// A TorchScript archive has a program and its constants beside the data.
+    fn dialect(&self) -> Dialect {
         let code = format!("{}code/", self.root);
         let constants = format!("{}constants.pkl", self.root);
-        if self
-            .zip
-            .file_names_raw()
-            .any(|name| name.starts_with(code.as_bytes()) || name == constants.as_bytes())
-        {
-            return Err(CheckpointError::TorchScript { path: self.path.to_owned() });
-        }
+        let is_script = |name: &[u8]| name.starts_with(code.as_bytes()) || name == constants.as_bytes();
+        if self.zip.file_names_raw().any(is_script) { Dialect::TorchScript } else { Dialect::Checkpoint }
+    }
+
+    /// Refuses weights of a big-endian machine by name.
+    fn check_byte_order(&mut self, budget: &mut Budget) -> Result<(), CheckpointError> {
         if self.index("byteorder").is_some() {
             let (bytes, range) = self.entry("byteorder", budget)?;
             match &bytes.as_slice()[range] {

@@ -1,0 +1,163 @@
+//! Weights as people have them, with the config and the preprocessing that come along: OpenAI's archives, folders of
+//! `transformers` and of open_clip's hub, this project's checkpoints, single files. [`Pretrained::open`] tells which.
+
+mod hub;
+mod json;
+mod kind;
+mod openai;
+mod preprocessing;
+mod training;
+mod transformers;
+
+pub(super) use json::brief;
+pub use kind::PretrainedKind;
+
+use std::path::{Path, PathBuf};
+
+use super::{ModelConfig, ModelError, Weights};
+use crate::checkpoint::Checkpoint;
+use crate::image::Preprocessing;
+
+/// Opened weights, and what is known of the model without being told.
+#[derive(Debug, Clone)]
+pub struct Pretrained {
+    kind: PretrainedKind,
+    checkpoint: Checkpoint,
+    /// What was opened, a file or a folder.
+    given: PathBuf,
+}
+
+impl Pretrained {
+    /// Opens a weights file or a folder with one, and tells by the content what it is.
+    ///
+    /// # Errors
+    /// [`ModelError::Checkpoint`]: nothing there, no weights, damaged.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let kind = PretrainedKind::of(&checkpoint, path);
+        Ok(Self { kind, checkpoint, given: path.to_owned() })
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> PretrainedKind {
+        self.kind
+    }
+
+    /// The tensors, under open_clip's names.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The config that comes with the weights; `None` where nothing tells it, as for a single file of open_clip's,
+    /// whose tensors say nothing about activation and heads.
+    ///
+    /// # Errors
+    /// A config that cannot be read, is not usable, or asks for a computation that clipn does not have.
+    pub fn config(&self) -> Result<Option<ModelConfig>, ModelError> {
+        let config = match self.kind {
+            PretrainedKind::File => return Ok(None),
+            PretrainedKind::OpenAi => openai::config(&self.checkpoint, &self.given)?,
+            PretrainedKind::OpenClipHub => hub::config(&self.beside(hub::CONFIG))?,
+            PretrainedKind::Transformers => match self.beside_if_there(transformers::CONFIG) {
+                Some(path) => transformers::config(&path)?,
+                None => return Ok(None),
+            },
+            PretrainedKind::TrainingCheckpoint => training::config(&self.beside(training::STATE))?,
+        };
+        Ok(Some(config.known_by_name()))
+    }
+
+    /// The preprocessing that comes with the weights; `None` where nothing tells it, which means CLIP's own.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config), and preprocessing that clipn does not have.
+    pub fn preprocessing(&self) -> Result<Option<Preprocessing>, ModelError> {
+        let Some(config) = self.config()? else { return Ok(None) };
+        let size = config.vision.image_size;
+        match self.kind {
+            PretrainedKind::File | PretrainedKind::TrainingCheckpoint => Ok(None),
+            PretrainedKind::OpenAi => Ok(Some(Preprocessing::clip(size))),
+            PretrainedKind::OpenClipHub => hub::preprocessing(&self.beside(hub::CONFIG), size),
+            PretrainedKind::Transformers => match self.beside_if_there(transformers::PREPROCESSOR) {
+                Some(path) => transformers::preprocessing(&path, size).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The config to load with: the one that comes with the weights, or `model`, which must not say otherwise.
+    ///
+    /// # Errors
+    /// Neither tells it, or both do and differ; and those of [`config`](Self::config).
+    pub fn config_or(&self, model: Option<ModelConfig>) -> Result<ModelConfig, ModelError> {
+        match (self.config()?, model) {
+            (None, None) => Err(ModelError::NoConfig { path: self.given.clone(), hint: self.hint() }),
+            (Some(config), None) | (None, Some(config)) => Ok(config),
+            (Some(carried), Some(model)) => match differences(&model, &carried) {
+                differing if differing.is_empty() => Ok(model),
+                differing => Err(ModelError::Contradiction {
+                    path: self.given.clone(),
+                    model: model.name,
+                    differing: differing.join(", "),
+                }),
+            },
+        }
+    }
+
+    /// Holds the weights against [`config_or`](Self::config_or).
+    ///
+    /// # Errors
+    /// As there and as [`Weights::new`].
+    pub fn weights(&self, model: Option<ModelConfig>) -> Result<Weights, ModelError> {
+        Weights::new(self.config_or(model)?, self.checkpoint.clone())
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.checkpoint.path().with_file_name(name)
+    }
+
+    fn beside_if_there(&self, name: &str) -> Option<PathBuf> {
+        Some(self.beside(name)).filter(|path| path.is_file())
+    }
+
+    /// What else might be given, where the weights alone do not tell their config.
+    fn hint(&self) -> String {
+        if !self.given.is_dir() && self.beside_if_there(hub::CONFIG).is_some() {
+            return format!("give --model, or its folder, whose {} tells it", hub::CONFIG);
+        }
+        "give --model, an architecture's name or a config file; `clipn inspect` tells which ones fit"
+            .to_owned()
+    }
+}
+
+/// What two configs say differently, names aside: `activation is gelu and not quickgelu`.
+fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
+    let mut differing = Vec::new();
+    let leaves = |config: &ModelConfig| {
+        let mut found = Vec::new();
+        json::leaves("", &serde_json::to_value(config).unwrap_or_default(), &mut found);
+        found.retain(|(path, _)| path != "name");
+        found
+    };
+    let (said, carried) = (leaves(model), leaves(carried));
+    for (path, value) in &said {
+        match carried.iter().find(|(other, _)| other == path) {
+            Some((_, other)) if other == value => {}
+            Some((_, other)) => differing.push(format!("{path} is {value} there and {other} here")),
+            None => differing.push(format!("{path} is {value} there and absent here")),
+        }
+    }
+    let only_carried = carried.iter().filter(|(path, _)| said.iter().all(|(other, _)| other != path));
+    differing.extend(only_carried.map(|(path, value)| format!("{path} is absent there and {value} here")));
+    differing
+}
+
+/// A ratio that gives exactly `hidden` when it is multiplied by `width` and cut to a whole number. One of nothing is 0,
+/// which a config refuses.
+fn mlp_ratio(width: usize, hidden: usize) -> f64 {
+    let ratio = hidden as f64 / width as f64;
+    if !ratio.is_finite() || hidden == 0 {
+        return 0.0;
+    }
+    if (width as f64 * ratio) as usize == hidden { ratio } else { (hidden as f64 + 0.5) / width as f64 }
+}
