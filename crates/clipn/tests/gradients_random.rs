@@ -48,12 +48,12 @@ fn config(embed_dim: usize, activation: Activation, vision: [usize; 6], text: [u
     }
 }
 
-// A layer norm over a handful of values loses digits in any f32 form, so widths start at eight; the gradient of a hidden
-// layer of one or two values can cancel with none beside it to compare with, so those start at four. The kernels' own
-// tests take smaller ones.
+// A layer norm over a handful of values loses digits in any f32 form, and so can a few features that nearly cancel, so both
+// start at eight; the gradient of a hidden layer of one or two values can cancel with none beside it to compare with, so
+// those start at four. The kernels' own tests take smaller ones.
 prop_compose! {
     fn any_config()(
-        embed_dim in 1usize..40,
+        embed_dim in 8usize..40,
         quick: bool,
         v in (1usize..5, 1usize..7, 1usize..4, 8usize..20, 1usize..4, 4usize..70),
         t in (2usize..20, 1usize..4, 8usize..20, 1usize..4, 4usize..70),
