@@ -1,5 +1,6 @@
 use super::block::{add, dot, linear, softmax};
-use crate::engine::vision::resnet::{last_grid, positions_for};
+use crate::engine::vision::positions_for;
+use crate::engine::vision::resnet::last_grid;
 use crate::model::{
     AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower, Images,
     ModelConfig, ModelError, Real, ResNetParams, VisionConfig, Weights,

@@ -182,7 +182,7 @@ pub(in super::super) fn check_images<T>(
     }
 }
 
-/// Positional embeddings of a grid of patches: the weights' own, or interpolated.
+/// Positional embeddings of a grid, of a ViT's patches or of a ResNet's last map: the weights' own, or interpolated.
 pub(in super::super) fn positions_for<'a, T: Real>(
     stored: &'a [T],
     config: &VisionConfig,
@@ -192,7 +192,8 @@ pub(in super::super) fn positions_for<'a, T: Real>(
     if grid == (own, own) {
         Cow::Borrowed(stored)
     } else {
-        Cow::Owned(resize_positions(stored, config.width, own, grid, Corners::HalfPixel))
+        let width = stored.len() / (1 + own * own);
+        Cow::Owned(resize_positions(stored, width, own, grid, Corners::HalfPixel))
     }
 }
 

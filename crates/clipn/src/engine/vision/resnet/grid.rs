@@ -1,6 +1,4 @@
-use std::borrow::Cow;
-
-use crate::model::{Corners, Images, ModelError, Real, VisionConfig, resize_positions};
+use crate::model::{Images, ModelError};
 
 /// Rows or columns of a map that a convolution or an average over two positions halves: the odd one is dropped by an
 /// average, and kept by the first convolution, which pads.
@@ -38,20 +36,6 @@ pub(in super::super::super) fn last_grid<T>(images: &Images<'_, T>) -> Result<(u
         )));
     }
     Ok((last.height, last.width))
-}
-
-/// Positional embeddings of a last map of (rows, columns): the weights' own, or interpolated as those of a ViT are.
-pub(in super::super::super) fn positions_for<'a, T: Real>(
-    stored: &'a [T],
-    config: &VisionConfig,
-    grid: (usize, usize),
-) -> Cow<'a, [T]> {
-    let own = config.grid();
-    if grid == (own, own) {
-        Cow::Borrowed(stored)
-    } else {
-        Cow::Owned(resize_positions(stored, config.pooled_width(), own, grid, Corners::HalfPixel))
-    }
 }
 
 #[cfg(test)]

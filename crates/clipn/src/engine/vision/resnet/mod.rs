@@ -8,5 +8,5 @@ mod grid;
 mod pool;
 mod tower;
 
-pub(in super::super) use grid::{last_grid, positions_for};
+pub(in super::super) use grid::last_grid;
 pub use tower::ResNetTower;

@@ -2,9 +2,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::super::super::chunks::map_chunks;
+use super::super::positions_for;
 use super::block::{Bottleneck, Scratch, run_stage};
 use super::conv::{Conv, average};
-use super::grid::{Size, last_grid, positions_for};
+use super::grid::{Size, last_grid};
 use super::pool::AttentionPool;
 use crate::model::{
     AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams, STAGES,
