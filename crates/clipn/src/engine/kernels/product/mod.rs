@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::sized;
 use panels::{lay_out, transpose};
-use tile::{Rows, panel_width};
+use tile::{PanelWidth, Rows};
 
 pub(in super::super) use panels::Panels;
 
@@ -208,7 +208,7 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threa
     if rows == 0 || columns == 0 {
         return;
     }
-    let panels = columns.div_ceil(panel_width());
+    let panels = columns.div_ceil(PanelWidth::current().whole);
     let out = Columns(data.as_mut_ptr());
     let part = |panels: Range<usize>| {
         // SAFETY: `is_inside` above: the result's rows and columns lie in its slice, which is borrowed mutably; each
@@ -250,7 +250,7 @@ unsafe fn multiply_panels(
     panels: Range<usize>,
     sum: Sum<'_>,
 ) {
-    let (width, columns) = (panel_width(), b.columns());
+    let (width, columns) = (PanelWidth::current(), b.columns());
     SCRATCH.with_borrow_mut(|scratch| {
         // Once at least: a sum of nothing still has its bias.
         for first in (0..a.columns.max(1)).step_by(DEPTH) {
@@ -267,11 +267,12 @@ unsafe fn multiply_panels(
                 (&*a, depth)
             };
             for index in panels.clone() {
-                let start = index * width;
-                let end = columns.min(start + width);
+                let start = index * width.whole;
+                let end = columns.min(start + width.whole);
                 let panel = match b {
                     Right::Panels(panels) => panels.part(index, first, depth),
                     Right::Matrix(matrix) => {
+                        let width = width.of(end - start);
                         let panel = sized(&mut scratch.panel, depth * width);
                         lay_out(panel, matrix.part(first..first + depth, start..end), width);
                         panel

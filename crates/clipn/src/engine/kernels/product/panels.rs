@@ -1,15 +1,15 @@
 use super::Matrix;
-use super::tile::panel_width;
+use super::tile::PanelWidth;
 use crate::simd::vectorised;
 
 /// The right side of a product, laid out as the kernel reads it: panels of columns, in each of which the values of a
-/// row stand side by side. The last panel is filled up with zeros.
+/// row stand side by side. The rows of the last panel are filled up to whole vectors with zeros.
 #[derive(Clone)]
 pub(in super::super::super) struct Panels {
     values: Vec<f32>,
     rows: usize,
     columns: usize,
-    width: usize,
+    width: PanelWidth,
 }
 
 impl Panels {
@@ -19,13 +19,16 @@ impl Panels {
     /// A matrix that reaches beyond its slice.
     pub fn of(matrix: Matrix<'_>) -> Self {
         assert!(matrix.is_inside(), "a matrix reaches beyond its slice");
-        let (rows, columns, width) = (matrix.rows, matrix.columns, panel_width());
-        let mut values = vec![0.0; columns.div_ceil(width) * rows * width];
-        if rows > 0 {
-            for (index, panel) in values.chunks_exact_mut(rows * width).enumerate() {
-                let first = index * width;
-                lay_out(panel, matrix.part(0..rows, first..columns.min(first + width)), width);
-            }
+        let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
+        let firsts = (0..columns).step_by(width.whole);
+        let ends = firsts.clone().map(|first| columns.min(first + width.whole));
+        let mut values = vec![0.0; ends.clone().zip(firsts.clone()).map(|(end, first)| width.of(end - first) * rows).sum()];
+        let mut rest = &mut values[..];
+        for (first, end) in firsts.zip(ends) {
+            let width = width.of(end - first);
+            let (panel, others) = rest.split_at_mut(rows * width);
+            lay_out(panel, matrix.part(0..rows, first..end), width);
+            rest = others;
         }
         Self { values, rows, columns, width }
     }
@@ -42,7 +45,9 @@ impl Panels {
 
     /// Rows `first..first + count` of one panel.
     pub(super) fn part(&self, panel: usize, first: usize, count: usize) -> &[f32] {
-        &self.values[(panel * self.rows + first) * self.width..][..count * self.width]
+        let before = panel * self.width.whole;
+        let width = self.width.of(self.columns - before);
+        &self.values[before * self.rows + first * width..][..count * width]
     }
 }
 
@@ -57,6 +62,9 @@ impl std::fmt::Debug for Panels {
 
 /// Lays at most `width` columns out as one panel, `[rows, width]`.
 pub(super) fn lay_out(panel: &mut [f32], columns: Matrix<'_>, width: usize) {
+    if columns.columns == 0 || columns.rows == 0 {
+        return;
+    }
     if columns.columns < width {
         panel.fill(0.0);
     }

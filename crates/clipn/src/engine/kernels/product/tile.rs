@@ -1,16 +1,32 @@
 use pulp::{Simd, WithSimd};
 
-/// Columns that a panel holds: what one tile of the result is wide.
-pub(super) fn panel_width() -> usize {
-    struct Width;
-    impl WithSimd for Width {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            vectors::<S>() * S::F32_LANES
+/// How wide panels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PanelWidth {
+    /// Columns of all panels but the last: what one tile of the result is wide.
+    pub whole: usize,
+    /// Values of one vector, of which every panel has whole ones.
+    lanes: usize,
+}
+
+impl PanelWidth {
+    /// That of the level of SIMD in use.
+    pub fn current() -> Self {
+        struct Width;
+        impl WithSimd for Width {
+            type Output = PanelWidth;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> PanelWidth {
+                PanelWidth { whole: vectors::<S>() * S::F32_LANES, lanes: S::F32_LANES }
+            }
         }
+        crate::simd::arch().dispatch(Width)
     }
-    crate::simd::arch().dispatch(Width)
+
+    /// Values that a row of a panel takes for so many columns.
+    pub fn of(self, columns: usize) -> usize {
+        columns.next_multiple_of(self.lanes).min(self.whole)
+    }
 }
 
 /// Registers side by side in a tile. A tile's sums, one row of a panel and one value of the left side must fit into the
@@ -33,10 +49,10 @@ pub(super) struct Rows<'a> {
     pub a: &'a [f32],
     pub a_stride: usize,
     pub rows: usize,
-    /// `[depth, panel_width()]`.
+    /// `[depth, columns]`, each row filled up to whole vectors.
     pub panel: &'a [f32],
     pub depth: usize,
-    /// Columns of the result, at most [`panel_width`].
+    /// Columns of the result, at most a whole panel's.
     pub columns: usize,
     pub scale: f32,
     /// `[columns]`, or empty for none.
@@ -57,83 +73,47 @@ impl WithSimd for Rows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Constant for each S, so that one of the arms is compiled.
-        match S::F32_LANES {
-            8 => self.tiles::<S, 2>(simd),
-            1 => self.tiles::<S, 8>(simd),
-            _ => self.tiles::<S, 4>(simd),
+        match self.columns.div_ceil(S::F32_LANES) {
+            1 => self.tiles::<S, 1>(simd),
+            2 => self.tiles::<S, 2>(simd),
+            // The rest of the arms are compiled only for a level that has panels of so many vectors.
+            3 if vectors::<S>() > 2 => self.tiles::<S, 3>(simd),
+            4 if vectors::<S>() > 2 => self.tiles::<S, 4>(simd),
+            5 if vectors::<S>() > 4 => self.tiles::<S, 5>(simd),
+            6 if vectors::<S>() > 4 => self.tiles::<S, 6>(simd),
+            7 if vectors::<S>() > 4 => self.tiles::<S, 7>(simd),
+            8 if vectors::<S>() > 4 => self.tiles::<S, 8>(simd),
+            vectors => unreachable!("a panel of {vectors} vectors"),
         }
     }
 }
 
-/// Rows of a whole tile.
+/// Rows of a tile.
 const ROWS: usize = 6;
-/// Values of the largest tile, ROWS rows of the widest panel.
-const LARGEST: usize = ROWS * 64;
-
-/// Where a tile goes: rows of whole panels' width, `stride` apart.
-#[derive(Clone, Copy)]
-struct Place {
-    out: *mut f32,
-    stride: usize,
-    accumulate: bool,
-}
+/// Rows of a tile of a panel of half the width or less, so that as many sums are under way.
+const TALL_ROWS: usize = 2 * ROWS;
 
 impl Rows<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const V: usize>(&self, simd: S) {
-        debug_assert_eq!(V, vectors::<S>());
-        let width = V * S::F32_LANES;
-        for row in (0..self.rows).step_by(ROWS) {
-            let rows = ROWS.min(self.rows - row);
-            if self.columns == width {
-                let at = row * self.out_stride;
-                // SAFETY: `row` is one of the rows for which the caller of `run` vouches.
-                let out = unsafe { self.out.add(at) };
-                let place = Place { out, stride: self.out_stride, accumulate: self.accumulate };
-                self.some_rows::<S, V>(simd, row, rows, self.bias, place);
-            } else {
-                self.edge::<S, V>(simd, row, rows);
+        let mut row = 0;
+        if 2 * V <= vectors::<S>() {
+            while row + TALL_ROWS <= self.rows {
+                self.tile::<S, V, TALL_ROWS>(simd, row);
+                row += TALL_ROWS;
             }
         }
-    }
-
-    /// Rows whose columns are fewer than a panel's, by way of a tile that is whole.
-    #[inline(always)]
-    fn edge<S: Simd, const V: usize>(&self, simd: S, row: usize, rows: usize) {
-        let width = V * S::F32_LANES;
-        let mut tile = [0.0f32; LARGEST];
-        let place = Place { out: tile.as_mut_ptr(), stride: width, accumulate: false };
-        self.some_rows::<S, V>(simd, row, rows, &[], place);
-        for (r, sums) in tile.chunks_exact(width).take(rows).enumerate() {
-            // SAFETY: `row + r` is below `rows`, and the caller of `run` vouches for `columns` values there, which
-            // nothing else uses.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(self.out.add((row + r) * self.out_stride), self.columns)
-            };
-            for (c, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                let sum = sum + self.bias.get(c).copied().unwrap_or_default();
-                *out = if self.accumulate { *out + sum } else { sum };
-            }
+        while row + ROWS <= self.rows {
+            self.tile::<S, V, ROWS>(simd, row);
+            row += ROWS;
         }
-    }
-
-    #[inline(always)]
-    fn some_rows<S: Simd, const V: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        rows: usize,
-        bias: &[f32],
-        place: Place,
-    ) {
-        match rows {
-            1 => self.tile::<S, V, 1>(simd, row, bias, place),
-            2 => self.tile::<S, V, 2>(simd, row, bias, place),
-            3 => self.tile::<S, V, 3>(simd, row, bias, place),
-            4 => self.tile::<S, V, 4>(simd, row, bias, place),
-            5 => self.tile::<S, V, 5>(simd, row, bias, place),
-            _ => self.tile::<S, V, ROWS>(simd, row, bias, place),
+        match self.rows - row {
+            1 => self.tile::<S, V, 1>(simd, row),
+            2 => self.tile::<S, V, 2>(simd, row),
+            3 => self.tile::<S, V, 3>(simd, row),
+            4 => self.tile::<S, V, 4>(simd, row),
+            5 => self.tile::<S, V, 5>(simd, row),
+            _ => {}
         }
     }
 
@@ -143,7 +123,7 @@ impl Rows<'_> {
         clippy::needless_range_loop,
         reason = "sums that are not indexed by constants leave the registers"
     )]
-    fn tile<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize, bias: &[f32], place: Place) {
+    fn tile<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize) {
         let (panel, _) = S::as_simd_f32s(self.panel);
         let (panel, _) = panel.as_chunks::<V>();
         let rows: [&[f32]; R] = std::array::from_fn(|r| &self.a[(row + r) * self.a_stride..][..self.depth]);
@@ -158,19 +138,23 @@ impl Rows<'_> {
             }
         }
         let scale = simd.splat_f32s(self.scale);
-        let (bias, _) = S::as_simd_f32s(bias);
+        let in_last = self.columns - (V - 1) * S::F32_LANES;
         for r in 0..R {
-            // SAFETY: a place has R rows of V vectors, `stride` apart, that nothing else uses: rows of the result for
-            // which the caller of `run` vouches, or those of a whole tile.
-            let out =
-                unsafe { std::slice::from_raw_parts_mut(place.out.add(r * place.stride), V * S::F32_LANES) };
-            let (out, _) = S::as_mut_simd_f32s(out);
             for v in 0..V {
+                let count = if v + 1 == V { in_last } else { S::F32_LANES };
+                let first = v * S::F32_LANES;
+                let at = (row + r) * self.out_stride + first;
+                // SAFETY: the caller of `run` vouches for `columns` values of this row, which nothing else uses; from
+                // `first` on there are `count`.
+                let out = unsafe { std::slice::from_raw_parts_mut(self.out.add(at), count) };
                 let mut sum = simd.mul_f32s(scale, sums[r][v]);
-                if let Some(bias) = bias.get(v) {
-                    sum = simd.add_f32s(sum, *bias);
+                if !self.bias.is_empty() {
+                    sum = simd.add_f32s(sum, simd.partial_load_f32s(&self.bias[first..first + count]));
                 }
-                out[v] = if place.accumulate { simd.add_f32s(out[v], sum) } else { sum };
+                if self.accumulate {
+                    sum = simd.add_f32s(simd.partial_load_f32s(out), sum);
+                }
+                simd.partial_store_f32s(out, sum);
             }
         }
     }
