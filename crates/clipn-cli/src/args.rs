@@ -66,18 +66,18 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
     /// Weights: safetensors, PyTorch .pt, OpenAI's TorchScript, or a folder of transformers, of open_clip's hub or of a
-    /// training checkpoint
+    /// training checkpoint [default: clipn-mini, a small model that is built in]
     #[arg(long, value_name = "FILE|DIR")]
-    pub pretrained: PathBuf,
+    pub pretrained: Option<PathBuf>,
 }
 
 /// What the classes are asked with.
 #[derive(Debug, Args)]
 pub struct PromptArgs {
     /// Sentences around the class names: clipn (the published lines, their literal quotes kept), clipn-clean, simple,
-    /// or a file with one template a line
-    #[arg(long, value_name = "NAME|FILE", default_value = "clipn")]
-    pub templates: String,
+    /// or a file with one template a line [default: those that the weights name, else clipn]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub templates: Option<String>,
     /// Which lines the "no" tower reads
     #[arg(long, value_enum, default_value = "auto")]
     pub variant: Variant,

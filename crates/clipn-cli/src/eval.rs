@@ -10,6 +10,7 @@ use clipn::evaluation::{
 };
 use clipn::image::Preprocessing;
 use clipn::metrics::FprConvention;
+use clipn::model::Pretrained;
 use clipn::prompts::ClassNames;
 use clipn::report::{ReportOptions, write_html};
 use clipn::scores::by_name;
@@ -60,10 +61,10 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         "clipn": env!("CARGO_PKG_VERSION"),
         "benchmark": benchmark.name,
         "model": loaded.weights.config(),
-        "pretrained": args.model.pretrained,
+        "pretrained": args.model.pretrained.as_deref().unwrap_or(Path::new(Pretrained::MINI)),
         "epoch": loaded.epoch,
         "no_prompts": loaded.weights.no_prompts(),
-        "templates": args.prompts.templates,
+        "templates": loaded.templates(&args.prompts),
         "wording": wording,
         "classes": classifier.len(),
         "score_precision": options.precision,

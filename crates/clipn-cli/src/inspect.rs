@@ -8,11 +8,12 @@ use serde_json::json;
 
 use crate::args::{Format, InspectArgs};
 use crate::error::CliError;
+use crate::loading::open_pretrained;
 use crate::table::Table;
 
 /// `clipn inspect`.
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
-    let pretrained = Pretrained::open(&args.file)?;
+    let pretrained = open_pretrained(&args.file)?;
     let checkpoint = pretrained.checkpoint();
     let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();
@@ -75,6 +76,15 @@ fn pixels_line(pixels: &Preprocessing) -> String {
     format!("{} × {}, mean {:?}, deviation {:?}", pixels.size, pixels.size, pixels.mean, pixels.std)
 }
 
+/// The beginning of a text that would fill the screen.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 160;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
+
 fn row(name: &str, tensor: &Tensor) -> serde_json::Value {
     json!({ "name": name, "dtype": tensor.dtype().to_string(), "shape": tensor.shape() })
 }
@@ -123,7 +133,7 @@ fn summary(
         )?;
     }
     for (key, value) in checkpoint.metadata() {
-        writeln!(out, "{key:<10}  {value}")?;
+        writeln!(out, "{key:<10}  {}", shortened(value))?;
     }
     for (part, text) in sketch.lines() {
         writeln!(out, "{part:<10}  {text}")?;

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use clipn::classifier::{Classifier, Wording, build};
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
@@ -8,6 +10,17 @@ use clipn::prompts::TemplateSet;
 use crate::args::{ModelArgs, PromptArgs};
 use crate::error::CliError;
 
+/// The templates where neither the command line nor the weights name any.
+const PUBLISHED_TEMPLATES: &str = "clipn";
+
+/// Opens weights: a file or folder, or the built-in model by its name, which gives way to a file so called.
+pub fn open_pretrained(path: &Path) -> Result<Pretrained, CliError> {
+    if path == Path::new(Pretrained::MINI) && !path.exists() {
+        return Ok(Pretrained::mini()?);
+    }
+    Ok(Pretrained::open(path)?)
+}
+
 /// Opened weights with what is told beside the tensors.
 #[derive(Debug)]
 pub struct Loaded {
@@ -16,14 +29,27 @@ pub struct Loaded {
     pub preprocessing: Preprocessing,
     /// The training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
     pub epoch: Option<String>,
+    /// The set of templates that the weights name.
+    templates: Option<String>,
 }
 
 impl Loaded {
     /// Opens config and weights, and warns where "no" has not been learned.
     pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
+        let path = match (&args.pretrained, &args.model) {
+            (Some(path), _) => path.as_path(),
+            (None, None) => Path::new(Pretrained::MINI),
+            (None, Some(model)) => {
+                return Err(CliError::Usage(format!(
+                    "--model {model} says what the weights are, not where; give --pretrained too, or neither for the \
+                     built-in {}",
+                    Pretrained::MINI
+                )));
+            }
+        };
         let model = args.model.as_deref().map(ModelConfig::resolve).transpose()?;
-        let pretrained = Pretrained::open(&args.pretrained)?;
-        let stem = args.pretrained.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        let pretrained = open_pretrained(path)?;
+        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
         let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
         let stored = pretrained.checkpoint().metadata().get("epoch").map(String::as_str);
@@ -35,10 +61,15 @@ impl Loaded {
             eprintln!(
                 "warning: {} is a plain CLIP; its \"no\" side is a copy of the \"yes\" side, so CTW and ATD mean \
                  nothing before it is trained",
-                args.pretrained.display()
+                path.display()
             );
         }
-        Ok(Self { weights, preprocessing, epoch })
+        Ok(Self { weights, preprocessing, epoch, templates: pretrained.notes().templates })
+    }
+
+    /// The name or file of the templates: those asked for, else the weights' own, else the published ones.
+    pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
+        prompts.templates.as_deref().or(self.templates.as_deref()).unwrap_or(PUBLISHED_TEMPLATES)
     }
 
     /// Builds the classifier; the text towers leave memory when it is done.
@@ -48,7 +79,8 @@ impl Loaded {
         prompts: &PromptArgs,
         progress: &dyn Progress,
     ) -> Result<(Classifier, Wording), CliError> {
-        let templates = TemplateSet::resolve(&prompts.templates)?;
+        let templates = TemplateSet::resolve(self.templates(prompts))?;
+        self.tell_unseen(class_names, &templates);
         let has_no_side = self.weights.no_side() == NoSide::Stored;
         let wording =
             prompts.variant.wording(has_no_side, self.weights.no_prompts(), templates.no().is_some());
@@ -58,6 +90,37 @@ impl Loaded {
         drop((yes, no));
         self.weights.release();
         Ok((classifier, wording))
+    }
+
+    /// Says which words the model has never read.
+    fn tell_unseen(&self, class_names: &[String], templates: &TemplateSet) {
+        let Some(words) = self.weights.seen_words() else { return };
+        let quoted = |words: &[String]| {
+            words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+        };
+        for name in class_names {
+            match words.unseen(name) {
+                unseen if unseen.is_empty() => {}
+                unseen => eprintln!(
+                    "warning: the model has never read {}, so what it says of the class `{name}` means nothing",
+                    quoted(&unseen)
+                ),
+            }
+        }
+        let lines: Vec<Vec<String>> = templates
+            .yes()
+            .iter()
+            .map(|template| words.unseen(&template.fill("")))
+            .filter(|unseen| !unseen.is_empty())
+            .collect();
+        if let Some(first) = lines.first() {
+            eprintln!(
+                "warning: {} of {} templates have words that the model has never read, as {}",
+                lines.len(),
+                templates.yes().len(),
+                quoted(first)
+            );
+        }
     }
 
     /// The image tower.

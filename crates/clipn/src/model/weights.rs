@@ -4,8 +4,8 @@ use std::path::Path;
 use super::names::{self, Named, PROMPT_NO, Side};
 use super::position::{Corners, resize_positions};
 use super::{
-    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, TextParams,
-    VisionParams, resnet,
+    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, SeenWords, TextParams,
+    VisionParams, WeightsNotes, resnet,
 };
 use crate::checkpoint::{Buffer, Checkpoint, Tensor};
 
@@ -36,6 +36,7 @@ pub struct Weights {
     config: ModelConfig,
     checkpoint: Checkpoint,
     no_side: NoSide,
+    seen_words: Option<SeenWords>,
 }
 
 impl Weights {
@@ -49,7 +50,8 @@ impl Weights {
         } else {
             NoSide::CopiedFromYes
         };
-        let weights = Self { config, checkpoint, no_side };
+        let seen_words = WeightsNotes::of(&checkpoint).seen_words;
+        let weights = Self { config, checkpoint, no_side, seen_words };
         let details = weights.differences();
         if details.is_empty() {
             Ok(weights)
@@ -81,6 +83,12 @@ impl Weights {
     /// Whether the "no" side was stored or copied.
     pub fn no_side(&self) -> NoSide {
         self.no_side
+    }
+
+    /// The words that the model has read, where it tells. Of token tables it may then hold the rows of these alone; the
+    /// others are zeros.
+    pub fn seen_words(&self) -> Option<&SeenWords> {
+        self.seen_words.as_ref()
     }
 
     /// Number of learnable "no" prompts; 0 in the hand-crafted variant and in a plain CLIP.
@@ -123,7 +131,7 @@ impl Weights {
         let stored = if self.no_side == NoSide::CopiedFromYes { Side::Yes } else { side };
         let no = stored.suffix();
         TextParams {
-            token_embedding: self.value(&format!("token_embedding{no}.weight")),
+            token_embedding: self.token_table(&format!("token_embedding{no}.weight")),
             positional_embedding: self.value(&format!("positional_embedding{no}")),
             prompts: match stored {
                 Side::Yes => None,
@@ -132,6 +140,22 @@ impl Weights {
             blocks: self.blocks(&format!("transformer{no}"), self.config.text.layers),
             ln_final: self.norm(&format!("ln_final{no}")),
             projection: self.value(&format!("text_projection{no}")),
+        }
+    }
+
+    fn token_table<T: Real>(&self, name: &str) -> Buffer<T> {
+        let stored: Buffer<T> = self.value(name);
+        let width = self.config.text.width;
+        let whole = self.config.text.vocab_size * width;
+        match &self.seen_words {
+            Some(words) if stored.len() < whole => {
+                let mut table = vec![T::zero(); whole];
+                for (id, row) in words.token_ids().into_iter().zip(stored.chunks_exact(width)) {
+                    table[id as usize * width..][..width].copy_from_slice(row);
+                }
+                table.into()
+            }
+            _ => stored,
         }
     }
 
@@ -181,6 +205,15 @@ impl Weights {
         self.checkpoint.get(name).map_or_else(|| Vec::new().into(), T::buffer)
     }
 
+    /// Whether a token table has a row for each token of the seen words instead of for all.
+    fn holds_seen_rows(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
+        let is_table = name.starts_with("token_embedding") && shape.len() == 2;
+        let seen = self.seen_words.as_ref().filter(|_| is_table).map(SeenWords::token_ids);
+        seen.is_some_and(|ids| {
+            tensor.shape() == [ids.len(), shape[1]] && ids.iter().all(|&id| (id as usize) < shape[0])
+        })
+    }
+
     /// What does not fit, a count and the first names of each kind; empty where all fits.
     fn differences(&self) -> String {
         let mut expected: Vec<Named> = names::expected(&self.config);
@@ -195,7 +228,7 @@ impl Weights {
         for (name, shape) in &expected {
             match self.checkpoint.get(name) {
                 None => missing.push(name.clone()),
-                Some(tensor) if fits(name, tensor, shape) => {}
+                Some(tensor) if fits(name, tensor, shape) || self.holds_seen_rows(name, tensor, shape) => {}
                 Some(tensor) => {
                     wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()));
                 }

@@ -70,6 +70,17 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).trim_end_matches(' ').to_owned()
     }
 
+    /// The words of a row of ids, the ids of each together; markers stand between words, and a word that was cut off
+    /// is left out.
+    pub fn words<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
+        let text = ids.split(|&id| id == END_OF_TEXT).next().unwrap_or_default();
+        let marked = text.split(|&id| id == START_OF_TEXT);
+        let closes = |id: &u32| self.vocabulary.closes_word(*id);
+        marked
+            .flat_map(move |part| part.split_inclusive(closes))
+            .filter(move |word| word.last().is_some_and(closes))
+    }
+
     /// The ids of the cleaned text, all of them or the first `enough` and a few more.
     fn encode_at_least(&self, text: &str, enough: usize) -> Vec<u32> {
         let text = clean(text);

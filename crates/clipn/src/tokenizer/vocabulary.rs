@@ -72,6 +72,19 @@ impl Vocabulary {
         Some(rules[at].1)
     }
 
+    /// Whether a token ends a word; the markers and numbers outside the vocabulary do not.
+    pub(super) fn closes_word(&self, token: u32) -> bool {
+        let mut token = token;
+        // A merged token closes a word where its right half does; a rule only joins earlier tokens, so this ends.
+        while let Some(merge) = token.checked_sub(u32::from(FIRST_MERGED)) {
+            match self.halves.get(merge as usize) {
+                Some(&(_, right)) => token = u32::from(right),
+                None => return false,
+            }
+        }
+        token >= u32::from(CLOSING)
+    }
+
     /// Appends the bytes that a token stands for, with a space where it closes a word. Ids that stand for no
     /// bytes (the markers, and numbers outside the vocabulary) append nothing.
     pub(super) fn append_bytes(&self, token: u32, out: &mut Vec<u8>) {

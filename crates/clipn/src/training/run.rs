@@ -17,7 +17,7 @@ use crate::dataset::{
 };
 use crate::engine::TransformerText;
 use crate::image::Preprocessing;
-use crate::model::{ModelConfig, TextTower, Weights};
+use crate::model::{ModelConfig, SeenWords, TextTower, Weights, WeightsNotes};
 use crate::progress::Progress;
 use crate::tokenizer::Tokenizer;
 use crate::training_log::{LogRecord, TrainingLog};
@@ -81,11 +81,14 @@ pub struct TrainRun {
     step: u64,
     epoch: u64,
     position: Option<Position>,
+    /// What the "yes" tower has read since its first step, where that is known.
+    seen_words: Option<SeenWords>,
 }
 
 /// What a run goes on from.
 struct Start {
     towers: CpuTowers,
+    seen_words: Option<SeenWords>,
     optimizer: AdamW<f32>,
     step: u64,
     epoch: u64,
@@ -178,6 +181,7 @@ impl TrainRun {
             step: start.step,
             epoch: start.epoch,
             position: start.position,
+            seen_words: start.seen_words,
         })
     }
 
@@ -302,7 +306,11 @@ impl TrainRun {
                     let yes = TextInput::Features(frozen.yes(&drawn.yes, towers)?);
                     (known.map_or_else(pixels, ImageInput::Features), yes)
                 }
-                None => (pixels(), TextInput::Tokens(Tokenizer::clip().tokenize_batch(&drawn.yes, context))),
+                None => {
+                    let tokens = Tokenizer::clip().tokenize_batch(&drawn.yes, context);
+                    self.seen_words.iter_mut().for_each(|words| words.read(&tokens));
+                    (pixels(), TextInput::Tokens(tokens))
+                }
             };
             inputs.push(MicroBatch { images, yes, no: drawn.no });
         }
@@ -361,7 +369,8 @@ impl TrainRun {
             files: BTreeMap::new(),
         };
         let model = self.trainer.towers().tensors()?;
-        let snapshot = Snapshot { state: &state, model, optimizer: self.trainer.optimizer() };
+        let notes = WeightsNotes { seen_words: self.seen_words.clone(), ..WeightsNotes::default() };
+        let snapshot = Snapshot { state: &state, model, notes, optimizer: self.trainer.optimizer() };
         let folder = self.store.save(label, snapshot)?;
         self.store.prune(Retention { last: self.settings.keep, every: None })?;
         observer.saved(&folder);
@@ -409,14 +418,16 @@ fn no_prompts(settings: &TrainSettings) -> Option<usize> {
 
 fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, TrainingError> {
     settings.check_start()?;
-    let towers = match &settings.pretrained {
-        None => CpuTowers::fresh(config, settings.seed)?,
+    let (towers, seen_words) = match &settings.pretrained {
+        None => (CpuTowers::fresh(config, settings.seed)?, Some(SeenWords::default())),
         Some(path) => {
             let weights = Weights::new(config.clone(), Checkpoint::open(path)?)?;
-            CpuTowers::from_weights(&weights, no_prompts(settings))?
+            let seen_words = weights.seen_words().cloned();
+            (CpuTowers::from_weights(&weights, no_prompts(settings))?, seen_words)
         }
     };
-    Ok(Start { towers, optimizer: AdamW::new(settings.optimizer)?, step: 0, epoch: 0, position: None })
+    let optimizer = AdamW::new(settings.optimizer)?;
+    Ok(Start { towers, seen_words, optimizer, step: 0, epoch: 0, position: None })
 }
 
 fn from_checkpoint(
@@ -437,10 +448,12 @@ fn from_checkpoint(
             ),
         });
     }
-    let towers = CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
+    let weights = Weights::new(config.clone(), model)?;
+    let towers = CpuTowers::from_weights(&weights, no_prompts(settings))?;
+    let seen_words = weights.seen_words().cloned();
     let position = serde_json::from_value(state.position)
         .map_err(|source| TrainingError::Resume { what: "position", source })?;
-    Ok(Start { towers, optimizer, step: state.step, epoch: state.epoch, position })
+    Ok(Start { towers, seen_words, optimizer, step: state.step, epoch: state.epoch, position })
 }
 
 /// A checkpoint of the published training, which is written after whole epochs.
@@ -455,7 +468,8 @@ fn from_published(
         CpuTowers::from_weights(&Weights::new(config.clone(), published.model)?, no_prompts(settings))?;
     let steps_per_epoch = loader.batches_per_epoch() / settings.accum_freq as u64;
     let (epoch, step) = (published.epoch, published.epoch * steps_per_epoch);
-    Ok(Start { towers, optimizer: published.optimizer, step, epoch, position: None })
+    let optimizer = published.optimizer;
+    Ok(Start { towers, seen_words: None, optimizer, step, epoch, position: None })
 }
 
 fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), TrainingError> {

@@ -4,6 +4,7 @@
 mod hub;
 mod json;
 mod kind;
+mod mini;
 mod openai;
 mod preprocessing;
 mod training;
@@ -14,7 +15,7 @@ pub use kind::PretrainedKind;
 
 use std::path::{Path, PathBuf};
 
-use super::{ModelConfig, ModelError, Weights};
+use super::{ModelConfig, ModelError, Weights, WeightsNotes};
 use crate::checkpoint::Checkpoint;
 use crate::image::Preprocessing;
 
@@ -33,9 +34,11 @@ impl Pretrained {
     /// # Errors
     /// [`ModelError::Checkpoint`]: nothing there, no weights, damaged.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let checkpoint = Checkpoint::open(path)?;
-        let kind = PretrainedKind::of(&checkpoint, path);
-        Ok(Self { kind, checkpoint, given: path.to_owned() })
+        Ok(Self::of(Checkpoint::open(path)?, path))
+    }
+
+    fn of(checkpoint: Checkpoint, given: &Path) -> Self {
+        Self { kind: PretrainedKind::of(&checkpoint, given), checkpoint, given: given.to_owned() }
     }
 
     /// What it is.
@@ -46,6 +49,11 @@ impl Pretrained {
     /// The tensors, under open_clip's names.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// What the file tells beside its tensors; nothing where it is not of this project.
+    pub fn notes(&self) -> WeightsNotes {
+        WeightsNotes::of(&self.checkpoint)
     }
 
     /// The config that comes with the weights; `None` where nothing tells it, as for a single file of open_clip's,

@@ -12,7 +12,7 @@ use super::{
     FileRecord, Label, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, STATE_FORMAT, StateError, TrainingState,
 };
 use crate::checkpoint::{Tensor, write_safetensors};
-use crate::model::Real;
+use crate::model::{Real, WeightsNotes};
 use crate::training::AdamW;
 
 /// What is saved.
@@ -22,6 +22,8 @@ pub struct Snapshot<'a, T: Real> {
     pub state: &'a TrainingState,
     /// Every weight, trained or not, by open_clip's names.
     pub model: Vec<(String, Tensor)>,
+    /// What the weights file tells of itself.
+    pub notes: WeightsNotes,
     /// The optimizer.
     pub optimizer: &'a AdamW<T>,
 }
@@ -52,7 +54,7 @@ fn write<T: Real>(folder: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateE
     let mut state = snapshot.state.clone();
     state.format = STATE_FORMAT;
     state.files = BTreeMap::new();
-    write_safetensors(&folder.join(MODEL_FILE), snapshot.model, &BTreeMap::new())?;
+    write_safetensors(&folder.join(MODEL_FILE), snapshot.model, &snapshot.notes.to_metadata())?;
     let moments = moments::tensors(snapshot.optimizer)?;
     write_safetensors(&folder.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
