@@ -9,6 +9,7 @@ use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
 
 use crate::bench::BenchArgs;
+use crate::recipe::RecipeArgs;
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
@@ -28,6 +29,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Train a CLIP, or teach one to say "no", on images with captions
     Train(Box<TrainArgs>),
+    /// Run the commands of a recipe one after the other, as those of recipes/
+    Recipe(RecipeArgs),
     /// Try everything on a small world drawn for the purpose: train, teach "no", evaluate, report
     Demo(DemoArgs),
     /// Measure the speed of everything on this machine

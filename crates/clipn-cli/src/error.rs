@@ -49,6 +49,12 @@ pub enum CliError {
     Interrupted { done: usize, total: usize },
     #[error("interrupted after {step} of {steps} steps; go on with --resume latest")]
     TrainingInterrupted { step: u64, steps: u64 },
+    #[error("interrupted in the step `{step}`; the same command goes on there")]
+    RecipeInterrupted { step: String },
+    #[error("cannot read the recipe {}: {source}", path.display())]
+    ReadRecipe { path: PathBuf, source: std::io::Error },
+    #[error("the recipe {origin} is not usable: {reason}")]
+    BadRecipe { origin: String, reason: String },
     #[error("interrupted after {done} of {total} tasks")]
     BenchInterrupted { done: usize, total: usize },
     #[error("{task}: {error}")]
@@ -65,6 +71,7 @@ impl CliError {
             Self::Interrupted { .. }
             | Self::TrainingInterrupted { .. }
             | Self::BenchInterrupted { .. }
+            | Self::RecipeInterrupted { .. }
             | Self::Classifier(ClassifierError::Cancelled)
             | Self::Demo(DemoError::Cancelled { .. })
             | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),

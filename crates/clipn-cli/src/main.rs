@@ -13,6 +13,7 @@ mod inspect;
 mod interrupt;
 mod loading;
 mod progress;
+mod recipe;
 mod table;
 mod train;
 mod usage;
@@ -31,15 +32,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::tell(&error),
     };
     let prepared = SimdLevel::requested().map_err(CliError::Usage).and_then(|_| interrupt::install());
-    let outcome = prepared.and_then(|()| match cli.command {
-        Command::Eval(args) => eval::run(&args),
-        Command::Classify(args) => classify::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Train(args) => train::run(&args),
-        Command::Demo(args) => demo::run(&args),
-        Command::Bench(args) => bench::run(&args),
-    });
-    match outcome {
+    match prepared.and_then(|()| dispatch(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough, as `head` has.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -47,5 +40,18 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             error.exit_code()
         }
+    }
+}
+
+/// Runs a command to its end.
+fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Eval(args) => eval::run(&args),
+        Command::Classify(args) => classify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Recipe(args) => recipe::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

@@ -19,7 +19,7 @@ pub fn tell(error: &clap::Error) -> ExitCode {
 }
 
 /// The message without the usage that follows it, and where to find that.
-fn one_line(message: &str) -> String {
+pub fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
     let said =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
