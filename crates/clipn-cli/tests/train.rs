@@ -94,6 +94,28 @@ fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
 }
 
 #[test]
+fn words_that_training_never_saw_are_told() {
+    let s = sandbox();
+    let clip = trained_clip(&s);
+    let no = s.done(&train("no", &["--pretrained", &clip, "--epochs", "1", "--no-prompts", "2"]));
+    for weights in [clip.as_str(), no.trim()] {
+        let classes = "red picture, green zeppelin";
+        let output = s.clipn(&[
+            "classify", "--model", "small.json", "--pretrained", weights, "--classes", classes, "--templates",
+            "simple", "photos",
+        ]);
+        let told = text(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        assert!(told.contains("never read `zeppelin`") && told.contains("the class `green zeppelin`"), "{told}");
+        assert!(!told.contains("the class `red picture`"), "{told}");
+        assert!(told.contains("1 of 1 templates have words that the model has never read, as `photo`"), "{told}");
+    }
+    // Nobody knows what weights from elsewhere have read.
+    let output = s.clipn(&common::with_model("classify", &["--classes", "green zeppelin, red", "photos"]));
+    assert!(!text(&output.stderr).contains("never read"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_clip_from_nothing_and_then_no() {
     let s = &sandbox();
     let printed = s.done(&train("clip", &["--objective", "clip", "--epochs", "6"]));
