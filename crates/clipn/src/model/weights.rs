@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::names::{self, Named, PROMPT_NO, Side};
+use super::names::{self, Named, PROMPT_NO, Side, is_no_side};
 use super::position::{Corners, resize_positions};
 use super::{
     BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, TextParams,
@@ -14,7 +14,7 @@ const IGNORED: &[&str] =
     &["attn_mask", "input_resolution", "context_length", "vocab_size", "num_batches_tracked"];
 
 /// The positional embedding of a ViT.
-const VIT_POSITIONS: &str = "visual.positional_embedding";
+pub(super) const VIT_POSITIONS: &str = "visual.positional_embedding";
 
 /// At most so many names of one kind in an error.
 const LISTED: usize = 6;
@@ -65,6 +65,11 @@ impl Weights {
     /// The architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The tensors.
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// The file.
@@ -238,11 +243,6 @@ fn section(heading: &str, names: &[String]) -> Option<String> {
     };
     let listed = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     Some(format!("{} {heading} ({listed}{more})", names.len()))
-}
-
-/// Whether a name belongs to the "no" side.
-fn is_no_side(name: &str) -> bool {
-    name == PROMPT_NO || name.split('.').next().is_some_and(|first| first.ends_with("_no"))
 }
 
 /// The file's shape is the model's; positional embeddings may be of any square grid, and a scalar may be `[1]`.
