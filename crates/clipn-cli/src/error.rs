@@ -7,7 +7,7 @@ use clipn::dataset::DatasetError;
 use clipn::demo::DemoError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
-use clipn::model::ModelError;
+use clipn::model::{ConvertError, ModelError};
 use clipn::prompts::PromptError;
 use clipn::report::ReportError;
 use clipn::tokenizer::TokenizerError;
@@ -21,6 +21,8 @@ pub enum CliError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error(transparent)]
@@ -73,6 +75,7 @@ impl CliError {
             | Self::BenchInterrupted { .. }
             | Self::RecipeInterrupted { .. }
             | Self::Classifier(ClassifierError::Cancelled)
+            | Self::Convert(ConvertError::Cancelled { .. })
             | Self::Demo(DemoError::Cancelled { .. })
             | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,

@@ -3,7 +3,7 @@ use std::io::Write;
 
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
 use clipn::image::Preprocessing;
-use clipn::model::{ModelConfig, ModelError, Pretrained, Sketch};
+use clipn::model::{ModelConfig, ModelError, Pretrained, PretrainedKind, Sketch};
 use serde_json::json;
 
 use crate::args::{Format, InspectArgs};
@@ -85,6 +85,14 @@ fn shortened(text: &str) -> String {
     }
 }
 
+/// The form of the file, or of so many.
+pub fn form(checkpoint: &Checkpoint) -> String {
+    match checkpoint.parts() {
+        1 => checkpoint.kind().to_string(),
+        parts => format!("{}, {parts} files", checkpoint.kind()),
+    }
+}
+
 fn row(name: &str, tensor: &Tensor) -> serde_json::Value {
     json!({ "name": name, "dtype": tensor.dtype().to_string(), "shape": tensor.shape() })
 }
@@ -111,10 +119,7 @@ fn summary(
     let dtypes: Vec<String> = dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
     writeln!(out, "file        {}", checkpoint.path().display())?;
     writeln!(out, "source      {}", pretrained.kind())?;
-    match checkpoint.parts() {
-        1 => writeln!(out, "kind        {}", checkpoint.kind())?,
-        parts => writeln!(out, "kind        {}, {parts} files", checkpoint.kind())?,
-    }
+    writeln!(out, "kind        {}", form(checkpoint))?;
     if checkpoint.layout() != Layout::OpenClip {
         writeln!(out, "names       {}, told as open_clip's", checkpoint.layout())?;
     }
@@ -132,7 +137,9 @@ fn summary(
             checkpoint.stripped_prefix()
         )?;
     }
-    for (key, value) in checkpoint.metadata() {
+    // What the line `config` tells.
+    let carried = pretrained.kind() == PretrainedKind::WithConfig;
+    for (key, value) in checkpoint.metadata().iter().filter(|(key, _)| !(carried && *key == "open_clip_config")) {
         writeln!(out, "{key:<10}  {}", shortened(value))?;
     }
     for (part, text) in sketch.lines() {

@@ -6,12 +6,15 @@
 mod args;
 mod bench;
 mod classify;
+mod convert;
 mod demo;
 mod error;
 mod eval;
+mod figures;
 mod inspect;
 mod interrupt;
 mod loading;
+mod models;
 mod progress;
 mod recipe;
 mod table;
@@ -49,6 +52,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Models(args) => models::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -3,7 +3,6 @@ use clipn::model::Side;
 use clipn::prompts::{ClassNames, TemplateSet};
 use serde_json::{Map, Value, json};
 
-use super::flops;
 use super::model::Model;
 use super::work::{Measured, Work};
 use crate::error::CliError;
@@ -37,7 +36,7 @@ pub fn classifier(model: &Model, full: bool) -> Result<Work, CliError> {
         shape: format!("{names_count} names x {lines_count} templates"),
         items: pairs,
         unit: "pairs",
-        flops: Some(2.0 * flops::text(&model.config, context) * pairs),
+        flops: Some(2.0 * model.config.text_flops(context) * pairs),
         details: Map::from_iter([("all_pairs".to_owned(), json!(all)), ("full".to_owned(), json!(full))]),
     })
 }

@@ -5,7 +5,6 @@ mod args;
 mod captions;
 mod child;
 mod classifier;
-mod flops;
 mod metrics;
 mod model;
 mod output;

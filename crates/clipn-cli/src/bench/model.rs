@@ -4,7 +4,6 @@ use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
 use clipn::model::{ModelConfig, Pretrained, Side, TextParams, VisionParams, Weights};
 
 use super::args::{BenchArgs, Task};
-use super::flops;
 use super::random::Random;
 use crate::error::CliError;
 
@@ -58,7 +57,7 @@ impl Model {
     }
 
     fn vision(&self) -> Result<VisionParams<f32>, CliError> {
-        if !flops::is_vit(&self.config) {
+        if self.config.vision.stages.is_some() {
             let name = &self.config.name;
             return Err(CliError::Usage(format!(
                 "{name} has no ViT for its images, which is all that can be measured; give another --model"

@@ -3,7 +3,6 @@
 use clipn::model::{ImageTower, Images, ModelConfig, Side, TextTower};
 use serde_json::Map;
 
-use super::flops;
 use super::model::Model;
 use super::random::Random;
 use super::work::Work;
@@ -23,7 +22,7 @@ pub fn image(model: &Model, batch: usize) -> Result<Work, CliError> {
         shape: format!("{batch} images of {size} px"),
         items: batch as f64,
         unit: "images",
-        flops: flops::image(&model.config).map(|each| each * batch as f64),
+        flops: Some(model.config.image_flops() * batch as f64),
         details: Map::new(),
     })
 }
@@ -47,7 +46,7 @@ pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError
         shape: format!("{batch} x {length} ids"),
         items: (batch * length) as f64,
         unit: "tokens",
-        flops: Some(flops::text(&model.config, length) * batch as f64),
+        flops: Some(model.config.text_flops(length) * batch as f64),
         details: Map::new(),
     })
 }

@@ -11,7 +11,6 @@ use serde_json::{Map, json};
 
 use super::args::BenchArgs;
 use super::captions::captions;
-use super::flops;
 use super::model::Model;
 use super::random::Random;
 use super::towers::fitted;
@@ -63,7 +62,7 @@ pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError
         shape: format!("{batch} x {length} ids"),
         items: batch as f64,
         unit: "samples",
-        flops: Some(flops::text_training(config, length) * batch as f64),
+        flops: Some(config.text_training_flops(length) * batch as f64),
         details: Map::new(),
     })
 }
@@ -99,7 +98,7 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
         ("captions".to_owned(), json!(told)),
         ("words_a_caption".to_owned(), json!(words as f64 / captions.len().max(1) as f64)),
     ]);
-    let flops = step_flops(&config, cached).map(|each| each * BATCH as f64);
+    let flops = Some(step_flops(&config, cached) * BATCH as f64);
     let mut rng = TrainingRng::new(11);
     let mut first = 0;
     Ok(Work {
@@ -131,10 +130,10 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
 }
 
 /// Operations a sample of the published step, which knows no features beforehand but for `cached`.
-fn step_flops(config: &ModelConfig, cached: bool) -> Option<f64> {
+fn step_flops(config: &ModelConfig, cached: bool) -> f64 {
     let context = config.text.context_length;
-    let frozen = if cached { 0.0 } else { flops::image(config)? + flops::text(config, context) };
-    Some(frozen + flops::text_training(config, context))
+    let frozen = if cached { 0.0 } else { config.image_flops() + config.text_flops(context) };
+    frozen + config.text_training_flops(context)
 }
 
 type CpuTrainer = Trainer<f32, VisionTower, TransformerText, SingleProcess>;

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::FloatType;
+
 /// Why a weights file could not be read or written. Every message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -163,6 +165,28 @@ pub enum CheckpointError {
         shape: Vec<usize>,
         /// How many numbers came with it.
         elements: usize,
+    },
+    /// A value that the type to be written has no number for.
+    #[error(
+        "tensor {tensor} holds {value}, and {to} ends at {largest}; write {} in a type of a wider range", path.display()
+    )]
+    Overflow {
+        /// The file to be written.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The value.
+        value: f64,
+        /// The type asked for.
+        to: FloatType,
+        /// Its largest value.
+        largest: f64,
+    },
+    /// Writing was asked to stop.
+    #[error("stopped before {} was written; nothing of it is left", path.display())]
+    Cancelled {
+        /// The file to be written.
+        path: PathBuf,
     },
     /// Tensors that a safetensors file cannot hold together.
     #[error("cannot write {}: {what}", path.display())]

@@ -141,22 +141,11 @@ impl Target<'_> {
 
     /// A matrix the other way round.
     fn transposed(&mut self, name: &str, tensor: &Tensor) -> Result<Tensor, CheckpointError> {
-        let &[rows, columns] = tensor.shape() else {
-            let what = format!("{} is no matrix but {:?}", shown(name), tensor.shape());
-            return Err(self.refused(what));
-        };
         self.charge(name, tensor.bytes().len())?;
-        let (bytes, size) = (tensor.bytes(), tensor.dtype().size());
-        let mut turned = Vec::with_capacity(bytes.len());
-        if !tensor.is_empty() {
-            for column in 0..columns {
-                for row in 0..rows {
-                    let at = (row * columns + column) * size;
-                    turned.extend_from_slice(&bytes[at..at + size]);
-                }
-            }
-        }
-        Tensor::from_bytes(tensor.dtype(), &[columns, rows], turned)
+        tensor.transposed().ok_or_else(|| {
+            let what = format!("{} is no matrix but {:?}", shown(name), tensor.shape());
+            self.refused(what)
+        })
     }
 
     fn charge(&mut self, name: &str, bytes: usize) -> Result<(), CheckpointError> {
@@ -187,7 +176,7 @@ enum Renamed {
 }
 
 /// Names outside the blocks.
-const WHOLE: &[(&str, &str)] = &[
+pub(super) const WHOLE: &[(&str, &str)] = &[
     ("text_model.embeddings.token_embedding.weight", "token_embedding.weight"),
     ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
     ("text_model.final_layer_norm.weight", "ln_final.weight"),
@@ -203,7 +192,7 @@ const WHOLE: &[(&str, &str)] = &[
 ];
 
 /// Parts of a block.
-const BLOCK: &[(&str, &str)] = &[
+pub(super) const BLOCK: &[(&str, &str)] = &[
     ("self_attn.out_proj", "attn.out_proj"),
     ("layer_norm1", "ln_1"),
     ("layer_norm2", "ln_2"),
@@ -212,7 +201,7 @@ const BLOCK: &[(&str, &str)] = &[
 ];
 
 /// Towers, up to the number of a block.
-const TOWERS: [(&str, &str); 2] = [
+pub(super) const TOWERS: [(&str, &str); 2] = [
     ("text_model.encoder.layers.", "transformer.resblocks."),
     ("vision_model.encoder.layers.", "visual.transformer.resblocks."),
 ];

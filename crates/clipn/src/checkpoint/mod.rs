@@ -5,9 +5,11 @@
 
 mod budget;
 mod buffer;
+mod cast;
 mod convert;
 mod dtype;
 mod error;
+mod export;
 mod folder;
 mod layout;
 mod open;
@@ -22,9 +24,11 @@ mod value;
 mod write;
 
 pub use buffer::Buffer;
+pub use cast::FloatType;
 pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub(crate) use error::shown;
+pub(crate) use export::to_transformers;
 pub(crate) use folder::begins_as_weights;
 pub use layout::Layout;
 pub use open::Checkpoint;
@@ -32,3 +36,4 @@ pub use recognise::FileKind;
 pub use tensor::Tensor;
 pub use value::Value;
 pub use write::write_safetensors;
+pub(crate) use write::{Entry, beside, sync_folder, write_entries};

@@ -24,7 +24,7 @@ pub struct Checkpoint {
     kind: FileKind,
     layout: Layout,
     path: PathBuf,
-    parts: usize,
+    files: Vec<PathBuf>,
     tensors: IndexMap<String, Tensor>,
     metadata: IndexMap<String, String>,
     stripped: String,
@@ -45,11 +45,11 @@ impl Checkpoint {
         let chosen = if path.is_dir() { folder::weights_file(path)? } else { path.to_owned() };
         let bytes = map(&chosen)?;
         if shards::is_index(bytes.as_slice()) {
-            let shards::Parts { kind, tensors, count, len } = shards::read(&chosen)?;
+            let shards::Parts { kind, tensors, paths, len } = shards::read(&chosen)?;
             let whole = File { kind, tensors, metadata: IndexMap::new(), value: None, len };
-            return Checkpoint::of(&chosen, whole, count);
+            return Checkpoint::of(&chosen, whole, paths);
         }
-        Checkpoint::of(&chosen, read(&chosen, &bytes)?, 1)
+        Checkpoint::of(&chosen, read(&chosen, &bytes)?, vec![chosen.clone()])
     }
 
     /// Reads a weights file already in memory. `path` only names it in errors.
@@ -57,14 +57,14 @@ impl Checkpoint {
     /// # Errors
     /// As [`open`](Checkpoint::open), but for those of the file system.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::of(path, read(path, &Bytes::from(bytes))?, 1)
+        Checkpoint::of(path, read(path, &Bytes::from(bytes))?, vec![path.to_owned()])
     }
 
-    fn of(path: &Path, file: File, parts: usize) -> Result<Checkpoint, CheckpointError> {
+    fn of(path: &Path, file: File, files: Vec<PathBuf>) -> Result<Checkpoint, CheckpointError> {
         let File { kind, tensors, metadata, value, len } = file;
         let (tensors, stripped) = state_dict::strip_wrappers(tensors);
         let (tensors, layout) = layout::to_open_clip(path, tensors, len)?;
-        Ok(Checkpoint { kind, layout, path: path.to_owned(), parts, tensors, metadata, stripped, value })
+        Ok(Checkpoint { kind, layout, path: path.to_owned(), files, tensors, metadata, stripped, value })
     }
 
     /// What kind of file it is.
@@ -84,7 +84,12 @@ impl Checkpoint {
 
     /// Number of files that hold the tensors.
     pub fn parts(&self) -> usize {
-        self.parts
+        self.files.len()
+    }
+
+    /// The files that hold the tensors.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The tensor of that name, which is open_clip's and without wrappers' prefixes.

@@ -23,8 +23,8 @@ struct Index {
 pub(crate) struct Parts {
     pub(crate) kind: FileKind,
     pub(crate) tensors: IndexMap<String, Tensor>,
-    /// Number of files.
-    pub(crate) count: usize,
+    /// The files.
+    pub(crate) paths: Vec<PathBuf>,
     /// Their length together.
     pub(crate) len: usize,
 }
@@ -48,8 +48,9 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
     let Some(kind) = files.first().map(|(_, file)| file.kind) else {
         return Err(CheckpointError::Index { path: path.to_owned(), what: "it names no tensor".to_owned() });
     };
-    let (count, len) = (files.len(), files.values().map(|file| file.len).fold(0, usize::saturating_add));
-    Ok(Parts { kind, tensors, count, len })
+    let len = files.values().map(|file| file.len).fold(0, usize::saturating_add);
+    let paths = files.keys().map(|part| path.with_file_name(part)).collect();
+    Ok(Parts { kind, tensors, paths, len })
 }
 
 /// Whether the file looks like an index: JSON with a `weight_map`.

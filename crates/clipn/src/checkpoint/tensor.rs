@@ -148,6 +148,48 @@ impl Tensor {
         }
     }
 
+    /// Rows of the first dimension, sharing the bytes; `None` where there are not so many. Numbers that were made in
+    /// memory are copied.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Option<Tensor> {
+        let (first, rest) = self.shape().split_first()?;
+        if rows.start > rows.end || rows.end > *first {
+            return None;
+        }
+        let row = rest.iter().product::<usize>() * self.dtype().size();
+        let taken = rows.start * row..rows.end * row;
+        let shape = [&[rows.len()], rest].concat();
+        match &self.inner.data {
+            Data::Bytes { bytes, range } => {
+                Tensor::over(self.dtype(), shape, bytes, range.start + taken.start..range.start + taken.end)
+            }
+            Data::F32(_) => Tensor::from_bytes(self.dtype(), &shape, self.bytes().get(taken)?.to_vec()).ok(),
+        }
+    }
+
+    /// A matrix the other way round, copied; `None` for anything else.
+    pub(crate) fn transposed(&self) -> Option<Tensor> {
+        let &[rows, columns] = self.shape() else { return None };
+        let (bytes, size) = (self.bytes(), self.dtype().size());
+        let mut turned = Vec::with_capacity(bytes.len());
+        if !self.is_empty() {
+            for column in 0..columns {
+                for row in 0..rows {
+                    let at = (row * columns + column) * size;
+                    turned.extend_from_slice(&bytes[at..at + size]);
+                }
+            }
+        }
+        Tensor::from_bytes(self.dtype(), &[columns, rows], turned).ok()
+    }
+
+    /// The same elements in another shape of as many; `None` where it has more or fewer.
+    pub(crate) fn reshaped(&self, shape: &[usize]) -> Option<Tensor> {
+        match &self.inner.data {
+            Data::Bytes { bytes, range } => Tensor::over(self.dtype(), shape.to_vec(), bytes, range.clone()),
+            Data::F32(values) => Tensor::from_f32(shape, values.clone()).ok(),
+        }
+    }
+
     /// Hands the memory of a mapped tensor back to the system; it is read from the file again when it is next looked at.
     pub fn release(&self) {
         match &self.inner.data {

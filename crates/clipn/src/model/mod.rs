@@ -1,9 +1,12 @@
-//! What a CLIPN is, apart from how it is computed: its config, the named parameters of its towers, how weights from
-//! anywhere fit them, and the traits of a tower. The towers themselves are in [`crate::engine`].
+//! What a CLIPN is, apart from how it is computed: its config, what that costs, the named parameters of its towers, how
+//! weights from anywhere fit them and are written for elsewhere, and the traits of a tower. The towers themselves are in [`crate::engine`].
 
 mod config;
 mod config_check;
+mod config_json;
 mod config_keys;
+mod convert;
+mod cost;
 mod error;
 mod gradient;
 pub mod names;
@@ -19,6 +22,8 @@ mod tower;
 mod weights;
 
 pub use config::{Activation, ModelConfig, TextConfig, VisionConfig};
+pub use convert::{Conversion, ConvertError, Converted, LeftOut, Target};
+pub use cost::Parameters;
 pub use error::ModelError;
 pub use gradient::{RowGradient, TensorGradient, TextGradient};
 pub use names::Side;

@@ -27,6 +27,11 @@ impl Side {
 /// The learnable "no" prompts, `[prompts, context_length, width]`; absent in the hand-crafted variant.
 pub const PROMPT_NO: &str = "prompt_no";
 
+/// Whether a name belongs to the "no" side.
+pub(super) fn is_no_side(name: &str) -> bool {
+    name == PROMPT_NO || name.split('.').next().is_some_and(|first| first.ends_with("_no"))
+}
+
 /// Every tensor of the three towers but [`PROMPT_NO`], in open_clip's order of towers.
 pub fn expected(config: &ModelConfig) -> Vec<Named> {
     let mut names = vision(&config.vision, config.embed_dim);

@@ -1,20 +1,20 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::names::{self, Named, PROMPT_NO, Side};
+use super::names::{self, Named, PROMPT_NO, Side, is_no_side};
 use super::position::{Corners, resize_positions};
 use super::{
     BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, SeenWords, TextParams,
     VisionParams, WeightsNotes, resnet,
 };
-use crate::checkpoint::{Buffer, Checkpoint, Tensor};
+use crate::checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 
 /// Names that other programs leave in a file and that hold no parameter.
 const IGNORED: &[&str] =
     &["attn_mask", "input_resolution", "context_length", "vocab_size", "num_batches_tracked"];
 
 /// The positional embedding of a ViT.
-const VIT_POSITIONS: &str = "visual.positional_embedding";
+pub(super) const VIT_POSITIONS: &str = "visual.positional_embedding";
 
 /// At most so many names of one kind in an error.
 const LISTED: usize = 6;
@@ -67,6 +67,11 @@ impl Weights {
     /// The architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The tensors.
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// The file.
@@ -157,6 +162,37 @@ impl Weights {
             }
             _ => stored,
         }
+    }
+
+    /// A tensor of these weights; a token table with a row for each token, or with those of the seen words alone.
+    pub(super) fn token_rows(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        only_seen: bool,
+    ) -> Result<Tensor, CheckpointError> {
+        let (Some(words), [rows, width]) = (&self.seen_words, tensor.shape()) else { return Ok(tensor.clone()) };
+        let vocab_size = self.config.text.vocab_size;
+        let is_whole = *rows == vocab_size;
+        if !name.starts_with("token_embedding") || is_whole != only_seen {
+            return Ok(tensor.clone());
+        }
+        let ids = words.token_ids();
+        // Words of another tokenizer than the model's.
+        if ids.iter().any(|&id| id as usize >= vocab_size) {
+            return Ok(tensor.clone());
+        }
+        let len = width * tensor.dtype().size();
+        let (stored, place) = (tensor.bytes(), |id: u32| id as usize * len);
+        if only_seen {
+            let taken = ids.iter().flat_map(|&id| &stored[place(id)..][..len]).copied().collect();
+            return Tensor::from_bytes(tensor.dtype(), &[ids.len(), *width], taken);
+        }
+        let mut table = vec![0; vocab_size * len];
+        for (id, row) in ids.into_iter().zip(stored.chunks_exact(len)) {
+            table[place(id)..][..len].copy_from_slice(row);
+        }
+        Tensor::from_bytes(tensor.dtype(), &[vocab_size, *width], table)
     }
 
     fn vision_positions<T: Real>(&self, name: &str, width: usize) -> Buffer<T> {
@@ -271,11 +307,6 @@ fn section(heading: &str, names: &[String]) -> Option<String> {
     };
     let listed = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     Some(format!("{} {heading} ({listed}{more})", names.len()))
-}
-
-/// Whether a name belongs to the "no" side.
-fn is_no_side(name: &str) -> bool {
-    name == PROMPT_NO || name.split('.').next().is_some_and(|first| first.ends_with("_no"))
 }
 
 /// The file's shape is the model's; positional embeddings may be of any square grid, and a scalar may be `[1]`.

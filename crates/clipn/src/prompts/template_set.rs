@@ -6,13 +6,14 @@ use super::source::{has_extension, read_text};
 use super::{PromptError, Template};
 
 /// The sets that are built in, with the text of their files.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("clipn", include_str!("../../../../assets/templates/clipn.toml")),
     ("clipn-clean", include_str!("../../../../assets/templates/clipn-clean.toml")),
+    ("plain", include_str!("../../../../assets/templates/plain.toml")),
     ("simple", include_str!("../../../../assets/templates/simple.toml")),
 ];
 
-const NAMES: [&str; 3] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0];
+const NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
 
 /// Templates that are used together; each class's features are averaged over them.
 ///
@@ -68,7 +69,7 @@ impl TemplateSet {
     }
 
     /// A built-in set: `clipn`, the 128 published lines to the character, with their quotes; `clipn-clean`,
-    /// the same without quotes and stray commas; `simple`, the one template `a photo of a {}.`.
+    /// the same without quotes and stray commas; `plain`, twelve short ones; `simple`, the one template `a photo of a {}.`.
     ///
     /// # Errors
     /// [`PromptError::UnknownTemplates`] for any other name.

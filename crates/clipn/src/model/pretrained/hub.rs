@@ -1,4 +1,5 @@
-//! open_clip's hub folders: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`.
+//! open_clip's hub folders: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A safetensors file may carry the
+//! same text in its metadata.
 
 use std::path::Path;
 
@@ -6,22 +7,53 @@ use serde_json::Value;
 
 use super::json::Object;
 use super::preprocessing::checked;
+use crate::checkpoint::{Checkpoint, FileKind, shown};
 use crate::image::Preprocessing;
 use crate::model::{ModelConfig, ModelError};
 
-pub(super) const CONFIG: &str = "open_clip_config.json";
+pub(crate) const CONFIG: &str = "open_clip_config.json";
 
-/// The architecture.
-pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
-    let object = Object::read(path)?;
-    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    ModelConfig::from_value(&folder, &path.display().to_string(), &object.into_value())
+/// What the weights are called, in open_clip's order of looking for them.
+pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
+
+/// The key of a safetensors file's metadata with the text of [`CONFIG`].
+pub(crate) const CONFIG_KEY: &str = "open_clip_config";
+
+/// The key of a safetensors file's metadata with the architecture's name.
+pub(crate) const NAME_KEY: &str = "model";
+
+/// Whether the weights are a safetensors file that carries its config.
+pub(super) fn is_carried(checkpoint: &Checkpoint) -> bool {
+    checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
+}
+
+/// The config that a file carries.
+pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
+    let text = checkpoint.metadata().get(CONFIG_KEY).map_or("", String::as_str);
+    Object::parse(format!("in the metadata of {}", checkpoint.path().display()), text.as_bytes())
+}
+
+/// The name of the architecture in a file that carries its config.
+pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
+    let stem = || checkpoint.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    checkpoint.metadata().get(NAME_KEY).map_or_else(stem, |name| shown(name))
+}
+
+/// The name of the folder that a config lies in.
+pub(super) fn folder_name(path: &Path) -> String {
+    path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The architecture, under `name`.
+pub(super) fn config(object: Object, name: &str) -> Result<ModelConfig, ModelError> {
+    let origin = object.origin().to_owned();
+    ModelConfig::from_value(name, &origin, &object.into_value())
 }
 
 /// The preprocessing, of pictures for a tower of `size`. Keys and what they mean are those of open_clip's
 /// `PreprocessCfg`; training augmentation (`aug_cfg`) is none of it.
-pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Option<Preprocessing>, ModelError> {
-    let Some(object) = Object::read(path)?.section("preprocess_cfg")? else { return Ok(None) };
+pub(super) fn preprocessing(whole: &Object, size: usize) -> Result<Option<Preprocessing>, ModelError> {
+    let Some(object) = whole.section("preprocess_cfg")? else { return Ok(None) };
     let own = Preprocessing::clip(size);
     for (key, only) in [("mode", "RGB"), ("interpolation", "bicubic"), ("resize_mode", "shortest")] {
         if object.text(key, only)? != only {
@@ -42,5 +74,5 @@ pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Option<Preproces
         }
     }
     let (mean, std) = (object.channels("mean", own.mean)?, object.channels("std", own.std)?);
-    checked(path, Preprocessing { mean, std, ..own }).map(Some)
+    checked(whole.origin(), Preprocessing { mean, std, ..own }).map(Some)
 }

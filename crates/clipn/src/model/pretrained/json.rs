@@ -1,8 +1,8 @@
-//! Config files of other programs, read with their paths at hand for errors.
+//! Configs of other programs, read with the place where they stand at hand for errors.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
@@ -11,9 +11,10 @@ use crate::model::ModelError;
 /// The largest config that is read; real ones have a few kilobytes.
 const LARGEST: u64 = 4 << 20;
 
-/// A JSON object in a file: the whole or a section of it.
+/// A JSON object: a whole config or a section of it.
 pub(super) struct Object {
-    path: PathBuf,
+    /// The file, or where else it stands, as errors name it.
+    origin: String,
     prefix: String,
     map: Map<String, Value>,
 }
@@ -24,15 +25,25 @@ impl Object {
         let mut text = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
         file.take(LARGEST + 1).read_to_end(&mut text).map_err(unreadable)?;
-        let bad = |reason| ModelError::BadConfig { origin: path.display().to_string(), reason };
+        Self::parse(path.display().to_string(), &text)
+    }
+
+    /// The object in a text.
+    pub(super) fn parse(origin: String, text: &[u8]) -> Result<Self, ModelError> {
+        let bad = |reason| Err(ModelError::BadConfig { origin: origin.clone(), reason });
         if text.len() as u64 > LARGEST {
-            return Err(bad(format!("it is larger than {} MB", LARGEST >> 20)));
+            return bad(format!("it is larger than {} MB", LARGEST >> 20));
         }
-        match serde_json::from_slice(&text) {
-            Ok(Value::Object(map)) => Ok(Self { path: path.to_owned(), prefix: String::new(), map }),
-            Ok(_) => Err(bad("it is not a JSON object".to_owned())),
-            Err(error) => Err(bad(format!("not valid JSON: {error}"))),
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(map)) => Ok(Self { origin, prefix: String::new(), map }),
+            Ok(_) => bad("it is not a JSON object".to_owned()),
+            Err(error) => bad(format!("not valid JSON: {error}")),
         }
+    }
+
+    /// Where it stands.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
     }
 
     pub(super) fn into_value(self) -> Value {
@@ -50,7 +61,7 @@ impl Object {
             None => Ok(None),
             Some(Value::Object(map)) => {
                 let prefix = format!("{}{key}.", self.prefix);
-                Ok(Some(Self { path: self.path.clone(), prefix, map: map.clone() }))
+                Ok(Some(Self { origin: self.origin.clone(), prefix, map: map.clone() }))
             }
             Some(other) => Err(self.bad(key, other, "an object")),
         }
@@ -58,7 +69,7 @@ impl Object {
 
     /// An empty section, for one that is not there.
     pub(super) fn empty(&self, key: &str) -> Self {
-        Self { path: self.path.clone(), prefix: format!("{}{key}.", self.prefix), map: Map::new() }
+        Self { origin: self.origin.clone(), prefix: format!("{}{key}.", self.prefix), map: Map::new() }
     }
 
     pub(super) fn whole(&self, key: &str, default: u64) -> Result<u64, ModelError> {
@@ -104,13 +115,13 @@ impl Object {
     /// The error of a value that is not what it must be.
     pub(super) fn bad(&self, key: &str, value: &Value, expected: &str) -> ModelError {
         let reason = format!("`{}{key}` is {}; it must be {expected}", self.prefix, brief(value));
-        ModelError::BadConfig { origin: self.path.display().to_string(), reason }
+        ModelError::BadConfig { origin: self.origin.clone(), reason }
     }
 
     /// The error of a value that asks for something that clipn does not have.
     pub(super) fn unsupported(&self, key: &str, value: &Value) -> ModelError {
         let what = format!("`{}{key}` = {}", self.prefix, brief(value));
-        ModelError::UnsupportedConfig { origin: self.path.display().to_string(), what }
+        ModelError::UnsupportedConfig { origin: self.origin.clone(), what }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::checkpoint::{Checkpoint, Layout};
 pub enum PretrainedKind {
     /// A file of tensors under open_clip's names, CLIPN's published checkpoints among them.
     File,
+    /// A safetensors file that carries its config in its metadata, as [`Conversion`](crate::model::Conversion) writes
+    /// it.
+    WithConfig,
     /// OpenAI's: a TorchScript archive, or the state dict of one, with its sizes as tensors.
     OpenAi,
     /// A folder of open_clip's hub: `open_clip_config.json` beside the weights.
@@ -28,6 +31,8 @@ impl PretrainedKind {
     pub(super) fn of(checkpoint: &Checkpoint, given: &Path) -> Self {
         if checkpoint.layout() == Layout::Transformers {
             Self::Transformers
+        } else if hub::is_carried(checkpoint) {
+            Self::WithConfig
         } else if openai::is_openai(checkpoint) {
             Self::OpenAi
         } else if given.is_dir() && given.join(hub::CONFIG).is_file() {
@@ -44,6 +49,7 @@ impl fmt::Display for PretrainedKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "weights alone",
+            Self::WithConfig => "weights with their config",
             Self::OpenAi => "OpenAI's CLIP",
             Self::OpenClipHub => "open_clip hub",
             Self::Transformers => "transformers CLIPModel",

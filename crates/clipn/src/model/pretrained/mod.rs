@@ -1,15 +1,16 @@
 //! Weights as people have them, with the config and the preprocessing that come along: OpenAI's archives, folders of
 //! `transformers` and of open_clip's hub, this project's checkpoints, single files. [`Pretrained::open`] tells which.
 
-mod hub;
+pub(super) mod hub;
 mod json;
 mod kind;
 mod mini;
 mod openai;
 mod preprocessing;
 mod training;
-mod transformers;
+pub(super) mod transformers;
 
+use json::Object;
 pub(super) use json::brief;
 pub use kind::PretrainedKind;
 
@@ -65,7 +66,13 @@ impl Pretrained {
         let config = match self.kind {
             PretrainedKind::File => return Ok(None),
             PretrainedKind::OpenAi => openai::config(&self.checkpoint, &self.given)?,
-            PretrainedKind::OpenClipHub => hub::config(&self.beside(hub::CONFIG))?,
+            PretrainedKind::WithConfig => {
+                hub::config(hub::carried(&self.checkpoint)?, &hub::carried_name(&self.checkpoint))?
+            }
+            PretrainedKind::OpenClipHub => {
+                let path = self.beside(hub::CONFIG);
+                hub::config(Object::read(&path)?, &hub::folder_name(&path))?
+            }
             PretrainedKind::Transformers => match self.beside_if_there(transformers::CONFIG) {
                 Some(path) => transformers::config(&path)?,
                 None => return Ok(None),
@@ -85,7 +92,10 @@ impl Pretrained {
         match self.kind {
             PretrainedKind::File | PretrainedKind::TrainingCheckpoint => Ok(None),
             PretrainedKind::OpenAi => Ok(Some(Preprocessing::clip(size))),
-            PretrainedKind::OpenClipHub => hub::preprocessing(&self.beside(hub::CONFIG), size),
+            PretrainedKind::WithConfig => hub::preprocessing(&hub::carried(&self.checkpoint)?, size),
+            PretrainedKind::OpenClipHub => {
+                hub::preprocessing(&Object::read(&self.beside(hub::CONFIG))?, size)
+            }
             PretrainedKind::Transformers => match self.beside_if_there(transformers::PREPROCESSOR) {
                 Some(path) => transformers::preprocessing(&path, size).map(Some),
                 None => Ok(None),
@@ -162,10 +172,11 @@ fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
 
 /// A ratio that gives exactly `hidden` when it is multiplied by `width` and cut to a whole number. One of nothing is 0,
 /// which a config refuses.
-fn mlp_ratio(width: usize, hidden: usize) -> f64 {
-    let ratio = hidden as f64 / width as f64;
-    if !ratio.is_finite() || hidden == 0 {
+pub(super) fn mlp_ratio(width: usize, hidden: usize) -> f64 {
+    if hidden == 0 || width == 0 {
         return 0.0;
     }
-    if (width as f64 * ratio) as usize == hidden { ratio } else { (hidden as f64 + 0.5) / width as f64 }
+    let is_whole = hidden.is_multiple_of(width);
+    // In the middle of what is cut to `hidden`, so that no rounding of the ratio on its way leads out of it.
+    (if is_whole { hidden as f64 } else { hidden as f64 + 0.5 }) / width as f64
 }

@@ -1,14 +1,12 @@
-use std::path::Path;
-
 use crate::image::Preprocessing;
 use crate::model::ModelError;
 
 /// The preprocessing, where it can be carried out.
-pub(super) fn checked(path: &Path, preprocessing: Preprocessing) -> Result<Preprocessing, ModelError> {
+pub(super) fn checked(origin: &str, preprocessing: Preprocessing) -> Result<Preprocessing, ModelError> {
     match preprocessing.check() {
         Ok(()) => Ok(preprocessing),
         Err(error) => {
-            Err(ModelError::BadConfig { origin: path.display().to_string(), reason: error.to_string() })
+            Err(ModelError::BadConfig { origin: origin.to_owned(), reason: error.to_string() })
         }
     }
 }

@@ -10,11 +10,17 @@ use super::preprocessing::checked;
 use crate::image::Preprocessing;
 use crate::model::{ModelConfig, ModelError};
 
-pub(super) const CONFIG: &str = "config.json";
-pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// What the weights are called.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 
 /// The epsilon of every layer norm of CLIP.
-const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
+
+/// Pillow's number of the bicubic filter.
+pub(crate) const BICUBIC: u64 = 3;
 
 /// `<end_of_text>` of CLIP's vocabulary.
 const END_OF_TEXT: u64 = 49407;
@@ -128,7 +134,6 @@ pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, M
             return Err(object.unsupported(step, &Value::from(false)));
         }
     }
-    const BICUBIC: u64 = 3;
     let resample = object.whole("resample", BICUBIC)?;
     if resample != BICUBIC {
         return Err(object.unsupported("resample", &Value::from(resample)));
@@ -141,7 +146,7 @@ pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, M
     check_size(&object, "crop_size", &["height", "width"], size)?;
     let own = Preprocessing::clip(size);
     let (mean, std) = (object.channels("image_mean", own.mean)?, object.channels("image_std", own.std)?);
-    checked(path, Preprocessing { mean, std, ..own })
+    checked(object.origin(), Preprocessing { mean, std, ..own })
 }
 
 /// A size is a number, or an object with exactly these keys; it must be the tower's.

@@ -1,0 +1,164 @@
+//! Floating-point elements in another type: rounded to the nearest value, of two equally near ones to the even.
+
+use std::fmt;
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::{Dtype, convert};
+
+/// A type that floating-point elements can be stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FloatType {
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 half precision, up to 65504.
+    F16,
+    /// bfloat16: the range of `f32`, eight bits of precision.
+    Bf16,
+}
+
+impl FloatType {
+    /// The element type of a tensor that is stored so.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            FloatType::F32 => Dtype::F32,
+            FloatType::F16 => Dtype::F16,
+            FloatType::Bf16 => Dtype::Bf16,
+        }
+    }
+
+    /// The largest value.
+    pub(crate) fn largest(self) -> f64 {
+        match self {
+            FloatType::F32 => f32::MAX.into(),
+            FloatType::F16 => f16::MAX.into(),
+            FloatType::Bf16 => bf16::MAX.into(),
+        }
+    }
+}
+
+impl fmt::Display for FloatType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.dtype().fmt(f)
+    }
+}
+
+/// A finite value that the other type only has infinity for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Overflow(pub(crate) f64);
+
+/// The little-endian `bytes` of elements of `from`, which is a floating-point type, as those of `to`.
+pub(crate) fn cast(from: Dtype, bytes: &[u8], to: FloatType) -> Result<Vec<u8>, Overflow> {
+    let wide = match (from, to) {
+        (Dtype::F64, FloatType::F16 | FloatType::Bf16) => {
+            convert::to_f64(from, bytes).into_iter().map(to_odd).collect()
+        }
+        _ => convert::to_f32(from, bytes),
+    };
+    let overflows = |index: usize| {
+        let size = from.size();
+        let value = convert::to_f64(from, &bytes[index * size..][..size]);
+        value.first().copied().filter(|value| value.is_finite()).map(Overflow)
+    };
+    match to {
+        FloatType::F32 => stored(&wide, |v| v.is_infinite(), overflows, f32::to_le_bytes),
+        FloatType::F16 => {
+            let mut narrow = vec![f16::ZERO; wide.len()];
+            narrow.convert_from_f32_slice(&wide);
+            stored(&narrow, |v| v.is_infinite(), overflows, f16::to_le_bytes)
+        }
+        FloatType::Bf16 => {
+            let mut narrow = vec![bf16::ZERO; wide.len()];
+            narrow.convert_from_f32_slice(&wide);
+            stored(&narrow, |v| v.is_infinite(), overflows, bf16::to_le_bytes)
+        }
+    }
+}
+
+/// The bytes of `values`, none of which may be infinite where the element that it comes from is finite.
+fn stored<T: Copy, const N: usize>(
+    values: &[T],
+    is_infinite: fn(T) -> bool,
+    overflow: impl Fn(usize) -> Option<Overflow>,
+    to_le_bytes: fn(T) -> [u8; N],
+) -> Result<Vec<u8>, Overflow> {
+    let infinite = values.iter().enumerate().filter(|(_, value)| is_infinite(**value));
+    if let Some(overflow) = infinite.filter_map(|(index, _)| overflow(index)).next() {
+        return Err(overflow);
+    }
+    Ok(values.iter().flat_map(|&value| to_le_bytes(value)).collect())
+}
+
+/// The value cut to an `f32`, whose last bit is set where something was cut off: rounding that to a type of fewer bits
+/// gives what rounding the value itself would (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums",
+/// 2008), which rounding twice to the nearest does not.
+fn to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) == value || value.is_nan() {
+        return nearest;
+    }
+    let is_away = f64::from(nearest).abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(is_away)) | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn f32s(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    fn halves(from: Dtype, bytes: &[u8]) -> Vec<f16> {
+        let cast = cast(from, bytes, FloatType::F16).unwrap();
+        cast.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect()
+    }
+
+    #[test]
+    fn ties_go_to_even() {
+        // Halves between 2048 and 4096 lie two apart, bfloat16s between 256 and 512 too.
+        assert_eq!(
+            halves(Dtype::F32, &f32s(&[2049.0, 2051.0, 2049.5, -2049.0])),
+            [2048.0, 2052.0, 2050.0, -2048.0].map(f16::from_f32)
+        );
+        let cast = cast(Dtype::F32, &f32s(&[257.0, 259.0, 257.5]), FloatType::Bf16).unwrap();
+        assert_eq!(cast, [256.0, 260.0, 258.0].map(|v| bf16::from_f32(v).to_le_bytes()).concat());
+    }
+
+    #[test]
+    fn every_half_comes_back_from_every_wider_type() {
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|v| !v.is_nan()).collect();
+        let bytes: Vec<u8> = all.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let wide = cast(Dtype::F16, &bytes, FloatType::F32).unwrap();
+        assert_eq!(cast(Dtype::F32, &wide, FloatType::F16).unwrap(), bytes);
+        let doubles: Vec<u8> = all.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect();
+        assert_eq!(cast(Dtype::F64, &doubles, FloatType::F16).unwrap(), bytes);
+    }
+
+    #[test]
+    fn doubles_are_rounded_once() {
+        // Just above the middle between 2048 and 2050; an f32 would call it the middle.
+        let above = 2049.0 + 2f64.powi(-40);
+        let below = 2051.0 - 2f64.powi(-40);
+        let bytes = [above.to_le_bytes(), below.to_le_bytes(), (-above).to_le_bytes()].concat();
+        assert_eq!(halves(Dtype::F64, &bytes), [2050.0, 2050.0, -2050.0].map(f16::from_f32));
+        let tiny = 1e-300f64.to_le_bytes();
+        assert_eq!(halves(Dtype::F64, &tiny), [f16::ZERO]);
+    }
+
+    #[test]
+    fn what_only_infinity_could_stand_for_is_told() {
+        // 65520 is the middle between the largest half and what would be the next.
+        assert_eq!(halves(Dtype::F32, &f32s(&[65519.0])), [f16::MAX]);
+        let cast_to = |value: f32, to| cast(Dtype::F32, &f32s(&[1.0, value]), to);
+        assert_eq!(cast_to(-65520.0, FloatType::F16), Err(Overflow(-65520.0)));
+        assert_eq!(cast_to(f32::MAX, FloatType::Bf16), Err(Overflow(f32::MAX.into())));
+        assert_eq!(cast(Dtype::F64, &1e39f64.to_le_bytes(), FloatType::F32), Err(Overflow(1e39)));
+        assert_eq!(cast(Dtype::F64, &1e39f64.to_le_bytes(), FloatType::F16), Err(Overflow(1e39)));
+        let kept = cast(Dtype::F32, &f32s(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN]), FloatType::F16);
+        let kept: Vec<f16> = kept.unwrap().as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect();
+        assert_eq!(kept[..2], [f16::INFINITY, f16::NEG_INFINITY]);
+        assert!(kept[2].is_nan());
+    }
+}
