@@ -158,7 +158,7 @@ pub struct EvalArgs {
     pub fpr_convention: FprConvention,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Folder for results.json, results.csv and scores.csv (a row an image)
+    /// Folder for results.json, results.csv, scores.csv (a row an image), histograms.svg and report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Form of the results on standard output

@@ -12,7 +12,7 @@ use clipn::image::Preprocessing;
 use clipn::metrics::FprConvention;
 use clipn::model::Pretrained;
 use clipn::prompts::ClassNames;
-use clipn::report::{ReportOptions, write_html};
+use clipn::report::{ReportOptions, write_histograms, write_html};
 use clipn::scores::by_name;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -162,7 +162,11 @@ fn write_files(
     write_results_csv(&folder.join("results.csv"), &report.results, epoch)?;
     write_scores_csv(&folder.join("scores.csv"), evaluation)?;
     write_html(&folder.join("report.html"), evaluation, &report.results, page)?;
-    eprintln!("wrote results.json, results.csv, scores.csv and report.html to {}", folder.display());
+    write_histograms(&folder.join("histograms.svg"), evaluation, page.precision)?;
+    eprintln!(
+        "wrote results.json, results.csv, scores.csv, histograms.svg and report.html to {}",
+        folder.display()
+    );
     Ok(())
 }
 

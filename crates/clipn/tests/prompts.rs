@@ -87,7 +87,7 @@ fn every_set_and_list_can_be_had_by_name() {
         assert_eq!(ClassNames::resolve(name).unwrap(), ClassNames::named(name).unwrap());
     }
     let message = TemplateSet::named("clip").unwrap_err().to_string();
-    assert!(message.contains("`clip`") && message.contains("clipn, clipn-clean, simple"), "{message}");
+    assert!(message.contains("`clip`") && message.contains("clipn, clipn-clean, plain, simple"), "{message}");
     let message = ClassNames::named("imagenet").unwrap_err().to_string();
     assert!(message.contains("imagenet-1k, cifar10"), "{message}");
 }

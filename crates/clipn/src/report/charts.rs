@@ -13,9 +13,22 @@ const TAIL: f64 = 0.002;
 /// Steps to a side that a curve is drawn in, finer than can be seen.
 const RESOLUTION: f64 = 500.0;
 
+/// One group of scores in a histogram.
+pub(super) struct Outline<'a> {
+    /// The class of its line and its area.
+    pub class: &'a str,
+    pub scores: &'a [f64],
+}
+
 /// The shares of ID and OOD scores in each bar, and the threshold of the decisions where it lies within.
 pub(super) fn histogram(title: &str, unit: &str, id: &[f64], ood: &[f64], threshold: Option<f64>) -> String {
-    let mut all = [id, ood].concat();
+    let outlines = [Outline { class: "ood", scores: ood }, Outline { class: "id", scores: id }];
+    histogram_chart(unit, &outlines, threshold).finish(title)
+}
+
+/// The shares of each group's scores in each bar, the last group in front, and a threshold where it lies within.
+pub(super) fn histogram_chart(unit: &str, outlines: &[Outline<'_>], threshold: Option<f64>) -> Chart {
+    let mut all: Vec<f64> = outlines.iter().flat_map(|outline| outline.scores).copied().collect();
     all.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];
     let (low, high) = if all.is_empty() { (0.0, 1.0) } else { (at(TAIL), at(1.0 - TAIL)) };
@@ -23,19 +36,19 @@ pub(super) fn histogram(title: &str, unit: &str, id: &[f64], ood: &[f64], thresh
     let spread = if high > low { high - low } else { low.abs().max(1.0) * 0.1 };
     let (low, high) = (low - spread * 0.02, high + spread * 0.02);
 
-    let (id, ood) = (shares(id, low, high), shares(ood, low, high));
-    let most = id.iter().chain(&ood).copied().fold(0.01, f64::max);
+    let bars: Vec<Vec<f64>> = outlines.iter().map(|outline| shares(outline.scores, low, high)).collect();
+    let most = bars.iter().flatten().copied().fold(0.01, f64::max);
     let axes = (Axis::new(low, high, 4, unit), Axis::percent(most * 1.06, 4, "share of the set, %"));
     let mut chart = Chart::new(260.0, 190.0, axes.0, axes.1);
-    for (bars, class) in [(&ood, "ood"), (&id, "id")] {
+    for (outline, bars) in outlines.iter().zip(&bars) {
         let steps = steps(bars, low, high);
-        chart.area(&steps, &format!("fill {class}"));
-        chart.line(&steps, &format!("line {class}"));
+        chart.area(&steps, &format!("fill {}", outline.class));
+        chart.line(&steps, &format!("line {}", outline.class));
     }
     if let Some(threshold) = threshold.filter(|t| (low..=high).contains(t)) {
         chart.line(&[(threshold, 0.0), (threshold, most * 1.06)], "line threshold");
     }
-    chart.finish(title)
+    chart
 }
 
 /// The share of the scores in each bar; the outermost bars take what lies beyond.

@@ -5,6 +5,7 @@ mod base64;
 mod charts;
 mod error;
 mod examples;
+mod figure;
 mod gallery;
 mod html;
 mod page;
@@ -15,4 +16,5 @@ mod svg;
 mod thumbnail;
 
 pub use error::ReportError;
+pub use figure::write_histograms;
 pub use page::{ReportOptions, render_html, write_html};

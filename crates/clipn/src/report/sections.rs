@@ -20,9 +20,16 @@ pub(super) struct Sections<'a> {
 }
 
 /// One score of every image of a set that was read.
-fn column(set: &ScoredSet, index: usize) -> Vec<f64> {
+pub(super) fn column(set: &ScoredSet, index: usize) -> Vec<f64> {
     let value = |row: &ImageRow| row.outcome.as_ref().ok()?.scores.get(index).copied();
     set.rows.iter().filter_map(value).collect()
+}
+
+/// What a score's values are called, in the arithmetic that they were computed in.
+pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
+    // A score that has another unit in log space is a probability there.
+    let logarithm = precision == Precision::F64 && score.to_stable(0.5) != 0.5;
+    if logarithm { format!("ln {}", score.title()) } else { score.title().to_owned() }
 }
 
 impl<'a> Sections<'a> {
@@ -91,9 +98,7 @@ impl<'a> Sections<'a> {
         ood: &[f64],
         threshold: Option<f64>,
     ) -> String {
-        // A score that has another unit in log space is a probability there.
-        let logarithm = self.options.precision == Precision::F64 && score.to_stable(0.5) != 0.5;
-        let unit = if logarithm { format!("ln {}", score.title()) } else { score.title().to_owned() };
+        let unit = unit(score, self.options.precision);
         let chart = histogram(&format!("{unit} on {set}"), &unit, id, ood, threshold);
         format!("<figure class=\"chart\"><h3>{}</h3>{chart}</figure>", text(score.title()))
     }

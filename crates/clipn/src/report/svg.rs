@@ -151,6 +151,11 @@ impl Chart {
         self.push(format_args!("<path class=\"{class}\" d=\"{path}Z\"/>"));
     }
 
+    /// What is drawn, to stand in another picture.
+    pub(super) fn body(self) -> String {
+        self.body
+    }
+
     /// The SVG element; `title` is what it shows, for those who do not see it.
     pub(super) fn finish(self, title: &str) -> String {
         let Self { width, height, body, .. } = self;
