@@ -95,9 +95,8 @@ impl Loaded {
     /// Says which words the model has never read.
     fn tell_unseen(&self, class_names: &[String], templates: &TemplateSet) {
         let Some(words) = self.weights.seen_words() else { return };
-        let quoted = |words: &[String]| {
-            words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
-        };
+        let quoted =
+            |words: &[String]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         for name in class_names {
             match words.unseen(name) {
                 unseen if unseen.is_empty() => {}

@@ -106,7 +106,9 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
             csv.write_record(COLUMNS.iter().map(|column| column.key))?;
             for one in all {
                 let values = COLUMNS.iter().map(|column| (column.cell)(one).value());
-                csv.write_record(values.map(|value| value.as_str().map_or(value.to_string(), str::to_owned)))?;
+                csv.write_record(
+                    values.map(|value| value.as_str().map_or(value.to_string(), str::to_owned)),
+                )?;
             }
             csv.flush().map_err(CliError::Output)
         }
@@ -167,7 +169,12 @@ fn detail(out: &mut impl Write, one: &Architecture) -> std::io::Result<()> {
         writeln!(out, "statistics  {} numbers of batch norms", thousands(parameters.statistics))?;
     }
     let stored = parameters.clipn().saturating_add(parameters.statistics) as u64;
-    writeln!(out, "file        {} in f32, {} in f16", bytes(stored.saturating_mul(4)), bytes(stored.saturating_mul(2)))?;
+    writeln!(
+        out,
+        "file        {} in f32, {} in f16",
+        bytes(stored.saturating_mul(4)),
+        bytes(stored.saturating_mul(2))
+    )?;
     writeln!(
         out,
         "operations  {:.2} GFLOP an image, {:.2} GFLOP a text of {} tokens",
@@ -189,12 +196,7 @@ fn image_tower(config: &ModelConfig) -> String {
         ),
         None => format!(
             "ViT, width {}, {} blocks, {} heads, hidden layers of {}, patches of {}, images of {} pixels",
-            vision.width,
-            vision.layers,
-            vision.heads,
-            vision.mlp_width,
-            vision.patch_size,
-            vision.image_size
+            vision.width, vision.layers, vision.heads, vision.mlp_width, vision.patch_size, vision.image_size
         ),
     }
 }

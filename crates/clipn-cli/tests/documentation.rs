@@ -74,6 +74,22 @@ fn lay_out(sandbox: &Sandbox) {
     );
 }
 
+/// The recipe that the texts speak of.
+fn lay_out_recipe(sandbox: &Sandbox) {
+    sandbox.training_set();
+    let small = "model = \"{recipe}/small.json\"";
+    sandbox.write(
+        "my-recipe.toml",
+        format!(
+            "[variables]\nepochs = 2\n\
+             [[steps]]\nname = \"clip\"\ncommand = \"train\"\n[steps.flags]\nobjective = \"clip\"\n{small}\n\
+             train-data = \"{{data}}/captions.tsv\"\nbatch-size = 8\nepochs = \"{{epochs}}\"\n\
+             [[steps]]\nname = \"look\"\ncommand = \"eval\"\n[steps.flags]\n{small}\npretrained = \"{{clip}}\"\n\
+             templates = \"simple\"\nid = \"{{data}}/id\"\nood = [\"noise={{data}}/noise\"]\n"
+        ),
+    );
+}
+
 /// What the commands of training speak of: a table, shards and a small benchmark.
 fn lay_out_training(sandbox: &Sandbox) {
     sandbox.training_set();
@@ -138,6 +154,9 @@ fn every_command_works() {
         sandbox.other_programs_weights();
         if commands.iter().any(|command| command.starts_with("clipn train")) {
             lay_out_training(&sandbox);
+        }
+        if commands.iter().any(|command| command.starts_with("clipn recipe")) {
+            lay_out_recipe(&sandbox);
         }
         for command in commands {
             let (variable, line) = environment(&command);

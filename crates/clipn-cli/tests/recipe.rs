@@ -47,8 +47,13 @@ fn steps_build_on_each_other() {
     let output = s.clipn(&["recipe", "small.toml", "--output", "out"]);
     let (table, told) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{told}");
-    assert!(table.contains("stripes") && table.contains("ATD") && table.contains("2 \"no\" prompts"), "{table}");
-    for part in ["First, the CLIP.", "--pretrained out/runs/clip/checkpoints/epoch-1/model.safetensors", "look: "] {
+    assert!(
+        table.contains("stripes") && table.contains("ATD") && table.contains("2 \"no\" prompts"),
+        "{table}"
+    );
+    for part in
+        ["First, the CLIP.", "--pretrained out/runs/clip/checkpoints/epoch-1/model.safetensors", "look: "]
+    {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(s.path("out/look/results.json").is_file());
@@ -73,17 +78,20 @@ fn one_step_alone_uses_what_the_others_made() {
     let early = s.clipn(&["recipe", "small.toml", "--output", "elsewhere", "--only", "look"]);
     let told = text(&early.stderr);
     assert_eq!(early.status.code(), Some(1), "{told}");
-    assert!(told.contains("`{no}`"), "{told}");
+    assert!(told.contains("`{no}` in `{no}` is a step that has made nothing yet"), "{told}");
 }
 
 #[test]
 fn a_dry_run_only_tells() {
     let s = sandbox();
     let output = s.clipn(&["recipe", "small.toml", "--output", "out", "--dry-run", "--set", "epochs=7"]);
-    let told = text(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    assert_eq!(told.matches("$ clipn ").count(), 4, "{told}");
-    assert!(told.contains("--epochs 7") && !s.path("out").exists(), "{told}");
+    let commands = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        commands.lines().count() == 4 && commands.lines().all(|line| line.starts_with("clipn ")),
+        "{commands}"
+    );
+    assert!(commands.contains("--epochs 7") && !s.path("out").exists(), "{commands}");
 }
 
 #[test]
@@ -108,7 +116,7 @@ fn mistakes_are_told_by_the_step() {
     s.write("loop.toml", "[[steps]]\nname = \"again\"\ncommand = \"recipe\"\narguments = [\"loop.toml\"]");
     for (arguments, code, part) in [
         (&["recipe", "missing.toml"][..], 1, "missing.toml"),
-        (&["recipe", "bad.toml", "--dry-run"], 1, "`no`: error: unexpected argument '--no-promts'"),
+        (&["recipe", "bad.toml"], 1, "the step `no`: error: unexpected argument '--no-promts'"),
         (&["recipe", "loop.toml"], 1, "runs a recipe"),
         (&["recipe", "small.toml", "--only", "looks"], 2, "it has: clip, no, look, inspect"),
         (&["recipe", "small.toml", "--set", "epoch=2"], 2, "it has: epochs"),

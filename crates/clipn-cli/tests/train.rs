@@ -101,14 +101,28 @@ fn words_that_training_never_saw_are_told() {
     for weights in [clip.as_str(), no.trim()] {
         let classes = "red picture, green zeppelin";
         let output = s.clipn(&[
-            "classify", "--model", "small.json", "--pretrained", weights, "--classes", classes, "--templates",
-            "simple", "photos",
+            "classify",
+            "--model",
+            "small.json",
+            "--pretrained",
+            weights,
+            "--classes",
+            classes,
+            "--templates",
+            "simple",
+            "photos",
         ]);
         let told = text(&output.stderr);
         assert!(output.status.success(), "{told}");
-        assert!(told.contains("never read `zeppelin`") && told.contains("the class `green zeppelin`"), "{told}");
+        assert!(
+            told.contains("never read `zeppelin`") && told.contains("the class `green zeppelin`"),
+            "{told}"
+        );
         assert!(!told.contains("the class `red picture`"), "{told}");
-        assert!(told.contains("1 of 1 templates have words that the model has never read, as `photo`"), "{told}");
+        assert!(
+            told.contains("1 of 1 templates have words that the model has never read, as `photo`"),
+            "{told}"
+        );
     }
     // Nobody knows what weights from elsewhere have read.
     let output = s.clipn(&common::with_model("classify", &["--classes", "green zeppelin, red", "photos"]));

@@ -82,12 +82,7 @@ impl Run {
             ((*name).to_owned(), Tensor::from_f32(shape, values.clone()).unwrap())
         };
         let model = NAMES.iter().zip(&self.values).map(tensor).collect();
-        Snapshot {
-            state: &self.state,
-            model,
-            notes: WeightsNotes::default(),
-            optimizer: &self.optimizer,
-        }
+        Snapshot { state: &self.state, model, notes: WeightsNotes::default(), optimizer: &self.optimizer }
     }
 
     fn load(folder: &Path) -> Self {
@@ -148,7 +143,12 @@ fn a_run_in_f64_comes_back_whole() {
     optimizer.step(0.1, [Update { name: "w", shape: &[2], values: &mut values, gradient }]).unwrap();
     let model = vec![("w".to_owned(), Tensor::from_f64(&[2], &values).unwrap())];
     let state = Run::new().state;
-    let path = store.save(Label::Epoch(1), Snapshot { state: &state, model, notes: WeightsNotes::default(), optimizer: &optimizer }).unwrap();
+    let path = store
+        .save(
+            Label::Epoch(1),
+            Snapshot { state: &state, model, notes: WeightsNotes::default(), optimizer: &optimizer },
+        )
+        .unwrap();
     let loaded = TrainingCheckpoint::<f64>::load(&path).unwrap();
     let first = |optimizer: &AdamW<f64>| optimizer.moments().next().unwrap().1.first().to_vec();
     assert_eq!(first(&loaded.optimizer), first(&optimizer));
@@ -484,7 +484,10 @@ fn a_published_checkpoint_goes_on_as_one_of_ours() {
     let tensors: Vec<_> = model.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
     let state = TrainingState { step, ..Run::new().state };
     let path = store
-        .save(Label::Epoch(1), Snapshot { state: &state, model: tensors, notes: WeightsNotes::default(), optimizer: &optimizer })
+        .save(
+            Label::Epoch(1),
+            Snapshot { state: &state, model: tensors, notes: WeightsNotes::default(), optimizer: &optimizer },
+        )
         .unwrap();
     let loaded = TrainingCheckpoint::<f32>::load(&path).unwrap();
     let same = |a: &Checkpoint, b: &Checkpoint| a.iter().all(|(name, tensor)| b.get(name) == Some(tensor));

@@ -43,9 +43,11 @@ pub struct Step {
 }
 
 /// What placeholders stand for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Places {
     values: BTreeMap<String, String>,
+    /// The names of all steps.
+    steps: Vec<String>,
     origin: String,
 }
 
@@ -62,10 +64,16 @@ impl Recipe {
         }
         for (index, step) in recipe.steps.iter().enumerate() {
             if step.name.is_empty() || step.name.contains(['/', '\\', '{', '}']) {
-                return Err(bad(path, format!("`{}` is no name for a step; use letters and dashes", step.name)));
+                return Err(bad(
+                    path,
+                    format!("`{}` is no name for a step; use letters and dashes", step.name),
+                ));
             }
             if recipe.steps[..index].iter().any(|other| other.name == step.name) {
-                return Err(bad(path, format!("two steps are called `{}`; give each its own name", step.name)));
+                return Err(bad(
+                    path,
+                    format!("two steps are called `{}`; give each its own name", step.name),
+                ));
             }
         }
         Ok(recipe)
@@ -76,8 +84,10 @@ impl Recipe {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let own = [("recipe", folder), ("data", data), ("output", output)];
-        let values = own.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect();
-        let mut places = Places { values, origin: self.path.display().to_string() };
+        let values =
+            own.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect();
+        let steps = self.steps.iter().map(|step| step.name.clone()).collect();
+        let mut places = Places { values, steps, origin: self.path.display().to_string() };
         let mut changes = BTreeMap::new();
         for change in set {
             match change.split_once('=') {
@@ -96,12 +106,18 @@ impl Recipe {
         }
         for (name, default) in &self.variables {
             if places.values.contains_key(name) {
-                return Err(bad(&self.path, format!("the variable `{name}` has a name that is taken; choose another")));
+                return Err(bad(
+                    &self.path,
+                    format!("the variable `{name}` has a name that is taken; choose another"),
+                ));
             }
             let value = match changes.remove(name.as_str()) {
                 Some(value) => value,
                 None => places.fill(&plain(default).ok_or_else(|| {
-                    bad(&self.path, format!("the variable `{name}` must be a text, a number or true or false"))
+                    bad(
+                        &self.path,
+                        format!("the variable `{name}` must be a text, a number or true or false"),
+                    )
                 })?)?,
             };
             places.values.insert(name.clone(), value);
@@ -132,10 +148,14 @@ impl Places {
             match self.values.get(name) {
                 Some(value) => filled.push_str(value),
                 None if is_name => {
-                    let reason = format!(
-                        "`{{{name}}}` in `{text}` is neither a variable nor a step before this one, nor recipe, data or \
-                         output"
-                    );
+                    let reason = match self.steps.iter().any(|step| step == name) {
+                        true => format!(
+                            "`{{{name}}}` in `{text}` is a step that has made nothing yet; run it first"
+                        ),
+                        false => format!(
+                            "`{{{name}}}` in `{text}` is neither a variable nor a step, nor recipe, data or output"
+                        ),
+                    };
                     return Err(CliError::BadRecipe { origin: self.origin.clone(), reason });
                 }
                 None => filled.push_str(&braced[..=end]),
@@ -232,7 +252,7 @@ mod tests {
         let recipe = recipe(text).unwrap();
         let mut places = recipe.places(Path::new(""), Path::new(""), &[]).unwrap();
         let error = places.arguments(&recipe.steps[0]).unwrap_err().to_string();
-        assert!(error.contains("`{clip}`") && error.contains("r.toml"), "{error}");
+        assert!(error.contains("neither a variable nor a step") && error.contains("r.toml"), "{error}");
         places.learn("clip", Path::new("w.safetensors"));
         assert_eq!(places.arguments(&recipe.steps[0]).unwrap(), ["eval", "--pretrained", "w.safetensors"]);
     }
@@ -251,7 +271,8 @@ mod tests {
         }
         let small = recipe(SMALL).unwrap();
         for (set, part) in [("epoch=1", "epochs"), ("epochs", "name=value")] {
-            let error = small.places(Path::new(""), Path::new(""), &[set.to_owned()]).unwrap_err().to_string();
+            let error =
+                small.places(Path::new(""), Path::new(""), &[set.to_owned()]).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 use super::names::{self, Named, PROMPT_NO, Side, is_no_side};
 use super::position::{Corners, resize_positions};
 use super::{
-    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, SeenWords, TextParams,
-    VisionParams, WeightsNotes, resnet,
+    BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, SeenWords,
+    TextParams, VisionParams, WeightsNotes, resnet,
 };
 use crate::checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 
@@ -171,7 +171,9 @@ impl Weights {
         tensor: &Tensor,
         only_seen: bool,
     ) -> Result<Tensor, CheckpointError> {
-        let (Some(words), [rows, width]) = (&self.seen_words, tensor.shape()) else { return Ok(tensor.clone()) };
+        let (Some(words), [rows, width]) = (&self.seen_words, tensor.shape()) else {
+            return Ok(tensor.clone());
+        };
         let vocab_size = self.config.text.vocab_size;
         let is_whole = *rows == vocab_size;
         if !name.starts_with("token_embedding") || is_whole != only_seen {

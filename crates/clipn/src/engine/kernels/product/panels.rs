@@ -22,7 +22,11 @@ impl Panels {
         let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
         let firsts = (0..columns).step_by(width.whole);
         let ends = firsts.clone().map(|first| columns.min(first + width.whole));
-        let mut values = vec![0.0; ends.clone().zip(firsts.clone()).map(|(end, first)| width.of(end - first) * rows).sum()];
+        let mut values =
+            vec![
+                0.0;
+                ends.clone().zip(firsts.clone()).map(|(end, first)| width.of(end - first) * rows).sum()
+            ];
         let mut rest = &mut values[..];
         for (first, end) in firsts.zip(ends) {
             let width = width.of(end - first);
