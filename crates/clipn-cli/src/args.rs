@@ -6,6 +6,7 @@ use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
 use clipn::image::ColourJitter;
 use clipn::metrics::FprConvention;
+use clipn::model::LogitScale;
 use clipn::model::Target;
 use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
@@ -90,6 +91,10 @@ pub struct PromptArgs {
     /// Which lines the "no" tower reads
     #[arg(long, value_enum, default_value = "auto")]
     pub variant: Variant,
+    /// Factor between cosines and logits: published (100) or trained, the model's own [default: what the weights name,
+    /// else published]
+    #[arg(long, value_name = "published|trained")]
+    pub logit_scale: Option<LogitScale>,
 }
 
 /// How the work is spread.
@@ -264,6 +269,9 @@ pub struct ConvertArgs {
     /// The built-in set of templates that the file names as its own, as simple (--to clipn)
     #[arg(long, value_name = "NAME")]
     pub templates: Option<String>,
+    /// The factor between cosines and logits that the file names as its own (--to clipn)
+    #[arg(long, value_name = "published|trained")]
+    pub logit_scale: Option<LogitScale>,
     /// Replace weights that are there under the name of the output
     #[arg(long)]
     pub force: bool,
@@ -328,7 +336,7 @@ pub enum AugmentationName {
 }
 
 /// The flags of `clipn train` that a `settings.toml` holds.
-const SETTINGS_FLAGS: [&str; 40] = [
+const SETTINGS_FLAGS: [&str; 41] = [
     "objective",
     "model",
     "pretrained",
@@ -364,6 +372,7 @@ const SETTINGS_FLAGS: [&str; 40] = [
     "tso",
     "templates",
     "cache_image_features",
+    "feature_cache",
     "workers",
     "seed",
     "save_frequency",
@@ -481,6 +490,9 @@ pub struct TrainArgs {
     /// Keep image features on disk and use them again; asks for --augmentation none
     #[arg(long)]
     pub cache_image_features: bool,
+    /// Folder for the features that are kept, to share it among runs on the same data [default: the run's own]
+    #[arg(long, value_name = "DIR")]
+    pub feature_cache: Option<PathBuf>,
     /// Threads that read images ahead [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,

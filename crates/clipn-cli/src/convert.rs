@@ -15,8 +15,10 @@ use crate::progress::Bar;
 pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
     let model = args.model.as_deref().map(ModelConfig::resolve).transpose()?;
     let from = open_pretrained(&args.input)?;
-    if args.to != Target::Clipn && (args.only_seen_words || args.templates.is_some()) {
-        let problem = "--only-seen-words and --templates are of --to clipn, a file of this program's own";
+    if args.to != Target::Clipn
+        && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
+    {
+        let problem = "--only-seen-words, --templates and --logit-scale are of --to clipn, a file of this program's own";
         return Err(CliError::Usage(problem.to_owned()));
     }
     if let Some(name) = &args.templates {
@@ -27,6 +29,7 @@ pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
         float: args.dtype.float(),
         only_seen_words: args.only_seen_words,
         templates: args.templates.clone(),
+        logit_scale: args.logit_scale,
         replace: args.force,
     };
     let converted = conversion.run(&from, model, &args.output, &Bar::default())?;

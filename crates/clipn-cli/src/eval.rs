@@ -66,6 +66,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         "no_prompts": loaded.weights.no_prompts(),
         "templates": loaded.templates(&args.prompts),
         "wording": wording,
+        "logit_scale": classifier.scale(),
         "classes": classifier.len(),
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,

@@ -3,7 +3,7 @@ use std::path::Path;
 use clipn::classifier::{Classifier, Wording, build};
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
-use clipn::model::{ImageTower, ModelConfig, NoSide, Pretrained, Side, Weights};
+use clipn::model::{ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsNotes};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
@@ -29,8 +29,8 @@ pub struct Loaded {
     pub preprocessing: Preprocessing,
     /// The training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
     pub epoch: Option<String>,
-    /// The set of templates that the weights name.
-    templates: Option<String>,
+    /// What the weights tell beside their tensors.
+    notes: WeightsNotes,
 }
 
 impl Loaded {
@@ -64,12 +64,12 @@ impl Loaded {
                 path.display()
             );
         }
-        Ok(Self { weights, preprocessing, epoch, templates: pretrained.notes().templates })
+        Ok(Self { weights, preprocessing, epoch, notes: pretrained.notes() })
     }
 
     /// The name or file of the templates: those asked for, else the weights' own, else the published ones.
     pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
-        prompts.templates.as_deref().or(self.templates.as_deref()).unwrap_or(PUBLISHED_TEMPLATES)
+        prompts.templates.as_deref().or(self.notes.templates.as_deref()).unwrap_or(PUBLISHED_TEMPLATES)
     }
 
     /// Builds the classifier; the text towers leave memory when it is done.
@@ -87,6 +87,10 @@ impl Loaded {
         let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
         let no = TextEncoder::from_weights(&self.weights, Side::No);
         let classifier = build(class_names, &templates, wording, &yes, &no, progress)?;
+        let classifier = match prompts.logit_scale.or(self.notes.logit_scale) {
+            Some(LogitScale::Trained) => classifier.with_scale(self.weights.logit_scale()),
+            Some(LogitScale::Published) | None => classifier,
+        };
         drop((yes, no));
         self.weights.release();
         Ok((classifier, wording))

@@ -99,6 +99,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         seed: args.seed,
         workers: args.workers.unwrap_or(cores),
         cache_image_features: args.cache_image_features,
+        feature_cache: args.feature_cache.clone(),
         save_frequency: args.save_frequency,
         save_every: args.save_every,
         keep: args.keep,

@@ -94,6 +94,26 @@ fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
 }
 
 #[test]
+fn logits_of_the_scale_that_was_trained() {
+    let s = sandbox();
+    let clip = trained_clip(&s);
+    let p = |more: &[&str]| {
+        let fixed =
+            ["classify", "--model", "small.json", "--pretrained", &clip, "--classes", "red, green, blue"];
+        let printed =
+            s.done(&[&fixed[..], &["--format", "json", "--score", "msp", "--threshold", "0"], more].concat());
+        let row: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+        row["score"].as_f64().unwrap()
+    };
+    let photo = ["--templates", "simple", "photos/red.bmp"];
+    let published = p(&photo);
+    assert_eq!(published, p(&[&photo[..], &["--logit-scale", "published"]].concat()));
+    // Training began at 1 / 0.07 and went some steps: less than 100, which makes p less sharp.
+    let trained = p(&[&photo[..], &["--logit-scale", "trained"]].concat());
+    assert!(trained < published && trained > 1.0 / 3.0, "{trained} {published}");
+}
+
+#[test]
 fn words_that_training_never_saw_are_told() {
     let s = sandbox();
     let clip = trained_clip(&s);
@@ -290,6 +310,29 @@ fn cached_image_features() {
     assert!(features >= 48 * 16 * 4, "{features} bytes");
     assert!(!s.path("logs/anew/cache/images.features").exists());
     same_end(s, "anew", "cached", "epoch-2");
+}
+
+#[test]
+fn a_cache_that_runs_share() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = ["--objective", "clipn", "--pretrained", &weights, "--epochs", "2", "--augmentation", "none"];
+    let shared = [&more[..], &["--cache-image-features", "--feature-cache", "features"]].concat();
+    s.done(&train("first", &shared));
+    let features = std::fs::read(s.path("features/images.features")).unwrap();
+    assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
+    // The second needs no picture any more, and adds none.
+    std::fs::rename(s.path("pairs"), s.path("gone")).unwrap();
+    s.done(&train("second", &[&shared[..], &["--seed", "1"]].concat()));
+    assert!(features == std::fs::read(s.path("features/images.features")).unwrap());
+    // Other data have pictures of the same names.
+    std::fs::rename(s.path("gone"), s.path("pairs")).unwrap();
+    std::fs::copy(s.path("captions.tsv"), s.path("others.tsv")).unwrap();
+    let others = [&shared[..], &["--train-data", "others.tsv"]].concat();
+    let output = s.clipn(&train("others", &others));
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("features/images.features was made by other data"), "{told}");
 }
 
 #[test]

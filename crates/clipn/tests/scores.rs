@@ -5,8 +5,8 @@ mod common;
 
 use clipn::metrics::{FprConvention, RankedScores};
 use clipn::scores::{
-    self, Atd, Ctw, HandcraftedEnergy, LogitsRow, MaxLogit, Mcm, Msp, Rule, Score, by_name, predict, q,
-    softmax_yes,
+    self, Atd, Ctw, HandcraftedEnergy, LOGIT_SCALE, LogitsRow, MaxLogit, Mcm, Msp, Rule, Score, by_name,
+    predict, q, softmax_yes,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -37,7 +37,7 @@ fn f64s(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
 /// Calls `each` with every row of `[N, K]` logits.
 fn rows<'a, T>(yes: &'a [T], no: &'a [T], classes: usize) -> Vec<LogitsRow<'a, T>> {
     let pairs = yes.chunks_exact(classes).zip(no.chunks_exact(classes));
-    pairs.map(|(yes, no)| LogitsRow { yes, no }).collect()
+    pairs.map(|(yes, no)| LogitsRow { yes, no, scale: LOGIT_SCALE }).collect()
 }
 
 fn close_f32(actual: &[f32], expected: &[f32], probability: bool, what: &str) {
@@ -166,10 +166,15 @@ fn handcrafted_scores_hold() {
 fn mcm_is_the_softmax_of_the_cosines() {
     // Cosines 0.3, 0.2 and 0.1: exp(0.3) / (exp(0.3) + exp(0.2) + exp(0.1)).
     let expected = 1.0 / (1.0 + (-0.1_f64).exp() + (-0.2_f64).exp());
-    let faithful = Mcm.faithful(LogitsRow { yes: &[20.0, 30.0, 10.0], no: &[] });
+    let faithful = Mcm.faithful(LogitsRow::new(&[20.0, 30.0, 10.0], &[]));
     assert!((f64::from(faithful) - expected).abs() < 1e-6);
-    let stable = Mcm.stable(LogitsRow { yes: &[20.0, 30.0, 10.0], no: &[] });
+    let stable = Mcm.stable(LogitsRow::new(&[20.0, 30.0, 10.0], &[]));
     assert!((Mcm.from_stable(stable) - expected).abs() < 1e-15);
+    // Whatever factor the logits have.
+    let rescaled = LogitsRow::new(&[3.0, 4.5, 1.5], &[]).with_scale(15.0);
+    assert!((Mcm.from_stable(Mcm.stable(rescaled)) - expected).abs() < 1e-15);
+    let rescaled = LogitsRow::new(&[3.0, 4.5, 1.5], &[]).with_scale(15.0);
+    assert!((f64::from(Mcm.faithful(rescaled)) - expected).abs() < 1e-6);
 }
 
 #[test]
@@ -178,12 +183,12 @@ fn stable_scores_tell_saturated_ones_apart() {
     let no = [0.0, 0.0, 0.0];
     let single = |row: [f64; 3]| row.map(|v| v as f32);
     for score in [by_name("msp").unwrap(), &Ctw, &Atd] {
-        let faithful = |yes: [f64; 3]| score.faithful(LogitsRow { yes: &single(yes), no: &single(no) });
+        let faithful = |yes: [f64; 3]| score.faithful(LogitsRow::new(&single(yes), &single(no)));
         assert_eq!((faithful(near), faithful(nearer)), (1.0, 1.0), "{}", score.name());
-        let stable = |yes: [f64; 3]| score.stable(LogitsRow { yes: &yes, no: &no });
+        let stable = |yes: [f64; 3]| score.stable(LogitsRow::new(&yes, &no));
         assert!(stable(near) < stable(nearer) && stable(nearer) < 0.0, "{}", score.name());
         // And the low end, where the probabilities themselves would be 0 in either precision.
-        let low = |by: f64| score.stable(LogitsRow { yes: &[1.0, 1.0], no: &[by, by] });
+        let low = |by: f64| score.stable(LogitsRow::new(&[1.0, 1.0], &[by, by]));
         if score.uses_no() {
             assert!(low(2000.0) < low(1000.0) && low(1000.0).is_finite(), "{}", score.name());
         }
@@ -194,7 +199,7 @@ fn stable_scores_tell_saturated_ones_apart() {
 fn stable_atd_is_right_at_both_ends() {
     // One class: ATD is CTW. u = sigmoid(-d) makes both ends known in closed form.
     for d in [-900.0, -300.0, -40.0, -1e-9, 0.0, 1e-9, 0.3, 40.0, 300.0, 700.0] {
-        let row = LogitsRow { yes: &[d], no: &[0.0] };
+        let row = LogitsRow { yes: &[d], no: &[0.0], scale: LOGIT_SCALE };
         let (atd, ctw) = (Atd.stable(row), Ctw.stable(row));
         assert!((atd - ctw).abs() <= 1e-14 * ctw.abs(), "{d}: {atd} is not {ctw}");
     }
@@ -207,15 +212,15 @@ fn rows_that_cannot_be_scored_give_nan() {
     for score in scores {
         let name = score.name();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(score.faithful(LogitsRow { yes: &[1.0, bad], no: &[0.0, 0.0] }).is_nan(), "{name} {bad}");
+            assert!(score.faithful(LogitsRow::new(&[1.0, bad], &[0.0, 0.0])).is_nan(), "{name} {bad}");
             let wide = f64::from(bad);
-            assert!(score.stable(LogitsRow { yes: &[1.0, wide], no: &[0.0, 0.0] }).is_nan(), "{name} {bad}");
-            let no_is_bad = score.faithful(LogitsRow { yes: &[1.0, 2.0], no: &[bad, 0.0] });
+            assert!(score.stable(LogitsRow::new(&[1.0, wide], &[0.0, 0.0])).is_nan(), "{name} {bad}");
+            let no_is_bad = score.faithful(LogitsRow::new(&[1.0, 2.0], &[bad, 0.0]));
             assert_eq!(no_is_bad.is_nan(), score.uses_no(), "{name} {bad}");
         }
-        assert!(score.faithful(LogitsRow { yes: &[], no: &[] }).is_nan(), "{name}");
-        assert!(score.stable(LogitsRow { yes: &[], no: &[] }).is_nan(), "{name}");
-        let unpaired = score.stable(LogitsRow { yes: &[1.0, 2.0], no: &[1.0] });
+        assert!(score.faithful(LogitsRow::new(&[], &[])).is_nan(), "{name}");
+        assert!(score.stable(LogitsRow::new(&[], &[])).is_nan(), "{name}");
+        let unpaired = score.stable(LogitsRow::new(&[1.0, 2.0], &[1.0]));
         assert_eq!(unpaired.is_nan(), score.uses_no(), "{name}");
     }
 }
@@ -243,8 +248,8 @@ proptest! {
         let narrowed = [&a_yes, &a_no, &b_yes, &b_no].map(|v| narrow(v));
         let widened = narrowed.clone().map(|v| v.into_iter().map(f64::from).collect::<Vec<_>>());
         for score in scores::all() {
-            let faithful = |yes: usize, no: usize| score.faithful(LogitsRow { yes: &narrowed[yes], no: &narrowed[no] });
-            let stable = |yes: usize, no: usize| score.stable(LogitsRow { yes: &widened[yes], no: &widened[no] });
+            let faithful = |yes: usize, no: usize| score.faithful(LogitsRow::new(&narrowed[yes], &narrowed[no]));
+            let stable = |yes: usize, no: usize| score.stable(LogitsRow::new(&widened[yes], &widened[no]));
             let (fa, fb, sa, sb) = (faithful(0, 1), faithful(2, 3), stable(0, 1), stable(2, 3));
             let rounding = 4e-6 * fa.abs().max(fb.abs());
             if (fa - fb).abs() > rounding {
@@ -261,7 +266,7 @@ proptest! {
 
     #[test]
     fn probabilities_are_probabilities((yes, no) in extremes()) {
-        let row = LogitsRow { yes: &yes, no: &no };
+        let row = LogitsRow::new(&yes, &no);
         let p = softmax_yes(row);
         prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         prop_assert!(p.iter().chain(&q(row)).all(|v| (0.0..=1.0).contains(v)));
@@ -272,7 +277,7 @@ proptest! {
         let wide = [&yes, &no].map(|v| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
         for score in scores::all() {
             prop_assert!(score.faithful(row).is_finite(), "{}", score.name());
-            let stable = score.stable(LogitsRow { yes: &wide[0], no: &wide[1] });
+            let stable = score.stable(LogitsRow::new(&wide[0], &wide[1]));
             prop_assert!(stable.is_finite(), "{} {}", score.name(), stable);
         }
     }
@@ -282,8 +287,8 @@ proptest! {
         let shifted = |v: &[f64]| v.iter().map(|x| x + shift).collect::<Vec<_>>();
         let (moved_yes, moved_no) = (shifted(&yes), shifted(&no));
         for score in scores::all() {
-            let here = score.stable(LogitsRow { yes: &yes, no: &no });
-            let there = score.stable(LogitsRow { yes: &moved_yes, no: &moved_no });
+            let here = score.stable(LogitsRow::new(&yes, &no));
+            let there = score.stable(LogitsRow::new(&moved_yes, &moved_no));
             let moved = if matches!(score.name(), "maxlogit" | "energy") { here + shift } else { here };
             prop_assert!((there - moved).abs() < 1e-10, "{}: {} {}", score.name(), there, moved);
         }
@@ -292,7 +297,7 @@ proptest! {
     #[test]
     fn the_extra_class_decides_as_defined((yes, no) in logits()) {
         let (yes, no) = (narrow(&yes), narrow(&no));
-        let row = LogitsRow { yes: &yes, no: &no };
+        let row = LogitsRow::new(&yes, &no);
         let agreed: Vec<f64> =
             softmax_yes(row).iter().zip(q(row)).map(|(p, q)| f64::from(*p) * f64::from(q)).collect();
         let extra = 1.0 - agreed.iter().sum::<f64>();

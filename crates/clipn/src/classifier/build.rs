@@ -29,6 +29,7 @@ pub struct Classifier<T = f32> {
     yes: Vec<T>,
     no: Vec<T>,
     dim: usize,
+    scale: f64,
 }
 
 impl<T: Real> Classifier<T> {
@@ -41,7 +42,19 @@ impl<T: Real> Classifier<T> {
         if yes.len() != no.len() || dim * class_names.len() != yes.len() || dim == 0 {
             return Err(ClassifierError::Dimensions { yes: yes.len(), no: no.len() });
         }
-        Ok(Self { class_names, yes, no, dim })
+        Ok(Self { class_names, yes, no, dim, scale: LOGIT_SCALE })
+    }
+
+    /// The same classifier with another factor between cosines and logits than the published 100: the model's own
+    /// [`logit_scale`](crate::model::Weights::logit_scale), with which it was trained.
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// The factor between cosines and logits.
+    pub fn scale(&self) -> f64 {
+        self.scale
     }
 
     /// The K class names, in the order of the rows.
@@ -74,7 +87,7 @@ impl<T: Real> Classifier<T> {
         &self.no
     }
 
-    /// The logits of normalised image features `[N, D]`: 100·f·W_yesᵀ and 100·f·W_noᵀ, each `[N, K]`.
+    /// The logits of normalised image features `[N, D]`: scale·f·W_yesᵀ and scale·f·W_noᵀ, each `[N, K]`.
     ///
     /// # Errors
     /// The features have another dimension.
@@ -83,11 +96,11 @@ impl<T: Real> Classifier<T> {
             return Err(ClassifierError::FeatureDimension { expected: self.dim, found: features.dim() });
         }
         let against = |rows: &[T]| {
-            let scale = T::of(LOGIT_SCALE);
+            let scale = T::of(self.scale);
             let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
             features.rows().flat_map(row).collect()
         };
-        Ok(Logits::new(against(&self.yes), against(&self.no), self.len()))
+        Ok(Logits::new(against(&self.yes), against(&self.no), self.len(), self.scale))
     }
 }
 

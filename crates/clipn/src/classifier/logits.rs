@@ -1,18 +1,19 @@
 use crate::model::Real;
 use crate::scores::LogitsRow;
 
-/// The logits of N images over K classes, 100 times the cosines.
+/// The logits of N images over K classes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits<T = f32> {
     yes: Vec<T>,
     no: Vec<T>,
     classes: usize,
+    scale: f64,
 }
 
 impl<T: Real> Logits<T> {
-    /// Rows of `classes` values each.
-    pub(super) fn new(yes: Vec<T>, no: Vec<T>, classes: usize) -> Self {
-        Self { yes, no, classes }
+    /// Rows of `classes` values each, `scale` times the cosines.
+    pub(super) fn new(yes: Vec<T>, no: Vec<T>, classes: usize, scale: f64) -> Self {
+        Self { yes, no, classes, scale }
     }
 
     /// Number of images N.
@@ -38,6 +39,6 @@ impl<T: Real> Logits<T> {
     /// The images' logits, one after the other.
     pub fn rows(&self) -> impl Iterator<Item = LogitsRow<'_, T>> {
         let (yes, no) = (self.yes.chunks_exact(self.classes), self.no.chunks_exact(self.classes));
-        yes.zip(no).map(|(yes, no)| LogitsRow { yes, no })
+        yes.zip(no).map(|(yes, no)| LogitsRow { yes, no, scale: self.scale })
     }
 }

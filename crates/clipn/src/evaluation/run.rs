@@ -155,7 +155,11 @@ fn score(row: LogitsRow<'_, f32>, options: &Options) -> Scored {
         Precision::F64 => {
             let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
             let (yes, no) = (widen(row.yes), widen(row.no));
-            options.scores.iter().map(|s| s.stable(LogitsRow::new(&yes, &no))).collect()
+            options
+                .scores
+                .iter()
+                .map(|s| s.stable(LogitsRow { yes: &yes, no: &no, scale: row.scale }))
+                .collect()
         }
     };
     Scored { prediction: predict(row), scores }

@@ -27,7 +27,7 @@ pub use cost::Parameters;
 pub use error::ModelError;
 pub use gradient::{RowGradient, TensorGradient, TextGradient};
 pub use names::Side;
-pub use notes::WeightsNotes;
+pub use notes::{LogitScale, WeightsNotes};
 pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
 pub use position::{Corners, resize_positions};
 pub use pretrained::{Pretrained, PretrainedKind};

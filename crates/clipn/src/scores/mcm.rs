@@ -1,9 +1,9 @@
 use super::row::argmax;
 use super::softmax::{greatest_probability, ln_greatest_probability};
-use super::{LOGIT_SCALE, LogitsRow, Score};
+use super::{LogitsRow, Score};
 
 /// Maximum concept matching: the maximum softmax probability of the cosines themselves, at temperature 1
-/// (Ming et al., 2022). It is MSP without the factor of 100, which keeps it from saturating.
+/// (Ming et al., 2022). It is MSP without the logits' factor, which keeps it from saturating.
 #[derive(Debug, Clone, Copy)]
 pub struct Mcm;
 
@@ -22,13 +22,13 @@ impl Score for Mcm {
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.usable_yes().map_or(f32::NAN, |yes| {
-            let cosines: Vec<f32> = yes.iter().map(|v| v / LOGIT_SCALE as f32).collect();
+            let cosines: Vec<f32> = yes.iter().map(|v| v / row.scale as f32).collect();
             greatest_probability(&cosines)
         })
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| ln_greatest_probability(yes, argmax(yes), LOGIT_SCALE))
+        row.usable_yes().map_or(f64::NAN, |yes| ln_greatest_probability(yes, argmax(yes), row.scale))
     }
 
     fn from_stable(&self, value: f64) -> f64 {

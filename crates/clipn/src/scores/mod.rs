@@ -24,7 +24,8 @@ pub use mcm::Mcm;
 pub use msp::Msp;
 pub use row::{LogitsRow, predict, q, softmax_yes, top_k};
 
-/// The fixed factor between cosines and logits: inference multiplies by 100, not by the model's `exp(logit_scale)`.
+/// The published factor between cosines and logits: inference multiplies by 100, not by the model's `exp(logit_scale)`,
+/// which is 100 for the weights that it is meant for.
 pub const LOGIT_SCALE: f64 = 100.0;
 
 /// A score of one image, higher meaning more in-distribution.

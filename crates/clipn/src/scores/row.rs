@@ -1,20 +1,29 @@
 use num_traits::Float;
 
+use super::LOGIT_SCALE;
 use super::softmax::{Usable, agreement, softmax};
 
-/// The logits of one image, [`LOGIT_SCALE`](super::LOGIT_SCALE) times its cosine with each class's text.
+/// The logits of one image, `scale` times its cosine with each class's text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LogitsRow<'a, T> {
     /// Against the "yes" text of each class, `[K]`.
     pub yes: &'a [T],
     /// Against the "no" text of each class, `[K]`; may be empty for scores that do not use it.
     pub no: &'a [T],
+    /// The factor between cosines and logits.
+    pub scale: f64,
 }
 
 impl<'a, T: Float> LogitsRow<'a, T> {
-    /// Pairs the "yes" and "no" logits of one image, `[K]` each.
+    /// Pairs the "yes" and "no" logits of one image, `[K]` each, [`LOGIT_SCALE`] times the cosines.
     pub fn new(yes: &'a [T], no: &'a [T]) -> Self {
-        Self { yes, no }
+        Self { yes, no, scale: LOGIT_SCALE }
+    }
+
+    /// The same logits as so many times the cosines.
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
     }
 
     /// The "yes" logits where there is at least one class and all are finite.

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,9 +25,15 @@ pub enum FeatureCacheError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another run has the file open.
+    #[error("the feature cache {} is in use by another run; wait for it, or name another folder", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file holds features of something else.
     #[error(
-        "the feature cache {} was made by another model or preprocessing; remove it, or name another folder",
+        "the feature cache {} was made by other data, another model or preprocessing; remove it, or name another folder",
         path.display()
     )]
     Foreign {
@@ -57,11 +63,16 @@ impl FeatureCache {
     /// tower's weights and its preprocessing.
     ///
     /// # Errors
-    /// The file cannot be used, or was made by something else.
+    /// The file cannot be used, is in use by another run, or was made by something else.
     pub fn open(path: &Path, dim: usize, identity: u128) -> Result<Self, FeatureCacheError> {
         let io = |source| FeatureCacheError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FeatureCacheError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
         let header = header(dim, identity);
         let length = file.metadata().map_err(io)?.len() as usize;
         if length < HEADER {
@@ -260,13 +271,24 @@ mod tests {
     }
 
     #[test]
+    fn two_runs_do_not_write_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("yes.features");
+        let first = FeatureCache::open(&path, 2, 7).unwrap();
+        let error = FeatureCache::open(&path, 2, 7).unwrap_err().to_string();
+        assert!(error.contains("in use"), "{error}");
+        drop(first);
+        FeatureCache::open(&path, 2, 7).unwrap();
+    }
+
+    #[test]
     fn a_cache_of_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("yes.features");
         drop(FeatureCache::open(&path, 2, 7).unwrap());
         for (dim, identity) in [(3, 7), (2, 8)] {
             let error = FeatureCache::open(&path, dim, identity).unwrap_err().to_string();
-            assert!(error.contains("another model"), "{error}");
+            assert!(error.contains("other data, another model"), "{error}");
         }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::{CpuTowers, Digest, FeatureCache, FeatureCacheError, TrainingError};
 use crate::checkpoint::Buffer;
 use crate::dataset::{KnownPictures, TrainBatch};
-use crate::image::Preprocessing;
 use crate::model::{ImageTower, Images, TextTower, TrainImage, TrainText};
 use crate::tokenizer::Tokenizer;
 
@@ -45,13 +44,8 @@ impl KnownPictures for ImageFeatures {
 }
 
 impl Frozen {
-    /// Opens the caches of a run in `folder`.
-    pub fn open(
-        folder: &Path,
-        towers: &CpuTowers,
-        preprocessing: &Preprocessing,
-        images: bool,
-    ) -> Result<Self, TrainingError> {
+    /// Opens the caches of a run in `folder`; `of` tells what beside the tower the features of images depend on.
+    pub fn open(folder: &Path, towers: &CpuTowers, of: &str, images: bool) -> Result<Self, TrainingError> {
         let dim = towers.image.embed_dim();
         let digest = |values: &[&[f32]], more: &str| {
             let mut digest = Digest::default();
@@ -65,7 +59,7 @@ impl Frozen {
         let yes = towers.yes.params();
         let yes = digest(&[&yes.positional_embedding, &yes.ln_final.weight, &yes.projection], "");
         let images = if images {
-            let identity = digest(&towers.image.ends(), &format!("{preprocessing:?}"));
+            let identity = digest(&towers.image.ends(), of);
             let cache = FeatureCache::open(&folder.join("images.features"), dim, identity)?;
             Some(Arc::new(ImageFeatures(RwLock::new(cache))))
         } else {

@@ -149,11 +149,19 @@ impl TrainRun {
         let frozen = match trainer.learns() {
             Learns::Clip => None,
             Learns::No => {
-                let cache = folder.join("cache");
+                let cache = settings.feature_cache.clone().unwrap_or_else(|| folder.join("cache"));
                 std::fs::create_dir_all(&cache)
                     .map_err(|source| super::FeatureCacheError::Io { path: cache.clone(), source })?;
                 let preprocessing = &loader.settings().preprocessing;
-                Some(Frozen::open(&cache, trainer.towers(), preprocessing, settings.cache_image_features)?)
+                // Samples are known by their shards' names, which other data may have too.
+                let of = format!(
+                    "{preprocessing:?}{}",
+                    match settings.feature_cache {
+                        Some(_) => settings.data.train_data.as_str(),
+                        None => "",
+                    }
+                );
+                Some(Frozen::open(&cache, trainer.towers(), &of, settings.cache_image_features)?)
             }
         };
         let loader = match frozen.as_ref().and_then(Frozen::known_pictures) {

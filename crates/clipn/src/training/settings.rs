@@ -37,6 +37,9 @@ pub struct TrainSettings {
     pub workers: usize,
     /// Whether image features are kept and used again, which asks for a fixed crop.
     pub cache_image_features: bool,
+    /// Where features are kept, for runs on the same data one after the other; `None` for the run's own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_cache: Option<PathBuf>,
     /// Epochs between checkpoints.
     pub save_frequency: u64,
     /// Optimizer steps between further checkpoints.

@@ -14,7 +14,7 @@ use crate::checkpoint::{
 use crate::image::Preprocessing;
 use crate::model::names::{self, is_no_side};
 use crate::model::pretrained::{hub, transformers};
-use crate::model::{Activation, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes};
+use crate::model::{Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes};
 use crate::progress::Progress;
 
 /// Names of no parameter that other programs leave in a file; the config says the same.
@@ -34,6 +34,8 @@ pub struct Conversion {
     pub only_seen_words: bool,
     /// The embedded set of templates that a single file names as its own; `None` keeps what the weights name.
     pub templates: Option<String>,
+    /// The factor between cosines and logits that a single file names as its own; `None` keeps what the weights name.
+    pub logit_scale: Option<LogitScale>,
     /// Whether weights that are there under the output's name are replaced.
     pub replace: bool,
 }
@@ -122,7 +124,7 @@ impl Conversion {
             *dtypes.entry(entry.dtype().to_string()).or_insert(0) += 1;
         }
         let tensors = entries.len();
-        let job = Job { config, pixels: &pixels, templates: self.templates.as_deref(), out, progress };
+        let job = Job { config, pixels: &pixels, conversion: self, out, progress };
         match self.to {
             Target::Clipn => job.file(from.checkpoint(), entries)?,
             Target::OpenClip => output.write_folder(|folder| job.hub(folder, entries))?,
@@ -206,7 +208,7 @@ impl Conversion {
 struct Job<'a> {
     config: &'a ModelConfig,
     pixels: &'a Preprocessing,
-    templates: Option<&'a str>,
+    conversion: &'a Conversion,
     out: &'a Path,
     progress: &'a dyn Progress,
 }
@@ -217,10 +219,10 @@ impl Job<'_> {
         let kept = from.metadata().iter().filter(|(key, _)| is_kept(key));
         let mut metadata: BTreeMap<String, String> =
             kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-        if let Some(templates) = self.templates {
-            let notes = WeightsNotes { templates: Some(templates.to_owned()), ..WeightsNotes::default() };
-            metadata.extend(notes.to_metadata());
-        }
+        let Conversion { templates, logit_scale, .. } = self.conversion;
+        let notes =
+            WeightsNotes { templates: templates.clone(), logit_scale: *logit_scale, seen_words: None };
+        metadata.extend(notes.to_metadata());
         metadata.insert("format".to_owned(), "pt".to_owned());
         metadata.insert(hub::NAME_KEY.to_owned(), self.config.name.clone());
         metadata.insert(hub::CONFIG_KEY.to_owned(), self.open_clip_config().to_string());
