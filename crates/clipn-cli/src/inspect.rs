@@ -129,7 +129,9 @@ fn summary(
     }
     // What the line `config` tells.
     let carried = pretrained.kind() == PretrainedKind::WithConfig;
-    for (key, value) in checkpoint.metadata().iter().filter(|(key, _)| !(carried && *key == "open_clip_config")) {
+    for (key, value) in
+        checkpoint.metadata().iter().filter(|(key, _)| !(carried && *key == "open_clip_config"))
+    {
         writeln!(out, "{key:<10}  {value}")?;
     }
     for (part, text) in sketch.lines() {

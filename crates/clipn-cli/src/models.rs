@@ -93,10 +93,9 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
         (Format::Table, [one]) => detail(&mut out, one).map_err(CliError::Output),
         (Format::Table, all) => table(&mut out, all).map_err(CliError::Output),
         (Format::Json, all) => {
-            let objects = all.iter().map(object);
-            let value = match &args.model {
-                Some(_) => objects.collect(),
-                None => Value::Array(objects.collect()),
+            let value = match (&args.model, all) {
+                (Some(_), [one]) => object(one),
+                _ => all.iter().map(object).collect(),
             };
             serde_json::to_writer_pretty(&mut out, &value)?;
             writeln!(out).map_err(CliError::Output)
@@ -106,7 +105,9 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
             csv.write_record(COLUMNS.iter().map(|column| column.key))?;
             for one in all {
                 let values = COLUMNS.iter().map(|column| (column.cell)(one).value());
-                csv.write_record(values.map(|value| value.as_str().map_or(value.to_string(), str::to_owned)))?;
+                csv.write_record(
+                    values.map(|value| value.as_str().map_or(value.to_string(), str::to_owned)),
+                )?;
             }
             csv.flush().map_err(CliError::Output)
         }
@@ -167,7 +168,12 @@ fn detail(out: &mut impl Write, one: &Architecture) -> std::io::Result<()> {
         writeln!(out, "statistics  {} numbers of batch norms", thousands(parameters.statistics))?;
     }
     let stored = parameters.clipn().saturating_add(parameters.statistics) as u64;
-    writeln!(out, "file        {} in f32, {} in f16", bytes(stored.saturating_mul(4)), bytes(stored.saturating_mul(2)))?;
+    writeln!(
+        out,
+        "file        {} in f32, {} in f16",
+        bytes(stored.saturating_mul(4)),
+        bytes(stored.saturating_mul(2))
+    )?;
     writeln!(
         out,
         "operations  {:.2} GFLOP an image, {:.2} GFLOP a text of {} tokens",
@@ -189,12 +195,7 @@ fn image_tower(config: &ModelConfig) -> String {
         ),
         None => format!(
             "ViT, width {}, {} blocks, {} heads, hidden layers of {}, patches of {}, images of {} pixels",
-            vision.width,
-            vision.layers,
-            vision.heads,
-            vision.mlp_width,
-            vision.patch_size,
-            vision.image_size
+            vision.width, vision.layers, vision.heads, vision.mlp_width, vision.patch_size, vision.image_size
         ),
     }
 }

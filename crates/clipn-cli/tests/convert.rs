@@ -11,8 +11,7 @@ use serde_json::Value;
 
 fn names(sandbox: &Sandbox) -> Vec<String> {
     let entries = std::fs::read_dir(sandbox.root()).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -124,12 +123,10 @@ fn every_other_kind_is_converted_without_a_model() {
         assert_eq!((&report["source"], &report["to"]), (&source.into(), &"clipn".into()));
         assert_eq!(report["written"][0]["path"], out.as_str());
         assert_eq!(report["written"][0]["bytes"], std::fs::metadata(s.path(&out)).unwrap().len());
-        let inspected: Value =
-            serde_json::from_str(&s.done(&["inspect", &out, "--format", "json"])).unwrap();
+        let inspected: Value = serde_json::from_str(&s.done(&["inspect", &out, "--format", "json"])).unwrap();
         assert_eq!(inspected["source"], "weights with their config");
         assert_eq!(inspected["config_error"], Value::Null);
-        let before: Value =
-            serde_json::from_str(&s.done(&["inspect", given, "--format", "json"])).unwrap();
+        let before: Value = serde_json::from_str(&s.done(&["inspect", given, "--format", "json"])).unwrap();
         assert_eq!(inspected["config"], before["config"]);
         let counted = &report["parameters"];
         let sum: u64 = ["image", "yes", "no", "logit_scale", "statistics"]
@@ -140,7 +137,9 @@ fn every_other_kind_is_converted_without_a_model() {
     }
     let csv = s.done(&["convert", "openai.pt", "hub", "--to", "open-clip", "--format", "csv"]);
     let lines: Vec<&str> = csv.lines().collect();
-    assert!(lines.len() == 3 && lines[0] == "file,bytes" && lines[2].starts_with("hub/open_clip_config.json,"));
+    assert!(
+        lines.len() == 3 && lines[0] == "file,bytes" && lines[2].starts_with("hub/open_clip_config.json,")
+    );
 }
 
 #[test]
@@ -155,8 +154,7 @@ fn element_types() {
     // A scale that f16 has no number for.
     let from = Checkpoint::open(&s.path("f32.safetensors")).unwrap();
     let large = |name: &str| (name == "logit_scale").then(|| Tensor::from_f32(&[], vec![7e4]).unwrap());
-    let tensors =
-        from.iter().map(|(name, tensor)| (name.to_owned(), large(name).unwrap_or(tensor.clone())));
+    let tensors = from.iter().map(|(name, tensor)| (name.to_owned(), large(name).unwrap_or(tensor.clone())));
     write_safetensors(&s.path("large.safetensors"), tensors, &BTreeMap::new()).unwrap();
     let large = ["--model", "tiny.json", "large.safetensors", "small.safetensors", "--dtype", "f16"];
     fails(&s, 1, &large, &["logit_scale", "70000", "65504", "small.safetensors"]);
@@ -173,7 +171,12 @@ fn what_is_there_is_kept_without_force() {
     s.done(&[&["convert", "--force", "--dtype", "f32"], &TINY[..], &["taught.safetensors"]].concat());
     s.done(&["convert", "taught.safetensors", "hub", "--to", "transformers", "--force"]);
     assert!(s.done(&["inspect", "hub"]).contains("transformers CLIPModel"));
-    fails(&s, 1, &["taught.safetensors", "photos", "--to", "open-clip", "--force"], &["photos", "would be lost"]);
+    fails(
+        &s,
+        1,
+        &["taught.safetensors", "photos", "--to", "open-clip", "--force"],
+        &["photos", "would be lost"],
+    );
     fails(&s, 1, &["taught.safetensors", "classes.txt", "--force"], &["classes.txt", "no weights"]);
 }
 
@@ -208,7 +211,12 @@ fn wrong_inputs_and_outputs() {
     fails(&s, 1, &["openai.pt", "gone/out.safetensors"], &["there is no folder gone"]);
     fails(&s, 1, &["openai.pt", "photos"], &["photos", "name a file"]);
     fails(&s, 1, &["openai.pt", "out.pt"], &["out.pt", ".safetensors"]);
-    fails(&s, 1, &["openai.pt", "classes.txt", "--to", "open-clip"], &["classes.txt", "a folder is to be made"]);
+    fails(
+        &s,
+        1,
+        &["openai.pt", "classes.txt", "--to", "open-clip"],
+        &["classes.txt", "a folder is to be made"],
+    );
     let resnet = library_fixture("openai_resnet/openai_resnet.pt");
     let resnet = resnet.to_str().unwrap();
     fails(&s, 1, &[resnet, "out", "--to", "transformers"], &["`openai_resnet`", "ResNet", "--to open-clip"]);

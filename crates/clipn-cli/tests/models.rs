@@ -48,7 +48,8 @@ fn one_architecture_in_detail() {
     }
     assert!(!told.contains("statistics"));
     let resnet = s.done(&["models", "RN50-quickgelu"]);
-    for part in ["QuickGELU", "ModifiedResNet, width 64, 3 + 4 + 6 + 3 blocks", "statistics  53,248 numbers"] {
+    for part in ["QuickGELU", "ModifiedResNet, width 64, 3 + 4 + 6 + 3 blocks", "statistics  53,248 numbers"]
+    {
         assert!(resnet.contains(part), "no {part:?} in {resnet}");
     }
     assert_eq!(s.done(&["models", "RN50", "--format", "csv"]).lines().count(), 2);

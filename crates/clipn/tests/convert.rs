@@ -73,7 +73,7 @@ fn write(path: &Path, tensors: &[(String, Tensor)]) {
     write_safetensors(path, tensors.iter().cloned(), &BTreeMap::new()).unwrap();
 }
 
-/// Folders of other programs and of a training run, by rules of the tests' own.
+/// Folders of other programs and of a training run, and the state dict of an archive, by rules of the tests' own.
 fn folders(root: &Path) -> Vec<Source> {
     let clip = plain_clip().open();
     let own: Vec<_> =
@@ -125,7 +125,12 @@ fn folders(root: &Path) -> Vec<Source> {
     write_json(&training, "state.json", &json!({ "format": 1, "model": config }));
     fs::copy(fixture("models/vit_gelu/model.safetensors"), training.join("model.safetensors")).unwrap();
 
-    let folders = [whole, parts, hub, apart, training];
+    let archive = Checkpoint::open(&fixture("checkpoint/openai_style_jit.pt")).unwrap();
+    let tensors: Vec<_> = archive.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    let openai = root.join("state-dict.pt");
+    fs::write(&openai, torch_file::state_dict(&tensors)).unwrap();
+
+    let folders = [whole, parts, hub, apart, training, openai];
     folders.into_iter().map(|path| Source { path, model: None }).collect()
 }
 
@@ -159,7 +164,7 @@ fn is_resnet(config: &ModelConfig) -> bool {
     config.vision.stages.is_some()
 }
 
-/// Every tensor of `expected` that `is_kept` is in `found`, and no other; values after `cast`.
+/// Every tensor of `expected` that `is_kept` is in `found`, and no other.
 #[track_caller]
 fn assert_same(found: &Checkpoint, expected: &Checkpoint, is_kept: impl Fn(&str) -> bool, what: &Path) {
     let kept: Vec<_> = expected.iter().filter(|(name, _)| is_kept(name)).collect();
@@ -167,11 +172,6 @@ fn assert_same(found: &Checkpoint, expected: &Checkpoint, is_kept: impl Fn(&str)
     for (name, tensor) in kept {
         assert_eq!(found.get(name), Some(tensor), "{}: {name}", what.display());
     }
-}
-
-/// The config under another name.
-fn named(config: ModelConfig, name: &str) -> ModelConfig {
-    ModelConfig { name: name.to_owned(), ..config }
 }
 
 #[test]
@@ -187,8 +187,7 @@ fn every_kind_becomes_a_file_that_tells_its_config_and_holds_every_tensor() {
         let pixels = Preprocessing::clip(source.config().vision.image_size);
         assert_eq!(back.preprocessing().unwrap(), Some(from.preprocessing().unwrap().unwrap_or(pixels)));
         assert_same(back.checkpoint(), from.checkpoint(), |name| !SIZES.contains(&name), &source.path);
-        let (before, after) =
-            (from.weights(source.model.clone()).unwrap(), back.weights(None).unwrap());
+        let (before, after) = (from.weights(source.model.clone()).unwrap(), back.weights(None).unwrap());
         assert_eq!(before.no_side(), after.no_side());
         assert_eq!(before.no_prompts(), after.no_prompts());
         assert_eq!(converted.files, [(out.clone(), fs::metadata(&out).unwrap().len())]);
@@ -203,23 +202,30 @@ fn every_kind_becomes_a_file_that_tells_its_config_and_holds_every_tensor() {
     }
 }
 
+/// The folder `out` of this kind holds CLIP's part of the source and what comes with it.
+#[track_caller]
+fn holds_the_clip_of(source: &Source, out: &Path, kind: PretrainedKind) {
+    let (from, back) = (source.open(), Pretrained::open(out).unwrap());
+    assert_eq!(back.kind(), kind);
+    let name = out.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(back.config().unwrap(), Some(ModelConfig { name, ..source.config() }));
+    let pixels = Preprocessing::clip(source.config().vision.image_size);
+    assert_eq!(back.preprocessing().unwrap(), Some(from.preprocessing().unwrap().unwrap_or(pixels)));
+    let is_clips = |name: &str| !name.contains("_no") && !SIZES.contains(&name);
+    assert_same(back.checkpoint(), from.checkpoint(), is_clips, &source.path);
+    back.weights(None).unwrap();
+}
+
 #[test]
 fn every_kind_becomes_a_hub_folder_of_the_same_clip() {
     let folder = tempfile::tempdir().unwrap();
     for (index, source) in sources(folder.path()).iter().enumerate() {
         let out = folder.path().join(index.to_string());
         let converted = source.convert(Target::OpenClip, &out).unwrap();
-        let (from, back) = (source.open(), Pretrained::open(&out).unwrap());
-        assert_eq!(back.kind(), PretrainedKind::OpenClipHub);
-        assert_eq!(back.config().unwrap(), Some(named(source.config(), &index.to_string())));
-        let pixels = Preprocessing::clip(source.config().vision.image_size);
-        assert_eq!(back.preprocessing().unwrap(), Some(from.preprocessing().unwrap().unwrap_or(pixels)));
-        let is_clips = |name: &str| !name.contains("_no") && !SIZES.contains(&name);
-        assert_same(back.checkpoint(), from.checkpoint(), is_clips, &source.path);
+        holds_the_clip_of(source, &out, PretrainedKind::OpenClipHub);
         let tells_no = converted.left_out.iter().any(|left| matches!(left, LeftOut::NoSide { .. }));
-        assert_eq!(tells_no, from.checkpoint().iter().any(|(name, _)| name.contains("_no")));
+        assert_eq!(tells_no, source.open().checkpoint().iter().any(|(name, _)| name.contains("_no")));
         assert!(converted.parameters.no == 0 && converted.files.len() == 2);
-        back.weights(None).unwrap();
     }
 }
 
@@ -235,13 +241,7 @@ fn every_vit_becomes_a_clip_model_of_transformers() {
             assert!(!out.exists());
             continue;
         }
-        let (from, back) = (source.open(), Pretrained::open(&out).unwrap());
-        assert_eq!(back.kind(), PretrainedKind::Transformers);
-        assert_eq!(back.config().unwrap(), Some(named(source.config(), &index.to_string())));
-        let pixels = Preprocessing::clip(source.config().vision.image_size);
-        assert_eq!(back.preprocessing().unwrap(), Some(from.preprocessing().unwrap().unwrap_or(pixels)));
-        let is_clips = |name: &str| !name.contains("_no") && !SIZES.contains(&name);
-        assert_same(back.checkpoint(), from.checkpoint(), is_clips, &source.path);
+        holds_the_clip_of(source, &out, PretrainedKind::Transformers);
         assert_eq!(converted.unwrap().files.len(), 3);
     }
 }
@@ -466,9 +466,8 @@ fn cancelling_leaves_nothing_and_what_was_there() {
             for (replace, path) in [(true, out.clone()), (false, folder.path().join("new"))] {
                 let conversion = Conversion { to, float: None, replace };
                 let cancelled = After(bytes, AtomicU64::new(0));
-                let error = conversion
-                    .run(&source.open(), source.model.clone(), &path, &cancelled)
-                    .unwrap_err();
+                let error =
+                    conversion.run(&source.open(), source.model.clone(), &path, &cancelled).unwrap_err();
                 assert!(matches!(&error, ConvertError::Cancelled { path: told } if *told == path));
                 assert_eq!(fs::read_dir(folder.path()).unwrap().count(), entries, "{bytes}");
             }
@@ -495,7 +494,7 @@ fn progress_tells_the_bytes_that_are_written() {
     let (source, told) = (plain_clip(), Total(AtomicU64::new(0), AtomicU64::new(0)));
     let conversion = Conversion { to: Target::Clipn, float: Some(FloatType::F32), replace: false };
     let out = folder.path().join("out");
-    let converted = conversion.run(&source.open(), source.model.clone(), &out, &told).unwrap();
+    let converted = conversion.run(&source.open(), source.model, &out, &told).unwrap();
     let values = Checkpoint::open(&out).unwrap().iter().map(|(_, tensor)| tensor.len() as u64).sum::<u64>();
     assert_eq!((told.0.into_inner(), told.1.into_inner()), (4 * values, 4 * values));
     assert!(converted.files[0].1 > 4 * values);

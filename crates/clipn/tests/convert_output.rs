@@ -63,7 +63,8 @@ impl Workplace {
 #[test]
 fn what_is_there_is_replaced_only_by_force() {
     let w = Workplace::new();
-    for (to, out) in [(Target::Clipn, "out.safetensors"), (Target::OpenClip, "hub"), (Target::Transformers, "hf")]
+    for (to, out) in
+        [(Target::Clipn, "out.safetensors"), (Target::OpenClip, "hub"), (Target::Transformers, "hf")]
     {
         w.convert(to, out, false).unwrap();
         w.refuses(to, out, false, &[out, "is there already", "--force"]);
@@ -137,9 +138,8 @@ fn parts_of_a_model_in_several_files_are_inputs_too() {
     let index = serde_json::json!({ "weight_map": map }).to_string();
     fs::write(w.path("model.safetensors.index.json"), index).unwrap();
     for out in ["part-1.safetensors", "model.safetensors.index.json"] {
-        let error = w
-            .convert_from("model.safetensors.index.json", Target::Clipn, &w.path(out), true)
-            .unwrap_err();
+        let error =
+            w.convert_from("model.safetensors.index.json", Target::Clipn, &w.path(out), true).unwrap_err();
         assert!(matches!(&error, ConvertError::Same { .. }), "{error}");
     }
 }

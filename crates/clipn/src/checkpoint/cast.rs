@@ -165,7 +165,8 @@ mod tests {
         fn doubles_become_the_nearest(mantissa in -1.0f64..1.0, exponent in -160i32..127, tie in 0u64..4) {
             // Near the middle between two values as often as not, where rounding twice goes wrong.
             let value = mantissa * 2f64.powi(exponent);
-            let value = if tie > 1 { f64::from_bits(value.to_bits() & (u64::MAX << 40) | tie % 3) } else { value };
+            let near_middle = (value.to_bits() & (u64::MAX << 40)) | (tie % 3);
+            let value = if tie > 1 { f64::from_bits(near_middle) } else { value };
             for (to, to_f64) in [
                 (FloatType::F16, (|bits| f16::from_bits(bits).to_f64()) as fn(u16) -> f64),
                 (FloatType::Bf16, |bits| bf16::from_bits(bits).to_f64()),

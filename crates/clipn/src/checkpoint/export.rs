@@ -14,10 +14,7 @@ const PARTS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 ///
 /// # Errors
 /// [`CheckpointError::Unwritable`] for shapes that no CLIP has.
-pub(crate) fn to_transformers(
-    name: &str,
-    tensor: &Tensor,
-) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+pub(crate) fn to_transformers(name: &str, tensor: &Tensor) -> Result<Vec<(String, Tensor)>, CheckpointError> {
     let bad = || CheckpointError::Shape { shape: tensor.shape().to_vec(), elements: tensor.len() };
     let projection = match name {
         "visual.proj" => Some("visual_projection.weight"),
@@ -70,13 +67,11 @@ mod tests {
     #[test]
     fn joined_tensors_are_taken_apart_without_a_copy() {
         let joined = tensor(&[6, 2]);
-        let apart =
-            to_transformers("visual.transformer.resblocks.7.attn.in_proj_weight", &joined).unwrap();
+        let apart = to_transformers("visual.transformer.resblocks.7.attn.in_proj_weight", &joined).unwrap();
         let names: Vec<&str> = apart.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
-            ["q", "k", "v"]
-                .map(|part| format!("vision_model.encoder.layers.7.self_attn.{part}_proj.weight"))
+            ["q", "k", "v"].map(|part| format!("vision_model.encoder.layers.7.self_attn.{part}_proj.weight"))
         );
         for (at, (_, part)) in apart.iter().enumerate() {
             assert_eq!(part.shape(), [2, 2]);
@@ -98,7 +93,10 @@ mod tests {
         assert_eq!(names("logit_scale", &[]), ["logit_scale"]);
         let (name, turned) = to_transformers("text_projection", &tensor(&[2, 3])).unwrap().remove(0);
         assert_eq!(name, "text_projection.weight");
-        assert_eq!((turned.shape(), &turned.to_f32()[..]), (&[3, 2][..], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0][..]));
+        assert_eq!(
+            (turned.shape(), &turned.to_f32()[..]),
+            (&[3, 2][..], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0][..])
+        );
         assert!(to_transformers("visual.proj", &tensor(&[2])).is_err());
     }
 }

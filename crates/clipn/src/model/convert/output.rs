@@ -88,9 +88,8 @@ impl<'a> Output<'a> {
     fn check_file(&self, has_content: bool) -> Result<(), ConvertError> {
         self.exists()?;
         if has_content && !begins_as_weights(self.path) {
-            return Err(self.refused(
-                "what is there are no weights, and only weights are replaced; give another name",
-            ));
+            return Err(self
+                .refused("what is there are no weights, and only weights are replaced; give another name"));
         }
         Ok(())
     }

@@ -74,7 +74,10 @@ impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LeftOut::NoSide { tensors, parameters } => {
-                write!(f, "the \"no\" side ({tensors} tensors, {parameters} parameters), which CLIP does not have")
+                write!(
+                    f,
+                    "the \"no\" side ({tensors} tensors, {parameters} parameters), which CLIP does not have"
+                )
             }
             LeftOut::Settings { names } => {
                 write!(f, "{}, which are no parameters", names.join(", "))
@@ -179,7 +182,9 @@ impl Conversion {
             match self.to {
                 Target::Clipn | Target::OpenClip => push(name, tensor),
                 Target::Transformers => {
-                    to_transformers(&name, &tensor)?.into_iter().for_each(|(name, tensor)| push(name, tensor));
+                    to_transformers(&name, &tensor)?
+                        .into_iter()
+                        .for_each(|(name, tensor)| push(name, tensor));
                 }
             }
         }

@@ -5,8 +5,6 @@ use crate::model::ModelError;
 pub(super) fn checked(origin: &str, preprocessing: Preprocessing) -> Result<Preprocessing, ModelError> {
     match preprocessing.check() {
         Ok(()) => Ok(preprocessing),
-        Err(error) => {
-            Err(ModelError::BadConfig { origin: origin.to_owned(), reason: error.to_string() })
-        }
+        Err(error) => Err(ModelError::BadConfig { origin: origin.to_owned(), reason: error.to_string() }),
     }
 }
