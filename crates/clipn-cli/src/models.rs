@@ -93,10 +93,9 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
         (Format::Table, [one]) => detail(&mut out, one).map_err(CliError::Output),
         (Format::Table, all) => table(&mut out, all).map_err(CliError::Output),
         (Format::Json, all) => {
-            let objects = all.iter().map(object);
-            let value = match &args.model {
-                Some(_) => objects.collect(),
-                None => Value::Array(objects.collect()),
+            let value = match (&args.model, all) {
+                (Some(_), [one]) => object(one),
+                _ => all.iter().map(object).collect(),
             };
             serde_json::to_writer_pretty(&mut out, &value)?;
             writeln!(out).map_err(CliError::Output)

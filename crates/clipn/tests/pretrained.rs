@@ -417,3 +417,28 @@ fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
         assert!(error.to_string().contains(named), "{error}");
     }
 }
+
+#[test]
+fn openais_archive_with_a_resnet_gives_its_features() {
+    let path = fixture("openai_resnet/openai_resnet.pt");
+    let pretrained = Pretrained::open(&path).unwrap();
+    assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
+    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
+    let weights = pretrained.weights(None).unwrap();
+    let expected = ModelConfig::load(&fixture("openai_resnet/config.json")).unwrap();
+    assert_eq!(*weights.config(), ModelConfig { name: "openai_resnet".to_owned(), ..expected });
+    assert_eq!(weights.config().vision.stages, Some([2, 1, 1, 1]));
+    let dtype = |name: &str| pretrained.checkpoint().get(name).unwrap().dtype();
+    assert_eq!(
+        [
+            "visual.layer1.1.conv2.weight",
+            "visual.layer2.0.downsample.1.running_var",
+            "visual.bn1.num_batches_tracked"
+        ]
+        .map(dtype),
+        [Dtype::F16, Dtype::F32, Dtype::I64]
+    );
+    let io = "openai_resnet/io.safetensors";
+    gives_features(&weights, io, io, ("image_features", "text_features"));
+    assert_eq!(pretrained.preprocessing().unwrap(), Some(Preprocessing::clip(64)));
+}

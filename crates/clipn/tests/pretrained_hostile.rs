@@ -39,7 +39,13 @@ fn write_json(folder: &Path, name: &str, value: &Value) {
 
 /// Writes a weights file with one number, without waiting for the disk.
 fn write_one(path: &Path, name: &str) {
-    let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
+    write_one_with(path, name, &json!({}));
+}
+
+/// The same with metadata.
+fn write_one_with(path: &Path, name: &str, metadata: &Value) {
+    let tensor = json!({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]});
+    let header = json!({"__metadata__": metadata, name: tensor}).to_string();
     fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()).unwrap();
 }
 
@@ -463,6 +469,16 @@ proptest! {
     }
 }
 
+/// Asks for everything that comes with weights, and what their architecture costs.
+fn take_all(pretrained: &Pretrained) {
+    if let Ok(Some(config)) = pretrained.config() {
+        let found = ModelConfig::from_json(&config.name, "", &config.to_open_clip().to_string());
+        assert_eq!(found.unwrap(), config);
+        let _ = (config.parameters(16), config.image_flops(), config.text_flops(77));
+    }
+    let _ = (pretrained.preprocessing(), pretrained.weights(None));
+}
+
 // Each case writes files.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
@@ -487,9 +503,11 @@ proptest! {
                 if config == "state.json" { json!({ "format": 1, "model": value.clone() }) } else { value.clone() };
             write_json(&inside, config, &value);
             write_one(&inside.join(weights), name);
-            let pretrained = Pretrained::open(&inside).unwrap();
-            let _ = (pretrained.config(), pretrained.preprocessing(), pretrained.weights(None));
+            take_all(&Pretrained::open(&inside).unwrap());
         }
+        let path = folder.path().join("carried.safetensors");
+        write_one_with(&path, "logit_scale", &json!({"open_clip_config": text, "model": text}));
+        take_all(&Pretrained::open(&path).unwrap());
     }
 
     #[test]
@@ -508,5 +526,7 @@ proptest! {
         prop_assert_eq!(found, (width, heads, hidden, layers));
         let found = (config.text.width, config.text.heads, config.text.mlp_width, config.text.layers);
         prop_assert_eq!(found, (width, heads, hidden, layers));
+        let written = config.to_open_clip().to_string();
+        prop_assert_eq!(ModelConfig::from_json(&config.name, "", &written).unwrap(), config);
     }
 }

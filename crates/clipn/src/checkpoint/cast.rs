@@ -104,6 +104,8 @@ fn to_odd(value: f64) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn f32s(values: &[f32]) -> Vec<u8> {
@@ -145,6 +147,42 @@ mod tests {
         assert_eq!(halves(Dtype::F64, &bytes), [2050.0, 2050.0, -2050.0].map(f16::from_f32));
         let tiny = 1e-300f64.to_le_bytes();
         assert_eq!(halves(Dtype::F64, &tiny), [f16::ZERO]);
+    }
+
+    /// Whether no neighbour of `bits` is nearer to `value`, nor as near and even.
+    fn is_nearest(value: f64, bits: u16, to_f64: fn(u16) -> f64) -> bool {
+        let distance = |bits: u16| (to_f64(bits) - value).abs();
+        let neighbours = [bits.wrapping_sub(1), bits.wrapping_add(1)];
+        neighbours.into_iter().filter(|&n| to_f64(n).is_finite()).all(|neighbour| {
+            distance(neighbour) > distance(bits)
+                || (distance(neighbour) == distance(bits) && bits.is_multiple_of(2))
+                || to_f64(neighbour) == to_f64(bits)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_become_the_nearest(mantissa in -1.0f64..1.0, exponent in -160i32..127, tie in 0u64..4) {
+            // Near the middle between two values as often as not, where rounding twice goes wrong.
+            let value = mantissa * 2f64.powi(exponent);
+            let near_middle = (value.to_bits() & (u64::MAX << 40)) | (tie % 3);
+            let value = if tie > 1 { f64::from_bits(near_middle) } else { value };
+            for (to, to_f64) in [
+                (FloatType::F16, (|bits| f16::from_bits(bits).to_f64()) as fn(u16) -> f64),
+                (FloatType::Bf16, |bits| bf16::from_bits(bits).to_f64()),
+            ] {
+                match cast(Dtype::F64, &value.to_le_bytes(), to) {
+                    Ok(bytes) => {
+                        let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
+                        prop_assert!(is_nearest(value, bits, to_f64), "{value:e} became {:e} in {to}", to_f64(bits));
+                    }
+                    Err(Overflow(found)) => {
+                        prop_assert_eq!(found, value);
+                        prop_assert!(value.abs() > to.largest());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::model::pretrained::{hub, transformers};
 use crate::model::{Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes};
 use crate::progress::Progress;
 
-/// Names of no parameter that other programs leave in a file; the config says the same.
+/// Names that other programs leave in a file: sizes that the config tells, and the mask of causal attention.
 const SETTINGS: [&str; 4] = ["attn_mask", "input_resolution", "context_length", "vocab_size"];
 
 /// Metadata of a `.pt` file that is kept; the rest is of its training.
@@ -69,7 +69,7 @@ pub enum LeftOut {
         /// Number of parameters.
         parameters: usize,
     },
-    /// Sizes and masks that are stored like tensors, and which the config tells.
+    /// Sizes, which the config tells, and masks, which are stored like tensors.
     Settings {
         /// Their names.
         names: Vec<String>,
@@ -86,7 +86,7 @@ impl fmt::Display for LeftOut {
                 )
             }
             LeftOut::Settings { names } => {
-                write!(f, "{}, which the config tells and no parameter is", names.join(", "))
+                write!(f, "{}, which are no parameters", names.join(", "))
             }
         }
     }

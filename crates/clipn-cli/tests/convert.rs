@@ -1,0 +1,238 @@
+//! `clipn convert`.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use clipn::checkpoint::{Checkpoint, Dtype, Tensor, write_safetensors};
+use common::{Sandbox, library_fixture, text};
+use serde_json::Value;
+
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    let entries = std::fs::read_dir(sandbox.root()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Fails with the exit code and one line that holds every part, prints nothing and leaves the folder as it was.
+#[track_caller]
+fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
+    let before = names(sandbox);
+    let output = sandbox.clipn(&[&["convert"], arguments].concat());
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    assert!(error.starts_with("error: ") && error.trim_end().lines().count() == 1, "{arguments:?}: {error}");
+    for part in parts {
+        assert!(error.contains(part), "{arguments:?}: no {part:?} in {error}");
+    }
+    assert!(output.stdout.is_empty());
+    assert_eq!(names(sandbox), before, "{arguments:?}");
+}
+
+const TINY: [&str; 3] = ["--model", "tiny.json", "epoch_10.pt"];
+
+fn classify<'a>(model: &[&'a str], score: &'a str) -> Vec<&'a str> {
+    let decided = ["--classes", "classes.txt", "--score", score, "--threshold", "0", "--format", "json"];
+    [&["classify", "--templates", "simple"], model, &decided, &["photos"]].concat()
+}
+
+#[test]
+fn a_converted_file_needs_no_model_and_decides_alike() {
+    let s = Sandbox::new();
+    let told = s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
+    for part in [
+        "read        epoch_10.pt",
+        "source      weights alone",
+        "kind        safetensors",
+        "model       tiny",
+        "became      a safetensors file with its config",
+        "wrote       taught.safetensors (3.56 MB)",
+        "tensors     92 (92 f16)",
+        "parameters  1,774,657 (image 141,856, yes 806,544, no 826,256)",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    let before = s.done(&classify(&["--model", "tiny.json", "--pretrained", "epoch_10.pt"], "atd"));
+    let after = s.done(&classify(&["--pretrained", "taught.safetensors"], "atd"));
+    assert!(before == after && before.lines().count() == 2, "{before}{after}");
+    let inspected = s.done(&["inspect", "taught.safetensors"]);
+    for part in ["weights with their config", "model       tiny", "config      tiny: GELU, 2 heads"] {
+        assert!(inspected.contains(part), "no {part:?} in {inspected}");
+    }
+    assert!(!inspected.contains("model_cfg"), "{inspected}");
+    let other = s.clipn(&classify(&["--model", "ViT-B-32", "--pretrained", "taught.safetensors"], "atd"));
+    assert!(text(&other.stderr).contains("`ViT-B-32` contradicts"), "{}", text(&other.stderr));
+}
+
+#[test]
+fn folders_for_other_programs_hold_the_clip_and_say_what_they_leave_out() {
+    let s = Sandbox::new();
+    s.other_programs_weights();
+    for (to, made, prepared, files) in [
+        ("open-clip", "oc", "clip-open-clip", &["open_clip_model.safetensors", "open_clip_config.json"][..]),
+        (
+            "transformers",
+            "hf",
+            "clip-transformers",
+            &["model.safetensors", "config.json", "preprocessor_config.json"],
+        ),
+    ] {
+        let output = s.clipn(&[&["convert", "--to", to], &TINY[..], &[made]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let said = "left out: the \"no\" side (30 tensors, 826256 parameters), which CLIP does not have\n";
+        assert_eq!(text(&output.stderr), said);
+        let told = text(&output.stdout);
+        assert!(files.iter().all(|file| told.contains(&format!("wrote       {made}/{file} ("))), "{told}");
+        assert!(told.contains("yes 806,544, no \"no\" side)"), "{told}");
+        if to == "transformers" {
+            // The folder that the tests make by rules of their own decides alike.
+            let decided = |folder| s.done(&classify(&["--pretrained", folder], "maxlogit"));
+            assert_eq!(decided(made), decided(prepared));
+        }
+        let found = |folder: &str| {
+            let mut tensors = BTreeMap::new();
+            for (name, tensor) in Checkpoint::open(&s.path(folder)).unwrap().iter() {
+                tensors.insert(name.to_owned(), tensor.to_f32().to_vec());
+            }
+            tensors
+        };
+        assert!(found(made) == found(prepared), "{to}");
+    }
+}
+
+#[test]
+fn every_other_kind_is_converted_without_a_model() {
+    let s = Sandbox::new();
+    s.other_programs_weights();
+    let resnet = library_fixture("openai_resnet/openai_resnet.pt");
+    for (index, (given, source)) in [
+        ("openai.pt", "OpenAI's CLIP"),
+        ("clip-transformers", "transformers CLIPModel"),
+        ("clip-open-clip", "open_clip hub"),
+        ("logs/tiny/checkpoints/epoch-10", "training checkpoint"),
+        (resnet.to_str().unwrap(), "OpenAI's CLIP"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("{index}.safetensors");
+        let report: Value =
+            serde_json::from_str(&s.done(&["convert", given, &out, "--format", "json"])).unwrap();
+        assert_eq!((&report["source"], &report["to"]), (&source.into(), &"clipn".into()));
+        assert_eq!(report["written"][0]["path"], out.as_str());
+        assert_eq!(report["written"][0]["bytes"], std::fs::metadata(s.path(&out)).unwrap().len());
+        let inspected: Value = serde_json::from_str(&s.done(&["inspect", &out, "--format", "json"])).unwrap();
+        assert_eq!(inspected["source"], "weights with their config");
+        assert_eq!(inspected["config_error"], Value::Null);
+        let before: Value = serde_json::from_str(&s.done(&["inspect", given, "--format", "json"])).unwrap();
+        assert_eq!(inspected["config"], before["config"]);
+        let counted = &report["parameters"];
+        let sum: u64 = ["image", "yes", "no", "logit_scale", "statistics"]
+            .map(|part| counted[part].as_u64().unwrap())
+            .iter()
+            .sum();
+        assert_eq!(sum, inspected["parameters"].as_u64().unwrap());
+    }
+    let csv = s.done(&["convert", "openai.pt", "hub", "--to", "open-clip", "--format", "csv"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(
+        lines.len() == 3 && lines[0] == "file,bytes" && lines[2].starts_with("hub/open_clip_config.json,")
+    );
+}
+
+#[test]
+fn element_types() {
+    let s = Sandbox::new();
+    for (name, dtype) in [("f32", Dtype::F32), ("bf16", Dtype::Bf16), ("keep", Dtype::F16)] {
+        let out = format!("{name}.safetensors");
+        s.done(&[&["convert", "--dtype", name], &TINY[..], &[&out]].concat());
+        let found = Checkpoint::open(&s.path(&out)).unwrap();
+        assert!(found.iter().all(|(_, tensor)| tensor.dtype() == dtype), "{name}");
+    }
+    // A scale that f16 has no number for.
+    let from = Checkpoint::open(&s.path("f32.safetensors")).unwrap();
+    let large = |name: &str| (name == "logit_scale").then(|| Tensor::from_f32(&[], vec![7e4]).unwrap());
+    let tensors = from.iter().map(|(name, tensor)| (name.to_owned(), large(name).unwrap_or(tensor.clone())));
+    write_safetensors(&s.path("large.safetensors"), tensors, &BTreeMap::new()).unwrap();
+    let large = ["--model", "tiny.json", "large.safetensors", "small.safetensors", "--dtype", "f16"];
+    fails(&s, 1, &large, &["logit_scale", "70000", "65504", "small.safetensors"]);
+    fails(&s, 1, &[&large[..], &["--to", "transformers"]].concat(), &["logit_scale", "70000"]);
+}
+
+#[test]
+fn what_is_there_is_kept_without_force() {
+    let s = Sandbox::new();
+    s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
+    s.done(&["convert", "taught.safetensors", "hub", "--to", "open-clip"]);
+    fails(&s, 1, &[&TINY[..], &["taught.safetensors"]].concat(), &["taught.safetensors", "--force"]);
+    fails(&s, 1, &["taught.safetensors", "hub", "--to", "open-clip"], &["hub is there already", "--force"]);
+    s.done(&[&["convert", "--force", "--dtype", "f32"], &TINY[..], &["taught.safetensors"]].concat());
+    s.done(&["convert", "taught.safetensors", "hub", "--to", "transformers", "--force"]);
+    assert!(s.done(&["inspect", "hub"]).contains("transformers CLIPModel"));
+    fails(
+        &s,
+        1,
+        &["taught.safetensors", "photos", "--to", "open-clip", "--force"],
+        &["photos", "would be lost"],
+    );
+    fails(&s, 1, &["taught.safetensors", "classes.txt", "--force"], &["classes.txt", "no weights"]);
+}
+
+#[test]
+fn the_same_file_in_and_out() {
+    let s = Sandbox::new();
+    s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
+    for more in [&[][..], &["--force"]] {
+        let same = [&["taught.safetensors", "./taught.safetensors"], more].concat();
+        fails(&s, 1, &same, &["taught.safetensors is what is read"]);
+    }
+    s.done(&["convert", "taught.safetensors", "hub", "--to", "open-clip"]);
+    fails(&s, 1, &["hub", "hub", "--to", "transformers", "--force"], &["hub is what is read"]);
+}
+
+#[test]
+fn wrong_inputs_and_outputs() {
+    let s = Sandbox::new();
+    s.other_programs_weights();
+    let whole = std::fs::read(s.path("epoch_10.pt")).unwrap();
+    s.write("half.pt", &whole[..whole.len() / 2]);
+    let archive = std::fs::read(s.path("openai.pt")).unwrap();
+    s.write("half-archive.pt", &archive[..archive.len() / 2]);
+    let out = "out.safetensors";
+    fails(&s, 1, &["gone.pt", out], &["gone.pt"]);
+    fails(&s, 1, &["--model", "tiny.json", "half.pt", out], &["half.pt", "cut short"]);
+    fails(&s, 1, &["half-archive.pt", out], &["half-archive.pt"]);
+    fails(&s, 1, &["classes.txt", out], &["classes.txt", "not a weights file"]);
+    fails(&s, 1, &["epoch_10.pt", out], &["epoch_10.pt", "do not tell their architecture", "--model"]);
+    fails(&s, 1, &["--model", "ViT-B-32", "epoch_10.pt", out], &["do not fit the model `ViT-B-32`"]);
+    fails(&s, 1, &["--model", "ViT-B-32", "openai.pt", out], &["`ViT-B-32` contradicts"]);
+    fails(&s, 1, &["openai.pt", "gone/out.safetensors"], &["there is no folder gone"]);
+    fails(&s, 1, &["openai.pt", "photos"], &["photos", "name a file"]);
+    fails(&s, 1, &["openai.pt", "out.pt"], &["out.pt", ".safetensors"]);
+    fails(
+        &s,
+        1,
+        &["openai.pt", "classes.txt", "--to", "open-clip"],
+        &["classes.txt", "a folder is to be made"],
+    );
+    let resnet = library_fixture("openai_resnet/openai_resnet.pt");
+    let resnet = resnet.to_str().unwrap();
+    fails(&s, 1, &[resnet, "out", "--to", "transformers"], &["`openai_resnet`", "ResNet", "--to open-clip"]);
+    fails(&s, 2, &["openai.pt"], &["OUT"]);
+    fails(&s, 2, &["openai.pt", out, "--to", "onnx"], &["onnx", "clipn, open-clip, transformers"]);
+    fails(&s, 2, &["openai.pt", out, "--dtype", "int8"], &["int8", "bf16"]);
+    s.write("clip-transformers/preprocessor_config.json", r#"{"resample": 2}"#);
+    fails(&s, 1, &["clip-transformers", out], &["preprocessor_config.json", "`resample` = 2"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_place_that_nobody_may_write_to() {
+    let s = Sandbox::new();
+    s.other_programs_weights();
+    for to in ["clipn", "open-clip", "transformers"] {
+        fails(&s, 1, &["openai.pt", "/proc/clipn-out", "--to", to], &["could not", "/proc/clipn-out"]);
+    }
+}
