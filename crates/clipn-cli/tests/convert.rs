@@ -236,3 +236,87 @@ fn a_place_that_nobody_may_write_to() {
         fails(&s, 1, &["openai.pt", "/proc/clipn-out", "--to", to], &["could not", "/proc/clipn-out"]);
     }
 }
+
+/// A CLIP that was trained from nothing and taught "no", one step each.
+fn trained(s: &Sandbox) -> String {
+    s.training_set();
+    let common = ["train", "--model", "small.json", "--train-data", "captions.tsv", "--batch-size", "48"];
+    let more = ["--epochs", "1", "--workers", "2"];
+    let clip = s.done(&[&common[..], &more, &["--objective", "clip", "--name", "clip"]].concat());
+    let no = ["--no-prompts", "2", "--pretrained", clip.trim(), "--name", "no"];
+    s.done(&[&common[..], &more, &no].concat()).trim().to_owned()
+}
+
+#[test]
+fn only_the_rows_of_seen_words_are_kept() {
+    let s = Sandbox::new();
+    let weights = trained(&s);
+    let ask = |weights: &str| {
+        let asked = [
+            "classify",
+            "--pretrained",
+            weights,
+            "--templates",
+            "simple",
+            "--score",
+            "msp",
+            "--threshold",
+            "0",
+        ];
+        s.done(
+            &[&asked[..], &["--format", "json", "--classes", "red picture, green, blue", "photos"]].concat(),
+        )
+    };
+    // The template's `photo` was never read, and its row is no longer there.
+    s.write("of.txt", "a picture {}");
+    let of = |weights: &str, more: &[&str]| {
+        let asked =
+            ["classify", "--pretrained", weights, "--score", "msp", "--threshold", "0", "--format", "json"];
+        s.done(&[&asked[..], more, &["--classes", "red, green, blue", "photos"]].concat())
+    };
+    s.done(&["convert", &weights, "whole.safetensors"]);
+    let told = s.done(&["convert", &weights, "seen.safetensors", "--only-seen-words"]);
+    assert!(told.contains("became      a safetensors file with its config"), "{told}");
+    let size = |file: &str| std::fs::metadata(s.path(file)).unwrap().len();
+    assert!(size("seen.safetensors") * 20 < size("whole.safetensors"), "{}", size("seen.safetensors"));
+    let templates = ["--templates", "of.txt"];
+    assert_eq!(of("seen.safetensors", &templates), of("whole.safetensors", &templates));
+    assert_ne!(ask("seen.safetensors"), ask("whole.safetensors"));
+
+    // Whole tables for others, and for training on.
+    s.done(&["convert", "seen.safetensors", "hub", "--to", "open-clip"]);
+    let table = |path: &str| {
+        let table = Checkpoint::open(&s.path(path)).unwrap().get("token_embedding.weight").unwrap().to_f32();
+        (table.len(), table.iter().filter(|v| **v != 0.0).count())
+    };
+    let (values, seen) = (table("hub"), table("seen.safetensors"));
+    assert_eq!((values.0, values.1), (49_408 * 16, seen.1));
+    s.done(&["convert", "seen.safetensors", "again.safetensors", "--only-seen-words"]);
+    assert_eq!(table("again.safetensors"), seen);
+
+    // What it says of itself is what it is asked with.
+    s.done(&["convert", &weights, "own.safetensors", "--templates", "plain", "--logit-scale", "trained"]);
+    let own = of("own.safetensors", &[]);
+    assert_eq!(own, of("whole.safetensors", &["--templates", "plain", "--logit-scale", "trained"]));
+    assert_ne!(own, of("own.safetensors", &["--templates", "simple"]));
+    assert_ne!(own, of("own.safetensors", &["--logit-scale", "published"]));
+}
+
+#[test]
+fn seen_words_are_of_files_that_tell_them() {
+    let s = Sandbox::new();
+    let out = "out.safetensors";
+    fails(
+        &s,
+        1,
+        &[&TINY[..], &[out, "--only-seen-words"]].concat(),
+        &["epoch_10.pt", "does not tell which words"],
+    );
+    fails(&s, 1, &[&TINY[..], &[out, "--templates", "nice"]].concat(), &["nice", "plain"]);
+    fails(
+        &s,
+        2,
+        &[&TINY[..], &["out", "--to", "open-clip", "--templates", "plain"]].concat(),
+        &["--to clipn"],
+    );
+}
