@@ -1,17 +1,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clipn::checkpoint::FloatType;
 use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
 use clipn::image::ColourJitter;
 use clipn::metrics::FprConvention;
 use clipn::model::LogitScale;
-use clipn::model::Target;
 use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
 
 use crate::bench::BenchArgs;
+use crate::convert::ConvertArgs;
+use crate::models::ModelsArgs;
 use crate::recipe::RecipeArgs;
 
 /// Zero-shot classification that knows when to say no (CLIPN).
@@ -229,71 +229,6 @@ pub struct InspectArgs {
     /// A weights file, or a folder with one
     #[arg(value_name = "FILE|DIR")]
     pub file: PathBuf,
-}
-
-/// The element type of floating-point tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DtypeName {
-    /// Each tensor's own
-    Keep,
-    F32,
-    F16,
-    Bf16,
-}
-
-impl DtypeName {
-    pub fn float(self) -> Option<FloatType> {
-        match self {
-            Self::Keep => None,
-            Self::F32 => Some(FloatType::F32),
-            Self::F16 => Some(FloatType::F16),
-            Self::Bf16 => Some(FloatType::Bf16),
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct ConvertArgs {
-    /// What they become: clipn is a safetensors file with its config, the others are folders for CLIP's own part
-    #[arg(long, value_name = "clipn|open-clip|transformers", default_value = "clipn")]
-    pub to: Target,
-    /// Element type of floating-point tensors, rounded to the nearest
-    #[arg(long, value_enum, default_value = "keep")]
-    pub dtype: DtypeName,
-    /// Architecture of weights that do not tell it, as ViT-B-16, or an open_clip model config
-    #[arg(long, value_name = "NAME|CONFIG.json")]
-    pub model: Option<String>,
-    /// Keep only those rows of the token tables that belong to words that the model has read (--to clipn)
-    #[arg(long)]
-    pub only_seen_words: bool,
-    /// The built-in set of templates that the file names as its own, as simple (--to clipn)
-    #[arg(long, value_name = "NAME")]
-    pub templates: Option<String>,
-    /// The factor between cosines and logits that the file names as its own (--to clipn)
-    #[arg(long, value_name = "published|trained")]
-    pub logit_scale: Option<LogitScale>,
-    /// Replace weights that are there under the name of the output
-    #[arg(long)]
-    pub force: bool,
-    /// Form of the results on standard output
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
-    /// Weights of any kind: a file, or a folder with one
-    #[arg(value_name = "IN")]
-    pub input: PathBuf,
-    /// The file, or with --to open-clip and transformers the folder, to be made
-    #[arg(value_name = "OUT")]
-    pub output: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct ModelsArgs {
-    /// Form of the results on standard output
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
-    /// One architecture, as ViT-B-16, an open_clip model config, or weights that tell theirs
-    #[arg(value_name = "NAME|CONFIG.json|WEIGHTS")]
-    pub model: Option<String>,
 }
 
 /// What is learned.

@@ -1,15 +1,73 @@
 use std::io::Write;
+use std::path::PathBuf;
 
-use clipn::model::{Conversion, Converted, ModelConfig, Pretrained, Target};
+use clap::{Args, ValueEnum};
+use clipn::checkpoint::FloatType;
+use clipn::model::{Conversion, Converted, LogitScale, ModelConfig, Pretrained, Target};
 use clipn::prompts::TemplateSet;
 use serde_json::{Value, json};
 
-use crate::args::{ConvertArgs, Format};
+use crate::args::Format;
 use crate::error::CliError;
 use crate::figures::{bytes, thousands};
 use crate::inspect::form;
 use crate::loading::open_pretrained;
 use crate::progress::Bar;
+
+/// The element type of floating-point tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeName {
+    /// Each tensor's own
+    Keep,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl DtypeName {
+    pub fn float(self) -> Option<FloatType> {
+        match self {
+            Self::Keep => None,
+            Self::F32 => Some(FloatType::F32),
+            Self::F16 => Some(FloatType::F16),
+            Self::Bf16 => Some(FloatType::Bf16),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// What they become: clipn is a safetensors file with its config, the others are folders for CLIP's own part
+    #[arg(long, value_name = "clipn|open-clip|transformers", default_value = "clipn")]
+    pub to: Target,
+    /// Element type of floating-point tensors, rounded to the nearest
+    #[arg(long, value_enum, default_value = "keep")]
+    pub dtype: DtypeName,
+    /// Architecture of weights that do not tell it, as ViT-B-16, or an open_clip model config
+    #[arg(long, value_name = "NAME|CONFIG.json")]
+    pub model: Option<String>,
+    /// Keep only those rows of the token tables that belong to words that the model has read (--to clipn)
+    #[arg(long)]
+    pub only_seen_words: bool,
+    /// The built-in set of templates that the file names as its own, as simple (--to clipn)
+    #[arg(long, value_name = "NAME")]
+    pub templates: Option<String>,
+    /// The factor between cosines and logits that the file names as its own (--to clipn)
+    #[arg(long, value_name = "published|trained")]
+    pub logit_scale: Option<LogitScale>,
+    /// Replace weights that are there under the name of the output
+    #[arg(long)]
+    pub force: bool,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Weights of any kind: a file, or a folder with one
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file, or with --to open-clip and transformers the folder, to be made
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+}
 
 /// `clipn convert`.
 pub fn run(args: &ConvertArgs) -> Result<(), CliError> {

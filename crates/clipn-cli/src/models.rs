@@ -1,12 +1,23 @@
 use std::io::Write;
 
+use clap::Args;
 use clipn::model::{ModelConfig, Parameters};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Format, ModelsArgs};
+use crate::args::Format;
 use crate::error::CliError;
 use crate::figures::{bytes, thousands};
 use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// One architecture, as ViT-B-16, an open_clip model config, or weights that tell theirs
+    #[arg(value_name = "NAME|CONFIG.json|WEIGHTS")]
+    pub model: Option<String>,
+}
 
 /// "No" prompts of the published models.
 const NO_PROMPTS: usize = 16;

@@ -6,7 +6,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use clipn::checkpoint::{Checkpoint, Dtype, FloatType, Layout, Tensor, write_safetensors};
 use clipn::engine::{TransformerText, image_tower};
@@ -15,7 +14,7 @@ use clipn::model::{
     Conversion, ConvertError, Converted, Images, LeftOut, ModelConfig, Parameters, Pretrained,
     PretrainedKind, Side, Target, TextTower, names,
 };
-use clipn::progress::{Progress, Silent};
+use clipn::progress::Silent;
 use clipn::tokenizer::TokenBatch;
 use common::figures::{Figures, assert_close};
 use common::transformers::{clip_model, plain_clip_config, preprocessor};
@@ -57,7 +56,7 @@ impl Source {
         float: Option<FloatType>,
         out: &Path,
     ) -> Result<Converted, ConvertError> {
-        Conversion { to, float, replace: false }.run(&self.open(), self.model.clone(), out, &Silent)
+        Conversion { float, ..Conversion::new(to) }.run(&self.open(), self.model.clone(), out, &Silent)
     }
 }
 
@@ -438,66 +437,6 @@ fn what_does_not_tell_its_architecture_or_is_no_clip_is_refused() {
     }
     let other = refused(Source::file(fixture("checkpoint/plain_clip.pt"), Some("vit_gelu")));
     assert!(other.contains("of another shape"), "{other}");
-}
-
-/// Is cancelled once so many bytes are written.
-struct After(u64, AtomicU64);
-
-impl Progress for After {
-    fn advance(&self, units: u64) {
-        self.1.fetch_add(units, Ordering::SeqCst);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.1.load(Ordering::SeqCst) >= self.0
-    }
-}
-
-#[test]
-fn cancelling_leaves_nothing_and_what_was_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = plain_clip();
-    for to in Target::ALL {
-        let out = folder.path().join(to.name());
-        source.convert(to, &out).unwrap();
-        let weights = if to.is_folder() { fs::read_dir(&out).unwrap().count() } else { 0 };
-        let entries = fs::read_dir(folder.path()).unwrap().count();
-        for bytes in [0, 1, 100_000, 1_000_000] {
-            for (replace, path) in [(true, out.clone()), (false, folder.path().join("new"))] {
-                let conversion = Conversion { to, float: None, replace };
-                let cancelled = After(bytes, AtomicU64::new(0));
-                let error =
-                    conversion.run(&source.open(), source.model.clone(), &path, &cancelled).unwrap_err();
-                assert!(matches!(&error, ConvertError::Cancelled { path: told } if *told == path));
-                assert_eq!(fs::read_dir(folder.path()).unwrap().count(), entries, "{bytes}");
-            }
-        }
-        if to.is_folder() {
-            assert_eq!(fs::read_dir(&out).unwrap().count(), weights);
-        }
-        Pretrained::open(&out).unwrap().weights(None).unwrap();
-    }
-}
-
-#[test]
-fn progress_tells_the_bytes_that_are_written() {
-    struct Total(AtomicU64, AtomicU64);
-    impl Progress for Total {
-        fn begin(&self, _: &str, total: u64) {
-            self.0.store(total, Ordering::SeqCst);
-        }
-        fn advance(&self, units: u64) {
-            self.1.fetch_add(units, Ordering::SeqCst);
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (source, told) = (plain_clip(), Total(AtomicU64::new(0), AtomicU64::new(0)));
-    let conversion = Conversion { to: Target::Clipn, float: Some(FloatType::F32), replace: false };
-    let out = folder.path().join("out");
-    let converted = conversion.run(&source.open(), source.model, &out, &told).unwrap();
-    let values = Checkpoint::open(&out).unwrap().iter().map(|(_, tensor)| tensor.len() as u64).sum::<u64>();
-    assert_eq!((told.0.into_inner(), told.1.into_inner()), (4 * values, 4 * values));
-    assert!(converted.files[0].1 > 4 * values);
 }
 
 #[test]

@@ -1,13 +1,15 @@
-//! Where a conversion may write, and what it never touches.
+//! Where a conversion may write, what it never touches, and what is left when it is stopped.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use clipn::checkpoint::{Checkpoint, FloatType};
 use clipn::model::{Conversion, ConvertError, Converted, ModelConfig, Pretrained, Target};
-use clipn::progress::Silent;
+use clipn::progress::{Progress, Silent};
 use common::fixture;
 use tempfile::TempDir;
 
@@ -36,9 +38,19 @@ impl Workplace {
         out: &Path,
         replace: bool,
     ) -> Result<Converted, ConvertError> {
+        self.run(Conversion { replace, ..Conversion::new(to) }, from, out, &Silent)
+    }
+
+    fn run(
+        &self,
+        conversion: Conversion,
+        from: &str,
+        out: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Converted, ConvertError> {
         let from = Pretrained::open(&self.path(from)).unwrap();
         let model = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-        Conversion { to, float: None, replace }.run(&from, Some(model), out, &Silent)
+        conversion.run(&from, Some(model), out, progress)
     }
 
     /// The conversion is refused with all of these words, and the folder's names stay as they are.
@@ -161,6 +173,63 @@ fn names_that_cannot_be_the_output_are_told_why() {
     w.refuses(Target::Transformers, "..", true, &["no name of its own"]);
     w.convert(Target::OpenClip, "new/", false).unwrap();
     assert!(w.path("new/open_clip_config.json").is_file());
+}
+
+/// Is cancelled once so many bytes are written.
+struct After(u64, AtomicU64);
+
+impl Progress for After {
+    fn advance(&self, units: u64) {
+        self.1.fetch_add(units, Ordering::SeqCst);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.1.load(Ordering::SeqCst) >= self.0
+    }
+}
+
+#[test]
+fn cancelling_leaves_nothing_and_what_was_there() {
+    let w = Workplace::new();
+    for to in Target::ALL {
+        let out = w.path(to.name());
+        w.convert(to, to.name(), false).unwrap();
+        let weights = if to.is_folder() { fs::read_dir(&out).unwrap().count() } else { 0 };
+        let entries = w.names().len();
+        for bytes in [0, 1, 100_000, 1_000_000] {
+            for (replace, path) in [(true, out.clone()), (false, w.path("new"))] {
+                let conversion = Conversion { replace, ..Conversion::new(to) };
+                let cancelled = After(bytes, AtomicU64::new(0));
+                let error = w.run(conversion, "clip.pt", &path, &cancelled).unwrap_err();
+                assert!(matches!(&error, ConvertError::Cancelled { path: told } if *told == path));
+                assert_eq!(w.names().len(), entries, "{bytes}");
+            }
+        }
+        if to.is_folder() {
+            assert_eq!(fs::read_dir(&out).unwrap().count(), weights);
+        }
+        Pretrained::open(&out).unwrap().weights(None).unwrap();
+    }
+}
+
+#[test]
+fn progress_tells_the_bytes_that_are_written() {
+    struct Total(AtomicU64, AtomicU64);
+    impl Progress for Total {
+        fn begin(&self, _: &str, total: u64) {
+            self.0.store(total, Ordering::SeqCst);
+        }
+        fn advance(&self, units: u64) {
+            self.1.fetch_add(units, Ordering::SeqCst);
+        }
+    }
+    let (w, told) = (Workplace::new(), Total(AtomicU64::new(0), AtomicU64::new(0)));
+    let conversion = Conversion { float: Some(FloatType::F32), ..Conversion::new(Target::Clipn) };
+    let out = w.path("out");
+    let converted = w.run(conversion, "clip.pt", &out, &told).unwrap();
+    let values = Checkpoint::open(&out).unwrap().iter().map(|(_, tensor)| tensor.len() as u64).sum::<u64>();
+    assert_eq!((told.0.into_inner(), told.1.into_inner()), (4 * values, 4 * values));
+    assert!(converted.files[0].1 > 4 * values);
 }
 
 #[cfg(unix)]

@@ -93,6 +93,11 @@ impl fmt::Display for LeftOut {
 }
 
 impl Conversion {
+    /// To `to` with all as it is, nothing replaced.
+    pub fn new(to: Target) -> Self {
+        Self { to, float: None, only_seen_words: false, templates: None, logit_scale: None, replace: false }
+    }
+
     /// Writes the weights as `out`, beside it first and then renamed, so that there is all of it or nothing. `model` is
     /// the architecture of weights that do not tell it. Tensors go from the mapped file to the new one piece by piece.
     ///
