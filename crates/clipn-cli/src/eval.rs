@@ -67,6 +67,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         "templates": loaded.templates(&args.prompts),
         "wording": wording,
         "logit_scale": classifier.scale(),
+        "text_cosines": classifier.text_cosines(),
         "classes": classifier.len(),
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,

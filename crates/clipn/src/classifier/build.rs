@@ -202,7 +202,7 @@ fn texts(class_names: &[String], lines: &[Template], context_length: usize) -> V
 }
 
 /// A dot product in sixteen partial sums, which the compiler can keep side by side.
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::zero(); 16];
     let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
     let rest: T = a.remainder().iter().zip(b.remainder()).map(|(&x, &y)| x * y).sum();

@@ -1,0 +1,96 @@
+//! The program with the model that is built in.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Sandbox, test_data, text};
+use serde_json::Value;
+
+#[test]
+fn classify_needs_no_model() {
+    let s = Sandbox::new();
+    let output =
+        s.clipn(&["classify", "--classes", "goldfish, school bus, pizza", "photos", "--format", "json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let printed = text(&output.stdout);
+    let rows: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows.iter().all(|row| row["error"].is_null() && row["top"].as_array().unwrap().len() == 3),
+        "{printed}"
+    );
+    let named = ["classify", "--pretrained", "clipn-mini", "--classes", "goldfish, school bus, pizza"];
+    assert_eq!(s.done(&[&named[..], &["photos", "--format", "json"]].concat()), printed);
+}
+
+#[test]
+fn a_word_that_it_has_never_read_is_told() {
+    let s = Sandbox::new();
+    let output = s.clipn(&["classify", "--classes", "goldfish, zeppelin", "photos"]);
+    let told = text(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("never read `zeppelin`"), "{told}");
+}
+
+#[test]
+fn it_is_inspected_and_converted_like_any_other() {
+    let s = Sandbox::new();
+    let told = s.done(&["inspect", "clipn-mini"]);
+    for part in ["weights with their config", "16 \"no\" prompts", "seen_words"] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    s.done(&["convert", "clipn-mini", "mini", "--to", "open-clip"]);
+    assert!(s.path("mini/open_clip_config.json").is_file());
+}
+
+#[test]
+fn a_model_without_weights_is_told_where_they_go() {
+    let s = Sandbox::new();
+    let output = s.clipn(&["classify", "--model", "ViT-B-16", "--classes", "a, b", "photos"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("--pretrained") && told.contains("clipn-mini"), "{told}");
+}
+
+/// `docs/results.md` tells these figures; they are read from there.
+#[test]
+fn the_figures_of_the_book_come_out_again() {
+    let Some(data) = test_data("data") else { return };
+    let s = Sandbox::new();
+    let printed = s.done(&[
+        "eval",
+        "--benchmark",
+        "tiny-imagenet-ood",
+        "--data-root",
+        data.to_str().unwrap(),
+        "--score-precision",
+        "f64",
+        "--format",
+        "json",
+    ]);
+    let found: Value = serde_json::from_str(&printed).unwrap();
+    let book =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/results.md")).unwrap();
+    let told = book.split("<!-- clipn-mini -->").nth(1).unwrap();
+    let accuracy = format!("{:.1} %", 100.0 * found["accuracy"].as_f64().unwrap());
+    assert!(told.contains(&accuracy), "an accuracy of {accuracy} is not told in {told}");
+    let mut compared = 0;
+    for line in told.lines().filter(|line| line.starts_with("| ") && line.contains(" / ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let score = cells[0].to_lowercase();
+        let of_score = |result: &&Value| result["score"] == score.as_str();
+        let results = found["results"].as_array().unwrap().iter().filter(of_score);
+        for (result, cell) in results.zip(&cells[1..]) {
+            let (auroc, fpr95) = cell.split_once(" / ").unwrap();
+            for (found, told) in [(&result["auroc"], auroc), (&result["fpr95"], fpr95)] {
+                let (found, told) = (100.0 * found.as_f64().unwrap(), told.parse::<f64>().unwrap());
+                // Another processor may round a score otherwise, and ranks of a picture or two with it.
+                assert!((found - told).abs() < 0.16, "{score} on {}: {found} and {told}", result["ood"]);
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 6 * 5 * 2, "{told}");
+}
