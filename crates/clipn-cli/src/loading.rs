@@ -1,4 +1,7 @@
+use std::path::PathBuf;
+
 use clipn::classifier::{Classifier, Wording, build};
+use clipn::download::Purpose;
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
 use clipn::model::{ImageTower, ModelConfig, NoSide, Pretrained, Side, Weights};
@@ -7,11 +10,14 @@ use clipn::prompts::TemplateSet;
 
 use crate::args::{ModelArgs, PromptArgs};
 use crate::error::CliError;
+use crate::weights::locate;
 
 /// Opened weights with what is told beside the tensors.
 #[derive(Debug)]
 pub struct Loaded {
     pub weights: Weights,
+    /// The file or folder that they were opened from.
+    pub path: PathBuf,
     /// The weights' own preprocessing, or CLIP's where they have none.
     pub preprocessing: Preprocessing,
     /// The training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
@@ -21,9 +27,12 @@ pub struct Loaded {
 impl Loaded {
     /// Opens config and weights, and warns where "no" has not been learned.
     pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
-        let model = args.model.as_deref().map(ModelConfig::resolve).transpose()?;
-        let pretrained = Pretrained::open(&args.pretrained)?;
-        let stem = args.pretrained.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        let asked = args.asked();
+        let located =
+            locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
+        let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
+        let pretrained = Pretrained::open(&located.path)?;
+        let stem = located.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
         let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
         let stored = pretrained.checkpoint().metadata().get("epoch").map(String::as_str);
@@ -35,10 +44,10 @@ impl Loaded {
             eprintln!(
                 "warning: {} is a plain CLIP; its \"no\" side is a copy of the \"yes\" side, so CTW and ATD mean \
                  nothing before it is trained",
-                args.pretrained.display()
+                asked.display()
             );
         }
-        Ok(Self { weights, preprocessing, epoch })
+        Ok(Self { weights, path: located.path, preprocessing, epoch })
     }
 
     /// Builds the classifier; the text towers leave memory when it is done.

@@ -16,6 +16,7 @@ mod progress;
 mod table;
 mod train;
 mod usage;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Bench(mut args) => bench::run(&mut args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

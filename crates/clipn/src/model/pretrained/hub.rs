@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::folder_name;
 use super::json::Object;
 use super::preprocessing::checked;
 use crate::image::Preprocessing;
@@ -14,8 +15,7 @@ pub(super) const CONFIG: &str = "open_clip_config.json";
 /// The architecture.
 pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
     let object = Object::read(path)?;
-    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    ModelConfig::from_value(&folder, &path.display().to_string(), &object.into_value())
+    ModelConfig::from_value(&folder_name(path), &path.display().to_string(), &object.into_value())
 }
 
 /// The preprocessing, of pictures for a tower of `size`. Keys and what they mean are those of open_clip's

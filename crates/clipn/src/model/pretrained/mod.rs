@@ -112,6 +112,30 @@ impl Pretrained {
         Weights::new(self.config_or(model)?, self.checkpoint.clone())
     }
 
+    /// Holds the configs in a folder against what clipn computes, before there are weights in it: as
+    /// [`config`](Self::config) and [`preprocessing`](Self::preprocessing) will with weights of open_clip or of
+    /// `transformers`.
+    #[cfg(feature = "download")]
+    pub(crate) fn check_configs(folder: &Path, is_open_clip: bool) -> Result<(), ModelError> {
+        let path = |name| Some(folder.join(name)).filter(|path| path.is_file());
+        if is_open_clip {
+            let Some(config) = path(hub::CONFIG) else { return Ok(()) };
+            let size = hub::config(&config)?.vision.image_size;
+            return hub::preprocessing(&config, size).map(drop);
+        }
+        // Which of several speaks of the weights is told by the weights alone.
+        let (Some(config), None, None) =
+            (path(transformers::CONFIG), path(hub::CONFIG), path(training::STATE))
+        else {
+            return Ok(());
+        };
+        let size = transformers::config(&config)?.vision.image_size;
+        match path(transformers::PREPROCESSOR) {
+            Some(pixels) => transformers::preprocessing(&pixels, size).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn beside(&self, name: &str) -> PathBuf {
         self.checkpoint.path().with_file_name(name)
     }
@@ -127,6 +151,19 @@ impl Pretrained {
         }
         "give --model, an architecture's name or a config file; `clipn inspect` tells which ones fit"
             .to_owned()
+    }
+}
+
+/// What a model is called whose config is at `path`: as its folder, or in Hugging Face's cache, where folders are called
+/// by commits, as its repository.
+fn folder_name(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(folder) = path.parent() else { return String::new() };
+    let repository =
+        folder.parent().filter(|parent| name(parent) == "snapshots").and_then(Path::parent).map(name);
+    match repository.as_deref().and_then(|name| name.strip_prefix("models--")?.split_once("--")) {
+        Some((_, name)) => name.to_owned(),
+        None => name(folder),
     }
 }
 
