@@ -380,7 +380,10 @@ fn a_file_that_changes_between_two_parts_is_begun_anew() {
     // A large one, whose checksum decides.
     let server = with_storage(repository(), |request, _, reply| match request {
         0 => reply.header("ETag", "\"other\"").cut(1000),
-        1 => reply.header("ETag", "\"new\"").header("Content-Range", "bytes 1000-299999/300000"),
+        1 => Reply::new(206)
+            .header("ETag", "\"new\"")
+            .header("Content-Range", "bytes 1000-299999/300000")
+            .body(&noise(8, 299_000)),
         _ => reply,
     });
     let home = Home::at(&server.url());
@@ -516,7 +519,7 @@ fn redirects_end_and_keep_to_the_web() {
     for (location, part) in [
         ("/api/models/test/tiny/revision/main", "too many"),
         ("ftp://127.0.0.1/x", "no web address"),
-        ("file:///etc/passwd", "no web address"),
+        ("file:///etc/passwd", "cannot be read"),
         ("http://user:word@127.0.0.1/x", "user name"),
     ] {
         let server = Server::start(move |_| Reply::new(302).header("Location", location));

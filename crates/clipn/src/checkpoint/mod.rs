@@ -25,7 +25,7 @@ pub use buffer::Buffer;
 pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub(crate) use error::shown;
-pub(crate) use folder::{agreed_name, begins_as_weights, is_open_clip_name, weights_file};
+pub(crate) use folder::{agreed_name, begins_as_weights, is_open_clip_name};
 pub use layout::Layout;
 pub use open::Checkpoint;
 pub use recognise::FileKind;

@@ -19,6 +19,18 @@ pub(super) const OTHER_CONFIGS: [&str; 4] = ["config.json", PREPROCESSOR, "state
 /// The preprocessing of `transformers`.
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
+/// Endings of weights under names of their own, the safest first.
+const ENDINGS: [&str; 4] = [".safetensors", ".pt", ".pth", ".bin"];
+
+/// Files in a repository's root that may be its weights under a name of their own: those with the safest ending.
+pub(super) fn own_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let rank = |file: &str| ENDINGS.iter().position(|ending| file.to_ascii_lowercase().ends_with(ending));
+    let found: Vec<_> =
+        files.filter(|file| !file.contains('/')).filter_map(|file| Some((rank(file)?, file))).collect();
+    let best = found.iter().map(|(rank, _)| *rank).min();
+    found.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, file)| file).collect()
+}
+
 /// A repository in the cache, which may not be there.
 #[derive(Debug)]
 pub(super) struct Repository {
@@ -73,8 +85,12 @@ impl Repository {
             return path.is_file().then(|| Cached { path, notes: Vec::new() });
         }
         let Some(weights) = checkpoint::agreed_name(|name| snapshot.join(name).is_file()) else {
-            let path = checkpoint::weights_file(&snapshot).ok()?;
-            return Some(Cached { path, notes: Vec::new() });
+            let files = fs::read_dir(&snapshot).ok()?.flatten().filter(|entry| entry.path().is_file());
+            let files: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            return match own_names(files.iter().map(String::as_str)).as_slice() {
+                [only] => Some(Cached { path: snapshot.join(only), notes: Vec::new() }),
+                _ => None,
+            };
         };
         if weights.ends_with(".index.json") {
             let parts = checkpoint::parts_of(&snapshot.join(weights)).ok()?;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub struct Request {
     pub method: String,
     pub target: String,
-    headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Request {

@@ -20,7 +20,7 @@ const LARGEST_PEM: u64 = 16 << 20;
 pub(in crate::download) enum Follow {
     /// Every one.
     Anywhere,
-    /// Those within the server; another is an answer.
+    /// Those within the server that say nothing of a large file elsewhere; another is an answer.
     Within,
 }
 
@@ -88,7 +88,9 @@ impl<'a> Client<'a> {
                 return Ok(answer);
             };
             let to = join(&uri, location).ok_or_else(|| refused(&uri, &uri, "its address cannot be read"))?;
-            if follow == Follow::Within && origin(&to) != origin(&uri) {
+            if follow == Follow::Within
+                && (origin(&to) != origin(&uri) || answer.header("x-linked-etag").is_some())
+            {
                 return Ok(answer);
             }
             if let Some(reason) = objection(&uri, &to) {

@@ -1,9 +1,6 @@
 use crate::checkpoint;
-use crate::download::cache::{OPEN_CLIP_CONFIG, OTHER_CONFIGS, PREPROCESSOR};
+use crate::download::cache::{OPEN_CLIP_CONFIG, OTHER_CONFIGS, PREPROCESSOR, own_names};
 use crate::download::{DownloadError, HubName};
-
-/// Endings of weights under names of their own, the safest first.
-const ENDINGS: [&str; 4] = [".safetensors", ".pt", ".pth", ".bin"];
 
 /// Which files of a repository are a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,17 +76,12 @@ fn beside(file: &str, is_there: &impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 fn only<'a>(name: &HubName, files: impl Iterator<Item = &'a str>) -> Result<String, DownloadError> {
-    let rank = |file: &str| ENDINGS.iter().position(|ending| file.to_ascii_lowercase().ends_with(ending));
-    let found: Vec<(usize, &str)> =
-        files.filter(|file| !file.contains('/')).filter_map(|file| Some((rank(file)?, file))).collect();
-    let best = found.iter().map(|(rank, _)| *rank).min();
-    let mut of_best = found.iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, file)| *file);
-    match (of_best.next(), of_best.next()) {
-        (Some(only), None) => Ok(only.to_owned()),
-        (first, second) => {
-            let some: Vec<&str> = first.into_iter().chain(second).chain(of_best).take(8).collect();
-            Err(DownloadError::NoWeights { repository: name.short(), found: some.join(", ") })
-        }
+    match own_names(files).as_slice() {
+        [only] => Ok((*only).to_owned()),
+        several => Err(DownloadError::NoWeights {
+            repository: name.short(),
+            found: several[..several.len().min(8)].join(", "),
+        }),
     }
 }
 
