@@ -159,22 +159,18 @@ mod tests {
 
     #[test]
     fn folders_are_where_python_looks() {
-        let cases: [(&[(&str, &str)], &str, &str); 5] = [
-            (&[("HOME", "/h")], "/h/.cache/huggingface/hub", "/h/.cache/huggingface/assets"),
-            (
-                &[("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("HF_HOME", "")],
-                "/x/huggingface/hub",
-                "/x/huggingface/assets",
-            ),
-            (&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/f")], "/h/f/hub", "/h/f/assets"),
-            (&[("HOME", "/h"), ("HF_HUB_CACHE", "/c")], "/c", "/h/.cache/huggingface/assets"),
-            (&[("HF_HUB_CACHE", "/c"), ("HF_ASSETS_CACHE", "/a")], "/c", "/a"),
-        ];
-        for (variables, cache, assets) in cases {
+        let is = |variables: &[(&str, &str)], cache: &str, assets: &str| {
             let settings = settings(variables).unwrap();
             assert_eq!(settings.cache, Path::new(cache), "{variables:?}");
             assert_eq!(settings.assets, Path::new(assets), "{variables:?}");
-        }
+        };
+        let home = ("HOME", "/h");
+        is(&[home], "/h/.cache/huggingface/hub", "/h/.cache/huggingface/assets");
+        let caches = ("XDG_CACHE_HOME", "/x");
+        is(&[home, caches, ("HF_HOME", "")], "/x/huggingface/hub", "/x/huggingface/assets");
+        is(&[home, caches, ("HF_HOME", "~/f")], "/h/f/hub", "/h/f/assets");
+        is(&[home, ("HF_HUB_CACHE", "/c")], "/c", "/h/.cache/huggingface/assets");
+        is(&[("HF_HUB_CACHE", "/c"), ("HF_ASSETS_CACHE", "/a")], "/c", "/a");
         assert!(settings(&[]).unwrap_err().to_string().contains("HF_HOME"));
     }
 

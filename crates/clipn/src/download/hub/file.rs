@@ -52,7 +52,7 @@ impl Files<'_> {
         let mut changes = 0;
         loop {
             let described = self.describe(file, &uri)?;
-            match self.into_blob(file, &uri, &described, limit) {
+            match self.fetch_blob(file, &uri, &described, limit) {
                 // The file that was described is not the one that came.
                 Err(DownloadError::Unsteady { .. }) if changes < MOST_CHANGES => changes += 1,
                 Err(error) => return Err(error),
@@ -87,7 +87,7 @@ impl Files<'_> {
     }
 
     /// Sees to it that the blob is there and whole.
-    fn into_blob(
+    fn fetch_blob(
         &self,
         file: &str,
         uri: &Uri,
