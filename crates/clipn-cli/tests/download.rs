@@ -148,11 +148,7 @@ fn every_command_takes_repositories_and_tags() {
     done(
         &s,
         &url,
-        &[
-            &train[..],
-            &["--pretrained", "hf-hub:test/hf", "--epochs", "1", "--resume", "latest", "--offline"],
-        ]
-        .concat(),
+        &[&train[..], &["--pretrained", "hf-hub:test/hf", "--resume", "latest", "--offline"]].concat(),
     );
 
     let bench = ["bench", "image", "--quick", "--format", "json"];

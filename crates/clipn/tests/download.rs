@@ -95,7 +95,18 @@ fn every_kind_of_repository_gives_what_its_weights_need() {
     ];
     let own: &[(&str, &[u8])] = &[("README.md", b""), ("epoch_10.pt", &weights), ("old/epoch_1.pt", b"old")];
     type Files<'a> = &'a [(&'a str, &'a [u8])];
-    let cases: [(Files<'_>, &str, Option<&str>, &[&str]); 3] = [
+    let nested: &[(&str, &[u8])] = &[
+        ("x/model.safetensors.index.json", br#"{"weight_map": {"a": "part.safetensors"}}"#),
+        ("x/part.safetensors", &weights),
+        ("x/other.safetensors", b"other"),
+    ];
+    let cases: [(Files<'_>, &str, Option<&str>, &[&str]); 4] = [
+        (
+            nested,
+            "hf-hub:test/tiny/x/model.safetensors.index.json",
+            Some("x/model.safetensors.index.json"),
+            &["x/model.safetensors.index.json", "x/part.safetensors"],
+        ),
         (
             sharded,
             NAME,
@@ -152,6 +163,16 @@ fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
     fails(outcome, &["init_logit_bias", "does not compute"]);
     assert_eq!(ranges(&server), [None; 0]);
     home.fetch(NAME).unwrap();
+
+    let weights = noise(2, 5000);
+    let of_transformers = |config: &[u8]| {
+        let server =
+            Hub::new("test/tiny", &[("config.json", config), ("model.safetensors", &weights)]).serve();
+        named(NAME).fetch(&Home::at(&server.url()).settings, Purpose::Compute, &Silent)
+    };
+    fails(of_transformers(br#"{"model_type": "siglip"}"#), &["config.json", "siglip"]);
+    // A config that is none of `transformers` says nothing of the weights.
+    of_transformers(br#"{"epochs": 3}"#).unwrap();
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn a_server_that_falls_silent_is_left_and_asked_again() {
         0 => Reply { stall: Duration::from_secs(3), ..reply.cut(1000) },
         _ => reply,
     });
-    let home = Home::at(&server.url());
+    let mut home = Home::at(&server.url());
+    home.settings.network.patience.read = Duration::from_millis(500);
     holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     assert_eq!(ranges(&server), [None, Some("bytes=1000-".to_owned())]);
 }

@@ -230,6 +230,14 @@ pub enum DownloadError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file of trusted certificates cannot be used.
+    #[error("cannot read the certificates {}: {source}; set SSL_CERT_FILE to a PEM file, or unset it", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An index of weights in several files that is not usable.
     #[error(transparent)]
     Index(#[from] CheckpointError),

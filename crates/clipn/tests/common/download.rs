@@ -49,7 +49,7 @@ impl Home {
         let mut settings = Settings::from_variables(&get).unwrap();
         settings.network.patience = Patience {
             connect: Duration::from_secs(5),
-            read: Duration::from_millis(500),
+            read: Duration::from_secs(20),
             tries: 4,
             pause: Duration::from_millis(1),
         };

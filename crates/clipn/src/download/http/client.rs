@@ -1,4 +1,6 @@
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::{Method, Request, Response, Uri};
@@ -66,6 +68,11 @@ impl<'a> Client<'a> {
 
     pub(in crate::download) fn network(&self) -> &'a Network {
         self.network
+    }
+
+    /// Whether the hub itself gave the answer.
+    pub(in crate::download) fn is_hub(&self, answer: &Answer) -> bool {
+        origin(&answer.uri) == self.hub
     }
 
     /// Sends a request, once, and follows redirects. The token goes to the hub only, and never again after a redirect
@@ -217,13 +224,10 @@ fn failure(uri: &Uri, error: Error) -> DownloadError {
     }
 }
 
-fn certificates(path: &std::path::Path) -> Result<Vec<Certificate<'static>>, DownloadError> {
-    let reading =
-        |source| DownloadError::Io { action: "read the certificates", path: path.to_owned(), source };
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, DownloadError> {
+    let reading = |source| DownloadError::Certificates { path: path.to_owned(), source };
     let mut pem = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_PEM).read_to_end(&mut pem))
-        .map_err(reading)?;
+    File::open(path).and_then(|file| file.take(LARGEST_PEM).read_to_end(&mut pem)).map_err(reading)?;
     let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
     let items = items.map_err(|error| reading(io::Error::other(error)))?;
     let found = items.into_iter().filter_map(|item| match item {
@@ -232,7 +236,7 @@ fn certificates(path: &std::path::Path) -> Result<Vec<Certificate<'static>>, Dow
     });
     let found: Vec<_> = found.collect();
     if found.is_empty() {
-        return Err(reading(io::Error::other("it holds no certificate in PEM form")));
+        return Err(reading(io::Error::other("there is no certificate in it")));
     }
     Ok(found)
 }

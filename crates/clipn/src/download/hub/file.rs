@@ -115,7 +115,11 @@ impl Files<'_> {
             size: described.size,
             sha256: described.sha256(),
             limit,
-            refusal: &|answer| listing::refusal(answer, self.client, self.name),
+            // Where large files are, a status means no more than it says.
+            refusal: &|answer| match self.client.is_hub(answer) {
+                true => listing::refusal(answer, self.client, self.name),
+                false => answer.refusal(file),
+            },
             progress: self.progress,
         };
         transfer.to(&blob)

@@ -61,7 +61,7 @@ pub(super) fn fetch(
     if plan.is_index() {
         files.fetch(&plan.weights, LARGEST_INDEX)?;
         for part in checkpoint::parts_of(&snapshot.join(&plan.weights))? {
-            files.fetch(&part, LARGEST_WEIGHTS)?;
+            files.fetch(&plan.beside(&part), LARGEST_WEIGHTS)?;
         }
     } else {
         files.fetch(&plan.weights, LARGEST_WEIGHTS)?;

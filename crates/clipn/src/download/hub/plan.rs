@@ -1,6 +1,10 @@
 use crate::checkpoint;
-use crate::download::cache::{OPEN_CLIP_CONFIG, OTHER_CONFIGS, PREPROCESSOR, own_names};
+use crate::download::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, own_names};
 use crate::download::{DownloadError, HubName};
+
+/// Configs beside weights under names of `transformers`, or of no known name: its own, its preprocessing's, and that of
+/// this project's checkpoints.
+const OTHER_CONFIGS: [&str; 4] = ["config.json", PREPROCESSOR, "state.json", OPEN_CLIP_CONFIG];
 
 /// Which files of a repository are a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +64,14 @@ impl Plan {
         };
         let absent = asked.iter().filter(|name| !is_there(name)).map(|&name| name.to_owned()).collect();
         Ok(Self { configs, absent, weights: weights.to_owned(), is_agreed: true })
+    }
+
+    /// A part of the weights, which lies beside their index.
+    pub(super) fn beside(&self, part: &str) -> String {
+        match self.weights.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{part}"),
+            None => part.to_owned(),
+        }
     }
 
     /// Whether the weights come in parts, which their index names.

@@ -129,6 +129,9 @@ impl Pretrained {
         else {
             return Ok(());
         };
+        if json::Object::read(&config)?.get("model_type").is_none() {
+            return Ok(());
+        }
         let size = transformers::config(&config)?.vision.image_size;
         match path(transformers::PREPROCESSOR) {
             Some(pixels) => transformers::preprocessing(&pixels, size).map(drop),
