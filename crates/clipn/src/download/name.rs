@@ -177,6 +177,8 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -216,6 +218,22 @@ mod tests {
             "a/b",
         ] {
             assert!(matches!(HubName::parse(given), Err(DownloadError::Name { .. })), "{given}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_a_name_stays_inside_and_reads_as_it_is_shown(
+            rest in "[a-zA-Z0-9._/@:\\\\ -]{0,24}|\\PC{0,12}|[a-c.]{1,3}/[a-c.-]{1,4}(/[a-c./]{1,6})?(@[a-c./]{1,6})?",
+        ) {
+            let Ok(name) = HubName::parse(&format!("hf-hub:{rest}")) else { return Ok(()) };
+            prop_assert_eq!(&HubName::parse(&name.to_string()).unwrap(), &name);
+            let parts = [Some(&name.owner), Some(&name.name), name.file.as_ref(), Some(&name.revision)];
+            for part in parts.into_iter().flatten() {
+                prop_assert!(!part.is_empty() && !part.contains('\\'));
+                let is_normal = |part| matches!(part, std::path::Component::Normal(_));
+                prop_assert!(Path::new(part).components().all(is_normal), "{part:?}");
+            }
         }
     }
 

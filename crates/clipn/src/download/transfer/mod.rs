@@ -261,7 +261,18 @@ fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_range_is_read_or_refused(header in "bytes *[0-9*]{0,21}-?[0-9]{0,21}/?[0-9*]{0,21}|\\PC{0,20}") {
+            if let Some((start, Some(total))) = content_range(&header) {
+                prop_assert!(start < total);
+            }
+        }
+    }
 
     #[test]
     fn ranges_are_read() {
