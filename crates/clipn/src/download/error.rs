@@ -54,7 +54,7 @@ pub enum DownloadError {
         problem: String,
     },
     /// Nothing may be asked of the net, and the files are not all there.
-    #[error("{what} is not in the cache {}, and nothing is fetched: {}", cache.display(), offline.what_to_do(what))]
+    #[error("{what} is not in the cache {}, and nothing is fetched: {}", cache.display(), offline.what_to_do())]
     NotCached {
         /// What is missing.
         what: String,

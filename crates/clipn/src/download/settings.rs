@@ -19,16 +19,15 @@ pub enum Offline {
 }
 
 impl Offline {
-    /// The reason, and how to get `what` all the same.
-    pub(super) fn what_to_do(self, what: &str) -> String {
+    /// The reason, and how to get files all the same.
+    pub(super) fn what_to_do(self) -> String {
         match self {
             Self::Asked => "--offline is given; leave it out once, with a net".to_owned(),
             Self::Variable(variable) => format!("{variable} is set; unset it once, with a net"),
-            Self::NotBuilt => format!(
-                "this clipn was built without the feature `download`; fetch {what} with another program (`hf download \
-                 OWNER/NAME` of Python's huggingface_hub puts it into the same cache) and name it again, or give its file or \
-                 folder"
-            ),
+            Self::NotBuilt => "this clipn was built without the feature `download`; fetch it with another program, a \
+                 repository with `hf download OWNER/NAME` of Python's huggingface_hub, which has the same cache, or give the \
+                 path of its file or folder"
+                .to_owned(),
         }
     }
 }
