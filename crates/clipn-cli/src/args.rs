@@ -1,11 +1,11 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
 use clipn::image::ColourJitter;
 use clipn::metrics::FprConvention;
-use clipn::model::LogitScale;
+use clipn::model::{LogitScale, Pretrained};
 use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
 
@@ -13,6 +13,7 @@ use crate::bench::BenchArgs;
 use crate::convert::ConvertArgs;
 use crate::models::ModelsArgs;
 use crate::recipe::RecipeArgs;
+use crate::weights::DownloadArgs;
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
@@ -75,10 +76,21 @@ pub struct ModelArgs {
     /// Architecture, as ViT-B-16, or an open_clip model config [default: the one that comes with the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
-    /// Weights: safetensors, PyTorch .pt, OpenAI's TorchScript, or a folder of transformers, of open_clip's hub or of a
-    /// training checkpoint [default: clipn-mini, a small model that is built in]
-    #[arg(long, value_name = "FILE|DIR")]
+    /// Weights: safetensors, PyTorch .pt, OpenAI's TorchScript, a folder of transformers, of open_clip's hub or of a
+    /// training checkpoint, hf-hub:OWNER/NAME, or with --model one of open_clip's tags, as laion2b_s34b_b88k [default:
+    /// clipn-mini, a small model that is built in]
+    #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+}
+
+impl ModelArgs {
+    /// The weights as they were asked for.
+    pub fn asked(&self) -> &Path {
+        let name = || Path::new(self.model.as_deref().unwrap_or(Pretrained::MINI));
+        self.pretrained.as_deref().unwrap_or_else(name)
+    }
 }
 
 /// What the classes are asked with.
@@ -226,8 +238,13 @@ pub struct InspectArgs {
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// A weights file, or a folder with one
-    #[arg(value_name = "FILE|DIR")]
+    /// The architecture of one of open_clip's tags
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+    /// A weights file, a folder with one, hf-hub:OWNER/NAME, or one of open_clip's tags
+    #[arg(value_name = "FILE|DIR|NAME")]
     pub file: PathBuf,
 }
 
@@ -326,9 +343,12 @@ pub struct TrainArgs {
     /// Architecture, as ViT-B-16, or an open_clip model config [default: the one that comes with the weights]
     #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present_any = ["settings", "pretrained"])]
     pub model: Option<String>,
-    /// Weights to start from, of any kind; without them --objective clip starts an untrained CLIP
-    #[arg(long, value_name = "FILE|DIR")]
+    /// Weights to start from, of any kind, also hf-hub:OWNER/NAME and open_clip's tags; without them --objective clip
+    /// starts an untrained CLIP
+    #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
     /// Shards (`shard-{000..099}.tar`, globs, lists, a folder), or a CSV or TSV file
     #[arg(long, value_name = "SPEC", required_unless_present = "settings")]
     pub train_data: Option<String>,

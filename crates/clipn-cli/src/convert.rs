@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use clipn::checkpoint::FloatType;
+use clipn::download::Purpose;
 use clipn::model::{Conversion, Converted, LogitScale, ModelConfig, Pretrained, Target};
 use clipn::prompts::TemplateSet;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use crate::figures::{bytes, thousands};
 use crate::inspect::form;
 use crate::loading::open_pretrained;
 use crate::progress::Bar;
+use crate::weights::{DownloadArgs, locate};
 
 /// The element type of floating-point tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,6 +48,8 @@ pub struct ConvertArgs {
     /// Architecture of weights that do not tell it, as ViT-B-16, or an open_clip model config
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
     /// Keep only those rows of the token tables that belong to words that the model has read (--to clipn)
     #[arg(long)]
     pub only_seen_words: bool,
@@ -61,7 +65,7 @@ pub struct ConvertArgs {
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// Weights of any kind: a file, or a folder with one
+    /// Weights of any kind: a file, a folder with one, hf-hub:OWNER/NAME, or with --model one of open_clip's tags
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// The file, or with --to open-clip and transformers the folder, to be made
@@ -71,8 +75,9 @@ pub struct ConvertArgs {
 
 /// `clipn convert`.
 pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
-    let model = args.model.as_deref().map(ModelConfig::resolve).transpose()?;
-    let from = open_pretrained(&args.input)?;
+    let located = locate(Some(&args.input), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
+    let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
+    let from = open_pretrained(&located.path)?;
     if args.to != Target::Clipn
         && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
     {

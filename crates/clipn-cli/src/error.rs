@@ -5,6 +5,7 @@ use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
 use clipn::dataset::DatasetError;
 use clipn::demo::DemoError;
+use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
 use clipn::model::{ConvertError, ModelError};
@@ -27,6 +28,8 @@ pub enum CliError {
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Download(#[from] DownloadError),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
@@ -69,7 +72,10 @@ impl CliError {
     /// 2 for wrong use, 130 for an interrupt, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_)
+            | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
+                ExitCode::from(2)
+            }
             Self::Interrupted { .. }
             | Self::TrainingInterrupted { .. }
             | Self::BenchInterrupted { .. }
@@ -77,6 +83,7 @@ impl CliError {
             | Self::Classifier(ClassifierError::Cancelled)
             | Self::Convert(ConvertError::Cancelled { .. })
             | Self::Demo(DemoError::Cancelled { .. })
+            | Self::Download(DownloadError::Cancelled { .. })
             | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }

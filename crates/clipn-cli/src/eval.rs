@@ -10,7 +10,6 @@ use clipn::evaluation::{
 };
 use clipn::image::Preprocessing;
 use clipn::metrics::FprConvention;
-use clipn::model::Pretrained;
 use clipn::prompts::ClassNames;
 use clipn::report::{ReportOptions, write_histograms, write_html};
 use clipn::scores::by_name;
@@ -61,7 +60,8 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         "clipn": env!("CARGO_PKG_VERSION"),
         "benchmark": benchmark.name,
         "model": loaded.weights.config(),
-        "pretrained": args.model.pretrained.as_deref().unwrap_or(Path::new(Pretrained::MINI)),
+        "pretrained": args.model.asked(),
+        "weights": loaded.path,
         "epoch": loaded.epoch,
         "no_prompts": loaded.weights.no_prompts(),
         "templates": loaded.templates(&args.prompts),

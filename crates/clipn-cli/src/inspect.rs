@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
+use clipn::download::Purpose;
 use clipn::image::Preprocessing;
 use clipn::model::{ModelConfig, ModelError, Pretrained, PretrainedKind, Sketch};
 use serde_json::json;
@@ -10,10 +11,12 @@ use crate::args::{Format, InspectArgs};
 use crate::error::CliError;
 use crate::loading::open_pretrained;
 use crate::table::Table;
+use crate::weights::locate;
 
 /// `clipn inspect`.
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
-    let pretrained = open_pretrained(&args.file)?;
+    let located = locate(Some(&args.file), args.model.as_deref(), &args.downloads, Purpose::Look)?;
+    let pretrained = open_pretrained(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();

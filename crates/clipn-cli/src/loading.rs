@@ -1,6 +1,7 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clipn::classifier::{Classifier, Wording, build};
+use clipn::download::Purpose;
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
 use clipn::model::{ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsNotes};
@@ -9,6 +10,7 @@ use clipn::prompts::TemplateSet;
 
 use crate::args::{ModelArgs, PromptArgs};
 use crate::error::CliError;
+use crate::weights::locate;
 
 /// The templates where neither the command line nor the weights name any.
 const PUBLISHED_TEMPLATES: &str = "clipn";
@@ -25,6 +27,8 @@ pub fn open_pretrained(path: &Path) -> Result<Pretrained, CliError> {
 #[derive(Debug)]
 pub struct Loaded {
     pub weights: Weights,
+    /// The file or folder that they were opened from.
+    pub path: PathBuf,
     /// The weights' own preprocessing, or CLIP's where they have none.
     pub preprocessing: Preprocessing,
     /// The training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
@@ -36,35 +40,28 @@ pub struct Loaded {
 impl Loaded {
     /// Opens config and weights, and warns where "no" has not been learned.
     pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
-        let path = match (&args.pretrained, &args.model) {
-            (Some(path), _) => path.as_path(),
-            (None, None) => Path::new(Pretrained::MINI),
-            (None, Some(model)) => {
-                return Err(CliError::Usage(format!(
-                    "--model {model} says what the weights are, not where; give --pretrained too, or neither for the \
-                     built-in {}",
-                    Pretrained::MINI
-                )));
-            }
-        };
-        let model = args.model.as_deref().map(ModelConfig::resolve).transpose()?;
-        let pretrained = open_pretrained(path)?;
-        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        let asked = args.asked();
+        let located =
+            locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
+        let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
+        let pretrained = open_pretrained(&located.path)?;
+        let stem = located.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
         let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
         let stored = pretrained.checkpoint().metadata().get("epoch").map(String::as_str);
         let epoch = stored.or(named).map(str::to_owned);
         let weights = pretrained.weights(model)?;
         let own = pretrained.preprocessing()?;
-        let preprocessing = own.unwrap_or_else(|| Preprocessing::clip(weights.config().vision.image_size));
+        let size = weights.config().vision.image_size;
+        let preprocessing = Preprocessing { size, ..own.unwrap_or_else(|| Preprocessing::clip(size)) };
         if weights.no_side() == NoSide::CopiedFromYes {
             eprintln!(
                 "warning: {} is a plain CLIP; its \"no\" side is a copy of the \"yes\" side, so CTW and ATD mean \
                  nothing before it is trained",
-                path.display()
+                asked.display()
             );
         }
-        Ok(Self { weights, preprocessing, epoch, notes: pretrained.notes() })
+        Ok(Self { weights, path: located.path, preprocessing, epoch, notes: pretrained.notes() })
     }
 
     /// The name or file of the templates: those asked for, else the weights' own, else the published ones.

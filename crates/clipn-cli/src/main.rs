@@ -20,6 +20,7 @@ mod recipe;
 mod table;
 mod train;
 mod usage;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,6 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Bench(mut args) => bench::run(&mut args),
     }
 }

@@ -1,13 +1,17 @@
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clipn::progress::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt;
 
 /// How long a stage runs before its bar appears, so that short work shows none.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes that take so long that they are told of where there is no bar.
+const LARGE: u64 = 10_000_000;
 
 /// A bar with rate and time left on standard error; silent where that is not a terminal.
 #[derive(Debug, Default)]
@@ -30,15 +34,31 @@ impl Bar {
     }
 }
 
-impl Progress for Bar {
-    fn begin(&self, stage: &str, total: u64) {
+impl Bar {
+    fn start(&self, stage: &str, total: u64, template: &str) {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        let template = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_message(stage.to_owned());
         self.with_stage(|current| *current = Some(Stage { bar, started: Instant::now() }));
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, stage: &str, total: u64) {
+        self.start(stage, total, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left");
+    }
+
+    fn begin_bytes(&self, stage: &str, total: u64) {
+        self.start(
+            stage,
+            total,
+            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
+        );
+        if total >= LARGE && !std::io::stderr().is_terminal() {
+            eprintln!("{stage}: {}", DecimalBytes(total));
+        }
     }
 
     fn advance(&self, units: u64) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clipn::classifier::{Wording, build};
 use clipn::dataset::{Benchmark, CaptionField, MaxBad, OpenedBenchmark, Sampling, Skipped, TableFormat};
+use clipn::download::{DownloadError, HubName, Purpose};
 use clipn::evaluation::{Options, Parallelism, Precision, Recogniser, Results, evaluate};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::metrics::FprConvention;
@@ -24,6 +25,7 @@ use crate::error::CliError;
 use crate::eval::write_tables;
 use crate::interrupt;
 use crate::progress::Bar;
+use crate::weights::locate;
 
 /// `clipn train`: prints where the trained weights are.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
@@ -33,16 +35,15 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
 
 /// Trains, and gives the newest weights; none where there was nothing left to do.
 pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
-    let settings = match &args.settings {
+    let mut settings = match &args.settings {
         Some(path) => TrainSettings::load(path)?,
         None => settings(args)?,
     };
     settings.check()?;
+    let asked = settings.model.clone();
+    locate_weights(&mut settings, args)?;
     check_pretrained(&settings, args.resume.is_some())?;
-    let name = args.name.clone().unwrap_or_else(|| {
-        let model = Path::new(&settings.model).file_stem().unwrap_or_default().to_string_lossy();
-        format!("{}-{model}", settings.objective.name)
-    });
+    let name = args.name.clone().unwrap_or_else(|| format!("{}-{}", settings.objective.name, title(&asked)));
     let folder = args.logs.join(name);
     let resume = match args.resume.as_deref() {
         None => Resume::Fresh,
@@ -61,6 +62,34 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
         return Err(CliError::TrainingInterrupted { step: outcome.step, steps: run.steps() });
     }
     Ok(outcome.checkpoint.map(|checkpoint| checkpoint.join("model.safetensors")))
+}
+
+/// Puts paths in the place of names of weights. A run that is resumed may do without the weights that it began with,
+/// unless they tell its architecture.
+fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), CliError> {
+    let weights = settings.pretrained.clone();
+    let is_of_hub = settings.model.starts_with(HubName::PREFIX);
+    if weights.is_none() && !is_of_hub {
+        return Ok(());
+    }
+    // Weights that tell their architecture stand in the place of its name.
+    let is_told = weights.as_deref().is_some_and(|path| path.as_os_str() == settings.model.as_str());
+    let model = (!is_told).then_some(settings.model.as_str());
+    let located = match locate(weights.as_deref(), model, &args.downloads, Purpose::Compute) {
+        Err(CliError::Download(DownloadError::UnknownTag { .. })) if args.resume.is_some() => return Ok(()),
+        located => located?,
+    };
+    settings.model = located.model.unwrap_or_else(|| located.path.display().to_string());
+    settings.pretrained = Some(located.path);
+    Ok(())
+}
+
+/// What a run is called after: the architecture, or the repository that its weights come from.
+fn title(model: &str) -> String {
+    match HubName::parse(model) {
+        Ok(name) => name.name().to_owned(),
+        Err(_) => Path::new(model).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    }
 }
 
 fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
@@ -166,9 +195,10 @@ fn check_pretrained(settings: &TrainSettings, resumes: bool) -> Result<(), CliEr
     };
     let pretrained = Pretrained::open(path)?;
     let config = pretrained.config_or(Some(ModelConfig::resolve(&settings.model)?))?;
-    let clip = Preprocessing::clip(config.vision.image_size);
+    let size = config.vision.image_size;
+    let clip = Preprocessing::clip(size);
     match pretrained.preprocessing()? {
-        Some(own) if own != clip => Err(CliError::Usage(format!(
+        Some(own) if (Preprocessing { size, ..own.clone() }) != clip => Err(CliError::Usage(format!(
             "{} was trained on pictures with the mean {:?} and the deviation {:?}; `clipn train` knows CLIP's only, \
              {:?} and {:?}",
             path.display(),

@@ -1,6 +1,6 @@
 //! Every command of the README and the book is run, on the tiny model and pictures made here: `ViT-B-16` stands for its
-//! config, the files that the texts speak of are laid out beforehand, one template serves where none is named, and the
-//! demo and the benchmarks are made small.
+//! config, the files that the texts speak of are laid out beforehand, one template serves where none is named, a hub on
+//! this machine has the repositories, and the demo and the benchmarks are made small.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -91,6 +91,13 @@ fn lay_out_recipe(sandbox: &Sandbox) {
     );
 }
 
+/// The repositories that the texts speak of, with the tiny model for the large ones.
+const REPOSITORIES: [(&str, &str); 3] = [
+    ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "clip-open-clip"),
+    ("openai/clip-vit-base-patch32", "clip-transformers"),
+    ("me/my-clipn", "logs/tiny/checkpoints/epoch-10"),
+];
+
 /// What the commands of training speak of: a table, shards and a small benchmark.
 fn lay_out_training(sandbox: &Sandbox) {
     sandbox.training_set();
@@ -153,6 +160,7 @@ fn every_command_works() {
         let sandbox = Sandbox::new();
         lay_out(&sandbox);
         sandbox.other_programs_weights();
+        let hub = sandbox.hub(&REPOSITORIES);
         if commands.iter().any(|command| command.starts_with("clipn train")) {
             lay_out_training(&sandbox);
         }
@@ -163,13 +171,8 @@ fn every_command_works() {
             let (variable, line) = environment(&command);
             let line = line.strip_prefix("cargo run --release -- ").or(line.strip_prefix("clipn ")).unwrap();
             let arguments = arguments(line);
-            let output = assert_cmd::Command::cargo_bin("clipn")
-                .unwrap()
-                .current_dir(sandbox.root())
-                .args(arguments)
-                .envs(variable)
-                .output()
-                .unwrap();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let output = sandbox.command(&hub.url(), &arguments).envs(variable).output().unwrap();
             let file = file.file_name().unwrap().to_string_lossy();
             assert!(output.status.success(), "{file}: {command}\n{}", text(&output.stderr));
             assert!(!output.stdout.is_empty(), "{file}: {command} printed nothing");

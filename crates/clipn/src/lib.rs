@@ -3,6 +3,7 @@ pub mod checkpoint;
 pub mod classifier;
 pub mod dataset;
 pub mod demo;
+pub mod download;
 pub mod engine;
 pub mod evaluation;
 pub mod image;

@@ -5,6 +5,11 @@ pub trait Progress: Sync {
     /// A stage begins: what is done, and how many units it has.
     fn begin(&self, _stage: &str, _total: u64) {}
 
+    /// A stage whose units are bytes.
+    fn begin_bytes(&self, stage: &str, total: u64) {
+        self.begin(stage, total);
+    }
+
     /// So many more units of the stage are done.
     fn advance(&self, _units: u64) {}
 

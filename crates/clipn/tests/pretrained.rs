@@ -310,7 +310,18 @@ fn a_model_that_the_weights_contradict_is_refused() {
     assert!(matches!(&error, ModelError::Contradiction { model, .. } if model == "plain_clip"));
     assert!(error.to_string().contains("activation is gelu there and quickgelu here;"), "{error}");
     let other = pretrained.weights(Some(ModelConfig::named("ViT-B-32").unwrap())).unwrap_err().to_string();
-    assert!(other.contains("vision.image_size is 224 there and 32 here"), "{other}");
+    assert!(other.contains("embed_dim is 512 there and 48 here"), "{other}");
+}
+
+#[test]
+fn images_of_another_size_are_no_contradiction() {
+    let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
+    let mut config = pretrained.config().unwrap().unwrap();
+    config.vision.image_size *= 2;
+    let weights = pretrained.weights(Some(config.clone())).unwrap();
+    assert_eq!(weights.config().vision.image_size, config.vision.image_size);
+    let grid = config.vision.grid();
+    assert_eq!(weights.vision::<f32>().positional_embedding.len(), (1 + grid * grid) * config.vision.width);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Format;
+use crate::weights::DownloadArgs;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -68,8 +69,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
     /// Its weights instead of random ones
-    #[arg(long, value_name = "FILE|DIR", requires = "model")]
+    #[arg(long, value_name = "FILE|DIR|NAME", requires = "model")]
     pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
     /// Photographs for pixels, and captions for step where the folder holds a captions.tsv
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,

@@ -20,21 +20,25 @@ use std::time::Duration;
 
 use args::Task;
 use clap::ValueEnum;
+use clipn::download::{HubName, Purpose};
 use clipn::engine::product_peak;
 use model::Model;
 use output::Report;
 use work::{Measured, Work};
 
 use crate::error::CliError;
+use crate::weights::locate;
 
 /// How long the machine's products are measured.
 const PEAK: Duration = Duration::from_millis(1500);
 
 /// `clipn bench`.
-pub fn run(args: &BenchArgs) -> Result<(), CliError> {
+pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
     if args.child {
         return child::answer(measure_here(args));
     }
+    locate_weights(args)?;
+    let args = &*args;
     let tasks = tasks(args)?;
     check(&tasks, args)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -51,6 +55,19 @@ pub fn run(args: &BenchArgs) -> Result<(), CliError> {
         report.add(measure(task, done)?);
     }
     report.write(args.format)
+}
+
+/// Puts paths in the place of names of weights, once for all children.
+fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
+    let is_of_hub = args.model.as_deref().is_some_and(|model| model.starts_with(HubName::PREFIX));
+    if args.pretrained.is_none() && !is_of_hub {
+        return Ok(());
+    }
+    let located =
+        locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
+    args.model = Some(located.model.unwrap_or_else(|| located.path.display().to_string()));
+    args.pretrained = Some(located.path);
+    Ok(())
 }
 
 /// The tasks asked for, each once, or all that the arguments allow.

@@ -9,8 +9,12 @@ use clipn::checkpoint::{Checkpoint, write_safetensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "../../../clipn/tests/common/hub.rs"]
+pub mod hub;
 #[path = "../../../clipn/tests/common/transformers.rs"]
 mod transformers;
+
+use hub::{Hub, Server};
 
 /// A folder that holds `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data sets `id/`, `noise/` and
 /// `stripes/`.
@@ -146,9 +150,41 @@ impl Sandbox {
         std::fs::copy(library_fixture("checkpoint/openai_style_jit.pt"), self.path("openai.pt")).unwrap();
     }
 
+    /// A hub on this machine, of repositories by name and folder.
+    pub fn hub(&self, repositories: &[(&str, &str)]) -> Server {
+        let hubs: Vec<Hub> = repositories
+            .iter()
+            .map(|(name, folder)| {
+                let mut hub = Hub::new(name, &[]);
+                for entry in std::fs::read_dir(self.path(folder)).unwrap().map(Result::unwrap) {
+                    let bytes = std::fs::read(entry.path()).unwrap();
+                    hub.files.insert(entry.file_name().into_string().unwrap(), bytes);
+                }
+                hub
+            })
+            .collect();
+        Server::start(move |request| {
+            let answers = hubs.iter().map(|hub| hub.answer(request));
+            answers.min_by_key(|reply| reply.status).unwrap()
+        })
+    }
+
+    /// `clipn` in the folder, with a cache of the sandbox's own and no way to any hub but one at `endpoint`.
+    pub fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("clipn").unwrap();
+        command.current_dir(self.root()).args(arguments);
+        let of_the_net = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"];
+        let of_the_hub = ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_HUB_OFFLINE"];
+        for variable in of_the_net.iter().chain(&of_the_hub) {
+            command.env_remove(variable).env_remove(variable.to_uppercase());
+        }
+        command.env("HF_HOME", self.path("hf-home")).env("HF_ENDPOINT", endpoint);
+        command
+    }
+
     /// Runs `clipn` with these arguments in the folder.
     pub fn clipn(&self, arguments: &[&str]) -> Output {
-        Command::cargo_bin("clipn").unwrap().current_dir(self.root()).args(arguments).output().unwrap()
+        self.command("http://127.0.0.1:1", arguments).output().unwrap()
     }
 
     /// Runs `clipn`, which must succeed, and gives its standard output.

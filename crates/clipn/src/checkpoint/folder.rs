@@ -27,15 +27,7 @@ const SEARCHED: usize = 10_000;
 /// that of a weights file. A folder of both open_clip and `transformers` has the same model twice; open_clip's is taken
 /// where its config is there too.
 pub(crate) fn weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
-    let is_there = |name: &&&str| folder.join(name).is_file();
-    let of_open_clip = OPEN_CLIP.iter().find(is_there);
-    let of_transformers = TRANSFORMERS.iter().find(is_there);
-    let has_config = folder.join("open_clip_config.json").is_file();
-    let found = match (of_open_clip, of_transformers) {
-        (Some(open_clip), Some(_)) if has_config => Some(open_clip),
-        (open_clip, transformers) => transformers.or(open_clip),
-    };
-    if let Some(name) = found {
+    if let Some(name) = agreed_name(|name| folder.join(name).is_file()) {
         return Ok(folder.join(name));
     }
     let mut names = by_content(folder);
@@ -51,6 +43,20 @@ pub(crate) fn weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
             })
         }
     }
+}
+
+/// The file with the weights among those under names that programs agree on, where `is_there` tells which there are.
+pub(crate) fn agreed_name(is_there: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let first = |names: &[&'static str]| names.iter().find(|name| is_there(name)).copied();
+    match (first(&OPEN_CLIP), first(&TRANSFORMERS)) {
+        (Some(open_clip), Some(_)) if is_there("open_clip_config.json") => Some(open_clip),
+        (open_clip, transformers) => transformers.or(open_clip),
+    }
+}
+
+/// Whether it is one of the names that open_clip looks for.
+pub(crate) fn is_open_clip_name(name: &str) -> bool {
+    OPEN_CLIP.contains(&name)
 }
 
 /// Names of the files that begin as weights files do, sorted.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 
 use super::error::shown;
@@ -53,6 +53,18 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
     Ok(Parts { kind, tensors, paths, len })
 }
 
+/// The names of the files that an index names, each once, which lie in its folder.
+pub(crate) fn parts_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
+    let mut parts = IndexSet::new();
+    for (name, part) in read_index(path)?.weight_map {
+        if !parts.contains(&part) {
+            part_path(path, &name, &part)?;
+            parts.insert(part);
+        }
+    }
+    Ok(parts.into_iter().collect())
+}
+
 /// Whether the file looks like an index: JSON with a `weight_map`.
 pub(crate) fn is_index(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|b| !b.is_ascii_whitespace());
@@ -76,21 +88,24 @@ fn read_index(path: &Path) -> Result<Index, CheckpointError> {
 }
 
 fn open_part(index: &Path, name: &str, part: &str) -> Result<File, CheckpointError> {
-    let Some(path) = beside(index, part) else {
-        let what = format!(
-            "it says that {} is in \"{}\", and a part must be a file in the same folder",
-            shown(name),
-            shown(part)
-        );
-        return Err(CheckpointError::Index { path: index.to_owned(), what });
-    };
-    match file(&path) {
+    match file(&part_path(index, name, part)?) {
         Err(CheckpointError::NotFound { .. }) => {
             let what = format!("its part {} is missing; download all parts", shown(part));
             Err(CheckpointError::Index { path: index.to_owned(), what })
         }
         other => other,
     }
+}
+
+fn part_path(index: &Path, name: &str, part: &str) -> Result<PathBuf, CheckpointError> {
+    beside(index, part).ok_or_else(|| {
+        let what = format!(
+            "it says that {} is in \"{}\", and a part must be a file in the same folder",
+            shown(name),
+            shown(part)
+        );
+        CheckpointError::Index { path: index.to_owned(), what }
+    })
 }
 
 /// The path of a part, or `None` where the name leads out of the index's folder.

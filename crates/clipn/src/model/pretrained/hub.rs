@@ -1,8 +1,6 @@
 //! open_clip's hub folders: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A safetensors file may carry the
 //! same text in its metadata.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::json::Object;
@@ -37,11 +35,6 @@ pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
 pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
     let stem = || checkpoint.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
     checkpoint.metadata().get(NAME_KEY).map_or_else(stem, |name| shown(name))
-}
-
-/// The name of the folder that a config lies in.
-pub(super) fn folder_name(path: &Path) -> String {
-    path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The architecture, under `name`.

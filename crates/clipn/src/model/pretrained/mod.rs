@@ -71,7 +71,7 @@ impl Pretrained {
             }
             PretrainedKind::OpenClipHub => {
                 let path = self.beside(hub::CONFIG);
-                hub::config(Object::read(&path)?, &hub::folder_name(&path))?
+                hub::config(Object::read(&path)?, &folder_name(&path))?
             }
             PretrainedKind::Transformers => match self.beside_if_there(transformers::CONFIG) {
                 Some(path) => transformers::config(&path)?,
@@ -103,7 +103,8 @@ impl Pretrained {
         }
     }
 
-    /// The config to load with: the one that comes with the weights, or `model`, which must not say otherwise.
+    /// The config to load with: the one that comes with the weights, or `model`, which must not say otherwise but for
+    /// the size of images, to which positional embeddings are resized.
     ///
     /// # Errors
     /// Neither tells it, or both do and differ; and those of [`config`](Self::config).
@@ -130,6 +131,33 @@ impl Pretrained {
         Weights::new(self.config_or(model)?, self.checkpoint.clone())
     }
 
+    /// Holds the configs in a folder against what clipn computes, before there are weights in it: as
+    /// [`config`](Self::config) and [`preprocessing`](Self::preprocessing) will with weights of open_clip or of
+    /// `transformers`.
+    #[cfg(feature = "download")]
+    pub(crate) fn check_configs(folder: &Path, is_open_clip: bool) -> Result<(), ModelError> {
+        let path = |name| Some(folder.join(name)).filter(|path| path.is_file());
+        if is_open_clip {
+            let Some(config) = path(hub::CONFIG) else { return Ok(()) };
+            let size = hub::config(Object::read(&config)?, &folder_name(&config))?.vision.image_size;
+            return hub::preprocessing(&Object::read(&config)?, size).map(drop);
+        }
+        // Which of several speaks of the weights is told by the weights alone.
+        let (Some(config), None, None) =
+            (path(transformers::CONFIG), path(hub::CONFIG), path(training::STATE))
+        else {
+            return Ok(());
+        };
+        if Object::read(&config)?.get("model_type").is_none() {
+            return Ok(());
+        }
+        let size = transformers::config(&config)?.vision.image_size;
+        match path(transformers::PREPROCESSOR) {
+            Some(pixels) => transformers::preprocessing(&pixels, size).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn beside(&self, name: &str) -> PathBuf {
         self.checkpoint.path().with_file_name(name)
     }
@@ -148,13 +176,26 @@ impl Pretrained {
     }
 }
 
-/// What two configs say differently, names aside: `activation is gelu and not quickgelu`.
+/// What a model is called whose config is at `path`: as its folder, or in Hugging Face's cache, where folders are called
+/// by commits, as its repository.
+fn folder_name(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(folder) = path.parent() else { return String::new() };
+    let repository =
+        folder.parent().filter(|parent| name(parent) == "snapshots").and_then(Path::parent).map(name);
+    match repository.as_deref().and_then(|name| name.strip_prefix("models--")?.split_once("--")) {
+        Some((_, name)) => name.to_owned(),
+        None => name(folder),
+    }
+}
+
+/// What two configs say differently, names and the size of images aside: `activation is gelu and not quickgelu`.
 fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
     let mut differing = Vec::new();
     let leaves = |config: &ModelConfig| {
         let mut found = Vec::new();
         json::leaves("", &serde_json::to_value(config).unwrap_or_default(), &mut found);
-        found.retain(|(path, _)| path != "name");
+        found.retain(|(path, _)| path != "name" && path != "vision.image_size");
         found
     };
     let (said, carried) = (leaves(model), leaves(carried));

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::json::Object;
-use super::mlp_ratio;
 use super::preprocessing::checked;
+use super::{folder_name, mlp_ratio};
 use crate::image::Preprocessing;
 use crate::model::{ModelConfig, ModelError};
 
@@ -51,8 +51,7 @@ pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
         "vision_cfg": vision_cfg(&vision)?,
         "text_cfg": text_cfg(&text)?,
     });
-    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    ModelConfig::from_value(&folder, &path.display().to_string(), &value)
+    ModelConfig::from_value(&folder_name(path), &path.display().to_string(), &value)
 }
 
 /// A tower's section. Older configs have it under `…_dict` as well, which then counts alone.
