@@ -59,6 +59,9 @@ pub struct Converted {
     pub left_out: Vec<LeftOut>,
 }
 
+/// Tensors with their names.
+type Tensors = Vec<(String, Tensor)>;
+
 /// What a conversion leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeftOut {
@@ -160,7 +163,7 @@ impl Conversion {
     }
 
     /// The tensors that are written, and what is not.
-    fn taken(&self, weights: &Weights) -> Result<(Vec<(String, Tensor)>, Vec<LeftOut>), ConvertError> {
+    fn taken(&self, weights: &Weights) -> Result<(Tensors, Vec<LeftOut>), ConvertError> {
         let from = weights.checkpoint();
         let only_seen = self.only_seen_words && !self.to.is_folder();
         if only_seen && weights.seen_words().is_none() {
@@ -189,7 +192,7 @@ impl Conversion {
         Ok((taken, left_out))
     }
 
-    fn entries(&self, taken: Vec<(String, Tensor)>) -> Result<Vec<Entry>, CheckpointError> {
+    fn entries(&self, taken: Tensors) -> Result<Vec<Entry>, CheckpointError> {
         let mut entries = Vec::with_capacity(taken.len());
         let mut push = |name, tensor| entries.push(Entry { name, tensor, float: self.float });
         for (name, tensor) in taken {
