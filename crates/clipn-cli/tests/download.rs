@@ -163,7 +163,7 @@ fn wrong_names_are_told_in_one_line() {
     let with =
         |code, model: &[&str], parts: &[&str]| fails(&s, &url, code, &[&CLASSIFY[..], model].concat(), parts);
     with(2, &["--pretrained", "laion2b_s34b_b88k"], &["--model", "ViT-B-16, ViT-g-14"]);
-    with(2, &["--model", "ViT-B-16"], &["--pretrained is missing", "hf-hub:OWNER/NAME"]);
+    with(2, &["--model", "ViT-B-16"], &["give --pretrained too", "hf-hub:OWNER/NAME", "clipn-mini"]);
     with(2, &["--model", "hf-hub:a/b", "--pretrained", "epoch_10.pt"], &["leave one of them out"]);
     with(2, &["--pretrained", "hf-hub:../../etc"], &["names no weights", "hf-hub:OWNER/NAME"]);
     with(2, &["--pretrained", "hf-hub:tiny"], &["no owner"]);

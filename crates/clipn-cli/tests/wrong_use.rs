@@ -30,7 +30,7 @@ fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn arguments() {
     let s = &Sandbox::new();
-    fails(s, 2, &["eval"], &["--pretrained", "--help"]);
+    fails(s, 2, &["eval"], &["--id", "--help"]);
     fails(s, 2, &["evaluate"], &["unrecognized subcommand 'evaluate'"]);
     fails(s, 2, &eval(&["--id", "id"]), &["--ood"]);
     fails(s, 2, &eval(&["--benchmark", "imagenet-1k"]), &["--data-root"]);

@@ -38,12 +38,12 @@ impl Workplace {
         out: &Path,
         replace: bool,
     ) -> Result<Converted, ConvertError> {
-        self.run(Conversion { replace, ..Conversion::new(to) }, from, out, &Silent)
+        self.run(&Conversion { replace, ..Conversion::new(to) }, from, out, &Silent)
     }
 
     fn run(
         &self,
-        conversion: Conversion,
+        conversion: &Conversion,
         from: &str,
         out: &Path,
         progress: &dyn Progress,
@@ -200,7 +200,7 @@ fn cancelling_leaves_nothing_and_what_was_there() {
             for (replace, path) in [(true, out.clone()), (false, w.path("new"))] {
                 let conversion = Conversion { replace, ..Conversion::new(to) };
                 let cancelled = After(bytes, AtomicU64::new(0));
-                let error = w.run(conversion, "clip.pt", &path, &cancelled).unwrap_err();
+                let error = w.run(&conversion, "clip.pt", &path, &cancelled).unwrap_err();
                 assert!(matches!(&error, ConvertError::Cancelled { path: told } if *told == path));
                 assert_eq!(w.names().len(), entries, "{bytes}");
             }
@@ -226,7 +226,7 @@ fn progress_tells_the_bytes_that_are_written() {
     let (w, told) = (Workplace::new(), Total(AtomicU64::new(0), AtomicU64::new(0)));
     let conversion = Conversion { float: Some(FloatType::F32), ..Conversion::new(Target::Clipn) };
     let out = w.path("out");
-    let converted = w.run(conversion, "clip.pt", &out, &told).unwrap();
+    let converted = w.run(&conversion, "clip.pt", &out, &told).unwrap();
     let values = Checkpoint::open(&out).unwrap().iter().map(|(_, tensor)| tensor.len() as u64).sum::<u64>();
     assert_eq!((told.0.into_inner(), told.1.into_inner()), (4 * values, 4 * values));
     assert!(converted.files[0].1 > 4 * values);
