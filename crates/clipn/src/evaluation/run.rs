@@ -6,7 +6,7 @@ use super::{EvaluationError, Parallelism, Recogniser};
 use crate::dataset::{ImageSet, OodKind};
 use crate::image::ImageError;
 use crate::progress::Progress;
-use crate::scores::{LogitsRow, Score, predict};
+use crate::scores::{LogitsRow, Msp, Score, predict};
 
 /// The arithmetic of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Scored {
     pub prediction: usize,
     /// One value a score of the options.
     pub scores: Vec<f64>,
+    /// How sure the prediction is of itself: its share of the softmax over the "yes" logits, p(max).
+    pub confidence: f64,
 }
 
 /// One image of an evaluation.
@@ -162,5 +164,5 @@ fn score(row: LogitsRow<'_, f32>, options: &Options) -> Scored {
                 .collect()
         }
     };
-    Scored { prediction: predict(row), scores }
+    Scored { prediction: predict(row), scores, confidence: f64::from(Msp.faithful(row)) }
 }

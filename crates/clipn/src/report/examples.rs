@@ -26,7 +26,7 @@ impl<'a> Judged<'a> {
     /// Judges a set by the score at `index` of the evaluation.
     pub(super) fn new(set: &'a ScoredSet, index: usize, threshold: f64) -> Self {
         let example = |row: &'a ImageRow| {
-            let Scored { prediction, scores } = row.outcome.as_ref().ok()?;
+            let Scored { prediction, scores, .. } = row.outcome.as_ref().ok()?;
             let score = *scores.get(index)?;
             Some(Example { row, prediction: *prediction, score, kept: score >= threshold })
         };
