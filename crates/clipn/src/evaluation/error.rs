@@ -117,7 +117,9 @@ pub enum EvaluationError {
         n: usize,
     },
     /// Runs that do not belong together.
-    #[error("these runs differ in more than weights and seeds: {what} is {first} in {first_path} and {other} in {other_path}")]
+    #[error(
+        "these runs differ in more than weights and seeds: {what} is {first} in {first_path} and {other} in {other_path}"
+    )]
     RunsDiffer {
         /// What is not the same, as `settings.templates`.
         what: String,

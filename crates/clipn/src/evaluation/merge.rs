@@ -139,7 +139,9 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
         let (left, right) = (tell(&a.record.results), tell(&b.record.results));
         if left == right { Ok(()) } else { Err(differ(what, (a, left), (b, right))) }
     };
-    let listed = |names: Vec<String>| names.into_iter().collect::<IndexSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+    let listed = |names: Vec<String>| {
+        names.into_iter().collect::<IndexSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+    };
     check("the in-distribution set", &|r| format!("`{}` of {} images", r.id.name, r.id.n))?;
     check("the list of scores", &|r| listed(r.results.iter().map(|r| r.score.to_owned()).collect()))?;
     check("the list of out-of-distribution sets", &|r| {
@@ -154,8 +156,7 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
 
 fn same_settings(a: &Run, b: &Run) -> Result<(), EvaluationError> {
     let none = Map::new();
-    let (left, right) =
-        (settings(&a.record).unwrap_or(&none), settings(&b.record).unwrap_or(&none));
+    let (left, right) = (settings(&a.record).unwrap_or(&none), settings(&b.record).unwrap_or(&none));
     for key in left.keys().chain(right.keys()).filter(|key| !VARYING.contains(&key.as_str())) {
         if let Some((what, x, y)) = difference(key, left.get(key), right.get(key)) {
             return Err(differ(format!("settings.{what}"), (a, x), (b, y)));

@@ -92,7 +92,11 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
 }
 
 fn check_fraction(what: &str, value: f64) -> Result<(), String> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(format!("{what} is {value}, which is no fraction")) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{what} is {value}, which is no fraction"))
+    }
 }
 
 fn check_counts(results: &Results) -> Result<(), String> {
@@ -103,7 +107,10 @@ fn check_counts(results: &Results) -> Result<(), String> {
             check_fraction(&format!("{name} of {} on {}", r.score, r.ood), value)?;
         }
         if r.n_id != results.id.n {
-            return Err(format!("`id` has {} images, and {} on {} has {}", results.id.n, r.score, r.ood, r.n_id));
+            return Err(format!(
+                "`id` has {} images, and {} on {} has {}",
+                results.id.n, r.score, r.ood, r.n_id
+            ));
         }
         if r.n_id == 0 || r.n_ood == 0 {
             return Err(format!("{} on {} has a set without images", first.score, r.ood));

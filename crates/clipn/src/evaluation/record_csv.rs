@@ -25,7 +25,8 @@ pub fn write_record_csv(path: &Path, record: &Record, epoch: Option<&str>) -> Re
         }
         csv.flush()
     };
-    let written = File::create(path).map(|file| csv::Writer::from_writer(BufWriter::new(file))).and_then(fill);
+    let written =
+        File::create(path).map(|file| csv::Writer::from_writer(BufWriter::new(file))).and_then(fill);
     written.map_err(|source| EvaluationError::Write { path: path.to_owned(), source })
 }
 
