@@ -20,6 +20,7 @@ mod loading;
 mod models;
 mod progress;
 mod recipe;
+mod results;
 mod table;
 mod train;
 mod usage;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
+        Command::Results(command) => results::run(&command),
         Command::Classify(args) => classify::run(&args),
         Command::Classifier(command) => classifier::run(&command),
         Command::Calibrate(args) => calibrate::run(&args),

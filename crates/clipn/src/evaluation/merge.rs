@@ -51,8 +51,8 @@ pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
     }
     for other in others {
         same_sets(first, other)?;
-        same_settings(first, other)?;
     }
+    check_alike(&runs.iter().map(|run| (run.path.clone(), run.record.settings.clone())).collect::<Vec<_>>())?;
     let results: Vec<Results> = runs.iter().map(|run| run.record.results.clone()).collect();
     let varying: Vec<&String> = keys(runs).into_iter().filter(|key| !is_common(runs, key)).collect();
     let mut spread = Spread::of(&results, Over::Runs);
@@ -123,21 +123,33 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
     }
 }
 
-/// An error that two runs differ in something.
-fn differ(what: impl Into<String>, a: (&Run, String), b: (&Run, String)) -> EvaluationError {
-    EvaluationError::RunsDiffer {
-        what: what.into(),
-        first_path: a.0.path.clone(),
-        first: a.1,
-        other_path: b.0.path.clone(),
-        other: b.1,
-    }
+/// Refuses runs whose settings differ in anything but weights, seeds and machine; each is its name and its settings.
+///
+/// # Errors
+/// [`EvaluationError::RunsDiffer`] for the first difference.
+pub fn check_alike(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
+    let [(first_path, first), others @ ..] = runs else { return Ok(()) };
+    let differ = |(what, first, other): Difference, other_path: &String| EvaluationError::RunsDiffer {
+        what,
+        first_path: first_path.clone(),
+        first,
+        other_path: other_path.clone(),
+        other,
+    };
+    others.iter().try_for_each(|(path, other)| match different_settings(first, other) {
+        Some(difference) => Err(differ(difference, path)),
+        None => Ok(()),
+    })
 }
 
 fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
     let check = |what: &str, tell: &dyn Fn(&Results) -> String| {
-        let (left, right) = (tell(&a.record.results), tell(&b.record.results));
-        if left == right { Ok(()) } else { Err(differ(what, (a, left), (b, right))) }
+        let (first, other) = (tell(&a.record.results), tell(&b.record.results));
+        if first == other {
+            return Ok(());
+        }
+        let (first_path, other_path) = (a.path.clone(), b.path.clone());
+        Err(EvaluationError::RunsDiffer { what: what.to_owned(), first_path, first, other_path, other })
     };
     let listed = |names: Vec<String>| {
         names.into_iter().collect::<IndexSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
@@ -151,28 +163,30 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
         };
         listed(r.results.iter().map(set).collect())
     })?;
-    check("whether there is an accuracy", &|r| r.accuracy.is_some().to_string())
+    check("the accuracy", &|r| if r.accuracy.is_some() { "there" } else { "absent" }.to_owned())
 }
 
-fn same_settings(a: &Run, b: &Run) -> Result<(), EvaluationError> {
+/// What differs, and what it is on either side.
+type Difference = (String, String, String);
+
+fn different_settings(a: &Value, b: &Value) -> Option<Difference> {
     let none = Map::new();
-    let (left, right) = (settings(&a.record).unwrap_or(&none), settings(&b.record).unwrap_or(&none));
-    for key in left.keys().chain(right.keys()).filter(|key| !VARYING.contains(&key.as_str())) {
-        if let Some((what, x, y)) = difference(key, left.get(key), right.get(key)) {
-            return Err(differ(format!("settings.{what}"), (a, x), (b, y)));
-        }
-    }
+    let (left, right) = (a.as_object().unwrap_or(&none), b.as_object().unwrap_or(&none));
+    let mut keys = left.keys().chain(right.keys()).filter(|key| !VARYING.contains(&key.as_str()));
+    let difference =
+        keys.find_map(|key| difference(&format!("settings.{key}"), left.get(key), right.get(key)));
     // Models may have learned other scales; the published one is another convention.
     let published = |map: &Map<String, Value>| map.get("logit_scale")?.as_f64().map(|s| s == LOGIT_SCALE);
-    if published(left) != published(right) {
+    let scale = || {
         let tell = |map: &Map<String, Value>| shown(map.get("logit_scale"));
-        return Err(differ("settings.logit_scale", (a, tell(left)), (b, tell(right))));
-    }
-    Ok(())
+        (published(left) != published(right))
+            .then(|| ("settings.logit_scale".to_owned(), tell(left), tell(right)))
+    };
+    difference.or_else(scale)
 }
 
 /// Where two values differ first, and what they are there.
-fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<(String, String, String)> {
+fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Difference> {
     if a == b {
         return None;
     }

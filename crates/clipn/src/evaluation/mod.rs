@@ -14,12 +14,12 @@ mod run;
 mod spread;
 
 pub use error::EvaluationError;
-pub use merge::{Run, merge};
+pub use merge::{Run, check_alike, merge};
 pub use output::{write_results_csv, write_results_json, write_scores_csv};
 pub use recogniser::{Parallelism, Recogniser};
 pub use record::Record;
 pub use record_csv::{write_record_csv, write_record_rows};
 pub use repeat::Repeat;
 pub use results::{Average, IdSummary, OodResult, Results, Skipped};
-pub use run::{Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate};
+pub use run::{Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate, evaluate_each};
 pub use spread::{AverageSpread, OodSpread, Over, RunSummary, Spread, Variation, Variations};

@@ -4,16 +4,19 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::{EvaluationError, OodResult, Record, Variation, Variations};
+use super::{EvaluationError, OodResult, Record, Variation, Variations, write_results_csv};
 use crate::scores::by_name;
 
-/// Writes the columns of [`write_results_csv`](super::write_results_csv) and, where there is a spread, a mean and a
+/// Writes the columns of [`write_results_csv`] and, where there is a spread, a mean and a
 /// sample standard deviation for each of its figures (`AUROC-mean`, `AUROC-std`, …) and `n`, the number of repeats or
 /// runs.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_record_csv(path: &Path, record: &Record, epoch: Option<&str>) -> Result<(), EvaluationError> {
+    if record.spread.is_none() {
+        return write_results_csv(path, &record.results, epoch);
+    }
     let fill = |mut csv: csv::Writer<BufWriter<File>>| -> std::io::Result<()> {
         let names = ["AUROC", "FPR@95", "AUPR-in", "AUPR-out"];
         let heading = ["epoch", "method", "oodset"].into_iter().chain(names).chain(["kind", "n_id", "n_ood"]);
@@ -49,7 +52,7 @@ pub fn write_record_rows(out: impl Write, record: &Record) -> std::io::Result<()
 }
 
 fn figures(r: &OodResult) -> [String; 4] {
-    [r.auroc, r.fpr95, r.aupr_in, r.aupr_out].map(|value| value.to_string())
+    [r.auroc, r.fpr95, r.aupr_in, r.aupr_out].map(|value| format!("{value:?}"))
 }
 
 fn rest(r: &OodResult) -> [String; 3] {
@@ -70,6 +73,6 @@ fn spread(record: &Record, r: &OodResult) -> Vec<String> {
     let Some(Variations { auroc, fpr95, aupr_in, aupr_out }) = spread.result(r.score, &r.ood) else {
         return vec![String::new(); 9];
     };
-    let of_figure = |v: &Variation| [v.mean.to_string(), v.std.to_string()];
+    let of_figure = |v: &Variation| [format!("{:?}", v.mean), format!("{:?}", v.std)];
     [auroc, fpr95, aupr_in, aupr_out].into_iter().flat_map(of_figure).chain([spread.n.to_string()]).collect()
 }
