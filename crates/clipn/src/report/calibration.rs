@@ -14,7 +14,7 @@ use crate::scores::Score;
 const STEPS: usize = 300;
 
 /// The lines of out-of-distribution sets, by the classes of the page's style; told apart by dashes too.
-const LINES: [&str; 7] = ["s5", "s3", "s6", "s1", "s2", "s0", "s4"];
+const LINES: [&str; 7] = ["s5", "s3", "s1", "s6", "s2", "s0", "s4"];
 
 /// One in-distribution image that was read.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ fn shares_chart(
         Axis::new(low, high, 5, format!("threshold: least {unit} that is kept")),
         Axis::percent(1.0, 5, "%"),
     );
-    let mut chart = Chart::new(480.0, 330.0, axes.0, axes.1);
+    let mut chart = Chart::new(420.0, 300.0, axes.0, axes.1);
     let thresholds: Vec<f64> = (0..=STEPS).map(|i| low + (high - low) * i as f64 / STEPS as f64).collect();
     let mut lines = Vec::new();
     for (i, (name, values)) in ood.iter().enumerate().rev() {

@@ -64,7 +64,7 @@ impl Reliability {
     /// The diagram with its sentence and one more.
     pub(super) fn figure(&self, more: &str) -> String {
         let axis = |label: &str| Axis::percent(1.0, 5, label);
-        let mut chart = Chart::new(360.0, 330.0, axis("confidence p(max), %"), axis("accuracy, %"));
+        let mut chart = Chart::new(420.0, 300.0, axis("confidence p(max), %"), axis("accuracy, %"));
         for (i, bin) in self.bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
             let (left, right) = ((i as f64 + 0.06) / BINS as f64, (i as f64 + 0.94) / BINS as f64);
             let top = bin.accuracy();
@@ -78,17 +78,23 @@ impl Reliability {
         }
         let svg = chart.finish("Reliability diagram: accuracy over confidence");
         let (confidence, accuracy) = (self.total.mean_confidence(), self.total.accuracy());
-        let how = if confidence > accuracy { "too sure" } else { "not sure enough" };
+        let gap = percent((confidence - accuracy).abs());
+        let verdict = if gap == percent(0.0) {
+            "as sure as they are right".to_owned()
+        } else if confidence > accuracy {
+            format!("too sure by {gap} points")
+        } else {
+            format!("not sure enough by {gap} points")
+        };
         let few = if self.total.n < FEW { " So few images give a rough picture." } else { "" };
         format!(
             "<figure class=\"chart wide\"><h3>Confidence and accuracy of the kept</h3>{svg}\
              <p class=\"note\">Confidence p(max) is the softmax over the “yes” logits; a bar is the accuracy of the kept \
              images of that confidence, the figure above it their number, and on the dotted line both agree. On average \
-             {} % confident and {} % right: {how} by {} points. ECE, the mean gap between the two over ten bins, each \
+             {} % confident and {} % right: {verdict}. ECE, the mean gap between the two over ten bins, each \
              counting by its images: <b>{}&nbsp;%</b>.{more}{few}</p></figure>",
             percent(confidence),
             percent(accuracy),
-            percent((confidence - accuracy).abs()),
             percent(self.ece()),
         )
     }

@@ -37,6 +37,11 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
         tiles.push((count(results.skipped.len()), "images that could not be read".to_owned()));
     }
     let tile = |(figure, what): &(String, String)| {
+        // A spread does not fit beside the figure.
+        let (figure, what) = match figure.strip_suffix(" %").and_then(|figure| figure.split_once(" ± ")) {
+            Some((centre, spread)) => (format!("{centre} %"), format!("± {spread}: {what}")),
+            None => (figure.clone(), what.clone()),
+        };
         format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>", text(figure), text(what))
     };
     format!("<div class=\"tiles\">{}</div>", tiles.iter().map(tile).collect::<String>())
