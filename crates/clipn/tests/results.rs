@@ -260,7 +260,7 @@ fn other_files_are_refused_with_a_reason() {
         ("/results/0/auroc", Value::Null, "invalid type: null"),
         ("/results/1/fpr95", json!(-1e-3), "fpr95 of ctw on near is -0.001"),
         ("/results/0/score", json!("ctw"), "ctw on near is there twice"),
-        ("/results/0/ood", json!("other"), "msp on near is missing"),
+        ("/results/0/ood", json!("other"), "ctw on other is missing"),
         ("/results/0/n_ood", json!(3), "another kind or count of near"),
         ("/results/0/kind", json!("far"), "another kind or count of near"),
         ("/settings", json!([1]), "`settings` is no object"),
