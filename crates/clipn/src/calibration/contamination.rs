@@ -126,7 +126,7 @@ mod tests {
             .collect();
         let told: Vec<String> = look(&pictures).iter().map(Warning::to_string).collect();
         assert!(
-            told[0].contains("4 pictures") && told[0].contains("lamp, car, sofa, and 1 more"),
+            told[0].contains("(lamp, car, sofa, and 1 more): 4"),
             "{told:?}"
         );
         assert!(told[1].contains("only 1 of 3"), "{told:?}");
