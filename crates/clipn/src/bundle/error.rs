@@ -6,6 +6,7 @@ use crate::calibration::CalibrationError;
 use crate::checkpoint::CheckpointError;
 use crate::classifier::ClassifierError;
 use crate::model::ModelError;
+use crate::prompts::PromptError;
 
 /// What can be wrong with a bundle.
 #[derive(Debug, Error)]
@@ -66,6 +67,9 @@ pub enum BundleError {
     /// The rows do not make a classifier.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
+    /// The templates that the weights name cannot be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// The stored calibration does not hold together.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),

@@ -122,7 +122,7 @@ impl Bundle {
             identity: head.model,
             preprocessing: head.preprocessing,
             calibration,
-            tower: if has_tower { Tower::InFile(checkpoint) } else { Tower::Apart },
+            tower: if has_tower { Tower::InFile(Box::new(checkpoint)) } else { Tower::Apart },
         })
     }
 
