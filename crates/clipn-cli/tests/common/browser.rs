@@ -1,12 +1,11 @@
 //! Headless Chromium on pages from files: what is there, what they ask for, how they look.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -18,7 +17,7 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chro
 pub struct Visit {
     /// The document after its scripts.
     pub dom: String,
-    /// The first line of every request that was made over the net.
+    /// The address of everything that the page asked the net for.
     pub requests: Vec<String>,
 }
 
@@ -36,33 +35,18 @@ pub fn find() -> Option<&'static str> {
     found.copied()
 }
 
-/// Loads a file in a window of that width, in dark or light colours, with a proxy that lets nothing through and writes
-/// everything down.
+/// Loads a file in a window of that width, in dark or light colours, with a proxy that is not there, so that nothing
+/// gets out.
 pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
     let profile = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut start = [0; 512];
-            let length = stream.read(&mut start).unwrap_or_default();
-            let line =
-                String::from_utf8_lossy(&start[..length]).lines().next().unwrap_or_default().to_owned();
-            let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let log = profile.path().join("net.json");
     let dom = profile.path().join("dom.html");
     let mut child = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .args(["--disable-default-apps", "--disable-extensions", "--virtual-time-budget=5000"])
-        .arg(format!("--proxy-server=127.0.0.1:{port}"))
-        .arg("--proxy-bypass-list=<-loopback>")
+        .args(["--proxy-server=127.0.0.1:1", "--proxy-bypass-list=<-loopback>"])
+        .arg(format!("--log-net-log={}", log.display()))
         .arg(format!("--user-data-dir={}", profile.path().join("profile").display()))
         .arg(format!("--window-size={width},900"))
         .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
@@ -81,5 +65,15 @@ pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
         }
         thread::sleep(Duration::from_millis(50));
     }
-    Visit { dom: std::fs::read_to_string(dom).unwrap(), requests: receiver.try_iter().collect() }
+    Visit { dom: std::fs::read_to_string(dom).unwrap(), requests: of_pages(&std::fs::read(log).unwrap()) }
+}
+
+/// The requests of a net log that a page has made; the browser makes some of its own, which have no origin.
+fn of_pages(log: &[u8]) -> Vec<String> {
+    let log: Value = serde_json::from_slice(log).unwrap();
+    let start = &log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"];
+    assert!(start.is_number(), "the net log tells no requests");
+    let requests = log["events"].as_array().unwrap().iter().filter(|event| event["type"] == *start);
+    let of_page = requests.filter(|event| event["params"]["initiator"] != "not an origin");
+    of_page.filter_map(|event| Some(event["params"]["url"].as_str()?.to_owned())).collect()
 }
