@@ -105,11 +105,11 @@ impl Spread {
         let ranked = |set| Ranked::new(set, evaluation.scores.len());
         let sets: Vec<Ranked> = std::iter::once(&evaluation.id).chain(&evaluation.ood).map(ranked).collect();
         let named = std::iter::once(&evaluation.id).chain(&evaluation.ood).zip(&sets);
-        if let (Some(size), Some((set, ranked))) = (subset, named.min_by_key(|(_, ranked)| ranked.images)) {
-            if !(1..=ranked.images).contains(&size) {
-                let images = ranked.images;
-                return Err(EvaluationError::Subset { size, set: set.name.clone(), images });
-            }
+        if let (Some(size), Some((set, ranked))) = (subset, named.min_by_key(|(_, ranked)| ranked.images))
+            && !(1..=ranked.images).contains(&size)
+        {
+            let images = ranked.images;
+            return Err(EvaluationError::Subset { size, set: set.name.clone(), images });
         }
         progress.begin("counting again", n as u64);
         let once = |number: usize| {
