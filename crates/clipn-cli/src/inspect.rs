@@ -11,7 +11,6 @@ use serde_json::json;
 
 use crate::args::Format;
 use crate::error::CliError;
-use crate::loading::open_pretrained;
 use crate::table::Table;
 use crate::weights::{DownloadArgs, locate};
 
@@ -36,7 +35,7 @@ pub struct InspectArgs {
 /// `clipn inspect`.
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     let located = locate(Some(&args.file), args.model.as_deref(), &args.downloads, Purpose::Look)?;
-    let pretrained = open_pretrained(&located.path)?;
+    let pretrained = Pretrained::open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();

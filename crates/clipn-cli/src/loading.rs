@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clipn::classifier::{Classifier, Wording, build};
 use clipn::download::Purpose;
@@ -14,14 +14,6 @@ use crate::weights::locate;
 
 /// The templates where neither the command line nor the weights name any.
 const PUBLISHED_TEMPLATES: &str = "clipn";
-
-/// Opens weights: a file or folder, or the built-in model by its name, which gives way to a file so called.
-pub fn open_pretrained(path: &Path) -> Result<Pretrained, CliError> {
-    if path == Path::new(Pretrained::MINI) && !path.exists() {
-        return Ok(Pretrained::mini()?);
-    }
-    Ok(Pretrained::open(path)?)
-}
 
 /// Opened weights with what is told beside the tensors.
 #[derive(Debug)]
@@ -44,7 +36,7 @@ impl Loaded {
         let located =
             locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
         let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
-        let pretrained = open_pretrained(&located.path)?;
+        let pretrained = Pretrained::open(&located.path)?;
         let stem = located.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
         let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
