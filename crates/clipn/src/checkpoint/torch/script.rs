@@ -13,9 +13,9 @@ use crate::checkpoint::{CheckpointError, Tensor, Value};
 pub(crate) fn named_tensors(
     path: &Path,
     root: &Value,
-    file_len: usize,
+    budget: &mut Budget,
 ) -> Result<IndexMap<String, Tensor>, CheckpointError> {
-    let mut flat = Flat { path, budget: Budget::for_file(file_len), tensors: IndexMap::new() };
+    let mut flat = Flat { path, budget, tensors: IndexMap::new() };
     flat.module("", root)?;
     if flat.tensors.is_empty() {
         let seen = format!("its program has {root}, and no tensor among it");
@@ -27,7 +27,7 @@ pub(crate) fn named_tensors(
 struct Flat<'a> {
     path: &'a Path,
     /// A name repeats the names of the modules around it, so names alone could fill the memory.
-    budget: Budget,
+    budget: &'a mut Budget,
     tensors: IndexMap<String, Tensor>,
 }
 
@@ -54,7 +54,7 @@ impl Flat<'_> {
                 continue;
             };
             let length = prefix.len() + key.len() + 1;
-            self.budget.charge(length + size_of::<(String, Tensor)>()).map_err(|Exhausted| {
+            self.budget.charge_growing(length + size_of::<(String, Tensor)>()).map_err(|Exhausted| {
                 CheckpointError::TooLarge {
                     path: self.path.to_owned(),
                     what: "the names of its modules".to_owned(),
