@@ -26,6 +26,7 @@ pub fn run(format: Format) -> Result<(), CliError> {
                 "assets": settings.assets,
                 "weights": held.weights,
                 "unfinished": held.unfinished,
+                "unreadable": held.unreadable,
             });
             serde_json::to_writer_pretty(&mut out, &object)?;
             writeln!(out).map_err(CliError::Output)
@@ -73,6 +74,9 @@ fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Res
     if held.unfinished.files > 0 {
         let unfinished = held.unfinished;
         writeln!(out, "Not fetched to their end: {} files, {}.", unfinished.files, bytes(unfinished.bytes))?;
+    }
+    for folder in &held.unreadable {
+        writeln!(out, "Not readable: {}.", folder.display())?;
     }
     Ok(())
 }

@@ -24,6 +24,8 @@ pub struct Held {
     pub weights: Vec<HeldWeights>,
     /// Files that were not fetched to their end.
     pub unfinished: Unfinished,
+    /// Folders of repositories and of files that cannot be read.
+    pub unreadable: Vec<PathBuf>,
 }
 
 /// One revision of a repository, or a file that has an address of its own.
@@ -60,23 +62,23 @@ impl Held {
     /// Looks through the cache. What is not of its layout is passed over, and a cache that is not there is empty.
     ///
     /// # Errors
-    /// [`DownloadError::Io`]: a folder of the cache that cannot be read.
+    /// [`DownloadError::Io`]: the cache itself cannot be read.
     pub fn look(settings: &Settings) -> Result<Self, DownloadError> {
         let mut held = Self::default();
         for folder in entries(&settings.cache)? {
             let name = folder.file_name().and_then(|name| name.to_str()).and_then(repository);
             if let Some(name) = name {
-                held.look_at_repository(&name, settings)?;
+                held.look_at_repository(&name, settings);
             }
         }
         for folder in entries(&settings.own_files())? {
-            held.look_at_file(&folder)?;
+            held.look_at_file(&folder);
         }
         held.weights.sort_by(|a, b| (&a.name, &a.revision, &a.path).cmp(&(&b.name, &b.revision, &b.path)));
         Ok(held)
     }
 
-    fn look_at_repository(&mut self, name: &HubName, settings: &Settings) -> Result<(), DownloadError> {
+    fn look_at_repository(&mut self, name: &HubName, settings: &Settings) {
         let repository = Repository::of(name, settings);
         let mut refs = BTreeMap::<String, Vec<String>>::new();
         for name in files_in(&repository.root.join("refs")).filter_map(|(name, _)| name) {
@@ -89,7 +91,7 @@ impl Held {
         for (_, blob) in files_in(&repository.root.join("blobs")) {
             self.count_unfinished(&blob);
         }
-        for path in entries(&repository.root.join("snapshots"))? {
+        for path in self.entries_of(&repository.root.join("snapshots")) {
             let Some(commit) = path.file_name().and_then(|n| n.to_str()).filter(|n| is_commit(n)) else {
                 continue;
             };
@@ -114,17 +116,16 @@ impl Held {
                 path,
             });
         }
-        Ok(())
     }
 
     /// A file that was fetched from an address: in a folder that is called by its SHA-256.
-    fn look_at_file(&mut self, folder: &Path) -> Result<(), DownloadError> {
+    fn look_at_file(&mut self, folder: &Path) {
         let Some(sha256) =
             folder.file_name().and_then(|n| n.to_str()).filter(|n| n.len() == 64 && is_commit(n))
         else {
-            return Ok(());
+            return;
         };
-        for path in entries(folder)? {
+        for path in self.entries_of(folder) {
             let Some(size) = size(&path) else { continue };
             if self.count_unfinished(&path) {
                 continue;
@@ -145,7 +146,14 @@ impl Held {
                 path,
             });
         }
-        Ok(())
+    }
+
+    /// What lies in a folder; nothing where it cannot be read, which is told.
+    fn entries_of(&mut self, folder: &Path) -> Vec<PathBuf> {
+        entries(folder).unwrap_or_else(|_| {
+            self.unreadable.push(folder.to_owned());
+            Vec::new()
+        })
     }
 
     fn count_unfinished(&mut self, path: &Path) -> bool {
