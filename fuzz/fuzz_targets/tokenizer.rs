@@ -9,7 +9,7 @@ use clipn::tokenizer::{MAX_CONTEXT_LENGTH, Tokenizer, VOCAB_SIZE, clean};
 const OF_BYTE: usize = 256;
 
 /// Captions are shorter; each is gone over many times.
-const LONGEST: usize = 1 << 14;
+const LONGEST: usize = 1 << 12;
 
 fn read(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(LONGEST)];

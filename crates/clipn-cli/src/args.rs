@@ -4,10 +4,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
 use clipn::metrics::FprConvention;
-use clipn::model::{LogitScale, Pretrained};
+use clipn::model::{LogitScale, Pretrained, Weights};
+use clipn::prompts::TemplateSet;
 use clipn::scores::{Score, by_name, parse_list};
 
 use crate::bench::BenchArgs;
+use crate::calibrate::CalibrateArgs;
+use crate::classifier::ClassifierCommand;
 use crate::convert::ConvertArgs;
 use crate::demo::DemoArgs;
 use crate::inspect::InspectArgs;
@@ -30,6 +33,11 @@ pub enum Command {
     Eval(EvalArgs),
     /// Give pictures one of your labels, or "unknown"
     Classify(ClassifyArgs),
+    /// Build, show and change bundles: a classifier for deployment in one file
+    #[command(subcommand)]
+    Classifier(ClassifierCommand),
+    /// Find the threshold that keeps the share of pictures that you want, and write it into a bundle
+    Calibrate(CalibrateArgs),
     /// Tell what weights are: kind, architecture, preprocessing, tensors, whether there is a "no" side
     Inspect(InspectArgs),
     /// Write weights in another form: one file with its config, or a folder of open_clip's hub or of transformers
@@ -220,7 +228,7 @@ fn parse_scores(text: &str) -> Result<Scores, String> {
     parse_list(text).map(Scores).map_err(|e| e.to_string())
 }
 
-fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
+pub fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
 }
 
@@ -247,13 +255,12 @@ pub fn parse_count(text: &str) -> Result<usize, String> {
 }
 
 impl Variant {
-    /// The wording for weights with so many "no" prompts, stored or not, and templates with or without `no` lines.
-    pub fn wording(self, has_no_side: bool, no_prompts: usize, has_no_lines: bool) -> Wording {
+    /// The wording that it means for weights and templates.
+    pub fn wording(self, weights: &Weights, templates: &TemplateSet) -> Wording {
         match self {
             Self::Learnable => Wording::Learnable,
             Self::Handcrafted => Wording::HandCrafted,
-            Self::Auto if has_no_side && no_prompts == 0 && has_no_lines => Wording::HandCrafted,
-            Self::Auto => Wording::Learnable,
+            Self::Auto => Wording::suited_to(weights, templates),
         }
     }
 }

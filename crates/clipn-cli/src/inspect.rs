@@ -3,6 +3,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use clipn::bundle::Bundle;
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
 use clipn::download::Purpose;
 use clipn::image::Preprocessing;
@@ -37,6 +38,9 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     let located = locate(Some(&args.file), args.model.as_deref(), &args.downloads, Purpose::Look)?;
     let pretrained = Pretrained::open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
+    if Bundle::is_bundle(checkpoint) {
+        eprintln!("note: it is a bundle; `clipn classifier show` tells its classes and its threshold");
+    }
     let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {

@@ -15,7 +15,7 @@ use super::{CheckpointError, Dtype, Tensor};
 const PREFIX: usize = 8;
 
 /// Bytes that a byte of the header may cost: a tensor is described in some sixty, and has names and shapes of its own.
-const OF_HEADER: usize = 32;
+const OF_HEADER: usize = 16;
 
 /// A file's tensors in the order of their bytes, and its `__metadata__` sorted by key.
 pub(crate) type Content = (IndexMap<String, Tensor>, IndexMap<String, String>);

@@ -13,10 +13,16 @@ const BUFFER: usize = 256 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// Bytes that a byte of a packed shard may become, and that any shard may: gzip packs no more into one, zstd packs 32,768
+/// times as much, and nothing that people have is packed like that.
+const OF_BYTE: u64 = 1032;
+const OF_SHARD: u64 = 64 << 20;
+
 /// Opens a shard. What it is packed with is told by its first bytes, whatever its name.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     // A pipe or a device could wait for ever or never end.
-    if !std::fs::metadata(path)?.is_file() {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut start = Vec::new();
@@ -25,7 +31,8 @@ pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     Ok(if start.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(file))
     } else if start == ZSTD || is_skippable(&start) {
-        Box::new(Zstandard { source: file, decoder: FrameDecoder::new(), inside: false })
+        let left = metadata.len().saturating_mul(OF_BYTE).saturating_add(OF_SHARD);
+        Box::new(Bounded { source: Zstandard::new(file), left })
     } else {
         Box::new(file)
     })
@@ -44,6 +51,10 @@ struct Zstandard<R: BufRead> {
 }
 
 impl<R: BufRead> Zstandard<R> {
+    fn new(source: R) -> Self {
+        Self { source, decoder: FrameDecoder::new(), inside: false }
+    }
+
     /// Enters the next frame that holds data; `false` at the end.
     fn enter(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
@@ -76,6 +87,25 @@ impl<R: BufRead> Zstandard<R> {
     }
 }
 
+/// Fails where more comes than may.
+struct Bounded<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(out)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            let problem = format!(
+                "it is packed {OF_BYTE} times smaller than what it holds, as no shard of pictures is"
+            );
+            io::Error::new(io::ErrorKind::InvalidData, problem)
+        })?;
+        Ok(count)
+    }
+}
+
 impl<R: BufRead> Read for Zstandard<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
@@ -94,5 +124,36 @@ impl<R: BufRead> Read for Zstandard<R> {
             self.leave()?;
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of so many runs of 128 KiB of the same byte.
+    fn runs(count: usize) -> Vec<u8> {
+        const LENGTH: u32 = 128 << 10;
+        const RUN: u32 = 1;
+        let block = |is_last: bool| (LENGTH << 3 | RUN << 1 | u32::from(is_last)).to_le_bytes();
+        let mut frame = [&ZSTD[..], &[0, 7 << 3]].concat();
+        for index in 0..count {
+            frame.extend(&block(index + 1 == count)[..3]);
+            frame.push(b'a');
+        }
+        frame
+    }
+
+    #[test]
+    fn a_bomb_is_read_no_further_than_a_shard_can_be_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        let read = |frame: Vec<u8>| {
+            std::fs::write(&path, frame).unwrap();
+            io::copy(&mut open(&path).unwrap(), &mut io::sink())
+        };
+        assert_eq!(read(runs(100)).unwrap(), 100 * (128 << 10));
+        let refused = read(runs(2000)).unwrap_err();
+        assert!(refused.to_string().contains("times smaller"), "{refused}");
     }
 }
