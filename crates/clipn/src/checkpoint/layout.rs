@@ -245,7 +245,7 @@ mod tests {
         let mut all: IndexMap<String, Tensor> =
             tensors.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
         all.insert(OF_TRANSFORMERS[1].to_owned(), matrix(&[1, 1], 0.0));
-        to_open_clip(Path::new("f"), all, 0)
+        to_open_clip(Path::new("f"), all, Budget::for_file(0))
     }
 
     fn matrix(shape: &[usize], first: f32) -> Tensor {
@@ -319,7 +319,7 @@ mod tests {
                 .iter()
                 .map(|name| ((*name).to_owned(), matrix(&[1], 0.0)))
                 .collect();
-        let (tensors, layout) = to_open_clip(Path::new("f"), tensors, 0).unwrap();
+        let (tensors, layout) = to_open_clip(Path::new("f"), tensors, Budget::for_file(0)).unwrap();
         assert_eq!(layout, Layout::CustomText);
         assert_eq!(
             tensors.keys().collect::<Vec<_>>(),

@@ -99,13 +99,15 @@ mod tests {
     fn names_are_the_paths_to_the_tensors() {
         let inner = module(&[("weight", tensor()), ("training", Value::Bool(false))]);
         let root = module(&[("scale", tensor()), ("a", module(&[("0", inner)])), ("empty", module(&[]))]);
-        let found = named_tensors(Path::new("f"), &root, 0).unwrap();
+        let found = named_tensors(Path::new("f"), &root, &mut Budget::for_file(0)).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["scale", "a.0.weight"]);
     }
 
     #[test]
     fn an_archive_without_tensors_or_with_names_twice_is_refused() {
-        let refused = |root: &Value| named_tensors(Path::new("f"), root, 0).unwrap_err().to_string();
+        let refused = |root: &Value| {
+            named_tensors(Path::new("f"), root, &mut Budget::for_file(0)).unwrap_err().to_string()
+        };
         assert!(refused(&module(&[("training", Value::Bool(true))])).contains("no tensor"));
         assert!(refused(&module(&[("w", tensor()), ("w", tensor())])).contains("stands twice"));
         assert!(
@@ -122,7 +124,7 @@ mod tests {
         for _ in 0..90 {
             root = module(&[(&long, root)]);
         }
-        let error = named_tensors(Path::new("f"), &root, 0).unwrap_err();
+        let error = named_tensors(Path::new("f"), &root, &mut Budget::for_file(0)).unwrap_err();
         assert!(matches!(error, CheckpointError::TooLarge { .. }), "{error}");
     }
 }

@@ -21,8 +21,7 @@ const OF_SHARD: u64 = 64 << 20;
 /// Opens a shard. What it is packed with is told by its first bytes, whatever its name.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     // A pipe or a device could wait for ever or never end.
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
+    if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut start = Vec::new();
@@ -31,8 +30,7 @@ pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     Ok(if start.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(file))
     } else if start == ZSTD || is_skippable(&start) {
-        let left = metadata.len().saturating_mul(OF_BYTE).saturating_add(OF_SHARD);
-        Box::new(Bounded { source: Zstandard::new(file), left })
+        Box::new(Zstandard::new(file))
     } else {
         Box::new(file)
     })
@@ -45,14 +43,27 @@ fn is_skippable(start: &[u8]) -> bool {
 
 /// Zstandard frames one after the other, as compressors that work in parallel write them.
 struct Zstandard<R: BufRead> {
-    source: R,
+    source: Counted<R>,
     decoder: FrameDecoder,
     inside: bool,
+    /// Bytes that came out.
+    unpacked: u64,
 }
 
 impl<R: BufRead> Zstandard<R> {
     fn new(source: R) -> Self {
-        Self { source, decoder: FrameDecoder::new(), inside: false }
+        let source = Counted { source, count: 0 };
+        Self { source, decoder: FrameDecoder::new(), inside: false, unpacked: 0 }
+    }
+
+    /// Fails where so much came out of so little as of no shard.
+    fn count(&mut self, bytes: usize) -> io::Result<usize> {
+        self.unpacked += bytes as u64;
+        if self.unpacked > self.source.count.saturating_mul(OF_BYTE).saturating_add(OF_SHARD) {
+            let problem = format!("it is packed {OF_BYTE} times smaller than what it holds, as no shard is");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(bytes)
     }
 
     /// Enters the next frame that holds data; `false` at the end.
@@ -87,22 +98,28 @@ impl<R: BufRead> Zstandard<R> {
     }
 }
 
-/// Fails where more comes than may.
-struct Bounded<R> {
+/// Counts the bytes that are read.
+struct Counted<R> {
     source: R,
-    left: u64,
+    count: u64,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for Counted<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(out)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            let problem = format!(
-                "it is packed {OF_BYTE} times smaller than what it holds, as no shard of pictures is"
-            );
-            io::Error::new(io::ErrorKind::InvalidData, problem)
-        })?;
+        self.count += count as u64;
         Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.source.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.count += count as u64;
+        self.source.consume(count);
     }
 }
 
@@ -119,7 +136,7 @@ impl<R: BufRead> Read for Zstandard<R> {
             }
             let count = self.decoder.read(out)?;
             if count > 0 {
-                return Ok(count);
+                return self.count(count);
             }
             self.leave()?;
         }
