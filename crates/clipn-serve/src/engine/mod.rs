@@ -2,7 +2,6 @@
 //! by themselves, with a bound on what is taken in, a deadline for each, and workers that are watched.
 mod health;
 mod queue;
-mod tower;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clipn::detector::{Detection, Detector};
 use clipn::image::Preprocessing;
-use clipn::model::ImageTower;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout_at;
 
 pub(crate) use health::Health;
 use queue::{Job, OnTheWay, Queue};
-use tower::DetectorTower;
 use worker::WorkerState;
 
 use crate::failure::Failure;
@@ -40,7 +37,8 @@ struct Shared {
     decoders: Arc<Semaphore>,
     /// Milliseconds from the start to the last time that a decoder began or ended.
     decoded: AtomicU64,
-    tower: Arc<dyn ImageTower<f32>>,
+    /// Its image tower computes; each picture's own detector decides.
+    detector: Detector,
     preprocessing: Preprocessing,
     size: usize,
     pool: ThreadPool,
@@ -62,11 +60,10 @@ pub(crate) struct Ticket {
 }
 
 impl Engine {
-    /// Starts the workers. `tower` computes in place of the detector's own.
+    /// Starts the workers.
     pub(crate) fn start(
         settings: &ServeSettings,
         detector: &Detector,
-        tower: Option<Arc<dyn ImageTower<f32>>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
         let threads = ThreadPoolBuilder::new().num_threads(settings.workers);
@@ -79,7 +76,7 @@ impl Engine {
             places: Arc::new(Semaphore::new(settings.queue)),
             decoders: Arc::new(Semaphore::new(settings.workers)),
             decoded: AtomicU64::new(0),
-            tower: tower.unwrap_or_else(|| Arc::new(DetectorTower(detector.clone()))),
+            detector: detector.clone(),
             size: preprocessing.size,
             preprocessing,
             pool: pool.map_err(|error| failed("the threads of the image tower", error.to_string()))?,

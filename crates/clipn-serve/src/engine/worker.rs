@@ -181,7 +181,7 @@ impl Shared {
     fn detect(&self, pixels: &[f32], detectors: &[&Detector]) -> Result<Vec<Detection>, String> {
         let tell = |error: &dyn std::fmt::Display| error.to_string();
         let images = Images::new(pixels, self.size, self.size).map_err(|e| tell(&e))?;
-        let mut features = self.tower.encode(images).map_err(|e| tell(&e))?;
+        let mut features = self.detector.tower().encode(images).map_err(|e| tell(&e))?;
         if features.len() != detectors.len() {
             return Err(format!("{} pictures gave {} features", detectors.len(), features.len()));
         }
