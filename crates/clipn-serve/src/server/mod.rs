@@ -22,6 +22,9 @@ use crate::{ServeError, ServeSettings};
 /// How long to wait where the system refuses another connection, as when there are no file handles left.
 const AFTER_A_REFUSAL: Duration = Duration::from_millis(100);
 
+/// How often the wish to stop is looked for.
+const LOOK: Duration = Duration::from_millis(25);
+
 /// Who a request came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
@@ -74,6 +77,18 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// As [`run`](Self::run), until `stop` says so, which is asked many times a second.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_until(self, stop: impl Fn() -> bool) -> Result<bool, ServeError> {
+        self.run(async move {
+            while !stop() {
+                tokio::time::sleep(LOOK).await;
+            }
+        })
     }
 
     /// Answers until `stop` is ready; then takes no more connections, and gives the requests in work the grace time.
