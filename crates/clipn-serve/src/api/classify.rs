@@ -24,8 +24,8 @@ use crate::failure::Failure;
     path = "/v1/classify",
     params(ClassifyQuery),
     request_body(description = "One or several pictures: JPEG, PNG, WebP, BMP, GIF or TIFF", content(
-        (Vec<u8> = "image/*"),
-        (Vec<u8> = "application/octet-stream"),
+        ("image/*"),
+        ("application/octet-stream"),
         (ClassifyForm = "multipart/form-data"),
         (ClassifyRequest = "application/json"),
     )),
