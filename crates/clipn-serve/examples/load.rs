@@ -132,7 +132,9 @@ fn drawn(seed: u32) -> Vec<u8> {
 fn bmp(width: u32, height: u32, value: impl Fn(u32, u32) -> u32) -> Vec<u8> {
     let row = (width * 3).next_multiple_of(4);
     let mut bytes = b"BM".to_vec();
-    for number in [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0] {
+    for number in
+        [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
+    {
         bytes.extend(number.to_le_bytes());
     }
     for y in 0..height {
@@ -233,7 +235,8 @@ fn request(plan: &Plan, random: &mut Random) -> (Vec<u8>, Vec<Option<&'static st
         0..5 => ("application/octet-stream", bodies[0].to_vec()),
         5..7 => ("multipart/form-data; boundary=an-edge-that-no-picture-has", form(&bodies)),
         _ => {
-            let images: Vec<Value> = bodies.iter().map(|bytes| json!({ "base64": STANDARD.encode(bytes) })).collect();
+            let images: Vec<Value> =
+                bodies.iter().map(|bytes| json!({ "base64": STANDARD.encode(bytes) })).collect();
             ("application/json", json!({ "images": images }).to_string().into_bytes())
         }
     };
@@ -344,11 +347,16 @@ impl Tally {
     fn print(&mut self, took: Duration) {
         self.latencies.sort_unstable();
         let at = |share: f64| {
-            let index = ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
+            let index =
+                ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
             self.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
         };
         println!("time               {:.1} s", took.as_secs_f64());
-        println!("pictures           {} ({:.1} a second)", self.pictures, self.pictures as f64 / took.as_secs_f64());
+        println!(
+            "pictures           {} ({:.1} a second)",
+            self.pictures,
+            self.pictures as f64 / took.as_secs_f64()
+        );
         println!("failed as intended {}", self.failed_as_intended);
         println!(
             "latency            p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
@@ -357,7 +365,8 @@ impl Tally {
             at(0.99),
             at(1.0)
         );
-        let statuses: Vec<String> = self.statuses.iter().map(|(status, n)| format!("{status}: {n}")).collect();
+        let statuses: Vec<String> =
+            self.statuses.iter().map(|(status, n)| format!("{status}: {n}")).collect();
         println!("answers            {}", statuses.join(", "));
         println!("not as intended    {}", self.unintended.values().sum::<u64>());
         for (what, count) in &self.unintended {

@@ -104,7 +104,8 @@ pub(crate) struct Classes {
 
 impl Classes {
     pub(crate) fn new(own: &Classifier, encoder: Option<ClassEncoder>) -> Self {
-        let places = own.class_names().iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
+        let places =
+            own.class_names().iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
         Self { own: own.clone(), places, encoder }
     }
 

@@ -99,21 +99,34 @@ impl Metrics {
         for outcome in ["label", "unknown", "error"] {
             drop(self.images.get_or_create(&OutcomeLabels { outcome }));
         }
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("model", model.to_owned())]);
+        let build =
+            Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("model", model.to_owned())]);
         let r = self.registry.sub_registry_with_prefix("clipn");
         r.register("build", "Version and model", build);
         r.register("http_requests", "Requests by route and status", self.requests.clone());
-        r.register("http_request_duration_seconds", "From a request's head to its answer", self.latency.clone());
+        r.register(
+            "http_request_duration_seconds",
+            "From a request's head to its answer",
+            self.latency.clone(),
+        );
         r.register("http_requests_in_flight", "Requests in work", self.in_flight.clone());
         r.register("http_connections", "Open connections", self.connections.clone());
-        r.register("http_connections_refused", "Connections over the limit", self.connections_refused.clone());
+        r.register(
+            "http_connections_refused",
+            "Connections over the limit",
+            self.connections_refused.clone(),
+        );
         r.register("queue_images", "Pictures in work or waiting", self.queue.clone());
         r.register("queue_wait_seconds", "From decoded to its batch's begin", self.queue_wait.clone());
         r.register("decode_seconds", "Decoding and preprocessing of a picture", self.decode_duration.clone());
         r.register("batch_images", "Pictures of a batch", self.batch_size.clone());
         r.register("batch_seconds", "Computation of a batch", self.batch_duration.clone());
         r.register("images", "Pictures by outcome: label, unknown or error", self.images.clone());
-        r.register("images_abandoned", "Pictures dropped because nobody waited for them", self.abandoned.clone());
+        r.register(
+            "images_abandoned",
+            "Pictures dropped because nobody waited for them",
+            self.abandoned.clone(),
+        );
         r.register("score", "The score that decided, of the server's own classes", self.score.clone());
         r.register("p_value", "Conformal p-values, where calibrated", self.p_value.clone());
         r.register("errors", "Errors by code, of requests and of single pictures", self.errors.clone());
@@ -122,7 +135,11 @@ impl Metrics {
         started.set(now());
         let process = self.registry.sub_registry_with_prefix("process");
         process.register("start_time_seconds", "When the server started, in Unix time", started);
-        process.register("resident_memory_bytes", "Memory in use, where the system tells", self.memory.clone());
+        process.register(
+            "resident_memory_bytes",
+            "Memory in use, where the system tells",
+            self.memory.clone(),
+        );
     }
 
     /// Counts a picture's decision; `own` says that it was among the server's classes, not the request's.

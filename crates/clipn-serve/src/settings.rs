@@ -94,11 +94,15 @@ impl ServeSettings {
         if self.max_pixels == 0 {
             return Err(ServeError::Setting("max-pixels is 0, which leaves no picture; raise it".to_owned()));
         }
-        for (name, value) in
-            [("deadline", self.deadline), ("read-timeout", self.read_timeout), ("stuck-after", self.stuck_after)]
-        {
+        for (name, value) in [
+            ("deadline", self.deadline),
+            ("read-timeout", self.read_timeout),
+            ("stuck-after", self.stuck_after),
+        ] {
             if value.is_zero() {
-                return Err(ServeError::Setting(format!("{name} is 0, so that nothing could be answered; raise it")));
+                return Err(ServeError::Setting(format!(
+                    "{name} is 0, so that nothing could be answered; raise it"
+                )));
             }
         }
         if self.max_images > self.queue {

@@ -53,7 +53,8 @@ fn many_pictures_are_told_in_their_order() {
     let server = start(settings(), detector());
     let pictures: Vec<Vec<u8>> = (0..20).map(picture).collect();
     let names: Vec<String> = (0..20).map(|i| format!("picture {i}.bmp")).collect();
-    let parts: Vec<_> = pictures.iter().zip(&names).map(|(p, name)| ("file", Some(name.as_str()), &p[..])).collect();
+    let parts: Vec<_> =
+        pictures.iter().zip(&names).map(|(p, name)| ("file", Some(name.as_str()), &p[..])).collect();
     let (content_type, body) = form(&parts);
     let results = server.post("/v1/classify", &content_type, &body).results();
     assert_eq!(results.len(), 20);
@@ -61,8 +62,11 @@ fn many_pictures_are_told_in_their_order() {
         assert_eq!((&result["index"], &result["id"]), (&json!(index), &json!(names[index])));
         same(result, &pictures[index]);
     }
-    let images: Vec<Value> =
-        pictures.iter().enumerate().map(|(i, p)| json!({ "id": format!("#{i}"), "base64": base64(p) })).collect();
+    let images: Vec<Value> = pictures
+        .iter()
+        .enumerate()
+        .map(|(i, p)| json!({ "id": format!("#{i}"), "base64": base64(p) }))
+        .collect();
     let results = server.classify_json(&json!({ "images": images, "top": 2 })).results();
     assert_eq!(results.len(), 20);
     for (index, result) in results.iter().enumerate() {
@@ -96,8 +100,11 @@ fn one_poison_picture_fails_alone() {
     assert_eq!(results[0]["error"]["code"], "bad_base64");
     same(&results[1], &good);
     // All of them bad is still an answer for each.
-    let results = server.classify_json(&json!({ "images": [{ "base64": "" }, { "base64": "aGk=" }] })).results();
-    assert!(results.iter().all(|result| result["error"]["message"].is_string() && result.get("label").is_none()));
+    let results =
+        server.classify_json(&json!({ "images": [{ "base64": "" }, { "base64": "aGk=" }] })).results();
+    assert!(
+        results.iter().all(|result| result["error"]["message"].is_string() && result.get("label").is_none())
+    );
     assert_eq!(server.metric("clipn_images_total{outcome=\"error\"}"), 6.0);
 }
 

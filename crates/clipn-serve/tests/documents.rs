@@ -33,9 +33,12 @@ fn the_document_tells_every_route_and_no_other() {
         .as_object()
         .unwrap()
         .iter()
-        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(|m| (m.to_uppercase(), path.clone())))
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(|m| (m.to_uppercase(), path.clone()))
+        })
         .collect();
-    let there: BTreeSet<(String, String)> = routes().map(|(m, path)| (m.to_owned(), path.to_owned())).collect();
+    let there: BTreeSet<(String, String)> =
+        routes().map(|(m, path)| (m.to_owned(), path.to_owned())).collect();
     assert_eq!(told, there);
     for (method, path) in routes() {
         let status = server.request(method, path, &[("content-type", "application/json")], b"{}").status;
@@ -57,7 +60,11 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
         return check(document, document.pointer(&reference[1..]).unwrap(), value, place);
     }
     if let Some(items) = schema.get("items") {
-        value.as_array().unwrap_or_else(|| panic!("{place} is no list")).iter().for_each(|item| check(document, items, item, place));
+        value
+            .as_array()
+            .unwrap_or_else(|| panic!("{place} is no list"))
+            .iter()
+            .for_each(|item| check(document, items, item, place));
     }
     let Some(object) = value.as_object() else { return };
     let Some(properties) = schema["properties"].as_object() else { return };
@@ -74,7 +81,9 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
 fn answers_are_as_the_document_tells_them() {
     let server = start(settings(), detector());
     let document: Value = serde_json::from_str(&openapi()).unwrap();
-    for (path, schema) in [("/v1/info", "Info"), ("/health", "Health"), ("/ready", "Ready"), ("/nowhere", "ErrorAnswer")] {
+    for (path, schema) in
+        [("/v1/info", "Info"), ("/health", "Health"), ("/ready", "Ready"), ("/nowhere", "ErrorAnswer")]
+    {
         check(&document, &document["components"]["schemas"][schema], &server.get(path).json(), path);
     }
     let classified = server.classify(&picture(1)).json();
@@ -109,7 +118,13 @@ fn pages_allow_nothing_but_themselves() {
         let page = server.get(path);
         assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
         let policy = page.header("content-security-policy").unwrap();
-        for part in ["default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "script-src 'sha256-",
+            "style-src 'sha256-",
+            "connect-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.contains(part), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
@@ -156,15 +171,24 @@ fn metrics_can_be_read() {
         assert!(series.insert(name.to_owned()), "{name} stands twice");
         let family = name.split('{').next().unwrap();
         let told = types.keys().any(|known| {
-            family.strip_prefix(known.as_str()).is_some_and(|rest| ["", "_total", "_bucket", "_sum", "_count", "_info"].contains(&rest))
+            family
+                .strip_prefix(known.as_str())
+                .is_some_and(|rest| ["", "_total", "_bucket", "_sum", "_count", "_info"].contains(&rest))
         });
         assert!(told, "{family} has no type");
     }
     let value = |name: &str| server.metric(name);
-    assert_eq!(value("clipn_http_requests_total{method=\"POST\",route=\"/v1/classify\",status=\"200\"}"), 1.0);
-    assert_eq!(value("clipn_http_requests_total{method=\"POST\",route=\"/v1/classify\",status=\"415\"}"), 1.0);
+    assert_eq!(
+        value("clipn_http_requests_total{method=\"POST\",route=\"/v1/classify\",status=\"200\"}"),
+        1.0
+    );
+    assert_eq!(
+        value("clipn_http_requests_total{method=\"POST\",route=\"/v1/classify\",status=\"415\"}"),
+        1.0
+    );
     assert_eq!(value("clipn_http_requests_total{method=\"GET\",route=\"other\",status=\"404\"}"), 3.0);
-    let decided = value("clipn_images_total{outcome=\"label\"}") + value("clipn_images_total{outcome=\"unknown\"}");
+    let decided =
+        value("clipn_images_total{outcome=\"label\"}") + value("clipn_images_total{outcome=\"unknown\"}");
     assert_eq!((decided, value("clipn_images_total{outcome=\"error\"}")), (1.0, 1.0));
     assert_eq!((value("clipn_score_count"), value("clipn_batch_images_count")), (1.0, 1.0));
     assert!(value("process_start_time_seconds") > 1.6e9);

@@ -124,7 +124,8 @@ fn the_end_comes_although_a_worker_stands_still() {
     let gate = Arc::<Gate>::default();
     let before = Arc::clone(&gate);
     let tower = TestTower::new(move |_, _| before.pass());
-    let server = start(ServeSettings { grace: Duration::from_millis(300), ..settings() }, detector_with(tower));
+    let server =
+        start(ServeSettings { grace: Duration::from_millis(300), ..settings() }, detector_with(tower));
     let mut stream = server.connect();
     let request = request("POST", "/v1/classify", &[("content-type", "image/bmp")], &picture(1));
     std::io::Write::write_all(&mut stream, &request).unwrap();

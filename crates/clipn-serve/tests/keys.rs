@@ -12,7 +12,9 @@ const KEY: &str = "0123456789abcdef-ours";
 fn a_key_opens_what_takes_one() {
     let keys = ApiKeys::new([KEY, "fedcba9876543210-theirs"]).unwrap();
     let server = start(ServeSettings { keys, ..settings() }, detector());
-    for (method, path) in [("GET", "/v1/info"), ("GET", "/metrics"), ("POST", "/v1/classify"), ("POST", "/v1/classes")] {
+    for (method, path) in
+        [("GET", "/v1/info"), ("GET", "/metrics"), ("POST", "/v1/classify"), ("POST", "/v1/classes")]
+    {
         let bearer = format!("Bearer {KEY}");
         let wrong: [&[(&str, &str)]; 7] = [
             &[],
@@ -28,7 +30,11 @@ fn a_key_opens_what_takes_one() {
             assert_eq!(answer.error(401), "unauthorised", "{path} {headers:?}");
             assert_eq!(answer.header("www-authenticate"), Some("bearer"));
         }
-        for headers in [[("authorization", bearer.as_str())], [("x-api-key", KEY)], [("authorization", &bearer.replace("Bearer", "bearer"))]] {
+        for headers in [
+            [("authorization", bearer.as_str())],
+            [("x-api-key", KEY)],
+            [("authorization", &bearer.replace("Bearer", "bearer"))],
+        ] {
             assert_ne!(server.request(method, path, &headers, b"").status, 401, "{path} {headers:?}");
         }
     }

@@ -85,7 +85,9 @@ fn a_body_that_breaks_off_harms_nobody() {
     let server = start(settings(), detector());
     for _ in 0..5 {
         let mut stream = server.connect();
-        stream.write_all(b"POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-length: 100000\r\n\r\nBM").unwrap();
+        stream
+            .write_all(b"POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-length: 100000\r\n\r\nBM")
+            .unwrap();
         drop(stream);
     }
     assert_eq!(server.classify(&picture(1)).results().len(), 1);

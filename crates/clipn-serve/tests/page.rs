@@ -1,9 +1,9 @@
 //! The pages in a browser: Chromium without a window, where there is one.
 #![allow(clippy::unwrap_used)]
 
-mod common;
 #[path = "common/browser.rs"]
 mod browser;
+mod common;
 
 use std::path::PathBuf;
 
@@ -15,7 +15,8 @@ const ALL_DONE: &str = "/^\\d+ pictures?: /.test(document.getElementById('told')
 
 /// Two pictures and a file that is none.
 fn files(folder: &tempfile::TempDir) -> Vec<PathBuf> {
-    let files = [("first.bmp", picture(1)), ("second.bmp", picture(9)), ("no <b>picture</b>.bmp", b"words".to_vec())];
+    let files =
+        [("first.bmp", picture(1)), ("second.bmp", picture(9)), ("no <b>picture</b>.bmp", b"words".to_vec())];
     files
         .into_iter()
         .map(|(name, bytes)| {

@@ -97,10 +97,12 @@ fn pictures_of_many_requests_are_computed_together() {
     let settings = ServeSettings { workers: 1, max_batch: 8, ..settings() };
     let server = start(settings, detector_with(tower));
     std::thread::scope(|scope| {
-        let waiting: Vec<_> = (0..9).map(|i| {
-            let server = &server;
-            scope.spawn(move || server.classify(&picture(i)).results())
-        }).collect();
+        let waiting: Vec<_> = (0..9)
+            .map(|i| {
+                let server = &server;
+                scope.spawn(move || server.classify(&picture(i)).results())
+            })
+            .collect();
         wait_for("nine pictures", || server.metric("clipn_decode_seconds_count") == 9.0);
         gate.open();
         for (seed, request) in waiting.into_iter().enumerate() {

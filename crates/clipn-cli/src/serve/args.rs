@@ -114,7 +114,8 @@ impl ServeArgs {
     }
 
     fn keys(&self) -> Result<ApiKeys, CliError> {
-        let given = ApiKeys::new(self.api_key.iter().map(String::as_str).filter(|key| !key.trim().is_empty()))?;
+        let given =
+            ApiKeys::new(self.api_key.iter().map(String::as_str).filter(|key| !key.trim().is_empty()))?;
         let Some(path) = &self.api_keys_file else { return Ok(given) };
         let unread = |source| CliError::KeysFile { path: path.clone(), source };
         let of_file = ApiKeys::from_lines(&std::fs::read_to_string(path).map_err(unread)?)?;

@@ -67,7 +67,8 @@ fn encoder(args: &DetectorArgs, detector: &Detector, loaded: &Loaded) -> Result<
             let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;
             let has_no_side = loaded.weights.no_side() == NoSide::Stored;
             let has_no_lines = templates.no().is_some();
-            let wording = args.prompts.variant.wording(has_no_side, loaded.weights.no_prompts(), has_no_lines);
+            let wording =
+                args.prompts.variant.wording(has_no_side, loaded.weights.no_prompts(), has_no_lines);
             (templates, wording)
         }
     };

@@ -35,7 +35,8 @@ impl BodyLimits {
 
     /// Reads a body. One that says beforehand that it is too large is refused unread.
     pub(super) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Held, Problem> {
-        let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let told =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if told.is_some_and(|length| length > self.most as u64) {
             return Err(self.too_large());
         }
@@ -51,7 +52,8 @@ impl BodyLimits {
             let shares = (bytes.len() + data.len()).div_ceil(SHARE);
             let more = shares - share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             if more > 0 {
-                let more = Arc::clone(&self.budget).try_acquire_many_owned(more as u32).map_err(|_| no_memory())?;
+                let more =
+                    Arc::clone(&self.budget).try_acquire_many_owned(more as u32).map_err(|_| no_memory())?;
                 match &mut share {
                     Some(share) => share.merge(more),
                     None => share = Some(more),
@@ -63,7 +65,8 @@ impl BodyLimits {
     }
 
     fn too_large(&self) -> Problem {
-        let message = format!("the request is larger than {} bytes; send fewer or smaller pictures", self.most);
+        let message =
+            format!("the request is larger than {} bytes; send fewer or smaller pictures", self.most);
         Problem::new(413, "request_too_large", message)
     }
 

@@ -66,7 +66,8 @@ pub(super) async fn classes(State(app): State<Arc<App>>, request: Request) -> Re
     })?;
     let deadline = begun + app.settings.deadline;
     let detector = app.detector_for(Some(asked.classes), 1, deadline).await?;
-    let unseen = |name: &String| app.classes.encoder().map(|encoder| encoder.unseen(name)).unwrap_or_default();
+    let unseen =
+        |name: &String| app.classes.encoder().map(|encoder| encoder.unseen(name)).unwrap_or_default();
     let info = |name: &String| ClassInfo { name: name.clone(), unseen_words: unseen(name) };
     let answer = ClassesAnswer {
         classes: detector.classifier().class_names().iter().map(info).collect(),

@@ -18,8 +18,8 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 
-pub use documentation::openapi;
 pub(crate) use body::BodyLimits;
+pub use documentation::openapi;
 pub(crate) use observe::RequestIds;
 pub(crate) use state::{App, Texts};
 

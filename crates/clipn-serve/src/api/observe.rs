@@ -27,7 +27,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
     let in_flight = Counted::new(&app.metrics.in_flight);
     let method = method_label(request.method());
-    let seen = Seen { app, route, method, peer, id, begun: Instant::now(), _in_flight: in_flight, told: false };
+    let seen =
+        Seen { app, route, method, peer, id, begun: Instant::now(), _in_flight: in_flight, told: false };
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = outcome.unwrap_or_else(|_| Problem::internal().into_response());
     if let Ok(value) = HeaderValue::from_str(&seen.id) {
@@ -103,7 +104,8 @@ impl RequestIds {
     fn of(&self, request: &Request) -> String {
         let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let plain = |id: &&str| {
-            (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            (1..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
         match given.filter(plain) {
             Some(id) => id.to_owned(),

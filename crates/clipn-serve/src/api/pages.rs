@@ -18,7 +18,8 @@ static DOCS: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../pages/
 impl Page {
     /// A page whose own script and style run and nothing else: they are told by their hashes.
     fn new(html: &'static str) -> Self {
-        let hashes = |tag: &str| inside(html, tag).map(|text| format!("'sha256-{}'", hash(text))).unwrap_or_default();
+        let hashes =
+            |tag: &str| inside(html, tag).map(|text| format!("'sha256-{}'", hash(text))).unwrap_or_default();
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; img-src blob: data:; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -78,8 +79,17 @@ mod tests {
                 assert_eq!(page.html.matches(&format!("<{tag}")).count(), 1);
                 assert!(inside(page.html, tag).is_some_and(|text| !text.is_empty()));
             }
-            for outside in ["http://", "https://", " src=", "@import", "url(", "<link", "onclick=", "style=\"", "innerHTML"]
-            {
+            for outside in [
+                "http://",
+                "https://",
+                " src=",
+                "@import",
+                "url(",
+                "<link",
+                "onclick=",
+                "style=\"",
+                "innerHTML",
+            ] {
                 assert!(!page.html.contains(outside), "{outside}");
             }
             assert!(page.policy.to_str().unwrap().contains("script-src 'sha256-"));

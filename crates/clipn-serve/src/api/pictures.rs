@@ -223,8 +223,14 @@ mod tests {
 
     #[test]
     fn json_that_is_not_understood_is_refused() {
-        for text in ["", "[]", "{}", r#"{"images": {}}"#, r#"{"images": [], "topp": 1}"#, r#"{"images": [{"id": 1}]}"#]
-        {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"images": {}}"#,
+            r#"{"images": [], "topp": 1}"#,
+            r#"{"images": [{"id": 1}]}"#,
+        ] {
             assert!(json(text).is_err(), "{text}");
         }
         assert!(json(r#"{"images": [{"base64": ""}, {"base64": ""}, {"base64": ""}]}"#).is_err());

@@ -99,7 +99,8 @@ pub(super) async fn no_such_path(uri: Uri) -> Problem {
 }
 
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let known = super::routes().find(|(_, path)| *path == uri.path()).map_or("another method", |(known, _)| known);
+    let known =
+        super::routes().find(|(_, path)| *path == uri.path()).map_or("another method", |(known, _)| known);
     let message = format!("{} does not take {method}; use {known}", uri.path());
     Problem::new(405, "method_not_allowed", message)
 }

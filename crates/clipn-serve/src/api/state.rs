@@ -80,7 +80,8 @@ impl App {
             self.encode(names, deadline).await?
         };
         let detector = self.detector.with_classifier(classifier);
-        let failed = |error: clipn::detector::DetectorError| Problem::new(422, "bad_classes", error.to_string());
+        let failed =
+            |error: clipn::detector::DetectorError| Problem::new(422, "bad_classes", error.to_string());
         Ok(detector.map_err(failed)?.with_top(top))
     }
 

@@ -146,13 +146,19 @@ impl Shared {
         let found = self.attempt(&jobs.iter().collect::<Vec<_>>());
         self.metrics.batch_duration.observe(begun.elapsed().as_secs_f64());
         match found {
-            Ok(detections) => jobs.into_iter().zip(detections).for_each(|(job, found)| answer(job, Ok(found))),
+            Ok(detections) => {
+                jobs.into_iter().zip(detections).for_each(|(job, found)| answer(job, Ok(found)))
+            }
             Err(reason) if jobs.len() == 1 => {
                 tracing::error!(reason, "a picture could not be computed");
                 jobs.into_iter().for_each(|job| answer(job, Err(Failure::Computation)));
             }
             Err(reason) => {
-                tracing::warn!(reason, pictures = jobs.len(), "a batch failed; its pictures are tried one by one");
+                tracing::warn!(
+                    reason,
+                    pictures = jobs.len(),
+                    "a batch failed; its pictures are tried one by one"
+                );
                 for job in jobs {
                     let found = self.attempt(&[&job]);
                     if let Err(reason) = &found {

@@ -63,7 +63,8 @@ impl Server {
             .enable_io()
             .enable_time()
             .build();
-        let failed = |error: std::io::Error| ServeError::Threads { what: "the server", reason: error.to_string() };
+        let failed =
+            |error: std::io::Error| ServeError::Threads { what: "the server", reason: error.to_string() };
         let runtime = runtime.map_err(failed)?;
         let model = model.into();
         let probability = !matches!(detector.score_name(), "maxlogit" | "energy" | "energy-handcrafted");
@@ -101,7 +102,7 @@ impl Server {
         let all_answered = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|source| ServeError::Bind { address, source })?;
-            Ok(answer_until(&app, &listener, stop).await)
+            Ok(answer_until(&app, listener, stop).await)
         });
         app.engine.close();
         // A decoder or a worker that is stuck must not keep the program from ending.
@@ -110,7 +111,11 @@ impl Server {
     }
 }
 
-async fn answer_until(app: &Arc<App>, listener: &tokio::net::TcpListener, stop: impl Future<Output = ()>) -> bool {
+async fn answer_until(
+    app: &Arc<App>,
+    listener: tokio::net::TcpListener,
+    stop: impl Future<Output = ()>,
+) -> bool {
     let (stopping, stopped) = watch::channel(false);
     let router = router(app);
     let mut connections = JoinSet::new();
@@ -133,7 +138,8 @@ async fn answer_until(app: &Arc<App>, listener: &tokio::net::TcpListener, stop: 
         }
     }
     app.stopping.store(true, Ordering::SeqCst);
-    // Nobody listens any more, whoever connects now is told so by the system.
+    // Nobody listens any more: whoever connects now is told so by the system.
+    drop(listener);
     tracing::info!(open = connections.len(), "stopping; no new connections");
     // The other end is held by the connections alone.
     let _ = stopping.send(true);

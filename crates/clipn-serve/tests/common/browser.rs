@@ -40,7 +40,8 @@ pub struct Browser {
 impl Browser {
     /// Starts Chromium, or says why not.
     pub fn start() -> Option<Self> {
-        let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find) else {
+        let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find)
+        else {
             eprintln!("skipped: there is no Chromium here");
             return None;
         };
@@ -124,7 +125,8 @@ impl Browser {
     pub fn open(&mut self, address: &str, width: u32, dark: bool) {
         let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", size);
-        let scheme = json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
+        let scheme =
+            json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": scheme }));
         self.call("Page.navigate", json!({ "url": address }));
         self.wait_for("document.readyState === 'complete'");
