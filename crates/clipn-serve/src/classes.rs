@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clipn::classifier::{Classifier, ClassifierError, Wording, build};
 use clipn::engine::TextEncoder;
@@ -15,6 +14,9 @@ use crate::ServeError;
 
 /// Classes whose rows are kept.
 const KEPT: NonZero<usize> = NonZero::new(2000).unwrap();
+
+/// Classes that are encoded before those done are kept.
+const AT_ONCE: usize = 4;
 
 /// The text towers, for classes that are named in a request. What has been encoded once is kept.
 pub struct ClassEncoder {
@@ -58,40 +60,40 @@ impl ClassEncoder {
         self.seen_words.as_ref().map(|words| words.unseen(name)).unwrap_or_default()
     }
 
-    /// The rows of these classes, encoded now or before.
+    /// The rows of these classes, encoded now or before. What has been encoded is kept although the rest is cancelled, so
+    /// that asking again goes on there.
     fn rows(&self, names: &[String], progress: &dyn Progress) -> Result<Vec<Rows>, ClassifierError> {
-        let mut fresh = HashMap::new();
-        let missing = self.missing(names);
-        if !missing.is_empty() {
-            let run = || build(&missing, &self.templates, self.wording, &self.yes, &self.no, progress);
+        let mut found: HashMap<String, Rows> = HashMap::new();
+        {
+            let mut kept = self.kept();
+            found.extend(names.iter().filter_map(|name| Some((name.clone(), kept.get(name)?.clone()))));
+        }
+        let missing: Vec<String> = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+        for missing in missing.chunks(AT_ONCE) {
+            let run = || build(missing, &self.templates, self.wording, &self.yes, &self.no, progress);
             let built = self.pool.install(run)?;
-            for (index, name) in missing.into_iter().enumerate() {
-                fresh.insert(name, rows_of(&built, index));
+            let mut kept = self.kept();
+            for (index, name) in missing.iter().enumerate() {
+                let rows = rows_of(&built, index);
+                kept.put(name.clone(), rows.clone());
+                found.insert(name.clone(), rows);
             }
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, rows) in &fresh {
-            kept.put(name.clone(), rows.clone());
-        }
-        let row = |name: &String| fresh.get(name).or_else(|| kept.get(name)).cloned();
-        names.iter().map(row).collect::<Option<_>>().ok_or(ClassifierError::NoClasses)
+        names
+            .iter()
+            .map(|name| found.get(name).cloned())
+            .collect::<Option<_>>()
+            .ok_or(ClassifierError::NoClasses)
     }
 
-    /// The classes that are not kept, each once. What is kept is used, so that it stays.
-    fn missing(&self, names: &[String]) -> Vec<String> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut missing: Vec<String> = Vec::new();
-        for name in names {
-            if kept.get(name).is_none() && !missing.contains(name) {
-                missing.push(name.clone());
-            }
-        }
-        missing
+    fn kept(&self) -> MutexGuard<'_, LruCache<String, Rows>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether all of these are kept, so that nothing has to be encoded.
     fn has(&self, names: &[String]) -> bool {
-        self.missing(names).is_empty()
+        let kept = self.kept();
+        names.iter().all(|name| kept.contains(name))
     }
 }
 

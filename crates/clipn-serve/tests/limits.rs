@@ -68,14 +68,18 @@ fn pictures_of_a_request_are_counted() {
 fn who_sends_too_slowly_is_cut_off() {
     let server = start(ServeSettings { read_timeout: Duration::from_millis(300), ..settings() }, detector());
     let begun = Instant::now();
+    let mut silent = server.connect();
+    let mut done = server.connect();
+    done.write_all(b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n").unwrap();
     let mut head_only = server.connect();
     head_only.write_all(b"POST /v1/classify HTTP/1.1\r\nhost: he").unwrap();
     let mut body_missing = server.connect();
     let head = "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\ncontent-type: image/bmp\r\n\r\nBM";
     body_missing.write_all(head.as_bytes()).unwrap();
     assert_eq!(Answer::read(&mut body_missing).error(408), "request_timeout");
-    let mut rest = Vec::new();
-    let _ = std::io::Read::read_to_end(&mut head_only, &mut rest);
+    for stream in [&mut head_only, &mut silent, &mut done] {
+        let _ = std::io::Read::read_to_end(stream, &mut Vec::new());
+    }
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(server.classify(&picture(1)).results().len(), 1);
 }

@@ -173,7 +173,7 @@ impl Shared {
 
     /// The decisions on a batch, or why it failed. A panic is an error.
     fn attempt(&self, jobs: &[&Job]) -> Result<Vec<Detection>, String> {
-        let pixels: Vec<f32> = jobs.iter().flat_map(|job| job.pixels.iter().copied()).collect();
+        let pixels = jobs.iter().map(|job| job.pixels.as_slice()).collect::<Vec<_>>().concat();
         let detectors: Vec<&Detector> = jobs.iter().map(|job| &job.detector).collect();
         let run = || self.pool.install(|| self.detect(&pixels, &detectors));
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
