@@ -207,8 +207,8 @@ fn flags_can_be_variables_and_keys_stay_secret() {
 fn wrong_use_is_told_in_a_line() {
     let s = Sandbox::new();
     let refused = |arguments: &[&str]| {
-        let always = ["--classes", CLASSES, "--templates", "simple", "--port", "0"];
-        let output = command(&s, &[&always[..], arguments].concat()).output().unwrap();
+        let always = ["--classes", CLASSES, "--templates", "simple"];
+        let output = command(&s, &[&always[..], arguments].concat()).env("CLIPN_PORT", "0").output().unwrap();
         let told = text(&output.stderr);
         assert!(
             output.stdout.is_empty() && told.starts_with("error: ") && told.lines().count() == 1,

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use clipn::classifier::Wording;
 use clipn::detector::Detector;
-use clipn::model::NoSide;
 use clipn::prompts::TemplateSet;
 use clipn_serve::{ClassEncoder, Server};
 
@@ -65,10 +64,7 @@ fn encoder(args: &DetectorArgs, detector: &Detector, loaded: &Loaded) -> Result<
         Some(bundle) => (bundle.templates().clone(), bundle.wording()),
         None => {
             let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;
-            let has_no_side = loaded.weights.no_side() == NoSide::Stored;
-            let has_no_lines = templates.no().is_some();
-            let wording =
-                args.prompts.variant.wording(has_no_side, loaded.weights.no_prompts(), has_no_lines);
+            let wording = args.prompts.variant.wording(&loaded.weights, &templates);
             (templates, wording)
         }
     };
