@@ -62,7 +62,7 @@ impl App {
         deadline: Instant,
     ) -> Result<Detector, Problem> {
         let Some(names) = classes else { return Ok(self.detector.clone().with_top(top)) };
-        let names = self.checked(names)?;
+        let names = self.checked(&names)?;
         let foreign = self.classes.foreign(&names);
         if let (Some(first), None) = (foreign.first(), self.classes.encoder()) {
             return Err(Problem::new(
@@ -104,7 +104,7 @@ impl App {
     }
 
     /// Class names that may be asked for.
-    fn checked(&self, names: Vec<String>) -> Result<Vec<String>, Problem> {
+    fn checked(&self, names: &[String]) -> Result<Vec<String>, Problem> {
         let bad = |message: String| Err(Problem::new(422, "bad_classes", message));
         let most = self.settings.max_classes;
         if names.is_empty() || names.len() > most {

@@ -147,7 +147,7 @@ impl Shared {
         self.metrics.batch_duration.observe(begun.elapsed().as_secs_f64());
         match found {
             Ok(detections) => {
-                jobs.into_iter().zip(detections).for_each(|(job, found)| answer(job, Ok(found)))
+                jobs.into_iter().zip(detections).for_each(|(job, found)| answer(job, Ok(found)));
             }
             Err(reason) if jobs.len() == 1 => {
                 tracing::error!(reason, "a picture could not be computed");
