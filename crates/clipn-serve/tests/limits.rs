@@ -56,11 +56,11 @@ fn strange_shapes_are_pictures_too() {
 fn pictures_of_a_request_are_counted() {
     let server = start(ServeSettings { max_images: 3, ..settings() }, detector());
     let one = picture(1);
-    let (content_type, body) = form(&vec![("file", None, &one[..]); 4]);
+    let (content_type, body) = form(&[("file", None, &one[..]); 4]);
     assert_eq!(server.post("/v1/classify", &content_type, &body).error(413), "too_many_images");
     let images = vec![json!({ "base64": "" }); 4];
     assert_eq!(server.classify_json(&json!({ "images": images })).error(413), "too_many_images");
-    let (content_type, body) = form(&vec![("file", None, &one[..]); 3]);
+    let (content_type, body) = form(&[("file", None, &one[..]); 3]);
     assert_eq!(server.post("/v1/classify", &content_type, &body).results().len(), 3);
 }
 

@@ -35,7 +35,7 @@ fn a_full_queue_is_told_at_once() {
     });
     assert_eq!(tower.computed(), 4);
     assert_eq!(server.get("/ready").status, 200);
-    let (content_type, body) = form(&vec![("file", None, &picture(2)[..]); 4]);
+    let (content_type, body) = form(&[("file", None, &picture(2)[..]); 4]);
     assert_eq!(server.post("/v1/classify", &content_type, &body).results().len(), 4);
     assert_eq!(server.metric("clipn_queue_images"), 0.0);
 }

@@ -17,13 +17,16 @@ pub fn install(format: LogFormat, level: LogLevel) {
     match format {
         LogFormat::Text => log.with_ansi(stderr().is_terminal()).init(),
         LogFormat::Json => {
-            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
         }
     }
     std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
-        let said = panic.payload_as_str().unwrap_or("without a word");
+        let payload = panic.payload();
+        let said = payload.downcast_ref::<&str>().copied();
+        let said =
+            said.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word");
         tracing::error!(place, thread = thread.name().unwrap_or_default(), said, "panic");
     }));
 }

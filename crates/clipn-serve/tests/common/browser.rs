@@ -99,7 +99,8 @@ impl Browser {
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         let id = self.next;
         self.next += 1;
-        let mut message = json!({ "id": id, "method": method, "params": parameters });
+        let mut message = json!({ "id": id, "method": method });
+        message["params"] = parameters;
         if let Some(session) = &self.session {
             message["sessionId"] = json!(session);
         }
@@ -108,11 +109,9 @@ impl Browser {
         self.to.write_all(&bytes).unwrap();
         loop {
             let answer = self.from.recv_timeout(Duration::from_secs(60)).expect("Chromium does not answer");
-            match answer["method"].as_str() {
-                Some("Runtime.exceptionThrown" | "Log.entryAdded" | "Runtime.consoleAPICalled") => {
-                    self.complaints.push(answer["params"].to_string());
-                }
-                _ => {}
+            let told = ["Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"];
+            if answer["method"].as_str().is_some_and(|method| told.contains(&method)) {
+                self.complaints.push(answer["params"].to_string());
             }
             if answer["id"] == id {
                 assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
