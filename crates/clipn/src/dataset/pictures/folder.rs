@@ -46,7 +46,7 @@ impl FolderPictures {
     }
 
     /// How many pictures there were when the folders were found.
-    pub fn count(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.pictures
     }
 }
@@ -89,7 +89,7 @@ mod tests {
         let set = ImageFolder::read(folder.path()).unwrap().unlabelled("x").unwrap();
         let expected: Vec<String> = set.samples.iter().map(|s| s.path.display().to_string()).collect();
         let pictures = FolderPictures::open(folder.path()).unwrap();
-        assert_eq!(pictures.count(), 7);
+        assert_eq!(pictures.total(), 7);
         assert_eq!(pictures.map(|picture| picture.name).collect::<Vec<_>>(), expected);
     }
 
