@@ -1,8 +1,11 @@
 //! Zero-shot classification that knows when to say no.
+pub mod bundle;
+pub mod calibration;
 pub mod checkpoint;
 pub mod classifier;
 pub mod dataset;
 pub mod demo;
+pub mod detector;
 pub mod download;
 pub mod engine;
 pub mod evaluation;

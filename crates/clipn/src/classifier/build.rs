@@ -87,6 +87,39 @@ impl<T: Real> Classifier<T> {
         &self.no
     }
 
+    /// The classes of both, those of `other` after these, with this one's scale.
+    ///
+    /// # Errors
+    /// The two belong to different models, or a class stands in both.
+    pub fn joined(&self, other: &Self) -> Result<Self, ClassifierError> {
+        if self.dim != other.dim {
+            return Err(ClassifierError::Dimensions { yes: self.dim, no: other.dim });
+        }
+        if let Some(name) = other.class_names.iter().find(|name| self.class_names.contains(name)) {
+            return Err(ClassifierError::Repeated { class: name.clone() });
+        }
+        let class_names = [self.class_names(), other.class_names()].concat();
+        let (yes, no) = ([self.yes(), other.yes()].concat(), [self.no(), other.no()].concat());
+        Ok(Self { class_names, yes, no, dim: self.dim, scale: self.scale })
+    }
+
+    /// The classifier without some of its classes; a name that stands twice goes wholly.
+    ///
+    /// # Errors
+    /// There is no such class, or none would be left.
+    pub fn without(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
+        if let Some(name) = class_names.iter().find(|name| !self.class_names.contains(name)) {
+            return Err(ClassifierError::NoSuchClass { class: name.clone() });
+        }
+        let left: Vec<usize> =
+            (0..self.len()).filter(|&class| !class_names.contains(&self.class_names[class])).collect();
+        let rows = |side: &[T]| {
+            left.iter().flat_map(|&class| &side[class * self.dim..][..self.dim]).copied().collect()
+        };
+        let names = left.iter().map(|&class| self.class_names[class].clone()).collect();
+        Ok(Self::new(names, rows(&self.yes), rows(&self.no))?.with_scale(self.scale))
+    }
+
     /// The logits of normalised image features `[N, D]`: scale·f·W_yesᵀ and scale·f·W_noᵀ, each `[N, K]`.
     ///
     /// # Errors

@@ -31,6 +31,18 @@ pub enum ClassifierError {
         /// Dimension of the "no" features.
         no: usize,
     },
+    /// A class is there already.
+    #[error("there is a class `{class}` already; leave it out, or remove it first")]
+    Repeated {
+        /// Its name.
+        class: String,
+    },
+    /// A class that is not there.
+    #[error("there is no class `{class}`; `clipn classifier show` lists them")]
+    NoSuchClass {
+        /// The name asked for.
+        class: String,
+    },
     /// A classifier's rows are NaN or infinite.
     #[error("the model gives NaN or infinite features for the class `{class}`; its weights are damaged")]
     NotFinite {

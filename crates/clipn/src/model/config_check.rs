@@ -6,7 +6,7 @@ use super::{ModelConfig, ModelError, STAGES, VisionConfig};
 impl ModelConfig {
     /// Says whether the towers can be computed: sizes in bounds, heads of equal width, the sizes of a ResNet those that
     /// follow from its stages. `origin` names the config in errors.
-    pub(super) fn check(&self, origin: &str) -> Result<(), ModelError> {
+    pub(crate) fn check(&self, origin: &str) -> Result<(), ModelError> {
         self.problem()
             .map_or(Ok(()), |reason| Err(ModelError::BadConfig { origin: origin.to_owned(), reason }))
     }

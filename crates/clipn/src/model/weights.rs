@@ -53,15 +53,27 @@ impl Weights {
         let seen_words = WeightsNotes::of(&checkpoint).seen_words;
         let weights = Self { config, checkpoint, no_side, seen_words };
         let details = weights.differences();
+        weights.fit_or(details)
+    }
+
+    /// The image tower's tensors alone, held against a config: no text tower may be asked of them.
+    pub(super) fn of_images(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
+        let weights = Self { config, checkpoint, no_side: NoSide::CopiedFromYes, seen_words: None };
+        let (missing, wrong) =
+            weights.misfits(&names::vision(&weights.config.vision, weights.config.embed_dim));
+        weights.fit_or(listed([("missing", missing), ("of another shape", wrong)]))
+    }
+
+    /// These weights where there is nothing that does not fit.
+    fn fit_or(self, details: String) -> Result<Self, ModelError> {
         if details.is_empty() {
-            Ok(weights)
-        } else {
-            Err(ModelError::WeightsMismatch {
-                path: weights.checkpoint.path().to_owned(),
-                model: weights.config.name.clone(),
-                details,
-            })
+            return Ok(self);
         }
+        Err(ModelError::WeightsMismatch {
+            path: self.checkpoint.path().to_owned(),
+            model: self.config.name.clone(),
+            details,
+        })
     }
 
     /// The architecture.
@@ -262,16 +274,7 @@ impl Weights {
                 .collect();
             expected.retain(|(name, _)| !copied.contains(name));
         }
-        let (mut missing, mut wrong) = (Vec::new(), Vec::new());
-        for (name, shape) in &expected {
-            match self.checkpoint.get(name) {
-                None => missing.push(name.clone()),
-                Some(tensor) if fits(name, tensor, shape) || self.holds_seen_rows(name, tensor, shape) => {}
-                Some(tensor) => {
-                    wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()));
-                }
-            }
-        }
+        let (missing, mut wrong) = self.misfits(&expected);
         if let Some(prompts) = self.checkpoint.get(PROMPT_NO) {
             let shape = prompts.shape();
             let text = &self.config.text;
@@ -291,13 +294,29 @@ impl Weights {
             .filter(|name| !IGNORED.contains(&name.rsplit('.').next().unwrap_or(name)))
             .map(str::to_owned)
             .collect::<Vec<_>>();
-        let parts = [
-            section("missing", &missing),
-            section("of another shape", &wrong),
-            section("unexpected", &unexpected),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+        listed([("missing", missing), ("of another shape", wrong), ("unexpected", unexpected)])
     }
+
+    /// The names that are missing, and what is of another shape.
+    fn misfits(&self, expected: &[Named]) -> (Vec<String>, Vec<String>) {
+        let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+        for (name, shape) in expected {
+            match self.checkpoint.get(name) {
+                None => missing.push(name.clone()),
+                Some(tensor) if fits(name, tensor, shape) || self.holds_seen_rows(name, tensor, shape) => {}
+                Some(tensor) => {
+                    wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()));
+                }
+            }
+        }
+        (missing, wrong)
+    }
+}
+
+/// `2 missing (a, b); 1 unexpected (c)`; empty where there are no names.
+fn listed<const N: usize>(sections: [(&str, Vec<String>); N]) -> String {
+    let told = sections.iter().filter_map(|(heading, names)| section(heading, names));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// `2 missing (a, b)`, the first few by name; nothing for no names.

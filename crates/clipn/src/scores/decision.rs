@@ -1,7 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::atd::agreed;
-use super::{Atd, Ctw, LogitsRow, Score, by_name, predict};
+use super::{Atd, Ctw, LogitsRow, Score, by_name, predict, stable};
 
 /// What a [`Rule`] made of one image: a label, or "unknown".
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -35,6 +35,15 @@ pub enum Rule {
         /// Least score that is kept.
         threshold: f64,
     },
+    /// Unknown where a score is below a threshold in log space ([`Score::stable`]), where probabilities do not saturate
+    /// at 1: what [`crate::calibration`] chooses.
+    Calibrated {
+        /// The score.
+        #[serde(serialize_with = "write_score", deserialize_with = "read_score")]
+        score: &'static dyn Score,
+        /// Least score that is kept, in the unit of [`Score::stable`].
+        threshold: f64,
+    },
 }
 
 impl Rule {
@@ -53,7 +62,7 @@ impl Rule {
         match self {
             Self::Ctw { .. } => &Ctw,
             Self::AtdExtraClass => &Atd,
-            Self::Threshold { score, .. } => *score,
+            Self::Threshold { score, .. } | Self::Calibrated { score, .. } => *score,
         }
     }
 
@@ -63,10 +72,18 @@ impl Rule {
             Self::Ctw { threshold } => (f64::from(Ctw.faithful(row)), *threshold),
             Self::AtdExtraClass => extra_class(row),
             Self::Threshold { score, threshold } => (f64::from(score.faithful(row)), *threshold),
+            Self::Calibrated { score, threshold } => return calibrated(*score, *threshold, row),
         };
         let label = (score >= threshold).then(|| predict(row));
         Decision { label, score, threshold }
     }
+}
+
+/// Compares in log space and tells it in the published unit.
+fn calibrated(score: &dyn Score, threshold: f64, row: LogitsRow<'_, f32>) -> Decision {
+    let found = stable(score, row);
+    let label = (found >= threshold).then(|| predict(row));
+    Decision { label, score: score.from_stable(found), threshold: score.from_stable(threshold) }
 }
 
 /// ATD and `1 - max_j p_j q_j`: the extra class beats the best one exactly where the first is below the second.
@@ -139,6 +156,21 @@ mod tests {
             assert_eq!(rule.decide(LogitsRow::new(&[], &[])).label, None);
         }
         assert_eq!(Rule::AtdExtraClass.decide(LogitsRow::new(&[1.0], &[])).label, None);
+    }
+
+    #[test]
+    fn a_calibrated_rule_tells_apart_what_saturates() {
+        // In f32 both are 1; in log space the first is nearer.
+        let (sure, surer) = (LogitsRow::new(&[60.0], &[10.0]), LogitsRow::new(&[70.0], &[10.0]));
+        assert_eq!((Ctw.faithful(sure), Ctw.faithful(surer)), (1.0, 1.0));
+        let rule = Rule::Calibrated { score: &Ctw, threshold: stable(&Ctw, surer) };
+        assert_eq!((rule.decide(sure).label, rule.decide(surer).label), (None, Some(0)));
+        assert!(rule.decide(LogitsRow::new(&[f32::NAN], &[0.0])).label.is_none());
+        let json = serde_json::to_string(&rule).unwrap();
+        assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
+        // Told in the published unit.
+        let half = Rule::Calibrated { score: &Ctw, threshold: 0.5_f64.ln() }.decide(sure);
+        assert_eq!((half.score, half.threshold), (1.0, 0.5));
     }
 
     #[test]

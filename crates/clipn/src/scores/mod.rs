@@ -72,6 +72,12 @@ static EXTRA: [&dyn Score; 1] = [&HandcraftedEnergy];
 /// Other names in use, lower-case: the hand-crafted code's and the paper's.
 const ALIASES: [(&str, &str); 4] = [("yn", "ctw"), ("clipn-c", "ctw"), ("c+1", "atd"), ("clipn-a", "atd")];
 
+/// The stable score of logits in `f32`.
+pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
+    let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    score.stable(LogitsRow { yes: &widen(row.yes), no: &widen(row.no), scale: row.scale })
+}
+
 /// Every standard score: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
 pub fn all() -> &'static [&'static dyn Score] {
     &ALL

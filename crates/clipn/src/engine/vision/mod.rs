@@ -11,7 +11,7 @@ pub use tower::{VisionEncoder, VisionTower};
 pub(super) use tower::{check_images, positions_for};
 pub use train::VisionTape;
 
-use crate::model::{ImageTower, Weights};
+use crate::model::{ImageTower, ImageWeights, Weights};
 
 /// The image tower of loaded weights for inference, whichever kind their config names.
 pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
@@ -20,4 +20,9 @@ pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
         // Not a ResNet.
         Err(_) => Box::new(VisionEncoder::from_weights(weights)),
     }
+}
+
+/// As [`image_tower`], of weights without text towers.
+pub fn image_tower_alone(weights: &ImageWeights) -> Box<dyn ImageTower<f32>> {
+    image_tower(weights.weights())
 }

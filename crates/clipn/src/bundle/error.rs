@@ -1,0 +1,66 @@
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::calibration::CalibrationError;
+use crate::checkpoint::CheckpointError;
+use crate::classifier::ClassifierError;
+use crate::model::ModelError;
+
+/// What can be wrong with a bundle.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Some other file.
+    #[error(
+        "{} is not a bundle; `clipn classifier build --classes ... --out shop.clipn` makes one, and weights are given with \
+         --pretrained",
+        path.display()
+    )]
+    NotABundle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A bundle of a later program.
+    #[error("{} is a bundle of version {found}; this program reads version {known}, take a later one", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The version known.
+        known: u64,
+    },
+    /// What is in it does not hold together.
+    #[error("{} is damaged: {reason}; build it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Weights that the classes do not belong to.
+    #[error(
+        "{} is not the model that the bundle was built for ({differing}); give that one with --pretrained, or build the \
+         bundle again",
+        path.display()
+    )]
+    OtherModel {
+        /// The weights.
+        path: PathBuf,
+        /// What differs.
+        differing: String,
+    },
+    /// The image tower does not fit its config.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The rows do not make a classifier.
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
+    /// The stored calibration does not hold together.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+}

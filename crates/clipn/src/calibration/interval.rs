@@ -1,0 +1,107 @@
+use serde::{Deserialize, Serialize};
+use statrs::function::beta::checked_beta_reg;
+
+/// A counted share and the interval in which the true one lies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Pictures counted.
+    pub count: usize,
+    /// Out of so many.
+    pub of: usize,
+    /// The lower end of the interval.
+    pub lower: f64,
+    /// The upper end.
+    pub upper: f64,
+}
+
+impl Share {
+    /// `count` out of `of` with the exact binomial interval of that confidence (Clopper and Pearson 1934), which holds
+    /// the true share at least so often.
+    pub fn counted(count: usize, of: usize, confidence: f64) -> Self {
+        let (tail, hits, misses) = ((1.0 - confidence) / 2.0, count as f64, (of - count.min(of)) as f64);
+        let lower = if count == 0 { 0.0 } else { beta_quantile(hits, misses + 1.0, tail) };
+        let upper = if count >= of { 1.0 } else { beta_quantile(hits + 1.0, misses, 1.0 - tail) };
+        Self { count, of, lower, upper }
+    }
+
+    /// The share counted; NaN out of none.
+    pub fn rate(&self) -> f64 {
+        self.count as f64 / self.of as f64
+    }
+}
+
+/// Of a threshold at the `rank`-th lowest (from 1) of n calibration scores: the share of further pictures that it keeps is
+/// distributed as Beta(n + 1 − rank, rank) over the sets that one might have calibrated with, whatever the distribution
+/// of the scores. The count is that of the calibration pictures themselves.
+pub fn kept_share(rank: usize, n: usize, confidence: f64) -> Share {
+    let (kept, below) = ((n + 1 - rank.min(n)) as f64, rank.max(1) as f64);
+    let tail = (1.0 - confidence) / 2.0;
+    Share {
+        count: n + 1 - rank.clamp(1, n),
+        of: n,
+        lower: beta_quantile(kept, below, tail),
+        upper: beta_quantile(kept, below, 1.0 - tail),
+    }
+}
+
+/// P(Beta(a, b) ≤ x).
+pub(super) fn beta_probability(a: f64, b: f64, x: f64) -> f64 {
+    checked_beta_reg(a, b, x).unwrap_or(f64::NAN)
+}
+
+/// P(Binomial(n, p) ≤ k).
+pub(super) fn binomial_probability(n: usize, p: f64, k: usize) -> f64 {
+    if k >= n { 1.0 } else { beta_probability((n - k) as f64, k as f64 + 1.0, 1.0 - p) }
+}
+
+/// The x of which P(Beta(a, b) ≤ x) is `probability`, by halving: slow and sure.
+fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if beta_probability(a, b, middle) < probability {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_shares_are_those_of_the_tables() {
+        // Clopper and Pearson at 95 %: 8 of 10, 0 of 20, 20 of 20.
+        let close = |share: Share, lower: f64, upper: f64| {
+            assert!((share.lower - lower).abs() < 1e-4 && (share.upper - upper).abs() < 1e-4, "{share:?}");
+        };
+        close(Share::counted(8, 10, 0.95), 0.4439, 0.9748);
+        close(Share::counted(0, 20, 0.95), 0.0, 0.1684);
+        close(Share::counted(20, 20, 0.95), 0.8316, 1.0);
+        assert!(Share::counted(0, 0, 0.95).rate().is_nan());
+    }
+
+    #[test]
+    fn a_binomial_is_the_sum_of_its_terms() {
+        let (n, p) = (12_usize, 0.3_f64);
+        let mut sum = 0.0;
+        let mut term = (1.0 - p).powi(12);
+        for k in 0..=n {
+            sum += term;
+            assert!((binomial_probability(n, p, k) - sum).abs() < 1e-12, "{k}");
+            term *= (n - k) as f64 / (k as f64 + 1.0) * p / (1.0 - p);
+        }
+    }
+
+    #[test]
+    fn many_pictures_narrow_the_share() {
+        let few = kept_share(5, 100, 0.95);
+        let many = kept_share(5000, 100_000, 0.95);
+        assert_eq!((few.count, few.of, many.count), (96, 100, 95_001));
+        assert!(few.lower > 0.88 && few.lower < 0.91 && few.upper > 0.98, "{few:?}");
+        assert!(many.upper - many.lower < 0.003 && (many.rate() - 0.95).abs() < 1e-4, "{many:?}");
+    }
+}

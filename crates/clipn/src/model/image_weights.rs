@@ -1,0 +1,68 @@
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::names;
+use super::{ModelConfig, ModelError, Real, Weights};
+use crate::checkpoint::{Checkpoint, Tensor};
+
+/// Values that are hashed at a time.
+const PIECE: usize = 1 << 16;
+
+/// The weights of an image tower without text towers, held against a config as [`Weights`] are.
+#[derive(Debug, Clone)]
+pub struct ImageWeights(Weights);
+
+impl ImageWeights {
+    /// Takes the tensors of the image tower from among those of a file; others are left alone.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another shape.
+    pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
+        Weights::of_images(config, checkpoint).map(Self)
+    }
+
+    /// The architecture, the text towers' too.
+    pub fn config(&self) -> &ModelConfig {
+        self.0.config()
+    }
+
+    /// As [`Weights::image_tower_hash`].
+    pub fn image_tower_hash(&self) -> String {
+        self.0.image_tower_hash()
+    }
+
+    /// What [`crate::engine::image_tower`] opens.
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.0
+    }
+}
+
+impl Weights {
+    /// The tensors of the image tower by open_clip's names.
+    pub fn image_tensors(&self) -> Vec<(String, Tensor)> {
+        let config = self.config();
+        let tensor = |(name, _): names::Named| {
+            let tensor = self.checkpoint().get(&name)?.clone();
+            Some((name, tensor))
+        };
+        names::vision(&config.vision, config.embed_dim).into_iter().filter_map(tensor).collect()
+    }
+
+    /// A SHA-256 of the image tower's tensors, names, shapes and values as f32: the same for the same values in any form
+    /// of file.
+    pub fn image_tower_hash(&self) -> String {
+        let of_tensor = |(name, tensor): &(String, Tensor)| {
+            let mut hash = Sha256::new();
+            hash.update(format!("{name} {:?} ", tensor.shape()));
+            for values in f32::buffer(tensor).chunks(PIECE) {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                hash.update(bytes);
+            }
+            hash.finalize()
+        };
+        let parts: Vec<_> = self.image_tensors().par_iter().map(of_tensor).collect();
+        let mut whole = Sha256::new();
+        parts.iter().for_each(|part| whole.update(part));
+        whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
