@@ -10,6 +10,8 @@ use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
 
 use crate::bench::BenchArgs;
+use crate::calibrate::CalibrateArgs;
+use crate::classifier::ClassifierCommand;
 use crate::convert::ConvertArgs;
 use crate::models::ModelsArgs;
 use crate::recipe::RecipeArgs;
@@ -29,6 +31,11 @@ pub enum Command {
     Eval(EvalArgs),
     /// Give pictures one of your labels, or "unknown"
     Classify(ClassifyArgs),
+    /// Build, show and change bundles: a classifier for deployment in one file
+    #[command(subcommand)]
+    Classifier(ClassifierCommand),
+    /// Find the threshold that keeps the share of pictures that you want, and write it into a bundle
+    Calibrate(CalibrateArgs),
     /// Tell what weights are: kind, architecture, preprocessing, tensors, whether there is a "no" side
     Inspect(InspectArgs),
     /// Write weights in another form: one file with its config, or a folder of open_clip's hub or of transformers
@@ -497,7 +504,7 @@ fn parse_scores(text: &str) -> Result<Scores, String> {
     parse_list(text).map(Scores).map_err(|e| e.to_string())
 }
 
-fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
+pub fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
 }
 

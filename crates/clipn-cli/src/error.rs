@@ -1,10 +1,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clipn::bundle::BundleError;
+use clipn::calibration::CalibrationError;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
 use clipn::dataset::DatasetError;
 use clipn::demo::DemoError;
+use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
@@ -19,6 +22,10 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum CliError {
     #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
@@ -28,6 +35,8 @@ pub enum CliError {
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
     #[error(transparent)]
     Download(#[from] DownloadError),
     #[error(transparent)]

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
+use clipn::bundle::Bundle;
 use clipn::classifier::{Classifier, Wording, build};
+use clipn::detector::{DetectorError, weights_path};
 use clipn::download::Purpose;
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
@@ -10,7 +12,7 @@ use clipn::prompts::TemplateSet;
 
 use crate::args::{ModelArgs, PromptArgs};
 use crate::error::CliError;
-use crate::weights::locate;
+use crate::weights::{Located, locate};
 
 /// The templates where neither the command line nor the weights name any.
 const PUBLISHED_TEMPLATES: &str = "clipn";
@@ -44,6 +46,25 @@ impl Loaded {
         let located =
             locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
         let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
+        Self::of(located, model, asked)
+    }
+
+    /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that it names.
+    pub fn of_bundle(bundle: &Bundle, at: &Path, args: &ModelArgs) -> Result<Self, CliError> {
+        let config = bundle.identity().config.clone();
+        let named = bundle.identity().source.as_deref().map(Path::new);
+        let on_disk = weights_path(bundle, at);
+        let asked = args.pretrained.as_deref().or(on_disk.as_deref()).or(named);
+        let Some(asked) = asked else {
+            return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name: None }.into());
+        };
+        let is_tag = !asked.exists() && args.pretrained.is_none() && asked != Path::new(Pretrained::MINI);
+        let model = is_tag.then_some(config.name.as_str());
+        let located = locate(Some(asked), model, &args.downloads, Purpose::Compute)?;
+        Self::of(located, Some(config), asked)
+    }
+
+    fn of(located: Located, model: Option<ModelConfig>, asked: &Path) -> Result<Self, CliError> {
         let pretrained = open_pretrained(&located.path)?;
         let stem = located.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
@@ -77,20 +98,32 @@ impl Loaded {
         progress: &dyn Progress,
     ) -> Result<(Classifier, Wording), CliError> {
         let templates = TemplateSet::resolve(self.templates(prompts))?;
-        self.tell_unseen(class_names, &templates);
         let has_no_side = self.weights.no_side() == NoSide::Stored;
         let wording =
             prompts.variant.wording(has_no_side, self.weights.no_prompts(), templates.no().is_some());
-        let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
-        let no = TextEncoder::from_weights(&self.weights, Side::No);
-        let classifier = build(class_names, &templates, wording, &yes, &no, progress)?;
+        let classifier = self.encode(class_names, &templates, wording, progress)?;
         let classifier = match prompts.logit_scale.or(self.notes.logit_scale) {
             Some(LogitScale::Trained) => classifier.with_scale(self.weights.logit_scale()),
             Some(LogitScale::Published) | None => classifier,
         };
+        Ok((classifier, wording))
+    }
+
+    /// The rows of class names in templates, with the published scale.
+    pub fn encode(
+        &self,
+        class_names: &[String],
+        templates: &TemplateSet,
+        wording: Wording,
+        progress: &dyn Progress,
+    ) -> Result<Classifier, CliError> {
+        self.tell_unseen(class_names, templates);
+        let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
+        let no = TextEncoder::from_weights(&self.weights, Side::No);
+        let classifier = build(class_names, templates, wording, &yes, &no, progress)?;
         drop((yes, no));
         self.weights.release();
-        Ok((classifier, wording))
+        Ok(classifier)
     }
 
     /// Says which words the model has never read.

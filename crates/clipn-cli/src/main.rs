@@ -5,9 +5,12 @@
 
 mod args;
 mod bench;
+mod calibrate;
+mod classifier;
 mod classify;
 mod convert;
 mod demo;
+mod detector;
 mod error;
 mod eval;
 mod figures;
@@ -52,6 +55,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Classifier(command) => classifier::run(&command),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Models(args) => models::run(&args),

@@ -11,7 +11,7 @@ use crate::loading::open_pretrained;
 use crate::progress::Bar;
 
 /// Where weights may come from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct DownloadArgs {
     /// Fetch nothing: take weights from the cache, or fail [env: HF_HUB_OFFLINE]
     #[arg(long)]

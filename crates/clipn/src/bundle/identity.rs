@@ -9,6 +9,8 @@ pub struct ModelIdentity {
     pub config: ModelConfig,
     /// [`Weights::image_tower_hash`].
     pub image_tower: String,
+    /// [`Weights::text_towers_hash`].
+    pub text_towers: String,
     /// Where the weights were found, in the words of who built the classifier: a path or a name.
     pub source: Option<String>,
 }
@@ -16,10 +18,15 @@ pub struct ModelIdentity {
 impl ModelIdentity {
     /// The identity of weights that were found at `source`.
     pub fn of(weights: &Weights, source: Option<String>) -> Self {
-        Self { config: weights.config().clone(), image_tower: weights.image_tower_hash(), source }
+        Self {
+            config: weights.config().clone(),
+            image_tower: weights.image_tower_hash(),
+            text_towers: weights.text_towers_hash(),
+            source,
+        }
     }
 
-    /// What other weights have differently; nothing for the same.
+    /// What other weights have differently in their image tower; nothing for the same.
     pub(super) fn differences(&self, weights: &Weights) -> Vec<String> {
         let (own, other) = (&self.config, weights.config());
         let numbers = [

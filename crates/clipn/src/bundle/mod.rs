@@ -127,6 +127,19 @@ impl Bundle {
         Err(BundleError::OtherModel { path: weights.path().to_owned(), differing: differing.join(", ") })
     }
 
+    /// Holds the text towers of weights against the identity too, as for further classes.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check): models that differ in nothing but what their "no" has learned have the same image tower.
+    pub fn check_texts(&self, weights: &Weights) -> Result<(), BundleError> {
+        self.check(weights)?;
+        if weights.text_towers_hash() == self.identity.text_towers {
+            return Ok(());
+        }
+        let differing = "the values of the text towers".to_owned();
+        Err(BundleError::OtherModel { path: weights.path().to_owned(), differing })
+    }
+
     /// The weights of the image tower that lies in the bundle's file, held against the identity; `None` where it is elsewhere.
     ///
     /// # Errors

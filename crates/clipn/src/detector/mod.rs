@@ -8,6 +8,7 @@ mod reason;
 
 pub use detection::{Candidate, Detection, NoVoice, UNKNOWN};
 pub use error::DetectorError;
+pub use model::weights_path;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use crate::bundle::Bundle;
 use crate::calibration::Calibration;
 use crate::classifier::Classifier;
-use crate::engine::image_tower;
+use crate::engine::{image_tower, image_tower_alone};
 use crate::image::{Preprocessing, RgbImage};
 use crate::model::{ImageTower, Images, Weights};
 use crate::scores::{LogitsRow, Rule};
@@ -56,11 +57,22 @@ impl Detector {
     pub fn open(bundle: impl AsRef<Path>) -> Result<Self, DetectorError> {
         let path = bundle.as_ref();
         let bundle = Bundle::open(path)?;
-        if let Some(weights) = bundle.image_weights()? {
-            return Self::of_bundle(bundle, crate::engine::image_tower_alone(&weights).into());
+        if bundle.has_image_tower() {
+            return Self::of_bundle_with_tower(bundle);
         }
         let weights = model::find(&bundle, path)?;
         Self::new(bundle, &weights)
+    }
+
+    /// A bundle that was read from a file with its image tower.
+    ///
+    /// # Errors
+    /// [`DetectorError::NoModel`] where the tower does not lie in its file, and those of a damaged one.
+    pub fn of_bundle_with_tower(bundle: Bundle) -> Result<Self, DetectorError> {
+        match bundle.image_weights()? {
+            Some(weights) => Self::of_bundle(bundle, image_tower_alone(&weights).into()),
+            None => Err(DetectorError::NoModel { bundle: "the bundle".into(), source_name: None }),
+        }
     }
 
     /// A bundle with the weights that it was built for.

@@ -6,26 +6,25 @@ use super::DetectorError;
 use crate::bundle::Bundle;
 use crate::model::{Pretrained, Weights};
 
-/// The weights that a bundle names: the built-in ones, a path, or that path beside the bundle.
-pub(super) fn find(bundle: &Bundle, at: &Path) -> Result<Weights, DetectorError> {
-    let config = bundle.identity().config.clone();
-    let source = bundle.identity().source.as_deref();
-    let pretrained = match source {
-        Some(Pretrained::MINI) => Pretrained::mini()?,
-        _ => match source.and_then(|source| existing(source, at)) {
-            Some(path) => Pretrained::open(&path)?,
-            None => {
-                let source_name = source.map(str::to_owned);
-                return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name });
-            }
-        },
-    };
-    Ok(pretrained.weights(Some(config))?)
+/// Where the weights of a bundle at `at` are on this machine: `clipn-mini` for the built-in ones, the path that the bundle
+/// names, or that path or file beside the bundle; `None` where there is nothing.
+pub fn weights_path(bundle: &Bundle, at: &Path) -> Option<PathBuf> {
+    let source = bundle.identity().source.as_deref()?;
+    let given = PathBuf::from(source);
+    let folder = at.parent().unwrap_or(Path::new(""));
+    let beside = given.file_name().map(|name| folder.join(name));
+    let found = [Some(given.clone()), Some(folder.join(&given)), beside].into_iter().flatten();
+    found.into_iter().find(|path| path.exists()).or_else(|| (source == Pretrained::MINI).then_some(given))
 }
 
-fn existing(source: &str, bundle: &Path) -> Option<PathBuf> {
-    let given = PathBuf::from(source);
-    let folder = bundle.parent().unwrap_or(Path::new(""));
-    let name = given.file_name().map(|name| folder.join(name));
-    [Some(given.clone()), Some(folder.join(&given)), name].into_iter().flatten().find(|path| path.exists())
+/// The weights that a bundle names.
+pub(super) fn find(bundle: &Bundle, at: &Path) -> Result<Weights, DetectorError> {
+    let config = bundle.identity().config.clone();
+    let Some(path) = weights_path(bundle, at) else {
+        let source_name = bundle.identity().source.clone();
+        return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name });
+    };
+    let is_built_in = path == Path::new(Pretrained::MINI) && !path.exists();
+    let pretrained = if is_built_in { Pretrained::mini()? } else { Pretrained::open(&path)? };
+    Ok(pretrained.weights(Some(config))?)
 }

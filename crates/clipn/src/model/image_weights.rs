@@ -51,18 +51,36 @@ impl Weights {
     /// A SHA-256 of the image tower's tensors, names, shapes and values as f32: the same for the same values in any form
     /// of file.
     pub fn image_tower_hash(&self) -> String {
-        let of_tensor = |(name, tensor): &(String, Tensor)| {
-            let mut hash = Sha256::new();
-            hash.update(format!("{name} {:?} ", tensor.shape()));
-            for values in f32::buffer(tensor).chunks(PIECE) {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                hash.update(bytes);
-            }
-            hash.finalize()
-        };
-        let parts: Vec<_> = self.image_tensors().par_iter().map(of_tensor).collect();
-        let mut whole = Sha256::new();
-        parts.iter().for_each(|part| whole.update(part));
-        whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash(&self.image_tensors())
     }
+
+    /// As [`image_tower_hash`](Self::image_tower_hash), of everything else that the model has: the text towers, the "no"
+    /// prompts and the logit scale. Models that differ in what "no" has learned have the same image tower.
+    pub fn text_towers_hash(&self) -> String {
+        let of_images: Vec<String> = self.image_tensors().into_iter().map(|(name, _)| name).collect();
+        let mut others: Vec<(String, Tensor)> = self
+            .parameters()
+            .filter(|(name, _)| !of_images.iter().any(|image| image == name))
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+            .collect();
+        others.sort_by(|a, b| a.0.cmp(&b.0));
+        hash(&others)
+    }
+}
+
+/// Each tensor on its own, on all cores, then their hashes in order.
+fn hash(tensors: &[(String, Tensor)]) -> String {
+    let of_tensor = |(name, tensor): &(String, Tensor)| {
+        let mut hash = Sha256::new();
+        hash.update(format!("{name} {:?} ", tensor.shape()));
+        for values in f32::buffer(tensor).chunks(PIECE) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hash.update(bytes);
+        }
+        hash.finalize()
+    };
+    let parts: Vec<_> = tensors.par_iter().map(of_tensor).collect();
+    let mut whole = Sha256::new();
+    parts.iter().for_each(|part| whole.update(part));
+    whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

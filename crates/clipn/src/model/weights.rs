@@ -86,6 +86,12 @@ impl Weights {
         &self.checkpoint
     }
 
+    /// The tensors that are parameters, without what other programs leave in a file.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let is_ignored = |name: &str| IGNORED.contains(&name.rsplit('.').next().unwrap_or(name));
+        self.checkpoint.iter().filter(move |(name, _)| !is_ignored(name))
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         self.checkpoint.path()
