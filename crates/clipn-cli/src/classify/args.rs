@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use clipn::scores::{Score, by_name};
 
-use crate::args::{Format, ModelArgs, PromptArgs, RunArgs};
+use crate::args::{Format, RunArgs};
+use crate::detector::DetectorArgs;
 use crate::error::CliError;
 
 /// The form of the file that `--output` names.
@@ -18,21 +18,7 @@ pub enum Form {
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
-    /// Class names: a file with one a line, imagenet-1k, or "a,b,c"
-    #[arg(long, value_name = "FILE|NAME|LIST")]
-    pub classes: String,
-    #[command(flatten)]
-    pub prompts: PromptArgs,
-    /// The score that decides: atd, ctw, msp, maxlogit, energy or mcm
-    #[arg(long, value_name = "NAME", default_value = "atd", value_parser = parse_score)]
-    pub score: &'static dyn Score,
-    /// Least score that gets a label [default: the published rule of atd and ctw]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub threshold: Option<f64>,
-    /// Treat pixels as the published evaluation does: no EXIF rotation, 16-bit grey clipped
-    #[arg(long)]
-    pub faithful_pixels: bool,
+    pub detector: DetectorArgs,
     #[command(flatten)]
     pub run: RunArgs,
     /// Classes that are told of each picture, the best first
@@ -87,20 +73,12 @@ pub struct ClassifyArgs {
 impl ClassifyArgs {
     /// Refuses what the flags cannot mean together.
     pub fn check(&self) -> Result<(), CliError> {
-        let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
         let piped = self.paths.iter().chain(&self.list).filter(|path| path.as_os_str() == "-").count();
         if piped > 1 {
-            return usage("standard input can be read once: give `-` once");
-        }
-        if self.threshold.is_some_and(f64::is_nan) {
-            return usage("--threshold is not a number");
+            return Err(CliError::Usage("standard input can be read once: give `-` once".to_owned()));
         }
         Ok(())
     }
-}
-
-fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
-    by_name(text).map_err(|e| e.to_string())
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

@@ -1,210 +1,266 @@
-use std::io::Write;
-use std::path::{Path, PathBuf};
+//! `clipn classify`: pictures from anywhere, a row each, in the order in which they come, in memory that does not grow with
+//! their number.
 
-use clipn::dataset::ImageFolder;
+mod args;
+mod fdr;
+mod outputs;
+mod rows;
+mod settings;
+mod share;
+mod sources;
+
+pub use args::ClassifyArgs;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use clipn::bundle::ModelIdentity;
+use clipn::dataset::NamedPicture;
+use clipn::detector::Detector;
 use clipn::evaluation::{EvaluationError, Recogniser};
-use clipn::image::{DecodeOptions, ImageError, Preprocessing};
+use clipn::image::ImageError;
 use clipn::progress::Progress;
-use clipn::prompts::ClassNames;
-use clipn::scores::{Decision, LogitsRow, Rule, q, softmax_yes, top_k};
-use serde::Serialize;
+use clipn::prompts::TemplateSet;
+use clipn::scores::LogitsRow;
+use serde_json::{Map, Value, json};
 
-use crate::args::{ClassifyArgs, Format};
+use crate::detector::Opened;
 use crate::error::CliError;
-use crate::loading::Loaded;
 use crate::progress::Bar;
-
-/// How many classes are told of each picture.
-const TOLD: usize = 3;
-
-/// What a picture of no class is called.
-const UNKNOWN: &str = "unknown";
-
-/// One of a picture's best classes.
-#[derive(Debug, Serialize)]
-struct Candidate {
-    label: String,
-    /// Share of "yes" among the classes.
-    p: f32,
-    /// "Yes" against "no" for this class alone.
-    q: f32,
-}
-
-/// One picture.
-#[derive(Debug, Serialize)]
-struct Row {
-    path: PathBuf,
-    label: Option<String>,
-    score: Option<f64>,
-    threshold: Option<f64>,
-    top: Vec<Candidate>,
-    error: Option<String>,
-}
+use outputs::{FileOutput, Printer, Target, print_tally};
+use rows::{Row, Tally};
+use settings::Settings;
+use share::Share;
+use sources::Pictures;
 
 /// `clipn classify`.
 pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
-    let rule = rule(args)?;
-    let loaded = Loaded::open(&args.model)?;
-    let names = ClassNames::resolve(&args.classes)?;
-    let files = find_pictures(&args.paths)?;
-
+    args.check()?;
+    let share = Share::of(args)?;
+    let output = args.output.as_deref().map(|path| Target::new(share.name(path), args.output_format));
+    let output = output.transpose()?;
+    if let Some(target) = &output
+        && !(args.resume || args.force)
+    {
+        target.refuse_existing()?;
+    }
+    let mut pictures = Pictures::open(args, share)?;
     let bar = Bar::default();
-    let (classifier, _) = loaded.classifier(names.names(), &args.prompts, &bar)?;
-    let tower = loaded.image_tower();
-    let decode = if args.faithful_pixels { DecodeOptions::faithful() } else { DecodeOptions::for_users() };
-    let preprocessing = Preprocessing { decode, ..loaded.preprocessing };
-    let recogniser = Recogniser::new(&*tower, &classifier, preprocessing)?;
-
-    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    let look = |path: &Path, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
-        Ok(logits) => Ok(describe(path, logits, &rule, names.names())),
-        Err(error) => Err((path.to_owned(), error)),
+    let opened = args.detector.open(&bar)?;
+    if args.fdr.is_some() && opened.detector.calibration().is_none() {
+        let message = "--fdr needs p-values: give a --bundle that `clipn calibrate` has seen, and no other rule";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let mut run = Run { args, bar: &bar, tally: Tally::default(), total: pictures.total() };
+    let Some(target) = output else {
+        return run.print(&opened.detector, pictures);
     };
-    let mut printer = Printer::new(args.format)?;
-    let mut unreadable = 0;
-    let mut done = 0;
-    bar.begin("classifying", files.len() as u64);
-    let sink = |row: Result<Row, (PathBuf, ImageError)>| {
-        let row = match row {
-            Ok(row) => row,
-            Err((_, error)) if args.run.strict => return Err(error.into()),
-            Err((path, error)) => {
-                unreadable += 1;
-                let error = Some(error.to_string());
-                Row { path, label: None, score: None, threshold: None, top: Vec::new(), error }
-            }
+    let settings = describe(args, share, &opened)?;
+    if args.resume && target.is_converted() {
+        settings.check(&target)?;
+        println!("{} is complete: nothing is left to do", target.path.display());
+        return Ok(());
+    }
+    let file = if args.resume && target.exists() {
+        run.skip_done(target.clone(), &settings, &mut pictures)?
+    } else {
+        FileOutput::begin(target.clone(), &settings, run.top())?
+    };
+    run.write(&opened.detector, pictures, file, &target)
+}
+
+/// One call of the command.
+struct Run<'a> {
+    args: &'a ClassifyArgs,
+    bar: &'a Bar,
+    tally: Tally,
+    total: Option<u64>,
+}
+
+impl Run<'_> {
+    fn top(&self) -> usize {
+        usize::from(self.args.top)
+    }
+
+    /// Rows to standard output.
+    fn print(&mut self, detector: &Detector, pictures: Pictures) -> Result<(), CliError> {
+        let mut printer = Printer::new(self.args.format, self.top(), self.args.explain)?;
+        let outcome = self.classify(detector, pictures, |row| printer.row(row));
+        printer.finish()?;
+        match outcome? {
+            End::All => Ok(()),
+            End::Interrupted => Err(CliError::Interrupted { done: self.tally.pictures, total: self.total }),
+        }
+    }
+
+    /// Rows to a file, and their counts to standard output.
+    fn write(
+        &mut self,
+        detector: &Detector,
+        pictures: Pictures,
+        mut file: FileOutput,
+        target: &Target,
+    ) -> Result<(), CliError> {
+        let before = self.tally.pictures;
+        let outcome = self.classify(detector, pictures, |row| file.row(row));
+        let ended = match outcome {
+            Ok(End::All) => return file.finish().and_then(|()| self.tell(target, before)),
+            Ok(End::Interrupted) => Err(CliError::ClassifyInterrupted {
+                done: self.tally.pictures,
+                total: self.total,
+                path: target.rows.clone(),
+            }),
+            Err(error) => Err(error),
         };
-        done += 1;
-        printer.row(&row)
-    };
-    let outcome = recogniser.for_each(&files, args.run.parallelism(), &bar, look, sink);
-    bar.end();
-    printer.finish()?;
-    match outcome {
-        Err(CliError::Evaluation(EvaluationError::Cancelled { total, .. })) => {
-            Err(CliError::Interrupted { done, total })
-        }
-        Ok(()) if unreadable > 0 => {
-            eprintln!("warning: {unreadable} of {} pictures could not be read", files.len());
-            Ok(())
-        }
-        other => other,
+        file.flush()?;
+        ended
     }
-}
 
-fn rule(args: &ClassifyArgs) -> Result<Rule, CliError> {
-    match args.threshold {
-        Some(threshold) if threshold.is_nan() => {
-            Err(CliError::Usage("--threshold is not a number".to_owned()))
-        }
-        Some(threshold) => Ok(Rule::Threshold { score: args.score, threshold }),
-        None => Rule::default_for(args.score).ok_or_else(|| {
-            CliError::Usage(format!(
-                "the score {} has no threshold of its own; give --threshold, or use --score atd or ctw",
-                args.score.name()
-            ))
-        }),
+    fn tell(&self, target: &Target, before: u64) -> Result<(), CliError> {
+        print_tally(self.args.format, &self.tally, before, &target.path.display().to_string())
     }
-}
 
-/// Files as they are named, and every picture below a folder.
-fn find_pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let set = ImageFolder::read(path)?.unlabelled("pictures")?;
-            files.extend(set.samples.into_iter().map(|sample| sample.path));
-        } else {
-            files.push(path.clone());
-        }
-    }
-    Ok(files)
-}
-
-fn describe(path: &Path, logits: LogitsRow<'_, f32>, rule: &Rule, names: &[String]) -> Row {
-    let Decision { label, score, threshold } = rule.decide(logits);
-    let q = q(logits);
-    let candidate = |(class, p): (usize, f32)| Candidate { label: names[class].clone(), p, q: q[class] };
-    Row {
-        path: path.to_owned(),
-        label: Some(label.map_or(UNKNOWN, |class| &names[class]).to_owned()),
-        score: Some(score),
-        threshold: Some(threshold),
-        top: top_k(&softmax_yes(logits), TOLD).into_iter().map(candidate).collect(),
-        error: None,
-    }
-}
-
-/// Writes rows as they come.
-enum Printer {
-    Table,
-    Json,
-    Csv(Box<csv::Writer<std::io::Stdout>>),
-}
-
-impl Printer {
-    fn new(format: Format) -> Result<Self, CliError> {
-        Ok(match format {
-            Format::Table => Self::Table,
-            Format::Json => Self::Json,
-            Format::Csv => {
-                let mut csv = csv::Writer::from_writer(std::io::stdout());
-                let mut heading: Vec<String> =
-                    ["path", "label", "score", "threshold"].map(String::from).into();
-                for rank in 1..=TOLD {
-                    heading.extend(["class", "p", "q"].map(|part| format!("{part}{rank}")));
+    /// Goes on with an output: passes over the pictures whose rows are in it, which must be the first ones.
+    fn skip_done(
+        &mut self,
+        target: Target,
+        settings: &Settings,
+        pictures: &mut Pictures,
+    ) -> Result<FileOutput, CliError> {
+        let path = target.rows.clone();
+        let cut_short = pictures.cut_short();
+        let tally = &mut self.tally;
+        self.bar.begin_uncounted("passing over what is done");
+        let file = FileOutput::resume(target, settings, usize::from(self.args.top), |done| {
+            let row = tally.pictures + 1;
+            let differs = |now: &str| {
+                CliError::Usage(format!(
+                    "--resume: row {row} of {} is that of {}, but {now}: the pictures are not those that it was begun \
+                     with; use --force to begin anew",
+                    path.display(),
+                    done.name
+                ))
+            };
+            match pictures.next() {
+                Some(picture) if picture.name == done.name => {}
+                Some(picture) => return Err(differs(&format!("the picture is now {}", picture.name))),
+                None if cut_short.load(Ordering::Relaxed) => {
+                    return Err(CliError::Interrupted { done: tally.pictures, total: None });
                 }
-                heading.push("error".to_owned());
-                csv.write_record(heading)?;
-                Self::Csv(Box::new(csv))
+                None => return Err(differs("there is no such picture any more")),
             }
-        })
+            tally.count(done.fate);
+            self.bar.advance(1);
+            Ok(())
+        });
+        self.bar.end();
+        file
     }
 
-    fn row(&mut self, row: &Row) -> Result<(), CliError> {
-        match self {
-            Self::Table => writeln!(std::io::stdout(), "{}", line(row)).map_err(CliError::Output),
-            Self::Json => {
-                let json = serde_json::to_string(row)?;
-                writeln!(std::io::stdout(), "{json}").map_err(CliError::Output)
+    /// Gives every picture's row to `write`, in order.
+    fn classify(
+        &mut self,
+        detector: &Detector,
+        pictures: Pictures,
+        mut write: impl FnMut(&Row) -> Result<(), CliError>,
+    ) -> Result<End, CliError> {
+        let detector = detector.clone().with_top(self.top());
+        let preprocessing = detector.preprocessing().clone();
+        let recogniser = Recogniser::new(detector.tower(), detector.classifier(), preprocessing)?;
+        let (strict, fdr) = (self.args.run.strict, self.args.fdr);
+        let look = |picture: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
+            Ok(logits) => Ok(Row::of(picture.name.clone(), detector.decide(logits))),
+            Err(error) => Err((picture.name.clone(), error)),
+        };
+        let mut held = Vec::new();
+        let tally = &mut self.tally;
+        let before = tally.pictures;
+        let sink = |row: Result<Row, (String, ImageError)>| {
+            let row = match row {
+                Ok(row) => row,
+                Err((_, error)) if strict => return Err(CliError::Image(error)),
+                Err((name, error)) => Row::failed(name, &error.to_string()),
+            };
+            if fdr.is_some() {
+                held.push(row);
+                return Ok(());
             }
-            Self::Csv(csv) => Ok(csv.write_record(record(row))?),
+            tally.count(row.fate());
+            write(&row)
+        };
+        match self.total {
+            Some(total) => {
+                self.bar.begin("classifying", total);
+                self.bar.advance(before);
+            }
+            None => self.bar.begin_uncounted("classifying"),
         }
-    }
-
-    fn finish(&mut self) -> Result<(), CliError> {
-        match self {
-            Self::Csv(csv) => csv.flush().map_err(CliError::Output),
-            Self::Table | Self::Json => Ok(()),
+        let cut_short = pictures.cut_short();
+        let outcome = recogniser.for_each(pictures, self.args.run.parallelism(), self.bar, look, sink);
+        self.bar.end();
+        match outcome {
+            Err(CliError::Evaluation(EvaluationError::Cancelled { .. })) => return Ok(End::Interrupted),
+            Ok(()) if cut_short.load(Ordering::Relaxed) => return Ok(End::Interrupted),
+            other => other?,
         }
+        if let Some(q) = fdr {
+            fdr::decide(&mut held, q);
+            for row in &held {
+                self.tally.count(row.fate());
+                write(row)?;
+            }
+        }
+        let unreadable = self.tally.unreadable;
+        if unreadable > 0 {
+            eprintln!("warning: {unreadable} of {} pictures could not be read", self.tally.pictures);
+        }
+        Ok(End::All)
     }
 }
 
-/// A picture in one line: `dog.jpg: dog  atd 0.912 ≥ 0.320  dog p 0.93 q 0.98, cat p 0.05 q 0.61`.
-fn line(row: &Row) -> String {
-    let path = row.path.display();
-    let (Some(label), Some(score), Some(threshold)) = (&row.label, row.score, row.threshold) else {
-        return format!("{path}: error: {}", row.error.as_deref().unwrap_or_default());
+/// How a run ended.
+enum End {
+    All,
+    Interrupted,
+}
+
+/// All that rows depend on but the pictures themselves.
+fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settings, CliError> {
+    let detector = &opened.detector;
+    let classifier = detector.classifier();
+    let (templates, wording, model) = match (detector.bundle(), &opened.weights) {
+        (Some(bundle), _) => {
+            (bundle.templates().clone(), json!(bundle.wording()), bundle.identity().image_tower.clone())
+        }
+        (None, Some(loaded)) => (
+            TemplateSet::resolve(loaded.templates(&args.detector.prompts))?,
+            json!(format!("{:?}", args.detector.prompts.variant)),
+            ModelIdentity::of(&loaded.weights, None).image_tower,
+        ),
+        (None, None) => return Err(CliError::Usage("give --bundle, or --classes".to_owned())),
     };
-    let sign = if score >= threshold { '≥' } else { '<' };
-    let top: Vec<String> = row.top.iter().map(|c| format!("{} p {:.3} q {:.3}", c.label, c.p, c.q)).collect();
-    format!("{path}: {label}  (score {score:.4} {sign} {threshold:.4}; {})", top.join(", "))
-}
-
-fn record(row: &Row) -> Vec<String> {
-    let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
-    let mut record = vec![
-        row.path.display().to_string(),
-        row.label.clone().unwrap_or_default(),
-        number(row.score),
-        number(row.threshold),
-    ];
-    for rank in 0..TOLD {
-        match row.top.get(rank) {
-            Some(c) => record.extend([c.label.clone(), c.p.to_string(), c.q.to_string()]),
-            None => record.extend(std::iter::repeat_n(String::new(), 3)),
-        }
-    }
-    record.push(row.error.clone().unwrap_or_default());
-    record
+    let paths = |paths: &[PathBuf]| -> Vec<Value> {
+        let text = |path: &PathBuf| path.display().to_string();
+        paths.iter().map(|path| Value::from(sources::without_query(&text(path)))).collect()
+    };
+    let settings: Map<String, Value> = [
+        ("classes", json!(classifier.class_names())),
+        ("templates", json!([templates.yes(), templates.no()])),
+        ("wording", wording),
+        ("logit scale", json!(classifier.scale())),
+        ("image tower", json!(model)),
+        ("preprocessing", json!(detector.preprocessing())),
+        ("rule", json!(detector.rule())),
+        ("calibration pictures", json!(detector.calibration().map(|calibration| calibration.len()))),
+        ("false-discovery rate", json!(args.fdr)),
+        ("classes told", json!(args.top)),
+        ("paths", Value::from(paths(&args.paths))),
+        ("lists", Value::from(paths(&args.list))),
+        ("zero bytes in lists", json!(args.null)),
+        ("part", json!(format!("{} of {}", share.index, share.of))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into_iter()
+    .collect();
+    Ok(Settings::new(settings))
 }

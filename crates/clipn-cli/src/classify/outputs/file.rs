@@ -39,20 +39,21 @@ impl FileOutput {
         Self::append(target, file, top, 0)
     }
 
-    /// Opens a file that is there, hands its rows to `seen` and cuts off a torn one; `None` where the file is done.
+    /// Opens a file that is there, hands its rows to `seen` and cuts off a torn one.
     pub fn resume(
         target: Target,
         settings: &Settings,
         top: usize,
-        seen: impl FnMut(Done) -> Result<(), CliError>,
+        mut seen: impl FnMut(Done) -> Result<(), CliError>,
     ) -> Result<Self, CliError> {
         settings.check(&target)?;
         let mut file = open(&target)?;
-        let path = target.rows.clone();
-        let heading = columns(top);
-        let whole = done::read(target.form, &mut file, &heading, Unread(seen, path.clone()).call())
-            .map_err(|problem| problem.0)?;
-        file.set_len(whole).map_err(|source| CliError::WriteRows { path, source })?;
+        let stopped = done::read(target.form, &mut file, &columns(top), |done| seen(done).map_err(Stop::Told));
+        let whole = stopped.map_err(|stop| match stop {
+            Stop::Unreadable(source) => CliError::ReadList { path: target.rows.clone(), source },
+            Stop::Told(error) => error,
+        })?;
+        file.set_len(whole).map_err(|source| CliError::WriteRows { path: target.rows.clone(), source })?;
         Self::append(target, file, top, whole)
     }
 
@@ -105,6 +106,18 @@ impl FileOutput {
 
     fn failed(&self, source: io::Error) -> CliError {
         CliError::WriteRows { path: self.target.rows.clone(), source }
+    }
+}
+
+/// What ends the reading of rows.
+enum Stop {
+    Unreadable(io::Error),
+    Told(CliError),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
     }
 }
 

@@ -8,7 +8,7 @@ mod target;
 
 pub use file::FileOutput;
 pub use printer::{Printer, print_tally};
-pub use target::Target;
+pub use target::{Target, beside};
 
 use super::rows::{Row, Value, columns};
 

@@ -4,6 +4,8 @@ mod places;
 #[cfg_attr(not(feature = "remote"), path = "no_remote.rs")]
 mod remote;
 
+pub use places::without_query;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
