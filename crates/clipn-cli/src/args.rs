@@ -5,7 +5,8 @@ use clipn::classifier::Wording;
 use clipn::evaluation::{Parallelism, Precision};
 use clipn::image::ColourJitter;
 use clipn::metrics::FprConvention;
-use clipn::model::{LogitScale, Pretrained};
+use clipn::model::{LogitScale, Pretrained, Weights};
+use clipn::prompts::TemplateSet;
 use clipn::scores::{Score, by_name, parse_list};
 use clipn::training::{LossWeights, Tso};
 
@@ -532,13 +533,12 @@ fn parse_count(text: &str) -> Result<usize, String> {
 }
 
 impl Variant {
-    /// The wording for weights with so many "no" prompts, stored or not, and templates with or without `no` lines.
-    pub fn wording(self, has_no_side: bool, no_prompts: usize, has_no_lines: bool) -> Wording {
+    /// The wording that it means for weights and templates.
+    pub fn wording(self, weights: &Weights, templates: &TemplateSet) -> Wording {
         match self {
             Self::Learnable => Wording::Learnable,
             Self::Handcrafted => Wording::HandCrafted,
-            Self::Auto if has_no_side && no_prompts == 0 && has_no_lines => Wording::HandCrafted,
-            Self::Auto => Wording::Learnable,
+            Self::Auto => Wording::suited_to(weights, templates),
         }
     }
 }

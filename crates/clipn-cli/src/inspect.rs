@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use clipn::bundle::Bundle;
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
 use clipn::download::Purpose;
 use clipn::image::Preprocessing;
@@ -18,6 +19,9 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     let located = locate(Some(&args.file), args.model.as_deref(), &args.downloads, Purpose::Look)?;
     let pretrained = open_pretrained(&located.path)?;
     let checkpoint = pretrained.checkpoint();
+    if Bundle::is_bundle(checkpoint) {
+        eprintln!("note: it is a bundle; `clipn classifier show` tells its classes and its threshold");
+    }
     let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {

@@ -98,9 +98,7 @@ impl Loaded {
         progress: &dyn Progress,
     ) -> Result<(Classifier, Wording), CliError> {
         let templates = TemplateSet::resolve(self.templates(prompts))?;
-        let has_no_side = self.weights.no_side() == NoSide::Stored;
-        let wording =
-            prompts.variant.wording(has_no_side, self.weights.no_prompts(), templates.no().is_some());
+        let wording = prompts.variant.wording(&self.weights, &templates);
         let classifier = self.encode(class_names, &templates, wording, progress)?;
         let classifier = match prompts.logit_scale.or(self.notes.logit_scale) {
             Some(LogitScale::Trained) => classifier.with_scale(self.weights.logit_scale()),

@@ -68,6 +68,11 @@ fn lay_out(sandbox: &Sandbox) {
     for folder in (0..1000).map(|class| format!("imagenet/val/n{class:08}")).chain(ood) {
         sandbox.picture(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| [x as u8 * 80, y as u8 * 80, 99]);
     }
+    for picture in 0..60u32 {
+        let (name, height) = (format!("known/pizza/{picture}.bmp"), 30 + picture % 7);
+        sandbox
+            .picture(&name, 40, height, |x, y| [(x * picture) as u8, (y * 7 + picture) as u8, (x * y) as u8]);
+    }
     sandbox.write(
         "my-benchmark.toml",
         "name = \"mine\"\n[id]\nname = \"val\"\nfolder = \"imagenet/val\"\n\
@@ -124,7 +129,8 @@ fn arguments(command: &str) -> Vec<String> {
     if words[0] == "bench" {
         shrink_benchmark(&mut words);
     }
-    if matches!(words[0].as_str(), "classify" | "eval") && !words.iter().any(|word| word == "--templates") {
+    let has = |flag: &str| words.iter().any(|word| word == flag);
+    if matches!(words[0].as_str(), "classify" | "eval") && !has("--templates") && !has("--bundle") {
         words.extend(["--templates", "simple"].map(String::from));
     }
     words

@@ -65,7 +65,7 @@ fn scored(
     let outcome = score(detector, files, settings, &args.run, bar)?;
     if let Some(first) = outcome.errors.first() {
         eprintln!(
-            "warning: {} pictures could not be read or scored and are left out; the first: {first}",
+            "warning: pictures that could not be read or scored and are left out: {}; the first: {first}",
             outcome.errors.len()
         );
     }

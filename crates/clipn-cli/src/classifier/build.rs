@@ -23,8 +23,7 @@ pub fn run(args: &BuildArgs) -> Result<(), CliError> {
     let bundle = Bundle::new(classifier, templates, wording, identity, preprocessing);
     let bundle = if args.with_model { bundle.with_image_tower(&loaded.weights)? } else { bundle };
     bundle.write(&args.out)?;
-    wrote(&bundle, &args.out);
-    Ok(())
+    wrote(&bundle, &args.out)
 }
 
 /// Weights on disk by their whole path, so that the bundle may be used from elsewhere; names as they are.

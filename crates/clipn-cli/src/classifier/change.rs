@@ -56,7 +56,7 @@ fn write(
     let bundle = bundle.with_classifier(classifier);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     bundle.write(path)?;
-    wrote(&bundle, path);
+    wrote(&bundle, path)?;
     if had_threshold {
         eprintln!(
             "warning: its threshold was calibrated with other classes and is gone; run `clipn calibrate` again"

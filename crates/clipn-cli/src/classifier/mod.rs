@@ -36,14 +36,10 @@ fn check_free(path: &Path, force: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Says what was written.
-fn wrote(bundle: &Bundle, path: &Path) {
+/// Tells what was written.
+fn wrote(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
+    show::describe(&mut std::io::stdout().lock(), bundle).map_err(CliError::Output)?;
     let size = std::fs::metadata(path).map_or(0, |file| file.len());
-    eprintln!(
-        "wrote {} ({}, {} classes{})",
-        path.display(),
-        crate::figures::bytes(size),
-        bundle.classifier().len(),
-        if bundle.has_image_tower() { ", with the image tower" } else { "" }
-    );
+    eprintln!("wrote {} ({})", path.display(), crate::figures::bytes(size));
+    Ok(())
 }

@@ -2,6 +2,7 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::Calibration;
+use clipn::classifier::Wording;
 use serde_json::{Value, json};
 
 use super::args::ShowArgs;
@@ -33,20 +34,19 @@ pub fn run(args: &ShowArgs) -> Result<(), CliError> {
 }
 
 /// Writes what a bundle holds, a line each.
-fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result<()> {
+pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result<()> {
     let (classifier, identity) = (bundle.classifier(), bundle.identity());
     let names = classifier.class_names();
     let more =
         if names.len() > NAMED { format!(", and {} more", names.len() - NAMED) } else { String::new() };
     writeln!(out, "classes      {}: {}{more}", names.len(), names[..names.len().min(NAMED)].join(", "))?;
     let templates = bundle.templates();
-    writeln!(
-        out,
-        "templates    {} ({} lines), {:?} wording",
-        templates.name(),
-        templates.len(),
-        bundle.wording()
-    )?;
+    let wording = match bundle.wording() {
+        Wording::Learnable => "both towers read the same lines",
+        Wording::HandCrafted => "the \"no\" tower reads lines of its own",
+    };
+    let lines = if templates.len() == 1 { "line" } else { "lines" };
+    writeln!(out, "templates    {} ({} {lines}; {wording})", templates.name(), templates.len())?;
     writeln!(out, "logits       {} times the cosines", (classifier.scale() * 1000.0).round() / 1000.0)?;
     writeln!(
         out,

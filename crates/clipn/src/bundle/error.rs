@@ -6,6 +6,7 @@ use crate::calibration::CalibrationError;
 use crate::checkpoint::CheckpointError;
 use crate::classifier::ClassifierError;
 use crate::model::ModelError;
+use crate::prompts::PromptError;
 
 /// What can be wrong with a bundle.
 #[derive(Debug, Error)]
@@ -13,7 +14,13 @@ use crate::model::ModelError;
 pub enum BundleError {
     /// The file cannot be read or written.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(CheckpointError),
+    /// There is nothing at the path.
+    #[error("there is no bundle {}; check the path, or build it with `clipn classifier build`", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
     /// Some other file.
     #[error(
         "{} is not a bundle; `clipn classifier build --classes ... --out shop.clipn` makes one, and weights are given with \
@@ -60,7 +67,22 @@ pub enum BundleError {
     /// The rows do not make a classifier.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
+    /// The templates that the weights name cannot be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// The stored calibration does not hold together.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
+}
+
+impl From<CheckpointError> for BundleError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::NotFound { path } => Self::NotFound { path },
+            CheckpointError::Unrecognised { path, .. } | CheckpointError::Folder { path, .. } => {
+                Self::NotABundle { path }
+            }
+            other => Self::Checkpoint(other),
+        }
+    }
 }

@@ -54,7 +54,12 @@ impl Bundle {
     /// # Errors
     /// See [`BundleError`]: not a file or not a bundle, of a later version, or damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
-        Self::read(Checkpoint::open(path.as_ref())?)
+        let path = path.as_ref();
+        // A folder of weights is opened as these; a bundle is one file.
+        if path.is_dir() {
+            return Err(BundleError::NotABundle { path: path.to_owned() });
+        }
+        Self::read(Checkpoint::open(path)?)
     }
 
     /// As [`open`](Self::open), of bytes in memory; `path` only names them in errors.
@@ -117,7 +122,7 @@ impl Bundle {
             identity: head.model,
             preprocessing: head.preprocessing,
             calibration,
-            tower: if has_tower { Tower::InFile(checkpoint) } else { Tower::Apart },
+            tower: if has_tower { Tower::InFile(Box::new(checkpoint)) } else { Tower::Apart },
         })
     }
 

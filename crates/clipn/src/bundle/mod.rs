@@ -2,6 +2,7 @@
 //! the image tower that they belong to (or that tower itself), preprocessing, and a calibrated threshold. The file is
 //! safetensors, and nothing else is needed to label pictures but the image tower.
 
+mod build;
 mod error;
 mod file;
 mod identity;
@@ -36,7 +37,7 @@ enum Tower {
     /// Among the tensors of weights, to be written along.
     Here(Vec<(String, Tensor)>),
     /// In the bundle's own file.
-    InFile(Checkpoint),
+    InFile(Box<Checkpoint>),
 }
 
 impl Bundle {
@@ -147,7 +148,7 @@ impl Bundle {
     pub fn image_weights(&self) -> Result<Option<ImageWeights>, BundleError> {
         let Tower::InFile(checkpoint) = &self.tower else { return Ok(None) };
         let path = checkpoint.path();
-        let weights = ImageWeights::new(self.identity.config.clone(), checkpoint.clone())?;
+        let weights = ImageWeights::new(self.identity.config.clone(), Checkpoint::clone(checkpoint))?;
         if weights.image_tower_hash() != self.identity.image_tower {
             let reason = "its image tower is not the one that it names".to_owned();
             return Err(BundleError::Damaged { path: path.to_owned(), reason });

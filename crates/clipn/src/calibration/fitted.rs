@@ -61,7 +61,8 @@ pub fn calibrate(id: &[f64], ood: &[f64], settings: &Settings) -> Result<Calibra
         (threshold, Share { count, ..kept_share(rank, n, confidence) })
     };
     let unknown = unknown_sorted
-        .map(|ood| unknown::measure(&sorted, &ood, threshold, is_best, confidence))
+        .is_some()
+        .then(|| unknown::measure(id, ood, threshold, is_best, confidence))
         .transpose()?;
     let mut warnings = Vec::new();
     if kept.upper - kept.lower > WIDE {

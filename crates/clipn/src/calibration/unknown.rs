@@ -20,7 +20,7 @@ pub struct UnknownPictures {
     pub balanced_accuracy: Option<f64>,
 }
 
-/// Measures `threshold` on sorted scores; `chosen_with` says that it was chosen with them.
+/// Measures `threshold` on scores in the order of the pictures; `chosen_with` says that it was chosen with them.
 pub(super) fn measure(
     id: &[f64],
     ood: &[f64],
@@ -37,7 +37,8 @@ pub(super) fn measure(
     })
 }
 
-/// Neighbours in the order of their scores go to different parts, so that all parts are alike.
+/// Neighbours go to different parts, so that each has pictures of every folder. (Dealt in the order of their scores, the
+/// parts would be alike to the point of telling each other's answers.)
 fn cross_validated(id: &[f64], ood: &[f64]) -> Option<f64> {
     if id.len() < 2 * FOLDS || ood.len() < 2 * FOLDS {
         return None;
@@ -48,7 +49,12 @@ fn cross_validated(id: &[f64], ood: &[f64]) -> Option<f64> {
     };
     let (mut kept, mut rejected) = (0, 0);
     for fold in 0..FOLDS {
-        let threshold = best(&part(id, fold, false), &part(ood, fold, false));
+        let rest = |scores: &[f64]| {
+            let mut rest = part(scores, fold, false);
+            rest.sort_unstable_by(f64::total_cmp);
+            rest
+        };
+        let threshold = best(&rest(id), &rest(ood));
         kept += part(id, fold, true).iter().filter(|score| **score >= threshold).count();
         rejected += part(ood, fold, true).iter().filter(|score| **score < threshold).count();
     }

@@ -80,8 +80,8 @@ impl fmt::Display for Warning {
             ),
             Self::Strangers { folders, count } => write!(
                 f,
-                "{count} pictures lie in folders that are none of the classes ({}); pictures of something else make the \
-                 threshold too low",
+                "pictures in folders that are none of the classes ({}): {count}; what is of no class makes the threshold \
+                 too low",
                 folders.join(", ")
             ),
             Self::OtherClasses { right, n } => write!(
@@ -91,8 +91,8 @@ impl fmt::Display for Warning {
             ),
             Self::Repeated { count } => write!(
                 f,
-                "{count} pictures stand there more than once; pictures must be independent of each other for the \
-                 guarantee, and so it rests on fewer than it seems"
+                "pictures that stand there again: {count}; pictures must be independent of each other for the guarantee, \
+                 and so it rests on fewer than it seems"
             ),
             Self::Blind { auroc } => write!(
                 f,

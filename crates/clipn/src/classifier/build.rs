@@ -2,7 +2,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ClassifierError, Logits};
-use crate::model::{Features, Real, TextTower, normalise_row};
+use crate::model::{Features, NoSide, Real, TextTower, Weights, normalise_row};
 use crate::progress::Progress;
 use crate::prompts::{Template, TemplateSet};
 use crate::scores::LOGIT_SCALE;
@@ -20,6 +20,19 @@ pub enum Wording {
     Learnable,
     /// The hand-crafted variant: the "no" tower reads the `no` lines, line by line.
     HandCrafted,
+}
+
+impl Wording {
+    /// Hand-crafted where the weights have a "no" side without learnable prompts and the templates have `no` lines,
+    /// learnable for all others.
+    pub fn suited_to(weights: &Weights, templates: &TemplateSet) -> Self {
+        let has_no_side = weights.no_side() == NoSide::Stored;
+        if has_no_side && weights.no_prompts() == 0 && templates.no().is_some() {
+            Self::HandCrafted
+        } else {
+            Self::Learnable
+        }
+    }
 }
 
 /// Two zero-shot classifiers over the same classes.

@@ -61,7 +61,7 @@ impl Weights {
         let weights = Self { config, checkpoint, no_side: NoSide::CopiedFromYes, seen_words: None };
         let (missing, wrong) =
             weights.misfits(&names::vision(&weights.config.vision, weights.config.embed_dim));
-        weights.fit_or(listed([("missing", missing), ("of another shape", wrong)]))
+        weights.fit_or(listed(&[("missing", missing), ("of another shape", wrong)]))
     }
 
     /// These weights where there is nothing that does not fit.
@@ -300,7 +300,7 @@ impl Weights {
             .filter(|name| !IGNORED.contains(&name.rsplit('.').next().unwrap_or(name)))
             .map(str::to_owned)
             .collect::<Vec<_>>();
-        listed([("missing", missing), ("of another shape", wrong), ("unexpected", unexpected)])
+        listed(&[("missing", missing), ("of another shape", wrong), ("unexpected", unexpected)])
     }
 
     /// The names that are missing, and what is of another shape.
@@ -320,7 +320,7 @@ impl Weights {
 }
 
 /// `2 missing (a, b); 1 unexpected (c)`; empty where there are no names.
-fn listed<const N: usize>(sections: [(&str, Vec<String>); N]) -> String {
+fn listed(sections: &[(&str, Vec<String>)]) -> String {
     let told = sections.iter().filter_map(|(heading, names)| section(heading, names));
     told.collect::<Vec<_>>().join("; ")
 }

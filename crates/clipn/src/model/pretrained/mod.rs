@@ -17,6 +17,7 @@ pub use kind::PretrainedKind;
 use std::path::{Path, PathBuf};
 
 use super::{ModelConfig, ModelError, Weights, WeightsNotes};
+use crate::bundle::Bundle;
 use crate::checkpoint::Checkpoint;
 use crate::image::Preprocessing;
 
@@ -168,6 +169,9 @@ impl Pretrained {
 
     /// What else might be given, where the weights alone do not tell their config.
     fn hint(&self) -> String {
+        if Bundle::is_bundle(&self.checkpoint) {
+            return "it is a bundle, which --bundle takes".to_owned();
+        }
         if !self.given.is_dir() && self.beside_if_there(hub::CONFIG).is_some() {
             return format!("give --model, or its folder, whose {} tells it", hub::CONFIG);
         }

@@ -1,0 +1,211 @@
+//! `clipn classifier`, `clipn calibrate` and what uses the bundle.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Sandbox, text};
+use serde_json::Value;
+
+const BUILD: [&str; 10] = [
+    "classifier",
+    "build",
+    "--model",
+    "tiny.json",
+    "--pretrained",
+    "epoch_10.pt",
+    "--templates",
+    "simple",
+    "--classes",
+    "classes.txt",
+];
+
+fn build(sandbox: &Sandbox, name: &str, more: &[&str]) -> String {
+    sandbox.done(&[&BUILD[..], &["--out", name], more].concat())
+}
+
+/// Enough pictures to calibrate with.
+fn known(sandbox: &Sandbox) {
+    for picture in 0..60u32 {
+        sandbox.picture(&format!("known/pizza/{picture}.bmp"), 40, 30 + picture % 7, |x, y| {
+            [(x * (picture + 3)) as u8, (y * 7 + picture * 40) as u8, (x * y) as u8]
+        });
+    }
+}
+
+/// Fails with the exit code and one line that holds every part.
+#[track_caller]
+fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
+    let output = sandbox.clipn(arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    let line = error.lines().last().unwrap_or_default();
+    assert!(line.starts_with("error: "), "{arguments:?}: {error}");
+    for part in parts {
+        assert!(line.contains(part), "{arguments:?}: no {part:?} in {line}");
+    }
+}
+
+#[test]
+fn a_bundle_tells_what_it_holds() {
+    let s = Sandbox::new();
+    let told = build(&s, "shop.clipn", &[]);
+    for part in [
+        "classes      3: goldfish, school bus, pizza",
+        "templates    simple (1 line;",
+        "model        tiny",
+        "not calibrated",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    assert_eq!(s.done(&["classifier", "show", "shop.clipn"]), told);
+    let json: Value =
+        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"])).unwrap();
+    assert_eq!(json["class_names"][1], "school bus");
+    assert!(json["calibration"].is_null() && json["has_image_tower"] == false);
+    assert!(json["model"]["source"].as_str().unwrap().ends_with("/epoch_10.pt"));
+    assert_eq!(
+        s.done(&["classifier", "show", "shop.clipn", "--format", "csv"]),
+        "class,label\n0,goldfish\n1,school bus\n2,pizza\n"
+    );
+    fails(
+        &s,
+        2,
+        &[&BUILD[..], &["--out", "shop.clipn"]].concat(),
+        &["shop.clipn is there already", "--force"],
+    );
+    build(&s, "shop.clipn", &["--force", "--with-model"]);
+    let json: Value =
+        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"])).unwrap();
+    assert_eq!(json["has_image_tower"], true);
+    let inspected = s.clipn(&["inspect", "shop.clipn"]);
+    assert!(text(&inspected.stderr).contains("clipn classifier show"), "{}", text(&inspected.stderr));
+}
+
+#[test]
+fn classes_are_added_and_removed() {
+    let s = Sandbox::new();
+    build(&s, "shop.clipn", &[]);
+    let all = ["goldfish", "school bus", "pizza", "teapot", "red lamp"];
+    s.done(&["classifier", "add", "shop.clipn", "--classes", "teapot, red lamp", "--out", "more.clipn"]);
+    s.write("all.txt", all.join("\n"));
+    s.done(&[&BUILD[..9], &["all.txt", "--out", "all.clipn"]].concat());
+    let rows = |name: &str| {
+        let bundle = clipn::bundle::Bundle::open(s.path(name)).unwrap();
+        assert_eq!(bundle.classifier().class_names(), all);
+        (bundle.classifier().yes().to_vec(), bundle.classifier().no().to_vec())
+    };
+    let (more, whole) = (rows("more.clipn"), rows("all.clipn"));
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&more.0, &whole.0) && close(&more.1, &whole.1));
+    s.done(&["classifier", "remove", "more.clipn", "--classes", "red lamp,goldfish"]);
+    assert!(s.done(&["classifier", "show", "more.clipn"]).contains("3: school bus, pizza, teapot"));
+
+    fails(&s, 2, &["classifier", "add", "shop.clipn", "--classes", "pizza"], &["a class `pizza` already"]);
+    fails(&s, 1, &["classifier", "remove", "shop.clipn", "--classes", "lamp"], &["no class `lamp`"]);
+    fails(
+        &s,
+        1,
+        &["classifier", "add", "none.clipn", "--classes", "lamp"],
+        &["there is no bundle none.clipn"],
+    );
+    fails(
+        &s,
+        1,
+        &["classifier", "add", "shop.clipn", "--classes", "lamp", "--pretrained", "clipn-mini"],
+        &["clipn-mini"],
+    );
+    // The same image tower with another "no".
+    s.other_programs_weights();
+    s.done(&["convert", "--model", "tiny.json", "epoch_10.pt", "plain", "--to", "open-clip"]);
+    fails(
+        &s,
+        1,
+        &["classifier", "add", "shop.clipn", "--classes", "lamp", "--pretrained", "plain"],
+        &["not the model that the bundle was built for", "text towers"],
+    );
+}
+
+#[test]
+fn a_calibrated_threshold_goes_into_the_bundle() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &["--with-model"]);
+    let told = s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--ood",
+        "noise",
+        "--ood",
+        "stripes",
+    ]);
+    for part in [
+        "threshold  ATD ",
+        "keeps      58 of the 60 pictures of known",
+        "rejects    ",
+        " of 10 examples",
+        "lowest ",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    let json = s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--target-tpr",
+        "0.8",
+        "--score",
+        "ctw",
+        "--format",
+        "json",
+        "--out",
+        "ctw.clipn",
+    ]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["score"], &json["n"], &json["kept"]["count"]), (&"ctw".into(), &60.into(), &49.into()));
+    assert!((json["smallest_p_value"].as_f64().unwrap() - 1.0 / 61.0).abs() < 1e-12);
+    assert_eq!(json["lowest"].as_array().unwrap().len(), 5);
+    assert!(s.done(&["classifier", "show", "shop.clipn"]).contains("threshold    ATD"));
+    assert!(s.done(&["classifier", "show", "ctw.clipn"]).contains("threshold    CTW"));
+    let csv = s.done(&["calibrate", "--bundle", "shop.clipn", "--id", "known", "--format", "csv"]);
+    assert!(csv.starts_with("score,threshold,target_tpr,n,kept") && csv.lines().count() == 2, "{csv}");
+
+    // What changes the classes takes the threshold away.
+    let changed = s.clipn(&["classifier", "remove", "ctw.clipn", "--classes", "pizza"]);
+    assert!(text(&changed.stderr).contains("run `clipn calibrate` again"), "{}", text(&changed.stderr));
+    assert!(text(&changed.stdout).contains("not calibrated"));
+}
+
+#[test]
+fn calibration_says_what_it_needs() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &[]);
+    let calibrate = |more: &[&'static str]| [&["calibrate", "--bundle", "shop.clipn"], more].concat();
+    fails(&s, 1, &calibrate(&["--id", "photos"]), &["2 pictures are too few", "it takes 19"]);
+    fails(&s, 1, &calibrate(&["--id", "absent"]), &["there is no absent"]);
+    fails(&s, 2, &calibrate(&["--id", "known", "--choice", "best"]), &["--ood"]);
+    fails(&s, 2, &calibrate(&["--id", "known", "--choice", "worst"]), &["on-average, guaranteed or best"]);
+    fails(&s, 1, &calibrate(&["--id", "known", "--target-tpr", "1.5"]), &["between 0 and 1", "1.5"]);
+    fails(
+        &s,
+        1,
+        &["calibrate", "--bundle", "classes.txt", "--id", "known"],
+        &["classes.txt is not a bundle"],
+    );
+    // Few pictures, and one that cannot be read.
+    s.write("known/pizza/broken.bmp", "BM");
+    let output = s.clipn(&calibrate(&["--id", "known"]));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("60 pictures are few"), "{said}");
+    assert!(said.contains("left out: 1; the first"), "{said}");
+    fails(&s, 1, &calibrate(&["--id", "known", "--strict"]), &["broken.bmp"]);
+    // Strangers among the folders.
+    s.picture("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
+    let output = s.clipn(&calibrate(&["--id", "known"]));
+    assert!(text(&output.stderr).contains("in folders that are none of the classes (lamp): 1"));
+}
