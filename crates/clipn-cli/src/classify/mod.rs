@@ -48,7 +48,8 @@ pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let bar = Bar::default();
     let opened = args.detector.open(&bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
-        let message = "--fdr needs p-values: give a --bundle that `clipn calibrate` has seen, and no other rule";
+        let message =
+            "--fdr needs p-values: give a --bundle that `clipn calibrate` has seen, and no other rule";
         return Err(CliError::Usage(message.to_owned()));
     }
     let mut run = Run { args, bar: &bar, tally: Tally::default(), total: pictures.total() };

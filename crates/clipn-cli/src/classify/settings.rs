@@ -35,7 +35,10 @@ impl Settings {
     /// Holds them against those that the output was begun with.
     pub fn check(&self, target: &Target) -> Result<(), CliError> {
         let refuse = |problem: String| {
-            CliError::Usage(format!("--resume: {}: {problem}, or begin anew with --force", target.path.display()))
+            CliError::Usage(format!(
+                "--resume: {}: {problem}, or begin anew with --force",
+                target.path.display()
+            ))
         };
         let stored = match std::fs::read(&target.settings) {
             Ok(bytes) => bytes,
@@ -95,7 +98,9 @@ mod tests {
         assert!(was.check(&target).unwrap_err().to_string().contains("is not there"));
         was.write(&target.settings).unwrap();
         was.check(&target).unwrap();
-        let is = settings(json!({ "threshold": 0.5, "classes": ["a", "b"], "names": "x".repeat(99) + "b", "more": 1 }));
+        let is = settings(
+            json!({ "threshold": 0.5, "classes": ["a", "b"], "names": "x".repeat(99) + "b", "more": 1 }),
+        );
         let message = is.check(&target).unwrap_err().to_string();
         for difference in ["threshold was 0.3 and is 0.5", "names differs", "more was not there and is 1"] {
             assert!(message.contains(difference), "{message}");

@@ -30,9 +30,13 @@ impl Share {
             return Self::new(index, of, "--shard-index", "--num-shards");
         }
         if !args.distributed {
-            let many = |name: &str| variable(name)?.parse().ok().filter(|&n: &u64| n > 1).map(|n| (name.to_owned(), n));
+            let many = |name: &str| {
+                variable(name)?.parse().ok().filter(|&n: &u64| n > 1).map(|n| (name.to_owned(), n))
+            };
             if let Some((name, n)) = LAUNCHERS.iter().find_map(|(_, size)| many(size)) {
-                eprintln!("note: {name} is {n}, but this process takes all the pictures; --distributed deals them out");
+                eprintln!(
+                    "note: {name} is {n}, but this process takes all the pictures; --distributed deals them out"
+                );
             }
             return Ok(Self::ALL);
         }
@@ -43,7 +47,8 @@ impl Share {
 
     fn new(index: u64, of: u64, index_name: &str, of_name: &str) -> Result<Self, CliError> {
         if index >= of {
-            let message = format!("{index_name} {index} is not below {of_name} {of}: parts are counted from 0");
+            let message =
+                format!("{index_name} {index} is not below {of_name} {of}: parts are counted from 0");
             return Err(CliError::Usage(message));
         }
         Ok(Self { index, of })
@@ -56,7 +61,8 @@ impl Share {
                 (None, None) => continue,
                 (Some(index), Some(of)) => (index, of),
                 (index, _) => {
-                    let (is, not) = if index.is_some() { (index_name, of_name) } else { (of_name, index_name) };
+                    let (is, not) =
+                        if index.is_some() { (index_name, of_name) } else { (of_name, index_name) };
                     return Err(CliError::Usage(format!("--distributed: {is} is set, and {not} is not")));
                 }
             };

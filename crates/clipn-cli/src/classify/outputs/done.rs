@@ -52,7 +52,8 @@ fn read_jsonl<E: From<io::Error>>(
         if line.pop() != Some(b'\n') {
             return Ok(whole);
         }
-        let told: Told = serde_json::from_slice(&line).map_err(|error| damaged(number, &error.to_string()))?;
+        let told: Told =
+            serde_json::from_slice(&line).map_err(|error| damaged(number, &error.to_string()))?;
         let fate = Fate::of(told.label.as_deref(), told.error.as_deref());
         seen(Done { name: told.path, fate })?;
         whole += length as u64;

@@ -48,7 +48,8 @@ impl FileOutput {
     ) -> Result<Self, CliError> {
         settings.check(&target)?;
         let mut file = open(&target)?;
-        let stopped = done::read(target.form, &mut file, &columns(top), |done| seen(done).map_err(Stop::Told));
+        let stopped =
+            done::read(target.form, &mut file, &columns(top), |done| seen(done).map_err(Stop::Told));
         let whole = stopped.map_err(|stop| match stop {
             Stop::Unreadable(source) => CliError::ReadList { path: target.rows.clone(), source },
             Stop::Told(error) => error,
@@ -75,9 +76,9 @@ impl FileOutput {
     pub fn row(&mut self, row: &Row) -> Result<(), CliError> {
         let written = match &mut self.rows {
             Rows::Csv(csv) => csv.write_record(record(row, self.top)).map_err(io::Error::from),
-            Rows::Jsonl(out) => {
-                serde_json::to_writer(&mut *out, row).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"))
-            }
+            Rows::Jsonl(out) => serde_json::to_writer(&mut *out, row)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n")),
         };
         written.map_err(|source| self.failed(source))?;
         if self.flushed.elapsed() > DELAY {

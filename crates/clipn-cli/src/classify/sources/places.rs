@@ -107,7 +107,8 @@ fn named(path: &Path, net: &Net) -> Result<Found, CliError> {
 
 /// What braces stand for. Names and patterns may be many; addresses of prefixes are opened one by one.
 fn several(texts: Vec<String>, net: &Net) -> Result<Found, CliError> {
-    let plain = |text: &String| !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir();
+    let plain =
+        |text: &String| !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir();
     if texts.iter().all(plain) {
         if texts.iter().any(|text| is_address(text)) {
             net.open().map_err(CliError::Usage)?;

@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn pictures_come_in_the_order_of_the_whole_set() {
         let folder = tempfile::tempdir().unwrap();
-        let files = ["z.jpg", "a.png", "b/c/1.jpg", "b/2.jpg", "b-x/3.jpg", "b/c-d/4.jpg", "b/c/e/5.jpg", "n.txt"];
+        let files =
+            ["z.jpg", "a.png", "b/c/1.jpg", "b/2.jpg", "b-x/3.jpg", "b/c-d/4.jpg", "b/c/e/5.jpg", "n.txt"];
         for file in files {
             let path = folder.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -45,7 +45,9 @@ impl<R: BufRead> PathList<R> {
             if bytes.last() == Some(&end) {
                 bytes.pop();
             } else if bytes.len() as u64 > MAX_PATH {
-                return Err(self.wrong(&format!("it is longer than {MAX_PATH} bytes: is this a list of paths")));
+                return Err(
+                    self.wrong(&format!("it is longer than {MAX_PATH} bytes: is this a list of paths"))
+                );
             }
             if self.separator == ListSeparator::Line {
                 if bytes.last() == Some(&b'\r') {
