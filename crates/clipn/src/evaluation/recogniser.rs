@@ -71,7 +71,7 @@ impl<'a> Recogniser<'a> {
         look: impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut pictures = pictures.into_iter();
+        let mut pictures = pictures.into_iter().fuse();
         // As many as tell whether there are batches enough for all workers; they hold no more than the batches would.
         let enough = parallelism.batch_size.max(1).saturating_mul(parallelism.workers.max(1));
         let mut first = Vec::new();

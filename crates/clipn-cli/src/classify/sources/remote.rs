@@ -288,7 +288,10 @@ impl Iterator for Listing {
                 }
                 Ok(Some(Err(error))) => told(&error, &self.address),
                 Ok(None) if self.given == 0 => io::Error::other("no picture and no archive lies below it"),
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.listing = None;
+                    return None;
+                }
                 Err(error) => error,
             };
             self.listing = None;
