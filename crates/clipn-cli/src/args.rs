@@ -184,7 +184,7 @@ pub struct EvalArgs {
     pub fpr_convention: FprConvention,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Folder for results.json, results.csv, scores.csv (a row an image), histograms.svg and report.html
+    /// Folder for results.json, results.csv, scores.csv and scores.parquet (a row an image), histograms.svg and report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Form of the results on standard output
