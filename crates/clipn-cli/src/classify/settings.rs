@@ -86,7 +86,7 @@ fn difference(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
 mod tests {
     use super::*;
 
-    fn settings(value: Value) -> Settings {
+    fn settings(value: &Value) -> Settings {
         Settings(value.as_object().unwrap().clone())
     }
 
@@ -94,12 +94,13 @@ mod tests {
     fn what_differs_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::new(folder.path().join("a.csv"), None).unwrap();
-        let was = settings(json!({ "threshold": 0.3, "classes": ["a", "b"], "names": "x".repeat(99) + "a" }));
+        let was =
+            settings(&json!({ "threshold": 0.3, "classes": ["a", "b"], "names": "x".repeat(99) + "a" }));
         assert!(was.check(&target).unwrap_err().to_string().contains("is not there"));
         was.write(&target.settings).unwrap();
         was.check(&target).unwrap();
         let is = settings(
-            json!({ "threshold": 0.5, "classes": ["a", "b"], "names": "x".repeat(99) + "b", "more": 1 }),
+            &json!({ "threshold": 0.5, "classes": ["a", "b"], "names": "x".repeat(99) + "b", "more": 1 }),
         );
         let message = is.check(&target).unwrap_err().to_string();
         for difference in ["threshold was 0.3 and is 0.5", "names differs", "more was not there and is 1"] {

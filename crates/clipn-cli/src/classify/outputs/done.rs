@@ -189,8 +189,7 @@ mod tests {
 
     #[test]
     fn damage_in_the_middle_is_told() {
-        let (bytes, ends) = written(Form::Jsonl);
-        let mut broken = bytes.clone();
+        let (mut broken, ends) = written(Form::Jsonl);
         broken[ends[0] + 3] = b'\n';
         assert!(read_back(Form::Jsonl, &broken).unwrap_err().to_string().contains("row 2 is damaged"));
         let other = read_back(Form::Csv, b"a,b\n1,2\n").unwrap_err();
