@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use crate::dataset::NamedPicture;
 use crate::image::{ImageError, Preprocessing};
 
 /// A picture that is not read yet. Workers read it: many at a time, each once.
@@ -26,5 +27,17 @@ impl Picture for &Path {
 
     fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
         preprocessing.file_into(self, out)
+    }
+}
+
+impl Picture for NamedPicture {
+    type Error = ImageError;
+
+    fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
+        Self::pixels_into(self, preprocessing, out)
+    }
+
+    fn held(&self) -> usize {
+        Self::held(self)
     }
 }

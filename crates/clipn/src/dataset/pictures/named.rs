@@ -2,7 +2,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::evaluation::Picture;
 use crate::image::{ImageError, Origin, Preprocessing};
 
 /// The most bytes of a picture that comes out of an archive, through a pipe or over the net.
@@ -54,15 +53,11 @@ impl NamedPicture {
         Self { name: name.into(), content: Content::Lost(error) }
     }
 
-    fn unreadable(&self, source: io::Error) -> ImageError {
-        ImageError::Read { origin: Origin::File(PathBuf::from(&self.name)), source }
-    }
-}
-
-impl Picture for NamedPicture {
-    type Error = ImageError;
-
-    fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
+    /// Reads and decodes it, once, and writes its tensor `[3, size, size]`.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read, with its name.
+    pub fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
         // Bytes leave memory as soon as they are decoded.
         let bytes = match std::mem::replace(&mut self.content, Content::Taken) {
             Content::File(path) => return preprocessing.file_into(&path, out),
@@ -74,10 +69,15 @@ impl Picture for NamedPicture {
         preprocessing.bytes_into(&bytes, out).map_err(|error| error.in_file(Path::new(&self.name)))
     }
 
-    fn held(&self) -> usize {
+    /// Bytes of memory that it holds.
+    pub fn held(&self) -> usize {
         match &self.content {
             Content::Bytes(bytes) => bytes.len(),
             _ => 0,
         }
+    }
+
+    fn unreadable(&self, source: io::Error) -> ImageError {
+        ImageError::Read { origin: Origin::File(PathBuf::from(&self.name)), source }
     }
 }
