@@ -11,6 +11,7 @@ use clipn::scores::{Score, by_name, parse_list};
 use crate::bench::BenchArgs;
 use crate::calibrate::CalibrateArgs;
 use crate::classifier::ClassifierCommand;
+use crate::classify::ClassifyArgs;
 use crate::convert::ConvertArgs;
 use crate::demo::DemoArgs;
 use crate::inspect::InspectArgs;
@@ -34,7 +35,7 @@ pub enum Command {
     /// Measure how well a model tells in-distribution from out-of-distribution images
     Eval(EvalArgs),
     /// Give pictures one of your labels, or "unknown"
-    Classify(ClassifyArgs),
+    Classify(Box<ClassifyArgs>),
     /// Build, show and change bundles: a classifier for deployment in one file
     #[command(subcommand)]
     Classifier(ClassifierCommand),
@@ -189,7 +190,7 @@ pub struct EvalArgs {
     pub fpr_convention: FprConvention,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Folder for results.json, results.csv, scores.csv (a row an image), histograms.svg and report.html
+    /// Folder for results.json, results.csv, scores.csv and scores.parquet (a row an image), histograms.svg and report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Form of the results on standard output
@@ -197,33 +198,6 @@ pub struct EvalArgs {
     pub format: Format,
 }
 
-#[derive(Debug, Args)]
-pub struct ClassifyArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Class names: a file with one a line, imagenet-1k, or "a,b,c"
-    #[arg(long, value_name = "FILE|NAME|LIST")]
-    pub classes: String,
-    #[command(flatten)]
-    pub prompts: PromptArgs,
-    /// The score that decides: atd, ctw, msp, maxlogit, energy or mcm
-    #[arg(long, value_name = "NAME", default_value = "atd", value_parser = parse_score)]
-    pub score: &'static dyn Score,
-    /// Least score that gets a label [default: the published rule of atd and ctw]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub threshold: Option<f64>,
-    /// Treat pixels as the published evaluation does: no EXIF rotation, 16-bit grey clipped
-    #[arg(long)]
-    pub faithful_pixels: bool,
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// Form of the results on standard output; json is one object a line
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
-    /// Pictures, or folders of pictures
-    #[arg(required = true, value_name = "PATHS")]
-    pub paths: Vec<PathBuf>,
-}
 
 /// A list of scores, as one argument.
 #[derive(Debug, Clone)]

@@ -163,6 +163,8 @@ fn write_files(
     write_results_json(&folder.join("results.json"), report)?;
     write_results_csv(&folder.join("results.csv"), &report.results, epoch)?;
     write_scores_csv(&folder.join("scores.csv"), evaluation)?;
+    #[cfg(feature = "parquet")]
+    clipn::evaluation::write_scores_parquet(&folder.join("scores.parquet"), evaluation)?;
     write_html(&folder.join("report.html"), evaluation, &report.results, page)?;
     write_histograms(&folder.join("histograms.svg"), evaluation, page.precision)?;
     eprintln!(

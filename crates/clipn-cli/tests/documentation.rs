@@ -9,6 +9,7 @@ use std::path::Path;
 
 use clipn::demo::World;
 use clipn::progress::Silent;
+use common::shards::{samples, tar};
 use common::{Sandbox, text};
 
 /// The commands in fenced `sh` blocks that call `clipn`, continued lines joined.
@@ -64,6 +65,10 @@ fn words(command: &str) -> Vec<String> {
 
 /// The data that the texts speak of, beside the sandbox's own: ImageNet's folders with a picture each.
 fn lay_out(sandbox: &Sandbox) {
+    sandbox.write("list.txt", "photos/red.bmp\nphotos/gradient.bmp\n");
+    for part in 0..2 {
+        sandbox.write(&format!("pictures-{part}.tar"), tar(&samples(4 * part..4 * part + 4)));
+    }
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     std::fs::copy(sandbox.path("tiny.json"), sandbox.path("my-model.json")).unwrap();
     let ood = ["iNaturalist", "SUN", "Places", "Textures"].map(|set| format!("{set}/x"));

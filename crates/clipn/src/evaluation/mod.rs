@@ -1,15 +1,23 @@
-//! From files to results: images are decoded, encoded and scored on all cores in bounded memory, and a benchmark's
+//! From pictures to results: images are decoded, encoded and scored on all cores in bounded memory, and a benchmark's
 //! scores become metrics, a table of results and one row an image.
 
 mod error;
 mod ordered;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod picture;
 mod recogniser;
 mod results;
 mod run;
 
 pub use error::EvaluationError;
+#[cfg(feature = "parquet")]
+pub use output::write_scores_parquet;
 pub use output::{write_results_csv, write_results_json, write_scores_csv};
+#[cfg(feature = "parquet")]
+pub use parquet::{Cell, ColumnKind, ParquetWriter};
+pub use picture::Picture;
 pub use recogniser::{Parallelism, Recogniser};
 pub use results::{Average, IdSummary, OodResult, Results, Skipped};
 pub use run::{Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate};

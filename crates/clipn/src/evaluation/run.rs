@@ -101,7 +101,7 @@ pub fn evaluate(
     for (set, kind) in sets() {
         let rows = score_set(recogniser, set, options, progress).map_err(|error| match error {
             EvaluationError::Cancelled { done: in_set, .. } => {
-                EvaluationError::Cancelled { done: done + in_set, total }
+                EvaluationError::Cancelled { done: done + in_set, total: Some(total) }
             }
             other => other,
         })?;
@@ -124,9 +124,9 @@ fn score_set(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Vec<ImageRow>, EvaluationError> {
-    let files: Vec<&Path> = set.samples.iter().map(|s| s.path.as_path()).collect();
-    let mut rows = Vec::with_capacity(files.len());
-    let look = |_: &Path, row: Result<LogitsRow<'_, f32>, ImageError>| row.map(|row| score(row, options));
+    let files = set.samples.iter().map(|sample| sample.path.as_path());
+    let mut rows = Vec::with_capacity(set.len());
+    let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| row.map(|row| score(row, options));
     let sink = |outcome: Result<Scored, ImageError>| {
         let outcome = match outcome {
             Err(error) if options.strict => return Err(EvaluationError::Image(error)),
@@ -136,7 +136,7 @@ fn score_set(
         rows.push(ImageRow { path: sample.path.clone(), label: sample.label, outcome });
         Ok(())
     };
-    recogniser.for_each(&files, options.parallelism, progress, look, sink)?;
+    recogniser.for_each(files, options.parallelism, progress, look, sink)?;
     match rows.first() {
         Some(ImageRow { outcome: Err(first), .. }) if rows.iter().all(|row| row.outcome.is_err()) => {
             Err(EvaluationError::NothingReadable {

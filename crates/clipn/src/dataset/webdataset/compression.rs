@@ -19,20 +19,27 @@ const OF_BYTE: u64 = 1032;
 const OF_SHARD: u64 = 64 << 20;
 
 /// Opens a shard. What it is packed with is told by its first bytes, whatever its name.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+pub(in crate::dataset) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     // A pipe or a device could wait for ever or never end.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
+    unpack(File::open(path)?)
+}
+
+/// The bytes of a shard that comes from anywhere.
+pub(in crate::dataset) fn unpack(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::new();
-    File::open(path)?.take(4).read_to_end(&mut start)?;
-    let file = BufReader::with_capacity(BUFFER, File::open(path)?);
-    Ok(if start.starts_with(&GZIP) {
-        Box::new(MultiGzDecoder::new(file))
-    } else if start == ZSTD || is_skippable(&start) {
-        Box::new(Zstandard::new(file))
+    (&mut source).take(4).read_to_end(&mut start)?;
+    let gzip = start.starts_with(&GZIP);
+    let zstd = start == ZSTD || is_skippable(&start);
+    let whole = BufReader::with_capacity(BUFFER, io::Cursor::new(start).chain(source));
+    Ok(if gzip {
+        Box::new(MultiGzDecoder::new(whole))
+    } else if zstd {
+        Box::new(Zstandard::new(whole))
     } else {
-        Box::new(file)
+        Box::new(whole)
     })
 }
 
