@@ -2,11 +2,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clipn::classifier::Wording;
-use clipn::evaluation::{Parallelism, Precision};
-use clipn::metrics::FprConvention;
+use clipn::evaluation::Parallelism;
 use clipn::model::{LogitScale, Pretrained, Weights};
 use clipn::prompts::TemplateSet;
-use clipn::scores::{Score, by_name, parse_list};
+use clipn::scores::{Score, by_name};
 
 use crate::bench::BenchArgs;
 use crate::calibrate::CalibrateArgs;
@@ -14,9 +13,11 @@ use crate::classifier::ClassifierCommand;
 use crate::classify::ClassifyArgs;
 use crate::convert::ConvertArgs;
 use crate::demo::DemoArgs;
+use crate::eval::EvalArgs;
 use crate::inspect::InspectArgs;
 use crate::models::ModelsArgs;
 use crate::recipe::RecipeArgs;
+use crate::results::ResultsCommand;
 #[cfg(feature = "serve")]
 use crate::serve::ServeArgs;
 use crate::train::TrainArgs;
@@ -34,6 +35,9 @@ pub struct Cli {
 pub enum Command {
     /// Measure how well a model tells in-distribution from out-of-distribution images
     Eval(EvalArgs),
+    /// Merge the results of several runs into mean ± spread, or show results again
+    #[command(subcommand)]
+    Results(ResultsCommand),
     /// Give pictures one of your labels, or "unknown"
     Classify(Box<ClassifyArgs>),
     /// Build, show and change bundles: a classifier for deployment in one file
@@ -148,75 +152,8 @@ impl RunArgs {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct EvalArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Class names in the order of the sorted class folders: a file, imagenet-1k, or "a,b,c" [default: the benchmark's,
-    /// or the names of the folders]
-    #[arg(long, value_name = "FILE|NAME|LIST")]
-    pub classes: Option<String>,
-    #[command(flatten)]
-    pub prompts: PromptArgs,
-    /// In-distribution images: a folder with one folder a class, or an image list (.txt, `path label` a line)
-    #[arg(
-        long,
-        value_name = "[NAME=]DIR",
-        required_unless_present = "benchmark",
-        conflicts_with = "benchmark",
-        requires = "ood"
-    )]
-    pub id: Option<String>,
-    /// Out-of-distribution images, a folder of any depth or an image list; may be given again
-    #[arg(long, value_name = "NAME=DIR", conflicts_with = "benchmark", requires = "id")]
-    pub ood: Vec<String>,
-    /// A benchmark definition: imagenet-1k, tiny-imagenet-ood, or a TOML file
-    #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
-    pub benchmark: Option<String>,
-    /// The folder that holds the benchmark's data
-    #[arg(long, value_name = "DIR", requires = "benchmark")]
-    pub data_root: Option<PathBuf>,
-    /// Turn every image grey first: a control against telling sets apart by colour
-    #[arg(long)]
-    pub grey: bool,
-    /// Scores: all, or some of msp,maxlogit,energy,mcm,ctw,atd,energy-handcrafted
-    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_scores)]
-    pub scores: Scores,
-    /// Arithmetic of the scores: f32 as published, or f64 in log space, which does not saturate
-    #[arg(long, value_name = "f32|f64", default_value = "f32", value_parser = parse_precision)]
-    pub score_precision: Precision,
-    /// Definition of FPR95: clipn (as published), mcm or openood
-    #[arg(long, value_name = "NAME", default_value = "clipn")]
-    pub fpr_convention: FprConvention,
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// Folder for results.json, results.csv, scores.csv and scores.parquet (a row an image), histograms.svg and report.html
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-    /// Form of the results on standard output
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
-}
-
-
-/// A list of scores, as one argument.
-#[derive(Debug, Clone)]
-pub struct Scores(pub Vec<&'static dyn Score>);
-
-fn parse_scores(text: &str) -> Result<Scores, String> {
-    parse_list(text).map(Scores).map_err(|e| e.to_string())
-}
-
 pub fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
-}
-
-fn parse_precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "f32" => Ok(Precision::F32),
-        "f64" => Ok(Precision::F64),
-        _ => Err("give f32 or f64".to_owned()),
-    }
 }
 
 pub fn parse_device(text: &str) -> Result<Device, String> {

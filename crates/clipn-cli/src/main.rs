@@ -20,6 +20,7 @@ mod loading;
 mod models;
 mod progress;
 mod recipe;
+mod results;
 #[cfg(feature = "serve")]
 mod serve;
 mod table;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
+        Command::Results(command) => results::run(&command),
         Command::Classify(args) => classify::run(&args),
         Command::Classifier(command) => classifier::run(&command),
         Command::Calibrate(args) => calibrate::run(&args),

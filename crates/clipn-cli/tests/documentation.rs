@@ -71,6 +71,7 @@ fn lay_out(sandbox: &Sandbox) {
     }
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     std::fs::copy(sandbox.path("tiny.json"), sandbox.path("my-model.json")).unwrap();
+    std::fs::copy(sandbox.path("epoch_10.pt"), sandbox.path("seed-2.safetensors")).unwrap();
     let ood = ["iNaturalist", "SUN", "Places", "Textures"].map(|set| format!("{set}/x"));
     for folder in (0..1000).map(|class| format!("imagenet/val/n{class:08}")).chain(ood) {
         sandbox.picture(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| [x as u8 * 80, y as u8 * 80, 99]);

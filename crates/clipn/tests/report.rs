@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clipn::dataset::OodKind;
 use clipn::demo::World;
-use clipn::evaluation::{Evaluation, ImageRow, Precision, Results, Scored, ScoredSet};
+use clipn::evaluation::{Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge};
 use clipn::metrics::FprConvention;
-use clipn::report::{ReportError, ReportOptions, render_html, write_html};
+use clipn::report::{ReportError, ReportOptions, render_html, render_record_html, write_html};
 use clipn::scores::{Score, all, by_name, parse_list};
 use common::random::Random;
 use serde_json::json;
@@ -21,7 +21,8 @@ fn row(path: &Path, label: Option<usize>, prediction: usize, level: f64, random:
         (level + 0.5 * spread).clamp(0.0, 1.0)
     };
     let scores = (0..all().len()).map(|_| value()).collect();
-    ImageRow { path: path.to_owned(), label, outcome: Ok(Scored { prediction, scores }) }
+    let confidence = value();
+    ImageRow { path: path.to_owned(), label, outcome: Ok(Scored { prediction, scores, confidence }) }
 }
 
 /// An evaluation on pictures of the demo world, with made-up scores.
@@ -62,7 +63,7 @@ fn rendered(evaluation: &Evaluation, options: &ReportOptions) -> String {
 
 /// The tags and quoted attributes of the page are balanced, so that nothing ends where it should not.
 fn check_well_formed(html: &str) {
-    const EMPTY: [&str; 5] = ["!DOCTYPE", "meta", "img", "path", "br"];
+    const EMPTY: [&str; 6] = ["!DOCTYPE", "meta", "img", "path", "circle", "br"];
     let mut open: Vec<&str> = Vec::new();
     let body = html.split("<style>").next().unwrap().to_owned() + html.split("</style>").nth(1).unwrap();
     let mut rest = body.as_str();
@@ -119,7 +120,8 @@ fn a_report_is_whole_by_itself() {
     }
     assert_eq!(html.matches("ROC curves on ").count(), 2);
     assert_eq!(html.matches("fill ood").count(), 2 * all().len());
-    assert_eq!(html.matches("line threshold").count(), 2);
+    // One a set, and one among the curves over thresholds.
+    assert_eq!(html.matches("line threshold").count(), 3);
     assert!(html.contains("Kept, but another class") && html.contains("0005.png"));
 }
 
@@ -228,6 +230,64 @@ fn the_threshold_and_its_score_can_be_chosen() {
     assert!(!html_in_logs.contains("ln MaxLogit"));
     let decisions = |html: &str| html.matches(" unknown</b>").count();
     assert_eq!(decisions(&html_in_logs), decisions(&rendered(&evaluation, &options)));
+}
+
+#[test]
+fn thresholds_and_confidences_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let html = rendered(&evaluation, &ReportOptions::default());
+    let section = html.split("id=\"calibration\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(section.matches("class=\"chosen\"").count(), 1, "{section}");
+    assert!(section.contains("in-distribution: 95.00 % kept") && section.contains("glyphs: "), "{section}");
+    assert!(section.contains("ECE, the mean gap") && section.contains("accuracy of the kept"));
+
+    // The threshold to be copied keeps as many as the table says.
+    let command = section.split("clipn classify --score atd --threshold ").nth(1).unwrap();
+    let threshold: f32 = command.split('<').next().unwrap().parse().unwrap();
+    let atd = all().iter().position(|score| score.name() == "atd").unwrap();
+    let rows = &evaluation.id.rows;
+    let kept = rows.iter().filter(|row| row.outcome.as_ref().unwrap().scores[atd] as f32 >= threshold);
+    assert_eq!(kept.count(), rows.len() - rows.len() / 20);
+
+    // Confidences that are right are not too sure: here 3 of 4, all 75 % confident.
+    for (i, row) in evaluation.id.rows.iter_mut().enumerate() {
+        row.outcome.as_mut().unwrap().confidence = 0.75;
+        let label = row.outcome.as_ref().unwrap().prediction;
+        row.label = Some(if i % 4 == 0 { (label + 1) % 10 } else { label });
+    }
+    let options = ReportOptions { threshold: Some(-1.0), ..ReportOptions::default() };
+    let html = rendered(&evaluation, &options);
+    assert!(html.contains("On average 75.00 % confident and 75.00 % right"), "{html}");
+    assert!(html.contains("<b>0.00&nbsp;%</b>"));
+
+    evaluation.id.rows.iter_mut().for_each(|row| row.label = None);
+    let html = rendered(&evaluation, &ReportOptions::default());
+    assert!(html.contains("What a threshold of ATD keeps") && !html.contains("ECE"));
+    assert!(!html.contains("accuracy of the kept"));
+}
+
+#[test]
+fn a_page_of_merged_runs_is_whole_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let record = |evaluation: &Evaluation, seed: usize| {
+        let results = Results::compute(evaluation, FprConvention::Clipn).unwrap();
+        let settings = json!({"pretrained": format!("<b>{seed}"), "fpr_convention": "clipn", "classes": 10});
+        Run { path: format!("runs/<i>{seed}"), record: Record { results, settings, spread: None } }
+    };
+    let first = record(&evaluation, 1);
+    evaluation.id.rows.iter_mut().for_each(|row| row.outcome.as_mut().unwrap().scores.rotate_left(1));
+    let merged = merge(&[first, record(&evaluation, 2)]).unwrap();
+    let html = render_record_html(&merged, "two <runs>");
+    check_well_formed(&html);
+    assert!(
+        html.contains("two &lt;runs&gt;") && html.contains("mean ± sample standard deviation over 2 runs")
+    );
+    assert!(html.contains("runs&#x2F;&lt;i&gt;1") && html.contains("pretrained &lt;b&gt;2"), "{html}");
+    assert!(!html.contains("<i>") && !html.contains("<img"));
+    let auroc = &merged.spread.as_ref().unwrap().results[0].figures.auroc;
+    assert!(html.contains(&format!("{:.2} ± {:.2}", 100.0 * auroc.mean, 100.0 * auroc.std)));
 }
 
 #[test]

@@ -61,6 +61,77 @@ pub enum EvaluationError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no spread of one.
+    #[error("{n} repeat has no spread; ask for at least 2")]
+    TooFewRepeats {
+        /// How many were asked for.
+        n: usize,
+    },
+    /// A subset that a set cannot give.
+    #[error(
+        "subsets of {size} images cannot be drawn from the {images} images of `{set}` that could be read; give a size \
+         from 1 to {images}"
+    )]
+    Subset {
+        /// The size asked for.
+        size: usize,
+        /// The smallest set.
+        set: String,
+        /// How many images it has.
+        images: usize,
+    },
+    /// Repeats were asked to stop.
+    #[error("interrupted before all {n} repeats were counted; nothing was written")]
+    RepeatsCancelled {
+        /// How many there were to be.
+        n: usize,
+    },
+    /// Results cannot be read from a file.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file does not hold the results of an evaluation.
+    #[error("{} does not hold results of `clipn eval`: {reason}", path.display())]
+    NoResults {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to merge.
+    #[error("{n} run has no spread; give at least 2 results to merge")]
+    TooFewRuns {
+        /// How many were given.
+        n: usize,
+    },
+    /// Results that are a mean already.
+    #[error("{path} is the mean of {n} runs already; give the runs themselves")]
+    AlreadyMerged {
+        /// Where they are from.
+        path: String,
+        /// How many runs they hold.
+        n: usize,
+    },
+    /// Runs that do not belong together.
+    #[error(
+        "these runs differ in more than weights and seeds: {what} is {first} in {first_path} and {other} in {other_path}"
+    )]
+    RunsDiffer {
+        /// What is not the same, as `settings.templates`.
+        what: String,
+        /// A run.
+        first_path: String,
+        /// What it has.
+        first: String,
+        /// Another run.
+        other_path: String,
+        /// What that has.
+        other: String,
+    },
     /// The threads could not be started.
     #[error("cannot start {workers} workers: {reason}; ask for fewer with --workers")]
     Workers {

@@ -8,7 +8,7 @@ use crate::metrics::Roc;
 const BINS: usize = 40;
 
 /// Share of the scores beyond either end of a histogram's axis; single far scores would leave the rest no room.
-const TAIL: f64 = 0.002;
+pub(super) const TAIL: f64 = 0.002;
 
 /// Steps to a side that a curve is drawn in, finer than can be seen.
 const RESOLUTION: f64 = 500.0;
@@ -92,15 +92,15 @@ fn thinned(curve: &Roc) -> Vec<(f64, f64)> {
     points
 }
 
-/// The legend of curves: a piece of each line with its name.
-pub(super) fn legend(names: &[String]) -> String {
-    let entry = |(i, name): (usize, &String)| {
+/// The legend of curves: a piece of each line, told by its class, with its name.
+pub(super) fn legend(lines: &[(String, String)]) -> String {
+    let entry = |(class, name): &(String, String)| {
         let line = format!(
-            "<svg class=\"key\" viewBox=\"0 0 28 8\"><path class=\"line s{i}\" d=\"M1 4H27\"/></svg>"
+            "<svg class=\"key\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><path class=\"line {class}\" d=\"M1 4H27\"/></svg>"
         );
-        format!("<li>{line}{}</li>", text(name))
+        format!("<li>{line}<bdi>{}</bdi></li>", text(name))
     };
-    let entries: String = names.iter().enumerate().map(entry).collect();
+    let entries: String = lines.iter().map(entry).collect();
     format!("<ul class=\"legend\">{entries}</ul>")
 }
 

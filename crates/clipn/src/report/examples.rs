@@ -3,7 +3,7 @@
 use crate::evaluation::{ImageRow, Scored, ScoredSet};
 
 /// The share of in-distribution images that the report's threshold keeps.
-const KEPT: f64 = 0.95;
+pub(super) const KEPT: f64 = 0.95;
 
 /// One picture with what was decided on it.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ impl<'a> Judged<'a> {
     /// Judges a set by the score at `index` of the evaluation.
     pub(super) fn new(set: &'a ScoredSet, index: usize, threshold: f64) -> Self {
         let example = |row: &'a ImageRow| {
-            let Scored { prediction, scores } = row.outcome.as_ref().ok()?;
+            let Scored { prediction, scores, .. } = row.outcome.as_ref().ok()?;
             let score = *scores.get(index)?;
             Some(Example { row, prediction: *prediction, score, kept: score >= threshold })
         };
@@ -51,12 +51,12 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// The highest threshold at which at least 95 % of the in-distribution scores are kept; nothing is below it where there
-/// are none.
-pub(super) fn threshold(id: &[f64]) -> f64 {
+/// The highest threshold at which at least that share of the in-distribution scores is kept; nothing is below it where
+/// there are none.
+pub(super) fn threshold(id: &[f64], share: f64) -> f64 {
     let mut sorted = id.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    let lost = (sorted.len() as f64 * (1.0 - KEPT) + 1e-9).floor() as usize;
+    let lost = (sorted.len() as f64 * (1.0 - share) + 1e-9).floor() as usize;
     sorted.get(lost).copied().unwrap_or(f64::NEG_INFINITY)
 }
 
@@ -67,8 +67,9 @@ mod tests {
     #[test]
     fn the_threshold_keeps_95_in_100() {
         let scores: Vec<f64> = (0..100).map(f64::from).rev().collect();
-        assert_eq!(threshold(&scores), 5.0);
-        assert_eq!(threshold(&scores[..10]), 90.0);
-        assert_eq!(threshold(&[]), f64::NEG_INFINITY);
+        assert_eq!(threshold(&scores, KEPT), 5.0);
+        assert_eq!(threshold(&scores[..10], KEPT), 90.0);
+        assert_eq!(threshold(&scores, 0.5), 50.0);
+        assert_eq!(threshold(&[], KEPT), f64::NEG_INFINITY);
     }
 }

@@ -104,7 +104,7 @@ mod tests {
         let row = |&value: &f64| ImageRow {
             path: "a.png".into(),
             label: None,
-            outcome: Ok(Scored { prediction: 0, scores: vec![value; 6] }),
+            outcome: Ok(Scored { prediction: 0, scores: vec![value; 6], confidence: 0.5 }),
         };
         ScoredSet { name: name.to_owned(), kind, rows: values.iter().map(row).collect() }
     }

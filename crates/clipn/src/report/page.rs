@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::html::{images, text};
 use super::results_table::{full_table, main_table};
 use super::sections::Sections;
-use super::{ReportError, summary};
-use crate::evaluation::{Evaluation, Precision, Results};
+use super::{ReportError, calibration, runs, summary};
+use crate::evaluation::{Evaluation, Precision, Record, Results, Spread};
 use crate::metrics::FprConvention;
 use crate::scores::Score;
 
@@ -29,6 +29,8 @@ pub struct ReportOptions {
     pub examples: usize,
     /// The long side of a picture's copy, in pixels.
     pub thumbnail_side: u32,
+    /// How the figures vary, where the evaluation was repeated.
+    pub spread: Option<Spread>,
 }
 
 impl Default for ReportOptions {
@@ -42,6 +44,7 @@ impl Default for ReportOptions {
             threshold: None,
             examples: 8,
             thumbnail_side: 192,
+            spread: None,
         }
     }
 }
@@ -72,6 +75,10 @@ pub fn render_html(
     let sections = Sections::new(evaluation, options);
     let mut sets = String::new();
     let mut links = String::new();
+    let calibration = calibration::section(&sections);
+    if !calibration.is_empty() {
+        links += "<a href=\"#calibration\">calibration</a>";
+    }
     for (number, set) in evaluation.ood.iter().enumerate() {
         sets += &sections.ood(number, set)?;
         links += &format!("<a href=\"#set-{number}\"><bdi>{}</bdi></a>", text(&set.name));
@@ -80,30 +87,109 @@ pub fn render_html(
     if !id.is_empty() {
         links += &format!("<a href=\"#id\"><bdi>{}</bdi></a>", text(&evaluation.id.name));
     }
-    let rule = if options.examples == 0 { String::new() } else { sections.rule() };
-    Ok(format!(
-        include_str!("page.html"),
-        style = include_str!("style.css"),
-        title = text(&options.title),
-        lead = lead(evaluation, results),
-        tiles = summary::tiles(results, evaluation.class_names.len()),
-        links = links,
-        table = main_table(results),
-        convention = options.fpr_convention,
-        rule = text(rule),
-        sets = sets,
-        id = id,
-        full = full_table(results),
-        skipped = summary::skipped(results),
-        settings = summary::settings(&options.settings),
-        version = env!("CARGO_PKG_VERSION"),
-    ))
+    let rule = if options.examples == 0 { String::new() } else { text(sections.rule()) };
+    let legend = format!(
+        "<p class=\"note\"><span class=\"swatch id\"></span>in-distribution <span class=\"swatch ood\"></span>\
+         out-of-distribution, in the histograms below. The outermost bars hold what lies beyond them. {rule}</p>\n"
+    );
+    let page = Page {
+        title: &options.title,
+        lead: lead(evaluation, results),
+        classes: Some(evaluation.class_names.len()),
+        results,
+        spread: options.spread.as_ref(),
+        links,
+        legend,
+        calibration,
+        sets,
+        id,
+        convention: options.fpr_convention.name(),
+        settings: &options.settings,
+    };
+    Ok(page.render())
+}
+
+/// Writes a page with the tables of results alone, as those of merged runs; see [`render_record_html`].
+///
+/// # Errors
+/// [`ReportError::Write`].
+pub fn write_record_html(path: &Path, record: &Record, title: &str) -> Result<(), ReportError> {
+    let html = render_record_html(record, title);
+    std::fs::write(path, html).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+}
+
+/// The page of results of which the images' scores are not at hand: table, runs, settings, without charts and pictures.
+pub fn render_record_html(record: &Record, title: &str) -> String {
+    let Record { results, settings, spread } = record;
+    let mut sets: Vec<(&str, usize)> = results.results.iter().map(|r| (r.ood.as_str(), r.n_ood)).collect();
+    sets.dedup();
+    let page = Page {
+        title,
+        lead: told(results, sets.len(), sets.iter().map(|(_, n)| n).sum()),
+        classes: settings["classes"].as_u64().and_then(|n| usize::try_from(n).ok()),
+        results,
+        spread: spread.as_ref(),
+        links: String::new(),
+        legend: String::new(),
+        calibration: spread.as_ref().map_or(String::new(), runs::section),
+        sets: String::new(),
+        id: String::new(),
+        convention: settings["fpr_convention"].as_str().unwrap_or("unknown"),
+        settings,
+    };
+    page.render()
+}
+
+/// What a page is made of; text that is HTML already, but for the title and the convention.
+struct Page<'a> {
+    title: &'a str,
+    lead: String,
+    classes: Option<usize>,
+    results: &'a Results,
+    spread: Option<&'a Spread>,
+    links: String,
+    legend: String,
+    calibration: String,
+    sets: String,
+    id: String,
+    convention: &'a str,
+    settings: &'a Value,
+}
+
+impl Page<'_> {
+    fn render(&self) -> String {
+        let spread = self.spread.map_or(String::new(), |spread| format!(" ±: {}.", spread.explained()));
+        format!(
+            include_str!("page.html"),
+            style = include_str!("style.css"),
+            title = text(self.title),
+            lead = self.lead,
+            tiles = summary::tiles(self.results, self.spread, self.classes),
+            links = self.links,
+            table = main_table(self.results, self.spread),
+            convention = text(self.convention),
+            spread = text(spread),
+            legend = self.legend,
+            calibration = self.calibration,
+            sets = self.sets,
+            id = self.id,
+            full = full_table(self.results, self.spread),
+            skipped = summary::skipped(self.results),
+            settings = summary::settings(self.settings),
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
 }
 
 fn lead(evaluation: &Evaluation, results: &Results) -> String {
     let outside: usize =
         evaluation.ood.iter().map(|set| set.rows.iter().filter(|r| r.outcome.is_ok()).count()).sum();
-    let (name, sets) = (text(&results.id.name), evaluation.ood.len());
+    told(results, evaluation.ood.len(), outside)
+}
+
+/// What was evaluated, in a line.
+fn told(results: &Results, sets: usize, outside: usize) -> String {
+    let name = text(&results.id.name);
     format!(
         "<bdi>{name}</bdi> ({}) against {} of {sets} out-of-distribution {}",
         images(results.id.n),

@@ -2,11 +2,14 @@
 
 use super::html::{count, images, percent, text};
 use crate::dataset::OodKind;
-use crate::evaluation::{OodResult, Results};
+use crate::evaluation::{OodResult, Results, Spread, Variation, Variations};
 use crate::scores::by_name;
 
+/// A figure, and how it is shown.
+type Shown = (f64, String);
+
 /// AUROC and FPR95 of one score in one column group; `None` where the results have none.
-type Cell = Option<(f64, f64)>;
+type Cell = Option<(Shown, Shown)>;
 
 /// A group of two columns: a set, or a mean of sets.
 struct Group<'a> {
@@ -20,6 +23,24 @@ pub(super) fn title(score: &str) -> &str {
     by_name(score).map_or(score, |score| score.title())
 }
 
+/// A figure in per cent, with its spread where there is one.
+pub(super) fn with_spread(figure: f64, spread: Option<(&Spread, Variation)>) -> String {
+    match spread {
+        Some((spread, v)) => format!("{} ± {}", percent(spread.centre(figure, &v)), percent(v.std)),
+        None => percent(figure),
+    }
+}
+
+/// AUROC and FPR95 as they are compared and shown.
+fn cell(auroc: f64, fpr95: f64, spread: Option<&Spread>, varied: Option<&Variations>) -> (Shown, Shown) {
+    let shown = |figure: f64, of: fn(&Variations) -> Variation| {
+        let spread = spread.zip(varied.map(of));
+        let value = spread.map_or(figure, |(spread, v)| spread.centre(figure, &v));
+        (value, with_spread(figure, spread))
+    };
+    (shown(auroc, |v| v.auroc), shown(fpr95, |v| v.fpr95))
+}
+
 /// The scores of the results, in their order.
 fn scores(results: &Results) -> Vec<&'static str> {
     let mut scores: Vec<&'static str> = Vec::new();
@@ -31,14 +52,15 @@ fn scores(results: &Results) -> Vec<&'static str> {
     scores
 }
 
-fn groups(results: &Results) -> Vec<Group<'_>> {
+fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>> {
     let mut groups = Vec::new();
     for kind in [None, Some(OodKind::Near), Some(OodKind::Far)] {
         if results.averages.iter().any(|average| average.kind == kind) {
             let name = kind.map_or("mean of all".to_owned(), |kind| format!("mean of {kind}"));
             let cell = move |score: &str| {
                 let found = results.averages.iter().find(|a| a.kind == kind && a.score == score)?;
-                Some((found.auroc, found.fpr95))
+                let varied = spread.and_then(|spread| spread.average(score, kind));
+                Some(cell(found.auroc, found.fpr95, spread, varied))
             };
             groups.push(Group { name, detail: String::new(), cell: Box::new(cell) });
         }
@@ -53,7 +75,8 @@ fn groups(results: &Results) -> Vec<Group<'_>> {
         let kind = set.kind.map_or(String::new(), |kind| format!("{kind}, "));
         let cell = move |score: &str| {
             let found = results.results.iter().find(|r| r.ood == set.ood && r.score == score)?;
-            Some((found.auroc, found.fpr95))
+            let varied = spread.and_then(|spread| spread.result(score, &set.ood));
+            Some(cell(found.auroc, found.fpr95, spread, varied))
         };
         let detail = format!("{kind}{}", images(set.n_ood));
         Group { name: set.ood.clone(), detail, cell: Box::new(cell) }
@@ -62,8 +85,8 @@ fn groups(results: &Results) -> Vec<Group<'_>> {
 }
 
 /// AUROC and FPR95 of every score: the means, then set by set; the best of each column stands out.
-pub(super) fn main_table(results: &Results) -> String {
-    let (scores, groups) = (scores(results), groups(results));
+pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
+    let (scores, groups) = (scores(results), groups(results, spread));
     let mut head = "<tr><th rowspan=\"2\" scope=\"col\">score</th>".to_owned();
     let mut second = "<tr>".to_owned();
     for group in &groups {
@@ -91,21 +114,21 @@ pub(super) fn main_table(results: &Results) -> String {
 
 /// The two figures of row `i`, marked where no other row's are better and some are worse.
 fn pair(column: &[Cell], i: usize) -> String {
-    let Some((auroc, fpr95)) = column[i] else {
+    let Some((auroc, fpr95)) = &column[i] else {
         return "<td class=\"group\">–</td><td>–</td>".to_owned();
     };
     let told = column.len() > 1;
     let others = || column.iter().flatten();
-    let mark = |best: bool, value: f64| {
-        if best && told { format!("<b>{}</b>", percent(value)) } else { percent(value) }
+    let mark = |best: bool, shown: &str| {
+        if best && told { format!("<b>{shown}</b>") } else { shown.to_owned() }
     };
-    let auroc = mark(others().all(|other| other.0 <= auroc), auroc);
-    let fpr95 = mark(others().all(|other| other.1 >= fpr95), fpr95);
+    let auroc = mark(others().all(|other| other.0.0 <= auroc.0), &auroc.1);
+    let fpr95 = mark(others().all(|other| other.1.0 >= fpr95.0), &fpr95.1);
     format!("<td class=\"group\">{auroc}</td><td>{fpr95}</td>")
 }
 
 /// Every figure there is, a row a score and set.
-pub(super) fn full_table(results: &Results) -> String {
+pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
     let mut rows = String::new();
     for r in &results.results {
         rows += &format!(
@@ -114,8 +137,10 @@ pub(super) fn full_table(results: &Results) -> String {
             r.kind.map_or("–".to_owned(), |kind| kind.to_string()),
             text(title(r.score)),
         );
-        for value in [r.auroc, r.fpr95, r.aupr_in, r.aupr_out] {
-            rows += &format!("<td>{}</td>", percent(value));
+        let varied = spread.and_then(|spread| spread.result(r.score, &r.ood));
+        let varied = varied.map(|v| [v.auroc, v.fpr95, v.aupr_in, v.aupr_out]);
+        for (i, value) in [r.auroc, r.fpr95, r.aupr_in, r.aupr_out].into_iter().enumerate() {
+            rows += &format!("<td>{}</td>", with_spread(value, spread.zip(varied.map(|v| v[i]))));
         }
         rows += &format!("<td>{}</td><td>{}</td></tr>", count(r.n_id), count(r.n_ood));
     }

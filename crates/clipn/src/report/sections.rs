@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::charts::{histogram, legend, roc_curves};
-use super::examples::{Example, Judged, threshold};
+use super::examples::{Example, Judged, KEPT, threshold};
 use super::gallery::{Gallery, Row, common_folder, published};
 use super::html::{figure, images, percent, text};
 use super::{ReportError, ReportOptions};
@@ -13,10 +13,10 @@ use crate::scores::Score;
 
 /// The sections of a page: what they have in common.
 pub(super) struct Sections<'a> {
-    evaluation: &'a Evaluation,
-    options: &'a ReportOptions,
+    pub(super) evaluation: &'a Evaluation,
+    pub(super) options: &'a ReportOptions,
     /// The index of the score that decides, and its threshold in the unit of the evaluation.
-    decider: Option<(usize, f64)>,
+    pub(super) decider: Option<(usize, f64)>,
 }
 
 /// One score of every image of a set that was read.
@@ -46,7 +46,7 @@ impl<'a> Sections<'a> {
                 Precision::F32 => value,
                 Precision::F64 => evaluation.scores[index].to_stable(value),
             });
-            (index, given.unwrap_or_else(|| threshold(&column(&evaluation.id, index))))
+            (index, given.unwrap_or_else(|| threshold(&column(&evaluation.id, index), KEPT)))
         });
         Self { evaluation, options, decider }
     }
@@ -66,14 +66,15 @@ impl<'a> Sections<'a> {
     /// The section of the out-of-distribution set of that number.
     pub(super) fn ood(&self, number: usize, set: &ScoredSet) -> Result<String, ReportError> {
         let evaluation = self.evaluation;
-        let (mut curves, mut names): (Vec<Roc>, Vec<String>) = Default::default();
+        let (mut curves, mut names): (Vec<Roc>, Vec<(String, String)>) = Default::default();
         let mut histograms = String::new();
         for (index, score) in evaluation.scores.iter().enumerate() {
             let (id, ood) = (column(&evaluation.id, index), column(set, index));
             let wrap = |source| ReportError::Metric { score: score.name(), ood: set.name.clone(), source };
             let ranked = RankedScores::new(&id, &ood).map_err(wrap)?;
             curves.push(ranked.roc());
-            names.push(format!("{} {}", score.title(), percent(ranked.auroc())));
+            let name = format!("{} {}", score.title(), percent(ranked.auroc()));
+            names.push((format!("s{index}"), name));
             let threshold = self.decider.filter(|(decider, _)| *decider == index).map(|(_, t)| t);
             histograms += &self.histogram(*score, &set.name, &id, &ood, threshold);
         }

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::html::{count, images, percent, text};
-use super::results_table::title;
-use crate::evaluation::Results;
+use super::html::{count, images, text};
+use super::results_table::{title, with_spread};
+use crate::evaluation::{Average, Results, Spread, Variation, Variations};
 
 /// Skipped images that are told one by one.
 const LISTED: usize = 50;
@@ -13,23 +13,35 @@ const LISTED: usize = 50;
 const SHOWN: usize = 400;
 
 /// The figures to see first.
-pub(super) fn tiles(results: &Results, classes: usize) -> String {
+pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<usize>) -> String {
     let mut tiles = Vec::new();
     let means = results.averages.iter().filter(|average| average.kind.is_none());
+    let varied = |average: &Average, of: fn(&Variations) -> Variation| {
+        spread.and_then(|spread| Some((spread, of(spread.average(average.score, average.kind)?))))
+    };
     if let Some(best) = means.clone().max_by(|a, b| a.auroc.total_cmp(&b.auroc)) {
-        tiles.push((percent(best.auroc) + " %", format!("best mean AUROC, {}", title(best.score))));
+        let figure = with_spread(best.auroc, varied(best, |v| v.auroc));
+        tiles.push((figure + " %", format!("best mean AUROC, {}", title(best.score))));
     }
     if let Some(best) = means.min_by(|a, b| a.fpr95.total_cmp(&b.fpr95)) {
-        tiles.push((percent(best.fpr95) + " %", format!("best mean FPR95, {}", title(best.score))));
+        let figure = with_spread(best.fpr95, varied(best, |v| v.fpr95));
+        tiles.push((figure + " %", format!("best mean FPR95, {}", title(best.score))));
     }
     if let Some(accuracy) = results.accuracy {
-        tiles.push((percent(accuracy) + " %", format!("accuracy over {} classes", count(classes))));
+        let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
+        let classes = classes.map_or(String::new(), |n| format!(" over {} classes", count(n)));
+        tiles.push((with_spread(accuracy, varied) + " %", format!("accuracy{classes}")));
     }
     tiles.push((count(results.id.n), format!("images of {}", results.id.name)));
     if !results.skipped.is_empty() {
         tiles.push((count(results.skipped.len()), "images that could not be read".to_owned()));
     }
     let tile = |(figure, what): &(String, String)| {
+        // A spread does not fit beside the figure.
+        let (figure, what) = match figure.strip_suffix(" %").and_then(|figure| figure.split_once(" ± ")) {
+            Some((centre, spread)) => (format!("{centre} %"), format!("± {spread}: {what}")),
+            None => (figure.clone(), what.clone()),
+        };
         format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>", text(figure), text(what))
     };
     format!("<div class=\"tiles\">{}</div>", tiles.iter().map(tile).collect::<String>())

@@ -151,6 +151,18 @@ impl Chart {
         self.push(format_args!("<path class=\"{class}\" d=\"{path}Z\"/>"));
     }
 
+    /// A word above a point, in the middle.
+    pub(super) fn word(&mut self, (x, y): (f64, f64), word: &str) {
+        let (x, y) = (self.px(x), (self.py(y) - 4.0).max(TOP + 8.0));
+        self.push(format_args!("<text class=\"mid small\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", text(word)));
+    }
+
+    /// A dot at a point.
+    pub(super) fn dot(&mut self, (x, y): (f64, f64), class: &str) {
+        let (x, y) = (self.px(x), self.py(y));
+        self.push(format_args!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"));
+    }
+
     /// What is drawn, to stand in another picture.
     pub(super) fn body(self) -> String {
         self.body

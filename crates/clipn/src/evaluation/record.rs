@@ -1,0 +1,200 @@
+//! `results.json`: written after an evaluation, and read back with nothing in it taken on trust.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::hash::Hash;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexSet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::results::averages;
+use super::spread::{Spread, Variation, Variations, of_result};
+use super::{EvaluationError, OodResult, Results};
+
+/// The most bytes that are read; some 100,000 skipped images fit.
+const MOST_BYTES: u64 = 32 << 20;
+
+/// What `results.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The figures: on all images, or the means over merged runs.
+    #[serde(flatten)]
+    pub results: Results,
+    /// Whatever describes the run, an object.
+    #[serde(default)]
+    pub settings: Value,
+    /// Mean and spread, where the evaluation was repeated or runs were merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+}
+
+impl Record {
+    /// The name of the file in an evaluation's folder.
+    pub const FILE: &'static str = "results.json";
+
+    /// Reads a `results.json`, or the one of a folder. Means over sets are computed anew.
+    ///
+    /// # Errors
+    /// The file cannot be read or does not hold what an evaluation writes: other types, figures that are no fractions, a
+    /// score on a set that is missing or there twice, counts of images that do not agree.
+    pub fn read(path: &Path) -> Result<Self, EvaluationError> {
+        let file = if path.is_dir() { path.join(Self::FILE) } else { path.to_owned() };
+        let cannot = |source| EvaluationError::Read { path: file.clone(), source };
+        let mut bytes = Vec::new();
+        File::open(&file).map_err(cannot)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        let wrong = |reason| EvaluationError::NoResults { path: file.clone(), reason };
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(wrong(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
+        }
+        Self::parse(&bytes).map_err(wrong)
+    }
+
+    /// Parses the text of a `results.json`; the error says what is wrong.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        record.checked()
+    }
+
+    fn checked(mut self) -> Result<Self, String> {
+        if !(self.settings.is_object() || self.settings.is_null()) {
+            return Err("`settings` is no object".to_owned());
+        }
+        let results = &mut self.results;
+        check_name("id", &results.id.name)?;
+        check_fraction("accuracy", results.accuracy.unwrap_or_default())?;
+        for skipped in &mut results.skipped {
+            check_name("skipped", &skipped.set)?;
+            let plain = |text: &str| text.replace(char::is_control, "\u{fffd}");
+            skipped.error = plain(&skipped.error);
+            skipped.path = PathBuf::from(plain(&skipped.path.to_string_lossy()));
+        }
+        check_counts(results)?;
+        results.results = in_order(std::mem::take(&mut results.results))?;
+        let scores: IndexSet<&'static str> = results.results.iter().map(|r| r.score).collect();
+        let scores: Vec<&'static str> = scores.into_iter().collect();
+        results.averages = averages(&scores, &results.results);
+        if let Some(spread) = self.spread.take() {
+            self.spread = Some(check_spread(spread, &self.results)?);
+        }
+        Ok(self)
+    }
+}
+
+/// Names go to terminals as they are.
+fn check_name(what: &str, name: &str) -> Result<(), String> {
+    if name.contains(char::is_control) {
+        return Err(format!("the name {name:?} in `{what}` has a control character"));
+    }
+    Ok(())
+}
+
+fn check_fraction(what: &str, value: f64) -> Result<(), String> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{what} is {value}, which is no fraction"))
+    }
+}
+
+fn check_counts(results: &Results) -> Result<(), String> {
+    let Some(first) = results.results.first() else { return Err("`results` is empty".to_owned()) };
+    for r in &results.results {
+        check_name("results", &r.ood)?;
+        for (name, value) in ["auroc", "fpr95", "aupr_in", "aupr_out"].into_iter().zip(of_result(r)) {
+            check_fraction(&format!("{name} of {} on {}", r.score, r.ood), value)?;
+        }
+        if r.n_id != results.id.n {
+            return Err(format!(
+                "`id` has {} images, and {} on {} has {}",
+                results.id.n, r.score, r.ood, r.n_id
+            ));
+        }
+        if r.n_id == 0 || r.n_ood == 0 {
+            return Err(format!("{} on {} has a set without images", first.score, r.ood));
+        }
+    }
+    Ok(())
+}
+
+/// The results set by set, each set with every score, in the order in which sets and scores come first.
+fn in_order(results: Vec<OodResult>) -> Result<Vec<OodResult>, String> {
+    let sets: IndexSet<String> = results.iter().map(|r| r.ood.clone()).collect();
+    let scores: IndexSet<&'static str> = results.iter().map(|r| r.score).collect();
+    let mut found: HashMap<(String, &'static str), OodResult> = HashMap::new();
+    for result in results {
+        let (ood, score) = (result.ood.clone(), result.score);
+        if found.insert((ood.clone(), score), result).is_some() {
+            return Err(format!("{score} on {ood} is there twice"));
+        }
+    }
+    let mut ordered: Vec<OodResult> = Vec::with_capacity(found.len());
+    for set in &sets {
+        let mut of_set: Option<OodResult> = None;
+        for score in &scores {
+            let result = found.remove(&(set.clone(), *score));
+            let result = result.ok_or_else(|| format!("{score} on {set} is missing"))?;
+            let first = of_set.get_or_insert_with(|| result.clone());
+            if (first.kind, first.n_ood) != (result.kind, result.n_ood) {
+                return Err(format!("{} and {score} tell another kind or count of {set}", first.score));
+            }
+            ordered.push(result);
+        }
+    }
+    Ok(ordered)
+}
+
+/// The spread in the order of the results, whole and finite.
+fn check_spread(mut spread: Spread, results: &Results) -> Result<Spread, String> {
+    if spread.n < 2 {
+        return Err(format!("`spread` is of {} repeats", spread.n));
+    }
+    if let Some(accuracy) = &spread.accuracy {
+        check_variation("the accuracy", accuracy)?;
+    }
+    let keys = results.results.iter().map(|r| (r.score, r.ood.clone()));
+    spread.results = matched(spread.results, |s| (s.score, s.ood.clone()), keys, |s| &s.figures)?;
+    let keys = results.averages.iter().map(|a| (a.score, a.kind));
+    spread.averages = matched(spread.averages, |s| (s.score, s.kind), keys, |s| &s.figures)?;
+    for run in &spread.runs {
+        check_name("spread.runs", &run.path)?;
+        for a in &run.averages {
+            for value in [a.auroc, a.fpr95, a.aupr_in, a.aupr_out] {
+                check_fraction("a mean of a run", value)?;
+            }
+        }
+        check_fraction("the accuracy of a run", run.accuracy.unwrap_or_default())?;
+    }
+    Ok(spread)
+}
+
+/// One entry for each key, in the order of the keys.
+fn matched<T, K: Eq + Hash>(
+    entries: Vec<T>,
+    key: impl Fn(&T) -> K,
+    keys: impl Iterator<Item = K>,
+    figures: impl Fn(&T) -> &Variations,
+) -> Result<Vec<T>, String> {
+    let count = entries.len();
+    let mut found: HashMap<K, T> = entries.into_iter().map(|entry| (key(&entry), entry)).collect();
+    let ordered: Vec<T> = keys.map_while(|key| found.remove(&key)).collect();
+    if ordered.len() != count || !found.is_empty() {
+        return Err("`spread` does not tell the figures that `results` has".to_owned());
+    }
+    for entry in &ordered {
+        let Variations { auroc, fpr95, aupr_in, aupr_out } = figures(entry);
+        for variation in [auroc, fpr95, aupr_in, aupr_out] {
+            check_variation("a figure", variation)?;
+        }
+    }
+    Ok(ordered)
+}
+
+fn check_variation(what: &str, v: &Variation) -> Result<(), String> {
+    for value in [v.mean, v.std, v.min, v.max].into_iter().chain(v.interval.into_iter().flatten()) {
+        check_fraction(&format!("the spread of {what}"), value)?;
+    }
+    Ok(())
+}

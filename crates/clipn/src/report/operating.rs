@@ -1,0 +1,117 @@
+//! Operating points: what thresholds keep and reject.
+
+use super::calibration::{Judgement, below};
+use super::examples::threshold as threshold_keeping;
+
+/// Shares of in-distribution images that the points keep.
+const TARGETS: [f64; 5] = [0.99, 0.95, 0.9, 0.8, 0.5];
+
+/// The quantile of the normal distribution that belongs to 95 % on both sides.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// A share of counted images with its 95 % Wilson interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Share {
+    pub(super) value: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+impl Share {
+    /// Of `n` images; `None` of none (Wilson, "Probable inference", 1927).
+    pub(super) fn of(hits: usize, n: usize) -> Option<Self> {
+        if n == 0 {
+            return None;
+        }
+        let (p, n) = (hits as f64 / n as f64, n as f64);
+        let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Some(Self { value: p, low: (centre - half).max(0.0), high: (centre + half).min(1.0) })
+    }
+}
+
+/// What one threshold does.
+#[derive(Debug, Clone)]
+pub(super) struct Point {
+    pub(super) threshold: f64,
+    /// Whether it is the report's.
+    pub(super) chosen: bool,
+    pub(super) kept: Share,
+    /// Of the labelled images that are kept.
+    pub(super) accuracy: Option<Share>,
+    /// A share a set.
+    pub(super) rejected: Vec<Share>,
+}
+
+/// The points that keep round shares, and the chosen threshold, from the lowest threshold up; equal thresholds once.
+pub(super) fn operating_points(id: &[Judgement], ood: &[(&str, Vec<f64>)], chosen: f64) -> Vec<Point> {
+    let scores: Vec<f64> = id.iter().map(|j| j.score).collect();
+    let mut thresholds: Vec<f64> = TARGETS.iter().map(|&share| threshold_keeping(&scores, share)).collect();
+    thresholds.push(chosen);
+    thresholds.retain(|t| t.is_finite());
+    thresholds.sort_unstable_by(f64::total_cmp);
+    thresholds.dedup();
+    let sorted: Vec<Vec<f64>> = ood
+        .iter()
+        .map(|(_, values)| {
+            let mut values = values.clone();
+            values.sort_unstable_by(f64::total_cmp);
+            values
+        })
+        .collect();
+    let point = |threshold: f64| {
+        let kept = || id.iter().filter(move |j| j.score >= threshold);
+        let right = kept().filter(|j| j.right == Some(true)).count();
+        let rejected = |values: &Vec<f64>| {
+            let n = values.len();
+            Share::of((below(values, threshold) * n as f64).round() as usize, n)
+        };
+        Some(Point {
+            threshold,
+            chosen: threshold == chosen,
+            kept: Share::of(kept().count(), id.len())?,
+            accuracy: Share::of(right, kept().filter(|j| j.right.is_some()).count()),
+            rejected: sorted.iter().filter_map(rejected).collect(),
+        })
+    };
+    thresholds.into_iter().filter_map(point).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_wilsons() {
+        // Computed by hand from the formula: 8 of 10.
+        let share = Share::of(8, 10).unwrap();
+        assert!((share.low - 0.490_162).abs() < 1e-5 && (share.high - 0.943_318).abs() < 1e-5, "{share:?}");
+        let none = Share::of(0, 20).unwrap();
+        assert!(none.low == 0.0 && (none.high - 0.161_125).abs() < 1e-5, "{none:?}");
+        assert_eq!(Share::of(0, 0), None);
+    }
+
+    #[test]
+    fn points_keep_what_they_say() {
+        let id: Vec<Judgement> = (0..100)
+            .map(|i| Judgement { score: f64::from(i), confidence: 0.5, right: Some(i % 2 == 0) })
+            .collect();
+        let points = operating_points(&id, &[("x", vec![0.0, 1.0, 50.0, 99.5])], 30.0);
+        let told: Vec<(f64, f64, f64)> =
+            points.iter().map(|p| (p.threshold, p.kept.value, p.rejected[0].value)).collect();
+        assert_eq!(
+            told,
+            [
+                (1.0, 0.99, 0.25),
+                (5.0, 0.95, 0.5),
+                (10.0, 0.9, 0.5),
+                (20.0, 0.8, 0.5),
+                (30.0, 0.7, 0.5),
+                (50.0, 0.5, 0.5)
+            ]
+        );
+        assert_eq!(points.iter().filter(|p| p.chosen).count(), 1);
+        assert_eq!(points[5].accuracy.unwrap().value, 0.5);
+        assert!(operating_points(&[], &[("x", vec![])], 0.5).is_empty());
+    }
+}
