@@ -16,6 +16,8 @@ use crate::demo::DemoArgs;
 use crate::inspect::InspectArgs;
 use crate::models::ModelsArgs;
 use crate::recipe::RecipeArgs;
+#[cfg(feature = "serve")]
+use crate::serve::ServeArgs;
 use crate::train::TrainArgs;
 use crate::weights::DownloadArgs;
 
@@ -38,6 +40,9 @@ pub enum Command {
     Classifier(ClassifierCommand),
     /// Find the threshold that keeps the share of pictures that you want, and write it into a bundle
     Calibrate(CalibrateArgs),
+    /// Answer pictures over HTTP: JSON, a page to try them on, health and metrics
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
     /// Tell what weights are: kind, architecture, preprocessing, tensors, whether there is a "no" side
     Inspect(InspectArgs),
     /// Write weights in another form: one file with its config, or a folder of open_clip's hub or of transformers
