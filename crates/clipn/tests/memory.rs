@@ -61,10 +61,12 @@ fn a_tag_of_a_tiff_takes_no_memory_for_values_that_are_not_there() {
 #[test]
 fn a_frame_of_a_webp_takes_no_memory_beyond_its_canvas() {
     let _alone = alone();
-    let bytes = std::fs::read(fixture("hostile/frame_beyond_canvas.webp")).unwrap();
-    let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
-    assert!(matches!(decoded, Err(ImageError::Damaged { .. })), "{decoded:?}");
-    assert!(taken < 1 << 20, "{taken} bytes");
+    for name in ["frame_beyond_canvas.webp", "frame_beyond_canvas_with_alpha.webp"] {
+        let bytes = std::fs::read(fixture(&format!("hostile/{name}"))).unwrap();
+        let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
+        assert!(matches!(decoded, Err(ImageError::Damaged { .. })), "{decoded:?}");
+        assert!(taken < 1 << 20, "{taken} bytes");
+    }
 }
 
 #[test]
