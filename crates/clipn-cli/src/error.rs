@@ -82,6 +82,12 @@ pub enum CliError {
     BenchInterrupted { done: usize, total: usize },
     #[error("{task}: {error}")]
     BenchTask { task: String, error: String },
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Serve(#[from] clipn_serve::ServeError),
+    #[cfg(feature = "serve")]
+    #[error("cannot read the API keys of {}: {source}", path.display())]
+    KeysFile { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Usage(String),
 }
@@ -94,6 +100,8 @@ impl CliError {
             | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
                 ExitCode::from(2)
             }
+            #[cfg(feature = "serve")]
+            Self::Serve(clipn_serve::ServeError::Setting(_)) => ExitCode::from(2),
             Self::Interrupted { .. }
             | Self::ClassifyInterrupted { .. }
             | Self::TrainingInterrupted { .. }

@@ -20,6 +20,8 @@ mod loading;
 mod models;
 mod progress;
 mod recipe;
+#[cfg(feature = "serve")]
+mod serve;
 mod table;
 mod train;
 mod usage;
@@ -63,6 +65,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Bench(mut args) => bench::run(&mut args),
     }
 }

@@ -32,7 +32,9 @@ fn commands(markdown: &str) -> Vec<String> {
     }
     commands.retain(|command| {
         let (_, command) = environment(command);
-        command.starts_with("clipn ") || command.starts_with("cargo run ")
+        // What never ends by itself is run by `serve.rs`.
+        let ends = !command.starts_with("clipn serve ");
+        ends && (command.starts_with("clipn ") || command.starts_with("cargo run "))
     });
     commands
 }
