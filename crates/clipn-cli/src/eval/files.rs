@@ -35,7 +35,7 @@ pub fn write_evaluation(
     write_html(&folder.join("report.html"), evaluation, &record.results, page)?;
     write_histograms(&folder.join("histograms.svg"), evaluation, page.precision)?;
     eprintln!(
-        "wrote results.json, results.csv, scores.csv, histograms.svg and report.html to {}",
+        "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and report.html to {}",
         folder.display()
     );
     Ok(())
