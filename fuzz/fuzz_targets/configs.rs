@@ -1,5 +1,8 @@
 #![no_main]
 
+#[path = "support/memory.rs"]
+mod memory;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -39,7 +42,10 @@ fn folders() -> &'static Folders {
     })
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+/// A name in JSON costs its own memory several times over: as the key of a map, of a tensor, of a file.
+const OF_BYTE: usize = 256;
+
+fn read(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = ModelConfig::from_json("fuzz", "fuzz.json", text);
     }
@@ -51,4 +57,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             let _ = (pretrained.config(), pretrained.preprocessing(), pretrained.weights(None));
         }
     }
-});
+}
+
+libfuzzer_sys::fuzz_target!(
+    init: { folders(); },
+    |bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (4 << 20), || read(bytes))
+);

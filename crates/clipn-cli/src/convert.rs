@@ -12,7 +12,6 @@ use crate::args::Format;
 use crate::error::CliError;
 use crate::figures::{bytes, thousands};
 use crate::inspect::form;
-use crate::loading::open_pretrained;
 use crate::progress::Bar;
 use crate::weights::{DownloadArgs, locate};
 
@@ -77,7 +76,7 @@ pub struct ConvertArgs {
 pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
     let located = locate(Some(&args.input), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
     let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
-    let from = open_pretrained(&located.path)?;
+    let from = Pretrained::open(&located.path)?;
     if args.to != Target::Clipn
         && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
     {

@@ -1,13 +1,32 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Args, Parser};
 use clipn::demo::World;
 use serde_json::json;
 
-use crate::args::{Cli, Command, DemoArgs, Format};
+use crate::args::{Cli, Command, Format};
 use crate::error::CliError;
 use crate::progress::Bar;
 use crate::{eval, train};
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for the world, the models and the report; must be new or empty
+    #[arg(long, value_name = "DIR", default_value = "clipn-demo")]
+    pub output: PathBuf,
+    /// What everything random depends on
+    #[arg(long, default_value = "0")]
+    pub seed: u64,
+    /// Training pictures
+    #[arg(long, value_name = "N", default_value = "12000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    pub samples: u32,
+    /// Epochs of training a CLIP; a third as many teach it "no"
+    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub epochs: u32,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
 
 /// Samples of a step.
 const BATCH: u32 = 128;

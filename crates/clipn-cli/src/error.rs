@@ -59,8 +59,17 @@ pub enum CliError {
     OutputFolder { path: PathBuf, source: std::io::Error },
     #[error("cannot watch for Ctrl-C: {0}")]
     Interrupt(#[from] ctrlc::Error),
-    #[error("interrupted after {done} of {total} images")]
-    Interrupted { done: usize, total: usize },
+    #[error("interrupted after {done}{} images", of(*.total))]
+    Interrupted { done: u64, total: Option<u64> },
+    #[error(
+        "interrupted after {done}{} images, which are in {}; the same command goes on there with --resume",
+        of(*.total), path.display()
+    )]
+    ClassifyInterrupted { done: u64, total: Option<u64>, path: PathBuf },
+    #[error("cannot read {}: {source}", path.display())]
+    ReadList { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    WriteRows { path: PathBuf, source: std::io::Error },
     #[error("interrupted after {step} of {steps} steps; go on with --resume latest")]
     TrainingInterrupted { step: u64, steps: u64 },
     #[error("interrupted in the step `{step}`; the same command goes on there")]
@@ -73,6 +82,12 @@ pub enum CliError {
     BenchInterrupted { done: usize, total: usize },
     #[error("{task}: {error}")]
     BenchTask { task: String, error: String },
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Serve(#[from] clipn_serve::ServeError),
+    #[cfg(feature = "serve")]
+    #[error("cannot read the API keys of {}: {source}", path.display())]
+    KeysFile { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Usage(String),
 }
@@ -85,7 +100,10 @@ impl CliError {
             | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
                 ExitCode::from(2)
             }
+            #[cfg(feature = "serve")]
+            Self::Serve(clipn_serve::ServeError::Setting(_)) => ExitCode::from(2),
             Self::Interrupted { .. }
+            | Self::ClassifyInterrupted { .. }
             | Self::TrainingInterrupted { .. }
             | Self::BenchInterrupted { .. }
             | Self::RecipeInterrupted { .. }
@@ -109,4 +127,8 @@ impl From<csv::Error> for CliError {
     fn from(error: csv::Error) -> Self {
         Self::Output(error.into())
     }
+}
+
+fn of(total: Option<u64>) -> String {
+    total.map_or_else(String::new, |total| format!(" of {total}"))
 }

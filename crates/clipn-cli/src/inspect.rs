@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 
+use clap::Args;
 use clipn::bundle::Bundle;
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
 use clipn::download::Purpose;
@@ -8,16 +10,33 @@ use clipn::image::Preprocessing;
 use clipn::model::{ModelConfig, ModelError, Pretrained, PretrainedKind, Sketch};
 use serde_json::json;
 
-use crate::args::{Format, InspectArgs};
+use crate::args::Format;
 use crate::error::CliError;
-use crate::loading::open_pretrained;
 use crate::table::Table;
-use crate::weights::locate;
+use crate::weights::{DownloadArgs, locate};
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// The architecture of one of open_clip's tags
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+    /// A weights file, a folder with one, hf-hub:OWNER/NAME, or one of open_clip's tags
+    #[arg(value_name = "FILE|DIR|NAME")]
+    pub file: PathBuf,
+}
 
 /// `clipn inspect`.
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     let located = locate(Some(&args.file), args.model.as_deref(), &args.downloads, Purpose::Look)?;
-    let pretrained = open_pretrained(&located.path)?;
+    let pretrained = Pretrained::open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     if Bundle::is_bundle(checkpoint) {
         eprintln!("note: it is a bundle; `clipn classifier show` tells its classes and its threshold");

@@ -17,14 +17,6 @@ use crate::weights::{Located, locate};
 /// The templates where neither the command line nor the weights name any.
 const PUBLISHED_TEMPLATES: &str = "clipn";
 
-/// Opens weights: a file or folder, or the built-in model by its name, which gives way to a file so called.
-pub fn open_pretrained(path: &Path) -> Result<Pretrained, CliError> {
-    if path == Path::new(Pretrained::MINI) && !path.exists() {
-        return Ok(Pretrained::mini()?);
-    }
-    Ok(Pretrained::open(path)?)
-}
-
 /// Opened weights with what is told beside the tensors.
 #[derive(Debug)]
 pub struct Loaded {
@@ -58,14 +50,14 @@ impl Loaded {
         let Some(asked) = asked else {
             return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name: None }.into());
         };
-        let is_tag = !asked.exists() && args.pretrained.is_none() && asked != Path::new(Pretrained::MINI);
+        let is_tag = !asked.exists() && args.pretrained.is_none();
         let model = is_tag.then_some(config.name.as_str());
         let located = locate(Some(asked), model, &args.downloads, Purpose::Compute)?;
         Self::of(located, Some(config), asked)
     }
 
     fn of(located: Located, model: Option<ModelConfig>, asked: &Path) -> Result<Self, CliError> {
-        let pretrained = open_pretrained(&located.path)?;
+        let pretrained = Pretrained::open(&located.path)?;
         let stem = located.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
         let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));

@@ -21,6 +21,8 @@ mod models;
 mod progress;
 mod recipe;
 mod results;
+#[cfg(feature = "serve")]
+mod serve;
 mod table;
 mod train;
 mod usage;
@@ -65,6 +67,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Bench(mut args) => bench::run(&mut args),
     }
 }

@@ -35,6 +35,11 @@ impl Bar {
 }
 
 impl Bar {
+    /// A stage of which nobody knows how long it is.
+    pub fn begin_uncounted(&self, stage: &str) {
+        self.start(stage, 0, "{msg} {human_pos} {per_sec}");
+    }
+
     fn start(&self, stage: &str, total: u64, template: &str) {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(template) {

@@ -7,7 +7,6 @@ use clipn::download::{HubName, Name, Purpose, Settings};
 use clipn::model::Pretrained;
 
 use crate::error::CliError;
-use crate::loading::open_pretrained;
 use crate::progress::Bar;
 
 /// Where weights may come from.
@@ -35,9 +34,6 @@ pub fn locate(
     purpose: Purpose,
 ) -> Result<Located, CliError> {
     let (given, model) = asked(pretrained, model)?;
-    if given == Path::new(Pretrained::MINI) && !given.exists() {
-        return Ok(Located { path: given.to_owned(), model: model.map(str::to_owned) });
-    }
     let name = Name::of(given, model)?;
     if let Name::Path(path) = name {
         return Ok(Located { path, model: model.map(str::to_owned) });
@@ -54,7 +50,7 @@ pub fn locate(
     if model.is_some_and(|model| !model.replace('/', "-").eq_ignore_ascii_case(of_tag)) {
         eprintln!("{} weights have QuickGELU: they are opened as {of_tag}", given.display());
     }
-    let told = open_pretrained(&fetched.path)?.config();
+    let told = Pretrained::open(&fetched.path)?.config();
     let model = matches!(told, Ok(None)).then(|| of_tag.to_owned());
     Ok(Located { path: fetched.path, model })
 }

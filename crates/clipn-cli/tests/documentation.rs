@@ -9,6 +9,7 @@ use std::path::Path;
 
 use clipn::demo::World;
 use clipn::progress::Silent;
+use common::shards::{samples, tar};
 use common::{Sandbox, text};
 
 /// The commands in fenced `sh` blocks that call `clipn`, continued lines joined.
@@ -31,7 +32,9 @@ fn commands(markdown: &str) -> Vec<String> {
     }
     commands.retain(|command| {
         let (_, command) = environment(command);
-        command.starts_with("clipn ") || command.starts_with("cargo run ")
+        // What never ends by itself is run by `serve.rs`.
+        let ends = !command.starts_with("clipn serve ");
+        ends && (command.starts_with("clipn ") || command.starts_with("cargo run "))
     });
     commands
 }
@@ -62,6 +65,10 @@ fn words(command: &str) -> Vec<String> {
 
 /// The data that the texts speak of, beside the sandbox's own: ImageNet's folders with a picture each.
 fn lay_out(sandbox: &Sandbox) {
+    sandbox.write("list.txt", "photos/red.bmp\nphotos/gradient.bmp\n");
+    for part in 0..2 {
+        sandbox.write(&format!("pictures-{part}.tar"), tar(&samples(4 * part..4 * part + 4)));
+    }
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     std::fs::copy(sandbox.path("tiny.json"), sandbox.path("my-model.json")).unwrap();
     std::fs::copy(sandbox.path("epoch_10.pt"), sandbox.path("seed-2.safetensors")).unwrap();

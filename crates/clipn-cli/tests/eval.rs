@@ -216,3 +216,29 @@ fn worst_score(csv: &str, expected: &Value, root: &str, suffix: &str) -> f64 {
     assert_eq!(compared, 28 * 5);
     worst
 }
+
+#[cfg(feature = "parquet")]
+#[test]
+fn the_scores_are_written_as_parquet_too() {
+    use parquet::file::reader::SerializedFileReader;
+    use parquet::record::Field;
+
+    let sandbox = Sandbox::new();
+    sandbox.write("noise/broken.jpg", "text");
+    sandbox.done(&with_model("eval", &["--id", "id", "--ood", "noise=noise", "--output", "out"]));
+    let csv = csv::Reader::from_path(sandbox.path("out/scores.csv")).unwrap();
+    let file = std::fs::File::open(sandbox.path("out/scores.parquet")).unwrap();
+    let shown = |field: &Field| match field {
+        Field::Null => String::new(),
+        Field::Str(text) => text.clone(),
+        Field::Double(number) => number.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let rows = SerializedFileReader::new(file)
+        .unwrap()
+        .into_iter()
+        .map(|row| row.unwrap().get_column_iter().map(|(_, field)| shown(field)).collect::<Vec<_>>());
+    let expected =
+        csv.into_records().map(|record| record.unwrap().iter().map(String::from).collect::<Vec<_>>());
+    assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}

@@ -3,6 +3,8 @@
 
 mod common;
 
+use clipn::model::{Pretrained, Side, Weights, WeightsNotes};
+use clipn::tokenizer::Tokenizer;
 use common::{Sandbox, test_data, text};
 use serde_json::Value;
 
@@ -43,6 +45,78 @@ fn it_is_inspected_and_converted_like_any_other() {
     }
     s.done(&["convert", "clipn-mini", "mini", "--to", "open-clip"]);
     assert!(s.path("mini/open_clip_config.json").is_file());
+}
+
+/// A run on the sandbox's table of captions, and the weights that came of it.
+fn taught(s: &Sandbox, objective: &str, more: &[&str]) -> Pretrained {
+    let data = ["--train-data", "captions.tsv", "--batch-size", "8", "--epochs", "1", "--lr", "1e-3"];
+    let command = ["train", "--pretrained", "clipn-mini", "--objective", objective];
+    let written = s.done(&[&command[..], &data, &["--name", objective], more].concat());
+    Pretrained::open(&s.root().join(written.trim())).unwrap()
+}
+
+#[test]
+fn it_is_taught_further_with_every_word_in_its_place() {
+    let s = Sandbox::new();
+    s.training_set();
+    let mini = Pretrained::mini().unwrap();
+    let taught = taught(&s, "clipn", &[]);
+    // How it is asked and what it has read go along.
+    assert_eq!(taught.notes(), mini.notes());
+    assert!(mini.notes().templates.is_some() && mini.notes().seen_words.is_some());
+    let (before, after) = (mini.weights(None).unwrap(), taught.weights(None).unwrap());
+    let table = |weights: &Weights, side| weights.text::<f32>(side).token_embedding;
+    assert_eq!(table(&before, Side::Yes)[..], table(&after, Side::Yes)[..]);
+    assert_ne!(table(&before, Side::No)[..], table(&after, Side::No)[..]);
+    let stored = |weights: &Pretrained| {
+        let table = weights.checkpoint().get("token_embedding.weight").unwrap();
+        table.shape()[0]
+    };
+    assert_eq!((stored(&mini) < 1000, stored(&taught)), (true, 49_408));
+    // Once stopped, it goes on without being told again what it began with.
+    s.done(&["train", "--settings", "logs/clipn/settings.toml", "--name", "clipn", "--resume", "latest"]);
+    let refused = s.clipn(&[
+        "train",
+        "--pretrained",
+        "clipn-mini",
+        "--model",
+        "ViT-B-16",
+        "--train-data",
+        "captions.tsv",
+    ]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("clipn-mini"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn it_learns_words_that_it_had_not_read() {
+    let s = Sandbox::new();
+    s.training_set();
+    let taught = taught(&s, "clip", &[]);
+    let (before, after) = (Pretrained::mini().unwrap().notes(), taught.notes());
+    let unseen = |notes: &WeightsNotes| notes.seen_words.as_ref().unwrap().unseen("number");
+    assert_eq!((unseen(&before), unseen(&after)), (vec!["number".to_owned()], Vec::new()));
+    let all = before.seen_words.unwrap();
+    assert!(after.seen_words.unwrap().len() > all.len());
+    // Words that are still unread have rows of zeros, as before.
+    let weights = taught.weights(None).unwrap();
+    let table = weights.text::<f32>(Side::Yes).token_embedding;
+    let width = weights.config().text.width;
+    let row = |word: &str| {
+        let ids = Tokenizer::clip().encode(word);
+        table[ids[0] as usize * width..][..width].iter().any(|&value| value != 0.0)
+    };
+    assert_eq!([row("goldfish"), row("number"), row("zeppelin")], [true, true, false]);
+}
+
+#[test]
+fn its_name_is_one_wherever_weights_are_named() {
+    let s = Sandbox::new();
+    assert!(s.done(&["models", "clipn-mini"]).contains("width 128, 6 blocks"));
+    // A file so called comes first.
+    std::fs::copy(s.path("epoch_10.pt"), s.path("clipn-mini")).unwrap();
+    let told = s.done(&["inspect", "clipn-mini"]);
+    assert!(!told.contains("seen_words"), "{told}");
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn every_architecture_is_a_row() {
         line.unwrap_or_else(|| panic!("no {name} in {table}")).split_whitespace().map(str::to_owned).collect()
     };
     ModelConfig::names().for_each(|name| drop(row(name)));
-    let b32 = ["ViT-B-32", "224", "87.85", "M", "63.43", "M", "64.06", "M", "8.82", "5.96", "512", "77"];
+    let b32 =
+        ["ViT-B-32", "224", "87.85", "M", "63.43", "M", "64.06", "M", "8.82", "5.96", "512", "77", "22"];
     assert_eq!(row("ViT-B-32"), b32);
     let csv = s.done(&["models", "--format", "csv"]);
     assert_eq!(csv.lines().count(), 1 + ModelConfig::names().count());
@@ -83,4 +84,93 @@ fn what_is_no_architecture_is_told() {
     }
     let output = s.clipn(&["models", "epoch_10.pt"]);
     assert!(text(&output.stderr).contains("do not tell their architecture"), "{}", text(&output.stderr));
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Puts the tiny model into the cache, as the weights of open_clip's `ViT-B-16 laion2b_s34b_b88k`.
+fn fill_cache(s: &Sandbox) {
+    s.other_programs_weights();
+    let repository = "hf-home/hub/models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K";
+    for file in ["open_clip_config.json", "open_clip_model.safetensors"] {
+        let bytes = std::fs::read(s.path("clip-open-clip").join(file)).unwrap();
+        s.write(&format!("{repository}/snapshots/{COMMIT}/{file}"), bytes);
+    }
+    s.write(&format!("{repository}/refs/main"), COMMIT);
+    s.write(&format!("{repository}/blobs/abc.incomplete"), [0; 1500]);
+}
+
+#[test]
+fn tags_are_told_with_their_sources_and_what_is_in_the_cache() {
+    let s = Sandbox::new();
+    let told = s.done(&["models", "ViT-B-16"]);
+    assert!(told.contains("tags        15 for --pretrained, 0 of them in the cache\n"), "{told}");
+    fill_cache(&s);
+    let told = s.done(&["models", "ViT-B-16"]);
+    for part in [
+        "15 for --pretrained, 1 of them in the cache",
+        "laion2b_s34b_b88k           yes     ViT-B-16            hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K\n",
+        "openai                      no      ViT-B-16-quickgelu  https://",
+        "\nSHA-256 of openai: 5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f\n",
+        "\nlaion2b_s34b_b88k lies in ",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    let json: Value = serde_json::from_str(&s.done(&["models", "ViT-B-16", "--format", "json"])).unwrap();
+    let tags = json["pretrained"].as_array().unwrap();
+    let by_tag = |wanted: &str| tags.iter().find(|tag| tag["tag"] == wanted).unwrap();
+    assert_eq!((json["tags"].as_u64(), tags.len()), (Some(15), 15));
+    assert!(by_tag("laion2b_s34b_b88k")["cached"].as_str().unwrap().ends_with(COMMIT));
+    assert!(by_tag("openai")["cached"].is_null() && by_tag("laion2b_s34b_b88k")["sha256"].is_null());
+    assert_eq!(by_tag("openai")["sha256"].as_str().unwrap().len(), 64);
+
+    // A config of one's own has none.
+    assert!(!s.done(&["models", "tiny.json"]).contains("\ntags "));
+    let csv = s.done(&["models", "--format", "csv"]);
+    let of = |name: &str| {
+        csv.lines().find_map(|line| line.strip_prefix(name)).unwrap().rsplit(',').next().unwrap()
+    };
+    assert_eq!([of("ViT-B-16,"), of("ViT-B-16-quickgelu,"), of("ViT-S-32,")], ["15", "4", "0"]);
+}
+
+#[test]
+fn the_cache_is_listed_in_each_form() {
+    let s = Sandbox::new();
+    let empty = s.done(&["models", "--cache"]);
+    assert!(empty.contains("there are no weights in ") && empty.contains("hf-home/hub"), "{empty}");
+    assert_eq!(s.done(&["models", "--cache", "--format", "csv"]).lines().count(), 1);
+    fill_cache(&s);
+    let table = s.done(&["models", "--cache"]);
+    for part in [
+        "hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K  ViT-B-16 laion2b_s34b_b88k  main (0123456789ab)  ",
+        "    2  ",
+        "  yes\n",
+        "\nNot fetched to their end: 1 files, 1.50 kB.\n",
+    ] {
+        assert!(table.contains(part), "no {part:?} in {table}");
+    }
+    let csv = s.done(&["models", "--cache", "--format", "csv"]);
+    let row = format!("laion/CLIP-ViT-B-16-laion2B-s34B-b88K,{COMMIT},main,2,");
+    assert!(
+        csv.starts_with("name,revision,refs,files,bytes,is_whole,tags,path\n") && csv.contains(&row),
+        "{csv}"
+    );
+    let json: Value = serde_json::from_str(&s.done(&["models", "--cache", "--format", "json"])).unwrap();
+    let one = &json["weights"][0];
+    assert_eq!(
+        (one["is_whole"].as_bool(), one["tags"][0].as_str()),
+        (Some(true), Some("ViT-B-16 laion2b_s34b_b88k"))
+    );
+    assert_eq!(json["unfinished"]["bytes"], 1500);
+
+    // The cache is where the rest of the program looks for it, and what is listed opens from there.
+    let hub = s.path("elsewhere");
+    std::fs::rename(s.path("hf-home/hub"), &hub).unwrap();
+    let output =
+        s.command("http://127.0.0.1:1", &["models", "--cache"]).env("HF_HUB_CACHE", &hub).output().unwrap();
+    assert!(text(&output.stdout).contains("elsewhere/models--laion"), "{}", text(&output.stdout));
+    let listed = one["path"].as_str().unwrap().replace("hf-home/hub", "elsewhere");
+    assert!(s.done(&["inspect", &listed]).contains("open_clip hub"));
+    let output = s.clipn(&["models", "--cache", "ViT-B-16"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
 }

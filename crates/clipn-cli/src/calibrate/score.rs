@@ -61,8 +61,8 @@ pub fn score(
 ) -> Result<Outcome, CliError> {
     let recogniser =
         Recogniser::new(detector.tower(), detector.classifier(), detector.preprocessing().clone())?;
-    let paths: Vec<&Path> = files.iter().map(|file| file.path.as_path()).collect();
-    let look = |_: &Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
+    let paths = files.iter().map(|file| file.path.as_path());
+    let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
         row.map(|row| {
             let prediction = predict(row);
             let q = if settings.score.uses_no() { q(row)[prediction] } else { f32::NAN };
@@ -71,7 +71,7 @@ pub fn score(
     };
     let mut outcome = Outcome::default();
     let mut at = 0;
-    bar.begin("scoring pictures", paths.len() as u64);
+    bar.begin("scoring pictures", files.len() as u64);
     let sink = |row: Result<(f64, usize, f64), ImageError>| -> Result<(), CliError> {
         let File { path, folder } = files[at].clone();
         at += 1;
@@ -85,11 +85,11 @@ pub fn score(
         }
         Ok(())
     };
-    let done = recogniser.for_each(&paths, run.parallelism(), bar, look, sink);
+    let done = recogniser.for_each(paths, run.parallelism(), bar, look, sink);
     bar.end();
     match done {
-        Err(CliError::Evaluation(EvaluationError::Cancelled { done, total })) => {
-            Err(CliError::Interrupted { done, total })
+        Err(CliError::Evaluation(EvaluationError::Cancelled { done, .. })) => {
+            Err(CliError::Interrupted { done: done as u64, total: Some(files.len() as u64) })
         }
         other => other.map(|()| outcome),
     }

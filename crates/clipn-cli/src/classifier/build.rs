@@ -28,7 +28,7 @@ pub fn run(args: &BuildArgs) -> Result<(), CliError> {
 
 /// Weights on disk by their whole path, so that the bundle may be used from elsewhere; names as they are.
 fn source(asked: &Path) -> String {
-    let is_built_in = asked == Path::new(Pretrained::MINI) && !asked.exists();
+    let is_built_in = Pretrained::is_mini(asked);
     let path = if is_built_in { None } else { std::fs::canonicalize(asked).ok() };
     path.as_deref().unwrap_or(asked).display().to_string()
 }

@@ -30,10 +30,12 @@ pub fn write_evaluation(
     write_results_json(&folder.join(Record::FILE), record)?;
     write_record_csv(&folder.join("results.csv"), record, epoch)?;
     write_scores_csv(&folder.join("scores.csv"), evaluation)?;
+    #[cfg(feature = "parquet")]
+    clipn::evaluation::write_scores_parquet(&folder.join("scores.parquet"), evaluation)?;
     write_html(&folder.join("report.html"), evaluation, &record.results, page)?;
     write_histograms(&folder.join("histograms.svg"), evaluation, page.precision)?;
     eprintln!(
-        "wrote results.json, results.csv, scores.csv, histograms.svg and report.html to {}",
+        "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and report.html to {}",
         folder.display()
     );
     Ok(())

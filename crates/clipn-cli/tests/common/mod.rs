@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 #[path = "../../../clipn/tests/common/hub.rs"]
 pub mod hub;
+#[path = "../../../clipn/tests/common/shards.rs"]
+pub mod shards;
 #[path = "../../../clipn/tests/common/transformers.rs"]
 mod transformers;
 

@@ -1,11 +1,14 @@
 //! How much memory one file may make us take.
 
 /// What may be taken whatever the file's size: room for the objects of any real checkpoint's pickle.
-const FLOOR: usize = 64 << 20;
+const FLOOR: usize = 16 << 20;
 
-/// Memory a file may still cause to be taken: `FLOOR` and twice its own size in all, not counting the spare room of
-/// growing vectors. Parsed objects, inflated zip entries and copies of tensors that are not contiguous draw on it;
-/// bytes borrowed from the file are free.
+/// How much more memory than its items a vector takes while it grows: what it had, and twice as much.
+const GROWING: usize = 3;
+
+/// Memory a file may still cause to be taken: `FLOOR` and twice its own size in all, from its first byte to the named
+/// tensors. Parsed objects, inflated zip entries and copies of tensors that are not contiguous draw on it; bytes
+/// borrowed from the file are free.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: usize,
@@ -25,6 +28,16 @@ impl Budget {
         self.left = self.left.checked_sub(bytes).ok_or(Exhausted)?;
         Ok(())
     }
+
+    /// Takes off what items of so many bytes cost in a vector that grows item by item.
+    pub(crate) fn charge_growing(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.charge(bytes.saturating_mul(GROWING))
+    }
+
+    /// What is left of two files' budgets.
+    pub(crate) fn and(&self, other: &Budget) -> Budget {
+        Budget { left: self.left.saturating_add(other.left) }
+    }
 }
 
 #[cfg(test)]
@@ -35,6 +48,7 @@ mod tests {
     fn a_charge_too_large_leaves_the_budget_as_it_was() {
         let mut budget = Budget::for_file(10);
         assert_eq!(budget.charge(FLOOR + 21), Err(Exhausted));
+        assert_eq!(budget.charge_growing(FLOOR / 3 + 8), Err(Exhausted));
         assert_eq!(budget.charge(FLOOR + 20), Ok(()));
         assert_eq!(budget.charge(1), Err(Exhausted));
         assert_eq!(Budget::for_file(usize::MAX).charge(usize::MAX), Ok(()));

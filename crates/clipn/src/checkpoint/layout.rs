@@ -37,20 +37,20 @@ const OF_TRANSFORMERS: [&str; 2] =
 /// What open_clip has under `text.` when the text tower is apart.
 const TEXT: &str = "text.";
 
-/// Tells the layout by the names, and gives the tensors open_clip's. `file_len` is the length of the files together.
+/// Tells the layout by the names, and gives the tensors open_clip's.
 pub(crate) fn to_open_clip(
     path: &Path,
     tensors: IndexMap<String, Tensor>,
-    file_len: usize,
+    budget: Budget,
 ) -> Result<(IndexMap<String, Tensor>, Layout), CheckpointError> {
     if OF_TRANSFORMERS.iter().any(|name| tensors.contains_key(*name)) {
-        let mut to = Target { path, budget: Budget::for_file(file_len), tensors: IndexMap::new() };
+        let mut to = Target { path, budget, tensors: IndexMap::new() };
         to.transformers(&tensors)?;
         return Ok((to.tensors, Layout::Transformers));
     }
     if tensors.contains_key("text.token_embedding.weight") && !tensors.contains_key("token_embedding.weight")
     {
-        let mut to = Target { path, budget: Budget::for_file(file_len), tensors: IndexMap::new() };
+        let mut to = Target { path, budget, tensors: IndexMap::new() };
         for (name, tensor) in tensors {
             to.insert(name.strip_prefix(TEXT).unwrap_or(&name).to_owned(), tensor)?;
         }
@@ -245,7 +245,7 @@ mod tests {
         let mut all: IndexMap<String, Tensor> =
             tensors.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
         all.insert(OF_TRANSFORMERS[1].to_owned(), matrix(&[1, 1], 0.0));
-        to_open_clip(Path::new("f"), all, 0)
+        to_open_clip(Path::new("f"), all, Budget::for_file(0))
     }
 
     fn matrix(shape: &[usize], first: f32) -> Tensor {
@@ -319,7 +319,7 @@ mod tests {
                 .iter()
                 .map(|name| ((*name).to_owned(), matrix(&[1], 0.0)))
                 .collect();
-        let (tensors, layout) = to_open_clip(Path::new("f"), tensors, 0).unwrap();
+        let (tensors, layout) = to_open_clip(Path::new("f"), tensors, Budget::for_file(0)).unwrap();
         assert_eq!(layout, Layout::CustomText);
         assert_eq!(
             tensors.keys().collect::<Vec<_>>(),

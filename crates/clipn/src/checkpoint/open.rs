@@ -8,6 +8,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use memmap2::Mmap;
 
+use super::budget::Budget;
 use super::buffer::Bytes;
 use super::pickle::Dialect;
 use super::recognise::recognise;
@@ -45,8 +46,8 @@ impl Checkpoint {
         let chosen = if path.is_dir() { folder::weights_file(path)? } else { path.to_owned() };
         let bytes = map(&chosen)?;
         if shards::is_index(bytes.as_slice()) {
-            let shards::Parts { kind, tensors, paths, len } = shards::read(&chosen)?;
-            let whole = File { kind, tensors, metadata: IndexMap::new(), value: None, len };
+            let shards::Parts { kind, tensors, paths, budget } = shards::read(&chosen)?;
+            let whole = File { kind, tensors, metadata: IndexMap::new(), value: None, budget };
             return Checkpoint::of(&chosen, whole, paths);
         }
         Checkpoint::of(&chosen, read(&chosen, &bytes)?, vec![chosen.clone()])
@@ -61,9 +62,9 @@ impl Checkpoint {
     }
 
     fn of(path: &Path, file: File, files: Vec<PathBuf>) -> Result<Checkpoint, CheckpointError> {
-        let File { kind, tensors, metadata, value, len } = file;
+        let File { kind, tensors, metadata, value, budget } = file;
         let (tensors, stripped) = state_dict::strip_wrappers(tensors);
-        let (tensors, layout) = layout::to_open_clip(path, tensors, len)?;
+        let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
         Ok(Checkpoint { kind, layout, path: path.to_owned(), files, tensors, metadata, stripped, value })
     }
 
@@ -141,8 +142,8 @@ pub(crate) struct File {
     pub(crate) tensors: IndexMap<String, Tensor>,
     pub(crate) metadata: IndexMap<String, String>,
     pub(crate) value: Option<Value>,
-    /// Bytes.
-    pub(crate) len: usize,
+    /// Memory that it may still cause to be taken.
+    pub(crate) budget: Budget,
 }
 
 /// Opens and reads one file, names as they stand in it.
@@ -151,25 +152,28 @@ pub(crate) fn file(path: &Path) -> Result<File, CheckpointError> {
 }
 
 fn read(path: &Path, bytes: &Bytes) -> Result<File, CheckpointError> {
-    let len = bytes.as_slice().len();
-    let (kind, value) = match recognise(path, bytes.as_slice())? {
+    let (kind, value, mut budget) = match recognise(path, bytes.as_slice())? {
         FileKind::TorchZip | FileKind::TorchScript => match torch::read_zip(path, bytes)? {
-            (value, Dialect::Checkpoint) => (FileKind::TorchZip, value),
-            (value, Dialect::TorchScript) => (FileKind::TorchScript, value),
+            (value, Dialect::Checkpoint, budget) => (FileKind::TorchZip, value, budget),
+            (value, Dialect::TorchScript, budget) => (FileKind::TorchScript, value, budget),
         },
-        FileKind::TorchLegacy => (FileKind::TorchLegacy, torch::read_legacy(path, bytes)?),
+        FileKind::TorchLegacy => {
+            let (value, budget) = torch::read_legacy(path, bytes)?;
+            (FileKind::TorchLegacy, value, budget)
+        }
         kind @ FileKind::Safetensors => {
-            let (tensors, metadata) = safetensors::read(path, bytes)?;
-            return Ok(File { kind, tensors, metadata, value: None, len });
+            let mut budget = Budget::for_file(bytes.as_slice().len());
+            let (tensors, metadata) = safetensors::read(path, bytes, &mut budget)?;
+            return Ok(File { kind, tensors, metadata, value: None, budget });
         }
     };
     let (tensors, metadata) = if kind == FileKind::TorchScript {
-        (torch::named_tensors(path, &value, len)?, IndexMap::new())
+        (torch::named_tensors(path, &value, &mut budget)?, IndexMap::new())
     } else {
         let found = state_dict::find(path, &value)?;
         (found.tensors, found.metadata)
     };
-    Ok(File { kind, tensors, metadata, value: Some(value), len })
+    Ok(File { kind, tensors, metadata, value: Some(value), budget })
 }
 
 fn map(path: &Path) -> Result<Bytes, CheckpointError> {

@@ -6,6 +6,7 @@ use ::safetensors::tensor::{Metadata, SafeTensorError};
 use ::safetensors::{Dtype as StoredDtype, SafeTensors};
 use indexmap::IndexMap;
 
+use super::budget::{Budget, Exhausted};
 use super::buffer::Bytes;
 use super::error::shown;
 use super::{CheckpointError, Dtype, Tensor};
@@ -13,11 +14,20 @@ use super::{CheckpointError, Dtype, Tensor};
 /// Bytes before the header: its length.
 const PREFIX: usize = 8;
 
+/// Bytes that a byte of the header may cost: a tensor is described in some sixty, and has names and shapes of its own.
+const OF_HEADER: usize = 16;
+
 /// A file's tensors in the order of their bytes, and its `__metadata__` sorted by key.
 pub(crate) type Content = (IndexMap<String, Tensor>, IndexMap<String, String>);
 
-pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Content, CheckpointError> {
+pub(crate) fn read(path: &Path, bytes: &Bytes, budget: &mut Budget) -> Result<Content, CheckpointError> {
     let file = bytes.as_slice();
+    let told = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
+    let header = usize::try_from(told).unwrap_or(usize::MAX).min(file.len());
+    budget.charge(header.saturating_mul(OF_HEADER)).map_err(|Exhausted| CheckpointError::TooLarge {
+        path: path.to_owned(),
+        what: "the tensors that the header describes".to_owned(),
+    })?;
     let (header, metadata) = SafeTensors::read_metadata(file).map_err(|error| explain(path, file, error))?;
     let data = PREFIX + header;
     let mut tensors = IndexMap::new();

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 
+use super::budget::Budget;
 use super::error::shown;
 use super::open::{File, file};
 use super::{CheckpointError, FileKind, Tensor};
@@ -25,8 +26,8 @@ pub(crate) struct Parts {
     pub(crate) tensors: IndexMap<String, Tensor>,
     /// The files.
     pub(crate) paths: Vec<PathBuf>,
-    /// Their length together.
-    pub(crate) len: usize,
+    /// Memory that they may still cause to be taken, together.
+    pub(crate) budget: Budget,
 }
 
 /// Reads the index at `path` and the files that it names, which lie beside it.
@@ -48,9 +49,9 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
     let Some(kind) = files.first().map(|(_, file)| file.kind) else {
         return Err(CheckpointError::Index { path: path.to_owned(), what: "it names no tensor".to_owned() });
     };
-    let len = files.values().map(|file| file.len).fold(0, usize::saturating_add);
     let paths = files.keys().map(|part| path.with_file_name(part)).collect();
-    Ok(Parts { kind, tensors, paths, len })
+    let budget = files.values().fold(Budget::for_file(0), |sum, file| sum.and(&file.budget));
+    Ok(Parts { kind, tensors, paths, budget })
 }
 
 /// The names of the files that an index names, each once, which lie in its folder.

@@ -67,13 +67,13 @@ fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<us
 }
 
 #[cfg(unix)]
-fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
+pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
     use std::os::unix::ffi::OsStrExt;
     Ok(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
 }
 
 #[cfg(not(unix))]
-fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
+pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| "the path is not UTF-8: rename the file".to_string())?;
     Ok(PathBuf::from(text))

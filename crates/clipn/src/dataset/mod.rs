@@ -8,6 +8,7 @@ mod folder;
 mod list;
 mod loading;
 mod map;
+mod pictures;
 mod random;
 mod read;
 mod set;
@@ -27,8 +28,12 @@ pub use loading::{
     ShuffleBuffer, SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
 };
 pub use map::{FolderMap, MapRow, MapSource};
+pub use pictures::{
+    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList, ShardPictures,
+    is_shard_name,
+};
 pub use set::{IMAGE_EXTENSIONS, ImageSet, Sample, is_image_name};
-pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_shards};
+pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_braces, expand_shards};
 
 use error::first_few;
 use read::read_limited;

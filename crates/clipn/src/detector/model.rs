@@ -24,7 +24,6 @@ pub(super) fn find(bundle: &Bundle, at: &Path) -> Result<Weights, DetectorError>
         let source_name = bundle.identity().source.clone();
         return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name });
     };
-    let is_built_in = path == Path::new(Pretrained::MINI) && !path.exists();
-    let pretrained = if is_built_in { Pretrained::mini()? } else { Pretrained::open(&path)? };
+    let pretrained = Pretrained::open(&path)?;
     Ok(pretrained.weights(Some(config))?)
 }

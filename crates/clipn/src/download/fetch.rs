@@ -51,6 +51,16 @@ impl Name {
     }
 }
 
+impl Row {
+    /// Where its weights lie, when they are all in the cache: a folder or a file.
+    pub fn cached(&self, settings: &Settings) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::Hub(name) => cached(name, settings).map(|fetched| fetched.path),
+            Origin::Url { url, sha256 } => Some(kept(url, sha256, settings)).filter(|path| path.is_file()),
+        }
+    }
+}
+
 /// What a repository gives while nothing may be asked of the net.
 fn offline(name: &HubName, settings: &Settings, why: super::Offline) -> Result<Fetched, DownloadError> {
     cached(name, settings).ok_or_else(|| DownloadError::NotCached {
@@ -89,7 +99,7 @@ fn hub(
 /// Where a file from elsewhere is kept: by its checksum, under its own name.
 pub(super) fn kept(url: &str, sha256: &str, settings: &Settings) -> PathBuf {
     let name = url.rsplit('/').next().unwrap_or_default();
-    settings.assets.join("clipn").join("weights").join(sha256).join(Path::new(name))
+    settings.own_files().join(sha256).join(Path::new(name))
 }
 
 fn from_url(

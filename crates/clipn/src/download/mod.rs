@@ -17,12 +17,16 @@ mod transfer;
 #[cfg(feature = "download")]
 mod url;
 
+pub use cache::{Held, HeldWeights, Unfinished};
 pub use error::DownloadError;
 pub use fetch::{Fetched, Purpose};
 #[cfg(feature = "download")]
 pub use http::{Network, Patience, Proxies, Token};
+#[cfg(all(fuzzing, feature = "download"))]
+#[doc(hidden)]
+pub use hub::fuzzing;
 pub use name::{HubName, Name};
 pub use settings::{Offline, Settings};
-pub use table::{Origin, Row, rows};
+pub use table::{Origin, Row, rows, rows_of};
 #[cfg(feature = "download")]
 pub use url::fetch_url;

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::table::{self, Row};
 use super::{DownloadError, Origin};
+use crate::model::Pretrained;
 
 /// What stands for weights on a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,8 @@ pub enum Name {
 }
 
 impl Name {
-    /// Tells which it is: `hf-hub:…`, something that lies there, a tag of the architecture `model`, or a path.
+    /// Tells which it is: `hf-hub:…`, something that lies there, the built-in model, a tag of the architecture `model`,
+    /// or a path.
     ///
     /// # Errors
     /// [`DownloadError::Name`]; a tag without its architecture, or one that the architecture does not have.
@@ -26,7 +28,8 @@ impl Name {
         if text.starts_with(HubName::PREFIX) {
             return HubName::parse(text).map(Self::Hub);
         }
-        if text.contains(['/', '\\', '.']) || text.is_empty() || given.exists() {
+        let is_there = || given.exists() || Pretrained::is_mini(given);
+        if text.contains(['/', '\\', '.']) || text.is_empty() || is_there() {
             return Ok(path());
         }
         let of_tag: Vec<&Row> = table::rows().iter().filter(|row| row.has_tag(text)).collect();
@@ -42,8 +45,7 @@ impl Name {
         if let Some(row) = of_tag.into_iter().find(|row| row.is_of(model)) {
             return Ok(Self::Tag(row));
         }
-        let known: Vec<&str> =
-            table::rows().iter().filter(|row| row.is_of(model)).map(|row| row.tag).collect();
+        let known: Vec<&str> = table::rows_of(model).map(|row| row.tag).collect();
         Err(DownloadError::UnknownTag {
             tag: text.to_owned(),
             model: model.to_owned(),

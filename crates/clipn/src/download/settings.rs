@@ -99,6 +99,11 @@ impl Settings {
         })
     }
 
+    /// Where files that have an address of their own are kept.
+    pub(super) fn own_files(&self) -> PathBuf {
+        self.assets.join("clipn").join("weights")
+    }
+
     /// The same, asking nothing of the net.
     #[must_use]
     pub fn offline(mut self) -> Self {

@@ -53,6 +53,11 @@ pub fn rows() -> &'static [Row] {
     &ROWS
 }
 
+/// The tags of an architecture: those that it is found under, weights with QuickGELU under the plain name too.
+pub fn rows_of(model: &str) -> impl Iterator<Item = &'static Row> {
+    rows().iter().filter(move |row| row.is_of(model))
+}
+
 /// A line of the table; none for the heading and for what a test would refuse.
 fn row(line: &'static str) -> Option<Row> {
     let mut columns = line.split('\t');

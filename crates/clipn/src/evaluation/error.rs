@@ -141,11 +141,15 @@ pub enum EvaluationError {
         reason: String,
     },
     /// The work was asked to stop.
-    #[error("interrupted after {done} of {total} images; nothing was written")]
+    #[error("interrupted after {done}{} images; nothing was written", of(*.total))]
     Cancelled {
         /// Images finished.
         done: usize,
-        /// Images in all.
-        total: usize,
+        /// Images in all, where they are counted.
+        total: Option<usize>,
     },
+}
+
+fn of(total: Option<usize>) -> String {
+    total.map_or_else(String::new, |total| format!(" of {total}"))
 }

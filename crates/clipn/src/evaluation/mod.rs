@@ -1,10 +1,13 @@
-//! From files to results: images are decoded, encoded and scored on all cores in bounded memory, and a benchmark's
+//! From pictures to results: images are decoded, encoded and scored on all cores in bounded memory, and a benchmark's
 //! scores become metrics, a table of results and one row an image.
 
 mod error;
 mod merge;
 mod ordered;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod picture;
 mod recogniser;
 mod record;
 mod record_csv;
@@ -15,7 +18,12 @@ mod spread;
 
 pub use error::EvaluationError;
 pub use merge::{Run, check_alike, merge};
+#[cfg(feature = "parquet")]
+pub use output::write_scores_parquet;
 pub use output::{write_results_csv, write_results_json, write_scores_csv};
+#[cfg(feature = "parquet")]
+pub use parquet::{Cell, ColumnKind, ParquetWriter};
+pub use picture::Picture;
 pub use recogniser::{Parallelism, Recogniser};
 pub use record::Record;
 pub use record_csv::{write_record_csv, write_record_rows};

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+#[cfg(feature = "parquet")]
+use super::{Cell, ColumnKind, ParquetWriter};
 use super::{Evaluation, EvaluationError, Results};
 use crate::scores::by_name;
 
@@ -83,6 +85,44 @@ pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), Eval
         }
         csv.flush()
     })
+}
+
+/// Writes the table of [`write_scores_csv`] as a Parquet file.
+///
+/// # Errors
+/// The file cannot be written.
+#[cfg(feature = "parquet")]
+pub fn write_scores_parquet(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
+    let name = |class: usize| evaluation.class_names.get(class).map(String::as_str);
+    let text = |name: &str| (name.to_owned(), ColumnKind::Text);
+    let mut columns: Vec<_> = ["set", "path", "label", "prediction"].map(text).into();
+    columns.extend(evaluation.scores.iter().map(|score| (score.name().to_owned(), ColumnKind::Double)));
+    columns.push(text("error"));
+    let mut table = ParquetWriter::create(path, &columns)?;
+    for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
+        for row in &set.rows {
+            let file = row.path.display().to_string();
+            let mut cells = vec![
+                Cell::Text(Some(&set.name)),
+                Cell::Text(Some(&file)),
+                Cell::Text(row.label.and_then(name)),
+            ];
+            match &row.outcome {
+                Ok(scored) => {
+                    cells.push(Cell::Text(name(scored.prediction)));
+                    cells.extend(scored.scores.iter().map(|&score| Cell::Double(Some(score))));
+                    cells.push(Cell::Text(None));
+                }
+                Err(error) => {
+                    cells.push(Cell::Text(None));
+                    cells.extend(std::iter::repeat_n(Cell::Double(None), evaluation.scores.len()));
+                    cells.push(Cell::Text(Some(error)));
+                }
+            }
+            table.push(&cells)?;
+        }
+    }
+    table.finish()
 }
 
 fn write(

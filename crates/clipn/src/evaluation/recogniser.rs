@@ -1,12 +1,11 @@
 use std::num::NonZero;
-use std::path::Path;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::EvaluationError;
-use super::ordered::map_in_order;
+use super::ordered::{Chunk, map_in_order};
+use super::{EvaluationError, Picture};
 use crate::classifier::Classifier;
-use crate::image::{ImageError, Preprocessing};
+use crate::image::Preprocessing;
 use crate::model::{ImageTower, Images};
 use crate::progress::Progress;
 use crate::scores::LogitsRow;
@@ -26,7 +25,10 @@ impl Default for Parallelism {
     }
 }
 
-/// An image tower, its preprocessing and a classifier: files in, logits out.
+/// The most bytes that pictures hold that are drawn and not read yet, all workers together.
+const MOST_HELD: usize = 256 << 20;
+
+/// An image tower, its preprocessing and a classifier: pictures in, logits out.
 pub struct Recogniser<'a> {
     tower: &'a dyn ImageTower<f32>,
     classifier: &'a Classifier,
@@ -55,26 +57,40 @@ impl<'a> Recogniser<'a> {
         self.classifier
     }
 
-    /// Scores image files: `look` sees each image's logits, or why it could not be read, on a worker; `sink` gets what
-    /// `look` made of them, in order, on the calling thread.
+    /// Scores a stream of pictures: `look` sees each one's logits, or why it could not be read, on a worker; `sink` gets
+    /// what `look` made of them, in order, on the calling thread. Pictures are drawn from the stream as they are needed,
+    /// so that memory does not grow with their number, and dropped when they have been looked at.
     ///
     /// # Errors
-    /// Those of `sink`, a tower that refuses its input, or cancellation. An unreadable image is not an error.
-    pub fn for_each<R: Send, E: From<EvaluationError>>(
+    /// Those of `sink`, a tower that refuses its input, or cancellation. An unreadable picture is not an error.
+    pub fn for_each<P: Picture, R: Send, E: From<EvaluationError>>(
         &self,
-        files: &[&Path],
+        pictures: impl IntoIterator<Item = P, IntoIter: Send>,
         parallelism: Parallelism,
         progress: &dyn Progress,
-        look: impl Fn(&Path, Result<LogitsRow<'_, f32>, ImageError>) -> R + Sync,
+        look: impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (batch, workers) = spread(files.len(), parallelism)?;
+        let mut pictures = pictures.into_iter().fuse();
+        // As many as tell whether there are batches enough for all workers; they hold no more than the batches would.
+        let enough = parallelism.batch_size.max(1).saturating_mul(parallelism.workers.max(1));
+        let mut first = Vec::new();
+        let mut held = 0;
+        while first.len() < enough && held < MOST_HELD {
+            let Some(picture) = pictures.next() else { break };
+            held += picture.held();
+            first.push(picture);
+        }
+        let more = first.len() == enough || held >= MOST_HELD;
+        let (batch, workers) = spread(if more { enough } else { first.len() }, parallelism)?;
+        let chunk = Chunk { items: batch, bytes: MOST_HELD / workers.len().max(1) };
         let mut done = 0;
-        let work =
-            |worker: &mut ThreadPool, chunk: &[&Path]| worker.install(|| self.batch(chunk, progress, &look));
+        let work = |worker: &mut ThreadPool, mut pictures: Vec<P>| {
+            worker.install(|| self.batch(&mut pictures, progress, &look))
+        };
         let pass_on = |rows: Option<Result<Vec<R>, EvaluationError>>| {
             let Some(rows) = rows else {
-                return Err(EvaluationError::Cancelled { done, total: files.len() }.into());
+                return Err(EvaluationError::Cancelled { done, total: None }.into());
             };
             for row in rows? {
                 sink(row)?;
@@ -82,25 +98,26 @@ impl<'a> Recogniser<'a> {
             }
             Ok(())
         };
-        map_in_order(files, batch, workers, work, pass_on)
+        map_in_order(first.into_iter().chain(pictures), chunk, workers, Picture::held, work, pass_on)
     }
 
     /// One batch; `None` where the work was cancelled.
-    fn batch<R>(
+    fn batch<P: Picture, R>(
         &self,
-        files: &[&Path],
+        pictures: &mut [P],
         progress: &dyn Progress,
-        look: &impl Fn(&Path, Result<LogitsRow<'_, f32>, ImageError>) -> R,
+        look: &impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R,
     ) -> Option<Result<Vec<R>, EvaluationError>> {
         let length = self.preprocessing.tensor_len();
-        let mut pixels = vec![0.0; files.len() * length];
+        let mut pixels = vec![0.0; pictures.len() * length];
         let mut read = 0;
-        let mut errors = Vec::with_capacity(files.len());
-        for file in files {
+        let mut errors = Vec::with_capacity(pictures.len());
+        for picture in &mut *pictures {
             if progress.is_cancelled() {
                 return None;
             }
-            let error = self.preprocessing.file_into(file, &mut pixels[read * length..][..length]).err();
+            let out = &mut pixels[read * length..][..length];
+            let error = picture.pixels_into(&self.preprocessing, out).err();
             read += usize::from(error.is_none());
             errors.push(error);
         }
@@ -117,24 +134,24 @@ impl<'a> Recogniser<'a> {
             Err(error) => return Some(Err(error)),
         };
         let mut rows = logits.rows();
-        let mut results = Vec::with_capacity(files.len());
-        for (file, error) in files.iter().zip(errors) {
+        let mut results = Vec::with_capacity(pictures.len());
+        for (picture, error) in pictures.iter().zip(errors) {
             match error {
-                Some(error) => results.push(look(file, Err(error))),
-                None => results.extend(rows.next().map(|row| look(file, Ok(row)))),
+                Some(error) => results.push(look(picture, Err(error))),
+                None => results.extend(rows.next().map(|row| look(picture, Ok(row)))),
             }
         }
-        progress.advance(files.len() as u64);
+        progress.advance(pictures.len() as u64);
         Some(Ok(results))
     }
 }
 
 /// The size of a batch, and a worker each with the threads of its tower: one, where there are batches enough for all
 /// workers, and more where there are not.
-fn spread(files: usize, parallelism: Parallelism) -> Result<(usize, Vec<ThreadPool>), EvaluationError> {
+fn spread(pictures: usize, parallelism: Parallelism) -> Result<(usize, Vec<ThreadPool>), EvaluationError> {
     let wanted = parallelism.workers.max(1);
-    let batch = parallelism.batch_size.clamp(1, files.div_ceil(wanted).max(1));
-    let workers = wanted.min(files.div_ceil(batch)).max(1);
+    let batch = parallelism.batch_size.clamp(1, pictures.div_ceil(wanted).max(1));
+    let workers = wanted.min(pictures.div_ceil(batch)).max(1);
     let pool = |_| ThreadPoolBuilder::new().num_threads((wanted / workers).max(1)).build();
     let pools = (0..workers).map(pool).collect::<Result<_, _>>();
     let failed = |e: rayon::ThreadPoolBuildError| EvaluationError::Workers { workers, reason: e.to_string() };

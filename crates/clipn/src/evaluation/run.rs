@@ -183,7 +183,7 @@ impl Job<'_> {
         for (set, kind) in sets() {
             let of_parts = self.score_set(set).map_err(|error| match error {
                 EvaluationError::Cancelled { done: in_set, .. } => {
-                    EvaluationError::Cancelled { done: done + in_set, total }
+                    EvaluationError::Cancelled { done: done + in_set, total: Some(total) }
                 }
                 other => other,
             })?;
@@ -204,10 +204,9 @@ impl Job<'_> {
 
     /// The rows of a set, for every part.
     fn score_set(&self, set: &ImageSet) -> Result<Vec<Vec<ImageRow>>, EvaluationError> {
-        let files: Vec<&Path> = set.samples.iter().map(|s| s.path.as_path()).collect();
-        let mut rows: Vec<Vec<ImageRow>> =
-            self.parts.iter().map(|_| Vec::with_capacity(files.len())).collect();
-        let look = |_: &Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
+        let files = set.samples.iter().map(|sample| sample.path.as_path());
+        let mut rows: Vec<Vec<ImageRow>> = self.parts.iter().map(|_| Vec::with_capacity(set.len())).collect();
+        let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
             row.map(|row| self.parts.iter().map(|part| part.score(row, self.options)).collect::<Vec<_>>())
         };
         let mut samples = set.samples.iter();
@@ -223,7 +222,7 @@ impl Job<'_> {
             }
             Ok(())
         };
-        self.recogniser.for_each(&files, self.options.parallelism, self.progress, look, sink)?;
+        self.recogniser.for_each(files, self.options.parallelism, self.progress, look, sink)?;
         match rows.first().map(Vec::as_slice) {
             Some(all @ [ImageRow { outcome: Err(first), .. }, ..])
                 if all.iter().all(|row| row.outcome.is_err()) =>

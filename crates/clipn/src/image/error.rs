@@ -172,7 +172,7 @@ pub enum ImageError {
 
 impl ImageError {
     /// The same error, naming `path` as the place it stands in.
-    pub(super) fn in_file(mut self, path: &Path) -> Self {
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
         match &mut self {
             Self::NotFound { origin }
             | Self::PermissionDenied { origin }

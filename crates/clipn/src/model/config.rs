@@ -183,7 +183,9 @@ impl ModelConfig {
         let path = Path::new(name_or_path);
         let is_json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
         match Self::named(name_or_path) {
-            Err(_) if path.is_dir() || begins_as_weights(path) => Pretrained::open(path)?.config_or(None),
+            Err(_) if path.is_dir() || begins_as_weights(path) || Pretrained::is_mini(path) => {
+                Pretrained::open(path)?.config_or(None)
+            }
             _ if is_json || path.is_file() => Self::load(path),
             named => named,
         }

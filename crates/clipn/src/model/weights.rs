@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use num_traits::Zero;
+
 use super::names::{self, Named, PROMPT_NO, Side, is_no_side};
 use super::position::{Corners, resize_positions};
 use super::{
@@ -168,15 +170,10 @@ impl Weights {
 
     fn token_table<T: Real>(&self, name: &str) -> Buffer<T> {
         let stored: Buffer<T> = self.value(name);
-        let width = self.config.text.width;
-        let whole = self.config.text.vocab_size * width;
+        let (rows, width) = (self.config.text.vocab_size, self.config.text.width);
         match &self.seen_words {
-            Some(words) if stored.len() < whole => {
-                let mut table = vec![T::zero(); whole];
-                for (id, row) in words.token_ids().into_iter().zip(stored.chunks_exact(width)) {
-                    table[id as usize * width..][..width].copy_from_slice(row);
-                }
-                table.into()
+            Some(words) if stored.len() < rows * width => {
+                scatter_rows(&words.token_ids(), &stored, width, rows).into()
             }
             _ => stored,
         }
@@ -203,16 +200,14 @@ impl Weights {
             return Ok(tensor.clone());
         }
         let len = width * tensor.dtype().size();
-        let (stored, place) = (tensor.bytes(), |id: u32| id as usize * len);
-        if only_seen {
-            let taken = ids.iter().flat_map(|&id| &stored[place(id)..][..len]).copied().collect();
-            return Tensor::from_bytes(tensor.dtype(), &[ids.len(), *width], taken);
-        }
-        let mut table = vec![0; vocab_size * len];
-        for (id, row) in ids.into_iter().zip(stored.chunks_exact(len)) {
-            table[place(id)..][..len].copy_from_slice(row);
-        }
-        Tensor::from_bytes(tensor.dtype(), &[vocab_size, *width], table)
+        let stored = tensor.bytes();
+        let (rows, bytes) = if only_seen {
+            let taken = ids.iter().flat_map(|&id| &stored[id as usize * len..][..len]);
+            (ids.len(), taken.copied().collect())
+        } else {
+            (vocab_size, scatter_rows(&ids, stored, len, vocab_size))
+        };
+        Tensor::from_bytes(tensor.dtype(), &[rows, *width], bytes)
     }
 
     fn vision_positions<T: Real>(&self, name: &str, width: usize) -> Buffer<T> {
@@ -323,6 +318,16 @@ impl Weights {
 fn listed(sections: &[(&str, Vec<String>)]) -> String {
     let told = sections.iter().filter_map(|(heading, names)| section(heading, names));
     told.collect::<Vec<_>>().join("; ")
+}
+
+/// A table of `count` rows of `width` with each of `rows` in the place of its id, and zeros elsewhere. Every id is below
+/// `count`.
+fn scatter_rows<T: Zero + Copy>(ids: &[u32], rows: &[T], width: usize, count: usize) -> Vec<T> {
+    let mut table = vec![T::zero(); count * width];
+    for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
+        table[id as usize * width..][..width].copy_from_slice(row);
+    }
+    table
 }
 
 /// `2 missing (a, b)`, the first few by name; nothing for no names.

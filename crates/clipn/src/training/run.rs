@@ -10,14 +10,13 @@ use super::{
     Published, Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError, StepReport, TextInput,
     TrainSettings, Trainer, TrainingCheckpoint, TrainingError, TrainingRng, TrainingState,
 };
-use crate::checkpoint::Checkpoint;
 use crate::dataset::{
     CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding, SampleFields,
     ShardSet, Skipped, TrainBatch,
 };
 use crate::engine::TransformerText;
 use crate::image::Preprocessing;
-use crate::model::{ModelConfig, SeenWords, TextTower, Weights, WeightsNotes};
+use crate::model::{ModelConfig, Pretrained, SeenWords, TextTower, Weights, WeightsNotes};
 use crate::progress::Progress;
 use crate::tokenizer::Tokenizer;
 use crate::training_log::{LogRecord, TrainingLog};
@@ -81,14 +80,15 @@ pub struct TrainRun {
     step: u64,
     epoch: u64,
     position: Option<Position>,
-    /// What the "yes" tower has read since its first step, where that is known.
-    seen_words: Option<SeenWords>,
+    /// What is told with the weights: how they are asked, and what the "yes" tower has read since its first step, where
+    /// that is known.
+    notes: WeightsNotes,
 }
 
 /// What a run goes on from.
 struct Start {
     towers: CpuTowers,
-    seen_words: Option<SeenWords>,
+    notes: WeightsNotes,
     optimizer: AdamW<f32>,
     step: u64,
     epoch: u64,
@@ -189,7 +189,7 @@ impl TrainRun {
             step: start.step,
             epoch: start.epoch,
             position: start.position,
-            seen_words: start.seen_words,
+            notes: start.notes,
         })
     }
 
@@ -316,7 +316,7 @@ impl TrainRun {
                 }
                 None => {
                     let tokens = Tokenizer::clip().tokenize_batch(&drawn.yes, context);
-                    self.seen_words.iter_mut().for_each(|words| words.read(&tokens));
+                    self.notes.seen_words.iter_mut().for_each(|words| words.read(&tokens));
                     (pixels(), TextInput::Tokens(tokens))
                 }
             };
@@ -377,7 +377,7 @@ impl TrainRun {
             files: BTreeMap::new(),
         };
         let model = self.trainer.towers().tensors()?;
-        let notes = WeightsNotes { seen_words: self.seen_words.clone(), ..WeightsNotes::default() };
+        let notes = self.notes.clone();
         let snapshot = Snapshot { state: &state, model, notes, optimizer: self.trainer.optimizer() };
         let folder = self.store.save(label, snapshot)?;
         self.store.prune(Retention { last: self.settings.keep, every: None })?;
@@ -426,16 +426,20 @@ fn no_prompts(settings: &TrainSettings) -> Option<usize> {
 
 fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, TrainingError> {
     settings.check_start()?;
-    let (towers, seen_words) = match &settings.pretrained {
-        None => (CpuTowers::fresh(config, settings.seed)?, Some(SeenWords::default())),
+    let (towers, notes) = match &settings.pretrained {
+        None => {
+            let nothing_yet =
+                WeightsNotes { seen_words: Some(SeenWords::default()), ..WeightsNotes::default() };
+            (CpuTowers::fresh(config, settings.seed)?, nothing_yet)
+        }
         Some(path) => {
-            let weights = Weights::new(config.clone(), Checkpoint::open(path)?)?;
-            let seen_words = weights.seen_words().cloned();
-            (CpuTowers::from_weights(&weights, no_prompts(settings))?, seen_words)
+            let pretrained = Pretrained::open(path)?;
+            let weights = Weights::new(config.clone(), pretrained.checkpoint().clone())?;
+            (CpuTowers::from_weights(&weights, no_prompts(settings))?, pretrained.notes())
         }
     };
     let optimizer = AdamW::new(settings.optimizer)?;
-    Ok(Start { towers, seen_words, optimizer, step: 0, epoch: 0, position: None })
+    Ok(Start { towers, notes, optimizer, step: 0, epoch: 0, position: None })
 }
 
 fn from_checkpoint(
@@ -456,12 +460,11 @@ fn from_checkpoint(
             ),
         });
     }
-    let weights = Weights::new(config.clone(), model)?;
-    let towers = CpuTowers::from_weights(&weights, no_prompts(settings))?;
-    let seen_words = weights.seen_words().cloned();
+    let notes = WeightsNotes::of(&model);
+    let towers = CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
     let position = serde_json::from_value(state.position)
         .map_err(|source| TrainingError::Resume { what: "position", source })?;
-    Ok(Start { towers, seen_words, optimizer, step: state.step, epoch: state.epoch, position })
+    Ok(Start { towers, notes, optimizer, step: state.step, epoch: state.epoch, position })
 }
 
 /// A checkpoint of the published training, which is written after whole epochs.
@@ -477,7 +480,7 @@ fn from_published(
     let steps_per_epoch = loader.batches_per_epoch() / settings.accum_freq as u64;
     let (epoch, step) = (published.epoch, published.epoch * steps_per_epoch);
     let optimizer = published.optimizer;
-    Ok(Start { towers, seen_words: None, optimizer, step, epoch, position: None })
+    Ok(Start { towers, notes: WeightsNotes::default(), optimizer, step, epoch, position: None })
 }
 
 fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), TrainingError> {

@@ -131,7 +131,7 @@ pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         },
         Some(_) => return Err(vm.reader.corrupt("a storage's part without its bounds")),
     };
-    vm.budget.charge(size_of::<StorageSpec<'_>>())?;
+    vm.budget.charge_growing(size_of::<StorageSpec<'_>>())?;
     vm.storages.push(StorageSpec { key, ty, len, view });
     let index = u32::try_from(vm.storages.len() - 1).map_err(|_| PickleError::Exhausted)?;
     vm.push(Node::Storage(index))
@@ -158,7 +158,7 @@ fn tensor(
         let what = format!("a tensor with {} sizes and {} strides", shape.len(), strides.len());
         return Err(vm.reader.corrupt(what));
     }
-    vm.budget.charge(size_of::<TensorSpec>() + 2 * size_of_val(&*shape))?;
+    vm.budget.charge_growing(size_of::<TensorSpec>() + size_of_val(&*shape))?;
     vm.tensors.push(TensorSpec { storage, ty, offset, shape, strides });
     let index = u32::try_from(vm.tensors.len() - 1).map_err(|_| PickleError::Exhausted)?;
     vm.push(Node::Tensor(index))

@@ -303,14 +303,14 @@ impl<'a> Vm<'a, '_> {
     }
 
     pub(crate) fn push(&mut self, node: Node<'a>) -> Result<(), PickleError> {
-        self.budget.charge(size_of::<Node<'_>>())?;
+        self.budget.charge_growing(size_of::<Node<'_>>())?;
         let id = Id::try_from(self.nodes.len()).map_err(|_| PickleError::Exhausted)?;
         self.nodes.push(node);
         self.push_id(id)
     }
 
     pub(crate) fn push_id(&mut self, id: Id) -> Result<(), PickleError> {
-        self.budget.charge(size_of::<Id>())?;
+        self.budget.charge_growing(size_of::<Id>())?;
         self.stack.push(id);
         Ok(())
     }
@@ -349,6 +349,7 @@ impl<'a> Vm<'a, '_> {
 
     fn pop_pairs(&mut self) -> Result<Vec<(Id, Id)>, PickleError> {
         let items = self.pop_marked()?;
+        self.budget.charge(size_of_val(&*items))?;
         match items.as_chunks() {
             (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
             _ => Err(self.reader.corrupt("a dictionary key without its value")),

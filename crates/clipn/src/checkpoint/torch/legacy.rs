@@ -17,8 +17,8 @@ use crate::checkpoint::{CheckpointError, Value};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Reads the object that the file was saved from.
-pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Value, CheckpointError> {
+/// Reads the object that the file was saved from, and says what is left of the memory that it may take.
+pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
     let mut pickles = Pickles { path, bytes: bytes.as_slice(), at: 0, budget: &mut budget };
     pickles.check_head()?;
@@ -27,7 +27,8 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Value, CheckpointError>
     let at = pickles.at;
     let mut storages = LegacyStorages { path, bytes, ranges: HashMap::new() };
     storages.locate(at, &object, &keys)?;
-    tree::build(path, &object, &mut storages, &mut budget)
+    let value = tree::build(path, &object, &mut storages, &mut budget)?;
+    Ok((value, budget))
 }
 
 /// The pickles at the head of the file, one by one.

@@ -13,9 +13,9 @@ use crate::checkpoint::{CheckpointError, Tensor, Value};
 pub(crate) fn named_tensors(
     path: &Path,
     root: &Value,
-    file_len: usize,
+    budget: &mut Budget,
 ) -> Result<IndexMap<String, Tensor>, CheckpointError> {
-    let mut flat = Flat { path, budget: Budget::for_file(file_len), tensors: IndexMap::new() };
+    let mut flat = Flat { path, budget, tensors: IndexMap::new() };
     flat.module("", root)?;
     if flat.tensors.is_empty() {
         let seen = format!("its program has {root}, and no tensor among it");
@@ -27,7 +27,7 @@ pub(crate) fn named_tensors(
 struct Flat<'a> {
     path: &'a Path,
     /// A name repeats the names of the modules around it, so names alone could fill the memory.
-    budget: Budget,
+    budget: &'a mut Budget,
     tensors: IndexMap<String, Tensor>,
 }
 
@@ -54,7 +54,7 @@ impl Flat<'_> {
                 continue;
             };
             let length = prefix.len() + key.len() + 1;
-            self.budget.charge(length + size_of::<(String, Tensor)>()).map_err(|Exhausted| {
+            self.budget.charge_growing(length + size_of::<(String, Tensor)>()).map_err(|Exhausted| {
                 CheckpointError::TooLarge {
                     path: self.path.to_owned(),
                     what: "the names of its modules".to_owned(),
@@ -99,13 +99,15 @@ mod tests {
     fn names_are_the_paths_to_the_tensors() {
         let inner = module(&[("weight", tensor()), ("training", Value::Bool(false))]);
         let root = module(&[("scale", tensor()), ("a", module(&[("0", inner)])), ("empty", module(&[]))]);
-        let found = named_tensors(Path::new("f"), &root, 0).unwrap();
+        let found = named_tensors(Path::new("f"), &root, &mut Budget::for_file(0)).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["scale", "a.0.weight"]);
     }
 
     #[test]
     fn an_archive_without_tensors_or_with_names_twice_is_refused() {
-        let refused = |root: &Value| named_tensors(Path::new("f"), root, 0).unwrap_err().to_string();
+        let refused = |root: &Value| {
+            named_tensors(Path::new("f"), root, &mut Budget::for_file(0)).unwrap_err().to_string()
+        };
         assert!(refused(&module(&[("training", Value::Bool(true))])).contains("no tensor"));
         assert!(refused(&module(&[("w", tensor()), ("w", tensor())])).contains("stands twice"));
         assert!(
@@ -122,7 +124,7 @@ mod tests {
         for _ in 0..90 {
             root = module(&[(&long, root)]);
         }
-        let error = named_tensors(Path::new("f"), &root, 0).unwrap_err();
+        let error = named_tensors(Path::new("f"), &root, &mut Budget::for_file(0)).unwrap_err();
         assert!(matches!(error, CheckpointError::TooLarge { .. }), "{error}");
     }
 }

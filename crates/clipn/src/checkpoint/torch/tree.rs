@@ -48,7 +48,7 @@ enum Key {
 
 impl<'t> Tree<'t, '_> {
     fn value(&mut self, id: Id) -> Result<Value, CheckpointError> {
-        self.charge(size_of::<Value>())?;
+        self.charge_growing(size_of::<Value>())?;
         if self.keys.len() > DEEPEST {
             return Err(self.corrupt(format!("values nested more than {DEEPEST} deep")));
         }
@@ -81,7 +81,7 @@ impl<'t> Tree<'t, '_> {
         if let Some(made) = self.texts.get(&id) {
             return Ok(made.clone());
         }
-        self.charge(text.len() + size_of::<(Id, Arc<str>)>())?;
+        self.charge_growing(text.len() + size_of::<(Id, Arc<str>)>())?;
         let made: Arc<str> = text.into();
         self.texts.insert(id, made.clone());
         Ok(made)
@@ -130,7 +130,7 @@ impl<'t> Tree<'t, '_> {
             }
             None => Value::UnsupportedTensor(spec.ty.name),
         };
-        self.charge(size_of::<Tensor>() + size_of_val(&*spec.shape) + 2 * size_of::<Value>())?;
+        self.charge_growing(size_of::<(String, Tensor)>() + size_of_val(&*spec.shape) + size_of::<Value>())?;
         self.tensors.insert(index, value.clone());
         Ok(value)
     }
@@ -166,10 +166,18 @@ impl<'t> Tree<'t, '_> {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), CheckpointError> {
-        self.budget.charge(bytes).map_err(|Exhausted| CheckpointError::TooLarge {
+        self.budget.charge(bytes).map_err(|Exhausted| self.too_large())
+    }
+
+    fn charge_growing(&mut self, bytes: usize) -> Result<(), CheckpointError> {
+        self.budget.charge_growing(bytes).map_err(|Exhausted| self.too_large())
+    }
+
+    fn too_large(&self) -> CheckpointError {
+        CheckpointError::TooLarge {
             path: self.path.to_owned(),
             what: format!("the value at {}", self.place()),
-        })
+        }
     }
 
     fn corrupt(&self, what: impl Into<String>) -> CheckpointError {

@@ -18,8 +18,9 @@ use crate::checkpoint::error::shown;
 use crate::checkpoint::pickle::{self, Dialect, StorageSpec};
 use crate::checkpoint::{CheckpointError, Value};
 
-/// Reads the object that the archive was saved from, and says whether `torch.save` wrote it or `torch.jit.save`.
-pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Dialect), CheckpointError> {
+/// Reads the object that the archive was saved from, and says whether `torch.save` wrote it or `torch.jit.save`, and
+/// what is left of the memory that it may take.
+pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Dialect, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
     let mut archive = Archive::open(path, bytes)?;
     archive.check_byte_order(&mut budget)?;
@@ -27,8 +28,12 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Dialect), Check
     let (held, range) = archive.entry("data.pkl", &mut budget)?;
     let parsed = pickle::parse(&held.as_slice()[range], dialect, &mut budget)
         .map_err(|error| pickle_error(path, "data.pkl", 0, error))?;
-    Ok((tree::build(path, &parsed, &mut archive, &mut budget)?, dialect))
+    let value = tree::build(path, &parsed, &mut archive, &mut budget)?;
+    Ok((value, dialect, budget))
 }
+
+/// Bytes that a byte of deflate can stand for, rounded up.
+const MOST_INFLATED: u64 = 1033;
 
 struct Archive<'a> {
     path: &'a Path,
@@ -132,7 +137,12 @@ impl<'a> Archive<'a> {
             (CompressionMethod::Stored, _) => {
                 Err(self.corrupt(&shown(name), "the entry has two different sizes"))
             }
-            (CompressionMethod::Deflated, Some(_)) => self.inflate(name, index, header.size, budget),
+            (CompressionMethod::Deflated, Some(range)) => {
+                if header.size > MOST_INFLATED.saturating_mul(range.len() as u64) {
+                    return Err(self.corrupt(&shown(name), "its size is more than deflate packs so small"));
+                }
+                self.inflate(name, index, header.size, budget)
+            }
             (method, _) => {
                 Err(self
                     .corrupt(&shown(name), &format!("the entry is compressed as {method}, not by deflate")))
@@ -152,8 +162,8 @@ impl<'a> Archive<'a> {
             path: self.path.to_owned(),
             what: format!("the compressed entry {}", shown(name)),
         })?;
-        // Memory grows with what is really there, and stops one byte past what the directory says.
-        let mut inflated = Vec::new();
+        // No more than what the entry may hold, and reading stops one byte past what the directory says.
+        let mut inflated = Vec::with_capacity(size);
         let read = match self.zip.by_index(index) {
             Ok(entry) => entry.take(size as u64 + 1).read_to_end(&mut inflated).map_err(ZipError::from),
             Err(error) => Err(error),

@@ -16,7 +16,7 @@ const MAX_TRAILER: u64 = 1 << 20;
 
 /// One regular file's name and size.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(in crate::dataset) struct Entry {
     /// Path within the archive, as bytes.
     pub name: Vec<u8>,
     /// Bytes that the header says it has.
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 /// Reads an archive from its start.
-pub(super) struct Archive<R> {
+pub(in crate::dataset) struct Archive<R> {
     source: R,
     /// Bytes of the current entry not read yet, and its padding.
     left: u64,
@@ -33,12 +33,12 @@ pub(super) struct Archive<R> {
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(in crate::dataset) fn new(source: R) -> Self {
         Self { source, left: 0, padding: 0, finished: false }
     }
 
     /// The next regular file; what is left of the one before is read over.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(in crate::dataset) fn next(&mut self) -> io::Result<Option<Entry>> {
         let (mut long_name, mut pax_size) = (None, None);
         while !self.finished {
             self.finish_entry()?;
@@ -79,7 +79,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The contents of the current entry; `None`, and nothing read, when they are over `limit` bytes.
-    pub(super) fn read(&mut self, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(in crate::dataset) fn read(&mut self, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let size = self.left;
         if size > limit {
             return Ok(None);

@@ -13,21 +13,33 @@ const BUFFER: usize = 256 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// Bytes that a byte of a packed shard may become, and that any shard may: gzip packs no more into one, zstd packs 32,768
+/// times as much, and nothing that people have is packed like that.
+const OF_BYTE: u64 = 1032;
+const OF_SHARD: u64 = 64 << 20;
+
 /// Opens a shard. What it is packed with is told by its first bytes, whatever its name.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+pub(in crate::dataset) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     // A pipe or a device could wait for ever or never end.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
+    unpack(File::open(path)?)
+}
+
+/// The bytes of a shard that comes from anywhere.
+pub(in crate::dataset) fn unpack(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::new();
-    File::open(path)?.take(4).read_to_end(&mut start)?;
-    let file = BufReader::with_capacity(BUFFER, File::open(path)?);
-    Ok(if start.starts_with(&GZIP) {
-        Box::new(MultiGzDecoder::new(file))
-    } else if start == ZSTD || is_skippable(&start) {
-        Box::new(Zstandard { source: file, decoder: FrameDecoder::new(), inside: false })
+    (&mut source).take(4).read_to_end(&mut start)?;
+    let gzip = start.starts_with(&GZIP);
+    let zstd = start == ZSTD || is_skippable(&start);
+    let whole = BufReader::with_capacity(BUFFER, io::Cursor::new(start).chain(source));
+    Ok(if gzip {
+        Box::new(MultiGzDecoder::new(whole))
+    } else if zstd {
+        Box::new(Zstandard::new(whole))
     } else {
-        Box::new(file)
+        Box::new(whole)
     })
 }
 
@@ -38,12 +50,29 @@ fn is_skippable(start: &[u8]) -> bool {
 
 /// Zstandard frames one after the other, as compressors that work in parallel write them.
 struct Zstandard<R: BufRead> {
-    source: R,
+    source: Counted<R>,
     decoder: FrameDecoder,
     inside: bool,
+    /// Bytes that came out.
+    unpacked: u64,
 }
 
 impl<R: BufRead> Zstandard<R> {
+    fn new(source: R) -> Self {
+        let source = Counted { source, count: 0 };
+        Self { source, decoder: FrameDecoder::new(), inside: false, unpacked: 0 }
+    }
+
+    /// Fails where so much came out of so little as of no shard.
+    fn count(&mut self, bytes: usize) -> io::Result<usize> {
+        self.unpacked += bytes as u64;
+        if self.unpacked > self.source.count.saturating_mul(OF_BYTE).saturating_add(OF_SHARD) {
+            let problem = format!("it is packed {OF_BYTE} times smaller than what it holds, as no shard is");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(bytes)
+    }
+
     /// Enters the next frame that holds data; `false` at the end.
     fn enter(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
@@ -76,6 +105,31 @@ impl<R: BufRead> Zstandard<R> {
     }
 }
 
+/// Counts the bytes that are read.
+struct Counted<R> {
+    source: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(out)?;
+        self.count += count as u64;
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.source.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.count += count as u64;
+        self.source.consume(count);
+    }
+}
+
 impl<R: BufRead> Read for Zstandard<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
@@ -89,10 +143,41 @@ impl<R: BufRead> Read for Zstandard<R> {
             }
             let count = self.decoder.read(out)?;
             if count > 0 {
-                return Ok(count);
+                return self.count(count);
             }
             self.leave()?;
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of so many runs of 128 KiB of the same byte.
+    fn runs(count: usize) -> Vec<u8> {
+        const LENGTH: u32 = 128 << 10;
+        const RUN: u32 = 1;
+        let block = |is_last: bool| (LENGTH << 3 | RUN << 1 | u32::from(is_last)).to_le_bytes();
+        let mut frame = [&ZSTD[..], &[0, 7 << 3]].concat();
+        for index in 0..count {
+            frame.extend(&block(index + 1 == count)[..3]);
+            frame.push(b'a');
+        }
+        frame
+    }
+
+    #[test]
+    fn a_bomb_is_read_no_further_than_a_shard_can_be_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        let read = |frame: Vec<u8>| {
+            std::fs::write(&path, frame).unwrap();
+            io::copy(&mut open(&path).unwrap(), &mut io::sink())
+        };
+        assert_eq!(read(runs(100)).unwrap(), 100 * (128 << 10));
+        let refused = read(runs(2000)).unwrap_err();
+        assert!(refused.to_string().contains("times smaller"), "{refused}");
     }
 }

@@ -11,6 +11,9 @@ mod spec;
 
 pub use fields::{CaptionField, SampleFields};
 pub use shards::{Shard, ShardSet};
-pub use spec::expand_shards;
+pub use spec::{expand_braces, expand_shards};
 
-pub(super) use reader::SegmentReader;
+pub(super) use archive::Archive;
+pub(super) use compression::{open as open_shard, unpack as unpack_shard};
+pub(super) use reader::{SegmentReader, guarded};
+pub(super) use spec::ENDINGS as SHARD_ENDINGS;

@@ -116,7 +116,7 @@ pub(super) fn count(shard: &Shard) -> u64 {
 
 /// What `read` returns. Decompressors are other people's code and see whatever is on the disk: a bug in one of them on
 /// one shard must not end a run.
-fn guarded<T>(read: impl FnOnce() -> Option<io::Result<T>>) -> Option<io::Result<T>> {
+pub(in crate::dataset) fn guarded<T>(read: impl FnOnce() -> Option<io::Result<T>>) -> Option<io::Result<T>> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic: Box<dyn Any + Send>| {
         drop(panic);
         Some(Err(io::Error::other("the decompressor failed on it")))

@@ -6,7 +6,7 @@ use crate::dataset::loading::TrainingDataError;
 use crate::dataset::{DatasetError, first_few};
 
 /// Name endings of shards in a folder.
-const ENDINGS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+pub(in crate::dataset) const ENDINGS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
 
 /// The most shards that one text may stand for.
 const MOST: usize = 1_000_000;
@@ -41,6 +41,16 @@ pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
         Some(twice) => Err(refuse(format!("{} is named twice: name each shard once", twice.display()))),
         None => Ok(shards),
     }
+}
+
+/// The texts that the braces of `text` stand for: ranges (`{000..039}`) and lists (`{a,b}`), nested, as in a shell. One
+/// without braces stands for itself. Nothing is looked for.
+///
+/// # Errors
+/// [`TrainingDataError::Spec`] when braces do not match or stand for over a million texts.
+pub fn expand_braces(text: &str) -> Result<Vec<String>, TrainingDataError> {
+    let refuse = |problem: String| TrainingDataError::Spec { spec: text.to_string(), problem };
+    balanced(text).and_then(|()| braces(text)).map_err(refuse)
 }
 
 /// Adds the shards of one path or pattern.
@@ -120,6 +130,19 @@ fn split(spec: &str) -> Result<Vec<String>, String> {
         return Err("a `{` has no `}` after it".to_string());
     }
     Ok(parts.iter().map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect())
+}
+
+/// Whether every brace has its other one.
+fn balanced(text: &str) -> Result<(), String> {
+    let mut depth = 0usize;
+    for c in text.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1).ok_or("a `}` has no `{` before it")?,
+            _ => {}
+        }
+    }
+    if depth > 0 { Err("a `{` has no `}` after it".to_string()) } else { Ok(()) }
 }
 
 /// Every text that the braces of `text` stand for, the last brace counting fastest, as in a shell.

@@ -1,6 +1,7 @@
 //! Hugging Face's cache: `models--OWNER--NAME/` with `blobs/` named by etag, `snapshots/COMMIT/` of links to them, and
 //! `refs/` with the commit of each branch and tag.
 
+mod held;
 #[cfg(feature = "download")]
 mod write;
 
@@ -12,6 +13,7 @@ use super::name::is_commit;
 use super::{HubName, Settings};
 use crate::checkpoint;
 
+pub use held::{Held, HeldWeights, Unfinished};
 #[cfg(feature = "download")]
 pub(in crate::download) use write::create_folder;
 

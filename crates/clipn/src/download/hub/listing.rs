@@ -56,15 +56,21 @@ pub(super) fn ask(
             _ => Err(refusal(&answer, client, name)),
         }
     })?;
-    let not_a_hub = |problem: String| DownloadError::NotAHub { host: host.clone(), problem };
-    let described: Described = serde_json::from_slice(&json)
-        .map_err(|error| not_a_hub(format!("what it says of {what} is not understood ({error})")))?;
-    if !is_commit(&described.sha) {
-        return Err(not_a_hub(format!("the commit that it names for {name} is none")));
+    Listing::read(&json, name).map_err(|problem| DownloadError::NotAHub { host, problem })
+}
+
+impl Listing {
+    /// Reads the hub's answer, or says what is wrong with it.
+    pub(super) fn read(json: &[u8], name: &HubName) -> Result<Self, String> {
+        let described: Described = serde_json::from_slice(json)
+            .map_err(|error| format!("what it says of {} is not understood ({error})", name.short()))?;
+        if !is_commit(&described.sha) {
+            return Err(format!("the commit that it names for {name} is none"));
+        }
+        let files =
+            described.siblings.into_iter().map(|sibling| sibling.rfilename).filter(|file| is_inside(file));
+        Ok(Self { commit: described.sha, files: files.collect() })
     }
-    let files =
-        described.siblings.into_iter().map(|sibling| sibling.rfilename).filter(|file| is_inside(file));
-    Ok(Listing { commit: described.sha, files: files.collect() })
 }
 
 /// Why the hub does not give something of a repository, by its status and its `X-Error-Code`.

@@ -1,6 +1,8 @@
 //! Repositories of the hub: what is in them, which of it a model is, and getting it into the cache.
 
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listing;
 mod plan;
 

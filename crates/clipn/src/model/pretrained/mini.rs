@@ -12,6 +12,11 @@ impl Pretrained {
     /// The name of [`Pretrained::mini`].
     pub const MINI: &str = "clipn-mini";
 
+    /// Whether the path is that name, which gives way to a file or folder so called.
+    pub fn is_mini(path: &Path) -> bool {
+        path == Path::new(Self::MINI) && !path.exists()
+    }
+
     /// A small CLIPN that is built in, to begin with: it knows some two hundred everyday things and animals, see
     /// `assets/models/README.md`.
     ///

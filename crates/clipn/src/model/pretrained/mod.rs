@@ -31,11 +31,15 @@ pub struct Pretrained {
 }
 
 impl Pretrained {
-    /// Opens a weights file or a folder with one, and tells by the content what it is.
+    /// Opens a weights file or a folder with one, and tells by the content what it is. [`Pretrained::MINI`] is the
+    /// built-in model, where nothing lies there under that name.
     ///
     /// # Errors
     /// [`ModelError::Checkpoint`]: nothing there, no weights, damaged.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        if Self::is_mini(path) {
+            return Self::mini();
+        }
         Ok(Self::of(Checkpoint::open(path)?, path))
     }
 

@@ -1,4 +1,6 @@
 //! WebP, through the `image` crate. Of an animation the first frame.
+mod frames;
+
 use std::io::Cursor;
 
 use image::ImageDecoder;
@@ -15,6 +17,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, options)?;
+    frames::check(bytes, (width, height))?;
     let channels = usize::from(decoder.color_type().channel_count());
     let mut buffer = vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
     decoder.read_image(&mut buffer).map_err(failed)?;

@@ -1,16 +1,24 @@
+mod cache;
+mod detail;
+mod tags;
+
 use std::io::Write;
 
 use clap::Args;
+use clipn::download::rows_of;
 use clipn::model::{ModelConfig, Parameters};
 use serde_json::{Map, Value, json};
 
 use crate::args::Format;
 use crate::error::CliError;
-use crate::figures::{bytes, thousands};
 use crate::table::Table;
+use tags::Tag;
 
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
+    /// List the weights in the cache instead: revisions of the hub's repositories, and files of open_clip's tags
+    #[arg(long, conflicts_with = "model")]
+    pub cache: bool,
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
@@ -88,10 +96,14 @@ const COLUMNS: &[Column] = &[
     Column { heading: "a text", key: "text_gflops", cell: |a| Cell::Giga(a.text_gflops()) },
     Column { heading: "features", key: "embed_dim", cell: |a| Cell::Count(a.config.embed_dim) },
     Column { heading: "tokens", key: "context_length", cell: |a| Cell::Count(a.config.text.context_length) },
+    Column { heading: "tags", key: "tags", cell: |a| Cell::Count(rows_of(&a.config.name).count()) },
 ];
 
 /// `clipn models`.
 pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
+    if args.cache {
+        return cache::run(args.format);
+    }
     let mut out = std::io::stdout().lock();
     let all = match &args.model {
         Some(name) => vec![Architecture::of(ModelConfig::resolve(name)?)],
@@ -101,7 +113,7 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
         }
     };
     match (args.format, all.as_slice()) {
-        (Format::Table, [one]) => detail(&mut out, one).map_err(CliError::Output),
+        (Format::Table, [one]) => detail::write(&mut out, one).map_err(CliError::Output),
         (Format::Table, all) => table(&mut out, all).map_err(CliError::Output),
         (Format::Json, all) => {
             let value = match (&args.model, all) {
@@ -133,8 +145,8 @@ fn table(out: &mut impl Write, all: &[Architecture]) -> std::io::Result<()> {
     table.write(out)?;
     writeln!(
         out,
-        "\nParameters of the image tower, the \"yes\" and the \"no\" text tower (with {NO_PROMPTS} prompts). \
-         `clipn models NAME` tells more of one."
+        "\nParameters of the image tower, the \"yes\" and the \"no\" text tower (with {NO_PROMPTS} prompts); tags are \
+         open_clip's, for --pretrained. `clipn models NAME` tells more of one."
     )
 }
 
@@ -145,68 +157,8 @@ fn object(one: &Architecture) -> Value {
     object.insert("clip_parameters".to_owned(), one.parameters.clip().into());
     object.insert("clipn_parameters".to_owned(), one.parameters.clipn().into());
     object.insert("norm_statistics".to_owned(), one.parameters.statistics.into());
+    let tags: Vec<Value> = Tag::of(&one.config.name).iter().map(Tag::object).collect();
+    object.insert("pretrained".to_owned(), tags.into());
     object.insert("config".to_owned(), one.config.to_open_clip());
     Value::Object(object)
-}
-
-fn detail(out: &mut impl Write, one: &Architecture) -> std::io::Result<()> {
-    let Architecture { config, parameters } = one;
-    let text = &config.text;
-    writeln!(out, "model       {}", config.name)?;
-    writeln!(out, "activation  {}", config.activation)?;
-    writeln!(out, "image       {}", image_tower(config))?;
-    writeln!(
-        out,
-        "text        width {}, {} blocks, {} heads, hidden layers of {}, {} positions, {} ids",
-        text.width, text.layers, text.heads, text.mlp_width, text.context_length, text.vocab_size
-    )?;
-    writeln!(out, "features    {}", config.embed_dim)?;
-    writeln!(
-        out,
-        "CLIP        {} parameters: image {}, text {}, logit scale {}",
-        thousands(parameters.clip()),
-        thousands(parameters.image),
-        thousands(parameters.yes),
-        parameters.logit_scale
-    )?;
-    writeln!(
-        out,
-        "CLIPN       {} parameters: with a \"no\" side of {}, {NO_PROMPTS} prompts among it",
-        thousands(parameters.clipn()),
-        thousands(parameters.no)
-    )?;
-    if parameters.statistics > 0 {
-        writeln!(out, "statistics  {} numbers of batch norms", thousands(parameters.statistics))?;
-    }
-    let stored = parameters.clipn().saturating_add(parameters.statistics) as u64;
-    writeln!(
-        out,
-        "file        {} in f32, {} in f16",
-        bytes(stored.saturating_mul(4)),
-        bytes(stored.saturating_mul(2))
-    )?;
-    writeln!(
-        out,
-        "operations  {:.2} GFLOP an image, {:.2} GFLOP a text of {} tokens",
-        one.image_gflops(),
-        one.text_gflops(),
-        text.context_length
-    )
-}
-
-fn image_tower(config: &ModelConfig) -> String {
-    let vision = &config.vision;
-    match vision.stages {
-        Some(stages) => format!(
-            "ModifiedResNet, width {}, {} blocks, {} heads in its attention pooling, images of {} pixels",
-            vision.width,
-            stages.map(|blocks| blocks.to_string()).join(" + "),
-            vision.heads,
-            vision.image_size
-        ),
-        None => format!(
-            "ViT, width {}, {} blocks, {} heads, hidden layers of {}, patches of {}, images of {} pixels",
-            vision.width, vision.layers, vision.heads, vision.mlp_width, vision.patch_size, vision.image_size
-        ),
-    }
 }

@@ -1,4 +1,6 @@
 //! TIFF, through the `tiff` crate: the first image of the file.
+mod directory;
+
 use std::io::Cursor;
 
 use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
@@ -16,6 +18,7 @@ const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u16 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    directory::check(bytes)?;
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
     let (width, height) = decoder.dimensions().map_err(failed)?;
     check_size(width, height, options)?;
@@ -39,7 +42,8 @@ fn decode_palette(
 ) -> Result<RgbImage, ImageError> {
     let colours = decoder.find_tag_unsigned_vec::<u16>(Tag::ColorMap).map_err(failed)?;
     let colours = colours.ok_or_else(|| damaged(NAME, "a palette picture without a colour map"))?;
-    let position = photometric_position(bytes).ok_or_else(|| unsupported(NAME, "a palette in a big TIFF"))?;
+    let position = directory::photometric_position(bytes);
+    let position = position.ok_or_else(|| damaged(NAME, "its first directory is not where it says"))?;
     let mut grey = bytes.to_vec();
     let value = match bytes.first() {
         Some(b'M') => BLACK_IS_ZERO.to_be_bytes(),
@@ -63,33 +67,13 @@ fn decode_palette(
     RgbImage::new(width, height, samples::from_palette(&indices, &palette))
 }
 
-/// Where the first directory of a classic TIFF has the value of its photometric interpretation.
-fn photometric_position(bytes: &[u8]) -> Option<usize> {
-    let big_endian = bytes.first() == Some(&b'M');
-    let short = |at: usize| {
-        let pair = *bytes.get(at..)?.first_chunk::<2>()?;
-        Some(if big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
-    };
-    if short(2)? != 42 {
-        return None;
-    }
-    let offset = *bytes.get(4..)?.first_chunk::<4>()?;
-    let directory = if big_endian { u32::from_be_bytes(offset) } else { u32::from_le_bytes(offset) } as usize;
-    let entries = usize::from(short(directory)?);
-    (0..entries)
-        .map(|entry| directory + 2 + entry * 12)
-        .find(|entry| short(*entry) == Some(Tag::PhotometricInterpretation.to_u16()))
-        .map(|entry| entry + 8)
-        .filter(|value| *value + 2 <= bytes.len())
-}
-
 /// What may be allocated for a picture of as many pixels in a file of as many bytes.
 fn limits(pixels: u64, file: usize) -> Limits {
     let mut limits = Limits::default();
     // The values of tags count as well: a colour map is larger than a small picture.
     let picture = pixels.saturating_mul(16).saturating_add(1 << 20);
     limits.decoding_buffer_size = usize::try_from(picture).unwrap_or(usize::MAX);
-    limits.intermediate_buffer_size = limits.decoding_buffer_size.saturating_add(64 << 20);
+    limits.intermediate_buffer_size = limits.decoding_buffer_size.saturating_add(16 << 20);
     limits.ifd_value_size = file.max(1 << 20);
     limits
 }

@@ -1,0 +1,55 @@
+//! Who is let in.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use clipn_serve::{ApiKeys, ServeSettings};
+use common::*;
+
+const KEY: &str = "0123456789abcdef-ours";
+
+#[test]
+fn a_key_opens_what_takes_one() {
+    let keys = ApiKeys::new([KEY, "fedcba9876543210-theirs"]).unwrap();
+    let server = start(ServeSettings { keys, ..settings() }, detector());
+    for (method, path) in
+        [("GET", "/v1/info"), ("GET", "/metrics"), ("POST", "/v1/classify"), ("POST", "/v1/classes")]
+    {
+        let bearer = format!("Bearer {KEY}");
+        let wrong: [&[(&str, &str)]; 7] = [
+            &[],
+            &[("authorization", "Bearer 0123456789abcdef-ourS")],
+            &[("authorization", "Basic 0123456789abcdef-ours")],
+            &[("authorization", "Bearer")],
+            &[("authorization", "Bearer ")],
+            &[("x-api-key", "")],
+            &[("x-api-key", "0123456789abcdef")],
+        ];
+        for headers in wrong {
+            let answer = server.request(method, path, headers, b"");
+            assert_eq!(answer.error(401), "unauthorised", "{path} {headers:?}");
+            assert_eq!(answer.header("www-authenticate"), Some("bearer"));
+        }
+        for headers in [
+            [("authorization", bearer.as_str())],
+            [("x-api-key", KEY)],
+            [("authorization", &bearer.replace("Bearer", "bearer"))],
+        ] {
+            assert_ne!(server.request(method, path, &headers, b"").status, 401, "{path} {headers:?}");
+        }
+    }
+    for path in ["/", "/docs", "/openapi.json", "/health", "/ready"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn no_key_is_asked_for_where_there_is_none() {
+    let server = start(settings(), detector());
+    assert_eq!(server.get("/v1/info").status, 200);
+    assert!(!settings().is_open_to_others());
+    let everywhere = ServeSettings { host: "0.0.0.0".parse().unwrap(), ..settings() };
+    assert!(everywhere.is_open_to_others());
+    let keys = ApiKeys::new([KEY]).unwrap();
+    assert!(!ServeSettings { keys, ..everywhere }.is_open_to_others());
+}

@@ -1,0 +1,250 @@
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::Type;
+
+use super::EvaluationError;
+
+/// Rows that are in memory before they are written as a row group.
+const GROUP: usize = 16_384;
+
+/// What a column of a table holds; any cell may be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// UTF-8 texts.
+    Text,
+    /// `f64`.
+    Double,
+    /// `f32`.
+    Float,
+}
+
+/// One value of a table, or none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell<'a> {
+    /// A text.
+    Text(Option<&'a str>),
+    /// A number with the precision of `f64`.
+    Double(Option<f64>),
+    /// A number with the precision of `f32`.
+    Float(Option<f32>),
+}
+
+/// The values of a row group's column, and for each row whether it has one.
+enum Values {
+    Text(Vec<ByteArray>),
+    Double(Vec<f64>),
+    Float(Vec<f32>),
+}
+
+struct Column {
+    values: Values,
+    present: Vec<i16>,
+}
+
+impl Column {
+    fn new(kind: ColumnKind) -> Self {
+        let values = match kind {
+            ColumnKind::Text => Values::Text(Vec::new()),
+            ColumnKind::Double => Values::Double(Vec::new()),
+            ColumnKind::Float => Values::Float(Vec::new()),
+        };
+        Self { values, present: Vec::new() }
+    }
+
+    /// Appends a cell; one of another kind counts as empty.
+    fn push(&mut self, cell: &Cell<'_>) {
+        let before = self.len();
+        match (&mut self.values, cell) {
+            (Values::Text(values), Cell::Text(Some(text))) => values.push(ByteArray::from(*text)),
+            (Values::Double(values), Cell::Double(Some(value))) => values.push(*value),
+            (Values::Float(values), Cell::Float(Some(value))) => values.push(*value),
+            _ => {}
+        }
+        self.present.push(i16::from(self.len() > before));
+    }
+
+    fn len(&self) -> usize {
+        match &self.values {
+            Values::Text(values) => values.len(),
+            Values::Double(values) => values.len(),
+            Values::Float(values) => values.len(),
+        }
+    }
+
+    fn clear(&mut self) {
+        match &mut self.values {
+            Values::Text(values) => values.clear(),
+            Values::Double(values) => values.clear(),
+            Values::Float(values) => values.clear(),
+        }
+        self.present.clear();
+    }
+}
+
+/// Writes a flat table as a Parquet file (snappy, row groups of 16,384 rows), which is whole once it is finished. Memory
+/// does not grow with the number of rows.
+pub struct ParquetWriter {
+    path: PathBuf,
+    file: SerializedFileWriter<BufWriter<File>>,
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+impl ParquetWriter {
+    /// Begins a file with columns of these names and kinds.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path, columns: &[(String, ColumnKind)]) -> Result<Self, EvaluationError> {
+        let begun = || -> Result<_, ParquetError> {
+            let fields = columns.iter().map(|(name, kind)| field(name, *kind).map(Arc::new));
+            let fields = fields.collect::<Result<_, _>>()?;
+            let schema = Type::group_type_builder("rows").with_fields(fields).build()?;
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::SNAPPY)
+                .set_created_by(concat!("clipn version ", env!("CARGO_PKG_VERSION")).to_owned())
+                .build();
+            let out = BufWriter::new(File::create(path)?);
+            SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties))
+        };
+        let file = begun().map_err(|error| failed(path, error))?;
+        let columns = columns.iter().map(|(_, kind)| Column::new(*kind)).collect();
+        Ok(Self { path: path.to_owned(), file, columns, rows: 0 })
+    }
+
+    /// Appends a row of as many cells as there are columns; missing ones are empty.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn push(&mut self, row: &[Cell<'_>]) -> Result<(), EvaluationError> {
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            column.push(row.get(index).unwrap_or(&Cell::Text(None)));
+        }
+        self.rows += 1;
+        if self.rows == GROUP { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is left, and what makes the file one that can be read.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(mut self) -> Result<(), EvaluationError> {
+        self.flush()?;
+        let Self { path, file, .. } = self;
+        let written = file.into_inner().and_then(|out| {
+            let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            Ok(file.sync_all()?)
+        });
+        written.map_err(|error| failed(&path, error))
+    }
+
+    fn flush(&mut self) -> Result<(), EvaluationError> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        self.write_group().map_err(|error| failed(&self.path, error))?;
+        self.rows = 0;
+        for column in &mut self.columns {
+            column.clear();
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), ParquetError> {
+        let mut group = self.file.next_row_group()?;
+        for column in &self.columns {
+            let Some(mut writer) = group.next_column()? else { break };
+            let present = Some(column.present.as_slice());
+            match &column.values {
+                Values::Text(values) => writer.typed::<ByteArrayType>().write_batch(values, present, None)?,
+                Values::Double(values) => writer.typed::<DoubleType>().write_batch(values, present, None)?,
+                Values::Float(values) => writer.typed::<FloatType>().write_batch(values, present, None)?,
+            };
+            writer.close()?;
+        }
+        group.close()?;
+        Ok(())
+    }
+}
+
+fn field(name: &str, kind: ColumnKind) -> Result<Type, ParquetError> {
+    let (physical, logical) = match kind {
+        ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+        ColumnKind::Double => (Physical::DOUBLE, None),
+        ColumnKind::Float => (Physical::FLOAT, None),
+    };
+    Type::primitive_type_builder(name, physical)
+        .with_repetition(Repetition::OPTIONAL)
+        .with_logical_type(logical)
+        .build()
+}
+
+fn failed(path: &Path, error: ParquetError) -> EvaluationError {
+    EvaluationError::Write { path: path.to_owned(), source: io::Error::other(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::Field;
+
+    use super::*;
+
+    #[test]
+    fn rows_come_back_over_several_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let columns = [("name", ColumnKind::Text), ("x", ColumnKind::Double), ("y", ColumnKind::Float)];
+        let mut writer = ParquetWriter::create(&path, &columns.map(|(n, k)| (n.to_owned(), k))).unwrap();
+        let rows = GROUP + 3;
+        for row in 0..rows {
+            let name = format!("picture {row}");
+            let even = row % 2 == 0;
+            let cells = [
+                Cell::Text(Some(&name)),
+                Cell::Double(even.then_some(row as f64 / 3.0)),
+                Cell::Float(Some(0.1)),
+            ];
+            writer.push(&cells[..if row == 5 { 1 } else { 3 }]).unwrap();
+        }
+        writer.finish().unwrap();
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), 2);
+        let read: Vec<Vec<Field>> = reader
+            .get_row_iter(None)
+            .unwrap()
+            .map(|row| row.unwrap().get_column_iter().map(|(_, field)| field.clone()).collect())
+            .collect();
+        assert_eq!(read.len(), rows);
+        let last = rows - 1;
+        assert_eq!(
+            read[last],
+            [Field::Str(format!("picture {last}")), Field::Double(last as f64 / 3.0), Field::Float(0.1)]
+        );
+        assert_eq!(read[5], [Field::Str("picture 5".into()), Field::Null, Field::Null]);
+    }
+
+    #[test]
+    fn a_table_without_rows_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let writer = ParquetWriter::create(&path, &[("name".to_owned(), ColumnKind::Text)]).unwrap();
+        writer.finish().unwrap();
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let error = ParquetWriter::create(Path::new("/absent/t.parquet"), &[]).err().unwrap();
+        assert!(error.to_string().contains("/absent/t.parquet"), "{error}");
+    }
+}

@@ -1,0 +1,34 @@
+//! Class names and templates.
+#![no_main]
+
+#[path = "support/memory.rs"]
+mod memory;
+#[path = "support/scratch.rs"]
+mod scratch;
+
+use clipn::prompts::{ClassNames, Template, TemplateSet};
+
+/// A name or template of one byte is a string with its own memory, and lists grow by doubling.
+const OF_BYTE: usize = 256;
+
+fn read(bytes: &[u8]) {
+    for file in ["names.txt", "names.json"] {
+        if let Ok(names) = ClassNames::load(scratch::file(file, bytes)) {
+            assert!(names.iter().all(|name| !name.trim().is_empty()));
+        }
+    }
+    for file in ["templates.txt", "templates.toml"] {
+        if let Ok(set) = TemplateSet::load(scratch::file(file, bytes)) {
+            assert!(set.no().is_none_or(|no| no.len() == set.yes().len()));
+        }
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(names) = ClassNames::parse_inline(text) {
+        assert_ne!(names.len(), 0);
+    }
+    if let Ok(template) = Template::parse(text) {
+        assert!(template.fill("a name").contains("a name"));
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (1 << 20), || read(bytes)));

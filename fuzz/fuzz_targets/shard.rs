@@ -1,0 +1,39 @@
+#![no_main]
+
+#[path = "support/memory.rs"]
+mod memory;
+#[path = "support/panics.rs"]
+mod panics;
+#[path = "support/scratch.rs"]
+mod scratch;
+
+use clipn::dataset::{CaptionLoader, LoaderSettings, MaxBad, SampleFields, Sampling, ShardSet};
+use clipn::image::Augmentation;
+use clipn::progress::Silent;
+
+/// What reading takes beside twice the file: a window of zstd (100 MiB), the files of two samples, pictures.
+const LIMIT: usize = 256 << 20;
+
+/// Batches looked at: where most samples are broken, the same data are read for each again.
+const MOST_BATCHES: usize = 4;
+
+fn read(bytes: &[u8]) -> Option<()> {
+    let path = scratch::file("shard.tar", bytes);
+    let mut shards = ShardSet::open(path.to_str()?, SampleFields::default()).ok()?;
+    shards.count(&Silent).ok()?;
+    let mut settings = LoaderSettings::new(16, 2);
+    settings.preprocessing.decode.max_pixels = 1 << 16;
+    settings.augmentation = Augmentation::none();
+    (settings.workers, settings.prefetch) = (0, Some(1));
+    (settings.sampling, settings.max_bad) = (Sampling::InOrder, MaxBad::Count(8));
+    let epoch = CaptionLoader::new(shards.into(), settings).ok()?.epoch(0).ok()?;
+    for batch in epoch.take(MOST_BATCHES) {
+        assert_eq!(batch.ok()?.captions.len(), 2);
+    }
+    Some(())
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    panics::of_own_code_only();
+    memory::within(2 * bytes.len() + LIMIT, || read(bytes));
+});
