@@ -117,19 +117,13 @@ pub enum EvaluationError {
         n: usize,
     },
     /// Runs that do not belong together.
-    #[error(
-        "these runs differ in more than weights and seeds: {what} is {first} in {first_path} and {other} in {other_path}"
-    )]
+    #[error("these runs differ in more than weights and seeds: {what} is {first} and {other}")]
     RunsDiffer {
         /// What is not the same, as `settings.templates`.
         what: String,
-        /// A run.
-        first_path: String,
-        /// What it has.
+        /// What it is in one run, and in which.
         first: String,
-        /// Another run.
-        other_path: String,
-        /// What that has.
+        /// What it is in another, and in which.
         other: String,
     },
     /// The threads could not be started.

@@ -131,10 +131,8 @@ pub fn check_alike(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
     let [(first_path, first), others @ ..] = runs else { return Ok(()) };
     let differ = |(what, first, other): Difference, other_path: &String| EvaluationError::RunsDiffer {
         what,
-        first_path: first_path.clone(),
-        first,
-        other_path: other_path.clone(),
-        other,
+        first: format!("{first} in {first_path}"),
+        other: format!("{other} in {other_path}"),
     };
     others.iter().try_for_each(|(path, other)| match different_settings(first, other) {
         Some(difference) => Err(differ(difference, path)),
@@ -148,8 +146,8 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
         if first == other {
             return Ok(());
         }
-        let (first_path, other_path) = (a.path.clone(), b.path.clone());
-        Err(EvaluationError::RunsDiffer { what: what.to_owned(), first_path, first, other_path, other })
+        let (first, other) = (format!("{first} in {}", a.path), format!("{other} in {}", b.path));
+        Err(EvaluationError::RunsDiffer { what: what.to_owned(), first, other })
     };
     let listed = |names: Vec<String>| {
         names.into_iter().collect::<IndexSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
