@@ -48,11 +48,12 @@ impl FileOutput {
     ) -> Result<Self, CliError> {
         settings.check(&target)?;
         let mut file = open(&target)?;
-        let stopped =
-            done::read(target.form, &mut file, &columns(top), |done| seen(done).map_err(Stop::Told));
+        let stopped = done::read(target.form, &mut file, &columns(top), |done| {
+            seen(done).map_err(|error| Stop::Told(Box::new(error)))
+        });
         let whole = stopped.map_err(|stop| match stop {
             Stop::Unreadable(source) => CliError::ReadList { path: target.rows.clone(), source },
-            Stop::Told(error) => error,
+            Stop::Told(error) => *error,
         })?;
         file.set_len(whole).map_err(|source| CliError::WriteRows { path: target.rows.clone(), source })?;
         Self::append(target, file, top, whole)
@@ -113,7 +114,7 @@ impl FileOutput {
 /// What ends the reading of rows.
 enum Stop {
     Unreadable(io::Error),
-    Told(CliError),
+    Told(Box<CliError>),
 }
 
 impl From<io::Error> for Stop {
