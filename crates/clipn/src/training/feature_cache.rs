@@ -58,6 +58,13 @@ pub struct FeatureCache {
     pending_keys: Vec<u128>,
 }
 
+impl Drop for FeatureCache {
+    fn drop(&mut self) {
+        // Closing would unlock it too, but not while a process that another thread is just starting has it open.
+        let _ = self.file.unlock();
+    }
+}
+
 impl FeatureCache {
     /// Opens or makes a cache of features of dimension `dim` made by what `identity` stands for: a digest of the
     /// tower's weights and its preprocessing.
