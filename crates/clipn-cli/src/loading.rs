@@ -14,9 +14,6 @@ use crate::args::{ModelArgs, PromptArgs};
 use crate::error::CliError;
 use crate::weights::{Located, locate};
 
-/// The templates where neither the command line nor the weights name any.
-const PUBLISHED_TEMPLATES: &str = "clipn";
-
 /// Opened weights with what is told beside the tensors.
 #[derive(Debug)]
 pub struct Loaded {
@@ -79,7 +76,7 @@ impl Loaded {
 
     /// The name or file of the templates: those asked for, else the weights' own, else the published ones.
     pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
-        prompts.templates.as_deref().or(self.notes.templates.as_deref()).unwrap_or(PUBLISHED_TEMPLATES)
+        prompts.templates.as_deref().or(self.notes.templates.as_deref()).unwrap_or(TemplateSet::PUBLISHED)
     }
 
     /// Builds the classifier; the text towers leave memory when it is done.

@@ -6,9 +6,6 @@ use crate::model::{LogitScale, ModelConfig, Pretrained, Side};
 use crate::progress::Progress;
 use crate::prompts::TemplateSet;
 
-/// The templates of weights that name none.
-const PUBLISHED_TEMPLATES: &str = "clipn";
-
 impl Bundle {
     /// Encodes class names with a model, in the templates and with the scale that its weights name (else the published
     /// ones), for photographs as users have them. `model` is the architecture of weights that do not tell it.
@@ -43,7 +40,7 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let weights = pretrained.weights(model)?;
         let notes = pretrained.notes();
-        let templates = TemplateSet::resolve(notes.templates.as_deref().unwrap_or(PUBLISHED_TEMPLATES))?;
+        let templates = TemplateSet::resolve(notes.templates.as_deref().unwrap_or(TemplateSet::PUBLISHED))?;
         let wording = Wording::suited_to(&weights, &templates);
         let yes = TextEncoder::from_weights(&weights, Side::Yes);
         let no = TextEncoder::from_weights(&weights, Side::No);

@@ -8,7 +8,7 @@ use crate::dataset::{ImageSet, OodKind};
 use crate::image::{ImageError, Preprocessing};
 use crate::model::ImageTower;
 use crate::progress::Progress;
-use crate::scores::{LogitsRow, Msp, Score, predict};
+use crate::scores::{LogitsRow, Msp, Score, predict, stable_each};
 
 /// The arithmetic of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -241,15 +241,7 @@ impl Job<'_> {
 fn score(row: LogitsRow<'_, f32>, options: &Options) -> Scored {
     let scores = match options.precision {
         Precision::F32 => options.scores.iter().map(|s| f64::from(s.faithful(row))).collect(),
-        Precision::F64 => {
-            let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-            let (yes, no) = (widen(row.yes), widen(row.no));
-            options
-                .scores
-                .iter()
-                .map(|s| s.stable(LogitsRow { yes: &yes, no: &no, scale: row.scale }))
-                .collect()
-        }
+        Precision::F64 => stable_each(&options.scores, row),
     };
     Scored { prediction: predict(row), scores, confidence: f64::from(Msp.faithful(row)) }
 }

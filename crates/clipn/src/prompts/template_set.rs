@@ -45,6 +45,9 @@ impl TryFrom<Unchecked> for TemplateSet {
 }
 
 impl TemplateSet {
+    /// The name of the published set, taken where nothing names another.
+    pub const PUBLISHED: &str = "clipn";
+
     /// A set of the given templates.
     ///
     /// # Errors

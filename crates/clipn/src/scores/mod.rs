@@ -74,8 +74,14 @@ const ALIASES: [(&str, &str); 4] = [("yn", "ctw"), ("clipn-c", "ctw"), ("c+1", "
 
 /// The stable score of logits in `f32`.
 pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
+    stable_each(&[score], row)[0]
+}
+
+/// As [`stable`] for several scores, in their order.
+pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
     let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-    score.stable(LogitsRow { yes: &widen(row.yes), no: &widen(row.no), scale: row.scale })
+    let (yes, no) = (widen(row.yes), widen(row.no));
+    scores.iter().map(|score| score.stable(LogitsRow { yes: &yes, no: &no, scale: row.scale })).collect()
 }
 
 /// Every standard score: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
