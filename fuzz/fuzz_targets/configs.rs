@@ -14,7 +14,12 @@ struct Folders(Vec<(PathBuf, &'static str)>);
 /// A safetensors file with one number under this name.
 fn weights(name: &str) -> Vec<u8> {
     let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
-    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
+    [
+        &(header.len() as u64).to_le_bytes()[..],
+        header.as_bytes(),
+        &[0; 4],
+    ]
+    .concat()
 }
 
 fn folders() -> &'static Folders {
@@ -24,8 +29,16 @@ fn folders() -> &'static Folders {
         let of_transformers = "text_model.embeddings.token_embedding.weight";
         let all = [
             ("config.json", "model.safetensors", of_transformers),
-            ("preprocessor_config.json", "model.safetensors", of_transformers),
-            ("open_clip_config.json", "open_clip_model.safetensors", "logit_scale"),
+            (
+                "preprocessor_config.json",
+                "model.safetensors",
+                of_transformers,
+            ),
+            (
+                "open_clip_config.json",
+                "open_clip_model.safetensors",
+                "logit_scale",
+            ),
             ("state.json", "model.safetensors", "logit_scale"),
             ("model.safetensors.index.json", "part.safetensors", "a"),
         ];
@@ -54,7 +67,11 @@ fn read(bytes: &[u8]) {
             continue;
         }
         if let Ok(pretrained) = Pretrained::open(folder) {
-            let _ = (pretrained.config(), pretrained.preprocessing(), pretrained.weights(None));
+            let _ = (
+                pretrained.config(),
+                pretrained.preprocessing(),
+                pretrained.weights(None),
+            );
         }
     }
 }

@@ -16,10 +16,15 @@ fn read(bytes: &[u8]) {
     if let Ok(settings) = TrainSettings::load(&scratch::file("settings.toml", bytes)) {
         let _ = settings.check();
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if let Ok(benchmark) = Benchmark::parse(text, "fuzz.toml") {
         let _ = benchmark.open(std::path::Path::new("/nowhere"));
     }
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (1 << 20), || read(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+    OF_BYTE * bytes.len() + (1 << 20),
+    || read(bytes)
+));

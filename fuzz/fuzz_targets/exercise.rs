@@ -13,7 +13,8 @@ const OPENING: usize = 16 << 20;
 /// Reads a file and everything in it.
 pub fn exercise(bytes: Vec<u8>) {
     let limit = 2 * bytes.len() + OPENING;
-    let Ok(checkpoint) = memory::within(limit, || Checkpoint::from_bytes(Path::new("fuzz"), bytes)) else {
+    let Ok(checkpoint) = memory::within(limit, || Checkpoint::from_bytes(Path::new("fuzz"), bytes))
+    else {
         return;
     };
     for (_, tensor) in checkpoint.iter() {

@@ -26,20 +26,36 @@ const VARIABLES: [&str; 12] = [
 ];
 
 fn read(bytes: &[u8]) {
-    let names = ["hf-hub:a/b", "hf-hub:a/b/c/w.pt@main"].map(|name| HubName::parse(name).expect("a name"));
+    let names =
+        ["hf-hub:a/b", "hf-hub:a/b/c/w.pt@main"].map(|name| HubName::parse(name).expect("a name"));
     for name in &names {
         fuzzing::plan(bytes, name);
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if let Ok(name) = HubName::parse(&format!("{}{text}", HubName::PREFIX)) {
-        assert_eq!(HubName::parse(&name.to_string()).expect("what is shown is a name"), name);
+        assert_eq!(
+            HubName::parse(&name.to_string()).expect("what is shown is a name"),
+            name
+        );
     }
     let _ = Name::of(Path::new(text), Some("ViT-B-16"));
     let mut lines = text.lines();
-    let values: Vec<(&str, &str)> =
-        VARIABLES.iter().filter_map(|name| Some((*name, lines.next()?))).collect();
-    let get = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.into());
+    let values: Vec<(&str, &str)> = VARIABLES
+        .iter()
+        .filter_map(|name| Some((*name, lines.next()?)))
+        .collect();
+    let get = |wanted: &str| {
+        values
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value.into())
+    };
     let _ = Settings::from_variables(&get);
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (1 << 20), || read(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+    OF_BYTE * bytes.len() + (1 << 20),
+    || read(bytes)
+));

@@ -17,10 +17,17 @@ const OF_TAG: usize = 64;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     panics::of_own_code_only();
-    let of_byte = if bytes.starts_with(b"II") || bytes.starts_with(b"MM") { 2 + OF_TAG } else { 2 };
+    let of_byte = if bytes.starts_with(b"II") || bytes.starts_with(b"MM") {
+        2 + OF_TAG
+    } else {
+        2
+    };
     let limit = MOST_PIXELS as usize * OF_PIXEL + of_byte * bytes.len() + OF_DECODER;
     for options in [DecodeOptions::faithful(), DecodeOptions::for_users()] {
-        let options = DecodeOptions { max_pixels: MOST_PIXELS, ..options };
+        let options = DecodeOptions {
+            max_pixels: MOST_PIXELS,
+            ..options
+        };
         if let Ok(image) = memory::within(limit, || decode_bytes(bytes, &options)) {
             let (width, height) = (u64::from(image.width()), u64::from(image.height()));
             assert!((1..=MOST_PIXELS).contains(&(width * height)));

@@ -14,7 +14,10 @@ const OF_DECODER: usize = 1 << 20;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bytes = [&[0xff, 0xd8, 0xff], bytes.get(3..).unwrap_or_default()].concat();
-    let options = DecodeOptions { max_pixels: MOST_PIXELS, ..DecodeOptions::for_users() };
+    let options = DecodeOptions {
+        max_pixels: MOST_PIXELS,
+        ..DecodeOptions::for_users()
+    };
     let limit = MOST_PIXELS as usize * OF_PIXEL + 2 * bytes.len() + OF_DECODER;
     if let Ok(image) = memory::within(limit, || decode_bytes(&bytes, &options)) {
         let pixels = image.width() as usize * image.height() as usize;

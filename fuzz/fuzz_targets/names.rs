@@ -22,7 +22,9 @@ fn read(bytes: &[u8]) {
             assert!(set.no().is_none_or(|no| no.len() == set.yes().len()));
         }
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if let Ok(names) = ClassNames::parse_inline(text) {
         assert_ne!(names.len(), 0);
     }
@@ -31,4 +33,7 @@ fn read(bytes: &[u8]) {
     }
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (1 << 20), || read(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+    OF_BYTE * bytes.len() + (1 << 20),
+    || read(bytes)
+));

@@ -26,7 +26,10 @@ fn read(bytes: &[u8]) -> Option<()> {
     settings.augmentation = Augmentation::none();
     (settings.workers, settings.prefetch) = (0, Some(1));
     (settings.sampling, settings.max_bad) = (Sampling::InOrder, MaxBad::Count(8));
-    let epoch = CaptionLoader::new(shards.into(), settings).ok()?.epoch(0).ok()?;
+    let epoch = CaptionLoader::new(shards.into(), settings)
+        .ok()?
+        .epoch(0)
+        .ok()?;
     for batch in epoch.take(MOST_BATCHES) {
         assert_eq!(batch.ok()?.captions.len(), 2);
     }

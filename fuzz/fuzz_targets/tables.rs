@@ -8,15 +8,22 @@ mod scratch;
 
 use std::path::Path;
 
-use clipn::dataset::{CaptionTable, FolderMap, MapSource, SampleFields, ShardSet, TableFormat, read_list};
+use clipn::dataset::{
+    CaptionTable, FolderMap, MapSource, SampleFields, ShardSet, TableFormat, read_list,
+};
 
 /// A row of a few bytes has its line, its ends and its problem.
 const OF_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
     for separator in ['\t', ','] {
-        let format = TableFormat { separator, ..TableFormat::default() };
-        let Ok(table) = CaptionTable::read(&scratch::file("captions.csv", bytes), &format) else { continue };
+        let format = TableFormat {
+            separator,
+            ..TableFormat::default()
+        };
+        let Ok(table) = CaptionTable::read(&scratch::file("captions.csv", bytes), &format) else {
+            continue;
+        };
         for index in 0..table.len() {
             if let Ok((_, caption)) = table.row(index) {
                 assert!(!caption.trim().is_empty());
@@ -25,7 +32,11 @@ fn read(bytes: &[u8]) {
     }
     let list = scratch::file("list.txt", bytes);
     if let Ok(set) = read_list("fuzz", &list, Path::new("/nowhere"), Some(10)) {
-        assert!(set.samples.iter().all(|sample| sample.label.is_none_or(|label| label < 10)));
+        assert!(
+            set.samples
+                .iter()
+                .all(|sample| sample.label.is_none_or(|label| label < 10))
+        );
     }
     for name in ["map.csv", "map.tsv"] {
         let source = MapSource::File {
@@ -42,4 +53,7 @@ fn read(bytes: &[u8]) {
     let _ = clipn::training_log::read_log(&scratch::file("log.jsonl", bytes));
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (1 << 20), || read(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+    OF_BYTE * bytes.len() + (1 << 20),
+    || read(bytes)
+));

@@ -27,7 +27,12 @@ fn read(bytes: &[u8]) {
     assert!(!cleaned.contains("  "));
     let _ = tokenizer.decode(&ids);
     // Bytes as ids, of which many are none.
-    let ids: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id)).collect();
+    let ids: Vec<u32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|id| u32::from_le_bytes(*id))
+        .collect();
     let _ = tokenizer.decode(&ids);
 }
 

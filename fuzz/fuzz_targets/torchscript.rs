@@ -11,7 +11,11 @@ use zip::{CompressionMethod, ZipWriter};
 fn archive(pickle: &[u8]) -> Option<Vec<u8>> {
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in [("m/data.pkl", pickle), ("m/constants.pkl", b"\x80\x02)."), ("m/data/0", &[0; 8])] {
+    for (name, bytes) in [
+        ("m/data.pkl", pickle),
+        ("m/constants.pkl", b"\x80\x02)."),
+        ("m/data/0", &[0; 8]),
+    ] {
         zip.start_file(name, stored).ok()?;
         zip.write_all(bytes).ok()?;
     }

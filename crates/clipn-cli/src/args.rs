@@ -148,7 +148,10 @@ pub struct RunArgs {
 impl RunArgs {
     pub fn parallelism(&self) -> Parallelism {
         let default = Parallelism::default();
-        Parallelism { batch_size: self.batch_size, workers: self.workers.unwrap_or(default.workers) }
+        Parallelism {
+            batch_size: self.batch_size,
+            workers: self.workers.unwrap_or(default.workers),
+        }
     }
 }
 

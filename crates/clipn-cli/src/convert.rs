@@ -39,7 +39,11 @@ impl DtypeName {
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
     /// What they become: clipn is a safetensors file with its config, the others are folders for CLIP's own part
-    #[arg(long, value_name = "clipn|open-clip|transformers", default_value = "clipn")]
+    #[arg(
+        long,
+        value_name = "clipn|open-clip|transformers",
+        default_value = "clipn"
+    )]
     pub to: Target,
     /// Element type of floating-point tensors, rounded to the nearest
     #[arg(long, value_enum, default_value = "keep")]
@@ -74,8 +78,17 @@ pub struct ConvertArgs {
 
 /// `clipn convert`.
 pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
-    let located = locate(Some(&args.input), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
-    let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
+    let located = locate(
+        Some(&args.input),
+        args.model.as_deref(),
+        &args.downloads,
+        Purpose::Compute,
+    )?;
+    let model = located
+        .model
+        .as_deref()
+        .map(ModelConfig::resolve)
+        .transpose()?;
     let from = Pretrained::open(&located.path)?;
     if args.to != Target::Clipn
         && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
@@ -117,7 +130,15 @@ pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
 }
 
 fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std::io::Result<()> {
-    let Converted { to, config, files, tensors, dtypes, parameters, .. } = converted;
+    let Converted {
+        to,
+        config,
+        files,
+        tensors,
+        dtypes,
+        parameters,
+        ..
+    } = converted;
     writeln!(out, "read        {}", from.checkpoint().path().display())?;
     writeln!(out, "source      {}", from.kind())?;
     writeln!(out, "kind        {}", form(from.checkpoint()))?;
@@ -126,7 +147,10 @@ fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std:
     for (path, size) in files {
         writeln!(out, "wrote       {} ({})", path.display(), bytes(*size))?;
     }
-    let dtypes: Vec<String> = dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+    let dtypes: Vec<String> = dtypes
+        .iter()
+        .map(|(dtype, count)| format!("{count} {dtype}"))
+        .collect();
     writeln!(out, "tensors     {tensors} ({})", dtypes.join(", "))?;
     let no = match parameters.no {
         0 => "no \"no\" side".to_owned(),
@@ -143,7 +167,10 @@ fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std:
 
 fn object(from: &Pretrained, converted: &Converted) -> Value {
     let checkpoint = from.checkpoint();
-    let files = converted.files.iter().map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
+    let files = converted
+        .files
+        .iter()
+        .map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
     json!({
         "read": checkpoint.path(),
         "source": from.kind(),

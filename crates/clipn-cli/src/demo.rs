@@ -33,9 +33,16 @@ const BATCH: u32 = 128;
 
 /// `clipn demo`: draws a world and walks through the program's own commands on it, each told before it runs.
 pub fn run(args: &DemoArgs) -> Result<(), CliError> {
-    let world = World { seed: args.seed, ..World::default() };
+    let world = World {
+        seed: args.seed,
+        ..World::default()
+    };
     let root = args.output.join("world");
-    eprintln!("drawing {} pictures of shapes with captions into {}", args.samples, root.display());
+    eprintln!(
+        "drawing {} pictures of shapes with captions into {}",
+        args.samples,
+        root.display()
+    );
     let files = world.write(&root, args.samples as usize, &Bar::default())?;
     let model = args.output.join("model.json");
     write_config(&model, world.size)?;
@@ -44,32 +51,65 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     let logs = args.output.join("runs");
     let (seed, epochs) = (args.seed.to_string(), args.epochs.to_string());
     let no_epochs = (args.epochs / 3).max(1).to_string();
-    let warmup = (args.samples / BATCH * args.epochs / 10).min(60).to_string();
+    let warmup = (args.samples / BATCH * args.epochs / 10)
+        .min(60)
+        .to_string();
     let batch = BATCH.to_string();
     let path = |path: &Path| path.display().to_string();
     let train = |name: &str, epochs: &str, more: &[&str]| {
         let model = path(&model);
         let shards = path(&shards);
         let logs = path(&logs);
-        let common = ["train", "--model", &model, "--train-data", &shards, "--logs", &logs, "--name", name];
+        let common = [
+            "train",
+            "--model",
+            &model,
+            "--train-data",
+            &shards,
+            "--logs",
+            &logs,
+            "--name",
+            name,
+        ];
         let steps = ["--epochs", epochs, "--seed", &seed, "--keep", "1"];
         let Command::Train(args) = parse(&[&common[..], &steps, more].concat())? else {
-            return Err(CliError::Usage("the demo's command is not `train`".to_owned()));
+            return Err(CliError::Usage(
+                "the demo's command is not `train`".to_owned(),
+            ));
         };
-        train::train(&args)?.ok_or_else(|| CliError::Usage("there was nothing left to train".to_owned()))
+        train::train(&args)?
+            .ok_or_else(|| CliError::Usage("there was nothing left to train".to_owned()))
     };
 
     eprintln!("\n1. A small CLIP is trained from nothing.");
     let clip = train(
         "clip",
         &epochs,
-        &["--objective", "clip", "--batch-size", &batch, "--lr", "1e-3", "--warmup", &warmup],
+        &[
+            "--objective",
+            "clip",
+            "--batch-size",
+            &batch,
+            "--lr",
+            "1e-3",
+            "--warmup",
+            &warmup,
+        ],
     )?;
     eprintln!("\n2. It is taught to say \"no\".");
     let clipn = train(
         "clipn",
         &no_epochs,
-        &["--objective", "clipn", "--batch-size", &batch, "--lr", "1e-3", "--pretrained", &path(&clip)],
+        &[
+            "--objective",
+            "clipn",
+            "--batch-size",
+            &batch,
+            "--lr",
+            "1e-3",
+            "--pretrained",
+            &path(&clip),
+        ],
     )?;
     eprintln!(
         "\n3. It is asked about shapes that it knows, shapes that it has never seen, and pictures of other kinds."
@@ -92,10 +132,24 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
         "--benchmark",
         &benchmark,
     ];
-    let Command::Eval(eval) =
-        parse(&[&asked[..], &["--data-root", &root, "--output", &results, "--format", format]].concat())?
+    let Command::Eval(eval) = parse(
+        &[
+            &asked[..],
+            &[
+                "--data-root",
+                &root,
+                "--output",
+                &results,
+                "--format",
+                format,
+            ],
+        ]
+        .concat(),
+    )?
     else {
-        return Err(CliError::Usage("the demo's command is not `eval`".to_owned()));
+        return Err(CliError::Usage(
+            "the demo's command is not `eval`".to_owned(),
+        ));
     };
     eval::run(&eval)?;
 
@@ -116,7 +170,8 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
 fn parse(arguments: &[&str]) -> Result<Command, CliError> {
     eprintln!("$ clipn {}", arguments.join(" "));
     let cli = Cli::try_parse_from([&["clipn"], arguments].concat());
-    cli.map(|cli| cli.command).map_err(|error| CliError::Usage(error.to_string()))
+    cli.map(|cli| cli.command)
+        .map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// A CLIP that two cores train in a minute.

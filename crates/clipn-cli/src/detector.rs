@@ -26,7 +26,11 @@ pub struct DetectorArgs {
     )]
     pub bundle: Option<PathBuf>,
     /// Class names: a file with one a line, imagenet-1k, or "a,b,c"
-    #[arg(long, value_name = "FILE|NAME|LIST", required_unless_present = "bundle")]
+    #[arg(
+        long,
+        value_name = "FILE|NAME|LIST",
+        required_unless_present = "bundle"
+    )]
     pub classes: Option<String>,
     #[command(flatten)]
     pub model: ModelArgs,
@@ -67,7 +71,10 @@ impl DetectorArgs {
             (None, None) => return Err(CliError::Usage("give --bundle, or --classes".to_owned())),
         };
         let rule = self.rule(detector.calibration().map(|calibration| calibration.rule()))?;
-        Ok(Opened { detector: detector.with_rule(rule), weights })
+        Ok(Opened {
+            detector: detector.with_rule(rule),
+            weights,
+        })
     }
 
     fn build(&self, classes: &str, progress: &dyn Progress) -> Result<Opened, CliError> {
@@ -75,8 +82,12 @@ impl DetectorArgs {
         let loaded = Loaded::open(&self.model)?;
         let (classifier, _) = loaded.classifier(names.names(), &self.prompts, progress)?;
         let preprocessing = preprocessing(&loaded, self.faithful_pixels);
-        let detector = Detector::of_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
-        Ok(Opened { detector, weights: Some(loaded) })
+        let detector =
+            Detector::of_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
+        Ok(Opened {
+            detector,
+            weights: Some(loaded),
+        })
     }
 
     /// What was asked for, else the calibrated rule, else the published one of the score.
@@ -102,11 +113,17 @@ pub fn open_bundle(path: &Path, model: &ModelArgs) -> Result<Opened, CliError> {
     let bundle = Bundle::open(path)?;
     warn_of(&bundle);
     if bundle.has_image_tower() && model.pretrained.is_none() {
-        return Ok(Opened { detector: Detector::of_bundle_with_tower(bundle)?, weights: None });
+        return Ok(Opened {
+            detector: Detector::of_bundle_with_tower(bundle)?,
+            weights: None,
+        });
     }
     let loaded = Loaded::of_bundle(&bundle, path, model)?;
     let detector = Detector::new(bundle, &loaded.weights)?;
-    Ok(Opened { detector, weights: Some(loaded) })
+    Ok(Opened {
+        detector,
+        weights: Some(loaded),
+    })
 }
 
 /// Says where the "no" of a bundle means nothing.
@@ -120,6 +137,13 @@ fn warn_of(bundle: &Bundle) {
 
 /// The preprocessing of a model, with the decoding that suits photographs or the published one.
 pub fn preprocessing(loaded: &Loaded, faithful_pixels: bool) -> Preprocessing {
-    let decode = if faithful_pixels { DecodeOptions::faithful() } else { DecodeOptions::for_users() };
-    Preprocessing { decode, ..loaded.preprocessing.clone() }
+    let decode = if faithful_pixels {
+        DecodeOptions::faithful()
+    } else {
+        DecodeOptions::for_users()
+    };
+    Preprocessing {
+        decode,
+        ..loaded.preprocessing.clone()
+    }
 }

@@ -56,7 +56,10 @@ pub enum CliError {
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
     #[error("cannot make the folder {}: {source}", path.display())]
-    OutputFolder { path: PathBuf, source: std::io::Error },
+    OutputFolder {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot watch for Ctrl-C: {0}")]
     Interrupt(#[from] ctrlc::Error),
     #[error("interrupted after {done}{} images", of(*.total))]
@@ -65,17 +68,30 @@ pub enum CliError {
         "interrupted after {done}{} images, which are in {}; the same command goes on there with --resume",
         of(*.total), path.display()
     )]
-    ClassifyInterrupted { done: u64, total: Option<u64>, path: PathBuf },
+    ClassifyInterrupted {
+        done: u64,
+        total: Option<u64>,
+        path: PathBuf,
+    },
     #[error("cannot read {}: {source}", path.display())]
-    ReadList { path: PathBuf, source: std::io::Error },
+    ReadList {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot write {}: {source}", path.display())]
-    WriteRows { path: PathBuf, source: std::io::Error },
+    WriteRows {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("interrupted after {step} of {steps} steps; go on with --resume latest")]
     TrainingInterrupted { step: u64, steps: u64 },
     #[error("interrupted in the step `{step}`; the same command goes on there")]
     RecipeInterrupted { step: String },
     #[error("cannot read the recipe {}: {source}", path.display())]
-    ReadRecipe { path: PathBuf, source: std::io::Error },
+    ReadRecipe {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the recipe {origin} is not usable: {reason}")]
     BadRecipe { origin: String, reason: String },
     #[error("interrupted after {done} of {total} tasks")]
@@ -87,7 +103,10 @@ pub enum CliError {
     Serve(#[from] clipn_serve::ServeError),
     #[cfg(feature = "serve")]
     #[error("cannot read the API keys of {}: {source}", path.display())]
-    KeysFile { path: PathBuf, source: std::io::Error },
+    KeysFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Usage(String),
 }

@@ -35,18 +35,30 @@ pub struct InspectArgs {
 
 /// `clipn inspect`.
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
-    let located = locate(Some(&args.file), args.model.as_deref(), &args.downloads, Purpose::Look)?;
+    let located = locate(
+        Some(&args.file),
+        args.model.as_deref(),
+        &args.downloads,
+        Purpose::Look,
+    )?;
     let pretrained = Pretrained::open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     if Bundle::is_bundle(checkpoint) {
-        eprintln!("note: it is a bundle; `clipn classifier show` tells its classes and its threshold");
+        eprintln!(
+            "note: it is a bundle; `clipn classifier show` tells its classes and its threshold"
+        );
     }
     let sketch = Sketch::of(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Table => summary(&mut out, &pretrained, &sketch, args.tensors).map_err(CliError::Output),
+        Format::Table => {
+            summary(&mut out, &pretrained, &sketch, args.tensors).map_err(CliError::Output)
+        }
         Format::Json => {
-            let tensors: Vec<_> = checkpoint.iter().map(|(name, tensor)| row(name, tensor)).collect();
+            let tensors: Vec<_> = checkpoint
+                .iter()
+                .map(|(name, tensor)| row(name, tensor))
+                .collect();
             let object = json!({
                 "file": args.file,
                 "source": pretrained.kind(),
@@ -91,7 +103,13 @@ fn told<T>(found: Result<Option<T>, ModelError>, line: impl Fn(&T) -> String) ->
 }
 
 fn config_line(config: &ModelConfig) -> String {
-    let ModelConfig { name, activation, vision, text, .. } = config;
+    let ModelConfig {
+        name,
+        activation,
+        vision,
+        text,
+        ..
+    } = config;
     format!(
         "{name}: {activation}, {} heads in the image tower, {} in the text towers",
         vision.heads, text.heads
@@ -99,7 +117,10 @@ fn config_line(config: &ModelConfig) -> String {
 }
 
 fn pixels_line(pixels: &Preprocessing) -> String {
-    format!("{} × {}, mean {:?}, deviation {:?}", pixels.size, pixels.size, pixels.mean, pixels.std)
+    format!(
+        "{} × {}, mean {:?}, deviation {:?}",
+        pixels.size, pixels.size, pixels.mean, pixels.std
+    )
 }
 
 /// The beginning of a text that would fill the screen.
@@ -128,7 +149,12 @@ fn parameters(checkpoint: &Checkpoint) -> usize {
 }
 
 fn shape(tensor: &Tensor) -> String {
-    tensor.shape().iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+    tensor
+        .shape()
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("×")
 }
 
 fn summary(
@@ -142,12 +168,19 @@ fn summary(
     for (_, tensor) in checkpoint.iter() {
         *dtypes.entry(tensor.dtype().to_string()).or_default() += 1;
     }
-    let dtypes: Vec<String> = dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+    let dtypes: Vec<String> = dtypes
+        .iter()
+        .map(|(dtype, count)| format!("{count} {dtype}"))
+        .collect();
     writeln!(out, "file        {}", checkpoint.path().display())?;
     writeln!(out, "source      {}", pretrained.kind())?;
     writeln!(out, "kind        {}", form(checkpoint))?;
     if checkpoint.layout() != Layout::OpenClip {
-        writeln!(out, "names       {}, told as open_clip's", checkpoint.layout())?;
+        writeln!(
+            out,
+            "names       {}, told as open_clip's",
+            checkpoint.layout()
+        )?;
     }
     writeln!(
         out,
@@ -165,16 +198,26 @@ fn summary(
     }
     // What the line `config` tells.
     let carried = pretrained.kind() == PretrainedKind::WithConfig;
-    for (key, value) in
-        checkpoint.metadata().iter().filter(|(key, _)| !(carried && *key == "open_clip_config"))
+    for (key, value) in checkpoint
+        .metadata()
+        .iter()
+        .filter(|(key, _)| !(carried && *key == "open_clip_config"))
     {
         writeln!(out, "{key:<10}  {}", shortened(value))?;
     }
     for (part, text) in sketch.lines() {
         writeln!(out, "{part:<10}  {text}")?;
     }
-    writeln!(out, "config      {}", told(pretrained.config(), config_line))?;
-    writeln!(out, "pixels      {}", told(pretrained.preprocessing(), pixels_line))?;
+    writeln!(
+        out,
+        "config      {}",
+        told(pretrained.config(), config_line)
+    )?;
+    writeln!(
+        out,
+        "pixels      {}",
+        told(pretrained.preprocessing(), pixels_line)
+    )?;
     if every_tensor {
         writeln!(out)?;
         let mut table = Table::new(["name", "dtype", "shape"], 2);

@@ -6,7 +6,9 @@ use clipn::detector::{DetectorError, weights_path};
 use clipn::download::Purpose;
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
-use clipn::model::{ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsNotes};
+use clipn::model::{
+    ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsNotes,
+};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
@@ -32,9 +34,17 @@ impl Loaded {
     /// Opens config and weights, and warns where "no" has not been learned.
     pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
         let asked = args.asked();
-        let located =
-            locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
-        let model = located.model.as_deref().map(ModelConfig::resolve).transpose()?;
+        let located = locate(
+            args.pretrained.as_deref(),
+            args.model.as_deref(),
+            &args.downloads,
+            Purpose::Compute,
+        )?;
+        let model = located
+            .model
+            .as_deref()
+            .map(ModelConfig::resolve)
+            .transpose()?;
         Self::of(located, model, asked)
     }
 
@@ -45,7 +55,11 @@ impl Loaded {
         let on_disk = weights_path(bundle, at);
         let asked = args.pretrained.as_deref().or(on_disk.as_deref()).or(named);
         let Some(asked) = asked else {
-            return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name: None }.into());
+            return Err(DetectorError::NoModel {
+                bundle: at.to_owned(),
+                source_name: None,
+            }
+            .into());
         };
         let is_tag = !asked.exists() && args.pretrained.is_none();
         let model = is_tag.then_some(config.name.as_str());
@@ -55,15 +69,28 @@ impl Loaded {
 
     fn of(located: Located, model: Option<ModelConfig>, asked: &Path) -> Result<Self, CliError> {
         let pretrained = Pretrained::open(&located.path)?;
-        let stem = located.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-        let number = stem.strip_prefix("epoch_").or_else(|| stem.strip_prefix("epoch-"));
+        let stem = located
+            .path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        let number = stem
+            .strip_prefix("epoch_")
+            .or_else(|| stem.strip_prefix("epoch-"));
         let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-        let stored = pretrained.checkpoint().metadata().get("epoch").map(String::as_str);
+        let stored = pretrained
+            .checkpoint()
+            .metadata()
+            .get("epoch")
+            .map(String::as_str);
         let epoch = stored.or(named).map(str::to_owned);
         let weights = pretrained.weights(model)?;
         let own = pretrained.preprocessing()?;
         let size = weights.config().vision.image_size;
-        let preprocessing = Preprocessing { size, ..own.unwrap_or_else(|| Preprocessing::clip(size)) };
+        let preprocessing = Preprocessing {
+            size,
+            ..own.unwrap_or_else(|| Preprocessing::clip(size))
+        };
         if weights.no_side() == NoSide::CopiedFromYes {
             eprintln!(
                 "warning: {} is a plain CLIP; its \"no\" side is a copy of the \"yes\" side, so CTW and ATD mean \
@@ -71,12 +98,22 @@ impl Loaded {
                 asked.display()
             );
         }
-        Ok(Self { weights, path: located.path, preprocessing, epoch, notes: pretrained.notes() })
+        Ok(Self {
+            weights,
+            path: located.path,
+            preprocessing,
+            epoch,
+            notes: pretrained.notes(),
+        })
     }
 
     /// The name or file of the templates: those asked for, else the weights' own, else the published ones.
     pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
-        prompts.templates.as_deref().or(self.notes.templates.as_deref()).unwrap_or(TemplateSet::PUBLISHED)
+        prompts
+            .templates
+            .as_deref()
+            .or(self.notes.templates.as_deref())
+            .unwrap_or(TemplateSet::PUBLISHED)
     }
 
     /// Builds the classifier; the text towers leave memory when it is done.
@@ -115,9 +152,16 @@ impl Loaded {
 
     /// Says which words the model has never read.
     fn tell_unseen(&self, class_names: &[String], templates: &TemplateSet) {
-        let Some(words) = self.weights.seen_words() else { return };
-        let quoted =
-            |words: &[String]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let Some(words) = self.weights.seen_words() else {
+            return;
+        };
+        let quoted = |words: &[String]| {
+            words
+                .iter()
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         for name in class_names {
             match words.unseen(name) {
                 unseen if unseen.is_empty() => {}

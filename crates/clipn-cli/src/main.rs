@@ -41,11 +41,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::tell(&error),
     };
-    let prepared = SimdLevel::requested().map_err(CliError::Usage).and_then(|_| interrupt::install());
+    let prepared = SimdLevel::requested()
+        .map_err(CliError::Usage)
+        .and_then(|_| interrupt::install());
     match prepared.and_then(|()| dispatch(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough, as `head` has.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("error: {error}");
             error.exit_code()

@@ -46,13 +46,22 @@ impl Bar {
             bar.set_style(style);
         }
         bar.set_message(stage.to_owned());
-        self.with_stage(|current| *current = Some(Stage { bar, started: Instant::now() }));
+        self.with_stage(|current| {
+            *current = Some(Stage {
+                bar,
+                started: Instant::now(),
+            })
+        });
     }
 }
 
 impl Progress for Bar {
     fn begin(&self, stage: &str, total: u64) {
-        self.start(stage, total, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left");
+        self.start(
+            stage,
+            total,
+            "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left",
+        );
     }
 
     fn begin_bytes(&self, stage: &str, total: u64) {

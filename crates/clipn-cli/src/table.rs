@@ -10,7 +10,10 @@ pub struct Table {
 impl Table {
     /// A table with these headings, of which the first `left` columns are set to the left.
     pub fn new(headings: impl IntoIterator<Item = impl Into<String>>, left: usize) -> Self {
-        Self { rows: vec![headings.into_iter().map(Into::into).collect()], left }
+        Self {
+            rows: vec![headings.into_iter().map(Into::into).collect()],
+            left,
+        }
     }
 
     /// Adds a row.
@@ -21,8 +24,13 @@ impl Table {
     /// Writes the rows, two spaces between columns and none at the end of a line.
     pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
-        let width =
-            |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|cell| cell.chars().count()).max();
+        let width = |c: usize| {
+            self.rows
+                .iter()
+                .filter_map(|r| r.get(c))
+                .map(|cell| cell.chars().count())
+                .max()
+        };
         let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or_default()).collect();
         for row in &self.rows {
             let mut line = String::new();
@@ -31,7 +39,11 @@ impl Table {
                     line.push_str("  ");
                 }
                 let padding = " ".repeat(width - cell.chars().count());
-                let (before, after) = if column < self.left { ("", &*padding) } else { (&*padding, "") };
+                let (before, after) = if column < self.left {
+                    ("", &*padding)
+                } else {
+                    (&*padding, "")
+                };
                 line.extend([before, cell, after]);
             }
             writeln!(out, "{}", line.trim_end())?;
@@ -51,6 +63,9 @@ mod tests {
         table.row(["a", "100"]);
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "name     n\ngröße    1\na      100\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "name     n\ngröße    1\na      100\n"
+        );
     }
 }

@@ -12,7 +12,11 @@ pub fn tell(error: &clap::Error) -> ExitCode {
     ) {
         // Nobody is left to tell where even this cannot be printed.
         let _ = error.print();
-        return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        return if error.use_stderr() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::SUCCESS
+        };
     }
     eprintln!("{}", one_line(&error.render().to_string()));
     ExitCode::from(2)
@@ -20,10 +24,17 @@ pub fn tell(error: &clap::Error) -> ExitCode {
 
 /// The message without the usage that follows it, and where to find that.
 pub fn one_line(message: &str) -> String {
-    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
-    let said =
-        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    format!("{}; `clipn help` lists the commands, and each has --help", said.collect::<Vec<_>>().join(" "))
+    let lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let said = lines.take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    format!(
+        "{}; `clipn help` lists the commands, and each has --help",
+        said.collect::<Vec<_>>().join(" ")
+    )
 }
 
 #[cfg(test)]

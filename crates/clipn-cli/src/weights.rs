@@ -36,23 +36,39 @@ pub fn locate(
     let (given, model) = asked(pretrained, model)?;
     let name = Name::of(given, model)?;
     if let Name::Path(path) = name {
-        return Ok(Located { path, model: model.map(str::to_owned) });
+        return Ok(Located {
+            path,
+            model: model.map(str::to_owned),
+        });
     }
     let settings = Settings::from_env()?;
-    let settings = if downloads.offline { settings.offline() } else { settings };
+    let settings = if downloads.offline {
+        settings.offline()
+    } else {
+        settings
+    };
     let fetched = name.fetch(&settings, purpose, &Bar::default())?;
     for note in &fetched.notes {
         eprintln!("warning: {note}");
     }
     let Some(of_tag) = fetched.model else {
-        return Ok(Located { path: fetched.path, model: model.map(str::to_owned) });
+        return Ok(Located {
+            path: fetched.path,
+            model: model.map(str::to_owned),
+        });
     };
     if model.is_some_and(|model| !model.replace('/', "-").eq_ignore_ascii_case(of_tag)) {
-        eprintln!("{} weights have QuickGELU: they are opened as {of_tag}", given.display());
+        eprintln!(
+            "{} weights have QuickGELU: they are opened as {of_tag}",
+            given.display()
+        );
     }
     let told = Pretrained::open(&fetched.path)?.config();
     let model = matches!(told, Ok(None)).then(|| of_tag.to_owned());
-    Ok(Located { path: fetched.path, model })
+    Ok(Located {
+        path: fetched.path,
+        model,
+    })
 }
 
 /// The weights and the architecture that are asked for. As in open_clip, a repository as the model is both.

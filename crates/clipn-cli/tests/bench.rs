@@ -23,7 +23,10 @@ fn refused(arguments: &[&str], parts: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
     assert_eq!(error.trim_end().lines().count(), 1, "{error}");
     for part in parts {
-        assert!(error.contains(part), "{arguments:?}: no {part:?} in {error}");
+        assert!(
+            error.contains(part),
+            "{arguments:?}: no {part:?} in {error}"
+        );
     }
 }
 
@@ -34,7 +37,10 @@ fn every_task_of_a_model_is_measured_with_its_memory() {
     assert_eq!(report["threads"], 2);
     assert!(report["product_peak_gflops"].as_f64().unwrap() > 0.01);
     let tasks = report["tasks"].as_array().unwrap();
-    let named: Vec<_> = tasks.iter().map(|task| task["task"].as_str().unwrap()).collect();
+    let named: Vec<_> = tasks
+        .iter()
+        .map(|task| task["task"].as_str().unwrap())
+        .collect();
     let expected = [
         "image",
         "text77",
@@ -49,25 +55,43 @@ fn every_task_of_a_model_is_measured_with_its_memory() {
     ];
     assert_eq!(named, expected);
     for task in tasks {
-        let number = |key: &str| task[key].as_f64().unwrap_or_else(|| panic!("no {key} in {task}"));
-        let seconds: Vec<f64> =
-            task["seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+        let number = |key: &str| {
+            task[key]
+                .as_f64()
+                .unwrap_or_else(|| panic!("no {key} in {task}"))
+        };
+        let seconds: Vec<f64> = task["seconds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s.as_f64().unwrap())
+            .collect();
         assert_eq!(seconds.len(), 2);
         let is = |key: &str, expected: f64| (number(key) / expected - 1.0).abs() < 1e-9;
-        assert!(is("median_s", (seconds[0] + seconds[1]) / 2.0) && is("best_s", seconds[0].min(seconds[1])));
+        assert!(
+            is("median_s", (seconds[0] + seconds[1]) / 2.0)
+                && is("best_s", seconds[0].min(seconds[1]))
+        );
         assert!(number("rate") > 0.0);
         if cfg!(target_os = "linux") {
             assert!(number("peak_memory_mib") > 1.0);
         }
         let has_products = task["model"].is_string();
-        assert_eq!(has_products, task["gflops"].is_number() && task["share_of_peak"].is_number(), "{task}");
+        assert_eq!(
+            has_products,
+            task["gflops"].is_number() && task["share_of_peak"].is_number(),
+            "{task}"
+        );
     }
     let of = |name: &str| tasks.iter().find(|task| task["task"] == name).unwrap();
     assert_eq!(of("text77")["shape"], "32 x 77 ids");
     assert_eq!(of("pixels")["details"]["unreadable"], 0);
     assert_eq!(of("classifier")["details"]["full"], false);
     let details = &of("classifier")["details"];
-    let (each, all) = (details["ms_a_pair"].as_f64().unwrap(), details["all_seconds"].as_f64().unwrap());
+    let (each, all) = (
+        details["ms_a_pair"].as_f64().unwrap(),
+        details["all_seconds"].as_f64().unwrap(),
+    );
     assert!((each * 128.0 - all).abs() < 1e-9 * all);
 }
 
@@ -76,9 +100,16 @@ fn tasks_come_in_the_order_asked_for_and_in_every_form() {
     let sandbox = Sandbox::new();
     let arguments = bench(&["text16", "image", "text16"]);
     let table = sandbox.done(&arguments);
-    let first_words: Vec<_> = table.lines().take(4).map(|l| l.split(' ').next().unwrap()).collect();
+    let first_words: Vec<_> = table
+        .lines()
+        .take(4)
+        .map(|l| l.split(' ').next().unwrap())
+        .collect();
     assert_eq!(first_words, ["task", "text16", "image", ""]);
-    assert!(table.contains("tokens/s") && table.contains("GFLOP/s"), "{table}");
+    assert!(
+        table.contains("tokens/s") && table.contains("GFLOP/s"),
+        "{table}"
+    );
     let csv = sandbox.done(&[&arguments[..], &["--format", "csv"]].concat());
     assert_eq!(csv.lines().count(), 3);
     assert!(csv.starts_with("task,model,shape,median_s"), "{csv}");
@@ -88,30 +119,64 @@ fn tasks_come_in_the_order_asked_for_and_in_every_form() {
 fn random_weights_need_no_file() {
     let sandbox = Sandbox::new();
     sandbox.training_set();
-    let report = json(&sandbox, &["bench", "step", "--reps", "3", "--model", "small.json", "--data", "."]);
+    let report = json(
+        &sandbox,
+        &[
+            "bench",
+            "step",
+            "--reps",
+            "3",
+            "--model",
+            "small.json",
+            "--data",
+            ".",
+        ],
+    );
     let step = &report["tasks"][0];
-    assert_eq!((step["model"].as_str(), step["seconds"].as_array().unwrap().len()), (Some("small"), 3));
+    assert_eq!(
+        (
+            step["model"].as_str(),
+            step["seconds"].as_array().unwrap().len()
+        ),
+        (Some("small"), 3)
+    );
     assert_eq!(step["details"]["captions"], "./captions.tsv");
     assert_eq!(step["details"]["words_a_caption"], 5.0);
 }
 
 #[test]
 fn real_captions_are_found() {
-    let Some(folder) = test_data("data/coco-mini") else { return };
+    let Some(folder) = test_data("data/coco-mini") else {
+        return;
+    };
     let sandbox = Sandbox::new();
     let folder = folder.canonicalize().unwrap();
-    let report = json(&sandbox, &bench(&["step-cached", "--data", folder.to_str().unwrap()]));
-    let words = report["tasks"][0]["details"]["words_a_caption"].as_f64().unwrap();
+    let report = json(
+        &sandbox,
+        &bench(&["step-cached", "--data", folder.to_str().unwrap()]),
+    );
+    let words = report["tasks"][0]["details"]["words_a_caption"]
+        .as_f64()
+        .unwrap();
     assert!((9.0..13.0).contains(&words), "{words}");
 }
 
 #[test]
 fn wrong_use_is_told_before_anything_is_measured() {
-    refused(&["bench", "image-b64"], &["image-b64", "image-b32", "step-cached", "metrics"]);
+    refused(
+        &["bench", "image-b64"],
+        &["image-b64", "image-b32", "step-cached", "metrics"],
+    );
     refused(&["bench", "pixels"], &["pixels", "--data FOLDER"]);
-    refused(&["bench", "pixels", "--data", "nowhere"], &["--data nowhere", "not a folder"]);
+    refused(
+        &["bench", "pixels", "--data", "nowhere"],
+        &["--data nowhere", "not a folder"],
+    );
     refused(&["bench", "text16", "--reps", "0"], &["--reps"]);
-    refused(&["bench", "text16", "--pretrained", "epoch_10.pt"], &["--model"]);
+    refused(
+        &["bench", "text16", "--pretrained", "epoch_10.pt"],
+        &["--model"],
+    );
     refused(&bench(&["image-b32"]), &["image-b32", "`image`"]);
 }
 
@@ -123,12 +188,19 @@ fn a_task_that_fails_is_named_in_one_line() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     let last = error.trim_end().lines().last().unwrap();
-    assert!(last.starts_with("error: pixels: ") && last.contains("empty"), "{error}");
+    assert!(
+        last.starts_with("error: pixels: ") && last.contains("empty"),
+        "{error}"
+    );
     assert!(output.stdout.is_empty());
 
     let output = sandbox.clipn(&["bench", "text16", "--model", "ViT-X"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("ViT-X"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("ViT-X"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 /// Ctrl-C ends the run and the process that measures.
@@ -152,12 +224,27 @@ fn an_interrupt_ends_the_measuring_process_too() {
         assert!(told.read_line(&mut line).unwrap() > 0, "it ended early");
     }
     let children = || {
-        let list = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
-        list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        let list =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+        list.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
-    let child = std::iter::repeat_with(children).find(|children| !children.is_empty()).unwrap().remove(0);
-    assert!(Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap().success());
+    let child = std::iter::repeat_with(children)
+        .find(|children| !children.is_empty())
+        .unwrap()
+        .remove(0);
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &run.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(run.wait().unwrap().code(), Some(130));
     let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "the child still runs: {state}");
+    assert!(
+        state.is_empty() || state.contains(") Z "),
+        "the child still runs: {state}"
+    );
 }

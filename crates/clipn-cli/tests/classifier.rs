@@ -26,9 +26,18 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str]) -> String {
 /// Enough pictures to calibrate with.
 fn known(sandbox: &Sandbox) {
     for picture in 0..60u32 {
-        sandbox.picture(&format!("known/pizza/{picture}.bmp"), 40, 30 + picture % 7, |x, y| {
-            [(x * (picture + 3)) as u8, (y * 7 + picture * 40) as u8, (x * y) as u8]
-        });
+        sandbox.picture(
+            &format!("known/pizza/{picture}.bmp"),
+            40,
+            30 + picture % 7,
+            |x, y| {
+                [
+                    (x * (picture + 3)) as u8,
+                    (y * 7 + picture * 40) as u8,
+                    (x * y) as u8,
+                ]
+            },
+        );
     }
 }
 
@@ -59,10 +68,16 @@ fn a_bundle_tells_what_it_holds() {
     }
     assert_eq!(s.done(&["classifier", "show", "shop.clipn"]), told);
     let json: Value =
-        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"])).unwrap();
+        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"]))
+            .unwrap();
     assert_eq!(json["class_names"][1], "school bus");
     assert!(json["calibration"].is_null() && json["has_image_tower"] == false);
-    assert!(json["model"]["source"].as_str().unwrap().ends_with("/epoch_10.pt"));
+    assert!(
+        json["model"]["source"]
+            .as_str()
+            .unwrap()
+            .ends_with("/epoch_10.pt")
+    );
     assert_eq!(
         s.done(&["classifier", "show", "shop.clipn", "--format", "csv"]),
         "class,label\n0,goldfish\n1,school bus\n2,pizza\n"
@@ -75,10 +90,15 @@ fn a_bundle_tells_what_it_holds() {
     );
     build(&s, "shop.clipn", &["--force", "--with-model"]);
     let json: Value =
-        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"])).unwrap();
+        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"]))
+            .unwrap();
     assert_eq!(json["has_image_tower"], true);
     let inspected = s.clipn(&["inspect", "shop.clipn"]);
-    assert!(text(&inspected.stderr).contains("clipn classifier show"), "{}", text(&inspected.stderr));
+    assert!(
+        text(&inspected.stderr).contains("clipn classifier show"),
+        "{}",
+        text(&inspected.stderr)
+    );
 }
 
 #[test]
@@ -86,22 +106,52 @@ fn classes_are_added_and_removed() {
     let s = Sandbox::new();
     build(&s, "shop.clipn", &[]);
     let all = ["goldfish", "school bus", "pizza", "teapot", "red lamp"];
-    s.done(&["classifier", "add", "shop.clipn", "--classes", "teapot, red lamp", "--out", "more.clipn"]);
+    s.done(&[
+        "classifier",
+        "add",
+        "shop.clipn",
+        "--classes",
+        "teapot, red lamp",
+        "--out",
+        "more.clipn",
+    ]);
     s.write("all.txt", all.join("\n"));
     s.done(&[&BUILD[..9], &["all.txt", "--out", "all.clipn"]].concat());
     let rows = |name: &str| {
         let bundle = clipn::bundle::Bundle::open(s.path(name)).unwrap();
         assert_eq!(bundle.classifier().class_names(), all);
-        (bundle.classifier().yes().to_vec(), bundle.classifier().no().to_vec())
+        (
+            bundle.classifier().yes().to_vec(),
+            bundle.classifier().no().to_vec(),
+        )
     };
     let (more, whole) = (rows("more.clipn"), rows("all.clipn"));
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
     assert!(close(&more.0, &whole.0) && close(&more.1, &whole.1));
-    s.done(&["classifier", "remove", "more.clipn", "--classes", "red lamp,goldfish"]);
-    assert!(s.done(&["classifier", "show", "more.clipn"]).contains("3: school bus, pizza, teapot"));
+    s.done(&[
+        "classifier",
+        "remove",
+        "more.clipn",
+        "--classes",
+        "red lamp,goldfish",
+    ]);
+    assert!(
+        s.done(&["classifier", "show", "more.clipn"])
+            .contains("3: school bus, pizza, teapot")
+    );
 
-    fails(&s, 2, &["classifier", "add", "shop.clipn", "--classes", "pizza"], &["a class `pizza` already"]);
-    fails(&s, 1, &["classifier", "remove", "shop.clipn", "--classes", "lamp"], &["no class `lamp`"]);
+    fails(
+        &s,
+        2,
+        &["classifier", "add", "shop.clipn", "--classes", "pizza"],
+        &["a class `pizza` already"],
+    );
+    fails(
+        &s,
+        1,
+        &["classifier", "remove", "shop.clipn", "--classes", "lamp"],
+        &["no class `lamp`"],
+    );
     fails(
         &s,
         1,
@@ -111,16 +161,40 @@ fn classes_are_added_and_removed() {
     fails(
         &s,
         1,
-        &["classifier", "add", "shop.clipn", "--classes", "lamp", "--pretrained", "clipn-mini"],
+        &[
+            "classifier",
+            "add",
+            "shop.clipn",
+            "--classes",
+            "lamp",
+            "--pretrained",
+            "clipn-mini",
+        ],
         &["clipn-mini"],
     );
     // The same image tower with another "no".
     s.other_programs_weights();
-    s.done(&["convert", "--model", "tiny.json", "epoch_10.pt", "plain", "--to", "open-clip"]);
+    s.done(&[
+        "convert",
+        "--model",
+        "tiny.json",
+        "epoch_10.pt",
+        "plain",
+        "--to",
+        "open-clip",
+    ]);
     fails(
         &s,
         1,
-        &["classifier", "add", "shop.clipn", "--classes", "lamp", "--pretrained", "plain"],
+        &[
+            "classifier",
+            "add",
+            "shop.clipn",
+            "--classes",
+            "lamp",
+            "--pretrained",
+            "plain",
+        ],
         &["not the model that the bundle was built for", "text towers"],
     );
 }
@@ -166,17 +240,41 @@ fn a_calibrated_threshold_goes_into_the_bundle() {
         "ctw.clipn",
     ]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["score"], &json["n"], &json["kept"]["count"]), (&"ctw".into(), &60.into(), &49.into()));
+    assert_eq!(
+        (&json["score"], &json["n"], &json["kept"]["count"]),
+        (&"ctw".into(), &60.into(), &49.into())
+    );
     assert!((json["smallest_p_value"].as_f64().unwrap() - 1.0 / 61.0).abs() < 1e-12);
     assert_eq!(json["lowest"].as_array().unwrap().len(), 5);
-    assert!(s.done(&["classifier", "show", "shop.clipn"]).contains("threshold    ATD"));
-    assert!(s.done(&["classifier", "show", "ctw.clipn"]).contains("threshold    CTW"));
-    let csv = s.done(&["calibrate", "--bundle", "shop.clipn", "--id", "known", "--format", "csv"]);
-    assert!(csv.starts_with("score,threshold,target_tpr,n,kept") && csv.lines().count() == 2, "{csv}");
+    assert!(
+        s.done(&["classifier", "show", "shop.clipn"])
+            .contains("threshold    ATD")
+    );
+    assert!(
+        s.done(&["classifier", "show", "ctw.clipn"])
+            .contains("threshold    CTW")
+    );
+    let csv = s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--format",
+        "csv",
+    ]);
+    assert!(
+        csv.starts_with("score,threshold,target_tpr,n,kept") && csv.lines().count() == 2,
+        "{csv}"
+    );
 
     // What changes the classes takes the threshold away.
     let changed = s.clipn(&["classifier", "remove", "ctw.clipn", "--classes", "pizza"]);
-    assert!(text(&changed.stderr).contains("run `clipn calibrate` again"), "{}", text(&changed.stderr));
+    assert!(
+        text(&changed.stderr).contains("run `clipn calibrate` again"),
+        "{}",
+        text(&changed.stderr)
+    );
     assert!(text(&changed.stdout).contains("not calibrated"));
 }
 
@@ -185,12 +283,38 @@ fn calibration_says_what_it_needs() {
     let s = Sandbox::new();
     known(&s);
     build(&s, "shop.clipn", &[]);
-    let calibrate = |more: &[&'static str]| [&["calibrate", "--bundle", "shop.clipn"], more].concat();
-    fails(&s, 1, &calibrate(&["--id", "photos"]), &["2 pictures are too few", "it takes 19"]);
-    fails(&s, 1, &calibrate(&["--id", "absent"]), &["there is no absent"]);
-    fails(&s, 2, &calibrate(&["--id", "known", "--choice", "best"]), &["--ood"]);
-    fails(&s, 2, &calibrate(&["--id", "known", "--choice", "worst"]), &["on-average, guaranteed or best"]);
-    fails(&s, 1, &calibrate(&["--id", "known", "--target-tpr", "1.5"]), &["between 0 and 1", "1.5"]);
+    let calibrate =
+        |more: &[&'static str]| [&["calibrate", "--bundle", "shop.clipn"], more].concat();
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "photos"]),
+        &["2 pictures are too few", "it takes 19"],
+    );
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "absent"]),
+        &["there is no absent"],
+    );
+    fails(
+        &s,
+        2,
+        &calibrate(&["--id", "known", "--choice", "best"]),
+        &["--ood"],
+    );
+    fails(
+        &s,
+        2,
+        &calibrate(&["--id", "known", "--choice", "worst"]),
+        &["on-average, guaranteed or best"],
+    );
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "known", "--target-tpr", "1.5"]),
+        &["between 0 and 1", "1.5"],
+    );
     fails(
         &s,
         1,
@@ -201,9 +325,17 @@ fn calibration_says_what_it_needs() {
     s.write("known/pizza/broken.bmp", "BM");
     let output = s.clipn(&calibrate(&["--id", "known"]));
     let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("60 pictures are few"), "{said}");
+    assert!(
+        output.status.success() && said.contains("60 pictures are few"),
+        "{said}"
+    );
     assert!(said.contains("left out: 1; the first"), "{said}");
-    fails(&s, 1, &calibrate(&["--id", "known", "--strict"]), &["broken.bmp"]);
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "known", "--strict"]),
+        &["broken.bmp"],
+    );
     // Strangers among the folders.
     s.picture("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
     let output = s.clipn(&calibrate(&["--id", "known"]));

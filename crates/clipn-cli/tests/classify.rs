@@ -14,16 +14,29 @@ fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn a_row_a_picture_with_its_three_best_classes() {
     let sandbox = Sandbox::new();
     let out = sandbox.done(&classify(&["--format", "json", "photos", "noise/0.bmp"]));
-    let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let paths: Vec<&str> = rows.iter().map(|row| row["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["photos/gradient.bmp", "photos/red.bmp", "noise/0.bmp"]);
+    let rows: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let paths: Vec<&str> = rows
+        .iter()
+        .map(|row| row["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        ["photos/gradient.bmp", "photos/red.bmp", "noise/0.bmp"]
+    );
     for row in &rows {
         let top = row["top"].as_array().unwrap();
         assert_eq!(top.len(), 3);
         let total: f64 = top.iter().map(|c| c["p"].as_f64().unwrap()).sum();
         assert!((total - 1.0).abs() < 1e-5, "{row}");
         let kept = row["score"].as_f64() >= row["threshold"].as_f64();
-        let label = if kept { top[0]["label"].clone() } else { "unknown".into() };
+        let label = if kept {
+            top[0]["label"].clone()
+        } else {
+            "unknown".into()
+        };
         assert_eq!(row["label"], label, "{row}");
     }
 }
@@ -42,16 +55,25 @@ fn a_threshold_above_every_score_makes_all_unknown_and_one_below_none() {
             "photos",
             "noise",
         ]));
-        out.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+        out.lines()
+            .skip(1)
+            .map(|line| line.split(',').nth(1).unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(labels("1000"), vec!["unknown"; 7]);
-    assert!(labels("-1000").iter().all(|label| common::CLASSES.contains(&label.as_str())));
+    assert!(
+        labels("-1000")
+            .iter()
+            .all(|label| common::CLASSES.contains(&label.as_str()))
+    );
 }
 
 #[test]
 fn ctw_rejects_where_no_wins_against_the_best_class() {
     let sandbox = Sandbox::new();
-    let out = sandbox.done(&classify(&["--score", "ctw", "--format", "json", "photos", "noise", "id"]));
+    let out = sandbox.done(&classify(&[
+        "--score", "ctw", "--format", "json", "photos", "noise", "id",
+    ]));
     for line in out.lines() {
         let row: Value = serde_json::from_str(line).unwrap();
         let q = row["top"][0]["q"].as_f64().unwrap();
@@ -69,8 +91,20 @@ fn an_unreadable_picture_is_a_row_with_its_error() {
     assert_eq!(output.status.code(), Some(0));
     let out = text(&output.stdout);
     assert_eq!(out.lines().count(), 4, "{out}");
-    assert!(out.lines().next().unwrap().starts_with("photos/a.jpg: error: "), "{out}");
-    assert!(out.lines().last().unwrap().starts_with("photos/gone.png: error: "), "{out}");
+    assert!(
+        out.lines()
+            .next()
+            .unwrap()
+            .starts_with("photos/a.jpg: error: "),
+        "{out}"
+    );
+    assert!(
+        out.lines()
+            .last()
+            .unwrap()
+            .starts_with("photos/gone.png: error: "),
+        "{out}"
+    );
     assert!(text(&output.stderr).contains("2 of 4 pictures could not be read"));
 
     let strict = sandbox.clipn(&[&arguments[..], &["--strict"]].concat());
@@ -100,7 +134,9 @@ fn an_interrupt_ends_the_run_and_says_how_far_it_came() {
 
     let sandbox = Sandbox::new();
     for copy in 0..3000 {
-        sandbox.picture(&format!("many/{copy}.bmp"), 300, 300, |x, y| [x as u8, y as u8, copy as u8]);
+        sandbox.picture(&format!("many/{copy}.bmp"), 300, 300, |x, y| {
+            [x as u8, y as u8, copy as u8]
+        });
     }
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("clipn"))
         .current_dir(sandbox.root())
@@ -112,11 +148,20 @@ fn an_interrupt_ends_the_run_and_says_how_far_it_came() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
     let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
     let rest = lines.count();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert_eq!(text(&output.stderr).trim(), format!("error: interrupted after {} of 3000 images", rest + 1));
+    assert_eq!(
+        text(&output.stderr).trim(),
+        format!("error: interrupted after {} of 3000 images", rest + 1)
+    );
 }
 
 #[test]
@@ -124,15 +169,38 @@ fn weights_of_other_programs_need_no_model() {
     let sandbox = Sandbox::new();
     sandbox.other_programs_weights();
     let rows = |model: &[&str]| {
-        let more = ["--classes", "classes.txt", "--templates", "simple", "--format", "csv", "photos"];
+        let more = [
+            "--classes",
+            "classes.txt",
+            "--templates",
+            "simple",
+            "--format",
+            "csv",
+            "photos",
+        ];
         let arguments = [&["classify"], model, &more[..]].concat();
         sandbox.done(&arguments)
     };
-    let plain = rows(&["--model", "tiny.json", "--pretrained", "clip-open-clip/open_clip_model.safetensors"]);
+    let plain = rows(&[
+        "--model",
+        "tiny.json",
+        "--pretrained",
+        "clip-open-clip/open_clip_model.safetensors",
+    ]);
     assert_eq!(rows(&["--pretrained", "clip-transformers"]), plain);
-    assert_eq!(rows(&["--pretrained", "clip-transformers", "--model", "tiny.json"]), plain);
-    assert_ne!(rows(&["--pretrained", "clip-open-clip"]), plain, "its pictures are normalised otherwise");
+    assert_eq!(
+        rows(&["--pretrained", "clip-transformers", "--model", "tiny.json"]),
+        plain
+    );
+    assert_ne!(
+        rows(&["--pretrained", "clip-open-clip"]),
+        plain,
+        "its pictures are normalised otherwise"
+    );
     let trained = rows(&["--model", "tiny.json", "--pretrained", "epoch_10.pt"]);
     assert_ne!(trained, plain);
-    assert_eq!(rows(&["--pretrained", "logs/tiny/checkpoints/epoch-10"]), trained);
+    assert_eq!(
+        rows(&["--pretrained", "logs/tiny/checkpoints/epoch-10"]),
+        trained
+    );
 }

@@ -17,8 +17,10 @@ const DATE: &str = "Tue, 01 Jul 2025 10:00:00 GMT";
 
 /// The rows of these sources, with the clouds' endpoints on `server`.
 fn rows(s: &Sandbox, server: &Server, more: &[&str]) -> Vec<Value> {
-    let arguments =
-        with_model("classify", &[&["--classes", "classes.txt", "--format", "json"], more].concat());
+    let arguments = with_model(
+        "classify",
+        &[&["--classes", "classes.txt", "--format", "json"], more].concat(),
+    );
     let output = s
         .command("http://127.0.0.1:1", &arguments)
         .env("AWS_ENDPOINT_URL", server.url())
@@ -29,12 +31,22 @@ fn rows(s: &Sandbox, server: &Server, more: &[&str]) -> Vec<Value> {
         .env("GOOGLE_SKIP_SIGNATURE", "true")
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{more:?}: {}", text(&output.stderr));
-    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{more:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn names(rows: &[Value]) -> Vec<&str> {
-    rows.iter().map(|row| row["path"].as_str().unwrap()).collect()
+    rows.iter()
+        .map(|row| row["path"].as_str().unwrap())
+        .collect()
 }
 
 fn error(row: &Value) -> &str {
@@ -43,23 +55,43 @@ fn error(row: &Value) -> &str {
 
 /// The bytes, or the part of them that is asked for.
 fn object(request: &Request, bytes: &[u8]) -> Reply {
-    let whole = |status| Reply::new(status).header("ETag", "\"tag\"").header("Last-Modified", DATE);
-    let Some(range) = request.header("range") else { return whole(200).body(bytes) };
-    let (start, end) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    let whole = |status| {
+        Reply::new(status)
+            .header("ETag", "\"tag\"")
+            .header("Last-Modified", DATE)
+    };
+    let Some(range) = request.header("range") else {
+        return whole(200).body(bytes);
+    };
+    let (start, end) = range
+        .strip_prefix("bytes=")
+        .unwrap()
+        .split_once('-')
+        .unwrap();
     let start: usize = start.parse().unwrap();
-    let end = end.parse().map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
+    let end = end
+        .parse()
+        .map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
     let told = format!("bytes {start}-{}/{}", end - 1, bytes.len());
-    whole(206).header("Content-Range", &told).body(&bytes[start..end])
+    whole(206)
+        .header("Content-Range", &told)
+        .body(&bytes[start..end])
 }
 
 /// What a bucket `pictures` holds, in the form of S3; two objects a page.
 fn bucket(objects: BTreeMap<String, Vec<u8>>) -> Server {
     Server::start(move |request| {
-        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let (path, query) = request
+            .target
+            .split_once('?')
+            .unwrap_or((&request.target, ""));
         if query.contains("list-type=2") {
             return list(&objects, query);
         }
-        match path.strip_prefix("/pictures/").and_then(|key| objects.get(key)) {
+        match path
+            .strip_prefix("/pictures/")
+            .and_then(|key| objects.get(key))
+        {
             Some(bytes) => object(request, bytes),
             None => Reply::new(404).body(b"<Error><Code>NoSuchKey</Code></Error>"),
         }
@@ -68,11 +100,15 @@ fn bucket(objects: BTreeMap<String, Vec<u8>>) -> Server {
 
 fn list(objects: &BTreeMap<String, Vec<u8>>, query: &str) -> Reply {
     let of_query = |name: &str| {
-        let value = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+        let value = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(&format!("{name}=")));
         value.unwrap_or_default().replace("%2F", "/")
     };
     let (prefix, after) = (of_query("prefix"), of_query("continuation-token"));
-    let mut found = objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after);
+    let mut found = objects
+        .iter()
+        .filter(|(key, _)| key.starts_with(&prefix) && **key > after);
     let page: Vec<_> = found.by_ref().take(2).collect();
     let more = found.next().is_some();
     let mut xml = "<ListBucketResult>".to_owned();
@@ -83,7 +119,10 @@ fn list(objects: &BTreeMap<String, Vec<u8>>, query: &str) -> Reply {
         );
     }
     if more {
-        xml += &format!("<NextContinuationToken>{}</NextContinuationToken>", page[page.len() - 1].0);
+        xml += &format!(
+            "<NextContinuationToken>{}</NextContinuationToken>",
+            page[page.len() - 1].0
+        );
     }
     xml += &format!("<IsTruncated>{more}</IsTruncated></ListBucketResult>");
     Reply::new(200).body(xml.as_bytes())
@@ -115,16 +154,38 @@ fn addresses_of_pictures_and_archives() {
     let found = rows(&s, &server, &["noise/0.bmp", "--list", "list.txt"]);
     assert_eq!(found[1]["score"], found[0]["score"]);
     assert_eq!(found[2]["score"], found[0]["score"]);
-    assert_eq!(names(&found)[2], address("signed.bmp"), "a signature is nobody's business");
-    assert!(error(&found[3]).contains("no such object"), "{}", error(&found[3]));
-    assert!(error(&found[4]).contains("credentials"), "{}", error(&found[4]));
+    assert_eq!(
+        names(&found)[2],
+        address("signed.bmp"),
+        "a signature is nobody's business"
+    );
+    assert!(
+        error(&found[3]).contains("no such object"),
+        "{}",
+        error(&found[3])
+    );
+    assert!(
+        error(&found[4]).contains("credentials"),
+        "{}",
+        error(&found[4])
+    );
     assert!(error(&found[5]).contains("418"), "{}", error(&found[5]));
-    assert!(found.iter().all(|row| !row.to_string().contains("ecret")), "{found:?}");
-    assert!(error(&found[6]).contains("larger than"), "{}", error(&found[6]));
+    assert!(
+        found.iter().all(|row| !row.to_string().contains("ecret")),
+        "{found:?}"
+    );
+    assert!(
+        error(&found[6]).contains("larger than"),
+        "{}",
+        error(&found[6])
+    );
 
     s.write("ftp.txt", "ftp://host/x.jpg");
     let found = rows(&s, &server, &[&address("{s,t}.tar"), "--list", "ftp.txt"]);
-    assert_eq!(names(&found)[..2], [address("s.tar/000000.png"), address("s.tar/000001.png")]);
+    assert_eq!(
+        names(&found)[..2],
+        [address("s.tar/000000.png"), address("s.tar/000001.png")]
+    );
     assert_eq!(found.len(), 6);
     assert!(
         error(&found[4]).contains("no such object") && error(&found[5]).contains("only s3://"),
@@ -144,11 +205,21 @@ fn what_fails_is_asked_for_again_and_what_breaks_off_goes_on() {
         _ if request.header("range").is_some() => object(request, &archive),
         _ => object(request, &archive).cut(archive.len() / 2),
     });
-    let found =
-        rows(&s, &server, &[&format!("{}/busy.bmp", server.url()), &format!("{}/cut.tar", server.url())]);
+    let found = rows(
+        &s,
+        &server,
+        &[
+            &format!("{}/busy.bmp", server.url()),
+            &format!("{}/cut.tar", server.url()),
+        ],
+    );
     assert_eq!(found.len(), 41);
     assert!(found.iter().all(|row| row["error"].is_null()), "{found:?}");
-    let ranges = server.seen().iter().filter(|request| request.header("range").is_some()).count();
+    let ranges = server
+        .seen()
+        .iter()
+        .filter(|request| request.header("range").is_some())
+        .count();
     assert_eq!(ranges, 1);
 }
 
@@ -166,7 +237,13 @@ fn a_bucket_is_listed_and_its_archives_are_opened() {
     ];
     let server = bucket(objects.map(|(key, bytes)| (key.to_owned(), bytes)).into());
     let found = rows(&s, &server, &["s3://pictures/day/"]);
-    let day = ["day/0.bmp", "day/1.bmp", "day/deep/2.bmp", "day/s.tar/000000.png", "day/s.tar/000001.png"];
+    let day = [
+        "day/0.bmp",
+        "day/1.bmp",
+        "day/deep/2.bmp",
+        "day/s.tar/000000.png",
+        "day/s.tar/000001.png",
+    ];
     assert_eq!(names(&found), day.map(|key| format!("s3://pictures/{key}")));
     assert!(found.iter().all(|row| row["error"].is_null()), "{found:?}");
     let local = rows(&s, &server, &["noise/2.bmp"]);
@@ -175,25 +252,53 @@ fn a_bucket_is_listed_and_its_archives_are_opened() {
         format!("{:.5}", local[0]["score"].as_f64().unwrap())
     );
     let signed = server.seen();
-    assert!(signed.iter().all(|request| request.header("authorization").is_some()));
+    assert!(
+        signed
+            .iter()
+            .all(|request| request.header("authorization").is_some())
+    );
 
     assert_eq!(rows(&s, &server, &["s3://pictures"]).len(), 6);
-    let single = rows(&s, &server, &["s3://pictures/night/3.bmp", "s3://pictures/{gone,night/3}.bmp"]);
+    let single = rows(
+        &s,
+        &server,
+        &[
+            "s3://pictures/night/3.bmp",
+            "s3://pictures/{gone,night/3}.bmp",
+        ],
+    );
     assert!(single[0]["error"].is_null() && single[2]["error"].is_null());
-    assert!(error(&single[1]).contains("no such object"), "{}", error(&single[1]));
+    assert!(
+        error(&single[1]).contains("no such object"),
+        "{}",
+        error(&single[1])
+    );
     assert!(error(&rows(&s, &server, &["s3://pictures/dusk/"])[0]).contains("no picture"));
 
     let arguments = ["s3://pictures/day/", "--output", "rows.jsonl", "--resume"];
     let write = |kept: usize| {
-        let arguments = with_model("classify", &[&["--classes", "classes.txt"], &arguments[..]].concat());
+        let arguments = with_model(
+            "classify",
+            &[&["--classes", "classes.txt"], &arguments[..]].concat(),
+        );
         let mut command = s.command("http://127.0.0.1:1", &arguments);
-        for (name, value) in [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")] {
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ] {
             command.env(name, value);
         }
-        let output = command.env("AWS_ENDPOINT_URL", server.url()).output().unwrap();
+        let output = command
+            .env("AWS_ENDPOINT_URL", server.url())
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let rows = std::fs::read_to_string(s.path("rows.jsonl")).unwrap();
-        let first: String = rows.lines().take(kept).map(|line| format!("{line}\n")).collect();
+        let first: String = rows
+            .lines()
+            .take(kept)
+            .map(|line| format!("{line}\n"))
+            .collect();
         s.write("rows.jsonl", first);
         rows.lines().count()
     };
@@ -204,21 +309,42 @@ fn a_bucket_is_listed_and_its_archives_are_opened() {
 fn google_s_storage_is_read_too() {
     let s = Sandbox::new();
     let picture = std::fs::read(s.path("noise/0.bmp")).unwrap();
-    let server =
-        Server::start(move |request| match request.target.replace("%2F", "/").replace("%2E", ".").as_str() {
+    let server = Server::start(move |request| {
+        match request
+            .target
+            .replace("%2F", "/")
+            .replace("%2E", ".")
+            .as_str()
+        {
             "/pictures/day/0.bmp" => object(request, &picture),
             _ => Reply::new(404),
-        });
-    let found = rows(&s, &server, &["gs://pictures/day/0.bmp", "gs://pictures/day/1.bmp"]);
+        }
+    });
+    let found = rows(
+        &s,
+        &server,
+        &["gs://pictures/day/0.bmp", "gs://pictures/day/1.bmp"],
+    );
     assert!(found[0]["error"].is_null(), "{found:?} {:?}", server.seen());
-    assert!(error(&found[1]).contains("no such object"), "{}", error(&found[1]));
+    assert!(
+        error(&found[1]).contains("no such object"),
+        "{}",
+        error(&found[1])
+    );
 }
 
 #[test]
 fn what_cannot_be_listed_is_refused() {
     let s = Sandbox::new();
-    let arguments = with_model("classify", &["--classes", "classes.txt", "https://host.example/day/"]);
+    let arguments = with_model(
+        "classify",
+        &["--classes", "classes.txt", "https://host.example/day/"],
+    );
     let output = s.clipn(&arguments);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("names no file"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("names no file"),
+        "{}",
+        text(&output.stderr)
+    );
 }

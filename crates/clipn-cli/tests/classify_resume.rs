@@ -47,19 +47,34 @@ fn told(s: &Sandbox, name: &str) -> Vec<(String, String)> {
         let text = std::fs::read_to_string(path).unwrap();
         let row = |line: &str| -> (String, String) {
             let row: Value = serde_json::from_str(line).unwrap();
-            (row["path"].as_str().unwrap().into(), row["label"].as_str().unwrap_or_default().into())
+            (
+                row["path"].as_str().unwrap().into(),
+                row["label"].as_str().unwrap_or_default().into(),
+            )
         };
         return text.lines().map(row).collect();
     }
     if name.ends_with(".csv") {
         let mut reader = csv::Reader::from_path(path).unwrap();
-        return reader.records().map(|row| row.unwrap()).map(|row| (row[0].into(), row[1].into())).collect();
+        return reader
+            .records()
+            .map(|row| row.unwrap())
+            .map(|row| (row[0].into(), row[1].into()))
+            .collect();
     }
     let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
     let row = |row: parquet::record::Row| {
-        let fields: Vec<_> = row.get_column_iter().map(|(_, field)| field.to_string()).collect();
-        let plain =
-            |field: &str| if field == "null" { String::new() } else { field.trim_matches('"').to_owned() };
+        let fields: Vec<_> = row
+            .get_column_iter()
+            .map(|(_, field)| field.to_string())
+            .collect();
+        let plain = |field: &str| {
+            if field == "null" {
+                String::new()
+            } else {
+                field.trim_matches('"').to_owned()
+            }
+        };
         (plain(&fields[0]), plain(&fields[1]))
     };
     reader.into_iter().map(|read| row(read.unwrap())).collect()
@@ -69,19 +84,37 @@ fn told(s: &Sandbox, name: &str) -> Vec<(String, String)> {
 fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
     let s = Sandbox::new();
     long_list(&s, 3000);
-    s.done(&classify(&["--list", "list.txt", "--output", "whole.jsonl"]));
+    s.done(&classify(&[
+        "--list",
+        "list.txt",
+        "--output",
+        "whole.jsonl",
+    ]));
     let whole = told(&s, "whole.jsonl");
     assert_eq!(whole.len(), 3000);
     for name in ["rows.jsonl", "rows.csv", "rows.parquet"] {
-        let growing = if name == "rows.parquet" { "rows.parquet.rows.jsonl" } else { name };
-        let arguments = classify(&["--list", "list.txt", "--output", name, "--resume", "--batch-size", "8"]);
+        let growing = if name == "rows.parquet" {
+            "rows.parquet.rows.jsonl"
+        } else {
+            name
+        };
+        let arguments = classify(&[
+            "--list",
+            "list.txt",
+            "--output",
+            name,
+            "--resume",
+            "--batch-size",
+            "8",
+        ]);
         let (mut killed, mut wait) = (0, 0);
         // Each time it may write some more, then it is killed, wherever it is.
         while killed < 6 {
             let before = size(&s, growing);
             let mut child = start(&s, &arguments);
             let deadline = Instant::now() + Duration::from_secs(60);
-            while size(&s, growing) < before + 1 + 40_000 * u64::from(killed > 1) && Instant::now() < deadline
+            while size(&s, growing) < before + 1 + 40_000 * u64::from(killed > 1)
+                && Instant::now() < deadline
             {
                 if child.try_wait().unwrap().is_some() {
                     break;
@@ -97,14 +130,28 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
             killed += 1;
         }
         assert!(killed >= 3, "{name}: killed only {killed} times");
-        assert!(!s.path("rows.parquet").exists(), "a Parquet file is there when it is whole");
+        assert!(
+            !s.path("rows.parquet").exists(),
+            "a Parquet file is there when it is whole"
+        );
         let output = s.clipn(&arguments);
-        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{name}: {}",
+            text(&output.stderr)
+        );
         let out = text(&output.stdout);
-        assert!(out.starts_with("3000 pictures (") && out.contains("429 unreadable"), "{out}");
+        assert!(
+            out.starts_with("3000 pictures (") && out.contains("429 unreadable"),
+            "{out}"
+        );
         assert_eq!(told(&s, name), whole, "{name}");
         let again = s.done(&arguments);
-        assert!(again.contains("3000 of them before") || again.contains("is complete"), "{again}");
+        assert!(
+            again.contains("3000 of them before") || again.contains("is complete"),
+            "{again}"
+        );
         assert_eq!(told(&s, name), whole, "{name}");
         std::fs::remove_file(s.path(name)).unwrap();
     }
@@ -121,8 +168,11 @@ fn a_torn_row_is_done_again_and_no_other() {
         let out = s.done(&classify(&[&arguments[..], &["--resume"]].concat()));
         assert_eq!(told(&s, "rows.jsonl").len(), 7, "cut at {cut}");
         let kept = whole[..cut].iter().filter(|&&byte| byte == b'\n').count();
-        let before =
-            if kept > 0 { format!("7 pictures ({kept} of them before)") } else { "7 pictures: ".to_owned() };
+        let before = if kept > 0 {
+            format!("7 pictures ({kept} of them before)")
+        } else {
+            "7 pictures: ".to_owned()
+        };
         assert!(out.starts_with(&before), "{out}");
     }
 }
@@ -160,8 +210,14 @@ fn other_settings_or_other_pictures_are_refused() {
     s.done(&classify(&base));
     let whole = std::fs::read(s.path("rows.jsonl")).unwrap();
     fails(&[], &["rows.jsonl exists", "--resume", "--force"]);
-    fails(&["--resume", "--threshold", "0.5"], &["other settings", "rule was"]);
-    fails(&["--resume", "--top", "2"], &["classes told was 3 and is 2"]);
+    fails(
+        &["--resume", "--threshold", "0.5"],
+        &["other settings", "rule was"],
+    );
+    fails(
+        &["--resume", "--top", "2"],
+        &["classes told was 3 and is 2"],
+    );
     fails(&["--resume", "noise/2.bmp"], &["paths was [] and is"]);
     fails(&["--resume", "--faithful-pixels"], &["preprocessing"]);
     s.write("classes.txt", "goldfish\nschool bus\nteapot\n");
@@ -169,13 +225,24 @@ fn other_settings_or_other_pictures_are_refused() {
     s.write("classes.txt", "goldfish\nschool bus\npizza\n");
 
     s.write("list.txt", "noise/0.bmp\nnoise/2.bmp\n");
-    fails(&["--resume"], &["row 2 of rows.jsonl is that of noise/1.bmp, but the picture is now noise/2.bmp"]);
+    fails(
+        &["--resume"],
+        &["row 2 of rows.jsonl is that of noise/1.bmp, but the picture is now noise/2.bmp"],
+    );
     s.write("list.txt", "noise/0.bmp\n");
     fails(&["--resume"], &["there is no such picture any more"]);
-    assert_eq!(std::fs::read(s.path("rows.jsonl")).unwrap(), whole, "what is refused is left alone");
+    assert_eq!(
+        std::fs::read(s.path("rows.jsonl")).unwrap(),
+        whole,
+        "what is refused is left alone"
+    );
     s.write("list.txt", "noise/0.bmp\nnoise/1.bmp\nnoise/2.bmp\n");
     s.done(&classify(&[&base[..], &["--resume"]].concat()));
-    assert_eq!(told(&s, "rows.jsonl").len(), 3, "a list that has grown is gone on with");
+    assert_eq!(
+        told(&s, "rows.jsonl").len(),
+        3,
+        "a list that has grown is gone on with"
+    );
 
     std::fs::remove_file(s.path("rows.jsonl.settings.json")).unwrap();
     fails(&["--resume"], &["settings.json", "not there"]);
@@ -183,7 +250,11 @@ fn other_settings_or_other_pictures_are_refused() {
     assert_eq!(told(&s, "rows.jsonl").len(), 3);
     std::fs::write(s.path("rows.jsonl"), "not json\n{}\n").unwrap();
     let damaged = s.clipn(&classify(&[&base[..], &["--resume"]].concat()));
-    assert!(text(&damaged.stderr).contains("row 1 is damaged"), "{}", text(&damaged.stderr));
+    assert!(
+        text(&damaged.stderr).contains("row 1 is damaged"),
+        "{}",
+        text(&damaged.stderr)
+    );
 }
 
 #[test]
@@ -193,8 +264,13 @@ fn parquet_is_replaced_by_force_and_complete_when_it_is_there() {
     s.done(&classify(&base));
     assert_eq!(told(&s, "rows.parquet").len(), 5);
     assert_eq!(s.clipn(&classify(&base)).status.code(), Some(2));
-    assert!(s.done(&classify(&[&base[..], &["--resume"]].concat())).contains("is complete"));
-    let other = s.clipn(&classify(&[&base[..], &["--resume", "--top", "1"]].concat()));
+    assert!(
+        s.done(&classify(&[&base[..], &["--resume"]].concat()))
+            .contains("is complete")
+    );
+    let other = s.clipn(&classify(
+        &[&base[..], &["--resume", "--top", "1"]].concat(),
+    ));
     assert_eq!(other.status.code(), Some(2));
     s.done(&classify(&[&base[..], &["--force", "--top", "1"]].concat()));
     assert_eq!(told(&s, "rows.parquet").len(), 5);
@@ -213,14 +289,27 @@ fn an_interrupt_leaves_whole_rows_and_says_how_to_go_on() {
     }
     // While it runs nobody else may write there.
     let second = s.clipn(&[&arguments[..], &["--resume"]].concat());
-    assert!(text(&second.stderr).contains("another process writes rows.csv"), "{}", text(&second.stderr));
+    assert!(
+        text(&second.stderr).contains("another process writes rows.csv"),
+        "{}",
+        text(&second.stderr)
+    );
     let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
     let output = child.wait_with_output().unwrap();
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{error}");
     let done = told(&s, "rows.csv").len();
     assert!(std::fs::read(s.path("rows.csv")).unwrap().ends_with(b"\n"));
-    assert!(error.contains(&format!("interrupted after {done} of 20000 images")), "{error}");
+    assert!(
+        error.contains(&format!("interrupted after {done} of 20000 images")),
+        "{error}"
+    );
     assert!(error.contains("--resume"), "{error}");
 }

@@ -17,7 +17,9 @@ fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn rows(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The rows on standard output.
@@ -27,49 +29,76 @@ fn printed(s: &Sandbox, more: &[&str]) -> Vec<Value> {
 }
 
 fn names(rows: &[Value]) -> Vec<&str> {
-    rows.iter().map(|row| row["path"].as_str().unwrap()).collect()
+    rows.iter()
+        .map(|row| row["path"].as_str().unwrap())
+        .collect()
 }
 
 /// What was said of the pictures, whatever they are called.
 fn verdicts(rows: &[Value]) -> Vec<(String, String)> {
     let score = |row: &Value| format!("{:.5}", row["score"].as_f64().unwrap_or(f64::NAN));
-    rows.iter().map(|row| (row["label"].to_string(), score(row))).collect()
+    rows.iter()
+        .map(|row| (row["label"].to_string(), score(row)))
+        .collect()
 }
 
 fn fed(s: &Sandbox, more: &[&str], input: impl Into<Vec<u8>>) -> Output {
     let arguments = classify(&[&["--format", "json"], more].concat());
-    s.command("http://127.0.0.1:1", &arguments).write_stdin(input).output().unwrap()
+    s.command("http://127.0.0.1:1", &arguments)
+        .write_stdin(input)
+        .output()
+        .unwrap()
 }
 
 /// Files of the sandbox as they would stand in an archive, and a text between them.
 fn packed(s: &Sandbox, files: &[&str]) -> Vec<u8> {
-    let mut entries: Vec<(String, Vec<u8>)> =
-        files.iter().map(|name| ((*name).to_owned(), std::fs::read(s.path(name)).unwrap())).collect();
+    let mut entries: Vec<(String, Vec<u8>)> = files
+        .iter()
+        .map(|name| ((*name).to_owned(), std::fs::read(s.path(name)).unwrap()))
+        .collect();
     entries.insert(1, ("noise/0.txt".to_owned(), b"a caption".to_vec()));
     tar(&entries)
 }
 
-const NOISE: [&str; 5] = ["noise/0.bmp", "noise/1.bmp", "noise/2.bmp", "noise/3.bmp", "noise/4.bmp"];
+const NOISE: [&str; 5] = [
+    "noise/0.bmp",
+    "noise/1.bmp",
+    "noise/2.bmp",
+    "noise/3.bmp",
+    "noise/4.bmp",
+];
 
 #[test]
 fn every_source_gives_the_same_rows() {
     let s = Sandbox::new();
     let folder = printed(&s, &["noise"]);
     assert_eq!(names(&folder), NOISE);
-    let same = |what: &str, found: &[Value]| assert_eq!(verdicts(found), verdicts(&folder), "{what}");
+    let same =
+        |what: &str, found: &[Value]| assert_eq!(verdicts(found), verdicts(&folder), "{what}");
 
     s.write("list.txt", NOISE.join("\r\n") + "\n\n");
     s.write("list.0", NOISE.join("\0"));
     let found = printed(&s, &["--list", "list.txt"]);
     assert_eq!(found, folder);
     assert_eq!(printed(&s, &["-0", "--list", "list.0"]), folder);
-    assert_eq!(rows(&text(&fed(&s, &["--list", "-"], NOISE.join("\n")).stdout)), folder);
+    assert_eq!(
+        rows(&text(&fed(&s, &["--list", "-"], NOISE.join("\n")).stdout)),
+        folder
+    );
     assert_eq!(printed(&s, &["noise/*.bmp"]), folder);
-    assert_eq!(printed(&s, &["noi?e"]), folder, "a pattern may match folders");
+    assert_eq!(
+        printed(&s, &["noi?e"]),
+        folder,
+        "a pattern may match folders"
+    );
     assert_eq!(printed(&s, &["noise/{0..4}.bmp"]), folder);
 
     let plain = packed(&s, &NOISE);
-    for (name, bytes) in [("a.tar", plain.clone()), ("b.tar.gz", gzip(&plain)), ("c.tar.zst", zstd(&plain))] {
+    for (name, bytes) in [
+        ("a.tar", plain.clone()),
+        ("b.tar.gz", gzip(&plain)),
+        ("c.tar.zst", zstd(&plain)),
+    ] {
         s.write(name, bytes);
         let found = printed(&s, &[name]);
         same(name, &found);
@@ -80,22 +109,36 @@ fn every_source_gives_the_same_rows() {
     for shards in ["s-{0..1}.tar", "s-*.tar"] {
         same(shards, &printed(&s, &[shards]));
     }
-    s.write("mixed.txt", "s-0.tar\nnoise/2.bmp\nnoise/3.bmp\nnoise/4.bmp\n");
-    same("a list with an archive", &printed(&s, &["--list", "mixed.txt"]));
+    s.write(
+        "mixed.txt",
+        "s-0.tar\nnoise/2.bmp\nnoise/3.bmp\nnoise/4.bmp\n",
+    );
+    same(
+        "a list with an archive",
+        &printed(&s, &["--list", "mixed.txt"]),
+    );
 
     let both = printed(&s, &["photos", "noise/0.bmp", "--list", "list.txt"]);
-    assert_eq!(names(&both)[..3], ["photos/gradient.bmp", "photos/red.bmp", "noise/0.bmp"]);
+    assert_eq!(
+        names(&both)[..3],
+        ["photos/gradient.bmp", "photos/red.bmp", "noise/0.bmp"]
+    );
     assert_eq!(both[3..], folder);
 }
 
 #[test]
 fn one_picture_comes_through_standard_input() {
     let s = Sandbox::new();
-    let found = rows(&text(&fed(&s, &["-"], std::fs::read(s.path("noise/0.bmp")).unwrap()).stdout));
+    let found = rows(&text(
+        &fed(&s, &["-"], std::fs::read(s.path("noise/0.bmp")).unwrap()).stdout,
+    ));
     assert_eq!(names(&found), ["-"]);
     assert_eq!(verdicts(&found), verdicts(&printed(&s, &["noise/0.bmp"])));
     let none = rows(&text(&fed(&s, &["-"], "").stdout));
-    assert!(none[0]["error"].as_str().unwrap().contains("empty"), "{none:?}");
+    assert!(
+        none[0]["error"].as_str().unwrap().contains("empty"),
+        "{none:?}"
+    );
 }
 
 #[test]
@@ -108,14 +151,27 @@ fn what_cannot_be_read_is_a_row_and_the_rest_goes_on() {
     s.write("empty.tar", tar(&[("a.txt".to_owned(), b"x".to_vec())]));
     s.write("bad.tar", tar(&[("bad.jpg".to_owned(), b"text".to_vec())]));
     s.write("list.txt", "gone.jpg\nphotos\nnoise/1.bmp\n");
-    let arguments = ["cut.tar", "empty.tar", "absent.tar", "bad.tar", "absent.jpg", "--list", "list.txt"];
+    let arguments = [
+        "cut.tar",
+        "empty.tar",
+        "absent.tar",
+        "bad.tar",
+        "absent.jpg",
+        "--list",
+        "list.txt",
+    ];
     let output = s.clipn(&classify(&[&["--format", "json"], &arguments[..]].concat()));
     assert_eq!(output.status.code(), Some(0));
     let found = rows(&text(&output.stdout));
     let told: Vec<(&str, &str)> = found
         .iter()
         .filter(|row| !row["error"].is_null())
-        .map(|row| (row["path"].as_str().unwrap(), row["error"].as_str().unwrap()))
+        .map(|row| {
+            (
+                row["path"].as_str().unwrap(),
+                row["error"].as_str().unwrap(),
+            )
+        })
         .collect();
     let expected = [
         ("cut.tar", "truncated"),
@@ -130,14 +186,24 @@ fn what_cannot_be_read_is_a_row_and_the_rest_goes_on() {
     for ((name, error), (expected, part)) in told.iter().zip(expected) {
         assert!(*name == expected && error.contains(part), "{name}: {error}");
     }
-    assert!(names(&found).contains(&"cut.tar/noise/2.bmp"), "what lies before the damage counts");
+    assert!(
+        names(&found).contains(&"cut.tar/noise/2.bmp"),
+        "what lies before the damage counts"
+    );
     assert_eq!(names(&found).last(), Some(&"noise/1.bmp"));
     let stderr = text(&output.stderr);
-    assert!(stderr.contains(&format!("7 of {} pictures could not be read", found.len())), "{stderr}");
+    assert!(
+        stderr.contains(&format!("7 of {} pictures could not be read", found.len())),
+        "{stderr}"
+    );
 
     let strict = s.clipn(&classify(&["--strict", "bad.tar"]));
     assert_eq!(strict.status.code(), Some(1));
-    assert!(text(&strict.stderr).contains("bad.tar/bad.jpg"), "{}", text(&strict.stderr));
+    assert!(
+        text(&strict.stderr).contains("bad.tar/bad.jpg"),
+        "{}",
+        text(&strict.stderr)
+    );
 }
 
 /// A Parquet file as rows of texts, which are empty where there is nothing.
@@ -151,9 +217,15 @@ fn parquet_rows(s: &Sandbox, name: &str) -> Vec<BTreeMap<String, String>> {
         other => panic!("{other:?}"),
     };
     let row = |row: parquet::record::Row| {
-        row.get_column_iter().map(|(name, field)| (name.clone(), shown(field))).collect()
+        row.get_column_iter()
+            .map(|(name, field)| (name.clone(), shown(field)))
+            .collect()
     };
-    reader.get_row_iter(None).unwrap().map(|read| row(read.unwrap())).collect()
+    reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(|read| row(read.unwrap()))
+        .collect()
 }
 
 #[test]
@@ -162,24 +234,49 @@ fn every_form_holds_the_same() {
     s.write("photos/broken.jpg", "text");
     let arguments = ["photos", "noise", "--top", "2"];
     let printed = s.done(&classify(&[&arguments[..], &["--format", "json"]].concat()));
-    let told = s.done(&classify(&[&arguments[..], &["--output", "rows.jsonl"]].concat()));
-    assert!(told.starts_with("8 pictures: ") && told.contains("1 unreadable; rows.jsonl"), "{told}");
-    assert_eq!(std::fs::read_to_string(s.path("rows.jsonl")).unwrap(), printed);
+    let told = s.done(&classify(
+        &[&arguments[..], &["--output", "rows.jsonl"]].concat(),
+    ));
+    assert!(
+        told.starts_with("8 pictures: ") && told.contains("1 unreadable; rows.jsonl"),
+        "{told}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(s.path("rows.jsonl")).unwrap(),
+        printed
+    );
     for row in rows(&printed) {
         let keys: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
         assert_eq!(keys.len(), 9, "{keys:?}");
-        assert_eq!(row["top"].as_array().unwrap().len(), if row["error"].is_null() { 2 } else { 0 });
+        assert_eq!(
+            row["top"].as_array().unwrap().len(),
+            if row["error"].is_null() { 2 } else { 0 }
+        );
         assert_eq!(row["reason"].is_null(), !row["error"].is_null());
-        assert!(row["error"].is_null() == (row["no"]["share"].as_f64().is_some()), "{row}");
+        assert!(
+            row["error"].is_null() == (row["no"]["share"].as_f64().is_some()),
+            "{row}"
+        );
     }
 
     let csv = s.done(&classify(&[&arguments[..], &["--format", "csv"]].concat()));
-    s.done(&classify(&[&arguments[..], &["--output", "rows.csv"]].concat()));
+    s.done(&classify(
+        &[&arguments[..], &["--output", "rows.csv"]].concat(),
+    ));
     assert_eq!(std::fs::read_to_string(s.path("rows.csv")).unwrap(), csv);
-    let counts =
-        s.done(&classify(&[&arguments[..], &["--output", "rows.parquet", "--format", "json"]].concat()));
+    let counts = s.done(&classify(
+        &[
+            &arguments[..],
+            &["--output", "rows.parquet", "--format", "json"],
+        ]
+        .concat(),
+    ));
     let counts: Value = serde_json::from_str(&counts).unwrap();
-    assert_eq!((&counts["pictures"], &counts["unreadable"]), (&8.into(), &1.into()), "{counts}");
+    assert_eq!(
+        (&counts["pictures"], &counts["unreadable"]),
+        (&8.into(), &1.into()),
+        "{counts}"
+    );
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let of_csv: Vec<BTreeMap<String, String>> = reader.deserialize().map(Result::unwrap).collect();
     assert_eq!(of_csv.len(), 8);
@@ -187,12 +284,25 @@ fn every_form_holds_the_same() {
     assert_eq!(parquet_rows(&s, "rows.parquet"), of_csv);
     for (json, csv) in rows(&printed).iter().zip(&of_csv) {
         assert_eq!(json["score"].as_f64(), csv["score"].parse().ok());
-        assert_eq!(json["no"]["label"].as_str().unwrap_or_default(), csv["no_class"]);
+        assert_eq!(
+            json["no"]["label"].as_str().unwrap_or_default(),
+            csv["no_class"]
+        );
     }
-    for left in ["rows.parquet.rows.jsonl", "rows.parquet.partial", "rows.parquet.settings.json.partial"] {
+    for left in [
+        "rows.parquet.rows.jsonl",
+        "rows.parquet.partial",
+        "rows.parquet.settings.json.partial",
+    ] {
         assert!(!s.path(left).exists(), "{left}");
     }
-    s.done(&classify(&[&arguments[..], &["--output", "rows", "--output-format", "csv"]].concat()));
+    s.done(&classify(
+        &[
+            &arguments[..],
+            &["--output", "rows", "--output-format", "csv"],
+        ]
+        .concat(),
+    ));
     assert_eq!(std::fs::read_to_string(s.path("rows")).unwrap(), csv);
 }
 
@@ -203,7 +313,10 @@ fn the_table_explains_when_asked() {
     let explained = s.done(&classify(&["photos", "--explain"]));
     assert_eq!((plain.lines().count(), explained.lines().count()), (2, 4));
     let reason = explained.lines().nth(1).unwrap();
-    assert!(reason.starts_with("    ") && reason.contains("published rule"), "{explained}");
+    assert!(
+        reason.starts_with("    ") && reason.contains("published rule"),
+        "{explained}"
+    );
 }
 
 #[test]
@@ -213,10 +326,21 @@ fn parts_of_the_work_are_complete_and_disjoint() {
     for of in ["3", "20"] {
         let mut dealt = Vec::new();
         for index in 0..of.parse().unwrap() {
-            let (index_text, name) =
-                (index.to_string(), format!("part-{index:05}-of-{:05}.jsonl", of.parse::<u32>().unwrap()));
-            let flags = ["--shard-index", &index_text, "--num-shards", of, "--output", "part.jsonl"];
-            s.done(&classify(&[&["noise", "stripes", "photos"], &flags[..]].concat()));
+            let (index_text, name) = (
+                index.to_string(),
+                format!("part-{index:05}-of-{:05}.jsonl", of.parse::<u32>().unwrap()),
+            );
+            let flags = [
+                "--shard-index",
+                &index_text,
+                "--num-shards",
+                of,
+                "--output",
+                "part.jsonl",
+            ];
+            s.done(&classify(
+                &[&["noise", "stripes", "photos"], &flags[..]].concat(),
+            ));
             let part = rows(&std::fs::read_to_string(s.path(&name)).unwrap());
             dealt.extend(
                 part.iter()
@@ -225,7 +349,10 @@ fn parts_of_the_work_are_complete_and_disjoint() {
             );
         }
         dealt.sort_by_key(|(place, _)| *place);
-        assert!(dealt.iter().enumerate().all(|(n, (place, _))| n == *place), "{of}");
+        assert!(
+            dealt.iter().enumerate().all(|(n, (place, _))| n == *place),
+            "{of}"
+        );
         let dealt: Vec<Value> = dealt.into_iter().map(|(_, row)| row).collect();
         assert_eq!(names(&dealt), names(&all));
         assert_eq!(verdicts(&dealt), verdicts(&all));
@@ -239,17 +366,32 @@ fn archives_are_dealt_as_wholes_where_there_are_enough() {
         s.write(&format!("s-{shard}.tar"), packed(&s, &NOISE[..shard + 2]));
     }
     let part = |index: &str, of: &str| {
-        let found = printed(&s, &["s-{0..2}.tar", "--shard-index", index, "--num-shards", of]);
-        names(&found).iter().map(|name| name.replace("/noise/", " ").replace(".bmp", "")).collect::<Vec<_>>()
+        let found = printed(
+            &s,
+            &["s-{0..2}.tar", "--shard-index", index, "--num-shards", of],
+        );
+        names(&found)
+            .iter()
+            .map(|name| name.replace("/noise/", " ").replace(".bmp", ""))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         part("0", "2"),
-        ["s-0.tar 0", "s-0.tar 1", "s-2.tar 0", "s-2.tar 1", "s-2.tar 2", "s-2.tar 3"]
+        [
+            "s-0.tar 0",
+            "s-0.tar 1",
+            "s-2.tar 0",
+            "s-2.tar 1",
+            "s-2.tar 2",
+            "s-2.tar 3"
+        ]
     );
     assert_eq!(part("1", "2"), ["s-1.tar 0", "s-1.tar 1", "s-1.tar 2"]);
     // Four parts of three archives: by pictures.
     assert_eq!(part("0", "4"), ["s-0.tar 0", "s-1.tar 2", "s-2.tar 3"]);
-    let mut all: Vec<String> = (0..4).flat_map(|index| part(&index.to_string(), "4")).collect();
+    let mut all: Vec<String> = (0..4)
+        .flat_map(|index| part(&index.to_string(), "4"))
+        .collect();
     all.sort();
     assert_eq!(all.len(), 9);
     all.dedup();
@@ -261,7 +403,10 @@ fn a_launcher_counts_only_when_it_is_asked() {
     let s = Sandbox::new();
     let run = |more: &[&str], variables: &[(&str, &str)]| {
         let arguments = classify(&[&["--format", "json", "noise"], more].concat());
-        s.command("http://127.0.0.1:1", &arguments).envs(variables.iter().copied()).output().unwrap()
+        s.command("http://127.0.0.1:1", &arguments)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap()
     };
     let rank = [("RANK", "1"), ("WORLD_SIZE", "2")];
     let stray = run(&[], &rank);
@@ -273,13 +418,27 @@ fn a_launcher_counts_only_when_it_is_asked() {
     );
     let asked = run(&["--distributed"], &rank);
     assert_eq!(names(&rows(&text(&asked.stdout))), [NOISE[1], NOISE[3]]);
-    assert!(text(&asked.stderr).contains("part 2 of 2"), "{}", text(&asked.stderr));
-    let slurm = run(&["--distributed"], &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "3")]);
+    assert!(
+        text(&asked.stderr).contains("part 2 of 2"),
+        "{}",
+        text(&asked.stderr)
+    );
+    let slurm = run(
+        &["--distributed"],
+        &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "3")],
+    );
     assert_eq!(names(&rows(&text(&slurm.stdout))), [NOISE[0], NOISE[3]]);
-    for (variables, part) in [(&[][..], "none of RANK"), (&[("RANK", "0")][..], "WORLD_SIZE is not")] {
+    for (variables, part) in [
+        (&[][..], "none of RANK"),
+        (&[("RANK", "0")][..], "WORLD_SIZE is not"),
+    ] {
         let refused = run(&["--distributed"], variables);
         assert_eq!(refused.status.code(), Some(2));
-        assert!(text(&refused.stderr).contains(part), "{}", text(&refused.stderr));
+        assert!(
+            text(&refused.stderr).contains(part),
+            "{}",
+            text(&refused.stderr)
+        );
     }
 }
 
@@ -287,28 +446,83 @@ fn a_launcher_counts_only_when_it_is_asked() {
 fn false_discoveries_are_controlled_over_all_pictures() {
     let s = Sandbox::new();
     for picture in 0..60u32 {
-        s.picture(&format!("known/pizza/{picture}.bmp"), 40, 30 + picture % 7, |x, y| {
-            [(x * (picture + 3)) as u8, (y * 7 + picture * 40) as u8, (x * y) as u8]
-        });
+        s.picture(
+            &format!("known/pizza/{picture}.bmp"),
+            40,
+            30 + picture % 7,
+            |x, y| {
+                [
+                    (x * (picture + 3)) as u8,
+                    (y * 7 + picture * 40) as u8,
+                    (x * y) as u8,
+                ]
+            },
+        );
     }
-    let model = ["--model", "tiny.json", "--pretrained", "epoch_10.pt", "--templates", "simple"];
-    let build = ["classifier", "build", "--classes", "classes.txt", "--out", "shop.clipn", "--with-model"];
+    let model = [
+        "--model",
+        "tiny.json",
+        "--pretrained",
+        "epoch_10.pt",
+        "--templates",
+        "simple",
+    ];
+    let build = [
+        "classifier",
+        "build",
+        "--classes",
+        "classes.txt",
+        "--out",
+        "shop.clipn",
+        "--with-model",
+    ];
     s.done(&[&build[..], &model].concat());
-    let fdr = ["classify", "--bundle", "shop.clipn", "--fdr", "0.3", "known", "noise", "stripes", "gone.jpg"];
+    let fdr = [
+        "classify",
+        "--bundle",
+        "shop.clipn",
+        "--fdr",
+        "0.3",
+        "known",
+        "noise",
+        "stripes",
+        "gone.jpg",
+    ];
     let early = s.clipn(&fdr);
     assert_eq!(early.status.code(), Some(2));
-    assert!(text(&early.stderr).contains("clipn calibrate"), "{}", text(&early.stderr));
+    assert!(
+        text(&early.stderr).contains("clipn calibrate"),
+        "{}",
+        text(&early.stderr)
+    );
 
-    s.done(&["calibrate", "--bundle", "shop.clipn", "--id", "known", "--target-tpr", "0.9"]);
+    s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--target-tpr",
+        "0.9",
+    ]);
     let found = rows(&s.done(&[&fdr[..], &["--format", "json"]].concat()));
     assert_eq!(found.len(), 71);
-    let p_values: Vec<f64> = found.iter().filter_map(|row| row["p_value"].as_f64()).collect();
+    let p_values: Vec<f64> = found
+        .iter()
+        .filter_map(|row| row["p_value"].as_f64())
+        .collect();
     let picked = clipn::calibration::benjamini_hochberg(&p_values, 0.3);
     assert_eq!(p_values.len(), 70);
     for (row, picked) in found.iter().zip(picked) {
         assert_eq!(row["label"] == "unknown", picked, "{row}");
         assert!(picked || CLASSES.contains(&row["label"].as_str().unwrap()));
-        assert!(row["reason"].as_str().unwrap().contains("false-discovery rate of 0.3"), "{row}");
+        assert!(
+            row["reason"]
+                .as_str()
+                .unwrap()
+                .contains("false-discovery rate of 0.3"),
+            "{row}"
+        );
     }
     assert!(!found[70]["error"].is_null());
     s.done(&[&fdr[..], &["--output", "rows.csv"]].concat());
@@ -317,7 +531,11 @@ fn false_discoveries_are_controlled_over_all_pictures() {
         &["--shard-index", "0", "--num-shards", "2"],
         &["--distributed"],
     ] {
-        assert_eq!(s.clipn(&[&fdr[..], refused].concat()).status.code(), Some(2), "{refused:?}");
+        assert_eq!(
+            s.clipn(&[&fdr[..], refused].concat()).status.code(),
+            Some(2),
+            "{refused:?}"
+        );
     }
 }
 
@@ -327,14 +545,26 @@ fn wrong_use_is_told_before_any_work() {
     s.write("folder/x.txt", "");
     for (arguments, part) in [
         (&["--output", "rows", "noise"][..], "tells no form"),
-        (&["--output", "noise", "--output-format", "csv", "photos"], "is a folder"),
+        (
+            &["--output", "noise", "--output-format", "csv", "photos"],
+            "is a folder",
+        ),
         (&["--output", "absent/rows.csv", "noise"], "absent/rows.csv"),
         (&["--resume", "noise"], "--output"),
         (&["--force", "noise"], "--output"),
-        (&["--output", "a.csv", "--force", "--resume", "noise"], "cannot be used with"),
+        (
+            &["--output", "a.csv", "--force", "--resume", "noise"],
+            "cannot be used with",
+        ),
         (&["--shard-index", "0", "noise"], "--num-shards"),
-        (&["--shard-index", "2", "--num-shards", "2", "noise"], "not below"),
-        (&["--num-shards", "0", "--shard-index", "0", "noise"], "--num-shards"),
+        (
+            &["--shard-index", "2", "--num-shards", "2", "noise"],
+            "not below",
+        ),
+        (
+            &["--num-shards", "0", "--shard-index", "0", "noise"],
+            "--num-shards",
+        ),
         (&["--fdr", "1.5", "noise"], "between 0 and 1"),
         (&["--top", "0", "noise"], "--top"),
         (&["nothing-*.jpg"], "nothing matches"),
@@ -348,7 +578,10 @@ fn wrong_use_is_told_before_any_work() {
     ] {
         let output = s.clipn(&classify(arguments));
         let error = text(&output.stderr);
-        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {error}");
+        assert!(
+            matches!(output.status.code(), Some(1 | 2)),
+            "{arguments:?}: {error}"
+        );
         assert!(error.contains(part), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
         assert!(output.stdout.is_empty());
@@ -359,12 +592,26 @@ fn wrong_use_is_told_before_any_work() {
 #[test]
 fn addresses_name_the_feature_that_reads_them() {
     let s = Sandbox::new();
-    for address in ["s3://bucket/a.jpg", "https://host.example/{a,b}.jpg", "gs://bucket/shards/"] {
+    for address in [
+        "s3://bucket/a.jpg",
+        "https://host.example/{a,b}.jpg",
+        "gs://bucket/shards/",
+    ] {
         let output = s.clipn(&classify(&[address]));
         assert_eq!(output.status.code(), Some(2));
-        assert!(text(&output.stderr).contains("feature `remote`"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("feature `remote`"),
+            "{}",
+            text(&output.stderr)
+        );
     }
     s.write("list.txt", "s3://bucket/a.jpg\nnoise/0.bmp\n");
     let found = printed(&s, &["--list", "list.txt"]);
-    assert!(found[0]["error"].as_str().unwrap().contains("feature `remote`") && found[1]["error"].is_null());
+    assert!(
+        found[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("feature `remote`")
+            && found[1]["error"].is_null()
+    );
 }

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 fn names(sandbox: &Sandbox) -> Vec<String> {
     let entries = std::fs::read_dir(sandbox.root()).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -23,9 +25,15 @@ fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let output = sandbox.clipn(&[&["convert"], arguments].concat());
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    assert!(error.starts_with("error: ") && error.trim_end().lines().count() == 1, "{arguments:?}: {error}");
+    assert!(
+        error.starts_with("error: ") && error.trim_end().lines().count() == 1,
+        "{arguments:?}: {error}"
+    );
     for part in parts {
-        assert!(error.contains(part), "{arguments:?}: no {part:?} in {error}");
+        assert!(
+            error.contains(part),
+            "{arguments:?}: no {part:?} in {error}"
+        );
     }
     assert!(output.stdout.is_empty());
     assert_eq!(names(sandbox), before, "{arguments:?}");
@@ -34,8 +42,23 @@ fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
 const TINY: [&str; 3] = ["--model", "tiny.json", "epoch_10.pt"];
 
 fn classify<'a>(model: &[&'a str], score: &'a str) -> Vec<&'a str> {
-    let decided = ["--classes", "classes.txt", "--score", score, "--threshold", "0", "--format", "json"];
-    [&["classify", "--templates", "simple"], model, &decided, &["photos"]].concat()
+    let decided = [
+        "--classes",
+        "classes.txt",
+        "--score",
+        score,
+        "--threshold",
+        "0",
+        "--format",
+        "json",
+    ];
+    [
+        &["classify", "--templates", "simple"],
+        model,
+        &decided,
+        &["photos"],
+    ]
+    .concat()
 }
 
 #[test]
@@ -54,16 +77,33 @@ fn a_converted_file_needs_no_model_and_decides_alike() {
     ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
-    let before = s.done(&classify(&["--model", "tiny.json", "--pretrained", "epoch_10.pt"], "atd"));
+    let before = s.done(&classify(
+        &["--model", "tiny.json", "--pretrained", "epoch_10.pt"],
+        "atd",
+    ));
     let after = s.done(&classify(&["--pretrained", "taught.safetensors"], "atd"));
-    assert!(before == after && before.lines().count() == 2, "{before}{after}");
+    assert!(
+        before == after && before.lines().count() == 2,
+        "{before}{after}"
+    );
     let inspected = s.done(&["inspect", "taught.safetensors"]);
-    for part in ["weights with their config", "model       tiny", "config      tiny: GELU, 2 heads"] {
+    for part in [
+        "weights with their config",
+        "model       tiny",
+        "config      tiny: GELU, 2 heads",
+    ] {
         assert!(inspected.contains(part), "no {part:?} in {inspected}");
     }
     assert!(!inspected.contains("model_cfg"), "{inspected}");
-    let other = s.clipn(&classify(&["--model", "ViT-B-32", "--pretrained", "taught.safetensors"], "atd"));
-    assert!(text(&other.stderr).contains("`ViT-B-32` contradicts"), "{}", text(&other.stderr));
+    let other = s.clipn(&classify(
+        &["--model", "ViT-B-32", "--pretrained", "taught.safetensors"],
+        "atd",
+    ));
+    assert!(
+        text(&other.stderr).contains("`ViT-B-32` contradicts"),
+        "{}",
+        text(&other.stderr)
+    );
 }
 
 #[test]
@@ -71,20 +111,35 @@ fn folders_for_other_programs_hold_the_clip_and_say_what_they_leave_out() {
     let s = Sandbox::new();
     s.other_programs_weights();
     for (to, made, prepared, files) in [
-        ("open-clip", "oc", "clip-open-clip", &["open_clip_model.safetensors", "open_clip_config.json"][..]),
+        (
+            "open-clip",
+            "oc",
+            "clip-open-clip",
+            &["open_clip_model.safetensors", "open_clip_config.json"][..],
+        ),
         (
             "transformers",
             "hf",
             "clip-transformers",
-            &["model.safetensors", "config.json", "preprocessor_config.json"],
+            &[
+                "model.safetensors",
+                "config.json",
+                "preprocessor_config.json",
+            ],
         ),
     ] {
         let output = s.clipn(&[&["convert", "--to", to], &TINY[..], &[made]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let said = "left out: the \"no\" side (30 tensors, 826256 parameters), which CLIP does not have\n";
+        let said =
+            "left out: the \"no\" side (30 tensors, 826256 parameters), which CLIP does not have\n";
         assert_eq!(text(&output.stderr), said);
         let told = text(&output.stdout);
-        assert!(files.iter().all(|file| told.contains(&format!("wrote       {made}/{file} ("))), "{told}");
+        assert!(
+            files
+                .iter()
+                .all(|file| told.contains(&format!("wrote       {made}/{file} ("))),
+            "{told}"
+        );
         assert!(told.contains("yes 806,544, no \"no\" side)"), "{told}");
         if to == "transformers" {
             // The folder that the tests make by rules of their own decides alike.
@@ -120,13 +175,21 @@ fn every_other_kind_is_converted_without_a_model() {
         let out = format!("{index}.safetensors");
         let report: Value =
             serde_json::from_str(&s.done(&["convert", given, &out, "--format", "json"])).unwrap();
-        assert_eq!((&report["source"], &report["to"]), (&source.into(), &"clipn".into()));
+        assert_eq!(
+            (&report["source"], &report["to"]),
+            (&source.into(), &"clipn".into())
+        );
         assert_eq!(report["written"][0]["path"], out.as_str());
-        assert_eq!(report["written"][0]["bytes"], std::fs::metadata(s.path(&out)).unwrap().len());
-        let inspected: Value = serde_json::from_str(&s.done(&["inspect", &out, "--format", "json"])).unwrap();
+        assert_eq!(
+            report["written"][0]["bytes"],
+            std::fs::metadata(s.path(&out)).unwrap().len()
+        );
+        let inspected: Value =
+            serde_json::from_str(&s.done(&["inspect", &out, "--format", "json"])).unwrap();
         assert_eq!(inspected["source"], "weights with their config");
         assert_eq!(inspected["config_error"], Value::Null);
-        let before: Value = serde_json::from_str(&s.done(&["inspect", given, "--format", "json"])).unwrap();
+        let before: Value =
+            serde_json::from_str(&s.done(&["inspect", given, "--format", "json"])).unwrap();
         assert_eq!(inspected["config"], before["config"]);
         let counted = &report["parameters"];
         let sum: u64 = ["image", "yes", "no", "logit_scale", "statistics"]
@@ -135,30 +198,67 @@ fn every_other_kind_is_converted_without_a_model() {
             .sum();
         assert_eq!(sum, inspected["parameters"].as_u64().unwrap());
     }
-    let csv = s.done(&["convert", "openai.pt", "hub", "--to", "open-clip", "--format", "csv"]);
+    let csv = s.done(&[
+        "convert",
+        "openai.pt",
+        "hub",
+        "--to",
+        "open-clip",
+        "--format",
+        "csv",
+    ]);
     let lines: Vec<&str> = csv.lines().collect();
     assert!(
-        lines.len() == 3 && lines[0] == "file,bytes" && lines[2].starts_with("hub/open_clip_config.json,")
+        lines.len() == 3
+            && lines[0] == "file,bytes"
+            && lines[2].starts_with("hub/open_clip_config.json,")
     );
 }
 
 #[test]
 fn element_types() {
     let s = Sandbox::new();
-    for (name, dtype) in [("f32", Dtype::F32), ("bf16", Dtype::Bf16), ("keep", Dtype::F16)] {
+    for (name, dtype) in [
+        ("f32", Dtype::F32),
+        ("bf16", Dtype::Bf16),
+        ("keep", Dtype::F16),
+    ] {
         let out = format!("{name}.safetensors");
         s.done(&[&["convert", "--dtype", name], &TINY[..], &[&out]].concat());
         let found = Checkpoint::open(&s.path(&out)).unwrap();
-        assert!(found.iter().all(|(_, tensor)| tensor.dtype() == dtype), "{name}");
+        assert!(
+            found.iter().all(|(_, tensor)| tensor.dtype() == dtype),
+            "{name}"
+        );
     }
     // A scale that f16 has no number for.
     let from = Checkpoint::open(&s.path("f32.safetensors")).unwrap();
-    let large = |name: &str| (name == "logit_scale").then(|| Tensor::from_f32(&[], vec![7e4]).unwrap());
-    let tensors = from.iter().map(|(name, tensor)| (name.to_owned(), large(name).unwrap_or(tensor.clone())));
+    let large =
+        |name: &str| (name == "logit_scale").then(|| Tensor::from_f32(&[], vec![7e4]).unwrap());
+    let tensors = from
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), large(name).unwrap_or(tensor.clone())));
     write_safetensors(&s.path("large.safetensors"), tensors, &BTreeMap::new()).unwrap();
-    let large = ["--model", "tiny.json", "large.safetensors", "small.safetensors", "--dtype", "f16"];
-    fails(&s, 1, &large, &["logit_scale", "70000", "65504", "small.safetensors"]);
-    fails(&s, 1, &[&large[..], &["--to", "transformers"]].concat(), &["logit_scale", "70000"]);
+    let large = [
+        "--model",
+        "tiny.json",
+        "large.safetensors",
+        "small.safetensors",
+        "--dtype",
+        "f16",
+    ];
+    fails(
+        &s,
+        1,
+        &large,
+        &["logit_scale", "70000", "65504", "small.safetensors"],
+    );
+    fails(
+        &s,
+        1,
+        &[&large[..], &["--to", "transformers"]].concat(),
+        &["logit_scale", "70000"],
+    );
 }
 
 #[test]
@@ -166,18 +266,56 @@ fn what_is_there_is_kept_without_force() {
     let s = Sandbox::new();
     s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
     s.done(&["convert", "taught.safetensors", "hub", "--to", "open-clip"]);
-    fails(&s, 1, &[&TINY[..], &["taught.safetensors"]].concat(), &["taught.safetensors", "--force"]);
-    fails(&s, 1, &["taught.safetensors", "hub", "--to", "open-clip"], &["hub is there already", "--force"]);
-    s.done(&[&["convert", "--force", "--dtype", "f32"], &TINY[..], &["taught.safetensors"]].concat());
-    s.done(&["convert", "taught.safetensors", "hub", "--to", "transformers", "--force"]);
-    assert!(s.done(&["inspect", "hub"]).contains("transformers CLIPModel"));
     fails(
         &s,
         1,
-        &["taught.safetensors", "photos", "--to", "open-clip", "--force"],
+        &[&TINY[..], &["taught.safetensors"]].concat(),
+        &["taught.safetensors", "--force"],
+    );
+    fails(
+        &s,
+        1,
+        &["taught.safetensors", "hub", "--to", "open-clip"],
+        &["hub is there already", "--force"],
+    );
+    s.done(
+        &[
+            &["convert", "--force", "--dtype", "f32"],
+            &TINY[..],
+            &["taught.safetensors"],
+        ]
+        .concat(),
+    );
+    s.done(&[
+        "convert",
+        "taught.safetensors",
+        "hub",
+        "--to",
+        "transformers",
+        "--force",
+    ]);
+    assert!(
+        s.done(&["inspect", "hub"])
+            .contains("transformers CLIPModel")
+    );
+    fails(
+        &s,
+        1,
+        &[
+            "taught.safetensors",
+            "photos",
+            "--to",
+            "open-clip",
+            "--force",
+        ],
         &["photos", "would be lost"],
     );
-    fails(&s, 1, &["taught.safetensors", "classes.txt", "--force"], &["classes.txt", "no weights"]);
+    fails(
+        &s,
+        1,
+        &["taught.safetensors", "classes.txt", "--force"],
+        &["classes.txt", "no weights"],
+    );
 }
 
 #[test]
@@ -189,7 +327,12 @@ fn the_same_file_in_and_out() {
         fails(&s, 1, &same, &["taught.safetensors is what is read"]);
     }
     s.done(&["convert", "taught.safetensors", "hub", "--to", "open-clip"]);
-    fails(&s, 1, &["hub", "hub", "--to", "transformers", "--force"], &["hub is what is read"]);
+    fails(
+        &s,
+        1,
+        &["hub", "hub", "--to", "transformers", "--force"],
+        &["hub is what is read"],
+    );
 }
 
 #[test]
@@ -202,13 +345,43 @@ fn wrong_inputs_and_outputs() {
     s.write("half-archive.pt", &archive[..archive.len() / 2]);
     let out = "out.safetensors";
     fails(&s, 1, &["gone.pt", out], &["gone.pt"]);
-    fails(&s, 1, &["--model", "tiny.json", "half.pt", out], &["half.pt", "cut short"]);
+    fails(
+        &s,
+        1,
+        &["--model", "tiny.json", "half.pt", out],
+        &["half.pt", "cut short"],
+    );
     fails(&s, 1, &["half-archive.pt", out], &["half-archive.pt"]);
-    fails(&s, 1, &["classes.txt", out], &["classes.txt", "not a weights file"]);
-    fails(&s, 1, &["epoch_10.pt", out], &["epoch_10.pt", "do not tell their architecture", "--model"]);
-    fails(&s, 1, &["--model", "ViT-B-32", "epoch_10.pt", out], &["do not fit the model `ViT-B-32`"]);
-    fails(&s, 1, &["--model", "ViT-B-32", "openai.pt", out], &["`ViT-B-32` contradicts"]);
-    fails(&s, 1, &["openai.pt", "gone/out.safetensors"], &["there is no folder gone"]);
+    fails(
+        &s,
+        1,
+        &["classes.txt", out],
+        &["classes.txt", "not a weights file"],
+    );
+    fails(
+        &s,
+        1,
+        &["epoch_10.pt", out],
+        &["epoch_10.pt", "do not tell their architecture", "--model"],
+    );
+    fails(
+        &s,
+        1,
+        &["--model", "ViT-B-32", "epoch_10.pt", out],
+        &["do not fit the model `ViT-B-32`"],
+    );
+    fails(
+        &s,
+        1,
+        &["--model", "ViT-B-32", "openai.pt", out],
+        &["`ViT-B-32` contradicts"],
+    );
+    fails(
+        &s,
+        1,
+        &["openai.pt", "gone/out.safetensors"],
+        &["there is no folder gone"],
+    );
     fails(&s, 1, &["openai.pt", "photos"], &["photos", "name a file"]);
     fails(&s, 1, &["openai.pt", "out.pt"], &["out.pt", ".safetensors"]);
     fails(
@@ -219,12 +392,35 @@ fn wrong_inputs_and_outputs() {
     );
     let resnet = library_fixture("openai_resnet/openai_resnet.pt");
     let resnet = resnet.to_str().unwrap();
-    fails(&s, 1, &[resnet, "out", "--to", "transformers"], &["`openai_resnet`", "ResNet", "--to open-clip"]);
+    fails(
+        &s,
+        1,
+        &[resnet, "out", "--to", "transformers"],
+        &["`openai_resnet`", "ResNet", "--to open-clip"],
+    );
     fails(&s, 2, &["openai.pt"], &["OUT"]);
-    fails(&s, 2, &["openai.pt", out, "--to", "onnx"], &["onnx", "clipn, open-clip, transformers"]);
-    fails(&s, 2, &["openai.pt", out, "--dtype", "int8"], &["int8", "bf16"]);
-    s.write("clip-transformers/preprocessor_config.json", r#"{"resample": 2}"#);
-    fails(&s, 1, &["clip-transformers", out], &["preprocessor_config.json", "`resample` = 2"]);
+    fails(
+        &s,
+        2,
+        &["openai.pt", out, "--to", "onnx"],
+        &["onnx", "clipn, open-clip, transformers"],
+    );
+    fails(
+        &s,
+        2,
+        &["openai.pt", out, "--dtype", "int8"],
+        &["int8", "bf16"],
+    );
+    s.write(
+        "clip-transformers/preprocessor_config.json",
+        r#"{"resample": 2}"#,
+    );
+    fails(
+        &s,
+        1,
+        &["clip-transformers", out],
+        &["preprocessor_config.json", "`resample` = 2"],
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -233,18 +429,47 @@ fn a_place_that_nobody_may_write_to() {
     let s = Sandbox::new();
     s.other_programs_weights();
     for to in ["clipn", "open-clip", "transformers"] {
-        fails(&s, 1, &["openai.pt", "/proc/clipn-out", "--to", to], &["could not", "/proc/clipn-out"]);
+        fails(
+            &s,
+            1,
+            &["openai.pt", "/proc/clipn-out", "--to", to],
+            &["could not", "/proc/clipn-out"],
+        );
     }
 }
 
 /// A CLIP that was trained from nothing and taught "no", one step each.
 fn trained(s: &Sandbox) -> String {
     s.training_set();
-    let common = ["train", "--model", "small.json", "--train-data", "captions.tsv", "--batch-size", "48"];
+    let common = [
+        "train",
+        "--model",
+        "small.json",
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "48",
+    ];
     let more = ["--epochs", "1", "--workers", "2"];
-    let clip = s.done(&[&common[..], &more, &["--objective", "clip", "--name", "clip"]].concat());
-    let no = ["--no-prompts", "2", "--pretrained", clip.trim(), "--name", "no"];
-    s.done(&[&common[..], &more, &no].concat()).trim().to_owned()
+    let clip = s.done(
+        &[
+            &common[..],
+            &more,
+            &["--objective", "clip", "--name", "clip"],
+        ]
+        .concat(),
+    );
+    let no = [
+        "--no-prompts",
+        "2",
+        "--pretrained",
+        clip.trim(),
+        "--name",
+        "no",
+    ];
+    s.done(&[&common[..], &more, &no].concat())
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -264,40 +489,99 @@ fn only_the_rows_of_seen_words_are_kept() {
             "0",
         ];
         s.done(
-            &[&asked[..], &["--format", "json", "--classes", "red picture, green, blue", "photos"]].concat(),
+            &[
+                &asked[..],
+                &[
+                    "--format",
+                    "json",
+                    "--classes",
+                    "red picture, green, blue",
+                    "photos",
+                ],
+            ]
+            .concat(),
         )
     };
     // The template's `photo` was never read, and its row is no longer there.
     s.write("of.txt", "a picture {}");
     let of = |weights: &str, more: &[&str]| {
-        let asked =
-            ["classify", "--pretrained", weights, "--score", "msp", "--threshold", "0", "--format", "json"];
-        s.done(&[&asked[..], more, &["--classes", "red, green, blue", "photos"]].concat())
+        let asked = [
+            "classify",
+            "--pretrained",
+            weights,
+            "--score",
+            "msp",
+            "--threshold",
+            "0",
+            "--format",
+            "json",
+        ];
+        s.done(
+            &[
+                &asked[..],
+                more,
+                &["--classes", "red, green, blue", "photos"],
+            ]
+            .concat(),
+        )
     };
     s.done(&["convert", &weights, "whole.safetensors"]);
     let told = s.done(&["convert", &weights, "seen.safetensors", "--only-seen-words"]);
-    assert!(told.contains("became      a safetensors file with its config"), "{told}");
+    assert!(
+        told.contains("became      a safetensors file with its config"),
+        "{told}"
+    );
     let size = |file: &str| std::fs::metadata(s.path(file)).unwrap().len();
-    assert!(size("seen.safetensors") * 20 < size("whole.safetensors"), "{}", size("seen.safetensors"));
+    assert!(
+        size("seen.safetensors") * 20 < size("whole.safetensors"),
+        "{}",
+        size("seen.safetensors")
+    );
     let templates = ["--templates", "of.txt"];
-    assert_eq!(of("seen.safetensors", &templates), of("whole.safetensors", &templates));
+    assert_eq!(
+        of("seen.safetensors", &templates),
+        of("whole.safetensors", &templates)
+    );
     assert_ne!(ask("seen.safetensors"), ask("whole.safetensors"));
 
     // Whole tables for others, and for training on.
     s.done(&["convert", "seen.safetensors", "hub", "--to", "open-clip"]);
     let table = |path: &str| {
-        let table = Checkpoint::open(&s.path(path)).unwrap().get("token_embedding.weight").unwrap().to_f32();
+        let table = Checkpoint::open(&s.path(path))
+            .unwrap()
+            .get("token_embedding.weight")
+            .unwrap()
+            .to_f32();
         (table.len(), table.iter().filter(|v| **v != 0.0).count())
     };
     let (values, seen) = (table("hub"), table("seen.safetensors"));
     assert_eq!((values.0, values.1), (49_408 * 16, seen.1));
-    s.done(&["convert", "seen.safetensors", "again.safetensors", "--only-seen-words"]);
+    s.done(&[
+        "convert",
+        "seen.safetensors",
+        "again.safetensors",
+        "--only-seen-words",
+    ]);
     assert_eq!(table("again.safetensors"), seen);
 
     // What it says of itself is what it is asked with.
-    s.done(&["convert", &weights, "own.safetensors", "--templates", "plain", "--logit-scale", "trained"]);
+    s.done(&[
+        "convert",
+        &weights,
+        "own.safetensors",
+        "--templates",
+        "plain",
+        "--logit-scale",
+        "trained",
+    ]);
     let own = of("own.safetensors", &[]);
-    assert_eq!(own, of("whole.safetensors", &["--templates", "plain", "--logit-scale", "trained"]));
+    assert_eq!(
+        own,
+        of(
+            "whole.safetensors",
+            &["--templates", "plain", "--logit-scale", "trained"]
+        )
+    );
     assert_ne!(own, of("own.safetensors", &["--templates", "simple"]));
     assert_ne!(own, of("own.safetensors", &["--logit-scale", "published"]));
 }
@@ -312,11 +596,20 @@ fn seen_words_are_of_files_that_tell_them() {
         &[&TINY[..], &[out, "--only-seen-words"]].concat(),
         &["epoch_10.pt", "does not tell which words"],
     );
-    fails(&s, 1, &[&TINY[..], &[out, "--templates", "nice"]].concat(), &["nice", "plain"]);
+    fails(
+        &s,
+        1,
+        &[&TINY[..], &[out, "--templates", "nice"]].concat(),
+        &["nice", "plain"],
+    );
     fails(
         &s,
         2,
-        &[&TINY[..], &["out", "--to", "open-clip", "--templates", "plain"]].concat(),
+        &[
+            &TINY[..],
+            &["out", "--to", "open-clip", "--templates", "plain"],
+        ]
+        .concat(),
         &["--to clipn"],
     );
 }

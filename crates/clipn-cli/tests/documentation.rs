@@ -41,7 +41,9 @@ fn commands(markdown: &str) -> Vec<String> {
 
 /// The variable that stands before a command, as `CLIPN_SIMD=portable clipn …`, and the command.
 fn environment(command: &str) -> (Option<(&str, &str)>, &str) {
-    let set = command.split_once(' ').and_then(|(first, rest)| Some((first.split_once('=')?, rest)));
+    let set = command
+        .split_once(' ')
+        .and_then(|(first, rest)| Some((first.split_once('=')?, rest)));
     match set {
         Some((variable, rest)) => (Some(variable), rest),
         None => (None, command),
@@ -67,19 +69,32 @@ fn words(command: &str) -> Vec<String> {
 fn lay_out(sandbox: &Sandbox) {
     sandbox.write("list.txt", "photos/red.bmp\nphotos/gradient.bmp\n");
     for part in 0..2 {
-        sandbox.write(&format!("pictures-{part}.tar"), tar(&samples(4 * part..4 * part + 4)));
+        sandbox.write(
+            &format!("pictures-{part}.tar"),
+            tar(&samples(4 * part..4 * part + 4)),
+        );
     }
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     std::fs::copy(sandbox.path("tiny.json"), sandbox.path("my-model.json")).unwrap();
-    std::fs::copy(sandbox.path("epoch_10.pt"), sandbox.path("seed-2.safetensors")).unwrap();
+    std::fs::copy(
+        sandbox.path("epoch_10.pt"),
+        sandbox.path("seed-2.safetensors"),
+    )
+    .unwrap();
     let ood = ["iNaturalist", "SUN", "Places", "Textures"].map(|set| format!("{set}/x"));
-    for folder in (0..1000).map(|class| format!("imagenet/val/n{class:08}")).chain(ood) {
-        sandbox.picture(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| [x as u8 * 80, y as u8 * 80, 99]);
+    for folder in (0..1000)
+        .map(|class| format!("imagenet/val/n{class:08}"))
+        .chain(ood)
+    {
+        sandbox.picture(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| {
+            [x as u8 * 80, y as u8 * 80, 99]
+        });
     }
     for picture in 0..60u32 {
         let (name, height) = (format!("known/pizza/{picture}.bmp"), 30 + picture % 7);
-        sandbox
-            .picture(&name, 40, height, |x, y| [(x * picture) as u8, (y * 7 + picture) as u8, (x * y) as u8]);
+        sandbox.picture(&name, 40, height, |x, y| {
+            [(x * picture) as u8, (y * 7 + picture) as u8, (x * y) as u8]
+        });
     }
     sandbox.write(
         "my-benchmark.toml",
@@ -114,7 +129,12 @@ const REPOSITORIES: [(&str, &str); 3] = [
 /// What the commands of training speak of: a table, shards and a small benchmark.
 fn lay_out_training(sandbox: &Sandbox) {
     sandbox.training_set();
-    let world = World { per_class: 1, per_far_set: 1, shard_size: 20, ..World::default() };
+    let world = World {
+        per_class: 1,
+        per_far_set: 1,
+        shard_size: 20,
+        ..World::default()
+    };
     world.write(&sandbox.path("world"), 40, &Silent).unwrap();
     std::fs::rename(sandbox.path("world/train"), sandbox.path("shards")).unwrap();
     sandbox.write(
@@ -161,12 +181,17 @@ fn shrink_benchmark(words: &mut Vec<String>) {
 #[test]
 fn every_command_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files: Vec<_> =
-        std::fs::read_dir(root.join("docs")).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .collect();
     files.push(root.join("README.md"));
     files.sort();
     let mut run = 0;
-    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "md")) {
+    for file in files
+        .iter()
+        .filter(|f| f.extension().is_some_and(|e| e == "md"))
+    {
         let commands = commands(&std::fs::read_to_string(file).unwrap());
         if commands.is_empty() {
             continue;
@@ -175,21 +200,41 @@ fn every_command_works() {
         lay_out(&sandbox);
         sandbox.other_programs_weights();
         let hub = sandbox.hub(&REPOSITORIES);
-        if commands.iter().any(|command| command.starts_with("clipn train")) {
+        if commands
+            .iter()
+            .any(|command| command.starts_with("clipn train"))
+        {
             lay_out_training(&sandbox);
         }
-        if commands.iter().any(|command| command.starts_with("clipn recipe")) {
+        if commands
+            .iter()
+            .any(|command| command.starts_with("clipn recipe"))
+        {
             lay_out_recipe(&sandbox);
         }
         for command in commands {
             let (variable, line) = environment(&command);
-            let line = line.strip_prefix("cargo run --release -- ").or(line.strip_prefix("clipn ")).unwrap();
+            let line = line
+                .strip_prefix("cargo run --release -- ")
+                .or(line.strip_prefix("clipn "))
+                .unwrap();
             let arguments = arguments(line);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let output = sandbox.command(&hub.url(), &arguments).envs(variable).output().unwrap();
+            let output = sandbox
+                .command(&hub.url(), &arguments)
+                .envs(variable)
+                .output()
+                .unwrap();
             let file = file.file_name().unwrap().to_string_lossy();
-            assert!(output.status.success(), "{file}: {command}\n{}", text(&output.stderr));
-            assert!(!output.stdout.is_empty(), "{file}: {command} printed nothing");
+            assert!(
+                output.status.success(),
+                "{file}: {command}\n{}",
+                text(&output.stderr)
+            );
+            assert!(
+                !output.stdout.is_empty(),
+                "{file}: {command} printed nothing"
+            );
             run += 1;
         }
     }

@@ -6,7 +6,14 @@ mod common;
 use common::{Sandbox, test_data, text, with_model};
 use serde_json::Value;
 
-const SETS: [&str; 6] = ["--id", "id", "--ood", "noise=noise", "--ood", "stripes=stripes"];
+const SETS: [&str; 6] = [
+    "--id",
+    "id",
+    "--ood",
+    "noise=noise",
+    "--ood",
+    "stripes=stripes",
+];
 
 fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
     with_model("eval", &[&SETS[..], more].concat())
@@ -23,17 +30,27 @@ fn json_has_what_is_promised() {
     assert_eq!(report["id"], serde_json::json!({"name": "id", "n": 12}));
     assert!((0.0..=1.0).contains(&report["accuracy"].as_f64().unwrap()));
     let results = report["results"].as_array().unwrap();
-    let pairs: Vec<(&str, &str)> =
-        results.iter().map(|r| (r["ood"].as_str().unwrap(), r["score"].as_str().unwrap())).collect();
+    let pairs: Vec<(&str, &str)> = results
+        .iter()
+        .map(|r| (r["ood"].as_str().unwrap(), r["score"].as_str().unwrap()))
+        .collect();
     let scores = ["msp", "maxlogit", "energy", "mcm", "ctw", "atd"];
-    let expected: Vec<_> =
-        ["noise", "stripes"].iter().flat_map(|o| scores.iter().map(move |s| (*o, *s))).collect();
+    let expected: Vec<_> = ["noise", "stripes"]
+        .iter()
+        .flat_map(|o| scores.iter().map(move |s| (*o, *s)))
+        .collect();
     assert_eq!(pairs, expected);
     for result in results {
         for figure in ["auroc", "fpr95", "aupr_in", "aupr_out"] {
-            assert!((0.0..=1.0).contains(&result[figure].as_f64().unwrap()), "{result}");
+            assert!(
+                (0.0..=1.0).contains(&result[figure].as_f64().unwrap()),
+                "{result}"
+            );
         }
-        assert_eq!((result["n_id"].as_u64(), result["n_ood"].as_u64()), (Some(12), Some(5)));
+        assert_eq!(
+            (result["n_id"].as_u64(), result["n_ood"].as_u64()),
+            (Some(12), Some(5))
+        );
     }
     assert_eq!(report["skipped"], serde_json::json!([]));
     assert_eq!(report["settings"]["fpr_convention"], "clipn");
@@ -44,7 +61,10 @@ fn json_has_what_is_promised() {
 fn the_result_does_not_depend_on_batches_and_workers() {
     let sandbox = Sandbox::new();
     let reference = json(&sandbox, &["--batch-size", "1", "--workers", "1"]);
-    for spread in [["--batch-size", "3", "--workers", "2"], ["--batch-size", "64", "--workers", "5"]] {
+    for spread in [
+        ["--batch-size", "3", "--workers", "2"],
+        ["--batch-size", "64", "--workers", "5"],
+    ] {
         let other = json(&sandbox, &spread);
         assert_eq!(other["results"], reference["results"]);
         assert_eq!(other["accuracy"], reference["accuracy"]);
@@ -58,7 +78,10 @@ fn tables_and_csv_tell_the_same() {
     let report = json(&sandbox, &["--scores", "ctw,atd"]);
     let auroc = 100.0 * report["results"][0]["auroc"].as_f64().unwrap();
     assert!(table.contains(&format!("{auroc:.2} / ")), "{table}");
-    assert!(table.contains("id: 12 images, 3 classes, accuracy") && table.contains("noise"), "{table}");
+    assert!(
+        table.contains("id: 12 images, 3 classes, accuracy") && table.contains("noise"),
+        "{table}"
+    );
     let csv = sandbox.done(&eval(&["--scores", "ctw,atd", "--format", "csv"]));
     assert_eq!(csv.lines().count(), 1 + 4, "{csv}");
     assert!(csv.starts_with("score,ood,kind,auroc,fpr95,"), "{csv}");
@@ -70,21 +93,43 @@ fn output_files_hold_the_table_and_a_row_an_image() {
     sandbox.write("noise/broken.png", "not an image");
     let output = sandbox.clipn(&eval(&["--output", "out/deep"]));
     assert!(output.status.success());
-    assert!(text(&output.stderr).contains("1 images could not be read"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("1 images could not be read"),
+        "{}",
+        text(&output.stderr)
+    );
     let read = |name: &str| std::fs::read_to_string(sandbox.path("out/deep").join(name)).unwrap();
     let report: Value = serde_json::from_str(&read("results.json")).unwrap();
     assert_eq!(report["skipped"][0]["set"], "noise");
-    assert!(report["skipped"][0]["error"].as_str().unwrap().contains("broken.png"));
+    assert!(
+        report["skipped"][0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("broken.png")
+    );
     let results = read("results.csv");
-    assert!(results.starts_with("epoch,method,oodset,AUROC,FPR@95,"), "{results}");
-    assert!(results.lines().nth(1).unwrap().starts_with("10,MSP,noise,"), "{results}");
+    assert!(
+        results.starts_with("epoch,method,oodset,AUROC,FPR@95,"),
+        "{results}"
+    );
+    assert!(
+        results.lines().nth(1).unwrap().starts_with("10,MSP,noise,"),
+        "{results}"
+    );
     let scores = read("scores.csv");
     assert_eq!(
         scores.lines().next().unwrap(),
         "set,path,label,prediction,msp,maxlogit,energy,mcm,ctw,atd,error"
     );
     assert_eq!(scores.lines().count(), 1 + 12 + 6 + 5);
-    assert!(scores.lines().nth(1).unwrap().starts_with("id,id/goldfish/0.bmp,goldfish,"), "{scores}");
+    assert!(
+        scores
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("id,id/goldfish/0.bmp,goldfish,"),
+        "{scores}"
+    );
 }
 
 #[test]
@@ -106,7 +151,16 @@ fn grey_pictures_and_precision_change_the_scores() {
     let plain = scores(&[]);
     assert_ne!(plain, scores(&["--grey"]));
     let log = scores(&["--score-precision", "f64"]);
-    let msp = |csv: &str| csv.lines().nth(1).unwrap().split(',').nth(4).unwrap().parse::<f64>().unwrap();
+    let msp = |csv: &str| {
+        csv.lines()
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .nth(4)
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+    };
     assert!((msp(&plain) - msp(&log).exp()).abs() < 1e-6);
 }
 
@@ -132,7 +186,8 @@ fn a_plain_clip_is_warned_about() {
     ]);
     let error = text(&output.stderr);
     assert!(
-        error.contains("warning: plain.pt is a plain CLIP") && error.contains("CTW and ATD mean nothing"),
+        error.contains("warning: plain.pt is a plain CLIP")
+            && error.contains("CTW and ATD mean nothing"),
         "{error}"
     );
     assert!(error.contains("outside the vocabulary of 100"), "{error}");
@@ -147,7 +202,8 @@ fn photographs_give_the_published_table() {
     ) else {
         return;
     };
-    let expected: Value = serde_json::from_slice(&std::fs::read(e2e.join("expected.json")).unwrap()).unwrap();
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(e2e.join("expected.json")).unwrap()).unwrap();
     let classes = expected["classes"]
         .as_array()
         .unwrap()
@@ -165,10 +221,26 @@ fn photographs_give_the_published_table() {
         sandbox.write(&format!("crops/{path}.png"), crop);
     }
     let run = |root: &str, suffix: &str| {
-        let sets = ["iNaturalist", "SUN", "Textures", "Places"].map(|name| format!("{name}={root}/{name}"));
+        let sets = ["iNaturalist", "SUN", "Textures", "Places"]
+            .map(|name| format!("{name}={root}/{name}"));
         let id = format!("{root}/id");
-        let mut arguments = vec!["eval", "--model", "tiny.json", "--pretrained", weights.to_str().unwrap()];
-        arguments.extend(["--classes", &classes, "--id", &id, "--format", "json", "--output", "out"]);
+        let mut arguments = vec![
+            "eval",
+            "--model",
+            "tiny.json",
+            "--pretrained",
+            weights.to_str().unwrap(),
+        ];
+        arguments.extend([
+            "--classes",
+            &classes,
+            "--id",
+            &id,
+            "--format",
+            "json",
+            "--output",
+            "out",
+        ]);
         for set in &sets {
             arguments.extend(["--ood", set]);
         }
@@ -181,11 +253,18 @@ fn photographs_give_the_published_table() {
     let (report, worst) = run("crops", ".png");
     for row in expected["rows"].as_array().unwrap() {
         let found = report["results"].as_array().unwrap().iter().find(|r| {
-            r["ood"] == row[2] && r["score"].as_str().unwrap() == row[1].as_str().unwrap().to_lowercase()
+            r["ood"] == row[2]
+                && r["score"].as_str().unwrap() == row[1].as_str().unwrap().to_lowercase()
         });
         for (figure, column) in [("auroc", 3), ("fpr95", 4)] {
-            let (found, expected) = (found.unwrap()[figure].as_f64().unwrap(), row[column].as_f64().unwrap());
-            assert!((found - expected).abs() < 1e-6, "{figure} of {row}: {found}");
+            let (found, expected) = (
+                found.unwrap()[figure].as_f64().unwrap(),
+                row[column].as_f64().unwrap(),
+            );
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "{figure} of {row}: {found}"
+            );
         }
     }
     // Four of the twelve pictures are nearest to their own class, by the published features and classifier.
@@ -206,10 +285,21 @@ fn worst_score(csv: &str, expected: &Value, root: &str, suffix: &str) -> f64 {
     let mut compared = 0;
     for line in lines {
         let cells: Vec<&str> = line.split(',').collect();
-        let path = cells[1].strip_prefix(root).unwrap().strip_suffix(suffix).unwrap();
-        for (name, value) in expected["scores"][format!("e2e{path}")].as_object().unwrap() {
-            let column = heading.iter().position(|h| *h == name.to_lowercase()).unwrap();
-            worst = worst.max((cells[column].parse::<f64>().unwrap() - value.as_f64().unwrap()).abs());
+        let path = cells[1]
+            .strip_prefix(root)
+            .unwrap()
+            .strip_suffix(suffix)
+            .unwrap();
+        for (name, value) in expected["scores"][format!("e2e{path}")]
+            .as_object()
+            .unwrap()
+        {
+            let column = heading
+                .iter()
+                .position(|h| *h == name.to_lowercase())
+                .unwrap();
+            worst =
+                worst.max((cells[column].parse::<f64>().unwrap() - value.as_f64().unwrap()).abs());
             compared += 1;
         }
     }
@@ -225,7 +315,10 @@ fn the_scores_are_written_as_parquet_too() {
 
     let sandbox = Sandbox::new();
     sandbox.write("noise/broken.jpg", "text");
-    sandbox.done(&with_model("eval", &["--id", "id", "--ood", "noise=noise", "--output", "out"]));
+    sandbox.done(&with_model(
+        "eval",
+        &["--id", "id", "--ood", "noise=noise", "--output", "out"],
+    ));
     let csv = csv::Reader::from_path(sandbox.path("out/scores.csv")).unwrap();
     let file = std::fs::File::open(sandbox.path("out/scores.parquet")).unwrap();
     let shown = |field: &Field| match field {
@@ -237,8 +330,14 @@ fn the_scores_are_written_as_parquet_too() {
     let rows = SerializedFileReader::new(file)
         .unwrap()
         .into_iter()
-        .map(|row| row.unwrap().get_column_iter().map(|(_, field)| shown(field)).collect::<Vec<_>>());
-    let expected =
-        csv.into_records().map(|record| record.unwrap().iter().map(String::from).collect::<Vec<_>>());
+        .map(|row| {
+            row.unwrap()
+                .get_column_iter()
+                .map(|(_, field)| shown(field))
+                .collect::<Vec<_>>()
+        });
+    let expected = csv
+        .into_records()
+        .map(|record| record.unwrap().iter().map(String::from).collect::<Vec<_>>());
     assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }

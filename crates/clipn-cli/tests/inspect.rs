@@ -19,7 +19,11 @@ fn a_clipn_file_is_told_with_its_no_side() {
         assert!(out.contains(part), "no {part:?} in {out}");
     }
     assert!(!out.contains("visual.conv1.weight"));
-    assert!(sandbox.done(&["inspect", "epoch_10.pt", "--tensors"]).contains("visual.conv1.weight"));
+    assert!(
+        sandbox
+            .done(&["inspect", "epoch_10.pt", "--tensors"])
+            .contains("visual.conv1.weight")
+    );
 }
 
 #[test]
@@ -27,17 +31,27 @@ fn a_plain_clip_is_told_to_have_none() {
     let sandbox = Sandbox::new();
     let file = library_fixture("checkpoint/plain_clip.pt");
     let out = sandbox.done(&["inspect", file.to_str().unwrap()]);
-    assert!(out.contains("PyTorch .pt (zip)") && out.contains("none: a plain CLIP"), "{out}");
+    assert!(
+        out.contains("PyTorch .pt (zip)") && out.contains("none: a plain CLIP"),
+        "{out}"
+    );
 }
 
 #[test]
 fn json_and_csv_list_every_tensor() {
     let sandbox = Sandbox::new();
     let report: Value =
-        serde_json::from_str(&sandbox.done(&["inspect", "epoch_10.pt", "--format", "json"])).unwrap();
+        serde_json::from_str(&sandbox.done(&["inspect", "epoch_10.pt", "--format", "json"]))
+            .unwrap();
     assert_eq!(report["tensors"].as_array().unwrap().len(), 92);
     assert_eq!(report["architecture"]["no_prompts"], 16);
-    assert_eq!(sandbox.done(&["inspect", "epoch_10.pt", "--format", "csv"]).lines().count(), 93);
+    assert_eq!(
+        sandbox
+            .done(&["inspect", "epoch_10.pt", "--format", "csv"])
+            .lines()
+            .count(),
+        93
+    );
 }
 
 #[test]
@@ -47,7 +61,12 @@ fn what_comes_with_weights_is_told() {
     for (given, parts) in [
         (
             "openai.pt",
-            &["OpenAI's CLIP", "TorchScript archive", "QuickGELU, 2 heads in the image tower", "32 × 32"][..],
+            &[
+                "OpenAI's CLIP",
+                "TorchScript archive",
+                "QuickGELU, 2 heads in the image tower",
+                "32 × 32",
+            ][..],
         ),
         (
             "clip-transformers",
@@ -58,22 +77,41 @@ fn what_comes_with_weights_is_told() {
                 "224 × 224, mean [0.48145467",
             ],
         ),
-        ("clip-open-clip", &["open_clip hub", "GELU, 2 heads", "mean [0.5, 0.5, 0.5]"]),
-        ("logs/tiny/checkpoints/epoch-10", &["training checkpoint", "16 \"no\" prompts", "GELU, 2 heads"]),
-        ("epoch_10.pt", &["weights alone", "none comes with the weights"]),
+        (
+            "clip-open-clip",
+            &["open_clip hub", "GELU, 2 heads", "mean [0.5, 0.5, 0.5]"],
+        ),
+        (
+            "logs/tiny/checkpoints/epoch-10",
+            &["training checkpoint", "16 \"no\" prompts", "GELU, 2 heads"],
+        ),
+        (
+            "epoch_10.pt",
+            &["weights alone", "none comes with the weights"],
+        ),
     ] {
         let out = sandbox.done(&["inspect", given]);
         for part in parts {
             assert!(out.contains(part), "no {part:?} in {out}");
         }
     }
-    sandbox.write("clip-transformers/config.json", r#"{"model_type": "siglip"}"#);
+    sandbox.write(
+        "clip-transformers/config.json",
+        r#"{"model_type": "siglip"}"#,
+    );
     let out = sandbox.done(&["inspect", "clip-transformers"]);
-    assert!(out.contains("config      not usable") && out.contains("siglip"), "{out}");
+    assert!(
+        out.contains("config      not usable") && out.contains("siglip"),
+        "{out}"
+    );
     let report: Value =
-        serde_json::from_str(&sandbox.done(&["inspect", "clip-open-clip", "--format", "json"])).unwrap();
+        serde_json::from_str(&sandbox.done(&["inspect", "clip-open-clip", "--format", "json"]))
+            .unwrap();
     assert_eq!(report["source"], "open_clip hub");
     assert_eq!(report["config"]["vision"]["heads"], 2);
-    assert_eq!(report["preprocessing"]["mean"], serde_json::json!([0.5, 0.5, 0.5]));
+    assert_eq!(
+        report["preprocessing"]["mean"],
+        serde_json::json!([0.5, 0.5, 0.5])
+    );
     assert_eq!(report["config_error"], Value::Null);
 }

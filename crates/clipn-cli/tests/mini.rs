@@ -11,19 +11,38 @@ use serde_json::Value;
 #[test]
 fn classify_needs_no_model() {
     let s = Sandbox::new();
-    let output =
-        s.clipn(&["classify", "--classes", "goldfish, school bus, pizza", "photos", "--format", "json"]);
+    let output = s.clipn(&[
+        "classify",
+        "--classes",
+        "goldfish, school bus, pizza",
+        "photos",
+        "--format",
+        "json",
+    ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "");
     let printed = text(&output.stdout);
-    let rows: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(rows.len(), 2);
     assert!(
-        rows.iter().all(|row| row["error"].is_null() && row["top"].as_array().unwrap().len() == 3),
+        rows.iter()
+            .all(|row| row["error"].is_null() && row["top"].as_array().unwrap().len() == 3),
         "{printed}"
     );
-    let named = ["classify", "--pretrained", "clipn-mini", "--classes", "goldfish, school bus, pizza"];
-    assert_eq!(s.done(&[&named[..], &["photos", "--format", "json"]].concat()), printed);
+    let named = [
+        "classify",
+        "--pretrained",
+        "clipn-mini",
+        "--classes",
+        "goldfish, school bus, pizza",
+    ];
+    assert_eq!(
+        s.done(&[&named[..], &["photos", "--format", "json"]].concat()),
+        printed
+    );
 }
 
 #[test]
@@ -40,7 +59,11 @@ fn a_word_that_it_has_never_read_is_told() {
 fn it_is_inspected_and_converted_like_any_other() {
     let s = Sandbox::new();
     let told = s.done(&["inspect", "clipn-mini"]);
-    for part in ["weights with their config", "16 \"no\" prompts", "seen_words"] {
+    for part in [
+        "weights with their config",
+        "16 \"no\" prompts",
+        "seen_words",
+    ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
     s.done(&["convert", "clipn-mini", "mini", "--to", "open-clip"]);
@@ -49,8 +72,23 @@ fn it_is_inspected_and_converted_like_any_other() {
 
 /// A run on the sandbox's table of captions, and the weights that came of it.
 fn taught(s: &Sandbox, objective: &str, more: &[&str]) -> Pretrained {
-    let data = ["--train-data", "captions.tsv", "--batch-size", "8", "--epochs", "1", "--lr", "1e-3"];
-    let command = ["train", "--pretrained", "clipn-mini", "--objective", objective];
+    let data = [
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "1",
+        "--lr",
+        "1e-3",
+    ];
+    let command = [
+        "train",
+        "--pretrained",
+        "clipn-mini",
+        "--objective",
+        objective,
+    ];
     let written = s.done(&[&command[..], &data, &["--name", objective], more].concat());
     Pretrained::open(&s.root().join(written.trim())).unwrap()
 }
@@ -74,7 +112,15 @@ fn it_is_taught_further_with_every_word_in_its_place() {
     };
     assert_eq!((stored(&mini) < 1000, stored(&taught)), (true, 49_408));
     // Once stopped, it goes on without being told again what it began with.
-    s.done(&["train", "--settings", "logs/clipn/settings.toml", "--name", "clipn", "--resume", "latest"]);
+    s.done(&[
+        "train",
+        "--settings",
+        "logs/clipn/settings.toml",
+        "--name",
+        "clipn",
+        "--resume",
+        "latest",
+    ]);
     let refused = s.clipn(&[
         "train",
         "--pretrained",
@@ -85,7 +131,11 @@ fn it_is_taught_further_with_every_word_in_its_place() {
         "captions.tsv",
     ]);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
-    assert!(text(&refused.stderr).contains("clipn-mini"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("clipn-mini"),
+        "{}",
+        text(&refused.stderr)
+    );
 }
 
 #[test]
@@ -95,7 +145,10 @@ fn it_learns_words_that_it_had_not_read() {
     let taught = taught(&s, "clip", &[]);
     let (before, after) = (Pretrained::mini().unwrap().notes(), taught.notes());
     let unseen = |notes: &WeightsNotes| notes.seen_words.as_ref().unwrap().unseen("number");
-    assert_eq!((unseen(&before), unseen(&after)), (vec!["number".to_owned()], Vec::new()));
+    assert_eq!(
+        (unseen(&before), unseen(&after)),
+        (vec!["number".to_owned()], Vec::new())
+    );
     let all = before.seen_words.unwrap();
     assert!(after.seen_words.unwrap().len() > all.len());
     // Words that are still unread have rows of zeros, as before.
@@ -104,15 +157,23 @@ fn it_learns_words_that_it_had_not_read() {
     let width = weights.config().text.width;
     let row = |word: &str| {
         let ids = Tokenizer::clip().encode(word);
-        table[ids[0] as usize * width..][..width].iter().any(|&value| value != 0.0)
+        table[ids[0] as usize * width..][..width]
+            .iter()
+            .any(|&value| value != 0.0)
     };
-    assert_eq!([row("goldfish"), row("number"), row("zeppelin")], [true, true, false]);
+    assert_eq!(
+        [row("goldfish"), row("number"), row("zeppelin")],
+        [true, true, false]
+    );
 }
 
 #[test]
 fn its_name_is_one_wherever_weights_are_named() {
     let s = Sandbox::new();
-    assert!(s.done(&["models", "clipn-mini"]).contains("width 128, 6 blocks"));
+    assert!(
+        s.done(&["models", "clipn-mini"])
+            .contains("width 128, 6 blocks")
+    );
     // A file so called comes first.
     std::fs::copy(s.path("epoch_10.pt"), s.path("clipn-mini")).unwrap();
     let told = s.done(&["inspect", "clipn-mini"]);
@@ -122,16 +183,28 @@ fn its_name_is_one_wherever_weights_are_named() {
 #[test]
 fn a_model_without_weights_is_told_where_they_go() {
     let s = Sandbox::new();
-    let output = s.clipn(&["classify", "--model", "ViT-B-16", "--classes", "a, b", "photos"]);
+    let output = s.clipn(&[
+        "classify",
+        "--model",
+        "ViT-B-16",
+        "--classes",
+        "a, b",
+        "photos",
+    ]);
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("--pretrained") && told.contains("clipn-mini"), "{told}");
+    assert!(
+        told.contains("--pretrained") && told.contains("clipn-mini"),
+        "{told}"
+    );
 }
 
 /// `docs/results.md` tells these figures; they are read from there.
 #[test]
 fn the_figures_of_the_book_come_out_again() {
-    let Some(data) = test_data("data") else { return };
+    let Some(data) = test_data("data") else {
+        return;
+    };
     let s = Sandbox::new();
     let printed = s.done(&[
         "eval",
@@ -145,13 +218,22 @@ fn the_figures_of_the_book_come_out_again() {
         "json",
     ]);
     let found: Value = serde_json::from_str(&printed).unwrap();
-    let book =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/results.md")).unwrap();
+    let book = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/results.md"
+    ))
+    .unwrap();
     let told = book.split("<!-- clipn-mini -->").nth(1).unwrap();
     let accuracy = format!("{:.1} %", 100.0 * found["accuracy"].as_f64().unwrap());
-    assert!(told.contains(&accuracy), "an accuracy of {accuracy} is not told in {told}");
+    assert!(
+        told.contains(&accuracy),
+        "an accuracy of {accuracy} is not told in {told}"
+    );
     let mut compared = 0;
-    for line in told.lines().filter(|line| line.starts_with("| ") && line.contains(" / ")) {
+    for line in told
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains(" / "))
+    {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let score = cells[0].to_lowercase();
         let of_score = |result: &&Value| result["score"] == score.as_str();
@@ -159,9 +241,16 @@ fn the_figures_of_the_book_come_out_again() {
         for (result, cell) in results.zip(&cells[1..]) {
             let (auroc, fpr95) = cell.split_once(" / ").unwrap();
             for (found, told) in [(&result["auroc"], auroc), (&result["fpr95"], fpr95)] {
-                let (found, told) = (100.0 * found.as_f64().unwrap(), told.parse::<f64>().unwrap());
+                let (found, told) = (
+                    100.0 * found.as_f64().unwrap(),
+                    told.parse::<f64>().unwrap(),
+                );
                 // Another processor may round a score otherwise, and ranks of a picture or two with it.
-                assert!((found - told).abs() < 0.16, "{score} on {}: {found} and {told}", result["ood"]);
+                assert!(
+                    (found - told).abs() < 0.16,
+                    "{score} on {}: {found} and {told}",
+                    result["ood"]
+                );
                 compared += 1;
             }
         }

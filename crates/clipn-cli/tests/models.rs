@@ -12,17 +12,30 @@ fn every_architecture_is_a_row() {
     let s = Sandbox::new();
     let table = s.done(&["models"]);
     let row = |name: &str| -> Vec<String> {
-        let line = table.lines().find(|line| line.split_whitespace().next() == Some(name));
-        line.unwrap_or_else(|| panic!("no {name} in {table}")).split_whitespace().map(str::to_owned).collect()
+        let line = table
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name));
+        line.unwrap_or_else(|| panic!("no {name} in {table}"))
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
     };
     ModelConfig::names().for_each(|name| drop(row(name)));
-    let b32 =
-        ["ViT-B-32", "224", "87.85", "M", "63.43", "M", "64.06", "M", "8.82", "5.96", "512", "77", "22"];
+    let b32 = [
+        "ViT-B-32", "224", "87.85", "M", "63.43", "M", "64.06", "M", "8.82", "5.96", "512", "77",
+        "22",
+    ];
     assert_eq!(row("ViT-B-32"), b32);
     let csv = s.done(&["models", "--format", "csv"]);
     assert_eq!(csv.lines().count(), 1 + ModelConfig::names().count());
-    assert!(csv.starts_with("name,image_size,image_parameters,yes_parameters,no_parameters,"), "{csv}");
-    assert!(csv.contains("\nRN50,224,38316896,63690240,64321024,12.22"), "{csv}");
+    assert!(
+        csv.starts_with("name,image_size,image_parameters,yes_parameters,no_parameters,"),
+        "{csv}"
+    );
+    assert!(
+        csv.contains("\nRN50,224,38316896,63690240,64321024,12.22"),
+        "{csv}"
+    );
     let json: Value = serde_json::from_str(&s.done(&["models", "--format", "json"])).unwrap();
     let all = json.as_array().unwrap();
     assert_eq!(all.len(), ModelConfig::names().count());
@@ -49,11 +62,19 @@ fn one_architecture_in_detail() {
     }
     assert!(!told.contains("statistics"));
     let resnet = s.done(&["models", "RN50-quickgelu"]);
-    for part in ["QuickGELU", "ModifiedResNet, width 64, 3 + 4 + 6 + 3 blocks", "statistics  53,248 numbers"]
-    {
+    for part in [
+        "QuickGELU",
+        "ModifiedResNet, width 64, 3 + 4 + 6 + 3 blocks",
+        "statistics  53,248 numbers",
+    ] {
         assert!(resnet.contains(part), "no {part:?} in {resnet}");
     }
-    assert_eq!(s.done(&["models", "RN50", "--format", "csv"]).lines().count(), 2);
+    assert_eq!(
+        s.done(&["models", "RN50", "--format", "csv"])
+            .lines()
+            .count(),
+        2
+    );
 }
 
 #[test]
@@ -65,7 +86,11 @@ fn a_config_of_ones_own_and_weights_that_tell_theirs() {
     };
     let own = of("tiny.json");
     assert_eq!(own["clipn_parameters"], 1_774_657);
-    for given in ["clip-transformers", "clip-open-clip", "logs/tiny/checkpoints/epoch-10"] {
+    for given in [
+        "clip-transformers",
+        "clip-open-clip",
+        "logs/tiny/checkpoints/epoch-10",
+    ] {
         assert_eq!(of(given)["config"], own["config"], "{given}");
     }
     // What is told is a config that can be given.
@@ -76,14 +101,24 @@ fn a_config_of_ones_own_and_weights_that_tell_theirs() {
 #[test]
 fn what_is_no_architecture_is_told() {
     let s = Sandbox::new();
-    for (given, part) in [("ViT-Z-1", "known models: ViT-S-32"), ("classes.txt", "not valid JSON")] {
+    for (given, part) in [
+        ("ViT-Z-1", "known models: ViT-S-32"),
+        ("classes.txt", "not valid JSON"),
+    ] {
         let output = s.clipn(&["models", given]);
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.starts_with("error: ") && error.contains(given) && error.contains(part), "{error}");
+        assert!(
+            error.starts_with("error: ") && error.contains(given) && error.contains(part),
+            "{error}"
+        );
     }
     let output = s.clipn(&["models", "epoch_10.pt"]);
-    assert!(text(&output.stderr).contains("do not tell their architecture"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("do not tell their architecture"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -104,7 +139,10 @@ fn fill_cache(s: &Sandbox) {
 fn tags_are_told_with_their_sources_and_what_is_in_the_cache() {
     let s = Sandbox::new();
     let told = s.done(&["models", "ViT-B-16"]);
-    assert!(told.contains("tags        15 for --pretrained, 0 of them in the cache\n"), "{told}");
+    assert!(
+        told.contains("tags        15 for --pretrained, 0 of them in the cache\n"),
+        "{told}"
+    );
     fill_cache(&s);
     let told = s.done(&["models", "ViT-B-16"]);
     for part in [
@@ -116,29 +154,53 @@ fn tags_are_told_with_their_sources_and_what_is_in_the_cache() {
     ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
-    let json: Value = serde_json::from_str(&s.done(&["models", "ViT-B-16", "--format", "json"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&s.done(&["models", "ViT-B-16", "--format", "json"])).unwrap();
     let tags = json["pretrained"].as_array().unwrap();
     let by_tag = |wanted: &str| tags.iter().find(|tag| tag["tag"] == wanted).unwrap();
     assert_eq!((json["tags"].as_u64(), tags.len()), (Some(15), 15));
-    assert!(by_tag("laion2b_s34b_b88k")["cached"].as_str().unwrap().ends_with(COMMIT));
-    assert!(by_tag("openai")["cached"].is_null() && by_tag("laion2b_s34b_b88k")["sha256"].is_null());
+    assert!(
+        by_tag("laion2b_s34b_b88k")["cached"]
+            .as_str()
+            .unwrap()
+            .ends_with(COMMIT)
+    );
+    assert!(
+        by_tag("openai")["cached"].is_null() && by_tag("laion2b_s34b_b88k")["sha256"].is_null()
+    );
     assert_eq!(by_tag("openai")["sha256"].as_str().unwrap().len(), 64);
 
     // A config of one's own has none.
     assert!(!s.done(&["models", "tiny.json"]).contains("\ntags "));
     let csv = s.done(&["models", "--format", "csv"]);
     let of = |name: &str| {
-        csv.lines().find_map(|line| line.strip_prefix(name)).unwrap().rsplit(',').next().unwrap()
+        csv.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .rsplit(',')
+            .next()
+            .unwrap()
     };
-    assert_eq!([of("ViT-B-16,"), of("ViT-B-16-quickgelu,"), of("ViT-S-32,")], ["15", "4", "0"]);
+    assert_eq!(
+        [of("ViT-B-16,"), of("ViT-B-16-quickgelu,"), of("ViT-S-32,")],
+        ["15", "4", "0"]
+    );
 }
 
 #[test]
 fn the_cache_is_listed_in_each_form() {
     let s = Sandbox::new();
     let empty = s.done(&["models", "--cache"]);
-    assert!(empty.contains("there are no weights in ") && empty.contains("hf-home/hub"), "{empty}");
-    assert_eq!(s.done(&["models", "--cache", "--format", "csv"]).lines().count(), 1);
+    assert!(
+        empty.contains("there are no weights in ") && empty.contains("hf-home/hub"),
+        "{empty}"
+    );
+    assert_eq!(
+        s.done(&["models", "--cache", "--format", "csv"])
+            .lines()
+            .count(),
+        1
+    );
     fill_cache(&s);
     let table = s.done(&["models", "--cache"]);
     for part in [
@@ -152,10 +214,12 @@ fn the_cache_is_listed_in_each_form() {
     let csv = s.done(&["models", "--cache", "--format", "csv"]);
     let row = format!("laion/CLIP-ViT-B-16-laion2B-s34B-b88K,{COMMIT},main,2,");
     assert!(
-        csv.starts_with("name,revision,refs,files,bytes,is_whole,tags,path\n") && csv.contains(&row),
+        csv.starts_with("name,revision,refs,files,bytes,is_whole,tags,path\n")
+            && csv.contains(&row),
         "{csv}"
     );
-    let json: Value = serde_json::from_str(&s.done(&["models", "--cache", "--format", "json"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&s.done(&["models", "--cache", "--format", "json"])).unwrap();
     let one = &json["weights"][0];
     assert_eq!(
         (one["is_whole"].as_bool(), one["tags"][0].as_str()),
@@ -166,10 +230,20 @@ fn the_cache_is_listed_in_each_form() {
     // The cache is where the rest of the program looks for it, and what is listed opens from there.
     let hub = s.path("elsewhere");
     std::fs::rename(s.path("hf-home/hub"), &hub).unwrap();
-    let output =
-        s.command("http://127.0.0.1:1", &["models", "--cache"]).env("HF_HUB_CACHE", &hub).output().unwrap();
-    assert!(text(&output.stdout).contains("elsewhere/models--laion"), "{}", text(&output.stdout));
-    let listed = one["path"].as_str().unwrap().replace("hf-home/hub", "elsewhere");
+    let output = s
+        .command("http://127.0.0.1:1", &["models", "--cache"])
+        .env("HF_HUB_CACHE", &hub)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stdout).contains("elsewhere/models--laion"),
+        "{}",
+        text(&output.stdout)
+    );
+    let listed = one["path"]
+        .as_str()
+        .unwrap()
+        .replace("hf-home/hub", "elsewhere");
     assert!(s.done(&["inspect", &listed]).contains("open_clip hub"));
     let output = s.clipn(&["models", "--cache", "ViT-B-16"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));

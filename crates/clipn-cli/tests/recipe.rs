@@ -38,7 +38,9 @@ fn sandbox() -> Sandbox {
 }
 
 fn weights(s: &Sandbox, step: &str) -> PathBuf {
-    s.path(&format!("out/runs/{step}/checkpoints/epoch-1/model.safetensors"))
+    s.path(&format!(
+        "out/runs/{step}/checkpoints/epoch-1/model.safetensors"
+    ))
 }
 
 #[test]
@@ -51,19 +53,30 @@ fn steps_build_on_each_other() {
         table.contains("stripes") && table.contains("ATD") && table.contains("2 \"no\" prompts"),
         "{table}"
     );
-    for part in
-        ["First, the CLIP.", "--pretrained out/runs/clip/checkpoints/epoch-1/model.safetensors", "look: "]
-    {
+    for part in [
+        "First, the CLIP.",
+        "--pretrained out/runs/clip/checkpoints/epoch-1/model.safetensors",
+        "look: ",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(s.path("out/look/results.json").is_file());
 
     // What is trained stays as it is, and other steps run again.
-    let trained = std::fs::metadata(weights(&s, "clip")).unwrap().modified().unwrap();
+    let trained = std::fs::metadata(weights(&s, "clip"))
+        .unwrap()
+        .modified()
+        .unwrap();
     std::fs::remove_file(s.path("out/look/results.json")).unwrap();
     let again = s.clipn(&["recipe", "small.toml", "--output", "out"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
-    assert_eq!(std::fs::metadata(weights(&s, "clip")).unwrap().modified().unwrap(), trained);
+    assert_eq!(
+        std::fs::metadata(weights(&s, "clip"))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        trained
+    );
     assert_eq!(text(&again.stdout), table);
     assert!(s.path("out/look/results.json").is_file());
 }
@@ -71,27 +84,55 @@ fn steps_build_on_each_other() {
 #[test]
 fn one_step_alone_uses_what_the_others_made() {
     let s = sandbox();
-    s.done(&["recipe", "small.toml", "--output", "out", "--only", "clip,no"]);
+    s.done(&[
+        "recipe",
+        "small.toml",
+        "--output",
+        "out",
+        "--only",
+        "clip,no",
+    ]);
     assert!(weights(&s, "no").is_file() && !s.path("out/look").exists());
     let table = s.done(&["recipe", "small.toml", "--output", "out", "--only", "look"]);
     assert!(table.contains("noise"), "{table}");
-    let early = s.clipn(&["recipe", "small.toml", "--output", "elsewhere", "--only", "look"]);
+    let early = s.clipn(&[
+        "recipe",
+        "small.toml",
+        "--output",
+        "elsewhere",
+        "--only",
+        "look",
+    ]);
     let told = text(&early.stderr);
     assert_eq!(early.status.code(), Some(1), "{told}");
-    assert!(told.contains("`{no}` in `{no}` is a step that has made nothing yet"), "{told}");
+    assert!(
+        told.contains("`{no}` in `{no}` is a step that has made nothing yet"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_dry_run_only_tells() {
     let s = sandbox();
-    let output = s.clipn(&["recipe", "small.toml", "--output", "out", "--dry-run", "--set", "epochs=7"]);
+    let output = s.clipn(&[
+        "recipe",
+        "small.toml",
+        "--output",
+        "out",
+        "--dry-run",
+        "--set",
+        "epochs=7",
+    ]);
     let commands = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(
         commands.lines().count() == 4 && commands.lines().all(|line| line.starts_with("clipn ")),
         "{commands}"
     );
-    assert!(commands.contains("--epochs 7") && !s.path("out").exists(), "{commands}");
+    assert!(
+        commands.contains("--epochs 7") && !s.path("out").exists(),
+        "{commands}"
+    );
 }
 
 #[test]
@@ -99,10 +140,21 @@ fn the_recipes_that_come_along_are_whole() {
     let s = sandbox();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     let mut found = 0;
-    for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if file.extension().is_some_and(|extension| extension == "toml") {
+    for file in std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             let output = s.clipn(&["recipe", &file.display().to_string(), "--dry-run"]);
-            assert!(output.status.success(), "{}: {}", file.display(), text(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}: {}",
+                file.display(),
+                text(&output.stderr)
+            );
             found += 1;
         }
     }
@@ -113,13 +165,28 @@ fn the_recipes_that_come_along_are_whole() {
 fn mistakes_are_told_by_the_step() {
     let s = sandbox();
     s.write("bad.toml", SMALL.replace("no-prompts", "no-promts"));
-    s.write("loop.toml", "[[steps]]\nname = \"again\"\ncommand = \"recipe\"\narguments = [\"loop.toml\"]");
+    s.write(
+        "loop.toml",
+        "[[steps]]\nname = \"again\"\ncommand = \"recipe\"\narguments = [\"loop.toml\"]",
+    );
     for (arguments, code, part) in [
         (&["recipe", "missing.toml"][..], 1, "missing.toml"),
-        (&["recipe", "bad.toml"], 1, "the step `no`: error: unexpected argument '--no-promts'"),
+        (
+            &["recipe", "bad.toml"],
+            1,
+            "the step `no`: error: unexpected argument '--no-promts'",
+        ),
         (&["recipe", "loop.toml"], 1, "runs a recipe"),
-        (&["recipe", "small.toml", "--only", "looks"], 2, "it has: clip, no, look, inspect"),
-        (&["recipe", "small.toml", "--set", "epoch=2"], 2, "it has: epochs"),
+        (
+            &["recipe", "small.toml", "--only", "looks"],
+            2,
+            "it has: clip, no, look, inspect",
+        ),
+        (
+            &["recipe", "small.toml", "--set", "epoch=2"],
+            2,
+            "it has: epochs",
+        ),
     ] {
         let output = s.clipn(arguments);
         let told = text(&output.stderr);

@@ -17,7 +17,16 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inlin
 fn reports(sandbox: &Sandbox) -> [PathBuf; 2] {
     let long = "a-set-with-a-name-that-has-no-place-to-break-and-goes-on-and-on=noise";
     let evaluate = |output: &str, more: &[&str]| {
-        let sets = ["--id", "id", "--ood", long, "--ood", "stripes=stripes", "--output", output];
+        let sets = [
+            "--id",
+            "id",
+            "--ood",
+            long,
+            "--ood",
+            "stripes=stripes",
+            "--output",
+            output,
+        ];
         sandbox.done(&with_model("eval", &[&sets[..], more].concat()));
     };
     evaluate("one", &["--repeat", "20"]);
@@ -41,7 +50,9 @@ fn measured(report: &Path, width: u32) -> PathBuf {
     }, 100));</script></body>";
     let html = std::fs::read_to_string(report).unwrap();
     assert_eq!(html.matches(POLICY).count(), 1, "the policy has changed");
-    let open = html.replace(POLICY, "default-src * data: 'unsafe-inline'").replace("</body>", SCRIPT);
+    let open = html
+        .replace(POLICY, "default-src * data: 'unsafe-inline'")
+        .replace("</body>", SCRIPT);
     let folder = report.parent().unwrap();
     std::fs::write(folder.join("copy.html"), open).unwrap();
     let frame = format!(
@@ -56,8 +67,10 @@ fn measured(report: &Path, width: u32) -> PathBuf {
 
 /// What the script has told.
 fn measurement(dom: &str) -> Value {
-    let encoded =
-        dom.split("data-measured=\"").nth(1).unwrap_or_else(|| panic!("nothing was measured: {dom}"));
+    let encoded = dom
+        .split("data-measured=\"")
+        .nth(1)
+        .unwrap_or_else(|| panic!("nothing was measured: {dom}"));
     let encoded = encoded.split('"').next().unwrap();
     let mut bytes = Vec::new();
     let mut rest = encoded.as_bytes();
@@ -75,10 +88,14 @@ fn measurement(dom: &str) -> Value {
 
 #[test]
 fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
-    let Some(program) = browser::find() else { return };
+    let Some(program) = browser::find() else {
+        return;
+    };
     let sandbox = Sandbox::new();
-    for (report, charts, images) in
-        reports(&sandbox).into_iter().zip([(16, true), (0, false)]).map(|(r, (c, i))| (r, c, i))
+    for (report, charts, images) in reports(&sandbox)
+        .into_iter()
+        .zip([(16, true), (0, false)])
+        .map(|(r, (c, i))| (r, c, i))
     {
         // As it is: it asks for nothing, and what it is made of is there.
         let visit = browser::visit(program, &report, 1200, false);
@@ -91,22 +108,40 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
         for (width, dark) in [(400, true), (400, false), (1200, true), (1200, false)] {
             let frame = measured(&report, width);
             let visit = browser::visit(program, &frame, 1300, dark);
-            assert_eq!(visit.requests, [""; 0], "{} without its policy", report.display());
+            assert_eq!(
+                visit.requests,
+                [""; 0],
+                "{} without its policy",
+                report.display()
+            );
             let told = measurement(&visit.dom);
             let shown = format!("{} at {width}: {told}", report.display());
-            assert!(told["client"].as_u64().unwrap() <= u64::from(width), "{shown}");
+            assert!(
+                told["client"].as_u64().unwrap() <= u64::from(width),
+                "{shown}"
+            );
             assert_eq!(told["scroll"], told["client"], "{shown}");
             assert_eq!(told["wide"], serde_json::json!([]), "{shown}");
             assert_eq!(told["broken"], 0, "{shown}");
             assert_eq!(told["images"].as_u64().unwrap() > 10, images, "{shown}");
             let heights = told["charts"].as_array().unwrap();
             assert_eq!(heights.len(), charts, "{shown}");
-            assert!(heights.iter().all(|height| height.as_f64().unwrap() > 100.0), "{shown}");
+            assert!(
+                heights
+                    .iter()
+                    .all(|height| height.as_f64().unwrap() > 100.0),
+                "{shown}"
+            );
             papers.push(told["paper"].as_str().unwrap().to_owned());
         }
         assert_eq!(
             papers,
-            ["rgb(21, 23, 26)", "rgb(251, 251, 250)", "rgb(21, 23, 26)", "rgb(251, 251, 250)"]
+            [
+                "rgb(21, 23, 26)",
+                "rgb(251, 251, 250)",
+                "rgb(21, 23, 26)",
+                "rgb(251, 251, 250)"
+            ]
         );
     }
 }
@@ -114,7 +149,9 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
 /// That the test above can fail: a page that asks for something and is too wide is found out.
 #[test]
 fn what_a_report_must_not_do_is_noticed() {
-    let Some(program) = browser::find() else { return };
+    let Some(program) = browser::find() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.html");
     let page = format!(
@@ -122,10 +159,23 @@ fn what_a_report_must_not_do_is_noticed() {
          <body><main><img src=\"http://elsewhere.invalid/a.png\"><p style=\"width:900px\">wide</p></main></body>"
     );
     std::fs::write(&report, page).unwrap();
-    assert_eq!(browser::visit(program, &report, 1200, false).requests, [""; 0]);
+    assert_eq!(
+        browser::visit(program, &report, 1200, false).requests,
+        [""; 0]
+    );
     let visit = browser::visit(program, &measured(&report, 400), 1200, false);
-    assert!(visit.requests.iter().any(|line| line.contains("elsewhere.invalid")), "{:?}", visit.requests);
+    assert!(
+        visit
+            .requests
+            .iter()
+            .any(|line| line.contains("elsewhere.invalid")),
+        "{:?}",
+        visit.requests
+    );
     let told = measurement(&visit.dom);
-    assert!(told["scroll"].as_u64() > told["client"].as_u64() && told["broken"] == 1, "{told}");
+    assert!(
+        told["scroll"].as_u64() > told["client"].as_u64() && told["broken"] == 1,
+        "{told}"
+    );
     assert!(told["wide"][0].as_str().unwrap().contains("wide"), "{told}");
 }

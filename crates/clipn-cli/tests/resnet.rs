@@ -19,21 +19,31 @@ fn sandbox() -> Sandbox {
             "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}"#,
     );
     let config = ModelConfig::load(&sandbox.path("rn.json")).unwrap();
-    let no: Vec<String> = names::text(&config.text, 12, Side::No).into_iter().map(|(name, _)| name).collect();
+    let no: Vec<String> = names::text(&config.text, 12, Side::No)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let tensors = names::expected(&config)
         .into_iter()
         .filter(|(name, _)| !no.contains(name))
         .enumerate()
         .map(|(index, (name, shape))| {
             let count = shape.iter().product::<usize>();
-            let scale =
-                if shape.len() > 1 { (shape[1..].iter().product::<usize>() as f64).powf(-0.5) } else { 0.2 };
-            let centre = f64::from(u8::from(name.ends_with("running_var") || name.contains("ln_")));
+            let scale = if shape.len() > 1 {
+                (shape[1..].iter().product::<usize>() as f64).powf(-0.5)
+            } else {
+                0.2
+            };
+            let centre = f64::from(u8::from(
+                name.ends_with("running_var") || name.contains("ln_"),
+            ));
             let value = |i: usize| {
-                let spread = ((i + 1) as f64 * (0.618_034 + index as f64 * 1e-3)).fract() * 2.0 - 1.0;
+                let spread =
+                    ((i + 1) as f64 * (0.618_034 + index as f64 * 1e-3)).fract() * 2.0 - 1.0;
                 (centre + scale * spread) as f32
             };
-            let tensor = Tensor::from_f32(&shape, (0..count).map(value).collect::<Vec<_>>()).unwrap();
+            let tensor =
+                Tensor::from_f32(&shape, (0..count).map(value).collect::<Vec<_>>()).unwrap();
             (name, tensor)
         });
     write_safetensors(&sandbox.path("rn.safetensors"), tensors, &BTreeMap::new()).unwrap();
@@ -41,31 +51,79 @@ fn sandbox() -> Sandbox {
 }
 
 const MODEL: [&str; 4] = ["--model", "rn.json", "--pretrained", "rn.safetensors"];
-const DATA: [&str; 8] =
-    ["--train-data", "captions.tsv", "--batch-size", "8", "--workers", "2", "--epochs", "1"];
+const DATA: [&str; 8] = [
+    "--train-data",
+    "captions.tsv",
+    "--batch-size",
+    "8",
+    "--workers",
+    "2",
+    "--epochs",
+    "1",
+];
 
 #[test]
 fn a_resnet_is_looked_into_taught_no_and_evaluated() {
     let s = sandbox();
     let told = s.done(&["inspect", "rn.safetensors"]);
-    assert!(told.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, images of 32 pixels"), "{told}");
+    assert!(
+        told.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, images of 32 pixels"),
+        "{told}"
+    );
 
-    let caching = ["--name", "taught", "--cache-image-features", "--augmentation", "none"];
+    let caching = [
+        "--name",
+        "taught",
+        "--cache-image-features",
+        "--augmentation",
+        "none",
+    ];
     let weights = s.done(&[&["train"][..], &MODEL, &DATA, &caching].concat());
     let weights = weights.trim();
     // The frozen tower is written as it was read, and the "no" side beside it.
     let [before, after] =
         [s.path("rn.safetensors"), s.path(weights)].map(|path| Checkpoint::open(&path).unwrap());
-    for (name, tensor) in before.iter().filter(|(name, _)| name.starts_with("visual.")) {
-        assert_eq!(after.get(name).unwrap().to_f32()[..], tensor.to_f32()[..], "{name}");
+    for (name, tensor) in before
+        .iter()
+        .filter(|(name, _)| name.starts_with("visual."))
+    {
+        assert_eq!(
+            after.get(name).unwrap().to_f32()[..],
+            tensor.to_f32()[..],
+            "{name}"
+        );
     }
-    assert!(after.get("prompt_no").unwrap().to_f32().iter().any(|&v| v != 0.0));
+    assert!(
+        after
+            .get("prompt_no")
+            .unwrap()
+            .to_f32()
+            .iter()
+            .any(|&v| v != 0.0)
+    );
 
-    let model = ["--model", "rn.json", "--pretrained", weights, "--templates", "simple"];
+    let model = [
+        "--model",
+        "rn.json",
+        "--pretrained",
+        weights,
+        "--templates",
+        "simple",
+    ];
     let sets = ["--id", "id", "--ood", "noise=noise"];
     let table = s.done(&[&["eval"][..], &model, &sets].concat());
-    assert!(table.contains("id: 12 images, 3 classes") && !table.contains("NaN"), "{table}");
-    let labels = s.done(&[&["classify"][..], &model, &["--classes", "classes.txt", "photos"]].concat());
+    assert!(
+        table.contains("id: 12 images, 3 classes") && !table.contains("NaN"),
+        "{table}"
+    );
+    let labels = s.done(
+        &[
+            &["classify"][..],
+            &model,
+            &["--classes", "classes.txt", "photos"],
+        ]
+        .concat(),
+    );
     assert_eq!(labels.lines().count(), 2, "{labels}");
 }
 

@@ -7,7 +7,14 @@ use clipn::checkpoint::{Checkpoint, Tensor, write_safetensors};
 use common::{Sandbox, text, with_model};
 use serde_json::Value;
 
-const SETS: [&str; 6] = ["--id", "id", "--ood", "noise=noise", "--ood", "stripes=stripes"];
+const SETS: [&str; 6] = [
+    "--id",
+    "id",
+    "--ood",
+    "noise=noise",
+    "--ood",
+    "stripes=stripes",
+];
 
 fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
     with_model("eval", &[&SETS[..], more].concat())
@@ -33,12 +40,26 @@ fn variant(sandbox: &Sandbox, name: &str, of: &str, factor: f32) {
                 .to_f32()
                 .iter()
                 .enumerate()
-                .map(|(i, v)| if name.starts_with(of) && i % 3 == 0 { v * factor } else { *v })
+                .map(|(i, v)| {
+                    if name.starts_with(of) && i % 3 == 0 {
+                        v * factor
+                    } else {
+                        *v
+                    }
+                })
                 .collect();
-            (name.to_owned(), Tensor::from_f32(tensor.shape(), values).unwrap())
+            (
+                name.to_owned(),
+                Tensor::from_f32(tensor.shape(), values).unwrap(),
+            )
         })
         .collect();
-    write_safetensors(&sandbox.path(name), tensors, &std::collections::BTreeMap::new()).unwrap();
+    write_safetensors(
+        &sandbox.path(name),
+        tensors,
+        &std::collections::BTreeMap::new(),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -47,57 +68,115 @@ fn runs_are_merged_into_mean_and_spread() {
     variant(&sandbox, "seed-1.safetensors", "prompt_no", 3.0);
     let seeds = [("a", "epoch_10.pt"), ("b", "seed-1.safetensors")];
     let runs = seeds.map(|(output, weights)| {
-        let model = ["eval", "--model", "tiny.json", "--pretrained", weights, "--templates", "simple"];
-        json(&sandbox, &[&model[..], &SETS, &["--output", output]].concat())
+        let model = [
+            "eval",
+            "--model",
+            "tiny.json",
+            "--pretrained",
+            weights,
+            "--templates",
+            "simple",
+        ];
+        json(
+            &sandbox,
+            &[&model[..], &SETS, &["--output", output]].concat(),
+        )
     });
-    let merged = json(&sandbox, &["results", "merge", "a", "b/results.json", "--output", "both"]);
+    let merged = json(
+        &sandbox,
+        &[
+            "results",
+            "merge",
+            "a",
+            "b/results.json",
+            "--output",
+            "both",
+        ],
+    );
     let at = |run: &Value, i: usize| run["results"][i]["auroc"].as_f64().unwrap();
     let mut moved = 0;
     for i in 0..12 {
         let (x, y) = (at(&runs[0], i), at(&runs[1], i));
         let told = &merged["spread"]["results"][i]["auroc"];
-        assert!((told["mean"].as_f64().unwrap() - (x + y) / 2.0).abs() < 1e-12, "{told}");
-        assert!((told["std"].as_f64().unwrap() - (x - y).abs() / 2.0_f64.sqrt()).abs() < 1e-12, "{told}");
+        assert!(
+            (told["mean"].as_f64().unwrap() - (x + y) / 2.0).abs() < 1e-12,
+            "{told}"
+        );
+        assert!(
+            (told["std"].as_f64().unwrap() - (x - y).abs() / 2.0_f64.sqrt()).abs() < 1e-12,
+            "{told}"
+        );
         assert!((at(&merged, i) - (x + y) / 2.0).abs() < 1e-12);
         moved += usize::from(x != y);
     }
     assert!(moved > 0, "the two models are the same");
     assert_eq!(merged["spread"]["n"], 2);
     assert_eq!(merged["spread"]["over"], "runs");
-    assert_eq!(merged["spread"]["runs"][1]["settings"]["pretrained"], "seed-1.safetensors");
+    assert_eq!(
+        merged["spread"]["runs"][1]["settings"]["pretrained"],
+        "seed-1.safetensors"
+    );
     assert_eq!(merged["settings"]["templates"], "simple");
     assert!(merged["settings"].get("pretrained").is_none());
 
     let table = sandbox.done(&["results", "merge", "a", "b"]);
-    assert!(table.contains("mean ± sample standard deviation over 2 runs"), "{table}");
+    assert!(
+        table.contains("mean ± sample standard deviation over 2 runs"),
+        "{table}"
+    );
     let row = table.lines().find(|line| line.starts_with("CTW")).unwrap();
     assert_eq!(row.matches(" ± ").count(), 6, "{table}");
     assert_eq!(sandbox.done(&["results", "show", "both"]), table);
     let csv = sandbox.done(&["results", "merge", "a", "b", "--format", "csv"]);
     assert!(
-        csv.starts_with("score,ood,kind,auroc,fpr95,aupr_in,aupr_out,n_id,n_ood,auroc_mean,auroc_std,"),
+        csv.starts_with(
+            "score,ood,kind,auroc,fpr95,aupr_in,aupr_out,n_id,n_ood,auroc_mean,auroc_std,"
+        ),
         "{csv}"
     );
     let file = std::fs::read_to_string(sandbox.path("both/results.csv")).unwrap();
-    assert!(file.lines().next().unwrap().ends_with("AUPR-out-mean,AUPR-out-std,n"), "{file}");
+    assert!(
+        file.lines()
+            .next()
+            .unwrap()
+            .ends_with("AUPR-out-mean,AUPR-out-std,n"),
+        "{file}"
+    );
     let page = std::fs::read_to_string(sandbox.path("both/report.html")).unwrap();
     assert!(page.contains("2 runs of id") && page.contains("seed-1.safetensors"));
 
     // Both at once are the same as one after the other.
-    let both = ["--pretrained", "epoch_10.pt", "seed-1.safetensors", "--output", "at-once"];
-    let arguments = [&["eval", "--model", "tiny.json", "--templates", "simple"][..], &both, &SETS].concat();
+    let both = [
+        "--pretrained",
+        "epoch_10.pt",
+        "seed-1.safetensors",
+        "--output",
+        "at-once",
+    ];
+    let arguments = [
+        &["eval", "--model", "tiny.json", "--templates", "simple"][..],
+        &both,
+        &SETS,
+    ]
+    .concat();
     let at_once = json(&sandbox, &arguments);
     // Figures that were read from a file may be off by their last bit.
     for i in 0..12 {
-        let std = |run: &Value| run["spread"]["results"][i]["auroc"]["std"].as_f64().unwrap();
+        let std = |run: &Value| {
+            run["spread"]["results"][i]["auroc"]["std"]
+                .as_f64()
+                .unwrap()
+        };
         assert!(
-            (at(&at_once, i) - at(&merged, i)).abs() < 1e-12 && (std(&at_once) - std(&merged)).abs() < 1e-12
+            (at(&at_once, i) - at(&merged, i)).abs() < 1e-12
+                && (std(&at_once) - std(&merged)).abs() < 1e-12
         );
     }
     let read = |name: &str| std::fs::read_to_string(sandbox.path(name)).unwrap();
     assert_eq!(read("at-once/run-2/scores.csv"), read("b/scores.csv"));
     assert!(
-        sandbox.path("at-once/run-1/report.html").is_file() && sandbox.path("at-once/report.html").is_file()
+        sandbox.path("at-once/run-1/report.html").is_file()
+            && sandbox.path("at-once/report.html").is_file()
     );
 }
 
@@ -105,8 +184,15 @@ fn runs_are_merged_into_mean_and_spread() {
 fn models_with_other_image_towers_are_scored_by_their_own() {
     let sandbox = Sandbox::new();
     variant(&sandbox, "other.safetensors", "visual.", 1.5);
-    let model =
-        ["eval", "--model", "tiny.json", "--templates", "simple", "--pretrained", "other.safetensors"];
+    let model = [
+        "eval",
+        "--model",
+        "tiny.json",
+        "--templates",
+        "simple",
+        "--pretrained",
+        "other.safetensors",
+    ];
     let alone = json(&sandbox, &[&model[..], &SETS].concat());
     let both = json(&sandbox, &[&model[..], &["epoch_10.pt"], &SETS].concat());
     let averages = &both["spread"]["runs"][0]["averages"];
@@ -122,28 +208,57 @@ fn what_does_not_belong_together_is_refused() {
     sandbox.done(&eval(&["--output", "grey", "--grey"]));
     sandbox.done(&eval(&["--output", "few", "--scores", "msp"]));
     for (other, said) in [
-        ("mcm", "settings.fpr_convention is \"clipn\" in a and \"mcm\" in mcm"),
-        ("grey", "settings.preprocessing.grey is false in a and true in grey"),
+        (
+            "mcm",
+            "settings.fpr_convention is \"clipn\" in a and \"mcm\" in mcm",
+        ),
+        (
+            "grey",
+            "settings.preprocessing.grey is false in a and true in grey",
+        ),
         ("few", "the list of scores"),
     ] {
         let (code, error) = refused(&sandbox, &["results", "merge", "a", other]);
-        assert!(code == Some(1) && error.contains(said) && error.lines().count() == 1, "{error}");
+        assert!(
+            code == Some(1) && error.contains(said) && error.lines().count() == 1,
+            "{error}"
+        );
     }
     let (code, error) = refused(&sandbox, &["results", "merge", "a", "a/results.json"]);
-    assert!(code == Some(2) && error.contains("a/results.json is given twice"), "{error}");
+    assert!(
+        code == Some(2) && error.contains("a/results.json is given twice"),
+        "{error}"
+    );
     assert_eq!(refused(&sandbox, &["results", "merge", "a"]).0, Some(2));
     std::fs::create_dir(sandbox.path("b")).unwrap();
-    std::fs::copy(sandbox.path("a/results.json"), sandbox.path("b/results.json")).unwrap();
+    std::fs::copy(
+        sandbox.path("a/results.json"),
+        sandbox.path("b/results.json"),
+    )
+    .unwrap();
     let (code, error) = refused(&sandbox, &["results", "merge", "a", "b", "--output", "b"]);
-    assert!(code == Some(2) && error.contains("would be written over"), "{error}");
+    assert!(
+        code == Some(2) && error.contains("would be written over"),
+        "{error}"
+    );
     sandbox.done(&["results", "merge", "a", "b", "--output", "c"]);
     let (code, error) = refused(&sandbox, &["results", "merge", "a", "c"]);
-    assert!(code == Some(1) && error.contains("c is the mean of 2 runs already"), "{error}");
+    assert!(
+        code == Some(1) && error.contains("c is the mean of 2 runs already"),
+        "{error}"
+    );
 
     sandbox.write("b/results.json", "{\"results\": [");
     let (code, error) = refused(&sandbox, &["results", "show", "b"]);
-    assert!(code == Some(1) && error.contains("does not hold results of `clipn eval`"), "{error}");
-    assert!(refused(&sandbox, &["results", "show", "nowhere"]).1.contains("cannot read nowhere"));
+    assert!(
+        code == Some(1) && error.contains("does not hold results of `clipn eval`"),
+        "{error}"
+    );
+    assert!(
+        refused(&sandbox, &["results", "show", "nowhere"])
+            .1
+            .contains("cannot read nowhere")
+    );
 }
 
 #[test]
@@ -160,17 +275,39 @@ fn repeats_tell_the_spread_over_images() {
         (&"resamples".into(), &50.into(), &0.into())
     );
     assert_eq!(spread["results"].as_array().unwrap().len(), 12);
-    assert!(spread["accuracy"]["interval"][0].as_f64() < spread["accuracy"]["interval"][1].as_f64());
-    assert_eq!(json(&sandbox, &eval(&["--repeat", "50", "--workers", "1"]))["spread"], *spread);
-    assert_ne!(json(&sandbox, &eval(&["--repeat", "50", "--seed", "1"]))["spread"], *spread);
-    assert_eq!(json(&sandbox, &["results", "show", "out"])["spread"]["n"], 50);
+    assert!(
+        spread["accuracy"]["interval"][0].as_f64() < spread["accuracy"]["interval"][1].as_f64()
+    );
+    assert_eq!(
+        json(&sandbox, &eval(&["--repeat", "50", "--workers", "1"]))["spread"],
+        *spread
+    );
+    assert_ne!(
+        json(&sandbox, &eval(&["--repeat", "50", "--seed", "1"]))["spread"],
+        *spread
+    );
+    assert_eq!(
+        json(&sandbox, &["results", "show", "out"])["spread"]["n"],
+        50
+    );
     let page = std::fs::read_to_string(sandbox.path("out/report.html")).unwrap();
     assert!(page.contains("over 50 bootstrap resamples"), "no ±");
 
-    let table = sandbox.done(&eval(&["--repeat", "5", "--subset", "4", "--scores", "ctw"]));
-    assert!(table.contains("5 random subsets of 4 images of each set, drawn without replacement"), "{table}");
-    let of_subsets = json(&sandbox, &eval(&["--repeat", "5", "--subset", "4", "--scores", "ctw"]));
-    let mean = 100.0 * of_subsets["spread"]["results"][0]["auroc"]["mean"].as_f64().unwrap();
+    let table = sandbox.done(&eval(&[
+        "--repeat", "5", "--subset", "4", "--scores", "ctw",
+    ]));
+    assert!(
+        table.contains("5 random subsets of 4 images of each set, drawn without replacement"),
+        "{table}"
+    );
+    let of_subsets = json(
+        &sandbox,
+        &eval(&["--repeat", "5", "--subset", "4", "--scores", "ctw"]),
+    );
+    let mean = 100.0
+        * of_subsets["spread"]["results"][0]["auroc"]["mean"]
+            .as_f64()
+            .unwrap();
     assert!(table.contains(&format!("{mean:.2} ± ")), "{table}");
 }
 
@@ -181,13 +318,26 @@ fn repeats_that_make_no_sense_are_refused() {
         (&["--repeat", "1"][..], 2, "2..=10000"),
         (&["--subset", "4"], 2, "--repeat"),
         (&["--seed", "4"], 2, "--repeat"),
-        (&["--repeat", "3", "--subset", "6"], 1, "the 5 images of `noise`"),
+        (
+            &["--repeat", "3", "--subset", "6"],
+            1,
+            "the 5 images of `noise`",
+        ),
         (&["--pretrained", "epoch_10.pt"], 2, "is given twice"),
     ] {
         let (found, error) = refused(&sandbox, &eval(more));
-        assert!(found == Some(code) && error.contains(said), "{more:?}: {error}");
+        assert!(
+            found == Some(code) && error.contains(said),
+            "{more:?}: {error}"
+        );
     }
     let both = ["--pretrained", "epoch_10.pt", "other.pt", "--repeat", "3"];
-    let (code, error) = refused(&sandbox, &[&["eval", "--model", "tiny.json"][..], &both, &SETS].concat());
-    assert!(code == Some(2) && error.contains("leave one out"), "{error}");
+    let (code, error) = refused(
+        &sandbox,
+        &[&["eval", "--model", "tiny.json"][..], &both, &SETS].concat(),
+    );
+    assert!(
+        code == Some(2) && error.contains("leave one out"),
+        "{error}"
+    );
 }

@@ -23,8 +23,13 @@ struct Served {
 /// `clipn serve` in the sandbox, with templates that are soon encoded.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clipn"));
-    command.current_dir(sandbox.root()).arg("serve").args(arguments);
-    command.env("HF_HOME", sandbox.path("hf-home")).env("HF_HUB_OFFLINE", "1");
+    command
+        .current_dir(sandbox.root())
+        .arg("serve")
+        .args(arguments);
+    command
+        .env("HF_HOME", sandbox.path("hf-home"))
+        .env("HF_HUB_OFFLINE", "1");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -32,9 +37,18 @@ fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
 fn spawn(mut command: Command) -> Served {
     let mut process = command.spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let served = Served { address: line.trim_end().trim_start_matches("http://").to_owned(), process };
-    assert!(line.starts_with("http://") && line.ends_with('\n'), "{line:?}: {}", served.ended().1);
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let served = Served {
+        address: line.trim_end().trim_start_matches("http://").to_owned(),
+        process,
+    };
+    assert!(
+        line.starts_with("http://") && line.ends_with('\n'),
+        "{line:?}: {}",
+        served.ended().1
+    );
     served
 }
 
@@ -57,12 +71,23 @@ impl Served {
     }
 
     fn classify(&self, picture: &Path) -> (u16, Value) {
-        self.ask("POST", "/v1/classify", "content-type: image/bmp\r\n", &std::fs::read(picture).unwrap())
+        self.ask(
+            "POST",
+            "/v1/classify",
+            "content-type: image/bmp\r\n",
+            &std::fs::read(picture).unwrap(),
+        )
     }
 
     fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for the end: exit code and log.
@@ -75,7 +100,12 @@ impl Served {
             std::thread::sleep(Duration::from_millis(10));
         }
         let mut log = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.process
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
         (self.process.wait().unwrap().code(), log)
     }
 }
@@ -110,8 +140,16 @@ fn it_answers_as_classify_does_and_ends_with_zero() {
     let served = serve(&s, &[]);
     let (status, answer) = served.classify(&s.path("photos/red.bmp"));
     assert_eq!(status, 200, "{answer}");
-    let arguments =
-        ["classify", "--classes", CLASSES, "--templates", "simple", "--format", "json", "photos/red.bmp"];
+    let arguments = [
+        "classify",
+        "--classes",
+        CLASSES,
+        "--templates",
+        "simple",
+        "--format",
+        "json",
+        "photos/red.bmp",
+    ];
     let row: Value = serde_json::from_str(&s.done(&arguments)).unwrap();
     let result = &answer["results"][0];
     assert!(
@@ -120,12 +158,18 @@ fn it_answers_as_classify_does_and_ends_with_zero() {
     );
     assert_eq!(result["top"][0]["label"], row["top"][0]["label"]);
     assert_eq!(result["label"].as_str().unwrap_or("unknown"), row["label"]);
-    assert_eq!(served.ask("GET", "/v1/info", "", b"").1["model"], "clipn-mini");
+    assert_eq!(
+        served.ask("GET", "/v1/info", "", b"").1["model"],
+        "clipn-mini"
+    );
     assert_eq!(served.ask("GET", "/health", "", b"").0, 200);
     served.signal("-TERM");
     let (code, log) = served.ended();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("listening") && log.contains("/v1/classify") && log.contains("stopped"), "{log}");
+    assert!(
+        log.contains("listening") && log.contains("/v1/classify") && log.contains("stopped"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -139,12 +183,17 @@ fn a_request_that_is_being_sent_is_still_answered() {
         "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-type: image/bmp\r\ncontent-length: {}\r\n\r\n",
         picture.len()
     );
-    stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
+    stream
+        .write_all(&[head.as_bytes(), first].concat())
+        .unwrap();
     std::thread::sleep(Duration::from_millis(300));
     served.signal("-INT");
     let begun = Instant::now();
     while TcpStream::connect(&served.address).is_ok() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "connections are still taken");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "connections are still taken"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     stream.write_all(second).unwrap();
@@ -156,13 +205,31 @@ fn a_request_that_is_being_sent_is_still_answered() {
 #[test]
 fn a_bundle_is_served() {
     let s = Sandbox::new();
-    s.done(&["classifier", "build", "--classes", CLASSES, "--templates", "simple", "--out", "shop.clipn"]);
-    let whole = ["--templates", "simple", "--with-model", "--out", "whole.clipn"];
+    s.done(&[
+        "classifier",
+        "build",
+        "--classes",
+        CLASSES,
+        "--templates",
+        "simple",
+        "--out",
+        "shop.clipn",
+    ]);
+    let whole = [
+        "--templates",
+        "simple",
+        "--with-model",
+        "--out",
+        "whole.clipn",
+    ];
     s.done(&[&["classifier", "build", "--classes", CLASSES][..], &whole].concat());
     for (bundle, editable) in [("shop.clipn", true), ("whole.clipn", false)] {
         let served = spawn(command(&s, &["--bundle", bundle, "--port", "0"]));
         let (status, answer) = served.classify(&s.path("photos/red.bmp"));
-        assert_eq!((status, answer["results"].as_array().unwrap().len()), (200, 1));
+        assert_eq!(
+            (status, answer["results"].as_array().unwrap().len()),
+            (200, 1)
+        );
         let info = served.ask("GET", "/v1/info", "", b"").1;
         assert_eq!(
             (&info["model"], &info["editable_classes"]),
@@ -179,12 +246,30 @@ fn flags_can_be_variables_and_keys_stay_secret() {
     let s = Sandbox::new();
     s.write("keys.txt", "# ours\n0123456789abcdef-file\n");
     let mut command = command(&s, &["--classes", CLASSES, "--templates", "simple"]);
-    command.env("CLIPN_PORT", "0").env("CLIPN_LOG_FORMAT", "json").env("CLIPN_LOG_LEVEL", "debug");
-    command.env("CLIPN_API_KEYS", "0123456789abcdef-env1,0123456789abcdef-env2");
-    command.env("CLIPN_API_KEYS_FILE", "keys.txt").env("CLIPN_MAX_IMAGES", "7");
+    command
+        .env("CLIPN_PORT", "0")
+        .env("CLIPN_LOG_FORMAT", "json")
+        .env("CLIPN_LOG_LEVEL", "debug");
+    command.env(
+        "CLIPN_API_KEYS",
+        "0123456789abcdef-env1,0123456789abcdef-env2",
+    );
+    command
+        .env("CLIPN_API_KEYS_FILE", "keys.txt")
+        .env("CLIPN_MAX_IMAGES", "7");
     let served = spawn(command);
     assert_eq!(served.ask("GET", "/v1/info", "", b"").0, 401);
-    assert_eq!(served.ask("GET", "/v1/info", "x-api-key: 0123456789abcdef-env3\r\n", b"").0, 401);
+    assert_eq!(
+        served
+            .ask(
+                "GET",
+                "/v1/info",
+                "x-api-key: 0123456789abcdef-env3\r\n",
+                b""
+            )
+            .0,
+        401
+    );
     for key in ["env1", "env2", "file"] {
         let header = format!("authorization: Bearer 0123456789abcdef-{key}\r\n");
         let (status, info) = served.ask("GET", "/v1/info", &header, b"");
@@ -194,9 +279,15 @@ fn flags_can_be_variables_and_keys_stay_secret() {
     let (code, log) = served.ended();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("0123456789abcdef"), "{log}");
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
     let refused = lines.iter().find(|line| line["status"] == 401).unwrap();
-    assert_eq!((&refused["error"], &refused["route"]), (&"unauthorised".into(), &"/v1/info".into()));
+    assert_eq!(
+        (&refused["error"], &refused["route"]),
+        (&"unauthorised".into(), &"/v1/info".into())
+    );
     assert!(
         refused["id"].is_string() && refused["ms"].is_f64() && refused["timestamp"].is_string(),
         "{refused}"
@@ -208,7 +299,10 @@ fn wrong_use_is_told_in_a_line() {
     let s = Sandbox::new();
     let refused = |arguments: &[&str]| {
         let always = ["--classes", CLASSES, "--templates", "simple"];
-        let output = command(&s, &[&always[..], arguments].concat()).env("CLIPN_PORT", "0").output().unwrap();
+        let output = command(&s, &[&always[..], arguments].concat())
+            .env("CLIPN_PORT", "0")
+            .output()
+            .unwrap();
         let told = text(&output.stderr);
         assert!(
             output.stdout.is_empty() && told.starts_with("error: ") && told.lines().count() == 1,
@@ -232,7 +326,9 @@ fn wrong_use_is_told_in_a_line() {
     let neither = command(&s, &["--port", "0"]).output().unwrap();
     assert_eq!(neither.status.code(), Some(2));
     // A name that is there many times is refused as everywhere.
-    let missing = command(&s, &["--bundle", "missing.clipn"]).output().unwrap();
+    let missing = command(&s, &["--bundle", "missing.clipn"])
+        .output()
+        .unwrap();
     assert_eq!(missing.status.code(), Some(1), "{}", text(&missing.stderr));
 }
 
@@ -241,13 +337,20 @@ fn open_to_others_without_keys_is_warned_of() {
     let s = Sandbox::new();
     for (arguments, warned) in [
         (&["--host", "0.0.0.0"][..], true),
-        (&["--host", "0.0.0.0", "--api-key", "0123456789abcdef"], false),
+        (
+            &["--host", "0.0.0.0", "--api-key", "0123456789abcdef"],
+            false,
+        ),
         (&[], false),
     ] {
         let served = serve(&s, arguments);
         served.signal("-TERM");
         let (code, log) = served.ended();
-        assert_eq!((code, log.contains("no API keys")), (Some(0), warned), "{log}");
+        assert_eq!(
+            (code, log.contains("no API keys")),
+            (Some(0), warned),
+            "{log}"
+        );
     }
 }
 
@@ -256,7 +359,13 @@ fn lines(markdown: &str) -> Vec<String> {
     let mut blocks = markdown.split("```");
     let mut lines = Vec::new();
     while let (Some(_), Some(block)) = (blocks.next(), blocks.next()) {
-        lines.extend(block.strip_prefix("sh\n").into_iter().flat_map(str::lines).map(String::from));
+        lines.extend(
+            block
+                .strip_prefix("sh\n")
+                .into_iter()
+                .flat_map(str::lines)
+                .map(String::from),
+        );
     }
     lines
 }
@@ -266,17 +375,34 @@ fn lines(markdown: &str) -> Vec<String> {
 fn the_commands_of_the_book_work() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let s = Sandbox::new();
-    s.done(&["classifier", "build", "--classes", CLASSES, "--templates", "simple", "--out", "shop.clipn"]);
+    s.done(&[
+        "classifier",
+        "build",
+        "--classes",
+        CLASSES,
+        "--templates",
+        "simple",
+        "--out",
+        "shop.clipn",
+    ]);
     let has_curl = Command::new("curl").arg("--version").output().is_ok();
     let (mut servers, mut asked) = (0, 0);
-    for book in ["README.md", "docs/serving.md", "docs/commands.md", "docs/production.md"] {
+    for book in [
+        "README.md",
+        "docs/serving.md",
+        "docs/commands.md",
+        "docs/production.md",
+    ] {
         let lines = lines(&std::fs::read_to_string(root.join(book)).unwrap());
         for line in lines.iter().filter(|line| line.starts_with("clipn serve ")) {
             let quoted: Vec<&str> = line["clipn serve ".len()..].split('"').collect();
-            let plain = quoted.iter().enumerate().flat_map(|(index, part)| match index % 2 {
-                0 => part.split_whitespace().collect(),
-                _ => vec![*part],
-            });
+            let plain = quoted
+                .iter()
+                .enumerate()
+                .flat_map(|(index, part)| match index % 2 {
+                    0 => part.split_whitespace().collect(),
+                    _ => vec![*part],
+                });
             let mut arguments: Vec<&str> = plain.collect();
             arguments.retain(|word| !["--port", "8080", "8081", "0"].contains(word));
             arguments.extend(["--port", "0"]);
@@ -285,16 +411,26 @@ fn the_commands_of_the_book_work() {
             }
             let served = spawn(command(&s, &arguments));
             servers += 1;
-            for line in lines.iter().filter(|line| line.starts_with("curl ") && has_curl) {
+            for line in lines
+                .iter()
+                .filter(|line| line.starts_with("curl ") && has_curl)
+            {
                 let line = line.replace("127.0.0.1:8080", &served.address);
                 let output = Command::new("sh")
                     .current_dir(s.root())
-                    .args(["-c", &format!("{line} --silent --show-error --fail --noproxy '*'")])
+                    .args([
+                        "-c",
+                        &format!("{line} --silent --show-error --fail --noproxy '*'"),
+                    ])
                     .output()
                     .unwrap();
-                let answer: Value = serde_json::from_slice(&output.stdout)
-                    .unwrap_or_else(|_| panic!("{line}: {} {}", text(&output.stdout), text(&output.stderr)));
-                assert!(answer["results"][0]["reason"].is_string(), "{line}: {answer}");
+                let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+                    panic!("{line}: {} {}", text(&output.stdout), text(&output.stderr))
+                });
+                assert!(
+                    answer["results"][0]["reason"].is_string(),
+                    "{line}: {answer}"
+                );
                 asked += 1;
             }
             served.signal("-TERM");

@@ -14,8 +14,17 @@ use serde_json::Value;
 
 /// What every run here has in common: the small model and batches of 8, so that the table of captions makes 6 steps an
 /// epoch.
-const COMMON: [&str; 9] =
-    ["train", "--model", "small.json", "--batch-size", "8", "--workers", "2", "--lr", "3e-3"];
+const COMMON: [&str; 9] = [
+    "train",
+    "--model",
+    "small.json",
+    "--batch-size",
+    "8",
+    "--workers",
+    "2",
+    "--lr",
+    "3e-3",
+];
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -25,28 +34,42 @@ fn sandbox() -> Sandbox {
 
 /// The arguments of a run, on the table of captions unless they name other data.
 fn train<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let table: &[&str] = if more.contains(&"--train-data") { &[] } else { &["--train-data", "captions.tsv"] };
+    let table: &[&str] = if more.contains(&"--train-data") {
+        &[]
+    } else {
+        &["--train-data", "captions.tsv"]
+    };
     [&COMMON[..], table, &["--name", name], more].concat()
 }
 
 /// A plain CLIP for the objectives that need one.
 fn trained_clip(s: &Sandbox) -> String {
-    s.done(&train("start", &["--objective", "clip", "--epochs", "1"])).trim().to_owned()
+    s.done(&train("start", &["--objective", "clip", "--epochs", "1"]))
+        .trim()
+        .to_owned()
 }
 
 /// The lines of a run's log.
 fn log(s: &Sandbox, name: &str) -> Vec<Value> {
     let lines = std::fs::read_to_string(s.path(&format!("logs/{name}/log.jsonl"))).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn steps(log: &[Value]) -> Vec<u64> {
-    log.iter().map(|line| line["step"].as_u64().unwrap()).collect()
+    log.iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect()
 }
 
 /// The mean total loss of some lines.
 fn mean_loss(lines: &[Value]) -> f64 {
-    let total: f64 = lines.iter().map(|line| line["losses"]["total"].as_f64().unwrap()).sum();
+    let total: f64 = lines
+        .iter()
+        .map(|line| line["losses"]["total"].as_f64().unwrap())
+        .sum();
     total / lines.len() as f64
 }
 
@@ -54,7 +77,13 @@ fn mean_loss(lines: &[Value]) -> f64 {
 fn figures(log: &[Value]) -> Vec<Value> {
     log.iter()
         .map(|line| {
-            serde_json::json!([line["step"], line["epoch"], line["samples"], line["losses"], line["lr"]])
+            serde_json::json!([
+                line["step"],
+                line["epoch"],
+                line["samples"],
+                line["losses"],
+                line["lr"]
+            ])
         })
         .collect()
 }
@@ -63,9 +92,13 @@ fn figures(log: &[Value]) -> Vec<Value> {
 #[track_caller]
 fn same_end(s: &Sandbox, one: &str, other: &str, last: &str) {
     for file in ["model.safetensors", "optimizer.safetensors"] {
-        let read =
-            |run: &str| std::fs::read(s.path(&format!("logs/{run}/checkpoints/{last}/{file}"))).unwrap();
-        assert!(read(one) == read(other), "{file} of {one} and {other} differ");
+        let read = |run: &str| {
+            std::fs::read(s.path(&format!("logs/{run}/checkpoints/{last}/{file}"))).unwrap()
+        };
+        assert!(
+            read(one) == read(other),
+            "{file} of {one} and {other} differ"
+        );
     }
     assert_eq!(figures(&log(s, one)), figures(&log(s, other)));
 }
@@ -98,26 +131,48 @@ fn logits_of_the_scale_that_was_trained() {
     let s = sandbox();
     let clip = trained_clip(&s);
     let p = |more: &[&str]| {
-        let fixed =
-            ["classify", "--model", "small.json", "--pretrained", &clip, "--classes", "red, green, blue"];
-        let printed =
-            s.done(&[&fixed[..], &["--format", "json", "--score", "msp", "--threshold", "0"], more].concat());
+        let fixed = [
+            "classify",
+            "--model",
+            "small.json",
+            "--pretrained",
+            &clip,
+            "--classes",
+            "red, green, blue",
+        ];
+        let printed = s.done(
+            &[
+                &fixed[..],
+                &["--format", "json", "--score", "msp", "--threshold", "0"],
+                more,
+            ]
+            .concat(),
+        );
         let row: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
         row["score"].as_f64().unwrap()
     };
     let photo = ["--templates", "simple", "photos/red.bmp"];
     let published = p(&photo);
-    assert_eq!(published, p(&[&photo[..], &["--logit-scale", "published"]].concat()));
+    assert_eq!(
+        published,
+        p(&[&photo[..], &["--logit-scale", "published"]].concat())
+    );
     // Training began at 1 / 0.07 and went some steps: less than 100, which makes p less sharp.
     let trained = p(&[&photo[..], &["--logit-scale", "trained"]].concat());
-    assert!(trained < published && trained > 1.0 / 3.0, "{trained} {published}");
+    assert!(
+        trained < published && trained > 1.0 / 3.0,
+        "{trained} {published}"
+    );
 }
 
 #[test]
 fn words_that_training_never_saw_are_told() {
     let s = sandbox();
     let clip = trained_clip(&s);
-    let no = s.done(&train("no", &["--pretrained", &clip, "--epochs", "1", "--no-prompts", "2"]));
+    let no = s.done(&train(
+        "no",
+        &["--pretrained", &clip, "--epochs", "1", "--no-prompts", "2"],
+    ));
     for weights in [clip.as_str(), no.trim()] {
         let classes = "red picture, green zeppelin";
         let output = s.clipn(&[
@@ -145,8 +200,15 @@ fn words_that_training_never_saw_are_told() {
         );
     }
     // Nobody knows what weights from elsewhere have read.
-    let output = s.clipn(&common::with_model("classify", &["--classes", "green zeppelin, red", "photos"]));
-    assert!(!text(&output.stderr).contains("never read"), "{}", text(&output.stderr));
+    let output = s.clipn(&common::with_model(
+        "classify",
+        &["--classes", "green zeppelin, red", "photos"],
+    ));
+    assert!(
+        !text(&output.stderr).contains("never read"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -155,32 +217,68 @@ fn a_clip_from_nothing_and_then_no() {
     let printed = s.done(&train("clip", &["--objective", "clip", "--epochs", "6"]));
     assert_eq!(printed, "logs/clip/checkpoints/epoch-6/model.safetensors\n");
     assert!(s.path("logs/clip/settings.toml").is_file());
-    let events = std::fs::read_dir(s.path("logs/clip/tensorboard")).unwrap().next().unwrap().unwrap();
-    assert!(events.file_name().to_string_lossy().starts_with("events.out.tfevents"));
+    let events = std::fs::read_dir(s.path("logs/clip/tensorboard"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert!(
+        events
+            .file_name()
+            .to_string_lossy()
+            .starts_with("events.out.tfevents")
+    );
     assert!(events.metadata().unwrap().len() > 36 * 50);
     let lines = log(s, "clip");
     assert_eq!(steps(&lines), (1..=36).collect::<Vec<_>>());
     let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[30..]));
     assert!(last < 0.8 * first, "the loss went from {first} to {last}");
     // The newest three of six epochs are kept.
-    assert_eq!(std::fs::read_dir(s.path("logs/clip/checkpoints")).unwrap().count(), 3);
+    assert_eq!(
+        std::fs::read_dir(s.path("logs/clip/checkpoints"))
+            .unwrap()
+            .count(),
+        3
+    );
 
     let weights = printed.trim();
-    let clipn = ["--objective", "clipn", "--pretrained", weights, "--epochs", "3"];
+    let clipn = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        weights,
+        "--epochs",
+        "3",
+    ];
     let printed = s.done(&train("clipn", &clipn));
     let lines = log(s, "clipn");
     let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[12..]));
     assert!(last < 0.9 * first, "the loss went from {first} to {last}");
     for name in ["total", "yes", "no", "tso"] {
-        assert!(lines[0]["losses"][name].is_number(), "no {name} in {}", lines[0]);
+        assert!(
+            lines[0]["losses"][name].is_number(),
+            "no {name} in {}",
+            lines[0]
+        );
     }
 
     let inspect = |file: &str| -> Value {
         serde_json::from_str(&s.done(&["inspect", file, "--format", "json"])).unwrap()
     };
     assert_ne!(inspect(weights), inspect(printed.trim()));
-    assert!(s.done(&["inspect", "--tensors", printed.trim()]).contains("prompt_no"));
-    let eval = ["eval", "--model", "small.json", "--pretrained", printed.trim(), "--templates", "simple"];
+    assert!(
+        s.done(&["inspect", "--tensors", printed.trim()])
+            .contains("prompt_no")
+    );
+    let eval = [
+        "eval",
+        "--model",
+        "small.json",
+        "--pretrained",
+        printed.trim(),
+        "--templates",
+        "simple",
+    ];
     let table = s.done(&[&eval[..], &["--id", "id", "--ood", "noise=noise"]].concat());
     assert!(table.contains("ATD") && table.contains("noise"), "{table}");
 }
@@ -222,15 +320,34 @@ fn clipn_with_cached_features_survives_kills() {
     let s = &sandbox();
     let weights = trained_clip(s);
     let cached = ["--cache-image-features", "--augmentation", "none"];
-    survives_kills(s, &[&["--objective", "clipn", "--pretrained", &weights], &cached[..]].concat());
+    survives_kills(
+        s,
+        &[
+            &["--objective", "clipn", "--pretrained", &weights],
+            &cached[..],
+        ]
+        .concat(),
+    );
 }
 
 #[test]
 fn a_run_on_shards_in_parts_survives_kills() {
     let s = &sandbox();
-    let world = World { per_class: 1, per_far_set: 1, shard_size: 25, ..World::default() };
+    let world = World {
+        per_class: 1,
+        per_far_set: 1,
+        shard_size: 25,
+        ..World::default()
+    };
     world.write(&s.path("world"), 100, &Silent).unwrap();
-    let data = ["--train-data", "world/train", "--accum-freq", "2", "--grad-clip-norm", "1"];
+    let data = [
+        "--train-data",
+        "world/train",
+        "--accum-freq",
+        "2",
+        "--grad-clip-norm",
+        "1",
+    ];
     survives_kills(s, &[&["--objective", "clip"], &data[..]].concat());
 }
 
@@ -238,16 +355,37 @@ fn a_run_on_shards_in_parts_survives_kills() {
 #[test]
 fn ctrl_c_writes_a_checkpoint() {
     let s = &sandbox();
-    let more = ["--objective", "clip", "--epochs", "20", "--save-frequency", "20"];
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "20",
+        "--save-frequency",
+        "20",
+    ];
     s.done(&train("whole", &more));
     let mut child = start(s, &train("stopped", &more));
     wait_for_lines(&mut child, &s.path("logs/stopped/log.jsonl"), 3);
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let error = text(&output.stderr);
-    assert!(sent.success(), "the run had ended before it could be interrupted: {error}");
+    assert!(
+        sent.success(),
+        "the run had ended before it could be interrupted: {error}"
+    );
     assert_eq!(output.status.code(), Some(130), "{error}");
-    assert!(error.trim_end().lines().last().unwrap().contains("--resume latest"), "{error}");
+    assert!(
+        error
+            .trim_end()
+            .lines()
+            .last()
+            .unwrap()
+            .contains("--resume latest"),
+        "{error}"
+    );
     let checkpoints: Vec<_> = std::fs::read_dir(s.path("logs/stopped/checkpoints"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -255,7 +393,10 @@ fn ctrl_c_writes_a_checkpoint() {
     let done = log(s, "stopped").len();
     assert!(done < 120);
     assert_eq!(checkpoints, [format!("step-{done}")]);
-    s.done(&train("stopped", &[&more[..], &["--resume", "latest"]].concat()));
+    s.done(&train(
+        "stopped",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
     same_end(s, "whole", "stopped", "epoch-20");
 }
 
@@ -265,21 +406,41 @@ fn a_finished_run_has_nothing_left_to_do() {
     let more = ["--objective", "clip", "--epochs", "1"];
     s.done(&train("done", &more));
     let lines = log(s, "done");
-    s.done(&train("done", &[&more[..], &["--resume", "latest"]].concat()));
+    s.done(&train(
+        "done",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
     assert_eq!(log(s, "done"), lines);
     // What a kill before the first checkpoint leaves is a log alone: the run begins again.
     std::fs::remove_dir_all(s.path("logs/done/checkpoints")).unwrap();
-    s.done(&train("done", &[&more[..], &["--resume", "latest"]].concat()));
+    s.done(&train(
+        "done",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
     assert_eq!(figures(&log(s, "done")), figures(&lines));
 }
 
 #[test]
 fn two_parts_make_one_batch() {
     let s = &sandbox();
-    let data = ["train", "--model", "small.json", "--train-data", "captions.tsv", "--objective", "clip"];
+    let data = [
+        "train",
+        "--model",
+        "small.json",
+        "--train-data",
+        "captions.tsv",
+        "--objective",
+        "clip",
+    ];
     let common = [&data[..], &["--epochs", "1", "--augmentation", "none"]].concat();
     s.done(&[&common[..], &["--name", "whole", "--batch-size", "16"]].concat());
-    s.done(&[&common[..], &["--name", "parts", "--batch-size", "8", "--accum-freq", "2"]].concat());
+    s.done(
+        &[
+            &common[..],
+            &["--name", "parts", "--batch-size", "8", "--accum-freq", "2"],
+        ]
+        .concat(),
+    );
     let (whole, parts) = (log(s, "whole"), log(s, "parts"));
     assert_eq!((whole.len(), parts.len()), (3, 3));
     for (whole, parts) in whole.iter().zip(&parts) {
@@ -292,10 +453,20 @@ fn two_parts_make_one_batch() {
 fn handcrafted_templates() {
     let s = &sandbox();
     let weights = trained_clip(s);
-    let more = ["--objective", "clipn-handcrafted", "--pretrained", &weights, "--epochs", "1"];
+    let more = [
+        "--objective",
+        "clipn-handcrafted",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "1",
+    ];
     let printed = s.done(&train("handcrafted", &more));
     let tensors = s.done(&["inspect", "--tensors", printed.trim()]);
-    assert!(tensors.contains("token_embedding_no") && !tensors.contains("prompt_no"), "{tensors}");
+    assert!(
+        tensors.contains("token_embedding_no") && !tensors.contains("prompt_no"),
+        "{tensors}"
+    );
     assert_eq!(log(s, "handcrafted").len(), 6);
 }
 
@@ -303,10 +474,24 @@ fn handcrafted_templates() {
 fn cached_image_features() {
     let s = &sandbox();
     let weights = trained_clip(s);
-    let more = ["--objective", "clipn", "--pretrained", &weights, "--epochs", "2", "--augmentation", "none"];
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
     s.done(&train("anew", &more));
-    s.done(&train("cached", &[&more[..], &["--cache-image-features"]].concat()));
-    let features = std::fs::metadata(s.path("logs/cached/cache/images.features")).unwrap().len();
+    s.done(&train(
+        "cached",
+        &[&more[..], &["--cache-image-features"]].concat(),
+    ));
+    let features = std::fs::metadata(s.path("logs/cached/cache/images.features"))
+        .unwrap()
+        .len();
     assert!(features >= 48 * 16 * 4, "{features} bytes");
     assert!(!s.path("logs/anew/cache/images.features").exists());
     same_end(s, "anew", "cached", "epoch-2");
@@ -316,8 +501,21 @@ fn cached_image_features() {
 fn a_cache_that_runs_share() {
     let s = &sandbox();
     let weights = trained_clip(s);
-    let more = ["--objective", "clipn", "--pretrained", &weights, "--epochs", "2", "--augmentation", "none"];
-    let shared = [&more[..], &["--cache-image-features", "--feature-cache", "features"]].concat();
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    let shared = [
+        &more[..],
+        &["--cache-image-features", "--feature-cache", "features"],
+    ]
+    .concat();
     s.done(&train("first", &shared));
     let features = std::fs::read(s.path("features/images.features")).unwrap();
     assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
@@ -332,19 +530,34 @@ fn a_cache_that_runs_share() {
     let output = s.clipn(&train("others", &others));
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("features/images.features was made by other data"), "{told}");
+    assert!(
+        told.contains("features/images.features was made by other data"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_cache_that_is_half_full_or_has_all() {
     let s = &sandbox();
     let weights = trained_clip(s);
-    let more = ["--objective", "clipn", "--pretrained", &weights, "--epochs", "2", "--augmentation", "none"];
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
     let cached = [&more[..], &["--cache-image-features"]].concat();
     s.done(&train("whole", &cached));
     for file in ["images.features", "yes.features"] {
         let features = std::fs::read(s.path(&format!("logs/whole/cache/{file}"))).unwrap();
-        s.write(&format!("logs/half/cache/{file}"), &features[..features.len() / 2]);
+        s.write(
+            &format!("logs/half/cache/{file}"),
+            &features[..features.len() / 2],
+        );
         s.write(&format!("logs/all/cache/{file}"), &features);
     }
     s.done(&train("half", &cached));
@@ -355,8 +568,8 @@ fn a_cache_that_is_half_full_or_has_all() {
         let [whole, half] = [whole, half].map(|line| line["losses"]["total"].as_f64().unwrap());
         assert!((whole - half).abs() < 1e-4 * whole, "{whole} and {half}");
     }
-    let files =
-        ["whole", "half"].map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
+    let files = ["whole", "half"]
+        .map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
     let [whole, half] = files.map(|file| file.unwrap().len());
     assert_eq!(whole, half);
     // Pictures whose features are kept are not looked at again.
@@ -370,15 +583,35 @@ fn broken_pictures_are_left_out_beside_cached_ones() {
     let s = &sandbox();
     let weights = trained_clip(s);
     s.write("pairs/7.bmp", "no picture");
-    let more = ["--objective", "clipn", "--pretrained", &weights, "--augmentation", "none"];
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--augmentation",
+        "none",
+    ];
     let left_out = |name: &str, cache: &[&str]| {
-        let output = s.clipn(&train(name, &[&more[..], &["--epochs", "2"], cache].concat()));
+        let output = s.clipn(&train(
+            name,
+            &[&more[..], &["--epochs", "2"], cache].concat(),
+        ));
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{error}");
-        error.lines().filter(|line| line.contains("left out")).map(str::to_owned).collect::<Vec<_>>()
+        error
+            .lines()
+            .filter(|line| line.contains("left out"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
-    let (anew, cached) = (left_out("anew", &[]), left_out("cached", &["--cache-image-features"]));
-    assert!(anew.len() == 2 && anew[1].contains("with an unreadable image"), "{anew:?}");
+    let (anew, cached) = (
+        left_out("anew", &[]),
+        left_out("cached", &["--cache-image-features"]),
+    );
+    assert!(
+        anew.len() == 2 && anew[1].contains("with an unreadable image"),
+        "{anew:?}"
+    );
     assert_eq!(anew, cached);
     same_end(s, "anew", "cached", "epoch-2");
 }
@@ -386,23 +619,57 @@ fn broken_pictures_are_left_out_beside_cached_ones() {
 #[test]
 fn shards_and_an_evaluation_each_epoch() {
     let s = &sandbox();
-    let world = World { per_class: 1, per_far_set: 2, shard_size: 40, ..World::default() };
+    let world = World {
+        per_class: 1,
+        per_far_set: 2,
+        shard_size: 40,
+        ..World::default()
+    };
     let files = world.write(&s.path("world"), 80, &Silent).unwrap();
     let shards = s.path("world").join(&files.shard_pattern);
-    let more = ["--objective", "clip", "--epochs", "2", "--train-data", shards.to_str().unwrap()];
-    let benchmark = ["--eval-benchmark", files.benchmark.to_str().unwrap(), "--data-root", "world"];
-    let common = ["train", "--model", "small.json", "--batch-size", "16", "--name", "shards"];
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "2",
+        "--train-data",
+        shards.to_str().unwrap(),
+    ];
+    let benchmark = [
+        "--eval-benchmark",
+        files.benchmark.to_str().unwrap(),
+        "--data-root",
+        "world",
+    ];
+    let common = [
+        "train",
+        "--model",
+        "small.json",
+        "--batch-size",
+        "16",
+        "--name",
+        "shards",
+    ];
     let output = s.clipn(&[&common[..], &more, &benchmark].concat());
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{error}");
     assert_eq!(text(&output.stdout).lines().count(), 1);
-    assert!(error.contains("after epoch 1\n") && error.contains("after epoch 2\n"), "{error}");
+    assert!(
+        error.contains("after epoch 1\n") && error.contains("after epoch 2\n"),
+        "{error}"
+    );
     assert!(error.contains("AUROC"), "{error}");
     assert_eq!(steps(&log(s, "shards")), (1..=10).collect::<Vec<_>>());
     let evaluations = std::fs::read_to_string(s.path("logs/shards/eval.jsonl")).unwrap();
-    let evaluations: Vec<Value> = evaluations.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let evaluations: Vec<Value> = evaluations
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(evaluations.len(), 2);
-    assert_eq!((&evaluations[1]["epoch"], &evaluations[1]["step"]), (&Value::from(2), &Value::from(10)));
+    assert_eq!(
+        (&evaluations[1]["epoch"], &evaluations[1]["step"]),
+        (&Value::from(2), &Value::from(10))
+    );
     assert!(evaluations[1]["results"].is_object());
 }
 
@@ -415,7 +682,10 @@ fn broken_samples() {
     let output = s.clipn(&train("broken", &more));
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{error}");
-    let warning = error.lines().find(|line| line.starts_with("warning: ")).unwrap();
+    let warning = error
+        .lines()
+        .find(|line| line.starts_with("warning: "))
+        .unwrap();
     for part in ["epoch 1", "2", "7.bmp", "11.bmp"] {
         assert!(warning.contains(part), "no {part} in {warning}");
     }
@@ -424,7 +694,10 @@ fn broken_samples() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     let last = error.trim_end().lines().last().unwrap();
-    assert!(last.starts_with("error: ") && last.contains("at most 0") && last.contains(".bmp"), "{error}");
+    assert!(
+        last.starts_with("error: ") && last.contains("at most 0") && last.contains(".bmp"),
+        "{error}"
+    );
 }
 
 /// The checkpoint of the published training code among the fixtures has a vocabulary of 96, too small for real
@@ -449,30 +722,70 @@ fn a_published_checkpoint_of_another_vocabulary() {
     ]);
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("60 steps of 8 samples, 6 an epoch, from step 6"), "{error}");
+    assert!(
+        error.contains("60 steps of 8 samples, 6 an epoch, from step 6"),
+        "{error}"
+    );
     let last = error.trim_end().lines().last().unwrap();
-    assert!(last.starts_with("error: ") && last.contains("vocabulary of 96"), "{error}");
+    assert!(
+        last.starts_with("error: ") && last.contains("vocabulary of 96"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_run_is_repeated_from_its_settings() {
     let s = sandbox();
-    s.done(&train("one", &["--objective", "clip", "--epochs", "2", "--seed", "7", "--grad-clip-norm", "1"]));
-    let settings = ["train", "--settings", "logs/one/settings.toml", "--name", "other"];
+    s.done(&train(
+        "one",
+        &[
+            "--objective",
+            "clip",
+            "--epochs",
+            "2",
+            "--seed",
+            "7",
+            "--grad-clip-norm",
+            "1",
+        ],
+    ));
+    let settings = [
+        "train",
+        "--settings",
+        "logs/one/settings.toml",
+        "--name",
+        "other",
+    ];
     s.done(&settings);
     same_end(&s, "one", "other", "epoch-2");
     let refused = s.clipn(&[&settings[..], &["--lr", "1"]].concat());
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).contains("--settings"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("--settings"),
+        "{}",
+        text(&refused.stderr)
+    );
     let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
-    assert!(text(&strange.stderr).contains("not the settings of a run"), "{}", text(&strange.stderr));
+    assert!(
+        text(&strange.stderr).contains("not the settings of a run"),
+        "{}",
+        text(&strange.stderr)
+    );
 }
 
 #[test]
 fn pictures_are_changed_as_the_flags_say() {
     let s = sandbox();
-    let flags =
-        ["--crop-scale", "0.35,1", "--flip", "0.5", "--colour-jitter", "0.4,0.3,0.2", "--greyscale", "0.1"];
+    let flags = [
+        "--crop-scale",
+        "0.35,1",
+        "--flip",
+        "0.5",
+        "--colour-jitter",
+        "0.4,0.3,0.2",
+        "--greyscale",
+        "0.1",
+    ];
     let more = ["--objective", "clip", "--epochs", "1", "--erasing", "0.25"];
     s.done(&train("strong", &[&more[..], &flags[..]].concat()));
     let written = std::fs::read_to_string(s.path("logs/strong/settings.toml")).unwrap();
@@ -487,7 +800,13 @@ fn pictures_are_changed_as_the_flags_say() {
     ] {
         assert!(written.contains(setting), "no {setting} in {written}");
     }
-    s.done(&["train", "--settings", "logs/strong/settings.toml", "--name", "again"]);
+    s.done(&[
+        "train",
+        "--settings",
+        "logs/strong/settings.toml",
+        "--name",
+        "again",
+    ]);
     same_end(&s, "strong", "again", "epoch-1");
 
     let fixed = ["--augmentation", "none", "--crop-scale", "0.5,1"];
@@ -498,6 +817,10 @@ fn pictures_are_changed_as_the_flags_say() {
     ] {
         let output = s.clipn(&train(name, &[&more[..], wrong].concat()));
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(told),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }

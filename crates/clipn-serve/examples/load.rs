@@ -72,7 +72,11 @@ fn main() -> ExitCode {
         all.add(thread.join().unwrap());
     }
     all.print(begun.elapsed());
-    if all.lost == 0 && all.unintended.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if all.lost == 0 && all.unintended.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn plan() -> Result<Plan, String> {
@@ -90,11 +94,17 @@ fn plan() -> Result<Plan, String> {
     while let Some(name) = arguments.next() {
         if !name.starts_with("--") {
             let address = name.trim_start_matches("http://").trim_end_matches('/');
-            plan.address = address.parse().map_err(|_| format!("{name} is no address and port"))?;
+            plan.address = address
+                .parse()
+                .map_err(|_| format!("{name} is no address and port"))?;
             continue;
         }
         let value = arguments.next().ok_or(format!("{name} needs a value"))?;
-        let number = || value.parse::<f64>().map_err(|_| format!("{name} {value} is no number"));
+        let number = || {
+            value
+                .parse::<f64>()
+                .map_err(|_| format!("{name} {value} is no number"))
+        };
         match name.as_str() {
             "--connections" => plan.connections = number()? as usize,
             "--seconds" => plan.duration = Duration::from_secs_f64(number()?),
@@ -118,10 +128,20 @@ fn plan() -> Result<Plan, String> {
 /// At most 200 files of a folder that are small enough for a mixed request.
 fn read_pictures(folder: &PathBuf) -> Result<Vec<Vec<u8>>, String> {
     let unread = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let files = std::fs::read_dir(folder).map_err(unread)?.flatten().map(|entry| entry.path());
+    let files = std::fs::read_dir(folder)
+        .map_err(unread)?
+        .flatten()
+        .map(|entry| entry.path());
     let bytes = files.filter(|path| path.is_file()).flat_map(std::fs::read);
-    let found: Vec<_> = bytes.filter(|bytes| (1..2 << 20).contains(&bytes.len())).take(200).collect();
-    if found.is_empty() { Err(format!("{} has no pictures", folder.display())) } else { Ok(found) }
+    let found: Vec<_> = bytes
+        .filter(|bytes| (1..2 << 20).contains(&bytes.len()))
+        .take(200)
+        .collect();
+    if found.is_empty() {
+        Err(format!("{} has no pictures", folder.display()))
+    } else {
+        Ok(found)
+    }
 }
 
 /// A BMP of 256×192 pixels.
@@ -132,9 +152,21 @@ fn drawn(seed: u32) -> Vec<u8> {
 fn bmp(width: u32, height: u32, value: impl Fn(u32, u32) -> u32) -> Vec<u8> {
     let row = (width * 3).next_multiple_of(4);
     let mut bytes = b"BM".to_vec();
-    for number in
-        [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
-    {
+    for number in [
+        54 + row * height,
+        0,
+        54,
+        40,
+        width,
+        height,
+        1 | 24 << 16,
+        0,
+        row * height,
+        2835,
+        2835,
+        0,
+        0,
+    ] {
         bytes.extend(number.to_le_bytes());
     }
     for y in 0..height {
@@ -151,13 +183,34 @@ fn poisons() -> Vec<Bad> {
     bomb[18..22].copy_from_slice(&60_000u32.to_le_bytes());
     bomb[22..26].copy_from_slice(&60_000u32.to_le_bytes());
     vec![
-        Bad { bytes: bmp(1, 1, |_, _| 7), code: None },
-        Bad { bytes: bmp(40_000, 1, |x, _| x), code: None },
-        Bad { bytes: plain[..plain.len() / 2].to_vec(), code: Some("truncated_image") },
-        Bad { bytes: bomb, code: Some("image_too_large") },
-        Bad { bytes: b"%PDF-1.7 and nothing else".to_vec(), code: Some("not_an_image") },
-        Bad { bytes: b"words, words, words".to_vec(), code: Some("not_an_image") },
-        Bad { bytes: Vec::new(), code: Some("empty_image") },
+        Bad {
+            bytes: bmp(1, 1, |_, _| 7),
+            code: None,
+        },
+        Bad {
+            bytes: bmp(40_000, 1, |x, _| x),
+            code: None,
+        },
+        Bad {
+            bytes: plain[..plain.len() / 2].to_vec(),
+            code: Some("truncated_image"),
+        },
+        Bad {
+            bytes: bomb,
+            code: Some("image_too_large"),
+        },
+        Bad {
+            bytes: b"%PDF-1.7 and nothing else".to_vec(),
+            code: Some("not_an_image"),
+        },
+        Bad {
+            bytes: b"words, words, words".to_vec(),
+            code: Some("not_an_image"),
+        },
+        Bad {
+            bytes: Vec::new(),
+            code: Some("empty_image"),
+        },
     ]
 }
 
@@ -211,7 +264,9 @@ fn ask(plan: &Plan, index: u64) -> Tally {
 fn connect(address: SocketAddr) -> Option<BufReader<TcpStream>> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
     stream.set_nodelay(true).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .ok()?;
     Some(BufReader::new(stream))
 }
 
@@ -233,14 +288,26 @@ fn request(plan: &Plan, random: &mut Random) -> (Vec<u8>, Vec<Option<&'static st
     }
     let (content_type, body) = match kind {
         0..5 => ("application/octet-stream", bodies[0].to_vec()),
-        5..7 => ("multipart/form-data; boundary=an-edge-that-no-picture-has", form(&bodies)),
+        5..7 => (
+            "multipart/form-data; boundary=an-edge-that-no-picture-has",
+            form(&bodies),
+        ),
         _ => {
-            let images: Vec<Value> =
-                bodies.iter().map(|bytes| json!({ "base64": STANDARD.encode(bytes) })).collect();
-            ("application/json", json!({ "images": images }).to_string().into_bytes())
+            let images: Vec<Value> = bodies
+                .iter()
+                .map(|bytes| json!({ "base64": STANDARD.encode(bytes) }))
+                .collect();
+            (
+                "application/json",
+                json!({ "images": images }).to_string().into_bytes(),
+            )
         }
     };
-    let key = plan.key.as_ref().map(|key| format!("x-api-key: {key}\r\n")).unwrap_or_default();
+    let key = plan
+        .key
+        .as_ref()
+        .map(|key| format!("x-api-key: {key}\r\n"))
+        .unwrap_or_default();
     let mut request = format!(
         "POST /v1/classify HTTP/1.1\r\nhost: {}\r\n{key}content-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
         plan.address,
@@ -291,7 +358,13 @@ fn exchange(mut stream: BufReader<TcpStream>, request: &[u8]) -> Option<Exchange
 
 impl Tally {
     /// Holds an answer against the one that was to come. A full queue and a stopping server may say so.
-    fn note(&mut self, status: u16, body: &[u8], expected: &[Option<&'static str>], took: Duration) {
+    fn note(
+        &mut self,
+        status: u16,
+        body: &[u8],
+        expected: &[Option<&'static str>],
+        took: Duration,
+    ) {
         *self.statuses.entry(status).or_default() += 1;
         if matches!(status, 429 | 503) {
             return;
@@ -301,7 +374,10 @@ impl Tally {
             if answer["error"]["code"] == *code {
                 self.failed_as_intended += 1;
             } else {
-                self.wrong(format!("{status} {} instead of {code}", answer["error"]["code"]));
+                self.wrong(format!(
+                    "{status} {} instead of {code}",
+                    answer["error"]["code"]
+                ));
             }
             return;
         }
@@ -310,7 +386,11 @@ impl Tally {
         };
         self.latencies.push(took);
         if results.len() != expected.len() {
-            return self.wrong(format!("{} results for {} pictures", results.len(), expected.len()));
+            return self.wrong(format!(
+                "{} results for {} pictures",
+                results.len(),
+                expected.len()
+            ));
         }
         for (index, (result, expected)) in results.iter().zip(expected).enumerate() {
             let code = result["error"]["code"].as_str();
@@ -347,9 +427,11 @@ impl Tally {
     fn print(&mut self, took: Duration) {
         self.latencies.sort_unstable();
         let at = |share: f64| {
-            let index =
-                ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
-            self.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
+            let index = ((self.latencies.len() as f64 * share) as usize)
+                .min(self.latencies.len().saturating_sub(1));
+            self.latencies
+                .get(index)
+                .map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
         };
         println!("time               {:.1} s", took.as_secs_f64());
         println!(
@@ -365,10 +447,16 @@ impl Tally {
             at(0.99),
             at(1.0)
         );
-        let statuses: Vec<String> =
-            self.statuses.iter().map(|(status, n)| format!("{status}: {n}")).collect();
+        let statuses: Vec<String> = self
+            .statuses
+            .iter()
+            .map(|(status, n)| format!("{status}: {n}"))
+            .collect();
         println!("answers            {}", statuses.join(", "));
-        println!("not as intended    {}", self.unintended.values().sum::<u64>());
+        println!(
+            "not as intended    {}",
+            self.unintended.values().sum::<u64>()
+        );
         for (what, count) in &self.unintended {
             println!("  {count} × {what}");
         }

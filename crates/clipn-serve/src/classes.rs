@@ -37,9 +37,16 @@ impl ClassEncoder {
     ///
     /// # Errors
     /// The thread that they run on cannot be started.
-    pub fn new(weights: &Weights, templates: TemplateSet, wording: Wording) -> Result<Self, ServeError> {
+    pub fn new(
+        weights: &Weights,
+        templates: TemplateSet,
+        wording: Wording,
+    ) -> Result<Self, ServeError> {
         // One thread: new names are rare, and pictures must not wait for them.
-        let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "clipn-text".to_owned()).build();
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(1)
+            .thread_name(|_| "clipn-text".to_owned())
+            .build();
         let failed = |error: rayon::ThreadPoolBuildError| ServeError::Threads {
             what: "the thread of the text towers",
             reason: error.to_string(),
@@ -57,20 +64,44 @@ impl ClassEncoder {
 
     /// The words of a class name that the model has never read, where its weights tell.
     pub(crate) fn unseen(&self, name: &str) -> Vec<String> {
-        self.seen_words.as_ref().map(|words| words.unseen(name)).unwrap_or_default()
+        self.seen_words
+            .as_ref()
+            .map(|words| words.unseen(name))
+            .unwrap_or_default()
     }
 
     /// The rows of these classes, encoded now or before. What has been encoded is kept although the rest is cancelled, so
     /// that asking again goes on there.
-    fn rows(&self, names: &[String], progress: &dyn Progress) -> Result<Vec<Rows>, ClassifierError> {
+    fn rows(
+        &self,
+        names: &[String],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Rows>, ClassifierError> {
         let mut found: HashMap<String, Rows> = HashMap::new();
         {
             let mut kept = self.kept();
-            found.extend(names.iter().filter_map(|name| Some((name.clone(), kept.get(name)?.clone()))));
+            found.extend(
+                names
+                    .iter()
+                    .filter_map(|name| Some((name.clone(), kept.get(name)?.clone()))),
+            );
         }
-        let missing: Vec<String> = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+        let missing: Vec<String> = names
+            .iter()
+            .filter(|name| !found.contains_key(*name))
+            .cloned()
+            .collect();
         for missing in missing.chunks(AT_ONCE) {
-            let run = || build(missing, &self.templates, self.wording, &self.yes, &self.no, progress);
+            let run = || {
+                build(
+                    missing,
+                    &self.templates,
+                    self.wording,
+                    &self.yes,
+                    &self.no,
+                    progress,
+                )
+            };
             let built = self.pool.install(run)?;
             let mut kept = self.kept();
             for (index, name) in missing.iter().enumerate() {
@@ -106,9 +137,18 @@ pub(crate) struct Classes {
 
 impl Classes {
     pub(crate) fn new(own: &Classifier, encoder: Option<ClassEncoder>) -> Self {
-        let places =
-            own.class_names().iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
-        Self { own: own.clone(), places, encoder }
+        let places = own
+            .class_names()
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(index, name)| (name, index))
+            .collect();
+        Self {
+            own: own.clone(),
+            places,
+            encoder,
+        }
     }
 
     pub(crate) fn encoder(&self) -> Option<&ClassEncoder> {
@@ -117,13 +157,21 @@ impl Classes {
 
     /// The names that are not the server's own.
     pub(crate) fn foreign(&self, names: &[String]) -> Vec<String> {
-        names.iter().filter(|name| !self.places.contains_key(*name)).cloned().collect()
+        names
+            .iter()
+            .filter(|name| !self.places.contains_key(*name))
+            .cloned()
+            .collect()
     }
 
     /// Whether a classifier of these names takes no computation.
     pub(crate) fn is_at_hand(&self, names: &[String]) -> bool {
         let foreign = self.foreign(names);
-        foreign.is_empty() || self.encoder.as_ref().is_some_and(|encoder| encoder.has(&foreign))
+        foreign.is_empty()
+            || self
+                .encoder
+                .as_ref()
+                .is_some_and(|encoder| encoder.has(&foreign))
     }
 
     /// A classifier of these names. The caller has seen to it that there is an encoder where one is needed.

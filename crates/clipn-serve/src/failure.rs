@@ -35,7 +35,9 @@ impl Failure {
                 ImageError::NotAnImage { .. } => "not_an_image",
                 ImageError::Truncated { .. } => "truncated_image",
                 ImageError::Unsupported { .. } => "unsupported_image",
-                ImageError::TooManyPixels { .. } | ImageError::FileTooLarge { .. } => "image_too_large",
+                ImageError::TooManyPixels { .. } | ImageError::FileTooLarge { .. } => {
+                    "image_too_large"
+                }
                 _ => "damaged_image",
             },
             Self::Base64(_) => "bad_base64",

@@ -43,7 +43,10 @@ impl ApiKeys {
     /// # Errors
     /// As [`ApiKeys::new`].
     pub fn from_lines(text: &str) -> Result<Self, ServeError> {
-        Self::new(text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')))
+        Self::new(
+            text.lines()
+                .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')),
+        )
     }
 
     /// These keys and those.
@@ -66,7 +69,9 @@ impl ApiKeys {
     /// Whether a key is among these. Takes as long whichever it is, and whether it is.
     pub fn admits(&self, key: &[u8]) -> bool {
         let given = hash(key);
-        let found = self.0.iter().fold(Choice::from(0), |found, known| found | known[..].ct_eq(&given));
+        let found = self.0.iter().fold(Choice::from(0), |found, known| {
+            found | known[..].ct_eq(&given)
+        });
         found.into()
     }
 }
@@ -87,10 +92,16 @@ mod tests {
 
     #[test]
     fn only_whole_keys_are_admitted() {
-        let keys = ApiKeys::from_lines("# staff\n\n 0123456789abcdef \nfedcba9876543210\n").unwrap();
+        let keys =
+            ApiKeys::from_lines("# staff\n\n 0123456789abcdef \nfedcba9876543210\n").unwrap();
         assert_eq!(keys.len(), 2);
         assert!(keys.admits(b"0123456789abcdef") && keys.admits(b"fedcba9876543210"));
-        for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdefg", b"# staff"] {
+        for wrong in [
+            &b""[..],
+            b"0123456789abcde",
+            b"0123456789abcdefg",
+            b"# staff",
+        ] {
             assert!(!keys.admits(wrong), "{wrong:?}");
         }
         assert!(!ApiKeys::default().admits(b""));
@@ -100,8 +111,14 @@ mod tests {
     fn no_key_is_told() {
         let keys = ApiKeys::new(["0123456789abcdef"]).unwrap();
         assert_eq!(format!("{keys:?}"), "1 keys");
-        for broken in ["short-secret", "a key with spaces in it", "ключключключключ"] {
-            let told = ApiKeys::new(["0123456789abcdef", broken]).unwrap_err().to_string();
+        for broken in [
+            "short-secret",
+            "a key with spaces in it",
+            "ключключключключ",
+        ] {
+            let told = ApiKeys::new(["0123456789abcdef", broken])
+                .unwrap_err()
+                .to_string();
             assert!(told.contains("key 2") && !told.contains(broken), "{told}");
         }
     }

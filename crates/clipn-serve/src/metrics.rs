@@ -73,7 +73,9 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
-            latency: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))),
+            latency: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 15))
+            }),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
@@ -99,42 +101,100 @@ impl Metrics {
         for outcome in ["label", "unknown", "error"] {
             drop(self.images.get_or_create(&OutcomeLabels { outcome }));
         }
-        let build =
-            Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("model", model.to_owned())]);
+        let build = Info::new([
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("model", model.to_owned()),
+        ]);
         let r = self.registry.sub_registry_with_prefix("clipn");
         r.register("build", "Version and model", build);
-        r.register("http_requests", "Requests by route and status", self.requests.clone());
+        r.register(
+            "http_requests",
+            "Requests by route and status",
+            self.requests.clone(),
+        );
         r.register(
             "http_request_duration_seconds",
             "From a request's head to its answer",
             self.latency.clone(),
         );
-        r.register("http_requests_in_flight", "Requests in work", self.in_flight.clone());
-        r.register("http_connections", "Open connections", self.connections.clone());
+        r.register(
+            "http_requests_in_flight",
+            "Requests in work",
+            self.in_flight.clone(),
+        );
+        r.register(
+            "http_connections",
+            "Open connections",
+            self.connections.clone(),
+        );
         r.register(
             "http_connections_refused",
             "Connections over the limit",
             self.connections_refused.clone(),
         );
-        r.register("queue_images", "Pictures in work or waiting", self.queue.clone());
-        r.register("queue_wait_seconds", "From decoded to its batch's begin", self.queue_wait.clone());
-        r.register("decode_seconds", "Decoding and preprocessing of a picture", self.decode_duration.clone());
-        r.register("batch_images", "Pictures of a batch", self.batch_size.clone());
-        r.register("batch_seconds", "Computation of a batch", self.batch_duration.clone());
-        r.register("images", "Pictures by outcome: label, unknown or error", self.images.clone());
+        r.register(
+            "queue_images",
+            "Pictures in work or waiting",
+            self.queue.clone(),
+        );
+        r.register(
+            "queue_wait_seconds",
+            "From decoded to its batch's begin",
+            self.queue_wait.clone(),
+        );
+        r.register(
+            "decode_seconds",
+            "Decoding and preprocessing of a picture",
+            self.decode_duration.clone(),
+        );
+        r.register(
+            "batch_images",
+            "Pictures of a batch",
+            self.batch_size.clone(),
+        );
+        r.register(
+            "batch_seconds",
+            "Computation of a batch",
+            self.batch_duration.clone(),
+        );
+        r.register(
+            "images",
+            "Pictures by outcome: label, unknown or error",
+            self.images.clone(),
+        );
         r.register(
             "images_abandoned",
             "Pictures dropped because nobody waited for them",
             self.abandoned.clone(),
         );
-        r.register("score", "The score that decided, of the server's own classes", self.score.clone());
-        r.register("p_value", "Conformal p-values, where calibrated", self.p_value.clone());
-        r.register("errors", "Errors by code, of requests and of single pictures", self.errors.clone());
-        r.register("worker_restarts", "Workers that fell", self.worker_restarts.clone());
+        r.register(
+            "score",
+            "The score that decided, of the server's own classes",
+            self.score.clone(),
+        );
+        r.register(
+            "p_value",
+            "Conformal p-values, where calibrated",
+            self.p_value.clone(),
+        );
+        r.register(
+            "errors",
+            "Errors by code, of requests and of single pictures",
+            self.errors.clone(),
+        );
+        r.register(
+            "worker_restarts",
+            "Workers that fell",
+            self.worker_restarts.clone(),
+        );
         let started = Gauge::<f64, AtomicU64>::default();
         started.set(now());
         let process = self.registry.sub_registry_with_prefix("process");
-        process.register("start_time_seconds", "When the server started, in Unix time", started);
+        process.register(
+            "start_time_seconds",
+            "When the server started, in Unix time",
+            started,
+        );
         process.register(
             "resident_memory_bytes",
             "Memory in use, where the system tells",
@@ -144,7 +204,11 @@ impl Metrics {
 
     /// Counts a picture's decision; `own` says that it was among the server's classes, not the request's.
     pub(crate) fn decided(&self, detection: &Detection, own: bool) {
-        let outcome = if detection.label.is_some() { "label" } else { "unknown" };
+        let outcome = if detection.label.is_some() {
+            "label"
+        } else {
+            "unknown"
+        };
         self.images.get_or_create(&OutcomeLabels { outcome }).inc();
         if own && detection.score.is_finite() {
             self.score.observe(detection.score);
@@ -156,7 +220,9 @@ impl Metrics {
 
     /// Counts a picture without a decision.
     pub(crate) fn failed(&self, code: &'static str) {
-        self.images.get_or_create(&OutcomeLabels { outcome: "error" }).inc();
+        self.images
+            .get_or_create(&OutcomeLabels { outcome: "error" })
+            .inc();
         self.error(code);
     }
 
@@ -208,7 +274,9 @@ fn now() -> f64 {
 /// Resident memory, from Linux's `/proc`.
 fn resident_bytes() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

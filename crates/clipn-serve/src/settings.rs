@@ -88,11 +88,15 @@ impl ServeSettings {
         ];
         for (name, value, most) in counts {
             if value == 0 || value > most {
-                return Err(ServeError::Setting(format!("{name} is {value}, but must be from 1 to {most}")));
+                return Err(ServeError::Setting(format!(
+                    "{name} is {value}, but must be from 1 to {most}"
+                )));
             }
         }
         if self.max_pixels == 0 {
-            return Err(ServeError::Setting("max-pixels is 0, which leaves no picture; raise it".to_owned()));
+            return Err(ServeError::Setting(
+                "max-pixels is 0, which leaves no picture; raise it".to_owned(),
+            ));
         }
         for (name, value) in [
             ("deadline", self.deadline),

@@ -23,28 +23,46 @@ fn same(result: &Value, picture: &[u8]) {
     let (label, score, reason) = told(picture);
     assert_eq!(result["label"], label, "{result}");
     assert_eq!(result["unknown"], json!(label.is_null()));
-    assert!((result["score"].as_f64().unwrap() - score).abs() < 1e-5, "{result}, {score}");
-    assert!(result["threshold"].is_f64() && result["p_value"].is_null(), "{result}");
-    assert_eq!(result["reason"].as_str().unwrap().is_empty(), reason.is_empty());
+    assert!(
+        (result["score"].as_f64().unwrap() - score).abs() < 1e-5,
+        "{result}, {score}"
+    );
+    assert!(
+        result["threshold"].is_f64() && result["p_value"].is_null(),
+        "{result}"
+    );
+    assert_eq!(
+        result["reason"].as_str().unwrap().is_empty(),
+        reason.is_empty()
+    );
     assert!(result.get("error").is_none(), "{result}");
 }
 
 #[test]
 fn one_picture_is_told_as_the_library_tells_it() {
     let server = start(settings(), detector());
-    for content_type in ["image/bmp", "application/octet-stream", "IMAGE/JPEG; charset=x"] {
+    for content_type in [
+        "image/bmp",
+        "application/octet-stream",
+        "IMAGE/JPEG; charset=x",
+    ] {
         let answer = server.post("/v1/classify", content_type, &picture(1));
         let results = answer.results();
         assert_eq!(results.len(), 1);
         same(&results[0], &picture(1));
-        assert_eq!((&results[0]["index"], &results[0]["id"]), (&json!(0), &Value::Null));
+        assert_eq!(
+            (&results[0]["index"], &results[0]["id"]),
+            (&json!(0), &Value::Null)
+        );
         let top = results[0]["top"].as_array().unwrap();
         assert_eq!(top.len(), 3);
         assert!(top[0]["p"].as_f64() >= top[1]["p"].as_f64());
         assert!(results[0]["no"]["share"].is_f64());
         assert_eq!(answer.json()["model"], "clipn-mini");
     }
-    let untyped = server.request("POST", "/v1/classify?top=1", &[], &picture(1)).results();
+    let untyped = server
+        .request("POST", "/v1/classify?top=1", &[], &picture(1))
+        .results();
     assert_eq!(untyped[0]["top"].as_array().unwrap().len(), 1);
 }
 
@@ -53,13 +71,19 @@ fn many_pictures_are_told_in_their_order() {
     let server = start(settings(), detector());
     let pictures: Vec<Vec<u8>> = (0..20).map(picture).collect();
     let names: Vec<String> = (0..20).map(|i| format!("picture {i}.bmp")).collect();
-    let parts: Vec<_> =
-        pictures.iter().zip(&names).map(|(p, name)| ("file", Some(name.as_str()), &p[..])).collect();
+    let parts: Vec<_> = pictures
+        .iter()
+        .zip(&names)
+        .map(|(p, name)| ("file", Some(name.as_str()), &p[..]))
+        .collect();
     let (content_type, body) = form(&parts);
     let results = server.post("/v1/classify", &content_type, &body).results();
     assert_eq!(results.len(), 20);
     for (index, result) in results.iter().enumerate() {
-        assert_eq!((&result["index"], &result["id"]), (&json!(index), &json!(names[index])));
+        assert_eq!(
+            (&result["index"], &result["id"]),
+            (&json!(index), &json!(names[index]))
+        );
         same(result, &pictures[index]);
     }
     let images: Vec<Value> = pictures
@@ -67,7 +91,9 @@ fn many_pictures_are_told_in_their_order() {
         .enumerate()
         .map(|(i, p)| json!({ "id": format!("#{i}"), "base64": base64(p) }))
         .collect();
-    let results = server.classify_json(&json!({ "images": images, "top": 2 })).results();
+    let results = server
+        .classify_json(&json!({ "images": images, "top": 2 }))
+        .results();
     assert_eq!(results.len(), 20);
     for (index, result) in results.iter().enumerate() {
         assert_eq!(result["id"], json!(format!("#{index}")));
@@ -91,8 +117,20 @@ fn one_poison_picture_fails_alone() {
     ];
     let (content_type, body) = form(&parts);
     let results = server.post("/v1/classify", &content_type, &body).results();
-    let codes: Vec<&str> = results.iter().map(|r| r["error"]["code"].as_str().unwrap_or("fine")).collect();
-    assert_eq!(codes, ["fine", "empty_image", "not_an_image", "truncated_image", "fine"]);
+    let codes: Vec<&str> = results
+        .iter()
+        .map(|r| r["error"]["code"].as_str().unwrap_or("fine"))
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "fine",
+            "empty_image",
+            "not_an_image",
+            "truncated_image",
+            "fine"
+        ]
+    );
     same(&results[0], &good);
     same(&results[4], &good);
     let images = json!([{ "base64": "!!" }, { "base64": base64(&good) }]);
@@ -100,10 +138,13 @@ fn one_poison_picture_fails_alone() {
     assert_eq!(results[0]["error"]["code"], "bad_base64");
     same(&results[1], &good);
     // All of them bad is still an answer for each.
-    let results =
-        server.classify_json(&json!({ "images": [{ "base64": "" }, { "base64": "aGk=" }] })).results();
+    let results = server
+        .classify_json(&json!({ "images": [{ "base64": "" }, { "base64": "aGk=" }] }))
+        .results();
     assert!(
-        results.iter().all(|result| result["error"]["message"].is_string() && result.get("label").is_none())
+        results
+            .iter()
+            .all(|result| result["error"]["message"].is_string() && result.get("label").is_none())
     );
     assert_eq!(server.metric("clipn_images_total{outcome=\"error\"}"), 6.0);
 }
@@ -113,10 +154,24 @@ fn a_single_bad_picture_is_an_error() {
     let server = start(settings(), detector());
     let good = picture(3);
     assert_eq!(server.classify(b"").error(400), "empty_image");
-    assert_eq!(server.classify(b"%PDF-1.7 and so on").error(415), "not_an_image");
-    assert_eq!(server.classify(&good[..good.len() / 2]).error(422), "truncated_image");
-    assert_eq!(server.classify_json(&json!({ "images": [{ "base64": "?" }] })).error(400), "bad_base64");
-    assert_eq!(server.metric("clipn_errors_total{code=\"not_an_image\"}"), 2.0);
+    assert_eq!(
+        server.classify(b"%PDF-1.7 and so on").error(415),
+        "not_an_image"
+    );
+    assert_eq!(
+        server.classify(&good[..good.len() / 2]).error(422),
+        "truncated_image"
+    );
+    assert_eq!(
+        server
+            .classify_json(&json!({ "images": [{ "base64": "?" }] }))
+            .error(400),
+        "bad_base64"
+    );
+    assert_eq!(
+        server.metric("clipn_errors_total{code=\"not_an_image\"}"),
+        2.0
+    );
 }
 
 #[test]
@@ -125,40 +180,78 @@ fn what_is_not_understood_is_said() {
     let json = |text: &str| server.post("/v1/classify", "application/json", text.as_bytes());
     assert_eq!(json("{").error(400), "bad_request");
     assert_eq!(json(r#"{"images": []}"#).error(400), "no_images");
-    assert_eq!(json(r#"{"images": [], "tops": 1}"#).error(400), "bad_request");
-    assert_eq!(server.post("/v1/classify", "text/plain", b"hello").error(415), "unsupported_media_type");
-    let from_curl = server.post("/v1/classify", "application/x-www-form-urlencoded", b"hello");
+    assert_eq!(
+        json(r#"{"images": [], "tops": 1}"#).error(400),
+        "bad_request"
+    );
+    assert_eq!(
+        server
+            .post("/v1/classify", "text/plain", b"hello")
+            .error(415),
+        "unsupported_media_type"
+    );
+    let from_curl = server.post(
+        "/v1/classify",
+        "application/x-www-form-urlencoded",
+        b"hello",
+    );
     assert_eq!(from_curl.error(415), "unsupported_media_type");
     assert!(from_curl.text().contains("--data-binary"));
     for content_type in ["multipart/form-data", "multipart/form-data; boundary=other"] {
-        assert_eq!(server.post("/v1/classify", content_type, &form(&[]).1).error(400), "bad_request");
+        assert_eq!(
+            server
+                .post("/v1/classify", content_type, &form(&[]).1)
+                .error(400),
+            "bad_request"
+        );
     }
     let (content_type, body) = form(&[("top", None, b"many")]);
-    assert_eq!(server.post("/v1/classify", &content_type, &body).error(400), "bad_request");
+    assert_eq!(
+        server.post("/v1/classify", &content_type, &body).error(400),
+        "bad_request"
+    );
     for query in ["top=0", "top=1001", "top=x", "tops=1"] {
         let answer = server.post(&format!("/v1/classify?{query}"), "image/bmp", &picture(1));
         assert_eq!(answer.error(400), "bad_request", "{query}");
     }
     assert_eq!(server.get("/nowhere").error(404), "not_found");
     assert_eq!(server.get("/v1/classify").error(405), "method_not_allowed");
-    assert_eq!(server.post("/health", "text/plain", b"").error(405), "method_not_allowed");
+    assert_eq!(
+        server.post("/health", "text/plain", b"").error(405),
+        "method_not_allowed"
+    );
 }
 
 #[test]
 fn a_request_may_name_classes_of_its_own() {
     let server = start(settings(), detector());
     let ask = |classes: Value| {
-        server.classify_json(&json!({ "images": [{ "base64": base64(&picture(1)) }], "classes": classes }))
+        server.classify_json(
+            &json!({ "images": [{ "base64": base64(&picture(1)) }], "classes": classes }),
+        )
     };
     let results = ask(json!(["pizza", " a red \u{3c}img onerror=x\u{3e} "])).results();
-    let mut labels: Vec<&str> =
-        results[0]["top"].as_array().unwrap().iter().map(|c| c["label"].as_str().unwrap()).collect();
+    let mut labels: Vec<&str> = results[0]["top"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["label"].as_str().unwrap())
+        .collect();
     labels.sort_unstable();
     assert_eq!(labels, ["a red <img onerror=x>", "pizza"]);
-    let (content_type, body) = form(&[("classes", None, b"apple, pear"), ("file", None, &picture(1))]);
+    let (content_type, body) = form(&[
+        ("classes", None, b"apple, pear"),
+        ("file", None, &picture(1)),
+    ]);
     let results = server.post("/v1/classify", &content_type, &body).results();
     assert_eq!(results[0]["top"].as_array().unwrap().len(), 2);
-    let query = server.post("/v1/classify?classes=apple,pear,plum", "image/bmp", &picture(1)).results();
+    let query = server
+        .post(
+            "/v1/classify?classes=apple,pear,plum",
+            "image/bmp",
+            &picture(1),
+        )
+        .results();
     assert_eq!(query[0]["top"].as_array().unwrap().len(), 3);
 
     // The server's own classes in another order are decided on as they were.
@@ -168,7 +261,14 @@ fn a_request_may_name_classes_of_its_own() {
 
     let long = "x".repeat(101);
     let many: Vec<String> = (0..101).map(|i| format!("class {i}")).collect();
-    for bad in [json!([]), json!([""]), json!(["a", "a "]), json!(["a\nb"]), json!([long]), json!(many)] {
+    for bad in [
+        json!([]),
+        json!([""]),
+        json!(["a", "a "]),
+        json!(["a\nb"]),
+        json!([long]),
+        json!(many),
+    ] {
         assert_eq!(ask(bad.clone()).error(422), "bad_classes", "{bad}");
     }
     assert_eq!(ask(json!("apple")).error(400), "bad_request");
@@ -177,13 +277,28 @@ fn a_request_may_name_classes_of_its_own() {
 #[test]
 fn classes_can_be_tried_before_pictures() {
     let server = start(settings(), detector());
-    let ask = |json: Value| server.post("/v1/classes", "application/json", json.to_string().as_bytes());
+    let ask = |json: Value| {
+        server.post(
+            "/v1/classes",
+            "application/json",
+            json.to_string().as_bytes(),
+        )
+    };
     let answer = ask(json!({ "classes": ["pizza", "zeppelin"] }));
     let json = answer.json();
     assert_eq!(answer.status, 200, "{json}");
-    assert_eq!(json["classes"][0], json!({ "name": "pizza", "unseen_words": [] }));
-    assert_eq!(json["classes"][1], json!({ "name": "zeppelin", "unseen_words": ["zeppelin"] }));
-    assert_eq!(json["rule"], json!({ "score": "atd", "threshold": null, "calibrated": false }));
+    assert_eq!(
+        json["classes"][0],
+        json!({ "name": "pizza", "unseen_words": [] })
+    );
+    assert_eq!(
+        json["classes"][1],
+        json!({ "name": "zeppelin", "unseen_words": ["zeppelin"] })
+    );
+    assert_eq!(
+        json["rule"],
+        json!({ "score": "atd", "threshold": null, "calibrated": false })
+    );
     assert_eq!(ask(json!({ "classes": [] })).error(422), "bad_classes");
     assert_eq!(ask(json!({ "names": ["pizza"] })).error(400), "bad_request");
     // Nobody else's classes have changed.
@@ -193,10 +308,23 @@ fn classes_can_be_tried_before_pictures() {
 #[test]
 fn without_text_towers_the_classes_are_fixed() {
     let server = start_with(settings(), detector(), None);
-    assert_eq!(server.get("/v1/info").json()["editable_classes"], json!(false));
-    let few = server.post("/v1/classify?classes=pizza,goldfish", "image/bmp", &picture(1)).results();
+    assert_eq!(
+        server.get("/v1/info").json()["editable_classes"],
+        json!(false)
+    );
+    let few = server
+        .post(
+            "/v1/classify?classes=pizza,goldfish",
+            "image/bmp",
+            &picture(1),
+        )
+        .results();
     assert_eq!(few[0]["top"].as_array().unwrap().len(), 2);
-    let other = server.post("/v1/classify?classes=pizza,unicorn", "image/bmp", &picture(1));
+    let other = server.post(
+        "/v1/classify?classes=pizza,unicorn",
+        "image/bmp",
+        &picture(1),
+    );
     assert_eq!(other.error(422), "classes_fixed");
     assert!(other.text().contains("unicorn"));
 }

@@ -25,39 +25,66 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 fn the_document_tells_every_route_and_no_other() {
     let server = start(settings(), detector());
     let answer = server.get("/openapi.json");
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json"))
+    );
     let document = answer.json();
     assert_eq!(document, serde_json::from_str::<Value>(&openapi()).unwrap());
-    assert!(document["openapi"].as_str().unwrap().starts_with("3."), "{}", document["openapi"]);
+    assert!(
+        document["openapi"].as_str().unwrap().starts_with("3."),
+        "{}",
+        document["openapi"]
+    );
     let told: BTreeSet<(String, String)> = document["paths"]
         .as_object()
         .unwrap()
         .iter()
         .flat_map(|(path, methods)| {
-            methods.as_object().unwrap().keys().map(|m| (m.to_uppercase(), path.clone()))
+            methods
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|m| (m.to_uppercase(), path.clone()))
         })
         .collect();
-    let there: BTreeSet<(String, String)> =
-        routes().map(|(m, path)| (m.to_owned(), path.to_owned())).collect();
+    let there: BTreeSet<(String, String)> = routes()
+        .map(|(m, path)| (m.to_owned(), path.to_owned()))
+        .collect();
     assert_eq!(told, there);
     for (method, path) in routes() {
-        let status = server.request(method, path, &[("content-type", "application/json")], b"{}").status;
+        let status = server
+            .request(method, path, &[("content-type", "application/json")], b"{}")
+            .status;
         assert!(![404, 405].contains(&status), "{method} {path} is {status}");
         let responses = &document["paths"][path][method.to_lowercase()]["responses"];
-        assert!(responses.get(status.to_string()).is_some(), "{method} {path} does not tell {status}");
+        assert!(
+            responses.get(status.to_string()).is_some(),
+            "{method} {path} does not tell {status}"
+        );
     }
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     assert!(found.len() > 5, "{found:?}");
     for reference in found {
-        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+        assert!(
+            document
+                .pointer(reference.trim_start_matches('#'))
+                .is_some(),
+            "{reference} leads nowhere"
+        );
     }
 }
 
 /// Holds an answer against the schema of the document: what must be there is, and all that is there is told.
 fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
-        return check(document, document.pointer(&reference[1..]).unwrap(), value, place);
+        return check(
+            document,
+            document.pointer(&reference[1..]).unwrap(),
+            value,
+            place,
+        );
     }
     if let Some(items) = schema.get("items") {
         value
@@ -66,13 +93,22 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
             .iter()
             .for_each(|item| check(document, items, item, place));
     }
-    let Some(object) = value.as_object() else { return };
-    let Some(properties) = schema["properties"].as_object() else { return };
+    let Some(object) = value.as_object() else {
+        return;
+    };
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
     for name in schema["required"].as_array().into_iter().flatten() {
-        assert!(object.contains_key(name.as_str().unwrap()), "{place} has no {name}");
+        assert!(
+            object.contains_key(name.as_str().unwrap()),
+            "{place} has no {name}"
+        );
     }
     for (name, value) in object {
-        let property = properties.get(name).unwrap_or_else(|| panic!("{place}.{name} is not told"));
+        let property = properties
+            .get(name)
+            .unwrap_or_else(|| panic!("{place}.{name} is not told"));
         check(document, property, value, &format!("{place}.{name}"));
     }
 }
@@ -81,19 +117,36 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
 fn answers_are_as_the_document_tells_them() {
     let server = start(settings(), detector());
     let document: Value = serde_json::from_str(&openapi()).unwrap();
-    for (path, schema) in
-        [("/v1/info", "Info"), ("/health", "Health"), ("/ready", "Ready"), ("/nowhere", "ErrorAnswer")]
-    {
-        check(&document, &document["components"]["schemas"][schema], &server.get(path).json(), path);
+    for (path, schema) in [
+        ("/v1/info", "Info"),
+        ("/health", "Health"),
+        ("/ready", "Ready"),
+        ("/nowhere", "ErrorAnswer"),
+    ] {
+        check(
+            &document,
+            &document["components"]["schemas"][schema],
+            &server.get(path).json(),
+            path,
+        );
     }
     let classified = server.classify(&picture(1)).json();
     let schemas = &document["components"]["schemas"];
     assert!(schemas["ClassifyAnswer"]["properties"]["results"].is_object());
     let decided = schemas["Decided"]["properties"].as_object().unwrap();
     for name in classified["results"][0].as_object().unwrap().keys() {
-        assert!(decided.contains_key(name) || ["index", "id"].contains(&name.as_str()), "{name} is not told");
+        assert!(
+            decided.contains_key(name) || ["index", "id"].contains(&name.as_str()),
+            "{name} is not told"
+        );
     }
-    let told = server.post("/v1/classes", "application/json", b"{\"classes\": [\"pizza\"]}").json();
+    let told = server
+        .post(
+            "/v1/classes",
+            "application/json",
+            b"{\"classes\": [\"pizza\"]}",
+        )
+        .json();
     check(&document, &schemas["ClassesAnswer"], &told, "classes");
 }
 
@@ -101,13 +154,31 @@ fn answers_are_as_the_document_tells_them() {
 fn the_state_is_told() {
     let server = start(settings(), detector());
     let info = server.get("/v1/info").json();
-    assert_eq!((&info["name"], &info["model"]), (&json!("clipn"), &json!("clipn-mini")));
+    assert_eq!(
+        (&info["name"], &info["model"]),
+        (&json!("clipn"), &json!("clipn-mini"))
+    );
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!((&info["classes"], &info["editable_classes"]), (&json!(CLASSES), &json!(true)));
-    assert_eq!((&info["calibration"], &info["rule"]["score"]), (&Value::Null, &json!("atd")));
+    assert_eq!(
+        (&info["classes"], &info["editable_classes"]),
+        (&json!(CLASSES), &json!(true))
+    );
+    assert_eq!(
+        (&info["calibration"], &info["rule"]["score"]),
+        (&Value::Null, &json!("atd"))
+    );
     let health = server.get("/health").json();
-    assert_eq!((&health["status"], health["workers"].as_array().unwrap().len()), (&json!("ok"), 2));
-    assert_eq!(server.get("/ready").json(), json!({ "ready": true, "reason": null }));
+    assert_eq!(
+        (
+            &health["status"],
+            health["workers"].as_array().unwrap().len()
+        ),
+        (&json!("ok"), 2)
+    );
+    assert_eq!(
+        server.get("/ready").json(),
+        json!({ "ready": true, "reason": null })
+    );
     assert_eq!(server.request("HEAD", "/health", &[], b"").status, 200);
 }
 
@@ -116,7 +187,10 @@ fn pages_allow_nothing_but_themselves() {
     let server = start(settings(), detector());
     for path in ["/", "/docs"] {
         let page = server.get(path);
-        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8"))
+        );
         let policy = page.header("content-security-policy").unwrap();
         for part in [
             "default-src 'none'",
@@ -139,7 +213,10 @@ fn requests_have_names() {
     assert_eq!(named.header("x-request-id"), Some("mine_1.a-b"));
     for strange in ["a b", "<script>", "", &"x".repeat(65)] {
         let other = server.request("GET", "/health", &[("x-request-id", strange)], b"");
-        assert!(![None, Some(strange)].contains(&other.header("x-request-id")), "{strange}");
+        assert!(
+            ![None, Some(strange)].contains(&other.header("x-request-id")),
+            "{strange}"
+        );
     }
 }
 
@@ -152,7 +229,12 @@ fn metrics_can_be_read() {
         server.get(path).error(404);
     }
     let answer = server.get("/metrics");
-    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(
+        answer
+            .header("content-type")
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
     let text = answer.text();
     assert!(text.ends_with("# EOF\n"));
     let mut types = std::collections::BTreeMap::new();
@@ -160,7 +242,10 @@ fn metrics_can_be_read() {
     for line in text.lines().filter(|line| *line != "# EOF") {
         if let Some(told) = line.strip_prefix("# TYPE ") {
             let (name, kind) = told.split_once(' ').unwrap();
-            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} stands twice");
+            assert!(
+                types.insert(name.to_owned(), kind.to_owned()).is_none(),
+                "{name} stands twice"
+            );
             continue;
         }
         if line.starts_with('#') {
@@ -171,9 +256,9 @@ fn metrics_can_be_read() {
         assert!(series.insert(name.to_owned()), "{name} stands twice");
         let family = name.split('{').next().unwrap();
         let told = types.keys().any(|known| {
-            family
-                .strip_prefix(known.as_str())
-                .is_some_and(|rest| ["", "_total", "_bucket", "_sum", "_count", "_info"].contains(&rest))
+            family.strip_prefix(known.as_str()).is_some_and(|rest| {
+                ["", "_total", "_bucket", "_sum", "_count", "_info"].contains(&rest)
+            })
         });
         assert!(told, "{family} has no type");
     }
@@ -186,11 +271,23 @@ fn metrics_can_be_read() {
         value("clipn_http_requests_total{method=\"POST\",route=\"/v1/classify\",status=\"415\"}"),
         1.0
     );
-    assert_eq!(value("clipn_http_requests_total{method=\"GET\",route=\"other\",status=\"404\"}"), 3.0);
-    let decided =
-        value("clipn_images_total{outcome=\"label\"}") + value("clipn_images_total{outcome=\"unknown\"}");
-    assert_eq!((decided, value("clipn_images_total{outcome=\"error\"}")), (1.0, 1.0));
-    assert_eq!((value("clipn_score_count"), value("clipn_batch_images_count")), (1.0, 1.0));
+    assert_eq!(
+        value("clipn_http_requests_total{method=\"GET\",route=\"other\",status=\"404\"}"),
+        3.0
+    );
+    let decided = value("clipn_images_total{outcome=\"label\"}")
+        + value("clipn_images_total{outcome=\"unknown\"}");
+    assert_eq!(
+        (decided, value("clipn_images_total{outcome=\"error\"}")),
+        (1.0, 1.0)
+    );
+    assert_eq!(
+        (
+            value("clipn_score_count"),
+            value("clipn_batch_images_count")
+        ),
+        (1.0, 1.0)
+    );
     assert!(value("process_start_time_seconds") > 1.6e9);
     if cfg!(target_os = "linux") {
         assert!(value("process_resident_memory_bytes") > 1e6);

@@ -24,12 +24,25 @@ impl Drop for Deadly {
 #[test]
 fn a_picture_that_panics_fails_alone() {
     let tower = TestTower::new(|_, red| assert!(!red, "red"));
-    let server = start(ServeSettings { workers: 1, ..settings() }, detector_with(tower));
+    let server = start(
+        ServeSettings {
+            workers: 1,
+            ..settings()
+        },
+        detector_with(tower),
+    );
     let (good, red) = (picture(1), red());
-    let (content_type, body) =
-        form(&[("file", None, &good), ("file", None, &red), ("file", None, &good), ("file", None, &good)]);
+    let (content_type, body) = form(&[
+        ("file", None, &good),
+        ("file", None, &red),
+        ("file", None, &good),
+        ("file", None, &good),
+    ]);
     let results = server.post("/v1/classify", &content_type, &body).results();
-    let codes: Vec<&str> = results.iter().map(|r| r["error"]["code"].as_str().unwrap_or("fine")).collect();
+    let codes: Vec<&str> = results
+        .iter()
+        .map(|r| r["error"]["code"].as_str().unwrap_or("fine"))
+        .collect();
     assert_eq!(codes, ["fine", "computation_failed", "fine", "fine"]);
     assert_eq!(server.classify(&red).error(500), "computation_failed");
     assert_eq!(server.classify(&good).results().len(), 1);
@@ -44,7 +57,13 @@ fn a_worker_that_falls_is_started_again() {
             std::panic::panic_any(Deadly);
         }
     });
-    let server = start(ServeSettings { workers: 1, ..settings() }, detector_with(tower));
+    let server = start(
+        ServeSettings {
+            workers: 1,
+            ..settings()
+        },
+        detector_with(tower),
+    );
     assert_eq!(server.classify(&red()).error(500), "computation_failed");
     assert_eq!(server.classify(&picture(1)).results().len(), 1);
     let health = server.get("/health");
@@ -60,11 +79,19 @@ fn a_worker_that_falls_too_often_stays_down_and_that_is_unhealthy() {
             std::panic::panic_any(Deadly);
         }
     });
-    let server = start(ServeSettings { workers: 1, ..settings() }, detector_with(tower));
+    let server = start(
+        ServeSettings {
+            workers: 1,
+            ..settings()
+        },
+        detector_with(tower),
+    );
     for _ in 0..6 {
         assert_eq!(server.classify(&red()).error(500), "computation_failed");
     }
-    wait_for("the last worker to be down", || server.get("/health").status == 503);
+    wait_for("the last worker to be down", || {
+        server.get("/health").status == 503
+    });
     let health = server.get("/health").json();
     assert_eq!(health["status"], "failing");
     assert_eq!(health["workers"][0]["state"], "dead");
@@ -81,13 +108,24 @@ fn a_worker_that_stands_still_is_unhealthy() {
             before.pass();
         }
     });
-    let settings = ServeSettings { stuck_after: Duration::from_millis(300), ..settings() };
+    let settings = ServeSettings {
+        stuck_after: Duration::from_millis(300),
+        ..settings()
+    };
     let server = start(settings, detector_with(tower));
     std::thread::scope(|scope| {
         let stuck = scope.spawn(|| server.classify(&red()).results());
-        wait_for("an unhealthy server", || server.get("/health").status == 503);
+        wait_for("an unhealthy server", || {
+            server.get("/health").status == 503
+        });
         let health = server.get("/health").json();
-        assert!(health["problems"][0].as_str().unwrap().contains("has been at a batch"), "{health}");
+        assert!(
+            health["problems"][0]
+                .as_str()
+                .unwrap()
+                .contains("has been at a batch"),
+            "{health}"
+        );
         gate.open();
         assert_eq!(stuck.join().unwrap().len(), 1);
     });
@@ -107,10 +145,14 @@ fn requests_in_work_are_answered_before_the_end() {
     let address = server.address;
     std::thread::scope(|scope| {
         let in_work = scope.spawn(|| server.classify(&picture(1)));
-        wait_for("the request to be in work", || inside.load(Ordering::SeqCst));
+        wait_for("the request to be in work", || {
+            inside.load(Ordering::SeqCst)
+        });
         let idle = server.connect();
         server.ask_to_stop();
-        wait_for("the socket to close", || std::net::TcpStream::connect(address).is_err());
+        wait_for("the socket to close", || {
+            std::net::TcpStream::connect(address).is_err()
+        });
         assert!(!in_work.is_finished());
         gate.open();
         assert_eq!(in_work.join().unwrap().results().len(), 1);
@@ -124,12 +166,24 @@ fn the_end_comes_although_a_worker_stands_still() {
     let gate = Arc::<Gate>::default();
     let before = Arc::clone(&gate);
     let tower = TestTower::new(move |_, _| before.pass());
-    let server =
-        start(ServeSettings { grace: Duration::from_millis(300), ..settings() }, detector_with(tower));
+    let server = start(
+        ServeSettings {
+            grace: Duration::from_millis(300),
+            ..settings()
+        },
+        detector_with(tower),
+    );
     let mut stream = server.connect();
-    let request = request("POST", "/v1/classify", &[("content-type", "image/bmp")], &picture(1));
+    let request = request(
+        "POST",
+        "/v1/classify",
+        &[("content-type", "image/bmp")],
+        &picture(1),
+    );
     std::io::Write::write_all(&mut stream, &request).unwrap();
-    wait_for("the request to be in work", || server.metric("clipn_queue_images") == 1.0);
+    wait_for("the request to be in work", || {
+        server.metric("clipn_queue_images") == 1.0
+    });
     assert!(!server.ended());
     gate.open();
 }

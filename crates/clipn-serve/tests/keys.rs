@@ -12,9 +12,12 @@ const KEY: &str = "0123456789abcdef-ours";
 fn a_key_opens_what_takes_one() {
     let keys = ApiKeys::new([KEY, "fedcba9876543210-theirs"]).unwrap();
     let server = start(ServeSettings { keys, ..settings() }, detector());
-    for (method, path) in
-        [("GET", "/v1/info"), ("GET", "/metrics"), ("POST", "/v1/classify"), ("POST", "/v1/classes")]
-    {
+    for (method, path) in [
+        ("GET", "/v1/info"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/classify"),
+        ("POST", "/v1/classes"),
+    ] {
         let bearer = format!("Bearer {KEY}");
         let wrong: [&[(&str, &str)]; 7] = [
             &[],
@@ -35,7 +38,11 @@ fn a_key_opens_what_takes_one() {
             [("x-api-key", KEY)],
             [("authorization", &bearer.replace("Bearer", "bearer"))],
         ] {
-            assert_ne!(server.request(method, path, &headers, b"").status, 401, "{path} {headers:?}");
+            assert_ne!(
+                server.request(method, path, &headers, b"").status,
+                401,
+                "{path} {headers:?}"
+            );
         }
     }
     for path in ["/", "/docs", "/openapi.json", "/health", "/ready"] {
@@ -48,7 +55,10 @@ fn no_key_is_asked_for_where_there_is_none() {
     let server = start(settings(), detector());
     assert_eq!(server.get("/v1/info").status, 200);
     assert!(!settings().is_open_to_others());
-    let everywhere = ServeSettings { host: "0.0.0.0".parse().unwrap(), ..settings() };
+    let everywhere = ServeSettings {
+        host: "0.0.0.0".parse().unwrap(),
+        ..settings()
+    };
     assert!(everywhere.is_open_to_others());
     let keys = ApiKeys::new([KEY]).unwrap();
     assert!(!ServeSettings { keys, ..everywhere }.is_open_to_others());

@@ -20,39 +20,66 @@ fn gated(settings: ServeSettings) -> (Running, Arc<Gate>, Arc<TestTower>) {
 
 #[test]
 fn a_full_queue_is_told_at_once() {
-    let settings = ServeSettings { queue: 4, max_images: 4, max_batch: 1, ..settings() };
+    let settings = ServeSettings {
+        queue: 4,
+        max_images: 4,
+        max_batch: 1,
+        ..settings()
+    };
     let (server, gate, tower) = gated(settings);
     std::thread::scope(|scope| {
-        let waiting: Vec<_> = (0..4).map(|_| scope.spawn(|| server.classify(&picture(1)).status)).collect();
-        wait_for("a full queue", || server.metric("clipn_queue_images") == 4.0);
+        let waiting: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| server.classify(&picture(1)).status))
+            .collect();
+        wait_for("a full queue", || {
+            server.metric("clipn_queue_images") == 4.0
+        });
         let refused = server.classify(&picture(1));
         assert_eq!(refused.error(429), "queue_full");
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert_eq!(server.get("/ready").status, 503);
         assert_eq!(server.get("/health").status, 200);
         gate.open();
-        assert!(waiting.into_iter().all(|request| request.join().unwrap() == 200));
+        assert!(
+            waiting
+                .into_iter()
+                .all(|request| request.join().unwrap() == 200)
+        );
     });
     assert_eq!(tower.computed(), 4);
     assert_eq!(server.get("/ready").status, 200);
     let (content_type, body) = form(&[("file", None, &picture(2)[..]); 4]);
-    assert_eq!(server.post("/v1/classify", &content_type, &body).results().len(), 4);
+    assert_eq!(
+        server
+            .post("/v1/classify", &content_type, &body)
+            .results()
+            .len(),
+        4
+    );
     assert_eq!(server.metric("clipn_queue_images"), 0.0);
 }
 
 #[test]
 fn what_comes_too_late_is_not_computed() {
-    let settings =
-        ServeSettings { workers: 1, max_batch: 1, deadline: Duration::from_millis(400), ..settings() };
+    let settings = ServeSettings {
+        workers: 1,
+        max_batch: 1,
+        deadline: Duration::from_millis(400),
+        ..settings()
+    };
     let (server, gate, tower) = gated(settings);
     std::thread::scope(|scope| {
-        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| server.classify(&picture(1)))).collect();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| server.classify(&picture(1))))
+            .collect();
         for request in waiting {
             assert_eq!(request.join().unwrap().error(504), "deadline_exceeded");
         }
     });
     gate.open();
-    wait_for("an empty queue", || server.metric("clipn_queue_images") == 0.0);
+    wait_for("an empty queue", || {
+        server.metric("clipn_queue_images") == 0.0
+    });
     // The one that was in work is finished; the two behind it are not begun.
     assert_eq!(tower.computed(), 1);
     assert_eq!(server.classify(&picture(1)).results().len(), 1);
@@ -60,9 +87,18 @@ fn what_comes_too_late_is_not_computed() {
 
 #[test]
 fn nobody_waits_so_nothing_is_computed() {
-    let settings = ServeSettings { workers: 1, max_batch: 1, ..settings() };
+    let settings = ServeSettings {
+        workers: 1,
+        max_batch: 1,
+        ..settings()
+    };
     let (server, gate, tower) = gated(settings);
-    let request = request("POST", "/v1/classify", &[("content-type", "image/bmp")], &picture(1));
+    let request = request(
+        "POST",
+        "/v1/classify",
+        &[("content-type", "image/bmp")],
+        &picture(1),
+    );
     let mut streams: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = server.connect();
@@ -70,7 +106,9 @@ fn nobody_waits_so_nothing_is_computed() {
             stream
         })
         .collect();
-    wait_for("four pictures", || server.metric("clipn_queue_images") == 4.0);
+    wait_for("four pictures", || {
+        server.metric("clipn_queue_images") == 4.0
+    });
     // Four are in work or wait, of which one is with the worker; three of the others go away.
     let last = streams.pop().unwrap();
     drop(streams);
@@ -80,7 +118,9 @@ fn nobody_waits_so_nothing_is_computed() {
     gate.open();
     let mut last = last;
     assert_eq!(Answer::read(&mut last).results().len(), 1);
-    wait_for("an empty queue", || server.metric("clipn_queue_images") == 0.0);
+    wait_for("an empty queue", || {
+        server.metric("clipn_queue_images") == 0.0
+    });
     assert!(tower.computed() <= 2, "{} were computed", tower.computed());
 }
 
@@ -94,7 +134,11 @@ fn pictures_of_many_requests_are_computed_together() {
         seen.fetch_max(pictures, std::sync::atomic::Ordering::SeqCst);
         before.pass();
     });
-    let settings = ServeSettings { workers: 1, max_batch: 8, ..settings() };
+    let settings = ServeSettings {
+        workers: 1,
+        max_batch: 8,
+        ..settings()
+    };
     let server = start(settings, detector_with(tower));
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..9)
@@ -103,14 +147,22 @@ fn pictures_of_many_requests_are_computed_together() {
                 scope.spawn(move || server.classify(&picture(i)).results())
             })
             .collect();
-        wait_for("nine pictures", || server.metric("clipn_decode_seconds_count") == 9.0);
+        wait_for("nine pictures", || {
+            server.metric("clipn_decode_seconds_count") == 9.0
+        });
         gate.open();
         for (seed, request) in waiting.into_iter().enumerate() {
             let found = detector().detect_bytes(&picture(seed as u32)).unwrap();
             let result = &request.join().unwrap()[0];
-            assert!((result["score"].as_f64().unwrap() - found.score).abs() < 1e-5, "{result}");
+            assert!(
+                (result["score"].as_f64().unwrap() - found.score).abs() < 1e-5,
+                "{result}"
+            );
         }
     });
     let largest = largest.load(std::sync::atomic::Ordering::SeqCst);
-    assert!((2..=8).contains(&largest), "{largest} were computed together at most");
+    assert!(
+        (2..=8).contains(&largest),
+        "{largest} were computed together at most"
+    );
 }

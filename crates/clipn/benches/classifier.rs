@@ -18,9 +18,24 @@ fn main() {
 /// So many names and templates, spread over all.
 #[divan::bench(args = [(125, 8), (8, 128)], sample_count = 5, sample_size = 1)]
 fn names_and_templates(bencher: Bencher<'_, '_>, (names, lines): (usize, usize)) {
-    let (all_names, all) = (ClassNames::named("imagenet-1k").unwrap(), TemplateSet::named("clipn").unwrap());
-    let chosen: Vec<String> = all_names.names().iter().step_by(1000 / names).take(names).cloned().collect();
-    let templates = all.yes().iter().step_by(128 / lines).take(lines).cloned().collect();
+    let (all_names, all) = (
+        ClassNames::named("imagenet-1k").unwrap(),
+        TemplateSet::named("clipn").unwrap(),
+    );
+    let chosen: Vec<String> = all_names
+        .names()
+        .iter()
+        .step_by(1000 / names)
+        .take(names)
+        .cloned()
+        .collect();
+    let templates = all
+        .yes()
+        .iter()
+        .step_by(128 / lines)
+        .take(lines)
+        .cloned()
+        .collect();
     let templates = TemplateSet::new("sample", templates, None).unwrap();
     let (yes, no) = (text_encoder(0), text_encoder(16));
     bencher

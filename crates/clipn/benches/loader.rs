@@ -23,25 +23,43 @@ fn shards() -> Option<ShardSet> {
 #[divan::bench(args = [(64, 0), (64, 2), (224, 0), (224, 1), (224, 2)], sample_count = 3, sample_size = 1)]
 fn epoch_of_four_shards(bencher: divan::Bencher, (size, workers): (usize, usize)) {
     let Some(set) = shards() else { return };
-    let settings = LoaderSettings { workers, ..LoaderSettings::new(size, BATCH) };
-    let Ok(loader) = CaptionLoader::new(set.into(), settings) else { return };
-    bencher.counter(ItemsCount::new(loader.samples_per_epoch())).bench(|| {
-        let mut batch = TrainBatch::default();
-        let Ok(mut epoch) = loader.epoch(0) else { return 0 };
-        while let Ok(true) = epoch.next_into(&mut batch) {}
-        epoch.position().batches
-    });
+    let settings = LoaderSettings {
+        workers,
+        ..LoaderSettings::new(size, BATCH)
+    };
+    let Ok(loader) = CaptionLoader::new(set.into(), settings) else {
+        return;
+    };
+    bencher
+        .counter(ItemsCount::new(loader.samples_per_epoch()))
+        .bench(|| {
+            let mut batch = TrainBatch::default();
+            let Ok(mut epoch) = loader.epoch(0) else {
+                return 0;
+            };
+            while let Ok(true) = epoch.next_into(&mut batch) {}
+            epoch.position().batches
+        });
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn reading_over_four_shards(bencher: divan::Bencher) {
     let Some(set) = shards() else { return };
-    let settings = LoaderSettings { workers: 0, ..LoaderSettings::new(64, BATCH) };
-    let Ok(loader) = CaptionLoader::new(set.into(), settings) else { return };
-    bencher.counter(ItemsCount::new(loader.samples_per_epoch())).bench(|| {
-        let Ok(epoch) = loader.epoch(0) else { return false };
-        let mut position = epoch.position().clone();
-        position.drawn = loader.samples_per_epoch();
-        loader.resume(position).is_ok()
-    });
+    let settings = LoaderSettings {
+        workers: 0,
+        ..LoaderSettings::new(64, BATCH)
+    };
+    let Ok(loader) = CaptionLoader::new(set.into(), settings) else {
+        return;
+    };
+    bencher
+        .counter(ItemsCount::new(loader.samples_per_epoch()))
+        .bench(|| {
+            let Ok(epoch) = loader.epoch(0) else {
+                return false;
+            };
+            let mut position = epoch.position().clone();
+            position.drawn = loader.samples_per_epoch();
+            loader.resume(position).is_ok()
+        });
 }

@@ -17,8 +17,14 @@ fn main() {
 /// Full-size photographs, and small ones of a data set.
 #[divan::bench(args = ["data/imagenet-100", "data/coco-mini/images"], sample_count = 5, sample_size = 1)]
 fn decode_resize_crop(bencher: Bencher<'_, '_>, folder: &str) {
-    let Some(folder) = test_data(folder) else { return };
-    let files = ImageFolder::read(&folder).unwrap().unlabelled("photographs").unwrap().samples;
+    let Some(folder) = test_data(folder) else {
+        return;
+    };
+    let files = ImageFolder::read(&folder)
+        .unwrap()
+        .unlabelled("photographs")
+        .unwrap()
+        .samples;
     let preprocessing = Preprocessing::clip(224);
     bencher.counter(ItemsCount::new(files.len())).bench(|| {
         for file in &files {

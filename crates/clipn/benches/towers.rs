@@ -22,13 +22,19 @@ fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
         None => Box::new(image_encoder(model)),
     };
     let pixels = pixels(batch);
-    let encode = || tower.encode(Images::new(&pixels, 224, 224).unwrap()).unwrap();
+    let encode = || {
+        tower
+            .encode(Images::new(&pixels, 224, 224).unwrap())
+            .unwrap()
+    };
     bencher.counter(ItemsCount::new(batch)).bench(encode);
 }
 
 fn texts(bencher: Bencher<'_, '_>, batch: usize, length: usize) {
     let (tower, tokens) = (text_encoder(0), full_texts(batch, length));
-    bencher.counter(ItemsCount::new(batch * length)).bench(|| tower.encode(&tokens).unwrap());
+    bencher
+        .counter(ItemsCount::new(batch * length))
+        .bench(|| tower.encode(&tokens).unwrap());
 }
 
 /// Items are images.

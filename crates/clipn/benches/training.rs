@@ -8,8 +8,8 @@ use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::NoPrompt;
 use clipn::tokenizer::TokenBatch;
 use clipn::training::{
-    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings, SingleProcess,
-    TextInput, Towers, Trainer,
+    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings,
+    SingleProcess, TextInput, Towers, Trainer,
 };
 use common::{captions, features, full_texts, image_tower, pixels, text_tower};
 use divan::Bencher;
@@ -31,7 +31,14 @@ fn trainer() -> Trainer<f32, VisionTower, TransformerText, SingleProcess> {
     };
     let objective = ObjectiveSettings::default().build().unwrap();
     let optimizer = AdamW::new(AdamWSettings::default()).unwrap();
-    Trainer::new(towers, objective, GradientScaling::True, optimizer, SingleProcess).unwrap()
+    Trainer::new(
+        towers,
+        objective,
+        GradientScaling::True,
+        optimizer,
+        SingleProcess,
+    )
+    .unwrap()
 }
 
 /// A step on these texts, with pixels, or with the features of the frozen towers.
@@ -40,12 +47,27 @@ fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
     let batch = tokens.len();
     let prompts: Vec<NoPrompt> = (0..batch).map(|i| NoPrompt::Index(i % PROMPTS)).collect();
     let (images, yes) = if is_cached {
-        (ImageInput::Features(features(batch, 6)), TextInput::Features(features(batch, 7)))
+        (
+            ImageInput::Features(features(batch, 6)),
+            TextInput::Features(features(batch, 7)),
+        )
     } else {
-        (ImageInput::Pixels { values: pixels(batch).into(), size: 224 }, TextInput::Tokens(tokens.clone()))
+        (
+            ImageInput::Pixels {
+                values: pixels(batch).into(),
+                size: 224,
+            },
+            TextInput::Tokens(tokens.clone()),
+        )
     };
-    let part = [MicroBatch { images, yes, no: Some((tokens.clone(), prompts)) }];
-    bencher.counter(ItemsCount::new(batch)).bench_local(|| trainer.step(&part, 1e-5).unwrap());
+    let part = [MicroBatch {
+        images,
+        yes,
+        no: Some((tokens.clone(), prompts)),
+    }];
+    bencher
+        .counter(ItemsCount::new(batch))
+        .bench_local(|| trainer.step(&part, 1e-5).unwrap());
 }
 
 /// The "no" tower alone, texts that fill their rows.

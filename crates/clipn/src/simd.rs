@@ -22,7 +22,12 @@ pub enum SimdLevel {
 }
 
 /// All levels, narrow to wide.
-const LEVELS: [SimdLevel; 4] = [SimdLevel::Portable, SimdLevel::Neon, SimdLevel::Avx2, SimdLevel::Avx512];
+const LEVELS: [SimdLevel; 4] = [
+    SimdLevel::Portable,
+    SimdLevel::Neon,
+    SimdLevel::Avx2,
+    SimdLevel::Avx512,
+];
 
 impl SimdLevel {
     /// The name in [`SIMD_VARIABLE`] and in tables.
@@ -37,14 +42,20 @@ impl SimdLevel {
 
     /// The levels that this processor has, the widest last.
     pub fn available() -> Vec<Self> {
-        LEVELS.into_iter().filter(|level| level.arch().is_some()).collect()
+        LEVELS
+            .into_iter()
+            .filter(|level| level.arch().is_some())
+            .collect()
     }
 
     /// The level that all loops use: what [`SIMD_VARIABLE`] asked for when the first of them ran, else the widest. A
     /// request that cannot be met is passed over; [`SimdLevel::requested`] tells of it.
     pub fn current() -> Self {
         let arch = arch();
-        LEVELS.into_iter().find(|level| level.arch().is_some_and(|a| same(a, arch))).unwrap_or(Self::Portable)
+        LEVELS
+            .into_iter()
+            .find(|level| level.arch().is_some_and(|a| same(a, arch)))
+            .unwrap_or(Self::Portable)
     }
 
     /// The level that [`SIMD_VARIABLE`] asks for; `None` where it is not set.
@@ -52,14 +63,20 @@ impl SimdLevel {
     /// # Errors
     /// A sentence, for a name that is unknown or that this processor does not have.
     pub fn requested() -> Result<Option<Self>, String> {
-        let Some(name) = std::env::var_os(SIMD_VARIABLE) else { return Ok(None) };
+        let Some(name) = std::env::var_os(SIMD_VARIABLE) else {
+            return Ok(None);
+        };
         let available = Self::available();
         match available.iter().find(|level| name == level.name()) {
             Some(&level) => Ok(Some(level)),
             None => Err(format!(
                 "{SIMD_VARIABLE} is `{}`; on this processor it can be {}",
                 name.to_string_lossy(),
-                available.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ")
+                available
+                    .iter()
+                    .map(|level| level.name())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             )),
         }
     }
@@ -109,7 +126,10 @@ mod tests {
         assert_eq!(available.first(), Some(&SimdLevel::Portable));
         assert!(available.contains(&SimdLevel::current()));
         #[cfg(target_arch = "x86_64")]
-        assert_eq!(available.contains(&SimdLevel::Avx2), std::is_x86_feature_detected!("avx2"));
+        assert_eq!(
+            available.contains(&SimdLevel::Avx2),
+            std::is_x86_feature_detected!("avx2")
+        );
     }
 
     #[test]
@@ -124,13 +144,24 @@ mod tests {
     fn the_kernels_agree_at_every_level() {
         for level in SimdLevel::available() {
             let run = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["kernels", "simd", "resample", "jpeg", "--skip", "at_every_level"])
+                .args([
+                    "kernels",
+                    "simd",
+                    "resample",
+                    "jpeg",
+                    "--skip",
+                    "at_every_level",
+                ])
                 .env(SIMD_VARIABLE, level.name())
                 .output()
                 .unwrap();
             let told = String::from_utf8_lossy(&run.stdout);
             assert!(run.status.success(), "at level {}:\n{told}", level.name());
-            assert!(told.contains("agrees_with_three_loops ... ok"), "at level {}:\n{told}", level.name());
+            assert!(
+                told.contains("agrees_with_three_loops ... ok"),
+                "at level {}:\n{told}",
+                level.name()
+            );
         }
     }
 

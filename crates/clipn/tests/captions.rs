@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn::dataset::{
-    CaptionLoader, CaptionTable, KnownPictures, LoaderSettings, MaxBad, Sampling, SkipReason, TableFormat,
-    TrainBatch, TrainingDataError,
+    CaptionLoader, CaptionTable, KnownPictures, LoaderSettings, MaxBad, Sampling, SkipReason,
+    TableFormat, TrainBatch, TrainingDataError,
 };
 use common::shards::{bmp, number};
 use proptest::prelude::*;
@@ -28,7 +28,9 @@ fn folder(pictures: u32, table: &[u8]) -> (TempDir, PathBuf) {
 }
 
 fn rows(count: u32) -> String {
-    let rows: String = (0..count).map(|n| format!("images/{n}.bmp\tpicture {n}\n")).collect();
+    let rows: String = (0..count)
+        .map(|n| format!("images/{n}.bmp\tpicture {n}\n"))
+        .collect();
     format!("filepath\ttitle\n{rows}")
 }
 
@@ -37,7 +39,10 @@ fn read(path: &Path) -> Result<CaptionTable, TrainingDataError> {
 }
 
 fn settings(batch_size: usize) -> LoaderSettings {
-    LoaderSettings { max_bad: MaxBad::Unlimited, ..LoaderSettings::new(8, batch_size) }
+    LoaderSettings {
+        max_bad: MaxBad::Unlimited,
+        ..LoaderSettings::new(8, batch_size)
+    }
 }
 
 fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
@@ -55,13 +60,22 @@ fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
 fn columns_are_found_by_name_whatever_stands_between() {
     let table = "\u{feff}id;caption;image\n1;\"a; \"\"b\"\"\nc\";x/y.jpg\n2;d;/abs/z.jpg\n";
     let (folder, path) = folder(0, table.as_bytes());
-    let format =
-        TableFormat { separator: ';', image_key: "image".to_string(), caption_key: "caption".to_string() };
+    let format = TableFormat {
+        separator: ';',
+        image_key: "image".to_string(),
+        caption_key: "caption".to_string(),
+    };
     let table = CaptionTable::read(&path, &format).unwrap();
     assert_eq!((table.len(), table.is_empty()), (2, false));
-    assert_eq!(table.row(0).unwrap(), (folder.path().join("x/y.jpg"), "a; \"b\"\nc"));
+    assert_eq!(
+        table.row(0).unwrap(),
+        (folder.path().join("x/y.jpg"), "a; \"b\"\nc")
+    );
     assert_eq!(table.row(1).unwrap(), (PathBuf::from("/abs/z.jpg"), "d"));
-    assert_eq!((table.key(0), table.key(1)), ("captions.tsv:2".to_string(), "captions.tsv:4".to_string()));
+    assert_eq!(
+        (table.key(0), table.key(1)),
+        ("captions.tsv:2".to_string(), "captions.tsv:4".to_string())
+    );
     assert_eq!(table.row(2).unwrap_err().reason, SkipReason::BadRow);
 }
 
@@ -69,18 +83,41 @@ fn columns_are_found_by_name_whatever_stands_between() {
 fn wrong_tables_are_refused_with_what_to_do() {
     let (_folder, path) = folder(0, b"filepath,title\na.jpg,b\n");
     let error = read(&path).unwrap_err().to_string();
-    assert!(error.contains("no column `filepath`") && error.contains("`filepath,title`"), "{error}");
-    for (contents, said) in
-        [(&b"filepath\ttitle\n"[..], "no row"), (b"", "no column"), (b"filepath\tcaption\na\tb\n", "`title`")]
-    {
+    assert!(
+        error.contains("no column `filepath`") && error.contains("`filepath,title`"),
+        "{error}"
+    );
+    for (contents, said) in [
+        (&b"filepath\ttitle\n"[..], "no row"),
+        (b"", "no column"),
+        (b"filepath\tcaption\na\tb\n", "`title`"),
+    ] {
         fs::write(&path, contents).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
-    assert!(read(Path::new("nowhere.tsv")).unwrap_err().to_string().contains("there is no nowhere.tsv"));
-    assert!(read(path.parent().unwrap()).unwrap_err().to_string().contains("not a file"));
-    let wide = TableFormat { separator: '→', ..TableFormat::default() };
-    assert!(CaptionTable::read(&path, &wide).unwrap_err().to_string().contains("one ASCII character"));
+    assert!(
+        read(Path::new("nowhere.tsv"))
+            .unwrap_err()
+            .to_string()
+            .contains("there is no nowhere.tsv")
+    );
+    assert!(
+        read(path.parent().unwrap())
+            .unwrap_err()
+            .to_string()
+            .contains("not a file")
+    );
+    let wide = TableFormat {
+        separator: '→',
+        ..TableFormat::default()
+    };
+    assert!(
+        CaptionTable::read(&path, &wide)
+            .unwrap_err()
+            .to_string()
+            .contains("one ASCII character")
+    );
 }
 
 #[test]
@@ -88,13 +125,24 @@ fn processes_share_every_row_once_and_resume_exactly() {
     let (_folder, path) = folder(30, rows(30).as_bytes());
     let mut seen = Vec::new();
     for rank in 0..3 {
-        let part = LoaderSettings { rank, world_size: 3, workers: rank, ..settings(2) };
+        let part = LoaderSettings {
+            rank,
+            world_size: 3,
+            workers: rank,
+            ..settings(2)
+        };
         let loader = CaptionLoader::new(read(&path).unwrap().into(), part).unwrap();
         let whole: Vec<TrainBatch> = loader.epoch(4).unwrap().collect::<Result<_, _>>().unwrap();
         let mut epoch = loader.epoch(4).unwrap();
-        epoch.by_ref().take(2).for_each(|batch| assert!(batch.is_ok()));
-        let rest: Vec<TrainBatch> =
-            loader.resume(epoch.position().clone()).unwrap().collect::<Result<_, _>>().unwrap();
+        epoch
+            .by_ref()
+            .take(2)
+            .for_each(|batch| assert!(batch.is_ok()));
+        let rest: Vec<TrainBatch> = loader
+            .resume(epoch.position().clone())
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
         assert!(rest == whole[2..]);
         let other: Vec<TrainBatch> = loader.epoch(5).unwrap().collect::<Result<_, _>>().unwrap();
         assert_ne!(numbers(&other), numbers(&whole));
@@ -119,8 +167,13 @@ impl KnownPictures for Lines {
 fn known_pictures_are_left_undecoded_in_the_same_order() {
     let (folder, path) = folder(30, rows(30).as_bytes());
     let loader = |known: Option<u32>, workers| {
-        let loader =
-            CaptionLoader::new(read(&path).unwrap().into(), LoaderSettings { workers, ..settings(4) });
+        let loader = CaptionLoader::new(
+            read(&path).unwrap().into(),
+            LoaderSettings {
+                workers,
+                ..settings(4)
+            },
+        );
         match known {
             Some(every) => loader.unwrap().with_known_pictures(Arc::new(Lines(every))),
             None => loader.unwrap(),
@@ -148,11 +201,17 @@ fn known_pictures_are_left_undecoded_in_the_same_order() {
             let _ = fs::remove_dir_all(folder.path().join("images"));
         }
         for (known, whole) in read(&loader(Some(every), workers)).iter().zip(&whole) {
-            assert_eq!((&known.keys, &known.captions), (&whole.keys, &whole.captions));
+            assert_eq!(
+                (&known.keys, &known.captions),
+                (&whole.keys, &whole.captions)
+            );
             let is_wanted = |key: &String| !Lines(every).is_known(key);
             let wanted: Vec<usize> = (0..4).filter(|&i| is_wanted(&whole.keys[i])).collect();
             assert_eq!(known.pictured, wanted);
-            let pixels = wanted.iter().flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192]).copied();
+            let pixels = wanted
+                .iter()
+                .flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192])
+                .copied();
             assert_eq!(known.pixels, pixels.collect::<Vec<f32>>());
         }
     }
@@ -164,12 +223,20 @@ fn broken_rows_are_skipped_and_named_by_their_line() {
         b"filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\nimages/2.bmp\t\xff\nimages/3.bmp\t \n\
         \tno path\nimages/none.bmp\tgone\nimages\ta folder\nimages/7.bmp\tpicture 7\n";
     let (_folder, path) = folder(8, table);
-    let in_order = LoaderSettings { sampling: Sampling::InOrder, train_num_samples: Some(2), ..settings(2) };
+    let in_order = LoaderSettings {
+        sampling: Sampling::InOrder,
+        train_num_samples: Some(2),
+        ..settings(2)
+    };
     let loader = CaptionLoader::new(read(&path).unwrap().into(), in_order.clone()).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     assert_eq!(numbers(&[epoch.next().unwrap().unwrap()]), [0, 7]);
-    let lines: Vec<(String, SkipReason)> =
-        epoch.skipped().first.iter().map(|skipped| (skipped.key.clone(), skipped.reason)).collect();
+    let lines: Vec<(String, SkipReason)> = epoch
+        .skipped()
+        .first
+        .iter()
+        .map(|skipped| (skipped.key.clone(), skipped.reason))
+        .collect();
     let expected = [
         (3, SkipReason::BadRow),
         (4, SkipReason::BadCaption),
@@ -181,14 +248,26 @@ fn broken_rows_are_skipped_and_named_by_their_line() {
     .map(|(line, reason)| (format!("captions.tsv:{line}"), reason));
     assert_eq!(lines, expected);
 
-    let strict = LoaderSettings { max_bad: MaxBad::Share(0.5), ..in_order };
-    let mut epoch = CaptionLoader::new(read(&path).unwrap().into(), strict).unwrap().epoch(0).unwrap();
-    assert!(matches!(epoch.next().unwrap(), Err(TrainingDataError::TooManyBad { limit: 1, .. })));
+    let strict = LoaderSettings {
+        max_bad: MaxBad::Share(0.5),
+        ..in_order
+    };
+    let mut epoch = CaptionLoader::new(read(&path).unwrap().into(), strict)
+        .unwrap()
+        .epoch(0)
+        .unwrap();
+    assert!(matches!(
+        epoch.next().unwrap(),
+        Err(TrainingDataError::TooManyBad { limit: 1, .. })
+    ));
 }
 
 #[test]
 fn a_quote_left_open_spoils_one_row_not_the_memory() {
-    let table = format!("filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\t\"open\n{}", rows(5000));
+    let table = format!(
+        "filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\t\"open\n{}",
+        rows(5000)
+    );
     let (_folder, path) = folder(1, table.as_bytes());
     let table = read(&path).unwrap();
     assert_eq!(table.len(), 2);
@@ -197,14 +276,22 @@ fn a_quote_left_open_spoils_one_row_not_the_memory() {
 
 #[test]
 fn the_real_table_is_read_whole() {
-    let Some(path) = common::test_data("data/coco-mini/captions.tsv") else { return };
+    let Some(path) = common::test_data("data/coco-mini/captions.tsv") else {
+        return;
+    };
     let table = read(&path).unwrap();
     assert_eq!(table.len(), 795);
-    let settings = LoaderSettings { workers: 2, ..LoaderSettings::new(32, 53) };
+    let settings = LoaderSettings {
+        workers: 2,
+        ..LoaderSettings::new(32, 53)
+    };
     let loader = CaptionLoader::new(table.into(), settings).unwrap();
     assert_eq!(loader.batches_per_epoch(), 15);
     let mut epoch = loader.epoch(0).unwrap();
-    let mut keys: Vec<String> = epoch.by_ref().flat_map(|batch| batch.unwrap().keys).collect();
+    let mut keys: Vec<String> = epoch
+        .by_ref()
+        .flat_map(|batch| batch.unwrap().keys)
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     assert_eq!((keys.len(), epoch.skipped().total()), (795, 0));

@@ -41,11 +41,17 @@ fn legacy(object: &[u8]) -> Vec<u8> {
 fn with_tensor(elements: i32, offset: i32, sizes: &[i32], strides: &[i32]) -> Vec<u8> {
     let int = |value: i32| [b"J", &value.to_le_bytes()[..]].concat();
     let tuple = |values: &[i32]| {
-        [b"(".to_vec(), values.iter().flat_map(|&value| int(value)).collect(), b"t".to_vec()].concat()
+        [
+            b"(".to_vec(),
+            values.iter().flat_map(|&value| int(value)).collect(),
+            b"t".to_vec(),
+        ]
+        .concat()
     };
     let object = [
         b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
-        b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu".to_vec(),
+        b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+            .to_vec(),
         int(elements),
         b"tQ".to_vec(),
         int(offset),
@@ -75,7 +81,11 @@ fn every_truncation_of_every_small_file_is_an_error() {
         let whole = small(name);
         for len in 0..whole.len() {
             let cut = read(whole[..len].to_vec());
-            assert!(cut.is_err(), "{name} cut to {len} of {} bytes was read", whole.len());
+            assert!(
+                cut.is_err(),
+                "{name} cut to {len} of {} bytes was read",
+                whole.len()
+            );
         }
     }
 }
@@ -85,7 +95,10 @@ fn cut_files_are_called_cut_short() {
     for name in SMALL.iter().take(5) {
         let whole = small(name);
         let cut = error(whole[..whole.len() - 1].to_vec());
-        assert!(matches!(cut, CheckpointError::Truncated { .. }), "{name}: {cut}");
+        assert!(
+            matches!(cut, CheckpointError::Truncated { .. }),
+            "{name}: {cut}"
+        );
     }
 }
 
@@ -109,7 +122,10 @@ fn functions_are_refused_by_name_and_not_called() {
         ("__builtin__\nexec", "__builtin__.exec"),
         ("subprocess\nPopen", "subprocess.Popen"),
         ("torch.hub\nload", "torch.hub.load"),
-        ("torch.storage\n_load_from_bytes", "torch.storage._load_from_bytes"),
+        (
+            "torch.storage\n_load_from_bytes",
+            "torch.storage._load_from_bytes",
+        ),
         ("os\nsystem\u{1b}[2J", "os.system\\u{1b}[2J"),
     ] {
         let refused = error(legacy(&call(line)));
@@ -119,9 +135,15 @@ fn functions_are_refused_by_name_and_not_called() {
         );
     }
     let by_stack = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85R.";
-    assert!(matches!(error(legacy(by_stack)), CheckpointError::RefusedGlobal { .. }));
+    assert!(matches!(
+        error(legacy(by_stack)),
+        CheckpointError::RefusedGlobal { .. }
+    ));
     // At the very top of the file, where the magic number belongs.
-    assert!(matches!(error(b"\x80\x04cos\nsystem\n.".to_vec()), CheckpointError::RefusedGlobal { .. }));
+    assert!(matches!(
+        error(b"\x80\x04cos\nsystem\n.".to_vec()),
+        CheckpointError::RefusedGlobal { .. }
+    ));
     assert!(!witness.exists());
 }
 
@@ -136,20 +158,37 @@ fn other_ways_to_objects_are_refused() {
         b"\x80\x02K\x01}b.",             // attributes for a number
     ] {
         let refused = error(legacy(object));
-        assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{refused}");
+        assert!(
+            matches!(refused, CheckpointError::Corrupt { .. }),
+            "{refused}"
+        );
     }
 }
 
 #[test]
 fn nesting_is_limited_and_never_overflows_the_stack() {
     let deep = 50_000;
-    let lists = [b"\x80\x02".to_vec(), b"]".repeat(deep), b"a".repeat(deep - 1), b".".to_vec()].concat();
+    let lists = [
+        b"\x80\x02".to_vec(),
+        b"]".repeat(deep),
+        b"a".repeat(deep - 1),
+        b".".to_vec(),
+    ]
+    .concat();
     let nested = error(legacy(&lists));
     assert!(nested.to_string().contains("nested more than"), "{nested}");
     let tuples = [b"\x80\x02N".to_vec(), b"\x85".repeat(deep), b".".to_vec()].concat();
-    assert!(error(legacy(&tuples)).to_string().contains("nested more than"));
+    assert!(
+        error(legacy(&tuples))
+            .to_string()
+            .contains("nested more than")
+    );
     // A list that holds itself.
-    assert!(error(legacy(b"\x80\x02]q\x00h\x00a.")).to_string().contains("nested more than"));
+    assert!(
+        error(legacy(b"\x80\x02]q\x00h\x00a."))
+            .to_string()
+            .contains("nested more than")
+    );
 }
 
 #[test]
@@ -182,11 +221,20 @@ fn lying_lengths_cost_nothing() {
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\xff",       // BINBYTES8
         b"\x80\x02\x8b\xff\xff\xff\xff\x01",                   // LONG4 with a negative length
     ] {
-        assert!(matches!(error(legacy(object)), CheckpointError::Truncated { .. }));
+        assert!(matches!(
+            error(legacy(object)),
+            CheckpointError::Truncated { .. }
+        ));
     }
     // A memo index far away.
-    assert!(matches!(error(legacy(b"\x80\x02Nr\xff\xff\xff\xff.")), CheckpointError::NoTensors { .. }));
-    assert!(matches!(error(legacy(b"\x80\x02j\xff\xff\xff\xff.")), CheckpointError::Corrupt { .. }));
+    assert!(matches!(
+        error(legacy(b"\x80\x02Nr\xff\xff\xff\xff.")),
+        CheckpointError::NoTensors { .. }
+    ));
+    assert!(matches!(
+        error(legacy(b"\x80\x02j\xff\xff\xff\xff.")),
+        CheckpointError::Corrupt { .. }
+    ));
 }
 
 #[test]
@@ -201,16 +249,25 @@ fn stacks_and_marks_are_kept_apart() {
         b"\x80\x02(N.",
     ] {
         let refused = error(legacy(object));
-        assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{refused}");
+        assert!(
+            matches!(refused, CheckpointError::Corrupt { .. }),
+            "{refused}"
+        );
     }
 }
 
 #[test]
 fn tensors_stay_inside_their_storage() {
     let good = read(with_tensor(6, 0, &[2, 3], &[3, 1])).unwrap();
-    assert_eq!(good.get("w").unwrap().to_f32()[..], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(
+        good.get("w").unwrap().to_f32()[..],
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    );
     let transposed = read(with_tensor(6, 0, &[3, 2], &[1, 3])).unwrap();
-    assert_eq!(transposed.get("w").unwrap().to_f32()[..], [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    assert_eq!(
+        transposed.get("w").unwrap().to_f32()[..],
+        [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+    );
     let expanded = read(with_tensor(6, 5, &[1000], &[0])).unwrap();
     assert_eq!(expanded.get("w").unwrap().to_f32()[..], [5.0; 1000]);
     for (offset, sizes, strides) in [
@@ -219,14 +276,21 @@ fn tensors_stay_inside_their_storage() {
         (6, &[1], &[1]),
         (0, &[2, 2], &[5, 1]),
         (i32::MAX, &[1], &[1]),
-        (0, &[i32::MAX, i32::MAX, i32::MAX], &[i32::MAX, i32::MAX, i32::MAX]),
+        (
+            0,
+            &[i32::MAX, i32::MAX, i32::MAX],
+            &[i32::MAX, i32::MAX, i32::MAX],
+        ),
         (0, &[2, 3], &[1]),
         (-1, &[2], &[1]),
         (0, &[-2], &[1]),
         (0, &[2], &[-1]),
     ] {
         let outside = error(with_tensor(6, offset, sizes, strides));
-        assert!(matches!(outside, CheckpointError::Corrupt { .. }), "{outside}");
+        assert!(
+            matches!(outside, CheckpointError::Corrupt { .. }),
+            "{outside}"
+        );
     }
 }
 
@@ -240,13 +304,19 @@ fn an_expanded_tensor_cannot_fill_the_memory() {
 #[test]
 fn legacy_storages_must_be_as_described() {
     let short = with_tensor(6, 0, &[2, 3], &[3, 1]);
-    assert!(matches!(error(short[..short.len() - 1].to_vec()), CheckpointError::Truncated { .. }));
+    assert!(matches!(
+        error(short[..short.len() - 1].to_vec()),
+        CheckpointError::Truncated { .. }
+    ));
     let mut lying = short;
     let count = lying.len() - 32;
     lying[count] = 5;
     assert!(matches!(error(lying), CheckpointError::Corrupt { .. }));
     // Two thousand million elements promised, a thousand there.
-    assert!(matches!(error(with_tensor(i32::MAX, 0, &[1], &[1])), CheckpointError::Truncated { .. }));
+    assert!(matches!(
+        error(with_tensor(i32::MAX, 0, &[1], &[1])),
+        CheckpointError::Truncated { .. }
+    ));
     // A tensor whose storage the list of keys leaves out.
     let mut object = with_tensor(0, 0, &[0], &[1]);
     object.truncate(object.len() - 8 - b"\x80\x02]X\x01\x00\x00\x000a.".len());
@@ -256,26 +326,49 @@ fn legacy_storages_must_be_as_described() {
 
 #[test]
 fn safetensors_headers_are_checked() {
-    let tensor =
-        |start: usize, end: usize| format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{start},{end}]}}"#);
+    let tensor = |start: usize, end: usize| {
+        format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{start},{end}]}}"#)
+    };
     let overlapping = format!(r#"{{"a":{},"b":{}}}"#, tensor(0, 8), tensor(4, 12));
-    assert!(error(safetensors(&overlapping, 12)).to_string().contains("overlap"));
+    assert!(
+        error(safetensors(&overlapping, 12))
+            .to_string()
+            .contains("overlap")
+    );
     let gap = format!(r#"{{"a":{},"b":{}}}"#, tensor(0, 8), tensor(12, 20));
-    assert!(matches!(error(safetensors(&gap, 20)), CheckpointError::Corrupt { .. }));
+    assert!(matches!(
+        error(safetensors(&gap, 20)),
+        CheckpointError::Corrupt { .. }
+    ));
     let wrong_size = r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#;
-    assert!(matches!(error(safetensors(wrong_size, 8)), CheckpointError::Corrupt { .. }));
-    let huge = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,8]}}"#;
-    assert!(matches!(error(safetensors(huge, 8)), CheckpointError::Corrupt { .. }));
-    let huge_but_empty =
-        r#"{"a":{"dtype":"F32","shape":[0,4294967296,4294967296,4294967296],"data_offsets":[0,0]}}"#;
-    assert!(matches!(error(safetensors(huge_but_empty, 0)), CheckpointError::Corrupt { .. }));
+    assert!(matches!(
+        error(safetensors(wrong_size, 8)),
+        CheckpointError::Corrupt { .. }
+    ));
+    let huge =
+        r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,8]}}"#;
+    assert!(matches!(
+        error(safetensors(huge, 8)),
+        CheckpointError::Corrupt { .. }
+    ));
+    let huge_but_empty = r#"{"a":{"dtype":"F32","shape":[0,4294967296,4294967296,4294967296],"data_offsets":[0,0]}}"#;
+    assert!(matches!(
+        error(safetensors(huge_but_empty, 0)),
+        CheckpointError::Corrupt { .. }
+    ));
     let past_the_end = format!(r#"{{"a":{}}}"#, tensor(0, 8));
-    assert!(matches!(error(safetensors(&past_the_end, 4)), CheckpointError::Truncated { .. }));
+    assert!(matches!(
+        error(safetensors(&past_the_end, 4)),
+        CheckpointError::Truncated { .. }
+    ));
     let mut long = safetensors("{", 0);
     long[..8].copy_from_slice(&(200_000_000u64).to_le_bytes());
     assert!(error(long).to_string().contains("100 million"));
     let deep = format!(r#"{{"a":{}"#, "[".repeat(100_000));
-    assert!(matches!(error(safetensors(&deep, 0)), CheckpointError::Corrupt { .. }));
+    assert!(matches!(
+        error(safetensors(&deep, 0)),
+        CheckpointError::Corrupt { .. }
+    ));
 }
 
 #[test]
@@ -289,7 +382,10 @@ fn unsupported_types_are_named_with_their_tensor() {
     let complex = String::from_utf8_lossy(&with_tensor(0, 0, &[0], &[1])).into_owned();
     assert!(complex.contains("FloatStorage"));
     let mut file = with_tensor(0, 0, &[0], &[1]);
-    let at = file.windows(12).position(|window| window == b"FloatStorage").unwrap();
+    let at = file
+        .windows(12)
+        .position(|window| window == b"FloatStorage")
+        .unwrap();
     file.splice(at..at, *b"Complex");
     let refused = error(file);
     assert!(
@@ -301,7 +397,10 @@ fn unsupported_types_are_named_with_their_tensor() {
 #[test]
 fn a_big_endian_file_is_refused_by_name() {
     let mut file = legacy(b"\x80\x02N.");
-    let at = file.windows(2).position(|window| window == b"\x88s").unwrap();
+    let at = file
+        .windows(2)
+        .position(|window| window == b"\x88s")
+        .unwrap();
     file[at] = 0x89;
     assert!(matches!(error(file), CheckpointError::BigEndian { .. }));
     let zip = String::from("little").into_bytes();
@@ -331,7 +430,10 @@ fn exercise(bytes: Vec<u8>) {
             assert_eq!(tensor.to_f32().len(), tensor.len());
             assert_eq!(tensor.bytes().len(), tensor.len() * tensor.dtype().size());
         }
-        assert!(read.value().is_none_or(|value| !value.to_string().is_empty()));
+        assert!(
+            read.value()
+                .is_none_or(|value| !value.to_string().is_empty())
+        );
     }
 }
 

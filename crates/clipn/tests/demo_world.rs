@@ -13,12 +13,20 @@ use clipn::prompts::ClassNames;
 use sha2::{Digest, Sha256};
 
 fn small(seed: u64) -> World {
-    World { seed, shard_size: 20, per_class: 3, per_far_set: 5, ..World::default() }
+    World {
+        seed,
+        shard_size: 20,
+        per_class: 3,
+        per_far_set: 5,
+        ..World::default()
+    }
 }
 
 fn written(world: World, samples: usize) -> (tempfile::TempDir, WorldFiles) {
     let folder = tempfile::tempdir().unwrap();
-    let files = world.write(&folder.path().join("world"), samples, &Silent).unwrap();
+    let files = world
+        .write(&folder.path().join("world"), samples, &Silent)
+        .unwrap();
     (folder, files)
 }
 
@@ -34,14 +42,24 @@ fn entries(path: &Path) -> Vec<(String, Vec<u8>)> {
             usize::from_str_radix(digits.trim_matches(['\0', ' ']), 8).unwrap()
         };
         let blanked = header.iter().enumerate();
-        let sum: usize =
-            blanked.map(|(i, &b)| if (148..156).contains(&i) { 32 } else { usize::from(b) }).sum();
+        let sum: usize = blanked
+            .map(|(i, &b)| {
+                if (148..156).contains(&i) {
+                    32
+                } else {
+                    usize::from(b)
+                }
+            })
+            .sum();
         assert_eq!(octal(148..156), sum);
         assert_eq!(&header[257..265], b"ustar\x0000");
         let name = header[..100].split(|&byte| byte == 0).next().unwrap();
         let size = octal(124..136);
         at += 512;
-        entries.push((String::from_utf8(name.to_vec()).unwrap(), bytes[at..at + size].to_vec()));
+        entries.push((
+            String::from_utf8(name.to_vec()).unwrap(),
+            bytes[at..at + size].to_vec(),
+        ));
         at += size.next_multiple_of(512);
     }
     assert_eq!(bytes.len() - at, 1024);
@@ -58,7 +76,12 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(folder)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 files.insert(name, std::fs::read(&path).unwrap());
             }
         }
@@ -76,18 +99,39 @@ fn the_benchmark_opens_with_all_its_pictures() {
     assert_eq!(opened.id.len(), names.len() * 3);
     assert_eq!(opened.class_names(|_| None).unwrap(), names);
     assert_eq!(ClassNames::load(&files.class_names).unwrap().names(), names);
-    let sets: Vec<(&str, Option<OodKind>, usize)> =
-        opened.ood.iter().map(|ood| (ood.set.name.as_str(), ood.kind, ood.set.len())).collect();
+    let sets: Vec<(&str, Option<OodKind>, usize)> = opened
+        .ood
+        .iter()
+        .map(|ood| (ood.set.name.as_str(), ood.kind, ood.set.len()))
+        .collect();
     let far = |name| (name, Some(OodKind::Far), 5);
     let near = ("other-shapes", Some(OodKind::Near), 18);
-    assert_eq!(sets, [near, far("textures"), far("noise"), far("scenes"), far("glyphs")]);
+    assert_eq!(
+        sets,
+        [
+            near,
+            far("textures"),
+            far("noise"),
+            far("scenes"),
+            far("glyphs")
+        ]
+    );
 
-    let all = opened.ood.iter().map(|ood| &ood.set).chain([&opened.id]).flat_map(|set| &set.samples);
+    let all = opened
+        .ood
+        .iter()
+        .map(|ood| &ood.set)
+        .chain([&opened.id])
+        .flat_map(|set| &set.samples);
     let mut different = HashSet::new();
     for sample in all {
         let picture = decode_file(&sample.path, &DecodeOptions::faithful()).unwrap();
         assert_eq!((picture.width(), picture.height()), (32, 32));
-        assert!(different.insert(picture.into_pixels()), "{} stands twice", sample.path.display());
+        assert!(
+            different.insert(picture.into_pixels()),
+            "{} stands twice",
+            sample.path.display()
+        );
     }
 }
 
@@ -97,15 +141,26 @@ fn shards_hold_every_sample_with_its_caption_and_class() {
     let (_folder, files) = written(world, 45);
     assert_eq!(files.shard_pattern, "train/{000000..000002}.tar");
     let sizes: BTreeMap<String, usize> =
-        serde_json::from_slice(&std::fs::read(files.root.join("train/sizes.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(files.root.join("train/sizes.json")).unwrap())
+            .unwrap();
     let expected = [("000000.tar", 20), ("000001.tar", 20), ("000002.tar", 5)];
-    assert_eq!(sizes, expected.map(|(name, size)| (name.to_owned(), size)).into());
+    assert_eq!(
+        sizes,
+        expected.map(|(name, size)| (name.to_owned(), size)).into()
+    );
 
-    let all: Vec<(String, Vec<u8>)> = files.shards.iter().flat_map(|shard| entries(shard)).collect();
+    let all: Vec<(String, Vec<u8>)> = files
+        .shards
+        .iter()
+        .flat_map(|shard| entries(shard))
+        .collect();
     assert_eq!(all.len(), 3 * 45);
     for (index, sample) in all.chunks(3).enumerate() {
         let names: Vec<&str> = sample.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["png", "txt", "cls"].map(|kind| format!("{index:06}.{kind}")));
+        assert_eq!(
+            names,
+            ["png", "txt", "cls"].map(|kind| format!("{index:06}.{kind}"))
+        );
         let expected = world.train_sample(index);
         let picture = decode_bytes(&sample[0].1, &DecodeOptions::faithful()).unwrap();
         assert_eq!(picture.pixels(), expected.pixels);
@@ -121,7 +176,11 @@ fn a_world_is_the_same_for_its_seed_only() {
     assert_eq!(first, again);
     let pictures = first.iter().filter(|(name, _)| name.ends_with("png"));
     assert!(pictures.clone().count() > 60);
-    assert!(pictures.into_iter().all(|(name, bytes)| other[name] != *bytes));
+    assert!(
+        pictures
+            .into_iter()
+            .all(|(name, bytes)| other[name] != *bytes)
+    );
 }
 
 #[test]
@@ -133,8 +192,15 @@ fn pictures_are_those_of_every_machine() {
         hash.update(&sample.pixels);
         hash.update(&sample.caption);
     }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "33433adcf43e5c0e1e4193600980b7ce4a0e47eeaa54826d27d752c35a3af5ed");
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        hex,
+        "33433adcf43e5c0e1e4193600980b7ce4a0e47eeaa54826d27d752c35a3af5ed"
+    );
 }
 
 #[test]
@@ -149,24 +215,48 @@ fn no_caption_names_a_class_that_is_never_trained_on() {
     let mut classes = BTreeMap::new();
     for index in 0..3000 {
         let sample = small(5).train_sample(index);
-        words.extend(sample.caption.trim_end_matches('.').split(' ').map(str::to_owned));
+        words.extend(
+            sample
+                .caption
+                .trim_end_matches('.')
+                .split(' ')
+                .map(str::to_owned),
+        );
         *classes.entry(sample.class).or_insert(0) += 1;
         if let Some(name) = World::class_names().get(sample.class) {
-            assert!(sample.caption.contains(name), "{} is no {name}", sample.caption);
+            assert!(
+                sample.caption.contains(name),
+                "{} is no {name}",
+                sample.caption
+            );
         }
     }
     assert!(near.iter().all(|name| !words.contains(name)), "{words:?}");
     assert!(words.len() < 64, "{words:?}");
     // Sixteen shapes, then patterns and landscapes.
     assert_eq!(classes.len(), 18);
-    assert!(classes.range(..16).all(|(_, count)| (110..200).contains(count)), "{classes:?}");
-    assert!(classes.range(16..).all(|(_, count)| (240..360).contains(count)), "{classes:?}");
+    assert!(
+        classes
+            .range(..16)
+            .all(|(_, count)| (110..200).contains(count)),
+        "{classes:?}"
+    );
+    assert!(
+        classes
+            .range(16..)
+            .all(|(_, count)| (240..360).contains(count)),
+        "{classes:?}"
+    );
 }
 
 #[test]
 fn pictures_can_be_of_other_sizes() {
     for size in [16, 48, 100] {
-        let sample = World { size, ..World::default() }.train_sample(0);
+        let sample = World {
+            size,
+            ..World::default()
+        }
+        .train_sample(0);
         assert_eq!((sample.side, sample.pixels.len()), (size, size * size * 3));
     }
 }
@@ -178,7 +268,9 @@ fn a_folder_with_something_in_it_is_left_alone() {
     let error = small(0).write(folder.path(), 5, &Silent).unwrap_err();
     assert!(matches!(error, DemoError::NotEmpty { .. }), "{error}");
     assert_eq!(tree(folder.path()).len(), 1);
-    let error = small(0).write(&folder.path().join("mine.txt"), 5, &Silent).unwrap_err();
+    let error = small(0)
+        .write(&folder.path().join("mine.txt"), 5, &Silent)
+        .unwrap_err();
     assert!(matches!(error, DemoError::Write { .. }), "{error}");
 }
 
@@ -188,13 +280,44 @@ fn settings_out_of_range_are_named() {
     let world = World::default();
     for (world, samples, named) in [
         (World { size: 8, ..world }, 5, "picture size is 8"),
-        (World { size: 100_000, ..world }, 5, "picture size"),
-        (World { shard_size: 0, ..world }, 5, "samples a shard is 0"),
-        (World { per_class: 0, ..world }, 5, "pictures a class"),
-        (World { per_far_set: usize::MAX, ..world }, 5, "pictures a far set"),
+        (
+            World {
+                size: 100_000,
+                ..world
+            },
+            5,
+            "picture size",
+        ),
+        (
+            World {
+                shard_size: 0,
+                ..world
+            },
+            5,
+            "samples a shard is 0",
+        ),
+        (
+            World {
+                per_class: 0,
+                ..world
+            },
+            5,
+            "pictures a class",
+        ),
+        (
+            World {
+                per_far_set: usize::MAX,
+                ..world
+            },
+            5,
+            "pictures a far set",
+        ),
         (world, 0, "training samples is 0"),
     ] {
-        let error = world.write(folder.path(), samples, &Silent).unwrap_err().to_string();
+        let error = world
+            .write(folder.path(), samples, &Silent)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(named), "{error}");
     }
     assert!(tree(folder.path()).is_empty());
@@ -225,7 +348,11 @@ impl Progress for Until {
 fn progress_is_told_and_can_cancel() {
     let folder = tempfile::tempdir().unwrap();
     for (limit, finished) in [(u64::MAX, true), (10, false), (50, false)] {
-        let progress = Until { limit, done: AtomicU64::new(0), total: AtomicU64::new(0) };
+        let progress = Until {
+            limit,
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        };
         let result = small(0).write(&folder.path().join(limit.to_string()), 40, &progress);
         assert_eq!(result.is_ok(), finished);
         if finished {

@@ -10,31 +10,59 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use clipn::download::{Fetched, HubName, Name, Purpose, fetch_url};
 use clipn::progress::Silent;
 use download::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
-use download::{CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_below, holds, named, ranges, repository};
+use download::{
+    CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_below, holds, named, ranges, repository,
+};
 
 #[test]
 fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
     let storage = repository().serve();
-    let server = Hub { storage: Some(storage.url()), ..repository() }.serve();
+    let server = Hub {
+        storage: Some(storage.url()),
+        ..repository()
+    }
+    .serve();
     let home = Home::with(&server.url(), &[("HF_TOKEN", "hf_secret")]);
     let weights = noise(1, 300_000);
 
     let fetched = home.fetch(NAME).unwrap();
     let snapshot = home.repository().join("snapshots").join(COMMIT);
-    assert_eq!(fetched, Fetched { path: snapshot.clone(), model: None, notes: Vec::new() });
+    assert_eq!(
+        fetched,
+        Fetched {
+            path: snapshot.clone(),
+            model: None,
+            notes: Vec::new()
+        }
+    );
     holds(&fetched, WEIGHTS, &weights);
     holds(&fetched, CONFIG, MODEL.as_bytes());
-    assert!(!snapshot.join("README.md").exists(), "more was fetched than is needed");
-    assert_eq!(std::fs::read_to_string(home.repository().join("refs/main")).unwrap(), COMMIT);
+    assert!(
+        !snapshot.join("README.md").exists(),
+        "more was fetched than is needed"
+    );
+    assert_eq!(
+        std::fs::read_to_string(home.repository().join("refs/main")).unwrap(),
+        COMMIT
+    );
     let target = std::fs::read_link(snapshot.join(WEIGHTS)).unwrap();
     assert_eq!(target, Path::new("../../blobs").join(sha256(&weights)));
     home.is_clean();
 
     let (of_hub, of_storage) = (server.seen(), storage.seen());
-    assert!(of_hub.iter().all(|request| request.header("authorization") == Some("Bearer hf_secret")));
+    assert!(
+        of_hub
+            .iter()
+            .all(|request| request.header("authorization") == Some("Bearer hf_secret"))
+    );
     assert_eq!(of_storage.len(), 1);
     assert_eq!(of_storage[0].header("authorization"), None);
-    assert!(of_storage[0].header("user-agent").unwrap().starts_with("clipn/"));
+    assert!(
+        of_storage[0]
+            .header("user-agent")
+            .unwrap()
+            .starts_with("clipn/")
+    );
 
     // Once more: a branch is asked for its commit, a commit is not.
     assert_eq!(home.fetch(NAME).unwrap(), fetched);
@@ -45,7 +73,10 @@ fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
     // Other revisions of the same commit fetch nothing again.
     for revision in ["v1.0", "refs/pr/1"] {
         assert_eq!(home.fetch(&format!("{NAME}@{revision}")).unwrap(), fetched);
-        assert_eq!(std::fs::read_to_string(home.repository().join("refs").join(revision)).unwrap(), COMMIT);
+        assert_eq!(
+            std::fs::read_to_string(home.repository().join("refs").join(revision)).unwrap(),
+            COMMIT
+        );
     }
     assert_eq!(storage.seen().len(), 0);
 }
@@ -55,18 +86,28 @@ fn a_new_commit_shares_what_did_not_change() {
     let server = repository().serve();
     let home = Home::at(&server.url());
     home.fetch(NAME).unwrap();
-    let mut newer = Hub { commit: COMMIT.replace('0', "f"), ..repository() };
-    newer.files.insert(CONFIG.to_owned(), MODEL.replace("16", "32").into_bytes());
+    let mut newer = Hub {
+        commit: COMMIT.replace('0', "f"),
+        ..repository()
+    };
+    newer
+        .files
+        .insert(CONFIG.to_owned(), MODEL.replace("16", "32").into_bytes());
     let commit = newer.commit.clone();
     let server = newer.serve();
     let mut settings = home.settings.clone();
     settings.network.endpoint = server.url();
-    let fetched = named(NAME).fetch(&settings, Purpose::Look, &Silent).unwrap();
+    let fetched = named(NAME)
+        .fetch(&settings, Purpose::Look, &Silent)
+        .unwrap();
     assert!(fetched.path.ends_with(&commit));
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
     holds(&fetched, CONFIG, MODEL.replace("16", "32").as_bytes());
     assert_eq!(ranges(&server), [None; 0], "the weights were fetched again");
-    assert_eq!(std::fs::read_to_string(home.repository().join("refs/main")).unwrap(), commit);
+    assert_eq!(
+        std::fs::read_to_string(home.repository().join("refs/main")).unwrap(),
+        commit
+    );
 }
 
 #[test]
@@ -93,10 +134,17 @@ fn every_kind_of_repository_gives_what_its_weights_need() {
         ("pytorch_model.bin", b"bin"),
         ("tokenizer.json", b"{}"),
     ];
-    let own: &[(&str, &[u8])] = &[("README.md", b""), ("epoch_10.pt", &weights), ("old/epoch_1.pt", b"old")];
+    let own: &[(&str, &[u8])] = &[
+        ("README.md", b""),
+        ("epoch_10.pt", &weights),
+        ("old/epoch_1.pt", b"old"),
+    ];
     type Files<'a> = &'a [(&'a str, &'a [u8])];
     let nested: &[(&str, &[u8])] = &[
-        ("x/model.safetensors.index.json", br#"{"weight_map": {"a": "part.safetensors"}}"#),
+        (
+            "x/model.safetensors.index.json",
+            br#"{"weight_map": {"a": "part.safetensors"}}"#,
+        ),
         ("x/part.safetensors", &weights),
         ("x/other.safetensors", b"other"),
     ];
@@ -120,24 +168,49 @@ fn every_kind_of_repository_gives_what_its_weights_need() {
             ],
         ),
         (own, NAME, Some("epoch_10.pt"), &["epoch_10.pt"]),
-        (own, "hf-hub:test/tiny/old/epoch_1.pt", Some("old/epoch_1.pt"), &["old/epoch_1.pt"]),
+        (
+            own,
+            "hf-hub:test/tiny/old/epoch_1.pt",
+            Some("old/epoch_1.pt"),
+            &["old/epoch_1.pt"],
+        ),
     ];
     for (files, name, opened, kept) in cases {
         let server = Hub::new("test/tiny", files).serve();
         let home = Home::at(&server.url());
         let fetched = home.fetch(name).unwrap();
         let snapshot = home.repository().join("snapshots").join(COMMIT);
-        assert_eq!(fetched.path, opened.map_or(snapshot.clone(), |file| snapshot.join(file)));
+        assert_eq!(
+            fetched.path,
+            opened.map_or(snapshot.clone(), |file| snapshot.join(file))
+        );
         let mut found: Vec<_> = files_below(&snapshot)
             .into_iter()
-            .map(|path| Path::new(&path).strip_prefix(&snapshot).unwrap().display().to_string())
+            .map(|path| {
+                Path::new(&path)
+                    .strip_prefix(&snapshot)
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
             .collect();
         found.sort();
         assert_eq!(found, kept);
         for (file, bytes) in files.iter().filter(|(file, _)| kept.contains(file)) {
-            assert!(std::fs::read(snapshot.join(file)).unwrap() == *bytes, "{file}");
+            assert!(
+                std::fs::read(snapshot.join(file)).unwrap() == *bytes,
+                "{file}"
+            );
         }
-        assert_eq!(Home { settings: home.settings.clone().offline(), ..home }.fetch(name).unwrap(), fetched);
+        assert_eq!(
+            Home {
+                settings: home.settings.clone().offline(),
+                ..home
+            }
+            .fetch(name)
+            .unwrap(),
+            fetched
+        );
     }
     let server = Hub::new("test/tiny", &[("a.pt", b"a"), ("b.pt", b"b")]).serve();
     fails(
@@ -147,7 +220,10 @@ fn every_kind_of_repository_gives_what_its_weights_need() {
     let server = Hub::new("test/tiny", &[("README.md", b"a")]).serve();
     fails(Home::at(&server.url()).fetch(NAME), &["no weights"]);
     let server = repository().serve();
-    fails(Home::at(&server.url()).fetch("hf-hub:test/tiny/none.pt"), &["test/tiny/none.pt is not there"]);
+    fails(
+        Home::at(&server.url()).fetch("hf-hub:test/tiny/none.pt"),
+        &["test/tiny/none.pt is not there"],
+    );
 }
 
 #[test]
@@ -155,7 +231,9 @@ fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
     let mut hub = repository();
     hub.files.insert(
         CONFIG.to_owned(),
-        MODEL.replace("\"embed_dim\"", "\"init_logit_bias\": -10, \"embed_dim\"").into_bytes(),
+        MODEL
+            .replace("\"embed_dim\"", "\"init_logit_bias\": -10, \"embed_dim\"")
+            .into_bytes(),
     );
     let server = hub.serve();
     let home = Home::at(&server.url());
@@ -166,11 +244,17 @@ fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
 
     let weights = noise(2, 5000);
     let of_transformers = |config: &[u8]| {
-        let server =
-            Hub::new("test/tiny", &[("config.json", config), ("model.safetensors", &weights)]).serve();
+        let server = Hub::new(
+            "test/tiny",
+            &[("config.json", config), ("model.safetensors", &weights)],
+        )
+        .serve();
         named(NAME).fetch(&Home::at(&server.url()).settings, Purpose::Compute, &Silent)
     };
-    fails(of_transformers(br#"{"model_type": "siglip"}"#), &["config.json", "siglip"]);
+    fails(
+        of_transformers(br#"{"model_type": "siglip"}"#),
+        &["config.json", "siglip"],
+    );
     // A config that is none of `transformers` says nothing of the weights.
     of_transformers(br#"{"epochs": 3}"#).unwrap();
 }
@@ -183,7 +267,11 @@ fn offline_asks_nobody() {
     home.settings = online.clone().offline();
     fails(
         home.fetch(NAME),
-        &["hf-hub:test/tiny is not in the cache", "--offline is given", "leave it out once"],
+        &[
+            "hf-hub:test/tiny is not in the cache",
+            "--offline is given",
+            "leave it out once",
+        ],
     );
     let variable = Home::with(&server.url(), &[("HF_HUB_OFFLINE", "1")]);
     fails(variable.fetch(NAME), &["HF_HUB_OFFLINE is set"]);
@@ -193,14 +281,26 @@ fn offline_asks_nobody() {
     let fetched = home.fetch(NAME).unwrap();
     server.seen();
     home.settings = online.offline();
-    for name in [NAME.to_owned(), format!("{NAME}@{COMMIT}"), format!("{NAME}@main")] {
+    for name in [
+        NAME.to_owned(),
+        format!("{NAME}@{COMMIT}"),
+        format!("{NAME}@main"),
+    ] {
         assert_eq!(home.fetch(&name).unwrap(), fetched);
     }
-    fails(home.fetch("hf-hub:test/tiny@v1.0"), &["hf-hub:test/tiny@v1.0 is not in the cache"]);
+    fails(
+        home.fetch("hf-hub:test/tiny@v1.0"),
+        &["hf-hub:test/tiny@v1.0 is not in the cache"],
+    );
     assert_eq!(server.seen().len(), 0);
 
     // Its blob is gone.
-    std::fs::remove_file(home.repository().join("blobs").join(sha256(&noise(1, 300_000)))).unwrap();
+    std::fs::remove_file(
+        home.repository()
+            .join("blobs")
+            .join(sha256(&noise(1, 300_000))),
+    )
+    .unwrap();
     fails(home.fetch(NAME), &["is not in the cache"]);
 }
 
@@ -250,7 +350,14 @@ fn what_python_fetched_is_used() {
     let snapshot = python_cache(&home, &[(CONFIG, MODEL.as_bytes()), (WEIGHTS, &weights)]);
     let online = home.settings.clone();
     home.settings = online.clone().offline();
-    assert_eq!(home.fetch(NAME).unwrap(), Fetched { path: snapshot, model: None, notes: Vec::new() });
+    assert_eq!(
+        home.fetch(NAME).unwrap(),
+        Fetched {
+            path: snapshot,
+            model: None,
+            notes: Vec::new()
+        }
+    );
     home.settings = online;
     home.fetch(&format!("{NAME}@{COMMIT}")).unwrap();
     assert_eq!(server.seen().len(), 0);
@@ -269,7 +376,10 @@ fn what_python_fetched_is_used() {
         fetched.notes
     );
     home.settings = online;
-    assert_eq!(home.fetch(&format!("{NAME}@{COMMIT}")).unwrap().notes, Vec::<String>::new());
+    assert_eq!(
+        home.fetch(&format!("{NAME}@{COMMIT}")).unwrap().notes,
+        Vec::<String>::new()
+    );
     assert!(snapshot.join(CONFIG).is_file());
     assert_eq!(ranges(&server), [None; 0]);
 
@@ -279,10 +389,16 @@ fn what_python_fetched_is_used() {
         &home,
         &[
             ("config.json", b"{}"),
-            ("model.safetensors.index.json", br#"{"weight_map": {"a": "x.safetensors"}}"#),
+            (
+                "model.safetensors.index.json",
+                br#"{"weight_map": {"a": "x.safetensors"}}"#,
+            ),
         ],
     );
-    let home = Home { settings: home.settings.clone().offline(), ..home };
+    let home = Home {
+        settings: home.settings.clone().offline(),
+        ..home
+    };
     fails(home.fetch(NAME), &["is not in the cache"]);
 }
 
@@ -293,18 +409,31 @@ fn files_from_elsewhere_are_kept_by_their_checksum() {
     let count = AtomicU32::new(0);
     let server = Server::start(move |request| {
         let reply = content(request, &bytes, "elsewhere");
-        if count.fetch_add(1, Ordering::SeqCst) == 0 { reply.cut(70_000) } else { reply }
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            reply.cut(70_000)
+        } else {
+            reply
+        }
     });
     let home = Home::with(&server.url(), &[("HF_TOKEN", "hf_secret")]);
     let other = Server::start(|_| Reply::new(200).body(b"something else"));
     let sha = sha256(&weights);
     let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
     let path = fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
-    assert_eq!(path, home.folder.path().join("assets/clipn/weights").join(&sha).join("ViT-T.pt"));
+    assert_eq!(
+        path,
+        home.folder
+            .path()
+            .join("assets/clipn/weights")
+            .join(&sha)
+            .join("ViT-T.pt")
+    );
     assert!(std::fs::read(&path).unwrap() == weights);
     let seen = server.seen();
     assert_eq!(
-        seen.iter().map(|request| request.header("range")).collect::<Vec<_>>(),
+        seen.iter()
+            .map(|request| request.header("range"))
+            .collect::<Vec<_>>(),
         [None, Some("bytes=70000-")]
     );
     fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
@@ -312,7 +441,9 @@ fn files_from_elsewhere_are_kept_by_their_checksum() {
     home.is_clean();
 
     let url = format!("{}/{}/x.pt", other.url(), sha256(b"x"));
-    let error = fetch_url(&url, &sha256(b"x"), &home.settings, &Silent).unwrap_err().to_string();
+    let error = fetch_url(&url, &sha256(b"x"), &home.settings, &Silent)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("x.pt came damaged"), "{error}");
     assert_eq!(other.seen()[0].header("authorization"), None);
     home.is_clean();
@@ -326,16 +457,29 @@ fn files_from_elsewhere_are_kept_by_their_checksum() {
 
 #[test]
 fn tags_are_repositories_and_files() {
-    let repository = Hub { repository: "laion/CLIP-ViT-B-16-laion2B-s34B-b88K".to_owned(), ..repository() };
+    let repository = Hub {
+        repository: "laion/CLIP-ViT-B-16-laion2B-s34B-b88K".to_owned(),
+        ..repository()
+    };
     let server = repository.serve();
     let home = Home::at(&server.url());
     let tag = |tag: &str| Name::of(Path::new(tag), Some("ViT-B-16")).unwrap();
-    let fetched = tag("laion2b_s34b_b88k").fetch(&home.settings, Purpose::Look, &Silent).unwrap();
+    let fetched = tag("laion2b_s34b_b88k")
+        .fetch(&home.settings, Purpose::Look, &Silent)
+        .unwrap();
     assert_eq!(fetched.model, Some("ViT-B-16"));
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
     let settings = home.settings.offline();
     let outcome = tag("openai").fetch(&settings, Purpose::Look, &Silent);
-    fails(outcome, &["ViT-B-16-quickgelu openai", "ViT-B-16.pt", "is not in the cache", "--offline"]);
+    fails(
+        outcome,
+        &[
+            "ViT-B-16-quickgelu openai",
+            "ViT-B-16.pt",
+            "is not in the cache",
+            "--offline",
+        ],
+    );
 }
 
 #[test]

@@ -21,7 +21,8 @@ impl Cache {
 
     fn settings(&self) -> Settings {
         let home = self.0.path().as_os_str().to_owned();
-        Settings::from_variables(&|name| (name == "HF_HOME").then(|| OsString::clone(&home))).unwrap()
+        Settings::from_variables(&|name| (name == "HF_HOME").then(|| OsString::clone(&home)))
+            .unwrap()
     }
 
     fn look(&self) -> Held {
@@ -37,9 +38,18 @@ impl Cache {
 
     /// A file of a snapshot, as a link to its blob where there are links.
     fn link(&self, repository: &str, commit: &str, file: &str, bytes: &[u8]) {
-        let blob =
-            self.write(&format!("hub/{repository}/blobs/{}-{}", bytes.len(), file.replace('/', "-")), bytes);
-        let pointer = self.0.path().join(format!("hub/{repository}/snapshots/{commit}/{file}"));
+        let blob = self.write(
+            &format!(
+                "hub/{repository}/blobs/{}-{}",
+                bytes.len(),
+                file.replace('/', "-")
+            ),
+            bytes,
+        );
+        let pointer = self
+            .0
+            .path()
+            .join(format!("hub/{repository}/snapshots/{commit}/{file}"));
         std::fs::create_dir_all(pointer.parent().unwrap()).unwrap();
         #[cfg(unix)]
         std::os::unix::fs::symlink(blob, pointer).unwrap();
@@ -85,7 +95,10 @@ fn revisions_and_files_are_told_with_their_tags() {
     cache.link(laion, COMMIT, "open_clip_config.json", b"{}");
     cache.link(laion, OTHER, "docs/deep/README.md", b"no weights");
     cache.write(&format!("hub/{laion}/refs/main"), COMMIT);
-    cache.write(&format!("hub/{laion}/refs/refs/pr/1"), format!("{COMMIT}\n"));
+    cache.write(
+        &format!("hub/{laion}/refs/refs/pr/1"),
+        format!("{COMMIT}\n"),
+    );
     cache.write(&format!("hub/{laion}/blobs/abc.incomplete"), [0; 70]);
     cache.link(
         "models--me--mine",
@@ -93,11 +106,19 @@ fn revisions_and_files_are_told_with_their_tags() {
         "model.safetensors.index.json",
         br#"{"weight_map": {"a": "gone.safetensors"}}"#,
     );
-    let openai = rows().iter().find(|row| (row.model, row.tag) == ("ViT-B-32-quickgelu", "openai")).unwrap();
-    let Origin::Url { url, sha256 } = openai.origin else { panic!() };
+    let openai = rows()
+        .iter()
+        .find(|row| (row.model, row.tag) == ("ViT-B-32-quickgelu", "openai"))
+        .unwrap();
+    let Origin::Url { url, sha256 } = openai.origin else {
+        panic!()
+    };
     let name = url.rsplit('/').next().unwrap();
     let file = cache.write(&format!("assets/clipn/weights/{sha256}/{name}"), [3; 30]);
-    cache.write(&format!("assets/clipn/weights/{sha256}/{name}.incomplete"), [3; 5]);
+    cache.write(
+        &format!("assets/clipn/weights/{sha256}/{name}.incomplete"),
+        [3; 5],
+    );
 
     let before = cache.tree();
     let held = cache.look();
@@ -105,7 +126,17 @@ fn revisions_and_files_are_told_with_their_tags() {
     let told: Vec<_> = held
         .weights
         .iter()
-        .map(|w| (&*w.name, &*w.revision, w.refs.join(" "), w.files, w.bytes, w.is_whole, w.tags.join(", ")))
+        .map(|w| {
+            (
+                &*w.name,
+                &*w.revision,
+                w.refs.join(" "),
+                w.files,
+                w.bytes,
+                w.is_whole,
+                w.tags.join(", "),
+            )
+        })
         .collect();
     let repository = "laion/CLIP-ViT-B-16-laion2B-s34B-b88K";
     let of_openai = "ViT-B-32-quickgelu openai".to_owned();
@@ -122,17 +153,39 @@ fn revisions_and_files_are_told_with_their_tags() {
                 true,
                 "ViT-B-16 laion2b_s34b_b88k".to_owned()
             ),
-            (repository, OTHER, String::new(), 1, 10, false, String::new()),
+            (
+                repository,
+                OTHER,
+                String::new(),
+                1,
+                10,
+                false,
+                String::new()
+            ),
             ("me/mine", OTHER, String::new(), 1, 41, false, String::new()),
         ]
     );
-    assert_eq!(held.unfinished, Unfinished { files: 2, bytes: 75 });
+    assert_eq!(
+        held.unfinished,
+        Unfinished {
+            files: 2,
+            bytes: 75
+        }
+    );
     assert_eq!(held.weights[0].path, file);
     assert!(held.weights[1].path.join("open_clip_config.json").is_file());
 
-    let cached: Vec<_> =
-        rows().iter().filter_map(|row| Some((row.tag, row.cached(&cache.settings())?))).collect();
-    assert_eq!(cached, [("openai", file), ("laion2b_s34b_b88k", held.weights[1].path.clone())]);
+    let cached: Vec<_> = rows()
+        .iter()
+        .filter_map(|row| Some((row.tag, row.cached(&cache.settings())?)))
+        .collect();
+    assert_eq!(
+        cached,
+        [
+            ("openai", file),
+            ("laion2b_s34b_b88k", held.weights[1].path.clone())
+        ]
+    );
 }
 
 #[test]
@@ -159,7 +212,12 @@ fn what_is_not_of_the_layout_is_passed_over() {
     for folder in ["short", "z".repeat(64).as_str(), COMMIT] {
         cache.write(&format!("assets/clipn/weights/{folder}/w.pt"), "1");
     }
-    let names: Vec<_> = cache.look().weights.into_iter().map(|w| (w.name, w.files, w.is_whole)).collect();
+    let names: Vec<_> = cache
+        .look()
+        .weights
+        .into_iter()
+        .map(|w| (w.name, w.files, w.is_whole))
+        .collect();
     assert_eq!(names, [("g/h".to_owned(), 0, false)]);
 }
 
@@ -189,21 +247,40 @@ fn links_that_lead_astray_do_no_harm() {
 
     let cache = Cache::new();
     cache.link("models--a--b", COMMIT, "model.safetensors", b"1234567890");
-    let snapshot = cache.0.path().join("hub/models--a--b/snapshots").join(COMMIT);
+    let snapshot = cache
+        .0
+        .path()
+        .join("hub/models--a--b/snapshots")
+        .join(COMMIT);
     symlink(&snapshot, snapshot.join("round")).unwrap();
     symlink("/", snapshot.join("root")).unwrap();
     symlink("/dev/zero", snapshot.join("endless.bin")).unwrap();
     symlink("nowhere", snapshot.join("gone.bin")).unwrap();
     symlink("itself", snapshot.join("itself")).unwrap();
-    std::fs::write(snapshot.join(OsString::from_vec(b"\xff\n\x1b[2J.txt".to_vec())), "x").unwrap();
-    symlink(cache.0.path().join("hub/models--a--b"), cache.0.path().join("hub/models--c--d")).unwrap();
+    std::fs::write(
+        snapshot.join(OsString::from_vec(b"\xff\n\x1b[2J.txt".to_vec())),
+        "x",
+    )
+    .unwrap();
+    symlink(
+        cache.0.path().join("hub/models--a--b"),
+        cache.0.path().join("hub/models--c--d"),
+    )
+    .unwrap();
     symlink("models--e--f", cache.0.path().join("hub/models--e--f")).unwrap();
     let deep = snapshot.join("d/".repeat(200));
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::write(deep.join("deep.txt"), "x").unwrap();
 
     let held = cache.look();
-    assert_eq!(held.unreadable, [cache.0.path().join("hub/models--e--f/snapshots")]);
-    let told: Vec<_> = held.weights.iter().map(|w| (&*w.name, w.files, w.bytes, w.is_whole)).collect();
+    assert_eq!(
+        held.unreadable,
+        [cache.0.path().join("hub/models--e--f/snapshots")]
+    );
+    let told: Vec<_> = held
+        .weights
+        .iter()
+        .map(|w| (&*w.name, w.files, w.bytes, w.is_whole))
+        .collect();
     assert_eq!(told, [("a/b", 2, 11, true), ("c/d", 2, 11, true)]);
 }

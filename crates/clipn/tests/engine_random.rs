@@ -24,7 +24,14 @@ fn activation() -> impl Strategy<Value = Activation> {
 
 fn config() -> impl Strategy<Value = ModelConfig> {
     // Narrower layer norms than of 8 values can lose all digits of f32 to cancellation, in any order of summation.
-    let vision = (1usize..5, 1usize..7, 1usize..4, 8usize..20, 1usize..4, 1usize..70);
+    let vision = (
+        1usize..5,
+        1usize..7,
+        1usize..4,
+        8usize..20,
+        1usize..4,
+        1usize..70,
+    );
     let text = (1usize..9, 1usize..4, 8usize..20, 1usize..4, 1usize..70);
     (8usize..40, activation(), vision, text).prop_map(|(embed_dim, activation, v, t)| ModelConfig {
         name: "random".to_owned(),
@@ -122,10 +129,15 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
     let mut random = Random::new(4);
     let ids: Vec<u32> = (0..90 * 40).map(|_| (random.next() % 50) as u32).collect();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let images = tower.encode(Images::new(&pixels, 24, 24).unwrap()).unwrap();
-            let texts = text.encode(&TokenBatch::new(ids.clone(), 40).unwrap()).unwrap();
+            let texts = text
+                .encode(&TokenBatch::new(ids.clone(), 40).unwrap())
+                .unwrap();
             (images, texts)
         })
     };
@@ -140,8 +152,13 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
 
 /// Texts of up to three beginnings, of which many share all or some.
 fn texts_with_common_beginnings(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {
-    let beginnings: Vec<Vec<u32>> =
-        (0..3).map(|_| (0..length - 2).map(|_| (random.next() % 40) as u32).collect()).collect();
+    let beginnings: Vec<Vec<u32>> = (0..3)
+        .map(|_| {
+            (0..length - 2)
+                .map(|_| (random.next() % 40) as u32)
+                .collect()
+        })
+        .collect();
     (0..count)
         .map(|_| {
             let shared = random.next() as usize % (length - 1);

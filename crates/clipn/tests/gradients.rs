@@ -6,8 +6,8 @@ mod common;
 use clipn::engine::plain::{PlainText, PlainVision};
 use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::{
-    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainImage, TrainText, Weights,
-    normalise_backward,
+    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainImage, TrainText,
+    Weights, normalise_backward,
 };
 use clipn::tokenizer::TokenBatch;
 use common::figures::{Figures, relative_to_max, weights};
@@ -34,7 +34,13 @@ struct Loss {
 fn loss(f: &[f64], g: &[f64], n: &[f64], dim: usize, s: f64) -> Loss {
     let count = f.len() / dim;
     let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
-    let sigmoid = |x: f64| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
+    let sigmoid = |x: f64| {
+        if x < 0.0 {
+            x.exp() / (1.0 + x.exp())
+        } else {
+            1.0 / (1.0 + (-x).exp())
+        }
+    };
     let row = |m: &[f64], i: usize| m[i * dim..(i + 1) * dim].to_vec();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let mut out = Loss {
@@ -83,7 +89,13 @@ fn back<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
 }
 
 /// Every parameter's gradient at step 0 of `train.safetensors`, by name, and the total loss.
-fn gradients<T, I, X>(model: &str, w: &Weights, image: &I, yes: &X, no: &X) -> (Vec<NamedTensor<Vec<T>>>, f64)
+fn gradients<T, I, X>(
+    model: &str,
+    w: &Weights,
+    image: &I,
+    yes: &X,
+    no: &X,
+) -> (Vec<NamedTensor<Vec<T>>>, f64)
 where
     T: Real + Into<f64>,
     I: TrainImage<T>,
@@ -92,24 +104,53 @@ where
     let train = figures(&format!("models/{model}/train.safetensors"));
     let pixels: Vec<T> = train.f64("images_step0").into_iter().map(T::of).collect();
     let shape = train.shape("images_step0");
-    let tokens = TokenBatch::new(train.ids("tokens_step0"), train.shape("tokens_step0")[1]).unwrap();
-    let choice = |i: u32| if i == 16 { NoPrompt::Mean } else { NoPrompt::Index(i as usize) };
-    let prompts: Vec<NoPrompt> = train.ids("prompt_idx_step0").into_iter().map(choice).collect();
+    let tokens =
+        TokenBatch::new(train.ids("tokens_step0"), train.shape("tokens_step0")[1]).unwrap();
+    let choice = |i: u32| {
+        if i == 16 {
+            NoPrompt::Mean
+        } else {
+            NoPrompt::Index(i as usize)
+        }
+    };
+    let prompts: Vec<NoPrompt> = train
+        .ids("prompt_idx_step0")
+        .into_iter()
+        .map(choice)
+        .collect();
 
-    let (f, image_tape) = image.forward(Images::new(&pixels, shape[2], shape[3]).unwrap()).unwrap();
-    let (g, yes_tape) = yes.forward(&tokens, &vec![NoPrompt::Mean; tokens.len()]).unwrap();
+    let (f, image_tape) = image
+        .forward(Images::new(&pixels, shape[2], shape[3]).unwrap())
+        .unwrap();
+    let (g, yes_tape) = yes
+        .forward(&tokens, &vec![NoPrompt::Mean; tokens.len()])
+        .unwrap();
     let (n, no_tape) = no.forward(&tokens, &prompts).unwrap();
-    let loss = loss(&normalised(&f), &normalised(&g), &normalised(&n), f.dim(), w.logit_scale());
+    let loss = loss(
+        &normalised(&f),
+        &normalised(&g),
+        &normalised(&n),
+        f.dim(),
+        w.logit_scale(),
+    );
 
     let mut d_image = image.params().zeros_like();
-    image.backward(image_tape, &back(&f, &loss.d_images), &mut d_image).unwrap();
+    image
+        .backward(image_tape, &back(&f, &loss.d_images), &mut d_image)
+        .unwrap();
     let mut d_yes = TextGradient::zeros_like(yes.params());
-    yes.backward(yes_tape, &back(&g, &loss.d_yes), &mut d_yes).unwrap();
+    yes.backward(yes_tape, &back(&g, &loss.d_yes), &mut d_yes)
+        .unwrap();
     let mut d_no = TextGradient::zeros_like(no.params());
-    no.backward(no_tape, &back(&n, &loss.d_no), &mut d_no).unwrap();
+    no.backward(no_tape, &back(&n, &loss.d_no), &mut d_no)
+        .unwrap();
 
     let vocabulary = w.config().text.vocab_size;
-    let own = |t: NamedTensor<&[T]>| NamedTensor { name: t.name, shape: t.shape, values: t.values.to_vec() };
+    let own = |t: NamedTensor<&[T]>| NamedTensor {
+        name: t.name,
+        shape: t.shape,
+        values: t.values.to_vec(),
+    };
     let mut all: Vec<_> = d_image.named().into_iter().map(own).collect();
     all.extend(d_yes.to_dense(vocabulary, Side::Yes));
     all.extend(d_no.to_dense(vocabulary, Side::No));
@@ -118,14 +159,19 @@ where
 
 fn fast(model: &str) -> (Vec<NamedTensor<Vec<f32>>>, f64) {
     let w = weights(model);
-    let (yes, no) =
-        (TransformerText::from_weights(&w, Side::Yes), TransformerText::from_weights(&w, Side::No));
+    let (yes, no) = (
+        TransformerText::from_weights(&w, Side::Yes),
+        TransformerText::from_weights(&w, Side::No),
+    );
     gradients(model, &w, &VisionTower::from_weights(&w), &yes, &no)
 }
 
 fn plain<T: Real + Into<f64>>(model: &str) -> (Vec<NamedTensor<Vec<T>>>, f64) {
     let w = weights(model);
-    let (yes, no) = (PlainText::from_weights(&w, Side::Yes), PlainText::from_weights(&w, Side::No));
+    let (yes, no) = (
+        PlainText::from_weights(&w, Side::Yes),
+        PlainText::from_weights(&w, Side::No),
+    );
     gradients(model, &w, &PlainVision::from_weights(&w), &yes, &no)
 }
 
@@ -147,8 +193,14 @@ fn check<T: Real + Into<f64>>(
         worst.push((error, name));
     }
     worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let over: Vec<_> = worst.iter().filter(|(error, _)| *error > tolerance).collect();
-    assert!(over.is_empty(), "beyond {tolerance:e} of the maximum: {over:?}");
+    let over: Vec<_> = worst
+        .iter()
+        .filter(|(error, _)| *error > tolerance)
+        .collect();
+    assert!(
+        over.is_empty(),
+        "beyond {tolerance:e} of the maximum: {over:?}"
+    );
     eprintln!("{prefix}: at most {:e} ({})", worst[0].0, worst[0].1);
     kept.len()
 }
@@ -163,7 +215,10 @@ fn plain_towers_give_the_published_gradients_in_f64() {
         let (found, total) = plain::<f64>(model);
         let expected = figures(&format!("models/{model}/no_gradients_f64.safetensors"));
         assert!((total / expected.f64("losses")[3] - 1.0).abs() < 1e-12);
-        assert_eq!(check(&found, &expected, "grad", is_no_side, F64), 6 + 12 * layers);
+        assert_eq!(
+            check(&found, &expected, "grad", is_no_side, F64),
+            6 + 12 * layers
+        );
     }
 }
 
@@ -173,7 +228,10 @@ fn fast_towers_give_the_gradients_of_the_published_step() {
         let (found, total) = fast(model);
         let expected = figures(&format!("models/{model}/train.safetensors"));
         assert!((total / expected.f64("losses_step0")[3] - 1.0).abs() < 1e-5);
-        assert_eq!(check(&found, &expected, "grad_step0", is_no_side, F32), 6 + 12 * layers);
+        assert_eq!(
+            check(&found, &expected, "grad_step0", is_no_side, F32),
+            6 + 12 * layers
+        );
     }
 }
 
@@ -189,7 +247,28 @@ fn fast_towers_give_the_gradients_that_f64_gives() {
 fn all_towers_give_the_published_gradients() {
     let expected = figures("models/vit_quickgelu/full_gradients_f32.safetensors");
     let all = (6 + 36) + (5 + 36) + (8 + 36);
-    assert_eq!(check(&fast("vit_quickgelu").0, &expected, "grad", |_| true, F32), all);
-    assert_eq!(check(&plain::<f32>("vit_quickgelu").0, &expected, "grad", |_| true, F32), all);
-    assert_eq!(check(&plain::<f64>("vit_quickgelu").0, &expected, "grad", |_| true, F32), all);
+    assert_eq!(
+        check(&fast("vit_quickgelu").0, &expected, "grad", |_| true, F32),
+        all
+    );
+    assert_eq!(
+        check(
+            &plain::<f32>("vit_quickgelu").0,
+            &expected,
+            "grad",
+            |_| true,
+            F32
+        ),
+        all
+    );
+    assert_eq!(
+        check(
+            &plain::<f64>("vit_quickgelu").0,
+            &expected,
+            "grad",
+            |_| true,
+            F32
+        ),
+        all
+    );
 }

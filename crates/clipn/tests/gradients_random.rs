@@ -22,7 +22,12 @@ const TOLERANCE: f64 = 2e-5;
 /// Gradients below this share of the largest of all are held to that share: key biases have none in exact arithmetic.
 const NOISE: f64 = 1e-2;
 
-fn config(embed_dim: usize, activation: Activation, vision: [usize; 6], text: [usize; 5]) -> ModelConfig {
+fn config(
+    embed_dim: usize,
+    activation: Activation,
+    vision: [usize; 6],
+    text: [usize; 5],
+) -> ModelConfig {
     let ([grid, patch_size, heads, head_width, layers, mlp_width], t) = (vision, text);
     ModelConfig {
         name: "random".to_owned(),
@@ -69,7 +74,9 @@ fn widen(values: &[f32]) -> Vec<f64> {
 
 /// Texts of random lengths: their largest id, 49, stands at a random position, in some twice.
 fn texts(random: &mut Random, count: usize, length: usize) -> TokenBatch {
-    let mut ids: Vec<u32> = (0..count * length).map(|_| (random.next() % 49) as u32).collect();
+    let mut ids: Vec<u32> = (0..count * length)
+        .map(|_| (random.next() % 49) as u32)
+        .collect();
     for row in ids.chunks_mut(length) {
         for _ in 0..1 + random.next() % 2 {
             row[(random.next() % length as u64) as usize] = 49;
@@ -79,8 +86,16 @@ fn texts(random: &mut Random, count: usize, length: usize) -> TokenBatch {
 }
 
 fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<NoPrompt> {
-    let choice = |i: usize| if i == prompts { NoPrompt::Mean } else { NoPrompt::Index(i) };
-    (0..count).map(|_| choice((random.next() % (prompts as u64 + 1)) as usize)).collect()
+    let choice = |i: usize| {
+        if i == prompts {
+            NoPrompt::Mean
+        } else {
+            NoPrompt::Index(i)
+        }
+    };
+    (0..count)
+        .map(|_| choice((random.next() % (prompts as u64 + 1)) as usize))
+        .collect()
 }
 
 fn image_gradient<T: Real, I: TrainImage<T>>(
@@ -107,14 +122,24 @@ fn text_gradient<T: Real, X: TrainText<T>>(
 }
 
 fn owned<T: Real>(named: Vec<NamedTensor<&[T]>>) -> Vec<NamedTensor<Vec<T>>> {
-    let own = |t: NamedTensor<&[T]>| NamedTensor { name: t.name, shape: t.shape, values: t.values.to_vec() };
+    let own = |t: NamedTensor<&[T]>| NamedTensor {
+        name: t.name,
+        shape: t.shape,
+        values: t.values.to_vec(),
+    };
     named.into_iter().map(own).collect()
 }
 
 /// Every tensor of `found` within the tolerance of `expected`.
-fn compare(found: &[NamedTensor<Vec<f32>>], expected: &[NamedTensor<Vec<f64>>]) -> Result<(), TestCaseError> {
+fn compare(
+    found: &[NamedTensor<Vec<f32>>],
+    expected: &[NamedTensor<Vec<f64>>],
+) -> Result<(), TestCaseError> {
     let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let all = expected.iter().map(|t| largest(&t.values)).fold(0.0, f64::max);
+    let all = expected
+        .iter()
+        .map(|t| largest(&t.values))
+        .fold(0.0, f64::max);
     prop_assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
         prop_assert_eq!(&found.name, &expected.name);
@@ -125,8 +150,14 @@ fn compare(found: &[NamedTensor<Vec<f32>>], expected: &[NamedTensor<Vec<f64>>]) 
             prop_assert!(found.values.iter().all(|&v| v == 0.0));
             continue;
         }
-        let error = relative_to_max(&widen(&found.values), &expected.values) * own / own.max(NOISE * all);
-        prop_assert!(own == 0.0 || error <= TOLERANCE, "{}: {:e}", found.name, error);
+        let error =
+            relative_to_max(&widen(&found.values), &expected.values) * own / own.max(NOISE * all);
+        prop_assert!(
+            own == 0.0 || error <= TOLERANCE,
+            "{}: {:e}",
+            found.name,
+            error
+        );
     }
     Ok(())
 }
@@ -180,16 +211,28 @@ fn check_differences(
     objective: impl Fn(usize, usize, f64) -> f64,
 ) {
     const STEP: f64 = 1e-5;
-    let all = gradient.iter().flat_map(|t| &t.values).fold(0.0f64, |m, v| m.max(v.abs()));
+    let all = gradient
+        .iter()
+        .flat_map(|t| &t.values)
+        .fold(0.0f64, |m, v| m.max(v.abs()));
     for (which, tensor) in gradient.iter().enumerate() {
         // The largest, which is surely not zero by mistake, and a few others.
         let length = tensor.values.len();
-        let largest = (0..length).max_by(|&a, &b| tensor.values[a].abs().total_cmp(&tensor.values[b].abs()));
-        let others = (0..5).map(|_| (random.next() % length as u64) as usize).collect::<Vec<_>>();
+        let largest =
+            (0..length).max_by(|&a, &b| tensor.values[a].abs().total_cmp(&tensor.values[b].abs()));
+        let others = (0..5)
+            .map(|_| (random.next() % length as u64) as usize)
+            .collect::<Vec<_>>();
         for at in largest.into_iter().chain(others) {
-            let expected = (objective(which, at, STEP) - objective(which, at, -STEP)) / (2.0 * STEP);
+            let expected =
+                (objective(which, at, STEP) - objective(which, at, -STEP)) / (2.0 * STEP);
             let error = (tensor.values[at] - expected).abs() / all;
-            assert!(error < 1e-8, "{}[{at}]: {} {expected}", tensor.name, tensor.values[at]);
+            assert!(
+                error < 1e-8,
+                "{}[{at}]: {} {expected}",
+                tensor.name,
+                tensor.values[at]
+            );
         }
     }
 }
@@ -219,14 +262,23 @@ fn plain_text_gradients_are_the_slopes_of_the_features() {
         let tower = PlainText::<f64>::new(&config, Random::new(3).text(&config, 3));
         let mut random = Random::new(4);
         let tokens = texts(&mut random, 4, 6);
-        let prompts = [NoPrompt::Index(2), NoPrompt::Mean, NoPrompt::Index(0), NoPrompt::Index(2)];
+        let prompts = [
+            NoPrompt::Index(2),
+            NoPrompt::Mean,
+            NoPrompt::Index(0),
+            NoPrompt::Index(2),
+        ];
         let d: Vec<f64> = random.values(4 * 5, 1.0);
         let (_, gradient) = text_gradient(&tower, &tokens, &prompts, &d);
-        check_differences(&gradient.to_dense(50, Side::No), &mut random, |which, at, step| {
-            let mut moved = tower.clone();
-            moved.params_mut().named_mut(Side::No)[which].values[at] += step;
-            objective(moved.forward(&tokens, &prompts).unwrap().0.values(), &d)
-        });
+        check_differences(
+            &gradient.to_dense(50, Side::No),
+            &mut random,
+            |which, at, step| {
+                let mut moved = tower.clone();
+                moved.params_mut().named_mut(Side::No)[which].values[at] += step;
+                objective(moved.forward(&tokens, &prompts).unwrap().0.values(), &d)
+            },
+        );
     }
 }
 
@@ -244,15 +296,26 @@ fn many() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
 fn a_run_gives_the_same_bits_again_and_other_threads_the_same_gradient() {
     let (tower, tokens, prompts, d) = many();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| text_gradient(&tower, &tokens, &prompts, &d).1.to_dense(50, Side::No))
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            text_gradient(&tower, &tokens, &prompts, &d)
+                .1
+                .to_dense(50, Side::No)
+        })
     };
     let one = run(1);
     for threads in [1, 2, 3, 7] {
         let (first, second) = (run(threads), run(threads));
         assert_eq!(first, second, "{threads} threads");
         for (found, expected) in first.iter().zip(&one) {
-            assert!(relative_to_max(&found.values, &expected.values) < 1e-5, "{}", found.name);
+            assert!(
+                relative_to_max(&found.values, &expected.values) < 1e-5,
+                "{}",
+                found.name
+            );
         }
     }
 }
@@ -264,14 +327,26 @@ fn gradients_accumulate() {
     let mut twice = once.clone();
     let (_, tape) = tower.forward(&tokens, &prompts).unwrap();
     tower.backward(tape, &d, &mut twice).unwrap();
-    let pairs = once.to_dense(50, Side::No).into_iter().zip(twice.to_dense(50, Side::No));
+    let pairs = once
+        .to_dense(50, Side::No)
+        .into_iter()
+        .zip(twice.to_dense(50, Side::No));
     for (once, twice) in pairs {
         let doubled: Vec<f32> = once.values.iter().map(|v| 2.0 * v).collect();
-        assert!(relative_to_max(&twice.values, &doubled) < 1e-5, "{}", once.name);
+        assert!(
+            relative_to_max(&twice.values, &doubled) < 1e-5,
+            "{}",
+            once.name
+        );
     }
     twice.clear();
     assert!(twice.tokens.is_empty());
-    assert!(twice.to_dense(50, Side::No).iter().all(|t| t.values.iter().all(|&v| v == 0.0)));
+    assert!(
+        twice
+            .to_dense(50, Side::No)
+            .iter()
+            .all(|t| t.values.iter().all(|&v| v == 0.0))
+    );
 }
 
 #[test]
@@ -284,7 +359,11 @@ fn a_step_pairs_every_parameter_with_its_gradient() {
         match gradient {
             TensorGradient::Dense(gradient) => {
                 assert_eq!(parameter.values.len(), gradient.len(), "{}", parameter.name);
-                parameter.values.iter_mut().zip(gradient).for_each(|(p, g)| *p -= 0.5 * g);
+                parameter
+                    .values
+                    .iter_mut()
+                    .zip(gradient)
+                    .for_each(|(p, g)| *p -= 0.5 * g);
             }
             TensorGradient::Rows(rows) => {
                 assert_eq!(parameter.name, "token_embedding_no.weight");
@@ -295,9 +374,16 @@ fn a_step_pairs_every_parameter_with_its_gradient() {
             }
         }
     }
-    for ((before, after), gradient) in before.iter().zip(tower.params().named(Side::No)).zip(&dense) {
+    for ((before, after), gradient) in before
+        .iter()
+        .zip(tower.params().named(Side::No))
+        .zip(&dense)
+    {
         assert_eq!((&before.name, &before.shape), (&after.name, &after.shape));
-        assert_eq!((&before.name, &before.shape), (&gradient.name, &gradient.shape));
+        assert_eq!(
+            (&before.name, &before.shape),
+            (&gradient.name, &gradient.shape)
+        );
         for ((b, a), g) in before.values.iter().zip(after.values).zip(&gradient.values) {
             assert_eq!(*a, b - 0.5 * g, "{}", after.name);
         }
@@ -308,14 +394,29 @@ fn a_step_pairs_every_parameter_with_its_gradient() {
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let (tower, tokens, prompts, d) = many();
-    let error = tower.forward(&tokens, &prompts[1..]).unwrap_err().to_string();
-    assert!(error.contains("129 choices of a prompt for 130 texts"), "{error}");
-    let error = tower.forward(&tokens, &[NoPrompt::Index(4); 130]).unwrap_err().to_string();
+    let error = tower
+        .forward(&tokens, &prompts[1..])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("129 choices of a prompt for 130 texts"),
+        "{error}"
+    );
+    let error = tower
+        .forward(&tokens, &[NoPrompt::Index(4); 130])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("4 \"no\" prompts"), "{error}");
     let tape = || tower.forward(&tokens, &prompts).unwrap().1;
     let mut gradient = TextGradient::zeros_like(tower.params());
-    let error = tower.backward(tape(), &d[1..], &mut gradient).unwrap_err().to_string();
-    assert!(error.contains("2079 values where 2080 are needed"), "{error}");
+    let error = tower
+        .backward(tape(), &d[1..], &mut gradient)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("2079 values where 2080 are needed"),
+        "{error}"
+    );
     let other = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 2, 50]);
     let mut other = TextGradient::zeros_like(&Random::new(5).text::<f32>(&other, 4));
     assert!(tower.backward(tape(), &d, &mut other).is_err());

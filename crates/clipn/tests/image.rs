@@ -11,7 +11,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The golden folder and its images, but for the one that cannot be decoded.
@@ -19,56 +22,98 @@ fn goldens() -> Option<(PathBuf, Vec<Value>)> {
     let folder = common::test_data("golden/preprocess")?;
     let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
     let mut expected: Value = serde_json::from_str(&text).unwrap();
-    let images = expected["images"].as_array_mut().map(std::mem::take).unwrap();
-    Some((folder, images.into_iter().filter(|image| image.get("error").is_none()).collect()))
+    let images = expected["images"]
+        .as_array_mut()
+        .map(std::mem::take)
+        .unwrap();
+    Some((
+        folder,
+        images
+            .into_iter()
+            .filter(|image| image.get("error").is_none())
+            .collect(),
+    ))
 }
 
 fn name(image: &Value) -> String {
-    image["file"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    image["file"]
+        .as_str()
+        .unwrap()
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 fn decode(folder: &Path, image: &Value) -> RgbImage {
-    decode_file(&folder.join("images").join(name(image)), &DecodeOptions::faithful()).unwrap()
+    decode_file(
+        &folder.join("images").join(name(image)),
+        &DecodeOptions::faithful(),
+    )
+    .unwrap()
 }
 
 fn tensor(preprocessing: &Preprocessing, crop: &RgbImage) -> Vec<u8> {
     let mut values = vec![0.0; preprocessing.tensor_len()];
     preprocessing.normalise_into(crop, &mut values).unwrap();
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 #[test]
 fn images_decode_to_pillows_pixels() {
-    let Some((folder, images)) = goldens() else { return };
+    let Some((folder, images)) = goldens() else {
+        return;
+    };
     assert_eq!(images.len(), 33);
     for image in &images {
         let decoded = decode(&folder, image);
         let size = [decoded.width(), decoded.height()].map(u64::from);
         assert_eq!(serde_json::json!(size), image["size"], "{}", name(image));
-        assert_eq!(sha256(decoded.pixels()), image["decoded_rgb_sha256"], "{}", name(image));
+        assert_eq!(
+            sha256(decoded.pixels()),
+            image["decoded_rgb_sha256"],
+            "{}",
+            name(image)
+        );
     }
 }
 
 #[test]
 fn images_give_the_published_crops_and_tensors() {
-    let Some((folder, images)) = goldens() else { return };
+    let Some((folder, images)) = goldens() else {
+        return;
+    };
     for image in &images {
         let decoded = decode(&folder, image);
         for (key, size) in [("A224", 224), ("A32", 32), ("A336", 336)] {
             let preprocessing = Preprocessing::clip(size);
             let crop = preprocessing.crop(&decoded).unwrap();
-            assert_eq!(sha256(crop.pixels()), image[key]["crop_u8_sha256"], "{} {key}", name(image));
+            assert_eq!(
+                sha256(crop.pixels()),
+                image[key]["crop_u8_sha256"],
+                "{} {key}",
+                name(image)
+            );
             let tensor = tensor(&preprocessing, &crop);
-            assert_eq!(sha256(&tensor), image[key]["tensor_f32_sha256"], "{} {key}", name(image));
+            assert_eq!(
+                sha256(&tensor),
+                image[key]["tensor_f32_sha256"],
+                "{} {key}",
+                name(image)
+            );
         }
     }
 }
 
 #[test]
 fn crops_of_the_published_evaluation_are_reproduced() {
-    let (Some(crops), Some(photographs)) =
-        (common::test_data("golden/e2e/crops"), common::test_data("golden/e2e"))
-    else {
+    let (Some(crops), Some(photographs)) = (
+        common::test_data("golden/e2e/crops"),
+        common::test_data("golden/e2e"),
+    ) else {
         return;
     };
     let mut compared = 0;
@@ -80,7 +125,10 @@ fn crops_of_the_published_evaluation_are_reproduced() {
         let faithful = DecodeOptions::faithful();
         let wanted = decode_file(&crops.join(format!("{name}.png")), &faithful).unwrap();
         let decoded = decode_file(&file, &faithful).unwrap();
-        assert!(Preprocessing::clip(224).crop(&decoded).unwrap() == wanted, "{name}");
+        assert!(
+            Preprocessing::clip(224).crop(&decoded).unwrap() == wanted,
+            "{name}"
+        );
         compared += 1;
     }
     assert!(compared >= 28, "{compared} crops were compared");
@@ -91,7 +139,11 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
         .unwrap()
         .flat_map(|entry| {
             let path = entry.unwrap().path();
-            if path.is_dir() { files_below(&path) } else { vec![path] }
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
         })
         .collect()
 }
@@ -99,15 +151,27 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_truncated_jpeg_is_refused_by_name() {
     let Some((folder, _)) = goldens() else { return };
-    let error = decode_file(&folder.join("images/truncated.jpg"), &DecodeOptions::faithful()).unwrap_err();
+    let error = decode_file(
+        &folder.join("images/truncated.jpg"),
+        &DecodeOptions::faithful(),
+    )
+    .unwrap_err();
     assert!(matches!(error, ImageError::Truncated { .. }), "{error:?}");
-    assert!(error.to_string().contains("images/truncated.jpg"), "{error}");
+    assert!(
+        error.to_string().contains("images/truncated.jpg"),
+        "{error}"
+    );
 }
 
 #[test]
 fn orientation_is_applied_for_users_only() {
-    let Some((folder, images)) = goldens() else { return };
-    let image = images.iter().find(|image| name(image) == "exif_rot6.jpg").unwrap();
+    let Some((folder, images)) = goldens() else {
+        return;
+    };
+    let image = images
+        .iter()
+        .find(|image| name(image) == "exif_rot6.jpg")
+        .unwrap();
     let path = folder.join("images/exif_rot6.jpg");
     let lying = decode(&folder, image);
     let upright = decode_file(&path, &DecodeOptions::for_users()).unwrap();
@@ -129,7 +193,9 @@ fn every_byte_normalises_to_the_published_bits() {
 
 #[test]
 fn whole_and_thinned_tensors_are_the_published_ones() {
-    let Some((folder, images)) = goldens() else { return };
+    let Some((folder, images)) = goldens() else {
+        return;
+    };
     let file = std::fs::read(folder.join("tensors.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
     for image in &images {
@@ -137,17 +203,32 @@ fn whole_and_thinned_tensors_are_the_published_ones() {
         let small = Preprocessing::clip(32);
         let mut values = vec![0.0; small.tensor_len()];
         small.file_into(&path, &mut values).unwrap();
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        assert_eq!(bytes, tensors.tensor(&format!("A32.{}", name(image))).unwrap().data(), "{}", name(image));
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        assert_eq!(
+            bytes,
+            tensors
+                .tensor(&format!("A32.{}", name(image)))
+                .unwrap()
+                .data(),
+            "{}",
+            name(image)
+        );
 
         let large = Preprocessing::clip(224);
         let mut values = vec![0.0; large.tensor_len()];
-        large.bytes_into(&std::fs::read(&path).unwrap(), &mut values).unwrap();
+        large
+            .bytes_into(&std::fs::read(&path).unwrap(), &mut values)
+            .unwrap();
         let thinned: Vec<u8> = (0..3 * 14 * 14)
             .map(|i| values[i / 196 * 224 * 224 + i % 196 / 14 * 16 * 224 + i % 14 * 16])
             .flat_map(f32::to_le_bytes)
             .collect();
-        let wanted = tensors.tensor(&format!("A224.sub16.{}", name(image))).unwrap();
+        let wanted = tensors
+            .tensor(&format!("A224.sub16.{}", name(image)))
+            .unwrap();
         assert_eq!(thinned, wanted.data(), "{}", name(image));
     }
 }

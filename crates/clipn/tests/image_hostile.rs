@@ -14,10 +14,18 @@ static FILES: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
-            path.extension()
-                .is_some_and(|e| ["bmp", "gif", "jpg", "png", "tif", "webp"].iter().any(|known| e == *known))
+            path.extension().is_some_and(|e| {
+                ["bmp", "gif", "jpg", "png", "tif", "webp"]
+                    .iter()
+                    .any(|known| e == *known)
+            })
         })
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                std::fs::read(path).unwrap(),
+            )
+        })
         .collect();
     files.sort();
     files
@@ -25,16 +33,29 @@ static FILES: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
 
 /// A small cap, so that a changed size is refused and not decoded for seconds.
 fn options(users: bool) -> DecodeOptions {
-    let options = if users { DecodeOptions::for_users() } else { DecodeOptions::faithful() };
-    DecodeOptions { max_pixels: 1 << 16, ..options }
+    let options = if users {
+        DecodeOptions::for_users()
+    } else {
+        DecodeOptions::faithful()
+    };
+    DecodeOptions {
+        max_pixels: 1 << 16,
+        ..options
+    }
 }
 
 fn survives(name: &str, bytes: &[u8], users: bool) {
     match decode_bytes(bytes, &options(users)) {
         Ok(image) => {
-            assert!(u64::from(image.width()) * u64::from(image.height()) <= 1 << 16, "{name}");
+            assert!(
+                u64::from(image.width()) * u64::from(image.height()) <= 1 << 16,
+                "{name}"
+            );
         }
-        Err(error) => assert!(!error.to_string().contains("the decoder failed on it"), "{name}: {error}"),
+        Err(error) => assert!(
+            !error.to_string().contains("the decoder failed on it"),
+            "{name}: {error}"
+        ),
     }
 }
 
@@ -52,7 +73,12 @@ fn files_may_end_anywhere() {
 fn every_byte_may_be_extreme() {
     for (name, bytes) in FILES.iter() {
         for position in 0..bytes.len().min(700) {
-            for value in [0, 0xFF, bytes[position] ^ 0x80, bytes[position].wrapping_add(1)] {
+            for value in [
+                0,
+                0xFF,
+                bytes[position] ^ 0x80,
+                bytes[position].wrapping_add(1),
+            ] {
                 let mut changed = bytes.clone();
                 changed[position] = value;
                 survives(name, &changed, true);

@@ -6,7 +6,11 @@ use sha2::{Digest, Sha256};
 
 /// The start of the sha256.
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Noise in red and blue, a checkerboard with a ramp in green.
@@ -64,7 +68,9 @@ fn crops_are_pillows_byte_for_byte() {
         (100, 100, 1, "d02e298f635282d2"),
         (1000, 999, 336, "5f4dee871e607e56"),
     ] {
-        let crop = Preprocessing::clip(size).crop(&picture(width, height)).unwrap();
+        let crop = Preprocessing::clip(size)
+            .crop(&picture(width, height))
+            .unwrap();
         assert_eq!(digest(crop.pixels()), wanted, "{width}x{height} to {size}");
     }
 }
@@ -75,6 +81,9 @@ fn extreme_ratios_cost_no_more_than_their_crop() {
     for (width, height) in [(40_000, 1), (1, 40_000), (10_000_000, 1), (1, 10_000_000)] {
         let grey = RgbImage::new(width, height, vec![99; (width * height) as usize * 3]).unwrap();
         let crop = Preprocessing::clip(224).crop(&grey).unwrap();
-        assert!(crop.pixels().iter().all(|value| *value == 99), "{width}x{height}");
+        assert!(
+            crop.pixels().iter().all(|value| *value == 99),
+            "{width}x{height}"
+        );
     }
 }

@@ -33,7 +33,10 @@ fn taken<T>(read: impl FnOnce() -> T) -> (T, usize) {
 fn opened(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
     let limit = 2 * bytes.len() + (16 << 20);
     let (opened, taken) = taken(|| Checkpoint::from_bytes(Path::new("weights"), bytes));
-    assert!(taken <= limit, "{taken} bytes were taken, and {limit} may be");
+    assert!(
+        taken <= limit,
+        "{taken} bytes were taken, and {limit} may be"
+    );
     opened
 }
 
@@ -53,7 +56,10 @@ fn a_tag_of_a_tiff_takes_no_memory_for_values_that_are_not_there() {
     for claimed in [0x002e_0001, 0x0fff_ffff, u32::MAX] {
         bytes[count..count + 4].copy_from_slice(&claimed.to_le_bytes());
         let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
-        assert!(matches!(decoded, Err(ImageError::Damaged { .. })), "{decoded:?}");
+        assert!(
+            matches!(decoded, Err(ImageError::Damaged { .. })),
+            "{decoded:?}"
+        );
         assert!(taken < 1 << 20, "{claimed} values: {taken} bytes");
     }
 }
@@ -61,10 +67,16 @@ fn a_tag_of_a_tiff_takes_no_memory_for_values_that_are_not_there() {
 #[test]
 fn a_frame_of_a_webp_takes_no_memory_beyond_its_canvas() {
     let _alone = alone();
-    for name in ["frame_beyond_canvas.webp", "frame_beyond_canvas_with_alpha.webp"] {
+    for name in [
+        "frame_beyond_canvas.webp",
+        "frame_beyond_canvas_with_alpha.webp",
+    ] {
         let bytes = std::fs::read(fixture(&format!("hostile/{name}"))).unwrap();
         let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
-        assert!(matches!(decoded, Err(ImageError::Damaged { .. })), "{decoded:?}");
+        assert!(
+            matches!(decoded, Err(ImageError::Damaged { .. })),
+            "{decoded:?}"
+        );
         assert!(taken < 1 << 20, "{taken} bytes");
     }
 }
@@ -79,7 +91,12 @@ fn pictures_take_memory_by_their_pixels() {
         let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
         let Ok(image) = decoded else { continue };
         let limit = image.pixels().len() * 16 + 2 * bytes.len() + (1 << 20);
-        assert!(taken <= limit, "{taken} bytes for {}×{}", image.width(), image.height());
+        assert!(
+            taken <= limit,
+            "{taken} bytes for {}×{}",
+            image.width(),
+            image.height()
+        );
         seen += 1;
     }
     assert!(seen > 50, "{seen}");
@@ -109,27 +126,57 @@ fn shared_objects_do_not_multiply() {
         pickle.extend([b'h', level - 1].repeat(10));
         pickle.push(b'e');
     }
-    assert!(matches!(opened(legacy(&pickle)), Err(CheckpointError::TooLarge { .. })));
+    assert!(matches!(
+        opened(legacy(&pickle)),
+        Err(CheckpointError::TooLarge { .. })
+    ));
 }
 
 #[test]
 fn a_header_of_many_tensors_is_bounded_by_its_file() {
     let _alone = alone();
     let file = |tensors: usize| {
-        let entry = |i| format!(r#""{i}":{{"dtype":"U8","shape":[],"data_offsets":[{i},{}]}}"#, i + 1);
-        let header = format!("{{{}}}", (0..tensors).map(entry).collect::<Vec<_>>().join(","));
+        let entry = |i| {
+            format!(
+                r#""{i}":{{"dtype":"U8","shape":[],"data_offsets":[{i},{}]}}"#,
+                i + 1
+            )
+        };
+        let header = format!(
+            "{{{}}}",
+            (0..tensors).map(entry).collect::<Vec<_>>().join(",")
+        );
         let header = header.clone() + &" ".repeat(header.len().next_multiple_of(8) - header.len());
-        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; tensors]].concat()
+        [
+            &(header.len() as u64).to_le_bytes()[..],
+            header.as_bytes(),
+            &vec![0; tensors],
+        ]
+        .concat()
     };
     assert_eq!(opened(file(5_000)).unwrap().len(), 5_000);
-    assert!(matches!(opened(file(50_000)), Err(CheckpointError::TooLarge { .. })));
+    assert!(matches!(
+        opened(file(50_000)),
+        Err(CheckpointError::TooLarge { .. })
+    ));
 }
 
 #[test]
 fn what_people_have_is_within_the_bounds() {
     let _alone = alone();
-    for name in ["formats_zip.pt", "formats_legacy.pt", "openai_style_jit.pt", "plain_clip.pt"] {
+    for name in [
+        "formats_zip.pt",
+        "formats_legacy.pt",
+        "openai_style_jit.pt",
+        "plain_clip.pt",
+    ] {
         opened(std::fs::read(fixture(&format!("checkpoint/{name}"))).unwrap()).unwrap();
     }
-    opened(std::fs::read(fixture("models/clipn-tiny-realvocab/model_fp16.safetensors")).unwrap()).unwrap();
+    opened(
+        std::fs::read(fixture(
+            "models/clipn-tiny-realvocab/model_fp16.safetensors",
+        ))
+        .unwrap(),
+    )
+    .unwrap();
 }

@@ -29,17 +29,28 @@ fn scores(tensors: &SafeTensors<'_>, name: &str) -> Scores {
     let tensor = tensors.tensor(name).unwrap();
     match tensor.dtype() {
         Dtype::F32 => Scores::F32(
-            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            tensor
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
         ),
         Dtype::F64 => Scores::F64(
-            tensor.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            tensor
+                .data()
+                .chunks_exact(8)
+                .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
         ),
         other => panic!("{name} is {other:?}"),
     }
 }
 
 fn rank(tensors: &SafeTensors<'_>, key: &str) -> Result<RankedScores, MetricError> {
-    match (scores(tensors, &format!("{key}.id")), scores(tensors, &format!("{key}.ood"))) {
+    match (
+        scores(tensors, &format!("{key}.id")),
+        scores(tensors, &format!("{key}.ood")),
+    ) {
         (Scores::F32(id), Scores::F32(ood)) => RankedScores::new(&id, &ood),
         (Scores::F64(id), Scores::F64(ood)) => RankedScores::new(&id, &ood),
         _ => panic!("{key} mixes precisions"),
@@ -47,8 +58,13 @@ fn rank(tensors: &SafeTensors<'_>, key: &str) -> Result<RankedScores, MetricErro
 }
 
 fn close(actual: f64, expected: &Value, what: &str) {
-    let expected = expected.as_f64().unwrap_or_else(|| panic!("{what}: no figure"));
-    assert!((actual - expected).abs() <= 1e-9, "{what}: {actual} is not {expected}");
+    let expected = expected
+        .as_f64()
+        .unwrap_or_else(|| panic!("{what}: no figure"));
+    assert!(
+        (actual - expected).abs() <= 1e-9,
+        "{what}: {actual} is not {expected}"
+    );
 }
 
 fn close_all(actual: &[f64], expected: &Value, what: &str) {
@@ -79,13 +95,20 @@ fn published_figures_hold() {
             }
             // The published code answers NaN for an empty set.
             Err(error) => {
-                assert!(matches!(error, MetricError::Empty { .. }) && case["auroc"].is_null(), "{what}");
+                assert!(
+                    matches!(error, MetricError::Empty { .. }) && case["auroc"].is_null(),
+                    "{what}"
+                );
                 refused += 1;
                 continue;
             }
         };
         close(ranked.auroc(), &case["auroc"], &what);
-        close(ranked.fpr_at_tpr(0.95, FprConvention::Clipn).unwrap(), &case["fpr95"], &what);
+        close(
+            ranked.fpr_at_tpr(0.95, FprConvention::Clipn).unwrap(),
+            &case["fpr95"],
+            &what,
+        );
         if case["fpr"].is_array() {
             let roc = ranked.roc();
             close_all(&roc.fpr, &case["fpr"], &what);
@@ -105,8 +128,16 @@ fn other_conventions_hold() {
     assert_eq!(cases.len(), 212);
     for (key, case) in cases {
         let ranked = rank(&tensors, key).unwrap();
-        close(ranked.aupr_in(), &case["aupr_in"], &format!("{key} AUPR-in"));
-        close(ranked.aupr_out(), &case["aupr_out"], &format!("{key} AUPR-out"));
+        close(
+            ranked.aupr_in(),
+            &case["aupr_in"],
+            &format!("{key} AUPR-in"),
+        );
+        close(
+            ranked.aupr_out(),
+            &case["aupr_out"],
+            &format!("{key} AUPR-out"),
+        );
         for (name, convention, level) in [
             ("mcm95", FprConvention::Mcm, 0.95),
             ("mcm80", FprConvention::Mcm, 0.8),
@@ -114,7 +145,11 @@ fn other_conventions_hold() {
             ("openood80", FprConvention::Openood, 0.8),
             ("clipn80", FprConvention::Clipn, 0.8),
         ] {
-            close(ranked.fpr_at_tpr(level, convention).unwrap(), &case[name], &format!("{key} {name}"));
+            close(
+                ranked.fpr_at_tpr(level, convention).unwrap(),
+                &case[name],
+                &format!("{key} {name}"),
+            );
         }
     }
 }
@@ -124,7 +159,11 @@ fn auroc_by_pairs(id: &[f64], ood: &[f64]) -> f64 {
     let mut won = 0.0;
     for a in id {
         for b in ood {
-            won += if a > b { 1.0 } else { 0.5 * f64::from(u8::from(a == b)) };
+            won += if a > b {
+                1.0
+            } else {
+                0.5 * f64::from(u8::from(a == b))
+            };
         }
     }
     won / (id.len() * ood.len()) as f64
@@ -214,11 +253,18 @@ proptest! {
 fn time_of_six_scores() {
     let mut state = 1_u64;
     let mut uniform = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 40) as f32 / (1_u64 << 24) as f32
     };
     let sets: Vec<(Vec<f32>, Vec<f32>)> = (0..6)
-        .map(|_| ((0..50_000).map(|_| uniform() + 0.2).collect(), (0..10_000).map(|_| uniform()).collect()))
+        .map(|_| {
+            (
+                (0..50_000).map(|_| uniform() + 0.2).collect(),
+                (0..10_000).map(|_| uniform()).collect(),
+            )
+        })
         .collect();
     let figures = || {
         let mut sum = 0.0;

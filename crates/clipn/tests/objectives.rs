@@ -34,9 +34,17 @@ impl<T: Real> Batch<T> {
                 let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
                 row.iter_mut().for_each(|v| *v /= length);
             }
-            values.into_iter().map(|v| T::of(f64::from(v as f32))).collect()
+            values
+                .into_iter()
+                .map(|v| T::of(f64::from(v as f32)))
+                .collect()
         };
-        Self { dim, image: unit(), yes: unit(), no: unit() }
+        Self {
+            dim,
+            image: unit(),
+            yes: unit(),
+            no: unit(),
+        }
     }
 
     fn rows(&self) -> usize {
@@ -44,18 +52,30 @@ impl<T: Real> Batch<T> {
     }
 
     fn features(&self) -> Features<'_, T> {
-        Features { dim: self.dim, image: &self.image, yes: &self.yes, no: Some(&self.no) }
+        Features {
+            dim: self.dim,
+            image: &self.image,
+            yes: &self.yes,
+            no: Some(&self.no),
+        }
     }
 
     /// Rows of the batch, as a rank has them.
     fn part(&self, rows: std::ops::Range<usize>) -> Self {
         let cut = |values: &[T]| values[rows.start * self.dim..rows.end * self.dim].to_vec();
-        Self { dim: self.dim, image: cut(&self.image), yes: cut(&self.yes), no: cut(&self.no) }
+        Self {
+            dim: self.dim,
+            image: cut(&self.image),
+            yes: cut(&self.yes),
+            no: cut(&self.no),
+        }
     }
 }
 
 fn evaluate<T: Real>(objective: &dyn Objective<T>, batch: &Batch<T>, scale: T) -> Outcome<T> {
-    objective.evaluate(&batch.features(), scale, &Wanted::all(batch.rows())).unwrap()
+    objective
+        .evaluate(&batch.features(), scale, &Wanted::all(batch.rows()))
+        .unwrap()
 }
 
 fn losses<T>(outcome: &Outcome<T>) -> [f64; 4] {
@@ -71,23 +91,54 @@ fn losses<T>(outcome: &Outcome<T>) -> [f64; 4] {
 fn golden<T: Real>(figures: &Figures, case: &str) -> (Batch<T>, T) {
     let get = |what: &str| T::buffer(figures.tensor(&format!("{case}.{what}"))).to_vec();
     let dim = figures.shape(&format!("{case}.image"))[1];
-    (Batch { dim, image: get("image"), yes: get("yes"), no: get("no") }, get("scale")[0])
+    (
+        Batch {
+            dim,
+            image: get("image"),
+            yes: get("yes"),
+            no: get("no"),
+        },
+        get("scale")[0],
+    )
 }
 
 /// Holds one published case; `tolerance` is relative to the largest magnitude.
-fn hold<T: Real + Into<f64>>(figures: &Figures, case: &str, mode: &str, precision: &str, tolerance: f64) {
+fn hold<T: Real + Into<f64>>(
+    figures: &Figures,
+    case: &str,
+    mode: &str,
+    precision: &str,
+    tolerance: f64,
+) {
     let (batch, stored) = golden::<T>(figures, case);
     // CLIP's initial scale, which the f64 figures have in full and the file in f32.
-    let scale = if case == "n8_s14" { T::of(1.0 / 0.07) } else { stored };
+    let scale = if case == "n8_s14" {
+        T::of(1.0 / 0.07)
+    } else {
+        stored
+    };
     let tso = if mode == "L2" { Tso::L2 } else { Tso::Cosine };
-    let outcome = evaluate(&Clipn { tso, ..Clipn::default() }, &batch, scale);
+    let outcome = evaluate(
+        &Clipn {
+            tso,
+            ..Clipn::default()
+        },
+        &batch,
+        scale,
+    );
     let expected = |what: &str| figures.f64(&format!("{case}.{mode}.{precision}.{what}"));
     let check = |found: &[f64], what: &str| {
-        assert_close(found, &expected(what), tolerance, &format!("{case} {mode} {precision} {what}"));
+        assert_close(
+            found,
+            &expected(what),
+            tolerance,
+            &format!("{case} {mode} {precision} {what}"),
+        );
     };
     check(&losses(&outcome), "losses");
-    let values =
-        |gradient: &Option<Vec<T>>| -> Vec<f64> { gradient.iter().flatten().map(|&v| v.into()).collect() };
+    let values = |gradient: &Option<Vec<T>>| -> Vec<f64> {
+        gradient.iter().flatten().map(|&v| v.into()).collect()
+    };
     check(&values(&outcome.gradients.image), "d_image");
     check(&values(&outcome.gradients.yes), "d_yes");
     check(&values(&outcome.gradients.no), "d_no");
@@ -112,13 +163,22 @@ fn clipn_follows_the_published_losses_and_gradients() {
 fn where_the_published_f32_overflows_ours_is_finite_and_right() {
     let figures = Figures::open(&fixture("training/loss.safetensors"));
     let published = figures.f32("n4_extreme.L2.f32.losses");
-    assert!(published.iter().any(|v| !v.is_finite()), "the case is no longer extreme: {published:?}");
+    assert!(
+        published.iter().any(|v| !v.is_finite()),
+        "the case is no longer extreme: {published:?}"
+    );
     let (batch, scale) = golden::<f32>(&figures, "n4_extreme");
     let (exact, exact_scale) = golden::<f64>(&figures, "n4_extreme");
     let found = evaluate(&Clipn::default(), &batch, scale);
     let expected = evaluate(&Clipn::default(), &exact, exact_scale);
     assert_close(&losses(&found), &losses(&expected), 1e-6, "losses");
-    let wide: Vec<f64> = found.gradients.no.unwrap().into_iter().map(f64::from).collect();
+    let wide: Vec<f64> = found
+        .gradients
+        .no
+        .unwrap()
+        .into_iter()
+        .map(f64::from)
+        .collect();
     assert_close(&wide, &expected.gradients.no.unwrap(), 1e-5, "d_no");
 }
 
@@ -126,8 +186,16 @@ fn where_the_published_f32_overflows_ours_is_finite_and_right() {
 fn the_hand_crafted_variant_has_the_published_losses() {
     let figures = Figures::open(&fixture("training/handcrafted.safetensors"));
     let get = |what: &str| figures.f32(&format!("{what}_norm"));
-    let batch = Batch { dim: 512, image: get("image"), yes: get("yes"), no: get("no") };
-    let objective = Clipn { variant: Variant::HandCrafted, ..Clipn::default() };
+    let batch = Batch {
+        dim: 512,
+        image: get("image"),
+        yes: get("yes"),
+        no: get("no"),
+    };
+    let objective = Clipn {
+        variant: Variant::HandCrafted,
+        ..Clipn::default()
+    };
     let outcome = evaluate(&objective, &batch, figures.f32("scale")[0]);
     assert_close(&losses(&outcome), &figures.f64("losses"), 1e-5, "losses");
 }
@@ -137,16 +205,32 @@ fn the_losses_of_a_training_step_are_the_published_ones() {
     let figures = Figures::open(&fixture("training/step1.safetensors"));
     let dim = figures.shape("image_features_norm_step0")[1];
     let get = |name: &str| figures.f32(&format!("{name}_norm_step0"));
-    let batch = Batch { dim, image: get("image_features"), yes: get("text_yes"), no: get("text_no") };
-    let outcome = evaluate(&Clipn::default(), &batch, figures.f32("logit_scale_exp_step0")[0]);
-    assert_close(&losses(&outcome), &figures.f64("losses_step0"), 1e-5, "losses");
+    let batch = Batch {
+        dim,
+        image: get("image_features"),
+        yes: get("text_yes"),
+        no: get("text_no"),
+    };
+    let outcome = evaluate(
+        &Clipn::default(),
+        &batch,
+        figures.f32("logit_scale_exp_step0")[0],
+    );
+    assert_close(
+        &losses(&outcome),
+        &figures.f64("losses_step0"),
+        1e-5,
+        "losses",
+    );
 }
 
 /// CLIPN's losses as the paper writes them: softmax over the two logits of a pair, then a logarithm.
 fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -> [f64; 4] {
     let (n, dim) = (batch.rows(), batch.dim);
     let dot = |a: &[f64], i: usize, b: &[f64], j: usize| {
-        (0..dim).map(|k| a[i * dim + k] * b[j * dim + k]).sum::<f64>()
+        (0..dim)
+            .map(|k| a[i * dim + k] * b[j * dim + k])
+            .sum::<f64>()
     };
     // 1 − p_no is the share of "yes"; as a difference it would lose its digits.
     let share = |i: usize, j: usize, of_yes: bool| {
@@ -155,7 +239,9 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -
         if of_yes { y / (y + z) } else { z / (y + z) }
     };
     let yes = -(0..n).map(|i| share(i, i, true).ln()).sum::<f64>() / n as f64;
-    let pairs = (0..n * n).map(|at| (at / n, at % n)).filter(|(i, j)| i != j);
+    let pairs = (0..n * n)
+        .map(|at| (at / n, at % n))
+        .filter(|(i, j)| i != j);
     let no = -pairs.map(|(i, j)| share(i, j, false).ln()).sum::<f64>() / (n * n - n) as f64;
     let apart = |i| {
         let cosine = dot(&batch.yes, i, &batch.no, i);
@@ -165,13 +251,21 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -
         }
     };
     let tso = (0..n).map(apart).sum::<f64>() / n as f64;
-    [yes, no, tso, weights.yes * yes + weights.no * no + weights.tso * tso]
+    [
+        yes,
+        no,
+        tso,
+        weights.yes * yes + weights.no * no + weights.tso * tso,
+    ]
 }
 
 fn naive_clip(batch: &Batch<f64>, scale: f64) -> f64 {
     let (n, dim) = (batch.rows(), batch.dim);
     let x = |i: usize, j: usize| {
-        scale * (0..dim).map(|k| batch.image[i * dim + k] * batch.yes[j * dim + k]).sum::<f64>()
+        scale
+            * (0..dim)
+                .map(|k| batch.image[i * dim + k] * batch.yes[j * dim + k])
+                .sum::<f64>()
     };
     let log_share = |i: usize| {
         let row: f64 = (0..n).map(|j| x(i, j).exp()).sum();
@@ -191,7 +285,11 @@ fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale
     let total = |batch: &Batch<f64>, scale| evaluate(objective, batch, scale).total;
     let select: [Select; 3] = [|b| &mut b.image, |b| &mut b.yes, |b| &mut b.no];
     let found = [gradients.image, gradients.yes, gradients.no];
-    for (select, found) in select.into_iter().zip(found).filter_map(|(s, f)| Some((s, f?))) {
+    for (select, found) in select
+        .into_iter()
+        .zip(found)
+        .filter_map(|(s, f)| Some((s, f?)))
+    {
         let mut expected = Vec::new();
         for at in 0..found.len() {
             let mut at_offset = |offset: f64| {
@@ -212,7 +310,11 @@ fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale
         }
     }
     let slope = (total(batch, scale + STEP) - total(batch, scale - STEP)) / (2.0 * STEP);
-    assert!((gradients.scale - slope).abs() <= 1e-7 + 1e-6 * slope.abs(), "{} {slope}", gradients.scale);
+    assert!(
+        (gradients.scale - slope).abs() <= 1e-7 + 1e-6 * slope.abs(),
+        "{} {slope}",
+        gradients.scale
+    );
 }
 
 proptest! {
@@ -308,7 +410,8 @@ where
             .map(|(rank, part)| {
                 scope.spawn(move || {
                     let wanted = Wanted::all(part.rows());
-                    evaluate_over_ranks(objective, &part.features(), scale, &wanted, scaling, &rank).unwrap()
+                    evaluate_over_ranks(objective, &part.features(), scale, &wanted, scaling, &rank)
+                        .unwrap()
                 })
             })
             .collect();
@@ -322,12 +425,16 @@ fn two_ranks_have_the_losses_of_the_published_two_processes() {
     let scale = figures.f32("logit_scale")[0].exp();
     // The published gradients of a parameter differ by the number of ranks between its two modes, as ours do.
     let d_default = figures.f32("default.grad.ln_final_no.bias");
-    let d_gathered: Vec<f32> =
-        figures.f32("gather_with_grad.grad.ln_final_no.bias").iter().map(|v| v / 2.0).collect();
+    let d_gathered: Vec<f32> = figures
+        .f32("gather_with_grad.grad.ln_final_no.bias")
+        .iter()
+        .map(|v| v / 2.0)
+        .collect();
     assert!(relative_to_max(&d_default, &d_gathered) < 1e-5);
-    for (mode, scaling) in
-        [("default", GradientScaling::Published), ("gather_with_grad", GradientScaling::True)]
-    {
+    for (mode, scaling) in [
+        ("default", GradientScaling::Published),
+        ("gather_with_grad", GradientScaling::True),
+    ] {
         let part = |rank: usize| {
             let name = |what: &str| format!("{mode}.rank{rank}.{what}_norm");
             let get = |what: &str| figures.f32(&name(what));
@@ -340,7 +447,12 @@ fn two_ranks_have_the_losses_of_the_published_two_processes() {
         };
         let parts = [part(0), part(1)];
         let outcomes = over_ranks(&Clipn::default(), &parts, scale, scaling);
-        let wide = |a: &[f32], b: &[f32]| a.iter().chain(b).map(|&v| f64::from(v)).collect::<Vec<f64>>();
+        let wide = |a: &[f32], b: &[f32]| {
+            a.iter()
+                .chain(b)
+                .map(|&v| f64::from(v))
+                .collect::<Vec<f64>>()
+        };
         let whole = Batch {
             dim: parts[0].dim,
             image: wide(&parts[0].image, &parts[1].image),
@@ -348,15 +460,28 @@ fn two_ranks_have_the_losses_of_the_published_two_processes() {
             no: wide(&parts[0].no, &parts[1].no),
         };
         let reference = evaluate(&Clipn::default(), &whole, f64::from(scale));
-        let share = if scaling == GradientScaling::Published { 0.5 } else { 1.0 };
+        let share = if scaling == GradientScaling::Published {
+            0.5
+        } else {
+            1.0
+        };
         for (rank, outcome) in outcomes.iter().enumerate() {
             let expected = figures.f64(&format!("{mode}.rank{rank}.losses"));
             assert_close(&losses(outcome), &expected, 1e-5, "losses");
-            assert_eq!(losses(outcome).map(f64::to_bits), losses(&outcomes[0]).map(f64::to_bits));
+            assert_eq!(
+                losses(outcome).map(f64::to_bits),
+                losses(&outcomes[0]).map(f64::to_bits)
+            );
             let half = whole.no.len() / 2;
             let rows = &reference.gradients.no.as_ref().unwrap()[rank * half..][..half];
             let rows: Vec<f64> = rows.iter().map(|v| v * share).collect();
-            let found: Vec<f64> = outcome.gradients.no.iter().flatten().map(|&v| f64::from(v)).collect();
+            let found: Vec<f64> = outcome
+                .gradients
+                .no
+                .iter()
+                .flatten()
+                .map(|&v| f64::from(v))
+                .collect();
             assert_close(&found, &rows, 1e-5, "d_no");
         }
     }
@@ -369,11 +494,21 @@ fn one_rank_is_the_plain_evaluation_also_behind_a_trait_object() {
     let wanted = Wanted::only_no(0);
     let objective = Clipn::default();
     for scaling in [GradientScaling::True, GradientScaling::Published] {
-        let found =
-            evaluate_over_ranks(&objective, &batch.features(), 14.0, &wanted, scaling, single).unwrap();
+        let found = evaluate_over_ranks(
+            &objective,
+            &batch.features(),
+            14.0,
+            &wanted,
+            scaling,
+            single,
+        )
+        .unwrap();
         let expected = evaluate(&objective, &batch, 14.0);
         assert_eq!(found.gradients.no, expected.gradients.no);
-        assert_eq!((found.total, found.gradients.image, found.gradients.yes), (expected.total, None, None));
+        assert_eq!(
+            (found.total, found.gradients.image, found.gradients.yes),
+            (expected.total, None, None)
+        );
     }
 }
 
@@ -381,8 +516,16 @@ fn one_rank_is_the_plain_evaluation_also_behind_a_trait_object() {
 fn the_result_is_the_same_on_any_number_of_threads() {
     let batch = Batch::<f32>::random(37, 65, 8);
     let on = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| (evaluate(&Clipn::default(), &batch, 20.0), evaluate(&Clip, &batch, 20.0)))
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            (
+                evaluate(&Clipn::default(), &batch, 20.0),
+                evaluate(&Clip, &batch, 20.0),
+            )
+        })
     };
     assert_eq!(on(1), on(3));
 }
@@ -392,25 +535,70 @@ fn what_cannot_be_evaluated_is_told() {
     let batch = Batch::<f32>::random(3, 4, 1);
     let objective = Clipn::default();
     let fail = |features: Features<'_, f32>, scale: f32, wanted: &Wanted| {
-        objective.evaluate(&features, scale, wanted).unwrap_err().to_string()
+        objective
+            .evaluate(&features, scale, wanted)
+            .unwrap_err()
+            .to_string()
     };
     let all = Wanted::all(3);
     let one = batch.part(0..1);
     assert!(fail(one.features(), 1.0, &Wanted::all(1)).contains("needs at least two"));
-    let error = Clip.evaluate(&one.features(), 1.0, &Wanted::all(1)).unwrap_err();
+    let error = Clip
+        .evaluate(&one.features(), 1.0, &Wanted::all(1))
+        .unwrap_err();
     assert!(matches!(error, ObjectiveError::BatchTooSmall { rows: 1 }));
-    let short = Features { yes: &batch.yes[..8], ..batch.features() };
+    let short = Features {
+        yes: &batch.yes[..8],
+        ..batch.features()
+    };
     assert!(fail(short, 1.0, &all).contains("yes features are 8 values; expected 12"));
-    assert!(fail(Features { dim: 5, ..batch.features() }, 1.0, &all).contains("rows of 5"));
-    assert!(fail(Features { dim: 0, ..batch.features() }, 1.0, &all).contains("image features"));
-    assert!(fail(Features { no: None, ..batch.features() }, 1.0, &all).contains("\"no\" tower"));
+    assert!(
+        fail(
+            Features {
+                dim: 5,
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("rows of 5")
+    );
+    assert!(
+        fail(
+            Features {
+                dim: 0,
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("image features")
+    );
+    assert!(
+        fail(
+            Features {
+                no: None,
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("\"no\" tower")
+    );
     assert!(fail(batch.features(), 1.0, &Wanted::all(4)).contains("rows 0..4 of a batch of 3"));
     assert!(fail(batch.features(), f32::NAN, &all).contains("logit scale is NaN"));
     let mut bad = batch.no.clone();
     bad[5] = f32::INFINITY;
     assert!(
-        fail(Features { no: Some(&bad), ..batch.features() }, 1.0, &all)
-            .contains("no features are not in row 1")
+        fail(
+            Features {
+                no: Some(&bad),
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("no features are not in row 1")
     );
 }
 
@@ -418,8 +606,10 @@ fn what_cannot_be_evaluated_is_told() {
 fn on_ranks<R: Send>(count: usize, work: impl Fn(InProcess) -> R + Sync) -> Vec<thread::Result<R>> {
     let work = &work;
     thread::scope(|scope| {
-        let ranks: Vec<_> =
-            InProcess::world(count).into_iter().map(|rank| scope.spawn(move || work(rank))).collect();
+        let ranks: Vec<_> = InProcess::world(count)
+            .into_iter()
+            .map(|rank| scope.spawn(move || work(rank)))
+            .collect();
         ranks.into_iter().map(|rank| rank.join()).collect()
     })
 }
@@ -472,7 +662,10 @@ fn a_rank_that_dies_fails_the_others_instead_of_hanging_them() {
         });
         for rank in [0, 2] {
             let error = results[rank].as_ref().unwrap().as_ref().unwrap_err();
-            assert!(matches!(error, CommunicatorError::RankLost { world_size: 3, .. }), "{error}");
+            assert!(
+                matches!(error, CommunicatorError::RankLost { world_size: 3, .. }),
+                "{error}"
+            );
         }
     }
 }
@@ -485,10 +678,16 @@ fn ranks_at_different_operations_are_told_so() {
     });
     for error in results {
         let error = error.unwrap();
-        assert!(error.contains("rank 1 is at all_reduce_sum") && error.contains("of 3 values"), "{error}");
+        assert!(
+            error.contains("rank 1 is at all_reduce_sum") && error.contains("of 3 values"),
+            "{error}"
+        );
     }
     let mut value = [0.0f32];
     assert!(SingleProcess.broadcast(1, &mut value).is_err());
     let results = on_ranks(2, |rank| rank.broadcast(2, &mut [0.0f64]).unwrap_err());
-    assert_eq!(results[0].as_ref().unwrap(), &CommunicatorError::NoSuchRank { rank: 2, last: 1 });
+    assert_eq!(
+        results[0].as_ref().unwrap(),
+        &CommunicatorError::NoSuchRank { rank: 2, last: 1 }
+    );
 }

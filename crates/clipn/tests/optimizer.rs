@@ -34,7 +34,10 @@ fn the_learning_rates_are_the_published_ones() {
     };
     let published: Vec<f64> = serde_json::from_value(meta["lr_per_step"].clone()).unwrap();
     for (step, rate) in published.iter().enumerate() {
-        assert!((schedule.learning_rate(step as u64) / rate - 1.0).abs() < 1e-14, "step {step}");
+        assert!(
+            (schedule.learning_rate(step as u64) / rate - 1.0).abs() < 1e-14,
+            "step {step}"
+        );
     }
 }
 
@@ -56,11 +59,25 @@ fn the_published_gradients_lead_to_the_published_parameters() {
     let [still, decaying] = groups();
     let names: Vec<String> = still.into_iter().chain(decaying).collect();
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
-    let mut params: Vec<_> = names.iter().map(|name| (model.shape(name), model.f32(name))).collect();
-    let gradients: Vec<_> = names.iter().map(|name| step.f32(&format!("grad_step0.{name}"))).collect();
-    let updates = names.iter().zip(&mut params).zip(&gradients).map(|((name, (shape, values)), gradient)| {
-        Update { name, shape, values, gradient: Gradient::Dense(gradient) }
-    });
+    let mut params: Vec<_> = names
+        .iter()
+        .map(|name| (model.shape(name), model.f32(name)))
+        .collect();
+    let gradients: Vec<_> = names
+        .iter()
+        .map(|name| step.f32(&format!("grad_step0.{name}")))
+        .collect();
+    let updates =
+        names
+            .iter()
+            .zip(&mut params)
+            .zip(&gradients)
+            .map(|((name, (shape, values)), gradient)| Update {
+                name,
+                shape,
+                values,
+                gradient: Gradient::Dense(gradient),
+            });
     assert_eq!(optimizer.step(3e-4, updates).unwrap(), None);
     for (name, (_, values)) in names.iter().zip(&params) {
         let mut found = values.clone();
@@ -72,14 +89,22 @@ fn the_published_gradients_lead_to_the_published_parameters() {
             expected.drain(third..2 * third);
         }
         // Of an element, not of the largest: every parameter moves by the rate or less.
-        let worst = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+        let worst = found
+            .iter()
+            .zip(&expected)
+            .map(|(f, e)| (f - e).abs())
+            .fold(0.0, f32::max);
         assert!(worst < 3e-4 * 1e-3, "{name}: {worst:e}");
         assert_close(&found, &expected, 1e-6, name);
     }
     let all = names.iter().zip(&params).zip(&gradients);
-    let all = all.map(|((name, (shape, _)), g)| (name.as_str(), shape.as_slice(), Gradient::Dense(g)));
+    let all =
+        all.map(|((name, (shape, _)), g)| (name.as_str(), shape.as_slice(), Gradient::Dense(g)));
     let norm = global_norm(all).unwrap();
-    assert!((norm / step.f64("grad_norm_step0")[0] - 1.0).abs() < 1e-5, "{norm}");
+    assert!(
+        (norm / step.f64("grad_norm_step0")[0] - 1.0).abs() < 1e-5,
+        "{norm}"
+    );
 }
 
 /// AdamW as Loshchilov and Hutter write it, over whole vectors.
@@ -90,14 +115,25 @@ struct Naive {
 }
 
 impl Naive {
-    fn step(&mut self, s: &AdamWSettings, lr: f64, decay: bool, values: &mut [f64], gradient: &[f64]) {
+    fn step(
+        &mut self,
+        s: &AdamWSettings,
+        lr: f64,
+        decay: bool,
+        values: &mut [f64],
+        gradient: &[f64],
+    ) {
         self.step += 1;
         for (i, g) in gradient.iter().enumerate() {
             self.first[i] = s.beta1 * self.first[i] + (1.0 - s.beta1) * g;
             self.second[i] = s.beta2 * self.second[i] + (1.0 - s.beta2) * g * g;
             let first = self.first[i] / (1.0 - s.beta1.powi(self.step));
             let second = self.second[i] / (1.0 - s.beta2.powi(self.step));
-            let decayed = if decay { lr * s.weight_decay * values[i] } else { 0.0 };
+            let decayed = if decay {
+                lr * s.weight_decay * values[i]
+            } else {
+                0.0
+            };
             values[i] -= lr * first / (second.sqrt() + s.eps) + decayed;
         }
     }
@@ -174,16 +210,34 @@ fn dense<'a, T: Real>(
     values: &'a mut [T],
     gradient: &'a [T],
 ) -> Update<'a, T> {
-    Update { name, shape, values, gradient: Gradient::Dense(gradient) }
+    Update {
+        name,
+        shape,
+        values,
+        gradient: Gradient::Dense(gradient),
+    }
 }
 
 #[test]
 fn rows_never_reached_decay_all_the_same() {
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
     let mut values = vec![1.0f32; 6];
-    let gradient = Gradient::Rows { ids: &[1], values: &[0.5, 0.5] };
+    let gradient = Gradient::Rows {
+        ids: &[1],
+        values: &[0.5, 0.5],
+    };
     let name = "token_embedding_no.weight";
-    optimizer.step(0.1, [Update { name, shape: &[3, 2], values: &mut values, gradient }]).unwrap();
+    optimizer
+        .step(
+            0.1,
+            [Update {
+                name,
+                shape: &[3, 2],
+                values: &mut values,
+                gradient,
+            }],
+        )
+        .unwrap();
     assert_eq!(values[0], 1.0 - 0.1f32 * 0.2);
     assert_eq!(values[0], values[5]);
     assert!((values[2] - (values[0] - 0.1)).abs() < 1e-5, "{values:?}");
@@ -191,30 +245,52 @@ fn rows_never_reached_decay_all_the_same() {
 
 #[test]
 fn clipping_scales_the_gradients_of_all_parameters_together() {
-    let settings = AdamWSettings { max_gradient_norm: Some(1.0), ..Default::default() };
+    let settings = AdamWSettings {
+        max_gradient_norm: Some(1.0),
+        ..Default::default()
+    };
     let mut optimizer = AdamW::<f64>::new(settings).unwrap();
     let (mut a, mut b) = ([0.0; 1], [0.0; 2]);
-    let updates = [dense("a", &[1], &mut a, &[3.0]), dense("b", &[2], &mut b, &[0.0, 4.0])];
+    let updates = [
+        dense("a", &[1], &mut a, &[3.0]),
+        dense("b", &[2], &mut b, &[0.0, 4.0]),
+    ];
     assert_eq!(optimizer.step(0.1, updates).unwrap(), Some(5.0));
-    let moments: Vec<f64> = optimizer.moments().flat_map(|(_, m)| m.first().to_vec()).collect();
+    let moments: Vec<f64> = optimizer
+        .moments()
+        .flat_map(|(_, m)| m.first().to_vec())
+        .collect();
     assert_close(&moments, &[0.06, 0.0, 0.08], 1e-6, "clipped moments");
     // A small norm is left alone.
     let mut fresh = AdamW::<f64>::new(settings).unwrap();
-    assert_eq!(fresh.step(0.1, [dense("a", &[1], &mut a, &[0.5])]).unwrap(), Some(0.5));
+    assert_eq!(
+        fresh.step(0.1, [dense("a", &[1], &mut a, &[0.5])]).unwrap(),
+        Some(0.5)
+    );
     assert!((fresh.moments().next().unwrap().1.first()[0] - 0.05).abs() < 1e-15);
 }
 
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
-    let settings = AdamWSettings { max_gradient_norm: Some(1.0), ..Default::default() };
+    let settings = AdamWSettings {
+        max_gradient_norm: Some(1.0),
+        ..Default::default()
+    };
     let mut optimizer = AdamW::<f32>::new(settings).unwrap();
     let mut good = [1.0f32; 4];
-    optimizer.step(0.1, [dense("w", &[2, 2], &mut good, &[0.1; 4])]).unwrap();
+    optimizer
+        .step(0.1, [dense("w", &[2, 2], &mut good, &[0.1; 4])])
+        .unwrap();
     let before = good;
     let mut refused = |shape: &[usize], name: &str, lr: f64, gradient: Gradient<'_, f32>| {
         let mut other = [1.0f32; 4];
         let first = dense("w", &[2, 2], &mut good, &[0.1; 4]);
-        let second = Update { name, shape, values: &mut other, gradient };
+        let second = Update {
+            name,
+            shape,
+            values: &mut other,
+            gradient,
+        };
         let error = optimizer.step(lr, [first, second]).unwrap_err();
         assert_eq!((good, other), (before, [1.0; 4]), "{error}");
         assert_eq!(optimizer.moments().len(), 1);
@@ -222,7 +298,10 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         error.to_string()
     };
     let four = [0.1f32; 4];
-    let rows = |ids: &'static [u32]| Gradient::Rows { ids, values: &four[..2 * ids.len().min(2)] };
+    let rows = |ids: &'static [u32]| Gradient::Rows {
+        ids,
+        values: &four[..2 * ids.len().min(2)],
+    };
     assert!(refused(&[2, 2], "w", 0.1, Gradient::Dense(&four)).contains("w stands twice"));
     assert!(refused(&[5], "v", 0.1, Gradient::Dense(&four)).contains("4 values"));
     assert!(refused(&[4], "v", 0.1, Gradient::Dense(&four[..3])).contains("gradient of 3"));
@@ -239,7 +318,9 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert!(refused(&[4], "v", f64::NAN, Gradient::Dense(&four)).contains("learning rate is NaN"));
     assert!(refused(&[4], "v", -1.0, Gradient::Dense(&four)).contains("learning rate is -1"));
     let mut w = [1.0f32; 4];
-    let error = optimizer.step(0.1, [dense("w", &[4], &mut w, &four)]).unwrap_err();
+    let error = optimizer
+        .step(0.1, [dense("w", &[4], &mut w, &four)])
+        .unwrap_err();
     assert!(error.to_string().contains("its moments, [2, 2]"), "{error}");
 }
 
@@ -248,10 +329,28 @@ fn settings_out_of_range_are_refused() {
     let refused = |settings: AdamWSettings| AdamW::<f32>::new(settings).unwrap_err().to_string();
     let d = AdamWSettings::default();
     assert!(refused(AdamWSettings { beta1: 1.0, ..d }).contains("beta1 is 1"));
-    assert!(refused(AdamWSettings { beta2: f64::NAN, ..d }).contains("beta2 is NaN"));
+    assert!(
+        refused(AdamWSettings {
+            beta2: f64::NAN,
+            ..d
+        })
+        .contains("beta2 is NaN")
+    );
     assert!(refused(AdamWSettings { eps: 0.0, ..d }).contains("eps is 0"));
-    assert!(refused(AdamWSettings { weight_decay: -1.0, ..d }).contains("weight decay is -1"));
-    assert!(refused(AdamWSettings { max_gradient_norm: Some(0.0), ..d }).contains("norm is 0"));
+    assert!(
+        refused(AdamWSettings {
+            weight_decay: -1.0,
+            ..d
+        })
+        .contains("weight decay is -1")
+    );
+    assert!(
+        refused(AdamWSettings {
+            max_gradient_norm: Some(0.0),
+            ..d
+        })
+        .contains("norm is 0")
+    );
     let zero = || Moments::<f32>::new("w", &[1], 0, vec![0.0], vec![0.0]).unwrap();
     let twice = AdamW::restore(d, [("w".to_owned(), zero()), ("w".to_owned(), zero())]);
     assert!(matches!(twice, Err(OptimizerError::Twice { .. })));
@@ -269,7 +368,10 @@ fn odd_shapes_are_stepped() {
             name: "t",
             shape: &[3, 0],
             values: &mut table,
-            gradient: Gradient::Rows { ids: &[], values: &[] },
+            gradient: Gradient::Rows {
+                ids: &[],
+                values: &[],
+            },
         },
     ];
     optimizer.step(0.1, updates).unwrap();

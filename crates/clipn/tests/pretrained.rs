@@ -11,7 +11,8 @@ use clipn::checkpoint::{Checkpoint, Dtype, FileKind, Layout, Tensor, write_safet
 use clipn::engine::{TransformerText, image_tower};
 use clipn::image::Preprocessing;
 use clipn::model::{
-    Activation, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower, Weights, names,
+    Activation, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower,
+    Weights, names,
 };
 use clipn::tokenizer::TokenBatch;
 use common::figures::{Figures, assert_close};
@@ -37,12 +38,19 @@ fn write(path: &Path, tensors: &[(String, Tensor)]) {
 
 /// Image and "yes" features are those of the published code.
 fn gives_features(weights: &Weights, inputs: &str, expected: &str, names: (&str, &str)) {
-    let (inputs, expected) = (Figures::open(&fixture(inputs)), Figures::open(&fixture(expected)));
+    let (inputs, expected) = (
+        Figures::open(&fixture(inputs)),
+        Figures::open(&fixture(expected)),
+    );
     let (pixels, shape) = (inputs.f32("images"), inputs.shape("images"));
-    let found = image_tower(weights).encode(Images::new(&pixels, shape[2], shape[3]).unwrap()).unwrap();
+    let found = image_tower(weights)
+        .encode(Images::new(&pixels, shape[2], shape[3]).unwrap())
+        .unwrap();
     assert_close(found.values(), &expected.f32(names.0), F32, names.0);
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let found = TransformerText::from_weights(weights, Side::Yes).encode(&tokens).unwrap();
+    let found = TransformerText::from_weights(weights, Side::Yes)
+        .encode(&tokens)
+        .unwrap();
     assert_close(found.values(), &expected.f32(names.1), F32, names.1);
 }
 
@@ -60,7 +68,10 @@ fn transformers_folder(config: &Value) -> TempDir {
 
 fn saved_by_transformers() -> TempDir {
     let folder = transformers_folder(&plain_clip_config());
-    write(&folder.path().join("model.safetensors"), &clip_model(&plain_clip()));
+    write(
+        &folder.path().join("model.safetensors"),
+        &clip_model(&plain_clip()),
+    );
     folder
 }
 
@@ -71,19 +82,37 @@ fn openais_archive_gives_its_features() {
     assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
     let weights = pretrained.weights(None).unwrap();
     let expected = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-    assert_eq!(*weights.config(), ModelConfig { name: "openai_style_jit".to_owned(), ..expected });
+    assert_eq!(
+        *weights.config(),
+        ModelConfig {
+            name: "openai_style_jit".to_owned(),
+            ..expected
+        }
+    );
     gives_plain_clips_features(&weights);
-    assert_eq!(pretrained.preprocessing().unwrap(), Some(Preprocessing::clip(32)));
+    assert_eq!(
+        pretrained.preprocessing().unwrap(),
+        Some(Preprocessing::clip(32))
+    );
 }
 
 #[test]
 fn openais_archive_holds_the_tensors_of_its_state_dict_bit_by_bit() {
     let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
-    assert_eq!(archive.get("visual.conv1.weight").unwrap().dtype(), Dtype::F16);
+    assert_eq!(
+        archive.get("visual.conv1.weight").unwrap().dtype(),
+        Dtype::F16
+    );
     for (name, tensor) in plain_clip().iter() {
-        assert_eq!(archive.get(name).unwrap().to_f32(), tensor.to_f32(), "{name}");
+        assert_eq!(
+            archive.get(name).unwrap().to_f32(),
+            tensor.to_f32(),
+            "{name}"
+        );
     }
-    let Some(expected) = test_data("golden/ckpt/openai_style_jit.expected.safetensors") else { return };
+    let Some(expected) = test_data("golden/ckpt/openai_style_jit.expected.safetensors") else {
+        return;
+    };
     let expected = Checkpoint::open(&expected).unwrap();
     assert_eq!(archive.len(), expected.len());
     for (name, tensor) in expected.iter() {
@@ -96,7 +125,10 @@ fn the_state_dict_of_openais_archive_is_known_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
     let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
-    let tensors: Vec<_> = archive.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    let tensors: Vec<_> = archive
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect();
     fs::write(&path, torch_file::state_dict(&tensors)).unwrap();
     let pretrained = Pretrained::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
@@ -111,17 +143,28 @@ fn sizes_in_openais_archive_must_be_those_of_its_tensors() {
     let refused = |name: &str, tensor: Option<Tensor>| {
         let path = folder.path().join("weights.safetensors");
         let tensors = archive.iter().filter_map(|(key, own)| {
-            let taken = if key == name { tensor.clone() } else { Some(own.clone()) };
+            let taken = if key == name {
+                tensor.clone()
+            } else {
+                Some(own.clone())
+            };
             Some((key.to_owned(), taken?))
         });
         write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
-        Pretrained::open(&path).unwrap().config().unwrap_err().to_string()
+        Pretrained::open(&path)
+            .unwrap()
+            .config()
+            .unwrap_err()
+            .to_string()
     };
     let number = |value| Some(Tensor::from_i64(&[], &[value]).unwrap());
     assert!(refused("input_resolution", number(224)).contains("input_resolution is Some(224)"));
     assert!(refused("vocab_size", number(-1)).contains("vocab_size"));
     let flat = Tensor::from_f32(&[4], vec![0.0; 4]).unwrap();
-    assert!(refused("visual.conv1.weight", Some(flat)).contains("visual.conv1.weight has the shape [4]"));
+    assert!(
+        refused("visual.conv1.weight", Some(flat))
+            .contains("visual.conv1.weight has the shape [4]")
+    );
     assert!(refused("text_projection", None).contains("no tensor text_projection"));
     let narrow = Tensor::from_f32(&[12, 32], vec![0.0; 12 * 32]).unwrap();
     assert!(refused("positional_embedding", Some(narrow)).contains("text_cfg.heads"));
@@ -131,14 +174,20 @@ fn sizes_in_openais_archive_must_be_those_of_its_tensors() {
 fn a_transformers_folder_gives_the_features() {
     let folder = saved_by_transformers();
     write_json(folder.path(), "preprocessor_config.json", &preprocessor(32));
-    for given in [folder.path().to_owned(), folder.path().join("model.safetensors")] {
+    for given in [
+        folder.path().to_owned(),
+        folder.path().join("model.safetensors"),
+    ] {
         let pretrained = Pretrained::open(&given).unwrap();
         assert_eq!(pretrained.kind(), PretrainedKind::Transformers);
         assert_eq!(pretrained.checkpoint().layout(), Layout::Transformers);
         let weights = pretrained.weights(None).unwrap();
         assert_eq!(weights.config().activation, Activation::QuickGelu);
         gives_plain_clips_features(&weights);
-        assert_eq!(pretrained.preprocessing().unwrap(), Some(Preprocessing::clip(32)));
+        assert_eq!(
+            pretrained.preprocessing().unwrap(),
+            Some(Preprocessing::clip(32))
+        );
     }
 }
 
@@ -158,7 +207,10 @@ fn a_transformers_model_with_gelu_gives_the_features() {
     let folder = transformers_folder(&config);
     let from = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
     write(&folder.path().join("model.safetensors"), &clip_model(&from));
-    let weights = Pretrained::open(folder.path()).unwrap().weights(None).unwrap();
+    let weights = Pretrained::open(folder.path())
+        .unwrap()
+        .weights(None)
+        .unwrap();
     gives_features(
         &weights,
         "models/vit_gelu/inputs.safetensors",
@@ -172,34 +224,54 @@ fn pytorch_model_bin_and_shards_give_the_features() {
     let tensors = clip_model(&plain_clip());
     let (first, second) = tensors.split_at(tensors.len() / 2);
     let names = |part: &[(String, Tensor)], file: &str| {
-        part.iter().map(|(name, _)| (name.clone(), Value::from(file))).collect::<Vec<_>>()
+        part.iter()
+            .map(|(name, _)| (name.clone(), Value::from(file)))
+            .collect::<Vec<_>>()
     };
     let index = |files: [&str; 2]| {
-        let map: serde_json::Map<String, Value> =
-            names(first, files[0]).into_iter().chain(names(second, files[1])).collect();
+        let map: serde_json::Map<String, Value> = names(first, files[0])
+            .into_iter()
+            .chain(names(second, files[1]))
+            .collect();
         json!({"metadata": {"total_size": 1}, "weight_map": map})
     };
 
     let one = transformers_folder(&plain_clip_config());
-    fs::write(one.path().join("pytorch_model.bin"), torch_file::state_dict(&tensors)).unwrap();
+    fs::write(
+        one.path().join("pytorch_model.bin"),
+        torch_file::state_dict(&tensors),
+    )
+    .unwrap();
 
     let two = transformers_folder(&plain_clip_config());
-    let files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let files = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
     write(&two.path().join(files[0]), first);
     write(&two.path().join(files[1]), second);
     write_json(two.path(), "model.safetensors.index.json", &index(files));
 
     let three = transformers_folder(&plain_clip_config());
-    let files = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+    let files = [
+        "pytorch_model-00001-of-00002.bin",
+        "pytorch_model-00002-of-00002.bin",
+    ];
     fs::write(three.path().join(files[0]), torch_file::state_dict(first)).unwrap();
     fs::write(three.path().join(files[1]), torch_file::state_dict(second)).unwrap();
     write_json(three.path(), "pytorch_model.bin.index.json", &index(files));
 
-    for (folder, kind, parts) in
-        [(&one, FileKind::TorchZip, 1), (&two, FileKind::Safetensors, 2), (&three, FileKind::TorchZip, 2)]
-    {
+    for (folder, kind, parts) in [
+        (&one, FileKind::TorchZip, 1),
+        (&two, FileKind::Safetensors, 2),
+        (&three, FileKind::TorchZip, 2),
+    ] {
         let pretrained = Pretrained::open(folder.path()).unwrap();
-        let found = (pretrained.kind(), pretrained.checkpoint().kind(), pretrained.checkpoint().parts());
+        let found = (
+            pretrained.kind(),
+            pretrained.checkpoint().kind(),
+            pretrained.checkpoint().parts(),
+        );
         assert_eq!(found, (PretrainedKind::Transformers, kind, parts));
         gives_plain_clips_features(&pretrained.weights(None).unwrap());
     }
@@ -210,11 +282,22 @@ fn pytorch_model_bin_and_shards_give_the_features() {
 #[test]
 fn an_open_clip_hub_folder_gives_the_features() {
     let model: Value =
-        serde_json::from_slice(&fs::read(fixture("models/plain_clip/plain_clip.json")).unwrap()).unwrap();
-    let own: Vec<_> = plain_clip().iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        serde_json::from_slice(&fs::read(fixture("models/plain_clip/plain_clip.json")).unwrap())
+            .unwrap();
+    let own: Vec<_> = plain_clip()
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect();
     let apart = own.iter().map(|(name, tensor)| {
         let is_whole = name.starts_with("visual.") || name == "logit_scale";
-        (if is_whole { name.clone() } else { format!("text.{name}") }, tensor.clone())
+        (
+            if is_whole {
+                name.clone()
+            } else {
+                format!("text.{name}")
+            },
+            tensor.clone(),
+        )
     });
     let apart: Vec<_> = apart.collect();
     for (tensors, custom, file) in [
@@ -240,18 +323,26 @@ fn an_open_clip_hub_folder_gives_the_features() {
             false => write(&path, tensors),
         }
         // The same model for `transformers`, as the hub often has it; it would give the same features.
-        write_json(folder.path(), "config.json", &json!({"model_type": "other"}));
+        write_json(
+            folder.path(),
+            "config.json",
+            &json!({"model_type": "other"}),
+        );
         fs::write(folder.path().join("pytorch_model.bin"), b"not needed").unwrap();
         let pretrained = Pretrained::open(folder.path()).unwrap();
         assert_eq!(pretrained.kind(), PretrainedKind::OpenClipHub, "{file}");
         gives_plain_clips_features(&pretrained.weights(None).unwrap());
         let pixels = pretrained.preprocessing().unwrap().unwrap();
-        assert_eq!((pixels.size, pixels.mean, pixels.std), (32, [0.5, 0.25, 0.125], [0.5; 3]));
+        assert_eq!(
+            (pixels.size, pixels.mean, pixels.std),
+            (32, [0.5, 0.25, 0.125], [0.5; 3])
+        );
         let alone = Pretrained::open(&path).unwrap();
         assert_eq!(alone.kind(), PretrainedKind::File);
         let error = alone.weights(None).unwrap_err().to_string();
         assert!(
-            error.contains("do not tell their architecture") && error.contains("give --model, or its folder")
+            error.contains("do not tell their architecture")
+                && error.contains("give --model, or its folder")
         );
     }
 }
@@ -260,10 +351,17 @@ fn an_open_clip_hub_folder_gives_the_features() {
 fn a_training_checkpoint_tells_its_config() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-    let own: Vec<_> = plain_clip().iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    let own: Vec<_> = plain_clip()
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect();
     write(&folder.path().join("model.safetensors"), &own);
     write(&folder.path().join("optimizer.safetensors"), &own[..1]);
-    write_json(folder.path(), "state.json", &json!({"format": 1, "model": config}));
+    write_json(
+        folder.path(),
+        "state.json",
+        &json!({"format": 1, "model": config}),
+    );
     let pretrained = Pretrained::open(folder.path()).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::TrainingCheckpoint);
     let weights = pretrained.weights(None).unwrap();
@@ -271,18 +369,39 @@ fn a_training_checkpoint_tells_its_config() {
     gives_plain_clips_features(&weights);
     let file = Pretrained::open(&folder.path().join("model.safetensors")).unwrap();
     assert_eq!(file.config().unwrap(), Some(config.clone()));
-    write_json(folder.path(), "state.json", &json!({"state": "of something else"}));
-    assert_eq!(Pretrained::open(folder.path()).unwrap().kind(), PretrainedKind::File);
-    for (key, value) in
-        [("heads", 0), ("heads", 5), ("layers", 1 << 20), ("width", 1u64 << 40), ("patch_size", 0)]
-    {
+    write_json(
+        folder.path(),
+        "state.json",
+        &json!({"state": "of something else"}),
+    );
+    assert_eq!(
+        Pretrained::open(folder.path()).unwrap().kind(),
+        PretrainedKind::File
+    );
+    for (key, value) in [
+        ("heads", 0),
+        ("heads", 5),
+        ("layers", 1 << 20),
+        ("width", 1u64 << 40),
+        ("patch_size", 0),
+    ] {
         let mut broken = serde_json::to_value(&config).unwrap();
         broken["vision"][key] = Value::from(value);
-        write_json(folder.path(), "state.json", &json!({"format": 1, "model": broken}));
-        let error = Pretrained::open(folder.path()).unwrap().config().unwrap_err();
+        write_json(
+            folder.path(),
+            "state.json",
+            &json!({"format": 1, "model": broken}),
+        );
+        let error = Pretrained::open(folder.path())
+            .unwrap()
+            .config()
+            .unwrap_err();
         assert!(matches!(&error, ModelError::BadConfig { .. }), "{error}");
         assert!(
-            error.to_string().contains(&format!("vision.{}", if value == 5 { "width" } else { key })),
+            error.to_string().contains(&format!(
+                "vision.{}",
+                if value == 5 { "width" } else { key }
+            )),
             "{error}"
         );
     }
@@ -291,11 +410,18 @@ fn a_training_checkpoint_tells_its_config() {
 #[test]
 fn a_folder_stands_for_its_only_weights_whatever_their_name() {
     let folder = tempfile::tempdir().unwrap();
-    fs::copy(fixture("checkpoint/plain_clip.pt"), folder.path().join("weights.data")).unwrap();
+    fs::copy(
+        fixture("checkpoint/plain_clip.pt"),
+        folder.path().join("weights.data"),
+    )
+    .unwrap();
     fs::write(folder.path().join("notes.txt"), "hello").unwrap();
     let pretrained = Pretrained::open(folder.path()).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::File);
-    assert!(matches!(pretrained.weights(None), Err(ModelError::NoConfig { .. })));
+    assert!(matches!(
+        pretrained.weights(None),
+        Err(ModelError::NoConfig { .. })
+    ));
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     gives_plain_clips_features(&pretrained.weights(Some(config)).unwrap());
 }
@@ -305,12 +431,26 @@ fn a_model_that_the_weights_contradict_is_refused() {
     let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(pretrained.config_or(Some(config.clone())).unwrap(), config);
-    let gelu = ModelConfig { activation: Activation::Gelu, ..config };
+    let gelu = ModelConfig {
+        activation: Activation::Gelu,
+        ..config
+    };
     let error = pretrained.weights(Some(gelu)).unwrap_err();
     assert!(matches!(&error, ModelError::Contradiction { model, .. } if model == "plain_clip"));
-    assert!(error.to_string().contains("activation is gelu there and quickgelu here;"), "{error}");
-    let other = pretrained.weights(Some(ModelConfig::named("ViT-B-32").unwrap())).unwrap_err().to_string();
-    assert!(other.contains("embed_dim is 512 there and 48 here"), "{other}");
+    assert!(
+        error
+            .to_string()
+            .contains("activation is gelu there and quickgelu here;"),
+        "{error}"
+    );
+    let other = pretrained
+        .weights(Some(ModelConfig::named("ViT-B-32").unwrap()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        other.contains("embed_dim is 512 there and 48 here"),
+        "{other}"
+    );
 }
 
 #[test]
@@ -321,7 +461,10 @@ fn images_of_another_size_are_no_contradiction() {
     let weights = pretrained.weights(Some(config.clone())).unwrap();
     assert_eq!(weights.config().vision.image_size, config.vision.image_size);
     let grid = config.vision.grid();
-    assert_eq!(weights.vision::<f32>().positional_embedding.len(), (1 + grid * grid) * config.vision.width);
+    assert_eq!(
+        weights.vision::<f32>().positional_embedding.len(),
+        (1 + grid * grid) * config.vision.width
+    );
 }
 
 #[test]
@@ -329,7 +472,12 @@ fn weights_stand_for_their_config_where_a_model_is_asked_for() {
     let folder = saved_by_transformers();
     let config = ModelConfig::resolve(folder.path().to_str().unwrap()).unwrap();
     assert_eq!((config.vision.heads, config.text.heads), (2, 1));
-    assert_eq!(ModelConfig::resolve(fixture(OPENAI).to_str().unwrap()).unwrap().embed_dim, 48);
+    assert_eq!(
+        ModelConfig::resolve(fixture(OPENAI).to_str().unwrap())
+            .unwrap()
+            .embed_dim,
+        48
+    );
     let plain = ModelConfig::resolve(fixture("checkpoint/plain_clip.pt").to_str().unwrap());
     assert!(matches!(plain, Err(ModelError::NoConfig { .. })));
 }
@@ -352,7 +500,10 @@ fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
         (name, tensor)
     };
     let mut tensors: Vec<_> = named.into_iter().map(of_shape).collect();
-    tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![4.6]).unwrap()));
+    tensors.push((
+        "logit_scale".to_owned(),
+        Tensor::from_f32(&[], vec![4.6]).unwrap(),
+    ));
     for (name, size) in [
         ("visual.bn1.num_batches_tracked", 7),
         ("input_resolution", 64),
@@ -373,11 +524,25 @@ fn a_resnet_of_openai_tells_its_stages_and_gives_the_features() {
     let pretrained = Pretrained::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
     let weights = pretrained.weights(None).unwrap();
-    assert_eq!(*weights.config(), ModelConfig { name: "weights".to_owned(), ..config });
-    let figures = |name: &str| Figures::open(&fixture(&format!("models/rn_tiny/{name}.safetensors")));
+    assert_eq!(
+        *weights.config(),
+        ModelConfig {
+            name: "weights".to_owned(),
+            ..config
+        }
+    );
+    let figures =
+        |name: &str| Figures::open(&fixture(&format!("models/rn_tiny/{name}.safetensors")));
     let pixels = figures("inputs").f32("images");
-    let found = image_tower(&weights).encode(Images::new(&pixels, 64, 64).unwrap()).unwrap();
-    assert_close(found.values(), &figures("io_f32").f32("image_features"), F32, "image_features");
+    let found = image_tower(&weights)
+        .encode(Images::new(&pixels, 64, 64).unwrap())
+        .unwrap();
+    assert_close(
+        found.values(),
+        &figures("io_f32").f32("image_features"),
+        F32,
+        "image_features",
+    );
 }
 
 #[test]
@@ -386,19 +551,45 @@ fn a_hub_folder_and_a_training_checkpoint_of_a_resnet_give_the_features() {
     let [hub, training] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let model: Value =
         serde_json::from_slice(&fs::read(fixture("models/rn_tiny/rn_tiny.json")).unwrap()).unwrap();
-    write_json(hub.path(), "open_clip_config.json", &json!({"model_cfg": model, "preprocess_cfg": {}}));
-    write_json(training.path(), "state.json", &json!({"format": 1, "model": config}));
+    write_json(
+        hub.path(),
+        "open_clip_config.json",
+        &json!({"model_cfg": model, "preprocess_cfg": {}}),
+    );
+    write_json(
+        training.path(),
+        "state.json",
+        &json!({"format": 1, "model": config}),
+    );
     for (folder, file, kind) in [
-        (&hub, "open_clip_model.safetensors", PretrainedKind::OpenClipHub),
-        (&training, "model.safetensors", PretrainedKind::TrainingCheckpoint),
+        (
+            &hub,
+            "open_clip_model.safetensors",
+            PretrainedKind::OpenClipHub,
+        ),
+        (
+            &training,
+            "model.safetensors",
+            PretrainedKind::TrainingCheckpoint,
+        ),
     ] {
-        fs::copy(fixture("models/rn_tiny/model.safetensors"), folder.path().join(file)).unwrap();
+        fs::copy(
+            fixture("models/rn_tiny/model.safetensors"),
+            folder.path().join(file),
+        )
+        .unwrap();
         let pretrained = Pretrained::open(folder.path()).unwrap();
         assert_eq!(pretrained.kind(), kind);
         let weights = pretrained.weights(None).unwrap();
         assert_eq!(weights.config().vision.stages, Some([2, 1, 1, 1]));
-        let [inputs, io] = ["inputs", "io_f32"].map(|name| format!("models/rn_tiny/{name}.safetensors"));
-        gives_features(&weights, &inputs, &io, ("image_features", "text_features_yes"));
+        let [inputs, io] =
+            ["inputs", "io_f32"].map(|name| format!("models/rn_tiny/{name}.safetensors"));
+        gives_features(
+            &weights,
+            &inputs,
+            &io,
+            ("image_features", "text_features_yes"),
+        );
     }
 }
 
@@ -406,7 +597,11 @@ fn a_hub_folder_and_a_training_checkpoint_of_a_resnet_give_the_features() {
 fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
-    fs::copy(fixture("models/rn_tiny/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    fs::copy(
+        fixture("models/rn_tiny/model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
     for (key, value, named) in [
         ("stages", json!([2, 1, 0, 1]), "vision.stages is 0"),
         ("stages", json!([2, 1, 1, 1u64 << 40]), "vision.stages"),
@@ -422,8 +617,15 @@ fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
     ] {
         let mut broken = serde_json::to_value(&config).unwrap();
         broken["vision"][key] = value;
-        write_json(folder.path(), "state.json", &json!({"format": 1, "model": broken}));
-        let error = Pretrained::open(folder.path()).unwrap().config().unwrap_err();
+        write_json(
+            folder.path(),
+            "state.json",
+            &json!({"format": 1, "model": broken}),
+        );
+        let error = Pretrained::open(folder.path())
+            .unwrap()
+            .config()
+            .unwrap_err();
         assert!(matches!(&error, ModelError::BadConfig { .. }), "{error}");
         assert!(error.to_string().contains(named), "{error}");
     }
@@ -437,7 +639,13 @@ fn openais_archive_with_a_resnet_gives_its_features() {
     assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
     let weights = pretrained.weights(None).unwrap();
     let expected = ModelConfig::load(&fixture("openai_resnet/config.json")).unwrap();
-    assert_eq!(*weights.config(), ModelConfig { name: "openai_resnet".to_owned(), ..expected });
+    assert_eq!(
+        *weights.config(),
+        ModelConfig {
+            name: "openai_resnet".to_owned(),
+            ..expected
+        }
+    );
     assert_eq!(weights.config().vision.stages, Some([2, 1, 1, 1]));
     let dtype = |name: &str| pretrained.checkpoint().get(name).unwrap().dtype();
     assert_eq!(
@@ -451,5 +659,8 @@ fn openais_archive_with_a_resnet_gives_its_features() {
     );
     let io = "openai_resnet/io.safetensors";
     gives_features(&weights, io, io, ("image_features", "text_features"));
-    assert_eq!(pretrained.preprocessing().unwrap(), Some(Preprocessing::clip(64)));
+    assert_eq!(
+        pretrained.preprocessing().unwrap(),
+        Some(Preprocessing::clip(64))
+    );
 }

@@ -46,7 +46,16 @@ fn write_one(path: &Path, name: &str) {
 fn write_one_with(path: &Path, name: &str, metadata: &Value) {
     let tensor = json!({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]});
     let header = json!({"__metadata__": metadata, name: tensor}).to_string();
-    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()).unwrap();
+    fs::write(
+        path,
+        [
+            &(header.len() as u64).to_le_bytes()[..],
+            header.as_bytes(),
+            &[0; 4],
+        ]
+        .concat(),
+    )
+    .unwrap();
 }
 
 fn tensor(values: &[f32]) -> Tensor {
@@ -97,14 +106,21 @@ fn a_small_archive_is_read_and_its_settings_are_passed_over() {
 fn every_truncation_of_an_archive_is_an_error() {
     let whole = small_script();
     for len in 0..whole.len() {
-        assert!(read(whole[..len].to_vec()).is_err(), "cut to {len} of {} bytes it was read", whole.len());
+        assert!(
+            read(whole[..len].to_vec()).is_err(),
+            "cut to {len} of {} bytes it was read",
+            whole.len()
+        );
     }
     // The real one at every boundary of an entry, where a reader would stop, and around it.
     let real = fs::read(fixture("checkpoint/openai_style_jit.pt")).unwrap();
     let starts = (0..real.len() - 4).filter(|&at| real[at..].starts_with(b"PK"));
     for at in starts.flat_map(|at| [at.saturating_sub(1), at, at + 1, at + 4, at + 30]) {
         let at = at.min(real.len() - 1);
-        assert!(read(real[..at].to_vec()).is_err(), "cut to {at} bytes it was read");
+        assert!(
+            read(real[..at].to_vec()).is_err(),
+            "cut to {at} bytes it was read"
+        );
     }
 }
 
@@ -113,33 +129,52 @@ fn every_truncation_of_its_pickle_is_an_error() {
     let pickle = module_pickle(b"");
     for len in 0..pickle.len() {
         let cut = script(&pickle[..len], &[("0", two_floats())]);
-        assert!(read(cut).is_err(), "a pickle cut to {len} of {} bytes was read", pickle.len());
+        assert!(
+            read(cut).is_err(),
+            "a pickle cut to {len} of {} bytes was read",
+            pickle.len()
+        );
     }
 }
 
 #[test]
 fn storages_of_an_archive_must_be_there_and_long_enough() {
     let refused = |storages: &[(&str, Vec<u8>)]| {
-        read(script(&module_pickle(b""), storages)).expect_err("refused").to_string()
+        read(script(&module_pickle(b""), storages))
+            .expect_err("refused")
+            .to_string()
     };
     assert!(refused(&[]).contains("data/0"));
-    assert!(refused(&[("0", two_floats()[..7].to_vec())]).contains("7 bytes for a storage of 2 float32"));
+    assert!(
+        refused(&[("0", two_floats()[..7].to_vec())])
+            .contains("7 bytes for a storage of 2 float32")
+    );
 }
 
 #[test]
 fn functions_are_refused_in_archives_too() {
-    for name in ["os\nsystem", "builtins\neval", "torch.jit\nload", "torch.jit._pickle\nbuild_tensor_from_id"]
-    {
+    for name in [
+        "os\nsystem",
+        "builtins\neval",
+        "torch.jit\nload",
+        "torch.jit._pickle\nbuild_tensor_from_id",
+    ] {
         let mut more = Vec::new();
         text(&mut more, "x");
         more.extend(format!("c{name}\n").bytes());
         more.extend(b")R");
-        let refused = read(script(&module_pickle(&more), &[("0", two_floats())])).expect_err("refused");
-        assert!(matches!(&refused, CheckpointError::RefusedGlobal { .. }), "{refused}");
+        let refused =
+            read(script(&module_pickle(&more), &[("0", two_floats())])).expect_err("refused");
+        assert!(
+            matches!(&refused, CheckpointError::RefusedGlobal { .. }),
+            "{refused}"
+        );
     }
     // A compiled class outside an archive.
-    let plain: Vec<(String, Vec<u8>)> =
-        vec![("a/data.pkl".to_owned(), module_pickle(b"")), ("a/data/0".to_owned(), two_floats())];
+    let plain: Vec<(String, Vec<u8>)> = vec![
+        ("a/data.pkl".to_owned(), module_pickle(b"")),
+        ("a/data/0".to_owned(), two_floats()),
+    ];
     let refused = read(torch_file::zip(&plain)).expect_err("refused");
     assert!(
         matches!(&refused, CheckpointError::RefusedGlobal { global, .. } if global == "__torch__.model.Model")
@@ -152,11 +187,20 @@ fn modules_that_are_none_are_refused() {
         (&b"\x80\x02N."[..], "not a module"),
         (b"\x80\x02].", "not a module"),
         (b"\x80\x02c__torch__\nM\n)\x81.", "no tensor"),
-        (b"\x80\x02c__torch__\nM\n)\x81]b.", "attributes of a module that are a list"),
-        (b"\x80\x02c__torch__\nM\nK\x01\x85\x81.", "arguments it does not take"),
+        (
+            b"\x80\x02c__torch__\nM\n)\x81]b.",
+            "attributes of a module that are a list",
+        ),
+        (
+            b"\x80\x02c__torch__\nM\nK\x01\x85\x81.",
+            "arguments it does not take",
+        ),
         (b"\x80\x02c__torch__\nM\n.", "not a module"),
         // A module that holds itself.
-        (b"\x80\x02c__torch__\nM\n)\x81q\x00}X\x01\x00\x00\x00ah\x00sb.", "nested more than"),
+        (
+            b"\x80\x02c__torch__\nM\n)\x81q\x00}X\x01\x00\x00\x00ah\x00sb.",
+            "nested more than",
+        ),
     ] {
         let refused = read(script(pickle, &[])).expect_err("refused").to_string();
         assert!(refused.contains(what), "{refused}");
@@ -187,8 +231,14 @@ fn sharded(map: &Value) -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let part = folder.path().join("part.safetensors");
     write_one(&part, "a");
-    write_json(folder.path(), "model.safetensors.index.json", &json!({ "weight_map": map }));
-    let error = Checkpoint::open(folder.path()).expect_err("refused").to_string();
+    write_json(
+        folder.path(),
+        "model.safetensors.index.json",
+        &json!({ "weight_map": map }),
+    );
+    let error = Checkpoint::open(folder.path())
+        .expect_err("refused")
+        .to_string();
     (folder, error)
 }
 
@@ -197,19 +247,39 @@ fn an_index_stays_in_its_folder() {
     let outside = tempfile::tempdir().unwrap();
     let secret = outside.path().join("secret.safetensors");
     write_one(&secret, "a");
-    let up = format!("../{}/secret.safetensors", outside.path().file_name().unwrap().to_str().unwrap());
-    for part in
-        [up.as_str(), secret.to_str().unwrap(), "..", ".", "", "./part.safetensors", "x/part.safetensors"]
-    {
+    let up = format!(
+        "../{}/secret.safetensors",
+        outside.path().file_name().unwrap().to_str().unwrap()
+    );
+    for part in [
+        up.as_str(),
+        secret.to_str().unwrap(),
+        "..",
+        ".",
+        "",
+        "./part.safetensors",
+        "x/part.safetensors",
+    ] {
         let (_folder, error) = sharded(&json!({ "a": part }));
-        assert!(error.contains("must be a file in the same folder"), "{part:?}: {error}");
+        assert!(
+            error.contains("must be a file in the same folder"),
+            "{part:?}: {error}"
+        );
     }
 }
 
 #[test]
 fn parts_must_be_there_whole_and_hold_what_the_index_says() {
-    assert!(sharded(&json!({"a": "gone.safetensors"})).1.contains("its part gone.safetensors is missing"));
-    assert!(sharded(&json!({"b": "part.safetensors"})).1.contains("does not hold it"));
+    assert!(
+        sharded(&json!({"a": "gone.safetensors"}))
+            .1
+            .contains("its part gone.safetensors is missing")
+    );
+    assert!(
+        sharded(&json!({"b": "part.safetensors"}))
+            .1
+            .contains("does not hold it")
+    );
     assert!(sharded(&json!({})).1.contains("names no tensor"));
     assert!(sharded(&json!([])).1.contains("no index"));
     assert!(sharded(&json!({"a": 1})).1.contains("no index"));
@@ -218,14 +288,20 @@ fn parts_must_be_there_whole_and_hold_what_the_index_says() {
     let whole = fs::read(&part).unwrap();
     for len in 0..whole.len() {
         fs::write(&part, &whole[..len]).unwrap();
-        assert!(Checkpoint::open(folder.path()).is_err(), "a part cut to {len} bytes was read");
+        assert!(
+            Checkpoint::open(folder.path()).is_err(),
+            "a part cut to {len} bytes was read"
+        );
     }
     let index = folder.path().join("model.safetensors.index.json");
     fs::write(&index, format!("{{\"weight_map\": {}", "[".repeat(1 << 20))).unwrap();
     assert!(Checkpoint::open(folder.path()).is_err());
     let whole = fs::read(fixture("models/plain_clip/plain_clip.json")).unwrap();
     fs::write(&index, whole).unwrap();
-    assert!(Checkpoint::open(folder.path()).is_err(), "JSON that is no index");
+    assert!(
+        Checkpoint::open(folder.path()).is_err(),
+        "JSON that is no index"
+    );
 }
 
 #[cfg(unix)]
@@ -244,29 +320,88 @@ fn refused_config(edit: impl Fn(&mut Value)) -> String {
     edit(&mut config);
     write_json(folder.path(), "config.json", &config);
     write_one(&folder.path().join("model.safetensors"), OF_TRANSFORMERS);
-    Pretrained::open(folder.path()).unwrap().config().expect_err("refused").to_string()
+    Pretrained::open(folder.path())
+        .unwrap()
+        .config()
+        .expect_err("refused")
+        .to_string()
 }
 
 #[test]
 fn what_transformers_computes_otherwise_is_refused_by_name() {
     for (section, key, value, named) in [
-        ("text_config", "layer_norm_eps", json!(1e-6), "`text_config.layer_norm_eps` = 1e-6"),
-        ("vision_config", "layer_norm_eps", json!(0.0), "`vision_config.layer_norm_eps` = 0.0"),
-        ("text_config", "hidden_act", json!("gelu_new"), "`text_config.hidden_act` = \"gelu_new\""),
+        (
+            "text_config",
+            "layer_norm_eps",
+            json!(1e-6),
+            "`text_config.layer_norm_eps` = 1e-6",
+        ),
+        (
+            "vision_config",
+            "layer_norm_eps",
+            json!(0.0),
+            "`vision_config.layer_norm_eps` = 0.0",
+        ),
+        (
+            "text_config",
+            "hidden_act",
+            json!("gelu_new"),
+            "`text_config.hidden_act` = \"gelu_new\"",
+        ),
         (
             "vision_config",
             "hidden_act",
             json!("gelu"),
             "`vision_config.hidden_act` = \"gelu, where text_config",
         ),
-        ("text_config", "eos_token_id", json!(7), "`text_config.eos_token_id` = 7"),
-        ("vision_config", "num_channels", json!(1), "`vision_config.num_channels` = 1"),
-        ("vision_config", "num_attention_heads", json!(0), "num_attention_heads` is 0"),
-        ("vision_config", "num_attention_heads", json!(3), "num_attention_heads` is 3"),
-        ("text_config", "num_attention_heads", json!(3), "text_cfg.heads 3"),
-        ("vision_config", "num_hidden_layers", json!(1_000_000), "at most 1024"),
-        ("vision_config", "hidden_size", json!(-1), "hidden_size` is -1"),
-        ("vision_config", "hidden_size", json!("wide"), "hidden_size` is \"wide\""),
+        (
+            "text_config",
+            "eos_token_id",
+            json!(7),
+            "`text_config.eos_token_id` = 7",
+        ),
+        (
+            "vision_config",
+            "num_channels",
+            json!(1),
+            "`vision_config.num_channels` = 1",
+        ),
+        (
+            "vision_config",
+            "num_attention_heads",
+            json!(0),
+            "num_attention_heads` is 0",
+        ),
+        (
+            "vision_config",
+            "num_attention_heads",
+            json!(3),
+            "num_attention_heads` is 3",
+        ),
+        (
+            "text_config",
+            "num_attention_heads",
+            json!(3),
+            "text_cfg.heads 3",
+        ),
+        (
+            "vision_config",
+            "num_hidden_layers",
+            json!(1_000_000),
+            "at most 1024",
+        ),
+        (
+            "vision_config",
+            "hidden_size",
+            json!(-1),
+            "hidden_size` is -1",
+        ),
+        (
+            "vision_config",
+            "hidden_size",
+            json!("wide"),
+            "hidden_size` is \"wide\"",
+        ),
         ("text_config", "vocab_size", json!(u64::MAX), "vocab_size"),
         ("text_config", "intermediate_size", json!(0), "mlp_ratio"),
         ("vision_config", "patch_size", json!(0), "patch_size"),
@@ -275,11 +410,16 @@ fn what_transformers_computes_otherwise_is_refused_by_name() {
         assert!(error.contains(named), "{error}");
     }
     assert!(
-        refused_config(|config| config["model_type"] = json!("siglip")).contains("`model_type` = \"siglip\"")
+        refused_config(|config| config["model_type"] = json!("siglip"))
+            .contains("`model_type` = \"siglip\"")
     );
-    assert!(refused_config(|config| config["text_config"] = json!([1])).contains("`text_config` is [1]"));
     assert!(
-        refused_config(|config| config["projection_dim"] = json!(1.5)).contains("`projection_dim` is 1.5")
+        refused_config(|config| config["text_config"] = json!([1]))
+            .contains("`text_config` is [1]")
+    );
+    assert!(
+        refused_config(|config| config["projection_dim"] = json!(1.5))
+            .contains("`projection_dim` is 1.5")
     );
     assert!(refused_config(|config| *config = json!("text")).contains("not a JSON object"));
 }
@@ -290,9 +430,16 @@ fn older_configs_count_by_their_dicts_and_absent_keys_by_their_defaults() {
     write_one(&folder.path().join("model.safetensors"), OF_TRANSFORMERS);
     let read = |config: Value| {
         write_json(folder.path(), "config.json", &config);
-        Pretrained::open(folder.path()).unwrap().config().unwrap().unwrap()
+        Pretrained::open(folder.path())
+            .unwrap()
+            .config()
+            .unwrap()
+            .unwrap()
     };
-    assert_eq!(read(json!({})), ModelConfig::named("ViT-B-32-quickgelu").unwrap());
+    assert_eq!(
+        read(json!({})),
+        ModelConfig::named("ViT-B-32-quickgelu").unwrap()
+    );
     let large = json!({
         "projection_dim": 768,
         "text_config": {"hidden_size": 1},
@@ -301,7 +448,10 @@ fn older_configs_count_by_their_dicts_and_absent_keys_by_their_defaults() {
             "num_hidden_layers": 24, "patch_size": 14},
         "vision_config_dict": null
     });
-    assert_eq!(read(large), ModelConfig::named("ViT-L-14-quickgelu").unwrap());
+    assert_eq!(
+        read(large),
+        ModelConfig::named("ViT-L-14-quickgelu").unwrap()
+    );
 }
 
 #[test]
@@ -321,20 +471,41 @@ fn preprocessing_that_is_not_carried_out_is_refused_by_name() {
         ("do_normalize", json!(false), "`do_normalize` = false"),
         ("resample", json!(2), "`resample` = 2"),
         ("rescale_factor", json!(1.0), "`rescale_factor` = 1.0"),
-        ("size", json!({"height": 32, "width": 32}), "`size` = {\"height\":32"),
-        ("size", json!({"shortest_edge": 40}), "`size` is {\"shortest_edge\":40}"),
+        (
+            "size",
+            json!({"height": 32, "width": 32}),
+            "`size` = {\"height\":32",
+        ),
+        (
+            "size",
+            json!({"shortest_edge": 40}),
+            "`size` is {\"shortest_edge\":40}",
+        ),
         ("size", json!(224), "`size` is 224"),
         ("size", Value::Null, "`size` is 224"),
-        ("crop_size", json!({"height": 32, "width": 30}), "`crop_size`"),
+        (
+            "crop_size",
+            json!({"height": 32, "width": 30}),
+            "`crop_size`",
+        ),
         ("image_mean", json!([0.5]), "`image_mean` is [0.5]"),
-        ("image_std", json!([0.5, 0.0, 0.5]), "std is [0.5, 0.0, 0.5]"),
+        (
+            "image_std",
+            json!([0.5, 0.0, 0.5]),
+            "std is [0.5, 0.0, 0.5]",
+        ),
         ("image_mean", json!([1e300, 0, 0]), "mean is [inf"),
     ] {
-        let error = given(&|config| config[key] = value.clone()).expect_err("refused").to_string();
+        let error = given(&|config| config[key] = value.clone())
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains(named), "{error}");
     }
     for (key, value) in [("size", json!(32)), ("crop_size", json!(32))] {
-        assert!(given(&|config| config[key] = value.clone()).is_ok(), "as older versions write it");
+        assert!(
+            given(&|config| config[key] = value.clone()).is_ok(),
+            "as older versions write it"
+        );
     }
 }
 
@@ -342,11 +513,23 @@ fn preprocessing_that_is_not_carried_out_is_refused_by_name() {
 fn hub_preprocessing_that_is_not_carried_out_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let model: Value =
-        serde_json::from_slice(&fs::read(fixture("models/plain_clip/plain_clip.json")).unwrap()).unwrap();
-    write_one(&folder.path().join("open_clip_model.safetensors"), "logit_scale");
+        serde_json::from_slice(&fs::read(fixture("models/plain_clip/plain_clip.json")).unwrap())
+            .unwrap();
+    write_one(
+        &folder.path().join("open_clip_model.safetensors"),
+        "logit_scale",
+    );
     for (key, value, named) in [
-        ("interpolation", json!("bilinear"), "`preprocess_cfg.interpolation` = \"bilinear\""),
-        ("resize_mode", json!("squash"), "`preprocess_cfg.resize_mode` = \"squash\""),
+        (
+            "interpolation",
+            json!("bilinear"),
+            "`preprocess_cfg.interpolation` = \"bilinear\"",
+        ),
+        (
+            "resize_mode",
+            json!("squash"),
+            "`preprocess_cfg.resize_mode` = \"squash\"",
+        ),
         ("mode", json!("L"), "`preprocess_cfg.mode` = \"L\""),
         ("size", json!(224), "`preprocess_cfg.size` is 224"),
         ("size", json!([32, 64]), "`preprocess_cfg.size` is [32,64]"),
@@ -354,8 +537,11 @@ fn hub_preprocessing_that_is_not_carried_out_is_refused_by_name() {
     ] {
         let config = json!({"model_cfg": model, "preprocess_cfg": {key: value}});
         write_json(folder.path(), "open_clip_config.json", &config);
-        let error =
-            Pretrained::open(folder.path()).unwrap().preprocessing().expect_err("refused").to_string();
+        let error = Pretrained::open(folder.path())
+            .unwrap()
+            .preprocessing()
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains(named), "{error}");
     }
 }
@@ -368,16 +554,39 @@ fn configs_cut_short_or_too_long_are_refused() {
     let whole = serde_json::to_vec(&plain_clip_config()).unwrap();
     for len in 0..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
-        assert!(Pretrained::open(folder.path()).unwrap().config().is_err(), "cut to {len} bytes");
+        assert!(
+            Pretrained::open(folder.path()).unwrap().config().is_err(),
+            "cut to {len} bytes"
+        );
     }
-    fs::write(&path, [b"{\"model_type\": \"".to_vec(), vec![b'x'; 5 << 20], b"\"}".to_vec()].concat())
-        .unwrap();
-    let error = Pretrained::open(folder.path()).unwrap().config().unwrap_err().to_string();
+    fs::write(
+        &path,
+        [
+            b"{\"model_type\": \"".to_vec(),
+            vec![b'x'; 5 << 20],
+            b"\"}".to_vec(),
+        ]
+        .concat(),
+    )
+    .unwrap();
+    let error = Pretrained::open(folder.path())
+        .unwrap()
+        .config()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("larger than 4 MB"), "{error}");
     fs::write(&path, "[".repeat(1 << 20)).unwrap();
     assert!(Pretrained::open(folder.path()).unwrap().config().is_err());
-    fs::write(&path, [&b"{\"model_type\": \""[..], &vec![b'x'; 1 << 20], b"\"}"].concat()).unwrap();
-    let error = Pretrained::open(folder.path()).unwrap().config().unwrap_err().to_string();
+    fs::write(
+        &path,
+        [&b"{\"model_type\": \""[..], &vec![b'x'; 1 << 20], b"\"}"].concat(),
+    )
+    .unwrap();
+    let error = Pretrained::open(folder.path())
+        .unwrap()
+        .config()
+        .unwrap_err()
+        .to_string();
     assert!(error.len() < 1000, "an error that floods the screen");
 }
 
@@ -432,14 +641,27 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         (0u64..300).prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
-        prop::sample::select(vec!["clip", "gelu", "quick_gelu", "tok", "argmax", "eos", ""])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "clip",
+            "gelu",
+            "quick_gelu",
+            "tok",
+            "argmax",
+            "eos",
+            ""
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 64, 8, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((keys.clone(), inner), 0..8).prop_map(|entries| {
-                Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+                Value::Object(
+                    entries
+                        .into_iter()
+                        .map(|(key, value)| (key.to_owned(), value))
+                        .collect(),
+                )
             }),
         ]
     })
@@ -474,7 +696,11 @@ fn take_all(pretrained: &Pretrained) {
     if let Ok(Some(config)) = pretrained.config() {
         let found = ModelConfig::from_json(&config.name, "", &config.to_open_clip().to_string());
         assert_eq!(found.unwrap(), config);
-        let _ = (config.parameters(16), config.image_flops(), config.text_flops(77));
+        let _ = (
+            config.parameters(16),
+            config.image_flops(),
+            config.text_flops(77),
+        );
     }
     let _ = (pretrained.preprocessing(), pretrained.weights(None));
 }

@@ -9,11 +9,17 @@ use proptest::prelude::*;
 use std::path::PathBuf;
 
 fn read_json(name: &str) -> serde_json::Value {
-    serde_json::from_str(&std::fs::read_to_string(fixture(&format!("tokenizer/{name}"))).unwrap()).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(fixture(&format!("tokenizer/{name}"))).unwrap())
+        .unwrap()
 }
 
 fn strings(value: &serde_json::Value) -> Vec<String> {
-    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn written(templates: &[Template]) -> Vec<&str> {
@@ -44,9 +50,17 @@ fn the_published_lines_are_kept_to_the_character() {
     let lines = read_json("prompt_lines.json");
     assert_eq!(written(set.yes()), strings(&lines["yes"]));
     assert_eq!(written(set.no().unwrap()), strings(&lines["no"]));
-    assert_eq!(written(set.yes()), strings(&read_json("realvocab_classes.json")["prompts_raw"]));
-    assert_eq!((set.name(), set.len(), set.pairs().unwrap().len()), ("clipn", 128, 128));
-    let odd: Vec<usize> = (0..128).filter(|&i| set.yes()[i].as_str().ends_with("',")).collect();
+    assert_eq!(
+        written(set.yes()),
+        strings(&read_json("realvocab_classes.json")["prompts_raw"])
+    );
+    assert_eq!(
+        (set.name(), set.len(), set.pairs().unwrap().len()),
+        ("clipn", 128, 128)
+    );
+    let odd: Vec<usize> = (0..128)
+        .filter(|&i| set.yes()[i].as_str().ends_with("',"))
+        .collect();
     assert_eq!(odd, [34, 98]);
 }
 
@@ -54,27 +68,46 @@ fn the_published_lines_are_kept_to_the_character() {
 fn filled_lines_are_the_published_prompts() {
     let set = TemplateSet::named("clipn").unwrap();
     let cases = read_json("prompts.json");
-    let prompts: Vec<&str> =
-        cases["cases"].as_array().unwrap().iter().map(|case| case["text"].as_str().unwrap()).collect();
+    let prompts: Vec<&str> = cases["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| case["text"].as_str().unwrap())
+        .collect();
     for (template, prompt) in set.yes().iter().zip(&prompts) {
         assert_eq!(template.fill("tench"), *prompt);
     }
     let imagenet = ClassNames::named("imagenet-1k").unwrap();
-    let filled: Vec<String> = imagenet.iter().map(|name| set.yes()[34].fill(name)).collect();
+    let filled: Vec<String> = imagenet
+        .iter()
+        .map(|name| set.yes()[34].fill(name))
+        .collect();
     assert_eq!(filled, prompts[prompts.len() - 1000..]);
 }
 
 #[test]
 fn the_clean_set_has_no_quotes_and_no_stray_commas() {
-    let (raw, clean) = (TemplateSet::named("clipn").unwrap(), TemplateSet::named("clipn-clean").unwrap());
-    for (raw, clean) in [(raw.yes(), clean.yes()), (raw.no().unwrap(), clean.no().unwrap())] {
+    let (raw, clean) = (
+        TemplateSet::named("clipn").unwrap(),
+        TemplateSet::named("clipn-clean").unwrap(),
+    );
+    for (raw, clean) in [
+        (raw.yes(), clean.yes()),
+        (raw.no().unwrap(), clean.no().unwrap()),
+    ] {
         assert_eq!(clean.len(), 128);
         for (raw, clean) in raw.iter().zip(clean) {
-            assert_eq!(raw.as_str().trim_end_matches(',').trim_matches('\''), clean.as_str());
+            assert_eq!(
+                raw.as_str().trim_end_matches(',').trim_matches('\''),
+                clean.as_str()
+            );
             assert!(clean.as_str().ends_with('.'), "{clean}");
         }
     }
-    assert_eq!(written(TemplateSet::named("simple").unwrap().yes()), ["a photo of a {}."]);
+    assert_eq!(
+        written(TemplateSet::named("simple").unwrap().yes()),
+        ["a photo of a {}."]
+    );
     assert!(TemplateSet::named("simple").unwrap().no().is_none());
 }
 
@@ -84,10 +117,16 @@ fn every_set_and_list_can_be_had_by_name() {
         assert_eq!(TemplateSet::resolve(name).unwrap().name(), *name);
     }
     for name in ClassNames::lists() {
-        assert_eq!(ClassNames::resolve(name).unwrap(), ClassNames::named(name).unwrap());
+        assert_eq!(
+            ClassNames::resolve(name).unwrap(),
+            ClassNames::named(name).unwrap()
+        );
     }
     let message = TemplateSet::named("clip").unwrap_err().to_string();
-    assert!(message.contains("`clip`") && message.contains("clipn, clipn-clean, plain, simple"), "{message}");
+    assert!(
+        message.contains("`clip`") && message.contains("clipn, clipn-clean, plain, simple"),
+        "{message}"
+    );
     let message = ClassNames::named("imagenet").unwrap_err().to_string();
     assert!(message.contains("imagenet-1k, cifar10"), "{message}");
 }
@@ -95,7 +134,10 @@ fn every_set_and_list_can_be_had_by_name() {
 #[test]
 fn imagenet_s_names_are_the_published_ones() {
     let names = ClassNames::named("imagenet-1k").unwrap();
-    assert_eq!(names.names(), strings(&read_json("imagenet_classnames.json")));
+    assert_eq!(
+        names.names(),
+        strings(&read_json("imagenet_classnames.json"))
+    );
     assert_eq!(names.len(), 1000);
     for twice in ["missile", "sunglasses"] {
         assert_eq!(names.iter().filter(|name| *name == twice).count(), 2);
@@ -106,37 +148,69 @@ fn imagenet_s_names_are_the_published_ones() {
 
 #[test]
 fn template_files_of_lines() {
-    let text =
-        "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\na {weird} {}";
+    let text = "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\na {weird} {}";
     let set = load_templates("mine.txt", text).unwrap();
-    assert_eq!(written(set.yes()), ["a photo of a {}.", "#{} on a jersey", "\\{} drawn", "a {weird} {}"]);
+    assert_eq!(
+        written(set.yes()),
+        [
+            "a photo of a {}.",
+            "#{} on a jersey",
+            "\\{} drawn",
+            "a {weird} {}"
+        ]
+    );
     assert_eq!((set.name(), set.no()), ("mine", None));
 }
 
 #[test]
 fn template_files_in_toml() {
     let set = load_templates("pair.toml", "yes = [\"a {}\"]\nno = [\"no {}\"]").unwrap();
-    let pairs: Vec<_> = set.pairs().unwrap().map(|(yes, no)| (yes.as_str(), no.as_str())).collect();
+    let pairs: Vec<_> = set
+        .pairs()
+        .unwrap()
+        .map(|(yes, no)| (yes.as_str(), no.as_str()))
+        .collect();
     assert_eq!(pairs, [("a {}", "no {}")]);
-    assert!(load_templates("one.TOML", "yes = ['a {}']").unwrap().pairs().is_none());
+    assert!(
+        load_templates("one.TOML", "yes = ['a {}']")
+            .unwrap()
+            .pairs()
+            .is_none()
+    );
 }
 
 #[test]
 fn wrong_template_files_say_what_to_do() {
     for (name, content, expected) in [
-        ("a.txt", &b"a {}\n\nno place\n"[..], &["a.txt, line 3", "has no `{}`"][..]),
+        (
+            "a.txt",
+            &b"a {}\n\nno place\n"[..],
+            &["a.txt, line 3", "has no `{}`"][..],
+        ),
         ("a.txt", b"# only a comment\n", &["a.txt holds no template"]),
         ("a.txt", b"", &["a.txt holds no template"]),
         ("a.txt", b"a {}\xff", &["a.txt is not UTF-8", "offset 4"]),
-        ("a.toml", b"yes = ['a {}', 'b']", &["a.toml, `yes` number 2", "has no `{}`"]),
+        (
+            "a.toml",
+            b"yes = ['a {}', 'b']",
+            &["a.toml, `yes` number 2", "has no `{}`"],
+        ),
         (
             "a.toml",
             b"yes = ['a {}']\nno = []",
             &["a.toml has 1 `yes` templates and 0 `no`", "leave `no` out"],
         ),
         ("a.toml", b"yes = []", &["a.toml holds no template"]),
-        ("a.toml", b"no = ['a {}']", &["a.toml is not valid TOML", "yes"]),
-        ("a.toml", b"yes = ['a {}']\nNo = ['b {}']", &["a.toml is not valid TOML", "No"]),
+        (
+            "a.toml",
+            b"no = ['a {}']",
+            &["a.toml is not valid TOML", "yes"],
+        ),
+        (
+            "a.toml",
+            b"yes = ['a {}']\nNo = ['b {}']",
+            &["a.toml is not valid TOML", "No"],
+        ),
         ("a.toml", b"yes = 3", &["a.toml is not valid TOML"]),
         ("a.toml", b"[", &["a.toml is not valid TOML"]),
     ] {
@@ -145,23 +219,50 @@ fn wrong_template_files_say_what_to_do() {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
         }
     }
-    let message = TemplateSet::resolve("no/such/file.txt").unwrap_err().to_string();
-    assert!(message.contains("neither a template set") && message.contains("nor a file"), "{message}");
-    assert!(matches!(TemplateSet::load("no/such/file.txt"), Err(PromptError::Unreadable { .. })));
+    let message = TemplateSet::resolve("no/such/file.txt")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("neither a template set") && message.contains("nor a file"),
+        "{message}"
+    );
+    assert!(matches!(
+        TemplateSet::load("no/such/file.txt"),
+        Err(PromptError::Unreadable { .. })
+    ));
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(TemplateSet::load(folder.path()), Err(PromptError::Unreadable { .. })));
+    assert!(matches!(
+        TemplateSet::load(folder.path()),
+        Err(PromptError::Unreadable { .. })
+    ));
 }
 
 #[test]
 fn class_files() {
-    let expected = ClassNames::new(vec!["cat".into(), "great white shark".into(), "#1 fan".into()]).unwrap();
+    let expected = ClassNames::new(vec![
+        "cat".into(),
+        "great white shark".into(),
+        "#1 fan".into(),
+    ])
+    .unwrap();
     assert_eq!(
-        load_classes("c.txt", "\u{FEFF}cat\r\n great white shark \r\n#1 fan\r\n\r\n").unwrap(),
+        load_classes(
+            "c.txt",
+            "\u{FEFF}cat\r\n great white shark \r\n#1 fan\r\n\r\n"
+        )
+        .unwrap(),
         expected
     );
-    assert_eq!(load_classes("c", "cat\ngreat white shark\n#1 fan").unwrap(), expected);
     assert_eq!(
-        load_classes("c.json", "\u{FEFF}[\"cat\", \"great white shark\", \"#1 fan\"]").unwrap(),
+        load_classes("c", "cat\ngreat white shark\n#1 fan").unwrap(),
+        expected
+    );
+    assert_eq!(
+        load_classes(
+            "c.json",
+            "\u{FEFF}[\"cat\", \"great white shark\", \"#1 fan\"]"
+        )
+        .unwrap(),
         expected
     );
 }
@@ -174,7 +275,11 @@ fn wrong_class_files_say_what_to_do() {
         ("c.txt", b"\xe9t\xe9", &["c.txt is not UTF-8", "offset 0"]),
         ("c.json", b"[]", &["c.json holds no class name"]),
         ("c.json", b"[\"cat\", \" \"]", &["c.json, name 2", "empty"]),
-        ("c.json", b"{\"cat\": 1}", &["c.json is not valid JSON", "[\"cat\", \"dog\"]"]),
+        (
+            "c.json",
+            b"{\"cat\": 1}",
+            &["c.json is not valid JSON", "[\"cat\", \"dog\"]"],
+        ),
         ("c.json", b"[\"cat\"", &["c.json is not valid JSON"]),
     ] {
         let message = load_classes(name, content).unwrap_err().to_string();
@@ -187,29 +292,55 @@ fn wrong_class_files_say_what_to_do() {
 #[test]
 fn names_written_out() {
     let names = |text: &str| ClassNames::parse_inline(text).map(Vec::from);
-    assert_eq!(names(" cat ,dog,  great white shark ").unwrap(), ["cat", "dog", "great white shark"]);
+    assert_eq!(
+        names(" cat ,dog,  great white shark ").unwrap(),
+        ["cat", "dog", "great white shark"]
+    );
     assert_eq!(names("cat").unwrap(), ["cat"]);
     assert_eq!(names("cat,").unwrap(), ["cat"]);
     assert_eq!(names("cat, cat").unwrap(), ["cat", "cat"]);
-    assert!(matches!(names("cat,, dog"), Err(PromptError::EmptyName { .. })));
+    assert!(matches!(
+        names("cat,, dog"),
+        Err(PromptError::EmptyName { .. })
+    ));
     assert!(matches!(names(",cat"), Err(PromptError::EmptyName { .. })));
     for empty in ["", " ", ",", " , "] {
-        assert!(matches!(names(empty), Err(PromptError::NoClasses { .. })), "{empty:?}");
+        assert!(
+            matches!(names(empty), Err(PromptError::NoClasses { .. })),
+            "{empty:?}"
+        );
     }
 }
 
 #[test]
 fn a_spec_is_a_list_a_file_or_names() {
     let (_folder, path) = file("a, b.txt", "cat\ndog\n");
-    assert_eq!(ClassNames::resolve(path.to_str().unwrap()).unwrap().names(), ["cat", "dog"]);
     assert_eq!(
-        ClassNames::resolve("swim trunks / shorts, cat").unwrap().names(),
+        ClassNames::resolve(path.to_str().unwrap()).unwrap().names(),
+        ["cat", "dog"]
+    );
+    assert_eq!(
+        ClassNames::resolve("swim trunks / shorts, cat")
+            .unwrap()
+            .names(),
         ["swim trunks / shorts", "cat"]
     );
     assert_eq!(ClassNames::resolve("cat,").unwrap().names(), ["cat"]);
-    for missing in ["imagenet1k", "classes.txt", "./a, b", "lists/a,b.json", "/no/such/file", ""] {
+    for missing in [
+        "imagenet1k",
+        "classes.txt",
+        "./a, b",
+        "lists/a,b.json",
+        "/no/such/file",
+        "",
+    ] {
         let message = ClassNames::resolve(missing).unwrap_err().to_string();
-        for part in ["neither a class list", "imagenet-1k", "nor a file", "separate names by commas"] {
+        for part in [
+            "neither a class list",
+            "imagenet-1k",
+            "nor a file",
+            "separate names by commas",
+        ] {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
         }
     }
@@ -221,11 +352,19 @@ fn sets_and_names_go_through_json_and_are_checked() {
     let back: TemplateSet = serde_json::from_str(&serde_json::to_string(&set).unwrap()).unwrap();
     assert_eq!(back, set);
     let names = ClassNames::named("cifar10").unwrap();
-    assert_eq!(serde_json::from_str::<ClassNames>(&serde_json::to_string(&names).unwrap()).unwrap(), names);
-    for wrong in
-        [r#"{"name":"x","yes":[]}"#, r#"{"name":"x","yes":["a"]}"#, r#"{"name":"x","yes":["{}"],"no":[]}"#]
-    {
-        assert!(serde_json::from_str::<TemplateSet>(wrong).is_err(), "{wrong}");
+    assert_eq!(
+        serde_json::from_str::<ClassNames>(&serde_json::to_string(&names).unwrap()).unwrap(),
+        names
+    );
+    for wrong in [
+        r#"{"name":"x","yes":[]}"#,
+        r#"{"name":"x","yes":["a"]}"#,
+        r#"{"name":"x","yes":["{}"],"no":[]}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<TemplateSet>(wrong).is_err(),
+            "{wrong}"
+        );
     }
     assert!(serde_json::from_str::<ClassNames>("[]").is_err());
 }

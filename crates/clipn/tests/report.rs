@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clipn::dataset::OodKind;
 use clipn::demo::World;
-use clipn::evaluation::{Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge};
+use clipn::evaluation::{
+    Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge,
+};
 use clipn::metrics::FprConvention;
 use clipn::report::{ReportError, ReportOptions, render_html, render_record_html, write_html};
 use clipn::scores::{Score, all, by_name, parse_list};
@@ -15,35 +17,73 @@ use common::random::Random;
 use serde_json::json;
 
 /// A row with made-up scores about `level`, each score less spread than the one before.
-fn row(path: &Path, label: Option<usize>, prediction: usize, level: f64, random: &mut Random) -> ImageRow {
+fn row(
+    path: &Path,
+    label: Option<usize>,
+    prediction: usize,
+    level: f64,
+    random: &mut Random,
+) -> ImageRow {
     let mut value = || {
         let spread = f64::from(random.signed() + random.signed() + random.signed()) / 3.0;
         (level + 0.5 * spread).clamp(0.0, 1.0)
     };
     let scores = (0..all().len()).map(|_| value()).collect();
     let confidence = value();
-    ImageRow { path: path.to_owned(), label, outcome: Ok(Scored { prediction, scores, confidence }) }
+    ImageRow {
+        path: path.to_owned(),
+        label,
+        outcome: Ok(Scored {
+            prediction,
+            scores,
+            confidence,
+        }),
+    }
 }
 
 /// An evaluation on pictures of the demo world, with made-up scores.
 fn made_up(folder: &Path) -> Evaluation {
-    let world = World { per_class: 6, per_far_set: 20, ..World::default() };
-    let files = world.write(&folder.join("world"), 1, &clipn::progress::Silent).unwrap();
+    let world = World {
+        per_class: 6,
+        per_far_set: 20,
+        ..World::default()
+    };
+    let files = world
+        .write(&folder.join("world"), 1, &clipn::progress::Silent)
+        .unwrap();
     let mut random = Random::new(7);
-    let class_names: Vec<String> = World::class_names().into_iter().map(str::to_owned).collect();
+    let class_names: Vec<String> = World::class_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let mut id = Vec::new();
     for (label, name) in class_names.iter().enumerate() {
         for i in 0..6 {
-            let prediction = if i == 5 { (label + 1) % class_names.len() } else { label };
+            let prediction = if i == 5 {
+                (label + 1) % class_names.len()
+            } else {
+                label
+            };
             let path = files.root.join(format!("val/{name}/{i:04}.png"));
             id.push(row(&path, Some(label), prediction, 0.75, &mut random));
         }
     }
     let mut ood = |name: &str, paths: Vec<PathBuf>, kind, level| {
-        let rows = paths.iter().enumerate().map(|(i, path)| row(path, None, i % 10, level, &mut random));
-        ScoredSet { name: name.to_owned(), kind: Some(kind), rows: rows.collect() }
+        let rows = paths
+            .iter()
+            .enumerate()
+            .map(|(i, path)| row(path, None, i % 10, level, &mut random));
+        ScoredSet {
+            name: name.to_owned(),
+            kind: Some(kind),
+            rows: rows.collect(),
+        }
     };
-    let numbered = |folder: &str| (0..6).map(|i| files.root.join(format!("{folder}/{i:04}.png"))).collect();
+    let numbered = |folder: &str| {
+        (0..6)
+            .map(|i| files.root.join(format!("{folder}/{i:04}.png")))
+            .collect()
+    };
     let ood = vec![
         ood("other-shapes", numbered("near/fish"), OodKind::Near, 0.55),
         ood("glyphs", numbered("far-glyphs"), OodKind::Far, 0.3),
@@ -51,7 +91,11 @@ fn made_up(folder: &Path) -> Evaluation {
     Evaluation {
         class_names,
         scores: all().to_vec(),
-        id: ScoredSet { name: "shapes".to_owned(), kind: None, rows: id },
+        id: ScoredSet {
+            name: "shapes".to_owned(),
+            kind: None,
+            rows: id,
+        },
         ood,
     }
 }
@@ -65,7 +109,8 @@ fn rendered(evaluation: &Evaluation, options: &ReportOptions) -> String {
 fn check_well_formed(html: &str) {
     const EMPTY: [&str; 6] = ["!DOCTYPE", "meta", "img", "path", "circle", "br"];
     let mut open: Vec<&str> = Vec::new();
-    let body = html.split("<style>").next().unwrap().to_owned() + html.split("</style>").nth(1).unwrap();
+    let body =
+        html.split("<style>").next().unwrap().to_owned() + html.split("</style>").nth(1).unwrap();
     let mut rest = body.as_str();
     while let Some(at) = rest.find('<') {
         rest = &rest[at + 1..];
@@ -78,7 +123,12 @@ fn check_well_formed(html: &str) {
         rest = &rest[tag.len() + 1..];
         let name = tag.split([' ', '\n']).next().unwrap();
         if let Some(closed) = tag.strip_prefix('/') {
-            assert_eq!(open.pop(), Some(closed), "near {}", &rest[..rest.len().min(80)]);
+            assert_eq!(
+                open.pop(),
+                Some(closed),
+                "near {}",
+                &rest[..rest.len().min(80)]
+            );
         } else if !EMPTY.contains(&name) {
             open.push(name);
         }
@@ -101,21 +151,40 @@ fn a_report_is_whole_by_itself() {
     let html = std::fs::read_to_string(&path).unwrap();
     check_well_formed(&html);
     assert!(html.starts_with("<!DOCTYPE html>") && html.contains("name=\"viewport\""));
-    for outside in ["http://", "https://", "<script", "<link", "@import", "url(", "file:"] {
+    for outside in [
+        "http://", "https://", "<script", "<link", "@import", "url(", "file:",
+    ] {
         assert!(!html.contains(outside), "{outside}");
     }
-    let sources: Vec<&str> =
-        html.split("src=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let sources: Vec<&str> = html
+        .split("src=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
     assert!(sources.len() > 20, "{}", sources.len());
-    assert!(sources.iter().all(|source| source.starts_with("data:image/png;base64,iVBORw0KGgo")));
+    assert!(
+        sources
+            .iter()
+            .all(|source| source.starts_with("data:image/png;base64,iVBORw0KGgo"))
+    );
 
     // Figures as the results have them, curves and histograms of every score on every set.
     for r in &results.results {
-        assert!(html.contains(&format!("{:.2}", 100.0 * r.auroc)), "{} on {}", r.score, r.ood);
+        assert!(
+            html.contains(&format!("{:.2}", 100.0 * r.auroc)),
+            "{} on {}",
+            r.score,
+            r.ood
+        );
     }
-    for what in
-        ["mean of near", "mean of far", "mean of all", "other-shapes", "near, 6 images", "model.embed_dim"]
-    {
+    for what in [
+        "mean of near",
+        "mean of far",
+        "mean of all",
+        "other-shapes",
+        "near, 6 images",
+        "model.embed_dim",
+    ] {
         assert!(html.contains(what), "{what}");
     }
     assert_eq!(html.matches("ROC curves on ").count(), 2);
@@ -148,7 +217,13 @@ fn nothing_in_a_name_is_markup() {
     };
     let html = rendered(&evaluation, &options);
     check_well_formed(&html);
-    for raw in ["<script", "onerror=alert(1)>.", "alert('x')", "\u{202e}", "<img src=x"] {
+    for raw in [
+        "<script",
+        "onerror=alert(1)>.",
+        "alert('x')",
+        "\u{202e}",
+        "<img src=x",
+    ] {
         assert!(!html.contains(raw), "{raw}");
     }
     assert!(html.contains("&lt;script&gt;") && html.contains("&lt;img src=x"));
@@ -158,11 +233,20 @@ fn nothing_in_a_name_is_markup() {
 fn labels_sets_and_kinds_may_be_missing() {
     let folder = tempfile::tempdir().unwrap();
     let mut evaluation = made_up(folder.path());
-    evaluation.id.rows.iter_mut().for_each(|row| row.label = None);
+    evaluation
+        .id
+        .rows
+        .iter_mut()
+        .for_each(|row| row.label = None);
     evaluation.ood.truncate(1);
     evaluation.ood[0].kind = None;
     evaluation.scores = parse_list("maxlogit").unwrap();
-    for row in evaluation.id.rows.iter_mut().chain(&mut evaluation.ood[0].rows) {
+    for row in evaluation
+        .id
+        .rows
+        .iter_mut()
+        .chain(&mut evaluation.ood[0].rows)
+    {
         row.outcome.as_mut().unwrap().scores.truncate(1);
     }
     let html = rendered(&evaluation, &ReportOptions::default());
@@ -205,7 +289,10 @@ fn the_threshold_and_its_score_can_be_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let evaluation = made_up(folder.path());
     let html = rendered(&evaluation, &ReportOptions::default());
-    assert!(html.contains("judged by ATD") && html.contains("95 % of the in-distribution images are kept"));
+    assert!(
+        html.contains("judged by ATD")
+            && html.contains("95 % of the in-distribution images are kept")
+    );
     let options = ReportOptions {
         decider: Some(by_name("ctw").unwrap()),
         threshold: Some(0.5),
@@ -213,7 +300,13 @@ fn the_threshold_and_its_score_can_be_chosen() {
     };
     let html = rendered(&evaluation, &options);
     assert!(html.contains("judged by CTW at 0.500, as set for this report"));
-    let html = rendered(&evaluation, &ReportOptions { examples: 0, ..options.clone() });
+    let html = rendered(
+        &evaluation,
+        &ReportOptions {
+            examples: 0,
+            ..options.clone()
+        },
+    );
     assert!(!html.contains("<img") && !html.contains("judged by"));
 
     // In log space the same threshold is its logarithm, and shown as what it is.
@@ -224,12 +317,18 @@ fn the_threshold_and_its_score_can_be_chosen() {
         let stable = |(value, score): (&f64, &&'static dyn Score)| score.to_stable(value.max(1e-9));
         *scores = scores.iter().zip(all()).map(stable).collect();
     }
-    let in_logs = ReportOptions { precision: Precision::F64, ..options.clone() };
+    let in_logs = ReportOptions {
+        precision: Precision::F64,
+        ..options.clone()
+    };
     let html_in_logs = rendered(&logarithms, &in_logs);
     assert!(html_in_logs.contains("judged by CTW at 0.500") && html_in_logs.contains("ln CTW"));
     assert!(!html_in_logs.contains("ln MaxLogit"));
     let decisions = |html: &str| html.matches(" unknown</b>").count();
-    assert_eq!(decisions(&html_in_logs), decisions(&rendered(&evaluation, &options)));
+    assert_eq!(
+        decisions(&html_in_logs),
+        decisions(&rendered(&evaluation, &options))
+    );
 }
 
 #[test]
@@ -237,17 +336,34 @@ fn thresholds_and_confidences_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut evaluation = made_up(folder.path());
     let html = rendered(&evaluation, &ReportOptions::default());
-    let section = html.split("id=\"calibration\"").nth(1).unwrap().split("</section>").next().unwrap();
+    let section = html
+        .split("id=\"calibration\"")
+        .nth(1)
+        .unwrap()
+        .split("</section>")
+        .next()
+        .unwrap();
     assert_eq!(section.matches("class=\"chosen\"").count(), 1, "{section}");
-    assert!(section.contains("in-distribution: 95.00 % kept") && section.contains("glyphs: "), "{section}");
+    assert!(
+        section.contains("in-distribution: 95.00 % kept") && section.contains("glyphs: "),
+        "{section}"
+    );
     assert!(section.contains("ECE, the mean gap") && section.contains("accuracy of the kept"));
 
     // The threshold to be copied keeps as many as the table says.
-    let command = section.split("clipn classify --score atd --threshold ").nth(1).unwrap();
+    let command = section
+        .split("clipn classify --score atd --threshold ")
+        .nth(1)
+        .unwrap();
     let threshold: f32 = command.split('<').next().unwrap().parse().unwrap();
-    let atd = all().iter().position(|score| score.name() == "atd").unwrap();
+    let atd = all()
+        .iter()
+        .position(|score| score.name() == "atd")
+        .unwrap();
     let rows = &evaluation.id.rows;
-    let kept = rows.iter().filter(|row| row.outcome.as_ref().unwrap().scores[atd] as f32 >= threshold);
+    let kept = rows
+        .iter()
+        .filter(|row| row.outcome.as_ref().unwrap().scores[atd] as f32 >= threshold);
     assert_eq!(kept.count(), rows.len() - rows.len() / 20);
 
     // Confidences that are right are not too sure: here 3 of 4, all 75 % confident.
@@ -256,12 +372,22 @@ fn thresholds_and_confidences_are_told() {
         let label = row.outcome.as_ref().unwrap().prediction;
         row.label = Some(if i % 4 == 0 { (label + 1) % 10 } else { label });
     }
-    let options = ReportOptions { threshold: Some(-1.0), ..ReportOptions::default() };
+    let options = ReportOptions {
+        threshold: Some(-1.0),
+        ..ReportOptions::default()
+    };
     let html = rendered(&evaluation, &options);
-    assert!(html.contains("On average 75.00 % confident and 75.00 % right"), "{html}");
+    assert!(
+        html.contains("On average 75.00 % confident and 75.00 % right"),
+        "{html}"
+    );
     assert!(html.contains("<b>0.00&nbsp;%</b>"));
 
-    evaluation.id.rows.iter_mut().for_each(|row| row.label = None);
+    evaluation
+        .id
+        .rows
+        .iter_mut()
+        .for_each(|row| row.label = None);
     let html = rendered(&evaluation, &ReportOptions::default());
     assert!(html.contains("What a threshold of ATD keeps") && !html.contains("ECE"));
     assert!(!html.contains("accuracy of the kept"));
@@ -273,21 +399,41 @@ fn a_page_of_merged_runs_is_whole_too() {
     let mut evaluation = made_up(folder.path());
     let record = |evaluation: &Evaluation, seed: usize| {
         let results = Results::compute(evaluation, FprConvention::Clipn).unwrap();
-        let settings = json!({"pretrained": format!("<b>{seed}"), "fpr_convention": "clipn", "classes": 10});
-        Run { path: format!("runs/<i>{seed}"), record: Record { results, settings, spread: None } }
+        let settings =
+            json!({"pretrained": format!("<b>{seed}"), "fpr_convention": "clipn", "classes": 10});
+        Run {
+            path: format!("runs/<i>{seed}"),
+            record: Record {
+                results,
+                settings,
+                spread: None,
+            },
+        }
     };
     let first = record(&evaluation, 1);
-    evaluation.id.rows.iter_mut().for_each(|row| row.outcome.as_mut().unwrap().scores.rotate_left(1));
+    evaluation
+        .id
+        .rows
+        .iter_mut()
+        .for_each(|row| row.outcome.as_mut().unwrap().scores.rotate_left(1));
     let merged = merge(&[first, record(&evaluation, 2)]).unwrap();
     let html = render_record_html(&merged, "two <runs>");
     check_well_formed(&html);
     assert!(
-        html.contains("two &lt;runs&gt;") && html.contains("mean ± sample standard deviation over 2 runs")
+        html.contains("two &lt;runs&gt;")
+            && html.contains("mean ± sample standard deviation over 2 runs")
     );
-    assert!(html.contains("runs&#x2F;&lt;i&gt;1") && html.contains("pretrained &lt;b&gt;2"), "{html}");
+    assert!(
+        html.contains("runs&#x2F;&lt;i&gt;1") && html.contains("pretrained &lt;b&gt;2"),
+        "{html}"
+    );
     assert!(!html.contains("<i>") && !html.contains("<img"));
     let auroc = &merged.spread.as_ref().unwrap().results[0].figures.auroc;
-    assert!(html.contains(&format!("{:.2} ± {:.2}", 100.0 * auroc.mean, 100.0 * auroc.std)));
+    assert!(html.contains(&format!(
+        "{:.2} ± {:.2}",
+        100.0 * auroc.mean,
+        100.0 * auroc.std
+    )));
 }
 
 #[test]
@@ -295,14 +441,26 @@ fn photographs_are_scaled_down() {
     let folder = tempfile::tempdir().unwrap();
     let mut evaluation = made_up(folder.path());
     let photograph = folder.path().join("wide.png");
-    let pixels = image::RgbImage::from_fn(1800, 700, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+    let pixels = image::RgbImage::from_fn(1800, 700, |x, y| {
+        image::Rgb([x as u8, y as u8, (x * y) as u8])
+    });
     pixels.save(&photograph).unwrap();
     evaluation.ood.truncate(1);
     evaluation.ood[0].rows.truncate(1);
     evaluation.ood[0].rows[0].path = photograph;
     let html = rendered(&evaluation, &ReportOptions::default());
-    let jpeg = html.split("data:image/jpeg;base64,").nth(1).unwrap().split('"').next().unwrap();
-    assert!(jpeg.starts_with("/9j/") && jpeg.len() < 60_000, "{}", jpeg.len());
+    let jpeg = html
+        .split("data:image/jpeg;base64,")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    assert!(
+        jpeg.starts_with("/9j/") && jpeg.len() < 60_000,
+        "{}",
+        jpeg.len()
+    );
 }
 
 #[test]
@@ -313,8 +471,13 @@ fn what_cannot_be_reported_is_an_error() {
     let options = ReportOptions::default();
     let nowhere = folder.path().join("nowhere/report.html");
     let error = write_html(&nowhere, &evaluation, &results, &options).unwrap_err();
-    assert!(matches!(&error, ReportError::Write { .. }) && error.to_string().contains("nowhere"), "{error}");
+    assert!(
+        matches!(&error, ReportError::Write { .. }) && error.to_string().contains("nowhere"),
+        "{error}"
+    );
     evaluation.ood[1].rows[0].outcome.as_mut().unwrap().scores[2] = f64::NAN;
-    let error = render_html(&evaluation, &results, &options).unwrap_err().to_string();
+    let error = render_html(&evaluation, &results, &options)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("energy on glyphs"), "{error}");
 }

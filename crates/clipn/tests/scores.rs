@@ -5,8 +5,8 @@ mod common;
 
 use clipn::metrics::{FprConvention, RankedScores};
 use clipn::scores::{
-    self, Atd, Ctw, HandcraftedEnergy, LOGIT_SCALE, LogitsRow, MaxLogit, Mcm, Msp, Rule, Score, by_name,
-    predict, q, softmax_yes,
+    self, Atd, Ctw, HandcraftedEnergy, LOGIT_SCALE, LogitsRow, MaxLogit, Mcm, Msp, Rule, Score,
+    by_name, predict, q, softmax_yes,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -26,18 +26,28 @@ fn json(name: &str) -> Value {
 
 fn f32s(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     let data = file.tensor(name).unwrap().data();
-    data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    data.chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
 }
 
 fn f64s(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
     let data = file.tensor(name).unwrap().data();
-    data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+    data.chunks_exact(8)
+        .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
+        .collect()
 }
 
 /// Calls `each` with every row of `[N, K]` logits.
 fn rows<'a, T>(yes: &'a [T], no: &'a [T], classes: usize) -> Vec<LogitsRow<'a, T>> {
     let pairs = yes.chunks_exact(classes).zip(no.chunks_exact(classes));
-    pairs.map(|(yes, no)| LogitsRow { yes, no, scale: LOGIT_SCALE }).collect()
+    pairs
+        .map(|(yes, no)| LogitsRow {
+            yes,
+            no,
+            scale: LOGIT_SCALE,
+        })
+        .collect()
 }
 
 fn close_f32(actual: &[f32], expected: &[f32], probability: bool, what: &str) {
@@ -55,16 +65,25 @@ fn published_f32_scores_hold() {
         let bytes = read(&format!("scores/{model}/scores_f32.safetensors"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         for set in SETS {
-            let (yes, no) =
-                (f32s(&file, &format!("{set}.logits_yes")), f32s(&file, &format!("{set}.logits_no")));
+            let (yes, no) = (
+                f32s(&file, &format!("{set}.logits_yes")),
+                f32s(&file, &format!("{set}.logits_no")),
+            );
             for title in PUBLISHED {
                 let score = by_name(title).unwrap();
                 assert_eq!(score.title(), title);
-                let actual: Vec<f32> =
-                    rows(&yes, &no, 12).into_iter().map(|row| score.faithful(row)).collect();
+                let actual: Vec<f32> = rows(&yes, &no, 12)
+                    .into_iter()
+                    .map(|row| score.faithful(row))
+                    .collect();
                 let expected = f32s(&file, &format!("{set}.{title}"));
                 let probability = !matches!(title, "MaxLogit" | "Energy");
-                close_f32(&actual, &expected, probability, &format!("{model} {set} {title}"));
+                close_f32(
+                    &actual,
+                    &expected,
+                    probability,
+                    &format!("{model} {set} {title}"),
+                );
             }
         }
     }
@@ -76,15 +95,20 @@ fn published_f64_scores_hold() {
         let bytes = read(&format!("scores/{model}/scores_f64.safetensors"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         for set in SETS {
-            let (yes, no) =
-                (f64s(&file, &format!("{set}.logits_yes")), f64s(&file, &format!("{set}.logits_no")));
+            let (yes, no) = (
+                f64s(&file, &format!("{set}.logits_yes")),
+                f64s(&file, &format!("{set}.logits_no")),
+            );
             for title in PUBLISHED {
                 let score = by_name(title).unwrap();
                 let expected = f64s(&file, &format!("{set}.{title}"));
                 for (row, expected) in rows(&yes, &no, 12).into_iter().zip(expected) {
                     let actual = score.from_stable(score.stable(row));
                     let error = (actual - expected).abs() / expected.abs();
-                    assert!(error <= 1e-12, "{model} {set} {title}: {actual} is not {expected}");
+                    assert!(
+                        error <= 1e-12,
+                        "{model} {set} {title}: {actual} is not {expected}"
+                    );
                 }
             }
         }
@@ -97,22 +121,35 @@ fn published_metrics_hold_on_our_scores() {
         let bytes = read(&format!("scores/{model}/scores_f32.safetensors"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let scored = |set: &str, score: &dyn Score| -> Vec<f32> {
-            let (yes, no) =
-                (f32s(&file, &format!("{set}.logits_yes")), f32s(&file, &format!("{set}.logits_no")));
-            rows(&yes, &no, 12).into_iter().map(|row| score.faithful(row)).collect()
+            let (yes, no) = (
+                f32s(&file, &format!("{set}.logits_yes")),
+                f32s(&file, &format!("{set}.logits_no")),
+            );
+            rows(&yes, &no, 12)
+                .into_iter()
+                .map(|row| score.faithful(row))
+                .collect()
         };
         let expected = json(&format!("scores/{model}/metrics_f32.json"));
         let table = expected["rows"].as_array().unwrap();
         assert_eq!(table.len(), 10);
         for row in table {
             let score = by_name(row["method"].as_str().unwrap()).unwrap();
-            let ranked =
-                RankedScores::new(&scored("id", score), &scored(row["dataset"].as_str().unwrap(), score))
-                    .unwrap();
+            let ranked = RankedScores::new(
+                &scored("id", score),
+                &scored(row["dataset"].as_str().unwrap(), score),
+            )
+            .unwrap();
             let what = format!("{model} {row}");
-            assert!((ranked.auroc() - row["auroc"].as_f64().unwrap()).abs() < 1e-9, "{what}");
+            assert!(
+                (ranked.auroc() - row["auroc"].as_f64().unwrap()).abs() < 1e-9,
+                "{what}"
+            );
             let fpr = ranked.fpr_at_tpr(0.95, FprConvention::Clipn).unwrap();
-            assert!((fpr - row["fpr95"].as_f64().unwrap()).abs() < 1e-9, "{what}");
+            assert!(
+                (fpr - row["fpr95"].as_f64().unwrap()).abs() < 1e-9,
+                "{what}"
+            );
         }
     }
 }
@@ -124,10 +161,18 @@ fn handcrafted_scores_hold() {
     let (fc_yes, fc_no) = (f32s(&file, "fc_yes"), f32s(&file, "fc_no"));
     // The file's features are not normalised yet, its classifiers are.
     let logits = |features: &[f32], weights: &[f32]| -> Vec<f32> {
-        let dot =
-            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let dot = |a: &[f32], b: &[f32]| {
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum::<f64>()
+        };
         let cosine = |f, w| dot(f, w) / dot(f, f).sqrt();
-        let each = |f| weights.chunks_exact(512).map(move |w| (100.0 * cosine(f, w)) as f32);
+        let each = |f| {
+            weights
+                .chunks_exact(512)
+                .map(move |w| (100.0 * cosine(f, w)) as f32)
+        };
         features.chunks_exact(512).flat_map(each).collect()
     };
     let mut ours = Vec::new();
@@ -142,21 +187,36 @@ fn handcrafted_scores_hold() {
             ("C+1", "C+1"),
         ] {
             let score = by_name(name).unwrap();
-            let actual: Vec<f32> = rows(&yes, &no, 12).into_iter().map(|row| score.faithful(row)).collect();
+            let actual: Vec<f32> = rows(&yes, &no, 12)
+                .into_iter()
+                .map(|row| score.faithful(row))
+                .collect();
             let expected = f32s(&file, &format!("{set}.{title}"));
             // The logits themselves are summed in another order here: 1e-5 of the largest for every score.
             let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             for (a, e) in actual.iter().zip(&expected) {
-                assert!((a - e).abs() <= 1e-5 * largest, "{set} {title}: {a} is not {e}");
+                assert!(
+                    (a - e).abs() <= 1e-5 * largest,
+                    "{set} {title}: {a} is not {e}"
+                );
             }
             ours.push((set, title, actual));
         }
     }
     let expected = json("scores/handcrafted/metrics.json");
     for row in expected["rows"].as_array().unwrap() {
-        let find = |set| &ours.iter().find(|(s, title, _)| *s == set && row[1] == *title).unwrap().2;
+        let find = |set| {
+            &ours
+                .iter()
+                .find(|(s, title, _)| *s == set && row[1] == *title)
+                .unwrap()
+                .2
+        };
         let ranked = RankedScores::new(find("id"), find("ood")).unwrap();
-        assert!((ranked.auroc() - row[3].as_f64().unwrap()).abs() < 1e-9, "{row}");
+        assert!(
+            (ranked.auroc() - row[3].as_f64().unwrap()).abs() < 1e-9,
+            "{row}"
+        );
         let fpr = ranked.fpr_at_tpr(0.95, FprConvention::Clipn).unwrap();
         assert!((fpr - row[4].as_f64().unwrap()).abs() < 1e-9, "{row}");
     }
@@ -184,13 +244,26 @@ fn stable_scores_tell_saturated_ones_apart() {
     let single = |row: [f64; 3]| row.map(|v| v as f32);
     for score in [by_name("msp").unwrap(), &Ctw, &Atd] {
         let faithful = |yes: [f64; 3]| score.faithful(LogitsRow::new(&single(yes), &single(no)));
-        assert_eq!((faithful(near), faithful(nearer)), (1.0, 1.0), "{}", score.name());
+        assert_eq!(
+            (faithful(near), faithful(nearer)),
+            (1.0, 1.0),
+            "{}",
+            score.name()
+        );
         let stable = |yes: [f64; 3]| score.stable(LogitsRow::new(&yes, &no));
-        assert!(stable(near) < stable(nearer) && stable(nearer) < 0.0, "{}", score.name());
+        assert!(
+            stable(near) < stable(nearer) && stable(nearer) < 0.0,
+            "{}",
+            score.name()
+        );
         // And the low end, where the probabilities themselves would be 0 in either precision.
         let low = |by: f64| score.stable(LogitsRow::new(&[1.0, 1.0], &[by, by]));
         if score.uses_no() {
-            assert!(low(2000.0) < low(1000.0) && low(1000.0).is_finite(), "{}", score.name());
+            assert!(
+                low(2000.0) < low(1000.0) && low(1000.0).is_finite(),
+                "{}",
+                score.name()
+            );
         }
     }
 }
@@ -198,23 +271,45 @@ fn stable_scores_tell_saturated_ones_apart() {
 #[test]
 fn stable_atd_is_right_at_both_ends() {
     // One class: ATD is CTW. u = sigmoid(-d) makes both ends known in closed form.
-    for d in [-900.0, -300.0, -40.0, -1e-9, 0.0, 1e-9, 0.3, 40.0, 300.0, 700.0] {
-        let row = LogitsRow { yes: &[d], no: &[0.0], scale: LOGIT_SCALE };
+    for d in [
+        -900.0, -300.0, -40.0, -1e-9, 0.0, 1e-9, 0.3, 40.0, 300.0, 700.0,
+    ] {
+        let row = LogitsRow {
+            yes: &[d],
+            no: &[0.0],
+            scale: LOGIT_SCALE,
+        };
         let (atd, ctw) = (Atd.stable(row), Ctw.stable(row));
-        assert!((atd - ctw).abs() <= 1e-14 * ctw.abs(), "{d}: {atd} is not {ctw}");
+        assert!(
+            (atd - ctw).abs() <= 1e-14 * ctw.abs(),
+            "{d}: {atd} is not {ctw}"
+        );
     }
 }
 
 #[test]
 fn rows_that_cannot_be_scored_give_nan() {
-    let scores: Vec<&dyn Score> =
-        scores::all().iter().copied().chain([&HandcraftedEnergy as &dyn Score]).collect();
+    let scores: Vec<&dyn Score> = scores::all()
+        .iter()
+        .copied()
+        .chain([&HandcraftedEnergy as &dyn Score])
+        .collect();
     for score in scores {
         let name = score.name();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(score.faithful(LogitsRow::new(&[1.0, bad], &[0.0, 0.0])).is_nan(), "{name} {bad}");
+            assert!(
+                score
+                    .faithful(LogitsRow::new(&[1.0, bad], &[0.0, 0.0]))
+                    .is_nan(),
+                "{name} {bad}"
+            );
             let wide = f64::from(bad);
-            assert!(score.stable(LogitsRow::new(&[1.0, wide], &[0.0, 0.0])).is_nan(), "{name} {bad}");
+            assert!(
+                score
+                    .stable(LogitsRow::new(&[1.0, wide], &[0.0, 0.0]))
+                    .is_nan(),
+                "{name} {bad}"
+            );
             let no_is_bad = score.faithful(LogitsRow::new(&[1.0, 2.0], &[bad, 0.0]));
             assert_eq!(no_is_bad.is_nan(), score.uses_no(), "{name} {bad}");
         }

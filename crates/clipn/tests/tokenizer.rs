@@ -4,8 +4,8 @@
 mod common;
 
 use clipn::tokenizer::{
-    CONTEXT_LENGTH, END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, Tokenizer, VOCAB_SIZE, clean,
-    end_of_text_position,
+    CONTEXT_LENGTH, END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, Tokenizer,
+    VOCAB_SIZE, clean, end_of_text_position,
 };
 use common::fixture;
 use proptest::prelude::*;
@@ -70,7 +70,12 @@ fn odd_strings_give_the_published_ids() {
         assert_eq!(clean(&case.text), case.cleaned, "{:?}", case.text);
         let row = tokenizer.tokenize(&case.text, CONTEXT_LENGTH);
         assert_eq!(row, padded(case.ids), "{:?}", case.text);
-        assert_eq!(tokenizer.encode(&case.text).len(), case.n_bpe, "{:?}", case.text);
+        assert_eq!(
+            tokenizer.encode(&case.text).len(),
+            case.n_bpe,
+            "{:?}",
+            case.text
+        );
         assert_eq!(end_of_text_position(&row), case.argmax, "{:?}", case.text);
     }
 }
@@ -82,7 +87,12 @@ fn broken_texts_are_repaired_as_ftfy_does() {
     assert!(cases.len() > 500);
     for case in cases {
         assert_eq!(clean(&case.text), case.cleaned, "{:?}", case.text);
-        assert_eq!(Tokenizer::clip().encode(&case.text), case.ids, "{:?}", case.text);
+        assert_eq!(
+            Tokenizer::clip().encode(&case.text),
+            case.ids,
+            "{:?}",
+            case.text
+        );
     }
 }
 
@@ -92,7 +102,10 @@ fn all_prompts_give_the_published_ids() {
     assert_eq!(prompts.len(), 2152);
     let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
     let batch = Tokenizer::clip().tokenize_batch(&texts, CONTEXT_LENGTH);
-    assert_eq!((batch.len(), batch.context_length()), (2152, CONTEXT_LENGTH));
+    assert_eq!(
+        (batch.len(), batch.context_length()),
+        (2152, CONTEXT_LENGTH)
+    );
     for (row, prompt) in batch.rows().zip(prompts) {
         assert_eq!(row, padded(prompt.ids), "{:?}", prompt.text);
     }
@@ -103,7 +116,12 @@ fn long_texts_are_cut_at_any_context_length() {
     let cuts = read::<Quirks>("quirks.json").context;
     assert_eq!(cuts.len(), 15);
     for cut in cuts {
-        assert_eq!(Tokenizer::clip().tokenize(&cut.text, cut.context_length), cut.ids, "{:?}", cut.text);
+        assert_eq!(
+            Tokenizer::clip().tokenize(&cut.text, cut.context_length),
+            cut.ids,
+            "{:?}",
+            cut.text
+        );
     }
 }
 
@@ -114,9 +132,15 @@ fn context_lengths_without_room_for_text() {
     assert_eq!(tokenizer.tokenize("cat", 1), [END_OF_TEXT]);
     assert!(tokenizer.tokenize("cat", 0).is_empty());
     let batch = tokenizer.tokenize_batch(&["a", "b"], 0);
-    assert_eq!((batch.len(), batch.context_length(), batch.ids()), (2, 0, &[][..]));
+    assert_eq!(
+        (batch.len(), batch.context_length(), batch.ids()),
+        (2, 0, &[][..])
+    );
     assert_eq!(batch.rows().collect::<Vec<_>>(), [&[] as &[u32]; 2]);
-    assert_eq!(tokenizer.tokenize("cat", usize::MAX).len(), MAX_CONTEXT_LENGTH);
+    assert_eq!(
+        tokenizer.tokenize("cat", usize::MAX).len(),
+        MAX_CONTEXT_LENGTH
+    );
 }
 
 #[test]
@@ -125,7 +149,11 @@ fn several_texts_get_a_row_each() {
     assert_eq!(batch.row(0), Some(&[49406, 320, 2368, 49407, 0][..]));
     assert_eq!(batch.row(1), Some(&[49406, 1929, 49407, 0, 0][..]));
     assert_eq!(batch.check_vocabulary(), Ok(()));
-    assert!(Tokenizer::clip().tokenize_batch(&[] as &[&str], 77).is_empty());
+    assert!(
+        Tokenizer::clip()
+            .tokenize_batch(&[] as &[&str], 77)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -133,9 +161,15 @@ fn ids_are_read_back_as_text() {
     let tokenizer = Tokenizer::clip();
     let row = tokenizer.tokenize("A photo of a CAFÉ, isn't it?", CONTEXT_LENGTH);
     assert_eq!(tokenizer.decode(&row), "a photo of a café , isn 't it ?");
-    assert_eq!(tokenizer.decode(&tokenizer.tokenize("cat <end_of_text> dog", CONTEXT_LENGTH)), "cat");
+    assert_eq!(
+        tokenizer.decode(&tokenizer.tokenize("cat <end_of_text> dog", CONTEXT_LENGTH)),
+        "cat"
+    );
     assert_eq!(tokenizer.decode(&[]), "");
-    assert_eq!(tokenizer.decode(&[u32::MAX, VOCAB_SIZE as u32, 2368]), "cat");
+    assert_eq!(
+        tokenizer.decode(&[u32::MAX, VOCAB_SIZE as u32, 2368]),
+        "cat"
+    );
 }
 
 /// An independent implementation with the same vocabulary, asked for every token there is.
@@ -151,7 +185,10 @@ fn every_token_agrees_with_another_implementation() {
         if !text.contains('\u{FFFD}') && clean(&text) == text {
             let mut expected = Vec::new();
             theirs.encode(&text, &mut expected);
-            let expected: Vec<u32> = expected.iter().map(|token| u32::from(token.to_u16())).collect();
+            let expected: Vec<u32> = expected
+                .iter()
+                .map(|token| u32::from(token.to_u16()))
+                .collect();
             assert_eq!(ours.encode(&text), expected, "{text:?}");
             spelled_alike += 1;
         }
@@ -171,7 +208,10 @@ fn very_long_texts_take_little_time() {
         "&amp".repeat(50_000),
         "&".repeat(100_000),
     ] {
-        assert_eq!(tokenizer.tokenize(&text, CONTEXT_LENGTH).len(), CONTEXT_LENGTH);
+        assert_eq!(
+            tokenizer.tokenize(&text, CONTEXT_LENGTH).len(),
+            CONTEXT_LENGTH
+        );
     }
     assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
 }
@@ -218,8 +258,11 @@ fn odd_text() -> impl Strategy<Value = String> {
         Just("вЂ"),
         Just("ā€"),
     ];
-    prop::collection::vec(prop_oneof![piece.prop_map(str::to_owned), any::<String>()], 0..12)
-        .prop_map(|all| all.concat())
+    prop::collection::vec(
+        prop_oneof![piece.prop_map(str::to_owned), any::<String>()],
+        0..12,
+    )
+    .prop_map(|all| all.concat())
 }
 
 proptest! {

@@ -7,8 +7,8 @@ use clipn::checkpoint::Checkpoint;
 use clipn::engine::plain::{PlainText, PlainVision};
 use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::{
-    Corners, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side, TextTower, Weights,
-    resize_positions,
+    Corners, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side, TextTower,
+    Weights, resize_positions,
 };
 use clipn::tokenizer::TokenBatch;
 use common::figures::{Figures, assert_close, weights};
@@ -22,7 +22,9 @@ fn figures(path: &str) -> Figures {
 }
 
 fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> Features<T> {
-    tower.encode(Images::new(pixels, shape[2], shape[3]).unwrap()).unwrap()
+    tower
+        .encode(Images::new(pixels, shape[2], shape[3]).unwrap())
+        .unwrap()
 }
 
 /// Every feature of `io_*.safetensors` from one set of towers.
@@ -41,17 +43,28 @@ fn check_features<T: Real + Into<f64>>(
         assert_close(found.values(), &values(&expected, name), tolerance, name);
         if expected_has_norm(name) {
             found.normalise();
-            assert_close(found.values(), &values(&expected, &format!("{name}_norm")), tolerance, name);
+            assert_close(
+                found.values(),
+                &values(&expected, &format!("{name}_norm")),
+                tolerance,
+                name,
+            );
         }
     };
-    check(encode(image, &values(&inputs, "images"), &inputs.shape("images")), "image_features");
+    check(
+        encode(image, &values(&inputs, "images"), &inputs.shape("images")),
+        "image_features",
+    );
     check(yes.encode(&tokens).unwrap(), "text_features_yes");
     check(no.encode(&tokens).unwrap(), "text_features_no");
     for index in [0, 7, 15] {
         let found = no.encode_with(&tokens, NoPrompt::Index(index)).unwrap();
         check(found, &format!("text_features_no_prompt{index}"));
     }
-    check(no.encode_with(&tokens, NoPrompt::Mean).unwrap(), "text_features_no_prompt16");
+    check(
+        no.encode_with(&tokens, NoPrompt::Mean).unwrap(),
+        "text_features_no_prompt16",
+    );
 }
 
 fn expected_has_norm(name: &str) -> bool {
@@ -62,8 +75,10 @@ fn expected_has_norm(name: &str) -> bool {
 fn fast_towers_give_the_published_features() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
-        let (yes, no) =
-            (TransformerText::from_weights(&w, Side::Yes), TransformerText::from_weights(&w, Side::No));
+        let (yes, no) = (
+            TransformerText::from_weights(&w, Side::Yes),
+            TransformerText::from_weights(&w, Side::No),
+        );
         check_features(
             model,
             (&VisionTower::from_weights(&w), &yes, &no),
@@ -78,7 +93,10 @@ fn fast_towers_give_the_published_features() {
 fn plain_towers_give_the_published_features_in_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
-        let (yes, no) = (PlainText::from_weights(&w, Side::Yes), PlainText::from_weights(&w, Side::No));
+        let (yes, no) = (
+            PlainText::from_weights(&w, Side::Yes),
+            PlainText::from_weights(&w, Side::No),
+        );
         check_features(
             model,
             (&PlainVision::from_weights(&w), &yes, &no),
@@ -93,7 +111,10 @@ fn plain_towers_give_the_published_features_in_f32() {
 fn plain_towers_give_the_published_features_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
-        let (yes, no) = (PlainText::from_weights(&w, Side::Yes), PlainText::from_weights(&w, Side::No));
+        let (yes, no) = (
+            PlainText::from_weights(&w, Side::Yes),
+            PlainText::from_weights(&w, Side::No),
+        );
         check_features(
             model,
             (&PlainVision::from_weights(&w), &yes, &no),
@@ -107,7 +128,8 @@ fn plain_towers_give_the_published_features_in_f64() {
 #[test]
 fn the_logit_scale_is_the_published_one() {
     for model in ["vit_gelu", "vit_quickgelu"] {
-        let expected = figures(&format!("models/{model}/io_f64.safetensors")).f64("logit_scale_exp");
+        let expected =
+            figures(&format!("models/{model}/io_f64.safetensors")).f64("logit_scale_exp");
         assert_close(&[weights(model).logit_scale()], &expected, F64, model);
     }
 }
@@ -121,12 +143,24 @@ fn images_of_another_size_get_interpolated_positions() {
         let name = |part: &str| format!("runtime_{side}x{side}.{part}");
         let grid = side / 8;
         let positions = resize_positions(&own, 64, 4, (grid, grid), Corners::HalfPixel);
-        assert_close(&positions[64..], &figures.f32(&name("pos_grid")), F32, "grid");
+        assert_close(
+            &positions[64..],
+            &figures.f32(&name("pos_grid")),
+            F32,
+            "grid",
+        );
         let (pixels, shape) = (figures.f32(&name("images")), figures.shape(&name("images")));
-        for tower in [&VisionTower::from_weights(&w) as &dyn ImageTower<f32>, &PlainVision::from_weights(&w)]
-        {
+        for tower in [
+            &VisionTower::from_weights(&w) as &dyn ImageTower<f32>,
+            &PlainVision::from_weights(&w),
+        ] {
             let found = encode(tower, &pixels, &shape);
-            assert_close(found.values(), &figures.f32(&name("features")), F32, &name("features"));
+            assert_close(
+                found.values(),
+                &figures.f32(&name("features")),
+                F32,
+                &name("features"),
+            );
         }
     }
 }
@@ -141,20 +175,32 @@ fn weights_of_another_image_size_are_resized_at_load() {
         let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
         let w = Weights::new(config, checkpoint).unwrap();
         let positions = w.vision::<f32>().positional_embedding;
-        assert_close(&positions, &figures.f32(&name("positional_embedding")), F32, "positions");
+        assert_close(
+            &positions,
+            &figures.f32(&name("positional_embedding")),
+            F32,
+            "positions",
+        );
         let found = encode(
             &VisionTower::from_weights(&w),
             &figures.f32(&name("images")),
             &figures.shape(&name("images")),
         );
-        assert_close(found.values(), &figures.f32(&name("features")), F32, &name("features"));
+        assert_close(
+            found.values(),
+            &figures.f32(&name("features")),
+            F32,
+            &name("features"),
+        );
     }
 }
 
 #[test]
 fn images_that_are_not_square_use_their_own_grid() {
     let w = weights("vit_gelu");
-    let pixels: Vec<f32> = (0..3 * 24 * 56).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
+    let pixels: Vec<f32> = (0..3 * 24 * 56)
+        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
+        .collect();
     let images = Images::new(&pixels, 24, 56).unwrap();
     let fast = VisionTower::from_weights(&w).encode(images).unwrap();
     let plain = PlainVision::<f32>::from_weights(&w).encode(images).unwrap();
@@ -165,12 +211,18 @@ fn images_that_are_not_square_use_their_own_grid() {
 fn a_text_is_the_same_alone_in_a_batch_and_in_a_shorter_context() {
     let w = weights("vit_gelu");
     let tower = TransformerText::from_weights(&w, Side::No);
-    let rows: [Vec<u32>; 3] = [vec![126, 5, 127], vec![126, 9, 8, 7, 6, 5, 4, 127], vec![126, 127]];
+    let rows: [Vec<u32>; 3] = [
+        vec![126, 5, 127],
+        vec![126, 9, 8, 7, 6, 5, 4, 127],
+        vec![126, 127],
+    ];
     let padded = |ids: &[u32], length: usize| [ids, &vec![0; length - ids.len()]].concat();
     let together = TokenBatch::new(rows.iter().flat_map(|r| padded(r, 16)).collect(), 16).unwrap();
     let together = tower.encode(&together).unwrap();
     for (row, found) in rows.iter().zip(together.rows()) {
-        let alone = tower.encode(&TokenBatch::new(padded(row, 9), 9).unwrap()).unwrap();
+        let alone = tower
+            .encode(&TokenBatch::new(padded(row, 9), 9).unwrap())
+            .unwrap();
         assert_close(found, alone.values(), 1e-6, "alone");
     }
 }
@@ -179,8 +231,12 @@ fn a_text_is_the_same_alone_in_a_batch_and_in_a_shorter_context() {
 fn wrong_inputs_are_refused_by_name() {
     let w = weights("vit_gelu");
     let tower = TransformerText::from_weights(&w, Side::Yes);
-    let error =
-        |ids: Vec<u32>, length| tower.encode(&TokenBatch::new(ids, length).unwrap()).unwrap_err().to_string();
+    let error = |ids: Vec<u32>, length| {
+        tower
+            .encode(&TokenBatch::new(ids, length).unwrap())
+            .unwrap_err()
+            .to_string()
+    };
     assert!(error(vec![1, 128], 2).contains("token id 128"));
     assert!(error(vec![1; 17], 17).contains("longer than the model's context of 16"));
     let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));

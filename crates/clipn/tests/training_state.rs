@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use clipn::checkpoint::{Checkpoint, Tensor};
 use clipn::model::WeightsNotes;
 use clipn::training::{
-    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published, Retention,
-    STATE_FORMAT, Schedule, Snapshot, StateError, TrainingCheckpoint, TrainingRng, TrainingState, Update,
-    decays,
+    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published,
+    Retention, STATE_FORMAT, Schedule, Snapshot, StateError, TrainingCheckpoint, TrainingRng,
+    TrainingState, Update, decays,
 };
 use common::figures::Figures;
 use common::fixture;
@@ -25,8 +25,11 @@ use serde_json::json;
 /// Where a child of this test program finds the folder to write to.
 const CHILD_FOLDER: &str = "CLIPN_TEST_CHECKPOINTS";
 
-const NAMES: [(&str, &[usize]); 3] =
-    [("token_embedding_no.weight", &[50, 8]), ("ln_final_no.bias", &[8]), ("logit_scale", &[])];
+const NAMES: [(&str, &[usize]); 3] = [
+    ("token_embedding_no.weight", &[50, 8]),
+    ("ln_final_no.bias", &[8]),
+    ("logit_scale", &[]),
+];
 
 /// A run of a few numbers.
 #[derive(Clone)]
@@ -45,7 +48,11 @@ impl Run {
             samples_seen: 0,
             position: json!({"shard": 0, "sample": 0}),
             rng: TrainingRng::new(5),
-            schedule: Schedule::Cosine { base: 3e-4, warmup: 2, total: 100 },
+            schedule: Schedule::Cosine {
+                base: 3e-4,
+                warmup: 2,
+                total: 100,
+            },
             optimizer: AdamWSettings::default(),
             objective: ObjectiveSettings::default(),
             model: json!({"embed_dim": 8}),
@@ -54,23 +61,43 @@ impl Run {
             files: BTreeMap::new(),
         };
         let mut random = Random::new(1);
-        let values = NAMES.iter().map(|(_, shape)| random.values(shape.iter().product(), 1.0)).collect();
-        Self { optimizer: AdamW::new(state.optimizer).unwrap(), state, values }
+        let values = NAMES
+            .iter()
+            .map(|(_, shape)| random.values(shape.iter().product(), 1.0))
+            .collect();
+        Self {
+            optimizer: AdamW::new(state.optimizer).unwrap(),
+            state,
+            values,
+        }
     }
 
     /// A step of gradients drawn from the run's own generator.
     fn step(&mut self) {
         let lr = self.state.schedule.learning_rate(self.state.step);
         let row = self.state.rng.below(50) as u32;
-        let mut draw = |count| (0..count).map(|_| self.state.rng.normal() as f32).collect::<Vec<_>>();
+        let mut draw = |count| {
+            (0..count)
+                .map(|_| self.state.rng.normal() as f32)
+                .collect::<Vec<_>>()
+        };
         let (table, bias, scale) = (draw(8), draw(8), draw(1));
-        let gradients =
-            [Gradient::Rows { ids: &[row], values: &table }, Gradient::Dense(&bias), Gradient::Dense(&scale)];
-        let updates = NAMES
-            .iter()
-            .zip(&mut self.values)
-            .zip(gradients)
-            .map(|(((name, shape), values), gradient)| Update { name, shape, values, gradient });
+        let gradients = [
+            Gradient::Rows {
+                ids: &[row],
+                values: &table,
+            },
+            Gradient::Dense(&bias),
+            Gradient::Dense(&scale),
+        ];
+        let updates = NAMES.iter().zip(&mut self.values).zip(gradients).map(
+            |(((name, shape), values), gradient)| Update {
+                name,
+                shape,
+                values,
+                gradient,
+            },
+        );
         self.optimizer.step(lr, updates).unwrap();
         self.state.step += 1;
         self.state.samples_seen += 4;
@@ -79,23 +106,54 @@ impl Run {
 
     fn snapshot(&self) -> Snapshot<'_, f32> {
         let tensor = |((name, shape), values): (&(&str, &[usize]), &Vec<f32>)| {
-            ((*name).to_owned(), Tensor::from_f32(shape, values.clone()).unwrap())
+            (
+                (*name).to_owned(),
+                Tensor::from_f32(shape, values.clone()).unwrap(),
+            )
         };
         let model = NAMES.iter().zip(&self.values).map(tensor).collect();
-        Snapshot { state: &self.state, model, notes: WeightsNotes::default(), optimizer: &self.optimizer }
+        Snapshot {
+            state: &self.state,
+            model,
+            notes: WeightsNotes::default(),
+            optimizer: &self.optimizer,
+        }
     }
 
     fn load(folder: &Path) -> Self {
-        let TrainingCheckpoint { state, model, optimizer } = TrainingCheckpoint::load(folder).unwrap();
-        let values = NAMES.iter().map(|(name, _)| model.get(name).unwrap().to_f32().to_vec()).collect();
-        Self { state, values, optimizer }
+        let TrainingCheckpoint {
+            state,
+            model,
+            optimizer,
+        } = TrainingCheckpoint::load(folder).unwrap();
+        let values = NAMES
+            .iter()
+            .map(|(name, _)| model.get(name).unwrap().to_f32().to_vec())
+            .collect();
+        Self {
+            state,
+            values,
+            optimizer,
+        }
     }
 
     /// Every bit that matters.
     fn bits(&self) -> (String, Vec<u32>) {
-        let state = TrainingState { files: BTreeMap::new(), ..self.state.clone() };
-        let moments = self.optimizer.moments().flat_map(|(_, m)| m.first().iter().chain(m.second().iter()));
-        let bits = self.values.iter().flatten().chain(moments).map(|v| v.to_bits()).collect();
+        let state = TrainingState {
+            files: BTreeMap::new(),
+            ..self.state.clone()
+        };
+        let moments = self
+            .optimizer
+            .moments()
+            .flat_map(|(_, m)| m.first().iter().chain(m.second().iter()));
+        let bits = self
+            .values
+            .iter()
+            .flatten()
+            .chain(moments)
+            .map(|v| v.to_bits())
+            .collect();
         (serde_json::to_string(&state).unwrap(), bits)
     }
 }
@@ -122,7 +180,10 @@ fn a_resumed_run_has_the_bits_of_one_that_was_not_stopped() {
     let mut whole = Run::new();
     (0..4).for_each(|_| whole.step());
     let path = store.save(Label::Step(4), whole.snapshot()).unwrap();
-    assert_eq!(entries(&path), ["model.safetensors", "optimizer.safetensors", "state.json"]);
+    assert_eq!(
+        entries(&path),
+        ["model.safetensors", "optimizer.safetensors", "state.json"]
+    );
     let mut resumed = Run::load(&path);
     assert_eq!(resumed.bits(), whole.bits());
     for _ in 0..5 {
@@ -140,13 +201,28 @@ fn a_run_in_f64_comes_back_whole() {
     let mut optimizer = AdamW::<f64>::new(AdamWSettings::default()).unwrap();
     let mut values = [0.1f64, 0.2];
     let gradient = Gradient::Dense(&[1.0 / 3.0, 2.0][..]);
-    optimizer.step(0.1, [Update { name: "w", shape: &[2], values: &mut values, gradient }]).unwrap();
+    optimizer
+        .step(
+            0.1,
+            [Update {
+                name: "w",
+                shape: &[2],
+                values: &mut values,
+                gradient,
+            }],
+        )
+        .unwrap();
     let model = vec![("w".to_owned(), Tensor::from_f64(&[2], &values).unwrap())];
     let state = Run::new().state;
     let path = store
         .save(
             Label::Epoch(1),
-            Snapshot { state: &state, model, notes: WeightsNotes::default(), optimizer: &optimizer },
+            Snapshot {
+                state: &state,
+                model,
+                notes: WeightsNotes::default(),
+                optimizer: &optimizer,
+            },
         )
         .unwrap();
     let loaded = TrainingCheckpoint::<f64>::load(&path).unwrap();
@@ -163,7 +239,11 @@ fn the_latest_is_the_one_with_the_most_steps() {
     let (_folder, store) = store();
     assert_eq!(store.latest().unwrap(), None);
     let mut run = Run::new();
-    for (steps, label) in [(9, Label::Step(9)), (10, Label::Step(10)), (10, Label::Epoch(1))] {
+    for (steps, label) in [
+        (9, Label::Step(9)),
+        (10, Label::Step(10)),
+        (10, Label::Epoch(1)),
+    ] {
         while run.state.step < steps {
             run.step();
         }
@@ -181,7 +261,12 @@ fn the_latest_is_the_one_with_the_most_steps() {
         fs::copy(root.join("step-10").join(&file), cut.join(&file)).unwrap();
     }
     fs::write(cut.join("optimizer.safetensors"), "short").unwrap();
-    let labels: Vec<String> = store.list().unwrap().iter().map(|saved| saved.label.to_string()).collect();
+    let labels: Vec<String> = store
+        .list()
+        .unwrap()
+        .iter()
+        .map(|saved| saved.label.to_string())
+        .collect();
     assert_eq!(labels, ["step-9", "step-10", "epoch-1"]);
 }
 
@@ -204,8 +289,14 @@ fn leftovers_are_cleaned_and_a_replaced_checkpoint_is_put_back() {
         fs::create_dir(root.join(foreign)).unwrap();
     }
     let store = CheckpointStore::open(root).unwrap();
-    assert_eq!(entries(root), [".cache.tmp", ".git", ".step-x.tmp", "step-1", "step-2"]);
-    assert_eq!(Run::load(&store.latest().unwrap().unwrap().path).bits(), run.bits());
+    assert_eq!(
+        entries(root),
+        [".cache.tmp", ".git", ".step-x.tmp", "step-1", "step-2"]
+    );
+    assert_eq!(
+        Run::load(&store.latest().unwrap().unwrap().path).bits(),
+        run.bits()
+    );
 }
 
 #[test]
@@ -229,12 +320,33 @@ fn pruning_keeps_the_last_the_marked_and_always_the_newest() {
         store.save(Label::Step(step), run.snapshot()).unwrap();
     }
     fs::create_dir(store.root().join("step-0")).unwrap();
-    let removed = store.prune(Retention { last: 3, every: Some(4) }).unwrap();
+    let removed = store
+        .prune(Retention {
+            last: 3,
+            every: Some(4),
+        })
+        .unwrap();
     assert_eq!(removed.len(), 6);
-    assert_eq!(entries(store.root()), ["step-0", "step-10", "step-4", "step-8", "step-9"]);
-    store.prune(Retention { last: 0, every: None }).unwrap();
+    assert_eq!(
+        entries(store.root()),
+        ["step-0", "step-10", "step-4", "step-8", "step-9"]
+    );
+    store
+        .prune(Retention {
+            last: 0,
+            every: None,
+        })
+        .unwrap();
     assert_eq!(entries(store.root()), ["step-0", "step-10"]);
-    assert!(store.prune(Retention { last: 0, every: Some(0) }).unwrap().is_empty());
+    assert!(
+        store
+            .prune(Retention {
+                last: 0,
+                every: Some(0)
+            })
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// A saved checkpoint that `damage` has changed, and the error that loading it gives.
@@ -244,7 +356,9 @@ fn damaged(damage: impl FnOnce(&Path)) -> String {
     run.step();
     let path = store.save(Label::Step(1), run.snapshot()).unwrap();
     damage(&path);
-    TrainingCheckpoint::<f32>::load(&path).unwrap_err().to_string()
+    TrainingCheckpoint::<f32>::load(&path)
+        .unwrap_err()
+        .to_string()
 }
 
 fn edit_state(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
@@ -262,19 +376,31 @@ fn damage_is_told() {
         fs::write(path, bytes).unwrap();
     };
     let error = damaged(|path| flip(path.join("model.safetensors")));
-    assert!(error.contains("model.safetensors is damaged: its CRC-32 is"), "{error}");
+    assert!(
+        error.contains("model.safetensors is damaged: its CRC-32 is"),
+        "{error}"
+    );
     let error = damaged(|path| flip(path.join("optimizer.safetensors")));
-    assert!(error.contains("optimizer.safetensors is damaged"), "{error}");
+    assert!(
+        error.contains("optimizer.safetensors is damaged"),
+        "{error}"
+    );
     let error = damaged(|path| fs::write(path.join("model.safetensors"), "half").unwrap());
     assert!(error.contains("4 bytes of"), "{error}");
     let error = damaged(|path| fs::remove_file(path.join("optimizer.safetensors")).unwrap());
-    assert!(error.contains("could not read") && error.contains("optimizer.safetensors"), "{error}");
+    assert!(
+        error.contains("could not read") && error.contains("optimizer.safetensors"),
+        "{error}"
+    );
     let error = damaged(|path| fs::remove_file(path.join("state.json")).unwrap());
     assert!(error.contains("holds no state.json"), "{error}");
     let error = damaged(|path| fs::write(path.join("state.json"), "{").unwrap());
     assert!(error.contains("cannot be read"), "{error}");
     let error = damaged(|path| edit_state(path, |state| state["format"] = 2.into()));
-    assert!(error.contains("format 2") && error.contains("reads format 1"), "{error}");
+    assert!(
+        error.contains("format 2") && error.contains("reads format 1"),
+        "{error}"
+    );
     let error = damaged(|path| edit_state(path, |state| state["step"] = json!("three")));
     assert!(error.contains("cannot be read"), "{error}");
     let error = damaged(|path| edit_state(path, |state| state["files"] = json!({})));
@@ -292,20 +418,34 @@ fn moments_that_are_not_the_weights_are_told() {
         let mut snapshot = run.snapshot();
         change(&mut snapshot.model);
         let path = store.save(Label::Step(1), snapshot).unwrap();
-        TrainingCheckpoint::<f32>::load(&path).unwrap_err().to_string()
+        TrainingCheckpoint::<f32>::load(&path)
+            .unwrap_err()
+            .to_string()
     };
     let error = fail(|model| drop(model.remove(1)));
-    assert!(error.contains("moments of ln_final_no.bias, but no such weight"), "{error}");
+    assert!(
+        error.contains("moments of ln_final_no.bias, but no such weight"),
+        "{error}"
+    );
     let error = fail(|model| model[1].1 = Tensor::from_f32(&[4, 2], vec![0.0; 8]).unwrap());
-    assert!(error.contains("exp_avg of ln_final_no.bias is [8] where the weight is [4, 2]"), "{error}");
+    assert!(
+        error.contains("exp_avg of ln_final_no.bias is [8] where the weight is [4, 2]"),
+        "{error}"
+    );
 }
 
 /// Runs one test of this program as a child, with a folder to write to.
 fn child(test: &str, folder: &Path, shell: &str) -> Command {
     let mut command = Command::new("sh");
     let program = std::env::current_exe().unwrap();
-    command.arg("-c").arg(format!("{shell} exec \"$0\" --exact {test} --ignored --nocapture"));
-    command.arg(program).env(CHILD_FOLDER, folder).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg("-c").arg(format!(
+        "{shell} exec \"$0\" --exact {test} --ignored --nocapture"
+    ));
+    command
+        .arg(program)
+        .env(CHILD_FOLDER, folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command
 }
 
@@ -327,8 +467,15 @@ fn child_that_saves_for_ever() {
         run.step();
         // Every other save replaces the same folder, and old ones are pruned: each has its own instants to die at.
         store.save(Label::Epoch(1), run.snapshot()).unwrap();
-        store.save(Label::Step(run.state.step), run.snapshot()).unwrap();
-        store.prune(Retention { last: 2, every: None }).unwrap();
+        store
+            .save(Label::Step(run.state.step), run.snapshot())
+            .unwrap();
+        store
+            .prune(Retention {
+                last: 2,
+                every: None,
+            })
+            .unwrap();
     }
 }
 
@@ -339,7 +486,9 @@ fn a_kill_at_any_instant_leaves_the_last_good_one() {
     let mut random = Random::new(11);
     let mut last_step = 0;
     for round in 0..12 {
-        let mut saving = child("child_that_saves_for_ever", folder.path(), "").spawn().unwrap();
+        let mut saving = child("child_that_saves_for_ever", folder.path(), "")
+            .spawn()
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         let started = last_step;
         // The first kill waits until there is something to lose.
@@ -355,22 +504,39 @@ fn a_kill_at_any_instant_leaves_the_last_good_one() {
             TrainingCheckpoint::<f32>::load(&checkpoint.path).unwrap();
         }
         let latest = saved.last().unwrap();
-        assert!(latest.step > started, "round {round}: {} steps after {started}", latest.step);
+        assert!(
+            latest.step > started,
+            "round {round}: {} steps after {started}",
+            latest.step
+        );
         last_step = latest.step;
-        assert!(entries(folder.path()).iter().all(|name| !name.starts_with('.')));
+        assert!(
+            entries(folder.path())
+                .iter()
+                .all(|name| !name.starts_with('.'))
+        );
     }
     // What was interrupted twelve times is what one run gives.
     let mut whole = Run::new();
     (0..last_step).for_each(|_| whole.step());
-    let latest = CheckpointStore::open(folder.path()).unwrap().latest().unwrap().unwrap();
+    let latest = CheckpointStore::open(folder.path())
+        .unwrap()
+        .latest()
+        .unwrap()
+        .unwrap();
     assert_eq!(Run::load(&latest.path).bits(), whole.bits());
 }
 
 /// The steps of the newest `step-N`, looked at without touching anything.
 fn steps_saved(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| name.strip_prefix("step-")?.parse().ok()).max().unwrap_or(0)
+    names
+        .filter_map(|name| name.strip_prefix("step-")?.parse().ok())
+        .max()
+        .unwrap_or(0)
 }
 
 #[test]
@@ -381,7 +547,10 @@ fn child_that_saves_once() {
     let mut run = Run::load(&store.latest().unwrap().unwrap().path);
     run.step();
     let mut snapshot = run.snapshot();
-    snapshot.model.push(("large".to_owned(), Tensor::from_f32(&[100_000], vec![1.0; 100_000]).unwrap()));
+    snapshot.model.push((
+        "large".to_owned(),
+        Tensor::from_f32(&[100_000], vec![1.0; 100_000]).unwrap(),
+    ));
     let error = store.save(Label::Step(2), snapshot).unwrap_err();
     assert!(matches!(error, StateError::Save { .. }));
     fs::write(folder.join("error.txt"), error.to_string()).unwrap();
@@ -395,11 +564,19 @@ fn a_full_disk_leaves_the_last_good_one() {
     let mut run = Run::new();
     run.step();
     let path = store.save(Label::Step(1), run.snapshot()).unwrap();
-    let status =
-        child("child_that_saves_once", folder.path(), "trap '' XFSZ; ulimit -f 100;").status().unwrap();
+    let status = child(
+        "child_that_saves_once",
+        folder.path(),
+        "trap '' XFSZ; ulimit -f 100;",
+    )
+    .status()
+    .unwrap();
     let error = fs::read_to_string(folder.path().join("error.txt")).unwrap();
     assert!(status.success(), "{error}");
-    assert!(error.contains("step-2") && error.contains("earlier checkpoints are untouched"), "{error}");
+    assert!(
+        error.contains("step-2") && error.contains("earlier checkpoints are untouched"),
+        "{error}"
+    );
     assert_eq!(entries(folder.path()), ["error.txt", "step-1"]);
     assert_eq!(Run::load(&path).bits(), run.bits());
 }
@@ -415,7 +592,10 @@ fn a_folder_that_cannot_be_written_to_is_told() {
     let store = CheckpointStore::open(&folder.path().join("a/b")).unwrap();
     fs::remove_dir_all(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a"), "").unwrap();
-    let error = store.save(Label::Step(1), Run::new().snapshot()).unwrap_err().to_string();
+    let error = store
+        .save(Label::Step(1), Run::new().snapshot())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("could not write the checkpoint"), "{error}");
 }
 
@@ -427,17 +607,28 @@ fn the_published_training_checkpoint_is_read() {
     assert_eq!(published.optimizer.settings(), &AdamWSettings::default());
     let meta: serde_json::Value =
         serde_json::from_slice(&fs::read(fixture("training/train_meta.json")).unwrap()).unwrap();
-    let [still, decaying]: [Vec<String>; 2] = serde_json::from_value(meta["param_groups"].clone()).unwrap();
-    let names: Vec<&str> = published.optimizer.moments().map(|(name, _)| name).collect();
+    let [still, decaying]: [Vec<String>; 2] =
+        serde_json::from_value(meta["param_groups"].clone()).unwrap();
+    let names: Vec<&str> = published
+        .optimizer
+        .moments()
+        .map(|(name, _)| name)
+        .collect();
     let expected: Vec<&str> = still.iter().chain(&decaying).map(String::as_str).collect();
     assert_eq!(names, expected);
     for (name, moments) in published.optimizer.moments() {
-        assert_eq!(moments.shape(), published.model.get(name).unwrap().shape(), "{name}");
+        assert_eq!(
+            moments.shape(),
+            published.model.get(name).unwrap().shape(),
+            "{name}"
+        );
         assert_eq!(moments.step(), 3, "{name}");
         assert!(moments.second().iter().all(|v| *v >= 0.0), "{name}");
     }
-    let expected_decay: Vec<bool> =
-        names.iter().map(|n| decays(n, published.model.get(n).unwrap().shape())).collect();
+    let expected_decay: Vec<bool> = names
+        .iter()
+        .map(|n| decays(n, published.model.get(n).unwrap().shape()))
+        .collect();
     assert!(expected_decay.is_sorted());
 }
 
@@ -446,8 +637,11 @@ fn the_published_training_checkpoint_is_read() {
 fn the_published_moments_are_those_of_the_tokens_seen() {
     let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
     let steps = Figures::open(&fixture("training/step1.safetensors"));
-    let (_, moments) =
-        published.optimizer.moments().find(|(name, _)| *name == "token_embedding_no.weight").unwrap();
+    let (_, moments) = published
+        .optimizer
+        .moments()
+        .find(|(name, _)| *name == "token_embedding_no.weight")
+        .unwrap();
     let width = moments.shape()[1];
     let touched: Vec<u32> = moments
         .second()
@@ -456,21 +650,36 @@ fn the_published_moments_are_those_of_the_tokens_seen() {
         .filter(|(row, _)| row.iter().any(|v| *v != 0.0))
         .map(|(_, id)| id)
         .collect();
-    let seen: Vec<u32> = (0..3).flat_map(|step| steps.ids(&format!("tokens_step{step}"))).collect();
-    assert!(!touched.is_empty() && touched.iter().all(|id| seen.contains(id)), "{touched:?}");
+    let seen: Vec<u32> = (0..3)
+        .flat_map(|step| steps.ids(&format!("tokens_step{step}")))
+        .collect();
+    assert!(
+        !touched.is_empty() && touched.iter().all(|id| seen.contains(id)),
+        "{touched:?}"
+    );
     // The row of the first step's gradients with the largest second moment has one in the file too.
     let gradient = steps.f32("grad_step0.token_embedding_no.weight");
     for (id, row) in gradient.chunks(width).enumerate() {
         let had_gradient = row.iter().any(|v| *v != 0.0);
-        assert!(!had_gradient || touched.contains(&(id as u32)), "token {id}");
+        assert!(
+            !had_gradient || touched.contains(&(id as u32)),
+            "token {id}"
+        );
     }
 }
 
 #[test]
 fn what_is_no_published_training_checkpoint_is_told() {
-    let fail = |path: &str| Published::<f32>::open(&fixture(path)).unwrap_err().to_string();
+    let fail = |path: &str| {
+        Published::<f32>::open(&fixture(path))
+            .unwrap_err()
+            .to_string()
+    };
     let error = fail("models/vit_quickgelu/model.safetensors");
-    assert!(error.contains("a safetensors file") && error.contains("as pretrained weights"), "{error}");
+    assert!(
+        error.contains("a safetensors file") && error.contains("as pretrained weights"),
+        "{error}"
+    );
     let error = fail("checkpoint/plain_clip.pt");
     assert!(error.contains("holds no `optimizer`"), "{error}");
     assert!(fail("training/none.pt").contains("there is no weights file"));
@@ -479,20 +688,39 @@ fn what_is_no_published_training_checkpoint_is_told() {
 #[test]
 fn a_published_checkpoint_goes_on_as_one_of_ours() {
     let (_folder, store) = store();
-    let Published { model, optimizer, step, .. } =
-        Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
-    let tensors: Vec<_> = model.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    let state = TrainingState { step, ..Run::new().state };
+    let Published {
+        model,
+        optimizer,
+        step,
+        ..
+    } = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    let tensors: Vec<_> = model
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect();
+    let state = TrainingState {
+        step,
+        ..Run::new().state
+    };
     let path = store
         .save(
             Label::Epoch(1),
-            Snapshot { state: &state, model: tensors, notes: WeightsNotes::default(), optimizer: &optimizer },
+            Snapshot {
+                state: &state,
+                model: tensors,
+                notes: WeightsNotes::default(),
+                optimizer: &optimizer,
+            },
         )
         .unwrap();
     let loaded = TrainingCheckpoint::<f32>::load(&path).unwrap();
-    let same = |a: &Checkpoint, b: &Checkpoint| a.iter().all(|(name, tensor)| b.get(name) == Some(tensor));
+    let same =
+        |a: &Checkpoint, b: &Checkpoint| a.iter().all(|(name, tensor)| b.get(name) == Some(tensor));
     assert!(same(&model, &loaded.model) && model.len() == loaded.model.len());
     for ((a, m), (b, n)) in optimizer.moments().zip(loaded.optimizer.moments()) {
-        assert_eq!((a, m.step(), m.first(), m.second()), (b, n.step(), n.first(), n.second()));
+        assert_eq!(
+            (a, m.step(), m.first(), m.second()),
+            (b, n.step(), n.first(), n.second())
+        );
     }
 }

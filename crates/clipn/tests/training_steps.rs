@@ -8,13 +8,17 @@ use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::{NoPrompt, Real, Side, TrainImage, TrainText};
 use clipn::tokenizer::TokenBatch;
 use clipn::training::{
-    AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess, MicroBatch,
-    ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
+    AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess,
+    MicroBatch, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
 };
 use common::figures::{Figures, assert_close, relative_to_max, weights};
 use common::{fixture, test_data};
 
-const SCHEDULE: Schedule = Schedule::Cosine { base: 3e-4, warmup: 0, total: 10 };
+const SCHEDULE: Schedule = Schedule::Cosine {
+    base: 3e-4,
+    warmup: 0,
+    total: 10,
+};
 
 fn fast(model: &str) -> Towers<f32, VisionTower, TransformerText> {
     let w = weights(model);
@@ -36,7 +40,11 @@ fn plain(model: &str) -> Towers<f64, PlainVision<f64>, PlainText<f64>> {
     }
 }
 
-fn trainer<T, I, X, C>(towers: Towers<T, I, X>, scaling: GradientScaling, ranks: C) -> Trainer<T, I, X, C>
+fn trainer<T, I, X, C>(
+    towers: Towers<T, I, X>,
+    scaling: GradientScaling,
+    ranks: C,
+) -> Trainer<T, I, X, C>
 where
     T: Real,
     I: TrainImage<T>,
@@ -44,7 +52,14 @@ where
     C: Communicator + Collective<T>,
 {
     let optimizer = AdamW::new(AdamWSettings::default()).unwrap();
-    Trainer::new(towers, ObjectiveSettings::default().build().unwrap(), scaling, optimizer, ranks).unwrap()
+    Trainer::new(
+        towers,
+        ObjectiveSettings::default().build().unwrap(),
+        scaling,
+        optimizer,
+        ranks,
+    )
+    .unwrap()
 }
 
 /// Rows `rows` of a step's batch; `[images, tokens, prompts]` are the names of its inputs.
@@ -61,11 +76,22 @@ fn batch<T: Real>(
     let ids = figures.ids(tokens)[rows.start * length..rows.end * length].to_vec();
     let tokens = TokenBatch::new(ids, length).unwrap();
     // The published code draws one of 17: the 16 prompts, or their mean.
-    let prompt = |index: u32| if index == 16 { NoPrompt::Mean } else { NoPrompt::Index(index as usize) };
-    let prompts = figures.ids(prompts)[rows.clone()].iter().map(|&i| prompt(i)).collect();
+    let prompt = |index: u32| {
+        if index == 16 {
+            NoPrompt::Mean
+        } else {
+            NoPrompt::Index(index as usize)
+        }
+    };
+    let prompts = figures.ids(prompts)[rows.clone()]
+        .iter()
+        .map(|&i| prompt(i))
+        .collect();
     MicroBatch {
         images: ImageInput::Pixels {
-            values: values(figures, images)[rows.start * each..rows.end * each].to_vec().into(),
+            values: values(figures, images)[rows.start * each..rows.end * each]
+                .to_vec()
+                .into(),
             size,
         },
         yes: TextInput::Tokens(tokens.clone()),
@@ -79,8 +105,11 @@ fn step_batch<T: Real>(
     rows: std::ops::Range<usize>,
     values: impl Fn(&Figures, &str) -> Vec<T>,
 ) -> MicroBatch<'static, T> {
-    let names =
-        [format!("images_step{step}"), format!("tokens_step{step}"), format!("prompt_idx_step{step}")];
+    let names = [
+        format!("images_step{step}"),
+        format!("tokens_step{step}"),
+        format!("prompt_idx_step{step}"),
+    ];
     batch(figures, [&names[0], &names[1], &names[2]], rows, values)
 }
 
@@ -118,15 +147,28 @@ fn three_published_steps_in_f32() {
                 )
                 .unwrap();
             let losses = figures.f64(&format!("losses_step{step}"));
-            let found: Vec<f64> = report.parts.iter().map(|p| p.1).chain([report.total]).collect();
+            let found: Vec<f64> = report
+                .parts
+                .iter()
+                .map(|p| p.1)
+                .chain([report.total])
+                .collect();
             assert_close(&found, &losses, 1e-5, "losses");
             if step != 1 {
                 let name = |n: &str| format!("param_after_step{}.{n}", step + 1);
                 let no = trainer.towers().no.as_ref().unwrap();
-                check_parameters(no.params().named(Side::No), |n| figures.f32(&name(n)), 1e-4, false);
+                check_parameters(
+                    no.params().named(Side::No),
+                    |n| figures.f32(&name(n)),
+                    1e-4,
+                    false,
+                );
             }
         }
-        assert!((trainer.towers().logit_scale - 100f32.ln()).abs() < 1e-6, "the logit scale is clamped");
+        assert!(
+            (trainer.towers().logit_scale - 100f32.ln()).abs() < 1e-6,
+            "the logit scale is clamped"
+        );
     }
 }
 
@@ -137,9 +179,21 @@ fn three_published_steps_in_f64() {
     let mut trainer = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
     for step in 0..3 {
         let part = step_batch(&inputs, step, 0..8, Figures::f64);
-        let report = trainer.step(&[part], SCHEDULE.learning_rate(step as u64)).unwrap();
-        let found: Vec<f64> = report.parts.iter().map(|p| p.1).chain([report.total]).collect();
-        assert_close(&found, &figures.f64(&format!("losses_step{step}")), 1e-10, "losses");
+        let report = trainer
+            .step(&[part], SCHEDULE.learning_rate(step as u64))
+            .unwrap();
+        let found: Vec<f64> = report
+            .parts
+            .iter()
+            .map(|p| p.1)
+            .chain([report.total])
+            .collect();
+        assert_close(
+            &found,
+            &figures.f64(&format!("losses_step{step}")),
+            1e-10,
+            "losses",
+        );
     }
     let no = trainer.towers().no.as_ref().unwrap();
     check_parameters(
@@ -157,10 +211,20 @@ fn a_batch_in_parts_takes_the_same_step() {
     let mut parts = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
     let part = |rows| step_batch(&figures, 0, rows, Figures::f64);
     let one = whole.step(&[part(0..8)], 3e-4).unwrap();
-    let three = parts.step(&[part(0..3), part(3..4), part(4..8)], 3e-4).unwrap();
+    let three = parts
+        .step(&[part(0..3), part(3..4), part(4..8)], 3e-4)
+        .unwrap();
     assert!((one.total - three.total).abs() < 1e-13);
-    let (one, three) = (whole.towers().no.as_ref().unwrap(), parts.towers().no.as_ref().unwrap());
-    for (a, b) in one.params().named(Side::No).iter().zip(three.params().named(Side::No)) {
+    let (one, three) = (
+        whole.towers().no.as_ref().unwrap(),
+        parts.towers().no.as_ref().unwrap(),
+    );
+    for (a, b) in one
+        .params()
+        .named(Side::No)
+        .iter()
+        .zip(three.params().named(Side::No))
+    {
         assert!(relative_to_max(a.values, b.values) < 1e-9, "{}", a.name);
     }
 }
@@ -168,31 +232,62 @@ fn a_batch_in_parts_takes_the_same_step() {
 /// The published step of two processes, as two threads: losses, and the parameters after it.
 #[test]
 fn two_ranks_take_the_published_step() {
-    let Some(path) = test_data("golden/ddp/ddp2_default.safetensors") else { return };
+    let Some(path) = test_data("golden/ddp/ddp2_default.safetensors") else {
+        return;
+    };
     let figures = Figures::open(&path);
     for scaling in [GradientScaling::True, GradientScaling::Published] {
         let run = |ranks: InProcess| {
             let rank = ranks.rank();
             let names = ["images", "tokens", "prompt_idx"].map(|n| format!("rank{rank}.{n}"));
-            let part = batch(&figures, [&names[0], &names[1], &names[2]], 0..4, Figures::f32);
+            let part = batch(
+                &figures,
+                [&names[0], &names[1], &names[2]],
+                0..4,
+                Figures::f32,
+            );
             let mut trainer = trainer(fast("vit_quickgelu"), scaling, ranks);
             let report = trainer.step(&[part], 3e-4).unwrap();
-            let found: Vec<f64> = report.parts.iter().map(|p| p.1).chain([report.total]).collect();
-            assert_close(&found, &figures.f64(&format!("rank{rank}.losses")), 1e-5, "losses");
+            let found: Vec<f64> = report
+                .parts
+                .iter()
+                .map(|p| p.1)
+                .chain([report.total])
+                .collect();
+            assert_close(
+                &found,
+                &figures.f64(&format!("rank{rank}.losses")),
+                1e-5,
+                "losses",
+            );
             trainer.towers().clone()
         };
         let towers: Vec<_> = std::thread::scope(|scope| {
             let run = &run;
-            let threads: Vec<_> =
-                InProcess::world(2).into_iter().map(|ranks| scope.spawn(move || run(ranks))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let threads: Vec<_> = InProcess::world(2)
+                .into_iter()
+                .map(|ranks| scope.spawn(move || run(ranks)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         let no = |rank: usize| towers[rank].no.as_ref().unwrap().params().named(Side::No);
         for (a, b) in no(0).iter().zip(no(1)) {
             assert_eq!(a.values, b.values, "ranks differ in {}", a.name);
         }
         // AdamW hides the published factor of one half up to its eps.
-        let tolerance = if scaling == GradientScaling::Published { 5e-5 } else { 3e-4 };
-        check_parameters(no(0), |n| figures.f32(&format!("param_after.{n}")), tolerance, false);
+        let tolerance = if scaling == GradientScaling::Published {
+            5e-5
+        } else {
+            3e-4
+        };
+        check_parameters(
+            no(0),
+            |n| figures.f32(&format!("param_after.{n}")),
+            tolerance,
+            false,
+        );
     }
 }

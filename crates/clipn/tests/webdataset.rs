@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use clipn::dataset::{
-    CaptionField, CaptionLoader, LoaderSettings, MaxBad, Position, Rounding, SampleFields, Sampling,
-    ShardSet, ShuffleBuffer, SkipReason, TrainBatch, TrainingDataError, expand_shards,
+    CaptionField, CaptionLoader, LoaderSettings, MaxBad, Position, Rounding, SampleFields,
+    Sampling, ShardSet, ShuffleBuffer, SkipReason, TrainBatch, TrainingDataError, expand_shards,
 };
 use clipn::image::Augmentation;
 use clipn::progress::Silent;
@@ -18,8 +18,15 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 fn settings(batch_size: usize) -> LoaderSettings {
-    let shuffle = ShuffleBuffer { samples: 7, ..ShuffleBuffer::default() };
-    LoaderSettings { shuffle, max_bad: MaxBad::Unlimited, ..LoaderSettings::new(8, batch_size) }
+    let shuffle = ShuffleBuffer {
+        samples: 7,
+        ..ShuffleBuffer::default()
+    };
+    LoaderSettings {
+        shuffle,
+        max_bad: MaxBad::Unlimited,
+        ..LoaderSettings::new(8, batch_size)
+    }
 }
 
 fn open(folder: &Path) -> ShardSet {
@@ -31,7 +38,11 @@ fn loader(folder: &Path, settings: LoaderSettings) -> CaptionLoader {
 }
 
 fn batches(loader: &CaptionLoader, epoch: u64) -> Vec<TrainBatch> {
-    loader.epoch(epoch).unwrap().collect::<Result<_, _>>().unwrap()
+    loader
+        .epoch(epoch)
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
 }
 
 /// The numbers of samples in the order delivered, each checked against its picture.
@@ -40,8 +51,11 @@ fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
     for batch in batches {
         assert_eq!(batch.captions.len(), batch.keys.len());
         let values = batch.pixels.len() / batch.captions.len();
-        for ((pixels, caption), key) in
-            batch.pixels.chunks_exact(values).zip(&batch.captions).zip(&batch.keys)
+        for ((pixels, caption), key) in batch
+            .pixels
+            .chunks_exact(values)
+            .zip(&batch.captions)
+            .zip(&batch.keys)
         {
             let shown = number(pixels);
             assert_eq!(caption.trim(), format!("picture {shown}"));
@@ -66,23 +80,44 @@ fn folder(sizes: &[u32]) -> TempDir {
 #[test]
 fn shards_are_named_by_ranges_lists_globs_and_folders() {
     let folder = tempfile::tempdir().unwrap();
-    for name in
-        ["a-00.tar", "a-01.tar.gz", "b-1.tar.zst", "b-2.tgz", "note.txt", ".hidden.tar", "odd,[1].tar"]
-    {
+    for name in [
+        "a-00.tar",
+        "a-01.tar.gz",
+        "b-1.tar.zst",
+        "b-2.tgz",
+        "note.txt",
+        ".hidden.tar",
+        "odd,[1].tar",
+    ] {
         fs::write(folder.path().join(name), b"").unwrap();
     }
     let root = folder.path().to_str().unwrap();
     let expanded = |spec: &str| -> Result<Vec<String>, TrainingDataError> {
         let spec = spec.replace("ROOT", root);
         let paths = expand_shards(&spec)?;
-        Ok(paths.iter().map(|p| p.file_name().unwrap().to_str().unwrap().to_string()).collect())
+        Ok(paths
+            .iter()
+            .map(|p| p.file_name().unwrap().to_str().unwrap().to_string())
+            .collect())
     };
     assert_eq!(
         expanded("ROOT").unwrap(),
-        ["a-00.tar", "a-01.tar.gz", "b-1.tar.zst", "b-2.tgz", "odd,[1].tar"]
+        [
+            "a-00.tar",
+            "a-01.tar.gz",
+            "b-1.tar.zst",
+            "b-2.tgz",
+            "odd,[1].tar"
+        ]
     );
-    assert_eq!(expanded("ROOT/a-{00..00}.tar,ROOT/a-{01..01}.tar.gz").unwrap(), ["a-00.tar", "a-01.tar.gz"]);
-    assert_eq!(expanded("ROOT/b-2.tgz::ROOT/a-00.tar").unwrap(), ["b-2.tgz", "a-00.tar"]);
+    assert_eq!(
+        expanded("ROOT/a-{00..00}.tar,ROOT/a-{01..01}.tar.gz").unwrap(),
+        ["a-00.tar", "a-01.tar.gz"]
+    );
+    assert_eq!(
+        expanded("ROOT/b-2.tgz::ROOT/a-00.tar").unwrap(),
+        ["b-2.tgz", "a-00.tar"]
+    );
     assert_eq!(expanded("ROOT/{a-0?,b-[0-9]}.t*").unwrap().len(), 4);
     assert_eq!(expanded("ROOT/odd,[1].tar").unwrap(), ["odd,[1].tar"]);
     for (spec, said) in [
@@ -101,21 +136,32 @@ fn shards_are_named_by_ranges_lists_globs_and_folders() {
         assert!(error.contains(said), "{spec}: {error}");
     }
     let empty = tempfile::tempdir().unwrap();
-    assert!(expand_shards(empty.path().to_str().unwrap()).unwrap_err().to_string().contains("holds no .tar"));
+    assert!(
+        expand_shards(empty.path().to_str().unwrap())
+            .unwrap_err()
+            .to_string()
+            .contains("holds no .tar")
+    );
 }
 
 #[test]
 fn every_epoch_is_another_permutation() {
     let folder = folder(&[10, 1, 0, 23, 6]);
     let loader = loader(folder.path(), settings(8));
-    assert_eq!((loader.batches_per_epoch(), loader.samples_per_epoch()), (5, 40));
+    assert_eq!(
+        (loader.batches_per_epoch(), loader.samples_per_epoch()),
+        (5, 40)
+    );
     let first = numbers(&batches(&loader, 0));
     let second = numbers(&batches(&loader, 1));
     assert_eq!(sorted(first.clone()), (0..40).collect::<Vec<_>>());
     assert_eq!(sorted(second.clone()), (0..40).collect::<Vec<_>>());
     assert_ne!(first, second);
     assert_eq!(first, numbers(&batches(&loader, 0)));
-    let mixed = first.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+    let mixed = first
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + 1)
+        .count();
     assert!(mixed > 30, "{first:?}");
 }
 
@@ -123,8 +169,22 @@ fn every_epoch_is_another_permutation() {
 fn order_and_pixels_do_not_depend_on_workers() {
     let folder = folder(&[30, 30]);
     let with = |workers, prefetch| {
-        let augmentation = Augmentation { horizontal_flip: 0.5, ..Augmentation::published() };
-        batches(&loader(folder.path(), LoaderSettings { workers, prefetch, augmentation, ..settings(7) }), 3)
+        let augmentation = Augmentation {
+            horizontal_flip: 0.5,
+            ..Augmentation::published()
+        };
+        batches(
+            &loader(
+                folder.path(),
+                LoaderSettings {
+                    workers,
+                    prefetch,
+                    augmentation,
+                    ..settings(7)
+                },
+            ),
+            3,
+        )
     };
     let inline = with(0, None);
     assert_eq!(inline.len(), 8);
@@ -136,11 +196,23 @@ fn order_and_pixels_do_not_depend_on_workers() {
 #[test]
 fn in_order_keeps_the_order_and_the_last_batch_is_dropped_or_filled() {
     let folder = folder(&[5, 6]);
-    let in_order = LoaderSettings { sampling: Sampling::InOrder, ..settings(4) };
+    let in_order = LoaderSettings {
+        sampling: Sampling::InOrder,
+        ..settings(4)
+    };
     let floor = loader(folder.path(), in_order.clone());
     assert_eq!(numbers(&batches(&floor, 0)), (0..8).collect::<Vec<_>>());
-    let ceil = loader(folder.path(), LoaderSettings { rounding: Rounding::Ceil, ..in_order });
-    assert_eq!(numbers(&batches(&ceil, 0)), (0..11).chain(0..1).collect::<Vec<_>>());
+    let ceil = loader(
+        folder.path(),
+        LoaderSettings {
+            rounding: Rounding::Ceil,
+            ..in_order
+        },
+    );
+    assert_eq!(
+        numbers(&batches(&ceil, 0)),
+        (0..11).chain(0..1).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -151,12 +223,25 @@ fn processes_share_every_sample_once() {
             let mut seen = Vec::new();
             for rank in 0..world_size {
                 let workers = rank % 3;
-                let part = LoaderSettings { rank, world_size, workers, sampling, ..settings(batch_size) };
+                let part = LoaderSettings {
+                    rank,
+                    world_size,
+                    workers,
+                    sampling,
+                    ..settings(batch_size)
+                };
                 let part = loader(folder.path(), part);
-                assert_eq!(part.batches_per_epoch(), 40 / (world_size * batch_size) as u64);
+                assert_eq!(
+                    part.batches_per_epoch(),
+                    40 / (world_size * batch_size) as u64
+                );
                 seen.extend(numbers(&batches(&part, 1)));
             }
-            assert_eq!(sorted(seen), (0..40).collect::<Vec<_>>(), "{world_size} processes");
+            assert_eq!(
+                sorted(seen),
+                (0..40).collect::<Vec<_>>(),
+                "{world_size} processes"
+            );
         }
     }
 }
@@ -166,8 +251,13 @@ fn with_replacement_fills_any_number_of_samples() {
     let folder = folder(&[10, 10, 10, 10]);
     let drawn = |rank| {
         let sampling = Sampling::WithReplacement;
-        let part =
-            LoaderSettings { rank, world_size: 2, sampling, train_num_samples: Some(200), ..settings(10) };
+        let part = LoaderSettings {
+            rank,
+            world_size: 2,
+            sampling,
+            train_num_samples: Some(200),
+            ..settings(10)
+        };
         numbers(&batches(&loader(folder.path(), part), 0))
     };
     let (first, second) = (drawn(0), drawn(1));
@@ -179,9 +269,15 @@ fn with_replacement_fills_any_number_of_samples() {
 #[test]
 fn more_samples_than_there_are_begin_again() {
     let folder = folder(&[6]);
-    let twice = LoaderSettings { train_num_samples: Some(12), ..settings(6) };
+    let twice = LoaderSettings {
+        train_num_samples: Some(12),
+        ..settings(6)
+    };
     let found = batches(&loader(folder.path(), twice), 0);
-    assert_eq!(sorted(numbers(&found)), sorted((0..6).chain(0..6).collect()));
+    assert_eq!(
+        sorted(numbers(&found)),
+        sorted((0..6).chain(0..6).collect())
+    );
 }
 
 #[test]
@@ -202,9 +298,19 @@ fn resuming_gives_the_batches_that_would_have_followed() {
         br#"{"s-0.tar": 13, "s-1.tar": 20, "s-2.tar": 9, "s-3.tar": 20, "s-4.tar": "10"}"#,
     )
     .unwrap();
-    for sampling in [Sampling::Shuffled, Sampling::WithReplacement, Sampling::InOrder] {
+    for sampling in [
+        Sampling::Shuffled,
+        Sampling::WithReplacement,
+        Sampling::InOrder,
+    ] {
         for workers in [0, 2] {
-            let part = LoaderSettings { rank: 1, world_size: 2, workers, sampling, ..settings(3) };
+            let part = LoaderSettings {
+                rank: 1,
+                world_size: 2,
+                workers,
+                sampling,
+                ..settings(3)
+            };
             let loader = loader(folder.path(), part);
             let whole = batches(&loader, 5);
             assert_eq!(whole.len(), 12);
@@ -215,7 +321,9 @@ fn resuming_gives_the_batches_that_would_have_followed() {
             }
             for (at, position) in positions.iter().enumerate() {
                 let stored = serde_json::to_string(position).unwrap();
-                let mut rest = loader.resume(serde_json::from_str(&stored).unwrap()).unwrap();
+                let mut rest = loader
+                    .resume(serde_json::from_str(&stored).unwrap())
+                    .unwrap();
                 let batches: Vec<TrainBatch> = rest.by_ref().collect::<Result<_, _>>().unwrap();
                 assert!(batches == whole[at..], "{sampling:?} resumed at {at}");
                 assert_eq!(rest.position(), epoch.position());
@@ -227,20 +335,45 @@ fn resuming_gives_the_batches_that_would_have_followed() {
 #[test]
 fn a_position_belongs_to_its_data_and_settings() {
     let folder = folder(&[13, 20, 9]);
-    let position = loader(folder.path(), settings(3)).epoch(0).unwrap().position().clone();
+    let position = loader(folder.path(), settings(3))
+        .epoch(0)
+        .unwrap()
+        .position()
+        .clone();
     for other in [
-        LoaderSettings { seed: 1, ..settings(3) },
+        LoaderSettings {
+            seed: 1,
+            ..settings(3)
+        },
         settings(4),
-        LoaderSettings { world_size: 2, ..settings(3) },
-        LoaderSettings { sampling: Sampling::InOrder, ..settings(3) },
-        LoaderSettings { shuffle: ShuffleBuffer::default(), ..settings(3) },
+        LoaderSettings {
+            world_size: 2,
+            ..settings(3)
+        },
+        LoaderSettings {
+            sampling: Sampling::InOrder,
+            ..settings(3)
+        },
+        LoaderSettings {
+            shuffle: ShuffleBuffer::default(),
+            ..settings(3)
+        },
     ] {
         let refused = loader(folder.path(), other).resume(position.clone());
         assert!(matches!(refused, Err(TrainingDataError::Position { .. })));
     }
-    let same = loader(folder.path(), LoaderSettings { workers: 3, ..settings(3) });
+    let same = loader(
+        folder.path(),
+        LoaderSettings {
+            workers: 3,
+            ..settings(3)
+        },
+    );
     assert!(same.resume(position.clone()).is_ok());
-    let late = Position { batches: 99, ..position };
+    let late = Position {
+        batches: 99,
+        ..position
+    };
     assert!(same.resume(late).is_err());
 }
 
@@ -248,12 +381,19 @@ fn a_position_belongs_to_its_data_and_settings() {
 fn dropping_an_epoch_stops_its_threads() {
     let folder = folder(&[40]);
     for workers in [1, 4] {
-        let endless = LoaderSettings { workers, train_num_samples: Some(1 << 30), ..settings(4) };
+        let endless = LoaderSettings {
+            workers,
+            train_num_samples: Some(1 << 30),
+            ..settings(4)
+        };
         let loader = loader(folder.path(), endless);
         let mut epoch = loader.epoch(0).unwrap();
         assert!(epoch.next().unwrap().is_ok());
         // Far ahead: the reader is still passing over samples when the epoch is dropped.
-        let far = Position { drawn: u64::MAX, ..epoch.position().clone() };
+        let far = Position {
+            drawn: u64::MAX,
+            ..epoch.position().clone()
+        };
         drop(epoch);
         drop(loader.resume(far).unwrap());
     }
@@ -266,7 +406,11 @@ fn packed_shards_are_told_by_their_content() {
     fs::write(folder.path().join("a.tar.gz"), gzip(&part(0))).unwrap();
     fs::write(folder.path().join("b.tar"), zstd(&part(10))).unwrap();
     let (head, tail) = (part(20)[..3000].to_vec(), part(20)[3000..].to_vec());
-    fs::write(folder.path().join("c.tgz"), [gzip(&head), gzip(&tail)].concat()).unwrap();
+    fs::write(
+        folder.path().join("c.tgz"),
+        [gzip(&head), gzip(&tail)].concat(),
+    )
+    .unwrap();
     let skippable = [0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
     fs::write(
         folder.path().join("d.tar.zst"),
@@ -276,10 +420,19 @@ fn packed_shards_are_told_by_their_content() {
     let mut set = open(folder.path());
     assert_eq!(set.samples(), None);
     let unknown = CaptionLoader::new(set.clone().into(), settings(4)).unwrap_err();
-    assert!(matches!(unknown, TrainingDataError::UnknownSize { shards: 4, .. }), "{unknown}");
+    assert!(
+        matches!(unknown, TrainingDataError::UnknownSize { shards: 4, .. }),
+        "{unknown}"
+    );
     assert_eq!(set.count(&Silent).unwrap(), 40);
-    let in_order = LoaderSettings { sampling: Sampling::InOrder, ..settings(4) };
-    let found = numbers(&batches(&CaptionLoader::new(set.into(), in_order).unwrap(), 0));
+    let in_order = LoaderSettings {
+        sampling: Sampling::InOrder,
+        ..settings(4)
+    };
+    let found = numbers(&batches(
+        &CaptionLoader::new(set.into(), in_order).unwrap(),
+        0,
+    ));
     assert_eq!(found, (0..30).chain(20..30).collect::<Vec<_>>());
 }
 
@@ -295,12 +448,23 @@ fn sizes_come_from_json_or_len_and_faults_are_told() {
     let one = ShardSet::open(one.to_str().unwrap(), SampleFields::default()).unwrap();
     assert_eq!(one.samples(), None, "__len__ speaks of the whole folder");
     // Without sizes of their own, whole shards go to the processes.
-    let parts = |world_size, rank| LoaderSettings { world_size, rank, ..settings(3) };
-    let halves: Vec<Vec<u32>> =
-        (0..2).map(|rank| sorted(numbers(&batches(&loader(folder.path(), parts(2, rank)), 0)))).collect();
+    let parts = |world_size, rank| LoaderSettings {
+        world_size,
+        rank,
+        ..settings(3)
+    };
+    let halves: Vec<Vec<u32>> = (0..2)
+        .map(|rank| sorted(numbers(&batches(&loader(folder.path(), parts(2, rank)), 0))))
+        .collect();
     assert!(halves.contains(&vec![0, 1, 2]), "{halves:?}");
     let three = CaptionLoader::new(open(folder.path()).into(), parts(3, 0)).unwrap_err();
-    assert!(matches!(three, TrainingDataError::TooFewShards { shards: 2, world_size: 3 }));
+    assert!(matches!(
+        three,
+        TrainingDataError::TooFewShards {
+            shards: 2,
+            world_size: 3
+        }
+    ));
     for (contents, said) in [
         ("{", "not JSON"),
         ("[3]", "no JSON object"),
@@ -308,22 +472,33 @@ fn sizes_come_from_json_or_len_and_faults_are_told() {
         (r#"{"s-0.tar": 99999999999999999}"#, "whole number"),
     ] {
         fs::write(&sizes, contents).unwrap();
-        let error = ShardSet::open(folder.path().to_str().unwrap(), SampleFields::default()).unwrap_err();
+        let error =
+            ShardSet::open(folder.path().to_str().unwrap(), SampleFields::default()).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
     }
     fs::remove_file(&sizes).unwrap();
     fs::write(folder.path().join("__len__"), "many").unwrap();
-    let error = ShardSet::open(folder.path().to_str().unwrap(), SampleFields::default()).unwrap_err();
+    let error =
+        ShardSet::open(folder.path().to_str().unwrap(), SampleFields::default()).unwrap_err();
     assert!(error.to_string().contains("no number"), "{error}");
 }
 
 #[test]
 fn a_size_that_is_wrong_loses_no_sample() {
     let folder = folder(&[10, 10]);
-    fs::write(folder.path().join("sizes.json"), br#"{"s-0.tar": 4, "s-1.tar": 16}"#).unwrap();
+    fs::write(
+        folder.path().join("sizes.json"),
+        br#"{"s-0.tar": 4, "s-1.tar": 16}"#,
+    )
+    .unwrap();
     let mut seen = Vec::new();
     for rank in 0..2 {
-        let part = LoaderSettings { rank, world_size: 2, sampling: Sampling::InOrder, ..settings(5) };
+        let part = LoaderSettings {
+            rank,
+            world_size: 2,
+            sampling: Sampling::InOrder,
+            ..settings(5)
+        };
         let mut epoch = loader(folder.path(), part).epoch(0).unwrap();
         let found: Vec<TrainBatch> = epoch.by_ref().collect::<Result<_, _>>().unwrap();
         seen.push(numbers(&found));
@@ -346,10 +521,21 @@ fn broken_samples_are_skipped_counted_and_named() {
     files.push(("large.txt".to_string(), b"large".to_vec()));
     fs::write(folder.path().join("s.tar"), tar(&files)).unwrap();
     fs::write(folder.path().join("t.tar"), b"this is no archive, but text").unwrap();
-    fs::write(folder.path().join("sizes.json"), br#"{"s.tar": 9, "t.tar": 3}"#).unwrap();
-    let fields = SampleFields { max_image_bytes: 8192, ..SampleFields::default() };
+    fs::write(
+        folder.path().join("sizes.json"),
+        br#"{"s.tar": 9, "t.tar": 3}"#,
+    )
+    .unwrap();
+    let fields = SampleFields {
+        max_image_bytes: 8192,
+        ..SampleFields::default()
+    };
     let set = ShardSet::open(folder.path().to_str().unwrap(), fields).unwrap();
-    let in_order = LoaderSettings { sampling: Sampling::InOrder, train_num_samples: Some(3), ..settings(3) };
+    let in_order = LoaderSettings {
+        sampling: Sampling::InOrder,
+        train_num_samples: Some(3),
+        ..settings(3)
+    };
     let loader = CaptionLoader::new(set.clone().into(), in_order.clone()).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     let batch = epoch.next().unwrap().unwrap();
@@ -360,14 +546,31 @@ fn broken_samples_are_skipped_counted_and_named() {
     assert_eq!(count(SkipReason::BadCaption), 2);
     assert_eq!(count(SkipReason::NoCaption), 4);
     assert_eq!(count(SkipReason::NoImage), 2);
-    assert_eq!((count(SkipReason::TooLarge), count(SkipReason::Shard)), (1, 3));
+    assert_eq!(
+        (count(SkipReason::TooLarge), count(SkipReason::Shard)),
+        (1, 3)
+    );
     assert_eq!(skipped.first[0].key, "s.tar/000000");
-    assert!(skipped.first[0].detail.contains("not an image"), "{}", skipped.first[0].detail);
+    assert!(
+        skipped.first[0].detail.contains("not an image"),
+        "{}",
+        skipped.first[0].detail
+    );
 
-    let strict = LoaderSettings { max_bad: MaxBad::Count(2), workers: 2, ..in_order };
-    let mut epoch = CaptionLoader::new(set.into(), strict).unwrap().epoch(0).unwrap();
+    let strict = LoaderSettings {
+        max_bad: MaxBad::Count(2),
+        workers: 2,
+        ..in_order
+    };
+    let mut epoch = CaptionLoader::new(set.into(), strict)
+        .unwrap()
+        .epoch(0)
+        .unwrap();
     let error = epoch.next().unwrap().unwrap_err();
-    assert!(matches!(error, TrainingDataError::TooManyBad { limit: 2, .. }), "{error}");
+    assert!(
+        matches!(error, TrainingDataError::TooManyBad { limit: 2, .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("s.tar/000000"), "{error}");
     assert!(epoch.next().is_none());
 }
@@ -376,20 +579,36 @@ fn broken_samples_are_skipped_counted_and_named() {
 fn data_without_one_good_sample_is_an_error_not_a_wait() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = samples(0..5);
-    files.iter_mut().for_each(|(_, contents)| *contents = b"?".to_vec());
+    files
+        .iter_mut()
+        .for_each(|(_, contents)| *contents = b"?".to_vec());
     fs::write(folder.path().join("s.tar"), tar(&files)).unwrap();
     fs::write(folder.path().join("sizes.json"), br#"{"s.tar": 5}"#).unwrap();
     for (workers, sampling) in [(0, Sampling::Shuffled), (2, Sampling::WithReplacement)] {
-        let mut epoch =
-            loader(folder.path(), LoaderSettings { workers, sampling, ..settings(2) }).epoch(0).unwrap();
+        let mut epoch = loader(
+            folder.path(),
+            LoaderSettings {
+                workers,
+                sampling,
+                ..settings(2)
+            },
+        )
+        .epoch(0)
+        .unwrap();
         let error = epoch.next().unwrap().unwrap_err();
-        assert!(matches!(error, TrainingDataError::NothingUsable { .. }), "{error}");
+        assert!(
+            matches!(error, TrainingDataError::NothingUsable { .. }),
+            "{error}"
+        );
     }
     // A shard that is gone by the time it is read.
     let gone = loader(folder.path(), settings(2));
     fs::remove_file(folder.path().join("s.tar")).unwrap();
     let error = gone.epoch(0).unwrap().next().unwrap().unwrap_err();
-    assert!(error.to_string().contains("lost with a damaged shard"), "{error}");
+    assert!(
+        error.to_string().contains("lost with a damaged shard"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -399,16 +618,51 @@ fn settings_that_cannot_work_are_refused() {
         (settings(0), "batch_size"),
         (settings(usize::MAX), "batch_size"),
         (settings(7), "6 samples make no batch of 7"),
-        (LoaderSettings { rank: 1, ..settings(1) }, "rank"),
-        (LoaderSettings { world_size: 0, ..settings(1) }, "rank"),
-        (LoaderSettings { workers: 1 << 20, ..settings(1) }, "workers"),
-        (LoaderSettings { max_bad: MaxBad::Share(f64::NAN), ..settings(1) }, "max_bad"),
-        (LoaderSettings { train_num_samples: Some(0), ..settings(1) }, "0 samples make no batch"),
+        (
+            LoaderSettings {
+                rank: 1,
+                ..settings(1)
+            },
+            "rank",
+        ),
+        (
+            LoaderSettings {
+                world_size: 0,
+                ..settings(1)
+            },
+            "rank",
+        ),
+        (
+            LoaderSettings {
+                workers: 1 << 20,
+                ..settings(1)
+            },
+            "workers",
+        ),
+        (
+            LoaderSettings {
+                max_bad: MaxBad::Share(f64::NAN),
+                ..settings(1)
+            },
+            "max_bad",
+        ),
+        (
+            LoaderSettings {
+                train_num_samples: Some(0),
+                ..settings(1)
+            },
+            "0 samples make no batch",
+        ),
     ] {
-        let error = CaptionLoader::new(open(folder.path()).into(), wrong).unwrap_err().to_string();
+        let error = CaptionLoader::new(open(folder.path()).into(), wrong)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(said), "{error}");
     }
-    let no_captions = SampleFields { captions: Vec::new(), ..SampleFields::default() };
+    let no_captions = SampleFields {
+        captions: Vec::new(),
+        ..SampleFields::default()
+    };
     assert!(ShardSet::open(folder.path().to_str().unwrap(), no_captions).is_err());
 }
 
@@ -417,7 +671,11 @@ fn drain(bytes: &[u8]) -> (usize, u64) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("s.tar"), bytes).unwrap();
     fs::write(folder.path().join("sizes.json"), br#"{"s.tar": 6}"#).unwrap();
-    let once = LoaderSettings { workers: 0, sampling: Sampling::InOrder, ..settings(1) };
+    let once = LoaderSettings {
+        workers: 0,
+        sampling: Sampling::InOrder,
+        ..settings(1)
+    };
     let mut epoch = loader(folder.path(), once).epoch(0).unwrap();
     let mut delivered = BTreeSet::new();
     for batch in epoch.by_ref() {
@@ -477,42 +735,80 @@ fn cutting_a_shard_loses_only_what_follows() {
 
 #[test]
 fn the_real_shards_are_read_whole() {
-    let Some(folder) = common::test_data("data/tiny-imagenet") else { return };
+    let Some(folder) = common::test_data("data/tiny-imagenet") else {
+        return;
+    };
     let spec = format!("{}/train-{{000..039}}.tar.gz", folder.display());
     let mut set = ShardSet::open(&spec, SampleFields::default()).unwrap();
     assert_eq!((set.shards().len(), set.samples()), (40, Some(40_000)));
     assert_eq!(set.count(&Silent).unwrap(), 40_000);
-    let settings = LoaderSettings { workers: 2, ..LoaderSettings::new(32, 1000) };
+    let settings = LoaderSettings {
+        workers: 2,
+        ..LoaderSettings::new(32, 1000)
+    };
     let loader = CaptionLoader::new(set.into(), settings).unwrap();
     let mut seen = BTreeSet::new();
     let mut epoch = loader.epoch(0).unwrap();
     let mut batch = TrainBatch::default();
     while epoch.next_into(&mut batch).unwrap() {
         assert!(batch.pixels.iter().all(|value| value.abs() < 3.0));
-        assert!(batch.captions.iter().all(|caption| !caption.trim().is_empty()));
+        assert!(
+            batch
+                .captions
+                .iter()
+                .all(|caption| !caption.trim().is_empty())
+        );
         seen.extend(batch.keys.iter().cloned());
     }
-    assert_eq!((seen.len(), epoch.skipped().total()), (40_000, 0), "{}", epoch.skipped());
+    assert_eq!(
+        (seen.len(), epoch.skipped().total()),
+        (40_000, 0),
+        "{}",
+        epoch.skipped()
+    );
 }
 
 #[test]
 fn real_captions_come_from_text_json_or_classes() {
-    let Some(data) = common::test_data("data") else { return };
+    let Some(data) = common::test_data("data") else {
+        return;
+    };
     let read = |spec: String, captions: Vec<CaptionField>| {
-        let fields = SampleFields { captions, ..SampleFields::default() };
+        let fields = SampleFields {
+            captions,
+            ..SampleFields::default()
+        };
         let set = ShardSet::open(&spec, fields).unwrap();
-        let in_order = LoaderSettings { sampling: Sampling::InOrder, ..LoaderSettings::new(16, 4) };
-        let batch =
-            CaptionLoader::new(set.into(), in_order).unwrap().epoch(0).unwrap().next().unwrap().unwrap();
+        let in_order = LoaderSettings {
+            sampling: Sampling::InOrder,
+            ..LoaderSettings::new(16, 4)
+        };
+        let batch = CaptionLoader::new(set.into(), in_order)
+            .unwrap()
+            .epoch(0)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
         batch.captions
     };
-    let json = |key: &str| vec![CaptionField::Json { extension: "json".into(), key: key.into() }];
-    let text = vec![CaptionField::Text { extension: "txt".into() }];
+    let json = |key: &str| {
+        vec![CaptionField::Json {
+            extension: "json".into(),
+            key: key.into(),
+        }]
+    };
+    let text = vec![CaptionField::Text {
+        extension: "txt".into(),
+    }];
     let fashion = || format!("{}/fashion/train-*.tar", data.display());
     assert_eq!(read(fashion(), json("title")), read(fashion(), text));
     assert_eq!(read(fashion(), json("gender"))[0], "Men");
     let names = (0..200).map(|index| format!("class {index}")).collect();
-    let classes = vec![CaptionField::Class { extension: "cls".into(), names }];
+    let classes = vec![CaptionField::Class {
+        extension: "cls".into(),
+        names,
+    }];
     let tiny = format!("{}/tiny-imagenet/train-000.tar.gz", data.display());
     assert_eq!(read(tiny, classes)[0], "class 81");
 }

@@ -12,7 +12,10 @@ pub fn within<T>(limit: usize, read: impl FnOnce() -> T) -> T {
     let result = read();
     let taken = ALLOCATOR.peak_usage().saturating_sub(before);
     tell(taken);
-    assert!(taken <= limit, "{taken} bytes were taken, and {limit} may be");
+    assert!(
+        taken <= limit,
+        "{taken} bytes were taken, and {limit} may be"
+    );
     result
 }
 

@@ -9,7 +9,9 @@ pub fn of_own_code_only() {
         let abort = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let file = panic.location().map_or("", |location| location.file());
-            let is_own = ["crates/clipn/", "fuzz_targets/"].iter().any(|part| file.contains(part));
+            let is_own = ["crates/clipn/", "fuzz_targets/"]
+                .iter()
+                .any(|part| file.contains(part));
             if is_own || !file.contains("/registry/") {
                 abort(panic);
             }

@@ -42,8 +42,10 @@ pub enum Task {
 impl Task {
     /// The name on the command line.
     pub fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(|| "product-peak".to_owned(), |value| value.get_name().to_owned())
+        self.to_possible_value().map_or_else(
+            || "product-peak".to_owned(),
+            |value| value.get_name().to_owned(),
+        )
     }
 }
 

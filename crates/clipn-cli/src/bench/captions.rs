@@ -9,13 +9,18 @@ use crate::error::CliError;
 
 /// The captions of a table, which must have one, or `count` made-up ones.
 pub fn captions(table: Option<&Path>, count: usize) -> Result<Vec<String>, CliError> {
-    let Some(path) = table else { return Ok(made_up(count)) };
+    let Some(path) = table else {
+        return Ok(made_up(count));
+    };
     let table = CaptionTable::read(path, &TableFormat::default()).map_err(TrainingError::from)?;
     // A row of a wrong form is for a training run to tell.
     let good = |row: usize| Some(table.row(row).ok()?.1.to_owned());
     let captions: Vec<String> = (0..table.len()).filter_map(good).collect();
     if captions.is_empty() {
-        return Err(CliError::Usage(format!("no row of {} has a caption", path.display())));
+        return Err(CliError::Usage(format!(
+            "no row of {} has a caption",
+            path.display()
+        )));
     }
     Ok(captions)
 }

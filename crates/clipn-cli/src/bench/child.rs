@@ -24,26 +24,37 @@ pub enum Answer {
 
 /// Measures a task in a child, on so many threads; `None` where the user wants no more.
 pub fn measure(task: Task, args: &BenchArgs, threads: usize) -> Result<Option<Measured>, CliError> {
-    let failed = |error: String| CliError::BenchTask { task: task.name(), error };
+    let failed = |error: String| CliError::BenchTask {
+        task: task.name(),
+        error,
+    };
     let child = command(task, args, threads)
         .and_then(|mut command| command.spawn())
         .map_err(|error| failed(format!("cannot start this program again: {error}")))?;
-    let Some(output) = wait(child).map_err(|error| failed(error.to_string()))? else { return Ok(None) };
+    let Some(output) = wait(child).map_err(|error| failed(error.to_string()))? else {
+        return Ok(None);
+    };
     match serde_json::from_slice(&output.stdout) {
         Ok(Answer::Measured(measured)) => Ok(Some(*measured)),
         // The signal may have met both.
         _ if interrupt::requested() => Ok(None),
         Ok(Answer::Failed(error)) => Err(failed(error)),
-        Err(_) => {
-            Err(failed(format!("ended without an answer ({}); is there enough memory?", output.status)))
-        }
+        Err(_) => Err(failed(format!(
+            "ended without an answer ({}); is there enough memory?",
+            output.status
+        ))),
     }
 }
 
 fn command(task: Task, args: &BenchArgs, threads: usize) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["bench", "--child", &task.name()]).args(["--reps", &args.repetitions().to_string()]);
-    command.env("RAYON_NUM_THREADS", threads.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(["bench", "--child", &task.name()])
+        .args(["--reps", &args.repetitions().to_string()]);
+    command
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     if let Some(model) = &args.model {
         command.args(["--model", model]);
     }

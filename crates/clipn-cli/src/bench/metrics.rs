@@ -14,14 +14,21 @@ const OOD: usize = 10_000;
 pub fn metrics() -> Result<Work, CliError> {
     let mut rng = TrainingRng::new(7);
     let mut set = |count: usize, shift: f64| -> Vec<f32> {
-        (0..count).map(|_| 1.0 / (1.0 + (-8.0 * (rng.normal() + shift) as f32).exp())).collect()
+        (0..count)
+            .map(|_| 1.0 / (1.0 + (-8.0 * (rng.normal() + shift) as f32).exp()))
+            .collect()
     };
-    let sets: Vec<_> = scores::all().iter().map(|_| (set(ID, 0.5), set(OOD, -0.5))).collect();
+    let sets: Vec<_> = scores::all()
+        .iter()
+        .map(|_| (set(ID, 0.5), set(OOD, -0.5)))
+        .collect();
     Ok(Work {
         items: (sets.len() * (ID + OOD)) as f64,
         run: Box::new(move || {
             for (id, ood) in &sets {
-                std::hint::black_box(figures(id, ood).map_err(|error| CliError::Usage(error.to_string()))?);
+                std::hint::black_box(
+                    figures(id, ood).map_err(|error| CliError::Usage(error.to_string()))?,
+                );
             }
             Ok(())
         }),

@@ -44,14 +44,26 @@ pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(cores, usize::from);
     let measure = |task: Task, done: usize| {
-        let threads = if matches!(task, Task::Pixels | Task::Metrics) { 1 } else { threads };
-        child::measure(task, args, threads)?.ok_or(CliError::BenchInterrupted { done, total: tasks.len() })
+        let threads = if matches!(task, Task::Pixels | Task::Metrics) {
+            1
+        } else {
+            threads
+        };
+        child::measure(task, args, threads)?.ok_or(CliError::BenchInterrupted {
+            done,
+            total: tasks.len(),
+        })
     };
     eprintln!("measuring the machine's matrix products on {threads} threads");
     let peak = measure(Task::ProductPeak, 0)?;
     let mut report = Report::new(threads, peak.gflops);
     for (done, &task) in tasks.iter().enumerate() {
-        eprintln!("measuring {} ({} of {})", task.name(), done + 1, tasks.len());
+        eprintln!(
+            "measuring {} ({} of {})",
+            task.name(),
+            done + 1,
+            tasks.len()
+        );
         report.add(measure(task, done)?);
     }
     report.write(args.format)
@@ -59,13 +71,24 @@ pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
 
 /// Puts paths in the place of names of weights, once for all children.
 fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
-    let is_of_hub = args.model.as_deref().is_some_and(|model| model.starts_with(HubName::PREFIX));
+    let is_of_hub = args
+        .model
+        .as_deref()
+        .is_some_and(|model| model.starts_with(HubName::PREFIX));
     if args.pretrained.is_none() && !is_of_hub {
         return Ok(());
     }
-    let located =
-        locate(args.pretrained.as_deref(), args.model.as_deref(), &args.downloads, Purpose::Compute)?;
-    args.model = Some(located.model.unwrap_or_else(|| located.path.display().to_string()));
+    let located = locate(
+        args.pretrained.as_deref(),
+        args.model.as_deref(),
+        &args.downloads,
+        Purpose::Compute,
+    )?;
+    args.model = Some(
+        located
+            .model
+            .unwrap_or_else(|| located.path.display().to_string()),
+    );
     args.pretrained = Some(located.path);
     Ok(())
 }
@@ -75,7 +98,8 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
     let fixed = |task: &Task| matches!(task, Task::ImageB32 | Task::ImageB16);
     if args.model.is_some() && args.tasks.iter().any(fixed) {
         return Err(CliError::Usage(
-            "image-b32 and image-b16 name their architectures; give the task `image` with --model".to_owned(),
+            "image-b32 and image-b16 name their architectures; give the task `image` with --model"
+                .to_owned(),
         ));
     }
     let mut tasks: Vec<Task> = Vec::new();
@@ -92,7 +116,11 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
             Task::ProductPeak => false,
             _ => true,
         };
-        tasks = Task::value_variants().iter().copied().filter(allowed).collect();
+        tasks = Task::value_variants()
+            .iter()
+            .copied()
+            .filter(allowed)
+            .collect();
     }
     Ok(tasks)
 }

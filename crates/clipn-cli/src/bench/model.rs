@@ -23,7 +23,10 @@ impl Model {
         match task {
             Task::ImageB32 => Self::open("ViT-B-32", None),
             Task::ImageB16 => Self::open("ViT-B-16", None),
-            _ => Self::open(args.model.as_deref().unwrap_or(DEFAULT), args.pretrained.as_deref()),
+            _ => Self::open(
+                args.model.as_deref().unwrap_or(DEFAULT),
+                args.pretrained.as_deref(),
+            ),
         }
     }
 

@@ -8,8 +8,9 @@ use crate::args::Format;
 use crate::error::CliError;
 use crate::table::Table;
 
-const HEADINGS: [&str; 10] =
-    ["task", "model", "shape", "median s", "best s", "rate", "GFLOP/s", "of peak", "MiB", "reps"];
+const HEADINGS: [&str; 10] = [
+    "task", "model", "shape", "median s", "best s", "rate", "GFLOP/s", "of peak", "MiB", "reps",
+];
 
 /// Everything that a run measured.
 #[derive(Debug, Serialize)]
@@ -26,7 +27,13 @@ pub struct Report {
 impl Report {
     pub fn new(threads: usize, product_peak_gflops: Option<f64>) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        Self { version, machine: processor(), threads, product_peak_gflops, tasks: Vec::new() }
+        Self {
+            version,
+            machine: processor(),
+            threads,
+            product_peak_gflops,
+            tasks: Vec::new(),
+        }
     }
 
     /// Takes what a task came to, held against the machine's products.
@@ -81,7 +88,10 @@ impl Report {
                 self.threads
             )?;
         }
-        self.tasks.iter().filter_map(classifier).try_for_each(|line| writeln!(out, "{line}"))
+        self.tasks
+            .iter()
+            .filter_map(classifier)
+            .try_for_each(|line| writeln!(out, "{line}"))
     }
 }
 
@@ -124,9 +134,14 @@ fn record(measured: &Measured) -> [String; 11] {
 fn classifier(measured: &Measured) -> Option<String> {
     let number = |key: &str| measured.details.get(key)?.as_f64();
     let (each, all) = (number("ms_a_pair")?, number("all_seconds")?);
-    let how = if measured.details.get("full")?.as_bool()? { "measured" } else { "extrapolated" };
-    (measured.task == Task::Classifier)
-        .then(|| format!("Classifier: {each:.2} ms a pair, {all:.0} s for all of ImageNet ({how})."))
+    let how = if measured.details.get("full")?.as_bool()? {
+        "measured"
+    } else {
+        "extrapolated"
+    };
+    (measured.task == Task::Classifier).then(|| {
+        format!("Classifier: {each:.2} ms a pair, {all:.0} s for all of ImageNet ({how}).")
+    })
 }
 
 fn processor() -> Option<String> {

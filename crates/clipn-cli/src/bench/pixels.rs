@@ -16,9 +16,15 @@ pub fn pixels(folder: &Path) -> Result<Work, CliError> {
     let found = ImageFolder::read(folder)?.unlabelled("photographs")?;
     let all = found.samples.len();
     let preprocessing = Preprocessing::clip(SIZE);
-    let files: Vec<PathBuf> = found.samples.into_iter().map(|sample| sample.path).collect();
-    let files: Vec<PathBuf> =
-        files.into_iter().filter(|file| decode_file(file, &preprocessing.decode).is_ok()).collect();
+    let files: Vec<PathBuf> = found
+        .samples
+        .into_iter()
+        .map(|sample| sample.path)
+        .collect();
+    let files: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|file| decode_file(file, &preprocessing.decode).is_ok())
+        .collect();
     if files.is_empty() {
         return Err(CliError::Usage(format!(
             "none of the {all} pictures in {} can be read; `clipn classify` tells why",
@@ -45,5 +51,7 @@ pub fn pixels(folder: &Path) -> Result<Work, CliError> {
 
 /// Tells what a picture costs.
 pub fn conclude(measured: &mut Measured) {
-    measured.details.insert("ms_a_picture".to_owned(), json!(1e3 / measured.rate));
+    measured
+        .details
+        .insert("ms_a_picture".to_owned(), json!(1e3 / measured.rate));
 }

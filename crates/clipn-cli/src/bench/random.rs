@@ -16,7 +16,9 @@ impl Random {
 
     /// `count` numbers in [−scale, scale).
     pub fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
-        (0..count).map(|_| (self.0.unit() as f32 * 2.0 - 1.0) * scale).collect()
+        (0..count)
+            .map(|_| (self.0.unit() as f32 * 2.0 - 1.0) * scale)
+            .collect()
     }
 
     /// Texts of `length` ids that fill their rows: the largest id of the vocabulary stands last.
@@ -72,7 +74,10 @@ impl Random {
     }
 
     fn linear(&mut self, out: usize, inner: usize) -> LinearParams<f32> {
-        LinearParams { weight: self.matrix(out, inner), bias: vec![0.0; out].into() }
+        LinearParams {
+            weight: self.matrix(out, inner),
+            bias: vec![0.0; out].into(),
+        }
     }
 
     fn blocks(&mut self, layers: usize, width: usize, mlp_width: usize) -> Vec<BlockParams<f32>> {
@@ -89,7 +94,10 @@ impl Random {
 }
 
 fn norm(width: usize) -> NormParams<f32> {
-    NormParams { weight: vec![1.0; width].into(), bias: vec![0.0; width].into() }
+    NormParams {
+        weight: vec![1.0; width].into(),
+        bias: vec![0.0; width].into(),
+    }
 }
 
 #[cfg(test)]

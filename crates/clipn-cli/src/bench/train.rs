@@ -4,8 +4,8 @@ use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::{Features, ModelConfig, NoPrompt, Side, TextConfig, TrainText, VisionConfig};
 use clipn::tokenizer::Tokenizer;
 use clipn::training::{
-    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings, SingleProcess,
-    TextInput, Towers, Trainer, TrainingError, TrainingRng,
+    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings,
+    SingleProcess, TextInput, Towers, Trainer, TrainingError, TrainingRng,
 };
 use serde_json::{Map, json};
 
@@ -71,7 +71,11 @@ pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError
 /// forward and backward, AdamW. With `cached`, the features of the frozen towers are known. Each repetition has other
 /// captions.
 pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliError> {
-    let table = args.data.as_ref().map(|folder| folder.join("captions.tsv")).filter(|table| table.is_file());
+    let table = args
+        .data
+        .as_ref()
+        .map(|folder| folder.join("captions.tsv"))
+        .filter(|table| table.is_file());
     let captions = captions(table.as_deref(), BATCH * 64)?;
     let config = model.config.clone();
     let (size, context) = (config.vision.image_size, config.text.context_length);
@@ -92,11 +96,17 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
     } else {
         (None, random.values(BATCH * 3 * size * size, 2.0))
     };
-    let words = captions.iter().map(|caption| caption.split_whitespace().count()).sum::<usize>();
+    let words = captions
+        .iter()
+        .map(|caption| caption.split_whitespace().count())
+        .sum::<usize>();
     let told = table.map_or_else(|| "made up".to_owned(), |table| table.display().to_string());
     let details = Map::from_iter([
         ("captions".to_owned(), json!(told)),
-        ("words_a_caption".to_owned(), json!(words as f64 / captions.len().max(1) as f64)),
+        (
+            "words_a_caption".to_owned(),
+            json!(words as f64 / captions.len().max(1) as f64),
+        ),
     ]);
     let flops = Some(step_flops(&config, cached) * BATCH as f64);
     let mut rng = TrainingRng::new(11);
@@ -108,15 +118,23 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
             let tokens = Tokenizer::clip().tokenize_batch(&batch, context);
             let drawn = batch.iter().map(|_| draw(&mut rng, prompts)).collect();
             let (images, yes) = match &known {
-                Some((images, yes)) => {
-                    (ImageInput::Features(images.clone()), TextInput::Features(yes.clone()))
-                }
+                Some((images, yes)) => (
+                    ImageInput::Features(images.clone()),
+                    TextInput::Features(yes.clone()),
+                ),
                 None => (
-                    ImageInput::Pixels { values: (&pixels[..]).into(), size },
+                    ImageInput::Pixels {
+                        values: (&pixels[..]).into(),
+                        size,
+                    },
                     TextInput::Tokens(tokens.clone()),
                 ),
             };
-            let part = MicroBatch { images, yes, no: Some((tokens, drawn)) };
+            let part = MicroBatch {
+                images,
+                yes,
+                no: Some((tokens, drawn)),
+            };
             trainer.step(&[part], LEARNING_RATE)?;
             Ok(())
         }),
@@ -132,7 +150,11 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
 /// Operations a sample of the published step, which knows no features beforehand but for `cached`.
 fn step_flops(config: &ModelConfig, cached: bool) -> f64 {
     let context = config.text.context_length;
-    let frozen = if cached { 0.0 } else { config.image_flops() + config.text_flops(context) };
+    let frozen = if cached {
+        0.0
+    } else {
+        config.image_flops() + config.text_flops(context)
+    };
     frozen + config.text_training_flops(context)
 }
 
@@ -141,15 +163,35 @@ type CpuTrainer = Trainer<f32, VisionTower, TransformerText, SingleProcess>;
 fn trainer(towers: Towers<f32, VisionTower, TransformerText>) -> Result<CpuTrainer, TrainingError> {
     let objective = ObjectiveSettings::default().build()?;
     let optimizer = AdamW::new(AdamWSettings::default())?;
-    Trainer::new(towers, objective, GradientScaling::True, optimizer, SingleProcess)
+    Trainer::new(
+        towers,
+        objective,
+        GradientScaling::True,
+        optimizer,
+        SingleProcess,
+    )
 }
 
 /// Towers of as many features that take no memory.
 fn smallest(config: &ModelConfig) -> ModelConfig {
     let mut small = config.clone();
-    let VisionConfig { image_size, patch_size, width, layers, heads, .. } = &mut small.vision;
+    let VisionConfig {
+        image_size,
+        patch_size,
+        width,
+        layers,
+        heads,
+        ..
+    } = &mut small.vision;
     (*image_size, *patch_size, *width, *layers, *heads) = (1, 1, 1, 0, 1);
-    let TextConfig { context_length, vocab_size, width, layers, heads, .. } = &mut small.text;
+    let TextConfig {
+        context_length,
+        vocab_size,
+        width,
+        layers,
+        heads,
+        ..
+    } = &mut small.text;
     (*context_length, *vocab_size, *width, *layers, *heads) = (1, 1, 1, 0, 1);
     small
 }
@@ -157,7 +199,10 @@ fn smallest(config: &ModelConfig) -> ModelConfig {
 /// Learnable prompts that a "no" tower has.
 fn prompts_of(no: &TransformerText, config: &TextConfig) -> usize {
     let each = config.context_length * config.width;
-    no.params().prompts.as_ref().map_or(0, |prompts| prompts.len() / each.max(1))
+    no.params()
+        .prompts
+        .as_ref()
+        .map_or(0, |prompts| prompts.len() / each.max(1))
 }
 
 /// One of the prompts or their mean, as training draws them.

@@ -50,7 +50,11 @@ pub struct CalibrateArgs {
 impl CalibrateArgs {
     /// The model, where another place of it is given.
     pub fn model(&self) -> ModelArgs {
-        ModelArgs { model: None, pretrained: self.pretrained.clone(), downloads: self.downloads.clone() }
+        ModelArgs {
+            model: None,
+            pretrained: self.pretrained.clone(),
+            downloads: self.downloads.clone(),
+        }
     }
 }
 

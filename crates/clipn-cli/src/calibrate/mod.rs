@@ -25,9 +25,20 @@ pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         return Err(CliError::Usage(problem.to_owned()));
     }
     let id_files = pictures_below(&args.id)?;
-    let ood_files = args.ood.iter().map(|path| pictures_below(path)).collect::<Result<Vec<_>, _>>()?.concat();
-    let Opened { detector, weights: _ } = open_bundle(&args.bundle, &args.model())?;
-    let bundle = detector.bundle().ok_or_else(|| CliError::Usage("give a bundle".to_owned()))?.clone();
+    let ood_files = args
+        .ood
+        .iter()
+        .map(|path| pictures_below(path))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
+    let Opened {
+        detector,
+        weights: _,
+    } = open_bundle(&args.bundle, &args.model())?;
+    let bundle = detector
+        .bundle()
+        .ok_or_else(|| CliError::Usage("give a bundle".to_owned()))?
+        .clone();
     let settings = Settings {
         score: args.score,
         target_tpr: args.target_tpr,
@@ -38,11 +49,16 @@ pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let id = scored(&detector, &id_files, &settings, args, &bar)?;
     let ood = scored(&detector, &ood_files, &settings, args, &bar)?;
 
-    let of = |pictures: &[Picture]| pictures.iter().map(|picture| picture.looked.score).collect::<Vec<f64>>();
+    let of = |pictures: &[Picture]| {
+        pictures
+            .iter()
+            .map(|picture| picture.looked.score)
+            .collect::<Vec<f64>>()
+    };
     let looked: Vec<_> = id.iter().map(|picture| picture.looked.clone()).collect();
     let suspicions = examine(&looked, bundle.classifier().class_names(), &settings);
-    let calibration =
-        calibrate(&of(&id), &of(&ood), &settings)?.with_notes(args.id.display().to_string(), suspicions);
+    let calibration = calibrate(&of(&id), &of(&ood), &settings)?
+        .with_notes(args.id.display().to_string(), suspicions);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
     let written = bundle.with_calibration(calibration);

@@ -68,10 +68,18 @@ fn table(
     let confidence = percent(calibration.confidence());
     let bound = |bound: Option<f64>| bound.map_or_else(|| "not bounded".to_owned(), told);
     let [low, high] = calibration.threshold_bounds().map(bound);
-    write!(out, "threshold  {} {}", score.title(), told(calibration.threshold()))?;
+    write!(
+        out,
+        "threshold  {} {}",
+        score.title(),
+        told(calibration.threshold())
+    )?;
     match calibration.choice() {
         Choice::Best => writeln!(out, ", the best between the two kinds of pictures")?,
-        _ => writeln!(out, " (with all pictures there are: {low} to {high}, {confidence} confidence)")?,
+        _ => writeln!(
+            out,
+            " (with all pictures there are: {low} to {high}, {confidence} confidence)"
+        )?,
     }
     let kept = calibration.kept();
     writeln!(
@@ -108,11 +116,24 @@ fn table(
         "p-values   the least is {:.5}; a picture like these gets at most p with a probability of at most p",
         calibration.p_value(f64::NEG_INFINITY)
     )?;
-    writeln!(out, "           (that rests on new pictures coming as these came: same source, same mixture)")?;
-    writeln!(out, "lowest     look at these; what is of no class here makes the threshold too low")?;
+    writeln!(
+        out,
+        "           (that rests on new pictures coming as these came: same source, same mixture)"
+    )?;
+    writeln!(
+        out,
+        "lowest     look at these; what is of no class here makes the threshold too low"
+    )?;
     for picture in lowest {
-        let best = names.get(picture.looked.prediction).map_or("", String::as_str);
-        writeln!(out, "           {}  {} ({best})", told(picture.looked.score), picture.path.display())?;
+        let best = names
+            .get(picture.looked.prediction)
+            .map_or("", String::as_str);
+        writeln!(
+            out,
+            "           {}  {} ({best})",
+            told(picture.looked.score),
+            picture.path.display()
+        )?;
     }
     Ok(())
 }

@@ -38,8 +38,20 @@ pub struct Outcome {
 /// Every picture below a folder, or of a list.
 pub fn pictures_below(path: &Path) -> Result<Vec<File>, CliError> {
     if path.is_file() {
-        let set = read_list("pictures", path, path.parent().unwrap_or(Path::new("")), None)?;
-        return Ok(set.samples.into_iter().map(|sample| File { path: sample.path, folder: None }).collect());
+        let set = read_list(
+            "pictures",
+            path,
+            path.parent().unwrap_or(Path::new("")),
+            None,
+        )?;
+        return Ok(set
+            .samples
+            .into_iter()
+            .map(|sample| File {
+                path: sample.path,
+                folder: None,
+            })
+            .collect());
     }
     let set = ImageFolder::read(path)?.unlabelled("pictures")?;
     let folder = |file: &Path| {
@@ -47,8 +59,15 @@ pub fn pictures_below(path: &Path) -> Result<Vec<File>, CliError> {
         let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
         parts.next().map(|_| first)
     };
-    let file = |path: PathBuf| File { folder: folder(&path), path };
-    Ok(set.samples.into_iter().map(|sample| file(sample.path)).collect())
+    let file = |path: PathBuf| File {
+        folder: folder(&path),
+        path,
+    };
+    Ok(set
+        .samples
+        .into_iter()
+        .map(|sample| file(sample.path))
+        .collect())
 }
 
 /// Scores pictures as the settings want them scored. A picture that cannot be read is left out, or with `--strict` an error.
@@ -59,13 +78,20 @@ pub fn score(
     run: &RunArgs,
     bar: &Bar,
 ) -> Result<Outcome, CliError> {
-    let recogniser =
-        Recogniser::new(detector.tower(), detector.classifier(), detector.preprocessing().clone())?;
+    let recogniser = Recogniser::new(
+        detector.tower(),
+        detector.classifier(),
+        detector.preprocessing().clone(),
+    )?;
     let paths = files.iter().map(|file| file.path.as_path());
     let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
         row.map(|row| {
             let prediction = predict(row);
-            let q = if settings.score.uses_no() { q(row)[prediction] } else { f32::NAN };
+            let q = if settings.score.uses_no() {
+                q(row)[prediction]
+            } else {
+                f32::NAN
+            };
             (stable(settings.score, row), prediction, f64::from(q))
         })
     };
@@ -77,9 +103,19 @@ pub fn score(
         at += 1;
         match row {
             Ok((score, prediction, q)) if score.is_finite() => {
-                outcome.pictures.push(Picture { path, looked: Looked { score, prediction, q, folder } });
+                outcome.pictures.push(Picture {
+                    path,
+                    looked: Looked {
+                        score,
+                        prediction,
+                        q,
+                        folder,
+                    },
+                });
             }
-            Ok(_) => outcome.errors.push(format!("{}: its score is not finite", path.display())),
+            Ok(_) => outcome
+                .errors
+                .push(format!("{}: its score is not finite", path.display())),
             Err(error) if run.strict => return Err(error.into()),
             Err(error) => outcome.errors.push(error.to_string()),
         }
@@ -89,7 +125,10 @@ pub fn score(
     bar.end();
     match done {
         Err(CliError::Evaluation(EvaluationError::Cancelled { done, .. })) => {
-            Err(CliError::Interrupted { done: done as u64, total: Some(files.len() as u64) })
+            Err(CliError::Interrupted {
+                done: done as u64,
+                total: Some(files.len() as u64),
+            })
         }
         other => other.map(|()| outcome),
     }

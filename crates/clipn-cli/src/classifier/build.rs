@@ -21,7 +21,11 @@ pub fn run(args: &BuildArgs) -> Result<(), CliError> {
     let identity = ModelIdentity::of(&loaded.weights, Some(source(args.model.asked())));
     let preprocessing = preprocessing(&loaded, args.faithful_pixels);
     let bundle = Bundle::new(classifier, templates, wording, identity, preprocessing);
-    let bundle = if args.with_model { bundle.with_image_tower(&loaded.weights)? } else { bundle };
+    let bundle = if args.with_model {
+        bundle.with_image_tower(&loaded.weights)?
+    } else {
+        bundle
+    };
     bundle.write(&args.out)?;
     wrote(&bundle, &args.out)
 }
@@ -29,6 +33,10 @@ pub fn run(args: &BuildArgs) -> Result<(), CliError> {
 /// Weights on disk by their whole path, so that the bundle may be used from elsewhere; names as they are.
 fn source(asked: &Path) -> String {
     let is_built_in = Pretrained::is_mini(asked);
-    let path = if is_built_in { None } else { std::fs::canonicalize(asked).ok() };
+    let path = if is_built_in {
+        None
+    } else {
+        std::fs::canonicalize(asked).ok()
+    };
     path.as_deref().unwrap_or(asked).display().to_string()
 }

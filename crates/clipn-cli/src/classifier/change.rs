@@ -14,14 +14,27 @@ use crate::progress::Bar;
 pub fn add(args: &AddArgs) -> Result<(), CliError> {
     let bundle = open(&args.changed)?;
     let names = names(&args.classes)?;
-    if let Some(name) = names.iter().find(|name| bundle.classifier().class_names().contains(name)) {
-        return Err(CliError::Usage(format!("the bundle has a class `{name}` already; leave it out")));
+    if let Some(name) = names
+        .iter()
+        .find(|name| bundle.classifier().class_names().contains(name))
+    {
+        return Err(CliError::Usage(format!(
+            "the bundle has a class `{name}` already; leave it out"
+        )));
     }
-    let model =
-        ModelArgs { model: None, pretrained: args.pretrained.clone(), downloads: args.downloads.clone() };
+    let model = ModelArgs {
+        model: None,
+        pretrained: args.pretrained.clone(),
+        downloads: args.downloads.clone(),
+    };
     let loaded = Loaded::of_bundle(&bundle, &args.changed.bundle, &model)?;
     bundle.check_texts(&loaded.weights)?;
-    let added = loaded.encode(&names, bundle.templates(), bundle.wording(), &Bar::default())?;
+    let added = loaded.encode(
+        &names,
+        bundle.templates(),
+        bundle.wording(),
+        &Bar::default(),
+    )?;
     let classifier = bundle.classifier().joined(&added)?;
     write(&args.changed, bundle, classifier)
 }
@@ -36,7 +49,11 @@ pub fn remove(args: &RemoveArgs) -> Result<(), CliError> {
 /// One name needs no comma here, where it cannot be taken for a list's.
 fn names(spec: &str) -> Result<Vec<String>, CliError> {
     let is_one = !spec.contains(',') && !Path::new(spec).exists() && !spec.trim().is_empty();
-    let names = if is_one { ClassNames::new(vec![spec.to_owned()])? } else { ClassNames::resolve(spec)? };
+    let names = if is_one {
+        ClassNames::new(vec![spec.to_owned()])?
+    } else {
+        ClassNames::resolve(spec)?
+    };
     Ok(names.into())
 }
 

@@ -26,11 +26,16 @@ pub fn run(command: &ClassifierCommand) -> Result<(), CliError> {
 /// Refuses to write over something that is there.
 fn check_free(path: &Path, force: bool) -> Result<(), CliError> {
     if path.is_dir() {
-        return Err(CliError::Usage(format!("{} is a folder; name a file, as shop.clipn", path.display())));
+        return Err(CliError::Usage(format!(
+            "{} is a folder; name a file, as shop.clipn",
+            path.display()
+        )));
     }
     if path.exists() && !force {
-        let problem =
-            format!("{} is there already; give --force to replace it, or another name", path.display());
+        let problem = format!(
+            "{} is there already; give --force to replace it, or another name",
+            path.display()
+        );
         return Err(CliError::Usage(problem));
     }
     Ok(())

@@ -37,17 +37,38 @@ pub fn run(args: &ShowArgs) -> Result<(), CliError> {
 pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result<()> {
     let (classifier, identity) = (bundle.classifier(), bundle.identity());
     let names = classifier.class_names();
-    let more =
-        if names.len() > NAMED { format!(", and {} more", names.len() - NAMED) } else { String::new() };
-    writeln!(out, "classes      {}: {}{more}", names.len(), names[..names.len().min(NAMED)].join(", "))?;
+    let more = if names.len() > NAMED {
+        format!(", and {} more", names.len() - NAMED)
+    } else {
+        String::new()
+    };
+    writeln!(
+        out,
+        "classes      {}: {}{more}",
+        names.len(),
+        names[..names.len().min(NAMED)].join(", ")
+    )?;
     let templates = bundle.templates();
     let wording = match bundle.wording() {
         Wording::Learnable => "both towers read the same lines",
         Wording::HandCrafted => "the \"no\" tower reads lines of its own",
     };
-    let lines = if templates.len() == 1 { "line" } else { "lines" };
-    writeln!(out, "templates    {} ({} {lines}; {wording})", templates.name(), templates.len())?;
-    writeln!(out, "logits       {} times the cosines", (classifier.scale() * 1000.0).round() / 1000.0)?;
+    let lines = if templates.len() == 1 {
+        "line"
+    } else {
+        "lines"
+    };
+    writeln!(
+        out,
+        "templates    {} ({} {lines}; {wording})",
+        templates.name(),
+        templates.len()
+    )?;
+    writeln!(
+        out,
+        "logits       {} times the cosines",
+        (classifier.scale() * 1000.0).round() / 1000.0
+    )?;
     writeln!(
         out,
         "model        {}, {} features, pictures of {} pixels",
@@ -63,7 +84,10 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     )?;
     match bundle.calibration() {
         Some(calibration) => threshold(out, calibration),
-        None => writeln!(out, "threshold    not calibrated: the published rule of the score decides"),
+        None => writeln!(
+            out,
+            "threshold    not calibrated: the published rule of the score decides"
+        ),
     }
 }
 
@@ -88,7 +112,10 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
         100.0 * kept.lower,
         100.0 * kept.upper
     )?;
-    calibration.warnings().iter().try_for_each(|warning| writeln!(out, "warning      {warning}"))
+    calibration
+        .warnings()
+        .iter()
+        .try_for_each(|warning| writeln!(out, "warning      {warning}"))
 }
 
 /// The bundle as JSON.

@@ -48,7 +48,12 @@ pub struct ClassifyArgs {
     #[arg(long, requires = "output")]
     pub force: bool,
     /// Do part I, from 0, of --num-shards parts of the work
-    #[arg(long, value_name = "I", requires = "num_shards", conflicts_with = "distributed")]
+    #[arg(
+        long,
+        value_name = "I",
+        requires = "num_shards",
+        conflicts_with = "distributed"
+    )]
     pub shard_index: Option<u64>,
     /// Parts that the work is dealt into: pictures in turn, or whole archives where there are enough. The number of the
     /// part goes into the name of the output
@@ -73,9 +78,16 @@ pub struct ClassifyArgs {
 impl ClassifyArgs {
     /// Refuses what the flags cannot mean together.
     pub fn check(&self) -> Result<(), CliError> {
-        let piped = self.paths.iter().chain(&self.list).filter(|path| path.as_os_str() == "-").count();
+        let piped = self
+            .paths
+            .iter()
+            .chain(&self.list)
+            .filter(|path| path.as_os_str() == "-")
+            .count();
         if piped > 1 {
-            return Err(CliError::Usage("standard input can be read once: give `-` once".to_owned()));
+            return Err(CliError::Usage(
+                "standard input can be read once: give `-` once".to_owned(),
+            ));
         }
         Ok(())
     }

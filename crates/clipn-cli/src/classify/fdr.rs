@@ -13,7 +13,12 @@ pub fn decide(rows: &mut [Row], q: f64) {
     let picked = benjamini_hochberg(&p_values, q);
     let count = picked.iter().filter(|&&picked| picked).count();
     let all = picked.len();
-    for ((row, picked), p) in rows.iter_mut().filter(|row| row.p_value.is_some()).zip(picked).zip(p_values) {
+    for ((row, picked), p) in rows
+        .iter_mut()
+        .filter(|row| row.p_value.is_some())
+        .zip(picked)
+        .zip(p_values)
+    {
         row.label = match row.top.first() {
             Some(best) if !picked => Some(best.label.clone()),
             _ => Some(UNKNOWN.to_owned()),
@@ -40,15 +45,30 @@ mod tests {
                 row.error = None;
                 row.p_value = p;
                 row.label = Some("dog".to_owned());
-                row.top = vec![Candidate { label: "cat".to_owned(), p: 0.9, q: 0.9 }];
+                row.top = vec![Candidate {
+                    label: "cat".to_owned(),
+                    p: 0.9,
+                    q: 0.9,
+                }];
             }
             row
         };
         let mut rows = [row(Some(0.001)), row(None), row(Some(0.5)), row(Some(0.04))];
         decide(&mut rows, 0.1);
         let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
-        assert_eq!(labels, [Some("unknown"), None, Some("cat"), Some("unknown")]);
-        assert!(rows[2].reason.as_ref().unwrap().contains("not one of the 2 of 3"), "{:?}", rows[2].reason);
+        assert_eq!(
+            labels,
+            [Some("unknown"), None, Some("cat"), Some("unknown")]
+        );
+        assert!(
+            rows[2]
+                .reason
+                .as_ref()
+                .unwrap()
+                .contains("not one of the 2 of 3"),
+            "{:?}",
+            rows[2].reason
+        );
         assert_eq!(rows[1].error.as_deref(), Some("broken"));
     }
 }

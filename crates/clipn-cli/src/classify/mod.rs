@@ -37,7 +37,10 @@ use sources::Pictures;
 pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     args.check()?;
     let share = Share::of(args)?;
-    let output = args.output.as_deref().map(|path| Target::new(share.name(path), args.output_format));
+    let output = args
+        .output
+        .as_deref()
+        .map(|path| Target::new(share.name(path), args.output_format));
     let output = output.transpose()?;
     if let Some(target) = &output
         && !(args.resume || args.force)
@@ -48,18 +51,25 @@ pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let bar = Bar::default();
     let opened = args.detector.open(&bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
-        let message =
-            "--fdr needs p-values: give a --bundle that `clipn calibrate` has seen, and no other rule";
+        let message = "--fdr needs p-values: give a --bundle that `clipn calibrate` has seen, and no other rule";
         return Err(CliError::Usage(message.to_owned()));
     }
-    let mut run = Run { args, bar: &bar, tally: Tally::default(), total: pictures.total() };
+    let mut run = Run {
+        args,
+        bar: &bar,
+        tally: Tally::default(),
+        total: pictures.total(),
+    };
     let Some(target) = output else {
         return run.print(&opened.detector, pictures);
     };
     let settings = describe(args, share, &opened)?;
     if args.resume && target.is_converted() {
         settings.check(&target)?;
-        println!("{} is complete: nothing is left to do", target.path.display());
+        println!(
+            "{} is complete: nothing is left to do",
+            target.path.display()
+        );
         return Ok(());
     }
     let file = if args.resume && target.exists() {
@@ -90,7 +100,10 @@ impl Run<'_> {
         printer.finish()?;
         match outcome? {
             End::All => Ok(()),
-            End::Interrupted => Err(CliError::Interrupted { done: self.tally.pictures, total: self.total }),
+            End::Interrupted => Err(CliError::Interrupted {
+                done: self.tally.pictures,
+                total: self.total,
+            }),
         }
     }
 
@@ -118,7 +131,12 @@ impl Run<'_> {
     }
 
     fn tell(&self, target: &Target, before: u64) -> Result<(), CliError> {
-        print_tally(self.args.format, &self.tally, before, &target.path.display().to_string())
+        print_tally(
+            self.args.format,
+            &self.tally,
+            before,
+            &target.path.display().to_string(),
+        )
     }
 
     /// Goes on with an output: passes over the pictures whose rows are in it, which must be the first ones.
@@ -144,9 +162,14 @@ impl Run<'_> {
             };
             match pictures.next() {
                 Some(picture) if picture.name == done.name => {}
-                Some(picture) => return Err(differs(&format!("the picture is now {}", picture.name))),
+                Some(picture) => {
+                    return Err(differs(&format!("the picture is now {}", picture.name)));
+                }
                 None if cut_short.load(Ordering::Relaxed) => {
-                    return Err(CliError::Interrupted { done: tally.pictures, total: None });
+                    return Err(CliError::Interrupted {
+                        done: tally.pictures,
+                        total: None,
+                    });
                 }
                 None => return Err(differs("there is no such picture any more")),
             }
@@ -169,10 +192,11 @@ impl Run<'_> {
         let preprocessing = detector.preprocessing().clone();
         let recogniser = Recogniser::new(detector.tower(), detector.classifier(), preprocessing)?;
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
-        let look = |picture: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
-            Ok(logits) => Ok(Row::of(picture.name.clone(), detector.decide(logits))),
-            Err(error) => Err((picture.name.clone(), error)),
-        };
+        let look =
+            |picture: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
+                Ok(logits) => Ok(Row::of(picture.name.clone(), detector.decide(logits))),
+                Err(error) => Err((picture.name.clone(), error)),
+            };
         let mut held = Vec::new();
         let tally = &mut self.tally;
         let before = tally.pictures;
@@ -197,10 +221,13 @@ impl Run<'_> {
             None => self.bar.begin_uncounted("classifying"),
         }
         let cut_short = pictures.cut_short();
-        let outcome = recogniser.for_each(pictures, self.args.run.parallelism(), self.bar, look, sink);
+        let outcome =
+            recogniser.for_each(pictures, self.args.run.parallelism(), self.bar, look, sink);
         self.bar.end();
         match outcome {
-            Err(CliError::Evaluation(EvaluationError::Cancelled { .. })) => return Ok(End::Interrupted),
+            Err(CliError::Evaluation(EvaluationError::Cancelled { .. })) => {
+                return Ok(End::Interrupted);
+            }
             Ok(()) if cut_short.load(Ordering::Relaxed) => return Ok(End::Interrupted),
             other => other?,
         }
@@ -213,7 +240,10 @@ impl Run<'_> {
         }
         let unreadable = self.tally.unreadable;
         if unreadable > 0 {
-            eprintln!("warning: {unreadable} of {} pictures could not be read", self.tally.pictures);
+            eprintln!(
+                "warning: {unreadable} of {} pictures could not be read",
+                self.tally.pictures
+            );
         }
         Ok(End::All)
     }
@@ -230,9 +260,11 @@ fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settin
     let detector = &opened.detector;
     let classifier = detector.classifier();
     let (templates, wording, model) = match (detector.bundle(), &opened.weights) {
-        (Some(bundle), _) => {
-            (bundle.templates().clone(), json!(bundle.wording()), bundle.identity().image_tower.clone())
-        }
+        (Some(bundle), _) => (
+            bundle.templates().clone(),
+            json!(bundle.wording()),
+            bundle.identity().image_tower.clone(),
+        ),
         (None, Some(loaded)) => (
             TemplateSet::resolve(loaded.templates(&args.detector.prompts))?,
             json!(format!("{:?}", args.detector.prompts.variant)),
@@ -242,7 +274,10 @@ fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settin
     };
     let paths = |paths: &[PathBuf]| -> Vec<Value> {
         let text = |path: &PathBuf| path.display().to_string();
-        paths.iter().map(|path| Value::from(sources::without_query(&text(path)))).collect()
+        paths
+            .iter()
+            .map(|path| Value::from(sources::without_query(&text(path))))
+            .collect()
     };
     let settings: Map<String, Value> = [
         ("classes", json!(classifier.class_names())),
@@ -252,7 +287,10 @@ fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settin
         ("image tower", json!(model)),
         ("preprocessing", json!(detector.preprocessing())),
         ("rule", json!(detector.rule())),
-        ("calibration pictures", json!(detector.calibration().map(|calibration| calibration.len()))),
+        (
+            "calibration pictures",
+            json!(detector.calibration().map(|calibration| calibration.len())),
+        ),
         ("false-discovery rate", json!(args.fdr)),
         ("classes told", json!(args.top)),
         ("paths", Value::from(paths(&args.paths))),

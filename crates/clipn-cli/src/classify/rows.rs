@@ -39,7 +39,11 @@ pub struct Row {
 
 impl Row {
     pub fn of(path: String, detection: Detection) -> Self {
-        let top = detection.top.into_iter().map(|c| Candidate { label: c.label, p: c.p, q: c.q });
+        let top = detection.top.into_iter().map(|c| Candidate {
+            label: c.label,
+            p: c.p,
+            q: c.q,
+        });
         Self {
             path,
             label: Some(detection.label.unwrap_or_else(|| UNKNOWN.to_owned())),
@@ -47,7 +51,12 @@ impl Row {
             threshold: Some(detection.threshold).filter(|threshold| threshold.is_finite()),
             p_value: detection.p_value,
             top: top.collect(),
-            no: detection.no.map(|no| No { label: no.label, p: no.p, q: no.q, share: no.share }),
+            no: detection.no.map(|no| No {
+                label: no.label,
+                p: no.p,
+                q: no.q,
+                share: no.share,
+            }),
             reason: Some(detection.reason),
             error: None,
         }
@@ -111,7 +120,9 @@ pub enum Value<'a> {
 
 /// The columns of a flat table with so many classes a picture.
 pub fn columns(top: usize) -> Vec<String> {
-    let mut names: Vec<String> = ["path", "label", "score", "threshold", "p_value"].map(String::from).into();
+    let mut names: Vec<String> = ["path", "label", "score", "threshold", "p_value"]
+        .map(String::from)
+        .into();
     for rank in 1..=top {
         names.extend(["class", "p", "q"].map(|part| format!("{part}{rank}")));
     }

@@ -25,7 +25,10 @@ impl Settings {
 
     /// Writes them, all or nothing.
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
-        let failed = |source| CliError::WriteRows { path: path.to_owned(), source };
+        let failed = |source| CliError::WriteRows {
+            path: path.to_owned(),
+            source,
+        };
         let partial = super::outputs::beside(path, ".partial");
         let text = serde_json::to_string_pretty(&json!({ "format": FORMAT, "settings": self.0 }))?;
         std::fs::write(&partial, text + "\n").map_err(failed)?;
@@ -48,25 +51,52 @@ impl Settings {
                     target.settings.display()
                 )));
             }
-            Err(source) => return Err(CliError::ReadList { path: target.settings.clone(), source }),
+            Err(source) => {
+                return Err(CliError::ReadList {
+                    path: target.settings.clone(),
+                    source,
+                });
+            }
         };
-        let stored: Value = serde_json::from_slice(&stored)
-            .map_err(|error| refuse(format!("{} is damaged ({error})", target.settings.display())))?;
-        let Some(stored) = stored["settings"].as_object().filter(|_| stored["format"] == FORMAT) else {
-            return Err(refuse(format!("{} is of another version of clipn", target.settings.display())));
+        let stored: Value = serde_json::from_slice(&stored).map_err(|error| {
+            refuse(format!(
+                "{} is damaged ({error})",
+                target.settings.display()
+            ))
+        })?;
+        let Some(stored) = stored["settings"]
+            .as_object()
+            .filter(|_| stored["format"] == FORMAT)
+        else {
+            return Err(refuse(format!(
+                "{} is of another version of clipn",
+                target.settings.display()
+            )));
         };
         let differing = self.differing(stored);
         if differing.is_empty() {
             return Ok(());
         }
-        Err(refuse(format!("it was begun with other settings ({}): give the same", differing.join("; "))))
+        Err(refuse(format!(
+            "it was begun with other settings ({}): give the same",
+            differing.join("; ")
+        )))
     }
 
     /// What is otherwise, in words.
     fn differing(&self, stored: &Map<String, Value>) -> Vec<String> {
-        let names = self.0.keys().chain(stored.keys().filter(|name| !self.0.contains_key(*name)));
-        let (was, is) = (|name: &String| stored.get(name), |name: &String| self.0.get(name));
-        names.filter(|name| was(name) != is(name)).map(|name| difference(name, was(name), is(name))).collect()
+        let names = self
+            .0
+            .keys()
+            .chain(stored.keys().filter(|name| !self.0.contains_key(*name)));
+        let (was, is) = (
+            |name: &String| stored.get(name),
+            |name: &String| self.0.get(name),
+        );
+        names
+            .filter(|name| was(name) != is(name))
+            .map(|name| difference(name, was(name), is(name)))
+            .collect()
     }
 }
 
@@ -79,7 +109,11 @@ fn difference(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
         }
     };
     let (was, is) = (shown(was), shown(is));
-    if was == is { format!("{name} differs") } else { format!("{name} was {was} and is {is}") }
+    if was == is {
+        format!("{name} differs")
+    } else {
+        format!("{name} was {was} and is {is}")
+    }
 }
 
 #[cfg(test)]
@@ -94,22 +128,42 @@ mod tests {
     fn what_differs_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::new(folder.path().join("a.csv"), None).unwrap();
-        let was =
-            settings(&json!({ "threshold": 0.3, "classes": ["a", "b"], "names": "x".repeat(99) + "a" }));
-        assert!(was.check(&target).unwrap_err().to_string().contains("is not there"));
+        let was = settings(
+            &json!({ "threshold": 0.3, "classes": ["a", "b"], "names": "x".repeat(99) + "a" }),
+        );
+        assert!(
+            was.check(&target)
+                .unwrap_err()
+                .to_string()
+                .contains("is not there")
+        );
         was.write(&target.settings).unwrap();
         was.check(&target).unwrap();
         let is = settings(
             &json!({ "threshold": 0.5, "classes": ["a", "b"], "names": "x".repeat(99) + "b", "more": 1 }),
         );
         let message = is.check(&target).unwrap_err().to_string();
-        for difference in ["threshold was 0.3 and is 0.5", "names differs", "more was not there and is 1"] {
+        for difference in [
+            "threshold was 0.3 and is 0.5",
+            "names differs",
+            "more was not there and is 1",
+        ] {
             assert!(message.contains(difference), "{message}");
         }
         assert!(!message.contains("classes"), "{message}");
         std::fs::write(&target.settings, "{").unwrap();
-        assert!(was.check(&target).unwrap_err().to_string().contains("damaged"));
+        assert!(
+            was.check(&target)
+                .unwrap_err()
+                .to_string()
+                .contains("damaged")
+        );
         std::fs::write(&target.settings, "{\"format\": 9}").unwrap();
-        assert!(was.check(&target).unwrap_err().to_string().contains("another version"));
+        assert!(
+            was.check(&target)
+                .unwrap_err()
+                .to_string()
+                .contains("another version")
+        );
     }
 }

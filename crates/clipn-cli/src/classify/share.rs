@@ -31,7 +31,11 @@ impl Share {
         }
         if !args.distributed {
             let many = |name: &str| {
-                variable(name)?.parse().ok().filter(|&n: &u64| n > 1).map(|n| (name.to_owned(), n))
+                variable(name)?
+                    .parse()
+                    .ok()
+                    .filter(|&n: &u64| n > 1)
+                    .map(|n| (name.to_owned(), n))
             };
             if let Some((name, n)) = LAUNCHERS.iter().find_map(|(_, size)| many(size)) {
                 eprintln!(
@@ -41,37 +45,56 @@ impl Share {
             return Ok(Self::ALL);
         }
         let (share, said) = Self::from_launcher(variable)?;
-        eprintln!("part {} of {} of the work is this process's ({said})", share.index + 1, share.of);
+        eprintln!(
+            "part {} of {} of the work is this process's ({said})",
+            share.index + 1,
+            share.of
+        );
         Ok(share)
     }
 
     fn new(index: u64, of: u64, index_name: &str, of_name: &str) -> Result<Self, CliError> {
         if index >= of {
-            let message =
-                format!("{index_name} {index} is not below {of_name} {of}: parts are counted from 0");
+            let message = format!(
+                "{index_name} {index} is not below {of_name} {of}: parts are counted from 0"
+            );
             return Err(CliError::Usage(message));
         }
         Ok(Self { index, of })
     }
 
     /// The part, and the variables that say so.
-    fn from_launcher(variable: impl Fn(&str) -> Option<String>) -> Result<(Self, String), CliError> {
+    fn from_launcher(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Self, String), CliError> {
         for (index_name, of_name) in LAUNCHERS {
             let (index, of) = match (variable(index_name), variable(of_name)) {
                 (None, None) => continue,
                 (Some(index), Some(of)) => (index, of),
                 (index, _) => {
-                    let (is, not) =
-                        if index.is_some() { (index_name, of_name) } else { (of_name, index_name) };
-                    return Err(CliError::Usage(format!("--distributed: {is} is set, and {not} is not")));
+                    let (is, not) = if index.is_some() {
+                        (index_name, of_name)
+                    } else {
+                        (of_name, index_name)
+                    };
+                    return Err(CliError::Usage(format!(
+                        "--distributed: {is} is set, and {not} is not"
+                    )));
                 }
             };
             let number = |name: &str, text: &str| {
                 text.trim().parse::<u64>().map_err(|_| {
-                    CliError::Usage(format!("--distributed: {name} is `{text}`, which is no whole number"))
+                    CliError::Usage(format!(
+                        "--distributed: {name} is `{text}`, which is no whole number"
+                    ))
                 })
             };
-            let share = Self::new(number(index_name, &index)?, number(of_name, &of)?, index_name, of_name)?;
+            let share = Self::new(
+                number(index_name, &index)?,
+                number(of_name, &of)?,
+                index_name,
+                of_name,
+            )?;
             return Ok((share, format!("{index_name}={index}, {of_name}={of}")));
         }
         let names: Vec<&str> = LAUNCHERS.iter().map(|(index, _)| *index).collect();
@@ -115,13 +138,23 @@ mod tests {
     use super::*;
 
     fn launched(variables: &[(&str, &str)]) -> Result<Share, String> {
-        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        Share::from_launcher(variable).map(|(share, _)| share).map_err(|e| e.to_string())
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        };
+        Share::from_launcher(variable)
+            .map(|(share, _)| share)
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn launchers_tell_the_part() {
-        assert_eq!(launched(&[("RANK", "2"), ("WORLD_SIZE", "4")]), Ok(Share { index: 2, of: 4 }));
+        assert_eq!(
+            launched(&[("RANK", "2"), ("WORLD_SIZE", "4")]),
+            Ok(Share { index: 2, of: 4 })
+        );
         let both = [
             ("SLURM_PROCID", "0"),
             ("SLURM_NTASKS", "3"),
@@ -151,7 +184,10 @@ mod tests {
                 let owners = |n| shares.clone().filter(|share| share.has(n)).count();
                 assert!((0..total).all(|n| owners(n) == 1));
                 for share in shares.clone() {
-                    assert_eq!(share.part_of(total), (0..total).filter(|&n| share.has(n)).count() as u64);
+                    assert_eq!(
+                        share.part_of(total),
+                        (0..total).filter(|&n| share.has(n)).count() as u64
+                    );
                 }
             }
         }
@@ -160,8 +196,17 @@ mod tests {
     #[test]
     fn the_part_goes_into_the_name() {
         let share = Share { index: 2, of: 8 };
-        assert_eq!(share.name(Path::new("a/rows.csv")), Path::new("a/rows-00002-of-00008.csv"));
-        assert_eq!(share.name(Path::new("rows")), Path::new("rows-00002-of-00008"));
-        assert_eq!(Share::ALL.name(Path::new("rows.csv")), Path::new("rows.csv"));
+        assert_eq!(
+            share.name(Path::new("a/rows.csv")),
+            Path::new("a/rows-00002-of-00008.csv")
+        );
+        assert_eq!(
+            share.name(Path::new("rows")),
+            Path::new("rows-00002-of-00008")
+        );
+        assert_eq!(
+            Share::ALL.name(Path::new("rows.csv")),
+            Path::new("rows.csv")
+        );
     }
 }

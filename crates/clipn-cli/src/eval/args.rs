@@ -36,7 +36,12 @@ pub struct EvalArgs {
     )]
     pub id: Option<String>,
     /// Out-of-distribution images, a folder of any depth or an image list; may be given again
-    #[arg(long, value_name = "NAME=DIR", conflicts_with = "benchmark", requires = "id")]
+    #[arg(
+        long,
+        value_name = "NAME=DIR",
+        conflicts_with = "benchmark",
+        requires = "id"
+    )]
     pub ood: Vec<String>,
     /// A benchmark definition: imagenet-1k, tiny-imagenet-ood, or a TOML file
     #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
@@ -83,25 +88,44 @@ impl EvalArgs {
             let problem = "--repeat tells the spread over images and several --pretrained that over weights; leave one out";
             return Err(CliError::Usage(problem.to_owned()));
         }
-        let twice = self.pretrained.iter().enumerate().find(|(i, path)| self.pretrained[..*i].contains(path));
+        let twice = self
+            .pretrained
+            .iter()
+            .enumerate()
+            .find(|(i, path)| self.pretrained[..*i].contains(path));
         if let Some((_, path)) = twice {
-            return Err(CliError::Usage(format!("--pretrained {} is given twice", path.display())));
+            return Err(CliError::Usage(format!(
+                "--pretrained {} is given twice",
+                path.display()
+            )));
         }
         let model = |pretrained| ModelArgs {
             model: self.model.clone(),
             pretrained,
-            downloads: DownloadArgs { offline: self.downloads.offline },
+            downloads: DownloadArgs {
+                offline: self.downloads.offline,
+            },
         };
         if self.pretrained.is_empty() {
             return Ok(vec![model(None)]);
         }
-        Ok(self.pretrained.iter().cloned().map(Some).map(model).collect())
+        Ok(self
+            .pretrained
+            .iter()
+            .cloned()
+            .map(Some)
+            .map(model)
+            .collect())
     }
 
     /// How the count is repeated, where it is.
     pub fn repeat(&self) -> Option<Repeat> {
         let subset = self.subset.map(|size| size as usize);
-        self.repeat.map(|n| Repeat { n: n as usize, subset, seed: self.seed })
+        self.repeat.map(|n| Repeat {
+            n: n as usize,
+            subset,
+            seed: self.seed,
+        })
     }
 }
 

@@ -16,7 +16,11 @@ pub fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
     let mut benchmark = match (&args.benchmark, &args.id) {
         (Some(name), _) => Benchmark::load(name)?,
         (None, Some(id)) => spelled_out(id, &args.ood)?,
-        (None, None) => return Err(CliError::Usage("give --benchmark, or --id and --ood".to_owned())),
+        (None, None) => {
+            return Err(CliError::Usage(
+                "give --benchmark, or --id and --ood".to_owned(),
+            ));
+        }
     };
     if let Some(spec) = &args.classes {
         benchmark.id.classes = ClassSource::Inline(ClassNames::resolve(spec)?.names().to_vec());
@@ -28,11 +32,17 @@ fn spelled_out(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
     let (id_name, id_path) = named_path(id);
     let ood = ood.iter().map(|spec| {
         let (name, path) = named_path(spec);
-        OodDefinition { name, kind: None, source: source(path) }
+        OodDefinition {
+            name,
+            kind: None,
+            source: source(path),
+        }
     });
     let ood: Vec<OodDefinition> = ood.collect();
-    if let Some((index, set)) =
-        ood.iter().enumerate().find(|(i, set)| ood[..*i].iter().any(|s| s.name == set.name))
+    if let Some((index, set)) = ood
+        .iter()
+        .enumerate()
+        .find(|(i, set)| ood[..*i].iter().any(|s| s.name == set.name))
     {
         return Err(CliError::Usage(format!(
             "--ood number {} is called `{}` like one before it; give each its own NAME=DIR",
@@ -44,7 +54,11 @@ fn spelled_out(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
         name: SPELLED_OUT.to_owned(),
         description: String::new(),
         grey: false,
-        id: IdDefinition { name: id_name, source: source(id_path), classes: ClassSource::FolderNames },
+        id: IdDefinition {
+            name: id_name,
+            source: source(id_path),
+            classes: ClassSource::FolderNames,
+        },
         ood,
     })
 }
@@ -57,7 +71,9 @@ fn named_path(spec: &str) -> (String, PathBuf) {
         }
         _ => {
             let path = PathBuf::from(spec);
-            let name = path.file_stem().map_or_else(|| spec.to_owned(), |n| n.to_string_lossy().into_owned());
+            let name = path
+                .file_stem()
+                .map_or_else(|| spec.to_owned(), |n| n.to_string_lossy().into_owned());
             (name, path)
         }
     }
@@ -69,7 +85,10 @@ fn source(path: PathBuf) -> SetSource {
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
         SetSource::List { path, root }
     } else {
-        SetSource::Folder { path, selection: Selection::default() }
+        SetSource::Folder {
+            path,
+            selection: Selection::default(),
+        }
     }
 }
 
@@ -80,7 +99,12 @@ pub fn heading(benchmark: &OpenedBenchmark) -> String {
     if benchmark.name != SPELLED_OUT {
         return benchmark.name.clone();
     }
-    let names: Vec<&str> = benchmark.ood.iter().map(|set| set.set.name.as_str()).take(NAMED).collect();
+    let names: Vec<&str> = benchmark
+        .ood
+        .iter()
+        .map(|set| set.set.name.as_str())
+        .take(NAMED)
+        .collect();
     let more = match benchmark.ood.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -54,7 +54,10 @@ struct Subject {
 /// `clipn eval`.
 pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let asked = args.models()?;
-    let loaded = asked.iter().map(Loaded::open).collect::<Result<Vec<_>, _>>()?;
+    let loaded = asked
+        .iter()
+        .map(Loaded::open)
+        .collect::<Result<Vec<_>, _>>()?;
     let benchmark = benchmark::open(args)?;
     let class_names =
         benchmark.class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?;
@@ -67,8 +70,17 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut models = Vec::new();
     for (asked, loaded) in asked.into_iter().zip(loaded) {
         let (classifier, wording) = loaded.classifier(&class_names, &args.prompts, &bar)?;
-        let preprocessing = Preprocessing { grey, ..loaded.preprocessing.clone() };
-        models.push(Model { asked, loaded, classifier, wording, preprocessing });
+        let preprocessing = Preprocessing {
+            grey,
+            ..loaded.preprocessing.clone()
+        };
+        models.push(Model {
+            asked,
+            loaded,
+            classifier,
+            wording,
+            preprocessing,
+        });
     }
     let options = Options {
         scores: args.scores.0.clone(),
@@ -80,7 +92,11 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         title: benchmark::heading(&benchmark),
         name: benchmark.name,
         id: benchmark.id,
-        ood: benchmark.ood.into_iter().map(|set| (set.set, set.kind)).collect(),
+        ood: benchmark
+            .ood
+            .into_iter()
+            .map(|set| (set.set, set.kind))
+            .collect(),
     };
     // Before the work: models that do not belong together have no mean.
     let told = |model: &Model| (model.name(), settings(args, &options, &subject, model));
@@ -98,11 +114,16 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut runs = Vec::new();
     for (model, evaluation) in models.iter().zip(&evaluations) {
         let record = record(args, &options, &subject, model, evaluation, &bar)?;
-        runs.push(Run { path: model.name(), record });
+        runs.push(Run {
+            path: model.name(),
+            record,
+        });
     }
     let merged = merge(&runs)?;
     if let Some(folder) = &args.output {
-        for (number, ((model, evaluation), run)) in models.iter().zip(&evaluations).zip(&runs).enumerate() {
+        for (number, ((model, evaluation), run)) in
+            models.iter().zip(&evaluations).zip(&runs).enumerate()
+        {
             let folder = files::folder_of_run(folder, number);
             write(args, &folder, &subject, model, evaluation, &run.record)?;
         }
@@ -135,12 +156,23 @@ fn evaluate_models(
         if evaluations[first].is_some() {
             continue;
         }
-        let group: Vec<usize> = (first..models.len()).filter(|&other| alike(first, other)).collect();
-        let classifiers: Vec<Classifier> = group.iter().map(|&i| models[i].classifier.clone()).collect();
+        let group: Vec<usize> = (first..models.len())
+            .filter(|&other| alike(first, other))
+            .collect();
+        let classifiers: Vec<Classifier> = group
+            .iter()
+            .map(|&i| models[i].classifier.clone())
+            .collect();
         let tower = models[first].loaded.image_tower();
         let preprocessing = models[first].preprocessing.clone();
-        let scored =
-            evaluate_each((&*tower, preprocessing), &classifiers, &subject.id, &subject.ood, options, bar)?;
+        let scored = evaluate_each(
+            (&*tower, preprocessing),
+            &classifiers,
+            &subject.id,
+            &subject.ood,
+            options,
+            bar,
+        )?;
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);
         }
@@ -159,12 +191,24 @@ fn record(
     bar: &Bar,
 ) -> Result<Record, CliError> {
     let results = Results::compute(evaluation, args.fpr_convention)?;
-    let repeated = args.repeat().map(|repeat| Spread::repeat(evaluation, args.fpr_convention, repeat, bar));
-    Ok(Record { results, settings: settings(args, options, subject, model), spread: repeated.transpose()? })
+    let repeated = args
+        .repeat()
+        .map(|repeat| Spread::repeat(evaluation, args.fpr_convention, repeat, bar));
+    Ok(Record {
+        results,
+        settings: settings(args, options, subject, model),
+        spread: repeated.transpose()?,
+    })
 }
 
 fn settings(args: &EvalArgs, options: &Options, subject: &Subject, model: &Model) -> Value {
-    let Model { asked, loaded, classifier, wording, preprocessing } = model;
+    let Model {
+        asked,
+        loaded,
+        classifier,
+        wording,
+        preprocessing,
+    } = model;
     json!({
         "clipn": env!("CARGO_PKG_VERSION"),
         "benchmark": subject.name,
@@ -203,11 +247,19 @@ fn write(
         spread: record.spread.clone(),
         ..ReportOptions::default()
     };
-    files::write_evaluation(folder, record, evaluation, model.loaded.epoch.as_deref(), &page)
+    files::write_evaluation(
+        folder,
+        record,
+        evaluation,
+        model.loaded.epoch.as_deref(),
+        &page,
+    )
 }
 
 fn tell_skipped(results: &Results) {
-    let Some(first) = results.skipped.first() else { return };
+    let Some(first) = results.skipped.first() else {
+        return;
+    };
     eprintln!(
         "warning: {} images could not be read and are in no figure; the first: {}",
         results.skipped.len(),

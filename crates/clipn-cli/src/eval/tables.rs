@@ -28,7 +28,9 @@ pub fn print(record: &Record, format: Format) -> Result<(), CliError> {
 /// Writes the table of results with what their settings tell.
 fn write_record(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
     let classes = record.settings["classes"].as_u64();
-    let named = record.settings["fpr_convention"].as_str().and_then(|name| name.parse().ok());
+    let named = record.settings["fpr_convention"]
+        .as_str()
+        .and_then(|name| name.parse().ok());
     write_parts(out, &record.results, record.spread.as_ref(), classes, named)
 }
 
@@ -71,14 +73,22 @@ fn write_parts(
 /// A figure in per cent, with its spread where there is one.
 fn figure(value: f64, varied: Option<(&Spread, Variation)>) -> String {
     match varied {
-        Some((spread, v)) => format!("{:.2} ± {:.2}", 100.0 * spread.centre(value, &v), 100.0 * v.std),
+        Some((spread, v)) => format!(
+            "{:.2} ± {:.2}",
+            100.0 * spread.centre(value, &v),
+            100.0 * v.std
+        ),
         None => format!("{:.2}", 100.0 * value),
     }
 }
 
 fn cell(auroc: f64, fpr95: f64, varied: Option<(&Spread, &Variations)>) -> String {
     let of = |pick: fn(&Variations) -> Variation| varied.map(|(spread, v)| (spread, pick(v)));
-    format!("{} / {}", figure(auroc, of(|v| v.auroc)), figure(fpr95, of(|v| v.fpr95)))
+    format!(
+        "{} / {}",
+        figure(auroc, of(|v| v.auroc)),
+        figure(fpr95, of(|v| v.fpr95))
+    )
 }
 
 fn table(results: &Results, spread: Option<&Spread>) -> Table {
@@ -114,7 +124,10 @@ fn table(results: &Results, spread: Option<&Spread>) -> Table {
             cell(r.auroc, r.fpr95, varied)
         }));
         for kind in &kinds {
-            let average = results.averages.iter().find(|a| a.kind == *kind && a.score == score);
+            let average = results
+                .averages
+                .iter()
+                .find(|a| a.kind == *kind && a.score == score);
             let varied = spread.and_then(|spread| Some((spread, spread.average(score, *kind)?)));
             row.extend(average.map(|a| cell(a.auroc, a.fpr95, varied)));
         }

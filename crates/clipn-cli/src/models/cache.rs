@@ -33,7 +33,9 @@ pub fn run(format: Format) -> Result<(), CliError> {
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(["name", "revision", "refs", "files", "bytes", "is_whole", "tags", "path"])?;
+            csv.write_record([
+                "name", "revision", "refs", "files", "bytes", "is_whole", "tags", "path",
+            ])?;
             for one in &held.weights {
                 csv.write_record([
                     &one.name,
@@ -56,7 +58,12 @@ fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Res
     if held.weights.is_empty() {
         writeln!(out, "there are no weights in {cache} and in {assets}")?;
     } else {
-        let mut table = Table::new(["weights", "tags", "revision", "path", "files", "size", "usable"], 4);
+        let mut table = Table::new(
+            [
+                "weights", "tags", "revision", "path", "files", "size", "usable",
+            ],
+            4,
+        );
         for one in &held.weights {
             table.row([
                 given(one),
@@ -69,11 +76,19 @@ fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Res
             ]);
         }
         table.write(out)?;
-        writeln!(out, "\nThe cache is {cache}, and {assets} for files of open_clip's tags.")?;
+        writeln!(
+            out,
+            "\nThe cache is {cache}, and {assets} for files of open_clip's tags."
+        )?;
     }
     if held.unfinished.files > 0 {
         let unfinished = held.unfinished;
-        writeln!(out, "Not fetched to their end: {} files, {}.", unfinished.files, bytes(unfinished.bytes))?;
+        writeln!(
+            out,
+            "Not fetched to their end: {} files, {}.",
+            unfinished.files,
+            bytes(unfinished.bytes)
+        )?;
     }
     for folder in &held.unreadable {
         writeln!(out, "Not readable: {}.", folder.display())?;
@@ -83,7 +98,11 @@ fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Res
 
 /// What stands for a repository on a command line; the name of a file.
 fn given(one: &HeldWeights) -> String {
-    if one.name.contains('/') { format!("{}{}", HubName::PREFIX, one.name) } else { one.name.clone() }
+    if one.name.contains('/') {
+        format!("{}{}", HubName::PREFIX, one.name)
+    } else {
+        one.name.clone()
+    }
 }
 
 fn revision(one: &HeldWeights) -> String {

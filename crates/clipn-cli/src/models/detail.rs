@@ -34,7 +34,11 @@ pub(super) fn write(out: &mut impl Write, one: &Architecture) -> std::io::Result
         thousands(parameters.no)
     )?;
     if parameters.statistics > 0 {
-        writeln!(out, "statistics  {} numbers of batch norms", thousands(parameters.statistics))?;
+        writeln!(
+            out,
+            "statistics  {} numbers of batch norms",
+            thousands(parameters.statistics)
+        )?;
     }
     let stored = parameters.clipn().saturating_add(parameters.statistics) as u64;
     writeln!(
@@ -65,7 +69,12 @@ fn image_tower(config: &ModelConfig) -> String {
         ),
         None => format!(
             "ViT, width {}, {} blocks, {} heads, hidden layers of {}, patches of {}, images of {} pixels",
-            vision.width, vision.layers, vision.heads, vision.mlp_width, vision.patch_size, vision.image_size
+            vision.width,
+            vision.layers,
+            vision.heads,
+            vision.mlp_width,
+            vision.patch_size,
+            vision.image_size
         ),
     }
 }

@@ -87,16 +87,56 @@ struct Column {
 
 /// The columns, of which the first is set to the left. What else is to be told of an architecture is a line here.
 const COLUMNS: &[Column] = &[
-    Column { heading: "model", key: "name", cell: |a| Cell::Text(a.config.name.clone()) },
-    Column { heading: "pixels", key: "image_size", cell: |a| Cell::Count(a.config.vision.image_size) },
-    Column { heading: "image", key: "image_parameters", cell: |a| Cell::Millions(a.parameters.image) },
-    Column { heading: "yes", key: "yes_parameters", cell: |a| Cell::Millions(a.parameters.yes) },
-    Column { heading: "no", key: "no_parameters", cell: |a| Cell::Millions(a.parameters.no) },
-    Column { heading: "GFLOP an image", key: "image_gflops", cell: |a| Cell::Giga(a.image_gflops()) },
-    Column { heading: "a text", key: "text_gflops", cell: |a| Cell::Giga(a.text_gflops()) },
-    Column { heading: "features", key: "embed_dim", cell: |a| Cell::Count(a.config.embed_dim) },
-    Column { heading: "tokens", key: "context_length", cell: |a| Cell::Count(a.config.text.context_length) },
-    Column { heading: "tags", key: "tags", cell: |a| Cell::Count(rows_of(&a.config.name).count()) },
+    Column {
+        heading: "model",
+        key: "name",
+        cell: |a| Cell::Text(a.config.name.clone()),
+    },
+    Column {
+        heading: "pixels",
+        key: "image_size",
+        cell: |a| Cell::Count(a.config.vision.image_size),
+    },
+    Column {
+        heading: "image",
+        key: "image_parameters",
+        cell: |a| Cell::Millions(a.parameters.image),
+    },
+    Column {
+        heading: "yes",
+        key: "yes_parameters",
+        cell: |a| Cell::Millions(a.parameters.yes),
+    },
+    Column {
+        heading: "no",
+        key: "no_parameters",
+        cell: |a| Cell::Millions(a.parameters.no),
+    },
+    Column {
+        heading: "GFLOP an image",
+        key: "image_gflops",
+        cell: |a| Cell::Giga(a.image_gflops()),
+    },
+    Column {
+        heading: "a text",
+        key: "text_gflops",
+        cell: |a| Cell::Giga(a.text_gflops()),
+    },
+    Column {
+        heading: "features",
+        key: "embed_dim",
+        cell: |a| Cell::Count(a.config.embed_dim),
+    },
+    Column {
+        heading: "tokens",
+        key: "context_length",
+        cell: |a| Cell::Count(a.config.text.context_length),
+    },
+    Column {
+        heading: "tags",
+        key: "tags",
+        cell: |a| Cell::Count(rows_of(&a.config.name).count()),
+    },
 ];
 
 /// `clipn models`.
@@ -108,7 +148,8 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
     let all = match &args.model {
         Some(name) => vec![Architecture::of(ModelConfig::resolve(name)?)],
         None => {
-            let all = ModelConfig::names().map(|name| ModelConfig::named(name).map(Architecture::of));
+            let all =
+                ModelConfig::names().map(|name| ModelConfig::named(name).map(Architecture::of));
             all.collect::<Result<Vec<_>, _>>()?
         }
     };
@@ -152,11 +193,16 @@ fn table(out: &mut impl Write, all: &[Architecture]) -> std::io::Result<()> {
 
 /// The columns, and the config in open_clip's form.
 fn object(one: &Architecture) -> Value {
-    let columns = COLUMNS.iter().map(|column| (column.key.to_owned(), (column.cell)(one).value()));
+    let columns = COLUMNS
+        .iter()
+        .map(|column| (column.key.to_owned(), (column.cell)(one).value()));
     let mut object: Map<String, Value> = columns.collect();
     object.insert("clip_parameters".to_owned(), one.parameters.clip().into());
     object.insert("clipn_parameters".to_owned(), one.parameters.clipn().into());
-    object.insert("norm_statistics".to_owned(), one.parameters.statistics.into());
+    object.insert(
+        "norm_statistics".to_owned(),
+        one.parameters.statistics.into(),
+    );
     let tags: Vec<Value> = Tag::of(&one.config.name).iter().map(Tag::object).collect();
     object.insert("pretrained".to_owned(), tags.into());
     object.insert("config".to_owned(), one.config.to_open_clip());

@@ -20,7 +20,12 @@ impl Tag {
         // An environment in which there is no cache has nothing in it.
         let settings = Settings::from_env().ok();
         let path = |row: &Row| settings.as_ref().and_then(|settings| row.cached(settings));
-        rows_of(model).map(|row| Self { row, path: path(row) }).collect()
+        rows_of(model)
+            .map(|row| Self {
+                row,
+                path: path(row),
+            })
+            .collect()
     }
 
     /// Where its weights come from, and the SHA-256 of a file that has an address of its own.
@@ -49,7 +54,11 @@ pub fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
         return Ok(());
     }
     let cached = tags.iter().filter(|tag| tag.path.is_some()).count();
-    writeln!(out, "tags        {} for --pretrained, {cached} of them in the cache\n", tags.len())?;
+    writeln!(
+        out,
+        "tags        {} for --pretrained, {cached} of them in the cache\n",
+        tags.len()
+    )?;
     let mut table = Table::new(["tag", "cached", "opened as", "from"], 4);
     for tag in tags {
         let cached = if tag.path.is_some() { "yes" } else { "no" };
@@ -57,8 +66,18 @@ pub fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
     }
     table.write(out)?;
     let checksum = |tag: &Tag| Some(format!("SHA-256 of {}: {}", tag.row.tag, tag.origin().1?));
-    let place = |tag: &Tag| Some(format!("{} lies in {}", tag.row.tag, tag.path.as_ref()?.display()));
-    let lines: Vec<String> = tags.iter().flat_map(|tag| [checksum(tag), place(tag)]).flatten().collect();
+    let place = |tag: &Tag| {
+        Some(format!(
+            "{} lies in {}",
+            tag.row.tag,
+            tag.path.as_ref()?.display()
+        ))
+    };
+    let lines: Vec<String> = tags
+        .iter()
+        .flat_map(|tag| [checksum(tag), place(tag)])
+        .flatten()
+        .collect();
     if !lines.is_empty() {
         writeln!(out, "\n{}", lines.join("\n"))?;
     }

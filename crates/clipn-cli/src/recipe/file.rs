@@ -54,8 +54,10 @@ pub struct Places {
 impl Recipe {
     /// Reads a recipe.
     pub fn read(path: &Path) -> Result<Self, CliError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| CliError::ReadRecipe { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadRecipe {
+            path: path.to_owned(),
+            source,
+        })?;
         let mut recipe: Self = toml::from_str(&text)
             .map_err(|error| bad(path, error.to_string().trim_end().replace('\n', " ")))?;
         path.clone_into(&mut recipe.path);
@@ -66,13 +68,22 @@ impl Recipe {
             if step.name.is_empty() || step.name.contains(['/', '\\', '{', '}']) {
                 return Err(bad(
                     path,
-                    format!("`{}` is no name for a step; use letters and dashes", step.name),
+                    format!(
+                        "`{}` is no name for a step; use letters and dashes",
+                        step.name
+                    ),
                 ));
             }
-            if recipe.steps[..index].iter().any(|other| other.name == step.name) {
+            if recipe.steps[..index]
+                .iter()
+                .any(|other| other.name == step.name)
+            {
                 return Err(bad(
                     path,
-                    format!("two steps are called `{}`; give each its own name", step.name),
+                    format!(
+                        "two steps are called `{}`; give each its own name",
+                        step.name
+                    ),
                 ));
             }
         }
@@ -82,12 +93,22 @@ impl Recipe {
     /// What `{recipe}`, `{data}`, `{output}` and the variables stand for; `set` changes variables, as `name=value`.
     pub fn places(&self, data: &Path, output: &Path, set: &[String]) -> Result<Places, CliError> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         let own = [("recipe", folder), ("data", data), ("output", output)];
-        let values =
-            own.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect();
+        let values = own
+            .into_iter()
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+            .collect();
         let steps = self.steps.iter().map(|step| step.name.clone()).collect();
-        let mut places = Places { values, steps, origin: self.path.display().to_string() };
+        let mut places = Places {
+            values,
+            steps,
+            origin: self.path.display().to_string(),
+        };
         let mut changes = BTreeMap::new();
         for change in set {
             match change.split_once('=') {
@@ -101,7 +122,11 @@ impl Recipe {
                         known.join(", ")
                     )));
                 }
-                None => return Err(CliError::Usage(format!("--set {change}: write it as name=value"))),
+                None => {
+                    return Err(CliError::Usage(format!(
+                        "--set {change}: write it as name=value"
+                    )));
+                }
             }
         }
         for (name, default) in &self.variables {
@@ -129,7 +154,8 @@ impl Recipe {
 impl Places {
     /// Lets later steps refer to what a step has made, as `{name}`.
     pub fn learn(&mut self, step: &str, path: &Path) {
-        self.values.insert(step.to_owned(), path.display().to_string());
+        self.values
+            .insert(step.to_owned(), path.display().to_string());
     }
 
     /// A text with its placeholders filled. Braces that hold no name, as those of `train-{000..039}.tar`, stay.
@@ -144,7 +170,10 @@ impl Places {
                 break;
             };
             let name = &braced[1..end];
-            let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_".contains(c));
+            let is_name = !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "-_".contains(c));
             match self.values.get(name) {
                 Some(value) => filled.push_str(value),
                 None if is_name => {
@@ -156,7 +185,10 @@ impl Places {
                             "`{{{name}}}` in `{text}` is neither a variable nor a step, nor recipe, data or output"
                         ),
                     };
-                    return Err(CliError::BadRecipe { origin: self.origin.clone(), reason });
+                    return Err(CliError::BadRecipe {
+                        origin: self.origin.clone(),
+                        reason,
+                    });
                 }
                 None => filled.push_str(&braced[..=end]),
             }
@@ -208,7 +240,10 @@ fn plain(value: &Value) -> Option<String> {
 }
 
 fn bad(path: &Path, reason: String) -> CliError {
-    CliError::BadRecipe { origin: path.display().to_string(), reason }
+    CliError::BadRecipe {
+        origin: path.display().to_string(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -236,7 +271,9 @@ mod tests {
     #[test]
     fn placeholders_are_filled() {
         let recipe = recipe(SMALL).unwrap();
-        let places = recipe.places(Path::new("D"), Path::new("O"), &["epochs=7".to_owned()]).unwrap();
+        let places = recipe
+            .places(Path::new("D"), Path::new("O"), &["epochs=7".to_owned()])
+            .unwrap();
         let folder = recipe.path.parent().unwrap().display();
         assert_eq!(
             places.arguments(&recipe.steps[0]).unwrap().join(" "),
@@ -248,13 +285,20 @@ mod tests {
 
     #[test]
     fn what_a_step_made_is_known_after_it() {
-        let text = "[[steps]]\nname = \"b\"\ncommand = \"eval\"\nflags = { pretrained = \"{clip}\" }";
+        let text =
+            "[[steps]]\nname = \"b\"\ncommand = \"eval\"\nflags = { pretrained = \"{clip}\" }";
         let recipe = recipe(text).unwrap();
         let mut places = recipe.places(Path::new(""), Path::new(""), &[]).unwrap();
         let error = places.arguments(&recipe.steps[0]).unwrap_err().to_string();
-        assert!(error.contains("neither a variable nor a step") && error.contains("r.toml"), "{error}");
+        assert!(
+            error.contains("neither a variable nor a step") && error.contains("r.toml"),
+            "{error}"
+        );
         places.learn("clip", Path::new("w.safetensors"));
-        assert_eq!(places.arguments(&recipe.steps[0]).unwrap(), ["eval", "--pretrained", "w.safetensors"]);
+        assert_eq!(
+            places.arguments(&recipe.steps[0]).unwrap(),
+            ["eval", "--pretrained", "w.safetensors"]
+        );
     }
 
     #[test]
@@ -263,7 +307,10 @@ mod tests {
             ("", "steps"),
             ("steps = []", "no steps"),
             ("steps = [{ name = \"a/b\", command = \"eval\" }]", "a/b"),
-            ("[[steps]]\nname='a'\ncommand='x'\n[[steps]]\nname='a'\ncommand='x'", "two steps"),
+            (
+                "[[steps]]\nname='a'\ncommand='x'\n[[steps]]\nname='a'\ncommand='x'",
+                "two steps",
+            ),
             ("[[steps]]\nname='a'\ncommand='x'\nflag=1", "flag"),
         ] {
             let error = recipe(text).unwrap_err().to_string();
@@ -271,8 +318,10 @@ mod tests {
         }
         let small = recipe(SMALL).unwrap();
         for (set, part) in [("epoch=1", "epochs"), ("epochs", "name=value")] {
-            let error =
-                small.places(Path::new(""), Path::new(""), &[set.to_owned()]).unwrap_err().to_string();
+            let error = small
+                .places(Path::new(""), Path::new(""), &[set.to_owned()])
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -40,7 +40,11 @@ pub struct RecipeArgs {
 pub fn run(args: &RecipeArgs) -> Result<(), CliError> {
     let recipe = Recipe::read(&args.recipe)?;
     let places = recipe.places(&args.data_root, &args.output, &args.set)?;
-    if let Some(unknown) = args.only.iter().find(|name| recipe.steps.iter().all(|step| step.name != **name)) {
+    if let Some(unknown) = args
+        .only
+        .iter()
+        .find(|name| recipe.steps.iter().all(|step| step.name != **name))
+    {
         let known: Vec<&str> = recipe.steps.iter().map(|step| step.name.as_str()).collect();
         return Err(CliError::Usage(format!(
             "--only {unknown}: the recipe has no such step; it has: {}",
@@ -49,7 +53,11 @@ pub fn run(args: &RecipeArgs) -> Result<(), CliError> {
     }
     // A mistake in the last step should not show after hours.
     tell(&recipe, places.clone(), args)?;
-    if args.dry_run { Ok(()) } else { run_steps(&recipe, places, args) }
+    if args.dry_run {
+        Ok(())
+    } else {
+        run_steps(&recipe, places, args)
+    }
 }
 
 /// Reads every command, and prints them in a dry run.
@@ -65,8 +73,12 @@ fn tell(recipe: &Recipe, mut places: Places, args: &RecipeArgs) -> Result<(), Cl
         }
         let made = args.made(step)?;
         let is_to_be_made = args.asks_for(step) || args.dry_run;
-        let place = made
-            .or_else(|| is_to_be_made.then(|| args.run_folder(step).join("checkpoints/…/model.safetensors")));
+        let place = made.or_else(|| {
+            is_to_be_made.then(|| {
+                args.run_folder(step)
+                    .join("checkpoints/…/model.safetensors")
+            })
+        });
         if let Some(path) = place {
             places.learn(&step.name, &path);
         }
@@ -86,7 +98,9 @@ fn run_steps(recipe: &Recipe, mut places: Places, args: &RecipeArgs) -> Result<(
             took.push((&step.name, start.elapsed()));
         }
         if interrupt::requested() {
-            return Err(CliError::RecipeInterrupted { step: step.name.clone() });
+            return Err(CliError::RecipeInterrupted {
+                step: step.name.clone(),
+            });
         }
         if let Some(path) = args.made(step)? {
             places.learn(&step.name, &path);
@@ -126,7 +140,10 @@ impl RecipeArgs {
                 push("--name", step.name.clone());
                 push("--resume", "latest".to_owned());
             }
-            "eval" => push("--output", self.output.join(&step.name).display().to_string()),
+            "eval" => push(
+                "--output",
+                self.output.join(&step.name).display().to_string(),
+            ),
             _ => {}
         }
         Ok(arguments)
@@ -159,14 +176,22 @@ impl RecipeArgs {
 /// Reads a step as the command line would.
 fn parse(step: &Step, arguments: &[String], args: &RecipeArgs) -> Result<Command, CliError> {
     let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
-    let bad = |reason| CliError::BadRecipe { origin: args.recipe.display().to_string(), reason };
+    let bad = |reason| CliError::BadRecipe {
+        origin: args.recipe.display().to_string(),
+        reason,
+    };
     let cli = Cli::try_parse_from(words).map_err(|error| {
-        bad(format!("the step `{}`: {}", step.name, crate::usage::one_line(&error.render().to_string())))
+        bad(format!(
+            "the step `{}`: {}",
+            step.name,
+            crate::usage::one_line(&error.render().to_string())
+        ))
     })?;
     match cli.command {
-        Command::Recipe(_) => {
-            Err(bad(format!("the step `{}` runs a recipe; write its steps out", step.name)))
-        }
+        Command::Recipe(_) => Err(bad(format!(
+            "the step `{}` runs a recipe; write its steps out",
+            step.name
+        ))),
         command => Ok(command),
     }
 }

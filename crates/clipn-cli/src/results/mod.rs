@@ -26,12 +26,22 @@ fn show(args: &ShowArgs) -> Result<(), CliError> {
 
 fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
     let files: Vec<PathBuf> = args.paths.iter().map(|path| real(&file_of(path))).collect();
-    if let Some((index, _)) = files.iter().enumerate().find(|(i, file)| files[..*i].contains(file)) {
-        return Err(CliError::Usage(format!("{} is given twice", args.paths[index].display())));
+    if let Some((index, _)) = files
+        .iter()
+        .enumerate()
+        .find(|(i, file)| files[..*i].contains(file))
+    {
+        return Err(CliError::Usage(format!(
+            "{} is given twice",
+            args.paths[index].display()
+        )));
     }
     let runs = args.paths.iter().map(|path| {
         let record = Record::read(path)?;
-        Ok(Run { path: path.display().to_string(), record })
+        Ok(Run {
+            path: path.display().to_string(),
+            record,
+        })
     });
     let runs = runs.collect::<Result<Vec<_>, CliError>>()?;
     if let Some(folder) = &args.output {
@@ -54,11 +64,19 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
 
 /// A benchmark's name, or its in-distribution set where the command line spelled it out.
 fn title<'a>(benchmark: &'a str, merged: &'a Record) -> &'a str {
-    if matches!(benchmark, "" | "command line") { &merged.results.id.name } else { benchmark }
+    if matches!(benchmark, "" | "command line") {
+        &merged.results.id.name
+    } else {
+        benchmark
+    }
 }
 
 fn file_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(Record::FILE) } else { path.to_owned() }
+    if path.is_dir() {
+        path.join(Record::FILE)
+    } else {
+        path.to_owned()
+    }
 }
 
 fn real(path: &Path) -> PathBuf {

@@ -25,7 +25,9 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     let open_to_others = settings.is_open_to_others();
     let Opened { detector, weights } = args.detector.open(&Bar::default())?;
     let model = model_name(&args.detector, &detector);
-    let encoder = weights.map(|weights| encoder(&args.detector, &detector, &weights)).transpose()?;
+    let encoder = weights
+        .map(|weights| encoder(&args.detector, &detector, &weights))
+        .transpose()?;
     log::install(args.log_format, args.log_level);
     if encoder.is_none() {
         tracing::info!("there are no text towers: requests can name the server's own classes only");
@@ -39,7 +41,9 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     }
     let server = Server::bind(settings, detector, model, encoder)?;
     let mut out = std::io::stdout();
-    writeln!(out, "http://{}", server.address()).and_then(|()| out.flush()).map_err(CliError::Output)?;
+    writeln!(out, "http://{}", server.address())
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)?;
     server.run_until(interrupt::requested)?;
     Ok(())
 }
@@ -48,7 +52,10 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
 fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
     let identity = detector.bundle().map(|bundle| bundle.identity());
     let asked = match identity {
-        Some(identity) => identity.source.clone().unwrap_or_else(|| identity.config.name.clone()),
+        Some(identity) => identity
+            .source
+            .clone()
+            .unwrap_or_else(|| identity.config.name.clone()),
         None => args.model.asked().display().to_string(),
     };
     // Where it lies on this machine is nobody's business.
@@ -59,7 +66,11 @@ fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
 }
 
 /// The text towers with what the classes were asked with.
-fn encoder(args: &DetectorArgs, detector: &Detector, loaded: &Loaded) -> Result<ClassEncoder, CliError> {
+fn encoder(
+    args: &DetectorArgs,
+    detector: &Detector,
+    loaded: &Loaded,
+) -> Result<ClassEncoder, CliError> {
     let (templates, wording): (TemplateSet, Wording) = match detector.bundle() {
         Some(bundle) => (bundle.templates().clone(), bundle.wording()),
         None => {

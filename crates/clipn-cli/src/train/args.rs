@@ -251,7 +251,10 @@ pub struct TrainArgs {
 /// So many numbers with commas between them.
 fn parse_numbers<const N: usize>(text: &str, otherwise: &str) -> Result<[f64; N], String> {
     let numbers: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| otherwise.to_owned())
+    numbers
+        .ok()
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| otherwise.to_owned())
 }
 
 fn parse_weights(text: &str) -> Result<LossWeights, String> {
@@ -264,8 +267,13 @@ fn parse_range(text: &str) -> Result<[f64; 2], String> {
 }
 
 fn parse_jitter(text: &str) -> Result<ColourJitter, String> {
-    let [brightness, contrast, saturation] = parse_numbers(text, "give three numbers, as 0.4,0.4,0.4")?;
-    Ok(ColourJitter { brightness, contrast, saturation })
+    let [brightness, contrast, saturation] =
+        parse_numbers(text, "give three numbers, as 0.4,0.4,0.4")?;
+    Ok(ColourJitter {
+        brightness,
+        contrast,
+        saturation,
+    })
 }
 
 fn parse_tso(text: &str) -> Result<Tso, String> {

@@ -25,7 +25,9 @@ use watch::Watch;
 
 /// `clipn train`: prints where the trained weights are.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
-    let Some(weights) = train(args)? else { return Ok(()) };
+    let Some(weights) = train(args)? else {
+        return Ok(());
+    };
     writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
 }
 
@@ -39,7 +41,10 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     let asked = settings.model.clone();
     locate_weights(&mut settings, args)?;
     check_pretrained(&settings, args.resume.is_some())?;
-    let name = args.name.clone().unwrap_or_else(|| format!("{}-{}", settings.objective.name, title(&asked)));
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{}-{}", settings.objective.name, title(&asked)));
     let folder = args.logs.join(name);
     let resume = match args.resume.as_deref() {
         None => Resume::Fresh,
@@ -55,9 +60,14 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     let outcome = run.run(&watch)?;
     watch.bar.finish_and_clear();
     if outcome.interrupted {
-        return Err(CliError::TrainingInterrupted { step: outcome.step, steps: run.steps() });
+        return Err(CliError::TrainingInterrupted {
+            step: outcome.step,
+            steps: run.steps(),
+        });
     }
-    Ok(outcome.checkpoint.map(|checkpoint| checkpoint.join("model.safetensors")))
+    Ok(outcome
+        .checkpoint
+        .map(|checkpoint| checkpoint.join("model.safetensors")))
 }
 
 /// Puts paths in the place of names of weights. A run that is resumed may do without the weights that it began with,
@@ -69,13 +79,19 @@ fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), 
         return Ok(());
     }
     // Weights that tell their architecture stand in the place of its name.
-    let is_told = weights.as_deref().is_some_and(|path| path.as_os_str() == settings.model.as_str());
+    let is_told = weights
+        .as_deref()
+        .is_some_and(|path| path.as_os_str() == settings.model.as_str());
     let model = (!is_told).then_some(settings.model.as_str());
     let located = match locate(weights.as_deref(), model, &args.downloads, Purpose::Compute) {
-        Err(CliError::Download(DownloadError::UnknownTag { .. })) if args.resume.is_some() => return Ok(()),
+        Err(CliError::Download(DownloadError::UnknownTag { .. })) if args.resume.is_some() => {
+            return Ok(());
+        }
         located => located?,
     };
-    settings.model = located.model.unwrap_or_else(|| located.path.display().to_string());
+    settings.model = located
+        .model
+        .unwrap_or_else(|| located.path.display().to_string());
     settings.pretrained = Some(located.path);
     Ok(())
 }
@@ -84,12 +100,20 @@ fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), 
 fn title(model: &str) -> String {
     match HubName::parse(model) {
         Ok(name) => name.name().to_owned(),
-        Err(_) => Path::new(model).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        Err(_) => Path::new(model)
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
     }
 }
 
 fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
-    let from_weights = || args.pretrained.as_ref().map(|path| path.display().to_string());
+    let from_weights = || {
+        args.pretrained
+            .as_ref()
+            .map(|path| path.display().to_string())
+    };
     let model = args.model.clone().or_else(from_weights).unwrap_or_default();
     let train_data = args.train_data.clone().unwrap_or_default();
     let is_table = || {
@@ -102,10 +126,16 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         DatasetType::Auto | DatasetType::Webdataset => DatasetKind::Webdataset,
     };
     let captions = match (&args.json_caption_key, &args.class_names) {
-        (Some(key), _) => vec![CaptionField::Json { extension: "json".to_owned(), key: key.clone() }],
+        (Some(key), _) => vec![CaptionField::Json {
+            extension: "json".to_owned(),
+            key: key.clone(),
+        }],
         (None, Some(spec)) => {
             let names = ClassNames::resolve(spec)?.names().to_vec();
-            vec![CaptionField::Class { extension: "cls".to_owned(), names }]
+            vec![CaptionField::Class {
+                extension: "cls".to_owned(),
+                names,
+            }]
         }
         (None, None) => clipn::dataset::SampleFields::default().captions,
     };
@@ -145,7 +175,11 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             kind,
             train_data,
             num_samples: args.train_num_samples,
-            sampling: if args.dataset_resampled { Sampling::WithReplacement } else { Sampling::Shuffled },
+            sampling: if args.dataset_resampled {
+                Sampling::WithReplacement
+            } else {
+                Sampling::Shuffled
+            },
             max_bad: MaxBad::Share(args.max_bad),
             captions,
             table: TableFormat {
@@ -169,8 +203,7 @@ fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
             TrainingCrop::RandomResized { scale, ratio }
         }
         (TrainingCrop::Centre, Some(_)) => {
-            let problem =
-                "--crop-scale asks for random crops, which --augmentation none has not; give one of them";
+            let problem = "--crop-scale asks for random crops, which --augmentation none has not; give one of them";
             return Err(CliError::Usage(problem.to_owned()));
         }
     };
@@ -186,7 +219,11 @@ fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
 /// Holds what comes with the weights against what a run does: the architecture must be the run's, and the preprocessing
 /// CLIP's. A run that is resumed may do without the weights that it began with.
 fn check_pretrained(settings: &TrainSettings, resumes: bool) -> Result<(), CliError> {
-    let Some(path) = settings.pretrained.as_ref().filter(|path| !resumes || path.exists()) else {
+    let Some(path) = settings
+        .pretrained
+        .as_ref()
+        .filter(|path| !resumes || path.exists())
+    else {
         return Ok(());
     };
     let pretrained = Pretrained::open(path)?;
@@ -194,15 +231,22 @@ fn check_pretrained(settings: &TrainSettings, resumes: bool) -> Result<(), CliEr
     let size = config.vision.image_size;
     let clip = Preprocessing::clip(size);
     match pretrained.preprocessing()? {
-        Some(own) if (Preprocessing { size, ..own.clone() }) != clip => Err(CliError::Usage(format!(
-            "{} was trained on pictures with the mean {:?} and the deviation {:?}; `clipn train` knows CLIP's only, \
+        Some(own)
+            if (Preprocessing {
+                size,
+                ..own.clone()
+            }) != clip =>
+        {
+            Err(CliError::Usage(format!(
+                "{} was trained on pictures with the mean {:?} and the deviation {:?}; `clipn train` knows CLIP's only, \
              {:?} and {:?}",
-            path.display(),
-            own.mean,
-            own.std,
-            clip.mean,
-            clip.std
-        ))),
+                path.display(),
+                own.mean,
+                own.std,
+                clip.mean,
+                clip.std
+            )))
+        }
         _ => Ok(()),
     }
 }

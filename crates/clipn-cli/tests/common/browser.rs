@@ -24,8 +24,11 @@ pub struct Visit {
 /// The browser's program, or `None` with the reason printed.
 pub fn find() -> Option<&'static str> {
     let runs = |name: &&&str| {
-        let version =
-            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let version = Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         version.is_ok_and(|status| status.success())
     };
     let found = NAMES.iter().find(runs);
@@ -42,14 +45,37 @@ pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
     let log = profile.path().join("net.json");
     let dom = profile.path().join("dom.html");
     let mut child = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--disable-default-apps", "--disable-extensions", "--virtual-time-budget=5000"])
-        .args(["--proxy-server=127.0.0.1:1", "--proxy-bypass-list=<-loopback>"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .args([
+            "--disable-default-apps",
+            "--disable-extensions",
+            "--virtual-time-budget=5000",
+        ])
+        .args([
+            "--proxy-server=127.0.0.1:1",
+            "--proxy-bypass-list=<-loopback>",
+        ])
         .arg(format!("--log-net-log={}", log.display()))
-        .arg(format!("--user-data-dir={}", profile.path().join("profile").display()))
+        .arg(format!(
+            "--user-data-dir={}",
+            profile.path().join("profile").display()
+        ))
         .arg(format!("--window-size={width},900"))
-        .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
+        .arg(format!(
+            "--blink-settings=preferredColorScheme={}",
+            u8::from(!dark)
+        ))
         .arg("--dump-dom")
         .arg(format!("file://{}", page.canonicalize().unwrap().display()))
         .stdout(std::fs::File::create(&dom).unwrap())
@@ -61,11 +87,17 @@ pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
         if started.elapsed() > PATIENCE {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("{browser} has not loaded {} in {PATIENCE:?}", page.display());
+            panic!(
+                "{browser} has not loaded {} in {PATIENCE:?}",
+                page.display()
+            );
         }
         thread::sleep(Duration::from_millis(50));
     }
-    Visit { dom: std::fs::read_to_string(dom).unwrap(), requests: of_pages(&std::fs::read(log).unwrap()) }
+    Visit {
+        dom: std::fs::read_to_string(dom).unwrap(),
+        requests: of_pages(&std::fs::read(log).unwrap()),
+    }
 }
 
 /// The requests of a net log that a page has made; the browser makes some of its own, which have no origin.
@@ -73,7 +105,13 @@ fn of_pages(log: &[u8]) -> Vec<String> {
     let log: Value = serde_json::from_slice(log).unwrap();
     let start = &log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"];
     assert!(start.is_number(), "the net log tells no requests");
-    let requests = log["events"].as_array().unwrap().iter().filter(|event| event["type"] == *start);
+    let requests = log["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["type"] == *start);
     let of_page = requests.filter(|event| event["params"]["initiator"] != "not an origin");
-    of_page.filter_map(|event| Some(event["params"]["url"].as_str()?.to_owned())).collect()
+    of_page
+        .filter_map(|event| Some(event["params"]["url"].as_str()?.to_owned()))
+        .collect()
 }

@@ -28,20 +28,38 @@ impl Sandbox {
     pub fn new() -> Self {
         let sandbox = Self(tempfile::tempdir().unwrap());
         let tiny = library_fixture("models/clipn-tiny-realvocab");
-        std::fs::copy(tiny.join("clipn-tiny-realvocab.json"), sandbox.path("tiny.json")).unwrap();
-        std::fs::copy(tiny.join("model_fp16.safetensors"), sandbox.path("epoch_10.pt")).unwrap();
+        std::fs::copy(
+            tiny.join("clipn-tiny-realvocab.json"),
+            sandbox.path("tiny.json"),
+        )
+        .unwrap();
+        std::fs::copy(
+            tiny.join("model_fp16.safetensors"),
+            sandbox.path("epoch_10.pt"),
+        )
+        .unwrap();
         sandbox.write("classes.txt", CLASSES.join("\n"));
         for (index, class) in CLASSES.iter().enumerate() {
             for picture in 0..4 {
                 let seed = (index * 10 + picture) as u32;
-                sandbox.picture(&format!("id/{class}/{picture}.bmp"), 40 + seed, 30, |x, y| {
-                    [(x * (seed + 3)) as u8, (y * 7 + seed * 40) as u8, (x * y) as u8]
-                });
+                sandbox.picture(
+                    &format!("id/{class}/{picture}.bmp"),
+                    40 + seed,
+                    30,
+                    |x, y| {
+                        [
+                            (x * (seed + 3)) as u8,
+                            (y * 7 + seed * 40) as u8,
+                            (x * y) as u8,
+                        ]
+                    },
+                );
             }
         }
         for picture in 0..5u32 {
-            let noise =
-                move |x: u32, y: u32| (x * 7919 + y * 104_729 + picture * 31).wrapping_mul(2_654_435_761);
+            let noise = move |x: u32, y: u32| {
+                (x * 7919 + y * 104_729 + picture * 31).wrapping_mul(2_654_435_761)
+            };
             sandbox.picture(&format!("noise/{picture}.bmp"), 33, 47, |x, y| {
                 noise(x, y).to_le_bytes()[..3].try_into().unwrap()
             });
@@ -50,7 +68,9 @@ impl Sandbox {
             });
         }
         sandbox.picture("photos/red.bmp", 50, 40, |_, _| [250, 20, 30]);
-        sandbox.picture("photos/gradient.bmp", 40, 80, |x, y| [x as u8 * 6, y as u8 * 3, 128]);
+        sandbox.picture("photos/gradient.bmp", 40, 80, |x, y| {
+            [x as u8 * 6, y as u8 * 3, 128]
+        });
         sandbox
     }
 
@@ -69,12 +89,30 @@ impl Sandbox {
     }
 
     /// A 24-bit BMP.
-    pub fn picture(&self, name: &str, width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) {
+    pub fn picture(
+        &self,
+        name: &str,
+        width: u32,
+        height: u32,
+        color: impl Fn(u32, u32) -> [u8; 3],
+    ) {
         let row = (width * 3).next_multiple_of(4);
         let mut bytes = b"BM".to_vec();
-        for number in
-            [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
-        {
+        for number in [
+            54 + row * height,
+            0,
+            54,
+            40,
+            width,
+            height,
+            1 | 24 << 16,
+            0,
+            row * height,
+            2835,
+            2835,
+            0,
+            0,
+        ] {
             bytes.extend(number.to_le_bytes());
         }
         for y in (0..height).rev() {
@@ -91,14 +129,20 @@ impl Sandbox {
     /// A training set: `small.json`, a CLIP that trains at once, and `captions.tsv` with 48 pictures of one colour each
     /// in `pairs/`, 12 of each colour.
     pub fn training_set(&self) {
-        let text = r#"{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}"#;
-        let vision = r#"{"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 1}"#;
+        let text =
+            r#"{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}"#;
+        let vision =
+            r#"{"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 1}"#;
         self.write(
             "small.json",
             format!(r#"{{"embed_dim": 16, "vision_cfg": {vision}, "text_cfg": {text}}}"#),
         );
-        let colours =
-            [("red", [230, 20, 20]), ("green", [20, 200, 30]), ("blue", [20, 40, 220]), ("white", [250; 3])];
+        let colours = [
+            ("red", [230, 20, 20]),
+            ("green", [20, 200, 30]),
+            ("blue", [20, 40, 220]),
+            ("white", [250; 3]),
+        ];
         let mut table = "filepath\ttitle\n".to_owned();
         for index in 0..48 {
             let (name, colour) = colours[index % 4];
@@ -122,7 +166,8 @@ impl Sandbox {
             .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
             .collect();
         let none = std::collections::BTreeMap::new();
-        let model: Value = serde_json::from_slice(&std::fs::read(self.path("tiny.json")).unwrap()).unwrap();
+        let model: Value =
+            serde_json::from_slice(&std::fs::read(self.path("tiny.json")).unwrap()).unwrap();
         let (vision, text) = (&model["vision_cfg"], &model["text_cfg"]);
         let tower = |cfg: &Value, heads: u64| {
             json!({
@@ -137,19 +182,38 @@ impl Sandbox {
             "vision_config": tower(vision, vision["width"].as_u64().unwrap() / vision["head_width"].as_u64().unwrap())
         });
         self.write("clip-transformers/config.json", config.to_string());
-        self.write("clip-transformers/preprocessor_config.json", transformers::preprocessor(224).to_string());
+        self.write(
+            "clip-transformers/preprocessor_config.json",
+            transformers::preprocessor(224).to_string(),
+        );
         let path = self.path("clip-transformers/model.safetensors");
         write_safetensors(&path, transformers::clip_model(&weights), &none).unwrap();
 
         let config = json!({ "model_cfg": model, "preprocess_cfg": { "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] } });
         self.write("clip-open-clip/open_clip_config.json", config.to_string());
-        write_safetensors(&self.path("clip-open-clip/open_clip_model.safetensors"), plain, &none).unwrap();
+        write_safetensors(
+            &self.path("clip-open-clip/open_clip_model.safetensors"),
+            plain,
+            &none,
+        )
+        .unwrap();
 
         let config = clipn::model::ModelConfig::load(&self.path("tiny.json")).unwrap();
         let folder = "logs/tiny/checkpoints/epoch-10";
-        self.write(&format!("{folder}/state.json"), json!({ "format": 1, "model": config }).to_string());
-        std::fs::copy(self.path("epoch_10.pt"), self.path(folder).join("model.safetensors")).unwrap();
-        std::fs::copy(library_fixture("checkpoint/openai_style_jit.pt"), self.path("openai.pt")).unwrap();
+        self.write(
+            &format!("{folder}/state.json"),
+            json!({ "format": 1, "model": config }).to_string(),
+        );
+        std::fs::copy(
+            self.path("epoch_10.pt"),
+            self.path(folder).join("model.safetensors"),
+        )
+        .unwrap();
+        std::fs::copy(
+            library_fixture("checkpoint/openai_style_jit.pt"),
+            self.path("openai.pt"),
+        )
+        .unwrap();
     }
 
     /// A hub on this machine, of repositories by name and folder.
@@ -158,9 +222,13 @@ impl Sandbox {
             .iter()
             .map(|(name, folder)| {
                 let mut hub = Hub::new(name, &[]);
-                for entry in std::fs::read_dir(self.path(folder)).unwrap().map(Result::unwrap) {
+                for entry in std::fs::read_dir(self.path(folder))
+                    .unwrap()
+                    .map(Result::unwrap)
+                {
                     let bytes = std::fs::read(entry.path()).unwrap();
-                    hub.files.insert(entry.file_name().into_string().unwrap(), bytes);
+                    hub.files
+                        .insert(entry.file_name().into_string().unwrap(), bytes);
                 }
                 hub
             })
@@ -175,25 +243,48 @@ impl Sandbox {
     pub fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut command = Command::cargo_bin("clipn").unwrap();
         command.current_dir(self.root()).args(arguments);
-        let of_the_net = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"];
-        let of_the_hub = ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_HUB_OFFLINE"];
+        let of_the_net = [
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "no_proxy",
+            "ssl_cert_file",
+        ];
+        let of_the_hub = [
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HUB_CACHE",
+            "HF_ASSETS_CACHE",
+            "HF_HUB_OFFLINE",
+        ];
         for variable in of_the_net.iter().chain(&of_the_hub) {
-            command.env_remove(variable).env_remove(variable.to_uppercase());
+            command
+                .env_remove(variable)
+                .env_remove(variable.to_uppercase());
         }
-        command.env("HF_HOME", self.path("hf-home")).env("HF_ENDPOINT", endpoint);
+        command
+            .env("HF_HOME", self.path("hf-home"))
+            .env("HF_ENDPOINT", endpoint);
         command
     }
 
     /// Runs `clipn` with these arguments in the folder.
     pub fn clipn(&self, arguments: &[&str]) -> Output {
-        self.command("http://127.0.0.1:1", arguments).output().unwrap()
+        self.command("http://127.0.0.1:1", arguments)
+            .output()
+            .unwrap()
     }
 
     /// Runs `clipn`, which must succeed, and gives its standard output.
     #[track_caller]
     pub fn done(&self, arguments: &[&str]) -> String {
         let output = self.clipn(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 }
@@ -203,7 +294,13 @@ pub const MODEL: [&str; 4] = ["--model", "tiny.json", "--pretrained", "epoch_10.
 
 /// `command`, the tiny model, one template, and these arguments.
 pub fn with_model<'a>(command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
-    [&[command][..], &MODEL, &["--templates", "simple"], arguments].concat()
+    [
+        &[command][..],
+        &MODEL,
+        &["--templates", "simple"],
+        arguments,
+    ]
+    .concat()
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -211,7 +308,9 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn library_fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../clipn/tests/fixtures").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../clipn/tests/fixtures")
+        .join(path)
 }
 
 /// A file or folder of the optional test data, or `None` with the reason printed.

@@ -95,9 +95,30 @@ pub(super) struct LoudestNo {
 impl From<Detection> for Decided {
     fn from(detection: Detection) -> Self {
         let finite = |value: f64| value.is_finite().then_some(value);
-        let Detection { label, class, score, threshold, p_value, top, no, reason } = detection;
+        let Detection {
+            label,
+            class,
+            score,
+            threshold,
+            p_value,
+            top,
+            no,
+            reason,
+        } = detection;
         let share = |Candidate { class, label, p, q }| ClassShare { class, label, p, q };
-        let loudest = |NoVoice { class, label, p, q, share }| LoudestNo { class, label, p, q, share };
+        let loudest = |NoVoice {
+                           class,
+                           label,
+                           p,
+                           q,
+                           share,
+                       }| LoudestNo {
+            class,
+            label,
+            p,
+            q,
+            share,
+        };
         Self {
             unknown: label.is_none(),
             label,

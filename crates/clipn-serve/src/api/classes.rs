@@ -57,20 +57,37 @@ struct ClassInfo {
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
 )]
-pub(super) async fn classes(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn classes(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
     let begun = Instant::now();
     let asked: ClassesRequest = serde_json::from_slice(&body.bytes).map_err(|error| {
-        Problem::bad_request(format!("the request is not the JSON that is read here: {error}; see /docs"))
+        Problem::bad_request(format!(
+            "the request is not the JSON that is read here: {error}; see /docs"
+        ))
     })?;
     let deadline = begun + app.settings.deadline;
     let detector = app.detector_for(Some(asked.classes), 1, deadline).await?;
-    let unseen =
-        |name: &String| app.classes.encoder().map(|encoder| encoder.unseen(name)).unwrap_or_default();
-    let info = |name: &String| ClassInfo { name: name.clone(), unseen_words: unseen(name) };
+    let unseen = |name: &String| {
+        app.classes
+            .encoder()
+            .map(|encoder| encoder.unseen(name))
+            .unwrap_or_default()
+    };
+    let info = |name: &String| ClassInfo {
+        name: name.clone(),
+        unseen_words: unseen(name),
+    };
     let answer = ClassesAnswer {
-        classes: detector.classifier().class_names().iter().map(info).collect(),
+        classes: detector
+            .classifier()
+            .class_names()
+            .iter()
+            .map(info)
+            .collect(),
         rule: RuleInfo::of(&detector),
         duration_ms: (begun.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };

@@ -45,23 +45,42 @@ use crate::failure::Failure;
     security((), ("bearer" = []), ("key" = [])),
     tag = "pictures",
 )]
-pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn classify(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
     if app.engine.is_full() {
-        return Err(Failure::QueueFull { queue: app.settings.queue }.into());
+        return Err(Failure::QueueFull {
+            queue: app.settings.queue,
+        }
+        .into());
     }
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
     let begun = Instant::now();
     let deadline = begun + app.settings.deadline;
-    let asked = read(&head.headers, &head.uri, body.bytes.clone(), app.settings.max_images).await?;
-    let Asked { pictures, classes, top } = asked;
+    let asked = read(
+        &head.headers,
+        &head.uri,
+        body.bytes.clone(),
+        app.settings.max_images,
+    )
+    .await?;
+    let Asked {
+        pictures,
+        classes,
+        top,
+    } = asked;
     let own = classes.is_none();
     let detector = app.detector_for(classes, top, deadline).await?;
     let tickets = app.engine.admit(pictures.len())?;
-    let answers = pictures.into_iter().zip(tickets).map(|(Picture { id, bytes }, ticket)| {
-        let found = detect(&app, bytes, detector.clone(), ticket, deadline, own);
-        async { (id, found.await) }
-    });
+    let answers = pictures
+        .into_iter()
+        .zip(tickets)
+        .map(|(Picture { id, bytes }, ticket)| {
+            let found = detect(&app, bytes, detector.clone(), ticket, deadline, own);
+            async { (id, found.await) }
+        });
     let found = join_all(answers).await;
     answer(&app, found, begun)
 }
@@ -102,7 +121,9 @@ fn answer(
     let result = |(index, (id, found)): (usize, (Option<String>, Result<Detection, Failure>))| {
         let outcome = match found {
             Ok(detection) => Outcome::Decided(Decided::from(detection)),
-            Err(failure) => Outcome::Failed(Failed { error: (&failure).into() }),
+            Err(failure) => Outcome::Failed(Failed {
+                error: (&failure).into(),
+            }),
         };
         PictureResult { index, id, outcome }
     };

@@ -34,15 +34,60 @@ struct Route {
 
 /// Everything that can be asked.
 const ROUTES: [Route; 9] = [
-    Route { method: "POST", path: "/v1/classify", guarded: true, handler: || post(classify::classify) },
-    Route { method: "POST", path: "/v1/classes", guarded: true, handler: || post(classes::classes) },
-    Route { method: "GET", path: "/v1/info", guarded: true, handler: || get(status::info) },
-    Route { method: "GET", path: "/metrics", guarded: true, handler: || get(status::metrics) },
-    Route { method: "GET", path: "/health", guarded: false, handler: || get(status::health) },
-    Route { method: "GET", path: "/ready", guarded: false, handler: || get(status::ready) },
-    Route { method: "GET", path: "/openapi.json", guarded: false, handler: || get(documentation::document) },
-    Route { method: "GET", path: "/docs", guarded: false, handler: || get(pages::docs) },
-    Route { method: "GET", path: "/", guarded: false, handler: || get(pages::index) },
+    Route {
+        method: "POST",
+        path: "/v1/classify",
+        guarded: true,
+        handler: || post(classify::classify),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/classes",
+        guarded: true,
+        handler: || post(classes::classes),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/info",
+        guarded: true,
+        handler: || get(status::info),
+    },
+    Route {
+        method: "GET",
+        path: "/metrics",
+        guarded: true,
+        handler: || get(status::metrics),
+    },
+    Route {
+        method: "GET",
+        path: "/health",
+        guarded: false,
+        handler: || get(status::health),
+    },
+    Route {
+        method: "GET",
+        path: "/ready",
+        guarded: false,
+        handler: || get(status::ready),
+    },
+    Route {
+        method: "GET",
+        path: "/openapi.json",
+        guarded: false,
+        handler: || get(documentation::document),
+    },
+    Route {
+        method: "GET",
+        path: "/docs",
+        guarded: false,
+        handler: || get(pages::docs),
+    },
+    Route {
+        method: "GET",
+        path: "/",
+        guarded: false,
+        handler: || get(pages::index),
+    },
 ];
 
 /// Method and path of everything that can be asked.

@@ -23,12 +23,28 @@ const CLIENT_GONE: u16 = 499;
 /// Counts a request, times it, names it and logs it.
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = app.request_ids.of(&request);
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", MatchedPath::as_str)
+        .to_owned();
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .map(|peer| peer.0.to_string())
+        .unwrap_or_default();
     let in_flight = Counted::new(&app.metrics.in_flight);
     let method = method_label(request.method());
-    let seen =
-        Seen { app, route, method, peer, id, begun: Instant::now(), _in_flight: in_flight, told: false };
+    let seen = Seen {
+        app,
+        route,
+        method,
+        peer,
+        id,
+        begun: Instant::now(),
+        _in_flight: in_flight,
+        told: false,
+    };
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = outcome.unwrap_or_else(|_| Problem::internal().into_response());
     if let Ok(value) = HeaderValue::from_str(&seen.id) {
@@ -58,11 +74,28 @@ impl Seen {
     }
 
     fn log(&self, status: u16, error: Option<&'static str>) {
-        let Self { app, route, method, peer, id, begun, .. } = self;
+        let Self {
+            app,
+            route,
+            method,
+            peer,
+            id,
+            begun,
+            ..
+        } = self;
         let took = begun.elapsed();
-        let labels = RequestLabels { method, route: route.clone(), status };
+        let labels = RequestLabels {
+            method,
+            route: route.clone(),
+            status,
+        };
         app.metrics.requests.get_or_create(&labels).inc();
-        app.metrics.latency.get_or_create(&RouteLabels { route: route.clone() }).observe(took.as_secs_f64());
+        app.metrics
+            .latency
+            .get_or_create(&RouteLabels {
+                route: route.clone(),
+            })
+            .observe(took.as_secs_f64());
         if let Some(code) = error {
             app.metrics.error(code);
         }
@@ -96,27 +129,51 @@ pub(crate) struct RequestIds {
 impl RequestIds {
     pub(crate) fn new() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let boot = since.map(|since| since.as_millis() as u64).unwrap_or_default();
-        Self { boot, next: AtomicU64::new(1) }
+        let boot = since
+            .map(|since| since.as_millis() as u64)
+            .unwrap_or_default();
+        Self {
+            boot,
+            next: AtomicU64::new(1),
+        }
     }
 
     /// The name that the client gives, if it can stand in a log, else a new one.
     fn of(&self, request: &Request) -> String {
-        let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let given = request
+            .headers()
+            .get(REQUEST_ID)
+            .and_then(|id| id.to_str().ok());
         let plain = |id: &&str| {
             (1..=64).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
         match given.filter(plain) {
             Some(id) => id.to_owned(),
-            None => format!("{:x}-{:x}", self.boot, self.next.fetch_add(1, Ordering::Relaxed)),
+            None => format!(
+                "{:x}-{:x}",
+                self.boot,
+                self.next.fetch_add(1, Ordering::Relaxed)
+            ),
         }
     }
 }
 
 /// A method's name; strange ones share one, so that nobody can fill the metrics.
 fn method_label(method: &Method) -> &'static str {
-    let known = [Method::GET, Method::POST, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS];
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
     let names = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"];
-    known.iter().position(|known| known == method).map_or("OTHER", |at| names[at])
+    known
+        .iter()
+        .position(|known| known == method)
+        .map_or("OTHER", |at| names[at])
 }

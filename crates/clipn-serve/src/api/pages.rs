@@ -18,21 +18,35 @@ static DOCS: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../pages/
 impl Page {
     /// A page whose own script and style run and nothing else: they are told by their hashes.
     fn new(html: &'static str) -> Self {
-        let hashes =
-            |tag: &str| inside(html, tag).map(|text| format!("'sha256-{}'", hash(text))).unwrap_or_default();
+        let hashes = |tag: &str| {
+            inside(html, tag)
+                .map(|text| format!("'sha256-{}'", hash(text)))
+                .unwrap_or_default()
+        };
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; img-src blob: data:; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
             hashes("script"),
             hashes("style")
         );
-        let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        let policy = HeaderValue::from_str(&policy)
+            .unwrap_or(HeaderValue::from_static("default-src 'none'"));
         Self { html, policy }
     }
 
     fn answer(&self) -> Response {
-        let typed = (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        ([typed, (header::CONTENT_SECURITY_POLICY, self.policy.clone())], self.html).into_response()
+        let typed = (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        );
+        (
+            [
+                typed,
+                (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
+            ],
+            self.html,
+        )
+            .into_response()
     }
 }
 
@@ -92,7 +106,12 @@ mod tests {
             ] {
                 assert!(!page.html.contains(outside), "{outside}");
             }
-            assert!(page.policy.to_str().unwrap().contains("script-src 'sha256-"));
+            assert!(
+                page.policy
+                    .to_str()
+                    .unwrap()
+                    .contains("script-src 'sha256-")
+            );
         }
     }
 }

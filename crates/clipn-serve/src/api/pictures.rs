@@ -81,7 +81,10 @@ struct JsonPicture<'a> {
 
 /// The parts of a form.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes the form; the parts are read one by one")]
+#[expect(
+    dead_code,
+    reason = "describes the form; the parts are read one by one"
+)]
 pub(super) struct ClassifyForm {
     /// A picture's file; may stand many times.
     #[schema(value_type = Vec<String>, format = Binary)]
@@ -93,12 +96,24 @@ pub(super) struct ClassifyForm {
 }
 
 /// Reads a request's pictures, whichever way they come.
-pub(super) async fn read(headers: &HeaderMap, uri: &Uri, body: Bytes, most: usize) -> Result<Asked, Problem> {
+pub(super) async fn read(
+    headers: &HeaderMap,
+    uri: &Uri,
+    body: Bytes,
+    most: usize,
+) -> Result<Asked, Problem> {
     let asked = Query::<ClassifyQuery>::try_from_uri(uri);
     let Query(query) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.to_str().unwrap_or_default());
     let content_type = content_type.unwrap_or("application/octet-stream");
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let mut asked = match media_type.as_str() {
         "application/json" => from_json(&body, most)?,
         "multipart/form-data" => from_form(content_type, body, most).await?,
@@ -120,27 +135,44 @@ pub(super) async fn read(headers: &HeaderMap, uri: &Uri, body: Bytes, most: usiz
         asked.classes = Some(listed(&classes)?);
     }
     if asked.top == 0 || asked.top > MOST_TOP {
-        return Err(Problem::bad_request(format!("top is {}, but must be from 1 to {MOST_TOP}", asked.top)));
+        return Err(Problem::bad_request(format!(
+            "top is {}, but must be from 1 to {MOST_TOP}",
+            asked.top
+        )));
     }
     match asked.pictures.len() {
-        0 => Err(Problem::new(400, "no_images", "the request has no picture; send at least one")),
+        0 => Err(Problem::new(
+            400,
+            "no_images",
+            "the request has no picture; send at least one",
+        )),
         n if n > most => Err(too_many(most)),
         _ => Ok(asked),
     }
 }
 
 fn too_many(most: usize) -> Problem {
-    let message = format!("the request has more than {most} pictures; spread them over several requests");
+    let message =
+        format!("the request has more than {most} pictures; spread them over several requests");
     Problem::new(413, "too_many_images", message)
 }
 
 fn from_bytes(bytes: Bytes) -> Asked {
-    Asked { pictures: vec![Picture { id: None, bytes: Ok(bytes) }], classes: None, top: TOP }
+    Asked {
+        pictures: vec![Picture {
+            id: None,
+            bytes: Ok(bytes),
+        }],
+        classes: None,
+        top: TOP,
+    }
 }
 
 fn from_json(body: &[u8], most: usize) -> Result<Asked, Problem> {
     let request: ClassifyRequest<'_> = serde_json::from_slice(body).map_err(|error| {
-        Problem::bad_request(format!("the request is not the JSON that is read here: {error}; see /docs"))
+        Problem::bad_request(format!(
+            "the request is not the JSON that is read here: {error}; see /docs"
+        ))
     })?;
     if request.images.len() > most {
         return Err(too_many(most));
@@ -151,24 +183,40 @@ fn from_json(body: &[u8], most: usize) -> Result<Asked, Problem> {
             Some(url) => url.split_once(',').map_or("", |(_, data)| data),
             None => text,
         };
-        let bytes = BASE64.decode(text).map(Bytes::from).map_err(Failure::Base64);
-        Picture { id: picture.id.map(shortened), bytes }
+        let bytes = BASE64
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(Failure::Base64);
+        Picture {
+            id: picture.id.map(shortened),
+            bytes,
+        }
     });
-    Ok(Asked { pictures: pictures.collect(), classes: request.classes, top: request.top.unwrap_or(TOP) })
+    Ok(Asked {
+        pictures: pictures.collect(),
+        classes: request.classes,
+        top: request.top.unwrap_or(TOP),
+    })
 }
 
 async fn from_form(content_type: &str, body: Bytes, most: usize) -> Result<Asked, Problem> {
-    let bad = |error: multer::Error| Problem::bad_request(format!("the form cannot be read: {error}"));
+    let bad =
+        |error: multer::Error| Problem::bad_request(format!("the form cannot be read: {error}"));
     let boundary = multer::parse_boundary(content_type).map_err(bad)?;
     let stream = futures_util::stream::once(async { Ok::<_, Infallible>(body) });
     let mut form = Multipart::new(stream, boundary);
-    let mut asked = Asked { pictures: Vec::new(), classes: None, top: TOP };
+    let mut asked = Asked {
+        pictures: Vec::new(),
+        classes: None,
+        top: TOP,
+    };
     while let Some(part) = form.next_field().await.map_err(bad)? {
         match part.name() {
             Some("top") => {
                 let text = part.text().await.map_err(bad)?;
                 let number = text.trim().parse();
-                asked.top = number.map_err(|_| Problem::bad_request("the part `top` is no number"))?;
+                asked.top =
+                    number.map_err(|_| Problem::bad_request("the part `top` is no number"))?;
             }
             Some("classes") => asked.classes = Some(listed(&part.text().await.map_err(bad)?)?),
             _ if asked.pictures.len() >= most => return Err(too_many(most)),
@@ -179,17 +227,28 @@ async fn from_form(content_type: &str, body: Bytes, most: usize) -> Result<Asked
 }
 
 async fn file(part: Field<'_>) -> Result<Picture, multer::Error> {
-    let id = part.file_name().or(part.name()).map(|name| shortened(name.to_owned()));
-    Ok(Picture { id, bytes: Ok(part.bytes().await?) })
+    let id = part
+        .file_name()
+        .or(part.name())
+        .map(|name| shortened(name.to_owned()));
+    Ok(Picture {
+        id,
+        bytes: Ok(part.bytes().await?),
+    })
 }
 
 /// A JSON list, or names separated by commas.
 fn listed(text: &str) -> Result<Vec<String>, Problem> {
     if text.trim_start().starts_with('[') {
-        let broken = |error| Problem::bad_request(format!("classes are no JSON list of names: {error}"));
+        let broken =
+            |error| Problem::bad_request(format!("classes are no JSON list of names: {error}"));
         return serde_json::from_str(text).map_err(broken);
     }
-    Ok(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
+    Ok(text
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect())
 }
 
 /// A name as the answer repeats it: of a length that nobody can misuse.
@@ -214,7 +273,13 @@ mod tests {
             r#"{"images": [{"id": "a", "base64": "data:image/png;base64,aGk="}, {"base64": " aGk\n"}], "top": 7}"#,
         )
         .unwrap();
-        assert!(asked.pictures.iter().all(|p| p.bytes.as_ref().unwrap() == "hi"), "{asked:?}");
+        assert!(
+            asked
+                .pictures
+                .iter()
+                .all(|p| p.bytes.as_ref().unwrap() == "hi"),
+            "{asked:?}"
+        );
         assert_eq!((asked.pictures[0].id.as_deref(), asked.top), (Some("a"), 7));
         let asked = json(r#"{"images": [{"base64": "a*"}, {"base64": "data:x"}]}"#).unwrap();
         assert!(matches!(asked.pictures[0].bytes, Err(Failure::Base64(_))));
@@ -239,7 +304,10 @@ mod tests {
     #[test]
     fn names_come_as_json_or_with_commas() {
         assert_eq!(listed("cat, dog,").unwrap(), ["cat", "dog"]);
-        assert_eq!(listed(r#" ["cat, of sorts", "dog"]"#).unwrap(), ["cat, of sorts", "dog"]);
+        assert_eq!(
+            listed(r#" ["cat, of sorts", "dog"]"#).unwrap(),
+            ["cat, of sorts", "dog"]
+        );
         assert!(listed("[1]").is_err());
         assert_eq!(shortened("é".repeat(300)).chars().count(), 200);
     }

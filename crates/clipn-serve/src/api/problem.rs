@@ -35,7 +35,13 @@ pub(super) struct ErrorCode(pub(super) &'static str);
 impl Problem {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, body: ErrorBody { code, message: message.into() } }
+        Self {
+            status,
+            body: ErrorBody {
+                code,
+                message: message.into(),
+            },
+        }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -43,13 +49,20 @@ impl Problem {
     }
 
     pub(crate) fn internal() -> Self {
-        Self::new(500, "internal", "something failed that should not; the server's log tells more")
+        Self::new(
+            500,
+            "internal",
+            "something failed that should not; the server's log tells more",
+        )
     }
 }
 
 impl From<&Failure> for ErrorBody {
     fn from(failure: &Failure) -> Self {
-        Self { code: failure.code(), message: failure.to_string() }
+        Self {
+            code: failure.code(),
+            message: failure.to_string(),
+        }
     }
 }
 
@@ -71,10 +84,14 @@ impl IntoResponse for Problem {
         let mut response = json(self.status, &ErrorAnswer { error: self.body });
         response.extensions_mut().insert(ErrorCode(code));
         if matches!(self.status.as_u16(), 429 | 503) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -87,7 +104,11 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
         Ok(bytes) => (status, typed, bytes).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer cannot be written");
-            (StatusCode::INTERNAL_SERVER_ERROR, typed, r#"{"error":{"code":"internal","message":""}}"#)
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                typed,
+                r#"{"error":{"code":"internal","message":""}}"#,
+            )
                 .into_response()
         }
     }
@@ -95,12 +116,17 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 
 pub(super) async fn no_such_path(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(100).collect();
-    Problem::new(404, "not_found", format!("there is no {path}; /docs lists what there is"))
+    Problem::new(
+        404,
+        "not_found",
+        format!("there is no {path}; /docs lists what there is"),
+    )
 }
 
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let known =
-        super::routes().find(|(_, path)| *path == uri.path()).map_or("another method", |(known, _)| known);
+    let known = super::routes()
+        .find(|(_, path)| *path == uri.path())
+        .map_or("another method", |(known, _)| known);
     let message = format!("{} does not take {method}; use {known}", uri.path());
     Problem::new(405, "method_not_allowed", message)
 }

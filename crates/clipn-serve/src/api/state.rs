@@ -45,7 +45,10 @@ pub(crate) struct Texts {
 
 impl Default for Texts {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), waiting: AtomicUsize::new(0) }
+        Self {
+            turn: Semaphore::new(1),
+            waiting: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -61,7 +64,9 @@ impl App {
         top: usize,
         deadline: Instant,
     ) -> Result<Detector, Problem> {
-        let Some(names) = classes else { return Ok(self.detector.clone().with_top(top)) };
+        let Some(names) = classes else {
+            return Ok(self.detector.clone().with_top(top));
+        };
         let names = self.checked(&names)?;
         let foreign = self.classes.foreign(&names);
         if let (Some(first), None) = (foreign.first(), self.classes.encoder()) {
@@ -75,13 +80,16 @@ impl App {
             ));
         }
         let classifier = if self.classes.is_at_hand(&names) {
-            self.classes.classifier(&names, &clipn::progress::Silent).map_err(|error| unbuilt(&error))?
+            self.classes
+                .classifier(&names, &clipn::progress::Silent)
+                .map_err(|error| unbuilt(&error))?
         } else {
             self.encode(names, deadline).await?
         };
         let detector = self.detector.with_classifier(classifier);
-        let failed =
-            |error: clipn::detector::DetectorError| Problem::new(422, "bad_classes", error.to_string());
+        let failed = |error: clipn::detector::DetectorError| {
+            Problem::new(422, "bad_classes", error.to_string())
+        };
         Ok(detector.map_err(failed)?.with_top(top))
     }
 
@@ -92,15 +100,23 @@ impl App {
         deadline: Instant,
     ) -> Result<clipn::classifier::Classifier, Problem> {
         let waiting = Waiting::new(&self.texts.waiting)?;
-        let late = |_| Problem::from(Failure::Deadline { millis: self.settings.deadline.as_millis() });
-        let turn = timeout_at(deadline.into(), self.texts.turn.acquire()).await.map_err(late)?;
+        let late = |_| {
+            Problem::from(Failure::Deadline {
+                millis: self.settings.deadline.as_millis(),
+            })
+        };
+        let turn = timeout_at(deadline.into(), self.texts.turn.acquire())
+            .await
+            .map_err(late)?;
         let _turn = turn.map_err(|_| Problem::from(Failure::Stopping))?;
         let stop = Stop::default();
         let (classes, progress) = (Arc::clone(&self.classes), UntilStopped(Arc::clone(&stop.0)));
         let building = tokio::task::spawn_blocking(move || classes.classifier(&names, &progress));
         let built = timeout_at(deadline.into(), building).await.map_err(late)?;
         drop(waiting);
-        built.map_err(|_| Problem::internal())?.map_err(|error| unbuilt(&error))
+        built
+            .map_err(|_| Problem::internal())?
+            .map_err(|error| unbuilt(&error))
     }
 
     /// Class names that may be asked for.
@@ -108,7 +124,10 @@ impl App {
         let bad = |message: String| Err(Problem::new(422, "bad_classes", message));
         let most = self.settings.max_classes;
         if names.is_empty() || names.len() > most {
-            return bad(format!("{} classes are named; from 1 to {most} may be", names.len()));
+            return bad(format!(
+                "{} classes are named; from 1 to {most} may be",
+                names.len()
+            ));
         }
         let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
         for (index, name) in names.iter().enumerate() {
@@ -117,10 +136,14 @@ impl App {
                 return bad(format!("class {place} has no name"));
             }
             if name.chars().count() > LONGEST_NAME {
-                return bad(format!("the name of class {place} has more than {LONGEST_NAME} characters"));
+                return bad(format!(
+                    "the name of class {place} has more than {LONGEST_NAME} characters"
+                ));
             }
             if name.chars().any(char::is_control) {
-                return bad(format!("the name of class {place} has control characters in it"));
+                return bad(format!(
+                    "the name of class {place} has control characters in it"
+                ));
             }
             if names[..index].contains(name) {
                 return bad(format!("class {place} is called as one before it"));
@@ -143,7 +166,8 @@ impl<'a> Waiting<'a> {
         if count.fetch_add(1, Ordering::SeqCst) < WAITING_FOR_TEXTS {
             return Ok(waiting);
         }
-        let message = "several others have named classes of their own just now; try again in a moment";
+        let message =
+            "several others have named classes of their own just now; try again in a moment";
         Err(Problem::new(429, "texts_busy", message))
     }
 }

@@ -100,7 +100,11 @@ impl RuleInfo {
             Rule::AtdExtraClass => (None, false),
             Rule::Calibrated { score, threshold } => (Some(score.from_stable(threshold)), true),
         };
-        Self { score: rule.score().name(), threshold: threshold.filter(|t| t.is_finite()), calibrated }
+        Self {
+            score: rule.score().name(),
+            threshold: threshold.filter(|t| t.is_finite()),
+            calibrated,
+        }
     }
 }
 
@@ -128,7 +132,11 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
             kept: kept.count as f64 / kept.of.max(1) as f64,
             kept_lower: kept.lower,
             kept_upper: kept.upper,
-            warnings: calibration.warnings().iter().map(ToString::to_string).collect(),
+            warnings: calibration
+                .warnings()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     });
     let info = Info {
@@ -166,7 +174,11 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
 )]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     let health = app.engine.health();
-    let status = if health.problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.problems.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     json(status, &health)
 }
 
@@ -192,8 +204,18 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     } else {
         None
     };
-    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &Ready { ready: reason.is_none(), reason })
+    let status = if reason.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json(
+        status,
+        &Ready {
+            ready: reason.is_none(),
+            reason,
+        },
+    )
 }
 
 /// Tell figures for Prometheus

@@ -46,29 +46,54 @@ impl Engine {
                     ("dead", Duration::ZERO)
                 }
                 Doing::Busy(busy) if busy > shared.stuck_after => {
-                    problems.push(format!("worker {index} has been at a batch for {} s", busy.as_secs()));
+                    problems.push(format!(
+                        "worker {index} has been at a batch for {} s",
+                        busy.as_secs()
+                    ));
                     ("stuck", busy)
                 }
                 Doing::Busy(busy) => ("busy", busy),
                 Doing::Idle => ("idle", Duration::ZERO),
             };
-            workers.push(WorkerHealth { state, busy_ms: millis(busy), restarts: worker.restarts() });
+            workers.push(WorkerHealth {
+                state,
+                busy_ms: millis(busy),
+                restarts: worker.restarts(),
+            });
         }
-        let oldest = shared.queue.oldest().map(|at| at.elapsed()).unwrap_or_default();
+        let oldest = shared
+            .queue
+            .oldest()
+            .map(|at| at.elapsed())
+            .unwrap_or_default();
         if oldest > shared.stuck_after {
-            problems.push(format!("a picture has waited for a worker for {} s", oldest.as_secs()));
+            problems.push(format!(
+                "a picture has waited for a worker for {} s",
+                oldest.as_secs()
+            ));
         }
         if let Some(still) = shared.decoders_stuck() {
-            problems.push(format!("no decoder has come to an end for {} s", still.as_secs()));
+            problems.push(format!(
+                "no decoder has come to an end for {} s",
+                still.as_secs()
+            ));
         }
         let status = if problems.is_empty() { "ok" } else { "failing" };
-        Health { status, problems, workers, pictures: self.pictures(), oldest_ms: millis(oldest) }
+        Health {
+            status,
+            problems,
+            workers,
+            pictures: self.pictures(),
+            oldest_ms: millis(oldest),
+        }
     }
 }
 
 impl Shared {
     pub(super) fn any_alive(&self) -> bool {
-        self.workers.iter().any(|worker| !matches!(worker.doing(self.started), Doing::Dead))
+        self.workers
+            .iter()
+            .any(|worker| !matches!(worker.doing(self.started), Doing::Dead))
     }
 
     /// For how long all decoders have been taken without one that began or ended, where that is too long.

@@ -67,7 +67,9 @@ impl Engine {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
         let threads = ThreadPoolBuilder::new().num_threads(settings.workers);
-        let pool = threads.thread_name(|index| format!("clipn-tower-{index}")).build();
+        let pool = threads
+            .thread_name(|index| format!("clipn-tower-{index}"))
+            .build();
         let failed = |what, reason: String| ServeError::Threads { what, reason };
         let mut preprocessing = detector.preprocessing().clone();
         preprocessing.decode.max_pixels = preprocessing.decode.max_pixels.min(settings.max_pixels);
@@ -79,8 +81,11 @@ impl Engine {
             detector: detector.clone(),
             size: preprocessing.size,
             preprocessing,
-            pool: pool.map_err(|error| failed("the threads of the image tower", error.to_string()))?,
-            workers: (0..settings.workers).map(|_| WorkerState::default()).collect(),
+            pool: pool
+                .map_err(|error| failed("the threads of the image tower", error.to_string()))?,
+            workers: (0..settings.workers)
+                .map(|_| WorkerState::default())
+                .collect(),
             restarts: Mutex::default(),
             started: Instant::now(),
             metrics,
@@ -91,7 +96,8 @@ impl Engine {
             stuck_after: settings.stuck_after,
         });
         for index in 0..settings.workers {
-            worker::start(&shared, index).map_err(|error| failed("the workers", error.to_string()))?;
+            worker::start(&shared, index)
+                .map_err(|error| failed("the workers", error.to_string()))?;
         }
         Ok(Self { shared })
     }
@@ -103,11 +109,16 @@ impl Engine {
             return Err(Failure::NoWorkers);
         }
         let places = Arc::clone(&shared.places).try_acquire_many_owned(pictures as u32);
-        let mut places = places.map_err(|_| Failure::QueueFull { queue: shared.places_total })?;
+        let mut places = places.map_err(|_| Failure::QueueFull {
+            queue: shared.places_total,
+        })?;
         let mut tickets = Vec::with_capacity(pictures);
         for _ in 0..pictures {
             if let Some(place) = places.split(1) {
-                tickets.push(Ticket { place, on_the_way: shared.queue.expect() });
+                tickets.push(Ticket {
+                    place,
+                    on_the_way: shared.queue.expect(),
+                });
             }
         }
         Ok(tickets)
@@ -120,7 +131,9 @@ impl Engine {
 
     /// Pictures in work or waiting.
     pub(crate) fn pictures(&self) -> usize {
-        self.shared.places_total.saturating_sub(self.shared.places.available_permits())
+        self.shared
+            .places_total
+            .saturating_sub(self.shared.places.available_permits())
     }
 
     /// Decodes and decides on one picture. Dropped before its end, it takes no part in any batch.
@@ -133,8 +146,14 @@ impl Engine {
     ) -> Result<Detection, Failure> {
         let shared = &self.shared;
         let late = |_| shared.late();
-        let decoder = timeout_at(deadline.into(), Arc::clone(&shared.decoders).acquire_owned());
-        let decoder = decoder.await.map_err(late)?.map_err(|_| Failure::Stopping)?;
+        let decoder = timeout_at(
+            deadline.into(),
+            Arc::clone(&shared.decoders).acquire_owned(),
+        );
+        let decoder = decoder
+            .await
+            .map_err(late)?
+            .map_err(|_| Failure::Stopping)?;
         let (reply, answer) = oneshot::channel();
         let for_decoder = Arc::clone(shared);
         // The closure owns the picture's place and its decoder: both stay taken while it runs, whoever waits for it.
@@ -147,13 +166,26 @@ impl Engine {
             drop((bytes, decoder));
             let Ticket { place, on_the_way } = ticket;
             let queued = Instant::now();
-            let job = Job { pixels: pixels?, detector, deadline, queued, reply, place };
+            let job = Job {
+                pixels: pixels?,
+                detector,
+                deadline,
+                queued,
+                reply,
+                place,
+            };
             for_decoder.queue.push(job, on_the_way);
             Ok::<_, Failure>(())
         });
-        timeout_at(deadline.into(), decoding).await.map_err(late)?.map_err(|_| Failure::Computation)??;
+        timeout_at(deadline.into(), decoding)
+            .await
+            .map_err(late)?
+            .map_err(|_| Failure::Computation)??;
         // A worker that fell has dropped the other end.
-        timeout_at(deadline.into(), answer).await.map_err(late)?.map_err(|_| Failure::Computation)?
+        timeout_at(deadline.into(), answer)
+            .await
+            .map_err(late)?
+            .map_err(|_| Failure::Computation)?
     }
 
     /// Lets nothing more in; workers end when the queue is empty.
@@ -168,18 +200,23 @@ impl Shared {
         self.note_decoder();
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
         let decoded = self.preprocessing.bytes_into(bytes, &mut pixels);
-        self.metrics.decode_duration.observe(begun.elapsed().as_secs_f64());
+        self.metrics
+            .decode_duration
+            .observe(begun.elapsed().as_secs_f64());
         self.note_decoder();
         decoded?;
         Ok(pixels)
     }
 
     fn note_decoder(&self) {
-        self.decoded.store(self.started.elapsed().as_millis() as u64, Ordering::SeqCst);
+        self.decoded
+            .store(self.started.elapsed().as_millis() as u64, Ordering::SeqCst);
     }
 
     fn late(&self) -> Failure {
-        Failure::Deadline { millis: self.deadline.as_millis() }
+        Failure::Deadline {
+            millis: self.deadline.as_millis(),
+        }
     }
 }
 

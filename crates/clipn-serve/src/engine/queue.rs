@@ -111,7 +111,14 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, waiting: MutexGuard<'a, Waiting>, longest: Duration) -> MutexGuard<'a, Waiting> {
-        self.changed.wait_timeout(waiting, longest).unwrap_or_else(PoisonError::into_inner).0
+    fn wait<'a>(
+        &self,
+        waiting: MutexGuard<'a, Waiting>,
+        longest: Duration,
+    ) -> MutexGuard<'a, Waiting> {
+        self.changed
+            .wait_timeout(waiting, longest)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 }

@@ -39,7 +39,11 @@ impl WorkerState {
         }
         match self.busy_since.load(Ordering::SeqCst) {
             0 => Doing::Idle,
-            since => Doing::Busy(started.elapsed().saturating_sub(Duration::from_millis(since - 1))),
+            since => Doing::Busy(
+                started
+                    .elapsed()
+                    .saturating_sub(Duration::from_millis(since - 1)),
+            ),
         }
     }
 
@@ -48,7 +52,8 @@ impl WorkerState {
     }
 
     fn begin(&self, started: Instant) {
-        self.busy_since.store(started.elapsed().as_millis() as u64 + 1, Ordering::SeqCst);
+        self.busy_since
+            .store(started.elapsed().as_millis() as u64 + 1, Ordering::SeqCst);
     }
 
     fn end(&self) {
@@ -60,11 +65,16 @@ impl WorkerState {
 pub(super) fn start(shared: &Arc<Shared>, index: usize) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     shared.workers[index].alive.store(true, Ordering::SeqCst);
-    let watched = Watched { shared: Arc::clone(&shared), index };
-    std::thread::Builder::new().name(format!("clipn-worker-{index}")).spawn(move || {
-        let watched = watched;
-        watched.work();
-    })?;
+    let watched = Watched {
+        shared: Arc::clone(&shared),
+        index,
+    };
+    std::thread::Builder::new()
+        .name(format!("clipn-worker-{index}"))
+        .spawn(move || {
+            let watched = watched;
+            watched.work();
+        })?;
     Ok(())
 }
 
@@ -78,7 +88,10 @@ impl Watched {
     fn work(&self) {
         let Self { shared, index } = self;
         let state = &shared.workers[*index];
-        while let Some(jobs) = shared.queue.take(shared.max_batch, shared.max_wait, || state.end()) {
+        while let Some(jobs) = shared
+            .queue
+            .take(shared.max_batch, shared.max_wait, || state.end())
+        {
             state.begin(shared.started);
             let jobs = shared.worth_computing(jobs);
             if !jobs.is_empty() {
@@ -99,7 +112,10 @@ impl Drop for Watched {
         }
         self.shared.metrics.worker_restarts.inc();
         if !self.shared.may_restart() {
-            tracing::error!(worker = self.index, "a worker fell too often and stays down");
+            tracing::error!(
+                worker = self.index,
+                "a worker fell too often and stays down"
+            );
             return;
         }
         state.restarts.fetch_add(1, Ordering::SeqCst);
@@ -126,7 +142,9 @@ impl Shared {
         let now = Instant::now();
         let mut worth = Vec::with_capacity(jobs.len());
         for job in jobs {
-            self.metrics.queue_wait.observe(now.saturating_duration_since(job.queued).as_secs_f64());
+            self.metrics
+                .queue_wait
+                .observe(now.saturating_duration_since(job.queued).as_secs_f64());
             if job.reply.is_closed() {
                 self.metrics.abandoned.inc();
             } else if now >= job.deadline {
@@ -144,14 +162,19 @@ impl Shared {
         let begun = Instant::now();
         self.metrics.batch_size.observe(jobs.len() as f64);
         let found = self.attempt(&jobs.iter().collect::<Vec<_>>());
-        self.metrics.batch_duration.observe(begun.elapsed().as_secs_f64());
+        self.metrics
+            .batch_duration
+            .observe(begun.elapsed().as_secs_f64());
         match found {
             Ok(detections) => {
-                jobs.into_iter().zip(detections).for_each(|(job, found)| answer(job, Ok(found)));
+                jobs.into_iter()
+                    .zip(detections)
+                    .for_each(|(job, found)| answer(job, Ok(found)));
             }
             Err(reason) if jobs.len() == 1 => {
                 tracing::error!(reason, "a picture could not be computed");
-                jobs.into_iter().for_each(|job| answer(job, Err(Failure::Computation)));
+                jobs.into_iter()
+                    .for_each(|job| answer(job, Err(Failure::Computation)));
             }
             Err(reason) => {
                 tracing::warn!(
@@ -173,13 +196,20 @@ impl Shared {
 
     /// The decisions on a batch, or why it failed. A panic is an error.
     fn attempt(&self, jobs: &[&Job]) -> Result<Vec<Detection>, String> {
-        let pixels = jobs.iter().map(|job| job.pixels.as_slice()).collect::<Vec<_>>().concat();
+        let pixels = jobs
+            .iter()
+            .map(|job| job.pixels.as_slice())
+            .collect::<Vec<_>>()
+            .concat();
         let detectors: Vec<&Detector> = jobs.iter().map(|job| &job.detector).collect();
         let run = || self.pool.install(|| self.detect(&pixels, &detectors));
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
             let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("panic: {}", said.unwrap_or_else(|| "without a word".to_owned())))
+            Err(format!(
+                "panic: {}",
+                said.unwrap_or_else(|| "without a word".to_owned())
+            ))
         })
     }
 
@@ -189,12 +219,19 @@ impl Shared {
         let images = Images::new(pixels, self.size, self.size).map_err(|e| tell(&e))?;
         let mut features = self.detector.tower().encode(images).map_err(|e| tell(&e))?;
         if features.len() != detectors.len() {
-            return Err(format!("{} pictures gave {} features", detectors.len(), features.len()));
+            return Err(format!(
+                "{} pictures gave {} features",
+                detectors.len(),
+                features.len()
+            ));
         }
         features.normalise();
         let decide = |(detector, row): (&&Detector, &[f32])| {
             let feature = Features::new(row.to_vec(), features.dim());
-            let logits = detector.classifier().logits(&feature).map_err(|e| tell(&e))?;
+            let logits = detector
+                .classifier()
+                .logits(&feature)
+                .map_err(|e| tell(&e))?;
             let row = logits.rows().next().ok_or("no logits")?;
             Ok(detector.decide(row))
         };

@@ -60,8 +60,13 @@ pub(super) async fn serve(
             as Pin<Box<dyn Future<Output = _> + Send>>
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(app.settings.read_timeout);
-    builder.max_headers(MOST_HEADERS).max_buf_size(HEAD_BYTES).keep_alive(true);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.settings.read_timeout);
+    builder
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut asked_to_stop = false;
     let ended = loop {
@@ -112,6 +117,10 @@ mod tests {
     fn the_refusal_says_its_length() {
         let text = std::str::from_utf8(FULL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+        assert!(
+            head.contains(&format!("Content-Length: {}\r\n", body.len())),
+            "{}",
+            body.len()
+        );
     }
 }

@@ -51,7 +51,10 @@ impl Server {
     ) -> Result<Self, ServeError> {
         settings.check()?;
         let wanted = SocketAddr::new(settings.host, settings.port);
-        let bound = |source| ServeError::Bind { address: wanted, source };
+        let bound = |source| ServeError::Bind {
+            address: wanted,
+            source,
+        };
         let listener = TcpListener::bind(wanted).map_err(bound)?;
         listener.set_nonblocking(true).map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
@@ -63,16 +66,26 @@ impl Server {
             .enable_io()
             .enable_time()
             .build();
-        let failed =
-            |error: std::io::Error| ServeError::Threads { what: "the server", reason: error.to_string() };
+        let failed = |error: std::io::Error| ServeError::Threads {
+            what: "the server",
+            reason: error.to_string(),
+        };
         let runtime = runtime.map_err(failed)?;
         let model = model.into();
-        let probability = !matches!(detector.score_name(), "maxlogit" | "energy" | "energy-handcrafted");
+        let probability = !matches!(
+            detector.score_name(),
+            "maxlogit" | "energy" | "energy-handcrafted"
+        );
         let metrics = Arc::new(Metrics::new(&model, probability));
         let engine = Engine::start(&settings, &detector, Arc::clone(&metrics))?;
         let classes = Arc::new(Classes::new(detector.classifier(), encoder));
         let app = App::new(settings, detector, model, engine, classes, metrics);
-        Ok(Self { app: Arc::new(app), listener, address, runtime })
+        Ok(Self {
+            app: Arc::new(app),
+            listener,
+            address,
+            runtime,
+        })
     }
 
     /// Where it listens.
@@ -98,7 +111,12 @@ impl Server {
     /// # Errors
     /// The socket cannot be used.
     pub fn run(self, stop: impl Future<Output = ()>) -> Result<bool, ServeError> {
-        let Self { app, listener, address, runtime } = self;
+        let Self {
+            app,
+            listener,
+            address,
+            runtime,
+        } = self;
         let all_answered = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|source| ServeError::Bind { address, source })?;
@@ -121,7 +139,11 @@ async fn answer_until(
     let mut connections = JoinSet::new();
     let places = Arc::new(Semaphore::new(app.settings.max_connections));
     let mut stop = std::pin::pin!(stop);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), model = app.model, "listening");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        model = app.model,
+        "listening"
+    );
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -144,9 +166,14 @@ async fn answer_until(
     // The other end is held by the connections alone.
     let _ = stopping.send(true);
     let finish = async { while connections.join_next().await.is_some() {} };
-    let all_answered = tokio::time::timeout(app.settings.grace, finish).await.is_ok();
+    let all_answered = tokio::time::timeout(app.settings.grace, finish)
+        .await
+        .is_ok();
     if !all_answered {
-        tracing::warn!(open = connections.len(), "the grace time is over; connections are cut");
+        tracing::warn!(
+            open = connections.len(),
+            "the grace time is over; connections are cut"
+        );
     }
     connections.abort_all();
     tracing::info!("stopped");

@@ -40,23 +40,42 @@ pub struct Browser {
 impl Browser {
     /// Starts Chromium, or says why not.
     pub fn start() -> Option<Self> {
-        let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find)
+        let Some(program) = ["chromium", "chromium-browser", "google-chrome"]
+            .into_iter()
+            .find_map(find)
         else {
             eprintln!("skipped: there is no Chromium here");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
         let [to, from] = ["to", "from"].map(|name| folder.path().join(name));
-        if !Command::new("mkfifo").args([&to, &from]).status().is_ok_and(|status| status.success()) {
+        if !Command::new("mkfifo")
+            .args([&to, &from])
+            .status()
+            .is_ok_and(|status| status.success())
+        {
             eprintln!("skipped: there is no mkfifo here");
             return None;
         }
         // Opened for both, neither end waits for the other.
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let open = |path: &Path| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path)
+                .unwrap()
+        };
         let (writer, reader) = (open(&to), open(&from));
-        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+        let profile = format!(
+            "--user-data-dir={}",
+            folder.path().join("profile").display()
+        );
         let process = Command::new("sh")
-            .args(["-c", r#"to=$1 from=$2; shift 2; exec "$@" 3<"$to" 4>"$from""#, "sh"])
+            .args([
+                "-c",
+                r#"to=$1 from=$2; shift 2; exec "$@" 3<"$to" 4>"$from""#,
+                "sh",
+            ])
             .args([to.as_os_str(), from.as_os_str(), program.as_os_str()])
             .args(FLAGS)
             .args([&profile, "about:blank"])
@@ -68,9 +87,15 @@ impl Browser {
         std::thread::spawn(move || {
             let mut reader = BufReader::new(reader);
             let mut message = Vec::new();
-            while reader.read_until(0, &mut message).is_ok_and(|read| read > 0) {
+            while reader
+                .read_until(0, &mut message)
+                .is_ok_and(|read| read > 0)
+            {
                 message.pop();
-                if send.send(serde_json::from_slice(&message).unwrap()).is_err() {
+                if send
+                    .send(serde_json::from_slice(&message).unwrap())
+                    .is_err()
+                {
                     break;
                 }
                 message.clear();
@@ -108,9 +133,19 @@ impl Browser {
         bytes.push(0);
         self.to.write_all(&bytes).unwrap();
         loop {
-            let answer = self.from.recv_timeout(Duration::from_secs(60)).expect("Chromium does not answer");
-            let told = ["Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"];
-            if answer["method"].as_str().is_some_and(|method| told.contains(&method)) {
+            let answer = self
+                .from
+                .recv_timeout(Duration::from_secs(60))
+                .expect("Chromium does not answer");
+            let told = [
+                "Runtime.exceptionThrown",
+                "Log.entryAdded",
+                "Runtime.consoleAPICalled",
+            ];
+            if answer["method"]
+                .as_str()
+                .is_some_and(|method| told.contains(&method))
+            {
                 self.complaints.push(answer["params"].to_string());
             }
             if answer["id"] == id {
@@ -122,10 +157,10 @@ impl Browser {
 
     /// Opens an address in a window of that width.
     pub fn open(&mut self, address: &str, width: u32, dark: bool) {
-        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        let size =
+            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", size);
-        let scheme =
-            json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
+        let scheme = json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": scheme }));
         self.call("Page.navigate", json!({ "url": address }));
         self.wait_for("document.readyState === 'complete'");
@@ -133,14 +168,18 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub fn value(&mut self, expression: &str) -> Value {
-        let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let asked =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let found = self.call("Runtime.evaluate", asked);
         assert!(found["exceptionDetails"].is_null(), "{expression}: {found}");
         found["result"]["value"].clone()
     }
 
     pub fn text(&mut self, id: &str) -> String {
-        self.value(&format!("document.getElementById('{id}').innerText")).as_str().unwrap().to_owned()
+        self.value(&format!("document.getElementById('{id}').innerText"))
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Waits until an expression is true.
@@ -148,7 +187,10 @@ impl Browser {
     pub fn wait_for(&mut self, expression: &str) {
         let begun = Instant::now();
         while self.value(expression) != json!(true) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for {expression}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "waited in vain for {expression}"
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -158,7 +200,10 @@ impl Browser {
         let document = self.call("DOM.getDocument", json!({}));
         let query = json!({ "nodeId": document["root"]["nodeId"], "selector": "#files" });
         let input = self.call("DOM.querySelector", query);
-        self.call("DOM.setFileInputFiles", json!({ "files": files, "nodeId": input["nodeId"] }));
+        self.call(
+            "DOM.setFileInputFiles",
+            json!({ "files": files, "nodeId": input["nodeId"] }),
+        );
     }
 
     /// Presses and lets go of a key.
@@ -179,8 +224,13 @@ impl Browser {
 
     /// Keeps a picture of the whole page in the folder `CLIPN_SCREENSHOTS`, where that is set.
     pub fn screenshot(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("CLIPN_SCREENSHOTS") else { return };
-        let shot = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
+        let Some(folder) = std::env::var_os("CLIPN_SCREENSHOTS") else {
+            return;
+        };
+        let shot = self.call(
+            "Page.captureScreenshot",
+            json!({ "captureBeyondViewport": true }),
+        );
         let bytes = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
     }
@@ -195,5 +245,7 @@ impl Drop for Browser {
 
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }

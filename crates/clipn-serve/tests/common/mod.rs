@@ -45,7 +45,10 @@ fn classifier() -> Classifier {
 
 pub fn preprocessing() -> Preprocessing {
     let size = weights().config().vision.image_size;
-    Preprocessing { decode: DecodeOptions::for_users(), ..Preprocessing::clip(size) }
+    Preprocessing {
+        decode: DecodeOptions::for_users(),
+        ..Preprocessing::clip(size)
+    }
 }
 
 pub fn detector() -> Detector {
@@ -75,7 +78,11 @@ pub struct TestTower {
 impl TestTower {
     pub fn new(before: impl Fn(usize, bool) + Send + Sync + 'static) -> Arc<Self> {
         let inner = image_tower(weights());
-        Arc::new(Self { inner, before: Box::new(before), computed: AtomicUsize::new(0) })
+        Arc::new(Self {
+            inner,
+            before: Box::new(before),
+            computed: AtomicUsize::new(0),
+        })
     }
 
     pub fn computed(&self) -> usize {
@@ -95,7 +102,10 @@ impl ImageTower<f32> for TestTower {
     fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
         let area = images.height() * images.width();
         let is_red = |pixels: &[f32]| pixels[0] > 1.8 && pixels[area] < -1.0;
-        (self.before)(images.len(), images.pixels().chunks_exact(images.image_len()).any(is_red));
+        (self.before)(
+            images.len(),
+            images.pixels().chunks_exact(images.image_len()).any(is_red),
+        );
         let features = self.inner.encode(images)?;
         self.computed.fetch_add(images.len(), Ordering::SeqCst);
         Ok(features)
@@ -122,14 +132,22 @@ impl Gate {
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "waited in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Settings for tests: any port, two workers, batches that do not wait.
 pub fn settings() -> ServeSettings {
-    ServeSettings { port: 0, workers: 2, grace: Duration::from_secs(10), ..ServeSettings::default() }
+    ServeSettings {
+        port: 0,
+        workers: 2,
+        grace: Duration::from_secs(10),
+        ..ServeSettings::default()
+    }
 }
 
 /// A server that runs until it is dropped.
@@ -143,12 +161,24 @@ pub fn start(settings: ServeSettings, detector: Detector) -> Running {
     start_with(settings, detector, Some(encoder()))
 }
 
-pub fn start_with(settings: ServeSettings, detector: Detector, encoder: Option<ClassEncoder>) -> Running {
+pub fn start_with(
+    settings: ServeSettings,
+    detector: Detector,
+    encoder: Option<ClassEncoder>,
+) -> Running {
     let server = Server::bind(settings, detector, "clipn-mini", encoder).unwrap();
     let (address, stop) = (server.address(), Arc::<AtomicBool>::default());
     let stopped = Arc::clone(&stop);
-    let run = move || server.run_until(move || stopped.load(Ordering::SeqCst)).unwrap();
-    Running { address, stop, thread: Some(std::thread::spawn(run)) }
+    let run = move || {
+        server
+            .run_until(move || stopped.load(Ordering::SeqCst))
+            .unwrap()
+    };
+    Running {
+        address,
+        stop,
+        thread: Some(std::thread::spawn(run)),
+    }
 }
 
 impl Running {
@@ -164,7 +194,9 @@ impl Running {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         stream
     }
 
@@ -176,7 +208,13 @@ impl Running {
         Answer::read(&mut stream)
     }
 
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.raw(&request(method, path, headers, body))
     }
 
@@ -193,14 +231,23 @@ impl Running {
     }
 
     pub fn classify_json(&self, json: &Value) -> Answer {
-        self.post("/v1/classify", "application/json", json.to_string().as_bytes())
+        self.post(
+            "/v1/classify",
+            "application/json",
+            json.to_string().as_bytes(),
+        )
     }
 
     /// The value of a metric, labels and all: `clipn_images_total{outcome="error"}`.
     pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
-        let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(series, _)| series == name));
-        line.map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+        let line = text.lines().find(|line| {
+            line.rsplit_once(' ')
+                .is_some_and(|(series, _)| series == name)
+        });
+        line.map_or(0.0, |line| {
+            line.rsplit_once(' ').unwrap().1.parse().unwrap()
+        })
     }
 }
 
@@ -209,14 +256,18 @@ impl Drop for Running {
         self.ask_to_stop();
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the server panicked");
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "the server panicked"
+            );
         }
     }
 }
 
 /// A request that closes its connection.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n").into_bytes();
+    let mut bytes =
+        format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n").into_bytes();
     for (name, value) in headers {
         bytes.extend(format!("{name}: {value}\r\n").bytes());
     }
@@ -244,14 +295,21 @@ impl Answer {
     #[track_caller]
     pub fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("no answer in {:?}", String::from_utf8_lossy(bytes)));
+        let end =
+            end.unwrap_or_else(|| panic!("no answer in {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_lowercase(), body: bytes[end + 4..].to_vec() }
+        Self {
+            status,
+            head: head.to_lowercase(),
+            body: bytes[end + 4..].to_vec(),
+        }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     pub fn text(&self) -> String {
@@ -260,7 +318,8 @@ impl Answer {
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The code of the error, of which status and form are held against what they must be.
@@ -270,7 +329,10 @@ impl Answer {
         assert_eq!(self.status, status, "{json}");
         assert_eq!(json.as_object().unwrap().len(), 1, "{json}");
         let message = json["error"]["message"].as_str().unwrap();
-        assert!(!message.is_empty() && !message.contains("/src/"), "{message}");
+        assert!(
+            !message.is_empty() && !message.contains("/src/"),
+            "{message}"
+        );
         json["error"]["code"].as_str().unwrap().to_owned()
     }
 
@@ -286,9 +348,12 @@ impl Answer {
 pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, file, bytes) in parts {
-        let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+        let file = file
+            .map(|file| format!("; filename=\"{file}\""))
+            .unwrap_or_default();
         body.extend(
-            format!("--edge\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n").bytes(),
+            format!("--edge\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n")
+                .bytes(),
         );
         body.extend(*bytes);
         body.extend(b"\r\n");
@@ -301,9 +366,21 @@ pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
 pub fn bmp(width: u32, height: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
     let row = (width * 3).next_multiple_of(4);
     let mut bytes = b"BM".to_vec();
-    for number in
-        [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
-    {
+    for number in [
+        54 + row * height,
+        0,
+        54,
+        40,
+        width,
+        height,
+        1 | 24 << 16,
+        0,
+        row * height,
+        2835,
+        2835,
+        0,
+        0,
+    ] {
         bytes.extend(number.to_le_bytes());
     }
     for y in (0..height).rev() {
@@ -319,7 +396,13 @@ pub fn bmp(width: u32, height: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec
 
 /// A picture, another for each seed.
 pub fn picture(seed: u32) -> Vec<u8> {
-    bmp(40 + seed % 7, 30, |x, y| [(x * (seed + 3)) as u8 / 2, (y * 7 + seed * 40) as u8, (x * y) as u8])
+    bmp(40 + seed % 7, 30, |x, y| {
+        [
+            (x * (seed + 3)) as u8 / 2,
+            (y * 7 + seed * 40) as u8,
+            (x * y) as u8,
+        ]
+    })
 }
 
 /// The picture that test towers tell from others.
@@ -334,7 +417,11 @@ pub fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
     header.extend([8, 2, 0, 0, 0]);
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
     zlib.write_all(pixels).unwrap();
-    for (kind, data) in [(b"IHDR", header), (b"IDAT", zlib.finish().unwrap()), (b"IEND", Vec::new())] {
+    for (kind, data) in [
+        (b"IHDR", header),
+        (b"IDAT", zlib.finish().unwrap()),
+        (b"IEND", Vec::new()),
+    ] {
         bytes.extend((data.len() as u32).to_be_bytes());
         let chunk = [&kind[..], &data].concat();
         bytes.extend(&chunk);
@@ -344,6 +431,14 @@ pub fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
 }
 
 fn crc(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { 0xEDB8_8320 ^ (crc >> 1) } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc: u32, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+    let step = |crc: u32, _| {
+        if crc & 1 == 1 {
+            0xEDB8_8320 ^ (crc >> 1)
+        } else {
+            crc >> 1
+        }
+    };
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), step)
+    })
 }

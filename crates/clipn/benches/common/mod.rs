@@ -48,7 +48,12 @@ pub fn text_tower(prompts: usize) -> TransformerText {
 /// Texts that fill their rows: the largest id stands last.
 pub fn full_texts(batch: usize, length: usize) -> TokenBatch {
     let mut random = Random::new(4);
-    let mut row = || (1..length).map(|_| (random.next() % 49_000) as u32).chain([49_407]).collect::<Vec<_>>();
+    let mut row = || {
+        (1..length)
+            .map(|_| (random.next() % 49_000) as u32)
+            .chain([49_407])
+            .collect::<Vec<_>>()
+    };
     TokenBatch::new((0..batch).flat_map(|_| row()).collect(), length).unwrap()
 }
 
@@ -57,8 +62,16 @@ pub fn captions(batch: usize) -> TokenBatch {
     let mut random = Random::new(5);
     let mut row = || {
         let length = 5 + (random.next() % 21) as usize;
-        let words = (2..length).map(|_| (random.next() % 49_000) as u32).collect::<Vec<_>>();
-        [49_406].into_iter().chain(words).chain([49_407]).chain([0; 77]).take(77).collect::<Vec<_>>()
+        let words = (2..length)
+            .map(|_| (random.next() % 49_000) as u32)
+            .collect::<Vec<_>>();
+        [49_406]
+            .into_iter()
+            .chain(words)
+            .chain([49_407])
+            .chain([0; 77])
+            .take(77)
+            .collect::<Vec<_>>()
     };
     TokenBatch::new((0..batch).flat_map(|_| row()).collect(), 77).unwrap()
 }

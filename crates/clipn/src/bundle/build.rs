@@ -40,7 +40,8 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let weights = pretrained.weights(model)?;
         let notes = pretrained.notes();
-        let templates = TemplateSet::resolve(notes.templates.as_deref().unwrap_or(TemplateSet::PUBLISHED))?;
+        let templates =
+            TemplateSet::resolve(notes.templates.as_deref().unwrap_or(TemplateSet::PUBLISHED))?;
         let wording = Wording::suited_to(&weights, &templates);
         let yes = TextEncoder::from_weights(&weights, Side::Yes);
         let no = TextEncoder::from_weights(&weights, Side::No);
@@ -50,10 +51,22 @@ impl Bundle {
             Some(LogitScale::Published) | None => classifier,
         };
         let size = weights.config().vision.image_size;
-        let own = pretrained.preprocessing()?.unwrap_or_else(|| Preprocessing::clip(size));
-        let preprocessing = Preprocessing { size, decode: DecodeOptions::for_users(), ..own };
+        let own = pretrained
+            .preprocessing()?
+            .unwrap_or_else(|| Preprocessing::clip(size));
+        let preprocessing = Preprocessing {
+            size,
+            decode: DecodeOptions::for_users(),
+            ..own
+        };
         let source = Some(pretrained.checkpoint().path().display().to_string());
         let identity = ModelIdentity::of(&weights, source);
-        Ok(Self::new(classifier, templates, wording, identity, preprocessing))
+        Ok(Self::new(
+            classifier,
+            templates,
+            wording,
+            identity,
+            preprocessing,
+        ))
     }
 }

@@ -57,7 +57,9 @@ impl Bundle {
         let path = path.as_ref();
         // A folder of weights is opened as these; a bundle is one file.
         if path.is_dir() {
-            return Err(BundleError::NotABundle { path: path.to_owned() });
+            return Err(BundleError::NotABundle {
+                path: path.to_owned(),
+            });
         }
         Self::read(Checkpoint::open(path)?)
     }
@@ -72,23 +74,36 @@ impl Bundle {
 
     fn read(checkpoint: Checkpoint) -> Result<Self, BundleError> {
         let path = checkpoint.path().to_owned();
-        let damaged = |reason: String| BundleError::Damaged { path: path.clone(), reason };
+        let damaged = |reason: String| BundleError::Damaged {
+            path: path.clone(),
+            reason,
+        };
         if !Self::is_bundle(&checkpoint) {
             return Err(BundleError::NotABundle { path });
         }
         let json = checkpoint.metadata().get(HEAD).map_or("", String::as_str);
-        let no_head = |error: serde_json::Error| damaged(format!("its description cannot be read: {error}"));
+        let no_head =
+            |error: serde_json::Error| damaged(format!("its description cannot be read: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(no_head)?;
         if version != VERSION {
-            return Err(BundleError::Version { path, found: version, known: VERSION });
+            return Err(BundleError::Version {
+                path,
+                found: version,
+                known: VERSION,
+            });
         }
         let head: Head = serde_json::from_str(json).map_err(no_head)?;
         head.model.config.check(&path.display().to_string())?;
-        head.preprocessing.check().map_err(|error| damaged(error.to_string()))?;
+        head.preprocessing
+            .check()
+            .map_err(|error| damaged(error.to_string()))?;
         let (classes, dim) = (head.class_names.len(), head.model.config.embed_dim);
         let tensor = |name: &str, shape: &[usize]| match checkpoint.get(name) {
             Some(tensor) if tensor.shape() == shape => Ok(tensor),
-            Some(tensor) => Err(damaged(format!("{name} is {:?} instead of {shape:?}", tensor.shape()))),
+            Some(tensor) => Err(damaged(format!(
+                "{name} is {:?} instead of {shape:?}",
+                tensor.shape()
+            ))),
             None => Err(damaged(format!("{name} is missing"))),
         };
         let number = |name: &str| match f64::buffer(tensor(name, &[1])?).first() {
@@ -107,7 +122,11 @@ impl Bundle {
                     Some(tensor) if tensor.shape().len() == 1 => f64::buffer(tensor),
                     _ => return Err(damaged(format!("{SCORES} is missing or not a list"))),
                 };
-                Some(Calibration::from_parts(scores.into_vec(), number(THRESHOLD)?, facts)?)
+                Some(Calibration::from_parts(
+                    scores.into_vec(),
+                    number(THRESHOLD)?,
+                    facts,
+                )?)
             }
             None => None,
         };
@@ -122,7 +141,11 @@ impl Bundle {
             identity: head.model,
             preprocessing: head.preprocessing,
             calibration,
-            tower: if has_tower { Tower::InFile(Box::new(checkpoint)) } else { Tower::Apart },
+            tower: if has_tower {
+                Tower::InFile(Box::new(checkpoint))
+            } else {
+                Tower::Apart
+            },
         })
     }
 
@@ -139,34 +162,63 @@ impl Bundle {
             wording: self.wording,
             model: self.identity.clone(),
             preprocessing: self.preprocessing.clone(),
-            calibration: self.calibration.as_ref().map(|calibration| calibration.facts().clone()),
+            calibration: self
+                .calibration
+                .as_ref()
+                .map(|calibration| calibration.facts().clone()),
         };
         let unwritable = |error: serde_json::Error| BundleError::Damaged {
             path: path.as_ref().to_owned(),
             reason: error.to_string(),
         };
         let json = serde_json::to_string(&head).map_err(unwritable)?;
-        let (classifier, rows) = (&self.classifier, [self.classifier.len(), self.classifier.dim()]);
+        let (classifier, rows) = (
+            &self.classifier,
+            [self.classifier.len(), self.classifier.dim()],
+        );
         let mut tensors = vec![
-            (YES.to_owned(), Tensor::from_f32(&rows, classifier.yes().to_vec())?),
-            (NO.to_owned(), Tensor::from_f32(&rows, classifier.no().to_vec())?),
-            (SCALE.to_owned(), Tensor::from_f64(&[1], &[classifier.scale()])?),
+            (
+                YES.to_owned(),
+                Tensor::from_f32(&rows, classifier.yes().to_vec())?,
+            ),
+            (
+                NO.to_owned(),
+                Tensor::from_f32(&rows, classifier.no().to_vec())?,
+            ),
+            (
+                SCALE.to_owned(),
+                Tensor::from_f64(&[1], &[classifier.scale()])?,
+            ),
         ];
         if let Some(calibration) = &self.calibration {
             let scores = calibration.scores();
-            tensors.push((SCORES.to_owned(), Tensor::from_f64(&[scores.len()], scores)?));
-            tensors.push((THRESHOLD.to_owned(), Tensor::from_f64(&[1], &[calibration.threshold()])?));
+            tensors.push((
+                SCORES.to_owned(),
+                Tensor::from_f64(&[scores.len()], scores)?,
+            ));
+            tensors.push((
+                THRESHOLD.to_owned(),
+                Tensor::from_f64(&[1], &[calibration.threshold()])?,
+            ));
         }
         match &self.tower {
             Tower::Apart => {}
             Tower::Here(tower) => tensors.extend(tower.iter().cloned()),
             Tower::InFile(checkpoint) => {
                 let config = &self.identity.config;
-                let of_tower = |(name, _): names::Named| Some((name.clone(), checkpoint.get(&name)?.clone()));
-                tensors
-                    .extend(names::vision(&config.vision, config.embed_dim).into_iter().filter_map(of_tower));
+                let of_tower =
+                    |(name, _): names::Named| Some((name.clone(), checkpoint.get(&name)?.clone()));
+                tensors.extend(
+                    names::vision(&config.vision, config.embed_dim)
+                        .into_iter()
+                        .filter_map(of_tower),
+                );
             }
         }
-        Ok(write_safetensors(path.as_ref(), tensors, &BTreeMap::from([(HEAD.to_owned(), json)]))?)
+        Ok(write_safetensors(
+            path.as_ref(),
+            tensors,
+            &BTreeMap::from([(HEAD.to_owned(), json)]),
+        )?)
     }
 }

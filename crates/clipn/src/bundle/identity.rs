@@ -31,8 +31,16 @@ impl ModelIdentity {
         let (own, other) = (&self.config, weights.config());
         let numbers = [
             ("image size", own.vision.image_size, other.vision.image_size),
-            ("layers of the image tower", own.vision.layers, other.vision.layers),
-            ("width of the image tower", own.vision.width, other.vision.width),
+            (
+                "layers of the image tower",
+                own.vision.layers,
+                other.vision.layers,
+            ),
+            (
+                "width of the image tower",
+                own.vision.width,
+                other.vision.width,
+            ),
             ("patch size", own.vision.patch_size, other.vision.patch_size),
             ("dimension of the features", own.embed_dim, other.embed_dim),
         ];

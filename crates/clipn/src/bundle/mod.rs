@@ -98,13 +98,20 @@ impl Bundle {
     /// The same bundle with a threshold.
     #[must_use]
     pub fn with_calibration(self, calibration: Calibration) -> Self {
-        Self { calibration: Some(calibration), ..self }
+        Self {
+            calibration: Some(calibration),
+            ..self
+        }
     }
 
     /// The same bundle with other classes; a threshold belongs to the classes that it was calibrated with, and goes.
     #[must_use]
     pub fn with_classifier(self, classifier: Classifier) -> Self {
-        Self { classifier, calibration: None, ..self }
+        Self {
+            classifier,
+            calibration: None,
+            ..self
+        }
     }
 
     /// The same bundle with the image tower in it, so that it needs no other file.
@@ -113,7 +120,10 @@ impl Bundle {
     /// [`BundleError::OtherModel`] as [`Bundle::check`].
     pub fn with_image_tower(self, weights: &Weights) -> Result<Self, BundleError> {
         self.check(weights)?;
-        Ok(Self { tower: Tower::Here(weights.image_tensors()), ..self })
+        Ok(Self {
+            tower: Tower::Here(weights.image_tensors()),
+            ..self
+        })
     }
 
     /// Holds weights against the identity: reads the whole image tower.
@@ -125,7 +135,10 @@ impl Bundle {
         if differing.is_empty() {
             return Ok(());
         }
-        Err(BundleError::OtherModel { path: weights.path().to_owned(), differing: differing.join(", ") })
+        Err(BundleError::OtherModel {
+            path: weights.path().to_owned(),
+            differing: differing.join(", "),
+        })
     }
 
     /// Holds the text towers of weights against the identity too, as for further classes.
@@ -138,7 +151,10 @@ impl Bundle {
             return Ok(());
         }
         let differing = "the values of the text towers".to_owned();
-        Err(BundleError::OtherModel { path: weights.path().to_owned(), differing })
+        Err(BundleError::OtherModel {
+            path: weights.path().to_owned(),
+            differing,
+        })
     }
 
     /// The weights of the image tower that lies in the bundle's file, held against the identity; `None` where it is elsewhere.
@@ -146,12 +162,18 @@ impl Bundle {
     /// # Errors
     /// Tensors that are missing, of another shape, or not those of the identity.
     pub fn image_weights(&self) -> Result<Option<ImageWeights>, BundleError> {
-        let Tower::InFile(checkpoint) = &self.tower else { return Ok(None) };
+        let Tower::InFile(checkpoint) = &self.tower else {
+            return Ok(None);
+        };
         let path = checkpoint.path();
-        let weights = ImageWeights::new(self.identity.config.clone(), Checkpoint::clone(checkpoint))?;
+        let weights =
+            ImageWeights::new(self.identity.config.clone(), Checkpoint::clone(checkpoint))?;
         if weights.image_tower_hash() != self.identity.image_tower {
             let reason = "its image tower is not the one that it names".to_owned();
-            return Err(BundleError::Damaged { path: path.to_owned(), reason });
+            return Err(BundleError::Damaged {
+                path: path.to_owned(),
+                reason,
+            });
         }
         Ok(Some(weights))
     }

@@ -20,7 +20,10 @@ pub fn benjamini_hochberg(p_values: &[f64], q: f64) -> Vec<bool> {
     let n = p_values.len() as f64;
     let is_below = |(index, p): (usize, &f64)| (*p <= q * (index + 1) as f64 / n).then_some(*p);
     let limit = sorted.iter().enumerate().filter_map(is_below).next_back();
-    p_values.iter().map(|p| limit.is_some_and(|limit| *p <= limit)).collect()
+    p_values
+        .iter()
+        .map(|p| limit.is_some_and(|limit| *p <= limit))
+        .collect()
 }
 
 #[cfg(test)]
@@ -43,8 +46,8 @@ mod tests {
     fn the_procedure_of_the_paper() {
         // Benjamini and Hochberg 1995, section 3.2: 15 p-values at 0.05 reject the four lowest.
         let p = [
-            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719,
-            0.6528, 0.7590, 1.0,
+            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262,
+            0.5719, 0.6528, 0.7590, 1.0,
         ];
         let rejected = benjamini_hochberg(&p, 0.05);
         assert_eq!(rejected.iter().filter(|r| **r).count(), 4);

@@ -29,7 +29,9 @@ pub enum CalibrationError {
         needed: usize,
     },
     /// The best threshold needs both kinds of pictures.
-    #[error("the best threshold is one between two kinds of pictures: give examples of the unknown too")]
+    #[error(
+        "the best threshold is one between two kinds of pictures: give examples of the unknown too"
+    )]
     NoUnknown,
     /// Scores that cannot be ranked.
     #[error(transparent)]

@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::score_name;
 use super::{
-    CalibrationError, Choice, Settings, Share, UnknownPictures, Warning, kept_share, p_value, threshold,
-    unknown,
+    CalibrationError, Choice, Settings, Share, UnknownPictures, Warning, kept_share, p_value,
+    threshold, unknown,
 };
 use crate::metrics::{MetricError, ScoreSet};
 use crate::scores::{LogitsRow, Rule, Score, stable};
@@ -42,15 +42,23 @@ pub(crate) struct Facts {
 /// # Errors
 /// Settings that are no shares, too few pictures, [`Choice::Best`] without examples of the unknown, or scores that are not
 /// finite.
-pub fn calibrate(id: &[f64], ood: &[f64], settings: &Settings) -> Result<Calibration, CalibrationError> {
+pub fn calibrate(
+    id: &[f64],
+    ood: &[f64],
+    settings: &Settings,
+) -> Result<Calibration, CalibrationError> {
     settings.check()?;
     let sorted = sorted(id, ScoreSet::Id)?;
     let unknown_sorted = sorted_or_none(ood)?;
     let (n, confidence) = (sorted.len(), settings.confidence);
     let is_best = settings.choice == Choice::Best;
     let (threshold, kept) = if is_best {
-        let threshold =
-            threshold::best(&sorted, unknown_sorted.as_deref().ok_or(CalibrationError::NoUnknown)?);
+        let threshold = threshold::best(
+            &sorted,
+            unknown_sorted
+                .as_deref()
+                .ok_or(CalibrationError::NoUnknown)?,
+        );
         let count = sorted.iter().filter(|score| **score >= threshold).count();
         (threshold, Share::counted(count, n, confidence))
     } else {
@@ -58,7 +66,13 @@ pub fn calibrate(id: &[f64], ood: &[f64], settings: &Settings) -> Result<Calibra
         let threshold = sorted[rank - 1];
         // Scores that equal the threshold are kept with it.
         let count = sorted.iter().filter(|score| **score >= threshold).count();
-        (threshold, Share { count, ..kept_share(rank, n, confidence) })
+        (
+            threshold,
+            Share {
+                count,
+                ..kept_share(rank, n, confidence)
+            },
+        )
     };
     let unknown = unknown_sorted
         .is_some()
@@ -67,7 +81,12 @@ pub fn calibrate(id: &[f64], ood: &[f64], settings: &Settings) -> Result<Calibra
     let mut warnings = Vec::new();
     if kept.upper - kept.lower > WIDE {
         let advised = advised(settings);
-        warnings.push(Warning::Few { n, lower: kept.lower, upper: kept.upper, advised });
+        warnings.push(Warning::Few {
+            n,
+            lower: kept.lower,
+            upper: kept.upper,
+            advised,
+        });
     }
     if let Some(UnknownPictures { auroc, .. }) = unknown
         && auroc < 0.6
@@ -80,12 +99,20 @@ pub fn calibrate(id: &[f64], ood: &[f64], settings: &Settings) -> Result<Calibra
         choice: settings.choice,
         confidence,
         kept,
-        threshold_bounds: if is_best { [None; 2] } else { threshold::bounds(&sorted, settings) },
+        threshold_bounds: if is_best {
+            [None; 2]
+        } else {
+            threshold::bounds(&sorted, settings)
+        },
         unknown,
         warnings,
         pictures: String::new(),
     };
-    Ok(Calibration { scores: sorted, threshold, facts })
+    Ok(Calibration {
+        scores: sorted,
+        threshold,
+        facts,
+    })
 }
 
 /// Pictures with which the kept share's interval is five points wide: (2·1.96)²·t(1 − t)/0.05², on the next fifty.
@@ -98,7 +125,11 @@ fn sorted(scores: &[f64], set: ScoreSet) -> Result<Vec<f64>, CalibrationError> {
     if scores.is_empty() {
         return Err(MetricError::Empty { set }.into());
     }
-    if let Some((index, &value)) = scores.iter().enumerate().find(|(_, score)| !score.is_finite()) {
+    if let Some((index, &value)) = scores
+        .iter()
+        .enumerate()
+        .find(|(_, score)| !score.is_finite())
+    {
         return Err(MetricError::NotFinite { set, index, value }.into());
     }
     let mut sorted = scores.to_vec();
@@ -107,13 +138,20 @@ fn sorted(scores: &[f64], set: ScoreSet) -> Result<Vec<f64>, CalibrationError> {
 }
 
 fn sorted_or_none(ood: &[f64]) -> Result<Option<Vec<f64>>, CalibrationError> {
-    if ood.is_empty() { Ok(None) } else { sorted(ood, ScoreSet::Ood).map(Some) }
+    if ood.is_empty() {
+        Ok(None)
+    } else {
+        sorted(ood, ScoreSet::Ood).map(Some)
+    }
 }
 
 impl Calibration {
     /// What decides: unknown below the threshold.
     pub fn rule(&self) -> Rule {
-        Rule::Calibrated { score: self.facts.score, threshold: self.threshold }
+        Rule::Calibrated {
+            score: self.facts.score,
+            threshold: self.threshold,
+        }
     }
 
     /// The least score that is kept, in the unit of [`Score::stable`].
@@ -210,8 +248,13 @@ impl Calibration {
         threshold: f64,
         facts: Facts,
     ) -> Result<Self, CalibrationError> {
-        let damaged = |reason: &str| CalibrationError::Damaged { reason: reason.to_owned() };
-        if scores.is_empty() || !threshold.is_finite() || scores.iter().any(|score| !score.is_finite()) {
+        let damaged = |reason: &str| CalibrationError::Damaged {
+            reason: reason.to_owned(),
+        };
+        if scores.is_empty()
+            || !threshold.is_finite()
+            || scores.iter().any(|score| !score.is_finite())
+        {
             return Err(damaged("its scores are not finite numbers"));
         }
         if scores.windows(2).any(|pair| pair[0] > pair[1]) {
@@ -224,6 +267,10 @@ impl Calibration {
             confidence: facts.confidence,
         }
         .check()?;
-        Ok(Self { scores, threshold, facts })
+        Ok(Self {
+            scores,
+            threshold,
+            facts,
+        })
     }
 }

@@ -18,10 +18,27 @@ impl Share {
     /// `count` out of `of` with the exact binomial interval of that confidence (Clopper and Pearson 1934), which holds
     /// the true share at least so often.
     pub fn counted(count: usize, of: usize, confidence: f64) -> Self {
-        let (tail, hits, misses) = ((1.0 - confidence) / 2.0, count as f64, (of - count.min(of)) as f64);
-        let lower = if count == 0 { 0.0 } else { beta_quantile(hits, misses + 1.0, tail) };
-        let upper = if count >= of { 1.0 } else { beta_quantile(hits + 1.0, misses, 1.0 - tail) };
-        Self { count, of, lower, upper }
+        let (tail, hits, misses) = (
+            (1.0 - confidence) / 2.0,
+            count as f64,
+            (of - count.min(of)) as f64,
+        );
+        let lower = if count == 0 {
+            0.0
+        } else {
+            beta_quantile(hits, misses + 1.0, tail)
+        };
+        let upper = if count >= of {
+            1.0
+        } else {
+            beta_quantile(hits + 1.0, misses, 1.0 - tail)
+        };
+        Self {
+            count,
+            of,
+            lower,
+            upper,
+        }
     }
 
     /// The share counted; NaN out of none.
@@ -51,7 +68,11 @@ pub(super) fn beta_probability(a: f64, b: f64, x: f64) -> f64 {
 
 /// P(Binomial(n, p) ≤ k).
 pub(super) fn binomial_probability(n: usize, p: f64, k: usize) -> f64 {
-    if k >= n { 1.0 } else { beta_probability((n - k) as f64, k as f64 + 1.0, 1.0 - p) }
+    if k >= n {
+        1.0
+    } else {
+        beta_probability((n - k) as f64, k as f64 + 1.0, 1.0 - p)
+    }
 }
 
 /// The x of which P(Beta(a, b) ≤ x) is `probability`, by halving: slow and sure.
@@ -76,7 +97,10 @@ mod tests {
     fn counted_shares_are_those_of_the_tables() {
         // Clopper and Pearson at 95 %: 8 of 10, 0 of 20, 20 of 20.
         let close = |share: Share, lower: f64, upper: f64| {
-            assert!((share.lower - lower).abs() < 1e-4 && (share.upper - upper).abs() < 1e-4, "{share:?}");
+            assert!(
+                (share.lower - lower).abs() < 1e-4 && (share.upper - upper).abs() < 1e-4,
+                "{share:?}"
+            );
         };
         close(Share::counted(8, 10, 0.95), 0.4439, 0.9748);
         close(Share::counted(0, 20, 0.95), 0.0, 0.1684);
@@ -101,7 +125,13 @@ mod tests {
         let few = kept_share(5, 100, 0.95);
         let many = kept_share(5000, 100_000, 0.95);
         assert_eq!((few.count, few.of, many.count), (96, 100, 95_001));
-        assert!(few.lower > 0.88 && few.lower < 0.91 && few.upper > 0.98, "{few:?}");
-        assert!(many.upper - many.lower < 0.003 && (many.rate() - 0.95).abs() < 1e-4, "{many:?}");
+        assert!(
+            few.lower > 0.88 && few.lower < 0.91 && few.upper > 0.98,
+            "{few:?}"
+        );
+        assert!(
+            many.upper - many.lower < 0.003 && (many.rate() - 0.95).abs() < 1e-4,
+            "{many:?}"
+        );
     }
 }

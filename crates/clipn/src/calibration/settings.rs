@@ -34,15 +34,22 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { score: &Atd, target_tpr: 0.95, choice: Choice::default(), confidence: 0.95 }
+        Self {
+            score: &Atd,
+            target_tpr: 0.95,
+            choice: Choice::default(),
+            confidence: 0.95,
+        }
     }
 }
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), CalibrationError> {
         let is_inside = |value: f64| value > 0.0 && value < 1.0;
-        for (what, value) in [("share of pictures to keep", self.target_tpr), ("confidence", self.confidence)]
-        {
+        for (what, value) in [
+            ("share of pictures to keep", self.target_tpr),
+            ("confidence", self.confidence),
+        ] {
             if !is_inside(value) {
                 return Err(CalibrationError::Share { what, value });
             }

@@ -11,8 +11,9 @@ pub(super) fn rank(n: usize, settings: &Settings) -> Result<usize, CalibrationEr
     let target = settings.target_tpr;
     // Not floor((n + 1)·(1 − target)), which the rounding of 1 − target may push below a whole number.
     let on_average = |k: usize| 1.0 - k as f64 / (n as f64 + 1.0) >= target - 1e-12;
-    let guaranteed =
-        |k: usize| 1.0 - beta_probability((n + 1 - k) as f64, k as f64, target) >= settings.confidence;
+    let guaranteed = |k: usize| {
+        1.0 - beta_probability((n + 1 - k) as f64, k as f64, target) >= settings.confidence
+    };
     let is_safe = |k: usize| match settings.choice {
         Choice::Guaranteed => guaranteed(k),
         Choice::OnAverage | Choice::Best => on_average(k),
@@ -28,7 +29,11 @@ pub(super) fn rank(n: usize, settings: &Settings) -> Result<usize, CalibrationEr
         }
     }
     if holds == 0 {
-        return Err(CalibrationError::TooFew { n, target_tpr: target, needed: fewest_for(settings) });
+        return Err(CalibrationError::TooFew {
+            n,
+            target_tpr: target,
+            needed: fewest_for(settings),
+        });
     }
     Ok(holds)
 }
@@ -47,11 +52,22 @@ pub fn fewest_for(settings: &Settings) -> usize {
 /// Between which two of n sorted scores the true threshold (the quantile of all pictures' scores that keeps the target) lies
 /// with the confidence; `None` at an end that n scores cannot bound.
 pub(super) fn bounds(sorted: &[f64], settings: &Settings) -> [Option<f64>; 2] {
-    let (n, share, tail) = (sorted.len(), 1.0 - settings.target_tpr, (1.0 - settings.confidence) / 2.0);
+    let (n, share, tail) = (
+        sorted.len(),
+        1.0 - settings.target_tpr,
+        (1.0 - settings.confidence) / 2.0,
+    );
     // The number of scores below the true quantile is binomial.
-    let first = |wanted: f64| (0..=n).find(|&k| binomial_probability(n, share, k) >= wanted).unwrap_or(n);
+    let first = |wanted: f64| {
+        (0..=n)
+            .find(|&k| binomial_probability(n, share, k) >= wanted)
+            .unwrap_or(n)
+    };
     let (few, many) = (first(tail), first(1.0 - tail));
-    [few.checked_sub(1).and_then(|at| sorted.get(at)).copied(), sorted.get(many).copied()]
+    [
+        few.checked_sub(1).and_then(|at| sorted.get(at)).copied(),
+        sorted.get(many).copied(),
+    ]
 }
 
 /// The threshold with the greatest share kept of `id` plus share rejected of `ood`, in the middle of the gap around it; the
@@ -89,18 +105,33 @@ mod tests {
     use super::*;
 
     fn settings(target_tpr: f64, choice: Choice) -> Settings {
-        Settings { target_tpr, choice, ..Settings::default() }
+        Settings {
+            target_tpr,
+            choice,
+            ..Settings::default()
+        }
     }
 
     #[test]
     fn on_average_is_the_conformal_rank() {
         let at = |n, target| rank(n, &settings(target, Choice::OnAverage)).unwrap();
         assert_eq!(
-            (at(19, 0.95), at(99, 0.95), at(100, 0.95), at(119, 0.95), at(999, 0.9)),
+            (
+                at(19, 0.95),
+                at(99, 0.95),
+                at(100, 0.95),
+                at(119, 0.95),
+                at(999, 0.9)
+            ),
             (1, 5, 5, 6, 100)
         );
-        let error = rank(18, &settings(0.95, Choice::OnAverage)).unwrap_err().to_string();
-        assert!(error.contains("18 pictures are too few") && error.contains("it takes 19"), "{error}");
+        let error = rank(18, &settings(0.95, Choice::OnAverage))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("18 pictures are too few") && error.contains("it takes 19"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -111,8 +142,20 @@ mod tests {
         assert!(rank(58, &guaranteed).is_err());
         assert_eq!(rank(59, &guaranteed).unwrap(), 1);
         // The known sizes for the second and third lowest are 93 and 124.
-        assert_eq!((rank(92, &guaranteed).unwrap(), rank(93, &guaranteed).unwrap()), (1, 2));
-        assert_eq!((rank(123, &guaranteed).unwrap(), rank(124, &guaranteed).unwrap()), (2, 3));
+        assert_eq!(
+            (
+                rank(92, &guaranteed).unwrap(),
+                rank(93, &guaranteed).unwrap()
+            ),
+            (1, 2)
+        );
+        assert_eq!(
+            (
+                rank(123, &guaranteed).unwrap(),
+                rank(124, &guaranteed).unwrap()
+            ),
+            (2, 3)
+        );
     }
 
     #[test]
@@ -130,7 +173,13 @@ mod tests {
         let sorted: Vec<f64> = (1..=1000).map(f64::from).collect();
         let [low, high] = bounds(&sorted, &settings(0.95, Choice::OnAverage));
         let (low, high) = (low.unwrap(), high.unwrap());
-        assert!(low > 30.0 && low < 45.0 && high > 58.0 && high < 70.0, "{low} {high}");
-        assert_eq!(bounds(&sorted[..20], &settings(0.95, Choice::OnAverage))[0], None);
+        assert!(
+            low > 30.0 && low < 45.0 && high > 58.0 && high < 70.0,
+            "{low} {high}"
+        );
+        assert_eq!(
+            bounds(&sorted[..20], &settings(0.95, Choice::OnAverage))[0],
+            None
+        );
     }
 }

@@ -45,7 +45,12 @@ fn cross_validated(id: &[f64], ood: &[f64]) -> Option<f64> {
     }
     let part = |scores: &[f64], fold: usize, inside: bool| -> Vec<f64> {
         let of_part = |(at, _): &(usize, &f64)| (at % FOLDS == fold) == inside;
-        scores.iter().enumerate().filter(of_part).map(|(_, score)| *score).collect()
+        scores
+            .iter()
+            .enumerate()
+            .filter(of_part)
+            .map(|(_, score)| *score)
+            .collect()
     };
     let (mut kept, mut rejected) = (0, 0);
     for fold in 0..FOLDS {
@@ -55,8 +60,14 @@ fn cross_validated(id: &[f64], ood: &[f64]) -> Option<f64> {
             rest
         };
         let threshold = best(&rest(id), &rest(ood));
-        kept += part(id, fold, true).iter().filter(|score| **score >= threshold).count();
-        rejected += part(ood, fold, true).iter().filter(|score| **score < threshold).count();
+        kept += part(id, fold, true)
+            .iter()
+            .filter(|score| **score >= threshold)
+            .count();
+        rejected += part(ood, fold, true)
+            .iter()
+            .filter(|score| **score < threshold)
+            .count();
     }
     Some(0.5 * (kept as f64 / id.len() as f64 + rejected as f64 / ood.len() as f64))
 }
@@ -70,9 +81,25 @@ mod tests {
         let id: Vec<f64> = (0..20).map(|i| 10.0 + f64::from(i)).collect();
         let ood: Vec<f64> = (0..10).map(|i| f64::from(i) / 2.0).collect();
         let found = measure(&id, &ood, 7.0, true, 0.95).unwrap();
-        assert_eq!((found.rejected.count, found.auroc, found.balanced_accuracy), (10, 1.0, Some(1.0)));
-        assert_eq!(measure(&id, &ood, 2.0, false, 0.95).unwrap().balanced_accuracy, None);
-        assert_eq!(measure(&id, &ood, 2.0, false, 0.95).unwrap().rejected.count, 4);
-        assert_eq!(measure(&id, &ood[..9], 2.0, true, 0.95).unwrap().balanced_accuracy, None);
+        assert_eq!(
+            (found.rejected.count, found.auroc, found.balanced_accuracy),
+            (10, 1.0, Some(1.0))
+        );
+        assert_eq!(
+            measure(&id, &ood, 2.0, false, 0.95)
+                .unwrap()
+                .balanced_accuracy,
+            None
+        );
+        assert_eq!(
+            measure(&id, &ood, 2.0, false, 0.95).unwrap().rejected.count,
+            4
+        );
+        assert_eq!(
+            measure(&id, &ood[..9], 2.0, true, 0.95)
+                .unwrap()
+                .balanced_accuracy,
+            None
+        );
     }
 }

@@ -64,7 +64,12 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |share: f64| round((1000.0 * share).round() / 10.0);
         match self {
-            Self::Few { n, lower, upper, advised } => write!(
+            Self::Few {
+                n,
+                lower,
+                upper,
+                advised,
+            } => write!(
                 f,
                 "{n} pictures are few: the threshold may in truth keep anything from {} to {} % of such pictures; with some \
                  {advised} it would be known to within five points",

@@ -20,7 +20,9 @@ pub(crate) struct Exhausted;
 
 impl Budget {
     pub(crate) fn for_file(len: usize) -> Budget {
-        Budget { left: len.saturating_mul(2).saturating_add(FLOOR) }
+        Budget {
+            left: len.saturating_mul(2).saturating_add(FLOOR),
+        }
     }
 
     /// Takes `bytes` off the budget, or nothing when there are not so many left.
@@ -36,7 +38,9 @@ impl Budget {
 
     /// What is left of two files' budgets.
     pub(crate) fn and(&self, other: &Budget) -> Budget {
-        Budget { left: self.left.saturating_add(other.left) }
+        Budget {
+            left: self.left.saturating_add(other.left),
+        }
     }
 }
 

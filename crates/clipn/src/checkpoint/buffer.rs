@@ -64,7 +64,13 @@ enum Repr<T> {
 impl<T> Buffer<T> {
     /// Whether the numbers lie in a memory-mapped file, so that they cost no memory of their own.
     pub fn is_mapped(&self) -> bool {
-        matches!(self.repr, Repr::View { bytes: Bytes::Mapped(_), .. })
+        matches!(
+            self.repr,
+            Repr::View {
+                bytes: Bytes::Mapped(_),
+                ..
+            }
+        )
     }
 
     /// Hands the memory of mapped numbers back to the system; they are read from the file again when they are next
@@ -82,7 +88,12 @@ impl<T: Pod> Buffer<T> {
     pub(crate) fn view(bytes: &Bytes, range: Range<usize>) -> Option<Buffer<T>> {
         let slice = bytes.as_slice().get(range.clone())?;
         bytemuck::try_cast_slice::<u8, T>(slice).ok()?;
-        Some(Buffer { repr: Repr::View { bytes: bytes.clone(), range } })
+        Some(Buffer {
+            repr: Repr::View {
+                bytes: bytes.clone(),
+                range,
+            },
+        })
     }
 
     /// The numbers as a vector: without a copy when this buffer alone owns them.
@@ -128,7 +139,9 @@ impl<T: Pod> AsRef<[T]> for Buffer<T> {
 
 impl<T> From<Vec<T>> for Buffer<T> {
     fn from(values: Vec<T>) -> Buffer<T> {
-        Buffer { repr: Repr::Owned(Arc::new(values)) }
+        Buffer {
+            repr: Repr::Owned(Arc::new(values)),
+        }
     }
 }
 
@@ -152,7 +165,10 @@ impl<T: Pod + PartialEq> PartialEq for Buffer<T> {
 
 impl<T: Pod> std::fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("len", &self.len()).field("mapped", &self.is_mapped()).finish()
+        f.debug_struct("Buffer")
+            .field("len", &self.len())
+            .field("mapped", &self.is_mapped())
+            .finish()
     }
 }
 
@@ -183,7 +199,9 @@ mod tests {
     fn a_view_is_copied_on_write_and_the_bytes_stay() {
         // Eight bytes hold at least one aligned f32 whatever the vector's own alignment.
         let bytes = Bytes::from(vec![0u8; 8]);
-        let start = (0..4).find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some()).unwrap();
+        let start = (0..4)
+            .find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some())
+            .unwrap();
         let mut view = Buffer::<f32>::view(&bytes, start..start + 4).unwrap();
         view.make_mut()[0] = 5.0;
         assert_eq!(&view[..], [5.0]);
@@ -215,7 +233,9 @@ mod tests {
     fn views_out_of_bounds_or_misaligned_are_refused() {
         let bytes = Bytes::from(vec![0u8; 16]);
         assert!(Buffer::<f32>::view(&bytes, 12..20).is_none());
-        let aligned = (0..4).find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some()).unwrap();
+        let aligned = (0..4)
+            .find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some())
+            .unwrap();
         assert!(Buffer::<f32>::view(&bytes, aligned + 1..aligned + 5).is_none());
         assert!(Buffer::<f32>::view(&bytes, aligned..aligned + 6).is_none());
     }

@@ -51,15 +51,20 @@ pub(crate) struct Overflow(pub(crate) f64);
 /// The little-endian `bytes` of elements of `from`, which is a floating-point type, as those of `to`.
 pub(crate) fn cast(from: Dtype, bytes: &[u8], to: FloatType) -> Result<Vec<u8>, Overflow> {
     let wide = match (from, to) {
-        (Dtype::F64, FloatType::F16 | FloatType::Bf16) => {
-            convert::to_f64(from, bytes).into_iter().map(to_odd).collect()
-        }
+        (Dtype::F64, FloatType::F16 | FloatType::Bf16) => convert::to_f64(from, bytes)
+            .into_iter()
+            .map(to_odd)
+            .collect(),
         _ => convert::to_f32(from, bytes),
     };
     let overflows = |index: usize| {
         let size = from.size();
         let value = convert::to_f64(from, &bytes[index * size..][..size]);
-        value.first().copied().filter(|value| value.is_finite()).map(Overflow)
+        value
+            .first()
+            .copied()
+            .filter(|value| value.is_finite())
+            .map(Overflow)
     };
     match to {
         FloatType::F32 => stored(&wide, |v| v.is_infinite(), overflows, f32::to_le_bytes),
@@ -83,11 +88,17 @@ fn stored<T: Copy, const N: usize>(
     overflow: impl Fn(usize) -> Option<Overflow>,
     to_le_bytes: fn(T) -> [u8; N],
 ) -> Result<Vec<u8>, Overflow> {
-    let infinite = values.iter().enumerate().filter(|(_, value)| is_infinite(**value));
+    let infinite = values
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| is_infinite(**value));
     if let Some(overflow) = infinite.filter_map(|(index, _)| overflow(index)).next() {
         return Err(overflow);
     }
-    Ok(values.iter().flat_map(|&value| to_le_bytes(value)).collect())
+    Ok(values
+        .iter()
+        .flat_map(|&value| to_le_bytes(value))
+        .collect())
 }
 
 /// The value cut to an `f32`, whose last bit is set where something was cut off: rounding that to a type of fewer bits
@@ -114,7 +125,11 @@ mod tests {
 
     fn halves(from: Dtype, bytes: &[u8]) -> Vec<f16> {
         let cast = cast(from, bytes, FloatType::F16).unwrap();
-        cast.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect()
+        cast.as_chunks()
+            .0
+            .iter()
+            .map(|&b| f16::from_le_bytes(b))
+            .collect()
     }
 
     #[test]
@@ -125,12 +140,20 @@ mod tests {
             [2048.0, 2052.0, 2050.0, -2048.0].map(f16::from_f32)
         );
         let cast = cast(Dtype::F32, &f32s(&[257.0, 259.0, 257.5]), FloatType::Bf16).unwrap();
-        assert_eq!(cast, [256.0, 260.0, 258.0].map(|v| bf16::from_f32(v).to_le_bytes()).concat());
+        assert_eq!(
+            cast,
+            [256.0, 260.0, 258.0]
+                .map(|v| bf16::from_f32(v).to_le_bytes())
+                .concat()
+        );
     }
 
     #[test]
     fn every_half_comes_back_from_every_wider_type() {
-        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|v| !v.is_nan()).collect();
+        let all: Vec<f16> = (0..=u16::MAX)
+            .map(f16::from_bits)
+            .filter(|v| !v.is_nan())
+            .collect();
         let bytes: Vec<u8> = all.iter().flat_map(|v| v.to_le_bytes()).collect();
         let wide = cast(Dtype::F16, &bytes, FloatType::F32).unwrap();
         assert_eq!(cast(Dtype::F32, &wide, FloatType::F16).unwrap(), bytes);
@@ -143,8 +166,16 @@ mod tests {
         // Just above the middle between 2048 and 2050; an f32 would call it the middle.
         let above = 2049.0 + 2f64.powi(-40);
         let below = 2051.0 - 2f64.powi(-40);
-        let bytes = [above.to_le_bytes(), below.to_le_bytes(), (-above).to_le_bytes()].concat();
-        assert_eq!(halves(Dtype::F64, &bytes), [2050.0, 2050.0, -2050.0].map(f16::from_f32));
+        let bytes = [
+            above.to_le_bytes(),
+            below.to_le_bytes(),
+            (-above).to_le_bytes(),
+        ]
+        .concat();
+        assert_eq!(
+            halves(Dtype::F64, &bytes),
+            [2050.0, 2050.0, -2050.0].map(f16::from_f32)
+        );
         let tiny = 1e-300f64.to_le_bytes();
         assert_eq!(halves(Dtype::F64, &tiny), [f16::ZERO]);
     }
@@ -153,11 +184,14 @@ mod tests {
     fn is_nearest(value: f64, bits: u16, to_f64: fn(u16) -> f64) -> bool {
         let distance = |bits: u16| (to_f64(bits) - value).abs();
         let neighbours = [bits.wrapping_sub(1), bits.wrapping_add(1)];
-        neighbours.into_iter().filter(|&n| to_f64(n).is_finite()).all(|neighbour| {
-            distance(neighbour) > distance(bits)
-                || (distance(neighbour) == distance(bits) && bits.is_multiple_of(2))
-                || to_f64(neighbour) == to_f64(bits)
-        })
+        neighbours
+            .into_iter()
+            .filter(|&n| to_f64(n).is_finite())
+            .all(|neighbour| {
+                distance(neighbour) > distance(bits)
+                    || (distance(neighbour) == distance(bits) && bits.is_multiple_of(2))
+                    || to_f64(neighbour) == to_f64(bits)
+            })
     }
 
     proptest! {
@@ -191,11 +225,30 @@ mod tests {
         assert_eq!(halves(Dtype::F32, &f32s(&[65519.0])), [f16::MAX]);
         let cast_to = |value: f32, to| cast(Dtype::F32, &f32s(&[1.0, value]), to);
         assert_eq!(cast_to(-65520.0, FloatType::F16), Err(Overflow(-65520.0)));
-        assert_eq!(cast_to(f32::MAX, FloatType::Bf16), Err(Overflow(f32::MAX.into())));
-        assert_eq!(cast(Dtype::F64, &1e39f64.to_le_bytes(), FloatType::F32), Err(Overflow(1e39)));
-        assert_eq!(cast(Dtype::F64, &1e39f64.to_le_bytes(), FloatType::F16), Err(Overflow(1e39)));
-        let kept = cast(Dtype::F32, &f32s(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN]), FloatType::F16);
-        let kept: Vec<f16> = kept.unwrap().as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect();
+        assert_eq!(
+            cast_to(f32::MAX, FloatType::Bf16),
+            Err(Overflow(f32::MAX.into()))
+        );
+        assert_eq!(
+            cast(Dtype::F64, &1e39f64.to_le_bytes(), FloatType::F32),
+            Err(Overflow(1e39))
+        );
+        assert_eq!(
+            cast(Dtype::F64, &1e39f64.to_le_bytes(), FloatType::F16),
+            Err(Overflow(1e39))
+        );
+        let kept = cast(
+            Dtype::F32,
+            &f32s(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN]),
+            FloatType::F16,
+        );
+        let kept: Vec<f16> = kept
+            .unwrap()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&b| f16::from_le_bytes(b))
+            .collect();
         assert_eq!(kept[..2], [f16::INFINITY, f16::NEG_INFINITY]);
         assert!(kept[2].is_nan());
     }

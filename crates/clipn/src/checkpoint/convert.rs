@@ -46,14 +46,20 @@ pub(crate) fn to_i64(dtype: Dtype, bytes: &[u8]) -> Vec<i64> {
         Dtype::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
         Dtype::U8 => each(bytes, |[b]| b.into()),
         Dtype::Bool => each(bytes, |[b]| i64::from(b != 0)),
-        Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 => {
-            to_f64(dtype, bytes).into_iter().map(|value| value as i64).collect()
-        }
+        Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 => to_f64(dtype, bytes)
+            .into_iter()
+            .map(|value| value as i64)
+            .collect(),
     }
 }
 
 fn each<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks().0.iter().map(|&element| read(element)).collect()
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&element| read(element))
+        .collect()
 }
 
 /// `half` converts slices with the processor's own instruction, single numbers without it.
@@ -83,7 +89,10 @@ mod tests {
         let slices = to_f32(Dtype::F16, &bytes);
         for (bits, &value) in (0..=u16::MAX).zip(&slices) {
             let single = f16::from_bits(bits).to_f32_const();
-            assert!(value == single || (value.is_nan() && single.is_nan()), "{bits:#x}: {value} {single}");
+            assert!(
+                value == single || (value.is_nan() && single.is_nan()),
+                "{bits:#x}: {value} {single}"
+            );
         }
     }
 

@@ -159,7 +159,9 @@ pub enum CheckpointError {
         what: String,
     },
     /// A tensor made from numbers that do not fill its shape.
-    #[error("{elements} numbers do not fill a tensor of shape {shape:?}; give one number for each element")]
+    #[error(
+        "{elements} numbers do not fill a tensor of shape {shape:?}; give one number for each element"
+    )]
     Shape {
         /// The shape asked for.
         shape: Vec<usize>,

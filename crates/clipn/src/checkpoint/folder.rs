@@ -8,8 +8,11 @@ use super::CheckpointError;
 use super::recognise::recognise;
 
 /// Weights under the names that open_clip looks for, in its order.
-const OPEN_CLIP: [&str; 3] =
-    ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"];
+const OPEN_CLIP: [&str; 3] = [
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+];
 
 /// Weights under the names that `transformers` looks for, in its order. Training checkpoints of this project have the
 /// first of them.
@@ -73,7 +76,12 @@ pub(crate) fn begins_as_weights(path: &Path) -> bool {
 
 /// Folders in it that hold weights under an agreed name, such as a run's checkpoints.
 fn checkpoints(folder: &Path) -> Vec<String> {
-    let holds = |path: &Path| TRANSFORMERS.iter().chain(&OPEN_CLIP).any(|name| path.join(name).is_file());
+    let holds = |path: &Path| {
+        TRANSFORMERS
+            .iter()
+            .chain(&OPEN_CLIP)
+            .any(|name| path.join(name).is_file())
+    };
     let mut found = entries(folder, holds);
     let below = entries(&folder.join("checkpoints"), holds);
     found.extend(below.into_iter().map(|name| format!("checkpoints/{name}")));
@@ -82,10 +90,15 @@ fn checkpoints(folder: &Path) -> Vec<String> {
 }
 
 fn entries(folder: &Path, keep: impl Fn(&Path) -> bool) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.take(SEARCHED).filter_map(|entry| Some(entry.ok()?.path()));
-    let names =
-        paths.filter(|path| keep(path)).filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries
+        .take(SEARCHED)
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let names = paths
+        .filter(|path| keep(path))
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
     let mut names: Vec<String> = names.collect();
     names.sort_unstable();
     names

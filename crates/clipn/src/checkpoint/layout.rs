@@ -31,8 +31,10 @@ impl fmt::Display for Layout {
 }
 
 /// Names that only a `CLIPModel` or a part of one has.
-const OF_TRANSFORMERS: [&str; 2] =
-    ["vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight"];
+const OF_TRANSFORMERS: [&str; 2] = [
+    "vision_model.embeddings.patch_embedding.weight",
+    "text_model.embeddings.token_embedding.weight",
+];
 
 /// What open_clip has under `text.` when the text tower is apart.
 const TEXT: &str = "text.";
@@ -43,14 +45,26 @@ pub(crate) fn to_open_clip(
     tensors: IndexMap<String, Tensor>,
     budget: Budget,
 ) -> Result<(IndexMap<String, Tensor>, Layout), CheckpointError> {
-    if OF_TRANSFORMERS.iter().any(|name| tensors.contains_key(*name)) {
-        let mut to = Target { path, budget, tensors: IndexMap::new() };
+    if OF_TRANSFORMERS
+        .iter()
+        .any(|name| tensors.contains_key(*name))
+    {
+        let mut to = Target {
+            path,
+            budget,
+            tensors: IndexMap::new(),
+        };
         to.transformers(&tensors)?;
         return Ok((to.tensors, Layout::Transformers));
     }
-    if tensors.contains_key("text.token_embedding.weight") && !tensors.contains_key("token_embedding.weight")
+    if tensors.contains_key("text.token_embedding.weight")
+        && !tensors.contains_key("token_embedding.weight")
     {
-        let mut to = Target { path, budget, tensors: IndexMap::new() };
+        let mut to = Target {
+            path,
+            budget,
+            tensors: IndexMap::new(),
+        };
         for (name, tensor) in tensors {
             to.insert(name.strip_prefix(TEXT).unwrap_or(&name).to_owned(), tensor)?;
         }
@@ -100,7 +114,10 @@ impl Target<'_> {
 
     fn insert(&mut self, name: String, tensor: Tensor) -> Result<(), CheckpointError> {
         if self.tensors.contains_key(&name) {
-            return Err(self.refused(format!("two of its tensors are open_clip's {}", shown(&name))));
+            return Err(self.refused(format!(
+                "two of its tensors are open_clip's {}",
+                shown(&name)
+            )));
         }
         self.tensors.insert(name, tensor);
         Ok(())
@@ -128,12 +145,23 @@ impl Target<'_> {
             }
         }
         let (dtype, shape) = (all[0].dtype(), all[0].shape().to_vec());
-        if shape.is_empty() || all.iter().any(|tensor| tensor.dtype() != dtype || tensor.shape() != shape) {
-            let what = format!("queries, keys and values of {} differ in type or shape", shown(name));
+        if shape.is_empty()
+            || all
+                .iter()
+                .any(|tensor| tensor.dtype() != dtype || tensor.shape() != shape)
+        {
+            let what = format!(
+                "queries, keys and values of {} differ in type or shape",
+                shown(name)
+            );
             return Err(self.refused(what));
         }
         self.charge(name, all.iter().map(|tensor| tensor.bytes().len()).sum())?;
-        let bytes = all.iter().flat_map(|tensor| tensor.bytes()).copied().collect();
+        let bytes = all
+            .iter()
+            .flat_map(|tensor| tensor.bytes())
+            .copied()
+            .collect();
         let mut joined = shape;
         joined[0] = joined[0].saturating_mul(3);
         Tensor::from_bytes(dtype, &joined, bytes)
@@ -149,14 +177,19 @@ impl Target<'_> {
     }
 
     fn charge(&mut self, name: &str, bytes: usize) -> Result<(), CheckpointError> {
-        self.budget.charge(bytes).map_err(|Exhausted| CheckpointError::TooLarge {
-            path: self.path.to_owned(),
-            what: format!("a copy of {}", shown(name)),
-        })
+        self.budget
+            .charge(bytes)
+            .map_err(|Exhausted| CheckpointError::TooLarge {
+                path: self.path.to_owned(),
+                what: format!("a copy of {}", shown(name)),
+            })
     }
 
     fn refused(&self, what: String) -> CheckpointError {
-        CheckpointError::Layout { path: self.path.to_owned(), what }
+        CheckpointError::Layout {
+            path: self.path.to_owned(),
+            what,
+        }
     }
 }
 
@@ -177,17 +210,35 @@ enum Renamed {
 
 /// Names outside the blocks.
 pub(super) const WHOLE: &[(&str, &str)] = &[
-    ("text_model.embeddings.token_embedding.weight", "token_embedding.weight"),
-    ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+    (
+        "text_model.embeddings.token_embedding.weight",
+        "token_embedding.weight",
+    ),
+    (
+        "text_model.embeddings.position_embedding.weight",
+        "positional_embedding",
+    ),
     ("text_model.final_layer_norm.weight", "ln_final.weight"),
     ("text_model.final_layer_norm.bias", "ln_final.bias"),
-    ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
-    ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"),
-    ("vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"),
+    (
+        "vision_model.embeddings.class_embedding",
+        "visual.class_embedding",
+    ),
+    (
+        "vision_model.embeddings.patch_embedding.weight",
+        "visual.conv1.weight",
+    ),
+    (
+        "vision_model.embeddings.position_embedding.weight",
+        "visual.positional_embedding",
+    ),
     // Spelt so in every released version.
     ("vision_model.pre_layrnorm.weight", "visual.ln_pre.weight"),
     ("vision_model.pre_layrnorm.bias", "visual.ln_pre.bias"),
-    ("vision_model.post_layernorm.weight", "visual.ln_post.weight"),
+    (
+        "vision_model.post_layernorm.weight",
+        "visual.ln_post.weight",
+    ),
     ("vision_model.post_layernorm.bias", "visual.ln_post.bias"),
 ];
 
@@ -203,7 +254,10 @@ pub(super) const BLOCK: &[(&str, &str)] = &[
 /// Towers, up to the number of a block.
 pub(super) const TOWERS: [(&str, &str); 2] = [
     ("text_model.encoder.layers.", "transformer.resblocks."),
-    ("vision_model.encoder.layers.", "visual.transformer.resblocks."),
+    (
+        "vision_model.encoder.layers.",
+        "visual.transformer.resblocks.",
+    ),
 ];
 
 /// A name that is none of `CLIPModel`'s stays, and is told as unexpected when it is held against a config.
@@ -212,11 +266,16 @@ fn renamed(name: &str) -> Renamed {
         return Renamed::As((*to).to_owned());
     }
     for (from, to) in TOWERS {
-        let Some((layer, part)) = name.strip_prefix(from).and_then(|rest| rest.split_once('.')) else {
+        let Some((layer, part)) = name
+            .strip_prefix(from)
+            .and_then(|rest| rest.split_once('.'))
+        else {
             continue;
         };
         let block = format!("{to}{layer}");
-        let Some((part, kind)) = part.rsplit_once('.') else { continue };
+        let Some((part, kind)) = part.rsplit_once('.') else {
+            continue;
+        };
         let kind = match kind {
             "weight" => "weight",
             "bias" => "bias",
@@ -225,7 +284,9 @@ fn renamed(name: &str) -> Renamed {
         match part {
             "self_attn.q_proj" => return Renamed::Joined { block, part: kind },
             "self_attn.k_proj" | "self_attn.v_proj" => {
-                return Renamed::InJoined { queries: format!("{from}{layer}.self_attn.q_proj.{kind}") };
+                return Renamed::InJoined {
+                    queries: format!("{from}{layer}.self_attn.q_proj.{kind}"),
+                };
             }
             _ => {
                 if let Some((_, to)) = BLOCK.iter().find(|(from, _)| *from == part) {
@@ -241,16 +302,24 @@ fn renamed(name: &str) -> Renamed {
 mod tests {
     use super::*;
 
-    fn read(tensors: &[(&str, Tensor)]) -> Result<(IndexMap<String, Tensor>, Layout), CheckpointError> {
-        let mut all: IndexMap<String, Tensor> =
-            tensors.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
+    fn read(
+        tensors: &[(&str, Tensor)],
+    ) -> Result<(IndexMap<String, Tensor>, Layout), CheckpointError> {
+        let mut all: IndexMap<String, Tensor> = tensors
+            .iter()
+            .map(|(name, tensor)| ((*name).to_owned(), tensor.clone()))
+            .collect();
         all.insert(OF_TRANSFORMERS[1].to_owned(), matrix(&[1, 1], 0.0));
         to_open_clip(Path::new("f"), all, Budget::for_file(0))
     }
 
     fn matrix(shape: &[usize], first: f32) -> Tensor {
         let len: usize = shape.iter().product();
-        Tensor::from_f32(shape, (0..len).map(|i| first + i as f32).collect::<Vec<_>>()).unwrap()
+        Tensor::from_f32(
+            shape,
+            (0..len).map(|i| first + i as f32).collect::<Vec<_>>(),
+        )
+        .unwrap()
     }
 
     fn refused(tensors: &[(&str, Tensor)]) -> String {
@@ -263,17 +332,29 @@ mod tests {
     fn queries_keys_and_values_are_joined_in_this_order() {
         let name = |letter: &str| format!("{LAYER}{letter}_proj.bias");
         let (q, k, v) = (name("q"), name("k"), name("v"));
-        let parts = [(&*v, matrix(&[2], 4.0)), (&*q, matrix(&[2], 0.0)), (&*k, matrix(&[2], 2.0))];
+        let parts = [
+            (&*v, matrix(&[2], 4.0)),
+            (&*q, matrix(&[2], 0.0)),
+            (&*k, matrix(&[2], 2.0)),
+        ];
         let (tensors, layout) = read(&parts).unwrap();
         assert_eq!(layout, Layout::Transformers);
         let joined = &tensors["transformer.resblocks.3.attn.in_proj_bias"];
-        assert_eq!((joined.shape(), &joined.to_f32()[..]), (&[6][..], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0][..]));
+        assert_eq!(
+            (joined.shape(), &joined.to_f32()[..]),
+            (&[6][..], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0][..])
+        );
         assert_eq!(tensors.len(), 2);
         assert!(refused(&parts[..2]).contains("k_proj.bias"));
         assert!(
-            refused(&[(&*k, matrix(&[2], 0.0))]).contains("no text_model.encoder.layers.3.self_attn.q_proj")
+            refused(&[(&*k, matrix(&[2], 0.0))])
+                .contains("no text_model.encoder.layers.3.self_attn.q_proj")
         );
-        let uneven = [(&*q, matrix(&[2], 0.0)), (&*k, matrix(&[3], 0.0)), (&*v, matrix(&[2], 0.0))];
+        let uneven = [
+            (&*q, matrix(&[2], 0.0)),
+            (&*k, matrix(&[3], 0.0)),
+            (&*v, matrix(&[2], 0.0)),
+        ];
         assert!(refused(&uneven).contains("differ in type or shape"));
         let scalars = [&*q, &*k, &*v].map(|name| (name, matrix(&[], 0.0)));
         assert!(refused(&scalars).contains("differ in type or shape"));
@@ -289,7 +370,9 @@ mod tests {
         );
         assert!(refused(&[("text_projection.weight", matrix(&[2], 0.0))]).contains("no matrix"));
         let empty = Tensor::from_f32(&[usize::MAX >> 8, 0], Vec::new()).unwrap();
-        assert!(read(&[("text_projection.weight", empty)]).unwrap().0["text_projection"].is_empty());
+        assert!(
+            read(&[("text_projection.weight", empty)]).unwrap().0["text_projection"].is_empty()
+        );
     }
 
     #[test]
@@ -297,28 +380,37 @@ mod tests {
         let big = matrix(&[1 << 10, 1 << 10], 0.0);
         let names: Vec<String> = (0..60)
             .flat_map(|l| {
-                ["q", "k", "v"].map(|p| format!("text_model.encoder.layers.{l}.self_attn.{p}_proj.weight"))
+                ["q", "k", "v"]
+                    .map(|p| format!("text_model.encoder.layers.{l}.self_attn.{p}_proj.weight"))
             })
             .collect();
-        let all: Vec<(&str, Tensor)> = names.iter().map(|name| (name.as_str(), big.clone())).collect();
+        let all: Vec<(&str, Tensor)> = names
+            .iter()
+            .map(|name| (name.as_str(), big.clone()))
+            .collect();
         let error = read(&all).unwrap_err();
         assert!(matches!(error, CheckpointError::TooLarge { .. }), "{error}");
     }
 
     #[test]
     fn a_name_may_not_stand_twice() {
-        let twice =
-            [("ln_final.bias", matrix(&[1], 0.0)), ("text_model.final_layer_norm.bias", matrix(&[1], 0.0))];
+        let twice = [
+            ("ln_final.bias", matrix(&[1], 0.0)),
+            ("text_model.final_layer_norm.bias", matrix(&[1], 0.0)),
+        ];
         assert!(refused(&twice).contains("ln_final.bias"));
     }
 
     #[test]
     fn a_text_tower_apart_is_brought_home() {
-        let tensors: IndexMap<String, Tensor> =
-            ["text.token_embedding.weight", "text.ln_final.bias", "visual.proj"]
-                .iter()
-                .map(|name| ((*name).to_owned(), matrix(&[1], 0.0)))
-                .collect();
+        let tensors: IndexMap<String, Tensor> = [
+            "text.token_embedding.weight",
+            "text.ln_final.bias",
+            "visual.proj",
+        ]
+        .iter()
+        .map(|name| ((*name).to_owned(), matrix(&[1], 0.0)))
+        .collect();
         let (tensors, layout) = to_open_clip(Path::new("f"), tensors, Budget::for_file(0)).unwrap();
         assert_eq!(layout, Layout::CustomText);
         assert_eq!(

@@ -43,11 +43,26 @@ impl Checkpoint {
     /// See [`CheckpointError`]: no such file, a folder without weights, not a weights file, damaged, or something that
     /// only running Python code could read.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let chosen = if path.is_dir() { folder::weights_file(path)? } else { path.to_owned() };
+        let chosen = if path.is_dir() {
+            folder::weights_file(path)?
+        } else {
+            path.to_owned()
+        };
         let bytes = map(&chosen)?;
         if shards::is_index(bytes.as_slice()) {
-            let shards::Parts { kind, tensors, paths, budget } = shards::read(&chosen)?;
-            let whole = File { kind, tensors, metadata: IndexMap::new(), value: None, budget };
+            let shards::Parts {
+                kind,
+                tensors,
+                paths,
+                budget,
+            } = shards::read(&chosen)?;
+            let whole = File {
+                kind,
+                tensors,
+                metadata: IndexMap::new(),
+                value: None,
+                budget,
+            };
             return Checkpoint::of(&chosen, whole, paths);
         }
         Checkpoint::of(&chosen, read(&chosen, &bytes)?, vec![chosen.clone()])
@@ -58,14 +73,33 @@ impl Checkpoint {
     /// # Errors
     /// As [`open`](Checkpoint::open), but for those of the file system.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::of(path, read(path, &Bytes::from(bytes))?, vec![path.to_owned()])
+        Checkpoint::of(
+            path,
+            read(path, &Bytes::from(bytes))?,
+            vec![path.to_owned()],
+        )
     }
 
     fn of(path: &Path, file: File, files: Vec<PathBuf>) -> Result<Checkpoint, CheckpointError> {
-        let File { kind, tensors, metadata, value, budget } = file;
+        let File {
+            kind,
+            tensors,
+            metadata,
+            value,
+            budget,
+        } = file;
         let (tensors, stripped) = state_dict::strip_wrappers(tensors);
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
-        Ok(Checkpoint { kind, layout, path: path.to_owned(), files, tensors, metadata, stripped, value })
+        Ok(Checkpoint {
+            kind,
+            layout,
+            path: path.to_owned(),
+            files,
+            tensors,
+            metadata,
+            stripped,
+            value,
+        })
     }
 
     /// What kind of file it is.
@@ -100,7 +134,9 @@ impl Checkpoint {
 
     /// Names and tensors in the file's order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Number of tensors.
@@ -164,25 +200,44 @@ fn read(path: &Path, bytes: &Bytes) -> Result<File, CheckpointError> {
         kind @ FileKind::Safetensors => {
             let mut budget = Budget::for_file(bytes.as_slice().len());
             let (tensors, metadata) = safetensors::read(path, bytes, &mut budget)?;
-            return Ok(File { kind, tensors, metadata, value: None, budget });
+            return Ok(File {
+                kind,
+                tensors,
+                metadata,
+                value: None,
+                budget,
+            });
         }
     };
     let (tensors, metadata) = if kind == FileKind::TorchScript {
-        (torch::named_tensors(path, &value, &mut budget)?, IndexMap::new())
+        (
+            torch::named_tensors(path, &value, &mut budget)?,
+            IndexMap::new(),
+        )
     } else {
         let found = state_dict::find(path, &value)?;
         (found.tensors, found.metadata)
     };
-    Ok(File { kind, tensors, metadata, value: Some(value), budget })
+    Ok(File {
+        kind,
+        tensors,
+        metadata,
+        value: Some(value),
+        budget,
+    })
 }
 
 fn map(path: &Path) -> Result<Bytes, CheckpointError> {
     let described = fs::metadata(path).map_err(|error| system_error(path, "open", error))?;
     if !described.is_file() {
-        return Err(CheckpointError::NotAFile { path: path.to_owned() });
+        return Err(CheckpointError::NotAFile {
+            path: path.to_owned(),
+        });
     }
     if described.len() == 0 {
-        return Err(CheckpointError::Empty { path: path.to_owned() });
+        return Err(CheckpointError::Empty {
+            path: path.to_owned(),
+        });
     }
     let file = fs::File::open(path).map_err(|error| system_error(path, "open", error))?;
     // SAFETY: the map is private to readers that take any bytes as they come, so other content does no harm to
@@ -193,11 +248,19 @@ fn map(path: &Path) -> Result<Bytes, CheckpointError> {
         .map_err(|error| system_error(path, "map into memory", error))
 }
 
-pub(crate) fn system_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
+pub(crate) fn system_error(
+    path: &Path,
+    action: &'static str,
+    source: io::Error,
+) -> CheckpointError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound => CheckpointError::NotFound { path },
         io::ErrorKind::PermissionDenied => CheckpointError::PermissionDenied { path },
-        _ => CheckpointError::Io { action, path, source },
+        _ => CheckpointError::Io {
+            action,
+            path,
+            source,
+        },
     }
 }

@@ -20,23 +20,34 @@ const OF_HEADER: usize = 16;
 /// A file's tensors in the order of their bytes, and its `__metadata__` sorted by key.
 pub(crate) type Content = (IndexMap<String, Tensor>, IndexMap<String, String>);
 
-pub(crate) fn read(path: &Path, bytes: &Bytes, budget: &mut Budget) -> Result<Content, CheckpointError> {
+pub(crate) fn read(
+    path: &Path,
+    bytes: &Bytes,
+    budget: &mut Budget,
+) -> Result<Content, CheckpointError> {
     let file = bytes.as_slice();
     let told = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
     let header = usize::try_from(told).unwrap_or(usize::MAX).min(file.len());
-    budget.charge(header.saturating_mul(OF_HEADER)).map_err(|Exhausted| CheckpointError::TooLarge {
-        path: path.to_owned(),
-        what: "the tensors that the header describes".to_owned(),
-    })?;
-    let (header, metadata) = SafeTensors::read_metadata(file).map_err(|error| explain(path, file, error))?;
+    budget
+        .charge(header.saturating_mul(OF_HEADER))
+        .map_err(|Exhausted| CheckpointError::TooLarge {
+            path: path.to_owned(),
+            what: "the tensors that the header describes".to_owned(),
+        })?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(file).map_err(|error| explain(path, file, error))?;
     let data = PREFIX + header;
     let mut tensors = IndexMap::new();
     for name in metadata.offset_keys() {
         let tensor = tensor(path, bytes, data, &metadata, &name)?;
         tensors.insert(name, tensor);
     }
-    let mut texts: IndexMap<String, String> =
-        metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    let mut texts: IndexMap<String, String> = metadata
+        .metadata()
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
     texts.sort_unstable_keys();
     Ok((tensors, texts))
 }
@@ -48,8 +59,13 @@ fn tensor(
     metadata: &Metadata,
     name: &str,
 ) -> Result<Tensor, CheckpointError> {
-    let corrupt =
-        || corrupt(path, format!("tensor {}", shown(name)), "its shape, type and bytes do not agree");
+    let corrupt = || {
+        corrupt(
+            path,
+            format!("tensor {}", shown(name)),
+            "its shape, type and bytes do not agree",
+        )
+    };
     let info = metadata.info(name).ok_or_else(corrupt)?;
     let dtype = supported(info.dtype).ok_or_else(|| CheckpointError::UnsupportedDtype {
         path: path.to_owned(),
@@ -78,11 +94,14 @@ fn supported(dtype: StoredDtype) -> Option<Dtype> {
 
 fn explain(path: &Path, file: &[u8], error: SafeTensorError) -> CheckpointError {
     let header = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-    let truncated = |what| CheckpointError::Truncated { path: path.to_owned(), what };
+    let truncated = |what| CheckpointError::Truncated {
+        path: path.to_owned(),
+        what,
+    };
     match error {
-        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
-            truncated(format!("the header has {header} bytes, and the file {}", file.len()))
-        }
+        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => truncated(
+            format!("the header has {header} bytes, and the file {}", file.len()),
+        ),
         SafeTensorError::HeaderTooLarge => corrupt(
             path,
             "the header's length".to_owned(),
@@ -101,5 +120,9 @@ fn explain(path: &Path, file: &[u8], error: SafeTensorError) -> CheckpointError 
 }
 
 fn corrupt(path: &Path, place: String, what: &str) -> CheckpointError {
-    CheckpointError::Corrupt { path: path.to_owned(), place, what: what.to_owned() }
+    CheckpointError::Corrupt {
+        path: path.to_owned(),
+        place,
+        what: what.to_owned(),
+    }
 }

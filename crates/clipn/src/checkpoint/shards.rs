@@ -39,19 +39,38 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
         if !files.contains_key(part.as_str()) {
             files.insert(part, open_part(path, name, part)?);
         }
-        let tensor = files.get(part.as_str()).and_then(|file| file.tensors.get(name));
+        let tensor = files
+            .get(part.as_str())
+            .and_then(|file| file.tensors.get(name));
         let Some(tensor) = tensor else {
-            let what = format!("it says that {} is in {}, which does not hold it", shown(name), shown(part));
-            return Err(CheckpointError::Index { path: path.to_owned(), what });
+            let what = format!(
+                "it says that {} is in {}, which does not hold it",
+                shown(name),
+                shown(part)
+            );
+            return Err(CheckpointError::Index {
+                path: path.to_owned(),
+                what,
+            });
         };
         tensors.insert(name.clone(), tensor.clone());
     }
     let Some(kind) = files.first().map(|(_, file)| file.kind) else {
-        return Err(CheckpointError::Index { path: path.to_owned(), what: "it names no tensor".to_owned() });
+        return Err(CheckpointError::Index {
+            path: path.to_owned(),
+            what: "it names no tensor".to_owned(),
+        });
     };
     let paths = files.keys().map(|part| path.with_file_name(part)).collect();
-    let budget = files.values().fold(Budget::for_file(0), |sum, file| sum.and(&file.budget));
-    Ok(Parts { kind, tensors, paths, budget })
+    let budget = files
+        .values()
+        .fold(Budget::for_file(0), |sum, file| sum.and(&file.budget));
+    Ok(Parts {
+        kind,
+        tensors,
+        paths,
+        budget,
+    })
 }
 
 /// The names of the files that an index names, each once, which lie in its folder.
@@ -71,15 +90,21 @@ pub(crate) fn is_index(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|b| !b.is_ascii_whitespace());
     start.is_some_and(|start| bytes[start] == b'{')
         && bytes.len() as u64 <= LARGEST_INDEX
-        && bytes.windows(WEIGHT_MAP.len()).any(|window| window == WEIGHT_MAP)
+        && bytes
+            .windows(WEIGHT_MAP.len())
+            .any(|window| window == WEIGHT_MAP)
 }
 
 const WEIGHT_MAP: &[u8] = b"\"weight_map\"";
 
 fn read_index(path: &Path) -> Result<Index, CheckpointError> {
-    let bad = |what: String| CheckpointError::Index { path: path.to_owned(), what };
+    let bad = |what: String| CheckpointError::Index {
+        path: path.to_owned(),
+        what,
+    };
     let mut json = Vec::new();
-    let opened = std::fs::File::open(path).map_err(|error| super::open::system_error(path, "open", error))?;
+    let opened = std::fs::File::open(path)
+        .map_err(|error| super::open::system_error(path, "open", error))?;
     let read = opened.take(LARGEST_INDEX + 1).read_to_end(&mut json);
     read.map_err(|error| super::open::system_error(path, "read", error))?;
     if json.len() as u64 > LARGEST_INDEX {
@@ -92,7 +117,10 @@ fn open_part(index: &Path, name: &str, part: &str) -> Result<File, CheckpointErr
     match file(&part_path(index, name, part)?) {
         Err(CheckpointError::NotFound { .. }) => {
             let what = format!("its part {} is missing; download all parts", shown(part));
-            Err(CheckpointError::Index { path: index.to_owned(), what })
+            Err(CheckpointError::Index {
+                path: index.to_owned(),
+                what,
+            })
         }
         other => other,
     }
@@ -105,14 +133,20 @@ fn part_path(index: &Path, name: &str, part: &str) -> Result<PathBuf, Checkpoint
             shown(name),
             shown(part)
         );
-        CheckpointError::Index { path: index.to_owned(), what }
+        CheckpointError::Index {
+            path: index.to_owned(),
+            what,
+        }
     })
 }
 
 /// The path of a part, or `None` where the name leads out of the index's folder.
 fn beside(index: &Path, part: &str) -> Option<PathBuf> {
     let mut components = Path::new(part).components();
-    let is_name = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
+    let is_name = matches!(
+        (components.next(), components.next()),
+        (Some(Component::Normal(_)), None)
+    );
     // On every system, so that an index means the same everywhere.
     let is_plain = !part.contains(['/', '\\', ':', '\0']);
     (is_name && is_plain).then(|| index.with_file_name(part))
@@ -126,8 +160,23 @@ mod tests {
     fn parts_lie_in_the_folder_of_the_index() {
         let index = Path::new("models/a/model.safetensors.index.json");
         let at = |part: &str| beside(index, part);
-        assert_eq!(at("model-1.safetensors"), Some(PathBuf::from("models/a/model-1.safetensors")));
-        for outside in ["", ".", "..", "../b", "/etc/passwd", "sub/x", "..\\b", "C:x", "a/", "a\0b", "./a"] {
+        assert_eq!(
+            at("model-1.safetensors"),
+            Some(PathBuf::from("models/a/model-1.safetensors"))
+        );
+        for outside in [
+            "",
+            ".",
+            "..",
+            "../b",
+            "/etc/passwd",
+            "sub/x",
+            "..\\b",
+            "C:x",
+            "a/",
+            "a\0b",
+            "./a",
+        ] {
             assert_eq!(at(outside), None, "{outside:?}");
         }
     }

@@ -22,17 +22,29 @@ pub(crate) struct StateDict {
 
 /// Finds the weights: a dictionary under one of [`NESTS`], else the object itself.
 pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointError> {
-    let no_tensors = |seen: String| CheckpointError::NoTensors { path: path.to_owned(), seen };
-    let Some(top) = object.as_dict() else { return Err(no_tensors(format!("it is {object}"))) };
-    let nest =
-        NESTS.into_iter().find(|nest| object.get(nest).and_then(Value::as_dict).is_some_and(holds_tensors));
+    let no_tensors = |seen: String| CheckpointError::NoTensors {
+        path: path.to_owned(),
+        seen,
+    };
+    let Some(top) = object.as_dict() else {
+        return Err(no_tensors(format!("it is {object}")));
+    };
+    let nest = NESTS.into_iter().find(|nest| {
+        object
+            .get(nest)
+            .and_then(Value::as_dict)
+            .is_some_and(holds_tensors)
+    });
     let mut metadata = IndexMap::new();
     let entries = match nest {
         Some(nest) => {
             for (key, value) in top.iter().filter(|(key, _)| key.as_str() != Some(nest)) {
                 metadata.insert(key.to_string(), text(value));
             }
-            object.get(nest).and_then(Value::as_dict).unwrap_or_default()
+            object
+                .get(nest)
+                .and_then(Value::as_dict)
+                .unwrap_or_default()
         }
         None => top,
     };
@@ -41,9 +53,15 @@ pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointE
         match (key, value) {
             (Value::Str(name), Value::Tensor(tensor)) => {
                 if tensors.insert(name.to_string(), tensor.clone()).is_some() {
-                    let (place, what) =
-                        (format!("tensor {}", shown(name)), "the name stands twice".to_owned());
-                    return Err(CheckpointError::Corrupt { path: path.to_owned(), place, what });
+                    let (place, what) = (
+                        format!("tensor {}", shown(name)),
+                        "the name stands twice".to_owned(),
+                    );
+                    return Err(CheckpointError::Corrupt {
+                        path: path.to_owned(),
+                        place,
+                        what,
+                    });
                 }
             }
             (key, Value::UnsupportedTensor(dtype)) => {
@@ -66,27 +84,37 @@ pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointE
 }
 
 fn holds_tensors(entries: &[(Value, Value)]) -> bool {
-    entries.iter().any(|(_, value)| matches!(value, Value::Tensor(_) | Value::UnsupportedTensor(_)))
+    entries
+        .iter()
+        .any(|(_, value)| matches!(value, Value::Tensor(_) | Value::UnsupportedTensor(_)))
 }
 
 /// Strings whole, everything else as its short line.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Takes wrappers' prefixes off the names, and returns what was taken. Only a prefix that every name has is a
 /// wrapper's: a model may well have a part of its own called `module`.
-pub(crate) fn strip_wrappers(tensors: IndexMap<String, Tensor>) -> (IndexMap<String, Tensor>, String) {
+pub(crate) fn strip_wrappers(
+    tensors: IndexMap<String, Tensor>,
+) -> (IndexMap<String, Tensor>, String) {
     let mut stripped = String::new();
     while let Some(wrapper) = WRAPPERS.into_iter().find(|wrapper| {
         let prefix = format!("{stripped}{wrapper}");
         !tensors.is_empty()
-            && tensors.keys().all(|name| name.len() > prefix.len() && name.starts_with(&prefix))
+            && tensors
+                .keys()
+                .all(|name| name.len() > prefix.len() && name.starts_with(&prefix))
     }) {
         stripped.push_str(wrapper);
     }
-    let tensors =
-        tensors.into_iter().map(|(name, tensor)| (name[stripped.len()..].to_owned(), tensor)).collect();
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, tensor)| (name[stripped.len()..].to_owned(), tensor))
+        .collect();
     (tensors, stripped)
 }
 
@@ -99,11 +127,19 @@ mod tests {
     }
 
     fn dict(entries: &[(&str, Value)]) -> Value {
-        Value::Dict(entries.iter().map(|(key, value)| (Value::Str((*key).into()), value.clone())).collect())
+        Value::Dict(
+            entries
+                .iter()
+                .map(|(key, value)| (Value::Str((*key).into()), value.clone()))
+                .collect(),
+        )
     }
 
     fn named(names: &[&str]) -> IndexMap<String, Tensor> {
-        names.iter().map(|name| ((*name).to_owned(), tensor())).collect()
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), tensor()))
+            .collect()
     }
 
     #[test]
@@ -123,18 +159,35 @@ mod tests {
     #[test]
     fn what_stands_beside_the_weights_is_told_as_text() {
         let weights = dict(&[("w", Value::Tensor(tensor())), ("note", Value::Int(3))]);
-        let object =
-            dict(&[("epoch", Value::Int(4)), ("name", Value::Str("it's ü".into())), ("state_dict", weights)]);
+        let object = dict(&[
+            ("epoch", Value::Int(4)),
+            ("name", Value::Str("it's ü".into())),
+            ("state_dict", weights),
+        ]);
         let found = find(Path::new("f"), &object).unwrap();
-        let told: Vec<_> = found.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(told, [("epoch", "4"), ("name", "it's ü"), ("state_dict.note", "3")]);
+        let told: Vec<_> = found
+            .metadata
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [("epoch", "4"), ("name", "it's ü"), ("state_dict.note", "3")]
+        );
     }
 
     #[test]
     fn an_object_without_weights_is_described() {
-        let error = find(Path::new("f"), &dict(&[("epoch", Value::Int(4))])).unwrap_err().to_string();
+        let error = find(Path::new("f"), &dict(&[("epoch", Value::Int(4))]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("a dictionary of 1: epoch"), "{error}");
-        assert!(find(Path::new("f"), &Value::List(vec![])).unwrap_err().to_string().contains("a list of 0"));
+        assert!(
+            find(Path::new("f"), &Value::List(vec![]))
+                .unwrap_err()
+                .to_string()
+                .contains("a list of 0")
+        );
     }
 
     #[test]
@@ -144,9 +197,15 @@ mod tests {
             (tensors.into_keys().collect::<Vec<_>>().join(" "), prefix)
         };
         let pair = |names: &str, prefix: &str| (names.to_owned(), prefix.to_owned());
-        assert_eq!(stripped(&["module.a", "module.module.b"]), pair("a module.b", "module."));
+        assert_eq!(
+            stripped(&["module.a", "module.module.b"]),
+            pair("a module.b", "module.")
+        );
         assert_eq!(stripped(&["module.a", "b"]), pair("module.a b", ""));
-        assert_eq!(stripped(&["module._orig_mod.a"]), pair("a", "module._orig_mod."));
+        assert_eq!(
+            stripped(&["module._orig_mod.a"]),
+            pair("a", "module._orig_mod.")
+        );
         assert_eq!(stripped(&["module."]), pair("module.", ""));
     }
 }

@@ -52,26 +52,47 @@ impl Tensor {
         if slice.len() != len * dtype.size() {
             return None;
         }
-        let data = Data::Bytes { bytes: bytes.clone(), range };
-        Some(Tensor { inner: Arc::new(Inner { dtype, shape, len, data }) })
+        let data = Data::Bytes {
+            bytes: bytes.clone(),
+            range,
+        };
+        Some(Tensor {
+            inner: Arc::new(Inner {
+                dtype,
+                shape,
+                len,
+                data,
+            }),
+        })
     }
 
     /// A tensor of little-endian `bytes` in row-major order.
     ///
     /// # Errors
     /// [`CheckpointError::Shape`] where the bytes are not those of a `shape` of `dtype`.
-    pub fn from_bytes(dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Tensor, CheckpointError> {
+    pub fn from_bytes(
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: Vec<u8>,
+    ) -> Result<Tensor, CheckpointError> {
         let elements = bytes.len() / dtype.size();
         let end = bytes.len();
-        Tensor::over(dtype, shape.to_vec(), &Bytes::from(bytes), 0..end)
-            .ok_or_else(|| CheckpointError::Shape { shape: shape.to_vec(), elements })
+        Tensor::over(dtype, shape.to_vec(), &Bytes::from(bytes), 0..end).ok_or_else(|| {
+            CheckpointError::Shape {
+                shape: shape.to_vec(),
+                elements,
+            }
+        })
     }
 
     /// An `f32` tensor that takes over a vector, or shares a [`Buffer`], without a copy.
     ///
     /// # Errors
     /// [`CheckpointError::Shape`] where `values` are more or fewer than `shape` has elements.
-    pub fn from_f32(shape: &[usize], values: impl Into<Buffer<f32>>) -> Result<Tensor, CheckpointError> {
+    pub fn from_f32(
+        shape: &[usize],
+        values: impl Into<Buffer<f32>>,
+    ) -> Result<Tensor, CheckpointError> {
         let values = values.into();
         if cfg!(target_endian = "big") {
             return Tensor::from_numbers(Dtype::F32, shape, &values, f32::to_le_bytes);
@@ -79,10 +100,20 @@ impl Tensor {
         let shape = shape.to_vec();
         match checked_len(&shape, 4) {
             Some(len) if len == values.len() => {
-                let inner = Inner { dtype: Dtype::F32, shape, len, data: Data::F32(values) };
-                Ok(Tensor { inner: Arc::new(inner) })
+                let inner = Inner {
+                    dtype: Dtype::F32,
+                    shape,
+                    len,
+                    data: Data::F32(values),
+                };
+                Ok(Tensor {
+                    inner: Arc::new(inner),
+                })
             }
-            _ => Err(CheckpointError::Shape { shape, elements: values.len() }),
+            _ => Err(CheckpointError::Shape {
+                shape,
+                elements: values.len(),
+            }),
         }
     }
 
@@ -116,7 +147,10 @@ impl Tensor {
         values: &[T],
         to_le_bytes: fn(T) -> [u8; N],
     ) -> Result<Tensor, CheckpointError> {
-        let bytes = values.iter().flat_map(|&value| to_le_bytes(value)).collect();
+        let bytes = values
+            .iter()
+            .flat_map(|&value| to_le_bytes(value))
+            .collect();
         Tensor::from_bytes(dtype, shape, bytes)
     }
 
@@ -159,16 +193,23 @@ impl Tensor {
         let taken = rows.start * row..rows.end * row;
         let shape = [&[rows.len()], rest].concat();
         match &self.inner.data {
-            Data::Bytes { bytes, range } => {
-                Tensor::over(self.dtype(), shape, bytes, range.start + taken.start..range.start + taken.end)
+            Data::Bytes { bytes, range } => Tensor::over(
+                self.dtype(),
+                shape,
+                bytes,
+                range.start + taken.start..range.start + taken.end,
+            ),
+            Data::F32(_) => {
+                Tensor::from_bytes(self.dtype(), &shape, self.bytes().get(taken)?.to_vec()).ok()
             }
-            Data::F32(_) => Tensor::from_bytes(self.dtype(), &shape, self.bytes().get(taken)?.to_vec()).ok(),
         }
     }
 
     /// A matrix the other way round, copied; `None` for anything else.
     pub(crate) fn transposed(&self) -> Option<Tensor> {
-        let &[rows, columns] = self.shape() else { return None };
+        let &[rows, columns] = self.shape() else {
+            return None;
+        };
         let (bytes, size) = (self.bytes(), self.dtype().size());
         let mut turned = Vec::with_capacity(bytes.len());
         if !self.is_empty() {
@@ -185,7 +226,9 @@ impl Tensor {
     /// The same elements in another shape of as many; `None` where it has more or fewer.
     pub(crate) fn reshaped(&self, shape: &[usize]) -> Option<Tensor> {
         match &self.inner.data {
-            Data::Bytes { bytes, range } => Tensor::over(self.dtype(), shape.to_vec(), bytes, range.clone()),
+            Data::Bytes { bytes, range } => {
+                Tensor::over(self.dtype(), shape.to_vec(), bytes, range.clone())
+            }
             Data::F32(values) => Tensor::from_f32(shape, values.clone()).ok(),
         }
     }
@@ -223,7 +266,12 @@ impl Tensor {
     }
 
     /// The stored bytes as they are, where they are numbers of the host's own form.
-    fn view<T: bytemuck::Pod>(&self, form: Dtype, bytes: &Bytes, range: &Range<usize>) -> Option<Buffer<T>> {
+    fn view<T: bytemuck::Pod>(
+        &self,
+        form: Dtype,
+        bytes: &Bytes,
+        range: &Range<usize>,
+    ) -> Option<Buffer<T>> {
         if self.dtype() != form || cfg!(target_endian = "big") {
             return None;
         }
@@ -234,7 +282,9 @@ impl Tensor {
 /// Equal in element type, shape and bytes (so NaN equals the same NaN).
 impl PartialEq for Tensor {
     fn eq(&self, other: &Tensor) -> bool {
-        self.dtype() == other.dtype() && self.shape() == other.shape() && self.bytes() == other.bytes()
+        self.dtype() == other.dtype()
+            && self.shape() == other.shape()
+            && self.bytes() == other.bytes()
     }
 }
 

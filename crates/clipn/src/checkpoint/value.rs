@@ -42,16 +42,22 @@ pub enum Value {
 impl Value {
     /// The value under a string key of a dict.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.as_dict()?.iter().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, value)| value)
+        self.as_dict()?
+            .iter()
+            .rev()
+            .find(|(k, _)| k.as_str() == Some(key))
+            .map(|(_, value)| value)
     }
 
     /// The value under an integer key of a dict, as an optimizer's `state` has them, or at an index of a list or
     /// tuple.
     pub fn at(&self, index: i64) -> Option<&Value> {
         match self {
-            Value::Dict(entries) => {
-                entries.iter().rev().find(|(k, _)| k.as_i64() == Some(index)).map(|(_, value)| value)
-            }
+            Value::Dict(entries) => entries
+                .iter()
+                .rev()
+                .find(|(k, _)| k.as_i64() == Some(index))
+                .map(|(_, value)| value),
             _ => self.as_list()?.get(usize::try_from(index).ok()?),
         }
     }
@@ -129,11 +135,20 @@ impl fmt::Display for Value {
             Value::Set(items) => write!(f, "a set of {}", items.len()),
             Value::Dict(entries) => {
                 write!(f, "a dictionary of {}", entries.len())?;
-                let keys: Vec<String> =
-                    entries.iter().filter_map(|(key, _)| key.as_str()).take(4).map(shown).collect();
+                let keys: Vec<String> = entries
+                    .iter()
+                    .filter_map(|(key, _)| key.as_str())
+                    .take(4)
+                    .map(shown)
+                    .collect();
                 match keys.len() {
                     0 => Ok(()),
-                    n => write!(f, ": {}{}", keys.join(", "), if n < entries.len() { ", …" } else { "" }),
+                    n => write!(
+                        f,
+                        ": {}{}",
+                        keys.join(", "),
+                        if n < entries.len() { ", …" } else { "" }
+                    ),
                 }
             }
             Value::Tensor(tensor) => write!(f, "a tensor {} {:?}", tensor.dtype(), tensor.shape()),
@@ -152,7 +167,10 @@ mod tests {
 
     #[test]
     fn values_are_reached_by_key_and_index() {
-        let state = Value::Dict(vec![(Value::Int(7), text("seven")), (text("lr"), Value::Float(0.5))]);
+        let state = Value::Dict(vec![
+            (Value::Int(7), text("seven")),
+            (text("lr"), Value::Float(0.5)),
+        ]);
         assert_eq!(state.at(7).and_then(Value::as_str), Some("seven"));
         assert_eq!(state.get("lr").and_then(Value::as_f64), Some(0.5));
         assert_eq!(state.get("7"), None);
@@ -163,7 +181,10 @@ mod tests {
     #[test]
     fn containers_are_shown_by_size_and_keys() {
         let entries = ["a", "b", "c", "d", "e"].map(|key| (text(key), Value::None));
-        assert_eq!(Value::Dict(entries.to_vec()).to_string(), "a dictionary of 5: a, b, c, d, …");
+        assert_eq!(
+            Value::Dict(entries.to_vec()).to_string(),
+            "a dictionary of 5: a, b, c, d, …"
+        );
         assert_eq!(Value::Dict(vec![]).to_string(), "a dictionary of 0");
     }
 }

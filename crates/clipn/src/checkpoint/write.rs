@@ -35,8 +35,17 @@ pub fn write_safetensors(
     tensors: impl IntoIterator<Item = (String, Tensor)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let entry = |(name, tensor)| Entry { name, tensor, float: None };
-    write_entries(path, tensors.into_iter().map(entry).collect(), metadata, &Silent)
+    let entry = |(name, tensor)| Entry {
+        name,
+        tensor,
+        float: None,
+    };
+    write_entries(
+        path,
+        tensors.into_iter().map(entry).collect(),
+        metadata,
+        &Silent,
+    )
 }
 
 /// A tensor to be written.
@@ -79,20 +88,30 @@ pub(crate) fn write_entries(
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.dtype().size()));
     let header = header(path, &entries, metadata)?;
     let beside = beside(path);
-    progress.begin("bytes written", entries.iter().map(|entry| entry.len() as u64).sum());
-    let written = write(&beside, &header, &entries, progress).and_then(|()| Ok(fs::rename(&beside, path)?));
+    progress.begin(
+        "bytes written",
+        entries.iter().map(|entry| entry.len() as u64).sum(),
+    );
+    let written =
+        write(&beside, &header, &entries, progress).and_then(|()| Ok(fs::rename(&beside, path)?));
     progress.end();
     if written.is_err() {
         // The error at hand says what went wrong; a second one about the leftover would hide it.
         let _ = fs::remove_file(&beside);
     }
-    written.and_then(|()| Ok(sync_folder(path)?)).map_err(|failure| failure.at(path))
+    written
+        .and_then(|()| Ok(sync_folder(path)?))
+        .map_err(|failure| failure.at(path))
 }
 
 /// Why writing stopped.
 enum Failure {
     Io(io::Error),
-    Overflow { tensor: String, value: f64, to: FloatType },
+    Overflow {
+        tensor: String,
+        value: f64,
+        to: FloatType,
+    },
     Cancelled,
 }
 
@@ -106,10 +125,18 @@ impl Failure {
     fn at(self, path: &Path) -> CheckpointError {
         let path = path.to_owned();
         match self {
-            Failure::Io(source) => CheckpointError::Io { action: "write", path, source },
-            Failure::Overflow { tensor, value, to } => {
-                CheckpointError::Overflow { path, tensor: shown(&tensor), value, to, largest: to.largest() }
-            }
+            Failure::Io(source) => CheckpointError::Io {
+                action: "write",
+                path,
+                source,
+            },
+            Failure::Overflow { tensor, value, to } => CheckpointError::Overflow {
+                path,
+                tensor: shown(&tensor),
+                value,
+                to,
+                largest: to.largest(),
+            },
             Failure::Cancelled => CheckpointError::Cancelled { path },
         }
     }
@@ -121,25 +148,39 @@ fn header(
     entries: &[Entry],
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, CheckpointError> {
-    let unwritable = |what: String| CheckpointError::Unwritable { path: path.to_owned(), what };
+    let unwritable = |what: String| CheckpointError::Unwritable {
+        path: path.to_owned(),
+        what,
+    };
     let mut names = HashSet::new();
     for Entry { name, .. } in entries {
         if name == METADATA {
-            return Err(unwritable(format!("the name {METADATA} is reserved; rename the tensor")));
+            return Err(unwritable(format!(
+                "the name {METADATA} is reserved; rename the tensor"
+            )));
         }
         if !names.insert(name) {
-            return Err(unwritable(format!("the name {} stands twice; rename one tensor", shown(name))));
+            return Err(unwritable(format!(
+                "the name {} stands twice; rename one tensor",
+                shown(name)
+            )));
         }
     }
     let mut json = serialize(entries, metadata).map_err(|error| unwritable(error.to_string()))?;
     json.resize(json.len().next_multiple_of(8), b' ');
     if json.len() > LONGEST_HEADER {
-        return Err(unwritable(format!("names and metadata take {} bytes, above 100 million", json.len())));
+        return Err(unwritable(format!(
+            "names and metadata take {} bytes, above 100 million",
+            json.len()
+        )));
     }
     Ok(json)
 }
 
-fn serialize(entries: &[Entry], metadata: &BTreeMap<String, String>) -> serde_json::Result<Vec<u8>> {
+fn serialize(
+    entries: &[Entry],
+    metadata: &BTreeMap<String, String>,
+) -> serde_json::Result<Vec<u8>> {
     let mut json = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut json);
     let mut map = serializer.serialize_map(None)?;
@@ -152,7 +193,11 @@ fn serialize(entries: &[Entry], metadata: &BTreeMap<String, String>) -> serde_js
         let dtype = stored(entry.dtype());
         map.serialize_entry(
             &entry.name,
-            &TensorInfo { dtype, shape: entry.tensor.shape().to_vec(), data_offsets: (offset, end) },
+            &TensorInfo {
+                dtype,
+                shape: entry.tensor.shape().to_vec(),
+                data_offsets: (offset, end),
+            },
         )?;
         offset = end;
     }
@@ -183,8 +228,16 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}-{count}.tmp", std::process::id()))
 }
 
-fn write(beside: &Path, header: &[u8], entries: &[Entry], progress: &dyn Progress) -> Result<(), Failure> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(beside)?;
+fn write(
+    beside: &Path,
+    header: &[u8],
+    entries: &[Entry],
+    progress: &dyn Progress,
+) -> Result<(), Failure> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(beside)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
     let mut writer = io::BufWriter::with_capacity(1 << 20, &file);
@@ -197,9 +250,14 @@ fn write(beside: &Path, header: &[u8], entries: &[Entry], progress: &dyn Progres
             match cast_to {
                 None => writer.write_all(piece)?,
                 Some(to) => {
-                    let cast = cast(entry.tensor.dtype(), piece, to).map_err(|Overflow(value)| {
-                        Failure::Overflow { tensor: entry.name.clone(), value, to }
-                    })?;
+                    let cast =
+                        cast(entry.tensor.dtype(), piece, to).map_err(|Overflow(value)| {
+                            Failure::Overflow {
+                                tensor: entry.name.clone(),
+                                value,
+                                to,
+                            }
+                        })?;
                     writer.write_all(&cast)?;
                 }
             }
@@ -219,6 +277,9 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }

@@ -51,11 +51,23 @@ impl<T: Real> Classifier<T> {
     /// # Errors
     /// There are no names, or the rows do not divide among them.
     pub fn new(class_names: Vec<String>, yes: Vec<T>, no: Vec<T>) -> Result<Self, ClassifierError> {
-        let dim = yes.len().checked_div(class_names.len()).ok_or(ClassifierError::NoClasses)?;
+        let dim = yes
+            .len()
+            .checked_div(class_names.len())
+            .ok_or(ClassifierError::NoClasses)?;
         if yes.len() != no.len() || dim * class_names.len() != yes.len() || dim == 0 {
-            return Err(ClassifierError::Dimensions { yes: yes.len(), no: no.len() });
+            return Err(ClassifierError::Dimensions {
+                yes: yes.len(),
+                no: no.len(),
+            });
         }
-        Ok(Self { class_names, yes, no, dim, scale: LOGIT_SCALE })
+        Ok(Self {
+            class_names,
+            yes,
+            no,
+            dim,
+            scale: LOGIT_SCALE,
+        })
     }
 
     /// The same classifier with another factor between cosines and logits than the published 100: the model's own
@@ -106,14 +118,32 @@ impl<T: Real> Classifier<T> {
     /// The two belong to different models, or a class stands in both.
     pub fn joined(&self, other: &Self) -> Result<Self, ClassifierError> {
         if self.dim != other.dim {
-            return Err(ClassifierError::Dimensions { yes: self.dim, no: other.dim });
+            return Err(ClassifierError::Dimensions {
+                yes: self.dim,
+                no: other.dim,
+            });
         }
-        if let Some(name) = other.class_names.iter().find(|name| self.class_names.contains(name)) {
-            return Err(ClassifierError::Repeated { class: name.clone() });
+        if let Some(name) = other
+            .class_names
+            .iter()
+            .find(|name| self.class_names.contains(name))
+        {
+            return Err(ClassifierError::Repeated {
+                class: name.clone(),
+            });
         }
         let class_names = [self.class_names(), other.class_names()].concat();
-        let (yes, no) = ([self.yes(), other.yes()].concat(), [self.no(), other.no()].concat());
-        Ok(Self { class_names, yes, no, dim: self.dim, scale: self.scale })
+        let (yes, no) = (
+            [self.yes(), other.yes()].concat(),
+            [self.no(), other.no()].concat(),
+        );
+        Ok(Self {
+            class_names,
+            yes,
+            no,
+            dim: self.dim,
+            scale: self.scale,
+        })
     }
 
     /// The classifier without some of its classes; a name that stands twice goes wholly.
@@ -121,15 +151,27 @@ impl<T: Real> Classifier<T> {
     /// # Errors
     /// There is no such class, or none would be left.
     pub fn without(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
-        if let Some(name) = class_names.iter().find(|name| !self.class_names.contains(name)) {
-            return Err(ClassifierError::NoSuchClass { class: name.clone() });
+        if let Some(name) = class_names
+            .iter()
+            .find(|name| !self.class_names.contains(name))
+        {
+            return Err(ClassifierError::NoSuchClass {
+                class: name.clone(),
+            });
         }
-        let left: Vec<usize> =
-            (0..self.len()).filter(|&class| !class_names.contains(&self.class_names[class])).collect();
+        let left: Vec<usize> = (0..self.len())
+            .filter(|&class| !class_names.contains(&self.class_names[class]))
+            .collect();
         let rows = |side: &[T]| {
-            left.iter().flat_map(|&class| &side[class * self.dim..][..self.dim]).copied().collect()
+            left.iter()
+                .flat_map(|&class| &side[class * self.dim..][..self.dim])
+                .copied()
+                .collect()
         };
-        let names = left.iter().map(|&class| self.class_names[class].clone()).collect();
+        let names = left
+            .iter()
+            .map(|&class| self.class_names[class].clone())
+            .collect();
         Ok(Self::new(names, rows(&self.yes), rows(&self.no))?.with_scale(self.scale))
     }
 
@@ -139,14 +181,22 @@ impl<T: Real> Classifier<T> {
     /// The features have another dimension.
     pub fn logits(&self, features: &Features<T>) -> Result<Logits<T>, ClassifierError> {
         if features.dim() != self.dim {
-            return Err(ClassifierError::FeatureDimension { expected: self.dim, found: features.dim() });
+            return Err(ClassifierError::FeatureDimension {
+                expected: self.dim,
+                found: features.dim(),
+            });
         }
         let against = |rows: &[T]| {
             let scale = T::of(self.scale);
             let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
             features.rows().flat_map(row).collect()
         };
-        Ok(Logits::new(against(&self.yes), against(&self.no), self.len(), self.scale))
+        Ok(Logits::new(
+            against(&self.yes),
+            against(&self.no),
+            self.len(),
+            self.scale,
+        ))
     }
 }
 
@@ -167,14 +217,19 @@ pub fn build<T: Real>(
         return Err(ClassifierError::NoClasses);
     }
     if yes.embed_dim() != no.embed_dim() {
-        return Err(ClassifierError::Dimensions { yes: yes.embed_dim(), no: no.embed_dim() });
+        return Err(ClassifierError::Dimensions {
+            yes: yes.embed_dim(),
+            no: no.embed_dim(),
+        });
     }
     let yes_lines = templates.yes();
     let no_lines = match wording {
         Wording::Learnable => yes_lines,
         Wording::HandCrafted => templates
             .no()
-            .ok_or_else(|| ClassifierError::NoNoTemplates { set: templates.name().to_owned() })?,
+            .ok_or_else(|| ClassifierError::NoNoTemplates {
+                set: templates.name().to_owned(),
+            })?,
     };
     if yes_lines.is_empty() || no_lines.is_empty() {
         return Err(ClassifierError::NoTemplates);
@@ -200,7 +255,11 @@ fn side<T: Real>(
         if progress.is_cancelled() {
             return Err(ClassifierError::Cancelled);
         }
-        let length = batch.iter().map(|text| text.ids.len()).max().unwrap_or_default();
+        let length = batch
+            .iter()
+            .map(|text| text.ids.len())
+            .max()
+            .unwrap_or_default();
         let padded = |text: &Text| {
             let mut ids = text.ids.clone();
             ids.resize(length, 0);
@@ -219,7 +278,9 @@ fn side<T: Real>(
     for (row, class) in rows.chunks_exact_mut(dim).zip(class_names) {
         normalise_row(row);
         if row.iter().any(|v| !v.is_finite()) {
-            return Err(ClassifierError::NotFinite { class: class.clone() });
+            return Err(ClassifierError::NotFinite {
+                class: class.clone(),
+            });
         }
     }
     Ok(rows)
@@ -242,7 +303,11 @@ fn texts(class_names: &[String], lines: &[Template], context_length: usize) -> V
         };
         lines.iter().map(text).collect::<Vec<_>>()
     };
-    let mut texts: Vec<Text> = class_names.par_iter().enumerate().flat_map_iter(of_class).collect();
+    let mut texts: Vec<Text> = class_names
+        .par_iter()
+        .enumerate()
+        .flat_map_iter(of_class)
+        .collect();
     texts.par_sort_by(|a, b| a.ids.cmp(&b.ids));
     texts
 }
@@ -251,7 +316,12 @@ fn texts(class_names: &[String], lines: &[Template], context_length: usize) -> V
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::zero(); 16];
     let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest: T = a.remainder().iter().zip(b.remainder()).map(|(&x, &y)| x * y).sum();
+    let rest: T = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(&x, &y)| x * y)
+        .sum();
     for (a, b) in a.zip(b) {
         for ((lane, &x), &y) in lanes.iter_mut().zip(a).zip(b) {
             *lane = *lane + x * y;

@@ -24,8 +24,17 @@ impl<T: Real> Classifier<T> {
             side.chunks_exact(self.dim()).map(wide).collect()
         };
         let (yes, no) = (rows(self.yes()), rows(self.no()));
-        let own = yes.iter().zip(&no).map(|(yes, no)| dot(yes, no)).sum::<f64>() / self.len() as f64;
-        TextCosines { yes_no: own, between_yes: mean_between(&yes), between_no: mean_between(&no) }
+        let own = yes
+            .iter()
+            .zip(&no)
+            .map(|(yes, no)| dot(yes, no))
+            .sum::<f64>()
+            / self.len() as f64;
+        TextCosines {
+            yes_no: own,
+            between_yes: mean_between(&yes),
+            between_no: mean_between(&no),
+        }
     }
 }
 
@@ -37,7 +46,9 @@ fn mean_between(rows: &[Vec<f64>]) -> f64 {
     }
     let mut sum = vec![0.0; rows[0].len()];
     for row in rows {
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        sum.iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += value);
     }
     let own: f64 = rows.iter().map(|row| dot(row, row)).sum();
     (dot(&sum, &sum) - own) / (n * (n - 1.0))
@@ -49,17 +60,31 @@ mod tests {
 
     fn cosines(yes: &[f64], no: &[f64]) -> TextCosines {
         let names = (0..yes.len() / 2).map(|i| i.to_string()).collect();
-        Classifier::new(names, yes.to_vec(), no.to_vec()).unwrap().text_cosines()
+        Classifier::new(names, yes.to_vec(), no.to_vec())
+            .unwrap()
+            .text_cosines()
     }
 
     #[test]
     fn rows_that_are_known() {
         // "Yes" rows at right angles, "no" their opposites.
         let found = cosines(&[1.0, 0.0, 0.0, 1.0], &[-1.0, 0.0, 0.0, -1.0]);
-        assert_eq!(found, TextCosines { yes_no: -1.0, between_yes: 0.0, between_no: 0.0 });
+        assert_eq!(
+            found,
+            TextCosines {
+                yes_no: -1.0,
+                between_yes: 0.0,
+                between_no: 0.0
+            }
+        );
         // One "no" for all.
-        let found = cosines(&[1.0, 0.0, 0.0, 1.0, -1.0, 0.0], &[0.6, 0.8, 0.6, 0.8, 0.6, 0.8]);
-        assert!((found.between_no - 1.0).abs() < 1e-12 && (found.between_yes + 1.0 / 3.0).abs() < 1e-12);
+        let found = cosines(
+            &[1.0, 0.0, 0.0, 1.0, -1.0, 0.0],
+            &[0.6, 0.8, 0.6, 0.8, 0.6, 0.8],
+        );
+        assert!(
+            (found.between_no - 1.0).abs() < 1e-12 && (found.between_yes + 1.0 / 3.0).abs() < 1e-12
+        );
         assert!((found.yes_no - 0.8 / 3.0).abs() < 1e-12, "{found:?}");
         assert_eq!(cosines(&[1.0, 0.0], &[1.0, 0.0]).between_yes, 1.0);
     }

@@ -44,7 +44,9 @@ pub enum ClassifierError {
         class: String,
     },
     /// A classifier's rows are NaN or infinite.
-    #[error("the model gives NaN or infinite features for the class `{class}`; its weights are damaged")]
+    #[error(
+        "the model gives NaN or infinite features for the class `{class}`; its weights are damaged"
+    )]
     NotFinite {
         /// The first such class.
         class: String,

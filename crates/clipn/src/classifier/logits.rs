@@ -13,7 +13,12 @@ pub struct Logits<T = f32> {
 impl<T: Real> Logits<T> {
     /// Rows of `classes` values each, `scale` times the cosines.
     pub(super) fn new(yes: Vec<T>, no: Vec<T>, classes: usize, scale: f64) -> Self {
-        Self { yes, no, classes, scale }
+        Self {
+            yes,
+            no,
+            classes,
+            scale,
+        }
     }
 
     /// Number of images N.
@@ -38,7 +43,14 @@ impl<T: Real> Logits<T> {
 
     /// The images' logits, one after the other.
     pub fn rows(&self) -> impl Iterator<Item = LogitsRow<'_, T>> {
-        let (yes, no) = (self.yes.chunks_exact(self.classes), self.no.chunks_exact(self.classes));
-        yes.zip(no).map(|(yes, no)| LogitsRow { yes, no, scale: self.scale })
+        let (yes, no) = (
+            self.yes.chunks_exact(self.classes),
+            self.no.chunks_exact(self.classes),
+        );
+        yes.zip(no).map(|(yes, no)| LogitsRow {
+            yes,
+            no,
+            scale: self.scale,
+        })
     }
 }

@@ -134,7 +134,9 @@ pub enum DatasetError {
         folder: String,
     },
     /// A role that no class of the map has.
-    #[error("`roles` names `{role}`, which no row of the map {map} has (it has: {known}): correct the role")]
+    #[error(
+        "`roles` names `{role}`, which no row of the map {map} has (it has: {known}): correct the role"
+    )]
     UnknownRole {
         /// The map.
         map: String,
@@ -196,7 +198,9 @@ pub enum DatasetError {
         known: String,
     },
     /// No class list of that name.
-    #[error("no class list `{name}`: use a known one, or write the class names into the definition")]
+    #[error(
+        "no class list `{name}`: use a known one, or write the class names into the definition"
+    )]
     UnknownClassList {
         /// The name given.
         name: String,
@@ -225,7 +229,10 @@ impl DatasetError {
 
     /// Says which set of a benchmark this is about.
     pub(super) fn in_set(self, set: &str) -> Self {
-        Self::InSet { set: set.to_string(), source: Box::new(self) }
+        Self::InSet {
+            set: set.to_string(),
+            source: Box::new(self),
+        }
     }
 }
 
@@ -234,7 +241,11 @@ const SHOWN: usize = 3;
 
 /// The first few of many, for a message.
 pub(super) fn first_few<S: ToString>(names: impl IntoIterator<Item = S>) -> Vec<String> {
-    names.into_iter().take(SHOWN).map(|name| name.to_string()).collect()
+    names
+        .into_iter()
+        .take(SHOWN)
+        .map(|name| name.to_string())
+        .collect()
 }
 
 fn list(first: &[String], count: usize) -> String {
@@ -263,7 +274,8 @@ mod tests {
 
     #[test]
     fn the_system_s_words_become_advice() {
-        let told = |kind: io::ErrorKind| DatasetError::io(Path::new("d/x"), kind.into()).to_string();
+        let told =
+            |kind: io::ErrorKind| DatasetError::io(Path::new("d/x"), kind.into()).to_string();
         assert!(told(io::ErrorKind::NotFound).starts_with("there is no d/x"));
         assert!(told(io::ErrorKind::NotADirectory).contains("not a folder"));
         assert!(told(io::ErrorKind::PermissionDenied).contains("permission"));

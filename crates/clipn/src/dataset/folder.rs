@@ -38,8 +38,13 @@ impl ImageFolder {
     pub fn read(root: &Path) -> Result<Self, DatasetError> {
         let listing = walk::list(root)?;
         let class = |path: PathBuf| {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            ClassFolder { name: name.unwrap_or_default(), path }
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            ClassFolder {
+                name: name.unwrap_or_default(),
+                path,
+            }
         };
         Ok(Self {
             root: root.to_path_buf(),
@@ -56,7 +61,9 @@ impl ImageFolder {
     /// and whatever keeps a folder from being read.
     pub fn labelled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         if self.classes.is_empty() {
-            return Err(DatasetError::NoClassFolders { path: self.root.clone() });
+            return Err(DatasetError::NoClassFolders {
+                path: self.root.clone(),
+            });
         }
         let above = HashSet::from([walk::real(&self.root)?]);
         let mut samples = Vec::new();
@@ -68,10 +75,22 @@ impl ImageFolder {
                     other_files: walked.other_files,
                 });
             }
-            samples.extend(walked.images.into_iter().map(|path| Sample { path, label: Some(label) }));
+            samples.extend(walked.images.into_iter().map(|path| Sample {
+                path,
+                label: Some(label),
+            }));
         }
-        let folders = self.classes.iter().map(|class| class.name.clone()).collect();
-        Ok(ImageSet { name: name.to_string(), root: self.root.clone(), samples, folders })
+        let folders = self
+            .classes
+            .iter()
+            .map(|class| class.name.clone())
+            .collect();
+        Ok(ImageSet {
+            name: name.to_string(),
+            root: self.root.clone(),
+            samples,
+            folders,
+        })
     }
 
     /// The set of every image below, without labels: those beside the class folders first, then class by class.
@@ -80,17 +99,32 @@ impl ImageFolder {
     /// [`DatasetError::NoImages`] where there is none, and whatever keeps a folder from being read.
     pub fn unlabelled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         let above = HashSet::from([walk::real(&self.root)?]);
-        let mut all = Walked { images: self.loose.clone(), other_files: self.other_files };
+        let mut all = Walked {
+            images: self.loose.clone(),
+            other_files: self.other_files,
+        };
         for class in &self.classes {
             let walked = walk::walk(&class.path, &above)?;
             all.images.extend(walked.images);
             all.other_files += walked.other_files;
         }
         if all.images.is_empty() {
-            return Err(DatasetError::NoImages { path: self.root.clone(), other_files: all.other_files });
+            return Err(DatasetError::NoImages {
+                path: self.root.clone(),
+                other_files: all.other_files,
+            });
         }
-        let samples = all.images.into_iter().map(|path| Sample { path, label: None }).collect();
-        Ok(ImageSet { name: name.to_string(), root: self.root.clone(), samples, folders: Vec::new() })
+        let samples = all
+            .images
+            .into_iter()
+            .map(|path| Sample { path, label: None })
+            .collect();
+        Ok(ImageSet {
+            name: name.to_string(),
+            root: self.root.clone(),
+            samples,
+            folders: Vec::new(),
+        })
     }
 
     /// Leaves out images that lie beside the class folders, for a set that is chosen by its classes.

@@ -28,23 +28,36 @@ pub fn read_list(
         if line.is_empty() {
             continue;
         }
-        let (path, label) = parse_line(line, classes).map_err(|problem| DatasetError::ListLine {
-            path: list.to_path_buf(),
-            line: index + 1,
-            problem,
-        })?;
-        samples.push(Sample { path: root.join(path), label });
+        let (path, label) =
+            parse_line(line, classes).map_err(|problem| DatasetError::ListLine {
+                path: list.to_path_buf(),
+                line: index + 1,
+                problem,
+            })?;
+        samples.push(Sample {
+            path: root.join(path),
+            label,
+        });
     }
     if samples.is_empty() {
-        return Err(DatasetError::EmptyList { path: list.to_path_buf() });
+        return Err(DatasetError::EmptyList {
+            path: list.to_path_buf(),
+        });
     }
-    Ok(ImageSet { name: name.to_string(), root: root.to_path_buf(), samples, folders: Vec::new() })
+    Ok(ImageSet {
+        name: name.to_string(),
+        root: root.to_path_buf(),
+        samples,
+        folders: Vec::new(),
+    })
 }
 
 /// Splits one line, which has no white space at either end.
 fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<usize>), String> {
     let Some(space) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
-        return Err("there is no label: write `path label`, with -1 for an image without one".to_string());
+        return Err(
+            "there is no label: write `path label`, with -1 for an image without one".to_string(),
+        );
     };
     let path = path_of(line[..space].trim_ascii_end())?;
     let field = String::from_utf8_lossy(&line[space + 1..]);
@@ -56,12 +69,13 @@ fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<us
     if label == -1 {
         return Ok((path, None));
     }
-    let label = usize::try_from(label)
-        .map_err(|_| format!("label {label} is negative: labels count from 0, and -1 means none"))?;
+    let label = usize::try_from(label).map_err(|_| {
+        format!("label {label} is negative: labels count from 0, and -1 means none")
+    })?;
     match classes {
-        Some(classes) if label >= classes => {
-            Err(format!("label {label} is too high: there are {classes} class names, counted from 0"))
-        }
+        Some(classes) if label >= classes => Err(format!(
+            "label {label} is too high: there are {classes} class names, counted from 0"
+        )),
         _ => Ok((path, Some(label))),
     }
 }
@@ -74,8 +88,8 @@ pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
 
 #[cfg(not(unix))]
 pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| "the path is not UTF-8: rename the file".to_string())?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "the path is not UTF-8: rename the file".to_string())?;
     Ok(PathBuf::from(text))
 }
 
@@ -86,10 +100,17 @@ mod tests {
     #[test]
     fn the_last_field_is_the_label() {
         let parsed = |line: &str| parse_line(line.as_bytes(), Some(10));
-        assert_eq!(parsed("a b/c d.jpg 3"), Ok((PathBuf::from("a b/c d.jpg"), Some(3))));
+        assert_eq!(
+            parsed("a b/c d.jpg 3"),
+            Ok((PathBuf::from("a b/c d.jpg"), Some(3)))
+        );
         assert_eq!(parsed("a.jpg\t-1"), Ok((PathBuf::from("a.jpg"), None)));
         assert!(parsed("a.jpg").unwrap_err().contains("no label"));
-        assert!(parsed("a.jpg x").unwrap_err().contains("`x` is not a whole number"));
+        assert!(
+            parsed("a.jpg x")
+                .unwrap_err()
+                .contains("`x` is not a whole number")
+        );
         assert!(parsed("a.jpg -2").unwrap_err().contains("negative"));
         assert!(parsed("a.jpg 10").unwrap_err().contains("10 class names"));
         assert!(parsed("a.jpg 99999999999999999999").is_err());

@@ -16,21 +16,21 @@ mod walk;
 mod webdataset;
 
 pub use benchmark::{
-    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, OpenedBenchmark, OpenedClasses, OpenedOod,
-    Selection, SetSource,
+    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, OpenedBenchmark, OpenedClasses,
+    OpenedOod, Selection, SetSource,
 };
 pub use captions::{CaptionTable, TableFormat};
 pub use error::DatasetError;
 pub use folder::{ClassFolder, ImageFolder};
 pub use list::read_list;
 pub use loading::{
-    CaptionLoader, CaptionSource, Epoch, KnownPictures, LoaderSettings, MaxBad, Position, Rounding, Sampling,
-    ShuffleBuffer, SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
+    CaptionLoader, CaptionSource, Epoch, KnownPictures, LoaderSettings, MaxBad, Position, Rounding,
+    Sampling, ShuffleBuffer, SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
 };
 pub use map::{FolderMap, MapRow, MapSource};
 pub use pictures::{
-    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList, ShardPictures,
-    is_shard_name,
+    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList,
+    ShardPictures, is_shard_name,
 };
 pub use set::{IMAGE_EXTENSIONS, ImageSet, Sample, is_image_name};
 pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_braces, expand_shards};

@@ -16,7 +16,10 @@ pub(super) enum Use {
 impl Random {
     /// The generator of one use, keyed by the seed, the epoch and whatever else tells its place.
     pub(super) fn keyed(purpose: Use, key: &[u64]) -> Self {
-        Self(key.iter().fold(mix(purpose as u64), |state, word| mix(state ^ mix(*word))))
+        Self(
+            key.iter()
+                .fold(mix(purpose as u64), |state, word| mix(state ^ mix(*word))),
+        )
     }
 
     pub(super) fn next(&mut self) -> u64 {
@@ -113,7 +116,10 @@ mod tests {
         for _ in 0..70_000 {
             counts[random.below(7) as usize] += 1;
         }
-        assert!(counts.iter().all(|&count| (9_600..10_400).contains(&count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|&count| (9_600..10_400).contains(&count)),
+            "{counts:?}"
+        );
         let mean = (0..10_000).map(|_| random.unit()).sum::<f64>() / 10_000.0;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");
         assert_eq!(random.below(0), 0);

@@ -10,13 +10,22 @@ pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, DatasetEr
     let metadata = std::fs::metadata(path).map_err(told)?;
     if !metadata.is_file() {
         let source = std::io::Error::other("it is not a file");
-        return Err(DatasetError::Io { path: path.to_path_buf(), source });
+        return Err(DatasetError::Io {
+            path: path.to_path_buf(),
+            source,
+        });
     }
     if metadata.len() > limit {
-        return Err(DatasetError::TooLarge { path: path.to_path_buf(), size: metadata.len(), limit });
+        return Err(DatasetError::TooLarge {
+            path: path.to_path_buf(),
+            size: metadata.len(),
+            limit,
+        });
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(told)?;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(told)?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -33,7 +42,17 @@ mod tests {
         let file = folder.path().join("list.txt");
         std::fs::write(&file, b"\xef\xbb\xbfabc").unwrap();
         assert_eq!(read_limited(&file, 6).unwrap(), b"abc");
-        assert!(matches!(read_limited(&file, 5), Err(DatasetError::TooLarge { size: 6, limit: 5, .. })));
-        assert!(matches!(read_limited(folder.path(), 5), Err(DatasetError::Io { .. })));
+        assert!(matches!(
+            read_limited(&file, 5),
+            Err(DatasetError::TooLarge {
+                size: 6,
+                limit: 5,
+                ..
+            })
+        ));
+        assert!(matches!(
+            read_limited(folder.path(), 5),
+            Err(DatasetError::Io { .. })
+        ));
     }
 }

@@ -47,7 +47,11 @@ impl ImageSet {
 pub fn is_image_name(name: &OsStr) -> bool {
     let extension = Path::new(name).extension();
     !is_hidden(name)
-        && extension.is_some_and(|e| IMAGE_EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
+        && extension.is_some_and(|e| {
+            IMAGE_EXTENSIONS
+                .iter()
+                .any(|known| e.eq_ignore_ascii_case(known))
+        })
 }
 
 /// Whether a name begins with a dot.

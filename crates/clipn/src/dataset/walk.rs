@@ -78,7 +78,9 @@ pub(super) fn count(folder: &Path) -> Result<Counted, DatasetError> {
         Kind::File => counted.other_files += 1,
         Kind::Special => {}
     })?;
-    counted.folders.sort_unstable_by(|a, b| a.file_name().cmp(&b.file_name()));
+    counted
+        .folders
+        .sort_unstable_by(|a, b| a.file_name().cmp(&b.file_name()));
     Ok(counted)
 }
 

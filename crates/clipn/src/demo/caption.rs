@@ -28,7 +28,11 @@ fn sentence(thing: &str, place: Option<&str>, random: &mut Random) -> String {
     if let Some(place) = place {
         sentence = format!("{sentence} {place}");
     }
-    if random.chance(0.5) { sentence + "." } else { sentence }
+    if random.chance(0.5) {
+        sentence + "."
+    } else {
+        sentence
+    }
 }
 
 /// The shape with some of its properties: `small striped red star`.
@@ -48,7 +52,11 @@ fn thing(picture: &Picture, random: &mut Random) -> String {
 }
 
 fn with_article(thing: &str) -> String {
-    let article = if thing.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let article = if thing.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {thing}")
 }
 
@@ -68,7 +76,10 @@ mod tests {
             let shape = &SHAPES[index % 16];
             let picture = Picture::draw_lots(shape, random.clone());
             let caption = of_shape(&picture, &mut random);
-            assert!(caption.contains(shape.name) && !caption.contains("  "), "{caption}");
+            assert!(
+                caption.contains(shape.name) && !caption.contains("  "),
+                "{caption}"
+            );
             words.extend(caption.trim_end_matches('.').split(' ').map(str::to_owned));
             sentences.insert(caption);
         }

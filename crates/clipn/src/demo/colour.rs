@@ -13,24 +13,66 @@ pub(super) struct Named {
 /// The colours of things, all of them darker than any backdrop: a tower that begins with nothing finds an edge soonest
 /// where it always goes the same way.
 pub(super) const PAINTS: [Named; 8] = [
-    Named { name: "red", rgb: [0.84, 0.12, 0.15] },
-    Named { name: "orange", rgb: [0.93, 0.45, 0.05] },
-    Named { name: "green", rgb: [0.12, 0.56, 0.24] },
-    Named { name: "blue", rgb: [0.12, 0.36, 0.84] },
-    Named { name: "purple", rgb: [0.50, 0.20, 0.66] },
-    Named { name: "pink", rgb: [0.91, 0.29, 0.56] },
-    Named { name: "brown", rgb: [0.45, 0.27, 0.15] },
-    Named { name: "black", rgb: [0.10, 0.10, 0.12] },
+    Named {
+        name: "red",
+        rgb: [0.84, 0.12, 0.15],
+    },
+    Named {
+        name: "orange",
+        rgb: [0.93, 0.45, 0.05],
+    },
+    Named {
+        name: "green",
+        rgb: [0.12, 0.56, 0.24],
+    },
+    Named {
+        name: "blue",
+        rgb: [0.12, 0.36, 0.84],
+    },
+    Named {
+        name: "purple",
+        rgb: [0.50, 0.20, 0.66],
+    },
+    Named {
+        name: "pink",
+        rgb: [0.91, 0.29, 0.56],
+    },
+    Named {
+        name: "brown",
+        rgb: [0.45, 0.27, 0.15],
+    },
+    Named {
+        name: "black",
+        rgb: [0.10, 0.10, 0.12],
+    },
 ];
 
 /// The colours behind them.
 pub(super) const BACKDROPS: [Named; 6] = [
-    Named { name: "white", rgb: [0.96, 0.96, 0.95] },
-    Named { name: "grey", rgb: [0.80, 0.81, 0.82] },
-    Named { name: "yellow", rgb: [0.98, 0.90, 0.55] },
-    Named { name: "beige", rgb: [0.91, 0.84, 0.72] },
-    Named { name: "mint", rgb: [0.74, 0.91, 0.80] },
-    Named { name: "cream", rgb: [0.99, 0.95, 0.85] },
+    Named {
+        name: "white",
+        rgb: [0.96, 0.96, 0.95],
+    },
+    Named {
+        name: "grey",
+        rgb: [0.80, 0.81, 0.82],
+    },
+    Named {
+        name: "yellow",
+        rgb: [0.98, 0.90, 0.55],
+    },
+    Named {
+        name: "beige",
+        rgb: [0.91, 0.84, 0.72],
+    },
+    Named {
+        name: "mint",
+        rgb: [0.74, 0.91, 0.80],
+    },
+    Named {
+        name: "cream",
+        rgb: [0.99, 0.95, 0.85],
+    },
 ];
 
 /// `share` of `b` over `a`.
@@ -45,12 +87,19 @@ pub(super) fn luma([r, g, b]: Colour) -> f32 {
 
 /// A darker shade of a colour, or a lighter one where it is nearly black: the second colour of patterns.
 pub(super) fn shade(colour: Colour) -> Colour {
-    if luma(colour) > 0.2 { mix(colour, [0.0; 3], 0.45) } else { mix(colour, [1.0; 3], 0.4) }
+    if luma(colour) > 0.2 {
+        mix(colour, [0.0; 3], 0.45)
+    } else {
+        mix(colour, [1.0; 3], 0.4)
+    }
 }
 
 /// Whether two colours are told apart at a glance.
 pub(super) fn contrasts(a: Colour, b: Colour) -> bool {
-    let squared: f32 = [0, 1, 2].map(|c| (a[c] - b[c]) * (a[c] - b[c])).iter().sum();
+    let squared: f32 = [0, 1, 2]
+        .map(|c| (a[c] - b[c]) * (a[c] - b[c]))
+        .iter()
+        .sum();
     squared.sqrt() > 0.4 && (luma(a) - luma(b)).abs() > 0.17
 }
 

@@ -48,7 +48,11 @@ impl Far {
 /// Two colours that are told apart.
 fn two_colours(random: &mut Random) -> [Colour; 2] {
     let first = random.choose(&PAINTS).rgb;
-    let mut second = if luma(first) > 0.5 { [0.1; 3] } else { [0.95; 3] };
+    let mut second = if luma(first) > 0.5 {
+        [0.1; 3]
+    } else {
+        [0.95; 3]
+    };
     for _ in 0..16 {
         let other = random.choose(&BACKDROPS).rgb;
         if contrasts(first, other) {
@@ -72,7 +76,10 @@ fn texture(side: usize, random: &mut Random) -> Canvas {
             0 => Texture::Striped.share([u, v], period),
             1 => Texture::Dotted.share([u, v], period),
             2 => Texture::Chequered.share([u, v], period),
-            3 => Texture::Striped.share([u + 0.22 * period * libm::sinf(v * TAU / period), v], period),
+            3 => Texture::Striped.share(
+                [u + 0.22 * period * libm::sinf(v * TAU / period), v],
+                period,
+            ),
             4 => bricks([u, v], period),
             _ => 1.0 - lines(u, period, 0.2).max(lines(v, period, 0.2)),
         };
@@ -89,7 +96,11 @@ fn lines(value: f32, period: f32, width: f32) -> f32 {
 fn bricks([u, v]: Point, period: f32) -> f32 {
     let height = period * 0.6;
     let row = (v / height + 0.5).floor();
-    let shift = if row.rem_euclid(2.0) < 1.0 { 0.0 } else { period / 2.0 };
+    let shift = if row.rem_euclid(2.0) < 1.0 {
+        0.0
+    } else {
+        period / 2.0
+    };
     lines(v + height / 2.0, height, 0.22).max(lines(u + shift, period, 0.13))
 }
 
@@ -99,7 +110,11 @@ fn noise(side: usize, random: &mut Random) -> Canvas {
     let grey = random.chance(0.4);
     let kind = random.below(3);
     let cells = if kind == 0 { side } else { 4 + random.below(5) };
-    let lattices = [Grain::new(random, cells), Grain::new(random, cells), Grain::new(random, cells)];
+    let lattices = [
+        Grain::new(random, cells),
+        Grain::new(random, cells),
+        Grain::new(random, cells),
+    ];
     let per_pixel = cells as f32 / length;
     Canvas::fill(side, |[x, y]| {
         let (mut u, mut v) = (x * per_pixel, y * per_pixel);
@@ -121,7 +136,11 @@ fn scene(side: usize, random: &mut Random) -> Canvas {
     let kind = random.below(4);
     for layer in 0..3 {
         let level = length * (0.42 + 0.19 * layer as f32 + random.range(-0.04, 0.04));
-        let colour = mix(mix(ground, haze, 0.4), mix(ground, [0.0; 3], 0.3), layer as f32 / 2.0);
+        let colour = mix(
+            mix(ground, haze, 0.4),
+            mix(ground, [0.0; 3], 0.3),
+            layer as f32 / 2.0,
+        );
         let (wave, phase) = (random.range(0.8, 1.9), random.range(0.0, TAU));
         let height = length * random.range(0.05, 0.11);
         canvas.paint(|[x, y]| {
@@ -144,7 +163,10 @@ fn scene(side: usize, random: &mut Random) -> Canvas {
             })
             .collect();
         canvas.paint(|p| {
-            let nearest = drops.iter().map(|&[a, b]| segment(p, a, b)).fold(f32::INFINITY, f32::min);
+            let nearest = drops
+                .iter()
+                .map(|&[a, b]| segment(p, a, b))
+                .fold(f32::INFINITY, f32::min);
             ([0.9, 0.93, 0.97], 0.7 * coverage(nearest - 0.012 * length))
         });
     }
@@ -159,7 +181,12 @@ fn glyph(side: usize, random: &mut Random) -> Canvas {
     let count = 1 + random.below(2);
     for place in 0..count {
         let strokes = chains(random.choose(&GLYPHS));
-        let scale = length * if count == 1 { random.range(0.3, 0.4) } else { random.range(0.25, 0.31) };
+        let scale = length
+            * if count == 1 {
+                random.range(0.3, 0.4)
+            } else {
+                random.range(0.25, 0.31)
+            };
         let centre = [
             length * (place as f32 + 0.5) / count as f32 + length * random.range(-0.04, 0.04),
             length * (0.5 + random.range(-0.06, 0.06)),
@@ -169,7 +196,9 @@ fn glyph(side: usize, random: &mut Random) -> Canvas {
         canvas.paint(|pixel| {
             let p = placement.to_outline(pixel);
             let pairs = strokes.iter().flat_map(|chain| chain.windows(2));
-            let nearest = pairs.map(|pair| segment(p, pair[0], pair[1])).fold(f32::INFINITY, f32::min);
+            let nearest = pairs
+                .map(|pair| segment(p, pair[0], pair[1]))
+                .fold(f32::INFINITY, f32::min);
             (ink, coverage(nearest * scale - pen))
         });
     }

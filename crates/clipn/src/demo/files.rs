@@ -29,7 +29,10 @@ pub(super) fn write_shard(
         for (key, sample) in samples {
             tar.append(&format!("{key:06}.png"), &png(&sample.pixels, sample.side)?)?;
             tar.append(&format!("{key:06}.txt"), sample.caption.as_bytes())?;
-            tar.append(&format!("{key:06}.cls"), sample.class.to_string().as_bytes())?;
+            tar.append(
+                &format!("{key:06}.cls"),
+                sample.class.to_string().as_bytes(),
+            )?;
         }
         tar.finish()
     };
@@ -50,15 +53,23 @@ pub(super) fn make_folder(path: &Path) -> Result<(), DemoError> {
 pub(super) fn make_empty_folder(path: &Path) -> Result<(), DemoError> {
     match std::fs::read_dir(path) {
         Ok(mut entries) => match entries.next() {
-            Some(_) => Err(DemoError::NotEmpty { path: path.to_owned() }),
+            Some(_) => Err(DemoError::NotEmpty {
+                path: path.to_owned(),
+            }),
             None => Ok(()),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => make_folder(path),
-        Err(source) => Err(DemoError::Write { path: path.to_owned(), source }),
+        Err(source) => Err(DemoError::Write {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
 pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> DemoError {
     let path: PathBuf = path.to_owned();
-    move |source| DemoError::Write { path: path.clone(), source }
+    move |source| DemoError::Write {
+        path: path.clone(),
+        source,
+    }
 }

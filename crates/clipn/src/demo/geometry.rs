@@ -34,13 +34,21 @@ pub(super) struct Placement {
 impl Placement {
     /// A placement turned clockwise by `angle` radians.
     pub(super) fn new(centre: Point, scale: f32, angle: f32, mirrored: bool) -> Self {
-        Self { centre, scale, turn: [libm::cosf(angle), libm::sinf(angle)], mirrored }
+        Self {
+            centre,
+            scale,
+            turn: [libm::cosf(angle), libm::sinf(angle)],
+            mirrored,
+        }
     }
 
     /// A pixel's place in the outline's own frame.
     pub(super) fn to_outline(self, [x, y]: Point) -> Point {
         let ([dx, dy], [cos, sin]) = ([x - self.centre[0], y - self.centre[1]], self.turn);
-        let [u, v] = [(dx * cos + dy * sin) / self.scale, (dy * cos - dx * sin) / self.scale];
+        let [u, v] = [
+            (dx * cos + dy * sin) / self.scale,
+            (dy * cos - dx * sin) / self.scale,
+        ];
         if self.mirrored { [-u, v] } else { [u, v] }
     }
 }
@@ -57,8 +65,12 @@ impl Part {
 impl Outline {
     /// The distance of `p` from the edge; exact near it, which is where it matters.
     pub(super) fn distance(&self, p: Point) -> f32 {
-        let nearest =
-            |parts: &[Part]| parts.iter().map(|part| part.distance(p)).fold(f32::INFINITY, f32::min);
+        let nearest = |parts: &[Part]| {
+            parts
+                .iter()
+                .map(|part| part.distance(p))
+                .fold(f32::INFINITY, f32::min)
+        };
         nearest(&self.parts).max(-nearest(&self.cut))
     }
 }
@@ -72,7 +84,11 @@ pub(super) fn coverage(distance: f32) -> f32 {
 pub(super) fn segment(p: Point, a: Point, b: Point) -> f32 {
     let (ap, ab) = (sub(p, a), sub(b, a));
     let squared = dot(ab, ab);
-    let t = if squared > 0.0 { (dot(ap, ab) / squared).clamp(0.0, 1.0) } else { 0.0 };
+    let t = if squared > 0.0 {
+        (dot(ap, ab) / squared).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
     length([ap[0] - t * ab[0], ap[1] - t * ab[1]])
 }
 
@@ -109,13 +125,26 @@ mod tests {
     #[test]
     fn distances_are_signed() {
         let square = Outline {
-            parts: vec![Part::Polygon(vec![[-1., -1.], [1., -1.], [1., 1.], [-1., 1.]])],
+            parts: vec![Part::Polygon(vec![
+                [-1., -1.],
+                [1., -1.],
+                [1., 1.],
+                [-1., 1.],
+            ])],
             cut: vec![],
         };
-        for (p, distance) in [([0.0, 0.0], -1.0), ([0.5, 0.0], -0.5), ([3.0, 0.0], 2.0), ([4.0, 5.0], 5.0)] {
+        for (p, distance) in [
+            ([0.0, 0.0], -1.0),
+            ([0.5, 0.0], -0.5),
+            ([3.0, 0.0], 2.0),
+            ([4.0, 5.0], 5.0),
+        ] {
             assert!((square.distance(p) - distance).abs() < 1e-6, "{p:?}");
         }
-        let ring = Outline { parts: vec![Part::Disc([0., 0.], 2.0)], cut: vec![Part::Disc([0., 0.], 1.0)] };
+        let ring = Outline {
+            parts: vec![Part::Disc([0., 0.], 2.0)],
+            cut: vec![Part::Disc([0., 0.], 1.0)],
+        };
         for (p, distance) in [([0.0, 0.0], 1.0), ([1.5, 0.0], -0.5), ([0.0, 3.0], 1.0)] {
             assert!((ring.distance(p) - distance).abs() < 1e-6, "{p:?}");
         }
@@ -127,7 +156,11 @@ mod tests {
         // A quarter turn clockwise on the screen: the outline's right points down.
         let [u, v] = placement.to_outline([10.0, 25.0]);
         assert!((u - 1.0).abs() < 1e-6 && v.abs() < 1e-6, "{u} {v}");
-        let mirrored = Placement { mirrored: true, ..placement }.to_outline([10.0, 25.0]);
+        let mirrored = Placement {
+            mirrored: true,
+            ..placement
+        }
+        .to_outline([10.0, 25.0]);
         assert!((mirrored[0] + 1.0).abs() < 1e-6);
     }
 }

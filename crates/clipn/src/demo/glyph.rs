@@ -36,9 +36,15 @@ pub(super) static GLYPHS: [Strokes; 24] = [
 pub(super) fn chains(strokes: Strokes) -> Vec<Vec<Point>> {
     let point = |letter: u8| {
         let place = letter.saturating_sub(b'a');
-        [f32::from(place % 3) * 0.6 - 0.6, f32::from(place / 3) * 0.5 - 1.0]
+        [
+            f32::from(place % 3) * 0.6 - 0.6,
+            f32::from(place / 3) * 0.5 - 1.0,
+        ]
     };
-    strokes.iter().map(|stroke| stroke.bytes().map(point).collect()).collect()
+    strokes
+        .iter()
+        .map(|stroke| stroke.bytes().map(point).collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -48,9 +54,17 @@ mod tests {
     #[test]
     fn strokes_stay_on_the_grid() {
         for glyph in &GLYPHS {
-            assert!(glyph.iter().all(|s| s.len() > 1 && s.bytes().all(|b| (b'a'..=b'o').contains(&b))));
+            assert!(
+                glyph
+                    .iter()
+                    .all(|s| s.len() > 1 && s.bytes().all(|b| (b'a'..=b'o').contains(&b)))
+            );
             let points = chains(glyph).concat();
-            assert!(points.iter().all(|p| p[0].abs() <= 0.61 && p[1].abs() <= 1.01));
+            assert!(
+                points
+                    .iter()
+                    .all(|p| p[0].abs() <= 0.61 && p[1].abs() <= 1.01)
+            );
         }
     }
 }

@@ -7,7 +7,11 @@ use super::shape::Shape;
 use super::texture::Texture;
 
 /// Sizes in words, with the scale as a share of the picture's side.
-const SIZES: [(&str, f32, f32); 3] = [("small", 0.29, 0.33), ("medium", 0.34, 0.38), ("large", 0.39, 0.43)];
+const SIZES: [(&str, f32, f32); 3] = [
+    ("small", 0.29, 0.33),
+    ("medium", 0.34, 0.38),
+    ("large", 0.39, 0.43),
+];
 
 /// The largest turn either way, in radians; beyond it a square would be a diamond.
 const TURN: f32 = 0.25;
@@ -29,15 +33,32 @@ impl Picture {
     pub(super) fn draw_lots(shape: &'static Shape, mut random: Random) -> Self {
         let (size, least, most) = random.choose(&SIZES);
         let scale = random.range(least, most);
-        let texture = if random.chance(0.6) { Texture::Plain } else { random.choose(&Texture::ALL) };
+        let texture = if random.chance(0.6) {
+            Texture::Plain
+        } else {
+            random.choose(&Texture::ALL)
+        };
         let scene = Scene::draw_lots(&mut random);
-        let suits = |paint: &Named| scene.colours().iter().all(|&behind| contrasts(paint.rgb, behind));
+        let suits = |paint: &Named| {
+            scene
+                .colours()
+                .iter()
+                .all(|&behind| contrasts(paint.rgb, behind))
+        };
         let mut paint = random.choose(&PAINTS);
         // Every background leaves several paints, so that this ends soon.
         while !suits(&paint) {
             paint = random.choose(&PAINTS);
         }
-        Self { shape, paint, texture, size, scene, scale, random }
+        Self {
+            shape,
+            paint,
+            texture,
+            size,
+            scene,
+            scale,
+            random,
+        }
     }
 
     /// Draws it, `[side, side, 3]`.
@@ -47,7 +68,8 @@ impl Picture {
         let (length, scale) = (side as f32, self.scale * side as f32);
         let room = (length / 2.0 - scale * 1.02).max(0.0) * 0.7;
         let centre = [0, 1].map(|_| length / 2.0 + random.range(-room, room));
-        let placement = Placement::new(centre, scale, random.range(-TURN, TURN), random.chance(0.5));
+        let placement =
+            Placement::new(centre, scale, random.range(-TURN, TURN), random.chance(0.5));
         let first = vary(self.paint.rgb, 0.05, &mut random);
         let period = length * random.range(0.15, 0.21);
         let phase = [random.range(0.0, period), random.range(0.0, period)];
@@ -77,10 +99,15 @@ impl Picture {
             if share == 0.0 {
                 return (first, 0.0);
             }
-            let pattern = self.texture.share([u * scale + phase[0], v * scale + phase[1]], period);
+            let pattern = self
+                .texture
+                .share([u * scale + phase[0], v * scale + phase[1]], period);
             let inner = mix(first, second, pattern);
             // A darker rim, as of a sticker, sets the shape off from what is behind it.
-            (mix(inner, rim, 1.0 - coverage(distance + scale * 0.1)), share)
+            (
+                mix(inner, rim, 1.0 - coverage(distance + scale * 0.1)),
+                share,
+            )
         });
     }
 }
@@ -93,7 +120,12 @@ mod tests {
     fn every_background_leaves_several_paints() {
         for index in 0..2000 {
             let scene = Scene::draw_lots(&mut Random::of_picture(0, 0, index));
-            let suits = |paint: &&Named| scene.colours().iter().all(|&behind| contrasts(paint.rgb, behind));
+            let suits = |paint: &&Named| {
+                scene
+                    .colours()
+                    .iter()
+                    .all(|&behind| contrasts(paint.rgb, behind))
+            };
             assert!(PAINTS.iter().filter(suits).count() >= 3, "{scene:?}");
         }
     }

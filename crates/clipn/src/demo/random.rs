@@ -58,13 +58,22 @@ mod tests {
             assert!((0.0..1.0).contains(&random.unit()));
             seen[random.below(5)] += 1;
         }
-        assert!(seen.iter().all(|&count| (800..1200).contains(&count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&count| (800..1200).contains(&count)),
+            "{seen:?}"
+        );
     }
 
     #[test]
     fn pictures_have_streams_of_their_own() {
         let first = |seed, set, index| Random::of_picture(seed, set, index).next();
-        let streams = [first(0, 0, 0), first(0, 0, 1), first(0, 1, 0), first(1, 0, 0), first(1, 0, 1)];
+        let streams = [
+            first(0, 0, 0),
+            first(0, 0, 1),
+            first(0, 1, 0),
+            first(1, 0, 0),
+            first(1, 0, 1),
+        ];
         for (i, a) in streams.iter().enumerate() {
             assert!(streams[i + 1..].iter().all(|b| a != b));
         }

@@ -33,7 +33,11 @@ pub(super) struct Scene {
 impl Scene {
     /// A background of any kind.
     pub(super) fn draw_lots(random: &mut Random) -> Self {
-        let kind = if random.chance(0.4) { Kind::Plain } else { random.choose(&KINDS) };
+        let kind = if random.chance(0.4) {
+            Kind::Plain
+        } else {
+            random.choose(&KINDS)
+        };
         let backdrop = random.choose(&BACKDROPS);
         let colours = if kind == Kind::Horizon {
             let (sky, ground) = random.choose(&LANDS);
@@ -43,12 +47,20 @@ impl Scene {
             let share = if kind == Kind::Gradient { 0.75 } else { 0.4 };
             [base, mix(base, mix(base, [0.0; 3], 0.28), share)]
         };
-        Self { kind, backdrop, colours }
+        Self {
+            kind,
+            backdrop,
+            colours,
+        }
     }
 
     /// The colours that a thing in front of it has to differ from.
     pub(super) fn colours(&self) -> &[Colour] {
-        if self.kind == Kind::Plain { &self.colours[..1] } else { &self.colours }
+        if self.kind == Kind::Plain {
+            &self.colours[..1]
+        } else {
+            &self.colours
+        }
     }
 
     /// Where a thing in front of it stands, in words.
@@ -106,7 +118,10 @@ pub(super) struct Grain {
 impl Grain {
     /// A lattice of `cells` x `cells` values, repeated beyond.
     pub(super) fn new(random: &mut Random, cells: usize) -> Self {
-        Self { values: (0..cells * cells).map(|_| random.unit()).collect(), cells }
+        Self {
+            values: (0..cells * cells).map(|_| random.unit()).collect(),
+            cells,
+        }
     }
 
     /// The value at a point that is not negative, the lattice's unit being 1.

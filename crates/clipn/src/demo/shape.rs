@@ -23,28 +23,116 @@ pub(super) struct Shape {
 
 /// Every shape, the roles one after another, names in byte order within each: the order of class folders.
 pub(super) static SHAPES: [Shape; 22] = [
-    Shape { name: "arrow", role: Role::Id, outline: arrow },
-    Shape { name: "circle", role: Role::Id, outline: circle },
-    Shape { name: "crescent", role: Role::Id, outline: crescent },
-    Shape { name: "cross", role: Role::Id, outline: cross },
-    Shape { name: "drop", role: Role::Id, outline: droplet },
-    Shape { name: "heart", role: Role::Id, outline: heart },
-    Shape { name: "ring", role: Role::Id, outline: ring },
-    Shape { name: "square", role: Role::Id, outline: square },
-    Shape { name: "star", role: Role::Id, outline: star },
-    Shape { name: "triangle", role: Role::Id, outline: triangle },
-    Shape { name: "bolt", role: Role::Other, outline: bolt },
-    Shape { name: "cloud", role: Role::Other, outline: cloud },
-    Shape { name: "flower", role: Role::Other, outline: flower },
-    Shape { name: "gear", role: Role::Other, outline: gear },
-    Shape { name: "key", role: Role::Other, outline: key },
-    Shape { name: "tree", role: Role::Other, outline: tree },
-    Shape { name: "crown", role: Role::Near, outline: crown },
-    Shape { name: "fish", role: Role::Near, outline: fish },
-    Shape { name: "hourglass", role: Role::Near, outline: hourglass },
-    Shape { name: "house", role: Role::Near, outline: house },
-    Shape { name: "leaf", role: Role::Near, outline: leaf },
-    Shape { name: "mushroom", role: Role::Near, outline: mushroom },
+    Shape {
+        name: "arrow",
+        role: Role::Id,
+        outline: arrow,
+    },
+    Shape {
+        name: "circle",
+        role: Role::Id,
+        outline: circle,
+    },
+    Shape {
+        name: "crescent",
+        role: Role::Id,
+        outline: crescent,
+    },
+    Shape {
+        name: "cross",
+        role: Role::Id,
+        outline: cross,
+    },
+    Shape {
+        name: "drop",
+        role: Role::Id,
+        outline: droplet,
+    },
+    Shape {
+        name: "heart",
+        role: Role::Id,
+        outline: heart,
+    },
+    Shape {
+        name: "ring",
+        role: Role::Id,
+        outline: ring,
+    },
+    Shape {
+        name: "square",
+        role: Role::Id,
+        outline: square,
+    },
+    Shape {
+        name: "star",
+        role: Role::Id,
+        outline: star,
+    },
+    Shape {
+        name: "triangle",
+        role: Role::Id,
+        outline: triangle,
+    },
+    Shape {
+        name: "bolt",
+        role: Role::Other,
+        outline: bolt,
+    },
+    Shape {
+        name: "cloud",
+        role: Role::Other,
+        outline: cloud,
+    },
+    Shape {
+        name: "flower",
+        role: Role::Other,
+        outline: flower,
+    },
+    Shape {
+        name: "gear",
+        role: Role::Other,
+        outline: gear,
+    },
+    Shape {
+        name: "key",
+        role: Role::Other,
+        outline: key,
+    },
+    Shape {
+        name: "tree",
+        role: Role::Other,
+        outline: tree,
+    },
+    Shape {
+        name: "crown",
+        role: Role::Near,
+        outline: crown,
+    },
+    Shape {
+        name: "fish",
+        role: Role::Near,
+        outline: fish,
+    },
+    Shape {
+        name: "hourglass",
+        role: Role::Near,
+        outline: hourglass,
+    },
+    Shape {
+        name: "house",
+        role: Role::Near,
+        outline: house,
+    },
+    Shape {
+        name: "leaf",
+        role: Role::Near,
+        outline: leaf,
+    },
+    Shape {
+        name: "mushroom",
+        role: Role::Near,
+        outline: mushroom,
+    },
 ];
 
 impl Shape {
@@ -55,16 +143,25 @@ impl Shape {
 
     /// The shapes of a role.
     pub(super) fn with_role(role: Role) -> impl Iterator<Item = (usize, &'static Self)> {
-        SHAPES.iter().enumerate().filter(move |(_, shape)| shape.role == role)
+        SHAPES
+            .iter()
+            .enumerate()
+            .filter(move |(_, shape)| shape.role == role)
     }
 }
 
 fn of(parts: impl Into<Vec<Part>>) -> Outline {
-    Outline { parts: parts.into(), cut: Vec::new() }
+    Outline {
+        parts: parts.into(),
+        cut: Vec::new(),
+    }
 }
 
 fn without(outline: Outline, cut: impl Into<Vec<Part>>) -> Outline {
-    Outline { cut: cut.into(), ..outline }
+    Outline {
+        cut: cut.into(),
+        ..outline
+    }
 }
 
 fn polygon<const N: usize>(points: [Point; N]) -> Part {
@@ -99,15 +196,25 @@ fn triangle() -> Outline {
 
 fn star() -> Outline {
     let radius = |i: usize| if i.is_multiple_of(2) { 1.08 } else { 0.45 };
-    of([Part::Polygon((0..10).map(|i| polar(radius(i), i as f32 * PI / 5.0)).collect())])
+    of([Part::Polygon(
+        (0..10)
+            .map(|i| polar(radius(i), i as f32 * PI / 5.0))
+            .collect(),
+    )])
 }
 
 fn cross() -> Outline {
-    of([rectangle(-0.28, -0.95, 0.28, 0.95), rectangle(-0.95, -0.28, 0.95, 0.28)])
+    of([
+        rectangle(-0.28, -0.95, 0.28, 0.95),
+        rectangle(-0.95, -0.28, 0.95, 0.28),
+    ])
 }
 
 fn ring() -> Outline {
-    without(of([Part::Disc([0.0, 0.0], 0.95)]), [Part::Disc([0.0, 0.0], 0.56)])
+    without(
+        of([Part::Disc([0.0, 0.0], 0.95)]),
+        [Part::Disc([0.0, 0.0], 0.56)],
+    )
 }
 
 /// The well-known curve x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t.
@@ -122,19 +229,35 @@ fn heart() -> Outline {
 }
 
 fn crescent() -> Outline {
-    without(of([Part::Disc([-0.1, 0.0], 0.95)]), [Part::Disc([0.38, -0.12], 0.76)])
+    without(
+        of([Part::Disc([-0.1, 0.0], 0.95)]),
+        [Part::Disc([0.38, -0.12], 0.76)],
+    )
 }
 
 fn arrow() -> Outline {
-    of([rectangle(-1.0, -0.24, 0.1, 0.24), polygon([[0.02, -0.78], [1.02, 0.0], [0.02, 0.78]])])
+    of([
+        rectangle(-1.0, -0.24, 0.1, 0.24),
+        polygon([[0.02, -0.78], [1.02, 0.0], [0.02, 0.78]]),
+    ])
 }
 
 fn droplet() -> Outline {
-    of([Part::Disc([0.0, 0.34], 0.62), polygon([[0.0, -1.05], [0.55, 0.07], [-0.55, 0.07]])])
+    of([
+        Part::Disc([0.0, 0.34], 0.62),
+        polygon([[0.0, -1.05], [0.55, 0.07], [-0.55, 0.07]]),
+    ])
 }
 
 fn bolt() -> Outline {
-    of([polygon([[0.3, -1.0], [-0.6, 0.15], [-0.08, 0.15], [-0.3, 1.0], [0.6, -0.22], [0.08, -0.22]])])
+    of([polygon([
+        [0.3, -1.0],
+        [-0.6, 0.15],
+        [-0.08, 0.15],
+        [-0.3, 1.0],
+        [0.6, -0.22],
+        [0.08, -0.22],
+    ])])
 }
 
 fn cloud() -> Outline {
@@ -147,7 +270,9 @@ fn cloud() -> Outline {
 }
 
 fn flower() -> Outline {
-    let petals: Vec<Part> = (0..5).map(|i| Part::Disc(polar(0.58, i as f32 * TAU / 5.0), 0.4)).collect();
+    let petals: Vec<Part> = (0..5)
+        .map(|i| Part::Disc(polar(0.58, i as f32 * TAU / 5.0), 0.4))
+        .collect();
     without(of(petals), [Part::Disc([0.0, 0.0], 0.24)])
 }
 
@@ -205,11 +330,21 @@ fn fish() -> Outline {
 }
 
 fn hourglass() -> Outline {
-    of([polygon([[-0.72, -0.92], [0.72, -0.92], [0.08, 0.0], [0.72, 0.92], [-0.72, 0.92], [-0.08, 0.0]])])
+    of([polygon([
+        [-0.72, -0.92],
+        [0.72, -0.92],
+        [0.08, 0.0],
+        [0.72, 0.92],
+        [-0.72, 0.92],
+        [-0.08, 0.0],
+    ])])
 }
 
 fn house() -> Outline {
-    let parts = [polygon([[0.0, -1.0], [1.0, -0.12], [-1.0, -0.12]]), rectangle(-0.72, -0.2, 0.72, 0.85)];
+    let parts = [
+        polygon([[0.0, -1.0], [1.0, -0.12], [-1.0, -0.12]]),
+        rectangle(-0.72, -0.2, 0.72, 0.85),
+    ];
     without(of(parts), [rectangle(-0.2, 0.25, 0.2, 0.9)])
 }
 
@@ -223,7 +358,10 @@ fn mushroom() -> Outline {
         let t = u * TAU;
         [0.95 * libm::cosf(t), (0.95 * libm::sinf(t)).min(0.12)]
     });
-    of([cap, polygon([[-0.24, 0.05], [0.24, 0.05], [0.34, 0.92], [-0.34, 0.92]])])
+    of([
+        cap,
+        polygon([[-0.24, 0.05], [0.24, 0.05], [0.34, 0.92], [-0.34, 0.92]]),
+    ])
 }
 
 /// Two arcs (of parabolas) from `a` to `b`, `half` thick on either side in the middle.
@@ -231,7 +369,11 @@ fn lens(a: Point, b: Point, half: f32) -> Part {
     let [dx, dy] = [b[0] - a[0], b[1] - a[1]];
     let length = (dx * dx + dy * dy).sqrt();
     curve(24, |u| {
-        let (t, side) = if u < 0.5 { (2.0 * u, half) } else { (2.0 - 2.0 * u, -half) };
+        let (t, side) = if u < 0.5 {
+            (2.0 * u, half)
+        } else {
+            (2.0 - 2.0 * u, -half)
+        };
         let away = 4.0 * t * (1.0 - t) * side / length;
         [a[0] + t * dx - away * dy, a[1] + t * dy + away * dx]
     })
@@ -250,7 +392,11 @@ mod tests {
                 let p = [(i % 30) as f32 / 10.0 - 1.45, (i / 30) as f32 / 10.0 - 1.45];
                 if outline.distance(p) < 0.0 {
                     inside += 1;
-                    assert!(p[0].abs() < 1.1 && p[1].abs() < 1.15, "{} at {p:?}", shape.name);
+                    assert!(
+                        p[0].abs() < 1.1 && p[1].abs() < 1.15,
+                        "{} at {p:?}",
+                        shape.name
+                    );
                 }
             }
             assert!((60..260).contains(&inside), "{}: {inside}", shape.name);
@@ -260,9 +406,15 @@ mod tests {
     #[test]
     fn names_are_unique_and_sorted_within_their_role() {
         for role in [Role::Id, Role::Other, Role::Near] {
-            let names: Vec<&str> = Shape::with_role(role).map(|(_, shape)| shape.name).collect();
+            let names: Vec<&str> = Shape::with_role(role)
+                .map(|(_, shape)| shape.name)
+                .collect();
             assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
         }
-        assert!(SHAPES.iter().all(|a| SHAPES.iter().filter(|b| a.name == b.name).count() == 1));
+        assert!(
+            SHAPES
+                .iter()
+                .all(|a| SHAPES.iter().filter(|b| a.name == b.name).count() == 1)
+        );
     }
 }

@@ -20,7 +20,8 @@ impl<W: Write> TarWriter<W> {
     pub(super) fn append(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         self.out.write_all(&header(name, content.len() as u64)?)?;
         self.out.write_all(content)?;
-        self.out.write_all(&[0; BLOCK][..content.len().next_multiple_of(BLOCK) - content.len()])
+        self.out
+            .write_all(&[0; BLOCK][..content.len().next_multiple_of(BLOCK) - content.len()])
     }
 
     /// Ends the archive with its two empty blocks.

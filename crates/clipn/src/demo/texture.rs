@@ -55,11 +55,16 @@ mod tests {
     #[test]
     fn patterns_hold_both_colours_and_plain_one() {
         for texture in Texture::ALL {
-            let shares: Vec<f32> =
-                (0..900).map(|i| texture.share([(i % 30) as f32, (i / 30) as f32], 6.0)).collect();
+            let shares: Vec<f32> = (0..900)
+                .map(|i| texture.share([(i % 30) as f32, (i / 30) as f32], 6.0))
+                .collect();
             assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
             let mean = shares.iter().sum::<f32>() / 900.0;
-            let expected = if texture == Texture::Plain { 0.0..=0.0 } else { 0.25..=0.6 };
+            let expected = if texture == Texture::Plain {
+                0.0..=0.0
+            } else {
+                0.25..=0.6
+            };
             assert!(expected.contains(&mean), "{texture:?}: {mean}");
         }
     }

@@ -91,31 +91,55 @@ enum Subject {
 impl Default for World {
     /// Pictures of 32 x 32, 50 a class and 200 a far set.
     fn default() -> Self {
-        Self { seed: 0, size: 32, shard_size: 1000, per_class: 50, per_far_set: 200 }
+        Self {
+            seed: 0,
+            size: 32,
+            shard_size: 1000,
+            per_class: 50,
+            per_far_set: 200,
+        }
     }
 }
 
 impl World {
     /// The names of the in-distribution classes, in the order of their labels.
     pub fn class_names() -> Vec<&'static str> {
-        Shape::with_role(Role::Id).map(|(_, shape)| shape.name).collect()
+        Shape::with_role(Role::Id)
+            .map(|(_, shape)| shape.name)
+            .collect()
     }
 
     /// The training sample of a number; every number has one.
     pub fn train_sample(&self, index: usize) -> WorldSample {
         let mut random = Random::of_picture(self.seed, TRAIN, index as u64);
         let mut wording = Random::of_picture(random.next(), TRAIN, index as u64);
-        let shapes = SHAPES.iter().filter(|shape| shape.role != Role::Near).count();
+        let shapes = SHAPES
+            .iter()
+            .filter(|shape| shape.role != Role::Near)
+            .count();
         let (class, pixels, caption) = if random.chance(WITHOUT_SHAPE) {
             let kind = random.below(SEEN.len());
             let (far, name) = SEEN[kind];
-            (shapes + kind, far.draw(self.size, random), caption::of_kind(name, &mut wording))
+            (
+                shapes + kind,
+                far.draw(self.size, random),
+                caption::of_kind(name, &mut wording),
+            )
         } else {
             let class = random.below(shapes);
             let picture = Picture::draw_lots(&SHAPES[class], random);
-            (class, picture.draw(self.size), caption::of_shape(&picture, &mut wording))
+            (
+                class,
+                picture.draw(self.size),
+                caption::of_shape(&picture, &mut wording),
+            )
         };
-        WorldSample { pixels, side: self.size, caption, class }
+        WorldSample {
+            pixels,
+            side: self.size,
+            caption,
+            class,
+        }
     }
 
     /// Writes the world into `folder`, which has to be new or empty: `train/*.tar` with `sizes.json`, the image folders
@@ -137,7 +161,10 @@ impl World {
         let shards = self.write_shards(folder, train_samples, progress)?;
         self.write_folders(folder, &pictures, progress)?;
         let class_names = folder.join("classes.txt");
-        write_file(&class_names, (Self::class_names().join("\n") + "\n").as_bytes())?;
+        write_file(
+            &class_names,
+            (Self::class_names().join("\n") + "\n").as_bytes(),
+        )?;
         let benchmark = folder.join("benchmark.toml");
         write_file(&benchmark, benchmark_definition().as_bytes())?;
         progress.end();
@@ -164,7 +191,12 @@ impl World {
             ("number of pictures a far set", self.per_far_set, 1, 100_000),
         ] {
             if !(least..=most).contains(&given) {
-                return Err(DemoError::Setting { setting, given, least, most });
+                return Err(DemoError::Setting {
+                    setting,
+                    given,
+                    least,
+                    most,
+                });
             }
         }
         Ok(())
@@ -180,20 +212,33 @@ impl World {
         make_folder(&train)?;
         let starts: Vec<usize> = (0..train_samples).step_by(self.shard_size).collect();
         let ends = |start: usize| (start + self.shard_size).min(train_samples);
-        let shards: Vec<PathBuf> = (0..starts.len()).map(|i| train.join(format!("{i:06}.tar"))).collect();
-        starts.par_iter().zip(&shards).try_for_each(|(&start, path)| {
-            let draw = |index| {
-                progress.advance(1);
-                (index, self.train_sample(index))
-            };
-            let wanted = (start..ends(start)).take_while(|_| !progress.is_cancelled());
-            write_shard(path, wanted.map(draw))?;
-            if progress.is_cancelled() { Err(cancelled(folder)) } else { Ok(()) }
-        })?;
-        let sizes: IndexMap<String, usize> =
-            starts.iter().enumerate().map(|(i, &s)| (format!("{i:06}.tar"), ends(s) - s)).collect();
+        let shards: Vec<PathBuf> = (0..starts.len())
+            .map(|i| train.join(format!("{i:06}.tar")))
+            .collect();
+        starts
+            .par_iter()
+            .zip(&shards)
+            .try_for_each(|(&start, path)| {
+                let draw = |index| {
+                    progress.advance(1);
+                    (index, self.train_sample(index))
+                };
+                let wanted = (start..ends(start)).take_while(|_| !progress.is_cancelled());
+                write_shard(path, wanted.map(draw))?;
+                if progress.is_cancelled() {
+                    Err(cancelled(folder))
+                } else {
+                    Ok(())
+                }
+            })?;
+        let sizes: IndexMap<String, usize> = starts
+            .iter()
+            .enumerate()
+            .map(|(i, &s)| (format!("{i:06}.tar"), ends(s) - s))
+            .collect();
         let path = train.join("sizes.json");
-        let json = serde_json::to_vec_pretty(&sizes).map_err(|error| failed(&path)(error.into()))?;
+        let json =
+            serde_json::to_vec_pretty(&sizes).map_err(|error| failed(&path)(error.into()))?;
         write_file(&path, &json)?;
         Ok(shards)
     }
@@ -229,8 +274,12 @@ impl World {
         pictures: &[FolderPicture],
         progress: &dyn Progress,
     ) -> Result<(), DemoError> {
-        let first = pictures.iter().filter(|picture| picture.path.ends_with("0000.png"));
-        first.filter_map(|picture| picture.path.parent()).try_for_each(make_folder)?;
+        let first = pictures
+            .iter()
+            .filter(|picture| picture.path.ends_with("0000.png"));
+        first
+            .filter_map(|picture| picture.path.parent())
+            .try_for_each(make_folder)?;
         pictures.par_iter().try_for_each(|picture| {
             if progress.is_cancelled() {
                 return Err(cancelled(root));
@@ -249,7 +298,9 @@ impl World {
 }
 
 fn cancelled(folder: &Path) -> DemoError {
-    DemoError::Cancelled { path: folder.to_owned() }
+    DemoError::Cancelled {
+        path: folder.to_owned(),
+    }
 }
 
 /// The definition in the format of `docs/benchmarks.md`; paths are relative to the world's folder.

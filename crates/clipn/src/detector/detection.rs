@@ -82,7 +82,12 @@ impl Told<'_> {
     ) -> Detection {
         let (p, q) = (softmax_yes(row), q(row));
         let label = |class: usize| self.names.get(class).cloned().unwrap_or_default();
-        let candidate = |(class, p): (usize, f32)| Candidate { class, label: label(class), p, q: q[class] };
+        let candidate = |(class, p): (usize, f32)| Candidate {
+            class,
+            label: label(class),
+            p,
+            q: q[class],
+        };
         let shares = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).enumerate();
         let loudest = shares
             .filter(|(_, share)| !share.is_nan())

@@ -71,7 +71,10 @@ impl Detector {
     pub fn of_bundle_with_tower(bundle: Bundle) -> Result<Self, DetectorError> {
         match bundle.image_weights()? {
             Some(weights) => Self::of_bundle(bundle, image_tower_alone(&weights).into()),
-            None => Err(DetectorError::NoModel { bundle: "the bundle".into(), source_name: None }),
+            None => Err(DetectorError::NoModel {
+                bundle: "the bundle".into(),
+                source_name: None,
+            }),
         }
     }
 
@@ -85,11 +88,21 @@ impl Detector {
     }
 
     fn of_bundle(bundle: Bundle, tower: Arc<dyn ImageTower<f32>>) -> Result<Self, DetectorError> {
-        let detector =
-            Self::of_classifier(bundle.classifier().clone(), tower, bundle.preprocessing().clone())?;
+        let detector = Self::of_classifier(
+            bundle.classifier().clone(),
+            tower,
+            bundle.preprocessing().clone(),
+        )?;
         let calibration = bundle.calibration().cloned().map(Arc::new);
-        let rule = calibration.as_ref().map_or(detector.rule, |calibration| calibration.rule());
-        Ok(Self { rule, calibration, bundle: Some(Arc::new(bundle)), ..detector })
+        let rule = calibration
+            .as_ref()
+            .map_or(detector.rule, |calibration| calibration.rule());
+        Ok(Self {
+            rule,
+            calibration,
+            bundle: Some(Arc::new(bundle)),
+            ..detector
+        })
     }
 
     /// A classifier with the image tower of the same model, without a bundle and without a calibrated threshold: the
@@ -104,7 +117,9 @@ impl Detector {
     ) -> Result<Self, DetectorError> {
         let (expected, found) = (classifier.dim(), tower.embed_dim());
         if expected != found {
-            return Err(crate::classifier::ClassifierError::FeatureDimension { expected, found }.into());
+            return Err(
+                crate::classifier::ClassifierError::FeatureDimension { expected, found }.into(),
+            );
         }
         Ok(Self {
             tower,
@@ -135,12 +150,17 @@ impl Detector {
     /// # Errors
     /// The classifier belongs to another model.
     pub fn with_classifier(&self, classifier: Classifier) -> Result<Self, DetectorError> {
-        let other = Self::of_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
+        let other =
+            Self::of_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
         let rule = match self.rule {
             Rule::Calibrated { score, .. } => Rule::default_for(score).unwrap_or(other.rule),
             rule => rule,
         };
-        Ok(Self { rule, top: self.top, ..other })
+        Ok(Self {
+            rule,
+            top: self.top,
+            ..other
+        })
     }
 
     /// The bundle that was opened.
@@ -160,7 +180,9 @@ impl Detector {
 
     /// The calibration, where its rule decides.
     pub fn calibration(&self) -> Option<&Calibration> {
-        self.calibration.as_deref().filter(|calibration| calibration.rule() == self.rule)
+        self.calibration
+            .as_deref()
+            .filter(|calibration| calibration.rule() == self.rule)
     }
 
     /// How pictures become tensors.
@@ -179,7 +201,8 @@ impl Detector {
     /// The tower refuses its input.
     pub fn detect(&self, image: &RgbImage) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
-        self.preprocessing.normalise_into(&self.preprocessing.crop(image)?, &mut pixels)?;
+        self.preprocessing
+            .normalise_into(&self.preprocessing.crop(image)?, &mut pixels)?;
         self.detect_one(&pixels)
     }
 
@@ -204,7 +227,9 @@ impl Detector {
     }
 
     fn detect_one(&self, pixels: &[f32]) -> Result<Detection, DetectorError> {
-        self.detect_pixels(pixels)?.pop().ok_or(DetectorError::Empty)
+        self.detect_pixels(pixels)?
+            .pop()
+            .ok_or(DetectorError::Empty)
     }
 
     /// What each of many pictures is, `[N, 3, S, S]` as [`Preprocessing`] leaves them; S is that of
@@ -222,8 +247,13 @@ impl Detector {
 
     /// What the logits of a picture say.
     pub fn decide(&self, row: LogitsRow<'_, f32>) -> Detection {
-        let p_value = self.calibration().map(|calibration| calibration.p_value_of(row));
-        let told = detection::Told { names: self.classifier.class_names(), top: self.top };
+        let p_value = self
+            .calibration()
+            .map(|calibration| calibration.p_value_of(row));
+        let told = detection::Told {
+            names: self.classifier.class_names(),
+            top: self.top,
+        };
         let decision = self.rule.decide(row);
         let mut detection = told.detection(row, decision, p_value);
         detection.reason = reason::sentence(&self.rule, self.calibration(), &detection);

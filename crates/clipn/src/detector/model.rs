@@ -13,8 +13,13 @@ pub fn weights_path(bundle: &Bundle, at: &Path) -> Option<PathBuf> {
     let given = PathBuf::from(source);
     let folder = at.parent().unwrap_or(Path::new(""));
     let beside = given.file_name().map(|name| folder.join(name));
-    let found = [Some(given.clone()), Some(folder.join(&given)), beside].into_iter().flatten();
-    found.into_iter().find(|path| path.exists()).or_else(|| (source == Pretrained::MINI).then_some(given))
+    let found = [Some(given.clone()), Some(folder.join(&given)), beside]
+        .into_iter()
+        .flatten();
+    found
+        .into_iter()
+        .find(|path| path.exists())
+        .or_else(|| (source == Pretrained::MINI).then_some(given))
 }
 
 /// The weights that a bundle names.
@@ -22,7 +27,10 @@ pub(super) fn find(bundle: &Bundle, at: &Path) -> Result<Weights, DetectorError>
     let config = bundle.identity().config.clone();
     let Some(path) = weights_path(bundle, at) else {
         let source_name = bundle.identity().source.clone();
-        return Err(DetectorError::NoModel { bundle: at.to_owned(), source_name });
+        return Err(DetectorError::NoModel {
+            bundle: at.to_owned(),
+            source_name,
+        });
     };
     let pretrained = Pretrained::open(&path)?;
     Ok(pretrained.weights(Some(config))?)

@@ -5,7 +5,11 @@ use crate::calibration::{Calibration, Choice};
 use crate::scores::Rule;
 
 /// The sentence: which rule, which threshold, the p-value, and whose "no" it was.
-pub(super) fn sentence(rule: &Rule, calibration: Option<&Calibration>, detection: &Detection) -> String {
+pub(super) fn sentence(
+    rule: &Rule,
+    calibration: Option<&Calibration>,
+    detection: &Detection,
+) -> String {
     if detection.score.is_nan() {
         return "it cannot be scored: its logits are not all finite numbers".to_owned();
     }
@@ -39,13 +43,19 @@ fn extra_class(detection: &Detection) -> String {
     } else {
         ("beats", "the published rule of ATD rejects it")
     };
-    format!("\"none of these\" ({}) {verb} the best class ({}): {rule}", number(none), number(best))
+    format!(
+        "\"none of these\" ({}) {verb} the best class ({}): {rule}",
+        number(none),
+        number(best)
+    )
 }
 
 fn threshold(rule: &Rule, calibration: Option<&Calibration>) -> String {
     match (rule, calibration) {
         (_, Some(calibration)) => match calibration.choice() {
-            Choice::OnAverage => format!("calibrated to keep {} %", percent(calibration.target_tpr())),
+            Choice::OnAverage => {
+                format!("calibrated to keep {} %", percent(calibration.target_tpr()))
+            }
             Choice::Guaranteed => format!(
                 "calibrated to keep at least {} % with a confidence of {} %",
                 percent(calibration.target_tpr()),
@@ -61,7 +71,9 @@ fn threshold(rule: &Rule, calibration: Option<&Calibration>) -> String {
 }
 
 fn of_pictures(calibration: Option<&Calibration>) -> String {
-    calibration.map_or_else(String::new, |calibration| format!("{} calibration pictures", calibration.len()))
+    calibration.map_or_else(String::new, |calibration| {
+        format!("{} calibration pictures", calibration.len())
+    })
 }
 
 fn loudest(no: &NoVoice) -> String {
@@ -82,7 +94,11 @@ fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && (size < 0.001 || (1.0 - size).abs() < 0.0005 && value != 1.0) {
         // What four decimals would turn into 0 or 1.
-        return if size < 0.001 { format!("{value:.1e}") } else { format!("1 - {:.1e}", 1.0 - value) };
+        return if size < 0.001 {
+            format!("{value:.1e}")
+        } else {
+            format!("1 - {:.1e}", 1.0 - value)
+        };
     }
     format!("{value:.3}")
 }
@@ -93,7 +109,20 @@ mod tests {
 
     #[test]
     fn numbers_keep_what_they_say() {
-        let shown: Vec<String> = [0.0, 0.25, 0.000_012, 0.999_99, 1.0, -12.5, 23.456].map(number).into();
-        assert_eq!(shown, ["0.000", "0.250", "1.2e-5", "1 - 1.0e-5", "1.000", "-12.500", "23.456"]);
+        let shown: Vec<String> = [0.0, 0.25, 0.000_012, 0.999_99, 1.0, -12.5, 23.456]
+            .map(number)
+            .into();
+        assert_eq!(
+            shown,
+            [
+                "0.000",
+                "0.250",
+                "1.2e-5",
+                "1 - 1.0e-5",
+                "1.000",
+                "-12.500",
+                "23.456"
+            ]
+        );
     }
 }

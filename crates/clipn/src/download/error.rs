@@ -178,7 +178,9 @@ pub enum DownloadError {
         expected: u64,
     },
     /// A body that ended early.
-    #[error("the connection to {host} broke after {got} bytes of {what}; try again, what has come is kept")]
+    #[error(
+        "the connection to {host} broke after {got} bytes of {what}; try again, what has come is kept"
+    )]
     Cut {
         /// The file.
         what: String,
@@ -201,7 +203,9 @@ pub enum DownloadError {
         expected: String,
     },
     /// A server that gives another file each time it is asked for the rest.
-    #[error("{host} gave another content of {what} each time it was asked for the rest; try again later")]
+    #[error(
+        "{host} gave another content of {what} each time it was asked for the rest; try again later"
+    )]
     Unsteady {
         /// The file.
         what: String,
@@ -257,22 +261,33 @@ impl DownloadError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connection { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
-            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            Self::Status { status, .. } => {
+                matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+            }
             _ => false,
         }
     }
 
     /// The error of writing to the cache.
     #[cfg(feature = "download")]
-    pub(super) fn writing(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {
+    pub(super) fn writing(
+        action: &'static str,
+        path: &std::path::Path,
+        source: std::io::Error,
+    ) -> Self {
         use std::io::ErrorKind;
 
         let path = path.to_owned();
         match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                Self::NoSpace { path, size: "its size is unknown".to_owned() }
-            }
-            _ => Self::Io { action, path, source },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace {
+                path,
+                size: "its size is unknown".to_owned(),
+            },
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
         }
     }
 }

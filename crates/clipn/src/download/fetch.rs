@@ -38,14 +38,21 @@ impl Name {
         progress: &dyn Progress,
     ) -> Result<Fetched, DownloadError> {
         match self {
-            Self::Path(path) => Ok(Fetched { path: path.clone(), model: None, notes: Vec::new() }),
+            Self::Path(path) => Ok(Fetched {
+                path: path.clone(),
+                model: None,
+                notes: Vec::new(),
+            }),
             Self::Hub(name) => hub(name, settings, purpose, progress),
             Self::Tag(row) => {
                 let fetched = match &row.origin {
                     Origin::Hub(name) => hub(name, settings, purpose, progress)?,
                     Origin::Url { url, sha256 } => from_url(row, url, sha256, settings, progress)?,
                 };
-                Ok(Fetched { model: Some(row.model), ..fetched })
+                Ok(Fetched {
+                    model: Some(row.model),
+                    ..fetched
+                })
             }
         }
     }
@@ -56,13 +63,19 @@ impl Row {
     pub fn cached(&self, settings: &Settings) -> Option<PathBuf> {
         match &self.origin {
             Origin::Hub(name) => cached(name, settings).map(|fetched| fetched.path),
-            Origin::Url { url, sha256 } => Some(kept(url, sha256, settings)).filter(|path| path.is_file()),
+            Origin::Url { url, sha256 } => {
+                Some(kept(url, sha256, settings)).filter(|path| path.is_file())
+            }
         }
     }
 }
 
 /// What a repository gives while nothing may be asked of the net.
-fn offline(name: &HubName, settings: &Settings, why: super::Offline) -> Result<Fetched, DownloadError> {
+fn offline(
+    name: &HubName,
+    settings: &Settings,
+    why: super::Offline,
+) -> Result<Fetched, DownloadError> {
     cached(name, settings).ok_or_else(|| DownloadError::NotCached {
         what: name.to_string(),
         cache: settings.cache.clone(),
@@ -75,7 +88,11 @@ pub(super) fn cached(name: &HubName, settings: &Settings) -> Option<Fetched> {
     let repository = Repository::of(name, settings);
     let commit = repository.commit_of(&name.revision)?;
     let found = repository.weights(&commit, name.file.as_deref())?;
-    Some(Fetched { path: found.path, model: None, notes: found.notes })
+    Some(Fetched {
+        path: found.path,
+        model: None,
+        notes: found.notes,
+    })
 }
 
 fn hub(
@@ -111,15 +128,25 @@ fn from_url(
 ) -> Result<Fetched, DownloadError> {
     let path = kept(url, sha256, settings);
     if !path.is_file() {
-        let why = settings.offline.or((!cfg!(feature = "download")).then_some(super::Offline::NotBuilt));
+        let why = settings
+            .offline
+            .or((!cfg!(feature = "download")).then_some(super::Offline::NotBuilt));
         if let Some(offline) = why {
             let what = format!("the file of {} {} ({url})", row.model, row.tag);
-            return Err(DownloadError::NotCached { what, cache: settings.assets.clone(), offline });
+            return Err(DownloadError::NotCached {
+                what,
+                cache: settings.assets.clone(),
+                offline,
+            });
         }
         #[cfg(feature = "download")]
         super::fetch_url(url, sha256, settings, progress)?;
         #[cfg(not(feature = "download"))]
         let _ = progress;
     }
-    Ok(Fetched { path, model: None, notes: Vec::new() })
+    Ok(Fetched {
+        path,
+        model: None,
+        notes: Vec::new(),
+    })
 }

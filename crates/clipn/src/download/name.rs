@@ -24,7 +24,9 @@ impl Name {
     /// [`DownloadError::Name`]; a tag without its architecture, or one that the architecture does not have.
     pub fn of(given: &Path, model: Option<&str>) -> Result<Self, DownloadError> {
         let path = || Self::Path(given.to_owned());
-        let Some(text) = given.to_str() else { return Ok(path()) };
+        let Some(text) = given.to_str() else {
+            return Ok(path());
+        };
         if text.starts_with(HubName::PREFIX) {
             return HubName::parse(text).map(Self::Hub);
         }
@@ -32,7 +34,10 @@ impl Name {
         if text.contains(['/', '\\', '.']) || text.is_empty() || is_there() {
             return Ok(path());
         }
-        let of_tag: Vec<&Row> = table::rows().iter().filter(|row| row.has_tag(text)).collect();
+        let of_tag: Vec<&Row> = table::rows()
+            .iter()
+            .filter(|row| row.has_tag(text))
+            .collect();
         let Some(model) = model else {
             return match of_tag.is_empty() {
                 true => Ok(path()),
@@ -90,9 +95,13 @@ impl HubName {
     /// # Errors
     /// [`DownloadError::Name`]: not of this form, or with parts that no repository can have.
     pub fn parse(given: &str) -> Result<Self, DownloadError> {
-        let wrong = |problem| DownloadError::Name { given: shown(given), problem };
-        let rest =
-            given.strip_prefix(Self::PREFIX).ok_or_else(|| wrong("it does not begin with `hf-hub:`"))?;
+        let wrong = |problem| DownloadError::Name {
+            given: shown(given),
+            problem,
+        };
+        let rest = given
+            .strip_prefix(Self::PREFIX)
+            .ok_or_else(|| wrong("it does not begin with `hf-hub:`"))?;
         let (path, revision) = rest.split_once('@').unwrap_or((rest, "main"));
         let mut parts = path.splitn(3, '/');
         let (Some(owner), Some(name)) = (parts.next(), parts.next()) else {
@@ -108,9 +117,16 @@ impl HubName {
             return Err(wrong("its file must be a plain path inside the repository"));
         }
         if !is_inside(revision) {
-            return Err(wrong("its revision must be the name of a branch or tag, or a commit"));
+            return Err(wrong(
+                "its revision must be the name of a branch or tag, or a commit",
+            ));
         }
-        Ok(Self { owner: owner.to_owned(), name: name.to_owned(), file, revision: revision.to_owned() })
+        Ok(Self {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            file,
+            revision: revision.to_owned(),
+        })
     }
 
     /// The name of the repository alone, without its owner.
@@ -144,14 +160,19 @@ impl fmt::Display for HubName {
 
 /// A name as an error shows it: not longer than it must be, nothing that moves the cursor.
 fn shown(text: &str) -> String {
-    text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .take(200)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Whether it can be an owner or a repository. No `--`, which the cache puts between the two.
 fn is_repository_part(part: &str) -> bool {
     let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     (1..=96).contains(&part.len())
-        && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         && is_end(part.chars().next())
         && is_end(part.chars().next_back())
         && !part.contains("--")
@@ -186,22 +207,33 @@ mod tests {
     #[test]
     fn names_of_repositories() {
         let name = HubName::parse("hf-hub:laion/CLIP-ViT-B-16").unwrap();
-        assert_eq!((name.repository().as_str(), name.revision.as_str()), ("laion/CLIP-ViT-B-16", "main"));
+        assert_eq!(
+            (name.repository().as_str(), name.revision.as_str()),
+            ("laion/CLIP-ViT-B-16", "main")
+        );
         assert_eq!(name.to_string(), "hf-hub:laion/CLIP-ViT-B-16");
         let name = HubName::parse("hf-hub:a/b_.c/epochs/epoch_10.pt@refs/pr/1").unwrap();
         assert_eq!(name.file.as_deref(), Some("epochs/epoch_10.pt"));
         assert_eq!(name.revision, "refs/pr/1");
-        assert_eq!(name.to_string(), "hf-hub:a/b_.c/epochs/epoch_10.pt@refs/pr/1");
+        assert_eq!(
+            name.to_string(),
+            "hf-hub:a/b_.c/epochs/epoch_10.pt@refs/pr/1"
+        );
     }
 
     #[test]
     fn names_that_lead_out_of_the_cache_are_none() {
-        let parts =
-            ["", ".", "..", "-a", "a-", ".a", "a.", "a--b", "a..b", "a b", "a\\b", "a:b", "ä", "a\0b"];
+        let parts = [
+            "", ".", "..", "-a", "a-", ".a", "a.", "a--b", "a..b", "a b", "a\\b", "a:b", "ä",
+            "a\0b",
+        ];
         let long = "a".repeat(97);
         for part in parts.into_iter().chain([long.as_str()]) {
             for given in [format!("hf-hub:{part}/b"), format!("hf-hub:a/{part}")] {
-                assert!(matches!(HubName::parse(&given), Err(DownloadError::Name { .. })), "{given}");
+                assert!(
+                    matches!(HubName::parse(&given), Err(DownloadError::Name { .. })),
+                    "{given}"
+                );
             }
         }
         for given in [
@@ -219,7 +251,10 @@ mod tests {
             "hf-hub:a/b@x\\..\\y",
             "a/b",
         ] {
-            assert!(matches!(HubName::parse(given), Err(DownloadError::Name { .. })), "{given}");
+            assert!(
+                matches!(HubName::parse(given), Err(DownloadError::Name { .. })),
+                "{given}"
+            );
         }
     }
 
@@ -242,27 +277,47 @@ mod tests {
     #[test]
     fn a_path_stays_a_path() {
         for path in ["epoch_10.pt", "models/openai", "nowhere", ".", "/"] {
-            assert_eq!(Name::of(Path::new(path), None).unwrap(), Name::Path(path.into()), "{path}");
+            assert_eq!(
+                Name::of(Path::new(path), None).unwrap(),
+                Name::Path(path.into()),
+                "{path}"
+            );
         }
         // Something of that name lies there.
-        assert_eq!(Name::of(Path::new("src"), Some("ViT-B-32")).unwrap(), Name::Path("src".into()));
+        assert_eq!(
+            Name::of(Path::new("src"), Some("ViT-B-32")).unwrap(),
+            Name::Path("src".into())
+        );
     }
 
     #[test]
     fn tags_go_with_an_architecture() {
         let of = |tag: &str, model: Option<&str>| Name::of(Path::new(tag), model);
-        for (model, tag) in [("ViT-B-16", "openai"), ("ViT-B-16-quickgelu", "OpenAI"), ("vit-b/16", "openai")]
-        {
-            let Name::Tag(row) = of(tag, Some(model)).unwrap() else { panic!("{model} {tag}") };
+        for (model, tag) in [
+            ("ViT-B-16", "openai"),
+            ("ViT-B-16-quickgelu", "OpenAI"),
+            ("vit-b/16", "openai"),
+        ] {
+            let Name::Tag(row) = of(tag, Some(model)).unwrap() else {
+                panic!("{model} {tag}")
+            };
             assert_eq!((row.model, row.tag), ("ViT-B-16-quickgelu", "openai"));
         }
-        let Name::Tag(row) = of("laion2b-s34b-b88k", Some("ViT-B-16")).unwrap() else { panic!() };
+        let Name::Tag(row) = of("laion2b-s34b-b88k", Some("ViT-B-16")).unwrap() else {
+            panic!()
+        };
         assert_eq!((row.model, row.tag), ("ViT-B-16", "laion2b_s34b_b88k"));
 
         let error = of("laion2b_s34b_b88k", None).unwrap_err().to_string();
-        assert!(error.contains("--model") && error.contains("ViT-B-16, ViT-g-14"), "{error}");
+        assert!(
+            error.contains("--model") && error.contains("ViT-B-16, ViT-g-14"),
+            "{error}"
+        );
         let error = of("laion3b", Some("ViT-B-16")).unwrap_err().to_string();
-        assert!(error.contains("laion2b_s34b_b88k") && error.contains("openai"), "{error}");
+        assert!(
+            error.contains("laion2b_s34b_b88k") && error.contains("openai"),
+            "{error}"
+        );
         // QuickGELU is not what these were trained with.
         assert!(of("laion2b_s34b_b88k", Some("ViT-B-16-quickgelu")).is_err());
     }

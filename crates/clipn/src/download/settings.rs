@@ -85,15 +85,19 @@ impl Settings {
             })
         };
         let named = |names: &[&str]| names.iter().find_map(|name| variables.path(name));
-        let offline =
-            ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find(|name| variables.is_true(name));
+        let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
+            .into_iter()
+            .find(|name| variables.is_true(name));
         let built = cfg!(feature = "download");
         Ok(Self {
-            cache: named(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"]).map_or_else(|| inside("hub"), Ok)?,
+            cache: named(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])
+                .map_or_else(|| inside("hub"), Ok)?,
             assets: named(&["HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"])
                 .map_or_else(|| inside("assets"), Ok)?,
             symlinks: !variables.is_true("HF_HUB_DISABLE_SYMLINKS"),
-            offline: offline.map(Offline::Variable).or((!built).then_some(Offline::NotBuilt)),
+            offline: offline
+                .map(Offline::Variable)
+                .or((!built).then_some(Offline::NotBuilt)),
             #[cfg(feature = "download")]
             network: Network::from_variables(&variables, home.as_deref())?,
         })
@@ -126,7 +130,9 @@ impl<'a> Variables<'a> {
 
     /// As huggingface_hub reads flags.
     pub(super) fn is_true(&self, name: &str) -> bool {
-        let value = self.get(name).map(|value| value.to_string_lossy().to_ascii_uppercase());
+        let value = self
+            .get(name)
+            .map(|value| value.to_string_lossy().to_ascii_uppercase());
         value.is_some_and(|value| matches!(value.as_str(), "1" | "ON" | "YES" | "TRUE"))
     }
 
@@ -140,12 +146,18 @@ impl<'a> Variables<'a> {
     }
 
     fn home(&self) -> Option<PathBuf> {
-        self.get("HOME").or_else(|| self.get("USERPROFILE")).map(PathBuf::from)
+        self.get("HOME")
+            .or_else(|| self.get("USERPROFILE"))
+            .map(PathBuf::from)
     }
 
     fn hugging_face_home(&self) -> Option<PathBuf> {
-        let caches = || self.path("XDG_CACHE_HOME").or_else(|| Some(self.home()?.join(".cache")));
-        self.path("HF_HOME").or_else(|| Some(caches()?.join("huggingface")))
+        let caches = || {
+            self.path("XDG_CACHE_HOME")
+                .or_else(|| Some(self.home()?.join(".cache")))
+        };
+        self.path("HF_HOME")
+            .or_else(|| Some(caches()?.join("huggingface")))
     }
 }
 
@@ -157,7 +169,10 @@ mod tests {
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, DownloadError> {
         Settings::from_variables(&|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
         })
     }
 
@@ -169,22 +184,52 @@ mod tests {
             assert_eq!(settings.assets, Path::new(assets), "{variables:?}");
         };
         let home = ("HOME", "/h");
-        is(&[home], "/h/.cache/huggingface/hub", "/h/.cache/huggingface/assets");
+        is(
+            &[home],
+            "/h/.cache/huggingface/hub",
+            "/h/.cache/huggingface/assets",
+        );
         let caches = ("XDG_CACHE_HOME", "/x");
-        is(&[home, caches, ("HF_HOME", "")], "/x/huggingface/hub", "/x/huggingface/assets");
-        is(&[home, caches, ("HF_HOME", "~/f")], "/h/f/hub", "/h/f/assets");
-        is(&[home, ("HF_HUB_CACHE", "/c")], "/c", "/h/.cache/huggingface/assets");
-        is(&[("HF_HUB_CACHE", "/c"), ("HF_ASSETS_CACHE", "/a")], "/c", "/a");
+        is(
+            &[home, caches, ("HF_HOME", "")],
+            "/x/huggingface/hub",
+            "/x/huggingface/assets",
+        );
+        is(
+            &[home, caches, ("HF_HOME", "~/f")],
+            "/h/f/hub",
+            "/h/f/assets",
+        );
+        is(
+            &[home, ("HF_HUB_CACHE", "/c")],
+            "/c",
+            "/h/.cache/huggingface/assets",
+        );
+        is(
+            &[("HF_HUB_CACHE", "/c"), ("HF_ASSETS_CACHE", "/a")],
+            "/c",
+            "/a",
+        );
         assert!(settings(&[]).unwrap_err().to_string().contains("HF_HOME"));
     }
 
     #[test]
     fn offline_is_told_with_its_reason() {
-        let with = |value| settings(&[("HOME", "/h"), ("HF_HUB_OFFLINE", value)]).unwrap().offline;
+        let with = |value| {
+            settings(&[("HOME", "/h"), ("HF_HUB_OFFLINE", value)])
+                .unwrap()
+                .offline
+        };
         assert_eq!(with("1"), Some(Offline::Variable("HF_HUB_OFFLINE")));
         assert_eq!(with("yes"), Some(Offline::Variable("HF_HUB_OFFLINE")));
         let built = (!cfg!(feature = "download")).then_some(Offline::NotBuilt);
         assert_eq!((with("0"), with("")), (built, built));
-        assert!(settings(&[("HOME", "/h")]).unwrap().offline().offline.is_some());
+        assert!(
+            settings(&[("HOME", "/h")])
+                .unwrap()
+                .offline()
+                .offline
+                .is_some()
+        );
     }
 }

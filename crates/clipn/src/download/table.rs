@@ -61,11 +61,19 @@ pub fn rows_of(model: &str) -> impl Iterator<Item = &'static Row> {
 /// A line of the table; none for the heading and for what a test would refuse.
 fn row(line: &'static str) -> Option<Row> {
     let mut columns = line.split('\t');
-    let (model, tag, origin, sha256) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+    let (model, tag, origin, sha256) = (
+        columns.next()?,
+        columns.next()?,
+        columns.next()?,
+        columns.next()?,
+    );
     let origin = if origin.starts_with(HubName::PREFIX) {
         Origin::Hub(HubName::parse(origin).ok()?)
     } else if origin.starts_with("https://") {
-        Origin::Url { url: origin, sha256 }
+        Origin::Url {
+            url: origin,
+            sha256,
+        }
     } else {
         return None;
     };
@@ -81,15 +89,30 @@ mod tests {
 
     #[test]
     fn every_line_is_a_row_of_a_known_architecture() {
-        assert_eq!(rows().len(), TABLE.lines().count() - 1, "a line is not a row");
+        assert_eq!(
+            rows().len(),
+            TABLE.lines().count() - 1,
+            "a line is not a row"
+        );
         let mut seen = HashSet::new();
         for row in rows() {
             assert_eq!(ModelConfig::named(row.model).unwrap().name, row.model);
             let plain = row.model.strip_suffix("-quickgelu").unwrap_or(row.model);
-            assert!(seen.insert((plain, row.tag)), "{plain} {} is there twice", row.tag);
-            assert!(row.has_tag(row.tag), "{} is not spelt as tags are compared", row.tag);
+            assert!(
+                seen.insert((plain, row.tag)),
+                "{plain} {} is there twice",
+                row.tag
+            );
+            assert!(
+                row.has_tag(row.tag),
+                "{} is not spelt as tags are compared",
+                row.tag
+            );
             if let Origin::Url { url, sha256 } = row.origin {
-                assert!(sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit()), "{url}");
+                assert!(
+                    sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit()),
+                    "{url}"
+                );
                 // OpenAI's addresses have the checksum before the file's name.
                 assert!(url.contains(&format!("/{sha256}/")), "{url}");
             }

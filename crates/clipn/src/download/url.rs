@@ -27,9 +27,10 @@ pub fn fetch_url(
     if place.is_file() {
         return Ok(place);
     }
-    let uri: Uri = url
-        .parse()
-        .map_err(|_| DownloadError::Name { given: url.to_owned(), problem: "it is no web address" })?;
+    let uri: Uri = url.parse().map_err(|_| DownloadError::Name {
+        given: url.to_owned(),
+        problem: "it is no web address",
+    })?;
     let client = Client::new(&settings.network)?;
     let folder = place.parent().unwrap_or(&place);
     create_folder(folder)?;

@@ -34,7 +34,10 @@ where
     let pool = rayon::current_num_threads();
     let total: usize = lengths.iter().sum();
     // As many chunks for every thread.
-    let ranges = split(lengths, total.div_ceil(target.max(1)).next_multiple_of(pool));
+    let ranges = split(
+        lengths,
+        total.div_ceil(target.max(1)).next_multiple_of(pool),
+    );
     let threads = (pool / ranges.len().max(1)).max(1);
     let mut jobs = Vec::with_capacity(ranges.len());
     let mut rest = out;
@@ -92,7 +95,12 @@ mod tests {
 
     #[test]
     fn equal_sequences_make_equal_chunks() {
-        let sizes = |count: usize| split(&[77; 32], count).iter().map(Range::len).collect::<Vec<_>>();
+        let sizes = |count: usize| {
+            split(&[77; 32], count)
+                .iter()
+                .map(Range::len)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sizes(4), [8; 4]);
         assert_eq!(sizes(6), [6, 5, 5, 6, 5, 5]);
     }

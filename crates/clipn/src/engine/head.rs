@@ -21,7 +21,14 @@ impl Head<'_> {
         layer_norm(&mut normed, pooled, self.norm);
         let normed = Matrix::packed(&normed, self.norm.weight.len());
         let projection = Matrix::packed(self.projection, self.dim);
-        product(MatrixMut::packed(out, self.dim), normed, projection, 1.0, false, threads);
+        product(
+            MatrixMut::packed(out, self.dim),
+            normed,
+            projection,
+            1.0,
+            false,
+            threads,
+        );
     }
 
     /// Adds the gradient of the parameters, and gives that of each chunk's pooled rows, from that of the features of
@@ -45,7 +52,14 @@ impl Head<'_> {
             let mut normed = vec![0.0; pooled.len()];
             let projection = Matrix::packed(self.projection, self.dim).transposed();
             let d_features = Matrix::packed(d_features, self.dim);
-            product(MatrixMut::packed(&mut normed, width), d_features, projection, 1.0, false, 1);
+            product(
+                MatrixMut::packed(&mut normed, width),
+                d_features,
+                projection,
+                1.0,
+                false,
+                1,
+            );
             let (mut d_pooled, mut d_weight, mut d_bias) =
                 (vec![0.0; pooled.len()], vec![0.0; width], vec![0.0; width]);
             let sums = (&mut d_weight[..], &mut d_bias[..]);
@@ -53,10 +67,13 @@ impl Head<'_> {
             (d_pooled, normed, d_weight, d_bias)
         };
         let done: Vec<_> = chunks.par_iter().map(back).collect();
-        let shares = done.iter().zip(&chunks).map(|((_, normed, ..), (_, d_features))| Factors {
-            d_out: Matrix::packed(normed, width),
-            input: Matrix::packed(d_features, self.dim),
-        });
+        let shares = done
+            .iter()
+            .zip(&chunks)
+            .map(|((_, normed, ..), (_, d_features))| Factors {
+                d_out: Matrix::packed(normed, width),
+                input: Matrix::packed(d_features, self.dim),
+            });
         add_products(vec![(d_projection.make_mut(), shares.collect())]);
         for (.., d_weight, d_bias) in &done {
             add(d_norm.weight.make_mut(), d_weight);

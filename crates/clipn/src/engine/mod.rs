@@ -16,4 +16,6 @@ mod vision;
 
 pub use peak::product_peak;
 pub use text::{TextEncoder, TextTape, TransformerText};
-pub use vision::{ResNetTower, VisionEncoder, VisionTape, VisionTower, image_tower, image_tower_alone};
+pub use vision::{
+    ResNetTower, VisionEncoder, VisionTape, VisionTower, image_tower, image_tower_alone,
+};

@@ -17,12 +17,21 @@ pub fn product_peak(duration: Duration) -> f64 {
 
 /// Seconds of the fastest product of this thread; the first one, which warms up, does not count.
 fn best_round(duration: Duration) -> f64 {
-    let values: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    let values: Vec<f32> = (0..SIDE * SIDE)
+        .map(|i| (i % 251) as f32 / 125.0 - 1.0)
+        .collect();
     let mut out = vec![0.0; SIDE * SIDE];
     let mut round = || {
         let started = Instant::now();
         let factor = Matrix::packed(&values, SIDE);
-        product(MatrixMut::packed(&mut out, SIDE), factor, factor, 1.0, false, 1);
+        product(
+            MatrixMut::packed(&mut out, SIDE),
+            factor,
+            factor,
+            1.0,
+            false,
+            1,
+        );
         std::hint::black_box(&out);
         started.elapsed().as_secs_f64()
     };

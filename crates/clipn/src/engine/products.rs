@@ -22,18 +22,29 @@ pub(super) fn add_products(weights: Vec<(&mut [f32], Vec<Factors<'_>>)>) {
     let threads = rayon::current_num_threads();
     let mut jobs = Vec::new();
     for (gradient, shares) in weights {
-        let Some(first) = shares.first() else { continue };
+        let Some(first) = shares.first() else {
+            continue;
+        };
         let (out, inner) = (first.d_out.width(), first.input.width());
         let part = out.div_ceil(threads).max(SMALLEST_PART);
         for (index, rows) in gradient.chunks_mut((part * inner).max(1)).enumerate() {
             jobs.push((rows, index * part, inner, shares.clone()));
         }
     }
-    jobs.into_par_iter().with_max_len(1).for_each(|(gradient, first, inner, shares)| {
-        let rows = gradient.len() / inner;
-        for Factors { d_out, input } in shares {
-            let d_out = d_out.columns(first, rows).transposed();
-            product(MatrixMut::packed(gradient, inner), d_out, input, 1.0, true, 1);
-        }
-    });
+    jobs.into_par_iter()
+        .with_max_len(1)
+        .for_each(|(gradient, first, inner, shares)| {
+            let rows = gradient.len() / inner;
+            for Factors { d_out, input } in shares {
+                let d_out = d_out.columns(first, rows).transposed();
+                product(
+                    MatrixMut::packed(gradient, inner),
+                    d_out,
+                    input,
+                    1.0,
+                    true,
+                    1,
+                );
+            }
+        });
 }

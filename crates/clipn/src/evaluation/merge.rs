@@ -40,29 +40,52 @@ pub struct Run {
 /// Fewer than two runs, runs that are means already, and runs that differ in anything but weights, seeds and machine: in
 /// sets, numbers of images, scores, conventions, templates, architecture or preprocessing.
 pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
-    let [first, others @ ..] = runs else { return Err(EvaluationError::TooFewRuns { n: 0 }) };
+    let [first, others @ ..] = runs else {
+        return Err(EvaluationError::TooFewRuns { n: 0 });
+    };
     if others.is_empty() {
         return Err(EvaluationError::TooFewRuns { n: 1 });
     }
     for run in runs {
-        if let Some(Spread { over: Over::Runs, n, .. }) = run.record.spread {
-            return Err(EvaluationError::AlreadyMerged { path: run.path.clone(), n });
+        if let Some(Spread {
+            over: Over::Runs,
+            n,
+            ..
+        }) = run.record.spread
+        {
+            return Err(EvaluationError::AlreadyMerged {
+                path: run.path.clone(),
+                n,
+            });
         }
     }
     for other in others {
         same_sets(first, other)?;
     }
-    check_alike(&runs.iter().map(|run| (run.path.clone(), run.record.settings.clone())).collect::<Vec<_>>())?;
+    check_alike(
+        &runs
+            .iter()
+            .map(|run| (run.path.clone(), run.record.settings.clone()))
+            .collect::<Vec<_>>(),
+    )?;
     let results: Vec<Results> = runs.iter().map(|run| run.record.results.clone()).collect();
-    let varying: Vec<&String> = keys(runs).into_iter().filter(|key| !is_common(runs, key)).collect();
+    let varying: Vec<&String> = keys(runs)
+        .into_iter()
+        .filter(|key| !is_common(runs, key))
+        .collect();
     let mut spread = Spread::of(&results, Over::Runs);
     spread.runs = runs.iter().map(|run| summary(run, &varying)).collect();
     let common = |map: &Map<String, Value>| {
         let kept = map.iter().filter(|(key, _)| !varying.contains(key));
-        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+        kept.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     };
     let settings = settings(&first.record).map_or(Value::Null, |map| Value::Object(common(map)));
-    Ok(Record { results: mean(&first.record.results, runs, &spread), settings, spread: Some(spread) })
+    Ok(Record {
+        results: mean(&first.record.results, runs, &spread),
+        settings,
+        spread: Some(spread),
+    })
 }
 
 fn settings(record: &Record) -> Option<&Map<String, Value>> {
@@ -70,12 +93,16 @@ fn settings(record: &Record) -> Option<&Map<String, Value>> {
 }
 
 fn keys(runs: &[Run]) -> IndexSet<&String> {
-    runs.iter().filter_map(|run| settings(&run.record)).flat_map(Map::keys).collect()
+    runs.iter()
+        .filter_map(|run| settings(&run.record))
+        .flat_map(Map::keys)
+        .collect()
 }
 
 fn is_common(runs: &[Run], key: &str) -> bool {
     let value = |run: &Run| run.record.settings.get(key).cloned();
-    runs.windows(2).all(|pair| value(&pair[0]) == value(&pair[1]))
+    runs.windows(2)
+        .all(|pair| value(&pair[0]) == value(&pair[1]))
 }
 
 fn summary(run: &Run, varying: &[&String]) -> RunSummary {
@@ -100,7 +127,12 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
         aupr_out: s.figures.aupr_out.mean,
         ..r.clone()
     };
-    let results: Vec<OodResult> = first.results.iter().zip(&spread.results).map(result).collect();
+    let results: Vec<OodResult> = first
+        .results
+        .iter()
+        .zip(&spread.results)
+        .map(result)
+        .collect();
     let scores: IndexSet<&'static str> = results.iter().map(|r| r.score).collect();
     let skipped: IndexSet<(String, std::path::PathBuf)> = runs
         .iter()
@@ -109,7 +141,10 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
         .collect();
     let error = |set: &str, path: &std::path::Path| {
         let all = runs.iter().flat_map(|run| &run.record.results.skipped);
-        all.filter(|s| s.set == set && s.path == path).map(|s| s.error.clone()).next().unwrap_or_default()
+        all.filter(|s| s.set == set && s.path == path)
+            .map(|s| s.error.clone())
+            .next()
+            .unwrap_or_default()
     };
     Results {
         accuracy: spread.accuracy.map(|accuracy| accuracy.mean),
@@ -118,7 +153,11 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
         results,
         skipped: skipped
             .into_iter()
-            .map(|(set, path)| Skipped { error: error(&set, &path), set, path })
+            .map(|(set, path)| Skipped {
+                error: error(&set, &path),
+                set,
+                path,
+            })
             .collect(),
     }
 }
@@ -128,16 +167,21 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
 /// # Errors
 /// [`EvaluationError::RunsDiffer`] for the first difference.
 pub fn check_alike(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
-    let [(first_path, first), others @ ..] = runs else { return Ok(()) };
-    let differ = |(what, first, other): Difference, other_path: &String| EvaluationError::RunsDiffer {
-        what,
-        first: format!("{first} in {first_path}"),
-        other: format!("{other} in {other_path}"),
+    let [(first_path, first), others @ ..] = runs else {
+        return Ok(());
     };
-    others.iter().try_for_each(|(path, other)| match different_settings(first, other) {
-        Some(difference) => Err(differ(difference, path)),
-        None => Ok(()),
-    })
+    let differ =
+        |(what, first, other): Difference, other_path: &String| EvaluationError::RunsDiffer {
+            what,
+            first: format!("{first} in {first_path}"),
+            other: format!("{other} in {other_path}"),
+        };
+    others
+        .iter()
+        .try_for_each(|(path, other)| match different_settings(first, other) {
+            Some(difference) => Err(differ(difference, path)),
+            None => Ok(()),
+        })
 }
 
 fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
@@ -146,14 +190,30 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
         if first == other {
             return Ok(());
         }
-        let (first, other) = (format!("{first} in {}", a.path), format!("{other} in {}", b.path));
-        Err(EvaluationError::RunsDiffer { what: what.to_owned(), first, other })
+        let (first, other) = (
+            format!("{first} in {}", a.path),
+            format!("{other} in {}", b.path),
+        );
+        Err(EvaluationError::RunsDiffer {
+            what: what.to_owned(),
+            first,
+            other,
+        })
     };
     let listed = |names: Vec<String>| {
-        names.into_iter().collect::<IndexSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+        names
+            .into_iter()
+            .collect::<IndexSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    check("the in-distribution set", &|r| format!("`{}` of {} images", r.id.name, r.id.n))?;
-    check("the list of scores", &|r| listed(r.results.iter().map(|r| r.score.to_owned()).collect()))?;
+    check("the in-distribution set", &|r| {
+        format!("`{}` of {} images", r.id.name, r.id.n)
+    })?;
+    check("the list of scores", &|r| {
+        listed(r.results.iter().map(|r| r.score.to_owned()).collect())
+    })?;
     check("the list of out-of-distribution sets", &|r| {
         let set = |r: &OodResult| {
             let kind = r.kind.map_or(String::new(), |kind| format!("{kind}, "));
@@ -161,7 +221,14 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
         };
         listed(r.results.iter().map(set).collect())
     })?;
-    check("the accuracy", &|r| if r.accuracy.is_some() { "there" } else { "absent" }.to_owned())
+    check("the accuracy", &|r| {
+        if r.accuracy.is_some() {
+            "there"
+        } else {
+            "absent"
+        }
+        .to_owned()
+    })
 }
 
 /// What differs, and what it is on either side.
@@ -169,12 +236,19 @@ type Difference = (String, String, String);
 
 fn different_settings(a: &Value, b: &Value) -> Option<Difference> {
     let none = Map::new();
-    let (left, right) = (a.as_object().unwrap_or(&none), b.as_object().unwrap_or(&none));
-    let mut keys = left.keys().chain(right.keys()).filter(|key| !VARYING.contains(&key.as_str()));
+    let (left, right) = (
+        a.as_object().unwrap_or(&none),
+        b.as_object().unwrap_or(&none),
+    );
+    let mut keys = left
+        .keys()
+        .chain(right.keys())
+        .filter(|key| !VARYING.contains(&key.as_str()));
     let difference =
         keys.find_map(|key| difference(&format!("settings.{key}"), left.get(key), right.get(key)));
     // Models may have learned other scales; the published one is another convention.
-    let published = |map: &Map<String, Value>| map.get("logit_scale")?.as_f64().map(|s| s == LOGIT_SCALE);
+    let published =
+        |map: &Map<String, Value>| map.get("logit_scale")?.as_f64().map(|s| s == LOGIT_SCALE);
     let scale = || {
         let tell = |map: &Map<String, Value>| shown(map.get("logit_scale"));
         (published(left) != published(right))
@@ -190,7 +264,8 @@ fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Differ
     }
     if let (Some(Value::Object(left)), Some(Value::Object(right))) = (a, b) {
         let mut keys = left.keys().chain(right.keys());
-        return keys.find_map(|key| difference(&format!("{name}.{key}"), left.get(key), right.get(key)));
+        return keys
+            .find_map(|key| difference(&format!("{name}.{key}"), left.get(key), right.get(key)));
     }
     Some((name.to_owned(), shown(a), shown(b)))
 }
@@ -198,5 +273,9 @@ fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Differ
 fn shown(value: Option<&Value>) -> String {
     let text = value.map_or("absent".to_owned(), Value::to_string);
     let cut: String = text.chars().take(SHOWN).collect();
-    if cut.len() < text.len() { cut + "…" } else { cut }
+    if cut.len() < text.len() {
+        cut + "…"
+    } else {
+        cut
+    }
 }

@@ -29,5 +29,7 @@ pub use record::Record;
 pub use record_csv::{write_record_csv, write_record_rows};
 pub use repeat::Repeat;
 pub use results::{Average, IdSummary, OodResult, Results, Skipped};
-pub use run::{Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate, evaluate_each};
+pub use run::{
+    Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate, evaluate_each,
+};
 pub use spread::{AverageSpread, OodSpread, Over, RunSummary, Spread, Variation, Variations};

@@ -48,7 +48,10 @@ impl<I: Iterator> Tickets<I> {
         let mut source = lock(&self.source);
         let mut position = lock(&self.position);
         while !position.stopped && source.next >= position.handed_on + self.window {
-            position = self.moved.wait(position).unwrap_or_else(PoisonError::into_inner);
+            position = self
+                .moved
+                .wait(position)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if position.stopped {
             return None;
@@ -57,7 +60,9 @@ impl<I: Iterator> Tickets<I> {
         let mut items = Vec::new();
         let mut bytes = 0;
         while items.len() < self.chunk.items.max(1) && bytes < self.chunk.bytes {
-            let Some(item) = source.items.next() else { break };
+            let Some(item) = source.items.next() else {
+                break;
+            };
             bytes += weight(&item);
             items.push(item);
         }
@@ -102,7 +107,10 @@ pub(super) fn map_in_order<T: Send, W: Send, R: Send, E>(
     mut sink: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
     let tickets = Tickets {
-        source: Mutex::new(Source { items: items.fuse(), next: 0 }),
+        source: Mutex::new(Source {
+            items: items.fuse(),
+            next: 0,
+        }),
         position: Mutex::default(),
         moved: Condvar::new(),
         chunk,
@@ -149,7 +157,10 @@ mod tests {
     const UNBOUNDED: usize = usize::MAX;
 
     fn of(items: usize) -> Chunk {
-        Chunk { items, bytes: UNBOUNDED }
+        Chunk {
+            items,
+            bytes: UNBOUNDED,
+        }
     }
 
     fn light<T>(_: &T) -> usize {
@@ -200,8 +211,19 @@ mod tests {
             Ok(())
         };
         let items = [1, 1, 1, 1, 9, 9, 100, 1, 1];
-        let chunk = Chunk { items: 4, bytes: 10 };
-        map_in_order(items.into_iter(), chunk, vec![()], |&w| w, |(): &mut (), c| c.len(), sink).unwrap();
+        let chunk = Chunk {
+            items: 4,
+            bytes: 10,
+        };
+        map_in_order(
+            items.into_iter(),
+            chunk,
+            vec![()],
+            |&w| w,
+            |(): &mut (), c| c.len(),
+            sink,
+        )
+        .unwrap();
         assert_eq!(lengths, [4, 2, 1, 2]);
     }
 
@@ -213,7 +235,14 @@ mod tests {
             if count == 3 { Err("full") } else { Ok(()) }
         };
         assert_eq!(
-            map_in_order(0.., of(1), vec![(); 3], light, |(): &mut (), c: Vec<usize>| c[0], sink),
+            map_in_order(
+                0..,
+                of(1),
+                vec![(); 3],
+                light,
+                |(): &mut (), c: Vec<usize>| c[0],
+                sink
+            ),
             Err("full")
         );
         assert_eq!(count, 3);
@@ -222,7 +251,14 @@ mod tests {
     #[test]
     fn nothing_to_do_is_done() {
         let none = std::iter::empty::<u8>();
-        let result = map_in_order(none, of(4), vec![(); 2], light, |(): &mut (), _| (), |()| Err("called"));
+        let result = map_in_order(
+            none,
+            of(4),
+            vec![(); 2],
+            light,
+            |(): &mut (), _| (),
+            |()| Err("called"),
+        );
         assert_eq!(result, Ok(()));
     }
 
@@ -230,13 +266,27 @@ mod tests {
     #[should_panic(expected = "a scoped thread panicked")]
     fn a_panic_is_passed_on() {
         let work = |(): &mut (), chunk: Vec<usize>| assert!(chunk[0] != 7, "seven");
-        let _ = map_in_order(0..50, of(1), vec![(); 2], light, work, |()| Ok::<(), ()>(()));
+        let _ = map_in_order(
+            0..50,
+            of(1),
+            vec![(); 2],
+            light,
+            work,
+            |()| Ok::<(), ()>(()),
+        );
     }
 
     #[test]
     #[should_panic(expected = "a scoped thread panicked")]
     fn a_panic_of_the_source_is_passed_on() {
         let items = (0..50).inspect(|&index| assert!(index != 7, "seven"));
-        let _ = map_in_order(items, of(1), vec![(); 2], light, |(): &mut (), _| (), |()| Ok::<(), ()>(()));
+        let _ = map_in_order(
+            items,
+            of(1),
+            vec![(); 2],
+            light,
+            |(): &mut (), _| (),
+            |()| Ok::<(), ()>(()),
+        );
     }
 }

@@ -27,11 +27,16 @@ pub fn write_results_json(path: &Path, results: &impl Serialize) -> Result<(), E
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_results_csv(path: &Path, results: &Results, epoch: Option<&str>) -> Result<(), EvaluationError> {
+pub fn write_results_csv(
+    path: &Path,
+    results: &Results,
+    epoch: Option<&str>,
+) -> Result<(), EvaluationError> {
     write(path, |out| {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record([
-            "epoch", "method", "oodset", "AUROC", "FPR@95", "AUPR-in", "AUPR-out", "kind", "n_id", "n_ood",
+            "epoch", "method", "oodset", "AUROC", "FPR@95", "AUPR-in", "AUPR-out", "kind", "n_id",
+            "n_ood",
         ])?;
         for r in &results.results {
             let method = by_name(r.score).map_or(r.score, |score| score.title());
@@ -61,7 +66,11 @@ pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), Eval
     write(path, |out| {
         let mut csv = csv::Writer::from_writer(out);
         let heading = ["set", "path", "label", "prediction"].into_iter();
-        csv.write_record(heading.chain(evaluation.scores.iter().map(|s| s.name())).chain(["error"]))?;
+        csv.write_record(
+            heading
+                .chain(evaluation.scores.iter().map(|s| s.name()))
+                .chain(["error"]),
+        )?;
         for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
             for row in &set.rows {
                 let mut record = vec![
@@ -76,7 +85,10 @@ pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), Eval
                         record.push(String::new());
                     }
                     Err(error) => {
-                        record.extend(std::iter::repeat_n(String::new(), 1 + evaluation.scores.len()));
+                        record.extend(std::iter::repeat_n(
+                            String::new(),
+                            1 + evaluation.scores.len(),
+                        ));
                         record.push(error.clone());
                     }
                 }
@@ -96,7 +108,12 @@ pub fn write_scores_parquet(path: &Path, evaluation: &Evaluation) -> Result<(), 
     let name = |class: usize| evaluation.class_names.get(class).map(String::as_str);
     let text = |name: &str| (name.to_owned(), ColumnKind::Text);
     let mut columns: Vec<_> = ["set", "path", "label", "prediction"].map(text).into();
-    columns.extend(evaluation.scores.iter().map(|score| (score.name().to_owned(), ColumnKind::Double)));
+    columns.extend(
+        evaluation
+            .scores
+            .iter()
+            .map(|score| (score.name().to_owned(), ColumnKind::Double)),
+    );
     columns.push(text("error"));
     let mut table = ParquetWriter::create(path, &columns)?;
     for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
@@ -115,7 +132,10 @@ pub fn write_scores_parquet(path: &Path, evaluation: &Evaluation) -> Result<(), 
                 }
                 Err(error) => {
                     cells.push(Cell::Text(None));
-                    cells.extend(std::iter::repeat_n(Cell::Double(None), evaluation.scores.len()));
+                    cells.extend(std::iter::repeat_n(
+                        Cell::Double(None),
+                        evaluation.scores.len(),
+                    ));
                     cells.push(Cell::Text(Some(error)));
                 }
             }
@@ -133,5 +153,8 @@ fn write(
         fill(&mut out)?;
         out.flush()
     });
-    written.map_err(|source| EvaluationError::Write { path: path.to_owned(), source })
+    written.map_err(|source| EvaluationError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }

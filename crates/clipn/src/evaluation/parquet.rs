@@ -56,7 +56,10 @@ impl Column {
             ColumnKind::Double => Values::Double(Vec::new()),
             ColumnKind::Float => Values::Float(Vec::new()),
         };
-        Self { values, present: Vec::new() }
+        Self {
+            values,
+            present: Vec::new(),
+        }
     }
 
     /// Appends a cell; one of another kind counts as empty.
@@ -105,9 +108,13 @@ impl ParquetWriter {
     /// The file cannot be written.
     pub fn create(path: &Path, columns: &[(String, ColumnKind)]) -> Result<Self, EvaluationError> {
         let begun = || -> Result<_, ParquetError> {
-            let fields = columns.iter().map(|(name, kind)| field(name, *kind).map(Arc::new));
+            let fields = columns
+                .iter()
+                .map(|(name, kind)| field(name, *kind).map(Arc::new));
             let fields = fields.collect::<Result<_, _>>()?;
-            let schema = Type::group_type_builder("rows").with_fields(fields).build()?;
+            let schema = Type::group_type_builder("rows")
+                .with_fields(fields)
+                .build()?;
             let properties = WriterProperties::builder()
                 .set_compression(Compression::SNAPPY)
                 .set_created_by(concat!("clipn version ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -117,7 +124,12 @@ impl ParquetWriter {
         };
         let file = begun().map_err(|error| failed(path, error))?;
         let columns = columns.iter().map(|(_, kind)| Column::new(*kind)).collect();
-        Ok(Self { path: path.to_owned(), file, columns, rows: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            columns,
+            rows: 0,
+        })
     }
 
     /// Appends a row of as many cells as there are columns; missing ones are empty.
@@ -129,7 +141,11 @@ impl ParquetWriter {
             column.push(row.get(index).unwrap_or(&Cell::Text(None)));
         }
         self.rows += 1;
-        if self.rows == GROUP { self.flush() } else { Ok(()) }
+        if self.rows == GROUP {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is left, and what makes the file one that can be read.
@@ -150,7 +166,8 @@ impl ParquetWriter {
         if self.rows == 0 {
             return Ok(());
         }
-        self.write_group().map_err(|error| failed(&self.path, error))?;
+        self.write_group()
+            .map_err(|error| failed(&self.path, error))?;
         self.rows = 0;
         for column in &mut self.columns {
             column.clear();
@@ -161,12 +178,20 @@ impl ParquetWriter {
     fn write_group(&mut self) -> Result<(), ParquetError> {
         let mut group = self.file.next_row_group()?;
         for column in &self.columns {
-            let Some(mut writer) = group.next_column()? else { break };
+            let Some(mut writer) = group.next_column()? else {
+                break;
+            };
             let present = Some(column.present.as_slice());
             match &column.values {
-                Values::Text(values) => writer.typed::<ByteArrayType>().write_batch(values, present, None)?,
-                Values::Double(values) => writer.typed::<DoubleType>().write_batch(values, present, None)?,
-                Values::Float(values) => writer.typed::<FloatType>().write_batch(values, present, None)?,
+                Values::Text(values) => writer
+                    .typed::<ByteArrayType>()
+                    .write_batch(values, present, None)?,
+                Values::Double(values) => writer
+                    .typed::<DoubleType>()
+                    .write_batch(values, present, None)?,
+                Values::Float(values) => writer
+                    .typed::<FloatType>()
+                    .write_batch(values, present, None)?,
             };
             writer.close()?;
         }
@@ -188,7 +213,10 @@ fn field(name: &str, kind: ColumnKind) -> Result<Type, ParquetError> {
 }
 
 fn failed(path: &Path, error: ParquetError) -> EvaluationError {
-    EvaluationError::Write { path: path.to_owned(), source: io::Error::other(error) }
+    EvaluationError::Write {
+        path: path.to_owned(),
+        source: io::Error::other(error),
+    }
 }
 
 #[cfg(test)]
@@ -202,8 +230,13 @@ mod tests {
     fn rows_come_back_over_several_groups() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");
-        let columns = [("name", ColumnKind::Text), ("x", ColumnKind::Double), ("y", ColumnKind::Float)];
-        let mut writer = ParquetWriter::create(&path, &columns.map(|(n, k)| (n.to_owned(), k))).unwrap();
+        let columns = [
+            ("name", ColumnKind::Text),
+            ("x", ColumnKind::Double),
+            ("y", ColumnKind::Float),
+        ];
+        let mut writer =
+            ParquetWriter::create(&path, &columns.map(|(n, k)| (n.to_owned(), k))).unwrap();
         let rows = GROUP + 3;
         for row in 0..rows {
             let name = format!("picture {row}");
@@ -221,22 +254,35 @@ mod tests {
         let read: Vec<Vec<Field>> = reader
             .get_row_iter(None)
             .unwrap()
-            .map(|row| row.unwrap().get_column_iter().map(|(_, field)| field.clone()).collect())
+            .map(|row| {
+                row.unwrap()
+                    .get_column_iter()
+                    .map(|(_, field)| field.clone())
+                    .collect()
+            })
             .collect();
         assert_eq!(read.len(), rows);
         let last = rows - 1;
         assert_eq!(
             read[last],
-            [Field::Str(format!("picture {last}")), Field::Double(last as f64 / 3.0), Field::Float(0.1)]
+            [
+                Field::Str(format!("picture {last}")),
+                Field::Double(last as f64 / 3.0),
+                Field::Float(0.1)
+            ]
         );
-        assert_eq!(read[5], [Field::Str("picture 5".into()), Field::Null, Field::Null]);
+        assert_eq!(
+            read[5],
+            [Field::Str("picture 5".into()), Field::Null, Field::Null]
+        );
     }
 
     #[test]
     fn a_table_without_rows_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");
-        let writer = ParquetWriter::create(&path, &[("name".to_owned(), ColumnKind::Text)]).unwrap();
+        let writer =
+            ParquetWriter::create(&path, &[("name".to_owned(), ColumnKind::Text)]).unwrap();
         writer.finish().unwrap();
         let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
         assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
@@ -244,7 +290,9 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_named() {
-        let error = ParquetWriter::create(Path::new("/absent/t.parquet"), &[]).err().unwrap();
+        let error = ParquetWriter::create(Path::new("/absent/t.parquet"), &[])
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("/absent/t.parquet"), "{error}");
     }
 }

@@ -12,7 +12,11 @@ pub trait Picture: Send {
     ///
     /// # Errors
     /// Whatever keeps this picture from being read; others are read all the same.
-    fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), Self::Error>;
+    fn pixels_into(
+        &mut self,
+        preprocessing: &Preprocessing,
+        out: &mut [f32],
+    ) -> Result<(), Self::Error>;
 
     /// Bytes of memory that it holds before it is read, such as a file of an archive; workers take fewer pictures at a
     /// time where these are many.
@@ -25,7 +29,11 @@ pub trait Picture: Send {
 impl Picture for &Path {
     type Error = ImageError;
 
-    fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
+    fn pixels_into(
+        &mut self,
+        preprocessing: &Preprocessing,
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
         preprocessing.file_into(self, out)
     }
 }
@@ -33,7 +41,11 @@ impl Picture for &Path {
 impl Picture for NamedPicture {
     type Error = ImageError;
 
-    fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
+    fn pixels_into(
+        &mut self,
+        preprocessing: &Preprocessing,
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
         Self::pixels_into(self, preprocessing, out)
     }
 

@@ -21,7 +21,10 @@ pub struct Parallelism {
 
 impl Default for Parallelism {
     fn default() -> Self {
-        Self { batch_size: 16, workers: std::thread::available_parallelism().map_or(1, NonZero::get) }
+        Self {
+            batch_size: 16,
+            workers: std::thread::available_parallelism().map_or(1, NonZero::get),
+        }
     }
 }
 
@@ -47,9 +50,15 @@ impl<'a> Recogniser<'a> {
     ) -> Result<Self, EvaluationError> {
         let (expected, found) = (classifier.dim(), tower.embed_dim());
         if expected != found {
-            return Err(crate::classifier::ClassifierError::FeatureDimension { expected, found }.into());
+            return Err(
+                crate::classifier::ClassifierError::FeatureDimension { expected, found }.into(),
+            );
         }
-        Ok(Self { tower, classifier, preprocessing })
+        Ok(Self {
+            tower,
+            classifier,
+            preprocessing,
+        })
     }
 
     /// The classifier.
@@ -73,17 +82,25 @@ impl<'a> Recogniser<'a> {
     ) -> Result<(), E> {
         let mut pictures = pictures.into_iter().fuse();
         // As many as tell whether there are batches enough for all workers; they hold no more than the batches would.
-        let enough = parallelism.batch_size.max(1).saturating_mul(parallelism.workers.max(1));
+        let enough = parallelism
+            .batch_size
+            .max(1)
+            .saturating_mul(parallelism.workers.max(1));
         let mut first = Vec::new();
         let mut held = 0;
         while first.len() < enough && held < MOST_HELD {
-            let Some(picture) = pictures.next() else { break };
+            let Some(picture) = pictures.next() else {
+                break;
+            };
             held += picture.held();
             first.push(picture);
         }
         let more = first.len() == enough || held >= MOST_HELD;
         let (batch, workers) = spread(if more { enough } else { first.len() }, parallelism)?;
-        let chunk = Chunk { items: batch, bytes: MOST_HELD / workers.len().max(1) };
+        let chunk = Chunk {
+            items: batch,
+            bytes: MOST_HELD / workers.len().max(1),
+        };
         let mut done = 0;
         let work = |worker: &mut ThreadPool, mut pictures: Vec<P>| {
             worker.install(|| self.batch(&mut pictures, progress, &look))
@@ -98,7 +115,14 @@ impl<'a> Recogniser<'a> {
             }
             Ok(())
         };
-        map_in_order(first.into_iter().chain(pictures), chunk, workers, Picture::held, work, pass_on)
+        map_in_order(
+            first.into_iter().chain(pictures),
+            chunk,
+            workers,
+            Picture::held,
+            work,
+            pass_on,
+        )
     }
 
     /// One batch; `None` where the work was cancelled.
@@ -148,12 +172,24 @@ impl<'a> Recogniser<'a> {
 
 /// The size of a batch, and a worker each with the threads of its tower: one, where there are batches enough for all
 /// workers, and more where there are not.
-fn spread(pictures: usize, parallelism: Parallelism) -> Result<(usize, Vec<ThreadPool>), EvaluationError> {
+fn spread(
+    pictures: usize,
+    parallelism: Parallelism,
+) -> Result<(usize, Vec<ThreadPool>), EvaluationError> {
     let wanted = parallelism.workers.max(1);
-    let batch = parallelism.batch_size.clamp(1, pictures.div_ceil(wanted).max(1));
+    let batch = parallelism
+        .batch_size
+        .clamp(1, pictures.div_ceil(wanted).max(1));
     let workers = wanted.min(pictures.div_ceil(batch)).max(1);
-    let pool = |_| ThreadPoolBuilder::new().num_threads((wanted / workers).max(1)).build();
+    let pool = |_| {
+        ThreadPoolBuilder::new()
+            .num_threads((wanted / workers).max(1))
+            .build()
+    };
     let pools = (0..workers).map(pool).collect::<Result<_, _>>();
-    let failed = |e: rayon::ThreadPoolBuildError| EvaluationError::Workers { workers, reason: e.to_string() };
+    let failed = |e: rayon::ThreadPoolBuildError| EvaluationError::Workers {
+        workers,
+        reason: e.to_string(),
+    };
     Ok((batch, pools.map_err(failed)?))
 }

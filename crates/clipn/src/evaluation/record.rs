@@ -41,11 +41,25 @@ impl Record {
     /// The file cannot be read or does not hold what an evaluation writes: other types, figures that are no fractions, a
     /// score on a set that is missing or there twice, counts of images that do not agree.
     pub fn read(path: &Path) -> Result<Self, EvaluationError> {
-        let file = if path.is_dir() { path.join(Self::FILE) } else { path.to_owned() };
-        let cannot = |source| EvaluationError::Read { path: file.clone(), source };
+        let file = if path.is_dir() {
+            path.join(Self::FILE)
+        } else {
+            path.to_owned()
+        };
+        let cannot = |source| EvaluationError::Read {
+            path: file.clone(),
+            source,
+        };
         let mut bytes = Vec::new();
-        File::open(&file).map_err(cannot)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
-        let wrong = |reason| EvaluationError::NoResults { path: file.clone(), reason };
+        File::open(&file)
+            .map_err(cannot)?
+            .take(MOST_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(cannot)?;
+        let wrong = |reason| EvaluationError::NoResults {
+            path: file.clone(),
+            reason,
+        };
         if bytes.len() as u64 > MOST_BYTES {
             return Err(wrong(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
         }
@@ -86,7 +100,9 @@ impl Record {
 /// Names go to terminals as they are.
 fn check_name(what: &str, name: &str) -> Result<(), String> {
     if name.contains(char::is_control) {
-        return Err(format!("the name {name:?} in `{what}` has a control character"));
+        return Err(format!(
+            "the name {name:?} in `{what}` has a control character"
+        ));
     }
     Ok(())
 }
@@ -100,10 +116,15 @@ fn check_fraction(what: &str, value: f64) -> Result<(), String> {
 }
 
 fn check_counts(results: &Results) -> Result<(), String> {
-    let Some(first) = results.results.first() else { return Err("`results` is empty".to_owned()) };
+    let Some(first) = results.results.first() else {
+        return Err("`results` is empty".to_owned());
+    };
     for r in &results.results {
         check_name("results", &r.ood)?;
-        for (name, value) in ["auroc", "fpr95", "aupr_in", "aupr_out"].into_iter().zip(of_result(r)) {
+        for (name, value) in ["auroc", "fpr95", "aupr_in", "aupr_out"]
+            .into_iter()
+            .zip(of_result(r))
+        {
             check_fraction(&format!("{name} of {} on {}", r.score, r.ood), value)?;
         }
         if r.n_id != results.id.n {
@@ -113,7 +134,10 @@ fn check_counts(results: &Results) -> Result<(), String> {
             ));
         }
         if r.n_id == 0 || r.n_ood == 0 {
-            return Err(format!("{} on {} has a set without images", first.score, r.ood));
+            return Err(format!(
+                "{} on {} has a set without images",
+                first.score, r.ood
+            ));
         }
     }
     Ok(())
@@ -138,7 +162,10 @@ fn in_order(results: Vec<OodResult>) -> Result<Vec<OodResult>, String> {
             let result = result.ok_or_else(|| format!("{score} on {set} is missing"))?;
             let first = of_set.get_or_insert_with(|| result.clone());
             if (first.kind, first.n_ood) != (result.kind, result.n_ood) {
-                return Err(format!("{} and {score} tell another kind or count of {set}", first.score));
+                return Err(format!(
+                    "{} and {score} tell another kind or count of {set}",
+                    first.score
+                ));
             }
             ordered.push(result);
         }
@@ -155,7 +182,12 @@ fn check_spread(mut spread: Spread, results: &Results) -> Result<Spread, String>
         check_variation("the accuracy", accuracy)?;
     }
     let keys = results.results.iter().map(|r| (r.score, r.ood.clone()));
-    spread.results = matched(spread.results, |s| (s.score, s.ood.clone()), keys, |s| &s.figures)?;
+    spread.results = matched(
+        spread.results,
+        |s| (s.score, s.ood.clone()),
+        keys,
+        |s| &s.figures,
+    )?;
     let keys = results.averages.iter().map(|a| (a.score, a.kind));
     spread.averages = matched(spread.averages, |s| (s.score, s.kind), keys, |s| &s.figures)?;
     for run in &spread.runs {
@@ -178,13 +210,21 @@ fn matched<T, K: Eq + Hash>(
     figures: impl Fn(&T) -> &Variations,
 ) -> Result<Vec<T>, String> {
     let count = entries.len();
-    let mut found: HashMap<K, T> = entries.into_iter().map(|entry| (key(&entry), entry)).collect();
+    let mut found: HashMap<K, T> = entries
+        .into_iter()
+        .map(|entry| (key(&entry), entry))
+        .collect();
     let ordered: Vec<T> = keys.map_while(|key| found.remove(&key)).collect();
     if ordered.len() != count || !found.is_empty() {
         return Err("`spread` does not tell the figures that `results` has".to_owned());
     }
     for entry in &ordered {
-        let Variations { auroc, fpr95, aupr_in, aupr_out } = figures(entry);
+        let Variations {
+            auroc,
+            fpr95,
+            aupr_in,
+            aupr_out,
+        } = figures(entry);
         for variation in [auroc, fpr95, aupr_in, aupr_out] {
             check_variation("a figure", variation)?;
         }
@@ -193,7 +233,10 @@ fn matched<T, K: Eq + Hash>(
 }
 
 fn check_variation(what: &str, v: &Variation) -> Result<(), String> {
-    for value in [v.mean, v.std, v.min, v.max].into_iter().chain(v.interval.into_iter().flatten()) {
+    for value in [v.mean, v.std, v.min, v.max]
+        .into_iter()
+        .chain(v.interval.into_iter().flatten())
+    {
         check_fraction(&format!("the spread of {what}"), value)?;
     }
     Ok(())

@@ -33,11 +33,13 @@ struct Ranked {
 impl Ranked {
     fn new(set: &ScoredSet, scores: usize) -> Self {
         let read: Vec<&ImageRow> = set.rows.iter().filter(|row| row.outcome.is_ok()).collect();
-        let value = |row: &ImageRow, score: usize| row.outcome.as_ref().ok()?.scores.get(score).copied();
+        let value =
+            |row: &ImageRow, score: usize| row.outcome.as_ref().ok()?.scores.get(score).copied();
         let column = |score: usize| {
             let values = read.iter().enumerate();
-            let mut column: Vec<(f64, u32)> =
-                values.filter_map(|(i, row)| Some((value(row, score)?, i as u32))).collect();
+            let mut column: Vec<(f64, u32)> = values
+                .filter_map(|(i, row)| Some((value(row, score)?, i as u32)))
+                .collect();
             column.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
             column
         };
@@ -69,7 +71,8 @@ impl Ranked {
 
     fn drawn(&self, times: &[u32]) -> Columns {
         let expand = |column: &Vec<(f64, u32)>| {
-            let of_image = |&(value, i): &(f64, u32)| std::iter::repeat_n(value, times[i as usize] as usize);
+            let of_image =
+                |&(value, i): &(f64, u32)| std::iter::repeat_n(value, times[i as usize] as usize);
             column.iter().flat_map(of_image).collect()
         };
         self.columns.iter().map(expand).collect()
@@ -103,13 +106,23 @@ impl Spread {
             return Err(EvaluationError::TooFewRepeats { n });
         }
         let ranked = |set| Ranked::new(set, evaluation.scores.len());
-        let sets: Vec<Ranked> = std::iter::once(&evaluation.id).chain(&evaluation.ood).map(ranked).collect();
-        let named = std::iter::once(&evaluation.id).chain(&evaluation.ood).zip(&sets);
-        if let (Some(size), Some((set, ranked))) = (subset, named.min_by_key(|(_, ranked)| ranked.images))
+        let sets: Vec<Ranked> = std::iter::once(&evaluation.id)
+            .chain(&evaluation.ood)
+            .map(ranked)
+            .collect();
+        let named = std::iter::once(&evaluation.id)
+            .chain(&evaluation.ood)
+            .zip(&sets);
+        if let (Some(size), Some((set, ranked))) =
+            (subset, named.min_by_key(|(_, ranked)| ranked.images))
             && !(1..=ranked.images).contains(&size)
         {
             let images = ranked.images;
-            return Err(EvaluationError::Subset { size, set: set.name.clone(), images });
+            return Err(EvaluationError::Subset {
+                size,
+                set: set.name.clone(),
+                images,
+            });
         }
         progress.begin("counting again", n as u64);
         let once = |number: usize| {
@@ -117,16 +130,23 @@ impl Spread {
                 return Err(EvaluationError::RepeatsCancelled { n });
             }
             let draw = |(place, set): (usize, &Ranked)| {
-                set.draw(subset, &mut TrainingRng::keyed(seed, &[number as u64, place as u64]))
+                set.draw(
+                    subset,
+                    &mut TrainingRng::keyed(seed, &[number as u64, place as u64]),
+                )
             };
             let times: Vec<Vec<u32>> = sets.iter().enumerate().map(draw).collect();
-            let mut columns: Vec<Columns> = sets.iter().zip(&times).map(|(s, t)| s.drawn(t)).collect();
+            let mut columns: Vec<Columns> =
+                sets.iter().zip(&times).map(|(s, t)| s.drawn(t)).collect();
             let ood = columns.split_off(1);
             let results = figures(evaluation, &columns[0], &ood, convention)?;
             progress.advance(1);
             Ok(Results {
                 accuracy: sets[0].accuracy(&times[0]),
-                id: IdSummary { name: String::new(), n: subset.unwrap_or(sets[0].images) },
+                id: IdSummary {
+                    name: String::new(),
+                    n: subset.unwrap_or(sets[0].images),
+                },
                 averages: averages(&names(&evaluation.scores), &results),
                 results,
                 skipped: Vec::new(),
@@ -134,8 +154,16 @@ impl Spread {
         };
         let repeats: Vec<Results> = (0..n).into_par_iter().map(once).collect::<Result<_, _>>()?;
         progress.end();
-        let over = if subset.is_some() { Over::Subsets } else { Over::Resamples };
-        Ok(Self { subset, seed: Some(seed), ..Self::of(&repeats, over) })
+        let over = if subset.is_some() {
+            Over::Subsets
+        } else {
+            Over::Resamples
+        };
+        Ok(Self {
+            subset,
+            seed: Some(seed),
+            ..Self::of(&repeats, over)
+        })
     }
 }
 
@@ -148,10 +176,21 @@ mod tests {
         let row = |i: usize| ImageRow {
             path: "a".into(),
             label: Some(0),
-            outcome: Ok(Scored { prediction: i % 2, scores: vec![i as f64], confidence: 0.5 }),
+            outcome: Ok(Scored {
+                prediction: i % 2,
+                scores: vec![i as f64],
+                confidence: 0.5,
+            }),
         };
         let rows = (0..images).map(row).collect();
-        Ranked::new(&ScoredSet { name: String::new(), kind: None, rows }, 1)
+        Ranked::new(
+            &ScoredSet {
+                name: String::new(),
+                kind: None,
+                rows,
+            },
+            1,
+        )
     }
 
     #[test]

@@ -102,21 +102,35 @@ impl Results {
     ///
     /// # Errors
     /// A set of which nothing could be read, or scores that are not finite.
-    pub fn compute(evaluation: &Evaluation, convention: FprConvention) -> Result<Self, EvaluationError> {
+    pub fn compute(
+        evaluation: &Evaluation,
+        convention: FprConvention,
+    ) -> Result<Self, EvaluationError> {
         let (id, ood) = (&evaluation.id, &evaluation.ood);
-        let columns = |set: &ScoredSet| (0..evaluation.scores.len()).map(|i| column(&set.rows, i)).collect();
+        let columns = |set: &ScoredSet| {
+            (0..evaluation.scores.len())
+                .map(|i| column(&set.rows, i))
+                .collect()
+        };
         let ood_columns: Vec<Columns> = ood.iter().map(columns).collect();
         let results = figures(evaluation, &columns(id), &ood_columns, convention)?;
         let skipped = std::iter::once(id).chain(ood).flat_map(|set| {
             let error = |row: &ImageRow| {
                 let error = row.outcome.as_ref().err()?.clone();
-                Some(Skipped { set: set.name.clone(), path: row.path.clone(), error })
+                Some(Skipped {
+                    set: set.name.clone(),
+                    path: row.path.clone(),
+                    error,
+                })
             };
             set.rows.iter().filter_map(error).collect::<Vec<_>>()
         });
         Ok(Self {
             accuracy: id_accuracy(&id.rows),
-            id: IdSummary { name: id.name.clone(), n: id.rows.iter().filter(|r| r.outcome.is_ok()).count() },
+            id: IdSummary {
+                name: id.name.clone(),
+                n: id.rows.iter().filter(|r| r.outcome.is_ok()).count(),
+            },
             averages: averages(&names(&evaluation.scores), &results),
             results,
             skipped: skipped.collect(),
@@ -134,8 +148,11 @@ pub(super) fn figures(
     let mut results = Vec::new();
     for (set, columns) in evaluation.ood.iter().zip(ood) {
         for (score, (id, ood)) in evaluation.scores.iter().zip(id.iter().zip(columns)) {
-            let wrap =
-                |source| EvaluationError::Metric { score: score.name(), ood: set.name.clone(), source };
+            let wrap = |source| EvaluationError::Metric {
+                score: score.name(),
+                ood: set.name.clone(),
+                source,
+            };
             let ranked = RankedScores::new(id, ood).map_err(wrap)?;
             results.push(OodResult {
                 score: score.name(),
@@ -160,11 +177,16 @@ pub(super) fn names(scores: &[&'static dyn Score]) -> Vec<ScoreName> {
 
 /// One score of every image that has been read.
 fn column(rows: &[ImageRow], index: usize) -> Vec<f64> {
-    rows.iter().filter_map(|row| row.outcome.as_ref().ok()).map(|scored| scored.scores[index]).collect()
+    rows.iter()
+        .filter_map(|row| row.outcome.as_ref().ok())
+        .map(|scored| scored.scores[index])
+        .collect()
 }
 
 fn id_accuracy(rows: &[ImageRow]) -> Option<f64> {
-    let pairs = rows.iter().filter_map(|row| Some((row.outcome.as_ref().ok()?.prediction, row.label?)));
+    let pairs = rows
+        .iter()
+        .filter_map(|row| Some((row.outcome.as_ref().ok()?.prediction, row.label?)));
     let (predictions, labels): (Vec<usize>, Vec<usize>) = pairs.unzip();
     accuracy(&predictions, &labels).ok()
 }
@@ -173,7 +195,10 @@ fn id_accuracy(rows: &[ImageRow]) -> Option<f64> {
 pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Average> {
     let mut kinds = vec![None];
     let near_and_far = [OodKind::Near, OodKind::Far];
-    if near_and_far.iter().all(|&kind| results.iter().any(|r| r.kind == Some(kind))) {
+    if near_and_far
+        .iter()
+        .all(|&kind| results.iter().any(|r| r.kind == Some(kind)))
+    {
         kinds.extend(near_and_far.map(Some));
     }
     let mut averages = Vec::new();
@@ -201,9 +226,13 @@ pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
 }
 
 /// Reads the name of a score, which may be an alias.
-pub(super) fn known_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ScoreName, D::Error> {
+pub(super) fn known_score<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<ScoreName, D::Error> {
     let name = String::deserialize(deserializer)?;
-    by_name(&name).map(Score::name).map_err(serde::de::Error::custom)
+    by_name(&name)
+        .map(Score::name)
+        .map_err(serde::de::Error::custom)
 }
 
 /// A path as it is read; one that is no Unicode must not end the run.

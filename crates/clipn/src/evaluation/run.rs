@@ -92,11 +92,22 @@ pub fn evaluate(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Evaluation, EvaluationError> {
-    let part = Part { first: 0, classes: recogniser.classifier().len(), scale: None };
+    let part = Part {
+        first: 0,
+        classes: recogniser.classifier().len(),
+        scale: None,
+    };
     let class_names = recogniser.classifier().class_names();
-    let mut evaluations =
-        Job { recogniser, parts: &[part], options, progress }.run(id, ood, |_| class_names)?;
-    evaluations.pop().ok_or(EvaluationError::Classifier(ClassifierError::NoClasses))
+    let mut evaluations = Job {
+        recogniser,
+        parts: &[part],
+        options,
+        progress,
+    }
+    .run(id, ood, |_| class_names)?;
+    evaluations
+        .pop()
+        .ok_or(EvaluationError::Classifier(ClassifierError::NoClasses))
 }
 
 /// Scores the sets with several classifiers of one image tower, as those of several "no" sides; every image is decoded
@@ -113,22 +124,43 @@ pub fn evaluate_each(
     progress: &dyn Progress,
 ) -> Result<Vec<Evaluation>, EvaluationError> {
     let expected = tower.embed_dim();
-    if let Some(other) = classifiers.iter().find(|classifier| classifier.dim() != expected) {
-        return Err(ClassifierError::FeatureDimension { expected, found: other.dim() }.into());
+    if let Some(other) = classifiers
+        .iter()
+        .find(|classifier| classifier.dim() != expected)
+    {
+        return Err(ClassifierError::FeatureDimension {
+            expected,
+            found: other.dim(),
+        }
+        .into());
     }
-    let names = classifiers.iter().flat_map(Classifier::class_names).cloned().collect();
+    let names = classifiers
+        .iter()
+        .flat_map(Classifier::class_names)
+        .cloned()
+        .collect();
     let rows = |of: fn(&Classifier) -> &[f32]| classifiers.iter().flat_map(of).copied().collect();
     // With a scale of one the logits are cosines, which each part multiplies by its own scale.
-    let joined = Classifier::new(names, rows(Classifier::yes), rows(Classifier::no))?.with_scale(1.0);
+    let joined =
+        Classifier::new(names, rows(Classifier::yes), rows(Classifier::no))?.with_scale(1.0);
     let mut first = 0;
     let part = |classifier: &Classifier| {
-        let part = Part { first, classes: classifier.len(), scale: Some(classifier.scale()) };
+        let part = Part {
+            first,
+            classes: classifier.len(),
+            scale: Some(classifier.scale()),
+        };
         first += classifier.len();
         part
     };
     let parts: Vec<Part> = classifiers.iter().map(part).collect();
     let recogniser = Recogniser::new(tower, &joined, preprocessing)?;
-    let job = Job { recogniser: &recogniser, parts: &parts, options, progress };
+    let job = Job {
+        recogniser: &recogniser,
+        parts: &parts,
+        options,
+        progress,
+    };
     job.run(id, ood, |index| classifiers[index].class_names())
 }
 
@@ -144,13 +176,22 @@ struct Part {
 impl Part {
     fn score(self, row: LogitsRow<'_, f32>, options: &Options) -> Scored {
         let of_part = |values: &[f32]| values[self.first..self.first + self.classes].to_vec();
-        let Some(scale) = self.scale else { return score(row, options) };
+        let Some(scale) = self.scale else {
+            return score(row, options);
+        };
         let times = |cosine: f32| scale as f32 * cosine;
         let (yes, no): (Vec<f32>, Vec<f32>) = (
             of_part(row.yes).into_iter().map(times).collect(),
             of_part(row.no).into_iter().map(times).collect(),
         );
-        score(LogitsRow { yes: &yes, no: &no, scale }, options)
+        score(
+            LogitsRow {
+                yes: &yes,
+                no: &no,
+                scale,
+            },
+            options,
+        )
     }
 }
 
@@ -170,10 +211,23 @@ impl Job<'_> {
         ood: &[(ImageSet, Option<OodKind>)],
         class_names: impl Fn(usize) -> &'n [String],
     ) -> Result<Vec<Evaluation>, EvaluationError> {
-        let classes = self.parts.iter().map(|part| part.classes).min().unwrap_or_default();
-        if let Some(sample) = id.samples.iter().find(|s| s.label.is_some_and(|label| label >= classes)) {
+        let classes = self
+            .parts
+            .iter()
+            .map(|part| part.classes)
+            .min()
+            .unwrap_or_default();
+        if let Some(sample) = id
+            .samples
+            .iter()
+            .find(|s| s.label.is_some_and(|label| label >= classes))
+        {
             let label = sample.label.unwrap_or_default();
-            return Err(EvaluationError::Label { path: sample.path.clone(), label, classes });
+            return Err(EvaluationError::Label {
+                path: sample.path.clone(),
+                label,
+                classes,
+            });
         }
         let sets = || std::iter::once((id, None)).chain(ood.iter().map(|(set, kind)| (set, *kind)));
         let total = sets().map(|(set, _)| set.len()).sum();
@@ -182,14 +236,19 @@ impl Job<'_> {
         let mut done = 0;
         for (set, kind) in sets() {
             let of_parts = self.score_set(set).map_err(|error| match error {
-                EvaluationError::Cancelled { done: in_set, .. } => {
-                    EvaluationError::Cancelled { done: done + in_set, total: Some(total) }
-                }
+                EvaluationError::Cancelled { done: in_set, .. } => EvaluationError::Cancelled {
+                    done: done + in_set,
+                    total: Some(total),
+                },
                 other => other,
             })?;
             done += set.len();
             for (sets, rows) in scored.iter_mut().zip(of_parts) {
-                sets.push(ScoredSet { name: set.name.clone(), kind, rows });
+                sets.push(ScoredSet {
+                    name: set.name.clone(),
+                    kind,
+                    rows,
+                });
             }
         }
         self.progress.end();
@@ -205,9 +264,18 @@ impl Job<'_> {
     /// The rows of a set, for every part.
     fn score_set(&self, set: &ImageSet) -> Result<Vec<Vec<ImageRow>>, EvaluationError> {
         let files = set.samples.iter().map(|sample| sample.path.as_path());
-        let mut rows: Vec<Vec<ImageRow>> = self.parts.iter().map(|_| Vec::with_capacity(set.len())).collect();
+        let mut rows: Vec<Vec<ImageRow>> = self
+            .parts
+            .iter()
+            .map(|_| Vec::with_capacity(set.len()))
+            .collect();
         let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
-            row.map(|row| self.parts.iter().map(|part| part.score(row, self.options)).collect::<Vec<_>>())
+            row.map(|row| {
+                self.parts
+                    .iter()
+                    .map(|part| part.score(row, self.options))
+                    .collect::<Vec<_>>()
+            })
         };
         let mut samples = set.samples.iter();
         let sink = |outcome: Result<Vec<Scored>, ImageError>| {
@@ -215,18 +283,34 @@ impl Job<'_> {
                 Err(error) if self.options.strict => return Err(EvaluationError::Image(error)),
                 outcome => outcome.map_err(|error| error.to_string()),
             };
-            let Some(sample) = samples.next() else { return Ok(()) };
+            let Some(sample) = samples.next() else {
+                return Ok(());
+            };
             for (index, rows) in rows.iter_mut().enumerate() {
-                let outcome = outcome.as_ref().map(|scored| scored[index].clone()).map_err(Clone::clone);
-                rows.push(ImageRow { path: sample.path.clone(), label: sample.label, outcome });
+                let outcome = outcome
+                    .as_ref()
+                    .map(|scored| scored[index].clone())
+                    .map_err(Clone::clone);
+                rows.push(ImageRow {
+                    path: sample.path.clone(),
+                    label: sample.label,
+                    outcome,
+                });
             }
             Ok(())
         };
-        self.recogniser.for_each(files, self.options.parallelism, self.progress, look, sink)?;
+        self.recogniser
+            .for_each(files, self.options.parallelism, self.progress, look, sink)?;
         match rows.first().map(Vec::as_slice) {
-            Some(all @ [ImageRow { outcome: Err(first), .. }, ..])
-                if all.iter().all(|row| row.outcome.is_err()) =>
-            {
+            Some(
+                all @ [
+                    ImageRow {
+                        outcome: Err(first),
+                        ..
+                    },
+                    ..,
+                ],
+            ) if all.iter().all(|row| row.outcome.is_err()) => {
                 Err(EvaluationError::NothingReadable {
                     set: set.name.clone(),
                     count: all.len(),
@@ -240,8 +324,16 @@ impl Job<'_> {
 
 fn score(row: LogitsRow<'_, f32>, options: &Options) -> Scored {
     let scores = match options.precision {
-        Precision::F32 => options.scores.iter().map(|s| f64::from(s.faithful(row))).collect(),
+        Precision::F32 => options
+            .scores
+            .iter()
+            .map(|s| f64::from(s.faithful(row)))
+            .collect(),
         Precision::F64 => stable_each(&options.scores, row),
     };
-    Scored { prediction: predict(row), scores, confidence: f64::from(Msp.faithful(row)) }
+    Scored {
+        prediction: predict(row),
+        scores,
+        confidence: f64::from(Msp.faithful(row)),
+    }
 }

@@ -132,7 +132,8 @@ impl Variation {
             std: (squares / (n - 1.0).max(1.0)).sqrt(),
             min: min.unwrap_or(f64::NAN),
             max: max.unwrap_or(f64::NAN),
-            interval: (over == Over::Resamples).then(|| [0.025, 0.975].map(|share| quantile(&values, share))),
+            interval: (over == Over::Resamples)
+                .then(|| [0.025, 0.975].map(|share| quantile(&values, share))),
         }
     }
 }
@@ -149,9 +150,14 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 impl Variations {
     fn of<T>(entries: &[&T], over: Over, figures: fn(&T) -> [f64; 4]) -> Self {
-        let [auroc, fpr95, aupr_in, aupr_out] =
-            [0, 1, 2, 3].map(|i| Variation::of(entries.iter().map(|entry| figures(entry)[i]), over));
-        Self { auroc, fpr95, aupr_in, aupr_out }
+        let [auroc, fpr95, aupr_in, aupr_out] = [0, 1, 2, 3]
+            .map(|i| Variation::of(entries.iter().map(|entry| figures(entry)[i]), over));
+        Self {
+            auroc,
+            fpr95,
+            aupr_in,
+            aupr_out,
+        }
     }
 }
 
@@ -167,16 +173,34 @@ impl Spread {
     /// The spread of repeats that have the same scores and sets in the same order.
     pub(super) fn of(repeats: &[Results], over: Over) -> Self {
         let first = repeats.first();
-        let results = first.map_or(&[][..], |r| &r.results).iter().enumerate().map(|(i, entry)| {
-            let entries: Vec<&OodResult> = repeats.iter().filter_map(|r| r.results.get(i)).collect();
-            let figures = Variations::of(&entries, over, of_result);
-            OodSpread { score: entry.score, ood: entry.ood.clone(), figures }
-        });
-        let averages = first.map_or(&[][..], |r| &r.averages).iter().enumerate().map(|(i, entry)| {
-            let entries: Vec<&Average> = repeats.iter().filter_map(|r| r.averages.get(i)).collect();
-            let figures = Variations::of(&entries, over, of_average);
-            AverageSpread { score: entry.score, kind: entry.kind, figures }
-        });
+        let results = first
+            .map_or(&[][..], |r| &r.results)
+            .iter()
+            .enumerate()
+            .map(|(i, entry)| {
+                let entries: Vec<&OodResult> =
+                    repeats.iter().filter_map(|r| r.results.get(i)).collect();
+                let figures = Variations::of(&entries, over, of_result);
+                OodSpread {
+                    score: entry.score,
+                    ood: entry.ood.clone(),
+                    figures,
+                }
+            });
+        let averages = first
+            .map_or(&[][..], |r| &r.averages)
+            .iter()
+            .enumerate()
+            .map(|(i, entry)| {
+                let entries: Vec<&Average> =
+                    repeats.iter().filter_map(|r| r.averages.get(i)).collect();
+                let figures = Variations::of(&entries, over, of_average);
+                AverageSpread {
+                    score: entry.score,
+                    kind: entry.kind,
+                    figures,
+                }
+            });
         let accuracies: Option<Vec<f64>> = repeats.iter().map(|r| r.accuracy).collect();
         Self {
             over,
@@ -192,18 +216,28 @@ impl Spread {
 
     /// The spread of one score on one set.
     pub fn result(&self, score: &str, ood: &str) -> Option<&Variations> {
-        self.results.iter().find(|s| s.score == score && s.ood == ood).map(|s| &s.figures)
+        self.results
+            .iter()
+            .find(|s| s.score == score && s.ood == ood)
+            .map(|s| &s.figures)
     }
 
     /// The spread of one score's mean.
     pub fn average(&self, score: &str, kind: Option<OodKind>) -> Option<&Variations> {
-        self.averages.iter().find(|s| s.score == score && s.kind == kind).map(|s| &s.figures)
+        self.averages
+            .iter()
+            .find(|s| s.score == score && s.kind == kind)
+            .map(|s| &s.figures)
     }
 
     /// What stands before the ± of a figure: the figure on all images where images were resampled, whose spread tells
     /// how sure it is, and the mean over subsets or runs.
     pub fn centre(&self, figure: f64, variation: &Variation) -> f64 {
-        if self.over == Over::Resamples { figure } else { variation.mean }
+        if self.over == Over::Resamples {
+            figure
+        } else {
+            variation.mean
+        }
     }
 
     /// What is before and after the ±, in a sentence without its end.
@@ -217,7 +251,9 @@ impl Spread {
                 "mean ± sample standard deviation over {n} random subsets of {m} images of each set, drawn without \
                  replacement"
             ),
-            (Over::Subsets, None) => format!("mean ± sample standard deviation over {n} random subsets"),
+            (Over::Subsets, None) => {
+                format!("mean ± sample standard deviation over {n} random subsets")
+            }
             (Over::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
         }
     }
@@ -230,7 +266,10 @@ mod tests {
     #[test]
     fn spread_is_that_of_a_sample() {
         let v = Variation::of([0.2, 0.4, 0.6].into_iter(), Over::Runs);
-        assert!((v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15, "{v:?}");
+        assert!(
+            (v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15,
+            "{v:?}"
+        );
         assert_eq!((v.min, v.max, v.interval), (0.2, 0.6, None));
         let same = Variation::of([0.1; 7].into_iter(), Over::Runs);
         assert_eq!((same.mean, same.std), (0.1, 0.0));
@@ -240,7 +279,10 @@ mod tests {
     fn intervals_are_percentiles() {
         let v = Variation::of((0..=1000).map(|i| f64::from(i) / 1000.0), Over::Resamples);
         let [low, high] = v.interval.unwrap();
-        assert!((low - 0.025).abs() < 1e-12 && (high - 0.975).abs() < 1e-12, "{v:?}");
+        assert!(
+            (low - 0.025).abs() < 1e-12 && (high - 0.975).abs() < 1e-12,
+            "{v:?}"
+        );
         assert!((quantile(&[1.0, 2.0], 0.25) - 1.25).abs() < 1e-15);
     }
 }

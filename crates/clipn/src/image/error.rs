@@ -51,7 +51,9 @@ pub enum ImageError {
         source: std::io::Error,
     },
     /// More bytes than an image within the pixel cap could take.
-    #[error("{origin}: larger than {limit} bytes, more than any image within the cap takes; scale it down")]
+    #[error(
+        "{origin}: larger than {limit} bytes, more than any image within the cap takes; scale it down"
+    )]
     FileTooLarge {
         /// The file.
         origin: Origin,
@@ -94,7 +96,9 @@ pub enum ImageError {
         reason: String,
     },
     /// A kind of image within its format that is not read.
-    #[error("{origin}: {format} of this kind is not read: {what}; convert it to 8-bit RGB PNG or JPEG")]
+    #[error(
+        "{origin}: {format} of this kind is not read: {what}; convert it to 8-bit RGB PNG or JPEG"
+    )]
     Unsupported {
         /// The file or bytes.
         origin: Origin,
@@ -131,7 +135,9 @@ pub enum ImageError {
         height: u32,
     },
     /// Pixels that do not fill the shape they are said to have.
-    #[error("{found} bytes do not fill an image of {width}x{height}; pass width x height x 3 = {expected}")]
+    #[error(
+        "{found} bytes do not fill an image of {width}x{height}; pass width x height x 3 = {expected}"
+    )]
     PixelCount {
         /// Width in pixels.
         width: u32,
@@ -149,7 +155,9 @@ pub enum ImageError {
         reason: String,
     },
     /// A crop of another size than the preprocessing's.
-    #[error("the crop is {width}x{height}, but {size}x{size} is to be normalised; crop the image first")]
+    #[error(
+        "the crop is {width}x{height}, but {size}x{size} is to be normalised; crop the image first"
+    )]
     CropSize {
         /// The crop's width.
         width: u32,
@@ -159,7 +167,9 @@ pub enum ImageError {
         size: usize,
     },
     /// A slice of another length than the tensor.
-    #[error("the output holds {found} values, but [3, {size}, {size}] takes {expected}; use `tensor_len`")]
+    #[error(
+        "the output holds {found} values, but [3, {size}, {size}] takes {expected}; use `tensor_len`"
+    )]
     OutputLength {
         /// The preprocessing's size.
         size: usize,

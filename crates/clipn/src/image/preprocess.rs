@@ -36,7 +36,13 @@ pub struct Preprocessing {
 impl Preprocessing {
     /// CLIP's preprocessing for towers of `size`: OpenAI's mean and deviation, decoded as the published code does.
     pub fn clip(size: usize) -> Self {
-        Self { size, mean: CLIP_MEAN, std: CLIP_STD, decode: DecodeOptions::faithful(), grey: false }
+        Self {
+            size,
+            mean: CLIP_MEAN,
+            std: CLIP_STD,
+            decode: DecodeOptions::faithful(),
+            grey: false,
+        }
     }
 
     /// Values of the tensor `[3, size, size]`.
@@ -55,7 +61,11 @@ impl Preprocessing {
         self.check()?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let short = width.min(height);
-        let pixels = window(image.pixels(), axis(width, short, self.size), axis(height, short, self.size));
+        let pixels = window(
+            image.pixels(),
+            axis(width, short, self.size),
+            axis(height, short, self.size),
+        );
         let size = self.size as u32;
         let crop = RgbImage::new(size, size, pixels)?;
         Ok(if self.grey { crop.to_grey() } else { crop })
@@ -71,11 +81,19 @@ impl Preprocessing {
         self.check()?;
         let (width, height) = (crop.width(), crop.height());
         if width as usize != self.size || height as usize != self.size {
-            return Err(ImageError::CropSize { width, height, size: self.size });
+            return Err(ImageError::CropSize {
+                width,
+                height,
+                size: self.size,
+            });
         }
         let (size, expected, found) = (self.size, self.tensor_len(), out.len());
         if found != expected {
-            return Err(ImageError::OutputLength { size, expected, found });
+            return Err(ImageError::OutputLength {
+                size,
+                expected,
+                found,
+            });
         }
         for (channel, plane) in out.chunks_exact_mut(size * size).enumerate() {
             let values = self.values_of(channel);
@@ -120,7 +138,10 @@ impl Preprocessing {
             return Err(ImageError::Preprocessing { reason });
         }
         if self.std.iter().any(|std| !std.is_finite() || *std <= 0.0) {
-            let reason = format!("std is {:?}, but must be three finite numbers above 0", self.std);
+            let reason = format!(
+                "std is {:?}, but must be three finite numbers above 0",
+                self.std
+            );
             return Err(ImageError::Preprocessing { reason });
         }
         Ok(())
@@ -132,8 +153,17 @@ fn axis(input: usize, short: usize, size: usize) -> Axis {
     let output = size as u64 * input as u64 / short as u64;
     let spare = output - size as u64;
     // Half to even: spare / 2 when even, else the even one of the two neighbours.
-    let offset = if spare % 4 == 3 { spare / 2 + 1 } else { spare / 2 };
-    Axis { input, output, offset, length: size }
+    let offset = if spare % 4 == 3 {
+        spare / 2 + 1
+    } else {
+        spare / 2
+    };
+    Axis {
+        input,
+        output,
+        offset,
+        length: size,
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +182,10 @@ mod tests {
         ] {
             if input >= short {
                 let axis = axis(input, short, 224);
-                assert_eq!((axis.output, axis.offset, axis.length), (output, offset, 224));
+                assert_eq!(
+                    (axis.output, axis.offset, axis.length),
+                    (output, offset, 224)
+                );
             }
         }
         assert_eq!(axis(40_000, 1, 224).output, 8_960_000);
@@ -164,7 +197,11 @@ mod tests {
         let four = Preprocessing::clip(4);
         assert!(matches!(
             four.normalise_into(&image, &mut [0.0; 47]),
-            Err(ImageError::OutputLength { expected: 48, found: 47, .. })
+            Err(ImageError::OutputLength {
+                expected: 48,
+                found: 47,
+                ..
+            })
         ));
         let eight = Preprocessing::clip(8);
         assert!(matches!(
@@ -174,10 +211,19 @@ mod tests {
         for broken in [
             Preprocessing::clip(0),
             Preprocessing::clip(usize::MAX),
-            Preprocessing { std: [1.0, 0.0, 1.0], ..four.clone() },
-            Preprocessing { mean: [f32::NAN, 0.0, 0.0], ..four },
+            Preprocessing {
+                std: [1.0, 0.0, 1.0],
+                ..four.clone()
+            },
+            Preprocessing {
+                mean: [f32::NAN, 0.0, 0.0],
+                ..four
+            },
         ] {
-            assert!(matches!(broken.crop(&image), Err(ImageError::Preprocessing { .. })), "{broken:?}");
+            assert!(
+                matches!(broken.crop(&image), Err(ImageError::Preprocessing { .. })),
+                "{broken:?}"
+            );
         }
     }
 
@@ -191,7 +237,10 @@ mod tests {
     #[test]
     fn grey_leaves_three_equal_channels() {
         let image = RgbImage::new(4, 4, (0..48).map(|v| v * 5).collect()).unwrap();
-        let grey = Preprocessing { grey: true, ..Preprocessing::clip(4) };
+        let grey = Preprocessing {
+            grey: true,
+            ..Preprocessing::clip(4)
+        };
         assert_eq!(grey.crop(&image).unwrap(), image.to_grey());
     }
 
@@ -200,6 +249,9 @@ mod tests {
         let mut settings = Preprocessing::clip(224);
         settings.decode = DecodeOptions::for_users();
         let text = serde_json::to_string(&settings).unwrap();
-        assert_eq!(serde_json::from_str::<Preprocessing>(&text).unwrap(), settings);
+        assert_eq!(
+            serde_json::from_str::<Preprocessing>(&text).unwrap(),
+            settings
+        );
     }
 }

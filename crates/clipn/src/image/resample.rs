@@ -57,12 +57,18 @@ impl Taps {
             let first = ((center - support + 0.5) as usize).min(axis.input - 1);
             let end = ((center + support + 0.5) as usize).min(axis.input);
             exact.clear();
-            exact.extend((first..end).map(|x| bicubic((x as f64 - center + 0.5) * (1.0 / filter_scale))));
+            exact.extend(
+                (first..end).map(|x| bicubic((x as f64 - center + 0.5) * (1.0 / filter_scale))),
+            );
             let total: f64 = exact.iter().sum();
             for (weight, value) in weights.iter_mut().zip(&exact) {
                 let value = if total == 0.0 { *value } else { value / total };
                 let scaled = value * f64::from(1u32 << PRECISION_BITS);
-                *weight = (if value < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32;
+                *weight = (if value < 0.0 {
+                    scaled - 0.5
+                } else {
+                    scaled + 0.5
+                }) as i32;
             }
             taps.first.push(first);
             taps.count.push(end - first);
@@ -77,13 +83,22 @@ impl Taps {
     #[inline(always)]
     fn at(&self, index: usize) -> (usize, &[i32]) {
         let start = index * self.stride;
-        (self.first[index], &self.weights[start..start + self.count[index]])
+        (
+            self.first[index],
+            &self.weights[start..start + self.count[index]],
+        )
     }
 
     /// The input pixels that any wanted output pixel touches: first, and one past the last.
     fn span(&self) -> (usize, usize) {
         let first = self.first.iter().copied().min().unwrap_or(0);
-        let end = self.first.iter().zip(&self.count).map(|(first, count)| first + count).max().unwrap_or(0);
+        let end = self
+            .first
+            .iter()
+            .zip(&self.count)
+            .map(|(first, count)| first + count)
+            .max()
+            .unwrap_or(0);
         (first, end)
     }
 }
@@ -117,7 +132,11 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
         columns(rows, row_bytes, horizontal)
     } else {
         let taps = Taps::new(horizontal);
-        crate::simd::arch().dispatch(Horizontal { rows, row_bytes, taps: &taps })
+        crate::simd::arch().dispatch(Horizontal {
+            rows,
+            row_bytes,
+            taps: &taps,
+        })
     };
     match taps {
         None => narrow,
@@ -132,7 +151,10 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
 /// The wanted columns of rows that keep their width.
 fn columns(rows: &[u8], row_bytes: usize, axis: Axis) -> Vec<u8> {
     let first = axis.offset as usize * 3;
-    rows.chunks_exact(row_bytes).flat_map(|row| &row[first..first + axis.length * 3]).copied().collect()
+    rows.chunks_exact(row_bytes)
+        .flat_map(|row| &row[first..first + axis.length * 3])
+        .copied()
+        .collect()
 }
 
 /// [`horizontal_pass`] with the widest instructions that there are.
@@ -178,7 +200,10 @@ fn horizontal_pass(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
     let mut out = vec![0; rows.len() / row_bytes * out_bytes];
     let mut side_by_side = vec![0; bytes * ROWS];
     let mut summed = vec![0; out_bytes * ROWS];
-    for (block, out) in rows.chunks(row_bytes * ROWS).zip(out.chunks_mut(out_bytes * ROWS)) {
+    for (block, out) in rows
+        .chunks(row_bytes * ROWS)
+        .zip(out.chunks_mut(out_bytes * ROWS))
+    {
         let last = block.len() / row_bytes - 1;
         let row = |index: usize| &block[index.min(last) * row_bytes + first_byte..][..bytes];
         interleave(std::array::from_fn(row), &mut side_by_side);
@@ -224,9 +249,15 @@ fn vertical_pass(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
             }
         }
         for (column, out) in tail.iter_mut().enumerate() {
-            let values = rows.chunks_exact(row_bytes).map(|row| i32::from(row[tail_start + column]));
-            *out =
-                to_byte(weights.iter().zip(values).fold(HALF, |sum, (weight, value)| sum + weight * value));
+            let values = rows
+                .chunks_exact(row_bytes)
+                .map(|row| i32::from(row[tail_start + column]));
+            *out = to_byte(
+                weights
+                    .iter()
+                    .zip(values)
+                    .fold(HALF, |sum, (weight, value)| sum + weight * value),
+            );
         }
     }
     out
@@ -288,20 +319,35 @@ mod tests {
 
     /// The whole resized picture, pixel by pixel as Pillow's C does it.
     fn obvious(pixels: &[u8], width: usize, height: usize, to: (usize, usize)) -> Vec<u8> {
-        let whole = |input, output| Axis { input, output: output as u64, offset: 0, length: output };
+        let whole = |input, output| Axis {
+            input,
+            output: output as u64,
+            offset: 0,
+            length: output,
+        };
         let sum = |taps: &Taps, index: usize, value: &dyn Fn(usize) -> u8| {
             let (first, weights) = taps.at(index);
-            let terms = weights.iter().enumerate().map(|(i, w)| i64::from(*w) * i64::from(value(first + i)));
+            let terms = weights
+                .iter()
+                .enumerate()
+                .map(|(i, w)| i64::from(*w) * i64::from(value(first + i)));
             ((terms.sum::<i64>() + i64::from(HALF)) >> PRECISION_BITS).clamp(0, 255) as u8
         };
-        let (across, down) = (Taps::new(whole(width, to.0)), Taps::new(whole(height, to.1)));
+        let (across, down) = (
+            Taps::new(whole(width, to.0)),
+            Taps::new(whole(height, to.1)),
+        );
         let mut narrow = vec![0; height * to.0 * 3];
         for (i, out) in narrow.iter_mut().enumerate() {
             let (y, x, c) = (i / 3 / to.0, i / 3 % to.0, i % 3);
             *out = sum(&across, x, &|column| pixels[(y * width + column) * 3 + c]);
         }
         (0..to.1 * to.0 * 3)
-            .map(|i| sum(&down, i / 3 / to.0, &|row| narrow[row * to.0 * 3 + i % (to.0 * 3)]))
+            .map(|i| {
+                sum(&down, i / 3 / to.0, &|row| {
+                    narrow[row * to.0 * 3 + i % (to.0 * 3)]
+                })
+            })
             .collect()
     }
 
@@ -328,7 +374,11 @@ mod tests {
             );
             for (y, row) in part.chunks_exact(length.0 * 3).enumerate() {
                 let start = ((offset.1 as usize + y) * to.0 + offset.0 as usize) * 3;
-                assert_eq!(row, &whole[start..start + row.len()], "row {y} of {width}x{height}");
+                assert_eq!(
+                    row,
+                    &whole[start..start + row.len()],
+                    "row {y} of {width}x{height}"
+                );
             }
         }
     }
@@ -336,10 +386,18 @@ mod tests {
     #[test]
     fn weights_sum_to_one() {
         for (input, output) in [(3, 224), (1000, 224), (1, 224), (225, 224)] {
-            let taps = Taps::new(Axis { input, output, offset: 0, length: output as usize });
+            let taps = Taps::new(Axis {
+                input,
+                output,
+                offset: 0,
+                length: output as usize,
+            });
             for index in 0..taps.len() {
                 let total: i32 = taps.at(index).1.iter().sum();
-                assert!((total - (1 << PRECISION_BITS)).abs() <= 16, "{input}->{output} at {index}: {total}");
+                assert!(
+                    (total - (1 << PRECISION_BITS)).abs() <= 16,
+                    "{input}->{output} at {index}: {total}"
+                );
             }
         }
     }

@@ -16,13 +16,26 @@ impl RgbImage {
     /// [`ImageError::ZeroSize`] when a side is 0, [`ImageError::PixelCount`] when `pixels` has another length.
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self, ImageError> {
         if width == 0 || height == 0 {
-            return Err(ImageError::ZeroSize { origin: Origin::Bytes, width, height });
+            return Err(ImageError::ZeroSize {
+                origin: Origin::Bytes,
+                width,
+                height,
+            });
         }
         let expected = (u64::from(width) * u64::from(height)).saturating_mul(3);
         if pixels.len() as u64 != expected {
-            return Err(ImageError::PixelCount { width, height, expected, found: pixels.len() });
+            return Err(ImageError::PixelCount {
+                width,
+                height,
+                expected,
+                found: pixels.len(),
+            });
         }
-        Ok(Self { width, height, pixels })
+        Ok(Self {
+            width,
+            height,
+            pixels,
+        })
     }
 
     /// Columns.
@@ -63,7 +76,11 @@ impl RgbImage {
             let [red, green, blue] = pixel.map(u32::from);
             *pixel = [((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16) as u8; 3];
         }
-        Self { width: self.width, height: self.height, pixels }
+        Self {
+            width: self.width,
+            height: self.height,
+            pixels,
+        }
     }
 }
 
@@ -76,18 +93,46 @@ mod tests {
         assert!(RgbImage::new(2, 1, vec![0; 6]).is_ok());
         assert!(matches!(
             RgbImage::new(2, 1, vec![0; 5]),
-            Err(ImageError::PixelCount { expected: 6, found: 5, .. })
+            Err(ImageError::PixelCount {
+                expected: 6,
+                found: 5,
+                ..
+            })
         ));
-        assert!(matches!(RgbImage::new(0, 7, Vec::new()), Err(ImageError::ZeroSize { .. })));
+        assert!(matches!(
+            RgbImage::new(0, 7, Vec::new()),
+            Err(ImageError::ZeroSize { .. })
+        ));
         assert!(RgbImage::new(u32::MAX, u32::MAX, Vec::new()).is_err());
     }
 
     #[test]
     fn grey_is_pillows_luma() {
-        let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 200, 77], [255, 255, 255], [1, 2, 3]];
+        let colours = [
+            [255, 0, 0],
+            [0, 255, 0],
+            [0, 0, 255],
+            [10, 200, 77],
+            [255, 255, 255],
+            [1, 2, 3],
+        ];
         let image = RgbImage::new(6, 1, colours.concat()).unwrap();
-        let grey: Vec<u8> = image.to_grey().pixels().iter().step_by(3).copied().collect();
+        let grey: Vec<u8> = image
+            .to_grey()
+            .pixels()
+            .iter()
+            .step_by(3)
+            .copied()
+            .collect();
         assert_eq!(grey, [76, 150, 29, 129, 255, 2]);
-        assert!(image.to_grey().pixels().as_chunks::<3>().0.iter().all(|p| p[0] == p[1] && p[1] == p[2]));
+        assert!(
+            image
+                .to_grey()
+                .pixels()
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .all(|p| p[0] == p[1] && p[1] == p[2])
+        );
     }
 }

@@ -3,8 +3,11 @@
 /// A square of 8x8 bytes, a row a word, mirrored at its diagonal.
 #[inline(always)]
 pub(super) fn transpose_bytes(mut square: [u64; 8]) -> [u64; 8] {
-    const STEPS: [(usize, u64); 3] =
-        [(4, 0x0000_0000_FFFF_FFFF), (2, 0x0000_FFFF_0000_FFFF), (1, 0x00FF_00FF_00FF_00FF)];
+    const STEPS: [(usize, u64); 3] = [
+        (4, 0x0000_0000_FFFF_FFFF),
+        (2, 0x0000_FFFF_0000_FFFF),
+        (1, 0x00FF_00FF_00FF_00FF),
+    ];
     for (step, mask) in STEPS {
         let shift = 8 * step as u32;
         for low in (0..8).filter(|row| row & step == 0) {
@@ -23,10 +26,14 @@ mod tests {
 
     #[test]
     fn rows_become_columns() {
-        let square =
-            std::array::from_fn(|row| u64::from_le_bytes(std::array::from_fn(|c| (row * 8 + c) as u8)));
+        let square = std::array::from_fn(|row| {
+            u64::from_le_bytes(std::array::from_fn(|c| (row * 8 + c) as u8))
+        });
         for (column, word) in transpose_bytes(square).into_iter().enumerate() {
-            assert_eq!(word.to_le_bytes(), std::array::from_fn(|row| (row * 8 + column) as u8));
+            assert_eq!(
+                word.to_le_bytes(),
+                std::array::from_fn(|row| (row * 8 + column) as u8)
+            );
         }
     }
 }

@@ -53,7 +53,9 @@ pub enum MetricError {
         given: String,
     },
     /// Predictions and labels do not pair up.
-    #[error("{predictions} predictions cannot be held against {labels} labels: give one label a prediction")]
+    #[error(
+        "{predictions} predictions cannot be held against {labels} labels: give one label a prediction"
+    )]
     Lengths {
         /// Number of predictions.
         predictions: usize,

@@ -49,8 +49,12 @@ impl FromStr for FprConvention {
     type Err = MetricError;
 
     fn from_str(given: &str) -> Result<Self, MetricError> {
-        let named = Self::ALL.into_iter().find(|c| c.name().eq_ignore_ascii_case(given.trim()));
-        named.ok_or_else(|| MetricError::UnknownConvention { given: given.to_string() })
+        let named = Self::ALL
+            .into_iter()
+            .find(|c| c.name().eq_ignore_ascii_case(given.trim()));
+        named.ok_or_else(|| MetricError::UnknownConvention {
+            given: given.to_string(),
+        })
     }
 }
 
@@ -80,12 +84,20 @@ pub(super) fn nearest(steps: &[Step], id: usize, ood: usize, level: f64) -> f64 
 }
 
 /// Share of `negatives` wrongly taken at the first kept point that takes at least `level` of the `positives`.
-pub(super) fn first_reaching(counts: &[Counts], positives: usize, negatives: usize, level: f64) -> f64 {
+pub(super) fn first_reaching(
+    counts: &[Counts],
+    positives: usize,
+    negatives: usize,
+    level: f64,
+) -> f64 {
     if level <= 0.0 {
         return 0.0;
     }
     let corners = roc::corners(counts);
-    let reached = corners.into_iter().map(|i| counts[i]).find(|c| c.right as f64 / positives as f64 >= level);
+    let reached = corners
+        .into_iter()
+        .map(|i| counts[i])
+        .find(|c| c.right as f64 / positives as f64 >= level);
     // The last point takes every positive, so one is always found; level 1 is reached there.
     reached.map_or(1.0, |c| c.wrong as f64 / negatives as f64)
 }
@@ -98,10 +110,16 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for convention in FprConvention::ALL {
-            assert_eq!(convention.to_string().to_uppercase().parse(), Ok(convention));
+            assert_eq!(
+                convention.to_string().to_uppercase().parse(),
+                Ok(convention)
+            );
             let json = serde_json::to_string(&convention).unwrap();
             assert_eq!(json, format!("\"{convention}\""));
-            assert_eq!(serde_json::from_str::<FprConvention>(&json).unwrap(), convention);
+            assert_eq!(
+                serde_json::from_str::<FprConvention>(&json).unwrap(),
+                convention
+            );
         }
         let error = "fpr95".parse::<FprConvention>().unwrap_err().to_string();
         assert!(error.contains("clipn, mcm, openood"), "{error}");
@@ -114,11 +132,20 @@ mod tests {
         let id: Vec<f64> = (1..=10).map(f64::from).collect();
         let ood = [0.5, 1.5, 2.5, 8.5];
         // Between TPR 0.9 (FPR 0.5 then 0.75 through the OOD score 1.5) and TPR 1 (FPR 0.75): flat.
-        assert_eq!(fpr_at_tpr(&id, &ood, 0.95, FprConvention::Clipn).unwrap(), 0.75);
+        assert_eq!(
+            fpr_at_tpr(&id, &ood, 0.95, FprConvention::Clipn).unwrap(),
+            0.75
+        );
         // 0.9 is nearer in floating point than 1.0, and its highest FPR counts.
-        assert_eq!(fpr_at_tpr(&id, &ood, 0.95, FprConvention::Mcm).unwrap(), 0.75);
+        assert_eq!(
+            fpr_at_tpr(&id, &ood, 0.95, FprConvention::Mcm).unwrap(),
+            0.75
+        );
         // To reject all four OOD images, everything up to 8.5 goes: eight of ten ID images.
-        assert_eq!(fpr_at_tpr(&id, &ood, 0.95, FprConvention::Openood).unwrap(), 0.8);
+        assert_eq!(
+            fpr_at_tpr(&id, &ood, 0.95, FprConvention::Openood).unwrap(),
+            0.8
+        );
     }
 
     #[test]
@@ -131,7 +158,10 @@ mod tests {
             }
         }
         // The curve ends at (1, 1), and the last point with the rate counts.
-        assert_eq!(fpr_at_tpr(&id, &ood, 1.0, FprConvention::Clipn).unwrap(), 1.0);
+        assert_eq!(
+            fpr_at_tpr(&id, &ood, 1.0, FprConvention::Clipn).unwrap(),
+            1.0
+        );
         assert_eq!(fpr_at_tpr(&id, &ood, 1.0, FprConvention::Mcm).unwrap(), 0.5);
     }
 }

@@ -34,7 +34,11 @@ impl RankedScores {
     pub fn new<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<Self, MetricError> {
         let id_sorted = sorted(id, ScoreSet::Id)?;
         let ood_sorted = sorted(ood, ScoreSet::Ood)?;
-        Ok(Self { steps: merge(&id_sorted, &ood_sorted), id: id.len(), ood: ood.len() })
+        Ok(Self {
+            steps: merge(&id_sorted, &ood_sorted),
+            id: id.len(),
+            ood: ood.len(),
+        })
     }
 
     /// Number of ID scores.
@@ -105,13 +109,25 @@ impl RankedScores {
 
     /// Counts from the highest score down, ID counting as right.
     fn id_positive(&self) -> impl Iterator<Item = Counts> + '_ {
-        self.steps.iter().map(|step| Counts { right: step.id, wrong: step.ood })
+        self.steps.iter().map(|step| Counts {
+            right: step.id,
+            wrong: step.ood,
+        })
     }
 
     /// Counts from the lowest score up, OOD counting as right: the ranking of the negated scores.
     fn ood_positive(&self) -> impl Iterator<Item = Counts> + '_ {
-        let above = self.steps.iter().rev().skip(1).map(|step| (step.id, step.ood)).chain([(0, 0)]);
-        above.map(|(id, ood)| Counts { right: self.ood - ood, wrong: self.id - id })
+        let above = self
+            .steps
+            .iter()
+            .rev()
+            .skip(1)
+            .map(|step| (step.id, step.ood))
+            .chain([(0, 0)]);
+        above.map(|(id, ood)| Counts {
+            right: self.ood - ood,
+            wrong: self.id - id,
+        })
     }
 }
 
@@ -144,9 +160,19 @@ fn merge(id: &[f64], ood: &[f64]) -> Vec<Step> {
             (None, Some(&b)) => b,
             (None, None) => return steps,
         };
-        i += id[i..].iter().take_while(|&&score| score == threshold).count();
-        o += ood[o..].iter().take_while(|&&score| score == threshold).count();
-        steps.push(Step { threshold, id: i, ood: o });
+        i += id[i..]
+            .iter()
+            .take_while(|&&score| score == threshold)
+            .count();
+        o += ood[o..]
+            .iter()
+            .take_while(|&&score| score == threshold)
+            .count();
+        steps.push(Step {
+            threshold,
+            id: i,
+            ood: o,
+        });
     }
 }
 
@@ -171,10 +197,15 @@ mod tests {
 
     #[test]
     fn names_the_set_and_the_place() {
-        assert_eq!(RankedScores::new::<f32>(&[], &[1.0]), Err(MetricError::Empty { set: ScoreSet::Id }));
+        assert_eq!(
+            RankedScores::new::<f32>(&[], &[1.0]),
+            Err(MetricError::Empty { set: ScoreSet::Id })
+        );
         let error = RankedScores::new(&[1.0_f32], &[0.0, f32::INFINITY]).unwrap_err();
         assert!(
-            error.to_string().starts_with("score 1 (counted from 0) of the out-of-distribution"),
+            error
+                .to_string()
+                .starts_with("score 1 (counted from 0) of the out-of-distribution"),
             "{error}"
         );
         assert!(RankedScores::new(&[f64::NAN], &[0.0]).is_err());
@@ -184,7 +215,10 @@ mod tests {
     fn refuses_what_is_no_rate() {
         let ranked = RankedScores::new(&[1.0_f32], &[0.0]).unwrap();
         for level in [-0.01, 1.01, f64::NAN] {
-            assert!(ranked.fpr_at_tpr(level, FprConvention::Clipn).is_err(), "{level}");
+            assert!(
+                ranked.fpr_at_tpr(level, FprConvention::Clipn).is_err(),
+                "{level}"
+            );
         }
     }
 }

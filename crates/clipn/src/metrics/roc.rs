@@ -16,7 +16,13 @@ pub struct Roc {
 
 /// The curve with ID as the positive class.
 pub(super) fn build(steps: &[Step], id: usize, ood: usize) -> Roc {
-    let counts: Vec<Counts> = steps.iter().map(|step| Counts { right: step.id, wrong: step.ood }).collect();
+    let counts: Vec<Counts> = steps
+        .iter()
+        .map(|step| Counts {
+            right: step.id,
+            wrong: step.ood,
+        })
+        .collect();
     let corners = corners(&counts);
     let mut roc = Roc {
         fpr: Vec::with_capacity(corners.len() + 1),
@@ -26,7 +32,11 @@ pub(super) fn build(steps: &[Step], id: usize, ood: usize) -> Roc {
     roc.push(0.0, 0.0, f64::INFINITY);
     for index in corners {
         let step = &steps[index];
-        roc.push(step.ood as f64 / ood as f64, step.id as f64 / id as f64, step.threshold);
+        roc.push(
+            step.ood as f64 / ood as f64,
+            step.id as f64 / id as f64,
+            step.threshold,
+        );
     }
     roc
 }

@@ -12,48 +12,174 @@ use crate::checkpoint::begins_as_weights;
 
 /// The embedded architectures: name and open_clip config.
 const EMBEDDED: &[(&str, &str)] = &[
-    ("ViT-S-32", include_str!("../../../../assets/model_configs/ViT-S-32.json")),
-    ("ViT-S-32-alt", include_str!("../../../../assets/model_configs/ViT-S-32-alt.json")),
-    ("ViT-S-16", include_str!("../../../../assets/model_configs/ViT-S-16.json")),
-    ("ViT-S-16-alt", include_str!("../../../../assets/model_configs/ViT-S-16-alt.json")),
-    ("ViT-M-32", include_str!("../../../../assets/model_configs/ViT-M-32.json")),
-    ("ViT-M-32-alt", include_str!("../../../../assets/model_configs/ViT-M-32-alt.json")),
-    ("ViT-M-16", include_str!("../../../../assets/model_configs/ViT-M-16.json")),
-    ("ViT-B-32", include_str!("../../../../assets/model_configs/ViT-B-32.json")),
-    ("ViT-B-32-quickgelu", include_str!("../../../../assets/model_configs/ViT-B-32-quickgelu.json")),
-    ("ViT-B-32-256", include_str!("../../../../assets/model_configs/ViT-B-32-256.json")),
-    ("ViT-B-32-plus-256", include_str!("../../../../assets/model_configs/ViT-B-32-plus-256.json")),
-    ("ViT-B-16", include_str!("../../../../assets/model_configs/ViT-B-16.json")),
-    ("ViT-B-16-quickgelu", include_str!("../../../../assets/model_configs/ViT-B-16-quickgelu.json")),
-    ("ViT-B-16-plus", include_str!("../../../../assets/model_configs/ViT-B-16-plus.json")),
-    ("ViT-B-16-plus-240", include_str!("../../../../assets/model_configs/ViT-B-16-plus-240.json")),
-    ("ViT-L-14", include_str!("../../../../assets/model_configs/ViT-L-14.json")),
-    ("ViT-L-14-quickgelu", include_str!("../../../../assets/model_configs/ViT-L-14-quickgelu.json")),
-    ("ViT-L-14-280", include_str!("../../../../assets/model_configs/ViT-L-14-280.json")),
-    ("ViT-L-14-336", include_str!("../../../../assets/model_configs/ViT-L-14-336.json")),
-    ("ViT-L-14-336-quickgelu", include_str!("../../../../assets/model_configs/ViT-L-14-336-quickgelu.json")),
-    ("ViT-L-16", include_str!("../../../../assets/model_configs/ViT-L-16.json")),
-    ("ViT-L-16-320", include_str!("../../../../assets/model_configs/ViT-L-16-320.json")),
-    ("ViT-L-16-384", include_str!("../../../../assets/model_configs/ViT-L-16-384.json")),
-    ("ViT-H-14", include_str!("../../../../assets/model_configs/ViT-H-14.json")),
-    ("ViT-H-14-quickgelu", include_str!("../../../../assets/model_configs/ViT-H-14-quickgelu.json")),
-    ("ViT-H-14-378", include_str!("../../../../assets/model_configs/ViT-H-14-378.json")),
-    ("ViT-H-14-378-quickgelu", include_str!("../../../../assets/model_configs/ViT-H-14-378-quickgelu.json")),
-    ("ViT-H-16", include_str!("../../../../assets/model_configs/ViT-H-16.json")),
-    ("ViT-g-14", include_str!("../../../../assets/model_configs/ViT-g-14.json")),
-    ("ViT-bigG-14", include_str!("../../../../assets/model_configs/ViT-bigG-14.json")),
-    ("ViT-bigG-14-quickgelu", include_str!("../../../../assets/model_configs/ViT-bigG-14-quickgelu.json")),
-    ("ViT-e-14", include_str!("../../../../assets/model_configs/ViT-e-14.json")),
-    ("RN50", include_str!("../../../../assets/model_configs/RN50.json")),
-    ("RN50-quickgelu", include_str!("../../../../assets/model_configs/RN50-quickgelu.json")),
-    ("RN101", include_str!("../../../../assets/model_configs/RN101.json")),
-    ("RN101-quickgelu", include_str!("../../../../assets/model_configs/RN101-quickgelu.json")),
-    ("RN50x4", include_str!("../../../../assets/model_configs/RN50x4.json")),
-    ("RN50x4-quickgelu", include_str!("../../../../assets/model_configs/RN50x4-quickgelu.json")),
-    ("RN50x16", include_str!("../../../../assets/model_configs/RN50x16.json")),
-    ("RN50x16-quickgelu", include_str!("../../../../assets/model_configs/RN50x16-quickgelu.json")),
-    ("RN50x64", include_str!("../../../../assets/model_configs/RN50x64.json")),
-    ("RN50x64-quickgelu", include_str!("../../../../assets/model_configs/RN50x64-quickgelu.json")),
+    (
+        "ViT-S-32",
+        include_str!("../../../../assets/model_configs/ViT-S-32.json"),
+    ),
+    (
+        "ViT-S-32-alt",
+        include_str!("../../../../assets/model_configs/ViT-S-32-alt.json"),
+    ),
+    (
+        "ViT-S-16",
+        include_str!("../../../../assets/model_configs/ViT-S-16.json"),
+    ),
+    (
+        "ViT-S-16-alt",
+        include_str!("../../../../assets/model_configs/ViT-S-16-alt.json"),
+    ),
+    (
+        "ViT-M-32",
+        include_str!("../../../../assets/model_configs/ViT-M-32.json"),
+    ),
+    (
+        "ViT-M-32-alt",
+        include_str!("../../../../assets/model_configs/ViT-M-32-alt.json"),
+    ),
+    (
+        "ViT-M-16",
+        include_str!("../../../../assets/model_configs/ViT-M-16.json"),
+    ),
+    (
+        "ViT-B-32",
+        include_str!("../../../../assets/model_configs/ViT-B-32.json"),
+    ),
+    (
+        "ViT-B-32-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-B-32-quickgelu.json"),
+    ),
+    (
+        "ViT-B-32-256",
+        include_str!("../../../../assets/model_configs/ViT-B-32-256.json"),
+    ),
+    (
+        "ViT-B-32-plus-256",
+        include_str!("../../../../assets/model_configs/ViT-B-32-plus-256.json"),
+    ),
+    (
+        "ViT-B-16",
+        include_str!("../../../../assets/model_configs/ViT-B-16.json"),
+    ),
+    (
+        "ViT-B-16-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-B-16-quickgelu.json"),
+    ),
+    (
+        "ViT-B-16-plus",
+        include_str!("../../../../assets/model_configs/ViT-B-16-plus.json"),
+    ),
+    (
+        "ViT-B-16-plus-240",
+        include_str!("../../../../assets/model_configs/ViT-B-16-plus-240.json"),
+    ),
+    (
+        "ViT-L-14",
+        include_str!("../../../../assets/model_configs/ViT-L-14.json"),
+    ),
+    (
+        "ViT-L-14-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-L-14-quickgelu.json"),
+    ),
+    (
+        "ViT-L-14-280",
+        include_str!("../../../../assets/model_configs/ViT-L-14-280.json"),
+    ),
+    (
+        "ViT-L-14-336",
+        include_str!("../../../../assets/model_configs/ViT-L-14-336.json"),
+    ),
+    (
+        "ViT-L-14-336-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-L-14-336-quickgelu.json"),
+    ),
+    (
+        "ViT-L-16",
+        include_str!("../../../../assets/model_configs/ViT-L-16.json"),
+    ),
+    (
+        "ViT-L-16-320",
+        include_str!("../../../../assets/model_configs/ViT-L-16-320.json"),
+    ),
+    (
+        "ViT-L-16-384",
+        include_str!("../../../../assets/model_configs/ViT-L-16-384.json"),
+    ),
+    (
+        "ViT-H-14",
+        include_str!("../../../../assets/model_configs/ViT-H-14.json"),
+    ),
+    (
+        "ViT-H-14-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-H-14-quickgelu.json"),
+    ),
+    (
+        "ViT-H-14-378",
+        include_str!("../../../../assets/model_configs/ViT-H-14-378.json"),
+    ),
+    (
+        "ViT-H-14-378-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-H-14-378-quickgelu.json"),
+    ),
+    (
+        "ViT-H-16",
+        include_str!("../../../../assets/model_configs/ViT-H-16.json"),
+    ),
+    (
+        "ViT-g-14",
+        include_str!("../../../../assets/model_configs/ViT-g-14.json"),
+    ),
+    (
+        "ViT-bigG-14",
+        include_str!("../../../../assets/model_configs/ViT-bigG-14.json"),
+    ),
+    (
+        "ViT-bigG-14-quickgelu",
+        include_str!("../../../../assets/model_configs/ViT-bigG-14-quickgelu.json"),
+    ),
+    (
+        "ViT-e-14",
+        include_str!("../../../../assets/model_configs/ViT-e-14.json"),
+    ),
+    (
+        "RN50",
+        include_str!("../../../../assets/model_configs/RN50.json"),
+    ),
+    (
+        "RN50-quickgelu",
+        include_str!("../../../../assets/model_configs/RN50-quickgelu.json"),
+    ),
+    (
+        "RN101",
+        include_str!("../../../../assets/model_configs/RN101.json"),
+    ),
+    (
+        "RN101-quickgelu",
+        include_str!("../../../../assets/model_configs/RN101-quickgelu.json"),
+    ),
+    (
+        "RN50x4",
+        include_str!("../../../../assets/model_configs/RN50x4.json"),
+    ),
+    (
+        "RN50x4-quickgelu",
+        include_str!("../../../../assets/model_configs/RN50x4-quickgelu.json"),
+    ),
+    (
+        "RN50x16",
+        include_str!("../../../../assets/model_configs/RN50x16.json"),
+    ),
+    (
+        "RN50x16-quickgelu",
+        include_str!("../../../../assets/model_configs/RN50x16-quickgelu.json"),
+    ),
+    (
+        "RN50x64",
+        include_str!("../../../../assets/model_configs/RN50x64.json"),
+    ),
+    (
+        "RN50x64-quickgelu",
+        include_str!("../../../../assets/model_configs/RN50x64-quickgelu.json"),
+    ),
 ];
 
 /// The largest size, width, depth or vocabulary that a config may name, so that a damaged file cannot ask for
@@ -165,7 +291,10 @@ impl ModelConfig {
     /// The name is not known.
     pub fn named(name: &str) -> Result<Self, ModelError> {
         let wanted = name.replace('/', "-");
-        match EMBEDDED.iter().find(|(known, _)| known.eq_ignore_ascii_case(&wanted)) {
+        match EMBEDDED
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&wanted))
+        {
             Some((known, json)) => Self::from_json(known, known, json),
             None => Err(ModelError::UnknownModel {
                 name: name.to_owned(),
@@ -181,7 +310,9 @@ impl ModelConfig {
     /// As [`ModelConfig::named`], [`ModelConfig::load`] and [`Pretrained::config_or`].
     pub fn resolve(name_or_path: &str) -> Result<Self, ModelError> {
         let path = Path::new(name_or_path);
-        let is_json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        let is_json = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("json"));
         match Self::named(name_or_path) {
             Err(_) if path.is_dir() || begins_as_weights(path) || Pretrained::is_mini(path) => {
                 Pretrained::open(path)?.config_or(None)
@@ -196,11 +327,18 @@ impl ModelConfig {
     /// # Errors
     /// The file cannot be read, is not such a config, or asks for a computation that clipn does not have.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let unreadable = |source| ModelError::ReadConfig { path: path.to_owned(), source };
+        let unreadable = |source| ModelError::ReadConfig {
+            path: path.to_owned(),
+            source,
+        };
         let mut json = String::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(LARGEST_FILE).read_to_string(&mut json).map_err(unreadable)?;
-        let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        file.take(LARGEST_FILE)
+            .read_to_string(&mut json)
+            .map_err(unreadable)?;
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         Self::from_json(&name, &path.display().to_string(), &json)
     }
 
@@ -218,12 +356,20 @@ impl ModelConfig {
 
     pub(super) fn from_value(name: &str, origin: &str, value: &Value) -> Result<Self, ModelError> {
         let root = value.get("model_cfg").unwrap_or(value);
-        let keys = Keys { origin, prefix: "", object: root };
+        let keys = Keys {
+            origin,
+            prefix: "",
+            object: root,
+        };
         keys.only_top()?;
         let config = Self {
             name: name.to_owned(),
             embed_dim: keys.size("embed_dim", None)?,
-            activation: if keys.flag("quick_gelu")? { Activation::QuickGelu } else { Activation::Gelu },
+            activation: if keys.flag("quick_gelu")? {
+                Activation::QuickGelu
+            } else {
+                Activation::Gelu
+            },
             vision: vision(&keys.section("vision_cfg")?)?,
             text: text(&keys.section("text_cfg")?)?,
         };
@@ -233,7 +379,12 @@ impl ModelConfig {
     /// The same under the name of the embedded architecture that it is, where it is one.
     pub(super) fn known_by_name(mut self) -> Self {
         let same = |name: &&str| {
-            Self::named(name).is_ok_and(|known| Self { name: self.name.clone(), ..known } == self)
+            Self::named(name).is_ok_and(|known| {
+                Self {
+                    name: self.name.clone(),
+                    ..known
+                } == self
+            })
         };
         if let Some(name) = Self::names().find(same) {
             name.clone_into(&mut self.name);
@@ -283,7 +434,11 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
     keys.only_vision()?;
     let blocks: Vec<usize> = stages
         .iter()
-        .filter_map(|stage| stage.as_u64().and_then(|blocks| usize::try_from(blocks).ok()))
+        .filter_map(|stage| {
+            stage
+                .as_u64()
+                .and_then(|blocks| usize::try_from(blocks).ok())
+        })
         .filter(|blocks| (1..=LARGEST_STAGE).contains(blocks))
         .collect();
     let stages: [usize; 4] = match blocks.try_into() {
@@ -329,7 +484,9 @@ fn text(keys: &Keys<'_>) -> Result<TextConfig, ModelError> {
     let width = keys.size("width", Some(512))?;
     let heads = keys.size("heads", Some(8))?;
     if width % heads != 0 {
-        return Err(keys.bad(format!("text_cfg.width {width} is not a multiple of text_cfg.heads {heads}")));
+        return Err(keys.bad(format!(
+            "text_cfg.width {width} is not a multiple of text_cfg.heads {heads}"
+        )));
     }
     Ok(TextConfig {
         context_length: keys.size("context_length", Some(77))?,
@@ -353,9 +510,17 @@ mod tests {
     fn every_embedded_architecture_parses() {
         for name in ModelConfig::names() {
             let config = ModelConfig::named(name).unwrap();
-            assert_eq!(config.activation == Activation::QuickGelu, name.ends_with("quickgelu"), "{name}");
+            assert_eq!(
+                config.activation == Activation::QuickGelu,
+                name.ends_with("quickgelu"),
+                "{name}"
+            );
             let v = &config.vision;
-            let width = if v.stages.is_some() { v.pooled_width() } else { v.width };
+            let width = if v.stages.is_some() {
+                v.pooled_width()
+            } else {
+                v.width
+            };
             assert_eq!(width % v.heads, 0, "{name}");
             assert_eq!(v.stages.is_some(), name.starts_with("RN"), "{name}");
         }
@@ -366,29 +531,56 @@ mod tests {
     #[test]
     fn resnets_have_the_published_sizes() {
         let sizes = |name| {
-            let ModelConfig { embed_dim, vision: v, .. } = ModelConfig::named(name).unwrap();
-            (v.stages.unwrap(), v.width, v.heads, v.grid(), v.pooled_width(), embed_dim)
+            let ModelConfig {
+                embed_dim,
+                vision: v,
+                ..
+            } = ModelConfig::named(name).unwrap();
+            (
+                v.stages.unwrap(),
+                v.width,
+                v.heads,
+                v.grid(),
+                v.pooled_width(),
+                embed_dim,
+            )
         };
         assert_eq!(sizes("RN50"), ([3, 4, 6, 3], 64, 32, 7, 2048, 1024));
-        assert_eq!(sizes("RN50x4-quickgelu"), ([4, 6, 10, 6], 80, 40, 9, 2560, 640));
+        assert_eq!(
+            sizes("RN50x4-quickgelu"),
+            ([4, 6, 10, 6], 80, 40, 9, 2560, 640)
+        );
         assert_eq!(sizes("RN50x64"), ([3, 15, 36, 10], 128, 64, 14, 4096, 1024));
     }
 
     #[test]
     fn resnet_sizes_that_make_no_tower_are_named() {
         let refused = |vision: &str| {
-            parse(&format!(r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{}}}}"#))
-                .unwrap_err()
-                .to_string()
+            parse(&format!(
+                r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{}}}}"#
+            ))
+            .unwrap_err()
+            .to_string()
         };
-        for layers in
-            ["[]", "[1,1,1]", "[1,1,1,1,1]", "[1,0,1,1]", "[1,1,1,-1]", "[1,1,1,\"1\"]", "[1,1,1,2000]"]
-        {
-            assert!(refused(&format!(r#""layers":{layers}"#)).contains("vision_cfg.layers"), "{layers}");
+        for layers in [
+            "[]",
+            "[1,1,1]",
+            "[1,1,1,1,1]",
+            "[1,0,1,1]",
+            "[1,1,1,-1]",
+            "[1,1,1,\"1\"]",
+            "[1,1,1,2000]",
+        ] {
+            assert!(
+                refused(&format!(r#""layers":{layers}"#)).contains("vision_cfg.layers"),
+                "{layers}"
+            );
         }
         assert!(refused(r#""layers":[1,1,1,1],"image_size":31"#).contains("image_size 31"));
         assert!(refused(r#""layers":[1,1,1,1],"width":1"#).contains("width 1"));
-        assert!(refused(r#""layers":[1,1,1,1],"width":6,"head_width":500"#).contains("head_width 500"));
+        assert!(
+            refused(r#""layers":[1,1,1,1],"width":6,"head_width":500"#).contains("head_width 500")
+        );
         assert!(refused(r#""layers":[1,1,1,1],"width":7,"head_width":72"#).contains("equal heads"));
     }
 
@@ -400,17 +592,24 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = ModelConfig::named("ViT-X").unwrap_err().to_string();
-        assert!(error.contains("ViT-X") && error.contains("ViT-B-32"), "{error}");
+        assert!(
+            error.contains("ViT-X") && error.contains("ViT-B-32"),
+            "{error}"
+        );
     }
 
     #[test]
     fn keys_that_change_the_computation_are_refused_by_name() {
         let refused = |vision: &str, text: &str| {
-            parse(&format!(r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#))
-                .unwrap_err()
-                .to_string()
+            parse(&format!(
+                r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#
+            ))
+            .unwrap_err()
+            .to_string()
         };
-        assert!(refused(r#""layers":[2,2,2,2],"pool_type":"avg""#, "").contains("vision_cfg.pool_type"));
+        assert!(
+            refused(r#""layers":[2,2,2,2],"pool_type":"avg""#, "").contains("vision_cfg.pool_type")
+        );
         assert!(refused(r#""timm_model_name":"convnext""#, "").contains("convnext"));
         assert!(refused(r#""pool_type":"avg""#, "").contains("vision_cfg.pool_type"));
         assert!(refused("", r#""hf_model_name":"xlm""#).contains("xlm"));
@@ -419,7 +618,9 @@ mod tests {
 
     #[test]
     fn bad_sizes_are_named() {
-        let error = parse(r#"{"embed_dim":0,"vision_cfg":{},"text_cfg":{}}"#).unwrap_err().to_string();
+        let error = parse(r#"{"embed_dim":0,"vision_cfg":{},"text_cfg":{}}"#)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("embed_dim"), "{error}");
         let error = parse(
             r#"{"embed_dim":8,"vision_cfg":{"width":100,"head_width":64},"text_cfg":{"width":10,"heads":3}}"#,
@@ -432,9 +633,13 @@ mod tests {
 
     #[test]
     fn a_hub_config_is_read_under_model_cfg() {
-        let config =
-            parse(r#"{"model_cfg":{"embed_dim":8,"quick_gelu":true,"vision_cfg":{},"text_cfg":{}}}"#)
-                .unwrap();
-        assert_eq!((config.embed_dim, config.activation), (8, Activation::QuickGelu));
+        let config = parse(
+            r#"{"model_cfg":{"embed_dim":8,"quick_gelu":true,"vision_cfg":{},"text_cfg":{}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (config.embed_dim, config.activation),
+            (8, Activation::QuickGelu)
+        );
     }
 }

@@ -51,7 +51,11 @@ mod tests {
         for name in ModelConfig::names() {
             let config = ModelConfig::named(name).unwrap();
             let json = config.to_open_clip().to_string();
-            assert_eq!(ModelConfig::from_json(name, name, &json).unwrap(), config, "{json}");
+            assert_eq!(
+                ModelConfig::from_json(name, name, &json).unwrap(),
+                config,
+                "{json}"
+            );
         }
     }
 
@@ -61,7 +65,11 @@ mod tests {
         for hidden in (1..5000).chain([1 << 23, (1 << 24) - 1]) {
             (config.vision.mlp_width, config.text.mlp_width) = (hidden, hidden);
             let json = config.to_open_clip().to_string();
-            assert_eq!(ModelConfig::from_json("ViT-B-32", "", &json).unwrap(), config, "{hidden}");
+            assert_eq!(
+                ModelConfig::from_json("ViT-B-32", "", &json).unwrap(),
+                config,
+                "{hidden}"
+            );
         }
     }
 }

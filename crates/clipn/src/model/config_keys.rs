@@ -22,7 +22,9 @@ fn is_clips_norm(value: &Value) -> bool {
         "elementwise_affine" | "bias" => value == &Value::Bool(true),
         _ => false,
     };
-    value.as_object().is_some_and(|map| map.iter().all(is_default))
+    value
+        .as_object()
+        .is_some_and(|map| map.iter().all(is_default))
 }
 
 /// One object of the config, with what errors need to name a key.
@@ -34,11 +36,17 @@ pub(super) struct Keys<'a> {
 
 impl Keys<'_> {
     pub(super) fn bad(&self, reason: String) -> ModelError {
-        ModelError::BadConfig { origin: self.origin.to_owned(), reason }
+        ModelError::BadConfig {
+            origin: self.origin.to_owned(),
+            reason,
+        }
     }
 
     pub(super) fn unsupported(&self, what: &str) -> ModelError {
-        ModelError::UnsupportedConfig { origin: self.origin.to_owned(), what: what.to_owned() }
+        ModelError::UnsupportedConfig {
+            origin: self.origin.to_owned(),
+            what: what.to_owned(),
+        }
     }
 
     pub(super) fn section<'b>(&'b self, key: &'b str) -> Result<Keys<'b>, ModelError> {
@@ -55,10 +63,17 @@ impl Keys<'_> {
     pub(super) fn only_top(&self) -> Result<(), ModelError> {
         self.only(
             &["embed_dim", "quick_gelu", "vision_cfg", "text_cfg"],
-            &["cast_dtype", "custom_text", "nonscalar_logit_scale", "output_dict"],
+            &[
+                "cast_dtype",
+                "custom_text",
+                "nonscalar_logit_scale",
+                "output_dict",
+            ],
             &[("init_logit_scale", &|value| {
                 let clip = (1.0f64 / 0.07).ln();
-                value.as_f64().is_some_and(|scale| (scale - clip).abs() < 1e-3)
+                value
+                    .as_f64()
+                    .is_some_and(|scale| (scale - clip).abs() < 1e-3)
             })],
         )
     }
@@ -67,7 +82,14 @@ impl Keys<'_> {
     /// that other keys ask for.
     pub(super) fn only_vision(&self) -> Result<(), ModelError> {
         self.only(
-            &["image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size"],
+            &[
+                "image_size",
+                "layers",
+                "width",
+                "head_width",
+                "mlp_ratio",
+                "patch_size",
+            ],
             &[
                 "patch_dropout",
                 "attn_pooler_queries",
@@ -93,10 +115,19 @@ impl Keys<'_> {
         let is_last = |value: &Value| value.as_u64() == Some(vocab_size as u64 - 1);
         let has_last = self.object.get("eos_id").is_none_or(is_last);
         self.only(
-            &["context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"],
+            &[
+                "context_length",
+                "vocab_size",
+                "width",
+                "heads",
+                "layers",
+                "mlp_ratio",
+            ],
             &["hf_model_pretrained", "hf_proj_type", "hf_pooler_type"],
             &[
-                ("pool_type", &|value| value == "argmax" || (value == "eos" && has_last)),
+                ("pool_type", &|value| {
+                    value == "argmax" || (value == "eos" && has_last)
+                }),
                 ("eos_id", &is_last),
                 ("pad_id", &|value| value.as_u64() == Some(0)),
                 ("proj_type", &|value| value == "linear"),
@@ -109,7 +140,12 @@ impl Keys<'_> {
 
     /// Refuses keys that could change the computation: any but those that are read, those that change nothing, and
     /// those whose value asks for what is computed anyway. `null` and `false` ask for nothing.
-    fn only(&self, read: &[&str], idle: &[&str], asked: &[(&str, Accepts<'_>)]) -> Result<(), ModelError> {
+    fn only(
+        &self,
+        read: &[&str],
+        idle: &[&str],
+        asked: &[(&str, Accepts<'_>)],
+    ) -> Result<(), ModelError> {
         let Value::Object(map) = self.object else {
             return Err(self.bad("it is not a JSON object".to_owned()));
         };
@@ -117,7 +153,9 @@ impl Keys<'_> {
             matches!(value, Value::Null | Value::Bool(false))
                 || read.contains(&key)
                 || idle.contains(&key)
-                || asked.iter().any(|(name, accepts)| *name == key && accepts(value))
+                || asked
+                    .iter()
+                    .any(|(name, accepts)| *name == key && accepts(value))
         };
         match map.iter().find(|(key, value)| !is_fine(key, value)) {
             Some((key, value)) => {
@@ -128,7 +166,11 @@ impl Keys<'_> {
     }
 
     pub(super) fn path(&self, key: &str) -> String {
-        if self.prefix.is_empty() { key.to_owned() } else { format!("{}.{key}", self.prefix) }
+        if self.prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.prefix)
+        }
     }
 
     pub(super) fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
@@ -155,11 +197,17 @@ impl Keys<'_> {
 
     /// A side in pixels: a number, or two equal ones.
     pub(super) fn side(&self, key: &str, default: usize) -> Result<usize, ModelError> {
-        let Some(Value::Array(sides)) = self.object.get(key) else { return self.size(key, Some(default)) };
+        let Some(Value::Array(sides)) = self.object.get(key) else {
+            return self.size(key, Some(default));
+        };
         match sides.as_slice() {
             [height, width] if height == width => self.size_of(key, height),
             _ => {
-                let what = format!("`{}` = {}", self.path(key), brief(&Value::Array(sides.clone())));
+                let what = format!(
+                    "`{}` = {}",
+                    self.path(key),
+                    brief(&Value::Array(sides.clone()))
+                );
                 Err(self.unsupported(&what))
             }
         }
@@ -169,10 +217,10 @@ impl Keys<'_> {
     pub(super) fn layers(&self) -> Result<usize, ModelError> {
         match self.size("layers", Some(12))? {
             layers if layers <= MOST_LAYERS => Ok(layers),
-            layers => {
-                Err(self
-                    .bad(format!("`{}` is {layers}; at most {MOST_LAYERS} are read", self.path("layers"))))
-            }
+            layers => Err(self.bad(format!(
+                "`{}` is {layers}; at most {MOST_LAYERS} are read",
+                self.path("layers")
+            ))),
         }
     }
 
@@ -180,9 +228,11 @@ impl Keys<'_> {
         match self.object.get(key) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(value) => {
-                Err(self.bad(format!("`{}` is {}; it must be true or false", self.path(key), brief(value))))
-            }
+            Some(value) => Err(self.bad(format!(
+                "`{}` is {}; it must be true or false",
+                self.path(key),
+                brief(value)
+            ))),
         }
     }
 
@@ -196,7 +246,10 @@ impl Keys<'_> {
         if (1..=LARGEST).contains(&mlp_width) {
             Ok(mlp_width)
         } else {
-            Err(self.bad(format!("`{}` must be a positive number", self.path("mlp_ratio"))))
+            Err(self.bad(format!(
+                "`{}` must be a positive number",
+                self.path("mlp_ratio")
+            )))
         }
     }
 }
@@ -206,7 +259,8 @@ mod tests {
     use crate::model::ModelConfig;
 
     fn read(top: &str, vision: &str, text: &str) -> Result<ModelConfig, String> {
-        let json = format!(r#"{{"embed_dim":8{top},"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#);
+        let json =
+            format!(r#"{{"embed_dim":8{top},"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#);
         ModelConfig::from_json("test", "test.json", &json).map_err(|error| error.to_string())
     }
 
@@ -226,13 +280,20 @@ mod tests {
                "hf_pooler_type":"mean_pooler","hf_model_pretrained":true,"hf_tokenizer_name":null,"tokenizer_kwargs":{}"#,
         );
         assert_eq!(spelled_out.unwrap(), plain);
-        let resnet =
-            r#""layers":[1,2,1,1],"image_size":[64,64],"pool_type":"tok","timm_pool":"avg","qk_norm":false"#;
+        let resnet = r#""layers":[1,2,1,1],"image_size":[64,64],"pool_type":"tok","timm_pool":"avg","qk_norm":false"#;
         assert_eq!(
             read("", resnet, "").unwrap(),
-            read("", r#""layers":[1,2,1,1],"image_size":64,"patch_size":null"#, "").unwrap()
+            read(
+                "",
+                r#""layers":[1,2,1,1],"image_size":64,"patch_size":null"#,
+                ""
+            )
+            .unwrap()
         );
-        assert_eq!(read("", "", r#""pool_type":"eos","eos_id":49407"#).unwrap(), plain);
+        assert_eq!(
+            read("", "", r#""pool_type":"eos","eos_id":49407"#).unwrap(),
+            plain
+        );
         assert_eq!(read("", "", r#""pool_type":"eos""#).unwrap(), plain);
     }
 
@@ -240,32 +301,132 @@ mod tests {
     fn keys_that_change_the_computation_are_refused_by_name() {
         for (top, vision, text, named) in [
             (r#","multimodal_cfg":{}"#, "", "", "`multimodal_cfg`"),
-            (r#","init_logit_bias":-10"#, "", "", "`init_logit_bias` = -10"),
-            (r#","init_logit_scale":1.0"#, "", "", "`init_logit_scale` = 1.0"),
-            ("", r#""pool_type":"avg""#, "", "`vision_cfg.pool_type` = \"avg\""),
-            ("", r#""no_ln_pre":true"#, "", "`vision_cfg.no_ln_pre` = true"),
-            ("", r#""attentional_pool":"parallel""#, "", "`vision_cfg.attentional_pool`"),
-            ("", r#""pos_embed_type":"sin_cos_2d""#, "", "`vision_cfg.pos_embed_type`"),
-            ("", r#""final_ln_after_pool":true"#, "", "`vision_cfg.final_ln_after_pool`"),
-            ("", r#""ls_init_value":0.1"#, "", "`vision_cfg.ls_init_value` = 0.1"),
-            ("", r#""act_kwargs":{"approximate":"tanh"}"#, "", "`vision_cfg.act_kwargs`"),
-            ("", r#""norm_kwargs":{"eps":1e-6}"#, "", "`vision_cfg.norm_kwargs`"),
-            ("", r#""output_tokens":true"#, "", "`vision_cfg.output_tokens`"),
+            (
+                r#","init_logit_bias":-10"#,
+                "",
+                "",
+                "`init_logit_bias` = -10",
+            ),
+            (
+                r#","init_logit_scale":1.0"#,
+                "",
+                "",
+                "`init_logit_scale` = 1.0",
+            ),
+            (
+                "",
+                r#""pool_type":"avg""#,
+                "",
+                "`vision_cfg.pool_type` = \"avg\"",
+            ),
+            (
+                "",
+                r#""no_ln_pre":true"#,
+                "",
+                "`vision_cfg.no_ln_pre` = true",
+            ),
+            (
+                "",
+                r#""attentional_pool":"parallel""#,
+                "",
+                "`vision_cfg.attentional_pool`",
+            ),
+            (
+                "",
+                r#""pos_embed_type":"sin_cos_2d""#,
+                "",
+                "`vision_cfg.pos_embed_type`",
+            ),
+            (
+                "",
+                r#""final_ln_after_pool":true"#,
+                "",
+                "`vision_cfg.final_ln_after_pool`",
+            ),
+            (
+                "",
+                r#""ls_init_value":0.1"#,
+                "",
+                "`vision_cfg.ls_init_value` = 0.1",
+            ),
+            (
+                "",
+                r#""act_kwargs":{"approximate":"tanh"}"#,
+                "",
+                "`vision_cfg.act_kwargs`",
+            ),
+            (
+                "",
+                r#""norm_kwargs":{"eps":1e-6}"#,
+                "",
+                "`vision_cfg.norm_kwargs`",
+            ),
+            (
+                "",
+                r#""output_tokens":true"#,
+                "",
+                "`vision_cfg.output_tokens`",
+            ),
             ("", r#""qk_norm":true"#, "", "`vision_cfg.qk_norm`"),
-            ("", r#""image_size":[224,336]"#, "", "`vision_cfg.image_size` = [224,336]"),
-            ("", r#""a_key_of_tomorrow":1"#, "", "`vision_cfg.a_key_of_tomorrow` = 1"),
+            (
+                "",
+                r#""image_size":[224,336]"#,
+                "",
+                "`vision_cfg.image_size` = [224,336]",
+            ),
+            (
+                "",
+                r#""a_key_of_tomorrow":1"#,
+                "",
+                "`vision_cfg.a_key_of_tomorrow` = 1",
+            ),
             ("", "", r#""pool_type":"last""#, "`text_cfg.pool_type`"),
-            ("", "", r#""pool_type":"eos","eos_id":7"#, "`text_cfg.eos_id` = 7"),
-            ("", "", r#""no_causal_mask":true"#, "`text_cfg.no_causal_mask`"),
+            (
+                "",
+                "",
+                r#""pool_type":"eos","eos_id":7"#,
+                "`text_cfg.eos_id` = 7",
+            ),
+            (
+                "",
+                "",
+                r#""no_causal_mask":true"#,
+                "`text_cfg.no_causal_mask`",
+            ),
             ("", "", r#""pad_id":1"#, "`text_cfg.pad_id` = 1"),
             ("", "", r#""embed_cls":true"#, "`text_cfg.embed_cls`"),
             ("", "", r#""proj_type":"none""#, "`text_cfg.proj_type`"),
             ("", "", r#""proj_bias":true"#, "`text_cfg.proj_bias`"),
-            ("", "", r#""hf_tokenizer_name":"t5""#, "`text_cfg.hf_tokenizer_name`"),
-            ("", "", r#""tokenizer_kwargs":{"clean":"canonicalize"}"#, "`text_cfg.tokenizer_kwargs`"),
-            ("", r#""layers":[1,1,1,1],"pool_type":"avg""#, "", "`vision_cfg.pool_type`"),
-            ("", r#""layers":[1,1,1,1],"timm_model_name":"vit""#, "", "`vision_cfg.timm_model_name`"),
-            ("", r#""layers":[1,1,1,1],"a_key_of_tomorrow":1"#, "", "`vision_cfg.a_key_of_tomorrow`"),
+            (
+                "",
+                "",
+                r#""hf_tokenizer_name":"t5""#,
+                "`text_cfg.hf_tokenizer_name`",
+            ),
+            (
+                "",
+                "",
+                r#""tokenizer_kwargs":{"clean":"canonicalize"}"#,
+                "`text_cfg.tokenizer_kwargs`",
+            ),
+            (
+                "",
+                r#""layers":[1,1,1,1],"pool_type":"avg""#,
+                "",
+                "`vision_cfg.pool_type`",
+            ),
+            (
+                "",
+                r#""layers":[1,1,1,1],"timm_model_name":"vit""#,
+                "",
+                "`vision_cfg.timm_model_name`",
+            ),
+            (
+                "",
+                r#""layers":[1,1,1,1],"a_key_of_tomorrow":1"#,
+                "",
+                "`vision_cfg.a_key_of_tomorrow`",
+            ),
             ("", r#""layers":5000"#, "", "`vision_cfg.layers` is 5000"),
         ] {
             let error = read(top, vision, text).unwrap_err();

@@ -45,7 +45,9 @@ impl Parameters {
 
     /// Those of CLIP: without the "no" side.
     pub fn clip(&self) -> usize {
-        self.image.saturating_add(self.yes).saturating_add(self.logit_scale)
+        self.image
+            .saturating_add(self.yes)
+            .saturating_add(self.logit_scale)
     }
 
     /// Those of CLIPN: with the "no" side.
@@ -59,9 +61,20 @@ impl ModelConfig {
     pub fn parameters(&self, no_prompts: usize) -> Parameters {
         let mut tensors = names::expected(self);
         let text = &self.text;
-        tensors.push((PROMPT_NO.to_owned(), vec![no_prompts, text.context_length, text.width]));
-        let len = |shape: &[usize]| shape.iter().fold(1, |all: usize, &size| all.saturating_mul(size));
-        Parameters::count(tensors.iter().map(|(name, shape)| (name.as_str(), len(shape))))
+        tensors.push((
+            PROMPT_NO.to_owned(),
+            vec![no_prompts, text.context_length, text.width],
+        ));
+        let len = |shape: &[usize]| {
+            shape
+                .iter()
+                .fold(1, |all: usize, &size| all.saturating_mul(size))
+        };
+        Parameters::count(
+            tensors
+                .iter()
+                .map(|(name, shape)| (name.as_str(), len(shape))),
+        )
     }
 
     /// Floating-point operations of the image tower on one image: two for each multiplication and addition of its
@@ -95,7 +108,8 @@ impl ModelConfig {
 
 /// A block on a sequence: qkv, output and hidden layer, then queries by keys and weights by values.
 fn block(positions: f64, width: f64, hidden: f64) -> f64 {
-    2.0 * positions * (4.0 * width * width + 2.0 * width * hidden) + 4.0 * positions * positions * width
+    2.0 * positions * (4.0 * width * width + 2.0 * width * hidden)
+        + 4.0 * positions * positions * width
 }
 
 fn vit(vision: &VisionConfig, embed_dim: usize) -> f64 {
@@ -113,7 +127,8 @@ fn resnet(vision: &VisionConfig, stages: [usize; STAGES], embed_dim: usize) -> f
     };
     let (half, width) = (vision.width / 2, vision.width);
     let halved = vision.image_size.div_ceil(2);
-    let mut all = conv(3, half, 3, halved) + conv(half, half, 3, halved) + conv(half, width, 3, halved);
+    let mut all =
+        conv(3, half, 3, halved) + conv(half, half, 3, halved) + conv(half, width, 3, halved);
     let (mut side, mut inner) = (halved / 2, width);
     for (stage, blocks) in stages.into_iter().enumerate() {
         let planes = width << stage;
@@ -205,7 +220,10 @@ mod tests {
                 config.text_flops(config.text.context_length) / 1e9,
             ];
             for (found, expected) in found.into_iter().zip(expected) {
-                assert!((found - expected).abs() <= 0.005 + 1e-9, "{name}: {found} and not {expected}");
+                assert!(
+                    (found - expected).abs() <= 0.005 + 1e-9,
+                    "{name}: {found} and not {expected}"
+                );
             }
         }
     }

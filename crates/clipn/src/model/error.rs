@@ -81,7 +81,9 @@ pub enum ModelError {
         details: String,
     },
     /// A ResNet is asked of the config of a ViT.
-    #[error("the image tower of the model `{model}` is a ViT, not a ResNet; open it as the one that it is")]
+    #[error(
+        "the image tower of the model `{model}` is a ViT, not a ResNet; open it as the one that it is"
+    )]
     NotAResNet {
         /// The model's name.
         model: String,
@@ -111,7 +113,9 @@ pub enum ModelError {
         vocab_size: usize,
     },
     /// A "no" prompt that the model does not have.
-    #[error("the model has {count} \"no\" prompts; prompt {index} is not one of them (they count from 0)")]
+    #[error(
+        "the model has {count} \"no\" prompts; prompt {index} is not one of them (they count from 0)"
+    )]
     PromptOutOfRange {
         /// The index asked for.
         index: usize,

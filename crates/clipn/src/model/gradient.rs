@@ -21,7 +21,11 @@ pub struct RowGradient<T> {
 impl<T: Real> RowGradient<T> {
     /// No rows yet, of `width` values each.
     pub fn new(width: usize) -> Self {
-        Self { width, places: BTreeMap::new(), values: Vec::new() }
+        Self {
+            width,
+            places: BTreeMap::new(),
+            values: Vec::new(),
+        }
     }
 
     /// Values a row.
@@ -41,22 +45,30 @@ impl<T: Real> RowGradient<T> {
 
     /// The gradient of a row, `[width]`; `None` where it is zero because no text held the id.
     pub fn get(&self, id: u32) -> Option<&[T]> {
-        self.places.get(&id).map(|place| &self.values[place * self.width..][..self.width])
+        self.places
+            .get(&id)
+            .map(|place| &self.values[place * self.width..][..self.width])
     }
 
     /// The rows touched, `[width]` each, by ascending id.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &[T])> {
-        self.places.iter().map(|(&id, place)| (id, &self.values[place * self.width..][..self.width]))
+        self.places
+            .iter()
+            .map(|(&id, place)| (id, &self.values[place * self.width..][..self.width]))
     }
 
     /// Adds to a row.
     pub fn add(&mut self, id: u32, row: &[T]) {
         let place = *self.places.entry(id).or_insert_with(|| {
             let place = self.values.len() / self.width.max(1);
-            self.values.resize(self.values.len() + self.width, T::zero());
+            self.values
+                .resize(self.values.len() + self.width, T::zero());
             place
         });
-        for (sum, &value) in self.values[place * self.width..][..self.width].iter_mut().zip(row) {
+        for (sum, &value) in self.values[place * self.width..][..self.width]
+            .iter_mut()
+            .zip(row)
+        {
             *sum = *sum + value;
         }
     }
@@ -101,8 +113,14 @@ pub struct TextGradient<T: Real> {
 impl<T: Real> TextGradient<T> {
     /// Zeros in the shapes of the parameters.
     pub fn zeros_like(params: &TextParams<T>) -> Self {
-        let shapes = TextParams { token_embedding: Vec::new().into(), ..params.clone() };
-        Self { tokens: RowGradient::new(params.width()), dense: shapes.zeros_like() }
+        let shapes = TextParams {
+            token_embedding: Vec::new().into(),
+            ..params.clone()
+        };
+        Self {
+            tokens: RowGradient::new(params.width()),
+            dense: shapes.zeros_like(),
+        }
     }
 
     /// Sets everything to zero, keeping the memory.
@@ -115,7 +133,11 @@ impl<T: Real> TextGradient<T> {
 
     /// Refuses a gradient that was made for other parameters.
     pub(crate) fn check(&self, params: &TextParams<T>) -> Result<(), ModelError> {
-        check_length("a row of the token table's gradient", self.tokens.width, params.width())?;
+        check_length(
+            "a row of the token table's gradient",
+            self.tokens.width,
+            params.width(),
+        )?;
         check_shapes(&self.dense.buffers()[1..], &params.buffers()[1..])
     }
 
@@ -125,8 +147,11 @@ impl<T: Real> TextGradient<T> {
     pub fn to_dense(&self, vocab_size: usize, side: Side) -> Vec<NamedTensor<Vec<T>>> {
         let mut full = self.dense.clone();
         full.token_embedding = self.tokens.to_dense(vocab_size).into();
-        let owned =
-            |t: NamedTensor<&[T]>| NamedTensor { name: t.name, shape: t.shape, values: t.values.to_vec() };
+        let owned = |t: NamedTensor<&[T]>| NamedTensor {
+            name: t.name,
+            shape: t.shape,
+            values: t.values.to_vec(),
+        };
         full.named(side).into_iter().map(owned).collect()
     }
 }
@@ -157,8 +182,16 @@ impl<T: Real> TextParams<T> {
         side: Side,
     ) -> Vec<(NamedTensor<&'a mut [T]>, TensorGradient<'a, T>)> {
         let tokens = TensorGradient::Rows(&gradient.tokens);
-        let others = gradient.dense.buffers().into_iter().skip(1).map(|b| TensorGradient::Dense(&b[..]));
-        self.named_mut(side).into_iter().zip(std::iter::once(tokens).chain(others)).collect()
+        let others = gradient
+            .dense
+            .buffers()
+            .into_iter()
+            .skip(1)
+            .map(|b| TensorGradient::Dense(&b[..]));
+        self.named_mut(side)
+            .into_iter()
+            .zip(std::iter::once(tokens).chain(others))
+            .collect()
     }
 }
 
@@ -168,7 +201,10 @@ impl<T: Real> VisionParams<T> {
         &'a mut self,
         gradient: &'a VisionParams<T>,
     ) -> Vec<(NamedTensor<&'a mut [T]>, TensorGradient<'a, T>)> {
-        let gradients = gradient.buffers().into_iter().map(|b| TensorGradient::Dense(&b[..]));
+        let gradients = gradient
+            .buffers()
+            .into_iter()
+            .map(|b| TensorGradient::Dense(&b[..]));
         self.named_mut().into_iter().zip(gradients).collect()
     }
 
@@ -195,11 +231,17 @@ mod tests {
         gradient.add(7, &[1.0, 2.0]);
         gradient.add(3, &[5.0, 6.0]);
         gradient.add(7, &[10.0, 20.0]);
-        let rows: Vec<_> = gradient.iter().map(|(id, row)| (id, row.to_vec())).collect();
+        let rows: Vec<_> = gradient
+            .iter()
+            .map(|(id, row)| (id, row.to_vec()))
+            .collect();
         assert_eq!(rows, [(3, vec![5.0, 6.0]), (7, vec![11.0, 22.0])]);
         assert_eq!((gradient.len(), gradient.get(4)), (2, None));
         let dense = gradient.to_dense(9);
-        assert_eq!((dense.len(), &dense[6..8], &dense[14..16]), (18, &[5.0, 6.0][..], &[11.0, 22.0][..]));
+        assert_eq!(
+            (dense.len(), &dense[6..8], &dense[14..16]),
+            (18, &[5.0, 6.0][..], &[11.0, 22.0][..])
+        );
         assert_eq!(dense.iter().sum::<f64>(), 44.0);
         gradient.clear();
         assert!(gradient.is_empty() && gradient.values().is_empty());

@@ -45,7 +45,10 @@ impl Weights {
             let tensor = self.checkpoint().get(&name)?.clone();
             Some((name, tensor))
         };
-        names::vision(&config.vision, config.embed_dim).into_iter().filter_map(tensor).collect()
+        names::vision(&config.vision, config.embed_dim)
+            .into_iter()
+            .filter_map(tensor)
+            .collect()
     }
 
     /// A SHA-256 of the image tower's tensors, names, shapes and values as f32: the same for the same values in any form
@@ -57,7 +60,11 @@ impl Weights {
     /// As [`image_tower_hash`](Self::image_tower_hash), of everything else that the model has: the text towers, the "no"
     /// prompts and the logit scale. Models that differ in what "no" has learned have the same image tower.
     pub fn text_towers_hash(&self) -> String {
-        let of_images: Vec<String> = self.image_tensors().into_iter().map(|(name, _)| name).collect();
+        let of_images: Vec<String> = self
+            .image_tensors()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         let mut others: Vec<(String, Tensor)> = self
             .parameters()
             .filter(|(name, _)| !of_images.iter().any(|image| image == name))
@@ -74,7 +81,10 @@ fn hash(tensors: &[(String, Tensor)]) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{name} {:?} ", tensor.shape()));
         for values in f32::buffer(tensor).chunks(PIECE) {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes: Vec<u8> = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
             hash.update(bytes);
         }
         hash.finalize()
@@ -82,5 +92,9 @@ fn hash(tensors: &[(String, Tensor)]) -> String {
     let parts: Vec<_> = tensors.par_iter().map(of_tensor).collect();
     let mut whole = Sha256::new();
     parts.iter().for_each(|part| whole.update(part));
-    whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    whole
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -34,7 +34,9 @@ pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams,
 pub use position::{Corners, resize_positions};
 pub use pretrained::{Pretrained, PretrainedKind};
 pub use real::Real;
-pub use resnet::{AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES};
+pub use resnet::{
+    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES,
+};
 pub use seen_words::SeenWords;
 pub use sketch::{ImageSketch, Sketch, TextSketch};
 pub(crate) use tower::check_length;

@@ -29,7 +29,11 @@ pub const PROMPT_NO: &str = "prompt_no";
 
 /// Whether a name belongs to the "no" side.
 pub(super) fn is_no_side(name: &str) -> bool {
-    name == PROMPT_NO || name.split('.').next().is_some_and(|first| first.ends_with("_no"))
+    name == PROMPT_NO
+        || name
+            .split('.')
+            .next()
+            .is_some_and(|first| first.ends_with("_no"))
 }
 
 /// Every tensor of the three towers but [`PROMPT_NO`], in open_clip's order of towers.
@@ -46,29 +50,60 @@ pub fn vision(config: &VisionConfig, embed_dim: usize) -> Vec<Named> {
     if let Some(stages) = config.stages {
         return resnet::names(config, stages, embed_dim);
     }
-    let VisionConfig { width, patch_size, mlp_width, .. } = *config;
+    let VisionConfig {
+        width,
+        patch_size,
+        mlp_width,
+        ..
+    } = *config;
     let mut names = vec![
         ("visual.class_embedding".to_owned(), vec![width]),
-        ("visual.positional_embedding".to_owned(), vec![1 + config.grid() * config.grid(), width]),
+        (
+            "visual.positional_embedding".to_owned(),
+            vec![1 + config.grid() * config.grid(), width],
+        ),
         ("visual.proj".to_owned(), vec![width, embed_dim]),
-        ("visual.conv1.weight".to_owned(), vec![width, 3, patch_size, patch_size]),
+        (
+            "visual.conv1.weight".to_owned(),
+            vec![width, 3, patch_size, patch_size],
+        ),
     ];
     norm(&mut names, "visual.ln_pre", width);
-    blocks(&mut names, "visual.transformer", config.layers, width, mlp_width);
+    blocks(
+        &mut names,
+        "visual.transformer",
+        config.layers,
+        width,
+        mlp_width,
+    );
     norm(&mut names, "visual.ln_post", width);
     names
 }
 
 /// One text tower's tensors.
 pub fn text(config: &TextConfig, embed_dim: usize, side: Side) -> Vec<Named> {
-    let TextConfig { width, mlp_width, .. } = *config;
+    let TextConfig {
+        width, mlp_width, ..
+    } = *config;
     let no = side.suffix();
     let mut names = vec![
-        (format!("token_embedding{no}.weight"), vec![config.vocab_size, width]),
-        (format!("positional_embedding{no}"), vec![config.context_length, width]),
+        (
+            format!("token_embedding{no}.weight"),
+            vec![config.vocab_size, width],
+        ),
+        (
+            format!("positional_embedding{no}"),
+            vec![config.context_length, width],
+        ),
         (format!("text_projection{no}"), vec![width, embed_dim]),
     ];
-    blocks(&mut names, &format!("transformer{no}"), config.layers, width, mlp_width);
+    blocks(
+        &mut names,
+        &format!("transformer{no}"),
+        config.layers,
+        width,
+        mlp_width,
+    );
     norm(&mut names, &format!("ln_final{no}"), width);
     names
 }
@@ -82,7 +117,10 @@ fn blocks(names: &mut Vec<Named>, prefix: &str, layers: usize, width: usize, mlp
     for layer in 0..layers {
         let block = format!("{prefix}.resblocks.{layer}");
         norm(names, &format!("{block}.ln_1"), width);
-        names.push((format!("{block}.attn.in_proj_weight"), vec![3 * width, width]));
+        names.push((
+            format!("{block}.attn.in_proj_weight"),
+            vec![3 * width, width],
+        ));
         names.push((format!("{block}.attn.in_proj_bias"), vec![3 * width]));
         names.push((format!("{block}.attn.out_proj.weight"), vec![width, width]));
         names.push((format!("{block}.attn.out_proj.bias"), vec![width]));

@@ -35,7 +35,9 @@ impl FromStr for LogitScale {
         match name {
             "published" => Ok(Self::Published),
             "trained" => Ok(Self::Trained),
-            _ => Err(format!("`{name}` is no scale of logits; give published or trained")),
+            _ => Err(format!(
+                "`{name}` is no scale of logits; give published or trained"
+            )),
         }
     }
 }
@@ -70,7 +72,10 @@ impl WeightsNotes {
             (LOGIT_SCALE, self.logit_scale.map(|scale| scale.to_string())),
             (SEEN_WORDS, seen_words),
         ];
-        notes.into_iter().filter_map(|(key, note)| Some((key.to_owned(), note?))).collect()
+        notes
+            .into_iter()
+            .filter_map(|(key, note)| Some((key.to_owned(), note?)))
+            .collect()
     }
 }
 

@@ -88,8 +88,19 @@ pub struct NamedTensor<V> {
     pub values: V,
 }
 
-pub(super) fn zip_names<V>(names: Vec<Named>, values: impl IntoIterator<Item = V>) -> Vec<NamedTensor<V>> {
-    names.into_iter().zip(values).map(|((name, shape), values)| NamedTensor { name, shape, values }).collect()
+pub(super) fn zip_names<V>(
+    names: Vec<Named>,
+    values: impl IntoIterator<Item = V>,
+) -> Vec<NamedTensor<V>> {
+    names
+        .into_iter()
+        .zip(values)
+        .map(|((name, shape), values)| NamedTensor {
+            name,
+            shape,
+            values,
+        })
+        .collect()
 }
 
 /// Fresh zeros in the place of a shared or mapped buffer.
@@ -100,7 +111,14 @@ fn zero<T: Real>(buffer: &mut Buffer<T>) {
 impl<T: Real> BlockParams<T> {
     /// In the order of [`names`].
     fn buffers(&self) -> [&Buffer<T>; 12] {
-        let Self { ln_1, in_proj, out_proj, ln_2, c_fc, c_proj } = self;
+        let Self {
+            ln_1,
+            in_proj,
+            out_proj,
+            ln_2,
+            c_fc,
+            c_proj,
+        } = self;
         [
             &ln_1.weight,
             &ln_1.bias,
@@ -118,7 +136,14 @@ impl<T: Real> BlockParams<T> {
     }
 
     fn buffers_mut(&mut self) -> [&mut Buffer<T>; 12] {
-        let Self { ln_1, in_proj, out_proj, ln_2, c_fc, c_proj } = self;
+        let Self {
+            ln_1,
+            in_proj,
+            out_proj,
+            ln_2,
+            c_fc,
+            c_proj,
+        } = self;
         [
             &mut ln_1.weight,
             &mut ln_1.bias,
@@ -149,7 +174,10 @@ impl<T: Real> VisionParams<T> {
 
     /// [`VisionParams::named`] for writing. Parameters that lie in a mapped file or are shared are copied first.
     pub fn named_mut(&mut self) -> Vec<NamedTensor<&mut [T]>> {
-        zip_names(self.names(), self.buffers_mut().into_iter().map(Buffer::make_mut))
+        zip_names(
+            self.names(),
+            self.buffers_mut().into_iter().map(Buffer::make_mut),
+        )
     }
 
     /// Zeros in the shapes of these parameters: a gradient to add to.
@@ -163,7 +191,9 @@ impl<T: Real> VisionParams<T> {
     fn names(&self) -> Vec<Named> {
         let width = self.class_embedding.len().max(1);
         let patch_size = (self.conv1.len() / (3 * width)).isqrt();
-        let grid = (self.positional_embedding.len() / width).saturating_sub(1).isqrt();
+        let grid = (self.positional_embedding.len() / width)
+            .saturating_sub(1)
+            .isqrt();
         let config = VisionConfig {
             image_size: grid * patch_size,
             patch_size: patch_size.max(1),
@@ -178,7 +208,12 @@ impl<T: Real> VisionParams<T> {
 
     /// In the order of [`names::vision`].
     pub(crate) fn buffers(&self) -> Vec<&Buffer<T>> {
-        let mut all = vec![&self.class_embedding, &self.positional_embedding, &self.proj, &self.conv1];
+        let mut all = vec![
+            &self.class_embedding,
+            &self.positional_embedding,
+            &self.proj,
+            &self.conv1,
+        ];
         all.extend([&self.ln_pre.weight, &self.ln_pre.bias]);
         all.extend(self.blocks.iter().flat_map(BlockParams::buffers));
         all.extend([&self.ln_post.weight, &self.ln_post.bias]);
@@ -186,8 +221,12 @@ impl<T: Real> VisionParams<T> {
     }
 
     pub(crate) fn buffers_mut(&mut self) -> Vec<&mut Buffer<T>> {
-        let mut all =
-            vec![&mut self.class_embedding, &mut self.positional_embedding, &mut self.proj, &mut self.conv1];
+        let mut all = vec![
+            &mut self.class_embedding,
+            &mut self.positional_embedding,
+            &mut self.proj,
+            &mut self.conv1,
+        ];
         all.extend([&mut self.ln_pre.weight, &mut self.ln_pre.bias]);
         all.extend(self.blocks.iter_mut().flat_map(BlockParams::buffers_mut));
         all.extend([&mut self.ln_post.weight, &mut self.ln_post.bias]);
@@ -203,7 +242,10 @@ impl<T: Real> TextParams<T> {
 
     /// [`TextParams::named`] for writing. Parameters that lie in a mapped file or are shared are copied first.
     pub fn named_mut(&mut self, side: Side) -> Vec<NamedTensor<&mut [T]>> {
-        zip_names(self.names(side), self.buffers_mut().into_iter().map(Buffer::make_mut))
+        zip_names(
+            self.names(side),
+            self.buffers_mut().into_iter().map(Buffer::make_mut),
+        )
     }
 
     /// Zeros in the shapes of these parameters. For gradients there is
@@ -233,14 +275,21 @@ impl<T: Real> TextParams<T> {
         let mut names = names::text(&config, self.projection.len() / width, side);
         if let Some(prompts) = &self.prompts {
             let size = self.positional_embedding.len().max(1);
-            names.push((PROMPT_NO.to_owned(), vec![prompts.len() / size, config.context_length, width]));
+            names.push((
+                PROMPT_NO.to_owned(),
+                vec![prompts.len() / size, config.context_length, width],
+            ));
         }
         names
     }
 
     /// In the order of [`names::text`], the prompts last.
     pub(crate) fn buffers(&self) -> Vec<&Buffer<T>> {
-        let mut all = vec![&self.token_embedding, &self.positional_embedding, &self.projection];
+        let mut all = vec![
+            &self.token_embedding,
+            &self.positional_embedding,
+            &self.projection,
+        ];
         all.extend(self.blocks.iter().flat_map(BlockParams::buffers));
         all.extend([&self.ln_final.weight, &self.ln_final.bias]);
         all.extend(&self.prompts);
@@ -248,7 +297,11 @@ impl<T: Real> TextParams<T> {
     }
 
     pub(crate) fn buffers_mut(&mut self) -> Vec<&mut Buffer<T>> {
-        let mut all = vec![&mut self.token_embedding, &mut self.positional_embedding, &mut self.projection];
+        let mut all = vec![
+            &mut self.token_embedding,
+            &mut self.positional_embedding,
+            &mut self.projection,
+        ];
         all.extend(self.blocks.iter_mut().flat_map(BlockParams::buffers_mut));
         all.extend([&mut self.ln_final.weight, &mut self.ln_final.bias]);
         all.extend(&mut self.prompts);

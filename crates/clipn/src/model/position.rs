@@ -24,7 +24,9 @@ pub fn resize_positions<T: Real>(
     let (class, patches) = embedding.split_at(width);
     let mut out = Vec::with_capacity((1 + to.0 * to.1) * width);
     out.extend_from_slice(class);
-    let columns: Vec<_> = (0..to.1).map(|x| taps::<T>(x, from, to.1, corners)).collect();
+    let columns: Vec<_> = (0..to.1)
+        .map(|x| taps::<T>(x, from, to.1, corners))
+        .collect();
     for y in 0..to.0 {
         let rows = taps::<T>(y, from, to.0, corners);
         for column in &columns {
@@ -54,7 +56,10 @@ fn taps<T: Real>(index: usize, from: usize, to: usize, corners: Corners) -> [(us
     let base = position.floor();
     std::array::from_fn(|k| {
         let tap = base + k as f64 - 1.0;
-        (tap.clamp(0.0, (from - 1) as f64) as usize, T::of(cubic(position - tap)))
+        (
+            tap.clamp(0.0, (from - 1) as f64) as usize,
+            T::of(cubic(position - tap)),
+        )
     })
 }
 
@@ -79,7 +84,10 @@ mod tests {
     fn the_same_grid_is_unchanged() {
         let embedding: Vec<f64> = (0..10 * 3).map(f64::from).collect();
         for corners in [Corners::Aligned, Corners::HalfPixel] {
-            assert_eq!(resize_positions(&embedding, 3, 3, (3, 3), corners), embedding);
+            assert_eq!(
+                resize_positions(&embedding, 3, 3, (3, 3), corners),
+                embedding
+            );
         }
     }
 

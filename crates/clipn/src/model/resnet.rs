@@ -91,14 +91,22 @@ impl<T: Real> ResNetParams<T> {
     ) -> Result<Self, ModelError> {
         match config.vision.stages {
             Some(stages) => Ok(Self::build(&config.vision, stages, config.embed_dim, value)),
-            None => Err(ModelError::NotAResNet { model: config.name.clone() }),
+            None => Err(ModelError::NotAResNet {
+                model: config.name.clone(),
+            }),
         }
     }
 
     /// Every parameter by open_clip's name, the statistics of the batch norms among them.
     pub fn named(&self, config: &ModelConfig) -> Vec<NamedTensor<&[T]>> {
-        let names = config.vision.stages.map(|stages| names(&config.vision, stages, config.embed_dim));
-        zip_names(names.unwrap_or_default(), self.buffers().into_iter().map(|b| &b[..]))
+        let names = config
+            .vision
+            .stages
+            .map(|stages| names(&config.vision, stages, config.embed_dim));
+        zip_names(
+            names.unwrap_or_default(),
+            self.buffers().into_iter().map(|b| &b[..]),
+        )
     }
 
     fn build(
@@ -110,14 +118,31 @@ impl<T: Real> ResNetParams<T> {
         let mut source = Source(value);
         let (half, width) = (config.width / 2, config.width);
         let stem = [(1, 3, half), (2, half, half), (3, half, width)].map(|(index, inner, out)| {
-            source.conv(&format!("visual.conv{index}"), &format!("visual.bn{index}"), (inner, out, 3))
+            source.conv(
+                &format!("visual.conv{index}"),
+                &format!("visual.bn{index}"),
+                (inner, out, 3),
+            )
         });
         let stages = std::array::from_fn(|stage| {
             let planes = width << stage;
-            let before = if stage == 0 { width } else { planes / 2 * EXPANSION };
+            let before = if stage == 0 {
+                width
+            } else {
+                planes / 2 * EXPANSION
+            };
             let block = |index| {
-                let inner = if index == 0 { before } else { planes * EXPANSION };
-                source.bottleneck(&format!("visual.layer{}.{index}", stage + 1), inner, planes, index == 0)
+                let inner = if index == 0 {
+                    before
+                } else {
+                    planes * EXPANSION
+                };
+                source.bottleneck(
+                    &format!("visual.layer{}.{index}", stage + 1),
+                    inner,
+                    planes,
+                    index == 0,
+                )
             };
             (0..stages[stage]).map(block).collect()
         });
@@ -129,22 +154,49 @@ impl<T: Real> ResNetParams<T> {
             v_proj: source.linear("visual.attnpool.v_proj", width, width),
             c_proj: source.linear("visual.attnpool.c_proj", width, embed_dim),
         };
-        Self { stem, stages, attnpool }
+        Self {
+            stem,
+            stages,
+            attnpool,
+        }
     }
 
     /// In the order in which they are built.
     fn buffers(&self) -> Vec<&Buffer<T>> {
         let mut all: Vec<&Buffer<T>> = Vec::new();
         let blocks = self.stages.iter().flatten().flat_map(|block| {
-            let BottleneckParams { conv1, conv2, conv3, downsample } = block;
-            [Some(conv1), Some(conv2), Some(conv3), downsample.as_ref()].into_iter().flatten()
+            let BottleneckParams {
+                conv1,
+                conv2,
+                conv3,
+                downsample,
+            } = block;
+            [Some(conv1), Some(conv2), Some(conv3), downsample.as_ref()]
+                .into_iter()
+                .flatten()
         });
         for ConvParams { weight, norm, .. } in self.stem.iter().chain(blocks) {
-            all.extend([weight, &norm.weight, &norm.bias, &norm.running_mean, &norm.running_var]);
+            all.extend([
+                weight,
+                &norm.weight,
+                &norm.bias,
+                &norm.running_mean,
+                &norm.running_var,
+            ]);
         }
-        let AttentionPoolParams { positional_embedding, q_proj, k_proj, v_proj, c_proj } = &self.attnpool;
+        let AttentionPoolParams {
+            positional_embedding,
+            q_proj,
+            k_proj,
+            v_proj,
+            c_proj,
+        } = &self.attnpool;
         all.push(positional_embedding);
-        all.extend([q_proj, k_proj, v_proj, c_proj].into_iter().flat_map(|l| [&l.weight, &l.bias]));
+        all.extend(
+            [q_proj, k_proj, v_proj, c_proj]
+                .into_iter()
+                .flat_map(|l| [&l.weight, &l.bias]),
+        );
         all
     }
 }
@@ -153,7 +205,11 @@ impl<T: Real> ResNetParams<T> {
 pub(super) const POSITIONS: &str = "visual.attnpool.positional_embedding";
 
 /// Names and shapes in the order in which the parameters are built.
-pub(super) fn names(config: &VisionConfig, stages: [usize; STAGES], embed_dim: usize) -> Vec<Named> {
+pub(super) fn names(
+    config: &VisionConfig,
+    stages: [usize; STAGES],
+    embed_dim: usize,
+) -> Vec<Named> {
     let mut names = Vec::new();
     ResNetParams::<f32>::build(config, stages, embed_dim, |name, shape| {
         names.push((name.to_owned(), shape.to_vec()));
@@ -191,7 +247,13 @@ impl<F> Source<F> {
             running_mean: of("running_mean"),
             running_var: of("running_var"),
         };
-        ConvParams { weight, inner, out, kernel, norm }
+        ConvParams {
+            weight,
+            inner,
+            out,
+            kernel,
+            norm,
+        }
     }
 
     fn bottleneck<T: Real>(
@@ -206,14 +268,30 @@ impl<F> Source<F> {
     {
         let out = planes * EXPANSION;
         let mut conv = |index: usize, sizes: (usize, usize, usize)| {
-            self.conv(&format!("{prefix}.conv{index}"), &format!("{prefix}.bn{index}"), sizes)
+            self.conv(
+                &format!("{prefix}.conv{index}"),
+                &format!("{prefix}.bn{index}"),
+                sizes,
+            )
         };
-        let (conv1, conv2, conv3) =
-            (conv(1, (inner, planes, 1)), conv(2, (planes, planes, 3)), conv(3, (planes, out, 1)));
+        let (conv1, conv2, conv3) = (
+            conv(1, (inner, planes, 1)),
+            conv(2, (planes, planes, 3)),
+            conv(3, (planes, out, 1)),
+        );
         let downsample = first.then(|| {
-            self.conv(&format!("{prefix}.downsample.0"), &format!("{prefix}.downsample.1"), (inner, out, 1))
+            self.conv(
+                &format!("{prefix}.downsample.0"),
+                &format!("{prefix}.downsample.1"),
+                (inner, out, 1),
+            )
         });
-        BottleneckParams { conv1, conv2, conv3, downsample }
+        BottleneckParams {
+            conv1,
+            conv2,
+            conv3,
+            downsample,
+        }
     }
 
     fn linear<T: Real>(&mut self, prefix: &str, inner: usize, out: usize) -> LinearParams<T>
@@ -234,25 +312,46 @@ mod tests {
     #[test]
     fn rn50_has_its_38_million_parameters() {
         let config = ModelConfig::named("RN50").unwrap();
-        let names = names(&config.vision, config.vision.stages.unwrap(), config.embed_dim);
+        let names = names(
+            &config.vision,
+            config.vision.stages.unwrap(),
+            config.embed_dim,
+        );
         let count = |skip: &str| -> usize {
             let kept = names.iter().filter(|(name, _)| !name.contains(skip));
             kept.map(|(_, shape)| shape.iter().product::<usize>()).sum()
         };
         // The published count of open_clip's profile, without the statistics of the norms.
         assert_eq!(count("running_"), 38_316_896);
-        let shape =
-            |wanted: &str| names.iter().find(|(name, _)| name == wanted).map(|(_, shape)| shape.clone());
-        assert_eq!(shape("visual.layer3.0.downsample.0.weight"), Some(vec![1024, 512, 1, 1]));
-        assert_eq!(shape("visual.layer2.3.conv2.weight"), Some(vec![128, 128, 3, 3]));
+        let shape = |wanted: &str| {
+            names
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, shape)| shape.clone())
+        };
+        assert_eq!(
+            shape("visual.layer3.0.downsample.0.weight"),
+            Some(vec![1024, 512, 1, 1])
+        );
+        assert_eq!(
+            shape("visual.layer2.3.conv2.weight"),
+            Some(vec![128, 128, 3, 3])
+        );
         assert_eq!(shape("visual.layer2.1.downsample.0.weight"), None);
-        assert_eq!(shape("visual.attnpool.c_proj.weight"), Some(vec![1024, 2048]));
+        assert_eq!(
+            shape("visual.attnpool.c_proj.weight"),
+            Some(vec![1024, 2048])
+        );
     }
 
     #[test]
     fn names_and_values_go_together() {
         let mut config = ModelConfig::named("RN50").unwrap();
-        config.vision = VisionConfig { width: 4, stages: Some([1, 2, 1, 1]), ..config.vision };
+        config.vision = VisionConfig {
+            width: 4,
+            stages: Some([1, 2, 1, 1]),
+            ..config.vision
+        };
         let mut number = 0.0;
         let params = ResNetParams::<f32>::from_fn(&config, |_, shape| {
             number += 1.0;
@@ -261,8 +360,17 @@ mod tests {
         .unwrap();
         let named = params.named(&config);
         for (index, tensor) in named.iter().enumerate() {
-            assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>(), "{}", tensor.name);
-            assert!(tensor.values.iter().all(|&v| v == index as f32 + 1.0), "{}", tensor.name);
+            assert_eq!(
+                tensor.values.len(),
+                tensor.shape.iter().product::<usize>(),
+                "{}",
+                tensor.name
+            );
+            assert!(
+                tensor.values.iter().all(|&v| v == index as f32 + 1.0),
+                "{}",
+                tensor.name
+            );
         }
         assert_eq!(named.len() as f32, number);
     }

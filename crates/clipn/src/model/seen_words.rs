@@ -17,13 +17,19 @@ impl SeenWords {
     pub fn parse(text: &str) -> Self {
         let tokenizer = Tokenizer::clip();
         let ids = tokenizer.encode(text);
-        Self { words: tokenizer.words(&ids).map(<[u32]>::to_vec).collect() }
+        Self {
+            words: tokenizer.words(&ids).map(<[u32]>::to_vec).collect(),
+        }
     }
 
     /// The words with spaces between, in the order of their ids.
     pub fn to_text(&self) -> String {
         let tokenizer = Tokenizer::clip();
-        let words: Vec<String> = self.words.iter().map(|word| tokenizer.decode(word)).collect();
+        let words: Vec<String> = self
+            .words
+            .iter()
+            .map(|word| tokenizer.decode(word))
+            .collect();
         words.join(" ")
     }
 
@@ -49,7 +55,12 @@ impl SeenWords {
     /// The ids that the words are made of, and the two markers, in ascending order: the rows of the token table that
     /// training has touched.
     pub fn token_ids(&self) -> Vec<u32> {
-        let ids = self.words.iter().flatten().copied().chain([START_OF_TEXT, END_OF_TEXT]);
+        let ids = self
+            .words
+            .iter()
+            .flatten()
+            .copied()
+            .chain([START_OF_TEXT, END_OF_TEXT]);
         ids.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
@@ -58,7 +69,10 @@ impl SeenWords {
         let tokenizer = Tokenizer::clip();
         let ids = tokenizer.encode(text);
         let mut unseen: Vec<String> = Vec::new();
-        for word in tokenizer.words(&ids).filter(|&word| !self.words.contains(word)) {
+        for word in tokenizer
+            .words(&ids)
+            .filter(|&word| !self.words.contains(word))
+        {
             let word = tokenizer.decode(word);
             if !unseen.contains(&word) {
                 unseen.push(word);
@@ -83,13 +97,19 @@ mod tests {
         let words = seen(&["a photo of a goldfish.", "The school bus, 2 of them"]);
         assert!(words.unseen("Photo of a GOLDFISH, the bus").is_empty());
         // The parts of `goldfish` are words of their own, and `bu` only begins one.
-        assert_eq!(words.unseen("gold fish pizza, bu pizza 3"), ["gold", "fish", "pizza", "bu", "3"]);
+        assert_eq!(
+            words.unseen("gold fish pizza, bu pizza 3"),
+            ["gold", "fish", "pizza", "bu", "3"]
+        );
         assert_eq!(SeenWords::default().unseen("a"), ["a"]);
     }
 
     #[test]
     fn words_come_back_from_their_text() {
-        let words = seen(&["a café's crème brûlée!? don't 42 <end_of_text> x", "日本語 🎉"]);
+        let words = seen(&[
+            "a café's crème brûlée!? don't 42 <end_of_text> x",
+            "日本語 🎉",
+        ]);
         assert!(words.len() > 8);
         assert_eq!(SeenWords::parse(&words.to_text()), words);
         assert_eq!(SeenWords::parse(""), SeenWords::default());

@@ -59,15 +59,21 @@ impl Sketch {
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
         let fits = |name: &&str| {
-            ModelConfig::named(name).is_ok_and(|config| Weights::new(config, checkpoint.clone()).is_ok())
+            ModelConfig::named(name)
+                .is_ok_and(|config| Weights::new(config, checkpoint.clone()).is_ok())
         };
         Self {
             image: image(checkpoint),
             yes: text(checkpoint, ""),
             no: text(checkpoint, "_no"),
-            no_prompts: shape(PROMPT_NO).and_then(|s| s.first().copied()).unwrap_or_default(),
+            no_prompts: shape(PROMPT_NO)
+                .and_then(|s| s.first().copied())
+                .unwrap_or_default(),
             embed_dim: shape("text_projection").and_then(|s| s.get(1).copied()),
-            fits: ModelConfig::names().filter(fits).map(str::to_owned).collect(),
+            fits: ModelConfig::names()
+                .filter(fits)
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -84,7 +90,11 @@ impl Sketch {
                 or_unknown(tower.image_size)
             ),
             Some(tower) => {
-                let stages = tower.stages.unwrap_or_default().map(|blocks| blocks.to_string()).join(" + ");
+                let stages = tower
+                    .stages
+                    .unwrap_or_default()
+                    .map(|blocks| blocks.to_string())
+                    .join(" + ");
                 format!(
                     "{}, width {}, {stages} blocks, images of {} pixels",
                     tower.kind,
@@ -103,13 +113,21 @@ impl Sketch {
             Some(tower) if self.no_prompts > 0 => {
                 format!("{}, {} \"no\" prompts", text(tower), self.no_prompts)
             }
-            Some(tower) => format!("{}, no learnable prompts (the hand-crafted variant)", text(tower)),
-            None if self.yes.is_some() => "none: a plain CLIP, to be taught \"no\" first".to_owned(),
+            Some(tower) => format!(
+                "{}, no learnable prompts (the hand-crafted variant)",
+                text(tower)
+            ),
+            None if self.yes.is_some() => {
+                "none: a plain CLIP, to be taught \"no\" first".to_owned()
+            }
             None => "none".to_owned(),
         };
         let mut lines = vec![
             ("image", image),
-            ("yes", self.yes.as_ref().map_or_else(|| "none".to_owned(), text)),
+            (
+                "yes",
+                self.yes.as_ref().map_or_else(|| "none".to_owned(), text),
+            ),
             ("no", no),
             ("features", or_unknown(self.embed_dim)),
         ];
@@ -130,7 +148,9 @@ fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
     if shape("visual.class_embedding").is_none() {
         let stages = std::array::from_fn(|stage| {
             let first = |block: usize| format!("visual.layer{}.{block}.conv1.weight", stage + 1);
-            (0..).take_while(|&block| checkpoint.get(&first(block)).is_some()).count()
+            (0..)
+                .take_while(|&block| checkpoint.get(&first(block)).is_some())
+                .count()
         });
         return Some(ImageSketch {
             kind: "ModifiedResNet",
@@ -172,6 +192,10 @@ fn text(checkpoint: &Checkpoint, no: &str) -> Option<TextSketch> {
 /// Blocks whose first norm is there, counted from 0 without a gap.
 fn layers(checkpoint: &Checkpoint, prefix: &str) -> usize {
     (0..)
-        .take_while(|layer| checkpoint.get(&format!("{prefix}.resblocks.{layer}.ln_1.weight")).is_some())
+        .take_while(|layer| {
+            checkpoint
+                .get(&format!("{prefix}.resblocks.{layer}.ln_1.weight"))
+                .is_some()
+        })
         .count()
 }

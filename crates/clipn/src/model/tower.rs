@@ -15,10 +15,15 @@ impl<'a, T> Images<'a, T> {
     /// # Errors
     /// A side is zero, or the length is not a whole number of images.
     pub fn new(pixels: &'a [T], height: usize, width: usize) -> Result<Self, ModelError> {
-        match height.checked_mul(width).and_then(|area| area.checked_mul(3)) {
-            Some(length) if length > 0 && pixels.len().is_multiple_of(length) => {
-                Ok(Self { pixels, height, width })
-            }
+        match height
+            .checked_mul(width)
+            .and_then(|area| area.checked_mul(3))
+        {
+            Some(length) if length > 0 && pixels.len().is_multiple_of(length) => Ok(Self {
+                pixels,
+                height,
+                width,
+            }),
             _ => Err(ModelError::Input(format!(
                 "{} pixel values are not a whole number of 3×{height}×{width} images",
                 pixels.len()
@@ -121,8 +126,15 @@ pub fn normalise_row<T: Real>(row: &mut [T]) {
 ///
 /// # Errors
 /// `d_normalised` has another length than the features.
-pub fn normalise_backward<T: Real>(features: &Features<T>, d_normalised: &[T]) -> Result<Vec<T>, ModelError> {
-    check_length("the gradient of the normalised features", d_normalised.len(), features.values.len())?;
+pub fn normalise_backward<T: Real>(
+    features: &Features<T>,
+    d_normalised: &[T],
+) -> Result<Vec<T>, ModelError> {
+    check_length(
+        "the gradient of the normalised features",
+        d_normalised.len(),
+        features.values.len(),
+    )?;
     let mut out = Vec::with_capacity(d_normalised.len());
     for (row, d) in features.rows().zip(d_normalised.chunks_exact(features.dim)) {
         let square = row.iter().map(|&f| f * f).sum::<T>();
@@ -142,7 +154,9 @@ pub(crate) fn check_length(what: &str, found: usize, expected: usize) -> Result<
     if found == expected {
         return Ok(());
     }
-    Err(ModelError::Input(format!("{what} has {found} values where {expected} are needed")))
+    Err(ModelError::Input(format!(
+        "{what} has {found} values where {expected} are needed"
+    )))
 }
 
 /// What a text tower adds to the embeddings of its tokens.
@@ -184,7 +198,8 @@ pub trait TextTower<T: Real>: Send + Sync {
     ///
     /// # Errors
     /// An id outside the vocabulary, a row longer than the context, or a prompt that the tower does not have.
-    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<T>, ModelError>;
+    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt)
+    -> Result<Features<T>, ModelError>;
 
     /// [`TextTower::encode_with`] the mean prompt, as at inference.
     ///

@@ -12,8 +12,13 @@ use super::{
 use crate::checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 
 /// Names that other programs leave in a file and that hold no parameter.
-const IGNORED: &[&str] =
-    &["attn_mask", "input_resolution", "context_length", "vocab_size", "num_batches_tracked"];
+const IGNORED: &[&str] = &[
+    "attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+    "num_batches_tracked",
+];
 
 /// The positional embedding of a ViT.
 pub(super) const VIT_POSITIONS: &str = "visual.positional_embedding";
@@ -53,16 +58,31 @@ impl Weights {
             NoSide::CopiedFromYes
         };
         let seen_words = WeightsNotes::of(&checkpoint).seen_words;
-        let weights = Self { config, checkpoint, no_side, seen_words };
+        let weights = Self {
+            config,
+            checkpoint,
+            no_side,
+            seen_words,
+        };
         let details = weights.differences();
         weights.fit_or(details)
     }
 
     /// The image tower's tensors alone, held against a config: no text tower may be asked of them.
-    pub(super) fn of_images(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
-        let weights = Self { config, checkpoint, no_side: NoSide::CopiedFromYes, seen_words: None };
-        let (missing, wrong) =
-            weights.misfits(&names::vision(&weights.config.vision, weights.config.embed_dim));
+    pub(super) fn of_images(
+        config: ModelConfig,
+        checkpoint: Checkpoint,
+    ) -> Result<Self, ModelError> {
+        let weights = Self {
+            config,
+            checkpoint,
+            no_side: NoSide::CopiedFromYes,
+            seen_words: None,
+        };
+        let (missing, wrong) = weights.misfits(&names::vision(
+            &weights.config.vision,
+            weights.config.embed_dim,
+        ));
         weights.fit_or(listed(&[("missing", missing), ("of another shape", wrong)]))
     }
 
@@ -91,7 +111,9 @@ impl Weights {
     /// The tensors that are parameters, without what other programs leave in a file.
     pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let is_ignored = |name: &str| IGNORED.contains(&name.rsplit('.').next().unwrap_or(name));
-        self.checkpoint.iter().filter(move |(name, _)| !is_ignored(name))
+        self.checkpoint
+            .iter()
+            .filter(move |(name, _)| !is_ignored(name))
     }
 
     /// The file.
@@ -102,7 +124,9 @@ impl Weights {
     /// Hands the memory of what was read of a mapped file back to the system: for when a tower has done its work. What a
     /// tower still uses comes back as it uses it.
     pub fn release(&self) {
-        self.checkpoint.iter().for_each(|(_, tensor)| tensor.release());
+        self.checkpoint
+            .iter()
+            .for_each(|(_, tensor)| tensor.release());
     }
 
     /// Whether the "no" side was stored or copied.
@@ -123,7 +147,11 @@ impl Weights {
 
     /// exp(logit_scale), the trained scale of the logits.
     pub fn logit_scale(&self) -> f64 {
-        self.value::<f64>("logit_scale").first().copied().unwrap_or_default().exp()
+        self.value::<f64>("logit_scale")
+            .first()
+            .copied()
+            .unwrap_or_default()
+            .exp()
     }
 
     /// The parameters of a ViT image tower; of a config of a ResNet, empty ones. Positional embeddings of another grid
@@ -153,7 +181,11 @@ impl Weights {
 
     /// A text tower's parameters.
     pub fn text<T: Real>(&self, side: Side) -> TextParams<T> {
-        let stored = if self.no_side == NoSide::CopiedFromYes { Side::Yes } else { side };
+        let stored = if self.no_side == NoSide::CopiedFromYes {
+            Side::Yes
+        } else {
+            side
+        };
         let no = stored.suffix();
         TextParams {
             token_embedding: self.token_table(&format!("token_embedding{no}.weight")),
@@ -202,7 +234,9 @@ impl Weights {
         let len = width * tensor.dtype().size();
         let stored = tensor.bytes();
         let (rows, bytes) = if only_seen {
-            let taken = ids.iter().flat_map(|&id| &stored[id as usize * len..][..len]);
+            let taken = ids
+                .iter()
+                .flat_map(|&id| &stored[id as usize * len..][..len]);
             (ids.len(), taken.copied().collect())
         } else {
             (vocab_size, scatter_rows(&ids, stored, len, vocab_size))
@@ -253,15 +287,22 @@ impl Weights {
 
     /// A tensor that [`Weights::new`] has seen with the right shape.
     fn value<T: Real>(&self, name: &str) -> Buffer<T> {
-        self.checkpoint.get(name).map_or_else(|| Vec::new().into(), T::buffer)
+        self.checkpoint
+            .get(name)
+            .map_or_else(|| Vec::new().into(), T::buffer)
     }
 
     /// Whether a token table has a row for each token of the seen words instead of for all.
     fn holds_seen_rows(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
         let is_table = name.starts_with("token_embedding") && shape.len() == 2;
-        let seen = self.seen_words.as_ref().filter(|_| is_table).map(SeenWords::token_ids);
+        let seen = self
+            .seen_words
+            .as_ref()
+            .filter(|_| is_table)
+            .map(SeenWords::token_ids);
         seen.is_some_and(|ids| {
-            tensor.shape() == [ids.len(), shape[1]] && ids.iter().all(|&id| (id as usize) < shape[0])
+            tensor.shape() == [ids.len(), shape[1]]
+                && ids.iter().all(|&id| (id as usize) < shape[0])
         })
     }
 
@@ -269,17 +310,19 @@ impl Weights {
     fn differences(&self) -> String {
         let mut expected: Vec<Named> = names::expected(&self.config);
         if self.no_side == NoSide::CopiedFromYes {
-            let copied: BTreeSet<String> = names::text(&self.config.text, self.config.embed_dim, Side::No)
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect();
+            let copied: BTreeSet<String> =
+                names::text(&self.config.text, self.config.embed_dim, Side::No)
+                    .into_iter()
+                    .map(|(name, _)| name)
+                    .collect();
             expected.retain(|(name, _)| !copied.contains(name));
         }
         let (missing, mut wrong) = self.misfits(&expected);
         if let Some(prompts) = self.checkpoint.get(PROMPT_NO) {
             let shape = prompts.shape();
             let text = &self.config.text;
-            if shape.len() != 3 || shape[0] == 0 || shape[1..] != [text.context_length, text.width] {
+            if shape.len() != 3 || shape[0] == 0 || shape[1..] != [text.context_length, text.width]
+            {
                 wrong.push(format!(
                     "{PROMPT_NO} is {shape:?} where the model has [prompts, {}, {}]",
                     text.context_length, text.width
@@ -295,7 +338,11 @@ impl Weights {
             .filter(|name| !IGNORED.contains(&name.rsplit('.').next().unwrap_or(name)))
             .map(str::to_owned)
             .collect::<Vec<_>>();
-        listed(&[("missing", missing), ("of another shape", wrong), ("unexpected", unexpected)])
+        listed(&[
+            ("missing", missing),
+            ("of another shape", wrong),
+            ("unexpected", unexpected),
+        ])
     }
 
     /// The names that are missing, and what is of another shape.
@@ -304,9 +351,13 @@ impl Weights {
         for (name, shape) in expected {
             match self.checkpoint.get(name) {
                 None => missing.push(name.clone()),
-                Some(tensor) if fits(name, tensor, shape) || self.holds_seen_rows(name, tensor, shape) => {}
+                Some(tensor)
+                    if fits(name, tensor, shape) || self.holds_seen_rows(name, tensor, shape) => {}
                 Some(tensor) => {
-                    wrong.push(format!("{name} is {:?} where the model has {shape:?}", tensor.shape()));
+                    wrong.push(format!(
+                        "{name} is {:?} where the model has {shape:?}",
+                        tensor.shape()
+                    ));
                 }
             }
         }
@@ -316,7 +367,9 @@ impl Weights {
 
 /// `2 missing (a, b); 1 unexpected (c)`; empty where there are no names.
 fn listed(sections: &[(&str, Vec<String>)]) -> String {
-    let told = sections.iter().filter_map(|(heading, names)| section(heading, names));
+    let told = sections
+        .iter()
+        .filter_map(|(heading, names)| section(heading, names));
     told.collect::<Vec<_>>().join("; ")
 }
 
@@ -337,7 +390,12 @@ fn section(heading: &str, names: &[String]) -> Option<String> {
         count if count > LISTED => format!(", and {} more", count - LISTED),
         _ => String::new(),
     };
-    let listed = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let listed = names
+        .iter()
+        .take(LISTED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     Some(format!("{} {heading} ({listed}{more})", names.len()))
 }
 

@@ -7,8 +7,14 @@ use super::source::{has_extension, read_text};
 
 /// The lists that are built in, with the text of their files.
 const BUILT_IN: [(&str, &str); 2] = [
-    ("imagenet-1k", include_str!("../../../../assets/classes/imagenet-1k.txt")),
-    ("cifar10", include_str!("../../../../assets/classes/cifar10.txt")),
+    (
+        "imagenet-1k",
+        include_str!("../../../../assets/classes/imagenet-1k.txt"),
+    ),
+    (
+        "cifar10",
+        include_str!("../../../../assets/classes/cifar10.txt"),
+    ),
 ];
 
 const LISTS: [&str; 2] = [BUILT_IN[0].0, BUILT_IN[1].0];
@@ -25,7 +31,9 @@ impl ClassNames {
     /// # Errors
     /// [`PromptError::NoClasses`] when there is none, [`PromptError::EmptyName`] when one is empty.
     pub fn new(names: Vec<String>) -> Result<Self, PromptError> {
-        Self::checked(names, "the list of class names", |i| format!("name {}", i + 1))
+        Self::checked(names, "the list of class names", |i| {
+            format!("name {}", i + 1)
+        })
     }
 
     /// A built-in list: `imagenet-1k`, the 1000 names that the published results use, or `cifar10`.
@@ -35,7 +43,10 @@ impl ClassNames {
     pub fn named(name: &str) -> Result<Self, PromptError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((name, text)) => Self::from_lines(text, &format!("the class list `{name}`")),
-            None => Err(PromptError::UnknownClasses { name: name.to_owned(), known: LISTS.join(", ") }),
+            None => Err(PromptError::UnknownClasses {
+                name: name.to_owned(),
+                known: LISTS.join(", "),
+            }),
         }
     }
 
@@ -69,9 +80,13 @@ impl ClassNames {
         let text = text.trim();
         let list = text.strip_suffix(',').unwrap_or(text);
         if list.trim().is_empty() {
-            return Err(PromptError::NoClasses { origin: origin.to_owned() });
+            return Err(PromptError::NoClasses {
+                origin: origin.to_owned(),
+            });
         }
-        Self::checked(list.split(',').map(str::to_owned).collect(), origin, |i| format!("name {}", i + 1))
+        Self::checked(list.split(',').map(str::to_owned).collect(), origin, |i| {
+            format!("name {}", i + 1)
+        })
     }
 
     /// A built-in list by its name, or else a file by its path, or else names written out with commas.
@@ -90,7 +105,10 @@ impl ClassNames {
             return Self::load(spec);
         }
         if !spec.contains(',') || looks_like_path(spec) {
-            return Err(PromptError::UnresolvedClasses { spec: spec.to_owned(), known: LISTS.join(", ") });
+            return Err(PromptError::UnresolvedClasses {
+                spec: spec.to_owned(),
+                known: LISTS.join(", "),
+            });
         }
         Self::parse_inline(spec)
     }
@@ -142,12 +160,17 @@ impl ClassNames {
         place: impl Fn(usize) -> String,
     ) -> Result<Self, PromptError> {
         if names.is_empty() {
-            return Err(PromptError::NoClasses { origin: origin.to_owned() });
+            return Err(PromptError::NoClasses {
+                origin: origin.to_owned(),
+            });
         }
         for (i, name) in names.iter_mut().enumerate() {
             let trimmed = name.trim();
             if trimmed.is_empty() {
-                return Err(PromptError::EmptyName { origin: origin.to_owned(), place: place(i) });
+                return Err(PromptError::EmptyName {
+                    origin: origin.to_owned(),
+                    place: place(i),
+                });
             }
             if trimmed.len() != name.len() {
                 *name = trimmed.to_owned();
@@ -160,8 +183,12 @@ impl ClassNames {
 /// Whether a text with commas is more likely the path of a file than names.
 fn looks_like_path(spec: &str) -> bool {
     let path = Path::new(spec.trim());
-    ["txt", "json", "csv", "tsv", "toml"].iter().any(|extension| has_extension(path, extension))
-        || ["/", "./", "../", "~/"].iter().any(|start| spec.trim_start().starts_with(start))
+    ["txt", "json", "csv", "tsv", "toml"]
+        .iter()
+        .any(|extension| has_extension(path, extension))
+        || ["/", "./", "../", "~/"]
+            .iter()
+            .any(|start| spec.trim_start().starts_with(start))
 }
 
 impl<'a> IntoIterator for &'a ClassNames {

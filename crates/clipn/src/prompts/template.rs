@@ -29,7 +29,9 @@ impl Template {
     /// [`PromptError::NoPlaceholder`] when there is no `{}`.
     pub fn parse(line: &str) -> Result<Self, PromptError> {
         if !line.contains(PLACEHOLDER) {
-            return Err(PromptError::NoPlaceholder { template: line.to_owned() });
+            return Err(PromptError::NoPlaceholder {
+                template: line.to_owned(),
+            });
         }
         Ok(Self(line.to_owned()))
     }
@@ -41,12 +43,16 @@ impl Template {
 
     /// What stands before the first `{}`, the same in all prompts of the template.
     pub fn prefix(&self) -> &str {
-        self.0.split_once(PLACEHOLDER).map_or("", |(prefix, _)| prefix)
+        self.0
+            .split_once(PLACEHOLDER)
+            .map_or("", |(prefix, _)| prefix)
     }
 
     /// What stands after the last `{}`, the same in all prompts of the template.
     pub fn suffix(&self) -> &str {
-        self.0.rsplit_once(PLACEHOLDER).map_or("", |(_, suffix)| suffix)
+        self.0
+            .rsplit_once(PLACEHOLDER)
+            .map_or("", |(_, suffix)| suffix)
     }
 
     /// The template as it was written.
@@ -97,14 +103,20 @@ mod tests {
     #[test]
     fn a_template_may_be_the_name_alone() {
         let template = Template::parse("{}").unwrap();
-        assert_eq!((template.prefix(), template.suffix(), template.fill("x")), ("", "", "x".to_owned()));
+        assert_eq!(
+            (template.prefix(), template.suffix(), template.fill("x")),
+            ("", "", "x".to_owned())
+        );
     }
 
     #[test]
     fn a_template_needs_a_place_for_the_name() {
         for line in ["", "a photo", "a { } photo", "a {0} photo"] {
             let error = Template::parse(line).unwrap_err().to_string();
-            assert!(error.contains("has no `{}`") && error.contains("a photo of a {}."), "{error}");
+            assert!(
+                error.contains("has no `{}`") && error.contains("a photo of a {}."),
+                "{error}"
+            );
         }
     }
 }

@@ -7,10 +7,22 @@ use super::{PromptError, Template};
 
 /// The sets that are built in, with the text of their files.
 const BUILT_IN: [(&str, &str); 4] = [
-    ("clipn", include_str!("../../../../assets/templates/clipn.toml")),
-    ("clipn-clean", include_str!("../../../../assets/templates/clipn-clean.toml")),
-    ("plain", include_str!("../../../../assets/templates/plain.toml")),
-    ("simple", include_str!("../../../../assets/templates/simple.toml")),
+    (
+        "clipn",
+        include_str!("../../../../assets/templates/clipn.toml"),
+    ),
+    (
+        "clipn-clean",
+        include_str!("../../../../assets/templates/clipn-clean.toml"),
+    ),
+    (
+        "plain",
+        include_str!("../../../../assets/templates/plain.toml"),
+    ),
+    (
+        "simple",
+        include_str!("../../../../assets/templates/simple.toml"),
+    ),
 ];
 
 const NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
@@ -60,13 +72,19 @@ impl TemplateSet {
     ) -> Result<Self, PromptError> {
         let name = name.into();
         if yes.is_empty() {
-            return Err(PromptError::NoTemplates { origin: format!("the template set `{name}`") });
+            return Err(PromptError::NoTemplates {
+                origin: format!("the template set `{name}`"),
+            });
         }
         if let Some(no) = &no
             && no.len() != yes.len()
         {
             let origin = format!("the template set `{name}`");
-            return Err(PromptError::Unpaired { origin, yes: yes.len(), no: no.len() });
+            return Err(PromptError::Unpaired {
+                origin,
+                yes: yes.len(),
+                no: no.len(),
+            });
         }
         Ok(Self { name, yes, no })
     }
@@ -78,8 +96,13 @@ impl TemplateSet {
     /// [`PromptError::UnknownTemplates`] for any other name.
     pub fn named(name: &str) -> Result<Self, PromptError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
-            Some((name, text)) => Self::from_toml(name, text, &format!("the template set `{name}`")),
-            None => Err(PromptError::UnknownTemplates { name: name.to_owned(), known: NAMES.join(", ") }),
+            Some((name, text)) => {
+                Self::from_toml(name, text, &format!("the template set `{name}`"))
+            }
+            None => Err(PromptError::UnknownTemplates {
+                name: name.to_owned(),
+                known: NAMES.join(", "),
+            }),
         }
     }
 
@@ -96,7 +119,9 @@ impl TemplateSet {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;
-        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let origin = path.display().to_string();
         if has_extension(path, "toml") {
             Self::from_toml(&name, &text, &origin)
@@ -116,7 +141,10 @@ impl TemplateSet {
         if Path::new(name_or_path).exists() {
             return Self::load(name_or_path);
         }
-        Err(PromptError::UnresolvedTemplates { spec: name_or_path.to_owned(), known: NAMES.join(", ") })
+        Err(PromptError::UnresolvedTemplates {
+            spec: name_or_path.to_owned(),
+            known: NAMES.join(", "),
+        })
     }
 
     /// The names of the built-in sets.
@@ -165,7 +193,9 @@ impl TemplateSet {
         })?;
         let parse = |list: Vec<String>, key: &str| {
             let numbered = list.iter().enumerate();
-            numbered.map(|(i, line)| parse_at(line, origin, format!("`{key}` number {}", i + 1))).collect()
+            numbered
+                .map(|(i, line)| parse_at(line, origin, format!("`{key}` number {}", i + 1)))
+                .collect()
         };
         let yes: Vec<Template> = parse(lists.yes, "yes")?;
         let no: Option<Vec<Template>> = lists.no.map(|no| parse(no, "no")).transpose()?;
@@ -179,7 +209,11 @@ impl TemplateSet {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let line = if line.starts_with("\\#") { &line[1..] } else { line };
+            let line = if line.starts_with("\\#") {
+                &line[1..]
+            } else {
+                line
+            };
             yes.push(parse_at(line, origin, format!("line {}", i + 1))?);
         }
         Self::new(name, yes, None).map_err(|e| e.with_origin(origin))

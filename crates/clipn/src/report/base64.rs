@@ -8,7 +8,11 @@ pub(super) fn encode(bytes: &[u8]) -> String {
         let bits = a << 16 | b << 8 | c;
         for place in 0..4 {
             let digit = ALPHABET[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
+            text.push(if place <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     text

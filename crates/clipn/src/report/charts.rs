@@ -21,24 +21,61 @@ pub(super) struct Outline<'a> {
 }
 
 /// The shares of ID and OOD scores in each bar, and the threshold of the decisions where it lies within.
-pub(super) fn histogram(title: &str, unit: &str, id: &[f64], ood: &[f64], threshold: Option<f64>) -> String {
-    let outlines = [Outline { class: "ood", scores: ood }, Outline { class: "id", scores: id }];
+pub(super) fn histogram(
+    title: &str,
+    unit: &str,
+    id: &[f64],
+    ood: &[f64],
+    threshold: Option<f64>,
+) -> String {
+    let outlines = [
+        Outline {
+            class: "ood",
+            scores: ood,
+        },
+        Outline {
+            class: "id",
+            scores: id,
+        },
+    ];
     histogram_chart(unit, &outlines, threshold).finish(title)
 }
 
 /// The shares of each group's scores in each bar, the last group in front, and a threshold where it lies within.
-pub(super) fn histogram_chart(unit: &str, outlines: &[Outline<'_>], threshold: Option<f64>) -> Chart {
-    let mut all: Vec<f64> = outlines.iter().flat_map(|outline| outline.scores).copied().collect();
+pub(super) fn histogram_chart(
+    unit: &str,
+    outlines: &[Outline<'_>],
+    threshold: Option<f64>,
+) -> Chart {
+    let mut all: Vec<f64> = outlines
+        .iter()
+        .flat_map(|outline| outline.scores)
+        .copied()
+        .collect();
     all.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];
-    let (low, high) = if all.is_empty() { (0.0, 1.0) } else { (at(TAIL), at(1.0 - TAIL)) };
+    let (low, high) = if all.is_empty() {
+        (0.0, 1.0)
+    } else {
+        (at(TAIL), at(1.0 - TAIL))
+    };
     // A step beyond either end keeps the first and the last bar off the frame, and gives a single value some width.
-    let spread = if high > low { high - low } else { low.abs().max(1.0) * 0.1 };
+    let spread = if high > low {
+        high - low
+    } else {
+        low.abs().max(1.0) * 0.1
+    };
     let (low, high) = (low - spread * 0.02, high + spread * 0.02);
 
-    let bars: Vec<Vec<f64>> = outlines.iter().map(|outline| shares(outline.scores, low, high)).collect();
+    let bars: Vec<Vec<f64>> = outlines
+        .iter()
+        .map(|outline| shares(outline.scores, low, high))
+        .collect();
     let most = bars.iter().flatten().copied().fold(0.01, f64::max);
-    let axes = (Axis::new(low, high, 4, unit), Axis::percent(most * 1.06, 4, "share of the set, %"));
+    let axes = (
+        Axis::new(low, high, 4, unit),
+        Axis::percent(most * 1.06, 4, "share of the set, %"),
+    );
     let mut chart = Chart::new(260.0, 190.0, axes.0, axes.1);
     for (outline, bars) in outlines.iter().zip(&bars) {
         let steps = steps(bars, low, high);
@@ -46,7 +83,10 @@ pub(super) fn histogram_chart(unit: &str, outlines: &[Outline<'_>], threshold: O
         chart.line(&steps, &format!("line {}", outline.class));
     }
     if let Some(threshold) = threshold.filter(|t| (low..=high).contains(t)) {
-        chart.line(&[(threshold, 0.0), (threshold, most * 1.06)], "line threshold");
+        chart.line(
+            &[(threshold, 0.0), (threshold, most * 1.06)],
+            "line threshold",
+        );
     }
     chart
 }
@@ -58,7 +98,10 @@ fn shares(scores: &[f64], low: f64, high: f64) -> Vec<f64> {
         let place = (score - low) / (high - low) * BINS as f64;
         counts[(place.max(0.0) as usize).min(BINS - 1)] += 1;
     }
-    counts.into_iter().map(|count| count as f64 / scores.len().max(1) as f64).collect()
+    counts
+        .into_iter()
+        .map(|count| count as f64 / scores.len().max(1) as f64)
+        .collect()
 }
 
 /// The outline of bars.
@@ -86,8 +129,18 @@ pub(super) fn roc_curves(title: &str, curves: &[Roc]) -> String {
 
 /// The points of a curve without those that cannot be told from the one before.
 fn thinned(curve: &Roc) -> Vec<(f64, f64)> {
-    let cell = |(x, y): (f64, f64)| ((x * RESOLUTION).round() as i64, (y * RESOLUTION).round() as i64);
-    let mut points: Vec<(f64, f64)> = curve.fpr.iter().copied().zip(curve.tpr.iter().copied()).collect();
+    let cell = |(x, y): (f64, f64)| {
+        (
+            (x * RESOLUTION).round() as i64,
+            (y * RESOLUTION).round() as i64,
+        )
+    };
+    let mut points: Vec<(f64, f64)> = curve
+        .fpr
+        .iter()
+        .copied()
+        .zip(curve.tpr.iter().copied())
+        .collect();
     points.dedup_by_key(|point| cell(*point));
     points
 }
@@ -118,18 +171,28 @@ mod tests {
 
     #[test]
     fn any_scores_make_a_histogram() {
-        for (id, ood) in
-            [(vec![1.0; 9], vec![1.0; 4]), (vec![0.0], vec![]), (vec![], vec![]), (vec![1e300], vec![-1e300])]
-        {
+        for (id, ood) in [
+            (vec![1.0; 9], vec![1.0; 4]),
+            (vec![0.0], vec![]),
+            (vec![], vec![]),
+            (vec![1e300], vec![-1e300]),
+        ] {
             let svg = histogram("t", "u", &id, &ood, Some(1.0));
-            assert!(svg.contains("fill ood") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            assert!(
+                svg.contains("fill ood") && !svg.contains("NaN") && !svg.contains("inf"),
+                "{svg}"
+            );
         }
     }
 
     #[test]
     fn curves_are_thinned_but_keep_their_ends() {
         let values: Vec<f64> = (0..=100_000).map(|i| f64::from(i) / 100_000.0).collect();
-        let roc = Roc { fpr: values.clone(), tpr: values, thresholds: Vec::new() };
+        let roc = Roc {
+            fpr: values.clone(),
+            tpr: values,
+            thresholds: Vec::new(),
+        };
         let points = thinned(&roc);
         assert!(points.len() < 1100, "{}", points.len());
         assert_eq!(points[0], (0.0, 0.0));

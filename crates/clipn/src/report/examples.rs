@@ -26,9 +26,16 @@ impl<'a> Judged<'a> {
     /// Judges a set by the score at `index` of the evaluation.
     pub(super) fn new(set: &'a ScoredSet, index: usize, threshold: f64) -> Self {
         let example = |row: &'a ImageRow| {
-            let Scored { prediction, scores, .. } = row.outcome.as_ref().ok()?;
+            let Scored {
+                prediction, scores, ..
+            } = row.outcome.as_ref().ok()?;
             let score = *scores.get(index)?;
-            Some(Example { row, prediction: *prediction, score, kept: score >= threshold })
+            Some(Example {
+                row,
+                prediction: *prediction,
+                score,
+                kept: score >= threshold,
+            })
         };
         let mut examples: Vec<Example<'a>> = set.rows.iter().filter_map(example).collect();
         examples.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -41,13 +48,32 @@ impl<'a> Judged<'a> {
     }
 
     /// Up to `count` of the pictures wanted, from the highest score down.
-    pub(super) fn highest(&self, count: usize, wanted: impl Fn(&Example<'a>) -> bool) -> Vec<Example<'a>> {
-        self.examples.iter().copied().filter(wanted).take(count).collect()
+    pub(super) fn highest(
+        &self,
+        count: usize,
+        wanted: impl Fn(&Example<'a>) -> bool,
+    ) -> Vec<Example<'a>> {
+        self.examples
+            .iter()
+            .copied()
+            .filter(wanted)
+            .take(count)
+            .collect()
     }
 
     /// Up to `count` of the pictures wanted, from the lowest score up.
-    pub(super) fn lowest(&self, count: usize, wanted: impl Fn(&Example<'a>) -> bool) -> Vec<Example<'a>> {
-        self.examples.iter().rev().copied().filter(wanted).take(count).collect()
+    pub(super) fn lowest(
+        &self,
+        count: usize,
+        wanted: impl Fn(&Example<'a>) -> bool,
+    ) -> Vec<Example<'a>> {
+        self.examples
+            .iter()
+            .rev()
+            .copied()
+            .filter(wanted)
+            .take(count)
+            .collect()
     }
 }
 

@@ -35,18 +35,26 @@ pub fn write_histograms(
     precision: Precision,
 ) -> Result<(), ReportError> {
     let svg = render(evaluation, precision);
-    std::fs::write(path, svg).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    std::fs::write(path, svg).map_err(|source| ReportError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn render(evaluation: &Evaluation, precision: Precision) -> String {
-    let (near, other): (Vec<&ScoredSet>, Vec<&ScoredSet>) =
-        evaluation.ood.iter().partition(|set| set.kind == Some(OodKind::Near));
+    let (near, other): (Vec<&ScoredSet>, Vec<&ScoredSet>) = evaluation
+        .ood
+        .iter()
+        .partition(|set| set.kind == Some(OodKind::Near));
     let groups = [
         ("ood", name_of(&other), other),
         ("near", "near out-of-distribution".to_owned(), near),
         ("id", evaluation.id.name.clone(), vec![&evaluation.id]),
     ];
-    let shown: Vec<_> = groups.iter().filter(|(_, _, sets)| !sets.is_empty()).collect();
+    let shown: Vec<_> = groups
+        .iter()
+        .filter(|(_, _, sets)| !sets.is_empty())
+        .collect();
     let mut body = String::new();
     for (number, (class, name, _)) in shown.iter().rev().enumerate() {
         let x = 20.0 + WIDTH * number as f64;
@@ -64,10 +72,16 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
         let outlines: Vec<Outline<'_>> = shown
             .iter()
             .zip(&values)
-            .map(|((class, ..), values)| Outline { class, scores: values })
+            .map(|((class, ..), values)| Outline {
+                class,
+                scores: values,
+            })
             .collect();
         let chart = histogram_chart(&unit(*score, precision), &outlines, None);
-        let (x, y) = ((index % ACROSS) as f64 * WIDTH, TOP + (index / ACROSS) as f64 * HEIGHT);
+        let (x, y) = (
+            (index % ACROSS) as f64 * WIDTH,
+            TOP + (index / ACROSS) as f64 * HEIGHT,
+        );
         body += &format!(
             "<g transform=\"translate({x} {y})\"><text class=\"title\" x=\"145\" y=\"16\">{}</text>\
              <g transform=\"translate(0 20)\">{}</g></g>",
@@ -89,7 +103,9 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
 fn name_of(sets: &[&ScoredSet]) -> String {
     match sets {
         [one] => one.name.clone(),
-        sets if sets.iter().all(|set| set.kind == Some(OodKind::Far)) => "far out-of-distribution".to_owned(),
+        sets if sets.iter().all(|set| set.kind == Some(OodKind::Far)) => {
+            "far out-of-distribution".to_owned()
+        }
         _ => "out-of-distribution".to_owned(),
     }
 }
@@ -104,9 +120,17 @@ mod tests {
         let row = |&value: &f64| ImageRow {
             path: "a.png".into(),
             label: None,
-            outcome: Ok(Scored { prediction: 0, scores: vec![value; 6], confidence: 0.5 }),
+            outcome: Ok(Scored {
+                prediction: 0,
+                scores: vec![value; 6],
+                confidence: 0.5,
+            }),
         };
-        ScoredSet { name: name.to_owned(), kind, rows: values.iter().map(row).collect() }
+        ScoredSet {
+            name: name.to_owned(),
+            kind,
+            rows: values.iter().map(row).collect(),
+        }
     }
 
     #[test]
@@ -115,7 +139,10 @@ mod tests {
             class_names: vec!["a".to_owned()],
             scores: scores::all()[..6].to_vec(),
             id: set("val <b>", None, &[0.5, 0.6, 0.9]),
-            ood: vec![set("n", Some(OodKind::Near), &[0.4]), set("f", Some(OodKind::Far), &[0.1, 0.2])],
+            ood: vec![
+                set("n", Some(OodKind::Near), &[0.4]),
+                set("f", Some(OodKind::Far), &[0.1, 0.2]),
+            ],
         };
         let svg = render(&evaluation, Precision::F32);
         assert_eq!(svg.matches("class=\"line id\"").count(), 7, "{svg}");
@@ -132,6 +159,9 @@ mod tests {
             ood: vec![set("x", None, &[0.4]), set("y", None, &[0.1])],
         };
         let svg = render(&evaluation, Precision::F32);
-        assert!(svg.contains(">out-of-distribution<") && !svg.contains("class=\"line near\""), "{svg}");
+        assert!(
+            svg.contains(">out-of-distribution<") && !svg.contains("class=\"line near\""),
+            "{svg}"
+        );
     }
 }

@@ -36,19 +36,28 @@ pub(super) struct Row<'a> {
 impl Gallery<'_> {
     /// A heading, a sentence and the pictures, all of them decided rightly or all wrongly; nothing where there are none.
     pub(super) fn row(&self, row: &Row<'_>, root: &Path) -> String {
-        let Row { heading, note, right, examples } = row;
+        let Row {
+            heading,
+            note,
+            right,
+            examples,
+        } = row;
         if examples.is_empty() {
             return String::new();
         }
-        let thumbnails: Vec<Option<Thumbnail>> =
-            examples.par_iter().map(|example| thumbnail::make(&example.row.path, self.side)).collect();
+        let thumbnails: Vec<Option<Thumbnail>> = examples
+            .par_iter()
+            .map(|example| thumbnail::make(&example.row.path, self.side))
+            .collect();
         let figures: String = examples
             .iter()
             .zip(&thumbnails)
             .map(|(e, thumbnail)| self.figure(e, *right, thumbnail, root))
             .collect();
         let (heading, note) = (text(heading), text(note));
-        format!("<h4>{heading}</h4><p class=\"note\">{note}</p><div class=\"gallery\">{figures}</div>")
+        format!(
+            "<h4>{heading}</h4><p class=\"note\">{note}</p><div class=\"gallery\">{figures}</div>"
+        )
     }
 
     fn figure(
@@ -59,23 +68,40 @@ impl Gallery<'_> {
         root: &Path,
     ) -> String {
         let path = &example.row.path;
-        let name = text(path.strip_prefix(root).unwrap_or(path).display().to_string());
+        let name = text(
+            path.strip_prefix(root)
+                .unwrap_or(path)
+                .display()
+                .to_string(),
+        );
         let picture = match thumbnail {
             Some(Thumbnail { uri, pixelated }) => {
-                let class = if *pixelated { " class=\"pixelated\"" } else { "" };
+                let class = if *pixelated {
+                    " class=\"pixelated\""
+                } else {
+                    ""
+                };
                 format!("<img{class} src=\"{uri}\" alt=\"{name}\" loading=\"lazy\">")
             }
             None => "<span class=\"missing\">cannot be read</span>".to_owned(),
         };
         let class = |index: usize| self.class_names.get(index).map_or("?", String::as_str);
         let predicted = text(class(example.prediction));
-        let mark = if right { "<b class=\"right\">✓" } else { "<b class=\"wrong\">✕" };
+        let mark = if right {
+            "<b class=\"right\">✓"
+        } else {
+            "<b class=\"wrong\">✕"
+        };
         let decision = if example.kept {
             format!("{mark} <bdi>{predicted}</bdi></b>")
         } else {
             format!("{mark} unknown</b><small>nearest: <bdi>{predicted}</bdi></small>")
         };
-        let truth = match example.row.label.filter(|&label| label != example.prediction) {
+        let truth = match example
+            .row
+            .label
+            .filter(|&label| label != example.prediction)
+        {
             Some(label) => format!("<small>is: <bdi>{}</bdi></small>", text(class(label))),
             None => String::new(),
         };
@@ -98,11 +124,17 @@ pub(super) fn published(score: &dyn Score, precision: Precision, value: f64) -> 
 
 /// The folder that all paths have in common, to show names relative to it.
 pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
-    let Some(first) = paths.next().and_then(Path::parent) else { return PathBuf::new() };
+    let Some(first) = paths.next().and_then(Path::parent) else {
+        return PathBuf::new();
+    };
     let mut common: Vec<Component<'a>> = first.components().collect();
     for path in paths {
         let parent = path.parent().unwrap_or(Path::new(""));
-        let same = common.iter().zip(parent.components()).take_while(|(a, b)| **a == *b).count();
+        let same = common
+            .iter()
+            .zip(parent.components())
+            .take_while(|(a, b)| **a == *b)
+            .count();
         common.truncate(same);
     }
     common.iter().collect()

@@ -9,7 +9,11 @@ pub(super) fn text(raw: impl AsRef<str>) -> String {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let shown: String = raw.as_ref().chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect();
+    let shown: String = raw
+        .as_ref()
+        .chars()
+        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
+        .collect();
     encode_safe(&shown).into_owned()
 }
 
@@ -50,7 +54,11 @@ pub(super) fn count(value: usize) -> String {
 
 /// `1 image`, `2 images`.
 pub(super) fn images(value: usize) -> String {
-    format!("{} image{}", count(value), if value == 1 { "" } else { "s" })
+    format!(
+        "{} image{}",
+        count(value),
+        if value == 1 { "" } else { "s" }
+    )
 }
 
 #[cfg(test)]
@@ -60,8 +68,14 @@ mod tests {
     #[test]
     fn nothing_in_a_text_is_markup() {
         let escaped = text("<script>\"x\" & 'y'</script>\u{202e}\n");
-        assert!(!escaped.contains(['<', '>', '"', '\'', '\u{202e}', '\n']), "{escaped}");
-        assert!(escaped.starts_with("&lt;script&gt;&quot;x&quot; &amp; "), "{escaped}");
+        assert!(
+            !escaped.contains(['<', '>', '"', '\'', '\u{202e}', '\n']),
+            "{escaped}"
+        );
+        assert!(
+            escaped.starts_with("&lt;script&gt;&quot;x&quot; &amp; "),
+            "{escaped}"
+        );
         assert_eq!(text("Grüße, 猫"), "Grüße, 猫");
     }
 
@@ -77,8 +91,14 @@ mod tests {
         ] {
             assert_eq!(figure(value), shown);
         }
-        assert_eq!((count(999), count(1000), count(1_234_567)).1, "1\u{202f}000");
+        assert_eq!(
+            (count(999), count(1000), count(1_234_567)).1,
+            "1\u{202f}000"
+        );
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!((images(1), images(2)), ("1 image".to_owned(), "2 images".to_owned()));
+        assert_eq!(
+            (images(1), images(2)),
+            ("1 image".to_owned(), "2 images".to_owned())
+        );
     }
 }

@@ -26,7 +26,11 @@ impl Share {
         let (p, n) = (hits as f64 / n as f64, n as f64);
         let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
         let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        Some(Self { value: p, low: (centre - half).max(0.0), high: (centre + half).min(1.0) })
+        Some(Self {
+            value: p,
+            low: (centre - half).max(0.0),
+            high: (centre + half).min(1.0),
+        })
     }
 }
 
@@ -44,9 +48,16 @@ pub(super) struct Point {
 }
 
 /// The points that keep round shares, and the chosen threshold, from the lowest threshold up; equal thresholds once.
-pub(super) fn operating_points(id: &[Judgement], ood: &[(&str, Vec<f64>)], chosen: f64) -> Vec<Point> {
+pub(super) fn operating_points(
+    id: &[Judgement],
+    ood: &[(&str, Vec<f64>)],
+    chosen: f64,
+) -> Vec<Point> {
     let scores: Vec<f64> = id.iter().map(|j| j.score).collect();
-    let mut thresholds: Vec<f64> = TARGETS.iter().map(|&share| threshold_keeping(&scores, share)).collect();
+    let mut thresholds: Vec<f64> = TARGETS
+        .iter()
+        .map(|&share| threshold_keeping(&scores, share))
+        .collect();
     thresholds.push(chosen);
     thresholds.retain(|t| t.is_finite());
     thresholds.sort_unstable_by(f64::total_cmp);
@@ -85,20 +96,32 @@ mod tests {
     fn intervals_are_wilsons() {
         // Computed by hand from the formula: 8 of 10.
         let share = Share::of(8, 10).unwrap();
-        assert!((share.low - 0.490_162).abs() < 1e-5 && (share.high - 0.943_318).abs() < 1e-5, "{share:?}");
+        assert!(
+            (share.low - 0.490_162).abs() < 1e-5 && (share.high - 0.943_318).abs() < 1e-5,
+            "{share:?}"
+        );
         let none = Share::of(0, 20).unwrap();
-        assert!(none.low == 0.0 && (none.high - 0.161_125).abs() < 1e-5, "{none:?}");
+        assert!(
+            none.low == 0.0 && (none.high - 0.161_125).abs() < 1e-5,
+            "{none:?}"
+        );
         assert_eq!(Share::of(0, 0), None);
     }
 
     #[test]
     fn points_keep_what_they_say() {
         let id: Vec<Judgement> = (0..100)
-            .map(|i| Judgement { score: f64::from(i), confidence: 0.5, right: Some(i % 2 == 0) })
+            .map(|i| Judgement {
+                score: f64::from(i),
+                confidence: 0.5,
+                right: Some(i % 2 == 0),
+            })
             .collect();
         let points = operating_points(&id, &[("x", vec![0.0, 1.0, 50.0, 99.5])], 30.0);
-        let told: Vec<(f64, f64, f64)> =
-            points.iter().map(|p| (p.threshold, p.kept.value, p.rejected[0].value)).collect();
+        let told: Vec<(f64, f64, f64)> = points
+            .iter()
+            .map(|p| (p.threshold, p.kept.value, p.rejected[0].value))
+            .collect();
         assert_eq!(
             told,
             [

@@ -60,7 +60,10 @@ pub fn write_html(
     options: &ReportOptions,
 ) -> Result<(), ReportError> {
     let html = render_html(evaluation, results, options)?;
-    std::fs::write(path, html).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    std::fs::write(path, html).map_err(|source| ReportError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The report of an evaluation. Pictures are read from their files; one that is gone leaves an empty frame.
@@ -81,13 +84,23 @@ pub fn render_html(
     }
     for (number, set) in evaluation.ood.iter().enumerate() {
         sets += &sections.ood(number, set)?;
-        links += &format!("<a href=\"#set-{number}\"><bdi>{}</bdi></a>", text(&set.name));
+        links += &format!(
+            "<a href=\"#set-{number}\"><bdi>{}</bdi></a>",
+            text(&set.name)
+        );
     }
     let id = sections.id();
     if !id.is_empty() {
-        links += &format!("<a href=\"#id\"><bdi>{}</bdi></a>", text(&evaluation.id.name));
+        links += &format!(
+            "<a href=\"#id\"><bdi>{}</bdi></a>",
+            text(&evaluation.id.name)
+        );
     }
-    let rule = if options.examples == 0 { String::new() } else { text(sections.rule()) };
+    let rule = if options.examples == 0 {
+        String::new()
+    } else {
+        text(sections.rule())
+    };
     let legend = format!(
         "<p class=\"note\"><span class=\"swatch id\"></span>in-distribution <span class=\"swatch ood\"></span>\
          out-of-distribution, in the histograms below. The outermost bars hold what lies beyond them. {rule}</p>\n"
@@ -115,18 +128,31 @@ pub fn render_html(
 /// [`ReportError::Write`].
 pub fn write_record_html(path: &Path, record: &Record, title: &str) -> Result<(), ReportError> {
     let html = render_record_html(record, title);
-    std::fs::write(path, html).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    std::fs::write(path, html).map_err(|source| ReportError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The page of results of which the images' scores are not at hand: table, runs, settings, without charts and pictures.
 pub fn render_record_html(record: &Record, title: &str) -> String {
-    let Record { results, settings, spread } = record;
-    let mut sets: Vec<(&str, usize)> = results.results.iter().map(|r| (r.ood.as_str(), r.n_ood)).collect();
+    let Record {
+        results,
+        settings,
+        spread,
+    } = record;
+    let mut sets: Vec<(&str, usize)> = results
+        .results
+        .iter()
+        .map(|r| (r.ood.as_str(), r.n_ood))
+        .collect();
     sets.dedup();
     let page = Page {
         title,
         lead: told(results, sets.len(), sets.iter().map(|(_, n)| n).sum()),
-        classes: settings["classes"].as_u64().and_then(|n| usize::try_from(n).ok()),
+        classes: settings["classes"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok()),
         results,
         spread: spread.as_ref(),
         links: String::new(),
@@ -158,7 +184,9 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn render(&self) -> String {
-        let spread = self.spread.map_or(String::new(), |spread| format!(" ±: {}.", spread.explained()));
+        let spread = self.spread.map_or(String::new(), |spread| {
+            format!(" ±: {}.", spread.explained())
+        });
         format!(
             include_str!("page.html"),
             style = include_str!("style.css"),
@@ -182,8 +210,11 @@ impl Page<'_> {
 }
 
 fn lead(evaluation: &Evaluation, results: &Results) -> String {
-    let outside: usize =
-        evaluation.ood.iter().map(|set| set.rows.iter().filter(|r| r.outcome.is_ok()).count()).sum();
+    let outside: usize = evaluation
+        .ood
+        .iter()
+        .map(|set| set.rows.iter().filter(|r| r.outcome.is_ok()).count())
+        .sum();
     told(results, evaluation.ood.len(), outside)
 }
 

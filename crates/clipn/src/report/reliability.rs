@@ -39,7 +39,10 @@ impl Reliability {
     /// Of the images that have a label; `None` where there is none.
     pub(super) fn new(judgements: &[Judgement]) -> Option<Self> {
         let (mut bins, mut total) = ([Bin::default(); BINS], Bin::default());
-        for Judgement { confidence, right, .. } in judgements {
+        for Judgement {
+            confidence, right, ..
+        } in judgements
+        {
             let Some(right) = right else { continue };
             if !confidence.is_finite() {
                 continue;
@@ -58,15 +61,28 @@ impl Reliability {
     /// (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", 2015).
     pub(super) fn ece(&self) -> f64 {
         let gap = |bin: &Bin| bin.n as f64 * (bin.accuracy() - bin.mean_confidence()).abs();
-        self.bins.iter().filter(|bin| bin.n > 0).map(gap).sum::<f64>() / self.total.n as f64
+        self.bins
+            .iter()
+            .filter(|bin| bin.n > 0)
+            .map(gap)
+            .sum::<f64>()
+            / self.total.n as f64
     }
 
     /// The diagram with its sentence and one more.
     pub(super) fn figure(&self, more: &str) -> String {
         let axis = |label: &str| Axis::percent(1.0, 5, label);
-        let mut chart = Chart::new(420.0, 300.0, axis("confidence p(max), %"), axis("accuracy, %"));
+        let mut chart = Chart::new(
+            420.0,
+            300.0,
+            axis("confidence p(max), %"),
+            axis("accuracy, %"),
+        );
         for (i, bin) in self.bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
-            let (left, right) = ((i as f64 + 0.06) / BINS as f64, (i as f64 + 0.94) / BINS as f64);
+            let (left, right) = (
+                (i as f64 + 0.06) / BINS as f64,
+                (i as f64 + 0.94) / BINS as f64,
+            );
             let top = bin.accuracy();
             chart.area(&[(left, top), (right, top)], "fill id");
             chart.line(&[(left, top), (right, top)], "line id");
@@ -74,7 +90,10 @@ impl Reliability {
         chart.line(&[(0.0, 0.0), (1.0, 1.0)], "line chance");
         for (i, bin) in self.bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
             chart.dot((bin.mean_confidence(), bin.accuracy()), "dot id");
-            chart.word(((i as f64 + 0.5) / BINS as f64, bin.accuracy().max(0.015)), &count(bin.n));
+            chart.word(
+                ((i as f64 + 0.5) / BINS as f64, bin.accuracy().max(0.015)),
+                &count(bin.n),
+            );
         }
         let svg = chart.finish("Reliability diagram: accuracy over confidence");
         let (confidence, accuracy) = (self.total.mean_confidence(), self.total.accuracy());
@@ -86,7 +105,11 @@ impl Reliability {
         } else {
             format!("not sure enough by {gap} points")
         };
-        let few = if self.total.n < FEW { " So few images give a rough picture." } else { "" };
+        let few = if self.total.n < FEW {
+            " So few images give a rough picture."
+        } else {
+            ""
+        };
         format!(
             "<figure class=\"chart wide\"><h3>Confidence and accuracy of the kept</h3>{svg}\
              <p class=\"note\">Confidence p(max) is the softmax over the “yes” logits; a bar is the accuracy of the kept \
@@ -105,23 +128,45 @@ mod tests {
     use super::*;
 
     fn judged(confidence: f64, right: bool) -> Judgement {
-        Judgement { score: 0.0, confidence, right: Some(right) }
+        Judgement {
+            score: 0.0,
+            confidence,
+            right: Some(right),
+        }
     }
 
     #[test]
     fn the_error_is_the_mean_gap() {
         // In the bin from 0.9: 0.95 sure on average, half right. In that from 0.2: 0.2 sure, none right.
-        let judgements = [judged(0.9, true), judged(1.0, false), judged(0.2, false), judged(0.2, false)];
+        let judgements = [
+            judged(0.9, true),
+            judged(1.0, false),
+            judged(0.2, false),
+            judged(0.2, false),
+        ];
         let reliability = Reliability::new(&judgements).unwrap();
-        assert!((reliability.ece() - (2.0 * 0.45 + 2.0 * 0.2) / 4.0).abs() < 1e-12, "{}", reliability.ece());
+        assert!(
+            (reliability.ece() - (2.0 * 0.45 + 2.0 * 0.2) / 4.0).abs() < 1e-12,
+            "{}",
+            reliability.ece()
+        );
         assert_eq!(reliability.bins[9].n, 2);
     }
 
     #[test]
     fn only_labels_count() {
-        let unlabelled = Judgement { right: None, ..judged(0.5, true) };
+        let unlabelled = Judgement {
+            right: None,
+            ..judged(0.5, true)
+        };
         assert!(Reliability::new(&[unlabelled]).is_none());
         assert!(Reliability::new(&[judged(f64::NAN, true)]).is_none());
-        assert_eq!(Reliability::new(&[unlabelled, judged(0.5, true)]).unwrap().total.n, 1);
+        assert_eq!(
+            Reliability::new(&[unlabelled, judged(0.5, true)])
+                .unwrap()
+                .total
+                .n,
+            1
+        );
     }
 }

@@ -26,13 +26,22 @@ pub(super) fn title(score: &str) -> &str {
 /// A figure in per cent, with its spread where there is one.
 pub(super) fn with_spread(figure: f64, spread: Option<(&Spread, Variation)>) -> String {
     match spread {
-        Some((spread, v)) => format!("{} ± {}", percent(spread.centre(figure, &v)), percent(v.std)),
+        Some((spread, v)) => format!(
+            "{} ± {}",
+            percent(spread.centre(figure, &v)),
+            percent(v.std)
+        ),
         None => percent(figure),
     }
 }
 
 /// AUROC and FPR95 as they are compared and shown.
-fn cell(auroc: f64, fpr95: f64, spread: Option<&Spread>, varied: Option<&Variations>) -> (Shown, Shown) {
+fn cell(
+    auroc: f64,
+    fpr95: f64,
+    spread: Option<&Spread>,
+    varied: Option<&Variations>,
+) -> (Shown, Shown) {
     let shown = |figure: f64, of: fn(&Variations) -> Variation| {
         let spread = spread.zip(varied.map(of));
         let value = spread.map_or(figure, |(spread, v)| spread.centre(figure, &v));
@@ -58,11 +67,18 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
         if results.averages.iter().any(|average| average.kind == kind) {
             let name = kind.map_or("mean of all".to_owned(), |kind| format!("mean of {kind}"));
             let cell = move |score: &str| {
-                let found = results.averages.iter().find(|a| a.kind == kind && a.score == score)?;
+                let found = results
+                    .averages
+                    .iter()
+                    .find(|a| a.kind == kind && a.score == score)?;
                 let varied = spread.and_then(|spread| spread.average(score, kind));
                 Some(cell(found.auroc, found.fpr95, spread, varied))
             };
-            groups.push(Group { name, detail: String::new(), cell: Box::new(cell) });
+            groups.push(Group {
+                name,
+                detail: String::new(),
+                cell: Box::new(cell),
+            });
         }
     }
     let mut sets: Vec<&OodResult> = Vec::new();
@@ -74,12 +90,19 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
     groups.extend(sets.into_iter().map(|set| {
         let kind = set.kind.map_or(String::new(), |kind| format!("{kind}, "));
         let cell = move |score: &str| {
-            let found = results.results.iter().find(|r| r.ood == set.ood && r.score == score)?;
+            let found = results
+                .results
+                .iter()
+                .find(|r| r.ood == set.ood && r.score == score)?;
             let varied = spread.and_then(|spread| spread.result(score, &set.ood));
             Some(cell(found.auroc, found.fpr95, spread, varied))
         };
         let detail = format!("{kind}{}", images(set.n_ood));
-        Group { name: set.ood.clone(), detail, cell: Box::new(cell) }
+        Group {
+            name: set.ood.clone(),
+            detail,
+            cell: Box::new(cell),
+        }
     }));
     groups
 }
@@ -96,8 +119,10 @@ pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
         );
         second += "<th scope=\"col\" class=\"group\">AUROC&nbsp;↑</th><th scope=\"col\">FPR95&nbsp;↓</th>";
     }
-    let cells: Vec<Vec<Cell>> =
-        groups.iter().map(|group| scores.iter().map(|score| (group.cell)(score)).collect()).collect();
+    let cells: Vec<Vec<Cell>> = groups
+        .iter()
+        .map(|group| scores.iter().map(|score| (group.cell)(score)).collect())
+        .collect();
     let mut rows = String::new();
     for (i, score) in scores.iter().enumerate() {
         rows += &format!("<tr><th scope=\"row\">{}</th>", text(title(score)));
@@ -120,7 +145,11 @@ fn pair(column: &[Cell], i: usize) -> String {
     let told = column.len() > 1;
     let others = || column.iter().flatten();
     let mark = |best: bool, shown: &str| {
-        if best && told { format!("<b>{shown}</b>") } else { shown.to_owned() }
+        if best && told {
+            format!("<b>{shown}</b>")
+        } else {
+            shown.to_owned()
+        }
     };
     let auroc = mark(others().all(|other| other.0.0 <= auroc.0), &auroc.1);
     let fpr95 = mark(others().all(|other| other.1.0 >= fpr95.0), &fpr95.1);
@@ -139,15 +168,30 @@ pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
         );
         let varied = spread.and_then(|spread| spread.result(r.score, &r.ood));
         let varied = varied.map(|v| [v.auroc, v.fpr95, v.aupr_in, v.aupr_out]);
-        for (i, value) in [r.auroc, r.fpr95, r.aupr_in, r.aupr_out].into_iter().enumerate() {
-            rows += &format!("<td>{}</td>", with_spread(value, spread.zip(varied.map(|v| v[i]))));
+        for (i, value) in [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
+            .into_iter()
+            .enumerate()
+        {
+            rows += &format!(
+                "<td>{}</td>",
+                with_spread(value, spread.zip(varied.map(|v| v[i])))
+            );
         }
         rows += &format!("<td>{}</td><td>{}</td></tr>", count(r.n_id), count(r.n_ood));
     }
-    let heading: String =
-        ["set", "kind", "score", "AUROC", "FPR95", "AUPR-in", "AUPR-out", "ID images", "OOD images"]
-            .map(|name| format!("<th scope=\"col\">{name}</th>"))
-            .concat();
+    let heading: String = [
+        "set",
+        "kind",
+        "score",
+        "AUROC",
+        "FPR95",
+        "AUPR-in",
+        "AUPR-out",
+        "ID images",
+        "OOD images",
+    ]
+    .map(|name| format!("<th scope=\"col\">{name}</th>"))
+    .concat();
     format!(
         "<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -11,9 +11,15 @@ const SHOWN: usize = 120;
 /// A table of the runs: accuracy, the mean AUROC and FPR95 of every score, and what sets a run apart; nothing where
 /// there are none.
 pub(super) fn section(spread: &Spread) -> String {
-    let Some(first) = spread.runs.first() else { return String::new() };
-    let scores: Vec<&str> =
-        first.averages.iter().filter(|a| a.kind.is_none()).map(|average| average.score).collect();
+    let Some(first) = spread.runs.first() else {
+        return String::new();
+    };
+    let scores: Vec<&str> = first
+        .averages
+        .iter()
+        .filter(|a| a.kind.is_none())
+        .map(|average| average.score)
+        .collect();
     let mut head = "<th scope=\"col\">run</th><th scope=\"col\">accuracy</th>".to_owned();
     for score in &scores {
         head += &format!("<th scope=\"col\">{}</th>", text(title(score)));
@@ -29,20 +35,34 @@ pub(super) fn section(spread: &Spread) -> String {
 
 fn row(run: &RunSummary, scores: &[&str]) -> String {
     let accuracy = run.accuracy.map_or("–".to_owned(), percent);
-    let mut row = format!("<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{accuracy}</td>", text(&run.path));
+    let mut row = format!(
+        "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{accuracy}</td>",
+        text(&run.path)
+    );
     for score in scores {
-        let average = run.averages.iter().find(|a| a.kind.is_none() && a.score == *score);
-        let shown =
-            average.map_or("–".to_owned(), |a| format!("{} / {}", percent(a.auroc), percent(a.fpr95)));
+        let average = run
+            .averages
+            .iter()
+            .find(|a| a.kind.is_none() && a.score == *score);
+        let shown = average.map_or("–".to_owned(), |a| {
+            format!("{} / {}", percent(a.auroc), percent(a.fpr95))
+        });
         row += &format!("<td>{shown}</td>");
     }
-    let apart = run.settings.iter().filter(|(_, value)| !value.is_object()).map(|(key, value)| {
-        let shown = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let cut: String = shown.chars().take(SHOWN).collect();
-        text(format!("{key} {cut}"))
-    });
-    row + &format!("<td class=\"word\">{}</td></tr>", apart.collect::<Vec<_>>().join("<br>"))
+    let apart = run
+        .settings
+        .iter()
+        .filter(|(_, value)| !value.is_object())
+        .map(|(key, value)| {
+            let shown = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let cut: String = shown.chars().take(SHOWN).collect();
+            text(format!("{key} {cut}"))
+        });
+    row + &format!(
+        "<td class=\"word\">{}</td></tr>",
+        apart.collect::<Vec<_>>().join("<br>")
+    )
 }

@@ -29,13 +29,22 @@ pub(super) fn column(set: &ScoredSet, index: usize) -> Vec<f64> {
 pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
     // A score that has another unit in log space is a probability there.
     let logarithm = precision == Precision::F64 && score.to_stable(0.5) != 0.5;
-    if logarithm { format!("ln {}", score.title()) } else { score.title().to_owned() }
+    if logarithm {
+        format!("ln {}", score.title())
+    } else {
+        score.title().to_owned()
+    }
 }
 
 impl<'a> Sections<'a> {
     /// Settles which score decides, and where.
     pub(super) fn new(evaluation: &'a Evaluation, options: &'a ReportOptions) -> Self {
-        let wanted = |name: &str| evaluation.scores.iter().position(|score| score.name() == name);
+        let wanted = |name: &str| {
+            evaluation
+                .scores
+                .iter()
+                .position(|score| score.name() == name)
+        };
         let index = match options.decider {
             Some(score) => wanted(score.name()),
             None => wanted("atd").or_else(|| wanted("ctw")),
@@ -46,21 +55,33 @@ impl<'a> Sections<'a> {
                 Precision::F32 => value,
                 Precision::F64 => evaluation.scores[index].to_stable(value),
             });
-            (index, given.unwrap_or_else(|| threshold(&column(&evaluation.id, index), KEPT)))
+            (
+                index,
+                given.unwrap_or_else(|| threshold(&column(&evaluation.id, index), KEPT)),
+            )
         });
-        Self { evaluation, options, decider }
+        Self {
+            evaluation,
+            options,
+            decider,
+        }
     }
 
     /// How the decisions of the pictures come about.
     pub(super) fn rule(&self) -> String {
-        let Some((index, threshold)) = self.decider else { return String::new() };
+        let Some((index, threshold)) = self.decider else {
+            return String::new();
+        };
         let score = self.evaluation.scores[index];
         let shown = figure(published(score, self.options.precision, threshold));
         let why = match self.options.threshold {
             Some(_) => "as set for this report",
             None => "where 95 % of the in-distribution images are kept",
         };
-        format!("Pictures are judged by {} at {shown}, {why}; below it they are “unknown”.", score.title())
+        format!(
+            "Pictures are judged by {} at {shown}, {why}; below it they are “unknown”.",
+            score.title()
+        )
     }
 
     /// The section of the out-of-distribution set of that number.
@@ -70,16 +91,28 @@ impl<'a> Sections<'a> {
         let mut histograms = String::new();
         for (index, score) in evaluation.scores.iter().enumerate() {
             let (id, ood) = (column(&evaluation.id, index), column(set, index));
-            let wrap = |source| ReportError::Metric { score: score.name(), ood: set.name.clone(), source };
+            let wrap = |source| ReportError::Metric {
+                score: score.name(),
+                ood: set.name.clone(),
+                source,
+            };
             let ranked = RankedScores::new(&id, &ood).map_err(wrap)?;
             curves.push(ranked.roc());
             let name = format!("{} {}", score.title(), percent(ranked.auroc()));
             names.push((format!("s{index}"), name));
-            let threshold = self.decider.filter(|(decider, _)| *decider == index).map(|(_, t)| t);
+            let threshold = self
+                .decider
+                .filter(|(decider, _)| *decider == index)
+                .map(|(_, t)| t);
             histograms += &self.histogram(*score, &set.name, &id, &ood, threshold);
         }
-        let kind = set.kind.map_or(String::new(), |kind| format!("<span class=\"badge\">{kind}</span>"));
-        let mut html = format!("<section id=\"set-{number}\"><h2><bdi>{}</bdi> {kind}</h2>", text(&set.name));
+        let kind = set.kind.map_or(String::new(), |kind| {
+            format!("<span class=\"badge\">{kind}</span>")
+        });
+        let mut html = format!(
+            "<section id=\"set-{number}\"><h2><bdi>{}</bdi> {kind}</h2>",
+            text(&set.name)
+        );
         if !curves.is_empty() {
             let roc = roc_curves(&format!("ROC curves on {}", set.name), &curves);
             let legend = legend(&names);
@@ -101,7 +134,10 @@ impl<'a> Sections<'a> {
     ) -> String {
         let unit = unit(score, self.options.precision);
         let chart = histogram(&format!("{unit} on {set}"), &unit, id, ood, threshold);
-        format!("<figure class=\"chart\"><h3>{}</h3>{chart}</figure>", text(score.title()))
+        format!(
+            "<figure class=\"chart\"><h3>{}</h3>{chart}</figure>",
+            text(score.title())
+        )
     }
 
     fn gallery(&self, index: usize) -> Gallery<'_> {
@@ -114,7 +150,9 @@ impl<'a> Sections<'a> {
     }
 
     fn ood_pictures(&self, set: &ScoredSet) -> String {
-        let Some((index, threshold)) = self.decider else { return String::new() };
+        let Some((index, threshold)) = self.decider else {
+            return String::new();
+        };
         let (judged, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
         let (kept, all, most) = (judged.kept(), judged.examples.len(), self.options.examples);
         let share = percent(kept as f64 / all.max(1) as f64);
@@ -122,7 +160,10 @@ impl<'a> Sections<'a> {
         let rows = [
             Row {
                 heading: "Mistaken for one of the classes",
-                note: format!("{kept} of {}, or {share} %, are kept; these score highest.", images(all)),
+                note: format!(
+                    "{kept} of {}, or {share} %, are kept; these score highest.",
+                    images(all)
+                ),
                 right: false,
                 examples: judged.highest(most, |e| e.kept),
             },
@@ -138,13 +179,19 @@ impl<'a> Sections<'a> {
 
     /// The section of the in-distribution set.
     pub(super) fn id(&self) -> String {
-        let Some((index, threshold)) = self.decider else { return String::new() };
+        let Some((index, threshold)) = self.decider else {
+            return String::new();
+        };
         let set = &self.evaluation.id;
         let (judged, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
         let (all, most, root) = (judged.examples.len(), self.options.examples, root_of(set));
         let labelled = |e: &Example<'_>| e.row.label.is_some();
         let wrong = |e: &Example<'_>| e.row.label.is_some_and(|label| label != e.prediction);
-        let kept = if judged.examples.iter().any(labelled) { "Kept and right" } else { "Kept" };
+        let kept = if judged.examples.iter().any(labelled) {
+            "Kept and right"
+        } else {
+            "Kept"
+        };
         let note = |which: &str, wanted: &dyn Fn(&Example<'_>) -> bool| {
             let count = judged.examples.iter().filter(|e| wanted(e)).count();
             format!("{count} of {}; these score {which}.", images(all))

@@ -15,36 +15,64 @@ const SHOWN: usize = 400;
 /// The figures to see first.
 pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<usize>) -> String {
     let mut tiles = Vec::new();
-    let means = results.averages.iter().filter(|average| average.kind.is_none());
+    let means = results
+        .averages
+        .iter()
+        .filter(|average| average.kind.is_none());
     let varied = |average: &Average, of: fn(&Variations) -> Variation| {
         spread.and_then(|spread| Some((spread, of(spread.average(average.score, average.kind)?))))
     };
     if let Some(best) = means.clone().max_by(|a, b| a.auroc.total_cmp(&b.auroc)) {
         let figure = with_spread(best.auroc, varied(best, |v| v.auroc));
-        tiles.push((figure + " %", format!("best mean AUROC, {}", title(best.score))));
+        tiles.push((
+            figure + " %",
+            format!("best mean AUROC, {}", title(best.score)),
+        ));
     }
     if let Some(best) = means.min_by(|a, b| a.fpr95.total_cmp(&b.fpr95)) {
         let figure = with_spread(best.fpr95, varied(best, |v| v.fpr95));
-        tiles.push((figure + " %", format!("best mean FPR95, {}", title(best.score))));
+        tiles.push((
+            figure + " %",
+            format!("best mean FPR95, {}", title(best.score)),
+        ));
     }
     if let Some(accuracy) = results.accuracy {
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
         let classes = classes.map_or(String::new(), |n| format!(" over {} classes", count(n)));
-        tiles.push((with_spread(accuracy, varied) + " %", format!("accuracy{classes}")));
+        tiles.push((
+            with_spread(accuracy, varied) + " %",
+            format!("accuracy{classes}"),
+        ));
     }
-    tiles.push((count(results.id.n), format!("images of {}", results.id.name)));
+    tiles.push((
+        count(results.id.n),
+        format!("images of {}", results.id.name),
+    ));
     if !results.skipped.is_empty() {
-        tiles.push((count(results.skipped.len()), "images that could not be read".to_owned()));
+        tiles.push((
+            count(results.skipped.len()),
+            "images that could not be read".to_owned(),
+        ));
     }
     let tile = |(figure, what): &(String, String)| {
         // A spread does not fit beside the figure.
-        let (figure, what) = match figure.strip_suffix(" %").and_then(|figure| figure.split_once(" ± ")) {
+        let (figure, what) = match figure
+            .strip_suffix(" %")
+            .and_then(|figure| figure.split_once(" ± "))
+        {
             Some((centre, spread)) => (format!("{centre} %"), format!("± {spread}: {what}")),
             None => (figure.clone(), what.clone()),
         };
-        format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>", text(figure), text(what))
+        format!(
+            "<div class=\"tile\"><b>{}</b><span>{}</span></div>",
+            text(figure),
+            text(what)
+        )
     };
-    format!("<div class=\"tiles\">{}</div>", tiles.iter().map(tile).collect::<String>())
+    format!(
+        "<div class=\"tiles\">{}</div>",
+        tiles.iter().map(tile).collect::<String>()
+    )
 }
 
 /// The images that are in no figure; nothing where all were read.
@@ -53,17 +81,28 @@ pub(super) fn skipped(results: &Results) -> String {
         return String::new();
     }
     let item = |s: &crate::evaluation::Skipped| {
-        format!("<li><bdi>{}</bdi>: <bdi>{}</bdi></li>", text(&s.set), text(&s.error))
+        format!(
+            "<li><bdi>{}</bdi>: <bdi>{}</bdi></li>",
+            text(&s.set),
+            text(&s.error)
+        )
     };
     let items: String = results.skipped.iter().take(LISTED).map(item).collect();
     let more = match results.skipped.len().saturating_sub(LISTED) {
         0 => String::new(),
-        more => format!("<p class=\"note\">and {} more, listed in results.json</p>", count(more)),
+        more => format!(
+            "<p class=\"note\">and {} more, listed in results.json</p>",
+            count(more)
+        ),
     };
     format!(
         "<details><summary>{} could not be read and {} in no figure</summary><ul>{items}</ul>{more}</details>",
         images(results.skipped.len()),
-        if results.skipped.len() == 1 { "is" } else { "are" },
+        if results.skipped.len() == 1 {
+            "is"
+        } else {
+            "are"
+        },
     )
 }
 
@@ -74,8 +113,9 @@ pub(super) fn settings(settings: &Value) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let row =
-        |(name, value): &(String, String)| format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>");
+    let row = |(name, value): &(String, String)| {
+        format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>")
+    };
     let rows: String = rows.iter().map(row).collect();
     format!(
         "<details><summary>settings</summary><div class=\"scroll\"><table class=\"settings\"><tbody>{rows}</tbody></table>\
@@ -87,7 +127,11 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
     let shown = match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let inner = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let inner = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
                 flatten(&inner, value, rows);
             }
             return;
@@ -110,9 +154,13 @@ mod tests {
 
     #[test]
     fn settings_are_told_by_dotted_names() {
-        let html = settings(&json!({"a": {"b": [1, 2]}, "c": null, "d": "<x>", "e": "y".repeat(900)}));
+        let html =
+            settings(&json!({"a": {"b": [1, 2]}, "c": null, "d": "<x>", "e": "y".repeat(900)}));
         assert!(html.contains("a.b</th><td>[1,2]</td>"), "{html}");
-        assert!(html.contains("c</th><td>–</td>") && html.contains("&lt;x&gt;"), "{html}");
+        assert!(
+            html.contains("c</th><td>–</td>") && html.contains("&lt;x&gt;"),
+            "{html}"
+        );
         assert!(html.contains(&("y".repeat(SHOWN) + " …")), "{html}");
         assert_eq!(settings(&Value::Null), "");
         assert_eq!(settings(&json!({})), "");

@@ -24,7 +24,11 @@ impl Axis {
         // Far beyond any score, and near enough that the arithmetic stays finite.
         let (low, high) = (low.clamp(-1e300, 1e300), high.clamp(-1e300, 1e300));
         let half = low.abs().max(1.0) * 0.5;
-        let (low, high) = if high > low { (low, high) } else { (low - half, low + half) };
+        let (low, high) = if high > low {
+            (low, high)
+        } else {
+            (low - half, low + half)
+        };
         let step = round_step((high - low) / count.max(1) as f64);
         let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
         let first = (low / step).ceil();
@@ -32,16 +36,35 @@ impl Axis {
             .map(|i| (first + i as f64) * step)
             .take_while(|tick| *tick <= high + step * 1e-6)
             // Adding zero makes -0 a plain 0.
-            .map(|tick| (tick, format!("{:.decimals$}", tick + 0.0).replace('-', "\u{2212}")))
+            .map(|tick| {
+                (
+                    tick,
+                    format!("{:.decimals$}", tick + 0.0).replace('-', "\u{2212}"),
+                )
+            })
             .collect();
-        Self { low, high, ticks, label: label.into() }
+        Self {
+            low,
+            high,
+            ticks,
+            label: label.into(),
+        }
     }
 
     /// From 0 to `high`, values being fractions and shown as per cent.
     pub(super) fn percent(high: f64, count: usize, label: impl Into<String>) -> Self {
         let axis = Self::new(0.0, 100.0 * high, count, label);
-        let ticks = axis.ticks.into_iter().map(|(tick, shown)| (tick / 100.0, shown)).collect();
-        Self { low: 0.0, high: axis.high / 100.0, ticks, label: axis.label }
+        let ticks = axis
+            .ticks
+            .into_iter()
+            .map(|(tick, shown)| (tick / 100.0, shown))
+            .collect();
+        Self {
+            low: 0.0,
+            high: axis.high / 100.0,
+            ticks,
+            label: axis.label,
+        }
     }
 
     fn place(&self, value: f64) -> f64 {
@@ -78,7 +101,13 @@ pub(super) struct Chart {
 impl Chart {
     /// An empty chart with its axes.
     pub(super) fn new(width: f64, height: f64, x: Axis, y: Axis) -> Self {
-        let mut chart = Self { width, height, x, y, body: String::new() };
+        let mut chart = Self {
+            width,
+            height,
+            x,
+            y,
+            body: String::new(),
+        };
         chart.draw_axes();
         chart
     }
@@ -101,7 +130,9 @@ impl Chart {
         let (top, bottom) = (TOP, self.height - BOTTOM);
         for (value, shown) in self.y.ticks.clone() {
             let y = self.py(value);
-            self.push(format_args!("<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>"));
+            self.push(format_args!(
+                "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>"
+            ));
             self.push(format_args!(
                 "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{shown}</text>",
                 left - 6.0,
@@ -110,13 +141,17 @@ impl Chart {
         }
         for (value, shown) in self.x.ticks.clone() {
             let x = self.px(value);
-            self.push(format_args!("<path class=\"grid\" d=\"M{x:.1} {top:.1}V{bottom:.1}\"/>"));
+            self.push(format_args!(
+                "<path class=\"grid\" d=\"M{x:.1} {top:.1}V{bottom:.1}\"/>"
+            ));
             self.push(format_args!(
                 "<text class=\"mid\" x=\"{x:.1}\" y=\"{:.1}\">{shown}</text>",
                 bottom + 14.0
             ));
         }
-        self.push(format_args!("<path class=\"axis\" d=\"M{left:.1} {top:.1}V{bottom:.1}H{right:.1}\"/>"));
+        self.push(format_args!(
+            "<path class=\"axis\" d=\"M{left:.1} {top:.1}V{bottom:.1}H{right:.1}\"/>"
+        ));
         let (x_label, y_label) = (text(&self.x.label), text(&self.y.label));
         let (across, down) = ((left + right) / 2.0, (top + bottom) / 2.0);
         self.push(format_args!(
@@ -145,7 +180,9 @@ impl Chart {
 
     /// The area between a line and the x axis.
     pub(super) fn area(&mut self, points: &[(f64, f64)], class: &str) {
-        let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
+        let (Some(first), Some(last)) = (points.first(), points.last()) else {
+            return;
+        };
         let ends = [(last.0, self.y.low), (first.0, self.y.low)];
         let path = self.points(&[points, &ends].concat());
         self.push(format_args!("<path class=\"{class}\" d=\"{path}Z\"/>"));
@@ -154,13 +191,18 @@ impl Chart {
     /// A word above a point, in the middle.
     pub(super) fn word(&mut self, (x, y): (f64, f64), word: &str) {
         let (x, y) = (self.px(x), (self.py(y) - 4.0).max(TOP + 8.0));
-        self.push(format_args!("<text class=\"mid small\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", text(word)));
+        self.push(format_args!(
+            "<text class=\"mid small\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
+            text(word)
+        ));
     }
 
     /// A dot at a point.
     pub(super) fn dot(&mut self, (x, y): (f64, f64), class: &str) {
         let (x, y) = (self.px(x), self.py(y));
-        self.push(format_args!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"));
+        self.push(format_args!(
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"
+        ));
     }
 
     /// What is drawn, to stand in another picture.
@@ -170,9 +212,16 @@ impl Chart {
 
     /// The SVG element; `title` is what it shows, for those who do not see it.
     pub(super) fn finish(self, title: &str) -> String {
-        let Self { width, height, body, .. } = self;
+        let Self {
+            width,
+            height,
+            body,
+            ..
+        } = self;
         let title = text(title);
-        format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">{body}</svg>")
+        format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">{body}</svg>"
+        )
     }
 }
 
@@ -186,15 +235,33 @@ mod tests {
 
     #[test]
     fn ticks_stand_at_round_numbers() {
-        assert_eq!(shown(&Axis::new(0.0, 1.0, 5, "")), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(shown(&Axis::new(-7.3, 12.0, 4, "")), ["\u{2212}5", "0", "5", "10"]);
-        assert_eq!(shown(&Axis::new(0.99991, 1.0, 3, "")).first(), Some(&"0.99995"));
-        assert_eq!(shown(&Axis::percent(1.0, 5, "")), ["0", "20", "40", "60", "80", "100"]);
+        assert_eq!(
+            shown(&Axis::new(0.0, 1.0, 5, "")),
+            ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+        );
+        assert_eq!(
+            shown(&Axis::new(-7.3, 12.0, 4, "")),
+            ["\u{2212}5", "0", "5", "10"]
+        );
+        assert_eq!(
+            shown(&Axis::new(0.99991, 1.0, 3, "")).first(),
+            Some(&"0.99995")
+        );
+        assert_eq!(
+            shown(&Axis::percent(1.0, 5, "")),
+            ["0", "20", "40", "60", "80", "100"]
+        );
     }
 
     #[test]
     fn any_range_can_be_shown() {
-        for (low, high) in [(3.0, 3.0), (0.0, 0.0), (1.0, -1.0), (f64::MIN, f64::MAX), (1e-300, 2e-300)] {
+        for (low, high) in [
+            (3.0, 3.0),
+            (0.0, 0.0),
+            (1.0, -1.0),
+            (f64::MIN, f64::MAX),
+            (1e-300, 2e-300),
+        ] {
             let axis = Axis::new(low, high, 5, "");
             assert!(axis.ticks.len() <= 11, "{low} {high}");
             assert!((0.0..=1.0).contains(&axis.place(low)), "{low} {high}");

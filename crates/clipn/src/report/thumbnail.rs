@@ -33,17 +33,30 @@ pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
     let long = width.max(height);
     if long <= SMALL.min(side) {
         let mut png = Vec::new();
-        PngEncoder::new(&mut png).write_image(&pixels, width, height, ExtendedColorType::Rgb8).ok()?;
+        PngEncoder::new(&mut png)
+            .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
+            .ok()?;
         let uri = format!("data:image/png;base64,{}", base64::encode(&png));
-        return Some(Thumbnail { uri, pixelated: true });
+        return Some(Thumbnail {
+            uri,
+            pixelated: true,
+        });
     }
     let scaled = scale(pixels, side.max(1));
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .write_image(&scaled, scaled.width(), scaled.height(), ExtendedColorType::Rgb8)
+        .write_image(
+            &scaled,
+            scaled.width(),
+            scaled.height(),
+            ExtendedColorType::Rgb8,
+        )
         .ok()?;
     let uri = format!("data:image/jpeg;base64,{}", base64::encode(&jpeg));
-    Some(Thumbnail { uri, pixelated: false })
+    Some(Thumbnail {
+        uri,
+        pixelated: false,
+    })
 }
 
 fn scale(pixels: Pixels, side: u32) -> Pixels {
@@ -53,10 +66,17 @@ fn scale(pixels: Pixels, side: u32) -> Pixels {
         return pixels;
     }
     let scaled = |length: u32| {
-        ((u64::from(length) * u64::from(side) + u64::from(long) / 2) / u64::from(long)).max(1) as u32
+        ((u64::from(length) * u64::from(side) + u64::from(long) / 2) / u64::from(long)).max(1)
+            as u32
     };
     let (new_width, new_height) = (scaled(width), scaled(height));
     // Far too large: a cheap average first, the good filter on what is left.
-    let halfway = (long > 8 * side).then(|| thumbnail(&pixels, scaled(width) * 4, scaled(height) * 4));
-    resize(halfway.as_ref().unwrap_or(&pixels), new_width, new_height, FilterType::CatmullRom)
+    let halfway =
+        (long > 8 * side).then(|| thumbnail(&pixels, scaled(width) * 4, scaled(height) * 4));
+    resize(
+        halfway.as_ref().unwrap_or(&pixels),
+        new_width,
+        new_height,
+        FilterType::CatmullRom,
+    )
 }

@@ -75,7 +75,11 @@ impl Rule {
             Self::Calibrated { score, threshold } => return calibrated(*score, *threshold, row),
         };
         let label = (score >= threshold).then(|| predict(row));
-        Decision { label, score, threshold }
+        Decision {
+            label,
+            score,
+            threshold,
+        }
     }
 }
 
@@ -83,7 +87,11 @@ impl Rule {
 fn calibrated(score: &dyn Score, threshold: f64, row: LogitsRow<'_, f32>) -> Decision {
     let found = stable(score, row);
     let label = (found >= threshold).then(|| predict(row));
-    Decision { label, score: score.from_stable(found), threshold: score.from_stable(threshold) }
+    Decision {
+        label,
+        score: score.from_stable(found),
+        threshold: score.from_stable(threshold),
+    }
 }
 
 /// ATD and `1 - max_j p_j q_j`: the extra class beats the best one exactly where the first is below the second.
@@ -97,7 +105,10 @@ fn extra_class(row: LogitsRow<'_, f32>) -> (f64, f64) {
     }
 }
 
-fn write_score<S: Serializer>(score: &&'static dyn Score, serializer: S) -> Result<S::Ok, S::Error> {
+fn write_score<S: Serializer>(
+    score: &&'static dyn Score,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(score.name())
 }
 
@@ -114,7 +125,12 @@ mod tests {
     #[test]
     fn only_the_no_scores_decide_by_themselves() {
         for score in all() {
-            assert_eq!(Rule::default_for(*score).is_some(), score.uses_no(), "{}", score.name());
+            assert_eq!(
+                Rule::default_for(*score).is_some(),
+                score.uses_no(),
+                "{}",
+                score.name()
+            );
         }
         assert_eq!(Rule::default_for(&Ctw), Some(Rule::Ctw { threshold: 0.5 }));
         assert_eq!(Rule::AtdExtraClass.score().name(), "atd");
@@ -123,8 +139,14 @@ mod tests {
     #[test]
     fn ctw_rejects_where_no_wins() {
         let rule = Rule::Ctw { threshold: 0.5 };
-        assert_eq!(rule.decide(LogitsRow::new(&[1.0, 5.0], &[9.0, 4.0])).label, Some(1));
-        assert_eq!(rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.1])).label, None);
+        assert_eq!(
+            rule.decide(LogitsRow::new(&[1.0, 5.0], &[9.0, 4.0])).label,
+            Some(1)
+        );
+        assert_eq!(
+            rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.1])).label,
+            None
+        );
         // Evenly matched is not below one half.
         let even = rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.0]));
         assert_eq!((even.label, even.score), (Some(1), 0.5));
@@ -136,7 +158,10 @@ mod tests {
         let no = |q: f32| -(q / (1.0 - q)).ln();
         let kept = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.8), no(0.5)]));
         assert_eq!(kept.label, Some(0));
-        assert!((kept.score - 0.65).abs() < 1e-6 && (kept.threshold - 0.6).abs() < 1e-6, "{kept:?}");
+        assert!(
+            (kept.score - 0.65).abs() < 1e-6 && (kept.threshold - 0.6).abs() < 1e-6,
+            "{kept:?}"
+        );
         // q = [0.6, 0.5]: 0.3 and 0.25 against 0.45.
         let rejected = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.6), no(0.5)]));
         assert_eq!(rejected.label, None);
@@ -148,41 +173,77 @@ mod tests {
         let rules = [
             Rule::Ctw { threshold: 0.0 },
             Rule::AtdExtraClass,
-            Rule::Threshold { score: &Energy, threshold: f64::NEG_INFINITY },
+            Rule::Threshold {
+                score: &Energy,
+                threshold: f64::NEG_INFINITY,
+            },
         ];
         for rule in rules {
             let nan = rule.decide(LogitsRow::new(&[1.0, f32::NAN], &[0.0, 0.0]));
             assert!(nan.label.is_none() && nan.score.is_nan(), "{rule:?}");
             assert_eq!(rule.decide(LogitsRow::new(&[], &[])).label, None);
         }
-        assert_eq!(Rule::AtdExtraClass.decide(LogitsRow::new(&[1.0], &[])).label, None);
+        assert_eq!(
+            Rule::AtdExtraClass
+                .decide(LogitsRow::new(&[1.0], &[]))
+                .label,
+            None
+        );
     }
 
     #[test]
     fn a_calibrated_rule_tells_apart_what_saturates() {
         // In f32 both are 1; in log space the first is nearer.
-        let (sure, surer) = (LogitsRow::new(&[60.0], &[10.0]), LogitsRow::new(&[70.0], &[10.0]));
+        let (sure, surer) = (
+            LogitsRow::new(&[60.0], &[10.0]),
+            LogitsRow::new(&[70.0], &[10.0]),
+        );
         assert_eq!((Ctw.faithful(sure), Ctw.faithful(surer)), (1.0, 1.0));
-        let rule = Rule::Calibrated { score: &Ctw, threshold: stable(&Ctw, surer) };
-        assert_eq!((rule.decide(sure).label, rule.decide(surer).label), (None, Some(0)));
-        assert!(rule.decide(LogitsRow::new(&[f32::NAN], &[0.0])).label.is_none());
+        let rule = Rule::Calibrated {
+            score: &Ctw,
+            threshold: stable(&Ctw, surer),
+        };
+        assert_eq!(
+            (rule.decide(sure).label, rule.decide(surer).label),
+            (None, Some(0))
+        );
+        assert!(
+            rule.decide(LogitsRow::new(&[f32::NAN], &[0.0]))
+                .label
+                .is_none()
+        );
         let json = serde_json::to_string(&rule).unwrap();
         assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
         // Told in the published unit.
-        let half = Rule::Calibrated { score: &Ctw, threshold: 0.5_f64.ln() }.decide(sure);
+        let half = Rule::Calibrated {
+            score: &Ctw,
+            threshold: 0.5_f64.ln(),
+        }
+        .decide(sure);
         assert_eq!((half.score, half.threshold), (1.0, 0.5));
     }
 
     #[test]
     fn rules_are_stored_by_name() {
-        let rule = Rule::Threshold { score: &Msp, threshold: 0.25 };
+        let rule = Rule::Threshold {
+            score: &Msp,
+            threshold: 0.25,
+        };
         let json = serde_json::to_string(&rule).unwrap();
-        assert_eq!(json, r#"{"rule":"threshold","score":"msp","threshold":0.25}"#);
+        assert_eq!(
+            json,
+            r#"{"rule":"threshold","score":"msp","threshold":0.25}"#
+        );
         assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
         let atd = serde_json::to_string(&Rule::AtdExtraClass).unwrap();
         assert_eq!(atd, r#"{"rule":"atd-extra-class"}"#);
-        assert_eq!(serde_json::from_str::<Rule>(&atd).unwrap(), Rule::AtdExtraClass);
-        let error = serde_json::from_str::<Rule>(&json.replace("msp", "mps")).unwrap_err().to_string();
+        assert_eq!(
+            serde_json::from_str::<Rule>(&atd).unwrap(),
+            Rule::AtdExtraClass
+        );
+        let error = serde_json::from_str::<Rule>(&json.replace("msp", "mps"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("unknown score `mps`"), "{error}");
     }
 }

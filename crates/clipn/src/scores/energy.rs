@@ -19,11 +19,13 @@ impl Score for Energy {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable_yes().map_or(f32::NAN, |yes| logsumexp(yes.iter().copied()))
+        row.usable_yes()
+            .map_or(f32::NAN, |yes| logsumexp(yes.iter().copied()))
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| logsumexp(yes.iter().copied()))
+        row.usable_yes()
+            .map_or(f64::NAN, |yes| logsumexp(yes.iter().copied()))
     }
 
     fn from_stable(&self, value: f64) -> f64 {
@@ -55,11 +57,15 @@ impl Score for HandcraftedEnergy {
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         let scale = LOGIT_SCALE as f32;
-        row.usable_yes().map_or(f32::NAN, |yes| logsumexp(yes.iter().map(|v| scale * v - scale)))
+        row.usable_yes().map_or(f32::NAN, |yes| {
+            logsumexp(yes.iter().map(|v| scale * v - scale))
+        })
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| logsumexp(yes.iter().map(|v| LOGIT_SCALE * v - LOGIT_SCALE)))
+        row.usable_yes().map_or(f64::NAN, |yes| {
+            logsumexp(yes.iter().map(|v| LOGIT_SCALE * v - LOGIT_SCALE))
+        })
     }
 
     fn from_stable(&self, value: f64) -> f64 {

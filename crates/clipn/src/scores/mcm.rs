@@ -28,7 +28,9 @@ impl Score for Mcm {
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| ln_greatest_probability(yes, argmax(yes), row.scale))
+        row.usable_yes().map_or(f64::NAN, |yes| {
+            ln_greatest_probability(yes, argmax(yes), row.scale)
+        })
     }
 
     fn from_stable(&self, value: f64) -> f64 {

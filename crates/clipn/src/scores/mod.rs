@@ -50,7 +50,10 @@ pub trait Score: Send + Sync + Debug {
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64;
 
     /// From the unit of [`stable`](Self::stable) to the published one.
-    #[expect(clippy::wrong_self_convention, reason = "the score converts a value; it is not made from one")]
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the score converts a value; it is not made from one"
+    )]
     fn from_stable(&self, value: f64) -> f64;
 
     /// From the published unit to that of [`stable`](Self::stable); a threshold of 0.5, say, to its logarithm.
@@ -70,7 +73,12 @@ static ALL: [&dyn Score; 6] = [&Msp, &MaxLogit, &Energy, &Mcm, &Ctw, &Atd];
 static EXTRA: [&dyn Score; 1] = [&HandcraftedEnergy];
 
 /// Other names in use, lower-case: the hand-crafted code's and the paper's.
-const ALIASES: [(&str, &str); 4] = [("yn", "ctw"), ("clipn-c", "ctw"), ("c+1", "atd"), ("clipn-a", "atd")];
+const ALIASES: [(&str, &str); 4] = [
+    ("yn", "ctw"),
+    ("clipn-c", "ctw"),
+    ("c+1", "atd"),
+    ("clipn-a", "atd"),
+];
 
 /// The stable score of logits in `f32`.
 pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
@@ -81,7 +89,16 @@ pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
 pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
     let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
     let (yes, no) = (widen(row.yes), widen(row.no));
-    scores.iter().map(|score| score.stable(LogitsRow { yes: &yes, no: &no, scale: row.scale })).collect()
+    scores
+        .iter()
+        .map(|score| {
+            score.stable(LogitsRow {
+                yes: &yes,
+                no: &no,
+                scale: row.scale,
+            })
+        })
+        .collect()
 }
 
 /// Every standard score: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
@@ -96,9 +113,17 @@ pub fn all() -> &'static [&'static dyn Score] {
 /// [`ScoreError::Unknown`], listing the names.
 pub fn by_name(name: &str) -> Result<&'static dyn Score, ScoreError> {
     let wanted = name.trim().to_ascii_lowercase();
-    let wanted = ALIASES.iter().find(|(alias, _)| *alias == wanted).map_or(wanted.as_str(), |(_, name)| name);
-    let known = ALL.iter().chain(&EXTRA).find(|score| score.name() == wanted);
-    known.copied().ok_or_else(|| ScoreError::Unknown { given: name.trim().to_string() })
+    let wanted = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == wanted)
+        .map_or(wanted.as_str(), |(_, name)| name);
+    let known = ALL
+        .iter()
+        .chain(&EXTRA)
+        .find(|score| score.name() == wanted);
+    known.copied().ok_or_else(|| ScoreError::Unknown {
+        given: name.trim().to_string(),
+    })
 }
 
 /// The scores of a list such as `msp,ctw`, in its order; `all` stands for every one of [`all`]. A score named twice
@@ -108,20 +133,36 @@ pub fn by_name(name: &str) -> Result<&'static dyn Score, ScoreError> {
 /// [`ScoreError::Unknown`] for a name that is none, [`ScoreError::NoScores`] for a list without a name.
 pub fn parse_list(list: &str) -> Result<Vec<&'static dyn Score>, ScoreError> {
     let mut scores: Vec<&'static dyn Score> = Vec::new();
-    for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let named = if name.eq_ignore_ascii_case("all") { ALL.to_vec() } else { vec![by_name(name)?] };
+    for name in list
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        let named = if name.eq_ignore_ascii_case("all") {
+            ALL.to_vec()
+        } else {
+            vec![by_name(name)?]
+        };
         for score in named {
             if !scores.contains(&score) {
                 scores.push(score);
             }
         }
     }
-    if scores.is_empty() { Err(ScoreError::NoScores) } else { Ok(scores) }
+    if scores.is_empty() {
+        Err(ScoreError::NoScores)
+    } else {
+        Ok(scores)
+    }
 }
 
 /// The names that [`by_name`] knows, aliases left out, for messages.
 fn names() -> String {
-    ALL.iter().chain(&EXTRA).map(|score| score.name()).collect::<Vec<_>>().join(", ")
+    ALL.iter()
+        .chain(&EXTRA)
+        .map(|score| score.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -131,12 +172,23 @@ mod tests {
     #[test]
     fn names_find_scores() {
         for score in all() {
-            assert_eq!(by_name(&score.name().to_uppercase()).unwrap().name(), score.name());
+            assert_eq!(
+                by_name(&score.name().to_uppercase()).unwrap().name(),
+                score.name()
+            );
         }
-        for (alias, name) in [("CLIPN-C", "ctw"), ("YN", "ctw"), ("clipn-a", "atd"), ("C+1", "atd")] {
+        for (alias, name) in [
+            ("CLIPN-C", "ctw"),
+            ("YN", "ctw"),
+            ("clipn-a", "atd"),
+            ("C+1", "atd"),
+        ] {
             assert_eq!(by_name(alias).unwrap().name(), name);
         }
-        assert_eq!(by_name("energy-handcrafted").unwrap().name(), "energy-handcrafted");
+        assert_eq!(
+            by_name("energy-handcrafted").unwrap().name(),
+            "energy-handcrafted"
+        );
         let error = by_name("entropy").unwrap_err().to_string();
         assert!(
             error.contains("`entropy`") && error.contains("msp, maxlogit, energy, mcm, ctw, atd"),
@@ -146,9 +198,18 @@ mod tests {
 
     #[test]
     fn lists_keep_their_order() {
-        let named = |list: &str| parse_list(list).unwrap().iter().map(|s| s.name()).collect::<Vec<_>>();
+        let named = |list: &str| {
+            parse_list(list)
+                .unwrap()
+                .iter()
+                .map(|s| s.name())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(named("ctw, msp,YN"), ["ctw", "msp"]);
-        assert_eq!(named("all"), ["msp", "maxlogit", "energy", "mcm", "ctw", "atd"]);
+        assert_eq!(
+            named("all"),
+            ["msp", "maxlogit", "energy", "mcm", "ctw", "atd"]
+        );
         assert_eq!(named("atd,ALL").len(), 6);
         assert_eq!(named("all,energy-handcrafted").len(), 7);
         assert_eq!(parse_list(" , ").unwrap_err(), ScoreError::NoScores);

@@ -24,7 +24,9 @@ impl Score for Msp {
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| ln_greatest_probability(yes, argmax(yes), 1.0))
+        row.usable_yes().map_or(f64::NAN, |yes| {
+            ln_greatest_probability(yes, argmax(yes), 1.0)
+        })
     }
 
     fn from_stable(&self, value: f64) -> f64 {

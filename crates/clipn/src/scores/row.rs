@@ -17,7 +17,11 @@ pub struct LogitsRow<'a, T> {
 impl<'a, T: Float> LogitsRow<'a, T> {
     /// Pairs the "yes" and "no" logits of one image, `[K]` each, [`LOGIT_SCALE`] times the cosines.
     pub fn new(yes: &'a [T], no: &'a [T]) -> Self {
-        Self { yes, no, scale: LOGIT_SCALE }
+        Self {
+            yes,
+            no,
+            scale: LOGIT_SCALE,
+        }
     }
 
     /// The same logits as so many times the cosines.
@@ -34,7 +38,8 @@ impl<'a, T: Float> LogitsRow<'a, T> {
     /// Both kinds of logits where they pair up and all are finite.
     pub(super) fn usable(&self) -> Usable<(&'a [T], &'a [T])> {
         let yes = self.usable_yes()?;
-        (self.no.len() == yes.len() && self.no.iter().all(|v| v.is_finite())).then_some((yes, self.no))
+        (self.no.len() == yes.len() && self.no.iter().all(|v| v.is_finite()))
+            .then_some((yes, self.no))
     }
 }
 
@@ -53,7 +58,13 @@ pub fn q(row: LogitsRow<'_, f32>) -> Vec<f32> {
     let no = row.no.iter().copied().chain(std::iter::repeat(f32::NAN));
     let pairs = row.yes.iter().copied().zip(no);
     pairs
-        .map(|(yes, no)| if yes.is_finite() && no.is_finite() { agreement(yes, no) } else { f32::NAN })
+        .map(|(yes, no)| {
+            if yes.is_finite() && no.is_finite() {
+                agreement(yes, no)
+            } else {
+                f32::NAN
+            }
+        })
         .collect()
 }
 
@@ -67,7 +78,9 @@ pub fn predict<T: Float>(row: LogitsRow<'_, T>) -> usize {
 pub fn top_k(p: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut ranked: Vec<(usize, f32)> = p.iter().copied().enumerate().collect();
     let order = |a: &(usize, f32), b: &(usize, f32)| {
-        let by_value = b.1.partial_cmp(&a.1).unwrap_or_else(|| a.1.is_nan().cmp(&b.1.is_nan()));
+        let by_value =
+            b.1.partial_cmp(&a.1)
+                .unwrap_or_else(|| a.1.is_nan().cmp(&b.1.is_nan()));
         by_value.then(a.0.cmp(&b.0))
     };
     if k < ranked.len() {
@@ -96,9 +109,15 @@ mod tests {
     #[test]
     fn ties_go_to_the_first() {
         assert_eq!(predict(LogitsRow::new(&[1.0, 3.0, 3.0], &[])), 1);
-        assert_eq!(predict(LogitsRow::new(&[f64::NAN, f64::NEG_INFINITY, -5.0], &[])), 2);
+        assert_eq!(
+            predict(LogitsRow::new(&[f64::NAN, f64::NEG_INFINITY, -5.0], &[])),
+            2
+        );
         assert_eq!(predict::<f32>(LogitsRow::new(&[], &[])), 0);
-        assert_eq!(top_k(&[0.2, 0.4, 0.4, 0.0], 3), [(1, 0.4), (2, 0.4), (0, 0.2)]);
+        assert_eq!(
+            top_k(&[0.2, 0.4, 0.4, 0.0], 3),
+            [(1, 0.4), (2, 0.4), (0, 0.2)]
+        );
         assert_eq!(top_k(&[0.2], 5), [(0, 0.2)]);
         assert_eq!(top_k(&[0.2, 0.4], 0), []);
         assert_eq!(top_k(&[f32::NAN, 0.1, 0.3], 2), [(2, 0.3), (1, 0.1)]);

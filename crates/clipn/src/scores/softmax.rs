@@ -32,8 +32,14 @@ pub(super) fn greatest_probability(values: &[f32]) -> f32 {
 /// where the probability is next to 1.
 pub(super) fn ln_greatest_probability(values: &[f64], winner: usize, temperature: f64) -> f64 {
     let top = values[winner];
-    let others = values.iter().enumerate().filter(|(index, _)| *index != winner);
-    -others.map(|(_, v)| ((v - top) / temperature).exp()).sum::<f64>().ln_1p()
+    let others = values
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != winner);
+    -others
+        .map(|(_, v)| ((v - top) / temperature).exp())
+        .sum::<f64>()
+        .ln_1p()
 }
 
 /// `ln(sum(exp(values)))` of finite values.
@@ -61,7 +67,11 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 
 /// `ln(sigmoid(x))`, with relative precision at both ends.
 pub(super) fn ln_sigmoid(x: f64) -> f64 {
-    if x >= 0.0 { -(-x).exp().ln_1p() } else { x - x.exp().ln_1p() }
+    if x >= 0.0 {
+        -(-x).exp().ln_1p()
+    } else {
+        x - x.exp().ln_1p()
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +85,10 @@ mod tests {
         assert_eq!(ln_sigmoid(-1e4), -1e4);
         assert!((ln_sigmoid(0.0) + std::f64::consts::LN_2).abs() < 1e-16);
         assert!((sigmoid(-40.0) / (-40.0_f64).exp() - 1.0).abs() < 1e-15);
-        assert_eq!(logsumexp([1e4, 1e4].into_iter()), 1e4 + std::f64::consts::LN_2);
+        assert_eq!(
+            logsumexp([1e4, 1e4].into_iter()),
+            1e4 + std::f64::consts::LN_2
+        );
         assert_eq!(agreement(1e4, -1e4), 1.0);
         assert_eq!(agreement(-1e4, 1e4), 0.0);
     }

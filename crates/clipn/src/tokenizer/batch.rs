@@ -22,16 +22,27 @@ impl TokenBatch {
             return Err(TokenizerError::EmptyContext);
         }
         if !ids.len().is_multiple_of(context_length) {
-            return Err(TokenizerError::RaggedBatch { ids: ids.len(), context_length });
+            return Err(TokenizerError::RaggedBatch {
+                ids: ids.len(),
+                context_length,
+            });
         }
         let rows = ids.len() / context_length;
-        Ok(Self { ids, rows, context_length })
+        Ok(Self {
+            ids,
+            rows,
+            context_length,
+        })
     }
 
     /// Rows that the tokenizer has made, all of the same length, which may be 0.
     pub(super) fn from_rows(ids: Vec<u32>, rows: usize, context_length: usize) -> Self {
         debug_assert_eq!(ids.len(), rows * context_length);
-        Self { ids, rows, context_length }
+        Self {
+            ids,
+            rows,
+            context_length,
+        }
     }
 
     /// The number of texts, N.
@@ -114,8 +125,14 @@ mod tests {
     #[test]
     fn a_batch_holds_whole_rows() {
         let batch = TokenBatch::new(vec![1, 2, 3, 4, 5, 6], 3).unwrap();
-        assert_eq!((batch.len(), batch.context_length(), batch.is_empty()), (2, 3, false));
-        assert_eq!(batch.rows().collect::<Vec<_>>(), [&[1, 2, 3][..], &[4, 5, 6]]);
+        assert_eq!(
+            (batch.len(), batch.context_length(), batch.is_empty()),
+            (2, 3, false)
+        );
+        assert_eq!(
+            batch.rows().collect::<Vec<_>>(),
+            [&[1, 2, 3][..], &[4, 5, 6]]
+        );
         assert_eq!(batch.row(1), Some(&[4, 5, 6][..]));
         assert_eq!(batch.row(2), None);
         assert_eq!(batch.row(usize::MAX), None);
@@ -124,10 +141,16 @@ mod tests {
 
     #[test]
     fn ragged_and_empty_rows_are_refused() {
-        assert_eq!(TokenBatch::new(vec![1], 0), Err(TokenizerError::EmptyContext));
+        assert_eq!(
+            TokenBatch::new(vec![1], 0),
+            Err(TokenizerError::EmptyContext)
+        );
         assert_eq!(
             TokenBatch::new(vec![1, 2, 3], 2),
-            Err(TokenizerError::RaggedBatch { ids: 3, context_length: 2 })
+            Err(TokenizerError::RaggedBatch {
+                ids: 3,
+                context_length: 2
+            })
         );
     }
 
@@ -136,8 +159,17 @@ mod tests {
         let batch = TokenBatch::new(vec![1, 2, 49407, 49408], 2).unwrap();
         assert_eq!(
             batch.check_vocabulary(),
-            Err(TokenizerError::UnknownId { id: 49408, row: 1, position: 1 })
+            Err(TokenizerError::UnknownId {
+                id: 49408,
+                row: 1,
+                position: 1
+            })
         );
-        assert_eq!(TokenBatch::new(vec![49407, 0], 2).unwrap().check_vocabulary(), Ok(()));
+        assert_eq!(
+            TokenBatch::new(vec![49407, 0], 2)
+                .unwrap()
+                .check_vocabulary(),
+            Ok(())
+        );
     }
 }

@@ -11,8 +11,7 @@ use super::vocabulary::{Token, Vocabulary};
 ///
 /// Only the literals ignore case here. In the published pattern the classes do too, with one effect: U+0345,
 /// a mark that folds to a letter, belongs to no class and is passed over.
-const WORDS: &str =
-    r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
+const WORDS: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
 
 /// The word pattern, ready to use.
 pub(super) fn word_pattern() -> Regex {
@@ -47,7 +46,8 @@ impl<'a> Merger<'a> {
     /// A linked list and a heap keep this at n log n for words of any length.
     pub(super) fn append(&mut self, word: &str, out: &mut Vec<u32>) {
         self.tokens.clear();
-        self.tokens.extend(self.vocabulary.word_tokens(word).map(Some));
+        self.tokens
+            .extend(self.vocabulary.word_tokens(word).map(Some));
         let n = self.tokens.len();
         self.next.clear();
         self.next.extend(1..=n);
@@ -80,7 +80,8 @@ impl<'a> Merger<'a> {
     }
 
     fn pair(&self, left: usize, right: usize) -> Option<Token> {
-        self.vocabulary.merge((*self.tokens.get(left)?)?, (*self.tokens.get(right)?)?)
+        self.vocabulary
+            .merge((*self.tokens.get(left)?)?, (*self.tokens.get(right)?)?)
     }
 
     fn consider(&mut self, left: usize, right: usize) {
@@ -108,7 +109,10 @@ mod tests {
         assert_eq!(words("don't we'll '"), ["don", "'t", "we", "'ll", "'"]);
         assert_eq!(words("!!'s"), ["!!'", "s"]);
         assert_eq!(words("x<end_of_text>y"), ["x", "<end_of_text>", "y"]);
-        assert_eq!(words("x!<end_of_text>"), ["x", "!<", "end", "_", "of", "_", "text", ">"]);
+        assert_eq!(
+            words("x!<end_of_text>"),
+            ["x", "!<", "end", "_", "of", "_", "text", ">"]
+        );
     }
 
     #[test]

@@ -18,8 +18,10 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// The tokenizer, built on first use.
     pub fn clip() -> &'static Self {
-        static CLIP: LazyLock<Tokenizer> =
-            LazyLock::new(|| Tokenizer { vocabulary: Vocabulary::clip(), words: word_pattern() });
+        static CLIP: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer {
+            vocabulary: Vocabulary::clip(),
+            words: word_pattern(),
+        });
         &CLIP
     }
 
@@ -67,13 +69,18 @@ impl Tokenizer {
         for &id in ids.iter().take_while(|&&id| id != END_OF_TEXT) {
             self.vocabulary.append_bytes(id, &mut bytes);
         }
-        String::from_utf8_lossy(&bytes).trim_end_matches(' ').to_owned()
+        String::from_utf8_lossy(&bytes)
+            .trim_end_matches(' ')
+            .to_owned()
     }
 
     /// The words of a row of ids, the ids of each together; markers stand between words, and a word that was cut off
     /// is left out.
     pub fn words<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
-        let text = ids.split(|&id| id == END_OF_TEXT).next().unwrap_or_default();
+        let text = ids
+            .split(|&id| id == END_OF_TEXT)
+            .next()
+            .unwrap_or_default();
         let marked = text.split(|&id| id == START_OF_TEXT);
         let closes = |id: &u32| self.vocabulary.closes_word(*id);
         marked

@@ -27,7 +27,12 @@ impl Vocabulary {
     pub(super) fn clip() -> Self {
         let halves: Vec<(Token, Token)> = MERGES
             .chunks_exact(4)
-            .map(|rule| (u16::from_le_bytes([rule[0], rule[1]]), u16::from_le_bytes([rule[2], rule[3]])))
+            .map(|rule| {
+                (
+                    u16::from_le_bytes([rule[0], rule[1]]),
+                    u16::from_le_bytes([rule[2], rule[3]]),
+                )
+            })
             .collect();
         let tokens = usize::from(FIRST_MERGED) + halves.len();
 
@@ -51,7 +56,13 @@ impl Vocabulary {
         }
 
         let (byte_to_token, token_to_byte) = byte_tables();
-        Self { byte_to_token, token_to_byte, halves, starts, rules }
+        Self {
+            byte_to_token,
+            token_to_byte,
+            halves,
+            starts,
+            rules,
+        }
     }
 
     /// The tokens of a word's bytes before any merge, the last one closing the word.
@@ -68,7 +79,9 @@ impl Vocabulary {
         let from = *self.starts.get(usize::from(left))? as usize;
         let to = *self.starts.get(usize::from(left) + 1)? as usize;
         let rules = self.rules.get(from..to)?;
-        let at = rules.binary_search_by_key(&right, |&(right, _)| right).ok()?;
+        let at = rules
+            .binary_search_by_key(&right, |&(right, _)| right)
+            .ok()?;
         Some(rules[at].1)
     }
 
@@ -112,7 +125,9 @@ impl Vocabulary {
 /// Bytes that print in Latin-1 come first, in order; the others follow.
 fn byte_tables() -> ([Token; 256], [u8; 256]) {
     let prints = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let order = (0..=255u8).filter(prints).chain((0..=255u8).filter(|byte| !prints(byte)));
+    let order = (0..=255u8)
+        .filter(prints)
+        .chain((0..=255u8).filter(|byte| !prints(byte)));
     let (mut byte_to_token, mut token_to_byte) = ([0; 256], [0; 256]);
     for (token, byte) in (0u16..).zip(order) {
         byte_to_token[usize::from(byte)] = token;
@@ -130,7 +145,10 @@ mod tests {
     fn the_rules_fill_the_vocabulary_up_to_the_markers() {
         let vocabulary = Vocabulary::clip();
         assert_eq!(MERGES.len(), 48_894 * 4);
-        assert_eq!(usize::from(FIRST_MERGED) + vocabulary.halves.len(), START_OF_TEXT as usize);
+        assert_eq!(
+            usize::from(FIRST_MERGED) + vocabulary.halves.len(),
+            START_OF_TEXT as usize
+        );
         assert_eq!(START_OF_TEXT as usize + 2, VOCAB_SIZE);
     }
 

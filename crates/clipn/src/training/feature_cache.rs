@@ -72,12 +72,25 @@ impl FeatureCache {
     /// # Errors
     /// The file cannot be used, is in use by another run, or was made by something else.
     pub fn open(path: &Path, dim: usize, identity: u128) -> Result<Self, FeatureCacheError> {
-        let io = |source| FeatureCacheError::Io { path: path.to_owned(), source };
+        let io = |source| FeatureCacheError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FeatureCacheError::InUse { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(FeatureCacheError::InUse {
+                    path: path.to_owned(),
+                });
+            }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let header = header(dim, identity);
@@ -89,7 +102,9 @@ impl FeatureCache {
             let mut found = [0; HEADER];
             file.read_exact(&mut found).map_err(io)?;
             if found != header {
-                return Err(FeatureCacheError::Foreign { path: path.to_owned() });
+                return Err(FeatureCacheError::Foreign {
+                    path: path.to_owned(),
+                });
             }
         }
         let mut cache = Self {
@@ -102,7 +117,10 @@ impl FeatureCache {
             pending: Vec::new(),
             pending_keys: Vec::new(),
         };
-        cache.file.set_len((HEADER + cache.stored * cache.record()) as u64).map_err(io)?;
+        cache
+            .file
+            .set_len((HEADER + cache.stored * cache.record()) as u64)
+            .map_err(io)?;
         cache.remap().map_err(io)?;
         for record in 0..cache.stored {
             if let Some(key) = cache.stored_key(record) {
@@ -131,7 +149,9 @@ impl FeatureCache {
     pub fn get(&self, key: u128) -> Option<&[f32]> {
         let record = *self.index.get(&key)?;
         match record.checked_sub(self.stored) {
-            Some(waiting) => self.pending.get(waiting * self.dim..(waiting + 1) * self.dim),
+            Some(waiting) => self
+                .pending
+                .get(waiting * self.dim..(waiting + 1) * self.dim),
             None => {
                 let start = HEADER + record * self.record() + KEY;
                 bytemuck::try_cast_slice(self.map.as_ref()?.get(start..start + 4 * self.dim)?).ok()
@@ -143,7 +163,8 @@ impl FeatureCache {
     /// nothing.
     pub fn insert(&mut self, key: u128, features: &[f32]) {
         if features.len() == self.dim && !self.index.contains_key(&key) {
-            self.index.insert(key, self.stored + self.pending_keys.len());
+            self.index
+                .insert(key, self.stored + self.pending_keys.len());
             self.pending.extend_from_slice(features);
             self.pending_keys.push(key);
         }
@@ -163,14 +184,23 @@ impl FeatureCache {
             self.pending_keys.clear();
             self.remap()
         });
-        written.map_err(|source| FeatureCacheError::Io { path: self.path.clone(), source })
+        written.map_err(|source| FeatureCacheError::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Writes what waits behind the records of the file.
     fn append(&mut self) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start((HEADER + self.stored * self.record()) as u64))?;
+        self.file.seek(SeekFrom::Start(
+            (HEADER + self.stored * self.record()) as u64,
+        ))?;
         let mut writer = BufWriter::with_capacity(1 << 16, &self.file);
-        for (key, features) in self.pending_keys.iter().zip(self.pending.chunks_exact(self.dim)) {
+        for (key, features) in self
+            .pending_keys
+            .iter()
+            .zip(self.pending.chunks_exact(self.dim))
+        {
             writer.write_all(&key.to_le_bytes())?;
             for value in features {
                 writer.write_all(&value.to_le_bytes())?;
@@ -225,7 +255,8 @@ impl Digest {
     /// Takes in more bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            self.0 = (self.0 ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+            self.0 =
+                (self.0 ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
         }
     }
 
@@ -250,11 +281,17 @@ mod tests {
         cache.flush().unwrap();
         cache.insert(1, &[9.0; 3]);
         cache.insert(3, &[7.0, 8.0, 9.0]);
-        assert_eq!((cache.get(1), cache.get(3)), (Some(&[1.0, 2.0, 3.0][..]), Some(&[7.0, 8.0, 9.0][..])));
+        assert_eq!(
+            (cache.get(1), cache.get(3)),
+            (Some(&[1.0, 2.0, 3.0][..]), Some(&[7.0, 8.0, 9.0][..]))
+        );
         cache.flush().unwrap();
         drop(cache);
         let cache = FeatureCache::open(&path, 3, 7).unwrap();
-        assert_eq!((cache.len(), cache.get(3), cache.get(4)), (3, Some(&[7.0, 8.0, 9.0][..]), None));
+        assert_eq!(
+            (cache.len(), cache.get(3), cache.get(4)),
+            (3, Some(&[7.0, 8.0, 9.0][..]), None)
+        );
     }
 
     #[test]
@@ -294,7 +331,9 @@ mod tests {
         let path = folder.path().join("yes.features");
         drop(FeatureCache::open(&path, 2, 7).unwrap());
         for (dim, identity) in [(3, 7), (2, 8)] {
-            let error = FeatureCache::open(&path, dim, identity).unwrap_err().to_string();
+            let error = FeatureCache::open(&path, dim, identity)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("other data, another model"), "{error}");
         }
     }

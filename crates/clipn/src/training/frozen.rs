@@ -45,7 +45,12 @@ impl KnownPictures for ImageFeatures {
 
 impl Frozen {
     /// Opens the caches of a run in `folder`; `of` tells what beside the tower the features of images depend on.
-    pub fn open(folder: &Path, towers: &CpuTowers, of: &str, images: bool) -> Result<Self, TrainingError> {
+    pub fn open(
+        folder: &Path,
+        towers: &CpuTowers,
+        of: &str,
+        images: bool,
+    ) -> Result<Self, TrainingError> {
         let dim = towers.image.embed_dim();
         let digest = |values: &[&[f32]], more: &str| {
             let mut digest = Digest::default();
@@ -57,7 +62,14 @@ impl Frozen {
         };
         // The ends of a tower tell it from another one; hashing all of it would take as long as an epoch's start.
         let yes = towers.yes.params();
-        let yes = digest(&[&yes.positional_embedding, &yes.ln_final.weight, &yes.projection], "");
+        let yes = digest(
+            &[
+                &yes.positional_embedding,
+                &yes.ln_final.weight,
+                &yes.projection,
+            ],
+            "",
+        );
         let images = if images {
             let identity = digest(&towers.image.ends(), of);
             let cache = FeatureCache::open(&folder.join("images.features"), dim, identity)?;
@@ -66,18 +78,27 @@ impl Frozen {
             None
         };
         let yes = FeatureCache::open(&folder.join("yes.features"), dim, yes)?;
-        Ok(Self { yes, images, uses_image: true, uses_yes: true })
+        Ok(Self {
+            yes,
+            images,
+            uses_image: true,
+            uses_yes: true,
+        })
     }
 
     /// What tells a loader which pictures it need not read; `None` where images' features are not kept.
     pub fn known_pictures(&self) -> Option<Arc<dyn KnownPictures>> {
-        self.images.as_ref().map(|images| Arc::clone(images) as Arc<dyn KnownPictures>)
+        self.images
+            .as_ref()
+            .map(|images| Arc::clone(images) as Arc<dyn KnownPictures>)
     }
 
     /// Normalised "yes" features of texts, `[N, D]`. Where all are there, the tower's mapped weights leave memory.
     pub fn yes(&mut self, texts: &[String], towers: &CpuTowers) -> Result<Vec<f32>, TrainingError> {
         let keys: Vec<u128> = texts.iter().map(|text| Digest::of(text)).collect();
-        let missing: Vec<usize> = (0..keys.len()).filter(|&i| is_new(&self.yes, &keys, i)).collect();
+        let missing: Vec<usize> = (0..keys.len())
+            .filter(|&i| is_new(&self.yes, &keys, i))
+            .collect();
         if !missing.is_empty() {
             let texts: Vec<&String> = missing.iter().map(|&i| &texts[i]).collect();
             let tokens = Tokenizer::clip().tokenize_batch(&texts, towers.yes.context_length());
@@ -102,13 +123,17 @@ impl Frozen {
         size: usize,
         towers: &CpuTowers,
     ) -> Result<Option<Vec<f32>>, TrainingError> {
-        let Some(images) = &self.images else { return Ok(None) };
+        let Some(images) = &self.images else {
+            return Ok(None);
+        };
         let keys: Vec<u128> = batch.keys.iter().map(|name| Digest::of(name)).collect();
         // A picture that the loader left out was known then, and what is known stays so.
         let missing: Vec<(usize, usize)> = {
             let cache = images.read();
             let pictured = batch.pictured.iter().copied().enumerate();
-            pictured.filter(|&(_, i)| is_new(&cache, &keys, i)).collect()
+            pictured
+                .filter(|&(_, i)| is_new(&cache, &keys, i))
+                .collect()
         };
         if !missing.is_empty() {
             let pixels = pixels_of(batch, &missing, 3 * size * size);
@@ -152,7 +177,11 @@ fn pixels_of<'a>(batch: &'a TrainBatch, missing: &[(usize, usize)], each: usize)
 }
 
 fn flush_many(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
-    if cache.waiting() < WAITING { Ok(()) } else { cache.flush() }
+    if cache.waiting() < WAITING {
+        Ok(())
+    } else {
+        cache.flush()
+    }
 }
 
 fn release(buffers: &[&Buffer<f32>]) {
@@ -162,5 +191,9 @@ fn release(buffers: &[&Buffer<f32>]) {
 }
 
 fn gather(cache: &FeatureCache, keys: &[u128]) -> Vec<f32> {
-    keys.iter().filter_map(|&key| cache.get(key)).flatten().copied().collect()
+    keys.iter()
+        .filter_map(|&key| cache.get(key))
+        .flatten()
+        .copied()
+        .collect()
 }

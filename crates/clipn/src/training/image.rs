@@ -4,8 +4,8 @@ use super::towers::shared;
 use crate::checkpoint::{CheckpointError, Tensor};
 use crate::engine::{ResNetTower, VisionTape, VisionTower};
 use crate::model::{
-    Features, ImageTower, Images, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams, TrainImage,
-    VisionParams, Weights,
+    Features, ImageTower, Images, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams,
+    TrainImage, VisionParams, Weights,
 };
 
 /// The image tower of a run.
@@ -44,7 +44,9 @@ impl CpuImage {
     /// It is a ResNet.
     pub fn check_learns(config: &ModelConfig) -> Result<(), ModelError> {
         match config.vision.stages {
-            Some(_) => Err(ModelError::FrozenOnly { model: config.name.clone() }),
+            Some(_) => Err(ModelError::FrozenOnly {
+                model: config.name.clone(),
+            }),
             None => Ok(()),
         }
     }
@@ -66,8 +68,9 @@ impl CpuImage {
         match self {
             Self::Vit(tower) => shared(tower.params().named(), tower.params().buffers()),
             Self::ResNet(_) => {
-                let owned =
-                    |t: NamedTensor<&[f32]>| Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?));
+                let owned = |t: NamedTensor<&[f32]>| {
+                    Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?))
+                };
                 self.named().into_iter().map(owned).collect()
             }
         }
@@ -90,7 +93,11 @@ impl CpuImage {
             }
             Self::ResNet(frozen) => {
                 let ResNetParams { stem, attnpool, .. } = &frozen.stored;
-                [&stem[0].weight, &attnpool.positional_embedding, &attnpool.c_proj.weight]
+                [
+                    &stem[0].weight,
+                    &attnpool.positional_embedding,
+                    &attnpool.c_proj.weight,
+                ]
             }
         }
     }
@@ -106,7 +113,10 @@ impl CpuImage {
 impl FrozenResNet {
     fn new(config: &ModelConfig, stored: ResNetParams<f32>) -> Self {
         let none = || Vec::new().into();
-        let no_norm = || NormParams { weight: none(), bias: none() };
+        let no_norm = || NormParams {
+            weight: none(),
+            bias: none(),
+        };
         let learning = VisionParams {
             conv1: none(),
             class_embedding: none(),
@@ -116,11 +126,18 @@ impl FrozenResNet {
             ln_post: no_norm(),
             proj: none(),
         };
-        Self { tower: ResNetTower::new(config, &stored), config: config.clone(), stored, learning }
+        Self {
+            tower: ResNetTower::new(config, &stored),
+            config: config.clone(),
+            stored,
+            learning,
+        }
     }
 
     fn refusal(&self) -> ModelError {
-        ModelError::FrozenOnly { model: self.config.name.clone() }
+        ModelError::FrozenOnly {
+            model: self.config.name.clone(),
+        }
     }
 }
 

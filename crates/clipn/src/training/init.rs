@@ -34,11 +34,20 @@ pub(super) fn fresh_text(config: &ModelConfig, seed: u64) -> TextParams<f32> {
         prompts: None,
         blocks: blocks(&mut rng, t.layers, t.width, t.mlp_width),
         ln_final: norm(t.width),
-        projection: normal(&mut rng, t.width * config.embed_dim, (t.width as f64).powf(-0.5)),
+        projection: normal(
+            &mut rng,
+            t.width * config.embed_dim,
+            (t.width as f64).powf(-0.5),
+        ),
     }
 }
 
-fn blocks(rng: &mut TrainingRng, layers: usize, width: usize, mlp_width: usize) -> Vec<BlockParams<f32>> {
+fn blocks(
+    rng: &mut TrainingRng,
+    layers: usize,
+    width: usize,
+    mlp_width: usize,
+) -> Vec<BlockParams<f32>> {
     let attention = (width as f64).powf(-0.5);
     let projection = attention * (2.0 * layers as f64).powf(-0.5);
     let hidden = (2.0 * width as f64).powf(-0.5);
@@ -54,13 +63,22 @@ fn blocks(rng: &mut TrainingRng, layers: usize, width: usize, mlp_width: usize) 
 }
 
 fn linear(rng: &mut TrainingRng, out: usize, inner: usize, spread: f64) -> LinearParams<f32> {
-    LinearParams { weight: normal(rng, out * inner, spread), bias: vec![0.0; out].into() }
+    LinearParams {
+        weight: normal(rng, out * inner, spread),
+        bias: vec![0.0; out].into(),
+    }
 }
 
 fn norm(width: usize) -> NormParams<f32> {
-    NormParams { weight: vec![1.0; width].into(), bias: vec![0.0; width].into() }
+    NormParams {
+        weight: vec![1.0; width].into(),
+        bias: vec![0.0; width].into(),
+    }
 }
 
 fn normal(rng: &mut TrainingRng, count: usize, spread: f64) -> Buffer<f32> {
-    (0..count).map(|_| (rng.normal() * spread) as f32).collect::<Vec<_>>().into()
+    (0..count)
+        .map(|_| (rng.normal() * spread) as f32)
+        .collect::<Vec<_>>()
+        .into()
 }

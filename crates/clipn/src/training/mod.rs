@@ -19,22 +19,27 @@ mod texts;
 mod towers;
 mod trainer;
 
-pub use communicator::{Collective, Communicator, CommunicatorError, Gathered, InProcess, SingleProcess};
+pub use communicator::{
+    Collective, Communicator, CommunicatorError, Gathered, InProcess, SingleProcess,
+};
 pub use error::TrainingError;
 pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};
 pub use image::{CpuImage, FrozenResNet};
 pub use objective::{
-    Clip, Clipn, Features, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE, OBJECTIVES, Objective,
-    ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant, Wanted, clamp_logit_scale, evaluate_over_ranks,
+    Clip, Clipn, Features, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE, OBJECTIVES,
+    Objective, ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant, Wanted, clamp_logit_scale,
+    evaluate_over_ranks,
 };
-pub use optimizer::{AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Update, decays, global_norm};
+pub use optimizer::{
+    AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Update, decays, global_norm,
+};
 pub use random::TrainingRng;
 pub use run::{Resume, RunObserver, RunOutcome, StepTold, TrainRun};
 pub use schedule::{Schedule, ScheduleError};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 pub use state::{
-    CheckpointStore, FileRecord, Label, Published, Retention, STATE_FORMAT, SavedCheckpoint, Snapshot,
-    StateError, TrainingCheckpoint, TrainingState,
+    CheckpointStore, FileRecord, Label, Published, Retention, STATE_FORMAT, SavedCheckpoint,
+    Snapshot, StateError, TrainingCheckpoint, TrainingState,
 };
 pub use towers::{CpuTowers, Learns, Towers, TrainableGroup};
 pub use trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};

@@ -32,7 +32,9 @@ impl TrainingRng {
             key = split_mix(&mut key) ^ part.wrapping_mul(0xd134_2543_de82_ef95);
         }
         key ^= path.len() as u64;
-        Self { state: std::array::from_fn(|_| split_mix(&mut key)) }
+        Self {
+            state: std::array::from_fn(|_| split_mix(&mut key)),
+        }
     }
 
     /// 64 random bits.
@@ -86,8 +88,13 @@ mod tests {
     #[test]
     fn the_reference_sequence_is_followed() {
         // The first outputs of the authors' C program for this state.
-        let mut rng = TrainingRng { state: [1, 2, 3, 4] };
-        assert_eq!([0; 3].map(|_| rng.next_u64()), [41_943_041, 58_720_359, 3_588_806_011_781_223]);
+        let mut rng = TrainingRng {
+            state: [1, 2, 3, 4],
+        };
+        assert_eq!(
+            [0; 3].map(|_| rng.next_u64()),
+            [41_943_041, 58_720_359, 3_588_806_011_781_223]
+        );
     }
 
     #[test]
@@ -96,14 +103,18 @@ mod tests {
         rng.next_u64();
         let saved = serde_json::to_string(&rng).unwrap();
         let mut restored: TrainingRng = serde_json::from_str(&saved).unwrap();
-        assert_eq!([0; 9].map(|_| rng.next_u64()), [0; 9].map(|_| restored.next_u64()));
+        assert_eq!(
+            [0; 9].map(|_| rng.next_u64()),
+            [0; 9].map(|_| restored.next_u64())
+        );
     }
 
     #[test]
     fn streams_of_different_paths_differ() {
         let paths: [&[u64]; 7] = [&[], &[0], &[1], &[0, 0], &[0, 1], &[1, 0], &[0, 0, 0]];
-        let mut firsts: Vec<u64> =
-            (0..3).flat_map(|seed| paths.map(|path| TrainingRng::keyed(seed, path).next_u64())).collect();
+        let mut firsts: Vec<u64> = (0..3)
+            .flat_map(|seed| paths.map(|path| TrainingRng::keyed(seed, path).next_u64()))
+            .collect();
         firsts.sort_unstable();
         firsts.dedup();
         assert_eq!(firsts.len(), 21);
@@ -116,12 +127,18 @@ mod tests {
         for _ in 0..17_000 {
             counts[rng.below(17) as usize] += 1;
         }
-        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (850..1150).contains(count)),
+            "{counts:?}"
+        );
         let mean = (0..10_000).map(|_| rng.unit()).sum::<f64>() / 1e4;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");
         let normals: Vec<f64> = (0..10_000).map(|_| rng.normal()).collect();
         let square = normals.iter().map(|v| v * v).sum::<f64>() / 1e4;
-        assert!((square - 1.0).abs() < 0.06 && normals.iter().all(|v| v.is_finite()), "{square}");
+        assert!(
+            (square - 1.0).abs() < 0.06 && normals.iter().all(|v| v.is_finite()),
+            "{square}"
+        );
         assert_eq!(rng.below(0), 0);
     }
 

@@ -6,13 +6,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::frozen::Frozen;
 use super::texts::Texts;
 use super::{
-    AdamW, CheckpointStore, CpuImage, CpuTowers, DatasetKind, ImageInput, Label, Learns, MicroBatch,
-    Published, Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError, StepReport, TextInput,
-    TrainSettings, Trainer, TrainingCheckpoint, TrainingError, TrainingRng, TrainingState,
+    AdamW, CheckpointStore, CpuImage, CpuTowers, DatasetKind, ImageInput, Label, Learns,
+    MicroBatch, Published, Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError,
+    StepReport, TextInput, TrainSettings, Trainer, TrainingCheckpoint, TrainingError, TrainingRng,
+    TrainingState,
 };
 use crate::dataset::{
-    CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding, SampleFields,
-    ShardSet, Skipped, TrainBatch,
+    CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding,
+    SampleFields, ShardSet, Skipped, TrainBatch,
 };
 use crate::engine::TransformerText;
 use crate::image::Preprocessing;
@@ -144,14 +145,24 @@ impl TrainRun {
         if objective.uses_no() && !settings.cache_image_features {
             towers.image = towers.image.frozen();
         }
-        let trainer =
-            Trainer::new(towers, objective, settings.gradient_scaling, start.optimizer, SingleProcess)?;
+        let trainer = Trainer::new(
+            towers,
+            objective,
+            settings.gradient_scaling,
+            start.optimizer,
+            SingleProcess,
+        )?;
         let frozen = match trainer.learns() {
             Learns::Clip => None,
             Learns::No => {
-                let cache = settings.feature_cache.clone().unwrap_or_else(|| folder.join("cache"));
-                std::fs::create_dir_all(&cache)
-                    .map_err(|source| super::FeatureCacheError::Io { path: cache.clone(), source })?;
+                let cache = settings
+                    .feature_cache
+                    .clone()
+                    .unwrap_or_else(|| folder.join("cache"));
+                std::fs::create_dir_all(&cache).map_err(|source| super::FeatureCacheError::Io {
+                    path: cache.clone(),
+                    source,
+                })?;
                 let preprocessing = &loader.settings().preprocessing;
                 // Samples are known by their shards' names, which other data may have too.
                 let of = format!(
@@ -161,7 +172,12 @@ impl TrainRun {
                         None => "",
                     }
                 );
-                Some(Frozen::open(&cache, trainer.towers(), &of, settings.cache_image_features)?)
+                Some(Frozen::open(
+                    &cache,
+                    trainer.towers(),
+                    &of,
+                    settings.cache_image_features,
+                )?)
             }
         };
         let loader = match frozen.as_ref().and_then(Frozen::known_pictures) {
@@ -170,7 +186,8 @@ impl TrainRun {
         };
         // A log without a line is of a run that failed before its first step. A run that was killed before its first
         // checkpoint has a log and nothing else to go on from.
-        let is_unused = std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
+        let is_unused =
+            std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
         let log = match resume {
             Resume::Fresh if !is_unused => TrainingLog::create(folder)?,
             _ => TrainingLog::resume(folder, start.step)?,
@@ -252,17 +269,25 @@ impl TrainRun {
                 None => self.loader.epoch(self.epoch)?,
             };
             if !self.run_epoch(&mut data, observer, &mut newest)? {
-                return Ok(RunOutcome { interrupted: true, step: self.step, checkpoint: newest });
+                return Ok(RunOutcome {
+                    interrupted: true,
+                    step: self.step,
+                    checkpoint: newest,
+                });
             }
             self.epoch += 1;
-            let due =
-                self.epoch.is_multiple_of(self.settings.save_frequency) || self.epoch == self.settings.epochs;
+            let due = self.epoch.is_multiple_of(self.settings.save_frequency)
+                || self.epoch == self.settings.epochs;
             if due {
                 newest = Some(self.save(Label::Epoch(self.epoch), None, observer)?);
             }
             observer.epoch_ended(self, self.epoch, data.skipped());
         }
-        Ok(RunOutcome { interrupted: false, step: self.step, checkpoint: newest })
+        Ok(RunOutcome {
+            interrupted: false,
+            step: self.step,
+            checkpoint: newest,
+        })
     }
 
     /// The rest of an epoch; `false` when it was asked to stop.
@@ -277,7 +302,11 @@ impl TrainRun {
         let mut clock = Instant::now();
         while self.step < end {
             if observer.is_cancelled() {
-                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
+                *newest = Some(self.save(
+                    Label::Step(self.step),
+                    Some(Epoch::position(data)),
+                    observer,
+                )?);
                 return Ok(false);
             }
             for part in &mut parts {
@@ -285,15 +314,25 @@ impl TrainRun {
                     return Ok(true);
                 }
             }
-            let lr = self.settings.schedule(self.steps()).learning_rate(self.step);
+            let lr = self
+                .settings
+                .schedule(self.steps())
+                .learning_rate(self.step);
             let report = self.take_step(&parts, lr)?;
             self.step += 1;
             self.tell(&report, lr, clock.elapsed().as_secs_f64(), observer)?;
             clock = Instant::now();
-            if self.settings.save_every.is_some_and(|every| self.step.is_multiple_of(every))
+            if self
+                .settings
+                .save_every
+                .is_some_and(|every| self.step.is_multiple_of(every))
                 && self.step < end
             {
-                *newest = Some(self.save(Label::Step(self.step), Some(Epoch::position(data)), observer)?);
+                *newest = Some(self.save(
+                    Label::Step(self.step),
+                    Some(Epoch::position(data)),
+                    observer,
+                )?);
             }
         }
         Ok(true)
@@ -306,8 +345,13 @@ impl TrainRun {
             let towers = self.trainer.towers();
             let context = towers.yes.context_length();
             let place = [self.step, index as u64, 0];
-            let drawn = self.texts.draw(&part.captions, context, self.settings.seed, place);
-            let pixels = || ImageInput::Pixels { values: (&part.pixels[..]).into(), size };
+            let drawn = self
+                .texts
+                .draw(&part.captions, context, self.settings.seed, place);
+            let pixels = || ImageInput::Pixels {
+                values: (&part.pixels[..]).into(),
+                size,
+            };
             let (images, yes) = match &mut self.frozen {
                 Some(frozen) => {
                     let known = frozen.images(part, size, towers)?;
@@ -316,11 +360,18 @@ impl TrainRun {
                 }
                 None => {
                     let tokens = Tokenizer::clip().tokenize_batch(&drawn.yes, context);
-                    self.notes.seen_words.iter_mut().for_each(|words| words.read(&tokens));
+                    self.notes
+                        .seen_words
+                        .iter_mut()
+                        .for_each(|words| words.read(&tokens));
                     (pixels(), TextInput::Tokens(tokens))
                 }
             };
-            inputs.push(MicroBatch { images, yes, no: drawn.no });
+            inputs.push(MicroBatch {
+                images,
+                yes,
+                no: drawn.no,
+            });
         }
         self.trainer.step(&inputs, lr)
     }
@@ -332,19 +383,32 @@ impl TrainRun {
         seconds: f64,
         observer: &dyn RunObserver,
     ) -> Result<(), TrainingError> {
-        let losses = report.parts.iter().map(|(name, loss)| ((*name).to_owned(), *loss));
+        let losses = report
+            .parts
+            .iter()
+            .map(|(name, loss)| ((*name).to_owned(), *loss));
         let record = LogRecord {
             step: self.step,
             epoch: self.epoch,
             samples: self.step * self.samples_per_step(),
-            losses: [("total".to_owned(), report.total)].into_iter().chain(losses).collect(),
+            losses: [("total".to_owned(), report.total)]
+                .into_iter()
+                .chain(losses)
+                .collect(),
             lr,
             samples_per_second: self.samples_per_step() as f64 / seconds.max(1e-9),
             seconds,
-            time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
         };
         self.log.write(&record)?;
-        observer.step(&StepTold { step: self.step, steps: self.steps(), record: &record });
+        observer.step(&StepTold {
+            step: self.step,
+            steps: self.steps(),
+            record: &record,
+        });
         Ok(())
     }
 
@@ -378,9 +442,17 @@ impl TrainRun {
         };
         let model = self.trainer.towers().tensors()?;
         let notes = self.notes.clone();
-        let snapshot = Snapshot { state: &state, model, notes, optimizer: self.trainer.optimizer() };
+        let snapshot = Snapshot {
+            state: &state,
+            model,
+            notes,
+            optimizer: self.trainer.optimizer(),
+        };
         let folder = self.store.save(label, snapshot)?;
-        self.store.prune(Retention { last: self.settings.keep, every: None })?;
+        self.store.prune(Retention {
+            last: self.settings.keep,
+            every: None,
+        })?;
         observer.saved(&folder);
         Ok(folder)
     }
@@ -394,7 +466,10 @@ fn open_data(
     let data = &settings.data;
     let source = match data.kind {
         DatasetKind::Webdataset => {
-            let fields = SampleFields { captions: data.captions.clone(), ..SampleFields::default() };
+            let fields = SampleFields {
+                captions: data.captions.clone(),
+                ..SampleFields::default()
+            };
             let mut shards = ShardSet::open(&data.train_data, fields)?;
             if shards.samples().is_none() && data.num_samples.is_none() {
                 shards.count(progress)?;
@@ -428,18 +503,30 @@ fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, Traini
     settings.check_start()?;
     let (towers, notes) = match &settings.pretrained {
         None => {
-            let nothing_yet =
-                WeightsNotes { seen_words: Some(SeenWords::default()), ..WeightsNotes::default() };
+            let nothing_yet = WeightsNotes {
+                seen_words: Some(SeenWords::default()),
+                ..WeightsNotes::default()
+            };
             (CpuTowers::fresh(config, settings.seed)?, nothing_yet)
         }
         Some(path) => {
             let pretrained = Pretrained::open(path)?;
             let weights = Weights::new(config.clone(), pretrained.checkpoint().clone())?;
-            (CpuTowers::from_weights(&weights, no_prompts(settings))?, pretrained.notes())
+            (
+                CpuTowers::from_weights(&weights, no_prompts(settings))?,
+                pretrained.notes(),
+            )
         }
     };
     let optimizer = AdamW::new(settings.optimizer)?;
-    Ok(Start { towers, notes, optimizer, step: 0, epoch: 0, position: None })
+    Ok(Start {
+        towers,
+        notes,
+        optimizer,
+        step: 0,
+        epoch: 0,
+        position: None,
+    })
 }
 
 fn from_checkpoint(
@@ -447,7 +534,11 @@ fn from_checkpoint(
     settings: &TrainSettings,
     config: &ModelConfig,
 ) -> Result<Start, TrainingError> {
-    let TrainingCheckpoint { state, model, optimizer } = TrainingCheckpoint::<f32>::load(folder)?;
+    let TrainingCheckpoint {
+        state,
+        model,
+        optimizer,
+    } = TrainingCheckpoint::<f32>::load(folder)?;
     if state.objective.name != settings.objective.name {
         return Err(TrainingError::Setting {
             setting: "--objective",
@@ -461,10 +552,21 @@ fn from_checkpoint(
         });
     }
     let notes = WeightsNotes::of(&model);
-    let towers = CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
-    let position = serde_json::from_value(state.position)
-        .map_err(|source| TrainingError::Resume { what: "position", source })?;
-    Ok(Start { towers, notes, optimizer, step: state.step, epoch: state.epoch, position })
+    let towers =
+        CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
+    let position =
+        serde_json::from_value(state.position).map_err(|source| TrainingError::Resume {
+            what: "position",
+            source,
+        })?;
+    Ok(Start {
+        towers,
+        notes,
+        optimizer,
+        step: state.step,
+        epoch: state.epoch,
+        position,
+    })
 }
 
 /// A checkpoint of the published training, which is written after whole epochs.
@@ -475,12 +577,21 @@ fn from_published(
     loader: &CaptionLoader,
 ) -> Result<Start, TrainingError> {
     let published = Published::<f32>::open(path)?;
-    let towers =
-        CpuTowers::from_weights(&Weights::new(config.clone(), published.model)?, no_prompts(settings))?;
+    let towers = CpuTowers::from_weights(
+        &Weights::new(config.clone(), published.model)?,
+        no_prompts(settings),
+    )?;
     let steps_per_epoch = loader.batches_per_epoch() / settings.accum_freq as u64;
     let (epoch, step) = (published.epoch, published.epoch * steps_per_epoch);
     let optimizer = published.optimizer;
-    Ok(Start { towers, notes: WeightsNotes::default(), optimizer, step, epoch, position: None })
+    Ok(Start {
+        towers,
+        notes: WeightsNotes::default(),
+        optimizer,
+        step,
+        epoch,
+        position: None,
+    })
 }
 
 fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), TrainingError> {
@@ -489,5 +600,6 @@ fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), Trainin
         setting: "settings.toml",
         problem: format!("cannot be written: {e}"),
     })?;
-    std::fs::write(&path, text).map_err(|source| TrainingError::State(StateError::io("write", &path)(source)))
+    std::fs::write(&path, text)
+        .map_err(|source| TrainingError::State(StateError::io("write", &path)(source)))
 }

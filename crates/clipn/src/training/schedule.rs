@@ -86,7 +86,11 @@ mod tests {
 
     #[test]
     fn cosine_goes_from_warm_up_to_zero() {
-        let schedule = Schedule::Cosine { base: 0.4, warmup: 4, total: 12 };
+        let schedule = Schedule::Cosine {
+            base: 0.4,
+            warmup: 4,
+            total: 12,
+        };
         let rates: Vec<f64> = (0..15).map(|step| schedule.learning_rate(step)).collect();
         assert_eq!(rates[..5], [0.1, 0.2, 0.4 * 3.0 / 4.0, 0.4, 0.4]);
         assert!((rates[8] - 0.2).abs() < 1e-15);
@@ -96,22 +100,52 @@ mod tests {
 
     #[test]
     fn constant_stays() {
-        let schedule = Schedule::Constant { base: 0.3, warmup: 2 };
-        assert_eq!([0, 1, 2, 1_000_000].map(|step| schedule.learning_rate(step)), [0.15, 0.3, 0.3, 0.3]);
+        let schedule = Schedule::Constant {
+            base: 0.3,
+            warmup: 2,
+        };
+        assert_eq!(
+            [0, 1, 2, 1_000_000].map(|step| schedule.learning_rate(step)),
+            [0.15, 0.3, 0.3, 0.3]
+        );
     }
 
     #[test]
     fn degenerate_runs_stay_finite() {
-        let schedule = Schedule::Cosine { base: 1.0, warmup: 3, total: 3 };
+        let schedule = Schedule::Cosine {
+            base: 1.0,
+            warmup: 3,
+            total: 3,
+        };
         assert!((0..6).all(|step| schedule.learning_rate(step).is_finite()));
         assert_eq!(schedule.check(), Ok(()));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        let cosine = |base, warmup| Schedule::Cosine { base, warmup, total: 5 }.check();
-        assert_eq!(cosine(1.0, 6), Err(ScheduleError::Warmup { warmup: 6, total: 5 }));
+        let cosine = |base, warmup| {
+            Schedule::Cosine {
+                base,
+                warmup,
+                total: 5,
+            }
+            .check()
+        };
+        assert_eq!(
+            cosine(1.0, 6),
+            Err(ScheduleError::Warmup {
+                warmup: 6,
+                total: 5
+            })
+        );
         assert_eq!(cosine(-1.0, 0), Err(ScheduleError::Rate { base: -1.0 }));
-        assert!(Schedule::Constant { base: f64::NAN, warmup: 0 }.check().is_err());
+        assert!(
+            Schedule::Constant {
+                base: f64::NAN,
+                warmup: 0
+            }
+            .check()
+            .is_err()
+        );
     }
 }

@@ -100,10 +100,13 @@ impl TrainSettings {
             setting: "--settings",
             problem: format!("{} {problem}", path.display()),
         };
-        let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
         toml::from_str(&text).map_err(|e| {
             let first = e.message().lines().next().unwrap_or_default().to_owned();
-            refuse(format!("is not the settings of a run: {first}; give the settings.toml of a run's folder"))
+            refuse(format!(
+                "is not the settings of a run: {first}; give the settings.toml of a run's folder"
+            ))
         })
     }
 
@@ -113,7 +116,11 @@ impl TrainSettings {
         if self.constant_lr {
             Schedule::Constant { base, warmup }
         } else {
-            Schedule::Cosine { base, warmup, total }
+            Schedule::Cosine {
+                base,
+                warmup,
+                total,
+            }
         }
     }
 
@@ -122,7 +129,10 @@ impl TrainSettings {
         if self.pretrained.is_none() && self.objective.name != "clip" {
             let problem = "is missing: \"no\" is taught to a trained CLIP; give its weights, or train one with \
                            --objective clip";
-            return Err(TrainingError::Setting { setting: "--pretrained", problem: problem.to_owned() });
+            return Err(TrainingError::Setting {
+                setting: "--pretrained",
+                problem: problem.to_owned(),
+            });
         }
         Ok(())
     }
@@ -132,8 +142,12 @@ impl TrainSettings {
     /// # Errors
     /// [`TrainingError::Setting`] names the first that does not.
     pub fn check(&self) -> Result<(), TrainingError> {
-        let refuse =
-            |setting, problem: &str| Err(TrainingError::Setting { setting, problem: problem.to_owned() });
+        let refuse = |setting, problem: &str| {
+            Err(TrainingError::Setting {
+                setting,
+                problem: problem.to_owned(),
+            })
+        };
         if self.accum_freq == 0 {
             return refuse("--accum-freq", "is 0; give at least 1");
         }
@@ -159,7 +173,10 @@ impl TrainSettings {
             );
         }
         if self.cache_image_features && self.augmentation != Augmentation::none() {
-            return refuse("--cache-image-features", "asks for a fixed crop; give --augmentation none too");
+            return refuse(
+                "--cache-image-features",
+                "asks for a fixed crop; give --augmentation none too",
+            );
         }
         self.optimizer.check()?;
         Ok(())

@@ -32,9 +32,12 @@ impl Texts {
             "clip" => Ok(Self::Plain),
             "clipn-handcrafted" => {
                 let set = TemplateSet::resolve(&settings.templates)?;
-                let pairs =
-                    set.pairs().ok_or_else(|| TrainingError::NoNoTemplates { set: set.name().to_owned() })?;
-                Ok(Self::Paired(pairs.map(|(yes, no)| (yes.clone(), no.clone())).collect()))
+                let pairs = set.pairs().ok_or_else(|| TrainingError::NoNoTemplates {
+                    set: set.name().to_owned(),
+                })?;
+                Ok(Self::Paired(
+                    pairs.map(|(yes, no)| (yes.clone(), no.clone())).collect(),
+                ))
             }
             _ => Ok(Self::Prompted(settings.no_prompts)),
         }
@@ -46,7 +49,10 @@ impl Texts {
         let mut rng = TrainingRng::keyed(seed, &[STREAM, step, part, rank]);
         let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch(texts, context);
         match self {
-            Self::Plain => Drawn { yes: captions.to_vec(), no: None },
+            Self::Plain => Drawn {
+                yes: captions.to_vec(),
+                no: None,
+            },
             Self::Prompted(count) => {
                 // One of the prompts or their mean, each equally likely.
                 let draw = |_| match rng.below(*count as u64 + 1) as usize {
@@ -54,7 +60,10 @@ impl Texts {
                     _ => NoPrompt::Mean,
                 };
                 let prompts = captions.iter().map(draw).collect();
-                Drawn { yes: captions.to_vec(), no: Some((tokens(captions), prompts)) }
+                Drawn {
+                    yes: captions.to_vec(),
+                    no: Some((tokens(captions), prompts)),
+                }
             }
             Self::Paired(pairs) => {
                 let mut drawn = || &pairs[rng.below(pairs.len() as u64) as usize];
@@ -66,7 +75,10 @@ impl Texts {
                     })
                     .unzip();
                 let prompts = vec![NoPrompt::Mean; no.len()];
-                Drawn { yes, no: Some((tokens(&no), prompts)) }
+                Drawn {
+                    yes,
+                    no: Some((tokens(&no), prompts)),
+                }
             }
         }
     }

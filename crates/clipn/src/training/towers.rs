@@ -67,7 +67,10 @@ impl CpuTowers {
     pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
         CpuImage::check_learns(config)?;
         Ok(Self {
-            image: CpuImage::Vit(Box::new(VisionTower::new(config, fresh_vision(config, seed)))),
+            image: CpuImage::Vit(Box::new(VisionTower::new(
+                config,
+                fresh_vision(config, seed),
+            ))),
             yes: TransformerText::new(config, fresh_text(config, seed)),
             no: None,
             logit_scale: FIRST_LOGIT_SCALE as f32,
@@ -86,7 +89,10 @@ impl CpuTowers {
         if let Some(no) = self.no.as_ref().map(TrainText::params) {
             tensors.extend(shared(no.named(Side::No), no.buffers())?);
         }
-        tensors.push(("logit_scale".to_owned(), Tensor::from_f32(&[], vec![self.logit_scale])?));
+        tensors.push((
+            "logit_scale".to_owned(),
+            Tensor::from_f32(&[], vec![self.logit_scale])?,
+        ));
         Ok(tensors)
     }
 }
@@ -130,7 +136,9 @@ impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
             }
             Learns::Clip => {
                 let image = self.image.params().named().into_iter();
-                let all = image.chain(self.yes.params().named(Side::Yes)).map(|t| (t.name, t.values.len()));
+                let all = image
+                    .chain(self.yes.params().named(Side::Yes))
+                    .map(|t| (t.name, t.values.len()));
                 all.chain([("logit_scale".to_owned(), 1)]).collect()
             }
         };
@@ -139,7 +147,10 @@ impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
             let name = name.split('.').next().unwrap_or_default();
             match groups.iter_mut().find(|group| group.name == name) {
                 Some(group) => group.parameters += parameters,
-                None => groups.push(TrainableGroup { name: name.to_owned(), parameters }),
+                None => groups.push(TrainableGroup {
+                    name: name.to_owned(),
+                    parameters,
+                }),
             }
         }
         groups
@@ -153,14 +164,30 @@ mod tests {
     #[test]
     fn tensors_share_the_memory_of_the_towers() {
         let mut config = ModelConfig::resolve("ViT-B-32").unwrap();
-        (config.vision.layers, config.vision.width, config.vision.image_size) = (1, 64, 64);
-        (config.text.layers, config.text.width, config.text.vocab_size) = (1, 64, 100);
+        (
+            config.vision.layers,
+            config.vision.width,
+            config.vision.image_size,
+        ) = (1, 64, 64);
+        (
+            config.text.layers,
+            config.text.width,
+            config.text.vocab_size,
+        ) = (1, 64, 100);
         let towers = CpuTowers::fresh(&config, 1).unwrap();
         let tensors = towers.tensors().unwrap();
-        let named = towers.image.params().named().into_iter().chain(towers.yes.params().named(Side::Yes));
+        let named = towers
+            .image
+            .params()
+            .named()
+            .into_iter()
+            .chain(towers.yes.params().named(Side::Yes));
         let mut count = 0;
         for (parameter, (name, tensor)) in named.zip(&tensors) {
-            assert_eq!((&parameter.name, &parameter.shape[..]), (name, tensor.shape()));
+            assert_eq!(
+                (&parameter.name, &parameter.shape[..]),
+                (name, tensor.shape())
+            );
             assert_eq!(
                 bytemuck::cast_slice::<f32, u8>(parameter.values).as_ptr(),
                 tensor.bytes().as_ptr(),
@@ -168,6 +195,9 @@ mod tests {
             );
             count += 1;
         }
-        assert_eq!((tensors.len(), &tensors[count].0[..]), (count + 1, "logit_scale"));
+        assert_eq!(
+            (tensors.len(), &tensors[count].0[..]),
+            (count + 1, "logit_scale")
+        );
     }
 }

@@ -4,8 +4,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientScaling, Learns, Objective,
-    Outcome, Towers, TrainingError, Update, Wanted, clamp_logit_scale, evaluate_over_ranks,
+    AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientScaling, Learns,
+    Objective, Outcome, Towers, TrainingError, Update, Wanted, clamp_logit_scale,
+    evaluate_over_ranks,
 };
 use crate::model::{
     Features, Images, NamedTensor, NoPrompt, Real, RowGradient, Side, TensorGradient, TextGradient,
@@ -97,13 +98,22 @@ where
         optimizer: AdamW<T>,
         communicator: C,
     ) -> Result<Self, TrainingError> {
-        let learns = if objective.uses_no() { Learns::No } else { Learns::Clip };
+        let learns = if objective.uses_no() {
+            Learns::No
+        } else {
+            Learns::Clip
+        };
         let (image_gradient, text_gradient) = match (learns, &towers.no) {
-            (Learns::No, None) => return Err(TrainingError::NoTower { objective: objective.name() }),
-            (Learns::No, Some(no)) => (None, TextGradient::zeros_like(no.params())),
-            (Learns::Clip, _) => {
-                (Some(towers.image.params().zeros_like()), TextGradient::zeros_like(towers.yes.params()))
+            (Learns::No, None) => {
+                return Err(TrainingError::NoTower {
+                    objective: objective.name(),
+                });
             }
+            (Learns::No, Some(no)) => (None, TextGradient::zeros_like(no.params())),
+            (Learns::Clip, _) => (
+                Some(towers.image.params().zeros_like()),
+                TextGradient::zeros_like(towers.yes.params()),
+            ),
         };
         Ok(Self {
             towers,
@@ -146,7 +156,11 @@ where
     /// # Errors
     /// Inputs that a tower refuses, a batch that the objective refuses, losses that are not finite, a rank that is
     /// gone. The parameters are as before.
-    pub fn step(&mut self, parts: &[MicroBatch<'_, T>], lr: f64) -> Result<StepReport, TrainingError> {
+    pub fn step(
+        &mut self,
+        parts: &[MicroBatch<'_, T>],
+        lr: f64,
+    ) -> Result<StepReport, TrainingError> {
         let keep = parts.len() == 1;
         let mut images = Vec::with_capacity(parts.len());
         let mut yes = Vec::with_capacity(parts.len());
@@ -168,7 +182,11 @@ where
         self.reduce(&mut d_scale)?;
         let gradient_norm = self.update(lr, d_scale)?;
         clamp_logit_scale(&mut self.towers.logit_scale);
-        Ok(StepReport { total: outcome.total, parts: outcome.parts, gradient_norm })
+        Ok(StepReport {
+            total: outcome.total,
+            parts: outcome.parts,
+            gradient_norm,
+        })
     }
 
     fn encode_images<'a>(
@@ -178,7 +196,11 @@ where
     ) -> Result<Encoded<'a, T, I::Tape>, TrainingError> {
         let (values, size) = match &part.images {
             ImageInput::Features(known) => {
-                return Ok(Encoded { raw: None, normalised: Cow::Borrowed(known), tape: None });
+                return Ok(Encoded {
+                    raw: None,
+                    normalised: Cow::Borrowed(known),
+                    tape: None,
+                });
             }
             ImageInput::Pixels { values, size } => (values, *size),
         };
@@ -189,7 +211,11 @@ where
         } else {
             (self.towers.image.encode(images)?, None)
         };
-        Ok(Encoded { normalised: normalised(&raw), raw: Some(raw), tape })
+        Ok(Encoded {
+            normalised: normalised(&raw),
+            raw: Some(raw),
+            tape,
+        })
     }
 
     fn encode_yes<'a>(
@@ -199,17 +225,28 @@ where
     ) -> Result<Encoded<'a, T, X::Tape>, TrainingError> {
         let tokens = match &part.yes {
             TextInput::Features(known) => {
-                return Ok(Encoded { raw: None, normalised: Cow::Borrowed(known), tape: None });
+                return Ok(Encoded {
+                    raw: None,
+                    normalised: Cow::Borrowed(known),
+                    tape: None,
+                });
             }
             TextInput::Tokens(tokens) => tokens,
         };
         let (raw, tape) = if keep && self.learns == Learns::Clip {
-            let (raw, tape) = self.towers.yes.forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?;
+            let (raw, tape) = self
+                .towers
+                .yes
+                .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?;
             (raw, Some(tape))
         } else {
             (self.towers.yes.encode(tokens)?, None)
         };
-        Ok(Encoded { normalised: normalised(&raw), raw: Some(raw), tape })
+        Ok(Encoded {
+            normalised: normalised(&raw),
+            raw: Some(raw),
+            tape,
+        })
     }
 
     fn encode_no(
@@ -220,9 +257,17 @@ where
         match (&self.towers.no, &part.no, self.learns) {
             (Some(tower), Some((tokens, prompts)), Learns::No) => {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
-                Ok(Encoded { normalised: normalised(&raw), raw: Some(raw), tape: keep.then_some(tape) })
+                Ok(Encoded {
+                    normalised: normalised(&raw),
+                    raw: Some(raw),
+                    tape: keep.then_some(tape),
+                })
             }
-            _ => Ok(Encoded { raw: None, normalised: Cow::Borrowed(&[]), tape: None }),
+            _ => Ok(Encoded {
+                raw: None,
+                normalised: Cow::Borrowed(&[]),
+                tape: None,
+            }),
         }
     }
 
@@ -240,17 +285,34 @@ where
             no: (self.learns == Learns::No).then_some(&no[..]),
         };
         let learns_clip = self.learns == Learns::Clip;
-        let wanted =
-            Wanted { image: learns_clip, yes: learns_clip, no: !learns_clip, ..Wanted::all(local.rows()) };
+        let wanted = Wanted {
+            image: learns_clip,
+            yes: learns_clip,
+            no: !learns_clip,
+            ..Wanted::all(local.rows())
+        };
         let scale = self.towers.logit_scale.exp();
-        Ok(evaluate_over_ranks(&*self.objective, &local, scale, &wanted, self.scaling, &self.communicator)?)
+        Ok(evaluate_over_ranks(
+            &*self.objective,
+            &local,
+            scale,
+            &wanted,
+            self.scaling,
+            &self.communicator,
+        )?)
     }
 
     fn clear_gradients(&mut self) {
         self.text_gradient.tokens.clear();
         let mut dense = self.text_gradient.dense.buffers_mut();
-        dense.extend(self.image_gradient.iter_mut().flat_map(VisionParams::buffers_mut));
-        dense.into_par_iter().for_each(|buffer| buffer.make_mut().fill(T::zero()));
+        dense.extend(
+            self.image_gradient
+                .iter_mut()
+                .flat_map(VisionParams::buffers_mut),
+        );
+        dense
+            .into_par_iter()
+            .for_each(|buffer| buffer.make_mut().fill(T::zero()));
     }
 
     /// Adds the gradient of one part, whose features are `rows` of the batch's values.
@@ -274,20 +336,28 @@ where
                 (Some(tape), ..) => tape,
                 (None, Learns::No, Some((tokens, prompts)), _) => tower.forward(tokens, prompts)?.1,
                 (None, Learns::Clip, _, TextInput::Tokens(tokens)) => {
-                    tower.forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?.1
+                    tower
+                        .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?
+                        .1
                 }
                 _ => return Err(TrainingError::KnownFeatures),
             };
             tower.backward(tape, &d_raw, &mut self.text_gradient)?;
         }
         if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
-            let (Some(raw), ImageInput::Pixels { values, size }) = (&image.raw, &part.images) else {
+            let (Some(raw), ImageInput::Pixels { values, size }) = (&image.raw, &part.images)
+            else {
                 return Err(TrainingError::KnownFeatures);
             };
             let d_raw = normalise_backward(raw, &d_image[rows])?;
             let tape = match image.tape {
                 Some(tape) => tape,
-                None => self.towers.image.forward(Images::new(values, *size, *size)?)?.1,
+                None => {
+                    self.towers
+                        .image
+                        .forward(Images::new(values, *size, *size)?)?
+                        .1
+                }
             };
             self.towers.image.backward(tape, &d_raw, gradient)?;
         }
@@ -300,7 +370,9 @@ where
             return Ok(());
         }
         let vocab_size = match self.learning_text().0 {
-            Some(tower) => tower.params().token_embedding.len() / self.text_gradient.tokens.width().max(1),
+            Some(tower) => {
+                tower.params().token_embedding.len() / self.text_gradient.tokens.width().max(1)
+            }
             None => 0,
         };
         // Ranks touch different rows of the token table, so that it is summed whole.
@@ -314,18 +386,27 @@ where
             }
         }
         self.text_gradient.tokens = rows;
-        let image = self.image_gradient.iter_mut().flat_map(|gradient| gradient.named_mut());
+        let image = self
+            .image_gradient
+            .iter_mut()
+            .flat_map(|gradient| gradient.named_mut());
         let text = self.text_gradient.dense.named_mut(Side::Yes).into_iter();
         for gradient in image.chain(text) {
             self.communicator.all_reduce_sum(gradient.values)?;
         }
-        self.communicator.all_reduce_sum(std::slice::from_mut(d_scale))?;
+        self.communicator
+            .all_reduce_sum(std::slice::from_mut(d_scale))?;
         Ok(())
     }
 
     fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
         let (_, side) = self.learning_text();
-        let Towers { image, yes, no, logit_scale } = &mut self.towers;
+        let Towers {
+            image,
+            yes,
+            no,
+            logit_scale,
+        } = &mut self.towers;
         let text = match (self.learns, no) {
             (Learns::No, Some(no)) => no.params_mut(),
             _ => yes.params_mut(),
@@ -335,16 +416,30 @@ where
             None => Vec::new(),
         };
         named.extend(text.with_gradient(&self.text_gradient, side));
-        let sorted: Vec<(Vec<u32>, Vec<T>)> =
-            named.iter().map(|(_, gradient)| sorted_rows(gradient)).collect();
-        let updates = named.iter_mut().zip(&sorted).map(|((tensor, gradient), (ids, rows))| {
-            let NamedTensor { name, shape, values } = tensor;
-            let gradient = match gradient {
-                TensorGradient::Dense(values) => Gradient::Dense(values),
-                TensorGradient::Rows(_) => Gradient::Rows { ids, values: rows },
-            };
-            Update { name, shape, values, gradient }
-        });
+        let sorted: Vec<(Vec<u32>, Vec<T>)> = named
+            .iter()
+            .map(|(_, gradient)| sorted_rows(gradient))
+            .collect();
+        let updates = named
+            .iter_mut()
+            .zip(&sorted)
+            .map(|((tensor, gradient), (ids, rows))| {
+                let NamedTensor {
+                    name,
+                    shape,
+                    values,
+                } = tensor;
+                let gradient = match gradient {
+                    TensorGradient::Dense(values) => Gradient::Dense(values),
+                    TensorGradient::Rows(_) => Gradient::Rows { ids, values: rows },
+                };
+                Update {
+                    name,
+                    shape,
+                    values,
+                    gradient,
+                }
+            });
         let d_scale = [d_scale];
         let scale = (self.learns == Learns::Clip).then(|| Update {
             name: "logit_scale",
@@ -358,7 +453,9 @@ where
 
 /// The rows of a sparse gradient by ascending id, `[ids]` and `[ids, width]`; nothing for a dense one.
 fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
-    let TensorGradient::Rows(rows) = gradient else { return (Vec::new(), Vec::new()) };
+    let TensorGradient::Rows(rows) = gradient else {
+        return (Vec::new(), Vec::new());
+    };
     let mut ids = Vec::with_capacity(rows.len());
     let mut values = Vec::with_capacity(rows.values().len());
     for (id, row) in rows.iter() {
@@ -370,7 +467,9 @@ fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) 
 
 fn normalised<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
     let mut normalised = raw.values().to_vec();
-    normalised.chunks_exact_mut(raw.dim()).for_each(normalise_row);
+    normalised
+        .chunks_exact_mut(raw.dim())
+        .for_each(normalise_row);
     normalised.into()
 }
 
@@ -378,6 +477,10 @@ fn normalised<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
 fn joined<'a, T: Real, P>(parts: &'a [Encoded<'_, T, P>]) -> Cow<'a, [T]> {
     match parts {
         [one] => Cow::Borrowed(&one.normalised),
-        several => several.iter().flat_map(|part| &part.normalised[..]).copied().collect(),
+        several => several
+            .iter()
+            .flat_map(|part| &part.normalised[..])
+            .copied()
+            .collect(),
     }
 }

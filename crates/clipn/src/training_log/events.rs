@@ -39,7 +39,12 @@ impl<W: Write> EventStream<W> {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn scalars(&mut self, wall_time: f64, step: u64, scalars: &[(&str, f32)]) -> io::Result<()> {
+    pub fn scalars(
+        &mut self,
+        wall_time: f64,
+        step: u64,
+        scalars: &[(&str, f32)],
+    ) -> io::Result<()> {
         self.write(wall_time, step, What::Scalars(scalars))
     }
 
@@ -63,9 +68,13 @@ impl EventFile {
     /// # Errors
     /// Whatever keeps the folder or the file from being made or written.
     pub fn create(folder: &Path, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| TrainingLogError::Open { path: folder.to_owned(), source })?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        std::fs::create_dir_all(folder).map_err(|source| TrainingLogError::Open {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let (path, file) = new_file(folder, now)?;
         let wall_time = now.as_secs_f64();
         let begin = || -> io::Result<EventStream<File>> {
@@ -92,7 +101,10 @@ impl EventFile {
         scalars: &[(&str, f32)],
     ) -> Result<(), TrainingLogError> {
         let written = self.stream.scalars(wall_time, step, scalars);
-        written.map_err(|source| TrainingLogError::Write { path: self.path.clone(), source })
+        written.map_err(|source| TrainingLogError::Write {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// The file.
@@ -105,7 +117,10 @@ impl EventFile {
 fn new_file(folder: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogError> {
     let mut nanoseconds = now.subsec_nanos();
     loop {
-        let name = format!("events.out.tfevents.{:010}.{nanoseconds:09}.clipn", now.as_secs());
+        let name = format!(
+            "events.out.tfevents.{:010}.{nanoseconds:09}.clipn",
+            now.as_secs()
+        );
         let path = folder.join(name);
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),

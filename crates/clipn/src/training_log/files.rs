@@ -41,20 +41,31 @@ impl TrainingLog {
     /// [`TrainingLogError::Write`], on a full disk for instance.
     pub fn write(&mut self, record: &LogRecord) -> Result<(), TrainingLogError> {
         self.lines.write(record)?;
-        let tags: Vec<String> = record.losses.keys().map(|name| format!("loss/{name}")).collect();
-        let losses = tags.iter().map(String::as_str).zip(record.losses.values().copied());
+        let tags: Vec<String> = record
+            .losses
+            .keys()
+            .map(|name| format!("loss/{name}"))
+            .collect();
+        let losses = tags
+            .iter()
+            .map(String::as_str)
+            .zip(record.losses.values().copied());
         let others = [
             ("lr", record.lr),
             ("epoch", record.epoch as f64),
             ("samples_per_second", record.samples_per_second),
         ];
-        let scalars: Vec<(&str, f32)> =
-            losses.chain(others).map(|(tag, value)| (tag, value as f32)).collect();
+        let scalars: Vec<(&str, f32)> = losses
+            .chain(others)
+            .map(|(tag, value)| (tag, value as f32))
+            .collect();
         self.events.scalars(record.time, record.step, &scalars)
     }
 }
 
 fn make(folder: &Path) -> Result<(), TrainingLogError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|source| TrainingLogError::Open { path: folder.to_owned(), source })
+    std::fs::create_dir_all(folder).map_err(|source| TrainingLogError::Open {
+        path: folder.to_owned(),
+        source,
+    })
 }

@@ -30,9 +30,14 @@ pub struct LogRecord {
     pub time: f64,
 }
 
-fn nulls_as_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IndexMap<String, f64>, D::Error> {
+fn nulls_as_nan<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<IndexMap<String, f64>, D::Error> {
     let losses = IndexMap::<String, Option<f64>>::deserialize(deserializer)?;
-    Ok(losses.into_iter().map(|(name, loss)| (name, loss.unwrap_or(f64::NAN))).collect())
+    Ok(losses
+        .into_iter()
+        .map(|(name, loss)| (name, loss.unwrap_or(f64::NAN)))
+        .collect())
 }
 
 /// `log.jsonl`: one JSON object a line, each written whole in a single call and never changed again.
@@ -49,11 +54,19 @@ impl JsonLog {
     /// [`TrainingLogError::Exists`] when there is a file already, and whatever keeps it from being made.
     pub fn create(path: &Path) -> Result<Self, TrainingLogError> {
         match OpenOptions::new().append(true).create_new(true).open(path) {
-            Ok(file) => Ok(Self { path: path.to_owned(), file }),
+            Ok(file) => Ok(Self {
+                path: path.to_owned(),
+                file,
+            }),
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-                Err(TrainingLogError::Exists { path: path.to_owned() })
+                Err(TrainingLogError::Exists {
+                    path: path.to_owned(),
+                })
             }
-            Err(source) => Err(TrainingLogError::Open { path: path.to_owned(), source }),
+            Err(source) => Err(TrainingLogError::Open {
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
@@ -67,7 +80,12 @@ impl JsonLog {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Self::create(path),
-            Err(source) => return Err(TrainingLogError::Read { path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(TrainingLogError::Read {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
         let kept = kept_length(path, &bytes, step)?;
         let open = || -> io::Result<File> {
@@ -75,8 +93,14 @@ impl JsonLog {
             file.set_len(kept)?;
             Ok(file)
         };
-        let file = open().map_err(|source| TrainingLogError::Open { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file })
+        let file = open().map_err(|source| TrainingLogError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     /// Appends a line; it is with the operating system when this returns.
@@ -89,7 +113,10 @@ impl JsonLog {
             line.push(b'\n');
             self.file.write_all(&line)
         });
-        written.map_err(|source| TrainingLogError::Write { path: self.path.clone(), source })
+        written.map_err(|source| TrainingLogError::Write {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -98,10 +125,18 @@ impl JsonLog {
 /// # Errors
 /// [`TrainingLogError::Read`], and [`TrainingLogError::Line`] for a line that is no record.
 pub fn read_log(path: &Path) -> Result<Vec<LogRecord>, TrainingLogError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| TrainingLogError::Read { path: path.to_owned(), source })?;
-    let lines = Lines { bytes: &bytes, at: 0 }.enumerate();
-    lines.map(|(index, (_, line))| parse(path, index, line)).collect()
+    let bytes = std::fs::read(path).map_err(|source| TrainingLogError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let lines = Lines {
+        bytes: &bytes,
+        at: 0,
+    }
+    .enumerate();
+    lines
+        .map(|(index, (_, line))| parse(path, index, line))
+        .collect()
 }
 
 /// Bytes up to the first line of a later step.

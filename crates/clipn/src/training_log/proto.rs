@@ -91,7 +91,12 @@ mod tests {
     #[test]
     fn varints_take_seven_bits_a_byte() {
         // The examples of protobuf's description of its encoding.
-        for (value, bytes) in [(1, vec![1]), (150, vec![0x96, 1]), (300, vec![0xac, 2]), (127, vec![127])] {
+        for (value, bytes) in [
+            (1, vec![1]),
+            (150, vec![0x96, 1]),
+            (300, vec![0xac, 2]),
+            (127, vec![127]),
+        ] {
             let mut message = Message::default();
             message.raw_varint(value);
             assert_eq!(message.0, bytes);

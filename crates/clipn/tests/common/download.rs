@@ -24,7 +24,11 @@ pub const MODEL: &str = r#"{"model_cfg": {"embed_dim": 16,
 pub fn repository() -> Hub {
     Hub::new(
         "test/tiny",
-        &[("README.md", b"# tiny"), (CONFIG, MODEL.as_bytes()), (WEIGHTS, &noise(1, 300_000))],
+        &[
+            ("README.md", b"# tiny"),
+            (CONFIG, MODEL.as_bytes()),
+            (WEIGHTS, &noise(1, 300_000)),
+        ],
     )
 }
 
@@ -44,7 +48,10 @@ impl Home {
         let get = |name: &str| match name {
             "HF_HOME" => Some(folder.path().into()),
             "HF_ENDPOINT" => Some(url.into()),
-            _ => more.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()),
+            _ => more
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.into()),
         };
         let mut settings = Settings::from_variables(&get).unwrap();
         settings.network.patience = Patience {
@@ -69,15 +76,24 @@ impl Home {
     }
 
     pub fn incomplete(&self, bytes: &[u8]) -> PathBuf {
-        self.repository().join("blobs").join(format!("{}.incomplete", sha256(bytes)))
+        self.repository()
+            .join("blobs")
+            .join(format!("{}.incomplete", sha256(bytes)))
     }
 
     /// Nothing lies beside the cache's folder, and nothing half done or temporary in it.
     #[track_caller]
     pub fn is_clean(&self) {
-        let entries: Vec<_> =
-            std::fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(entries.iter().all(|entry| entry == "hub" || entry == "assets"), "{entries:?}");
+        let entries: Vec<_> = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry == "hub" || entry == "assets"),
+            "{entries:?}"
+        );
         let left: Vec<_> = files_below(self.folder.path())
             .into_iter()
             .filter(|path| path.ends_with(".tmp") || path.ends_with(".incomplete"))
@@ -89,7 +105,11 @@ impl Home {
     #[track_caller]
     pub fn is_clean_of(&self, name: &str) {
         self.is_clean();
-        assert!(files_below(self.folder.path()).iter().all(|path| !path.contains(name)));
+        assert!(
+            files_below(self.folder.path())
+                .iter()
+                .all(|path| !path.contains(name))
+        );
         assert!(!self.folder.path().with_file_name(name).exists());
     }
 }
@@ -113,7 +133,10 @@ pub fn files_below(folder: &Path) -> Vec<String> {
 
 #[track_caller]
 pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
-    assert!(std::fs::read(fetched.path.join(file)).unwrap() == bytes, "{file} has other content");
+    assert!(
+        std::fs::read(fetched.path.join(file)).unwrap() == bytes,
+        "{file} has other content"
+    );
 }
 
 #[track_caller]
@@ -143,6 +166,11 @@ pub fn with_storage(
 }
 
 pub fn ranges(server: &Server) -> Vec<Option<String>> {
-    let asked = server.seen().into_iter().filter(|request| request.target.starts_with("/storage/"));
-    asked.map(|request| request.header("range").map(str::to_owned)).collect()
+    let asked = server
+        .seen()
+        .into_iter()
+        .filter(|request| request.target.starts_with("/storage/"));
+    asked
+        .map(|request| request.header("range").map(str::to_owned))
+        .collect()
 }

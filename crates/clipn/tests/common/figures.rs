@@ -17,7 +17,9 @@ impl Figures {
     }
 
     pub fn tensor(&self, name: &str) -> &Tensor {
-        self.0.get(name).unwrap_or_else(|| panic!("{} holds no {name}", self.0.path().display()))
+        self.0
+            .get(name)
+            .unwrap_or_else(|| panic!("{} holds no {name}", self.0.path().display()))
     }
 
     pub fn f32(&self, name: &str) -> Vec<f32> {
@@ -40,7 +42,8 @@ impl Figures {
 /// The weights of one of the small models in `tests/fixtures/models`.
 pub fn weights(model: &str) -> Weights {
     let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
-    let checkpoint = Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
+    let checkpoint =
+        Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
     Weights::new(config, checkpoint).unwrap()
 }
 
@@ -52,7 +55,10 @@ pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 
         .iter()
         .zip(expected)
         .map(|(&f, &e)| (f.into() - e.into()).abs())
-        .fold(0.0, |a: f64, d| if d.is_nan() { f64::INFINITY } else { a.max(d) });
+        .fold(
+            0.0,
+            |a: f64, d| if d.is_nan() { f64::INFINITY } else { a.max(d) },
+        );
     worst / largest.max(f64::MIN_POSITIVE)
 }
 
@@ -61,5 +67,8 @@ pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 
 pub fn assert_close<T: Into<f64> + Copy>(found: &[T], expected: &[T], tolerance: f64, what: &str) {
     let error = relative_to_max(found, expected);
     println!("{what}: {error:e} of the maximum");
-    assert!(error <= tolerance, "{what}: {error:e} of the maximum, {tolerance:e} allowed");
+    assert!(
+        error <= tolerance,
+        "{what}: {error:e} of the maximum, {tolerance:e} allowed"
+    );
 }

@@ -19,7 +19,10 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The same without a header.
@@ -36,10 +39,16 @@ impl Request {
         let mut headers = Vec::new();
         for line in lines {
             let line = line.ok()?;
-            let Some((name, value)) = line.split_once(':') else { break };
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        Some(Self { method, target, headers })
+        Some(Self {
+            method,
+            target,
+            headers,
+        })
     }
 }
 
@@ -59,7 +68,10 @@ pub struct Reply {
 
 impl Reply {
     pub fn new(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self {
+            status,
+            ..Self::default()
+        }
     }
 
     pub fn body(mut self, body: &[u8]) -> Self {
@@ -68,7 +80,8 @@ impl Reply {
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -80,15 +93,19 @@ impl Reply {
 
     fn write(&self, request: &Request, mut stream: &TcpStream) -> std::io::Result<()> {
         let length = self.length.unwrap_or(self.body.len() as u64);
-        let mut head =
-            format!("HTTP/1.1 {} x\r\nContent-Length: {length}\r\nConnection: close\r\n", self.status);
+        let mut head = format!(
+            "HTTP/1.1 {} x\r\nContent-Length: {length}\r\nConnection: close\r\n",
+            self.status
+        );
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
         stream.write_all(head.as_bytes())?;
         if request.method != "HEAD" {
-            stream.write_all(&self.body[..self.cut.unwrap_or(self.body.len()).min(self.body.len())])?;
+            stream.write_all(
+                &self.body[..self.cut.unwrap_or(self.body.len()).min(self.body.len())],
+            )?;
         }
         stream.flush()?;
         std::thread::sleep(self.stall);
@@ -114,7 +131,9 @@ impl Server {
     /// A proxy that connects to wherever it is asked for.
     pub fn proxy() -> Self {
         Self::accept(|request, stream| {
-            let Ok(target) = TcpStream::connect(&request.target) else { return };
+            let Ok(target) = TcpStream::connect(&request.target) else {
+                return;
+            };
             let mut stream = stream;
             let _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
             let (mut from, mut to) = (stream.try_clone().unwrap(), target.try_clone().unwrap());
@@ -134,8 +153,12 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let (serve, log) = (Arc::clone(&serve), Arc::clone(&log));
                 std::thread::spawn(move || {
-                    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                    let Some(request) = Request::read(&stream) else { return };
+                    stream
+                        .set_read_timeout(Some(Duration::from_secs(20)))
+                        .unwrap();
+                    let Some(request) = Request::read(&stream) else {
+                        return;
+                    };
                     log.lock().unwrap().push(request.clone());
                     serve(&request, &stream);
                 });
@@ -174,7 +197,10 @@ impl Hub {
         Self {
             repository: repository.to_owned(),
             commit: COMMIT.to_owned(),
-            files: files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
+            files: files
+                .iter()
+                .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
+                .collect(),
             storage: None,
             large: 2000,
         }
@@ -188,7 +214,9 @@ impl Hub {
     /// The answer of a hub without faults.
     pub fn answer(&self, request: &Request) -> Reply {
         let target = request.target.as_str();
-        if let Some(revision) = target.strip_prefix(&format!("/api/models/{}/revision/", self.repository)) {
+        if let Some(revision) =
+            target.strip_prefix(&format!("/api/models/{}/revision/", self.repository))
+        {
             return if [self.commit.as_str(), "main", "v1.0", "refs%2Fpr%2F1"].contains(&revision) {
                 Reply::new(200).body(self.listing().as_bytes())
             } else {
@@ -196,13 +224,22 @@ impl Hub {
             };
         }
         if let Some(hash) = target.strip_prefix("/storage/") {
-            let found = self.files.values().find(|bytes| sha256(bytes) == hash.split('?').next().unwrap());
+            let found = self
+                .files
+                .values()
+                .find(|bytes| sha256(bytes) == hash.split('?').next().unwrap());
             return found.map_or_else(|| Reply::new(403), |bytes| content(request, bytes, hash));
         }
         let file = target.strip_prefix(&format!("/{}/resolve/{}/", self.repository, self.commit));
         let Some((file, bytes)) = file.and_then(|file| self.files.get_key_value(file)) else {
-            return Reply::new(404)
-                .header("X-Error-Code", if file.is_some() { "EntryNotFound" } else { "RepoNotFound" });
+            return Reply::new(404).header(
+                "X-Error-Code",
+                if file.is_some() {
+                    "EntryNotFound"
+                } else {
+                    "RepoNotFound"
+                },
+            );
         };
         let hash = sha256(bytes);
         if bytes.len() < self.large {
@@ -217,9 +254,13 @@ impl Hub {
     }
 
     pub fn listing(&self) -> String {
-        let siblings: Vec<_> =
-            self.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
-        serde_json::json!({ "id": self.repository, "sha": self.commit, "siblings": siblings }).to_string()
+        let siblings: Vec<_> = self
+            .files
+            .keys()
+            .map(|name| serde_json::json!({ "rfilename": name }))
+            .collect();
+        serde_json::json!({ "id": self.repository, "sha": self.commit, "siblings": siblings })
+            .to_string()
     }
 }
 
@@ -227,29 +268,48 @@ impl Hub {
 pub fn content(request: &Request, bytes: &[u8], etag: &str) -> Reply {
     let etag = format!("\"{}\"", etag.split('?').next().unwrap());
     let whole = Reply::new(200).header("ETag", &etag).body(bytes);
-    let Some(range) = request.header("range") else { return whole };
-    if request.header("if-range").is_some_and(|condition| condition != etag) {
+    let Some(range) = request.header("range") else {
+        return whole;
+    };
+    if request
+        .header("if-range")
+        .is_some_and(|condition| condition != etag)
+    {
         return whole;
     }
-    let start: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+    let start: usize = range
+        .strip_prefix("bytes=")
+        .unwrap()
+        .strip_suffix('-')
+        .unwrap()
+        .parse()
+        .unwrap();
     if start >= bytes.len() {
         return Reply::new(416).header("Content-Range", &format!("bytes */{}", bytes.len()));
     }
     Reply::new(206)
         .header("ETag", &etag)
-        .header("Content-Range", &format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len()))
+        .header(
+            "Content-Range",
+            &format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len()),
+        )
         .body(&bytes[start..])
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Bytes without a pattern, of a seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     (0..len).map(|_| next()).collect()

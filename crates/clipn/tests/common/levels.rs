@@ -11,11 +11,18 @@ const OUTER: &str = "at_every_level";
 pub fn run_again_at_every_level() {
     let program = std::env::current_exe().unwrap();
     for level in SimdLevel::available() {
-        let run =
-            Command::new(&program).args(["--skip", OUTER]).env(SIMD_VARIABLE, level.name()).output().unwrap();
+        let run = Command::new(&program)
+            .args(["--skip", OUTER])
+            .env(SIMD_VARIABLE, level.name())
+            .output()
+            .unwrap();
         let told = String::from_utf8_lossy(&run.stdout);
         assert!(run.status.success(), "at level {}:\n{told}", level.name());
-        assert!(told.contains("the_level_asked_for_is_used ... ok"), "at level {}:\n{told}", level.name());
+        assert!(
+            told.contains("the_level_asked_for_is_used ... ok"),
+            "at level {}:\n{told}",
+            level.name()
+        );
         println!("passed with {}", level.name());
     }
 }

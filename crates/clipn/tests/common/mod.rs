@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// A file kept in the repository under `tests/fixtures`.
 pub fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path)
 }
 
 /// A file or folder of the optional test data, or `None` with the reason printed.

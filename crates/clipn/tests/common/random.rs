@@ -3,7 +3,8 @@
 
 use clipn::checkpoint::Buffer;
 use clipn::model::{
-    BlockParams, LinearParams, ModelConfig, NormParams, Real, ResNetParams, TextParams, VisionParams,
+    BlockParams, LinearParams, ModelConfig, NormParams, Real, ResNetParams, TextParams,
+    VisionParams,
 };
 
 /// A small generator of uniform numbers (SplitMix64).
@@ -29,7 +30,9 @@ impl Random {
 
     /// `count` numbers in [−scale, scale).
     pub fn values<T: Real>(&mut self, count: usize, scale: f32) -> Vec<T> {
-        (0..count).map(|_| T::of(f64::from(self.signed() * scale))).collect()
+        (0..count)
+            .map(|_| T::of(f64::from(self.signed() * scale)))
+            .collect()
     }
 
     fn buffer<T: Real>(&mut self, count: usize, scale: f32) -> Buffer<T> {
@@ -37,7 +40,10 @@ impl Random {
     }
 
     fn norm<T: Real>(&mut self, width: usize) -> NormParams<T> {
-        NormParams { weight: self.around_one(width, 0.3).into(), bias: self.buffer(width, 0.2) }
+        NormParams {
+            weight: self.around_one(width, 0.3).into(),
+            bias: self.buffer(width, 0.2),
+        }
     }
 
     /// Weights of which a product with inputs of size 1 is of size 1.
@@ -48,7 +54,12 @@ impl Random {
         }
     }
 
-    fn blocks<T: Real>(&mut self, layers: usize, width: usize, mlp_width: usize) -> Vec<BlockParams<T>> {
+    fn blocks<T: Real>(
+        &mut self,
+        layers: usize,
+        width: usize,
+        mlp_width: usize,
+    ) -> Vec<BlockParams<T>> {
         (0..layers)
             .map(|_| BlockParams {
                 ln_1: self.norm(width),
@@ -94,7 +105,10 @@ impl Random {
     }
 
     fn around_one<T: Real>(&mut self, count: usize, spread: f32) -> Vec<T> {
-        self.values::<T>(count, spread).into_iter().map(|v| v + T::one()).collect()
+        self.values::<T>(count, spread)
+            .into_iter()
+            .map(|v| v + T::one())
+            .collect()
     }
 
     pub fn text<T: Real>(&mut self, config: &ModelConfig, prompts: usize) -> TextParams<T> {

@@ -39,7 +39,9 @@ pub fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(contents.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, name, contents.as_slice()).unwrap();
+        builder
+            .append_data(&mut header, name, contents.as_slice())
+            .unwrap();
     }
     builder.into_inner().unwrap()
 }
@@ -49,7 +51,10 @@ pub fn samples(numbers: impl IntoIterator<Item = u32>) -> Vec<(String, Vec<u8>)>
     numbers
         .into_iter()
         .flat_map(|n| {
-            [(format!("{n:06}.png"), bmp(n)), (format!("{n:06}.txt"), format!("picture {n}").into_bytes())]
+            [
+                (format!("{n:06}.png"), bmp(n)),
+                (format!("{n:06}.txt"), format!("picture {n}").into_bytes()),
+            ]
         })
         .collect()
 }
@@ -74,5 +79,9 @@ pub fn write_shards(folder: &Path, sizes: &[u32]) {
         known.insert(name, size.into());
         first += size;
     }
-    std::fs::write(folder.join("sizes.json"), serde_json::to_vec(&known).unwrap()).unwrap();
+    std::fs::write(
+        folder.join("sizes.json"),
+        serde_json::to_vec(&known).unwrap(),
+    )
+    .unwrap();
 }

@@ -38,9 +38,16 @@ pub fn script(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut entries = vec![
         ("m/data.pkl".to_owned(), pickle.to_vec()),
         ("m/constants.pkl".to_owned(), b"\x80\x02).".to_vec()),
-        ("m/code/__torch__.py".to_owned(), b"class M(Module):\n".to_vec()),
+        (
+            "m/code/__torch__.py".to_owned(),
+            b"class M(Module):\n".to_vec(),
+        ),
     ];
-    entries.extend(storages.iter().map(|(key, bytes)| (format!("m/data/{key}"), bytes.clone())));
+    entries.extend(
+        storages
+            .iter()
+            .map(|(key, bytes)| (format!("m/data/{key}"), bytes.clone())),
+    );
     zip(&entries)
 }
 

@@ -9,13 +9,22 @@ use serde_json::{Value, json};
 pub fn clip_model(from: &Checkpoint) -> Vec<(String, Tensor)> {
     let mut all = Vec::new();
     for (name, tensor) in from.iter().filter(|(name, _)| !name.contains("_no")) {
-        let towers =
-            [("visual.transformer.resblocks.", "vision_model"), ("transformer.resblocks.", "text_model")];
-        let tower = towers.iter().find_map(|(prefix, tower)| Some((name.strip_prefix(prefix)?, tower)));
+        let towers = [
+            ("visual.transformer.resblocks.", "vision_model"),
+            ("transformer.resblocks.", "text_model"),
+        ];
+        let tower = towers
+            .iter()
+            .find_map(|(prefix, tower)| Some((name.strip_prefix(prefix)?, tower)));
         match tower {
             Some((rest, tower)) => {
                 let (layer, part) = rest.split_once('.').unwrap();
-                block(&mut all, &format!("{tower}.encoder.layers.{layer}"), part, tensor);
+                block(
+                    &mut all,
+                    &format!("{tower}.encoder.layers.{layer}"),
+                    part,
+                    tensor,
+                );
             }
             None => all.push(outside(name, tensor)),
         }
@@ -67,7 +76,9 @@ fn outside(name: &str, tensor: &Tensor) -> (String, Tensor) {
 fn turned(tensor: &Tensor) -> Tensor {
     let values = tensor.to_f32();
     let (rows, columns) = (tensor.shape()[0], tensor.shape()[1]);
-    let turned: Vec<f32> = (0..rows * columns).map(|at| values[(at % rows) * columns + at / rows]).collect();
+    let turned: Vec<f32> = (0..rows * columns)
+        .map(|at| values[(at % rows) * columns + at / rows])
+        .collect();
     Tensor::from_f32(&[columns, rows], turned).unwrap()
 }
 

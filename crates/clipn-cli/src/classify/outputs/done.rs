@@ -55,7 +55,10 @@ fn read_jsonl<E: From<io::Error>>(
         let told: Told =
             serde_json::from_slice(&line).map_err(|error| damaged(number, &error.to_string()))?;
         let fate = Fate::of(told.label.as_deref(), told.error.as_deref());
-        seen(Done { name: told.path, fate })?;
+        seen(Done {
+            name: told.path,
+            fate,
+        })?;
         whole += length as u64;
     }
 }
@@ -75,11 +78,16 @@ fn read_csv<E: From<io::Error>>(
         last == *b"\n"
     };
     file.seek(SeekFrom::Start(0))?;
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(BufReader::new(file));
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(BufReader::new(file));
     let (mut whole, mut number) = (0, 0u64);
     let mut record = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut record).map_err(io::Error::from)? {
+    while reader
+        .read_byte_record(&mut record)
+        .map_err(io::Error::from)?
+    {
         let end = reader.position().byte();
         let is_last = end >= size;
         if is_last && (!ended || record.len() != heading.len()) {
@@ -89,13 +97,20 @@ fn read_csv<E: From<io::Error>>(
             return Err(damaged(1, "it is not the heading of these rows").into());
         }
         if record.len() != heading.len() {
-            return Err(damaged(number + 1, "it has another number of fields than the heading").into());
+            return Err(damaged(
+                number + 1,
+                "it has another number of fields than the heading",
+            )
+            .into());
         }
         if number > 0 {
             let field = |index: usize| String::from_utf8_lossy(&record[index]);
             let (label, error) = (field(1), field(heading.len() - 1));
             let fate = Fate::of(Some(&label), Some(&error));
-            seen(Done { name: field(0).into_owned(), fate })?;
+            seen(Done {
+                name: field(0).into_owned(),
+                fate,
+            })?;
         }
         number += 1;
         whole = end;
@@ -104,7 +119,8 @@ fn read_csv<E: From<io::Error>>(
 }
 
 fn damaged(number: u64, problem: &str) -> io::Error {
-    let message = format!("row {number} is damaged ({problem}), so it cannot be gone on with: use --force");
+    let message =
+        format!("row {number} is damaged ({problem}), so it cannot be gone on with: use --force");
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
@@ -117,14 +133,25 @@ mod tests {
     use crate::classify::rows::{Candidate, Row};
 
     fn rows() -> Vec<Row> {
-        let names = ["a.jpg", "b,\"c\".jpg", "line\nend.jpg", "ünï.png", "", "last.jpg"];
+        let names = [
+            "a.jpg",
+            "b,\"c\".jpg",
+            "line\nend.jpg",
+            "ünï.png",
+            "",
+            "last.jpg",
+        ];
         let row = |(index, name): (usize, &&str)| {
             let mut row = Row::failed((*name).to_owned(), "it is\nbroken");
             if index % 2 == 0 {
                 row.error = None;
                 row.label = Some("cat, \"the\"".to_owned());
                 row.score = Some(0.5);
-                row.top = vec![Candidate { label: "cat\n".to_owned(), p: 0.25, q: 1.0 }];
+                row.top = vec![Candidate {
+                    label: "cat\n".to_owned(),
+                    p: 0.25,
+                    q: 1.0,
+                }];
                 row.reason = Some("why, \n\"so\"".to_owned());
             }
             row
@@ -169,7 +196,11 @@ mod tests {
     fn a_file_that_was_cut_anywhere_gives_its_whole_rows() {
         for form in [Form::Jsonl, Form::Csv] {
             let (bytes, ends) = written(form);
-            let heading = if form == Form::Csv { columns(2).join(",").len() + 1 } else { 0 };
+            let heading = if form == Form::Csv {
+                columns(2).join(",").len() + 1
+            } else {
+                0
+            };
             for cut in 0..=bytes.len() {
                 let (whole, found) = read_back(form, &bytes[..cut]).unwrap();
                 let expected = ends.iter().filter(|&&end| end <= cut).count();
@@ -191,7 +222,12 @@ mod tests {
     fn damage_in_the_middle_is_told() {
         let (mut broken, ends) = written(Form::Jsonl);
         broken[ends[0] + 3] = b'\n';
-        assert!(read_back(Form::Jsonl, &broken).unwrap_err().to_string().contains("row 2 is damaged"));
+        assert!(
+            read_back(Form::Jsonl, &broken)
+                .unwrap_err()
+                .to_string()
+                .contains("row 2 is damaged")
+        );
         let other = read_back(Form::Csv, b"a,b\n1,2\n").unwrap_err();
         assert!(other.to_string().contains("heading"), "{other}");
     }

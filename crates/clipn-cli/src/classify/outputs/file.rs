@@ -28,7 +28,10 @@ impl FileOutput {
     /// Begins the file, in place of whatever is there.
     pub fn begin(target: Target, settings: &Settings, top: usize) -> Result<Self, CliError> {
         let file = open(&target)?;
-        let failed = |source| CliError::WriteRows { path: target.rows.clone(), source };
+        let failed = |source| CliError::WriteRows {
+            path: target.rows.clone(),
+            source,
+        };
         // First the rows go, then the settings that they had: between the two there is nothing that could be gone on
         // with under the wrong settings.
         file.set_len(0).map_err(failed)?;
@@ -52,31 +55,50 @@ impl FileOutput {
             seen(done).map_err(|error| Stop::Told(Box::new(error)))
         });
         let whole = stopped.map_err(|stop| match stop {
-            Stop::Unreadable(source) => CliError::ReadList { path: target.rows.clone(), source },
+            Stop::Unreadable(source) => CliError::ReadList {
+                path: target.rows.clone(),
+                source,
+            },
             Stop::Told(error) => *error,
         })?;
-        file.set_len(whole).map_err(|source| CliError::WriteRows { path: target.rows.clone(), source })?;
+        file.set_len(whole).map_err(|source| CliError::WriteRows {
+            path: target.rows.clone(),
+            source,
+        })?;
         Self::append(target, file, top, whole)
     }
 
     fn append(target: Target, mut file: File, top: usize, end: u64) -> Result<Self, CliError> {
-        let failed = |source| CliError::WriteRows { path: target.rows.clone(), source };
+        let failed = |source| CliError::WriteRows {
+            path: target.rows.clone(),
+            source,
+        };
         file.seek(SeekFrom::Start(end)).map_err(failed)?;
         let rows = if target.form == Form::Csv {
-            let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(file);
+            let mut csv = csv::WriterBuilder::new()
+                .has_headers(false)
+                .from_writer(file);
             if end == 0 {
-                csv.write_record(columns(top)).map_err(|e| failed(e.into()))?;
+                csv.write_record(columns(top))
+                    .map_err(|e| failed(e.into()))?;
             }
             Rows::Csv(Box::new(csv))
         } else {
             Rows::Jsonl(BufWriter::new(file))
         };
-        Ok(Self { target, top, rows, flushed: Instant::now() })
+        Ok(Self {
+            target,
+            top,
+            rows,
+            flushed: Instant::now(),
+        })
     }
 
     pub fn row(&mut self, row: &Row) -> Result<(), CliError> {
         let written = match &mut self.rows {
-            Rows::Csv(csv) => csv.write_record(record(row, self.top)).map_err(io::Error::from),
+            Rows::Csv(csv) => csv
+                .write_record(record(row, self.top))
+                .map_err(io::Error::from),
             Rows::Jsonl(out) => serde_json::to_writer(&mut *out, row)
                 .map_err(io::Error::from)
                 .and_then(|()| out.write_all(b"\n")),
@@ -107,7 +129,10 @@ impl FileOutput {
     }
 
     fn failed(&self, source: io::Error) -> CliError {
-        CliError::WriteRows { path: self.target.rows.clone(), source }
+        CliError::WriteRows {
+            path: self.target.rows.clone(),
+            source,
+        }
     }
 }
 
@@ -125,8 +150,16 @@ impl From<io::Error> for Stop {
 
 /// Opens the file of rows, of which one process at a time may be the writer.
 fn open(target: &Target) -> Result<File, CliError> {
-    let failed = |source| CliError::WriteRows { path: target.rows.clone(), source };
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&target.rows);
+    let failed = |source| CliError::WriteRows {
+        path: target.rows.clone(),
+        source,
+    };
+    let options = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&target.rows);
     let file = options.map_err(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(CliError::Usage(format!(

@@ -14,7 +14,10 @@ pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
     use super::target::beside;
     use super::{Row, Value, columns};
 
-    let unreadable = |source| CliError::ReadList { path: target.rows.clone(), source };
+    let unreadable = |source| CliError::ReadList {
+        path: target.rows.clone(),
+        source,
+    };
     let empty = Row::failed(String::new(), "");
     let kinds = empty.values(top).into_iter().map(|value| match value {
         Value::Text(_) => ColumnKind::Text,
@@ -37,7 +40,10 @@ pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
         line.clear();
     }
     table.finish()?;
-    let failed = |source| CliError::WriteRows { path: target.path.clone(), source };
+    let failed = |source| CliError::WriteRows {
+        path: target.path.clone(),
+        source,
+    };
     std::fs::rename(&partial, &target.path).map_err(failed)?;
     // From here on the Parquet file is what counts.
     std::fs::remove_file(&target.rows).map_err(failed)
@@ -46,5 +52,7 @@ pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
 #[cfg(not(feature = "parquet"))]
 pub fn convert(target: &Target, _: usize) -> Result<(), CliError> {
     let _ = &target.path;
-    Err(CliError::Usage("this clipn was built without the feature `parquet`".to_owned()))
+    Err(CliError::Usage(
+        "this clipn was built without the feature `parquet`".to_owned(),
+    ))
 }

@@ -36,7 +36,9 @@ impl Printer {
         match &mut self.form {
             Form::Table { explain } => {
                 let reason = row.reason.as_deref().filter(|_| *explain);
-                let reason = reason.map(|reason| format!("\n    {reason}")).unwrap_or_default();
+                let reason = reason
+                    .map(|reason| format!("\n    {reason}"))
+                    .unwrap_or_default();
                 writeln!(out, "{}{reason}", line(row)).map_err(CliError::Output)
             }
             Form::Json => {
@@ -59,9 +61,16 @@ impl Printer {
 fn line(row: &Row) -> String {
     let path = &row.path;
     let Some(label) = &row.label else {
-        return format!("{path}: error: {}", row.error.as_deref().unwrap_or_default());
+        return format!(
+            "{path}: error: {}",
+            row.error.as_deref().unwrap_or_default()
+        );
     };
-    let top: Vec<String> = row.top.iter().map(|c| format!("{} p {:.3} q {:.3}", c.label, c.p, c.q)).collect();
+    let top: Vec<String> = row
+        .top
+        .iter()
+        .map(|c| format!("{} p {:.3} q {:.3}", c.label, c.p, c.q))
+        .collect();
     let top = top.join(", ");
     let (Some(score), Some(threshold)) = (row.score, row.threshold) else {
         return format!("{path}: {label}  ({top})");
@@ -71,12 +80,26 @@ fn line(row: &Row) -> String {
 }
 
 /// Prints what became of the pictures whose rows are in a file.
-pub fn print_tally(format: Format, tally: &Tally, before: u64, output: &str) -> Result<(), CliError> {
+pub fn print_tally(
+    format: Format,
+    tally: &Tally,
+    before: u64,
+    output: &str,
+) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    let Tally { pictures, labelled, unknown, unreadable } = *tally;
+    let Tally {
+        pictures,
+        labelled,
+        unknown,
+        unreadable,
+    } = *tally;
     let written = match format {
         Format::Table => {
-            let went_on = if before > 0 { format!(" ({before} of them before)") } else { String::new() };
+            let went_on = if before > 0 {
+                format!(" ({before} of them before)")
+            } else {
+                String::new()
+            };
             writeln!(
                 out,
                 "{pictures} pictures{went_on}: {labelled} labelled, {unknown} unknown, {unreadable} unreadable; {output}"
@@ -91,8 +114,16 @@ pub fn print_tally(format: Format, tally: &Tally, before: u64, output: &str) -> 
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(["pictures", "labelled", "unknown", "unreadable", "before", "output"])?;
-            let counts = [pictures, labelled, unknown, unreadable, before].map(|count| count.to_string());
+            csv.write_record([
+                "pictures",
+                "labelled",
+                "unknown",
+                "unreadable",
+                "before",
+                "output",
+            ])?;
+            let counts =
+                [pictures, labelled, unknown, unreadable, before].map(|count| count.to_string());
             csv.write_record(counts.iter().map(String::as_str).chain([output]))?;
             return csv.flush().map_err(CliError::Output);
         }

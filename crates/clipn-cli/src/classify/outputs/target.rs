@@ -19,7 +19,11 @@ pub struct Target {
 impl Target {
     /// Told by the form, else by the ending.
     pub fn new(path: PathBuf, form: Option<Form>) -> Result<Self, CliError> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let ending = path
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let told = match ending.as_str() {
             "jsonl" | "ndjson" => Some(Form::Jsonl),
             "csv" => Some(Form::Csv),
@@ -33,16 +37,29 @@ impl Target {
             )));
         };
         if form == Form::Parquet && cfg!(not(feature = "parquet")) {
-            let message = "this clipn was built without the feature `parquet`: write .jsonl or .csv";
+            let message =
+                "this clipn was built without the feature `parquet`: write .jsonl or .csv";
             return Err(CliError::Usage(message.to_owned()));
         }
         if path.is_dir() {
-            let message = format!("--output {} is a folder: give the name of a file", path.display());
+            let message = format!(
+                "--output {} is a folder: give the name of a file",
+                path.display()
+            );
             return Err(CliError::Usage(message));
         }
-        let rows = if form == Form::Parquet { beside(&path, ".rows.jsonl") } else { path.clone() };
+        let rows = if form == Form::Parquet {
+            beside(&path, ".rows.jsonl")
+        } else {
+            path.clone()
+        };
         let settings = beside(&path, ".settings.json");
-        Ok(Self { form, path, rows, settings })
+        Ok(Self {
+            form,
+            path,
+            rows,
+            settings,
+        })
     }
 
     /// Whether something of a run is there.
@@ -60,7 +77,11 @@ impl Target {
         if !self.exists() {
             return Ok(());
         }
-        let found = if self.path.exists() { &self.path } else { &self.rows };
+        let found = if self.path.exists() {
+            &self.path
+        } else {
+            &self.rows
+        };
         Err(CliError::Usage(format!(
             "{} exists: go on with it with --resume, replace it with --force, or give another --output",
             found.display()
@@ -81,7 +102,11 @@ mod tests {
 
     #[test]
     fn the_ending_tells_the_form_unless_it_is_given() {
-        let form = |name: &str, form| Target::new(name.into(), form).map(|target| target.form).ok();
+        let form = |name: &str, form| {
+            Target::new(name.into(), form)
+                .map(|target| target.form)
+                .ok()
+        };
         assert_eq!(form("a.JSONL", None), Some(Form::Jsonl));
         assert_eq!(form("a.b.csv", None), Some(Form::Csv));
         assert_eq!(form("a", None), None);

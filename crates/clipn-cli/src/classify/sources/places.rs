@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
-    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList, ShardPictures,
-    expand_braces, is_shard_name,
+    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList,
+    ShardPictures, expand_braces, is_shard_name,
 };
 
 use super::remote::Remote;
@@ -26,7 +26,11 @@ pub struct Found {
 
 impl Found {
     fn none() -> Self {
-        Self { places: Box::new(std::iter::empty()), pictures: Some(0), archives: 0 }
+        Self {
+            places: Box::new(std::iter::empty()),
+            pictures: Some(0),
+            archives: 0,
+        }
     }
 
     fn one(place: Place) -> Self {
@@ -34,7 +38,11 @@ impl Found {
             Place::Picture(_) => (Some(1), 0),
             Place::Archive(_) => (None, 1),
         };
-        Self { places: Box::new(std::iter::once(place)), pictures, archives }
+        Self {
+            places: Box::new(std::iter::once(place)),
+            pictures,
+            archives,
+        }
     }
 
     fn and(self, next: Self) -> Self {
@@ -52,7 +60,10 @@ struct Net(Arc<OnceLock<Result<Remote, String>>>);
 
 impl Net {
     fn open(&self) -> Result<&Remote, String> {
-        self.0.get_or_init(Remote::open).as_ref().map_err(Clone::clone)
+        self.0
+            .get_or_init(Remote::open)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 }
 
@@ -63,7 +74,11 @@ pub fn find(args: &ClassifyArgs) -> Result<Found, CliError> {
     for path in &args.paths {
         found.push(named(path, &net)?);
     }
-    let separator = if args.null { ListSeparator::Nul } else { ListSeparator::Line };
+    let separator = if args.null {
+        ListSeparator::Nul
+    } else {
+        ListSeparator::Line
+    };
     for list in &args.list {
         found.push(listed(list, separator, &net)?);
     }
@@ -86,7 +101,10 @@ pub fn find(args: &ClassifyArgs) -> Result<Found, CliError> {
 fn named(path: &Path, net: &Net) -> Result<Found, CliError> {
     if path.as_os_str() == "-" {
         let content = Content::Fetch(Box::new(|| read_limited(io::stdin().lock())));
-        return Ok(Found::one(Place::Picture(NamedPicture { name: "-".to_owned(), content })));
+        return Ok(Found::one(Place::Picture(NamedPicture {
+            name: "-".to_owned(),
+            content,
+        })));
     }
     if path.is_dir() {
         return folder(path);
@@ -107,17 +125,27 @@ fn named(path: &Path, net: &Net) -> Result<Found, CliError> {
 
 /// What braces stand for. Names and patterns may be many; addresses of prefixes are opened one by one.
 fn several(texts: Vec<String>, net: &Net) -> Result<Found, CliError> {
-    let plain =
-        |text: &String| !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir();
+    let plain = |text: &String| {
+        !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir()
+    };
     if texts.iter().all(plain) {
         if texts.iter().any(|text| is_address(text)) {
             net.open().map_err(CliError::Usage)?;
         }
-        let archives = texts.iter().filter(|text| is_shard_name(without_query(text))).count() as u64;
+        let archives = texts
+            .iter()
+            .filter(|text| is_shard_name(without_query(text)))
+            .count() as u64;
         let pictures = (archives == 0).then_some(texts.len() as u64);
         let net = net.clone();
-        let places = texts.into_iter().map(move |text| entry(PathBuf::from(text), &net));
-        return Ok(Found { places: Box::new(places), pictures, archives });
+        let places = texts
+            .into_iter()
+            .map(move |text| entry(PathBuf::from(text), &net));
+        return Ok(Found {
+            places: Box::new(places),
+            pictures,
+            archives,
+        });
     }
     let mut found = Found::none();
     for text in texts {
@@ -139,23 +167,36 @@ fn without_braces(text: &str, net: &Net) -> Result<Found, CliError> {
     if is_address(text) {
         let remote = net.open().map_err(CliError::Usage)?;
         if let Some(places) = remote.prefix(text).map_err(CliError::Usage)? {
-            return Ok(Found { places, pictures: None, archives: 0 });
+            return Ok(Found {
+                places,
+                pictures: None,
+                archives: 0,
+            });
         }
         return Ok(Found::one(remote.place(text)));
     }
-    if text.contains(['*', '?', '[']) { pattern(text) } else { Ok(Found::one(at(PathBuf::from(text)))) }
+    if text.contains(['*', '?', '[']) {
+        pattern(text)
+    } else {
+        Ok(Found::one(at(PathBuf::from(text))))
+    }
 }
 
 fn folder(path: &Path) -> Result<Found, CliError> {
     let pictures = FolderPictures::open(path)?;
     let total = pictures.total();
-    Ok(Found { places: Box::new(pictures.map(Place::Picture)), pictures: Some(total), archives: 0 })
+    Ok(Found {
+        places: Box::new(pictures.map(Place::Picture)),
+        pictures: Some(total),
+        archives: 0,
+    })
 }
 
 /// What matches a pattern, in the order of the names; counted first, and looked up again as it is needed.
 fn pattern(text: &str) -> Result<Found, CliError> {
     let matches = || {
-        glob::glob(text).map_err(|error| CliError::Usage(format!("the pattern `{text}` is wrong: {error}")))
+        glob::glob(text)
+            .map_err(|error| CliError::Usage(format!("the pattern `{text}` is wrong: {error}")))
     };
     let (mut files, mut archives, mut folders) = (0, 0, 0);
     for path in matches()?.filter_map(Result::ok) {
@@ -168,13 +209,18 @@ fn pattern(text: &str) -> Result<Found, CliError> {
         } += 1;
     }
     if files + archives + folders == 0 {
-        return Err(CliError::Usage(format!("nothing matches the pattern `{text}`: check the path")));
+        return Err(CliError::Usage(format!(
+            "nothing matches the pattern `{text}`: check the path"
+        )));
     }
     let places = matches()?.flat_map(|path| -> Places {
         match path {
             Ok(path) if path.is_dir() => match FolderPictures::open(&path) {
                 Ok(pictures) => Box::new(pictures.map(Place::Picture)),
-                Err(error) => Box::new(std::iter::once(lost(&path, io::Error::other(error.to_string())))),
+                Err(error) => Box::new(std::iter::once(lost(
+                    &path,
+                    io::Error::other(error.to_string()),
+                ))),
             },
             Ok(path) => Box::new(std::iter::once(at(path))),
             Err(error) => {
@@ -184,13 +230,20 @@ fn pattern(text: &str) -> Result<Found, CliError> {
         }
     });
     let pictures = (archives + folders == 0).then_some(files);
-    Ok(Found { places: Box::new(places), pictures, archives })
+    Ok(Found {
+        places: Box::new(places),
+        pictures,
+        archives,
+    })
 }
 
 /// The places of a list, which are counted where that can be done without keeping them.
 fn listed(list: &Path, separator: ListSeparator, net: &Net) -> Result<Found, CliError> {
     let name = list.display().to_string();
-    let unreadable = |source| CliError::ReadList { path: list.to_owned(), source };
+    let unreadable = |source| CliError::ReadList {
+        path: list.to_owned(),
+        source,
+    };
     let (source, pictures): (Box<dyn BufRead + Send>, _) = if list.as_os_str() == "-" {
         (Box::new(BufReader::new(io::stdin())), None)
     } else {
@@ -199,7 +252,11 @@ fn listed(list: &Path, separator: ListSeparator, net: &Net) -> Result<Found, Cli
         if metadata.is_dir() {
             return Err(unreadable(io::ErrorKind::IsADirectory.into()));
         }
-        let counted = if metadata.is_file() { count(list, separator).map_err(unreadable)? } else { None };
+        let counted = if metadata.is_file() {
+            count(list, separator).map_err(unreadable)?
+        } else {
+            None
+        };
         (Box::new(BufReader::new(file)), counted)
     };
     let net = net.clone();
@@ -207,7 +264,11 @@ fn listed(list: &Path, separator: ListSeparator, net: &Net) -> Result<Found, Cli
         Ok(path) => entry(path, &net),
         Err(error) => Place::Picture(NamedPicture::lost(name.as_str(), error)),
     });
-    Ok(Found { places: Box::new(places), pictures, archives: 0 })
+    Ok(Found {
+        places: Box::new(places),
+        pictures,
+        archives: 0,
+    })
 }
 
 /// How many pictures a list has, if it has no archives.
@@ -247,13 +308,20 @@ fn lost(path: &Path, error: io::Error) -> Place {
 }
 
 fn is_archive(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| is_shard_name(without_query(name)))
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| is_shard_name(without_query(name)))
 }
 
 /// Whether a text is an address and not a path.
 fn is_address(text: &str) -> bool {
-    let Some((scheme, _)) = text.split_once("://") else { return false };
-    !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    let Some((scheme, _)) = text.split_once("://") else {
+        return false;
+    };
+    !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
 /// An address without what stands behind a question mark, which may be a signature that is nobody's business.
@@ -290,7 +358,10 @@ mod tests {
         for path in ["a.jpg", "/a://b", "://x", "a b://c"] {
             assert!(!is_address(path), "{path}");
         }
-        assert_eq!(without_query("https://h/a.tar?sig=secret"), "https://h/a.tar");
+        assert_eq!(
+            without_query("https://h/a.tar?sig=secret"),
+            "https://h/a.tar"
+        );
         assert_eq!(without_query("what?.jpg"), "what?.jpg");
     }
 

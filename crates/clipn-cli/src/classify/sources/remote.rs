@@ -17,7 +17,9 @@ use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ClientOptions, Error, GetOptions, ObjectMeta, ObjectStore, RetryConfig};
+use object_store::{
+    ClientConfigKey, ClientOptions, Error, GetOptions, ObjectMeta, ObjectStore, RetryConfig,
+};
 use tokio::runtime::Runtime;
 
 use super::places::{read_limited, without_query};
@@ -66,8 +68,12 @@ impl Remote {
     pub fn open() -> Result<Self, String> {
         // Fails where there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|e| format!("cannot start the threads of the network: {e}"))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        let runtime =
+            runtime.map_err(|e| format!("cannot start the threads of the network: {e}"))?;
         let options = ClientOptions::new()
             .with_allow_http(true)
             .with_config(ClientConfigKey::Timeout, WHOLE)
@@ -77,12 +83,18 @@ impl Remote {
             ReqwestConnector::default().connect(&options)
         };
         let web = web.map_err(|e| format!("cannot make a client of the network: {e}"))?;
-        Ok(Self(Arc::new(Inner { runtime, web, buckets: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            runtime,
+            web,
+            buckets: Mutex::default(),
+        })))
     }
 
     /// What lies below an address of a bucket or of a prefix, which ends in `/`; `None` for that of an object.
     pub fn prefix(&self, address: &str) -> Result<Option<Places>, String> {
-        let Some((scheme, rest)) = address.split_once("://") else { return Ok(None) };
+        let Some((scheme, rest)) = address.split_once("://") else {
+            return Ok(None);
+        };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if !matches!(scheme, "s3" | "gs") {
             return match scheme {
@@ -128,16 +140,26 @@ impl Remote {
         let Object { store, key } = self.object(address).map_err(io::Error::other)?;
         let got = self.wait(store.get_opts(&key, GetOptions::default()))?;
         let stream = got.map_err(|error| told(&error, address))?.into_stream();
-        Ok(Reader { remote: self.clone(), address: address.to_owned(), stream, chunk: io::Cursor::default() })
+        Ok(Reader {
+            remote: self.clone(),
+            address: address.to_owned(),
+            stream,
+            chunk: io::Cursor::default(),
+        })
     }
 
     fn object(&self, address: &str) -> Result<Object, String> {
-        let Some((scheme, rest)) = address.split_once("://") else { return Err(unknown(address)) };
+        let Some((scheme, rest)) = address.split_once("://") else {
+            return Err(unknown(address));
+        };
         match scheme {
             "s3" | "gs" => {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
                 let key = Path::parse(key).map_err(|e| e.to_string())?;
-                Ok(Object { store: self.bucket(scheme, bucket)?, key })
+                Ok(Object {
+                    store: self.bucket(scheme, bucket)?,
+                    key,
+                })
             }
             "http" | "https" => {
                 // The address is taken as it is, so that signatures behind a question mark stay what they are.
@@ -146,15 +168,23 @@ impl Remote {
                     .with_retry(retries())
                     .with_http_connector(Shared(self.0.web.clone()))
                     .build();
-                let store = store.map_err(|e| e.to_string().replace(address, without_query(address)))?;
-                Ok(Object { store: Arc::new(store), key: Path::default() })
+                let store =
+                    store.map_err(|e| e.to_string().replace(address, without_query(address)))?;
+                Ok(Object {
+                    store: Arc::new(store),
+                    key: Path::default(),
+                })
             }
             _ => Err(unknown(address)),
         }
     }
 
     fn bucket(&self, scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>, String> {
-        let mut buckets = self.0.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self
+            .0
+            .buckets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let name = format!("{scheme}://{bucket}");
         if let Some(store) = buckets.get(&name) {
             return Ok(Arc::clone(store));
@@ -188,14 +218,23 @@ impl Remote {
 
 fn s3(bucket: &str) -> object_store::Result<impl ObjectStore> {
     let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    let endpoint = endpoint.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+    let endpoint = endpoint
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .unwrap_or_default();
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), WHOLE)
-        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout), PATIENCE);
+        .with_config(
+            AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout),
+            PATIENCE,
+        );
     if endpoint.starts_with("http://") {
-        builder = builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), "true");
+        builder = builder.with_config(
+            AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp),
+            "true",
+        );
     }
     builder.build()
 }
@@ -206,7 +245,10 @@ fn gs(bucket: &str) -> object_store::Result<impl ObjectStore> {
         .with_bucket_name(bucket)
         .with_retry(retries())
         .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), WHOLE)
-        .with_config(GoogleConfigKey::Client(ClientConfigKey::ReadTimeout), PATIENCE);
+        .with_config(
+            GoogleConfigKey::Client(ClientConfigKey::ReadTimeout),
+            PATIENCE,
+        );
     if endpoint.starts_with("http://") {
         builder = builder.with_config(GoogleConfigKey::Client(ClientConfigKey::AllowHttp), "true");
     }
@@ -214,11 +256,18 @@ fn gs(bucket: &str) -> object_store::Result<impl ObjectStore> {
 }
 
 fn retries() -> RetryConfig {
-    RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(120), ..RetryConfig::default() }
+    RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(120),
+        ..RetryConfig::default()
+    }
 }
 
 fn unknown(address: &str) -> String {
-    format!("{}: only s3://, gs://, https:// and http:// addresses are read", without_query(address))
+    format!(
+        "{}: only s3://, gs://, https:// and http:// addresses are read",
+        without_query(address)
+    )
 }
 
 /// What went wrong, without what stands behind a question mark of the address.
@@ -282,12 +331,17 @@ impl Iterator for Listing {
                     let name = object.location.filename().unwrap_or_default();
                     if is_image_name(OsStr::new(name)) || is_shard_name(name) {
                         self.given += 1;
-                        return Some(self.remote.place(&format!("{}/{}", self.root, object.location)));
+                        return Some(
+                            self.remote
+                                .place(&format!("{}/{}", self.root, object.location)),
+                        );
                     }
                     continue;
                 }
                 Ok(Some(Err(error))) => told(&error, &self.address),
-                Ok(None) if self.given == 0 => io::Error::other("no picture and no archive lies below it"),
+                Ok(None) if self.given == 0 => {
+                    io::Error::other("no picture and no archive lies below it")
+                }
                 Ok(None) => {
                     self.listing = None;
                     return None;
@@ -295,7 +349,10 @@ impl Iterator for Listing {
                 Err(error) => error,
             };
             self.listing = None;
-            return Some(Place::Picture(NamedPicture::lost(self.address.as_str(), error)));
+            return Some(Place::Picture(NamedPicture::lost(
+                self.address.as_str(),
+                error,
+            )));
         }
     }
 }

@@ -17,7 +17,9 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     // No allowed name takes more.
     const MOST_ARGUMENTS: usize = 8;
     if items.len() > MOST_ARGUMENTS {
-        return Err(vm.reader.corrupt(format!("a call with {} arguments", items.len())));
+        return Err(vm
+            .reader
+            .corrupt(format!("a call with {} arguments", items.len())));
     }
     let items = items.to_vec();
     let Node::Global(global) = *vm.node(callee) else {
@@ -31,7 +33,9 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         (Global::Set, []) => vm.push(Node::Set(Vec::new())),
         (Global::Set, &[items]) => set_of(vm, items),
         (Global::Bytes, []) => vm.push(Node::Bytes(&[])),
-        (Global::Bytes, &[bytes]) if matches!(vm.node(bytes), Node::Bytes(_) | Node::OwnedBytes(_)) => {
+        (Global::Bytes, &[bytes])
+            if matches!(vm.node(bytes), Node::Bytes(_) | Node::OwnedBytes(_)) =>
+        {
             vm.push_id(bytes)
         }
         (Global::Bytes | Global::Encode, &[text, encoding]) => encode(vm, text, encoding),
@@ -52,19 +56,23 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         | (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype, _]) => {
             tensor(vm, storage, offset, (shape, strides), Some(dtype))
         }
-        (Global::RebuildParameter, &[data, _, _]) | (Global::RebuildParameterWithState, &[data, _, _, _]) => {
-            match vm.node(data) {
-                Node::Tensor(_) => vm.push_id(data),
-                other => {
-                    let what = format!("a parameter of {}", other.kind());
-                    Err(vm.reader.corrupt(what))
-                }
+        (Global::RebuildParameter, &[data, _, _])
+        | (Global::RebuildParameterWithState, &[data, _, _, _]) => match vm.node(data) {
+            Node::Tensor(_) => vm.push_id(data),
+            other => {
+                let what = format!("a parameter of {}", other.kind());
+                Err(vm.reader.corrupt(what))
             }
-        }
+        },
         (Global::ScriptModule, []) => vm.push(Node::Module(Vec::new())),
         (Global::ScriptList, &[list]) if matches!(vm.node(list), Node::List(_)) => vm.push_id(list),
-        (Global::ScriptTyped, &[value, name]) if matches!(vm.node(name), Node::Str(_)) => vm.push_id(value),
-        _ => Err(vm.reader.corrupt(format!("{global:?} with {} arguments it does not take", items.len()))),
+        (Global::ScriptTyped, &[value, name]) if matches!(vm.node(name), Node::Str(_)) => {
+            vm.push_id(value)
+        }
+        _ => Err(vm.reader.corrupt(format!(
+            "{global:?} with {} arguments it does not take",
+            items.len()
+        ))),
     }
 }
 
@@ -111,7 +119,9 @@ fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleEr
 pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     let id = vm.pop()?;
     let malformed = "a persistent id that names no storage";
-    let Node::Tuple(items) = vm.node(id) else { return Err(vm.reader.corrupt(malformed)) };
+    let Node::Tuple(items) = vm.node(id) else {
+        return Err(vm.reader.corrupt(malformed));
+    };
     let (&[tag, class, key, _, len], view) = match items.split_first_chunk::<5>() {
         Some((head, [])) => (head, None),
         Some((head, &[view])) => (head, Some(view)),
@@ -155,11 +165,22 @@ fn tensor(
     let offset = size(vm, offset)?;
     let (shape, strides) = (sizes(vm, shape)?, sizes(vm, strides)?);
     if shape.len() != strides.len() {
-        let what = format!("a tensor with {} sizes and {} strides", shape.len(), strides.len());
+        let what = format!(
+            "a tensor with {} sizes and {} strides",
+            shape.len(),
+            strides.len()
+        );
         return Err(vm.reader.corrupt(what));
     }
-    vm.budget.charge_growing(size_of::<TensorSpec>() + size_of_val(&*shape))?;
-    vm.tensors.push(TensorSpec { storage, ty, offset, shape, strides });
+    vm.budget
+        .charge_growing(size_of::<TensorSpec>() + size_of_val(&*shape))?;
+    vm.tensors.push(TensorSpec {
+        storage,
+        ty,
+        offset,
+        shape,
+        strides,
+    });
     let index = u32::try_from(vm.tensors.len() - 1).map_err(|_| PickleError::Exhausted)?;
     vm.push(Node::Tensor(index))
 }
@@ -169,7 +190,10 @@ fn size(vm: &Vm<'_, '_>, id: Id) -> Result<usize, PickleError> {
         &Node::Int(value) => usize::try_from(value).ok(),
         _ => None,
     }
-    .ok_or_else(|| vm.reader.corrupt("a size that is not a whole number of zero or more"))
+    .ok_or_else(|| {
+        vm.reader
+            .corrupt("a size that is not a whole number of zero or more")
+    })
 }
 
 fn sizes(vm: &Vm<'_, '_>, id: Id) -> Result<Box<[usize]>, PickleError> {
@@ -180,21 +204,29 @@ fn sizes(vm: &Vm<'_, '_>, id: Id) -> Result<Box<[usize]>, PickleError> {
         Node::List(items) if items.len() <= MOST_DIMENSIONS => {
             items.iter().map(|&item| size(vm, item)).collect()
         }
-        _ => Err(vm.reader.corrupt(format!("sizes that are not a tuple of up to {MOST_DIMENSIONS} numbers"))),
+        _ => Err(vm.reader.corrupt(format!(
+            "sizes that are not a tuple of up to {MOST_DIMENSIONS} numbers"
+        ))),
     }
 }
 
 /// Python 2 hands an OrderedDict its entries as one list of two-item lists.
 fn dict_of_pairs(vm: &mut Vm<'_, '_>, entries: Id) -> Result<(), PickleError> {
     let Some(items) = items_of(vm, entries) else {
-        return Err(vm.reader.corrupt("a dictionary made from something other than pairs"));
+        return Err(vm
+            .reader
+            .corrupt("a dictionary made from something other than pairs"));
     };
     vm.budget.charge(size_of_val(&*items) * 3)?;
     let mut pairs = Vec::with_capacity(items.len());
     for item in items {
         match items_of(vm, item).as_deref() {
             Some(&[key, value]) => pairs.push((key, value)),
-            _ => return Err(vm.reader.corrupt("a dictionary made from something other than pairs")),
+            _ => {
+                return Err(vm
+                    .reader
+                    .corrupt("a dictionary made from something other than pairs"));
+            }
         }
     }
     vm.push(Node::Dict(pairs))
@@ -202,7 +234,9 @@ fn dict_of_pairs(vm: &mut Vm<'_, '_>, entries: Id) -> Result<(), PickleError> {
 
 fn set_of(vm: &mut Vm<'_, '_>, items: Id) -> Result<(), PickleError> {
     let Some(items) = items_of(vm, items) else {
-        return Err(vm.reader.corrupt("a set made from something other than a list"));
+        return Err(vm
+            .reader
+            .corrupt("a set made from something other than a list"));
     };
     vm.budget.charge(size_of_val(&*items))?;
     vm.push(Node::Set(items))
@@ -218,7 +252,8 @@ fn items_of(vm: &Vm<'_, '_>, id: Id) -> Option<Vec<Id>> {
 
 /// `_codecs.encode(text, "latin1")`, by which protocol 2 writes bytes.
 fn encode(vm: &mut Vm<'_, '_>, text: Id, encoding: Id) -> Result<(), PickleError> {
-    let (&Node::Str(text), &Node::Str("latin1" | "latin-1")) = (vm.node(text), vm.node(encoding)) else {
+    let (&Node::Str(text), &Node::Str("latin1" | "latin-1")) = (vm.node(text), vm.node(encoding))
+    else {
         return Err(vm.reader.corrupt("bytes in an encoding other than latin1"));
     };
     vm.budget.charge(text.len())?;
@@ -233,7 +268,10 @@ fn device(vm: &mut Vm<'_, '_>, kind: Id, index: Option<Id>) -> Result<(), Pickle
     let (kind, index) = (vm.node(kind), index.map(|index| vm.node(index)));
     match (kind, index) {
         (&Node::Str(kind), None | Some(Node::None)) => vm.push(Node::Device { kind, index: None }),
-        (&Node::Str(kind), Some(&Node::Int(index))) => vm.push(Node::Device { kind, index: Some(index) }),
+        (&Node::Str(kind), Some(&Node::Int(index))) => vm.push(Node::Device {
+            kind,
+            index: Some(index),
+        }),
         _ => Err(vm.reader.corrupt("a device without a name")),
     }
 }

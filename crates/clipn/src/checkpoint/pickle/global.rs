@@ -43,11 +43,19 @@ pub(crate) struct StorageType {
 }
 
 const fn ty(name: &'static str, dtype: Dtype, size: usize) -> StorageType {
-    StorageType { name, dtype: Some(dtype), size }
+    StorageType {
+        name,
+        dtype: Some(dtype),
+        size,
+    }
 }
 
 const fn foreign(name: &'static str, size: usize) -> StorageType {
-    StorageType { name, dtype: None, size }
+    StorageType {
+        name,
+        dtype: None,
+        size,
+    }
 }
 
 /// Classes of storages: name, element type.
@@ -123,12 +131,18 @@ pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Globa
 }
 
 fn storage(name: &str) -> Option<Global> {
-    STORAGES.iter().find(|(class, _)| *class == name).map(|&(_, ty)| Global::Storage(ty))
+    STORAGES
+        .iter()
+        .find(|(class, _)| *class == name)
+        .map(|&(_, ty)| Global::Storage(ty))
 }
 
 fn dtype(name: &str) -> Option<Global> {
     let of_storages = STORAGES.iter().map(|(_, ty)| ty);
-    of_storages.chain(FURTHER_DTYPES).find(|ty| ty.name == name).map(|&ty| Global::Dtype(ty))
+    of_storages
+        .chain(FURTHER_DTYPES)
+        .find(|ty| ty.name == name)
+        .map(|&ty| Global::Dtype(ty))
 }
 
 /// What TorchScript's own pickler names.
@@ -139,7 +153,9 @@ fn script(module: &str, name: &str) -> Option<Global> {
             "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist",
         ) => Some(Global::ScriptList),
         ("torch.jit._pickle", "restore_type_tag") => Some(Global::ScriptTyped),
-        _ if module == "__torch__" || module.starts_with("__torch__.") => Some(Global::ScriptModule),
+        _ if module == "__torch__" || module.starts_with("__torch__.") => {
+            Some(Global::ScriptModule)
+        }
         _ => None,
     }
 }
@@ -149,7 +165,10 @@ fn builtin(name: &str) -> Option<Global> {
     match name {
         "set" | "frozenset" => Some(Global::Set),
         "bytes" | "bytearray" => Some(Global::Bytes),
-        _ => INERT.into_iter().find(|&inert| inert == name).map(Global::Inert),
+        _ => INERT
+            .into_iter()
+            .find(|&inert| inert == name)
+            .map(Global::Inert),
     }
 }
 
@@ -184,14 +203,21 @@ mod tests {
     fn compiled_classes_are_known_in_torchscript_alone() {
         for (module, name, global) in [
             ("__torch__", "Model", Global::ScriptModule),
-            ("__torch__.torch.nn.modules.conv", "Conv2d", Global::ScriptModule),
+            (
+                "__torch__.torch.nn.modules.conv",
+                "Conv2d",
+                Global::ScriptModule,
+            ),
             ("torch.jit._pickle", "build_intlist", Global::ScriptList),
         ] {
             assert_eq!(lookup(Dialect::TorchScript, module, name), Some(global));
             assert_eq!(lookup(Dialect::Checkpoint, module, name), None);
         }
         assert_eq!(lookup(Dialect::TorchScript, "__torch__os", "system"), None);
-        assert_eq!(lookup(Dialect::TorchScript, "torch.jit._pickle", "build_anything"), None);
+        assert_eq!(
+            lookup(Dialect::TorchScript, "torch.jit._pickle", "build_anything"),
+            None
+        );
     }
 
     #[test]
@@ -199,7 +225,10 @@ mod tests {
         let Some(Global::Dtype(dtype)) = lookup(Dialect::Checkpoint, "torch", "bfloat16") else {
             panic!("a dtype")
         };
-        assert_eq!(lookup(Dialect::Checkpoint, "torch", "BFloat16Storage"), Some(Global::Storage(dtype)));
+        assert_eq!(
+            lookup(Dialect::Checkpoint, "torch", "BFloat16Storage"),
+            Some(Global::Storage(dtype))
+        );
         assert_eq!(dtype.dtype, Some(Dtype::Bf16));
         for (class, ty) in STORAGES {
             assert_eq!(ty.dtype.map_or(ty.size, Dtype::size), ty.size, "{class}");

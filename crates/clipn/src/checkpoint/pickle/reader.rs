@@ -18,19 +18,28 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn corrupt(&self, what: impl Into<String>) -> PickleError {
-        PickleError::Corrupt { at: self.pos, what: what.into() }
+        PickleError::Corrupt {
+            at: self.pos,
+            what: what.into(),
+        }
     }
 
     /// The next `count` bytes, borrowed: a lying count costs nothing.
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], PickleError> {
         let end = self.pos.checked_add(count).ok_or(PickleError::Truncated)?;
-        let taken = self.bytes.get(self.pos..end).ok_or(PickleError::Truncated)?;
+        let taken = self
+            .bytes
+            .get(self.pos..end)
+            .ok_or(PickleError::Truncated)?;
         self.pos = end;
         Ok(taken)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
-        let (array, _) = self.take(N)?.split_first_chunk().ok_or(PickleError::Truncated)?;
+        let (array, _) = self
+            .take(N)?
+            .split_first_chunk()
+            .ok_or(PickleError::Truncated)?;
         Ok(*array)
     }
 
@@ -59,7 +68,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn counted(&mut self, count_bytes: usize) -> Result<&'a [u8], PickleError> {
         let mut count = [0; 8];
         count[..count_bytes].copy_from_slice(self.take(count_bytes)?);
-        let count = usize::try_from(u64::from_le_bytes(count)).map_err(|_| PickleError::Truncated)?;
+        let count =
+            usize::try_from(u64::from_le_bytes(count)).map_err(|_| PickleError::Truncated)?;
         self.take(count)
     }
 
@@ -71,7 +81,10 @@ impl<'a> Reader<'a> {
     /// Text up to a line feed, which is read over.
     pub(crate) fn line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.pos..];
-        let len = rest.iter().position(|&b| b == b'\n').ok_or(PickleError::Truncated)?;
+        let len = rest
+            .iter()
+            .position(|&b| b == b'\n')
+            .ok_or(PickleError::Truncated)?;
         let line = self.take(len)?;
         self.pos += 1;
         std::str::from_utf8(line).map_err(|_| self.corrupt("a name that is not UTF-8"))
@@ -88,7 +101,10 @@ mod tests {
         assert_eq!(reader.counted(1), Err(PickleError::Truncated));
         let mut lying = Reader::new(&[0xff; 8]);
         assert_eq!(lying.counted(8), Err(PickleError::Truncated));
-        assert_eq!(Reader::new(b"no end of line").line(), Err(PickleError::Truncated));
+        assert_eq!(
+            Reader::new(b"no end of line").line(),
+            Err(PickleError::Truncated)
+        );
     }
 
     #[test]

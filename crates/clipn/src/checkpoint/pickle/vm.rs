@@ -29,7 +29,12 @@ pub(crate) fn parse<'a>(
     let mut vm = Vm {
         dialect,
         reader: Reader::new(bytes),
-        nodes: vec![Node::None, Node::Bool(true), Node::Bool(false), Node::Tuple(Box::default())],
+        nodes: vec![
+            Node::None,
+            Node::Bool(true),
+            Node::Bool(false),
+            Node::Tuple(Box::default()),
+        ],
         storages: Vec::new(),
         tensors: Vec::new(),
         stack: Vec::new(),
@@ -39,7 +44,13 @@ pub(crate) fn parse<'a>(
     };
     let root = vm.run()?;
     let end = vm.reader.position();
-    Ok(Parsed { nodes: vm.nodes, storages: vm.storages, tensors: vm.tensors, root, end })
+    Ok(Parsed {
+        nodes: vm.nodes,
+        storages: vm.storages,
+        tensors: vm.tensors,
+        root,
+        end,
+    })
 }
 
 pub(crate) struct Vm<'a, 'b> {
@@ -63,7 +74,9 @@ impl<'a> Vm<'a, '_> {
                 let root = self.pop()?;
                 return match (self.stack.is_empty(), self.marks.is_empty()) {
                     (true, true) => Ok(root),
-                    _ => Err(self.reader.corrupt("the pickle stops with values left over")),
+                    _ => Err(self
+                        .reader
+                        .corrupt("the pickle stops with values left over")),
                 };
             }
             self.step(opcode)?;
@@ -148,14 +161,18 @@ impl<'a> Vm<'a, '_> {
             b'Q' => call::persistent_id(self),
             b'R' | 0x81 => call::reduce(self),
             b'b' => call::build(self),
-            _ => Err(self.reader.corrupt(format!("the opcode {opcode:#04x}, which weights do not use"))),
+            _ => Err(self.reader.corrupt(format!(
+                "the opcode {opcode:#04x}, which weights do not use"
+            ))),
         }
     }
 
     fn protocol(&mut self) -> Result<(), PickleError> {
         match self.reader.u8()? {
             2..=5 => Ok(()),
-            version => Err(self.reader.corrupt(format!("pickle protocol {version}; 2 to 5 are read"))),
+            version => Err(self
+                .reader
+                .corrupt(format!("pickle protocol {version}; 2 to 5 are read"))),
         }
     }
 
@@ -195,8 +212,13 @@ impl<'a> Vm<'a, '_> {
 
     fn tuple(&mut self, len: usize) -> Result<(), PickleError> {
         let floor = self.floor();
-        let start = self.stack.len().checked_sub(len).filter(|&start| start >= floor);
-        let start = start.ok_or_else(|| self.reader.corrupt("a tuple of more values than there are"))?;
+        let start = self
+            .stack
+            .len()
+            .checked_sub(len)
+            .filter(|&start| start >= floor);
+        let start =
+            start.ok_or_else(|| self.reader.corrupt("a tuple of more values than there are"))?;
         let items = self.stack.split_off(start);
         self.push_tuple(items)
     }
@@ -276,7 +298,9 @@ impl<'a> Vm<'a, '_> {
     fn recall(&mut self, index: u32) -> Result<(), PickleError> {
         match self.memo.get(&index) {
             Some(&id) => self.push_id(id),
-            None => Err(self.reader.corrupt(format!("memo entry {index}, which was never made"))),
+            None => Err(self
+                .reader
+                .corrupt(format!("memo entry {index}, which was never made"))),
         }
     }
 
@@ -289,8 +313,10 @@ impl<'a> Vm<'a, '_> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
-        let global: Global = lookup(self.dialect, module, name)
-            .ok_or_else(|| PickleError::Refused { global: shown(&format!("{module}.{name}")) })?;
+        let global: Global =
+            lookup(self.dialect, module, name).ok_or_else(|| PickleError::Refused {
+                global: shown(&format!("{module}.{name}")),
+            })?;
         self.push(Node::Global(global))
     }
 

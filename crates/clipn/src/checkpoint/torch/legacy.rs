@@ -20,12 +20,21 @@ const PROTOCOL: i64 = 1001;
 /// Reads the object that the file was saved from, and says what is left of the memory that it may take.
 pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
-    let mut pickles = Pickles { path, bytes: bytes.as_slice(), at: 0, budget: &mut budget };
+    let mut pickles = Pickles {
+        path,
+        bytes: bytes.as_slice(),
+        at: 0,
+        budget: &mut budget,
+    };
     pickles.check_head()?;
     let object = pickles.next("the object")?;
     let keys = pickles.next("the list of storages")?;
     let at = pickles.at;
-    let mut storages = LegacyStorages { path, bytes, ranges: HashMap::new() };
+    let mut storages = LegacyStorages {
+        path,
+        bytes,
+        ranges: HashMap::new(),
+    };
     storages.locate(at, &object, &keys)?;
     let value = tree::build(path, &object, &mut storages, &mut budget)?;
     Ok((value, budget))
@@ -53,29 +62,42 @@ impl<'a> Pickles<'a, '_> {
         if !matches!(magic.root(), Node::BigInt(digits) if *digits == MAGIC) {
             return Err(CheckpointError::Unrecognised {
                 path: self.path.to_owned(),
-                seen: format!("a Python pickle of {} that torch.save did not write", magic.root().kind()),
+                seen: format!(
+                    "a Python pickle of {} that torch.save did not write",
+                    magic.root().kind()
+                ),
                 advice: "save the weights with torch.save(model.state_dict(), \"weights.pt\")",
             });
         }
         let start = self.at;
         match self.next("the protocol number")?.root() {
             Node::Int(PROTOCOL) => {}
-            _ => return Err(self.corrupt(start, format!("a protocol number that is not {PROTOCOL}"))),
+            _ => {
+                return Err(self.corrupt(start, format!("a protocol number that is not {PROTOCOL}")));
+            }
         }
         let start = self.at;
         let machine = self.next("the facts about the machine")?;
         let Node::Dict(entries) = machine.root() else {
             return Err(self.corrupt(start, "no dictionary of facts about the machine".to_owned()));
         };
-        let little = entries.iter().find(|(key, _)| matches!(machine.node(*key), Node::Str("little_endian")));
+        let little = entries
+            .iter()
+            .find(|(key, _)| matches!(machine.node(*key), Node::Str("little_endian")));
         match little.map(|&(_, value)| machine.node(value)) {
-            Some(Node::Bool(false)) => Err(CheckpointError::BigEndian { path: self.path.to_owned() }),
+            Some(Node::Bool(false)) => Err(CheckpointError::BigEndian {
+                path: self.path.to_owned(),
+            }),
             _ => Ok(()),
         }
     }
 
     fn corrupt(&self, at: usize, what: String) -> CheckpointError {
-        CheckpointError::Corrupt { path: self.path.to_owned(), place: format!("byte {at}"), what }
+        CheckpointError::Corrupt {
+            path: self.path.to_owned(),
+            place: format!("byte {at}"),
+            what,
+        }
     }
 }
 
@@ -119,7 +141,11 @@ impl LegacyStorages<'_> {
     }
 
     /// The elements of the storage whose count stands at byte `at`.
-    fn storage_at(&self, at: usize, spec: &StorageSpec<'_>) -> Result<Range<usize>, CheckpointError> {
+    fn storage_at(
+        &self,
+        at: usize,
+        spec: &StorageSpec<'_>,
+    ) -> Result<Range<usize>, CheckpointError> {
         let file = self.bytes.as_slice();
         let cut = |needed: String| CheckpointError::Truncated {
             path: self.path.to_owned(),
@@ -129,7 +155,10 @@ impl LegacyStorages<'_> {
                 file.len()
             ),
         };
-        let Some((count, _)) = file.get(at..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+        let Some((count, _)) = file
+            .get(at..)
+            .and_then(|rest| rest.split_first_chunk::<8>())
+        else {
             return Err(cut("its number of elements".to_owned()));
         };
         let count = i64::from_le_bytes(*count);
@@ -138,7 +167,10 @@ impl LegacyStorages<'_> {
             return Err(self.corrupt(spec.key, &what));
         }
         let start = at + 8;
-        let end = spec.len.checked_mul(spec.ty.size).and_then(|bytes| start.checked_add(bytes));
+        let end = spec
+            .len
+            .checked_mul(spec.ty.size)
+            .and_then(|bytes| start.checked_add(bytes));
         match end {
             Some(end) if end <= file.len() => Ok(start..end),
             _ => Err(cut(format!("{} {} elements", spec.len, spec.ty.name))),
@@ -163,7 +195,9 @@ impl Storages for LegacyStorages<'_> {
         let Some(whole) = self.ranges.get(spec.key) else {
             return Err(self.corrupt(spec.key, "a tensor needs it, but the file does not hold it"));
         };
-        let Some((first, len)) = spec.view else { return Ok((self.bytes.clone(), whole.clone())) };
+        let Some((first, len)) = spec.view else {
+            return Ok((self.bytes.clone(), whole.clone()));
+        };
         let part = first.checked_add(len).filter(|&end| end <= spec.len);
         match part {
             Some(end) => {

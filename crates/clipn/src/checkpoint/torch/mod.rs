@@ -33,11 +33,19 @@ trait Storages {
 fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> CheckpointError {
     let path = path.to_owned();
     match error {
-        PickleError::Truncated => CheckpointError::Truncated { path, what: format!("{part} ends too early") },
-        PickleError::Corrupt { at, what } => {
-            CheckpointError::Corrupt { path, place: format!("{part}, byte {}", start + at), what }
-        }
+        PickleError::Truncated => CheckpointError::Truncated {
+            path,
+            what: format!("{part} ends too early"),
+        },
+        PickleError::Corrupt { at, what } => CheckpointError::Corrupt {
+            path,
+            place: format!("{part}, byte {}", start + at),
+            what,
+        },
         PickleError::Refused { global } => CheckpointError::RefusedGlobal { path, global },
-        PickleError::Exhausted => CheckpointError::TooLarge { path, what: format!("the objects in {part}") },
+        PickleError::Exhausted => CheckpointError::TooLarge {
+            path,
+            what: format!("the objects in {part}"),
+        },
     }
 }

@@ -15,11 +15,18 @@ pub(crate) fn named_tensors(
     root: &Value,
     budget: &mut Budget,
 ) -> Result<IndexMap<String, Tensor>, CheckpointError> {
-    let mut flat = Flat { path, budget, tensors: IndexMap::new() };
+    let mut flat = Flat {
+        path,
+        budget,
+        tensors: IndexMap::new(),
+    };
     flat.module("", root)?;
     if flat.tensors.is_empty() {
         let seen = format!("its program has {root}, and no tensor among it");
-        return Err(CheckpointError::NoTensors { path: path.to_owned(), seen });
+        return Err(CheckpointError::NoTensors {
+            path: path.to_owned(),
+            seen,
+        });
     }
     Ok(flat.tensors)
 }
@@ -38,7 +45,11 @@ impl Flat<'_> {
             path: self.path.to_owned(),
             place: format!(
                 "the module {}",
-                if place.is_empty() { "at the top".to_owned() } else { shown(place) }
+                if place.is_empty() {
+                    "at the top".to_owned()
+                } else {
+                    shown(place)
+                }
             ),
             what: what.to_owned(),
         };
@@ -46,7 +57,10 @@ impl Flat<'_> {
             return Err(corrupt(prefix, "it is not a module"));
         };
         for (key, value) in attributes {
-            if !matches!(value, Value::Tensor(_) | Value::UnsupportedTensor(_) | Value::Dict(_)) {
+            if !matches!(
+                value,
+                Value::Tensor(_) | Value::UnsupportedTensor(_) | Value::Dict(_)
+            ) {
                 continue;
             }
             let Some(key) = key.as_str() else {
@@ -54,17 +68,24 @@ impl Flat<'_> {
                 continue;
             };
             let length = prefix.len() + key.len() + 1;
-            self.budget.charge_growing(length + size_of::<(String, Tensor)>()).map_err(|Exhausted| {
-                CheckpointError::TooLarge {
+            self.budget
+                .charge_growing(length + size_of::<(String, Tensor)>())
+                .map_err(|Exhausted| CheckpointError::TooLarge {
                     path: self.path.to_owned(),
                     what: "the names of its modules".to_owned(),
-                }
-            })?;
-            let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+                })?;
+            let name = if prefix.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{prefix}.{key}")
+            };
             match value {
                 Value::Tensor(tensor) => {
                     if self.tensors.insert(name, tensor.clone()).is_some() {
-                        return Err(corrupt(prefix, &format!("the name {} stands twice", shown(key))));
+                        return Err(corrupt(
+                            prefix,
+                            &format!("the name {} stands twice", shown(key)),
+                        ));
                     }
                 }
                 Value::UnsupportedTensor(dtype) => {
@@ -87,7 +108,10 @@ mod tests {
 
     fn module(attributes: &[(&str, Value)]) -> Value {
         Value::Dict(
-            attributes.iter().map(|(key, value)| (Value::Str((*key).into()), value.clone())).collect(),
+            attributes
+                .iter()
+                .map(|(key, value)| (Value::Str((*key).into()), value.clone()))
+                .collect(),
         )
     }
 
@@ -98,7 +122,11 @@ mod tests {
     #[test]
     fn names_are_the_paths_to_the_tensors() {
         let inner = module(&[("weight", tensor()), ("training", Value::Bool(false))]);
-        let root = module(&[("scale", tensor()), ("a", module(&[("0", inner)])), ("empty", module(&[]))]);
+        let root = module(&[
+            ("scale", tensor()),
+            ("a", module(&[("0", inner)])),
+            ("empty", module(&[])),
+        ]);
         let found = named_tensors(Path::new("f"), &root, &mut Budget::for_file(0)).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["scale", "a.0.weight"]);
     }
@@ -106,13 +134,18 @@ mod tests {
     #[test]
     fn an_archive_without_tensors_or_with_names_twice_is_refused() {
         let refused = |root: &Value| {
-            named_tensors(Path::new("f"), root, &mut Budget::for_file(0)).unwrap_err().to_string()
+            named_tensors(Path::new("f"), root, &mut Budget::for_file(0))
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&module(&[("training", Value::Bool(true))])).contains("no tensor"));
         assert!(refused(&module(&[("w", tensor()), ("w", tensor())])).contains("stands twice"));
         assert!(
-            refused(&module(&[("a.b", tensor()), ("a", module(&[("b", tensor())]))]))
-                .contains("stands twice")
+            refused(&module(&[
+                ("a.b", tensor()),
+                ("a", module(&[("b", tensor())]))
+            ]))
+            .contains("stands twice")
         );
         assert!(refused(&Value::None).contains("not a module"));
     }

@@ -18,9 +18,11 @@ pub(crate) fn is_contiguous(spec: &TensorSpec) -> bool {
 /// One past the last element that a view with elements touches, or `None` where that overflows.
 pub(crate) fn extent(spec: &TensorSpec) -> Option<usize> {
     let sizes = spec.shape.iter().zip(&spec.strides);
-    let last = sizes.into_iter().try_fold(spec.offset, |last, (&size, &stride)| {
-        last.checked_add(size.checked_sub(1)?.checked_mul(stride)?)
-    })?;
+    let last = sizes
+        .into_iter()
+        .try_fold(spec.offset, |last, (&size, &stride)| {
+            last.checked_add(size.checked_sub(1)?.checked_mul(stride)?)
+        })?;
     last.checked_add(1)
 }
 
@@ -75,19 +77,41 @@ mod tests {
     use crate::checkpoint::pickle::StorageType;
 
     fn view(offset: usize, shape: &[usize], strides: &[usize]) -> TensorSpec {
-        let ty = StorageType { name: "uint8", dtype: Some(crate::checkpoint::Dtype::U8), size: 1 };
-        TensorSpec { storage: 0, ty, offset, shape: shape.into(), strides: strides.into() }
+        let ty = StorageType {
+            name: "uint8",
+            dtype: Some(crate::checkpoint::Dtype::U8),
+            size: 1,
+        };
+        TensorSpec {
+            storage: 0,
+            ty,
+            offset,
+            shape: shape.into(),
+            strides: strides.into(),
+        }
     }
 
     #[test]
     fn transposes_slices_and_expansions() {
         let storage = [0, 1, 2, 3, 4, 5];
-        assert_eq!(gather(&storage, &view(0, &[3, 2], &[1, 3]), 1, 6), [0, 3, 1, 4, 2, 5]);
-        assert_eq!(gather(&storage, &view(1, &[2, 2], &[3, 1]), 1, 4), [1, 2, 4, 5]);
+        assert_eq!(
+            gather(&storage, &view(0, &[3, 2], &[1, 3]), 1, 6),
+            [0, 3, 1, 4, 2, 5]
+        );
+        assert_eq!(
+            gather(&storage, &view(1, &[2, 2], &[3, 1]), 1, 4),
+            [1, 2, 4, 5]
+        );
         assert_eq!(gather(&storage, &view(2, &[4], &[0]), 1, 4), [2, 2, 2, 2]);
         assert_eq!(gather(&storage, &view(5, &[], &[]), 1, 1), [5]);
-        assert_eq!(gather(&storage, &view(0, &[2, 1], &[1, 99]), 2, 2), [0, 1, 2, 3]);
-        assert_eq!(gather(&storage, &view(0, &[1, 2], &[usize::MAX, 2]), 1, 2), [0, 2]);
+        assert_eq!(
+            gather(&storage, &view(0, &[2, 1], &[1, 99]), 2, 2),
+            [0, 1, 2, 3]
+        );
+        assert_eq!(
+            gather(&storage, &view(0, &[1, 2], &[usize::MAX, 2]), 1, 2),
+            [0, 2]
+        );
     }
 
     #[test]

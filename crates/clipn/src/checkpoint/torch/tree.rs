@@ -25,7 +25,15 @@ pub(crate) fn build(
     budget: &mut Budget,
 ) -> Result<Value, CheckpointError> {
     let texts = HashMap::new();
-    let mut tree = Tree { path, parsed, storages, budget, texts, tensors: HashMap::new(), keys: Vec::new() };
+    let mut tree = Tree {
+        path,
+        parsed,
+        storages,
+        budget,
+        texts,
+        tensors: HashMap::new(),
+        keys: Vec::new(),
+    };
     tree.value(parsed.root)
 }
 
@@ -57,7 +65,9 @@ impl<'t> Tree<'t, '_> {
             Node::None => Value::None,
             &Node::Bool(value) => Value::Bool(value),
             &Node::Int(value) => Value::Int(value),
-            Node::BigInt(digits) => Value::Other(format!("an integer of {} bytes", digits.len()).into()),
+            Node::BigInt(digits) => {
+                Value::Other(format!("an integer of {} bytes", digits.len()).into())
+            }
             &Node::Float(value) => Value::Float(value),
             Node::Str(text) => Value::Str(self.text(id, text)?),
             Node::Bytes(bytes) => self.bytes(bytes)?,
@@ -69,11 +79,14 @@ impl<'t> Tree<'t, '_> {
             Node::Global(global) => Value::Other(format!("{global:?}").into()),
             Node::Storage(_) => Value::Other("a storage".into()),
             &Node::Tensor(index) => self.tensor(index)?,
-            Node::NumpyDtype { kind, .. } => Value::Other(format!("numpy.dtype({})", shown(kind)).into()),
-            Node::Device { kind, index: None } => Value::Other(shown(kind).into()),
-            Node::Device { kind, index: Some(index) } => {
-                Value::Other(format!("{}:{index}", shown(kind)).into())
+            Node::NumpyDtype { kind, .. } => {
+                Value::Other(format!("numpy.dtype({})", shown(kind)).into())
             }
+            Node::Device { kind, index: None } => Value::Other(shown(kind).into()),
+            Node::Device {
+                kind,
+                index: Some(index),
+            } => Value::Other(format!("{}:{index}", shown(kind)).into()),
         })
     }
 
@@ -126,11 +139,16 @@ impl<'t> Tree<'t, '_> {
                 let (bytes, range, contiguous) = self.elements(spec)?;
                 let shape = contiguous.shape.to_vec();
                 let tensor = Tensor::over(dtype, shape, &bytes, range);
-                Value::Tensor(tensor.ok_or_else(|| self.corrupt("a tensor of another size than its bytes"))?)
+                Value::Tensor(
+                    tensor
+                        .ok_or_else(|| self.corrupt("a tensor of another size than its bytes"))?,
+                )
             }
             None => Value::UnsupportedTensor(spec.ty.name),
         };
-        self.charge_growing(size_of::<(String, Tensor)>() + size_of_val(&*spec.shape) + size_of::<Value>())?;
+        self.charge_growing(
+            size_of::<(String, Tensor)>() + size_of_val(&*spec.shape) + size_of::<Value>(),
+        )?;
         self.tensors.insert(index, value.clone());
         Ok(value)
     }
@@ -143,8 +161,9 @@ impl<'t> Tree<'t, '_> {
         let size = spec.ty.size;
         let storage = &self.parsed.storages[spec.storage as usize];
         let (bytes, range) = self.storages.find(storage, self.budget)?;
-        let len = checked_len(&spec.shape, size)
-            .ok_or_else(|| self.corrupt(format!("the shape {:?}, which no memory holds", spec.shape)))?;
+        let len = checked_len(&spec.shape, size).ok_or_else(|| {
+            self.corrupt(format!("the shape {:?}, which no memory holds", spec.shape))
+        })?;
         if len == 0 {
             return Ok((bytes, range.start..range.start, spec));
         }
@@ -166,11 +185,15 @@ impl<'t> Tree<'t, '_> {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), CheckpointError> {
-        self.budget.charge(bytes).map_err(|Exhausted| self.too_large())
+        self.budget
+            .charge(bytes)
+            .map_err(|Exhausted| self.too_large())
     }
 
     fn charge_growing(&mut self, bytes: usize) -> Result<(), CheckpointError> {
-        self.budget.charge_growing(bytes).map_err(|Exhausted| self.too_large())
+        self.budget
+            .charge_growing(bytes)
+            .map_err(|Exhausted| self.too_large())
     }
 
     fn too_large(&self) -> CheckpointError {
@@ -181,7 +204,11 @@ impl<'t> Tree<'t, '_> {
     }
 
     fn corrupt(&self, what: impl Into<String>) -> CheckpointError {
-        CheckpointError::Corrupt { path: self.path.to_owned(), place: self.place(), what: what.into() }
+        CheckpointError::Corrupt {
+            path: self.path.to_owned(),
+            place: self.place(),
+            what: what.into(),
+        }
     }
 
     /// The keys that lead to the value at hand, the first few where there are many.

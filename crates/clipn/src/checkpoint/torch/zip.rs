@@ -20,7 +20,10 @@ use crate::checkpoint::{CheckpointError, Value};
 
 /// Reads the object that the archive was saved from, and says whether `torch.save` wrote it or `torch.jit.save`, and
 /// what is left of the memory that it may take.
-pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Dialect, Budget), CheckpointError> {
+pub(crate) fn read(
+    path: &Path,
+    bytes: &Bytes,
+) -> Result<(Value, Dialect, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
     let mut archive = Archive::open(path, bytes)?;
     archive.check_byte_order(&mut budget)?;
@@ -54,17 +57,29 @@ impl<'a> Archive<'a> {
                     "the zip archive's directory, which stands at the end, is missing or damaged ({error})"
                 ),
             })?;
-        let mut archive = Archive { path, bytes, zip, root: String::new(), inflated: HashMap::new() };
+        let mut archive = Archive {
+            path,
+            bytes,
+            zip,
+            root: String::new(),
+            inflated: HashMap::new(),
+        };
         archive.root = archive.find_root()?;
         Ok(archive)
     }
 
     fn find_root(&self) -> Result<String, CheckpointError> {
-        let names = || self.zip.file_names_raw().filter_map(|name| std::str::from_utf8(name).ok());
-        let mut roots = names().filter_map(|name| name.strip_suffix("data.pkl")).filter(|root| {
-            let folder = root.strip_suffix('/');
-            root.is_empty() || folder.is_some_and(|folder| !folder.contains('/'))
-        });
+        let names = || {
+            self.zip
+                .file_names_raw()
+                .filter_map(|name| std::str::from_utf8(name).ok())
+        };
+        let mut roots = names()
+            .filter_map(|name| name.strip_suffix("data.pkl"))
+            .filter(|root| {
+                let folder = root.strip_suffix('/');
+                root.is_empty() || folder.is_some_and(|folder| !folder.contains('/'))
+            });
         match (roots.next(), roots.next()) {
             (Some(root), None) => Ok(root.to_owned()),
             (Some(_), Some(_)) => Err(self.corrupt("the archive", "more than one data.pkl")),
@@ -90,8 +105,13 @@ impl<'a> Archive<'a> {
     fn dialect(&self) -> Dialect {
         let code = format!("{}code/", self.root);
         let constants = format!("{}constants.pkl", self.root);
-        let is_script = |name: &[u8]| name.starts_with(code.as_bytes()) || name == constants.as_bytes();
-        if self.zip.file_names_raw().any(is_script) { Dialect::TorchScript } else { Dialect::Checkpoint }
+        let is_script =
+            |name: &[u8]| name.starts_with(code.as_bytes()) || name == constants.as_bytes();
+        if self.zip.file_names_raw().any(is_script) {
+            Dialect::TorchScript
+        } else {
+            Dialect::Checkpoint
+        }
     }
 
     /// Refuses weights of a big-endian machine by name.
@@ -100,7 +120,11 @@ impl<'a> Archive<'a> {
             let (bytes, range) = self.entry("byteorder", budget)?;
             match &bytes.as_slice()[range] {
                 b"little" => {}
-                b"big" => return Err(CheckpointError::BigEndian { path: self.path.to_owned() }),
+                b"big" => {
+                    return Err(CheckpointError::BigEndian {
+                        path: self.path.to_owned(),
+                    });
+                }
                 _ => return Err(self.corrupt("byteorder", "neither little nor big")),
             }
         }
@@ -108,11 +132,16 @@ impl<'a> Archive<'a> {
     }
 
     fn index(&self, name: &str) -> Option<usize> {
-        self.zip.index_for_name_raw(format!("{}{name}", self.root).as_bytes())
+        self.zip
+            .index_for_name_raw(format!("{}{name}", self.root).as_bytes())
     }
 
     /// The bytes of `<root>/<name>`.
-    fn entry(&mut self, name: &str, budget: &mut Budget) -> Result<(Bytes, Range<usize>), CheckpointError> {
+    fn entry(
+        &mut self,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
         let Some(index) = self.index(name) else {
             return Err(self.corrupt(&shown(name), "the archive has no such entry"));
         };
@@ -139,14 +168,16 @@ impl<'a> Archive<'a> {
             }
             (CompressionMethod::Deflated, Some(range)) => {
                 if header.size > MOST_INFLATED.saturating_mul(range.len() as u64) {
-                    return Err(self.corrupt(&shown(name), "its size is more than deflate packs so small"));
+                    return Err(
+                        self.corrupt(&shown(name), "its size is more than deflate packs so small")
+                    );
                 }
                 self.inflate(name, index, header.size, budget)
             }
-            (method, _) => {
-                Err(self
-                    .corrupt(&shown(name), &format!("the entry is compressed as {method}, not by deflate")))
-            }
+            (method, _) => Err(self.corrupt(
+                &shown(name),
+                &format!("the entry is compressed as {method}, not by deflate"),
+            )),
         }
     }
 
@@ -158,21 +189,27 @@ impl<'a> Archive<'a> {
         budget: &mut Budget,
     ) -> Result<(Bytes, Range<usize>), CheckpointError> {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        budget.charge(size).map_err(|Exhausted| CheckpointError::TooLarge {
-            path: self.path.to_owned(),
-            what: format!("the compressed entry {}", shown(name)),
-        })?;
+        budget
+            .charge(size)
+            .map_err(|Exhausted| CheckpointError::TooLarge {
+                path: self.path.to_owned(),
+                what: format!("the compressed entry {}", shown(name)),
+            })?;
         // No more than what the entry may hold, and reading stops one byte past what the directory says.
         let mut inflated = Vec::with_capacity(size);
         let read = match self.zip.by_index(index) {
-            Ok(entry) => entry.take(size as u64 + 1).read_to_end(&mut inflated).map_err(ZipError::from),
+            Ok(entry) => entry
+                .take(size as u64 + 1)
+                .read_to_end(&mut inflated)
+                .map_err(ZipError::from),
             Err(error) => Err(error),
         };
         read.map_err(|error| self.zip_error(name, &error))?;
         if inflated.len() != size {
-            return Err(
-                self.corrupt(&shown(name), &format!("{size} bytes promised, {} inflated", inflated.len()))
-            );
+            return Err(self.corrupt(
+                &shown(name),
+                &format!("{size} bytes promised, {} inflated", inflated.len()),
+            ));
         }
         let bytes = Bytes::from(inflated);
         self.inflated.insert(index, bytes.clone());
@@ -218,14 +255,25 @@ impl Storages for Archive<'_> {
     ) -> Result<(Bytes, Range<usize>), CheckpointError> {
         let name = format!("data/{}", spec.key);
         let (bytes, range) = self.entry(&name, budget)?;
-        let needed = spec.len.checked_mul(spec.ty.size).filter(|&needed| needed <= range.len());
+        let needed = spec
+            .len
+            .checked_mul(spec.ty.size)
+            .filter(|&needed| needed <= range.len());
         let Some(needed) = needed else {
-            let what = format!("{} bytes for a storage of {} {}", range.len(), spec.len, spec.ty.name);
+            let what = format!(
+                "{} bytes for a storage of {} {}",
+                range.len(),
+                spec.len,
+                spec.ty.name
+            );
             return Err(self.corrupt(&shown(&name), &what));
         };
         match spec.view {
             None => Ok((bytes, range.start..range.start + needed)),
-            Some(_) => Err(self.corrupt(&shown(&name), "a part of a storage, which only legacy files have")),
+            Some(_) => Err(self.corrupt(
+                &shown(&name),
+                "a part of a storage, which only legacy files have",
+            )),
         }
     }
 }

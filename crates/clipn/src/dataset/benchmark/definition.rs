@@ -12,8 +12,14 @@ const LIMIT: u64 = 16 << 20;
 
 /// The definitions that the library carries, by name.
 const EMBEDDED: [(&str, &str); 2] = [
-    ("imagenet-1k", include_str!("../../../../../assets/benchmarks/imagenet-1k.toml")),
-    ("tiny-imagenet-ood", include_str!("../../../../../assets/benchmarks/tiny-imagenet-ood.toml")),
+    (
+        "imagenet-1k",
+        include_str!("../../../../../assets/benchmarks/imagenet-1k.toml"),
+    ),
+    (
+        "tiny-imagenet-ood",
+        include_str!("../../../../../assets/benchmarks/tiny-imagenet-ood.toml"),
+    ),
 ];
 
 /// A benchmark: one in-distribution (ID) set and the out-of-distribution (OOD) sets it is told from.
@@ -134,7 +140,10 @@ impl Benchmark {
         let bytes = match read_limited(path, LIMIT) {
             Err(DatasetError::Missing { .. }) => {
                 let known = Self::names().join(", ");
-                return Err(DatasetError::UnknownBenchmark { given: name_or_path.to_string(), known });
+                return Err(DatasetError::UnknownBenchmark {
+                    given: name_or_path.to_string(),
+                    known,
+                });
             }
             other => other?,
         };
@@ -151,6 +160,9 @@ impl Benchmark {
     /// [`DatasetError::Definition`] for text that is no TOML, for keys that are missing, unknown or of the wrong type,
     /// and for keys that do not go together.
     pub fn parse(text: &str, origin: &str) -> Result<Self, DatasetError> {
-        raw::parse(text).map_err(|problem| DatasetError::Definition { origin: origin.to_string(), problem })
+        raw::parse(text).map_err(|problem| DatasetError::Definition {
+            origin: origin.to_string(),
+            problem,
+        })
     }
 }

@@ -4,5 +4,7 @@ mod definition;
 mod open;
 mod raw;
 
-pub use definition::{Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource};
+pub use definition::{
+    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
+};
 pub use open::{OpenedBenchmark, OpenedClasses, OpenedOod};

@@ -51,7 +51,10 @@ struct RawId {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "the name of a class list, or an array of class names")]
+#[serde(
+    untagged,
+    expecting = "the name of a class list, or an array of class names"
+)]
 enum RawClasses {
     Named(String),
     Inline(Vec<String>),
@@ -84,7 +87,8 @@ struct RawSource {
 
 /// Parses and checks a definition; the error says what is wrong and where in the text.
 pub(super) fn parse(text: &str) -> Checked<Benchmark> {
-    let raw: RawBenchmark = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+    let raw: RawBenchmark =
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
     if raw.name.trim().is_empty() {
         return Err("`name` is empty: name the benchmark".to_string());
     }
@@ -101,17 +105,27 @@ pub(super) fn parse(text: &str) -> Checked<Benchmark> {
     for set in raw.ood {
         let set = set.check(&maps)?;
         if set.name == id.name || ood.iter().any(|other| other.name == set.name) {
-            return Err(format!("two sets are named `{}`: give each its own name", set.name));
+            return Err(format!(
+                "two sets are named `{}`: give each its own name",
+                set.name
+            ));
         }
         ood.push(set);
     }
-    Ok(Benchmark { name: raw.name, description: raw.description, grey: raw.grey, id, ood })
+    Ok(Benchmark {
+        name: raw.name,
+        description: raw.description,
+        grey: raw.grey,
+        id,
+        ood,
+    })
 }
 
 impl RawMap {
     fn check(self, name: &str) -> Checked<MapSource> {
-        let columns =
-            self.folder_column.is_some() || self.name_column.is_some() || self.role_column.is_some();
+        let columns = self.folder_column.is_some()
+            || self.name_column.is_some()
+            || self.role_column.is_some();
         match (self.file, self.names) {
             (Some(path), None) => Ok(MapSource::File {
                 path,
@@ -119,14 +133,17 @@ impl RawMap {
                 name_column: self.name_column.unwrap_or_else(|| "name".to_string()),
                 role_column: self.role_column,
             }),
-            (None, Some(_)) if columns => {
-                Err(format!("[maps.{name}]: columns belong to a `file`, not to `names`: remove them"))
-            }
+            (None, Some(_)) if columns => Err(format!(
+                "[maps.{name}]: columns belong to a `file`, not to `names`: remove them"
+            )),
             (None, Some(names)) => match names.iter().find(|(_, class)| class.trim().is_empty()) {
-                Some((folder, _)) => {
-                    Err(format!("[maps.{name}]: the name of folder `{folder}` is empty: give one"))
-                }
-                None => Ok(MapSource::Inline { name: name.to_string(), names }),
+                Some((folder, _)) => Err(format!(
+                    "[maps.{name}]: the name of folder `{folder}` is empty: give one"
+                )),
+                None => Ok(MapSource::Inline {
+                    name: name.to_string(),
+                    names,
+                }),
             },
             _ => Err(format!("[maps.{name}]: give either `file` or `names`")),
         }
@@ -139,10 +156,14 @@ impl RawId {
         let map = find_map(self.map.as_deref(), maps, at)?;
         let classes = match (self.classes, &map) {
             (Some(_), Some(_)) => {
-                return Err(format!("{at}: `classes` and `map` both name the classes: give one of them"));
+                return Err(format!(
+                    "{at}: `classes` and `map` both name the classes: give one of them"
+                ));
             }
             (Some(RawClasses::Named(name)), None) => ClassSource::Named(name),
-            (Some(RawClasses::Inline(names)), None) => ClassSource::Inline(checked_names(names, at)?),
+            (Some(RawClasses::Inline(names)), None) => {
+                ClassSource::Inline(checked_names(names, at)?)
+            }
             (None, Some(map)) => ClassSource::FolderMap(map.clone()),
             (None, None) => ClassSource::FolderNames,
         };
@@ -156,10 +177,16 @@ impl RawId {
         };
         let source = source.check(at)?;
         if matches!(source, SetSource::List { .. }) && classes == ClassSource::FolderNames {
-            return Err(format!("{at}: a `list` has no folders to name its classes: give `classes`"));
+            return Err(format!(
+                "{at}: a `list` has no folders to name its classes: give `classes`"
+            ));
         }
         let name = self.name.unwrap_or_else(|| benchmark.to_string());
-        Ok(IdDefinition { name, source, classes })
+        Ok(IdDefinition {
+            name,
+            source,
+            classes,
+        })
     }
 }
 
@@ -183,7 +210,11 @@ impl RawOod {
             roles: self.roles,
             exclude: self.exclude,
         };
-        Ok(OodDefinition { source: source.check(&at)?, name: self.name, kind: self.kind })
+        Ok(OodDefinition {
+            source: source.check(&at)?,
+            name: self.name,
+            kind: self.kind,
+        })
     }
 }
 
@@ -192,12 +223,20 @@ impl RawSource {
         match (self.folder, self.list) {
             (Some(path), None) => {
                 if self.root.is_some() {
-                    return Err(format!("{at}: `root` goes with `list`, not with `folder`: remove it"));
+                    return Err(format!(
+                        "{at}: `root` goes with `list`, not with `folder`: remove it"
+                    ));
                 }
                 if !self.roles.is_empty() && !has_roles(self.map.as_ref()) {
-                    return Err(format!("{at}: `roles` needs a `map` with a `role-column`: give both"));
+                    return Err(format!(
+                        "{at}: `roles` needs a `map` with a `role-column`: give both"
+                    ));
                 }
-                let selection = Selection { map: self.map, roles: self.roles, exclude: self.exclude };
+                let selection = Selection {
+                    map: self.map,
+                    roles: self.roles,
+                    exclude: self.exclude,
+                };
                 Ok(SetSource::Folder { path, selection })
             }
             (None, Some(path)) => {
@@ -207,7 +246,10 @@ impl RawSource {
                          leave the lines out of the list instead"
                     ));
                 }
-                Ok(SetSource::List { path, root: self.root.unwrap_or_default() })
+                Ok(SetSource::List {
+                    path,
+                    root: self.root.unwrap_or_default(),
+                })
             }
             _ => Err(format!("{at}: give either `folder` or `list`")),
         }
@@ -215,16 +257,26 @@ impl RawSource {
 }
 
 fn has_roles(map: Option<&MapSource>) -> bool {
-    matches!(map, Some(MapSource::File { role_column: Some(_), .. }))
+    matches!(
+        map,
+        Some(MapSource::File {
+            role_column: Some(_),
+            ..
+        })
+    )
 }
 
-fn find_map(name: Option<&str>, maps: &BTreeMap<String, MapSource>, at: &str) -> Checked<Option<MapSource>> {
+fn find_map(
+    name: Option<&str>,
+    maps: &BTreeMap<String, MapSource>,
+    at: &str,
+) -> Checked<Option<MapSource>> {
     let Some(name) = name else { return Ok(None) };
     match maps.get(name) {
         Some(map) => Ok(Some(map.clone())),
-        None => {
-            Err(format!("{at}: there is no map `{name}`: add a [maps.{name}] table, or correct the name"))
-        }
+        None => Err(format!(
+            "{at}: there is no map `{name}`: add a [maps.{name}] table, or correct the name"
+        )),
     }
 }
 
@@ -233,9 +285,9 @@ fn checked_names(names: Vec<String>, at: &str) -> Checked<Vec<String>> {
         return Err(format!("{at}: `classes` is empty: give the class names"));
     }
     match names.iter().position(|name| name.trim().is_empty()) {
-        Some(index) => {
-            Err(format!("{at}: class name {index} (counted from 0) is empty: give every class a name"))
-        }
+        Some(index) => Err(format!(
+            "{at}: class name {index} (counted from 0) is empty: give every class a name"
+        )),
         None => Ok(names),
     }
 }

@@ -28,7 +28,11 @@ pub struct TableFormat {
 impl Default for TableFormat {
     /// Tab, `filepath`, `title`.
     fn default() -> Self {
-        Self { separator: '\t', image_key: "filepath".to_string(), caption_key: "title".to_string() }
+        Self {
+            separator: '\t',
+            image_key: "filepath".to_string(),
+            caption_key: "title".to_string(),
+        }
     }
 }
 
@@ -60,35 +64,65 @@ impl CaptionTable {
     /// [`TrainingDataError::Table`] when a column is missing or there is no row, [`TrainingDataError::Setting`] when
     /// the separator is no single ASCII character, [`TrainingDataError::File`] when the file cannot be read.
     pub fn read(path: &Path, format: &TableFormat) -> Result<Self, TrainingDataError> {
-        let separator = u8::try_from(format.separator).ok().filter(|byte| byte.is_ascii() && *byte != b'"');
+        let separator = u8::try_from(format.separator)
+            .ok()
+            .filter(|byte| byte.is_ascii() && *byte != b'"');
         let separator = separator.ok_or_else(|| TrainingDataError::Setting {
             setting: "csv-separator",
-            problem: format!("`{}` is not one ASCII character other than a quote", format.separator),
+            problem: format!(
+                "`{}` is not one ASCII character other than a quote",
+                format.separator
+            ),
         })?;
         let metadata = std::fs::metadata(path).map_err(|source| DatasetError::io(path, source))?;
         if !metadata.is_file() {
             let source = std::io::Error::other("it is not a file");
-            return Err(DatasetError::Io { path: path.to_path_buf(), source }.into());
+            return Err(DatasetError::Io {
+                path: path.to_path_buf(),
+                source,
+            }
+            .into());
         }
         if metadata.len() > LIMIT {
             let size = metadata.len();
-            return Err(DatasetError::TooLarge { path: path.to_path_buf(), size, limit: LIMIT }.into());
+            return Err(DatasetError::TooLarge {
+                path: path.to_path_buf(),
+                size,
+                limit: LIMIT,
+            }
+            .into());
         }
         let file = File::open(path).map_err(|source| DatasetError::io(path, source))?;
-        let mut reader =
-            ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(BufReader::new(file));
-        let header = reader.byte_headers().map_err(|error| refuse(path, error.to_string()))?.clone();
+        let mut reader = ReaderBuilder::new()
+            .delimiter(separator)
+            .flexible(true)
+            .from_reader(BufReader::new(file));
+        let header = reader
+            .byte_headers()
+            .map_err(|error| refuse(path, error.to_string()))?
+            .clone();
         let image = column(path, &header, &format.image_key, "csv-img-key")?;
         let caption = column(path, &header, &format.caption_key, "csv-caption-key")?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        let mut table = Self { path: path.to_path_buf(), folder, text: String::new(), rows: Vec::new() };
+        let mut table = Self {
+            path: path.to_path_buf(),
+            folder,
+            text: String::new(),
+            rows: Vec::new(),
+        };
         let mut record = ByteRecord::new();
-        while reader.read_byte_record(&mut record).map_err(|error| refuse(path, error.to_string()))? {
+        while reader
+            .read_byte_record(&mut record)
+            .map_err(|error| refuse(path, error.to_string()))?
+        {
             let line = record.position().map_or(0, csv::Position::line);
             table.push(&record, line, header.len(), image, caption);
         }
         if table.rows.is_empty() {
-            return Err(refuse(path, "there is no row under the header: give one an image".to_string()));
+            return Err(refuse(
+                path,
+                "there is no row under the header: give one an image".to_string(),
+            ));
         }
         Ok(table)
     }
@@ -114,35 +148,66 @@ impl CaptionTable {
     /// A [`SkippedSample`] for a row of a wrong form, or past the end.
     pub fn row(&self, index: usize) -> Result<(PathBuf, &str), SkippedSample> {
         let Some(row) = self.rows.get(index) else {
-            return Err(SkippedSample::new(self.key(index), SkipReason::BadRow, "there is no such row"));
+            return Err(SkippedSample::new(
+                self.key(index),
+                SkipReason::BadRow,
+                "there is no such row",
+            ));
         };
         if let Some((reason, detail)) = row.problem {
             return Err(SkippedSample::new(self.key(index), reason, detail));
         }
-        let start = if index == 0 { 0 } else { self.rows[index - 1].caption_end as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            self.rows[index - 1].caption_end as usize
+        };
         let (image_end, caption_end) = (row.image_end as usize, row.caption_end as usize);
-        Ok((self.folder.join(&self.text[start..image_end]), &self.text[image_end..caption_end]))
+        Ok((
+            self.folder.join(&self.text[start..image_end]),
+            &self.text[image_end..caption_end],
+        ))
     }
 
     /// The name of a row: `file:line`.
     pub fn key(&self, index: usize) -> String {
         let line = self.rows.get(index).map_or(0, |row| row.line);
-        format!("{}:{line}", self.path.file_name().unwrap_or_default().to_string_lossy())
+        format!(
+            "{}:{line}",
+            self.path.file_name().unwrap_or_default().to_string_lossy()
+        )
     }
 
-    fn push(&mut self, record: &ByteRecord, line: u64, columns: usize, image: usize, caption: usize) {
+    fn push(
+        &mut self,
+        record: &ByteRecord,
+        line: u64,
+        columns: usize,
+        image: usize,
+        caption: usize,
+    ) {
         let problem = match fields(record, columns, image, caption) {
             Ok((image, caption)) => {
                 self.text.push_str(image);
                 let image_end = self.text.len() as u64;
                 self.text.push_str(caption);
                 let caption_end = self.text.len() as u64;
-                return self.rows.push(Row { image_end, caption_end, line, problem: None });
+                return self.rows.push(Row {
+                    image_end,
+                    caption_end,
+                    line,
+                    problem: None,
+                });
             }
             Err(problem) => problem,
         };
         let end = self.text.len() as u64;
-        self.rows.push(Row { image_end: end, caption_end: end, line, problem: Some(problem) });
+        self.rows.push(Row {
+            image_end: end,
+            caption_end: end,
+            line,
+            problem: Some(problem),
+        });
     }
 }
 
@@ -154,15 +219,21 @@ fn fields(
     caption: usize,
 ) -> Result<(&str, &str), (SkipReason, &'static str)> {
     if record.len() != columns {
-        return Err((SkipReason::BadRow, "it has another number of columns than the header"));
+        return Err((
+            SkipReason::BadRow,
+            "it has another number of columns than the header",
+        ));
     }
     let (image, caption) = (&record[image], &record[caption]);
     if image.len() > MAX_FIELD || caption.len() > MAX_FIELD {
-        return Err((SkipReason::BadRow, "a field has over 65536 bytes: is a quote not closed"));
+        return Err((
+            SkipReason::BadRow,
+            "a field has over 65536 bytes: is a quote not closed",
+        ));
     }
     let image = str::from_utf8(image).map_err(|_| (SkipReason::BadRow, "the path is not UTF-8"))?;
-    let caption =
-        str::from_utf8(caption).map_err(|_| (SkipReason::BadCaption, "the caption is not UTF-8"))?;
+    let caption = str::from_utf8(caption)
+        .map_err(|_| (SkipReason::BadCaption, "the caption is not UTF-8"))?;
     if image.is_empty() {
         return Err((SkipReason::NoImage, "there is no path"));
     }
@@ -179,10 +250,18 @@ fn column(
     key: &str,
     setting: &'static str,
 ) -> Result<usize, TrainingDataError> {
-    let plain = |name: &[u8]| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').to_string();
+    let plain = |name: &[u8]| {
+        String::from_utf8_lossy(name)
+            .trim_start_matches('\u{feff}')
+            .to_string()
+    };
     let names: Vec<String> = header.iter().map(plain).collect();
     names.iter().position(|name| name == key).ok_or_else(|| {
-        let shown: Vec<String> = names.iter().take(8).map(|name| format!("`{name:.40}`")).collect();
+        let shown: Vec<String> = names
+            .iter()
+            .take(8)
+            .map(|name| format!("`{name:.40}`"))
+            .collect();
         refuse(
             path,
             format!(
@@ -194,5 +273,8 @@ fn column(
 }
 
 fn refuse(path: &Path, problem: String) -> TrainingDataError {
-    TrainingDataError::Table { path: path.to_path_buf(), problem }
+    TrainingDataError::Table {
+        path: path.to_path_buf(),
+        problem,
+    }
 }

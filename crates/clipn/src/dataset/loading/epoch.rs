@@ -102,7 +102,8 @@ impl Epoch {
             match self.pipeline.next()? {
                 Output::Sample(sample) => {
                     if let Some(crop) = &sample.crop {
-                        self.preprocessing.normalise_into(crop, self.next_pixels(batch))?;
+                        self.preprocessing
+                            .normalise_into(crop, self.next_pixels(batch))?;
                         batch.pictured.push(batch.keys.len());
                     }
                     batch.captions.push(sample.caption);
@@ -111,12 +112,16 @@ impl Epoch {
                 }
                 Output::Skip(sample) => self.leave_out(&mut skipped, *sample)?,
                 Output::PassEnd if self.passes.is_hopeless() => {
-                    return Err(TrainingDataError::NothingUsable { skipped: Box::new(skipped) });
+                    return Err(TrainingDataError::NothingUsable {
+                        skipped: Box::new(skipped),
+                    });
                 }
                 Output::PassEnd => {}
             }
         }
-        batch.pixels.truncate(batch.pictured.len() * self.preprocessing.tensor_len());
+        batch
+            .pixels
+            .truncate(batch.pictured.len() * self.preprocessing.tensor_len());
         self.position.batches += 1;
         self.position.drawn += drawn;
         self.position.skipped = skipped;
@@ -129,18 +134,25 @@ impl Epoch {
         let start = batch.pictured.len() * values;
         if batch.pixels.len() < start + values {
             // The first picture of a batch is seldom the only one.
-            batch.pixels.reserve_exact(self.batch_size * values - batch.pixels.len());
+            batch
+                .pixels
+                .reserve_exact(self.batch_size * values - batch.pixels.len());
             batch.pixels.resize(start + values, 0.0);
         }
         &mut batch.pixels[start..start + values]
     }
 
-    fn leave_out(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {
+    fn leave_out(
+        &self,
+        skipped: &mut Skipped,
+        sample: SkippedSample,
+    ) -> Result<(), TrainingDataError> {
         skipped.add(sample);
         match self.max_bad {
-            Some(limit) if skipped.total() > limit => {
-                Err(TrainingDataError::TooManyBad { limit, skipped: Box::new(skipped.clone()) })
-            }
+            Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManyBad {
+                limit,
+                skipped: Box::new(skipped.clone()),
+            }),
             _ => Ok(()),
         }
     }

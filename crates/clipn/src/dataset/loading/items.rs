@@ -57,17 +57,31 @@ pub(in crate::dataset) enum Drawn {
 
 /// Draws samples without end: after one pass over the data the next begins.
 pub(super) enum Items {
-    Shards { set: Arc<ShardSet>, plan: ShardPlan, reader: Option<Box<(usize, SegmentReader)>> },
-    Rows { table: Arc<CaptionTable>, plan: RowPlan },
+    Shards {
+        set: Arc<ShardSet>,
+        plan: ShardPlan,
+        reader: Option<Box<(usize, SegmentReader)>>,
+    },
+    Rows {
+        table: Arc<CaptionTable>,
+        plan: RowPlan,
+    },
 }
 
 impl Items {
     pub(super) fn shards(set: &Arc<ShardSet>, plan: ShardPlan) -> Self {
-        Self::Shards { set: Arc::clone(set), plan, reader: None }
+        Self::Shards {
+            set: Arc::clone(set),
+            plan,
+            reader: None,
+        }
     }
 
     pub(super) fn rows(table: &Arc<CaptionTable>, plan: RowPlan) -> Self {
-        Self::Rows { table: Arc::clone(table), plan }
+        Self::Rows {
+            table: Arc::clone(table),
+            plan,
+        }
     }
 }
 
@@ -96,7 +110,11 @@ impl Iterator for Items {
     }
 }
 
-fn open_segment(set: &ShardSet, segment: Segment, reader: &mut Option<Box<(usize, SegmentReader)>>) {
+fn open_segment(
+    set: &ShardSet,
+    segment: Segment,
+    reader: &mut Option<Box<(usize, SegmentReader)>>,
+) {
     *reader = set
         .shards()
         .get(segment.shard)
@@ -109,7 +127,11 @@ fn row_of(table: &CaptionTable, row: u64, visit: u64) -> Drawn {
             key: table.key(row as usize),
             image: RawImage::File(image),
             caption: caption.to_string(),
-            id: SampleId { part: 0, index: row, visit },
+            id: SampleId {
+                part: 0,
+                index: row,
+                visit,
+            },
         })),
         Err(skipped) => Drawn::Skip(Box::new(skipped)),
     }
@@ -120,7 +142,9 @@ impl CaptionSource {
     pub(super) fn items(&self, settings: &super::LoaderSettings, epoch: u64) -> Items {
         match self {
             Self::Shards(set) => Items::shards(set, ShardPlan::new(set.shards(), settings, epoch)),
-            Self::Table(table) => Items::rows(table, RowPlan::new(table.len() as u64, settings, epoch)),
+            Self::Table(table) => {
+                Items::rows(table, RowPlan::new(table.len() as u64, settings, epoch))
+            }
         }
     }
 }

@@ -81,16 +81,29 @@ impl CaptionLoader {
         };
         if batches == 0 {
             let batch_size = settings.batch_size;
-            return Err(TrainingDataError::TooFewSamples { samples, batch_size, world_size });
+            return Err(TrainingDataError::TooFewSamples {
+                samples,
+                batch_size,
+                world_size,
+            });
         }
         let fingerprint = fingerprint(&source, &settings);
-        Ok(Self { source, settings, batches, fingerprint, known: None })
+        Ok(Self {
+            source,
+            settings,
+            batches,
+            fingerprint,
+            known: None,
+        })
     }
 
     /// The same loader, which does not decode the pictures that `known` has, nor read those of a table: their samples
     /// come in their turn without pixels. A sample whose picture has been damaged since is delivered where it is known.
     pub fn with_known_pictures(self, known: Arc<dyn KnownPictures>) -> Self {
-        Self { known: Some(known), ..self }
+        Self {
+            known: Some(known),
+            ..self
+        }
     }
 
     /// The data.
@@ -119,7 +132,13 @@ impl CaptionLoader {
     /// [`TrainingDataError::Thread`] when the system gives no thread.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch, TrainingDataError> {
         let (skipped, fingerprint) = (Skipped::default(), self.fingerprint.clone());
-        self.start(Position { epoch, batches: 0, drawn: 0, skipped, fingerprint })
+        self.start(Position {
+            epoch,
+            batches: 0,
+            drawn: 0,
+            skipped,
+            fingerprint,
+        })
     }
 
     /// An epoch from a position that [`Epoch::position`] gave: its batches are those that would have followed. The data
@@ -130,7 +149,10 @@ impl CaptionLoader {
     /// [`CaptionLoader::epoch`].
     pub fn resume(&self, position: Position) -> Result<Epoch, TrainingDataError> {
         if position.fingerprint != self.fingerprint || position.batches > self.batches {
-            return Err(TrainingDataError::Position { epoch: position.epoch, batch: position.batches });
+            return Err(TrainingDataError::Position {
+                epoch: position.epoch,
+                batch: position.batches,
+            });
         }
         self.start(position)
     }
@@ -164,7 +186,10 @@ impl CaptionLoader {
     /// Rows of a table are in random order already.
     fn buffer(&self) -> ShuffleBuffer {
         match (&self.source, self.settings.sampling) {
-            (CaptionSource::Table(_), _) | (_, Sampling::InOrder) => ShuffleBuffer { samples: 0, bytes: 0 },
+            (CaptionSource::Table(_), _) | (_, Sampling::InOrder) => ShuffleBuffer {
+                samples: 0,
+                bytes: 0,
+            },
             (CaptionSource::Shards(_), _) => self.settings.shuffle,
         }
     }
@@ -195,7 +220,13 @@ fn fingerprint(source: &CaptionSource, settings: &LoaderSettings) -> String {
         }
         CaptionSource::Table(table) => {
             print.text("table");
-            print.text(&table.path().file_name().unwrap_or_default().to_string_lossy());
+            print.text(
+                &table
+                    .path()
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy(),
+            );
             print.word(table.len() as u64);
         }
     }
@@ -203,7 +234,11 @@ fn fingerprint(source: &CaptionSource, settings: &LoaderSettings) -> String {
         print.word(number as u64);
     }
     print.word(settings.seed);
-    print.word(settings.train_num_samples.map_or(0, |samples| samples.saturating_add(1)));
+    print.word(
+        settings
+            .train_num_samples
+            .map_or(0, |samples| samples.saturating_add(1)),
+    );
     print.text(&format!("{:?} {:?}", settings.sampling, settings.rounding));
     format!("{:016x}", print.finish())
 }

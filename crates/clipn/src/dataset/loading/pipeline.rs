@@ -48,9 +48,16 @@ type Draws = Box<dyn Iterator<Item = Drawn> + Send>;
 /// Where prepared samples come from.
 pub(super) enum Pipeline {
     /// Everything is done when asked for.
-    Inline { draws: Draws, preparation: Preparation },
+    Inline {
+        draws: Draws,
+        preparation: Preparation,
+    },
     /// Threads work ahead.
-    Ahead { tickets: Option<Receiver<Ticket>>, stop: Arc<AtomicBool>, threads: Vec<JoinHandle<()>> },
+    Ahead {
+        tickets: Option<Receiver<Ticket>>,
+        stop: Arc<AtomicBool>,
+        threads: Vec<JoinHandle<()>>,
+    },
 }
 
 impl Pipeline {
@@ -75,7 +82,9 @@ impl Pipeline {
         let mut threads = Vec::with_capacity(workers + 1);
         for index in 0..workers {
             let (jobs, preparation) = (Arc::clone(&jobs), preparation.clone());
-            threads.push(spawn(format!("clipn-load-{index}"), move || work(&jobs, &preparation))?);
+            threads.push(spawn(format!("clipn-load-{index}"), move || {
+                work(&jobs, &preparation)
+            })?);
         }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -90,7 +99,11 @@ impl Pipeline {
             read_ahead(draws, &ticket_queue, &job_queue);
         };
         threads.push(spawn("clipn-read".to_string(), read)?);
-        Ok(Self::Ahead { tickets: Some(tickets), stop, threads })
+        Ok(Self::Ahead {
+            tickets: Some(tickets),
+            stop,
+            threads,
+        })
     }
 
     pub(super) fn next(&mut self) -> Result<Output, TrainingDataError> {
@@ -104,11 +117,15 @@ impl Pipeline {
             }
             Self::Ahead { tickets, .. } => {
                 let tickets = tickets.as_ref().ok_or(TrainingDataError::Stopped)?;
-                Ok(match tickets.recv().map_err(|_| TrainingDataError::Stopped)? {
-                    Ticket::Underway(done) => done.recv().map_err(|_| TrainingDataError::Stopped)?.into(),
-                    Ticket::Skip(skipped) => Output::Skip(skipped),
-                    Ticket::PassEnd => Output::PassEnd,
-                })
+                Ok(
+                    match tickets.recv().map_err(|_| TrainingDataError::Stopped)? {
+                        Ticket::Underway(done) => {
+                            done.recv().map_err(|_| TrainingDataError::Stopped)?.into()
+                        }
+                        Ticket::Skip(skipped) => Output::Skip(skipped),
+                        Ticket::PassEnd => Output::PassEnd,
+                    },
+                )
             }
         }
     }
@@ -117,7 +134,12 @@ impl Pipeline {
 impl Drop for Pipeline {
     /// Closes the queue and waits for the threads, which end at their next sample.
     fn drop(&mut self) {
-        if let Self::Ahead { tickets, stop, threads } = self {
+        if let Self::Ahead {
+            tickets,
+            stop,
+            threads,
+        } = self
+        {
             stop.store(true, Ordering::Relaxed);
             tickets.take();
             for thread in threads.drain(..) {
@@ -134,7 +156,8 @@ fn read_ahead(draws: Draws, tickets: &SyncSender<Ticket>, jobs: &SyncSender<Job>
         let sent = match drawn {
             Drawn::Sample(sample) => {
                 let (done, outcome) = sync_channel(1);
-                tickets.send(Ticket::Underway(outcome)).is_ok() && jobs.send(Job { sample, done }).is_ok()
+                tickets.send(Ticket::Underway(outcome)).is_ok()
+                    && jobs.send(Job { sample, done }).is_ok()
             }
             Drawn::Skip(skipped) => tickets.send(Ticket::Skip(skipped)).is_ok(),
             Drawn::PassEnd => tickets.send(Ticket::PassEnd).is_ok(),
@@ -157,6 +180,12 @@ fn work(jobs: &Mutex<Receiver<Job>>, preparation: &Preparation) {
     }
 }
 
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, TrainingDataError> {
-    Builder::new().name(name).spawn(work).map_err(|source| TrainingDataError::Thread { source })
+fn spawn(
+    name: String,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, TrainingDataError> {
+    Builder::new()
+        .name(name)
+        .spawn(work)
+        .map_err(|source| TrainingDataError::Thread { source })
 }

@@ -59,11 +59,23 @@ impl<T: Copy> Turns<T> {
 
 impl ShardPlan {
     pub(super) fn new(shards: &[Shard], settings: &LoaderSettings, epoch: u64) -> Self {
-        let whole = |shard| Segment { shard, start: 0, end: None, visit: 0 };
+        let whole = |shard| Segment {
+            shard,
+            start: 0,
+            end: None,
+            visit: 0,
+        };
         let mut order: Vec<usize> = (0..shards.len()).collect();
         if settings.sampling == Sampling::WithReplacement {
             let list = order.into_iter().map(whole).collect();
-            return Self { turns: Turns { list, next: 0, pass: 0, draw: Some(draws(settings, epoch)) } };
+            return Self {
+                turns: Turns {
+                    list,
+                    next: 0,
+                    pass: 0,
+                    draw: Some(draws(settings, epoch)),
+                },
+            };
         }
         if settings.sampling == Sampling::Shuffled {
             Random::keyed(Use::Order, &[settings.seed, epoch]).shuffle(&mut order);
@@ -73,18 +85,36 @@ impl ShardPlan {
         let list = match sizes {
             Some(sizes) => {
                 let parts = cut(&sizes, rank, world);
-                parts.into_iter().map(|part| Segment { shard: order[part.shard], ..part }).collect()
+                parts
+                    .into_iter()
+                    .map(|part| Segment {
+                        shard: order[part.shard],
+                        ..part
+                    })
+                    .collect()
             }
             None => {
                 let bounds = share(order.len() as u64, rank, world);
-                order[bounds.0 as usize..bounds.1 as usize].iter().map(|&shard| whole(shard)).collect()
+                order[bounds.0 as usize..bounds.1 as usize]
+                    .iter()
+                    .map(|&shard| whole(shard))
+                    .collect()
             }
         };
-        Self { turns: Turns { list, next: 0, pass: 0, draw: None } }
+        Self {
+            turns: Turns {
+                list,
+                next: 0,
+                pass: 0,
+                draw: None,
+            },
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Segment> {
-        self.turns.next().map(|(segment, visit)| Segment { visit, ..segment })
+        self.turns
+            .next()
+            .map(|(segment, visit)| Segment { visit, ..segment })
     }
 }
 
@@ -92,14 +122,24 @@ impl RowPlan {
     pub(super) fn new(rows: u64, settings: &LoaderSettings, epoch: u64) -> Self {
         let mut list: Vec<u64> = (0..rows).collect();
         let turns = match settings.sampling {
-            Sampling::WithReplacement => Turns { list, next: 0, pass: 0, draw: Some(draws(settings, epoch)) },
+            Sampling::WithReplacement => Turns {
+                list,
+                next: 0,
+                pass: 0,
+                draw: Some(draws(settings, epoch)),
+            },
             sampling => {
                 if sampling == Sampling::Shuffled {
                     Random::keyed(Use::Order, &[settings.seed, epoch]).shuffle(&mut list);
                 }
                 let (first, end) = share(rows, settings.rank, settings.world_size);
                 let list = list[first as usize..end as usize].to_vec();
-                Turns { list, next: 0, pass: 0, draw: None }
+                Turns {
+                    list,
+                    next: 0,
+                    pass: 0,
+                    draw: None,
+                }
             }
         };
         Self { turns }
@@ -131,11 +171,17 @@ fn cut(sizes: &[u64], rank: usize, world: usize) -> Vec<Segment> {
         let end = begin + size;
         let (from, to) = (first.max(begin), last.min(end));
         // An empty shard stands on a bound between samples; the first process that reaches it looks at it.
-        let empty_here = size == 0 && begin <= last && (rank == 0 || share(total, rank - 1, world).1 < begin);
+        let empty_here =
+            size == 0 && begin <= last && (rank == 0 || share(total, rank - 1, world).1 < begin);
         if from < to || empty_here {
             let open = to == end || size == 0;
             let start = if size == 0 { 0 } else { from - begin };
-            let segment = Segment { shard, start, end: (!open).then(|| to - begin), visit: 0 };
+            let segment = Segment {
+                shard,
+                start,
+                end: (!open).then(|| to - begin),
+                visit: 0,
+            };
             segments.push(segment);
         }
         begin = end;
@@ -177,9 +223,27 @@ mod tests {
 
     #[test]
     fn drawing_with_replacement_numbers_every_turn() {
-        let mut turns =
-            Turns { list: vec![10, 20, 30], next: 0, pass: 0, draw: Some(Random::keyed(Use::Draw, &[1])) };
-        let visits: Vec<Option<u64>> = (0..8).map(|_| turns.next().map(|(_, visit)| visit)).collect();
-        assert_eq!(visits, [Some(0), Some(1), Some(2), None, Some(3), Some(4), Some(5), None]);
+        let mut turns = Turns {
+            list: vec![10, 20, 30],
+            next: 0,
+            pass: 0,
+            draw: Some(Random::keyed(Use::Draw, &[1])),
+        };
+        let visits: Vec<Option<u64>> = (0..8)
+            .map(|_| turns.next().map(|(_, visit)| visit))
+            .collect();
+        assert_eq!(
+            visits,
+            [
+                Some(0),
+                Some(1),
+                Some(2),
+                None,
+                Some(3),
+                Some(4),
+                Some(5),
+                None
+            ]
+        );
     }
 }

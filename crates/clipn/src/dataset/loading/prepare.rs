@@ -37,17 +37,37 @@ pub(super) struct Preparation {
 impl Preparation {
     /// The crop depends on the sample, the seed and the epoch; never on the thread.
     pub(super) fn run(&self, sample: RawSample) -> Result<Prepared, Box<SkippedSample>> {
-        let RawSample { key, image, caption, id } = sample;
-        if self.known.as_ref().is_some_and(|known| known.is_known(&key)) {
-            return Ok(Prepared { key, caption, crop: None });
+        let RawSample {
+            key,
+            image,
+            caption,
+            id,
+        } = sample;
+        if self
+            .known
+            .as_ref()
+            .is_some_and(|known| known.is_known(&key))
+        {
+            return Ok(Prepared {
+                key,
+                caption,
+                crop: None,
+            });
         }
         let place = [self.seed, self.epoch, id.part, id.index, id.visit];
         let mut random = Random::keyed(Use::Augment, &place);
         let crop = catch_unwind(AssertUnwindSafe(|| self.crop(&image, &mut random)));
         match crop {
-            Ok(Ok(crop)) => Ok(Prepared { key, caption, crop: Some(crop) }),
+            Ok(Ok(crop)) => Ok(Prepared {
+                key,
+                caption,
+                crop: Some(crop),
+            }),
             Ok(Err(error)) => Err(bad_image(key, error.to_string())),
-            Err(_) => Err(bad_image(key, "cropping failed on it; please report this".to_string())),
+            Err(_) => Err(bad_image(
+                key,
+                "cropping failed on it; please report this".to_string(),
+            )),
         }
     }
 
@@ -56,7 +76,8 @@ impl Preparation {
             RawImage::Bytes(bytes) => decode_bytes(bytes, &self.preprocessing.decode)?,
             RawImage::File(path) => decode_file(path, &self.preprocessing.decode)?,
         };
-        self.augmentation.apply(&image, &self.preprocessing, &mut || random.unit())
+        self.augmentation
+            .apply(&image, &self.preprocessing, &mut || random.unit())
     }
 }
 

@@ -49,7 +49,10 @@ pub struct ShuffleBuffer {
 impl Default for ShuffleBuffer {
     /// open_clip's 5000 samples, of at most 1 GiB.
     fn default() -> Self {
-        Self { samples: 5000, bytes: 1 << 30 }
+        Self {
+            samples: 5000,
+            bytes: 1 << 30,
+        }
     }
 }
 
@@ -107,12 +110,15 @@ impl LoaderSettings {
 
     /// Samples prepared ahead, at least one.
     pub(super) fn ahead(&self) -> usize {
-        let usual = self.batch_size.saturating_add(self.workers.saturating_mul(4));
+        let usual = self
+            .batch_size
+            .saturating_add(self.workers.saturating_mul(4));
         self.prefetch.unwrap_or(usual).clamp(1, 1 << 20)
     }
 
     pub(super) fn check(&self) -> Result<(), TrainingDataError> {
-        let refuse = |setting, problem: String| Err(TrainingDataError::Setting { setting, problem });
+        let refuse =
+            |setting, problem: String| Err(TrainingDataError::Setting { setting, problem });
         self.augmentation.check()?;
         self.preprocessing.check()?;
         if self.batch_size == 0 {
@@ -120,19 +126,26 @@ impl LoaderSettings {
         }
         let values = self.batch_size.checked_mul(self.preprocessing.tensor_len());
         if values.is_none_or(|values| values > isize::MAX as usize / size_of::<f32>()) {
-            return refuse("batch_size", format!("is {}, more than memory holds", self.batch_size));
+            return refuse(
+                "batch_size",
+                format!("is {}, more than memory holds", self.batch_size),
+            );
         }
         if self.rank >= self.world_size {
-            let problem = format!("is {}, but must be below world_size, {}", self.rank, self.world_size);
+            let problem = format!(
+                "is {}, but must be below world_size, {}",
+                self.rank, self.world_size
+            );
             return refuse("rank", problem);
         }
         if self.workers > 1024 {
             return refuse("workers", format!("is {}: give at most 1024", self.workers));
         }
         match self.max_bad {
-            MaxBad::Share(share) if !(0.0..=1.0).contains(&share) => {
-                refuse("max_bad", format!("is a share of {share}, but must be from 0 to 1"))
-            }
+            MaxBad::Share(share) if !(0.0..=1.0).contains(&share) => refuse(
+                "max_bad",
+                format!("is a share of {share}, but must be from 0 to 1"),
+            ),
             _ => Ok(()),
         }
     }

@@ -21,7 +21,15 @@ pub(super) struct Shuffled<I> {
 impl<I: Iterator<Item = Drawn>> Shuffled<I> {
     pub(super) fn new(items: I, random: Random, limit: ShuffleBuffer) -> Self {
         let (waiting, ready) = (Vec::new(), VecDeque::new());
-        Self { items, random, limit, waiting, bytes: 0, ready, draining: false }
+        Self {
+            items,
+            random,
+            limit,
+            waiting,
+            bytes: 0,
+            ready,
+            draining: false,
+        }
     }
 
     fn pick(&mut self) -> Option<Drawn> {

@@ -58,13 +58,22 @@ pub struct SkippedSample {
 }
 
 impl SkippedSample {
-    pub(in crate::dataset) fn new(key: String, reason: SkipReason, detail: impl Into<String>) -> Self {
+    pub(in crate::dataset) fn new(
+        key: String,
+        reason: SkipReason,
+        detail: impl Into<String>,
+    ) -> Self {
         let mut detail = detail.into();
         if let Some((end, _)) = detail.char_indices().nth(DETAIL) {
             detail.truncate(end);
             detail.push('…');
         }
-        Self { key, reason, detail, samples: 1 }
+        Self {
+            key,
+            reason,
+            detail,
+            samples: 1,
+        }
     }
 }
 
@@ -80,7 +89,9 @@ pub struct Skipped {
 impl Skipped {
     /// Samples lost for any reason.
     pub fn total(&self) -> u64 {
-        self.counts.values().fold(0, |sum, count| sum.saturating_add(*count))
+        self.counts
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     pub(super) fn add(&mut self, sample: SkippedSample) {
@@ -94,12 +105,23 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts: Vec<String> =
-            self.counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let counts: Vec<String> = self
+            .counts
+            .iter()
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
         f.write_str(&counts.join(", "))?;
-        let first: Vec<String> =
-            self.first.iter().take(3).map(|s| format!("{}: {}", s.key, s.detail)).collect();
-        if first.is_empty() { f.write_str("nothing") } else { write!(f, " (first: {})", first.join("; ")) }
+        let first: Vec<String> = self
+            .first
+            .iter()
+            .take(3)
+            .map(|s| format!("{}: {}", s.key, s.detail))
+            .collect();
+        if first.is_empty() {
+            f.write_str("nothing")
+        } else {
+            write!(f, " (first: {})", first.join("; "))
+        }
     }
 }
 
@@ -112,10 +134,16 @@ mod tests {
         let mut skipped = Skipped::default();
         assert_eq!(skipped.to_string(), "nothing");
         for index in 0..20 {
-            skipped.add(SkippedSample::new(format!("a.tar/{index}"), SkipReason::NoCaption, "é".repeat(400)));
+            skipped.add(SkippedSample::new(
+                format!("a.tar/{index}"),
+                SkipReason::NoCaption,
+                "é".repeat(400),
+            ));
         }
-        skipped
-            .add(SkippedSample { samples: 5, ..SkippedSample::new("b.tar".into(), SkipReason::Shard, "x") });
+        skipped.add(SkippedSample {
+            samples: 5,
+            ..SkippedSample::new("b.tar".into(), SkipReason::Shard, "x")
+        });
         assert_eq!((skipped.total(), skipped.first.len()), (25, 10));
         assert_eq!(skipped.first[0].detail.chars().count(), DETAIL + 1);
         assert!(

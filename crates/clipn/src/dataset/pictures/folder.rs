@@ -40,9 +40,16 @@ impl FolderPictures {
             }
         }
         if pictures == 0 {
-            return Err(DatasetError::NoImages { path: root.to_path_buf(), other_files });
+            return Err(DatasetError::NoImages {
+                path: root.to_path_buf(),
+                other_files,
+            });
         }
-        Ok(Self { pictures, folders: folders.into_iter(), current: Default::default() })
+        Ok(Self {
+            pictures,
+            folders: folders.into_iter(),
+            current: Default::default(),
+        })
     }
 
     /// How many pictures there were when the folders were found.
@@ -65,7 +72,10 @@ impl Iterator for FolderPictures {
                 Ok(names) => self.current = (folder, names.into_iter()),
                 Err(error) => {
                     let name = folder.display().to_string();
-                    return Some(NamedPicture::lost(name, std::io::Error::other(error.to_string())));
+                    return Some(NamedPicture::lost(
+                        name,
+                        std::io::Error::other(error.to_string()),
+                    ));
                 }
             }
         }
@@ -80,24 +90,45 @@ mod tests {
     #[test]
     fn pictures_come_in_the_order_of_the_whole_set() {
         let folder = tempfile::tempdir().unwrap();
-        let files =
-            ["z.jpg", "a.png", "b/c/1.jpg", "b/2.jpg", "b-x/3.jpg", "b/c-d/4.jpg", "b/c/e/5.jpg", "n.txt"];
+        let files = [
+            "z.jpg",
+            "a.png",
+            "b/c/1.jpg",
+            "b/2.jpg",
+            "b-x/3.jpg",
+            "b/c-d/4.jpg",
+            "b/c/e/5.jpg",
+            "n.txt",
+        ];
         for file in files {
             let path = folder.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        let set = ImageFolder::read(folder.path()).unwrap().unlabelled("x").unwrap();
-        let expected: Vec<String> = set.samples.iter().map(|s| s.path.display().to_string()).collect();
+        let set = ImageFolder::read(folder.path())
+            .unwrap()
+            .unlabelled("x")
+            .unwrap();
+        let expected: Vec<String> = set
+            .samples
+            .iter()
+            .map(|s| s.path.display().to_string())
+            .collect();
         let pictures = FolderPictures::open(folder.path()).unwrap();
         assert_eq!(pictures.total(), 7);
-        assert_eq!(pictures.map(|picture| picture.name).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            pictures.map(|picture| picture.name).collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]
     fn a_folder_without_pictures_is_refused_and_one_that_goes_away_is_told() {
         let root = tempfile::tempdir().unwrap();
-        assert!(matches!(FolderPictures::open(root.path()), Err(DatasetError::NoImages { .. })));
+        assert!(matches!(
+            FolderPictures::open(root.path()),
+            Err(DatasetError::NoImages { .. })
+        ));
         let inner = root.path().join("inner");
         std::fs::create_dir(&inner).unwrap();
         std::fs::write(inner.join("a.jpg"), "").unwrap();
@@ -106,6 +137,9 @@ mod tests {
         std::fs::remove_dir_all(&inner).unwrap();
         let names: Vec<_> = pictures.map(|picture| picture.name).collect();
         assert_eq!(names.len(), 2);
-        assert!(names[0].ends_with("b.jpg") && names[1].ends_with("inner"), "{names:?}");
+        assert!(
+            names[0].ends_with("b.jpg") && names[1].ends_with("inner"),
+            "{names:?}"
+        );
     }
 }

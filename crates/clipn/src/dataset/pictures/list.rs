@@ -27,7 +27,12 @@ pub struct PathList<R> {
 impl<R: BufRead> PathList<R> {
     /// Reads paths from `source`.
     pub fn new(source: R, separator: ListSeparator) -> Self {
-        Self { source, separator, place: 0, failed: false }
+        Self {
+            source,
+            separator,
+            place: 0,
+            failed: false,
+        }
     }
 
     fn read(&mut self) -> io::Result<Option<PathBuf>> {
@@ -37,7 +42,9 @@ impl<R: BufRead> PathList<R> {
         };
         loop {
             let mut bytes = Vec::new();
-            (&mut self.source).take(MAX_PATH + 1).read_until(end, &mut bytes)?;
+            (&mut self.source)
+                .take(MAX_PATH + 1)
+                .read_until(end, &mut bytes)?;
             if bytes.is_empty() {
                 return Ok(None);
             }
@@ -45,9 +52,9 @@ impl<R: BufRead> PathList<R> {
             if bytes.last() == Some(&end) {
                 bytes.pop();
             } else if bytes.len() as u64 > MAX_PATH {
-                return Err(
-                    self.wrong(&format!("it is longer than {MAX_PATH} bytes: is this a list of paths"))
-                );
+                return Err(self.wrong(&format!(
+                    "it is longer than {MAX_PATH} bytes: is this a list of paths"
+                )));
             }
             if self.separator == ListSeparator::Line {
                 if bytes.last() == Some(&b'\r') {
@@ -57,17 +64,24 @@ impl<R: BufRead> PathList<R> {
                     bytes.drain(..3);
                 }
                 if bytes.contains(&0) {
-                    return Err(self.wrong("it holds a zero byte: say so if zero bytes end the paths"));
+                    return Err(
+                        self.wrong("it holds a zero byte: say so if zero bytes end the paths")
+                    );
                 }
             }
             if !bytes.is_empty() {
-                return path_of(&bytes).map(Some).map_err(|problem| self.wrong(&problem));
+                return path_of(&bytes)
+                    .map(Some)
+                    .map_err(|problem| self.wrong(&problem));
             }
         }
     }
 
     fn wrong(&self, problem: &str) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, format!("path number {}: {problem}", self.place))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("path number {}: {problem}", self.place),
+        )
     }
 }
 
@@ -93,13 +107,18 @@ mod tests {
 
     fn paths(bytes: &[u8], separator: ListSeparator) -> Vec<String> {
         PathList::new(bytes, separator)
-            .map(|path| path.map_or_else(|e| format!("error: {e}"), |path| path.display().to_string()))
+            .map(|path| {
+                path.map_or_else(|e| format!("error: {e}"), |path| path.display().to_string())
+            })
             .collect()
     }
 
     #[test]
     fn lines_and_zero_bytes_end_paths() {
-        assert_eq!(paths(b"\xef\xbb\xbfa b.jpg\r\n\n c\nd", ListSeparator::Line), ["a b.jpg", " c", "d"]);
+        assert_eq!(
+            paths(b"\xef\xbb\xbfa b.jpg\r\n\n c\nd", ListSeparator::Line),
+            ["a b.jpg", " c", "d"]
+        );
         assert_eq!(paths(b"a\nb\0c\0", ListSeparator::Nul), ["a\nb", "c"]);
         assert!(paths(b"", ListSeparator::Line).is_empty());
     }

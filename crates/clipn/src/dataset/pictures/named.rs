@@ -45,19 +45,29 @@ impl fmt::Debug for Content {
 impl NamedPicture {
     /// A file, called by its path.
     pub fn file(path: PathBuf) -> Self {
-        Self { name: path.display().to_string(), content: Content::File(path) }
+        Self {
+            name: path.display().to_string(),
+            content: Content::File(path),
+        }
     }
 
     /// One that its source could not give.
     pub fn lost(name: impl Into<String>, error: io::Error) -> Self {
-        Self { name: name.into(), content: Content::Lost(error) }
+        Self {
+            name: name.into(),
+            content: Content::Lost(error),
+        }
     }
 
     /// Reads and decodes it, once, and writes its tensor `[3, size, size]`.
     ///
     /// # Errors
     /// Whatever keeps it from being read, with its name.
-    pub fn pixels_into(&mut self, preprocessing: &Preprocessing, out: &mut [f32]) -> Result<(), ImageError> {
+    pub fn pixels_into(
+        &mut self,
+        preprocessing: &Preprocessing,
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
         // Bytes leave memory as soon as they are decoded.
         let bytes = match std::mem::replace(&mut self.content, Content::Taken) {
             Content::File(path) => return preprocessing.file_into(&path, out),
@@ -66,7 +76,9 @@ impl NamedPicture {
             Content::Lost(error) => return Err(self.unreadable(error)),
             Content::Taken => return Err(self.unreadable(io::Error::other("it was read before"))),
         };
-        preprocessing.bytes_into(&bytes, out).map_err(|error| error.in_file(Path::new(&self.name)))
+        preprocessing
+            .bytes_into(&bytes, out)
+            .map_err(|error| error.in_file(Path::new(&self.name)))
     }
 
     /// Bytes of memory that it holds.
@@ -78,6 +90,9 @@ impl NamedPicture {
     }
 
     fn unreadable(&self, source: io::Error) -> ImageError {
-        ImageError::Read { origin: Origin::File(PathBuf::from(&self.name)), source }
+        ImageError::Read {
+            origin: Origin::File(PathBuf::from(&self.name)),
+            source,
+        }
     }
 }

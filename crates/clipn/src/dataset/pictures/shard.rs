@@ -35,7 +35,10 @@ impl ShardPictures {
     /// The pictures of the archive at `path`, which is opened when the first is asked for.
     pub fn open(path: &Path) -> Self {
         let file = path.to_path_buf();
-        Self::new(path.display().to_string(), Box::new(move || open_shard(&file)))
+        Self::new(
+            path.display().to_string(),
+            Box::new(move || open_shard(&file)),
+        )
     }
 
     /// The pictures of an archive of this name, whose bytes, packed or not, are opened when the first is asked for.
@@ -47,7 +50,11 @@ impl ShardPictures {
     }
 
     fn new(name: String, open: Opening) -> Self {
-        Self { name, state: State::Closed(open), given: 0 }
+        Self {
+            name,
+            state: State::Closed(open),
+            given: 0,
+        }
     }
 
     fn advance(&mut self) -> io::Result<Option<NamedPicture>> {
@@ -56,7 +63,8 @@ impl ShardPictures {
                 State::Finished => return Ok(None),
                 State::Open(archive) => archive,
                 State::Closed(_) => {
-                    if let State::Closed(open) = std::mem::replace(&mut self.state, State::Finished) {
+                    if let State::Closed(open) = std::mem::replace(&mut self.state, State::Finished)
+                    {
                         self.state = State::Open(Archive::new(open()?));
                     }
                     continue;
@@ -126,10 +134,18 @@ mod tests {
 
     #[test]
     fn images_are_taken_and_the_rest_is_passed_over() {
-        let bytes = archive(&[("./a.jpg", b"123"), ("a.txt", b"x"), ("d/._b.png", b"x"), ("d/b.PNG", b"")]);
+        let bytes = archive(&[
+            ("./a.jpg", b"123"),
+            ("a.txt", b"x"),
+            ("d/._b.png", b"x"),
+            ("d/b.PNG", b""),
+        ]);
         assert_eq!(
             pictures(bytes),
-            [("s.tar/a.jpg".into(), "Bytes(3)".into()), ("s.tar/d/b.PNG".into(), "Bytes(0)".into())]
+            [
+                ("s.tar/a.jpg".into(), "Bytes(3)".into()),
+                ("s.tar/d/b.PNG".into(), "Bytes(0)".into())
+            ]
         );
     }
 
@@ -141,7 +157,11 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[1].0, "s.tar");
         assert!(found[1].1.contains("checksum"), "{found:?}");
-        assert!(pictures(archive(&[("a.txt", b"x")]))[0].1.contains("holds no picture"));
+        assert!(
+            pictures(archive(&[("a.txt", b"x")]))[0]
+                .1
+                .contains("holds no picture")
+        );
         let absent: Vec<_> = ShardPictures::open(Path::new("absent.tar")).collect();
         assert_eq!(absent.len(), 1);
         assert_eq!(absent[0].name, "absent.tar");
@@ -149,7 +169,13 @@ mod tests {
 
     #[test]
     fn archives_are_known_by_their_names() {
-        for name in ["a.tar", "b/A.TAR.GZ", "c.tgz", "https://h/x.tar.zst", "d.tzst"] {
+        for name in [
+            "a.tar",
+            "b/A.TAR.GZ",
+            "c.tgz",
+            "https://h/x.tar.zst",
+            "d.tzst",
+        ] {
             assert!(is_shard_name(name), "{name}");
         }
         for name in ["a.jpg", "tar", "a.tar.jpg", "a.gz"] {

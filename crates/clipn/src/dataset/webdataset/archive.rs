@@ -34,7 +34,12 @@ pub(in crate::dataset) struct Archive<R> {
 
 impl<R: Read> Archive<R> {
     pub(in crate::dataset) fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0, finished: false }
+        Self {
+            source,
+            left: 0,
+            padding: 0,
+            finished: false,
+        }
     }
 
     /// The next regular file; what is left of the one before is read over.
@@ -50,26 +55,40 @@ impl<R: Read> Archive<R> {
             self.enter(size);
             match header.entry_type() {
                 EntryType::GNULongName => {
-                    let mut name = self.read(MAX_NAME)?.ok_or_else(|| damaged("a name is too long"))?;
-                    name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
+                    let mut name = self
+                        .read(MAX_NAME)?
+                        .ok_or_else(|| damaged("a name is too long"))?;
+                    name.truncate(
+                        name.iter()
+                            .position(|&byte| byte == 0)
+                            .unwrap_or(name.len()),
+                    );
                     long_name = Some(name);
                 }
                 EntryType::XHeader => {
-                    let pax = self.read(MAX_NAME)?.ok_or_else(|| damaged("a pax header is too long"))?;
+                    let pax = self
+                        .read(MAX_NAME)?
+                        .ok_or_else(|| damaged("a pax header is too long"))?;
                     for extension in PaxExtensions::new(&pax).flatten() {
                         match extension.key_bytes() {
                             b"path" => long_name = Some(extension.value_bytes().to_vec()),
-                            b"size" => pax_size = extension.value().ok().and_then(|size| size.parse().ok()),
+                            b"size" => {
+                                pax_size = extension.value().ok().and_then(|size| size.parse().ok())
+                            }
                             _ => {}
                         }
                     }
                 }
                 kind => {
-                    let name = long_name.take().unwrap_or_else(|| header.path_bytes().into_owned());
+                    let name = long_name
+                        .take()
+                        .unwrap_or_else(|| header.path_bytes().into_owned());
                     let size = pax_size.take().unwrap_or(size);
                     self.enter(size);
                     // Links and devices have no contents; sparse files are no images.
-                    if matches!(kind, EntryType::Regular | EntryType::Continuous) && !name.ends_with(b"/") {
+                    if matches!(kind, EntryType::Regular | EntryType::Continuous)
+                        && !name.ends_with(b"/")
+                    {
                         return Ok(Some(Entry { name, size }));
                     }
                 }
@@ -142,7 +161,10 @@ fn checksum(block: &[u8; BLOCK]) -> u32 {
 }
 
 fn damaged(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the tar archive is damaged: {problem}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the tar archive is damaged: {problem}"),
+    )
 }
 
 fn truncated() -> io::Error {
@@ -157,7 +179,9 @@ mod tests {
         let mut archive = Archive::new(bytes);
         let mut names = Vec::new();
         while let Some(entry) = archive.next()? {
-            let contents = archive.read(1 << 16)?.map_or(usize::MAX, |bytes| bytes.len());
+            let contents = archive
+                .read(1 << 16)?
+                .map_or(usize::MAX, |bytes| bytes.len());
             names.push((String::from_utf8_lossy(&entry.name).into_owned(), contents));
         }
         Ok(names)
@@ -168,7 +192,9 @@ mod tests {
         for (name, size) in files {
             let mut header = Header::new_gnu();
             header.set_size(*size as u64);
-            builder.append_data(&mut header, name, vec![7; *size].as_slice()).unwrap();
+            builder
+                .append_data(&mut header, name, vec![7; *size].as_slice())
+                .unwrap();
         }
         builder.into_inner().unwrap()
     }
@@ -176,11 +202,21 @@ mod tests {
     #[test]
     fn names_of_any_length_and_contents_over_the_limit() {
         let long = format!("{}/x.jpg", "d".repeat(200));
-        let files = [("a.jpg", 1), (long.as_str(), 513), ("big.jpg", 1 << 17), ("b.txt", 0)];
+        let files = [
+            ("a.jpg", 1),
+            (long.as_str(), 513),
+            ("big.jpg", 1 << 17),
+            ("b.txt", 0),
+        ];
         let found = names(&archive(&files)).unwrap();
         assert_eq!(
             found,
-            [("a.jpg".into(), 1), (long, 513), ("big.jpg".into(), usize::MAX), ("b.txt".into(), 0)]
+            [
+                ("a.jpg".into(), 1),
+                (long, 513),
+                ("big.jpg".into(), usize::MAX),
+                ("b.txt".into(), 0)
+            ]
         );
     }
 
@@ -188,9 +224,10 @@ mod tests {
     fn pax_names_and_sizes_count() {
         let mut bytes = Vec::new();
         let record = b"17 path=pax.jpeg\n10 size=5\n";
-        for (name, kind, size, contents) in
-            [("x", EntryType::XHeader, record.len(), &record[..]), ("short", EntryType::Regular, 0, b"12345")]
-        {
+        for (name, kind, size, contents) in [
+            ("x", EntryType::XHeader, record.len(), &record[..]),
+            ("short", EntryType::Regular, 0, b"12345"),
+        ] {
             let mut header = Header::new_ustar();
             header.set_path(name).unwrap();
             header.set_entry_type(kind);
@@ -221,7 +258,12 @@ mod tests {
     #[test]
     fn a_wrong_checksum_and_a_cut_header_are_told() {
         let mut bytes = archive(&[("a.jpg", 10), ("b.jpg", 10)]);
-        assert!(names(&bytes[..1024 + 100]).unwrap_err().to_string().contains("truncated"));
+        assert!(
+            names(&bytes[..1024 + 100])
+                .unwrap_err()
+                .to_string()
+                .contains("truncated")
+        );
         assert_eq!(names(&bytes[..1024]).unwrap().len(), 1);
         bytes[1024] ^= 1;
         assert!(names(&bytes).unwrap_err().to_string().contains("checksum"));

@@ -28,7 +28,9 @@ pub(in crate::dataset) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> 
 }
 
 /// The bytes of a shard that comes from anywhere.
-pub(in crate::dataset) fn unpack(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+pub(in crate::dataset) fn unpack(
+    mut source: impl Read + Send + 'static,
+) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::new();
     (&mut source).take(4).read_to_end(&mut start)?;
     let gzip = start.starts_with(&GZIP);
@@ -60,14 +62,26 @@ struct Zstandard<R: BufRead> {
 impl<R: BufRead> Zstandard<R> {
     fn new(source: R) -> Self {
         let source = Counted { source, count: 0 };
-        Self { source, decoder: FrameDecoder::new(), inside: false, unpacked: 0 }
+        Self {
+            source,
+            decoder: FrameDecoder::new(),
+            inside: false,
+            unpacked: 0,
+        }
     }
 
     /// Fails where so much came out of so little as of no shard.
     fn count(&mut self, bytes: usize) -> io::Result<usize> {
         self.unpacked += bytes as u64;
-        if self.unpacked > self.source.count.saturating_mul(OF_BYTE).saturating_add(OF_SHARD) {
-            let problem = format!("it is packed {OF_BYTE} times smaller than what it holds, as no shard is");
+        if self.unpacked
+            > self
+                .source
+                .count
+                .saturating_mul(OF_BYTE)
+                .saturating_add(OF_SHARD)
+        {
+            let problem =
+                format!("it is packed {OF_BYTE} times smaller than what it holds, as no shard is");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         Ok(bytes)
@@ -85,7 +99,10 @@ impl<R: BufRead> Zstandard<R> {
                     length,
                     ..
                 })) => {
-                    io::copy(&mut (&mut self.source).take(u64::from(length)), &mut io::sink())?;
+                    io::copy(
+                        &mut (&mut self.source).take(u64::from(length)),
+                        &mut io::sink(),
+                    )?;
                 }
                 Err(error) => return Err(io::Error::other(error)),
             }

@@ -33,9 +33,9 @@ impl CaptionField {
     /// The extension that its file has.
     pub fn extension(&self) -> &str {
         match self {
-            Self::Text { extension } | Self::Json { extension, .. } | Self::Class { extension, .. } => {
-                extension
-            }
+            Self::Text { extension }
+            | Self::Json { extension, .. }
+            | Self::Class { extension, .. } => extension,
         }
     }
 }
@@ -60,8 +60,13 @@ impl Default for SampleFields {
         Self {
             images: ["jpg", "jpeg", "png", "webp"].map(String::from).to_vec(),
             captions: vec![
-                CaptionField::Text { extension: "txt".to_string() },
-                CaptionField::Json { extension: "json".to_string(), key: "caption".to_string() },
+                CaptionField::Text {
+                    extension: "txt".to_string(),
+                },
+                CaptionField::Json {
+                    extension: "json".to_string(),
+                    key: "caption".to_string(),
+                },
             ],
             max_image_bytes: 64 << 20,
         }
@@ -73,7 +78,11 @@ impl SampleFields {
     pub(super) fn limit(&self, extension: &str) -> Option<u64> {
         if self.images.iter().any(|known| known == extension) {
             Some(self.max_image_bytes)
-        } else if self.captions.iter().any(|field| field.extension() == extension) {
+        } else if self
+            .captions
+            .iter()
+            .any(|field| field.extension() == extension)
+        {
             Some(MAX_CAPTION_BYTES)
         } else {
             None
@@ -81,21 +90,43 @@ impl SampleFields {
     }
 
     /// The image's bytes and the caption of a sample, which `place` names.
-    pub(super) fn take(&self, mut group: Group, place: &str) -> Result<(Vec<u8>, String), SkippedSample> {
+    pub(super) fn take(
+        &self,
+        mut group: Group,
+        place: &str,
+    ) -> Result<(Vec<u8>, String), SkippedSample> {
         let skip = |reason, detail: String| SkippedSample::new(place.to_string(), reason, detail);
         if let Some(large) = &group.too_large {
             return Err(skip(SkipReason::TooLarge, large.clone()));
         }
-        let Some(field) = self.captions.iter().find(|field| group.files.contains_key(field.extension()))
+        let Some(field) = self
+            .captions
+            .iter()
+            .find(|field| group.files.contains_key(field.extension()))
         else {
             let wanted: Vec<&str> = self.captions.iter().map(CaptionField::extension).collect();
-            return Err(skip(SkipReason::NoCaption, format!("it has none of {}", wanted.join(", "))));
+            return Err(skip(
+                SkipReason::NoCaption,
+                format!("it has none of {}", wanted.join(", ")),
+            ));
         };
-        let bytes = group.files.get(field.extension()).map_or(&[][..], Vec::as_slice);
-        let caption = field.caption(bytes).map_err(|(reason, detail)| skip(reason, detail))?;
-        let image = self.images.iter().find_map(|extension| group.files.remove(extension));
-        let image = image
-            .ok_or_else(|| skip(SkipReason::NoImage, format!("it has none of {}", self.images.join(", "))))?;
+        let bytes = group
+            .files
+            .get(field.extension())
+            .map_or(&[][..], Vec::as_slice);
+        let caption = field
+            .caption(bytes)
+            .map_err(|(reason, detail)| skip(reason, detail))?;
+        let image = self
+            .images
+            .iter()
+            .find_map(|extension| group.files.remove(extension));
+        let image = image.ok_or_else(|| {
+            skip(
+                SkipReason::NoImage,
+                format!("it has none of {}", self.images.join(", ")),
+            )
+        })?;
         Ok((image, caption))
     }
 }
@@ -108,13 +139,16 @@ impl CaptionField {
         let caption = match self {
             Self::Text { .. } => text.to_string(),
             Self::Json { key, .. } => {
-                let value: Value =
-                    serde_json::from_str(text).map_err(|error| bad(format!("not JSON: {error}")))?;
+                let value: Value = serde_json::from_str(text)
+                    .map_err(|error| bad(format!("not JSON: {error}")))?;
                 match value.get(key) {
                     Some(Value::String(caption)) => caption.clone(),
                     Some(_) => return Err(bad(format!("`{key}` is not a text"))),
                     None => {
-                        return Err((SkipReason::NoCaption, format!("{extension}: there is no `{key}`")));
+                        return Err((
+                            SkipReason::NoCaption,
+                            format!("{extension}: there is no `{key}`"),
+                        ));
                     }
                 }
             }
@@ -122,12 +156,18 @@ impl CaptionField {
                 let index: Option<usize> = text.trim().parse().ok();
                 let name = index.and_then(|index| names.get(index));
                 name.cloned().ok_or_else(|| {
-                    bad(format!("not a class index from 0 to {}", names.len().saturating_sub(1)))
+                    bad(format!(
+                        "not a class index from 0 to {}",
+                        names.len().saturating_sub(1)
+                    ))
                 })?
             }
         };
         if caption.trim().is_empty() {
-            return Err((SkipReason::NoCaption, format!("{extension}: the caption is empty")));
+            return Err((
+                SkipReason::NoCaption,
+                format!("{extension}: the caption is empty"),
+            ));
         }
         Ok(caption)
     }
@@ -139,8 +179,15 @@ mod tests {
 
     fn taken(fields: &SampleFields, files: &[(&str, &[u8])]) -> Result<String, SkipReason> {
         let mut group = Group::new("k".to_string());
-        group.files.extend(files.iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec())));
-        fields.take(group, "k").map(|(_, caption)| caption).map_err(|skipped| skipped.reason)
+        group.files.extend(
+            files
+                .iter()
+                .map(|(name, bytes)| (name.to_string(), bytes.to_vec())),
+        );
+        fields
+            .take(group, "k")
+            .map(|(_, caption)| caption)
+            .map_err(|skipped| skipped.reason)
     }
 
     #[test]
@@ -151,27 +198,54 @@ mod tests {
             taken(&fields, &[("jpg", b"x"), ("txt", b"a \n"), ("json", json)]),
             Ok("a \n".to_string())
         );
-        assert_eq!(taken(&fields, &[("png", b"x"), ("json", json)]), Ok("from json".to_string()));
+        assert_eq!(
+            taken(&fields, &[("png", b"x"), ("json", json)]),
+            Ok("from json".to_string())
+        );
         assert_eq!(taken(&fields, &[("jpg", b"x")]), Err(SkipReason::NoCaption));
-        assert_eq!(taken(&fields, &[("jpg", b"x"), ("txt", b" \n")]), Err(SkipReason::NoCaption));
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("txt", b" \n")]),
+            Err(SkipReason::NoCaption)
+        );
         assert_eq!(taken(&fields, &[("txt", b"a")]), Err(SkipReason::NoImage));
-        assert_eq!(taken(&fields, &[("jpg", b"x"), ("txt", b"\xff")]), Err(SkipReason::BadCaption));
-        assert_eq!(taken(&fields, &[("jpg", b"x"), ("json", b"[1]")]), Err(SkipReason::NoCaption));
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("txt", b"\xff")]),
+            Err(SkipReason::BadCaption)
+        );
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("json", b"[1]")]),
+            Err(SkipReason::NoCaption)
+        );
         assert_eq!(
             taken(&fields, &[("jpg", b"x"), ("json", b"{\"caption\": 3}")]),
             Err(SkipReason::BadCaption)
         );
-        assert_eq!(taken(&fields, &[("jpg", b"x"), ("json", b"{")]), Err(SkipReason::BadCaption));
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("json", b"{")]),
+            Err(SkipReason::BadCaption)
+        );
     }
 
     #[test]
     fn class_indices_become_names() {
         let names = vec!["cat".to_string(), "dog".to_string()];
-        let captions = vec![CaptionField::Class { extension: "cls".to_string(), names }];
-        let fields = SampleFields { captions, ..SampleFields::default() };
-        assert_eq!(taken(&fields, &[("jpg", b"x"), ("cls", b"1\n")]), Ok("dog".to_string()));
+        let captions = vec![CaptionField::Class {
+            extension: "cls".to_string(),
+            names,
+        }];
+        let fields = SampleFields {
+            captions,
+            ..SampleFields::default()
+        };
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("cls", b"1\n")]),
+            Ok("dog".to_string())
+        );
         for wrong in [&b"2"[..], b"-1", b"dog", b""] {
-            assert_eq!(taken(&fields, &[("jpg", b"x"), ("cls", wrong)]), Err(SkipReason::BadCaption));
+            assert_eq!(
+                taken(&fields, &[("jpg", b"x"), ("cls", wrong)]),
+                Err(SkipReason::BadCaption)
+            );
         }
     }
 }

@@ -20,7 +20,10 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn new(key: String) -> Self {
-        Self { key, ..Self::default() }
+        Self {
+            key,
+            ..Self::default()
+        }
     }
 }
 
@@ -39,7 +42,12 @@ const MAX_FILES: usize = 64;
 
 impl<R: Read> Groups<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { archive: Archive::new(source), current: None, broken: None, failed: false }
+        Self {
+            archive: Archive::new(source),
+            current: None,
+            broken: None,
+            failed: false,
+        }
     }
 
     /// The next sample, with the files that `fields` asks for, or with none at all when `fields` is `None`; the same
@@ -120,9 +128,18 @@ mod tests {
 
     #[test]
     fn keys_end_at_the_first_dot_of_the_base_name() {
-        assert_eq!(key_and_extension("a.b/c.seg.JPG"), Some(("a.b/c", "seg.jpg".to_string())));
-        assert_eq!(key_and_extension("000001.jpg"), Some(("000001", "jpg".to_string())));
-        assert_eq!(key_and_extension("./000001.txt"), Some(("./000001", "txt".to_string())));
+        assert_eq!(
+            key_and_extension("a.b/c.seg.JPG"),
+            Some(("a.b/c", "seg.jpg".to_string()))
+        );
+        assert_eq!(
+            key_and_extension("000001.jpg"),
+            Some(("000001", "jpg".to_string()))
+        );
+        assert_eq!(
+            key_and_extension("./000001.txt"),
+            Some(("./000001", "txt".to_string()))
+        );
         for none in ["a/._b.jpg", ".hidden", "README", "a.b/c", "__meta.x__", ""] {
             assert_eq!(key_and_extension(none), None, "{none}");
         }

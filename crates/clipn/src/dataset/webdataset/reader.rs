@@ -7,7 +7,9 @@ use super::compression;
 use super::fields::SampleFields;
 use super::group::{Group, Groups};
 use super::shards::Shard;
-use crate::dataset::loading::{Drawn, RawImage, RawSample, SampleId, Segment, SkipReason, SkippedSample};
+use crate::dataset::loading::{
+    Drawn, RawImage, RawSample, SampleId, Segment, SkipReason, SkippedSample,
+};
 
 type Source = Groups<Box<dyn Read + Send>>;
 
@@ -26,11 +28,21 @@ impl SegmentReader {
     pub(in crate::dataset) fn new(shard: &Shard, segment: Segment) -> Self {
         let end = segment.end.or(shard.samples);
         let expected = end.map(|end| end.saturating_sub(segment.start));
-        Self { source: None, name: shard.name(), segment, position: 0, expected }
+        Self {
+            source: None,
+            name: shard.name(),
+            segment,
+            position: 0,
+            expected,
+        }
     }
 
     /// The next sample; `None` at the end of the segment, however it came.
-    pub(in crate::dataset) fn next(&mut self, shard: &Shard, fields: &SampleFields) -> Option<Drawn> {
+    pub(in crate::dataset) fn next(
+        &mut self,
+        shard: &Shard,
+        fields: &SampleFields,
+    ) -> Option<Drawn> {
         loop {
             if self.segment.end.is_some_and(|end| self.position >= end) {
                 return None;
@@ -84,15 +96,23 @@ impl SegmentReader {
         self.segment.end = Some(0);
         self.source = None;
         let read = self.position.saturating_sub(self.segment.start);
-        let missing = self.expected.map_or(0, |expected| expected.saturating_sub(read));
+        let missing = self
+            .expected
+            .map_or(0, |expected| expected.saturating_sub(read));
         if error.is_none() && missing == 0 {
             return None;
         }
         let detail = match error {
             Some(error) => format!("damaged after {} samples: {error}", self.position),
             None => {
-                let claimed = self.segment.start.saturating_add(self.expected.unwrap_or(0));
-                format!("holds {} samples where {claimed} were expected", self.position)
+                let claimed = self
+                    .segment
+                    .start
+                    .saturating_add(self.expected.unwrap_or(0));
+                format!(
+                    "holds {} samples where {claimed} were expected",
+                    self.position
+                )
             }
         };
         let mut skipped = SkippedSample::new(self.name.clone(), SkipReason::Shard, detail);
@@ -116,7 +136,9 @@ pub(super) fn count(shard: &Shard) -> u64 {
 
 /// What `read` returns. Decompressors are other people's code and see whatever is on the disk: a bug in one of them on
 /// one shard must not end a run.
-pub(in crate::dataset) fn guarded<T>(read: impl FnOnce() -> Option<io::Result<T>>) -> Option<io::Result<T>> {
+pub(in crate::dataset) fn guarded<T>(
+    read: impl FnOnce() -> Option<io::Result<T>>,
+) -> Option<io::Result<T>> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic: Box<dyn Any + Send>| {
         drop(panic);
         Some(Err(io::Error::other("the decompressor failed on it")))

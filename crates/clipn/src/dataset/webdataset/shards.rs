@@ -24,7 +24,11 @@ pub struct Shard {
 impl Shard {
     /// The file's name, for messages and keys.
     pub fn name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -47,17 +51,37 @@ impl ShardSet {
         let paths = expand_shards(spec)?;
         if let Some(path) = paths.iter().find(|path| !path.is_file()) {
             let source = std::io::Error::other("a shard must be a file");
-            return Err(DatasetError::Io { path: path.clone(), source }.into());
+            return Err(DatasetError::Io {
+                path: path.clone(),
+                source,
+            }
+            .into());
         }
         if fields.images.is_empty() || fields.captions.is_empty() {
-            let setting = if fields.images.is_empty() { "images" } else { "captions" };
+            let setting = if fields.images.is_empty() {
+                "images"
+            } else {
+                "captions"
+            };
             let problem = format!("no extension is given for the samples of {}", names(&paths));
             return Err(TrainingDataError::Setting { setting, problem });
         }
         let sizes = from_json(&paths)?;
-        let total = if sizes.iter().all(Option::is_none) { from_len(&paths)? } else { None };
-        let shards = paths.into_iter().zip(sizes).map(|(path, samples)| Shard { path, samples }).collect();
-        Ok(Self { shards, total, fields })
+        let total = if sizes.iter().all(Option::is_none) {
+            from_len(&paths)?
+        } else {
+            None
+        };
+        let shards = paths
+            .into_iter()
+            .zip(sizes)
+            .map(|(path, samples)| Shard { path, samples })
+            .collect();
+        Ok(Self {
+            shards,
+            total,
+            fields,
+        })
     }
 
     /// The shards, in order.
@@ -72,7 +96,10 @@ impl ShardSet {
 
     /// Samples of all shards together, where they are known.
     pub fn samples(&self) -> Option<u64> {
-        let sum = self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(shard.samples?));
+        let sum = self
+            .shards
+            .iter()
+            .try_fold(0u64, |sum, shard| sum.checked_add(shard.samples?));
         sum.or(self.total)
     }
 
@@ -81,7 +108,11 @@ impl ShardSet {
     /// # Errors
     /// [`TrainingDataError::Cancelled`] when `progress` says so.
     pub fn count(&mut self, progress: &dyn Progress) -> Result<u64, TrainingDataError> {
-        let unknown: Vec<&mut Shard> = self.shards.iter_mut().filter(|s| s.samples.is_none()).collect();
+        let unknown: Vec<&mut Shard> = self
+            .shards
+            .iter_mut()
+            .filter(|s| s.samples.is_none())
+            .collect();
         progress.begin("counting samples", unknown.len() as u64);
         let cancelled = AtomicBool::new(false);
         unknown.into_par_iter().for_each(|shard| {
@@ -102,14 +133,25 @@ impl ShardSet {
     /// Says which sizes are missing.
     pub(in crate::dataset) fn unknown_size(&self) -> TrainingDataError {
         let mut unknown = self.shards.iter().filter(|shard| shard.samples.is_none());
-        let first = unknown.next().map(|shard| shard.path.clone()).unwrap_or_default();
-        TrainingDataError::UnknownSize { shards: 1 + unknown.count(), first }
+        let first = unknown
+            .next()
+            .map(|shard| shard.path.clone())
+            .unwrap_or_default();
+        TrainingDataError::UnknownSize {
+            shards: 1 + unknown.count(),
+            first,
+        }
     }
 }
 
 impl std::fmt::Display for ShardSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let first = first_few(self.shards.iter().map(Shard::name)).join(", ");
-        write!(f, "{} shards ({first}{})", self.shards.len(), if self.shards.len() > 3 { ", …" } else { "" })
+        write!(
+            f,
+            "{} shards ({first}{})",
+            self.shards.len(),
+            if self.shards.len() > 3 { ", …" } else { "" }
+        )
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn from_json(shards: &[PathBuf]) -> Result<Vec<Option<u64>>, Training
         let known = match folders.get(&path) {
             Some(known) => known,
             None => {
-                let read = if path.is_file() { Some(object(&path)?) } else { None };
+                let read = if path.is_file() {
+                    Some(object(&path)?)
+                } else {
+                    None
+                };
                 folders.entry(path.clone()).or_insert(read)
             }
         };
@@ -58,7 +62,10 @@ pub(super) fn from_len(shards: &[PathBuf]) -> Result<Option<u64>, TrainingDataEr
     match text.trim().parse() {
         Ok(count) if count <= MOST => Ok(Some(count)),
         _ => {
-            let problem = format!("`{}` is no number of samples: write a whole number", text.trim());
+            let problem = format!(
+                "`{}` is no number of samples: write a whole number",
+                text.trim()
+            );
             Err(TrainingDataError::Sizes { path, problem })
         }
     }
@@ -72,18 +79,28 @@ fn beside(shard: &Path, name: &str) -> PathBuf {
 }
 
 fn object(path: &Path) -> Result<Value, TrainingDataError> {
-    let refuse = |problem: String| TrainingDataError::Sizes { path: path.to_path_buf(), problem };
+    let refuse = |problem: String| TrainingDataError::Sizes {
+        path: path.to_path_buf(),
+        problem,
+    };
     let bytes = read_limited(path, LIMIT)?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(format!("it is not JSON ({error}): correct it, or remove it")))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        refuse(format!(
+            "it is not JSON ({error}): correct it, or remove it"
+        ))
+    })?;
     if value.is_object() {
         return Ok(value);
     }
-    Err(refuse("it is no JSON object of file names and counts: correct it, or remove it".to_string()))
+    Err(refuse(
+        "it is no JSON object of file names and counts: correct it, or remove it".to_string(),
+    ))
 }
 
 /// A count, which some writers put in quotes.
 fn number(value: &Value) -> Option<u64> {
-    let count = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    let count = value
+        .as_u64()
+        .or_else(|| value.as_str()?.trim().parse().ok())?;
     (count <= MOST).then_some(count)
 }

@@ -19,7 +19,10 @@ const MOST: usize = 1_000_000;
 /// [`TrainingDataError::Spec`] when braces do not match, nothing is found, a shard is named twice or is remote;
 /// [`TrainingDataError::File`] when a path is missing.
 pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
-    let refuse = |problem: String| TrainingDataError::Spec { spec: spec.to_string(), problem };
+    let refuse = |problem: String| TrainingDataError::Spec {
+        spec: spec.to_string(),
+        problem,
+    };
     let mut shards = Vec::new();
     if Path::new(spec).exists() {
         find(spec, &mut shards)?;
@@ -34,11 +37,16 @@ pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
         }
     }
     if shards.is_empty() {
-        return Err(refuse("it names no shard: give a path of .tar, .tar.gz or .tar.zst files".to_string()));
+        return Err(refuse(
+            "it names no shard: give a path of .tar, .tar.gz or .tar.zst files".to_string(),
+        ));
     }
     let mut seen = HashSet::new();
     match shards.iter().find(|shard| !seen.insert(shard.as_path())) {
-        Some(twice) => Err(refuse(format!("{} is named twice: name each shard once", twice.display()))),
+        Some(twice) => Err(refuse(format!(
+            "{} is named twice: name each shard once",
+            twice.display()
+        ))),
         None => Ok(shards),
     }
 }
@@ -49,15 +57,23 @@ pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
 /// # Errors
 /// [`TrainingDataError::Spec`] when braces do not match or stand for over a million texts.
 pub fn expand_braces(text: &str) -> Result<Vec<String>, TrainingDataError> {
-    let refuse = |problem: String| TrainingDataError::Spec { spec: text.to_string(), problem };
+    let refuse = |problem: String| TrainingDataError::Spec {
+        spec: text.to_string(),
+        problem,
+    };
     balanced(text).and_then(|()| braces(text)).map_err(refuse)
 }
 
 /// Adds the shards of one path or pattern.
 fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> {
-    let refuse = |problem: String| TrainingDataError::Spec { spec: path.to_string(), problem };
+    let refuse = |problem: String| TrainingDataError::Spec {
+        spec: path.to_string(),
+        problem,
+    };
     if path.starts_with("pipe:") || path.contains("://") {
-        return Err(refuse("only files on this machine are read: download the shards first".to_string()));
+        return Err(refuse(
+            "only files on this machine are read: download the shards first".to_string(),
+        ));
     }
     let plain = Path::new(path);
     if plain.is_dir() {
@@ -71,7 +87,8 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
     } else if plain.exists() {
         shards.push(plain.to_path_buf());
     } else if path.contains(['*', '?', '[']) {
-        let matches = glob::glob(path).map_err(|error| refuse(format!("the pattern is wrong: {error}")))?;
+        let matches =
+            glob::glob(path).map_err(|error| refuse(format!("the pattern is wrong: {error}")))?;
         let before = shards.len();
         for found in matches.take(MOST + 1) {
             let found = found.map_err(|error| {
@@ -83,10 +100,15 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
             }
         }
         if shards.len() == before {
-            return Err(refuse("no file matches the pattern: check the path".to_string()));
+            return Err(refuse(
+                "no file matches the pattern: check the path".to_string(),
+            ));
         }
     } else {
-        return Err(DatasetError::Missing { path: plain.to_path_buf() }.into());
+        return Err(DatasetError::Missing {
+            path: plain.to_path_buf(),
+        }
+        .into());
     }
     Ok(())
 }
@@ -97,8 +119,15 @@ pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(told)? {
         let path = entry.map_err(told)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        if !name.starts_with('.') && ENDINGS.iter().any(|ending| name.ends_with(ending)) && path.is_file() {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        if !name.starts_with('.')
+            && ENDINGS.iter().any(|ending| name.ends_with(ending))
+            && path.is_file()
+        {
             found.push(path);
         }
     }
@@ -129,7 +158,11 @@ fn split(spec: &str) -> Result<Vec<String>, String> {
     if depth > 0 {
         return Err("a `{` has no `}` after it".to_string());
     }
-    Ok(parts.iter().map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect())
+    Ok(parts
+        .iter()
+        .map(|part| part.trim().to_string())
+        .filter(|part| !part.is_empty())
+        .collect())
 }
 
 /// Whether every brace has its other one.
@@ -142,7 +175,11 @@ fn balanced(text: &str) -> Result<(), String> {
             _ => {}
         }
     }
-    if depth > 0 { Err("a `{` has no `}` after it".to_string()) } else { Ok(()) }
+    if depth > 0 {
+        Err("a `{` has no `}` after it".to_string())
+    } else {
+        Ok(())
+    }
 }
 
 /// Every text that the braces of `text` stand for, the last brace counting fastest, as in a shell.
@@ -156,7 +193,10 @@ fn braces(text: &str) -> Result<Vec<String>, String> {
             let alternatives = alternatives(inside);
             if let [only] = alternatives.as_slice() {
                 // As in a shell, braces around a single thing are part of the name.
-                braces(only)?.into_iter().map(|choice| format!("{{{choice}}}")).collect()
+                braces(only)?
+                    .into_iter()
+                    .map(|choice| format!("{{{choice}}}"))
+                    .collect()
             } else {
                 let mut choices = Vec::new();
                 for alternative in alternatives {
@@ -168,11 +208,17 @@ fn braces(text: &str) -> Result<Vec<String>, String> {
     };
     let tails = braces(after)?;
     if choices.len().saturating_mul(tails.len()) > MOST {
-        return Err(format!("the braces stand for over {MOST} paths: name fewer"));
+        return Err(format!(
+            "the braces stand for over {MOST} paths: name fewer"
+        ));
     }
     Ok(choices
         .iter()
-        .flat_map(|choice| tails.iter().map(move |tail| format!("{before}{choice}{tail}")))
+        .flat_map(|choice| {
+            tails
+                .iter()
+                .map(move |tail| format!("{before}{choice}{tail}"))
+        })
         .collect())
 }
 
@@ -221,18 +267,33 @@ fn range(inside: &str) -> Result<Option<Vec<String>>, String> {
     if ![first, last, step].into_iter().all(digits) {
         return Ok(None);
     }
-    let parse = |text: &str| text.parse::<u64>().map_err(|_| format!("the number {text} is too large"));
+    let parse = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("the number {text} is too large"))
+    };
     let (from, to, step) = (parse(first)?, parse(last)?, parse(step)?);
     if step == 0 {
         return Err(format!("`{{{inside}}}` has a step of 0: give 1 or more"));
     }
     if from.abs_diff(to) / step >= MOST as u64 {
-        return Err(format!("`{{{inside}}}` counts over {MOST} shards: name fewer"));
+        return Err(format!(
+            "`{{{inside}}}` counts over {MOST} shards: name fewer"
+        ));
     }
-    let padded = [first, last].iter().any(|end| end.len() > 1 && end.starts_with('0'));
-    let width = if padded { first.len().max(last.len()) } else { 0 };
+    let padded = [first, last]
+        .iter()
+        .any(|end| end.len() > 1 && end.starts_with('0'));
+    let width = if padded {
+        first.len().max(last.len())
+    } else {
+        0
+    };
     let numbers = (0..=from.abs_diff(to) / step).map(|index| {
-        let number = if from <= to { from + index * step } else { from - index * step };
+        let number = if from <= to {
+            from + index * step
+        } else {
+            from - index * step
+        };
         format!("{number:0width$}")
     });
     Ok(Some(numbers.collect()))
@@ -248,12 +309,19 @@ mod tests {
     use super::*;
 
     fn expanded(text: &str) -> Vec<String> {
-        split(text).unwrap().iter().flat_map(|part| braces(part).unwrap()).collect()
+        split(text)
+            .unwrap()
+            .iter()
+            .flat_map(|part| braces(part).unwrap())
+            .collect()
     }
 
     #[test]
     fn ranges_count_and_keep_their_zeros() {
-        assert_eq!(expanded("s-{008..011}.tar"), ["s-008.tar", "s-009.tar", "s-010.tar", "s-011.tar"]);
+        assert_eq!(
+            expanded("s-{008..011}.tar"),
+            ["s-008.tar", "s-009.tar", "s-010.tar", "s-011.tar"]
+        );
         assert_eq!(expanded("{8..10}"), ["8", "9", "10"]);
         assert_eq!(expanded("{3..1}"), ["3", "2", "1"]);
         assert_eq!(expanded("{0..10..5}"), ["0", "5", "10"]);
@@ -264,7 +332,10 @@ mod tests {
     #[test]
     fn lists_nest_and_multiply() {
         assert_eq!(expanded("{a,b}-{0..1}"), ["a-0", "a-1", "b-0", "b-1"]);
-        assert_eq!(expanded("{a,b{1..2},{c,d}}.x"), ["a.x", "b1.x", "b2.x", "c.x", "d.x"]);
+        assert_eq!(
+            expanded("{a,b{1..2},{c,d}}.x"),
+            ["a.x", "b1.x", "b2.x", "c.x", "d.x"]
+        );
         assert_eq!(expanded("a,b::c , {d,e}"), ["a", "b", "c", "d", "e"]);
         assert_eq!(expanded("{a}{,b}"), ["{a}", "{a}b"]);
         assert_eq!(expanded("{{1..2}}"), ["{1}", "{2}"]);
@@ -277,7 +348,11 @@ mod tests {
         assert!(split("{a").unwrap_err().contains("no `}`"));
         assert!(braces("{0..9999999}").unwrap_err().contains("over"));
         assert!(braces("{0..18446744073709551615}").is_err());
-        assert!(braces("{0..99999999999999999999}").unwrap_err().contains("too large"));
+        assert!(
+            braces("{0..99999999999999999999}")
+                .unwrap_err()
+                .contains("too large")
+        );
         assert!(braces("{0..9..0}").unwrap_err().contains("step"));
         assert!(braces("{1..999}{1..999}{1..999}").is_err());
     }

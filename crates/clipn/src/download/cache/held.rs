@@ -66,7 +66,10 @@ impl Held {
     pub fn look(settings: &Settings) -> Result<Self, DownloadError> {
         let mut held = Self::default();
         for folder in entries(&settings.cache)? {
-            let name = folder.file_name().and_then(|name| name.to_str()).and_then(repository);
+            let name = folder
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(repository);
             if let Some(name) = name {
                 held.look_at_repository(&name, settings);
             }
@@ -74,7 +77,8 @@ impl Held {
         for folder in entries(&settings.own_files())? {
             held.look_at_file(&folder);
         }
-        held.weights.sort_by(|a, b| (&a.name, &a.revision, &a.path).cmp(&(&b.name, &b.revision, &b.path)));
+        held.weights
+            .sort_by(|a, b| (&a.name, &a.revision, &a.path).cmp(&(&b.name, &b.revision, &b.path)));
         Ok(held)
     }
 
@@ -82,8 +86,9 @@ impl Held {
         let repository = Repository::of(name, settings);
         let mut refs = BTreeMap::<String, Vec<String>>::new();
         for name in files_in(&repository.root.join("refs")).filter_map(|(name, _)| name) {
-            if let Some(commit) =
-                Some(&name).filter(|name| is_inside(name)).and_then(|n| repository.commit_of(n))
+            if let Some(commit) = Some(&name)
+                .filter(|name| is_inside(name))
+                .and_then(|n| repository.commit_of(n))
             {
                 refs.entry(commit).or_default().push(name);
             }
@@ -92,7 +97,11 @@ impl Held {
             self.count_unfinished(&blob);
         }
         for path in self.entries_of(&repository.root.join("snapshots")) {
-            let Some(commit) = path.file_name().and_then(|n| n.to_str()).filter(|n| is_commit(n)) else {
+            let Some(commit) = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .filter(|n| is_commit(n))
+            else {
                 continue;
             };
             let (mut files, mut bytes) = (0, 0u64);
@@ -120,8 +129,10 @@ impl Held {
 
     /// A file that was fetched from an address: in a folder that is called by its SHA-256.
     fn look_at_file(&mut self, folder: &Path) {
-        let Some(sha256) =
-            folder.file_name().and_then(|n| n.to_str()).filter(|n| n.len() == 64 && is_commit(n))
+        let Some(sha256) = folder
+            .file_name()
+            .and_then(|n| n.to_str())
+            .filter(|n| n.len() == 64 && is_commit(n))
         else {
             return;
         };
@@ -130,9 +141,15 @@ impl Held {
             if self.count_unfinished(&path) {
                 continue;
             }
-            let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_inside(name));
-            let Some(name) = name.map(str::to_owned) else { continue };
-            let is_of = |row: &&Row| matches!(row.origin, Origin::Url { sha256: of, .. } if of == sha256);
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .filter(|name| is_inside(name));
+            let Some(name) = name.map(str::to_owned) else {
+                continue;
+            };
+            let is_of =
+                |row: &&Row| matches!(row.origin, Origin::Url { sha256: of, .. } if of == sha256);
             let (revision, tags) = (sha256.to_owned(), tags(is_of));
             let (refs, files) = (Vec::new(), 1);
             self.weights.push(HeldWeights {
@@ -157,7 +174,9 @@ impl Held {
     }
 
     fn count_unfinished(&mut self, path: &Path) -> bool {
-        let is_unfinished = path.extension().is_some_and(|extension| extension == "incomplete");
+        let is_unfinished = path
+            .extension()
+            .is_some_and(|extension| extension == "incomplete");
         if let Some(size) = size(path).filter(|_| is_unfinished) {
             self.unfinished.files += 1;
             self.unfinished.bytes = self.unfinished.bytes.saturating_add(size);
@@ -173,24 +192,37 @@ fn repository(folder: &str) -> Option<HubName> {
 }
 
 fn tags(is_of: impl Fn(&&Row) -> bool) -> Vec<String> {
-    table::rows().iter().filter(is_of).map(|row| format!("{} {}", row.model, row.tag)).collect()
+    table::rows()
+        .iter()
+        .filter(is_of)
+        .map(|row| format!("{} {}", row.model, row.tag))
+        .collect()
 }
 
 /// Bytes of a file, or of the file that a link leads to; none for anything else.
 fn size(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
+    fs::metadata(path)
+        .ok()
+        .filter(fs::Metadata::is_file)
+        .map(|metadata| metadata.len())
 }
 
 /// What lies in a folder, sorted; nothing where it is not there or no folder.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DownloadError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
 
-    let failed = |source| DownloadError::Io { action: "read the folder", path: folder.to_owned(), source };
+    let failed = |source| DownloadError::Io {
+        action: "read the folder",
+        path: folder.to_owned(),
+        source,
+    };
     let listed = match fs::read_dir(folder) {
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
         listed => listed.map_err(failed)?,
     };
-    let paths = listed.take(MOST).map(|entry| entry.map(|entry| entry.path()));
+    let paths = listed
+        .take(MOST)
+        .map(|entry| entry.map(|entry| entry.path()));
     let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     paths.sort_unstable();
     Ok(paths)
@@ -205,7 +237,9 @@ fn files_in(root: &Path) -> impl Iterator<Item = (Option<String>, PathBuf)> {
         let listed = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in listed.take(MOST - found.len().min(MOST)) {
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && depth < DEEPEST => folders.push((entry.path(), depth + 1)),
+                Ok(kind) if kind.is_dir() && depth < DEEPEST => {
+                    folders.push((entry.path(), depth + 1))
+                }
                 Ok(kind) if !kind.is_dir() => found.push(entry.path()),
                 _ => {}
             }

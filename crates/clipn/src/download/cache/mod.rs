@@ -28,11 +28,21 @@ const ENDINGS: [&str; 4] = [".safetensors", ".pt", ".pth", ".bin"];
 
 /// Files in a repository's root that may be its weights under a name of their own: those with the safest ending.
 pub(in crate::download) fn own_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let rank = |file: &str| ENDINGS.iter().position(|ending| file.to_ascii_lowercase().ends_with(ending));
-    let found: Vec<_> =
-        files.filter(|file| !file.contains('/')).filter_map(|file| Some((rank(file)?, file))).collect();
+    let rank = |file: &str| {
+        ENDINGS
+            .iter()
+            .position(|ending| file.to_ascii_lowercase().ends_with(ending))
+    };
+    let found: Vec<_> = files
+        .filter(|file| !file.contains('/'))
+        .filter_map(|file| Some((rank(file)?, file)))
+        .collect();
     let best = found.iter().map(|(rank, _)| *rank).min();
-    found.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, file)| file).collect()
+    found
+        .into_iter()
+        .filter(|(rank, _)| Some(*rank) == best)
+        .map(|(_, file)| file)
+        .collect()
 }
 
 /// Whether a file of weights is there, and where it is the index of several, they too.
@@ -40,7 +50,11 @@ fn is_whole(weights: &Path) -> bool {
     let is_index = weights.to_string_lossy().ends_with(".index.json");
     let has_parts = || {
         let parts = checkpoint::parts_of(weights);
-        parts.is_ok_and(|parts| parts.iter().all(|part| weights.with_file_name(part).is_file()))
+        parts.is_ok_and(|parts| {
+            parts
+                .iter()
+                .all(|part| weights.with_file_name(part).is_file())
+        })
     };
     weights.is_file() && (!is_index || has_parts())
 }
@@ -96,13 +110,24 @@ impl Repository {
         let snapshot = self.snapshot(commit);
         if let Some(file) = file {
             let path = snapshot.join(file);
-            return is_whole(&path).then(|| Cached { path, notes: Vec::new() });
+            return is_whole(&path).then(|| Cached {
+                path,
+                notes: Vec::new(),
+            });
         }
         let Some(weights) = checkpoint::agreed_name(|name| snapshot.join(name).is_file()) else {
-            let files = fs::read_dir(&snapshot).ok()?.flatten().filter(|entry| entry.path().is_file());
-            let files: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            let files = fs::read_dir(&snapshot)
+                .ok()?
+                .flatten()
+                .filter(|entry| entry.path().is_file());
+            let files: Vec<String> = files
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect();
             return match own_names(files.iter().map(String::as_str)).as_slice() {
-                [only] => Some(Cached { path: snapshot.join(only), notes: Vec::new() }),
+                [only] => Some(Cached {
+                    path: snapshot.join(only),
+                    notes: Vec::new(),
+                }),
                 _ => None,
             };
         };
@@ -110,7 +135,10 @@ impl Repository {
             return None;
         }
         let notes = self.unsaid(commit, weights);
-        Some(Cached { path: snapshot, notes })
+        Some(Cached {
+            path: snapshot,
+            notes,
+        })
     }
 
     /// What other programs may have left out of the cache, which they do not need themselves.
@@ -128,7 +156,9 @@ impl Repository {
             "config.json"
         };
         let note = || {
-            format!("{wanted} is not in the cache, so CLIP's own preprocessing is taken; fetch it with a net")
+            format!(
+                "{wanted} is not in the cache, so CLIP's own preprocessing is taken; fetch it with a net"
+            )
         };
         lacks(wanted).then(note).into_iter().collect()
     }

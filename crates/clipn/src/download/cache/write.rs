@@ -80,13 +80,18 @@ impl Repository {
 }
 
 pub(in crate::download) fn create_folder(path: &Path) -> Result<(), DownloadError> {
-    fs::create_dir_all(path).map_err(|source| DownloadError::writing("make the folder", path, source))
+    fs::create_dir_all(path)
+        .map_err(|source| DownloadError::writing("make the folder", path, source))
 }
 
 /// A name of this process's own in the same folder.
 fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!(".{name:.100}.{}.{number}.tmp", std::process::id()))
 }

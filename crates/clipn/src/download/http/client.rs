@@ -59,11 +59,18 @@ impl<'a> Client<'a> {
             .timeout_recv_response(Some(patience.read))
             .timeout_per_read(Some(patience.read))
             .timeout_per_write(Some(patience.read));
-        let endpoint: Uri = network.endpoint.parse().map_err(|_| DownloadError::Variable {
-            variable: "HF_ENDPOINT",
-            problem: "must be an address, as https://huggingface.co".to_owned(),
-        })?;
-        Ok(Self { network, agent: config.build().into(), hub: origin(&endpoint) })
+        let endpoint: Uri = network
+            .endpoint
+            .parse()
+            .map_err(|_| DownloadError::Variable {
+                variable: "HF_ENDPOINT",
+                problem: "must be an address, as https://huggingface.co".to_owned(),
+            })?;
+        Ok(Self {
+            network,
+            agent: config.build().into(),
+            hub: origin(&endpoint),
+        })
     }
 
     pub(in crate::download) fn network(&self) -> &'a Network {
@@ -89,12 +96,14 @@ impl<'a> Client<'a> {
         for _ in 0..=MOST_REDIRECTS {
             is_trusted &= origin(&uri) == self.hub;
             let answer = self.once(method, &uri, headers, is_trusted)?;
-            let Some(location) =
-                answer.header("location").filter(|_| answer.response.status().is_redirection())
+            let Some(location) = answer
+                .header("location")
+                .filter(|_| answer.response.status().is_redirection())
             else {
                 return Ok(answer);
             };
-            let to = join(&uri, location).ok_or_else(|| refused(&uri, &uri, "its address cannot be read"))?;
+            let to = join(&uri, location)
+                .ok_or_else(|| refused(&uri, &uri, "its address cannot be read"))?;
             if follow == Follow::Within
                 && (origin(&to) != origin(&uri) || answer.header("x-linked-etag").is_some())
             {
@@ -129,7 +138,10 @@ impl<'a> Client<'a> {
         let proxy = self.network.proxies.of(uri).cloned();
         let request = self.agent.configure_request(request).proxy(proxy).build();
         let response = self.agent.run(request).map_err(told)?;
-        Ok(Answer { uri: uri.clone(), response })
+        Ok(Answer {
+            uri: uri.clone(),
+            response,
+        })
     }
 }
 
@@ -167,13 +179,21 @@ impl Answer {
     }
 
     /// The whole body, which may have so many bytes.
-    pub(in crate::download) fn whole(self, what: &str, limit: u64) -> Result<Vec<u8>, DownloadError> {
+    pub(in crate::download) fn whole(
+        self,
+        what: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, DownloadError> {
         let (body, reading) = self.into_body();
         let mut bytes = Vec::new();
         let read = body.take(limit + 1).read_to_end(&mut bytes);
         read.map_err(|error| reading.failure(error, what, bytes.len() as u64))?;
         match bytes.len() as u64 {
-            size if size > limit => Err(DownloadError::TooLarge { what: what.to_owned(), size, limit }),
+            size if size > limit => Err(DownloadError::TooLarge {
+                what: what.to_owned(),
+                size,
+                limit,
+            }),
             _ => Ok(bytes),
         }
     }
@@ -184,18 +204,29 @@ pub(in crate::download) struct Reading(Uri);
 
 impl Reading {
     /// Why a body could not be read on, after `got` bytes.
-    pub(in crate::download) fn failure(&self, error: io::Error, what: &str, got: u64) -> DownloadError {
+    pub(in crate::download) fn failure(
+        &self,
+        error: io::Error,
+        what: &str,
+        got: u64,
+    ) -> DownloadError {
         match Error::from(error) {
-            Error::Io(_) | Error::Protocol(_) => {
-                DownloadError::Cut { what: what.to_owned(), host: host(&self.0), got }
-            }
+            Error::Io(_) | Error::Protocol(_) => DownloadError::Cut {
+                what: what.to_owned(),
+                host: host(&self.0),
+                got,
+            },
             error => failure(&self.0, error),
         }
     }
 }
 
 fn refused(from: &Uri, to: &Uri, reason: &'static str) -> DownloadError {
-    DownloadError::Redirect { from: bare(from), to: bare(to), reason }
+    DownloadError::Redirect {
+        from: bare(from),
+        to: bare(to),
+        reason,
+    }
 }
 
 /// What a client's error means.
@@ -210,24 +241,48 @@ fn failure(uri: &Uri, error: Error) -> DownloadError {
                 Timeout::RecvResponse => "waiting for its answer",
                 _ => "waiting for the next bytes",
             };
-            DownloadError::Timeout { host, stage: stage.to_owned() }
+            DownloadError::Timeout {
+                host,
+                stage: stage.to_owned(),
+            }
         }
-        Error::Rustls(error) => DownloadError::Tls { host, reason: error.to_string() },
-        Error::Tls(reason) => DownloadError::Tls { host, reason: reason.to_owned() },
+        Error::Rustls(error) => DownloadError::Tls {
+            host,
+            reason: error.to_string(),
+        },
+        Error::Tls(reason) => DownloadError::Tls {
+            host,
+            reason: reason.to_owned(),
+        },
         // What rustls finds wrong comes so.
-        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            DownloadError::Tls { host, reason: error.to_string() }
-        }
-        Error::Io(error) => DownloadError::Connection { host, reason: error.to_string() },
-        Error::HostNotFound => DownloadError::Connection { host, reason: "its name is not known".to_owned() },
-        error => DownloadError::Connection { host, reason: error.to_string() },
+        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => DownloadError::Tls {
+            host,
+            reason: error.to_string(),
+        },
+        Error::Io(error) => DownloadError::Connection {
+            host,
+            reason: error.to_string(),
+        },
+        Error::HostNotFound => DownloadError::Connection {
+            host,
+            reason: "its name is not known".to_owned(),
+        },
+        error => DownloadError::Connection {
+            host,
+            reason: error.to_string(),
+        },
     }
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, DownloadError> {
-    let reading = |source| DownloadError::Certificates { path: path.to_owned(), source };
+    let reading = |source| DownloadError::Certificates {
+        path: path.to_owned(),
+        source,
+    };
     let mut pem = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_PEM).read_to_end(&mut pem)).map_err(reading)?;
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_PEM).read_to_end(&mut pem))
+        .map_err(reading)?;
     let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
     let items = items.map_err(|error| reading(io::Error::other(error)))?;
     let found = items.into_iter().filter_map(|item| match item {

@@ -35,14 +35,20 @@ impl Network {
         variables: &Variables<'_>,
         home: Option<&Path>,
     ) -> Result<Self, DownloadError> {
-        let endpoint =
-            variables.get("HF_ENDPOINT").map_or_else(|| HUB.to_owned(), |v| v.to_string_lossy().into_owned());
+        let endpoint = variables
+            .get("HF_ENDPOINT")
+            .map_or_else(|| HUB.to_owned(), |v| v.to_string_lossy().into_owned());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
-        if !["https://", "http://"].iter().any(|scheme| endpoint.starts_with(scheme))
+        if !["https://", "http://"]
+            .iter()
+            .any(|scheme| endpoint.starts_with(scheme))
             || endpoint.contains(['?', '#', '@'])
         {
             let problem = "must be an address, as https://huggingface.co".to_owned();
-            return Err(DownloadError::Variable { variable: "HF_ENDPOINT", problem });
+            return Err(DownloadError::Variable {
+                variable: "HF_ENDPOINT",
+                problem,
+            });
         }
         let certificates = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
         Ok(Self {
@@ -63,7 +69,8 @@ impl Token {
     /// Takes a token; `None` where it cannot be one.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(text.to_owned()))
+        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
+            .then(|| Self(text.to_owned()))
     }
 
     pub(super) fn secret(&self) -> &str {
@@ -71,21 +78,35 @@ impl Token {
     }
 
     /// `HF_TOKEN`, or the file that `hf auth login` writes.
-    fn from_variables(variables: &Variables<'_>, home: Option<&Path>) -> Result<Option<Self>, DownloadError> {
+    fn from_variables(
+        variables: &Variables<'_>,
+        home: Option<&Path>,
+    ) -> Result<Option<Self>, DownloadError> {
         for variable in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
-            let Some(value) = variables.get(variable) else { continue };
+            let Some(value) = variables.get(variable) else {
+                continue;
+            };
             let token = value.to_str().and_then(Self::new);
             let problem = "is not a token: it must be one word, as hf_…".to_owned();
-            return token.map(Some).ok_or(DownloadError::Variable { variable, problem });
+            return token
+                .map(Some)
+                .ok_or(DownloadError::Variable { variable, problem });
         }
         if variables.is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             return Ok(None);
         }
-        let file = variables.path("HF_TOKEN_PATH").or_else(|| Some(home?.join("token")));
+        let file = variables
+            .path("HF_TOKEN_PATH")
+            .or_else(|| Some(home?.join("token")));
         let mut text = String::new();
         // Whoever has no such file, or may not read it, is not logged in.
-        let read =
-            file.and_then(|file| File::open(file).ok()?.take(LONGEST_TOKEN).read_to_string(&mut text).ok());
+        let read = file.and_then(|file| {
+            File::open(file)
+                .ok()?
+                .take(LONGEST_TOKEN)
+                .read_to_string(&mut text)
+                .ok()
+        });
         Ok(read.and_then(|_| Self::new(&text)))
     }
 }
@@ -156,13 +177,19 @@ impl Patience {
             DownloadError::Status { after, .. } => *after,
             _ => None,
         };
-        let doubled = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(10));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let doubled = self
+            .pause
+            .saturating_mul(1 << failures.saturating_sub(1).min(10));
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let spread = self.pause / 4 * (now.subsec_nanos() % 100) / 100;
         let mut left = asked.unwrap_or(doubled).min(Self::LONGEST) + spread;
         while !left.is_zero() {
             if progress.is_cancelled() {
-                return Err(DownloadError::Cancelled { what: what.to_owned() });
+                return Err(DownloadError::Cancelled {
+                    what: what.to_owned(),
+                });
             }
             let step = left.min(Duration::from_millis(50));
             std::thread::sleep(step);
@@ -182,7 +209,9 @@ mod tests {
     fn network(variables: &[(&str, &str)]) -> Result<Network, DownloadError> {
         let get = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| OsString::from(value)).or((name == "HF_HOME").then(|| "/nowhere".into()))
+            found
+                .map(|(_, value)| OsString::from(value))
+                .or((name == "HF_HOME").then(|| "/nowhere".into()))
         };
         Settings::from_variables(&get).map(|settings| settings.network)
     }
@@ -191,10 +220,17 @@ mod tests {
     fn the_endpoint_is_an_address() {
         assert_eq!(network(&[]).unwrap().endpoint, HUB);
         assert_eq!(
-            network(&[("HF_ENDPOINT", "http://127.0.0.1:8/hf/")]).unwrap().endpoint,
+            network(&[("HF_ENDPOINT", "http://127.0.0.1:8/hf/")])
+                .unwrap()
+                .endpoint,
             "http://127.0.0.1:8/hf"
         );
-        for wrong in ["huggingface.co", "file:///etc", "https://a@b", "https://a/?x"] {
+        for wrong in [
+            "huggingface.co",
+            "file:///etc",
+            "https://a@b",
+            "https://a/?x",
+        ] {
             let error = network(&[("HF_ENDPOINT", wrong)]).unwrap_err().to_string();
             assert!(error.contains("HF_ENDPOINT"), "{error}");
         }
@@ -209,11 +245,28 @@ mod tests {
         let token = |variables: &[(&str, &str)]| network(variables).unwrap().token;
         assert_eq!(token(&[]), None);
         assert_eq!(token(&[("HF_TOKEN_PATH", path)]), Token::new("hf_file"));
-        assert_eq!(token(&[("HF_TOKEN_PATH", path), ("HF_TOKEN", " hf_own ")]), Token::new("hf_own"));
-        assert_eq!(token(&[("HF_HOME", folder.path().to_str().unwrap())]), Token::new("hf_file"));
-        assert_eq!(token(&[("HF_TOKEN_PATH", path), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), None);
-        let error = network(&[("HF_TOKEN", "hf\r\nX: secret")]).unwrap_err().to_string();
-        assert!(error.contains("HF_TOKEN") && !error.contains("secret"), "{error}");
+        assert_eq!(
+            token(&[("HF_TOKEN_PATH", path), ("HF_TOKEN", " hf_own ")]),
+            Token::new("hf_own")
+        );
+        assert_eq!(
+            token(&[("HF_HOME", folder.path().to_str().unwrap())]),
+            Token::new("hf_file")
+        );
+        assert_eq!(
+            token(&[
+                ("HF_TOKEN_PATH", path),
+                ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+            ]),
+            None
+        );
+        let error = network(&[("HF_TOKEN", "hf\r\nX: secret")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("HF_TOKEN") && !error.contains("secret"),
+            "{error}"
+        );
         assert!(!format!("{:?}", network(&[("HF_TOKEN", "secret")]).unwrap()).contains("secret"));
     }
 }

@@ -22,7 +22,10 @@ impl Proxies {
         let all = [("all_proxy", "ALL_PROXY")];
         Ok(Self {
             http: first(variables, [("http_proxy", "HTTP_PROXY")].iter().chain(&all))?,
-            https: first(variables, [("https_proxy", "HTTPS_PROXY")].iter().chain(&all))?,
+            https: first(
+                variables,
+                [("https_proxy", "HTTPS_PROXY")].iter().chain(&all),
+            )?,
             exceptions: either(variables, "no_proxy", "NO_PROXY")
                 .unwrap_or_default()
                 .split([',', ' '])
@@ -36,15 +39,26 @@ impl Proxies {
     pub(super) fn of(&self, uri: &Uri) -> Option<&Proxy> {
         let (scheme, host, port) = origin(uri);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        if self.exceptions.iter().any(|entry| excepts(entry, host, port)) {
+        if self
+            .exceptions
+            .iter()
+            .any(|entry| excepts(entry, host, port))
+        {
             return None;
         }
-        if scheme == "https" { self.https.as_ref() } else { self.http.as_ref() }
+        if scheme == "https" {
+            self.https.as_ref()
+        } else {
+            self.http.as_ref()
+        }
     }
 }
 
 fn either(variables: &Variables<'_>, small: &str, large: &str) -> Option<String> {
-    variables.get(small).or_else(|| variables.get(large)).map(|value| value.to_string_lossy().into_owned())
+    variables
+        .get(small)
+        .or_else(|| variables.get(large))
+        .map(|value| value.to_string_lossy().into_owned())
 }
 
 fn first<'a>(
@@ -53,9 +67,14 @@ fn first<'a>(
 ) -> Result<Option<Proxy>, DownloadError> {
     for (small, large) in names {
         if let Some(value) = either(variables, small, large) {
-            let variable = if variables.get(small).is_some() { small } else { large };
+            let variable = if variables.get(small).is_some() {
+                small
+            } else {
+                large
+            };
             // Its value may hold a password.
-            let problem = "is not a proxy's address, as http://HOST:PORT or socks5://HOST:PORT".to_owned();
+            let problem =
+                "is not a proxy's address, as http://HOST:PORT or socks5://HOST:PORT".to_owned();
             return Proxy::new(value.trim())
                 .map(Some)
                 .map_err(|_| DownloadError::Variable { variable, problem });
@@ -72,10 +91,16 @@ fn excepts(entry: &str, host: &str, port: u16) -> bool {
     }
     if let Ok(address) = host.parse::<IpAddr>() {
         if let Some((network, bits)) = entry.split_once('/') {
-            let (Ok(network), Ok(bits)) = (network.parse(), bits.parse()) else { return false };
+            let (Ok(network), Ok(bits)) = (network.parse(), bits.parse()) else {
+                return false;
+            };
             return is_within(address, network, bits);
         }
-        if let Ok(other) = entry.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        if let Ok(other) = entry
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+        {
             return other == address;
         }
     }
@@ -87,7 +112,10 @@ fn excepts(entry: &str, host: &str, port: u16) -> bool {
         _ => (entry, None),
     };
     let domain = domain.trim_start_matches('*').trim_start_matches('.');
-    let is_below = || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    let is_below = || {
+        host.strip_suffix(domain)
+            .is_some_and(|rest| rest.ends_with('.'))
+    };
     only.is_none_or(|only| only == port) && !domain.is_empty() && (host == domain || is_below())
 }
 
@@ -111,13 +139,19 @@ mod tests {
 
     fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, DownloadError> {
         let get = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
         };
         Proxies::from_variables(&Variables::new(&get))
     }
 
     fn asked(variables: &[(&str, &str)], uri: &str) -> Option<String> {
-        proxies(variables).unwrap().of(&uri.parse().unwrap()).map(|proxy| proxy.host().to_owned())
+        proxies(variables)
+            .unwrap()
+            .of(&uri.parse().unwrap())
+            .map(|proxy| proxy.host().to_owned())
     }
 
     #[test]
@@ -127,18 +161,34 @@ mod tests {
             ("HTTP_PROXY", "http://plain:1"),
             ("ALL_PROXY", "http://all:1"),
         ];
-        assert_eq!(asked(&variables, "https://a.test/").as_deref(), Some("safe"));
-        assert_eq!(asked(&variables, "http://a.test/").as_deref(), Some("plain"));
-        assert_eq!(asked(&variables[1..], "https://a.test/").as_deref(), Some("all"));
+        assert_eq!(
+            asked(&variables, "https://a.test/").as_deref(),
+            Some("safe")
+        );
+        assert_eq!(
+            asked(&variables, "http://a.test/").as_deref(),
+            Some("plain")
+        );
+        assert_eq!(
+            asked(&variables[1..], "https://a.test/").as_deref(),
+            Some("all")
+        );
         assert_eq!(asked(&[], "https://a.test/"), None);
-        let small = [("HTTPS_PROXY", "http://large:1"), ("https_proxy", "socks5h://small:1")];
+        let small = [
+            ("HTTPS_PROXY", "http://large:1"),
+            ("https_proxy", "socks5h://small:1"),
+        ];
         assert_eq!(asked(&small, "https://a.test/").as_deref(), Some("small"));
     }
 
     #[test]
     fn no_proxy_names_hosts() {
         let is_direct = |exceptions: &str, uri: &str| {
-            asked(&[("ALL_PROXY", "http://p:1"), ("NO_PROXY", exceptions)], uri).is_none()
+            asked(
+                &[("ALL_PROXY", "http://p:1"), ("NO_PROXY", exceptions)],
+                uri,
+            )
+            .is_none()
         };
         for (exceptions, uri) in [
             ("*", "https://a.test/"),
@@ -169,7 +219,12 @@ mod tests {
 
     #[test]
     fn a_proxy_that_is_none_is_told_without_its_password() {
-        let error = proxies(&[("HTTPS_PROXY", "gopher://me:secret@p")]).unwrap_err().to_string();
-        assert!(error.contains("HTTPS_PROXY") && !error.contains("secret"), "{error}");
+        let error = proxies(&[("HTTPS_PROXY", "gopher://me:secret@p")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("HTTPS_PROXY") && !error.contains("secret"),
+            "{error}"
+        );
     }
 }

@@ -3,8 +3,14 @@ use ureq::http::Uri;
 /// Scheme, host and port: what one server is told by.
 pub(super) fn origin(uri: &Uri) -> (String, String, u16) {
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
-    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-    (scheme, uri.host().unwrap_or_default().to_ascii_lowercase(), port)
+    let port = uri
+        .port_u16()
+        .unwrap_or(if scheme == "https" { 443 } else { 80 });
+    (
+        scheme,
+        uri.host().unwrap_or_default().to_ascii_lowercase(),
+        port,
+    )
 }
 
 /// Host and port, as they are told to people.
@@ -18,7 +24,12 @@ pub(super) fn host(uri: &Uri) -> String {
 
 /// The address without its query, which may hold signatures.
 pub(super) fn bare(uri: &Uri) -> String {
-    format!("{}://{}{}", uri.scheme_str().unwrap_or_default(), host(uri), uri.path())
+    format!(
+        "{}://{}{}",
+        uri.scheme_str().unwrap_or_default(),
+        host(uri),
+        uri.path()
+    )
 }
 
 /// Where `location` points from `base` (RFC 3986, 5.2, but for `..`, which servers resolve).
@@ -39,7 +50,10 @@ pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     } else if location.starts_with('?') {
         format!("{scheme}://{authority}{}{location}", base.path())
     } else {
-        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = base
+            .path()
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{location}")
     };
     joined.parse().ok()
@@ -74,7 +88,10 @@ mod tests {
         for (location, joined) in [
             ("https://cdn.test/f?sig=1#top", "https://cdn.test/f?sig=1"),
             ("//cdn.test/f", "https://cdn.test/f"),
-            ("/api/x?u=http://z", "https://hub.test:8443/api/x?u=http://z"),
+            (
+                "/api/x?u=http://z",
+                "https://hub.test:8443/api/x?u=http://z",
+            ),
             ("z", "https://hub.test:8443/a/b/resolve/main/z"),
             ("?z=2", "https://hub.test:8443/a/b/resolve/main/x?z=2"),
         ] {
@@ -96,9 +113,18 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        assert_eq!(origin(&uri("https://A.test/x")), origin(&uri("https://a.test:443/y")));
-        assert_ne!(origin(&uri("https://a.test/")), origin(&uri("http://a.test/")));
-        assert_ne!(origin(&uri("http://a.test:1/")), origin(&uri("http://a.test:2/")));
+        assert_eq!(
+            origin(&uri("https://A.test/x")),
+            origin(&uri("https://a.test:443/y"))
+        );
+        assert_ne!(
+            origin(&uri("https://a.test/")),
+            origin(&uri("http://a.test/"))
+        );
+        assert_ne!(
+            origin(&uri("http://a.test:1/")),
+            origin(&uri("http://a.test:2/"))
+        );
         assert_eq!(bare(&uri("https://a.test/x?secret=1")), "https://a.test/x");
     }
 }

@@ -30,8 +30,11 @@ struct Described {
 
 impl Described {
     fn sha256(&self) -> Option<&str> {
-        let is_sha256 =
-            self.etag.len() == 64 && self.etag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_sha256 = self.etag.len() == 64
+            && self
+                .etag
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         is_sha256.then_some(self.etag.as_str())
     }
 }
@@ -62,28 +65,51 @@ impl Files<'_> {
     }
 
     fn address(&self, file: &str) -> Result<Uri, DownloadError> {
-        let path = format!("{}/resolve/{}/{}", self.name.repository(), self.commit, encoded(file, '/'));
+        let path = format!(
+            "{}/resolve/{}/{}",
+            self.name.repository(),
+            self.commit,
+            encoded(file, '/')
+        );
         address(self.client, &path)
     }
 
     /// Asks for etag and size. Large files are elsewhere, and the redirect to them tells both.
     fn describe(&self, file: &str, uri: &Uri) -> Result<Described, DownloadError> {
-        self.client.network().patience.again(file, self.progress, || {
-            let answer = self.client.ask(&Method::HEAD, uri, &[], Follow::Within)?;
-            let is_redirect = (300..400).contains(&answer.status());
-            if !is_redirect && answer.status() != 200 {
-                return Err(listing::refusal(&answer, self.client, self.name));
-            }
-            let etag = answer.header("x-linked-etag").or_else(|| answer.header("etag")).unwrap_or_default();
-            let etag = etag.trim().trim_start_matches("W/").trim_matches('"');
-            if !is_etag(etag) {
-                let problem = format!("it gives no usable ETag for {file}");
-                return Err(DownloadError::NotAHub { host: answer.host(), problem });
-            }
-            let own_size = || if is_redirect { None } else { answer.number("content-length") };
-            let size = answer.number("x-linked-size").or_else(own_size);
-            Ok(Described { etag: etag.to_owned(), size })
-        })
+        self.client
+            .network()
+            .patience
+            .again(file, self.progress, || {
+                let answer = self.client.ask(&Method::HEAD, uri, &[], Follow::Within)?;
+                let is_redirect = (300..400).contains(&answer.status());
+                if !is_redirect && answer.status() != 200 {
+                    return Err(listing::refusal(&answer, self.client, self.name));
+                }
+                let etag = answer
+                    .header("x-linked-etag")
+                    .or_else(|| answer.header("etag"))
+                    .unwrap_or_default();
+                let etag = etag.trim().trim_start_matches("W/").trim_matches('"');
+                if !is_etag(etag) {
+                    let problem = format!("it gives no usable ETag for {file}");
+                    return Err(DownloadError::NotAHub {
+                        host: answer.host(),
+                        problem,
+                    });
+                }
+                let own_size = || {
+                    if is_redirect {
+                        None
+                    } else {
+                        answer.number("content-length")
+                    }
+                };
+                let size = answer.number("x-linked-size").or_else(own_size);
+                Ok(Described {
+                    etag: etag.to_owned(),
+                    size,
+                })
+            })
     }
 
     /// Sees to it that the blob is there and whole.
@@ -96,8 +122,10 @@ impl Files<'_> {
     ) -> Result<(), DownloadError> {
         let blob = self.repository.blob(&described.etag);
         let is_there = || {
-            let length =
-                std::fs::metadata(&blob).ok().filter(|found| found.is_file()).map(|found| found.len());
+            let length = std::fs::metadata(&blob)
+                .ok()
+                .filter(|found| found.is_file())
+                .map(|found| found.len());
             length.is_some_and(|length| described.size.is_none_or(|size| size == length))
         };
         if is_there() {
@@ -131,7 +159,9 @@ fn is_etag(etag: &str) -> bool {
     (1..=128).contains(&etag.len())
         && !etag.starts_with('.')
         && !etag.ends_with('.')
-        && etag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && etag
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 #[cfg(test)]
@@ -141,11 +171,17 @@ mod tests {
     #[test]
     fn etags_name_files_of_the_cache_and_no_others() {
         let sha256 = "a".repeat(64);
-        for etag in ["d7edf6bd2a681fb0175f7735299831ee1b22b812", &sha256, "x-1.y_2"] {
+        for etag in [
+            "d7edf6bd2a681fb0175f7735299831ee1b22b812",
+            &sha256,
+            "x-1.y_2",
+        ] {
             assert!(is_etag(etag), "{etag}");
         }
         let long = "a".repeat(129);
-        for etag in ["", ".", "..", "../x", "a/b", "a\\b", ".x", "a:b", "a\0b", "a.", "ä", &long] {
+        for etag in [
+            "", ".", "..", "../x", "a/b", "a\\b", ".x", "a:b", "a\0b", "a.", "ä", &long,
+        ] {
             assert!(!is_etag(etag), "{etag:?}");
         }
     }

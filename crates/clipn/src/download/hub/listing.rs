@@ -44,11 +44,18 @@ pub(super) fn ask(
 ) -> Result<Listing, DownloadError> {
     let uri = address(
         client,
-        &format!("api/models/{}/revision/{}", name.repository(), encoded(&name.revision, '.')),
+        &format!(
+            "api/models/{}/revision/{}",
+            name.repository(),
+            encoded(&name.revision, '.')
+        ),
     )?;
     let what = name.short();
     let patience = &client.network().patience;
-    let patience = crate::download::Patience { tries: patience.tries.min(TRIES), ..*patience };
+    let patience = crate::download::Patience {
+        tries: patience.tries.min(TRIES),
+        ..*patience
+    };
     let (host, json) = patience.again(&what, progress, || {
         let answer = client.ask(&Method::GET, &uri, &[], Follow::Anywhere)?;
         match answer.status() {
@@ -62,14 +69,24 @@ pub(super) fn ask(
 impl Listing {
     /// Reads the hub's answer, or says what is wrong with it.
     pub(super) fn read(json: &[u8], name: &HubName) -> Result<Self, String> {
-        let described: Described = serde_json::from_slice(json)
-            .map_err(|error| format!("what it says of {} is not understood ({error})", name.short()))?;
+        let described: Described = serde_json::from_slice(json).map_err(|error| {
+            format!(
+                "what it says of {} is not understood ({error})",
+                name.short()
+            )
+        })?;
         if !is_commit(&described.sha) {
             return Err(format!("the commit that it names for {name} is none"));
         }
-        let files =
-            described.siblings.into_iter().map(|sibling| sibling.rfilename).filter(|file| is_inside(file));
-        Ok(Self { commit: described.sha, files: files.collect() })
+        let files = described
+            .siblings
+            .into_iter()
+            .map(|sibling| sibling.rfilename)
+            .filter(|file| is_inside(file));
+        Ok(Self {
+            commit: described.sha,
+            files: files.collect(),
+        })
     }
 }
 
@@ -80,15 +97,19 @@ pub(super) fn refusal(answer: &Answer, client: &Client<'_>, name: &HubName) -> D
     let page = format!("{}/{repository}", network.endpoint);
     let status = answer.status();
     let code = answer.header("x-error-code").unwrap_or_default();
-    let no_access = |hint| DownloadError::NoAccess { what: name.short(), status, hint };
+    let no_access = |hint| DownloadError::NoAccess {
+        what: name.short(),
+        status,
+        hint,
+    };
     let get_token = match network.token {
         None => "set HF_TOKEN to a token of your account (or log in with `hf auth login`)",
         Some(_) => "and check that your token may read it",
     };
     match (status, code) {
-        (401 | 403, "GatedRepo") => {
-            no_access(format!("its owner asks for consent; accept the conditions at {page}, and {get_token}"))
-        }
+        (401 | 403, "GatedRepo") => no_access(format!(
+            "its owner asks for consent; accept the conditions at {page}, and {get_token}"
+        )),
         (_, "RevisionNotFound") => DownloadError::NotThere {
             what: format!("the revision `{}` of {}", name.revision, name.short()),
             hint: format!("give a branch, a tag or a commit of {page}/commits/main after the @"),
@@ -99,10 +120,13 @@ pub(super) fn refusal(answer: &Answer, client: &Client<'_>, name: &HubName) -> D
         },
         (403, _) => no_access(match network.token {
             None => get_token.to_owned(),
-            Some(_) => "the token does not allow it; it needs read access to the repository".to_owned(),
+            Some(_) => {
+                "the token does not allow it; it needs read access to the repository".to_owned()
+            }
         }),
         (401, _) if network.token.is_some() => no_access(
-            "the token is not accepted; check HF_TOKEN, or log in anew with `hf auth login`".to_owned(),
+            "the token is not accepted; check HF_TOKEN, or log in anew with `hf auth login`"
+                .to_owned(),
         ),
         // The hub tells those without a token no more of private repositories than of none.
         (401, _) => no_access(format!(

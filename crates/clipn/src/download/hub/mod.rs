@@ -46,9 +46,19 @@ pub(super) fn fetch(
         Err(error) if error.may_pass() => return from_cache_after(error, name, settings),
         Err(error) => return Err(error),
     };
-    let plan = Plan::of(name, |file| listing.files.contains(file), listing.files.iter().map(String::as_str))?;
+    let plan = Plan::of(
+        name,
+        |file| listing.files.contains(file),
+        listing.files.iter().map(String::as_str),
+    )?;
     let repository = Repository::of(name, settings);
-    let files = Files { client: &client, repository: &repository, name, commit: &listing.commit, progress };
+    let files = Files {
+        client: &client,
+        repository: &repository,
+        name,
+        commit: &listing.commit,
+        progress,
+    };
 
     for config in &plan.configs {
         files.fetch(config, LARGEST_CONFIG)?;
@@ -69,8 +79,16 @@ pub(super) fn fetch(
         files.fetch(&plan.weights, LARGEST_WEIGHTS)?;
     }
     repository.remember(&name.revision, &listing.commit);
-    let path = if plan.is_agreed { snapshot } else { snapshot.join(&plan.weights) };
-    Ok(Fetched { path, model: None, notes: Vec::new() })
+    let path = if plan.is_agreed {
+        snapshot
+    } else {
+        snapshot.join(&plan.weights)
+    };
+    Ok(Fetched {
+        path,
+        model: None,
+        notes: Vec::new(),
+    })
 }
 
 /// What the cache has, because the hub cannot be reached.
@@ -79,18 +97,25 @@ fn from_cache_after(
     name: &HubName,
     settings: &Settings,
 ) -> Result<Fetched, DownloadError> {
-    let Some(mut fetched) = cached(name, settings) else { return Err(error) };
-    fetched.notes.insert(0, format!("{name} is taken from the cache, and there may be a newer one: {error}"));
+    let Some(mut fetched) = cached(name, settings) else {
+        return Err(error);
+    };
+    fetched.notes.insert(
+        0,
+        format!("{name} is taken from the cache, and there may be a newer one: {error}"),
+    );
     Ok(fetched)
 }
 
 /// An address on the hub, from parts that are put into it as they are and parts that are encoded.
 fn address(client: &Client<'_>, path: &str) -> Result<Uri, DownloadError> {
     let endpoint = &client.network().endpoint;
-    format!("{endpoint}/{path}").parse().map_err(|_| DownloadError::NotAHub {
-        host: endpoint.clone(),
-        problem: "its address is none".to_owned(),
-    })
+    format!("{endpoint}/{path}")
+        .parse()
+        .map_err(|_| DownloadError::NotAHub {
+            host: endpoint.clone(),
+            problem: "its address is none".to_owned(),
+        })
 }
 
 /// Percent-encodes what is not unreserved (RFC 3986, 2.3), and leaves `kept` too.
@@ -98,7 +123,10 @@ fn encoded(text: &str, kept: char) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         let c = char::from(byte);
-        if c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~') || (c == kept && c.is_ascii()) {
+        if c.is_ascii_alphanumeric()
+            || matches!(c, '-' | '.' | '_' | '~')
+            || (c == kept && c.is_ascii())
+        {
             out.push(c);
         } else {
             out.push_str(&format!("%{byte:02X}"));

@@ -38,12 +38,17 @@ impl Plan {
             } else {
                 Err(DownloadError::NotThere {
                     what: name.to_string(),
-                    hint: "the repository has no such file; leave it out, or check its name".to_owned(),
+                    hint: "the repository has no such file; leave it out, or check its name"
+                        .to_owned(),
                 })
             };
         }
         let owned = |names: &[&str]| {
-            names.iter().filter(|name| is_there(name)).map(|&name| name.to_owned()).collect()
+            names
+                .iter()
+                .filter(|name| is_there(name))
+                .map(|&name| name.to_owned())
+                .collect()
         };
         let Some(weights) = checkpoint::agreed_name(&is_there) else {
             let weights = only(name, files)?;
@@ -62,8 +67,17 @@ impl Plan {
             true => &[OPEN_CLIP_CONFIG],
             false => &["config.json", PREPROCESSOR],
         };
-        let absent = asked.iter().filter(|name| !is_there(name)).map(|&name| name.to_owned()).collect();
-        Ok(Self { configs, absent, weights: weights.to_owned(), is_agreed: true })
+        let absent = asked
+            .iter()
+            .filter(|name| !is_there(name))
+            .map(|&name| name.to_owned())
+            .collect();
+        Ok(Self {
+            configs,
+            absent,
+            weights: weights.to_owned(),
+            is_agreed: true,
+        })
     }
 
     /// A part of the weights, which lies beside their index.
@@ -82,9 +96,16 @@ impl Plan {
 
 /// Configs in the folder of a file that was named, which tell what its weights are.
 fn beside(file: &str, is_there: &impl Fn(&str) -> bool) -> Vec<String> {
-    let folder = file.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
-    let configs = OTHER_CONFIGS.iter().map(|config| format!("{folder}{config}"));
-    configs.filter(|config| is_there(config) && config != file).collect()
+    let folder = file
+        .rsplit_once('/')
+        .map(|(folder, _)| format!("{folder}/"))
+        .unwrap_or_default();
+    let configs = OTHER_CONFIGS
+        .iter()
+        .map(|config| format!("{folder}{config}"));
+    configs
+        .filter(|config| is_there(config) && config != file)
+        .collect()
 }
 
 fn only<'a>(name: &HubName, files: impl Iterator<Item = &'a str>) -> Result<String, DownloadError> {
@@ -102,7 +123,11 @@ mod tests {
     use super::*;
 
     fn plan(name: &str, files: &[&str]) -> Result<Plan, DownloadError> {
-        Plan::of(&HubName::parse(name).unwrap(), |file| files.contains(&file), files.iter().copied())
+        Plan::of(
+            &HubName::parse(name).unwrap(),
+            |file| files.contains(&file),
+            files.iter().copied(),
+        )
     }
 
     fn chosen(files: &[&str]) -> (String, Vec<String>) {
@@ -112,7 +137,12 @@ mod tests {
 
     #[test]
     fn a_model_is_its_weights_and_its_configs() {
-        let configs = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let configs = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
         // A repository of open_clip that `transformers` reads too.
         let both = [
             "README.md",
@@ -126,7 +156,10 @@ mod tests {
         ];
         assert_eq!(
             chosen(&both),
-            ("open_clip_model.safetensors".into(), configs(&["open_clip_config.json"]))
+            (
+                "open_clip_model.safetensors".into(),
+                configs(&["open_clip_config.json"])
+            )
         );
         // One of `transformers`, also in other frameworks' forms.
         let transformers = [
@@ -139,7 +172,10 @@ mod tests {
         ];
         assert_eq!(
             chosen(&transformers),
-            ("model.safetensors".into(), configs(&["config.json", "preprocessor_config.json"]))
+            (
+                "model.safetensors".into(),
+                configs(&["config.json", "preprocessor_config.json"])
+            )
         );
         let sharded = [
             "config.json",
@@ -147,7 +183,13 @@ mod tests {
             "model.safetensors.index.json",
             "pytorch_model.bin",
         ];
-        assert_eq!(chosen(&sharded), ("model.safetensors.index.json".into(), configs(&["config.json"])));
+        assert_eq!(
+            chosen(&sharded),
+            (
+                "model.safetensors.index.json".into(),
+                configs(&["config.json"])
+            )
+        );
         assert_eq!(
             chosen(&["open_clip_pytorch_model.bin"]),
             ("open_clip_pytorch_model.bin".into(), Vec::new())
@@ -157,20 +199,36 @@ mod tests {
             chosen(&["README.md", "epoch_10.pt", "old/epoch_1.pt"]),
             ("epoch_10.pt".into(), Vec::new())
         );
-        assert_eq!(chosen(&["a.bin", "clipn.safetensors"]), ("clipn.safetensors".into(), Vec::new()));
+        assert_eq!(
+            chosen(&["a.bin", "clipn.safetensors"]),
+            ("clipn.safetensors".into(), Vec::new())
+        );
     }
 
     #[test]
     fn a_choice_is_the_users() {
-        let error = plan("hf-hub:a/b", &["epoch_1.pt", "epoch_2.pt"]).unwrap_err().to_string();
-        assert!(error.contains("hf-hub:a/b/FILE: epoch_1.pt, epoch_2.pt"), "{error}");
-        assert!(plan("hf-hub:a/b", &["README.md"]).unwrap_err().to_string().contains("no weights"));
+        let error = plan("hf-hub:a/b", &["epoch_1.pt", "epoch_2.pt"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("hf-hub:a/b/FILE: epoch_1.pt, epoch_2.pt"),
+            "{error}"
+        );
+        assert!(
+            plan("hf-hub:a/b", &["README.md"])
+                .unwrap_err()
+                .to_string()
+                .contains("no weights")
+        );
         let files = ["x/epoch_2.pt", "x/state.json", "config.json"];
         let named = plan("hf-hub:a/b/x/epoch_2.pt", &files).unwrap();
         assert_eq!(
             (named.weights.as_str(), named.configs),
             ("x/epoch_2.pt", vec!["x/state.json".to_owned()])
         );
-        assert!(matches!(plan("hf-hub:a/b/y.pt", &files), Err(DownloadError::NotThere { .. })));
+        assert!(matches!(
+            plan("hf-hub:a/b/y.pt", &files),
+            Err(DownloadError::NotThere { .. })
+        ));
     }
 }

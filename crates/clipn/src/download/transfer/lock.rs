@@ -25,7 +25,11 @@ impl Lock {
         progress: &dyn Progress,
     ) -> Result<Self, DownloadError> {
         create_folder(path.parent().unwrap_or(path))?;
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
         let file = opened.map_err(|source| DownloadError::writing("open", path, source))?;
         let mut waits = false;
         let locked = loop {
@@ -33,12 +37,17 @@ impl Lock {
                 Ok(()) => break Some(file),
                 Err(TryLockError::Error(_)) => break None,
                 Err(TryLockError::WouldBlock) if progress.is_cancelled() => {
-                    return Err(DownloadError::Cancelled { what: what.to_owned() });
+                    return Err(DownloadError::Cancelled {
+                        what: what.to_owned(),
+                    });
                 }
                 Err(TryLockError::WouldBlock) => {
                     if !waits {
                         waits = true;
-                        progress.begin(&format!("waiting for another program that fetches {what}"), 0);
+                        progress.begin(
+                            &format!("waiting for another program that fetches {what}"),
+                            0,
+                        );
                     }
                     progress.advance(0);
                     std::thread::sleep(LOOK);

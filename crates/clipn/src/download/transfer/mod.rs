@@ -52,7 +52,11 @@ impl Transfer<'_> {
     /// that fetch the same file all the same write the same bytes, and what is renamed was checked as it lies there.
     pub(super) fn to(&self, place: &Path) -> Result<(), DownloadError> {
         if let Some(size) = self.size.filter(|size| *size > self.limit) {
-            return Err(DownloadError::TooLarge { what: self.what.to_owned(), size, limit: self.limit });
+            return Err(DownloadError::TooLarge {
+                what: self.what.to_owned(),
+                size,
+                limit: self.limit,
+            });
         }
         let incomplete = incomplete(place);
         let mut part = Part::open(&incomplete)?;
@@ -82,7 +86,9 @@ impl Transfer<'_> {
         match fs::rename(&incomplete, place) {
             // Another process was faster, where locks do not hold.
             Err(_) if place.is_file() && !incomplete.exists() => Ok(()),
-            renamed => renamed.map_err(|source| DownloadError::writing("rename", &incomplete, source)),
+            renamed => {
+                renamed.map_err(|source| DownloadError::writing("rename", &incomplete, source))
+            }
         }
     }
 
@@ -132,7 +138,9 @@ impl Transfer<'_> {
                 headers.push(("if-range", etag.clone()));
             }
         }
-        let answer = self.client.ask(&Method::GET, self.uri, &headers, Follow::Anywhere)?;
+        let answer = self
+            .client
+            .ask(&Method::GET, self.uri, &headers, Follow::Anywhere)?;
         let came = answer.header("etag").map(str::to_owned);
         let is_other = etag.is_some() && came.is_some() && *etag != came;
         let total = match answer.status() {
@@ -145,10 +153,12 @@ impl Transfer<'_> {
                 }
                 answer.number("content-length")
             }
-            206 if have > 0 => match content_range(answer.header("content-range").unwrap_or_default()) {
-                Some((start, total)) if start == have && !is_other => total,
-                _ => return Ok(End::Another),
-            },
+            206 if have > 0 => {
+                match content_range(answer.header("content-range").unwrap_or_default()) {
+                    Some((start, total)) if start == have && !is_other => total,
+                    _ => return Ok(End::Another),
+                }
+            }
             // There is no more: an earlier run got all of it, which the checksum will tell.
             416 if self.sha256.is_some()
                 && answer.header("content-range") == Some(&format!("bytes */{have}")) =>
@@ -164,8 +174,17 @@ impl Transfer<'_> {
     }
 
     /// Writes the body behind what is there.
-    fn receive(&self, answer: Answer, part: &mut Part, total: Option<u64>) -> Result<(), DownloadError> {
-        let wrong = |got, expected| DownloadError::Length { what: self.what.to_owned(), got, expected };
+    fn receive(
+        &self,
+        answer: Answer,
+        part: &mut Part,
+        total: Option<u64>,
+    ) -> Result<(), DownloadError> {
+        let wrong = |got, expected| DownloadError::Length {
+            what: self.what.to_owned(),
+            got,
+            expected,
+        };
         if let (Some(total), Some(size)) = (total, self.size)
             && total != size
         {
@@ -180,7 +199,9 @@ impl Transfer<'_> {
         let mut chunk = vec![0; CHUNK];
         loop {
             if self.progress.is_cancelled() {
-                return Err(DownloadError::Cancelled { what: self.what.to_owned() });
+                return Err(DownloadError::Cancelled {
+                    what: self.what.to_owned(),
+                });
             }
             let read = match body.read(&mut chunk) {
                 Ok(read) => read,
@@ -194,7 +215,11 @@ impl Transfer<'_> {
             match expected {
                 Some(expected) if length > expected => return Err(wrong(length, expected)),
                 None if length > limit => {
-                    return Err(DownloadError::TooLarge { what: self.what.to_owned(), size: length, limit });
+                    return Err(DownloadError::TooLarge {
+                        what: self.what.to_owned(),
+                        size: length,
+                        limit,
+                    });
                 }
                 _ => {}
             }
@@ -202,9 +227,11 @@ impl Transfer<'_> {
             self.progress.advance(read as u64);
         }
         match expected {
-            Some(expected) if part.len() < expected => {
-                Err(DownloadError::Cut { what: self.what.to_owned(), host, got: part.len() })
-            }
+            Some(expected) if part.len() < expected => Err(DownloadError::Cut {
+                what: self.what.to_owned(),
+                host,
+                got: part.len(),
+            }),
             _ => Ok(()),
         }
     }
@@ -218,8 +245,11 @@ impl Transfer<'_> {
                 expected: size,
             });
         }
-        let Some(expected) = self.sha256 else { return Ok(()) };
-        self.progress.begin_bytes(&format!("checking {}", self.what), part.len());
+        let Some(expected) = self.sha256 else {
+            return Ok(());
+        };
+        self.progress
+            .begin_bytes(&format!("checking {}", self.what), part.len());
         let got = part.sha256(self.what, self.progress);
         self.progress.end();
         match got? {
@@ -249,7 +279,11 @@ fn incomplete(place: &Path) -> PathBuf {
 
 /// Start and total of `bytes START-END/TOTAL`; the total may be unknown (`*`).
 fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
-    let (range, total) = header.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (range, total) = header
+        .trim()
+        .strip_prefix("bytes")?
+        .trim_start()
+        .split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
     let total: Option<u64> = match total {

@@ -28,7 +28,12 @@ impl Part {
     }
 
     fn of_mut<'a>(&self, data: &'a mut [f32]) -> MatrixMut<'a> {
-        MatrixMut::new(&mut data[self.start..], self.rows, self.columns, self.stride)
+        MatrixMut::new(
+            &mut data[self.start..],
+            self.rows,
+            self.columns,
+            self.stride,
+        )
     }
 }
 
@@ -45,7 +50,12 @@ impl Transformer<'_> {
     fn part(&self, first: usize, rows: usize, (which, parts): (usize, usize), head: usize) -> Part {
         let stride = parts * self.width;
         let columns = self.head_width();
-        Part { start: first * stride + which * self.width + head * columns, rows, columns, stride }
+        Part {
+            start: first * stride + which * self.width + head * columns,
+            rows,
+            columns,
+            stride,
+        }
     }
 
     /// softmax(scale·queries·keysᵀ) into `weights`; a row sees itself and those before it where `causal`.
@@ -58,8 +68,19 @@ impl Transformer<'_> {
         causal: bool,
     ) {
         let logits = MatrixMut::packed(weights, columns);
-        product(logits, queries, keys.transposed(), self.attention_scale(), false, 1);
-        softmax_prefix(weights, columns, |row| if causal { row + 1 } else { columns });
+        product(
+            logits,
+            queries,
+            keys.transposed(),
+            self.attention_scale(),
+            false,
+            1,
+        );
+        softmax_prefix(
+            weights,
+            columns,
+            |row| if causal { row + 1 } else { columns },
+        );
     }
 
     /// Attention of every row of `qkv`, `[rows, 3·width]`, into `out`, `[rows, width]`.
@@ -77,7 +98,13 @@ impl Transformer<'_> {
                     let out = (&mut *out, self.rows(sequence.start, (0, 1), head));
                     self.gather_head((qkv, 3), sequence, head, &mut scratch.head);
                     let first_seen = sequence.before.len() + 1;
-                    scratch.head.attend(out, queries, sequence.length, first_seen, self.attention_scale());
+                    scratch.head.attend(
+                        out,
+                        queries,
+                        sequence.length,
+                        first_seen,
+                        self.attention_scale(),
+                    );
                 } else {
                     self.attend_whole(out, qkv, sequence, head, &mut scratch.weights);
                 }
@@ -104,8 +131,17 @@ impl Transformer<'_> {
 
     /// One head of rows from `first` on, where each row has `parts` parts side by side and this is part `which`.
     fn rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowsOf {
-        let Part { start, stride, columns, .. } = self.part(first, 0, (which, parts), head);
-        RowsOf { start, stride, width: columns }
+        let Part {
+            start,
+            stride,
+            columns,
+            ..
+        } = self.part(first, 0, (which, parts), head);
+        RowsOf {
+            start,
+            stride,
+            width: columns,
+        }
     }
 
     /// One head's keys and values, the last two of `parts` parts of a row, of all positions of a sequence.
@@ -119,7 +155,10 @@ impl Transformer<'_> {
         let width = self.head_width();
         let row = |row: usize| {
             let first = (row * parts + parts - 2) * self.width + head * width;
-            (&data[first..first + width], &data[first + self.width..][..width])
+            (
+                &data[first..first + width],
+                &data[first + self.width..][..width],
+            )
         };
         scratch.gather(width, sequence.path().map(row));
     }
@@ -144,12 +183,33 @@ impl Transformer<'_> {
                 let d_out = self.part(sequence.start, length, (0, 1), head).of(d_out);
                 self.probabilities(weights, q, k, length, self.causal);
                 let probabilities = Matrix::packed(weights, length);
-                product(part(2).of_mut(d_qkv), probabilities.transposed(), d_out, 1.0, false, 1);
-                product(MatrixMut::packed(d_weights, length), d_out, v.transposed(), 1.0, false, 1);
+                product(
+                    part(2).of_mut(d_qkv),
+                    probabilities.transposed(),
+                    d_out,
+                    1.0,
+                    false,
+                    1,
+                );
+                product(
+                    MatrixMut::packed(d_weights, length),
+                    d_out,
+                    v.transposed(),
+                    1.0,
+                    false,
+                    1,
+                );
                 softmax_backward(d_weights, weights, length, self.attention_scale());
                 let d_logits = Matrix::packed(d_weights, length);
                 product(part(0).of_mut(d_qkv), d_logits, k, 1.0, false, 1);
-                product(part(1).of_mut(d_qkv), d_logits.transposed(), q, 1.0, false, 1);
+                product(
+                    part(1).of_mut(d_qkv),
+                    d_logits.transposed(),
+                    q,
+                    1.0,
+                    false,
+                    1,
+                );
             }
         }
     }
@@ -168,7 +228,13 @@ impl Transformer<'_> {
                 let rows = self.rows(index, (0, 1), head);
                 self.gather_head((kv, 2), sequence, head, &mut scratch.head);
                 let (out, queries) = ((&mut *out, rows), (queries, rows));
-                scratch.head.attend(out, queries, 1, sequence.positions(), self.attention_scale());
+                scratch.head.attend(
+                    out,
+                    queries,
+                    1,
+                    sequence.positions(),
+                    self.attention_scale(),
+                );
             }
         }
     }
@@ -194,12 +260,33 @@ impl Transformer<'_> {
                 let (keys, values) = (part(0).of(kv), part(1).of(kv));
                 self.probabilities(weights, query, keys, seen, false);
                 let probabilities = Matrix::packed(weights, seen);
-                product(part(1).of_mut(d_kv), probabilities.transposed(), d_out, 1.0, false, 1);
-                product(MatrixMut::packed(d_weights, seen), d_out, values.transposed(), 1.0, false, 1);
+                product(
+                    part(1).of_mut(d_kv),
+                    probabilities.transposed(),
+                    d_out,
+                    1.0,
+                    false,
+                    1,
+                );
+                product(
+                    MatrixMut::packed(d_weights, seen),
+                    d_out,
+                    values.transposed(),
+                    1.0,
+                    false,
+                    1,
+                );
                 softmax_backward(d_weights, weights, seen, self.attention_scale());
                 let d_logits = Matrix::packed(d_weights, seen);
                 product(pooled.of_mut(d_queries), d_logits, keys, 1.0, false, 1);
-                product(part(0).of_mut(d_kv), d_logits.transposed(), query, 1.0, false, 1);
+                product(
+                    part(0).of_mut(d_kv),
+                    d_logits.transposed(),
+                    query,
+                    1.0,
+                    false,
+                    1,
+                );
             }
         }
     }

@@ -20,16 +20,22 @@ impl Transformer<'_> {
         gradient: &mut [BlockParams<f32>],
     ) -> Vec<Vec<f32>> {
         let threads = (rayon::current_num_threads() / tapes.len().max(1)).max(1);
-        let mut chunks: Vec<Chunk> = tapes.into_iter().map(|(tape, d)| Chunk::new(tape, d)).collect();
+        let mut chunks: Vec<Chunk> = tapes
+            .into_iter()
+            .map(|(tape, d)| Chunk::new(tape, d))
+            .collect();
         let blocks = self.blocks.iter().zip(gradient).rev();
         if self.blocks.is_empty() {
             chunks.par_iter_mut().for_each(|chunk| self.scatter(chunk));
         }
         for (index, (params, gradient)) in blocks.enumerate() {
-            chunks.par_iter_mut().with_max_len(1).for_each(|chunk| match index {
-                0 => chunk.last_backward(self, params, threads),
-                _ => chunk.block_backward(self, params, threads),
-            });
+            chunks
+                .par_iter_mut()
+                .with_max_len(1)
+                .for_each(|chunk| match index {
+                    0 => chunk.last_backward(self, params, threads),
+                    _ => chunk.block_backward(self, params, threads),
+                });
             match index {
                 0 => self.add_last_weights(&chunks, gradient),
                 _ => self.add_block_weights(&chunks, gradient),
@@ -45,9 +51,18 @@ impl Transformer<'_> {
     /// The gradient of a tower without blocks: the pooled rows' own, and zero elsewhere.
     fn scatter(&self, chunk: &mut Chunk) {
         let width = self.width;
-        let rows = chunk.tape.sequences.last().map_or(0, |s| s.start + s.length);
+        let rows = chunk
+            .tape
+            .sequences
+            .last()
+            .map_or(0, |s| s.start + s.length);
         let mut d_x = vec![0.0; rows * width];
-        for (sequence, d) in chunk.tape.sequences.iter().zip(chunk.d_out.chunks_exact(width)) {
+        for (sequence, d) in chunk
+            .tape
+            .sequences
+            .iter()
+            .zip(chunk.d_out.chunks_exact(width))
+        {
             d_x[sequence.pooled * width..][..width].copy_from_slice(d);
         }
         chunk.d_out = d_x;
@@ -56,11 +71,18 @@ impl Transformer<'_> {
     fn add_block_weights(&self, chunks: &[Chunk], gradient: &mut BlockParams<f32>) {
         let width = self.width;
         let hidden_width = gradient.c_fc.bias.len();
-        let with_block = || chunks.iter().filter_map(|c| c.block.as_ref().map(|block| (c, block)));
+        let with_block = || {
+            chunks
+                .iter()
+                .filter_map(|c| c.block.as_ref().map(|block| (c, block)))
+        };
         add_products(vec![
             (
                 gradient.c_fc.weight.make_mut(),
-                chunks.iter().map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width))).collect(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width)))
+                    .collect(),
             ),
             (
                 gradient.c_proj.weight.make_mut(),
@@ -70,7 +92,10 @@ impl Transformer<'_> {
             ),
             (
                 gradient.in_proj.weight.make_mut(),
-                chunks.iter().map(|c| factors((&c.d_qkv, 3 * width), (&c.normed_1, width))).collect(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_qkv, 3 * width), (&c.normed_1, width)))
+                    .collect(),
             ),
             (
                 gradient.out_proj.weight.make_mut(),
@@ -84,17 +109,37 @@ impl Transformer<'_> {
     fn add_last_weights(&self, chunks: &[Chunk], gradient: &mut BlockParams<f32>) {
         let width = self.width;
         let hidden_width = gradient.c_fc.bias.len();
-        let with_last = || chunks.iter().filter_map(|c| c.tape.last.as_ref().map(|last| (c, last)));
-        let (queries, kv) = gradient.in_proj.weight.make_mut().split_at_mut(width * width);
+        let with_last = || {
+            chunks
+                .iter()
+                .filter_map(|c| c.tape.last.as_ref().map(|last| (c, last)))
+        };
+        let (queries, kv) = gradient
+            .in_proj
+            .weight
+            .make_mut()
+            .split_at_mut(width * width);
         add_products(vec![
-            (kv, chunks.iter().map(|c| factors((&c.d_qkv, 2 * width), (&c.normed_1, width))).collect()),
+            (
+                kv,
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_qkv, 2 * width), (&c.normed_1, width)))
+                    .collect(),
+            ),
             (
                 queries,
-                chunks.iter().map(|c| factors((&c.d_queries, width), (&c.normed_pooled, width))).collect(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_queries, width), (&c.normed_pooled, width)))
+                    .collect(),
             ),
             (
                 gradient.c_fc.weight.make_mut(),
-                chunks.iter().map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width))).collect(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width)))
+                    .collect(),
             ),
             (
                 gradient.c_proj.weight.make_mut(),
@@ -104,7 +149,9 @@ impl Transformer<'_> {
             ),
             (
                 gradient.out_proj.weight.make_mut(),
-                with_last().map(|(c, last)| factors((&c.d_middle, width), (&last.attended, width))).collect(),
+                with_last()
+                    .map(|(c, last)| factors((&c.d_middle, width), (&last.attended, width)))
+                    .collect(),
             ),
         ]);
     }
@@ -112,5 +159,8 @@ impl Transformer<'_> {
 
 /// The two sides of a weight's gradient, each values and columns.
 fn factors<'a>(d_out: (&'a [f32], usize), input: (&'a [f32], usize)) -> Factors<'a> {
-    Factors { d_out: Matrix::packed(d_out.0, d_out.1), input: Matrix::packed(input.0, input.1) }
+    Factors {
+        d_out: Matrix::packed(d_out.0, d_out.1),
+        input: Matrix::packed(input.0, input.1),
+    }
 }

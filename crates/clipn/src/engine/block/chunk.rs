@@ -53,8 +53,24 @@ pub(super) struct Sums {
 impl Sums {
     fn reset(&mut self, block: &BlockParams<f32>) {
         let width = block.ln_1.weight.len();
-        let Self { ln_1_weight, ln_1_bias, in_proj, out_proj, ln_2_weight, ln_2_bias, c_fc, c_proj } = self;
-        for vector in [ln_1_weight, ln_1_bias, out_proj, ln_2_weight, ln_2_bias, c_proj] {
+        let Self {
+            ln_1_weight,
+            ln_1_bias,
+            in_proj,
+            out_proj,
+            ln_2_weight,
+            ln_2_bias,
+            c_fc,
+            c_proj,
+        } = self;
+        for vector in [
+            ln_1_weight,
+            ln_1_bias,
+            out_proj,
+            ln_2_weight,
+            ln_2_bias,
+            c_proj,
+        ] {
             fit(vector, width).fill(0.0);
         }
         fit(in_proj, 3 * width).fill(0.0);
@@ -101,16 +117,35 @@ impl Chunk {
     }
 
     /// Takes the gradient back through a block that was computed for all rows.
-    pub fn block_backward(&mut self, t: &Transformer<'_>, params: &BlockParams<f32>, threads: usize) {
-        let Some(mut block) = self.tape.blocks.pop() else { return };
+    pub fn block_backward(
+        &mut self,
+        t: &Transformer<'_>,
+        params: &BlockParams<f32>,
+        threads: usize,
+    ) {
+        let Some(mut block) = self.tape.blocks.pop() else {
+            return;
+        };
         self.sums.reset(params);
         self.mlp_backward(t, params, &block.middle, &mut block.hidden, threads);
         self.out_proj_backward(params, threads);
         let d_qkv = fit(&mut self.d_qkv, block.qkv.len());
-        t.attention_backward(d_qkv, &self.d_attended, &block.qkv, &self.tape.sequences, &mut self.attention);
+        t.attention_backward(
+            d_qkv,
+            &self.d_attended,
+            &block.qkv,
+            &self.tape.sequences,
+            &mut self.attention,
+        );
         add_column_sums(&mut self.sums.in_proj, d_qkv);
         let d_normed = fit(&mut self.normed_1, block.x.len());
-        back(d_normed, d_qkv, &params.in_proj.weight, 3 * t.width, threads);
+        back(
+            d_normed,
+            d_qkv,
+            &params.in_proj.weight,
+            3 * t.width,
+            threads,
+        );
         fit(&mut self.d_x, block.x.len()).copy_from_slice(&self.d_middle);
         let sums = (&mut self.sums.ln_1_weight[..], &mut self.sums.ln_1_bias[..]);
         layer_norm_backward(&mut self.d_x, d_normed, &block.x, &params.ln_1, sums);
@@ -118,8 +153,15 @@ impl Chunk {
     }
 
     /// Takes the gradient back through the last block, of which the pooled rows alone were computed.
-    pub fn last_backward(&mut self, t: &Transformer<'_>, params: &BlockParams<f32>, threads: usize) {
-        let Some(mut last) = self.tape.last.take() else { return };
+    pub fn last_backward(
+        &mut self,
+        t: &Transformer<'_>,
+        params: &BlockParams<f32>,
+        threads: usize,
+    ) {
+        let Some(mut last) = self.tape.last.take() else {
+            return;
+        };
         let width = t.width;
         let sequences = self.tape.sequences.clone();
         self.sums.reset(params);
@@ -166,11 +208,23 @@ impl Chunk {
     ) {
         add_column_sums(&mut self.sums.c_proj, &self.d_out);
         let d_hidden = fit(&mut self.d_hidden, hidden.len());
-        back(d_hidden, &self.d_out, &params.c_proj.weight, t.width, threads);
+        back(
+            d_hidden,
+            &self.d_out,
+            &params.c_proj.weight,
+            t.width,
+            threads,
+        );
         activate_backward(hidden, d_hidden, &params.c_fc.bias, t.activation);
         add_column_sums(&mut self.sums.c_fc, d_hidden);
         let d_normed = fit(&mut self.normed_2, middle.len());
-        back(d_normed, d_hidden, &params.c_fc.weight, params.c_fc.bias.len(), threads);
+        back(
+            d_normed,
+            d_hidden,
+            &params.c_fc.weight,
+            params.c_fc.bias.len(),
+            threads,
+        );
         let d_middle = fit(&mut self.d_middle, middle.len());
         d_middle.copy_from_slice(&self.d_out);
         let sums = (&mut self.sums.ln_2_weight[..], &mut self.sums.ln_2_bias[..]);
@@ -181,15 +235,31 @@ impl Chunk {
     fn out_proj_backward(&mut self, params: &BlockParams<f32>, threads: usize) {
         add_column_sums(&mut self.sums.out_proj, &self.d_middle);
         let d_attended = fit(&mut self.d_attended, self.d_middle.len());
-        back(d_attended, &self.d_middle, &params.out_proj.weight, params.out_proj.bias.len(), threads);
+        back(
+            d_attended,
+            &self.d_middle,
+            &params.out_proj.weight,
+            params.out_proj.bias.len(),
+            threads,
+        );
     }
 }
 
 /// d_input = d_out·weight, for `d_out` of `[rows, columns]` and a weight of `[columns, inner]`.
 fn back(d_input: &mut [f32], d_out: &[f32], weight: &[f32], columns: usize, threads: usize) {
     let inner = weight.len() / columns;
-    let (d_out, weight) = (Matrix::packed(d_out, columns), Matrix::packed(weight, inner));
-    product(MatrixMut::packed(d_input, inner), d_out, weight, 1.0, false, threads);
+    let (d_out, weight) = (
+        Matrix::packed(d_out, columns),
+        Matrix::packed(weight, inner),
+    );
+    product(
+        MatrixMut::packed(d_input, inner),
+        d_out,
+        weight,
+        1.0,
+        false,
+        threads,
+    );
 }
 
 /// The buffer at exactly this length, so that what is packed in it has the right number of rows.

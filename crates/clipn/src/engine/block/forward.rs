@@ -32,7 +32,10 @@ pub(in super::super) struct Sequence {
 impl Sequence {
     /// Every row that the last one sees.
     pub fn path(&self) -> impl Iterator<Item = usize> + '_ {
-        self.before.iter().copied().chain(self.start..self.start + self.length)
+        self.before
+            .iter()
+            .copied()
+            .chain(self.start..self.start + self.length)
     }
 
     /// Positions in all.
@@ -76,7 +79,10 @@ impl Transformer<'_> {
 
     /// The layers of one of the blocks.
     pub(super) fn layers(&self, block: usize) -> Layers<'_> {
-        Layers::of(&self.blocks[block], self.panels.map(|panels| &panels[block]))
+        Layers::of(
+            &self.blocks[block],
+            self.panels.map(|panels| &panels[block]),
+        )
     }
 
     /// The pooled rows of `x`, `[sequences, width]`.
@@ -119,17 +125,33 @@ impl Transformer<'_> {
         let kv = sized(&mut scratch.qkv, 2 * x.len());
         let queries = self.pooled_projections(kv, normed, layers, sequences, threads);
         let mut attended = vec![0.0; queries.len()];
-        self.pooled_attention(&mut attended, &queries, kv, sequences, &mut scratch.attention);
+        self.pooled_attention(
+            &mut attended,
+            &queries,
+            kv,
+            sequences,
+            &mut scratch.attention,
+        );
         let mut out = self.gather(x, sequences);
         layers.out_proj.apply(&mut out, &attended, true, threads);
         out
     }
 
     /// Queries, keys and values of every row into `qkv`, `[rows, 3·width]`.
-    pub(super) fn projections(&self, qkv: &mut [f32], normed: &[f32], layers: &Layers<'_>, threads: usize) {
+    pub(super) fn projections(
+        &self,
+        qkv: &mut [f32],
+        normed: &[f32],
+        layers: &Layers<'_>,
+        threads: usize,
+    ) {
         let width = self.width;
-        layers.queries.apply_beside(qkv, (0, 3 * width), normed, threads);
-        layers.keys_and_values.apply_beside(qkv, (width, 3 * width), normed, threads);
+        layers
+            .queries
+            .apply_beside(qkv, (0, 3 * width), normed, threads);
+        layers
+            .keys_and_values
+            .apply_beside(qkv, (width, 3 * width), normed, threads);
     }
 
     /// Keys and values of every row into `kv`, `[rows, 2·width]`, and the queries of the pooled rows,
@@ -160,9 +182,15 @@ impl Transformer<'_> {
     ) {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_2);
-        let hidden = sized(&mut scratch.hidden, x.len() / self.width * block.c_fc.bias.len());
+        let hidden = sized(
+            &mut scratch.hidden,
+            x.len() / self.width * block.c_fc.bias.len(),
+        );
         // The activation adds the bias.
-        layers.c_fc.without_bias().apply(hidden, normed, false, threads);
+        layers
+            .c_fc
+            .without_bias()
+            .apply(hidden, normed, false, threads);
         add_bias_and_activate(hidden, &block.c_fc.bias, self.activation);
         layers.c_proj.apply(x, hidden, true, threads);
     }

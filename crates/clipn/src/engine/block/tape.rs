@@ -57,14 +57,20 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> ChunkTape {
-        let mut tape = ChunkTape { sequences, blocks: Vec::new(), last: None, pooled: Vec::new() };
+        let mut tape = ChunkTape {
+            sequences,
+            blocks: Vec::new(),
+            last: None,
+            pooled: Vec::new(),
+        };
         let Some((last, others)) = self.blocks.split_last() else {
             tape.pooled = self.gather(&x, &tape.sequences);
             return tape;
         };
         for (index, block) in others.iter().enumerate() {
             let layers = self.layers(index);
-            let (kept, out) = self.record_block(x, block, &layers, &tape.sequences, scratch, threads);
+            let (kept, out) =
+                self.record_block(x, block, &layers, &tape.sequences, scratch, threads);
             tape.blocks.push(kept);
             x = out;
         }
@@ -93,7 +99,16 @@ impl Transformer<'_> {
         let mut middle = x.clone();
         layers.out_proj.apply(&mut middle, &attended, true, threads);
         let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
-        (BlockTape { x, qkv, attended, middle, hidden }, out)
+        (
+            BlockTape {
+                x,
+                qkv,
+                attended,
+                middle,
+                hidden,
+            },
+            out,
+        )
     }
 
     fn record_last(
@@ -110,11 +125,27 @@ impl Transformer<'_> {
         let mut kv = vec![0.0; 2 * x.len()];
         let queries = self.pooled_projections(&mut kv, normed, layers, sequences, threads);
         let mut attended = vec![0.0; queries.len()];
-        self.pooled_attention(&mut attended, &queries, &kv, sequences, &mut scratch.attention);
+        self.pooled_attention(
+            &mut attended,
+            &queries,
+            &kv,
+            sequences,
+            &mut scratch.attention,
+        );
         let mut middle = self.gather(&x, sequences);
         layers.out_proj.apply(&mut middle, &attended, true, threads);
         let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
-        (LastTape { x, kv, queries, attended, middle, hidden }, out)
+        (
+            LastTape {
+                x,
+                kv,
+                queries,
+                attended,
+                middle,
+                hidden,
+            },
+            out,
+        )
     }
 
     /// The hidden layer before bias and activation, and the block's result.
@@ -130,7 +161,10 @@ impl Transformer<'_> {
         let normed = sized(&mut scratch.normed, middle.len());
         layer_norm(normed, middle, &block.ln_2);
         let mut hidden = vec![0.0; middle.len() / self.width * hidden_width];
-        layers.c_fc.without_bias().apply(&mut hidden, normed, false, threads);
+        layers
+            .c_fc
+            .without_bias()
+            .apply(&mut hidden, normed, false, threads);
         let activated = sized(&mut scratch.hidden, hidden.len());
         activate_into(activated, &hidden, &block.c_fc.bias, self.activation);
         let mut out = middle.to_vec();

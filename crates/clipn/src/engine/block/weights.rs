@@ -18,11 +18,19 @@ impl<'a> Linear<'a> {
     /// Some outputs of a layer as it is stored.
     fn stored(params: &'a LinearParams<f32>, outputs: Range<usize>) -> Self {
         let (weight, inner) = transposed(params, &outputs);
-        Self { weight: Right::Matrix(weight), bias: &params.bias[outputs], inner }
+        Self {
+            weight: Right::Matrix(weight),
+            bias: &params.bias[outputs],
+            inner,
+        }
     }
 
     fn laid_out(panels: &'a Panels, bias: &'a [f32]) -> Self {
-        Self { weight: Right::Panels(panels), bias, inner: panels.rows() }
+        Self {
+            weight: Right::Panels(panels),
+            bias,
+            inner: panels.rows(),
+        }
     }
 
     /// The same without its bias.
@@ -47,7 +55,12 @@ impl<'a> Linear<'a> {
     ) {
         let input = Matrix::packed(input, self.inner);
         let first = first.min(out.len());
-        let out = MatrixMut::new(&mut out[first..], input.height(), self.weight.columns(), stride);
+        let out = MatrixMut::new(
+            &mut out[first..],
+            input.height(),
+            self.weight.columns(),
+            stride,
+        );
         linear_product(out, input, self.weight, self.bias, false, threads);
     }
 }
@@ -88,7 +101,12 @@ pub(in super::super) fn lay_out_blocks(
     for block in blocks {
         all.push(BlockPanels::of(block));
         if originals == Originals::Drop {
-            for layer in [&mut block.in_proj, &mut block.out_proj, &mut block.c_fc, &mut block.c_proj] {
+            for layer in [
+                &mut block.in_proj,
+                &mut block.out_proj,
+                &mut block.c_fc,
+                &mut block.c_proj,
+            ] {
                 layer.weight = Buffer::default();
             }
         }
@@ -128,7 +146,14 @@ pub(super) struct Layers<'a> {
 impl<'a> Layers<'a> {
     /// From weights as they are stored, or laid out.
     pub fn of(params: &'a BlockParams<f32>, panels: Option<&'a BlockPanels>) -> Self {
-        let BlockParams { ln_1, in_proj, out_proj, c_fc, c_proj, .. } = params;
+        let BlockParams {
+            ln_1,
+            in_proj,
+            out_proj,
+            c_fc,
+            c_proj,
+            ..
+        } = params;
         let width = ln_1.weight.len();
         let Some(panels) = panels else {
             let whole = |layer: &'a LinearParams<f32>| Linear::stored(layer, 0..layer.bias.len());

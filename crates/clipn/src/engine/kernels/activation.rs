@@ -17,7 +17,12 @@ pub(in super::super) fn add_bias_and_activate(x: &mut [f32], bias: &[f32], activ
 }
 
 /// out = activation(x + bias), with `x` kept as it is for the backward pass.
-pub(in super::super) fn activate_into(out: &mut [f32], x: &[f32], bias: &[f32], activation: Activation) {
+pub(in super::super) fn activate_into(
+    out: &mut [f32],
+    x: &[f32],
+    bias: &[f32],
+    activation: Activation,
+) {
     out.copy_from_slice(x);
     add_bias_and_activate(out, bias, activation);
 }
@@ -44,7 +49,10 @@ pub(in super::super) fn activate_backward(
 
 #[inline(always)]
 fn apply_backward(x: &mut [f32], d: &mut [f32], bias: &[f32], f: impl Fn(f32) -> (f32, f32)) {
-    for (row, d) in x.chunks_exact_mut(bias.len()).zip(d.chunks_exact_mut(bias.len())) {
+    for (row, d) in x
+        .chunks_exact_mut(bias.len())
+        .zip(d.chunks_exact_mut(bias.len()))
+    {
         for ((x, d), b) in row.iter_mut().zip(d).zip(bias) {
             let (value, slope) = f(*x + b);
             *x = value;
@@ -90,7 +98,10 @@ fn normal(x: f32) -> (f32, f32) {
     let series = series * t + 0.254_829_6;
     let exponential = exp(-z * z);
     let half_erfc = 0.5 * series * t * exponential;
-    (if x < 0.0 { half_erfc } else { 1.0 - half_erfc }, exponential)
+    (
+        if x < 0.0 { half_erfc } else { 1.0 - half_erfc },
+        exponential,
+    )
 }
 
 /// x·σ(1.702·x).
@@ -116,7 +127,9 @@ mod tests {
     fn worst_relative(fast: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {
         (-120_000..120_000)
             .map(|i| i as f32 * 1e-4)
-            .map(|x| (f64::from(fast(x)) - exact(f64::from(x))).abs() / f64::from(x).abs().max(1e-3))
+            .map(|x| {
+                (f64::from(fast(x)) - exact(f64::from(x))).abs() / f64::from(x).abs().max(1e-3)
+            })
             .fold(0.0, f64::max)
     }
 
@@ -147,7 +160,11 @@ mod tests {
     fn the_bias_is_added_row_by_row() {
         let bias: Vec<f32> = (0..19).map(|i| i as f32 * 0.1).collect();
         let mut x: Vec<f32> = (0..19 * 3).map(|i| i as f32 * 0.05 - 1.0).collect();
-        let expected: Vec<f32> = x.iter().enumerate().map(|(i, v)| gelu(v + bias[i % 19])).collect();
+        let expected: Vec<f32> = x
+            .iter()
+            .enumerate()
+            .map(|(i, v)| gelu(v + bias[i % 19]))
+            .collect();
         add_bias_and_activate(&mut x, &bias, Activation::Gelu);
         for (a, b) in x.iter().zip(expected) {
             assert!((a - b).abs() < 1e-6);
@@ -160,7 +177,9 @@ mod tests {
         let share = |x: f64| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
         let sigmoid = |x: f64| 1.0 / (1.0 + (-1.702 * x).exp());
         check_slope(gelu_with_slope, |x| share(x) + x * density(x));
-        check_slope(quick_gelu_with_slope, |x| sigmoid(x) + 1.702 * x * sigmoid(x) * (1.0 - sigmoid(x)));
+        check_slope(quick_gelu_with_slope, |x| {
+            sigmoid(x) + 1.702 * x * sigmoid(x) * (1.0 - sigmoid(x))
+        });
     }
 
     fn check_slope(fast: impl Fn(f32) -> (f32, f32), exact: impl Fn(f64) -> f64) {

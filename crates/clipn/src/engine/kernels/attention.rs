@@ -45,9 +45,11 @@ impl HeadScratch {
             }
         }
         let positions = self.keys.len() / self.padded;
-        for (buffer, length) in
-            [(&mut self.query, self.padded), (&mut self.sums, self.padded), (&mut self.weights, positions)]
-        {
+        for (buffer, length) in [
+            (&mut self.query, self.padded),
+            (&mut self.sums, self.padded),
+            (&mut self.weights, positions),
+        ] {
             buffer.clear();
             buffer.resize(length, 0.0);
         }
@@ -67,7 +69,11 @@ impl HeadScratch {
         for row in 0..rows {
             self.query[..query_rows.width].copy_from_slice(&queries[query_rows.range(row)]);
             let seen = first_seen + row;
-            crate::simd::arch().dispatch(Row { head: self, seen, scale });
+            crate::simd::arch().dispatch(Row {
+                head: self,
+                seen,
+                scale,
+            });
             out[out_rows.range(row)].copy_from_slice(&self.sums[..out_rows.width]);
         }
     }
@@ -85,7 +91,14 @@ impl WithSimd for Row<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let HeadScratch { keys, values, padded, query, sums, weights } = self.head;
+        let HeadScratch {
+            keys,
+            values,
+            padded,
+            query,
+            sums,
+            weights,
+        } = self.head;
         let vectors = *padded / S::F32_LANES;
         let weights = &mut weights[..self.seen];
         let ((keys, _), (values, _)) = (S::as_simd_f32s(keys), S::as_simd_f32s(values));
@@ -129,7 +142,13 @@ fn logits<S: Simd>(simd: S, out: &mut [f32], query: &[S::f32s], keys: &[S::f32s]
 
 /// out = Σ weight·row of `values`.
 #[inline(always)]
-fn weighted_sum<S: Simd>(simd: S, out: &mut [S::f32s], weights: &[f32], values: &[S::f32s], vectors: usize) {
+fn weighted_sum<S: Simd>(
+    simd: S,
+    out: &mut [S::f32s],
+    weights: &[f32],
+    values: &[S::f32s],
+    vectors: usize,
+) {
     let (groups, rest) = out.as_chunks_mut::<AT_ONCE>();
     let done = groups.len() * AT_ONCE;
     for (index, group) in groups.iter_mut().enumerate() {

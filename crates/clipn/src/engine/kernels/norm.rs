@@ -31,7 +31,10 @@ pub(in super::super) fn layer_norm_backward(
     vectorised(
         #[inline(always)]
         || {
-            let rows = d_x.chunks_exact_mut(width).zip(d.chunks_exact_mut(width)).zip(x.chunks_exact(width));
+            let rows = d_x
+                .chunks_exact_mut(width)
+                .zip(d.chunks_exact_mut(width))
+                .zip(x.chunks_exact(width));
             for ((d_x, d), row) in rows {
                 backward_row(d_x, d, row, (weight, bias), (&mut *d_weight, &mut *d_bias));
             }
@@ -75,7 +78,11 @@ fn statistics(row: &[f32]) -> (f32, f32) {
 #[inline(always)]
 fn sum_3(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    let (a, b, c) = (a.chunks_exact(LANES), b.chunks_exact(LANES), c.chunks_exact(LANES));
+    let (a, b, c) = (
+        a.chunks_exact(LANES),
+        b.chunks_exact(LANES),
+        c.chunks_exact(LANES),
+    );
     let rest = a.remainder().iter().zip(b.remainder()).zip(c.remainder());
     let rest: f32 = rest.map(|((&a, &b), &c)| f(a, b, c)).sum();
     for ((a, b), c) in a.zip(b).zip(c) {
@@ -114,21 +121,36 @@ mod tests {
     #[test]
     fn agrees_with_the_definition_at_odd_widths() {
         for width in [1, 2, 15, 16, 17, 40, 100] {
-            let x: Vec<f32> = (0..3 * width).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.11).collect();
+            let x: Vec<f32> = (0..3 * width)
+                .map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.11)
+                .collect();
             let params = NormParams {
-                weight: (0..width).map(|i| 1.0 + i as f32 * 0.01).collect::<Vec<_>>().into(),
-                bias: (0..width).map(|i| i as f32 * -0.02).collect::<Vec<_>>().into(),
+                weight: (0..width)
+                    .map(|i| 1.0 + i as f32 * 0.01)
+                    .collect::<Vec<_>>()
+                    .into(),
+                bias: (0..width)
+                    .map(|i| i as f32 * -0.02)
+                    .collect::<Vec<_>>()
+                    .into(),
             };
             let mut out = vec![0.0; x.len()];
             layer_norm(&mut out, &x, &params);
             for (row, out) in x.chunks(width).zip(out.chunks(width)) {
                 let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / width as f64;
-                let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / width as f64;
+                let variance = row
+                    .iter()
+                    .map(|&v| (f64::from(v) - mean).powi(2))
+                    .sum::<f64>()
+                    / width as f64;
                 for (i, (&v, &o)) in row.iter().zip(out).enumerate() {
                     let expected = (f64::from(v) - mean) / (variance + 1e-5).sqrt()
                         * f64::from(params.weight[i])
                         + f64::from(params.bias[i]);
-                    assert!((f64::from(o) - expected).abs() < 1e-5, "width {width}: {o} {expected}");
+                    assert!(
+                        (f64::from(o) - expected).abs() < 1e-5,
+                        "width {width}: {o} {expected}"
+                    );
                 }
             }
         }
@@ -141,7 +163,10 @@ mod tests {
             let x: Vec<f32> = (0..3 * width).map(|i| of(i, 101)).collect();
             let upstream: Vec<f32> = (0..3 * width).map(|i| of(i + 5, 89)).collect();
             let params = NormParams {
-                weight: (0..width).map(|i| 1.0 + of(i, 13) * 0.1).collect::<Vec<_>>().into(),
+                weight: (0..width)
+                    .map(|i| 1.0 + of(i, 13) * 0.1)
+                    .collect::<Vec<_>>()
+                    .into(),
                 bias: (0..width).map(|i| of(i, 7)).collect::<Vec<_>>().into(),
             };
             let mut normed = vec![0.0; x.len()];
@@ -155,16 +180,20 @@ mod tests {
             let objective = |x: &[f64], weight: &[f64], bias: &[f64]| -> f64 {
                 let row = |(row, up): (&[f64], &[f32])| {
                     let mean = row.iter().sum::<f64>() / width as f64;
-                    let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
+                    let variance =
+                        row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
                     let n = |v: f64| (v - mean) / (variance + 1e-5).sqrt();
-                    (0..width).map(|i| f64::from(up[i]) * (n(row[i]) * weight[i] + bias[i])).sum::<f64>()
+                    (0..width)
+                        .map(|i| f64::from(up[i]) * (n(row[i]) * weight[i] + bias[i]))
+                        .sum::<f64>()
                 };
                 x.chunks(width).zip(upstream.chunks(width)).map(row).sum()
             };
             let wide = |v: &[f32]| v.iter().copied().map(f64::from).collect::<Vec<f64>>();
             let inputs = [wide(&x), wide(&params.weight), wide(&params.bias)];
-            for (which, (found, start)) in
-                [(&d_x, 0.25), (&d_weight, 0.5), (&d_bias, 0.75)].into_iter().enumerate()
+            for (which, (found, start)) in [(&d_x, 0.25), (&d_weight, 0.5), (&d_bias, 0.75)]
+                .into_iter()
+                .enumerate()
             {
                 for (i, &found) in found.iter().enumerate() {
                     let at = |step: f64| {

@@ -35,7 +35,12 @@ pub(in super::super) fn softmax_backward(d: &mut [f32], p: &[f32], width: usize,
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    let rest: f32 = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
     for (a, b) in a.zip(b) {
         for i in 0..LANES {
             lanes[i] += a[i] * b[i];
@@ -76,7 +81,11 @@ fn maximum(row: &[f32]) -> f32 {
             *lane = if x > *lane { x } else { *lane };
         }
     }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    lanes
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max)
 }
 
 #[cfg(test)]
@@ -86,14 +95,20 @@ mod tests {
     #[test]
     fn agrees_with_the_definition_and_zeroes_what_is_not_seen() {
         for width in [1, 3, 16, 17, 50, 77] {
-            let mut x: Vec<f32> = (0..4 * width).map(|i| ((i * 31 % 97) as f32 - 48.0) * 0.3).collect();
+            let mut x: Vec<f32> = (0..4 * width)
+                .map(|i| ((i * 31 % 97) as f32 - 48.0) * 0.3)
+                .collect();
             let before = x.clone();
             let seen = |row: usize| (row * width / 3).max(1).min(width);
             softmax_prefix(&mut x, width, seen);
             for (r, (row, before)) in x.chunks(width).zip(before.chunks(width)).enumerate() {
                 let total: f64 = before[..seen(r)].iter().map(|&v| f64::from(v).exp()).sum();
                 for (i, (&p, &v)) in row.iter().zip(before).enumerate() {
-                    let expected = if i < seen(r) { f64::from(v).exp() / total } else { 0.0 };
+                    let expected = if i < seen(r) {
+                        f64::from(v).exp() / total
+                    } else {
+                        0.0
+                    };
                     assert!((f64::from(p) - expected).abs() < 1e-6);
                 }
             }
@@ -103,8 +118,12 @@ mod tests {
     #[test]
     fn the_backward_pass_agrees_with_finite_differences() {
         for width in [1, 3, 16, 17, 50] {
-            let logits: Vec<f64> = (0..2 * width).map(|i| ((i * 31 % 97) as f64 - 48.0) * 0.05).collect();
-            let upstream: Vec<f32> = (0..2 * width).map(|i| ((i * 17 % 23) as f32 - 11.0) * 0.1).collect();
+            let logits: Vec<f64> = (0..2 * width)
+                .map(|i| ((i * 31 % 97) as f64 - 48.0) * 0.05)
+                .collect();
+            let upstream: Vec<f32> = (0..2 * width)
+                .map(|i| ((i * 17 % 23) as f32 - 11.0) * 0.1)
+                .collect();
             let mut p: Vec<f32> = logits.iter().map(|&l| l as f32).collect();
             softmax_prefix(&mut p, width, |_| width);
             let mut d = upstream.clone();
@@ -112,9 +131,16 @@ mod tests {
             let objective = |logits: &[f64]| -> f64 {
                 let row = |(row, up): (&[f64], &[f32])| {
                     let total: f64 = row.iter().map(|l| l.exp()).sum();
-                    row.iter().zip(up).map(|(l, &u)| l.exp() / total * f64::from(u)).sum::<f64>()
+                    row.iter()
+                        .zip(up)
+                        .map(|(l, &u)| l.exp() / total * f64::from(u))
+                        .sum::<f64>()
                 };
-                logits.chunks(width).zip(upstream.chunks(width)).map(row).sum()
+                logits
+                    .chunks(width)
+                    .zip(upstream.chunks(width))
+                    .map(row)
+                    .sum()
             };
             for (i, &found) in d.iter().enumerate() {
                 let at = |step: f64| {
@@ -123,7 +149,10 @@ mod tests {
                     objective(&moved)
                 };
                 let expected = 0.5 * (at(1e-4) - at(-1e-4)) / 2e-4;
-                assert!((f64::from(found) - expected).abs() < 1e-6, "{width} {i}: {found} {expected}");
+                assert!(
+                    (f64::from(found) - expected).abs() < 1e-6,
+                    "{width} {i}: {found} {expected}"
+                );
             }
         }
     }

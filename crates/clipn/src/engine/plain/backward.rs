@@ -8,7 +8,11 @@ use crate::checkpoint::Buffer;
 use crate::model::{Activation, BlockParams, LinearParams, NormParams, Real};
 
 /// The inputs of all blocks and the result of the last, for one sequence `[positions, width]`.
-pub(super) fn trace<T: Real>(x: Vec<T>, blocks: &[BlockParams<T>], shape: BlockShape) -> Vec<Vec<T>> {
+pub(super) fn trace<T: Real>(
+    x: Vec<T>,
+    blocks: &[BlockParams<T>],
+    shape: BlockShape,
+) -> Vec<Vec<T>> {
     let mut all = vec![x];
     for params in blocks {
         let mut x = all.last().cloned().unwrap_or_default();
@@ -47,7 +51,10 @@ fn block_backward<T: Real>(
     add(&mut middle, &linear(&attended, &params.out_proj, width));
     let normed_2 = layer_norm(&middle, &params.ln_2, width);
     let hidden = linear(&normed_2, &params.c_fc, width);
-    let activated: Vec<T> = hidden.iter().map(|&h| activate(h, shape.activation)).collect();
+    let activated: Vec<T> = hidden
+        .iter()
+        .map(|&h| activate(h, shape.activation))
+        .collect();
 
     let mut d_hidden = linear_backward(d, &activated, &params.c_proj, &mut gradient.c_proj);
     for (d, &h) in d_hidden.iter_mut().zip(&hidden) {
@@ -57,7 +64,12 @@ fn block_backward<T: Real>(
     let mut d_middle = layer_norm_backward(&d_normed, &middle, &params.ln_2, &mut gradient.ln_2);
     add(&mut d_middle, d);
 
-    let d_attended = linear_backward(&d_middle, &attended, &params.out_proj, &mut gradient.out_proj);
+    let d_attended = linear_backward(
+        &d_middle,
+        &attended,
+        &params.out_proj,
+        &mut gradient.out_proj,
+    );
     let d_qkv = attention_backward(&d_attended, &qkv, shape);
     let d_normed = linear_backward(&d_qkv, &normed_1, &params.in_proj, &mut gradient.in_proj);
     let mut d_x = layer_norm_backward(&d_normed, x, &params.ln_1, &mut gradient.ln_1);
@@ -81,10 +93,18 @@ pub(super) fn layer_norm_backward<T: Real>(
         let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<T>() / count;
         let deviation = (variance + T::of(LAYER_NORM_EPS)).sqrt();
         let n: Vec<T> = row.iter().map(|&v| (v - mean) / deviation).collect();
-        let e: Vec<T> = d.iter().zip(&*params.weight).map(|(&d, &w)| d * w).collect();
+        let e: Vec<T> = d
+            .iter()
+            .zip(&*params.weight)
+            .map(|(&d, &w)| d * w)
+            .collect();
         let mean_e = e.iter().copied().sum::<T>() / count;
         let mean_en = dot(&e, &n) / count;
-        out.extend(e.iter().zip(&n).map(|(&e, &n)| (e - mean_e - n * mean_en) / deviation));
+        out.extend(
+            e.iter()
+                .zip(&n)
+                .map(|(&e, &n)| (e - mean_e - n * mean_en) / deviation),
+        );
         for (i, (&d, &n)) in d.iter().zip(&n).enumerate() {
             d_weight[i] = d_weight[i] + d * n;
             d_bias[i] = d_bias[i] + d;
@@ -124,7 +144,9 @@ pub(super) fn project_backward<T: Real>(
 ) -> Vec<T> {
     let columns = projection.len() / width;
     add_outer(gradient, x, d, width);
-    d.chunks_exact(columns).flat_map(|d| projection.chunks_exact(columns).map(|p| dot(d, p))).collect()
+    d.chunks_exact(columns)
+        .flat_map(|d| projection.chunks_exact(columns).map(|p| dot(d, p)))
+        .collect()
 }
 
 /// sum += aᵀ·b, for rows of `columns` values in a.
@@ -141,7 +163,12 @@ pub(super) fn add_outer<T: Real>(sum: &mut Buffer<T>, a: &[T], b: &[T], columns:
 /// For each head and position i with probabilities p over the positions j it sees: d_v[j] += p_j·d_i; with e_j = d_i·v_j,
 /// the logit's gradient is l_j = p_j·(e_j − Σ p·e); d_q[i] += scale·l_j·k_j and d_k[j] += scale·l_j·q_i.
 fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> {
-    let BlockShape { width, heads, causal, .. } = shape;
+    let BlockShape {
+        width,
+        heads,
+        causal,
+        ..
+    } = shape;
     let positions = qkv.len() / (3 * width);
     let head_width = width / heads;
     let scale = T::of(head_width as f64).sqrt().recip();
@@ -154,7 +181,9 @@ fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> 
         for i in 0..positions {
             let seen = if causal { i + 1 } else { positions };
             let d = &d[i * width + head * head_width..][..head_width];
-            let logits: Vec<T> = (0..seen).map(|j| dot(&qkv[at(i, 0)], &qkv[at(j, 1)]) * scale).collect();
+            let logits: Vec<T> = (0..seen)
+                .map(|j| dot(&qkv[at(i, 0)], &qkv[at(j, 1)]) * scale)
+                .collect();
             let p = softmax(&logits);
             let e: Vec<T> = (0..seen).map(|j| dot(d, &qkv[at(j, 2)])).collect();
             let mean = dot(&p, &e);
@@ -173,8 +202,10 @@ fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> 
 fn slope<T: Real>(x: T, activation: Activation) -> T {
     match activation {
         Activation::Gelu => {
-            let share = T::of(0.5) * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
-            let density = (T::of(-0.5) * x * x).exp() * T::of((2.0 * std::f64::consts::PI).sqrt().recip());
+            let share =
+                T::of(0.5) * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
+            let density =
+                (T::of(-0.5) * x * x).exp() * T::of((2.0 * std::f64::consts::PI).sqrt().recip());
             share + x * density
         }
         Activation::QuickGelu => {

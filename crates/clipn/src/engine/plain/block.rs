@@ -55,7 +55,13 @@ pub(super) fn layer_norm<T: Real>(x: &[T], params: &NormParams<T>, width: usize)
 pub(super) fn linear<T: Real>(x: &[T], params: &LinearParams<T>, width: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(x.len() / width * params.bias.len());
     for row in x.chunks_exact(width) {
-        out.extend(params.weight.chunks_exact(width).zip(&*params.bias).map(|(w, &b)| dot(row, w) + b));
+        out.extend(
+            params
+                .weight
+                .chunks_exact(width)
+                .zip(&*params.bias)
+                .map(|(w, &b)| dot(row, w) + b),
+        );
     }
     out
 }
@@ -66,7 +72,10 @@ pub(super) fn project<T: Real>(x: &[T], projection: &[T], width: usize) -> Vec<T
     let mut out = Vec::with_capacity(x.len() / width * columns);
     for row in x.chunks_exact(width) {
         out.extend((0..columns).map(|c| {
-            row.iter().zip(projection[c..].iter().step_by(columns)).map(|(&a, &b)| a * b).sum::<T>()
+            row.iter()
+                .zip(projection[c..].iter().step_by(columns))
+                .map(|(&a, &b)| a * b)
+                .sum::<T>()
         }));
     }
     out
@@ -74,7 +83,12 @@ pub(super) fn project<T: Real>(x: &[T], projection: &[T], width: usize) -> Vec<T
 
 /// Multi-head attention over one sequence: rows of queries, keys and values `[positions, 3·width]`.
 pub(super) fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
-    let BlockShape { width, heads, causal, .. } = shape;
+    let BlockShape {
+        width,
+        heads,
+        causal,
+        ..
+    } = shape;
     let positions = qkv.len() / (3 * width);
     let head_width = width / heads;
     let scale = T::of(head_width as f64).sqrt().recip();
@@ -85,7 +99,9 @@ pub(super) fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
     for head in 0..heads {
         for i in 0..positions {
             let seen = if causal { i + 1 } else { positions };
-            let logits: Vec<T> = (0..seen).map(|j| dot(part(i, 0, head), part(j, 1, head)) * scale).collect();
+            let logits: Vec<T> = (0..seen)
+                .map(|j| dot(part(i, 0, head), part(j, 1, head)) * scale)
+                .collect();
             let target = &mut out[i * width + head * head_width..][..head_width];
             for (j, weight) in softmax(&logits).into_iter().enumerate() {
                 for (o, &v) in target.iter_mut().zip(part(j, 2, head)) {
@@ -106,7 +122,9 @@ pub(super) fn softmax<T: Real>(logits: &[T]) -> Vec<T> {
 
 pub(super) fn activate<T: Real>(x: T, activation: Activation) -> T {
     match activation {
-        Activation::Gelu => T::of(0.5) * x * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        Activation::Gelu => {
+            T::of(0.5) * x * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+        }
         Activation::QuickGelu => x / (T::one() + (T::of(-1.702) * x).exp()),
     }
 }

@@ -2,8 +2,8 @@ use super::block::{add, dot, linear, softmax};
 use crate::engine::vision::positions_for;
 use crate::engine::vision::resnet::last_grid;
 use crate::model::{
-    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower, Images,
-    ModelConfig, ModelError, Real, ResNetParams, VisionConfig, Weights,
+    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower,
+    Images, ModelConfig, ModelError, Real, ResNetParams, VisionConfig, Weights,
 };
 
 /// Added to the variance in every batch norm.
@@ -29,7 +29,11 @@ struct Map<T> {
 impl<T: Real> PlainResNet<T> {
     /// The tower of a config with its parameters.
     pub fn new(config: &ModelConfig, params: ResNetParams<T>) -> Self {
-        Self { config: config.vision.clone(), embed_dim: config.embed_dim, params }
+        Self {
+            config: config.vision.clone(),
+            embed_dim: config.embed_dim,
+            params,
+        }
     }
 
     /// The tower of loaded weights.
@@ -70,7 +74,12 @@ impl<T: Real> ImageTower<T> for PlainResNet<T> {
         let mut values = Vec::with_capacity(images.len() * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
             let (height, width) = (images.height(), images.width());
-            let map = self.last_map(&Map { values: image.to_vec(), channels: 3, height, width });
+            let map = self.last_map(&Map {
+                values: image.to_vec(),
+                channels: 3,
+                height,
+                width,
+            });
             values.extend(attend(&map, pool, &positions, self.config.heads));
         }
         Ok(Features::new(values, self.embed_dim))
@@ -83,19 +92,35 @@ impl<T: Real> Map<T> {
     }
 
     /// A map whose values are told by channel, row and column.
-    fn of(channels: usize, height: usize, width: usize, value: impl Fn(usize, usize, usize) -> T) -> Self {
+    fn of(
+        channels: usize,
+        height: usize,
+        width: usize,
+        value: impl Fn(usize, usize, usize) -> T,
+    ) -> Self {
         let mut values = Vec::with_capacity(channels * height * width);
         for channel in 0..channels {
             for y in 0..height {
                 values.extend((0..width).map(|x| value(channel, y, x)));
             }
         }
-        Self { values, channels, height, width }
+        Self {
+            values,
+            channels,
+            height,
+            width,
+        }
     }
 
     /// A convolution with half a kernel of padding, and its norm.
     fn convolve(&self, params: &ConvParams<T>, stride: usize) -> Self {
-        let &ConvParams { inner, kernel, ref weight, ref norm, .. } = params;
+        let &ConvParams {
+            inner,
+            kernel,
+            ref weight,
+            ref norm,
+            ..
+        } = params;
         let padding = kernel / 2;
         let sum = |out: usize, row: usize, column: usize| {
             let mut sum = T::zero();
@@ -114,7 +139,12 @@ impl<T: Real> Map<T> {
             }
             normalise(sum, norm, out)
         };
-        Self::of(params.out, self.height.div_ceil(stride), self.width.div_ceil(stride), sum)
+        Self::of(
+            params.out,
+            self.height.div_ceil(stride),
+            self.width.div_ceil(stride),
+            sum,
+        )
     }
 
     fn relu(mut self) -> Self {
@@ -147,7 +177,11 @@ fn normalise<T: Real>(x: T, norm: &BatchNormParams<T>, channel: usize) -> T {
 }
 
 fn bottleneck<T: Real>(x: Map<T>, params: &BottleneckParams<T>, halves: bool) -> Map<T> {
-    let mut y = x.convolve(&params.conv1, 1).relu().convolve(&params.conv2, 1).relu();
+    let mut y = x
+        .convolve(&params.conv1, 1)
+        .relu()
+        .convolve(&params.conv2, 1)
+        .relu();
     if halves {
         y = y.average();
     }
@@ -162,11 +196,17 @@ fn bottleneck<T: Real>(x: Map<T>, params: &BottleneckParams<T>, halves: bool) ->
 }
 
 /// Attention pooling: the answer of the mean position, which stands before all positions, through `c_proj`.
-fn attend<T: Real>(map: &Map<T>, params: &AttentionPoolParams<T>, positions: &[T], heads: usize) -> Vec<T> {
+fn attend<T: Real>(
+    map: &Map<T>,
+    params: &AttentionPoolParams<T>,
+    positions: &[T],
+    heads: usize,
+) -> Vec<T> {
     let (width, area) = (map.channels, map.height * map.width);
     let channel = |c: usize| &map.values[c * area..][..area];
-    let mut tokens: Vec<T> =
-        (0..width).map(|c| channel(c).iter().copied().sum::<T>() / T::of(area as f64)).collect();
+    let mut tokens: Vec<T> = (0..width)
+        .map(|c| channel(c).iter().copied().sum::<T>() / T::of(area as f64))
+        .collect();
     for position in 0..area {
         tokens.extend((0..width).map(|c| channel(c)[position]));
     }
@@ -180,7 +220,9 @@ fn attend<T: Real>(map: &Map<T>, params: &AttentionPoolParams<T>, positions: &[T
     let mut attended = Vec::with_capacity(width);
     for first in (0..width).step_by(head_width) {
         let part = |rows: &'_ [T], row: usize| rows[row * width + first..][..head_width].to_vec();
-        let logits: Vec<T> = (0..=area).map(|row| dot(&part(&query, 0), &part(&keys, row)) * scale).collect();
+        let logits: Vec<T> = (0..=area)
+            .map(|row| dot(&part(&query, 0), &part(&keys, row)) * scale)
+            .collect();
         let mut answer = vec![T::zero(); head_width];
         for (row, weight) in softmax(&logits).into_iter().enumerate() {
             let weighted: Vec<T> = part(&values, row).into_iter().map(|v| v * weight).collect();

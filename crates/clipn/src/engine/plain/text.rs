@@ -51,7 +51,11 @@ impl<T: Real> PlainText<T> {
     }
 
     /// Features of texts, each with a prompt of its own.
-    fn encode_each(&self, tokens: &TokenBatch, prompts: &[NoPrompt]) -> Result<Features<T>, ModelError> {
+    fn encode_each(
+        &self,
+        tokens: &TokenBatch,
+        prompts: &[NoPrompt],
+    ) -> Result<Features<T>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let tables = PromptTables::new(&self.params, &self.config, prompts, tokens.len())?;
         let width = self.config.width;
@@ -76,7 +80,11 @@ impl<T: Real> TextTower<T> for PlainText<T> {
         self.config.context_length
     }
 
-    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<T>, ModelError> {
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: NoPrompt,
+    ) -> Result<Features<T>, ModelError> {
         self.encode_each(tokens, &vec![prompt; tokens.len()])
     }
 }
@@ -97,7 +105,13 @@ impl<T: Real> TrainText<T> for PlainText<T> {
         prompts: &[NoPrompt],
     ) -> Result<(Features<T>, PlainTextTape), ModelError> {
         let features = self.encode_each(tokens, prompts)?;
-        Ok((features, PlainTextTape { tokens: tokens.clone(), prompts: prompts.to_vec() }))
+        Ok((
+            features,
+            PlainTextTape {
+                tokens: tokens.clone(),
+                prompts: prompts.to_vec(),
+            },
+        ))
     }
 
     fn backward(
@@ -107,26 +121,39 @@ impl<T: Real> TrainText<T> for PlainText<T> {
         gradient: &mut TextGradient<T>,
     ) -> Result<(), ModelError> {
         let PlainTextTape { tokens, prompts } = tape;
-        check_length("the gradient of the features", d_features.len(), tokens.len() * self.embed_dim)?;
+        check_length(
+            "the gradient of the features",
+            d_features.len(),
+            tokens.len() * self.embed_dim,
+        )?;
         gradient.check(&self.params)?;
         let tables = PromptTables::new(&self.params, &self.config, &prompts, tokens.len())?;
         let (width, params) = (self.config.width, &self.params);
         for (text, ids) in tokens.rows().enumerate() {
             let d = &d_features[text * self.embed_dim..][..self.embed_dim];
-            let trace = trace(self.embed(ids, tables.of(text)), &params.blocks, self.shape());
+            let trace = trace(
+                self.embed(ids, tables.of(text)),
+                &params.blocks,
+                self.shape(),
+            );
             let end = end_of_text_position(ids) * width;
             let pooled = &trace[params.blocks.len()][end..end + width];
             let normed = layer_norm(pooled, &params.ln_final, width);
             let dense = &mut gradient.dense;
-            let d_normed = project_backward(d, &normed, &params.projection, width, &mut dense.projection);
-            let d_pooled = layer_norm_backward(&d_normed, pooled, &params.ln_final, &mut dense.ln_final);
+            let d_normed =
+                project_backward(d, &normed, &params.projection, width, &mut dense.projection);
+            let d_pooled =
+                layer_norm_backward(&d_normed, pooled, &params.ln_final, &mut dense.ln_final);
             let mut d = vec![T::zero(); ids.len() * width];
             d[end..end + width].copy_from_slice(&d_pooled);
             let d = transform_backward(d, &trace, &params.blocks, self.shape(), &mut dense.blocks);
             for (&id, d) in ids.iter().zip(d.chunks_exact(width)) {
                 gradient.tokens.add(id, d);
             }
-            add_position_gradients(&mut gradient.dense, std::iter::once((&d[..], prompts[text])));
+            add_position_gradients(
+                &mut gradient.dense,
+                std::iter::once((&d[..], prompts[text])),
+            );
         }
         Ok(())
     }

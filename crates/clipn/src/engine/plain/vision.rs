@@ -1,9 +1,11 @@
-use super::backward::{add_outer, layer_norm_backward, project_backward, trace, transform_backward};
+use super::backward::{
+    add_outer, layer_norm_backward, project_backward, trace, transform_backward,
+};
 use super::block::{BlockShape, add, dot, layer_norm, project, transform};
 use crate::engine::vision::{add_position_gradients, check_images, positions_for};
 use crate::model::{
-    Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainImage, VisionConfig,
-    VisionParams, Weights, check_length,
+    Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainImage,
+    VisionConfig, VisionParams, Weights, check_length,
 };
 
 /// The ViT image tower as its definition reads.
@@ -60,7 +62,12 @@ impl<T: Real> PlainVision<T> {
         let inner = self.params.conv1.len() / self.config.width;
         let mut x = self.params.class_embedding.to_vec();
         for patch in patches.chunks_exact(inner) {
-            x.extend(self.params.conv1.chunks_exact(inner).map(|filter| dot(filter, patch)));
+            x.extend(
+                self.params
+                    .conv1
+                    .chunks_exact(inner)
+                    .map(|filter| dot(filter, patch)),
+            );
         }
         add(&mut x, positions);
         x
@@ -82,7 +89,10 @@ impl<T: Real> ImageTower<T> for PlainVision<T> {
         let width = self.config.width;
         let mut values = Vec::with_capacity(images.len() * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
-            let x = self.embed(&self.patches(image, images.height(), images.width()), &positions);
+            let x = self.embed(
+                &self.patches(image, images.height(), images.width()),
+                &positions,
+            );
             let mut x = layer_norm(&x, &self.params.ln_pre, width);
             transform(&mut x, &self.params.blocks, self.shape());
             let pooled = layer_norm(&x[..width], &self.params.ln_post, width);
@@ -104,10 +114,15 @@ pub struct PlainVisionTape<T> {
 impl<T: Real> TrainImage<T> for PlainVision<T> {
     type Tape = PlainVisionTape<T>;
 
-    fn forward(&self, images: Images<'_, T>) -> Result<(Features<T>, PlainVisionTape<T>), ModelError> {
+    fn forward(
+        &self,
+        images: Images<'_, T>,
+    ) -> Result<(Features<T>, PlainVisionTape<T>), ModelError> {
         let grid = check_images(&images, &self.config)?;
         let each = images.pixels().chunks_exact(images.image_len());
-        let patches = each.map(|image| self.patches(image, images.height(), images.width())).collect();
+        let patches = each
+            .map(|image| self.patches(image, images.height(), images.width()))
+            .collect();
         Ok((self.encode(images)?, PlainVisionTape { patches, grid }))
     }
 
@@ -118,23 +133,40 @@ impl<T: Real> TrainImage<T> for PlainVision<T> {
         gradient: &mut VisionParams<T>,
     ) -> Result<(), ModelError> {
         let PlainVisionTape { patches, grid } = tape;
-        check_length("the gradient of the features", d_features.len(), patches.len() * self.embed_dim)?;
+        check_length(
+            "the gradient of the features",
+            d_features.len(),
+            patches.len() * self.embed_dim,
+        )?;
         self.params.check_gradient(gradient)?;
         let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
         let (width, params) = (self.config.width, &self.params);
         for (patches, d) in patches.iter().zip(d_features.chunks_exact(self.embed_dim)) {
             let embedded = self.embed(patches, &positions);
-            let trace = trace(layer_norm(&embedded, &params.ln_pre, width), &params.blocks, self.shape());
+            let trace = trace(
+                layer_norm(&embedded, &params.ln_pre, width),
+                &params.blocks,
+                self.shape(),
+            );
             let pooled = &trace[params.blocks.len()][..width];
             let normed = layer_norm(pooled, &params.ln_post, width);
             let d_normed = project_backward(d, &normed, &params.proj, width, &mut gradient.proj);
-            let mut d = layer_norm_backward(&d_normed, pooled, &params.ln_post, &mut gradient.ln_post);
+            let mut d =
+                layer_norm_backward(&d_normed, pooled, &params.ln_post, &mut gradient.ln_post);
             d.resize(embedded.len(), T::zero());
-            let d = transform_backward(d, &trace, &params.blocks, self.shape(), &mut gradient.blocks);
+            let d = transform_backward(
+                d,
+                &trace,
+                &params.blocks,
+                self.shape(),
+                &mut gradient.blocks,
+            );
             let d = layer_norm_backward(&d, &embedded, &params.ln_pre, &mut gradient.ln_pre);
             add_outer(&mut gradient.conv1, &d[width..], patches, width);
-            let (d_class, d_stored) =
-                (gradient.class_embedding.make_mut(), gradient.positional_embedding.make_mut());
+            let (d_class, d_stored) = (
+                gradient.class_embedding.make_mut(),
+                gradient.positional_embedding.make_mut(),
+            );
             add_position_gradients(d_class, d_stored, &d, &self.config, grid);
         }
         Ok(())

@@ -32,7 +32,10 @@ pub(super) struct SharedRows {
 impl SharedRows {
     /// Each text gets rows for the ids with which it departs from the text before it.
     pub fn of(texts: &[&[u32]]) -> Self {
-        let mut all = Self { rows: Vec::new(), sequences: Vec::with_capacity(texts.len()) };
+        let mut all = Self {
+            rows: Vec::new(),
+            sequences: Vec::with_capacity(texts.len()),
+        };
         let (mut before, mut path): (&[u32], Vec<usize>) = (&[], Vec::new());
         for &text in texts {
             path.truncate(common(before, text));
@@ -42,7 +45,12 @@ impl SharedRows {
             let shared = path.clone();
             path.extend(start..start + length);
             let pooled = path.last().copied().unwrap_or_default();
-            all.sequences.push(Sequence { start, length, before: shared, pooled });
+            all.sequences.push(Sequence {
+                start,
+                length,
+                before: shared,
+                pooled,
+            });
             before = text;
         }
         all
@@ -60,7 +68,13 @@ mod tests {
 
     #[test]
     fn rows_are_made_once_for_a_common_beginning() {
-        let texts: [&[u32]; 5] = [&[1, 2, 9], &[1, 2, 3, 9], &[1, 2, 3, 9], &[1, 4, 9], &[5, 9]];
+        let texts: [&[u32]; 5] = [
+            &[1, 2, 9],
+            &[1, 2, 3, 9],
+            &[1, 2, 3, 9],
+            &[1, 4, 9],
+            &[5, 9],
+        ];
         assert_eq!(order(&texts), [1, 2, 0, 3, 4]);
         let ordered: Vec<&[u32]> = order(&texts).into_iter().map(|i| texts[i]).collect();
         assert_eq!(own_lengths(&ordered), [4, 1, 1, 2, 2]);

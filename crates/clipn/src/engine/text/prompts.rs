@@ -21,7 +21,9 @@ pub(in super::super) fn positions_with_prompt<'a, T: Real>(
         NoPrompt::Index(index) if index < count => prompts[index * size..][..size].to_vec(),
         NoPrompt::Index(index) => return Err(ModelError::PromptOutOfRange { index, count }),
     };
-    Ok(Cow::Owned(positions.iter().zip(added).map(|(&p, a)| p + a).collect()))
+    Ok(Cow::Owned(
+        positions.iter().zip(added).map(|(&p, a)| p + a).collect(),
+    ))
 }
 
 /// The positional embeddings with each text's own prompt added: one table, `[context_length, width]`, for each prompt
@@ -46,13 +48,17 @@ impl<'a, T: Real> PromptTables<'a, T> {
             )));
         }
         let mut known: Vec<NoPrompt> = Vec::new();
-        let mut all = Self { tables: Vec::new(), of_text: Vec::with_capacity(texts) };
+        let mut all = Self {
+            tables: Vec::new(),
+            of_text: Vec::with_capacity(texts),
+        };
         for &prompt in prompts {
             let place = match known.iter().position(|&k| k == prompt) {
                 Some(place) => place,
                 None => {
                     known.push(prompt);
-                    all.tables.push(positions_with_prompt(params, config, prompt)?);
+                    all.tables
+                        .push(positions_with_prompt(params, config, prompt)?);
                     known.len() - 1
                 }
             };
@@ -76,7 +82,10 @@ pub(in super::super) fn add_position_gradients<'a, T: Real>(
     let positions = gradient.positional_embedding.make_mut();
     let size = positions.len();
     let mut none = [];
-    let prompts = gradient.prompts.as_mut().map_or(&mut none[..], |prompts| prompts.make_mut());
+    let prompts = gradient
+        .prompts
+        .as_mut()
+        .map_or(&mut none[..], |prompts| prompts.make_mut());
     let mut mean = vec![T::zero(); if prompts.is_empty() { 0 } else { size }];
     for (d, prompt) in texts {
         add(positions, d);

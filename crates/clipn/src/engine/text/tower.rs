@@ -6,7 +6,8 @@ use super::super::head::Head;
 use super::prefixes::{self, SharedRows};
 use super::prompts::positions_with_prompt;
 use crate::model::{
-    Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams, TextTower, Weights,
+    Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
+    TextTower, Weights,
 };
 use crate::tokenizer::{TokenBatch, end_of_text_position};
 
@@ -62,7 +63,11 @@ impl TransformerText {
     }
 
     pub(super) fn head(&self) -> Head<'_> {
-        Head { norm: &self.params.ln_final, projection: &self.params.projection, dim: self.embed_dim }
+        Head {
+            norm: &self.params.ln_final,
+            projection: &self.params.projection,
+            dim: self.embed_dim,
+        }
     }
 
     /// The embeddings of ids, each with what is added to it, `[width]`: `[rows, width]`.
@@ -86,22 +91,37 @@ impl TextTower<f32> for TransformerText {
         self.config.context_length
     }
 
-    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<f32>, ModelError> {
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: NoPrompt,
+    ) -> Result<Features<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let positions = positions_with_prompt(&self.params, &self.config, prompt)?;
         let (texts, _) = cut(tokens);
         let order = prefixes::order(&texts);
         let texts: Vec<&[u32]> = order.iter().map(|&text| texts[text]).collect();
         let mut ordered = vec![0.0; texts.len() * self.embed_dim];
-        let encode = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-            let SharedRows { rows, sequences } = SharedRows::of(&texts[range]);
-            let width = self.config.width;
-            let mut x = self.embed(rows.iter().map(|&(id, at)| (id, &positions[at * width..][..width])));
-            let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
-            self.head().project(out, &pooled, threads);
-        };
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                let SharedRows { rows, sequences } = SharedRows::of(&texts[range]);
+                let width = self.config.width;
+                let mut x = self.embed(
+                    rows.iter()
+                        .map(|&(id, at)| (id, &positions[at * width..][..width])),
+                );
+                let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
+                self.head().project(out, &pooled, threads);
+            };
         let lengths = prefixes::own_lengths(&texts);
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut ordered, &SCRATCH, encode);
+        map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut ordered,
+            &SCRATCH,
+            encode,
+        );
         let mut values = vec![0.0; ordered.len()];
         for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
             values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
@@ -139,18 +159,29 @@ impl TextTower<f32> for TextEncoder {
         self.tower.context_length()
     }
 
-    fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt) -> Result<Features<f32>, ModelError> {
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: NoPrompt,
+    ) -> Result<Features<f32>, ModelError> {
         self.tower.encode_with(tokens, prompt)
     }
 }
 
 /// Texts up to the pooled position, and how many positions those are.
 pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
-    tokens.rows().map(|ids| &ids[..=end_of_text_position(ids)]).map(|ids| (ids, ids.len())).unzip()
+    tokens
+        .rows()
+        .map(|ids| &ids[..=end_of_text_position(ids)])
+        .map(|ids| (ids, ids.len()))
+        .unzip()
 }
 
 /// Every id is in the vocabulary and no row is longer than the context.
-pub(in super::super) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
+pub(in super::super) fn check_tokens(
+    tokens: &TokenBatch,
+    config: &TextConfig,
+) -> Result<(), ModelError> {
     let length = tokens.context_length();
     if length > config.context_length {
         return Err(ModelError::Input(format!(
@@ -160,7 +191,11 @@ pub(in super::super) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -
     }
     for (row, ids) in tokens.rows().enumerate() {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(ModelError::TokenOutOfRange { id, row, vocab_size: config.vocab_size });
+            return Err(ModelError::TokenOutOfRange {
+                id,
+                row,
+                vocab_size: config.vocab_size,
+            });
         }
     }
     Ok(())

@@ -18,9 +18,15 @@ pub(in super::super) fn add_position_gradients<T: Real>(
     // The interpolation is linear: its image of the unit vectors is its matrix, [positions, stored].
     let stored = 1 + own * own;
     let mut units = vec![T::zero(); stored * stored];
-    units.iter_mut().step_by(stored + 1).for_each(|unit| *unit = T::one());
+    units
+        .iter_mut()
+        .step_by(stored + 1)
+        .for_each(|unit| *unit = T::one());
     let matrix = resize_positions(&units, stored, own, grid, Corners::HalfPixel);
-    for (weights, d) in matrix.chunks_exact(stored).zip(d_positions.chunks_exact(width)) {
+    for (weights, d) in matrix
+        .chunks_exact(stored)
+        .zip(d_positions.chunks_exact(width))
+    {
         for (&weight, target) in weights.iter().zip(d_stored.chunks_exact_mut(width)) {
             if weight != T::zero() {
                 add(target, d, weight);

@@ -61,7 +61,11 @@ impl VisionTower {
     }
 
     pub(super) fn head(&self) -> Head<'_> {
-        Head { norm: &self.params.ln_post, projection: &self.params.proj, dim: self.embed_dim }
+        Head {
+            norm: &self.params.ln_post,
+            projection: &self.params.proj,
+            dim: self.embed_dim,
+        }
     }
 
     /// Patches `[images · patches, 3·patch²]` through the embedding, with class token and positions, before the first
@@ -101,7 +105,12 @@ impl VisionTower {
     /// Where the images lie in the rows of a chunk.
     pub(super) fn sequences(&self, images: usize, positions: &[f32]) -> Vec<Sequence> {
         let length = positions.len() / self.config.width;
-        let sequence = |start| Sequence { start, length, before: Vec::new(), pooled: start };
+        let sequence = |start| Sequence {
+            start,
+            length,
+            before: Vec::new(),
+            pooled: start,
+        };
         (0..images).map(|i| sequence(i * length)).collect()
     }
 }
@@ -120,14 +129,22 @@ impl ImageTower<f32> for VisionTower {
         let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
         let lengths = vec![positions.len() / self.config.width; images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
-        let encode = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-            let patches = unfold(&images, range.clone(), self.config.patch_size);
-            let mut x = self.first_norm(&self.embed(&patches, &positions, threads));
-            let sequences = self.sequences(range.len(), &positions);
-            let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
-            self.head().project(out, &pooled, threads);
-        };
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, encode);
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                let patches = unfold(&images, range.clone(), self.config.patch_size);
+                let mut x = self.first_norm(&self.embed(&patches, &positions, threads));
+                let sequences = self.sequences(range.len(), &positions);
+                let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
+                self.head().project(out, &pooled, threads);
+            };
+        map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            encode,
+        );
         Ok(Features::new(values, self.embed_dim))
     }
 }
@@ -193,7 +210,13 @@ pub(in super::super) fn positions_for<'a, T: Real>(
         Cow::Borrowed(stored)
     } else {
         let width = stored.len() / (1 + own * own);
-        Cow::Owned(resize_positions(stored, width, own, grid, Corners::HalfPixel))
+        Cow::Owned(resize_positions(
+            stored,
+            width,
+            own,
+            grid,
+            Corners::HalfPixel,
+        ))
     }
 }
 

@@ -52,7 +52,12 @@ impl VisionTower {
             add(&mut d_positions, image);
             d_patches.extend_from_slice(&image[width..]);
         }
-        Embedded { d_patches, d_positions, d_weight, d_bias }
+        Embedded {
+            d_patches,
+            d_positions,
+            d_weight,
+            d_bias,
+        }
     }
 }
 
@@ -64,16 +69,39 @@ impl TrainImage<f32> for VisionTower {
         let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
         let lengths = vec![positions.len() / self.config.width; images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
-        let record = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+        let record = |scratch: &mut Scratch,
+                      range: Range<usize>,
+                      out: &mut [f32],
+                      threads: usize| {
             let patches = unfold(&images, range.clone(), self.config.patch_size);
             let embedded = self.embed(&patches, &positions, threads);
             let sequences = self.sequences(range.len(), &positions);
-            let blocks = self.transformer().record(self.first_norm(&embedded), sequences, scratch, threads);
+            let blocks =
+                self.transformer()
+                    .record(self.first_norm(&embedded), sequences, scratch, threads);
             self.head().project(out, &blocks.pooled, threads);
-            VisionChunk { patches, embedded, blocks }
+            VisionChunk {
+                patches,
+                embedded,
+                blocks,
+            }
         };
-        let chunks = map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, record);
-        Ok((Features::new(values, self.embed_dim), VisionTape { chunks, images: images.len(), grid }))
+        let chunks = map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            record,
+        );
+        Ok((
+            Features::new(values, self.embed_dim),
+            VisionTape {
+                chunks,
+                images: images.len(),
+                grid,
+            },
+        ))
     }
 
     fn backward(
@@ -82,26 +110,47 @@ impl TrainImage<f32> for VisionTower {
         d_features: &[f32],
         gradient: &mut VisionParams<f32>,
     ) -> Result<(), ModelError> {
-        let VisionTape { chunks, images, grid } = tape;
-        check_length("the gradient of the features", d_features.len(), images * self.embed_dim)?;
+        let VisionTape {
+            chunks,
+            images,
+            grid,
+        } = tape;
+        check_length(
+            "the gradient of the features",
+            d_features.len(),
+            images * self.embed_dim,
+        )?;
         self.params.check_gradient(gradient)?;
-        let (inputs, tapes): (Vec<_>, Vec<_>) =
-            chunks.into_iter().map(|chunk| ((chunk.patches, chunk.embedded), chunk.blocks)).unzip();
-        let d_pooled = self.head().backward(&tapes, d_features, &mut gradient.ln_post, &mut gradient.proj);
+        let (inputs, tapes): (Vec<_>, Vec<_>) = chunks
+            .into_iter()
+            .map(|chunk| ((chunk.patches, chunk.embedded), chunk.blocks))
+            .unzip();
+        let d_pooled = self.head().backward(
+            &tapes,
+            d_features,
+            &mut gradient.ln_post,
+            &mut gradient.proj,
+        );
         let tapes = tapes.into_iter().zip(d_pooled).collect();
         let d_x = self.transformer().backward(tapes, &mut gradient.blocks);
 
-        let (width, inner) = (self.config.width, self.params.conv1.len() / self.config.width);
+        let (width, inner) = (
+            self.config.width,
+            self.params.conv1.len() / self.config.width,
+        );
         let positions = (1 + grid.0 * grid.1) * width;
         let done: Vec<Embedded> = inputs
             .par_iter()
             .zip(d_x)
             .map(|((_, embedded), d)| self.embedding_backward(embedded, d, positions))
             .collect();
-        let shares = done.iter().zip(&inputs).map(|(done, (patches, _))| Factors {
-            d_out: Matrix::packed(&done.d_patches, width),
-            input: Matrix::packed(patches, inner),
-        });
+        let shares = done
+            .iter()
+            .zip(&inputs)
+            .map(|(done, (patches, _))| Factors {
+                d_out: Matrix::packed(&done.d_patches, width),
+                input: Matrix::packed(patches, inner),
+            });
         add_products(vec![(gradient.conv1.make_mut(), shares.collect())]);
         let mut d_positions = vec![0.0; positions];
         for chunk in &done {
@@ -109,8 +158,10 @@ impl TrainImage<f32> for VisionTower {
             add(gradient.ln_pre.bias.make_mut(), &chunk.d_bias);
             add(&mut d_positions, &chunk.d_positions);
         }
-        let (d_class, d_stored) =
-            (gradient.class_embedding.make_mut(), gradient.positional_embedding.make_mut());
+        let (d_class, d_stored) = (
+            gradient.class_embedding.make_mut(),
+            gradient.positional_embedding.make_mut(),
+        );
         add_position_gradients(d_class, d_stored, &d_positions, &self.config, grid);
         Ok(())
     }

@@ -41,11 +41,18 @@ const ORDERS: [[Change; 3]; 6] = [
 impl ColourJitter {
     /// Whether the settings can be used.
     pub(super) fn check(&self) -> Result<(), ImageError> {
-        let parts =
-            [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation)];
-        match parts.iter().find(|(_, spread)| !(0.0..=1.0).contains(spread)) {
+        let parts = [
+            ("brightness", self.brightness),
+            ("contrast", self.contrast),
+            ("saturation", self.saturation),
+        ];
+        match parts
+            .iter()
+            .find(|(_, spread)| !(0.0..=1.0).contains(spread))
+        {
             Some((name, spread)) => {
-                let reason = format!("colour_jitter.{name} is {spread}, but must lie between 0 and 1");
+                let reason =
+                    format!("colour_jitter.{name} is {spread}, but must lie between 0 and 1");
                 Err(ImageError::Preprocessing { reason })
             }
             None => Ok(()),
@@ -98,7 +105,11 @@ fn mean_grey(image: &RgbImage) -> f32 {
 mod tests {
     use super::*;
 
-    const OFF: ColourJitter = ColourJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0 };
+    const OFF: ColourJitter = ColourJitter {
+        brightness: 0.0,
+        contrast: 0.0,
+        saturation: 0.0,
+    };
 
     fn image() -> RgbImage {
         RgbImage::new(2, 1, vec![200, 100, 0, 10, 20, 30]).unwrap()
@@ -106,7 +117,9 @@ mod tests {
 
     fn with(jitter: ColourJitter, order: f64, share: f64) -> Vec<u8> {
         let mut numbers = std::iter::once(order).chain(std::iter::repeat(share));
-        jitter.apply(image(), &mut || numbers.next().unwrap()).into_pixels()
+        jitter
+            .apply(image(), &mut || numbers.next().unwrap())
+            .into_pixels()
     }
 
     #[test]
@@ -118,14 +131,36 @@ mod tests {
     fn each_change_goes_towards_its_own_end() {
         // A share of 0 is the factor 1 − 0.5. Greys are 118 and 18, so that their mean is 68.
         let half = |jitter| with(jitter, 0.0, 0.0);
-        assert_eq!(half(ColourJitter { brightness: 0.5, ..OFF }), [100, 50, 0, 5, 10, 15]);
-        assert_eq!(half(ColourJitter { contrast: 0.5, ..OFF }), [134, 84, 34, 39, 44, 49]);
-        assert_eq!(half(ColourJitter { saturation: 0.5, ..OFF }), [159, 109, 59, 14, 19, 24]);
+        assert_eq!(
+            half(ColourJitter {
+                brightness: 0.5,
+                ..OFF
+            }),
+            [100, 50, 0, 5, 10, 15]
+        );
+        assert_eq!(
+            half(ColourJitter {
+                contrast: 0.5,
+                ..OFF
+            }),
+            [134, 84, 34, 39, 44, 49]
+        );
+        assert_eq!(
+            half(ColourJitter {
+                saturation: 0.5,
+                ..OFF
+            }),
+            [159, 109, 59, 14, 19, 24]
+        );
     }
 
     #[test]
     fn changes_stay_within_eight_bits_and_depend_on_their_order() {
-        let all = ColourJitter { brightness: 1.0, contrast: 1.0, saturation: 1.0 };
+        let all = ColourJitter {
+            brightness: 1.0,
+            contrast: 1.0,
+            saturation: 1.0,
+        };
         assert_eq!(with(all, 0.0, 0.999)[0], 255);
         assert_ne!(with(all, 0.0, 0.9), with(all, 0.9, 0.9));
     }

@@ -29,7 +29,8 @@ pub fn random_box(
     ratio: [f64; 2],
     draw: &mut dyn FnMut() -> f64,
 ) -> CropBox {
-    box_that_fits(width, height, scale, ratio, draw).unwrap_or_else(|| middle_box(width, height, ratio))
+    box_that_fits(width, height, scale, ratio, draw)
+        .unwrap_or_else(|| middle_box(width, height, ratio))
 }
 
 /// The first of ten random boxes that the picture has room for.
@@ -47,11 +48,20 @@ pub(super) fn box_that_fits(
         let aspect = between(log_ratio, draw()).exp();
         let box_width = (area * aspect).sqrt().round_ties_even();
         let box_height = (area / aspect).sqrt().round_ties_even();
-        if 0.0 < box_width && box_width <= full_width && 0.0 < box_height && box_height <= full_height {
+        if 0.0 < box_width
+            && box_width <= full_width
+            && 0.0 < box_height
+            && box_height <= full_height
+        {
             let (box_width, box_height) = (box_width as u32, box_height as u32);
             let top = place(height - box_height, draw());
             let left = place(width - box_width, draw());
-            return Some(CropBox { left, top, width: box_width, height: box_height });
+            return Some(CropBox {
+                left,
+                top,
+                width: box_width,
+                height: box_height,
+            });
         }
     }
     None
@@ -100,9 +110,15 @@ pub fn resized_crop(image: &RgbImage, taken: CropBox, size: usize) -> Result<Rgb
         return Err(ImageError::Preprocessing { reason });
     }
     Preprocessing::clip(size).check()?;
-    let axis = |input: u32| Axis { input: input as usize, output: size as u64, offset: 0, length: size };
+    let axis = |input: u32| Axis {
+        input: input as usize,
+        output: size as u64,
+        offset: 0,
+        length: size,
+    };
     let row_bytes = image.width() as usize * 3;
-    let rows = &image.pixels()[taken.top as usize * row_bytes..][..taken.height as usize * row_bytes];
+    let rows =
+        &image.pixels()[taken.top as usize * row_bytes..][..taken.height as usize * row_bytes];
     let pixels = if taken.width == image.width() {
         window(rows, axis(taken.width), axis(taken.height))
     } else {
@@ -130,16 +146,62 @@ mod tests {
     #[test]
     fn a_box_is_the_area_and_ratio_drawn() {
         // Area 0.95, ratio exp(0) = 1: sqrt(9500) = 97.47 a side; places 0 to 3.
-        let taken = random_box(100, 100, [0.9, 1.0], RATIO, &mut fixed(&[0.5, 0.5, 0.0, 0.99]));
-        assert_eq!(taken, CropBox { left: 3, top: 0, width: 97, height: 97 });
+        let taken = random_box(
+            100,
+            100,
+            [0.9, 1.0],
+            RATIO,
+            &mut fixed(&[0.5, 0.5, 0.0, 0.99]),
+        );
+        assert_eq!(
+            taken,
+            CropBox {
+                left: 3,
+                top: 0,
+                width: 97,
+                height: 97
+            }
+        );
     }
 
     #[test]
     fn a_box_that_never_fits_becomes_the_middle_within_the_ratio() {
         let at = |width, height| random_box(width, height, [0.9, 1.0], RATIO, &mut fixed(&[0.9]));
-        assert_eq!(at(400, 100), CropBox { left: 133, top: 0, width: 133, height: 100 });
-        assert_eq!(at(100, 400), CropBox { left: 0, top: 133, width: 100, height: 133 });
-        assert_eq!(at(100, 100), CropBox { left: 0, top: 0, width: 100, height: 100 });
-        assert_eq!(at(1, 9000), CropBox { left: 0, top: 4499, width: 1, height: 1 });
+        assert_eq!(
+            at(400, 100),
+            CropBox {
+                left: 133,
+                top: 0,
+                width: 133,
+                height: 100
+            }
+        );
+        assert_eq!(
+            at(100, 400),
+            CropBox {
+                left: 0,
+                top: 133,
+                width: 100,
+                height: 133
+            }
+        );
+        assert_eq!(
+            at(100, 100),
+            CropBox {
+                left: 0,
+                top: 0,
+                width: 100,
+                height: 100
+            }
+        );
+        assert_eq!(
+            at(1, 9000),
+            CropBox {
+                left: 0,
+                top: 4499,
+                width: 1,
+                height: 1
+            }
+        );
     }
 }

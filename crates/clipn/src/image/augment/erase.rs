@@ -11,14 +11,24 @@ const RATIO: [f64; 2] = [0.3, 3.3];
 const MEAN: [u8; 3] = [122, 116, 104];
 
 /// Fills a random box of 2 to 33 % of the area with CLIP's mean colour.
-pub(super) fn erase(image: RgbImage, draw: &mut dyn FnMut() -> f64) -> Result<RgbImage, ImageError> {
+pub(super) fn erase(
+    image: RgbImage,
+    draw: &mut dyn FnMut() -> f64,
+) -> Result<RgbImage, ImageError> {
     let (width, height) = (image.width(), image.height());
-    let Some(taken) = box_that_fits(width, height, SCALE, RATIO, draw) else { return Ok(image) };
+    let Some(taken) = box_that_fits(width, height, SCALE, RATIO, draw) else {
+        return Ok(image);
+    };
     let mut pixels = image.into_pixels();
-    let rows = pixels.chunks_exact_mut(width as usize * 3).skip(taken.top as usize);
+    let rows = pixels
+        .chunks_exact_mut(width as usize * 3)
+        .skip(taken.top as usize);
     for row in rows.take(taken.height as usize) {
         let first = taken.left as usize * 3;
-        row[first..first + taken.width as usize * 3].as_chunks_mut::<3>().0.fill(MEAN);
+        row[first..first + taken.width as usize * 3]
+            .as_chunks_mut::<3>()
+            .0
+            .fill(MEAN);
     }
     RgbImage::new(width, height, pixels)
 }
@@ -35,7 +45,11 @@ mod tests {
         let erased = erase(image, &mut || draws.next().unwrap()).unwrap();
         for (at, pixel) in erased.pixels().as_chunks::<3>().0.iter().enumerate() {
             let inside = |place: usize| (3..7).contains(&place);
-            let expected = if inside(at / 10) && inside(at % 10) { MEAN } else { [7; 3] };
+            let expected = if inside(at / 10) && inside(at % 10) {
+                MEAN
+            } else {
+                [7; 3]
+            };
             assert_eq!(*pixel, expected, "pixel {at}");
         }
     }

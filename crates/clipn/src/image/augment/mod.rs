@@ -49,8 +49,14 @@ pub struct Augmentation {
 impl Augmentation {
     /// The published run's: a random box of 0.9 to 1 of the area, 3:4 to 4:3, never mirrored.
     pub const fn published() -> Self {
-        let crop = TrainingCrop::RandomResized { scale: [0.9, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] };
-        Self { crop, ..Self::none() }
+        let crop = TrainingCrop::RandomResized {
+            scale: [0.9, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+        };
+        Self {
+            crop,
+            ..Self::none()
+        }
     }
 
     /// None: the crop of evaluation.
@@ -72,10 +78,14 @@ impl Augmentation {
         let refuse = |reason: String| Err(ImageError::Preprocessing { reason });
         if let TrainingCrop::RandomResized { scale, ratio } = self.crop {
             if !(0.0 < scale[0] && scale[0] <= scale[1] && scale[1] <= 1.0) {
-                return refuse(format!("scale is {scale:?}, but must be two ascending shares in (0, 1]"));
+                return refuse(format!(
+                    "scale is {scale:?}, but must be two ascending shares in (0, 1]"
+                ));
             }
             if !(0.0 < ratio[0] && ratio[0] <= ratio[1] && ratio[1].is_finite()) {
-                return refuse(format!("ratio is {ratio:?}, but must be two ascending numbers above 0"));
+                return refuse(format!(
+                    "ratio is {ratio:?}, but must be two ascending numbers above 0"
+                ));
             }
         }
         let chances = [
@@ -83,8 +93,13 @@ impl Augmentation {
             ("greyscale", self.greyscale),
             ("erasing", self.erasing),
         ];
-        if let Some((name, chance)) = chances.iter().find(|(_, chance)| !(0.0..=1.0).contains(chance)) {
-            return refuse(format!("{name} is {chance}, but must be a probability from 0 to 1"));
+        if let Some((name, chance)) = chances
+            .iter()
+            .find(|(_, chance)| !(0.0..=1.0).contains(chance))
+        {
+            return refuse(format!(
+                "{name} is {chance}, but must be a probability from 0 to 1"
+            ));
         }
         self.colour_jitter.map_or(Ok(()), |jitter| jitter.check())
     }
@@ -111,17 +126,33 @@ impl Augmentation {
                 preprocessing.check()?;
                 let taken = random_box(image.width(), image.height(), scale, ratio, draw);
                 let crop = resized_crop(image, taken, preprocessing.size)?;
-                if preprocessing.grey { crop.to_grey() } else { crop }
+                if preprocessing.grey {
+                    crop.to_grey()
+                } else {
+                    crop
+                }
             }
         };
         let happens = |chance: f64, draw: &mut dyn FnMut() -> f64| chance > 0.0 && draw() < chance;
-        let crop = if happens(self.horizontal_flip, draw) { mirror(crop)? } else { crop };
+        let crop = if happens(self.horizontal_flip, draw) {
+            mirror(crop)?
+        } else {
+            crop
+        };
         let crop = match self.colour_jitter {
             Some(jitter) => jitter.apply(crop, draw),
             None => crop,
         };
-        let crop = if happens(self.greyscale, draw) { crop.to_grey() } else { crop };
-        if happens(self.erasing, draw) { erase::erase(crop, draw) } else { Ok(crop) }
+        let crop = if happens(self.greyscale, draw) {
+            crop.to_grey()
+        } else {
+            crop
+        };
+        if happens(self.erasing, draw) {
+            erase::erase(crop, draw)
+        } else {
+            Ok(crop)
+        }
     }
 }
 
@@ -153,8 +184,13 @@ mod tests {
     #[test]
     fn mirroring_reverses_rows() {
         let image = RgbImage::new(2, 2, vec![1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]).unwrap();
-        let settings = Augmentation { horizontal_flip: 1.0, ..Augmentation::none() };
-        let turned = settings.apply(&image, &Preprocessing::clip(2), &mut fixed(&[0.5])).unwrap();
+        let settings = Augmentation {
+            horizontal_flip: 1.0,
+            ..Augmentation::none()
+        };
+        let turned = settings
+            .apply(&image, &Preprocessing::clip(2), &mut fixed(&[0.5]))
+            .unwrap();
         assert_eq!(turned.pixels(), [2, 2, 2, 1, 1, 1, 4, 4, 4, 3, 3, 3]);
     }
 }

@@ -19,21 +19,32 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let (width, height) = decoder.dimensions();
     check_size(width, height, options)?;
     let channels = usize::from(decoder.color_type().channel_count());
-    let mut buffer = vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
+    let mut buffer =
+        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
     decoder.read_image(&mut buffer).map_err(failed)?;
     if number(bytes, 28, 2) == 16 {
-        let green_bits =
-            if number(bytes, 30, 4) == BIT_FIELDS && number(bytes, 58, 4) == 0x7E0 { 6 } else { 5 };
+        let green_bits = if number(bytes, 30, 4) == BIT_FIELDS && number(bytes, 58, 4) == 0x7E0 {
+            6
+        } else {
+            5
+        };
         truncate_scaling(&mut buffer, channels, green_bits);
     }
-    let pixels = if channels == 3 { buffer } else { samples::first_three(&buffer, channels) };
+    let pixels = if channels == 3 {
+        buffer
+    } else {
+        samples::first_three(&buffer, channels)
+    };
     RgbImage::new(width, height, pixels)
 }
 
 /// A little-endian number of the header, 0 where the file ends before it.
 fn number(bytes: &[u8], at: usize, length: usize) -> u32 {
     let field = bytes.get(at..at + length).unwrap_or_default();
-    field.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    field
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
 /// The decoder scales channels of 5 and 6 bits to 8 by rounding, Pillow by truncating.

@@ -17,8 +17,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let mut decoder = settings.read_info(bytes).map_err(failed)?;
     let screen = (u32::from(decoder.width()), u32::from(decoder.height()));
     let global = decoder.global_palette().map(<[u8]>::to_vec);
-    let frame =
-        decoder.next_frame_info().map_err(failed)?.ok_or_else(|| damaged(NAME, "it holds no frame"))?;
+    let frame = decoder
+        .next_frame_info()
+        .map_err(failed)?
+        .ok_or_else(|| damaged(NAME, "it holds no frame"))?;
     let (left, top) = (usize::from(frame.left), usize::from(frame.top));
     let (columns, rows) = (usize::from(frame.width), usize::from(frame.height));
     let width = screen.0.max((left + columns) as u32);
@@ -34,7 +36,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let stride = width as usize;
     if (left, top, columns, rows) != (0, 0, stride, height as usize) {
         let mut canvas = vec![free; stride * height as usize];
-        for (line, row) in canvas.chunks_exact_mut(stride).skip(top).zip(indices.chunks_exact(columns.max(1)))
+        for (line, row) in canvas
+            .chunks_exact_mut(stride)
+            .skip(top)
+            .zip(indices.chunks_exact(columns.max(1)))
         {
             line[left..left + columns].copy_from_slice(row);
         }

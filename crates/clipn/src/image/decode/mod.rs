@@ -41,12 +41,20 @@ pub struct DecodeOptions {
 impl DecodeOptions {
     /// What the published code does: no EXIF rotation, 16-bit grey clips.
     pub const fn faithful() -> Self {
-        Self { apply_orientation: false, scale_16_bit: false, max_pixels: PILLOW_MAX_PIXELS }
+        Self {
+            apply_orientation: false,
+            scale_16_bit: false,
+            max_pixels: PILLOW_MAX_PIXELS,
+        }
     }
 
     /// What the picture was meant to look like: EXIF rotation applied, 16-bit grey scaled.
     pub const fn for_users() -> Self {
-        Self { apply_orientation: true, scale_16_bit: true, max_pixels: PILLOW_MAX_PIXELS }
+        Self {
+            apply_orientation: true,
+            scale_16_bit: true,
+            max_pixels: PILLOW_MAX_PIXELS,
+        }
     }
 }
 
@@ -72,11 +80,16 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, Ima
 /// Any [`ImageError`] of decoding.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     if bytes.is_empty() {
-        return Err(ImageError::Empty { origin: Origin::Bytes });
+        return Err(ImageError::Empty {
+            origin: Origin::Bytes,
+        });
     }
     let Some(format) = sniff::format(bytes) else {
         let looks_like = sniff::looks_like(bytes);
-        return Err(ImageError::NotAnImage { origin: Origin::Bytes, looks_like });
+        return Err(ImageError::NotAnImage {
+            origin: Origin::Bytes,
+            looks_like,
+        });
     };
     // The decoders are other people's code and see whatever is on the disk: a bug in one of them on one file must not
     // end a run over a million.
@@ -88,7 +101,11 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, I
     Ok(image)
 }
 
-fn decode_format(format: Format, bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+fn decode_format(
+    format: Format,
+    bytes: &[u8],
+    options: &DecodeOptions,
+) -> Result<RgbImage, ImageError> {
     match format {
         Format::Jpeg => jpeg::decode(bytes, options),
         Format::Png => png::decode(bytes, options),
@@ -105,7 +122,10 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
         io::ErrorKind::NotFound => ImageError::NotFound { origin: origin() },
         io::ErrorKind::PermissionDenied => ImageError::PermissionDenied { origin: origin() },
         io::ErrorKind::IsADirectory => ImageError::IsFolder { origin: origin() },
-        _ => ImageError::Read { origin: origin(), source },
+        _ => ImageError::Read {
+            origin: origin(),
+            source,
+        },
     };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -113,14 +133,22 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
         return Err(ImageError::IsFolder { origin: origin() });
     }
     // No format takes more than 8 bytes a pixel and overhead; an endless device is not read to its end.
-    let limit = options.max_pixels.saturating_mul(8).saturating_add(FILE_OVERHEAD);
+    let limit = options
+        .max_pixels
+        .saturating_mul(8)
+        .saturating_add(FILE_OVERHEAD);
     let mut bytes = Vec::new();
     if metadata.len() <= limit {
         bytes.reserve_exact(metadata.len() as usize + 1);
     }
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() as u64 > limit {
-        return Err(ImageError::FileTooLarge { origin: origin(), limit });
+        return Err(ImageError::FileTooLarge {
+            origin: origin(),
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -130,26 +158,47 @@ fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Im
     let (origin, limit) = (Origin::Bytes, options.max_pixels);
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
-        return Err(ImageError::ZeroSize { origin, width, height });
+        return Err(ImageError::ZeroSize {
+            origin,
+            width,
+            height,
+        });
     }
     if pixels > limit {
-        return Err(ImageError::TooManyPixels { origin, width, height, pixels, limit });
+        return Err(ImageError::TooManyPixels {
+            origin,
+            width,
+            height,
+            pixels,
+            limit,
+        });
     }
     Ok(())
 }
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` hands errors over by value.
 fn damaged(format: &'static str, reason: impl std::fmt::Display) -> ImageError {
-    ImageError::Damaged { origin: Origin::Bytes, format, reason: reason.to_string() }
+    ImageError::Damaged {
+        origin: Origin::Bytes,
+        format,
+        reason: reason.to_string(),
+    }
 }
 
 fn truncated(format: &'static str) -> ImageError {
-    ImageError::Truncated { origin: Origin::Bytes, format }
+    ImageError::Truncated {
+        origin: Origin::Bytes,
+        format,
+    }
 }
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` hands errors over by value.
 fn unsupported(format: &'static str, what: impl std::fmt::Display) -> ImageError {
-    ImageError::Unsupported { origin: Origin::Bytes, format, what: what.to_string() }
+    ImageError::Unsupported {
+        origin: Origin::Bytes,
+        format,
+        what: what.to_string(),
+    }
 }
 
 /// An error of the `image` crate in the words of this one.
@@ -157,9 +206,10 @@ fn from_image_crate(format: &'static str, error: image::ImageError) -> ImageErro
     match error {
         image::ImageError::IoError(error) => from_io(format, &error),
         image::ImageError::Unsupported(error) => unsupported(format, error),
-        image::ImageError::Limits(_) => {
-            unsupported(format, "it takes more memory to decode than its size allows")
-        }
+        image::ImageError::Limits(_) => unsupported(
+            format,
+            "it takes more memory to decode than its size allows",
+        ),
         image::ImageError::Decoding(error) => match io_cause(&error) {
             Some(io) => from_io(format, io),
             None => damaged(format, error),

@@ -11,14 +11,27 @@ use crate::image::rgb::RgbImage;
 pub(super) fn of(format: Format, bytes: &[u8]) -> Orientation {
     let exif = match format {
         Format::Jpeg => jpeg::exif(bytes),
-        Format::Png => chunk(bytes, 8, *b"eXIf", u32::from_be_bytes, ChunkOrder::LengthFirst),
-        Format::WebP => chunk(bytes, 12, *b"EXIF", u32::from_le_bytes, ChunkOrder::NameFirst),
+        Format::Png => chunk(
+            bytes,
+            8,
+            *b"eXIf",
+            u32::from_be_bytes,
+            ChunkOrder::LengthFirst,
+        ),
+        Format::WebP => chunk(
+            bytes,
+            12,
+            *b"EXIF",
+            u32::from_le_bytes,
+            ChunkOrder::NameFirst,
+        ),
         // A TIFF is itself what EXIF is written in.
         Format::Tiff => Some(bytes),
         Format::Bmp | Format::Gif => None,
     };
     let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
-    exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
+    exif.and_then(Orientation::from_exif_chunk)
+        .unwrap_or(Orientation::NoTransforms)
 }
 
 #[derive(Clone, Copy)]
@@ -42,12 +55,19 @@ fn chunk(
         let (second, data) = rest.split_first_chunk::<4>()?;
         let (found, length, after) = match order {
             ChunkOrder::LengthFirst => (second, length_of(*first) as usize, 4),
-            ChunkOrder::NameFirst => (first, length_of(*second) as usize, length_of(*second) as usize % 2),
+            ChunkOrder::NameFirst => (
+                first,
+                length_of(*second) as usize,
+                length_of(*second) as usize % 2,
+            ),
         };
         if *found == name {
             return data.get(..length);
         }
-        position = position.checked_add(8)?.checked_add(length)?.checked_add(after)?;
+        position = position
+            .checked_add(8)?
+            .checked_add(length)?
+            .checked_add(after)?;
     }
 }
 
@@ -62,5 +82,9 @@ pub(super) fn upright(image: RgbImage, orientation: Orientation) -> Result<RgbIm
     };
     let mut picture = DynamicImage::ImageRgb8(buffer);
     picture.apply_orientation(orientation);
-    RgbImage::new(picture.width(), picture.height(), picture.into_rgb8().into_raw())
+    RgbImage::new(
+        picture.width(),
+        picture.height(),
+        picture.into_rgb8().into_raw(),
+    )
 }

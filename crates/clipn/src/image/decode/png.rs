@@ -4,7 +4,9 @@ use std::io::Cursor;
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, Limits};
 
-use super::{DecodeOptions, check_size, damaged, from_image_crate, samples, truncated, unsupported};
+use super::{
+    DecodeOptions, check_size, damaged, from_image_crate, samples, truncated, unsupported,
+};
 use crate::image::error::ImageError;
 use crate::image::rgb::RgbImage;
 
@@ -18,7 +20,8 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     limits.max_alloc = Some((u64::from(header.width) * 16).saturating_add(256 << 20));
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(failed)?;
     let color = decoder.color_type();
-    let mut buffer = vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
+    let mut buffer =
+        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
     decoder.read_image(&mut buffer).map_err(failed)?;
     let channels = usize::from(color.channel_count());
     let pixels = match color {
@@ -30,12 +33,14 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         ColorType::L16 | ColorType::La16 if header.is_grey() => {
             samples::grey_from_16_bit(samples::native_16_bit(&buffer).step_by(channels), options)
         }
-        ColorType::La16 => {
-            samples::first_as_grey(&samples::high_bytes(samples::native_16_bit(&buffer)), channels)
-        }
-        ColorType::Rgb16 | ColorType::Rgba16 => {
-            samples::first_three(&samples::high_bytes(samples::native_16_bit(&buffer)), channels)
-        }
+        ColorType::La16 => samples::first_as_grey(
+            &samples::high_bytes(samples::native_16_bit(&buffer)),
+            channels,
+        ),
+        ColorType::Rgb16 | ColorType::Rgba16 => samples::first_three(
+            &samples::high_bytes(samples::native_16_bit(&buffer)),
+            channels,
+        ),
         other => return Err(unsupported(NAME, format!("colours of type {other:?}"))),
     };
     RgbImage::new(header.width, header.height, pixels)
@@ -55,9 +60,16 @@ impl Header {
         if name != b"IHDR" {
             return Err(damaged(NAME, "its first chunk is not IHDR"));
         }
-        let number =
-            |at: usize| fields[at..at + 4].iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
-        Ok(Self { width: number(0), height: number(4), color_type: fields[9] })
+        let number = |at: usize| {
+            fields[at..at + 4]
+                .iter()
+                .fold(0, |value, byte| value << 8 | u32::from(*byte))
+        };
+        Ok(Self {
+            width: number(0),
+            height: number(4),
+            color_type: fields[9],
+        })
     }
 
     fn is_grey(&self) -> bool {

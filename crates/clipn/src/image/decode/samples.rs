@@ -13,17 +13,26 @@ pub(super) fn from_palette(indices: &[u8], palette: &[u8]) -> Vec<u8> {
     for (colour, entry) in colours.iter_mut().zip(palette.as_chunks::<3>().0) {
         *colour = *entry;
     }
-    indices.iter().flat_map(|index| colours[usize::from(*index)]).collect()
+    indices
+        .iter()
+        .flat_map(|index| colours[usize::from(*index)])
+        .collect()
 }
 
 /// The first channel of pixels of `channels` samples, as three.
 pub(super) fn first_as_grey(samples: &[u8], channels: usize) -> Vec<u8> {
-    samples.chunks_exact(channels).flat_map(|pixel| [pixel[0]; 3]).collect()
+    samples
+        .chunks_exact(channels)
+        .flat_map(|pixel| [pixel[0]; 3])
+        .collect()
 }
 
 /// The first three channels of pixels of `channels` samples: alpha is dropped, not composited.
 pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
-    samples.chunks_exact(channels).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+    samples
+        .chunks_exact(channels)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect()
 }
 
 /// The colours of pixels whose first three of `channels` were multiplied with the fourth, as Pillow divides them.
@@ -39,9 +48,20 @@ pub(super) fn unmultiplied(samples: &[u8], channels: usize) -> Vec<u8> {
 }
 
 /// 16-bit grey to bytes: clipped at 255 as Pillow does, or the high byte.
-pub(super) fn grey_from_16_bit(samples: impl Iterator<Item = u16>, options: &DecodeOptions) -> Vec<u8> {
+pub(super) fn grey_from_16_bit(
+    samples: impl Iterator<Item = u16>,
+    options: &DecodeOptions,
+) -> Vec<u8> {
     let scale = options.scale_16_bit;
-    samples.flat_map(|value| [if scale { (value >> 8) as u8 } else { value.min(255) as u8 }; 3]).collect()
+    samples
+        .flat_map(|value| {
+            [if scale {
+                (value >> 8) as u8
+            } else {
+                value.min(255) as u8
+            }; 3]
+        })
+        .collect()
 }
 
 /// The high bytes of 16-bit samples.
@@ -51,12 +71,21 @@ pub(super) fn high_bytes(samples: impl Iterator<Item = u16>) -> Vec<u8> {
 
 /// Native-endian 16-bit samples.
 pub(super) fn native_16_bit(bytes: &[u8]) -> impl Iterator<Item = u16> {
-    bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_ne_bytes(*pair))
+    bytes
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|pair| u16::from_ne_bytes(*pair))
 }
 
 /// Ink (0 = none) to light, with Pillow's rounded division by 255.
 pub(super) fn from_cmyk(samples: &[u8]) -> Vec<u8> {
-    samples.as_chunks::<4>().0.iter().flat_map(|inks| from_inks(*inks)).collect()
+    samples
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|inks| from_inks(*inks))
+        .collect()
 }
 
 /// Cyan, magenta, yellow and black to light.
@@ -100,7 +129,10 @@ mod tests {
 
     #[test]
     fn palettes_start_grey() {
-        assert_eq!(from_palette(&[0, 1, 9], &[1, 2, 3, 4, 5, 6]), [1, 2, 3, 4, 5, 6, 9, 9, 9]);
+        assert_eq!(
+            from_palette(&[0, 1, 9], &[1, 2, 3, 4, 5, 6]),
+            [1, 2, 3, 4, 5, 6, 9, 9, 9]
+        );
     }
 
     #[test]

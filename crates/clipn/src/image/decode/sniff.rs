@@ -28,7 +28,21 @@ pub(super) fn format(bytes: &[u8]) -> Option<Format> {
     match bytes {
         [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(Format::Png),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Format::WebP),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some(Format::WebP),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Format::Gif),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Format::Tiff),
         [b'B', b'M', ..] if is_bmp(bytes) => Some(Format::Bmp),
@@ -38,7 +52,10 @@ pub(super) fn format(bytes: &[u8]) -> Option<Format> {
 
 /// Text may start with "BM" too, but no text has the size of a BMP header at byte 14.
 fn is_bmp(bytes: &[u8]) -> bool {
-    matches!(bytes.get(14..18), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
+    matches!(
+        bytes.get(14..18),
+        Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
+    )
 }
 
 /// What bytes that are none of the formats look like, for a message.
@@ -67,11 +84,16 @@ fn looks_like_text(start: &[u8]) -> &'static str {
         }
         Err(_) => return "data of an unknown kind",
     };
-    if whole.is_empty() || whole.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
+    if whole.is_empty()
+        || whole
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
     {
         return "data of an unknown kind";
     }
-    let lower = whole.trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']).to_ascii_lowercase();
+    let lower = whole
+        .trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t'])
+        .to_ascii_lowercase();
     if lower.starts_with("<svg") || (lower.starts_with("<?xml") && lower.contains("<svg")) {
         "an SVG drawing"
     } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {

@@ -94,8 +94,15 @@ pub enum ConvertError {
 
 impl ConvertError {
     /// What makes an error of the operating system one of ours.
-    pub(super) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> ConvertError {
+    pub(super) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(io::Error) -> ConvertError {
         let path = path.to_owned();
-        move |source| ConvertError::Io { action, path, source }
+        move |source| ConvertError::Io {
+            action,
+            path,
+            source,
+        }
     }
 }

@@ -33,7 +33,11 @@ impl<'a> Output<'a> {
     }
 
     fn refused(&self, reason: impl Into<String>) -> ConvertError {
-        ConvertError::Output { path: self.path.to_owned(), to: self.to, reason: reason.into() }
+        ConvertError::Output {
+            path: self.path.to_owned(),
+            to: self.to,
+            reason: reason.into(),
+        }
     }
 
     fn check_name(&self) -> Result<(), ConvertError> {
@@ -48,7 +52,11 @@ impl<'a> Output<'a> {
         if names_folder {
             return Err(self.refused("it names a folder; name a file, as model.safetensors"));
         }
-        let ending = self.path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let ending = self
+            .path
+            .extension()
+            .and_then(|e| e.to_str())
+            .map(str::to_ascii_lowercase);
         match ending.filter(|ending| OF_PYTORCH.contains(&ending.as_str())) {
             Some(ending) => Err(self.refused(format!(
                 "PyTorch would read a .{ending} as something else than safetensors; let the name end in .safetensors"
@@ -58,38 +66,64 @@ impl<'a> Output<'a> {
     }
 
     fn check_inputs(&self, inputs: &[PathBuf]) -> Result<(), ConvertError> {
-        let Ok(path) = fs::canonicalize(self.path) else { return Ok(()) };
-        let is_taken =
-            inputs.iter().any(|input| fs::canonicalize(input).is_ok_and(|input| input.starts_with(&path)));
-        if is_taken { Err(ConvertError::Same { path: self.path.to_owned() }) } else { Ok(()) }
+        let Ok(path) = fs::canonicalize(self.path) else {
+            return Ok(());
+        };
+        let is_taken = inputs
+            .iter()
+            .any(|input| fs::canonicalize(input).is_ok_and(|input| input.starts_with(&path)));
+        if is_taken {
+            Err(ConvertError::Same {
+                path: self.path.to_owned(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_place(&self) -> Result<(), ConvertError> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            return Err(self.refused(format!("there is no folder {}; make it first", folder.display())));
+            return Err(self.refused(format!(
+                "there is no folder {}; make it first",
+                folder.display()
+            )));
         }
-        let Ok(there) = fs::symlink_metadata(self.path) else { return Ok(()) };
+        let Ok(there) = fs::symlink_metadata(self.path) else {
+            return Ok(());
+        };
         // What a link leads to counts; one that leads nowhere is still there.
         let there = fs::metadata(self.path).unwrap_or(there);
         match (self.to.is_folder(), there.is_dir()) {
             (false, true) => Err(self.refused("it is a folder; name a file, as model.safetensors")),
-            (true, false) => Err(self.refused("it is a file, and a folder is to be made; give another name")),
+            (true, false) => {
+                Err(self.refused("it is a file, and a folder is to be made; give another name"))
+            }
             (false, false) => self.check_file(there.is_file() && there.len() > 0),
             (true, true) => self.check_folder(),
         }
     }
 
     fn exists(&self) -> Result<(), ConvertError> {
-        if self.replace { Ok(()) } else { Err(ConvertError::Exists { path: self.path.to_owned() }) }
+        if self.replace {
+            Ok(())
+        } else {
+            Err(ConvertError::Exists {
+                path: self.path.to_owned(),
+            })
+        }
     }
 
     /// Weights may be replaced, and nothing else: a name that was given by mistake may be that of a photograph.
     fn check_file(&self, has_content: bool) -> Result<(), ConvertError> {
         self.exists()?;
         if has_content && !begins_as_weights(self.path) {
-            return Err(self
-                .refused("what is there are no weights, and only weights are replaced; give another name"));
+            return Err(self.refused(
+                "what is there are no weights, and only weights are replaced; give another name",
+            ));
         }
         Ok(())
     }
@@ -104,7 +138,10 @@ impl<'a> Output<'a> {
         }
         self.exists()?;
         let known = |entry: &fs::DirEntry| {
-            Target::ALL.iter().flat_map(|to| to.files()).any(|name| entry.file_name() == *name)
+            Target::ALL
+                .iter()
+                .flat_map(|to| to.files())
+                .any(|name| entry.file_name() == *name)
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
         };
         match entries.iter().find(|entry| !known(entry)) {
@@ -134,7 +171,9 @@ impl<'a> Output<'a> {
     /// A folder that has the name steps aside first and is deleted last.
     fn put(&self, filled: &Path) -> Result<(), ConvertError> {
         sync_folder(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
-        let aside = fs::symlink_metadata(self.path).is_ok().then(|| beside(self.path));
+        let aside = fs::symlink_metadata(self.path)
+            .is_ok()
+            .then(|| beside(self.path));
         if let Some(aside) = &aside {
             fs::rename(self.path, aside).map_err(ConvertError::io("set aside", self.path))?;
         }
@@ -155,5 +194,9 @@ impl<'a> Output<'a> {
 
 /// Removes a folder, or a link to one.
 fn remove(path: &Path) -> std::io::Result<()> {
-    if fs::symlink_metadata(path)?.is_symlink() { fs::remove_file(path) } else { fs::remove_dir_all(path) }
+    if fs::symlink_metadata(path)?.is_symlink() {
+        fs::remove_file(path)
+    } else {
+        fs::remove_dir_all(path)
+    }
 }

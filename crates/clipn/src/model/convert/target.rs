@@ -37,9 +37,11 @@ impl Target {
         match self {
             Target::Clipn => &[],
             Target::OpenClip => &[hub::WEIGHTS, hub::CONFIG],
-            Target::Transformers => {
-                &[transformers::WEIGHTS, transformers::CONFIG, transformers::PREPROCESSOR]
-            }
+            Target::Transformers => &[
+                transformers::WEIGHTS,
+                transformers::CONFIG,
+                transformers::PREPROCESSOR,
+            ],
         }
     }
 }

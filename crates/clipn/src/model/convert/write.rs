@@ -9,16 +9,24 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::{ConvertError, Target};
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, Dtype, Entry, FileKind, FloatType, Tensor, to_transformers, write_entries,
+    Checkpoint, CheckpointError, Dtype, Entry, FileKind, FloatType, Tensor, to_transformers,
+    write_entries,
 };
 use crate::image::Preprocessing;
 use crate::model::names::{self, is_no_side};
 use crate::model::pretrained::{hub, transformers};
-use crate::model::{Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes};
+use crate::model::{
+    Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes,
+};
 use crate::progress::Progress;
 
 /// Names that other programs leave in a file: sizes that the config tells, and the mask of causal attention.
-const SETTINGS: [&str; 4] = ["attn_mask", "input_resolution", "context_length", "vocab_size"];
+const SETTINGS: [&str; 4] = [
+    "attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+];
 
 /// Metadata of a `.pt` file that is kept; the rest is of its training.
 const KEPT: [&str; 2] = ["epoch", "name"];
@@ -82,7 +90,10 @@ pub enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LeftOut::NoSide { tensors, parameters } => {
+            LeftOut::NoSide {
+                tensors,
+                parameters,
+            } => {
                 write!(
                     f,
                     "the \"no\" side ({tensors} tensors, {parameters} parameters), which CLIP does not have"
@@ -98,7 +109,14 @@ impl fmt::Display for LeftOut {
 impl Conversion {
     /// To `to` with all as it is, nothing replaced.
     pub fn new(to: Target) -> Self {
-        Self { to, float: None, only_seen_words: false, templates: None, logit_scale: None, replace: false }
+        Self {
+            to,
+            float: None,
+            only_seen_words: false,
+            templates: None,
+            logit_scale: None,
+            replace: false,
+        }
     }
 
     /// Writes the weights as `out`, beside it first and then renamed, so that there is all of it or nothing. `model` is
@@ -114,7 +132,11 @@ impl Conversion {
         out: &Path,
         progress: &dyn Progress,
     ) -> Result<Converted, ConvertError> {
-        let index_and_files = [&[from.checkpoint().path().to_owned()], from.checkpoint().files()].concat();
+        let index_and_files = [
+            &[from.checkpoint().path().to_owned()],
+            from.checkpoint().files(),
+        ]
+        .concat();
         let output = Output::check(out, self.to, self.replace, &index_and_files)?;
         let weights = from.weights(model)?;
         let config = weights.config();
@@ -124,7 +146,9 @@ impl Conversion {
             self.check_tower(&weights)?;
         }
         let (taken, left_out) = self.taken(&weights)?;
-        let lens = taken.iter().map(|(name, tensor)| (name.as_str(), tensor.len()));
+        let lens = taken
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.len()));
         let parameters = Parameters::count(lens);
         let entries = self.entries(taken).map_err(ConvertError::Checkpoint)?;
         let mut dtypes = BTreeMap::new();
@@ -132,22 +156,40 @@ impl Conversion {
             *dtypes.entry(entry.dtype().to_string()).or_insert(0) += 1;
         }
         let tensors = entries.len();
-        let job = Job { config, pixels: &pixels, conversion: self, out, progress };
+        let job = Job {
+            config,
+            pixels: &pixels,
+            conversion: self,
+            out,
+            progress,
+        };
         match self.to {
             Target::Clipn => job.file(from.checkpoint(), entries)?,
             Target::OpenClip => output.write_folder(|folder| job.hub(folder, entries))?,
-            Target::Transformers => output.write_folder(|folder| job.transformers(folder, entries))?,
+            Target::Transformers => {
+                output.write_folder(|folder| job.transformers(folder, entries))?
+            }
         }
         let files = files(out, self.to)?;
         let (to, config) = (self.to, config.clone());
-        Ok(Converted { to, config, files, tensors, dtypes, parameters, left_out })
+        Ok(Converted {
+            to,
+            config,
+            files,
+            tensors,
+            dtypes,
+            parameters,
+            left_out,
+        })
     }
 
     /// Says whether other programs can compute the image tower of these very tensors.
     fn check_tower(&self, weights: &Weights) -> Result<(), ConvertError> {
         let config = weights.config();
         if self.to == Target::Transformers && config.vision.stages.is_some() {
-            return Err(ConvertError::ResNet { model: config.name.clone() });
+            return Err(ConvertError::ResNet {
+                model: config.name.clone(),
+            });
         }
         let towers = names::vision(&config.vision, config.embed_dim);
         let resized = towers.iter().find_map(|(name, shape)| {
@@ -155,9 +197,12 @@ impl Conversion {
             (stored != shape).then(|| (name.clone(), stored[0], shape[0]))
         });
         match resized {
-            Some((tensor, stored, expected)) => {
-                Err(ConvertError::Positions { model: config.name.clone(), tensor, stored, expected })
-            }
+            Some((tensor, stored, expected)) => Err(ConvertError::Positions {
+                model: config.name.clone(),
+                tensor,
+                stored,
+                expected,
+            }),
             None => Ok(()),
         }
     }
@@ -167,7 +212,9 @@ impl Conversion {
         let from = weights.checkpoint();
         let only_seen = self.only_seen_words && !self.to.is_folder();
         if only_seen && weights.seen_words().is_none() {
-            return Err(ConvertError::NoSeenWords { path: from.path().to_owned() });
+            return Err(ConvertError::NoSeenWords {
+                path: from.path().to_owned(),
+            });
         }
         let (mut taken, mut settings) = (Vec::new(), Vec::new());
         let (mut no_side, mut parameters) = (0, 0);
@@ -178,13 +225,18 @@ impl Conversion {
                 no_side += 1;
                 parameters += tensor.len();
             } else {
-                let tensor = weights.token_rows(name, tensor, only_seen).map_err(ConvertError::Checkpoint)?;
+                let tensor = weights
+                    .token_rows(name, tensor, only_seen)
+                    .map_err(ConvertError::Checkpoint)?;
                 taken.push((name.to_owned(), tensor));
             }
         }
         let mut left_out = Vec::new();
         if no_side > 0 {
-            left_out.push(LeftOut::NoSide { tensors: no_side, parameters });
+            left_out.push(LeftOut::NoSide {
+                tensors: no_side,
+                parameters,
+            });
         }
         if !settings.is_empty() {
             left_out.push(LeftOut::Settings { names: settings });
@@ -194,10 +246,17 @@ impl Conversion {
 
     fn entries(&self, taken: Tensors) -> Result<Vec<Entry>, CheckpointError> {
         let mut entries = Vec::with_capacity(taken.len());
-        let mut push = |name, tensor| entries.push(Entry { name, tensor, float: self.float });
+        let mut push = |name, tensor| {
+            entries.push(Entry {
+                name,
+                tensor,
+                float: self.float,
+            })
+        };
         for (name, tensor) in taken {
             // A scale may be stored as a list of one, which only some versions of open_clip read.
-            let scalar = (self.to.is_folder() && name == "logit_scale").then(|| tensor.reshaped(&[]));
+            let scalar =
+                (self.to.is_folder() && name == "logit_scale").then(|| tensor.reshaped(&[]));
             let tensor = scalar.flatten().unwrap_or(tensor);
             match self.to {
                 Target::Clipn | Target::OpenClip => push(name, tensor),
@@ -225,15 +284,26 @@ impl Job<'_> {
     fn file(&self, from: &Checkpoint, entries: Vec<Entry>) -> Result<(), ConvertError> {
         let is_kept = |key: &str| from.kind() == FileKind::Safetensors || KEPT.contains(&key);
         let kept = from.metadata().iter().filter(|(key, _)| is_kept(key));
-        let mut metadata: BTreeMap<String, String> =
-            kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let Conversion { templates, logit_scale, .. } = self.conversion;
-        let notes =
-            WeightsNotes { templates: templates.clone(), logit_scale: *logit_scale, seen_words: None };
+        let mut metadata: BTreeMap<String, String> = kept
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let Conversion {
+            templates,
+            logit_scale,
+            ..
+        } = self.conversion;
+        let notes = WeightsNotes {
+            templates: templates.clone(),
+            logit_scale: *logit_scale,
+            seen_words: None,
+        };
         metadata.extend(notes.to_metadata());
         metadata.insert("format".to_owned(), "pt".to_owned());
         metadata.insert(hub::NAME_KEY.to_owned(), self.config.name.clone());
-        metadata.insert(hub::CONFIG_KEY.to_owned(), self.open_clip_config().to_string());
+        metadata.insert(
+            hub::CONFIG_KEY.to_owned(),
+            self.open_clip_config().to_string(),
+        );
         self.weights(self.out, entries, &metadata)
     }
 
@@ -243,17 +313,32 @@ impl Job<'_> {
     }
 
     fn transformers(&self, folder: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
-        let dtypes = entries.iter().map(Entry::dtype).filter(|dtype| dtype.is_float());
+        let dtypes = entries
+            .iter()
+            .map(Entry::dtype)
+            .filter(|dtype| dtype.is_float());
         let widest = dtypes.max_by_key(|dtype| dtype.size());
-        let mixed = entries.iter().any(|entry| entry.dtype().is_float() && Some(entry.dtype()) != widest);
+        let mixed = entries
+            .iter()
+            .any(|entry| entry.dtype().is_float() && Some(entry.dtype()) != widest);
         self.foreign_weights(&folder.join(transformers::WEIGHTS), entries)?;
-        self.json(&folder.join(transformers::CONFIG), &self.transformers_config(widest, mixed))?;
-        self.json(&folder.join(transformers::PREPROCESSOR), &self.preprocessor_config())
+        self.json(
+            &folder.join(transformers::CONFIG),
+            &self.transformers_config(widest, mixed),
+        )?;
+        self.json(
+            &folder.join(transformers::PREPROCESSOR),
+            &self.preprocessor_config(),
+        )
     }
 
     /// Weights as other programs expect them: metadata tell whose tensors they are.
     fn foreign_weights(&self, path: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
-        self.weights(path, entries, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+        self.weights(
+            path,
+            entries,
+            &BTreeMap::from([("format".to_owned(), "pt".to_owned())]),
+        )
     }
 
     fn weights(
@@ -270,10 +355,24 @@ impl Job<'_> {
         let path = self.out.to_owned();
         match error {
             CheckpointError::Cancelled { .. } => ConvertError::Cancelled { path },
-            CheckpointError::Io { action, source, .. } => ConvertError::Io { action, path, source },
-            CheckpointError::Overflow { tensor, value, to, largest, .. } => {
-                ConvertError::Checkpoint(CheckpointError::Overflow { path, tensor, value, to, largest })
-            }
+            CheckpointError::Io { action, source, .. } => ConvertError::Io {
+                action,
+                path,
+                source,
+            },
+            CheckpointError::Overflow {
+                tensor,
+                value,
+                to,
+                largest,
+                ..
+            } => ConvertError::Checkpoint(CheckpointError::Overflow {
+                path,
+                tensor,
+                value,
+                to,
+                largest,
+            }),
             other => ConvertError::Checkpoint(other),
         }
     }
@@ -301,7 +400,13 @@ impl Job<'_> {
 
     /// Of tensors of several types `float32` is told, as which they are then loaded.
     fn transformers_config(&self, dtype: Option<Dtype>, mixed: bool) -> Value {
-        let ModelConfig { embed_dim, activation, vision, text, .. } = self.config;
+        let ModelConfig {
+            embed_dim,
+            activation,
+            vision,
+            text,
+            ..
+        } = self.config;
         let activation = match activation {
             Activation::Gelu => "gelu",
             Activation::QuickGelu => "quick_gelu",
@@ -377,7 +482,9 @@ fn files(out: &Path, to: Target) -> Result<Vec<(PathBuf, u64)>, ConvertError> {
         names => names.iter().map(|name| out.join(name)).collect(),
     };
     let size = |path: PathBuf| {
-        let len = fs::metadata(&path).map_err(ConvertError::io("read back", &path))?.len();
+        let len = fs::metadata(&path)
+            .map_err(ConvertError::io("read back", &path))?
+            .len();
         Ok((path, len))
     };
     paths.into_iter().map(size).collect()

@@ -27,14 +27,30 @@ pub(super) fn is_carried(checkpoint: &Checkpoint) -> bool {
 
 /// The config that a file carries.
 pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
-    let text = checkpoint.metadata().get(CONFIG_KEY).map_or("", String::as_str);
-    Object::parse(format!("in the metadata of {}", checkpoint.path().display()), text.as_bytes())
+    let text = checkpoint
+        .metadata()
+        .get(CONFIG_KEY)
+        .map_or("", String::as_str);
+    Object::parse(
+        format!("in the metadata of {}", checkpoint.path().display()),
+        text.as_bytes(),
+    )
 }
 
 /// The name of the architecture in a file that carries its config.
 pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
-    let stem = || checkpoint.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    checkpoint.metadata().get(NAME_KEY).map_or_else(stem, |name| shown(name))
+    let stem = || {
+        checkpoint
+            .path()
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    checkpoint
+        .metadata()
+        .get(NAME_KEY)
+        .map_or_else(stem, |name| shown(name))
 }
 
 /// The architecture, under `name`.
@@ -45,10 +61,19 @@ pub(super) fn config(object: Object, name: &str) -> Result<ModelConfig, ModelErr
 
 /// The preprocessing, of pictures for a tower of `size`. Keys and what they mean are those of open_clip's
 /// `PreprocessCfg`; training augmentation (`aug_cfg`) is none of it.
-pub(super) fn preprocessing(whole: &Object, size: usize) -> Result<Option<Preprocessing>, ModelError> {
-    let Some(object) = whole.section("preprocess_cfg")? else { return Ok(None) };
+pub(super) fn preprocessing(
+    whole: &Object,
+    size: usize,
+) -> Result<Option<Preprocessing>, ModelError> {
+    let Some(object) = whole.section("preprocess_cfg")? else {
+        return Ok(None);
+    };
     let own = Preprocessing::clip(size);
-    for (key, only) in [("mode", "RGB"), ("interpolation", "bicubic"), ("resize_mode", "shortest")] {
+    for (key, only) in [
+        ("mode", "RGB"),
+        ("interpolation", "bicubic"),
+        ("resize_mode", "shortest"),
+    ] {
         if object.text(key, only)? != only {
             return Err(object.unsupported(key, &Value::from(object.text(key, only)?)));
         }
@@ -63,9 +88,16 @@ pub(super) fn preprocessing(whole: &Object, size: usize) -> Result<Option<Prepro
             side => side.as_u64() == Some(size as u64),
         };
         if !is_size {
-            return Err(object.bad("size", value, &format!("the image tower's image_size, {size}")));
+            return Err(object.bad(
+                "size",
+                value,
+                &format!("the image tower's image_size, {size}"),
+            ));
         }
     }
-    let (mean, std) = (object.channels("mean", own.mean)?, object.channels("std", own.std)?);
+    let (mean, std) = (
+        object.channels("mean", own.mean)?,
+        object.channels("std", own.std)?,
+    );
     checked(whole.origin(), Preprocessing { mean, std, ..own }).map(Some)
 }

@@ -44,7 +44,11 @@ impl Pretrained {
     }
 
     fn of(checkpoint: Checkpoint, given: &Path) -> Self {
-        Self { kind: PretrainedKind::of(&checkpoint, given), checkpoint, given: given.to_owned() }
+        Self {
+            kind: PretrainedKind::of(&checkpoint, given),
+            checkpoint,
+            given: given.to_owned(),
+        }
     }
 
     /// What it is.
@@ -71,9 +75,10 @@ impl Pretrained {
         let config = match self.kind {
             PretrainedKind::File => return Ok(None),
             PretrainedKind::OpenAi => openai::config(&self.checkpoint, &self.given)?,
-            PretrainedKind::WithConfig => {
-                hub::config(hub::carried(&self.checkpoint)?, &hub::carried_name(&self.checkpoint))?
-            }
+            PretrainedKind::WithConfig => hub::config(
+                hub::carried(&self.checkpoint)?,
+                &hub::carried_name(&self.checkpoint),
+            )?,
             PretrainedKind::OpenClipHub => {
                 let path = self.beside(hub::CONFIG);
                 hub::config(Object::read(&path)?, &folder_name(&path))?
@@ -92,19 +97,25 @@ impl Pretrained {
     /// # Errors
     /// As [`config`](Self::config), and preprocessing that clipn does not have.
     pub fn preprocessing(&self) -> Result<Option<Preprocessing>, ModelError> {
-        let Some(config) = self.config()? else { return Ok(None) };
+        let Some(config) = self.config()? else {
+            return Ok(None);
+        };
         let size = config.vision.image_size;
         match self.kind {
             PretrainedKind::File | PretrainedKind::TrainingCheckpoint => Ok(None),
             PretrainedKind::OpenAi => Ok(Some(Preprocessing::clip(size))),
-            PretrainedKind::WithConfig => hub::preprocessing(&hub::carried(&self.checkpoint)?, size),
+            PretrainedKind::WithConfig => {
+                hub::preprocessing(&hub::carried(&self.checkpoint)?, size)
+            }
             PretrainedKind::OpenClipHub => {
                 hub::preprocessing(&Object::read(&self.beside(hub::CONFIG))?, size)
             }
-            PretrainedKind::Transformers => match self.beside_if_there(transformers::PREPROCESSOR) {
-                Some(path) => transformers::preprocessing(&path, size).map(Some),
-                None => Ok(None),
-            },
+            PretrainedKind::Transformers => {
+                match self.beside_if_there(transformers::PREPROCESSOR) {
+                    Some(path) => transformers::preprocessing(&path, size).map(Some),
+                    None => Ok(None),
+                }
+            }
         }
     }
 
@@ -115,7 +126,10 @@ impl Pretrained {
     /// Neither tells it, or both do and differ; and those of [`config`](Self::config).
     pub fn config_or(&self, model: Option<ModelConfig>) -> Result<ModelConfig, ModelError> {
         match (self.config()?, model) {
-            (None, None) => Err(ModelError::NoConfig { path: self.given.clone(), hint: self.hint() }),
+            (None, None) => Err(ModelError::NoConfig {
+                path: self.given.clone(),
+                hint: self.hint(),
+            }),
             (Some(config), None) | (None, Some(config)) => Ok(config),
             (Some(carried), Some(model)) => match differences(&model, &carried) {
                 differing if differing.is_empty() => Ok(model),
@@ -143,14 +157,20 @@ impl Pretrained {
     pub(crate) fn check_configs(folder: &Path, is_open_clip: bool) -> Result<(), ModelError> {
         let path = |name| Some(folder.join(name)).filter(|path| path.is_file());
         if is_open_clip {
-            let Some(config) = path(hub::CONFIG) else { return Ok(()) };
-            let size = hub::config(Object::read(&config)?, &folder_name(&config))?.vision.image_size;
+            let Some(config) = path(hub::CONFIG) else {
+                return Ok(());
+            };
+            let size = hub::config(Object::read(&config)?, &folder_name(&config))?
+                .vision
+                .image_size;
             return hub::preprocessing(&Object::read(&config)?, size).map(drop);
         }
         // Which of several speaks of the weights is told by the weights alone.
-        let (Some(config), None, None) =
-            (path(transformers::CONFIG), path(hub::CONFIG), path(training::STATE))
-        else {
+        let (Some(config), None, None) = (
+            path(transformers::CONFIG),
+            path(hub::CONFIG),
+            path(training::STATE),
+        ) else {
             return Ok(());
         };
         if Object::read(&config)?.get("model_type").is_none() {
@@ -177,7 +197,10 @@ impl Pretrained {
             return "it is a bundle, which --bundle takes".to_owned();
         }
         if !self.given.is_dir() && self.beside_if_there(hub::CONFIG).is_some() {
-            return format!("give --model, or its folder, whose {} tells it", hub::CONFIG);
+            return format!(
+                "give --model, or its folder, whose {} tells it",
+                hub::CONFIG
+            );
         }
         "give --model, an architecture's name or a config file; `clipn inspect` tells which ones fit"
             .to_owned()
@@ -187,11 +210,24 @@ impl Pretrained {
 /// What a model is called whose config is at `path`: as its folder, or in Hugging Face's cache, where folders are called
 /// by commits, as its repository.
 fn folder_name(path: &Path) -> String {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(folder) = path.parent() else { return String::new() };
-    let repository =
-        folder.parent().filter(|parent| name(parent) == "snapshots").and_then(Path::parent).map(name);
-    match repository.as_deref().and_then(|name| name.strip_prefix("models--")?.split_once("--")) {
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let Some(folder) = path.parent() else {
+        return String::new();
+    };
+    let repository = folder
+        .parent()
+        .filter(|parent| name(parent) == "snapshots")
+        .and_then(Path::parent)
+        .map(name);
+    match repository
+        .as_deref()
+        .and_then(|name| name.strip_prefix("models--")?.split_once("--"))
+    {
         Some((_, name)) => name.to_owned(),
         None => name(folder),
     }
@@ -202,7 +238,11 @@ fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
     let mut differing = Vec::new();
     let leaves = |config: &ModelConfig| {
         let mut found = Vec::new();
-        json::leaves("", &serde_json::to_value(config).unwrap_or_default(), &mut found);
+        json::leaves(
+            "",
+            &serde_json::to_value(config).unwrap_or_default(),
+            &mut found,
+        );
         found.retain(|(path, _)| path != "name" && path != "vision.image_size");
         found
     };
@@ -214,8 +254,12 @@ fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
             None => differing.push(format!("{path} is {value} there and absent here")),
         }
     }
-    let only_carried = carried.iter().filter(|(path, _)| said.iter().all(|(other, _)| other != path));
-    differing.extend(only_carried.map(|(path, value)| format!("{path} is absent there and {value} here")));
+    let only_carried = carried
+        .iter()
+        .filter(|(path, _)| said.iter().all(|(other, _)| other != path));
+    differing.extend(
+        only_carried.map(|(path, value)| format!("{path} is absent there and {value} here")),
+    );
     differing
 }
 
@@ -227,5 +271,9 @@ pub(super) fn mlp_ratio(width: usize, hidden: usize) -> f64 {
     }
     let is_whole = hidden.is_multiple_of(width);
     // In the middle of what is cut to `hidden`, so that no rounding of the ratio on its way leads out of it.
-    (if is_whole { hidden as f64 } else { hidden as f64 + 0.5 }) / width as f64
+    (if is_whole {
+        hidden as f64
+    } else {
+        hidden as f64 + 0.5
+    }) / width as f64
 }

@@ -17,7 +17,9 @@ const HEAD_WIDTH: usize = 64;
 
 /// Whether the weights are OpenAI's: a TorchScript archive as downloaded, or the state dict of one.
 pub(super) fn is_openai(checkpoint: &Checkpoint) -> bool {
-    SIZES.iter().all(|name| checkpoint.get(name).is_some_and(|tensor| tensor.len() == 1))
+    SIZES
+        .iter()
+        .all(|name| checkpoint.get(name).is_some_and(|tensor| tensor.len() == 1))
 }
 
 /// The architecture by the tensors' shapes.
@@ -42,9 +44,11 @@ pub(super) fn config(checkpoint: &Checkpoint, path: &Path) -> Result<ModelConfig
     });
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let config = ModelConfig::from_value(&name, &path.display().to_string(), &value)?;
-    for (name, size) in
-        SIZES.iter().zip([config.vision.image_size, config.text.context_length, config.text.vocab_size])
-    {
+    for (name, size) in SIZES.iter().zip([
+        config.vision.image_size,
+        config.text.context_length,
+        config.text.vocab_size,
+    ]) {
         let stored = shapes.number(name);
         if stored != i64::try_from(size).ok() {
             let reason = format!("{name} is {stored:?}, and the tensors' shapes say {size}");
@@ -64,7 +68,9 @@ impl Shapes<'_> {
         let shape = self.checkpoint.get(name).map(|tensor| tensor.shape());
         match shape {
             Some(shape) => shape.try_into().map_err(|_| {
-                self.bad(format!("{name} has the shape {shape:?}, and must have {N} dimensions"))
+                self.bad(format!(
+                    "{name} has the shape {shape:?}, and must have {N} dimensions"
+                ))
             }),
             None => Err(self.bad(format!("it has no tensor {name}"))),
         }
@@ -78,18 +84,27 @@ impl Shapes<'_> {
     fn blocks(&self, prefix: &str) -> usize {
         let has = |block: &usize| {
             let begins = ["ln_1.weight", "conv1.weight"];
-            begins.iter().any(|part| self.checkpoint.get(&format!("{prefix}.{block}.{part}")).is_some())
+            begins.iter().any(|part| {
+                self.checkpoint
+                    .get(&format!("{prefix}.{block}.{part}"))
+                    .is_some()
+            })
         };
         (0..).take_while(has).count()
     }
 
     fn vision(&self) -> Result<Value, ModelError> {
         let grid = |rows: usize| rows.saturating_sub(1).isqrt();
-        if self.checkpoint.get("visual.layer1.0.conv1.weight").is_some() {
+        if self
+            .checkpoint
+            .get("visual.layer1.0.conv1.weight")
+            .is_some()
+        {
             let [width, ..]: [usize; 4] = self.of("visual.layer1.0.conv1.weight")?;
             let [rows, _] = self.of("visual.attnpool.positional_embedding")?;
-            let layers: Vec<usize> =
-                (1..=4).map(|layer| self.blocks(&format!("visual.layer{layer}"))).collect();
+            let layers: Vec<usize> = (1..=4)
+                .map(|layer| self.blocks(&format!("visual.layer{layer}")))
+                .collect();
             return Ok(
                 json!({ "image_size": 32 * grid(rows), "layers": layers, "width": width, "head_width": HEAD_WIDTH }),
             );
@@ -108,6 +123,9 @@ impl Shapes<'_> {
     }
 
     fn bad(&self, reason: String) -> ModelError {
-        ModelError::BadConfig { origin: format!("in the weights {}", self.path.display()), reason }
+        ModelError::BadConfig {
+            origin: format!("in the weights {}", self.path.display()),
+            reason,
+        }
     }
 }

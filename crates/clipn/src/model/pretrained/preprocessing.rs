@@ -2,9 +2,15 @@ use crate::image::Preprocessing;
 use crate::model::ModelError;
 
 /// The preprocessing, where it can be carried out.
-pub(super) fn checked(origin: &str, preprocessing: Preprocessing) -> Result<Preprocessing, ModelError> {
+pub(super) fn checked(
+    origin: &str,
+    preprocessing: Preprocessing,
+) -> Result<Preprocessing, ModelError> {
     match preprocessing.check() {
         Ok(()) => Ok(preprocessing),
-        Err(error) => Err(ModelError::BadConfig { origin: origin.to_owned(), reason: error.to_string() }),
+        Err(error) => Err(ModelError::BadConfig {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        }),
     }
 }

@@ -21,9 +21,14 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
 /// The architecture.
 pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
     let object = Object::read(path)?;
-    let bad = |reason: String| ModelError::BadConfig { origin: path.display().to_string(), reason };
+    let bad = |reason: String| ModelError::BadConfig {
+        origin: path.display().to_string(),
+        reason,
+    };
     let Some(model) = object.get("model") else {
-        return Err(bad("it has no `model`; a checkpoint of `clipn train` has".to_owned()));
+        return Err(bad(
+            "it has no `model`; a checkpoint of `clipn train` has".to_owned()
+        ));
     };
     let config: ModelConfig = serde_json::from_value(model.clone())
         .map_err(|error| bad(format!("`model` is no config: {error}")))?;

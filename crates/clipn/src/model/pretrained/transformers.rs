@@ -35,7 +35,10 @@ pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
     if kind != "clip" {
         return Err(object.unsupported("model_type", &Value::from(kind)));
     }
-    let (text, vision) = (section(&object, "text_config")?, section(&object, "vision_config")?);
+    let (text, vision) = (
+        section(&object, "text_config")?,
+        section(&object, "vision_config")?,
+    );
     for tower in [&text, &vision] {
         let epsilon = tower.number("layer_norm_eps", EPSILON)?;
         if (epsilon - EPSILON).abs() > 1e-9 {
@@ -43,7 +46,10 @@ pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
         }
     }
     if vision.whole("num_channels", 3)? != 3 {
-        return Err(vision.unsupported("num_channels", &Value::from(vision.whole("num_channels", 3)?)));
+        return Err(vision.unsupported(
+            "num_channels",
+            &Value::from(vision.whole("num_channels", 3)?),
+        ));
     }
     let value = json!({
         "embed_dim": object.whole("projection_dim", 512)?,
@@ -144,7 +150,10 @@ pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, M
     check_size(&object, "size", &["shortest_edge"], size)?;
     check_size(&object, "crop_size", &["height", "width"], size)?;
     let own = Preprocessing::clip(size);
-    let (mean, std) = (object.channels("image_mean", own.mean)?, object.channels("image_std", own.std)?);
+    let (mean, std) = (
+        object.channels("image_mean", own.mean)?,
+        object.channels("image_std", own.std)?,
+    );
     checked(object.origin(), Preprocessing { mean, std, ..own })
 }
 
@@ -155,7 +164,11 @@ fn check_size(object: &Object, key: &str, sides: &[&str], size: usize) -> Result
         return if size == 224 {
             Ok(())
         } else {
-            Err(object.bad(key, &Value::from(224), &format!("the image tower's image_size, {size}")))
+            Err(object.bad(
+                key,
+                &Value::from(224),
+                &format!("the image tower's image_size, {size}"),
+            ))
         };
     };
     let is_size = |value: &Value| value.as_u64() == Some(size as u64);

@@ -98,8 +98,15 @@ mod tests {
 
     #[test]
     fn mojibake_is_told_from_text() {
-        for text in ["Ã©tÃ©", "voilÃ  le travail", "â€œquotesâ€\u{9d}", "\u{80}", "вЂ™", "∂√≤∂†", "ā€œ"]
-        {
+        for text in [
+            "Ã©tÃ©",
+            "voilÃ  le travail",
+            "â€œquotesâ€\u{9d}",
+            "\u{80}",
+            "вЂ™",
+            "∂√≤∂†",
+            "ā€œ",
+        ] {
             assert!(is_bad(text), "{text:?}");
         }
         for text in [

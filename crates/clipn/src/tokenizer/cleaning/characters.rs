@@ -8,7 +8,15 @@ use super::codepage::windows_1252;
 
 /// C1 control characters become what Windows-1252 has in their place, as in browsers.
 pub(super) fn fix_c1_controls(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '\u{80}'..='\u{9F}') { windows_1252(c as u8) } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if matches!(c, '\u{80}'..='\u{9F}') {
+                windows_1252(c as u8)
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Everything that is repaired character by character, in the order of the steps: controls, ligatures,
@@ -24,7 +32,10 @@ pub(super) fn fix_characters(text: &str) -> String {
     let out: String = out.chars().map(straighten_quote).collect();
     let out = fix_line_breaks(&out);
     let out = remove_terminal_escapes(&out);
-    out.chars().filter(|&c| !is_unwanted_control(c)).nfc().collect()
+    out.chars()
+        .filter(|&c| !is_unwanted_control(c))
+        .nfc()
+        .collect()
 }
 
 /// Latin letters that one character joins for the looks of it, or for the sake of old encodings.
@@ -74,7 +85,8 @@ fn straighten_quote(c: char) -> char {
 }
 
 fn fix_line_breaks(text: &str) -> String {
-    text.replace("\r\n", "\n").replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n")
+    text.replace("\r\n", "\n")
+        .replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n")
 }
 
 /// Escape sequences that colour text in a terminal.
@@ -111,7 +123,10 @@ mod tests {
         for (text, expected) in [
             ("ﬂuﬃeﬆ", "fluffiest"),
             ("ŉ", "'n"),
-            ("ＬＯＵＤ　ＮＯＩＳＥＳ Ｕﾀｰﾝ ￥￡", "LOUD NOISES Uターン ¥£"),
+            (
+                "ＬＯＵＤ　ＮＯＩＳＥＳ Ｕﾀｰﾝ ￥￡",
+                "LOUD NOISES Uターン ¥£",
+            ),
             ("“a” ‘b’ ‟c‛", "\"a\" 'b' \"c'"),
             ("1\r\n2\r3\u{2028}4\u{2029}5", "1\n2\n3\n4\n5"),
             ("\u{1b}[36;44mblue\u{1b}[0m \u{1b}x", "blue x"),

@@ -36,7 +36,11 @@ pub(super) static CODE_PAGES: LazyLock<Vec<CodePage>> = LazyLock::new(|| {
             }
             let mut by_char: Vec<(char, u8)> = high.iter().copied().zip(0x80..=0xFF).collect();
             by_char.sort_unstable();
-            CodePage { kind, high, by_char }
+            CodePage {
+                kind,
+                high,
+                by_char,
+            }
         })
         .collect()
 });
@@ -143,9 +147,16 @@ mod tests {
     #[test]
     fn every_table_is_whole_and_goes_both_ways() {
         for (&(_, table), page) in TABLES.iter().zip(CODE_PAGES.iter()) {
-            assert!(matches!(table.chars().count(), 0 | 128), "{}", table.chars().count());
+            assert!(
+                matches!(table.chars().count(), 0 | 128),
+                "{}",
+                table.chars().count()
+            );
             for byte in 0..=255 {
-                assert_eq!(page.encode(&page.decode(byte).to_string()), Some(vec![byte]));
+                assert_eq!(
+                    page.encode(&page.decode(byte).to_string()),
+                    Some(vec![byte])
+                );
             }
         }
     }

@@ -22,7 +22,11 @@ pub(super) fn unescape(text: &str) -> Cow<'_, str> {
 pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         let body = rest.strip_prefix('#').unwrap_or(rest);
-        let length = body.bytes().take(25).take_while(u8::is_ascii_alphanumeric).count();
+        let length = body
+            .bytes()
+            .take(25)
+            .take_while(u8::is_ascii_alphanumeric)
+            .count();
         if !(1..=24).contains(&length) || body.as_bytes().get(length) != Some(&b';') {
             return None;
         }
@@ -70,7 +74,10 @@ fn decode_number(reference: &str) -> Option<(String, usize)> {
         Some(digits) => (16, digits),
         None => (10, reference),
     };
-    let count = digits.bytes().take_while(|&byte| char::from(byte).is_digit(radix)).count();
+    let count = digits
+        .bytes()
+        .take_while(|&byte| char::from(byte).is_digit(radix))
+        .count();
     if count == 0 {
         return None;
     }
@@ -100,8 +107,12 @@ fn is_no_character(c: char) -> bool {
 /// semicolon.
 fn name_length(rest: &str) -> usize {
     let stops = |c| matches!(c, '\t' | '\n' | '\u{C}' | ' ' | '<' | '&' | '#' | ';');
-    let length =
-        rest.char_indices().take(32).take_while(|&(_, c)| !stops(c)).map(|(i, c)| i + c.len_utf8()).last();
+    let length = rest
+        .char_indices()
+        .take(32)
+        .take_while(|&(_, c)| !stops(c))
+        .map(|(i, c)| i + c.len_utf8())
+        .last();
     match length {
         None => 0,
         Some(length) => length + usize::from(rest.as_bytes().get(length) == Some(&b';')),
@@ -113,14 +124,18 @@ fn decode_name(name: &str) -> Option<(&'static str, usize)> {
     if let Some(value) = name.strip_suffix(';').and_then(lookup) {
         return Some((value, name.len()));
     }
-    let longest =
-        UNCLOSED.iter().filter(|unclosed| name.starts_with(**unclosed)).max_by_key(|unclosed| unclosed.len());
+    let longest = UNCLOSED
+        .iter()
+        .filter(|unclosed| name.starts_with(**unclosed))
+        .max_by_key(|unclosed| unclosed.len());
     longest.and_then(|unclosed| Some((lookup(unclosed)?, unclosed.len())))
 }
 
 /// The value of a name that is closed by a semicolon.
 fn lookup(name: &str) -> Option<&'static str> {
-    let at = NAMED_ENTITIES.binary_search_by(|(known, _)| (*known).cmp(name.as_bytes())).ok()?;
+    let at = NAMED_ENTITIES
+        .binary_search_by(|(known, _)| (*known).cmp(name.as_bytes()))
+        .ok()?;
     Some(NAMED_ENTITIES[at].1)
 }
 
@@ -134,15 +149,16 @@ fn decode_capitals(name: &str) -> Option<String> {
 
 /// The names that HTML5 accepts without a semicolon.
 const UNCLOSED: [&str; 106] = [
-    "AElig", "AMP", "Aacute", "Acirc", "Agrave", "Aring", "Atilde", "Auml", "COPY", "Ccedil", "ETH",
-    "Eacute", "Ecirc", "Egrave", "Euml", "GT", "Iacute", "Icirc", "Igrave", "Iuml", "LT", "Ntilde", "Oacute",
-    "Ocirc", "Ograve", "Oslash", "Otilde", "Ouml", "QUOT", "REG", "THORN", "Uacute", "Ucirc", "Ugrave",
-    "Uuml", "Yacute", "aacute", "acirc", "acute", "aelig", "agrave", "amp", "aring", "atilde", "auml",
-    "brvbar", "ccedil", "cedil", "cent", "copy", "curren", "deg", "divide", "eacute", "ecirc", "egrave",
-    "eth", "euml", "frac12", "frac14", "frac34", "gt", "iacute", "icirc", "iexcl", "igrave", "iquest",
-    "iuml", "laquo", "lt", "macr", "micro", "middot", "nbsp", "not", "ntilde", "oacute", "ocirc", "ograve",
-    "ordf", "ordm", "oslash", "otilde", "ouml", "para", "plusmn", "pound", "quot", "raquo", "reg", "sect",
-    "shy", "sup1", "sup2", "sup3", "szlig", "thorn", "times", "uacute", "ucirc", "ugrave", "uml", "uuml",
+    "AElig", "AMP", "Aacute", "Acirc", "Agrave", "Aring", "Atilde", "Auml", "COPY", "Ccedil",
+    "ETH", "Eacute", "Ecirc", "Egrave", "Euml", "GT", "Iacute", "Icirc", "Igrave", "Iuml", "LT",
+    "Ntilde", "Oacute", "Ocirc", "Ograve", "Oslash", "Otilde", "Ouml", "QUOT", "REG", "THORN",
+    "Uacute", "Ucirc", "Ugrave", "Uuml", "Yacute", "aacute", "acirc", "acute", "aelig", "agrave",
+    "amp", "aring", "atilde", "auml", "brvbar", "ccedil", "cedil", "cent", "copy", "curren", "deg",
+    "divide", "eacute", "ecirc", "egrave", "eth", "euml", "frac12", "frac14", "frac34", "gt",
+    "iacute", "icirc", "iexcl", "igrave", "iquest", "iuml", "laquo", "lt", "macr", "micro",
+    "middot", "nbsp", "not", "ntilde", "oacute", "ocirc", "ograve", "ordf", "ordm", "oslash",
+    "otilde", "ouml", "para", "plusmn", "pound", "quot", "raquo", "reg", "sect", "shy", "sup1",
+    "sup2", "sup3", "szlig", "thorn", "times", "uacute", "ucirc", "ugrave", "uml", "uuml",
     "yacute", "yen", "yuml",
 ];
 
@@ -162,7 +178,10 @@ mod tests {
             ("&amp;&lt&gt;", "&<>"),
             ("&notanentity; &notin; &notit;", "¬anentity; ∉ ¬it;"),
             ("&#65;&#x42;&#X43", "ABC"),
-            ("&#0;&#xD800;&#x110000;&#99999999999999999999;", "\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}"),
+            (
+                "&#0;&#xD800;&#x110000;&#99999999999999999999;",
+                "\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}",
+            ),
             ("&#128;&#x85;&#1;&#xFFFE;|", "€…|"),
             ("& &; &# &#; &#x; &unknown;", "& &; &# &#; &#x; &unknown;"),
             ("&&amp;&", "&&&"),
@@ -177,10 +196,16 @@ mod tests {
     fn only_plain_entities_are_decoded_in_the_repair() {
         for (text, expected) in [
             ("&amp; &amp &notin;", "& &amp ∉"),
-            ("P&EACUTE;REZ &nTILDE; &SZLIG; &AMPLE;", "PÉREZ &nTILDE; SS &AMPLE;"),
+            (
+                "P&EACUTE;REZ &nTILDE; &SZLIG; &AMPLE;",
+                "PÉREZ &nTILDE; SS &AMPLE;",
+            ),
             ("&#65; &#65 &#59; &#6a; &#x6a;", "A &#65 &#59; &#6a; j"),
             ("&#1;|", "|"),
-            ("&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;", "&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;"),
+            (
+                "&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;",
+                "&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;",
+            ),
         ] {
             assert_eq!(unescape_plain(text), expected, "{text}");
         }

@@ -19,7 +19,10 @@ pub(super) fn fix_text(text: &str) -> String {
     for line in text.split_inclusive('\n') {
         let mut rest = line;
         while !rest.is_empty() {
-            let end = rest.char_indices().nth(LONGEST_SEGMENT).map_or(rest.len(), |(i, _)| i);
+            let end = rest
+                .char_indices()
+                .nth(LONGEST_SEGMENT)
+                .map_or(rest.len(), |(i, _)| i);
             let (segment, after) = rest.split_at(end);
             is_html |= segment.contains('<');
             out.push_str(&fix_segment(segment, !is_html));
@@ -32,7 +35,11 @@ pub(super) fn fix_text(text: &str) -> String {
 fn fix_segment(segment: &str, decode_entities: bool) -> String {
     let mut text = segment.to_owned();
     for _ in 0..MOST_ROUNDS {
-        let unescaped = if decode_entities { unescape_plain(&text) } else { Cow::Borrowed(&*text) };
+        let unescaped = if decode_entities {
+            unescape_plain(&text)
+        } else {
+            Cow::Borrowed(&*text)
+        };
         let fixed = fix_characters(&fix_encoding(&unescaped));
         if fixed == text {
             break;

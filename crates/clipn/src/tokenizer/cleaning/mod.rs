@@ -33,7 +33,8 @@ pub fn clean(text: &str) -> String {
 /// Whether neither the repair nor the decoding can find anything to do: ASCII without control characters and
 /// `&`. Nearly every prompt and caption is such a text.
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | 0x0C | b'\r') && byte != b'&')
+    text.bytes()
+        .all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | 0x0C | b'\r') && byte != b'&')
 }
 
 /// Words joined by single spaces.
@@ -56,7 +57,11 @@ mod tests {
     fn the_short_way_gives_what_the_long_way_gives() {
         for text in ["", " ", "A b\r\n\tC ", "x<b>y</b> \u{c} z", "~!@#$%^*()_+"] {
             assert!(is_plain(text));
-            assert_eq!(collapse_white_space(text), collapse_white_space(&fix_text(text)), "{text:?}");
+            assert_eq!(
+                collapse_white_space(text),
+                collapse_white_space(&fix_text(text)),
+                "{text:?}"
+            );
         }
         for text in ["é", "a&b", "a\u{1b}[1mb", "a\u{7f}b", "a\0b"] {
             assert!(!is_plain(text), "{text:?}");

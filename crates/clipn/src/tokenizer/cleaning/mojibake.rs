@@ -30,7 +30,9 @@ fn fix_one_layer(text: &str) -> Option<String> {
     // First the whole text, which is the surest: it must be UTF-8 in one of the encodings.
     let mut is_latin1 = None;
     for page in CODE_PAGES.iter() {
-        let Some(bytes) = page.encode(text) else { continue };
+        let Some(bytes) = page.encode(text) else {
+            continue;
+        };
         let restored = restore(bytes.clone(), page.kind);
         if let Some(fixed) = decode_utf8(restored) {
             return Some(fixed);
@@ -50,7 +52,13 @@ fn fix_one_layer(text: &str) -> Option<String> {
     {
         let fixed: String = bytes
             .iter()
-            .map(|&byte| if byte < 0x80 { char::from(byte) } else { windows_1252(byte) })
+            .map(|&byte| {
+                if byte < 0x80 {
+                    char::from(byte)
+                } else {
+                    windows_1252(byte)
+                }
+            })
             .collect();
         if fixed != text {
             return Some(fixed);
@@ -61,8 +69,16 @@ fn fix_one_layer(text: &str) -> Option<String> {
 
 /// Puts back what commonly gets lost from UTF-8 on its way through a single-byte encoding.
 fn restore(bytes: Vec<u8>, kind: Kind) -> Vec<u8> {
-    let bytes = if kind == Kind::MacRoman { bytes } else { restore_no_break_spaces(bytes) };
-    if kind == Kind::Windows { mark_lost_characters(&bytes) } else { bytes }
+    let bytes = if kind == Kind::MacRoman {
+        bytes
+    } else {
+        restore_no_break_spaces(bytes)
+    };
+    if kind == Kind::Windows {
+        mark_lost_characters(&bytes)
+    } else {
+        bytes
+    }
 }
 
 /// Byte 0xA0 that became a plain space, in places where only it makes sense.
@@ -84,7 +100,10 @@ fn restore_no_break_spaces(bytes: Vec<u8>) -> Vec<u8> {
     }
     let bytes = separate_a_grave(&bytes);
     let restored = ALTERED.replace_all(&bytes, |found: &Captures| {
-        found[0].iter().map(|&byte| if byte == b' ' { 0xA0 } else { byte }).collect::<Vec<u8>>()
+        found[0]
+            .iter()
+            .map(|&byte| if byte == b' ' { 0xA0 } else { byte })
+            .collect::<Vec<u8>>()
     });
     restored.into_owned()
 }
@@ -97,7 +116,9 @@ fn separate_a_grave(bytes: &[u8]) -> Vec<u8> {
     let mut i = 0;
     while i < bytes.len() {
         let after = bytes.get(i + 2..).unwrap_or_default();
-        if bytes[i..].starts_with(b"\xc3 ") && !PART_OF_WORD.iter().any(|part| after.starts_with(part)) {
+        if bytes[i..].starts_with(b"\xc3 ")
+            && !PART_OF_WORD.iter().any(|part| after.starts_with(part))
+        {
             out.extend_from_slice(b"\xc3\xa0 ");
             i += 2;
         } else {
@@ -129,7 +150,8 @@ fn mark_lost_characters(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn alternatives(sequences: &[&str]) -> Regex {
-    Regex::new(&format!("(?-u){}", sequences.join("|"))).expect("the sequences are constants that compile")
+    Regex::new(&format!("(?-u){}", sequences.join("|")))
+        .expect("the sequences are constants that compile")
 }
 
 /// Decodes UTF-8, and its common variants where a character above U+FFFF is a pair of encoded surrogates
@@ -146,9 +168,20 @@ fn decode_utf8(bytes: Vec<u8>) -> Option<String> {
                 out.push(0);
                 2
             }
-            [0xED, a @ 0xA0..=0xAF, b @ 0x80..=0xBF, 0xED, c @ 0xB0..=0xBF, d @ 0x80..=0xBF, ..] => {
+            [
+                0xED,
+                a @ 0xA0..=0xAF,
+                b @ 0x80..=0xBF,
+                0xED,
+                c @ 0xB0..=0xBF,
+                d @ 0x80..=0xBF,
+                ..,
+            ] => {
                 let bits = |byte: u8, mask: u8| u32::from(byte & mask);
-                let number = (bits(a, 0x0F) << 16 | bits(b, 0x3F) << 10 | bits(c, 0x0F) << 6 | bits(d, 0x3F))
+                let number = (bits(a, 0x0F) << 16
+                    | bits(b, 0x3F) << 10
+                    | bits(c, 0x0F) << 6
+                    | bits(d, 0x3F))
                     + 0x10000;
                 out.extend_from_slice(char::from_u32(number)?.encode_utf8(&mut [0; 4]).as_bytes());
                 6
@@ -169,9 +202,16 @@ fn fix_parts(text: &str) -> String {
     let mut rest = text;
     let mut before = None;
     while let Some(c) = rest.chars().next() {
-        let length =
-            if before.is_some_and(|before| CLUES.is_strict(before)) { 0 } else { CLUES.run_length(rest) };
-        let part = if length == 0 { &rest[..c.len_utf8()] } else { &rest[..length] };
+        let length = if before.is_some_and(|before| CLUES.is_strict(before)) {
+            0
+        } else {
+            CLUES.run_length(rest)
+        };
+        let part = if length == 0 {
+            &rest[..c.len_utf8()]
+        } else {
+            &rest[..length]
+        };
         // Only parts shorter than the whole, so that this ends.
         if length > 0 && part.len() < text.len() && is_bad(part) {
             out.push_str(&fix_encoding(part));
@@ -198,8 +238,9 @@ impl Clues {
     fn new() -> Self {
         let read = |bytes: &[u8]| {
             let pages = CODE_PAGES.iter().filter(|page| page.gives_clues());
-            let mut chars: Vec<char> =
-                pages.flat_map(|page| bytes.iter().map(|&byte| page.decode(byte))).collect();
+            let mut chars: Vec<char> = pages
+                .flat_map(|page| bytes.iter().map(|&byte| page.decode(byte)))
+                .collect();
             chars.sort_unstable();
             chars.dedup();
             chars
@@ -207,7 +248,11 @@ impl Clues {
         let range = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
         // Of the first bytes of four, only those with assigned characters.
         Self {
-            first: [read(&range(0xC2, 0xDF)), read(&range(0xE0, 0xEF)), read(&[0xF0, 0xF3])],
+            first: [
+                read(&range(0xC2, 0xDF)),
+                read(&range(0xE0, 0xEF)),
+                read(&[0xF0, 0xF3]),
+            ],
             continuation: read(&range(0x80, 0xBF)),
         }
     }
@@ -220,8 +265,10 @@ impl Clues {
     /// A continuation that hardly stands for itself next to mojibake: no dash, quotation mark, bullet or
     /// ellipsis.
     fn is_strict(&self, c: char) -> bool {
-        !matches!(c, '–' | '—' | '―' | '‘' | '’' | '‚' | '“' | '”' | '„' | '•' | '…')
-            && self.continuation.binary_search(&c).is_ok()
+        !matches!(
+            c,
+            '–' | '—' | '―' | '‘' | '’' | '‚' | '“' | '”' | '„' | '•' | '…'
+        ) && self.continuation.binary_search(&c).is_ok()
     }
 
     /// The length in bytes of the UTF-8-like sequences that the text begins with.
@@ -230,7 +277,11 @@ impl Clues {
         loop {
             let mut chars = text[length..].chars();
             let Some(c) = chars.next() else { return length };
-            let Some(extra) = self.first.iter().position(|first| first.binary_search(&c).is_ok()) else {
+            let Some(extra) = self
+                .first
+                .iter()
+                .position(|first| first.binary_search(&c).is_ok())
+            else {
                 return length;
             };
             for _ in 0..=extra {
@@ -253,7 +304,10 @@ mod tests {
             ("Ã©tÃ©", "été"),
             ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "привет"),
             ("voilÃ le travail", "voilà le travail"),
-            ("com especial atenÃ§Ã£o Ã s crianÃ§as", "com especial atenção às crianças"),
+            (
+                "com especial atenÃ§Ã£o Ã s crianÃ§as",
+                "com especial atenção às crianças",
+            ),
             ("â€œlossy decodingâ€\u{FFFD}", "“lossy decoding\u{FFFD}"),
             ("UkrsotsbankвЂ™s вЂњB-вЂњ", "Ukrsotsbank’s “B-“"),
             ("Le Vigne di Zam√≤", "Le Vigne di Zamò"),
@@ -264,8 +318,14 @@ mod tests {
 
     #[test]
     fn what_is_meant_stays() {
-        for text in ["", "été", "C O N C L U S Ã O", "(-1/2)! = √π", "├┤a┼┐a┼┐a┼┐a┼┐a", "a radius of 10 Å—"]
-        {
+        for text in [
+            "",
+            "été",
+            "C O N C L U S Ã O",
+            "(-1/2)! = √π",
+            "├┤a┼┐a┼┐a┼┐a┼┐a",
+            "a radius of 10 Å—",
+        ] {
             assert_eq!(fix_encoding(text), text);
         }
     }

@@ -62,10 +62,23 @@ impl std::fmt::Display for Operation {
 impl InProcess {
     /// The ends of a world of `world_size` ranks, in rank order.
     pub fn world(world_size: usize) -> Vec<Self> {
-        let meeting =
-            Meeting { round: 0, brought: vec![None; world_size], outcome: Arc::new(Vec::new()), lost: None };
-        let shared = Arc::new(Shared { world_size, meeting: Mutex::new(meeting), changed: Condvar::new() });
-        (0..world_size).map(|rank| Self { rank, shared: Arc::clone(&shared) }).collect()
+        let meeting = Meeting {
+            round: 0,
+            brought: vec![None; world_size],
+            outcome: Arc::new(Vec::new()),
+            lost: None,
+        };
+        let shared = Arc::new(Shared {
+            world_size,
+            meeting: Mutex::new(meeting),
+            changed: Condvar::new(),
+        });
+        (0..world_size)
+            .map(|rank| Self {
+                rank,
+                shared: Arc::clone(&shared),
+            })
+            .collect()
     }
 
     /// Brings this rank's values and waits for everyone's.
@@ -74,19 +87,32 @@ impl InProcess {
         operation: Operation,
         values: &[T],
     ) -> Result<Arc<Vec<Contribution>>, CommunicatorError> {
-        let contribution = Contribution { operation, bytes: bytemuck::cast_slice(values).to_vec() };
+        let contribution = Contribution {
+            operation,
+            bytes: bytemuck::cast_slice(values).to_vec(),
+        };
         let mut meeting = self.shared.lock();
         self.check_nobody_lost(&meeting)?;
         let round = meeting.round;
         meeting.brought[self.rank] = Some(contribution);
         if meeting.brought.iter().all(Option::is_some) {
-            meeting.outcome = Arc::new(meeting.brought.iter_mut().filter_map(Option::take).collect());
+            meeting.outcome = Arc::new(
+                meeting
+                    .brought
+                    .iter_mut()
+                    .filter_map(Option::take)
+                    .collect(),
+            );
             meeting.round += 1;
             self.shared.changed.notify_all();
         }
         while meeting.round == round {
             self.check_nobody_lost(&meeting)?;
-            meeting = self.shared.changed.wait(meeting).unwrap_or_else(PoisonError::into_inner);
+            meeting = self
+                .shared
+                .changed
+                .wait(meeting)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let outcome = Arc::clone(&meeting.outcome);
         drop(meeting);
@@ -96,7 +122,10 @@ impl InProcess {
 
     fn check_nobody_lost(&self, meeting: &Meeting) -> Result<(), CommunicatorError> {
         match meeting.lost {
-            Some(rank) => Err(CommunicatorError::RankLost { rank, world_size: self.shared.world_size }),
+            Some(rank) => Err(CommunicatorError::RankLost {
+                rank,
+                world_size: self.shared.world_size,
+            }),
             None => Ok(()),
         }
     }
@@ -111,7 +140,9 @@ impl Shared {
 
 /// Every rank sees the same contributions, so all come to the same error.
 fn check_same(outcome: &[Contribution]) -> Result<(), CommunicatorError> {
-    let Some(first) = outcome.first() else { return Ok(()) };
+    let Some(first) = outcome.first() else {
+        return Ok(());
+    };
     match outcome.iter().position(|c| c.operation != first.operation) {
         None => Ok(()),
         Some(rank) => Err(CommunicatorError::Diverged {
@@ -124,7 +155,10 @@ fn check_same(outcome: &[Contribution]) -> Result<(), CommunicatorError> {
 
 /// The numbers a rank brought; the bytes may lie at any alignment.
 fn numbers<T: Real>(contribution: &Contribution) -> impl Iterator<Item = T> {
-    contribution.bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned)
+    contribution
+        .bytes
+        .chunks_exact(size_of::<T>())
+        .map(bytemuck::pod_read_unaligned)
 }
 
 impl Drop for InProcess {
@@ -138,15 +172,31 @@ impl Drop for InProcess {
 
 impl<T: Real> Collective<T> for InProcess {
     fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError> {
-        let operation = Operation { name: "all_gather", root: 0, element_size: size_of::<T>(), length: None };
+        let operation = Operation {
+            name: "all_gather",
+            root: 0,
+            element_size: size_of::<T>(),
+            length: None,
+        };
         let outcome = self.meet(operation, values)?;
-        let lengths = outcome.iter().map(|c| c.bytes.len() / size_of::<T>()).collect();
-        Ok(Gathered::new(outcome.iter().flat_map(numbers).collect(), lengths))
+        let lengths = outcome
+            .iter()
+            .map(|c| c.bytes.len() / size_of::<T>())
+            .collect();
+        Ok(Gathered::new(
+            outcome.iter().flat_map(numbers).collect(),
+            lengths,
+        ))
     }
 
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
         let length = Some(values.len());
-        let operation = Operation { name: "all_reduce_sum", root: 0, element_size: size_of::<T>(), length };
+        let operation = Operation {
+            name: "all_reduce_sum",
+            root: 0,
+            element_size: size_of::<T>(),
+            length,
+        };
         let outcome = self.meet(operation, values)?;
         for (rank, contribution) in outcome.iter().enumerate() {
             for (value, brought) in values.iter_mut().zip(numbers::<T>(contribution)) {
@@ -162,7 +212,12 @@ impl<T: Real> Collective<T> for InProcess {
             return Err(CommunicatorError::NoSuchRank { rank: root, last });
         }
         let length = Some(values.len());
-        let operation = Operation { name: "broadcast", root, element_size: size_of::<T>(), length };
+        let operation = Operation {
+            name: "broadcast",
+            root,
+            element_size: size_of::<T>(),
+            length,
+        };
         let outcome = self.meet(operation, values)?;
         for (value, brought) in values.iter_mut().zip(numbers(&outcome[root])) {
             *value = brought;

@@ -14,7 +14,14 @@ impl<T: Clone> Collective<T> for SingleProcess {
     }
 
     fn broadcast(&self, root: usize, _: &mut [T]) -> Result<(), CommunicatorError> {
-        if root == 0 { Ok(()) } else { Err(CommunicatorError::NoSuchRank { rank: root, last: 0 }) }
+        if root == 0 {
+            Ok(())
+        } else {
+            Err(CommunicatorError::NoSuchRank {
+                rank: root,
+                last: 0,
+            })
+        }
     }
 }
 

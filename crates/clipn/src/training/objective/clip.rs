@@ -26,16 +26,24 @@ impl<T: Real> Objective<T> for Clip {
         scale: T,
         wanted: &Wanted,
     ) -> Result<Outcome<T>, ObjectiveError> {
-        let features = &Features { no: None, ..*features };
+        let features = &Features {
+            no: None,
+            ..*features
+        };
         features.check(wanted)?;
-        let Features { dim, image, yes, .. } = *features;
+        let Features {
+            dim, image, yes, ..
+        } = *features;
         let rows = features.rows();
         let products = dots(image, yes, dim);
         let logit = |i: usize, j: usize| scale * products[i * rows + j];
         let by_image = log_sums(rows, logit);
         let by_text = log_sums(rows, |j, i| logit(i, j));
         let mean = |log_sums: &[T]| {
-            let terms = log_sums.iter().enumerate().map(|(i, &log_sum)| real(log_sum - logit(i, i)));
+            let terms = log_sums
+                .iter()
+                .enumerate()
+                .map(|(i, &log_sum)| real(log_sum - logit(i, i)));
             terms.sum::<f64>() / rows as f64
         };
         let (image_loss, text_loss) = (mean(&by_image), mean(&by_text));
@@ -45,12 +53,20 @@ impl<T: Real> Objective<T> for Clip {
         }
         let (d_x, d_scale) = logit_gradients(&products, scale, &by_image, &by_text);
         let gradients = Gradients {
-            image: wanted.image.then(|| combine(&d_x, yes, dim, wanted.rows.clone(), scale)),
-            yes: wanted.yes.then(|| combine_transposed(&d_x, image, dim, wanted.rows.clone(), scale)),
+            image: wanted
+                .image
+                .then(|| combine(&d_x, yes, dim, wanted.rows.clone(), scale)),
+            yes: wanted
+                .yes
+                .then(|| combine_transposed(&d_x, image, dim, wanted.rows.clone(), scale)),
             no: None,
             scale: d_scale,
         };
-        Ok(Outcome { total, parts: vec![("image", image_loss), ("text", text_loss)], gradients })
+        Ok(Outcome {
+            total,
+            parts: vec![("image", image_loss), ("text", text_loss)],
+            gradients,
+        })
     }
 }
 
@@ -64,7 +80,12 @@ fn log_sums<T: Real>(rows: usize, x: impl Fn(usize, usize) -> T + Sync) -> Vec<T
 }
 
 /// d total / d x, `[N, N]`, and d total / d scale.
-fn logit_gradients<T: Real>(products: &[T], scale: T, by_image: &[T], by_text: &[T]) -> (Vec<T>, T) {
+fn logit_gradients<T: Real>(
+    products: &[T],
+    scale: T,
+    by_image: &[T],
+    by_text: &[T],
+) -> (Vec<T>, T) {
     let rows = by_image.len();
     let half_mean = T::of(0.5 / rows as f64);
     let mut d_x = vec![T::zero(); products.len()];

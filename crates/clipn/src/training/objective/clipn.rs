@@ -45,7 +45,11 @@ pub struct LossWeights {
 impl Default for LossWeights {
     /// One half each, as published.
     fn default() -> Self {
-        Self { yes: 0.5, no: 0.5, tso: 0.5 }
+        Self {
+            yes: 0.5,
+            no: 0.5,
+            tso: 0.5,
+        }
     }
 }
 
@@ -82,13 +86,26 @@ impl<T: Real> Objective<T> for Clipn {
         scale: T,
         wanted: &Wanted,
     ) -> Result<Outcome<T>, ObjectiveError> {
-        let no = features.no.ok_or(ObjectiveError::NoFeatures { objective: Objective::<T>::name(self) })?;
+        let no = features.no.ok_or(ObjectiveError::NoFeatures {
+            objective: Objective::<T>::name(self),
+        })?;
         features.check(wanted)?;
-        let pair = Pair { dim: features.dim, image: features.image, yes: features.yes, no };
-        let opposite: Vec<T> = pair.yes.par_iter().zip(pair.no).map(|(&g, &n)| g - n).collect();
+        let pair = Pair {
+            dim: features.dim,
+            image: features.image,
+            yes: features.yes,
+            no,
+        };
+        let opposite: Vec<T> = pair
+            .yes
+            .par_iter()
+            .zip(pair.no)
+            .map(|(&g, &n)| g - n)
+            .collect();
         let itbo = itbo(&pair, &opposite, scale, self.weights);
         let tso = tso(&pair, self.tso, self.weights.tso);
-        let total = self.weights.yes * itbo.yes + self.weights.no * itbo.no + self.weights.tso * tso.loss;
+        let total =
+            self.weights.yes * itbo.yes + self.weights.no * itbo.no + self.weights.tso * tso.loss;
         if !total.is_finite() || !itbo.d_scale.is_finite() {
             return Err(features.not_finite(scale));
         }
@@ -146,7 +163,12 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
         })
         .collect();
     let sum = |at: usize| sums.iter().map(|row| row[at]).sum::<f64>();
-    Itbo { yes: sum(0) * per_pair, no: sum(1) * per_other, d_x: products, d_scale: T::of(sum(2)) }
+    Itbo {
+        yes: sum(0) * per_pair,
+        no: sum(1) * per_other,
+        d_x: products,
+        d_scale: T::of(sum(2)),
+    }
 }
 
 /// TSO's mean, and what its weighted form asks of each g_i·n_i.
@@ -180,7 +202,10 @@ fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
             T::of(weight / n) * slope
         })
         .collect();
-    TsoTerm { loss: loss / n, d_cosine }
+    TsoTerm {
+        loss: loss / n,
+        d_cosine,
+    }
 }
 
 fn gradients<T: Real>(
@@ -193,7 +218,9 @@ fn gradients<T: Real>(
 ) -> Gradients<T> {
     let dim = pair.dim;
     let rows = wanted.rows.clone();
-    let image = wanted.image.then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
+    let image = wanted
+        .image
+        .then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
     // x holds g − n, so ITBO pulls the two texts apart with the same force.
     let mut yes = (wanted.yes || wanted.no)
         .then(|| combine_transposed(&itbo.d_x, pair.image, dim, rows.clone(), scale));
@@ -207,11 +234,22 @@ fn gradients<T: Real>(
         Some(d_yes) if wanted.yes => add_scaled_rows(d_yes, pair.no, &tso.d_cosine, dim, &rows),
         _ => yes = None,
     }
-    Gradients { image, yes, no, scale: itbo.d_scale }
+    Gradients {
+        image,
+        yes,
+        no,
+        scale: itbo.d_scale,
+    }
 }
 
 /// Adds to `out`, which holds `rows` of the batch, each row of `values` times its weight.
-fn add_scaled_rows<T: Real>(out: &mut [T], values: &[T], weights: &[T], dim: usize, rows: &Range<usize>) {
+fn add_scaled_rows<T: Real>(
+    out: &mut [T],
+    values: &[T],
+    weights: &[T],
+    dim: usize,
+    rows: &Range<usize>,
+) {
     let values = values.chunks(dim).zip(weights).skip(rows.start);
     for (out, (values, &weight)) in out.chunks_mut(dim).zip(values) {
         for (out, &value) in out.iter_mut().zip(values) {

@@ -47,7 +47,9 @@ pub enum ObjectiveError {
         rows: usize,
     },
     /// The rows whose gradient is wanted reach beyond the batch.
-    #[error("gradients are wanted for rows {start}..{end} of a batch of {rows}; ask for rows inside it")]
+    #[error(
+        "gradients are wanted for rows {start}..{end} of a batch of {rows}; ask for rows inside it"
+    )]
     Rows {
         /// First row wanted.
         start: usize,

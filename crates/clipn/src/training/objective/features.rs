@@ -40,15 +40,29 @@ impl<T: Real> Features<'_, T> {
 
     /// Holds every length against `[N, D]`.
     pub(super) fn check_shapes(&self) -> Result<(), ObjectiveError> {
-        let bad = |what, length, expected| Err(ObjectiveError::Shape { what, length, expected });
+        let bad = |what, length, expected| {
+            Err(ObjectiveError::Shape {
+                what,
+                length,
+                expected,
+            })
+        };
         let Self { dim, image, .. } = *self;
         if dim == 0 || image.len() % dim != 0 {
-            return bad("image", image.len(), format!("expected rows of {dim}, D being at least one"));
+            return bad(
+                "image",
+                image.len(),
+                format!("expected rows of {dim}, D being at least one"),
+            );
         }
         let texts = [("yes", Some(self.yes)), ("no", self.no)];
         for (what, features) in texts.into_iter().filter_map(|(what, f)| Some((what, f?))) {
             if features.len() != image.len() {
-                return bad(what, features.len(), format!("expected {} as there are of images", image.len()));
+                return bad(
+                    what,
+                    features.len(),
+                    format!("expected {} as there are of images", image.len()),
+                );
             }
         }
         Ok(())
@@ -56,17 +70,27 @@ impl<T: Real> Features<'_, T> {
 
     /// The error for a loss that came out NaN or infinite: names the first bad input, else the products.
     pub(super) fn not_finite(&self, scale: T) -> ObjectiveError {
-        let inputs = [("image", Some(self.image)), ("yes", Some(self.yes)), ("no", self.no)];
+        let inputs = [
+            ("image", Some(self.image)),
+            ("yes", Some(self.yes)),
+            ("no", self.no),
+        ];
         for (what, features) in inputs.into_iter().filter_map(|(what, f)| Some((what, f?))) {
             if let Some(at) = features.iter().position(|v| !v.is_finite()) {
                 let row = at / self.dim.max(1);
-                return ObjectiveError::NotFinite { what: format!("{what} features are not in row {row}") };
+                return ObjectiveError::NotFinite {
+                    what: format!("{what} features are not in row {row}"),
+                };
             }
         }
         if !scale.is_finite() {
-            return ObjectiveError::NotFinite { what: format!("the logit scale is {scale:?}") };
+            return ObjectiveError::NotFinite {
+                what: format!("the logit scale is {scale:?}"),
+            };
         }
-        ObjectiveError::NotFinite { what: "features are so large that products overflow".to_owned() }
+        ObjectiveError::NotFinite {
+            what: "features are so large that products overflow".to_owned(),
+        }
     }
 }
 
@@ -86,12 +110,22 @@ pub struct Wanted {
 impl Wanted {
     /// Every gradient for a batch of `rows`.
     pub fn all(rows: usize) -> Self {
-        Self { image: true, yes: true, no: true, rows: 0..rows }
+        Self {
+            image: true,
+            yes: true,
+            no: true,
+            rows: 0..rows,
+        }
     }
 
     /// The gradient of the "no" features alone, as the published training needs it.
     pub fn only_no(rows: usize) -> Self {
-        Self { image: false, yes: false, no: true, rows: 0..rows }
+        Self {
+            image: false,
+            yes: false,
+            no: true,
+            rows: 0..rows,
+        }
     }
 }
 
@@ -129,6 +163,9 @@ pub struct Outcome<T> {
 impl<T> Outcome<T> {
     /// The term of that name.
     pub fn part(&self, name: &str) -> Option<f64> {
-        self.parts.iter().find(|(part, _)| *part == name).map(|&(_, value)| value)
+        self.parts
+            .iter()
+            .find(|(part, _)| *part == name)
+            .map(|&(_, value)| value)
     }
 }

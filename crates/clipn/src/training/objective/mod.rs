@@ -56,7 +56,11 @@ fn softplus<T: Real>(x: T) -> T {
 /// 1 / (1 + e⁻ˣ) without overflow.
 fn sigmoid<T: Real>(x: T) -> T {
     let e = (-x.abs()).exp();
-    if x >= T::zero() { (T::one() + e).recip() } else { e / (T::one() + e) }
+    if x >= T::zero() {
+        (T::one() + e).recip()
+    } else {
+        e / (T::one() + e)
+    }
 }
 
 #[cfg(test)]
@@ -66,7 +70,10 @@ mod tests {
     #[test]
     fn logits_of_any_size_give_finite_values() {
         for x in [-1e30f32, -1e4, -90.0, 0.0, 90.0, 1e4, 1e30] {
-            assert!(softplus(x).is_finite() && (0.0..=1.0).contains(&sigmoid(x)), "{x}");
+            assert!(
+                softplus(x).is_finite() && (0.0..=1.0).contains(&sigmoid(x)),
+                "{x}"
+            );
         }
         assert!((softplus(-30.0f64) / (-30.0f64).exp() - 1.0).abs() < 1e-12);
         assert!((sigmoid(2.0f64) + sigmoid(-2.0f64) - 1.0).abs() < 1e-15);

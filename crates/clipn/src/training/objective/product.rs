@@ -17,25 +17,27 @@ const ROWS: usize = 4;
 pub(super) fn dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     let columns = b.len() / dim;
     let mut out = vec![T::zero(); a.len() / dim * columns];
-    out.par_chunks_mut(columns.max(1)).zip(a.par_chunks(dim)).for_each(|(out, a)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (out, b) in out.chunks_mut(ROWS).zip(b.chunks(ROWS * dim)) {
-                    if out.len() == ROWS {
-                        let (b0, b) = b.split_at(dim);
-                        let (b1, b) = b.split_at(dim);
-                        let (b2, b3) = b.split_at(dim);
-                        out.copy_from_slice(&dot_four(a, [b0, b1, b2, b3]));
-                    } else {
-                        for (out, b) in out.iter_mut().zip(b.chunks(dim)) {
-                            *out = dot_four(a, [b, b, b, b])[0];
+    out.par_chunks_mut(columns.max(1))
+        .zip(a.par_chunks(dim))
+        .for_each(|(out, a)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (out, b) in out.chunks_mut(ROWS).zip(b.chunks(ROWS * dim)) {
+                        if out.len() == ROWS {
+                            let (b0, b) = b.split_at(dim);
+                            let (b1, b) = b.split_at(dim);
+                            let (b2, b3) = b.split_at(dim);
+                            out.copy_from_slice(&dot_four(a, [b0, b1, b2, b3]));
+                        } else {
+                            for (out, b) in out.iter_mut().zip(b.chunks(dim)) {
+                                *out = dot_four(a, [b, b, b, b])[0];
+                            }
                         }
                     }
-                }
-            },
-        );
-    });
+                },
+            );
+        });
     out
 }
 
@@ -69,9 +71,21 @@ pub(super) fn row_dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
 }
 
 /// Rows `rows` of scale·c·b, for c `[n, m]` and b `[m, dim]`.
-pub(super) fn combine<T: Real>(c: &[T], b: &[T], dim: usize, rows: Range<usize>, scale: T) -> Vec<T> {
+pub(super) fn combine<T: Real>(
+    c: &[T],
+    b: &[T],
+    dim: usize,
+    rows: Range<usize>,
+    scale: T,
+) -> Vec<T> {
     let columns = b.len() / dim;
-    weighted_sums(rows, dim, |row| c[row * columns..(row + 1) * columns].iter().copied(), b, scale)
+    weighted_sums(
+        rows,
+        dim,
+        |row| c[row * columns..(row + 1) * columns].iter().copied(),
+        b,
+        scale,
+    )
 }
 
 /// Rows `rows` of scale·cᵀ·a, for c `[n, m]` and a `[n, dim]`.
@@ -83,7 +97,13 @@ pub(super) fn combine_transposed<T: Real>(
     scale: T,
 ) -> Vec<T> {
     let columns = c.len() / (a.len() / dim).max(1);
-    weighted_sums(rows, dim, |row| c[row..].iter().step_by(columns).copied(), a, scale)
+    weighted_sums(
+        rows,
+        dim,
+        |row| c[row..].iter().step_by(columns).copied(),
+        a,
+        scale,
+    )
 }
 
 /// For each row, scale times the sum of the rows of `b` weighted by `weights(row)`.
@@ -136,7 +156,9 @@ mod tests {
     use super::*;
 
     fn values(count: usize, seed: usize) -> Vec<f64> {
-        (0..count).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f64 - 1001.0) / 700.0).collect()
+        (0..count)
+            .map(|i| (((i * 7919 + seed * 104_729) % 2003) as f64 - 1001.0) / 700.0)
+            .collect()
     }
 
     proptest! {

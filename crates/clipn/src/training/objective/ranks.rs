@@ -43,7 +43,14 @@ where
     let world = communicator.world_size();
     local.check_shapes()?;
     if world == 1 {
-        return objective.evaluate(local, scale, &Wanted { rows: 0..local.rows(), ..wanted.clone() });
+        return objective.evaluate(
+            local,
+            scale,
+            &Wanted {
+                rows: 0..local.rows(),
+                ..wanted.clone()
+            },
+        );
     }
     let (image, lengths) = communicator.all_gather(local.image)?.into_parts();
     let (yes, _) = communicator.all_gather(local.yes)?.into_parts();
@@ -59,7 +66,10 @@ where
         yes: &yes,
         no: (objective.uses_no() && local.no.is_some()).then_some(&no),
     };
-    let wanted = Wanted { rows: first..first + local.rows(), ..wanted.clone() };
+    let wanted = Wanted {
+        rows: first..first + local.rows(),
+        ..wanted.clone()
+    };
     let mut outcome = objective.evaluate(&global, scale, &wanted)?;
     let share = T::of((world as f64).recip());
     outcome.gradients.scale = outcome.gradients.scale * share;

@@ -22,7 +22,11 @@ pub struct ObjectiveSettings {
 impl Default for ObjectiveSettings {
     /// `clipn` as published.
     fn default() -> Self {
-        Self { name: "clipn".to_owned(), tso: Tso::default(), weights: LossWeights::default() }
+        Self {
+            name: "clipn".to_owned(),
+            tso: Tso::default(),
+            weights: LossWeights::default(),
+        }
     }
 }
 
@@ -33,17 +37,29 @@ impl ObjectiveSettings {
     /// An unknown name, and weights that are not finite.
     pub fn build<T: Real>(&self) -> Result<Box<dyn Objective<T>>, ObjectiveError> {
         let LossWeights { yes, no, tso } = self.weights;
-        for (what, value) in [("weight of L_yes", yes), ("weight of L_no", no), ("weight of L_tso", tso)] {
+        for (what, value) in [
+            ("weight of L_yes", yes),
+            ("weight of L_no", no),
+            ("weight of L_tso", tso),
+        ] {
             if !value.is_finite() {
                 return Err(ObjectiveError::Setting { what, value });
             }
         }
-        let clipn = |variant| Box::new(Clipn { variant, tso: self.tso, weights: self.weights });
+        let clipn = |variant| {
+            Box::new(Clipn {
+                variant,
+                tso: self.tso,
+                weights: self.weights,
+            })
+        };
         match self.name.as_str() {
             "clipn" => Ok(clipn(Variant::Learnable)),
             "clipn-handcrafted" => Ok(clipn(Variant::HandCrafted)),
             "clip" => Ok(Box::new(Clip)),
-            _ => Err(ObjectiveError::Unknown { name: self.name.clone() }),
+            _ => Err(ObjectiveError::Unknown {
+                name: self.name.clone(),
+            }),
         }
     }
 }
@@ -55,7 +71,10 @@ mod tests {
     #[test]
     fn every_name_builds_the_objective_of_that_name() {
         for &name in OBJECTIVES {
-            let settings = ObjectiveSettings { name: name.to_owned(), ..Default::default() };
+            let settings = ObjectiveSettings {
+                name: name.to_owned(),
+                ..Default::default()
+            };
             let objective = settings.build::<f32>().unwrap();
             assert_eq!(objective.name(), name);
             assert_eq!(objective.uses_no(), name != "clip");
@@ -64,9 +83,15 @@ mod tests {
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let settings = ObjectiveSettings { name: "siglip".to_owned(), ..Default::default() };
+        let settings = ObjectiveSettings {
+            name: "siglip".to_owned(),
+            ..Default::default()
+        };
         let error = settings.build::<f32>().err().unwrap().to_string();
-        assert!(error.contains("`siglip`") && error.contains("clipn-handcrafted, clip"), "{error}");
+        assert!(
+            error.contains("`siglip`") && error.contains("clipn-handcrafted, clip"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -30,7 +30,13 @@ pub struct AdamWSettings {
 impl Default for AdamWSettings {
     /// As published: betas 0.9 and 0.98, eps 1e-6, weight decay 0.2, no clipping.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.98, eps: 1e-6, weight_decay: 0.2, max_gradient_norm: None }
+        Self {
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-6,
+            weight_decay: 0.2,
+            max_gradient_norm: None,
+        }
     }
 }
 
@@ -44,7 +50,12 @@ impl AdamWSettings {
         let settings = [
             ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1), beta),
             ("beta2", self.beta2, (0.0..1.0).contains(&self.beta2), beta),
-            ("eps", self.eps, self.eps > 0.0 && self.eps.is_finite(), "a small number above 0"),
+            (
+                "eps",
+                self.eps,
+                self.eps > 0.0 && self.eps.is_finite(),
+                "a small number above 0",
+            ),
             (
                 "weight decay",
                 self.weight_decay,
@@ -68,7 +79,10 @@ impl AdamWSettings {
 /// Whether a parameter decays, as published: not with fewer than two dimensions, and not where the name holds `bn`,
 /// `ln`, `bias` or `logit_scale`.
 pub fn decays(name: &str, shape: &[usize]) -> bool {
-    shape.len() >= 2 && !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part))
+    shape.len() >= 2
+        && !["bn", "ln", "bias", "logit_scale"]
+            .iter()
+            .any(|part| name.contains(part))
 }
 
 /// AdamW with the moments of every parameter it has stepped, by name.
@@ -103,7 +117,10 @@ impl<T: Real> AdamW<T> {
             }
             restored.insert(name, moments);
         }
-        Ok(Self { settings, moments: restored })
+        Ok(Self {
+            settings,
+            moments: restored,
+        })
     }
 
     /// The settings.
@@ -113,7 +130,9 @@ impl<T: Real> AdamW<T> {
 
     /// The moments of each parameter stepped so far, in the order of their first steps.
     pub fn moments(&self) -> impl ExactSizeIterator<Item = (&str, &Moments<T>)> {
-        self.moments.iter().map(|(name, moments)| (name.as_str(), moments))
+        self.moments
+            .iter()
+            .map(|(name, moments)| (name.as_str(), moments))
     }
 
     /// Steps every parameter given, at the learning rate `lr`; parameters not given stay as they are. Returns the
@@ -132,7 +151,9 @@ impl<T: Real> AdamW<T> {
         let updates: Vec<Update<'a, T>> = updates.into_iter().collect();
         self.check(lr, &updates)?;
         let norm = match self.settings.max_gradient_norm {
-            Some(_) => Some(global_norm(updates.iter().map(|u| (u.name, u.shape, u.gradient)))?),
+            Some(_) => Some(global_norm(
+                updates.iter().map(|u| (u.name, u.shape, u.gradient)),
+            )?),
             None => None,
         };
         let clip = match (self.settings.max_gradient_norm, norm) {
@@ -147,7 +168,11 @@ impl<T: Real> AdamW<T> {
         for (update, moments) in updates.into_iter().zip(&mut taken) {
             moments.own();
             moments.step += 1;
-            let decay = if decays(update.name, update.shape) { self.settings.weight_decay } else { 0.0 };
+            let decay = if decays(update.name, update.shape) {
+                self.settings.weight_decay
+            } else {
+                0.0
+            };
             let constants = Constants::new(&self.settings, lr, decay, moments.step, clip);
             cut(update, moments, constants, &mut jobs);
         }
@@ -161,12 +186,18 @@ impl<T: Real> AdamW<T> {
     fn check(&self, lr: f64, updates: &[Update<'_, T>]) -> Result<(), OptimizerError> {
         if !(lr.is_finite() && lr >= 0.0) {
             let range = "a finite number from 0";
-            return Err(OptimizerError::Setting { what: "learning rate", value: lr, range });
+            return Err(OptimizerError::Setting {
+                what: "learning rate",
+                value: lr,
+                range,
+            });
         }
         let mut names = std::collections::HashSet::new();
         for update in updates {
             if !names.insert(update.name) {
-                return Err(OptimizerError::Twice { name: update.name.to_owned() });
+                return Err(OptimizerError::Twice {
+                    name: update.name.to_owned(),
+                });
             }
             update.check(self.moments.get(update.name))?;
         }
@@ -266,7 +297,12 @@ enum Part<'a, T> {
 
 /// Cuts a parameter into jobs.
 fn cut<'a, T: Real>(
-    Update { values, gradient, shape, .. }: Update<'a, T>,
+    Update {
+        values,
+        gradient,
+        shape,
+        ..
+    }: Update<'a, T>,
     moments: &'a mut Moments<T>,
     constants: Constants<T>,
     jobs: &mut Vec<Job<'a, T>>,
@@ -281,7 +317,10 @@ fn cut<'a, T: Real>(
         Gradient::Dense(_) => CHUNK,
         Gradient::Rows { .. } => rows_a_part * width,
     };
-    let mut reached = moments.reached.as_mut().map(|reached| reached.chunks_mut(rows_a_part));
+    let mut reached = moments
+        .reached
+        .as_mut()
+        .map(|reached| reached.chunks_mut(rows_a_part));
     let parts = values
         .chunks_mut(length)
         .zip(moments.first.make_mut().chunks_mut(length))
@@ -289,7 +328,10 @@ fn cut<'a, T: Real>(
     for (index, ((values, first), second)) in parts.enumerate() {
         let gradient = match gradient {
             Gradient::Dense(gradient) => Part::Dense(&gradient[index * length..][..values.len()]),
-            Gradient::Rows { ids, values: gradients } => {
+            Gradient::Rows {
+                ids,
+                values: gradients,
+            } => {
                 let first_row = index * rows_a_part;
                 let from = ids.partition_point(|&id| (id as usize) < first_row);
                 let to = ids.partition_point(|&id| (id as usize) < first_row + rows_a_part);
@@ -302,7 +344,13 @@ fn cut<'a, T: Real>(
                 }
             }
         };
-        jobs.push(Job { constants, values, first, second, gradient });
+        jobs.push(Job {
+            constants,
+            values,
+            first,
+            second,
+            gradient,
+        });
     }
 }
 
@@ -316,15 +364,32 @@ impl<T: Real> Job<'_, T> {
 
     #[inline(always)]
     fn run_here(self) {
-        let Self { constants, values, first, second, gradient } = self;
+        let Self {
+            constants,
+            values,
+            first,
+            second,
+            gradient,
+        } = self;
         let (width, first_row, ids, gradients, mut reached) = match gradient {
             Part::Dense(gradient) => return constants.dense(values, first, second, gradient),
-            Part::Rows { width, first_row, ids, values, reached } => (width, first_row, ids, values, reached),
+            Part::Rows {
+                width,
+                first_row,
+                ids,
+                values,
+                reached,
+            } => (width, first_row, ids, values, reached),
         };
         let mut given = ids.iter().zip(gradients.chunks(width)).peekable();
-        let rows = values.chunks_mut(width).zip(first.chunks_mut(width)).zip(second.chunks_mut(width));
+        let rows = values
+            .chunks_mut(width)
+            .zip(first.chunks_mut(width))
+            .zip(second.chunks_mut(width));
         for (row, ((values, first), second)) in rows.enumerate() {
-            let reached = reached.as_deref_mut().and_then(|reached| reached.get_mut(row));
+            let reached = reached
+                .as_deref_mut()
+                .and_then(|reached| reached.get_mut(row));
             match given.next_if(|&(&id, _)| id as usize == first_row + row) {
                 Some((_, gradient)) => {
                     constants.dense(values, first, second, gradient);
@@ -336,7 +401,9 @@ impl<T: Real> Job<'_, T> {
                     constants.without_gradient(values, first, second);
                 }
                 // Zero moments stay zero and move nothing: what is left is decay.
-                None => values.iter_mut().for_each(|value| *value = *value * constants.keep),
+                None => values
+                    .iter_mut()
+                    .for_each(|value| *value = *value * constants.keep),
             }
         }
     }

@@ -40,7 +40,13 @@ impl<T: Real> Moments<T> {
         for moment in [&first, &second] {
             moment.release();
         }
-        Ok(Self { shape: shape.to_vec(), step, first, second, reached })
+        Ok(Self {
+            shape: shape.to_vec(),
+            step,
+            first,
+            second,
+            reached,
+        })
     }
 
     /// Takes mapped moments into memory, rows that no gradient has reached as zeros that cost nothing.
@@ -55,7 +61,9 @@ impl<T: Real> Moments<T> {
             };
             let width = moment.len() / reached.len().max(1);
             let mut owned = vec![T::zero(); moment.len()];
-            let rows = owned.chunks_exact_mut(width.max(1)).zip(moment.chunks_exact(width.max(1)));
+            let rows = owned
+                .chunks_exact_mut(width.max(1))
+                .zip(moment.chunks_exact(width.max(1)));
             for ((row, stored), _) in rows.zip(reached).filter(|(_, reached)| **reached) {
                 row.copy_from_slice(stored);
             }
@@ -68,7 +76,13 @@ impl<T: Real> Moments<T> {
     pub(super) fn zero(shape: &[usize]) -> Self {
         let zeros = || Buffer::from(vec![T::zero(); shape.iter().product()]);
         let reached = rows_of(shape).map(|rows| vec![false; rows]);
-        Self { shape: shape.to_vec(), step: 0, first: zeros(), second: zeros(), reached }
+        Self {
+            shape: shape.to_vec(),
+            step: 0,
+            first: zeros(),
+            second: zeros(),
+            reached,
+        }
     }
 
     /// The parameter's shape.
@@ -107,9 +121,17 @@ fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<V
     if width == 0 {
         return None;
     }
-    let zero_bits = |row: &[T]| bytemuck::cast_slice::<T, u8>(row).iter().all(|&byte| byte == 0);
+    let zero_bits = |row: &[T]| {
+        bytemuck::cast_slice::<T, u8>(row)
+            .iter()
+            .all(|&byte| byte == 0)
+    };
     let pairs = first.chunks(width).zip(second.chunks(width));
-    Some(pairs.map(|(first, second)| !(zero_bits(first) && zero_bits(second))).collect())
+    Some(
+        pairs
+            .map(|(first, second)| !(zero_bits(first) && zero_bits(second)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -125,17 +147,28 @@ mod tests {
         let path = folder.path().join("moments.safetensors");
         let first = [0.0, 0.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0f32];
         let second = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0f32];
-        let tensors = [("first", first), ("second", second)]
-            .map(|(name, values)| (name.to_owned(), Tensor::from_f32(&[4, 2], values.to_vec()).unwrap()));
+        let tensors = [("first", first), ("second", second)].map(|(name, values)| {
+            (
+                name.to_owned(),
+                Tensor::from_f32(&[4, 2], values.to_vec()).unwrap(),
+            )
+        });
         write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
         let file = Checkpoint::open(&path).unwrap();
         let stored = |name| file.get(name).unwrap().to_f32();
-        let mut moments = Moments::new("table", &[4, 2], 5, stored("first"), stored("second")).unwrap();
-        assert_eq!(moments.reached.as_deref(), Some(&[false, true, true, true][..]));
+        let mut moments =
+            Moments::new("table", &[4, 2], 5, stored("first"), stored("second")).unwrap();
+        assert_eq!(
+            moments.reached.as_deref(),
+            Some(&[false, true, true, true][..])
+        );
         assert!(moments.first.is_mapped() && moments.second.is_mapped());
         moments.own();
         assert!(!moments.first.is_mapped() && !moments.second.is_mapped());
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        assert_eq!((bits(&moments.first), bits(&moments.second)), (bits(&first), bits(&second)));
+        assert_eq!(
+            (bits(&moments.first), bits(&moments.second)),
+            (bits(&first), bits(&second))
+        );
     }
 }

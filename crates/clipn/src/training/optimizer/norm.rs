@@ -22,12 +22,22 @@ pub fn global_norm<'a, T: Real>(
     let mut total = 0.0;
     for (name, shape, gradient) in gradients {
         let values = gradient.values();
-        let width = if shape.len() < 2 { values.len() } else { shape[1..].iter().product() }.max(1);
-        let rows: Vec<f64> =
-            values.par_chunks(width).with_min_len(CHUNK.div_ceil(width)).map(squares).collect();
+        let width = if shape.len() < 2 {
+            values.len()
+        } else {
+            shape[1..].iter().product()
+        }
+        .max(1);
+        let rows: Vec<f64> = values
+            .par_chunks(width)
+            .with_min_len(CHUNK.div_ceil(width))
+            .map(squares)
+            .collect();
         let sum: f64 = rows.iter().sum();
         if !sum.is_finite() {
-            return Err(OptimizerError::NotFinite { name: name.to_owned() });
+            return Err(OptimizerError::NotFinite {
+                name: name.to_owned(),
+            });
         }
         total += sum;
     }

@@ -46,7 +46,9 @@ impl<T: Real> Update<'_, T> {
             .shape
             .iter()
             .try_fold(1usize, |product, &n| product.checked_mul(n))
-            .ok_or_else(|| self.shape_error(String::new(), "a shape that fits memory".to_owned()))?;
+            .ok_or_else(|| {
+                self.shape_error(String::new(), "a shape that fits memory".to_owned())
+            })?;
         if self.values.len() != length {
             return Err(self.shape_error(
                 format!("{} values", self.values.len()),
@@ -55,7 +57,10 @@ impl<T: Real> Update<'_, T> {
         }
         if let Some(moments) = moments.filter(|moments| moments.shape != self.shape) {
             return Err(self.shape_error(
-                format!("a shape other than that of its moments, {:?}", moments.shape),
+                format!(
+                    "a shape other than that of its moments, {:?}",
+                    moments.shape
+                ),
                 "the same shape in every step, or begin with fresh moments".to_owned(),
             ));
         }
@@ -83,18 +88,28 @@ impl<T: Real> Update<'_, T> {
                 format!("{width} for each row"),
             ));
         }
-        let error =
-            |what| OptimizerError::Rows { name: self.name.to_owned(), shape: self.shape.to_vec(), what };
+        let error = |what| OptimizerError::Rows {
+            name: self.name.to_owned(),
+            shape: self.shape.to_vec(),
+            what,
+        };
         if let Some(pair) = ids.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(error(format!("row {} follows row {}", pair[1], pair[0])));
         }
         match ids.last() {
-            Some(&last) if last as usize >= rows => Err(error(format!("row {last} is outside the table"))),
+            Some(&last) if last as usize >= rows => {
+                Err(error(format!("row {last} is outside the table")))
+            }
             _ => Ok(()),
         }
     }
 
     fn shape_error(&self, found: String, expected: String) -> OptimizerError {
-        OptimizerError::Shape { name: self.name.to_owned(), shape: self.shape.to_vec(), found, expected }
+        OptimizerError::Shape {
+            name: self.name.to_owned(),
+            shape: self.shape.to_vec(),
+            found,
+            expected,
+        }
     }
 }

@@ -40,7 +40,11 @@ impl FromStr for Label {
             "epoch" => Label::Epoch(number),
             _ => return Err(()),
         };
-        if label.to_string() == name { Ok(label) } else { Err(()) }
+        if label.to_string() == name {
+            Ok(label)
+        } else {
+            Err(())
+        }
     }
 }
 
@@ -52,8 +56,16 @@ mod tests {
     fn only_names_as_written_are_labels() {
         assert_eq!("step-12".parse(), Ok(Label::Step(12)));
         assert_eq!("epoch-0".parse(), Ok(Label::Epoch(0)));
-        for name in ["step-012", "step-+1", "step-", "step", "steps-1", ".step-1.tmp", "epoch-1 ", "step--1"]
-        {
+        for name in [
+            "step-012",
+            "step-+1",
+            "step-",
+            "step",
+            "steps-1",
+            ".step-1.tmp",
+            "epoch-1 ",
+            "step--1",
+        ] {
             assert_eq!(name.parse::<Label>(), Err(()), "{name}");
         }
     }

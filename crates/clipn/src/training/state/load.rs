@@ -30,23 +30,38 @@ impl<T: Real> TrainingCheckpoint<T> {
         let model = Checkpoint::open(&folder.join(MODEL_FILE))?;
         let optimizer = Checkpoint::open(&folder.join(OPTIMIZER_FILE))?;
         let optimizer = moments::restore(&optimizer, &model, state.optimizer)?;
-        Ok(Self { state, model, optimizer })
+        Ok(Self {
+            state,
+            model,
+            optimizer,
+        })
     }
 }
 
 /// Holds a file against what the state says was written.
 fn verify(folder: &Path, name: &str, state: &TrainingState) -> Result<(), StateError> {
     let path = folder.join(name);
-    let damaged = |what: String| StateError::Damaged { path: path.clone(), what };
+    let damaged = |what: String| StateError::Damaged {
+        path: path.clone(),
+        what,
+    };
     let Some(written) = state.files.get(name) else {
-        return Err(damaged("the state beside it has no record of it".to_owned()));
+        return Err(damaged(
+            "the state beside it has no record of it".to_owned(),
+        ));
     };
     let found = FileRecord::of(&path).map_err(StateError::io("read", &path))?;
     if found.bytes != written.bytes {
-        return Err(damaged(format!("it has {} bytes of {}", found.bytes, written.bytes)));
+        return Err(damaged(format!(
+            "it has {} bytes of {}",
+            found.bytes, written.bytes
+        )));
     }
     if found.crc32 != written.crc32 {
-        return Err(damaged(format!("its CRC-32 is {:08x}, not {:08x}", found.crc32, written.crc32)));
+        return Err(damaged(format!(
+            "its CRC-32 is {:08x}, not {:08x}",
+            found.crc32, written.crc32
+        )));
     }
     Ok(())
 }

@@ -39,15 +39,25 @@ impl<T: Real> Published<T> {
     /// As [`open`](Self::open).
     pub fn from_checkpoint(model: Checkpoint) -> Result<Self, StateError> {
         let path = model.path().to_owned();
-        let fail = |what: String| StateError::NotPublished { path: path.clone(), what };
+        let fail = |what: String| StateError::NotPublished {
+            path: path.clone(),
+            what,
+        };
         let Some(object) = model.value() else {
-            return Err(fail("it is a safetensors file, and those have no optimizer".to_owned()));
+            return Err(fail(
+                "it is a safetensors file, and those have no optimizer".to_owned(),
+            ));
         };
         let Some(optimizer) = object.get("optimizer") else {
             return Err(fail("it holds no `optimizer`".to_owned()));
         };
-        let epoch = object.get("epoch").and_then(Value::as_i64).and_then(|epoch| u64::try_from(epoch).ok());
-        let Some(epoch) = epoch else { return Err(fail("it holds no `epoch` number".to_owned())) };
+        let epoch = object
+            .get("epoch")
+            .and_then(Value::as_i64)
+            .and_then(|epoch| u64::try_from(epoch).ok());
+        let Some(epoch) = epoch else {
+            return Err(fail("it holds no `epoch` number".to_owned()));
+        };
         let groups = Groups::read(optimizer).map_err(fail)?;
         let names = groups.names(&model).map_err(fail)?;
         let mut restored: Vec<(String, Moments<T>)> = Vec::new();
@@ -60,10 +70,23 @@ impl<T: Real> Published<T> {
             let moments = moments::moments(&path, name, model.get(name), step, first, second)?;
             restored.push((name.to_owned(), moments));
         }
-        let step = restored.iter().map(|(_, moments)| moments.step()).max().unwrap_or(0);
-        let name = object.get("name").and_then(Value::as_str).map(str::to_owned);
+        let step = restored
+            .iter()
+            .map(|(_, moments)| moments.step())
+            .max()
+            .unwrap_or(0);
+        let name = object
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let optimizer = moments::optimizer(&path, groups.settings, restored)?;
-        Ok(Self { epoch, name, step, model, optimizer })
+        Ok(Self {
+            epoch,
+            name,
+            step,
+            model,
+            optimizer,
+        })
     }
 }
 
@@ -76,9 +99,15 @@ struct Groups {
 
 impl Groups {
     fn read(optimizer: &Value) -> Result<Self, String> {
-        let groups = optimizer.get("param_groups").and_then(Value::as_list).unwrap_or_default();
+        let groups = optimizer
+            .get("param_groups")
+            .and_then(Value::as_list)
+            .unwrap_or_default();
         let [still, decaying] = groups else {
-            return Err(format!("its optimizer has {} parameter groups, not two", groups.len()));
+            return Err(format!(
+                "its optimizer has {} parameter groups, not two",
+                groups.len()
+            ));
         };
         let number = |group: &Value, key: &str| {
             let value = group.get(key).and_then(Value::as_f64);
@@ -91,12 +120,15 @@ impl Groups {
         };
         if number(still, "weight_decay")? != 0.0 {
             return Err(
-                "its optimizer's first parameter group decays, and the published one does not".to_owned()
+                "its optimizer's first parameter group decays, and the published one does not"
+                    .to_owned(),
             );
         }
         for flag in ["amsgrad", "maximize"] {
             if decaying.get(flag).and_then(Value::as_bool) == Some(true) {
-                return Err(format!("its optimizer was run with `{flag}`, which AdamW here does not have"));
+                return Err(format!(
+                    "its optimizer was run with `{flag}`, which AdamW here does not have"
+                ));
             }
         }
         let settings = AdamWSettings {
@@ -106,7 +138,11 @@ impl Groups {
             weight_decay: number(decaying, "weight_decay")?,
             max_gradient_norm: None,
         };
-        Ok(Self { settings, still: indices(still)?, decaying: indices(decaying)? })
+        Ok(Self {
+            settings,
+            still: indices(still)?,
+            decaying: indices(decaying)?,
+        })
     }
 
     fn indices(&self) -> impl Iterator<Item = &i64> {
@@ -115,13 +151,20 @@ impl Groups {
 
     /// The names of the parameters in the order of [`indices`](Self::indices).
     fn names<'a>(&self, model: &'a Checkpoint) -> Result<Vec<&'a str>, String> {
-        let no_side: Vec<_> = parameters(model).filter(|(name, _)| is_no_side(name)).collect();
+        let no_side: Vec<_> = parameters(model)
+            .filter(|(name, _)| is_no_side(name))
+            .collect();
         let all: Vec<_> = parameters(model).collect();
         for candidates in [&no_side, &all] {
-            let (decaying, still): (Vec<_>, Vec<_>) =
-                candidates.iter().partition(|(name, tensor)| decays(name, tensor.shape()));
+            let (decaying, still): (Vec<_>, Vec<_>) = candidates
+                .iter()
+                .partition(|(name, tensor)| decays(name, tensor.shape()));
             if still.len() == self.still.len() && decaying.len() == self.decaying.len() {
-                return Ok(still.iter().chain(&decaying).map(|(name, _)| *name).collect());
+                return Ok(still
+                    .iter()
+                    .chain(&decaying)
+                    .map(|(name, _)| *name)
+                    .collect());
             }
         }
         Err(format!(
@@ -138,17 +181,28 @@ impl Groups {
 fn indices(group: &Value) -> Result<Vec<i64>, String> {
     let listed = group.get("params").and_then(Value::as_list);
     let indices = listed.and_then(|listed| listed.iter().map(Value::as_i64).collect());
-    indices.ok_or_else(|| "its optimizer's parameter groups have no list `params` of numbers".to_owned())
+    indices.ok_or_else(|| {
+        "its optimizer's parameter groups have no list `params` of numbers".to_owned()
+    })
 }
 
 /// The tensors that an optimizer could train: no statistics of batch norms.
 fn parameters(model: &Checkpoint) -> impl Iterator<Item = (&str, &Tensor)> {
-    const STATISTICS: [&str; 4] = ["running_mean", "running_var", "num_batches_tracked", "attn_mask"];
-    model.iter().filter(|(name, _)| !STATISTICS.contains(&name.rsplit('.').next().unwrap_or(name)))
+    const STATISTICS: [&str; 4] = [
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+        "attn_mask",
+    ];
+    model
+        .iter()
+        .filter(|(name, _)| !STATISTICS.contains(&name.rsplit('.').next().unwrap_or(name)))
 }
 
 fn is_no_side(name: &str) -> bool {
-    name.split('.').next().is_some_and(|first| first.ends_with("_no"))
+    name.split('.')
+        .next()
+        .is_some_and(|first| first.ends_with("_no"))
 }
 
 /// Step, `exp_avg` and `exp_avg_sq` of one parameter. The step is a tensor, or a plain number before PyTorch 1.12.
@@ -162,6 +216,7 @@ fn entry_parts<'a>(entry: &'a Value, name: &str) -> Result<(u64, &'a Tensor, &'a
         other => other.as_f64(),
     });
     let step = step.filter(|step| *step >= 0.0 && step.fract() == 0.0 && *step <= 2f64.powi(53));
-    let step = step.ok_or_else(|| format!("its optimizer's state of {name} has no whole number `step`"))?;
+    let step =
+        step.ok_or_else(|| format!("its optimizer's state of {name} has no whole number `step`"))?;
     Ok((step as u64, tensor("exp_avg")?, tensor("exp_avg_sq")?))
 }

@@ -62,7 +62,12 @@ impl FileRecord {
         let (mut bytes, mut hasher) = (0, crc32fast::Hasher::new());
         loop {
             let read = match file.read(&mut block) {
-                Ok(0) => return Ok(Self { bytes, crc32: hasher.finalize() }),
+                Ok(0) => {
+                    return Ok(Self {
+                        bytes,
+                        crc32: hasher.finalize(),
+                    });
+                }
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -83,14 +88,26 @@ impl TrainingState {
         }
         let path = folder.join(STATE_FILE);
         let json = fs::read(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => StateError::NotACheckpoint { path: folder.to_owned() },
-            _ => StateError::Io { action: "read", path: path.clone(), source },
+            io::ErrorKind::NotFound => StateError::NotACheckpoint {
+                path: folder.to_owned(),
+            },
+            _ => StateError::Io {
+                action: "read",
+                path: path.clone(),
+                source,
+            },
         })?;
-        let bad =
-            |error: serde_json::Error| StateError::BadState { path: path.clone(), what: error.to_string() };
+        let bad = |error: serde_json::Error| StateError::BadState {
+            path: path.clone(),
+            what: error.to_string(),
+        };
         let AnyFormat { format } = serde_json::from_slice(&json).map_err(bad)?;
         if format != STATE_FORMAT {
-            return Err(StateError::Format { path, found: format, known: STATE_FORMAT });
+            return Err(StateError::Format {
+                path,
+                found: format,
+                known: STATE_FORMAT,
+            });
         }
         serde_json::from_slice(&json).map_err(bad)
     }

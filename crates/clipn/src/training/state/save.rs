@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::moments;
 use super::store::{PARTIAL, REPLACED};
 use super::{
-    FileRecord, Label, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, STATE_FORMAT, StateError, TrainingState,
+    FileRecord, Label, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, STATE_FORMAT, StateError,
+    TrainingState,
 };
 use crate::checkpoint::{Tensor, write_safetensors};
 use crate::model::{Real, WeightsNotes};
@@ -44,7 +45,10 @@ pub(super) fn save<T: Real>(
         Err(error) => {
             // The error at hand says what went wrong; a second one about the leftover would hide it.
             let _ = fs::remove_dir_all(&beside);
-            Err(StateError::Save { path: target, source: Box::new(error) })
+            Err(StateError::Save {
+                path: target,
+                source: Box::new(error),
+            })
         }
     }
 }
@@ -54,7 +58,11 @@ fn write<T: Real>(folder: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateE
     let mut state = snapshot.state.clone();
     state.format = STATE_FORMAT;
     state.files = BTreeMap::new();
-    write_safetensors(&folder.join(MODEL_FILE), snapshot.model, &snapshot.notes.to_metadata())?;
+    write_safetensors(
+        &folder.join(MODEL_FILE),
+        snapshot.model,
+        &snapshot.notes.to_metadata(),
+    )?;
     let moments = moments::tensors(snapshot.optimizer)?;
     write_safetensors(&folder.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
@@ -67,8 +75,10 @@ fn write<T: Real>(folder: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateE
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
-    let bad =
-        |error: serde_json::Error| StateError::BadState { path: path.to_owned(), what: error.to_string() };
+    let bad = |error: serde_json::Error| StateError::BadState {
+        path: path.to_owned(),
+        what: error.to_string(),
+    };
     let mut json = serde_json::to_vec_pretty(state).map_err(bad)?;
     json.push(b'\n');
     let written = File::create_new(path).and_then(|mut file| {

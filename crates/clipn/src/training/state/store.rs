@@ -47,7 +47,9 @@ impl CheckpointStore {
     pub fn open(root: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(root).map_err(StateError::io("make the folder", root))?;
         recover(root)?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     /// The folder.
@@ -60,7 +62,11 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// A full disk and other failures of the file system; tensors that safetensors cannot hold.
-    pub fn save<T: Real>(&self, label: Label, snapshot: Snapshot<'_, T>) -> Result<PathBuf, StateError> {
+    pub fn save<T: Real>(
+        &self,
+        label: Label,
+        snapshot: Snapshot<'_, T>,
+    ) -> Result<PathBuf, StateError> {
         save(&self.root, label, snapshot)
     }
 
@@ -72,12 +78,20 @@ impl CheckpointStore {
     pub fn list(&self) -> Result<Vec<SavedCheckpoint>, StateError> {
         let mut found = Vec::new();
         for (name, path) in folders(&self.root)? {
-            let Ok(label) = name.parse::<Label>() else { continue };
+            let Ok(label) = name.parse::<Label>() else {
+                continue;
+            };
             if let Some(step) = complete(&path) {
                 found.push(SavedCheckpoint { path, label, step });
             }
         }
-        found.sort_by_key(|saved| (saved.step, matches!(saved.label, Label::Epoch(_)), saved.label.number()));
+        found.sort_by_key(|saved| {
+            (
+                saved.step,
+                matches!(saved.label, Label::Epoch(_)),
+                saved.label.number(),
+            )
+        });
         Ok(found)
     }
 
@@ -97,7 +111,9 @@ impl CheckpointStore {
         let mut saved = self.list()?;
         saved.truncate(saved.len().saturating_sub(retention.last.max(1)));
         let is_kept = |label: Label| {
-            retention.every.is_some_and(|every| every > 0 && label.number().is_multiple_of(every))
+            retention
+                .every
+                .is_some_and(|every| every > 0 && label.number().is_multiple_of(every))
         };
         let mut removed = Vec::new();
         for old in saved.into_iter().filter(|saved| !is_kept(saved.label)) {
@@ -120,15 +136,24 @@ fn complete(path: &Path) -> Option<u64> {
     let is_there = |(name, bytes): (&String, u64)| {
         fs::metadata(path.join(name)).is_ok_and(|file| file.is_file() && file.len() == bytes)
     };
-    let files_are_there = state.files.iter().map(|(name, record)| (name, record.bytes)).all(is_there);
+    let files_are_there = state
+        .files
+        .iter()
+        .map(|(name, record)| (name, record.bytes))
+        .all(is_there);
     files_are_there.then_some(state.step)
 }
 
 /// Removes what a killed program left, and puts back a checkpoint whose replacement did not come.
 fn recover(root: &Path) -> Result<(), StateError> {
     for (name, path) in folders(root)? {
-        let Some(hidden) = name.strip_prefix('.') else { continue };
-        if let Some(label) = hidden.strip_suffix(REPLACED).filter(|label| label.parse::<Label>().is_ok()) {
+        let Some(hidden) = name.strip_prefix('.') else {
+            continue;
+        };
+        if let Some(label) = hidden
+            .strip_suffix(REPLACED)
+            .filter(|label| label.parse::<Label>().is_ok())
+        {
             let target = root.join(label);
             if !target.exists() {
                 fs::rename(&path, &target).map_err(StateError::io("put back", &target))?;
@@ -144,8 +169,12 @@ fn recover(root: &Path) -> Result<(), StateError> {
 
 /// `LABEL.tmp` or `LABEL.PROCESS-COUNT.tmp`: nothing else is ours to delete.
 fn is_partial(hidden: &str) -> bool {
-    let Some(rest) = hidden.strip_suffix(PARTIAL) else { return false };
-    rest.split('.').next().is_some_and(|label| label.parse::<Label>().is_ok())
+    let Some(rest) = hidden.strip_suffix(PARTIAL) else {
+        return false;
+    };
+    rest.split('.')
+        .next()
+        .is_some_and(|label| label.parse::<Label>().is_ok())
 }
 
 /// The folders in `root`, links not followed, with their names.

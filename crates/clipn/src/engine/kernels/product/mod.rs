@@ -32,7 +32,13 @@ pub(in super::super) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// `rows` × `columns`, the columns of a row side by side, rows `row_stride` apart.
     pub fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self { data, rows, columns, row_stride, column_stride: 1 }
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
     }
 
     /// A contiguous matrix of `columns` columns and as many rows as the slice holds.
@@ -56,9 +62,20 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// Columns that it does not have.
     pub fn columns(self, first: usize, count: usize) -> Self {
-        assert!(self.column_stride == 1 && first + count <= self.columns, "no such columns");
-        let data = if self.rows == 0 { self.data } else { &self.data[first..] };
-        Self { data, columns: count, ..self }
+        assert!(
+            self.column_stride == 1 && first + count <= self.columns,
+            "no such columns"
+        );
+        let data = if self.rows == 0 {
+            self.data
+        } else {
+            &self.data[first..]
+        };
+        Self {
+            data,
+            columns: count,
+            ..self
+        }
     }
 
     /// Number of columns.
@@ -74,14 +91,24 @@ impl<'a> Matrix<'a> {
     /// Some of the rows and columns.
     fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let first = rows.start * self.row_stride + columns.start * self.column_stride;
-        let data = if rows.is_empty() || columns.is_empty() { &[][..] } else { &self.data[first..] };
-        Self { data, rows: rows.len(), columns: columns.len(), ..self }
+        let data = if rows.is_empty() || columns.is_empty() {
+            &[][..]
+        } else {
+            &self.data[first..]
+        };
+        Self {
+            data,
+            rows: rows.len(),
+            columns: columns.len(),
+            ..self
+        }
     }
 
     fn is_inside(&self) -> bool {
         self.rows == 0
             || self.columns == 0
-            || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride < self.data.len()
+            || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
+                < self.data.len()
     }
 }
 
@@ -97,7 +124,12 @@ pub(in super::super) struct MatrixMut<'a> {
 impl<'a> MatrixMut<'a> {
     /// `rows` × `columns`, rows `row_stride` apart.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self { data, rows, columns, row_stride }
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+        }
     }
 
     /// A contiguous matrix of `columns` columns and as many rows as the slice holds.
@@ -161,7 +193,17 @@ pub(in super::super) fn product(
     accumulate: bool,
     threads: usize,
 ) {
-    multiply(out, a, Right::Matrix(b), Sum { scale, bias: &[], accumulate }, threads);
+    multiply(
+        out,
+        a,
+        Right::Matrix(b),
+        Sum {
+            scale,
+            bias: &[],
+            accumulate,
+        },
+        threads,
+    );
 }
 
 /// out = a·b + bias, plus what `out` held where `accumulate`. No bias is an empty one.
@@ -176,7 +218,17 @@ pub(in super::super) fn linear_product(
     accumulate: bool,
     threads: usize,
 ) {
-    multiply(out, a, b, Sum { scale: 1.0, bias, accumulate }, threads);
+    multiply(
+        out,
+        a,
+        b,
+        Sum {
+            scale: 1.0,
+            bias,
+            accumulate,
+        },
+        threads,
+    );
 }
 
 /// The first column of the result, for threads that write different columns of it.
@@ -189,7 +241,12 @@ unsafe impl Send for Columns {}
 unsafe impl Sync for Columns {}
 
 fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threads: usize) {
-    let MatrixMut { data, rows, columns, row_stride } = out;
+    let MatrixMut {
+        data,
+        rows,
+        columns,
+        row_stride,
+    } = out;
     assert!(
         a.rows == rows && a.columns == b.rows() && b.columns() == columns,
         "a product of {}×{} and {}×{} does not give {}×{}",
@@ -203,8 +260,14 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threa
     let whole = Matrix::new(data, rows, columns, row_stride);
     let is_inside = a.is_inside() && whole.is_inside() && b.is_inside();
     assert!(is_inside, "a matrix reaches beyond its slice");
-    assert!(sum.bias.is_empty() || sum.bias.len() == columns, "a bias has another length than a row");
-    assert!(row_stride >= columns || rows <= 1, "rows of the result overlap");
+    assert!(
+        sum.bias.is_empty() || sum.bias.len() == columns,
+        "a bias has another length than a row"
+    );
+    assert!(
+        row_stride >= columns || rows <= 1,
+        "rows of the result overlap"
+    );
     if rows == 0 || columns == 0 {
         return;
     }
@@ -289,7 +352,11 @@ unsafe fn multiply_panels(
                     depth,
                     columns: end - start,
                     scale: sum.scale,
-                    bias: if first == 0 && !sum.bias.is_empty() { &sum.bias[start..end] } else { &[] },
+                    bias: if first == 0 && !sum.bias.is_empty() {
+                        &sum.bias[start..end]
+                    } else {
+                        &[]
+                    },
                     accumulate: sum.accumulate || first > 0,
                 };
                 // SAFETY: the rows and columns of the result that the caller vouches for.
@@ -306,11 +373,19 @@ mod tests {
     use super::*;
 
     fn values(count: usize, seed: usize) -> Vec<f32> {
-        (0..count).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 700.0).collect()
+        (0..count)
+            .map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 700.0)
+            .collect()
     }
 
     /// A matrix with `gap` unused values after each row, or after each column where `transposed`.
-    fn matrix(data: &[f32], rows: usize, columns: usize, gap: usize, transposed: bool) -> Matrix<'_> {
+    fn matrix(
+        data: &[f32],
+        rows: usize,
+        columns: usize,
+        gap: usize,
+        transposed: bool,
+    ) -> Matrix<'_> {
         match transposed {
             true => Matrix::new(data, columns, rows, rows + gap).transposed(),
             false => Matrix::new(data, rows, columns, columns + gap),
@@ -323,7 +398,9 @@ mod tests {
 
     /// Three loops in f64.
     fn plain(a: &Matrix<'_>, b: &Matrix<'_>, row: usize, column: usize) -> f64 {
-        (0..a.columns).map(|k| at(a, row, k) * at(b, k, column)).sum()
+        (0..a.columns)
+            .map(|k| at(a, row, k) * at(b, k, column))
+            .sum()
     }
 
     proptest! {
@@ -363,11 +440,17 @@ mod tests {
         let (m, k, n) = (7, 2 * DEPTH + 3, 70);
         let (a, b) = (values(m * k, 1), values(k * n, 2));
         for transposed in [false, true] {
-            let (a, b) = (matrix(&a, m, k, 0, transposed), matrix(&b, k, n, 0, transposed));
+            let (a, b) = (
+                matrix(&a, m, k, 0, transposed),
+                matrix(&b, k, n, 0, transposed),
+            );
             let mut out = vec![9.0; m * n];
             product(MatrixMut::packed(&mut out, n), a, b, 1.0, false, 2);
             for (i, found) in out.iter().enumerate() {
-                assert!((f64::from(*found) - plain(&a, &b, i / n, i % n)).abs() < 2e-3, "{found} at {i}");
+                assert!(
+                    (f64::from(*found) - plain(&a, &b, i / n, i % n)).abs() < 2e-3,
+                    "{found} at {i}"
+                );
             }
         }
     }
@@ -376,7 +459,14 @@ mod tests {
     #[should_panic(expected = "does not give")]
     fn shapes_that_do_not_fit_are_refused() {
         let (a, b, mut out) = (vec![0.0; 6], vec![0.0; 6], vec![0.0; 4]);
-        product(MatrixMut::packed(&mut out, 2), Matrix::packed(&a, 3), Matrix::packed(&b, 3), 1.0, false, 1);
+        product(
+            MatrixMut::packed(&mut out, 2),
+            Matrix::packed(&a, 3),
+            Matrix::packed(&b, 3),
+            1.0,
+            false,
+            1,
+        );
     }
 
     #[test]

@@ -22,11 +22,13 @@ impl Panels {
         let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
         let firsts = (0..columns).step_by(width.whole);
         let ends = firsts.clone().map(|first| columns.min(first + width.whole));
-        let mut values =
-            vec![
-                0.0;
-                ends.clone().zip(firsts.clone()).map(|(end, first)| width.of(end - first) * rows).sum()
-            ];
+        let mut values = vec![
+            0.0;
+            ends.clone()
+                .zip(firsts.clone())
+                .map(|(end, first)| width.of(end - first) * rows)
+                .sum()
+        ];
         let mut rest = &mut values[..];
         for (first, end) in firsts.zip(ends) {
             let width = width.of(end - first);
@@ -34,7 +36,12 @@ impl Panels {
             lay_out(panel, matrix.part(0..rows, first..end), width);
             rest = others;
         }
-        Self { values, rows, columns, width }
+        Self {
+            values,
+            rows,
+            columns,
+            width,
+        }
     }
 
     /// Number of rows.
@@ -87,8 +94,17 @@ const SQUARE: usize = 16;
 
 /// Writes row r of `matrix` to column r of `out`, whose rows are `stride` apart.
 pub(super) fn transpose(out: &mut [f32], stride: usize, matrix: Matrix<'_>) {
-    let Matrix { data, rows, columns, row_stride, column_stride } = matrix;
-    assert!(rows <= stride && (columns == 0 || out.len() >= (columns - 1) * stride + rows), "no room");
+    let Matrix {
+        data,
+        rows,
+        columns,
+        row_stride,
+        column_stride,
+    } = matrix;
+    assert!(
+        rows <= stride && (columns == 0 || out.len() >= (columns - 1) * stride + rows),
+        "no room"
+    );
     vectorised(
         #[inline(always)]
         || {
@@ -96,14 +112,23 @@ pub(super) fn transpose(out: &mut [f32], stride: usize, matrix: Matrix<'_>) {
                 let last_row = rows.min(first_row + SQUARE);
                 for first in (0..columns).step_by(SQUARE) {
                     let last = columns.min(first + SQUARE);
-                    if last - first == SQUARE && last_row - first_row == SQUARE && column_stride == 1 {
+                    if last - first == SQUARE
+                        && last_row - first_row == SQUARE
+                        && column_stride == 1
+                    {
                         let source = &data[first_row * row_stride + first..];
-                        transpose_square(&mut out[first * stride + first_row..], stride, source, row_stride);
+                        transpose_square(
+                            &mut out[first * stride + first_row..],
+                            stride,
+                            source,
+                            row_stride,
+                        );
                         continue;
                     }
                     for row in first_row..last_row {
                         for column in first..last {
-                            out[column * stride + row] = data[row * row_stride + column * column_stride];
+                            out[column * stride + row] =
+                                data[row * row_stride + column * column_stride];
                         }
                     }
                 }

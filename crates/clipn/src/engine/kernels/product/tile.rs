@@ -17,7 +17,10 @@ impl PanelWidth {
             type Output = PanelWidth;
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> PanelWidth {
-                PanelWidth { whole: vectors::<S>() * S::F32_LANES, lanes: S::F32_LANES }
+                PanelWidth {
+                    whole: vectors::<S>() * S::F32_LANES,
+                    lanes: S::F32_LANES,
+                }
             }
         }
         crate::simd::arch().dispatch(Width)
@@ -126,7 +129,8 @@ impl Rows<'_> {
     fn tile<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize) {
         let (panel, _) = S::as_simd_f32s(self.panel);
         let (panel, _) = panel.as_chunks::<V>();
-        let rows: [&[f32]; R] = std::array::from_fn(|r| &self.a[(row + r) * self.a_stride..][..self.depth]);
+        let rows: [&[f32]; R] =
+            std::array::from_fn(|r| &self.a[(row + r) * self.a_stride..][..self.depth]);
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (k, right) in panel[..self.depth].iter().enumerate() {
             for r in 0..R {
@@ -149,7 +153,10 @@ impl Rows<'_> {
                 let out = unsafe { std::slice::from_raw_parts_mut(self.out.add(at), count) };
                 let mut sum = simd.mul_f32s(scale, sums[r][v]);
                 if !self.bias.is_empty() {
-                    sum = simd.add_f32s(sum, simd.partial_load_f32s(&self.bias[first..first + count]));
+                    sum = simd.add_f32s(
+                        sum,
+                        simd.partial_load_f32s(&self.bias[first..first + count]),
+                    );
                 }
                 if self.accumulate {
                     sum = simd.add_f32s(simd.partial_load_f32s(out), sum);

@@ -37,9 +37,18 @@ impl Bottleneck {
 
     /// Replaces the maps `scratch.x`, `[images, size, channels]`, by what the block makes of them, and gives its size.
     pub fn run(&self, scratch: &mut Scratch, size: Size, halves: bool, threads: usize) -> Size {
-        let Scratch { x, y, narrow, convolved, averaged, columns, .. } = scratch;
+        let Scratch {
+            x,
+            y,
+            narrow,
+            convolved,
+            averaged,
+            columns,
+            ..
+        } = scratch;
         self.conv1.pointwise(narrow, x, Beside::Nothing, threads);
-        self.conv2.neighbours(convolved, narrow, size, 1, columns, threads);
+        self.conv2
+            .neighbours(convolved, narrow, size, 1, columns, threads);
         let to = if halves {
             average(averaged, x, size, self.conv1.inner());
             std::mem::swap(x, averaged);

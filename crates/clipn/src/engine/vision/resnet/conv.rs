@@ -36,7 +36,13 @@ pub(super) enum Beside<'a> {
 impl Conv {
     /// Folds the norm into the weights: w·s and b − mean·s with s = weight / √(variance + ε), in f64.
     pub fn new(params: &ConvParams<f32>) -> Self {
-        let &ConvParams { inner, out, kernel, ref norm, .. } = params;
+        let &ConvParams {
+            inner,
+            out,
+            kernel,
+            ref norm,
+            ..
+        } = params;
         let scale: Vec<f64> = norm
             .weight
             .iter()
@@ -44,17 +50,28 @@ impl Conv {
             .map(|(&weight, &variance)| f64::from(weight) / (f64::from(variance) + EPS).sqrt())
             .collect();
         let shift = norm.bias.iter().zip(&*norm.running_mean).zip(&scale);
-        let bias =
-            shift.map(|((&bias, &mean), scale)| (f64::from(bias) - f64::from(mean) * scale) as f32).collect();
+        let bias = shift
+            .map(|((&bias, &mean), scale)| (f64::from(bias) - f64::from(mean) * scale) as f32)
+            .collect();
         let area = kernel * kernel;
         let mut weight = vec![0.0; params.weight.len()];
-        for (o, (filter, scale)) in params.weight.chunks_exact(inner * area).zip(&scale).enumerate() {
+        for (o, (filter, scale)) in params
+            .weight
+            .chunks_exact(inner * area)
+            .zip(&scale)
+            .enumerate()
+        {
             for (i, &value) in filter.iter().enumerate() {
                 let (channel, position) = (i / area, i % area);
                 weight[(position * inner + channel) * out + o] = (f64::from(value) * scale) as f32;
             }
         }
-        Self { weight, bias, inner, out }
+        Self {
+            weight,
+            bias,
+            inner,
+            out,
+        }
     }
 
     /// Channels that come in.
@@ -75,16 +92,30 @@ impl Conv {
         for (index, y) in y.chunks_mut(part * self.out).enumerate() {
             let first = index * part;
             let rows = first..first + y.len() / self.out;
-            self.multiply(y, &x[rows.start * self.inner..rows.end * self.inner], false, threads);
+            self.multiply(
+                y,
+                &x[rows.start * self.inner..rows.end * self.inner],
+                false,
+                threads,
+            );
             match beside {
                 Beside::Nothing => add_bias_and_relu(y, &self.bias),
                 Beside::Map(map) => {
-                    add_map_bias_and_relu(y, &map[rows.start * self.out..rows.end * self.out], &self.bias);
+                    add_map_bias_and_relu(
+                        y,
+                        &map[rows.start * self.out..rows.end * self.out],
+                        &self.bias,
+                    );
                 }
                 Beside::Conv(conv, x) => {
                     let x = &x[rows.start * conv.inner..rows.end * conv.inner];
                     conv.multiply(y, x, true, threads);
-                    let bias: Vec<f32> = self.bias.iter().zip(&conv.bias).map(|(a, b)| a + b).collect();
+                    let bias: Vec<f32> = self
+                        .bias
+                        .iter()
+                        .zip(&conv.bias)
+                        .map(|(a, b)| a + b)
+                        .collect();
                     add_bias_and_relu(y, &bias);
                 }
             }
@@ -125,8 +156,18 @@ impl Conv {
     /// y = x·weight, or y + x·weight.
     fn multiply(&self, y: &mut [f32], x: &[f32], accumulate: bool, threads: usize) {
         let inner = self.weight.len() / self.out;
-        let (x, weight) = (Matrix::packed(x, inner), Matrix::packed(&self.weight, self.out));
-        product(MatrixMut::packed(y, self.out), x, weight, 1.0, accumulate, threads);
+        let (x, weight) = (
+            Matrix::packed(x, inner),
+            Matrix::packed(&self.weight, self.out),
+        );
+        product(
+            MatrixMut::packed(y, self.out),
+            x,
+            weight,
+            1.0,
+            accumulate,
+            threads,
+        );
     }
 }
 
@@ -182,7 +223,10 @@ fn add_map_bias_and_relu(x: &mut [f32], map: &[f32], bias: &[f32]) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
-            for (row, map) in x.chunks_exact_mut(bias.len()).zip(map.chunks_exact(bias.len())) {
+            for (row, map) in x
+                .chunks_exact_mut(bias.len())
+                .zip(map.chunks_exact(bias.len()))
+            {
                 for ((x, m), b) in row.iter_mut().zip(map).zip(bias) {
                     *x = relu(*x + b + m);
                 }
@@ -213,7 +257,9 @@ pub(super) fn average(out: &mut Vec<f32>, x: &[f32], size: Size, channels: usize
                 let (image, y) = (row / to.height, row % to.height);
                 let upper = &x[(image * size.height + 2 * y) * wide..][..2 * wide];
                 let (upper, lower) = upper.split_at(wide);
-                let pairs = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
+                let pairs = upper
+                    .chunks_exact(2 * channels)
+                    .zip(lower.chunks_exact(2 * channels));
                 for (out, (upper, lower)) in out.chunks_exact_mut(channels).zip(pairs) {
                     let (a, b) = upper.split_at(channels);
                     let (c, d) = lower.split_at(channels);

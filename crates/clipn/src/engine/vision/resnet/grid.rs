@@ -11,12 +11,18 @@ pub(super) struct Size {
 impl Size {
     /// What the stem's first convolution leaves of an image: stride 2, one pixel of padding.
     pub fn strided(self) -> Self {
-        Self { height: self.height.div_ceil(2), width: self.width.div_ceil(2) }
+        Self {
+            height: self.height.div_ceil(2),
+            width: self.width.div_ceil(2),
+        }
     }
 
     /// What averaging over 2×2 positions leaves.
     pub fn halved(self) -> Self {
-        Self { height: self.height / 2, width: self.width / 2 }
+        Self {
+            height: self.height / 2,
+            width: self.width / 2,
+        }
     }
 
     /// Positions of the map.
@@ -26,8 +32,13 @@ impl Size {
 }
 
 /// Rows and columns of the last map of a batch of images.
-pub(in super::super::super) fn last_grid<T>(images: &Images<'_, T>) -> Result<(usize, usize), ModelError> {
-    let image = Size { height: images.height(), width: images.width() };
+pub(in super::super::super) fn last_grid<T>(
+    images: &Images<'_, T>,
+) -> Result<(usize, usize), ModelError> {
+    let image = Size {
+        height: images.height(),
+        width: images.width(),
+    };
     let last = image.strided().halved().halved().halved().halved();
     if last.area() == 0 {
         return Err(ModelError::Input(format!(

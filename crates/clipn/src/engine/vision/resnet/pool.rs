@@ -30,29 +30,60 @@ impl AttentionPool<'_> {
         for head in 0..self.heads {
             let queries = Matrix::packed(&queries, width).columns(head * head_width, head_width);
             let keys = Matrix::packed(rows(&self.params.k_proj, head, head_width, width), width);
-            let asked = MatrixMut::new(&mut heads[head * width..], images, width, self.heads * width);
+            let asked = MatrixMut::new(
+                &mut heads[head * width..],
+                images,
+                width,
+                self.heads * width,
+            );
             product(asked, queries, keys, 1.0, false, threads);
         }
         let mut logits = vec![0.0; self.heads * length];
-        let each = tokens.chunks_exact(length * width).zip(heads.chunks_exact_mut(self.heads * width));
+        let each = tokens
+            .chunks_exact(length * width)
+            .zip(heads.chunks_exact_mut(self.heads * width));
         for (tokens, heads) in each {
             let tokens = Matrix::packed(tokens, width);
             let asked = Matrix::packed(heads, width);
-            product(MatrixMut::packed(&mut logits, length), asked, tokens.transposed(), 1.0, false, threads);
+            product(
+                MatrixMut::packed(&mut logits, length),
+                asked,
+                tokens.transposed(),
+                1.0,
+                false,
+                threads,
+            );
             softmax_prefix(&mut logits, length, |_| length);
             let answers = Matrix::packed(&logits, length);
-            product(MatrixMut::packed(heads, width), answers, tokens, 1.0, false, threads);
+            product(
+                MatrixMut::packed(heads, width),
+                answers,
+                tokens,
+                1.0,
+                false,
+                threads,
+            );
         }
 
         let mut attended = vec![0.0; images * width];
         for head in 0..self.heads {
             let seen = Matrix::new(&heads[head * width..], images, width, self.heads * width);
             let values = Matrix::packed(rows(&self.params.v_proj, head, head_width, width), width);
-            let attended = MatrixMut::new(&mut attended[head * head_width..], images, head_width, width);
+            let attended = MatrixMut::new(
+                &mut attended[head * head_width..],
+                images,
+                head_width,
+                width,
+            );
             product(attended, seen, values.transposed(), 1.0, false, threads);
         }
         add_bias(&mut attended, &self.params.v_proj.bias);
-        out.copy_from_slice(&linear(Matrix::packed(&attended, width), images, &self.params.c_proj, threads));
+        out.copy_from_slice(&linear(
+            Matrix::packed(&attended, width),
+            images,
+            &self.params.c_proj,
+            threads,
+        ));
     }
 
     /// The mean position and the positions of each map, with their embeddings: `[images, 1 + positions, width]`.
@@ -84,7 +115,14 @@ fn linear(x: Matrix<'_>, rows: usize, params: &LinearParams<f32>, threads: usize
     let out = params.bias.len();
     let weight = Matrix::packed(&params.weight, x.width()).transposed();
     let mut y = vec![0.0; rows * out];
-    product(MatrixMut::packed(&mut y, out), x, weight, 1.0, false, threads);
+    product(
+        MatrixMut::packed(&mut y, out),
+        x,
+        weight,
+        1.0,
+        false,
+        threads,
+    );
     add_bias(&mut y, &params.bias);
     y
 }

@@ -8,8 +8,8 @@ use super::conv::{Conv, average};
 use super::grid::{Size, last_grid};
 use super::pool::AttentionPool;
 use crate::model::{
-    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams, STAGES,
-    VisionConfig, Weights,
+    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
+    STAGES, VisionConfig, Weights,
 };
 
 /// Positions of last maps that a chunk of images aims at: 8 images of RN50, 2 of RN50x64.
@@ -65,7 +65,10 @@ impl ResNetTower {
     ) {
         let (single, chunked) = self.stages.split_at(SINGLE_STAGES);
         scratch.maps.clear();
-        let mut size = Size { height: 0, width: 0 };
+        let mut size = Size {
+            height: 0,
+            width: 0,
+        };
         for index in which {
             size = self.stem(scratch, images, index, threads);
             for (stage, blocks) in single.iter().enumerate() {
@@ -80,8 +83,17 @@ impl ResNetTower {
     }
 
     /// The stem of one image, into `scratch.x`.
-    fn stem(&self, scratch: &mut Scratch, images: &Images<'_, f32>, index: usize, threads: usize) -> Size {
-        let size = Size { height: images.height(), width: images.width() };
+    fn stem(
+        &self,
+        scratch: &mut Scratch,
+        images: &Images<'_, f32>,
+        index: usize,
+        threads: usize,
+    ) -> Size {
+        let size = Size {
+            height: images.height(),
+            width: images.width(),
+        };
         let Scratch { x, y, columns, .. } = scratch;
         let [conv1, conv2, conv3] = &self.stem;
         let planes = &images.pixels()[index * images.image_len()..][..images.image_len()];
@@ -101,7 +113,12 @@ fn interleave(out: &mut Vec<f32>, planes: &[f32]) {
     let (red, rest) = planes.split_at(area);
     let (green, blue) = rest.split_at(area);
     out.clear();
-    out.extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
+    out.extend(
+        red.iter()
+            .zip(green)
+            .zip(blue)
+            .flat_map(|((&r, &g), &b)| [r, g, b]),
+    );
 }
 
 impl ImageTower<f32> for ResNetTower {
@@ -116,14 +133,26 @@ impl ImageTower<f32> for ResNetTower {
     fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
         let grid = last_grid(&images)?;
         let positions = positions_for(&self.attnpool.positional_embedding, &self.config, grid);
-        let pool = AttentionPool { params: &self.attnpool, heads: self.config.heads, positions: &positions };
+        let pool = AttentionPool {
+            params: &self.attnpool,
+            heads: self.config.heads,
+            positions: &positions,
+        };
         let lengths = vec![grid.0 * grid.1; images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
-        let encode = |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-            self.last_maps(scratch, &images, range, threads);
-            pool.run(out, &scratch.x, threads);
-        };
-        map_chunks(&lengths, CHUNK_POSITIONS, self.embed_dim, &mut values, &SCRATCH, encode);
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                self.last_maps(scratch, &images, range, threads);
+                pool.run(out, &scratch.x, threads);
+            };
+        map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            encode,
+        );
         Ok(Features::new(values, self.embed_dim))
     }
 }

@@ -35,7 +35,9 @@ pub(super) struct Frame {
 
 impl Frame {
     fn read(marker: u8, segment: &[u8]) -> Option<Self> {
-        let [precision, h1, h0, w1, w0, count, components @ ..] = segment else { return None };
+        let [precision, h1, h0, w1, w0, count, components @ ..] = segment else {
+            return None;
+        };
         let (components, _) = components.get(..3 * usize::from(*count))?.as_chunks::<3>();
         let component = |[id, sampling, quantisation]: &[u8; 3]| FrameComponent {
             id: *id,
@@ -57,9 +59,13 @@ impl Frame {
 
     /// The largest sampling factors.
     pub(super) fn max_sampling(&self) -> (usize, usize) {
-        let largest =
-            |factor: fn(&FrameComponent) -> usize| self.components.iter().map(factor).max().unwrap_or(1);
-        (largest(|component| component.sampling.0), largest(|component| component.sampling.1))
+        let largest = |factor: fn(&FrameComponent) -> usize| {
+            self.components.iter().map(factor).max().unwrap_or(1)
+        };
+        (
+            largest(|component| component.sampling.0),
+            largest(|component| component.sampling.1),
+        )
     }
 
     /// Refuses what is not decoded.
@@ -71,19 +77,31 @@ impl Frame {
             _ => return Err(unsupported(NAME, "hierarchical coding")),
         }
         if self.precision != 8 {
-            return Err(unsupported(NAME, format!("{} bits a sample", self.precision)));
+            return Err(unsupported(
+                NAME,
+                format!("{} bits a sample", self.precision),
+            ));
         }
         if !matches!(self.components.len(), 1 | 3 | 4) {
-            return Err(unsupported(NAME, format!("{} components", self.components.len())));
+            return Err(unsupported(
+                NAME,
+                format!("{} components", self.components.len()),
+            ));
         }
         let (max_h, max_v) = self.max_sampling();
         for component in &self.components {
             let (h, v) = component.sampling;
             if !(1..=4).contains(&h) || !(1..=4).contains(&v) || component.quantisation > 3 {
-                return Err(damaged(NAME, format!("component {} has sampling {h}x{v}", component.id)));
+                return Err(damaged(
+                    NAME,
+                    format!("component {} has sampling {h}x{v}", component.id),
+                ));
             }
             if max_h % h != 0 || max_v % v != 0 {
-                return Err(unsupported(NAME, format!("sampling {h}x{v} beside {max_h}x{max_v}")));
+                return Err(unsupported(
+                    NAME,
+                    format!("sampling {h}x{v} beside {max_h}x{max_v}"),
+                ));
             }
         }
         Ok(())
@@ -114,7 +132,9 @@ impl<'a> Headers<'a> {
             if !has_segment(marker) {
                 continue;
             }
-            let Some(segment) = segment(bytes, position) else { break };
+            let Some(segment) = segment(bytes, position) else {
+                break;
+            };
             headers.take(marker, segment);
             position += 2 + segment.len();
         }
@@ -136,7 +156,11 @@ impl<'a> Headers<'a> {
 
     /// libjpeg's guess at what the components are.
     pub(super) fn colours(&self, frame: &Frame) -> Colours {
-        let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
+        let ids: Vec<u8> = frame
+            .components
+            .iter()
+            .map(|component| component.id)
+            .collect();
         match (ids.as_slice(), self.adobe_transform) {
             ([_], _) => Colours::Grey,
             ([_, _, _], _) if self.jfif => Colours::LumaChroma,
@@ -165,7 +189,10 @@ pub(super) fn segment(bytes: &[u8], position: usize) -> Option<&[u8]> {
 /// The first marker at or after `position`, and the position after it. Stuffed zeros are data, not markers.
 pub(super) fn next_marker(bytes: &[u8], mut position: usize) -> Option<(u8, usize)> {
     loop {
-        position += bytes.get(position..)?.iter().position(|byte| *byte == 0xFF)?;
+        position += bytes
+            .get(position..)?
+            .iter()
+            .position(|byte| *byte == 0xFF)?;
         let code = position + bytes[position..].iter().position(|byte| *byte != 0xFF)?;
         if bytes[code] != 0 {
             return Some((bytes[code], code + 1));

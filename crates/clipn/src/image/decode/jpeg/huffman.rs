@@ -74,7 +74,11 @@ impl Table {
 #[inline(always)]
 fn extend(magnitude: u32, size: u32) -> i32 {
     let (magnitude, half) = (magnitude as i32, 1i32 << (size - 1));
-    if magnitude < half { magnitude - 2 * half + 1 } else { magnitude }
+    if magnitude < half {
+        magnitude - 2 * half + 1
+    } else {
+        magnitude
+    }
 }
 
 /// The entropy-coded bits between two markers.
@@ -90,7 +94,13 @@ pub(super) struct Bits<'a> {
 
 impl<'a> Bits<'a> {
     pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
-        Self { bytes, position, buffer: 0, count: 0, starved: false }
+        Self {
+            bytes,
+            position,
+            buffer: 0,
+            count: 0,
+            starved: false,
+        }
     }
 
     /// Where the bytes stand that have not been taken: at a marker once the bits have run out.
@@ -100,7 +110,10 @@ impl<'a> Bits<'a> {
 
     /// Goes on at `position` with no bits left over.
     pub(super) fn restart(&mut self, position: usize) {
-        *self = Self { starved: self.starved, ..Self::new(self.bytes, position) };
+        *self = Self {
+            starved: self.starved,
+            ..Self::new(self.bytes, position)
+        };
     }
 
     /// The first marker at or after `position`, and the position after it.
@@ -114,7 +127,11 @@ impl<'a> Bits<'a> {
         if self.count >= 32 {
             return;
         }
-        if let Some(word) = self.bytes.get(self.position..).and_then(<[u8]>::first_chunk::<4>) {
+        if let Some(word) = self
+            .bytes
+            .get(self.position..)
+            .and_then(<[u8]>::first_chunk::<4>)
+        {
             let word = u32::from_be_bytes(*word);
             // No byte of it is 0xFF.
             if (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
@@ -130,7 +147,9 @@ impl<'a> Bits<'a> {
     #[inline(never)]
     fn refill_slowly(&mut self) {
         while self.count <= 48 {
-            let Some(byte) = self.bytes.get(self.position) else { return };
+            let Some(byte) = self.bytes.get(self.position) else {
+                return;
+            };
             if *byte == 0xFF {
                 if self.bytes.get(self.position + 1) != Some(&0) {
                     return;
@@ -230,7 +249,14 @@ impl<'a> Bits<'a> {
         }
         let symbol = self.symbol_at_hand(table);
         let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        (run, if size == 0 { 0 } else { self.value_at_hand(size) })
+        (
+            run,
+            if size == 0 {
+                0
+            } else {
+                self.value_at_hand(size)
+            },
+        )
     }
 }
 

@@ -19,9 +19,15 @@ pub(super) fn samples(coefficients: &[i16; 64], steps: &[u16; 64]) -> [[u8; 8]; 
         return [[to_byte(round(flat, KEPT_BITS + 3)); 8]; 8];
     }
     let mut square = [[0; 8]; 8];
-    let rows = coefficients.as_chunks::<8>().0.iter().zip(steps.as_chunks::<8>().0);
+    let rows = coefficients
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .zip(steps.as_chunks::<8>().0);
     for (out, (values, steps)) in square.iter_mut().zip(rows) {
-        *out = std::array::from_fn(|column| i32::from(values[column].wrapping_mul(steps[column] as i16)));
+        *out = std::array::from_fn(|column| {
+            i32::from(values[column].wrapping_mul(steps[column] as i16))
+        });
     }
     columns(&mut square, FACTOR_BITS - KEPT_BITS);
     let mut square = transposed(square);
@@ -85,11 +91,25 @@ fn columns(square: &mut Square, bits: u32) {
         let [s0, s1, s2, s3, s4, s5, s6, s7] = std::array::from_fn(|row| square[row][c]);
         // Even frequencies.
         let turn = times(s2.wrapping_add(s6), C0_541);
-        let (e2, e3) = (turn.wrapping_sub(times(s6, C1_847)), turn.wrapping_add(times(s2, C0_765)));
-        let (e0, e1) = (s0.wrapping_add(s4) << FACTOR_BITS, s0.wrapping_sub(s4) << FACTOR_BITS);
-        let even = [e0.wrapping_add(e3), e1.wrapping_add(e2), e1.wrapping_sub(e2), e0.wrapping_sub(e3)];
+        let (e2, e3) = (
+            turn.wrapping_sub(times(s6, C1_847)),
+            turn.wrapping_add(times(s2, C0_765)),
+        );
+        let (e0, e1) = (
+            s0.wrapping_add(s4) << FACTOR_BITS,
+            s0.wrapping_sub(s4) << FACTOR_BITS,
+        );
+        let even = [
+            e0.wrapping_add(e3),
+            e1.wrapping_add(e2),
+            e1.wrapping_sub(e2),
+            e0.wrapping_sub(e3),
+        ];
         // Odd frequencies.
-        let turn = times(s7.wrapping_add(s3).wrapping_add(s5).wrapping_add(s1), C1_175);
+        let turn = times(
+            s7.wrapping_add(s3).wrapping_add(s5).wrapping_add(s1),
+            C1_175,
+        );
         let a = times(s7.wrapping_add(s1), -C0_899);
         let b = times(s5.wrapping_add(s3), -C2_562);
         let d = turn.wrapping_sub(times(s7.wrapping_add(s3), C1_961));
@@ -136,10 +156,15 @@ mod tests {
         for (y, row) in got.iter().enumerate() {
             for (x, sample) in row.iter().enumerate() {
                 let exact: f64 = (0..64)
-                    .map(|i| f64::from(coefficients[i]) * 3.0 * cosine(x, i % 8) * cosine(y, i / 8) / 4.0)
+                    .map(|i| {
+                        f64::from(coefficients[i]) * 3.0 * cosine(x, i % 8) * cosine(y, i / 8) / 4.0
+                    })
                     .sum();
                 let wanted = (exact + 128.0).clamp(0.0, 255.0);
-                assert!((f64::from(*sample) - wanted).abs() <= 1.0, "{x},{y}: {sample} for {wanted}");
+                assert!(
+                    (f64::from(*sample) - wanted).abs() <= 1.0,
+                    "{x},{y}: {sample} for {wanted}"
+                );
             }
         }
     }

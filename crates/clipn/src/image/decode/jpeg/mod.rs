@@ -20,10 +20,13 @@ const NAME: &str = "JPEG";
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let headers = Headers::read(bytes);
-    let frame = headers.frame.as_ref().ok_or_else(|| match headers.complete {
-        true => damaged(NAME, "it has no frame header"),
-        false => truncated(NAME),
-    })?;
+    let frame = headers
+        .frame
+        .as_ref()
+        .ok_or_else(|| match headers.complete {
+            true => damaged(NAME, "it has no frame header"),
+            false => truncated(NAME),
+        })?;
     frame.check()?;
     check_size(frame.width, frame.height, options)?;
     // Pillow refuses a file that ends before its end-of-image marker.

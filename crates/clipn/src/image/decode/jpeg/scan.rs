@@ -41,14 +41,17 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
         if !headers::has_segment(marker) {
             continue;
         }
-        let Some(segment) = headers::segment(bytes, position) else { break };
+        let Some(segment) = headers::segment(bytes, position) else {
+            break;
+        };
         position += 2 + segment.len();
         match marker {
             0xDB => tables.take_steps(segment)?,
             0xC4 => tables.take_codes(segment)?,
             0xDD => {
-                tables.restart_interval =
-                    segment.first_chunk::<2>().map_or(0, |n| u16::from_be_bytes(*n).into());
+                tables.restart_interval = segment
+                    .first_chunk::<2>()
+                    .map_or(0, |n| u16::from_be_bytes(*n).into());
             }
             0xDA => {
                 scans += 1;
@@ -56,8 +59,8 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
                     return Err(damaged(NAME, format!("it has more than {MAX_SCANS} scans")));
                 }
                 // All in one scan: samples are made as rows come, and only a row of coefficients is kept.
-                let at_once =
-                    !frame.is_progressive() && segment.first() == Some(&(frame.components.len() as u8));
+                let at_once = !frame.is_progressive()
+                    && segment.first() == Some(&(frame.components.len() as u8));
                 let kept_whole = planes.is_some() || !at_once;
                 let planes = planes.get_or_insert_with(|| Plane::of(frame, kept_whole));
                 let scan = Scan::read(segment, frame, planes, &tables)?;
@@ -77,7 +80,10 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
 
 fn finished(planes: Vec<Plane>) -> Result<Vec<Plane>, ImageError> {
     match planes.iter().find(|plane| plane.steps.is_none()) {
-        Some(plane) => Err(damaged(NAME, format!("component {} is in no scan", plane.id))),
+        Some(plane) => Err(damaged(
+            NAME,
+            format!("component {} is in no scan", plane.id),
+        )),
         None => Ok(planes),
     }
 }
@@ -98,8 +104,10 @@ impl Tables {
             let (wide, number) = (head >> 4 != 0, usize::from(head & 15));
             let length = if wide { 128 } else { 64 };
             let (values, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
-            let slot =
-                self.steps.get_mut(number).ok_or_else(|| damaged(NAME, "a quantisation table above 3"))?;
+            let slot = self
+                .steps
+                .get_mut(number)
+                .ok_or_else(|| damaged(NAME, "a quantisation table above 3"))?;
             let steps = slot.insert([0; 64]);
             for (index, position) in ORDER[..64].iter().enumerate() {
                 steps[*position] = match wide {
@@ -118,7 +126,11 @@ impl Tables {
             let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(cut)?;
             let total = counts.iter().map(|count| usize::from(*count)).sum();
             let (symbols, rest) = rest.split_at_checked(total).ok_or_else(cut)?;
-            let kind = if head >> 4 == 0 { &mut self.dc } else { &mut self.ac };
+            let kind = if head >> 4 == 0 {
+                &mut self.dc
+            } else {
+                &mut self.ac
+            };
             let slot = kind
                 .get_mut(usize::from(head & 15))
                 .ok_or_else(|| damaged(NAME, "a Huffman table above 3"))?;
@@ -180,8 +192,12 @@ impl<'a> Scan<'a> {
     ) -> Result<Self, ImageError> {
         let wrong = || damaged(NAME, "a scan header does not fit its frame");
         let (count, rest) = segment.split_first().ok_or_else(wrong)?;
-        let (selected, rest) = rest.split_at_checked(2 * usize::from(*count)).ok_or_else(wrong)?;
-        let [first, last, approximation, ..] = rest else { return Err(wrong()) };
+        let (selected, rest) = rest
+            .split_at_checked(2 * usize::from(*count))
+            .ok_or_else(wrong)?;
+        let [first, last, approximation, ..] = rest else {
+            return Err(wrong());
+        };
         let (first, last) = (usize::from(*first), usize::from(*last));
         let (high, low) = (approximation >> 4, approximation & 15);
         let (pass, band) = match (frame.is_progressive(), first, high) {
@@ -193,12 +209,20 @@ impl<'a> Scan<'a> {
             (true, _, _) => (Pass::Next, (first, last)),
         };
         let single = matches!(pass, Pass::First | Pass::Next);
-        if !(1..=4).contains(count) || (single && *count != 1) || band.0 > band.1 || band.1 > 63 || low > 13 {
+        if !(1..=4).contains(count)
+            || (single && *count != 1)
+            || band.0 > band.1
+            || band.1 > 63
+            || low > 13
+        {
             return Err(wrong());
         }
         let mut parts = Vec::with_capacity(4);
         for [id, codes] in selected.as_chunks::<2>().0 {
-            let plane = planes.iter().position(|plane| plane.id == *id).ok_or_else(wrong)?;
+            let plane = planes
+                .iter()
+                .position(|plane| plane.id == *id)
+                .ok_or_else(wrong)?;
             if parts.iter().any(|part: &Part| part.plane == plane) {
                 return Err(wrong());
             }
@@ -207,8 +231,13 @@ impl<'a> Scan<'a> {
                 planes[plane].steps =
                     Some(steps.ok_or_else(|| damaged(NAME, "a quantisation table is missing"))?);
             }
-            let table = |kind: &'a [Option<Table>; 4], number: u8| kind.get(usize::from(number))?.as_ref();
-            let part = Part { plane, dc: table(&tables.dc, codes >> 4), ac: table(&tables.ac, codes & 15) };
+            let table =
+                |kind: &'a [Option<Table>; 4], number: u8| kind.get(usize::from(number))?.as_ref();
+            let part = Part {
+                plane,
+                dc: table(&tables.dc, codes >> 4),
+                ac: table(&tables.ac, codes & 15),
+            };
             let needs_dc = matches!(pass, Pass::Sequential | Pass::FirstMean);
             let needs_ac = matches!(pass, Pass::Sequential | Pass::First | Pass::Next);
             if (needs_dc && part.dc.is_none()) || (needs_ac && part.ac.is_none()) {
@@ -216,14 +245,28 @@ impl<'a> Scan<'a> {
             }
             parts.push(part);
         }
-        let shift = if pass == Pass::Sequential { 0 } else { low.into() };
-        Ok(Self { parts, pass, band, shift, restart_interval: tables.restart_interval })
+        let shift = if pass == Pass::Sequential {
+            0
+        } else {
+            low.into()
+        };
+        Ok(Self {
+            parts,
+            pass,
+            band,
+            shift,
+            restart_interval: tables.restart_interval,
+        })
     }
 
     /// Decodes the coefficients, and with `at_once` the samples too; gives where the bits have ended.
     fn decode(&self, planes: &mut [Plane], bits: Bits, at_once: bool) -> Result<usize, ImageError> {
-        let mut decoder =
-            Decoder { bits, state: State::default(), left: self.restart_interval, next_restart: 0 };
+        let mut decoder = Decoder {
+            bits,
+            state: State::default(),
+            left: self.restart_interval,
+            next_restart: 0,
+        };
         // A scan of one component is coded block by block, without the padding to whole units.
         let alone = self.parts.len() == 1;
         let first = &planes[self.parts[0].plane];
@@ -236,7 +279,9 @@ impl<'a> Scan<'a> {
         };
         for row in 0..rows {
             if at_once {
-                planes.iter_mut().for_each(|plane| plane.coefficients.fill([0; 64]));
+                planes
+                    .iter_mut()
+                    .for_each(|plane| plane.coefficients.fill([0; 64]));
             }
             for column in 0..columns {
                 self.restart_when_due(&mut decoder);

@@ -10,7 +10,11 @@ use super::planes::Plane;
 
 /// The picture `[height, width, 3]`.
 pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u8> {
-    crate::simd::arch().dispatch(ToRgb { planes, frame, colours })
+    crate::simd::arch().dispatch(ToRgb {
+        planes,
+        frame,
+        colours,
+    })
 }
 
 struct ToRgb<'a> {
@@ -26,7 +30,11 @@ impl WithSimd for ToRgb<'_> {
     fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
         let (width, height) = (self.frame.width as usize, self.frame.height as usize);
         let mut pixels = vec![0; width * height * 3];
-        let enlargers: Vec<_> = self.planes.iter().map(|plane| Enlarger::new(plane, self.frame)).collect();
+        let enlargers: Vec<_> = self
+            .planes
+            .iter()
+            .map(|plane| Enlarger::new(plane, self.frame))
+            .collect();
         let mut rows = vec![vec![0; width + 8]; self.planes.len()];
         let mut scratch = vec![0; width];
         for (y, out) in pixels.chunks_exact_mut(width * 3).enumerate() {
@@ -96,7 +104,11 @@ impl<'a> Enlarger<'a> {
             (2, 2) if plane.width > 2 => (true, true),
             _ => (false, false),
         };
-        Self { plane, times, smooth }
+        Self {
+            plane,
+            times,
+            smooth,
+        }
     }
 
     /// The samples of row `y` (of the plane), without padding.
@@ -110,7 +122,11 @@ impl<'a> Enlarger<'a> {
     fn row(&self, y: usize, out: &mut [u8], scratch: &mut [u16]) {
         let near = y / self.times.1;
         let lower = y % 2 == 1;
-        let far = if lower { (near + 1).min(self.plane.height - 1) } else { near.saturating_sub(1) };
+        let far = if lower {
+            (near + 1).min(self.plane.height - 1)
+        } else {
+            near.saturating_sub(1)
+        };
         let (near, far) = (self.source(near), self.source(far));
         match self.smooth {
             (false, false) => repeat(near, self.times.0, out),
@@ -148,7 +164,10 @@ fn weigh<'a>(near: &[u8], far: &[u8], sums: &'a mut [u16]) -> &'a [u16] {
 fn widen(values: &[u16], bias: (u16, u16), shift: u32, out: &mut [u8]) {
     let pair = |left: u16, value: u16, right: u16| {
         let three = 3 * value;
-        [((three + left + bias.0) >> shift) as u8, ((three + right + bias.1) >> shift) as u8]
+        [
+            ((three + left + bias.0) >> shift) as u8,
+            ((three + right + bias.1) >> shift) as u8,
+        ]
     };
     let last = values.len() - 1;
     let (pairs, _) = out[..2 * values.len()].as_chunks_mut::<2>();

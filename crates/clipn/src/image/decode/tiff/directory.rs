@@ -31,7 +31,11 @@ impl Fields<'_> {
     fn number(&self, at: usize, length: usize) -> Option<u64> {
         let field = self.bytes.get(at..at.checked_add(length)?)?;
         let next = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(if self.big_endian { field.iter().fold(0, next) } else { field.iter().rev().fold(0, next) })
+        Some(if self.big_endian {
+            field.iter().fold(0, next)
+        } else {
+            field.iter().rev().fold(0, next)
+        })
     }
 
     /// The first directory's entries, as far as the file holds them.
@@ -46,7 +50,11 @@ impl Fields<'_> {
             let at = first.checked_add(index * length)?;
             let values = self.number(at + 4, count)?;
             let bytes = size(self.number(at + 2, 2)?).checked_mul(values);
-            Some(Entry { tag: self.number(at, 2)? as u16, value: at + 4 + count, bytes })
+            Some(Entry {
+                tag: self.number(at, 2)? as u16,
+                value: at + 4 + count,
+                bytes,
+            })
         };
         Some((0..entries).map_while(entry).collect())
     }
@@ -64,17 +72,24 @@ fn size(kind: u64) -> u64 {
 }
 
 fn entries(bytes: &[u8]) -> Vec<Entry> {
-    let fields = Fields { bytes, big_endian: bytes.first() == Some(&b'M') };
+    let fields = Fields {
+        bytes,
+        big_endian: bytes.first() == Some(&b'M'),
+    };
     fields.entries().unwrap_or_default()
 }
 
 /// Refuses a tag that is said to have more values than the file has bytes.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageError> {
     let too_many = |entry: &Entry| entry.bytes.is_none_or(|values| values > bytes.len() as u64);
-    match entries(bytes).iter().find(|entry| OF_PICTURE.contains(&entry.tag) && too_many(entry)) {
-        Some(entry) => {
-            Err(damaged(NAME, format!("the tag {} has more values than the file holds", entry.tag)))
-        }
+    match entries(bytes)
+        .iter()
+        .find(|entry| OF_PICTURE.contains(&entry.tag) && too_many(entry))
+    {
+        Some(entry) => Err(damaged(
+            NAME,
+            format!("the tag {} has more values than the file holds", entry.tag),
+        )),
         None => Ok(()),
     }
 }
@@ -82,6 +97,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageError> {
 /// Where the value of the photometric interpretation lies, two bytes long.
 pub(super) fn photometric_position(bytes: &[u8]) -> Option<usize> {
     let photometric = Tag::PhotometricInterpretation.to_u16();
-    let found = entries(bytes).into_iter().find(|entry| entry.tag == photometric)?;
+    let found = entries(bytes)
+        .into_iter()
+        .find(|entry| entry.tag == photometric)?;
     (found.value + 2 <= bytes.len()).then_some(found.value)
 }

@@ -24,14 +24,23 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     check_size(width, height, options)?;
     let pixels = u64::from(width) * u64::from(height);
     let mut decoder = decoder.with_limits(limits(pixels, bytes.len()));
-    let photometric = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).map_err(failed)?;
+    let photometric = decoder
+        .find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)
+        .map_err(failed)?;
     if photometric == Some(PALETTE) {
         return decode_palette(bytes, &mut decoder, limits(pixels, bytes.len()));
     }
     let color = decoder.colortype().map_err(failed)?;
-    let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).map_err(failed)?.unwrap_or_default();
+    let extra = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
+        .map_err(failed)?
+        .unwrap_or_default();
     let raster = Raster::read(&mut decoder, color.bit_depth())?;
-    RgbImage::new(width, height, to_rgb(raster, color, extra.first() == Some(&1), options)?)
+    RgbImage::new(
+        width,
+        height,
+        to_rgb(raster, color, extra.first() == Some(&1), options)?,
+    )
 }
 
 /// The crate reads no palettes, but the indices of a palette are stored as grey is: it is shown a grey picture.
@@ -40,10 +49,13 @@ fn decode_palette(
     decoder: &mut Decoder<Cursor<&[u8]>>,
     limits: Limits,
 ) -> Result<RgbImage, ImageError> {
-    let colours = decoder.find_tag_unsigned_vec::<u16>(Tag::ColorMap).map_err(failed)?;
+    let colours = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
+        .map_err(failed)?;
     let colours = colours.ok_or_else(|| damaged(NAME, "a palette picture without a colour map"))?;
     let position = directory::photometric_position(bytes);
-    let position = position.ok_or_else(|| damaged(NAME, "its first directory is not where it says"))?;
+    let position =
+        position.ok_or_else(|| damaged(NAME, "its first directory is not where it says"))?;
     let mut grey = bytes.to_vec();
     let value = match bytes.first() {
         Some(b'M') => BLACK_IS_ZERO.to_be_bytes(),
@@ -51,7 +63,9 @@ fn decode_palette(
     };
     grey[position..position + 2].copy_from_slice(&value);
 
-    let mut decoder = Decoder::new(Cursor::new(grey.as_slice())).map_err(failed)?.with_limits(limits);
+    let mut decoder = Decoder::new(Cursor::new(grey.as_slice()))
+        .map_err(failed)?
+        .with_limits(limits);
     let (width, height) = decoder.dimensions().map_err(failed)?;
     let bits = decoder.colortype().map_err(failed)?.bit_depth();
     let raster = Raster::read(&mut decoder, bits)?;
@@ -62,8 +76,9 @@ fn decode_palette(
     // All reds, all greens, all blues, of 16 bits each.
     let count = colours.len() / 3;
     let channel = |index: usize, channel: usize| (colours[channel * count + index] >> 8) as u8;
-    let palette: Vec<u8> =
-        (0..count).flat_map(|index| std::array::from_fn::<u8, 3, _>(|c| channel(index, c))).collect();
+    let palette: Vec<u8> = (0..count)
+        .flat_map(|index| std::array::from_fn::<u8, 3, _>(|c| channel(index, c)))
+        .collect();
     RgbImage::new(width, height, samples::from_palette(&indices, &palette))
 }
 
@@ -103,12 +118,18 @@ impl Raster {
             DecodingResult::U8(samples) if matches!(bits, 1 | 2 | 4) => {
                 Samples::Bytes(unpack(&samples, width, bits))
             }
-            DecodingResult::U8(samples) if bits == 8 => Samples::Bytes(by_pixel(samples, &layout, 1)),
-            DecodingResult::U16(samples) if bits == 16 => Samples::Words(by_pixel(samples, &layout, 2)),
+            DecodingResult::U8(samples) if bits == 8 => {
+                Samples::Bytes(by_pixel(samples, &layout, 1))
+            }
+            DecodingResult::U16(samples) if bits == 16 => {
+                Samples::Words(by_pixel(samples, &layout, 2))
+            }
             _ => {
                 return Err(unsupported(
                     NAME,
-                    format!("samples that are not whole numbers of 1, 2, 4, 8 or 16 bits, but {bits}"),
+                    format!(
+                        "samples that are not whole numbers of 1, 2, 4, 8 or 16 bits, but {bits}"
+                    ),
                 ));
             }
         };
@@ -118,7 +139,10 @@ impl Raster {
         };
         let channels = length / (width * height);
         if channels == 0 || length % (width * height) != 0 {
-            return Err(damaged(NAME, format!("{length} samples do not fill {width}x{height}")));
+            return Err(damaged(
+                NAME,
+                format!("{length} samples do not fill {width}x{height}"),
+            ));
         }
         Ok(Self { samples, channels })
     }
@@ -128,7 +152,8 @@ impl Raster {
 fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
     let per_byte = usize::from(8 / bits);
     let mask = (1u16 << bits) as u8 - 1;
-    let sample = |row: &[u8], x: usize| row[x / per_byte] >> (8 - bits as usize * (x % per_byte + 1)) & mask;
+    let sample =
+        |row: &[u8], x: usize| row[x / per_byte] >> (8 - bits as usize * (x % per_byte + 1)) & mask;
     packed
         .chunks_exact(width.div_ceil(per_byte))
         .flat_map(|row| (0..width).map(move |x| sample(row, x)))
@@ -156,7 +181,10 @@ fn to_rgb(
     let channels = raster.channels;
     let samples = match (raster.samples, color) {
         (Samples::Words(samples), ColorType::Gray(_)) => {
-            return Ok(samples::grey_from_16_bit(samples.into_iter().step_by(channels), options));
+            return Ok(samples::grey_from_16_bit(
+                samples.into_iter().step_by(channels),
+                options,
+            ));
         }
         (Samples::Words(samples), _) => samples::high_bytes(samples.into_iter()),
         (Samples::Bytes(samples), ColorType::Gray(bits @ (1 | 2 | 4))) => {
@@ -170,14 +198,19 @@ fn to_rgb(
             Ok(samples::first_as_grey(&samples, channels))
         }
         ColorType::RGB(_) if channels == 3 => Ok(samples),
-        ColorType::RGBA(_) if channels >= 4 && premultiplied => Ok(samples::unmultiplied(&samples, channels)),
+        ColorType::RGBA(_) if channels >= 4 && premultiplied => {
+            Ok(samples::unmultiplied(&samples, channels))
+        }
         ColorType::RGB(_) | ColorType::RGBA(_) if channels >= 3 => {
             Ok(samples::first_three(&samples, channels))
         }
         ColorType::CMYK(_) if channels == 4 => Ok(samples::from_cmyk(&samples)),
         ColorType::YCbCr(_) if channels == 3 => {
             let pixels = samples.as_chunks::<3>().0;
-            Ok(pixels.iter().flat_map(|pixel| samples::from_luma_chroma(*pixel)).collect())
+            Ok(pixels
+                .iter()
+                .flat_map(|pixel| samples::from_luma_chroma(*pixel))
+                .collect())
         }
         other => Err(unsupported(NAME, format!("colours of type {other:?}"))),
     }

@@ -22,10 +22,17 @@ pub(super) fn check(bytes: &[u8], canvas: (u32, u32)) -> Result<(), ImageError> 
             && (width > canvas.0 || height > canvas.1)
         {
             let (across, down) = canvas;
-            return Err(damaged(NAME, format!("a frame of {width}x{height} on a canvas of {across}x{down}")));
+            return Err(damaged(
+                NAME,
+                format!("a frame of {width}x{height} on a canvas of {across}x{down}"),
+            ));
         }
         let length = number(head, 4, 4).unwrap_or_default() as usize;
-        let step = if name == b"ANMF" { ANIMATION } else { length.saturating_add(length & 1) };
+        let step = if name == b"ANMF" {
+            ANIMATION
+        } else {
+            length.saturating_add(length & 1)
+        };
         at = at.saturating_add(HEAD).saturating_add(step);
     }
     Ok(())
@@ -47,5 +54,10 @@ fn size(name: &[u8], chunk: &[u8]) -> Option<(u32, u32)> {
 /// A little-endian number.
 fn number(bytes: &[u8], at: usize, length: usize) -> Option<u32> {
     let field = bytes.get(at..at + length)?;
-    Some(field.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    Some(
+        field
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte)),
+    )
 }

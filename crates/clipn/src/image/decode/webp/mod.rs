@@ -19,8 +19,13 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     check_size(width, height, options)?;
     frames::check(bytes, (width, height))?;
     let channels = usize::from(decoder.color_type().channel_count());
-    let mut buffer = vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
+    let mut buffer =
+        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
     decoder.read_image(&mut buffer).map_err(failed)?;
-    let pixels = if channels == 3 { buffer } else { samples::first_three(&buffer, channels) };
+    let pixels = if channels == 3 {
+        buffer
+    } else {
+        samples::first_three(&buffer, channels)
+    };
     RgbImage::new(width, height, pixels)
 }
