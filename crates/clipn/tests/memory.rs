@@ -1,14 +1,12 @@
 //! How much memory readers take, whatever a file claims to hold.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clipn::checkpoint::{Checkpoint, CheckpointError};
 use clipn::image::{DecodeOptions, ImageError, decode_bytes};
-use common::fixture;
+use clipn_testing::fixture;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]

@@ -2,10 +2,7 @@
 //! are those of the tests.
 #![allow(dead_code, unused_imports)]
 
-#[path = "../../tests/common/mod.rs"]
-mod tests;
-
-pub use tests::{random, test_data};
+pub use clipn_testing::{random, test_data};
 
 use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
 use clipn::model::{Features, ModelConfig};

@@ -1,0 +1,4 @@
+pub mod ordered;
+pub mod progress;
+pub mod random;
+pub mod simd;

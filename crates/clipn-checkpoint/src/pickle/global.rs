@@ -1,0 +1,237 @@
+//! The names a pickle of weights may use. Every other name is refused.
+
+use crate::Dtype;
+
+/// What an allowed name stands for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Global {
+    OrderedDict,
+    DefaultDict,
+    Set,
+    Bytes,
+    /// A type that only stands as a value, such as a defaultdict's factory.
+    Inert(&'static str),
+    RebuildTensor,
+    RebuildTensorV2,
+    RebuildTensorV3,
+    RebuildParameter,
+    RebuildParameterWithState,
+    Storage(StorageType),
+    /// A `torch.dtype`.
+    Dtype(StorageType),
+    Size,
+    Device,
+    NumpyScalar,
+    NumpyDtype,
+    Encode,
+    /// A module class of a TorchScript archive: an object with named attributes.
+    ScriptModule,
+    /// A typed list of a TorchScript archive.
+    ScriptList,
+    /// A value with the name of its TorchScript type.
+    ScriptTyped,
+}
+
+/// A PyTorch element type, supported or not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct StorageType {
+    pub(crate) name: &'static str,
+    /// `None` where [`Dtype`] has no such type.
+    pub(crate) dtype: Option<Dtype>,
+    /// Bytes an element takes.
+    pub(crate) size: usize,
+}
+
+const fn ty(name: &'static str, dtype: Dtype, size: usize) -> StorageType {
+    StorageType {
+        name,
+        dtype: Some(dtype),
+        size,
+    }
+}
+
+const fn foreign(name: &'static str, size: usize) -> StorageType {
+    StorageType {
+        name,
+        dtype: None,
+        size,
+    }
+}
+
+/// Classes of storages: name, element type.
+const STORAGES: &[(&str, StorageType)] = &[
+    ("FloatStorage", ty("float32", Dtype::F32, 4)),
+    ("HalfStorage", ty("float16", Dtype::F16, 2)),
+    ("BFloat16Storage", ty("bfloat16", Dtype::Bf16, 2)),
+    ("DoubleStorage", ty("float64", Dtype::F64, 8)),
+    ("LongStorage", ty("int64", Dtype::I64, 8)),
+    ("IntStorage", ty("int32", Dtype::I32, 4)),
+    ("ShortStorage", ty("int16", Dtype::I16, 2)),
+    ("CharStorage", ty("int8", Dtype::I8, 1)),
+    ("ByteStorage", ty("uint8", Dtype::U8, 1)),
+    ("UntypedStorage", ty("uint8", Dtype::U8, 1)),
+    ("BoolStorage", ty("bool", Dtype::Bool, 1)),
+    ("ComplexFloatStorage", foreign("complex64", 8)),
+    ("ComplexDoubleStorage", foreign("complex128", 16)),
+    ("QInt8Storage", foreign("qint8", 1)),
+    ("QUInt8Storage", foreign("quint8", 1)),
+    ("QInt32Storage", foreign("qint32", 4)),
+    ("QUInt4x2Storage", foreign("quint4x2", 1)),
+    ("QUInt2x4Storage", foreign("quint2x4", 1)),
+];
+
+/// `torch.dtype`s that are no storage class's element type.
+const FURTHER_DTYPES: &[StorageType] = &[
+    foreign("uint16", 2),
+    foreign("uint32", 4),
+    foreign("uint64", 8),
+    foreign("complex32", 4),
+    foreign("float8_e4m3fn", 1),
+    foreign("float8_e5m2", 1),
+    foreign("float8_e4m3fnuz", 1),
+    foreign("float8_e5m2fnuz", 1),
+    foreign("float8_e8m0fnu", 1),
+];
+
+/// Who wrote the pickle, which decides about the names that it may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `torch.save`.
+    Checkpoint,
+    /// `torch.jit.save`: objects of compiled classes beside plain values. Their code is in other entries of the
+    /// archive, which nobody reads.
+    TorchScript,
+}
+
+/// The meaning of `module.name`, or `None`, which is to be refused.
+pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Global> {
+    if dialect == Dialect::TorchScript
+        && let Some(global) = script(module, name)
+    {
+        return Some(global);
+    }
+    Some(match (module, name) {
+        ("collections", "OrderedDict") => Global::OrderedDict,
+        ("collections", "defaultdict") => Global::DefaultDict,
+        ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
+        ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
+        ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,
+        ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+        ("torch._utils", "_rebuild_parameter_with_state") => Global::RebuildParameterWithState,
+        ("torch", "Size") => Global::Size,
+        ("torch", "device") => Global::Device,
+        ("torch", _) => return storage(name).or_else(|| dtype(name)),
+        ("torch.storage", "UntypedStorage") => return storage(name),
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Global::NumpyScalar,
+        ("numpy", "dtype") => Global::NumpyDtype,
+        ("_codecs", "encode") => Global::Encode,
+        ("builtins" | "__builtin__", _) => return builtin(name),
+        _ => return None,
+    })
+}
+
+fn storage(name: &str) -> Option<Global> {
+    STORAGES
+        .iter()
+        .find(|(class, _)| *class == name)
+        .map(|&(_, ty)| Global::Storage(ty))
+}
+
+fn dtype(name: &str) -> Option<Global> {
+    let of_storages = STORAGES.iter().map(|(_, ty)| ty);
+    of_storages
+        .chain(FURTHER_DTYPES)
+        .find(|ty| ty.name == name)
+        .map(|&ty| Global::Dtype(ty))
+}
+
+/// What TorchScript's own pickler names.
+fn script(module: &str, name: &str) -> Option<Global> {
+    match (module, name) {
+        (
+            "torch.jit._pickle",
+            "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist",
+        ) => Some(Global::ScriptList),
+        ("torch.jit._pickle", "restore_type_tag") => Some(Global::ScriptTyped),
+        _ if module == "__torch__" || module.starts_with("__torch__.") => {
+            Some(Global::ScriptModule)
+        }
+        _ => None,
+    }
+}
+
+fn builtin(name: &str) -> Option<Global> {
+    const INERT: [&str; 7] = ["dict", "list", "tuple", "int", "float", "str", "bool"];
+    match name {
+        "set" | "frozenset" => Some(Global::Set),
+        "bytes" | "bytearray" => Some(Global::Bytes),
+        _ => INERT
+            .into_iter()
+            .find(|&inert| inert == name)
+            .map(Global::Inert),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_describe_data_are_known() {
+        for (module, name) in [
+            ("os", "system"),
+            ("posix", "system"),
+            ("builtins", "eval"),
+            ("builtins", "getattr"),
+            ("__builtin__", "exec"),
+            ("torch", "load"),
+            ("torch", "compile"),
+            ("torch.storage", "_load_from_bytes"),
+            ("torch.serialization", "load"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("collections", "OrderedDict.__init__"),
+            ("argparse", "Namespace"),
+            ("", ""),
+        ] {
+            for dialect in [Dialect::Checkpoint, Dialect::TorchScript] {
+                assert_eq!(lookup(dialect, module, name), None, "{module}.{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn compiled_classes_are_known_in_torchscript_alone() {
+        for (module, name, global) in [
+            ("__torch__", "Model", Global::ScriptModule),
+            (
+                "__torch__.torch.nn.modules.conv",
+                "Conv2d",
+                Global::ScriptModule,
+            ),
+            ("torch.jit._pickle", "build_intlist", Global::ScriptList),
+        ] {
+            assert_eq!(lookup(Dialect::TorchScript, module, name), Some(global));
+            assert_eq!(lookup(Dialect::Checkpoint, module, name), None);
+        }
+        assert_eq!(lookup(Dialect::TorchScript, "__torch__os", "system"), None);
+        assert_eq!(
+            lookup(Dialect::TorchScript, "torch.jit._pickle", "build_anything"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_dtype_and_its_storage_agree() {
+        let Some(Global::Dtype(dtype)) = lookup(Dialect::Checkpoint, "torch", "bfloat16") else {
+            panic!("a dtype")
+        };
+        assert_eq!(
+            lookup(Dialect::Checkpoint, "torch", "BFloat16Storage"),
+            Some(Global::Storage(dtype))
+        );
+        assert_eq!(dtype.dtype, Some(Dtype::Bf16));
+        for (class, ty) in STORAGES {
+            assert_eq!(ty.dtype.map_or(ty.size, Dtype::size), ty.size, "{class}");
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The pickle machine: a stack, marks on it, a memo. Opcodes and their meaning follow CPython's `pickletools`.
+
+use std::collections::HashMap;
+
+use super::global::{Dialect, Global, lookup};
+use super::node::{Id, Node, Parsed, StorageSpec, TensorSpec};
+use super::reader::Reader;
+use super::{PickleError, call};
+use crate::budget::Budget;
+use crate::error::shown;
+
+/// Nodes made once and shared by everything that holds them.
+const NONE: Id = 0;
+const TRUE: Id = 1;
+const FALSE: Id = 2;
+const EMPTY_TUPLE: Id = 3;
+
+/// What a stack entry, a mark or an item of a container may cost with its vector's spare room.
+const SLOT: usize = 2 * size_of::<usize>();
+/// What a memo entry may cost in the hash map.
+const MEMO_SLOT: usize = 32;
+
+/// Reads the pickle that `bytes` begin with.
+pub(crate) fn parse<'a>(
+    bytes: &'a [u8],
+    dialect: Dialect,
+    budget: &mut Budget,
+) -> Result<Parsed<'a>, PickleError> {
+    let mut vm = Vm {
+        dialect,
+        reader: Reader::new(bytes),
+        nodes: vec![
+            Node::None,
+            Node::Bool(true),
+            Node::Bool(false),
+            Node::Tuple(Box::default()),
+        ],
+        storages: Vec::new(),
+        tensors: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        budget,
+    };
+    let root = vm.run()?;
+    let end = vm.reader.position();
+    Ok(Parsed {
+        nodes: vm.nodes,
+        storages: vm.storages,
+        tensors: vm.tensors,
+        root,
+        end,
+    })
+}
+
+pub(crate) struct Vm<'a, 'b> {
+    dialect: Dialect,
+    pub(crate) reader: Reader<'a>,
+    nodes: Vec<Node<'a>>,
+    pub(crate) storages: Vec<StorageSpec<'a>>,
+    pub(crate) tensors: Vec<TensorSpec>,
+    stack: Vec<Id>,
+    /// Heights of the stack where marks were set.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Id>,
+    pub(crate) budget: &'b mut Budget,
+}
+
+impl<'a> Vm<'a, '_> {
+    fn run(&mut self) -> Result<Id, PickleError> {
+        loop {
+            let opcode = self.reader.u8()?;
+            if opcode == b'.' {
+                let root = self.pop()?;
+                return match (self.stack.is_empty(), self.marks.is_empty()) {
+                    (true, true) => Ok(root),
+                    _ => Err(self
+                        .reader
+                        .corrupt("the pickle stops with values left over")),
+                };
+            }
+            self.step(opcode)?;
+        }
+    }
+
+    fn step(&mut self, opcode: u8) -> Result<(), PickleError> {
+        match opcode {
+            0x80 => self.protocol(),
+            // FRAME: a hint for buffered readers.
+            0x95 => self.reader.take(8).map(drop),
+            b'N' => self.push_id(NONE),
+            0x88 => self.push_id(TRUE),
+            0x89 => self.push_id(FALSE),
+            b')' => self.push_id(EMPTY_TUPLE),
+            b'J' | b'K' | b'M' | 0x8a | 0x8b => self.integer(opcode),
+            b'G' => {
+                let value = self.reader.f64()?;
+                self.push(Node::Float(value))
+            }
+            b'X' => self.text(4),
+            0x8c => self.text(1),
+            0x8d => self.text(8),
+            // Python 2's strings, which were bytes but hold names in practice.
+            b'U' => self.python2_string(1),
+            b'T' => self.python2_string(4),
+            b'B' => self.bytes(4),
+            b'C' => self.bytes(1),
+            0x8e | 0x96 => self.bytes(8),
+            b']' => self.push(Node::List(Vec::new())),
+            b'}' => self.push(Node::Dict(Vec::new())),
+            0x8f => self.push(Node::Set(Vec::new())),
+            b'(' => {
+                self.budget.charge(SLOT)?;
+                self.marks.push(self.stack.len());
+                Ok(())
+            }
+            b't' => self.marked_tuple(),
+            0x85 => self.tuple(1),
+            0x86 => self.tuple(2),
+            0x87 => self.tuple(3),
+            b'l' => {
+                let items = self.pop_marked()?;
+                self.push(Node::List(items))
+            }
+            0x91 => {
+                let items = self.pop_marked()?;
+                self.push(Node::Set(items))
+            }
+            b'd' => self.marked_dict(),
+            b'a' => self.append(),
+            b'e' | 0x90 => self.extend(),
+            b's' => self.set_item(),
+            b'u' => self.set_items(),
+            b'0' => self.pop_or_mark(),
+            b'1' => self.pop_marked().map(drop),
+            b'q' => {
+                let index = self.reader.u8()?;
+                self.memoize(index.into())
+            }
+            b'r' => {
+                let index = self.reader.u32()?;
+                self.memoize(index)
+            }
+            0x94 => {
+                let index = u32::try_from(self.memo.len()).map_err(|_| PickleError::Exhausted)?;
+                self.memoize(index)
+            }
+            b'h' => {
+                let index = self.reader.u8()?;
+                self.recall(index.into())
+            }
+            b'j' => {
+                let index = self.reader.u32()?;
+                self.recall(index)
+            }
+            b'c' => {
+                let (module, name) = (self.reader.line()?, self.reader.line()?);
+                self.global(module, name)
+            }
+            0x93 => self.stack_global(),
+            b'Q' => call::persistent_id(self),
+            b'R' | 0x81 => call::reduce(self),
+            b'b' => call::build(self),
+            _ => Err(self.reader.corrupt(format!(
+                "the opcode {opcode:#04x}, which weights do not use"
+            ))),
+        }
+    }
+
+    fn protocol(&mut self) -> Result<(), PickleError> {
+        match self.reader.u8()? {
+            2..=5 => Ok(()),
+            version => Err(self
+                .reader
+                .corrupt(format!("pickle protocol {version}; 2 to 5 are read"))),
+        }
+    }
+
+    fn integer(&mut self, opcode: u8) -> Result<(), PickleError> {
+        let value = match opcode {
+            b'J' => self.reader.i32()?.into(),
+            b'K' => self.reader.u8()?.into(),
+            b'M' => self.reader.u16()?.into(),
+            _ => {
+                let digits = self.reader.counted(if opcode == 0x8a { 1 } else { 4 })?;
+                if digits.len() > 8 {
+                    return self.push(Node::BigInt(digits));
+                }
+                let negative = digits.last().is_some_and(|&top| top >= 0x80);
+                let mut bytes = [if negative { 0xff } else { 0 }; 8];
+                bytes[..digits.len()].copy_from_slice(digits);
+                i64::from_le_bytes(bytes)
+            }
+        };
+        self.push(Node::Int(value))
+    }
+
+    fn text(&mut self, count_bytes: usize) -> Result<(), PickleError> {
+        let text = self.reader.text(count_bytes)?;
+        self.push(Node::Str(text))
+    }
+
+    fn bytes(&mut self, count_bytes: usize) -> Result<(), PickleError> {
+        let bytes = self.reader.counted(count_bytes)?;
+        self.push(Node::Bytes(bytes))
+    }
+
+    fn python2_string(&mut self, count_bytes: usize) -> Result<(), PickleError> {
+        let bytes = self.reader.counted(count_bytes)?;
+        self.push(std::str::from_utf8(bytes).map_or(Node::Bytes(bytes), Node::Str))
+    }
+
+    fn tuple(&mut self, len: usize) -> Result<(), PickleError> {
+        let floor = self.floor();
+        let start = self
+            .stack
+            .len()
+            .checked_sub(len)
+            .filter(|&start| start >= floor);
+        let start =
+            start.ok_or_else(|| self.reader.corrupt("a tuple of more values than there are"))?;
+        let items = self.stack.split_off(start);
+        self.push_tuple(items)
+    }
+
+    fn marked_tuple(&mut self) -> Result<(), PickleError> {
+        let items = self.pop_marked()?;
+        self.push_tuple(items)
+    }
+
+    fn push_tuple(&mut self, items: Vec<Id>) -> Result<(), PickleError> {
+        self.budget.charge(items.len() * size_of::<Id>())?;
+        self.push(Node::Tuple(items.into_boxed_slice()))
+    }
+
+    fn marked_dict(&mut self) -> Result<(), PickleError> {
+        let entries = self.pop_pairs()?;
+        self.push(Node::Dict(entries))
+    }
+
+    fn append(&mut self) -> Result<(), PickleError> {
+        let item = self.pop()?;
+        self.add_items(&[item])
+    }
+
+    fn extend(&mut self) -> Result<(), PickleError> {
+        let items = self.pop_marked()?;
+        self.add_items(&items)
+    }
+
+    fn add_items(&mut self, added: &[Id]) -> Result<(), PickleError> {
+        self.budget.charge(added.len() * SLOT)?;
+        let top = self.top()?;
+        match &mut self.nodes[top as usize] {
+            Node::List(items) | Node::Set(items) => {
+                items.extend_from_slice(added);
+                Ok(())
+            }
+            other => {
+                let what = format!("items for {} instead of a list", other.kind());
+                Err(self.reader.corrupt(what))
+            }
+        }
+    }
+
+    fn set_item(&mut self) -> Result<(), PickleError> {
+        let (value, key) = (self.pop()?, self.pop()?);
+        self.add_entries(vec![(key, value)])
+    }
+
+    fn set_items(&mut self) -> Result<(), PickleError> {
+        let entries = self.pop_pairs()?;
+        self.add_entries(entries)
+    }
+
+    fn add_entries(&mut self, added: Vec<(Id, Id)>) -> Result<(), PickleError> {
+        self.budget.charge(added.len() * SLOT)?;
+        let top = self.top()?;
+        match &mut self.nodes[top as usize] {
+            Node::Dict(entries) => {
+                entries.extend(added);
+                Ok(())
+            }
+            other => {
+                let what = format!("entries for {} instead of a dictionary", other.kind());
+                Err(self.reader.corrupt(what))
+            }
+        }
+    }
+
+    fn memoize(&mut self, index: u32) -> Result<(), PickleError> {
+        self.budget.charge(MEMO_SLOT)?;
+        let top = self.top()?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, index: u32) -> Result<(), PickleError> {
+        match self.memo.get(&index) {
+            Some(&id) => self.push_id(id),
+            None => Err(self
+                .reader
+                .corrupt(format!("memo entry {index}, which was never made"))),
+        }
+    }
+
+    fn stack_global(&mut self) -> Result<(), PickleError> {
+        let (name, module) = (self.pop()?, self.pop()?);
+        match (self.node(module), self.node(name)) {
+            (&Node::Str(module), &Node::Str(name)) => self.global(module, name),
+            _ => Err(self.reader.corrupt("a name that is not text")),
+        }
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
+        let global: Global =
+            lookup(self.dialect, module, name).ok_or_else(|| PickleError::Refused {
+                global: shown(&format!("{module}.{name}")),
+            })?;
+        self.push(Node::Global(global))
+    }
+
+    pub(crate) fn node(&self, id: Id) -> &Node<'a> {
+        &self.nodes[id as usize]
+    }
+
+    pub(crate) fn node_mut(&mut self, id: Id) -> &mut Node<'a> {
+        &mut self.nodes[id as usize]
+    }
+
+    pub(crate) fn push(&mut self, node: Node<'a>) -> Result<(), PickleError> {
+        self.budget.charge_growing(size_of::<Node<'_>>())?;
+        let id = Id::try_from(self.nodes.len()).map_err(|_| PickleError::Exhausted)?;
+        self.nodes.push(node);
+        self.push_id(id)
+    }
+
+    pub(crate) fn push_id(&mut self, id: Id) -> Result<(), PickleError> {
+        self.budget.charge_growing(size_of::<Id>())?;
+        self.stack.push(id);
+        Ok(())
+    }
+
+    /// The height below which values belong to whoever set the last mark.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn pop(&mut self) -> Result<Id, PickleError> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    pub(crate) fn top(&self) -> Result<Id, PickleError> {
+        match self.stack.last() {
+            Some(&top) if self.stack.len() > self.floor() => Ok(top),
+            _ => Err(self.reader.corrupt("a value taken from an empty stack")),
+        }
+    }
+
+    fn pop_or_mark(&mut self) -> Result<(), PickleError> {
+        if self.stack.len() == self.floor() && self.marks.pop().is_some() {
+            return Ok(());
+        }
+        self.pop().map(drop)
+    }
+
+    fn pop_marked(&mut self) -> Result<Vec<Id>, PickleError> {
+        match self.marks.pop() {
+            Some(mark) => Ok(self.stack.split_off(mark)),
+            None => Err(self.reader.corrupt("a mark that was never set")),
+        }
+    }
+
+    fn pop_pairs(&mut self) -> Result<Vec<(Id, Id)>, PickleError> {
+        let items = self.pop_marked()?;
+        self.budget.charge(size_of_val(&*items))?;
+        match items.as_chunks() {
+            (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
+            _ => Err(self.reader.corrupt("a dictionary key without its value")),
+        }
+    }
+}

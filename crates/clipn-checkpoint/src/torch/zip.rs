@@ -1,0 +1,279 @@
+//! The zip form: `<root>/data.pkl` is the pickle, `<root>/data/<key>` a storage each. Entries are stored as they are,
+//! so tensors borrow them from the mapped file; an archive packed again with compression is inflated.
+//!
+//! Checksums of stored entries are not verified: that would read the whole file, and PyTorch can write none.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::ops::Range;
+use std::path::Path;
+
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
+
+use super::{Storages, pickle_error, tree};
+use crate::budget::{Budget, Exhausted};
+use crate::buffer::Bytes;
+use crate::error::shown;
+use crate::pickle::{self, Dialect, StorageSpec};
+use crate::{CheckpointError, Value};
+
+/// Reads the object that the archive was saved from, and says whether `torch.save` wrote it or `torch.jit.save`, and
+/// what is left of the memory that it may take.
+pub(crate) fn read(
+    path: &Path,
+    bytes: &Bytes,
+) -> Result<(Value, Dialect, Budget), CheckpointError> {
+    let mut budget = Budget::for_file(bytes.as_slice().len());
+    let mut archive = Archive::open(path, bytes)?;
+    archive.check_byte_order(&mut budget)?;
+    let dialect = archive.dialect();
+    let (held, range) = archive.entry("data.pkl", &mut budget)?;
+    let parsed = pickle::parse(&held.as_slice()[range], dialect, &mut budget)
+        .map_err(|error| pickle_error(path, "data.pkl", 0, error))?;
+    let value = tree::build(path, &parsed, &mut archive, &mut budget)?;
+    Ok((value, dialect, budget))
+}
+
+/// Bytes that a byte of deflate can stand for, rounded up.
+const MOST_INFLATED: u64 = 1033;
+
+struct Archive<'a> {
+    path: &'a Path,
+    bytes: &'a Bytes,
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    /// The folder all entries lie in, with its slash; PyTorch names it after the file.
+    root: String,
+    /// Entries already inflated.
+    inflated: HashMap<usize, Bytes>,
+}
+
+impl<'a> Archive<'a> {
+    fn open(path: &'a Path, bytes: &'a Bytes) -> Result<Archive<'a>, CheckpointError> {
+        let zip =
+            ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|error| CheckpointError::Truncated {
+                path: path.to_owned(),
+                what: format!(
+                    "the zip archive's directory, which stands at the end, is missing or damaged ({error})"
+                ),
+            })?;
+        let mut archive = Archive {
+            path,
+            bytes,
+            zip,
+            root: String::new(),
+            inflated: HashMap::new(),
+        };
+        archive.root = archive.find_root()?;
+        Ok(archive)
+    }
+
+    fn find_root(&self) -> Result<String, CheckpointError> {
+        let names = || {
+            self.zip
+                .file_names_raw()
+                .filter_map(|name| std::str::from_utf8(name).ok())
+        };
+        let mut roots = names()
+            .filter_map(|name| name.strip_suffix("data.pkl"))
+            .filter(|root| {
+                let folder = root.strip_suffix('/');
+                root.is_empty() || folder.is_some_and(|folder| !folder.contains('/'))
+            });
+        match (roots.next(), roots.next()) {
+            (Some(root), None) => Ok(root.to_owned()),
+            (Some(_), Some(_)) => Err(self.corrupt("the archive", "more than one data.pkl")),
+            (None, _) => {
+                let some: Vec<String> = names().take(3).map(shown).collect();
+                let seen = match &some[..] {
+                    [] => "an empty zip archive".to_owned(),
+                    some => format!(
+                        "a zip archive that torch.save did not write (it holds {}, …)",
+                        some.join(", ")
+                    ),
+                };
+                Err(CheckpointError::Unrecognised {
+                    path: self.path.to_owned(),
+                    seen,
+                    advice: "give a .safetensors file, or a .pt file with data.pkl in it",
+                })
+            }
+        }
+    }
+
+    /// A TorchScript archive has a program and its constants beside the data.
+    fn dialect(&self) -> Dialect {
+        let code = format!("{}code/", self.root);
+        let constants = format!("{}constants.pkl", self.root);
+        let is_script =
+            |name: &[u8]| name.starts_with(code.as_bytes()) || name == constants.as_bytes();
+        if self.zip.file_names_raw().any(is_script) {
+            Dialect::TorchScript
+        } else {
+            Dialect::Checkpoint
+        }
+    }
+
+    /// Refuses weights of a big-endian machine by name.
+    fn check_byte_order(&mut self, budget: &mut Budget) -> Result<(), CheckpointError> {
+        if self.index("byteorder").is_some() {
+            let (bytes, range) = self.entry("byteorder", budget)?;
+            match &bytes.as_slice()[range] {
+                b"little" => {}
+                b"big" => {
+                    return Err(CheckpointError::BigEndian {
+                        path: self.path.to_owned(),
+                    });
+                }
+                _ => return Err(self.corrupt("byteorder", "neither little nor big")),
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&self, name: &str) -> Option<usize> {
+        self.zip
+            .index_for_name_raw(format!("{}{name}", self.root).as_bytes())
+    }
+
+    /// The bytes of `<root>/<name>`.
+    fn entry(
+        &mut self,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+        let Some(index) = self.index(name) else {
+            return Err(self.corrupt(&shown(name), "the archive has no such entry"));
+        };
+        if let Some(bytes) = self.inflated.get(&index) {
+            return Ok((bytes.clone(), 0..bytes.as_slice().len()));
+        }
+        let header = self.zip.by_index_raw(index).map(|entry| Header {
+            method: entry.compression(),
+            encrypted: entry.encrypted(),
+            start: entry.data_start(),
+            packed: entry.compressed_size(),
+            size: entry.size(),
+        });
+        let header = header.map_err(|error| self.zip_error(name, &error))?;
+        let range = header.range(self.bytes.as_slice().len());
+        match (header.method, range) {
+            _ if header.encrypted => Err(self.corrupt(&shown(name), "the entry is encrypted")),
+            (_, None) => Err(self.corrupt(&shown(name), "the entry lies outside the file")),
+            (CompressionMethod::Stored, Some(range)) if header.size == header.packed => {
+                Ok((self.bytes.clone(), range))
+            }
+            (CompressionMethod::Stored, _) => {
+                Err(self.corrupt(&shown(name), "the entry has two different sizes"))
+            }
+            (CompressionMethod::Deflated, Some(range)) => {
+                if header.size > MOST_INFLATED.saturating_mul(range.len() as u64) {
+                    return Err(
+                        self.corrupt(&shown(name), "its size is more than deflate packs so small")
+                    );
+                }
+                self.inflate(name, index, header.size, budget)
+            }
+            (method, _) => Err(self.corrupt(
+                &shown(name),
+                &format!("the entry is compressed as {method}, not by deflate"),
+            )),
+        }
+    }
+
+    fn inflate(
+        &mut self,
+        name: &str,
+        index: usize,
+        size: u64,
+        budget: &mut Budget,
+    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        budget
+            .charge(size)
+            .map_err(|Exhausted| CheckpointError::TooLarge {
+                path: self.path.to_owned(),
+                what: format!("the compressed entry {}", shown(name)),
+            })?;
+        // No more than what the entry may hold, and reading stops one byte past what the directory says.
+        let mut inflated = Vec::with_capacity(size);
+        let read = match self.zip.by_index(index) {
+            Ok(entry) => entry
+                .take(size as u64 + 1)
+                .read_to_end(&mut inflated)
+                .map_err(ZipError::from),
+            Err(error) => Err(error),
+        };
+        read.map_err(|error| self.zip_error(name, &error))?;
+        if inflated.len() != size {
+            return Err(self.corrupt(
+                &shown(name),
+                &format!("{size} bytes promised, {} inflated", inflated.len()),
+            ));
+        }
+        let bytes = Bytes::from(inflated);
+        self.inflated.insert(index, bytes.clone());
+        Ok((bytes, 0..size))
+    }
+
+    fn zip_error(&self, name: &str, error: &ZipError) -> CheckpointError {
+        self.corrupt(&shown(name), &error.to_string())
+    }
+
+    fn corrupt(&self, place: &str, what: &str) -> CheckpointError {
+        CheckpointError::Corrupt {
+            path: self.path.to_owned(),
+            place: place.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+}
+
+/// What the directory says of an entry.
+struct Header {
+    method: CompressionMethod,
+    encrypted: bool,
+    start: Option<u64>,
+    packed: u64,
+    size: u64,
+}
+
+impl Header {
+    /// The entry's bytes in a file of `len` bytes.
+    fn range(&self, len: usize) -> Option<Range<usize>> {
+        let start = usize::try_from(self.start?).ok()?;
+        let end = start.checked_add(usize::try_from(self.packed).ok()?)?;
+        (end <= len).then_some(start..end)
+    }
+}
+
+impl Storages for Archive<'_> {
+    fn find(
+        &mut self,
+        spec: &StorageSpec<'_>,
+        budget: &mut Budget,
+    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+        let name = format!("data/{}", spec.key);
+        let (bytes, range) = self.entry(&name, budget)?;
+        let needed = spec
+            .len
+            .checked_mul(spec.ty.size)
+            .filter(|&needed| needed <= range.len());
+        let Some(needed) = needed else {
+            let what = format!(
+                "{} bytes for a storage of {} {}",
+                range.len(),
+                spec.len,
+                spec.ty.name
+            );
+            return Err(self.corrupt(&shown(&name), &what));
+        };
+        match spec.view {
+            None => Ok((bytes, range.start..range.start + needed)),
+            Some(_) => Err(self.corrupt(
+                &shown(&name),
+                "a part of a storage, which only legacy files have",
+            )),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The keys of a definition file, and the checks of what goes together. `docs/benchmarks.md` describes them.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::{Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource};
+use crate::MapSource;
+
+type Checked<T> = Result<T, String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawBenchmark {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    grey: bool,
+    #[serde(default)]
+    maps: BTreeMap<String, RawMap>,
+    id: RawId,
+    #[serde(default)]
+    ood: Vec<RawOod>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawMap {
+    file: Option<PathBuf>,
+    folder_column: Option<String>,
+    name_column: Option<String>,
+    role_column: Option<String>,
+    names: Option<IndexMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawId {
+    name: Option<String>,
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    classes: Option<RawClasses>,
+    map: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "the name of a class list, or an array of class names"
+)]
+enum RawClasses {
+    Named(String),
+    Inline(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawOod {
+    name: String,
+    kind: Option<OodKind>,
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    map: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
+/// The keys that say where a set's images are, common to ID and OOD sets.
+struct RawSource {
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    map: Option<MapSource>,
+    roles: Vec<String>,
+    exclude: Vec<String>,
+}
+
+/// Parses and checks a definition; the error says what is wrong and where in the text.
+pub(super) fn parse(text: &str) -> Checked<Benchmark> {
+    let raw: RawBenchmark =
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+    if raw.name.trim().is_empty() {
+        return Err("`name` is empty: name the benchmark".to_string());
+    }
+    if raw.ood.is_empty() {
+        return Err("there is no OOD set: add at least one [[ood]] table".to_string());
+    }
+    let maps: BTreeMap<String, MapSource> = raw
+        .maps
+        .into_iter()
+        .map(|(name, map)| Ok((name.clone(), map.check(&name)?)))
+        .collect::<Checked<_>>()?;
+    let id = raw.id.check(&raw.name, &maps)?;
+    let mut ood: Vec<OodDefinition> = Vec::new();
+    for set in raw.ood {
+        let set = set.check(&maps)?;
+        if set.name == id.name || ood.iter().any(|other| other.name == set.name) {
+            return Err(format!(
+                "two sets are named `{}`: give each its own name",
+                set.name
+            ));
+        }
+        ood.push(set);
+    }
+    Ok(Benchmark {
+        name: raw.name,
+        description: raw.description,
+        grey: raw.grey,
+        id,
+        ood,
+    })
+}
+
+impl RawMap {
+    fn check(self, name: &str) -> Checked<MapSource> {
+        let columns = self.folder_column.is_some()
+            || self.name_column.is_some()
+            || self.role_column.is_some();
+        match (self.file, self.names) {
+            (Some(path), None) => Ok(MapSource::File {
+                path,
+                folder_column: self.folder_column.unwrap_or_else(|| "folder".to_string()),
+                name_column: self.name_column.unwrap_or_else(|| "name".to_string()),
+                role_column: self.role_column,
+            }),
+            (None, Some(_)) if columns => Err(format!(
+                "[maps.{name}]: columns belong to a `file`, not to `names`: remove them"
+            )),
+            (None, Some(names)) => match names.iter().find(|(_, class)| class.trim().is_empty()) {
+                Some((folder, _)) => Err(format!(
+                    "[maps.{name}]: the name of folder `{folder}` is empty: give one"
+                )),
+                None => Ok(MapSource::Inline {
+                    name: name.to_string(),
+                    names,
+                }),
+            },
+            _ => Err(format!("[maps.{name}]: give either `file` or `names`")),
+        }
+    }
+}
+
+impl RawId {
+    fn check(self, benchmark: &str, maps: &BTreeMap<String, MapSource>) -> Checked<IdDefinition> {
+        let at = "[id]";
+        let map = find_map(self.map.as_deref(), maps, at)?;
+        let classes = match (self.classes, &map) {
+            (Some(_), Some(_)) => {
+                return Err(format!(
+                    "{at}: `classes` and `map` both name the classes: give one of them"
+                ));
+            }
+            (Some(RawClasses::Named(name)), None) => ClassSource::Named(name),
+            (Some(RawClasses::Inline(names)), None) => {
+                ClassSource::Inline(checked_names(names, at)?)
+            }
+            (None, Some(map)) => ClassSource::FolderMap(map.clone()),
+            (None, None) => ClassSource::FolderNames,
+        };
+        let source = RawSource {
+            folder: self.folder,
+            list: self.list,
+            root: self.root,
+            map,
+            roles: self.roles,
+            exclude: self.exclude,
+        };
+        let source = source.check(at)?;
+        if matches!(source, SetSource::List { .. }) && classes == ClassSource::FolderNames {
+            return Err(format!(
+                "{at}: a `list` has no folders to name its classes: give `classes`"
+            ));
+        }
+        let name = self.name.unwrap_or_else(|| benchmark.to_string());
+        Ok(IdDefinition {
+            name,
+            source,
+            classes,
+        })
+    }
+}
+
+impl RawOod {
+    fn check(self, maps: &BTreeMap<String, MapSource>) -> Checked<OodDefinition> {
+        if self.name.trim().is_empty() {
+            return Err("[[ood]]: `name` is empty: name the set".to_string());
+        }
+        let at = format!("[[ood]] `{}`", self.name);
+        let map = find_map(self.map.as_deref(), maps, &at)?;
+        if map.is_some() && self.roles.is_empty() {
+            return Err(format!(
+                "{at}: `map` without `roles` has no use for an OOD set: give the roles, or remove it"
+            ));
+        }
+        let source = RawSource {
+            folder: self.folder,
+            list: self.list,
+            root: self.root,
+            map,
+            roles: self.roles,
+            exclude: self.exclude,
+        };
+        Ok(OodDefinition {
+            source: source.check(&at)?,
+            name: self.name,
+            kind: self.kind,
+        })
+    }
+}
+
+impl RawSource {
+    fn check(self, at: &str) -> Checked<SetSource> {
+        match (self.folder, self.list) {
+            (Some(path), None) => {
+                if self.root.is_some() {
+                    return Err(format!(
+                        "{at}: `root` goes with `list`, not with `folder`: remove it"
+                    ));
+                }
+                if !self.roles.is_empty() && !has_roles(self.map.as_ref()) {
+                    return Err(format!(
+                        "{at}: `roles` needs a `map` with a `role-column`: give both"
+                    ));
+                }
+                let selection = Selection {
+                    map: self.map,
+                    roles: self.roles,
+                    exclude: self.exclude,
+                };
+                Ok(SetSource::Folder { path, selection })
+            }
+            (None, Some(path)) => {
+                if self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty() {
+                    return Err(format!(
+                        "{at}: `map`, `roles` and `exclude` choose class folders, and a `list` has none: \
+                         leave the lines out of the list instead"
+                    ));
+                }
+                Ok(SetSource::List {
+                    path,
+                    root: self.root.unwrap_or_default(),
+                })
+            }
+            _ => Err(format!("{at}: give either `folder` or `list`")),
+        }
+    }
+}
+
+fn has_roles(map: Option<&MapSource>) -> bool {
+    matches!(
+        map,
+        Some(MapSource::File {
+            role_column: Some(_),
+            ..
+        })
+    )
+}
+
+fn find_map(
+    name: Option<&str>,
+    maps: &BTreeMap<String, MapSource>,
+    at: &str,
+) -> Checked<Option<MapSource>> {
+    let Some(name) = name else { return Ok(None) };
+    match maps.get(name) {
+        Some(map) => Ok(Some(map.clone())),
+        None => Err(format!(
+            "{at}: there is no map `{name}`: add a [maps.{name}] table, or correct the name"
+        )),
+    }
+}
+
+fn checked_names(names: Vec<String>, at: &str) -> Checked<Vec<String>> {
+    if names.is_empty() {
+        return Err(format!("{at}: `classes` is empty: give the class names"));
+    }
+    match names.iter().position(|name| name.trim().is_empty()) {
+        Some(index) => Err(format!(
+            "{at}: class name {index} (counted from 0) is empty: give every class a name"
+        )),
+        None => Ok(names),
+    }
+}

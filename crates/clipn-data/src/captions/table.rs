@@ -1,0 +1,280 @@
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, ReaderBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::DatasetError;
+use crate::loading::{SkipReason, SkippedSample, TrainingDataError};
+
+/// The largest table read, in bytes: its captions are kept in memory.
+const LIMIT: u64 = 8 << 30;
+
+/// The longest caption or path taken, in bytes. A quote that is never closed swallows the rows after it.
+const MAX_FIELD: usize = 64 << 10;
+
+/// How a table is written; open_clip's names and defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFormat {
+    /// What stands between columns (`--csv-separator`): one ASCII character.
+    pub separator: char,
+    /// The column of image paths (`--csv-img-key`).
+    pub image_key: String,
+    /// The column of captions (`--csv-caption-key`).
+    pub caption_key: String,
+}
+
+impl Default for TableFormat {
+    /// Tab, `filepath`, `title`.
+    fn default() -> Self {
+        Self {
+            separator: '\t',
+            image_key: "filepath".to_string(),
+            caption_key: "title".to_string(),
+        }
+    }
+}
+
+/// Where one row's texts end in [`CaptionTable::text`], and its line.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    image_end: u64,
+    caption_end: u64,
+    line: u64,
+    problem: Option<(SkipReason, &'static str)>,
+}
+
+/// The rows of a table: image paths and captions.
+#[derive(Debug, Clone)]
+pub struct CaptionTable {
+    path: PathBuf,
+    folder: PathBuf,
+    /// All images' paths and captions, one behind the other.
+    text: String,
+    rows: Vec<Row>,
+}
+
+impl CaptionTable {
+    /// Reads a table with a header line. Image paths are relative to the table's folder, or absolute; whether the
+    /// images are there shows when they are decoded. Fields may be quoted with `"`; rows of a wrong form are kept and
+    /// told when their turn comes.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::Table`] when a column is missing or there is no row, [`TrainingDataError::Setting`] when
+    /// the separator is no single ASCII character, [`TrainingDataError::File`] when the file cannot be read.
+    pub fn read(path: &Path, format: &TableFormat) -> Result<Self, TrainingDataError> {
+        let separator = u8::try_from(format.separator)
+            .ok()
+            .filter(|byte| byte.is_ascii() && *byte != b'"');
+        let separator = separator.ok_or_else(|| TrainingDataError::Setting {
+            setting: "csv-separator",
+            problem: format!(
+                "`{}` is not one ASCII character other than a quote",
+                format.separator
+            ),
+        })?;
+        let metadata = std::fs::metadata(path).map_err(|source| DatasetError::io(path, source))?;
+        if !metadata.is_file() {
+            let source = std::io::Error::other("it is not a file");
+            return Err(DatasetError::Io {
+                path: path.to_path_buf(),
+                source,
+            }
+            .into());
+        }
+        if metadata.len() > LIMIT {
+            let size = metadata.len();
+            return Err(DatasetError::TooLarge {
+                path: path.to_path_buf(),
+                size,
+                limit: LIMIT,
+            }
+            .into());
+        }
+        let file = File::open(path).map_err(|source| DatasetError::io(path, source))?;
+        let mut reader = ReaderBuilder::new()
+            .delimiter(separator)
+            .flexible(true)
+            .from_reader(BufReader::new(file));
+        let header = reader
+            .byte_headers()
+            .map_err(|error| refuse(path, error.to_string()))?
+            .clone();
+        let image = column(path, &header, &format.image_key, "csv-img-key")?;
+        let caption = column(path, &header, &format.caption_key, "csv-caption-key")?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let mut table = Self {
+            path: path.to_path_buf(),
+            folder,
+            text: String::new(),
+            rows: Vec::new(),
+        };
+        let mut record = ByteRecord::new();
+        while reader
+            .read_byte_record(&mut record)
+            .map_err(|error| refuse(path, error.to_string()))?
+        {
+            let line = record.position().map_or(0, csv::Position::line);
+            table.push(&record, line, header.len(), image, caption);
+        }
+        if table.rows.is_empty() {
+            return Err(refuse(
+                path,
+                "there is no row under the header: give one an image".to_string(),
+            ));
+        }
+        Ok(table)
+    }
+
+    /// Number of rows, those of a wrong form among them.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row; tables that are read always have one.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The file that was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A row's image and caption, counted from 0.
+    ///
+    /// # Errors
+    /// A [`SkippedSample`] for a row of a wrong form, or past the end.
+    pub fn row(&self, index: usize) -> Result<(PathBuf, &str), SkippedSample> {
+        let Some(row) = self.rows.get(index) else {
+            return Err(SkippedSample::new(
+                self.key(index),
+                SkipReason::BadRow,
+                "there is no such row",
+            ));
+        };
+        if let Some((reason, detail)) = row.problem {
+            return Err(SkippedSample::new(self.key(index), reason, detail));
+        }
+        let start = if index == 0 {
+            0
+        } else {
+            self.rows[index - 1].caption_end as usize
+        };
+        let (image_end, caption_end) = (row.image_end as usize, row.caption_end as usize);
+        Ok((
+            self.folder.join(&self.text[start..image_end]),
+            &self.text[image_end..caption_end],
+        ))
+    }
+
+    /// The name of a row: `file:line`.
+    pub fn key(&self, index: usize) -> String {
+        let line = self.rows.get(index).map_or(0, |row| row.line);
+        format!(
+            "{}:{line}",
+            self.path.file_name().unwrap_or_default().to_string_lossy()
+        )
+    }
+
+    fn push(
+        &mut self,
+        record: &ByteRecord,
+        line: u64,
+        columns: usize,
+        image: usize,
+        caption: usize,
+    ) {
+        let problem = match fields(record, columns, image, caption) {
+            Ok((image, caption)) => {
+                self.text.push_str(image);
+                let image_end = self.text.len() as u64;
+                self.text.push_str(caption);
+                let caption_end = self.text.len() as u64;
+                return self.rows.push(Row {
+                    image_end,
+                    caption_end,
+                    line,
+                    problem: None,
+                });
+            }
+            Err(problem) => problem,
+        };
+        let end = self.text.len() as u64;
+        self.rows.push(Row {
+            image_end: end,
+            caption_end: end,
+            line,
+            problem: Some(problem),
+        });
+    }
+}
+
+/// The image's path and the caption of a record, or what is wrong with it.
+fn fields(
+    record: &ByteRecord,
+    columns: usize,
+    image: usize,
+    caption: usize,
+) -> Result<(&str, &str), (SkipReason, &'static str)> {
+    if record.len() != columns {
+        return Err((
+            SkipReason::BadRow,
+            "it has another number of columns than the header",
+        ));
+    }
+    let (image, caption) = (&record[image], &record[caption]);
+    if image.len() > MAX_FIELD || caption.len() > MAX_FIELD {
+        return Err((
+            SkipReason::BadRow,
+            "a field has over 65536 bytes: is a quote not closed",
+        ));
+    }
+    let image = str::from_utf8(image).map_err(|_| (SkipReason::BadRow, "the path is not UTF-8"))?;
+    let caption = str::from_utf8(caption)
+        .map_err(|_| (SkipReason::BadCaption, "the caption is not UTF-8"))?;
+    if image.is_empty() {
+        return Err((SkipReason::NoImage, "there is no path"));
+    }
+    if caption.trim().is_empty() {
+        return Err((SkipReason::NoCaption, "the caption is empty"));
+    }
+    Ok((image, caption))
+}
+
+/// The place of a column, its name compared without a byte order mark.
+fn column(
+    path: &Path,
+    header: &ByteRecord,
+    key: &str,
+    setting: &'static str,
+) -> Result<usize, TrainingDataError> {
+    let plain = |name: &[u8]| {
+        String::from_utf8_lossy(name)
+            .trim_start_matches('\u{feff}')
+            .to_string()
+    };
+    let names: Vec<String> = header.iter().map(plain).collect();
+    names.iter().position(|name| name == key).ok_or_else(|| {
+        let shown: Vec<String> = names
+            .iter()
+            .take(8)
+            .map(|name| format!("`{name:.40}`"))
+            .collect();
+        refuse(
+            path,
+            format!(
+                "there is no column `{key}` (there is {}): set {setting} or csv-separator",
+                shown.join(", ")
+            ),
+        )
+    })
+}
+
+fn refuse(path: &Path, problem: String) -> TrainingDataError {
+    TrainingDataError::Table {
+        path: path.to_path_buf(),
+        problem,
+    }
+}

@@ -1,0 +1,250 @@
+//! Who reads what, and in which order: arithmetic on sizes and the seed, no file is opened.
+use super::settings::{LoaderSettings, Sampling};
+use clipn_base::random::RandomSource;
+use crate::random::{KeyedRandom, Purpose};
+use crate::webdataset::Shard;
+
+/// A part of a shard, in samples from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Index of the shard.
+    pub shard: usize,
+    /// First sample.
+    pub start: u64,
+    /// One past the last sample; `None` reads to the end, wherever that is.
+    pub end: Option<u64>,
+    /// How often the shard was read before in this epoch.
+    pub visit: u64,
+}
+
+/// The segments that a process reads, pass by pass: `None` ends a pass, and the next begins.
+#[derive(Debug)]
+pub(super) struct ShardPlan {
+    turns: Turns<Segment>,
+}
+
+/// The rows that a process reads with the number of the pass, pass by pass.
+#[derive(Debug)]
+pub(super) struct RowPlan {
+    turns: Turns<u64>,
+}
+
+/// A list read again and again, or drawn from with replacement.
+#[derive(Debug)]
+struct Turns<T> {
+    list: Vec<T>,
+    next: usize,
+    pass: u64,
+    draw: Option<KeyedRandom>,
+}
+
+impl<T: Copy> Turns<T> {
+    fn next(&mut self) -> Option<(T, u64)> {
+        if self.next >= self.list.len() {
+            self.next = 0;
+            self.pass += 1;
+            return None;
+        }
+        let turn = self.next as u64;
+        self.next += 1;
+        Some(match &mut self.draw {
+            // Drawn twice, a sample is met under another number and so augmented otherwise.
+            Some(random) => {
+                let drawn = random.below(self.list.len() as u64) as usize;
+                (self.list[drawn], self.pass * self.list.len() as u64 + turn)
+            }
+            None => (self.list[turn as usize], self.pass),
+        })
+    }
+}
+
+impl ShardPlan {
+    pub(super) fn new(shards: &[Shard], settings: &LoaderSettings, epoch: u64) -> Self {
+        let whole = |shard| Segment {
+            shard,
+            start: 0,
+            end: None,
+            visit: 0,
+        };
+        let mut order: Vec<usize> = (0..shards.len()).collect();
+        if settings.sampling == Sampling::WithReplacement {
+            let list = order.into_iter().map(whole).collect();
+            return Self {
+                turns: Turns {
+                    list,
+                    next: 0,
+                    pass: 0,
+                    draw: Some(draws(settings, epoch)),
+                },
+            };
+        }
+        if settings.sampling == Sampling::Shuffled {
+            KeyedRandom::keyed(Purpose::Order, &[settings.seed, epoch]).shuffle(&mut order);
+        }
+        let sizes: Option<Vec<u64>> = order.iter().map(|&shard| shards[shard].samples).collect();
+        let (rank, world) = (settings.rank, settings.world_size);
+        let list = match sizes {
+            Some(sizes) => {
+                let parts = cut(&sizes, rank, world);
+                parts
+                    .into_iter()
+                    .map(|part| Segment {
+                        shard: order[part.shard],
+                        ..part
+                    })
+                    .collect()
+            }
+            None => {
+                let bounds = share(order.len() as u64, rank, world);
+                order[bounds.0 as usize..bounds.1 as usize]
+                    .iter()
+                    .map(|&shard| whole(shard))
+                    .collect()
+            }
+        };
+        Self {
+            turns: Turns {
+                list,
+                next: 0,
+                pass: 0,
+                draw: None,
+            },
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Segment> {
+        self.turns
+            .next()
+            .map(|(segment, visit)| Segment { visit, ..segment })
+    }
+}
+
+impl RowPlan {
+    pub(super) fn new(rows: u64, settings: &LoaderSettings, epoch: u64) -> Self {
+        let mut list: Vec<u64> = (0..rows).collect();
+        let turns = match settings.sampling {
+            Sampling::WithReplacement => Turns {
+                list,
+                next: 0,
+                pass: 0,
+                draw: Some(draws(settings, epoch)),
+            },
+            sampling => {
+                if sampling == Sampling::Shuffled {
+                    KeyedRandom::keyed(Purpose::Order, &[settings.seed, epoch]).shuffle(&mut list);
+                }
+                let (first, end) = share(rows, settings.rank, settings.world_size);
+                let list = list[first as usize..end as usize].to_vec();
+                Turns {
+                    list,
+                    next: 0,
+                    pass: 0,
+                    draw: None,
+                }
+            }
+        };
+        Self { turns }
+    }
+
+    pub(super) fn next(&mut self) -> Option<(u64, u64)> {
+        self.turns.next()
+    }
+}
+
+fn draws(settings: &LoaderSettings, epoch: u64) -> KeyedRandom {
+    KeyedRandom::keyed(Purpose::Draw, &[settings.seed, epoch, settings.rank as u64])
+}
+
+/// The bounds of a process's share of `total`: all shares are disjoint, complete, and differ by one at most.
+pub(super) fn share(total: u64, rank: usize, world: usize) -> (u64, u64) {
+    let bound = |rank: usize| (u128::from(total) * rank as u128 / world.max(1) as u128) as u64;
+    (bound(rank), bound(rank + 1))
+}
+
+/// The segments of a process when shards of these sizes stand one behind the other and are cut into equal shares. The
+/// last segment of each shard is open: should a shard hold more than its size says, one process reads the rest too.
+fn cut(sizes: &[u64], rank: usize, world: usize) -> Vec<Segment> {
+    let total = sizes.iter().sum();
+    let (first, last) = share(total, rank, world);
+    let mut segments = Vec::new();
+    let mut begin = 0;
+    for (shard, &size) in sizes.iter().enumerate() {
+        let end = begin + size;
+        let (from, to) = (first.max(begin), last.min(end));
+        // An empty shard stands on a bound between samples; the first process that reaches it looks at it.
+        let empty_here =
+            size == 0 && begin <= last && (rank == 0 || share(total, rank - 1, world).1 < begin);
+        if from < to || empty_here {
+            let open = to == end || size == 0;
+            let start = if size == 0 { 0 } else { from - begin };
+            let segment = Segment {
+                shard,
+                start,
+                end: (!open).then(|| to - begin),
+                visit: 0,
+            };
+            segments.push(segment);
+        }
+        begin = end;
+    }
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn shares_cover_every_sample_once(
+            sizes in prop::collection::vec(0u64..50, 1..12),
+            world in 1usize..9,
+        ) {
+            let mut seen = vec![Vec::new(); sizes.len()];
+            let mut open = vec![0; sizes.len()];
+            let total: u64 = sizes.iter().sum();
+            for rank in 0..world {
+                let mut count = 0;
+                for segment in cut(&sizes, rank, world) {
+                    let end = segment.end.unwrap_or(sizes[segment.shard]);
+                    open[segment.shard] += usize::from(segment.end.is_none());
+                    seen[segment.shard].extend(segment.start..end);
+                    count += end - segment.start;
+                }
+                prop_assert!(count.abs_diff(total / world as u64) <= 1);
+            }
+            for (shard, mut seen) in seen.into_iter().enumerate() {
+                seen.sort_unstable();
+                prop_assert_eq!(seen, (0..sizes[shard]).collect::<Vec<_>>());
+            }
+            prop_assert!(open.iter().all(|&owners| owners == 1), "{:?}", open);
+        }
+    }
+
+    #[test]
+    fn drawing_with_replacement_numbers_every_turn() {
+        let mut turns = Turns {
+            list: vec![10, 20, 30],
+            next: 0,
+            pass: 0,
+            draw: Some(KeyedRandom::keyed(Purpose::Draw, &[1])),
+        };
+        let visits: Vec<Option<u64>> = (0..8)
+            .map(|_| turns.next().map(|(_, visit)| visit))
+            .collect();
+        assert_eq!(
+            visits,
+            [
+                Some(0),
+                Some(1),
+                Some(2),
+                None,
+                Some(3),
+                Some(4),
+                Some(5),
+                None
+            ]
+        );
+    }
+}

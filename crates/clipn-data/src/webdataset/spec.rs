@@ -1,0 +1,359 @@
+//! Which shards a text names.
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::loading::TrainingDataError;
+use crate::{DatasetError, first_few};
+
+/// Name endings of shards in a folder.
+pub(crate) const ENDINGS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+
+/// The most shards that one text may stand for.
+const MOST: usize = 1_000_000;
+
+/// The shards that `spec` stands for, in the order written: paths separated by commas or `::`, each with brace ranges
+/// and lists (`shard-{000..039}.tar`, `{a,b}/x-{0..9}.tar`, nested), `*`, `?` and `[…]`, or a folder, which stands
+/// for every shard in it. A path that exists as it is written is taken so, whatever marks it holds.
+///
+/// # Errors
+/// [`TrainingDataError::Spec`] when braces do not match, nothing is found, a shard is named twice or is remote;
+/// [`TrainingDataError::File`] when a path is missing.
+pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
+    let refuse = |problem: String| TrainingDataError::Spec {
+        spec: spec.to_string(),
+        problem,
+    };
+    let mut shards = Vec::new();
+    if Path::new(spec).exists() {
+        find(spec, &mut shards)?;
+    } else {
+        for part in split(spec).map_err(refuse)? {
+            for path in braces(&part).map_err(refuse)? {
+                find(&path, &mut shards)?;
+                if shards.len() > MOST {
+                    return Err(refuse(format!("it names over {MOST} shards: name fewer")));
+                }
+            }
+        }
+    }
+    if shards.is_empty() {
+        return Err(refuse(
+            "it names no shard: give a path of .tar, .tar.gz or .tar.zst files".to_string(),
+        ));
+    }
+    let mut seen = HashSet::new();
+    match shards.iter().find(|shard| !seen.insert(shard.as_path())) {
+        Some(twice) => Err(refuse(format!(
+            "{} is named twice: name each shard once",
+            twice.display()
+        ))),
+        None => Ok(shards),
+    }
+}
+
+/// The texts that the braces of `text` stand for: ranges (`{000..039}`) and lists (`{a,b}`), nested, as in a shell. One
+/// without braces stands for itself. Nothing is looked for.
+///
+/// # Errors
+/// [`TrainingDataError::Spec`] when braces do not match or stand for over a million texts.
+pub fn expand_braces(text: &str) -> Result<Vec<String>, TrainingDataError> {
+    let refuse = |problem: String| TrainingDataError::Spec {
+        spec: text.to_string(),
+        problem,
+    };
+    balanced(text).and_then(|()| braces(text)).map_err(refuse)
+}
+
+/// Adds the shards of one path or pattern.
+fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> {
+    let refuse = |problem: String| TrainingDataError::Spec {
+        spec: path.to_string(),
+        problem,
+    };
+    if path.starts_with("pipe:") || path.contains("://") {
+        return Err(refuse(
+            "only files on this machine are read: download the shards first".to_string(),
+        ));
+    }
+    let plain = Path::new(path);
+    if plain.is_dir() {
+        let found = in_folder(plain)?;
+        if found.is_empty() {
+            return Err(refuse(
+                "the folder holds no .tar, .tar.gz, .tgz, .tar.zst or .tzst file".to_string(),
+            ));
+        }
+        shards.extend(found);
+    } else if plain.exists() {
+        shards.push(plain.to_path_buf());
+    } else if path.contains(['*', '?', '[']) {
+        let matches =
+            glob::glob(path).map_err(|error| refuse(format!("the pattern is wrong: {error}")))?;
+        let before = shards.len();
+        for found in matches.take(MOST + 1) {
+            let found = found.map_err(|error| {
+                let path = error.path().to_path_buf();
+                DatasetError::io(&path, error.into())
+            })?;
+            if found.is_file() {
+                shards.push(found);
+            }
+        }
+        if shards.len() == before {
+            return Err(refuse(
+                "no file matches the pattern: check the path".to_string(),
+            ));
+        }
+    } else {
+        return Err(DatasetError::Missing {
+            path: plain.to_path_buf(),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// The shards in a folder, sorted by name.
+pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let told = |source| DatasetError::io(folder, source);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(told)? {
+        let path = entry.map_err(told)?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        if !name.starts_with('.')
+            && ENDINGS.iter().any(|ending| name.ends_with(ending))
+            && path.is_file()
+        {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Cuts at commas and `::` outside braces and brackets.
+fn split(spec: &str) -> Result<Vec<String>, String> {
+    let mut parts = vec![String::new()];
+    let mut depth = 0usize;
+    let mut rest = spec.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1).ok_or("a `}` has no `{` before it")?,
+            _ => {}
+        }
+        if depth == 0 && c == ',' {
+            parts.push(String::new());
+        } else if depth == 0 && c == ':' && rest.peek() == Some(&':') {
+            rest.next();
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    if depth > 0 {
+        return Err("a `{` has no `}` after it".to_string());
+    }
+    Ok(parts
+        .iter()
+        .map(|part| part.trim().to_string())
+        .filter(|part| !part.is_empty())
+        .collect())
+}
+
+/// Whether every brace has its other one.
+fn balanced(text: &str) -> Result<(), String> {
+    let mut depth = 0usize;
+    for c in text.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1).ok_or("a `}` has no `{` before it")?,
+            _ => {}
+        }
+    }
+    if depth > 0 {
+        Err("a `{` has no `}` after it".to_string())
+    } else {
+        Ok(())
+    }
+}
+
+/// Every text that the braces of `text` stand for, the last brace counting fastest, as in a shell.
+fn braces(text: &str) -> Result<Vec<String>, String> {
+    let Some((before, inside, after)) = first_brace(text) else {
+        return Ok(vec![text.to_string()]);
+    };
+    let choices = match range(inside)? {
+        Some(numbers) => numbers,
+        None => {
+            let alternatives = alternatives(inside);
+            if let [only] = alternatives.as_slice() {
+                // As in a shell, braces around a single thing are part of the name.
+                braces(only)?
+                    .into_iter()
+                    .map(|choice| format!("{{{choice}}}"))
+                    .collect()
+            } else {
+                let mut choices = Vec::new();
+                for alternative in alternatives {
+                    choices.extend(braces(&alternative)?);
+                }
+                choices
+            }
+        }
+    };
+    let tails = braces(after)?;
+    if choices.len().saturating_mul(tails.len()) > MOST {
+        return Err(format!(
+            "the braces stand for over {MOST} paths: name fewer"
+        ));
+    }
+    Ok(choices
+        .iter()
+        .flat_map(|choice| {
+            tails
+                .iter()
+                .map(move |tail| format!("{before}{choice}{tail}"))
+        })
+        .collect())
+}
+
+/// What stands before, in and after the first pair of matching braces.
+fn first_brace(text: &str) -> Option<(&str, &str, &str)> {
+    let open = text.find('{')?;
+    let mut depth = 0usize;
+    for (index, c) in text[open..].char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            let close = open + index;
+            return Some((&text[..open], &text[open + 1..close], &text[close + 1..]));
+        }
+    }
+    None
+}
+
+/// Cuts what stands in braces at its own commas.
+fn alternatives(inside: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut depth = 0i32;
+    for c in inside.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if depth == 0 && c == ',' {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts
+}
+
+/// The numbers of `first..last` or `first..last..step`, padded with zeros when either end is.
+fn range(inside: &str) -> Result<Option<Vec<String>>, String> {
+    let ends: Vec<&str> = inside.split("..").collect();
+    let (first, last, step) = match ends.as_slice() {
+        [first, last] => (*first, *last, "1"),
+        [first, last, step] => (*first, *last, *step),
+        _ => return Ok(None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if ![first, last, step].into_iter().all(digits) {
+        return Ok(None);
+    }
+    let parse = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("the number {text} is too large"))
+    };
+    let (from, to, step) = (parse(first)?, parse(last)?, parse(step)?);
+    if step == 0 {
+        return Err(format!("`{{{inside}}}` has a step of 0: give 1 or more"));
+    }
+    if from.abs_diff(to) / step >= MOST as u64 {
+        return Err(format!(
+            "`{{{inside}}}` counts over {MOST} shards: name fewer"
+        ));
+    }
+    let padded = [first, last]
+        .iter()
+        .any(|end| end.len() > 1 && end.starts_with('0'));
+    let width = if padded {
+        first.len().max(last.len())
+    } else {
+        0
+    };
+    let numbers = (0..=from.abs_diff(to) / step).map(|index| {
+        let number = if from <= to {
+            from + index * step
+        } else {
+            from - index * step
+        };
+        format!("{number:0width$}")
+    });
+    Ok(Some(numbers.collect()))
+}
+
+/// The first few shards, for messages.
+pub(super) fn names(shards: &[PathBuf]) -> String {
+    first_few(shards.iter().map(|shard| shard.display())).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Vec<String> {
+        split(text)
+            .unwrap()
+            .iter()
+            .flat_map(|part| braces(part).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn ranges_count_and_keep_their_zeros() {
+        assert_eq!(
+            expanded("s-{008..011}.tar"),
+            ["s-008.tar", "s-009.tar", "s-010.tar", "s-011.tar"]
+        );
+        assert_eq!(expanded("{8..10}"), ["8", "9", "10"]);
+        assert_eq!(expanded("{3..1}"), ["3", "2", "1"]);
+        assert_eq!(expanded("{0..10..5}"), ["0", "5", "10"]);
+        assert_eq!(expanded("{00..1}"), ["00", "01"]);
+        assert_eq!(expanded("s-{000..331}.tar").len(), 332);
+    }
+
+    #[test]
+    fn lists_nest_and_multiply() {
+        assert_eq!(expanded("{a,b}-{0..1}"), ["a-0", "a-1", "b-0", "b-1"]);
+        assert_eq!(
+            expanded("{a,b{1..2},{c,d}}.x"),
+            ["a.x", "b1.x", "b2.x", "c.x", "d.x"]
+        );
+        assert_eq!(expanded("a,b::c , {d,e}"), ["a", "b", "c", "d", "e"]);
+        assert_eq!(expanded("{a}{,b}"), ["{a}", "{a}b"]);
+        assert_eq!(expanded("{{1..2}}"), ["{1}", "{2}"]);
+        assert_eq!(expanded("é{a,ü}"), ["éa", "éü"]);
+    }
+
+    #[test]
+    fn wrong_braces_are_refused() {
+        assert!(split("a}").unwrap_err().contains("no `{`"));
+        assert!(split("{a").unwrap_err().contains("no `}`"));
+        assert!(braces("{0..9999999}").unwrap_err().contains("over"));
+        assert!(braces("{0..18446744073709551615}").is_err());
+        assert!(
+            braces("{0..99999999999999999999}")
+                .unwrap_err()
+                .contains("too large")
+        );
+        assert!(braces("{0..9..0}").unwrap_err().contains("step"));
+        assert!(braces("{1..999}{1..999}{1..999}").is_err());
+    }
+}

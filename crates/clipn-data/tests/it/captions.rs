@@ -1,0 +1,308 @@
+//! Caption tables into batches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clipn_data::{
+    CaptionLoader, CaptionTable, KnownPictures, LoaderSettings, MaxBad, Sampling, SkipReason,
+    TableFormat, TrainBatch, TrainingDataError,
+};
+use clipn_testing::shards::{bmp, number};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+/// A folder with pictures `0.bmp` and so on, and a table of this content.
+fn folder(pictures: u32, table: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("images")).unwrap();
+    for n in 0..pictures {
+        fs::write(folder.path().join(format!("images/{n}.bmp")), bmp(n)).unwrap();
+    }
+    let path = folder.path().join("captions.tsv");
+    fs::write(&path, table).unwrap();
+    (folder, path)
+}
+
+fn rows(count: u32) -> String {
+    let rows: String = (0..count)
+        .map(|n| format!("images/{n}.bmp\tpicture {n}\n"))
+        .collect();
+    format!("filepath\ttitle\n{rows}")
+}
+
+fn read(path: &Path) -> Result<CaptionTable, TrainingDataError> {
+    CaptionTable::read(path, &TableFormat::default())
+}
+
+fn settings(batch_size: usize) -> LoaderSettings {
+    LoaderSettings {
+        max_bad: MaxBad::Unlimited,
+        ..LoaderSettings::new(8, batch_size)
+    }
+}
+
+fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for batch in batches {
+        for (pixels, caption) in batch.pixels.chunks_exact(3 * 64).zip(&batch.captions) {
+            assert_eq!(*caption, format!("picture {}", number(pixels)));
+            numbers.push(number(pixels));
+        }
+    }
+    numbers
+}
+
+#[test]
+fn columns_are_found_by_name_whatever_stands_between() {
+    let table = "\u{feff}id;caption;image\n1;\"a; \"\"b\"\"\nc\";x/y.jpg\n2;d;/abs/z.jpg\n";
+    let (folder, path) = folder(0, table.as_bytes());
+    let format = TableFormat {
+        separator: ';',
+        image_key: "image".to_string(),
+        caption_key: "caption".to_string(),
+    };
+    let table = CaptionTable::read(&path, &format).unwrap();
+    assert_eq!((table.len(), table.is_empty()), (2, false));
+    assert_eq!(
+        table.row(0).unwrap(),
+        (folder.path().join("x/y.jpg"), "a; \"b\"\nc")
+    );
+    assert_eq!(table.row(1).unwrap(), (PathBuf::from("/abs/z.jpg"), "d"));
+    assert_eq!(
+        (table.key(0), table.key(1)),
+        ("captions.tsv:2".to_string(), "captions.tsv:4".to_string())
+    );
+    assert_eq!(table.row(2).unwrap_err().reason, SkipReason::BadRow);
+}
+
+#[test]
+fn wrong_tables_are_refused_with_what_to_do() {
+    let (_folder, path) = folder(0, b"filepath,title\na.jpg,b\n");
+    let error = read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("no column `filepath`") && error.contains("`filepath,title`"),
+        "{error}"
+    );
+    for (contents, said) in [
+        (&b"filepath\ttitle\n"[..], "no row"),
+        (b"", "no column"),
+        (b"filepath\tcaption\na\tb\n", "`title`"),
+    ] {
+        fs::write(&path, contents).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(
+        read(Path::new("nowhere.tsv"))
+            .unwrap_err()
+            .to_string()
+            .contains("there is no nowhere.tsv")
+    );
+    assert!(
+        read(path.parent().unwrap())
+            .unwrap_err()
+            .to_string()
+            .contains("not a file")
+    );
+    let wide = TableFormat {
+        separator: '→',
+        ..TableFormat::default()
+    };
+    assert!(
+        CaptionTable::read(&path, &wide)
+            .unwrap_err()
+            .to_string()
+            .contains("one ASCII character")
+    );
+}
+
+#[test]
+fn processes_share_every_row_once_and_resume_exactly() {
+    let (_folder, path) = folder(30, rows(30).as_bytes());
+    let mut seen = Vec::new();
+    for rank in 0..3 {
+        let part = LoaderSettings {
+            rank,
+            world_size: 3,
+            workers: rank,
+            ..settings(2)
+        };
+        let loader = CaptionLoader::new(read(&path).unwrap().into(), part).unwrap();
+        let whole: Vec<TrainBatch> = loader.epoch(4).unwrap().collect::<Result<_, _>>().unwrap();
+        let mut epoch = loader.epoch(4).unwrap();
+        epoch
+            .by_ref()
+            .take(2)
+            .for_each(|batch| assert!(batch.is_ok()));
+        let rest: Vec<TrainBatch> = loader
+            .resume(epoch.position().clone())
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert!(rest == whole[2..]);
+        let other: Vec<TrainBatch> = loader.epoch(5).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_ne!(numbers(&other), numbers(&whole));
+        seen.extend(numbers(&whole));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..30).collect::<Vec<_>>());
+}
+
+/// Knows the pictures of the rows whose line is a multiple of this.
+#[derive(Debug)]
+struct Lines(u32);
+
+impl KnownPictures for Lines {
+    fn is_known(&self, key: &str) -> bool {
+        let line: u32 = key.rsplit(':').next().unwrap().parse().unwrap();
+        line.is_multiple_of(self.0)
+    }
+}
+
+#[test]
+fn known_pictures_are_left_undecoded_in_the_same_order() {
+    let (folder, path) = folder(30, rows(30).as_bytes());
+    let loader = |known: Option<u32>, workers| {
+        let loader = CaptionLoader::new(
+            read(&path).unwrap().into(),
+            LoaderSettings {
+                workers,
+                ..settings(4)
+            },
+        );
+        match known {
+            Some(every) => loader.unwrap().with_known_pictures(Arc::new(Lines(every))),
+            None => loader.unwrap(),
+        }
+    };
+    let read = |loader: &CaptionLoader| -> Vec<TrainBatch> {
+        let mut epoch = loader.epoch(1).unwrap();
+        let mut batch = TrainBatch::default();
+        let mut read = Vec::new();
+        // One batch's memory for all: what an earlier one left must not show.
+        while epoch.next_into(&mut batch).unwrap() {
+            read.push(batch.clone());
+        }
+        assert_eq!(epoch.skipped().total(), 0);
+        read
+    };
+    let whole = read(&loader(None, 0));
+    assert!(whole.iter().all(|batch| batch.pictured == [0, 1, 2, 3]));
+    // What is known need not be there any more: row n is on line n + 2.
+    for n in (0..30u32).filter(|n| (n + 2).is_multiple_of(3)) {
+        fs::remove_file(folder.path().join(format!("images/{n}.bmp"))).unwrap();
+    }
+    for (every, workers) in [(3, 0), (3, 2), (1, 0), (1, 2)] {
+        if every == 1 {
+            let _ = fs::remove_dir_all(folder.path().join("images"));
+        }
+        for (known, whole) in read(&loader(Some(every), workers)).iter().zip(&whole) {
+            assert_eq!(
+                (&known.keys, &known.captions),
+                (&whole.keys, &whole.captions)
+            );
+            let is_wanted = |key: &String| !Lines(every).is_known(key);
+            let wanted: Vec<usize> = (0..4).filter(|&i| is_wanted(&whole.keys[i])).collect();
+            assert_eq!(known.pictured, wanted);
+            let pixels = wanted
+                .iter()
+                .flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192])
+                .copied();
+            assert_eq!(known.pixels, pixels.collect::<Vec<f32>>());
+        }
+    }
+}
+
+#[test]
+fn broken_rows_are_skipped_and_named_by_their_line() {
+    let table =
+        b"filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\nimages/2.bmp\t\xff\nimages/3.bmp\t \n\
+        \tno path\nimages/none.bmp\tgone\nimages\ta folder\nimages/7.bmp\tpicture 7\n";
+    let (_folder, path) = folder(8, table);
+    let in_order = LoaderSettings {
+        sampling: Sampling::InOrder,
+        train_num_samples: Some(2),
+        ..settings(2)
+    };
+    let loader = CaptionLoader::new(read(&path).unwrap().into(), in_order.clone()).unwrap();
+    let mut epoch = loader.epoch(0).unwrap();
+    assert_eq!(numbers(&[epoch.next().unwrap().unwrap()]), [0, 7]);
+    let lines: Vec<(String, SkipReason)> = epoch
+        .skipped()
+        .first
+        .iter()
+        .map(|skipped| (skipped.key.clone(), skipped.reason))
+        .collect();
+    let expected = [
+        (3, SkipReason::BadRow),
+        (4, SkipReason::BadCaption),
+        (5, SkipReason::NoCaption),
+        (6, SkipReason::NoImage),
+        (7, SkipReason::BadImage),
+        (8, SkipReason::BadImage),
+    ]
+    .map(|(line, reason)| (format!("captions.tsv:{line}"), reason));
+    assert_eq!(lines, expected);
+
+    let strict = LoaderSettings {
+        max_bad: MaxBad::Share(0.5),
+        ..in_order
+    };
+    let mut epoch = CaptionLoader::new(read(&path).unwrap().into(), strict)
+        .unwrap()
+        .epoch(0)
+        .unwrap();
+    assert!(matches!(
+        epoch.next().unwrap(),
+        Err(TrainingDataError::TooManyBad { limit: 1, .. })
+    ));
+}
+
+#[test]
+fn a_quote_left_open_spoils_one_row_not_the_memory() {
+    let table = format!(
+        "filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\t\"open\n{}",
+        rows(5000)
+    );
+    let (_folder, path) = folder(1, table.as_bytes());
+    let table = read(&path).unwrap();
+    assert_eq!(table.len(), 2);
+    assert!(table.row(1).unwrap_err().detail.contains("quote"));
+}
+
+#[test]
+fn the_real_table_is_read_whole() {
+    let Some(path) = clipn_testing::test_data("data/coco-mini/captions.tsv") else {
+        return;
+    };
+    let table = read(&path).unwrap();
+    assert_eq!(table.len(), 795);
+    let settings = LoaderSettings {
+        workers: 2,
+        ..LoaderSettings::new(32, 53)
+    };
+    let loader = CaptionLoader::new(table.into(), settings).unwrap();
+    assert_eq!(loader.batches_per_epoch(), 15);
+    let mut epoch = loader.epoch(0).unwrap();
+    let mut keys: Vec<String> = epoch
+        .by_ref()
+        .flat_map(|batch| batch.unwrap().keys)
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!((keys.len(), epoch.skipped().total()), (795, 0));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_table_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let contents = [&b"filepath\ttitle\n"[..], &bytes].concat();
+        let (_folder, path) = folder(0, &contents);
+        if let Ok(table) = read(&path) {
+            for index in 0..table.len() {
+                let _ = table.row(index);
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+pub mod bundle;
+pub mod classifier;
+pub mod detector;
+pub mod inference;

@@ -1,0 +1,460 @@
+//! Bundles, and the detectors that open them.
+
+use std::path::{Path, PathBuf};
+
+use clipn_detect::bundle::{Bundle, BundleError, ModelIdentity};
+use clipn_ood::calibration::{Calibration, Settings, calibrate};
+use clipn_checkpoint::Checkpoint;
+use clipn_detect::classifier::{Classifier, Wording, build};
+use clipn_detect::detector::{Detector, DetectorError, weights_path};
+use clipn_engine::TextEncoder;
+use clipn_image::{Preprocessing, RgbImage};
+use clipn_model::{ModelConfig, Pretrained, Side, Weights};
+use clipn_base::progress::Silent;
+use clipn_text::prompts::TemplateSet;
+use clipn_ood::scores::{Atd, LogitsRow, Rule, predict, q, softmax_yes, stable};
+use clipn_testing::fixture;
+
+const NAMES: [&str; 3] = ["school bus", "banana", "pizza"];
+
+fn mini() -> Weights {
+    Pretrained::mini().unwrap().weights(None).unwrap()
+}
+
+fn tiny() -> Weights {
+    let folder = fixture("models/clipn-tiny-realvocab");
+    let config = ModelConfig::load(&folder.join("clipn-tiny-realvocab.json")).unwrap();
+    Weights::new(
+        config,
+        Checkpoint::open(&folder.join("model_fp16.safetensors")).unwrap(),
+    )
+    .unwrap()
+}
+
+fn classifier(weights: &Weights, names: &[&str]) -> Classifier {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let (yes, no) = (
+        TextEncoder::from_weights(weights, Side::Yes),
+        TextEncoder::from_weights(weights, Side::No),
+    );
+    let templates = TemplateSet::named("simple").unwrap();
+    let built = build(&names, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap();
+    built.with_scale(weights.logit_scale())
+}
+
+fn bundle(weights: &Weights, source: Option<&str>) -> Bundle {
+    Bundle::new(
+        classifier(weights, &NAMES),
+        TemplateSet::named("simple").unwrap(),
+        Wording::Learnable,
+        ModelIdentity::of(weights, source.map(str::to_owned)),
+        Preprocessing::clip(weights.config().vision.image_size),
+    )
+}
+
+/// Pictures of one colour each, with some texture.
+fn picture(seed: u32) -> RgbImage {
+    let pixel = |at: u32| ((at / 5 * (seed + 3) + seed * 70) % 256) as u8;
+    RgbImage::new(70, 50, (0..70 * 50 * 3).map(pixel).collect()).unwrap()
+}
+
+fn calibration(detector: &Detector) -> Calibration {
+    let scores: Vec<f64> = (0..40)
+        .map(|seed| detector.detect(&picture(seed)).unwrap().score.ln())
+        .collect();
+    calibrate(
+        &scores,
+        &[],
+        &Settings {
+            target_tpr: 0.9,
+            ..Settings::default()
+        },
+    )
+    .unwrap()
+    .with_notes("drawn ones", Vec::new())
+}
+
+fn written(folder: &Path, bundle: &Bundle) -> PathBuf {
+    let path = folder.join("shop.clipn");
+    bundle.write(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_bundle_comes_back_to_the_last_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = mini();
+    let plain = bundle(&weights, Some("clipn-mini"));
+    let detector = Detector::new(plain.clone(), &weights).unwrap();
+    let calibrated = plain.with_calibration(calibration(&detector));
+    for bundle in [
+        calibrated.clone(),
+        calibrated.with_image_tower(&weights).unwrap(),
+    ] {
+        let path = written(folder.path(), &bundle);
+        let read = Bundle::open(&path).unwrap();
+        assert_eq!(read.classifier(), bundle.classifier());
+        assert_eq!(read.calibration(), bundle.calibration());
+        assert_eq!(read.identity(), bundle.identity());
+        assert_eq!(
+            (read.templates(), read.wording()),
+            (bundle.templates(), bundle.wording())
+        );
+        assert_eq!(read.preprocessing(), bundle.preprocessing());
+        assert_eq!(read.has_image_tower(), bundle.has_image_tower());
+        // What was read from a file can be written again, its tower too.
+        let again = folder.path().join("again.clipn");
+        read.write(&again).unwrap();
+        assert_eq!(
+            std::fs::read(&again).unwrap(),
+            std::fs::read(&path).unwrap()
+        );
+    }
+}
+
+#[test]
+fn a_detector_says_what_the_parts_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = mini();
+    let plain = bundle(&weights, Some("clipn-mini"));
+    let detector = Detector::new(plain.clone(), &weights).unwrap();
+    let calibrated = plain.with_calibration(calibration(&detector));
+    let path = written(
+        folder.path(),
+        &calibrated.with_image_tower(&weights).unwrap(),
+    );
+    // No weights are needed where the tower lies in the bundle.
+    let detector = Detector::open(&path).unwrap().with_top(2);
+    let classifier = detector.classifier().clone();
+    let (mut known, mut unknown) = (0, 0);
+    for seed in 0..60 {
+        let image = picture(seed);
+        let found = detector.detect(&image).unwrap();
+        let mut pixels = vec![0.0; detector.preprocessing().tensor_len()];
+        let crop = detector.preprocessing().crop(&image).unwrap();
+        detector
+            .preprocessing()
+            .normalise_into(&crop, &mut pixels)
+            .unwrap();
+        let size = detector.preprocessing().size;
+        let images = clipn_model::Images::new(&pixels, size, size).unwrap();
+        let mut features = detector.tower().encode(images).unwrap();
+        features.normalise();
+        let logits = classifier.logits(&features).unwrap();
+        let row: LogitsRow<'_, f32> = logits.rows().next().unwrap();
+        assert_eq!(found, detector.decide(row));
+        let (p, q) = (softmax_yes(row), q(row));
+        let best = predict(row);
+        assert_eq!(
+            (found.top.len(), found.top[0].class, found.top[0].p),
+            (2, best, p[best])
+        );
+        assert_eq!(found.top[0].q, q[best]);
+        let calibration = detector.calibration().unwrap();
+        assert_eq!(found.p_value, Some(calibration.p_value(stable(&Atd, row))));
+        let no = found.no.as_ref().unwrap();
+        let shares: Vec<f32> = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).collect();
+        assert_eq!(no.share, shares.iter().copied().fold(0.0, f32::max));
+        assert_eq!(no.label, NAMES[no.class]);
+        assert_eq!(
+            found.class.is_some(),
+            stable(&Atd, row) >= calibration.threshold()
+        );
+        if let Some(class) = found.class {
+            known += 1;
+            assert_eq!((class, found.label.as_deref()), (best, Some(NAMES[best])));
+            assert!(
+                found.reason.contains("is at least") && found.reason.contains("keep 90 %"),
+                "{}",
+                found.reason
+            );
+        } else {
+            unknown += 1;
+            assert_eq!(found.label_or_unknown(), "unknown");
+            assert!(
+                found.reason.contains("is below") && found.reason.contains("p-value"),
+                "{}",
+                found.reason
+            );
+            assert!(
+                found
+                    .reason
+                    .contains(&format!("the \"no\" of `{}` spoke", no.label)),
+                "{}",
+                found.reason
+            );
+        }
+    }
+    // A tenth of the pictures that were calibrated with, and of others some.
+    assert!(known > 30 && unknown >= 4, "{known} {unknown}");
+}
+
+#[test]
+fn bytes_and_files_are_pictures_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = mini();
+    let detector = Detector::new(bundle(&weights, None), &weights).unwrap();
+    let path = folder.path().join("a.bmp");
+    std::fs::write(&path, bmp()).unwrap();
+    let found = detector.detect_file(&path).unwrap();
+    assert_eq!(found, detector.detect_bytes(&bmp()).unwrap());
+    assert!(matches!(
+        detector.detect_bytes(b"no picture"),
+        Err(DetectorError::Image(_))
+    ));
+    assert!(matches!(
+        detector.detect_file("absent.png"),
+        Err(DetectorError::Image(_))
+    ));
+    assert!(found.reason.contains("none of these"), "{}", found.reason);
+}
+
+/// A BMP of 4 × 4 pixels, 24 bits each.
+fn bmp() -> Vec<u8> {
+    let mut bytes = b"BM".to_vec();
+    for number in [
+        54_u32 + 48,
+        0,
+        54,
+        40,
+        4,
+        4,
+        1 | 24 << 16,
+        0,
+        48,
+        2835,
+        2835,
+        0,
+        0,
+    ] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend((0..48).map(|i| i * 5));
+    bytes
+}
+
+#[test]
+fn another_model_is_refused() {
+    let weights = mini();
+    let bundle = bundle(&weights, None);
+    let error = Detector::new(bundle.clone(), &tiny())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("not the model that the bundle was built for"),
+        "{error}"
+    );
+    // The same architecture with other values.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let changed = Pretrained::mini().unwrap();
+    let tensors = changed.checkpoint().iter().map(|(name, tensor)| {
+        let tensor = if name == "visual.proj" {
+            let mut bytes = tensor.bytes().to_vec();
+            bytes[1] ^= 1;
+            clipn_checkpoint::Tensor::from_bytes(tensor.dtype(), tensor.shape(), bytes).unwrap()
+        } else {
+            tensor.clone()
+        };
+        (name.to_owned(), tensor)
+    });
+    let metadata = changed
+        .checkpoint()
+        .metadata()
+        .iter()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    clipn_checkpoint::write_safetensors(&path, tensors, &metadata).unwrap();
+    let other = Pretrained::open(&path).unwrap().weights(None).unwrap();
+    let error = Detector::new(bundle.clone(), &other).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            DetectorError::Bundle(BundleError::OtherModel { .. })
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("the values of the image tower"),
+        "{error}"
+    );
+    assert!(bundle.check_texts(&weights).is_ok());
+    assert_ne!(weights.image_tower_hash(), other.image_tower_hash());
+    assert_eq!(weights.text_towers_hash(), other.text_towers_hash());
+}
+
+#[test]
+fn a_model_is_found_where_the_bundle_says_or_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = tiny();
+    let file = fixture("models/clipn-tiny-realvocab/model_fp16.safetensors");
+    let path = written(
+        folder.path(),
+        &bundle(&weights, Some("/gone/model_fp16.safetensors")),
+    );
+    let error = Detector::open(&path).unwrap_err();
+    assert!(matches!(&error, DetectorError::NoModel { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("there is no /gone/model_fp16.safetensors"),
+        "{error}"
+    );
+    std::fs::copy(&file, folder.path().join("model_fp16.safetensors")).unwrap();
+    assert_eq!(
+        weights_path(&Bundle::open(&path).unwrap(), &path),
+        Some(folder.path().join("model_fp16.safetensors"))
+    );
+    assert_eq!(Detector::open(&path).unwrap().classifier().len(), 3);
+    let path = written(folder.path(), &bundle(&weights, file.to_str()));
+    assert!(Detector::open(&path).is_ok());
+    let path = written(folder.path(), &bundle(&mini(), Some("clipn-mini")));
+    assert!(Detector::open(&path).is_ok());
+}
+
+#[test]
+fn classes_come_and_go() {
+    let weights = mini();
+    let whole = classifier(&weights, &["school bus", "banana", "pizza", "teapot"]);
+    let joined = classifier(&weights, &NAMES)
+        .joined(&classifier(&weights, &["teapot"]))
+        .unwrap();
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert_eq!(joined.class_names(), whole.class_names());
+    assert!(close(joined.yes(), whole.yes()) && close(joined.no(), whole.no()));
+    let less = joined
+        .without(&["banana".to_owned(), "teapot".to_owned()])
+        .unwrap();
+    assert_eq!(less.class_names(), ["school bus", "pizza"]);
+    assert_eq!(
+        &less.yes()[less.dim()..],
+        &joined.yes()[2 * less.dim()..3 * less.dim()]
+    );
+    assert_eq!(less.scale(), joined.scale());
+    assert!(
+        joined
+            .without(&["lamp".to_owned()])
+            .unwrap_err()
+            .to_string()
+            .contains("no class `lamp`")
+    );
+    assert!(
+        less.without(&["school bus".to_owned(), "pizza".to_owned()])
+            .is_err()
+    );
+    assert!(
+        less.joined(&less)
+            .unwrap_err()
+            .to_string()
+            .contains("`school bus` already")
+    );
+    assert!(less.joined(&classifier(&tiny(), &["lamp"])).is_err());
+
+    // A threshold goes with the classes that it was calibrated with.
+    let bundle = bundle(&weights, None);
+    let detector = Detector::new(bundle.clone(), &weights).unwrap();
+    let calibrated = bundle.with_calibration(calibration(&detector));
+    assert!(
+        calibrated
+            .clone()
+            .with_classifier(joined.clone())
+            .calibration()
+            .is_none()
+    );
+    let detector = Detector::new(calibrated, &weights).unwrap();
+    assert!(detector.calibration().is_some());
+    let other = detector.with_classifier(joined).unwrap();
+    assert!(other.calibration().is_none() && other.rule() == Rule::AtdExtraClass);
+    let asked = detector.with_rule(Rule::Ctw { threshold: 0.5 });
+    assert!(asked.calibration().is_none() && asked.detect(&picture(1)).unwrap().p_value.is_none());
+}
+
+#[test]
+fn damaged_bundles_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = mini();
+    let whole = bundle(&weights, None);
+    let detector = Detector::new(whole.clone(), &weights).unwrap();
+    let path = written(
+        folder.path(),
+        &whole.with_calibration(calibration(&detector)),
+    );
+    let bytes = std::fs::read(&path).unwrap();
+    // Cut short at any place, and every byte of the header changed.
+    for end in (0..bytes.len()).step_by(97) {
+        assert!(
+            Bundle::from_bytes(Path::new("cut"), bytes[..end].to_vec()).is_err(),
+            "{end}"
+        );
+    }
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for at in 8..8 + header {
+        let mut changed = bytes.clone();
+        changed[at] = changed[at].wrapping_add(1);
+        // It may still be a bundle, of another name say; it must not bring the program down.
+        let _ = Bundle::from_bytes(Path::new("changed"), changed);
+    }
+    let refused = |from: &str, to: &str, part: &str| {
+        let header_text = String::from_utf8(bytes[8..8 + header].to_vec()).unwrap();
+        assert!(header_text.contains(from), "{from} is not in {header_text}");
+        let mut text = header_text.replacen(from, to, 1);
+        text.extend(std::iter::repeat_n(
+            ' ',
+            text.len().next_multiple_of(8) - text.len(),
+        ));
+        let mut changed = (text.len() as u64).to_le_bytes().to_vec();
+        changed.extend(text.bytes().chain(bytes[8 + header..].iter().copied()));
+        let error = Bundle::from_bytes(Path::new("x"), changed)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(part), "{from} → {to}: {error}");
+    };
+    refused(r#"\"version\":1"#, r#"\"version\":2"#, "version 2");
+    refused(r#"\"school bus\","#, "", "classifier.yes is");
+    refused(
+        r#""classifier.no""#,
+        r#""classifier.on""#,
+        "classifier.no is missing",
+    );
+    refused(
+        r#""calibration.scores""#,
+        r#""calibration.other""#,
+        "calibration.scores is missing",
+    );
+    refused(
+        r#"\"target_tpr\":0.9"#,
+        r#"\"target_tpr\":1.9"#,
+        "between 0 and 1",
+    );
+    refused(
+        r#"\"score\":\"atd\""#,
+        r#"\"score\":\"dta\""#,
+        "unknown score",
+    );
+    refused(
+        r#"\"embed_dim\":128"#,
+        r#"\"embed_dim\":127"#,
+        "classifier.yes is",
+    );
+    refused(r#"\"std\":[0."#, r#"\"std\":[-0."#, "std is");
+    let told = |path: &Path| Bundle::open(path).unwrap_err();
+    assert!(matches!(
+        told(&folder.path().join("none.clipn")),
+        BundleError::NotFound { .. }
+    ));
+    assert!(matches!(
+        told(&fixture(
+            "models/clipn-tiny-realvocab/model_fp16.safetensors"
+        )),
+        BundleError::NotABundle { .. }
+    ));
+    std::fs::write(folder.path().join("text.clipn"), "school bus\nbanana\n").unwrap();
+    assert!(matches!(
+        told(&folder.path().join("text.clipn")),
+        BundleError::NotABundle { .. }
+    ));
+    assert!(matches!(
+        told(folder.path()),
+        BundleError::NotABundle { .. }
+    ));
+}

@@ -1,0 +1,6 @@
+//! Integration tests of `clipn-detect`, one module a capability.
+#![allow(clippy::unwrap_used)]
+
+mod classifier;
+mod detector;
+mod pipeline;

@@ -1,0 +1,166 @@
+use rayon::prelude::*;
+
+use crate::kernels::Matrix;
+use crate::products::{Factors, add_products};
+use super::chunk::Chunk;
+use super::forward::Transformer;
+use super::tape::ChunkTape;
+use clipn_model::BlockParams;
+
+impl Transformer<'_> {
+    /// Takes the gradient of the pooled rows, `[sequences, width]` a chunk, back through all blocks: adds that of the
+    /// parameters to `gradient` and gives that of the chunks' first `x`, `[rows, width]`.
+    ///
+    /// Block by block, the threads first take the chunks, for the gradients of the activations, and then the rows of
+    /// the weights, each summed over all chunks in their order. So no thread needs a gradient of its own, and the
+    /// result does not depend on which thread does what.
+    pub fn backward(
+        &self,
+        tapes: Vec<(ChunkTape, Vec<f32>)>,
+        gradient: &mut [BlockParams<f32>],
+    ) -> Vec<Vec<f32>> {
+        let threads = (rayon::current_num_threads() / tapes.len().max(1)).max(1);
+        let mut chunks: Vec<Chunk> = tapes
+            .into_iter()
+            .map(|(tape, d)| Chunk::new(tape, d))
+            .collect();
+        let blocks = self.blocks.iter().zip(gradient).rev();
+        if self.blocks.is_empty() {
+            chunks.par_iter_mut().for_each(|chunk| self.scatter(chunk));
+        }
+        for (index, (params, gradient)) in blocks.enumerate() {
+            chunks
+                .par_iter_mut()
+                .with_max_len(1)
+                .for_each(|chunk| match index {
+                    0 => chunk.last_backward(self, params, threads),
+                    _ => chunk.block_backward(self, params, threads),
+                });
+            match index {
+                0 => self.add_last_weights(&chunks, gradient),
+                _ => self.add_block_weights(&chunks, gradient),
+            }
+            for chunk in &mut chunks {
+                chunk.sums.add_to(gradient);
+                chunk.step();
+            }
+        }
+        chunks.into_iter().map(|chunk| chunk.d_out).collect()
+    }
+
+    /// The gradient of a tower without blocks: the pooled rows' own, and zero elsewhere.
+    fn scatter(&self, chunk: &mut Chunk) {
+        let width = self.width;
+        let rows = chunk
+            .tape
+            .sequences
+            .last()
+            .map_or(0, |s| s.start + s.length);
+        let mut d_x = vec![0.0; rows * width];
+        for (sequence, d) in chunk
+            .tape
+            .sequences
+            .iter()
+            .zip(chunk.d_out.chunks_exact(width))
+        {
+            d_x[sequence.pooled * width..][..width].copy_from_slice(d);
+        }
+        chunk.d_out = d_x;
+    }
+
+    fn add_block_weights(&self, chunks: &[Chunk], gradient: &mut BlockParams<f32>) {
+        let width = self.width;
+        let hidden_width = gradient.c_fc.bias.len();
+        let with_block = || {
+            chunks
+                .iter()
+                .filter_map(|c| c.block.as_ref().map(|block| (c, block)))
+        };
+        add_products(vec![
+            (
+                gradient.c_fc.weight.make_mut(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width)))
+                    .collect(),
+            ),
+            (
+                gradient.c_proj.weight.make_mut(),
+                with_block()
+                    .map(|(c, block)| factors((&c.d_out, width), (&block.hidden, hidden_width)))
+                    .collect(),
+            ),
+            (
+                gradient.in_proj.weight.make_mut(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_qkv, 3 * width), (&c.normed_1, width)))
+                    .collect(),
+            ),
+            (
+                gradient.out_proj.weight.make_mut(),
+                with_block()
+                    .map(|(c, block)| factors((&c.d_middle, width), (&block.attended, width)))
+                    .collect(),
+            ),
+        ]);
+    }
+
+    fn add_last_weights(&self, chunks: &[Chunk], gradient: &mut BlockParams<f32>) {
+        let width = self.width;
+        let hidden_width = gradient.c_fc.bias.len();
+        let with_last = || {
+            chunks
+                .iter()
+                .filter_map(|c| c.tape.last.as_ref().map(|last| (c, last)))
+        };
+        let (queries, kv) = gradient
+            .in_proj
+            .weight
+            .make_mut()
+            .split_at_mut(width * width);
+        add_products(vec![
+            (
+                kv,
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_qkv, 2 * width), (&c.normed_1, width)))
+                    .collect(),
+            ),
+            (
+                queries,
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_queries, width), (&c.normed_pooled, width)))
+                    .collect(),
+            ),
+            (
+                gradient.c_fc.weight.make_mut(),
+                chunks
+                    .iter()
+                    .map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width)))
+                    .collect(),
+            ),
+            (
+                gradient.c_proj.weight.make_mut(),
+                with_last()
+                    .map(|(c, last)| factors((&c.d_out, width), (&last.hidden, hidden_width)))
+                    .collect(),
+            ),
+            (
+                gradient.out_proj.weight.make_mut(),
+                with_last()
+                    .map(|(c, last)| factors((&c.d_middle, width), (&last.attended, width)))
+                    .collect(),
+            ),
+        ]);
+    }
+}
+
+/// The two sides of a weight's gradient, each values and columns.
+fn factors<'a>(d_out: (&'a [f32], usize), input: (&'a [f32], usize)) -> Factors<'a> {
+    Factors {
+        d_out: Matrix::packed(d_out.0, d_out.1),
+        input: Matrix::packed(input.0, input.1),
+    }
+}

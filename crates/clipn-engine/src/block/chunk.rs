@@ -1,0 +1,269 @@
+use crate::kernels::{
+    Matrix, MatrixMut, activate_backward, add, add_column_sums, layer_norm_backward, product,
+};
+use super::attention::AttentionScratch;
+use super::forward::Transformer;
+use super::tape::{BlockTape, ChunkTape};
+use clipn_model::BlockParams;
+
+/// One chunk on its way back through the blocks: the gradients of one block's activations, kept until the products of
+/// its weight gradients have read them. "pooled" arrays are used by the last block alone; there, what follows
+/// attention has a row for each sequence instead of each position.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub tape: ChunkTape,
+    /// The block whose gradients these are, taken off the tape.
+    pub block: Option<BlockTape>,
+    /// Of the block's result, `[rows, width]`.
+    pub d_out: Vec<f32>,
+    /// Of x + attention, `[rows, width]`.
+    pub d_middle: Vec<f32>,
+    /// Of the block's input, `[rows, width]`.
+    pub d_x: Vec<f32>,
+    /// Of the hidden layer before its activation, `[rows, mlp_width]`.
+    pub d_hidden: Vec<f32>,
+    /// Of queries, keys and values, `[rows, 3·width]`; of keys and values alone in the last block, `[rows, 2·width]`.
+    pub d_qkv: Vec<f32>,
+    /// Of the pooled queries, `[sequences, width]`.
+    pub d_queries: Vec<f32>,
+    /// What ln_1 gave, `[rows, width]`.
+    pub normed_1: Vec<f32>,
+    /// The pooled rows of that, `[sequences, width]`.
+    pub normed_pooled: Vec<f32>,
+    /// What ln_2 gave, `[rows, width]`.
+    pub normed_2: Vec<f32>,
+    pub sums: Sums,
+    d_attended: Vec<f32>,
+    attention: AttentionScratch,
+}
+
+/// A chunk's share of the gradients of a block's vectors.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    ln_1_weight: Vec<f32>,
+    ln_1_bias: Vec<f32>,
+    in_proj: Vec<f32>,
+    out_proj: Vec<f32>,
+    ln_2_weight: Vec<f32>,
+    ln_2_bias: Vec<f32>,
+    c_fc: Vec<f32>,
+    c_proj: Vec<f32>,
+}
+
+impl Sums {
+    fn reset(&mut self, block: &BlockParams<f32>) {
+        let width = block.ln_1.weight.len();
+        let Self {
+            ln_1_weight,
+            ln_1_bias,
+            in_proj,
+            out_proj,
+            ln_2_weight,
+            ln_2_bias,
+            c_fc,
+            c_proj,
+        } = self;
+        for vector in [
+            ln_1_weight,
+            ln_1_bias,
+            out_proj,
+            ln_2_weight,
+            ln_2_bias,
+            c_proj,
+        ] {
+            fit(vector, width).fill(0.0);
+        }
+        fit(in_proj, 3 * width).fill(0.0);
+        fit(c_fc, block.c_fc.bias.len()).fill(0.0);
+    }
+
+    /// Adds this share to the whole.
+    pub fn add_to(&self, gradient: &mut BlockParams<f32>) {
+        add(gradient.ln_1.weight.make_mut(), &self.ln_1_weight);
+        add(gradient.ln_1.bias.make_mut(), &self.ln_1_bias);
+        add(gradient.in_proj.bias.make_mut(), &self.in_proj);
+        add(gradient.out_proj.bias.make_mut(), &self.out_proj);
+        add(gradient.ln_2.weight.make_mut(), &self.ln_2_weight);
+        add(gradient.ln_2.bias.make_mut(), &self.ln_2_bias);
+        add(gradient.c_fc.bias.make_mut(), &self.c_fc);
+        add(gradient.c_proj.bias.make_mut(), &self.c_proj);
+    }
+}
+
+impl Chunk {
+    pub fn new(tape: ChunkTape, d_pooled: Vec<f32>) -> Self {
+        Self {
+            tape,
+            block: None,
+            d_out: d_pooled,
+            d_middle: Vec::new(),
+            d_x: Vec::new(),
+            d_hidden: Vec::new(),
+            d_qkv: Vec::new(),
+            d_queries: Vec::new(),
+            normed_1: Vec::new(),
+            normed_pooled: Vec::new(),
+            normed_2: Vec::new(),
+            sums: Sums::default(),
+            d_attended: Vec::new(),
+            attention: AttentionScratch::default(),
+        }
+    }
+
+    /// The gradient of the block's input is that of the result of the block before.
+    pub fn step(&mut self) {
+        std::mem::swap(&mut self.d_out, &mut self.d_x);
+        self.block = None;
+    }
+
+    /// Takes the gradient back through a block that was computed for all rows.
+    pub fn block_backward(
+        &mut self,
+        t: &Transformer<'_>,
+        params: &BlockParams<f32>,
+        threads: usize,
+    ) {
+        let Some(mut block) = self.tape.blocks.pop() else {
+            return;
+        };
+        self.sums.reset(params);
+        self.mlp_backward(t, params, &block.middle, &mut block.hidden, threads);
+        self.out_proj_backward(params, threads);
+        let d_qkv = fit(&mut self.d_qkv, block.qkv.len());
+        t.attention_backward(
+            d_qkv,
+            &self.d_attended,
+            &block.qkv,
+            &self.tape.sequences,
+            &mut self.attention,
+        );
+        add_column_sums(&mut self.sums.in_proj, d_qkv);
+        let d_normed = fit(&mut self.normed_1, block.x.len());
+        back(
+            d_normed,
+            d_qkv,
+            &params.in_proj.weight,
+            3 * t.width,
+            threads,
+        );
+        fit(&mut self.d_x, block.x.len()).copy_from_slice(&self.d_middle);
+        let sums = (&mut self.sums.ln_1_weight[..], &mut self.sums.ln_1_bias[..]);
+        layer_norm_backward(&mut self.d_x, d_normed, &block.x, &params.ln_1, sums);
+        self.block = Some(block);
+    }
+
+    /// Takes the gradient back through the last block, of which the pooled rows alone were computed.
+    pub fn last_backward(
+        &mut self,
+        t: &Transformer<'_>,
+        params: &BlockParams<f32>,
+        threads: usize,
+    ) {
+        let Some(mut last) = self.tape.last.take() else {
+            return;
+        };
+        let width = t.width;
+        let sequences = self.tape.sequences.clone();
+        self.sums.reset(params);
+        self.mlp_backward(t, params, &last.middle, &mut last.hidden, threads);
+        self.out_proj_backward(params, threads);
+        let d_queries = fit(&mut self.d_queries, last.queries.len());
+        let d_kv = fit(&mut self.d_qkv, last.kv.len());
+        t.pooled_attention_backward(
+            (d_queries, d_kv),
+            &self.d_attended,
+            (&last.queries, &last.kv),
+            &sequences,
+            &mut self.attention,
+        );
+        let (query_sums, kv_sums) = self.sums.in_proj.split_at_mut(width);
+        add_column_sums(query_sums, d_queries);
+        add_column_sums(kv_sums, d_kv);
+        let (query_weight, kv_weight) = params.in_proj.weight.split_at(width * width);
+        let d_normed = fit(&mut self.normed_1, last.x.len());
+        back(d_normed, d_kv, kv_weight, 2 * width, threads);
+        let d_pooled = fit(&mut self.d_attended, last.queries.len());
+        back(d_pooled, d_queries, query_weight, width, threads);
+        let d_x = fit(&mut self.d_x, last.x.len());
+        d_x.fill(0.0);
+        for (index, sequence) in sequences.iter().enumerate() {
+            let (from, to) = (index * width, sequence.pooled * width);
+            d_x[to..to + width].copy_from_slice(&self.d_middle[from..from + width]);
+            add(&mut d_normed[to..to + width], &d_pooled[from..from + width]);
+        }
+        let sums = (&mut self.sums.ln_1_weight[..], &mut self.sums.ln_1_bias[..]);
+        layer_norm_backward(d_x, d_normed, &last.x, &params.ln_1, sums);
+        self.normed_pooled = t.gather(d_normed, &sequences);
+        self.tape.last = Some(last);
+    }
+
+    /// From `d_out` to `d_middle`; `hidden` becomes the activations.
+    fn mlp_backward(
+        &mut self,
+        t: &Transformer<'_>,
+        params: &BlockParams<f32>,
+        middle: &[f32],
+        hidden: &mut [f32],
+        threads: usize,
+    ) {
+        add_column_sums(&mut self.sums.c_proj, &self.d_out);
+        let d_hidden = fit(&mut self.d_hidden, hidden.len());
+        back(
+            d_hidden,
+            &self.d_out,
+            &params.c_proj.weight,
+            t.width,
+            threads,
+        );
+        activate_backward(hidden, d_hidden, &params.c_fc.bias, t.activation);
+        add_column_sums(&mut self.sums.c_fc, d_hidden);
+        let d_normed = fit(&mut self.normed_2, middle.len());
+        back(
+            d_normed,
+            d_hidden,
+            &params.c_fc.weight,
+            params.c_fc.bias.len(),
+            threads,
+        );
+        let d_middle = fit(&mut self.d_middle, middle.len());
+        d_middle.copy_from_slice(&self.d_out);
+        let sums = (&mut self.sums.ln_2_weight[..], &mut self.sums.ln_2_bias[..]);
+        layer_norm_backward(d_middle, d_normed, middle, &params.ln_2, sums);
+    }
+
+    /// From `d_middle` to `d_attended`.
+    fn out_proj_backward(&mut self, params: &BlockParams<f32>, threads: usize) {
+        add_column_sums(&mut self.sums.out_proj, &self.d_middle);
+        let d_attended = fit(&mut self.d_attended, self.d_middle.len());
+        back(
+            d_attended,
+            &self.d_middle,
+            &params.out_proj.weight,
+            params.out_proj.bias.len(),
+            threads,
+        );
+    }
+}
+
+/// d_input = d_out·weight, for `d_out` of `[rows, columns]` and a weight of `[columns, inner]`.
+fn back(d_input: &mut [f32], d_out: &[f32], weight: &[f32], columns: usize, threads: usize) {
+    let inner = weight.len() / columns;
+    let (d_out, weight) = (
+        Matrix::packed(d_out, columns),
+        Matrix::packed(weight, inner),
+    );
+    product(
+        MatrixMut::packed(d_input, inner),
+        d_out,
+        weight,
+        1.0,
+        false,
+        threads,
+    );
+}
+
+/// The buffer at exactly this length, so that what is packed in it has the right number of rows.
+fn fit(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    buffer.resize(length, 0.0);
+    buffer
+}

@@ -1,0 +1,174 @@
+use crate::kernels::{activate_into, layer_norm, sized};
+use super::forward::{Scratch, Sequence, Transformer};
+use super::weights::Layers;
+use clipn_model::BlockParams;
+
+/// What the backward pass needs of a chunk of sequences. Layer-norm outputs, attention probabilities and activations
+/// are cheap, so they are computed again instead of kept: ten values a position, block and unit of width.
+#[derive(Debug)]
+pub(crate) struct ChunkTape {
+    pub sequences: Vec<Sequence>,
+    /// All blocks but the last.
+    pub(super) blocks: Vec<BlockTape>,
+    /// The last block; `None` for a tower without blocks.
+    pub(super) last: Option<LastTape>,
+    /// The pooled rows after the last block, `[sequences, width]`.
+    pub pooled: Vec<f32>,
+}
+
+/// One block over all rows.
+#[derive(Debug)]
+pub(super) struct BlockTape {
+    /// Its input, `[rows, width]`.
+    pub x: Vec<f32>,
+    /// `[rows, 3·width]`.
+    pub qkv: Vec<f32>,
+    /// What attention gives, before its projection, `[rows, width]`.
+    pub attended: Vec<f32>,
+    /// x + attention, `[rows, width]`.
+    pub middle: Vec<f32>,
+    /// The hidden layer before bias and activation, `[rows, mlp_width]`.
+    pub hidden: Vec<f32>,
+}
+
+/// The last block, of which only the pooled rows are computed.
+#[derive(Debug)]
+pub(super) struct LastTape {
+    /// Its input, `[rows, width]`.
+    pub x: Vec<f32>,
+    /// Keys and values of all rows, `[rows, 2·width]`.
+    pub kv: Vec<f32>,
+    /// `[sequences, width]`.
+    pub queries: Vec<f32>,
+    /// `[sequences, width]`.
+    pub attended: Vec<f32>,
+    /// `[sequences, width]`.
+    pub middle: Vec<f32>,
+    /// `[sequences, mlp_width]`.
+    pub hidden: Vec<f32>,
+}
+
+impl Transformer<'_> {
+    /// [`Transformer::run`] that keeps a tape.
+    pub fn record(
+        &self,
+        mut x: Vec<f32>,
+        sequences: Vec<Sequence>,
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> ChunkTape {
+        let mut tape = ChunkTape {
+            sequences,
+            blocks: Vec::new(),
+            last: None,
+            pooled: Vec::new(),
+        };
+        let Some((last, others)) = self.blocks.split_last() else {
+            tape.pooled = self.gather(&x, &tape.sequences);
+            return tape;
+        };
+        for (index, block) in others.iter().enumerate() {
+            let layers = self.layers(index);
+            let (kept, out) =
+                self.record_block(x, block, &layers, &tape.sequences, scratch, threads);
+            tape.blocks.push(kept);
+            x = out;
+        }
+        let layers = self.layers(others.len());
+        let (kept, pooled) = self.record_last(x, last, &layers, &tape.sequences, scratch, threads);
+        tape.last = Some(kept);
+        tape.pooled = pooled;
+        tape
+    }
+
+    fn record_block(
+        &self,
+        x: Vec<f32>,
+        block: &BlockParams<f32>,
+        layers: &Layers<'_>,
+        sequences: &[Sequence],
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> (BlockTape, Vec<f32>) {
+        let normed = sized(&mut scratch.normed, x.len());
+        layer_norm(normed, &x, &block.ln_1);
+        let mut qkv = vec![0.0; 3 * x.len()];
+        self.projections(&mut qkv, normed, layers, threads);
+        let mut attended = vec![0.0; x.len()];
+        self.attention(&mut attended, &qkv, sequences, &mut scratch.attention);
+        let mut middle = x.clone();
+        layers.out_proj.apply(&mut middle, &attended, true, threads);
+        let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
+        (
+            BlockTape {
+                x,
+                qkv,
+                attended,
+                middle,
+                hidden,
+            },
+            out,
+        )
+    }
+
+    fn record_last(
+        &self,
+        x: Vec<f32>,
+        block: &BlockParams<f32>,
+        layers: &Layers<'_>,
+        sequences: &[Sequence],
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> (LastTape, Vec<f32>) {
+        let normed = sized(&mut scratch.normed, x.len());
+        layer_norm(normed, &x, &block.ln_1);
+        let mut kv = vec![0.0; 2 * x.len()];
+        let queries = self.pooled_projections(&mut kv, normed, layers, sequences, threads);
+        let mut attended = vec![0.0; queries.len()];
+        self.pooled_attention(
+            &mut attended,
+            &queries,
+            &kv,
+            sequences,
+            &mut scratch.attention,
+        );
+        let mut middle = self.gather(&x, sequences);
+        layers.out_proj.apply(&mut middle, &attended, true, threads);
+        let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
+        (
+            LastTape {
+                x,
+                kv,
+                queries,
+                attended,
+                middle,
+                hidden,
+            },
+            out,
+        )
+    }
+
+    /// The hidden layer before bias and activation, and the block's result.
+    fn record_mlp(
+        &self,
+        middle: &[f32],
+        block: &BlockParams<f32>,
+        layers: &Layers<'_>,
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let hidden_width = block.c_fc.bias.len();
+        let normed = sized(&mut scratch.normed, middle.len());
+        layer_norm(normed, middle, &block.ln_2);
+        let mut hidden = vec![0.0; middle.len() / self.width * hidden_width];
+        layers
+            .c_fc
+            .without_bias()
+            .apply(&mut hidden, normed, false, threads);
+        let activated = sized(&mut scratch.hidden, hidden.len());
+        activate_into(activated, &hidden, &block.c_fc.bias, self.activation);
+        let mut out = middle.to_vec();
+        layers.c_proj.apply(&mut out, activated, true, threads);
+        (hidden, out)
+    }
+}

@@ -1,0 +1,84 @@
+use rayon::prelude::*;
+
+use super::block::ChunkTape;
+use super::kernels::{Matrix, MatrixMut, add, layer_norm, layer_norm_backward, product};
+use super::products::{Factors, add_products};
+use clipn_checkpoint::Buffer;
+use clipn_model::NormParams;
+
+/// What stands between a tower's pooled rows and its features: a layer norm and a projection `[width, dim]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub norm: &'a NormParams<f32>,
+    pub projection: &'a [f32],
+    pub dim: usize,
+}
+
+impl Head<'_> {
+    /// Features `[rows, dim]` of pooled rows `[rows, width]`.
+    pub fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
+        let mut normed = vec![0.0; pooled.len()];
+        layer_norm(&mut normed, pooled, self.norm);
+        let normed = Matrix::packed(&normed, self.norm.weight.len());
+        let projection = Matrix::packed(self.projection, self.dim);
+        product(
+            MatrixMut::packed(out, self.dim),
+            normed,
+            projection,
+            1.0,
+            false,
+            threads,
+        );
+    }
+
+    /// Adds the gradient of the parameters, and gives that of each chunk's pooled rows, from that of the features of
+    /// all chunks, `[N, dim]`.
+    pub fn backward(
+        &self,
+        tapes: &[ChunkTape],
+        d_features: &[f32],
+        d_norm: &mut NormParams<f32>,
+        d_projection: &mut Buffer<f32>,
+    ) -> Vec<Vec<f32>> {
+        let width = self.norm.weight.len();
+        let mut rest = d_features;
+        let mut chunks: Vec<(&[f32], &[f32])> = Vec::with_capacity(tapes.len());
+        for tape in tapes {
+            let (mine, others) = rest.split_at(tape.sequences.len() * self.dim);
+            chunks.push((&tape.pooled, mine));
+            rest = others;
+        }
+        let back = |&(pooled, d_features): &(&[f32], &[f32])| {
+            let mut normed = vec![0.0; pooled.len()];
+            let projection = Matrix::packed(self.projection, self.dim).transposed();
+            let d_features = Matrix::packed(d_features, self.dim);
+            product(
+                MatrixMut::packed(&mut normed, width),
+                d_features,
+                projection,
+                1.0,
+                false,
+                1,
+            );
+            let (mut d_pooled, mut d_weight, mut d_bias) =
+                (vec![0.0; pooled.len()], vec![0.0; width], vec![0.0; width]);
+            let sums = (&mut d_weight[..], &mut d_bias[..]);
+            layer_norm_backward(&mut d_pooled, &mut normed, pooled, self.norm, sums);
+            (d_pooled, normed, d_weight, d_bias)
+        };
+        let done: Vec<_> = chunks.par_iter().map(back).collect();
+        let shares = done
+            .iter()
+            .zip(&chunks)
+            .map(|((_, normed, ..), (_, d_features))| Factors {
+                d_out: Matrix::packed(normed, width),
+                input: Matrix::packed(d_features, self.dim),
+            });
+        add_products(vec![(d_projection.make_mut(), shares.collect())]);
+        for (.., d_weight, d_bias) in &done {
+            add(d_norm.weight.make_mut(), d_weight);
+            add(d_norm.bias.make_mut(), d_bias);
+        }
+        done.into_iter().map(|(d_pooled, ..)| d_pooled).collect()
+    }
+}

@@ -1,0 +1,215 @@
+use pulp::{Simd, WithSimd};
+
+use super::softmax::softmax_row;
+
+/// Vectors or keys taken at once, so that as many sums go on side by side.
+const AT_ONCE: usize = 4;
+
+/// Some rows of an array: row r is the `width` values at `start + r·stride`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowsOf {
+    pub start: usize,
+    pub stride: usize,
+    pub width: usize,
+}
+
+impl RowsOf {
+    fn range(&self, row: usize) -> std::ops::Range<usize> {
+        let first = self.start + row * self.stride;
+        first..first + self.width
+    }
+}
+
+/// The keys and values of one head that its queries see, and room to work in. Rows are as wide as whole registers, and
+/// filled up with zeros.
+#[derive(Debug, Default)]
+pub(crate) struct HeadScratch {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    padded: usize,
+    query: Vec<f32>,
+    sums: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl HeadScratch {
+    /// Takes keys and values in, `width` values each.
+    pub fn gather<'a>(&mut self, width: usize, rows: impl Iterator<Item = (&'a [f32], &'a [f32])>) {
+        self.padded = width.next_multiple_of(super::LANES);
+        self.keys.clear();
+        self.values.clear();
+        for (key, value) in rows {
+            for (all, row) in [(&mut self.keys, key), (&mut self.values, value)] {
+                all.extend_from_slice(row);
+                all.resize(all.len() + self.padded - width, 0.0);
+            }
+        }
+        let positions = self.keys.len() / self.padded;
+        for (buffer, length) in [
+            (&mut self.query, self.padded),
+            (&mut self.sums, self.padded),
+            (&mut self.weights, positions),
+        ] {
+            buffer.clear();
+            buffer.resize(length, 0.0);
+        }
+    }
+
+    /// Attention of some queries, row by row: out = softmax(scale·q·keysᵀ)·values, over as many keys as a row sees,
+    /// the first `first_seen` for the first row and one more for each that follows. For sequences that are causal, of
+    /// which it computes no more than is seen, or too short for matrix products to pay.
+    pub fn attend(
+        &mut self,
+        (out, out_rows): (&mut [f32], RowsOf),
+        (queries, query_rows): (&[f32], RowsOf),
+        rows: usize,
+        first_seen: usize,
+        scale: f32,
+    ) {
+        for row in 0..rows {
+            self.query[..query_rows.width].copy_from_slice(&queries[query_rows.range(row)]);
+            let seen = first_seen + row;
+            clipn_base::simd::arch().dispatch(Row {
+                head: self,
+                seen,
+                scale,
+            });
+            out[out_rows.range(row)].copy_from_slice(&self.sums[..out_rows.width]);
+        }
+    }
+}
+
+/// One query: from `head.query` to `head.sums`.
+struct Row<'a> {
+    head: &'a mut HeadScratch,
+    seen: usize,
+    scale: f32,
+}
+
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let HeadScratch {
+            keys,
+            values,
+            padded,
+            query,
+            sums,
+            weights,
+        } = self.head;
+        let vectors = *padded / S::F32_LANES;
+        let weights = &mut weights[..self.seen];
+        let ((keys, _), (values, _)) = (S::as_simd_f32s(keys), S::as_simd_f32s(values));
+        let ((query, _), (sums, _)) = (S::as_simd_f32s(query), S::as_mut_simd_f32s(sums));
+        logits(simd, weights, query, keys, vectors);
+        for weight in weights.iter_mut() {
+            *weight *= self.scale;
+        }
+        softmax_row(weights);
+        weighted_sum(simd, sums, weights, values, vectors);
+    }
+}
+
+/// The dot product of a query with each key.
+#[inline(always)]
+fn logits<S: Simd>(simd: S, out: &mut [f32], query: &[S::f32s], keys: &[S::f32s], vectors: usize) {
+    let (groups, rest) = out.as_chunks_mut::<AT_ONCE>();
+    let mut keys = keys.chunks_exact(vectors);
+    for group in groups {
+        let mut key = || keys.next().unwrap_or(query);
+        let four: [&[S::f32s]; AT_ONCE] = [key(), key(), key(), key()];
+        let mut sums = [simd.splat_f32s(0.0); AT_ONCE];
+        for (v, query) in query.iter().enumerate() {
+            for i in 0..AT_ONCE {
+                sums[i] = simd.mul_add_e_f32s(*query, four[i][v], sums[i]);
+            }
+        }
+        // Not `map`, into which the instructions of `simd` would not be inlined.
+        for i in 0..AT_ONCE {
+            group[i] = simd.reduce_sum_f32s(sums[i]);
+        }
+    }
+    for (out, key) in rest.iter_mut().zip(keys) {
+        let mut sum = simd.splat_f32s(0.0);
+        for (query, key) in query.iter().zip(key) {
+            sum = simd.mul_add_e_f32s(*query, *key, sum);
+        }
+        *out = simd.reduce_sum_f32s(sum);
+    }
+}
+
+/// out = Σ weight·row of `values`.
+#[inline(always)]
+fn weighted_sum<S: Simd>(
+    simd: S,
+    out: &mut [S::f32s],
+    weights: &[f32],
+    values: &[S::f32s],
+    vectors: usize,
+) {
+    let (groups, rest) = out.as_chunks_mut::<AT_ONCE>();
+    let done = groups.len() * AT_ONCE;
+    for (index, group) in groups.iter_mut().enumerate() {
+        let mut sums = [simd.splat_f32s(0.0); AT_ONCE];
+        for (weight, row) in weights.iter().zip(values.chunks_exact(vectors)) {
+            let weight = simd.splat_f32s(*weight);
+            let row = &row[index * AT_ONCE..][..AT_ONCE];
+            for i in 0..AT_ONCE {
+                sums[i] = simd.mul_add_e_f32s(weight, row[i], sums[i]);
+            }
+        }
+        *group = sums;
+    }
+    for (index, out) in rest.iter_mut().enumerate() {
+        let mut sum = simd.splat_f32s(0.0);
+        for (weight, row) in weights.iter().zip(values.chunks_exact(vectors)) {
+            sum = simd.mul_add_e_f32s(simd.splat_f32s(*weight), row[done + index], sum);
+        }
+        *out = sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(
+            rows in 1usize..5, before in 0usize..20, width in 1usize..150, gap in 0usize..3,
+        ) {
+            let values = |count: usize, seed: usize| -> Vec<f32> {
+                (0..count).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 700.0).collect()
+            };
+            let (all, stride) = (before + rows, width + gap);
+            let (q, k, v) = (values(rows * stride + 1, 1), values(all * width, 2), values(all * width, 3));
+            let mut out = vec![7.0; rows * stride + 2];
+            let scale = 1.0 / (width as f32).sqrt();
+            let mut head = HeadScratch::default();
+            head.gather(width, k.chunks_exact(width).zip(v.chunks_exact(width)));
+            let (to, from) = (RowsOf { start: 2, stride, width }, RowsOf { start: 1, stride, width });
+            head.attend((&mut out, to), (&q, from), rows, before + 1, scale);
+            for row in 0..rows {
+                let exponentials: Vec<f64> = (0..=before + row).map(|j| {
+                    let logit: f64 = (0..width)
+                        .map(|i| f64::from(q[1 + row * stride + i]) * f64::from(k[j * width + i])).sum();
+                    (f64::from(scale) * logit).exp()
+                }).collect();
+                let total: f64 = exponentials.iter().sum();
+                for i in 0..width {
+                    let expected: f64 = exponentials.iter().enumerate()
+                        .map(|(j, e)| e / total * f64::from(v[j * width + i])).sum();
+                    let found = f64::from(out[2 + row * stride + i]);
+                    prop_assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+                }
+                for i in width..stride.min(out.len() - 2 - row * stride) {
+                    prop_assert_eq!(out[2 + row * stride + i], 7.0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The inner loops. Elementwise kernels are plain loops, compiled for each width of SIMD and chosen at run time
+//! ([`clipn_base::simd`]); the matrix product is written out for them.
+
+mod activation;
+mod attention;
+mod exp;
+mod norm;
+mod product;
+mod softmax;
+
+use clipn_base::simd::vectorised;
+pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
+pub(super) use attention::{HeadScratch, RowsOf};
+pub(super) use norm::{layer_norm, layer_norm_backward};
+pub(super) use product::{Matrix, MatrixMut, Panels, Right, linear_product, product};
+
+pub(super) use softmax::{softmax_backward, softmax_prefix};
+
+/// Values handled side by side in reductions: one AVX-512 register of f32.
+const LANES: usize = 16;
+
+/// The first `length` values of a buffer that grows as needed and is never cleared.
+pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
+/// Adds a bias `[width]` to every row of `x`.
+pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact_mut(bias.len()) {
+                for (x, b) in row.iter_mut().zip(bias) {
+                    *x += b;
+                }
+            }
+        },
+    );
+}
+
+/// Adds every row of `x` to `sums`, `[width]`: the gradient of a bias.
+pub(super) fn add_column_sums(sums: &mut [f32], x: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact(sums.len()) {
+                for (sum, x) in sums.iter_mut().zip(row) {
+                    *sum += x;
+                }
+            }
+        },
+    );
+}
+
+/// x += y, value by value.
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (x, y) in x.iter_mut().zip(y) {
+                *x += y;
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_sums_are_added() {
+        let x: Vec<f32> = (0..3 * 21).map(|i| i as f32).collect();
+        let mut sums = vec![1.0; 21];
+        add_column_sums(&mut sums, &x);
+        for (i, sum) in sums.iter().enumerate() {
+            assert_eq!(*sum, 1.0 + (3 * i + 63) as f32);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use super::Matrix;
+use super::tile::PanelWidth;
+use clipn_base::simd::vectorised;
+
+/// The right side of a product, laid out as the kernel reads it: panels of columns, in each of which the values of a
+/// row stand side by side. The rows of the last panel are filled up to whole vectors with zeros.
+#[derive(Clone)]
+pub(crate) struct Panels {
+    values: Vec<f32>,
+    rows: usize,
+    columns: usize,
+    width: PanelWidth,
+}
+
+impl Panels {
+    /// Lays a matrix out.
+    ///
+    /// # Panics
+    /// A matrix that reaches beyond its slice.
+    pub fn of(matrix: Matrix<'_>) -> Self {
+        assert!(matrix.is_inside(), "a matrix reaches beyond its slice");
+        let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
+        let firsts = (0..columns).step_by(width.whole);
+        let ends = firsts.clone().map(|first| columns.min(first + width.whole));
+        let mut values = vec![
+            0.0;
+            ends.clone()
+                .zip(firsts.clone())
+                .map(|(end, first)| width.of(end - first) * rows)
+                .sum()
+        ];
+        let mut rest = &mut values[..];
+        for (first, end) in firsts.zip(ends) {
+            let width = width.of(end - first);
+            let (panel, others) = rest.split_at_mut(rows * width);
+            lay_out(panel, matrix.part(0..rows, first..end), width);
+            rest = others;
+        }
+        Self {
+            values,
+            rows,
+            columns,
+            width,
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Rows `first..first + count` of one panel.
+    pub(super) fn part(&self, panel: usize, first: usize, count: usize) -> &[f32] {
+        let before = panel * self.width.whole;
+        let width = self.width.of(self.columns - before);
+        &self.values[before * self.rows + first * width..][..count * width]
+    }
+}
+
+impl std::fmt::Debug for Panels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Panels")
+            .field("rows", &self.rows)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lays at most `width` columns out as one panel, `[rows, width]`.
+pub(super) fn lay_out(panel: &mut [f32], columns: Matrix<'_>, width: usize) {
+    if columns.columns == 0 || columns.rows == 0 {
+        return;
+    }
+    if columns.columns < width {
+        panel.fill(0.0);
+    }
+    if columns.column_stride == 1 {
+        for (row, out) in panel.chunks_exact_mut(width).enumerate() {
+            let values = &columns.data[row * columns.row_stride..][..columns.columns];
+            out[..values.len()].copy_from_slice(values);
+        }
+    } else {
+        transpose(panel, width, columns.transposed());
+    }
+}
+
+/// Side of the squares that are transposed one by one, so that both sides stay in cache.
+const SQUARE: usize = 16;
+
+/// Writes row r of `matrix` to column r of `out`, whose rows are `stride` apart.
+pub(super) fn transpose(out: &mut [f32], stride: usize, matrix: Matrix<'_>) {
+    let Matrix {
+        data,
+        rows,
+        columns,
+        row_stride,
+        column_stride,
+    } = matrix;
+    assert!(
+        rows <= stride && (columns == 0 || out.len() >= (columns - 1) * stride + rows),
+        "no room"
+    );
+    vectorised(
+        #[inline(always)]
+        || {
+            for first_row in (0..rows).step_by(SQUARE) {
+                let last_row = rows.min(first_row + SQUARE);
+                for first in (0..columns).step_by(SQUARE) {
+                    let last = columns.min(first + SQUARE);
+                    if last - first == SQUARE
+                        && last_row - first_row == SQUARE
+                        && column_stride == 1
+                    {
+                        let source = &data[first_row * row_stride + first..];
+                        transpose_square(
+                            &mut out[first * stride + first_row..],
+                            stride,
+                            source,
+                            row_stride,
+                        );
+                        continue;
+                    }
+                    for row in first_row..last_row {
+                        for column in first..last {
+                            out[column * stride + row] =
+                                data[row * row_stride + column * column_stride];
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// One whole square whose rows are contiguous.
+#[inline(always)]
+fn transpose_square(out: &mut [f32], stride: usize, source: &[f32], row_stride: usize) {
+    let mut square = [[0.0f32; SQUARE]; SQUARE];
+    for (r, row) in square.iter_mut().enumerate() {
+        row.copy_from_slice(&source[r * row_stride..][..SQUARE]);
+    }
+    for c in 0..SQUARE {
+        let mut column = [0.0f32; SQUARE];
+        for r in 0..SQUARE {
+            column[r] = square[r][c];
+        }
+        out[c * stride..][..SQUARE].copy_from_slice(&column);
+    }
+}

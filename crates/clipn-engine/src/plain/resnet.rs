@@ -1,0 +1,234 @@
+use super::block::{add, dot, linear, softmax};
+use crate::vision::positions_for;
+use crate::vision::resnet::last_grid;
+use clipn_model::{
+    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower,
+    Images, ModelConfig, ModelError, Real, ResNetParams, VisionConfig, Weights,
+};
+
+/// Added to the variance in every batch norm.
+const BATCH_NORM_EPS: f64 = 1e-5;
+
+/// CLIP's ResNet image tower as its definition reads.
+#[derive(Debug, Clone)]
+pub struct PlainResNet<T: Real> {
+    config: VisionConfig,
+    embed_dim: usize,
+    params: ResNetParams<T>,
+}
+
+/// A map of one image, `[channels, height, width]`.
+#[derive(Debug, Clone)]
+struct Map<T> {
+    values: Vec<T>,
+    channels: usize,
+    height: usize,
+    width: usize,
+}
+
+impl<T: Real> PlainResNet<T> {
+    /// The tower of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: ResNetParams<T>) -> Self {
+        Self {
+            config: config.vision.clone(),
+            embed_dim: config.embed_dim,
+            params,
+        }
+    }
+
+    /// The tower of loaded weights.
+    ///
+    /// # Errors
+    /// The image tower of their config is a ViT.
+    pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
+        Ok(Self::new(weights.config(), weights.resnet()?))
+    }
+
+    fn last_map(&self, image: &Map<T>) -> Map<T> {
+        let [conv1, conv2, conv3] = &self.params.stem;
+        let x = image.convolve(conv1, 2).relu();
+        let x = x.convolve(conv2, 1).relu();
+        let mut x = x.convolve(conv3, 1).relu().average();
+        for (stage, blocks) in self.params.stages.iter().enumerate() {
+            for (index, params) in blocks.iter().enumerate() {
+                x = bottleneck(x, params, stage > 0 && index == 0);
+            }
+        }
+        x
+    }
+}
+
+impl<T: Real> ImageTower<T> for PlainResNet<T> {
+    fn embed_dim(&self) -> usize {
+        self.embed_dim
+    }
+
+    fn image_size(&self) -> usize {
+        self.config.image_size
+    }
+
+    fn encode(&self, images: Images<'_, T>) -> Result<Features<T>, ModelError> {
+        let grid = last_grid(&images)?;
+        let pool = &self.params.attnpool;
+        let positions = positions_for(&pool.positional_embedding, &self.config, grid);
+        let mut values = Vec::with_capacity(images.len() * self.embed_dim);
+        for image in images.pixels().chunks_exact(images.image_len()) {
+            let (height, width) = (images.height(), images.width());
+            let map = self.last_map(&Map {
+                values: image.to_vec(),
+                channels: 3,
+                height,
+                width,
+            });
+            values.extend(attend(&map, pool, &positions, self.config.heads));
+        }
+        Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+impl<T: Real> Map<T> {
+    fn at(&self, channel: usize, y: usize, x: usize) -> T {
+        self.values[(channel * self.height + y) * self.width + x]
+    }
+
+    /// A map whose values are told by channel, row and column.
+    fn of(
+        channels: usize,
+        height: usize,
+        width: usize,
+        value: impl Fn(usize, usize, usize) -> T,
+    ) -> Self {
+        let mut values = Vec::with_capacity(channels * height * width);
+        for channel in 0..channels {
+            for y in 0..height {
+                values.extend((0..width).map(|x| value(channel, y, x)));
+            }
+        }
+        Self {
+            values,
+            channels,
+            height,
+            width,
+        }
+    }
+
+    /// A convolution with half a kernel of padding, and its norm.
+    fn convolve(&self, params: &ConvParams<T>, stride: usize) -> Self {
+        let &ConvParams {
+            inner,
+            kernel,
+            ref weight,
+            ref norm,
+            ..
+        } = params;
+        let padding = kernel / 2;
+        let sum = |out: usize, row: usize, column: usize| {
+            let mut sum = T::zero();
+            for channel in 0..inner {
+                for dy in 0..kernel {
+                    for dx in 0..kernel {
+                        let (y, x) = (row * stride + dy, column * stride + dx);
+                        let inside = (padding..self.height + padding).contains(&y)
+                            && (padding..self.width + padding).contains(&x);
+                        if inside {
+                            let w = weight[((out * inner + channel) * kernel + dy) * kernel + dx];
+                            sum = sum + w * self.at(channel, y - padding, x - padding);
+                        }
+                    }
+                }
+            }
+            normalise(sum, norm, out)
+        };
+        Self::of(
+            params.out,
+            self.height.div_ceil(stride),
+            self.width.div_ceil(stride),
+            sum,
+        )
+    }
+
+    fn relu(mut self) -> Self {
+        for value in &mut self.values {
+            // A NaN stays one.
+            if *value < T::zero() {
+                *value = T::zero();
+            }
+        }
+        self
+    }
+
+    /// Averages of 2×2 positions.
+    fn average(&self) -> Self {
+        let mean = |c: usize, y: usize, x: usize| {
+            let sum = self.at(c, 2 * y, 2 * x)
+                + self.at(c, 2 * y, 2 * x + 1)
+                + self.at(c, 2 * y + 1, 2 * x)
+                + self.at(c, 2 * y + 1, 2 * x + 1);
+            sum / T::of(4.0)
+        };
+        Self::of(self.channels, self.height / 2, self.width / 2, mean)
+    }
+}
+
+/// A batch norm with the statistics of training.
+fn normalise<T: Real>(x: T, norm: &BatchNormParams<T>, channel: usize) -> T {
+    let deviation = (norm.running_var[channel] + T::of(BATCH_NORM_EPS)).sqrt();
+    (x - norm.running_mean[channel]) / deviation * norm.weight[channel] + norm.bias[channel]
+}
+
+fn bottleneck<T: Real>(x: Map<T>, params: &BottleneckParams<T>, halves: bool) -> Map<T> {
+    let mut y = x
+        .convolve(&params.conv1, 1)
+        .relu()
+        .convolve(&params.conv2, 1)
+        .relu();
+    if halves {
+        y = y.average();
+    }
+    y = y.convolve(&params.conv3, 1);
+    let beside = match &params.downsample {
+        Some(conv) if halves => x.average().convolve(conv, 1),
+        Some(conv) => x.convolve(conv, 1),
+        None => x,
+    };
+    add(&mut y.values, &beside.values);
+    y.relu()
+}
+
+/// Attention pooling: the answer of the mean position, which stands before all positions, through `c_proj`.
+fn attend<T: Real>(
+    map: &Map<T>,
+    params: &AttentionPoolParams<T>,
+    positions: &[T],
+    heads: usize,
+) -> Vec<T> {
+    let (width, area) = (map.channels, map.height * map.width);
+    let channel = |c: usize| &map.values[c * area..][..area];
+    let mut tokens: Vec<T> = (0..width)
+        .map(|c| channel(c).iter().copied().sum::<T>() / T::of(area as f64))
+        .collect();
+    for position in 0..area {
+        tokens.extend((0..width).map(|c| channel(c)[position]));
+    }
+    add(&mut tokens, positions);
+
+    let query = linear(&tokens[..width], &params.q_proj, width);
+    let keys = linear(&tokens, &params.k_proj, width);
+    let values = linear(&tokens, &params.v_proj, width);
+    let head_width = width / heads;
+    let scale = T::of(head_width as f64).sqrt().recip();
+    let mut attended = Vec::with_capacity(width);
+    for first in (0..width).step_by(head_width) {
+        let part = |rows: &'_ [T], row: usize| rows[row * width + first..][..head_width].to_vec();
+        let logits: Vec<T> = (0..=area)
+            .map(|row| dot(&part(&query, 0), &part(&keys, row)) * scale)
+            .collect();
+        let mut answer = vec![T::zero(); head_width];
+        for (row, weight) in softmax(&logits).into_iter().enumerate() {
+            let weighted: Vec<T> = part(&values, row).into_iter().map(|v| v * weight).collect();
+            add(&mut answer, &weighted);
+        }
+        attended.extend(answer);
+    }
+    linear(&attended, &params.c_proj, width)
+}

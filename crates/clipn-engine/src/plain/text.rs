@@ -1,0 +1,168 @@
+use super::backward::{layer_norm_backward, project_backward, trace, transform_backward};
+use super::block::{BlockShape, add, layer_norm, project, transform};
+use crate::text::{PromptTables, add_position_gradients, check_tokens};
+use clipn_model::{
+    Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextGradient,
+    TextParams, TextTower, TrainText, Weights, check_length,
+};
+use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
+
+/// A text tower as its definition reads: all positions of the context are computed.
+#[derive(Debug, Clone)]
+pub struct PlainText<T: Real> {
+    config: TextConfig,
+    activation: Activation,
+    embed_dim: usize,
+    params: TextParams<T>,
+}
+
+impl<T: Real> PlainText<T> {
+    /// The tower of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: TextParams<T>) -> Self {
+        Self {
+            config: config.text.clone(),
+            activation: config.activation,
+            embed_dim: config.embed_dim,
+            params,
+        }
+    }
+
+    /// A tower of loaded weights.
+    pub fn from_weights(weights: &Weights, side: Side) -> Self {
+        Self::new(weights.config(), weights.text(side))
+    }
+
+    fn shape(&self) -> BlockShape {
+        BlockShape {
+            width: self.config.width,
+            heads: self.config.heads,
+            activation: self.activation,
+            causal: true,
+        }
+    }
+
+    /// A text's token embeddings plus what stands at its positions, `[length, width]`.
+    fn embed(&self, ids: &[u32], positions: &[T]) -> Vec<T> {
+        let width = self.config.width;
+        let row = |&id: &u32| &self.params.token_embedding[id as usize * width..][..width];
+        let mut x: Vec<T> = ids.iter().flat_map(row).copied().collect();
+        add(&mut x, positions);
+        x
+    }
+
+    /// Features of texts, each with a prompt of its own.
+    fn encode_each(
+        &self,
+        tokens: &TokenBatch,
+        prompts: &[NoPrompt],
+    ) -> Result<Features<T>, ModelError> {
+        check_tokens(tokens, &self.config)?;
+        let tables = PromptTables::new(&self.params, &self.config, prompts, tokens.len())?;
+        let width = self.config.width;
+        let mut values = Vec::with_capacity(tokens.len() * self.embed_dim);
+        for (text, ids) in tokens.rows().enumerate() {
+            let mut x = self.embed(ids, tables.of(text));
+            transform(&mut x, &self.params.blocks, self.shape());
+            let end = end_of_text_position(ids);
+            let pooled = layer_norm(&x[end * width..][..width], &self.params.ln_final, width);
+            values.extend(project(&pooled, &self.params.projection, width));
+        }
+        Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+impl<T: Real> TextTower<T> for PlainText<T> {
+    fn embed_dim(&self) -> usize {
+        self.embed_dim
+    }
+
+    fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: NoPrompt,
+    ) -> Result<Features<T>, ModelError> {
+        self.encode_each(tokens, &vec![prompt; tokens.len()])
+    }
+}
+
+/// What the backward pass of a [`PlainText`] needs: the inputs, from which it computes everything again.
+#[derive(Debug, Clone)]
+pub struct PlainTextTape {
+    tokens: TokenBatch,
+    prompts: Vec<NoPrompt>,
+}
+
+impl<T: Real> TrainText<T> for PlainText<T> {
+    type Tape = PlainTextTape;
+
+    fn forward(
+        &self,
+        tokens: &TokenBatch,
+        prompts: &[NoPrompt],
+    ) -> Result<(Features<T>, PlainTextTape), ModelError> {
+        let features = self.encode_each(tokens, prompts)?;
+        Ok((
+            features,
+            PlainTextTape {
+                tokens: tokens.clone(),
+                prompts: prompts.to_vec(),
+            },
+        ))
+    }
+
+    fn backward(
+        &self,
+        tape: PlainTextTape,
+        d_features: &[T],
+        gradient: &mut TextGradient<T>,
+    ) -> Result<(), ModelError> {
+        let PlainTextTape { tokens, prompts } = tape;
+        check_length(
+            "the gradient of the features",
+            d_features.len(),
+            tokens.len() * self.embed_dim,
+        )?;
+        gradient.check(&self.params)?;
+        let tables = PromptTables::new(&self.params, &self.config, &prompts, tokens.len())?;
+        let (width, params) = (self.config.width, &self.params);
+        for (text, ids) in tokens.rows().enumerate() {
+            let d = &d_features[text * self.embed_dim..][..self.embed_dim];
+            let trace = trace(
+                self.embed(ids, tables.of(text)),
+                &params.blocks,
+                self.shape(),
+            );
+            let end = end_of_text_position(ids) * width;
+            let pooled = &trace[params.blocks.len()][end..end + width];
+            let normed = layer_norm(pooled, &params.ln_final, width);
+            let dense = &mut gradient.dense;
+            let d_normed =
+                project_backward(d, &normed, &params.projection, width, &mut dense.projection);
+            let d_pooled =
+                layer_norm_backward(&d_normed, pooled, &params.ln_final, &mut dense.ln_final);
+            let mut d = vec![T::zero(); ids.len() * width];
+            d[end..end + width].copy_from_slice(&d_pooled);
+            let d = transform_backward(d, &trace, &params.blocks, self.shape(), &mut dense.blocks);
+            for (&id, d) in ids.iter().zip(d.chunks_exact(width)) {
+                gradient.tokens.add(id, d);
+            }
+            add_position_gradients(
+                &mut gradient.dense,
+                std::iter::once((&d[..], prompts[text])),
+            );
+        }
+        Ok(())
+    }
+
+    fn params(&self) -> &TextParams<T> {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut TextParams<T> {
+        &mut self.params
+    }
+}

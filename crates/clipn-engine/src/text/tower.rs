@@ -1,0 +1,202 @@
+use std::ops::Range;
+
+use crate::block::{BlockPanels, Originals, Scratch, Transformer, lay_out_blocks};
+use crate::chunks::{SCRATCH, map_chunks};
+use crate::head::Head;
+use super::prefixes::{self, SharedRows};
+use super::prompts::positions_with_prompt;
+use clipn_model::{
+    Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
+    TextTower, Weights,
+};
+use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
+
+/// Positions that a chunk of texts aims at.
+pub(super) const CHUNK_POSITIONS: usize = 800;
+
+/// A text tower in f32, "yes" or "no". Attention is causal, so nothing after a text's pooled position is computed, and
+/// texts of different lengths stand one after the other without padding: both leave the result as it is.
+#[derive(Debug, Clone)]
+pub struct TransformerText {
+    pub(super) config: TextConfig,
+    activation: Activation,
+    pub(super) embed_dim: usize,
+    pub(super) params: TextParams<f32>,
+    /// The blocks' weights as [`TransformerText::laid_out`] leaves them.
+    pub(super) panels: Option<Vec<BlockPanels>>,
+}
+
+impl TransformerText {
+    /// The tower of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
+        Self {
+            config: config.text.clone(),
+            activation: config.activation,
+            embed_dim: config.embed_dim,
+            params,
+            panels: None,
+        }
+    }
+
+    /// A tower of loaded weights.
+    pub fn from_weights(weights: &Weights, side: Side) -> Self {
+        Self::new(weights.config(), weights.text(side))
+    }
+
+    /// The same tower with its weights laid out for products once instead of each time: faster for one that stays as
+    /// it is. Writing to the parameters undoes it.
+    #[must_use]
+    pub fn laid_out(mut self) -> Self {
+        self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
+        self
+    }
+
+    pub(super) fn transformer(&self) -> Transformer<'_> {
+        Transformer {
+            blocks: &self.params.blocks,
+            panels: self.panels.as_deref(),
+            width: self.config.width,
+            heads: self.config.heads,
+            activation: self.activation,
+            causal: true,
+        }
+    }
+
+    pub(super) fn head(&self) -> Head<'_> {
+        Head {
+            norm: &self.params.ln_final,
+            projection: &self.params.projection,
+            dim: self.embed_dim,
+        }
+    }
+
+    /// The embeddings of ids, each with what is added to it, `[width]`: `[rows, width]`.
+    pub(super) fn embed<'a>(&self, rows: impl Iterator<Item = (u32, &'a [f32])>) -> Vec<f32> {
+        let width = self.config.width;
+        let mut x = Vec::with_capacity(rows.size_hint().0 * width);
+        for (id, added) in rows {
+            let token = &self.params.token_embedding[id as usize * width..][..width];
+            x.extend(token.iter().zip(added).map(|(t, a)| t + a));
+        }
+        x
+    }
+}
+
+impl TextTower<f32> for TransformerText {
+    fn embed_dim(&self) -> usize {
+        self.embed_dim
+    }
+
+    fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: NoPrompt,
+    ) -> Result<Features<f32>, ModelError> {
+        check_tokens(tokens, &self.config)?;
+        let positions = positions_with_prompt(&self.params, &self.config, prompt)?;
+        let (texts, _) = cut(tokens);
+        let order = prefixes::order(&texts);
+        let texts: Vec<&[u32]> = order.iter().map(|&text| texts[text]).collect();
+        let mut ordered = vec![0.0; texts.len() * self.embed_dim];
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                let SharedRows { rows, sequences } = SharedRows::of(&texts[range]);
+                let width = self.config.width;
+                let mut x = self.embed(
+                    rows.iter()
+                        .map(|&(id, at)| (id, &positions[at * width..][..width])),
+                );
+                let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
+                self.head().project(out, &pooled, threads);
+            };
+        let lengths = prefixes::own_lengths(&texts);
+        map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut ordered,
+            &SCRATCH,
+            encode,
+        );
+        let mut values = vec![0.0; ordered.len()];
+        for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
+            values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
+        }
+        Ok(Features::new(values, self.embed_dim))
+    }
+}
+
+/// A [`TransformerText`] for inference alone: its weights are laid out for products, and only so in memory.
+#[derive(Debug, Clone)]
+pub struct TextEncoder {
+    tower: TransformerText,
+}
+
+impl TextEncoder {
+    /// The encoder of a config with its parameters.
+    pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
+        let mut tower = TransformerText::new(config, params);
+        tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
+        Self { tower }
+    }
+
+    /// The encoder of one side of loaded weights.
+    pub fn from_weights(weights: &Weights, side: Side) -> Self {
+        Self::new(weights.config(), weights.text(side))
+    }
+}
+
+impl TextTower<f32> for TextEncoder {
+    fn embed_dim(&self) -> usize {
+        self.tower.embed_dim()
+    }
+
+    fn context_length(&self) -> usize {
+        self.tower.context_length()
+    }
+
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: NoPrompt,
+    ) -> Result<Features<f32>, ModelError> {
+        self.tower.encode_with(tokens, prompt)
+    }
+}
+
+/// Texts up to the pooled position, and how many positions those are.
+pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
+    tokens
+        .rows()
+        .map(|ids| &ids[..=end_of_text_position(ids)])
+        .map(|ids| (ids, ids.len()))
+        .unzip()
+}
+
+/// Every id is in the vocabulary and no row is longer than the context.
+pub(crate) fn check_tokens(
+    tokens: &TokenBatch,
+    config: &TextConfig,
+) -> Result<(), ModelError> {
+    let length = tokens.context_length();
+    if length > config.context_length {
+        return Err(ModelError::Input(format!(
+            "texts of {length} positions are longer than the model's context of {}",
+            config.context_length
+        )));
+    }
+    for (row, ids) in tokens.rows().enumerate() {
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
+            return Err(ModelError::TokenOutOfRange {
+                id,
+                row,
+                vocab_size: config.vocab_size,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+use clipn_model::{Corners, Real, VisionConfig, resize_positions};
+
+/// Adds the gradient of the class token and of the stored positional embeddings, from that of the positions that a
+/// batch's grid of patches (rows, columns) used, `[1 + rows·columns, width]`, summed over its images.
+pub(crate) fn add_position_gradients<T: Real>(
+    d_class: &mut [T],
+    d_stored: &mut [T],
+    d_positions: &[T],
+    config: &VisionConfig,
+    grid: (usize, usize),
+) {
+    let (own, width) = (config.grid(), config.width);
+    add(d_class, d_positions, T::one());
+    if grid == (own, own) {
+        add(d_stored, d_positions, T::one());
+        return;
+    }
+    // The interpolation is linear: its image of the unit vectors is its matrix, [positions, stored].
+    let stored = 1 + own * own;
+    let mut units = vec![T::zero(); stored * stored];
+    units
+        .iter_mut()
+        .step_by(stored + 1)
+        .for_each(|unit| *unit = T::one());
+    let matrix = resize_positions(&units, stored, own, grid, Corners::HalfPixel);
+    for (weights, d) in matrix
+        .chunks_exact(stored)
+        .zip(d_positions.chunks_exact(width))
+    {
+        for (&weight, target) in weights.iter().zip(d_stored.chunks_exact_mut(width)) {
+            if weight != T::zero() {
+                add(target, d, weight);
+            }
+        }
+    }
+}
+
+fn add<T: Real>(sum: &mut [T], d: &[T], weight: T) {
+    for (sum, &d) in sum.iter_mut().zip(d) {
+        *sum = *sum + weight * d;
+    }
+}

@@ -1,0 +1,158 @@
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::chunks::map_chunks;
+use crate::vision::positions_for;
+use super::block::{Bottleneck, Scratch, run_stage};
+use super::conv::{Conv, average};
+use super::grid::{Size, last_grid};
+use super::pool::AttentionPool;
+use clipn_model::{
+    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
+    STAGES, VisionConfig, Weights,
+};
+
+/// Positions of last maps that a chunk of images aims at: 8 images of RN50, 2 of RN50x64.
+const CHUNK_POSITIONS: usize = 400;
+
+/// The stages that run image by image, whose maps are large; the others run over a whole chunk, whose weights are.
+const SINGLE_STAGES: usize = 2;
+
+thread_local! {
+    /// A thread's buffers for stages.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// CLIP's ResNet image tower in f32, for inference.
+#[derive(Debug, Clone)]
+pub struct ResNetTower {
+    config: VisionConfig,
+    embed_dim: usize,
+    stem: [Conv; 3],
+    stages: [Vec<Bottleneck>; STAGES],
+    attnpool: AttentionPoolParams<f32>,
+}
+
+impl ResNetTower {
+    /// The tower of a config with its parameters. The batch norms are folded into the convolutions, which takes
+    /// memory of their size; the attention pooling stays where it is.
+    pub fn new(config: &ModelConfig, params: &ResNetParams<f32>) -> Self {
+        let stage = |blocks: &Vec<_>| blocks.iter().map(Bottleneck::new).collect();
+        Self {
+            config: config.vision.clone(),
+            embed_dim: config.embed_dim,
+            stem: params.stem.each_ref().map(Conv::new),
+            stages: params.stages.each_ref().map(stage),
+            attnpool: params.attnpool.clone(),
+        }
+    }
+
+    /// The tower of loaded weights.
+    ///
+    /// # Errors
+    /// The image tower of their config is a ViT.
+    pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
+        Ok(Self::new(weights.config(), &weights.resnet()?))
+    }
+
+    /// The last maps of some of the images, `[images, positions, width]`, into `scratch.x`.
+    fn last_maps(
+        &self,
+        scratch: &mut Scratch,
+        images: &Images<'_, f32>,
+        which: Range<usize>,
+        threads: usize,
+    ) {
+        let (single, chunked) = self.stages.split_at(SINGLE_STAGES);
+        scratch.maps.clear();
+        let mut size = Size {
+            height: 0,
+            width: 0,
+        };
+        for index in which {
+            size = self.stem(scratch, images, index, threads);
+            for (stage, blocks) in single.iter().enumerate() {
+                size = run_stage(blocks, scratch, size, stage > 0, threads);
+            }
+            scratch.maps.extend_from_slice(&scratch.x);
+        }
+        std::mem::swap(&mut scratch.x, &mut scratch.maps);
+        for blocks in chunked {
+            size = run_stage(blocks, scratch, size, true, threads);
+        }
+    }
+
+    /// The stem of one image, into `scratch.x`.
+    fn stem(
+        &self,
+        scratch: &mut Scratch,
+        images: &Images<'_, f32>,
+        index: usize,
+        threads: usize,
+    ) -> Size {
+        let size = Size {
+            height: images.height(),
+            width: images.width(),
+        };
+        let Scratch { x, y, columns, .. } = scratch;
+        let [conv1, conv2, conv3] = &self.stem;
+        let planes = &images.pixels()[index * images.image_len()..][..images.image_len()];
+        interleave(x, planes);
+        conv1.neighbours(y, x, size, 2, columns, threads);
+        let size = size.strided();
+        conv2.neighbours(x, y, size, 1, columns, threads);
+        conv3.neighbours(y, x, size, 1, columns, threads);
+        average(x, y, size, conv3.out());
+        size.halved()
+    }
+}
+
+/// One image of three planes as pixels of three channels.
+fn interleave(out: &mut Vec<f32>, planes: &[f32]) {
+    let area = planes.len() / 3;
+    let (red, rest) = planes.split_at(area);
+    let (green, blue) = rest.split_at(area);
+    out.clear();
+    out.extend(
+        red.iter()
+            .zip(green)
+            .zip(blue)
+            .flat_map(|((&r, &g), &b)| [r, g, b]),
+    );
+}
+
+impl ImageTower<f32> for ResNetTower {
+    fn embed_dim(&self) -> usize {
+        self.embed_dim
+    }
+
+    fn image_size(&self) -> usize {
+        self.config.image_size
+    }
+
+    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+        let grid = last_grid(&images)?;
+        let positions = positions_for(&self.attnpool.positional_embedding, &self.config, grid);
+        let pool = AttentionPool {
+            params: &self.attnpool,
+            heads: self.config.heads,
+            positions: &positions,
+        };
+        let lengths = vec![grid.0 * grid.1; images.len()];
+        let mut values = vec![0.0; images.len() * self.embed_dim];
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                self.last_maps(scratch, &images, range, threads);
+                pool.run(out, &scratch.x, threads);
+            };
+        map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            encode,
+        );
+        Ok(Features::new(values, self.embed_dim))
+    }
+}

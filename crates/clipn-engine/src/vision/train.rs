@@ -1,0 +1,177 @@
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::block::{ChunkTape, Scratch};
+use crate::chunks::{SCRATCH, map_chunks};
+use crate::kernels::{Matrix, add, layer_norm_backward};
+use crate::products::{Factors, add_products};
+use super::positions::add_position_gradients;
+use super::tower::{CHUNK_POSITIONS, VisionTower, check_images, positions_for, unfold};
+use clipn_model::{Features, Images, ModelError, TrainImage, VisionParams, check_length};
+
+/// What the backward pass of a [`VisionTower`] needs of a forward pass: about ten values of four bytes a position,
+/// block and unit of width.
+#[derive(Debug)]
+pub struct VisionTape {
+    chunks: Vec<VisionChunk>,
+    images: usize,
+    /// Rows and columns of patches.
+    grid: (usize, usize),
+}
+
+#[derive(Debug)]
+struct VisionChunk {
+    /// `[images · patches, 3·patch²]`.
+    patches: Vec<f32>,
+    /// Before the first norm, `[images · (1 + patches), width]`.
+    embedded: Vec<f32>,
+    blocks: ChunkTape,
+}
+
+/// A chunk's gradients on the way from the first norm to the patches.
+struct Embedded {
+    /// Of the embedded patches without class tokens, `[images · patches, width]`.
+    d_patches: Vec<f32>,
+    /// Summed over the images, `[1 + patches, width]`.
+    d_positions: Vec<f32>,
+    d_weight: Vec<f32>,
+    d_bias: Vec<f32>,
+}
+
+impl VisionTower {
+    fn embedding_backward(&self, embedded: &[f32], mut d: Vec<f32>, positions: usize) -> Embedded {
+        let width = self.config.width;
+        let (mut d_weight, mut d_bias) = (vec![0.0; width], vec![0.0; width]);
+        let mut d_embedded = vec![0.0; embedded.len()];
+        let sums = (&mut d_weight[..], &mut d_bias[..]);
+        layer_norm_backward(&mut d_embedded, &mut d, embedded, &self.params.ln_pre, sums);
+        let mut d_positions = vec![0.0; positions];
+        let mut d_patches = Vec::with_capacity(d_embedded.len());
+        for image in d_embedded.chunks_exact(positions) {
+            add(&mut d_positions, image);
+            d_patches.extend_from_slice(&image[width..]);
+        }
+        Embedded {
+            d_patches,
+            d_positions,
+            d_weight,
+            d_bias,
+        }
+    }
+}
+
+impl TrainImage<f32> for VisionTower {
+    type Tape = VisionTape;
+
+    fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {
+        let grid = check_images(&images, &self.config)?;
+        let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
+        let lengths = vec![positions.len() / self.config.width; images.len()];
+        let mut values = vec![0.0; images.len() * self.embed_dim];
+        let record = |scratch: &mut Scratch,
+                      range: Range<usize>,
+                      out: &mut [f32],
+                      threads: usize| {
+            let patches = unfold(&images, range.clone(), self.config.patch_size);
+            let embedded = self.embed(&patches, &positions, threads);
+            let sequences = self.sequences(range.len(), &positions);
+            let blocks =
+                self.transformer()
+                    .record(self.first_norm(&embedded), sequences, scratch, threads);
+            self.head().project(out, &blocks.pooled, threads);
+            VisionChunk {
+                patches,
+                embedded,
+                blocks,
+            }
+        };
+        let chunks = map_chunks(
+            &lengths,
+            CHUNK_POSITIONS,
+            self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            record,
+        );
+        Ok((
+            Features::new(values, self.embed_dim),
+            VisionTape {
+                chunks,
+                images: images.len(),
+                grid,
+            },
+        ))
+    }
+
+    fn backward(
+        &self,
+        tape: VisionTape,
+        d_features: &[f32],
+        gradient: &mut VisionParams<f32>,
+    ) -> Result<(), ModelError> {
+        let VisionTape {
+            chunks,
+            images,
+            grid,
+        } = tape;
+        check_length(
+            "the gradient of the features",
+            d_features.len(),
+            images * self.embed_dim,
+        )?;
+        self.params.check_gradient(gradient)?;
+        let (inputs, tapes): (Vec<_>, Vec<_>) = chunks
+            .into_iter()
+            .map(|chunk| ((chunk.patches, chunk.embedded), chunk.blocks))
+            .unzip();
+        let d_pooled = self.head().backward(
+            &tapes,
+            d_features,
+            &mut gradient.ln_post,
+            &mut gradient.proj,
+        );
+        let tapes = tapes.into_iter().zip(d_pooled).collect();
+        let d_x = self.transformer().backward(tapes, &mut gradient.blocks);
+
+        let (width, inner) = (
+            self.config.width,
+            self.params.conv1.len() / self.config.width,
+        );
+        let positions = (1 + grid.0 * grid.1) * width;
+        let done: Vec<Embedded> = inputs
+            .par_iter()
+            .zip(d_x)
+            .map(|((_, embedded), d)| self.embedding_backward(embedded, d, positions))
+            .collect();
+        let shares = done
+            .iter()
+            .zip(&inputs)
+            .map(|(done, (patches, _))| Factors {
+                d_out: Matrix::packed(&done.d_patches, width),
+                input: Matrix::packed(patches, inner),
+            });
+        add_products(vec![(gradient.conv1.make_mut(), shares.collect())]);
+        let mut d_positions = vec![0.0; positions];
+        for chunk in &done {
+            add(gradient.ln_pre.weight.make_mut(), &chunk.d_weight);
+            add(gradient.ln_pre.bias.make_mut(), &chunk.d_bias);
+            add(&mut d_positions, &chunk.d_positions);
+        }
+        let (d_class, d_stored) = (
+            gradient.class_embedding.make_mut(),
+            gradient.positional_embedding.make_mut(),
+        );
+        add_position_gradients(d_class, d_stored, &d_positions, &self.config, grid);
+        Ok(())
+    }
+
+    fn params(&self) -> &VisionParams<f32> {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut VisionParams<f32> {
+        self.panels = None;
+        &mut self.params
+    }
+}

@@ -1,0 +1,204 @@
+//! The fast towers against the plain ones in f64, over random architectures, sizes and inputs, odd ones too.
+
+use clipn_engine::plain::{PlainText, PlainVision};
+use clipn_engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
+use clipn_model::{
+    Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,
+};
+use clipn_text::tokenizer::TokenBatch;
+use clipn_testing::figures::relative_to_max;
+use clipn_testing::random::Random;
+use proptest::prelude::*;
+
+/// Of the largest magnitude of the features.
+const TOLERANCE: f64 = 1e-5;
+
+fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![Just(Activation::Gelu), Just(Activation::QuickGelu)]
+}
+
+fn config() -> impl Strategy<Value = ModelConfig> {
+    // Narrower layer norms than of 8 values can lose all digits of f32 to cancellation, in any order of summation.
+    let vision = (
+        1usize..5,
+        1usize..7,
+        1usize..4,
+        8usize..20,
+        1usize..4,
+        1usize..70,
+    );
+    let text = (1usize..9, 1usize..4, 8usize..20, 1usize..4, 1usize..70);
+    (8usize..40, activation(), vision, text).prop_map(|(embed_dim, activation, v, t)| ModelConfig {
+        name: "random".to_owned(),
+        embed_dim,
+        activation,
+        vision: VisionConfig {
+            image_size: v.0 * v.1,
+            patch_size: v.1,
+            width: v.2 * v.3,
+            layers: v.4,
+            heads: v.2,
+            mlp_width: v.5,
+            stages: None,
+        },
+        text: TextConfig {
+            context_length: 2 + 2 * t.0,
+            vocab_size: 50,
+            width: t.1 * t.2,
+            layers: t.3,
+            heads: t.1,
+            mlp_width: t.4,
+        },
+    })
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn image_towers(config in config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5) {
+        let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
+        let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
+        let own = config.vision.image_size;
+        let patch = config.vision.patch_size;
+        for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
+            let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
+            let found = fast.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
+            let wide = widen(&pixels);
+            let expected = plain.encode(Images::new(&wide, height, width).unwrap()).unwrap();
+            prop_assert_eq!(found.len(), count);
+            let error = relative_to_max(&widen(found.values()), expected.values());
+            prop_assert!(error <= TOLERANCE, "{}×{}: {:e}", height, width, error);
+        }
+    }
+
+    #[test]
+    fn text_towers(config in config(), seed: u64, count in 0usize..9, prompts in 0usize..3) {
+        let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
+        let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
+        let mut random = Random::new(!seed);
+        let length = config.text.context_length;
+        let ids = (0..count * length).map(|_| (random.next() % 50) as u32).collect();
+        let tokens = TokenBatch::new(ids, length).unwrap();
+        for prompt in std::iter::once(NoPrompt::Mean).chain((0..prompts).map(NoPrompt::Index)) {
+            let found = fast.encode_with(&tokens, prompt).unwrap();
+            let expected = plain.encode_with(&tokens, prompt).unwrap();
+            prop_assert_eq!(found.len(), count);
+            let error = relative_to_max(&widen(found.values()), expected.values());
+            prop_assert!(error <= TOLERANCE, "{:?}: {:e}", prompt, error);
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
+    let config = ModelConfig {
+        name: "many".to_owned(),
+        embed_dim: 16,
+        activation: Activation::Gelu,
+        vision: VisionConfig {
+            image_size: 24,
+            patch_size: 2,
+            width: 24,
+            layers: 2,
+            heads: 3,
+            mlp_width: 50,
+            stages: None,
+        },
+        text: TextConfig {
+            context_length: 40,
+            vocab_size: 50,
+            width: 24,
+            layers: 2,
+            heads: 3,
+            mlp_width: 50,
+        },
+    };
+    let tower = VisionTower::new(&config, Random::new(1).vision(&config));
+    let text = TransformerText::new(&config, Random::new(2).text(&config, 2));
+    let pixels: Vec<f32> = Random::new(3).values(19 * 3 * 24 * 24, 2.0);
+    let mut random = Random::new(4);
+    let ids: Vec<u32> = (0..90 * 40).map(|_| (random.next() % 50) as u32).collect();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let images = tower.encode(Images::new(&pixels, 24, 24).unwrap()).unwrap();
+            let texts = text
+                .encode(&TokenBatch::new(ids.clone(), 40).unwrap())
+                .unwrap();
+            (images, texts)
+        })
+    };
+    let (images, texts) = run(1);
+    assert_eq!((images.len(), texts.len()), (19, 90));
+    for threads in [2, 3, 7] {
+        let (more_images, more_texts) = run(threads);
+        assert!(relative_to_max(more_images.values(), images.values()) < 1e-6);
+        assert!(relative_to_max(more_texts.values(), texts.values()) < 1e-6);
+    }
+}
+
+/// Texts of up to three beginnings, of which many share all or some.
+fn texts_with_common_beginnings(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {
+    let beginnings: Vec<Vec<u32>> = (0..3)
+        .map(|_| {
+            (0..length - 2)
+                .map(|_| (random.next() % 40) as u32)
+                .collect()
+        })
+        .collect();
+    (0..count)
+        .map(|_| {
+            let shared = random.next() as usize % (length - 1);
+            let mut ids = beginnings[random.next() as usize % 3][..shared].to_vec();
+            ids.extend([(random.next() % 3) as u32, 49]);
+            ids.resize(length, 0);
+            ids
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Weights laid out once give the bits of those laid out for each product.
+    #[test]
+    fn encoders_give_the_same_bits_as_towers(config in config(), seed: u64, count in 0usize..5) {
+        let (vision, text) = (Random::new(seed).vision(&config), Random::new(seed).text(&config, 2));
+        let side = config.vision.image_size;
+        let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * side * side, 2.0);
+        let images = Images::new(&pixels, side, side).unwrap();
+        let tower = VisionTower::new(&config, vision.clone());
+        let expected = tower.encode(images).unwrap();
+        prop_assert_eq!(&VisionEncoder::new(&config, vision).encode(images).unwrap(), &expected);
+        prop_assert_eq!(&tower.laid_out().encode(images).unwrap(), &expected);
+
+        let length = config.text.context_length;
+        let ids = texts_with_common_beginnings(&mut Random::new(!seed), count, length).concat();
+        let tokens = TokenBatch::new(ids, length).unwrap();
+        let tower = TransformerText::new(&config, text.clone());
+        let expected = tower.encode(&tokens).unwrap();
+        prop_assert_eq!(&TextEncoder::new(&config, text).encode(&tokens).unwrap(), &expected);
+        prop_assert_eq!(&tower.laid_out().encode(&tokens).unwrap(), &expected);
+    }
+
+    /// A beginning that is computed once gives the bits that each text gets alone.
+    #[test]
+    fn texts_with_common_beginnings_are_the_same_alone(config in config(), seed: u64, count in 1usize..40) {
+        let tower = TransformerText::new(&config, Random::new(seed).text(&config, 2));
+        let length = config.text.context_length;
+        let texts = texts_with_common_beginnings(&mut Random::new(!seed), count, length);
+        let together = tower.encode(&TokenBatch::new(texts.concat(), length).unwrap()).unwrap();
+        for (text, found) in texts.into_iter().zip(together.rows()) {
+            let alone = tower.encode(&TokenBatch::new(text, length).unwrap()).unwrap();
+            prop_assert_eq!(found, alone.values());
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Gradients over random architectures and inputs: the plain towers against finite differences, and the fast towers
+//! against the plain ones.
+
+use clipn_engine::plain::{PlainText, PlainVision};
+use clipn_engine::{TransformerText, VisionTower};
+use clipn_model::{
+    Activation, Images, ModelConfig, NamedTensor, NoPrompt, Real, Side, TensorGradient, TextConfig,
+    TextGradient, TextTower, TrainImage, TrainText, VisionConfig, VisionParams,
+};
+use clipn_text::tokenizer::TokenBatch;
+use clipn_testing::figures::relative_to_max;
+use clipn_testing::random::Random;
+use proptest::prelude::*;
+
+/// Of the largest magnitude of each tensor's gradient, where that is not itself rounding noise.
+const TOLERANCE: f64 = 2e-5;
+/// Gradients below this share of the largest of all are held to that share: key biases have none in exact arithmetic.
+const NOISE: f64 = 1e-2;
+
+fn config(
+    embed_dim: usize,
+    activation: Activation,
+    vision: [usize; 6],
+    text: [usize; 5],
+) -> ModelConfig {
+    let ([grid, patch_size, heads, head_width, layers, mlp_width], t) = (vision, text);
+    ModelConfig {
+        name: "random".to_owned(),
+        embed_dim,
+        activation,
+        vision: VisionConfig {
+            image_size: grid * patch_size,
+            patch_size,
+            width: heads * head_width,
+            layers,
+            heads,
+            mlp_width,
+            stages: None,
+        },
+        text: TextConfig {
+            context_length: t[0],
+            vocab_size: 50,
+            width: t[1] * t[2],
+            layers: t[3],
+            heads: t[1],
+            mlp_width: t[4],
+        },
+    }
+}
+
+// A layer norm over a handful of values loses digits in any f32 form, and so can a few features that nearly cancel, so both
+// start at eight; the gradient of a hidden layer of one or two values can cancel with none beside it to compare with, so
+// those start at four. The kernels' own tests take smaller ones.
+prop_compose! {
+    fn any_config()(
+        embed_dim in 8usize..40,
+        quick: bool,
+        v in (1usize..5, 1usize..7, 1usize..4, 8usize..20, 1usize..4, 4usize..70),
+        t in (2usize..20, 1usize..4, 8usize..20, 1usize..4, 4usize..70),
+    ) -> ModelConfig {
+        let activation = if quick { Activation::QuickGelu } else { Activation::Gelu };
+        config(embed_dim, activation, [v.0, v.1, v.2, v.3, v.4, v.5], [t.0, t.1, t.2, t.3, t.4])
+    }
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+/// Texts of random lengths: their largest id, 49, stands at a random position, in some twice.
+fn texts(random: &mut Random, count: usize, length: usize) -> TokenBatch {
+    let mut ids: Vec<u32> = (0..count * length)
+        .map(|_| (random.next() % 49) as u32)
+        .collect();
+    for row in ids.chunks_mut(length) {
+        for _ in 0..1 + random.next() % 2 {
+            row[(random.next() % length as u64) as usize] = 49;
+        }
+    }
+    TokenBatch::new(ids, length).unwrap()
+}
+
+fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<NoPrompt> {
+    let choice = |i: usize| {
+        if i == prompts {
+            NoPrompt::Mean
+        } else {
+            NoPrompt::Index(i)
+        }
+    };
+    (0..count)
+        .map(|_| choice((random.next() % (prompts as u64 + 1)) as usize))
+        .collect()
+}
+
+fn image_gradient<T: Real, I: TrainImage<T>>(
+    tower: &I,
+    images: Images<'_, T>,
+    d: &[T],
+) -> (Vec<T>, VisionParams<T>) {
+    let (features, tape) = tower.forward(images).unwrap();
+    let mut gradient = tower.params().zeros_like();
+    tower.backward(tape, d, &mut gradient).unwrap();
+    (features.values().to_vec(), gradient)
+}
+
+fn text_gradient<T: Real, X: TrainText<T>>(
+    tower: &X,
+    tokens: &TokenBatch,
+    prompts: &[NoPrompt],
+    d: &[T],
+) -> (Vec<T>, TextGradient<T>) {
+    let (features, tape) = tower.forward(tokens, prompts).unwrap();
+    let mut gradient = TextGradient::zeros_like(tower.params());
+    tower.backward(tape, d, &mut gradient).unwrap();
+    (features.values().to_vec(), gradient)
+}
+
+fn owned<T: Real>(named: Vec<NamedTensor<&[T]>>) -> Vec<NamedTensor<Vec<T>>> {
+    let own = |t: NamedTensor<&[T]>| NamedTensor {
+        name: t.name,
+        shape: t.shape,
+        values: t.values.to_vec(),
+    };
+    named.into_iter().map(own).collect()
+}
+
+/// Every tensor of `found` within the tolerance of `expected`.
+fn compare(
+    found: &[NamedTensor<Vec<f32>>],
+    expected: &[NamedTensor<Vec<f64>>],
+) -> Result<(), TestCaseError> {
+    let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let all = expected
+        .iter()
+        .map(|t| largest(&t.values))
+        .fold(0.0, f64::max);
+    prop_assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        prop_assert_eq!(&found.name, &expected.name);
+        prop_assert_eq!(&found.shape, &expected.shape);
+        prop_assert_eq!(found.values.len(), found.shape.iter().product::<usize>());
+        let own = largest(&expected.values);
+        if all == 0.0 {
+            prop_assert!(found.values.iter().all(|&v| v == 0.0));
+            continue;
+        }
+        let error =
+            relative_to_max(&widen(&found.values), &expected.values) * own / own.max(NOISE * all);
+        prop_assert!(
+            own == 0.0 || error <= TOLERANCE,
+            "{}: {:e}",
+            found.name,
+            error
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn fast_image_towers(
+        config in any_config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
+    ) {
+        let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
+        let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
+        let (own, patch) = (config.vision.image_size, config.vision.patch_size);
+        for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
+            let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
+            let d: Vec<f32> = Random::new(seed ^ 1).values(count * config.embed_dim, 1.0);
+            let images = Images::new(&pixels, height, width).unwrap();
+            let (_, found) = image_gradient(&fast, images, &d);
+            let wide = widen(&pixels);
+            let images = Images::new(&wide, height, width).unwrap();
+            let (_, expected) = image_gradient(&plain, images, &widen(&d));
+            compare(&owned(found.named()), &owned(expected.named()))?;
+        }
+    }
+
+    #[test]
+    fn fast_text_towers(config in any_config(), seed: u64, count in 0usize..9, prompts in 0usize..4) {
+        let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
+        let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
+        let mut random = Random::new(!seed);
+        let tokens = texts(&mut random, count, 1 + seed as usize % config.text.context_length);
+        let choices = prompt_choices(&mut random, count, prompts);
+        let d: Vec<f32> = random.values(count * config.embed_dim, 1.0);
+        let (features, found) = text_gradient(&fast, &tokens, &choices, &d);
+        let (exact, expected) = text_gradient(&plain, &tokens, &choices, &widen(&d));
+        prop_assert!(count == 0 || relative_to_max(&widen(&features), &exact) < 1e-5);
+        compare(&found.to_dense(50, Side::No), &expected.to_dense(50, Side::No))?;
+    }
+}
+
+/// Σ d·features, of which `d` is the gradient.
+fn objective(features: &[f64], d: &[f64]) -> f64 {
+    features.iter().zip(d).map(|(f, d)| f * d).sum()
+}
+
+/// Holds some values of every tensor's gradient against central differences of `objective` of moved parameters.
+fn check_differences(
+    gradient: &[NamedTensor<Vec<f64>>],
+    random: &mut Random,
+    objective: impl Fn(usize, usize, f64) -> f64,
+) {
+    const STEP: f64 = 1e-5;
+    let all = gradient
+        .iter()
+        .flat_map(|t| &t.values)
+        .fold(0.0f64, |m, v| m.max(v.abs()));
+    for (which, tensor) in gradient.iter().enumerate() {
+        // The largest, which is surely not zero by mistake, and a few others.
+        let length = tensor.values.len();
+        let largest =
+            (0..length).max_by(|&a, &b| tensor.values[a].abs().total_cmp(&tensor.values[b].abs()));
+        let others = (0..5)
+            .map(|_| (random.next() % length as u64) as usize)
+            .collect::<Vec<_>>();
+        for at in largest.into_iter().chain(others) {
+            let expected =
+                (objective(which, at, STEP) - objective(which, at, -STEP)) / (2.0 * STEP);
+            let error = (tensor.values[at] - expected).abs() / all;
+            assert!(
+                error < 1e-8,
+                "{}[{at}]: {} {expected}",
+                tensor.name,
+                tensor.values[at]
+            );
+        }
+    }
+}
+
+#[test]
+fn plain_image_gradients_are_the_slopes_of_the_features() {
+    for (activation, size) in [(Activation::Gelu, (6, 6)), (Activation::QuickGelu, (9, 4))] {
+        let config = config(5, activation, [3, 2, 2, 3, 2, 7], [4, 1, 4, 1, 4]);
+        let tower = PlainVision::<f64>::new(&config, Random::new(1).vision(&config));
+        let mut random = Random::new(2);
+        let pixels: Vec<f64> = random.values(2 * 3 * size.0 * size.1, 1.0);
+        let d: Vec<f64> = random.values(2 * 5, 1.0);
+        let images = Images::new(&pixels, size.0, size.1).unwrap();
+        let (_, gradient) = image_gradient(&tower, images, &d);
+        check_differences(&owned(gradient.named()), &mut random, |which, at, step| {
+            let mut moved = tower.clone();
+            moved.params_mut().named_mut()[which].values[at] += step;
+            objective(moved.forward(images).unwrap().0.values(), &d)
+        });
+    }
+}
+
+#[test]
+fn plain_text_gradients_are_the_slopes_of_the_features() {
+    for activation in [Activation::Gelu, Activation::QuickGelu] {
+        let config = config(5, activation, [1, 2, 1, 3, 1, 4], [6, 2, 3, 2, 7]);
+        let tower = PlainText::<f64>::new(&config, Random::new(3).text(&config, 3));
+        let mut random = Random::new(4);
+        let tokens = texts(&mut random, 4, 6);
+        let prompts = [
+            NoPrompt::Index(2),
+            NoPrompt::Mean,
+            NoPrompt::Index(0),
+            NoPrompt::Index(2),
+        ];
+        let d: Vec<f64> = random.values(4 * 5, 1.0);
+        let (_, gradient) = text_gradient(&tower, &tokens, &prompts, &d);
+        check_differences(
+            &gradient.to_dense(50, Side::No),
+            &mut random,
+            |which, at, step| {
+                let mut moved = tower.clone();
+                moved.params_mut().named_mut(Side::No)[which].values[at] += step;
+                objective(moved.forward(&tokens, &prompts).unwrap().0.values(), &d)
+            },
+        );
+    }
+}
+
+/// A text tower and a batch of it that make many chunks.
+fn many() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
+    let config = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 3, 50]);
+    let tower = TransformerText::new(&config, Random::new(5).text(&config, 4));
+    let mut random = Random::new(6);
+    let tokens = texts(&mut random, 130, 40);
+    let prompts = prompt_choices(&mut random, 130, 4);
+    (tower, tokens, prompts, random.values(130 * 16, 1.0))
+}
+
+#[test]
+fn a_run_gives_the_same_bits_again_and_other_threads_the_same_gradient() {
+    let (tower, tokens, prompts, d) = many();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            text_gradient(&tower, &tokens, &prompts, &d)
+                .1
+                .to_dense(50, Side::No)
+        })
+    };
+    let one = run(1);
+    for threads in [1, 2, 3, 7] {
+        let (first, second) = (run(threads), run(threads));
+        assert_eq!(first, second, "{threads} threads");
+        for (found, expected) in first.iter().zip(&one) {
+            assert!(
+                relative_to_max(&found.values, &expected.values) < 1e-5,
+                "{}",
+                found.name
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_accumulate() {
+    let (tower, tokens, prompts, d) = many();
+    let (_, once) = text_gradient(&tower, &tokens, &prompts, &d);
+    let mut twice = once.clone();
+    let (_, tape) = tower.forward(&tokens, &prompts).unwrap();
+    tower.backward(tape, &d, &mut twice).unwrap();
+    let pairs = once
+        .to_dense(50, Side::No)
+        .into_iter()
+        .zip(twice.to_dense(50, Side::No));
+    for (once, twice) in pairs {
+        let doubled: Vec<f32> = once.values.iter().map(|v| 2.0 * v).collect();
+        assert!(
+            relative_to_max(&twice.values, &doubled) < 1e-5,
+            "{}",
+            once.name
+        );
+    }
+    twice.clear();
+    assert!(twice.tokens.is_empty());
+    assert!(
+        twice
+            .to_dense(50, Side::No)
+            .iter()
+            .all(|t| t.values.iter().all(|&v| v == 0.0))
+    );
+}
+
+#[test]
+fn a_step_pairs_every_parameter_with_its_gradient() {
+    let (mut tower, tokens, prompts, d) = many();
+    let before = owned(tower.params().named(Side::No));
+    let (_, gradient) = text_gradient(&tower, &tokens, &prompts, &d);
+    let dense = gradient.to_dense(50, Side::No);
+    for (parameter, gradient) in tower.params_mut().with_gradient(&gradient, Side::No) {
+        match gradient {
+            TensorGradient::Dense(gradient) => {
+                assert_eq!(parameter.values.len(), gradient.len(), "{}", parameter.name);
+                parameter
+                    .values
+                    .iter_mut()
+                    .zip(gradient)
+                    .for_each(|(p, g)| *p -= 0.5 * g);
+            }
+            TensorGradient::Rows(rows) => {
+                assert_eq!(parameter.name, "token_embedding_no.weight");
+                for (id, row) in rows.iter() {
+                    let target = &mut parameter.values[id as usize * rows.width()..];
+                    target.iter_mut().zip(row).for_each(|(p, g)| *p -= 0.5 * g);
+                }
+            }
+        }
+    }
+    for ((before, after), gradient) in before
+        .iter()
+        .zip(tower.params().named(Side::No))
+        .zip(&dense)
+    {
+        assert_eq!((&before.name, &before.shape), (&after.name, &after.shape));
+        assert_eq!(
+            (&before.name, &before.shape),
+            (&gradient.name, &gradient.shape)
+        );
+        for ((b, a), g) in before.values.iter().zip(after.values).zip(&gradient.values) {
+            assert_eq!(*a, b - 0.5 * g, "{}", after.name);
+        }
+    }
+    assert_eq!(before.last().unwrap().name, "prompt_no");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let (tower, tokens, prompts, d) = many();
+    let error = tower
+        .forward(&tokens, &prompts[1..])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("129 choices of a prompt for 130 texts"),
+        "{error}"
+    );
+    let error = tower
+        .forward(&tokens, &[NoPrompt::Index(4); 130])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("4 \"no\" prompts"), "{error}");
+    let tape = || tower.forward(&tokens, &prompts).unwrap().1;
+    let mut gradient = TextGradient::zeros_like(tower.params());
+    let error = tower
+        .backward(tape(), &d[1..], &mut gradient)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("2079 values where 2080 are needed"),
+        "{error}"
+    );
+    let other = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 2, 50]);
+    let mut other = TextGradient::zeros_like(&Random::new(5).text::<f32>(&other, 4));
+    assert!(tower.backward(tape(), &d, &mut other).is_err());
+    tower.backward(tape(), &d, &mut gradient).unwrap();
+}
+
+#[test]
+fn a_tower_whose_weights_changed_is_not_computed_with_the_old_ones() {
+    let (tower, tokens, ..) = many();
+    let mut frozen = tower.clone().laid_out();
+    let before = frozen.encode(&tokens).unwrap();
+    assert_eq!(before, tower.encode(&tokens).unwrap());
+    for tensor in frozen.params_mut().named_mut(Side::No) {
+        tensor.values.iter_mut().for_each(|v| *v *= 1.5);
+    }
+    let mut changed = tower;
+    for tensor in changed.params_mut().named_mut(Side::No) {
+        tensor.values.iter_mut().for_each(|v| *v *= 1.5);
+    }
+    let after = frozen.encode(&tokens).unwrap();
+    assert_eq!(after, changed.encode(&tokens).unwrap());
+    assert_ne!(after, before);
+}

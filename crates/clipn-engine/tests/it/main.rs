@@ -1,0 +1,11 @@
+//! Integration tests of `clipn-engine`, one module a capability.
+#![allow(clippy::unwrap_used)]
+
+mod convert;
+mod engine_random;
+mod gradients;
+mod gradients_random;
+mod levels;
+mod pretrained;
+mod resnet;
+mod towers;

@@ -1,0 +1,293 @@
+//! The ResNet image tower: the published features, and the fast form against the plain one.
+
+use clipn_checkpoint::Checkpoint;
+use clipn_engine::plain::PlainResNet;
+use clipn_engine::{ResNetTower, TransformerText, VisionTower, image_tower};
+use clipn_model::{
+    Activation, Corners, ImageTower, Images, ModelConfig, NoPrompt, Real, Side, Sketch, TextConfig,
+    TextTower, VisionConfig, Weights, resize_positions,
+};
+use clipn_text::tokenizer::TokenBatch;
+use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
+use clipn_testing::random::Random;
+use clipn_testing::{fixture, test_data};
+use proptest::prelude::*;
+
+const F32: f64 = 1e-5;
+const F64: f64 = 1e-10;
+
+fn figures(name: &str) -> Figures {
+    Figures::open(&fixture(&format!("models/rn_tiny/{name}.safetensors")))
+}
+
+/// The published features of the four images from a tower.
+fn check<T: Real + Into<f64>>(
+    tower: &dyn ImageTower<T>,
+    values: fn(&Figures, &str) -> Vec<T>,
+    io: &str,
+    tolerance: f64,
+) {
+    let (inputs, expected) = (figures("inputs"), figures(io));
+    let pixels = values(&inputs, "images");
+    let mut found = tower.encode(Images::new(&pixels, 64, 64).unwrap()).unwrap();
+    assert_close(
+        found.values(),
+        &values(&expected, "image_features"),
+        tolerance,
+        "image_features",
+    );
+    found.normalise();
+    assert_close(
+        found.values(),
+        &values(&expected, "image_features_norm"),
+        tolerance,
+        "normalised",
+    );
+}
+
+#[test]
+fn towers_give_the_published_features() {
+    let w = weights("rn_tiny");
+    check(
+        &ResNetTower::from_weights(&w).unwrap(),
+        Figures::f32,
+        "io_f32",
+        F32,
+    );
+    check(&*image_tower(&w), Figures::f32, "io_f32", F32);
+    check(
+        &PlainResNet::from_weights(&w).unwrap(),
+        Figures::f32,
+        "io_f32",
+        F32,
+    );
+    check(
+        &PlainResNet::from_weights(&w).unwrap(),
+        Figures::f64,
+        "io_f64",
+        F64,
+    );
+}
+
+#[test]
+fn the_text_towers_beside_a_resnet_give_the_published_features() {
+    let w = weights("rn_tiny");
+    let (inputs, expected) = (figures("inputs"), figures("io_f32"));
+    let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
+    let no = TransformerText::from_weights(&w, Side::No);
+    let features = |name: &str| expected.f32(name);
+    let yes = TransformerText::from_weights(&w, Side::Yes)
+        .encode(&tokens)
+        .unwrap();
+    assert_close(yes.values(), &features("text_features_yes"), F32, "yes");
+    assert_close(
+        no.encode(&tokens).unwrap().values(),
+        &features("text_features_no"),
+        F32,
+        "no",
+    );
+    let forced = no.encode_with(&tokens, NoPrompt::Index(7)).unwrap();
+    assert_close(
+        forced.values(),
+        &features("text_features_no_prompt7"),
+        F32,
+        "prompt 7",
+    );
+}
+
+#[test]
+fn a_legacy_file_holds_the_same_tower() {
+    let Some(path) = test_data("golden/ckpt/rn_tiny_legacy.pt") else {
+        return;
+    };
+    let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let w = Weights::new(config, Checkpoint::open(&path).unwrap()).unwrap();
+    check(&*image_tower(&w), Figures::f32, "io_f32", F32);
+}
+
+#[test]
+fn a_file_says_what_tower_it_holds() {
+    let checkpoint = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let lines = Sketch::of(&checkpoint).lines();
+    let image = &lines
+        .iter()
+        .find(|(heading, _)| *heading == "image")
+        .unwrap()
+        .1;
+    assert_eq!(
+        image,
+        "ModifiedResNet, width 8, 2 + 1 + 1 + 1 blocks, images of 64 pixels"
+    );
+}
+
+#[test]
+fn weights_that_do_not_fit_are_told_by_name() {
+    let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    config.vision.stages = Some([2, 2, 1, 1]);
+    let open = || Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let error = Weights::new(config.clone(), open())
+        .unwrap_err()
+        .to_string();
+    // Three convolutions with a norm of four tensors each.
+    assert!(
+        error.contains("15 missing (visual.layer2.1.conv1.weight, visual.layer2.1.bn1.weight"),
+        "{error}"
+    );
+    config.vision.stages = None;
+    let error = Weights::new(config, open()).unwrap_err().to_string();
+    assert!(
+        error.contains("visual.class_embedding") && error.contains("unexpected"),
+        "{error}"
+    );
+    let error = ResNetTower::from_weights(&weights("vit_gelu"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("is a ViT"), "{error}");
+}
+
+#[test]
+fn weights_of_another_image_size_are_resized_at_load() {
+    let open = |side: usize| {
+        let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+        config.vision.image_size = side;
+        Weights::new(
+            config,
+            Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap(),
+        )
+        .unwrap()
+    };
+    let own = open(64)
+        .resnet::<f64>()
+        .unwrap()
+        .attnpool
+        .positional_embedding;
+    let resized = open(96)
+        .resnet::<f64>()
+        .unwrap()
+        .attnpool
+        .positional_embedding;
+    assert_eq!(
+        resized[..],
+        resize_positions(&own, 256, 2, (3, 3), Corners::Aligned)[..]
+    );
+    let pixels: Vec<f32> = Random::new(5).values(2 * 3 * 96 * 96, 2.0);
+    let images = Images::new(&pixels, 96, 96).unwrap();
+    let found = image_tower(&open(96)).encode(images).unwrap();
+    let expected = PlainResNet::from_weights(&open(96))
+        .unwrap()
+        .encode(images)
+        .unwrap();
+    assert_close(found.values(), expected.values(), F32, "96");
+}
+
+#[test]
+fn too_small_images_are_refused() {
+    let pixels = vec![0.0f32; 3 * 30 * 64];
+    let images = Images::new(&pixels, 30, 64).unwrap();
+    let w = weights("rn_tiny");
+    let plain = PlainResNet::<f32>::from_weights(&w).unwrap();
+    for tower in [&*image_tower(&w), &plain as &dyn ImageTower<f32>] {
+        let error = tower.encode(images).unwrap_err().to_string();
+        assert!(
+            error.contains("30×64") && error.contains("31×31"),
+            "{error}"
+        );
+    }
+}
+
+fn config() -> impl Strategy<Value = ModelConfig> {
+    // Every width whose 32-fold has these many heads.
+    let stages = [1usize..3, 1usize..3, 1usize..3, 1usize..3];
+    (
+        2usize..14,
+        1usize..4,
+        stages,
+        1usize..30,
+        prop_oneof![Just(1usize), Just(2), Just(4), Just(8)],
+    )
+        .prop_map(|(width, grid, stages, embed_dim, heads)| ModelConfig {
+            name: "random".to_owned(),
+            embed_dim,
+            activation: Activation::Gelu,
+            vision: VisionConfig {
+                image_size: 32 * grid,
+                patch_size: 32,
+                width,
+                layers: stages.iter().sum(),
+                heads,
+                mlp_width: 0,
+                stages: Some(stages),
+            },
+            text: TextConfig {
+                context_length: 4,
+                vocab_size: 8,
+                width: 8,
+                layers: 1,
+                heads: 1,
+                mlp_width: 8,
+            },
+        })
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn fast_towers_agree_with_plain_ones(
+        config in config(), seed: u64, count in 0usize..5, height in 31usize..120, width in 31usize..120,
+    ) {
+        let fast = ResNetTower::new(&config, &Random::new(seed).resnet(&config));
+        let plain = PlainResNet::<f64>::new(&config, Random::new(seed).resnet(&config));
+        let own = config.vision.image_size;
+        for (height, width) in [(own, own), (height, width)] {
+            let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
+            let found = fast.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
+            let wide = widen(&pixels);
+            let expected = plain.encode(Images::new(&wide, height, width).unwrap()).unwrap();
+            prop_assert_eq!(found.len(), count);
+            let error = relative_to_max(&widen(found.values()), expected.values());
+            if error > F32 {
+                // Features that are the small rest of large terms: the plain form in f32 misses them as much.
+                let narrow = PlainResNet::<f32>::new(&config, Random::new(seed).resnet(&config));
+                let rounded = narrow.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
+                let unavoidable = relative_to_max(&widen(rounded.values()), expected.values());
+                prop_assert!(error <= 4.0 * unavoidable, "{height}×{width}: {error:e}, plain {unavoidable:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
+    let w = weights("rn_tiny");
+    let tower = image_tower(&w);
+    let pixels: Vec<f32> = Random::new(3).values(230 * 3 * 64 * 64, 2.0);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| tower.encode(Images::new(&pixels, 64, 64).unwrap()).unwrap())
+    };
+    let one = run(1);
+    let alone = tower
+        .encode(Images::new(&pixels[229 * 3 * 64 * 64..], 64, 64).unwrap())
+        .unwrap();
+    assert_close(one.rows().last().unwrap(), alone.values(), F32, "alone");
+    for threads in [2, 5] {
+        assert_close(run(threads).values(), one.values(), 1e-6, "threads");
+    }
+}
+
+#[test]
+fn a_vit_is_opened_as_one() {
+    let w = weights("vit_gelu");
+    let pixels: Vec<f32> = Random::new(4).values(3 * 32 * 32, 2.0);
+    let images = Images::new(&pixels, 32, 32).unwrap();
+    let expected = VisionTower::from_weights(&w).encode(images).unwrap();
+    assert_eq!(image_tower(&w).encode(images).unwrap(), expected);
+}

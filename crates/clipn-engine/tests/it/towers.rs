@@ -1,0 +1,285 @@
+//! The towers against the published code's features, and the fast form against the plain one.
+
+use clipn_checkpoint::Checkpoint;
+use clipn_engine::plain::{PlainText, PlainVision};
+use clipn_engine::{TransformerText, VisionTower};
+use clipn_model::{
+    Corners, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side, TextTower,
+    Weights, resize_positions,
+};
+use clipn_text::tokenizer::TokenBatch;
+use clipn_testing::figures::{Figures, assert_close, weights};
+use clipn_testing::fixture;
+
+const F32: f64 = 1e-5;
+const F64: f64 = 1e-10;
+
+fn figures(path: &str) -> Figures {
+    Figures::open(&fixture(path))
+}
+
+fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> Features<T> {
+    tower
+        .encode(Images::new(pixels, shape[2], shape[3]).unwrap())
+        .unwrap()
+}
+
+/// Every feature of `io_*.safetensors` from one set of towers.
+fn check_features<T: Real + Into<f64>>(
+    model: &str,
+    towers: (&dyn ImageTower<T>, &dyn TextTower<T>, &dyn TextTower<T>),
+    values: impl Fn(&Figures, &str) -> Vec<T>,
+    io: &str,
+    tolerance: f64,
+) {
+    let inputs = figures(&format!("models/{model}/inputs.safetensors"));
+    let expected = figures(&format!("models/{model}/{io}"));
+    let (image, yes, no) = towers;
+    let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
+    let check = |mut found: Features<T>, name: &str| {
+        assert_close(found.values(), &values(&expected, name), tolerance, name);
+        if expected_has_norm(name) {
+            found.normalise();
+            assert_close(
+                found.values(),
+                &values(&expected, &format!("{name}_norm")),
+                tolerance,
+                name,
+            );
+        }
+    };
+    check(
+        encode(image, &values(&inputs, "images"), &inputs.shape("images")),
+        "image_features",
+    );
+    check(yes.encode(&tokens).unwrap(), "text_features_yes");
+    check(no.encode(&tokens).unwrap(), "text_features_no");
+    for index in [0, 7, 15] {
+        let found = no.encode_with(&tokens, NoPrompt::Index(index)).unwrap();
+        check(found, &format!("text_features_no_prompt{index}"));
+    }
+    check(
+        no.encode_with(&tokens, NoPrompt::Mean).unwrap(),
+        "text_features_no_prompt16",
+    );
+}
+
+fn expected_has_norm(name: &str) -> bool {
+    !name.contains("prompt")
+}
+
+#[test]
+fn fast_towers_give_the_published_features() {
+    for model in ["vit_gelu", "vit_quickgelu"] {
+        let w = weights(model);
+        let (yes, no) = (
+            TransformerText::from_weights(&w, Side::Yes),
+            TransformerText::from_weights(&w, Side::No),
+        );
+        check_features(
+            model,
+            (&VisionTower::from_weights(&w), &yes, &no),
+            Figures::f32,
+            "io_f32.safetensors",
+            F32,
+        );
+    }
+}
+
+#[test]
+fn plain_towers_give_the_published_features_in_f32() {
+    for model in ["vit_gelu", "vit_quickgelu"] {
+        let w = weights(model);
+        let (yes, no) = (
+            PlainText::from_weights(&w, Side::Yes),
+            PlainText::from_weights(&w, Side::No),
+        );
+        check_features(
+            model,
+            (&PlainVision::from_weights(&w), &yes, &no),
+            Figures::f32,
+            "io_f32.safetensors",
+            F32,
+        );
+    }
+}
+
+#[test]
+fn plain_towers_give_the_published_features_in_f64() {
+    for model in ["vit_gelu", "vit_quickgelu"] {
+        let w = weights(model);
+        let (yes, no) = (
+            PlainText::from_weights(&w, Side::Yes),
+            PlainText::from_weights(&w, Side::No),
+        );
+        check_features(
+            model,
+            (&PlainVision::from_weights(&w), &yes, &no),
+            Figures::f64,
+            "io_f64.safetensors",
+            F64,
+        );
+    }
+}
+
+#[test]
+fn the_logit_scale_is_the_published_one() {
+    for model in ["vit_gelu", "vit_quickgelu"] {
+        let expected =
+            figures(&format!("models/{model}/io_f64.safetensors")).f64("logit_scale_exp");
+        assert_close(&[weights(model).logit_scale()], &expected, F64, model);
+    }
+}
+
+#[test]
+fn images_of_another_size_get_interpolated_positions() {
+    let w = weights("vit_gelu");
+    let figures = figures("models/posembed/posembed.safetensors");
+    let own: Vec<f32> = w.vision::<f32>().positional_embedding.to_vec();
+    for side in [48, 40, 24] {
+        let name = |part: &str| format!("runtime_{side}x{side}.{part}");
+        let grid = side / 8;
+        let positions = resize_positions(&own, 64, 4, (grid, grid), Corners::HalfPixel);
+        assert_close(
+            &positions[64..],
+            &figures.f32(&name("pos_grid")),
+            F32,
+            "grid",
+        );
+        let (pixels, shape) = (figures.f32(&name("images")), figures.shape(&name("images")));
+        for tower in [
+            &VisionTower::from_weights(&w) as &dyn ImageTower<f32>,
+            &PlainVision::from_weights(&w),
+        ] {
+            let found = encode(tower, &pixels, &shape);
+            assert_close(
+                found.values(),
+                &figures.f32(&name("features")),
+                F32,
+                &name("features"),
+            );
+        }
+    }
+}
+
+#[test]
+fn weights_of_another_image_size_are_resized_at_load() {
+    let figures = figures("models/posembed/posembed.safetensors");
+    for side in [48usize, 24] {
+        let name = |part: &str| format!("load_{side}.{part}");
+        let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
+        config.vision.image_size = side;
+        let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
+        let w = Weights::new(config, checkpoint).unwrap();
+        let positions = w.vision::<f32>().positional_embedding;
+        assert_close(
+            &positions,
+            &figures.f32(&name("positional_embedding")),
+            F32,
+            "positions",
+        );
+        let found = encode(
+            &VisionTower::from_weights(&w),
+            &figures.f32(&name("images")),
+            &figures.shape(&name("images")),
+        );
+        assert_close(
+            found.values(),
+            &figures.f32(&name("features")),
+            F32,
+            &name("features"),
+        );
+    }
+}
+
+#[test]
+fn images_that_are_not_square_use_their_own_grid() {
+    let w = weights("vit_gelu");
+    let pixels: Vec<f32> = (0..3 * 24 * 56)
+        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
+        .collect();
+    let images = Images::new(&pixels, 24, 56).unwrap();
+    let fast = VisionTower::from_weights(&w).encode(images).unwrap();
+    let plain = PlainVision::<f32>::from_weights(&w).encode(images).unwrap();
+    assert_close(fast.values(), plain.values(), F32, "24×56");
+}
+
+#[test]
+fn a_text_is_the_same_alone_in_a_batch_and_in_a_shorter_context() {
+    let w = weights("vit_gelu");
+    let tower = TransformerText::from_weights(&w, Side::No);
+    let rows: [Vec<u32>; 3] = [
+        vec![126, 5, 127],
+        vec![126, 9, 8, 7, 6, 5, 4, 127],
+        vec![126, 127],
+    ];
+    let padded = |ids: &[u32], length: usize| [ids, &vec![0; length - ids.len()]].concat();
+    let together = TokenBatch::new(rows.iter().flat_map(|r| padded(r, 16)).collect(), 16).unwrap();
+    let together = tower.encode(&together).unwrap();
+    for (row, found) in rows.iter().zip(together.rows()) {
+        let alone = tower
+            .encode(&TokenBatch::new(padded(row, 9), 9).unwrap())
+            .unwrap();
+        assert_close(found, alone.values(), 1e-6, "alone");
+    }
+}
+
+#[test]
+fn wrong_inputs_are_refused_by_name() {
+    let w = weights("vit_gelu");
+    let tower = TransformerText::from_weights(&w, Side::Yes);
+    let error = |ids: Vec<u32>, length| {
+        tower
+            .encode(&TokenBatch::new(ids, length).unwrap())
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(error(vec![1, 128], 2).contains("token id 128"));
+    assert!(error(vec![1; 17], 17).contains("longer than the model's context of 16"));
+    let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));
+    assert!(prompt.unwrap_err().to_string().contains("0 \"no\" prompts"));
+    let pixels = vec![0.0f32; 3 * 4 * 4];
+    let images = Images::new(&pixels, 4, 4).unwrap();
+    assert!(
+        VisionTower::from_weights(&w)
+            .encode(images)
+            .unwrap_err()
+            .to_string()
+            .contains("smaller than one 8×8")
+    );
+    assert!(Images::new(&pixels, 5, 4).is_err() && Images::new(&pixels, 0, 4).is_err());
+}
+
+#[test]
+fn a_file_that_does_not_fit_lists_what_differs() {
+    let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
+    config.text.layers = 3;
+    config.vision.layers = 1;
+    config.embed_dim = 48;
+    let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
+    let error = Weights::new(config, checkpoint).unwrap_err().to_string();
+    for part in [
+        "24 missing (transformer.resblocks.2.ln_1.weight, ",
+        "3 of another shape (",
+        "visual.proj is [64, 32] where the model has [64, 48]",
+        "12 unexpected (",
+        "visual.transformer.resblocks.1.ln_1.weight",
+    ] {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+}
+
+#[test]
+fn f32_parameters_stay_in_the_mapped_file() {
+    let w = weights("vit_gelu");
+    let vision = w.vision::<f32>();
+    assert!(vision.conv1.is_mapped() && vision.blocks[1].c_proj.weight.is_mapped());
+    assert!(w.text::<f32>(Side::No).token_embedding.is_mapped());
+    assert!(!w.vision::<f64>().conv1.is_mapped());
+}
+
+#[test]
+fn the_no_side_is_found_in_the_file() {
+    let w = weights("vit_gelu");
+    assert_eq!((w.no_side(), w.no_prompts()), (NoSide::Stored, 16));
+}

@@ -1,0 +1,31 @@
+//! From pictures to results: images are decoded, encoded and scored on all cores in bounded memory, and a benchmark's
+//! scores become metrics, a table of results and one row an image.
+
+mod error;
+pub mod report;
+mod merge;
+mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod record;
+mod record_csv;
+mod repeat;
+mod results;
+mod run;
+mod spread;
+
+pub use error::EvaluationError;
+pub use merge::{Run, check_alike, merge};
+#[cfg(feature = "parquet")]
+pub use output::write_scores_parquet;
+pub use output::{write_results_csv, write_results_json, write_scores_csv};
+#[cfg(feature = "parquet")]
+pub use parquet::{Cell, ColumnKind, ParquetWriter};
+pub use record::Record;
+pub use record_csv::{write_record_csv, write_record_rows};
+pub use repeat::Repeat;
+pub use results::{Average, IdSummary, OodResult, Results, Skipped};
+pub use run::{
+    Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate, evaluate_each,
+};
+pub use spread::{AverageSpread, OodSpread, Over, RunSummary, Spread, Variation, Variations};

@@ -1,0 +1,281 @@
+//! Several runs of one evaluation, as with other seeds, into their mean and spread.
+
+use indexmap::IndexSet;
+use serde_json::{Map, Value};
+
+use super::results::{OodResult, averages};
+use super::spread::{Over, RunSummary, Spread};
+use super::{EvaluationError, Record, Results, Skipped};
+use clipn_ood::scores::LOGIT_SCALE;
+
+/// Settings that runs of one evaluation need not share.
+const VARYING: [&str; 9] = [
+    "clipn",
+    "pretrained",
+    "weights",
+    "epoch",
+    "logit_scale",
+    "text_cosines",
+    "device",
+    "batch_size",
+    "workers",
+];
+
+/// Characters of a setting in an error.
+const SHOWN: usize = 80;
+
+/// Results with where they are from.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The file, or whatever tells the run from the others.
+    pub path: String,
+    /// What the run came to.
+    pub record: Record,
+}
+
+/// Merges runs: every figure becomes the mean over the runs, with its sample standard deviation in
+/// [`Record::spread`]. Settings that are the same in all runs are kept; the others are told run by run.
+///
+/// # Errors
+/// Fewer than two runs, runs that are means already, and runs that differ in anything but weights, seeds and machine: in
+/// sets, numbers of images, scores, conventions, templates, architecture or preprocessing.
+pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
+    let [first, others @ ..] = runs else {
+        return Err(EvaluationError::TooFewRuns { n: 0 });
+    };
+    if others.is_empty() {
+        return Err(EvaluationError::TooFewRuns { n: 1 });
+    }
+    for run in runs {
+        if let Some(Spread {
+            over: Over::Runs,
+            n,
+            ..
+        }) = run.record.spread
+        {
+            return Err(EvaluationError::AlreadyMerged {
+                path: run.path.clone(),
+                n,
+            });
+        }
+    }
+    for other in others {
+        same_sets(first, other)?;
+    }
+    check_alike(
+        &runs
+            .iter()
+            .map(|run| (run.path.clone(), run.record.settings.clone()))
+            .collect::<Vec<_>>(),
+    )?;
+    let results: Vec<Results> = runs.iter().map(|run| run.record.results.clone()).collect();
+    let varying: Vec<&String> = keys(runs)
+        .into_iter()
+        .filter(|key| !is_common(runs, key))
+        .collect();
+    let mut spread = Spread::of(&results, Over::Runs);
+    spread.runs = runs.iter().map(|run| summary(run, &varying)).collect();
+    let common = |map: &Map<String, Value>| {
+        let kept = map.iter().filter(|(key, _)| !varying.contains(key));
+        kept.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    let settings = settings(&first.record).map_or(Value::Null, |map| Value::Object(common(map)));
+    Ok(Record {
+        results: mean(&first.record.results, runs, &spread),
+        settings,
+        spread: Some(spread),
+    })
+}
+
+fn settings(record: &Record) -> Option<&Map<String, Value>> {
+    record.settings.as_object()
+}
+
+fn keys(runs: &[Run]) -> IndexSet<&String> {
+    runs.iter()
+        .filter_map(|run| settings(&run.record))
+        .flat_map(Map::keys)
+        .collect()
+}
+
+fn is_common(runs: &[Run], key: &str) -> bool {
+    let value = |run: &Run| run.record.settings.get(key).cloned();
+    runs.windows(2)
+        .all(|pair| value(&pair[0]) == value(&pair[1]))
+}
+
+fn summary(run: &Run, varying: &[&String]) -> RunSummary {
+    let of_run = varying.iter().filter_map(|key| {
+        let value = run.record.settings.get(key.as_str())?;
+        Some(((*key).clone(), value.clone()))
+    });
+    RunSummary {
+        path: run.path.clone(),
+        accuracy: run.record.results.accuracy,
+        averages: run.record.results.averages.clone(),
+        settings: of_run.collect(),
+    }
+}
+
+/// The figures' means in the form of one evaluation's results.
+fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
+    let result = |(r, s): (&OodResult, &super::OodSpread)| OodResult {
+        auroc: s.figures.auroc.mean,
+        fpr95: s.figures.fpr95.mean,
+        aupr_in: s.figures.aupr_in.mean,
+        aupr_out: s.figures.aupr_out.mean,
+        ..r.clone()
+    };
+    let results: Vec<OodResult> = first
+        .results
+        .iter()
+        .zip(&spread.results)
+        .map(result)
+        .collect();
+    let scores: IndexSet<&'static str> = results.iter().map(|r| r.score).collect();
+    let skipped: IndexSet<(String, std::path::PathBuf)> = runs
+        .iter()
+        .flat_map(|run| &run.record.results.skipped)
+        .map(|s| (s.set.clone(), s.path.clone()))
+        .collect();
+    let error = |set: &str, path: &std::path::Path| {
+        let all = runs.iter().flat_map(|run| &run.record.results.skipped);
+        all.filter(|s| s.set == set && s.path == path)
+            .map(|s| s.error.clone())
+            .next()
+            .unwrap_or_default()
+    };
+    Results {
+        accuracy: spread.accuracy.map(|accuracy| accuracy.mean),
+        id: first.id.clone(),
+        averages: averages(&scores.into_iter().collect::<Vec<_>>(), &results),
+        results,
+        skipped: skipped
+            .into_iter()
+            .map(|(set, path)| Skipped {
+                error: error(&set, &path),
+                set,
+                path,
+            })
+            .collect(),
+    }
+}
+
+/// Refuses runs whose settings differ in anything but weights, seeds and machine; each is its name and its settings.
+///
+/// # Errors
+/// [`EvaluationError::RunsDiffer`] for the first difference.
+pub fn check_alike(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
+    let [(first_path, first), others @ ..] = runs else {
+        return Ok(());
+    };
+    let differ =
+        |(what, first, other): Difference, other_path: &String| EvaluationError::RunsDiffer {
+            what,
+            first: format!("{first} in {first_path}"),
+            other: format!("{other} in {other_path}"),
+        };
+    others
+        .iter()
+        .try_for_each(|(path, other)| match different_settings(first, other) {
+            Some(difference) => Err(differ(difference, path)),
+            None => Ok(()),
+        })
+}
+
+fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
+    let check = |what: &str, tell: &dyn Fn(&Results) -> String| {
+        let (first, other) = (tell(&a.record.results), tell(&b.record.results));
+        if first == other {
+            return Ok(());
+        }
+        let (first, other) = (
+            format!("{first} in {}", a.path),
+            format!("{other} in {}", b.path),
+        );
+        Err(EvaluationError::RunsDiffer {
+            what: what.to_owned(),
+            first,
+            other,
+        })
+    };
+    let listed = |names: Vec<String>| {
+        names
+            .into_iter()
+            .collect::<IndexSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    check("the in-distribution set", &|r| {
+        format!("`{}` of {} images", r.id.name, r.id.n)
+    })?;
+    check("the list of scores", &|r| {
+        listed(r.results.iter().map(|r| r.score.to_owned()).collect())
+    })?;
+    check("the list of out-of-distribution sets", &|r| {
+        let set = |r: &OodResult| {
+            let kind = r.kind.map_or(String::new(), |kind| format!("{kind}, "));
+            format!("{} ({kind}{} images)", r.ood, r.n_ood)
+        };
+        listed(r.results.iter().map(set).collect())
+    })?;
+    check("the accuracy", &|r| {
+        if r.accuracy.is_some() {
+            "there"
+        } else {
+            "absent"
+        }
+        .to_owned()
+    })
+}
+
+/// What differs, and what it is on either side.
+type Difference = (String, String, String);
+
+fn different_settings(a: &Value, b: &Value) -> Option<Difference> {
+    let none = Map::new();
+    let (left, right) = (
+        a.as_object().unwrap_or(&none),
+        b.as_object().unwrap_or(&none),
+    );
+    let mut keys = left
+        .keys()
+        .chain(right.keys())
+        .filter(|key| !VARYING.contains(&key.as_str()));
+    let difference =
+        keys.find_map(|key| difference(&format!("settings.{key}"), left.get(key), right.get(key)));
+    // Models may have learned other scales; the published one is another convention.
+    let published =
+        |map: &Map<String, Value>| map.get("logit_scale")?.as_f64().map(|s| s == LOGIT_SCALE);
+    let scale = || {
+        let tell = |map: &Map<String, Value>| shown(map.get("logit_scale"));
+        (published(left) != published(right))
+            .then(|| ("settings.logit_scale".to_owned(), tell(left), tell(right)))
+    };
+    difference.or_else(scale)
+}
+
+/// Where two values differ first, and what they are there.
+fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Difference> {
+    if a == b {
+        return None;
+    }
+    if let (Some(Value::Object(left)), Some(Value::Object(right))) = (a, b) {
+        let mut keys = left.keys().chain(right.keys());
+        return keys
+            .find_map(|key| difference(&format!("{name}.{key}"), left.get(key), right.get(key)));
+    }
+    Some((name.to_owned(), shown(a), shown(b)))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    let text = value.map_or("absent".to_owned(), Value::to_string);
+    let cut: String = text.chars().take(SHOWN).collect();
+    if cut.len() < text.len() {
+        cut + "…"
+    } else {
+        cut
+    }
+}

@@ -1,0 +1,160 @@
+//! The files of an evaluation.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+#[cfg(feature = "parquet")]
+use super::{Cell, ColumnKind, ParquetWriter};
+use super::{Evaluation, EvaluationError, Results};
+use clipn_ood::scores::by_name;
+
+/// Writes one JSON object: the results and, under `settings`, whatever describes the run.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_results_json(path: &Path, results: &impl Serialize) -> Result<(), EvaluationError> {
+    write(path, |out| {
+        serde_json::to_writer_pretty(&mut *out, results)?;
+        out.write_all(b"\n")
+    })
+}
+
+/// Writes the published table's columns (epoch, method, oodset, AUROC, FPR@95) and more, a row a score and set. `epoch`
+/// is that of the checkpoint, where it tells one. Figures are fractions.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_results_csv(
+    path: &Path,
+    results: &Results,
+    epoch: Option<&str>,
+) -> Result<(), EvaluationError> {
+    write(path, |out| {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record([
+            "epoch", "method", "oodset", "AUROC", "FPR@95", "AUPR-in", "AUPR-out", "kind", "n_id",
+            "n_ood",
+        ])?;
+        for r in &results.results {
+            let method = by_name(r.score).map_or(r.score, |score| score.title());
+            csv.write_record([
+                epoch.unwrap_or_default(),
+                method,
+                &r.ood,
+                &r.auroc.to_string(),
+                &r.fpr95.to_string(),
+                &r.aupr_in.to_string(),
+                &r.aupr_out.to_string(),
+                &r.kind.map(|kind| kind.to_string()).unwrap_or_default(),
+                &r.n_id.to_string(),
+                &r.n_ood.to_string(),
+            ])?;
+        }
+        csv.flush()
+    })
+}
+
+/// Writes a row an image: set, path, label, prediction, every score, and the error of an image that could not be read.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
+    let name = |class: usize| evaluation.class_names.get(class).map_or("", String::as_str);
+    write(path, |out| {
+        let mut csv = csv::Writer::from_writer(out);
+        let heading = ["set", "path", "label", "prediction"].into_iter();
+        csv.write_record(
+            heading
+                .chain(evaluation.scores.iter().map(|s| s.name()))
+                .chain(["error"]),
+        )?;
+        for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
+            for row in &set.rows {
+                let mut record = vec![
+                    set.name.clone(),
+                    row.path.display().to_string(),
+                    row.label.map(name).unwrap_or_default().to_owned(),
+                ];
+                match &row.outcome {
+                    Ok(scored) => {
+                        record.push(name(scored.prediction).to_owned());
+                        record.extend(scored.scores.iter().map(f64::to_string));
+                        record.push(String::new());
+                    }
+                    Err(error) => {
+                        record.extend(std::iter::repeat_n(
+                            String::new(),
+                            1 + evaluation.scores.len(),
+                        ));
+                        record.push(error.clone());
+                    }
+                }
+                csv.write_record(&record)?;
+            }
+        }
+        csv.flush()
+    })
+}
+
+/// Writes the table of [`write_scores_csv`] as a Parquet file.
+///
+/// # Errors
+/// The file cannot be written.
+#[cfg(feature = "parquet")]
+pub fn write_scores_parquet(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
+    let name = |class: usize| evaluation.class_names.get(class).map(String::as_str);
+    let text = |name: &str| (name.to_owned(), ColumnKind::Text);
+    let mut columns: Vec<_> = ["set", "path", "label", "prediction"].map(text).into();
+    columns.extend(
+        evaluation
+            .scores
+            .iter()
+            .map(|score| (score.name().to_owned(), ColumnKind::Double)),
+    );
+    columns.push(text("error"));
+    let mut table = ParquetWriter::create(path, &columns)?;
+    for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
+        for row in &set.rows {
+            let file = row.path.display().to_string();
+            let mut cells = vec![
+                Cell::Text(Some(&set.name)),
+                Cell::Text(Some(&file)),
+                Cell::Text(row.label.and_then(name)),
+            ];
+            match &row.outcome {
+                Ok(scored) => {
+                    cells.push(Cell::Text(name(scored.prediction)));
+                    cells.extend(scored.scores.iter().map(|&score| Cell::Double(Some(score))));
+                    cells.push(Cell::Text(None));
+                }
+                Err(error) => {
+                    cells.push(Cell::Text(None));
+                    cells.extend(std::iter::repeat_n(
+                        Cell::Double(None),
+                        evaluation.scores.len(),
+                    ));
+                    cells.push(Cell::Text(Some(error)));
+                }
+            }
+            table.push(&cells)?;
+        }
+    }
+    table.finish()
+}
+
+fn write(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<(), EvaluationError> {
+    let written = File::create(path).map(BufWriter::new).and_then(|mut out| {
+        fill(&mut out)?;
+        out.flush()
+    });
+    written.map_err(|source| EvaluationError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}

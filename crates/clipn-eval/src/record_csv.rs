@@ -1,0 +1,128 @@
+//! Results with their spread as CSV.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use super::{EvaluationError, OodResult, Record, Variation, Variations, write_results_csv};
+use clipn_ood::scores::by_name;
+
+/// Writes the columns of [`write_results_csv`] and, where there is a spread, a mean and a
+/// sample standard deviation for each of its figures (`AUROC-mean`, `AUROC-std`, …) and `n`, the number of repeats or
+/// runs.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_record_csv(
+    path: &Path,
+    record: &Record,
+    epoch: Option<&str>,
+) -> Result<(), EvaluationError> {
+    if record.spread.is_none() {
+        return write_results_csv(path, &record.results, epoch);
+    }
+    let fill = |mut csv: csv::Writer<BufWriter<File>>| -> std::io::Result<()> {
+        let names = ["AUROC", "FPR@95", "AUPR-in", "AUPR-out"];
+        let heading = ["epoch", "method", "oodset"]
+            .into_iter()
+            .chain(names)
+            .chain(["kind", "n_id", "n_ood"]);
+        csv.write_record(
+            heading
+                .map(str::to_owned)
+                .chain(spread_heading(record, names, '-')),
+        )?;
+        for r in &record.results.results {
+            let method = by_name(r.score).map_or(r.score, |score| score.title());
+            let start = [epoch.unwrap_or_default(), method, &r.ood].map(str::to_owned);
+            csv.write_record(
+                start
+                    .into_iter()
+                    .chain(figures(r))
+                    .chain(rest(r))
+                    .chain(spread(record, r)),
+            )?;
+        }
+        csv.flush()
+    };
+    let written = File::create(path)
+        .map(|file| csv::Writer::from_writer(BufWriter::new(file)))
+        .and_then(fill);
+    written.map_err(|source| EvaluationError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a row a score and set under the names of [`OodResult`]'s fields, with `auroc_mean`, `auroc_std` and so on
+/// where there is a spread.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_record_rows(out: impl Write, record: &Record) -> std::io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    let names = ["auroc", "fpr95", "aupr_in", "aupr_out"];
+    let heading = ["score", "ood", "kind"]
+        .into_iter()
+        .chain(names)
+        .chain(["n_id", "n_ood"]);
+    csv.write_record(
+        heading
+            .map(str::to_owned)
+            .chain(spread_heading(record, names, '_')),
+    )?;
+    for r in &record.results.results {
+        let [kind, counts @ ..] = rest(r);
+        let start = [r.score.to_owned(), r.ood.clone(), kind];
+        csv.write_record(
+            start
+                .into_iter()
+                .chain(figures(r))
+                .chain(counts)
+                .chain(spread(record, r)),
+        )?;
+    }
+    csv.flush()
+}
+
+fn figures(r: &OodResult) -> [String; 4] {
+    [r.auroc, r.fpr95, r.aupr_in, r.aupr_out].map(|value| format!("{value:?}"))
+}
+
+fn rest(r: &OodResult) -> [String; 3] {
+    let kind = r.kind.map(|kind| kind.to_string()).unwrap_or_default();
+    [kind, r.n_id.to_string(), r.n_ood.to_string()]
+}
+
+fn spread_heading(record: &Record, names: [&str; 4], joint: char) -> Vec<String> {
+    if record.spread.is_none() {
+        return Vec::new();
+    }
+    let of_figure = |name: &str| [format!("{name}{joint}mean"), format!("{name}{joint}std")];
+    names
+        .into_iter()
+        .flat_map(of_figure)
+        .chain(["n".to_owned()])
+        .collect()
+}
+
+fn spread(record: &Record, r: &OodResult) -> Vec<String> {
+    let Some(spread) = &record.spread else {
+        return Vec::new();
+    };
+    let Some(Variations {
+        auroc,
+        fpr95,
+        aupr_in,
+        aupr_out,
+    }) = spread.result(r.score, &r.ood)
+    else {
+        return vec![String::new(); 9];
+    };
+    let of_figure = |v: &Variation| [format!("{:?}", v.mean), format!("{:?}", v.std)];
+    [auroc, fpr95, aupr_in, aupr_out]
+        .into_iter()
+        .flat_map(of_figure)
+        .chain([spread.n.to_string()])
+        .collect()
+}

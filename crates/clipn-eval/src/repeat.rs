@@ -1,0 +1,222 @@
+//! Repeats of an evaluation whose images have been scored once: only what is counted changes.
+
+use rayon::prelude::*;
+
+use super::results::{Columns, averages, figures, names};
+use super::spread::{Over, Spread};
+use super::{Evaluation, EvaluationError, IdSummary, ImageRow, Results, ScoredSet};
+use clipn_ood::metrics::FprConvention;
+use clipn_base::progress::Progress;
+use clipn_base::random::{RandomSource, Xoshiro256};
+
+/// How an evaluation is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// How often, at least twice.
+    pub n: usize,
+    /// Images of each set in a subset drawn without replacement; without it each repeat is a bootstrap resample, as
+    /// many images as the set has, drawn with replacement.
+    pub subset: Option<usize>,
+    /// What the draws depend on.
+    pub seed: u64,
+}
+
+/// What is counted of a set: the values of each score from the highest down, with the image that each is of.
+struct Ranked {
+    images: usize,
+    /// `[scores][images]`.
+    columns: Vec<Vec<(f64, u32)>>,
+    /// For each image, whether its prediction is right; `None` without a label.
+    right: Vec<Option<bool>>,
+}
+
+impl Ranked {
+    fn new(set: &ScoredSet, scores: usize) -> Self {
+        let read: Vec<&ImageRow> = set.rows.iter().filter(|row| row.outcome.is_ok()).collect();
+        let value =
+            |row: &ImageRow, score: usize| row.outcome.as_ref().ok()?.scores.get(score).copied();
+        let column = |score: usize| {
+            let values = read.iter().enumerate();
+            let mut column: Vec<(f64, u32)> = values
+                .filter_map(|(i, row)| Some((value(row, score)?, i as u32)))
+                .collect();
+            column.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+            column
+        };
+        let right = |row: &&ImageRow| Some(row.label? == row.outcome.as_ref().ok()?.prediction);
+        Self {
+            images: read.len(),
+            columns: (0..scores).map(column).collect(),
+            right: read.iter().map(right).collect(),
+        }
+    }
+
+    /// How often each image is drawn.
+    fn draw(&self, subset: Option<usize>, random: &mut Xoshiro256) -> Vec<u32> {
+        let n = self.images;
+        let mut times = vec![0; n];
+        match subset {
+            // Floyd's method: every subset of that size is as likely as any other.
+            Some(size) => {
+                for last in n.saturating_sub(size)..n {
+                    let drawn = random.below(last as u64 + 1) as usize;
+                    let free = if times[drawn] == 0 { drawn } else { last };
+                    times[free] = 1;
+                }
+            }
+            None => (0..n).for_each(|_| times[random.below(n as u64) as usize] += 1),
+        }
+        times
+    }
+
+    fn drawn(&self, times: &[u32]) -> Columns {
+        let expand = |column: &Vec<(f64, u32)>| {
+            let of_image =
+                |&(value, i): &(f64, u32)| std::iter::repeat_n(value, times[i as usize] as usize);
+            column.iter().flat_map(of_image).collect()
+        };
+        self.columns.iter().map(expand).collect()
+    }
+
+    fn accuracy(&self, times: &[u32]) -> Option<f64> {
+        let (mut hits, mut labelled) = (0_u64, 0_u64);
+        for (right, times) in self.right.iter().zip(times) {
+            let Some(right) = right else { continue };
+            labelled += u64::from(*times);
+            hits += u64::from(*times) * u64::from(*right);
+        }
+        (labelled > 0).then(|| hits as f64 / labelled as f64)
+    }
+}
+
+impl Spread {
+    /// Repeats the count of an evaluation on other draws of its images. In each repeat the images of every set are
+    /// drawn anew and independently, the in-distribution ones once for all scores and sets.
+    ///
+    /// # Errors
+    /// Fewer than two repeats, a set with fewer images than the subset, scores that are not finite, or cancellation.
+    pub fn repeat(
+        evaluation: &Evaluation,
+        convention: FprConvention,
+        repeat: Repeat,
+        progress: &dyn Progress,
+    ) -> Result<Self, EvaluationError> {
+        let Repeat { n, subset, seed } = repeat;
+        if n < 2 {
+            return Err(EvaluationError::TooFewRepeats { n });
+        }
+        let ranked = |set| Ranked::new(set, evaluation.scores.len());
+        let sets: Vec<Ranked> = std::iter::once(&evaluation.id)
+            .chain(&evaluation.ood)
+            .map(ranked)
+            .collect();
+        let named = std::iter::once(&evaluation.id)
+            .chain(&evaluation.ood)
+            .zip(&sets);
+        if let (Some(size), Some((set, ranked))) =
+            (subset, named.min_by_key(|(_, ranked)| ranked.images))
+            && !(1..=ranked.images).contains(&size)
+        {
+            let images = ranked.images;
+            return Err(EvaluationError::Subset {
+                size,
+                set: set.name.clone(),
+                images,
+            });
+        }
+        progress.begin("counting again", n as u64);
+        let once = |number: usize| {
+            if progress.is_cancelled() {
+                return Err(EvaluationError::RepeatsCancelled { n });
+            }
+            let draw = |(place, set): (usize, &Ranked)| {
+                set.draw(
+                    subset,
+                    &mut Xoshiro256::keyed(seed, &[number as u64, place as u64]),
+                )
+            };
+            let times: Vec<Vec<u32>> = sets.iter().enumerate().map(draw).collect();
+            let mut columns: Vec<Columns> =
+                sets.iter().zip(&times).map(|(s, t)| s.drawn(t)).collect();
+            let ood = columns.split_off(1);
+            let results = figures(evaluation, &columns[0], &ood, convention)?;
+            progress.advance(1);
+            Ok(Results {
+                accuracy: sets[0].accuracy(&times[0]),
+                id: IdSummary {
+                    name: String::new(),
+                    n: subset.unwrap_or(sets[0].images),
+                },
+                averages: averages(&names(&evaluation.scores), &results),
+                results,
+                skipped: Vec::new(),
+            })
+        };
+        let repeats: Vec<Results> = (0..n).into_par_iter().map(once).collect::<Result<_, _>>()?;
+        progress.end();
+        let over = if subset.is_some() {
+            Over::Subsets
+        } else {
+            Over::Resamples
+        };
+        Ok(Self {
+            subset,
+            seed: Some(seed),
+            ..Self::of(&repeats, over)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scored;
+
+    fn set(images: usize) -> Ranked {
+        let row = |i: usize| ImageRow {
+            path: "a".into(),
+            label: Some(0),
+            outcome: Ok(Scored {
+                prediction: i % 2,
+                scores: vec![i as f64],
+                confidence: 0.5,
+            }),
+        };
+        let rows = (0..images).map(row).collect();
+        Ranked::new(
+            &ScoredSet {
+                name: String::new(),
+                kind: None,
+                rows,
+            },
+            1,
+        )
+    }
+
+    #[test]
+    fn subsets_have_their_size_and_no_image_twice() {
+        let ranked = set(7);
+        let mut seen = [0; 7];
+        for number in 0..7000 {
+            let times = ranked.draw(Some(3), &mut Xoshiro256::keyed(1, &[number]));
+            assert_eq!(times.iter().sum::<u32>(), 3);
+            assert!(times.iter().all(|t| *t <= 1), "{times:?}");
+            assert_eq!(ranked.drawn(&times)[0].len(), 3);
+            times.iter().zip(&mut seen).for_each(|(t, s)| *s += t);
+        }
+        // Each image is in 3 of 7 subsets: 3,000, with a standard deviation of 41.
+        assert!(seen.iter().all(|s| s.abs_diff(3000) < 205), "{seen:?}");
+    }
+
+    #[test]
+    fn resamples_are_as_large_as_the_set() {
+        let ranked = set(50);
+        let times = ranked.draw(None, &mut Xoshiro256::new(3));
+        assert_eq!(times.iter().sum::<u32>(), 50);
+        assert!(times.contains(&0) && times.iter().any(|t| *t > 1));
+        let columns = ranked.drawn(&times);
+        assert!(columns[0].len() == 50 && columns[0].is_sorted_by(|a, b| a >= b));
+        let whole = ranked.draw(Some(50), &mut Xoshiro256::new(3));
+        assert_eq!(ranked.accuracy(&whole), Some(0.5));
+    }
+}

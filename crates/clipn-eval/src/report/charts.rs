@@ -1,0 +1,201 @@
+//! The two charts of an out-of-distribution set: score histograms and ROC curves.
+
+use super::html::text;
+use super::svg::{Axis, Chart};
+use clipn_ood::metrics::Roc;
+
+/// Bars of a histogram.
+const BINS: usize = 40;
+
+/// Share of the scores beyond either end of a histogram's axis; single far scores would leave the rest no room.
+pub(super) const TAIL: f64 = 0.002;
+
+/// Steps to a side that a curve is drawn in, finer than can be seen.
+const RESOLUTION: f64 = 500.0;
+
+/// One group of scores in a histogram.
+pub(super) struct Outline<'a> {
+    /// The class of its line and its area.
+    pub class: &'a str,
+    pub scores: &'a [f64],
+}
+
+/// The shares of ID and OOD scores in each bar, and the threshold of the decisions where it lies within.
+pub(super) fn histogram(
+    title: &str,
+    unit: &str,
+    id: &[f64],
+    ood: &[f64],
+    threshold: Option<f64>,
+) -> String {
+    let outlines = [
+        Outline {
+            class: "ood",
+            scores: ood,
+        },
+        Outline {
+            class: "id",
+            scores: id,
+        },
+    ];
+    histogram_chart(unit, &outlines, threshold).finish(title)
+}
+
+/// The shares of each group's scores in each bar, the last group in front, and a threshold where it lies within.
+pub(super) fn histogram_chart(
+    unit: &str,
+    outlines: &[Outline<'_>],
+    threshold: Option<f64>,
+) -> Chart {
+    let mut all: Vec<f64> = outlines
+        .iter()
+        .flat_map(|outline| outline.scores)
+        .copied()
+        .collect();
+    all.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];
+    let (low, high) = if all.is_empty() {
+        (0.0, 1.0)
+    } else {
+        (at(TAIL), at(1.0 - TAIL))
+    };
+    // A step beyond either end keeps the first and the last bar off the frame, and gives a single value some width.
+    let spread = if high > low {
+        high - low
+    } else {
+        low.abs().max(1.0) * 0.1
+    };
+    let (low, high) = (low - spread * 0.02, high + spread * 0.02);
+
+    let bars: Vec<Vec<f64>> = outlines
+        .iter()
+        .map(|outline| shares(outline.scores, low, high))
+        .collect();
+    let most = bars.iter().flatten().copied().fold(0.01, f64::max);
+    let axes = (
+        Axis::new(low, high, 4, unit),
+        Axis::percent(most * 1.06, 4, "share of the set, %"),
+    );
+    let mut chart = Chart::new(260.0, 190.0, axes.0, axes.1);
+    for (outline, bars) in outlines.iter().zip(&bars) {
+        let steps = steps(bars, low, high);
+        chart.area(&steps, &format!("fill {}", outline.class));
+        chart.line(&steps, &format!("line {}", outline.class));
+    }
+    if let Some(threshold) = threshold.filter(|t| (low..=high).contains(t)) {
+        chart.line(
+            &[(threshold, 0.0), (threshold, most * 1.06)],
+            "line threshold",
+        );
+    }
+    chart
+}
+
+/// The share of the scores in each bar; the outermost bars take what lies beyond.
+fn shares(scores: &[f64], low: f64, high: f64) -> Vec<f64> {
+    let mut counts = vec![0_usize; BINS];
+    for score in scores {
+        let place = (score - low) / (high - low) * BINS as f64;
+        counts[(place.max(0.0) as usize).min(BINS - 1)] += 1;
+    }
+    counts
+        .into_iter()
+        .map(|count| count as f64 / scores.len().max(1) as f64)
+        .collect()
+}
+
+/// The outline of bars.
+fn steps(bars: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
+    let width = (high - low) / bars.len() as f64;
+    let edges = bars.iter().enumerate().flat_map(|(i, &share)| {
+        let left = low + i as f64 * width;
+        [(left, share), (left + width, share)]
+    });
+    edges.collect()
+}
+
+/// One curve a score; the class of curve `i` is `s{i}`.
+pub(super) fn roc_curves(title: &str, curves: &[Roc]) -> String {
+    let x = Axis::percent(1.0, 5, "out-of-distribution images kept, %");
+    let y = Axis::percent(1.0, 5, "in-distribution images kept, %");
+    let mut chart = Chart::new(340.0, 330.0, x, y);
+    chart.line(&[(0.0, 0.0), (1.0, 1.0)], "line chance");
+    chart.line(&[(0.0, 0.95), (1.0, 0.95)], "line level");
+    for (i, curve) in curves.iter().enumerate() {
+        chart.line(&thinned(curve), &format!("line s{i}"));
+    }
+    chart.finish(title)
+}
+
+/// The points of a curve without those that cannot be told from the one before.
+fn thinned(curve: &Roc) -> Vec<(f64, f64)> {
+    let cell = |(x, y): (f64, f64)| {
+        (
+            (x * RESOLUTION).round() as i64,
+            (y * RESOLUTION).round() as i64,
+        )
+    };
+    let mut points: Vec<(f64, f64)> = curve
+        .fpr
+        .iter()
+        .copied()
+        .zip(curve.tpr.iter().copied())
+        .collect();
+    points.dedup_by_key(|point| cell(*point));
+    points
+}
+
+/// The legend of curves: a piece of each line, told by its class, with its name.
+pub(super) fn legend(lines: &[(String, String)]) -> String {
+    let entry = |(class, name): &(String, String)| {
+        let line = format!(
+            "<svg class=\"key\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><path class=\"line {class}\" d=\"M1 4H27\"/></svg>"
+        );
+        format!("<li>{line}<bdi>{}</bdi></li>", text(name))
+    };
+    let entries: String = lines.iter().map(entry).collect();
+    format!("<ul class=\"legend\">{entries}</ul>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_score_is_in_a_bar() {
+        let bars = shares(&[-100.0, 0.0, 0.5, 1.0, 100.0, 0.5], 0.0, 1.0);
+        assert!((bars.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!((bars[0] - 2.0 / 6.0).abs() < 1e-12 && (bars[BINS / 2] - 2.0 / 6.0).abs() < 1e-12);
+        assert_eq!(shares(&[], 0.0, 1.0), vec![0.0; BINS]);
+    }
+
+    #[test]
+    fn any_scores_make_a_histogram() {
+        for (id, ood) in [
+            (vec![1.0; 9], vec![1.0; 4]),
+            (vec![0.0], vec![]),
+            (vec![], vec![]),
+            (vec![1e300], vec![-1e300]),
+        ] {
+            let svg = histogram("t", "u", &id, &ood, Some(1.0));
+            assert!(
+                svg.contains("fill ood") && !svg.contains("NaN") && !svg.contains("inf"),
+                "{svg}"
+            );
+        }
+    }
+
+    #[test]
+    fn curves_are_thinned_but_keep_their_ends() {
+        let values: Vec<f64> = (0..=100_000).map(|i| f64::from(i) / 100_000.0).collect();
+        let roc = Roc {
+            fpr: values.clone(),
+            tpr: values,
+            thresholds: Vec::new(),
+        };
+        let points = thinned(&roc);
+        assert!(points.len() < 1100, "{}", points.len());
+        assert_eq!(points[0], (0.0, 0.0));
+        assert!(points[points.len() - 1].0 > 0.998);
+    }
+}

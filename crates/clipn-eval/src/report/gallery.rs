@@ -1,0 +1,156 @@
+//! Rows of example pictures.
+
+use std::path::{Component, Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::examples::Example;
+use super::html::{figure, text};
+use super::thumbnail::{self, Thumbnail};
+use crate::Precision;
+use clipn_ood::scores::Score;
+
+/// What all galleries of a page share.
+#[derive(Debug)]
+pub(super) struct Gallery<'a> {
+    pub(super) class_names: &'a [String],
+    /// The score that decides.
+    pub(super) score: &'static dyn Score,
+    /// The unit that scores are in.
+    pub(super) precision: Precision,
+    /// Long side of a thumbnail, in pixels.
+    pub(super) side: u32,
+}
+
+/// Pictures of one kind.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) heading: &'a str,
+    /// How many there are of the kind.
+    pub(super) note: String,
+    /// Whether the decisions on them are right.
+    pub(super) right: bool,
+    pub(super) examples: Vec<Example<'a>>,
+}
+
+impl Gallery<'_> {
+    /// A heading, a sentence and the pictures, all of them decided rightly or all wrongly; nothing where there are none.
+    pub(super) fn row(&self, row: &Row<'_>, root: &Path) -> String {
+        let Row {
+            heading,
+            note,
+            right,
+            examples,
+        } = row;
+        if examples.is_empty() {
+            return String::new();
+        }
+        let thumbnails: Vec<Option<Thumbnail>> = examples
+            .par_iter()
+            .map(|example| thumbnail::make(&example.row.path, self.side))
+            .collect();
+        let figures: String = examples
+            .iter()
+            .zip(&thumbnails)
+            .map(|(e, thumbnail)| self.figure(e, *right, thumbnail, root))
+            .collect();
+        let (heading, note) = (text(heading), text(note));
+        format!(
+            "<h4>{heading}</h4><p class=\"note\">{note}</p><div class=\"gallery\">{figures}</div>"
+        )
+    }
+
+    fn figure(
+        &self,
+        example: &Example<'_>,
+        right: bool,
+        thumbnail: &Option<Thumbnail>,
+        root: &Path,
+    ) -> String {
+        let path = &example.row.path;
+        let name = text(
+            path.strip_prefix(root)
+                .unwrap_or(path)
+                .display()
+                .to_string(),
+        );
+        let picture = match thumbnail {
+            Some(Thumbnail { uri, pixelated }) => {
+                let class = if *pixelated {
+                    " class=\"pixelated\""
+                } else {
+                    ""
+                };
+                format!("<img{class} src=\"{uri}\" alt=\"{name}\" loading=\"lazy\">")
+            }
+            None => "<span class=\"missing\">cannot be read</span>".to_owned(),
+        };
+        let class = |index: usize| self.class_names.get(index).map_or("?", String::as_str);
+        let predicted = text(class(example.prediction));
+        let mark = if right {
+            "<b class=\"right\">✓"
+        } else {
+            "<b class=\"wrong\">✕"
+        };
+        let decision = if example.kept {
+            format!("{mark} <bdi>{predicted}</bdi></b>")
+        } else {
+            format!("{mark} unknown</b><small>nearest: <bdi>{predicted}</bdi></small>")
+        };
+        let truth = match example
+            .row
+            .label
+            .filter(|&label| label != example.prediction)
+        {
+            Some(label) => format!("<small>is: <bdi>{}</bdi></small>", text(class(label))),
+            None => String::new(),
+        };
+        let score = figure(published(self.score, self.precision, example.score));
+        format!(
+            "<figure title=\"{name}\"><div class=\"frame\">{picture}</div><figcaption>{decision}{truth}\
+             <small>{} {score}</small><small class=\"path\"><bdi>{name}</bdi></small></figcaption></figure>",
+            text(self.score.title())
+        )
+    }
+}
+
+/// A score in the published unit.
+pub(super) fn published(score: &dyn Score, precision: Precision, value: f64) -> f64 {
+    match precision {
+        Precision::F32 => value,
+        Precision::F64 => score.from_stable(value),
+    }
+}
+
+/// The folder that all paths have in common, to show names relative to it.
+pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
+    let Some(first) = paths.next().and_then(Path::parent) else {
+        return PathBuf::new();
+    };
+    let mut common: Vec<Component<'a>> = first.components().collect();
+    for path in paths {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let same = common
+            .iter()
+            .zip(parent.components())
+            .take_while(|(a, b)| **a == *b)
+            .count();
+        common.truncate(same);
+    }
+    common.iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_folder_is_what_all_paths_share() {
+        let common = |paths: &[&str]| common_folder(paths.iter().map(Path::new));
+        assert_eq!(common(&["/a/b/c/1.png", "/a/b/d/2.png"]), Path::new("/a/b"));
+        assert_eq!(common(&["/a/b/1.png", "/a/bc/2.png"]), Path::new("/a"));
+        assert_eq!(common(&["x/1.png"]), Path::new("x"));
+        assert_eq!(common(&["1.png", "x/2.png"]), Path::new(""));
+        assert_eq!(common(&[]), Path::new(""));
+    }
+}

@@ -1,0 +1,198 @@
+//! The table of all scores and sets.
+
+use super::html::{count, images, percent, text};
+use clipn_data::OodKind;
+use crate::{OodResult, Results, Spread, Variation, Variations};
+use clipn_ood::scores::by_name;
+
+/// A figure, and how it is shown.
+type Shown = (f64, String);
+
+/// AUROC and FPR95 of one score in one column group; `None` where the results have none.
+type Cell = Option<(Shown, Shown)>;
+
+/// A group of two columns: a set, or a mean of sets.
+struct Group<'a> {
+    name: String,
+    detail: String,
+    cell: Box<dyn Fn(&str) -> Cell + 'a>,
+}
+
+/// The name of a score as in the published table.
+pub(super) fn title(score: &str) -> &str {
+    by_name(score).map_or(score, |score| score.title())
+}
+
+/// A figure in per cent, with its spread where there is one.
+pub(super) fn with_spread(figure: f64, spread: Option<(&Spread, Variation)>) -> String {
+    match spread {
+        Some((spread, v)) => format!(
+            "{} ± {}",
+            percent(spread.centre(figure, &v)),
+            percent(v.std)
+        ),
+        None => percent(figure),
+    }
+}
+
+/// AUROC and FPR95 as they are compared and shown.
+fn cell(
+    auroc: f64,
+    fpr95: f64,
+    spread: Option<&Spread>,
+    varied: Option<&Variations>,
+) -> (Shown, Shown) {
+    let shown = |figure: f64, of: fn(&Variations) -> Variation| {
+        let spread = spread.zip(varied.map(of));
+        let value = spread.map_or(figure, |(spread, v)| spread.centre(figure, &v));
+        (value, with_spread(figure, spread))
+    };
+    (shown(auroc, |v| v.auroc), shown(fpr95, |v| v.fpr95))
+}
+
+/// The scores of the results, in their order.
+fn scores(results: &Results) -> Vec<&'static str> {
+    let mut scores: Vec<&'static str> = Vec::new();
+    for result in &results.results {
+        if !scores.contains(&result.score) {
+            scores.push(result.score);
+        }
+    }
+    scores
+}
+
+fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>> {
+    let mut groups = Vec::new();
+    for kind in [None, Some(OodKind::Near), Some(OodKind::Far)] {
+        if results.averages.iter().any(|average| average.kind == kind) {
+            let name = kind.map_or("mean of all".to_owned(), |kind| format!("mean of {kind}"));
+            let cell = move |score: &str| {
+                let found = results
+                    .averages
+                    .iter()
+                    .find(|a| a.kind == kind && a.score == score)?;
+                let varied = spread.and_then(|spread| spread.average(score, kind));
+                Some(cell(found.auroc, found.fpr95, spread, varied))
+            };
+            groups.push(Group {
+                name,
+                detail: String::new(),
+                cell: Box::new(cell),
+            });
+        }
+    }
+    let mut sets: Vec<&OodResult> = Vec::new();
+    for result in &results.results {
+        if sets.iter().all(|set| set.ood != result.ood) {
+            sets.push(result);
+        }
+    }
+    groups.extend(sets.into_iter().map(|set| {
+        let kind = set.kind.map_or(String::new(), |kind| format!("{kind}, "));
+        let cell = move |score: &str| {
+            let found = results
+                .results
+                .iter()
+                .find(|r| r.ood == set.ood && r.score == score)?;
+            let varied = spread.and_then(|spread| spread.result(score, &set.ood));
+            Some(cell(found.auroc, found.fpr95, spread, varied))
+        };
+        let detail = format!("{kind}{}", images(set.n_ood));
+        Group {
+            name: set.ood.clone(),
+            detail,
+            cell: Box::new(cell),
+        }
+    }));
+    groups
+}
+
+/// AUROC and FPR95 of every score: the means, then set by set; the best of each column stands out.
+pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
+    let (scores, groups) = (scores(results), groups(results, spread));
+    let mut head = "<tr><th rowspan=\"2\" scope=\"col\">score</th>".to_owned();
+    let mut second = "<tr>".to_owned();
+    for group in &groups {
+        let (name, detail) = (text(&group.name), text(&group.detail));
+        head += &format!(
+            "<th colspan=\"2\" scope=\"colgroup\" class=\"group\"><bdi>{name}</bdi><small>{detail}</small></th>"
+        );
+        second += "<th scope=\"col\" class=\"group\">AUROC&nbsp;↑</th><th scope=\"col\">FPR95&nbsp;↓</th>";
+    }
+    let cells: Vec<Vec<Cell>> = groups
+        .iter()
+        .map(|group| scores.iter().map(|score| (group.cell)(score)).collect())
+        .collect();
+    let mut rows = String::new();
+    for (i, score) in scores.iter().enumerate() {
+        rows += &format!("<tr><th scope=\"row\">{}</th>", text(title(score)));
+        for column in &cells {
+            rows += &pair(column, i);
+        }
+        rows += "</tr>";
+    }
+    format!(
+        "<div class=\"scroll\"><table class=\"results\"><thead>{head}</tr>{second}</tr></thead>\
+         <tbody>{rows}</tbody></table></div>"
+    )
+}
+
+/// The two figures of row `i`, marked where no other row's are better and some are worse.
+fn pair(column: &[Cell], i: usize) -> String {
+    let Some((auroc, fpr95)) = &column[i] else {
+        return "<td class=\"group\">–</td><td>–</td>".to_owned();
+    };
+    let told = column.len() > 1;
+    let others = || column.iter().flatten();
+    let mark = |best: bool, shown: &str| {
+        if best && told {
+            format!("<b>{shown}</b>")
+        } else {
+            shown.to_owned()
+        }
+    };
+    let auroc = mark(others().all(|other| other.0.0 <= auroc.0), &auroc.1);
+    let fpr95 = mark(others().all(|other| other.1.0 >= fpr95.0), &fpr95.1);
+    format!("<td class=\"group\">{auroc}</td><td>{fpr95}</td>")
+}
+
+/// Every figure there is, a row a score and set.
+pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
+    let mut rows = String::new();
+    for r in &results.results {
+        rows += &format!(
+            "<tr><th scope=\"row\"><bdi>{}</bdi></th><td class=\"word\">{}</td><td class=\"word\">{}</td>",
+            text(&r.ood),
+            r.kind.map_or("–".to_owned(), |kind| kind.to_string()),
+            text(title(r.score)),
+        );
+        let varied = spread.and_then(|spread| spread.result(r.score, &r.ood));
+        let varied = varied.map(|v| [v.auroc, v.fpr95, v.aupr_in, v.aupr_out]);
+        for (i, value) in [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
+            .into_iter()
+            .enumerate()
+        {
+            rows += &format!(
+                "<td>{}</td>",
+                with_spread(value, spread.zip(varied.map(|v| v[i])))
+            );
+        }
+        rows += &format!("<td>{}</td><td>{}</td></tr>", count(r.n_id), count(r.n_ood));
+    }
+    let heading: String = [
+        "set",
+        "kind",
+        "score",
+        "AUROC",
+        "FPR95",
+        "AUPR-in",
+        "AUPR-out",
+        "ID images",
+        "OOD images",
+    ]
+    .map(|name| format!("<th scope=\"col\">{name}</th>"))
+    .concat();
+    format!(
+        "<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+}

@@ -1,0 +1,68 @@
+//! The runs that a mean is of, one by one.
+
+use super::html::{percent, text};
+use super::results_table::title;
+use crate::{RunSummary, Spread};
+use serde_json::Value;
+
+/// Characters of a setting that are shown.
+const SHOWN: usize = 120;
+
+/// A table of the runs: accuracy, the mean AUROC and FPR95 of every score, and what sets a run apart; nothing where
+/// there are none.
+pub(super) fn section(spread: &Spread) -> String {
+    let Some(first) = spread.runs.first() else {
+        return String::new();
+    };
+    let scores: Vec<&str> = first
+        .averages
+        .iter()
+        .filter(|a| a.kind.is_none())
+        .map(|average| average.score)
+        .collect();
+    let mut head = "<th scope=\"col\">run</th><th scope=\"col\">accuracy</th>".to_owned();
+    for score in &scores {
+        head += &format!("<th scope=\"col\">{}</th>", text(title(score)));
+    }
+    head += "<th scope=\"col\" class=\"word\">apart by</th>";
+    let rows: String = spread.runs.iter().map(|run| row(run, &scores)).collect();
+    format!(
+        "<section id=\"runs\"><h2>Runs</h2><div class=\"scroll\"><table class=\"runs\"><thead><tr>{head}</tr></thead>\
+         <tbody>{rows}</tbody></table></div>\
+         <p class=\"note\">Mean AUROC / FPR95 over all sets, in per cent, run by run.</p></section>"
+    )
+}
+
+fn row(run: &RunSummary, scores: &[&str]) -> String {
+    let accuracy = run.accuracy.map_or("–".to_owned(), percent);
+    let mut row = format!(
+        "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{accuracy}</td>",
+        text(&run.path)
+    );
+    for score in scores {
+        let average = run
+            .averages
+            .iter()
+            .find(|a| a.kind.is_none() && a.score == *score);
+        let shown = average.map_or("–".to_owned(), |a| {
+            format!("{} / {}", percent(a.auroc), percent(a.fpr95))
+        });
+        row += &format!("<td>{shown}</td>");
+    }
+    let apart = run
+        .settings
+        .iter()
+        .filter(|(_, value)| !value.is_object())
+        .map(|(key, value)| {
+            let shown = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let cut: String = shown.chars().take(SHOWN).collect();
+            text(format!("{key} {cut}"))
+        });
+    row + &format!(
+        "<td class=\"word\">{}</td></tr>",
+        apart.collect::<Vec<_>>().join("<br>")
+    )
+}

@@ -1,0 +1,168 @@
+//! What stands above the table, and the lists at the end of the page.
+
+use serde_json::Value;
+
+use super::html::{count, images, text};
+use super::results_table::{title, with_spread};
+use crate::{Average, Results, Spread, Variation, Variations};
+
+/// Skipped images that are told one by one.
+const LISTED: usize = 50;
+
+/// Characters of a setting that are shown.
+const SHOWN: usize = 400;
+
+/// The figures to see first.
+pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<usize>) -> String {
+    let mut tiles = Vec::new();
+    let means = results
+        .averages
+        .iter()
+        .filter(|average| average.kind.is_none());
+    let varied = |average: &Average, of: fn(&Variations) -> Variation| {
+        spread.and_then(|spread| Some((spread, of(spread.average(average.score, average.kind)?))))
+    };
+    if let Some(best) = means.clone().max_by(|a, b| a.auroc.total_cmp(&b.auroc)) {
+        let figure = with_spread(best.auroc, varied(best, |v| v.auroc));
+        tiles.push((
+            figure + " %",
+            format!("best mean AUROC, {}", title(best.score)),
+        ));
+    }
+    if let Some(best) = means.min_by(|a, b| a.fpr95.total_cmp(&b.fpr95)) {
+        let figure = with_spread(best.fpr95, varied(best, |v| v.fpr95));
+        tiles.push((
+            figure + " %",
+            format!("best mean FPR95, {}", title(best.score)),
+        ));
+    }
+    if let Some(accuracy) = results.accuracy {
+        let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
+        let classes = classes.map_or(String::new(), |n| format!(" over {} classes", count(n)));
+        tiles.push((
+            with_spread(accuracy, varied) + " %",
+            format!("accuracy{classes}"),
+        ));
+    }
+    tiles.push((
+        count(results.id.n),
+        format!("images of {}", results.id.name),
+    ));
+    if !results.skipped.is_empty() {
+        tiles.push((
+            count(results.skipped.len()),
+            "images that could not be read".to_owned(),
+        ));
+    }
+    let tile = |(figure, what): &(String, String)| {
+        // A spread does not fit beside the figure.
+        let (figure, what) = match figure
+            .strip_suffix(" %")
+            .and_then(|figure| figure.split_once(" ± "))
+        {
+            Some((centre, spread)) => (format!("{centre} %"), format!("± {spread}: {what}")),
+            None => (figure.clone(), what.clone()),
+        };
+        format!(
+            "<div class=\"tile\"><b>{}</b><span>{}</span></div>",
+            text(figure),
+            text(what)
+        )
+    };
+    format!(
+        "<div class=\"tiles\">{}</div>",
+        tiles.iter().map(tile).collect::<String>()
+    )
+}
+
+/// The images that are in no figure; nothing where all were read.
+pub(super) fn skipped(results: &Results) -> String {
+    if results.skipped.is_empty() {
+        return String::new();
+    }
+    let item = |s: &crate::Skipped| {
+        format!(
+            "<li><bdi>{}</bdi>: <bdi>{}</bdi></li>",
+            text(&s.set),
+            text(&s.error)
+        )
+    };
+    let items: String = results.skipped.iter().take(LISTED).map(item).collect();
+    let more = match results.skipped.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(
+            "<p class=\"note\">and {} more, listed in results.json</p>",
+            count(more)
+        ),
+    };
+    format!(
+        "<details><summary>{} could not be read and {} in no figure</summary><ul>{items}</ul>{more}</details>",
+        images(results.skipped.len()),
+        if results.skipped.len() == 1 {
+            "is"
+        } else {
+            "are"
+        },
+    )
+}
+
+/// The settings of the run, objects within objects by dotted names; nothing where there are none.
+pub(super) fn settings(settings: &Value) -> String {
+    let mut rows = Vec::new();
+    flatten("", settings, &mut rows);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let row = |(name, value): &(String, String)| {
+        format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>")
+    };
+    let rows: String = rows.iter().map(row).collect();
+    format!(
+        "<details><summary>settings</summary><div class=\"scroll\"><table class=\"settings\"><tbody>{rows}</tbody></table>\
+         </div></details>"
+    )
+}
+
+fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    let shown = match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let inner = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
+                flatten(&inner, value, rows);
+            }
+            return;
+        }
+        Value::Null if name.is_empty() => return,
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let cut: String = shown.chars().take(SHOWN).collect();
+    let ellipsis = if cut.len() < shown.len() { " …" } else { "" };
+    rows.push((text(name), text(cut + ellipsis)));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_told_by_dotted_names() {
+        let html =
+            settings(&json!({"a": {"b": [1, 2]}, "c": null, "d": "<x>", "e": "y".repeat(900)}));
+        assert!(html.contains("a.b</th><td>[1,2]</td>"), "{html}");
+        assert!(
+            html.contains("c</th><td>–</td>") && html.contains("&lt;x&gt;"),
+            "{html}"
+        );
+        assert!(html.contains(&("y".repeat(SHOWN) + " …")), "{html}");
+        assert_eq!(settings(&Value::Null), "");
+        assert_eq!(settings(&json!({})), "");
+    }
+}

@@ -1,0 +1,82 @@
+//! Small copies of pictures as `data:` URIs.
+
+use std::path::Path;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::imageops::{FilterType, resize, thumbnail};
+use image::{ExtendedColorType, ImageEncoder, RgbImage as Pixels};
+
+use super::base64;
+use clipn_image::{DecodeOptions, decode_file};
+
+/// Pictures with sides up to this are kept as they are, without loss.
+const SMALL: u32 = 64;
+
+/// The quality of larger ones.
+const QUALITY: u8 = 82;
+
+/// A picture's small copy.
+#[derive(Debug, Clone)]
+pub(super) struct Thumbnail {
+    pub(super) uri: String,
+    /// Whether it has so few pixels that they should stay visible when it is scaled up.
+    pub(super) pixelated: bool,
+}
+
+/// Reads a picture and scales its long side down to `side`; `None` where it cannot be read, which is no reason to have
+/// no report.
+pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
+    let picture = decode_file(path, &DecodeOptions::for_users()).ok()?;
+    let (width, height) = (picture.width(), picture.height());
+    let pixels = Pixels::from_raw(width, height, picture.into_pixels())?;
+    let long = width.max(height);
+    if long <= SMALL.min(side) {
+        let mut png = Vec::new();
+        PngEncoder::new(&mut png)
+            .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
+            .ok()?;
+        let uri = format!("data:image/png;base64,{}", base64::encode(&png));
+        return Some(Thumbnail {
+            uri,
+            pixelated: true,
+        });
+    }
+    let scaled = scale(pixels, side.max(1));
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
+        .write_image(
+            &scaled,
+            scaled.width(),
+            scaled.height(),
+            ExtendedColorType::Rgb8,
+        )
+        .ok()?;
+    let uri = format!("data:image/jpeg;base64,{}", base64::encode(&jpeg));
+    Some(Thumbnail {
+        uri,
+        pixelated: false,
+    })
+}
+
+fn scale(pixels: Pixels, side: u32) -> Pixels {
+    let (width, height) = pixels.dimensions();
+    let long = width.max(height);
+    if long <= side {
+        return pixels;
+    }
+    let scaled = |length: u32| {
+        ((u64::from(length) * u64::from(side) + u64::from(long) / 2) / u64::from(long)).max(1)
+            as u32
+    };
+    let (new_width, new_height) = (scaled(width), scaled(height));
+    // Far too large: a cheap average first, the good filter on what is left.
+    let halfway =
+        (long > 8 * side).then(|| thumbnail(&pixels, scaled(width) * 4, scaled(height) * 4));
+    resize(
+        halfway.as_ref().unwrap_or(&pixels),
+        new_width,
+        new_height,
+        FilterType::CatmullRom,
+    )
+}

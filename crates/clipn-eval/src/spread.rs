@@ -1,0 +1,288 @@
+//! How figures vary over repeats or runs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Results;
+use super::results::{Average, OodResult, known_score};
+use clipn_data::OodKind;
+
+/// What the figures vary over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// Runs with other weights, seeds or machines.
+    Runs,
+    /// Random subsets of the scored images, drawn without replacement.
+    Subsets,
+    /// Bootstrap resamples of the scored images: as many as there are, drawn with replacement.
+    Resamples,
+}
+
+/// One figure over the repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Variation {
+    /// The mean.
+    pub mean: f64,
+    /// The sample standard deviation, with n − 1.
+    pub std: f64,
+    /// The least value.
+    pub min: f64,
+    /// The greatest value.
+    pub max: f64,
+    /// The 2.5th and the 97.5th percentile of resamples, the bootstrap's 95 % confidence interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+}
+
+/// The four figures of a score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Variations {
+    /// Area under the ROC curve.
+    pub auroc: Variation,
+    /// False-positive rate where 95 % of the in-distribution images are kept.
+    pub fpr95: Variation,
+    /// Average precision, in-distribution positive.
+    pub aupr_in: Variation,
+    /// Average precision, out-of-distribution positive.
+    pub aupr_out: Variation,
+}
+
+/// How the figures of one score on one set vary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OodSpread {
+    /// The score's name.
+    #[serde(deserialize_with = "known_score")]
+    pub score: Name,
+    /// The set's name.
+    pub ood: String,
+    /// The four figures.
+    #[serde(flatten)]
+    pub figures: Variations,
+}
+
+/// How one score's mean over sets varies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AverageSpread {
+    /// The score's name.
+    #[serde(deserialize_with = "known_score")]
+    pub score: Name,
+    /// `near`, `far`, or `None` for all sets.
+    pub kind: Option<OodKind>,
+    /// The four figures.
+    #[serde(flatten)]
+    pub figures: Variations,
+}
+
+/// The name of a score.
+type Name = &'static str;
+
+/// One of the runs that were merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The file that it was read from.
+    pub path: String,
+    /// Its accuracy.
+    pub accuracy: Option<f64>,
+    /// Its means.
+    pub averages: Vec<Average>,
+    /// Those of its settings that are not the same in all runs.
+    pub settings: Map<String, Value>,
+}
+
+/// Mean and spread of every figure of an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// What the figures vary over.
+    pub over: Over,
+    /// How many repeats or runs there are, at least 2.
+    pub n: usize,
+    /// Images of a set in each subset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<usize>,
+    /// What the draws depend on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The accuracy, where every repeat has one.
+    pub accuracy: Option<Variation>,
+    /// One entry a score and set, in the order of [`Results::results`].
+    pub results: Vec<OodSpread>,
+    /// One entry a mean, in the order of [`Results::averages`].
+    pub averages: Vec<AverageSpread>,
+    /// The runs, where it is runs that were merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunSummary>,
+}
+
+impl Variation {
+    /// Mean and spread of at least two values; the interval of resamples.
+    pub(super) fn of(values: impl Iterator<Item = f64>, over: Over) -> Self {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let n = values.len() as f64;
+        let (min, max) = (values.first().copied(), values.last().copied());
+        // Sums of values that are all the same may round: their spread is none.
+        let mean = match (min, max) {
+            (Some(min), Some(max)) if min == max => min,
+            _ => values.iter().sum::<f64>() / n,
+        };
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self {
+            mean,
+            std: (squares / (n - 1.0).max(1.0)).sqrt(),
+            min: min.unwrap_or(f64::NAN),
+            max: max.unwrap_or(f64::NAN),
+            interval: (over == Over::Resamples)
+                .then(|| [0.025, 0.975].map(|share| quantile(&values, share))),
+        }
+    }
+}
+
+/// A quantile of sorted values, interpolated linearly between the two nearest as `numpy.quantile` does.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * sorted.len().saturating_sub(1) as f64;
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    match (sorted.get(below), sorted.get(above)) {
+        (Some(low), Some(high)) => low + (high - low) * (place - place.floor()),
+        _ => f64::NAN,
+    }
+}
+
+impl Variations {
+    fn of<T>(entries: &[&T], over: Over, figures: fn(&T) -> [f64; 4]) -> Self {
+        let [auroc, fpr95, aupr_in, aupr_out] = [0, 1, 2, 3]
+            .map(|i| Variation::of(entries.iter().map(|entry| figures(entry)[i]), over));
+        Self {
+            auroc,
+            fpr95,
+            aupr_in,
+            aupr_out,
+        }
+    }
+}
+
+pub(super) fn of_result(r: &OodResult) -> [f64; 4] {
+    [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
+}
+
+pub(super) fn of_average(a: &Average) -> [f64; 4] {
+    [a.auroc, a.fpr95, a.aupr_in, a.aupr_out]
+}
+
+impl Spread {
+    /// The spread of repeats that have the same scores and sets in the same order.
+    pub(super) fn of(repeats: &[Results], over: Over) -> Self {
+        let first = repeats.first();
+        let results = first
+            .map_or(&[][..], |r| &r.results)
+            .iter()
+            .enumerate()
+            .map(|(i, entry)| {
+                let entries: Vec<&OodResult> =
+                    repeats.iter().filter_map(|r| r.results.get(i)).collect();
+                let figures = Variations::of(&entries, over, of_result);
+                OodSpread {
+                    score: entry.score,
+                    ood: entry.ood.clone(),
+                    figures,
+                }
+            });
+        let averages = first
+            .map_or(&[][..], |r| &r.averages)
+            .iter()
+            .enumerate()
+            .map(|(i, entry)| {
+                let entries: Vec<&Average> =
+                    repeats.iter().filter_map(|r| r.averages.get(i)).collect();
+                let figures = Variations::of(&entries, over, of_average);
+                AverageSpread {
+                    score: entry.score,
+                    kind: entry.kind,
+                    figures,
+                }
+            });
+        let accuracies: Option<Vec<f64>> = repeats.iter().map(|r| r.accuracy).collect();
+        Self {
+            over,
+            n: repeats.len(),
+            subset: None,
+            seed: None,
+            accuracy: accuracies.map(|values| Variation::of(values.into_iter(), over)),
+            results: results.collect(),
+            averages: averages.collect(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// The spread of one score on one set.
+    pub fn result(&self, score: &str, ood: &str) -> Option<&Variations> {
+        self.results
+            .iter()
+            .find(|s| s.score == score && s.ood == ood)
+            .map(|s| &s.figures)
+    }
+
+    /// The spread of one score's mean.
+    pub fn average(&self, score: &str, kind: Option<OodKind>) -> Option<&Variations> {
+        self.averages
+            .iter()
+            .find(|s| s.score == score && s.kind == kind)
+            .map(|s| &s.figures)
+    }
+
+    /// What stands before the ± of a figure: the figure on all images where images were resampled, whose spread tells
+    /// how sure it is, and the mean over subsets or runs.
+    pub fn centre(&self, figure: f64, variation: &Variation) -> f64 {
+        if self.over == Over::Resamples {
+            figure
+        } else {
+            variation.mean
+        }
+    }
+
+    /// What is before and after the ±, in a sentence without its end.
+    pub fn explained(&self) -> String {
+        let n = self.n;
+        match (self.over, self.subset) {
+            (Over::Resamples, _) => format!(
+                "figure on all images ± standard deviation over {n} bootstrap resamples of the images of each set"
+            ),
+            (Over::Subsets, Some(m)) => format!(
+                "mean ± sample standard deviation over {n} random subsets of {m} images of each set, drawn without \
+                 replacement"
+            ),
+            (Over::Subsets, None) => {
+                format!("mean ± sample standard deviation over {n} random subsets")
+            }
+            (Over::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_is_that_of_a_sample() {
+        let v = Variation::of([0.2, 0.4, 0.6].into_iter(), Over::Runs);
+        assert!(
+            (v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15,
+            "{v:?}"
+        );
+        assert_eq!((v.min, v.max, v.interval), (0.2, 0.6, None));
+        let same = Variation::of([0.1; 7].into_iter(), Over::Runs);
+        assert_eq!((same.mean, same.std), (0.1, 0.0));
+    }
+
+    #[test]
+    fn intervals_are_percentiles() {
+        let v = Variation::of((0..=1000).map(|i| f64::from(i) / 1000.0), Over::Resamples);
+        let [low, high] = v.interval.unwrap();
+        assert!(
+            (low - 0.025).abs() < 1e-12 && (high - 0.975).abs() < 1e-12,
+            "{v:?}"
+        );
+        assert!((quantile(&[1.0, 2.0], 0.25) - 1.25).abs() < 1e-15);
+    }
+}

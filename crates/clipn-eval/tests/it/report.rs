@@ -1,0 +1,490 @@
+//! The report of an evaluation: whole without anything beside it, whatever the names, the labels and the files.
+
+use std::path::{Path, PathBuf};
+
+use clipn_data::OodKind;
+use clipn_eval::{
+    Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge,
+};
+use clipn_ood::metrics::FprConvention;
+use clipn_eval::report::{ReportError, ReportOptions, render_html, render_record_html, write_html};
+use clipn_ood::scores::{Score, all, by_name, parse_list};
+use clipn_testing::random::Random;
+use serde_json::json;
+
+/// A row with made-up scores about `level`, each score less spread than the one before.
+fn row(
+    path: &Path,
+    label: Option<usize>,
+    prediction: usize,
+    level: f64,
+    random: &mut Random,
+) -> ImageRow {
+    let mut value = || {
+        let spread = f64::from(random.signed() + random.signed() + random.signed()) / 3.0;
+        (level + 0.5 * spread).clamp(0.0, 1.0)
+    };
+    let scores = (0..all().len()).map(|_| value()).collect();
+    let confidence = value();
+    ImageRow {
+        path: path.to_owned(),
+        label,
+        outcome: Ok(Scored {
+            prediction,
+            scores,
+            confidence,
+        }),
+    }
+}
+
+/// The class names of the synthetic evaluation.
+const CLASSES: [&str; 10] = [
+    "circle", "square", "triangle", "cross", "ring", "heart", "star", "arrow", "moon", "house",
+];
+
+/// Writes six small PNG images of one color each.
+fn write_images(folder: &Path, red: usize) {
+    std::fs::create_dir_all(folder).unwrap();
+    for i in 0..6 {
+        let color = image::Rgb([20 * red as u8, 40 * i as u8, 128]);
+        image::RgbImage::from_pixel(64, 64, color)
+            .save(folder.join(format!("{i:04}.png")))
+            .unwrap();
+    }
+}
+
+/// An evaluation on synthetic images, with made-up scores.
+fn made_up(folder: &Path) -> Evaluation {
+    let root = folder.join("images");
+    for (label, name) in CLASSES.iter().enumerate() {
+        write_images(&root.join("val").join(name), label);
+    }
+    write_images(&root.join("near/fish"), 10);
+    write_images(&root.join("far-glyphs"), 11);
+    let mut random = Random::new(7);
+    let class_names = CLASSES.map(str::to_owned).to_vec();
+    let mut id = Vec::new();
+    for (label, name) in class_names.iter().enumerate() {
+        for i in 0..6 {
+            let prediction = if i == 5 {
+                (label + 1) % class_names.len()
+            } else {
+                label
+            };
+            let path = root.join(format!("val/{name}/{i:04}.png"));
+            id.push(row(&path, Some(label), prediction, 0.75, &mut random));
+        }
+    }
+    let mut ood = |name: &str, paths: Vec<PathBuf>, kind, level| {
+        let rows = paths
+            .iter()
+            .enumerate()
+            .map(|(i, path)| row(path, None, i % 10, level, &mut random));
+        ScoredSet {
+            name: name.to_owned(),
+            kind: Some(kind),
+            rows: rows.collect(),
+        }
+    };
+    let numbered = |folder: &str| {
+        (0..6)
+            .map(|i| root.join(format!("{folder}/{i:04}.png")))
+            .collect()
+    };
+    let ood = vec![
+        ood("other-shapes", numbered("near/fish"), OodKind::Near, 0.55),
+        ood("glyphs", numbered("far-glyphs"), OodKind::Far, 0.3),
+    ];
+    Evaluation {
+        class_names,
+        scores: all().to_vec(),
+        id: ScoredSet {
+            name: "shapes".to_owned(),
+            kind: None,
+            rows: id,
+        },
+        ood,
+    }
+}
+
+fn rendered(evaluation: &Evaluation, options: &ReportOptions) -> String {
+    let results = Results::compute(evaluation, FprConvention::Clipn).unwrap();
+    render_html(evaluation, &results, options).unwrap()
+}
+
+/// The tags and quoted attributes of the page are balanced, so that nothing ends where it should not.
+fn check_well_formed(html: &str) {
+    const EMPTY: [&str; 6] = ["!DOCTYPE", "meta", "img", "path", "circle", "br"];
+    let mut open: Vec<&str> = Vec::new();
+    let body =
+        html.split("<style>").next().unwrap().to_owned() + html.split("</style>").nth(1).unwrap();
+    let mut rest = body.as_str();
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        let mut quoted = false;
+        let end = rest.find(|c| {
+            quoted ^= c == '"';
+            c == '>' && !quoted
+        });
+        let tag = &rest[..end.unwrap()];
+        rest = &rest[tag.len() + 1..];
+        let name = tag.split([' ', '\n']).next().unwrap();
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(
+                open.pop(),
+                Some(closed),
+                "near {}",
+                &rest[..rest.len().min(80)]
+            );
+        } else if !EMPTY.contains(&name) {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn a_report_is_whole_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluation = made_up(folder.path());
+    let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    let path = folder.path().join("report.html");
+    let options = ReportOptions {
+        title: "demo".to_owned(),
+        settings: json!({"model": {"embed_dim": 64}, "workers": 2}),
+        ..ReportOptions::default()
+    };
+    write_html(&path, &evaluation, &results, &options).unwrap();
+    let html = std::fs::read_to_string(&path).unwrap();
+    check_well_formed(&html);
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("name=\"viewport\""));
+    for outside in [
+        "http://", "https://", "<script", "<link", "@import", "url(", "file:",
+    ] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    let sources: Vec<&str> = html
+        .split("src=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(sources.len() > 20, "{}", sources.len());
+    assert!(
+        sources
+            .iter()
+            .all(|source| source.starts_with("data:image/png;base64,iVBORw0KGgo"))
+    );
+
+    // Figures as the results have them, curves and histograms of every score on every set.
+    for r in &results.results {
+        assert!(
+            html.contains(&format!("{:.2}", 100.0 * r.auroc)),
+            "{} on {}",
+            r.score,
+            r.ood
+        );
+    }
+    for what in [
+        "mean of near",
+        "mean of far",
+        "mean of all",
+        "other-shapes",
+        "near, 6 images",
+        "model.embed_dim",
+    ] {
+        assert!(html.contains(what), "{what}");
+    }
+    assert_eq!(html.matches("ROC curves on ").count(), 2);
+    assert_eq!(html.matches("fill ood").count(), 2 * all().len());
+    // One a set, and one among the curves over thresholds.
+    assert_eq!(html.matches("line threshold").count(), 3);
+    assert!(html.contains("Kept, but another class") && html.contains("0005.png"));
+}
+
+#[test]
+fn nothing_in_a_name_is_markup() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let hostile = "\"><script>alert('x')</script><b>&amp;\u{202e}";
+    let picture = folder.path().join("<img src=x onerror=alert(1)>.png");
+    std::fs::copy(&evaluation.id.rows[0].path, &picture).unwrap();
+    evaluation.class_names = vec![hostile.to_owned(); 10];
+    evaluation.id.name = hostile.to_owned();
+    evaluation.ood[0].name = hostile.to_owned();
+    evaluation.id.rows[0].path = picture.clone();
+    evaluation.ood[0].rows[0].path = picture;
+    evaluation.ood[1].rows[0].path = PathBuf::from(hostile);
+    evaluation.id.rows[1].outcome = Err(hostile.to_owned());
+    let options = ReportOptions {
+        title: hostile.to_owned(),
+        settings: json!({hostile: hostile, "list": [hostile]}),
+        threshold: Some(0.0),
+        examples: 100,
+        ..ReportOptions::default()
+    };
+    let html = rendered(&evaluation, &options);
+    check_well_formed(&html);
+    for raw in [
+        "<script",
+        "onerror=alert(1)>.",
+        "alert('x')",
+        "\u{202e}",
+        "<img src=x",
+    ] {
+        assert!(!html.contains(raw), "{raw}");
+    }
+    assert!(html.contains("&lt;script&gt;") && html.contains("&lt;img src=x"));
+}
+
+#[test]
+fn labels_sets_and_kinds_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    evaluation
+        .id
+        .rows
+        .iter_mut()
+        .for_each(|row| row.label = None);
+    evaluation.ood.truncate(1);
+    evaluation.ood[0].kind = None;
+    evaluation.scores = parse_list("maxlogit").unwrap();
+    for row in evaluation
+        .id
+        .rows
+        .iter_mut()
+        .chain(&mut evaluation.ood[0].rows)
+    {
+        row.outcome.as_mut().unwrap().scores.truncate(1);
+    }
+    let html = rendered(&evaluation, &ReportOptions::default());
+    check_well_formed(&html);
+    assert!(!html.contains("accuracy over") && !html.contains("another class"));
+    assert!(html.contains("judged by MaxLogit") && html.contains(">Kept<"));
+    assert!(!html.contains("mean of near"));
+
+    evaluation.ood.clear();
+    let html = rendered(&evaluation, &ReportOptions::default());
+    check_well_formed(&html);
+    assert!(html.contains("in-distribution") && !html.contains("ROC curves on"));
+}
+
+#[test]
+fn images_that_cannot_be_read_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    evaluation.id.rows[3].outcome = Err("pic.png: is empty (0 bytes)".to_owned());
+    evaluation.ood[1].rows[2].outcome = Err("other.png: truncated".to_owned());
+    // Scored, but gone since.
+    for row in &evaluation.ood[0].rows {
+        std::fs::remove_file(&row.path).unwrap();
+    }
+    let html = rendered(&evaluation, &ReportOptions::default());
+    check_well_formed(&html);
+    assert!(html.contains("2 images could not be read and are in no figure"));
+    assert!(html.contains("pic.png: is empty (0 bytes)"));
+    assert_eq!(html.matches("cannot be read</span>").count(), 6);
+
+    for row in evaluation.id.rows.iter_mut().take(59) {
+        row.outcome = Err("broken".to_owned());
+    }
+    let html = rendered(&evaluation, &ReportOptions::default());
+    assert!(html.contains("and 10 more, listed in results.json"));
+}
+
+#[test]
+fn the_threshold_and_its_score_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluation = made_up(folder.path());
+    let html = rendered(&evaluation, &ReportOptions::default());
+    assert!(
+        html.contains("judged by ATD")
+            && html.contains("95 % of the in-distribution images are kept")
+    );
+    let options = ReportOptions {
+        decider: Some(by_name("ctw").unwrap()),
+        threshold: Some(0.5),
+        ..ReportOptions::default()
+    };
+    let html = rendered(&evaluation, &options);
+    assert!(html.contains("judged by CTW at 0.500, as set for this report"));
+    let html = rendered(
+        &evaluation,
+        &ReportOptions {
+            examples: 0,
+            ..options.clone()
+        },
+    );
+    assert!(!html.contains("<img") && !html.contains("judged by"));
+
+    // In log space the same threshold is its logarithm, and shown as what it is.
+    let mut logarithms = evaluation.clone();
+    let sets = std::iter::once(&mut logarithms.id).chain(&mut logarithms.ood);
+    for row in sets.flat_map(|set| &mut set.rows) {
+        let scores = &mut row.outcome.as_mut().unwrap().scores;
+        let stable = |(value, score): (&f64, &&'static dyn Score)| score.to_stable(value.max(1e-9));
+        *scores = scores.iter().zip(all()).map(stable).collect();
+    }
+    let in_logs = ReportOptions {
+        precision: Precision::F64,
+        ..options.clone()
+    };
+    let html_in_logs = rendered(&logarithms, &in_logs);
+    assert!(html_in_logs.contains("judged by CTW at 0.500") && html_in_logs.contains("ln CTW"));
+    assert!(!html_in_logs.contains("ln MaxLogit"));
+    let decisions = |html: &str| html.matches(" unknown</b>").count();
+    assert_eq!(
+        decisions(&html_in_logs),
+        decisions(&rendered(&evaluation, &options))
+    );
+}
+
+#[test]
+fn thresholds_and_confidences_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let html = rendered(&evaluation, &ReportOptions::default());
+    let section = html
+        .split("id=\"calibration\"")
+        .nth(1)
+        .unwrap()
+        .split("</section>")
+        .next()
+        .unwrap();
+    assert_eq!(section.matches("class=\"chosen\"").count(), 1, "{section}");
+    assert!(
+        section.contains("in-distribution: 95.00 % kept") && section.contains("glyphs: "),
+        "{section}"
+    );
+    assert!(section.contains("ECE, the mean gap") && section.contains("accuracy of the kept"));
+
+    // The threshold to be copied keeps as many as the table says.
+    let command = section
+        .split("clipn classify --score atd --threshold ")
+        .nth(1)
+        .unwrap();
+    let threshold: f32 = command.split('<').next().unwrap().parse().unwrap();
+    let atd = all()
+        .iter()
+        .position(|score| score.name() == "atd")
+        .unwrap();
+    let rows = &evaluation.id.rows;
+    let kept = rows
+        .iter()
+        .filter(|row| row.outcome.as_ref().unwrap().scores[atd] as f32 >= threshold);
+    assert_eq!(kept.count(), rows.len() - rows.len() / 20);
+
+    // Confidences that are right are not too sure: here 3 of 4, all 75 % confident.
+    for (i, row) in evaluation.id.rows.iter_mut().enumerate() {
+        row.outcome.as_mut().unwrap().confidence = 0.75;
+        let label = row.outcome.as_ref().unwrap().prediction;
+        row.label = Some(if i % 4 == 0 { (label + 1) % 10 } else { label });
+    }
+    let options = ReportOptions {
+        threshold: Some(-1.0),
+        ..ReportOptions::default()
+    };
+    let html = rendered(&evaluation, &options);
+    assert!(
+        html.contains("On average 75.00 % confident and 75.00 % right"),
+        "{html}"
+    );
+    assert!(html.contains("<b>0.00&nbsp;%</b>"));
+
+    evaluation
+        .id
+        .rows
+        .iter_mut()
+        .for_each(|row| row.label = None);
+    let html = rendered(&evaluation, &ReportOptions::default());
+    assert!(html.contains("What a threshold of ATD keeps") && !html.contains("ECE"));
+    assert!(!html.contains("accuracy of the kept"));
+}
+
+#[test]
+fn a_page_of_merged_runs_is_whole_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let record = |evaluation: &Evaluation, seed: usize| {
+        let results = Results::compute(evaluation, FprConvention::Clipn).unwrap();
+        let settings =
+            json!({"pretrained": format!("<b>{seed}"), "fpr_convention": "clipn", "classes": 10});
+        Run {
+            path: format!("runs/<i>{seed}"),
+            record: Record {
+                results,
+                settings,
+                spread: None,
+            },
+        }
+    };
+    let first = record(&evaluation, 1);
+    evaluation
+        .id
+        .rows
+        .iter_mut()
+        .for_each(|row| row.outcome.as_mut().unwrap().scores.rotate_left(1));
+    let merged = merge(&[first, record(&evaluation, 2)]).unwrap();
+    let html = render_record_html(&merged, "two <runs>");
+    check_well_formed(&html);
+    assert!(
+        html.contains("two &lt;runs&gt;")
+            && html.contains("mean ± sample standard deviation over 2 runs")
+    );
+    assert!(
+        html.contains("runs&#x2F;&lt;i&gt;1") && html.contains("pretrained &lt;b&gt;2"),
+        "{html}"
+    );
+    assert!(!html.contains("<i>") && !html.contains("<img"));
+    let auroc = &merged.spread.as_ref().unwrap().results[0].figures.auroc;
+    assert!(html.contains(&format!(
+        "{:.2} ± {:.2}",
+        100.0 * auroc.mean,
+        100.0 * auroc.std
+    )));
+}
+
+#[test]
+fn photographs_are_scaled_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let photograph = folder.path().join("wide.png");
+    let pixels = image::RgbImage::from_fn(1800, 700, |x, y| {
+        image::Rgb([x as u8, y as u8, (x * y) as u8])
+    });
+    pixels.save(&photograph).unwrap();
+    evaluation.ood.truncate(1);
+    evaluation.ood[0].rows.truncate(1);
+    evaluation.ood[0].rows[0].path = photograph;
+    let html = rendered(&evaluation, &ReportOptions::default());
+    let jpeg = html
+        .split("data:image/jpeg;base64,")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    assert!(
+        jpeg.starts_with("/9j/") && jpeg.len() < 60_000,
+        "{}",
+        jpeg.len()
+    );
+}
+
+#[test]
+fn what_cannot_be_reported_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut evaluation = made_up(folder.path());
+    let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    let options = ReportOptions::default();
+    let nowhere = folder.path().join("nowhere/report.html");
+    let error = write_html(&nowhere, &evaluation, &results, &options).unwrap_err();
+    assert!(
+        matches!(&error, ReportError::Write { .. }) && error.to_string().contains("nowhere"),
+        "{error}"
+    );
+    evaluation.ood[1].rows[0].outcome.as_mut().unwrap().scores[2] = f64::NAN;
+    let error = render_html(&evaluation, &results, &options)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("energy on glyphs"), "{error}");
+}

@@ -1,0 +1,513 @@
+//! Results after the evaluation: counted again on other draws of the images, read back from files that may hold
+//! anything, and merged with those of other runs.
+
+use std::path::Path;
+
+use clipn_data::OodKind;
+use clipn_eval::{
+    Evaluation, EvaluationError, ImageRow, Over, Record, Repeat, Results, Run, Scored, ScoredSet,
+    Spread, merge, write_record_csv, write_record_rows, write_results_json,
+};
+use clipn_ood::metrics::FprConvention;
+use clipn_base::progress::{Progress, Silent};
+use clipn_ood::scores::parse_list;
+use clipn_testing::random::Random;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Made-up scores: `n` images of each set, the first of each unreadable; every fourth ID prediction is wrong.
+fn made_up(seed: u64, n: usize) -> Evaluation {
+    let mut random = Random::new(seed);
+    let mut set = |name: &str, kind, level: f64, labels: bool| {
+        let row = |i: usize| {
+            let mut value = || level + f64::from(random.signed() + random.signed());
+            let scored = Scored {
+                prediction: i % 4 / 3,
+                scores: vec![value(), value()],
+                confidence: 0.5,
+            };
+            let outcome = if i == n {
+                Err("broken".to_owned())
+            } else {
+                Ok(scored)
+            };
+            ImageRow {
+                path: format!("{name}/{i}").into(),
+                label: labels.then_some(0),
+                outcome,
+            }
+        };
+        ScoredSet {
+            name: name.to_owned(),
+            kind,
+            rows: (0..=n).map(row).collect(),
+        }
+    };
+    Evaluation {
+        class_names: vec!["a".to_owned(), "b".to_owned()],
+        scores: parse_list("msp,ctw").unwrap(),
+        id: set("id", None, 0.6, true),
+        ood: vec![
+            set("near", Some(OodKind::Near), 0.2, false),
+            set("far", Some(OodKind::Far), -0.2, false),
+        ],
+    }
+}
+
+fn repeat(evaluation: &Evaluation, n: usize, subset: Option<usize>, seed: u64) -> Spread {
+    Spread::repeat(
+        evaluation,
+        FprConvention::Clipn,
+        Repeat { n, subset, seed },
+        &Silent,
+    )
+    .unwrap()
+}
+
+fn record(seed: u64, settings: Value) -> Record {
+    let results = Results::compute(&made_up(seed, 20), FprConvention::Clipn).unwrap();
+    Record {
+        results,
+        settings,
+        spread: None,
+    }
+}
+
+#[test]
+fn resamples_tell_how_sure_the_figures_are() {
+    let evaluation = made_up(1, 200);
+    let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    let spread = repeat(&evaluation, 1000, None, 7);
+    assert_eq!(
+        (spread.over, spread.n, spread.subset, spread.seed),
+        (Over::Resamples, 1000, None, Some(7))
+    );
+    // An accuracy of 3/4 on 200 images has the standard error √(p (1 − p) / n).
+    let accuracy = spread.accuracy.unwrap();
+    let expected = (0.75_f64 * 0.25 / 200.0).sqrt();
+    assert!(
+        (accuracy.std / expected - 1.0).abs() < 0.1,
+        "{accuracy:?} against {expected}"
+    );
+    let [low, high] = accuracy.interval.unwrap();
+    assert!(
+        (low - (0.75 - 1.96 * expected)).abs() < 0.01
+            && (high - (0.75 + 1.96 * expected)).abs() < 0.01
+    );
+    for result in &results.results {
+        let auroc = spread.result(result.score, &result.ood).unwrap().auroc;
+        // Hanley and McNeil's standard error of the area, for 200 images a side.
+        let (a, n) = (result.auroc, 200.0);
+        let (q1, q2) = (a / (2.0 - a), 2.0 * a * a / (1.0 + a));
+        let expected = ((a * (1.0 - a) + (n - 1.0) * (q1 - a * a) + (n - 1.0) * (q2 - a * a))
+            / (n * n))
+            .sqrt();
+        assert!(
+            (auroc.std / expected - 1.0).abs() < 0.2,
+            "{auroc:?} against {expected}"
+        );
+        assert!((auroc.mean - a).abs() < 0.005);
+        assert_eq!(spread.centre(a, &auroc), a);
+    }
+    for (average, spread) in results.averages.iter().zip(&spread.averages) {
+        assert_eq!((average.score, average.kind), (spread.score, spread.kind));
+    }
+    assert_eq!(spread.averages.len(), 6);
+}
+
+#[test]
+fn repeats_depend_on_the_seed_alone() {
+    let evaluation = made_up(2, 60);
+    let reference = repeat(&evaluation, 20, Some(30), 1);
+    let alone = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    assert_eq!(
+        alone.install(|| repeat(&evaluation, 20, Some(30), 1)),
+        reference
+    );
+    assert_ne!(
+        repeat(&evaluation, 20, Some(30), 2).results,
+        reference.results
+    );
+    // Smaller subsets spread more.
+    let small = repeat(&evaluation, 20, Some(5), 1);
+    assert!(small.results[0].figures.auroc.std > reference.results[0].figures.auroc.std);
+}
+
+#[test]
+fn a_subset_of_all_is_the_whole() {
+    let evaluation = made_up(3, 40);
+    let results = Results::compute(&evaluation, FprConvention::Mcm).unwrap();
+    let all = Repeat {
+        n: 3,
+        subset: Some(40),
+        seed: 0,
+    };
+    let spread = Spread::repeat(&evaluation, FprConvention::Mcm, all, &Silent).unwrap();
+    for (whole, part) in results.results.iter().zip(&spread.results) {
+        let figures = [
+            part.figures.auroc,
+            part.figures.fpr95,
+            part.figures.aupr_in,
+            part.figures.aupr_out,
+        ];
+        for (whole, part) in [whole.auroc, whole.fpr95, whole.aupr_in, whole.aupr_out]
+            .iter()
+            .zip(figures)
+        {
+            assert_eq!((part.mean, part.std, part.interval), (*whole, 0.0, None));
+        }
+    }
+    assert_eq!(spread.accuracy.unwrap().mean, results.accuracy.unwrap());
+}
+
+#[test]
+fn repeats_that_cannot_be_are_refused() {
+    struct Cancelled;
+    impl Progress for Cancelled {
+        fn is_cancelled(&self) -> bool {
+            true
+        }
+    }
+    let mut evaluation = made_up(4, 40);
+    evaluation.ood[1].rows.truncate(12);
+    let refuse = |n, subset| {
+        let repeat = Repeat { n, subset, seed: 0 };
+        Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &Silent)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refuse(1, None).contains("at least 2"));
+    let error = refuse(5, Some(13));
+    assert!(
+        error.contains("subsets of 13 images") && error.contains("12 images of `far`"),
+        "{error}"
+    );
+    assert!(refuse(5, Some(0)).contains("from 1 to 12"));
+    let repeat = Repeat {
+        n: 5,
+        subset: None,
+        seed: 0,
+    };
+    let error = Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &Cancelled).unwrap_err();
+    assert!(
+        matches!(error, EvaluationError::RepeatsCancelled { n: 5 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn runs_become_mean_and_sample_deviation() {
+    let settings = |seed: u64| json!({"pretrained": seed, "workers": seed, "templates": "clipn", "logit_scale": 100.0});
+    let runs: Vec<Run> = (1..=3)
+        .map(|seed| Run {
+            path: format!("run {seed}"),
+            record: record(seed, settings(seed)),
+        })
+        .collect();
+    let merged = merge(&runs).unwrap();
+    let spread = merged.spread.as_ref().unwrap();
+    assert_eq!((spread.over, spread.n), (Over::Runs, 3));
+    for (i, result) in merged.results.results.iter().enumerate() {
+        let values: Vec<f64> = runs
+            .iter()
+            .map(|run| run.record.results.results[i].fpr95)
+            .collect();
+        let mean = values.iter().sum::<f64>() / 3.0;
+        let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+        let told = spread.results[i].figures.fpr95;
+        assert!(
+            (told.mean - mean).abs() < 1e-12 && (told.std - std).abs() < 1e-12,
+            "{told:?}"
+        );
+        assert_eq!(result.fpr95, told.mean);
+    }
+    // The mean over sets varies less than the sets do: it is that of the runs' means, not the mean of deviations.
+    let means: Vec<f64> = runs
+        .iter()
+        .map(|run| run.record.results.averages[0].auroc)
+        .collect();
+    let (low, high) = (
+        means.iter().copied().fold(1.0, f64::min),
+        means.iter().copied().fold(0.0, f64::max),
+    );
+    let told = spread.averages[0].figures.auroc;
+    assert_eq!((told.min, told.max), (low, high));
+    assert_eq!(
+        merged.settings,
+        json!({"templates": "clipn", "logit_scale": 100.0})
+    );
+    assert_eq!(spread.runs[1].settings["pretrained"], json!(2));
+    assert_eq!(merged.results.skipped.len(), 3);
+
+    let again = Run {
+        path: "merged".to_owned(),
+        record: merged,
+    };
+    let error = merge(&[again, runs[0].clone()]).unwrap_err().to_string();
+    assert!(
+        error.contains("merged is the mean of 3 runs already"),
+        "{error}"
+    );
+    assert!(
+        merge(&runs[..1])
+            .unwrap_err()
+            .to_string()
+            .contains("give at least 2")
+    );
+}
+
+#[test]
+fn runs_of_other_evaluations_are_refused_by_name() {
+    let base = json!({"templates": "clipn", "fpr_convention": "clipn", "logit_scale": 100.0, "classes": 2,
+                      "model": {"embed_dim": 4, "vision": {"width": 8}}});
+    let refuse = |change: &dyn Fn(&mut Record)| {
+        let mut other = record(2, base.clone());
+        change(&mut other);
+        let runs = [("a", record(1, base.clone())), ("b", other)].map(|(path, record)| Run {
+            path: path.to_owned(),
+            record,
+        });
+        merge(&runs).unwrap_err().to_string()
+    };
+    let error = refuse(&|r| r.settings["templates"] = json!("simple"));
+    assert!(
+        error.contains("settings.templates is \"clipn\" in a and \"simple\" in b"),
+        "{error}"
+    );
+    assert!(
+        refuse(&|r| r.settings["fpr_convention"] = json!("mcm"))
+            .contains("settings.fpr_convention")
+    );
+    assert!(
+        refuse(&|r| r.settings["model"]["vision"]["width"] = json!(9))
+            .contains("settings.model.vision.width is 8")
+    );
+    assert!(
+        refuse(&|r| r.settings["more"] = json!(1))
+            .contains("settings.more is absent in a and 1 in b")
+    );
+    assert!(
+        refuse(&|r| r.settings["logit_scale"] = json!(55.0))
+            .contains("settings.logit_scale is 100.0")
+    );
+    let error = refuse(&|r| r.results.id.n = 21);
+    assert!(
+        error.contains("the in-distribution set is `id` of 20 images in a and `id` of 21"),
+        "{error}"
+    );
+    assert!(
+        refuse(&|r| r.results.results.retain(|r| r.score == "ctw"))
+            .contains("the list of scores is msp, ctw in a")
+    );
+    assert!(
+        refuse(&|r| r.results.results.iter_mut().for_each(|r| r.kind = None))
+            .contains("near (near, 20 images)")
+    );
+    assert!(
+        refuse(&|r| r.results.accuracy = None)
+            .contains("the accuracy is there in a and absent in b")
+    );
+}
+
+fn read(folder: &Path, text: &str) -> Result<Record, String> {
+    std::fs::write(folder.join(Record::FILE), text).unwrap();
+    Record::read(folder).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluation = made_up(5, 30);
+    let mut whole = record(5, json!({"templates": "clipn", "epoch": "3"}));
+    whole.results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    for spread in [
+        None,
+        Some(repeat(&evaluation, 10, None, 0)),
+        Some(repeat(&evaluation, 10, Some(9), 0)),
+    ] {
+        whole.spread = spread;
+        let path = folder.path().join(Record::FILE);
+        write_results_json(&path, &whole).unwrap();
+        let back = Record::read(&path).unwrap();
+        assert_eq!(Record::read(folder.path()).unwrap(), back);
+        assert_eq!(back.settings, whole.settings);
+        assert_eq!(back.results.skipped, whole.results.skipped);
+        for (a, b) in back.results.results.iter().zip(&whole.results.results) {
+            assert!((a.score, &a.ood, a.kind, a.n_ood) == (b.score, &b.ood, b.kind, b.n_ood));
+            assert!((a.auroc - b.auroc).abs() < 1e-15);
+        }
+        assert_eq!(back.spread.is_some(), whole.spread.is_some());
+        write_results_json(&path, &merge(&[run("a", &whole), run("b", &back)]).unwrap()).unwrap();
+        let merged = Record::read(&path).unwrap();
+        assert_eq!(merged.spread.unwrap().runs.len(), 2);
+
+        let mut rows = Vec::new();
+        write_record_rows(&mut rows, &whole).unwrap();
+        let csv = folder.path().join("results.csv");
+        write_record_csv(&csv, &whole, Some("3")).unwrap();
+        let (rows, csv) = (
+            String::from_utf8(rows).unwrap(),
+            std::fs::read_to_string(csv).unwrap(),
+        );
+        let columns = if whole.spread.is_some() { 9 } else { 0 };
+        for (text, own) in [(rows, 9), (csv, 10)] {
+            assert_eq!(text.lines().count(), 5, "{text}");
+            assert!(
+                text.lines()
+                    .all(|line| line.split(',').count() == own + columns),
+                "{text}"
+            );
+        }
+    }
+}
+
+fn run(path: &str, record: &Record) -> Run {
+    Run {
+        path: path.to_owned(),
+        record: record.clone(),
+    }
+}
+
+/// The text of a record with a change made in it.
+fn changed(record: &Record, pointer: &str, value: Value) -> String {
+    let mut json = serde_json::to_value(record).unwrap();
+    *json.pointer_mut(pointer).unwrap() = value;
+    json.to_string()
+}
+
+#[test]
+fn other_files_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut good = record(6, json!({"templates": "clipn"}));
+    good.spread = Some(repeat(&made_up(6, 20), 5, None, 0));
+    let cases: [(&str, Value, &str); 17] = [
+        (
+            "/accuracy",
+            json!(1.5),
+            "accuracy is 1.5, which is no fraction",
+        ),
+        ("/accuracy", json!("high"), "invalid type"),
+        ("/id/n", json!(-1), "invalid value"),
+        ("/id/n", json!(7), "`id` has 7 images"),
+        ("/id/name", json!("\u{1b}[2J"), "control character"),
+        ("/results", json!([]), "`results` is empty"),
+        (
+            "/results/0/score",
+            json!("entropy"),
+            "unknown score `entropy`",
+        ),
+        ("/results/0/auroc", Value::Null, "invalid type: null"),
+        (
+            "/results/1/fpr95",
+            json!(-1e-3),
+            "fpr95 of ctw on near is -0.001",
+        ),
+        (
+            "/results/0/score",
+            json!("ctw"),
+            "ctw on near is there twice",
+        ),
+        ("/results/0/ood", json!("other"), "ctw on other is missing"),
+        (
+            "/results/0/n_ood",
+            json!(3),
+            "another kind or count of near",
+        ),
+        (
+            "/results/0/kind",
+            json!("far"),
+            "another kind or count of near",
+        ),
+        ("/settings", json!([1]), "`settings` is no object"),
+        ("/spread/n", json!(1), "`spread` is of 1 repeats"),
+        (
+            "/spread/results/0/auroc/std",
+            json!(7.5),
+            "the spread of a figure is 7.5",
+        ),
+        (
+            "/spread/averages/0/kind",
+            json!("near"),
+            "`spread` does not tell the figures",
+        ),
+    ];
+    assert!(read(folder.path(), &serde_json::to_string(&good).unwrap()).is_ok());
+    for (pointer, value, reason) in cases {
+        let error = read(folder.path(), &changed(&good, pointer, value)).unwrap_err();
+        assert!(
+            error.contains(reason) && error.contains("results.json"),
+            "{pointer}: {error}"
+        );
+    }
+    let huge = serde_json::to_string(&good)
+        .unwrap()
+        .replacen("\"auroc\":0.", "\"auroc\":1e999", 1);
+    assert!(
+        read(folder.path(), &huge)
+            .unwrap_err()
+            .contains("out of range")
+    );
+    let deep = format!("{{\"settings\":{}", "[".repeat(100_000));
+    assert!(
+        read(folder.path(), &deep)
+            .unwrap_err()
+            .contains("recursion limit")
+    );
+    assert!(
+        read(folder.path(), &" ".repeat((32 << 20) + 1))
+            .unwrap_err()
+            .contains("larger than 32 MiB")
+    );
+    assert!(
+        Record::read(&folder.path().join("nowhere"))
+            .unwrap_err()
+            .to_string()
+            .starts_with("cannot read")
+    );
+}
+
+#[test]
+fn order_and_means_are_not_taken_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = record(7, json!({}));
+    let mut mixed = good.clone();
+    mixed.results.results.swap(1, 2);
+    mixed.results.averages.clear();
+    let back = read(folder.path(), &serde_json::to_string(&mixed).unwrap()).unwrap();
+    let keys = |r: &Results| {
+        r.results
+            .iter()
+            .map(|r| (r.ood.clone(), r.score))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&back.results), keys(&good.results));
+    assert_eq!(back.results.averages.len(), 6);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// A file cut short or with bytes changed is an error or still sound results, and never ends the program.
+    #[test]
+    fn broken_files_never_panic(cut in 0usize..6000, at in 0usize..6000, byte in any::<u8>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut good = record(8, json!({"templates": "clipn", "nested": {"a": [1, 2.5, null]}}));
+        good.spread = Some(repeat(&made_up(8, 20), 3, None, 0));
+        let mut bytes = serde_json::to_vec(&good).unwrap();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        if cut % 3 > 0 {
+            bytes.truncate(cut);
+        }
+        std::fs::write(folder.path().join(Record::FILE), &bytes).unwrap();
+        if let Ok(record) = Record::read(folder.path()) {
+            for r in &record.results.results {
+                prop_assert!((0.0..=1.0).contains(&r.auroc) && r.n_id > 0);
+            }
+            let _ = merge(&[run("a", &record), run("b", &good)]);
+        }
+    }
+}

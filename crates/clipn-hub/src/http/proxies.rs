@@ -1,0 +1,230 @@
+use std::net::IpAddr;
+
+use ureq::Proxy;
+use ureq::http::Uri;
+
+use super::redirect::origin;
+use crate::DownloadError;
+use crate::settings::Variables;
+
+/// Which proxy an address is asked through, by the variables that most programs agree on.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    http: Option<Proxy>,
+    https: Option<Proxy>,
+    exceptions: Vec<String>,
+}
+
+impl Proxies {
+    /// `HTTPS_PROXY` and `HTTP_PROXY` for their schemes, else `ALL_PROXY`; `NO_PROXY` names hosts without one. Small
+    /// letters count first.
+    pub(super) fn from_variables(variables: &Variables<'_>) -> Result<Self, DownloadError> {
+        let all = [("all_proxy", "ALL_PROXY")];
+        Ok(Self {
+            http: first(variables, [("http_proxy", "HTTP_PROXY")].iter().chain(&all))?,
+            https: first(
+                variables,
+                [("https_proxy", "HTTPS_PROXY")].iter().chain(&all),
+            )?,
+            exceptions: either(variables, "no_proxy", "NO_PROXY")
+                .unwrap_or_default()
+                .split([',', ' '])
+                .map(|entry| entry.trim().to_ascii_lowercase())
+                .filter(|entry| !entry.is_empty())
+                .collect(),
+        })
+    }
+
+    /// The proxy for an address, if any.
+    pub(super) fn of(&self, uri: &Uri) -> Option<&Proxy> {
+        let (scheme, host, port) = origin(uri);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if self
+            .exceptions
+            .iter()
+            .any(|entry| excepts(entry, host, port))
+        {
+            return None;
+        }
+        if scheme == "https" {
+            self.https.as_ref()
+        } else {
+            self.http.as_ref()
+        }
+    }
+}
+
+fn either(variables: &Variables<'_>, small: &str, large: &str) -> Option<String> {
+    variables
+        .get(small)
+        .or_else(|| variables.get(large))
+        .map(|value| value.to_string_lossy().into_owned())
+}
+
+fn first<'a>(
+    variables: &Variables<'_>,
+    names: impl Iterator<Item = &'a (&'static str, &'static str)>,
+) -> Result<Option<Proxy>, DownloadError> {
+    for (small, large) in names {
+        if let Some(value) = either(variables, small, large) {
+            let variable = if variables.get(small).is_some() {
+                small
+            } else {
+                large
+            };
+            // Its value may hold a password.
+            let problem =
+                "is not a proxy's address, as http://HOST:PORT or socks5://HOST:PORT".to_owned();
+            return Proxy::new(value.trim())
+                .map(Some)
+                .map_err(|_| DownloadError::Variable { variable, problem });
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an entry of `NO_PROXY` speaks of the host: `*`, a domain with what is below it, an address, or a range of
+/// addresses as `10.0.0.0/8`; with or without a port.
+fn excepts(entry: &str, host: &str, port: u16) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        if let Some((network, bits)) = entry.split_once('/') {
+            let (Ok(network), Ok(bits)) = (network.parse(), bits.parse()) else {
+                return false;
+            };
+            return is_within(address, network, bits);
+        }
+        if let Ok(other) = entry
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+        {
+            return other == address;
+        }
+    }
+    let (domain, only) = match entry.rsplit_once(':') {
+        Some((domain, digits)) if !domain.contains(':') => match digits.parse::<u16>() {
+            Ok(only) => (domain, Some(only)),
+            Err(_) => return false,
+        },
+        _ => (entry, None),
+    };
+    let domain = domain.trim_start_matches('*').trim_start_matches('.');
+    let is_below = || {
+        host.strip_suffix(domain)
+            .is_some_and(|rest| rest.ends_with('.'))
+    };
+    only.is_none_or(|only| only == port) && !domain.is_empty() && (host == domain || is_below())
+}
+
+fn is_within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) if bits <= 32 => {
+            bits == 0 || (a.to_bits() ^ b.to_bits()) >> (32 - bits) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) if bits <= 128 => {
+            bits == 0 || (a.to_bits() ^ b.to_bits()) >> (128 - bits) == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, DownloadError> {
+        let get = |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
+        };
+        Proxies::from_variables(&Variables::new(&get))
+    }
+
+    fn asked(variables: &[(&str, &str)], uri: &str) -> Option<String> {
+        proxies(variables)
+            .unwrap()
+            .of(&uri.parse().unwrap())
+            .map(|proxy| proxy.host().to_owned())
+    }
+
+    #[test]
+    fn each_scheme_has_its_proxy() {
+        let variables = [
+            ("HTTPS_PROXY", "http://safe:1"),
+            ("HTTP_PROXY", "http://plain:1"),
+            ("ALL_PROXY", "http://all:1"),
+        ];
+        assert_eq!(
+            asked(&variables, "https://a.test/").as_deref(),
+            Some("safe")
+        );
+        assert_eq!(
+            asked(&variables, "http://a.test/").as_deref(),
+            Some("plain")
+        );
+        assert_eq!(
+            asked(&variables[1..], "https://a.test/").as_deref(),
+            Some("all")
+        );
+        assert_eq!(asked(&[], "https://a.test/"), None);
+        let small = [
+            ("HTTPS_PROXY", "http://large:1"),
+            ("https_proxy", "socks5h://small:1"),
+        ];
+        assert_eq!(asked(&small, "https://a.test/").as_deref(), Some("small"));
+    }
+
+    #[test]
+    fn no_proxy_names_hosts() {
+        let is_direct = |exceptions: &str, uri: &str| {
+            asked(
+                &[("ALL_PROXY", "http://p:1"), ("NO_PROXY", exceptions)],
+                uri,
+            )
+            .is_none()
+        };
+        for (exceptions, uri) in [
+            ("*", "https://a.test/"),
+            ("b.test, A.test", "https://a.test/"),
+            ("a.test", "https://x.a.test/"),
+            (".a.test", "https://x.a.test/"),
+            ("*.a.test", "https://x.a.test/"),
+            ("a.test:8443", "https://a.test:8443/"),
+            ("127.0.0.1", "http://127.0.0.1:80/"),
+            ("10.0.0.0/8", "http://10.200.3.4/"),
+            ("::1", "http://[::1]:9/"),
+            ("fd00::/8", "http://[fd12::1]/"),
+        ] {
+            assert!(is_direct(exceptions, uri), "{exceptions} {uri}");
+        }
+        for (exceptions, uri) in [
+            ("", "https://a.test/"),
+            ("a.test", "https://ba.test/"),
+            ("a.test:8443", "https://a.test/"),
+            ("10.0.0.0/8", "http://11.0.0.1/"),
+            ("10.0.0.0/99", "http://10.0.0.1/"),
+            (".", "https://a.test/"),
+            ("127.0.0.1", "http://127.0.0.2/"),
+        ] {
+            assert!(!is_direct(exceptions, uri), "{exceptions} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_is_none_is_told_without_its_password() {
+        let error = proxies(&[("HTTPS_PROXY", "gopher://me:secret@p")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("HTTPS_PROXY") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,486 @@
+//! Weights by name, from a hub on this machine: what is fetched, and how the cache is shared with other programs.
+
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use clipn_hub::{Fetched, HubName, Name, Purpose, fetch_url};
+use clipn_base::progress::Silent;
+use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
+use crate::local_hub::{
+    CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_below, holds, named, ranges, repository,
+};
+
+#[test]
+fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
+    let storage = repository().serve();
+    let server = Hub {
+        storage: Some(storage.url()),
+        ..repository()
+    }
+    .serve();
+    let home = Home::with(&server.url(), &[("HF_TOKEN", "hf_secret")]);
+    let weights = noise(1, 300_000);
+
+    let fetched = home.fetch(NAME).unwrap();
+    let snapshot = home.repository().join("snapshots").join(COMMIT);
+    assert_eq!(
+        fetched,
+        Fetched {
+            path: snapshot.clone(),
+            model: None,
+            notes: Vec::new()
+        }
+    );
+    holds(&fetched, WEIGHTS, &weights);
+    holds(&fetched, CONFIG, MODEL.as_bytes());
+    assert!(
+        !snapshot.join("README.md").exists(),
+        "more was fetched than is needed"
+    );
+    assert_eq!(
+        std::fs::read_to_string(home.repository().join("refs/main")).unwrap(),
+        COMMIT
+    );
+    let target = std::fs::read_link(snapshot.join(WEIGHTS)).unwrap();
+    assert_eq!(target, Path::new("../../blobs").join(sha256(&weights)));
+    home.is_clean();
+
+    let (of_hub, of_storage) = (server.seen(), storage.seen());
+    assert!(
+        of_hub
+            .iter()
+            .all(|request| request.header("authorization") == Some("Bearer hf_secret"))
+    );
+    assert_eq!(of_storage.len(), 1);
+    assert_eq!(of_storage[0].header("authorization"), None);
+    assert!(
+        of_storage[0]
+            .header("user-agent")
+            .unwrap()
+            .starts_with("clipn/")
+    );
+
+    // Once more: a branch is asked for its commit, a commit is not.
+    assert_eq!(home.fetch(NAME).unwrap(), fetched);
+    assert_eq!(server.seen().len(), 1);
+    assert_eq!(home.fetch(&format!("{NAME}@{COMMIT}")).unwrap(), fetched);
+    assert_eq!((server.seen().len(), storage.seen().len()), (0, 0));
+
+    // Other revisions of the same commit fetch nothing again.
+    for revision in ["v1.0", "refs/pr/1"] {
+        assert_eq!(home.fetch(&format!("{NAME}@{revision}")).unwrap(), fetched);
+        assert_eq!(
+            std::fs::read_to_string(home.repository().join("refs").join(revision)).unwrap(),
+            COMMIT
+        );
+    }
+    assert_eq!(storage.seen().len(), 0);
+}
+
+#[test]
+fn a_new_commit_shares_what_did_not_change() {
+    let server = repository().serve();
+    let home = Home::at(&server.url());
+    home.fetch(NAME).unwrap();
+    let mut newer = Hub {
+        commit: COMMIT.replace('0', "f"),
+        ..repository()
+    };
+    newer
+        .files
+        .insert(CONFIG.to_owned(), MODEL.replace("16", "32").into_bytes());
+    let commit = newer.commit.clone();
+    let server = newer.serve();
+    let mut settings = home.settings.clone();
+    settings.network.endpoint = server.url();
+    let fetched = named(NAME)
+        .fetch(&settings, Purpose::Look, &Silent)
+        .unwrap();
+    assert!(fetched.path.ends_with(&commit));
+    holds(&fetched, WEIGHTS, &noise(1, 300_000));
+    holds(&fetched, CONFIG, MODEL.replace("16", "32").as_bytes());
+    assert_eq!(ranges(&server), [None; 0], "the weights were fetched again");
+    assert_eq!(
+        std::fs::read_to_string(home.repository().join("refs/main")).unwrap(),
+        commit
+    );
+}
+
+#[test]
+fn files_are_copied_where_there_are_no_links() {
+    let server = repository().serve();
+    let home = Home::with(&server.url(), &[("HF_HUB_DISABLE_SYMLINKS", "1")]);
+    let fetched = home.fetch(NAME).unwrap();
+    holds(&fetched, WEIGHTS, &noise(1, 300_000));
+    assert!(!fetched.path.join(WEIGHTS).is_symlink());
+    home.is_clean();
+}
+
+#[test]
+fn every_kind_of_repository_gives_what_its_weights_need() {
+    let weights = noise(2, 5000);
+    let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
+    let sharded: &[(&str, &[u8])] = &[
+        ("config.json", b"{}"),
+        ("preprocessor_config.json", b"{}"),
+        ("model.safetensors.index.json", index),
+        ("model-1.safetensors", &weights),
+        ("model-2.safetensors", b"two"),
+        ("model-3.safetensors", b"three"),
+        ("pytorch_model.bin", b"bin"),
+        ("tokenizer.json", b"{}"),
+    ];
+    let own: &[(&str, &[u8])] = &[
+        ("README.md", b""),
+        ("epoch_10.pt", &weights),
+        ("old/epoch_1.pt", b"old"),
+    ];
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let nested: &[(&str, &[u8])] = &[
+        (
+            "x/model.safetensors.index.json",
+            br#"{"weight_map": {"a": "part.safetensors"}}"#,
+        ),
+        ("x/part.safetensors", &weights),
+        ("x/other.safetensors", b"other"),
+    ];
+    let cases: [(Files<'_>, &str, Option<&str>, &[&str]); 4] = [
+        (
+            nested,
+            "hf-hub:test/tiny/x/model.safetensors.index.json",
+            Some("x/model.safetensors.index.json"),
+            &["x/model.safetensors.index.json", "x/part.safetensors"],
+        ),
+        (
+            sharded,
+            NAME,
+            None,
+            &[
+                "config.json",
+                "model-1.safetensors",
+                "model-2.safetensors",
+                "model.safetensors.index.json",
+                "preprocessor_config.json",
+            ],
+        ),
+        (own, NAME, Some("epoch_10.pt"), &["epoch_10.pt"]),
+        (
+            own,
+            "hf-hub:test/tiny/old/epoch_1.pt",
+            Some("old/epoch_1.pt"),
+            &["old/epoch_1.pt"],
+        ),
+    ];
+    for (files, name, opened, kept) in cases {
+        let server = Hub::new("test/tiny", files).serve();
+        let home = Home::at(&server.url());
+        let fetched = home.fetch(name).unwrap();
+        let snapshot = home.repository().join("snapshots").join(COMMIT);
+        assert_eq!(
+            fetched.path,
+            opened.map_or(snapshot.clone(), |file| snapshot.join(file))
+        );
+        let mut found: Vec<_> = files_below(&snapshot)
+            .into_iter()
+            .map(|path| {
+                Path::new(&path)
+                    .strip_prefix(&snapshot)
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        found.sort();
+        assert_eq!(found, kept);
+        for (file, bytes) in files.iter().filter(|(file, _)| kept.contains(file)) {
+            assert!(
+                std::fs::read(snapshot.join(file)).unwrap() == *bytes,
+                "{file}"
+            );
+        }
+        assert_eq!(
+            Home {
+                settings: home.settings.clone().offline(),
+                ..home
+            }
+            .fetch(name)
+            .unwrap(),
+            fetched
+        );
+    }
+    let server = Hub::new("test/tiny", &[("a.pt", b"a"), ("b.pt", b"b")]).serve();
+    fails(
+        Home::at(&server.url()).fetch(NAME),
+        &["several weights files", "hf-hub:test/tiny/FILE: a.pt, b.pt"],
+    );
+    let server = Hub::new("test/tiny", &[("README.md", b"a")]).serve();
+    fails(Home::at(&server.url()).fetch(NAME), &["no weights"]);
+    let server = repository().serve();
+    fails(
+        Home::at(&server.url()).fetch("hf-hub:test/tiny/none.pt"),
+        &["test/tiny/none.pt is not there"],
+    );
+}
+
+#[test]
+fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
+    let mut hub = repository();
+    hub.files.insert(
+        CONFIG.to_owned(),
+        MODEL
+            .replace("\"embed_dim\"", "\"init_logit_bias\": -10, \"embed_dim\"")
+            .into_bytes(),
+    );
+    let server = hub.serve();
+    let home = Home::at(&server.url());
+    let outcome = named(NAME).fetch(&home.settings, Purpose::Compute, &Silent);
+    fails(outcome, &["init_logit_bias", "does not compute"]);
+    assert_eq!(ranges(&server), [None; 0]);
+    home.fetch(NAME).unwrap();
+
+    let weights = noise(2, 5000);
+    let of_transformers = |config: &[u8]| {
+        let server = Hub::new(
+            "test/tiny",
+            &[("config.json", config), ("model.safetensors", &weights)],
+        )
+        .serve();
+        named(NAME).fetch(&Home::at(&server.url()).settings, Purpose::Compute, &Silent)
+    };
+    fails(
+        of_transformers(br#"{"model_type": "siglip"}"#),
+        &["config.json", "siglip"],
+    );
+    // A config that is none of `transformers` says nothing of the weights.
+    of_transformers(br#"{"epochs": 3}"#).unwrap();
+}
+
+#[test]
+fn offline_asks_nobody() {
+    let server = repository().serve();
+    let mut home = Home::at(&server.url());
+    let online = home.settings.clone();
+    home.settings = online.clone().offline();
+    fails(
+        home.fetch(NAME),
+        &[
+            "hf-hub:test/tiny is not in the cache",
+            "--offline is given",
+            "leave it out once",
+        ],
+    );
+    let variable = Home::with(&server.url(), &[("HF_HUB_OFFLINE", "1")]);
+    fails(variable.fetch(NAME), &["HF_HUB_OFFLINE is set"]);
+    assert_eq!(server.seen().len(), 0);
+
+    home.settings = online.clone();
+    let fetched = home.fetch(NAME).unwrap();
+    server.seen();
+    home.settings = online.offline();
+    for name in [
+        NAME.to_owned(),
+        format!("{NAME}@{COMMIT}"),
+        format!("{NAME}@main"),
+    ] {
+        assert_eq!(home.fetch(&name).unwrap(), fetched);
+    }
+    fails(
+        home.fetch("hf-hub:test/tiny@v1.0"),
+        &["hf-hub:test/tiny@v1.0 is not in the cache"],
+    );
+    assert_eq!(server.seen().len(), 0);
+
+    // Its blob is gone.
+    std::fs::remove_file(
+        home.repository()
+            .join("blobs")
+            .join(sha256(&noise(1, 300_000))),
+    )
+    .unwrap();
+    fails(home.fetch(NAME), &["is not in the cache"]);
+}
+
+#[test]
+fn without_a_net_the_cache_serves_and_says_so() {
+    let server = repository().serve();
+    let mut home = Home::at(&server.url());
+    let fetched = home.fetch(NAME).unwrap();
+    home.settings.network.endpoint = "http://127.0.0.1:1".to_owned();
+    let again = home.fetch(NAME).unwrap();
+    assert_eq!(again.path, fetched.path);
+    assert!(
+        again.notes[0].contains("from the cache") && again.notes[0].contains("127.0.0.1:1"),
+        "{:?}",
+        again.notes
+    );
+    // A refusal is no lack of a net.
+    let server = Server::start(|_| Reply::new(404));
+    home.settings.network.endpoint = server.url();
+    fails(home.fetch(NAME), &["is not there"]);
+}
+
+/// Lays out a snapshot as huggingface_hub leaves it.
+fn python_cache(home: &Home, files: &[(&str, &[u8])]) -> PathBuf {
+    let root = home.repository();
+    let snapshot = root.join("snapshots").join(COMMIT);
+    for folder in [root.join("blobs"), root.join("refs"), snapshot.clone()] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    std::fs::write(root.join("refs/main"), COMMIT).unwrap();
+    for (file, bytes) in files {
+        let blob = sha256(bytes);
+        std::fs::write(root.join("blobs").join(&blob), bytes).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(format!("../../blobs/{blob}"), snapshot.join(file)).unwrap();
+        #[cfg(not(unix))]
+        std::fs::write(snapshot.join(file), bytes).unwrap();
+    }
+    snapshot
+}
+
+#[test]
+fn what_python_fetched_is_used() {
+    let server = repository().serve();
+    let weights = noise(1, 300_000);
+    let mut home = Home::at(&server.url());
+    let snapshot = python_cache(&home, &[(CONFIG, MODEL.as_bytes()), (WEIGHTS, &weights)]);
+    let online = home.settings.clone();
+    home.settings = online.clone().offline();
+    assert_eq!(
+        home.fetch(NAME).unwrap(),
+        Fetched {
+            path: snapshot,
+            model: None,
+            notes: Vec::new()
+        }
+    );
+    home.settings = online;
+    home.fetch(&format!("{NAME}@{COMMIT}")).unwrap();
+    assert_eq!(server.seen().len(), 0);
+    home.fetch(NAME).unwrap();
+    assert_eq!(ranges(&server), [None; 0]);
+
+    // open_clip fetches no config for its tags: that is told, and made up for.
+    let mut home = Home::at(&server.url());
+    let snapshot = python_cache(&home, &[(WEIGHTS, &weights)]);
+    let online = home.settings.clone();
+    home.settings = online.clone().offline();
+    let fetched = home.fetch(NAME).unwrap();
+    assert!(
+        fetched.notes[0].contains(CONFIG) && fetched.notes[0].contains("preprocessing"),
+        "{:?}",
+        fetched.notes
+    );
+    home.settings = online;
+    assert_eq!(
+        home.fetch(&format!("{NAME}@{COMMIT}")).unwrap().notes,
+        Vec::<String>::new()
+    );
+    assert!(snapshot.join(CONFIG).is_file());
+    assert_eq!(ranges(&server), [None; 0]);
+
+    // Nor is a part of weights in parts all of them.
+    let home = Home::at(&server.url());
+    python_cache(
+        &home,
+        &[
+            ("config.json", b"{}"),
+            (
+                "model.safetensors.index.json",
+                br#"{"weight_map": {"a": "x.safetensors"}}"#,
+            ),
+        ],
+    );
+    let home = Home {
+        settings: home.settings.clone().offline(),
+        ..home
+    };
+    fails(home.fetch(NAME), &["is not in the cache"]);
+}
+
+#[test]
+fn files_from_elsewhere_are_kept_by_their_checksum() {
+    let weights = noise(6, 200_000);
+    let bytes = weights.clone();
+    let count = AtomicU32::new(0);
+    let server = Server::start(move |request| {
+        let reply = content(request, &bytes, "elsewhere");
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            reply.cut(70_000)
+        } else {
+            reply
+        }
+    });
+    let home = Home::with(&server.url(), &[("HF_TOKEN", "hf_secret")]);
+    let other = Server::start(|_| Reply::new(200).body(b"something else"));
+    let sha = sha256(&weights);
+    let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
+    let path = fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
+    assert_eq!(
+        path,
+        home.folder
+            .path()
+            .join("assets/clipn/weights")
+            .join(&sha)
+            .join("ViT-T.pt")
+    );
+    assert!(std::fs::read(&path).unwrap() == weights);
+    let seen = server.seen();
+    assert_eq!(
+        seen.iter()
+            .map(|request| request.header("range"))
+            .collect::<Vec<_>>(),
+        [None, Some("bytes=70000-")]
+    );
+    fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
+    assert_eq!(server.seen(), []);
+    home.is_clean();
+
+    let url = format!("{}/{}/x.pt", other.url(), sha256(b"x"));
+    let error = fetch_url(&url, &sha256(b"x"), &home.settings, &Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("x.pt came damaged"), "{error}");
+    assert_eq!(other.seen()[0].header("authorization"), None);
+    home.is_clean();
+    // All of it is there, but an earlier run could not say so.
+    let place = home.folder.path().join("assets/clipn/weights").join(&sha);
+    std::fs::rename(place.join("ViT-T.pt"), place.join("ViT-T.pt.incomplete")).unwrap();
+    let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
+    fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn tags_are_repositories_and_files() {
+    let repository = Hub {
+        repository: "laion/CLIP-ViT-B-16-laion2B-s34B-b88K".to_owned(),
+        ..repository()
+    };
+    let server = repository.serve();
+    let home = Home::at(&server.url());
+    let tag = |tag: &str| Name::of(Path::new(tag), Some("ViT-B-16")).unwrap();
+    let fetched = tag("laion2b_s34b_b88k")
+        .fetch(&home.settings, Purpose::Look, &Silent)
+        .unwrap();
+    assert_eq!(fetched.model, Some("ViT-B-16"));
+    holds(&fetched, WEIGHTS, &noise(1, 300_000));
+    let settings = home.settings.offline();
+    let outcome = tag("openai").fetch(&settings, Purpose::Look, &Silent);
+    fails(
+        outcome,
+        &[
+            "ViT-B-16-quickgelu openai",
+            "ViT-B-16.pt",
+            "is not in the cache",
+            "--offline",
+        ],
+    );
+}
+
+#[test]
+fn names_stand_for_themselves() {
+    let name = HubName::parse("hf-hub:test/tiny@v1.0").unwrap();
+    assert_eq!(named("hf-hub:test/tiny@v1.0"), Name::Hub(name));
+}

@@ -1,0 +1,466 @@
+//! Downloads that break, stall, change or come wrong, and what is made of them.
+
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use clipn_hub::DownloadError;
+use clipn_base::progress::Progress;
+use clipn_testing::hub::{COMMIT, Hub, Reply, Server, noise, sha256};
+use crate::local_hub::{Home, NAME, WEIGHTS, fails, holds, ranges, repository, with_storage};
+
+#[test]
+fn a_connection_that_breaks_is_taken_up_where_it_broke() {
+    let server = with_storage(repository(), |request, _, reply| match request {
+        0 => reply.cut(100_000),
+        1 => reply.cut(50_000),
+        2 => reply.cut(0),
+        _ => reply,
+    });
+    let home = Home::at(&server.url());
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let at = |start: u32| Some(format!("bytes={start}-"));
+    assert_eq!(
+        ranges(&server),
+        [None, at(100_000), at(150_000), at(150_000)]
+    );
+    home.is_clean();
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left_and_asked_again() {
+    let server = with_storage(repository(), |request, _, reply| match request {
+        0 => Reply {
+            stall: Duration::from_secs(3),
+            ..reply.cut(1000)
+        },
+        _ => reply,
+    });
+    let mut home = Home::at(&server.url());
+    home.settings.network.patience.read = Duration::from_millis(500);
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(ranges(&server), [None, Some("bytes=1000-".to_owned())]);
+}
+
+#[test]
+fn the_next_run_goes_on_where_the_last_one_ended() {
+    let server = with_storage(
+        repository(),
+        |request, _, reply| if request < 4 { reply.cut(0) } else { reply },
+    );
+    let server_cut = with_storage(repository(), |request, _, reply| match request {
+        0 => reply.cut(120_000),
+        _ => Reply::new(503),
+    });
+    let mut home = Home::at(&server_cut.url());
+    let error = fails(home.fetch(NAME), &["503"]);
+    assert!(error.may_pass());
+    let incomplete = home.incomplete(&noise(1, 300_000));
+    assert_eq!(std::fs::metadata(&incomplete).unwrap().len(), 120_000);
+    assert!(
+        !home.repository().join("refs/main").exists(),
+        "a snapshot that is not whole is not the branch's"
+    );
+
+    home.settings.network.endpoint = server.url();
+    fails(
+        home.fetch(NAME),
+        &[
+            "broke after 120000 bytes of open_clip_model.safetensors",
+            "try again",
+        ],
+    );
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(
+        ranges(&server),
+        [const { Some("bytes=120000-") }; 5].map(|range| range.map(str::to_owned))
+    );
+    home.is_clean();
+}
+
+#[test]
+fn what_an_earlier_run_left_is_not_believed() {
+    let weights = noise(1, 300_000);
+    for (left, wanted) in [
+        // Another content, as long as the whole, longer, shorter; and the whole itself.
+        (noise(9, 300_000), vec![None]),
+        (noise(9, 400_000), vec![None]),
+        (noise(9, 1000), vec![Some("bytes=1000-".to_owned()), None]),
+        (weights.clone(), vec![]),
+    ] {
+        let server = repository().serve();
+        let home = Home::at(&server.url());
+        let incomplete = home.incomplete(&weights);
+        std::fs::create_dir_all(incomplete.parent().unwrap()).unwrap();
+        std::fs::write(&incomplete, &left).unwrap();
+        holds(&home.fetch(NAME).unwrap(), WEIGHTS, &weights);
+        assert_eq!(ranges(&server), wanted);
+        home.is_clean();
+    }
+}
+
+#[test]
+fn servers_without_ranges_are_begun_anew() {
+    let whole = |reply: Reply| {
+        Reply::new(200)
+            .header("ETag", "\"x\"")
+            .body(&noise(1, 300_000))
+            .cut(reply.cut.unwrap_or(300_000))
+    };
+    let server = with_storage(repository(), move |request, _, reply| match request {
+        0 => reply.cut(100_000),
+        1 => whole(reply.cut(200_000)),
+        _ => whole(reply),
+    });
+    let home = Home::at(&server.url());
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(ranges(&server).len(), 3);
+
+    // One that answers with another range than was asked for.
+    let server = with_storage(repository(), |request, _, reply| match request {
+        0 => reply.cut(100_000),
+        1 => reply
+            .header("Content-Range", "bytes 0-299999/300000")
+            .body(&noise(1, 300_000)),
+        _ => reply,
+    });
+    let home = Home::at(&server.url());
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(
+        ranges(&server),
+        [None, Some("bytes=100000-".to_owned()), None]
+    );
+}
+
+#[test]
+fn a_file_that_changes_between_two_parts_is_begun_anew() {
+    // A large one, whose checksum decides.
+    let server = with_storage(repository(), |request, _, reply| match request {
+        0 => reply.header("ETag", "\"other\"").cut(1000),
+        1 => Reply::new(206)
+            .header("ETag", "\"new\"")
+            .header("Content-Range", "bytes 1000-299999/300000")
+            .body(&noise(8, 299_000)),
+        _ => reply,
+    });
+    let home = Home::at(&server.url());
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(ranges(&server).last(), Some(&None));
+
+    // A small one, which has no checksum: it is described anew too.
+    for honours_ranges in [true, false] {
+        let (old, new) = (noise(3, 1500), noise(4, 1500));
+        let mut hub = repository();
+        hub.files.insert(WEIGHTS.to_owned(), new.clone());
+        let before = Hub {
+            files: [(WEIGHTS.to_owned(), old)].into(),
+            ..hub.clone()
+        };
+        let gets = AtomicU32::new(0);
+        let server = Server::start(move |request| {
+            if request.target.ends_with(WEIGHTS) {
+                if request.method == "HEAD" && gets.load(Ordering::SeqCst) == 0 {
+                    return before.answer(request);
+                }
+                if request.method == "GET" && gets.fetch_add(1, Ordering::SeqCst) == 0 {
+                    return before.answer(request).cut(700);
+                }
+                if request.method == "GET" && honours_ranges && request.header("range").is_some() {
+                    return hub.answer(&request.clone().without("if-range"));
+                }
+            }
+            hub.answer(request)
+        });
+        let home = Home::at(&server.url());
+        let fetched = home.fetch(NAME).unwrap();
+        holds(&fetched, WEIGHTS, &new);
+        let blob = std::fs::read_link(fetched.path.join(WEIGHTS)).unwrap();
+        assert!(
+            blob.ends_with(&sha256(&new)[..40]),
+            "the new content lies under the old name"
+        );
+    }
+}
+
+#[test]
+fn a_branch_that_moves_between_two_runs_does_not_mix_them() {
+    let cut = with_storage(repository(), |request, _, reply| match request {
+        0 => reply.cut(150_000),
+        _ => Reply::new(403),
+    });
+    let mut home = Home::at(&cut.url());
+    fails(home.fetch(NAME), &["403"]);
+    let mut newer = Hub {
+        commit: COMMIT.replace('0', "f"),
+        ..repository()
+    };
+    newer.files.insert(WEIGHTS.to_owned(), noise(5, 300_000));
+    let server = newer.serve();
+    home.settings.network.endpoint = server.url();
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(5, 300_000));
+    assert_eq!(ranges(&server), [None]);
+}
+
+#[test]
+fn wrong_content_is_told_and_not_kept() {
+    let server = with_storage(repository(), |_, _, reply| reply.body(&noise(7, 300_000)));
+    let home = Home::at(&server.url());
+    let error = fails(
+        home.fetch(NAME),
+        &[
+            WEIGHTS,
+            &sha256(&noise(1, 300_000)),
+            &sha256(&noise(7, 300_000)),
+            "deleted",
+        ],
+    );
+    assert!(matches!(error, DownloadError::Checksum { .. }));
+    assert!(!home.incomplete(&noise(1, 300_000)).exists());
+    assert!(
+        !home
+            .repository()
+            .join("snapshots")
+            .join(COMMIT)
+            .join(WEIGHTS)
+            .exists()
+    );
+
+    for (announced, body) in [(299_999, 300_000), (300_001, 300_000), (100, 100)] {
+        let server = with_storage(repository(), move |_, _, reply| Reply {
+            length: Some(announced),
+            ..reply.body(&noise(1, body))
+        });
+        let error = fails(
+            Home::at(&server.url()).fetch(NAME),
+            &[WEIGHTS, &announced.to_string(), "300000"],
+        );
+        assert!(matches!(error, DownloadError::Length { .. }), "{error}");
+    }
+    // Longer than it says, without a length.
+    let server = with_storage(repository(), |_, _, reply| {
+        let chunk = format!("{:x}\r\n", 400_000);
+        let body = [chunk.as_bytes(), &noise(1, 400_000), b"\r\n0\r\n\r\n"].concat();
+        Reply {
+            length: Some(0),
+            ..reply.body(&body).header("Transfer-Encoding", "chunked")
+        }
+    });
+    fails(Home::at(&server.url()).fetch(NAME), &[WEIGHTS]);
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let refusal = |status: u16, code: &'static str, token: &str| {
+        let server = Server::start(move |_| Reply::new(status).header("X-Error-Code", code));
+        let variables: &[(&str, &str)] = if token.is_empty() {
+            &[]
+        } else {
+            &[("HF_TOKEN", token)]
+        };
+        let error = Home::with(&server.url(), variables)
+            .fetch(NAME)
+            .unwrap_err();
+        assert_eq!(server.seen().len(), 1, "{error}");
+        assert!(!error.to_string().contains("hf_secret"));
+        error.to_string()
+    };
+    for (status, code, token, parts) in [
+        (
+            401,
+            "",
+            "",
+            ["no such repository, or it is private", "HF_TOKEN"],
+        ),
+        (
+            401,
+            "RepoNotFound",
+            "",
+            ["no such repository", "check the name"],
+        ),
+        (401, "", "hf_secret", ["not accepted", "HF_TOKEN"]),
+        (
+            401,
+            "GatedRepo",
+            "",
+            ["accept the conditions at http://127.0.0.1", "HF_TOKEN"],
+        ),
+        (
+            403,
+            "GatedRepo",
+            "hf_secret",
+            ["accept the conditions", "your token may read it"],
+        ),
+        (403, "", "hf_secret", ["does not allow", "read access"]),
+        (
+            404,
+            "RepoNotFound",
+            "hf_secret",
+            ["test/tiny is not there", "no model of that name"],
+        ),
+        (
+            404,
+            "RevisionNotFound",
+            "",
+            ["the revision `main` of hf-hub:test/tiny", "after the @"],
+        ),
+        (418, "", "", ["418", "test/tiny"]),
+    ] {
+        let error = refusal(status, code, token);
+        assert!(
+            parts.iter().all(|part| error.contains(part)),
+            "{status} {code}: {error}"
+        );
+    }
+    let server = repository().serve();
+    fails(
+        Home::at(&server.url()).fetch("hf-hub:test/tiny@v9"),
+        &["the revision `v9`"],
+    );
+    fails(
+        Home::at(&server.url()).fetch("hf-hub:test/other"),
+        &["hf-hub:test/other is not there"],
+    );
+}
+
+#[test]
+fn passing_faults_pass() {
+    let hub = repository();
+    let faults = AtomicU32::new(0);
+    let server = Server::start(move |request| match faults.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::new(500),
+        1 => Reply::new(429).header("Retry-After", "0"),
+        3 => Reply::new(503),
+        5 => Reply::new(502),
+        8 => Reply::new(504),
+        _ => hub.answer(request),
+    });
+    let home = Home::at(&server.url());
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+
+    let down = Server::start(|_| Reply::new(500));
+    fails(
+        Home::at(&down.url()).fetch(NAME),
+        &["answered 500", "try again later"],
+    );
+    assert_eq!(down.seen().len(), 3);
+    fails(
+        Home::at("http://127.0.0.1:1").fetch(NAME),
+        &["cannot reach 127.0.0.1:1", "check the connection"],
+    );
+}
+
+/// Stops after so many bytes.
+#[derive(Default)]
+struct Impatient {
+    bytes: AtomicU64,
+    patience: u64,
+    saw_total: AtomicBool,
+}
+
+impl Progress for Impatient {
+    fn begin_bytes(&self, stage: &str, total: u64) {
+        assert!(!stage.is_empty());
+        self.saw_total.fetch_or(total == 300_000, Ordering::SeqCst);
+    }
+
+    fn advance(&self, units: u64) {
+        self.bytes.fetch_add(units, Ordering::SeqCst);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.bytes.load(Ordering::SeqCst) >= self.patience
+    }
+}
+
+#[test]
+fn progress_is_told_and_a_stop_keeps_what_came() {
+    let server = repository().serve();
+    let home = Home::at(&server.url());
+    let impatient = Impatient {
+        patience: 60_000,
+        ..Impatient::default()
+    };
+    let error = fails(home.watched(NAME, &impatient), &["interrupted", "kept"]);
+    assert!(matches!(error, DownloadError::Cancelled { .. }));
+    assert!(impatient.saw_total.load(Ordering::SeqCst));
+    let left = std::fs::metadata(home.incomplete(&noise(1, 300_000)))
+        .unwrap()
+        .len();
+    assert!((1..300_000).contains(&left), "{left}");
+    server.seen();
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(ranges(&server), [Some(format!("bytes={left}-"))]);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_told() {
+    let server = repository().serve();
+    let home = Home::at(&server.url());
+    std::fs::write(
+        home.folder.path().join("hub"),
+        "a file where a folder should be",
+    )
+    .unwrap();
+    fails(home.fetch(NAME), &["hub", "HF_HOME"]);
+    let certificates = Home::with(&server.url(), &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
+    fails(
+        certificates.fetch(NAME),
+        &["read the certificates /nowhere/ca.pem"],
+    );
+}
+
+#[test]
+fn two_that_want_the_same_fetch_it_once() {
+    let server = Arc::new(with_storage(repository(), |_, _, reply| Reply {
+        stall: Duration::from_millis(300),
+        ..reply
+    }));
+    let home = Arc::new(Home::at(&server.url()));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let home = Arc::clone(&home);
+            std::thread::spawn(move || home.fetch(NAME).unwrap())
+        })
+        .collect();
+    for thread in threads {
+        holds(&thread.join().unwrap(), WEIGHTS, &noise(1, 300_000));
+    }
+    assert_eq!(ranges(&server), [None]);
+    home.is_clean();
+}
+
+#[test]
+fn two_without_locks_do_not_mix_what_they_write() {
+    // Each has a lock folder of its own, as on file systems whose locks do not hold; the blobs are the same.
+    let server = Arc::new(with_storage(repository(), |request, _, reply| {
+        if request < 2 {
+            reply.cut(40_000 * (request as usize + 1))
+        } else {
+            reply
+        }
+    }));
+    let shared = Home::at(&server.url());
+    let blobs = shared.repository().join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let homes: Vec<_> = (0..3).map(|_| Home::at(&server.url())).collect();
+    #[cfg(unix)]
+    for home in &homes {
+        std::fs::create_dir_all(home.repository()).unwrap();
+        std::os::unix::fs::symlink(&blobs, home.repository().join("blobs")).unwrap();
+    }
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = homes
+            .iter()
+            .map(|home| scope.spawn(|| home.fetch(NAME)))
+            .collect();
+        for run in runs {
+            // One that loses the race may have to say so, but never gives wrong content.
+            if let Ok(fetched) = run.join().unwrap() {
+                holds(&fetched, WEIGHTS, &noise(1, 300_000));
+            }
+        }
+    });
+    let home = &homes[0];
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+}

@@ -1,0 +1,194 @@
+//! Servers that mean harm: no token for them, no file outside the cache, nothing without an end; and proxies.
+
+
+use clipn_hub::DownloadError;
+use clipn_testing::hub::{COMMIT, Hub, Reply, Request, Server, noise};
+use crate::local_hub::{CONFIG, Home, NAME, WEIGHTS, fails, holds, repository};
+
+#[test]
+fn redirects_end_and_keep_to_the_web() {
+    for (location, part) in [
+        ("/api/models/test/tiny/revision/main", "too many"),
+        ("ftp://127.0.0.1/x", "no web address"),
+        ("file:///etc/passwd", "cannot be read"),
+        ("http://user:word@127.0.0.1/x", "user name"),
+    ] {
+        let server = Server::start(move |_| Reply::new(302).header("Location", location));
+        fails(Home::at(&server.url()).fetch(NAME), &["redirects to", part]);
+        assert!(server.seen().len() <= 11);
+    }
+    // A renamed repository.
+    let hub = Hub {
+        repository: "test/new".to_owned(),
+        ..repository()
+    };
+    let server = Server::start(move |request| match request.target.contains("test/tiny") {
+        true => {
+            Reply::new(307).header("Location", &request.target.replace("test/tiny", "test/new"))
+        }
+        false => hub.answer(request),
+    });
+    holds(
+        &Home::at(&server.url()).fetch(NAME).unwrap(),
+        WEIGHTS,
+        &noise(1, 300_000),
+    );
+}
+
+#[test]
+fn a_token_does_not_come_back_from_elsewhere() {
+    let hub = repository();
+    let server = Server::start(move |request| match request.target.strip_prefix("/back") {
+        Some(target) => hub.answer(&Request {
+            target: target.to_owned(),
+            ..request.clone()
+        }),
+        None => hub.answer(request),
+    });
+    let url = server.url();
+    let elsewhere = Server::start(move |request| {
+        Reply::new(302).header("Location", &format!("{url}/back{}", request.target))
+    });
+    let hub = Hub {
+        storage: Some(elsewhere.url()),
+        ..repository()
+    };
+    let first = Server::start(move |request| hub.answer(request));
+    let home = Home::with(&first.url(), &[("HF_TOKEN", "hf_secret")]);
+    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let seen = elsewhere
+        .seen()
+        .into_iter()
+        .chain(server.seen())
+        .collect::<Vec<_>>();
+    assert!(
+        seen.len() == 2
+            && seen
+                .iter()
+                .all(|request| request.header("authorization").is_none()),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn proxies_are_asked_where_variables_name_them() {
+    let server = repository().serve();
+    let proxy = Server::proxy();
+    let through = Home::with(&server.url(), &[("HTTP_PROXY", &proxy.url())]);
+    holds(&through.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let seen = proxy.seen();
+    assert!(
+        !seen.is_empty() && seen.iter().all(|request| request.method == "CONNECT"),
+        "{seen:?}"
+    );
+    let past = Home::with(
+        &server.url(),
+        &[
+            ("ALL_PROXY", &proxy.url()),
+            ("NO_PROXY", "localhost,127.0.0.0/8"),
+        ],
+    );
+    past.fetch(NAME).unwrap();
+    assert_eq!(proxy.seen(), []);
+    let dead = Home::with(&server.url(), &[("all_proxy", "http://127.0.0.1:1")]);
+    server.seen();
+    fails(dead.fetch(NAME), &["cannot reach", "HTTPS_PROXY"]);
+    assert_eq!(server.seen(), []);
+}
+
+#[test]
+fn hostile_answers_write_nothing_outside_the_cache() {
+    let listing = |sha: &str, file: &str| {
+        serde_json::json!({ "sha": sha, "siblings": [{ "rfilename": file }, { "rfilename": WEIGHTS }] })
+            .to_string()
+    };
+    // Names of files and commits.
+    for (sha, file) in [
+        (COMMIT, "../../../../evil.safetensors"),
+        (COMMIT, "/tmp/evil.safetensors"),
+        (COMMIT, "..\\evil.safetensors"),
+        ("../../../evil", WEIGHTS),
+        ("..", WEIGHTS),
+        ("", WEIGHTS),
+        ("0123", WEIGHTS),
+    ] {
+        let body = listing(sha, file);
+        let hub = repository();
+        let server = Server::start(move |request| match request.target.starts_with("/api/") {
+            true => Reply::new(200).body(body.as_bytes()),
+            false => hub.answer(request),
+        });
+        let home = Home::at(&server.url());
+        match home.fetch(NAME) {
+            Ok(fetched) => holds(&fetched, WEIGHTS, &noise(1, 300_000)),
+            Err(error) => assert!(matches!(error, DownloadError::NotAHub { .. }), "{error}"),
+        }
+        assert!(
+            server
+                .seen()
+                .iter()
+                .all(|request| !request.target.contains("evil"))
+        );
+        home.is_clean_of("evil");
+    }
+    // Etags, which name blobs.
+    for etag in [
+        "../../../evil",
+        "/tmp/evil",
+        "..",
+        ".",
+        "",
+        "a/b",
+        "evil\\x",
+        &"a".repeat(400),
+    ] {
+        let etag = format!("\"{etag}\"");
+        let hub = repository();
+        let server = Server::start(move |request| match request.method.as_str() {
+            "HEAD" => Reply::new(200).header("ETag", &etag),
+            _ => hub.answer(request),
+        });
+        let home = Home::at(&server.url());
+        fails(home.fetch(NAME), &["no usable ETag"]);
+        home.is_clean_of("evil");
+    }
+    // Parts of weights.
+    for part in [
+        "../../../evil.safetensors",
+        "/tmp/evil.safetensors",
+        "sub/evil.safetensors",
+    ] {
+        let index = serde_json::json!({ "weight_map": { "a": part } }).to_string();
+        let server = Hub::new(
+            "test/tiny",
+            &[
+                ("config.json", b"{}"),
+                ("model.safetensors.index.json", index.as_bytes()),
+            ],
+        )
+        .serve();
+        let home = Home::at(&server.url());
+        fails(home.fetch(NAME), &["must be a file in the same folder"]);
+        home.is_clean_of("evil");
+    }
+    // What is larger than it can be.
+    let big = vec![b' '; (4 << 20) + 1];
+    let mut hub = repository();
+    hub.files.insert(CONFIG.to_owned(), big);
+    let server = Hub {
+        large: usize::MAX,
+        ..hub
+    }
+    .serve();
+    fails(
+        Home::at(&server.url()).fetch(NAME),
+        &[CONFIG, "may have 4194304"],
+    );
+    let server = Server::start(|_| Reply::new(200).body(&vec![b' '; (32 << 20) + 1]));
+    fails(Home::at(&server.url()).fetch(NAME), &["may have 33554432"]);
+    let server = Server::start(|_| Reply::new(200).body(b"<html>"));
+    fails(
+        Home::at(&server.url()).fetch(NAME),
+        &["does not answer as Hugging Face's hub does", "HF_ENDPOINT"],
+    );
+}

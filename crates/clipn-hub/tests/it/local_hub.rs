@@ -1,0 +1,174 @@
+//! A cache of a test's own, and hubs on this machine that it is filled from.
+#![allow(dead_code)]
+
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use clipn_hub::{DownloadError, Fetched, Name, Patience, Purpose, Settings};
+use clipn_base::progress::{Progress, Silent};
+use clipn_testing::hub::{Hub, Reply, Request, Server, noise, sha256};
+use tempfile::TempDir;
+
+pub const NAME: &str = "hf-hub:test/tiny";
+pub const WEIGHTS: &str = "open_clip_model.safetensors";
+pub const CONFIG: &str = "open_clip_config.json";
+pub const MODEL: &str = r#"{"model_cfg": {"embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 1},
+    "text_cfg": {"width": 16, "heads": 2, "layers": 1}}}"#;
+
+/// A repository of open_clip.
+pub fn repository() -> Hub {
+    Hub::new(
+        "test/tiny",
+        &[
+            ("README.md", b"# tiny"),
+            (CONFIG, MODEL.as_bytes()),
+            (WEIGHTS, &noise(1, 300_000)),
+        ],
+    )
+}
+
+/// A cache of its own, and a way to a hub.
+pub struct Home {
+    pub folder: TempDir,
+    pub settings: Settings,
+}
+
+impl Home {
+    pub fn at(url: &str) -> Self {
+        Self::with(url, &[])
+    }
+
+    pub fn with(url: &str, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let get = |name: &str| match name {
+            "HF_HOME" => Some(folder.path().into()),
+            "HF_ENDPOINT" => Some(url.into()),
+            _ => more
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.into()),
+        };
+        let mut settings = Settings::from_variables(&get).unwrap();
+        settings.network.patience = Patience {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(20),
+            tries: 4,
+            pause: Duration::from_millis(1),
+        };
+        Self { folder, settings }
+    }
+
+    pub fn fetch(&self, name: &str) -> Result<Fetched, DownloadError> {
+        self.watched(name, &Silent)
+    }
+
+    pub fn watched(&self, name: &str, progress: &dyn Progress) -> Result<Fetched, DownloadError> {
+        named(name).fetch(&self.settings, Purpose::Look, progress)
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.folder.path().join("hub/models--test--tiny")
+    }
+
+    pub fn incomplete(&self, bytes: &[u8]) -> PathBuf {
+        self.repository()
+            .join("blobs")
+            .join(format!("{}.incomplete", sha256(bytes)))
+    }
+
+    /// Nothing lies beside the cache's folder, and nothing half done or temporary in it.
+    #[track_caller]
+    pub fn is_clean(&self) {
+        let entries: Vec<_> = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry == "hub" || entry == "assets"),
+            "{entries:?}"
+        );
+        let left: Vec<_> = files_below(self.folder.path())
+            .into_iter()
+            .filter(|path| path.ends_with(".tmp") || path.ends_with(".incomplete"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// No file of that name is in the cache or beside it.
+    #[track_caller]
+    pub fn is_clean_of(&self, name: &str) {
+        self.is_clean();
+        assert!(
+            files_below(self.folder.path())
+                .iter()
+                .all(|path| !path.contains(name))
+        );
+        assert!(!self.folder.path().with_file_name(name).exists());
+    }
+}
+
+pub fn named(name: &str) -> Name {
+    Name::of(Path::new(name), None).unwrap()
+}
+
+pub fn files_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[track_caller]
+pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
+    assert!(
+        std::fs::read(fetched.path.join(file)).unwrap() == bytes,
+        "{file} has other content"
+    );
+}
+
+#[track_caller]
+pub fn fails(outcome: Result<Fetched, DownloadError>, parts: &[&str]) -> DownloadError {
+    let error = outcome.unwrap_err();
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    error
+}
+
+/// A hub whose storage answers as `storage` wants: by the number of the request, from 0, and the right answer.
+pub fn with_storage(
+    hub: Hub,
+    storage: impl Fn(u32, &Request, Reply) -> Reply + Send + Sync + 'static,
+) -> Server {
+    let count = AtomicU32::new(0);
+    Server::start(move |request| {
+        let reply = hub.answer(request);
+        if request.target.starts_with("/storage/") {
+            storage(count.fetch_add(1, Ordering::SeqCst), request, reply)
+        } else {
+            reply
+        }
+    })
+}
+
+pub fn ranges(server: &Server) -> Vec<Option<String>> {
+    let asked = server
+        .seen()
+        .into_iter()
+        .filter(|request| request.target.starts_with("/storage/"));
+    asked
+        .map(|request| request.header("range").map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,67 @@
+//! BMP, through the `image` crate.
+use std::io::Cursor;
+
+use image::ImageDecoder;
+use image::codecs::bmp::BmpDecoder;
+
+use super::{DecodeOptions, check_size, damaged, from_image_crate, samples};
+use crate::error::ImageError;
+use crate::rgb::RgbImage;
+
+const NAME: &str = "BMP";
+
+/// The compression that says that masks tell where the channels are.
+const BIT_FIELDS: u32 = 3;
+
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    let failed = |error| from_image_crate(NAME, error);
+    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, options)?;
+    let channels = usize::from(decoder.color_type().channel_count());
+    let mut buffer =
+        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
+    decoder.read_image(&mut buffer).map_err(failed)?;
+    if number(bytes, 28, 2) == 16 {
+        let green_bits = if number(bytes, 30, 4) == BIT_FIELDS && number(bytes, 58, 4) == 0x7E0 {
+            6
+        } else {
+            5
+        };
+        truncate_scaling(&mut buffer, channels, green_bits);
+    }
+    let pixels = if channels == 3 {
+        buffer
+    } else {
+        samples::first_three(&buffer, channels)
+    };
+    RgbImage::new(width, height, pixels)
+}
+
+/// A little-endian number of the header, 0 where the file ends before it.
+fn number(bytes: &[u8], at: usize, length: usize) -> u32 {
+    let field = bytes.get(at..at + length).unwrap_or_default();
+    field
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+/// The decoder scales channels of 5 and 6 bits to 8 by rounding, Pillow by truncating.
+fn truncate_scaling(samples: &mut [u8], channels: usize, green_bits: u32) {
+    let table = |bits: u32| {
+        let mut table: [u8; 256] = std::array::from_fn(|value| value as u8);
+        let levels = (1u32 << bits) - 1;
+        for level in 0..=levels {
+            let rounded = (2 * level * 255 + levels) / (2 * levels);
+            table[rounded as usize] = (level * 255 / levels) as u8;
+        }
+        table
+    };
+    let tables = [table(5), table(green_bits), table(5)];
+    for pixel in samples.chunks_exact_mut(channels) {
+        for (sample, table) in pixel.iter_mut().zip(&tables) {
+            *sample = table[usize::from(*sample)];
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! GIF, through the `gif` crate: the first frame on its canvas.
+//!
+//! As Pillow does, what the frame leaves free takes the colour of the transparent index, else of index 0, and
+//! transparent pixels keep the colour that their index has in the palette.
+use gif::{ColorOutput, DecodeOptions as GifOptions, DecodingError, MemoryLimit};
+
+use super::{DecodeOptions, check_size, damaged, from_io, samples};
+use crate::error::ImageError;
+use crate::rgb::RgbImage;
+
+const NAME: &str = "GIF";
+
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    let mut settings = GifOptions::new();
+    settings.set_color_output(ColorOutput::Indexed);
+    settings.set_memory_limit(MemoryLimit::Unlimited);
+    let mut decoder = settings.read_info(bytes).map_err(failed)?;
+    let screen = (u32::from(decoder.width()), u32::from(decoder.height()));
+    let global = decoder.global_palette().map(<[u8]>::to_vec);
+    let frame = decoder
+        .next_frame_info()
+        .map_err(failed)?
+        .ok_or_else(|| damaged(NAME, "it holds no frame"))?;
+    let (left, top) = (usize::from(frame.left), usize::from(frame.top));
+    let (columns, rows) = (usize::from(frame.width), usize::from(frame.height));
+    let width = screen.0.max((left + columns) as u32);
+    let height = screen.1.max((top + rows) as u32);
+    check_size(width, height, options)?;
+    let palette = frame.palette.clone().or(global).unwrap_or_default();
+    let free = frame.transparent.unwrap_or(0);
+
+    let mut indices = vec![0; columns * rows];
+    if !indices.is_empty() {
+        decoder.read_into_buffer(&mut indices).map_err(failed)?;
+    }
+    let stride = width as usize;
+    if (left, top, columns, rows) != (0, 0, stride, height as usize) {
+        let mut canvas = vec![free; stride * height as usize];
+        for (line, row) in canvas
+            .chunks_exact_mut(stride)
+            .skip(top)
+            .zip(indices.chunks_exact(columns.max(1)))
+        {
+            line[left..left + columns].copy_from_slice(row);
+        }
+        indices = canvas;
+    }
+    RgbImage::new(width, height, samples::from_palette(&indices, &palette))
+}
+
+fn failed(error: DecodingError) -> ImageError {
+    match error {
+        DecodingError::Io(error) => from_io(NAME, &error),
+        error => damaged(NAME, error),
+    }
+}

@@ -1,0 +1,212 @@
+//! Chroma to the size of luma, and both to red, green and blue.
+//!
+//! A component of half the width or height is enlarged with weights 3/4 and 1/4 of its nearest two samples, with
+//! libjpeg's alternating rounding ("fancy upsampling"); other ratios repeat samples.
+use pulp::{Simd, WithSimd};
+
+use crate::decode::samples;
+use super::headers::{Colours, Frame};
+use super::planes::Plane;
+
+/// The picture `[height, width, 3]`.
+pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u8> {
+    clipn_base::simd::arch().dispatch(ToRgb {
+        planes,
+        frame,
+        colours,
+    })
+}
+
+struct ToRgb<'a> {
+    planes: &'a [Plane],
+    frame: &'a Frame,
+    colours: Colours,
+}
+
+impl WithSimd for ToRgb<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let (width, height) = (self.frame.width as usize, self.frame.height as usize);
+        let mut pixels = vec![0; width * height * 3];
+        let enlargers: Vec<_> = self
+            .planes
+            .iter()
+            .map(|plane| Enlarger::new(plane, self.frame))
+            .collect();
+        let mut rows = vec![vec![0; width + 8]; self.planes.len()];
+        let mut scratch = vec![0; width];
+        for (y, out) in pixels.chunks_exact_mut(width * 3).enumerate() {
+            for (enlarger, row) in enlargers.iter().zip(&mut rows) {
+                enlarger.row(y, row, &mut scratch);
+            }
+            mix(&rows, self.colours, out);
+        }
+        pixels
+    }
+}
+
+/// One row of components to one row of pixels.
+#[inline(always)]
+fn mix(rows: &[Vec<u8>], colours: Colours, out: &mut [u8]) {
+    let (out, _) = out.as_chunks_mut::<3>();
+    let width = out.len();
+    match (colours, rows) {
+        (Colours::LumaChroma, [y, cb, cr]) => {
+            let (y, cb, cr) = (&y[..width], &cb[..width], &cr[..width]);
+            for (i, pixel) in out.iter_mut().enumerate() {
+                *pixel = samples::from_luma_chroma([y[i], cb[i], cr[i]]);
+            }
+        }
+        (Colours::Rgb, [r, g, b]) => {
+            for (i, pixel) in out.iter_mut().enumerate() {
+                *pixel = [r[i], g[i], b[i]];
+            }
+        }
+        // Inks are stored inverted, as Adobe does, whether or not the file says that Adobe wrote it.
+        (Colours::Inks, [c, m, y, k]) => {
+            for (i, pixel) in out.iter_mut().enumerate() {
+                *pixel = samples::from_inks([c[i], m[i], y[i], k[i]].map(|ink| 255 - ink));
+            }
+        }
+        (Colours::LumaChromaBlack, [y, cb, cr, k]) => {
+            for (i, pixel) in out.iter_mut().enumerate() {
+                let [c, m, y] = samples::from_luma_chroma([y[i], cb[i], cr[i]]);
+                *pixel = samples::from_inks([c, m, y, 255 - k[i]]);
+            }
+        }
+        (_, [grey, ..]) => {
+            for (value, pixel) in grey.iter().zip(out) {
+                *pixel = [*value; 3];
+            }
+        }
+        (_, []) => {}
+    }
+}
+
+/// How one component grows to the size of the picture.
+struct Enlarger<'a> {
+    plane: &'a Plane,
+    /// How many times wider and higher the picture is.
+    times: (usize, usize),
+    /// Whether columns, and rows, are interpolated.
+    smooth: (bool, bool),
+}
+
+impl<'a> Enlarger<'a> {
+    fn new(plane: &'a Plane, frame: &Frame) -> Self {
+        let (max_h, max_v) = frame.max_sampling();
+        let times = (max_h / plane.sampling.0, max_v / plane.sampling.1);
+        let smooth = match times {
+            (1, 2) => (false, true),
+            (2, 1) if plane.width > 2 => (true, false),
+            (2, 2) if plane.width > 2 => (true, true),
+            _ => (false, false),
+        };
+        Self {
+            plane,
+            times,
+            smooth,
+        }
+    }
+
+    /// The samples of row `y` (of the plane), without padding.
+    #[inline(always)]
+    fn source(&self, y: usize) -> &[u8] {
+        &self.plane.samples[y * self.plane.stride()..][..self.plane.width]
+    }
+
+    /// Writes row `y` of the picture.
+    #[inline(always)]
+    fn row(&self, y: usize, out: &mut [u8], scratch: &mut [u16]) {
+        let near = y / self.times.1;
+        let lower = y % 2 == 1;
+        let far = if lower {
+            (near + 1).min(self.plane.height - 1)
+        } else {
+            near.saturating_sub(1)
+        };
+        let (near, far) = (self.source(near), self.source(far));
+        match self.smooth {
+            (false, false) => repeat(near, self.times.0, out),
+            (true, false) => {
+                let values = &mut scratch[..near.len()];
+                for (value, near) in values.iter_mut().zip(near) {
+                    *value = u16::from(*near);
+                }
+                widen(values, (1, 2), 2, out);
+            }
+            (false, true) => {
+                let bias = if lower { 2 } else { 1 };
+                for (out, sum) in out.iter_mut().zip(weigh(near, far, scratch)) {
+                    *out = ((*sum + bias) >> 2) as u8;
+                }
+            }
+            (true, true) => widen(weigh(near, far, scratch), (8, 7), 4, out),
+        }
+    }
+}
+
+/// Three times the near row and once the far row.
+#[inline(always)]
+fn weigh<'a>(near: &[u8], far: &[u8], sums: &'a mut [u16]) -> &'a [u16] {
+    let sums = &mut sums[..near.len()];
+    for ((sum, near), far) in sums.iter_mut().zip(near).zip(far) {
+        *sum = 3 * u16::from(*near) + u16::from(*far);
+    }
+    sums
+}
+
+/// Two bytes for each value: three times itself and once its left, then its right neighbour, shifted to bytes. A value
+/// at the edge is its own neighbour.
+#[inline(always)]
+fn widen(values: &[u16], bias: (u16, u16), shift: u32, out: &mut [u8]) {
+    let pair = |left: u16, value: u16, right: u16| {
+        let three = 3 * value;
+        [
+            ((three + left + bias.0) >> shift) as u8,
+            ((three + right + bias.1) >> shift) as u8,
+        ]
+    };
+    let last = values.len() - 1;
+    let (pairs, _) = out[..2 * values.len()].as_chunks_mut::<2>();
+    pairs[0] = pair(values[0], values[0], values[1.min(last)]);
+    for (out, near) in pairs[1..].iter_mut().zip(values.windows(3)) {
+        *out = pair(near[0], near[1], near[2]);
+    }
+    pairs[last] = pair(values[last.saturating_sub(1)], values[last], values[last]);
+}
+
+/// Each value `times` times.
+#[inline(always)]
+fn repeat(values: &[u8], times: usize, out: &mut [u8]) {
+    if times == 1 {
+        out[..values.len()].copy_from_slice(values);
+        return;
+    }
+    for (out, value) in out.chunks_exact_mut(times).zip(values) {
+        out.fill(*value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widening_weighs_neighbours_and_alternates_its_rounding() {
+        let mut out = [0; 6];
+        widen(&[10, 20, 21], (1, 2), 2, &mut out);
+        assert_eq!(out, [10, 13, 17, 20, 21, 21]);
+        widen(&[40, 80, 84], (8, 7), 4, &mut out);
+        assert_eq!(out, [10, 12, 18, 20, 21, 21]);
+    }
+
+    #[test]
+    fn repeating_fills_what_there_is_room_for() {
+        let mut out = [0; 7];
+        repeat(&[1, 2, 3], 3, &mut out);
+        assert_eq!(out, [1, 1, 1, 2, 2, 2, 0]);
+    }
+}

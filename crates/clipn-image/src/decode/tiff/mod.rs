@@ -1,0 +1,226 @@
+//! TIFF, through the `tiff` crate: the first image of the file.
+mod directory;
+
+use std::io::Cursor;
+
+use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
+use tiff::tags::Tag;
+use tiff::{ColorType, TiffError};
+
+use super::{DecodeOptions, check_size, damaged, from_io, samples, unsupported};
+use crate::error::ImageError;
+use crate::rgb::RgbImage;
+
+const NAME: &str = "TIFF";
+
+/// Photometric interpretations by number.
+const BLACK_IS_ZERO: u16 = 1;
+const PALETTE: u16 = 3;
+
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    directory::check(bytes)?;
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
+    let (width, height) = decoder.dimensions().map_err(failed)?;
+    check_size(width, height, options)?;
+    let pixels = u64::from(width) * u64::from(height);
+    let mut decoder = decoder.with_limits(limits(pixels, bytes.len()));
+    let photometric = decoder
+        .find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)
+        .map_err(failed)?;
+    if photometric == Some(PALETTE) {
+        return decode_palette(bytes, &mut decoder, limits(pixels, bytes.len()));
+    }
+    let color = decoder.colortype().map_err(failed)?;
+    let extra = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
+        .map_err(failed)?
+        .unwrap_or_default();
+    let raster = Raster::read(&mut decoder, color.bit_depth())?;
+    RgbImage::new(
+        width,
+        height,
+        to_rgb(raster, color, extra.first() == Some(&1), options)?,
+    )
+}
+
+/// The crate reads no palettes, but the indices of a palette are stored as grey is: it is shown a grey picture.
+fn decode_palette(
+    bytes: &[u8],
+    decoder: &mut Decoder<Cursor<&[u8]>>,
+    limits: Limits,
+) -> Result<RgbImage, ImageError> {
+    let colours = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
+        .map_err(failed)?;
+    let colours = colours.ok_or_else(|| damaged(NAME, "a palette picture without a colour map"))?;
+    let position = directory::photometric_position(bytes);
+    let position =
+        position.ok_or_else(|| damaged(NAME, "its first directory is not where it says"))?;
+    let mut grey = bytes.to_vec();
+    let value = match bytes.first() {
+        Some(b'M') => BLACK_IS_ZERO.to_be_bytes(),
+        _ => BLACK_IS_ZERO.to_le_bytes(),
+    };
+    grey[position..position + 2].copy_from_slice(&value);
+
+    let mut decoder = Decoder::new(Cursor::new(grey.as_slice()))
+        .map_err(failed)?
+        .with_limits(limits);
+    let (width, height) = decoder.dimensions().map_err(failed)?;
+    let bits = decoder.colortype().map_err(failed)?.bit_depth();
+    let raster = Raster::read(&mut decoder, bits)?;
+    let Samples::Bytes(indices) = raster.samples else {
+        return Err(unsupported(NAME, "a palette of more than 256 colours"));
+    };
+    let indices: Vec<u8> = indices.into_iter().step_by(raster.channels).collect();
+    // All reds, all greens, all blues, of 16 bits each.
+    let count = colours.len() / 3;
+    let channel = |index: usize, channel: usize| (colours[channel * count + index] >> 8) as u8;
+    let palette: Vec<u8> = (0..count)
+        .flat_map(|index| std::array::from_fn::<u8, 3, _>(|c| channel(index, c)))
+        .collect();
+    RgbImage::new(width, height, samples::from_palette(&indices, &palette))
+}
+
+/// What may be allocated for a picture of as many pixels in a file of as many bytes.
+fn limits(pixels: u64, file: usize) -> Limits {
+    let mut limits = Limits::default();
+    // The values of tags count as well: a colour map is larger than a small picture.
+    let picture = pixels.saturating_mul(16).saturating_add(1 << 20);
+    limits.decoding_buffer_size = usize::try_from(picture).unwrap_or(usize::MAX);
+    limits.intermediate_buffer_size = limits.decoding_buffer_size.saturating_add(16 << 20);
+    limits.ifd_value_size = file.max(1 << 20);
+    limits
+}
+
+/// Samples as bytes (of less than 8 bits too) or as 16 bits.
+enum Samples {
+    Bytes(Vec<u8>),
+    Words(Vec<u16>),
+}
+
+/// The samples of a picture, pixel by pixel.
+struct Raster {
+    samples: Samples,
+    channels: usize,
+}
+
+impl Raster {
+    fn read(decoder: &mut Decoder<Cursor<&[u8]>>, bits: u8) -> Result<Self, ImageError> {
+        let (width, height) = decoder.dimensions().map_err(failed)?;
+        let (width, height) = (width as usize, height as usize);
+        let mut buffer = DecodingResult::U8(Vec::new());
+        let layout = decoder.read_image_to_buffer(&mut buffer).map_err(failed)?;
+        if buffer.as_buffer(0).as_bytes().len() < layout.complete_len {
+            return Err(damaged(NAME, "its planes do not fit into memory"));
+        }
+        let samples = match buffer {
+            DecodingResult::U8(samples) if matches!(bits, 1 | 2 | 4) => {
+                Samples::Bytes(unpack(&samples, width, bits))
+            }
+            DecodingResult::U8(samples) if bits == 8 => {
+                Samples::Bytes(by_pixel(samples, &layout, 1))
+            }
+            DecodingResult::U16(samples) if bits == 16 => {
+                Samples::Words(by_pixel(samples, &layout, 2))
+            }
+            _ => {
+                return Err(unsupported(
+                    NAME,
+                    format!(
+                        "samples that are not whole numbers of 1, 2, 4, 8 or 16 bits, but {bits}"
+                    ),
+                ));
+            }
+        };
+        let length = match &samples {
+            Samples::Bytes(samples) => samples.len(),
+            Samples::Words(samples) => samples.len(),
+        };
+        let channels = length / (width * height);
+        if channels == 0 || length % (width * height) != 0 {
+            return Err(damaged(
+                NAME,
+                format!("{length} samples do not fill {width}x{height}"),
+            ));
+        }
+        Ok(Self { samples, channels })
+    }
+}
+
+/// Rows of packed samples, each starting at a byte, to a byte a sample.
+fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
+    let per_byte = usize::from(8 / bits);
+    let mask = (1u16 << bits) as u8 - 1;
+    let sample =
+        |row: &[u8], x: usize| row[x / per_byte] >> (8 - bits as usize * (x % per_byte + 1)) & mask;
+    packed
+        .chunks_exact(width.div_ceil(per_byte))
+        .flat_map(|row| (0..width).map(move |x| sample(row, x)))
+        .collect()
+}
+
+/// Planes of `bytes` a sample, one after another, to pixels.
+fn by_pixel<T: Copy>(samples: Vec<T>, layout: &BufferLayoutPreference, bytes: usize) -> Vec<T> {
+    let stride = layout.plane_stride.map_or(0, |stride| stride.get()) / bytes;
+    if layout.planes <= 1 || stride == 0 {
+        return samples;
+    }
+    (0..stride)
+        .flat_map(|index| samples[index..].iter().step_by(stride).take(layout.planes))
+        .copied()
+        .collect()
+}
+
+fn to_rgb(
+    raster: Raster,
+    color: ColorType,
+    premultiplied: bool,
+    options: &DecodeOptions,
+) -> Result<Vec<u8>, ImageError> {
+    let channels = raster.channels;
+    let samples = match (raster.samples, color) {
+        (Samples::Words(samples), ColorType::Gray(_)) => {
+            return Ok(samples::grey_from_16_bit(
+                samples.into_iter().step_by(channels),
+                options,
+            ));
+        }
+        (Samples::Words(samples), _) => samples::high_bytes(samples.into_iter()),
+        (Samples::Bytes(samples), ColorType::Gray(bits @ (1 | 2 | 4))) => {
+            let white = 255 / ((1u16 << bits) - 1) as u8;
+            samples.into_iter().map(|sample| sample * white).collect()
+        }
+        (Samples::Bytes(samples), _) => samples,
+    };
+    match color {
+        ColorType::Gray(_) | ColorType::GrayA(_) | ColorType::Multiband { .. } => {
+            Ok(samples::first_as_grey(&samples, channels))
+        }
+        ColorType::RGB(_) if channels == 3 => Ok(samples),
+        ColorType::RGBA(_) if channels >= 4 && premultiplied => {
+            Ok(samples::unmultiplied(&samples, channels))
+        }
+        ColorType::RGB(_) | ColorType::RGBA(_) if channels >= 3 => {
+            Ok(samples::first_three(&samples, channels))
+        }
+        ColorType::CMYK(_) if channels == 4 => Ok(samples::from_cmyk(&samples)),
+        ColorType::YCbCr(_) if channels == 3 => {
+            let pixels = samples.as_chunks::<3>().0;
+            Ok(pixels
+                .iter()
+                .flat_map(|pixel| samples::from_luma_chroma(*pixel))
+                .collect())
+        }
+        other => Err(unsupported(NAME, format!("colours of type {other:?}"))),
+    }
+}
+
+fn failed(error: TiffError) -> ImageError {
+    match error {
+        TiffError::IoError(error) => from_io(NAME, &error),
+        TiffError::UnsupportedError(error) => unsupported(NAME, error),
+        TiffError::LimitsExceeded => damaged(NAME, "its parts are larger than its size allows"),
+        error => damaged(NAME, error),
+    }
+}

@@ -1,0 +1,116 @@
+//! Whatever the bytes, decoding ends with a picture or an error: never a panic, never memory beyond the cap.
+
+use std::sync::LazyLock;
+
+use clipn_image::{DecodeOptions, decode_bytes};
+use proptest::prelude::*;
+
+/// The small files of every format.
+static FILES: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
+    let mut files: Vec<_> = std::fs::read_dir(clipn_testing::fixture("image"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension().is_some_and(|e| {
+                ["bmp", "gif", "jpg", "png", "tif", "webp"]
+                    .iter()
+                    .any(|known| e == *known)
+            })
+        })
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                std::fs::read(path).unwrap(),
+            )
+        })
+        .collect();
+    files.sort();
+    files
+});
+
+/// A small cap, so that a changed size is refused and not decoded for seconds.
+fn options(users: bool) -> DecodeOptions {
+    let options = if users {
+        DecodeOptions::for_users()
+    } else {
+        DecodeOptions::faithful()
+    };
+    DecodeOptions {
+        max_pixels: 1 << 16,
+        ..options
+    }
+}
+
+fn survives(name: &str, bytes: &[u8], users: bool) {
+    match decode_bytes(bytes, &options(users)) {
+        Ok(image) => {
+            assert!(
+                u64::from(image.width()) * u64::from(image.height()) <= 1 << 16,
+                "{name}"
+            );
+        }
+        Err(error) => assert!(
+            !error.to_string().contains("the decoder failed on it"),
+            "{name}: {error}"
+        ),
+    }
+}
+
+#[test]
+fn files_may_end_anywhere() {
+    assert!(FILES.len() >= 110);
+    for (name, bytes) in FILES.iter() {
+        for length in 0..bytes.len() {
+            survives(name, &bytes[..length], true);
+        }
+    }
+}
+
+#[test]
+fn every_byte_may_be_extreme() {
+    for (name, bytes) in FILES.iter() {
+        for position in 0..bytes.len().min(700) {
+            for value in [
+                0,
+                0xFF,
+                bytes[position] ^ 0x80,
+                bytes[position].wrapping_add(1),
+            ] {
+                let mut changed = bytes.clone();
+                changed[position] = value;
+                survives(name, &changed, true);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn bytes_may_change_anywhere(
+        file in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        users in any::<bool>(),
+    ) {
+        let (name, bytes) = &FILES[file.index(FILES.len())];
+        let mut bytes = bytes.clone();
+        for (position, value) in changes {
+            let position = position.index(bytes.len());
+            bytes[position] = value;
+        }
+        survives(name, &bytes, users);
+    }
+
+    #[test]
+    fn headers_may_be_followed_by_anything(
+        file in any::<prop::sample::Index>(),
+        kept in 2usize..64,
+        rest in prop::collection::vec(any::<u8>(), 0..512),
+    ) {
+        let (name, bytes) = &FILES[file.index(FILES.len())];
+        let mut bytes = bytes[..kept.min(bytes.len())].to_vec();
+        bytes.extend(rest);
+        survives(name, &bytes, true);
+    }
+}

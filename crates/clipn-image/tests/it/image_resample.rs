@@ -1,0 +1,88 @@
+//! The crop of pictures made by a formula, against the hash of what Pillow makes of the same pictures.
+
+use clipn_image::{Preprocessing, RgbImage};
+use sha2::{Digest, Sha256};
+
+/// The start of the sha256.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Noise in red and blue, a checkerboard with a ramp in green.
+fn picture(width: u32, height: u32) -> RgbImage {
+    let noise = |index: u64| {
+        let mut x = (index * 2_654_435_761) as u32;
+        x ^= x >> 15;
+        x = x.wrapping_mul(2_246_822_519);
+        x ^= x >> 13;
+        (x >> 24) as u8
+    };
+    let pixels = (0..u64::from(width) * u64::from(height) * 3)
+        .map(|index| {
+            let (x, y) = (index / 3 % u64::from(width), index / 3 / u64::from(width));
+            match index % 3 {
+                1 => ((x / 8 + y / 8) % 2 * 200 + (x + y) % 56) as u8,
+                _ => noise(index),
+            }
+        })
+        .collect();
+    RgbImage::new(width, height, pixels).unwrap()
+}
+
+#[test]
+fn the_formula_makes_the_picture_that_pillow_was_given() {
+    assert_eq!(digest(picture(5, 3).pixels()), "5578fa57f61aaa88");
+}
+
+/// Pillow before 13, which narrows first whatever the shape: 13 shortens tall pictures first, and gets other roundings
+/// for 33x1000 and 448x1448.
+#[test]
+fn crops_are_pillows_byte_for_byte() {
+    for (width, height, size, wanted) in [
+        (1, 1, 224, "cecaa81beb6aa1fb"),
+        (3, 2, 224, "80dd752f49d28804"),
+        (2, 3, 32, "0adf833c074b54af"),
+        (300, 1, 224, "d2a6666b52ae12d7"),
+        (1, 300, 224, "c7502da90ce4a478"),
+        (40000, 1, 7, "4118c853f00dfb1f"),
+        (1, 40000, 7, "96cb847314fe4e1b"),
+        (2000, 16, 224, "4564594ec90602ff"),
+        (16, 2000, 224, "5270ef4af0f9ea73"),
+        (224, 224, 224, "603ef635d2e84de4"),
+        (225, 224, 224, "090722cbff9831f2"),
+        (224, 227, 224, "c3714c2c63e8d09b"),
+        (640, 480, 224, "2a5147d91ff57548"),
+        (480, 641, 224, "b213e2bbaf259391"),
+        (97, 331, 224, "01400999fb80aee6"),
+        (500, 375, 32, "1361c8256d79e4d1"),
+        (1500, 1001, 224, "b081d6ed1b80cdbd"),
+        (1024, 37, 48, "43760464e5b08d6b"),
+        (33, 1000, 32, "f2fa8a54e1d3d23d"),
+        (448, 1448, 224, "f2d7f987ca61bad8"),
+        (230, 231, 7, "f5a95f33b8f49564"),
+        (100, 100, 1, "d02e298f635282d2"),
+        (1000, 999, 336, "5f4dee871e607e56"),
+    ] {
+        let crop = Preprocessing::clip(size)
+            .crop(&picture(width, height))
+            .unwrap();
+        assert_eq!(digest(crop.pixels()), wanted, "{width}x{height} to {size}");
+    }
+}
+
+/// Resized whole, these would take 6 GB each.
+#[test]
+fn extreme_ratios_cost_no_more_than_their_crop() {
+    for (width, height) in [(40_000, 1), (1, 40_000), (10_000_000, 1), (1, 10_000_000)] {
+        let grey = RgbImage::new(width, height, vec![99; (width * height) as usize * 3]).unwrap();
+        let crop = Preprocessing::clip(224).crop(&grey).unwrap();
+        assert!(
+            crop.pixels().iter().all(|value| *value == 99),
+            "{width}x{height}"
+        );
+    }
+}

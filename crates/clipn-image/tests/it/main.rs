@@ -1,0 +1,8 @@
+//! Integration tests of `clipn-image`, one module a capability.
+#![allow(clippy::unwrap_used)]
+
+mod augment;
+mod image;
+mod image_formats;
+mod image_hostile;
+mod image_resample;

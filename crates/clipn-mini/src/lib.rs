@@ -1,0 +1,19 @@
+//! The weights of `clipn-mini`, a small CLIPN to try clipn with: an image tower and two text towers of
+//! width 128, stored as f16 safetensors. The README is the model's card: architecture, training data,
+//! what it knows and what it cannot do.
+//!
+//! The weights were trained on images of ImageNet and are for **non-commercial research and education
+//! only**, unlike the code of the other crates; `LICENSE` has the terms.
+//!
+//! ```
+//! // safetensors: the length of the JSON header as a little-endian u64, the header, the data.
+//! let header = u64::from_le_bytes(clipn_mini::SAFETENSORS[..8].try_into()?);
+//! assert!(header < clipn_mini::SAFETENSORS.len() as u64);
+//! # Ok::<(), std::array::TryFromSliceError>(())
+//! ```
+
+/// The weights as a safetensors file, about 4.7 MB.
+pub static SAFETENSORS: &[u8] = include_bytes!("../clipn-mini.safetensors");
+
+/// The terms of the weights in a few words, as programs print them.
+pub const LICENSE: &str = "non-commercial research and education only";

@@ -1,0 +1,491 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::{ConvertError, Target};
+use clipn_checkpoint::{
+    Checkpoint, CheckpointError, Dtype, Entry, FileKind, FloatType, Tensor, to_transformers,
+    write_entries,
+};
+use clipn_image::Preprocessing;
+use crate::names::{self, is_no_side};
+use crate::pretrained::{hub, transformers};
+use crate::{
+    Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes,
+};
+use clipn_base::progress::Progress;
+
+/// Names that other programs leave in a file: sizes that the config tells, and the mask of causal attention.
+const SETTINGS: [&str; 4] = [
+    "attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+];
+
+/// Metadata of a `.pt` file that is kept; the rest is of its training.
+const KEPT: [&str; 2] = ["epoch", "name"];
+
+/// How weights are converted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversion {
+    /// What they become.
+    pub to: Target,
+    /// The type that floating-point elements get; `None` keeps each tensor's own.
+    pub float: Option<FloatType>,
+    /// Whether a single file gets only those rows of the token tables that belong to the words that the model has read.
+    pub only_seen_words: bool,
+    /// The embedded set of templates that a single file names as its own; `None` keeps what the weights name.
+    pub templates: Option<String>,
+    /// The factor between cosines and logits that a single file names as its own; `None` keeps what the weights name.
+    pub logit_scale: Option<LogitScale>,
+    /// Whether weights that are there under the output's name are replaced.
+    pub replace: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone)]
+pub struct Converted {
+    /// What the weights became.
+    pub to: Target,
+    /// The architecture.
+    pub config: ModelConfig,
+    /// The files and their bytes, the weights first.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Element types with the number of tensors of each.
+    pub dtypes: BTreeMap<String, usize>,
+    /// Numbers of parameters.
+    pub parameters: Parameters,
+    /// What the source has and the output has not.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Tensors with their names.
+type Tensors = Vec<(String, Tensor)>;
+
+/// What a conversion leaves out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The "no" side, for which CLIP has no place.
+    NoSide {
+        /// Number of tensors.
+        tensors: usize,
+        /// Number of parameters.
+        parameters: usize,
+    },
+    /// Sizes, which the config tells, and masks, which are stored like tensors.
+    Settings {
+        /// Their names.
+        names: Vec<String>,
+    },
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeftOut::NoSide {
+                tensors,
+                parameters,
+            } => {
+                write!(
+                    f,
+                    "the \"no\" side ({tensors} tensors, {parameters} parameters), which CLIP does not have"
+                )
+            }
+            LeftOut::Settings { names } => {
+                write!(f, "{}, which are no parameters", names.join(", "))
+            }
+        }
+    }
+}
+
+impl Conversion {
+    /// To `to` with all as it is, nothing replaced.
+    pub fn new(to: Target) -> Self {
+        Self {
+            to,
+            float: None,
+            only_seen_words: false,
+            templates: None,
+            logit_scale: None,
+            replace: false,
+        }
+    }
+
+    /// Writes the weights as `out`, beside it first and then renamed, so that there is all of it or nothing. `model` is
+    /// the architecture of weights that do not tell it. Tensors go from the mapped file to the new one piece by piece.
+    ///
+    /// # Errors
+    /// The weights do not fit their config or do not tell the words that are asked for, `out` cannot be or may not be replaced, a value is out of the asked type's
+    /// range, the target has no such tower, or `progress` is cancelled: see [`ConvertError`].
+    pub fn run(
+        &self,
+        from: &Pretrained,
+        model: Option<ModelConfig>,
+        out: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Converted, ConvertError> {
+        let index_and_files = [
+            &[from.checkpoint().path().to_owned()],
+            from.checkpoint().files(),
+        ]
+        .concat();
+        let output = Output::check(out, self.to, self.replace, &index_and_files)?;
+        let weights = from.weights(model)?;
+        let config = weights.config();
+        let own = from.preprocessing()?;
+        let pixels = own.unwrap_or_else(|| Preprocessing::clip(config.vision.image_size));
+        if self.to.is_folder() {
+            self.check_tower(&weights)?;
+        }
+        let (taken, left_out) = self.taken(&weights)?;
+        let lens = taken
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.len()));
+        let parameters = Parameters::count(lens);
+        let entries = self.entries(taken).map_err(ConvertError::Checkpoint)?;
+        let mut dtypes = BTreeMap::new();
+        for entry in &entries {
+            *dtypes.entry(entry.dtype().to_string()).or_insert(0) += 1;
+        }
+        let tensors = entries.len();
+        let job = Job {
+            config,
+            pixels: &pixels,
+            conversion: self,
+            out,
+            progress,
+        };
+        match self.to {
+            Target::Clipn => job.file(from.checkpoint(), entries)?,
+            Target::OpenClip => output.write_folder(|folder| job.hub(folder, entries))?,
+            Target::Transformers => {
+                output.write_folder(|folder| job.transformers(folder, entries))?
+            }
+        }
+        let files = files(out, self.to)?;
+        let (to, config) = (self.to, config.clone());
+        Ok(Converted {
+            to,
+            config,
+            files,
+            tensors,
+            dtypes,
+            parameters,
+            left_out,
+        })
+    }
+
+    /// Says whether other programs can compute the image tower of these very tensors.
+    fn check_tower(&self, weights: &Weights) -> Result<(), ConvertError> {
+        let config = weights.config();
+        if self.to == Target::Transformers && config.vision.stages.is_some() {
+            return Err(ConvertError::ResNet {
+                model: config.name.clone(),
+            });
+        }
+        let towers = names::vision(&config.vision, config.embed_dim);
+        let resized = towers.iter().find_map(|(name, shape)| {
+            let stored = weights.checkpoint().get(name)?.shape();
+            (stored != shape).then(|| (name.clone(), stored[0], shape[0]))
+        });
+        match resized {
+            Some((tensor, stored, expected)) => Err(ConvertError::Positions {
+                model: config.name.clone(),
+                tensor,
+                stored,
+                expected,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The tensors that are written, and what is not.
+    fn taken(&self, weights: &Weights) -> Result<(Tensors, Vec<LeftOut>), ConvertError> {
+        let from = weights.checkpoint();
+        let only_seen = self.only_seen_words && !self.to.is_folder();
+        if only_seen && weights.seen_words().is_none() {
+            return Err(ConvertError::NoSeenWords {
+                path: from.path().to_owned(),
+            });
+        }
+        let (mut taken, mut settings) = (Vec::new(), Vec::new());
+        let (mut no_side, mut parameters) = (0, 0);
+        for (name, tensor) in from.iter() {
+            if SETTINGS.contains(&name.rsplit('.').next().unwrap_or(name)) {
+                settings.push(name.to_owned());
+            } else if self.to.is_folder() && is_no_side(name) {
+                no_side += 1;
+                parameters += tensor.len();
+            } else {
+                let tensor = weights
+                    .token_rows(name, tensor, only_seen)
+                    .map_err(ConvertError::Checkpoint)?;
+                taken.push((name.to_owned(), tensor));
+            }
+        }
+        let mut left_out = Vec::new();
+        if no_side > 0 {
+            left_out.push(LeftOut::NoSide {
+                tensors: no_side,
+                parameters,
+            });
+        }
+        if !settings.is_empty() {
+            left_out.push(LeftOut::Settings { names: settings });
+        }
+        Ok((taken, left_out))
+    }
+
+    fn entries(&self, taken: Tensors) -> Result<Vec<Entry>, CheckpointError> {
+        let mut entries = Vec::with_capacity(taken.len());
+        let mut push = |name, tensor| {
+            entries.push(Entry {
+                name,
+                tensor,
+                float: self.float,
+            })
+        };
+        for (name, tensor) in taken {
+            // A scale may be stored as a list of one, which only some versions of open_clip read.
+            let scalar =
+                (self.to.is_folder() && name == "logit_scale").then(|| tensor.reshaped(&[]));
+            let tensor = scalar.flatten().unwrap_or(tensor);
+            match self.to {
+                Target::Clipn | Target::OpenClip => push(name, tensor),
+                Target::Transformers => {
+                    to_transformers(&name, &tensor)?
+                        .into_iter()
+                        .for_each(|(name, tensor)| push(name, tensor));
+                }
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// What is written beside the tensors, and where.
+struct Job<'a> {
+    config: &'a ModelConfig,
+    pixels: &'a Preprocessing,
+    conversion: &'a Conversion,
+    out: &'a Path,
+    progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    fn file(&self, from: &Checkpoint, entries: Vec<Entry>) -> Result<(), ConvertError> {
+        let is_kept = |key: &str| from.kind() == FileKind::Safetensors || KEPT.contains(&key);
+        let kept = from.metadata().iter().filter(|(key, _)| is_kept(key));
+        let mut metadata: BTreeMap<String, String> = kept
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let Conversion {
+            templates,
+            logit_scale,
+            ..
+        } = self.conversion;
+        let notes = WeightsNotes {
+            templates: templates.clone(),
+            logit_scale: *logit_scale,
+            seen_words: None,
+        };
+        metadata.extend(notes.to_metadata());
+        metadata.insert("format".to_owned(), "pt".to_owned());
+        metadata.insert(hub::NAME_KEY.to_owned(), self.config.name.clone());
+        metadata.insert(
+            hub::CONFIG_KEY.to_owned(),
+            self.open_clip_config().to_string(),
+        );
+        self.weights(self.out, entries, &metadata)
+    }
+
+    fn hub(&self, folder: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
+        self.foreign_weights(&folder.join(hub::WEIGHTS), entries)?;
+        self.json(&folder.join(hub::CONFIG), &self.open_clip_config())
+    }
+
+    fn transformers(&self, folder: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
+        let dtypes = entries
+            .iter()
+            .map(Entry::dtype)
+            .filter(|dtype| dtype.is_float());
+        let widest = dtypes.max_by_key(|dtype| dtype.size());
+        let mixed = entries
+            .iter()
+            .any(|entry| entry.dtype().is_float() && Some(entry.dtype()) != widest);
+        self.foreign_weights(&folder.join(transformers::WEIGHTS), entries)?;
+        self.json(
+            &folder.join(transformers::CONFIG),
+            &self.transformers_config(widest, mixed),
+        )?;
+        self.json(
+            &folder.join(transformers::PREPROCESSOR),
+            &self.preprocessor_config(),
+        )
+    }
+
+    /// Weights as other programs expect them: metadata tell whose tensors they are.
+    fn foreign_weights(&self, path: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
+        self.weights(
+            path,
+            entries,
+            &BTreeMap::from([("format".to_owned(), "pt".to_owned())]),
+        )
+    }
+
+    fn weights(
+        &self,
+        path: &Path,
+        entries: Vec<Entry>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), ConvertError> {
+        write_entries(path, entries, metadata, self.progress).map_err(|error| self.told(error))
+    }
+
+    /// An error of the folder that is filled, told of the one that was asked for.
+    fn told(&self, error: CheckpointError) -> ConvertError {
+        let path = self.out.to_owned();
+        match error {
+            CheckpointError::Cancelled { .. } => ConvertError::Cancelled { path },
+            CheckpointError::Io { action, source, .. } => ConvertError::Io {
+                action,
+                path,
+                source,
+            },
+            CheckpointError::Overflow {
+                tensor,
+                value,
+                to,
+                largest,
+                ..
+            } => ConvertError::Checkpoint(CheckpointError::Overflow {
+                path,
+                tensor,
+                value,
+                to,
+                largest,
+            }),
+            other => ConvertError::Checkpoint(other),
+        }
+    }
+
+    fn json(&self, path: &Path, value: &Value) -> Result<(), ConvertError> {
+        let text = format!("{value:#}\n");
+        let written = File::create_new(path).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(ConvertError::io("write", self.out))
+    }
+
+    fn open_clip_config(&self) -> Value {
+        json!({
+            "model_cfg": self.config.to_open_clip(),
+            "preprocess_cfg": {
+                "mean": self.pixels.mean.map(decimal),
+                "std": self.pixels.std.map(decimal),
+                "interpolation": "bicubic",
+                "resize_mode": "shortest",
+            },
+        })
+    }
+
+    /// Of tensors of several types `float32` is told, as which they are then loaded.
+    fn transformers_config(&self, dtype: Option<Dtype>, mixed: bool) -> Value {
+        let ModelConfig {
+            embed_dim,
+            activation,
+            vision,
+            text,
+            ..
+        } = self.config;
+        let activation = match activation {
+            Activation::Gelu => "gelu",
+            Activation::QuickGelu => "quick_gelu",
+        };
+        let dtype = match dtype {
+            Some(Dtype::F16) if !mixed => "float16",
+            Some(Dtype::Bf16) if !mixed => "bfloat16",
+            Some(Dtype::F64) => "float64",
+            _ => "float32",
+        };
+        json!({
+            "architectures": ["CLIPModel"],
+            "model_type": "clip",
+            "projection_dim": embed_dim,
+            "torch_dtype": dtype,
+            "text_config": {
+                "model_type": "clip_text_model",
+                "hidden_act": activation,
+                "hidden_size": text.width,
+                "intermediate_size": text.mlp_width,
+                "layer_norm_eps": transformers::EPSILON,
+                "max_position_embeddings": text.context_length,
+                "num_attention_heads": text.heads,
+                "num_hidden_layers": text.layers,
+                "projection_dim": embed_dim,
+                "vocab_size": text.vocab_size,
+                "bos_token_id": text.vocab_size.saturating_sub(2),
+                "eos_token_id": text.vocab_size.saturating_sub(1),
+            },
+            "vision_config": {
+                "model_type": "clip_vision_model",
+                "hidden_act": activation,
+                "hidden_size": vision.width,
+                "image_size": vision.image_size,
+                "intermediate_size": vision.mlp_width,
+                "layer_norm_eps": transformers::EPSILON,
+                "num_attention_heads": vision.heads,
+                "num_channels": 3,
+                "num_hidden_layers": vision.layers,
+                "patch_size": vision.patch_size,
+                "projection_dim": embed_dim,
+            },
+        })
+    }
+
+    fn preprocessor_config(&self) -> Value {
+        let size = self.pixels.size;
+        json!({
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": true,
+            "do_resize": true,
+            "size": { "shortest_edge": size },
+            "resample": transformers::BICUBIC,
+            "do_center_crop": true,
+            "crop_size": { "height": size, "width": size },
+            "do_rescale": true,
+            "rescale_factor": 1.0 / 255.0,
+            "do_normalize": true,
+            "image_mean": self.pixels.mean.map(decimal),
+            "image_std": self.pixels.std.map(decimal),
+        })
+    }
+}
+
+/// The number as one writes it: the shortest decimal that is this `f32`.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| value.into())
+}
+
+fn files(out: &Path, to: Target) -> Result<Vec<(PathBuf, u64)>, ConvertError> {
+    let paths = match to.files() {
+        [] => vec![out.to_owned()],
+        names => names.iter().map(|name| out.join(name)).collect(),
+    };
+    let size = |path: PathBuf| {
+        let len = fs::metadata(&path)
+            .map_err(ConvertError::io("read back", &path))?
+            .len();
+        Ok((path, len))
+    };
+    paths.into_iter().map(size).collect()
+}

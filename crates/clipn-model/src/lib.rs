@@ -1,0 +1,47 @@
+//! What a CLIPN is, apart from how it is computed: its config, what that costs, the named parameters of its towers, how
+//! weights from anywhere fit them and are written for elsewhere, and the traits of a tower. The towers themselves are in [`clipn_engine`].
+
+mod config;
+mod config_check;
+mod config_json;
+mod config_keys;
+mod convert;
+mod cost;
+mod error;
+mod gradient;
+mod image_weights;
+pub mod names;
+mod notes;
+mod params;
+mod position;
+mod pretrained;
+mod real;
+mod resnet;
+mod seen_words;
+mod sketch;
+mod tower;
+mod weights;
+
+pub use config::{Activation, ModelConfig, TextConfig, VisionConfig};
+pub use convert::{Conversion, ConvertError, Converted, LeftOut, Target};
+pub use cost::Parameters;
+pub use error::ModelError;
+pub use gradient::{RowGradient, TensorGradient, TextGradient};
+pub use image_weights::ImageWeights;
+pub use names::Side;
+pub use notes::{LogitScale, WeightsNotes};
+pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
+pub use position::{Corners, resize_positions};
+pub use pretrained::{BUNDLE_KEY, Pretrained, PretrainedKind};
+pub use real::Real;
+pub use resnet::{
+    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES,
+};
+pub use seen_words::SeenWords;
+pub use sketch::{ImageSketch, Sketch, TextSketch};
+pub use tower::check_length;
+pub use tower::{
+    Features, ImageTower, Images, NoPrompt, TextTower, TrainImage, TrainText, normalise_backward,
+    normalise_row,
+};
+pub use weights::{NoSide, Weights};

@@ -1,0 +1,103 @@
+//! open_clip's hub folders: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A safetensors file may carry the
+//! same text in its metadata.
+
+use serde_json::Value;
+
+use super::json::Object;
+use super::preprocessing::checked;
+use clipn_checkpoint::{Checkpoint, FileKind, shown};
+use clipn_image::Preprocessing;
+use crate::{ModelConfig, ModelError};
+
+pub(crate) const CONFIG: &str = "open_clip_config.json";
+
+/// What the weights are called, in open_clip's order of looking for them.
+pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
+
+/// The key of a safetensors file's metadata with the text of [`CONFIG`].
+pub(crate) const CONFIG_KEY: &str = "open_clip_config";
+
+/// The key of a safetensors file's metadata with the architecture's name.
+pub(crate) const NAME_KEY: &str = "model";
+
+/// Whether the weights are a safetensors file that carries its config.
+pub(super) fn is_carried(checkpoint: &Checkpoint) -> bool {
+    checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
+}
+
+/// The config that a file carries.
+pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
+    let text = checkpoint
+        .metadata()
+        .get(CONFIG_KEY)
+        .map_or("", String::as_str);
+    Object::parse(
+        format!("in the metadata of {}", checkpoint.path().display()),
+        text.as_bytes(),
+    )
+}
+
+/// The name of the architecture in a file that carries its config.
+pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
+    let stem = || {
+        checkpoint
+            .path()
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    checkpoint
+        .metadata()
+        .get(NAME_KEY)
+        .map_or_else(stem, |name| shown(name))
+}
+
+/// The architecture, under `name`.
+pub(super) fn config(object: Object, name: &str) -> Result<ModelConfig, ModelError> {
+    let origin = object.origin().to_owned();
+    ModelConfig::from_value(name, &origin, &object.into_value())
+}
+
+/// The preprocessing, of pictures for a tower of `size`. Keys and what they mean are those of open_clip's
+/// `PreprocessCfg`; training augmentation (`aug_cfg`) is none of it.
+pub(super) fn preprocessing(
+    whole: &Object,
+    size: usize,
+) -> Result<Option<Preprocessing>, ModelError> {
+    let Some(object) = whole.section("preprocess_cfg")? else {
+        return Ok(None);
+    };
+    let own = Preprocessing::clip(size);
+    for (key, only) in [
+        ("mode", "RGB"),
+        ("interpolation", "bicubic"),
+        ("resize_mode", "shortest"),
+    ] {
+        if object.text(key, only)? != only {
+            return Err(object.unsupported(key, &Value::from(object.text(key, only)?)));
+        }
+    }
+    if let Some(value) = object.get("size") {
+        let is_size = match value {
+            Value::Array(sides) => {
+                !sides.is_empty()
+                    && sides.len() <= 2
+                    && sides.iter().all(|side| side.as_u64() == Some(size as u64))
+            }
+            side => side.as_u64() == Some(size as u64),
+        };
+        if !is_size {
+            return Err(object.bad(
+                "size",
+                value,
+                &format!("the image tower's image_size, {size}"),
+            ));
+        }
+    }
+    let (mean, std) = (
+        object.channels("mean", own.mean)?,
+        object.channels("std", own.std)?,
+    );
+    checked(whole.origin(), Preprocessing { mean, std, ..own }).map(Some)
+}

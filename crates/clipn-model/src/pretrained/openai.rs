@@ -1,0 +1,131 @@
+//! OpenAI's weights tell their sizes by the shapes of their tensors; heads are 64 wide and the activation is QuickGELU
+//! (CLIP, `clip/model.py`, `build_model`).
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::mlp_ratio;
+use clipn_checkpoint::Checkpoint;
+use crate::{ModelConfig, ModelError};
+
+/// Sizes that OpenAI's models keep among their tensors, and nobody else's.
+const SIZES: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
+
+/// Width of a head in every one of OpenAI's towers.
+const HEAD_WIDTH: usize = 64;
+
+/// Whether the weights are OpenAI's: a TorchScript archive as downloaded, or the state dict of one.
+pub(super) fn is_openai(checkpoint: &Checkpoint) -> bool {
+    SIZES
+        .iter()
+        .all(|name| checkpoint.get(name).is_some_and(|tensor| tensor.len() == 1))
+}
+
+/// The architecture by the tensors' shapes.
+pub(super) fn config(checkpoint: &Checkpoint, path: &Path) -> Result<ModelConfig, ModelError> {
+    let shapes = Shapes { checkpoint, path };
+    let [context_length, text_width] = shapes.of("positional_embedding")?;
+    let [vocab_size, _] = shapes.of("token_embedding.weight")?;
+    let [_, embed_dim] = shapes.of("text_projection")?;
+    let [mlp_width, _] = shapes.of("transformer.resblocks.0.mlp.c_fc.weight")?;
+    let value = json!({
+        "embed_dim": embed_dim,
+        "quick_gelu": true,
+        "vision_cfg": shapes.vision()?,
+        "text_cfg": {
+            "context_length": context_length,
+            "vocab_size": vocab_size,
+            "width": text_width,
+            "heads": text_width / HEAD_WIDTH,
+            "layers": shapes.blocks("transformer.resblocks"),
+            "mlp_ratio": mlp_ratio(text_width, mlp_width),
+        },
+    });
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let config = ModelConfig::from_value(&name, &path.display().to_string(), &value)?;
+    for (name, size) in SIZES.iter().zip([
+        config.vision.image_size,
+        config.text.context_length,
+        config.text.vocab_size,
+    ]) {
+        let stored = shapes.number(name);
+        if stored != i64::try_from(size).ok() {
+            let reason = format!("{name} is {stored:?}, and the tensors' shapes say {size}");
+            return Err(shapes.bad(reason));
+        }
+    }
+    Ok(config)
+}
+
+struct Shapes<'a> {
+    checkpoint: &'a Checkpoint,
+    path: &'a Path,
+}
+
+impl Shapes<'_> {
+    fn of<const N: usize>(&self, name: &str) -> Result<[usize; N], ModelError> {
+        let shape = self.checkpoint.get(name).map(|tensor| tensor.shape());
+        match shape {
+            Some(shape) => shape.try_into().map_err(|_| {
+                self.bad(format!(
+                    "{name} has the shape {shape:?}, and must have {N} dimensions"
+                ))
+            }),
+            None => Err(self.bad(format!("it has no tensor {name}"))),
+        }
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.checkpoint.get(name)?.to_i64().first().copied()
+    }
+
+    /// Blocks counted from 0 without a gap.
+    fn blocks(&self, prefix: &str) -> usize {
+        let has = |block: &usize| {
+            let begins = ["ln_1.weight", "conv1.weight"];
+            begins.iter().any(|part| {
+                self.checkpoint
+                    .get(&format!("{prefix}.{block}.{part}"))
+                    .is_some()
+            })
+        };
+        (0..).take_while(has).count()
+    }
+
+    fn vision(&self) -> Result<Value, ModelError> {
+        let grid = |rows: usize| rows.saturating_sub(1).isqrt();
+        if self
+            .checkpoint
+            .get("visual.layer1.0.conv1.weight")
+            .is_some()
+        {
+            let [width, ..]: [usize; 4] = self.of("visual.layer1.0.conv1.weight")?;
+            let [rows, _] = self.of("visual.attnpool.positional_embedding")?;
+            let layers: Vec<usize> = (1..=4)
+                .map(|layer| self.blocks(&format!("visual.layer{layer}")))
+                .collect();
+            return Ok(
+                json!({ "image_size": 32 * grid(rows), "layers": layers, "width": width, "head_width": HEAD_WIDTH }),
+            );
+        }
+        let [width, _, _, patch_size] = self.of("visual.conv1.weight")?;
+        let [rows, _] = self.of("visual.positional_embedding")?;
+        let [mlp_width, _] = self.of("visual.transformer.resblocks.0.mlp.c_fc.weight")?;
+        Ok(json!({
+            "image_size": grid(rows).saturating_mul(patch_size),
+            "patch_size": patch_size,
+            "width": width,
+            "head_width": HEAD_WIDTH,
+            "layers": self.blocks("visual.transformer.resblocks"),
+            "mlp_ratio": mlp_ratio(width, mlp_width),
+        }))
+    }
+
+    fn bad(&self, reason: String) -> ModelError {
+        ModelError::BadConfig {
+            origin: format!("in the weights {}", self.path.display()),
+            reason,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+use clipn_image::Preprocessing;
+use crate::ModelError;
+
+/// The preprocessing, where it can be carried out.
+pub(super) fn checked(
+    origin: &str,
+    preprocessing: Preprocessing,
+) -> Result<Preprocessing, ModelError> {
+    match preprocessing.check() {
+        Ok(()) => Ok(preprocessing),
+        Err(error) => Err(ModelError::BadConfig {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,185 @@
+//! `CLIPModel` of Hugging Face's `transformers`: `config.json` and `preprocessor_config.json`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::json::Object;
+use super::preprocessing::checked;
+use super::{folder_name, mlp_ratio};
+use clipn_image::Preprocessing;
+use crate::{ModelConfig, ModelError};
+
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// What the weights are called.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+
+/// The epsilon of every layer norm of CLIP.
+pub(crate) const EPSILON: f64 = 1e-5;
+
+/// Pillow's number of the bicubic filter.
+pub(crate) const BICUBIC: u64 = 3;
+
+/// `<end_of_text>` of CLIP's vocabulary.
+const END_OF_TEXT: u64 = 49407;
+
+/// The value of `eos_token_id` in configs from before it was used: features are then taken at the largest id.
+const UNUSED_END: u64 = 2;
+
+/// The architecture. Keys that are absent have the defaults of `CLIPConfig`.
+pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
+    let object = Object::read(path)?;
+    let kind = object.text("model_type", "clip")?;
+    if kind != "clip" {
+        return Err(object.unsupported("model_type", &Value::from(kind)));
+    }
+    let (text, vision) = (
+        section(&object, "text_config")?,
+        section(&object, "vision_config")?,
+    );
+    for tower in [&text, &vision] {
+        let epsilon = tower.number("layer_norm_eps", EPSILON)?;
+        if (epsilon - EPSILON).abs() > 1e-9 {
+            return Err(tower.unsupported("layer_norm_eps", &Value::from(epsilon)));
+        }
+    }
+    if vision.whole("num_channels", 3)? != 3 {
+        return Err(vision.unsupported(
+            "num_channels",
+            &Value::from(vision.whole("num_channels", 3)?),
+        ));
+    }
+    let value = json!({
+        "embed_dim": object.whole("projection_dim", 512)?,
+        "quick_gelu": is_quick_gelu(&text, &vision)?,
+        "vision_cfg": vision_cfg(&vision)?,
+        "text_cfg": text_cfg(&text)?,
+    });
+    ModelConfig::from_value(&folder_name(path), &path.display().to_string(), &value)
+}
+
+/// A tower's section. Older configs have it under `…_dict` as well, which then counts alone.
+fn section(object: &Object, key: &str) -> Result<Object, ModelError> {
+    match object.section(&format!("{key}_dict"))? {
+        Some(section) => Ok(section),
+        None => Ok(object.section(key)?.unwrap_or_else(|| object.empty(key))),
+    }
+}
+
+/// The activation, which both towers must share.
+fn is_quick_gelu(text: &Object, vision: &Object) -> Result<bool, ModelError> {
+    let of = |tower: &Object| {
+        let name = tower.text("hidden_act", "quick_gelu")?;
+        match name {
+            "quick_gelu" => Ok(true),
+            "gelu" => Ok(false),
+            other => Err(tower.unsupported("hidden_act", &Value::from(other))),
+        }
+    };
+    let (text_is, vision_is) = (of(text)?, of(vision)?);
+    if text_is != vision_is {
+        let told = format!(
+            "{}, where text_config has {}",
+            vision.text("hidden_act", "quick_gelu")?,
+            text.text("hidden_act", "quick_gelu")?
+        );
+        return Err(vision.unsupported("hidden_act", &Value::from(told)));
+    }
+    Ok(text_is)
+}
+
+fn vision_cfg(tower: &Object) -> Result<Value, ModelError> {
+    let width = tower.whole("hidden_size", 768)?;
+    let heads = tower.whole("num_attention_heads", 12)?;
+    if heads == 0 || width % heads != 0 {
+        let expected = format!("a divisor of hidden_size, {width}");
+        return Err(tower.bad("num_attention_heads", &Value::from(heads), &expected));
+    }
+    Ok(json!({
+        "image_size": tower.whole("image_size", 224)?,
+        "patch_size": tower.whole("patch_size", 32)?,
+        "width": width,
+        "head_width": width / heads,
+        "layers": tower.whole("num_hidden_layers", 12)?,
+        "mlp_ratio": hidden_ratio(tower, width, 3072)?,
+    }))
+}
+
+fn text_cfg(tower: &Object) -> Result<Value, ModelError> {
+    let width = tower.whole("hidden_size", 512)?;
+    let vocab_size = tower.whole("vocab_size", 49408)?;
+    let end = tower.whole("eos_token_id", END_OF_TEXT)?;
+    // Features are taken at the largest id of a text, which its end is in each of these cases.
+    if end != UNUSED_END && end != END_OF_TEXT && end.checked_add(1) != Some(vocab_size) {
+        return Err(tower.unsupported("eos_token_id", &Value::from(end)));
+    }
+    Ok(json!({
+        "context_length": tower.whole("max_position_embeddings", 77)?,
+        "vocab_size": vocab_size,
+        "width": width,
+        "heads": tower.whole("num_attention_heads", 8)?,
+        "layers": tower.whole("num_hidden_layers", 12)?,
+        "mlp_ratio": hidden_ratio(tower, width, 2048)?,
+    }))
+}
+
+fn hidden_ratio(tower: &Object, width: u64, default: u64) -> Result<f64, ModelError> {
+    let hidden = tower.whole("intermediate_size", default)?;
+    let small = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    Ok(mlp_ratio(small(width), small(hidden)))
+}
+
+/// The preprocessing for a tower of `size`: keys and defaults of `CLIPImageProcessor`.
+pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, ModelError> {
+    let object = Object::read(path)?;
+    for step in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
+        if !object.flag(step, true)? {
+            return Err(object.unsupported(step, &Value::from(false)));
+        }
+    }
+    let resample = object.whole("resample", BICUBIC)?;
+    if resample != BICUBIC {
+        return Err(object.unsupported("resample", &Value::from(resample)));
+    }
+    let factor = object.number("rescale_factor", 1.0 / 255.0)?;
+    if (factor * 255.0 - 1.0).abs() > 1e-6 {
+        return Err(object.unsupported("rescale_factor", &Value::from(factor)));
+    }
+    check_size(&object, "size", &["shortest_edge"], size)?;
+    check_size(&object, "crop_size", &["height", "width"], size)?;
+    let own = Preprocessing::clip(size);
+    let (mean, std) = (
+        object.channels("image_mean", own.mean)?,
+        object.channels("image_std", own.std)?,
+    );
+    checked(object.origin(), Preprocessing { mean, std, ..own })
+}
+
+/// A size is a number, or an object with exactly these keys; it must be the tower's.
+fn check_size(object: &Object, key: &str, sides: &[&str], size: usize) -> Result<(), ModelError> {
+    let Some(value) = object.get(key) else {
+        // The default of `CLIPImageProcessor`.
+        return if size == 224 {
+            Ok(())
+        } else {
+            Err(object.bad(
+                key,
+                &Value::from(224),
+                &format!("the image tower's image_size, {size}"),
+            ))
+        };
+    };
+    let is_size = |value: &Value| value.as_u64() == Some(size as u64);
+    match value {
+        Value::Object(map)
+            if map.len() != sides.len() || sides.iter().any(|side| !map.contains_key(*side)) =>
+        {
+            Err(object.unsupported(key, value))
+        }
+        Value::Object(map) if map.values().all(is_size) => Ok(()),
+        value if is_size(value) => Ok(()),
+        value => Err(object.bad(key, value, &format!("the image tower's image_size, {size}"))),
+    }
+}

@@ -1,0 +1,201 @@
+use serde::Serialize;
+
+use super::config::RESNET_STRIDE;
+use super::names::PROMPT_NO;
+use super::{ModelConfig, STAGES, Weights, resnet};
+use clipn_checkpoint::Checkpoint;
+
+/// What the names and shapes of a weights file say about its architecture, without a config. Numbers of heads and the
+/// activation are not stored in weights; only a config tells them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sketch {
+    /// The image tower.
+    pub image: Option<ImageSketch>,
+    /// The "yes" text tower.
+    pub yes: Option<TextSketch>,
+    /// The "no" text tower.
+    pub no: Option<TextSketch>,
+    /// Learnable "no" prompts.
+    pub no_prompts: usize,
+    /// Dimension D of the features.
+    pub embed_dim: Option<usize>,
+    /// Embedded architectures that the file fits.
+    pub fits: Vec<String>,
+}
+
+/// An image tower, from its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ImageSketch {
+    /// `ViT` or `ModifiedResNet`.
+    pub kind: &'static str,
+    /// Width of a ViT's transformer; channels after a ResNet's stem.
+    pub width: Option<usize>,
+    /// Blocks.
+    pub layers: Option<usize>,
+    /// Blocks of each stage of a ResNet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<[usize; STAGES]>,
+    /// Side of a patch of a ViT.
+    pub patch_size: Option<usize>,
+    /// Side of the input.
+    pub image_size: Option<usize>,
+}
+
+/// A text tower, from its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TextSketch {
+    /// Width of the transformer.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Positions.
+    pub context_length: usize,
+    /// Rows of the token table.
+    pub vocab_size: usize,
+}
+
+impl Sketch {
+    /// Reads what the file's names and shapes say.
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
+        let fits = |name: &&str| {
+            ModelConfig::named(name)
+                .is_ok_and(|config| Weights::new(config, checkpoint.clone()).is_ok())
+        };
+        Self {
+            image: image(checkpoint),
+            yes: text(checkpoint, ""),
+            no: text(checkpoint, "_no"),
+            no_prompts: shape(PROMPT_NO)
+                .and_then(|s| s.first().copied())
+                .unwrap_or_default(),
+            embed_dim: shape("text_projection").and_then(|s| s.get(1).copied()),
+            fits: ModelConfig::names()
+                .filter(fits)
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+
+    /// What there is to say, as pairs of a heading and a text.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let or_unknown = |n: Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let image = match &self.image {
+            None => "none".to_owned(),
+            Some(tower) if tower.kind == "ViT" => format!(
+                "ViT, width {}, {} blocks, patches of {}, images of {} pixels",
+                or_unknown(tower.width),
+                or_unknown(tower.layers),
+                or_unknown(tower.patch_size),
+                or_unknown(tower.image_size)
+            ),
+            Some(tower) => {
+                let stages = tower
+                    .stages
+                    .unwrap_or_default()
+                    .map(|blocks| blocks.to_string())
+                    .join(" + ");
+                format!(
+                    "{}, width {}, {stages} blocks, images of {} pixels",
+                    tower.kind,
+                    or_unknown(tower.width),
+                    or_unknown(tower.image_size)
+                )
+            }
+        };
+        let text = |tower: &TextSketch| {
+            format!(
+                "width {}, {} blocks, {} positions, {} ids",
+                tower.width, tower.layers, tower.context_length, tower.vocab_size
+            )
+        };
+        let no = match &self.no {
+            Some(tower) if self.no_prompts > 0 => {
+                format!("{}, {} \"no\" prompts", text(tower), self.no_prompts)
+            }
+            Some(tower) => format!(
+                "{}, no learnable prompts (the hand-crafted variant)",
+                text(tower)
+            ),
+            None if self.yes.is_some() => {
+                "none: a plain CLIP, to be taught \"no\" first".to_owned()
+            }
+            None => "none".to_owned(),
+        };
+        let mut lines = vec![
+            ("image", image),
+            (
+                "yes",
+                self.yes.as_ref().map_or_else(|| "none".to_owned(), text),
+            ),
+            ("no", no),
+            ("features", or_unknown(self.embed_dim)),
+        ];
+        if !self.fits.is_empty() {
+            lines.push(("fits", self.fits.join(", ")));
+        }
+        lines
+    }
+}
+
+fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
+    let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
+    let conv = shape("visual.conv1.weight")?;
+    let grid = |positions: &str| {
+        let rows = shape(positions).and_then(|s| s.first().copied());
+        rows.and_then(|rows| rows.checked_sub(1)).map(usize::isqrt)
+    };
+    if shape("visual.class_embedding").is_none() {
+        let stages = std::array::from_fn(|stage| {
+            let first = |block: usize| format!("visual.layer{}.{block}.conv1.weight", stage + 1);
+            (0..)
+                .take_while(|&block| checkpoint.get(&first(block)).is_some())
+                .count()
+        });
+        return Some(ImageSketch {
+            kind: "ModifiedResNet",
+            width: shape("visual.layer1.0.conv1.weight").and_then(|s| s.first().copied()),
+            layers: Some(stages.iter().sum()),
+            stages: Some(stages),
+            patch_size: None,
+            image_size: grid(resnet::POSITIONS).map(|grid| grid * RESNET_STRIDE),
+        });
+    }
+    let patch_size = conv.last().copied();
+    Some(ImageSketch {
+        kind: "ViT",
+        width: conv.first().copied(),
+        layers: Some(layers(checkpoint, "visual.transformer")),
+        stages: None,
+        patch_size,
+        image_size: grid("visual.positional_embedding")
+            .zip(patch_size)
+            .map(|(grid, patch)| grid.saturating_mul(patch)),
+    })
+}
+
+fn text(checkpoint: &Checkpoint, no: &str) -> Option<TextSketch> {
+    let pair = |name: String| match checkpoint.get(&name)?.shape() {
+        [rows, width] => Some((*rows, *width)),
+        _ => None,
+    };
+    let (vocab_size, width) = pair(format!("token_embedding{no}.weight"))?;
+    let (context_length, _) = pair(format!("positional_embedding{no}"))?;
+    Some(TextSketch {
+        width,
+        layers: layers(checkpoint, &format!("transformer{no}")),
+        context_length,
+        vocab_size,
+    })
+}
+
+/// Blocks whose first norm is there, counted from 0 without a gap.
+fn layers(checkpoint: &Checkpoint, prefix: &str) -> usize {
+    (0..)
+        .take_while(|layer| {
+            checkpoint
+                .get(&format!("{prefix}.resblocks.{layer}.ln_1.weight"))
+                .is_some()
+        })
+        .count()
+}

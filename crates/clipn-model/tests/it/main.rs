@@ -1,0 +1,5 @@
+//! Integration tests of `clipn-model`, one module a capability.
+#![allow(clippy::unwrap_used)]
+
+mod convert_output;
+mod pretrained_hostile;

@@ -1,0 +1,285 @@
+//! Metrics against the published code's figures (220 score sets), against scikit-learn's for what that code does not
+//! report, and against their definitions.
+//!
+//! `fixtures/metrics/conventions.json` was computed on the same sets with scikit-learn 1.9: `average_precision_score`
+//! on the scores (ID positive) and on the negated scores (OOD positive); `openood` as
+//! `fpr[argmax(tpr >= level)]` of `roc_curve(is_ood, -scores)`; `mcm` as the point that minimises
+//! `abs(recall - level)` going down from the first threshold of full recall; `clipn80` as
+//! `numpy.interp(0.8, tpr, fpr)` of `roc_curve(is_id, scores)`.
+
+use clipn_ood::metrics::{self, FprConvention, MetricError, RankedScores};
+use proptest::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+fn json(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(clipn_testing::fixture(name)).unwrap()).unwrap()
+}
+
+/// A score set in its own precision.
+enum Scores {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+fn scores(tensors: &SafeTensors<'_>, name: &str) -> Scores {
+    let tensor = tensors.tensor(name).unwrap();
+    match tensor.dtype() {
+        Dtype::F32 => Scores::F32(
+            tensor
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
+        ),
+        Dtype::F64 => Scores::F64(
+            tensor
+                .data()
+                .chunks_exact(8)
+                .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
+        ),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn rank(tensors: &SafeTensors<'_>, key: &str) -> Result<RankedScores, MetricError> {
+    match (
+        scores(tensors, &format!("{key}.id")),
+        scores(tensors, &format!("{key}.ood")),
+    ) {
+        (Scores::F32(id), Scores::F32(ood)) => RankedScores::new(&id, &ood),
+        (Scores::F64(id), Scores::F64(ood)) => RankedScores::new(&id, &ood),
+        _ => panic!("{key} mixes precisions"),
+    }
+}
+
+fn close(actual: f64, expected: &Value, what: &str) {
+    let expected = expected
+        .as_f64()
+        .unwrap_or_else(|| panic!("{what}: no figure"));
+    assert!(
+        (actual - expected).abs() <= 1e-9,
+        "{what}: {actual} is not {expected}"
+    );
+}
+
+fn close_all(actual: &[f64], expected: &Value, what: &str) {
+    let expected = expected.as_array().unwrap();
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    for (a, e) in actual.iter().zip(expected) {
+        close(*a, e, what);
+    }
+}
+
+#[test]
+fn published_figures_hold() {
+    let bytes = std::fs::read(clipn_testing::fixture("metrics/cases.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let expected = json("metrics/expected.json");
+    let cases = expected["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 220);
+    let (mut curves, mut refused) = (0, 0);
+    for case in cases {
+        let key = case["key"].as_str().unwrap();
+        let what = format!("{key} {}", case["tag"]);
+        let ranked = match rank(&tensors, key) {
+            Ok(ranked) => ranked,
+            Err(MetricError::NotFinite { .. }) => {
+                assert!(case["error"].is_string(), "{what}");
+                refused += 1;
+                continue;
+            }
+            // The published code answers NaN for an empty set.
+            Err(error) => {
+                assert!(
+                    matches!(error, MetricError::Empty { .. }) && case["auroc"].is_null(),
+                    "{what}"
+                );
+                refused += 1;
+                continue;
+            }
+        };
+        close(ranked.auroc(), &case["auroc"], &what);
+        close(
+            ranked.fpr_at_tpr(0.95, FprConvention::Clipn).unwrap(),
+            &case["fpr95"],
+            &what,
+        );
+        if case["fpr"].is_array() {
+            let roc = ranked.roc();
+            close_all(&roc.fpr, &case["fpr"], &what);
+            close_all(&roc.tpr, &case["tpr"], &what);
+            curves += 1;
+        }
+    }
+    assert_eq!((curves, refused), (136, 8));
+}
+
+#[test]
+fn other_conventions_hold() {
+    let bytes = std::fs::read(clipn_testing::fixture("metrics/cases.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let expected = json("metrics/conventions.json");
+    let cases = expected["cases"].as_object().unwrap();
+    assert_eq!(cases.len(), 212);
+    for (key, case) in cases {
+        let ranked = rank(&tensors, key).unwrap();
+        close(
+            ranked.aupr_in(),
+            &case["aupr_in"],
+            &format!("{key} AUPR-in"),
+        );
+        close(
+            ranked.aupr_out(),
+            &case["aupr_out"],
+            &format!("{key} AUPR-out"),
+        );
+        for (name, convention, level) in [
+            ("mcm95", FprConvention::Mcm, 0.95),
+            ("mcm80", FprConvention::Mcm, 0.8),
+            ("openood95", FprConvention::Openood, 0.95),
+            ("openood80", FprConvention::Openood, 0.8),
+            ("clipn80", FprConvention::Clipn, 0.8),
+        ] {
+            close(
+                ranked.fpr_at_tpr(level, convention).unwrap(),
+                &case[name],
+                &format!("{key} {name}"),
+            );
+        }
+    }
+}
+
+/// The probability that an ID score beats an OOD one, pair by pair.
+fn auroc_by_pairs(id: &[f64], ood: &[f64]) -> f64 {
+    let mut won = 0.0;
+    for a in id {
+        for b in ood {
+            won += if a > b {
+                1.0
+            } else {
+                0.5 * f64::from(u8::from(a == b))
+            };
+        }
+    }
+    won / (id.len() * ood.len()) as f64
+}
+
+/// Average precision threshold by threshold, each counted afresh.
+fn average_precision_by_definition(right: &[f64], wrong: &[f64]) -> f64 {
+    let mut thresholds = [right, wrong].concat();
+    thresholds.sort_by(|a, b| b.total_cmp(a));
+    thresholds.dedup();
+    let (mut area, mut before) = (0.0, 0.0);
+    for t in thresholds {
+        let taken = right.iter().filter(|&&s| s >= t).count() as f64;
+        let all = taken + wrong.iter().filter(|&&s| s >= t).count() as f64;
+        let recall = taken / right.len() as f64;
+        area += (recall - before) * taken / all;
+        before = recall;
+    }
+    area
+}
+
+/// Scores on a coarse grid, so that ties are common.
+fn tied_scores() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec((-20_i32..20).prop_map(|v| f64::from(v) / 4.0), 1..60)
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_definitions(id in tied_scores(), ood in tied_scores()) {
+        let ranked = RankedScores::new(&id, &ood).unwrap();
+        prop_assert!((ranked.auroc() - auroc_by_pairs(&id, &ood)).abs() < 1e-12);
+        prop_assert!((ranked.aupr_in() - average_precision_by_definition(&id, &ood)).abs() < 1e-12);
+        let negated = |scores: &[f64]| scores.iter().map(|s| -s).collect::<Vec<_>>();
+        let out = average_precision_by_definition(&negated(&ood), &negated(&id));
+        prop_assert!((ranked.aupr_out() - out).abs() < 1e-12);
+    }
+
+    #[test]
+    fn exchanging_the_sets_complements(id in tied_scores(), ood in tied_scores()) {
+        let there = metrics::auroc(&id, &ood).unwrap();
+        let back = metrics::auroc(&ood, &id).unwrap();
+        prop_assert!((there + back - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn monotone_maps_change_nothing(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
+        let map = |scores: &[f64]| scores.iter().map(|s| s.exp() * 3.0 - 7.0).collect::<Vec<_>>();
+        let plain = RankedScores::new(&id, &ood).unwrap();
+        let mapped = RankedScores::new(&map(&id), &map(&ood)).unwrap();
+        prop_assert_eq!(plain.auroc(), mapped.auroc());
+        prop_assert_eq!(plain.aupr_in(), mapped.aupr_in());
+        prop_assert_eq!(plain.aupr_out(), mapped.aupr_out());
+        for convention in FprConvention::ALL {
+            prop_assert_eq!(plain.fpr_at_tpr(level, convention), mapped.fpr_at_tpr(level, convention));
+        }
+    }
+
+    #[test]
+    fn stays_within_bounds(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
+        let ranked = RankedScores::new(&id, &ood).unwrap();
+        let unit = 0.0..=1.0 + 1e-12;
+        prop_assert!(unit.contains(&ranked.auroc()));
+        prop_assert!(unit.contains(&ranked.aupr_in()) && unit.contains(&ranked.aupr_out()));
+        for convention in FprConvention::ALL {
+            prop_assert!(unit.contains(&ranked.fpr_at_tpr(level, convention).unwrap()));
+        }
+        let roc = ranked.roc();
+        prop_assert!(roc.fpr.is_sorted() && roc.tpr.is_sorted());
+        prop_assert!(roc.thresholds.windows(2).all(|pair| pair[0] > pair[1]));
+        prop_assert_eq!((roc.fpr.last(), roc.tpr.last()), (Some(&1.0), Some(&1.0)));
+        let trapezoids: f64 = (1..roc.fpr.len())
+            .map(|i| (roc.fpr[i] - roc.fpr[i - 1]) * (roc.tpr[i] + roc.tpr[i - 1]) / 2.0)
+            .sum();
+        prop_assert!((trapezoids - ranked.auroc()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn any_floats_never_panic(id in prop::collection::vec(any::<f64>(), 0..8), ood in prop::collection::vec(any::<f64>(), 0..8)) {
+        let finite = id.iter().chain(&ood).all(|s| s.is_finite()) && !id.is_empty() && !ood.is_empty();
+        prop_assert_eq!(RankedScores::new(&id, &ood).is_ok(), finite);
+    }
+}
+
+/// Prints how long every figure of a large benchmark takes; run in release with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn time_of_six_scores() {
+    let mut state = 1_u64;
+    let mut uniform = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 40) as f32 / (1_u64 << 24) as f32
+    };
+    let sets: Vec<(Vec<f32>, Vec<f32>)> = (0..6)
+        .map(|_| {
+            (
+                (0..50_000).map(|_| uniform() + 0.2).collect(),
+                (0..10_000).map(|_| uniform()).collect(),
+            )
+        })
+        .collect();
+    let figures = || {
+        let mut sum = 0.0;
+        for (id, ood) in &sets {
+            let ranked = RankedScores::new(id, ood).unwrap();
+            sum += ranked.auroc() + ranked.aupr_in() + ranked.aupr_out();
+            for convention in FprConvention::ALL {
+                sum += ranked.fpr_at_tpr(0.95, convention).unwrap();
+            }
+        }
+        sum
+    };
+    let best = (0..20)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            std::hint::black_box(figures());
+            start.elapsed()
+        })
+        .min();
+    println!("6 scores of 50,000 + 10,000 images, every figure, best of 20: {best:?}");
+}

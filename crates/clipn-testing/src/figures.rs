@@ -1,0 +1,74 @@
+//! Published figures and how far a result is from them.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use clipn_checkpoint::{Checkpoint, Tensor};
+use clipn_model::{ModelConfig, Weights};
+
+use crate::fixture;
+
+/// A safetensors file of inputs and outputs.
+pub struct Figures(Checkpoint);
+
+impl Figures {
+    pub fn open(path: &Path) -> Self {
+        Self(Checkpoint::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    }
+
+    pub fn tensor(&self, name: &str) -> &Tensor {
+        self.0
+            .get(name)
+            .unwrap_or_else(|| panic!("{} holds no {name}", self.0.path().display()))
+    }
+
+    pub fn f32(&self, name: &str) -> Vec<f32> {
+        self.tensor(name).to_f32().to_vec()
+    }
+
+    pub fn f64(&self, name: &str) -> Vec<f64> {
+        self.tensor(name).to_f64().to_vec()
+    }
+
+    pub fn ids(&self, name: &str) -> Vec<u32> {
+        self.f64(name).into_iter().map(|id| id as u32).collect()
+    }
+
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.tensor(name).shape().to_vec()
+    }
+}
+
+/// The weights of one of the small models in `tests/fixtures/models`.
+pub fn weights(model: &str) -> Weights {
+    let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
+    let checkpoint =
+        Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
+    Weights::new(config, checkpoint).unwrap()
+}
+
+/// The largest difference, as a share of the largest magnitude expected.
+pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "lengths differ");
+    let largest = expected.iter().map(|&e| e.into().abs()).fold(0.0, f64::max);
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(&f, &e)| (f.into() - e.into()).abs())
+        .fold(
+            0.0,
+            |a: f64, d| if d.is_nan() { f64::INFINITY } else { a.max(d) },
+        );
+    worst / largest.max(f64::MIN_POSITIVE)
+}
+
+/// Asserts that `found` is within `tolerance` of the largest magnitude expected.
+#[track_caller]
+pub fn assert_close<T: Into<f64> + Copy>(found: &[T], expected: &[T], tolerance: f64, what: &str) {
+    let error = relative_to_max(found, expected);
+    println!("{what}: {error:e} of the maximum");
+    assert!(
+        error <= tolerance,
+        "{what}: {error:e} of the maximum, {tolerance:e} allowed"
+    );
+}

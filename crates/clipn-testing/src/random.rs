@@ -1,0 +1,125 @@
+//! Towers with random parameters, the same values in every floating-point type.
+#![allow(clippy::unwrap_used)]
+
+use clipn_checkpoint::Buffer;
+use clipn_model::{
+    BlockParams, LinearParams, ModelConfig, NormParams, Real, ResNetParams, TextParams,
+    VisionParams,
+};
+
+/// A small generator of uniform numbers (SplitMix64).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in [−1, 1) that f32 holds exactly.
+    pub fn signed(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// `count` numbers in [−scale, scale).
+    pub fn values<T: Real>(&mut self, count: usize, scale: f32) -> Vec<T> {
+        (0..count)
+            .map(|_| T::of(f64::from(self.signed() * scale)))
+            .collect()
+    }
+
+    fn buffer<T: Real>(&mut self, count: usize, scale: f32) -> Buffer<T> {
+        self.values(count, scale).into()
+    }
+
+    fn norm<T: Real>(&mut self, width: usize) -> NormParams<T> {
+        NormParams {
+            weight: self.around_one(width, 0.3).into(),
+            bias: self.buffer(width, 0.2),
+        }
+    }
+
+    /// Weights of which a product with inputs of size 1 is of size 1.
+    fn linear<T: Real>(&mut self, out: usize, inner: usize) -> LinearParams<T> {
+        LinearParams {
+            weight: self.buffer(out * inner, (inner as f32).powf(-0.5) * 1.7),
+            bias: self.buffer(out, 0.1),
+        }
+    }
+
+    fn blocks<T: Real>(
+        &mut self,
+        layers: usize,
+        width: usize,
+        mlp_width: usize,
+    ) -> Vec<BlockParams<T>> {
+        (0..layers)
+            .map(|_| BlockParams {
+                ln_1: self.norm(width),
+                in_proj: self.linear(3 * width, width),
+                out_proj: self.linear(width, width),
+                ln_2: self.norm(width),
+                c_fc: self.linear(mlp_width, width),
+                c_proj: self.linear(width, mlp_width),
+            })
+            .collect()
+    }
+
+    pub fn vision<T: Real>(&mut self, config: &ModelConfig) -> VisionParams<T> {
+        let v = &config.vision;
+        let inner = 3 * v.patch_size * v.patch_size;
+        VisionParams {
+            conv1: self.buffer(v.width * inner, (inner as f32).powf(-0.5)),
+            class_embedding: self.buffer(v.width, 1.0),
+            positional_embedding: self.buffer((1 + v.grid() * v.grid()) * v.width, 0.5),
+            ln_pre: self.norm(v.width),
+            blocks: self.blocks(v.layers, v.width, v.mlp_width),
+            ln_post: self.norm(v.width),
+            proj: self.buffer(v.width * config.embed_dim, (v.width as f32).powf(-0.5)),
+        }
+    }
+
+    /// The parameters of a ResNet: products of size 1, norms that change what they see.
+    pub fn resnet<T: Real>(&mut self, config: &ModelConfig) -> ResNetParams<T> {
+        ResNetParams::from_fn(config, |name, shape| {
+            let count = shape.iter().product();
+            match name.rsplit('.').next() {
+                Some("running_var") => self.around_one(count, 0.5).into(),
+                Some("weight") if shape.len() == 1 => self.around_one(count, 0.3).into(),
+                Some("weight") => {
+                    let inner = shape[1..].iter().product::<usize>();
+                    self.buffer(count, (inner as f32).powf(-0.5) * 1.7)
+                }
+                Some("positional_embedding") => self.buffer(count, 0.5),
+                _ => self.buffer(count, 0.2),
+            }
+        })
+        .unwrap()
+    }
+
+    fn around_one<T: Real>(&mut self, count: usize, spread: f32) -> Vec<T> {
+        self.values::<T>(count, spread)
+            .into_iter()
+            .map(|v| v + T::one())
+            .collect()
+    }
+
+    pub fn text<T: Real>(&mut self, config: &ModelConfig, prompts: usize) -> TextParams<T> {
+        let t = &config.text;
+        TextParams {
+            token_embedding: self.buffer(t.vocab_size * t.width, 1.0),
+            positional_embedding: self.buffer(t.context_length * t.width, 0.5),
+            prompts: (prompts > 0).then(|| self.buffer(prompts * t.context_length * t.width, 0.5)),
+            blocks: self.blocks(t.layers, t.width, t.mlp_width),
+            ln_final: self.norm(t.width),
+            projection: self.buffer(t.width * config.embed_dim, (t.width as f32).powf(-0.5)),
+        }
+    }
+}

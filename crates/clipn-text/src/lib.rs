@@ -1,0 +1,2 @@
+pub mod prompts;
+pub mod tokenizer;

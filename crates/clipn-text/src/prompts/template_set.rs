@@ -1,0 +1,239 @@
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::source::{has_extension, read_text};
+use super::{PromptError, Template};
+
+/// The sets that are built in, with the text of their files.
+const BUILT_IN: [(&str, &str); 4] = [
+    (
+        "clipn",
+        include_str!("../../assets/templates/clipn.toml"),
+    ),
+    (
+        "clipn-clean",
+        include_str!("../../assets/templates/clipn-clean.toml"),
+    ),
+    (
+        "plain",
+        include_str!("../../assets/templates/plain.toml"),
+    ),
+    (
+        "simple",
+        include_str!("../../assets/templates/simple.toml"),
+    ),
+];
+
+const NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
+
+/// Templates that are used together; each class's features are averaged over them.
+///
+/// The learnable variant of CLIPN fills the `yes` templates for both towers. The hand-crafted variant gives
+/// the "no" tower the `no` template of the same place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct TemplateSet {
+    name: String,
+    yes: Vec<Template>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no: Option<Vec<Template>>,
+}
+
+/// A set as read from elsewhere, before the pairing is checked.
+#[derive(Deserialize)]
+struct Unchecked {
+    name: String,
+    yes: Vec<Template>,
+    no: Option<Vec<Template>>,
+}
+
+impl TryFrom<Unchecked> for TemplateSet {
+    type Error = PromptError;
+
+    fn try_from(set: Unchecked) -> Result<Self, PromptError> {
+        Self::new(set.name, set.yes, set.no)
+    }
+}
+
+impl TemplateSet {
+    /// The name of the published set, taken where nothing names another.
+    pub const PUBLISHED: &str = "clipn";
+
+    /// A set of the given templates.
+    ///
+    /// # Errors
+    /// [`PromptError::NoTemplates`] when `yes` is empty, [`PromptError::Unpaired`] when `no` has another
+    /// length.
+    pub fn new(
+        name: impl Into<String>,
+        yes: Vec<Template>,
+        no: Option<Vec<Template>>,
+    ) -> Result<Self, PromptError> {
+        let name = name.into();
+        if yes.is_empty() {
+            return Err(PromptError::NoTemplates {
+                origin: format!("the template set `{name}`"),
+            });
+        }
+        if let Some(no) = &no
+            && no.len() != yes.len()
+        {
+            let origin = format!("the template set `{name}`");
+            return Err(PromptError::Unpaired {
+                origin,
+                yes: yes.len(),
+                no: no.len(),
+            });
+        }
+        Ok(Self { name, yes, no })
+    }
+
+    /// A built-in set: `clipn`, the 128 published lines to the character, with their quotes; `clipn-clean`,
+    /// the same without quotes and stray commas; `plain`, twelve short ones; `simple`, the one template `a photo of a {}.`.
+    ///
+    /// # Errors
+    /// [`PromptError::UnknownTemplates`] for any other name.
+    pub fn named(name: &str) -> Result<Self, PromptError> {
+        match BUILT_IN.iter().find(|(known, _)| *known == name) {
+            Some((name, text)) => {
+                Self::from_toml(name, text, &format!("the template set `{name}`"))
+            }
+            None => Err(PromptError::UnknownTemplates {
+                name: name.to_owned(),
+                known: NAMES.join(", "),
+            }),
+        }
+    }
+
+    /// Reads a template file, UTF-8.
+    ///
+    /// A file that ends in `.toml` has a list `yes` and may have a list `no` of the same length. Any other
+    /// file has one template a line, all of them `yes`: white space around it is dropped, blank lines and
+    /// lines that begin with `#` are skipped, and a template that itself begins with `#` is written with a
+    /// backslash before it: `\#{} photo`.
+    ///
+    /// # Errors
+    /// A [`PromptError`] that names the file and the line when the file cannot be read, is not UTF-8, holds
+    /// no template, or holds one without `{}`.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
+        let path = path.as_ref();
+        let text = read_text(path)?;
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let origin = path.display().to_string();
+        if has_extension(path, "toml") {
+            Self::from_toml(&name, &text, &origin)
+        } else {
+            Self::from_lines(&name, &text, &origin)
+        }
+    }
+
+    /// A built-in set by its name, or else a template file by its path.
+    ///
+    /// # Errors
+    /// [`PromptError::UnresolvedTemplates`] when it is neither, and the errors of [`TemplateSet::load`].
+    pub fn resolve(name_or_path: &str) -> Result<Self, PromptError> {
+        if NAMES.contains(&name_or_path) {
+            return Self::named(name_or_path);
+        }
+        if Path::new(name_or_path).exists() {
+            return Self::load(name_or_path);
+        }
+        Err(PromptError::UnresolvedTemplates {
+            spec: name_or_path.to_owned(),
+            known: NAMES.join(", "),
+        })
+    }
+
+    /// The names of the built-in sets.
+    pub fn names() -> &'static [&'static str] {
+        &NAMES
+    }
+
+    /// The name of the set; that of a file is its name without extension.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The templates of the "yes" tower, and in the learnable variant of both.
+    pub fn yes(&self) -> &[Template] {
+        &self.yes
+    }
+
+    /// The templates of the "no" tower in the hand-crafted variant, paired with [`TemplateSet::yes`].
+    pub fn no(&self) -> Option<&[Template]> {
+        self.no.as_deref()
+    }
+
+    /// The pairs of `yes` and `no` templates, or `None` for a set without `no`.
+    pub fn pairs(&self) -> Option<impl ExactSizeIterator<Item = (&Template, &Template)>> {
+        self.no.as_ref().map(|no| self.yes.iter().zip(no))
+    }
+
+    /// How many `yes` templates there are: at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.yes.len()
+    }
+
+    fn from_toml(name: &str, text: &str, origin: &str) -> Result<Self, PromptError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Lists {
+            yes: Vec<String>,
+            no: Option<Vec<String>>,
+        }
+        let lists: Lists = toml::from_str(text).map_err(|e| PromptError::Malformed {
+            origin: origin.to_owned(),
+            format: "TOML",
+            message: e.to_string().trim_end().to_owned(),
+            expected: "a list `yes = [\"a photo of a {}.\"]` and, if wanted, a list `no` of the same length",
+        })?;
+        let parse = |list: Vec<String>, key: &str| {
+            let numbered = list.iter().enumerate();
+            numbered
+                .map(|(i, line)| parse_at(line, origin, format!("`{key}` number {}", i + 1)))
+                .collect()
+        };
+        let yes: Vec<Template> = parse(lists.yes, "yes")?;
+        let no: Option<Vec<Template>> = lists.no.map(|no| parse(no, "no")).transpose()?;
+        Self::new(name, yes, no).map_err(|e| e.with_origin(origin))
+    }
+
+    fn from_lines(name: &str, text: &str, origin: &str) -> Result<Self, PromptError> {
+        let mut yes = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let line = if line.starts_with("\\#") {
+                &line[1..]
+            } else {
+                line
+            };
+            yes.push(parse_at(line, origin, format!("line {}", i + 1))?);
+        }
+        Self::new(name, yes, None).map_err(|e| e.with_origin(origin))
+    }
+}
+
+fn parse_at(line: &str, origin: &str, place: String) -> Result<Template, PromptError> {
+    Template::parse(line).map_err(|source| PromptError::BadTemplate {
+        origin: origin.to_owned(),
+        place,
+        source: Box::new(source),
+    })
+}
+
+impl PromptError {
+    /// Names the file instead of the set.
+    fn with_origin(mut self, file: &str) -> Self {
+        if let Self::NoTemplates { origin } | Self::Unpaired { origin, .. } = &mut self {
+            file.clone_into(origin);
+        }
+        self
+    }
+}

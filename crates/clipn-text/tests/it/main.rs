@@ -1,0 +1,5 @@
+//! Integration tests of `clipn-text`, one module a capability.
+#![allow(clippy::unwrap_used)]
+
+mod prompts;
+mod tokenizer;

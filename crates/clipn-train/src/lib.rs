@@ -1,0 +1,48 @@
+//! What training is made of: objectives over features and their gradients, AdamW, learning-rate schedules, ranks that
+//! train together, randomness that resumes exactly, and training checkpoints that survive a kill at any instant.
+//! Nothing here knows a tower: an objective takes features `[N, D]`, the optimizer takes named slices.
+
+mod communicator;
+mod error;
+mod feature_cache;
+mod frozen;
+mod image;
+mod init;
+mod objective;
+mod optimizer;
+
+mod run;
+mod schedule;
+mod settings;
+mod state;
+mod texts;
+mod towers;
+mod trainer;
+
+pub use communicator::{
+    Collective, Communicator, CommunicatorError, Gathered, InProcess, SingleProcess,
+};
+pub use error::TrainingError;
+pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};
+pub use image::{CpuImage, FrozenResNet};
+pub use objective::{
+    Clip, Clipn, Features, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE, OBJECTIVES,
+    Objective, ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant, Wanted, clamp_logit_scale,
+    evaluate_over_ranks,
+};
+pub use optimizer::{
+    AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Update, decays, global_norm,
+};
+
+pub use run::{Resume, RunObserver, RunOutcome, StepTold, TrainRun};
+pub use schedule::{Schedule, ScheduleError};
+pub mod training_log;
+pub use settings::{DataSettings, DatasetKind, TrainSettings};
+pub use state::{
+    CheckpointStore, FileRecord, Label, Published, Retention, STATE_FORMAT, SavedCheckpoint,
+    Snapshot, StateError, TrainingCheckpoint, TrainingState,
+};
+pub use towers::{CpuTowers, Learns, Towers, TrainableGroup};
+pub use trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
+
+use clipn_base::simd::vectorised;

@@ -1,0 +1,113 @@
+//! The contrastive loss that CLIP itself is trained with.
+
+use rayon::prelude::*;
+
+use super::product::{combine, combine_transposed, dots};
+use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted};
+use clipn_model::Real;
+
+/// Symmetric cross-entropy between images and texts: with logits x_ij = s·f_i·g_j, the mean over rows and the mean over
+/// columns of −log softmax at the diagonal, one half each (CLIP, figure 3). "No" features are not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clip;
+
+impl<T: Real> Objective<T> for Clip {
+    fn name(&self) -> &'static str {
+        "clip"
+    }
+
+    fn uses_no(&self) -> bool {
+        false
+    }
+
+    fn evaluate(
+        &self,
+        features: &Features<'_, T>,
+        scale: T,
+        wanted: &Wanted,
+    ) -> Result<Outcome<T>, ObjectiveError> {
+        let features = &Features {
+            no: None,
+            ..*features
+        };
+        features.check(wanted)?;
+        let Features {
+            dim, image, yes, ..
+        } = *features;
+        let rows = features.rows();
+        let products = dots(image, yes, dim);
+        let logit = |i: usize, j: usize| scale * products[i * rows + j];
+        let by_image = log_sums(rows, logit);
+        let by_text = log_sums(rows, |j, i| logit(i, j));
+        let mean = |log_sums: &[T]| {
+            let terms = log_sums
+                .iter()
+                .enumerate()
+                .map(|(i, &log_sum)| real(log_sum - logit(i, i)));
+            terms.sum::<f64>() / rows as f64
+        };
+        let (image_loss, text_loss) = (mean(&by_image), mean(&by_text));
+        let total = 0.5 * (image_loss + text_loss);
+        if !total.is_finite() {
+            return Err(features.not_finite(scale));
+        }
+        let (d_x, d_scale) = logit_gradients(&products, scale, &by_image, &by_text);
+        let gradients = Gradients {
+            image: wanted
+                .image
+                .then(|| combine(&d_x, yes, dim, wanted.rows.clone(), scale)),
+            yes: wanted
+                .yes
+                .then(|| combine_transposed(&d_x, image, dim, wanted.rows.clone(), scale)),
+            no: None,
+            scale: d_scale,
+        };
+        Ok(Outcome {
+            total,
+            parts: vec![("image", image_loss), ("text", text_loss)],
+            gradients,
+        })
+    }
+}
+
+/// log Σ_j e^x(i, j) of each row, never below the row's largest value.
+fn log_sums<T: Real>(rows: usize, x: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
+    let log_sum = |i: usize| {
+        let largest = (0..rows).map(|j| x(i, j)).fold(T::neg_infinity(), T::max);
+        largest + (0..rows).map(|j| (x(i, j) - largest).exp()).sum::<T>().ln()
+    };
+    (0..rows).into_par_iter().map(log_sum).collect()
+}
+
+/// d total / d x, `[N, N]`, and d total / d scale.
+fn logit_gradients<T: Real>(
+    products: &[T],
+    scale: T,
+    by_image: &[T],
+    by_text: &[T],
+) -> (Vec<T>, T) {
+    let rows = by_image.len();
+    let half_mean = T::of(0.5 / rows as f64);
+    let mut d_x = vec![T::zero(); products.len()];
+    let sums: Vec<f64> = d_x
+        .par_chunks_mut(rows)
+        .enumerate()
+        .map(|(i, row)| {
+            let mut d_scale = 0.0;
+            for (j, d_x) in row.iter_mut().enumerate() {
+                let dot = products[i * rows + j];
+                let x = scale * dot;
+                let shares = (x - by_image[i]).exp() + (x - by_text[j]).exp();
+                let target = if i == j { T::of(2.0) } else { T::zero() };
+                *d_x = half_mean * (shares - target);
+                d_scale += real(*d_x) * real(dot);
+            }
+            d_scale
+        })
+        .collect();
+    (d_x, T::of(sums.iter().sum()))
+}
+
+fn real<T: Real>(value: T) -> f64 {
+    value.to_f64().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,263 @@
+//! CLIPN's losses: image–text binary opposite (ITBO) and text semantic opposite (TSO).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::product::{combine, combine_transposed, dots, row_dots};
+use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted, sigmoid, softplus};
+use clipn_model::Real;
+
+/// Which CLIPN is trained. The losses are the same; the texts that the two text towers are given differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// The caption as it is for both towers, with a learnable prompt added in the "no" tower.
+    #[default]
+    Learnable,
+    /// The caption in a "yes" and a "no" template, drawn as a pair.
+    HandCrafted,
+}
+
+/// How far TSO finds a "yes" and a "no" text to be apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tso {
+    /// 2 − sqrt(2 − 2·g·n + 1e-4), from the Euclidean distance of unit vectors.
+    #[default]
+    L2,
+    /// g·n + 1.
+    Cosine,
+}
+
+/// The weight of each term in the total.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LossWeights {
+    /// Of L_yes: an image and its own text agree.
+    pub yes: f64,
+    /// Of L_no: an image and another's text disagree.
+    pub no: f64,
+    /// Of L_tso: a text's "yes" and "no" are opposites.
+    pub tso: f64,
+}
+
+impl Default for LossWeights {
+    /// One half each, as published.
+    fn default() -> Self {
+        Self {
+            yes: 0.5,
+            no: 0.5,
+            tso: 0.5,
+        }
+    }
+}
+
+/// L = w_yes·L_yes + w_no·L_no + w_tso·L_tso (CLIPN, section 3.3, and its published code).
+///
+/// With x_ij = s·f_i·(g_j − n_j), which is the difference of the "yes" and "no" logits, and softplus(x) = ln(1 + eˣ):
+/// L_yes = mean_i softplus(−x_ii), L_no = mean over i ≠ j of softplus(x_ij). That is the published softmax over the two
+/// logits followed by a logarithm, without its underflow. One product `[N, N]` serves both logits.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Clipn {
+    /// Which texts the towers are given.
+    pub variant: Variant,
+    /// The distance in TSO.
+    pub tso: Tso,
+    /// The weights of the terms.
+    pub weights: LossWeights,
+}
+
+impl<T: Real> Objective<T> for Clipn {
+    fn name(&self) -> &'static str {
+        match self.variant {
+            Variant::Learnable => "clipn",
+            Variant::HandCrafted => "clipn-handcrafted",
+        }
+    }
+
+    fn uses_no(&self) -> bool {
+        true
+    }
+
+    fn evaluate(
+        &self,
+        features: &Features<'_, T>,
+        scale: T,
+        wanted: &Wanted,
+    ) -> Result<Outcome<T>, ObjectiveError> {
+        let no = features.no.ok_or(ObjectiveError::NoFeatures {
+            objective: Objective::<T>::name(self),
+        })?;
+        features.check(wanted)?;
+        let pair = Pair {
+            dim: features.dim,
+            image: features.image,
+            yes: features.yes,
+            no,
+        };
+        let opposite: Vec<T> = pair
+            .yes
+            .par_iter()
+            .zip(pair.no)
+            .map(|(&g, &n)| g - n)
+            .collect();
+        let itbo = itbo(&pair, &opposite, scale, self.weights);
+        let tso = tso(&pair, self.tso, self.weights.tso);
+        let total =
+            self.weights.yes * itbo.yes + self.weights.no * itbo.no + self.weights.tso * tso.loss;
+        if !total.is_finite() || !itbo.d_scale.is_finite() {
+            return Err(features.not_finite(scale));
+        }
+        Ok(Outcome {
+            total,
+            parts: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
+            gradients: gradients(&pair, &opposite, scale, &itbo, &tso, wanted),
+        })
+    }
+}
+
+/// Features of which there certainly are "no" ones, `[N, dim]` each.
+struct Pair<'a, T> {
+    dim: usize,
+    image: &'a [T],
+    yes: &'a [T],
+    no: &'a [T],
+}
+
+/// The two ITBO terms, and what their weighted sum asks of x.
+struct Itbo<T> {
+    yes: f64,
+    no: f64,
+    /// d total / d x, `[N, N]`.
+    d_x: Vec<T>,
+    /// d total / d scale.
+    d_scale: T,
+}
+
+fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeights) -> Itbo<T> {
+    let rows = pair.image.len() / pair.dim;
+    let n = rows as f64;
+    let (per_pair, per_other) = (n.recip(), (n * n - n).recip());
+    let (own, other) = (T::of(weights.yes * per_pair), T::of(weights.no * per_other));
+    let mut products = dots(pair.image, opposite, pair.dim);
+    // Row sums in f64, added up in row order: the same on any number of threads.
+    let sums: Vec<[f64; 3]> = products
+        .par_chunks_mut(rows)
+        .enumerate()
+        .map(|(i, row)| {
+            let [mut yes, mut no, mut d_scale] = [0.0; 3];
+            for (j, value) in row.iter_mut().enumerate() {
+                let (dot, x) = (*value, scale * *value);
+                let d_x = if i == j {
+                    yes += real(softplus(-x));
+                    -own * sigmoid(-x)
+                } else {
+                    no += real(softplus(x));
+                    other * sigmoid(x)
+                };
+                d_scale += real(d_x) * real(dot);
+                *value = d_x;
+            }
+            [yes, no, d_scale]
+        })
+        .collect();
+    let sum = |at: usize| sums.iter().map(|row| row[at]).sum::<f64>();
+    Itbo {
+        yes: sum(0) * per_pair,
+        no: sum(1) * per_other,
+        d_x: products,
+        d_scale: T::of(sum(2)),
+    }
+}
+
+/// TSO's mean, and what its weighted form asks of each g_i·n_i.
+struct TsoTerm<T> {
+    loss: f64,
+    /// d total / d (g_i·n_i), `[N]`.
+    d_cosine: Vec<T>,
+}
+
+fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
+    // Unit vectors keep 2 − 2·g·n + 1e-4 near or above 1e-4; the floor is for vectors that are not of unit length.
+    const FLOOR: f64 = 1e-6;
+    let cosines = row_dots(pair.yes, pair.no, pair.dim);
+    let n = cosines.len() as f64;
+    let mut loss = 0.0;
+    let d_cosine = cosines
+        .into_iter()
+        .map(|cosine| {
+            let (term, slope) = match mode {
+                Tso::Cosine => (cosine + T::one(), T::one()),
+                Tso::L2 => {
+                    let squared = T::of(2.0) - T::of(2.0) * cosine + T::of(1e-4);
+                    if squared <= T::of(FLOOR) {
+                        (T::of(2.0 - FLOOR.sqrt()), T::zero())
+                    } else {
+                        (T::of(2.0) - squared.sqrt(), squared.sqrt().recip())
+                    }
+                }
+            };
+            loss += real(term);
+            T::of(weight / n) * slope
+        })
+        .collect();
+    TsoTerm {
+        loss: loss / n,
+        d_cosine,
+    }
+}
+
+fn gradients<T: Real>(
+    pair: &Pair<'_, T>,
+    opposite: &[T],
+    scale: T,
+    itbo: &Itbo<T>,
+    tso: &TsoTerm<T>,
+    wanted: &Wanted,
+) -> Gradients<T> {
+    let dim = pair.dim;
+    let rows = wanted.rows.clone();
+    let image = wanted
+        .image
+        .then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
+    // x holds g − n, so ITBO pulls the two texts apart with the same force.
+    let mut yes = (wanted.yes || wanted.no)
+        .then(|| combine_transposed(&itbo.d_x, pair.image, dim, rows.clone(), scale));
+    let mut no = None;
+    if wanted.no {
+        let mut d_no: Vec<T> = yes.iter().flatten().map(|&v| -v).collect();
+        add_scaled_rows(&mut d_no, pair.yes, &tso.d_cosine, dim, &rows);
+        no = Some(d_no);
+    }
+    match &mut yes {
+        Some(d_yes) if wanted.yes => add_scaled_rows(d_yes, pair.no, &tso.d_cosine, dim, &rows),
+        _ => yes = None,
+    }
+    Gradients {
+        image,
+        yes,
+        no,
+        scale: itbo.d_scale,
+    }
+}
+
+/// Adds to `out`, which holds `rows` of the batch, each row of `values` times its weight.
+fn add_scaled_rows<T: Real>(
+    out: &mut [T],
+    values: &[T],
+    weights: &[T],
+    dim: usize,
+    rows: &Range<usize>,
+) {
+    let values = values.chunks(dim).zip(weights).skip(rows.start);
+    for (out, (values, &weight)) in out.chunks_mut(dim).zip(values) {
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out = *out + weight * value;
+        }
+    }
+}
+
+fn real<T: Real>(value: T) -> f64 {
+    value.to_f64().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,92 @@
+//! Losses over features and their gradients. An objective sees L2-normalised features `[N, D]` of the whole batch and
+//! gives the gradient of the loss for them; the towers take it from there. [`evaluate_over_ranks`] is the form for
+//! several ranks. [`OBJECTIVES`] lists them by name.
+
+mod clip;
+mod clipn;
+mod error;
+mod features;
+mod product;
+mod ranks;
+mod settings;
+
+pub use clip::Clip;
+pub use clipn::{Clipn, LossWeights, Tso, Variant};
+pub use error::ObjectiveError;
+pub use features::{Features, Gradients, Outcome, Wanted};
+pub use ranks::{GradientScaling, evaluate_over_ranks};
+pub use settings::{OBJECTIVES, ObjectiveSettings};
+
+use clipn_model::Real;
+
+/// ln 100: above it, open_clip clamps `logit_scale` after each step (CLIP, section 2.5).
+pub const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
+
+/// A loss over a batch of pairs.
+pub trait Objective<T: Real>: Send + Sync {
+    /// The name in settings and on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Whether it needs features of the "no" tower.
+    fn uses_no(&self) -> bool;
+
+    /// The losses over all rows of `features`, and the gradient of the total for the features and rows `wanted` and
+    /// for `scale`, which is exp(logit_scale).
+    ///
+    /// # Errors
+    /// Features that do not fit each other, a batch of fewer than two, and values that are not finite.
+    fn evaluate(
+        &self,
+        features: &Features<'_, T>,
+        scale: T,
+        wanted: &Wanted,
+    ) -> Result<Outcome<T>, ObjectiveError>;
+}
+
+/// Keeps `logit_scale` in [0, ln 100], as the published code does after each step.
+pub fn clamp_logit_scale<T: Real>(logit_scale: &mut T) {
+    *logit_scale = logit_scale.max(T::zero()).min(T::of(MAX_LOGIT_SCALE));
+}
+
+/// ln(1 + eˣ) without overflow.
+fn softplus<T: Real>(x: T) -> T {
+    x.max(T::zero()) + (-x.abs()).exp().ln_1p()
+}
+
+/// 1 / (1 + e⁻ˣ) without overflow.
+fn sigmoid<T: Real>(x: T) -> T {
+    let e = (-x.abs()).exp();
+    if x >= T::zero() {
+        (T::one() + e).recip()
+    } else {
+        e / (T::one() + e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_of_any_size_give_finite_values() {
+        for x in [-1e30f32, -1e4, -90.0, 0.0, 90.0, 1e4, 1e30] {
+            assert!(
+                softplus(x).is_finite() && (0.0..=1.0).contains(&sigmoid(x)),
+                "{x}"
+            );
+        }
+        assert!((softplus(-30.0f64) / (-30.0f64).exp() - 1.0).abs() < 1e-12);
+        assert!((sigmoid(2.0f64) + sigmoid(-2.0f64) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn logit_scale_is_clamped_as_published() {
+        let clamped = |mut value: f64| {
+            clamp_logit_scale(&mut value);
+            value
+        };
+        assert_eq!(clamped(-0.1), 0.0);
+        assert_eq!(clamped(2.5), 2.5);
+        assert_eq!(clamped(9.0), 100f64.ln());
+    }
+}

@@ -1,0 +1,87 @@
+//! The loss over the batches of all ranks.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted};
+use clipn_model::Real;
+use crate::{Collective, Communicator};
+
+/// What a rank's gradient is a part of. Parameter gradients are **summed** over the ranks in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradientScaling {
+    /// The sum over ranks is the gradient of the global loss, whatever the number of ranks.
+    #[default]
+    True,
+    /// The sum over ranks is that gradient divided by the number of ranks, as the published code has it without
+    /// `--gather-with-grad`: it takes each rank's gradient for its own features and averages. AdamW hides the factor up
+    /// to its eps; clipping does not.
+    Published,
+}
+
+/// The losses over the features of all ranks, the same on every rank, and the gradients for this rank's own features.
+/// Ranks may have batches of different sizes. `wanted` says which gradients; its rows are set to this rank's own.
+///
+/// The gradient for the scale is divided by the number of ranks, so that its sum over ranks is the true one.
+///
+/// # Errors
+/// Those of [`Objective::evaluate`], and a rank that is gone.
+pub fn evaluate_over_ranks<T, C>(
+    objective: &dyn Objective<T>,
+    local: &Features<'_, T>,
+    scale: T,
+    wanted: &Wanted,
+    scaling: GradientScaling,
+    communicator: &C,
+) -> Result<Outcome<T>, ObjectiveError>
+where
+    T: Real,
+    C: Communicator + Collective<T> + ?Sized,
+{
+    let world = communicator.world_size();
+    local.check_shapes()?;
+    if world == 1 {
+        return objective.evaluate(
+            local,
+            scale,
+            &Wanted {
+                rows: 0..local.rows(),
+                ..wanted.clone()
+            },
+        );
+    }
+    let (image, lengths) = communicator.all_gather(local.image)?.into_parts();
+    let (yes, _) = communicator.all_gather(local.yes)?.into_parts();
+    let no = match local.no.filter(|_| objective.uses_no()) {
+        Some(no) => Cow::Owned(communicator.all_gather(no)?.into_parts().0),
+        None => Cow::Borrowed(&[][..]),
+    };
+    let before: usize = lengths.iter().take(communicator.rank()).sum();
+    let first = before / local.dim;
+    let global = Features {
+        dim: local.dim,
+        image: &image,
+        yes: &yes,
+        no: (objective.uses_no() && local.no.is_some()).then_some(&no),
+    };
+    let wanted = Wanted {
+        rows: first..first + local.rows(),
+        ..wanted.clone()
+    };
+    let mut outcome = objective.evaluate(&global, scale, &wanted)?;
+    let share = T::of((world as f64).recip());
+    outcome.gradients.scale = outcome.gradients.scale * share;
+    if scaling == GradientScaling::Published {
+        scale_features(&mut outcome.gradients, share);
+    }
+    Ok(outcome)
+}
+
+fn scale_features<T: Real>(gradients: &mut Gradients<T>, factor: T) {
+    let Gradients { image, yes, no, .. } = gradients;
+    for value in [image, yes, no].into_iter().flatten().flatten() {
+        *value = *value * factor;
+    }
+}

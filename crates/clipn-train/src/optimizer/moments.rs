@@ -1,0 +1,174 @@
+use super::OptimizerError;
+use clipn_checkpoint::Buffer;
+use clipn_model::Real;
+
+/// What AdamW remembers of one parameter.
+#[derive(Debug, Clone)]
+pub struct Moments<T: Real> {
+    pub(super) shape: Vec<usize>,
+    pub(super) step: u64,
+    pub(super) first: Buffer<T>,
+    pub(super) second: Buffer<T>,
+    /// Rows that a gradient has ever reached; the others' moments are zero. `None` where all rows count as reached.
+    pub(super) reached: Option<Vec<bool>>,
+}
+
+impl<T: Real> Moments<T> {
+    /// Moments as a checkpoint holds them: of a parameter of `shape` after `step` steps, the running averages of the
+    /// gradient (PyTorch's `exp_avg`) and of its square (`exp_avg_sq`). `name` is for the error.
+    ///
+    /// # Errors
+    /// Moments that do not fill the shape.
+    pub fn new(
+        name: &str,
+        shape: &[usize],
+        step: u64,
+        first: impl Into<Buffer<T>>,
+        second: impl Into<Buffer<T>>,
+    ) -> Result<Self, OptimizerError> {
+        let (first, second) = (first.into(), second.into());
+        let length: usize = shape.iter().product();
+        if first.len() != length || second.len() != length {
+            return Err(OptimizerError::Shape {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+                found: format!("moments of {} and {} values", first.len(), second.len()),
+                expected: format!("{length} values each"),
+            });
+        }
+        let reached = reached_rows(shape, &first, &second);
+        for moment in [&first, &second] {
+            moment.release();
+        }
+        Ok(Self {
+            shape: shape.to_vec(),
+            step,
+            first,
+            second,
+            reached,
+        })
+    }
+
+    /// Takes mapped moments into memory, rows that no gradient has reached as zeros that cost nothing.
+    pub(super) fn own(&mut self) {
+        for moment in [&mut self.first, &mut self.second] {
+            if !moment.is_mapped() {
+                continue;
+            }
+            let Some(reached) = &self.reached else {
+                moment.make_mut();
+                continue;
+            };
+            let width = moment.len() / reached.len().max(1);
+            let mut owned = vec![T::zero(); moment.len()];
+            let rows = owned
+                .chunks_exact_mut(width.max(1))
+                .zip(moment.chunks_exact(width.max(1)));
+            for ((row, stored), _) in rows.zip(reached).filter(|(_, reached)| **reached) {
+                row.copy_from_slice(stored);
+            }
+            moment.release();
+            *moment = owned.into();
+        }
+    }
+
+    /// Before the first step. Zeroed memory costs nothing until it is written.
+    pub(super) fn zero(shape: &[usize]) -> Self {
+        let zeros = || Buffer::from(vec![T::zero(); shape.iter().product()]);
+        let reached = rows_of(shape).map(|rows| vec![false; rows]);
+        Self {
+            shape: shape.to_vec(),
+            step: 0,
+            first: zeros(),
+            second: zeros(),
+            reached,
+        }
+    }
+
+    /// The parameter's shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The running average of the gradient, in the parameter's layout.
+    pub fn first(&self) -> &Buffer<T> {
+        &self.first
+    }
+
+    /// The running average of the gradient's square.
+    pub fn second(&self) -> &Buffer<T> {
+        &self.second
+    }
+}
+
+/// Rows of a table; a parameter of fewer than two dimensions is none.
+fn rows_of(shape: &[usize]) -> Option<usize> {
+    match shape {
+        [rows, _, ..] => Some(*rows),
+        _ => None,
+    }
+}
+
+/// A row whose moments are all zero is as good as never reached: a step without gradient leaves them so.
+fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<Vec<bool>> {
+    let rows = rows_of(shape)?;
+    let width = first.len() / rows.max(1);
+    if width == 0 {
+        return None;
+    }
+    let zero_bits = |row: &[T]| {
+        bytemuck::cast_slice::<T, u8>(row)
+            .iter()
+            .all(|&byte| byte == 0)
+    };
+    let pairs = first.chunks(width).zip(second.chunks(width));
+    Some(
+        pairs
+            .map(|(first, second)| !(zero_bits(first) && zero_bits(second)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use clipn_checkpoint::{Checkpoint, Tensor, write_safetensors};
+
+    #[test]
+    fn mapped_moments_are_the_same_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("moments.safetensors");
+        let first = [0.0, 0.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0f32];
+        let second = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0f32];
+        let tensors = [("first", first), ("second", second)].map(|(name, values)| {
+            (
+                name.to_owned(),
+                Tensor::from_f32(&[4, 2], values.to_vec()).unwrap(),
+            )
+        });
+        write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        let stored = |name| file.get(name).unwrap().to_f32();
+        let mut moments =
+            Moments::new("table", &[4, 2], 5, stored("first"), stored("second")).unwrap();
+        assert_eq!(
+            moments.reached.as_deref(),
+            Some(&[false, true, true, true][..])
+        );
+        assert!(moments.first.is_mapped() && moments.second.is_mapped());
+        moments.own();
+        assert!(!moments.first.is_mapped() && !moments.second.is_mapped());
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(
+            (bits(&moments.first), bits(&moments.second)),
+            (bits(&first), bits(&second))
+        );
+    }
+}

@@ -1,0 +1,606 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::frozen::Frozen;
+use super::texts::Texts;
+use super::{
+    AdamW, CheckpointStore, CpuImage, CpuTowers, DatasetKind, ImageInput, Label, Learns,
+    MicroBatch, Published, Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError,
+    StepReport, TextInput, TrainSettings, Trainer, TrainingCheckpoint, TrainingError,
+    TrainingState,
+};
+use clipn_base::random::Xoshiro256;
+use clipn_data::{
+    CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding,
+    SampleFields, ShardSet, Skipped, TrainBatch,
+};
+use clipn_engine::TransformerText;
+use clipn_image::Preprocessing;
+use clipn_model::{ModelConfig, Pretrained, SeenWords, TextTower, Weights, WeightsNotes};
+use clipn_base::progress::Progress;
+use clipn_text::tokenizer::Tokenizer;
+use crate::training_log::{LogRecord, TrainingLog};
+
+/// Where a run begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// At the first step.
+    Fresh,
+    /// At the newest checkpoint of its folder; at the first step where there is none.
+    Latest,
+    /// At a checkpoint's folder, or at a published `epoch_N.pt`.
+    From(PathBuf),
+}
+
+/// A step as it is told.
+#[derive(Debug, Clone)]
+pub struct StepTold<'a> {
+    /// Steps done, and of the whole run.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// The line of the log.
+    pub record: &'a LogRecord,
+}
+
+/// Follows a run. All of it is optional but [`Progress::is_cancelled`], which a run asks before every step.
+pub trait RunObserver: Progress {
+    /// The run begins: how much there is, and which parameters learn.
+    fn started(&self, _run: &TrainRun) {}
+    /// A step is done.
+    fn step(&self, _told: &StepTold<'_>) {}
+    /// A checkpoint was written.
+    fn saved(&self, _folder: &Path) {}
+    /// An epoch is over; samples that it left out are told.
+    fn epoch_ended(&self, _run: &TrainRun, _epoch: u64, _skipped: &Skipped) {}
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Whether it was asked to stop before its last step.
+    pub interrupted: bool,
+    /// Steps done in all.
+    pub step: u64,
+    /// The newest checkpoint.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// A training run: data, towers, optimizer, checkpoints and logs in one folder.
+pub struct TrainRun {
+    settings: TrainSettings,
+    config: ModelConfig,
+    folder: PathBuf,
+    loader: CaptionLoader,
+    trainer: Trainer<f32, CpuImage, TransformerText, SingleProcess>,
+    texts: Texts,
+    frozen: Option<Frozen>,
+    store: CheckpointStore,
+    log: TrainingLog,
+    step: u64,
+    epoch: u64,
+    position: Option<Position>,
+    /// What is told with the weights: how they are asked, and what the "yes" tower has read since its first step, where
+    /// that is known.
+    notes: WeightsNotes,
+}
+
+/// What a run goes on from.
+struct Start {
+    towers: CpuTowers,
+    notes: WeightsNotes,
+    optimizer: AdamW<f32>,
+    step: u64,
+    epoch: u64,
+    position: Option<Position>,
+}
+
+impl TrainRun {
+    /// Opens everything that a run needs in `folder`, and writes its `settings.toml`.
+    ///
+    /// # Errors
+    /// Settings, data, weights or checkpoints that cannot be used; see [`TrainingError`].
+    pub fn open(
+        settings: TrainSettings,
+        folder: &Path,
+        resume: &Resume,
+        progress: &dyn Progress,
+    ) -> Result<Self, TrainingError> {
+        settings.check()?;
+        if *resume == Resume::Fresh {
+            settings.check_start()?;
+        }
+        let config = ModelConfig::resolve(&settings.model)?;
+        if settings.objective.name == "clip" {
+            CpuImage::check_learns(&config)?;
+        }
+        let loader = open_data(&settings, &config, progress)?;
+        if loader.batches_per_epoch() < settings.accum_freq as u64 {
+            return Err(TrainingError::Setting {
+                setting: "--accum-freq",
+                problem: format!(
+                    "asks for more parts than the {} batches of an epoch",
+                    loader.batches_per_epoch()
+                ),
+            });
+        }
+        let store = CheckpointStore::open(&folder.join("checkpoints"))?;
+        let found = match resume {
+            Resume::Fresh => None,
+            Resume::Latest => store.latest()?.map(|saved| saved.path),
+            Resume::From(path) => Some(path.clone()),
+        };
+        let start = match &found {
+            None => fresh(&settings, &config)?,
+            Some(path) if path.is_dir() => from_checkpoint(path, &settings, &config)?,
+            Some(path) => from_published(path, &settings, &config, &loader)?,
+        };
+        let texts = Texts::of(&settings)?;
+        let total = loader.batches_per_epoch() / settings.accum_freq as u64 * settings.epochs;
+        settings.schedule(total).check()?;
+        let objective = settings.objective.build::<f32>()?;
+        let mut towers = start.towers;
+        // One that computes each picture once is not worth it.
+        if objective.uses_no() && !settings.cache_image_features {
+            towers.image = towers.image.frozen();
+        }
+        let trainer = Trainer::new(
+            towers,
+            objective,
+            settings.gradient_scaling,
+            start.optimizer,
+            SingleProcess,
+        )?;
+        let frozen = match trainer.learns() {
+            Learns::Clip => None,
+            Learns::No => {
+                let cache = settings
+                    .feature_cache
+                    .clone()
+                    .unwrap_or_else(|| folder.join("cache"));
+                std::fs::create_dir_all(&cache).map_err(|source| super::FeatureCacheError::Io {
+                    path: cache.clone(),
+                    source,
+                })?;
+                let preprocessing = &loader.settings().preprocessing;
+                // Samples are known by their shards' names, which other data may have too.
+                let of = format!(
+                    "{preprocessing:?}{}",
+                    match settings.feature_cache {
+                        Some(_) => settings.data.train_data.as_str(),
+                        None => "",
+                    }
+                );
+                Some(Frozen::open(
+                    &cache,
+                    trainer.towers(),
+                    &of,
+                    settings.cache_image_features,
+                )?)
+            }
+        };
+        let loader = match frozen.as_ref().and_then(Frozen::known_pictures) {
+            Some(known) => loader.with_known_pictures(known),
+            None => loader,
+        };
+        // A log without a line is of a run that failed before its first step. A run that was killed before its first
+        // checkpoint has a log and nothing else to go on from.
+        let is_unused =
+            std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
+        let log = match resume {
+            Resume::Fresh if !is_unused => TrainingLog::create(folder)?,
+            _ => TrainingLog::resume(folder, start.step)?,
+        };
+        write_settings(&settings, folder)?;
+        Ok(Self {
+            settings,
+            config,
+            folder: folder.to_owned(),
+            loader,
+            trainer,
+            texts,
+            frozen,
+            store,
+            log,
+            step: start.step,
+            epoch: start.epoch,
+            position: start.position,
+            notes: start.notes,
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &TrainSettings {
+        &self.settings
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The towers as they are now.
+    pub fn towers(&self) -> &CpuTowers {
+        self.trainer.towers()
+    }
+
+    /// Which parameters learn.
+    pub fn learns(&self) -> Learns {
+        self.trainer.learns()
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.loader.batches_per_epoch() / self.settings.accum_freq as u64
+    }
+
+    /// Steps of the whole run.
+    pub fn steps(&self) -> u64 {
+        self.steps_per_epoch() * self.settings.epochs
+    }
+
+    /// Samples of a step.
+    pub fn samples_per_step(&self) -> u64 {
+        (self.settings.batch_size * self.settings.accum_freq) as u64
+    }
+
+    /// Trains to the last step, or until the observer asks to stop, which writes a checkpoint first.
+    ///
+    /// # Errors
+    /// Data with too much that is broken, losses that are not finite, a checkpoint that cannot be written. The
+    /// checkpoints written so far stay.
+    pub fn run(&mut self, observer: &dyn RunObserver) -> Result<RunOutcome, TrainingError> {
+        observer.started(self);
+        let mut newest = None;
+        while self.epoch < self.settings.epochs {
+            let mut data = match self.position.take() {
+                Some(position) => self.loader.resume(position)?,
+                None => self.loader.epoch(self.epoch)?,
+            };
+            if !self.run_epoch(&mut data, observer, &mut newest)? {
+                return Ok(RunOutcome {
+                    interrupted: true,
+                    step: self.step,
+                    checkpoint: newest,
+                });
+            }
+            self.epoch += 1;
+            let due = self.epoch.is_multiple_of(self.settings.save_frequency)
+                || self.epoch == self.settings.epochs;
+            if due {
+                newest = Some(self.save(Label::Epoch(self.epoch), None, observer)?);
+            }
+            observer.epoch_ended(self, self.epoch, data.skipped());
+        }
+        Ok(RunOutcome {
+            interrupted: false,
+            step: self.step,
+            checkpoint: newest,
+        })
+    }
+
+    /// The rest of an epoch; `false` when it was asked to stop.
+    fn run_epoch(
+        &mut self,
+        data: &mut Epoch,
+        observer: &dyn RunObserver,
+        newest: &mut Option<PathBuf>,
+    ) -> Result<bool, TrainingError> {
+        let end = (self.epoch + 1) * self.steps_per_epoch();
+        let mut parts = vec![TrainBatch::default(); self.settings.accum_freq];
+        let mut clock = Instant::now();
+        while self.step < end {
+            if observer.is_cancelled() {
+                *newest = Some(self.save(
+                    Label::Step(self.step),
+                    Some(Epoch::position(data)),
+                    observer,
+                )?);
+                return Ok(false);
+            }
+            for part in &mut parts {
+                if !data.next_into(part)? {
+                    return Ok(true);
+                }
+            }
+            let lr = self
+                .settings
+                .schedule(self.steps())
+                .learning_rate(self.step);
+            let report = self.take_step(&parts, lr)?;
+            self.step += 1;
+            self.tell(&report, lr, clock.elapsed().as_secs_f64(), observer)?;
+            clock = Instant::now();
+            if self
+                .settings
+                .save_every
+                .is_some_and(|every| self.step.is_multiple_of(every))
+                && self.step < end
+            {
+                *newest = Some(self.save(
+                    Label::Step(self.step),
+                    Some(Epoch::position(data)),
+                    observer,
+                )?);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_step(&mut self, parts: &[TrainBatch], lr: f64) -> Result<StepReport, TrainingError> {
+        let size = self.loader.settings().preprocessing.size;
+        let mut inputs = Vec::with_capacity(parts.len());
+        for (index, part) in parts.iter().enumerate() {
+            let towers = self.trainer.towers();
+            let context = towers.yes.context_length();
+            let place = [self.step, index as u64, 0];
+            let drawn = self
+                .texts
+                .draw(&part.captions, context, self.settings.seed, place);
+            let pixels = || ImageInput::Pixels {
+                values: (&part.pixels[..]).into(),
+                size,
+            };
+            let (images, yes) = match &mut self.frozen {
+                Some(frozen) => {
+                    let known = frozen.images(part, size, towers)?;
+                    let yes = TextInput::Features(frozen.yes(&drawn.yes, towers)?);
+                    (known.map_or_else(pixels, ImageInput::Features), yes)
+                }
+                None => {
+                    let tokens = Tokenizer::clip().tokenize_batch(&drawn.yes, context);
+                    self.notes
+                        .seen_words
+                        .iter_mut()
+                        .for_each(|words| words.read(&tokens));
+                    (pixels(), TextInput::Tokens(tokens))
+                }
+            };
+            inputs.push(MicroBatch {
+                images,
+                yes,
+                no: drawn.no,
+            });
+        }
+        self.trainer.step(&inputs, lr)
+    }
+
+    fn tell(
+        &mut self,
+        report: &StepReport,
+        lr: f64,
+        seconds: f64,
+        observer: &dyn RunObserver,
+    ) -> Result<(), TrainingError> {
+        let losses = report
+            .parts
+            .iter()
+            .map(|(name, loss)| ((*name).to_owned(), *loss));
+        let record = LogRecord {
+            step: self.step,
+            epoch: self.epoch,
+            samples: self.step * self.samples_per_step(),
+            losses: [("total".to_owned(), report.total)]
+                .into_iter()
+                .chain(losses)
+                .collect(),
+            lr,
+            samples_per_second: self.samples_per_step() as f64 / seconds.max(1e-9),
+            seconds,
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+        };
+        self.log.write(&record)?;
+        observer.step(&StepTold {
+            step: self.step,
+            steps: self.steps(),
+            record: &record,
+        });
+        Ok(())
+    }
+
+    fn save(
+        &mut self,
+        label: Label,
+        position: Option<&Position>,
+        observer: &dyn RunObserver,
+    ) -> Result<PathBuf, TrainingError> {
+        // Features first: a resumed run must find those that this one used.
+        if let Some(frozen) = &mut self.frozen {
+            frozen.flush()?;
+        }
+        let json = |what, value: Result<serde_json::Value, serde_json::Error>| {
+            value.map_err(|source| TrainingError::Resume { what, source })
+        };
+        let state = TrainingState {
+            format: STATE_FORMAT,
+            epoch: self.epoch,
+            step: self.step,
+            samples_seen: self.step * self.samples_per_step(),
+            position: json("position", serde_json::to_value(position))?,
+            rng: Xoshiro256::new(self.settings.seed),
+            schedule: self.settings.schedule(self.steps()),
+            optimizer: self.settings.optimizer,
+            objective: self.settings.objective.clone(),
+            model: json("model", serde_json::to_value(&self.config))?,
+            settings: json("settings", serde_json::to_value(&self.settings))?,
+            versions: BTreeMap::from([("clipn".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+            files: BTreeMap::new(),
+        };
+        let model = self.trainer.towers().tensors()?;
+        let notes = self.notes.clone();
+        let snapshot = Snapshot {
+            state: &state,
+            model,
+            notes,
+            optimizer: self.trainer.optimizer(),
+        };
+        let folder = self.store.save(label, snapshot)?;
+        self.store.prune(Retention {
+            last: self.settings.keep,
+            every: None,
+        })?;
+        observer.saved(&folder);
+        Ok(folder)
+    }
+}
+
+fn open_data(
+    settings: &TrainSettings,
+    config: &ModelConfig,
+    progress: &dyn Progress,
+) -> Result<CaptionLoader, TrainingError> {
+    let data = &settings.data;
+    let source = match data.kind {
+        DatasetKind::Webdataset => {
+            let fields = SampleFields {
+                captions: data.captions.clone(),
+                ..SampleFields::default()
+            };
+            let mut shards = ShardSet::open(&data.train_data, fields)?;
+            if shards.samples().is_none() && data.num_samples.is_none() {
+                shards.count(progress)?;
+            }
+            CaptionSource::Shards(Arc::new(shards))
+        }
+        DatasetKind::Csv => CaptionTable::read(Path::new(&data.train_data), &data.table)?.into(),
+    };
+    let mut loader = LoaderSettings::new(config.vision.image_size, settings.batch_size);
+    loader.preprocessing = Preprocessing::clip(config.vision.image_size);
+    loader.augmentation = settings.augmentation;
+    loader.seed = settings.seed;
+    loader.workers = settings.workers;
+    loader.sampling = data.sampling;
+    loader.train_num_samples = data.num_samples;
+    loader.rounding = Rounding::Floor;
+    loader.max_bad = data.max_bad;
+    Ok(CaptionLoader::new(source, loader)?)
+}
+
+/// Number of "no" prompts that the towers of a run have; `None` for no "no" tower.
+fn no_prompts(settings: &TrainSettings) -> Option<usize> {
+    match settings.objective.name.as_str() {
+        "clip" => None,
+        "clipn-handcrafted" => Some(0),
+        _ => Some(settings.no_prompts),
+    }
+}
+
+fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, TrainingError> {
+    settings.check_start()?;
+    let (towers, notes) = match &settings.pretrained {
+        None => {
+            let nothing_yet = WeightsNotes {
+                seen_words: Some(SeenWords::default()),
+                ..WeightsNotes::default()
+            };
+            (CpuTowers::fresh(config, settings.seed)?, nothing_yet)
+        }
+        Some(path) => {
+            let pretrained = Pretrained::open(path)?;
+            let weights = Weights::new(config.clone(), pretrained.checkpoint().clone())?;
+            (
+                CpuTowers::from_weights(&weights, no_prompts(settings))?,
+                pretrained.notes(),
+            )
+        }
+    };
+    let optimizer = AdamW::new(settings.optimizer)?;
+    Ok(Start {
+        towers,
+        notes,
+        optimizer,
+        step: 0,
+        epoch: 0,
+        position: None,
+    })
+}
+
+fn from_checkpoint(
+    folder: &Path,
+    settings: &TrainSettings,
+    config: &ModelConfig,
+) -> Result<Start, TrainingError> {
+    let TrainingCheckpoint {
+        state,
+        model,
+        optimizer,
+    } = TrainingCheckpoint::<f32>::load(folder)?;
+    if state.objective.name != settings.objective.name {
+        return Err(TrainingError::Setting {
+            setting: "--objective",
+            problem: format!(
+                "is {} and the checkpoint {} was made by {}; resume with the same, or start from its \
+                 model.safetensors with --pretrained",
+                settings.objective.name,
+                folder.display(),
+                state.objective.name
+            ),
+        });
+    }
+    let notes = WeightsNotes::of(&model);
+    let towers =
+        CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
+    let position =
+        serde_json::from_value(state.position).map_err(|source| TrainingError::Resume {
+            what: "position",
+            source,
+        })?;
+    Ok(Start {
+        towers,
+        notes,
+        optimizer,
+        step: state.step,
+        epoch: state.epoch,
+        position,
+    })
+}
+
+/// A checkpoint of the published training, which is written after whole epochs.
+fn from_published(
+    path: &Path,
+    settings: &TrainSettings,
+    config: &ModelConfig,
+    loader: &CaptionLoader,
+) -> Result<Start, TrainingError> {
+    let published = Published::<f32>::open(path)?;
+    let towers = CpuTowers::from_weights(
+        &Weights::new(config.clone(), published.model)?,
+        no_prompts(settings),
+    )?;
+    let steps_per_epoch = loader.batches_per_epoch() / settings.accum_freq as u64;
+    let (epoch, step) = (published.epoch, published.epoch * steps_per_epoch);
+    let optimizer = published.optimizer;
+    Ok(Start {
+        towers,
+        notes: WeightsNotes::default(),
+        optimizer,
+        step,
+        epoch,
+        position: None,
+    })
+}
+
+fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), TrainingError> {
+    let path = folder.join("settings.toml");
+    let text = toml::to_string_pretty(settings).map_err(|e| TrainingError::Setting {
+        setting: "settings.toml",
+        problem: format!("cannot be written: {e}"),
+    })?;
+    std::fs::write(&path, text)
+        .map_err(|source| TrainingError::State(StateError::io("write", &path)(source)))
+}

@@ -1,0 +1,140 @@
+//! Moments as tensors: `exp_avg.NAME`, `exp_avg_sq.NAME` and the scalar `step.NAME`.
+
+use std::any::Any;
+use std::path::Path;
+
+use super::StateError;
+use clipn_checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
+use clipn_model::Real;
+use crate::{AdamW, AdamWSettings, Moments};
+
+const FIRST: &str = "exp_avg.";
+const SECOND: &str = "exp_avg_sq.";
+const STEP: &str = "step.";
+
+/// The tensors of an optimizer's moments; f32 ones share its memory.
+pub(super) fn tensors<T: Real>(
+    optimizer: &AdamW<T>,
+) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+    let mut tensors = Vec::new();
+    for (name, moments) in optimizer.moments() {
+        let step = i64::try_from(moments.step()).unwrap_or(i64::MAX);
+        tensors.push((format!("{STEP}{name}"), Tensor::from_i64(&[], &[step])?));
+        tensors.push((
+            format!("{FIRST}{name}"),
+            tensor(moments.shape(), moments.first())?,
+        ));
+        tensors.push((
+            format!("{SECOND}{name}"),
+            tensor(moments.shape(), moments.second())?,
+        ));
+    }
+    Ok(tensors)
+}
+
+fn tensor<T: Real>(shape: &[usize], values: &Buffer<T>) -> Result<Tensor, CheckpointError> {
+    match (values as &dyn Any).downcast_ref::<Buffer<f32>>() {
+        Some(values) => Tensor::from_f32(shape, values.clone()),
+        None => {
+            let values: Vec<f64> = values
+                .iter()
+                .map(|v| v.to_f64().unwrap_or(f64::NAN))
+                .collect();
+            Tensor::from_f64(shape, &values)
+        }
+    }
+}
+
+/// The optimizer of such a file, held against the weights that it belongs to.
+pub(super) fn restore<T: Real>(
+    file: &Checkpoint,
+    model: &Checkpoint,
+    settings: AdamWSettings,
+) -> Result<AdamW<T>, StateError> {
+    let misfit = |what: String| StateError::Moments {
+        path: file.path().to_owned(),
+        what,
+    };
+    let mut restored = Vec::new();
+    for (name, first) in file
+        .iter()
+        .filter_map(|(key, t)| Some((key.strip_prefix(FIRST)?, t)))
+    {
+        let part = |prefix: &str| {
+            file.get(&format!("{prefix}{name}"))
+                .ok_or_else(|| misfit(format!("{prefix}{name} is missing")))
+        };
+        let step = part(STEP)?.to_i64();
+        let step = match step[..] {
+            [step] => u64::try_from(step).map_err(|_| misfit(format!("{STEP}{name} is {step}")))?,
+            _ => return Err(misfit(format!("{STEP}{name} holds {} numbers", step.len()))),
+        };
+        let moments = moments(
+            file.path(),
+            name,
+            model.get(name),
+            step,
+            first,
+            part(SECOND)?,
+        )?;
+        restored.push((name.to_owned(), moments));
+    }
+    if file.len() != 3 * restored.len() {
+        return Err(misfit(format!(
+            "it holds {} tensors for {} parameters",
+            file.len(),
+            restored.len()
+        )));
+    }
+    optimizer(file.path(), settings, restored)
+}
+
+/// One parameter's moments, held against its weight.
+pub(super) fn moments<T: Real>(
+    path: &Path,
+    name: &str,
+    weight: Option<&Tensor>,
+    step: u64,
+    first: &Tensor,
+    second: &Tensor,
+) -> Result<Moments<T>, StateError> {
+    let misfit = |what: String| StateError::Moments {
+        path: path.to_owned(),
+        what,
+    };
+    let Some(weight) = weight else {
+        return Err(misfit(format!(
+            "there are moments of {name}, but no such weight"
+        )));
+    };
+    for (moment, tensor) in [("exp_avg", first), ("exp_avg_sq", second)] {
+        if tensor.shape() != weight.shape() {
+            let (found, expected) = (tensor.shape(), weight.shape());
+            return Err(misfit(format!(
+                "{moment} of {name} is {found:?} where the weight is {expected:?}"
+            )));
+        }
+    }
+    Moments::new(
+        name,
+        weight.shape(),
+        step,
+        T::buffer(first),
+        T::buffer(second),
+    )
+    .map_err(|source| StateError::Optimizer {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(super) fn optimizer<T: Real>(
+    path: &Path,
+    settings: AdamWSettings,
+    moments: Vec<(String, Moments<T>)>,
+) -> Result<AdamW<T>, StateError> {
+    AdamW::restore(settings, moments).map_err(|source| StateError::Optimizer {
+        path: path.to_owned(),
+        source,
+    })
+}

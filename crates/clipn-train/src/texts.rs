@@ -1,0 +1,86 @@
+//! What the text towers read of a caption: the caption itself with a drawn prompt, or the caption in a drawn pair of
+//! templates.
+
+use super::{TrainSettings, TrainingError};
+use clipn_base::random::{RandomSource, Xoshiro256};
+use clipn_model::NoPrompt;
+use clipn_text::prompts::{Template, TemplateSet};
+use clipn_text::tokenizer::{TokenBatch, Tokenizer};
+
+/// The generator's stream for prompts and templates.
+const STREAM: u64 = 3;
+
+/// How captions become texts.
+#[derive(Debug, Clone)]
+pub(super) enum Texts {
+    /// As they are, for the "yes" tower alone.
+    Plain,
+    /// As they are, with one of so many prompts or their mean.
+    Prompted(usize),
+    /// In a pair of templates.
+    Paired(Vec<(Template, Template)>),
+}
+
+/// The texts of a part of a batch.
+pub(super) struct Drawn {
+    pub yes: Vec<String>,
+    pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
+}
+
+impl Texts {
+    pub fn of(settings: &TrainSettings) -> Result<Self, TrainingError> {
+        match settings.objective.name.as_str() {
+            "clip" => Ok(Self::Plain),
+            "clipn-handcrafted" => {
+                let set = TemplateSet::resolve(&settings.templates)?;
+                let pairs = set.pairs().ok_or_else(|| TrainingError::NoNoTemplates {
+                    set: set.name().to_owned(),
+                })?;
+                Ok(Self::Paired(
+                    pairs.map(|(yes, no)| (yes.clone(), no.clone())).collect(),
+                ))
+            }
+            _ => Ok(Self::Prompted(settings.no_prompts)),
+        }
+    }
+
+    /// Draws for one part of a batch, from the seed and `place` alone: the step, the part, the rank.
+    pub fn draw(&self, captions: &[String], context: usize, seed: u64, place: [u64; 3]) -> Drawn {
+        let [step, part, rank] = place;
+        let mut rng = Xoshiro256::keyed(seed, &[STREAM, step, part, rank]);
+        let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch(texts, context);
+        match self {
+            Self::Plain => Drawn {
+                yes: captions.to_vec(),
+                no: None,
+            },
+            Self::Prompted(count) => {
+                // One of the prompts or their mean, each equally likely.
+                let draw = |_| match rng.below(*count as u64 + 1) as usize {
+                    index if index < *count => NoPrompt::Index(index),
+                    _ => NoPrompt::Mean,
+                };
+                let prompts = captions.iter().map(draw).collect();
+                Drawn {
+                    yes: captions.to_vec(),
+                    no: Some((tokens(captions), prompts)),
+                }
+            }
+            Self::Paired(pairs) => {
+                let mut drawn = || &pairs[rng.below(pairs.len() as u64) as usize];
+                let (yes, no): (Vec<String>, Vec<String>) = captions
+                    .iter()
+                    .map(|caption| {
+                        let (yes, no) = drawn();
+                        (yes.fill(caption), no.fill(caption))
+                    })
+                    .unzip();
+                let prompts = vec![NoPrompt::Mean; no.len()];
+                Drawn {
+                    yes,
+                    no: Some((tokens(&no), prompts)),
+                }
+            }
+        }
+    }
+}

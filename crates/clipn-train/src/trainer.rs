@@ -1,0 +1,486 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientScaling, Learns,
+    Objective, Outcome, Towers, TrainingError, Update, Wanted, clamp_logit_scale,
+    evaluate_over_ranks,
+};
+use clipn_model::{
+    Features, Images, NamedTensor, NoPrompt, Real, RowGradient, Side, TensorGradient, TextGradient,
+    TrainImage, TrainText, VisionParams, normalise_backward, normalise_row,
+};
+use clipn_text::tokenizer::TokenBatch;
+
+/// The images of a part of a batch.
+#[derive(Debug, Clone)]
+pub enum ImageInput<'a, T: Real> {
+    /// Normalised pixels of square images, `[N, 3, S, S]`.
+    Pixels {
+        /// The values.
+        values: Cow<'a, [T]>,
+        /// The side S.
+        size: usize,
+    },
+    /// Normalised features of a frozen tower, `[N, D]`, that are known already.
+    Features(Vec<T>),
+}
+
+/// The "yes" texts of a part of a batch.
+#[derive(Debug, Clone)]
+pub enum TextInput<T> {
+    /// Token ids, `[N, L]`.
+    Tokens(TokenBatch),
+    /// Normalised features of a frozen tower, `[N, D]`, that are known already.
+    Features(Vec<T>),
+}
+
+/// A part of a batch, small enough for memory; the loss is taken over all parts together.
+#[derive(Debug, Clone)]
+pub struct MicroBatch<'a, T: Real> {
+    /// The images.
+    pub images: ImageInput<'a, T>,
+    /// What the "yes" tower reads.
+    pub yes: TextInput<T>,
+    /// What the "no" tower reads, with the prompt of each text; empty where there is no such tower.
+    pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// What was minimised.
+    pub total: f64,
+    /// Its terms before weighting, by name.
+    pub parts: Vec<(&'static str, f64)>,
+    /// The global norm of the gradient, where it is clipped.
+    pub gradient_norm: Option<f64>,
+}
+
+/// Features of a part of a batch as a tower gave them, and the tape where it is kept.
+struct Encoded<'a, T: Real, P> {
+    /// Not normalised; `None` where the features were known.
+    raw: Option<Features<T>>,
+    normalised: Cow<'a, [T]>,
+    tape: Option<P>,
+}
+
+/// Takes optimizer steps: features of all parts, the loss over the batches of all ranks, gradients, AdamW, clamp.
+pub struct Trainer<T: Real, I: TrainImage<T>, X: TrainText<T>, C> {
+    towers: Towers<T, I, X>,
+    learns: Learns,
+    objective: Box<dyn Objective<T>>,
+    scaling: GradientScaling,
+    optimizer: AdamW<T>,
+    communicator: C,
+    image_gradient: Option<VisionParams<T>>,
+    text_gradient: TextGradient<T>,
+}
+
+impl<T, I, X, C> Trainer<T, I, X, C>
+where
+    T: Real,
+    I: TrainImage<T>,
+    X: TrainText<T>,
+    C: Communicator + Collective<T>,
+{
+    /// A trainer of these towers. An objective that uses "no" trains the "no" tower alone; any other trains an
+    /// ordinary CLIP.
+    ///
+    /// # Errors
+    /// The objective uses "no" and there is no "no" tower.
+    pub fn new(
+        towers: Towers<T, I, X>,
+        objective: Box<dyn Objective<T>>,
+        scaling: GradientScaling,
+        optimizer: AdamW<T>,
+        communicator: C,
+    ) -> Result<Self, TrainingError> {
+        let learns = if objective.uses_no() {
+            Learns::No
+        } else {
+            Learns::Clip
+        };
+        let (image_gradient, text_gradient) = match (learns, &towers.no) {
+            (Learns::No, None) => {
+                return Err(TrainingError::NoTower {
+                    objective: objective.name(),
+                });
+            }
+            (Learns::No, Some(no)) => (None, TextGradient::zeros_like(no.params())),
+            (Learns::Clip, _) => (
+                Some(towers.image.params().zeros_like()),
+                TextGradient::zeros_like(towers.yes.params()),
+            ),
+        };
+        Ok(Self {
+            towers,
+            learns,
+            objective,
+            scaling,
+            optimizer,
+            communicator,
+            image_gradient,
+            text_gradient,
+        })
+    }
+
+    /// The towers as they are now.
+    pub fn towers(&self) -> &Towers<T, I, X> {
+        &self.towers
+    }
+
+    /// Which of their parameters learn.
+    pub fn learns(&self) -> Learns {
+        self.learns
+    }
+
+    /// The optimizer with its moments.
+    pub fn optimizer(&self) -> &AdamW<T> {
+        &self.optimizer
+    }
+
+    /// The text tower that learns, and the side that it is.
+    fn learning_text(&self) -> (Option<&X>, Side) {
+        match self.learns {
+            Learns::No => (self.towers.no.as_ref(), Side::No),
+            Learns::Clip => (Some(&self.towers.yes), Side::Yes),
+        }
+    }
+
+    /// One optimizer step over the parts together. One part keeps its tape from the first pass; several are encoded
+    /// first and, with the gradient of their features known, once more with a tape, which gives the same gradient.
+    ///
+    /// # Errors
+    /// Inputs that a tower refuses, a batch that the objective refuses, losses that are not finite, a rank that is
+    /// gone. The parameters are as before.
+    pub fn step(
+        &mut self,
+        parts: &[MicroBatch<'_, T>],
+        lr: f64,
+    ) -> Result<StepReport, TrainingError> {
+        let keep = parts.len() == 1;
+        let mut images = Vec::with_capacity(parts.len());
+        let mut yes = Vec::with_capacity(parts.len());
+        let mut no = Vec::with_capacity(parts.len());
+        for part in parts {
+            images.push(self.encode_images(part, keep)?);
+            yes.push(self.encode_yes(part, keep)?);
+            no.push(self.encode_no(part, keep)?);
+        }
+        let outcome = self.evaluate(&images, &yes, &no)?;
+        self.clear_gradients();
+        let mut first = 0;
+        for ((part, image), (yes, no)) in parts.iter().zip(images).zip(yes.into_iter().zip(no)) {
+            let rows = first..first + image.normalised.len();
+            first = rows.end;
+            self.backward(part, image, yes, no, &outcome, rows)?;
+        }
+        let mut d_scale = outcome.gradients.logit_scale(self.towers.logit_scale.exp());
+        self.reduce(&mut d_scale)?;
+        let gradient_norm = self.update(lr, d_scale)?;
+        clamp_logit_scale(&mut self.towers.logit_scale);
+        Ok(StepReport {
+            total: outcome.total,
+            parts: outcome.parts,
+            gradient_norm,
+        })
+    }
+
+    fn encode_images<'a>(
+        &self,
+        part: &'a MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'a, T, I::Tape>, TrainingError> {
+        let (values, size) = match &part.images {
+            ImageInput::Features(known) => {
+                return Ok(Encoded {
+                    raw: None,
+                    normalised: Cow::Borrowed(known),
+                    tape: None,
+                });
+            }
+            ImageInput::Pixels { values, size } => (values, *size),
+        };
+        let images = Images::new(values, size, size)?;
+        let (raw, tape) = if keep && self.learns == Learns::Clip {
+            let (raw, tape) = self.towers.image.forward(images)?;
+            (raw, Some(tape))
+        } else {
+            (self.towers.image.encode(images)?, None)
+        };
+        Ok(Encoded {
+            normalised: normalised(&raw),
+            raw: Some(raw),
+            tape,
+        })
+    }
+
+    fn encode_yes<'a>(
+        &self,
+        part: &'a MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'a, T, X::Tape>, TrainingError> {
+        let tokens = match &part.yes {
+            TextInput::Features(known) => {
+                return Ok(Encoded {
+                    raw: None,
+                    normalised: Cow::Borrowed(known),
+                    tape: None,
+                });
+            }
+            TextInput::Tokens(tokens) => tokens,
+        };
+        let (raw, tape) = if keep && self.learns == Learns::Clip {
+            let (raw, tape) = self
+                .towers
+                .yes
+                .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?;
+            (raw, Some(tape))
+        } else {
+            (self.towers.yes.encode(tokens)?, None)
+        };
+        Ok(Encoded {
+            normalised: normalised(&raw),
+            raw: Some(raw),
+            tape,
+        })
+    }
+
+    fn encode_no(
+        &self,
+        part: &MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'static, T, X::Tape>, TrainingError> {
+        match (&self.towers.no, &part.no, self.learns) {
+            (Some(tower), Some((tokens, prompts)), Learns::No) => {
+                let (raw, tape) = tower.forward(tokens, prompts)?;
+                Ok(Encoded {
+                    normalised: normalised(&raw),
+                    raw: Some(raw),
+                    tape: keep.then_some(tape),
+                })
+            }
+            _ => Ok(Encoded {
+                raw: None,
+                normalised: Cow::Borrowed(&[]),
+                tape: None,
+            }),
+        }
+    }
+
+    fn evaluate(
+        &self,
+        images: &[Encoded<'_, T, I::Tape>],
+        yes: &[Encoded<'_, T, X::Tape>],
+        no: &[Encoded<'_, T, X::Tape>],
+    ) -> Result<Outcome<T>, TrainingError> {
+        let (image, yes, no) = (joined(images), joined(yes), joined(no));
+        let local = Pairs {
+            dim: self.towers.image.embed_dim(),
+            image: &image,
+            yes: &yes,
+            no: (self.learns == Learns::No).then_some(&no[..]),
+        };
+        let learns_clip = self.learns == Learns::Clip;
+        let wanted = Wanted {
+            image: learns_clip,
+            yes: learns_clip,
+            no: !learns_clip,
+            ..Wanted::all(local.rows())
+        };
+        let scale = self.towers.logit_scale.exp();
+        Ok(evaluate_over_ranks(
+            &*self.objective,
+            &local,
+            scale,
+            &wanted,
+            self.scaling,
+            &self.communicator,
+        )?)
+    }
+
+    fn clear_gradients(&mut self) {
+        self.text_gradient.tokens.clear();
+        let mut dense = self.text_gradient.dense.buffers_mut();
+        dense.extend(
+            self.image_gradient
+                .iter_mut()
+                .flat_map(VisionParams::buffers_mut),
+        );
+        dense
+            .into_par_iter()
+            .for_each(|buffer| buffer.make_mut().fill(T::zero()));
+    }
+
+    /// Adds the gradient of one part, whose features are `rows` of the batch's values.
+    fn backward(
+        &mut self,
+        part: &MicroBatch<'_, T>,
+        image: Encoded<'_, T, I::Tape>,
+        yes: Encoded<'_, T, X::Tape>,
+        no: Encoded<'_, T, X::Tape>,
+        outcome: &Outcome<T>,
+        rows: Range<usize>,
+    ) -> Result<(), TrainingError> {
+        let gradients = &outcome.gradients;
+        let (tower, text, d_text) = match self.learns {
+            Learns::No => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
+            Learns::Clip => (Some(&self.towers.yes), yes, gradients.yes.as_ref()),
+        };
+        if let (Some(tower), Some(raw), Some(d_text)) = (tower, &text.raw, d_text) {
+            let d_raw = normalise_backward(raw, &d_text[rows.clone()])?;
+            let tape = match (text.tape, self.learns, &part.no, &part.yes) {
+                (Some(tape), ..) => tape,
+                (None, Learns::No, Some((tokens, prompts)), _) => tower.forward(tokens, prompts)?.1,
+                (None, Learns::Clip, _, TextInput::Tokens(tokens)) => {
+                    tower
+                        .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?
+                        .1
+                }
+                _ => return Err(TrainingError::KnownFeatures),
+            };
+            tower.backward(tape, &d_raw, &mut self.text_gradient)?;
+        }
+        if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
+            let (Some(raw), ImageInput::Pixels { values, size }) = (&image.raw, &part.images)
+            else {
+                return Err(TrainingError::KnownFeatures);
+            };
+            let d_raw = normalise_backward(raw, &d_image[rows])?;
+            let tape = match image.tape {
+                Some(tape) => tape,
+                None => {
+                    self.towers
+                        .image
+                        .forward(Images::new(values, *size, *size)?)?
+                        .1
+                }
+            };
+            self.towers.image.backward(tape, &d_raw, gradient)?;
+        }
+        Ok(())
+    }
+
+    /// Sums the gradients over all ranks.
+    fn reduce(&mut self, d_scale: &mut T) -> Result<(), TrainingError> {
+        if self.communicator.world_size() == 1 {
+            return Ok(());
+        }
+        let vocab_size = match self.learning_text().0 {
+            Some(tower) => {
+                tower.params().token_embedding.len() / self.text_gradient.tokens.width().max(1)
+            }
+            None => 0,
+        };
+        // Ranks touch different rows of the token table, so that it is summed whole.
+        let width = self.text_gradient.tokens.width();
+        let mut tokens = self.text_gradient.tokens.to_dense(vocab_size);
+        self.communicator.all_reduce_sum(&mut tokens)?;
+        let mut rows = RowGradient::new(width);
+        for (id, row) in tokens.chunks_exact(width.max(1)).enumerate() {
+            if row.iter().any(|v| !v.is_zero()) {
+                rows.add(id as u32, row);
+            }
+        }
+        self.text_gradient.tokens = rows;
+        let image = self
+            .image_gradient
+            .iter_mut()
+            .flat_map(|gradient| gradient.named_mut());
+        let text = self.text_gradient.dense.named_mut(Side::Yes).into_iter();
+        for gradient in image.chain(text) {
+            self.communicator.all_reduce_sum(gradient.values)?;
+        }
+        self.communicator
+            .all_reduce_sum(std::slice::from_mut(d_scale))?;
+        Ok(())
+    }
+
+    fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
+        let (_, side) = self.learning_text();
+        let Towers {
+            image,
+            yes,
+            no,
+            logit_scale,
+        } = &mut self.towers;
+        let text = match (self.learns, no) {
+            (Learns::No, Some(no)) => no.params_mut(),
+            _ => yes.params_mut(),
+        };
+        let mut named = match &self.image_gradient {
+            Some(gradient) => image.params_mut().with_gradient(gradient),
+            None => Vec::new(),
+        };
+        named.extend(text.with_gradient(&self.text_gradient, side));
+        let sorted: Vec<(Vec<u32>, Vec<T>)> = named
+            .iter()
+            .map(|(_, gradient)| sorted_rows(gradient))
+            .collect();
+        let updates = named
+            .iter_mut()
+            .zip(&sorted)
+            .map(|((tensor, gradient), (ids, rows))| {
+                let NamedTensor {
+                    name,
+                    shape,
+                    values,
+                } = tensor;
+                let gradient = match gradient {
+                    TensorGradient::Dense(values) => Gradient::Dense(values),
+                    TensorGradient::Rows(_) => Gradient::Rows { ids, values: rows },
+                };
+                Update {
+                    name,
+                    shape,
+                    values,
+                    gradient,
+                }
+            });
+        let d_scale = [d_scale];
+        let scale = (self.learns == Learns::Clip).then(|| Update {
+            name: "logit_scale",
+            shape: &[],
+            values: std::slice::from_mut(logit_scale),
+            gradient: Gradient::Dense(&d_scale),
+        });
+        Ok(self.optimizer.step(lr, updates.chain(scale))?)
+    }
+}
+
+/// The rows of a sparse gradient by ascending id, `[ids]` and `[ids, width]`; nothing for a dense one.
+fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
+    let TensorGradient::Rows(rows) = gradient else {
+        return (Vec::new(), Vec::new());
+    };
+    let mut ids = Vec::with_capacity(rows.len());
+    let mut values = Vec::with_capacity(rows.values().len());
+    for (id, row) in rows.iter() {
+        ids.push(id);
+        values.extend_from_slice(row);
+    }
+    (ids, values)
+}
+
+fn normalised<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
+    let mut normalised = raw.values().to_vec();
+    normalised
+        .chunks_exact_mut(raw.dim())
+        .for_each(normalise_row);
+    normalised.into()
+}
+
+/// The features of all parts, one after the other.
+fn joined<'a, T: Real, P>(parts: &'a [Encoded<'_, T, P>]) -> Cow<'a, [T]> {
+    match parts {
+        [one] => Cow::Borrowed(&one.normalised),
+        several => several
+            .iter()
+            .flat_map(|part| &part.normalised[..])
+            .copied()
+            .collect(),
+    }
+}

@@ -1,0 +1,690 @@
+//! Objectives held against the published losses, the definition in f64, and finite differences; and over ranks.
+
+use std::thread;
+
+use clipn_model::Real;
+use clipn_train::{
+    Clip, Clipn, Collective, Communicator, CommunicatorError, Features, GradientScaling, InProcess,
+    LossWeights, Objective, ObjectiveError, Outcome, SingleProcess, Tso, Variant, Wanted,
+    evaluate_over_ranks,
+};
+use clipn_testing::figures::{Figures, assert_close, relative_to_max};
+use clipn_testing::fixture;
+use clipn_testing::random::Random;
+use proptest::prelude::*;
+
+/// Features of a batch that own their values.
+struct Batch<T> {
+    dim: usize,
+    image: Vec<T>,
+    yes: Vec<T>,
+    no: Vec<T>,
+}
+
+impl<T: Real> Batch<T> {
+    /// Random rows of unit length; for f32 they are those of f64, rounded.
+    fn random(rows: usize, dim: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut unit = || {
+            let mut values: Vec<f64> = random.values(rows * dim, 1.0);
+            for row in values.chunks_mut(dim) {
+                let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+                row.iter_mut().for_each(|v| *v /= length);
+            }
+            values
+                .into_iter()
+                .map(|v| T::of(f64::from(v as f32)))
+                .collect()
+        };
+        Self {
+            dim,
+            image: unit(),
+            yes: unit(),
+            no: unit(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.image.len() / self.dim
+    }
+
+    fn features(&self) -> Features<'_, T> {
+        Features {
+            dim: self.dim,
+            image: &self.image,
+            yes: &self.yes,
+            no: Some(&self.no),
+        }
+    }
+
+    /// Rows of the batch, as a rank has them.
+    fn part(&self, rows: std::ops::Range<usize>) -> Self {
+        let cut = |values: &[T]| values[rows.start * self.dim..rows.end * self.dim].to_vec();
+        Self {
+            dim: self.dim,
+            image: cut(&self.image),
+            yes: cut(&self.yes),
+            no: cut(&self.no),
+        }
+    }
+}
+
+fn evaluate<T: Real>(objective: &dyn Objective<T>, batch: &Batch<T>, scale: T) -> Outcome<T> {
+    objective
+        .evaluate(&batch.features(), scale, &Wanted::all(batch.rows()))
+        .unwrap()
+}
+
+fn losses<T>(outcome: &Outcome<T>) -> [f64; 4] {
+    ["yes", "no", "tso"]
+        .map(|name| outcome.part(name).unwrap())
+        .into_iter()
+        .chain([outcome.total])
+        .collect::<Vec<_>>()[..]
+        .try_into()
+        .unwrap()
+}
+
+fn golden<T: Real>(figures: &Figures, case: &str) -> (Batch<T>, T) {
+    let get = |what: &str| T::buffer(figures.tensor(&format!("{case}.{what}"))).to_vec();
+    let dim = figures.shape(&format!("{case}.image"))[1];
+    (
+        Batch {
+            dim,
+            image: get("image"),
+            yes: get("yes"),
+            no: get("no"),
+        },
+        get("scale")[0],
+    )
+}
+
+/// Holds one published case; `tolerance` is relative to the largest magnitude.
+fn hold<T: Real + Into<f64>>(
+    figures: &Figures,
+    case: &str,
+    mode: &str,
+    precision: &str,
+    tolerance: f64,
+) {
+    let (batch, stored) = golden::<T>(figures, case);
+    // CLIP's initial scale, which the f64 figures have in full and the file in f32.
+    let scale = if case == "n8_s14" {
+        T::of(1.0 / 0.07)
+    } else {
+        stored
+    };
+    let tso = if mode == "L2" { Tso::L2 } else { Tso::Cosine };
+    let outcome = evaluate(
+        &Clipn {
+            tso,
+            ..Clipn::default()
+        },
+        &batch,
+        scale,
+    );
+    let expected = |what: &str| figures.f64(&format!("{case}.{mode}.{precision}.{what}"));
+    let check = |found: &[f64], what: &str| {
+        assert_close(
+            found,
+            &expected(what),
+            tolerance,
+            &format!("{case} {mode} {precision} {what}"),
+        );
+    };
+    check(&losses(&outcome), "losses");
+    let values = |gradient: &Option<Vec<T>>| -> Vec<f64> {
+        gradient.iter().flatten().map(|&v| v.into()).collect()
+    };
+    check(&values(&outcome.gradients.image), "d_image");
+    check(&values(&outcome.gradients.yes), "d_yes");
+    check(&values(&outcome.gradients.no), "d_no");
+    check(&[outcome.gradients.scale.into()], "d_scale");
+}
+
+#[test]
+fn clipn_follows_the_published_losses_and_gradients() {
+    let figures = Figures::open(&fixture("training/loss.safetensors"));
+    for mode in ["L2", "cosine"] {
+        for case in ["n8_s14", "n8_s100", "n5_corr", "n2_s50", "n6_samepair"] {
+            hold::<f64>(&figures, case, mode, "f64", 1e-10);
+            // With equal texts, L2's distance is a difference of rounding errors in f32.
+            if (case, mode) != ("n6_samepair", "L2") {
+                hold::<f32>(&figures, case, mode, "f32", 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn where_the_published_f32_overflows_ours_is_finite_and_right() {
+    let figures = Figures::open(&fixture("training/loss.safetensors"));
+    let published = figures.f32("n4_extreme.L2.f32.losses");
+    assert!(
+        published.iter().any(|v| !v.is_finite()),
+        "the case is no longer extreme: {published:?}"
+    );
+    let (batch, scale) = golden::<f32>(&figures, "n4_extreme");
+    let (exact, exact_scale) = golden::<f64>(&figures, "n4_extreme");
+    let found = evaluate(&Clipn::default(), &batch, scale);
+    let expected = evaluate(&Clipn::default(), &exact, exact_scale);
+    assert_close(&losses(&found), &losses(&expected), 1e-6, "losses");
+    let wide: Vec<f64> = found
+        .gradients
+        .no
+        .unwrap()
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    assert_close(&wide, &expected.gradients.no.unwrap(), 1e-5, "d_no");
+}
+
+#[test]
+fn the_hand_crafted_variant_has_the_published_losses() {
+    let figures = Figures::open(&fixture("training/handcrafted.safetensors"));
+    let get = |what: &str| figures.f32(&format!("{what}_norm"));
+    let batch = Batch {
+        dim: 512,
+        image: get("image"),
+        yes: get("yes"),
+        no: get("no"),
+    };
+    let objective = Clipn {
+        variant: Variant::HandCrafted,
+        ..Clipn::default()
+    };
+    let outcome = evaluate(&objective, &batch, figures.f32("scale")[0]);
+    assert_close(&losses(&outcome), &figures.f64("losses"), 1e-5, "losses");
+}
+
+#[test]
+fn the_losses_of_a_training_step_are_the_published_ones() {
+    let figures = Figures::open(&fixture("training/step1.safetensors"));
+    let dim = figures.shape("image_features_norm_step0")[1];
+    let get = |name: &str| figures.f32(&format!("{name}_norm_step0"));
+    let batch = Batch {
+        dim,
+        image: get("image_features"),
+        yes: get("text_yes"),
+        no: get("text_no"),
+    };
+    let outcome = evaluate(
+        &Clipn::default(),
+        &batch,
+        figures.f32("logit_scale_exp_step0")[0],
+    );
+    assert_close(
+        &losses(&outcome),
+        &figures.f64("losses_step0"),
+        1e-5,
+        "losses",
+    );
+}
+
+/// CLIPN's losses as the paper writes them: softmax over the two logits of a pair, then a logarithm.
+fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -> [f64; 4] {
+    let (n, dim) = (batch.rows(), batch.dim);
+    let dot = |a: &[f64], i: usize, b: &[f64], j: usize| {
+        (0..dim)
+            .map(|k| a[i * dim + k] * b[j * dim + k])
+            .sum::<f64>()
+    };
+    // 1 − p_no is the share of "yes"; as a difference it would lose its digits.
+    let share = |i: usize, j: usize, of_yes: bool| {
+        let y = (scale * dot(&batch.image, i, &batch.yes, j)).exp();
+        let z = (scale * dot(&batch.image, i, &batch.no, j)).exp();
+        if of_yes { y / (y + z) } else { z / (y + z) }
+    };
+    let yes = -(0..n).map(|i| share(i, i, true).ln()).sum::<f64>() / n as f64;
+    let pairs = (0..n * n)
+        .map(|at| (at / n, at % n))
+        .filter(|(i, j)| i != j);
+    let no = -pairs.map(|(i, j)| share(i, j, false).ln()).sum::<f64>() / (n * n - n) as f64;
+    let apart = |i| {
+        let cosine = dot(&batch.yes, i, &batch.no, i);
+        match tso {
+            Tso::L2 => 2.0 - (2.0 - 2.0 * cosine + 1e-4).sqrt(),
+            Tso::Cosine => cosine + 1.0,
+        }
+    };
+    let tso = (0..n).map(apart).sum::<f64>() / n as f64;
+    [
+        yes,
+        no,
+        tso,
+        weights.yes * yes + weights.no * no + weights.tso * tso,
+    ]
+}
+
+fn naive_clip(batch: &Batch<f64>, scale: f64) -> f64 {
+    let (n, dim) = (batch.rows(), batch.dim);
+    let x = |i: usize, j: usize| {
+        scale
+            * (0..dim)
+                .map(|k| batch.image[i * dim + k] * batch.yes[j * dim + k])
+                .sum::<f64>()
+    };
+    let log_share = |i: usize| {
+        let row: f64 = (0..n).map(|j| x(i, j).exp()).sum();
+        let column: f64 = (0..n).map(|j| x(j, i).exp()).sum();
+        0.5 * ((x(i, i).exp() / row).ln() + (x(i, i).exp() / column).ln())
+    };
+    -(0..n).map(log_share).sum::<f64>() / n as f64
+}
+
+/// One of a batch's three features.
+type Select = fn(&mut Batch<f64>) -> &mut Vec<f64>;
+
+/// Central differences of the total for every input, held against the gradients.
+fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale: f64) {
+    const STEP: f64 = 1e-5;
+    let gradients = evaluate(objective, batch, scale).gradients;
+    let total = |batch: &Batch<f64>, scale| evaluate(objective, batch, scale).total;
+    let select: [Select; 3] = [|b| &mut b.image, |b| &mut b.yes, |b| &mut b.no];
+    let found = [gradients.image, gradients.yes, gradients.no];
+    for (select, found) in select
+        .into_iter()
+        .zip(found)
+        .filter_map(|(s, f)| Some((s, f?)))
+    {
+        let mut expected = Vec::new();
+        for at in 0..found.len() {
+            let mut at_offset = |offset: f64| {
+                select(batch)[at] += offset;
+                let value = total(batch, scale);
+                select(batch)[at] -= offset;
+                value
+            };
+            expected.push((at_offset(STEP) - at_offset(-STEP)) / (2.0 * STEP));
+        }
+        // The differences themselves are off by a multiple of STEP², which shows where gradients are tiny.
+        let largest = expected.iter().fold(0.0f64, |a, e| a.max(e.abs()));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() <= 1e-5 * largest + 1e-6,
+                "{found} {expected}, largest {largest}"
+            );
+        }
+    }
+    let slope = (total(batch, scale + STEP) - total(batch, scale - STEP)) / (2.0 * STEP);
+    assert!(
+        (gradients.scale - slope).abs() <= 1e-7 + 1e-6 * slope.abs(),
+        "{} {slope}",
+        gradients.scale
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// In fewer dimensions "yes" and "no" can all but coincide, where the root of TSO bends too fast for differences.
+    #[test]
+    fn clipn_agrees_with_the_definition(
+        rows in 2usize..9, dim in 6usize..20, seed: u64, scale in 0.5f64..30.0, cosine: bool,
+        weights in (0.0f64..2.0, 0.0f64..2.0, 0.0f64..2.0),
+    ) {
+        let tso = if cosine { Tso::Cosine } else { Tso::L2 };
+        let weights = LossWeights { yes: weights.0, no: weights.1, tso: weights.2 };
+        let objective = Clipn { tso, weights, ..Clipn::default() };
+        let mut batch = Batch::<f64>::random(rows, dim, seed);
+        let expected = naive_clipn(&batch, scale, tso, weights);
+        assert_close(&losses(&evaluate(&objective, &batch, scale)), &expected, 1e-10, "losses");
+        check_gradients(&objective, &mut batch, scale);
+    }
+
+    #[test]
+    fn clip_agrees_with_the_definition(rows in 2usize..9, dim in 2usize..20, seed: u64, scale in 0.5f64..30.0) {
+        let mut batch = Batch::<f64>::random(rows, dim, seed);
+        let found = evaluate(&Clip, &batch, scale);
+        prop_assert!((found.total - naive_clip(&batch, scale)).abs() < 1e-10);
+        prop_assert_eq!(found.gradients.no, None);
+        check_gradients(&Clip, &mut batch, scale);
+    }
+
+    #[test]
+    fn logits_of_ten_thousand_give_finite_values(rows in 2usize..6, seed: u64, sign: bool) {
+        let batch = Batch::<f32>::random(rows, 24, seed);
+        let mut same = Batch::<f32>::random(rows, 24, seed);
+        same.yes = same.image.clone();
+        same.no = same.image.iter().map(|&v| if sign { v } else { -v }).collect();
+        for batch in [batch, same] {
+            for objective in [&Clipn::default() as &dyn Objective<f32>, &Clip] {
+                let Outcome { total, gradients, .. } = evaluate(objective, &batch, 1e4);
+                prop_assert!(total.is_finite() && total > -1e-4 && gradients.scale.is_finite());
+                for gradient in [gradients.image, gradients.yes, gradients.no].into_iter().flatten() {
+                    prop_assert!(gradient.iter().all(|v| v.is_finite()));
+                }
+            }
+        }
+    }
+
+    /// Ranks with batches of different sizes see the loss of the whole batch and the whole gradient of their rows.
+    #[test]
+    fn ranks_together_are_one_batch(sizes in proptest::collection::vec(1usize..4, 2..5), seed: u64, clip: bool) {
+        let objective: &dyn Objective<f64> = if clip { &Clip } else { &Clipn::default() };
+        let rows: usize = sizes.iter().sum();
+        let whole = Batch::<f64>::random(rows, 7, seed);
+        let expected = evaluate(objective, &whole, 9.0);
+        let mut first = 0;
+        let parts: Vec<_> = sizes.iter().map(|&size| { first += size; whole.part(first - size..first) }).collect();
+        let world = sizes.len() as f64;
+        for (scaling, factor) in [(GradientScaling::True, 1.0), (GradientScaling::Published, world)] {
+            let outcomes = over_ranks(objective, &parts, 9.0, scaling);
+            let joined = |pick: fn(&Outcome<f64>) -> Option<&Vec<f64>>| -> Vec<f64> {
+                outcomes.iter().filter_map(pick).flatten().map(|v| v * factor).collect()
+            };
+            for outcome in &outcomes {
+                prop_assert_eq!(outcome.total.to_bits(), expected.total.to_bits());
+            }
+            let pairs = [
+                (joined(|o| o.gradients.image.as_ref()), &expected.gradients.image),
+                (joined(|o| o.gradients.yes.as_ref()), &expected.gradients.yes),
+                (joined(|o| o.gradients.no.as_ref()), &expected.gradients.no),
+            ];
+            for (found, expected) in pairs {
+                assert_close(&found, &expected.clone().unwrap_or_default(), 1e-14, "joined");
+            }
+            let scale: f64 = outcomes.iter().map(|o| o.gradients.scale).sum();
+            prop_assert!((scale / expected.gradients.scale - 1.0).abs() < 1e-12);
+        }
+    }
+}
+
+/// Every rank's outcome, threads being the ranks.
+fn over_ranks<T: Real>(
+    objective: &dyn Objective<T>,
+    parts: &[Batch<T>],
+    scale: T,
+    scaling: GradientScaling,
+) -> Vec<Outcome<T>>
+where
+    InProcess: Collective<T>,
+{
+    thread::scope(|scope| {
+        let ranks: Vec<_> = InProcess::world(parts.len())
+            .into_iter()
+            .zip(parts)
+            .map(|(rank, part)| {
+                scope.spawn(move || {
+                    let wanted = Wanted::all(part.rows());
+                    evaluate_over_ranks(objective, &part.features(), scale, &wanted, scaling, &rank)
+                        .unwrap()
+                })
+            })
+            .collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn two_ranks_have_the_losses_of_the_published_two_processes() {
+    let figures = Figures::open(&fixture("training/ddp.safetensors"));
+    let scale = figures.f32("logit_scale")[0].exp();
+    // The published gradients of a parameter differ by the number of ranks between its two modes, as ours do.
+    let d_default = figures.f32("default.grad.ln_final_no.bias");
+    let d_gathered: Vec<f32> = figures
+        .f32("gather_with_grad.grad.ln_final_no.bias")
+        .iter()
+        .map(|v| v / 2.0)
+        .collect();
+    assert!(relative_to_max(&d_default, &d_gathered) < 1e-5);
+    for (mode, scaling) in [
+        ("default", GradientScaling::Published),
+        ("gather_with_grad", GradientScaling::True),
+    ] {
+        let part = |rank: usize| {
+            let name = |what: &str| format!("{mode}.rank{rank}.{what}_norm");
+            let get = |what: &str| figures.f32(&name(what));
+            Batch {
+                dim: figures.shape(&name("image"))[1],
+                image: get("image"),
+                yes: get("yes"),
+                no: get("no"),
+            }
+        };
+        let parts = [part(0), part(1)];
+        let outcomes = over_ranks(&Clipn::default(), &parts, scale, scaling);
+        let wide = |a: &[f32], b: &[f32]| {
+            a.iter()
+                .chain(b)
+                .map(|&v| f64::from(v))
+                .collect::<Vec<f64>>()
+        };
+        let whole = Batch {
+            dim: parts[0].dim,
+            image: wide(&parts[0].image, &parts[1].image),
+            yes: wide(&parts[0].yes, &parts[1].yes),
+            no: wide(&parts[0].no, &parts[1].no),
+        };
+        let reference = evaluate(&Clipn::default(), &whole, f64::from(scale));
+        let share = if scaling == GradientScaling::Published {
+            0.5
+        } else {
+            1.0
+        };
+        for (rank, outcome) in outcomes.iter().enumerate() {
+            let expected = figures.f64(&format!("{mode}.rank{rank}.losses"));
+            assert_close(&losses(outcome), &expected, 1e-5, "losses");
+            assert_eq!(
+                losses(outcome).map(f64::to_bits),
+                losses(&outcomes[0]).map(f64::to_bits)
+            );
+            let half = whole.no.len() / 2;
+            let rows = &reference.gradients.no.as_ref().unwrap()[rank * half..][..half];
+            let rows: Vec<f64> = rows.iter().map(|v| v * share).collect();
+            let found: Vec<f64> = outcome
+                .gradients
+                .no
+                .iter()
+                .flatten()
+                .map(|&v| f64::from(v))
+                .collect();
+            assert_close(&found, &rows, 1e-5, "d_no");
+        }
+    }
+}
+
+#[test]
+fn one_rank_is_the_plain_evaluation_also_behind_a_trait_object() {
+    let batch = Batch::<f32>::random(5, 16, 3);
+    let single: &dyn Communicator = &SingleProcess;
+    let wanted = Wanted::only_no(0);
+    let objective = Clipn::default();
+    for scaling in [GradientScaling::True, GradientScaling::Published] {
+        let found = evaluate_over_ranks(
+            &objective,
+            &batch.features(),
+            14.0,
+            &wanted,
+            scaling,
+            single,
+        )
+        .unwrap();
+        let expected = evaluate(&objective, &batch, 14.0);
+        assert_eq!(found.gradients.no, expected.gradients.no);
+        assert_eq!(
+            (found.total, found.gradients.image, found.gradients.yes),
+            (expected.total, None, None)
+        );
+    }
+}
+
+#[test]
+fn the_result_is_the_same_on_any_number_of_threads() {
+    let batch = Batch::<f32>::random(37, 65, 8);
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            (
+                evaluate(&Clipn::default(), &batch, 20.0),
+                evaluate(&Clip, &batch, 20.0),
+            )
+        })
+    };
+    assert_eq!(on(1), on(3));
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_told() {
+    let batch = Batch::<f32>::random(3, 4, 1);
+    let objective = Clipn::default();
+    let fail = |features: Features<'_, f32>, scale: f32, wanted: &Wanted| {
+        objective
+            .evaluate(&features, scale, wanted)
+            .unwrap_err()
+            .to_string()
+    };
+    let all = Wanted::all(3);
+    let one = batch.part(0..1);
+    assert!(fail(one.features(), 1.0, &Wanted::all(1)).contains("needs at least two"));
+    let error = Clip
+        .evaluate(&one.features(), 1.0, &Wanted::all(1))
+        .unwrap_err();
+    assert!(matches!(error, ObjectiveError::BatchTooSmall { rows: 1 }));
+    let short = Features {
+        yes: &batch.yes[..8],
+        ..batch.features()
+    };
+    assert!(fail(short, 1.0, &all).contains("yes features are 8 values; expected 12"));
+    assert!(
+        fail(
+            Features {
+                dim: 5,
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("rows of 5")
+    );
+    assert!(
+        fail(
+            Features {
+                dim: 0,
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("image features")
+    );
+    assert!(
+        fail(
+            Features {
+                no: None,
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("\"no\" tower")
+    );
+    assert!(fail(batch.features(), 1.0, &Wanted::all(4)).contains("rows 0..4 of a batch of 3"));
+    assert!(fail(batch.features(), f32::NAN, &all).contains("logit scale is NaN"));
+    let mut bad = batch.no.clone();
+    bad[5] = f32::INFINITY;
+    assert!(
+        fail(
+            Features {
+                no: Some(&bad),
+                ..batch.features()
+            },
+            1.0,
+            &all
+        )
+        .contains("no features are not in row 1")
+    );
+}
+
+/// Threads as ranks, each running `work`.
+fn on_ranks<R: Send>(count: usize, work: impl Fn(InProcess) -> R + Sync) -> Vec<thread::Result<R>> {
+    let work = &work;
+    thread::scope(|scope| {
+        let ranks: Vec<_> = InProcess::world(count)
+            .into_iter()
+            .map(|rank| scope.spawn(move || work(rank)))
+            .collect();
+        ranks.into_iter().map(|rank| rank.join()).collect()
+    })
+}
+
+#[test]
+fn sums_have_the_same_bits_on_every_rank_and_in_every_run() {
+    let run = || {
+        let sums = on_ranks(4, |rank| {
+            let mut random = Random::new(rank.rank() as u64);
+            let mut sums = Vec::new();
+            for length in [1, 1000, 3] {
+                let mut values: Vec<f32> = random.values(length, 1.0);
+                rank.all_reduce_sum(&mut values).unwrap();
+                sums.extend(values);
+            }
+            let mut count = [rank.rank() as f64];
+            rank.all_reduce_sum(&mut count).unwrap();
+            assert_eq!(count, [6.0]);
+            let mut root = [rank.rank() as f64];
+            rank.broadcast(2, &mut root).unwrap();
+            assert_eq!(root, [2.0]);
+            let own = vec![rank.rank() as f32; rank.rank()];
+            let gathered = rank.all_gather(&own).unwrap();
+            assert_eq!(
+                (gathered.values(), gathered.lengths()),
+                (&[1.0, 2.0, 2.0, 3.0, 3.0, 3.0][..], &[0, 1, 2, 3][..])
+            );
+            sums.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        });
+        sums.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let first = run();
+    assert!(first.iter().all(|bits| bits == &first[0]));
+    assert_eq!(first, run());
+}
+
+#[test]
+fn a_rank_that_dies_fails_the_others_instead_of_hanging_them() {
+    for by_panic in [true, false] {
+        let results = on_ranks(3, |rank| {
+            let mut values = [1.0f32];
+            rank.all_reduce_sum(&mut values).unwrap();
+            if rank.rank() == 1 {
+                assert!(!by_panic, "rank 1 dies on purpose");
+                return Ok(());
+            }
+            let result = rank.all_reduce_sum(&mut values);
+            assert_eq!(values, [3.0], "values change on an error");
+            result
+        });
+        for rank in [0, 2] {
+            let error = results[rank].as_ref().unwrap().as_ref().unwrap_err();
+            assert!(
+                matches!(error, CommunicatorError::RankLost { world_size: 3, .. }),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ranks_at_different_operations_are_told_so() {
+    let results = on_ranks(2, |rank| {
+        let mut values = vec![0.0f32; 2 + rank.rank()];
+        rank.all_reduce_sum(&mut values).unwrap_err().to_string()
+    });
+    for error in results {
+        let error = error.unwrap();
+        assert!(
+            error.contains("rank 1 is at all_reduce_sum") && error.contains("of 3 values"),
+            "{error}"
+        );
+    }
+    let mut value = [0.0f32];
+    assert!(SingleProcess.broadcast(1, &mut value).is_err());
+    let results = on_ranks(2, |rank| rank.broadcast(2, &mut [0.0f64]).unwrap_err());
+    assert_eq!(
+        results[0].as_ref().unwrap(),
+        &CommunicatorError::NoSuchRank { rank: 2, last: 1 }
+    );
+}

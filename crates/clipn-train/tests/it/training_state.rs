@@ -1,0 +1,724 @@
+//! Training checkpoints: what is saved comes back, damage is told, and neither a kill nor a full disk loses the last
+//! good one. Some tests run this test program again as a child, to kill it or to limit the files it may write.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clipn_base::random::{RandomSource, Xoshiro256};
+use clipn_checkpoint::{Checkpoint, Tensor};
+use clipn_model::WeightsNotes;
+use clipn_train::{
+    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published,
+    Retention, STATE_FORMAT, Schedule, Snapshot, StateError, TrainingCheckpoint,
+    TrainingState, Update, decays,
+};
+use clipn_testing::figures::Figures;
+use clipn_testing::fixture;
+use clipn_testing::random::Random;
+use serde_json::json;
+
+/// Where a child of this test program finds the folder to write to.
+const CHILD_FOLDER: &str = "CLIPN_TEST_CHECKPOINTS";
+
+const NAMES: [(&str, &[usize]); 3] = [
+    ("token_embedding_no.weight", &[50, 8]),
+    ("ln_final_no.bias", &[8]),
+    ("logit_scale", &[]),
+];
+
+/// A run of a few numbers.
+#[derive(Clone)]
+struct Run {
+    state: TrainingState,
+    values: Vec<Vec<f32>>,
+    optimizer: AdamW<f32>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let state = TrainingState {
+            format: STATE_FORMAT,
+            epoch: 0,
+            step: 0,
+            samples_seen: 0,
+            position: json!({"shard": 0, "sample": 0}),
+            rng: Xoshiro256::new(5),
+            schedule: Schedule::Cosine {
+                base: 3e-4,
+                warmup: 2,
+                total: 100,
+            },
+            optimizer: AdamWSettings::default(),
+            objective: ObjectiveSettings::default(),
+            model: json!({"embed_dim": 8}),
+            settings: json!({"batch_size": 4}),
+            versions: BTreeMap::from([("clipn".to_owned(), "0.1.0".to_owned())]),
+            files: BTreeMap::new(),
+        };
+        let mut random = Random::new(1);
+        let values = NAMES
+            .iter()
+            .map(|(_, shape)| random.values(shape.iter().product(), 1.0))
+            .collect();
+        Self {
+            optimizer: AdamW::new(state.optimizer).unwrap(),
+            state,
+            values,
+        }
+    }
+
+    /// A step of gradients drawn from the run's own generator.
+    fn step(&mut self) {
+        let lr = self.state.schedule.learning_rate(self.state.step);
+        let row = self.state.rng.below(50) as u32;
+        let mut draw = |count| {
+            (0..count)
+                .map(|_| self.state.rng.normal() as f32)
+                .collect::<Vec<_>>()
+        };
+        let (table, bias, scale) = (draw(8), draw(8), draw(1));
+        let gradients = [
+            Gradient::Rows {
+                ids: &[row],
+                values: &table,
+            },
+            Gradient::Dense(&bias),
+            Gradient::Dense(&scale),
+        ];
+        let updates = NAMES.iter().zip(&mut self.values).zip(gradients).map(
+            |(((name, shape), values), gradient)| Update {
+                name,
+                shape,
+                values,
+                gradient,
+            },
+        );
+        self.optimizer.step(lr, updates).unwrap();
+        self.state.step += 1;
+        self.state.samples_seen += 4;
+        self.state.position = json!({"shard": self.state.step / 3, "sample": self.state.step % 3});
+    }
+
+    fn snapshot(&self) -> Snapshot<'_, f32> {
+        let tensor = |((name, shape), values): (&(&str, &[usize]), &Vec<f32>)| {
+            (
+                (*name).to_owned(),
+                Tensor::from_f32(shape, values.clone()).unwrap(),
+            )
+        };
+        let model = NAMES.iter().zip(&self.values).map(tensor).collect();
+        Snapshot {
+            state: &self.state,
+            model,
+            notes: WeightsNotes::default(),
+            optimizer: &self.optimizer,
+        }
+    }
+
+    fn load(folder: &Path) -> Self {
+        let TrainingCheckpoint {
+            state,
+            model,
+            optimizer,
+        } = TrainingCheckpoint::load(folder).unwrap();
+        let values = NAMES
+            .iter()
+            .map(|(name, _)| model.get(name).unwrap().to_f32().to_vec())
+            .collect();
+        Self {
+            state,
+            values,
+            optimizer,
+        }
+    }
+
+    /// Every bit that matters.
+    fn bits(&self) -> (String, Vec<u32>) {
+        let state = TrainingState {
+            files: BTreeMap::new(),
+            ..self.state.clone()
+        };
+        let moments = self
+            .optimizer
+            .moments()
+            .flat_map(|(_, m)| m.first().iter().chain(m.second().iter()));
+        let bits = self
+            .values
+            .iter()
+            .flatten()
+            .chain(moments)
+            .map(|v| v.to_bits())
+            .collect();
+        (serde_json::to_string(&state).unwrap(), bits)
+    }
+}
+
+fn store() -> (tempfile::TempDir, CheckpointStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+/// The entries of a folder, hidden ones too.
+fn entries(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_resumed_run_has_the_bits_of_one_that_was_not_stopped() {
+    let (_folder, store) = store();
+    let mut whole = Run::new();
+    (0..4).for_each(|_| whole.step());
+    let path = store.save(Label::Step(4), whole.snapshot()).unwrap();
+    assert_eq!(
+        entries(&path),
+        ["model.safetensors", "optimizer.safetensors", "state.json"]
+    );
+    let mut resumed = Run::load(&path);
+    assert_eq!(resumed.bits(), whole.bits());
+    for _ in 0..5 {
+        whole.step();
+        resumed.step();
+    }
+    assert_eq!(resumed.bits(), whole.bits());
+    // The first step after loading copies; the files stay as they were.
+    TrainingCheckpoint::<f32>::load(&path).unwrap();
+}
+
+#[test]
+fn a_run_in_f64_comes_back_whole() {
+    let (_folder, store) = store();
+    let mut optimizer = AdamW::<f64>::new(AdamWSettings::default()).unwrap();
+    let mut values = [0.1f64, 0.2];
+    let gradient = Gradient::Dense(&[1.0 / 3.0, 2.0][..]);
+    optimizer
+        .step(
+            0.1,
+            [Update {
+                name: "w",
+                shape: &[2],
+                values: &mut values,
+                gradient,
+            }],
+        )
+        .unwrap();
+    let model = vec![("w".to_owned(), Tensor::from_f64(&[2], &values).unwrap())];
+    let state = Run::new().state;
+    let path = store
+        .save(
+            Label::Epoch(1),
+            Snapshot {
+                state: &state,
+                model,
+                notes: WeightsNotes::default(),
+                optimizer: &optimizer,
+            },
+        )
+        .unwrap();
+    let loaded = TrainingCheckpoint::<f64>::load(&path).unwrap();
+    let first = |optimizer: &AdamW<f64>| optimizer.moments().next().unwrap().1.first().to_vec();
+    assert_eq!(first(&loaded.optimizer), first(&optimizer));
+    // The same state before the first step, with no moments at all.
+    let fresh = Run::new();
+    let path = store.save(Label::Step(0), fresh.snapshot()).unwrap();
+    assert_eq!(Run::load(&path).bits(), fresh.bits());
+}
+
+#[test]
+fn the_latest_is_the_one_with_the_most_steps() {
+    let (_folder, store) = store();
+    assert_eq!(store.latest().unwrap(), None);
+    let mut run = Run::new();
+    for (steps, label) in [
+        (9, Label::Step(9)),
+        (10, Label::Step(10)),
+        (10, Label::Epoch(1)),
+    ] {
+        while run.state.step < steps {
+            run.step();
+        }
+        store.save(label, run.snapshot()).unwrap();
+        assert_eq!(store.latest().unwrap().unwrap().label, label);
+    }
+    // Others' folders, links, and copies that are not whole are passed over.
+    let root = store.root();
+    fs::create_dir(root.join("step-99")).unwrap();
+    fs::write(root.join("step-98"), "a file").unwrap();
+    fs::create_dir(root.join("notes-99")).unwrap();
+    let cut = root.join("step-97");
+    fs::create_dir(&cut).unwrap();
+    for file in entries(&root.join("step-10")) {
+        fs::copy(root.join("step-10").join(&file), cut.join(&file)).unwrap();
+    }
+    fs::write(cut.join("optimizer.safetensors"), "short").unwrap();
+    let labels: Vec<String> = store
+        .list()
+        .unwrap()
+        .iter()
+        .map(|saved| saved.label.to_string())
+        .collect();
+    assert_eq!(labels, ["step-9", "step-10", "epoch-1"]);
+}
+
+#[test]
+fn leftovers_are_cleaned_and_a_replaced_checkpoint_is_put_back() {
+    let (_folder, store) = store();
+    let mut run = Run::new();
+    run.step();
+    store.save(Label::Step(1), run.snapshot()).unwrap();
+    run.step();
+    store.save(Label::Step(2), run.snapshot()).unwrap();
+    let root = store.root();
+    // A kill between stepping aside and the new one's arrival; one after it; one while writing; one while pruning.
+    fs::rename(root.join("step-2"), root.join(".step-2.replaced")).unwrap();
+    for leftover in [".step-1.replaced", ".step-3.77-0.tmp", ".epoch-1.tmp"] {
+        fs::create_dir(root.join(leftover)).unwrap();
+        fs::write(root.join(leftover).join("model.safetensors"), "half").unwrap();
+    }
+    for foreign in [".cache.tmp", ".step-x.tmp", ".git"] {
+        fs::create_dir(root.join(foreign)).unwrap();
+    }
+    let store = CheckpointStore::open(root).unwrap();
+    assert_eq!(
+        entries(root),
+        [".cache.tmp", ".git", ".step-x.tmp", "step-1", "step-2"]
+    );
+    assert_eq!(
+        Run::load(&store.latest().unwrap().unwrap().path).bits(),
+        run.bits()
+    );
+}
+
+#[test]
+fn a_checkpoint_of_the_same_label_is_replaced() {
+    let (_folder, store) = store();
+    let mut run = Run::new();
+    run.step();
+    store.save(Label::Epoch(1), run.snapshot()).unwrap();
+    run.step();
+    let path = store.save(Label::Epoch(1), run.snapshot()).unwrap();
+    assert_eq!(entries(store.root()), ["epoch-1"]);
+    assert_eq!(Run::load(&path).bits(), run.bits());
+}
+
+#[test]
+fn pruning_keeps_the_last_the_marked_and_always_the_newest() {
+    let (_folder, store) = store();
+    let mut run = Run::new();
+    for step in 1..=10 {
+        run.step();
+        store.save(Label::Step(step), run.snapshot()).unwrap();
+    }
+    fs::create_dir(store.root().join("step-0")).unwrap();
+    let removed = store
+        .prune(Retention {
+            last: 3,
+            every: Some(4),
+        })
+        .unwrap();
+    assert_eq!(removed.len(), 6);
+    assert_eq!(
+        entries(store.root()),
+        ["step-0", "step-10", "step-4", "step-8", "step-9"]
+    );
+    store
+        .prune(Retention {
+            last: 0,
+            every: None,
+        })
+        .unwrap();
+    assert_eq!(entries(store.root()), ["step-0", "step-10"]);
+    assert!(
+        store
+            .prune(Retention {
+                last: 0,
+                every: Some(0)
+            })
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// A saved checkpoint that `damage` has changed, and the error that loading it gives.
+fn damaged(damage: impl FnOnce(&Path)) -> String {
+    let (_folder, store) = store();
+    let mut run = Run::new();
+    run.step();
+    let path = store.save(Label::Step(1), run.snapshot()).unwrap();
+    damage(&path);
+    TrainingCheckpoint::<f32>::load(&path)
+        .unwrap_err()
+        .to_string()
+}
+
+fn edit_state(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let file = path.join("state.json");
+    let mut state = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    edit(&mut state);
+    fs::write(file, serde_json::to_vec(&state).unwrap()).unwrap();
+}
+
+#[test]
+fn damage_is_told() {
+    let flip = |path: PathBuf| {
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let error = damaged(|path| flip(path.join("model.safetensors")));
+    assert!(
+        error.contains("model.safetensors is damaged: its CRC-32 is"),
+        "{error}"
+    );
+    let error = damaged(|path| flip(path.join("optimizer.safetensors")));
+    assert!(
+        error.contains("optimizer.safetensors is damaged"),
+        "{error}"
+    );
+    let error = damaged(|path| fs::write(path.join("model.safetensors"), "half").unwrap());
+    assert!(error.contains("4 bytes of"), "{error}");
+    let error = damaged(|path| fs::remove_file(path.join("optimizer.safetensors")).unwrap());
+    assert!(
+        error.contains("could not read") && error.contains("optimizer.safetensors"),
+        "{error}"
+    );
+    let error = damaged(|path| fs::remove_file(path.join("state.json")).unwrap());
+    assert!(error.contains("holds no state.json"), "{error}");
+    let error = damaged(|path| fs::write(path.join("state.json"), "{").unwrap());
+    assert!(error.contains("cannot be read"), "{error}");
+    let error = damaged(|path| edit_state(path, |state| state["format"] = 2.into()));
+    assert!(
+        error.contains("format 2") && error.contains("reads format 1"),
+        "{error}"
+    );
+    let error = damaged(|path| edit_state(path, |state| state["step"] = json!("three")));
+    assert!(error.contains("cannot be read"), "{error}");
+    let error = damaged(|path| edit_state(path, |state| state["files"] = json!({})));
+    assert!(error.contains("no record of it"), "{error}");
+    let error = damaged(|path| edit_state(path, |state| state["optimizer"]["beta1"] = 2.into()));
+    assert!(error.contains("beta1 is 2"), "{error}");
+}
+
+#[test]
+fn moments_that_are_not_the_weights_are_told() {
+    let (_folder, store) = store();
+    let mut run = Run::new();
+    run.step();
+    let fail = |change: fn(&mut Vec<(String, Tensor)>)| {
+        let mut snapshot = run.snapshot();
+        change(&mut snapshot.model);
+        let path = store.save(Label::Step(1), snapshot).unwrap();
+        TrainingCheckpoint::<f32>::load(&path)
+            .unwrap_err()
+            .to_string()
+    };
+    let error = fail(|model| drop(model.remove(1)));
+    assert!(
+        error.contains("moments of ln_final_no.bias, but no such weight"),
+        "{error}"
+    );
+    let error = fail(|model| model[1].1 = Tensor::from_f32(&[4, 2], vec![0.0; 8]).unwrap());
+    assert!(
+        error.contains("exp_avg of ln_final_no.bias is [8] where the weight is [4, 2]"),
+        "{error}"
+    );
+}
+
+/// Runs one test of this program as a child, with a folder to write to.
+fn child(test: &str, folder: &Path, shell: &str) -> Command {
+    let mut command = Command::new("sh");
+    let program = std::env::current_exe().unwrap();
+    command.arg("-c").arg(format!(
+        "{shell} exec \"$0\" --exact {test} --ignored --nocapture"
+    ));
+    command
+        .arg(program)
+        .env(CHILD_FOLDER, folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// The folder, where this is such a child.
+fn child_folder() -> Option<PathBuf> {
+    std::env::var_os(CHILD_FOLDER).map(PathBuf::from)
+}
+
+#[test]
+#[ignore = "run as a child by a_kill_at_any_instant_leaves_the_last_good_one"]
+fn child_that_saves_for_ever() {
+    let Some(folder) = child_folder() else { return };
+    let store = CheckpointStore::open(&folder).unwrap();
+    let mut run = match store.latest().unwrap() {
+        Some(latest) => Run::load(&latest.path),
+        None => Run::new(),
+    };
+    loop {
+        run.step();
+        // Every other save replaces the same folder, and old ones are pruned: each has its own instants to die at.
+        store.save(Label::Epoch(1), run.snapshot()).unwrap();
+        store
+            .save(Label::Step(run.state.step), run.snapshot())
+            .unwrap();
+        store
+            .prune(Retention {
+                last: 2,
+                every: None,
+            })
+            .unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_kill_at_any_instant_leaves_the_last_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random::new(11);
+    let mut last_step = 0;
+    for round in 0..12 {
+        let mut saving = child("child_that_saves_for_ever", folder.path(), "")
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let started = last_step;
+        // The first kill waits until there is something to lose.
+        while steps_saved(folder.path()) <= started && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(random.next() % 30_000));
+        saving.kill().unwrap();
+        saving.wait().unwrap();
+        let store = CheckpointStore::open(folder.path()).unwrap();
+        let saved = store.list().unwrap();
+        for checkpoint in &saved {
+            TrainingCheckpoint::<f32>::load(&checkpoint.path).unwrap();
+        }
+        let latest = saved.last().unwrap();
+        assert!(
+            latest.step > started,
+            "round {round}: {} steps after {started}",
+            latest.step
+        );
+        last_step = latest.step;
+        assert!(
+            entries(folder.path())
+                .iter()
+                .all(|name| !name.starts_with('.'))
+        );
+    }
+    // What was interrupted twelve times is what one run gives.
+    let mut whole = Run::new();
+    (0..last_step).for_each(|_| whole.step());
+    let latest = CheckpointStore::open(folder.path())
+        .unwrap()
+        .latest()
+        .unwrap()
+        .unwrap();
+    assert_eq!(Run::load(&latest.path).bits(), whole.bits());
+}
+
+/// The steps of the newest `step-N`, looked at without touching anything.
+fn steps_saved(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.strip_prefix("step-")?.parse().ok())
+        .max()
+        .unwrap_or(0)
+}
+
+#[test]
+#[ignore = "run as a child by a_full_disk_leaves_the_last_good_one"]
+fn child_that_saves_once() {
+    let Some(folder) = child_folder() else { return };
+    let store = CheckpointStore::open(&folder).unwrap();
+    let mut run = Run::load(&store.latest().unwrap().unwrap().path);
+    run.step();
+    let mut snapshot = run.snapshot();
+    snapshot.model.push((
+        "large".to_owned(),
+        Tensor::from_f32(&[100_000], vec![1.0; 100_000]).unwrap(),
+    ));
+    let error = store.save(Label::Step(2), snapshot).unwrap_err();
+    assert!(matches!(error, StateError::Save { .. }));
+    fs::write(folder.join("error.txt"), error.to_string()).unwrap();
+}
+
+/// A limit on the size of files fails writes in the middle, as a full disk does.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_last_good_one() {
+    let (folder, store) = store();
+    let mut run = Run::new();
+    run.step();
+    let path = store.save(Label::Step(1), run.snapshot()).unwrap();
+    let status = child(
+        "child_that_saves_once",
+        folder.path(),
+        "trap '' XFSZ; ulimit -f 100;",
+    )
+    .status()
+    .unwrap();
+    let error = fs::read_to_string(folder.path().join("error.txt")).unwrap();
+    assert!(status.success(), "{error}");
+    assert!(
+        error.contains("step-2") && error.contains("earlier checkpoints are untouched"),
+        "{error}"
+    );
+    assert_eq!(entries(folder.path()), ["error.txt", "step-1"]);
+    assert_eq!(Run::load(&path).bits(), run.bits());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_written_to_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = CheckpointStore::open(&file).unwrap_err().to_string();
+    assert!(error.contains("could not make the folder"), "{error}");
+    let store = CheckpointStore::open(&folder.path().join("a/b")).unwrap();
+    fs::remove_dir_all(folder.path().join("a")).unwrap();
+    fs::write(folder.path().join("a"), "").unwrap();
+    let error = store
+        .save(Label::Step(1), Run::new().snapshot())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("could not write the checkpoint"), "{error}");
+}
+
+#[test]
+fn the_published_training_checkpoint_is_read() {
+    let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    assert_eq!((published.epoch, published.step), (1, 3));
+    assert_eq!(published.name.as_deref(), Some("vit_quickgelu"));
+    assert_eq!(published.optimizer.settings(), &AdamWSettings::default());
+    let meta: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixture("training/train_meta.json")).unwrap()).unwrap();
+    let [still, decaying]: [Vec<String>; 2] =
+        serde_json::from_value(meta["param_groups"].clone()).unwrap();
+    let names: Vec<&str> = published
+        .optimizer
+        .moments()
+        .map(|(name, _)| name)
+        .collect();
+    let expected: Vec<&str> = still.iter().chain(&decaying).map(String::as_str).collect();
+    assert_eq!(names, expected);
+    for (name, moments) in published.optimizer.moments() {
+        assert_eq!(
+            moments.shape(),
+            published.model.get(name).unwrap().shape(),
+            "{name}"
+        );
+        assert_eq!(moments.step(), 3, "{name}");
+        assert!(moments.second().iter().all(|v| *v >= 0.0), "{name}");
+    }
+    let expected_decay: Vec<bool> = names
+        .iter()
+        .map(|n| decays(n, published.model.get(n).unwrap().shape()))
+        .collect();
+    assert!(expected_decay.is_sorted());
+}
+
+/// The token table's moments are those of the tokens that the three steps saw: numbers and names belong together.
+#[test]
+fn the_published_moments_are_those_of_the_tokens_seen() {
+    let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    let steps = Figures::open(&fixture("training/step1.safetensors"));
+    let (_, moments) = published
+        .optimizer
+        .moments()
+        .find(|(name, _)| *name == "token_embedding_no.weight")
+        .unwrap();
+    let width = moments.shape()[1];
+    let touched: Vec<u32> = moments
+        .second()
+        .chunks(width)
+        .zip(0..)
+        .filter(|(row, _)| row.iter().any(|v| *v != 0.0))
+        .map(|(_, id)| id)
+        .collect();
+    let seen: Vec<u32> = (0..3)
+        .flat_map(|step| steps.ids(&format!("tokens_step{step}")))
+        .collect();
+    assert!(
+        !touched.is_empty() && touched.iter().all(|id| seen.contains(id)),
+        "{touched:?}"
+    );
+    // The row of the first step's gradients with the largest second moment has one in the file too.
+    let gradient = steps.f32("grad_step0.token_embedding_no.weight");
+    for (id, row) in gradient.chunks(width).enumerate() {
+        let had_gradient = row.iter().any(|v| *v != 0.0);
+        assert!(
+            !had_gradient || touched.contains(&(id as u32)),
+            "token {id}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_published_training_checkpoint_is_told() {
+    let fail = |path: &str| {
+        Published::<f32>::open(&fixture(path))
+            .unwrap_err()
+            .to_string()
+    };
+    let error = fail("models/vit_quickgelu/model.safetensors");
+    assert!(
+        error.contains("a safetensors file") && error.contains("as pretrained weights"),
+        "{error}"
+    );
+    let error = fail("checkpoint/plain_clip.pt");
+    assert!(error.contains("holds no `optimizer`"), "{error}");
+    assert!(fail("training/none.pt").contains("there is no weights file"));
+}
+
+#[test]
+fn a_published_checkpoint_goes_on_as_one_of_ours() {
+    let (_folder, store) = store();
+    let Published {
+        model,
+        optimizer,
+        step,
+        ..
+    } = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    let tensors: Vec<_> = model
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect();
+    let state = TrainingState {
+        step,
+        ..Run::new().state
+    };
+    let path = store
+        .save(
+            Label::Epoch(1),
+            Snapshot {
+                state: &state,
+                model: tensors,
+                notes: WeightsNotes::default(),
+                optimizer: &optimizer,
+            },
+        )
+        .unwrap();
+    let loaded = TrainingCheckpoint::<f32>::load(&path).unwrap();
+    let same =
+        |a: &Checkpoint, b: &Checkpoint| a.iter().all(|(name, tensor)| b.get(name) == Some(tensor));
+    assert!(same(&model, &loaded.model) && model.len() == loaded.model.len());
+    for ((a, m), (b, n)) in optimizer.moments().zip(loaded.optimizer.moments()) {
+        assert_eq!(
+            (a, m.step(), m.first(), m.second()),
+            (b, n.step(), n.first(), n.second())
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! The model that is built in.
+
+use clipn::checkpoint::Dtype;
+use clipn::engine::{TextEncoder, image_tower};
+use clipn::model::{Images, LogitScale, NoSide, Pretrained, PretrainedKind, Side, TextTower};
+use clipn::prompts::TemplateSet;
+use clipn::tokenizer::Tokenizer;
+
+#[test]
+fn it_is_whole_and_small() {
+    let mini = Pretrained::mini().unwrap();
+    assert_eq!(mini.kind(), PretrainedKind::WithConfig);
+    assert!(
+        mini.checkpoint()
+            .iter()
+            .all(|(_, tensor)| tensor.dtype() == Dtype::F16)
+    );
+    let bytes: usize = mini
+        .checkpoint()
+        .iter()
+        .map(|(_, tensor)| tensor.bytes().len())
+        .sum();
+    assert!(bytes < 20_000_000, "{bytes} bytes");
+    let weights = mini.weights(None).unwrap();
+    assert_eq!(
+        (weights.no_side(), weights.no_prompts()),
+        (NoSide::Stored, 16)
+    );
+    assert_eq!(
+        mini.preprocessing().unwrap().unwrap().size,
+        weights.config().vision.image_size
+    );
+    let notes = mini.notes();
+    assert_eq!(notes.logit_scale, Some(LogitScale::Trained));
+    TemplateSet::named(&notes.templates.unwrap()).unwrap();
+}
+
+#[test]
+fn it_knows_its_words() {
+    let weights = Pretrained::mini().unwrap().weights(None).unwrap();
+    let words = weights.seen_words().unwrap();
+    assert!((200..400).contains(&words.len()), "{}", words.len());
+    assert!(words.unseen("school bus goldfish pizza").is_empty());
+    assert_eq!(
+        words.unseen("zeppelin over a lakeside"),
+        ["zeppelin", "over"]
+    );
+}
+
+#[test]
+fn its_towers_compute() {
+    let weights = Pretrained::mini().unwrap().weights(None).unwrap();
+    let size = weights.config().vision.image_size;
+    let pixels: Vec<f32> = (0..3 * size * size)
+        .map(|i| (i % 17) as f32 / 9.0 - 1.0)
+        .collect();
+    let image = image_tower(&weights)
+        .encode(Images::new(&pixels, size, size).unwrap())
+        .unwrap();
+    assert!(image.values().iter().all(|v| v.is_finite()));
+    let tokens = Tokenizer::clip().tokenize_batch(
+        &["a photo of a pizza."],
+        weights.config().text.context_length,
+    );
+    let [yes, no] = [Side::Yes, Side::No].map(|side| {
+        let mut features = TextEncoder::from_weights(&weights, side)
+            .encode(&tokens)
+            .unwrap();
+        features.normalise();
+        features.values().to_vec()
+    });
+    // The two towers say different things.
+    let cosine: f32 = yes.iter().zip(&no).map(|(a, b)| a * b).sum();
+    assert!(cosine < 0.9, "{cosine}");
+}
