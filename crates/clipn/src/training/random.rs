@@ -1,16 +1,18 @@
-//! Randomness that a resumed run repeats exactly.
+//! Random numbers that a resumed run repeats exactly.
 
 use serde::{Deserialize, Serialize};
 
-/// A generator (xoshiro256++ of Blackman and Vigna) whose state is saved with a checkpoint. [`keyed`](Self::keyed)
-/// makes an own stream for each (seed, epoch, sample …), so that what is drawn for a sample depends neither on the
-/// order in which threads come to it nor on where a run was interrupted. Not for cryptography.
+/// A xoshiro256++ generator (Blackman and Vigna) whose state is saved with a checkpoint.
+///
+/// [`keyed`](Self::keyed) derives an independent stream for each (seed, epoch, sample, …). The
+/// numbers drawn for a sample then depend neither on the order of threads nor on where a run was
+/// interrupted. Not for cryptography.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainingRng {
     state: [u64; 4],
 }
 
-/// One step of SplitMix64, which also makes the keys of streams.
+/// Advances SplitMix64 by one step. It also derives the keys of streams.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
@@ -20,12 +22,13 @@ fn split_mix(state: &mut u64) -> u64 {
 }
 
 impl TrainingRng {
-    /// The stream of a seed.
+    /// Creates the stream of a seed.
     pub fn new(seed: u64) -> Self {
         Self::keyed(seed, &[])
     }
 
-    /// The stream of a seed and a path below it, such as `[epoch, sample]`. Paths of different lengths differ.
+    /// Creates the stream of a seed and a path below it, such as `[epoch, sample]`. Paths of
+    /// different lengths give different streams.
     pub fn keyed(seed: u64, path: &[u64]) -> Self {
         let mut key = seed;
         for part in path {
@@ -37,7 +40,7 @@ impl TrainingRng {
         }
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.state;
         let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
@@ -51,29 +54,29 @@ impl TrainingRng {
         result
     }
 
-    /// A whole number in [0, bound), each equally likely (Lemire's method); 0 for a bound of 0.
+    /// Returns a uniform integer in [0, bound) by Lemire's method; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let unfair = bound.wrapping_neg().checked_rem(bound).unwrap_or(0);
+        let threshold = bound.wrapping_neg().checked_rem(bound).unwrap_or(0);
         loop {
             let wide = u128::from(self.next_u64()) * u128::from(bound);
-            if wide as u64 >= unfair {
+            if wide as u64 >= threshold {
                 return (wide >> 64) as u64;
             }
         }
     }
 
-    /// A number in [0, 1), a multiple of 2⁻⁵³.
+    /// Returns a uniform number in [0, 1), a multiple of 2⁻⁵³.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A number of the standard normal distribution (Box and Muller).
+    /// Returns a number of the standard normal distribution (Box–Muller transform).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// Puts items into a random order, each equally likely (Fisher and Yates).
+    /// Shuffles items uniformly (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -86,8 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reference_sequence_is_followed() {
-        // The first outputs of the authors' C program for this state.
+    fn matches_the_reference_sequence() {
+        // First outputs of the authors' C program for this state.
         let mut rng = TrainingRng {
             state: [1, 2, 3, 4],
         };
@@ -98,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_generator_goes_on_where_it_was() {
+    fn a_restored_generator_continues_its_sequence() {
         let mut rng = TrainingRng::new(7);
         rng.next_u64();
         let saved = serde_json::to_string(&rng).unwrap();
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_fair() {
+    fn draws_follow_their_distributions() {
         let mut rng = TrainingRng::new(1);
         let mut counts = [0u32; 17];
         for _ in 0..17_000 {

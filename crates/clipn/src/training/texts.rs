@@ -1,26 +1,26 @@
-//! What the text towers read of a caption: the caption itself with a drawn prompt, or the caption in a drawn pair of
-//! templates.
+//! Texts that the text towers read: the caption itself with a random "no" prompt, or the caption in
+//! a random pair of templates.
 
 use super::{TrainSettings, TrainingError, TrainingRng};
 use crate::model::NoPrompt;
 use crate::prompts::{Template, TemplateSet};
 use crate::tokenizer::{TokenBatch, Tokenizer};
 
-/// The generator's stream for prompts and templates.
+/// Stream of the generator for prompts and templates.
 const STREAM: u64 = 3;
 
 /// How captions become texts.
 #[derive(Debug, Clone)]
 pub(super) enum Texts {
-    /// As they are, for the "yes" tower alone.
+    /// Captions unchanged, for the "yes" tower alone.
     Plain,
-    /// As they are, with one of so many prompts or their mean.
+    /// Captions unchanged, with one of this many "no" prompts or their mean.
     Prompted(usize),
-    /// In a pair of templates.
+    /// Captions filled into a pair of "yes" and "no" templates.
     Paired(Vec<(Template, Template)>),
 }
 
-/// The texts of a part of a batch.
+/// Texts of a micro-batch.
 pub(super) struct Drawn {
     pub yes: Vec<String>,
     pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
@@ -43,7 +43,8 @@ impl Texts {
         }
     }
 
-    /// Draws for one part of a batch, from the seed and `place` alone: the step, the part, the rank.
+    /// Draws the texts of one micro-batch. They depend only on the seed and on `place`: step,
+    /// micro-batch, rank.
     pub fn draw(&self, captions: &[String], context: usize, seed: u64, place: [u64; 3]) -> Drawn {
         let [step, part, rank] = place;
         let mut rng = TrainingRng::keyed(seed, &[STREAM, step, part, rank]);
@@ -54,7 +55,7 @@ impl Texts {
                 no: None,
             },
             Self::Prompted(count) => {
-                // One of the prompts or their mean, each equally likely.
+                // One of the prompts or their mean, all equally likely.
                 let draw = |_| match rng.below(*count as u64 + 1) as usize {
                     index if index < *count => NoPrompt::Index(index),
                     _ => NoPrompt::Mean,
