@@ -43,10 +43,10 @@ impl Texts {
         }
     }
 
-    /// Draws the texts of one micro-batch. They depend only on the seed and on `place`: step,
+    /// Draws the texts of one micro-batch. They depend only on the seed and on `key`: step,
     /// micro-batch, rank.
-    pub fn draw(&self, captions: &[String], context: usize, seed: u64, place: [u64; 3]) -> Drawn {
-        let [step, part, rank] = place;
+    pub fn draw(&self, captions: &[String], context: usize, seed: u64, key: [u64; 3]) -> Drawn {
+        let [step, part, rank] = key;
         let mut rng = TrainingRng::keyed(seed, &[STREAM, step, part, rank]);
         let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch(texts, context);
         match self {
