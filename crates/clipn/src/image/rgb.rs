@@ -70,7 +70,8 @@ impl RgbImage {
 
     /// Converts the image to grayscale, with three equal channels.
     ///
-    /// Same values as Pillow's `convert("L")`: the luma of ITU-R 601-2 with 16-bit weights, rounded.
+    /// Same values as Pillow's `convert("L")`: the luma of ITU-R 601-2 with 16-bit weights,
+    /// rounded.
     #[must_use]
     pub fn to_grey(&self) -> Self {
         let mut pixels = self.pixels.clone();

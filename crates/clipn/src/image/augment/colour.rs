@@ -12,7 +12,8 @@ use crate::image::rgb::RgbImage;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
-    /// Maximum deviation of the brightness factor from 1, which blends the image with black; 0 to 1.
+    /// Maximum deviation of the brightness factor from 1, which blends the image with black; 0 to
+    /// 1.
     pub brightness: f64,
     /// Maximum deviation of the contrast factor from 1, which blends with the mean gray; 0 to 1.
     pub contrast: f64,

@@ -102,11 +102,12 @@ fn random_offset(max_offset: u32, uniform: f64) -> u32 {
     ((f64::from(max_offset) + 1.0) * uniform).min(f64::from(max_offset)) as u32
 }
 
-/// Crops `crop_box` from the image and resizes it to `[size, size, 3]` with Pillow's bicubic filter.
+/// Crops `crop_box` from the image and resizes it to `[size, size, 3]` with Pillow's bicubic
+/// filter.
 ///
 /// # Errors
-/// [`ImageError::Preprocessing`] if the box is empty or not within the image, or if `size` is not in
-/// 1 to 4096.
+/// [`ImageError::Preprocessing`] if the box is empty or not within the image, or if `size` is not
+/// in 1 to 4096.
 pub fn resized_crop(
     image: &RgbImage,
     crop_box: CropBox,

@@ -12,23 +12,23 @@ const RATIO: [f64; 2] = [0.3, 3.3];
 /// CLIP's mean color, which normalizes to about 0.
 const MEAN: [u8; 3] = [122, 116, 104];
 
-/// Fills a random box of 2 to 33 % of the area with CLIP's mean color; returns the image unchanged if
-/// none of ten boxes fits.
+/// Fills a random box of 2 to 33 % of the area with CLIP's mean color; returns the image unchanged
+/// if none of ten boxes fits.
 pub(super) fn erase(
     image: RgbImage,
     draw: &mut dyn FnMut() -> f64,
 ) -> Result<RgbImage, ImageError> {
     let (width, height) = (image.width(), image.height());
-    let Some(erased) = box_that_fits(width, height, SCALE, RATIO, draw) else {
+    let Some(erased_box) = box_that_fits(width, height, SCALE, RATIO, draw) else {
         return Ok(image);
     };
     let mut pixels = image.into_pixels();
     let rows = pixels
         .chunks_exact_mut(width as usize * 3)
-        .skip(erased.top as usize);
-    for row in rows.take(erased.height as usize) {
-        let first = erased.left as usize * 3;
-        row[first..first + erased.width as usize * 3]
+        .skip(erased_box.top as usize);
+    for row in rows.take(erased_box.height as usize) {
+        let first = erased_box.left as usize * 3;
+        row[first..first + erased_box.width as usize * 3]
             .as_chunks_mut::<3>()
             .0
             .fill(MEAN);

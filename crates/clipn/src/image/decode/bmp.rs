@@ -47,8 +47,8 @@ fn number(bytes: &[u8], offset: usize, length: usize) -> u32 {
         .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
-/// Converts scaled samples from the decoder's rounding to Pillow's truncation, for channels of 5 and
-/// 6 bits scaled to 8.
+/// Converts scaled samples from the decoder's rounding to Pillow's truncation, for channels of 5
+/// and 6 bits scaled to 8.
 fn truncate_scaling(samples: &mut [u8], channels: usize, green_bits: u32) {
     let table = |bits: u32| {
         let mut table: [u8; 256] = std::array::from_fn(|value| value as u8);

@@ -1,7 +1,7 @@
 //! GIF decoding with the `gif` crate: the first frame on its canvas.
 //!
-//! As in Pillow, the canvas around the frame has the color of the transparent index, or of index 0 if
-//! there is none. Transparent pixels keep the palette color of their index.
+//! As in Pillow, the canvas around the frame has the color of the transparent index, or of index 0
+//! if there is none. Transparent pixels keep the palette color of their index.
 use gif::{ColorOutput, DecodeOptions as GifOptions, DecodingError, MemoryLimit};
 
 use super::{DecodeOptions, check_size, damaged, from_io, samples};

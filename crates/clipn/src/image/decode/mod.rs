@@ -33,8 +33,8 @@ pub struct DecodeOptions {
     ///
     /// It is always applied to TIFF images, as Pillow does.
     pub apply_orientation: bool,
-    /// Whether 16-bit grayscale is scaled to its high byte. Otherwise values above 255 are clipped to
-    /// white, as Pillow does.
+    /// Whether 16-bit grayscale is scaled to its high byte. Otherwise values above 255 are clipped
+    /// to white, as Pillow does.
     pub scale_16_bit: bool,
     /// Maximum number of pixels; larger images are rejected before memory is allocated. 178,956,970
     /// by default, as in Pillow.
@@ -42,7 +42,8 @@ pub struct DecodeOptions {
 }
 
 impl DecodeOptions {
-    /// Returns the options of the published code: EXIF orientation ignored, 16-bit grayscale clipped.
+    /// Returns the options of the published code: EXIF orientation ignored, 16-bit grayscale
+    /// clipped.
     pub const fn faithful() -> Self {
         Self {
             apply_orientation: false,
@@ -51,8 +52,8 @@ impl DecodeOptions {
         }
     }
 
-    /// Returns the options for images as they are meant to be seen: EXIF orientation applied, 16-bit
-    /// grayscale scaled.
+    /// Returns the options for images as they are meant to be seen: EXIF orientation applied,
+    /// 16-bit grayscale scaled.
     pub const fn for_users() -> Self {
         Self {
             apply_orientation: true,

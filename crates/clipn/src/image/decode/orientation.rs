@@ -43,7 +43,8 @@ enum ChunkOrder {
     NameFirst,
 }
 
-/// Returns the data of the first chunk with that `name`, in a file whose chunks start at `position`.
+/// Returns the data of the first chunk with that `name`, in a file whose chunks start at
+/// `position`.
 fn chunk(
     bytes: &[u8],
     mut position: usize,

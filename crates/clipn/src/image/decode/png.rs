@@ -29,7 +29,8 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         ColorType::L8 => samples::from_grey(&buffer),
         ColorType::La8 => samples::first_as_grey(&buffer, channels),
         ColorType::Rgba8 => samples::first_three(&buffer, channels),
-        // 16-bit grayscale may have a transparent value (tRNS), which the decoder converts to alpha.
+        // 16-bit grayscale may have a transparent value (tRNS), which the decoder converts to
+        // alpha.
         ColorType::L16 | ColorType::La16 if header.is_gray() => {
             samples::grey_from_16_bit(samples::native_16_bit(&buffer).step_by(channels), options)
         }
