@@ -169,7 +169,7 @@ mod tests {
             let stdout = String::from_utf8_lossy(&run.stdout);
             assert!(run.status.success(), "at level {}:\n{stdout}", level.name());
             assert!(
-                stdout.contains("agrees_with_three_loops ... ok"),
+                stdout.contains("agrees_with_a_naive_product_in_f64 ... ok"),
                 "at level {}:\n{stdout}",
                 level.name()
             );

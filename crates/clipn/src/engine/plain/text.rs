@@ -124,7 +124,7 @@ impl<T: Real> TrainText<T> for PlainText<T> {
     ) -> Result<(), ModelError> {
         let PlainTextTape { tokens, prompts } = tape;
         check_length(
-            "feature gradient",
+            "the feature gradient",
             d_features.len(),
             tokens.len() * self.embed_dim,
         )?;

@@ -136,7 +136,7 @@ impl<T: Real> TrainImage<T> for PlainVision<T> {
     ) -> Result<(), ModelError> {
         let PlainVisionTape { patches, grid } = tape;
         check_length(
-            "feature gradient",
+            "the feature gradient",
             d_features.len(),
             patches.len() * self.embed_dim,
         )?;

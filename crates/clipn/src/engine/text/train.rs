@@ -80,7 +80,7 @@ impl TrainText<f32> for TransformerText {
     ) -> Result<(), ModelError> {
         let TextTape { chunks, prompts } = tape;
         check_length(
-            "feature gradient",
+            "the feature gradient",
             d_features.len(),
             prompts.len() * self.embed_dim,
         )?;

@@ -123,7 +123,7 @@ impl TrainImage<f32> for VisionTower {
             grid,
         } = tape;
         check_length(
-            "feature gradient",
+            "the feature gradient",
             d_features.len(),
             images * self.embed_dim,
         )?;
