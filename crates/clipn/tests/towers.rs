@@ -243,7 +243,12 @@ fn rejects_invalid_inputs_and_names_the_problem() {
     assert!(error(vec![1, 128], 2).contains("token id 128"));
     assert!(error(vec![1; 17], 17).contains("at most 16 tokens (the context length), got 17"));
     let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));
-    assert!(prompt.unwrap_err().to_string().contains("out of range for 0 prompts"));
+    assert!(
+        prompt
+            .unwrap_err()
+            .to_string()
+            .contains("out of range for 0 prompts")
+    );
     let pixels = vec![0.0f32; 3 * 4 * 4];
     let images = Images::new(&pixels, 4, 4).unwrap();
     assert!(
