@@ -1,38 +1,40 @@
-//! A parallel map over a stream of items that hands results on in order and never runs far ahead of the slowest one, so
-//! that its memory does not grow with the number of items: neither they nor their results are ever all there.
+//! Parallel map over a stream of items that returns results in order and runs only a bounded
+//! distance ahead of the slowest item. Memory does not grow with the number of items: neither items
+//! nor results are ever all in memory.
 
 use std::collections::BTreeMap;
 use std::iter::Fuse;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Chunks that a worker may be ahead of the last one handed on, for each worker.
-const AHEAD: usize = 3;
+/// Number of chunks per worker that may be taken ahead of the last one passed to the sink.
+const CHUNKS_AHEAD: usize = 3;
 
-/// How much of the stream a worker takes at a time: so many items, or fewer where they hold so much memory.
+/// Size of a chunk, the unit of work: at most `items` items, and fewer once they hold `bytes` bytes
+/// of memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
     pub(super) items: usize,
     pub(super) bytes: usize,
 }
 
-/// The items that nobody has taken yet, and the number of the next chunk of them.
+/// The remaining items, and the index of the next chunk.
 struct Source<I: Iterator> {
     items: Fuse<I>,
     next: usize,
 }
 
-/// How far the results have been handed on.
+/// Number of chunks passed to the sink, and whether the work has stopped.
 #[derive(Debug, Default)]
-struct Position {
-    handed_on: usize,
+struct SinkState {
+    finished: usize,
     stopped: bool,
 }
 
 struct Tickets<I: Iterator> {
     source: Mutex<Source<I>>,
-    position: Mutex<Position>,
-    moved: Condvar,
+    sink_state: Mutex<SinkState>,
+    changed: Condvar,
     chunk: Chunk,
     window: usize,
 }
@@ -42,21 +44,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<I: Iterator> Tickets<I> {
-    /// The next chunk to work on and its number; waits while too many are unfinished, and is `None` when all are taken
-    /// or work has stopped. Whoever holds the source waits for the others, who then have nothing to take either.
+    /// Takes the next chunk and its index. Waits while too many chunks are unfinished; returns
+    /// `None` if all are taken or the work has stopped. A worker waits while it holds the source's
+    /// lock, because the others could not take a chunk either.
     fn take(&self, weight: &impl Fn(&I::Item) -> usize) -> Option<(usize, Vec<I::Item>)> {
         let mut source = lock(&self.source);
-        let mut position = lock(&self.position);
-        while !position.stopped && source.next >= position.handed_on + self.window {
-            position = self
-                .moved
-                .wait(position)
+        let mut sink_state = lock(&self.sink_state);
+        while !sink_state.stopped && source.next >= sink_state.finished + self.window {
+            sink_state = self
+                .changed
+                .wait(sink_state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if position.stopped {
+        if sink_state.stopped {
             return None;
         }
-        drop(position);
+        drop(sink_state);
         let mut items = Vec::new();
         let mut bytes = 0;
         while items.len() < self.chunk.items.max(1) && bytes < self.chunk.bytes {
@@ -73,18 +76,18 @@ impl<I: Iterator> Tickets<I> {
         Some((source.next - 1, items))
     }
 
-    fn hand_on(&self) {
-        lock(&self.position).handed_on += 1;
-        self.moved.notify_all();
+    fn finish_chunk(&self) {
+        lock(&self.sink_state).finished += 1;
+        self.changed.notify_all();
     }
 
     fn stop(&self) {
-        lock(&self.position).stopped = true;
-        self.moved.notify_all();
+        lock(&self.sink_state).stopped = true;
+        self.changed.notify_all();
     }
 }
 
-/// Stops the others when a worker panics, so that nobody waits for its chunk for ever.
+/// Stops the other workers if one panics, so that they do not wait for its chunk forever.
 struct StopOnPanic<'a, I: Iterator>(&'a Tickets<I>);
 
 impl<I: Iterator> Drop for StopOnPanic<'_, I> {
@@ -95,9 +98,12 @@ impl<I: Iterator> Drop for StopOnPanic<'_, I> {
     }
 }
 
-/// Applies `work` to chunks of the items on one thread for each of `workers`, which are what the threads own, and gives
-/// the results to `sink` in order, on the calling thread. `weight` is the memory that an item holds. Items are taken as
-/// they are needed. Stops early when `sink` fails; its error is returned.
+/// Applies `work` to chunks of the items and passes the results to `sink` in order, on the calling
+/// thread.
+///
+/// Each element of `workers` is the state owned by one thread. `weight` is the memory in bytes that
+/// an item holds. Items are drawn from the iterator as needed. If `sink` fails, the work stops and
+/// its error is returned.
 pub(super) fn map_in_order<T: Send, W: Send, R: Send, E>(
     items: impl Iterator<Item = T> + Send,
     chunk: Chunk,
@@ -111,10 +117,10 @@ pub(super) fn map_in_order<T: Send, W: Send, R: Send, E>(
             items: items.fuse(),
             next: 0,
         }),
-        position: Mutex::default(),
-        moved: Condvar::new(),
+        sink_state: Mutex::default(),
+        changed: Condvar::new(),
         chunk,
-        window: AHEAD * workers.len().max(1),
+        window: CHUNKS_AHEAD * workers.len().max(1),
     };
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(tickets.window);
@@ -130,17 +136,17 @@ pub(super) fn map_in_order<T: Send, W: Send, R: Send, E>(
             });
         }
         drop(sender);
-        let mut waiting = BTreeMap::new();
+        let mut out_of_order = BTreeMap::new();
         let mut expected = 0;
         for (index, result) in receiver {
-            waiting.insert(index, result);
-            while let Some(result) = waiting.remove(&expected) {
+            out_of_order.insert(index, result);
+            while let Some(result) = out_of_order.remove(&expected) {
                 expected += 1;
                 if let Err(error) = sink(result) {
                     tickets.stop();
                     return Err(error);
                 }
-                tickets.hand_on();
+                tickets.finish_chunk();
             }
         }
         Ok(())
@@ -156,19 +162,19 @@ mod tests {
 
     const UNBOUNDED: usize = usize::MAX;
 
-    fn of(items: usize) -> Chunk {
+    fn chunk_of(items: usize) -> Chunk {
         Chunk {
             items,
             bytes: UNBOUNDED,
         }
     }
 
-    fn light<T>(_: &T) -> usize {
+    fn weightless<T>(_: &T) -> usize {
         0
     }
 
     #[test]
-    fn results_come_in_order_whatever_the_speed() {
+    fn results_come_in_order_at_any_speed() {
         for workers in [1, 2, 5] {
             let mut seen = Vec::new();
             let work = |(): &mut (), chunk: Vec<usize>| {
@@ -179,28 +185,44 @@ mod tests {
                 seen.extend(chunk);
                 Ok(())
             };
-            map_in_order(0..103, of(4), vec![(); workers], light, work, sink).unwrap();
+            map_in_order(
+                0..103,
+                chunk_of(4),
+                vec![(); workers],
+                weightless,
+                work,
+                sink,
+            )
+            .unwrap();
             assert!(seen.iter().copied().eq(0..103));
         }
     }
 
     #[test]
-    fn no_worker_runs_far_ahead_and_items_are_drawn_as_they_are_needed() {
+    fn items_are_drawn_as_needed_and_workers_stay_within_the_window() {
         let drawn = AtomicUsize::new(0);
         let items = (0..200).inspect(|_| {
             drawn.fetch_add(1, Ordering::SeqCst);
         });
-        let mut handed_on = 0;
+        let mut finished = 0;
         let mut furthest = 0;
         let sink = |()| -> Result<(), ()> {
             std::thread::sleep(Duration::from_micros(200));
-            furthest = furthest.max(drawn.load(Ordering::SeqCst) - handed_on);
-            handed_on += 1;
+            furthest = furthest.max(drawn.load(Ordering::SeqCst) - finished);
+            finished += 1;
             Ok(())
         };
-        map_in_order(items, of(1), vec![(); 4], light, |(): &mut (), _| (), sink).unwrap();
-        assert!(furthest <= AHEAD * 4, "{furthest} items ahead");
-        assert_eq!(handed_on, 200);
+        map_in_order(
+            items,
+            chunk_of(1),
+            vec![(); 4],
+            weightless,
+            |(): &mut (), _| (),
+            sink,
+        )
+        .unwrap();
+        assert!(furthest <= CHUNKS_AHEAD * 4, "{furthest} items ahead");
+        assert_eq!(finished, 200);
     }
 
     #[test]
@@ -228,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_sink_ends_the_work() {
+    fn a_sink_error_stops_the_work() {
         let mut count = 0;
         let sink = |_: usize| {
             count += 1;
@@ -237,9 +259,9 @@ mod tests {
         assert_eq!(
             map_in_order(
                 0..,
-                of(1),
+                chunk_of(1),
                 vec![(); 3],
-                light,
+                weightless,
                 |(): &mut (), c: Vec<usize>| c[0],
                 sink
             ),
@@ -249,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_done() {
+    fn an_empty_stream_succeeds() {
         let none = std::iter::empty::<u8>();
         let result = map_in_order(
             none,
-            of(4),
+            chunk_of(4),
             vec![(); 2],
-            light,
+            weightless,
             |(): &mut (), _| (),
             |()| Err("called"),
         );
@@ -264,27 +286,22 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a scoped thread panicked")]
-    fn a_panic_is_passed_on() {
+    fn propagates_a_worker_panic() {
         let work = |(): &mut (), chunk: Vec<usize>| assert!(chunk[0] != 7, "seven");
-        let _ = map_in_order(
-            0..50,
-            of(1),
-            vec![(); 2],
-            light,
-            work,
-            |()| Ok::<(), ()>(()),
-        );
+        let _ = map_in_order(0..50, chunk_of(1), vec![(); 2], weightless, work, |()| {
+            Ok::<(), ()>(())
+        });
     }
 
     #[test]
     #[should_panic(expected = "a scoped thread panicked")]
-    fn a_panic_of_the_source_is_passed_on() {
+    fn propagates_a_panic_of_the_source() {
         let items = (0..50).inspect(|&index| assert!(index != 7, "seven"));
         let _ = map_in_order(
             items,
-            of(1),
+            chunk_of(1),
             vec![(); 2],
-            light,
+            weightless,
             |(): &mut (), _| (),
             |()| Ok::<(), ()>(()),
         );

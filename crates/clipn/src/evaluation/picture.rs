@@ -3,29 +3,29 @@ use std::path::Path;
 use crate::dataset::NamedPicture;
 use crate::image::{ImageError, Preprocessing};
 
-/// A picture that is not read yet. Workers read it: many at a time, each once.
+/// An image that is not read yet. Workers read images in parallel, each image once.
 pub trait Picture: Send {
-    /// Why it could not be read.
+    /// Error of an unreadable image.
     type Error: Send;
 
-    /// Reads and decodes it and writes its tensor `[3, size, size]`.
+    /// Reads and decodes the image and writes its tensor `[3, size, size]` to `out`.
     ///
     /// # Errors
-    /// Whatever keeps this picture from being read; others are read all the same.
+    /// [`Self::Error`] if this image cannot be read. Other images are still read.
     fn pixels_into(
         &mut self,
         preprocessing: &Preprocessing,
         out: &mut [f32],
     ) -> Result<(), Self::Error>;
 
-    /// Bytes of memory that it holds before it is read, such as a file of an archive; workers take fewer pictures at a
-    /// time where these are many.
+    /// Returns the bytes of memory that the image holds before it is read, such as a file of an
+    /// archive. Workers take fewer images at a time if this is large.
     fn held(&self) -> usize {
         0
     }
 }
 
-/// A file.
+/// Path of an image file.
 impl Picture for &Path {
     type Error = ImageError;
 

@@ -10,12 +10,13 @@ use crate::model::{ImageTower, Images};
 use crate::progress::Progress;
 use crate::scores::LogitsRow;
 
-/// How the work is spread.
+/// Distribution of the work over threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parallelism {
-    /// Images that a worker decodes and encodes at a time.
+    /// Number of images that a worker decodes and encodes at a time.
     pub batch_size: usize,
-    /// Workers; each decodes its images and runs the tower on them, so that one decodes while another computes.
+    /// Number of workers. Each decodes its images and runs the tower on them, so that one decodes
+    /// while another computes.
     pub workers: usize,
 }
 
@@ -28,10 +29,11 @@ impl Default for Parallelism {
     }
 }
 
-/// The most bytes that pictures hold that are drawn and not read yet, all workers together.
-const MOST_HELD: usize = 256 << 20;
+/// Maximum number of bytes held by images that are drawn but not yet read, over all workers.
+const MAX_HELD_BYTES: usize = 256 << 20;
 
-/// An image tower, its preprocessing and a classifier: pictures in, logits out.
+/// Batch inference: an image tower, its preprocessing and a classifier turn a stream of images into
+/// logits.
 pub struct Recogniser<'a> {
     tower: &'a dyn ImageTower<f32>,
     classifier: &'a Classifier,
@@ -39,10 +41,11 @@ pub struct Recogniser<'a> {
 }
 
 impl<'a> Recogniser<'a> {
-    /// Joins a tower, a classifier of the same model and a preprocessing.
+    /// Creates a pipeline of a tower, a classifier of the same model and a preprocessing.
     ///
     /// # Errors
-    /// Tower and classifier have different dimensions.
+    /// [`ClassifierError::FeatureDimension`](crate::classifier::ClassifierError::FeatureDimension)
+    /// if tower and classifier have different dimensions.
     pub fn new(
         tower: &'a dyn ImageTower<f32>,
         classifier: &'a Classifier,
@@ -61,17 +64,20 @@ impl<'a> Recogniser<'a> {
         })
     }
 
-    /// The classifier.
+    /// Returns the classifier.
     pub fn classifier(&self) -> &'a Classifier {
         self.classifier
     }
 
-    /// Scores a stream of pictures: `look` sees each one's logits, or why it could not be read, on a worker; `sink` gets
-    /// what `look` made of them, in order, on the calling thread. Pictures are drawn from the stream as they are needed,
-    /// so that memory does not grow with their number, and dropped when they have been looked at.
+    /// Scores a stream of images. `look` gets each image's logits, or its error, on a worker
+    /// thread; `sink` gets the values that `look` returns, in order, on the calling thread.
+    ///
+    /// Images are drawn from the stream as needed and dropped after `look`, so memory does not grow
+    /// with their number.
     ///
     /// # Errors
-    /// Those of `sink`, a tower that refuses its input, or cancellation. An unreadable picture is not an error.
+    /// Errors of `sink`, [`EvaluationError::Model`] if the tower rejects its input, and
+    /// [`EvaluationError::Cancelled`]. An unreadable image is not an error.
     pub fn for_each<P: Picture, R: Send, E: From<EvaluationError>>(
         &self,
         pictures: impl IntoIterator<Item = P, IntoIter: Send>,
@@ -81,25 +87,26 @@ impl<'a> Recogniser<'a> {
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut pictures = pictures.into_iter().fuse();
-        // As many as tell whether there are batches enough for all workers; they hold no more than the batches would.
+        // Draw images until it is known whether there are enough batches for all workers. They hold
+        // no more memory than the batches would.
         let enough = parallelism
             .batch_size
             .max(1)
             .saturating_mul(parallelism.workers.max(1));
         let mut first = Vec::new();
         let mut held = 0;
-        while first.len() < enough && held < MOST_HELD {
+        while first.len() < enough && held < MAX_HELD_BYTES {
             let Some(picture) = pictures.next() else {
                 break;
             };
             held += picture.held();
             first.push(picture);
         }
-        let more = first.len() == enough || held >= MOST_HELD;
-        let (batch, workers) = spread(if more { enough } else { first.len() }, parallelism)?;
+        let more = first.len() == enough || held >= MAX_HELD_BYTES;
+        let (batch, workers) = plan_workers(if more { enough } else { first.len() }, parallelism)?;
         let chunk = Chunk {
             items: batch,
-            bytes: MOST_HELD / workers.len().max(1),
+            bytes: MAX_HELD_BYTES / workers.len().max(1),
         };
         let mut done = 0;
         let work = |worker: &mut ThreadPool, mut pictures: Vec<P>| {
@@ -125,7 +132,7 @@ impl<'a> Recogniser<'a> {
         )
     }
 
-    /// One batch; `None` where the work was cancelled.
+    /// Scores one batch; returns `None` if the work was cancelled.
     fn batch<P: Picture, R>(
         &self,
         pictures: &mut [P],
@@ -170,20 +177,20 @@ impl<'a> Recogniser<'a> {
     }
 }
 
-/// The size of a batch, and a worker each with the threads of its tower: one, where there are batches enough for all
-/// workers, and more where there are not.
-fn spread(
+/// Returns the batch size, and the thread pool of each worker's tower: one thread if there are
+/// enough batches for all workers, and more otherwise.
+fn plan_workers(
     pictures: usize,
     parallelism: Parallelism,
 ) -> Result<(usize, Vec<ThreadPool>), EvaluationError> {
-    let wanted = parallelism.workers.max(1);
+    let requested = parallelism.workers.max(1);
     let batch = parallelism
         .batch_size
-        .clamp(1, pictures.div_ceil(wanted).max(1));
-    let workers = wanted.min(pictures.div_ceil(batch)).max(1);
+        .clamp(1, pictures.div_ceil(requested).max(1));
+    let workers = requested.min(pictures.div_ceil(batch)).max(1);
     let pool = |_| {
         ThreadPoolBuilder::new()
-            .num_threads((wanted / workers).max(1))
+            .num_threads((requested / workers).max(1))
             .build()
     };
     let pools = (0..workers).map(pool).collect::<Result<_, _>>();
