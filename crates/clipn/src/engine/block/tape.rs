@@ -14,7 +14,7 @@ pub(in super::super) struct ChunkTape {
     /// All blocks except the last.
     pub(super) blocks: Vec<BlockTape>,
     /// Last block; `None` for a tower without blocks.
-    pub(super) last: Option<LastTape>,
+    pub(super) last: Option<LastBlockTape>,
     /// Pooled rows after the last block, `[sequences, width]`.
     pub pooled: Vec<f32>,
 }
@@ -36,7 +36,7 @@ pub(super) struct BlockTape {
 
 /// Intermediate values of the last block, computed for the pooled rows only.
 #[derive(Debug)]
-pub(super) struct LastTape {
+pub(super) struct LastBlockTape {
     /// Input of the block, `[rows, width]`.
     pub x: Vec<f32>,
     /// Keys and values of all rows, `[rows, 2·width]`.
@@ -122,7 +122,7 @@ impl Transformer<'_> {
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
-    ) -> (LastTape, Vec<f32>) {
+    ) -> (LastBlockTape, Vec<f32>) {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut kv = vec![0.0; 2 * x.len()];
@@ -139,7 +139,7 @@ impl Transformer<'_> {
         layers.out_proj.apply(&mut middle, &attended, true, threads);
         let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
         (
-            LastTape {
+            LastBlockTape {
                 x,
                 kv,
                 queries,

@@ -99,12 +99,12 @@ pub(in super::super) enum Originals {
 /// not in memory twice.
 pub(in super::super) fn lay_out_blocks(
     blocks: &mut [BlockParams<f32>],
-    originals: Originals,
+    unpacked: Originals,
 ) -> Vec<BlockPanels> {
     let mut all = Vec::with_capacity(blocks.len());
     for block in blocks {
-        all.push(BlockPanels::of(block));
-        if originals == Originals::Drop {
+        all.push(BlockPanels::pack(block));
+        if unpacked == Originals::Drop {
             for layer in [
                 &mut block.in_proj,
                 &mut block.out_proj,
@@ -119,7 +119,7 @@ pub(in super::super) fn lay_out_blocks(
 }
 
 impl BlockPanels {
-    fn of(params: &BlockParams<f32>) -> Self {
+    fn pack(params: &BlockParams<f32>) -> Self {
         let width = params.ln_1.weight.len();
         let pack = |layer: &LinearParams<f32>, outputs: Range<usize>| {
             let panels = Panels::of(transposed(layer, &outputs).0);

@@ -18,7 +18,7 @@ const CHUNK_POSITIONS: usize = 400;
 
 /// Number of leading stages that run image by image, because their feature maps are large. The
 /// other stages run over a whole chunk, because their weights are large.
-const SINGLE_STAGES: usize = 2;
+const PER_IMAGE_STAGES: usize = 2;
 
 thread_local! {
     /// Per-thread buffers for the stages.
@@ -69,7 +69,7 @@ impl ResNetTower {
         which: Range<usize>,
         threads: usize,
     ) {
-        let (single, chunked) = self.stages.split_at(SINGLE_STAGES);
+        let (single, chunked) = self.stages.split_at(PER_IMAGE_STAGES);
         scratch.maps.clear();
         let mut size = Size {
             height: 0,
