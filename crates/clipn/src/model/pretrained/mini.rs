@@ -1,4 +1,4 @@
-//! The model that is built in.
+//! The built-in model.
 
 use std::path::Path;
 
@@ -9,19 +9,19 @@ use crate::model::ModelError;
 static MINI: &[u8] = include_bytes!("../../../../../assets/models/clipn-mini.safetensors");
 
 impl Pretrained {
-    /// The name of [`Pretrained::mini`].
+    /// Name of the built-in model, see [`Pretrained::mini`].
     pub const MINI: &str = "clipn-mini";
 
-    /// Whether the path is that name, which gives way to a file or folder so called.
+    /// Returns whether the path is [`Pretrained::MINI`] and no file or directory has that name.
     pub fn is_mini(path: &Path) -> bool {
         path == Path::new(Self::MINI) && !path.exists()
     }
 
-    /// A small CLIPN that is built in, to begin with: it knows some two hundred everyday things and animals, see
-    /// `assets/models/README.md`.
+    /// Opens the built-in model, a small CLIPN for first experiments. It knows about two hundred
+    /// everyday objects and animals; see `assets/models/README.md`.
     ///
     /// # Errors
-    /// None but what a damaged build would give.
+    /// [`ModelError::Checkpoint`] only if the build is damaged.
     pub fn mini() -> Result<Self, ModelError> {
         let path = Path::new(Self::MINI);
         Ok(Self::of(Checkpoint::from_bytes(path, MINI.to_vec())?, path))

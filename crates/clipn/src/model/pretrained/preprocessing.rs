@@ -1,7 +1,7 @@
 use crate::image::Preprocessing;
 use crate::model::ModelError;
 
-/// The preprocessing, where it can be carried out.
+/// Returns the preprocessing if it is valid.
 pub(super) fn checked(
     origin: &str,
     preprocessing: Preprocessing,
