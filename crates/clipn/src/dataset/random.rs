@@ -1,10 +1,13 @@
-//! Random numbers that depend on nothing but their key, so that any draw can be made again from its place in the data.
+//! Random numbers that depend only on their key, so that every draw can be reproduced from its
+//! position in the data.
 
-/// A SplitMix64 generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// A SplitMix64 generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+/// 2014).
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
-/// What a generator is for: two uses with the same seed and epoch must not share their numbers.
+/// Purpose of a generator. Generators for two purposes must not share their numbers, even with the
+/// same seed and epoch.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Use {
     Order = 1,
@@ -14,7 +17,8 @@ pub(super) enum Use {
 }
 
 impl Random {
-    /// The generator of one use, keyed by the seed, the epoch and whatever else tells its place.
+    /// Creates the generator of a purpose, keyed by the seed, the epoch and the position in the
+    /// data.
     pub(super) fn keyed(purpose: Use, key: &[u64]) -> Self {
         Self(
             key.iter()
@@ -27,27 +31,27 @@ impl Random {
         mix(self.0)
     }
 
-    /// A whole number below `end`, each as likely; 0 when `end` is 0.
+    /// Returns a uniform integer below `end`, or 0 if `end` is 0.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         if end == 0 {
             return 0;
         }
-        // Lemire's method: the high half of a product, drawn again where the low half would make it uneven.
-        let uneven = end.wrapping_neg() % end;
+        // Lemire's method: the high half of a product, drawn again if the low half would bias it.
+        let threshold = end.wrapping_neg() % end;
         loop {
             let product = u128::from(self.next()) * u128::from(end);
-            if product as u64 >= uneven {
+            if product as u64 >= threshold {
                 return (product >> 64) as u64;
             }
         }
     }
 
-    /// A number in [0, 1).
+    /// Returns a uniform number in [0, 1).
     pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Puts the items into a random order (Fisher and Yates).
+    /// Shuffles the items (Fisher–Yates).
     pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -55,7 +59,7 @@ impl Random {
     }
 }
 
-/// A hash of 64 bits over words and names, the same on every machine and in every version.
+/// A 64-bit hash of words and text, identical on every machine and in every version.
 #[derive(Debug, Clone)]
 pub(super) struct Fingerprint(u64);
 
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_of_the_key_counts() {
+    fn every_part_of_the_key_matters() {
         let first = |purpose, key: &[u64]| Random::keyed(purpose, key).next();
         let keys: Vec<u64> = vec![
             first(Use::Order, &[1, 2]),
@@ -110,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_spread_evenly() {
+    fn numbers_are_uniform() {
         let mut random = Random::keyed(Use::Draw, &[7]);
         let mut counts = [0u32; 7];
         for _ in 0..70_000 {

@@ -1,8 +1,9 @@
-//! Reading and decoding ahead, in threads, with the order of the data kept.
+//! Read-ahead and decoding in threads that preserve the order of the data.
 //!
-//! One thread reads; for every sample it puts a ticket into a bounded queue, in order, and the sample into another, from
-//! which any worker takes it. Batches are made from the tickets in turn, so the workers' pace has no say in the order,
-//! and no more than the queue holds is ever underway.
+//! One thread reads. For every sample it puts a ticket into a bounded queue, in order, and the
+//! sample into a second queue, from which any worker takes it. Batches are assembled from the
+//! tickets in turn. The order therefore does not depend on the speed of the workers, and the
+//! bounded queue limits the number of samples in flight.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use super::items::{Drawn, RawSample};
 use super::prepare::{Preparation, Prepared};
 use super::skipped::SkippedSample;
 
-/// What comes out, in order.
+/// Output of the pipeline, in order.
 pub(super) enum Output {
     Sample(Box<Prepared>),
     Skip(Box<SkippedSample>),
@@ -32,7 +33,7 @@ impl From<Outcome> for Output {
 }
 
 pub(super) enum Ticket {
-    /// A worker will send it here.
+    /// A worker will send the outcome to this channel.
     Underway(Receiver<Outcome>),
     Skip(Box<SkippedSample>),
     PassEnd,
@@ -45,14 +46,14 @@ struct Job {
 
 type Draws = Box<dyn Iterator<Item = Drawn> + Send>;
 
-/// Where prepared samples come from.
+/// Source of prepared samples.
 pub(super) enum Pipeline {
-    /// Everything is done when asked for.
+    /// Samples are prepared on the calling thread, on demand.
     Inline {
         draws: Draws,
         preparation: Preparation,
     },
-    /// Threads work ahead.
+    /// Samples are prepared ahead in threads.
     Ahead {
         tickets: Option<Receiver<Ticket>>,
         stop: Arc<AtomicBool>,
@@ -61,7 +62,7 @@ pub(super) enum Pipeline {
 }
 
 impl Pipeline {
-    /// Begins with the draw numbered `skip`; those before are drawn and dropped.
+    /// Starts at draw number `skip`; earlier draws are dropped.
     pub(super) fn start(
         mut draws: Draws,
         skip: u64,
@@ -78,7 +79,7 @@ impl Pipeline {
         let (ticket_queue, tickets) = sync_channel(ahead);
         let (job_queue, jobs) = sync_channel(ahead);
         let jobs = Arc::new(Mutex::new(jobs));
-        // On failure the queues are dropped, and the threads that did start end by themselves.
+        // On failure the queues are dropped, which ends the threads already started.
         let mut threads = Vec::with_capacity(workers + 1);
         for index in 0..workers {
             let (jobs, preparation) = (Arc::clone(&jobs), preparation.clone());
@@ -90,7 +91,8 @@ impl Pipeline {
         let stopped = Arc::clone(&stop);
         let read = move || {
             for _ in 0..skip {
-                // Nothing is sent while skipping, so a closed queue would be noticed only after it.
+                // Nothing is sent while skipping, so a closed queue would be noticed only
+                // afterwards.
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
@@ -132,7 +134,7 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// Closes the queue and waits for the threads, which end at their next sample.
+    /// Closes the queues and joins the threads, which end at their next sample.
     fn drop(&mut self) {
         if let Self::Ahead {
             tickets,
@@ -143,14 +145,14 @@ impl Drop for Pipeline {
             stop.store(true, Ordering::Relaxed);
             tickets.take();
             for thread in threads.drain(..) {
-                // A panic was told as `Stopped` where it mattered.
+                // A panic was already reported as `Stopped` if it affected a batch.
                 let _ = thread.join();
             }
         }
     }
 }
 
-/// Reads until nobody takes tickets any more.
+/// Reads until the receiver of the tickets is dropped.
 fn read_ahead(draws: Draws, tickets: &SyncSender<Ticket>, jobs: &SyncSender<Job>) {
     for drawn in draws {
         let sent = match drawn {
@@ -168,14 +170,14 @@ fn read_ahead(draws: Draws, tickets: &SyncSender<Ticket>, jobs: &SyncSender<Job>
     }
 }
 
-/// Prepares samples until there are no more.
+/// Prepares samples until the queue is closed.
 fn work(jobs: &Mutex<Receiver<Job>>, preparation: &Preparation) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { sample, done }) = job else {
             return;
         };
-        // Where nobody waits any more, the next receive ends this.
+        // If the receiver is gone, the next `recv` ends the loop.
         let _ = done.send(preparation.run(*sample));
     }
 }
