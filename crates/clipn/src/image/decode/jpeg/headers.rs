@@ -35,19 +35,21 @@ pub(super) struct Frame {
     pub width: u32,
     /// Number of lines (Y).
     pub height: u32,
+    /// Component specifications in the order of the header.
     pub components: Vec<FrameComponent>,
 }
 
 impl Frame {
+    /// Parses a frame header; `None` if it is incomplete.
     fn read(marker: u8, segment: &[u8]) -> Option<Self> {
         let [precision, h1, h0, w1, w0, count, components @ ..] = segment else {
             return None;
         };
         let (components, _) = components.get(..3 * usize::from(*count))?.as_chunks::<3>();
-        let component = |[id, sampling, quantisation]: &[u8; 3]| FrameComponent {
+        let component = |[id, sampling, table]: &[u8; 3]| FrameComponent {
             id: *id,
             sampling: (usize::from(sampling >> 4), usize::from(sampling & 15)),
-            quantisation: usize::from(*quantisation),
+            quantisation: usize::from(*table),
         };
         Some(Self {
             marker,

@@ -311,13 +311,13 @@ impl<'a> Scan<'a> {
         // A.2.2).
         let is_interleaved = self.components.len() > 1;
         let first = &planes[self.components[0].plane];
-        let (columns, rows) = if !is_interleaved {
-            first.blocks
-        } else {
+        let (columns, rows) = if is_interleaved {
             (
                 first.blocks_per_row / first.sampling.0,
                 first.samples.len() / first.stride() / 8 / first.sampling.1,
             )
+        } else {
+            first.blocks
         };
         for row in 0..rows {
             if is_single_scan {

@@ -10,11 +10,11 @@ use super::headers::{Colours, Frame};
 use super::planes::Plane;
 
 /// Returns the pixels of the image, `[height, width, 3]`.
-pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u8> {
+pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: Colours) -> Vec<u8> {
     crate::simd::arch().dispatch(ToRgb {
         planes,
         frame,
-        colours,
+        color_space,
     })
 }
 
@@ -22,7 +22,7 @@ pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u
 struct ToRgb<'a> {
     planes: &'a [Plane],
     frame: &'a Frame,
-    colours: Colours,
+    color_space: Colours,
 }
 
 impl WithSimd for ToRgb<'_> {
@@ -43,7 +43,7 @@ impl WithSimd for ToRgb<'_> {
             for (upsampler, row) in upsamplers.iter().zip(&mut rows) {
                 upsampler.upsample_row(y, row, &mut scratch);
             }
-            convert_row(&rows, self.colours, out);
+            convert_row(&rows, self.color_space, out);
         }
         pixels
     }
@@ -51,10 +51,10 @@ impl WithSimd for ToRgb<'_> {
 
 /// Converts one row of components to one row of RGB pixels.
 #[inline(always)]
-fn convert_row(rows: &[Vec<u8>], colours: Colours, out: &mut [u8]) {
+fn convert_row(rows: &[Vec<u8>], color_space: Colours, out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut::<3>();
     let width = out.len();
-    match (colours, rows) {
+    match (color_space, rows) {
         (Colours::LumaChroma, [y, cb, cr]) => {
             let (y, cb, cr) = (&y[..width], &cb[..width], &cr[..width]);
             for (i, pixel) in out.iter_mut().enumerate() {
