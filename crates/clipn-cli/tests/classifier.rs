@@ -150,13 +150,13 @@ fn classes_are_added_and_removed() {
         &s,
         1,
         &["classifier", "remove", "shop.clipn", "--classes", "lamp"],
-        &["no class `lamp`"],
+        &["unknown class `lamp`"],
     );
     fails(
         &s,
         1,
         &["classifier", "add", "none.clipn", "--classes", "lamp"],
-        &["there is no bundle none.clipn"],
+        &["bundle not found: none.clipn"],
     );
     fails(
         &s,
@@ -195,7 +195,7 @@ fn classes_are_added_and_removed() {
             "--pretrained",
             "plain",
         ],
-        &["not the model that the bundle was built for", "text towers"],
+        &["does not match the bundle", "text tower weights"],
     );
 }
 
@@ -319,7 +319,7 @@ fn calibration_says_what_it_needs() {
         &s,
         1,
         &["calibrate", "--bundle", "classes.txt", "--id", "known"],
-        &["classes.txt is not a bundle"],
+        &["not a bundle: classes.txt"],
     );
     // Few pictures, and one that cannot be read.
     s.write("known/pizza/broken.bmp", "BM");

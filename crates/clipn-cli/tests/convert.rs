@@ -349,7 +349,7 @@ fn wrong_inputs_and_outputs() {
         &s,
         1,
         &["--model", "tiny.json", "half.pt", out],
-        &["half.pt", "cut short"],
+        &["half.pt", "truncated"],
     );
     fails(&s, 1, &["half-archive.pt", out], &["half-archive.pt"]);
     fails(

@@ -560,8 +560,8 @@ fn values_out_of_range_are_told_by_name_and_nothing_is_left() {
         let told = [
             name,
             "-70000",
-            "f16 ends at 65504",
-            "out in a type of a wider range",
+            "exceeds the f16 maximum of 65504",
+            "out: value",
         ];
         assert!(told.iter().all(|part| error.contains(part)), "{error}");
         assert_eq!(
