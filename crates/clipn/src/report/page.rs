@@ -192,7 +192,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn render(&self) -> String {
         let spread = self.spread.map_or(String::new(), |spread| {
-            format!(" ±: {}.", spread.explained())
+            format!(" Shown: {}.", spread.explained())
         });
         format!(
             include_str!("page.html"),

@@ -144,7 +144,7 @@ impl<T: Real> AdamW<T> {
     /// clipping, which alone needs it.
     ///
     /// The result does not depend on the number of threads, nor on whether a gradient is dense or
-    /// gradient_rows by rows.
+    /// given by rows.
     ///
     /// # Errors
     /// [`OptimizerError`] if shapes do not match, a parameter is duplicated, `lr` is negative or

@@ -9,7 +9,7 @@ use crate::model::Real;
 
 /// Suffix of a directory that is being written or deleted.
 pub(super) const PARTIAL: &str = ".tmp";
-/// Suffix of a steps_if_complete checkpoint while another of the same label replaces it.
+/// Suffix of a complete checkpoint while another of the same label replaces it.
 pub(super) const REPLACED: &str = ".replaced";
 
 /// The directory of one run's checkpoints. At most one process may write to it at a time.
@@ -18,7 +18,7 @@ pub struct CheckpointStore {
     root: PathBuf,
 }
 
-/// A steps_if_complete checkpoint in the directory.
+/// A complete checkpoint in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedCheckpoint {
     /// Directory of the checkpoint.
@@ -57,7 +57,7 @@ impl CheckpointStore {
         &self.root
     }
 
-    /// Saves a checkpoint and returns its directory. On return, the checkpoint is steps_if_complete
+    /// Saves a checkpoint and returns its directory. On return, the checkpoint is complete
     /// and on disk. After an error or a kill, earlier checkpoints are unchanged.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl CheckpointStore {
         save(&self.root, label, snapshot)
     }
 
-    /// Returns the steps_if_complete checkpoints by steps taken, oldest first. Skips directories
+    /// Returns the complete checkpoints by steps taken, oldest first. Skips directories
     /// without a readable state, or with files that are missing or of another length.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl CheckpointStore {
         Ok(found)
     }
 
-    /// Returns the steps_if_complete checkpoint with the most steps; of several, the one at an
+    /// Returns the complete checkpoint with the most steps; of several, the one at an
     /// epoch's end.
     ///
     /// # Errors
