@@ -11,8 +11,8 @@ use super::{classes, classify, pages, status};
 #[openapi(
     info(
         title = "clipn",
-        description = "Zero-shot classification that knows when to say no: pictures in, for each one of your labels or \
-                       \"unknown\" out, with its reason.",
+        description = "Zero-shot image classification with CLIPN: each image gets one of your labels or \"unknown\", \
+                       and the reason.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
         contact(name = "clipn"),
     ),
@@ -28,19 +28,19 @@ use super::{classes, classify, pages, status};
         pages::index,
     ),
     tags(
-        (name = "pictures", description = "What pictures are"),
-        (name = "classes", description = "What they are held against"),
-        (name = "operation", description = "How the server is doing"),
-        (name = "pages", description = "For people"),
+        (name = "images", description = "Classification"),
+        (name = "classes", description = "Model and classes"),
+        (name = "operation", description = "Health and metrics"),
+        (name = "pages", description = "Web pages and documentation"),
     ),
-    modifiers(&Keys),
+    modifiers(&ApiKeySchemes),
 )]
 struct Document;
 
-/// The two ways to send a key.
-struct Keys;
+/// Security schemes: bearer token and `X-API-Key` header.
+struct ApiKeySchemes;
 
-impl Modify for Keys {
+impl Modify for ApiKeySchemes {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_with(Default::default);
@@ -54,13 +54,13 @@ impl Modify for Keys {
 
 static JSON: LazyLock<String> = LazyLock::new(openapi);
 
-/// The OpenAPI document as JSON, as `/openapi.json` gives it.
+/// Returns the OpenAPI document as JSON, as served at `/openapi.json`.
 pub fn openapi() -> String {
-    // A document that is made of structures alone can always be written.
+    // Serialization of the document does not fail: it has no maps with non-string keys.
     Document::openapi().to_json().unwrap_or_default()
 }
 
-/// This document
+/// OpenAPI document
 #[utoipa::path(
     get,
     path = "/openapi.json",

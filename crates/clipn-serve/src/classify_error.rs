@@ -1,33 +1,33 @@
 use clipn::image::ImageError;
 
-/// Why one picture has no answer.
+/// An error that leaves one image without a decision.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The picture cannot be read.
+pub(crate) enum ClassifyError {
+    /// The image cannot be decoded.
     #[error("{0}")]
     Image(#[from] ImageError),
-    /// The text that should be a picture is not Base64.
-    #[error("not Base64: {0}; send the bytes of an image file in standard Base64")]
+    /// The text of a JSON image is not Base64.
+    #[error("invalid Base64: {0}; send the bytes of an image file in standard Base64")]
     Base64(base64::DecodeError),
-    /// There is no room for another picture.
-    #[error("the server is at its limit of {queue} pictures; try again in a moment")]
+    /// No permit is free for another image.
+    #[error("the queue is full (limit: {queue} images); retry later")]
     QueueFull { queue: usize },
-    /// The deadline passed before the picture was computed.
-    #[error("not answered within {millis} ms; try again when the server is less busy")]
+    /// The deadline passed before the image was classified.
+    #[error("deadline of {millis} ms exceeded; retry later")]
     Deadline { millis: u128 },
-    /// The computation failed on this picture.
-    #[error("the computation failed on this picture; the server's log tells more")]
+    /// Inference failed for this image.
+    #[error("inference failed for this image; see the server log")]
     Computation,
-    /// The server is going down.
-    #[error("the server is stopping; ask another one")]
+    /// The server is shutting down.
+    #[error("the server is shutting down; use another server")]
     Stopping,
-    /// No worker is left.
-    #[error("no worker is left to compute anything; the server must be restarted")]
+    /// All workers are dead.
+    #[error("all workers are dead; the server must be restarted")]
     NoWorkers,
 }
 
-impl Failure {
-    /// A name that a program can tell the failure by.
+impl ClassifyError {
+    /// The stable, machine-readable error code.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Image(error) => match error {
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// The status of a request of this picture alone.
+    /// The HTTP status of a request that contains only this image.
     pub(crate) fn status(&self) -> u16 {
         match self.code() {
             "empty_image" | "bad_base64" => 400,

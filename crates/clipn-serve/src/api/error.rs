@@ -3,36 +3,36 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::failure::Failure;
+use crate::classify_error::ClassifyError;
 
-/// Why a request, or one of its pictures, has no answer.
+/// Error of a request or of one of its images.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
-    /// A name to tell it by, `queue_full` for instance.
+    /// Stable, machine-readable code, for example `queue_full`.
     pub(crate) code: &'static str,
-    /// What is wrong and what to do.
+    /// Human-readable description.
     pub(crate) message: String,
 }
 
-/// The form of every error.
+/// Body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ErrorAnswer {
-    /// What went wrong.
+pub(crate) struct ErrorResponse {
+    /// Code and message of the error.
     pub(crate) error: ErrorBody,
 }
 
-/// A request that gets an error for its answer.
+/// Error response: HTTP status and body.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
 }
 
-/// Left on an answer for the log and the count.
+/// Response extension that carries the error code to the log and the metrics.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ErrorCode(pub(super) &'static str);
 
-impl Problem {
+impl ApiError {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
@@ -49,39 +49,35 @@ impl Problem {
     }
 
     pub(crate) fn internal() -> Self {
-        Self::new(
-            500,
-            "internal",
-            "something failed that should not; the server's log tells more",
-        )
+        Self::new(500, "internal", "internal server error; see the server log")
     }
 }
 
-impl From<&Failure> for ErrorBody {
-    fn from(failure: &Failure) -> Self {
+impl From<&ClassifyError> for ErrorBody {
+    fn from(error: &ClassifyError) -> Self {
         Self {
-            code: failure.code(),
-            message: failure.to_string(),
+            code: error.code(),
+            message: error.to_string(),
         }
     }
 }
 
-impl From<&Failure> for Problem {
-    fn from(failure: &Failure) -> Self {
-        Self::new(failure.status(), failure.code(), failure.to_string())
+impl From<&ClassifyError> for ApiError {
+    fn from(error: &ClassifyError) -> Self {
+        Self::new(error.status(), error.code(), error.to_string())
     }
 }
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        Self::from(&failure)
+impl From<ClassifyError> for ApiError {
+    fn from(error: ClassifyError) -> Self {
+        Self::from(&error)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.body.code;
-        let mut response = json(self.status, &ErrorAnswer { error: self.body });
+        let mut response = json(self.status, &ErrorResponse { error: self.body });
         response.extensions_mut().insert(ErrorCode(code));
         if matches!(self.status.as_u16(), 429 | 503) {
             response
@@ -97,13 +93,13 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An answer in JSON.
+/// Serializes a value into a JSON response.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let typed = [(header::CONTENT_TYPE, "application/json")];
     match serde_json::to_vec(value) {
         Ok(bytes) => (status, typed, bytes).into_response(),
         Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
+            tracing::error!(%error, "cannot serialize response");
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 typed,
@@ -114,19 +110,15 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-pub(super) async fn no_such_path(uri: Uri) -> Problem {
+pub(super) async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(100).collect();
-    Problem::new(
-        404,
-        "not_found",
-        format!("there is no {path}; /docs lists what there is"),
-    )
+    ApiError::new(404, "not_found", format!("no such path: {path}; see /docs"))
 }
 
-pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     let known = super::routes()
         .find(|(_, path)| *path == uri.path())
         .map_or("another method", |(known, _)| known);
-    let message = format!("{} does not take {method}; use {known}", uri.path());
-    Problem::new(405, "method_not_allowed", message)
+    let message = format!("{method} is not allowed for {}; use {known}", uri.path());
+    ApiError::new(405, "method_not_allowed", message)
 }
