@@ -76,7 +76,7 @@ impl Detector {
         match bundle.image_weights()? {
             Some(weights) => Self::of_bundle(bundle, image_tower_alone(&weights).into()),
             None => Err(DetectorError::NoModel {
-                bundle: "the bundle".into(),
+                bundle: "<memory>".into(),
                 source_name: None,
             }),
         }
