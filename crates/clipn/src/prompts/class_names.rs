@@ -98,8 +98,8 @@ impl ClassNames {
     /// Resolves the name of a built-in list, or else the path of a file, or else comma-separated
     /// names.
     ///
-    /// Text without a comma that is neither a list nor a file is an error. A single class is
-    /// written with a trailing comma, as in `cat,`.
+    /// Text that is neither a list nor a file is an error if it has no comma or looks like a path.
+    /// A single class is written with a trailing comma, as in `cat,`.
     ///
     /// # Errors
     /// [`PromptError::UnresolvedClasses`] if it is none of these, and the errors of
