@@ -289,7 +289,7 @@ fn calibration_says_what_it_needs() {
         &s,
         1,
         &calibrate(&["--id", "photos"]),
-        &["2 pictures are too few", "it takes 19"],
+        &["expected at least 19 images", "got 2"],
     );
     fails(
         &s,
@@ -326,7 +326,7 @@ fn calibration_says_what_it_needs() {
     let output = s.clipn(&calibrate(&["--id", "known"]));
     let said = text(&output.stderr);
     assert!(
-        output.status.success() && said.contains("60 pictures are few"),
+        output.status.success() && said.contains("60 images are few"),
         "{said}"
     );
     assert!(said.contains("left out: 1; the first"), "{said}");
@@ -336,8 +336,8 @@ fn calibration_says_what_it_needs() {
         &calibrate(&["--id", "known", "--strict"]),
         &["broken.bmp"],
     );
-    // Strangers among the folders.
+    // A folder that matches no class.
     s.picture("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
     let output = s.clipn(&calibrate(&["--id", "known"]));
-    assert!(text(&output.stderr).contains("in folders that are none of the classes (lamp): 1"));
+    assert!(text(&output.stderr).contains("in folders that match no class (lamp): 1"));
 }
