@@ -177,10 +177,10 @@ fn what_cannot_be_read_is_a_row_and_the_rest_goes_on() {
         ("cut.tar", "truncated"),
         ("empty.tar", "holds no picture"),
         ("absent.tar", "No such file"),
-        ("bad.tar/bad.jpg", "not an image"),
+        ("bad.tar/bad.jpg", "expected a JPEG"),
         ("absent.jpg", "no such file"),
         ("gone.jpg", "no such file"),
-        ("photos", "is a folder"),
+        ("photos", "got a directory"),
     ];
     assert_eq!(told.len(), expected.len(), "{told:?}");
     for ((name, error), (expected, part)) in told.iter().zip(expected) {

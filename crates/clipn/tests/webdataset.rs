@@ -552,7 +552,7 @@ fn broken_samples_are_skipped_counted_and_named() {
     );
     assert_eq!(skipped.first[0].key, "s.tar/000000");
     assert!(
-        skipped.first[0].detail.contains("not an image"),
+        skipped.first[0].detail.contains("expected a JPEG"),
         "{}",
         skipped.first[0].detail
     );
