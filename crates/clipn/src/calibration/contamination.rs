@@ -23,6 +23,9 @@ pub struct Looked {
 
 /// Checks a calibration set for images of other classes, by their "no" probability and by their
 /// directory, and for duplicates.
+///
+/// # Panics
+/// If a sample with a matching directory has a `prediction` outside `class_names`.
 pub fn examine(samples: &[Looked], class_names: &[String], settings: &Settings) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let n = samples.len();
