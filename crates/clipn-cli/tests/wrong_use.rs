@@ -642,7 +642,7 @@ fn a_level_of_simd_that_there_is_not() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(
-        error.starts_with("error: CLIPN_SIMD is `sse9`") && error.contains("portable"),
+        error.starts_with("error: unsupported CLIPN_SIMD `sse9`") && error.contains("portable"),
         "{error}"
     );
     assert_eq!(run("portable").status.code(), Some(0));
