@@ -74,7 +74,9 @@ impl Detector {
     /// if the tower is damaged.
     pub fn of_bundle_with_tower(bundle: Bundle) -> Result<Self, DetectorError> {
         match bundle.image_weights()? {
-            Some(weights) => Self::of_bundle(bundle, image_tower_alone(&weights).into()),
+            Some(weights) => {
+                Self::from_bundle_and_tower(bundle, image_tower_alone(&weights).into())
+            }
             None => Err(DetectorError::NoModel {
                 bundle: "<memory>".into(),
                 source_name: None,
@@ -89,10 +91,13 @@ impl Detector {
     /// of another model.
     pub fn new(bundle: Bundle, weights: &Weights) -> Result<Self, DetectorError> {
         bundle.check(weights)?;
-        Self::of_bundle(bundle, image_tower(weights).into())
+        Self::from_bundle_and_tower(bundle, image_tower(weights).into())
     }
 
-    fn of_bundle(bundle: Bundle, tower: Arc<dyn ImageTower<f32>>) -> Result<Self, DetectorError> {
+    fn from_bundle_and_tower(
+        bundle: Bundle,
+        tower: Arc<dyn ImageTower<f32>>,
+    ) -> Result<Self, DetectorError> {
         let detector = Self::of_classifier(
             bundle.classifier().clone(),
             tower,
