@@ -177,7 +177,8 @@ impl Classes {
                 .is_some_and(|encoder| encoder.is_cached(&custom))
     }
 
-    /// Builds a classifier for these names. Custom names require an encoder; the caller checks that.
+    /// Builds a classifier for these names. Custom names require an encoder; the caller checks
+    /// that.
     pub(crate) fn classifier(
         &self,
         names: &[String],

@@ -54,12 +54,12 @@ fn protected_routes_require_a_key() {
 fn authentication_is_disabled_without_keys() {
     let server = start(settings(), detector());
     assert_eq!(server.get("/v1/info").status, 200);
-    assert!(!settings().allows_remote_access_without_key());
+    assert!(!settings().is_open_to_others());
     let everywhere = ServeSettings {
         host: "0.0.0.0".parse().unwrap(),
         ..settings()
     };
-    assert!(everywhere.allows_remote_access_without_key());
+    assert!(everywhere.is_open_to_others());
     let keys = ApiKeys::new([KEY]).unwrap();
-    assert!(!ServeSettings { keys, ..everywhere }.allows_remote_access_without_key());
+    assert!(!ServeSettings { keys, ..everywhere }.is_open_to_others());
 }

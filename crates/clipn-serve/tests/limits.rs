@@ -133,7 +133,7 @@ fn disconnects_slow_clients() {
     let head = "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\ncontent-type: image/bmp\r\n\r\nBM";
     body_missing.write_all(head.as_bytes()).unwrap();
     assert_eq!(
-        Answer::read(&mut body_missing).error(408),
+        HttpResponse::read(&mut body_missing).error(408),
         "request_timeout"
     );
     for stream in [&mut head_only, &mut silent, &mut done] {

@@ -95,8 +95,8 @@ pub(super) struct ClassifyForm {
     classes: Option<String>,
 }
 
-/// Parses a request by its media type: raw bytes, a form or JSON. Query parameters override those of
-/// the body.
+/// Parses a request by its media type: raw bytes, a form or JSON. Query parameters override those
+/// of the body.
 pub(super) async fn read(
     headers: &HeaderMap,
     uri: &Uri,

@@ -141,8 +141,8 @@ impl RequestIds {
         }
     }
 
-    /// Returns the client's ID if it has 1 to 64 characters, all alphanumeric or one of `-_.`, else a
-    /// new ID.
+    /// Returns the client's ID if it has 1 to 64 characters, all alphanumeric or one of `-_.`, else
+    /// a new ID.
     fn id_for(&self, request: &Request) -> String {
         let given = request
             .headers()

@@ -16,7 +16,8 @@ static INDEX: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../pages
 static DOCS: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../pages/docs.html")));
 
 impl Page {
-    /// Creates a page whose policy allows its own inline script and style, by hash, and nothing else.
+    /// Creates a page whose policy allows its own inline script and style, by hash, and nothing
+    /// else.
     fn new(html: &'static str) -> Self {
         let hashes = |tag: &str| {
             element_content(html, tag)

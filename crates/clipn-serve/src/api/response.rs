@@ -72,7 +72,8 @@ pub(super) struct ClassProbabilities {
     class: usize,
     /// Name of the class.
     label: String,
-    /// Probability of the class among all classes, from the "yes" prompts: a softmax that sums to 1.
+    /// Probability of the class among all classes, from the "yes" prompts: a softmax that sums to
+    /// 1.
     p: f32,
     /// Probability of "yes" against "no" for this class alone, 0 to 1.
     q: f32,

@@ -221,8 +221,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// Metrics for Prometheus
 ///
-/// Requests, latency, batch sizes, queue, outcomes, errors and a histogram of scores, in OpenMetrics
-/// text format.
+/// Requests, latency, batch sizes, queue, outcomes, errors and a histogram of scores, in
+/// OpenMetrics text format.
 #[utoipa::path(
     get,
     path = "/metrics",

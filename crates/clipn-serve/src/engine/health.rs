@@ -97,8 +97,8 @@ impl Shared {
             .any(|worker| !matches!(worker.activity(self.started), Activity::Dead))
     }
 
-    /// Time since a decoder last started or finished, if all decoders are busy and that time exceeds
-    /// `stuck_after`.
+    /// Time since a decoder last started or finished, if all decoders are busy and that time
+    /// exceeds `stuck_after`.
     fn decoders_stuck(&self) -> Option<Duration> {
         if self.decoders.available_permits() > 0 {
             return None;

@@ -85,8 +85,8 @@ pub(super) async fn serve(
     linger(connection.into_parts().io.into_inner()).await;
 }
 
-/// Lingering close: shuts down the write side and drains the read side. Closing a socket with unread
-/// bytes would reset the connection, and the client could lose the last response.
+/// Lingering close: shuts down the write side and drains the read side. Closing a socket with
+/// unread bytes would reset the connection, and the client could lose the last response.
 async fn linger(mut stream: TcpStream) {
     let drain = async {
         stream.shutdown().await?;

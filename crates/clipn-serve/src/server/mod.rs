@@ -97,7 +97,8 @@ impl Server {
         self.address
     }
 
-    /// Same as [`run`](Self::run), but shuts down when `stop` returns true. It is polled every 25 ms.
+    /// Same as [`run`](Self::run), but shuts down when `stop` returns true. It is polled every 25
+    /// ms.
     ///
     /// # Errors
     /// Same as [`run`](Self::run).
