@@ -1,3 +1,5 @@
+//! `clipn convert`: weights in another format.
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -8,17 +10,17 @@ use clipn::model::{Conversion, Converted, LogitScale, ModelConfig, Pretrained, T
 use clipn::prompts::TemplateSet;
 use serde_json::{Value, json};
 
+use crate::commands::inspect::kind_line;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::numbers::{bytes, thousands};
-use crate::commands::inspect::form;
 use crate::common::progress::Bar;
 use crate::common::weights::{DownloadArgs, locate};
 
-/// The element type of floating-point tensors.
+/// Element type of floating-point tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DtypeName {
-    /// Each tensor's own
+    /// The type of each tensor
     Keep,
     F32,
     F16,
@@ -38,40 +40,41 @@ impl DtypeName {
 
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// What they become: clipn is a safetensors file with its config, the others are folders for CLIP's own part
+    /// Output format: clipn is a safetensors file with its config, the others are directories of
+    /// the CLIP part
     #[arg(
         long,
         value_name = "clipn|open-clip|transformers",
         default_value = "clipn"
     )]
     pub to: Target,
-    /// Element type of floating-point tensors, rounded to the nearest
+    /// Element type of floating-point tensors, rounding to nearest
     #[arg(long, value_enum, default_value = "keep")]
     pub dtype: DtypeName,
-    /// Architecture of weights that do not tell it, as ViT-B-16, or an open_clip model config
+    /// Architecture of weights without a config, such as ViT-B-16, or an open_clip model config
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Keep only those rows of the token tables that belong to words that the model has read (--to clipn)
+    /// Keep only the token-table rows of words that occurred in training (--to clipn)
     #[arg(long)]
     pub only_seen_words: bool,
-    /// The built-in set of templates that the file names as its own, as simple (--to clipn)
+    /// Built-in template set to record in the file, such as simple (--to clipn)
     #[arg(long, value_name = "NAME")]
     pub templates: Option<String>,
-    /// The factor between cosines and logits that the file names as its own (--to clipn)
+    /// Factor from cosines to logits to record in the file (--to clipn)
     #[arg(long, value_name = "published|trained")]
     pub logit_scale: Option<LogitScale>,
-    /// Replace weights that are there under the name of the output
+    /// Replace existing weights at the output
     #[arg(long)]
     pub force: bool,
-    /// Form of the results on standard output
+    /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// Weights of any kind: a file, a folder with one, hf-hub:OWNER/NAME, or with --model one of open_clip's tags
+    /// Weights: a file, a directory with one, hf-hub:OWNER/NAME, or an open_clip tag with --model
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// The file, or with --to open-clip and transformers the folder, to be made
+    /// Output file, or output directory with --to open-clip and --to transformers
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
 }
@@ -93,8 +96,10 @@ pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
     if args.to != Target::Clipn
         && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
     {
-        let problem = "--only-seen-words, --templates and --logit-scale are of --to clipn, a file of this program's own";
-        return Err(CliError::Usage(problem.to_owned()));
+        return Err(CliError::usage_with_hint(
+            "--only-seen-words, --templates and --logit-scale need --to clipn",
+            "leave them out, or convert with --to clipn",
+        ));
     }
     if let Some(name) = &args.templates {
         TemplateSet::named(name)?;
@@ -109,7 +114,7 @@ pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
     };
     let converted = conversion.run(&from, model, &args.output, &Bar::default())?;
     for left_out in &converted.left_out {
-        eprintln!("left out: {left_out}");
+        eprintln!("note: left out: {left_out}");
     }
     let mut out = std::io::stdout().lock();
     match args.format {
@@ -141,9 +146,9 @@ fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std:
     } = converted;
     writeln!(out, "read        {}", from.checkpoint().path().display())?;
     writeln!(out, "source      {}", from.kind())?;
-    writeln!(out, "kind        {}", form(from.checkpoint()))?;
+    writeln!(out, "kind        {}", kind_line(from.checkpoint()))?;
     writeln!(out, "model       {}", config.name)?;
-    writeln!(out, "became      {to}")?;
+    writeln!(out, "format      {to}")?;
     for (path, size) in files {
         writeln!(out, "wrote       {} ({})", path.display(), bytes(*size))?;
     }

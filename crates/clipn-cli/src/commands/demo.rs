@@ -1,37 +1,48 @@
+//! `clipn demo`: the program's own commands on a small synthetic world.
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use clipn::demo::World;
 use serde_json::json;
 
-use crate::common::args::{Cli, Command, Format};
-use crate::common::error::CliError;
+use crate::commands::eval::{self, EvalArgs};
+use crate::commands::train::{self, TrainArgs};
+use crate::common::args::Format;
+use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::progress::Bar;
-use crate::{eval, train};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Folder for the world, the models and the report; must be new or empty
+    /// Directory for the world, the models and the report; must be new or empty
     #[arg(long, value_name = "DIR", default_value = "clipn-demo")]
     pub output: PathBuf,
-    /// What everything random depends on
+    /// Random seed
     #[arg(long, default_value = "0")]
     pub seed: u64,
-    /// Training pictures
+    /// Number of training images
     #[arg(long, value_name = "N", default_value = "12000", value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub samples: u32,
-    /// Epochs of training a CLIP; a third as many teach it "no"
+    /// Epochs of training a CLIP; teaching it "no" takes a third as many
     #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub epochs: u32,
-    /// Form of the results on standard output
+    /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }
 
-/// Samples of a step.
-const BATCH: u32 = 128;
+/// A command that the demo runs.
+#[derive(Debug, Parser)]
+enum DemoCommand {
+    Train(Box<TrainArgs>),
+    Eval(Box<EvalArgs>),
+}
 
-/// `clipn demo`: draws a world and walks through the program's own commands on it, each told before it runs.
+/// Samples per optimizer step.
+const BATCH_SIZE: u32 = 128;
+
+/// `clipn demo`: draws a world and runs the program's own commands on it. Each is printed before
+/// it runs.
 pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     let world = World {
         seed: args.seed,
@@ -39,7 +50,7 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     };
     let root = args.output.join("world");
     eprintln!(
-        "drawing {} pictures of shapes with captions into {}",
+        "drawing {} images of shapes with captions into {}",
         args.samples,
         root.display()
     );
@@ -47,134 +58,83 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
     let model = args.output.join("model.json");
     write_config(&model, world.size)?;
 
-    let shards = root.join(&files.shard_pattern);
-    let logs = args.output.join("runs");
-    let (seed, epochs) = (args.seed.to_string(), args.epochs.to_string());
-    let no_epochs = (args.epochs / 3).max(1).to_string();
-    let warmup = (args.samples / BATCH * args.epochs / 10)
-        .min(60)
-        .to_string();
-    let batch = BATCH.to_string();
-    let path = |path: &Path| path.display().to_string();
-    let train = |name: &str, epochs: &str, more: &[&str]| {
-        let model = path(&model);
-        let shards = path(&shards);
-        let logs = path(&logs);
+    let text = |path: &Path| path.display().to_string();
+    let (model, shards) = (text(&model), text(&root.join(&files.shard_pattern)));
+    let logs = text(&args.output.join("runs"));
+    let (seed, batch_size) = (args.seed.to_string(), BATCH_SIZE.to_string());
+    let train = |name: &str, epochs: u32, more: &[&str]| {
+        let epochs = epochs.to_string();
+        #[rustfmt::skip]
         let common = [
-            "train",
-            "--model",
-            &model,
-            "--train-data",
-            &shards,
-            "--logs",
-            &logs,
-            "--name",
-            name,
+            "train", "--model", &model, "--train-data", &shards, "--logs", &logs, "--name", name,
+            "--epochs", &epochs, "--seed", &seed, "--keep", "1",
         ];
-        let steps = ["--epochs", epochs, "--seed", &seed, "--keep", "1"];
-        let Command::Train(args) = parse(&[&common[..], &steps, more].concat())? else {
-            return Err(CliError::Usage(
-                "the demo's command is not `train`".to_owned(),
-            ));
-        };
-        train::train(&args)?
-            .ok_or_else(|| CliError::Usage("there was nothing left to train".to_owned()))
+        let optimizer = ["--batch-size", &batch_size, "--lr", "1e-3"];
+        match parse(&[&common[..], more, &optimizer].concat())? {
+            DemoCommand::Train(args) => train::train(&args)?
+                .ok_or_else(|| CliError::usage(format!("the run `{name}` has no steps left"))),
+            DemoCommand::Eval(_) => Err(CliError::usage("the demo's command is not `train`")),
+        }
     };
 
-    eprintln!("\n1. A small CLIP is trained from nothing.");
+    eprintln!("\n1. Train a small CLIP from scratch.");
+    let warmup = (args.samples / BATCH_SIZE * args.epochs / 10)
+        .min(60)
+        .to_string();
     let clip = train(
         "clip",
-        &epochs,
-        &[
-            "--objective",
-            "clip",
-            "--batch-size",
-            &batch,
-            "--lr",
-            "1e-3",
-            "--warmup",
-            &warmup,
-        ],
+        args.epochs,
+        &["--objective", "clip", "--warmup", &warmup],
     )?;
-    eprintln!("\n2. It is taught to say \"no\".");
+    eprintln!("\n2. Teach it to say \"no\".");
     let clipn = train(
         "clipn",
-        &no_epochs,
-        &[
-            "--objective",
-            "clipn",
-            "--batch-size",
-            &batch,
-            "--lr",
-            "1e-3",
-            "--pretrained",
-            &path(&clip),
-        ],
+        (args.epochs / 3).max(1),
+        &["--objective", "clipn", "--pretrained", &text(&clip)],
     )?;
     eprintln!(
-        "\n3. It is asked about shapes that it knows, shapes that it has never seen, and pictures of other kinds."
+        "\n3. Evaluate it on shapes that it knows, unseen shapes, and other kinds of images."
     );
-    let (model, clipn, root) = (path(&model), path(&clipn), path(&root));
-    let (benchmark, results) = (path(&files.benchmark), path(&args.output.join("results")));
+    let (clipn, root) = (text(&clipn), text(&root));
+    let (benchmark, results) = (text(&files.benchmark), text(&args.output.join("results")));
     let format = match args.format {
         Format::Table => "table",
         Format::Json => "json",
         Format::Csv => "csv",
     };
-    let asked = [
-        "eval",
-        "--model",
-        &model,
-        "--pretrained",
-        &clipn,
-        "--templates",
-        "simple",
-        "--benchmark",
-        &benchmark,
+    #[rustfmt::skip]
+    let evaluation = [
+        "eval", "--model", &model, "--pretrained", &clipn, "--templates", "simple",
+        "--benchmark", &benchmark, "--data-root", &root, "--output", &results, "--format", format,
     ];
-    let Command::Eval(eval) = parse(
-        &[
-            &asked[..],
-            &[
-                "--data-root",
-                &root,
-                "--output",
-                &results,
-                "--format",
-                format,
-            ],
-        ]
-        .concat(),
-    )?
-    else {
-        return Err(CliError::Usage(
-            "the demo's command is not `eval`".to_owned(),
-        ));
-    };
-    eval::run(&eval)?;
+    match parse(&evaluation)? {
+        DemoCommand::Eval(args) => eval::run(&args)?,
+        DemoCommand::Train(_) => return Err(CliError::usage("the demo's command is not `eval`")),
+    }
 
-    let classes = path(&files.class_names);
-    let near = path(&Path::new(&root).join("near"));
-    eprintln!("\nThe report with charts and pictures: {results}/report.html\n\nGo on from here:");
+    let classes = text(&files.class_names);
+    let near = text(&Path::new(&root).join("near"));
+    eprintln!("\nReport with charts and images: {results}/report.html\n\nNext steps:");
     eprintln!("  clipn inspect {clipn}");
     eprintln!(
-        "  clipn classify --model {model} --pretrained {clipn} --classes {classes} --templates simple {near}"
+        "  clipn classify --model {model} --pretrained {clipn} --classes {classes} \
+         --templates simple {near}"
     );
     eprintln!(
-        "  clipn eval --model {model} --pretrained {clipn} --templates simple --benchmark {benchmark} --data-root {root} --grey"
+        "  clipn eval --model {model} --pretrained {clipn} --templates simple \
+         --benchmark {benchmark} --data-root {root} --gray"
     );
     Ok(())
 }
 
-/// Tells a command and reads it as the command line would.
-fn parse(arguments: &[&str]) -> Result<Command, CliError> {
+/// Prints a command and parses it as the command line does.
+fn parse(arguments: &[&str]) -> Result<DemoCommand, CliError> {
     eprintln!("$ clipn {}", arguments.join(" "));
-    let cli = Cli::try_parse_from([&["clipn"], arguments].concat());
-    cli.map(|cli| cli.command)
-        .map_err(|error| CliError::Usage(error.to_string()))
+    DemoCommand::try_parse_from([&["clipn"], arguments].concat())
+        .map_err(|error| CliError::usage(chain_in_one_line(&error)))
 }
 
-/// A CLIP that two cores train in a minute.
+/// Writes the config of a CLIP that two cores train in a minute.
 fn write_config(path: &Path, image_size: usize) -> Result<(), CliError> {
     let config = json!({
         "embed_dim": 64,
@@ -183,5 +143,8 @@ fn write_config(path: &Path, image_size: usize) -> Result<(), CliError> {
         },
         "text_cfg": { "context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2 }
     });
-    std::fs::write(path, format!("{config:#}\n")).map_err(CliError::Output)
+    std::fs::write(path, format!("{config:#}\n")).map_err(|source| CliError::WriteFile {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -1,3 +1,5 @@
+//! `clipn inspect`: contents of a weights file.
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use clipn::model::{ModelConfig, ModelError, Pretrained, PretrainedKind, Sketch};
 use serde_json::json;
 
 use crate::common::args::Format;
-use crate::common::error::CliError;
+use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::table::Table;
 use crate::common::weights::{DownloadArgs, locate};
 
@@ -20,15 +22,15 @@ pub struct InspectArgs {
     /// List every tensor
     #[arg(long)]
     pub tensors: bool,
-    /// Form of the results on standard output
+    /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// The architecture of one of open_clip's tags
+    /// Architecture of an open_clip tag
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// A weights file, a folder with one, hf-hub:OWNER/NAME, or one of open_clip's tags
+    /// Weights: a file, a directory with one, hf-hub:OWNER/NAME, or an open_clip tag
     #[arg(value_name = "FILE|DIR|NAME")]
     pub file: PathBuf,
 }
@@ -45,7 +47,7 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     let checkpoint = pretrained.checkpoint();
     if Bundle::is_bundle(checkpoint) {
         eprintln!(
-            "note: it is a bundle; `clipn classifier show` tells its classes and its threshold"
+            "note: this is a bundle; `clipn classifier show` shows its classes and its threshold"
         );
     }
     let sketch = Sketch::of(checkpoint);
@@ -67,9 +69,9 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
                 "files": checkpoint.parts(),
                 "parameters": parameters(checkpoint),
                 "config": pretrained.config().ok().flatten(),
-                "config_error": pretrained.config().err().map(|error| error.to_string()),
+                "config_error": pretrained.config().err().map(|error| chain_in_one_line(&error)),
                 "preprocessing": pretrained.preprocessing().ok().flatten(),
-                "preprocessing_error": pretrained.preprocessing().err().map(|error| error.to_string()),
+                "preprocessing_error": pretrained.preprocessing().err().map(|error| chain_in_one_line(&error)),
                 "metadata": checkpoint.metadata(),
                 "architecture": sketch,
                 "tensors": tensors,
@@ -93,12 +95,12 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
     }
 }
 
-/// What comes with the weights, that nothing does, or why it cannot be used.
-fn told<T>(found: Result<Option<T>, ModelError>, line: impl Fn(&T) -> String) -> String {
+/// Describes what comes with the weights, that nothing does, or why it is not usable.
+fn describe<T>(found: Result<Option<T>, ModelError>, line: impl Fn(&T) -> String) -> String {
     match found {
         Ok(Some(value)) => line(&value),
         Ok(None) => "none comes with the weights".to_owned(),
-        Err(error) => format!("not usable: {error}"),
+        Err(error) => format!("not usable: {}", chain_in_one_line(&error)),
     }
 }
 
@@ -118,22 +120,22 @@ fn config_line(config: &ModelConfig) -> String {
 
 fn pixels_line(pixels: &Preprocessing) -> String {
     format!(
-        "{} × {}, mean {:?}, deviation {:?}",
+        "{} × {}, mean {:?}, std {:?}",
         pixels.size, pixels.size, pixels.mean, pixels.std
     )
 }
 
-/// The beginning of a text that would fill the screen.
+/// Cuts a text that would fill the screen.
 fn shortened(text: &str) -> String {
-    const LONGEST: usize = 160;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_CHARS: usize = 160;
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
         None => text.to_owned(),
     }
 }
 
-/// The form of the file, or of so many.
-pub fn form(checkpoint: &Checkpoint) -> String {
+/// File format, and the number of files if there are several.
+pub fn kind_line(checkpoint: &Checkpoint) -> String {
     match checkpoint.parts() {
         1 => checkpoint.kind().to_string(),
         parts => format!("{}, {parts} files", checkpoint.kind()),
@@ -174,11 +176,11 @@ fn summary(
         .collect();
     writeln!(out, "file        {}", checkpoint.path().display())?;
     writeln!(out, "source      {}", pretrained.kind())?;
-    writeln!(out, "kind        {}", form(checkpoint))?;
+    writeln!(out, "kind        {}", kind_line(checkpoint))?;
     if checkpoint.layout() != Layout::OpenClip {
         writeln!(
             out,
-            "names       {}, told as open_clip's",
+            "names       {}, shown as open_clip's",
             checkpoint.layout()
         )?;
     }
@@ -192,16 +194,16 @@ fn summary(
     if checkpoint.has_module_prefix() {
         writeln!(
             out,
-            "prefix      names carried `{}`, which is left out here",
+            "prefix      `{}` before each name, not shown",
             checkpoint.stripped_prefix()
         )?;
     }
-    // What the line `config` tells.
-    let carried = pretrained.kind() == PretrainedKind::WithConfig;
+    // The line `config` shows it.
+    let has_config = pretrained.kind() == PretrainedKind::WithConfig;
     for (key, value) in checkpoint
         .metadata()
         .iter()
-        .filter(|(key, _)| !(carried && *key == "open_clip_config"))
+        .filter(|(key, _)| !(has_config && *key == "open_clip_config"))
     {
         writeln!(out, "{key:<10}  {}", shortened(value))?;
     }
@@ -211,12 +213,12 @@ fn summary(
     writeln!(
         out,
         "config      {}",
-        told(pretrained.config(), config_line)
+        describe(pretrained.config(), config_line)
     )?;
     writeln!(
         out,
         "pixels      {}",
-        told(pretrained.preprocessing(), pixels_line)
+        describe(pretrained.preprocessing(), pixels_line)
     )?;
     if every_tensor {
         writeln!(out)?;

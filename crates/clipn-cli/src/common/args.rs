@@ -1,70 +1,17 @@
+//! Arguments that several commands share.
+
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use clipn::classifier::Wording;
 use clipn::evaluation::Parallelism;
 use clipn::model::{LogitScale, Pretrained, Weights};
 use clipn::prompts::TemplateSet;
 use clipn::scores::{Score, by_name};
 
-use crate::commands::bench::BenchArgs;
-use crate::commands::calibrate::CalibrateArgs;
-use crate::commands::classifier::ClassifierCommand;
-use crate::commands::classify::ClassifyArgs;
-use crate::commands::convert::ConvertArgs;
-use crate::commands::demo::DemoArgs;
-use crate::commands::eval::EvalArgs;
-use crate::commands::inspect::InspectArgs;
-use crate::commands::models::ModelsArgs;
-use crate::commands::recipe::RecipeArgs;
-use crate::commands::results::ResultsCommand;
-#[cfg(feature = "serve")]
-use crate::commands::serve::ServeArgs;
-use crate::commands::train::TrainArgs;
 use crate::common::weights::DownloadArgs;
 
-/// Zero-shot classification that knows when to say no (CLIPN).
-#[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 110)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Measure how well a model tells in-distribution from out-of-distribution images
-    Eval(EvalArgs),
-    /// Merge the results of several runs into mean ± spread, or show results again
-    #[command(subcommand)]
-    Results(ResultsCommand),
-    /// Give pictures one of your labels, or "unknown"
-    Classify(Box<ClassifyArgs>),
-    /// Build, show and change bundles: a classifier for deployment in one file
-    #[command(subcommand)]
-    Classifier(ClassifierCommand),
-    /// Find the threshold that keeps the share of pictures that you want, and write it into a bundle
-    Calibrate(CalibrateArgs),
-    /// Answer pictures over HTTP: JSON, a page to try them on, health and metrics
-    #[cfg(feature = "serve")]
-    Serve(Box<ServeArgs>),
-    /// Tell what weights are: kind, architecture, preprocessing, tensors, whether there is a "no" side
-    Inspect(InspectArgs),
-    /// Write weights in another form: one file with its config, or a folder of open_clip's hub or of transformers
-    Convert(ConvertArgs),
-    /// List the architectures that are built in, with their sizes and what they cost; or tell one in detail
-    Models(ModelsArgs),
-    /// Train a CLIP, or teach one to say "no", on images with captions
-    Train(Box<TrainArgs>),
-    /// Run the commands of a recipe one after the other, as those of recipes/
-    Recipe(RecipeArgs),
-    /// Try everything on a small world drawn for the purpose: train, teach "no", evaluate, report
-    Demo(DemoArgs),
-    /// Measure the speed of everything on this machine
-    Bench(BenchArgs),
-}
-
-/// The form of the results on standard output.
+/// Format of the results on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Table,
@@ -72,16 +19,17 @@ pub enum Format {
     Csv,
 }
 
-/// Where the towers run.
+/// Device that runs the towers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     Cpu,
 }
 
-/// Which lines the "no" tower reads.
+/// Templates that the "no" tower reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Variant {
-    /// Handcrafted where the weights have a "no" side without learnable prompts and the templates have `no` lines
+    /// Handcrafted if the weights have a "no" side without learnable prompts and the templates
+    /// have `no` lines, else learnable
     Auto,
     /// Both towers read the `yes` lines
     Learnable,
@@ -89,15 +37,17 @@ pub enum Variant {
     Handcrafted,
 }
 
-/// Which model.
+/// Architecture and weights.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Architecture, as ViT-B-16, or an open_clip model config [default: the one that comes with the weights]
+    /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
-    /// Weights: safetensors, PyTorch .pt, OpenAI's TorchScript, a folder of transformers, of open_clip's hub or of a
-    /// training checkpoint, hf-hub:OWNER/NAME, or with --model one of open_clip's tags, as laion2b_s34b_b88k [default:
-    /// clipn-mini, a small model that is built in]
+    /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model [default:
+    /// clipn-mini, built in]
+    ///
+    /// Files: safetensors, PyTorch .pt, OpenAI's TorchScript. Directories: transformers, open_clip's
+    /// hub, training checkpoints. Tags of open_clip, such as laion2b_s34b_b88k, need --model.
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
@@ -105,42 +55,44 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The weights as they were asked for.
-    pub fn asked(&self) -> &Path {
+    /// The weights as the user named them.
+    pub fn requested(&self) -> &Path {
         let name = || Path::new(self.model.as_deref().unwrap_or(Pretrained::MINI));
         self.pretrained.as_deref().unwrap_or_else(name)
     }
 }
 
-/// What the classes are asked with.
+/// Prompts of the classes, and the scale of their logits.
 #[derive(Debug, Args)]
 pub struct PromptArgs {
-    /// Sentences around the class names: clipn (the published lines, their literal quotes kept), clipn-clean, plain,
-    /// simple, or a file with one template a line [default: those that the weights name, else clipn]
+    /// Prompt templates: clipn, clipn-clean, plain, simple, or a file with one template per line
+    /// [default: from the weights, else clipn]
+    ///
+    /// clipn has the published lines with their literal quotes; clipn-clean has them without.
     #[arg(long, value_name = "NAME|FILE")]
     pub templates: Option<String>,
-    /// Which lines the "no" tower reads
+    /// Templates that the "no" tower reads
     #[arg(long, value_enum, default_value = "auto")]
     pub variant: Variant,
-    /// Factor between cosines and logits: published (100) or trained, the model's own [default: what the weights name,
-    /// else published]
+    /// Factor from cosines to logits: published (100), or the model's trained one [default: from
+    /// the weights, else published]
     #[arg(long, value_name = "published|trained")]
     pub logit_scale: Option<LogitScale>,
 }
 
-/// How the work is spread.
+/// Parallelism, device, and handling of unreadable images.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Images that a worker takes at a time
+    /// Images per batch of one worker
     #[arg(long, value_name = "N", default_value = "16", value_parser = parse_count)]
     pub batch_size: usize,
-    /// Workers, each decoding and encoding [default: one a core]
+    /// Worker threads; each decodes and encodes [default: one per core]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub workers: Option<usize>,
-    /// Where the towers run: cpu
+    /// Device that runs the towers: cpu
     #[arg(long, default_value = "cpu", value_parser = parse_device)]
     pub device: Device,
-    /// Stop at the first image that cannot be read, instead of telling it and going on
+    /// Stop at the first unreadable image instead of reporting and skipping it
     #[arg(long)]
     pub strict: bool,
 }
@@ -162,19 +114,19 @@ pub fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
 pub fn parse_device(text: &str) -> Result<Device, String> {
     match text {
         "cpu" => Ok(Device::Cpu),
-        _ => Err("this program runs on the CPU only; give --device cpu or leave it out".to_owned()),
+        _ => Err("the only device is cpu: give --device cpu or leave it out".to_owned()),
     }
 }
 
 pub fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=4096) => Ok(count),
-        _ => Err("give a whole number from 1 to 4096".to_owned()),
+        _ => Err("expected a whole number from 1 to 4096".to_owned()),
     }
 }
 
 impl Variant {
-    /// The wording that it means for weights and templates.
+    /// The wording of this variant for weights and templates.
     pub fn wording(self, weights: &Weights, templates: &TemplateSet) -> Wording {
         match self {
             Self::Learnable => Wording::Learnable,

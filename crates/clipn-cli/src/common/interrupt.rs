@@ -1,11 +1,13 @@
+//! Ctrl-C and termination signals.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::error::CliError;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Turns the first Ctrl-C (or termination signal) into a request that running work ends cleanly; the second ends the
-/// program at once.
+/// Installs the handler: the first Ctrl-C (or termination signal) requests a clean stop of running
+/// work, the second exits at once.
 pub fn install() -> Result<(), CliError> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -15,7 +17,7 @@ pub fn install() -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whether the user has asked to stop.
+/// Whether a stop has been requested.
 pub fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }

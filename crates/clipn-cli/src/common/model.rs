@@ -1,3 +1,5 @@
+//! Opening a model, and building its classifier.
+
 use std::path::{Path, PathBuf};
 
 use clipn::bundle::Bundle;
@@ -14,26 +16,26 @@ use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
 use crate::common::error::CliError;
-use crate::common::weights::{Located, locate};
+use crate::common::weights::{LocatedWeights, locate};
 
-/// Opened weights with what is told beside the tensors.
+/// Opened weights with their metadata.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedModel {
     pub weights: Weights,
-    /// The file or folder that they were opened from.
+    /// File or directory that they were opened from.
     pub path: PathBuf,
-    /// The weights' own preprocessing, or CLIP's where they have none.
+    /// The weights' own preprocessing, or CLIP's if they have none.
     pub preprocessing: Preprocessing,
-    /// The training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
+    /// Training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
     pub epoch: Option<String>,
-    /// What the weights tell beside their tensors.
+    /// Templates, logit scale and vocabulary that the weights name.
     notes: WeightsNotes,
 }
 
-impl Loaded {
-    /// Opens config and weights, and warns where "no" has not been learned.
+impl LoadedModel {
+    /// Opens config and weights. Warns if the "no" side is not trained.
     pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
-        let asked = args.asked();
+        let requested = args.requested();
         let located = locate(
             args.pretrained.as_deref(),
             args.model.as_deref(),
@@ -45,29 +47,34 @@ impl Loaded {
             .as_deref()
             .map(ModelConfig::resolve)
             .transpose()?;
-        Self::of(located, model, asked)
+        Self::from_located(located, model, requested)
     }
 
-    /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that it names.
-    pub fn of_bundle(bundle: &Bundle, at: &Path, args: &ModelArgs) -> Result<Self, CliError> {
+    /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
+    /// bundle names.
+    pub fn for_bundle(bundle: &Bundle, at: &Path, args: &ModelArgs) -> Result<Self, CliError> {
         let config = bundle.identity().config.clone();
         let named = bundle.identity().source.as_deref().map(Path::new);
         let on_disk = weights_path(bundle, at);
-        let asked = args.pretrained.as_deref().or(on_disk.as_deref()).or(named);
-        let Some(asked) = asked else {
+        let requested = args.pretrained.as_deref().or(on_disk.as_deref()).or(named);
+        let Some(requested) = requested else {
             return Err(DetectorError::NoModel {
                 bundle: at.to_owned(),
                 source_name: None,
             }
             .into());
         };
-        let is_tag = !asked.exists() && args.pretrained.is_none();
+        let is_tag = !requested.exists() && args.pretrained.is_none();
         let model = is_tag.then_some(config.name.as_str());
-        let located = locate(Some(asked), model, &args.downloads, Purpose::Compute)?;
-        Self::of(located, Some(config), asked)
+        let located = locate(Some(requested), model, &args.downloads, Purpose::Compute)?;
+        Self::from_located(located, Some(config), requested)
     }
 
-    fn of(located: Located, model: Option<ModelConfig>, asked: &Path) -> Result<Self, CliError> {
+    fn from_located(
+        located: LocatedWeights,
+        model: Option<ModelConfig>,
+        requested: &Path,
+    ) -> Result<Self, CliError> {
         let pretrained = Pretrained::open(&located.path)?;
         let stem = located
             .path
@@ -93,9 +100,9 @@ impl Loaded {
         };
         if weights.no_side() == NoSide::CopiedFromYes {
             eprintln!(
-                "warning: {} is a plain CLIP; its \"no\" side is a copy of the \"yes\" side, so CTW and ATD mean \
-                 nothing before it is trained",
-                asked.display()
+                "warning: {} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
+                 side, so CTW and ATD are meaningless",
+                requested.display()
             );
         }
         Ok(Self {
@@ -107,7 +114,8 @@ impl Loaded {
         })
     }
 
-    /// The name or file of the templates: those asked for, else the weights' own, else the published ones.
+    /// Name or file of the templates: those of the flag, else those of the weights, else the
+    /// published ones.
     pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
         prompts
             .templates
@@ -116,7 +124,7 @@ impl Loaded {
             .unwrap_or(TemplateSet::PUBLISHED)
     }
 
-    /// Builds the classifier; the text towers leave memory when it is done.
+    /// Builds the classifier, then drops the text towers.
     pub fn classifier(
         &self,
         class_names: &[String],
@@ -133,7 +141,7 @@ impl Loaded {
         Ok((classifier, wording))
     }
 
-    /// The rows of class names in templates, with the published scale.
+    /// Encodes class names in templates, with the published logit scale.
     pub fn encode(
         &self,
         class_names: &[String],
@@ -141,7 +149,7 @@ impl Loaded {
         wording: Wording,
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
-        self.tell_unseen(class_names, templates);
+        self.warn_of_unseen_words(class_names, templates);
         let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
         let no = TextEncoder::from_weights(&self.weights, Side::No);
         let classifier = build(class_names, templates, wording, &yes, &no, progress)?;
@@ -150,8 +158,8 @@ impl Loaded {
         Ok(classifier)
     }
 
-    /// Says which words the model has never read.
-    fn tell_unseen(&self, class_names: &[String], templates: &TemplateSet) {
+    /// Warns of words that did not occur in the training captions.
+    fn warn_of_unseen_words(&self, class_names: &[String], templates: &TemplateSet) {
         let Some(words) = self.weights.seen_words() else {
             return;
         };
@@ -166,7 +174,8 @@ impl Loaded {
             match words.unseen(name) {
                 unseen if unseen.is_empty() => {}
                 unseen => eprintln!(
-                    "warning: the model has never read {}, so what it says of the class `{name}` means nothing",
+                    "warning: {} did not occur in the training captions; predictions for class \
+                     `{name}` are unreliable",
                     quoted(&unseen)
                 ),
             }
@@ -179,7 +188,8 @@ impl Loaded {
             .collect();
         if let Some(first) = lines.first() {
             eprintln!(
-                "warning: {} of {} templates have words that the model has never read, as {}",
+                "warning: {} of {} templates have words that did not occur in the training \
+                 captions, such as {}",
                 lines.len(),
                 templates.yes().len(),
                 quoted(first)
@@ -187,7 +197,7 @@ impl Loaded {
         }
     }
 
-    /// The image tower.
+    /// Image tower for inference.
     pub fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
         image_tower(&self.weights)
     }

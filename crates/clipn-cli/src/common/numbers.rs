@@ -1,4 +1,6 @@
-/// A number with commas between its thousands.
+//! Numbers as people read them.
+
+/// Formats a number with commas between thousands.
 pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -11,7 +13,7 @@ pub fn thousands(number: usize) -> String {
     text
 }
 
-/// Bytes in the largest decimal unit that leaves a whole number.
+/// Formats bytes in the largest decimal unit (kB, MB, GB) that gives at least 1.
 pub fn bytes(number: u64) -> String {
     let number = number as f64;
     match number {
@@ -27,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_and_units() {
+    fn formats_thousands_and_decimal_units() {
         assert_eq!(
             [0, 12, 123, 1234, 151_277_313].map(thousands),
             ["0", "12", "123", "1,234", "151,277,313"]

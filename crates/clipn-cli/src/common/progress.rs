@@ -1,3 +1,5 @@
+//! Progress on the terminal.
+
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -7,13 +9,13 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::common::interrupt;
 
-/// How long a stage runs before its bar appears, so that short work shows none.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time before a stage shows its bar, so that short work shows none.
+const DELAY: Duration = Duration::from_secs(1);
 
-/// Bytes that take so long that they are told of where there is no bar.
-const LARGE: u64 = 10_000_000;
+/// Bytes from which a download is logged if there is no bar.
+const LARGE_DOWNLOAD: u64 = 10_000_000;
 
-/// A bar with rate and time left on standard error; silent where that is not a terminal.
+/// Progress bar with rate and remaining time on standard error; silent if that is no terminal.
 #[derive(Debug, Default)]
 pub struct Bar {
     stage: Mutex<Option<Stage>>,
@@ -27,7 +29,7 @@ struct Stage {
 
 impl Bar {
     fn with_stage(&self, change: impl FnOnce(&mut Option<Stage>)) {
-        // A poisoned lock means another thread panicked, which the program reports by itself.
+        // A poisoned lock means that another thread panicked, which is reported elsewhere.
         if let Ok(mut stage) = self.stage.lock() {
             change(&mut stage);
         }
@@ -35,7 +37,7 @@ impl Bar {
 }
 
 impl Bar {
-    /// A stage of which nobody knows how long it is.
+    /// Begins a stage of unknown length.
     pub fn begin_uncounted(&self, stage: &str) {
         self.start(stage, 0, "{msg} {human_pos} {per_sec}");
     }
@@ -70,7 +72,7 @@ impl Progress for Bar {
             total,
             "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
         );
-        if total >= LARGE && !std::io::stderr().is_terminal() {
+        if total >= LARGE_DOWNLOAD && !std::io::stderr().is_terminal() {
             eprintln!("{stage}: {}", DecimalBytes(total));
         }
     }
@@ -79,7 +81,7 @@ impl Progress for Bar {
         self.with_stage(|stage| {
             if let Some(stage) = stage {
                 stage.bar.inc(units);
-                if stage.bar.is_hidden() && stage.started.elapsed() > PATIENCE {
+                if stage.bar.is_hidden() && stage.started.elapsed() > DELAY {
                     stage.bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
             }

@@ -1,6 +1,9 @@
+//! Text tables.
+
 use std::io::Write;
 
-/// A text table: columns as wide as their widest cell, the first columns to the left, numbers to the right.
+/// Text table. Each column is as wide as its widest cell; the first columns are left-aligned, the
+/// others right-aligned.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -8,7 +11,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these headings, of which the first `left` columns are set to the left.
+    /// Creates a table with these headings, whose first `left` columns are left-aligned.
     pub fn new(headings: impl IntoIterator<Item = impl Into<String>>, left: usize) -> Self {
         Self {
             rows: vec![headings.into_iter().map(Into::into).collect()],
@@ -21,7 +24,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// Writes the rows, two spaces between columns and none at the end of a line.
+    /// Writes the rows with two spaces between columns and none at the end of a line.
     pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |c: usize| {
@@ -57,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn aligns_columns() {
         let mut table = Table::new(["name", "n"], 1);
         table.row(["größe", "1"]);
         table.row(["a", "100"]);

@@ -1,4 +1,4 @@
-//! Weights by name: told from paths, fetched where they are not in the cache.
+//! Weights by name: distinguished from paths, and downloaded if the cache does not have them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,34 +9,35 @@ use clipn::model::Pretrained;
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
 
-/// Where weights may come from.
+/// Whether weights may be downloaded.
 #[derive(Debug, Clone, Args)]
 pub struct DownloadArgs {
-    /// Fetch nothing: take weights from the cache, or fail [env: HF_HUB_OFFLINE]
+    /// Do not download: take weights from the cache, or fail [env: HF_HUB_OFFLINE]
     #[arg(long)]
     pub offline: bool,
 }
 
-/// Weights on this machine, and the architecture to hold them against.
+/// Weights on this machine, and the architecture to open them with.
 #[derive(Debug)]
-pub struct Located {
-    /// The file or folder.
+pub struct LocatedWeights {
+    /// File or directory.
     pub path: PathBuf,
-    /// The architecture, where the weights do not tell it themselves.
+    /// Architecture, if the weights do not come with their own.
     pub model: Option<String>,
 }
 
-/// Finds what `--pretrained` and `--model` name, and fetches it where it is a name of weights and not there.
+/// Resolves `--pretrained` and `--model` to a path. Downloads weights given by name if the cache
+/// does not have them.
 pub fn locate(
     pretrained: Option<&Path>,
     model: Option<&str>,
     downloads: &DownloadArgs,
     purpose: Purpose,
-) -> Result<Located, CliError> {
-    let (given, model) = asked(pretrained, model)?;
+) -> Result<LocatedWeights, CliError> {
+    let (given, model) = weights_and_model(pretrained, model)?;
     let name = Name::of(given, model)?;
     if let Name::Path(path) = name {
-        return Ok(Located {
+        return Ok(LocatedWeights {
             path,
             model: model.map(str::to_owned),
         });
@@ -51,45 +52,53 @@ pub fn locate(
     for note in &fetched.notes {
         eprintln!("warning: {note}");
     }
-    let Some(of_tag) = fetched.model else {
-        return Ok(Located {
+    let Some(tag_model) = fetched.model else {
+        return Ok(LocatedWeights {
             path: fetched.path,
             model: model.map(str::to_owned),
         });
     };
-    if model.is_some_and(|model| !model.replace('/', "-").eq_ignore_ascii_case(of_tag)) {
+    if model.is_some_and(|model| !model.replace('/', "-").eq_ignore_ascii_case(tag_model)) {
         eprintln!(
-            "{} weights have QuickGELU: they are opened as {of_tag}",
+            "note: {} weights use QuickGELU; opening them as {tag_model}",
             given.display()
         );
     }
-    let told = Pretrained::open(&fetched.path)?.config();
-    let model = matches!(told, Ok(None)).then(|| of_tag.to_owned());
-    Ok(Located {
+    let own_config = Pretrained::open(&fetched.path)?.config();
+    let model = matches!(own_config, Ok(None)).then(|| tag_model.to_owned());
+    Ok(LocatedWeights {
         path: fetched.path,
         model,
     })
 }
 
-/// The weights and the architecture that are asked for. As in open_clip, a repository as the model is both.
-fn asked<'a>(
+/// The weights and the architecture that the flags name. As in open_clip, a repository given as
+/// the model is both.
+fn weights_and_model<'a>(
     pretrained: Option<&'a Path>,
     model: Option<&'a str>,
 ) -> Result<(&'a Path, Option<&'a str>), CliError> {
-    let of_hub = model.filter(|model| model.starts_with(HubName::PREFIX));
-    match (pretrained, of_hub) {
+    let repository = model.filter(|model| model.starts_with(HubName::PREFIX));
+    match (pretrained, repository) {
         (None, Some(repository)) => Ok((Path::new(repository), None)),
         (Some(weights), None) => Ok((weights, model)),
-        (Some(_), Some(repository)) => Err(CliError::Usage(format!(
-            "--model {repository} is weights with their architecture, and --pretrained names others; leave one of them out"
-        ))),
+        (Some(_), Some(repository)) => Err(CliError::usage_with_hint(
+            format!(
+                "--model {repository} names weights with their architecture, and --pretrained \
+                 names other weights"
+            ),
+            "leave one of them out",
+        )),
         (None, None) => match model {
             None => Ok((Path::new(Pretrained::MINI), None)),
-            Some(model) => Err(CliError::Usage(format!(
-                "--model {model} says what the weights are, not where; give --pretrained too (a file, a folder, \
-                 hf-hub:OWNER/NAME, or one of open_clip's tags), or neither for the built-in {}",
-                Pretrained::MINI
-            ))),
+            Some(model) => Err(CliError::usage_with_hint(
+                format!("--model {model} is an architecture without weights"),
+                format!(
+                    "give --pretrained too (a file, a directory, hf-hub:OWNER/NAME, or an \
+                     open_clip tag), or neither for the built-in {}",
+                    Pretrained::MINI
+                ),
+            )),
         },
     }
 }

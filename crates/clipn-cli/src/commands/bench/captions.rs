@@ -1,4 +1,4 @@
-//! Captions for training steps, from a table or made up.
+//! Captions for training steps, from a table or generated.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use clipn::training::{TrainingError, TrainingRng};
 
 use crate::common::error::CliError;
 
-/// The captions of a table, which must have one, or `count` made-up ones.
+/// The captions of a table, which must have at least one, or `count` generated ones.
 pub fn captions(table: Option<&Path>, count: usize) -> Result<Vec<String>, CliError> {
     let Some(path) = table else {
-        return Ok(made_up(count));
+        return Ok(generated(count));
     };
     let table = CaptionTable::read(path, &TableFormat::default()).map_err(TrainingError::from)?;
-    // A row of a wrong form is for a training run to tell.
-    let good = |row: usize| Some(table.row(row).ok()?.1.to_owned());
-    let captions: Vec<String> = (0..table.len()).filter_map(good).collect();
+    // Malformed rows are skipped here; a training run reports them.
+    let caption = |row: usize| Some(table.row(row).ok()?.1.to_owned());
+    let captions: Vec<String> = (0..table.len()).filter_map(caption).collect();
     if captions.is_empty() {
-        return Err(CliError::Usage(format!(
-            "no row of {} has a caption",
+        return Err(CliError::usage(format!(
+            "no captions in {}",
             path.display()
         )));
     }
@@ -73,8 +73,9 @@ const PLACES: [&str; 10] = [
     "in the kitchen",
 ];
 
-/// Captions as long as those of photographs on the web: 5 to 21 words, 11 on average. Every other one has a detail.
-fn made_up(count: usize) -> Vec<String> {
+/// Captions as long as those of photos on the web: 5 to 21 words, 11 on average. Half of them have a
+/// detail.
+fn generated(count: usize) -> Vec<String> {
     let mut random = TrainingRng::new(5);
     let mut below = |bound: usize| random.below(bound as u64) as usize;
     let mut caption = || {
@@ -93,11 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_captions_are_as_long_as_real_ones() {
-        let lengths: Vec<usize> = made_up(2000).iter().map(|c| c.split(' ').count()).collect();
+    fn generated_captions_have_realistic_lengths() {
+        let lengths: Vec<usize> = generated(2000)
+            .iter()
+            .map(|c| c.split(' ').count())
+            .collect();
         let mean = lengths.iter().sum::<usize>() as f64 / lengths.len() as f64;
-        let (least, most) = (lengths.iter().min(), lengths.iter().max());
+        let (shortest, longest) = (lengths.iter().min(), lengths.iter().max());
         assert!((10.5..11.5).contains(&mean), "{mean}");
-        assert!(least >= Some(&5) && most <= Some(&21), "{least:?} {most:?}");
+        assert!(
+            shortest >= Some(&5) && longest <= Some(&21),
+            "{shortest:?} {longest:?}"
+        );
     }
 }

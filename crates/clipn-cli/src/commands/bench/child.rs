@@ -1,4 +1,4 @@
-//! Tasks run in processes of their own: the same program, started again with a hidden flag, answers in JSON.
+//! Child processes, one per task: this program, started with a hidden flag, replies in JSON.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -7,40 +7,44 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::args::{BenchArgs, Task};
-use super::work::Measured;
-use crate::common::error::CliError;
+use super::workload::Measurement;
+use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::interrupt;
 
-/// How often a child is looked after.
-const LOOK: Duration = Duration::from_millis(50);
+/// Polling interval of a child.
+const CHILD_POLL: Duration = Duration::from_millis(50);
 
-/// A child's answer on its standard output.
+/// The reply of a child on its standard output.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
-    Measured(Box<Measured>),
+pub enum Reply {
+    Measured(Box<Measurement>),
     Failed(String),
 }
 
-/// Measures a task in a child, on so many threads; `None` where the user wants no more.
-pub fn measure(task: Task, args: &BenchArgs, threads: usize) -> Result<Option<Measured>, CliError> {
+/// Measures a task in a child on this number of threads; `None` if interrupted.
+pub fn measure(
+    task: Task,
+    args: &BenchArgs,
+    threads: usize,
+) -> Result<Option<Measurement>, CliError> {
     let failed = |error: String| CliError::BenchTask {
         task: task.name(),
         error,
     };
     let child = command(task, args, threads)
         .and_then(|mut command| command.spawn())
-        .map_err(|error| failed(format!("cannot start this program again: {error}")))?;
+        .map_err(|error| failed(format!("cannot start a child process: {error}")))?;
     let Some(output) = wait(child).map_err(|error| failed(error.to_string()))? else {
         return Ok(None);
     };
     match serde_json::from_slice(&output.stdout) {
-        Ok(Answer::Measured(measured)) => Ok(Some(*measured)),
-        // The signal may have met both.
+        Ok(Reply::Measured(measured)) => Ok(Some(*measured)),
+        // The signal may have reached the child too.
         _ if interrupt::requested() => Ok(None),
-        Ok(Answer::Failed(error)) => Err(failed(error)),
+        Ok(Reply::Failed(error)) => Err(failed(error)),
         Err(_) => Err(failed(format!(
-            "ended without an answer ({}); is there enough memory?",
+            "the child process exited without a reply ({}), possibly for lack of memory",
             output.status
         ))),
     }
@@ -69,8 +73,8 @@ fn command(task: Task, args: &BenchArgs, threads: usize) -> std::io::Result<Comm
     Ok(command)
 }
 
-/// Waits for the end of a child, and ends it where the user wants no more. Its answer is short enough to wait in the
-/// pipe.
+/// Waits for a child to exit, and kills it if interrupted. The reply is short enough for the pipe's
+/// buffer.
 fn wait(mut child: Child) -> std::io::Result<Option<std::process::Output>> {
     while child.try_wait()?.is_none() {
         if interrupt::requested() {
@@ -78,18 +82,18 @@ fn wait(mut child: Child) -> std::io::Result<Option<std::process::Output>> {
             child.wait()?;
             return Ok(None);
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(CHILD_POLL);
     }
     child.wait_with_output().map(Some)
 }
 
-/// What a child does: measures, and writes its answer.
-pub fn answer(outcome: Result<Measured, CliError>) -> Result<(), CliError> {
-    let answer = match outcome {
-        Ok(measured) => Answer::Measured(Box::new(measured)),
-        Err(error) => Answer::Failed(error.to_string()),
+/// Writes the reply of a child.
+pub fn reply(outcome: Result<Measurement, CliError>) -> Result<(), CliError> {
+    let reply = match outcome {
+        Ok(measured) => Reply::Measured(Box::new(measured)),
+        Err(error) => Reply::Failed(chain_in_one_line(&error)),
     };
     let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, &answer)?;
+    serde_json::to_writer(&mut out, &reply)?;
     out.flush().map_err(CliError::Output)
 }

@@ -1,20 +1,22 @@
+//! Building a classifier.
+
 use clipn::classifier::{Wording, build};
 use clipn::model::Side;
 use clipn::prompts::{ClassNames, TemplateSet};
 use serde_json::{Map, Value, json};
 
 use super::model::Model;
-use super::work::{Measured, Work};
+use super::workload::{Measurement, Workload};
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
 
-/// Class names and templates of a sample: many names to a template, so that what its texts share pays off as it does with
-/// all names.
+/// Number of class names and templates of a sample. There are many names per template, so that
+/// shared prefixes save as much time as with all names.
 const SAMPLE: (usize, usize) = (125, 4);
 
-/// The classifier of ImageNet's names and the published templates: a sample of both that is spread over all, or, with
-/// `full`, all.
-pub fn classifier(model: &Model, full: bool) -> Result<Work, CliError> {
+/// Builds the classifier of ImageNet's names and the published templates: of an evenly spread sample,
+/// or of all if `full`.
+pub fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
     let (names, templates) = (
         ClassNames::named("imagenet-1k")?,
         TemplateSet::named("clipn")?,
@@ -36,7 +38,7 @@ pub fn classifier(model: &Model, full: bool) -> Result<Work, CliError> {
     );
     let pairs = (names_count * lines_count) as f64;
     let context = model.config.text.context_length;
-    Ok(Work {
+    Ok(Workload {
         run: Box::new(move || {
             build(
                 &names,
@@ -60,8 +62,8 @@ pub fn classifier(model: &Model, full: bool) -> Result<Work, CliError> {
     })
 }
 
-/// Tells what a pair costs, and all pairs of ImageNet's names and the published templates.
-pub fn conclude(measured: &mut Measured) {
+/// Adds the time per pair, and for all pairs of ImageNet's names and the published templates.
+pub fn add_details(measured: &mut Measurement) {
     let seconds = 1.0 / measured.rate;
     let all = measured
         .details
@@ -76,7 +78,7 @@ pub fn conclude(measured: &mut Measured) {
         .insert("all_seconds".to_owned(), json!(seconds * all));
 }
 
-/// `count` of the items, as far apart as they can be.
+/// Selects `count` evenly spread items.
 fn spread<T: Clone>(items: &[T], count: usize) -> Vec<T> {
     let count = count.min(items.len());
     (0..count)
@@ -91,13 +93,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_spread_over_all() {
+    fn spreads_a_sample_evenly() {
         assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6, 7], 4), [0, 2, 4, 6]);
         assert_eq!(spread(&[0, 1, 2], 4), [0, 1, 2]);
     }
 
     #[test]
-    fn the_sample_is_about_as_long_as_all() {
+    fn texts_of_the_sample_have_the_mean_length_of_all() {
         let ids = |texts: &[String]| {
             let rows = Tokenizer::clip().tokenize_batch(texts, 77);
             rows.rows().map(end_of_text_position).sum::<usize>() as f64 / texts.len() as f64

@@ -1,17 +1,20 @@
+//! Metrics of all scores.
+
 use clipn::metrics::{FprConvention, MetricError, RankedScores};
 use clipn::scores;
 use clipn::training::TrainingRng;
 use serde_json::Map;
 
-use super::work::Work;
+use super::workload::Workload;
 use crate::common::error::CliError;
 
-/// Images of ImageNet's validation set, and of the published OOD sets.
+/// Number of images of ImageNet's validation set, and of each published OOD set.
 const ID: usize = 50_000;
 const OOD: usize = 10_000;
 
-/// AUROC, both AUPRs and FPR95 of every score by every convention, from scores that saturate as the published ones do.
-pub fn metrics() -> Result<Work, CliError> {
+/// Computes AUROC, both AUPRs and FPR95 by every convention for every score, on random values that
+/// saturate as the published scores do.
+pub fn metrics() -> Result<Workload, CliError> {
     let mut rng = TrainingRng::new(7);
     let mut set = |count: usize, shift: f64| -> Vec<f32> {
         (0..count)
@@ -22,12 +25,12 @@ pub fn metrics() -> Result<Work, CliError> {
         .iter()
         .map(|_| (set(ID, 0.5), set(OOD, -0.5)))
         .collect();
-    Ok(Work {
+    Ok(Workload {
         items: (sets.len() * (ID + OOD)) as f64,
         run: Box::new(move || {
             for (id, ood) in &sets {
                 std::hint::black_box(
-                    figures(id, ood).map_err(|error| CliError::Usage(error.to_string()))?,
+                    all_metrics(id, ood).map_err(|error| CliError::usage(error.to_string()))?,
                 );
             }
             Ok(())
@@ -40,19 +43,19 @@ pub fn metrics() -> Result<Work, CliError> {
     })
 }
 
-fn figures(id: &[f32], ood: &[f32]) -> Result<Vec<f64>, MetricError> {
+fn all_metrics(id: &[f32], ood: &[f32]) -> Result<Vec<f64>, MetricError> {
     let ranked = RankedScores::new(id, ood)?;
-    let mut figures = vec![ranked.auroc(), ranked.aupr_in(), ranked.aupr_out()];
+    let mut values = vec![ranked.auroc(), ranked.aupr_in(), ranked.aupr_out()];
     for convention in FprConvention::ALL {
-        figures.push(ranked.fpr_at_tpr(0.95, convention)?);
+        values.push(ranked.fpr_at_tpr(0.95, convention)?);
     }
-    Ok(figures)
+    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_scores_can_be_measured() {
+    fn computes_all_metrics() {
         (super::metrics().unwrap().run)().unwrap();
     }
 }

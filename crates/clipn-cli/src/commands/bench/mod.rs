@@ -1,5 +1,5 @@
-//! `clipn bench`: how fast the towers, training, classifiers, pixels and metrics are on this machine, and how much memory
-//! they take. A task a process; a table of all.
+//! `clipn bench`: speed and peak memory of towers, training, classifiers, pixels and metrics on this
+//! machine. Each task runs in its own process.
 
 mod args;
 mod captions;
@@ -12,7 +12,7 @@ mod pixels;
 mod random;
 mod towers;
 mod train;
-mod work;
+mod workload;
 
 pub use args::BenchArgs;
 
@@ -24,18 +24,18 @@ use clipn::download::{HubName, Purpose};
 use clipn::engine::product_peak;
 use model::Model;
 use output::Report;
-use work::{Measured, Work};
+use workload::{Measurement, Workload};
 
 use crate::common::error::CliError;
 use crate::common::weights::locate;
 
-/// How long the machine's products are measured.
-const PEAK: Duration = Duration::from_millis(1500);
+/// Duration of the peak measurement.
+const PEAK_DURATION: Duration = Duration::from_millis(1500);
 
 /// `clipn bench`.
 pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
     if args.child {
-        return child::answer(measure_here(args));
+        return child::reply(measure_here(args));
     }
     locate_weights(args)?;
     let args = &*args;
@@ -69,13 +69,13 @@ pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
     report.write(args.format)
 }
 
-/// Puts paths in the place of names of weights, once for all children.
+/// Replaces names of weights by paths, once for all children.
 fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
-    let is_of_hub = args
+    let is_repository = args
         .model
         .as_deref()
         .is_some_and(|model| model.starts_with(HubName::PREFIX));
-    if args.pretrained.is_none() && !is_of_hub {
+    if args.pretrained.is_none() && !is_repository {
         return Ok(());
     }
     let located = locate(
@@ -93,13 +93,13 @@ fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The tasks asked for, each once, or all that the arguments allow.
+/// The requested tasks without duplicates, or all that the arguments allow.
 fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
-    let fixed = |task: &Task| matches!(task, Task::ImageB32 | Task::ImageB16);
-    if args.model.is_some() && args.tasks.iter().any(fixed) {
-        return Err(CliError::Usage(
-            "image-b32 and image-b16 name their architectures; give the task `image` with --model"
-                .to_owned(),
+    let has_fixed_model = |task: &Task| matches!(task, Task::ImageB32 | Task::ImageB16);
+    if args.model.is_some() && args.tasks.iter().any(has_fixed_model) {
+        return Err(CliError::usage_with_hint(
+            "image-b32 and image-b16 have fixed architectures and do not take --model",
+            "measure the task `image` with --model",
         ));
     }
     let mut tasks: Vec<Task> = Vec::new();
@@ -125,49 +125,55 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
     Ok(tasks)
 }
 
-/// Refuses what would only fail after minutes.
+/// Rejects arguments that would otherwise fail after minutes.
 fn check(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
     match &args.data {
-        Some(folder) if !folder.is_dir() => {
-            return Err(CliError::Usage(format!(
-                "--data {} is not a folder; give one with photographs, or with a captions.tsv",
-                folder.display()
-            )));
+        Some(directory) if !directory.is_dir() => {
+            return Err(CliError::usage_with_hint(
+                format!("--data {} is not a directory", directory.display()),
+                "give a directory of photos, or with a captions.tsv",
+            ));
         }
         None if tasks.contains(&Task::Pixels) => {
-            return Err(CliError::Usage(
-                "the task pixels measures photographs; give --data FOLDER".to_owned(),
-            ));
+            return Err(no_photos());
         }
         _ => {}
     }
-    Model::of(Task::Image, args).map(drop)
+    Model::for_task(Task::Image, args).map(drop)
 }
 
-/// Measures the one task in this process.
-fn measure_here(args: &BenchArgs) -> Result<Measured, CliError> {
+/// The error of the task `pixels` without `--data`.
+fn no_photos() -> CliError {
+    CliError::usage_with_hint(
+        "the task pixels needs photos",
+        "give their directory with --data",
+    )
+}
+
+/// Measures one task in this process.
+fn measure_here(args: &BenchArgs) -> Result<Measurement, CliError> {
     let Some(&task) = args.tasks.first() else {
-        return Err(CliError::Usage("there is no task to measure".to_owned()));
+        return Err(CliError::usage("no task to measure"));
     };
-    let Some(work) = work(task, args)? else {
-        return Ok(Measured::of_products(product_peak(PEAK)));
+    let Some(workload) = workload(task, args)? else {
+        return Ok(Measurement::product_peak(product_peak(PEAK_DURATION)));
     };
-    // The whole classifier takes minutes, once.
+    // The full classifier takes minutes, so it is built once.
     let is_long = task == Task::Classifier && args.full;
     let reps = if is_long { 1 } else { args.repetitions() };
-    let mut measured = work.measure(task, reps, !is_long)?;
+    let mut measured = workload.measure(task, reps, !is_long)?;
     match task {
-        Task::Classifier => classifier::conclude(&mut measured),
-        Task::Pixels => pixels::conclude(&mut measured),
+        Task::Classifier => classifier::add_details(&mut measured),
+        Task::Pixels => pixels::add_details(&mut measured),
         _ => {}
     }
     Ok(measured)
 }
 
-/// What a task does; `None` for the products, which measure themselves.
-fn work(task: Task, args: &BenchArgs) -> Result<Option<Work>, CliError> {
-    let model = || Model::of(task, args);
-    let work = match task {
+/// The workload of a task; `None` for the matrix-product peak, which has its own measurement.
+fn workload(task: Task, args: &BenchArgs) -> Result<Option<Workload>, CliError> {
+    let model = || Model::for_task(task, args);
+    let workload = match task {
         Task::ImageB32 | Task::Image => towers::image(&model()?, 32),
         Task::ImageB16 => towers::image(&model()?, 16),
         Task::Text77 => towers::text(&model()?, 32, 77),
@@ -178,11 +184,11 @@ fn work(task: Task, args: &BenchArgs) -> Result<Option<Work>, CliError> {
         Task::Step => train::step(&model()?, args, false),
         Task::StepCached => train::step(&model()?, args, true),
         Task::Pixels => match &args.data {
-            Some(folder) => pixels::pixels(folder),
-            None => Err(CliError::Usage("the task pixels needs --data".to_owned())),
+            Some(directory) => pixels::pixels(directory),
+            None => Err(no_photos()),
         },
         Task::Metrics => metrics::metrics(),
         Task::ProductPeak => return Ok(None),
     };
-    work.map(Some)
+    workload.map(Some)
 }

@@ -1,9 +1,11 @@
+//! Output of all measurements.
+
 use std::io::Write;
 
 use serde::Serialize;
 
 use super::args::Task;
-use super::work::Measured;
+use super::workload::Measurement;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::table::Table;
@@ -12,16 +14,16 @@ const HEADINGS: [&str; 10] = [
     "task", "model", "shape", "median s", "best s", "rate", "GFLOP/s", "of peak", "MiB", "reps",
 ];
 
-/// Everything that a run measured.
+/// All measurements of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     version: &'static str,
-    /// The processor, where the system tells it.
+    /// Processor name, if known (Linux).
     machine: Option<String>,
     threads: usize,
-    /// The machine's matrix products in f32, on all threads.
+    /// Peak of f32 matrix products on all threads, in GFLOP/s.
     product_peak_gflops: Option<f64>,
-    tasks: Vec<Measured>,
+    tasks: Vec<Measurement>,
 }
 
 impl Report {
@@ -36,11 +38,11 @@ impl Report {
         }
     }
 
-    /// Takes what a task came to, held against the machine's products.
-    pub fn add(&mut self, mut measured: Measured) {
-        let shares = measured.gflops.zip(self.product_peak_gflops);
-        measured.share_of_peak = shares.map(|(gflops, peak)| gflops / peak);
-        self.tasks.push(measured);
+    /// Adds the measurement of a task, with its fraction of the machine's peak.
+    pub fn add(&mut self, mut measurement: Measurement) {
+        let rates = measurement.gflops.zip(self.product_peak_gflops);
+        measurement.share_of_peak = rates.map(|(gflops, peak)| gflops / peak);
+        self.tasks.push(measurement);
     }
 
     pub fn write(&self, format: Format) -> Result<(), CliError> {
@@ -66,8 +68,8 @@ impl Report {
                     "peak_memory_mib",
                     "reps",
                 ])?;
-                for measured in &self.tasks {
-                    csv.write_record(record(measured))?;
+                for measurement in &self.tasks {
+                    csv.write_record(record(measurement))?;
                 }
                 csv.flush().map_err(CliError::Output)
             }
@@ -76,15 +78,15 @@ impl Report {
 
     fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
         let mut table = Table::new(HEADINGS, 3);
-        for measured in &self.tasks {
-            table.row(cells(measured));
+        for measurement in &self.tasks {
+            table.row(cells(measurement));
         }
         table.write(out)?;
         let machine = self.machine.as_deref().unwrap_or("this machine");
         if let Some(peak) = self.product_peak_gflops {
             writeln!(
                 out,
-                "\nMatrix products of {machine} in f32, {} threads: {peak:.0} GFLOP/s.",
+                "\nPeak of f32 matrix products of {machine}, {} threads: {peak:.0} GFLOP/s.",
                 self.threads
             )?;
         }
@@ -95,52 +97,56 @@ impl Report {
     }
 }
 
-fn cells(measured: &Measured) -> [String; 10] {
+fn cells(measurement: &Measurement) -> [String; 10] {
     let optional = |value: Option<f64>, digits: usize, unit: &str| {
         value.map_or_else(String::new, |value| format!("{value:.digits$}{unit}"))
     };
     [
-        measured.task.name(),
-        measured.model.clone().unwrap_or_default(),
-        measured.shape.clone(),
-        format!("{:.4}", measured.median_s),
-        format!("{:.4}", measured.best_s),
-        format!("{:.1} {}/s", measured.rate, measured.unit),
-        optional(measured.gflops, 1, ""),
-        optional(measured.share_of_peak.map(|share| share * 100.0), 0, " %"),
-        optional(measured.peak_memory_mib, 0, ""),
-        measured.seconds.len().to_string(),
+        measurement.task.name(),
+        measurement.model.clone().unwrap_or_default(),
+        measurement.shape.clone(),
+        format!("{:.4}", measurement.median_s),
+        format!("{:.4}", measurement.best_s),
+        format!("{:.1} {}/s", measurement.rate, measurement.unit),
+        optional(measurement.gflops, 1, ""),
+        optional(
+            measurement.share_of_peak.map(|fraction| fraction * 100.0),
+            0,
+            " %",
+        ),
+        optional(measurement.peak_memory_mib, 0, ""),
+        measurement.seconds.len().to_string(),
     ]
 }
 
-fn record(measured: &Measured) -> [String; 11] {
+fn record(measurement: &Measurement) -> [String; 11] {
     let optional = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     [
-        measured.task.name(),
-        measured.model.clone().unwrap_or_default(),
-        measured.shape.clone(),
-        measured.median_s.to_string(),
-        measured.best_s.to_string(),
-        measured.rate.to_string(),
-        measured.unit.clone(),
-        optional(measured.gflops),
-        optional(measured.share_of_peak),
-        optional(measured.peak_memory_mib),
-        measured.seconds.len().to_string(),
+        measurement.task.name(),
+        measurement.model.clone().unwrap_or_default(),
+        measurement.shape.clone(),
+        measurement.median_s.to_string(),
+        measurement.best_s.to_string(),
+        measurement.rate.to_string(),
+        measurement.unit.clone(),
+        optional(measurement.gflops),
+        optional(measurement.share_of_peak),
+        optional(measurement.peak_memory_mib),
+        measurement.seconds.len().to_string(),
     ]
 }
 
-/// What a classifier costs a pair of class name and template, and for all of ImageNet.
-fn classifier(measured: &Measured) -> Option<String> {
-    let number = |key: &str| measured.details.get(key)?.as_f64();
+/// Time of the classifier per pair of class name and template, and for all of ImageNet.
+fn classifier(measurement: &Measurement) -> Option<String> {
+    let number = |key: &str| measurement.details.get(key)?.as_f64();
     let (each, all) = (number("ms_a_pair")?, number("all_seconds")?);
-    let how = if measured.details.get("full")?.as_bool()? {
+    let how = if measurement.details.get("full")?.as_bool()? {
         "measured"
     } else {
         "extrapolated"
     };
-    (measured.task == Task::Classifier).then(|| {
-        format!("Classifier: {each:.2} ms a pair, {all:.0} s for all of ImageNet ({how}).")
+    (measurement.task == Task::Classifier).then(|| {
+        format!("Classifier: {each:.2} ms per pair, {all:.0} s for all of ImageNet ({how}).")
     })
 }
 

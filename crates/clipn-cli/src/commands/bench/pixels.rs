@@ -1,19 +1,21 @@
+//! Decoding and preprocessing of photos.
+
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::ImageFolder;
 use clipn::image::{Preprocessing, decode_file};
 use serde_json::{Map, json};
 
-use super::work::{Measured, Work};
+use super::workload::{Measurement, Workload};
 use crate::common::error::CliError;
 
-/// Side of the crops, that of most CLIPs.
+/// Side of the crops in pixels, as in most CLIPs.
 const SIZE: usize = 224;
 
-/// Every photograph of a folder from its file to its crop, as the published evaluation does it, on one thread. Files that
-/// cannot be read are left out and counted.
-pub fn pixels(folder: &Path) -> Result<Work, CliError> {
-    let found = ImageFolder::read(folder)?.unlabelled("photographs")?;
+/// Decodes, resizes and crops every photo of a directory as the published evaluation does, on one
+/// thread. Unreadable files are skipped and counted.
+pub fn pixels(directory: &Path) -> Result<Workload, CliError> {
+    let found = ImageFolder::read(directory)?.unlabelled("photos")?;
     let all = found.samples.len();
     let preprocessing = Preprocessing::clip(SIZE);
     let files: Vec<PathBuf> = found
@@ -26,13 +28,16 @@ pub fn pixels(folder: &Path) -> Result<Work, CliError> {
         .filter(|file| decode_file(file, &preprocessing.decode).is_ok())
         .collect();
     if files.is_empty() {
-        return Err(CliError::Usage(format!(
-            "none of the {all} pictures in {} can be read; `clipn classify` tells why",
-            folder.display()
-        )));
+        return Err(CliError::usage_with_hint(
+            format!(
+                "none of the {all} images in {} can be read",
+                directory.display()
+            ),
+            "`clipn classify` shows the error of each image",
+        ));
     }
     let (count, unreadable) = (files.len(), all - files.len());
-    Ok(Work {
+    Ok(Workload {
         run: Box::new(move || {
             for file in &files {
                 let image = decode_file(file, &preprocessing.decode)?;
@@ -41,7 +46,7 @@ pub fn pixels(folder: &Path) -> Result<Work, CliError> {
             Ok(())
         }),
         model: None,
-        shape: format!("{count} pictures to {SIZE} px"),
+        shape: format!("{count} images to {SIZE} px"),
         items: count as f64,
         unit: "images",
         flops: None,
@@ -49,8 +54,8 @@ pub fn pixels(folder: &Path) -> Result<Work, CliError> {
     })
 }
 
-/// Tells what a picture costs.
-pub fn conclude(measured: &mut Measured) {
+/// Adds the time per image.
+pub fn add_details(measured: &mut Measurement) {
     measured
         .details
         .insert("ms_a_picture".to_owned(), json!(1e3 / measured.rate));

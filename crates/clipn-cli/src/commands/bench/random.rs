@@ -1,27 +1,28 @@
-//! Random weights in the shapes of a config, of a size that keeps activations finite.
+//! Random weights and inputs in the shapes of a config, at a scale that keeps activations finite.
 
 use clipn::checkpoint::Buffer;
 use clipn::model::{BlockParams, LinearParams, ModelConfig, NormParams, TextParams, VisionParams};
 use clipn::tokenizer::{TokenBatch, TokenizerError};
 use clipn::training::TrainingRng;
 
-/// Draws weights and inputs.
+/// Generator of random weights and inputs.
 #[derive(Debug)]
-pub struct Random(TrainingRng);
+pub struct RandomInputs(TrainingRng);
 
-impl Random {
+impl RandomInputs {
     pub fn new(seed: u64) -> Self {
         Self(TrainingRng::new(seed))
     }
 
-    /// `count` numbers in [−scale, scale).
+    /// `count` uniform numbers in [−scale, scale).
     pub fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
         (0..count)
             .map(|_| (self.0.unit() as f32 * 2.0 - 1.0) * scale)
             .collect()
     }
 
-    /// Texts of `length` ids that fill their rows: the largest id of the vocabulary stands last.
+    /// Texts of `length` ids without padding: the last id is the largest of the vocabulary, which marks
+    /// the end of a text.
     pub fn texts(
         &mut self,
         rows: usize,
@@ -30,7 +31,7 @@ impl Random {
     ) -> Result<TokenBatch, TokenizerError> {
         let last = vocabulary.saturating_sub(1);
         let ids = (0..rows * length)
-            .map(|place| match (place + 1) % length {
+            .map(|position| match (position + 1) % length {
                 0 => last as u32,
                 _ => self.0.below(last as u64) as u32,
             })
@@ -68,7 +69,7 @@ impl Random {
         self.values(count, scale).into()
     }
 
-    /// Weights of which a product with inputs of size 1 is of size 1.
+    /// Weights whose product with inputs of unit scale has unit scale.
     fn matrix(&mut self, out: usize, inner: usize) -> Buffer<f32> {
         self.buffer(out * inner, (inner as f32).powf(-0.5) * 1.7)
     }
@@ -107,8 +108,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_fill_their_rows() {
-        let texts = Random::new(1).texts(5, 16, 100).unwrap();
+    fn texts_have_no_padding() {
+        let texts = RandomInputs::new(1).texts(5, 16, 100).unwrap();
         assert_eq!(texts.len(), 5);
         assert!(texts.rows().all(|row| end_of_text_position(row) == 15));
     }

@@ -4,16 +4,16 @@ use clipn::model::{ImageTower, Images, ModelConfig, Side, TextTower};
 use serde_json::Map;
 
 use super::model::Model;
-use super::random::Random;
-use super::work::Work;
+use super::random::RandomInputs;
+use super::workload::Workload;
 use crate::common::error::CliError;
 
-/// Images of so many at a time through the image tower.
-pub fn image(model: &Model, batch: usize) -> Result<Work, CliError> {
+/// A batch of images through the image tower.
+pub fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
     let tower = model.image_encoder()?;
     let size = tower.image_size();
-    let pixels = Random::new(9).values(batch * 3 * size * size, 2.0);
-    Ok(Work {
+    let pixels = RandomInputs::new(9).values(batch * 3 * size * size, 2.0);
+    Ok(Workload {
         run: Box::new(move || {
             tower.encode(Images::new(&pixels, size, size)?)?;
             Ok(())
@@ -27,17 +27,17 @@ pub fn image(model: &Model, batch: usize) -> Result<Work, CliError> {
     })
 }
 
-/// Positions of texts that are asked to have `length`, in a model whose context may be shorter.
-pub fn fitted(config: &ModelConfig, length: usize) -> usize {
+/// `length`, but at most the context length of the model.
+pub fn clamped_length(config: &ModelConfig, length: usize) -> usize {
     length.min(config.text.context_length)
 }
 
-/// Texts that fill their rows through a text tower.
-pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError> {
-    let length = fitted(&model.config, length);
+/// A batch of texts without padding through a text tower.
+pub fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
+    let length = clamped_length(&model.config, length);
     let tower = model.text_encoder(Side::Yes, 0);
-    let texts = Random::new(9).texts(batch, length, model.config.text.vocab_size)?;
-    Ok(Work {
+    let texts = RandomInputs::new(9).texts(batch, length, model.config.text.vocab_size)?;
+    Ok(Workload {
         run: Box::new(move || {
             tower.encode(&texts)?;
             Ok(())

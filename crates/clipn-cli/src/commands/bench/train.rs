@@ -1,4 +1,4 @@
-//! Optimizer steps: of a text tower alone, and of objective `clipn` as `clipn train` takes them.
+//! Optimizer steps of a text tower alone, and of the objective `clipn` as in `clipn train`.
 
 use clipn::engine::{TransformerText, VisionTower};
 use clipn::model::{Features, ModelConfig, NoPrompt, Side, TextConfig, TrainText, VisionConfig};
@@ -12,41 +12,41 @@ use serde_json::{Map, json};
 use super::args::BenchArgs;
 use super::captions::captions;
 use super::model::Model;
-use super::random::Random;
-use super::towers::fitted;
-use super::work::Work;
+use super::random::RandomInputs;
+use super::towers::clamped_length;
+use super::workload::Workload;
 use crate::common::error::CliError;
 
-/// Samples of a step with captions.
+/// Samples per step with captions.
 const BATCH: usize = 32;
 
 /// Learnable "no" prompts, as published.
 const PROMPTS: usize = 16;
 
-/// ln 100, to which CLIP's training drives the logit scale.
+/// ln 100, the maximum that the logit scale of CLIP reaches in training.
 const LOGIT_SCALE: f32 = 4.605_17;
 
-/// Small enough that weights stay what they are.
+/// Small enough that the weights hardly change.
 const LEARNING_RATE: f64 = 1e-5;
 
-/// Forward, loss, backward and AdamW of a text tower, its token table among the parameters, on texts that fill their
-/// rows.
-pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError> {
+/// Forward, loss, backward and AdamW of a text tower including its token table, on texts without
+/// padding.
+pub fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
     let config = &model.config;
-    let length = fitted(config, length);
-    let mut random = Random::new(9);
+    let length = clamped_length(config, length);
+    let mut random = RandomInputs::new(9);
     let tokens = random.texts(batch, length, config.text.vocab_size)?;
-    let mut known = || unit_rows(&mut random, batch, config.embed_dim);
-    let (images, yes) = (known(), known());
-    // Features of the frozen towers are known, so that the smallest will do.
+    let mut features = || unit_rows(&mut random, batch, config.embed_dim);
+    let (images, yes) = (features(), features());
+    // The features of the frozen towers are given, so the smallest towers suffice.
     let small = smallest(config);
     let mut trainer = trainer(Towers {
-        image: VisionTower::new(&small, Random::new(1).vision(&small)),
-        yes: TransformerText::new(&small, Random::new(1).text(&small, 0)),
+        image: VisionTower::new(&small, RandomInputs::new(1).vision(&small)),
+        yes: TransformerText::new(&small, RandomInputs::new(1).text(&small, 0)),
         no: Some(model.text_tower(Side::No, 0)),
         logit_scale: LOGIT_SCALE,
     })?;
-    Ok(Work {
+    Ok(Workload {
         run: Box::new(move || {
             trainer.step(
                 &[MicroBatch {
@@ -67,10 +67,10 @@ pub fn text(model: &Model, batch: usize, length: usize) -> Result<Work, CliError
     })
 }
 
-/// A step of objective `clipn`, its pixels at hand: the captions tokenized, both frozen towers forward, the "no" tower
-/// forward and backward, AdamW. With `cached`, the features of the frozen towers are known. Each repetition has other
-/// captions.
-pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliError> {
+/// A step of the objective `clipn` on decoded pixels: tokenization, forward passes of both frozen
+/// towers, forward and backward pass of the "no" tower, AdamW. With `cached`, the features of the
+/// frozen towers are given. Each repetition has other captions.
+pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Workload, CliError> {
     let table = args
         .data
         .as_ref()
@@ -89,10 +89,10 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
     };
     let mut trainer = trainer(towers)?;
 
-    let mut random = Random::new(9);
-    let (known, pixels) = if cached {
-        let mut known = || unit_rows(&mut random, BATCH, config.embed_dim);
-        (Some((known(), known())), Vec::new())
+    let mut random = RandomInputs::new(9);
+    let (cached_features, pixels) = if cached {
+        let mut features = || unit_rows(&mut random, BATCH, config.embed_dim);
+        (Some((features(), features())), Vec::new())
     } else {
         (None, random.values(BATCH * 3 * size * size, 2.0))
     };
@@ -100,9 +100,9 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
         .iter()
         .map(|caption| caption.split_whitespace().count())
         .sum::<usize>();
-    let told = table.map_or_else(|| "made up".to_owned(), |table| table.display().to_string());
+    let source = table.map_or_else(|| "made up".to_owned(), |table| table.display().to_string());
     let details = Map::from_iter([
-        ("captions".to_owned(), json!(told)),
+        ("captions".to_owned(), json!(source)),
         (
             "words_a_caption".to_owned(),
             json!(words as f64 / captions.len().max(1) as f64),
@@ -111,13 +111,13 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
     let flops = Some(step_flops(&config, cached) * BATCH as f64);
     let mut rng = TrainingRng::new(11);
     let mut first = 0;
-    Ok(Work {
+    Ok(Workload {
         run: Box::new(move || {
             let batch: Vec<&String> = captions.iter().cycle().skip(first).take(BATCH).collect();
             first = (first + BATCH) % captions.len().max(1);
             let tokens = Tokenizer::clip().tokenize_batch(&batch, context);
             let drawn = batch.iter().map(|_| draw(&mut rng, prompts)).collect();
-            let (images, yes) = match &known {
+            let (images, yes) = match &cached_features {
                 Some((images, yes)) => (
                     ImageInput::Features(images.clone()),
                     TextInput::Features(yes.clone()),
@@ -130,12 +130,12 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
                     TextInput::Tokens(tokens.clone()),
                 ),
             };
-            let part = MicroBatch {
+            let micro_batch = MicroBatch {
                 images,
                 yes,
                 no: Some((tokens, drawn)),
             };
-            trainer.step(&[part], LEARNING_RATE)?;
+            trainer.step(&[micro_batch], LEARNING_RATE)?;
             Ok(())
         }),
         model: Some(config.name),
@@ -147,7 +147,7 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work, CliEr
     })
 }
 
-/// Operations a sample of the published step, which knows no features beforehand but for `cached`.
+/// Operations per sample of the published step; frozen towers do not count if `cached`.
 fn step_flops(config: &ModelConfig, cached: bool) -> f64 {
     let context = config.text.context_length;
     let frozen = if cached {
@@ -172,7 +172,7 @@ fn trainer(towers: Towers<f32, VisionTower, TransformerText>) -> Result<CpuTrain
     )
 }
 
-/// Towers of as many features that take no memory.
+/// The smallest towers with the same number of features.
 fn smallest(config: &ModelConfig) -> ModelConfig {
     let mut small = config.clone();
     let VisionConfig {
@@ -196,7 +196,7 @@ fn smallest(config: &ModelConfig) -> ModelConfig {
     small
 }
 
-/// Learnable prompts that a "no" tower has.
+/// Number of learnable prompts of a "no" tower.
 fn prompts_of(no: &TransformerText, config: &TextConfig) -> usize {
     let each = config.context_length * config.width;
     no.params()
@@ -205,7 +205,7 @@ fn prompts_of(no: &TransformerText, config: &TextConfig) -> usize {
         .map_or(0, |prompts| prompts.len() / each.max(1))
 }
 
-/// One of the prompts or their mean, as training draws them.
+/// Draws one of the prompts or their mean, as training does.
 fn draw(rng: &mut TrainingRng, prompts: usize) -> NoPrompt {
     match rng.below(prompts as u64 + 1) as usize {
         index if index < prompts => NoPrompt::Index(index),
@@ -213,8 +213,8 @@ fn draw(rng: &mut TrainingRng, prompts: usize) -> NoPrompt {
     }
 }
 
-/// Features of a batch, rows of length 1.
-fn unit_rows(random: &mut Random, batch: usize, dim: usize) -> Vec<f32> {
+/// Random features of a batch, normalized rows `[batch, dim]`.
+fn unit_rows(random: &mut RandomInputs, batch: usize, dim: usize) -> Vec<f32> {
     let mut rows = Features::new(random.values(batch * dim, 1.0), dim);
     rows.normalise();
     rows.values().to_vec()

@@ -9,46 +9,48 @@ use crate::common::weights::DownloadArgs;
 
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
-    /// The bundle that gets the threshold
+    /// Bundle to calibrate
     #[arg(long, value_name = "FILE")]
     pub bundle: PathBuf,
-    /// Pictures of the classes, such as will come later: a folder of any depth, with folders by class or without, or an
-    /// image list (.txt)
+    /// In-distribution images, representative of later ones: a directory of any depth, with or without
+    /// class folders, or an image list (.txt)
     #[arg(long, value_name = "DIR")]
     pub id: PathBuf,
-    /// Examples of the unknown, a folder or an image list; may be given again
+    /// Out-of-distribution images: a directory or an image list; repeatable
     #[arg(long, value_name = "DIR")]
     pub ood: Vec<PathBuf>,
-    /// Share of pictures of the classes to keep, above 0 and below 1
-    #[arg(long, value_name = "SHARE", default_value = "0.95")]
+    /// Fraction of in-distribution images to accept, between 0 and 1
+    #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub target_tpr: f64,
-    /// How the threshold is chosen: on-average keeps the share on average, guaranteed at least the share with the
-    /// confidence, best is what tells the examples of the unknown apart best
+    /// Choice of the threshold: on-average, guaranteed or best
+    ///
+    /// on-average accepts the fraction --target-tpr on average; guaranteed accepts at least that
+    /// fraction with --confidence; best separates the images of --id and --ood best.
     #[arg(long, value_name = "on-average|guaranteed|best", default_value = "on-average", value_parser = parse_choice)]
     pub choice: Choice,
-    /// Confidence of intervals and of the guarantee, above 0 and below 1
-    #[arg(long, value_name = "SHARE", default_value = "0.95")]
+    /// Confidence of intervals and of the guarantee, between 0 and 1
+    #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub confidence: f64,
-    /// The score that decides: atd, ctw, msp, maxlogit, energy or mcm
+    /// Score that decides: atd, ctw, msp, maxlogit, energy or mcm
     #[arg(long, value_name = "NAME", default_value = "atd", value_parser = parse_score)]
     pub score: &'static dyn Score,
-    /// The weights that the bundle was built with, where they are not where it says
+    /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Write the bundle with its threshold here instead of over the old one
+    /// Write the calibrated bundle here instead of replacing the input
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Form of the results on standard output
+    /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }
 
 impl CalibrateArgs {
-    /// The model, where another place of it is given.
+    /// The model arguments: only the weights can be given.
     pub fn model(&self) -> ModelArgs {
         ModelArgs {
             model: None,
@@ -63,6 +65,6 @@ fn parse_choice(text: &str) -> Result<Choice, String> {
         "on-average" => Ok(Choice::OnAverage),
         "guaranteed" => Ok(Choice::Guaranteed),
         "best" => Ok(Choice::Best),
-        _ => Err("give on-average, guaranteed or best".to_owned()),
+        _ => Err("expected on-average, guaranteed or best".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! `clipn calibrate`: the threshold of a bundle.
+//! `clipn calibrate`: calibrates the threshold of a bundle.
 
 mod args;
 mod output;
@@ -10,34 +10,36 @@ pub use output::object;
 use clipn::calibration::{Calibration, Settings, calibrate, examine};
 use clipn::detector::Detector;
 
-use crate::common::detector::{Opened, open_bundle};
+use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
-use score::{Picture, pictures_below, score};
+use score::{ImageFile, ScoredImage, list_images, score};
 
-/// Pictures that are named as the lowest.
-const LOWEST: usize = 5;
+/// Number of lowest-scoring images to print.
+const LOWEST_SHOWN: usize = 5;
 
 /// `clipn calibrate`.
 pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     if args.choice == clipn::calibration::Choice::Best && args.ood.is_empty() {
-        let problem = "--choice best is a threshold between two kinds of pictures; give examples of the unknown with --ood";
-        return Err(CliError::Usage(problem.to_owned()));
+        return Err(CliError::usage_with_hint(
+            "--choice best needs in-distribution and out-of-distribution images",
+            "give out-of-distribution images with --ood",
+        ));
     }
-    let id_files = pictures_below(&args.id)?;
+    let id_files = list_images(&args.id)?;
     let ood_files = args
         .ood
         .iter()
-        .map(|path| pictures_below(path))
+        .map(|path| list_images(path))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
-    let Opened {
+    let OpenedDetector {
         detector,
         weights: _,
     } = open_bundle(&args.bundle, &args.model())?;
     let bundle = detector
         .bundle()
-        .ok_or_else(|| CliError::Usage("give a bundle".to_owned()))?
+        .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
     let settings = Settings {
         score: args.score,
@@ -49,54 +51,54 @@ pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let id = scored(&detector, &id_files, &settings, args, &bar)?;
     let ood = scored(&detector, &ood_files, &settings, args, &bar)?;
 
-    let of = |pictures: &[Picture]| {
-        pictures
+    let scores = |images: &[ScoredImage]| {
+        images
             .iter()
-            .map(|picture| picture.looked.score)
+            .map(|image| image.sample.score)
             .collect::<Vec<f64>>()
     };
-    let looked: Vec<_> = id.iter().map(|picture| picture.looked.clone()).collect();
-    let suspicions = examine(&looked, bundle.classifier().class_names(), &settings);
-    let calibration = calibrate(&of(&id), &of(&ood), &settings)?
-        .with_notes(args.id.display().to_string(), suspicions);
+    let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
+    let warnings = examine(&samples, bundle.classifier().class_names(), &settings);
+    let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
+        .with_notes(args.id.display().to_string(), warnings);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
-    let written = bundle.with_calibration(calibration);
-    written.write(path)?;
-    if let Some(calibration) = written.calibration() {
-        tell_warnings(calibration);
-        output::print(args, &written, calibration, &lowest)?;
+    let calibrated = bundle.with_calibration(calibration);
+    calibrated.write(path)?;
+    if let Some(calibration) = calibrated.calibration() {
+        print_warnings(calibration);
+        output::print(args, &calibrated, calibration, &lowest)?;
     }
-    eprintln!("wrote the threshold into {}", path.display());
+    eprintln!("wrote the calibrated bundle to {}", path.display());
     Ok(())
 }
 
 fn scored(
     detector: &Detector,
-    files: &[score::File],
+    files: &[ImageFile],
     settings: &Settings,
     args: &CalibrateArgs,
     bar: &Bar,
-) -> Result<Vec<Picture>, CliError> {
+) -> Result<Vec<ScoredImage>, CliError> {
     let outcome = score(detector, files, settings, &args.run, bar)?;
     if let Some(first) = outcome.errors.first() {
         eprintln!(
-            "warning: pictures that could not be read or scored and are left out: {}; the first: {first}",
+            "warning: skipped {} images that could not be read or scored; the first: {first}",
             outcome.errors.len()
         );
     }
-    Ok(outcome.pictures)
+    Ok(outcome.images)
 }
 
-/// The pictures that are scored lowest, the lowest first.
-fn lowest(pictures: &[Picture]) -> Vec<&Picture> {
-    let mut sorted: Vec<&Picture> = pictures.iter().collect();
-    sorted.sort_by(|a, b| a.looked.score.total_cmp(&b.looked.score));
-    sorted.truncate(LOWEST);
+/// The images with the lowest scores, the lowest first.
+fn lowest(images: &[ScoredImage]) -> Vec<&ScoredImage> {
+    let mut sorted: Vec<&ScoredImage> = images.iter().collect();
+    sorted.sort_by(|a, b| a.sample.score.total_cmp(&b.sample.score));
+    sorted.truncate(LOWEST_SHOWN);
     sorted
 }
 
-fn tell_warnings(calibration: &Calibration) {
+fn print_warnings(calibration: &Calibration) {
     for warning in calibration.warnings() {
         eprintln!("warning: {warning}");
     }

@@ -5,16 +5,16 @@ use clipn::calibration::{Calibration, Choice};
 use serde_json::{Value, json};
 
 use super::args::CalibrateArgs;
-use super::score::Picture;
+use super::score::ScoredImage;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 
-/// Prints what was found.
+/// Prints the calibration in the requested format.
 pub fn print(
     args: &CalibrateArgs,
     bundle: &Bundle,
     calibration: &Calibration,
-    lowest: &[&Picture],
+    lowest: &[&ScoredImage],
 ) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let names = bundle.classifier().class_names();
@@ -24,9 +24,10 @@ pub fn print(
             let mut object = object(calibration);
             object["lowest"] = lowest
                 .iter()
-                .map(|picture| {
-                    let score = calibration.score().from_stable(picture.looked.score);
-                    json!({ "path": picture.path, "score": score, "best": names.get(picture.looked.prediction) })
+                .map(|image| {
+                    let score = calibration.score().from_stable(image.sample.score);
+                    let best = names.get(image.sample.prediction);
+                    json!({ "path": image.path, "score": score, "best": best })
                 })
                 .collect();
             serde_json::to_writer_pretty(&mut out, &object)?;
@@ -36,14 +37,14 @@ pub fn print(
     }
 }
 
-/// A calibration as JSON; scores in their published unit, shares as fractions.
+/// A calibration as JSON, with scores in their published unit.
 pub fn object(calibration: &Calibration) -> Value {
     let score = calibration.score();
-    let told = |value: f64| score.from_stable(value);
+    let published = |value: f64| score.from_stable(value);
     json!({
         "score": score.name(),
-        "threshold": told(calibration.threshold()),
-        "threshold_bounds": calibration.threshold_bounds().map(|bound| bound.map(told)),
+        "threshold": published(calibration.threshold()),
+        "threshold_bounds": calibration.threshold_bounds().map(|bound| bound.map(published)),
         "choice": calibration.choice(),
         "target_tpr": calibration.target_tpr(),
         "confidence": calibration.confidence(),
@@ -60,31 +61,34 @@ fn table(
     out: &mut impl Write,
     names: &[String],
     calibration: &Calibration,
-    lowest: &[&Picture],
+    lowest: &[&ScoredImage],
 ) -> std::io::Result<()> {
     let score = calibration.score();
-    let told = |value: f64| format!("{:.6}", score.from_stable(value));
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let shown = |value: f64| format!("{:.6}", score.from_stable(value));
+    let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
     let confidence = percent(calibration.confidence());
-    let bound = |bound: Option<f64>| bound.map_or_else(|| "not bounded".to_owned(), told);
+    let bound = |bound: Option<f64>| bound.map_or_else(|| "unbounded".to_owned(), shown);
     let [low, high] = calibration.threshold_bounds().map(bound);
     write!(
         out,
         "threshold  {} {}",
         score.title(),
-        told(calibration.threshold())
+        shown(calibration.threshold())
     )?;
     match calibration.choice() {
-        Choice::Best => writeln!(out, ", the best between the two kinds of pictures")?,
+        Choice::Best => writeln!(
+            out,
+            ", the best between in-distribution and out-of-distribution images"
+        )?,
         _ => writeln!(
             out,
-            " (with all pictures there are: {low} to {high}, {confidence} confidence)"
+            " (for the whole population: {low} to {high}, {confidence} confidence)"
         )?,
     }
     let kept = calibration.kept();
     writeln!(
         out,
-        "keeps      {} of the {} pictures of {}; of further ones like them {} to {} ({confidence} confidence)",
+        "accepts    {} of the {} images of {}; {} to {} of new images like them ({confidence} confidence)",
         kept.count,
         kept.of,
         calibration.pictures(),
@@ -92,47 +96,47 @@ fn table(
         percent(kept.upper)
     )?;
     if let Some(unknown) = calibration.unknown() {
-        let share = unknown.rejected;
+        let rejected = unknown.rejected;
         writeln!(
             out,
-            "rejects    {} of {} examples of the unknown: {} ({} to {}), AUROC {:.2}",
-            share.count,
-            share.of,
-            percent(share.rate()),
-            percent(share.lower),
-            percent(share.upper),
+            "rejects    {} of {} out-of-distribution images: {} ({} to {}), AUROC {:.2}",
+            rejected.count,
+            rejected.of,
+            percent(rejected.rate()),
+            percent(rejected.lower),
+            percent(rejected.upper),
             100.0 * unknown.auroc
         )?;
         if let Some(accuracy) = unknown.balanced_accuracy {
             writeln!(
                 out,
-                "           these were chosen with; on pictures apart, mean of kept and rejected {}",
+                "           the threshold was chosen on these; balanced accuracy on held-out images {}",
                 percent(accuracy)
             )?;
         }
     }
     writeln!(
         out,
-        "p-values   the least is {:.5}; a picture like these gets at most p with a probability of at most p",
+        "p-values   minimum {:.5}; an image like these gets at most p with probability at most p",
         calibration.p_value(f64::NEG_INFINITY)
     )?;
     writeln!(
         out,
-        "           (that rests on new pictures coming as these came: same source, same mixture)"
+        "           (if new images come from the same source in the same mixture)"
     )?;
     writeln!(
         out,
-        "lowest     look at these; what is of no class here makes the threshold too low"
+        "lowest     check these; images of none of the classes make the threshold too low"
     )?;
-    for picture in lowest {
+    for image in lowest {
         let best = names
-            .get(picture.looked.prediction)
+            .get(image.sample.prediction)
             .map_or("", String::as_str);
         writeln!(
             out,
             "           {}  {} ({best})",
-            told(picture.looked.score),
-            picture.path.display()
+            shown(image.sample.score),
+            image.path.display()
         )?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The scores of pictures that are calibrated with.
+//! Scores of the images of a calibration.
 
 use std::path::{Path, PathBuf};
 
@@ -11,55 +11,54 @@ use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, predict, q, stable};
 
 use crate::common::args::RunArgs;
-use crate::common::error::CliError;
+use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::progress::Bar;
 
-/// A picture, and the folder by its class.
+/// An image file, and its class folder if there is one.
 #[derive(Debug, Clone)]
-pub struct File {
+pub struct ImageFile {
     path: PathBuf,
     folder: Option<String>,
 }
 
-/// A scored picture.
+/// A scored image.
 #[derive(Debug)]
-pub struct Picture {
+pub struct ScoredImage {
     pub path: PathBuf,
-    pub looked: Looked,
+    pub sample: Looked,
 }
 
-/// Scored pictures, and why others were not.
+/// Scored images, and the errors of the others.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub pictures: Vec<Picture>,
+pub struct ScoringOutcome {
+    pub images: Vec<ScoredImage>,
     pub errors: Vec<String>,
 }
 
-/// Every picture below a folder, or of a list.
-pub fn pictures_below(path: &Path) -> Result<Vec<File>, CliError> {
+/// Lists the images below a directory, or of an image list.
+pub fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
     if path.is_file() {
-        let set = read_list(
-            "pictures",
-            path,
-            path.parent().unwrap_or(Path::new("")),
-            None,
-        )?;
+        let set = read_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
         return Ok(set
             .samples
             .into_iter()
-            .map(|sample| File {
+            .map(|sample| ImageFile {
                 path: sample.path,
                 folder: None,
             })
             .collect());
     }
-    let set = ImageFolder::read(path)?.unlabelled("pictures")?;
+    let set = ImageFolder::read(path)?.unlabelled("images")?;
     let folder = |file: &Path| {
-        let mut parts = file.strip_prefix(path).ok()?.components();
-        let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
-        parts.next().map(|_| first)
+        let mut components = file.strip_prefix(path).ok()?.components();
+        let first = components
+            .next()?
+            .as_os_str()
+            .to_string_lossy()
+            .into_owned();
+        components.next().map(|_| first)
     };
-    let file = |path: PathBuf| File {
+    let file = |path: PathBuf| ImageFile {
         folder: folder(&path),
         path,
     };
@@ -70,21 +69,22 @@ pub fn pictures_below(path: &Path) -> Result<Vec<File>, CliError> {
         .collect())
 }
 
-/// Scores pictures as the settings want them scored. A picture that cannot be read is left out, or with `--strict` an error.
+/// Scores images with the score of the settings. An unreadable image is skipped, or an error with
+/// `--strict`.
 pub fn score(
     detector: &Detector,
-    files: &[File],
+    files: &[ImageFile],
     settings: &Settings,
     run: &RunArgs,
     bar: &Bar,
-) -> Result<Outcome, CliError> {
-    let recogniser = Recogniser::new(
+) -> Result<ScoringOutcome, CliError> {
+    let pipeline = Recogniser::new(
         detector.tower(),
         detector.classifier(),
         detector.preprocessing().clone(),
     )?;
     let paths = files.iter().map(|file| file.path.as_path());
-    let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
+    let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
         row.map(|row| {
             let prediction = predict(row);
             let q = if settings.score.uses_no() {
@@ -95,17 +95,17 @@ pub fn score(
             (stable(settings.score, row), prediction, f64::from(q))
         })
     };
-    let mut outcome = Outcome::default();
-    let mut at = 0;
-    bar.begin("scoring pictures", files.len() as u64);
+    let mut outcome = ScoringOutcome::default();
+    let mut next = 0;
+    bar.begin("scoring images", files.len() as u64);
     let sink = |row: Result<(f64, usize, f64), ImageError>| -> Result<(), CliError> {
-        let File { path, folder } = files[at].clone();
-        at += 1;
+        let ImageFile { path, folder } = files[next].clone();
+        next += 1;
         match row {
             Ok((score, prediction, q)) if score.is_finite() => {
-                outcome.pictures.push(Picture {
+                outcome.images.push(ScoredImage {
                     path,
-                    looked: Looked {
+                    sample: Looked {
                         score,
                         prediction,
                         q,
@@ -115,15 +115,15 @@ pub fn score(
             }
             Ok(_) => outcome
                 .errors
-                .push(format!("{}: its score is not finite", path.display())),
+                .push(format!("{}: the score is not finite", path.display())),
             Err(error) if run.strict => return Err(error.into()),
-            Err(error) => outcome.errors.push(error.to_string()),
+            Err(error) => outcome.errors.push(chain_in_one_line(&error)),
         }
         Ok(())
     };
-    let done = recogniser.for_each(paths, run.parallelism(), bar, look, sink);
+    let result = pipeline.for_each(paths, run.parallelism(), bar, compute, sink);
     bar.end();
-    match done {
+    match result {
         Err(CliError::Evaluation(EvaluationError::Cancelled { done, .. })) => {
             Err(CliError::Interrupted {
                 done: done as u64,

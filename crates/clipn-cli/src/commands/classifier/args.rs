@@ -9,9 +9,9 @@ use crate::common::weights::DownloadArgs;
 pub enum ClassifierCommand {
     /// Encode class names and write them as a bundle
     Build(BuildArgs),
-    /// Tell what a bundle holds
+    /// Show what a bundle contains
     Show(ShowArgs),
-    /// Add classes to a bundle; the others are not encoded again
+    /// Add classes to a bundle without encoding the others again
     Add(AddArgs),
     /// Remove classes from a bundle
     Remove(RemoveArgs),
@@ -21,45 +21,45 @@ pub enum ClassifierCommand {
 pub struct BuildArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Class names: a file with one a line, imagenet-1k, or "a,b,c"
+    /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub classes: String,
     #[command(flatten)]
     pub prompts: PromptArgs,
-    /// Put the image tower into the bundle, which then needs no weights beside it
+    /// Store the image tower in the bundle, which then needs no weights file
     #[arg(long)]
     pub with_model: bool,
-    /// Treat pixels as the published evaluation does: no EXIF rotation, 16-bit grey clipped
+    /// Decode pixels as the published evaluation does: no EXIF rotation, 16-bit gray clipped
     #[arg(long)]
     pub faithful_pixels: bool,
-    /// The bundle to be written
+    /// Bundle to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Replace what is there under that name
+    /// Replace an existing file
     #[arg(long)]
     pub force: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The bundle
+    /// Bundle to read
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// Form of the results on standard output; csv lists the classes
+    /// Format of the results on standard output; csv lists the classes
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }
 
-/// Where a changed bundle goes.
+/// Input and output of a change.
 #[derive(Debug, Args)]
-pub struct ChangedArgs {
-    /// The bundle
+pub struct ChangeArgs {
+    /// Bundle to read
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// Write the changed bundle here instead of over the old one
+    /// Write the changed bundle here instead of replacing the input
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Replace what is there under that name
+    /// Replace an existing file
     #[arg(long, requires = "out")]
     pub force: bool,
 }
@@ -67,11 +67,11 @@ pub struct ChangedArgs {
 #[derive(Debug, Args)]
 pub struct AddArgs {
     #[command(flatten)]
-    pub changed: ChangedArgs,
-    /// Names to add: a file with one a line, or "a,b,c"
+    pub change: ChangeArgs,
+    /// Class names to add: a file with one per line, or "a,b,c"
     #[arg(long, value_name = "FILE|LIST")]
     pub classes: String,
-    /// The weights that the bundle was built with, where they are not where it says
+    /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
@@ -81,8 +81,8 @@ pub struct AddArgs {
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
     #[command(flatten)]
-    pub changed: ChangedArgs,
-    /// Names to remove: a file with one a line, or "a,b,c"
+    pub change: ChangeArgs,
+    /// Class names to remove: a file with one per line, or "a,b,c"
     #[arg(long, value_name = "FILE|LIST")]
     pub classes: String,
 }

@@ -3,23 +3,23 @@ use std::path::Path;
 use clipn::bundle::Bundle;
 use clipn::prompts::ClassNames;
 
-use super::args::{AddArgs, ChangedArgs, RemoveArgs};
-use super::{check_free, wrote};
+use super::args::{AddArgs, ChangeArgs, RemoveArgs};
+use super::{check_output, report_written};
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
-use crate::common::model::Loaded;
+use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
 /// `clipn classifier add`.
 pub fn add(args: &AddArgs) -> Result<(), CliError> {
-    let bundle = open(&args.changed)?;
+    let bundle = open(&args.change)?;
     let names = names(&args.classes)?;
     if let Some(name) = names
         .iter()
         .find(|name| bundle.classifier().class_names().contains(name))
     {
-        return Err(CliError::Usage(format!(
-            "the bundle has a class `{name}` already; leave it out"
+        return Err(CliError::usage(format!(
+            "the bundle already has the class `{name}`"
         )));
     }
     let model = ModelArgs {
@@ -27,7 +27,7 @@ pub fn add(args: &AddArgs) -> Result<(), CliError> {
         pretrained: args.pretrained.clone(),
         downloads: args.downloads.clone(),
     };
-    let loaded = Loaded::of_bundle(&bundle, &args.changed.bundle, &model)?;
+    let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
     bundle.check_texts(&loaded.weights)?;
     let added = loaded.encode(
         &names,
@@ -36,17 +36,18 @@ pub fn add(args: &AddArgs) -> Result<(), CliError> {
         &Bar::default(),
     )?;
     let classifier = bundle.classifier().joined(&added)?;
-    write(&args.changed, bundle, classifier)
+    write(&args.change, bundle, classifier)
 }
 
 /// `clipn classifier remove`.
 pub fn remove(args: &RemoveArgs) -> Result<(), CliError> {
-    let bundle = open(&args.changed)?;
+    let bundle = open(&args.change)?;
     let classifier = bundle.classifier().without(&names(&args.classes)?)?;
-    write(&args.changed, bundle, classifier)
+    write(&args.change, bundle, classifier)
 }
 
-/// One name needs no comma here, where it cannot be taken for a list's.
+/// Class names of a list or file. Unlike elsewhere, a single name needs no comma: it cannot be the
+/// name of a built-in list.
 fn names(spec: &str) -> Result<Vec<String>, CliError> {
     let is_one = !spec.contains(',') && !Path::new(spec).exists() && !spec.trim().is_empty();
     let names = if is_one {
@@ -57,15 +58,15 @@ fn names(spec: &str) -> Result<Vec<String>, CliError> {
     Ok(names.into())
 }
 
-fn open(args: &ChangedArgs) -> Result<Bundle, CliError> {
+fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {
     if let Some(out) = &args.out {
-        check_free(out, args.force)?;
+        check_output(out, args.force)?;
     }
     Ok(Bundle::open(&args.bundle)?)
 }
 
 fn write(
-    args: &ChangedArgs,
+    args: &ChangeArgs,
     bundle: Bundle,
     classifier: clipn::classifier::Classifier,
 ) -> Result<(), CliError> {
@@ -73,10 +74,11 @@ fn write(
     let bundle = bundle.with_classifier(classifier);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     bundle.write(path)?;
-    wrote(&bundle, path)?;
+    report_written(&bundle, path)?;
     if had_threshold {
         eprintln!(
-            "warning: its threshold was calibrated with other classes and is gone; run `clipn calibrate` again"
+            "warning: removed the threshold, which was calibrated with other classes; run `clipn \
+             calibrate` again"
         );
     }
     Ok(())

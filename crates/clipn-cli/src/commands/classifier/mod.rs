@@ -1,4 +1,4 @@
-//! `clipn classifier`: bundles.
+//! `clipn classifier`: builds, shows and changes bundles.
 
 mod args;
 mod build;
@@ -23,28 +23,31 @@ pub fn run(command: &ClassifierCommand) -> Result<(), CliError> {
     }
 }
 
-/// Refuses to write over something that is there.
-fn check_free(path: &Path, force: bool) -> Result<(), CliError> {
+/// Rejects a directory, and an existing file without `--force`.
+fn check_output(path: &Path, force: bool) -> Result<(), CliError> {
     if path.is_dir() {
-        return Err(CliError::Usage(format!(
-            "{} is a folder; name a file, as shop.clipn",
-            path.display()
-        )));
+        return Err(CliError::usage_with_hint(
+            format!("{} is a directory", path.display()),
+            "name a file, such as shop.clipn",
+        ));
     }
     if path.exists() && !force {
-        let problem = format!(
-            "{} is there already; give --force to replace it, or another name",
-            path.display()
-        );
-        return Err(CliError::Usage(problem));
+        return Err(CliError::usage_with_hint(
+            format!("{} already exists", path.display()),
+            "replace it with --force, or give another name",
+        ));
     }
     Ok(())
 }
 
-/// Tells what was written.
-fn wrote(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
+/// Prints the contents and the size of a written bundle.
+fn report_written(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
     show::describe(&mut std::io::stdout().lock(), bundle).map_err(CliError::Output)?;
     let size = std::fs::metadata(path).map_or(0, |file| file.len());
-    eprintln!("wrote {} ({})", path.display(), crate::common::numbers::bytes(size));
+    eprintln!(
+        "wrote {} ({})",
+        path.display(),
+        crate::common::numbers::bytes(size)
+    );
     Ok(())
 }

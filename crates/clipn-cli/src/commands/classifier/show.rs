@@ -9,8 +9,8 @@ use super::args::ShowArgs;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 
-/// Classes that the table names.
-const NAMED: usize = 12;
+/// Number of class names that the table shows.
+const NAMES_SHOWN: usize = 12;
 
 /// `clipn classifier show`.
 pub fn run(args: &ShowArgs) -> Result<(), CliError> {
@@ -33,12 +33,12 @@ pub fn run(args: &ShowArgs) -> Result<(), CliError> {
     }
 }
 
-/// Writes what a bundle holds, a line each.
+/// Writes the contents of a bundle, one property per line.
 pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result<()> {
     let (classifier, identity) = (bundle.classifier(), bundle.identity());
     let names = classifier.class_names();
-    let more = if names.len() > NAMED {
-        format!(", and {} more", names.len() - NAMED)
+    let more = if names.len() > NAMES_SHOWN {
+        format!(", and {} more", names.len() - NAMES_SHOWN)
     } else {
         String::new()
     };
@@ -46,12 +46,12 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         out,
         "classes      {}: {}{more}",
         names.len(),
-        names[..names.len().min(NAMED)].join(", ")
+        names[..names.len().min(NAMES_SHOWN)].join(", ")
     )?;
     let templates = bundle.templates();
     let wording = match bundle.wording() {
         Wording::Learnable => "both towers read the same lines",
-        Wording::HandCrafted => "the \"no\" tower reads lines of its own",
+        Wording::HandCrafted => "the \"no\" tower reads its own lines",
     };
     let lines = if templates.len() == 1 {
         "line"
@@ -71,7 +71,7 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     )?;
     writeln!(
         out,
-        "model        {}, {} features, pictures of {} pixels",
+        "model        {}, {} features, images of {} pixels",
         identity.config.name,
         classifier.dim(),
         bundle.preprocessing().size
@@ -80,22 +80,23 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         out,
         "image tower  {} ({})",
         &identity.image_tower.get(..16).unwrap_or_default(),
-        place(bundle)
+        tower_location(bundle)
     )?;
     match bundle.calibration() {
         Some(calibration) => threshold(out, calibration),
         None => writeln!(
             out,
-            "threshold    not calibrated: the published rule of the score decides"
+            "threshold    not calibrated: the published rule of the score applies"
         ),
     }
 }
 
-fn place(bundle: &Bundle) -> String {
+/// Location of the image tower.
+fn tower_location(bundle: &Bundle) -> String {
     match &bundle.identity().source {
         _ if bundle.has_image_tower() => "in this file".to_owned(),
-        Some(source) => format!("of {source}"),
-        None => "of weights to be given with --pretrained".to_owned(),
+        Some(source) => format!("from {source}"),
+        None => "from weights given with --pretrained".to_owned(),
     }
 }
 
@@ -104,7 +105,7 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
     let kept = calibration.kept();
     writeln!(
         out,
-        "threshold    {} {:.6}, calibrated on {} pictures ({}): keeps {:.1} to {:.1} % of such pictures",
+        "threshold    {} {:.6}, calibrated on {} images ({}): accepts {:.1} to {:.1} % of such images",
         score.title(),
         score.from_stable(calibration.threshold()),
         calibration.len(),
@@ -118,7 +119,7 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
         .try_for_each(|warning| writeln!(out, "warning      {warning}"))
 }
 
-/// The bundle as JSON.
+/// A bundle as JSON.
 fn object(bundle: &Bundle) -> Value {
     let identity = bundle.identity();
     json!({

@@ -1,33 +1,33 @@
-//! Decisions about all pictures together.
+//! False discovery rate control over all images of a run.
 
 use clipn::calibration::benjamini_hochberg;
 use clipn::detector::UNKNOWN;
 
 use super::rows::Row;
 
-/// Calls those pictures unknown that Benjamini and Hochberg's procedure picks at `q`, and gives all others their best
-/// class, whatever the threshold says. Rows without a p-value, those of unreadable pictures, stay as they are and do not
-/// count.
+/// Labels the images unknown that the Benjamini-Hochberg procedure rejects at rate `q`, and all
+/// others with their best class, regardless of the threshold. Rows without a p-value, those of
+/// unreadable images, stay unchanged and do not count.
 pub fn decide(rows: &mut [Row], q: f64) {
     let p_values: Vec<f64> = rows.iter().filter_map(|row| row.p_value).collect();
-    let picked = benjamini_hochberg(&p_values, q);
-    let count = picked.iter().filter(|&&picked| picked).count();
-    let all = picked.len();
-    for ((row, picked), p) in rows
+    let rejected = benjamini_hochberg(&p_values, q);
+    let count = rejected.iter().filter(|&&rejected| rejected).count();
+    let all = rejected.len();
+    for ((row, is_rejected), p) in rows
         .iter_mut()
         .filter(|row| row.p_value.is_some())
-        .zip(picked)
+        .zip(rejected)
         .zip(p_values)
     {
         row.label = match row.top.first() {
-            Some(best) if !picked => Some(best.label.clone()),
+            Some(best) if !is_rejected => Some(best.label.clone()),
             _ => Some(UNKNOWN.to_owned()),
         };
         row.threshold = None;
-        let verdict = if picked { "one of" } else { "not one of" };
+        let verdict = if is_rejected { "one of" } else { "not one of" };
         row.reason = Some(format!(
-            "p-value {p:.4}: {verdict} the {count} of {all} pictures that are called unknown at a false-discovery rate of \
-             {q} (Benjamini and Hochberg)"
+            "p-value {p:.4}: {verdict} the {count} of {all} images rejected at false discovery rate \
+             {q} (Benjamini-Hochberg)"
         ));
     }
 }
@@ -38,7 +38,7 @@ mod tests {
     use crate::commands::classify::rows::Candidate;
 
     #[test]
-    fn the_lowest_p_values_are_unknown_and_errors_do_not_count() {
+    fn rejects_the_lowest_p_values_and_skips_errors() {
         let row = |p: Option<f64>| {
             let mut row = Row::failed("x".to_owned(), "broken");
             if p.is_some() {

@@ -1,12 +1,12 @@
-//! `clipn classify`: pictures from anywhere, a row each, in the order in which they come, in memory that does not grow with
-//! their number.
+//! `clipn classify`: one row per image, in the order of the sources, in memory that does not grow
+//! with the number of images.
 
 mod args;
 mod fdr;
 mod outputs;
 mod rows;
 mod settings;
-mod share;
+mod shard;
 mod sources;
 
 pub use args::ClassifyArgs;
@@ -24,113 +24,117 @@ use clipn::prompts::TemplateSet;
 use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
-use crate::common::detector::Opened;
-use crate::common::error::CliError;
+use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::progress::Bar;
 use outputs::{FileOutput, Printer, Target, print_tally};
 use rows::{Row, Tally};
-use settings::Settings;
-use share::Share;
-use sources::Pictures;
+use settings::RunSettings;
+use shard::ShardSpec;
+use sources::ImageStream;
 
 /// `clipn classify`.
 pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     args.check()?;
-    let share = Share::of(args)?;
+    let shard = ShardSpec::from_args(args)?;
     let output = args
         .output
         .as_deref()
-        .map(|path| Target::new(share.name(path), args.output_format));
-    let output = output.transpose()?;
+        .map(|path| Target::new(shard.file_name(path), args.output_format))
+        .transpose()?;
     if let Some(target) = &output
         && !(args.resume || args.force)
     {
         target.refuse_existing()?;
     }
-    let mut pictures = Pictures::open(args, share)?;
+    let mut images = ImageStream::open(args, shard)?;
     let bar = Bar::default();
     let opened = args.detector.open(&bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
-        let message = "--fdr needs p-values: give a --bundle that `clipn calibrate` has seen, and no other rule";
-        return Err(CliError::Usage(message.to_owned()));
+        return Err(CliError::usage_with_hint(
+            "--fdr needs p-values, and this detector has none",
+            "give a --bundle that `clipn calibrate` has calibrated, without --score and --threshold",
+        ));
     }
-    let mut run = Run {
+    let mut run = ClassifyRun {
         args,
         bar: &bar,
         tally: Tally::default(),
-        total: pictures.total(),
+        total: images.total(),
     };
     let Some(target) = output else {
-        return run.print(&opened.detector, pictures);
+        return run.print(&opened.detector, images);
     };
-    let settings = describe(args, share, &opened)?;
+    let settings = run_settings(args, shard, &opened)?;
     if args.resume && target.is_converted() {
         settings.check(&target)?;
-        println!(
-            "{} is complete: nothing is left to do",
-            target.path.display()
-        );
+        println!("{} is complete; nothing to do", target.path.display());
         return Ok(());
     }
     let file = if args.resume && target.exists() {
-        run.skip_done(target.clone(), &settings, &mut pictures)?
+        run.skip_written(target.clone(), &settings, &mut images)?
     } else {
-        FileOutput::begin(target.clone(), &settings, run.top())?
+        FileOutput::create(target.clone(), &settings, run.top())?
     };
-    run.write(&opened.detector, pictures, file, &target)
+    run.write(&opened.detector, images, file, &target)
 }
 
-/// One call of the command.
-struct Run<'a> {
+/// State of one run of the command.
+struct ClassifyRun<'a> {
     args: &'a ClassifyArgs,
     bar: &'a Bar,
     tally: Tally,
+    /// Number of images of this shard, if known in advance.
     total: Option<u64>,
 }
 
-impl Run<'_> {
+impl ClassifyRun<'_> {
     fn top(&self) -> usize {
         usize::from(self.args.top)
     }
 
-    /// Rows to standard output.
-    fn print(&mut self, detector: &Detector, pictures: Pictures) -> Result<(), CliError> {
+    /// Prints rows to standard output.
+    fn print(&mut self, detector: &Detector, images: ImageStream) -> Result<(), CliError> {
         let mut printer = Printer::new(self.args.format, self.top(), self.args.explain)?;
-        let outcome = self.classify(detector, pictures, |row| printer.row(row));
+        let outcome = self.classify(detector, images, |row| printer.row(row));
         printer.finish()?;
         match outcome? {
-            End::All => Ok(()),
-            End::Interrupted => Err(CliError::Interrupted {
-                done: self.tally.pictures,
+            Completion::All => Ok(()),
+            Completion::Interrupted => Err(CliError::Interrupted {
+                done: self.tally.images,
                 total: self.total,
             }),
         }
     }
 
-    /// Rows to a file, and their counts to standard output.
+    /// Writes rows to a file, and prints their counts to standard output.
     fn write(
         &mut self,
         detector: &Detector,
-        pictures: Pictures,
+        images: ImageStream,
         mut file: FileOutput,
         target: &Target,
     ) -> Result<(), CliError> {
-        let before = self.tally.pictures;
-        let outcome = self.classify(detector, pictures, |row| file.row(row));
-        let ended = match outcome {
-            Ok(End::All) => return file.finish().and_then(|()| self.tell(target, before)),
-            Ok(End::Interrupted) => Err(CliError::ClassifyInterrupted {
-                done: self.tally.pictures,
+        let before = self.tally.images;
+        let outcome = self.classify(detector, images, |row| file.row(row));
+        let result = match outcome {
+            Ok(Completion::All) => {
+                return file
+                    .finish()
+                    .and_then(|()| self.print_counts(target, before));
+            }
+            Ok(Completion::Interrupted) => Err(CliError::ClassifyInterrupted {
+                done: self.tally.images,
                 total: self.total,
                 path: target.rows.clone(),
             }),
             Err(error) => Err(error),
         };
         file.flush()?;
-        ended
+        result
     }
 
-    fn tell(&self, target: &Target, before: u64) -> Result<(), CliError> {
+    fn print_counts(&self, target: &Target, before: u64) -> Result<(), CliError> {
         print_tally(
             self.args.format,
             &self.tally,
@@ -139,41 +143,43 @@ impl Run<'_> {
         )
     }
 
-    /// Goes on with an output: passes over the pictures whose rows are in it, which must be the first ones.
-    fn skip_done(
+    /// Resumes an output: skips the images whose rows are in it, which must come first.
+    fn skip_written(
         &mut self,
         target: Target,
-        settings: &Settings,
-        pictures: &mut Pictures,
+        settings: &RunSettings,
+        images: &mut ImageStream,
     ) -> Result<FileOutput, CliError> {
         let path = target.rows.clone();
-        let cut_short = pictures.cut_short();
+        let interrupted = images.interrupted();
         let tally = &mut self.tally;
-        self.bar.begin_uncounted("passing over what is done");
-        let file = FileOutput::resume(target, settings, usize::from(self.args.top), |done| {
-            let row = tally.pictures + 1;
+        self.bar.begin_uncounted("skipping finished images");
+        let file = FileOutput::resume(target, settings, usize::from(self.args.top), |written| {
+            let row = tally.images + 1;
             let differs = |now: &str| {
-                CliError::Usage(format!(
-                    "--resume: row {row} of {} is that of {}, but {now}: the pictures are not those that it was begun \
-                     with; use --force to begin anew",
-                    path.display(),
-                    done.name
-                ))
+                CliError::usage_with_hint(
+                    format!(
+                        "cannot resume {}: row {row} is of {}, but {now}",
+                        path.display(),
+                        written.name
+                    ),
+                    "give the images that the run was started with, or start over with --force",
+                )
             };
-            match pictures.next() {
-                Some(picture) if picture.name == done.name => {}
-                Some(picture) => {
-                    return Err(differs(&format!("the picture is now {}", picture.name)));
+            match images.next() {
+                Some(image) if image.name == written.name => {}
+                Some(image) => {
+                    return Err(differs(&format!("the image is now {}", image.name)));
                 }
-                None if cut_short.load(Ordering::Relaxed) => {
+                None if interrupted.load(Ordering::Relaxed) => {
                     return Err(CliError::Interrupted {
-                        done: tally.pictures,
+                        done: tally.images,
                         total: None,
                     });
                 }
-                None => return Err(differs("there is no such picture any more")),
+                None => return Err(differs("there are fewer images now")),
             }
-            tally.count(done.fate);
+            tally.count(written.outcome);
             self.bar.advance(1);
             Ok(())
         });
@@ -181,36 +187,39 @@ impl Run<'_> {
         file
     }
 
-    /// Gives every picture's row to `write`, in order.
+    /// Passes the row of every image to `write`, in order.
     fn classify(
         &mut self,
         detector: &Detector,
-        pictures: Pictures,
+        images: ImageStream,
         mut write: impl FnMut(&Row) -> Result<(), CliError>,
-    ) -> Result<End, CliError> {
+    ) -> Result<Completion, CliError> {
         let detector = detector.clone().with_top(self.top());
         let preprocessing = detector.preprocessing().clone();
-        let recogniser = Recogniser::new(detector.tower(), detector.classifier(), preprocessing)?;
+        let pipeline = Recogniser::new(detector.tower(), detector.classifier(), preprocessing)?;
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
-        let look =
-            |picture: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
-                Ok(logits) => Ok(Row::of(picture.name.clone(), detector.decide(logits))),
-                Err(error) => Err((picture.name.clone(), error)),
+        let decide =
+            |image: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
+                Ok(logits) => Ok(Row::from_detection(
+                    image.name.clone(),
+                    detector.decide(logits),
+                )),
+                Err(error) => Err((image.name.clone(), error)),
             };
-        let mut held = Vec::new();
+        let mut buffered = Vec::new();
         let tally = &mut self.tally;
-        let before = tally.pictures;
+        let before = tally.images;
         let sink = |row: Result<Row, (String, ImageError)>| {
             let row = match row {
                 Ok(row) => row,
                 Err((_, error)) if strict => return Err(CliError::Image(error)),
-                Err((name, error)) => Row::failed(name, &error.to_string()),
+                Err((name, error)) => Row::failed(name, &chain_in_one_line(&error)),
             };
             if fdr.is_some() {
-                held.push(row);
+                buffered.push(row);
                 return Ok(());
             }
-            tally.count(row.fate());
+            tally.count(row.outcome());
             write(&row)
         };
         match self.total {
@@ -220,43 +229,48 @@ impl Run<'_> {
             }
             None => self.bar.begin_uncounted("classifying"),
         }
-        let cut_short = pictures.cut_short();
+        let interrupted = images.interrupted();
         let outcome =
-            recogniser.for_each(pictures, self.args.run.parallelism(), self.bar, look, sink);
+            pipeline.for_each(images, self.args.run.parallelism(), self.bar, decide, sink);
         self.bar.end();
         match outcome {
             Err(CliError::Evaluation(EvaluationError::Cancelled { .. })) => {
-                return Ok(End::Interrupted);
+                return Ok(Completion::Interrupted);
             }
-            Ok(()) if cut_short.load(Ordering::Relaxed) => return Ok(End::Interrupted),
+            Ok(()) if interrupted.load(Ordering::Relaxed) => return Ok(Completion::Interrupted),
             other => other?,
         }
         if let Some(q) = fdr {
-            fdr::decide(&mut held, q);
-            for row in &held {
-                self.tally.count(row.fate());
+            fdr::decide(&mut buffered, q);
+            for row in &buffered {
+                self.tally.count(row.outcome());
                 write(row)?;
             }
         }
         let unreadable = self.tally.unreadable;
         if unreadable > 0 {
             eprintln!(
-                "warning: {unreadable} of {} pictures could not be read",
-                self.tally.pictures
+                "warning: {unreadable} of {} images could not be read",
+                self.tally.images
             );
         }
-        Ok(End::All)
+        Ok(Completion::All)
     }
 }
 
 /// How a run ended.
-enum End {
+enum Completion {
     All,
     Interrupted,
 }
 
-/// All that rows depend on but the pictures themselves.
-fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settings, CliError> {
+/// Everything that rows depend on except the contents of the images. The names are part of the file
+/// format.
+fn run_settings(
+    args: &ClassifyArgs,
+    shard: ShardSpec,
+    opened: &OpenedDetector,
+) -> Result<RunSettings, CliError> {
     let detector = &opened.detector;
     let classifier = detector.classifier();
     let (templates, wording, model) = match (detector.bundle(), &opened.weights) {
@@ -270,7 +284,7 @@ fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settin
             json!(format!("{:?}", args.detector.prompts.variant)),
             ModelIdentity::of(&loaded.weights, None).image_tower,
         ),
-        (None, None) => return Err(CliError::Usage("give --bundle, or --classes".to_owned())),
+        (None, None) => return Err(no_classes()),
     };
     let paths = |paths: &[PathBuf]| -> Vec<Value> {
         let text = |path: &PathBuf| path.display().to_string();
@@ -296,10 +310,10 @@ fn describe(args: &ClassifyArgs, share: Share, opened: &Opened) -> Result<Settin
         ("paths", Value::from(paths(&args.paths))),
         ("lists", Value::from(paths(&args.list))),
         ("zero bytes in lists", json!(args.null)),
-        ("part", json!(format!("{} of {}", share.index, share.of))),
+        ("part", json!(format!("{} of {}", shard.index, shard.count))),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
     .collect();
-    Ok(Settings::new(settings))
+    Ok(RunSettings::new(settings))
 }

@@ -1,21 +1,21 @@
-//! What is told of a picture.
+//! Rows: the result of one image, as it is printed and written.
 
 use clipn::detector::{Detection, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
-/// One of a picture's best classes.
+/// One of an image's top classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     pub label: String,
-    /// Share of "yes" among the classes.
+    /// Probability of the class among all classes, by the "yes" tower.
     pub p: f32,
-    /// "Yes" against "no" for this class alone.
+    /// Probability of "yes" against "no" for this class alone.
     pub q: f32,
 }
 
-/// The class whose "no" spoke loudest.
+/// The class that contributes most to rejection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct No {
+pub struct StrongestNo {
     pub label: String,
     pub p: f32,
     pub q: f32,
@@ -23,7 +23,7 @@ pub struct No {
     pub share: f32,
 }
 
-/// One picture.
+/// The result of one image. A file keeps the field names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     pub path: String,
@@ -32,13 +32,13 @@ pub struct Row {
     pub threshold: Option<f64>,
     pub p_value: Option<f64>,
     pub top: Vec<Candidate>,
-    pub no: Option<No>,
+    pub no: Option<StrongestNo>,
     pub reason: Option<String>,
     pub error: Option<String>,
 }
 
 impl Row {
-    pub fn of(path: String, detection: Detection) -> Self {
+    pub fn from_detection(path: String, detection: Detection) -> Self {
         let top = detection.top.into_iter().map(|c| Candidate {
             label: c.label,
             p: c.p,
@@ -51,7 +51,7 @@ impl Row {
             threshold: Some(detection.threshold).filter(|threshold| threshold.is_finite()),
             p_value: detection.p_value,
             top: top.collect(),
-            no: detection.no.map(|no| No {
+            no: detection.no.map(|no| StrongestNo {
                 label: no.label,
                 p: no.p,
                 q: no.q,
@@ -62,7 +62,7 @@ impl Row {
         }
     }
 
-    /// A picture that could not be read.
+    /// The row of an image that could not be read.
     pub fn failed(path: String, error: &str) -> Self {
         Self {
             path,
@@ -73,16 +73,16 @@ impl Row {
             top: Vec::new(),
             no: None,
             reason: None,
-            // One line, whatever a library says: a row of a CSV file ends at a line end.
+            // One line: a torn CSV row is recognized by its missing newline.
             error: Some(error.replace(['\n', '\r'], " ")),
         }
     }
 
-    pub fn fate(&self) -> Fate {
-        Fate::of(self.label.as_deref(), self.error.as_deref())
+    pub fn outcome(&self) -> Outcome {
+        Outcome::from_fields(self.label.as_deref(), self.error.as_deref())
     }
 
-    /// The row's values by the columns of [`columns`].
+    /// The row's values in the order of [`columns`].
     pub fn values(&self, top: usize) -> Vec<Value<'_>> {
         let mut values = vec![
             Value::Text(Some(&self.path)),
@@ -110,7 +110,7 @@ impl Row {
     }
 }
 
-/// A value of a flat table.
+/// A value of a CSV or Parquet row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
     Text(Option<&'a str>),
@@ -118,7 +118,7 @@ pub enum Value<'a> {
     Float(Option<f32>),
 }
 
-/// The columns of a flat table with so many classes a picture.
+/// The columns of CSV and Parquet rows with `top` classes per image.
 pub fn columns(top: usize) -> Vec<String> {
     let mut names: Vec<String> = ["path", "label", "score", "threshold", "p_value"]
         .map(String::from)
@@ -130,41 +130,41 @@ pub fn columns(top: usize) -> Vec<String> {
     names
 }
 
-/// What became of a picture.
+/// Outcome of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    Labelled,
+pub enum Outcome {
+    Labeled,
     Unknown,
     Unreadable,
 }
 
-impl Fate {
-    /// By a row's label and error.
-    pub fn of(label: Option<&str>, error: Option<&str>) -> Self {
+impl Outcome {
+    /// Derives the outcome from a row's label and error.
+    pub fn from_fields(label: Option<&str>, error: Option<&str>) -> Self {
         match (label, error) {
             (_, Some(error)) if !error.is_empty() => Self::Unreadable,
             (Some(UNKNOWN), _) => Self::Unknown,
-            _ => Self::Labelled,
+            _ => Self::Labeled,
         }
     }
 }
 
-/// How many pictures became what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// Number of images per outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    pub pictures: u64,
-    pub labelled: u64,
+    pub images: u64,
+    pub labeled: u64,
     pub unknown: u64,
     pub unreadable: u64,
 }
 
 impl Tally {
-    pub fn count(&mut self, fate: Fate) {
-        self.pictures += 1;
-        *match fate {
-            Fate::Labelled => &mut self.labelled,
-            Fate::Unknown => &mut self.unknown,
-            Fate::Unreadable => &mut self.unreadable,
+    pub fn count(&mut self, outcome: Outcome) {
+        self.images += 1;
+        *match outcome {
+            Outcome::Labeled => &mut self.labeled,
+            Outcome::Unknown => &mut self.unknown,
+            Outcome::Unreadable => &mut self.unreadable,
         } += 1;
     }
 }

@@ -1,4 +1,5 @@
-//! What rows depend on, kept beside them, so that a run goes on only under the settings that it was begun with.
+//! The settings that rows depend on. They are kept beside the rows, so that a run resumes only with
+//! the settings that it started with.
 
 use std::io;
 use std::path::Path;
@@ -8,24 +9,24 @@ use serde_json::{Map, Value, json};
 use super::outputs::Target;
 use crate::common::error::CliError;
 
-/// The version of the file of settings.
+/// Version of the settings file.
 const FORMAT: u64 = 1;
 
-/// How much of a value a message shows.
-const SHOWN: usize = 60;
+/// Maximum number of characters of a value in a message.
+const MAX_VALUE_CHARS: usize = 60;
 
 /// Settings by name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings(Map<String, Value>);
+pub struct RunSettings(Map<String, Value>);
 
-impl Settings {
+impl RunSettings {
     pub fn new(settings: Map<String, Value>) -> Self {
         Self(settings)
     }
 
-    /// Writes them, all or nothing.
+    /// Writes the settings atomically.
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
-        let failed = |source| CliError::WriteRows {
+        let failed = |source| CliError::WriteFile {
             path: path.to_owned(),
             source,
         };
@@ -35,56 +36,62 @@ impl Settings {
         std::fs::rename(&partial, path).map_err(failed)
     }
 
-    /// Holds them against those that the output was begun with.
+    /// Compares the settings with those that the output was started with.
     pub fn check(&self, target: &Target) -> Result<(), CliError> {
-        let refuse = |problem: String| {
-            CliError::Usage(format!(
-                "--resume: {}: {problem}, or begin anew with --force",
-                target.path.display()
-            ))
+        let mismatch = |problem: String, advice: &str| {
+            CliError::usage_with_hint(
+                format!("cannot resume {}: {problem}", target.path.display()),
+                format!("{advice}start over with --force"),
+            )
         };
         let stored = match std::fs::read(&target.settings) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(refuse(format!(
-                    "{}, which tells what its rows depend on, is not there: put it back",
-                    target.settings.display()
-                )));
+                return Err(mismatch(
+                    format!("its settings file {} is missing", target.settings.display()),
+                    "put the file back, or ",
+                ));
             }
             Err(source) => {
-                return Err(CliError::ReadList {
+                return Err(CliError::ReadFile {
                     path: target.settings.clone(),
                     source,
                 });
             }
         };
         let stored: Value = serde_json::from_slice(&stored).map_err(|error| {
-            refuse(format!(
-                "{} is damaged ({error})",
-                target.settings.display()
-            ))
+            mismatch(
+                format!("{} is damaged ({error})", target.settings.display()),
+                "",
+            )
         })?;
         let Some(stored) = stored["settings"]
             .as_object()
             .filter(|_| stored["format"] == FORMAT)
         else {
-            return Err(refuse(format!(
-                "{} is of another version of clipn",
-                target.settings.display()
-            )));
+            return Err(mismatch(
+                format!(
+                    "{} is of another version of clipn",
+                    target.settings.display()
+                ),
+                "",
+            ));
         };
-        let differing = self.differing(stored);
-        if differing.is_empty() {
+        let differences = self.differences(stored);
+        if differences.is_empty() {
             return Ok(());
         }
-        Err(refuse(format!(
-            "it was begun with other settings ({}): give the same",
-            differing.join("; ")
-        )))
+        Err(mismatch(
+            format!(
+                "it was started with other settings: {}",
+                differences.join("; ")
+            ),
+            "give the same settings, or ",
+        ))
     }
 
-    /// What is otherwise, in words.
-    fn differing(&self, stored: &Map<String, Value>) -> Vec<String> {
+    /// The differences, in words.
+    fn differences(&self, stored: &Map<String, Value>) -> Vec<String> {
         let names = self
             .0
             .keys()
@@ -102,8 +109,8 @@ impl Settings {
 
 fn difference(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
     let shown = |value: Option<&Value>| {
-        let text = value.map_or_else(|| "not there".to_owned(), Value::to_string);
-        match text.char_indices().nth(SHOWN) {
+        let text = value.map_or_else(|| "not set".to_owned(), Value::to_string);
+        match text.char_indices().nth(MAX_VALUE_CHARS) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text,
         }
@@ -120,12 +127,12 @@ fn difference(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
 mod tests {
     use super::*;
 
-    fn settings(value: &Value) -> Settings {
-        Settings(value.as_object().unwrap().clone())
+    fn settings(value: &Value) -> RunSettings {
+        RunSettings(value.as_object().unwrap().clone())
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn names_the_settings_that_differ() {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::new(folder.path().join("a.csv"), None).unwrap();
         let was = settings(
@@ -135,7 +142,7 @@ mod tests {
             was.check(&target)
                 .unwrap_err()
                 .to_string()
-                .contains("is not there")
+                .contains("is missing")
         );
         was.write(&target.settings).unwrap();
         was.check(&target).unwrap();
@@ -146,7 +153,7 @@ mod tests {
         for difference in [
             "threshold was 0.3 and is 0.5",
             "names differs",
-            "more was not there and is 1",
+            "more was not set and is 1",
         ] {
             assert!(message.contains(difference), "{message}");
         }

@@ -1,3 +1,5 @@
+//! The benchmark of an evaluation.
+
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::{
@@ -8,17 +10,18 @@ use clipn::prompts::ClassNames;
 use super::EvalArgs;
 use crate::common::error::CliError;
 
-/// What a benchmark that the command line spells out is called.
-const SPELLED_OUT: &str = "command line";
+/// Name of a benchmark that --id and --ood define.
+const FROM_FLAGS: &str = "command line";
 
-/// The benchmark that the arguments name or spell out.
+/// Opens the benchmark that the arguments name or define.
 pub fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
     let mut benchmark = match (&args.benchmark, &args.id) {
         (Some(name), _) => Benchmark::load(name)?,
-        (None, Some(id)) => spelled_out(id, &args.ood)?,
+        (None, Some(id)) => from_flags(id, &args.ood)?,
         (None, None) => {
-            return Err(CliError::Usage(
-                "give --benchmark, or --id and --ood".to_owned(),
+            return Err(CliError::usage_with_hint(
+                "no benchmark",
+                "give --benchmark, or --id and --ood",
             ));
         }
     };
@@ -28,7 +31,7 @@ pub fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
     Ok(benchmark.open(args.data_root.as_deref().unwrap_or(Path::new("")))?)
 }
 
-fn spelled_out(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
+fn from_flags(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
     let (id_name, id_path) = named_path(id);
     let ood = ood.iter().map(|spec| {
         let (name, path) = named_path(spec);
@@ -44,14 +47,17 @@ fn spelled_out(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
         .enumerate()
         .find(|(i, set)| ood[..*i].iter().any(|s| s.name == set.name))
     {
-        return Err(CliError::Usage(format!(
-            "--ood number {} is called `{}` like one before it; give each its own NAME=DIR",
-            index + 1,
-            set.name
-        )));
+        return Err(CliError::usage_with_hint(
+            format!(
+                "duplicate name of --ood number {}: `{}`",
+                index + 1,
+                set.name
+            ),
+            "give each a name of its own, as NAME=DIR",
+        ));
     }
     Ok(Benchmark {
-        name: SPELLED_OUT.to_owned(),
+        name: FROM_FLAGS.to_owned(),
         description: String::new(),
         grey: false,
         id: IdDefinition {
@@ -63,7 +69,7 @@ fn spelled_out(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
     })
 }
 
-/// `NAME=DIR`, or a path whose last part is the name.
+/// Splits `NAME=DIR`; the name of a plain path is its file stem.
 fn named_path(spec: &str) -> (String, PathBuf) {
     match spec.split_once('=') {
         Some((name, path)) if !name.is_empty() && !name.contains(['/', '\\']) => {
@@ -79,7 +85,8 @@ fn named_path(spec: &str) -> (String, PathBuf) {
     }
 }
 
-/// A file is an image list with paths relative to its folder, anything else a folder of images.
+/// A file is an image list with paths relative to its directory, anything else a directory of
+/// images.
 fn source(path: PathBuf) -> SetSource {
     if path.is_file() {
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -92,20 +99,20 @@ fn source(path: PathBuf) -> SetSource {
     }
 }
 
-/// The heading of a report on the benchmark.
+/// The heading of a report on a benchmark.
 pub fn heading(benchmark: &OpenedBenchmark) -> String {
-    /// Sets that are named.
-    const NAMED: usize = 4;
-    if benchmark.name != SPELLED_OUT {
+    /// Maximum number of out-of-distribution sets to name.
+    const NAMES_SHOWN: usize = 4;
+    if benchmark.name != FROM_FLAGS {
         return benchmark.name.clone();
     }
     let names: Vec<&str> = benchmark
         .ood
         .iter()
         .map(|set| set.set.name.as_str())
-        .take(NAMED)
+        .take(NAMES_SHOWN)
         .collect();
-    let more = match benchmark.ood.len().saturating_sub(NAMED) {
+    let more = match benchmark.ood.len().saturating_sub(NAMES_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };

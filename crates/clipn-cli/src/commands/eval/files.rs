@@ -1,4 +1,4 @@
-//! The folders that results are written to.
+//! Result files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,60 +9,65 @@ use clipn::report::{ReportOptions, write_histograms, write_html, write_record_ht
 
 use crate::common::error::CliError;
 
-/// Makes a folder with those above it.
-pub fn make_folder(folder: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(folder).map_err(|source| CliError::OutputFolder {
-        path: folder.to_owned(),
+/// Creates a directory and its parents.
+pub fn create_directory(directory: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(directory).map_err(|source| CliError::OutputDirectory {
+        path: directory.to_owned(),
         source,
     })
 }
 
-/// The folder of the run of that number, counted from 0, beside others.
-pub fn folder_of_run(output: &Path, number: usize) -> PathBuf {
-    output.join(format!("run-{}", number + 1))
+/// The directory of one of several runs; `index` counts from 0, the name from 1.
+pub fn run_directory(output: &Path, index: usize) -> PathBuf {
+    output.join(format!("run-{}", index + 1))
 }
 
-/// Writes all files of one evaluation.
+/// Writes the files of one evaluation.
 pub fn write_evaluation(
-    folder: &Path,
+    directory: &Path,
     record: &Record,
     evaluation: &Evaluation,
     epoch: Option<&str>,
     page: &ReportOptions,
 ) -> Result<(), CliError> {
-    make_folder(folder)?;
-    write_results_json(&folder.join(Record::FILE), record)?;
-    write_record_csv(&folder.join("results.csv"), record, epoch)?;
-    write_scores_csv(&folder.join("scores.csv"), evaluation)?;
+    create_directory(directory)?;
+    write_results_json(&directory.join(Record::FILE), record)?;
+    write_record_csv(&directory.join("results.csv"), record, epoch)?;
+    write_scores_csv(&directory.join("scores.csv"), evaluation)?;
     #[cfg(feature = "parquet")]
-    clipn::evaluation::write_scores_parquet(&folder.join("scores.parquet"), evaluation)?;
+    clipn::evaluation::write_scores_parquet(&directory.join("scores.parquet"), evaluation)?;
     write_html(
-        &folder.join("report.html"),
+        &directory.join("report.html"),
         evaluation,
         &record.results,
         page,
     )?;
-    write_histograms(&folder.join("histograms.svg"), evaluation, page.precision)?;
+    write_histograms(
+        &directory.join("histograms.svg"),
+        evaluation,
+        page.precision,
+    )?;
     eprintln!(
-        "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and report.html to {}",
-        folder.display()
+        "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and \
+         report.html to {}",
+        directory.display()
     );
     Ok(())
 }
 
 /// Writes the files of merged runs.
-pub fn write_merged(folder: &Path, record: &Record, title: &str) -> Result<(), CliError> {
-    make_folder(folder)?;
-    write_results_json(&folder.join(Record::FILE), record)?;
+pub fn write_merged(directory: &Path, record: &Record, title: &str) -> Result<(), CliError> {
+    create_directory(directory)?;
+    write_results_json(&directory.join(Record::FILE), record)?;
     write_record_csv(
-        &folder.join("results.csv"),
+        &directory.join("results.csv"),
         record,
         record.settings["epoch"].as_str(),
     )?;
-    write_record_html(&folder.join("report.html"), record, title)?;
+    write_record_html(&directory.join("report.html"), record, title)?;
     eprintln!(
         "wrote results.json, results.csv and report.html to {}",
-        folder.display()
+        directory.display()
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `clipn eval`: one model or several on one benchmark.
+//! `clipn eval`: evaluates one or several models on a benchmark.
 
 mod args;
 mod benchmark;
@@ -23,29 +23,29 @@ use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
-use crate::common::model::Loaded;
+use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
-/// Weights with the classifier that they make of the classes.
-struct Model {
-    asked: ModelArgs,
-    loaded: Loaded,
+/// A model with its classifier of the benchmark's classes.
+struct EvaluatedModel {
+    args: ModelArgs,
+    loaded: LoadedModel,
     classifier: Classifier,
     wording: Wording,
     preprocessing: Preprocessing,
 }
 
-impl Model {
-    /// The weights as they were asked for.
+impl EvaluatedModel {
+    /// The weights as the user named them.
     fn name(&self) -> String {
-        self.asked.asked().display().to_string()
+        self.args.requested().display().to_string()
     }
 }
 
-/// What all models are evaluated on.
-struct Subject {
+/// The data that all models are evaluated on.
+struct EvaluationData {
     name: String,
-    /// The heading of reports.
+    /// Heading of reports.
     title: String,
     id: ImageSet,
     ood: Vec<(ImageSet, Option<OodKind>)>,
@@ -53,29 +53,29 @@ struct Subject {
 
 /// `clipn eval`.
 pub fn run(args: &EvalArgs) -> Result<(), CliError> {
-    let asked = args.models()?;
-    let loaded = asked
+    let model_args = args.models()?;
+    let loaded = model_args
         .iter()
-        .map(Loaded::open)
+        .map(LoadedModel::open)
         .collect::<Result<Vec<_>, _>>()?;
     let benchmark = benchmark::open(args)?;
     let class_names =
         benchmark.class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?;
-    if let Some(folder) = &args.output {
-        files::make_folder(folder)?;
+    if let Some(directory) = &args.output {
+        files::create_directory(directory)?;
     }
 
     let bar = Bar::default();
-    let grey = args.grey || benchmark.grey;
+    let grey = args.gray || benchmark.grey;
     let mut models = Vec::new();
-    for (asked, loaded) in asked.into_iter().zip(loaded) {
+    for (model_args, loaded) in model_args.into_iter().zip(loaded) {
         let (classifier, wording) = loaded.classifier(&class_names, &args.prompts, &bar)?;
         let preprocessing = Preprocessing {
             grey,
             ..loaded.preprocessing.clone()
         };
-        models.push(Model {
-            asked,
+        models.push(EvaluatedModel {
+            args: model_args,
             loaded,
             classifier,
             wording,
@@ -88,7 +88,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         parallelism: args.run.parallelism(),
         strict: args.run.strict,
     };
-    let subject = Subject {
+    let data = EvaluationData {
         title: benchmark::heading(&benchmark),
         name: benchmark.name,
         id: benchmark.id,
@@ -98,54 +98,56 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
             .map(|set| (set.set, set.kind))
             .collect(),
     };
-    // Before the work: models that do not belong together have no mean.
-    let told = |model: &Model| (model.name(), settings(args, &options, &subject, model));
-    check_alike(&models.iter().map(told).collect::<Vec<_>>())?;
-    let evaluations = evaluate_models(&models, &subject, &options, &bar)?;
+    // Before the work: models that are not comparable have no mean.
+    let named_settings =
+        |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
+    check_alike(&models.iter().map(named_settings).collect::<Vec<_>>())?;
+    let evaluations = evaluate_models(&models, &data, &options, &bar)?;
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
-        let record = record(args, &options, &subject, model, evaluation, &bar)?;
-        if let Some(folder) = &args.output {
-            write(args, folder, &subject, model, evaluation, &record)?;
+        let record = record(args, &options, &data, model, evaluation, &bar)?;
+        if let Some(directory) = &args.output {
+            write(args, directory, &data, model, evaluation, &record)?;
         }
-        tell_skipped(&record.results);
+        warn_of_skipped(&record.results);
         return print(&record, args.format);
     }
 
     let mut runs = Vec::new();
     for (model, evaluation) in models.iter().zip(&evaluations) {
-        let record = record(args, &options, &subject, model, evaluation, &bar)?;
+        let record = record(args, &options, &data, model, evaluation, &bar)?;
         runs.push(Run {
             path: model.name(),
             record,
         });
     }
     let merged = merge(&runs)?;
-    if let Some(folder) = &args.output {
-        for (number, ((model, evaluation), run)) in
+    if let Some(directory) = &args.output {
+        for (index, ((model, evaluation), run)) in
             models.iter().zip(&evaluations).zip(&runs).enumerate()
         {
-            let folder = files::folder_of_run(folder, number);
-            write(args, &folder, &subject, model, evaluation, &run.record)?;
+            let run_directory = files::run_directory(directory, index);
+            write(args, &run_directory, &data, model, evaluation, &run.record)?;
         }
-        write_merged(folder, &merged, &subject.title)?;
+        write_merged(directory, &merged, &data.title)?;
     }
-    tell_skipped(&merged.results);
+    warn_of_skipped(&merged.results);
     print(&merged, args.format)
 }
 
-/// Evaluates models; those of one image tower together, so that their images are encoded once.
+/// Evaluates models. Models with equal image towers are evaluated together, so that their images are
+/// encoded once.
 fn evaluate_models(
-    models: &[Model],
-    subject: &Subject,
+    models: &[EvaluatedModel],
+    data: &EvaluationData,
     options: &Options,
     bar: &Bar,
 ) -> Result<Vec<Evaluation>, CliError> {
-    // Alone, a model need not be told from others.
+    // A single model needs no hash.
     let towers: Vec<Option<_>> = models
         .iter()
         .map(|model| (models.len() > 1).then(|| model.loaded.weights.image_tower_hash()))
         .collect();
-    let alike = |a: usize, b: usize| {
+    let share_tower = |a: usize, b: usize| {
         let config = |index: usize| models[index].loaded.weights.config();
         towers[a] == towers[b]
             && config(a).vision == config(b).vision
@@ -157,7 +159,7 @@ fn evaluate_models(
             continue;
         }
         let group: Vec<usize> = (first..models.len())
-            .filter(|&other| alike(first, other))
+            .filter(|&other| share_tower(first, other))
             .collect();
         let classifiers: Vec<Classifier> = group
             .iter()
@@ -168,8 +170,8 @@ fn evaluate_models(
         let scored = evaluate_each(
             (&*tower, preprocessing),
             &classifiers,
-            &subject.id,
-            &subject.ood,
+            &data.id,
+            &data.ood,
             options,
             bar,
         )?;
@@ -181,29 +183,34 @@ fn evaluate_models(
     Ok(evaluations.into_iter().flatten().collect())
 }
 
-/// The results of a model, and what reproduces them.
+/// The results of a model, with the settings that reproduce them.
 fn record(
     args: &EvalArgs,
     options: &Options,
-    subject: &Subject,
-    model: &Model,
+    data: &EvaluationData,
+    model: &EvaluatedModel,
     evaluation: &Evaluation,
     bar: &Bar,
 ) -> Result<Record, CliError> {
     let results = Results::compute(evaluation, args.fpr_convention)?;
-    let repeated = args
+    let spread = args
         .repeat()
         .map(|repeat| Spread::repeat(evaluation, args.fpr_convention, repeat, bar));
     Ok(Record {
         results,
-        settings: settings(args, options, subject, model),
-        spread: repeated.transpose()?,
+        settings: settings(args, options, data, model),
+        spread: spread.transpose()?,
     })
 }
 
-fn settings(args: &EvalArgs, options: &Options, subject: &Subject, model: &Model) -> Value {
-    let Model {
-        asked,
+fn settings(
+    args: &EvalArgs,
+    options: &Options,
+    data: &EvaluationData,
+    model: &EvaluatedModel,
+) -> Value {
+    let EvaluatedModel {
+        args: model_args,
         loaded,
         classifier,
         wording,
@@ -211,9 +218,9 @@ fn settings(args: &EvalArgs, options: &Options, subject: &Subject, model: &Model
     } = model;
     json!({
         "clipn": env!("CARGO_PKG_VERSION"),
-        "benchmark": subject.name,
+        "benchmark": data.name,
         "model": loaded.weights.config(),
-        "pretrained": asked.asked(),
+        "pretrained": model_args.requested(),
         "weights": loaded.path,
         "epoch": loaded.epoch,
         "no_prompts": loaded.weights.no_prompts(),
@@ -233,14 +240,14 @@ fn settings(args: &EvalArgs, options: &Options, subject: &Subject, model: &Model
 
 fn write(
     args: &EvalArgs,
-    folder: &Path,
-    subject: &Subject,
-    model: &Model,
+    directory: &Path,
+    data: &EvaluationData,
+    model: &EvaluatedModel,
     evaluation: &Evaluation,
     record: &Record,
 ) -> Result<(), CliError> {
     let page = ReportOptions {
-        title: subject.title.clone(),
+        title: data.title.clone(),
         settings: record.settings.clone(),
         precision: args.score_precision,
         fpr_convention: args.fpr_convention,
@@ -248,7 +255,7 @@ fn write(
         ..ReportOptions::default()
     };
     files::write_evaluation(
-        folder,
+        directory,
         record,
         evaluation,
         model.loaded.epoch.as_deref(),
@@ -256,12 +263,12 @@ fn write(
     )
 }
 
-fn tell_skipped(results: &Results) {
+fn warn_of_skipped(results: &Results) {
     let Some(first) = results.skipped.first() else {
         return;
     };
     eprintln!(
-        "warning: {} images could not be read and are in no figure; the first: {}",
+        "warning: skipped {} images that could not be read; the first: {}",
         results.skipped.len(),
         first.error
     );

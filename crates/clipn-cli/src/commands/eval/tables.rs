@@ -11,7 +11,7 @@ use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::table::Table;
 
-/// Prints results in the form that is asked for.
+/// Prints results in the requested format.
 pub fn print(record: &Record, format: Format) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = match format {
@@ -25,16 +25,22 @@ pub fn print(record: &Record, format: Format) -> Result<(), CliError> {
     written.and_then(|()| out.flush()).map_err(CliError::Output)
 }
 
-/// Writes the table of results with what their settings tell.
+/// Writes the tables of a record; classes and FPR convention come from its settings.
 fn write_record(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
     let classes = record.settings["classes"].as_u64();
-    let named = record.settings["fpr_convention"]
+    let convention = record.settings["fpr_convention"]
         .as_str()
         .and_then(|name| name.parse().ok());
-    write_parts(out, &record.results, record.spread.as_ref(), classes, named)
+    write_parts(
+        out,
+        &record.results,
+        record.spread.as_ref(),
+        classes,
+        convention,
+    )
 }
 
-/// Writes what the in-distribution set came to and a table of scores × out-of-distribution sets.
+/// Writes a summary of the in-distribution set and a table of scores × out-of-distribution sets.
 pub fn write_tables(
     out: &mut impl Write,
     results: &Results,
@@ -57,11 +63,11 @@ fn write_parts(
     }
     if let Some(accuracy) = results.accuracy {
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
-        write!(out, ", accuracy {} %", figure(accuracy, varied))?;
+        write!(out, ", accuracy {} %", percent(accuracy, varied))?;
     }
     write!(out, "\nAUROC / FPR95 in %")?;
     if let Some(convention) = convention {
-        write!(out, ", FPR95 by the convention `{convention}`")?;
+        write!(out, ", FPR95 convention `{convention}`")?;
     }
     if let Some(spread) = spread {
         write!(out, "\n{}", spread.explained())?;
@@ -70,8 +76,8 @@ fn write_parts(
     table(results, spread).write(out)
 }
 
-/// A figure in per cent, with its spread where there is one.
-fn figure(value: f64, varied: Option<(&Spread, Variation)>) -> String {
+/// Formats a metric in percent, with its spread if there is one.
+fn percent(value: f64, varied: Option<(&Spread, Variation)>) -> String {
     match varied {
         Some((spread, v)) => format!(
             "{:.2} ± {:.2}",
@@ -86,8 +92,8 @@ fn cell(auroc: f64, fpr95: f64, varied: Option<(&Spread, &Variations)>) -> Strin
     let of = |pick: fn(&Variations) -> Variation| varied.map(|(spread, v)| (spread, pick(v)));
     format!(
         "{} / {}",
-        figure(auroc, of(|v| v.auroc)),
-        figure(fpr95, of(|v| v.fpr95))
+        percent(auroc, of(|v| v.auroc)),
+        percent(fpr95, of(|v| v.fpr95))
     )
 }
 

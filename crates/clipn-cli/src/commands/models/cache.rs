@@ -1,4 +1,4 @@
-//! What lies in the cache.
+//! Contents of the cache.
 
 use std::io::Write;
 
@@ -10,23 +10,23 @@ use crate::common::error::CliError;
 use crate::common::numbers::bytes;
 use crate::common::table::Table;
 
-/// The characters of a commit that tell it from others.
-const SHORT: usize = 12;
+/// Number of characters of a shortened commit.
+const SHORT_COMMIT: usize = 12;
 
 /// `clipn models --cache`.
 pub fn run(format: Format) -> Result<(), CliError> {
     let settings = Settings::from_env()?;
-    let held = Held::look(&settings)?;
+    let cached = Held::look(&settings)?;
     let mut out = std::io::stdout().lock();
     match format {
-        Format::Table => table(&mut out, &held, &settings).map_err(CliError::Output),
+        Format::Table => table(&mut out, &cached, &settings).map_err(CliError::Output),
         Format::Json => {
             let object = json!({
                 "cache": settings.cache,
                 "assets": settings.assets,
-                "weights": held.weights,
-                "unfinished": held.unfinished,
-                "unreadable": held.unreadable,
+                "weights": cached.weights,
+                "unfinished": cached.unfinished,
+                "unreadable": cached.unreadable,
             });
             serde_json::to_writer_pretty(&mut out, &object)?;
             writeln!(out).map_err(CliError::Output)
@@ -36,7 +36,7 @@ pub fn run(format: Format) -> Result<(), CliError> {
             csv.write_record([
                 "name", "revision", "refs", "files", "bytes", "is_whole", "tags", "path",
             ])?;
-            for one in &held.weights {
+            for one in &cached.weights {
                 csv.write_record([
                     &one.name,
                     &one.revision,
@@ -53,10 +53,10 @@ pub fn run(format: Format) -> Result<(), CliError> {
     }
 }
 
-fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Result<()> {
+fn table(out: &mut impl Write, cached: &Held, settings: &Settings) -> std::io::Result<()> {
     let (cache, assets) = (settings.cache.display(), settings.assets.display());
-    if held.weights.is_empty() {
-        writeln!(out, "there are no weights in {cache} and in {assets}")?;
+    if cached.weights.is_empty() {
+        writeln!(out, "no weights in {cache} and {assets}")?;
     } else {
         let mut table = Table::new(
             [
@@ -64,9 +64,9 @@ fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Res
             ],
             4,
         );
-        for one in &held.weights {
+        for one in &cached.weights {
             table.row([
-                given(one),
+                pretrained_name(one),
                 one.tags.join(", "),
                 revision(one),
                 one.path.display().to_string(),
@@ -78,26 +78,26 @@ fn table(out: &mut impl Write, held: &Held, settings: &Settings) -> std::io::Res
         table.write(out)?;
         writeln!(
             out,
-            "\nThe cache is {cache}, and {assets} for files of open_clip's tags."
+            "\nThe cache is {cache}, and {assets} for files of open_clip tags."
         )?;
     }
-    if held.unfinished.files > 0 {
-        let unfinished = held.unfinished;
+    if cached.unfinished.files > 0 {
+        let unfinished = cached.unfinished;
         writeln!(
             out,
-            "Not fetched to their end: {} files, {}.",
+            "Incomplete downloads: {} files, {}.",
             unfinished.files,
             bytes(unfinished.bytes)
         )?;
     }
-    for folder in &held.unreadable {
-        writeln!(out, "Not readable: {}.", folder.display())?;
+    for directory in &cached.unreadable {
+        writeln!(out, "Not readable: {}.", directory.display())?;
     }
     Ok(())
 }
 
-/// What stands for a repository on a command line; the name of a file.
-fn given(one: &HeldWeights) -> String {
+/// The name of a repository for --pretrained, or the name of a file.
+fn pretrained_name(one: &HeldWeights) -> String {
     if one.name.contains('/') {
         format!("{}{}", HubName::PREFIX, one.name)
     } else {
@@ -106,7 +106,7 @@ fn given(one: &HeldWeights) -> String {
 }
 
 fn revision(one: &HeldWeights) -> String {
-    let short = one.revision.get(..SHORT).unwrap_or(&one.revision);
+    let short = one.revision.get(..SHORT_COMMIT).unwrap_or(&one.revision);
     match one.refs.as_slice() {
         [] => short.to_owned(),
         refs => format!("{} ({short})", refs.join(", ")),

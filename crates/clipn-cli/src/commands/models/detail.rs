@@ -1,3 +1,5 @@
+//! Details of one architecture.
+
 use std::io::Write;
 
 use clipn::model::ModelConfig;
@@ -6,7 +8,7 @@ use super::tags::{self, Tag};
 use super::{Architecture, NO_PROMPTS};
 use crate::common::numbers::{bytes, thousands};
 
-/// Everything that is told of one architecture.
+/// Writes everything about one architecture.
 pub(super) fn write(out: &mut impl Write, one: &Architecture) -> std::io::Result<()> {
     let Architecture { config, parameters } = one;
     let text = &config.text;
@@ -29,14 +31,14 @@ pub(super) fn write(out: &mut impl Write, one: &Architecture) -> std::io::Result
     )?;
     writeln!(
         out,
-        "CLIPN       {} parameters: with a \"no\" side of {}, {NO_PROMPTS} prompts among it",
+        "CLIPN       {} parameters: \"no\" side {}, including {NO_PROMPTS} prompts",
         thousands(parameters.clipn()),
         thousands(parameters.no)
     )?;
     if parameters.statistics > 0 {
         writeln!(
             out,
-            "statistics  {} numbers of batch norms",
+            "statistics  {} values of batch norms",
             thousands(parameters.statistics)
         )?;
     }
@@ -49,12 +51,12 @@ pub(super) fn write(out: &mut impl Write, one: &Architecture) -> std::io::Result
     )?;
     writeln!(
         out,
-        "operations  {:.2} GFLOP an image, {:.2} GFLOP a text of {} tokens",
+        "operations  {:.2} GFLOP per image, {:.2} GFLOP per text of {} tokens",
         one.image_gflops(),
         one.text_gflops(),
         text.context_length
     )?;
-    tags::write(out, &Tag::of(&config.name))
+    tags::write(out, &Tag::list(&config.name))
 }
 
 fn image_tower(config: &ModelConfig) -> String {

@@ -1,3 +1,5 @@
+//! `clipn models`: architectures, their tags, and the cache.
+
 mod cache;
 mod detail;
 mod tags;
@@ -16,28 +18,28 @@ use tags::Tag;
 
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
-    /// List the weights in the cache instead: revisions of the hub's repositories, and files of open_clip's tags
+    /// List the cached weights instead: revisions of hub repositories, and files of open_clip tags
     #[arg(long, conflicts_with = "model")]
     pub cache: bool,
-    /// Form of the results on standard output
+    /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// One architecture, as ViT-B-16, an open_clip model config, or weights that tell theirs
+    /// Architecture, such as ViT-B-16, an open_clip model config, or weights with a config
     #[arg(value_name = "NAME|CONFIG.json|WEIGHTS")]
     pub model: Option<String>,
 }
 
-/// "No" prompts of the published models.
+/// Number of "no" prompts of the published models.
 const NO_PROMPTS: usize = 16;
 
-/// An architecture, and what it costs.
+/// An architecture with its number of parameters.
 struct Architecture {
     config: ModelConfig,
     parameters: Parameters,
 }
 
 impl Architecture {
-    fn of(config: ModelConfig) -> Self {
+    fn new(config: ModelConfig) -> Self {
         let parameters = config.parameters(NO_PROMPTS);
         Self { config, parameters }
     }
@@ -51,7 +53,7 @@ impl Architecture {
     }
 }
 
-/// What stands in one place of the table: rounded there, whole elsewhere.
+/// A cell: rounded in the table, exact in JSON and CSV.
 enum Cell {
     Text(String),
     Count(usize),
@@ -60,7 +62,7 @@ enum Cell {
 }
 
 impl Cell {
-    fn shown(&self) -> String {
+    fn rounded(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Count(count) => count.to_string(),
@@ -78,14 +80,14 @@ impl Cell {
     }
 }
 
-/// A column: its heading in the table, its key in JSON and CSV, and what stands in it.
+/// A column: its heading in the table, its key in JSON and CSV, and its cells.
 struct Column {
     heading: &'static str,
     key: &'static str,
     cell: fn(&Architecture) -> Cell,
 }
 
-/// The columns, of which the first is set to the left. What else is to be told of an architecture is a line here.
+/// The columns, the first one left-aligned. A further property of architectures is one entry here.
 const COLUMNS: &[Column] = &[
     Column {
         heading: "model",
@@ -113,12 +115,12 @@ const COLUMNS: &[Column] = &[
         cell: |a| Cell::Millions(a.parameters.no),
     },
     Column {
-        heading: "GFLOP an image",
+        heading: "GFLOP/image",
         key: "image_gflops",
         cell: |a| Cell::Giga(a.image_gflops()),
     },
     Column {
-        heading: "a text",
+        heading: "GFLOP/text",
         key: "text_gflops",
         cell: |a| Cell::Giga(a.text_gflops()),
     },
@@ -146,10 +148,10 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
     }
     let mut out = std::io::stdout().lock();
     let all = match &args.model {
-        Some(name) => vec![Architecture::of(ModelConfig::resolve(name)?)],
+        Some(name) => vec![Architecture::new(ModelConfig::resolve(name)?)],
         None => {
             let all =
-                ModelConfig::names().map(|name| ModelConfig::named(name).map(Architecture::of));
+                ModelConfig::names().map(|name| ModelConfig::named(name).map(Architecture::new));
             all.collect::<Result<Vec<_>, _>>()?
         }
     };
@@ -181,17 +183,17 @@ pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
 fn table(out: &mut impl Write, all: &[Architecture]) -> std::io::Result<()> {
     let mut table = Table::new(COLUMNS.iter().map(|column| column.heading), 1);
     for one in all {
-        table.row(COLUMNS.iter().map(|column| (column.cell)(one).shown()));
+        table.row(COLUMNS.iter().map(|column| (column.cell)(one).rounded()));
     }
     table.write(out)?;
     writeln!(
         out,
-        "\nParameters of the image tower, the \"yes\" and the \"no\" text tower (with {NO_PROMPTS} prompts); tags are \
-         open_clip's, for --pretrained. `clipn models NAME` tells more of one."
+        "\nParameters of the image tower, the \"yes\" text tower and the \"no\" text tower (with {NO_PROMPTS} \
+         prompts); number of open_clip tags for --pretrained. `clipn models NAME` shows one in detail."
     )
 }
 
-/// The columns, and the config in open_clip's form.
+/// The columns, the totals, the tags, and the config in open_clip's format.
 fn object(one: &Architecture) -> Value {
     let columns = COLUMNS
         .iter()
@@ -203,7 +205,10 @@ fn object(one: &Architecture) -> Value {
         "norm_statistics".to_owned(),
         one.parameters.statistics.into(),
     );
-    let tags: Vec<Value> = Tag::of(&one.config.name).iter().map(Tag::object).collect();
+    let tags: Vec<Value> = Tag::list(&one.config.name)
+        .iter()
+        .map(Tag::object)
+        .collect();
     object.insert("pretrained".to_owned(), tags.into());
     object.insert("config".to_owned(), one.config.to_open_clip());
     Value::Object(object)

@@ -1,4 +1,4 @@
-//! open_clip's tags of an architecture.
+//! The open_clip tags of an architecture.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use crate::common::table::Table;
 
-/// One of open_clip's tags, and where its weights lie when they are in the cache.
+/// An open_clip tag, and the path of its weights if they are cached.
 pub struct Tag {
     row: &'static Row,
     path: Option<PathBuf>,
 }
 
 impl Tag {
-    /// The tags of an architecture, which a config of one's own has none of.
-    pub fn of(model: &str) -> Vec<Self> {
-        // An environment in which there is no cache has nothing in it.
+    /// Lists the tags of an architecture; a custom config has none.
+    pub fn list(model: &str) -> Vec<Self> {
+        // Without a usable cache directory nothing is cached.
         let settings = Settings::from_env().ok();
         let path = |row: &Row| settings.as_ref().and_then(|settings| row.cached(settings));
         rows_of(model)
@@ -28,7 +28,7 @@ impl Tag {
             .collect()
     }
 
-    /// Where its weights come from, and the SHA-256 of a file that has an address of its own.
+    /// Repository or URL of the weights, and the SHA-256 of the file at a URL.
     fn origin(&self) -> (String, Option<&'static str>) {
         match &self.row.origin {
             Origin::Hub(name) => (name.to_string(), None),
@@ -48,7 +48,7 @@ impl Tag {
     }
 }
 
-/// The tags as a part of what is told of their architecture; nothing where there are none.
+/// Writes the tags of an architecture; nothing if there are none.
 pub fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
     if tags.is_empty() {
         return Ok(());
@@ -56,7 +56,7 @@ pub fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
     let cached = tags.iter().filter(|tag| tag.path.is_some()).count();
     writeln!(
         out,
-        "tags        {} for --pretrained, {cached} of them in the cache\n",
+        "tags        {} for --pretrained, {cached} of them cached\n",
         tags.len()
     )?;
     let mut table = Table::new(["tag", "cached", "opened as", "from"], 4);
@@ -66,16 +66,16 @@ pub fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
     }
     table.write(out)?;
     let checksum = |tag: &Tag| Some(format!("SHA-256 of {}: {}", tag.row.tag, tag.origin().1?));
-    let place = |tag: &Tag| {
+    let location = |tag: &Tag| {
         Some(format!(
-            "{} lies in {}",
+            "{} is cached in {}",
             tag.row.tag,
             tag.path.as_ref()?.display()
         ))
     };
     let lines: Vec<String> = tags
         .iter()
-        .flat_map(|tag| [checksum(tag), place(tag)])
+        .flat_map(|tag| [checksum(tag), location(tag)])
         .flatten()
         .collect();
     if !lines.is_empty() {

@@ -8,14 +8,14 @@ use toml::Value;
 
 use crate::common::error::CliError;
 
-/// Steps in the order in which they run.
+/// A recipe: variables, and steps in the order in which they run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What it is for, in a sentence or two.
+    /// Purpose, in a sentence or two; printed at the start.
     #[serde(default)]
     pub description: String,
-    /// Values that steps refer to as `{name}` and that `--set` changes.
+    /// Values that steps refer to as `{name}` and that `--set` overrides.
     #[serde(default)]
     variables: toml::Table,
     pub steps: Vec<Step>,
@@ -23,53 +23,53 @@ pub struct Recipe {
     path: PathBuf,
 }
 
-/// One command.
+/// One command of a recipe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// What other steps call it; the run's name where it trains.
+    /// Name for `{name}` in later steps, and of the run if the step trains.
     pub name: String,
-    /// What it does, told when it begins.
+    /// Description, printed when the step starts.
     #[serde(default)]
     pub about: String,
-    /// A command of this program.
+    /// Command of this program, such as `train`.
     pub command: String,
-    /// What stands after the command without a flag before it.
+    /// Positional arguments.
     #[serde(default)]
     pub arguments: Vec<String>,
-    /// Options without their dashes; `true` for those that take no value, a list for those that are given again.
+    /// Flags without their dashes; `true` for those without a value, a list for repeated ones.
     #[serde(default)]
     pub flags: toml::Table,
 }
 
-/// What placeholders stand for.
+/// Values of the placeholders `{name}`.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Placeholders {
     values: BTreeMap<String, String>,
-    /// The names of all steps.
+    /// Names of all steps.
     steps: Vec<String>,
     origin: String,
 }
 
 impl Recipe {
-    /// Reads a recipe.
+    /// Reads and checks a recipe file.
     pub fn read(path: &Path) -> Result<Self, CliError> {
         let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadRecipe {
             path: path.to_owned(),
             source,
         })?;
         let mut recipe: Self = toml::from_str(&text)
-            .map_err(|error| bad(path, error.to_string().trim_end().replace('\n', " ")))?;
+            .map_err(|error| invalid(path, error.to_string().trim_end().replace('\n', " ")))?;
         path.clone_into(&mut recipe.path);
         if recipe.steps.is_empty() {
-            return Err(bad(path, "it has no steps".to_owned()));
+            return Err(invalid(path, "no steps".to_owned()));
         }
         for (index, step) in recipe.steps.iter().enumerate() {
             if step.name.is_empty() || step.name.contains(['/', '\\', '{', '}']) {
-                return Err(bad(
+                return Err(invalid(
                     path,
                     format!(
-                        "`{}` is no name for a step; use letters and dashes",
+                        "invalid step name `{}`, expected letters and dashes",
                         step.name
                     ),
                 ));
@@ -78,87 +78,91 @@ impl Recipe {
                 .iter()
                 .any(|other| other.name == step.name)
             {
-                return Err(bad(
+                return Err(invalid(
                     path,
-                    format!(
-                        "two steps are called `{}`; give each its own name",
-                        step.name
-                    ),
+                    format!("duplicate step name `{}`", step.name),
                 ));
             }
         }
         Ok(recipe)
     }
 
-    /// What `{recipe}`, `{data}`, `{output}` and the variables stand for; `set` changes variables, as `name=value`.
-    pub fn places(&self, data: &Path, output: &Path, set: &[String]) -> Result<Places, CliError> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let folder = if folder.as_os_str().is_empty() {
+    /// The values of `{recipe}`, `{data}`, `{output}` and the variables. `set` overrides variables, as
+    /// `name=value`.
+    pub fn placeholders(
+        &self,
+        data: &Path,
+        output: &Path,
+        set: &[String],
+    ) -> Result<Placeholders, CliError> {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let directory = if parent.as_os_str().is_empty() {
             Path::new(".")
         } else {
-            folder
+            parent
         };
-        let own = [("recipe", folder), ("data", data), ("output", output)];
+        let own = [("recipe", directory), ("data", data), ("output", output)];
         let values = own
             .into_iter()
             .map(|(name, path)| (name.to_owned(), path.display().to_string()))
             .collect();
         let steps = self.steps.iter().map(|step| step.name.clone()).collect();
-        let mut places = Places {
+        let mut placeholders = Placeholders {
             values,
             steps,
             origin: self.path.display().to_string(),
         };
-        let mut changes = BTreeMap::new();
+        let mut overrides = BTreeMap::new();
         for change in set {
             match change.split_once('=') {
                 Some((name, value)) if self.variables.contains_key(name) => {
-                    changes.insert(name, value.to_owned());
+                    overrides.insert(name, value.to_owned());
                 }
                 Some((name, _)) => {
                     let known: Vec<&str> = self.variables.keys().map(String::as_str).collect();
-                    return Err(CliError::Usage(format!(
-                        "--set {name}: the recipe has no such variable; it has: {}",
+                    return Err(CliError::usage(format!(
+                        "--set {name}: unknown variable; the recipe has: {}",
                         known.join(", ")
                     )));
                 }
                 None => {
-                    return Err(CliError::Usage(format!(
-                        "--set {change}: write it as name=value"
+                    return Err(CliError::usage(format!(
+                        "--set {change}: expected name=value"
                     )));
                 }
             }
         }
         for (name, default) in &self.variables {
-            if places.values.contains_key(name) {
-                return Err(bad(
+            if placeholders.values.contains_key(name) {
+                return Err(invalid(
                     &self.path,
-                    format!("the variable `{name}` has a name that is taken; choose another"),
+                    format!("the variable name `{name}` is reserved"),
                 ));
             }
-            let value = match changes.remove(name.as_str()) {
+            let value = match overrides.remove(name.as_str()) {
                 Some(value) => value,
-                None => places.fill(&plain(default).ok_or_else(|| {
-                    bad(
+                None => placeholders.fill(&scalar(default).ok_or_else(|| {
+                    invalid(
                         &self.path,
-                        format!("the variable `{name}` must be a text, a number or true or false"),
+                        format!("expected a string, number or boolean for the variable `{name}`"),
                     )
                 })?)?,
             };
-            places.values.insert(name.clone(), value);
+            placeholders.values.insert(name.clone(), value);
         }
-        Ok(places)
+        Ok(placeholders)
     }
 }
 
-impl Places {
-    /// Lets later steps refer to what a step has made, as `{name}`.
-    pub fn learn(&mut self, step: &str, path: &Path) {
+impl Placeholders {
+    /// Sets the path that `{step}` stands for in later steps.
+    pub fn set_step_output(&mut self, step: &str, path: &Path) {
         self.values
             .insert(step.to_owned(), path.display().to_string());
     }
 
-    /// A text with its placeholders filled. Braces that hold no name, as those of `train-{000..039}.tar`, stay.
+    /// Fills the placeholders of a text. Braces around anything but a name, as in
+    /// `train-{000..039}.tar`, stay.
     fn fill(&self, text: &str) -> Result<String, CliError> {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
@@ -177,15 +181,17 @@ impl Places {
             match self.values.get(name) {
                 Some(value) => filled.push_str(value),
                 None if is_name => {
-                    let reason = match self.steps.iter().any(|step| step == name) {
-                        true => format!(
-                            "`{{{name}}}` in `{text}` is a step that has made nothing yet; run it first"
-                        ),
-                        false => format!(
-                            "`{{{name}}}` in `{text}` is neither a variable nor a step, nor recipe, data or output"
-                        ),
+                    let reason = if self.steps.iter().any(|step| step == name) {
+                        format!(
+                            "`{{{name}}}` in `{text}` is a step without output yet; run it first"
+                        )
+                    } else {
+                        format!(
+                            "unknown placeholder `{{{name}}}` in `{text}`: expected a variable, a \
+                             step, `recipe`, `data` or `output`"
+                        )
                     };
-                    return Err(CliError::BadRecipe {
+                    return Err(CliError::InvalidRecipe {
                         origin: self.origin.clone(),
                         reason,
                     });
@@ -198,7 +204,7 @@ impl Places {
         Ok(filled)
     }
 
-    /// A step as arguments of the program.
+    /// The arguments of a step, starting with its command.
     pub fn arguments(&self, step: &Step) -> Result<Vec<String>, CliError> {
         let mut arguments = vec![step.command.clone()];
         for (flag, value) in &step.flags {
@@ -211,10 +217,11 @@ impl Places {
                     Value::Boolean(true) => arguments.push(format!("--{flag}")),
                     Value::Boolean(false) => {}
                     value => {
-                        let text = plain(value).ok_or_else(|| CliError::BadRecipe {
+                        let text = scalar(value).ok_or_else(|| CliError::InvalidRecipe {
                             origin: self.origin.clone(),
                             reason: format!(
-                                "`{flag}` of the step `{}` must be a text, a number, true or a list of them",
+                                "expected a string, number, boolean or a list of them for `{flag}` of \
+                                 the step `{}`",
                                 step.name
                             ),
                         })?;
@@ -230,8 +237,8 @@ impl Places {
     }
 }
 
-/// A value that an option can have.
-fn plain(value: &Value) -> Option<String> {
+/// Formats the value of a flag, or `None` if a flag cannot have it.
+fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
@@ -239,8 +246,8 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-fn bad(path: &Path, reason: String) -> CliError {
-    CliError::BadRecipe {
+fn invalid(path: &Path, reason: String) -> CliError {
+    CliError::InvalidRecipe {
         origin: path.display().to_string(),
         reason,
     }
@@ -251,8 +258,8 @@ mod tests {
     use super::*;
 
     fn recipe(text: &str) -> Result<Recipe, CliError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r.toml");
         std::fs::write(&path, text).unwrap();
         Recipe::read(&path)
     }
@@ -269,47 +276,52 @@ mod tests {
     "#;
 
     #[test]
-    fn placeholders_are_filled() {
+    fn fills_placeholders() {
         let recipe = recipe(SMALL).unwrap();
-        let places = recipe
-            .places(Path::new("D"), Path::new("O"), &["epochs=7".to_owned()])
+        let placeholders = recipe
+            .placeholders(Path::new("D"), Path::new("O"), &["epochs=7".to_owned()])
             .unwrap();
-        let folder = recipe.path.parent().unwrap().display();
+        let directory = recipe.path.parent().unwrap().display();
         assert_eq!(
-            places.arguments(&recipe.steps[0]).unwrap().join(" "),
+            placeholders.arguments(&recipe.steps[0]).unwrap().join(" "),
             format!(
-                "train --epochs 7 --lr 0.001 --no 1 --no aO --train-data D/train-{{000..039}}.tar --yes {folder}/x"
+                "train --epochs 7 --lr 0.001 --no 1 --no aO --train-data D/train-{{000..039}}.tar --yes {directory}/x"
             )
         );
     }
 
     #[test]
-    fn what_a_step_made_is_known_after_it() {
+    fn knows_the_output_of_a_step_after_it() {
         let text =
             "[[steps]]\nname = \"b\"\ncommand = \"eval\"\nflags = { pretrained = \"{clip}\" }";
         let recipe = recipe(text).unwrap();
-        let mut places = recipe.places(Path::new(""), Path::new(""), &[]).unwrap();
-        let error = places.arguments(&recipe.steps[0]).unwrap_err().to_string();
+        let mut placeholders = recipe
+            .placeholders(Path::new(""), Path::new(""), &[])
+            .unwrap();
+        let error = placeholders
+            .arguments(&recipe.steps[0])
+            .unwrap_err()
+            .to_string();
         assert!(
-            error.contains("neither a variable nor a step") && error.contains("r.toml"),
+            error.contains("unknown placeholder `{clip}`") && error.contains("r.toml"),
             "{error}"
         );
-        places.learn("clip", Path::new("w.safetensors"));
+        placeholders.set_step_output("clip", Path::new("w.safetensors"));
         assert_eq!(
-            places.arguments(&recipe.steps[0]).unwrap(),
+            placeholders.arguments(&recipe.steps[0]).unwrap(),
             ["eval", "--pretrained", "w.safetensors"]
         );
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn reports_mistakes() {
         for (text, part) in [
             ("", "steps"),
             ("steps = []", "no steps"),
             ("steps = [{ name = \"a/b\", command = \"eval\" }]", "a/b"),
             (
                 "[[steps]]\nname='a'\ncommand='x'\n[[steps]]\nname='a'\ncommand='x'",
-                "two steps",
+                "duplicate step",
             ),
             ("[[steps]]\nname='a'\ncommand='x'\nflag=1", "flag"),
         ] {
@@ -319,7 +331,7 @@ mod tests {
         let small = recipe(SMALL).unwrap();
         for (set, part) in [("epoch=1", "epochs"), ("epochs", "name=value")] {
             let error = small
-                .places(Path::new(""), Path::new(""), &[set.to_owned()])
+                .placeholders(Path::new(""), Path::new(""), &[set.to_owned()])
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(part), "{error}");

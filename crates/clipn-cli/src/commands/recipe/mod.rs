@@ -1,4 +1,4 @@
-//! `clipn recipe`: runs the commands of a recipe one after the other.
+//! `clipn recipe`: runs the commands of a recipe in order.
 
 mod file;
 
@@ -6,133 +6,157 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Parser};
+use clap::Args;
 use clipn::training::{CheckpointStore, TrainingError};
 
-use self::file::{Places, Recipe, Step};
-use crate::common::args::{Cli, Command};
+use self::file::{Placeholders, Recipe, Step};
 use crate::common::error::CliError;
-use crate::{dispatch, interrupt, train};
+use crate::common::interrupt;
+
+/// The parsed command of a step, ready to run.
+pub type StepAction = Box<dyn FnOnce() -> Result<(), CliError>>;
+
+/// Parses the arguments of a step as the command line does, or says in one line what is wrong.
+pub type ParseStep = fn(&[String]) -> Result<StepAction, String>;
 
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
-    /// The recipe, as recipes/tiny-imagenet.toml
+    /// Recipe file, such as recipes/tiny-imagenet.toml
     #[arg(value_name = "FILE")]
     pub recipe: PathBuf,
-    /// What `{data}` stands for in it: the folder that holds its data sets
+    /// Value of `{data}` in the recipe: the directory of its data sets
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub data_root: PathBuf,
-    /// What `{output}` stands for in it: the folder for runs and results
+    /// Value of `{output}` in the recipe: the directory for runs and results
     #[arg(long, value_name = "DIR", default_value = "recipe-runs")]
     pub output: PathBuf,
-    /// Change a variable of the recipe; may be given again
+    /// Set a variable of the recipe; repeatable
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
-    /// Only these steps, comma-separated; what the others made must be there
+    /// Run only these steps, comma-separated; the outputs of the others must exist
     #[arg(long, value_name = "STEPS", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Print the commands, and run none
+    /// Print the commands without running them
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// `clipn recipe`. Training goes on where it was stopped, and is left alone where it is done.
-pub fn run(args: &RecipeArgs) -> Result<(), CliError> {
+/// `clipn recipe`. Interrupted training resumes, and finished training is not repeated.
+pub fn run(args: &RecipeArgs, parse: ParseStep) -> Result<(), CliError> {
     let recipe = Recipe::read(&args.recipe)?;
-    let places = recipe.places(&args.data_root, &args.output, &args.set)?;
+    let placeholders = recipe.placeholders(&args.data_root, &args.output, &args.set)?;
     if let Some(unknown) = args
         .only
         .iter()
         .find(|name| recipe.steps.iter().all(|step| step.name != **name))
     {
         let known: Vec<&str> = recipe.steps.iter().map(|step| step.name.as_str()).collect();
-        return Err(CliError::Usage(format!(
-            "--only {unknown}: the recipe has no such step; it has: {}",
+        return Err(CliError::usage(format!(
+            "--only {unknown}: unknown step; the recipe has: {}",
             known.join(", ")
         )));
     }
-    // A mistake in the last step should not show after hours.
-    tell(&recipe, places.clone(), args)?;
+    let runner = Runner {
+        recipe: &recipe,
+        args,
+        parse,
+    };
+    // An error in the last step should not appear after hours.
+    runner.check(placeholders.clone())?;
     if args.dry_run {
         Ok(())
     } else {
-        run_steps(&recipe, places, args)
+        runner.run(placeholders)
     }
 }
 
-/// Reads every command, and prints them in a dry run.
-fn tell(recipe: &Recipe, mut places: Places, args: &RecipeArgs) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    for step in &recipe.steps {
-        if args.asks_for(step) {
-            let arguments = args.arguments(step, &places)?;
-            parse(step, &arguments, args)?;
-            if args.dry_run {
-                writeln!(out, "clipn {}", shown(&arguments)).map_err(CliError::Output)?;
+/// Runs the steps of one recipe.
+struct Runner<'a> {
+    recipe: &'a Recipe,
+    args: &'a RecipeArgs,
+    parse: ParseStep,
+}
+
+impl Runner<'_> {
+    /// Parses every command, and prints them in a dry run.
+    fn check(&self, mut placeholders: Placeholders) -> Result<(), CliError> {
+        let args = self.args;
+        let mut out = std::io::stdout().lock();
+        for step in &self.recipe.steps {
+            if args.selects(step) {
+                let arguments = args.arguments(step, &placeholders)?;
+                self.parse(step, &arguments)?;
+                if args.dry_run {
+                    writeln!(out, "clipn {}", shell_quoted(&arguments))
+                        .map_err(CliError::Output)?;
+                }
+            }
+            let will_exist = args.selects(step) || args.dry_run;
+            let path = args.step_output(step)?.or_else(|| {
+                will_exist.then(|| {
+                    args.run_directory(step)
+                        .join("checkpoints/…/model.safetensors")
+                })
+            });
+            if let Some(path) = path {
+                placeholders.set_step_output(&step.name, &path);
             }
         }
-        let made = args.made(step)?;
-        let is_to_be_made = args.asks_for(step) || args.dry_run;
-        let place = made.or_else(|| {
-            is_to_be_made.then(|| {
-                args.run_folder(step)
-                    .join("checkpoints/…/model.safetensors")
-            })
-        });
-        if let Some(path) = place {
-            places.learn(&step.name, &path);
-        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn run_steps(recipe: &Recipe, mut places: Places, args: &RecipeArgs) -> Result<(), CliError> {
-    if !recipe.description.is_empty() {
-        eprintln!("{}", recipe.description.trim());
-    }
-    let mut took: Vec<(&str, Duration)> = Vec::new();
-    for step in &recipe.steps {
-        if args.asks_for(step) {
-            let start = Instant::now();
-            run_step(step, &places, args)?;
-            took.push((&step.name, start.elapsed()));
+    fn run(&self, mut placeholders: Placeholders) -> Result<(), CliError> {
+        if !self.recipe.description.is_empty() {
+            eprintln!("{}", self.recipe.description.trim());
         }
-        if interrupt::requested() {
-            return Err(CliError::RecipeInterrupted {
-                step: step.name.clone(),
-            });
+        let mut durations: Vec<(&str, Duration)> = Vec::new();
+        for step in &self.recipe.steps {
+            if self.args.selects(step) {
+                let start = Instant::now();
+                self.run_step(step, &placeholders)?;
+                durations.push((&step.name, start.elapsed()));
+            }
+            if interrupt::requested() {
+                return Err(CliError::RecipeInterrupted {
+                    step: step.name.clone(),
+                });
+            }
+            if let Some(path) = self.args.step_output(step)? {
+                placeholders.set_step_output(&step.name, &path);
+            }
         }
-        if let Some(path) = args.made(step)? {
-            places.learn(&step.name, &path);
+        eprintln!();
+        for (name, duration) in durations {
+            eprintln!("{name}: {:.1} minutes", duration.as_secs_f64() / 60.0);
         }
+        Ok(())
     }
-    eprintln!();
-    for (name, time) in took {
-        eprintln!("{name}: {:.1} minutes", time.as_secs_f64() / 60.0);
-    }
-    Ok(())
-}
 
-fn run_step(step: &Step, places: &Places, args: &RecipeArgs) -> Result<(), CliError> {
-    let arguments = args.arguments(step, places)?;
-    if !step.about.is_empty() {
-        eprintln!("\n{}", step.about.trim());
+    fn run_step(&self, step: &Step, placeholders: &Placeholders) -> Result<(), CliError> {
+        let arguments = self.args.arguments(step, placeholders)?;
+        if !step.about.is_empty() {
+            eprintln!("\n{}", step.about.trim());
+        }
+        eprintln!("$ clipn {}", shell_quoted(&arguments));
+        self.parse(step, &arguments)?()
     }
-    eprintln!("$ clipn {}", shown(&arguments));
-    match parse(step, &arguments, args)? {
-        Command::Train(train) => train::train(&train).map(drop),
-        command => dispatch(command),
+
+    fn parse(&self, step: &Step, arguments: &[String]) -> Result<StepAction, CliError> {
+        (self.parse)(arguments).map_err(|reason| CliError::InvalidRecipe {
+            origin: self.args.recipe.display().to_string(),
+            reason: format!("step `{}`: {reason}", step.name),
+        })
     }
 }
 
 impl RecipeArgs {
-    fn asks_for(&self, step: &Step) -> bool {
+    fn selects(&self, step: &Step) -> bool {
         self.only.is_empty() || self.only.contains(&step.name)
     }
 
-    /// The arguments of a step, with those that say where its results go.
-    fn arguments(&self, step: &Step, places: &Places) -> Result<Vec<String>, CliError> {
-        let mut arguments = places.arguments(step)?;
+    /// The arguments of a step, with flags that place its outputs.
+    fn arguments(&self, step: &Step, placeholders: &Placeholders) -> Result<Vec<String>, CliError> {
+        let mut arguments = placeholders.arguments(step)?;
         let mut push = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
         match step.command.as_str() {
             "train" => {
@@ -153,14 +177,14 @@ impl RecipeArgs {
         self.output.join("runs")
     }
 
-    fn run_folder(&self, step: &Step) -> PathBuf {
+    fn run_directory(&self, step: &Step) -> PathBuf {
         self.runs().join(&step.name)
     }
 
-    /// The path by which later steps know what a step has made: the newest weights of a training, the folder of an
-    /// evaluation. `None` where there is nothing yet.
-    fn made(&self, step: &Step) -> Result<Option<PathBuf>, CliError> {
-        let checkpoints = self.run_folder(step).join("checkpoints");
+    /// The path that `{step}` stands for in later steps: the newest weights of a training, the
+    /// directory of an evaluation. `None` if there is nothing yet.
+    fn step_output(&self, step: &Step) -> Result<Option<PathBuf>, CliError> {
+        let checkpoints = self.run_directory(step).join("checkpoints");
         match step.command.as_str() {
             "train" if checkpoints.is_dir() => {
                 let store = CheckpointStore::open(&checkpoints).map_err(TrainingError::from)?;
@@ -173,35 +197,15 @@ impl RecipeArgs {
     }
 }
 
-/// Reads a step as the command line would.
-fn parse(step: &Step, arguments: &[String], args: &RecipeArgs) -> Result<Command, CliError> {
-    let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
-    let bad = |reason| CliError::BadRecipe {
-        origin: args.recipe.display().to_string(),
-        reason,
-    };
-    let cli = Cli::try_parse_from(words).map_err(|error| {
-        bad(format!(
-            "the step `{}`: {}",
-            step.name,
-            crate::common::usage::one_line(&error.render().to_string())
-        ))
-    })?;
-    match cli.command {
-        Command::Recipe(_) => Err(bad(format!(
-            "the step `{}` runs a recipe; write its steps out",
-            step.name
-        ))),
-        command => Ok(command),
-    }
-}
-
-/// Arguments as a shell takes them.
-fn shown(arguments: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+@%".contains(c);
-    let quoted = |argument: &String| match !argument.is_empty() && argument.chars().all(plain) {
-        true => argument.clone(),
-        false => format!("'{}'", argument.replace('\'', r"'\''")),
+/// Quotes arguments for a shell.
+fn shell_quoted(arguments: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+@%".contains(c);
+    let quoted = |argument: &String| {
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            argument.clone()
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
     };
     arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! `clipn results`: what evaluations have written, read again.
+//! `clipn results`: merges and shows saved results of evaluations.
 
 mod args;
 
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{Record, Run, merge};
 
-use crate::common::error::CliError;
 use crate::commands::eval::{print, write_merged};
+use crate::common::error::CliError;
 use args::{MergeArgs, ShowArgs};
 
 /// `clipn results`.
@@ -25,14 +25,18 @@ fn show(args: &ShowArgs) -> Result<(), CliError> {
 }
 
 fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
-    let files: Vec<PathBuf> = args.paths.iter().map(|path| real(&file_of(path))).collect();
+    let files: Vec<PathBuf> = args
+        .paths
+        .iter()
+        .map(|path| canonical(&results_file(path)))
+        .collect();
     if let Some((index, _)) = files
         .iter()
         .enumerate()
         .find(|(i, file)| files[..*i].contains(file))
     {
-        return Err(CliError::Usage(format!(
-            "{} is given twice",
+        return Err(CliError::usage(format!(
+            "duplicate results: {}",
             args.paths[index].display()
         )));
     }
@@ -44,25 +48,28 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         })
     });
     let runs = runs.collect::<Result<Vec<_>, CliError>>()?;
-    if let Some(folder) = &args.output {
-        let target = real(&folder.join(Record::FILE));
+    if let Some(directory) = &args.output {
+        let target = canonical(&directory.join(Record::FILE));
         if files.contains(&target) {
-            return Err(CliError::Usage(format!(
-                "--output {} is one of the runs, which would be written over; name another folder",
-                folder.display()
-            )));
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "--output {} would overwrite one of the runs",
+                    directory.display()
+                ),
+                "give another directory",
+            ));
         }
     }
     let merged = merge(&runs)?;
-    if let Some(folder) = &args.output {
+    if let Some(directory) = &args.output {
         let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
         let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
-        write_merged(folder, &merged, &title)?;
+        write_merged(directory, &merged, &title)?;
     }
     print(&merged, args.format)
 }
 
-/// A benchmark's name, or its in-distribution set where the command line spelled it out.
+/// The name of the benchmark, or of its in-distribution set if flags defined the benchmark.
 fn title<'a>(benchmark: &'a str, merged: &'a Record) -> &'a str {
     if matches!(benchmark, "" | "command line") {
         &merged.results.id.name
@@ -71,7 +78,8 @@ fn title<'a>(benchmark: &'a str, merged: &'a Record) -> &'a str {
     }
 }
 
-fn file_of(path: &Path) -> PathBuf {
+/// The results file in a directory, or the path of a file unchanged.
+fn results_file(path: &Path) -> PathBuf {
     if path.is_dir() {
         path.join(Record::FILE)
     } else {
@@ -79,6 +87,7 @@ fn file_of(path: &Path) -> PathBuf {
     }
 }
 
-fn real(path: &Path) -> PathBuf {
+/// The canonical path, or the path unchanged if there is none.
+fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

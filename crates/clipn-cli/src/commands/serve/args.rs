@@ -8,19 +8,19 @@ use clipn_serve::{ApiKeys, ServeSettings};
 use crate::common::detector::DetectorArgs;
 use crate::common::error::CliError;
 
-/// The form of the log on standard error.
+/// Format of the log on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,
     Json,
 }
 
-/// What is logged.
+/// Minimum severity of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     Error,
     Warn,
-    /// Also each request for pictures
+    /// Also each classification request
     Info,
     /// Also every other request
     Debug,
@@ -30,7 +30,7 @@ pub enum LogLevel {
 pub struct ServeArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
-    /// Address to listen on; beyond this machine only with API keys, or behind a proxy that asks for some
+    /// Address to listen on; use API keys, or an authenticating proxy, beyond this machine
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -38,16 +38,16 @@ pub struct ServeArgs {
         default_value = "127.0.0.1"
     )]
     pub host: IpAddr,
-    /// Port to listen on; 0 takes any that is free
+    /// Port to listen on; 0 takes any free port
     #[arg(long, value_name = "PORT", env = "CLIPN_PORT", default_value = "8080")]
     pub port: u16,
-    /// Threads that decode, and as many that compute [default: one a core]
+    /// Decoding threads, and as many computing threads [default: one per core]
     #[arg(long, value_name = "N", env = "CLIPN_WORKERS")]
     pub workers: Option<usize>,
-    /// Most pictures that are computed together
+    /// Maximum number of images per batch
     #[arg(long, value_name = "N", env = "CLIPN_MAX_BATCH", default_value = "16")]
     pub max_batch: usize,
-    /// Longest that a batch waits for pictures that are still being decoded
+    /// Maximum time that a batch waits for images that are being decoded
     #[arg(
         long,
         value_name = "MS",
@@ -55,10 +55,10 @@ pub struct ServeArgs {
         default_value = "5"
     )]
     pub max_wait_ms: u64,
-    /// Most pictures in work or waiting; requests beyond that are answered with 429
+    /// Maximum number of images in progress or waiting; further requests get status 429
     #[arg(long, value_name = "N", env = "CLIPN_QUEUE", default_value = "256")]
     pub queue: usize,
-    /// Longest that an answer may take; then it is 504
+    /// Maximum response time; then the status is 504
     #[arg(
         long,
         value_name = "MS",
@@ -66,7 +66,7 @@ pub struct ServeArgs {
         default_value = "10000"
     )]
     pub deadline_ms: u64,
-    /// Most bytes of a request
+    /// Maximum number of bytes per request
     #[arg(
         long,
         value_name = "BYTES",
@@ -74,7 +74,7 @@ pub struct ServeArgs {
         default_value = "33554432"
     )]
     pub max_request_bytes: usize,
-    /// Most pixels of a picture
+    /// Maximum number of pixels per image
     #[arg(
         long,
         value_name = "N",
@@ -82,10 +82,10 @@ pub struct ServeArgs {
         default_value = "50000000"
     )]
     pub max_pixels: u64,
-    /// Most pictures of a request
+    /// Maximum number of images per request
     #[arg(long, value_name = "N", env = "CLIPN_MAX_IMAGES", default_value = "64")]
     pub max_images: usize,
-    /// Most classes that a request may name itself
+    /// Maximum number of classes that a request may define
     #[arg(
         long,
         value_name = "N",
@@ -93,7 +93,7 @@ pub struct ServeArgs {
         default_value = "100"
     )]
     pub max_classes: usize,
-    /// Most connections at a time
+    /// Maximum number of concurrent connections
     #[arg(
         long,
         value_name = "N",
@@ -101,7 +101,7 @@ pub struct ServeArgs {
         default_value = "512"
     )]
     pub max_connections: usize,
-    /// Longest that a request may take to arrive, and that an idle connection is kept
+    /// Timeout of reading a request and of idle connections
     #[arg(
         long,
         value_name = "MS",
@@ -109,7 +109,7 @@ pub struct ServeArgs {
         default_value = "30000"
     )]
     pub read_timeout_ms: u64,
-    /// Longest that requests in work may take after Ctrl-C or SIGTERM
+    /// Grace period of requests in progress after Ctrl-C or SIGTERM
     #[arg(
         long,
         value_name = "MS",
@@ -117,7 +117,7 @@ pub struct ServeArgs {
         default_value = "20000"
     )]
     pub grace_ms: u64,
-    /// After how long at one batch a worker counts as stuck and /health is 503
+    /// Time in one batch after which a worker counts as stuck and /health returns 503
     #[arg(
         long,
         value_name = "MS",
@@ -125,8 +125,10 @@ pub struct ServeArgs {
         default_value = "30000"
     )]
     pub stuck_after_ms: u64,
-    /// A key that requests must bring along; may be given again. Others on this machine can see it here: prefer the
-    /// variable (keys with commas between) or --api-keys-file
+    /// API key that requests must send; repeatable
+    ///
+    /// Other users of this machine can see it on the command line: prefer the environment variable
+    /// (comma-separated keys) or --api-keys-file.
     #[arg(
         long,
         value_name = "KEY",
@@ -135,13 +137,13 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub api_key: Vec<String>,
-    /// A file with a key a line
+    /// File with one API key per line
     #[arg(long, value_name = "FILE", env = "CLIPN_API_KEYS_FILE")]
     pub api_keys_file: Option<PathBuf>,
-    /// Form of the log on standard error
+    /// Format of the log on standard error
     #[arg(long, value_enum, env = "CLIPN_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// What is logged
+    /// Minimum severity of log messages
     #[arg(long, value_enum, env = "CLIPN_LOG_LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 }
@@ -170,27 +172,26 @@ impl ServeArgs {
     }
 
     fn keys(&self) -> Result<ApiKeys, CliError> {
-        let given = ApiKeys::new(
+        let flag_keys = ApiKeys::new(
             self.api_key
                 .iter()
                 .map(String::as_str)
                 .filter(|key| !key.trim().is_empty()),
         )?;
         let Some(path) = &self.api_keys_file else {
-            return Ok(given);
+            return Ok(flag_keys);
         };
-        let unread = |source| CliError::KeysFile {
+        let unreadable = |source| CliError::KeysFile {
             path: path.clone(),
             source,
         };
-        let of_file = ApiKeys::from_lines(&std::fs::read_to_string(path).map_err(unread)?)?;
-        if of_file.is_empty() {
-            let message = format!(
-                "--api-keys-file {} has no key; write one a line",
-                path.display()
-            );
-            return Err(CliError::Usage(message));
+        let file_keys = ApiKeys::from_lines(&std::fs::read_to_string(path).map_err(unreadable)?)?;
+        if file_keys.is_empty() {
+            return Err(CliError::usage_with_hint(
+                format!("no API keys in {}", path.display()),
+                "write one key per line",
+            ));
         }
-        Ok(given.and(of_file))
+        Ok(flag_keys.and(file_keys))
     }
 }

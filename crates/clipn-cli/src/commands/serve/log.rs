@@ -1,3 +1,5 @@
+//! Logging of the server.
+
 use std::io::{IsTerminal, stderr};
 use std::panic::PanicHookInfo;
 
@@ -5,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::args::{LogFormat, LogLevel};
 
-/// Logs to standard error from here on, panics included.
+/// Installs logging to standard error, including panics.
 pub fn install(format: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -28,21 +30,22 @@ pub fn install(format: LogFormat, level: LogLevel) {
         }
     }
     std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
-        let place = panic
+        let location = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
         let thread = std::thread::current();
         let payload = panic.payload();
-        let said = payload.downcast_ref::<&str>().copied();
-        let said = said
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("without a word");
+            .unwrap_or("no message");
         tracing::error!(
-            place,
+            location,
             thread = thread.name().unwrap_or_default(),
-            said,
-            "panic"
+            panic = message,
+            "panicked"
         );
     }));
 }

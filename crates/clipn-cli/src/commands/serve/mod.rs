@@ -1,4 +1,5 @@
-//! `clipn serve`: a detector over HTTP until Ctrl-C or SIGTERM.
+//! `clipn serve`: serves a detector over HTTP until Ctrl-C or SIGTERM.
+
 mod args;
 mod log;
 
@@ -12,30 +13,30 @@ use clipn_serve::{ClassEncoder, Server};
 
 pub use args::ServeArgs;
 
-use crate::common::detector::{DetectorArgs, Opened};
+use crate::common::detector::{DetectorArgs, OpenedDetector};
 use crate::common::error::CliError;
 use crate::common::interrupt;
-use crate::common::model::Loaded;
+use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
 /// `clipn serve`.
 pub fn run(args: &ServeArgs) -> Result<(), CliError> {
-    // Wrong use is told before the model is read.
+    // Check the settings before the model is read.
     let settings = args.settings()?;
-    let open_to_others = settings.is_open_to_others();
-    let Opened { detector, weights } = args.detector.open(&Bar::default())?;
+    let is_open_to_others = settings.is_open_to_others();
+    let OpenedDetector { detector, weights } = args.detector.open(&Bar::default())?;
     let model = model_name(&args.detector, &detector);
     let encoder = weights
         .map(|weights| encoder(&args.detector, &detector, &weights))
         .transpose()?;
     log::install(args.log_format, args.log_level);
     if encoder.is_none() {
-        tracing::info!("there are no text towers: requests can name the server's own classes only");
+        tracing::info!("no text towers: requests cannot define classes");
     }
-    if open_to_others {
+    if is_open_to_others {
         tracing::warn!(
-            "anybody who reaches {} may use this server: it has no API keys; give --api-keys-file, or listen on \
-             127.0.0.1",
+            "no API keys: everyone who can reach {} can use this server; give --api-keys-file, or \
+             --host 127.0.0.1",
             args.host
         );
     }
@@ -48,28 +49,28 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What answers call the model: the architecture, or the name that it was asked for by.
+/// The name of the model in responses: the architecture, or the name that the user gave.
 fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
     let identity = detector.bundle().map(|bundle| bundle.identity());
-    let asked = match identity {
+    let name = match identity {
         Some(identity) => identity
             .source
             .clone()
             .unwrap_or_else(|| identity.config.name.clone()),
-        None => args.model.asked().display().to_string(),
+        None => args.model.requested().display().to_string(),
     };
-    // Where it lies on this machine is nobody's business.
-    match Path::new(&asked).file_name() {
-        Some(name) if !asked.starts_with("hf-hub:") => name.to_string_lossy().into_owned(),
-        _ => asked,
+    // Do not disclose directories of this machine.
+    match Path::new(&name).file_name() {
+        Some(file_name) if !name.starts_with("hf-hub:") => file_name.to_string_lossy().into_owned(),
+        _ => name,
     }
 }
 
-/// The text towers with what the classes were asked with.
+/// The text towers, with the templates and wording of the detector's classes.
 fn encoder(
     args: &DetectorArgs,
     detector: &Detector,
-    loaded: &Loaded,
+    loaded: &LoadedModel,
 ) -> Result<ClassEncoder, CliError> {
     let (templates, wording): (TemplateSet, Wording) = match detector.bundle() {
         Some(bundle) => (bundle.templates().clone(), bundle.wording()),

@@ -7,14 +7,14 @@ use clipn::training::{LossWeights, Tso};
 use crate::common::args::{Device, parse_count, parse_device};
 use crate::common::weights::DownloadArgs;
 
-/// What is learned.
+/// Training objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ObjectiveName {
     /// A "no" tower with learnable prompts, everything else frozen
     Clipn,
-    /// A "no" tower that reads templates of its own
+    /// A "no" tower that reads its own templates
     ClipnHandcrafted,
-    /// An ordinary CLIP: image tower, "yes" tower and logit scale
+    /// A plain CLIP: image tower, "yes" tower and logit scale
     Clip,
 }
 
@@ -28,16 +28,16 @@ impl ObjectiveName {
     }
 }
 
-/// What training data are.
+/// Format of the training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DatasetType {
-    /// Told by the name: .csv and .tsv are tables, anything else shards
+    /// Inferred from the extension: .csv and .tsv are tables, anything else is shards
     Auto,
     Webdataset,
     Csv,
 }
 
-/// What is done to pictures at random.
+/// Random augmentation of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AugmentationName {
     /// RandomResizedCrop of 90 to 100 % of the area, bicubic
@@ -46,7 +46,7 @@ pub enum AugmentationName {
     None,
 }
 
-/// The flags of `clipn train` that a `settings.toml` holds.
+/// The flags of `clipn train` whose values `settings.toml` has.
 const SETTINGS_FLAGS: [&str; 41] = [
     "objective",
     "model",
@@ -64,8 +64,8 @@ const SETTINGS_FLAGS: [&str; 41] = [
     "augmentation",
     "crop_scale",
     "flip",
-    "colour_jitter",
-    "greyscale",
+    "color_jitter",
+    "grayscale",
     "erasing",
     "batch_size",
     "accum_freq",
@@ -93,28 +93,28 @@ const SETTINGS_FLAGS: [&str; 41] = [
 
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// What is learned
+    /// Training objective
     #[arg(long, value_enum, default_value = "clipn")]
     pub objective: ObjectiveName,
-    /// Repeat the run of a settings.toml, which says all but where it runs, what it is called and how it is watched
+    /// Repeat the run of a settings.toml; only flags of output, device and evaluation may be added
     #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS_FLAGS)]
     pub settings: Option<PathBuf>,
-    /// Architecture, as ViT-B-16, or an open_clip model config [default: the one that comes with the weights]
+    /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present_any = ["settings", "pretrained"])]
     pub model: Option<String>,
-    /// Weights to start from, of any kind, also hf-hub:OWNER/NAME and open_clip's tags; without them --objective clip
-    /// starts an untrained CLIP
+    /// Initial weights: a file, a directory, hf-hub:OWNER/NAME, or an open_clip tag with --model
+    /// [default: with --objective clip, random]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Shards (`shard-{000..099}.tar`, globs, lists, a folder), or a CSV or TSV file
+    /// Training data: shards (`shard-{000..099}.tar`, globs, lists, a directory), or a CSV or TSV file
     #[arg(long, value_name = "SPEC", required_unless_present = "settings")]
     pub train_data: Option<String>,
-    /// What the data are
+    /// Format of the training data
     #[arg(long, value_enum, default_value = "auto")]
     pub dataset_type: DatasetType,
-    /// Samples of an epoch [default: as many as there are]
+    /// Samples per epoch [default: all]
     #[arg(long, value_name = "N")]
     pub train_num_samples: Option<u64>,
     /// Draw shards with replacement
@@ -135,43 +135,43 @@ pub struct TrainArgs {
     /// Take captions from a shard's class indices (`cls`) and these names: a file, a list by name, or "a,b,c"
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub class_names: Option<String>,
-    /// Share of broken samples, 0 to 1, beyond which the run stops
-    #[arg(long, value_name = "SHARE", default_value = "0.1")]
+    /// Maximum fraction of broken samples, from 0 to 1, before the run stops
+    #[arg(long, value_name = "FRACTION", default_value = "0.1")]
     pub max_bad: f64,
-    /// What is done to pictures at random
+    /// Random augmentation of images
     #[arg(long, value_enum, default_value = "published")]
     pub augmentation: AugmentationName,
-    /// Share of a picture's area that random crops have, instead of 0.9 to 1
-    #[arg(long, value_name = "LEAST,MOST", value_parser = parse_range)]
+    /// Range of the area of random crops, as a fraction of the image [default: 0.9,1]
+    #[arg(long, value_name = "MIN,MAX", value_parser = parse_range)]
     pub crop_scale: Option<[f64; 2]>,
-    /// How likely a crop is mirrored left to right, 0 to 1
+    /// Probability of a horizontal flip, from 0 to 1
     #[arg(long, value_name = "P", default_value = "0")]
     pub flip: f64,
-    /// Change brightness, contrast and saturation by random factors from 1 - X to 1 + X
-    #[arg(long, value_name = "B,C,S", value_parser = parse_jitter)]
-    pub colour_jitter: Option<ColourJitter>,
-    /// How likely a crop loses its colours, 0 to 1
-    #[arg(long, value_name = "P", default_value = "0")]
-    pub greyscale: f64,
-    /// How likely a box of 2 to 33 % of a crop is erased, 0 to 1
+    /// Scale brightness, contrast and saturation by random factors from 1 - X to 1 + X
+    #[arg(long, alias = "colour-jitter", value_name = "B,C,S", value_parser = parse_jitter)]
+    pub color_jitter: Option<ColourJitter>,
+    /// Probability of conversion to grayscale, from 0 to 1
+    #[arg(long, alias = "greyscale", value_name = "P", default_value = "0")]
+    pub grayscale: f64,
+    /// Probability of erasing a box of 2 to 33 % of a crop, from 0 to 1
     #[arg(long, value_name = "P", default_value = "0")]
     pub erasing: f64,
-    /// Samples of a batch
+    /// Samples per batch
     #[arg(long, value_name = "N", default_value = "64", value_parser = parse_count)]
     pub batch_size: usize,
-    /// Batches that an optimizer step takes together; the loss is over all of them
+    /// Batches per optimizer step; the loss is over all of them
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count)]
     pub accum_freq: usize,
-    /// Epochs of the whole run
+    /// Number of epochs of the whole run
     #[arg(long, value_name = "N", default_value = "10")]
     pub epochs: u64,
     /// Learning rate
     #[arg(long, default_value = "3e-4")]
     pub lr: f64,
-    /// Steps of linear warm-up
+    /// Steps of linear warmup
     #[arg(long, value_name = "STEPS", default_value = "0")]
     pub warmup: u64,
-    /// Keep the learning rate instead of letting it fall along a cosine
+    /// Keep the learning rate constant after warmup instead of cosine decay
     #[arg(long)]
     pub constant_lr: bool,
     /// Weight decay
@@ -186,89 +186,89 @@ pub struct TrainArgs {
     /// AdamW's eps
     #[arg(long, default_value = "1e-6")]
     pub eps: f64,
-    /// Scale gradients of a larger global norm down to this one
+    /// Maximum global norm of the gradients
     #[arg(long, value_name = "NORM")]
     pub grad_clip_norm: Option<f64>,
-    /// Learnable "no" prompts
+    /// Number of learnable "no" prompts
     #[arg(long, value_name = "N", default_value = "16")]
     pub no_prompts: usize,
     /// Weights of the losses L_yes, L_no and L_tso
     #[arg(long, value_name = "YES,NO,TSO", default_value = "0.5,0.5,0.5", value_parser = parse_weights)]
     pub loss_weights: LossWeights,
-    /// Distance in the loss L_tso
+    /// Distance of the loss L_tso
     #[arg(long, value_name = "l2|cosine", default_value = "l2", value_parser = parse_tso)]
     pub tso: Tso,
     /// Template set of --objective clipn-handcrafted
     #[arg(long, value_name = "NAME|FILE", default_value = "clipn")]
     pub templates: String,
-    /// Keep image features on disk and use them again; asks for --augmentation none
+    /// Cache image features on disk; needs --augmentation none
     #[arg(long)]
     pub cache_image_features: bool,
-    /// Folder for the features that are kept, to share it among runs on the same data [default: the run's own]
+    /// Directory of the feature cache, to share it among runs on the same data [default: in the run]
     #[arg(long, value_name = "DIR")]
     pub feature_cache: Option<PathBuf>,
-    /// Threads that read images ahead [default: one a core]
+    /// Threads that load images ahead [default: one per core]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Where the towers run: cpu
+    /// Device that runs the towers: cpu
     #[arg(long, default_value = "cpu", value_parser = parse_device)]
     pub device: Device,
-    /// What everything random depends on
+    /// Random seed
     #[arg(long, default_value = "0")]
     pub seed: u64,
-    /// Folder of all runs
+    /// Directory of all runs
     #[arg(long, value_name = "DIR", default_value = "logs")]
     pub logs: PathBuf,
-    /// The run's folder in it [default: objective and model]
+    /// Name of the run, its subdirectory in --logs [default: objective and model]
     #[arg(long)]
     pub name: Option<String>,
-    /// Go on from the run's newest checkpoint (`latest`), a checkpoint's folder, or a published epoch_N.pt
+    /// Resume from the newest checkpoint (`latest`), a checkpoint directory, or a published epoch_N.pt
     #[arg(long, value_name = "latest|PATH")]
     pub resume: Option<String>,
     /// Epochs between checkpoints
     #[arg(long, value_name = "EPOCHS", default_value = "1")]
     pub save_frequency: u64,
-    /// Optimizer steps between further checkpoints
+    /// Optimizer steps between additional checkpoints
     #[arg(long, value_name = "STEPS")]
     pub save_every: Option<u64>,
-    /// Newest checkpoints to keep
+    /// Number of newest checkpoints to keep
     #[arg(long, value_name = "N", default_value = "3")]
     pub keep: usize,
-    /// Evaluate on this benchmark while training
+    /// Benchmark to evaluate on during training
     #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
     pub eval_benchmark: Option<String>,
-    /// The folder that holds the benchmark's data
+    /// Directory of the benchmark's data
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
     /// Epochs between evaluations
     #[arg(long, value_name = "EPOCHS", default_value = "1")]
     pub eval_frequency: u64,
-    /// Sentences around the class names in evaluations
+    /// Prompt templates of evaluations
     #[arg(long, value_name = "NAME|FILE", default_value = "simple")]
     pub eval_templates: String,
 }
 
-/// So many numbers with commas between them.
-fn parse_numbers<const N: usize>(text: &str, otherwise: &str) -> Result<[f64; N], String> {
+/// Parses `N` comma-separated numbers.
+fn parse_numbers<const N: usize>(text: &str, expected: &str) -> Result<[f64; N], String> {
     let numbers: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
     numbers
         .ok()
         .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| otherwise.to_owned())
+        .ok_or_else(|| expected.to_owned())
 }
 
 fn parse_weights(text: &str) -> Result<LossWeights, String> {
-    let [yes, no, tso] = parse_numbers(text, "give three numbers, as 0.5,0.5,0.5")?;
+    let [yes, no, tso] = parse_numbers(text, "expected three numbers, such as 0.5,0.5,0.5")?;
     Ok(LossWeights { yes, no, tso })
 }
 
 fn parse_range(text: &str) -> Result<[f64; 2], String> {
-    parse_numbers(text, "give two numbers, as 0.35,1")
+    parse_numbers(text, "expected two numbers, such as 0.35,1")
 }
 
 fn parse_jitter(text: &str) -> Result<ColourJitter, String> {
     let [brightness, contrast, saturation] =
-        parse_numbers(text, "give three numbers, as 0.4,0.4,0.4")?;
+        parse_numbers(text, "expected three numbers, such as 0.4,0.4,0.4")?;
     Ok(ColourJitter {
         brightness,
         contrast,
@@ -280,6 +280,6 @@ fn parse_tso(text: &str) -> Result<Tso, String> {
     match text {
         "l2" => Ok(Tso::L2),
         "cosine" => Ok(Tso::Cosine),
-        _ => Err("give l2 or cosine".to_owned()),
+        _ => Err("expected l2 or cosine".to_owned()),
     }
 }

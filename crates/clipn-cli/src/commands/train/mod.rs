@@ -1,5 +1,7 @@
+//! `clipn train`: trains a CLIP, or teaches one to say "no".
+
 mod args;
-mod watch;
+mod observer;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,9 +23,9 @@ use crate::common::error::CliError;
 use crate::common::progress::Bar;
 use crate::common::weights::locate;
 use args::{AugmentationName, DatasetType};
-use watch::Watch;
+use observer::RunReporter;
 
-/// `clipn train`: prints where the trained weights are.
+/// `clipn train`: trains, and prints the path of the newest weights.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let Some(weights) = train(args)? else {
         return Ok(());
@@ -31,20 +33,23 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
 }
 
-/// Trains, and gives the newest weights; none where there was nothing left to do.
+/// Trains, and returns the newest weights; `None` if no step was left.
 pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     let mut settings = match &args.settings {
         Some(path) => TrainSettings::load(path)?,
         None => settings(args)?,
     };
     settings.check()?;
-    let asked = settings.model.clone();
+    let requested_model = settings.model.clone();
     locate_weights(&mut settings, args)?;
     check_pretrained(&settings, args.resume.is_some())?;
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| format!("{}-{}", settings.objective.name, title(&asked)));
+    let name = args.name.clone().unwrap_or_else(|| {
+        format!(
+            "{}-{}",
+            settings.objective.name,
+            default_name(&requested_model)
+        )
+    });
     let folder = args.logs.join(name);
     let resume = match args.resume.as_deref() {
         None => Resume::Fresh,
@@ -56,9 +61,9 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
         _ => None,
     };
     let mut run = TrainRun::open(settings, &folder, &resume, &Bar::default())?;
-    let watch = Watch::new(args, &run.settings().objective.name, benchmark)?;
-    let outcome = run.run(&watch)?;
-    watch.bar.finish_and_clear();
+    let reporter = RunReporter::new(args, &run.settings().objective.name, benchmark)?;
+    let outcome = run.run(&reporter)?;
+    reporter.bar.finish_and_clear();
     if outcome.interrupted {
         return Err(CliError::TrainingInterrupted {
             step: outcome.step,
@@ -70,19 +75,19 @@ pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
         .map(|checkpoint| checkpoint.join("model.safetensors")))
 }
 
-/// Puts paths in the place of names of weights. A run that is resumed may do without the weights that it began with,
-/// unless they tell its architecture.
+/// Replaces names of weights by paths. A resumed run does not need its initial weights, unless they
+/// provide its architecture.
 fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), CliError> {
     let weights = settings.pretrained.clone();
-    let is_of_hub = settings.model.starts_with(HubName::PREFIX);
-    if weights.is_none() && !is_of_hub {
+    let is_repository = settings.model.starts_with(HubName::PREFIX);
+    if weights.is_none() && !is_repository {
         return Ok(());
     }
-    // Weights that tell their architecture stand in the place of its name.
-    let is_told = weights
+    // Weights with a config are also the name of the architecture.
+    let has_config = weights
         .as_deref()
         .is_some_and(|path| path.as_os_str() == settings.model.as_str());
-    let model = (!is_told).then_some(settings.model.as_str());
+    let model = (!has_config).then_some(settings.model.as_str());
     let located = match locate(weights.as_deref(), model, &args.downloads, Purpose::Compute) {
         Err(CliError::Download(DownloadError::UnknownTag { .. })) if args.resume.is_some() => {
             return Ok(());
@@ -96,8 +101,8 @@ fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), 
     Ok(())
 }
 
-/// What a run is called after: the architecture, or the repository that its weights come from.
-fn title(model: &str) -> String {
+/// The model part of a run's default name: the architecture, or the repository of the weights.
+fn default_name(model: &str) -> String {
     match HubName::parse(model) {
         Ok(name) => name.name().to_owned(),
         Err(_) => Path::new(model)
@@ -203,26 +208,28 @@ fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
             TrainingCrop::RandomResized { scale, ratio }
         }
         (TrainingCrop::Centre, Some(_)) => {
-            let problem = "--crop-scale asks for random crops, which --augmentation none has not; give one of them";
-            return Err(CliError::Usage(problem.to_owned()));
+            return Err(CliError::usage_with_hint(
+                "--crop-scale sets random crops, which --augmentation none does not have",
+                "leave one of them out",
+            ));
         }
     };
     Ok(Augmentation {
         crop,
         horizontal_flip: args.flip,
-        colour_jitter: args.colour_jitter,
-        greyscale: args.greyscale,
+        colour_jitter: args.color_jitter,
+        greyscale: args.grayscale,
         erasing: args.erasing,
     })
 }
 
-/// Holds what comes with the weights against what a run does: the architecture must be the run's, and the preprocessing
-/// CLIP's. A run that is resumed may do without the weights that it began with.
-fn check_pretrained(settings: &TrainSettings, resumes: bool) -> Result<(), CliError> {
+/// Validates what comes with the weights: the architecture must be the run's, and the preprocessing
+/// CLIP's. A resumed run does not need its initial weights.
+fn check_pretrained(settings: &TrainSettings, is_resumed: bool) -> Result<(), CliError> {
     let Some(path) = settings
         .pretrained
         .as_ref()
-        .filter(|path| !resumes || path.exists())
+        .filter(|path| !is_resumed || path.exists())
     else {
         return Ok(());
     };
@@ -237,9 +244,9 @@ fn check_pretrained(settings: &TrainSettings, resumes: bool) -> Result<(), CliEr
                 ..own.clone()
             }) != clip =>
         {
-            Err(CliError::Usage(format!(
-                "{} was trained on pictures with the mean {:?} and the deviation {:?}; `clipn train` knows CLIP's only, \
-             {:?} and {:?}",
+            Err(CliError::usage(format!(
+                "unsupported preprocessing of {}: mean {:?} and std {:?}, expected CLIP's {:?} and \
+                 {:?}",
                 path.display(),
                 own.mean,
                 own.std,

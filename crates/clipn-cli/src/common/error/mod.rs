@@ -1,3 +1,10 @@
+//! The program's error type, its exit codes, and how an error is printed.
+
+mod hints;
+mod report;
+
+pub use report::{chain_in_one_line, report};
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,7 +25,7 @@ use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
 use thiserror::Error;
 
-/// Whatever ends the program early, told in one line.
+/// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
 #[derive(Debug, Error)]
 pub enum CliError {
     #[error(transparent)]
@@ -53,47 +60,54 @@ pub enum CliError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Training(#[from] TrainingError),
-    #[error("cannot write the output: {0}")]
-    Output(std::io::Error),
-    #[error("cannot make the folder {}: {source}", path.display())]
-    OutputFolder {
+    #[error("cannot write the output")]
+    Output(#[source] std::io::Error),
+    #[error("cannot create the directory {}", path.display())]
+    OutputDirectory {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("cannot watch for Ctrl-C: {0}")]
+    #[error("cannot install the handler for Ctrl-C")]
     Interrupt(#[from] ctrlc::Error),
-    #[error("interrupted after {done}{} images", of(*.total))]
+    #[error("interrupted after {done}{} images", of_total(*.total))]
     Interrupted { done: u64, total: Option<u64> },
     #[error(
-        "interrupted after {done}{} images, which are in {}; the same command goes on there with --resume",
-        of(*.total), path.display()
+        "interrupted after {done}{} images; their rows are in {}",
+        of_total(*.total), path.display()
     )]
     ClassifyInterrupted {
         done: u64,
         total: Option<u64>,
         path: PathBuf,
     },
-    #[error("cannot read {}: {source}", path.display())]
-    ReadList {
+    #[error("cannot read {}", path.display())]
+    ReadFile {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("cannot write {}: {source}", path.display())]
-    WriteRows {
+    #[error("cannot write {}", path.display())]
+    WriteFile {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("interrupted after {step} of {steps} steps; go on with --resume latest")]
+    #[error("row {row} of {} is damaged: {problem}", path.display())]
+    DamagedRow {
+        path: PathBuf,
+        /// Counted from 1; the header of a CSV file counts.
+        row: u64,
+        problem: String,
+    },
+    #[error("interrupted after {step} of {steps} steps")]
     TrainingInterrupted { step: u64, steps: u64 },
-    #[error("interrupted in the step `{step}`; the same command goes on there")]
+    #[error("interrupted in the step `{step}`")]
     RecipeInterrupted { step: String },
-    #[error("cannot read the recipe {}: {source}", path.display())]
+    #[error("cannot read the recipe {}", path.display())]
     ReadRecipe {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("the recipe {origin} is not usable: {reason}")]
-    BadRecipe { origin: String, reason: String },
+    #[error("invalid recipe {origin}: {reason}")]
+    InvalidRecipe { origin: String, reason: String },
     #[error("interrupted after {done} of {total} tasks")]
     BenchInterrupted { done: usize, total: usize },
     #[error("{task}: {error}")]
@@ -102,20 +116,41 @@ pub enum CliError {
     #[error(transparent)]
     Serve(#[from] clipn_serve::ServeError),
     #[cfg(feature = "serve")]
-    #[error("cannot read the API keys of {}: {source}", path.display())]
+    #[error("cannot read the API keys in {}", path.display())]
     KeysFile {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{0}")]
-    Usage(String),
+    /// Wrong usage that clap does not detect.
+    #[error("{message}")]
+    Usage {
+        message: String,
+        /// Advice; printed as a `hint:` line.
+        hint: Option<String>,
+    },
 }
 
 impl CliError {
-    /// 2 for wrong use, 130 for an interrupt, 1 for everything else.
+    /// Wrong usage without advice.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Wrong usage with advice for a `hint:` line.
+    pub fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_)
+            Self::Usage { .. }
             | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
                 ExitCode::from(2)
             }
@@ -148,6 +183,6 @@ impl From<csv::Error> for CliError {
     }
 }
 
-fn of(total: Option<u64>) -> String {
+fn of_total(total: Option<u64>) -> String {
     total.map_or_else(String::new, |total| format!(" of {total}"))
 }

@@ -1,10 +1,10 @@
-//! Where rows go: standard output, or a file that a killed run can go on with.
+//! Destinations of rows: standard output, or a file that a killed run can resume.
 
-mod done;
 mod file;
 mod parquet;
 mod printer;
 mod target;
+mod written;
 
 pub use file::FileOutput;
 pub use printer::{Printer, print_tally};
@@ -12,7 +12,7 @@ pub use target::{Target, beside};
 
 use super::rows::{Row, Value, columns};
 
-/// A row as the fields of a CSV record.
+/// Formats a row as the fields of a CSV record.
 fn record(row: &Row, top: usize) -> Vec<String> {
     let field = |value: Value<'_>| match value {
         Value::Text(text) => text.unwrap_or_default().to_owned(),

@@ -1,5 +1,5 @@
-//! A Parquet file of rows that are complete. It cannot be appended to, and without its end nobody can read it, so that rows
-//! are kept as JSONL until the last is there.
+//! Parquet output. A Parquet file cannot be appended to and is unreadable without its footer, so
+//! rows are kept as JSONL until the last one is written.
 
 use super::Target;
 use crate::common::error::CliError;
@@ -14,7 +14,7 @@ pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
     use super::target::beside;
     use super::{Row, Value, columns};
 
-    let unreadable = |source| CliError::ReadList {
+    let unreadable = |source| CliError::ReadFile {
         path: target.rows.clone(),
         source,
     };
@@ -40,19 +40,19 @@ pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
         line.clear();
     }
     table.finish()?;
-    let failed = |source| CliError::WriteRows {
+    let failed = |source| CliError::WriteFile {
         path: target.path.clone(),
         source,
     };
     std::fs::rename(&partial, &target.path).map_err(failed)?;
-    // From here on the Parquet file is what counts.
+    // From here on the Parquet file is the output.
     std::fs::remove_file(&target.rows).map_err(failed)
 }
 
 #[cfg(not(feature = "parquet"))]
 pub fn convert(target: &Target, _: usize) -> Result<(), CliError> {
     let _ = &target.path;
-    Err(CliError::Usage(
-        "this clipn was built without the feature `parquet`".to_owned(),
+    Err(CliError::usage(
+        "this clipn was built without the feature `parquet`",
     ))
 }

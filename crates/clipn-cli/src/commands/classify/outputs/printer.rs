@@ -1,17 +1,17 @@
 use std::io::{Stdout, Write};
 
 use super::{Row, columns, record};
-use crate::common::args::Format;
 use crate::commands::classify::rows::Tally;
+use crate::common::args::Format;
 use crate::common::error::CliError;
 
-/// Writes rows to standard output as they come.
+/// Writes rows to standard output as they are finished.
 pub struct Printer {
-    form: Form,
+    style: Style,
     top: usize,
 }
 
-enum Form {
+enum Style {
     Table { explain: bool },
     Json,
     Csv(Box<csv::Writer<Stdout>>),
@@ -19,45 +19,45 @@ enum Form {
 
 impl Printer {
     pub fn new(format: Format, top: usize, explain: bool) -> Result<Self, CliError> {
-        let form = match format {
-            Format::Table => Form::Table { explain },
-            Format::Json => Form::Json,
+        let style = match format {
+            Format::Table => Style::Table { explain },
+            Format::Json => Style::Json,
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(std::io::stdout());
                 csv.write_record(columns(top))?;
-                Form::Csv(Box::new(csv))
+                Style::Csv(Box::new(csv))
             }
         };
-        Ok(Self { form, top })
+        Ok(Self { style, top })
     }
 
     pub fn row(&mut self, row: &Row) -> Result<(), CliError> {
         let mut out = std::io::stdout();
-        match &mut self.form {
-            Form::Table { explain } => {
+        match &mut self.style {
+            Style::Table { explain } => {
                 let reason = row.reason.as_deref().filter(|_| *explain);
                 let reason = reason
                     .map(|reason| format!("\n    {reason}"))
                     .unwrap_or_default();
                 writeln!(out, "{}{reason}", line(row)).map_err(CliError::Output)
             }
-            Form::Json => {
+            Style::Json => {
                 let json = serde_json::to_string(row)?;
                 writeln!(out, "{json}").map_err(CliError::Output)
             }
-            Form::Csv(csv) => Ok(csv.write_record(record(row, self.top))?),
+            Style::Csv(csv) => Ok(csv.write_record(record(row, self.top))?),
         }
     }
 
     pub fn finish(&mut self) -> Result<(), CliError> {
-        match &mut self.form {
-            Form::Csv(csv) => csv.flush().map_err(CliError::Output),
-            Form::Table { .. } | Form::Json => Ok(()),
+        match &mut self.style {
+            Style::Csv(csv) => csv.flush().map_err(CliError::Output),
+            Style::Table { .. } | Style::Json => Ok(()),
         }
     }
 }
 
-/// A picture in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, cat p 0.050 q 0.610)`.
+/// One image in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, cat p 0.050 q 0.610)`.
 fn line(row: &Row) -> String {
     let path = &row.path;
     let Some(label) = &row.label else {
@@ -79,7 +79,8 @@ fn line(row: &Row) -> String {
     format!("{path}: {label}  (score {score:.4} {sign} {threshold:.4}; {top})")
 }
 
-/// Prints what became of the pictures whose rows are in a file.
+/// Prints the counts of the images whose rows are in a file. `before` is the number of images that
+/// a resumed run skipped.
 pub fn print_tally(
     format: Format,
     tally: &Tally,
@@ -88,26 +89,27 @@ pub fn print_tally(
 ) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let Tally {
-        pictures,
-        labelled,
+        images,
+        labeled,
         unknown,
         unreadable,
     } = *tally;
     let written = match format {
         Format::Table => {
-            let went_on = if before > 0 {
-                format!(" ({before} of them before)")
+            let resumed = if before > 0 {
+                format!(" ({before} of them in an earlier run)")
             } else {
                 String::new()
             };
             writeln!(
                 out,
-                "{pictures} pictures{went_on}: {labelled} labelled, {unknown} unknown, {unreadable} unreadable; {output}"
+                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable; \
+                 {output}"
             )
         }
         Format::Json => {
             let counts = serde_json::json!({
-                "pictures": pictures, "labelled": labelled, "unknown": unknown, "unreadable": unreadable,
+                "pictures": images, "labelled": labeled, "unknown": unknown, "unreadable": unreadable,
                 "before": before, "output": output,
             });
             writeln!(out, "{counts}")
@@ -123,7 +125,7 @@ pub fn print_tally(
                 "output",
             ])?;
             let counts =
-                [pictures, labelled, unknown, unreadable, before].map(|count| count.to_string());
+                [images, labeled, unknown, unreadable, before].map(|count| count.to_string());
             csv.write_record(counts.iter().map(String::as_str).chain([output]))?;
             return csv.flush().map_err(CliError::Output);
         }

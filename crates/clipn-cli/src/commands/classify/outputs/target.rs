@@ -1,78 +1,80 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::commands::classify::args::Form;
+use crate::commands::classify::args::OutputFormat;
 use crate::common::error::CliError;
 
-/// The file that is asked for, and those beside it.
+/// The output file, and the files beside it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    pub form: Form,
-    /// The file itself.
+    pub format: OutputFormat,
+    /// The output file.
     pub path: PathBuf,
-    /// The file that rows are appended to: the same, or for Parquet, which cannot be appended to, a JSONL file beside it.
+    /// The file that rows are appended to: the output file, or for Parquet, which cannot be appended
+    /// to, a JSONL file beside it.
     pub rows: PathBuf,
-    /// What the rows depend on.
+    /// The file with the settings that the rows depend on.
     pub settings: PathBuf,
 }
 
 impl Target {
-    /// Told by the form, else by the ending.
-    pub fn new(path: PathBuf, form: Option<Form>) -> Result<Self, CliError> {
-        let ending = path
+    /// Uses the format if given, else infers it from the file extension.
+    pub fn new(path: PathBuf, format: Option<OutputFormat>) -> Result<Self, CliError> {
+        let extension = path
             .extension()
             .unwrap_or_default()
             .to_string_lossy()
             .to_lowercase();
-        let told = match ending.as_str() {
-            "jsonl" | "ndjson" => Some(Form::Jsonl),
-            "csv" => Some(Form::Csv),
-            "parquet" => Some(Form::Parquet),
+        let inferred = match extension.as_str() {
+            "jsonl" | "ndjson" => Some(OutputFormat::Jsonl),
+            "csv" => Some(OutputFormat::Csv),
+            "parquet" => Some(OutputFormat::Parquet),
             _ => None,
         };
-        let Some(form) = form.or(told) else {
-            return Err(CliError::Usage(format!(
-                "the ending of {} tells no form: let it end in .jsonl, .csv or .parquet, or give --output-format",
-                path.display()
-            )));
+        let Some(format) = format.or(inferred) else {
+            return Err(CliError::usage_with_hint(
+                format!("unknown output format of {}", path.display()),
+                "use the extension .jsonl, .csv or .parquet, or give --output-format",
+            ));
         };
-        if form == Form::Parquet && cfg!(not(feature = "parquet")) {
-            let message =
-                "this clipn was built without the feature `parquet`: write .jsonl or .csv";
-            return Err(CliError::Usage(message.to_owned()));
+        if format == OutputFormat::Parquet && cfg!(not(feature = "parquet")) {
+            return Err(CliError::usage_with_hint(
+                "this clipn was built without the feature `parquet`",
+                "write .jsonl or .csv",
+            ));
         }
         if path.is_dir() {
-            let message = format!(
-                "--output {} is a folder: give the name of a file",
-                path.display()
-            );
-            return Err(CliError::Usage(message));
+            return Err(CliError::usage_with_hint(
+                format!("--output {} is a directory", path.display()),
+                "give the name of a file",
+            ));
         }
-        let rows = if form == Form::Parquet {
+        let rows = if format == OutputFormat::Parquet {
             beside(&path, ".rows.jsonl")
         } else {
             path.clone()
         };
         let settings = beside(&path, ".settings.json");
         Ok(Self {
-            form,
+            format,
             path,
             rows,
             settings,
         })
     }
 
-    /// Whether something of a run is there.
+    /// Whether an earlier run left an output.
     pub fn exists(&self) -> bool {
         self.path.exists() || self.rows.exists()
     }
 
-    /// Whether the file is whole: a Parquet file is there only then, and its rows are gone when it is.
+    /// Whether a Parquet output is complete. The file exists only then, and its JSONL rows are then
+    /// removed.
     pub fn is_converted(&self) -> bool {
-        self.form == Form::Parquet && self.path.exists() && !self.rows.exists()
+        self.format == OutputFormat::Parquet && self.path.exists() && !self.rows.exists()
     }
 
-    /// Refuses to write over an output.
+    /// Rejects an existing output.
     pub fn refuse_existing(&self) -> Result<(), CliError> {
         if !self.exists() {
             return Ok(());
@@ -82,17 +84,17 @@ impl Target {
         } else {
             &self.rows
         };
-        Err(CliError::Usage(format!(
-            "{} exists: go on with it with --resume, replace it with --force, or give another --output",
-            found.display()
-        )))
+        Err(CliError::usage_with_hint(
+            format!("{} already exists", found.display()),
+            "resume it with --resume, replace it with --force, or give another --output",
+        ))
     }
 }
 
-/// A path with more at its end.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
+/// Appends a suffix to the file name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push::<OsString>(ending.into());
+    name.push::<OsString>(suffix.into());
     PathBuf::from(name)
 }
 
@@ -101,16 +103,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_tells_the_form_unless_it_is_given() {
-        let form = |name: &str, form| {
-            Target::new(name.into(), form)
-                .map(|target| target.form)
+    fn infers_the_format_from_the_extension_unless_given() {
+        let format = |name: &str, format| {
+            Target::new(name.into(), format)
+                .map(|target| target.format)
                 .ok()
         };
-        assert_eq!(form("a.JSONL", None), Some(Form::Jsonl));
-        assert_eq!(form("a.b.csv", None), Some(Form::Csv));
-        assert_eq!(form("a", None), None);
-        assert_eq!(form("a", Some(Form::Csv)), Some(Form::Csv));
+        assert_eq!(format("a.JSONL", None), Some(OutputFormat::Jsonl));
+        assert_eq!(format("a.b.csv", None), Some(OutputFormat::Csv));
+        assert_eq!(format("a", None), None);
+        assert_eq!(
+            format("a", Some(OutputFormat::Csv)),
+            Some(OutputFormat::Csv)
+        );
         let target = Target::new("d/a.csv".into(), None).unwrap();
         assert_eq!(target.settings, Path::new("d/a.csv.settings.json"));
         assert_eq!(target.rows, target.path);

@@ -1,10 +1,11 @@
-//! Where pictures come from: what the command line names, as one stream of which this process takes its share.
+//! Sources of images: what the command line names, as one stream of which this process takes its
+//! shard.
 
-mod places;
+mod items;
 #[cfg_attr(not(feature = "remote"), path = "no_remote.rs")]
 mod remote;
 
-pub use places::without_query;
+pub use items::without_query;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,87 +13,87 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clipn::dataset::{NamedPicture, ShardPictures};
 
 use super::args::ClassifyArgs;
-use super::share::Share;
+use super::shard::ShardSpec;
 use crate::common::error::CliError;
 use crate::common::interrupt;
 
-/// One thing that the sources hold.
-pub enum Place {
-    Picture(NamedPicture),
+/// One image or archive of the sources.
+pub enum SourceItem {
+    Image(NamedPicture),
     Archive(Box<ShardPictures>),
 }
 
-type Places = Box<dyn Iterator<Item = Place> + Send>;
+type SourceItems = Box<dyn Iterator<Item = SourceItem> + Send>;
 
-/// Every picture of this process's share, drawn as it is needed.
-pub struct Pictures {
-    places: Places,
+/// Iterator over the images of this process's shard, opened lazily.
+pub struct ImageStream {
+    items: SourceItems,
     archive: Option<Box<ShardPictures>>,
-    share: Share,
-    /// Whether archives are dealt out as wholes, so that no two processes read the same one.
+    shard: ShardSpec,
+    /// Whether archives are split whole, so that no two processes read the same one.
     whole_archives: bool,
     total: Option<u64>,
-    pictures_seen: u64,
+    images_seen: u64,
     archives_seen: u64,
-    cut_short: Arc<AtomicBool>,
+    interrupted: Arc<AtomicBool>,
 }
 
-impl Pictures {
-    /// Looks at what is named, as far as that can be told without reading it.
-    pub fn open(args: &ClassifyArgs, share: Share) -> Result<Self, CliError> {
-        let found = places::find(args)?;
-        let whole_archives = !share.is_all() && found.archives >= share.of;
+impl ImageStream {
+    /// Resolves the sources, and counts their images if that needs no reading of archives.
+    pub fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
+        let sources = items::resolve(args)?;
+        let whole_archives = !shard.is_all() && sources.archives >= shard.count;
         Ok(Self {
-            places: found.places,
+            items: sources.items,
             archive: None,
-            share,
+            shard,
             whole_archives,
-            total: found.pictures.map(|pictures| share.part_of(pictures)),
-            pictures_seen: 0,
+            total: sources.images.map(|images| shard.len_of(images)),
+            images_seen: 0,
             archives_seen: 0,
-            cut_short: Arc::default(),
+            interrupted: Arc::default(),
         })
     }
 
-    /// How many there are, where that is known before they are read.
+    /// Number of images, if known before they are read.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// Becomes true when the stream ends before its time, because the user wants so.
-    pub fn cut_short(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.cut_short)
+    /// Flag that becomes true if the stream ends early because the user interrupted it.
+    pub fn interrupted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupted)
     }
 
     fn is_ours(&mut self) -> bool {
-        self.pictures_seen += 1;
-        self.share.has(self.pictures_seen - 1)
+        self.images_seen += 1;
+        self.shard.contains(self.images_seen - 1)
     }
 }
 
-impl Iterator for Pictures {
+impl Iterator for ImageStream {
     type Item = NamedPicture;
 
     fn next(&mut self) -> Option<NamedPicture> {
         loop {
             if interrupt::requested() {
-                self.cut_short.store(true, Ordering::Relaxed);
+                self.interrupted.store(true, Ordering::Relaxed);
                 return None;
             }
             if let Some(archive) = &mut self.archive {
                 match archive.next() {
-                    Some(picture) if self.whole_archives || self.is_ours() => return Some(picture),
+                    Some(image) if self.whole_archives || self.is_ours() => return Some(image),
                     Some(_) => {}
                     None => self.archive = None,
                 }
                 continue;
             }
-            match self.places.next()? {
-                Place::Picture(picture) if self.is_ours() => return Some(picture),
-                Place::Picture(_) => {}
-                Place::Archive(archive) => {
+            match self.items.next()? {
+                SourceItem::Image(image) if self.is_ours() => return Some(image),
+                SourceItem::Image(_) => {}
+                SourceItem::Archive(archive) => {
                     self.archives_seen += 1;
-                    if !self.whole_archives || self.share.has(self.archives_seen - 1) {
+                    if !self.whole_archives || self.shard.contains(self.archives_seen - 1) {
                         self.archive = Some(archive);
                     }
                 }

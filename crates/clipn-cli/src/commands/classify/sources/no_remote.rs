@@ -1,22 +1,24 @@
-//! Addresses, where the program was built without the feature that reads them.
+//! Stand-in for `remote` in builds without that feature.
 
-use super::{Place, Places};
+use super::{SourceItem, SourceItems};
 
-/// Nothing can be opened.
+/// Uninhabited: no URL can be opened.
 pub enum Remote {}
 
 impl Remote {
     pub fn open() -> Result<Self, String> {
-        Err("addresses (s3://, gs://, https://) are read by a clipn that was built with the feature `remote`, and \
-             this one was not: build it with `--features remote`, or fetch the files first"
-            .to_owned())
+        Err(
+            "URLs (s3://, gs://, https://) need a clipn that was built with the feature `remote`: \
+             build with `--features remote`, or download the files first"
+                .to_owned(),
+        )
     }
 
-    pub fn prefix(&self, _: &str) -> Result<Option<Places>, String> {
+    pub fn prefix(&self, _: &str) -> Result<Option<SourceItems>, String> {
         match *self {}
     }
 
-    pub fn place(&self, _: &str) -> Place {
+    pub fn item(&self, _: &str) -> SourceItem {
         match *self {}
     }
 }

@@ -1,6 +1,6 @@
-//! Pictures and archives at `s3://`, `gs://` and `https://`. Credentials, region and endpoint come from the variables of
-//! the clouds' own programs (`AWS_…`, `GOOGLE_…`). A request that fails is made again, and a transfer that breaks off goes
-//! on where it broke, where the server can do that.
+//! Images and archives at `s3://`, `gs://` and `https://`. Credentials, region and endpoint come
+//! from the environment variables of the cloud vendors (`AWS_…`, `GOOGLE_…`). Failed requests are
+//! retried, and interrupted transfers resume if the server supports it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -22,43 +22,43 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::places::{read_limited, without_query};
-use super::{Place, Places};
+use super::items::{read_limited, without_query};
+use super::{SourceItem, SourceItems};
 use crate::common::interrupt;
 
-/// How long a server may be silent.
-const PATIENCE: &str = "60 seconds";
+/// Timeout of a server that sends nothing.
+const READ_TIMEOUT: &str = "60 seconds";
 
-/// How long a transfer may take as a whole; only silence ends one.
-const WHOLE: &str = "7 days";
+/// Timeout of a whole transfer, long enough that only [`READ_TIMEOUT`] ends one.
+const TRANSFER_TIMEOUT: &str = "7 days";
 
-/// How often it is looked whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(200);
+/// Polling interval of the interrupt flag.
+const INTERRUPT_POLL: Duration = Duration::from_millis(200);
 
 type Stream<T> = BoxStream<'static, object_store::Result<T>>;
 
-/// The clients of every server that was asked.
+/// Clients of all servers in use; cheap to clone.
 #[derive(Clone)]
 pub struct Remote(Arc<Inner>);
 
 struct Inner {
     runtime: Runtime,
-    /// The client of all plain addresses, so that connections are used again.
-    web: HttpClient,
+    /// Client of all plain URLs, which reuses connections.
+    http: HttpClient,
     buckets: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
 }
 
-/// Gives every store the same client.
+/// Connector that gives every store the same client.
 #[derive(Debug)]
-struct Shared(HttpClient);
+struct SharedClient(HttpClient);
 
-impl HttpConnector for Shared {
+impl HttpConnector for SharedClient {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(self.0.clone())
     }
 }
 
-/// An object: where it is kept, and its key there.
+/// An object in a store.
 struct Object {
     store: Arc<dyn ObjectStore>,
     key: Path,
@@ -66,44 +66,44 @@ struct Object {
 
 impl Remote {
     pub fn open() -> Result<Self, String> {
-        // Fails where there is one already, which is as good.
+        // Fails if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build();
-        let runtime =
-            runtime.map_err(|e| format!("cannot start the threads of the network: {e}"))?;
+        let runtime = runtime.map_err(|e| format!("cannot start network threads: {e}"))?;
         let options = ClientOptions::new()
             .with_allow_http(true)
-            .with_config(ClientConfigKey::Timeout, WHOLE)
-            .with_config(ClientConfigKey::ReadTimeout, PATIENCE);
-        let web = {
+            .with_config(ClientConfigKey::Timeout, TRANSFER_TIMEOUT)
+            .with_config(ClientConfigKey::ReadTimeout, READ_TIMEOUT);
+        let http = {
             let _inside = runtime.enter();
             ReqwestConnector::default().connect(&options)
         };
-        let web = web.map_err(|e| format!("cannot make a client of the network: {e}"))?;
+        let http = http.map_err(|e| format!("cannot create an HTTP client: {e}"))?;
         Ok(Self(Arc::new(Inner {
             runtime,
-            web,
+            http,
             buckets: Mutex::default(),
         })))
     }
 
-    /// What lies below an address of a bucket or of a prefix, which ends in `/`; `None` for that of an object.
-    pub fn prefix(&self, address: &str) -> Result<Option<Places>, String> {
-        let Some((scheme, rest)) = address.split_once("://") else {
+    /// Lists the items below the URL of a bucket, or of a prefix, which ends in `/`. `None` for the
+    /// URL of an object.
+    pub fn prefix(&self, url: &str) -> Result<Option<SourceItems>, String> {
+        let Some((scheme, rest)) = url.split_once("://") else {
             return Ok(None);
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if !matches!(scheme, "s3" | "gs") {
             return match scheme {
-                "https" | "http" if !without_query(address).ends_with('/') => Ok(None),
+                "https" | "http" if !without_query(url).ends_with('/') => Ok(None),
                 "https" | "http" => Err(format!(
-                    "{} names no file: only s3:// and gs:// can be listed, so name the files one by one",
-                    without_query(address)
+                    "{} is not a file, and only s3:// and gs:// can be listed: give the URL of each file",
+                    without_query(url)
                 )),
-                _ => Err(unknown(address)),
+                _ => Err(unsupported(url)),
             };
         }
         if !key.is_empty() && !key.ends_with('/') {
@@ -118,39 +118,41 @@ impl Remote {
         Ok(Some(Box::new(Listing {
             remote: self.clone(),
             root: format!("{scheme}://{bucket}"),
-            address: address.to_owned(),
+            url: url.to_owned(),
             listing: Some(listing),
-            given: 0,
+            yielded: 0,
         })))
     }
 
-    /// The picture or the archive at an address.
-    pub fn place(&self, address: &str) -> Place {
-        let (remote, owned) = (self.clone(), address.to_owned());
-        let name = without_query(address).to_owned();
+    /// The image or archive at a URL.
+    pub fn item(&self, url: &str) -> SourceItem {
+        let (remote, owned) = (self.clone(), url.to_owned());
+        let name = without_query(url).to_owned();
         let open = move || remote.read(&owned);
         if is_shard_name(&name) {
-            return Place::Archive(Box::new(ShardPictures::from_reader(name, open)));
+            return SourceItem::Archive(Box::new(ShardPictures::from_reader(name, open)));
         }
         let content = Content::Fetch(Box::new(move || read_limited(open()?)));
-        Place::Picture(NamedPicture { name, content })
+        SourceItem::Image(NamedPicture { name, content })
     }
 
-    fn read(&self, address: &str) -> io::Result<Reader> {
-        let Object { store, key } = self.object(address).map_err(io::Error::other)?;
+    fn read(&self, url: &str) -> io::Result<Reader> {
+        let Object { store, key } = self.object(url).map_err(io::Error::other)?;
         let got = self.wait(store.get_opts(&key, GetOptions::default()))?;
-        let stream = got.map_err(|error| told(&error, address))?.into_stream();
+        let stream = got
+            .map_err(|error| without_secrets(&error, url))?
+            .into_stream();
         Ok(Reader {
             remote: self.clone(),
-            address: address.to_owned(),
+            url: url.to_owned(),
             stream,
             chunk: io::Cursor::default(),
         })
     }
 
-    fn object(&self, address: &str) -> Result<Object, String> {
-        let Some((scheme, rest)) = address.split_once("://") else {
-            return Err(unknown(address));
+    fn object(&self, url: &str) -> Result<Object, String> {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(unsupported(url));
         };
         match scheme {
             "s3" | "gs" => {
@@ -162,20 +164,19 @@ impl Remote {
                 })
             }
             "http" | "https" => {
-                // The address is taken as it is, so that signatures behind a question mark stay what they are.
+                // The URL stays unchanged: its query may be a signature.
                 let store = HttpBuilder::new()
-                    .with_url(address)
+                    .with_url(url)
                     .with_retry(retries())
-                    .with_http_connector(Shared(self.0.web.clone()))
+                    .with_http_connector(SharedClient(self.0.http.clone()))
                     .build();
-                let store =
-                    store.map_err(|e| e.to_string().replace(address, without_query(address)))?;
+                let store = store.map_err(|e| e.to_string().replace(url, without_query(url)))?;
                 Ok(Object {
                     store: Arc::new(store),
                     key: Path::default(),
                 })
             }
-            _ => Err(unknown(address)),
+            _ => Err(unsupported(url)),
         }
     }
 
@@ -200,12 +201,12 @@ impl Remote {
         Ok(store)
     }
 
-    /// Waits for the network, or until the user wants to stop.
+    /// Waits for the network, or for an interrupt.
     fn wait<T>(&self, work: impl Future<Output = T>) -> io::Result<T> {
         self.0.runtime.block_on(async {
             let mut work = pin!(work);
             loop {
-                if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
+                if let Ok(done) = tokio::time::timeout(INTERRUPT_POLL, &mut work).await {
                     return Ok(done);
                 }
                 if interrupt::requested() {
@@ -225,10 +226,13 @@ fn s3(bucket: &str) -> object_store::Result<impl ObjectStore> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
-        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), WHOLE)
+        .with_config(
+            AmazonS3ConfigKey::Client(ClientConfigKey::Timeout),
+            TRANSFER_TIMEOUT,
+        )
         .with_config(
             AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout),
-            PATIENCE,
+            READ_TIMEOUT,
         );
     if endpoint.starts_with("http://") {
         builder = builder.with_config(
@@ -244,10 +248,13 @@ fn gs(bucket: &str) -> object_store::Result<impl ObjectStore> {
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
-        .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), WHOLE)
+        .with_config(
+            GoogleConfigKey::Client(ClientConfigKey::Timeout),
+            TRANSFER_TIMEOUT,
+        )
         .with_config(
             GoogleConfigKey::Client(ClientConfigKey::ReadTimeout),
-            PATIENCE,
+            READ_TIMEOUT,
         );
     if endpoint.starts_with("http://") {
         builder = builder.with_config(GoogleConfigKey::Client(ClientConfigKey::AllowHttp), "true");
@@ -263,33 +270,33 @@ fn retries() -> RetryConfig {
     }
 }
 
-fn unknown(address: &str) -> String {
+fn unsupported(url: &str) -> String {
     format!(
-        "{}: only s3://, gs://, https:// and http:// addresses are read",
-        without_query(address)
+        "{}: unsupported URL scheme, expected s3, gs, https or http",
+        without_query(url)
     )
 }
 
-/// What went wrong, without what stands behind a question mark of the address.
-fn told(error: &Error, address: &str) -> io::Error {
+/// Describes an error without the query of the URL.
+fn without_secrets(error: &Error, url: &str) -> io::Error {
     let message = match error {
-        Error::NotFound { .. } => "there is no such object".to_owned(),
+        Error::NotFound { .. } => "no such object".to_owned(),
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            "the server does not let this user read it: check the credentials".to_owned()
+            "access denied: check the credentials".to_owned()
         }
         other => other.to_string(),
     };
-    let message = match address.split_once('?') {
+    let message = match url.split_once('?') {
         Some((_, query)) if !query.is_empty() => message.replace(query, "…"),
         _ => message,
     };
     io::Error::other(message)
 }
 
-/// The bytes of an object as they come; no more are asked for than are read.
+/// Streaming reader of an object; requests no more bytes than are read.
 struct Reader {
     remote: Remote,
-    address: String,
+    url: String,
     stream: Stream<bytes::Bytes>,
     chunk: io::Cursor<bytes::Bytes>,
 }
@@ -303,44 +310,45 @@ impl Read for Reader {
             }
             match self.remote.wait(self.stream.next())? {
                 Some(Ok(chunk)) => self.chunk = io::Cursor::new(chunk),
-                Some(Err(error)) => return Err(told(&error, &self.address)),
+                Some(Err(error)) => return Err(without_secrets(&error, &self.url)),
                 None => return Ok(0),
             }
         }
     }
 }
 
-/// What lies below a prefix, page by page.
+/// Iterator over the items below a prefix, listed page by page.
 struct Listing {
     remote: Remote,
     /// `s3://bucket`.
     root: String,
-    address: String,
+    url: String,
     listing: Option<Stream<ObjectMeta>>,
-    given: u64,
+    /// Items that have been yielded.
+    yielded: u64,
 }
 
 impl Iterator for Listing {
-    type Item = Place;
+    type Item = SourceItem;
 
-    fn next(&mut self) -> Option<Place> {
+    fn next(&mut self) -> Option<SourceItem> {
         loop {
             let listing = self.listing.as_mut()?;
             let error = match self.remote.wait(listing.next()) {
                 Ok(Some(Ok(object))) => {
                     let name = object.location.filename().unwrap_or_default();
                     if is_image_name(OsStr::new(name)) || is_shard_name(name) {
-                        self.given += 1;
+                        self.yielded += 1;
                         return Some(
                             self.remote
-                                .place(&format!("{}/{}", self.root, object.location)),
+                                .item(&format!("{}/{}", self.root, object.location)),
                         );
                     }
                     continue;
                 }
-                Ok(Some(Err(error))) => told(&error, &self.address),
-                Ok(None) if self.given == 0 => {
-                    io::Error::other("no picture and no archive lies below it")
+                Ok(Some(Err(error))) => without_secrets(&error, &self.url),
+                Ok(None) if self.yielded == 0 => {
+                    io::Error::other("no image or archive below this prefix")
                 }
                 Ok(None) => {
                     self.listing = None;
@@ -349,8 +357,8 @@ impl Iterator for Listing {
                 Err(error) => error,
             };
             self.listing = None;
-            return Some(Place::Picture(NamedPicture::lost(
-                self.address.as_str(),
+            return Some(SourceItem::Image(NamedPicture::lost(
+                self.url.as_str(),
                 error,
             )));
         }

@@ -1,3 +1,5 @@
+//! Progress of a run on the terminal, and evaluations between epochs.
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
@@ -16,27 +18,28 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::TrainArgs;
-use crate::common::error::CliError;
 use crate::commands::eval::write_tables;
+use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::interrupt;
 
-/// A benchmark to look at between epochs.
-struct Examination {
+/// A benchmark that is evaluated between epochs.
+struct PeriodicEvaluation {
     benchmark: OpenedBenchmark,
     class_names: Vec<String>,
     templates: TemplateSet,
+    /// Epochs between evaluations, at least 1.
     every: u64,
 }
 
-/// Shows a run: a bar with losses, checkpoints and evaluations.
-pub struct Watch {
+/// Reports a run on standard error: a bar with losses, checkpoints and evaluations.
+pub struct RunReporter {
     pub bar: ProgressBar,
-    examination: Option<Examination>,
+    evaluation: Option<PeriodicEvaluation>,
     objective: String,
     last_line: Mutex<Option<Instant>>,
 }
 
-impl Watch {
+impl RunReporter {
     pub fn new(
         args: &TrainArgs,
         objective: &str,
@@ -48,9 +51,9 @@ impl Watch {
         {
             bar.set_style(style);
         }
-        let examination = match benchmark {
+        let evaluation = match benchmark {
             None => None,
-            Some(benchmark) => Some(Examination {
+            Some(benchmark) => Some(PeriodicEvaluation {
                 class_names: benchmark
                     .class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?,
                 benchmark,
@@ -60,18 +63,19 @@ impl Watch {
         };
         Ok(Self {
             bar,
-            examination,
+            evaluation,
             objective: objective.to_owned(),
             last_line: Mutex::new(None),
         })
     }
 
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));
     }
 
-    /// Where standard error is no terminal, a line every so often instead of the bar.
-    fn line(&self, text: &str, is_last: bool) {
+    /// Prints a line at most every 10 seconds, and the last one, if there is no bar because standard
+    /// error is no terminal.
+    fn log_line(&self, text: &str, is_last: bool) {
         let Ok(mut last) = self.last_line.lock() else {
             return;
         };
@@ -82,64 +86,63 @@ impl Watch {
         }
     }
 
-    fn examine(&self, run: &TrainRun, examination: &Examination) -> Result<Results, CliError> {
+    fn evaluate(&self, run: &TrainRun, periodic: &PeriodicEvaluation) -> Result<Results, CliError> {
         let towers = run.towers();
         let no = towers.no.as_ref().unwrap_or(&towers.yes);
-        let is_paired =
-            self.objective == "clipn-handcrafted" && examination.templates.no().is_some();
+        let is_paired = self.objective == "clipn-handcrafted" && periodic.templates.no().is_some();
         let wording = if is_paired {
             Wording::HandCrafted
         } else {
             Wording::Learnable
         };
         let classifier = build(
-            &examination.class_names,
-            &examination.templates,
+            &periodic.class_names,
+            &periodic.templates,
             wording,
             &towers.yes,
             no,
             self,
         )?;
         let preprocessing = Preprocessing {
-            grey: examination.benchmark.grey,
+            grey: periodic.benchmark.grey,
             ..Preprocessing::clip(run.config().vision.image_size)
         };
-        let recogniser = Recogniser::new(&towers.image, &classifier, preprocessing)?;
-        let of_objective =
+        let pipeline = Recogniser::new(&towers.image, &classifier, preprocessing)?;
+        let is_trained =
             |score: &&&dyn scores::Score| run.learns() == Learns::No || !score.uses_no();
         let options = Options {
-            scores: scores::all().iter().filter(of_objective).copied().collect(),
+            scores: scores::all().iter().filter(is_trained).copied().collect(),
             precision: Precision::F32,
             parallelism: Parallelism::default(),
             strict: false,
         };
-        let ood: Vec<_> = examination
+        let ood: Vec<_> = periodic
             .benchmark
             .ood
             .iter()
             .map(|set| (set.set.clone(), set.kind))
             .collect();
-        let evaluation = evaluate(&recogniser, &examination.benchmark.id, &ood, &options, self)?;
+        let evaluation = evaluate(&pipeline, &periodic.benchmark.id, &ood, &options, self)?;
         Ok(Results::compute(&evaluation, FprConvention::default())?)
     }
 
-    /// Evaluates, prints the table and appends it to `eval.jsonl`.
+    /// Evaluates, prints the table and appends the results to `eval.jsonl`.
     fn evaluate_epoch(
         &self,
         run: &TrainRun,
         epoch: u64,
-        examination: &Examination,
+        periodic: &PeriodicEvaluation,
     ) -> Result<(), CliError> {
-        let results = self.examine(run, examination)?;
+        let results = self.evaluate(run, periodic)?;
         let mut table = Vec::new();
         write_tables(
             &mut table,
             &results,
-            examination.class_names.len() as u64,
+            periodic.class_names.len() as u64,
             FprConvention::default(),
         )
         .map_err(CliError::Output)?;
-        self.say(&format!(
+        self.print(&format!(
             "after epoch {epoch}\n{}",
             String::from_utf8_lossy(&table)
         ));
@@ -154,16 +157,16 @@ impl Watch {
     }
 }
 
-impl Progress for Watch {
+impl Progress for RunReporter {
     fn is_cancelled(&self) -> bool {
         interrupt::requested()
     }
 }
 
-impl RunObserver for Watch {
+impl RunObserver for RunReporter {
     fn started(&self, run: &TrainRun) {
-        self.say(&format!(
-            "{}: {} steps of {} samples, {} an epoch, from step {}; logs and checkpoints in {}",
+        self.print(&format!(
+            "{}: {} steps of {} samples, {} per epoch, from step {}; logs and checkpoints in {}",
             self.objective,
             run.steps(),
             run.samples_per_step(),
@@ -177,14 +180,17 @@ impl RunObserver for Watch {
             .iter()
             .map(|g| format!("{} {}", g.name, g.parameters))
             .collect();
-        self.say(&format!("{total} parameters learn: {}", listed.join(", ")));
+        self.print(&format!(
+            "{total} trainable parameters: {}",
+            listed.join(", ")
+        ));
         self.bar.set_length(run.steps());
         self.bar.set_position(run.step());
         self.bar.reset_eta();
     }
 
-    fn step(&self, told: &StepTold<'_>) {
-        let record = told.record;
+    fn step(&self, event: &StepTold<'_>) {
+        let record = event.record;
         let losses: Vec<String> = record
             .losses
             .iter()
@@ -196,31 +202,32 @@ impl RunObserver for Watch {
             record.lr,
             record.samples_per_second
         );
-        self.bar.set_position(told.step);
+        self.bar.set_position(event.step);
         self.bar.set_message(text.clone());
-        self.line(
-            &format!("step {}/{}: {text}", told.step, told.steps),
-            told.step == told.steps,
+        self.log_line(
+            &format!("step {}/{}: {text}", event.step, event.steps),
+            event.step == event.steps,
         );
     }
 
     fn saved(&self, folder: &Path) {
-        self.say(&format!("wrote {}", folder.display()));
+        self.print(&format!("wrote {}", folder.display()));
     }
 
     fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &Skipped) {
         if skipped.total() > 0 {
-            self.say(&format!("warning: epoch {epoch} left out {skipped}"));
+            self.print(&format!("warning: epoch {epoch} skipped {skipped}"));
         }
-        let Some(examination) = &self.examination else {
+        let Some(periodic) = &self.evaluation else {
             return;
         };
-        if !epoch.is_multiple_of(examination.every) && epoch != run.settings().epochs {
+        if !epoch.is_multiple_of(periodic.every) && epoch != run.settings().epochs {
             return;
         }
-        if let Err(error) = self.evaluate_epoch(run, epoch, examination) {
-            self.say(&format!(
-                "warning: the evaluation after epoch {epoch} failed: {error}"
+        if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
+            self.print(&format!(
+                "warning: the evaluation after epoch {epoch} failed: {}",
+                chain_in_one_line(&error)
             ));
         }
     }

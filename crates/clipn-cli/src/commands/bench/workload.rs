@@ -1,3 +1,5 @@
+//! Workloads and their measurement.
+
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -7,48 +9,53 @@ use super::args::Task;
 use crate::common::error::CliError;
 use crate::common::interrupt;
 
-/// Something to measure.
-pub struct Work {
-    /// One repetition.
+/// A workload to measure.
+pub struct Workload {
+    /// Runs one repetition.
     pub run: Box<dyn FnMut() -> Result<(), CliError>>,
-    /// The architecture, where there is one.
+    /// Architecture, if the task has one.
     pub model: Option<String>,
-    /// What one repetition works on, as `32 x 77 ids`.
+    /// Input of one repetition, such as `32 x 77 ids`.
     pub shape: String,
-    /// How much that is, in units.
+    /// Number of units per repetition.
     pub items: f64,
-    /// The unit of the rate, as `images`.
+    /// Unit of the rate, such as `images`.
     pub unit: &'static str,
-    /// Operations of one repetition, where they are counted.
+    /// Operations of one repetition, if counted.
     pub flops: Option<f64>,
-    /// What else is to be told.
+    /// Further facts for the JSON output.
     pub details: Map<String, Value>,
 }
 
-/// What came out.
+/// The measurement of a task.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     pub task: Task,
     pub model: Option<String>,
     pub shape: String,
-    /// Of each repetition, in their order.
+    /// Duration of each repetition.
     pub seconds: Vec<f64>,
     pub median_s: f64,
     pub best_s: f64,
-    /// Units a second, of the median.
+    /// Units per second at the median.
     pub rate: f64,
     pub unit: String,
-    /// Of the median.
+    /// GFLOP/s at the median.
     pub gflops: Option<f64>,
-    /// Of the machine's product peak, 0 to 1 and above.
+    /// Fraction of the machine's peak; may exceed 1.
     pub share_of_peak: Option<f64>,
     pub peak_memory_mib: Option<f64>,
     pub details: Map<String, Value>,
 }
 
-impl Work {
-    /// Runs once unmeasured where `warm_up` says so, then `reps` times.
-    pub fn measure(mut self, task: Task, reps: u32, warm_up: bool) -> Result<Measured, CliError> {
+impl Workload {
+    /// Runs once unmeasured if `warm_up`, then `reps` times.
+    pub fn measure(
+        mut self,
+        task: Task,
+        reps: u32,
+        warm_up: bool,
+    ) -> Result<Measurement, CliError> {
         if warm_up {
             (self.run)()?;
         }
@@ -62,7 +69,7 @@ impl Work {
             seconds.push(started.elapsed().as_secs_f64());
         }
         let median_s = median(&seconds);
-        Ok(Measured {
+        Ok(Measurement {
             task,
             model: self.model,
             shape: self.shape,
@@ -79,9 +86,9 @@ impl Work {
     }
 }
 
-impl Measured {
-    /// Matrix products of so many operations a second.
-    pub fn of_products(flops: f64) -> Self {
+impl Measurement {
+    /// The measurement of the matrix-product peak, in operations per second.
+    pub fn product_peak(flops: f64) -> Self {
         Self {
             task: Task::ProductPeak,
             model: None,
@@ -109,7 +116,7 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The most memory that this process has had resident, where the system tells it (Linux).
+/// Peak resident memory of this process, if known (Linux).
 fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -124,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle() {
+    fn median_of_odd_even_and_no_values() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
