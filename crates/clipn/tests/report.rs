@@ -267,7 +267,7 @@ fn lists_unreadable_images() {
     let mut evaluation = synthetic(dir.path());
     evaluation.id.rows[3].outcome = Err("pic.png: is empty (0 bytes)".to_owned());
     evaluation.ood[1].rows[2].outcome = Err("other.png: truncated".to_owned());
-    // Scored, but deleted since.
+    // These images were scored, but deleted since.
     for row in &evaluation.ood[0].rows {
         std::fs::remove_file(&row.path).unwrap();
     }

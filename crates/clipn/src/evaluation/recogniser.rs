@@ -69,24 +69,24 @@ impl<'a> Recogniser<'a> {
         self.classifier
     }
 
-    /// Scores a stream of images. `look` gets each image's logits, or its error, on a worker
-    /// thread; `sink` gets the values that `look` returns, in order, on the calling thread.
+    /// Scores a stream of images. `map_row` gets each image's logits, or its error, on a worker
+    /// thread; `sink` gets the values that `map_row` returns, in order, on the calling thread.
     ///
-    /// Images are drawn from the stream as needed and dropped after `look`, so memory does not grow
-    /// with their number.
+    /// Images are drawn from the stream as needed and dropped after `map_row`, so memory does not
+    /// grow with their number.
     ///
     /// # Errors
     /// Errors of `sink`, [`EvaluationError::Model`] if the tower rejects its input, and
     /// [`EvaluationError::Cancelled`]. An unreadable image is not an error.
     pub fn for_each<P: Picture, R: Send, E: From<EvaluationError>>(
         &self,
-        pictures: impl IntoIterator<Item = P, IntoIter: Send>,
+        images: impl IntoIterator<Item = P, IntoIter: Send>,
         parallelism: Parallelism,
         progress: &dyn Progress,
-        look: impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R + Sync,
+        map_row: impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut pictures = pictures.into_iter().fuse();
+        let mut images = images.into_iter().fuse();
         // Draw images until it is known whether there are enough batches for all workers. They hold
         // no more memory than the batches would.
         let enough = parallelism
@@ -96,11 +96,11 @@ impl<'a> Recogniser<'a> {
         let mut first = Vec::new();
         let mut held = 0;
         while first.len() < enough && held < MAX_HELD_BYTES {
-            let Some(picture) = pictures.next() else {
+            let Some(image) = images.next() else {
                 break;
             };
-            held += picture.held();
-            first.push(picture);
+            held += image.held();
+            first.push(image);
         }
         let more = first.len() == enough || held >= MAX_HELD_BYTES;
         let (batch, workers) = plan_workers(if more { enough } else { first.len() }, parallelism)?;
@@ -109,10 +109,10 @@ impl<'a> Recogniser<'a> {
             bytes: MAX_HELD_BYTES / workers.len().max(1),
         };
         let mut done = 0;
-        let work = |worker: &mut ThreadPool, mut pictures: Vec<P>| {
-            worker.install(|| self.batch(&mut pictures, progress, &look))
+        let work = |worker: &mut ThreadPool, mut images: Vec<P>| {
+            worker.install(|| self.batch(&mut images, progress, &map_row))
         };
-        let pass_on = |rows: Option<Result<Vec<R>, EvaluationError>>| {
+        let pass_rows = |rows: Option<Result<Vec<R>, EvaluationError>>| {
             let Some(rows) = rows else {
                 return Err(EvaluationError::Cancelled { done, total: None }.into());
             };
@@ -123,32 +123,32 @@ impl<'a> Recogniser<'a> {
             Ok(())
         };
         map_in_order(
-            first.into_iter().chain(pictures),
+            first.into_iter().chain(images),
             chunk,
             workers,
             Picture::held,
             work,
-            pass_on,
+            pass_rows,
         )
     }
 
     /// Scores one batch; returns `None` if the work was cancelled.
     fn batch<P: Picture, R>(
         &self,
-        pictures: &mut [P],
+        images: &mut [P],
         progress: &dyn Progress,
-        look: &impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R,
+        map_row: &impl Fn(&P, Result<LogitsRow<'_, f32>, P::Error>) -> R,
     ) -> Option<Result<Vec<R>, EvaluationError>> {
         let length = self.preprocessing.tensor_len();
-        let mut pixels = vec![0.0; pictures.len() * length];
+        let mut pixels = vec![0.0; images.len() * length];
         let mut read = 0;
-        let mut errors = Vec::with_capacity(pictures.len());
-        for picture in &mut *pictures {
+        let mut errors = Vec::with_capacity(images.len());
+        for image in &mut *images {
             if progress.is_cancelled() {
                 return None;
             }
             let out = &mut pixels[read * length..][..length];
-            let error = picture.pixels_into(&self.preprocessing, out).err();
+            let error = image.pixels_into(&self.preprocessing, out).err();
             read += usize::from(error.is_none());
             errors.push(error);
         }
@@ -165,14 +165,14 @@ impl<'a> Recogniser<'a> {
             Err(error) => return Some(Err(error)),
         };
         let mut rows = logits.rows();
-        let mut results = Vec::with_capacity(pictures.len());
-        for (picture, error) in pictures.iter().zip(errors) {
+        let mut results = Vec::with_capacity(images.len());
+        for (image, error) in images.iter().zip(errors) {
             match error {
-                Some(error) => results.push(look(picture, Err(error))),
-                None => results.extend(rows.next().map(|row| look(picture, Ok(row)))),
+                Some(error) => results.push(map_row(image, Err(error))),
+                None => results.extend(rows.next().map(|row| map_row(image, Ok(row)))),
             }
         }
-        progress.advance(pictures.len() as u64);
+        progress.advance(images.len() as u64);
         Some(Ok(results))
     }
 }
@@ -180,14 +180,14 @@ impl<'a> Recogniser<'a> {
 /// Returns the batch size, and the thread pool of each worker's tower: one thread if there are
 /// enough batches for all workers, and more otherwise.
 fn plan_workers(
-    pictures: usize,
+    images: usize,
     parallelism: Parallelism,
 ) -> Result<(usize, Vec<ThreadPool>), EvaluationError> {
     let requested = parallelism.workers.max(1);
     let batch = parallelism
         .batch_size
-        .clamp(1, pictures.div_ceil(requested).max(1));
-    let workers = requested.min(pictures.div_ceil(batch)).max(1);
+        .clamp(1, images.div_ceil(requested).max(1));
+    let workers = requested.min(images.div_ceil(batch)).max(1);
     let pool = |_| {
         ThreadPoolBuilder::new()
             .num_threads((requested / workers).max(1))

@@ -191,17 +191,17 @@ fn points_table(
     for point in points {
         // Enough digits to identify the f32 score, to be copied.
         let threshold = (published(score, precision, point.threshold) as f32).to_string();
-        let cell = |share: &super::operating::Share| {
+        let cell = |fraction: &super::operating::Share| {
             let interval = if point.chosen {
                 format!(
                     "<small>{} – {}</small>",
-                    percent(share.low),
-                    percent(share.high)
+                    percent(fraction.low),
+                    percent(fraction.high)
                 )
             } else {
                 String::new()
             };
-            format!("<td>{}{interval}</td>", percent(share.value))
+            format!("<td>{}{interval}</td>", percent(fraction.value))
         };
         let class = if point.chosen {
             " class=\"chosen\""

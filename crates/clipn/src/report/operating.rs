@@ -58,7 +58,7 @@ pub(super) fn operating_points(
     let scores: Vec<f64> = id.iter().map(|j| j.score).collect();
     let mut thresholds: Vec<f64> = TARGETS
         .iter()
-        .map(|&share| threshold_keeping(&scores, share))
+        .map(|&fraction| threshold_keeping(&scores, fraction))
         .collect();
     thresholds.push(chosen);
     thresholds.retain(|t| t.is_finite());
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn intervals_follow_wilsons_formula() {
         // Computed by hand from the formula for 8 of 10.
-        let share = Share::of(8, 10).unwrap();
+        let fraction = Share::of(8, 10).unwrap();
         assert!(
-            (share.low - 0.490_162).abs() < 1e-5 && (share.high - 0.943_318).abs() < 1e-5,
-            "{share:?}"
+            (fraction.low - 0.490_162).abs() < 1e-5 && (fraction.high - 0.943_318).abs() < 1e-5,
+            "{fraction:?}"
         );
         let none = Share::of(0, 20).unwrap();
         assert!(

@@ -47,10 +47,10 @@ impl KnownPictures for ImageFeatures {
 }
 
 impl Frozen {
-    /// Opens the caches of a run in the directory `folder`. `of` describes what the image features
+    /// Opens the caches of a run in the directory `dir`. `of` describes what the image features
     /// depend on beside the tower.
     pub fn open(
-        folder: &Path,
+        dir: &Path,
         towers: &CpuTowers,
         of: &str,
         images: bool,
@@ -77,12 +77,12 @@ impl Frozen {
         );
         let images = if images {
             let identity = digest(&towers.image.ends(), of);
-            let cache = FeatureCache::open(&folder.join("images.features"), dim, identity)?;
+            let cache = FeatureCache::open(&dir.join("images.features"), dim, identity)?;
             Some(Arc::new(ImageFeatures(RwLock::new(cache))))
         } else {
             None
         };
-        let yes = FeatureCache::open(&folder.join("yes.features"), dim, yes)?;
+        let yes = FeatureCache::open(&dir.join("yes.features"), dim, yes)?;
         Ok(Self {
             yes,
             images,

@@ -53,9 +53,9 @@ pub trait RunObserver: Progress {
     fn started(&self, _run: &TrainRun) {}
     /// Called after every step.
     fn step(&self, _event: &StepTold<'_>) {}
-    /// Called after a checkpoint was written to the directory `_folder`.
-    fn saved(&self, _folder: &Path) {}
-    /// Called after every epoch, with the samples that it skipped.
+    /// Called after a checkpoint was written, with its directory.
+    fn saved(&self, _dir: &Path) {}
+    /// Called after every epoch, with its number from 1 and the samples that it skipped.
     fn epoch_ended(&self, _run: &TrainRun, _epoch: u64, _skipped: &Skipped) {}
 }
 
@@ -74,7 +74,7 @@ pub struct RunOutcome {
 pub struct TrainRun {
     settings: TrainSettings,
     config: ModelConfig,
-    folder: PathBuf,
+    dir: PathBuf,
     loader: CaptionLoader,
     trainer: Trainer<f32, CpuImage, TransformerText, SingleProcess>,
     texts: Texts,
@@ -100,14 +100,14 @@ struct InitialState {
 }
 
 impl TrainRun {
-    /// Opens data, weights, checkpoints and logs of a run in the directory `folder`, and writes its
+    /// Opens data, weights, checkpoints and logs of a run in the directory `dir`, and writes its
     /// `settings.toml`.
     ///
     /// # Errors
     /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used.
     pub fn open(
         settings: TrainSettings,
-        folder: &Path,
+        dir: &Path,
         resume: &Resume,
         progress: &dyn Progress,
     ) -> Result<Self, TrainingError> {
@@ -130,7 +130,7 @@ impl TrainRun {
                 ),
             });
         }
-        let store = CheckpointStore::open(&folder.join("checkpoints"))?;
+        let store = CheckpointStore::open(&dir.join("checkpoints"))?;
         let found = match resume {
             Resume::Fresh => None,
             Resume::Latest => store.latest()?.map(|saved| saved.path),
@@ -163,7 +163,7 @@ impl TrainRun {
                 let cache = settings
                     .feature_cache
                     .clone()
-                    .unwrap_or_else(|| folder.join("cache"));
+                    .unwrap_or_else(|| dir.join("cache"));
                 std::fs::create_dir_all(&cache).map_err(|source| super::FeatureCacheError::Io {
                     path: cache.clone(),
                     source,
@@ -191,17 +191,16 @@ impl TrainRun {
         };
         // An empty log belongs to a run that failed before its first step. A run killed before its
         // first checkpoint has a log but no checkpoint to resume from.
-        let is_unused =
-            std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
+        let is_unused = std::fs::metadata(dir.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
         let log = match resume {
-            Resume::Fresh if !is_unused => TrainingLog::create(folder)?,
-            _ => TrainingLog::resume(folder, start.step)?,
+            Resume::Fresh if !is_unused => TrainingLog::create(dir)?,
+            _ => TrainingLog::resume(dir, start.step)?,
         };
-        write_settings(&settings, folder)?;
+        write_settings(&settings, dir)?;
         Ok(Self {
             settings,
             config,
-            folder: folder.to_owned(),
+            dir: dir.to_owned(),
             loader,
             trainer,
             texts,
@@ -227,7 +226,7 @@ impl TrainRun {
 
     /// Returns the run's directory.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.dir
     }
 
     /// Returns the towers with their current weights.
@@ -453,13 +452,13 @@ impl TrainRun {
             notes,
             optimizer: self.trainer.optimizer(),
         };
-        let folder = self.store.save(label, snapshot)?;
+        let dir = self.store.save(label, snapshot)?;
         self.store.prune(Retention {
             last: self.settings.keep,
             every: None,
         })?;
-        observer.saved(&folder);
-        Ok(folder)
+        observer.saved(&dir);
+        Ok(dir)
     }
 }
 
@@ -535,7 +534,7 @@ fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<InitialState,
 }
 
 fn from_checkpoint(
-    folder: &Path,
+    dir: &Path,
     settings: &TrainSettings,
     config: &ModelConfig,
 ) -> Result<InitialState, TrainingError> {
@@ -543,14 +542,14 @@ fn from_checkpoint(
         state,
         model,
         optimizer,
-    } = TrainingCheckpoint::<f32>::load(folder)?;
+    } = TrainingCheckpoint::<f32>::load(dir)?;
     if state.objective.name != settings.objective.name {
         return Err(TrainingError::Setting {
             setting: "objective",
             problem: format!(
                 "expected `{}`, the objective of the checkpoint {}, got `{}`",
                 state.objective.name,
-                folder.display(),
+                dir.display(),
                 settings.objective.name
             ),
         });
@@ -598,8 +597,8 @@ fn from_published(
     })
 }
 
-fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), TrainingError> {
-    let path = folder.join("settings.toml");
+fn write_settings(settings: &TrainSettings, dir: &Path) -> Result<(), TrainingError> {
+    let path = dir.join("settings.toml");
     let text = toml::to_string_pretty(settings).map_err(|e| TrainingError::Setting {
         setting: "settings.toml",
         problem: format!("cannot encode the settings: {e}"),

@@ -65,22 +65,22 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Creates a file in the directory `folder`, which is created if missing. `resumed` is the step
+    /// Creates a file in the directory `dir`, which is created if missing. `resumed` is the step
     /// of the checkpoint that a run resumes from: events of later steps in earlier files become
     /// void.
     ///
     /// # Errors
     /// [`TrainingLogError::Open`] if the directory or file cannot be created,
     /// [`TrainingLogError::Write`] if it cannot be written.
-    pub fn create(folder: &Path, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
-        std::fs::create_dir_all(folder).map_err(|source| TrainingLogError::Open {
-            path: folder.to_owned(),
+    pub fn create(dir: &Path, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
+        std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
+            path: dir.to_owned(),
             source,
         })?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let (path, file) = new_file(folder, now)?;
+        let (path, file) = new_file(dir, now)?;
         let wall_time = now.as_secs_f64();
         let begin = || -> io::Result<EventStream<File>> {
             let mut stream = EventStream::new(file, wall_time)?;
@@ -119,14 +119,14 @@ impl EventFile {
 }
 
 /// Creates a new file whose name sorts after those created before.
-fn new_file(folder: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogError> {
+fn new_file(dir: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogError> {
     let mut nanoseconds = now.subsec_nanos();
     loop {
         let name = format!(
             "events.out.tfevents.{:010}.{nanoseconds:09}.clipn",
             now.as_secs()
         );
-        let path = folder.join(name);
+        let path = dir.join(name);
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(source) if source.kind() == ErrorKind::AlreadyExists && nanoseconds < u32::MAX => {

@@ -10,16 +10,16 @@ pub struct TrainingLog {
 }
 
 impl TrainingLog {
-    /// Creates the logs of a run in the directory `folder`, which is created if missing.
+    /// Creates the logs of a run in the directory `dir`, which is created if missing.
     ///
     /// # Errors
-    /// [`TrainingLogError::Exists`] if `folder` has the log of another run,
+    /// [`TrainingLogError::Exists`] if `dir` has the log of another run,
     /// [`TrainingLogError::Open`] if a file cannot be created.
-    pub fn create(folder: &Path) -> Result<Self, TrainingLogError> {
-        create_directory(folder)?;
+    pub fn create(dir: &Path) -> Result<Self, TrainingLogError> {
+        create_directory(dir)?;
         Ok(Self {
-            lines: JsonLog::create(&folder.join("log.jsonl"))?,
-            events: EventFile::create(&folder.join("tensorboard"), None)?,
+            lines: JsonLog::create(&dir.join("log.jsonl"))?,
+            events: EventFile::create(&dir.join("tensorboard"), None)?,
         })
     }
 
@@ -28,11 +28,11 @@ impl TrainingLog {
     ///
     /// # Errors
     /// Same as [`JsonLog::resume`] and [`EventFile::create`].
-    pub fn resume(folder: &Path, step: u64) -> Result<Self, TrainingLogError> {
-        create_directory(folder)?;
+    pub fn resume(dir: &Path, step: u64) -> Result<Self, TrainingLogError> {
+        create_directory(dir)?;
         Ok(Self {
-            lines: JsonLog::resume(&folder.join("log.jsonl"), step)?,
-            events: EventFile::create(&folder.join("tensorboard"), Some(step))?,
+            lines: JsonLog::resume(&dir.join("log.jsonl"), step)?,
+            events: EventFile::create(&dir.join("tensorboard"), Some(step))?,
         })
     }
 
@@ -65,9 +65,9 @@ impl TrainingLog {
     }
 }
 
-fn create_directory(folder: &Path) -> Result<(), TrainingLogError> {
-    std::fs::create_dir_all(folder).map_err(|source| TrainingLogError::Open {
-        path: folder.to_owned(),
+fn create_directory(dir: &Path) -> Result<(), TrainingLogError> {
+    std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
+        path: dir.to_owned(),
         source,
     })
 }

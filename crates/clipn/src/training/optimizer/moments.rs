@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn mapped_moments_keep_their_bits_in_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("moments.safetensors");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moments.safetensors");
         let first = [0.0, 0.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0f32];
         let second = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0f32];
         let tensors = [("first", first), ("second", second)].map(|(name, values)| {

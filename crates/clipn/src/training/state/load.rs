@@ -23,13 +23,13 @@ impl<T: Real> TrainingCheckpoint<T> {
     /// # Errors
     /// [`StateError`] if the directory is not a checkpoint, has another format, is corrupt, or its
     /// files do not match.
-    pub fn load(folder: &Path) -> Result<Self, StateError> {
-        let state = TrainingState::read(folder)?;
+    pub fn load(dir: &Path) -> Result<Self, StateError> {
+        let state = TrainingState::read(dir)?;
         for name in [MODEL_FILE, OPTIMIZER_FILE] {
-            verify(folder, name, &state)?;
+            verify(dir, name, &state)?;
         }
-        let model = Checkpoint::open(&folder.join(MODEL_FILE))?;
-        let optimizer = Checkpoint::open(&folder.join(OPTIMIZER_FILE))?;
+        let model = Checkpoint::open(&dir.join(MODEL_FILE))?;
+        let optimizer = Checkpoint::open(&dir.join(OPTIMIZER_FILE))?;
         let optimizer = moments::restore(&optimizer, &model, state.optimizer)?;
         Ok(Self {
             state,
@@ -40,8 +40,8 @@ impl<T: Real> TrainingCheckpoint<T> {
 }
 
 /// Checks a file against its record in the state.
-fn verify(folder: &Path, name: &str, state: &TrainingState) -> Result<(), StateError> {
-    let path = folder.join(name);
+fn verify(dir: &Path, name: &str, state: &TrainingState) -> Result<(), StateError> {
+    let path = dir.join(name);
     let corrupt = |what: String| StateError::Damaged {
         path: path.clone(),
         what,

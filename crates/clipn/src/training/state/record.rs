@@ -80,16 +80,16 @@ impl FileRecord {
 
 impl TrainingState {
     /// Reads the `state.json` of a checkpoint's directory.
-    pub(super) fn read(folder: &Path) -> Result<Self, StateError> {
+    pub(super) fn read(dir: &Path) -> Result<Self, StateError> {
         /// The field that every version of the format has.
         #[derive(Deserialize)]
         struct AnyFormat {
             format: u64,
         }
-        let path = folder.join(STATE_FILE);
+        let path = dir.join(STATE_FILE);
         let json = fs::read(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StateError::NotACheckpoint {
-                path: folder.to_owned(),
+                path: dir.to_owned(),
             },
             _ => StateError::Io {
                 action: "read",

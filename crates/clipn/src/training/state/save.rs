@@ -54,25 +54,25 @@ pub(super) fn save<T: Real>(
     }
 }
 
-fn write<T: Real>(folder: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateError> {
-    fs::create_dir_all(folder).map_err(StateError::io("create the directory", folder))?;
+fn write<T: Real>(dir: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateError> {
+    fs::create_dir_all(dir).map_err(StateError::io("create the directory", dir))?;
     let mut state = snapshot.state.clone();
     state.format = STATE_FORMAT;
     state.files = BTreeMap::new();
     write_safetensors(
-        &folder.join(MODEL_FILE),
+        &dir.join(MODEL_FILE),
         snapshot.model,
         &snapshot.notes.to_metadata(),
     )?;
     let moments = moments::tensors(snapshot.optimizer)?;
-    write_safetensors(&folder.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
+    write_safetensors(&dir.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
-        let path = folder.join(name);
+        let path = dir.join(name);
         let record = FileRecord::of(&path).map_err(StateError::io("read back", &path))?;
         state.files.insert(name.to_owned(), record);
     }
-    write_state(&folder.join(STATE_FILE), &state)?;
-    sync(folder)
+    write_state(&dir.join(STATE_FILE), &state)?;
+    sync(dir)
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
@@ -115,10 +115,10 @@ fn replace(root: &Path, label: Label, temporary: &Path, target: &Path) -> Result
 }
 
 /// Syncs a directory's entries to disk.
-pub(super) fn sync(folder: &Path) -> Result<(), StateError> {
+pub(super) fn sync(dir: &Path) -> Result<(), StateError> {
     if cfg!(unix) {
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(StateError::io("sync", folder))?;
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(StateError::io("sync", dir))?;
     }
     Ok(())
 }

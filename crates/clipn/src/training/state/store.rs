@@ -185,8 +185,8 @@ fn directories(root: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).map_err(StateError::io("read the directory", root))? {
         let entry = entry.map_err(StateError::io("read the directory", root))?;
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if let Some(name) = entry.file_name().to_str().filter(|_| is_folder) {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if let Some(name) = entry.file_name().to_str().filter(|_| is_dir) {
             found.push((name.to_owned(), entry.path()));
         }
     }
