@@ -559,7 +559,7 @@ fn rejects_invalid_batches() {
         ..batch.features()
     };
     assert!(
-        fail(short, 1.0, &all).contains("yes features: expected 12, as for images, got 8 values")
+        fail(short, 1.0, &all).contains("`yes` features: expected 12, as for images, got 8 values")
     );
     assert!(
         fail(
@@ -581,7 +581,7 @@ fn rejects_invalid_batches() {
             1.0,
             &all
         )
-        .contains("image features")
+        .contains("`image` features")
     );
     assert!(
         fail(
@@ -610,7 +610,7 @@ fn rejects_invalid_batches() {
             1.0,
             &all
         )
-        .contains("no features of row 1")
+        .contains("`no` features of row 1")
     );
 }
 

@@ -22,7 +22,7 @@ pub enum ObjectiveError {
         value: f64,
     },
     /// Features are not `[N, D]` with the same N.
-    #[error("{what} features: expected {expected}, got {length} values")]
+    #[error("`{what}` features: expected {expected}, got {length} values")]
     Shape {
         /// Which features: `image`, `yes` or `no`.
         what: &'static str,

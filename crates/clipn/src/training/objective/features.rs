@@ -81,7 +81,7 @@ impl<T: Real> Features<'_, T> {
             if let Some(at) = features.iter().position(|v| !v.is_finite()) {
                 let row = at / self.dim.max(1);
                 return ObjectiveError::NotFinite {
-                    what: format!("{what} features of row {row}"),
+                    what: format!("`{what}` features of row {row}"),
                 };
             }
         }
