@@ -82,7 +82,7 @@ pub enum EvaluationError {
         /// Number of readable images in the set.
         images: usize,
     },
-    /// The repeats were cancelled.
+    /// The repeats were canceled.
     #[error("interrupted before all {n} repeats were computed; nothing was written")]
     RepeatsCancelled {
         /// Requested number of repeats.
@@ -136,7 +136,7 @@ pub enum EvaluationError {
         /// Error of the operating system.
         reason: String,
     },
-    /// Scoring was cancelled.
+    /// Scoring was canceled.
     #[error("interrupted after {done}{} images; nothing was written", of_total(*.total))]
     Cancelled {
         /// Number of scored images.

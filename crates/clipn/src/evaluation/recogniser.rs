@@ -132,7 +132,7 @@ impl<'a> Recogniser<'a> {
         )
     }
 
-    /// Scores one batch; returns `None` if the work was cancelled.
+    /// Scores one batch; returns `None` if the work was canceled.
     fn batch<P: Picture, R>(
         &self,
         images: &mut [P],

@@ -62,7 +62,7 @@ pub trait RunObserver: Progress {
 /// Result of [`TrainRun::run`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// Whether the observer cancelled the run before its last step.
+    /// Whether the observer canceled the run before its last step.
     pub interrupted: bool,
     /// Steps completed in all, those before a resume included.
     pub step: u64,
@@ -294,7 +294,7 @@ impl TrainRun {
         })
     }
 
-    /// Runs the rest of an epoch. Returns `false` if the observer cancelled.
+    /// Runs the rest of an epoch. Returns `false` if the observer canceled.
     fn run_epoch(
         &mut self,
         data: &mut Epoch,

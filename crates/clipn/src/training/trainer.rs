@@ -154,9 +154,9 @@ where
 
     /// Takes one optimizer step over all micro-batches together.
     ///
-    /// A single micro-batch keeps its tape from the first pass. Several are encoded without a tape
-    /// first, then once more with one when the gradient of their features is known; this gives the
-    /// same gradient.
+    /// A single micro-batch keeps its tape from the first pass. Several are first encoded without
+    /// keeping tapes, then once more with a tape when the gradient of their features is known; this
+    /// gives the same gradient.
     ///
     /// # Errors
     /// [`TrainingError`] if a tower rejects its input, the objective rejects the batch, a loss is
