@@ -147,7 +147,7 @@ impl Table {
             let field = |column: Option<usize>| {
                 column
                     .and_then(|c| record.get(c))
-                    .unwrap_or_deerror()
+                    .unwrap_or_default()
                     .trim()
             };
             if field(folder).is_empty() || field(name).is_empty() {

@@ -115,7 +115,7 @@ impl Epoch {
                     batch.keys.push(sample.key);
                     self.passes.delivered = true;
                 }
-                Output::Skip(sample) => self.skip(&mut skipped, *sample)?,
+                Output::Skip(sample) => self.add_skipped(&mut skipped, *sample)?,
                 Output::PassEnd if self.passes.is_exhausted() => {
                     return Err(TrainingDataError::NothingUsable {
                         skipped: Box::new(skipped),
@@ -147,7 +147,7 @@ impl Epoch {
         &mut batch.pixels[start..start + values]
     }
 
-    fn skip(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {
+    fn add_skipped(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {
         skipped.add(sample);
         match self.max_bad {
             Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManyBad {

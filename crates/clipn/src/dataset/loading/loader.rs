@@ -135,7 +135,7 @@ impl CaptionLoader {
     /// # Errors
     /// [`TrainingDataError::Thread`] if a thread cannot be started.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch, TrainingDataError> {
-        let (skipped, fingerprint) = (Skipped::default(), self.fingerhash.clone());
+        let (skipped, fingerprint) = (Skipped::default(), self.fingerprint.clone());
         self.start(Position {
             epoch,
             batches: 0,

@@ -60,7 +60,7 @@ pub enum ConvertError {
         path: PathBuf,
     },
     /// The output path is not usable.
-    #[error("{} cannot be written as {to}: {reason}", path.display())]
+    #[error("cannot write {} as {to}: {reason}", path.display())]
     Output {
         /// The output.
         path: PathBuf,
