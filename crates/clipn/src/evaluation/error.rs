@@ -31,9 +31,7 @@ pub enum EvaluationError {
         source: MetricError,
     },
     /// No image of a set could be read.
-    #[error(
-        "none of the {count} images of `{set}` could be read; first error: {first}"
-    )]
+    #[error("none of the {count} images of `{set}` could be read; first error: {first}")]
     NothingReadable {
         /// Name of the set.
         set: String,
