@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fuzzes one target after another, from the files of the tests: `fuzz/run.sh SECONDS [TARGET…]`. Tells executions, the
-# largest resident set, the most memory that a reader took, and what was found. Needs Rust, of whatever channel, and a C++
-# compiler; FUZZ_CORPUS and FUZZ_PROGRAMS name other folders for the corpora and for programs that are built already.
+# Fuzzes the targets one after another, seeded with the test fixtures: `fuzz/run.sh SECONDS [TARGET…]`. Prints the
+# executions, the maximum resident set, the peak memory of a reader, and the findings. Requires Rust (any channel) and a
+# C++ compiler. FUZZ_CORPUS and FUZZ_PROGRAMS set other directories for the corpora and for prebuilt programs.
 set -euo pipefail
 
-seconds=${1:?give the seconds that each target gets}
+seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET…]}
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 corpora=$(realpath -m "${FUZZ_CORPUS:-$root/fuzz/corpus}")
@@ -12,7 +12,7 @@ fixtures=$root/crates/clipn/tests/fixtures
 all=(safetensors zip pickle torchscript configs image jpeg shard names definitions tables tokenizer hub bundle)
 targets=("${@:-${all[@]}}")
 
-# The files that a target begins with.
+# Prints the seed files of a target.
 seeds() {
     case $1 in
         safetensors) echo "$fixtures"/{metrics,scores,training,models/*}/*.safetensors ;;
@@ -29,9 +29,9 @@ seeds() {
     esac
 }
 
-# Shards of pictures and captions, packed in each way that is read where the tool for it is there.
+# Creates shards of images and captions in each supported format, if its tool is installed.
 shards() {
-    local folder=$corpora/made
+    local folder=$corpora/generated
     mkdir -p "$folder"
     cp "$fixtures"/image/420.jpg "$folder/a.jpg"
     cp "$fixtures"/image/palette2.png "$folder/b.png"
@@ -46,7 +46,7 @@ shards() {
     echo "$folder"/*.tar*
 }
 
-# Builds the targets with the coverage that libFuzzer looks at, as cargo-fuzz does.
+# Builds the targets with the coverage instrumentation that libFuzzer uses, as cargo-fuzz does.
 build() {
     local pass=-Cllvm-args=-sanitizer-coverage
     RUSTFLAGS="-Cpasses=sancov-module $pass-level=4 $pass-inline-8bit-counters $pass-pc-table $pass-trace-compares \
@@ -60,7 +60,7 @@ if [[ -z ${FUZZ_PROGRAMS:-} ]]; then
     FUZZ_PROGRAMS=$root/fuzz/target/$(rustc --print host-tuple)/release
 fi
 
-printf '%-12s %8s %12s %8s %10s %12s  %s\n' target seconds executions per-sec 'RSS (MB)' 'taken (MB)' found
+printf '%-12s %8s %12s %8s %10s %12s  %s\n' target seconds executions per-sec 'RSS (MB)' 'peak (MB)' findings
 found=0
 for target in "${targets[@]}"; do
     corpus=$corpora/$target
@@ -72,21 +72,21 @@ for target in "${targets[@]}"; do
         fi
     done
     log=$corpora/$target.log
-    longest=262144
-    # A text is gone over many times.
-    if [[ $target == tokenizer ]]; then longest=2048; fi
+    max_length=262144
+    # A text is scanned many times.
+    if [[ $target == tokenizer ]]; then max_length=2048; fi
     status=0
     "$FUZZ_PROGRAMS/$target" "$corpus" -max_total_time="$seconds" -rss_limit_mb=2048 -malloc_limit_mb=512 \
-        -timeout=20 -max_len="$longest" -print_final_stats=1 -artifact_prefix="$artifacts" >"$log" 2>&1 || status=$?
+        -timeout=20 -max_len="$max_length" -print_final_stats=1 -artifact_prefix="$artifacts" >"$log" 2>&1 || status=$?
     final() { sed -n "s/^stat::$1: *//p" "$log" | tail -1; }
-    taken=$(sed -n 's/^taken: \([0-9]*\) bytes$/\1/p' "$log" | tail -1)
-    took=$(sed -n 's/^Done [0-9]* runs in \([0-9]*\) second.*/\1/p' "$log" | tail -1)
-    verdict=nothing
+    peak=$(sed -n 's/^peak memory: \([0-9]*\) bytes$/\1/p' "$log" | tail -1)
+    elapsed=$(sed -n 's/^Done [0-9]* runs in \([0-9]*\) second.*/\1/p' "$log" | tail -1)
+    verdict=none
     if ((status != 0)); then
         found=1
         verdict="status $status: $(grep -m1 -E 'panicked|ERROR: libFuzzer' "$log" || true), see $log"
     fi
-    printf '%-12s %8s %12s %8s %10s %12s  %s\n' "$target" "${took:-?}" "$(final number_of_executed_units)" \
-        "$(final average_exec_per_sec)" "$(final peak_rss_mb)" "$((${taken:-0} / 1000000))" "$verdict"
+    printf '%-12s %8s %12s %8s %10s %12s  %s\n' "$target" "${elapsed:-?}" "$(final number_of_executed_units)" \
+        "$(final average_exec_per_sec)" "$(final peak_rss_mb)" "$((${peak:-0} / 1000000))" "$verdict"
 done
 exit "$found"

@@ -1,3 +1,4 @@
+//! Bundles (`*.clipn` files).
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -7,12 +8,14 @@ use std::path::Path;
 
 use clipn::bundle::Bundle;
 
-/// What opening may take beside twice the file, and of a byte of it: names, scores and templates are JSON.
-const OPENING: usize = 16 << 20;
-const OF_BYTE: usize = 64;
+/// Maximum memory in bytes, independent of the size of the file.
+const FIXED_MEMORY: usize = 16 << 20;
+
+/// Maximum memory per byte of the file: names, scores and templates are JSON.
+const MEMORY_PER_BYTE: usize = 64;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let limit = OF_BYTE * bytes.len() + OPENING;
+    let limit = MEMORY_PER_BYTE * bytes.len() + FIXED_MEMORY;
     let opened = memory::within(limit, || {
         Bundle::from_bytes(Path::new("fuzz.clipn"), bytes.to_vec())
     });

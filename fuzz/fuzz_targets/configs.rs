@@ -1,3 +1,4 @@
+//! JSON configs next to weights.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -8,10 +9,10 @@ use std::sync::OnceLock;
 
 use clipn::model::{ModelConfig, Pretrained};
 
-/// A folder of weights for each config that comes with some, and the config's name.
+/// Directory with weights for each kind of config, and the file name of the config.
 struct Folders(Vec<(PathBuf, &'static str)>);
 
-/// A safetensors file with one number under this name.
+/// Returns a safetensors file with one number in a tensor called `name`.
 fn weights(name: &str) -> Vec<u8> {
     let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
     [
@@ -22,17 +23,18 @@ fn weights(name: &str) -> Vec<u8> {
     .concat()
 }
 
+/// Creates the directories of all kinds of configs once.
 fn folders() -> &'static Folders {
     static FOLDERS: OnceLock<Folders> = OnceLock::new();
     FOLDERS.get_or_init(|| {
         let root = std::env::temp_dir().join(format!("clipn-fuzz-{}", std::process::id()));
-        let of_transformers = "text_model.embeddings.token_embedding.weight";
+        let transformers_key = "text_model.embeddings.token_embedding.weight";
         let all = [
-            ("config.json", "model.safetensors", of_transformers),
+            ("config.json", "model.safetensors", transformers_key),
             (
                 "preprocessor_config.json",
                 "model.safetensors",
-                of_transformers,
+                transformers_key,
             ),
             (
                 "open_clip_config.json",
@@ -42,22 +44,26 @@ fn folders() -> &'static Folders {
             ("state.json", "model.safetensors", "logit_scale"),
             ("model.safetensors.index.json", "part.safetensors", "a"),
         ];
-        let made = all.map(|(config, file, tensor)| {
+        let folders = all.map(|(config, file, tensor)| {
             let folder = root.join(config);
-            std::fs::create_dir_all(&folder).expect("a folder to fuzz in");
-            std::fs::write(folder.join(file), weights(tensor)).expect("weights to fuzz with");
+            std::fs::create_dir_all(&folder).expect("cannot create a directory for fuzzing");
+            std::fs::write(folder.join(file), weights(tensor))
+                .expect("cannot write weights for fuzzing");
             if config == "preprocessor_config.json" {
-                std::fs::write(folder.join("config.json"), b"{}").expect("a config to fuzz with");
+                std::fs::write(folder.join("config.json"), b"{}")
+                    .expect("cannot write a config for fuzzing");
             }
             (folder, config)
         });
-        Folders(made.into())
+        Folders(folders.into())
     })
 }
 
-/// A name in JSON costs its own memory several times over: as the key of a map, of a tensor, of a file.
-const OF_BYTE: usize = 256;
+/// Maximum memory per byte of input: a name in JSON is stored several times, as the key of a map, a
+/// tensor and a file.
+const MEMORY_PER_BYTE: usize = 256;
 
+/// Reads the bytes as each kind of config.
 fn read(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = ModelConfig::from_json("fuzz", "fuzz.json", text);
@@ -78,5 +84,5 @@ fn read(bytes: &[u8]) {
 
 libfuzzer_sys::fuzz_target!(
     init: { folders(); },
-    |bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (4 << 20), || read(bytes))
+    |bytes: &[u8]| memory::within(MEMORY_PER_BYTE * bytes.len() + (4 << 20), || read(bytes))
 );

@@ -1,4 +1,4 @@
-//! Benchmarks and the settings of a training run: TOML.
+//! Benchmark definitions and training settings (TOML).
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -9,8 +9,8 @@ mod scratch;
 use clipn::dataset::Benchmark;
 use clipn::training::TrainSettings;
 
-/// TOML's values and their places, of a byte.
-const OF_BYTE: usize = 1024;
+/// Maximum memory per byte of input: TOML values with their positions.
+const MEMORY_PER_BYTE: usize = 1024;
 
 fn read(bytes: &[u8]) {
     if let Ok(settings) = TrainSettings::load(&scratch::file("settings.toml", bytes)) {
@@ -25,6 +25,6 @@ fn read(bytes: &[u8]) {
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
-    OF_BYTE * bytes.len() + (1 << 20),
+    MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

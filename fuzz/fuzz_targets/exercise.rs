@@ -1,4 +1,4 @@
-//! What every target of weights does with its bytes.
+//! Shared by all targets that read weights.
 
 #[path = "support/memory.rs"]
 mod memory;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use clipn::checkpoint::Checkpoint;
 
-/// What opening a file may take beside twice its size.
-const OPENING: usize = 16 << 20;
+/// Maximum memory in bytes for opening a file, in addition to twice its size.
+const FIXED_MEMORY: usize = 16 << 20;
 
-/// Reads a file and everything in it.
+/// Reads a weights file with all its tensors within the memory limits.
 pub fn exercise(bytes: Vec<u8>) {
-    let limit = 2 * bytes.len() + OPENING;
+    let limit = 2 * bytes.len() + FIXED_MEMORY;
     let Ok(checkpoint) = memory::within(limit, || Checkpoint::from_bytes(Path::new("fuzz"), bytes))
     else {
         return;

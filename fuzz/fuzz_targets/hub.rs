@@ -1,4 +1,4 @@
-//! What comes from a hub, names of weights, and the variables of the environment.
+//! Responses of a model hub, names of weights, and environment variables.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -8,8 +8,10 @@ use std::path::Path;
 
 use clipn::download::{HubName, Name, Settings, fuzzing};
 
-const OF_BYTE: usize = 256;
+/// Maximum memory per byte of input.
+const MEMORY_PER_BYTE: usize = 256;
 
+/// Environment variables set from the lines of the input.
 const VARIABLES: [&str; 12] = [
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -26,8 +28,8 @@ const VARIABLES: [&str; 12] = [
 ];
 
 fn read(bytes: &[u8]) {
-    let names =
-        ["hf-hub:a/b", "hf-hub:a/b/c/w.pt@main"].map(|name| HubName::parse(name).expect("a name"));
+    let names = ["hf-hub:a/b", "hf-hub:a/b/c/w.pt@main"]
+        .map(|name| HubName::parse(name).expect("valid name"));
     for name in &names {
         fuzzing::plan(bytes, name);
     }
@@ -36,7 +38,7 @@ fn read(bytes: &[u8]) {
     };
     if let Ok(name) = HubName::parse(&format!("{}{text}", HubName::PREFIX)) {
         assert_eq!(
-            HubName::parse(&name.to_string()).expect("what is shown is a name"),
+            HubName::parse(&name.to_string()).expect("display output parses"),
             name
         );
     }
@@ -46,16 +48,16 @@ fn read(bytes: &[u8]) {
         .iter()
         .filter_map(|name| Some((*name, lines.next()?)))
         .collect();
-    let get = |wanted: &str| {
+    let get = |key: &str| {
         values
             .iter()
-            .find(|(name, _)| *name == wanted)
+            .find(|(name, _)| *name == key)
             .map(|(_, value)| value.into())
     };
     let _ = Settings::from_variables(&get);
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
-    OF_BYTE * bytes.len() + (1 << 20),
+    MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

@@ -1,3 +1,4 @@
+//! The JPEG decoder.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -5,20 +6,22 @@ mod memory;
 
 use clipn::image::{DecodeOptions, decode_bytes};
 
-const MOST_PIXELS: u64 = 1 << 20;
+/// Maximum number of pixels.
+const MAX_PIXELS: u64 = 1 << 20;
 
-/// Bytes that decoding takes: of a pixel (coefficients of four components, and the picture), twice those of a file, and
-/// of tables.
-const OF_PIXEL: usize = 16;
-const OF_DECODER: usize = 1 << 20;
+/// Maximum memory per pixel, in bytes: coefficients of four components, and the image.
+const MEMORY_PER_PIXEL: usize = 16;
+
+/// Maximum memory for tables, in bytes, in addition to twice the file.
+const DECODER_MEMORY: usize = 1 << 20;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bytes = [&[0xff, 0xd8, 0xff], bytes.get(3..).unwrap_or_default()].concat();
     let options = DecodeOptions {
-        max_pixels: MOST_PIXELS,
+        max_pixels: MAX_PIXELS,
         ..DecodeOptions::for_users()
     };
-    let limit = MOST_PIXELS as usize * OF_PIXEL + 2 * bytes.len() + OF_DECODER;
+    let limit = MAX_PIXELS as usize * MEMORY_PER_PIXEL + 2 * bytes.len() + DECODER_MEMORY;
     if let Ok(image) = memory::within(limit, || decode_bytes(&bytes, &options)) {
         let pixels = image.width() as usize * image.height() as usize;
         assert_eq!(image.pixels().len(), pixels * 3);

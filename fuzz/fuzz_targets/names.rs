@@ -1,4 +1,4 @@
-//! Class names and templates.
+//! Class names and prompt templates.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -8,8 +8,9 @@ mod scratch;
 
 use clipn::prompts::{ClassNames, Template, TemplateSet};
 
-/// A name or template of one byte is a string with its own memory, and lists grow by doubling.
-const OF_BYTE: usize = 256;
+/// Maximum memory per byte of input: a name or template of one byte is a separate string, and lists
+/// grow by doubling.
+const MEMORY_PER_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
     for file in ["names.txt", "names.json"] {
@@ -34,6 +35,6 @@ fn read(bytes: &[u8]) {
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
-    OF_BYTE * bytes.len() + (1 << 20),
+    MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

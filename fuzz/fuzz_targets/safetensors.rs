@@ -1,3 +1,4 @@
+//! Safetensors files.
 #![no_main]
 
 mod exercise;

@@ -1,3 +1,4 @@
+//! WebDataset shards and the samples in them.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -11,12 +12,14 @@ use clipn::dataset::{CaptionLoader, LoaderSettings, MaxBad, SampleFields, Sampli
 use clipn::image::Augmentation;
 use clipn::progress::Silent;
 
-/// What reading takes beside twice the file: a window of zstd (100 MiB), the files of two samples, pictures.
+/// Maximum memory in bytes, in addition to twice the file: a zstd window (100 MiB), the files of
+/// two samples, images.
 const LIMIT: usize = 256 << 20;
 
-/// Batches looked at: where most samples are broken, the same data are read for each again.
-const MOST_BATCHES: usize = 4;
+/// Maximum number of batches: if most samples are corrupt, the same data are read again for each.
+const MAX_BATCHES: usize = 4;
 
+/// Reads a few batches; `None` at the first error.
 fn read(bytes: &[u8]) -> Option<()> {
     let path = scratch::file("shard.tar", bytes);
     let mut shards = ShardSet::open(path.to_str()?, SampleFields::default()).ok()?;
@@ -30,7 +33,7 @@ fn read(bytes: &[u8]) -> Option<()> {
         .ok()?
         .epoch(0)
         .ok()?;
-    for batch in epoch.take(MOST_BATCHES) {
+    for batch in epoch.take(MAX_BATCHES) {
         assert_eq!(batch.ok()?.captions.len(), 2);
     }
     Some(())

@@ -1,4 +1,4 @@
-//! Tables of captions, lists of images, tables of class folders, training logs, sizes of shards.
+//! Caption tables, image lists, class folder maps, training logs and shard sizes.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -12,8 +12,8 @@ use clipn::dataset::{
     CaptionTable, FolderMap, MapSource, SampleFields, ShardSet, TableFormat, read_list,
 };
 
-/// A row of a few bytes has its line, its ends and its problem.
-const OF_BYTE: usize = 256;
+/// Maximum memory per byte of input: a row of a few bytes has a line, field offsets and an error.
+const MEMORY_PER_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
     for separator in ['\t', ','] {
@@ -54,6 +54,6 @@ fn read(bytes: &[u8]) {
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
-    OF_BYTE * bytes.len() + (1 << 20),
+    MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

@@ -1,3 +1,4 @@
+//! Text cleaning, tokenization and decoding.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -5,14 +6,14 @@ mod memory;
 
 use clipn::tokenizer::{MAX_CONTEXT_LENGTH, Tokenizer, VOCAB_SIZE, clean};
 
-/// Repairs of a text are tried one after the other, each a copy of it.
-const OF_BYTE: usize = 256;
+/// Maximum memory per byte of input: repairs of a text are tried one after another, each on a copy.
+const MEMORY_PER_BYTE: usize = 256;
 
-/// Captions are shorter; each is gone over many times.
-const LONGEST: usize = 1 << 12;
+/// Maximum text length in bytes: captions are shorter, and a text is scanned many times.
+const MAX_TEXT_BYTES: usize = 1 << 12;
 
 fn read(bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(LONGEST)];
+    let bytes = &bytes[..bytes.len().min(MAX_TEXT_BYTES)];
     let text = String::from_utf8_lossy(bytes);
     let tokenizer = Tokenizer::clip();
     let ids = tokenizer.encode(&text);
@@ -26,7 +27,7 @@ fn read(bytes: &[u8]) {
     let cleaned = clean(&text);
     assert!(!cleaned.contains("  "));
     let _ = tokenizer.decode(&ids);
-    // Bytes as ids, of which many are none.
+    // The bytes as token ids, many of them invalid.
     let ids: Vec<u32> = bytes
         .as_chunks::<4>()
         .0
@@ -38,5 +39,5 @@ fn read(bytes: &[u8]) {
 
 libfuzzer_sys::fuzz_target!(
     init: drop(Tokenizer::clip().encode("a")),
-    |bytes: &[u8]| memory::within(OF_BYTE * bytes.len() + (1 << 20), || read(bytes))
+    |bytes: &[u8]| memory::within(MEMORY_PER_BYTE * bytes.len() + (1 << 20), || read(bytes))
 );

@@ -1,3 +1,4 @@
+//! Pickled object of a TorchScript archive.
 #![no_main]
 
 mod exercise;
@@ -7,7 +8,7 @@ use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// A TorchScript archive whose object is the pickle, with a storage of eight bytes.
+/// Returns a TorchScript archive with the pickle as its object and a storage of eight bytes.
 fn archive(pickle: &[u8]) -> Option<Vec<u8>> {
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -1,3 +1,4 @@
+//! PyTorch zip archives.
 #![no_main]
 
 mod exercise;

@@ -1,27 +1,36 @@
-//! Which SIMD instructions the inner loops use: the widest that the processor has, or fewer where the environment
-//! variable `CLIPN_SIMD` asks for them, to compare or to find a fault.
+//! Runtime selection of the SIMD instruction set for the inner loops.
+//!
+//! The default is the widest instruction set of the processor. The environment variable
+//! `CLIPN_SIMD` ([`SIMD_VARIABLE`]) selects a narrower one, for comparisons or to locate a bug.
+//!
+//! ```
+//! use clipn::simd::SimdLevel;
+//!
+//! println!("using {}", SimdLevel::current().name());
+//! assert!(SimdLevel::available().contains(&SimdLevel::current()));
+//! ```
 
 use std::sync::OnceLock;
 
 use pulp::Arch;
 
-/// The environment variable that chooses a level by its name.
+/// Environment variable that selects a level by [`SimdLevel::name`].
 pub const SIMD_VARIABLE: &str = "CLIPN_SIMD";
 
-/// A set of SIMD instructions.
+/// SIMD instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SimdLevel {
-    /// What the compiler takes for granted on this kind of processor.
+    /// Baseline instructions of the compilation target.
     Portable,
-    /// AVX2 with FMA: 8 values of f32 at once.
+    /// AVX2 with FMA: 8 `f32` lanes.
     Avx2,
-    /// AVX-512: 16 values of f32 at once.
+    /// AVX-512: 16 `f32` lanes.
     Avx512,
-    /// NEON: 4 values of f32 at once.
+    /// NEON: 4 `f32` lanes.
     Neon,
 }
 
-/// All levels, narrow to wide.
+/// All levels, narrowest first.
 const LEVELS: [SimdLevel; 4] = [
     SimdLevel::Portable,
     SimdLevel::Neon,
@@ -30,7 +39,7 @@ const LEVELS: [SimdLevel; 4] = [
 ];
 
 impl SimdLevel {
-    /// The name in [`SIMD_VARIABLE`] and in tables.
+    /// Name in [`SIMD_VARIABLE`] and in tables, such as `avx2`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -40,7 +49,7 @@ impl SimdLevel {
         }
     }
 
-    /// The levels that this processor has, the widest last.
+    /// Levels that this processor supports, widest last.
     pub fn available() -> Vec<Self> {
         LEVELS
             .into_iter()
@@ -48,20 +57,22 @@ impl SimdLevel {
             .collect()
     }
 
-    /// The level that all loops use: what [`SIMD_VARIABLE`] asked for when the first of them ran, else the widest. A
-    /// request that cannot be met is passed over; [`SimdLevel::requested`] tells of it.
+    /// Level that all loops use: the one that [`SIMD_VARIABLE`] selected at first use, or else the
+    /// widest available.
+    ///
+    /// An unsupported value of the variable is ignored here; [`SimdLevel::requested`] reports it.
     pub fn current() -> Self {
         let arch = arch();
         LEVELS
             .into_iter()
-            .find(|level| level.arch().is_some_and(|a| same(a, arch)))
+            .find(|level| level.arch().is_some_and(|a| is_same_level(a, arch)))
             .unwrap_or(Self::Portable)
     }
 
-    /// The level that [`SIMD_VARIABLE`] asks for; `None` where it is not set.
+    /// Level that [`SIMD_VARIABLE`] selects, or `None` if it is not set.
     ///
     /// # Errors
-    /// A sentence, for a name that is unknown or that this processor does not have.
+    /// A message if the name is unknown or the processor does not support the level.
     pub fn requested() -> Result<Option<Self>, String> {
         let Some(name) = std::env::var_os(SIMD_VARIABLE) else {
             return Ok(None);
@@ -70,7 +81,7 @@ impl SimdLevel {
         match available.iter().find(|level| name == level.name()) {
             Some(&level) => Ok(Some(level)),
             None => Err(format!(
-                "{SIMD_VARIABLE} is `{}`; on this processor it can be {}",
+                "unsupported {SIMD_VARIABLE} `{}`; expected one of {} on this processor",
                 name.to_string_lossy(),
                 available
                     .iter()
@@ -81,7 +92,7 @@ impl SimdLevel {
         }
     }
 
-    /// How `pulp` has this level; `None` where the processor lacks it.
+    /// `pulp`'s token of this level, or `None` if the processor does not support it.
     fn arch(self) -> Option<Arch> {
         match self {
             Self::Portable => Some(Arch::Scalar),
@@ -97,11 +108,11 @@ impl SimdLevel {
     }
 }
 
-fn same(a: Arch, b: Arch) -> bool {
+fn is_same_level(a: Arch, b: Arch) -> bool {
     std::mem::discriminant(&a) == std::mem::discriminant(&b)
 }
 
-/// The level in use, as `pulp` has it.
+/// `pulp`'s token of the level in use.
 pub fn arch() -> Arch {
     static ARCH: OnceLock<Arch> = OnceLock::new();
     *ARCH.get_or_init(|| match SimdLevel::requested() {
@@ -110,7 +121,7 @@ pub fn arch() -> Arch {
     })
 }
 
-/// Runs a loop compiled for the level in use.
+/// Runs a closure that is compiled for the level in use.
 #[inline(always)]
 pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     arch().dispatch(f)
@@ -121,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_level_in_use_is_one_that_the_processor_has() {
+    fn the_current_level_is_available() {
         let available = SimdLevel::available();
         assert_eq!(available.first(), Some(&SimdLevel::Portable));
         assert!(available.contains(&SimdLevel::current()));
@@ -133,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_different() {
+    fn names_are_unique() {
         let mut names = LEVELS.map(SimdLevel::name).to_vec();
         names.dedup();
         assert_eq!(names.len(), LEVELS.len());
     }
 
     #[test]
-    fn the_level_asked_for_is_used() {
+    fn the_requested_level_is_used() {
         if let Some(level) = SimdLevel::requested().unwrap() {
             assert_eq!(SimdLevel::current(), level);
         }

@@ -1,45 +1,47 @@
-//! How much memory one file may make us take.
+//! Limit on the memory that reading one file may allocate.
 
-/// What may be taken whatever the file's size: room for the objects of any real checkpoint's pickle.
-const FLOOR: usize = 16 << 20;
+/// Allowance in bytes that does not depend on the file size: room for the objects of any real
+/// checkpoint's pickle.
+const BASE_ALLOWANCE: usize = 16 << 20;
 
-/// How much more memory than its items a vector takes while it grows: what it had, and twice as much.
-const GROWING: usize = 3;
+/// Peak memory of a growing vector relative to its items: the old allocation, and a new one of
+/// twice its size.
+const GROWTH_FACTOR: usize = 3;
 
-/// Memory a file may still cause to be taken: `FLOOR` and twice its own size in all, from its first byte to the named
-/// tensors. Parsed objects, inflated zip entries and copies of tensors that are not contiguous draw on it; bytes
-/// borrowed from the file are free.
+/// Memory in bytes that one file may still allocate. The whole budget is `BASE_ALLOWANCE` plus
+/// twice the file size, from the first byte to the named tensors. Parsed objects, inflated zip
+/// entries and copies of non-contiguous tensors are charged; bytes borrowed from the file are free.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    left: usize,
+    remaining: usize,
 }
 
-/// The budget is used up.
+/// Error of a charge that exceeds the remaining budget.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Exhausted;
 
 impl Budget {
     pub(crate) fn for_file(len: usize) -> Budget {
         Budget {
-            left: len.saturating_mul(2).saturating_add(FLOOR),
+            remaining: len.saturating_mul(2).saturating_add(BASE_ALLOWANCE),
         }
     }
 
-    /// Takes `bytes` off the budget, or nothing when there are not so many left.
+    /// Deducts `bytes`, or leaves the budget unchanged if fewer remain.
     pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        self.left = self.left.checked_sub(bytes).ok_or(Exhausted)?;
+        self.remaining = self.remaining.checked_sub(bytes).ok_or(Exhausted)?;
         Ok(())
     }
 
-    /// Takes off what items of so many bytes cost in a vector that grows item by item.
+    /// Deducts the cost of `bytes` of items in a vector that grows item by item.
     pub(crate) fn charge_growing(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        self.charge(bytes.saturating_mul(GROWING))
+        self.charge(bytes.saturating_mul(GROWTH_FACTOR))
     }
 
-    /// What is left of two files' budgets.
+    /// Returns the sum of two files' remaining budgets.
     pub(crate) fn and(&self, other: &Budget) -> Budget {
         Budget {
-            left: self.left.saturating_add(other.left),
+            remaining: self.remaining.saturating_add(other.remaining),
         }
     }
 }
@@ -49,11 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_charge_too_large_leaves_the_budget_as_it_was() {
+    fn a_charge_above_the_budget_changes_nothing() {
         let mut budget = Budget::for_file(10);
-        assert_eq!(budget.charge(FLOOR + 21), Err(Exhausted));
-        assert_eq!(budget.charge_growing(FLOOR / 3 + 8), Err(Exhausted));
-        assert_eq!(budget.charge(FLOOR + 20), Ok(()));
+        assert_eq!(budget.charge(BASE_ALLOWANCE + 21), Err(Exhausted));
+        assert_eq!(
+            budget.charge_growing(BASE_ALLOWANCE / 3 + 8),
+            Err(Exhausted)
+        );
+        assert_eq!(budget.charge(BASE_ALLOWANCE + 20), Ok(()));
         assert_eq!(budget.charge(1), Err(Exhausted));
         assert_eq!(Budget::for_file(usize::MAX).charge(usize::MAX), Ok(()));
     }

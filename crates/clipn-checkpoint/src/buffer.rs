@@ -1,4 +1,4 @@
-//! Numbers that are either owned or borrowed from a mapped file, with one type for both.
+//! Numeric buffers that are either owned or borrowed from a mapped file, as one type.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use memmap2::Mmap;
 
-/// The bytes of a whole file, or of one inflated part of it, shared by the tensors that lie in them.
+/// Bytes of a whole file, or of one inflated part of it, shared by the tensors that view them.
 #[derive(Clone)]
 pub(crate) enum Bytes {
     Mapped(Arc<Mmap>),
@@ -21,16 +21,17 @@ impl Bytes {
         }
     }
 
-    /// Hands the memory of the mapped pages that `range` touches back to the system; they are read from the file again
-    /// when they are next looked at.
+    /// Returns the mapped pages that `range` touches to the operating system. They are read from
+    /// the file again at the next access.
     pub(crate) fn release(&self, range: &Range<usize>) {
         #[cfg(unix)]
         if let Bytes::Mapped(map) = self
             && !range.is_empty()
         {
             let advice = memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the map is read-only, so its pages hold nothing but the file's own content, which they are filled
-            // with again. Where the system refuses, the pages stay, which is no harm.
+            // SAFETY: the map is read-only, so its pages hold only the file's content and are
+            // refilled with it. If the system refuses the advice, the pages stay, which is
+            // harmless.
             let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
         }
         #[cfg(not(unix))]
@@ -44,8 +45,9 @@ impl From<Vec<u8>> for Bytes {
     }
 }
 
-/// Numbers in memory: owned, or a view into a memory-mapped weights file. Clones share the memory; reading is by
-/// dereference to `[T]`; writing is by [`make_mut`](Buffer::make_mut), which copies first when the memory is shared.
+/// Numbers in memory: owned, or a view into a memory-mapped weights file. Clones share the memory.
+/// Reading goes through `Deref` to `[T]`. Writing goes through [`make_mut`](Buffer::make_mut),
+/// which first copies shared memory.
 #[derive(Clone)]
 pub struct Buffer<T> {
     repr: Repr<T>,
@@ -54,7 +56,7 @@ pub struct Buffer<T> {
 #[derive(Clone)]
 enum Repr<T> {
     Owned(Arc<Vec<T>>),
-    /// Invariant, upheld by [`Buffer::view`]: `range` lies in `bytes` and can be cast to `[T]`.
+    /// Invariant, upheld by [`Buffer::view`]: `range` is within `bytes` and can be cast to `[T]`.
     View {
         bytes: Bytes,
         range: Range<usize>,
@@ -62,7 +64,7 @@ enum Repr<T> {
 }
 
 impl<T> Buffer<T> {
-    /// Whether the numbers lie in a memory-mapped file, so that they cost no memory of their own.
+    /// Whether the numbers are in a memory-mapped file and so take no memory of their own.
     pub fn is_mapped(&self) -> bool {
         matches!(
             self.repr,
@@ -73,8 +75,8 @@ impl<T> Buffer<T> {
         )
     }
 
-    /// Hands the memory of mapped numbers back to the system; they are read from the file again when they are next
-    /// looked at. Does nothing to numbers that are owned.
+    /// Returns the pages of mapped numbers to the operating system; they are read from the file
+    /// again at the next access. Does nothing to owned numbers.
     pub fn release(&self) {
         if let Repr::View { bytes, range } = &self.repr {
             bytes.release(range);
@@ -83,8 +85,8 @@ impl<T> Buffer<T> {
 }
 
 impl<T: Pod> Buffer<T> {
-    /// A view of `bytes[range]`, or `None` where that is out of bounds, misaligned for `T` or not a whole number
-    /// of `T`.
+    /// Returns a view of `bytes[range]`, or `None` if the range is out of bounds, misaligned for
+    /// `T` or not a whole number of `T`.
     pub(crate) fn view(bytes: &Bytes, range: Range<usize>) -> Option<Buffer<T>> {
         let slice = bytes.as_slice().get(range.clone())?;
         bytemuck::try_cast_slice::<u8, T>(slice).ok()?;
@@ -96,7 +98,7 @@ impl<T: Pod> Buffer<T> {
         })
     }
 
-    /// The numbers as a vector: without a copy when this buffer alone owns them.
+    /// Converts to a vector, without a copy if this buffer is the only owner.
     pub fn into_vec(self) -> Vec<T> {
         match self.repr {
             Repr::Owned(values) => Arc::try_unwrap(values).unwrap_or_else(|shared| shared.to_vec()),
@@ -104,12 +106,12 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    /// The numbers for writing. They are copied first when they lie in a file or another clone shares them, so
-    /// neither the file nor the clone sees the change.
+    /// Returns the numbers for writing. Mapped or shared numbers are copied first, so neither the
+    /// file nor a clone sees the change.
     pub fn make_mut(&mut self) -> &mut [T] {
         if matches!(self.repr, Repr::View { .. }) {
             let owned = Repr::Owned(Arc::new(self.to_vec()));
-            // The copy takes the place of the pages that it was made of.
+            // The copy replaces the mapped pages, so they need not stay in memory.
             self.release();
             self.repr = owned;
         }
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writing_leaves_clones_as_they_were() {
+    fn writing_does_not_change_clones() {
         let first = Buffer::from(vec![1.0f32, 2.0]);
         let mut second = first.clone();
         second.make_mut()[0] = 9.0;
@@ -196,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_copied_on_write_and_the_bytes_stay() {
-        // Eight bytes hold at least one aligned f32 whatever the vector's own alignment.
+    fn a_view_is_copied_on_write() {
+        // Eight bytes contain at least one aligned f32 for any alignment of the vector.
         let bytes = Bytes::from(vec![0u8; 8]);
         let start = (0..4)
             .find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some())
@@ -209,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn released_numbers_are_read_again() {
+    fn released_pages_are_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("numbers");
         let numbers: Vec<f32> = (0..100_000).map(|i| i as f32).collect();
         std::fs::write(&path, bytemuck::cast_slice(&numbers)).unwrap();
         let file = std::fs::File::open(&path).unwrap();
-        // SAFETY: the file is this test's own and stays as it is.
+        // SAFETY: no one else has this file, and the test does not change it.
         let bytes = Bytes::Mapped(Arc::new(unsafe { Mmap::map(&file).unwrap() }));
         let whole = Buffer::<f32>::view(&bytes, 0..400_000).unwrap();
         let part = Buffer::<f32>::view(&bytes, 40..200_004).unwrap();
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn views_out_of_bounds_or_misaligned_are_refused() {
+    fn rejects_views_out_of_bounds_or_misaligned() {
         let bytes = Bytes::from(vec![0u8; 16]);
         assert!(Buffer::<f32>::view(&bytes, 12..20).is_none());
         let aligned = (0..4)

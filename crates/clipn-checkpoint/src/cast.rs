@@ -1,4 +1,4 @@
-//! Floating-point elements in another type: rounded to the nearest value, of two equally near ones to the even.
+//! Conversion between floating-point element types, rounding to nearest with ties to even.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::{Dtype, convert};
 
-/// A type that floating-point elements can be stored in.
+/// Floating-point type to store elements in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FloatType {
     /// IEEE 754 single precision.
@@ -19,7 +19,7 @@ pub enum FloatType {
 }
 
 impl FloatType {
-    /// The element type of a tensor that is stored so.
+    /// Returns the [`Dtype`] of tensors stored in this type.
     pub fn dtype(self) -> Dtype {
         match self {
             FloatType::F32 => Dtype::F32,
@@ -28,7 +28,7 @@ impl FloatType {
         }
     }
 
-    /// The largest value.
+    /// Returns the largest finite value.
     pub(crate) fn largest(self) -> f64 {
         match self {
             FloatType::F32 => f32::MAX.into(),
@@ -44,16 +44,16 @@ impl fmt::Display for FloatType {
     }
 }
 
-/// A finite value that the other type only has infinity for.
+/// A finite value that would become infinite in the target type.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Overflow(pub(crate) f64);
 
-/// The little-endian `bytes` of elements of `from`, which is a floating-point type, as those of `to`.
+/// Converts little-endian `bytes` of elements of the floating-point type `from` to those of `to`.
 pub(crate) fn cast(from: Dtype, bytes: &[u8], to: FloatType) -> Result<Vec<u8>, Overflow> {
     let wide = match (from, to) {
         (Dtype::F64, FloatType::F16 | FloatType::Bf16) => convert::to_f64(from, bytes)
             .into_iter()
-            .map(to_odd)
+            .map(round_to_odd)
             .collect(),
         _ => convert::to_f32(from, bytes),
     };
@@ -67,22 +67,22 @@ pub(crate) fn cast(from: Dtype, bytes: &[u8], to: FloatType) -> Result<Vec<u8>, 
             .map(Overflow)
     };
     match to {
-        FloatType::F32 => stored(&wide, |v| v.is_infinite(), overflows, f32::to_le_bytes),
+        FloatType::F32 => to_bytes(&wide, |v| v.is_infinite(), overflows, f32::to_le_bytes),
         FloatType::F16 => {
             let mut narrow = vec![f16::ZERO; wide.len()];
             narrow.convert_from_f32_slice(&wide);
-            stored(&narrow, |v| v.is_infinite(), overflows, f16::to_le_bytes)
+            to_bytes(&narrow, |v| v.is_infinite(), overflows, f16::to_le_bytes)
         }
         FloatType::Bf16 => {
             let mut narrow = vec![bf16::ZERO; wide.len()];
             narrow.convert_from_f32_slice(&wide);
-            stored(&narrow, |v| v.is_infinite(), overflows, bf16::to_le_bytes)
+            to_bytes(&narrow, |v| v.is_infinite(), overflows, bf16::to_le_bytes)
         }
     }
 }
 
-/// The bytes of `values`, none of which may be infinite where the element that it comes from is finite.
-fn stored<T: Copy, const N: usize>(
+/// Returns the bytes of `values`; an infinite value is an error if the source element is finite.
+fn to_bytes<T: Copy, const N: usize>(
     values: &[T],
     is_infinite: fn(T) -> bool,
     overflow: impl Fn(usize) -> Option<Overflow>,
@@ -101,16 +101,16 @@ fn stored<T: Copy, const N: usize>(
         .collect())
 }
 
-/// The value cut to an `f32`, whose last bit is set where something was cut off: rounding that to a type of fewer bits
-/// gives what rounding the value itself would (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums",
-/// 2008), which rounding twice to the nearest does not.
-fn to_odd(value: f64) -> f32 {
+/// Rounds to odd: truncates to an `f32` and sets the last bit if the result is inexact. Rounding
+/// that to a narrower type gives the same as rounding the value directly (Boldo and Melquiond,
+/// "Emulation of a FMA and correctly rounded sums", 2008). Rounding to nearest twice does not.
+fn round_to_odd(value: f64) -> f32 {
     let nearest = value as f32;
     if f64::from(nearest) == value || value.is_nan() {
         return nearest;
     }
-    let is_away = f64::from(nearest).abs() > value.abs();
-    f32::from_bits((nearest.to_bits() - u32::from(is_away)) | 1)
+    let rounded_away_from_zero = f64::from(nearest).abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(rounded_away_from_zero)) | 1)
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_even() {
-        // Halves between 2048 and 4096 lie two apart, bfloat16s between 256 and 512 too.
+        // f16 values between 2048 and 4096 are 2 apart, bf16 values between 256 and 512 too.
         assert_eq!(
             halves(Dtype::F32, &f32s(&[2049.0, 2051.0, 2049.5, -2049.0])),
             [2048.0, 2052.0, 2050.0, -2048.0].map(f16::from_f32)
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn every_half_comes_back_from_every_wider_type() {
+    fn f16_round_trips_through_wider_types() {
         let all: Vec<f16> = (0..=u16::MAX)
             .map(f16::from_bits)
             .filter(|v| !v.is_nan())
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn doubles_are_rounded_once() {
-        // Just above the middle between 2048 and 2050; an f32 would call it the middle.
+        // Just above the midpoint of 2048 and 2050; as an f32 it would be the midpoint.
         let above = 2049.0 + 2f64.powi(-40);
         let below = 2051.0 - 2f64.powi(-40);
         let bytes = [
@@ -180,27 +180,31 @@ mod tests {
         assert_eq!(halves(Dtype::F64, &tiny), [f16::ZERO]);
     }
 
-    /// Whether no neighbour of `bits` is nearer to `value`, nor as near and even.
+    /// Whether no neighbor of `bits` is nearer to `value`, or as near and even.
     fn is_nearest(value: f64, bits: u16, to_f64: fn(u16) -> f64) -> bool {
         let distance = |bits: u16| (to_f64(bits) - value).abs();
-        let neighbours = [bits.wrapping_sub(1), bits.wrapping_add(1)];
-        neighbours
+        let neighbors = [bits.wrapping_sub(1), bits.wrapping_add(1)];
+        neighbors
             .into_iter()
             .filter(|&n| to_f64(n).is_finite())
-            .all(|neighbour| {
-                distance(neighbour) > distance(bits)
-                    || (distance(neighbour) == distance(bits) && bits.is_multiple_of(2))
-                    || to_f64(neighbour) == to_f64(bits)
+            .all(|neighbor| {
+                distance(neighbor) > distance(bits)
+                    || (distance(neighbor) == distance(bits) && bits.is_multiple_of(2))
+                    || to_f64(neighbor) == to_f64(bits)
             })
     }
 
     proptest! {
         #[test]
-        fn doubles_become_the_nearest(mantissa in -1.0f64..1.0, exponent in -160i32..127, tie in 0u64..4) {
-            // Near the middle between two values as often as not, where rounding twice goes wrong.
+        fn doubles_round_to_the_nearest(
+            mantissa in -1.0f64..1.0,
+            exponent in -160i32..127,
+            tie in 0u64..4,
+        ) {
+            // Often near the midpoint of two values, where double rounding goes wrong.
             let value = mantissa * 2f64.powi(exponent);
-            let near_middle = (value.to_bits() & (u64::MAX << 40)) | (tie % 3);
-            let value = if tie > 1 { f64::from_bits(near_middle) } else { value };
+            let near_midpoint = (value.to_bits() & (u64::MAX << 40)) | (tie % 3);
+            let value = if tie > 1 { f64::from_bits(near_midpoint) } else { value };
             for (to, to_f64) in [
                 (FloatType::F16, (|bits| f16::from_bits(bits).to_f64()) as fn(u16) -> f64),
                 (FloatType::Bf16, |bits| bf16::from_bits(bits).to_f64()),
@@ -208,7 +212,10 @@ mod tests {
                 match cast(Dtype::F64, &value.to_le_bytes(), to) {
                     Ok(bytes) => {
                         let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
-                        prop_assert!(is_nearest(value, bits, to_f64), "{value:e} became {:e} in {to}", to_f64(bits));
+                        prop_assert!(
+                            is_nearest(value, bits, to_f64),
+                            "{value:e} became {:e} in {to}", to_f64(bits)
+                        );
                     }
                     Err(Overflow(found)) => {
                         prop_assert_eq!(found, value);
@@ -220,8 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn what_only_infinity_could_stand_for_is_told() {
-        // 65520 is the middle between the largest half and what would be the next.
+    fn values_beyond_the_maximum_are_an_overflow() {
+        // 65520 is the midpoint of the largest f16 and what would be the next value.
         assert_eq!(halves(Dtype::F32, &f32s(&[65519.0])), [f16::MAX]);
         let cast_to = |value: f32, to| cast(Dtype::F32, &f32s(&[1.0, value]), to);
         assert_eq!(cast_to(-65520.0, FloatType::F16), Err(Overflow(-65520.0)));

@@ -1,51 +1,52 @@
-//! Little-endian bytes of every element type to numbers. The bytes need no alignment.
+//! Conversion of little-endian bytes of every element type to numbers. The bytes need no alignment.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::Dtype;
 
-/// Halves converted at a time: enough for the vectorised conversion, few enough to stay on the stack.
-const HALVES: usize = 1024;
+/// Number of f16 values converted at a time: enough for the vectorized conversion, few enough for
+/// the stack.
+const F16_BLOCK: usize = 1024;
 
 pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     match dtype {
         Dtype::F16 => halves_to_f32(bytes, f16::ZERO, f16::from_le_bytes),
-        Dtype::Bf16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F32 => each(bytes, f32::from_le_bytes),
-        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
-        Dtype::I16 => each(bytes, |b| i16::from_le_bytes(b).into()),
-        Dtype::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
-        Dtype::U8 => each(bytes, |[b]| b.into()),
-        Dtype::Bool => each(bytes, |[b]| u8::from(b != 0).into()),
+        Dtype::Bf16 => map_elements(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F32 => map_elements(bytes, f32::from_le_bytes),
+        Dtype::F64 => map_elements(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I64 => map_elements(bytes, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => map_elements(bytes, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => map_elements(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::I8 => map_elements(bytes, |b| i8::from_le_bytes(b).into()),
+        Dtype::U8 => map_elements(bytes, |[b]| b.into()),
+        Dtype::Bool => map_elements(bytes, |[b]| u8::from(b != 0).into()),
     }
 }
 
 pub(crate) fn to_f64(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
     match dtype {
-        Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f64()),
-        Dtype::Bf16 => each(bytes, |b| bf16::from_le_bytes(b).to_f64()),
-        Dtype::F32 => each(bytes, |b| f32::from_le_bytes(b).into()),
-        Dtype::F64 => each(bytes, f64::from_le_bytes),
-        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f64),
-        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b).into()),
-        Dtype::I16 => each(bytes, |b| i16::from_le_bytes(b).into()),
-        Dtype::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
-        Dtype::U8 => each(bytes, |[b]| b.into()),
-        Dtype::Bool => each(bytes, |[b]| u8::from(b != 0).into()),
+        Dtype::F16 => map_elements(bytes, |b| f16::from_le_bytes(b).to_f64()),
+        Dtype::Bf16 => map_elements(bytes, |b| bf16::from_le_bytes(b).to_f64()),
+        Dtype::F32 => map_elements(bytes, |b| f32::from_le_bytes(b).into()),
+        Dtype::F64 => map_elements(bytes, f64::from_le_bytes),
+        Dtype::I64 => map_elements(bytes, |b| i64::from_le_bytes(b) as f64),
+        Dtype::I32 => map_elements(bytes, |b| i32::from_le_bytes(b).into()),
+        Dtype::I16 => map_elements(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::I8 => map_elements(bytes, |b| i8::from_le_bytes(b).into()),
+        Dtype::U8 => map_elements(bytes, |[b]| b.into()),
+        Dtype::Bool => map_elements(bytes, |[b]| u8::from(b != 0).into()),
     }
 }
 
 pub(crate) fn to_i64(dtype: Dtype, bytes: &[u8]) -> Vec<i64> {
     match dtype {
-        Dtype::I64 => each(bytes, i64::from_le_bytes),
-        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b).into()),
-        Dtype::I16 => each(bytes, |b| i16::from_le_bytes(b).into()),
-        Dtype::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
-        Dtype::U8 => each(bytes, |[b]| b.into()),
-        Dtype::Bool => each(bytes, |[b]| i64::from(b != 0)),
+        Dtype::I64 => map_elements(bytes, i64::from_le_bytes),
+        Dtype::I32 => map_elements(bytes, |b| i32::from_le_bytes(b).into()),
+        Dtype::I16 => map_elements(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::I8 => map_elements(bytes, |b| i8::from_le_bytes(b).into()),
+        Dtype::U8 => map_elements(bytes, |[b]| b.into()),
+        Dtype::Bool => map_elements(bytes, |[b]| i64::from(b != 0)),
         Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 => to_f64(dtype, bytes)
             .into_iter()
             .map(|value| value as i64)
@@ -53,7 +54,7 @@ pub(crate) fn to_i64(dtype: Dtype, bytes: &[u8]) -> Vec<i64> {
     }
 }
 
-fn each<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+fn map_elements<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes
         .as_chunks()
         .0
@@ -62,15 +63,18 @@ fn each<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> 
         .collect()
 }
 
-/// `half` converts slices with the processor's own instruction, single numbers without it.
+/// Converts in slices: `half` uses the CPU's instruction for slices, but not for single values.
 fn halves_to_f32<H: Copy>(bytes: &[u8], zero: H, read: fn([u8; 2]) -> H) -> Vec<f32>
 where
     [H]: HalfFloatSliceExt,
 {
     let elements = bytes.as_chunks().0;
     let mut converted = vec![0.0; elements.len()];
-    let mut halves = [zero; HALVES];
-    for (from, to) in elements.chunks(HALVES).zip(converted.chunks_mut(HALVES)) {
+    let mut halves = [zero; F16_BLOCK];
+    for (from, to) in elements
+        .chunks(F16_BLOCK)
+        .zip(converted.chunks_mut(F16_BLOCK))
+    {
         for (half, &element) in halves.iter_mut().zip(from) {
             *half = read(element);
         }
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_convert_alike_in_slices_and_singly() {
+    fn slices_and_single_f16_values_convert_alike() {
         let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         let slices = to_f32(Dtype::F16, &bytes);
         for (bits, &value) in (0..=u16::MAX).zip(&slices) {

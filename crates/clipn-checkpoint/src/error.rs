@@ -1,107 +1,111 @@
-//! What can be wrong with a weights file.
+//! Errors of reading and writing weights files.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::FloatType;
 
-/// Why a weights file could not be read or written. Every message names the file and says what to do.
+/// Error of reading or writing a weights file, with the file's path. The exception is
+/// [`Shape`](Self::Shape), which is about a tensor in memory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// There is nothing at the path.
-    #[error("there is no weights file {}; check the path", path.display())]
+    /// The path does not exist.
+    #[error("weights file not found: {}", path.display())]
     NotFound {
-        /// The path that was asked for.
+        /// The given path.
         path: PathBuf,
     },
-    /// A folder in which no weights file stands out.
-    #[error("{} is a folder in which no one weights file stands out; {}", path.display(), listing(found, inside))]
+    /// A directory without weights, or with several candidates.
+    #[error(
+        "cannot choose a weights file in directory {}: {}",
+        path.display(),
+        listing(found, inside)
+    )]
     Folder {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// Names of weights files in it, sorted.
+        /// Names of the candidate files, sorted; at most 5.
         found: Vec<String>,
-        /// Folders in it that hold weights, sorted.
+        /// Subdirectories that contain weights, sorted; at most 5.
         inside: Vec<String>,
     },
-    /// An index of weights in several files that cannot be followed.
-    #[error("{} is an index of weights in several files, and cannot be used: {what}", path.display())]
+    /// The index of a sharded checkpoint is invalid, or names a shard that is missing.
+    #[error("invalid sharded checkpoint index {}: {what}", path.display())]
     Index {
-        /// The index.
+        /// Path of the index.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// Description of the problem.
         what: String,
     },
-    /// Tensors under another program's names that do not make up what that program stores.
-    #[error("{} names its tensors as transformers' CLIPModel does, but {what}; save it again", path.display())]
+    /// Tensors with the names of `transformers`' `CLIPModel` that do not form a complete one.
+    #[error("{} does not match the layout of transformers' CLIPModel: {what}", path.display())]
     Layout {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the mismatch.
         what: String,
     },
-    /// A pipe, socket or device, which cannot be memory-mapped.
-    #[error("{} is not a regular file, and weights are memory-mapped; save it to disk first", path.display())]
+    /// The path is a pipe, socket or device, which cannot be memory-mapped.
+    #[error("not a regular file, so it cannot be memory-mapped: {}", path.display())]
     NotAFile {
-        /// The path that was asked for.
+        /// The given path.
         path: PathBuf,
     },
-    /// The file may not be read.
-    #[error("permission denied for {}; check who may access it", path.display())]
+    /// The file is not readable for this user.
+    #[error("permission denied: {}", path.display())]
     PermissionDenied {
-        /// The path that was asked for.
+        /// The given path.
         path: PathBuf,
     },
-    /// Another failure of the operating system.
-    #[error("could not {action} {}: {source}", path.display())]
+    /// Another I/O error.
+    #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was being done, as a verb: "open", "write".
+        /// The operation as a verb: "open", "memory-map", "read" or "write".
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's own words.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file holds no bytes.
-    #[error("{} is empty (0 bytes); download or save it again", path.display())]
+    /// The file has no content.
+    #[error("weights file is empty (0 bytes): {}", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// Content that is no weights file.
-    #[error("{} is not a weights file this program reads: it looks like {seen}; {advice}", path.display())]
+    /// The content is in none of the supported formats.
+    #[error("unrecognized weights file format: {} looks like {seen}", path.display())]
     Unrecognised {
         /// The file.
         path: PathBuf,
         /// What the content looks like.
         seen: String,
-        /// What to do about it.
+        /// What a user can do about it.
         advice: &'static str,
     },
-    /// The file ends before its content does.
-    #[error("{} is cut short: {what}; download or copy it again", path.display())]
+    /// The file ends before its content is complete.
+    #[error("{} is truncated: {what}", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// What is missing, and where.
+        /// What is missing, and its offset if known.
         what: String,
     },
-    /// The content contradicts itself.
-    #[error("{} is damaged at {place}: {what}; download or save it again", path.display())]
+    /// The content is inconsistent or violates the format.
+    #[error("{} is corrupt at {place}: {what}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// Which part of the file, with the byte or the key.
+        /// Location in the file: the part with its byte offset, or the key.
         place: String,
-        /// What is wrong there.
+        /// Description of the problem.
         what: String,
     },
-    /// The pickle asks for a Python object that is not plain weights.
+    /// The pickle refers to a Python object that is not on the allow list for weights.
     #[error(
-        "{} asks for the Python object {global}, which is not plain weights; nothing in a weights file is ever \
-         executed, so it is refused; in Python, from a program you trust, save the weights alone: \
-         torch.save(model.state_dict(), \"weights.pt\")",
+        "{} refers to the Python object {global}, which is not allowed: nothing in a weights file \
+         is ever executed",
         path.display()
     )]
     RefusedGlobal {
@@ -110,10 +114,9 @@ pub enum CheckpointError {
         /// Module and name, such as `argparse.Namespace`.
         global: String,
     },
-    /// A tensor of a type that no part of this project computes with.
+    /// A tensor has an element type that is not one of [`Dtype`](super::Dtype)'s.
     #[error(
-        "tensor {tensor} in {} has the element type {dtype}, which is not supported; convert it to float32, float16 \
-         or bfloat16 and save it again",
+        "unsupported element type {dtype} of tensor {tensor} in {}",
         path.display()
     )]
     UnsupportedDtype {
@@ -121,104 +124,105 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// The file's own name of the type.
+        /// Name of the type in the file.
         dtype: String,
     },
-    /// Weights written on a big-endian machine.
+    /// The weights were saved on a big-endian machine.
     #[error(
-        "{} was saved on a big-endian machine; load it there or with PyTorch and save it as safetensors, which are \
-         little-endian everywhere",
+        "unsupported byte order: {} was saved on a big-endian machine",
         path.display()
     )]
     BigEndian {
         /// The file.
         path: PathBuf,
     },
-    /// A readable file without a dictionary of tensors.
+    /// The file is readable but contains no dictionary of tensors.
     #[error(
-        "{} holds no named tensors: {seen}; a state dict is looked for at the top and under state_dict, \
-         model_state_dict and model",
+        "no named tensors in {}, neither at the top level nor under state_dict, model_state_dict \
+         or model: {seen}",
         path.display()
     )]
     NoTensors {
         /// The file.
         path: PathBuf,
-        /// What it holds instead.
+        /// What the file contains instead.
         seen: String,
     },
-    /// Reading would take far more memory than the file's size justifies.
+    /// Reading would take far more memory than the file size justifies.
     #[error(
-        "{} asks for far more memory than its size justifies ({what}), which is how hostile files behave; if you \
-         trust it, load it with PyTorch and save its state dict as safetensors",
+        "reading {} would take far more memory than its size justifies: {what}",
         path.display()
     )]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// What asks for it.
+        /// The content that needs the memory.
         what: String,
     },
-    /// A tensor made from numbers that do not fill its shape.
-    #[error(
-        "{elements} numbers do not fill a tensor of shape {shape:?}; give one number for each element"
-    )]
+    /// The number of values does not match the shape of the tensor.
+    #[error("tensor shape {shape:?} does not match {elements} values")]
     Shape {
-        /// The shape asked for.
+        /// The requested shape.
         shape: Vec<usize>,
-        /// How many numbers came with it.
+        /// Number of values given.
         elements: usize,
     },
-    /// A value that the type to be written has no number for.
+    /// A finite value is out of range for the element type to write.
     #[error(
-        "tensor {tensor} holds {value}, and {to} ends at {largest}; write {} in a type of a wider range", path.display()
+        "cannot write {}: value {value} of tensor {tensor} exceeds the {to} maximum of {largest}",
+        path.display()
     )]
     Overflow {
-        /// The file to be written.
+        /// The output file.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
         /// The value.
         value: f64,
-        /// The type asked for.
+        /// The requested element type.
         to: FloatType,
-        /// Its largest value.
+        /// Largest finite value of that type.
         largest: f64,
     },
-    /// Writing was asked to stop.
-    #[error("stopped before {} was written; nothing of it is left", path.display())]
+    /// Writing was cancelled.
+    #[error("cancelled before {} was written; no partial file is left", path.display())]
     Cancelled {
-        /// The file to be written.
+        /// The output file.
         path: PathBuf,
     },
-    /// Tensors that a safetensors file cannot hold together.
+    /// The tensors or the metadata cannot be represented in a safetensors file.
     #[error("cannot write {}: {what}", path.display())]
     Unwritable {
-        /// The file to be written.
+        /// The output file.
         path: PathBuf,
-        /// What is wrong with the tensors, and what to do.
+        /// Description of the problem.
         what: String,
     },
 }
 
 fn listing(found: &[String], inside: &[String]) -> String {
     match (found, inside) {
-        ([], []) => "no weights file lies in it".to_owned(),
-        ([], folders) => format!("name one of the folders in it: {}", folders.join(", ")),
-        (files, _) => format!("name one of the files in it: {}", files.join(", ")),
+        ([], []) => "it contains none".to_owned(),
+        ([], folders) => format!(
+            "only subdirectories contain weights: {}",
+            folders.join(", ")
+        ),
+        (files, _) => format!("several candidates: {}", files.join(", ")),
     }
 }
 
-/// A name from a file, made fit for a message: control characters escaped, and cut where it is very long.
+/// Makes a name from a file safe to print: escapes control characters and truncates to 120
+/// characters.
 pub fn shown(name: &str) -> String {
-    const LONGEST: usize = 120;
+    const MAX_CHARS: usize = 120;
     let mut text = String::new();
-    for c in name.chars().take(LONGEST) {
+    for c in name.chars().take(MAX_CHARS) {
         match c {
             '"' | '\'' | '\\' => text.push(c),
             _ => text.extend(c.escape_debug()),
         }
     }
-    if name.chars().nth(LONGEST).is_some() {
+    if name.chars().nth(MAX_CHARS).is_some() {
         text.push('…');
     }
     text
@@ -229,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_from_files_cannot_move_the_cursor_or_flood_the_screen() {
+    fn escapes_control_characters_and_truncates() {
         assert_eq!(shown("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(shown(&"x".repeat(5000)).chars().count(), 121);
         assert_eq!(shown("it's \"visual.proj\" ü"), "it's \"visual.proj\" ü");

@@ -1,19 +1,21 @@
-//! A CLIP under the names of `transformers`' `CLIPModel`: the way back from [`layout`](super::layout).
+//! Conversion of CLIP tensors to the names of `transformers`' `CLIPModel`: the inverse of
+//! [`layout`](super::layout).
 
 use std::ops::Range;
 
 use super::layout::{BLOCK, TOWERS, WHOLE};
 use super::{CheckpointError, Tensor};
 
-/// Queries, keys and values, in the order in which open_clip joins them.
-const PARTS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
+/// Query, key and value projections, in the order in which open_clip concatenates them.
+const PROJECTIONS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 
-/// A tensor of open_clip's, as `CLIPModel` has it: one tensor, or three of a joined one. A name that it has no place for
-/// stays. Joined tensors become views of their thirds; the two projections, which are stored the other way round there,
-/// are copied.
+/// Converts an open_clip tensor to those of `CLIPModel`: one, or three for a fused query-key-value
+/// tensor. Names without a counterpart are kept. The thirds of a fused tensor are views. The two
+/// projection matrices, which `CLIPModel` stores transposed, are copied.
 ///
 /// # Errors
-/// [`CheckpointError::Unwritable`] for shapes that no CLIP has.
+/// [`CheckpointError::Shape`] if a fused tensor does not divide into three, or a projection is not
+/// a matrix.
 pub fn to_transformers(
     name: &str,
     tensor: &Tensor,
@@ -50,12 +52,12 @@ pub fn to_transformers(
             .filter(|rows| rows.is_multiple_of(3))
             .ok_or_else(bad)?
             / 3;
-        let third = |at: usize| -> Range<usize> { at * rows..(at + 1) * rows };
-        let named = PARTS.iter().enumerate().map(|(at, part)| {
-            let tensor = tensor.rows(third(at)).ok_or_else(bad)?;
+        let third_rows = |index: usize| -> Range<usize> { index * rows..(index + 1) * rows };
+        let split = PROJECTIONS.iter().enumerate().map(|(index, part)| {
+            let tensor = tensor.rows(third_rows(index)).ok_or_else(bad)?;
             Ok((format!("{layer}.self_attn.{part}.{kind}"), tensor))
         });
-        return named.collect();
+        return split.collect();
     }
     let renamed = BLOCK.iter().find_map(|(to, own)| {
         let kind = part.strip_prefix(own)?.strip_prefix('.')?;
@@ -87,22 +89,19 @@ mod tests {
     }
 
     #[test]
-    fn joined_tensors_are_taken_apart_without_a_copy() {
-        let joined = tensor(&[6, 2]);
-        let apart = to_transformers(
-            "visual.transformer.resblocks.7.attn.in_proj_weight",
-            &joined,
-        )
-        .unwrap();
-        let names: Vec<&str> = apart.iter().map(|(name, _)| name.as_str()).collect();
+    fn splits_fused_projections_without_a_copy() {
+        let fused = tensor(&[6, 2]);
+        let split =
+            to_transformers("visual.transformer.resblocks.7.attn.in_proj_weight", &fused).unwrap();
+        let names: Vec<&str> = split.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
             ["q", "k", "v"]
                 .map(|part| format!("vision_model.encoder.layers.7.self_attn.{part}_proj.weight"))
         );
-        for (at, (_, part)) in apart.iter().enumerate() {
+        for (at, (_, part)) in split.iter().enumerate() {
             assert_eq!(part.shape(), [2, 2]);
-            assert_eq!(part.bytes().as_ptr(), joined.bytes()[at * 16..].as_ptr());
+            assert_eq!(part.bytes().as_ptr(), fused.bytes()[at * 16..].as_ptr());
         }
         assert!(
             to_transformers("transformer.resblocks.0.attn.in_proj_bias", &tensor(&[4])).is_err()
@@ -113,40 +112,40 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_block_and_what_stands_outside_are_renamed() {
-        let of_block =
+    fn renames_tensors_inside_and_outside_of_blocks() {
+        let in_block =
             |part: &str| names(&format!("transformer.resblocks.0.{part}"), &[2])[0].clone();
         assert_eq!(
-            of_block("mlp.c_fc.weight"),
+            in_block("mlp.c_fc.weight"),
             "text_model.encoder.layers.0.mlp.fc1.weight"
         );
         assert_eq!(
-            of_block("mlp.c_proj.bias"),
+            in_block("mlp.c_proj.bias"),
             "text_model.encoder.layers.0.mlp.fc2.bias"
         );
         assert_eq!(
-            of_block("ln_2.bias"),
+            in_block("ln_2.bias"),
             "text_model.encoder.layers.0.layer_norm2.bias"
         );
         assert_eq!(
-            of_block("attn.out_proj.bias"),
+            in_block("attn.out_proj.bias"),
             "text_model.encoder.layers.0.self_attn.out_proj.bias"
         );
         assert_eq!(
-            of_block("a.part.of.tomorrow"),
-            "transformer.resblocks.0.a.part.of.tomorrow"
+            in_block("a.future.part"),
+            "transformer.resblocks.0.a.future.part"
         );
         assert_eq!(
             names("visual.ln_pre.bias", &[2]),
             ["vision_model.pre_layrnorm.bias"]
         );
         assert_eq!(names("logit_scale", &[]), ["logit_scale"]);
-        let (name, turned) = to_transformers("text_projection", &tensor(&[2, 3]))
+        let (name, transposed) = to_transformers("text_projection", &tensor(&[2, 3]))
             .unwrap()
             .remove(0);
         assert_eq!(name, "text_projection.weight");
         assert_eq!(
-            (turned.shape(), &turned.to_f32()[..]),
+            (transposed.shape(), &transposed.to_f32()[..]),
             (&[3, 2][..], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0][..])
         );
         assert!(to_transformers("visual.proj", &tensor(&[2])).is_err());

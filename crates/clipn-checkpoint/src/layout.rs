@@ -1,4 +1,4 @@
-//! Other programs' names for the tensors of a CLIP, turned into open_clip's.
+//! Conversion of other tensor naming schemes of CLIP models to open_clip's.
 
 use std::fmt;
 use std::path::Path;
@@ -9,14 +9,17 @@ use super::budget::{Budget, Exhausted};
 use super::error::shown;
 use super::{CheckpointError, Tensor};
 
-/// How a file names the tensors of a CLIP. Whatever it is, a [`Checkpoint`](super::Checkpoint) tells open_clip's names.
+/// Tensor naming scheme of a CLIP file. A [`Checkpoint`](super::Checkpoint) always returns
+/// open_clip's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// open_clip's names, which are OpenAI's, with CLIPN's for the "no" side; also anything that is no CLIP.
+    /// open_clip's names, which are OpenAI's, with CLIPN's for the "no" side. Also files that are
+    /// no CLIP.
     OpenClip,
     /// open_clip's names with the text tower under `text.` (`custom_text` in its configs).
     CustomText,
-    /// `CLIPModel` of Hugging Face's `transformers`: queries, keys and values apart, projections the other way round.
+    /// `CLIPModel` of Hugging Face's `transformers`: separate query, key and value tensors, and
+    /// transposed projection matrices.
     Transformers,
 }
 
@@ -24,66 +27,68 @@ impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Layout::OpenClip => "open_clip",
-            Layout::CustomText => "open_clip, text tower apart",
+            Layout::CustomText => "open_clip, text tower under text.",
             Layout::Transformers => "transformers CLIPModel",
         })
     }
 }
 
-/// Names that only a `CLIPModel` or a part of one has.
-const OF_TRANSFORMERS: [&str; 2] = [
+/// Tensor names that occur only in a `CLIPModel` or a part of one.
+const TRANSFORMERS_MARKERS: [&str; 2] = [
     "vision_model.embeddings.patch_embedding.weight",
     "text_model.embeddings.token_embedding.weight",
 ];
 
-/// What open_clip has under `text.` when the text tower is apart.
-const TEXT: &str = "text.";
+/// Prefix of open_clip's separate text tower.
+const TEXT_PREFIX: &str = "text.";
 
-/// Tells the layout by the names, and gives the tensors open_clip's.
+/// Detects the layout from the tensor names, and converts the tensors to open_clip's names.
 pub(crate) fn to_open_clip(
     path: &Path,
     tensors: IndexMap<String, Tensor>,
     budget: Budget,
 ) -> Result<(IndexMap<String, Tensor>, Layout), CheckpointError> {
-    if OF_TRANSFORMERS
+    if TRANSFORMERS_MARKERS
         .iter()
         .any(|name| tensors.contains_key(*name))
     {
-        let mut to = Target {
+        let mut converter = Converter {
             path,
             budget,
             tensors: IndexMap::new(),
         };
-        to.transformers(&tensors)?;
-        return Ok((to.tensors, Layout::Transformers));
+        converter.add_transformers(&tensors)?;
+        return Ok((converter.tensors, Layout::Transformers));
     }
     if tensors.contains_key("text.token_embedding.weight")
         && !tensors.contains_key("token_embedding.weight")
     {
-        let mut to = Target {
+        let mut converter = Converter {
             path,
             budget,
             tensors: IndexMap::new(),
         };
         for (name, tensor) in tensors {
-            to.insert(name.strip_prefix(TEXT).unwrap_or(&name).to_owned(), tensor)?;
+            let name = name.strip_prefix(TEXT_PREFIX).unwrap_or(&name).to_owned();
+            converter.insert(name, tensor)?;
         }
-        return Ok((to.tensors, Layout::CustomText));
+        return Ok((converter.tensors, Layout::CustomText));
     }
     Ok((tensors, Layout::OpenClip))
 }
 
-struct Target<'a> {
+struct Converter<'a> {
     path: &'a Path,
-    /// Joining and transposing copy, and names may share one tensor, so copies alone could fill the memory.
+    /// Charged for the copies of fused and transposed tensors: names may share one tensor, so
+    /// copies alone could exhaust memory.
     budget: Budget,
     tensors: IndexMap<String, Tensor>,
 }
 
-impl Target<'_> {
-    fn transformers(&mut self, from: &IndexMap<String, Tensor>) -> Result<(), CheckpointError> {
+impl Converter<'_> {
+    fn add_transformers(&mut self, from: &IndexMap<String, Tensor>) -> Result<(), CheckpointError> {
         for (name, tensor) in from {
-            if is_index(name) {
+            if is_position_ids(name) {
                 continue;
             }
             match name.as_str() {
@@ -95,16 +100,16 @@ impl Target<'_> {
                     let transposed = self.transposed(name, tensor)?;
                     self.insert("text_projection".to_owned(), transposed)?;
                 }
-                _ => match renamed(name) {
-                    Renamed::As(name) => self.insert(name, tensor.clone())?,
-                    Renamed::Joined { block, part } => {
-                        let joined = self.joined(from, name, part)?;
-                        self.insert(format!("{block}.attn.in_proj_{part}"), joined)?;
+                _ => match open_clip_name(name) {
+                    OpenClipName::Same(name) => self.insert(name, tensor.clone())?,
+                    OpenClipName::Fused { block, part } => {
+                        let fused = self.fuse(from, name, part)?;
+                        self.insert(format!("{block}.attn.in_proj_{part}"), fused)?;
                     }
-                    Renamed::InJoined { queries } if from.contains_key(&queries) => {}
-                    Renamed::InJoined { queries } => {
-                        let what = format!("it holds {} and no {}", shown(name), shown(&queries));
-                        return Err(self.refused(what));
+                    OpenClipName::InFused { queries } if from.contains_key(&queries) => {}
+                    OpenClipName::InFused { queries } => {
+                        let what = format!("found {} without {}", shown(name), shown(&queries));
+                        return Err(self.mismatch(what));
                     }
                 },
             }
@@ -114,17 +119,15 @@ impl Target<'_> {
 
     fn insert(&mut self, name: String, tensor: Tensor) -> Result<(), CheckpointError> {
         if self.tensors.contains_key(&name) {
-            return Err(self.refused(format!(
-                "two of its tensors are open_clip's {}",
-                shown(&name)
-            )));
+            return Err(self.mismatch(format!("two tensors map to open_clip's {}", shown(&name))));
         }
         self.tensors.insert(name, tensor);
         Ok(())
     }
 
-    /// The tensor of queries named `name` with those of keys and values below it, as open_clip stores them.
-    fn joined(
+    /// Concatenates the query tensor `name` with its key and value tensors along the rows, as
+    /// open_clip stores them.
+    fn fuse(
         &mut self,
         from: &IndexMap<String, Tensor>,
         name: &str,
@@ -139,8 +142,8 @@ impl Target<'_> {
             match from.get(&other) {
                 Some(tensor) => all.push(tensor),
                 None => {
-                    let what = format!("it holds {} and no {}", shown(name), shown(&other));
-                    return Err(self.refused(what));
+                    let what = format!("found {} without {}", shown(name), shown(&other));
+                    return Err(self.mismatch(what));
                 }
             }
         }
@@ -151,10 +154,10 @@ impl Target<'_> {
                 .any(|tensor| tensor.dtype() != dtype || tensor.shape() != shape)
         {
             let what = format!(
-                "queries, keys and values of {} differ in type or shape",
+                "query, key and value tensors of {} are scalars, or differ in type or shape",
                 shown(name)
             );
-            return Err(self.refused(what));
+            return Err(self.mismatch(what));
         }
         self.charge(name, all.iter().map(|tensor| tensor.bytes().len()).sum())?;
         let bytes = all
@@ -162,17 +165,21 @@ impl Target<'_> {
             .flat_map(|tensor| tensor.bytes())
             .copied()
             .collect();
-        let mut joined = shape;
-        joined[0] = joined[0].saturating_mul(3);
-        Tensor::from_bytes(dtype, &joined, bytes)
+        let mut fused_shape = shape;
+        fused_shape[0] = fused_shape[0].saturating_mul(3);
+        Tensor::from_bytes(dtype, &fused_shape, bytes)
     }
 
-    /// A matrix the other way round.
+    /// Transposes a matrix.
     fn transposed(&mut self, name: &str, tensor: &Tensor) -> Result<Tensor, CheckpointError> {
         self.charge(name, tensor.bytes().len())?;
         tensor.transposed().ok_or_else(|| {
-            let what = format!("{} is no matrix but {:?}", shown(name), tensor.shape());
-            self.refused(what)
+            let what = format!(
+                "expected a matrix for {}, got shape {:?}",
+                shown(name),
+                tensor.shape()
+            );
+            self.mismatch(what)
         })
     }
 
@@ -185,7 +192,7 @@ impl Target<'_> {
             })
     }
 
-    fn refused(&self, what: String) -> CheckpointError {
+    fn mismatch(&self, what: String) -> CheckpointError {
         CheckpointError::Layout {
             path: self.path.to_owned(),
             what,
@@ -193,22 +200,22 @@ impl Target<'_> {
     }
 }
 
-/// Buffers of positions 0, 1, 2, …, which older versions saved.
-fn is_index(name: &str) -> bool {
+/// Whether it is a buffer of positions 0, 1, 2, …, which older versions saved.
+fn is_position_ids(name: &str) -> bool {
     name.ends_with(".embeddings.position_ids")
 }
 
-/// Where a tensor of `CLIPModel` goes.
-enum Renamed {
-    /// As it is, under this name.
-    As(String),
-    /// Queries, the first third of the block's `in_proj`.
-    Joined { block: String, part: &'static str },
-    /// Keys or values, taken with their queries, which have this name.
-    InJoined { queries: String },
+/// Destination of a `CLIPModel` tensor under open_clip's names.
+enum OpenClipName {
+    /// Unchanged, under this name.
+    Same(String),
+    /// Query tensor: the first third of the block's `in_proj`.
+    Fused { block: String, part: &'static str },
+    /// Key or value tensor, fused when its query tensor of this name is converted.
+    InFused { queries: String },
 }
 
-/// Names outside the blocks.
+/// Names outside of transformer blocks: `CLIPModel`, open_clip.
 pub(super) const WHOLE: &[(&str, &str)] = &[
     (
         "text_model.embeddings.token_embedding.weight",
@@ -232,7 +239,7 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
         "vision_model.embeddings.position_embedding.weight",
         "visual.positional_embedding",
     ),
-    // Spelt so in every released version.
+    // This typo is in every released version.
     ("vision_model.pre_layrnorm.weight", "visual.ln_pre.weight"),
     ("vision_model.pre_layrnorm.bias", "visual.ln_pre.bias"),
     (
@@ -242,7 +249,7 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
     ("vision_model.post_layernorm.bias", "visual.ln_post.bias"),
 ];
 
-/// Parts of a block.
+/// Names within a block: `CLIPModel`, open_clip.
 pub(super) const BLOCK: &[(&str, &str)] = &[
     ("self_attn.out_proj", "attn.out_proj"),
     ("layer_norm1", "ln_1"),
@@ -251,7 +258,7 @@ pub(super) const BLOCK: &[(&str, &str)] = &[
     ("mlp.fc2", "mlp.c_proj"),
 ];
 
-/// Towers, up to the number of a block.
+/// Prefixes up to the block number: `CLIPModel`, open_clip.
 pub(super) const TOWERS: [(&str, &str); 2] = [
     ("text_model.encoder.layers.", "transformer.resblocks."),
     (
@@ -260,10 +267,11 @@ pub(super) const TOWERS: [(&str, &str); 2] = [
     ),
 ];
 
-/// A name that is none of `CLIPModel`'s stays, and is told as unexpected when it is held against a config.
-fn renamed(name: &str) -> Renamed {
+/// Returns the destination of a tensor. An unknown name is kept, and reported as unexpected when
+/// the weights are validated against a config.
+fn open_clip_name(name: &str) -> OpenClipName {
     if let Some((_, to)) = WHOLE.iter().find(|(from, _)| *from == name) {
-        return Renamed::As((*to).to_owned());
+        return OpenClipName::Same((*to).to_owned());
     }
     for (from, to) in TOWERS {
         let Some((layer, part)) = name
@@ -282,20 +290,20 @@ fn renamed(name: &str) -> Renamed {
             _ => continue,
         };
         match part {
-            "self_attn.q_proj" => return Renamed::Joined { block, part: kind },
+            "self_attn.q_proj" => return OpenClipName::Fused { block, part: kind },
             "self_attn.k_proj" | "self_attn.v_proj" => {
-                return Renamed::InJoined {
+                return OpenClipName::InFused {
                     queries: format!("{from}{layer}.self_attn.q_proj.{kind}"),
                 };
             }
             _ => {
                 if let Some((_, to)) = BLOCK.iter().find(|(from, _)| *from == part) {
-                    return Renamed::As(format!("{block}.{to}.{kind}"));
+                    return OpenClipName::Same(format!("{block}.{to}.{kind}"));
                 }
             }
         }
     }
-    Renamed::As(name.to_owned())
+    OpenClipName::Same(name.to_owned())
 }
 
 #[cfg(test)]
@@ -309,7 +317,7 @@ mod tests {
             .iter()
             .map(|(name, tensor)| ((*name).to_owned(), tensor.clone()))
             .collect();
-        all.insert(OF_TRANSFORMERS[1].to_owned(), matrix(&[1, 1], 0.0));
+        all.insert(TRANSFORMERS_MARKERS[1].to_owned(), matrix(&[1, 1], 0.0));
         to_open_clip(Path::new("f"), all, Budget::for_file(0))
     }
 
@@ -322,14 +330,14 @@ mod tests {
         .unwrap()
     }
 
-    fn refused(tensors: &[(&str, Tensor)]) -> String {
+    fn error(tensors: &[(&str, Tensor)]) -> String {
         read(tensors).unwrap_err().to_string()
     }
 
     const LAYER: &str = "text_model.encoder.layers.3.self_attn.";
 
     #[test]
-    fn queries_keys_and_values_are_joined_in_this_order() {
+    fn fuses_queries_keys_and_values_in_this_order() {
         let name = |letter: &str| format!("{LAYER}{letter}_proj.bias");
         let (q, k, v) = (name("q"), name("k"), name("v"));
         let parts = [
@@ -339,36 +347,38 @@ mod tests {
         ];
         let (tensors, layout) = read(&parts).unwrap();
         assert_eq!(layout, Layout::Transformers);
-        let joined = &tensors["transformer.resblocks.3.attn.in_proj_bias"];
+        let fused = &tensors["transformer.resblocks.3.attn.in_proj_bias"];
         assert_eq!(
-            (joined.shape(), &joined.to_f32()[..]),
+            (fused.shape(), &fused.to_f32()[..]),
             (&[6][..], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0][..])
         );
         assert_eq!(tensors.len(), 2);
-        assert!(refused(&parts[..2]).contains("k_proj.bias"));
+        assert!(error(&parts[..2]).contains("k_proj.bias"));
         assert!(
-            refused(&[(&*k, matrix(&[2], 0.0))])
-                .contains("no text_model.encoder.layers.3.self_attn.q_proj")
+            error(&[(&*k, matrix(&[2], 0.0))])
+                .contains("without text_model.encoder.layers.3.self_attn.q_proj")
         );
         let uneven = [
             (&*q, matrix(&[2], 0.0)),
             (&*k, matrix(&[3], 0.0)),
             (&*v, matrix(&[2], 0.0)),
         ];
-        assert!(refused(&uneven).contains("differ in type or shape"));
+        assert!(error(&uneven).contains("differ in type or shape"));
         let scalars = [&*q, &*k, &*v].map(|name| (name, matrix(&[], 0.0)));
-        assert!(refused(&scalars).contains("differ in type or shape"));
+        assert!(error(&scalars).contains("differ in type or shape"));
     }
 
     #[test]
-    fn projections_are_turned() {
+    fn transposes_projections() {
         let (tensors, _) = read(&[("visual_projection.weight", matrix(&[2, 3], 0.0))]).unwrap();
-        let turned = &tensors["visual.proj"];
+        let transposed = &tensors["visual.proj"];
         assert_eq!(
-            (turned.shape(), &turned.to_f32()[..]),
+            (transposed.shape(), &transposed.to_f32()[..]),
             (&[3, 2][..], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0][..])
         );
-        assert!(refused(&[("text_projection.weight", matrix(&[2], 0.0))]).contains("no matrix"));
+        assert!(
+            error(&[("text_projection.weight", matrix(&[2], 0.0))]).contains("expected a matrix")
+        );
         let empty = Tensor::from_f32(&[usize::MAX >> 8, 0], Vec::new()).unwrap();
         assert!(
             read(&[("text_projection.weight", empty)]).unwrap().0["text_projection"].is_empty()
@@ -376,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn one_storage_under_many_names_cannot_fill_the_memory() {
+    fn one_storage_under_many_names_cannot_exhaust_memory() {
         let big = matrix(&[1 << 10, 1 << 10], 0.0);
         let names: Vec<String> = (0..60)
             .flat_map(|l| {
@@ -393,16 +403,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_not_stand_twice() {
-        let twice = [
+    fn rejects_duplicate_names() {
+        let duplicates = [
             ("ln_final.bias", matrix(&[1], 0.0)),
             ("text_model.final_layer_norm.bias", matrix(&[1], 0.0)),
         ];
-        assert!(refused(&twice).contains("ln_final.bias"));
+        assert!(error(&duplicates).contains("ln_final.bias"));
     }
 
     #[test]
-    fn a_text_tower_apart_is_brought_home() {
+    fn strips_the_prefix_of_a_separate_text_tower() {
         let tensors: IndexMap<String, Tensor> = [
             "text.token_embedding.weight",
             "text.ln_final.bias",

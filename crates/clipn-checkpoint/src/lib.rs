@@ -1,7 +1,30 @@
-//! Weights files as named tensors: safetensors, PyTorch `.pt` (zip and legacy) and TorchScript archives, whole or in
-//! parts, told apart by their content; a folder stands for the weights in it. Names come out as open_clip's.
-//! Nothing in a file is ever executed, and every size and offset is checked before memory is taken; tensors borrow
-//! the memory-mapped file wherever its layout allows. [`Checkpoint::open`] reads, [`write_safetensors`] writes.
+//! Weights files as named tensors.
+//!
+//! [`Checkpoint::open`] reads safetensors files, PyTorch `.pt` files (zip and legacy) and
+//! TorchScript archives. It detects the format from the content, follows the index of a sharded
+//! checkpoint, and finds the weights file of a directory. Tensor names are converted to
+//! open_clip's. [`write_safetensors`] writes.
+//!
+//! Nothing in a file is ever executed. Every size and offset is checked before memory is allocated,
+//! and tensors borrow the memory-mapped file if its layout allows.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use clipn::checkpoint::{Checkpoint, Dtype, Tensor, write_safetensors};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("model.safetensors");
+//! let weight = Tensor::from_f32(&[2, 3], vec![0.5; 6])?;
+//! write_safetensors(&path, [("proj".to_owned(), weight)], &BTreeMap::new())?;
+//!
+//! let checkpoint = Checkpoint::open(&path)?;
+//! for (name, tensor) in checkpoint.iter() {
+//!     println!("{name}: {} {:?}", tensor.dtype(), tensor.shape());
+//! }
+//! assert_eq!(checkpoint.get("proj").map(Tensor::dtype), Some(Dtype::F32));
+//! # Ok::<(), clipn::checkpoint::CheckpointError>(())
+//! ```
 
 mod budget;
 mod buffer;

@@ -1,4 +1,4 @@
-//! Opening weights of any kind.
+//! Opening weights files of every supported format.
 
 use std::fs;
 use std::io;
@@ -15,11 +15,12 @@ use super::recognise::recognise;
 use super::{CheckpointError, FileKind, Layout, Tensor, Value};
 use super::{folder, layout, safetensors, shards, state_dict, torch};
 
-/// Named tensors read from a weights file, and what else the file told.
+/// Named tensors of a weights file, with its metadata.
 ///
-/// The weights are looked for in the file's object itself and under `state_dict`, `model_state_dict` and `model`.
-/// Prefixes that wrappers such as DistributedDataParallel put before every name (`module.`, `_orig_mod.`) are taken
-/// off when every name has them. Other programs' names for the parts of a CLIP become open_clip's ([`Layout`]).
+/// The weights are searched for in the file's top-level object and under `state_dict`,
+/// `model_state_dict` and `model`. Prefixes of wrappers such as DistributedDataParallel (`module.`,
+/// `_orig_mod.`) are stripped if all names have them. Names of other programs' CLIP models are
+/// converted to open_clip's ([`Layout`]).
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     kind: FileKind,
@@ -33,15 +34,17 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a weights file, an index of weights in several files, or the weights in a folder; maps it into memory and
-    /// reads what it holds. The kind is told by the content, not the name.
+    /// Opens a weights file, the index of a sharded checkpoint, or the weights of a directory. The
+    /// format is detected from the content, not the file name. Files are memory-mapped.
     ///
-    /// The files must not be changed in place while their tensors are in use; replacing one by renaming another over it
-    /// is fine, and is what [`write_safetensors`](super::write_safetensors) does.
+    /// The files must not be changed in place while their tensors are in use. Replacing a file by
+    /// renaming another one over it is fine; [`write_safetensors`](super::write_safetensors) does
+    /// so.
     ///
     /// # Errors
-    /// See [`CheckpointError`]: no such file, a folder without weights, not a weights file, damaged, or something that
-    /// only running Python code could read.
+    /// Returns a [`CheckpointError`] if the path does not exist, a directory has no unique weights
+    /// file, the file is not a weights file or is damaged, or only running Python code could read
+    /// it.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let chosen = if path.is_dir() {
             folder::weights_file(path)?
@@ -68,10 +71,10 @@ impl Checkpoint {
         Checkpoint::of(&chosen, read(&chosen, &bytes)?, vec![chosen.clone()])
     }
 
-    /// Reads a weights file already in memory. `path` only names it in errors.
+    /// Reads a weights file from memory. `path` is only used in errors.
     ///
     /// # Errors
-    /// As [`open`](Checkpoint::open), but for those of the file system.
+    /// Same as [`open`](Checkpoint::open), except for I/O errors.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
         Checkpoint::of(
             path,
@@ -102,87 +105,90 @@ impl Checkpoint {
         })
     }
 
-    /// What kind of file it is.
+    /// Returns the detected file format.
     pub fn kind(&self) -> FileKind {
         self.kind
     }
 
-    /// How the file names the tensors of a CLIP.
+    /// Returns the naming scheme of the tensors in the file.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Where the file lies: in the folder that was opened, or the index of several files.
+    /// Returns the path of the weights file, also if a directory was opened, or of the index of a
+    /// sharded checkpoint.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Number of files that hold the tensors.
+    /// Returns the number of files that contain the tensors: more than 1 for a sharded checkpoint.
     pub fn parts(&self) -> usize {
         self.files.len()
     }
 
-    /// The files that hold the tensors.
+    /// Returns the paths of the files that contain the tensors.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// The tensor of that name, which is open_clip's and without wrappers' prefixes.
+    /// Returns a tensor by its open_clip name, without wrapper prefixes.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
 
-    /// Names and tensors in the file's order.
+    /// Iterates over names and tensors in file order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.tensors
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Number of tensors.
+    /// Returns the number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Whether the file has no tensors, which only a safetensors file may.
+    /// Whether there are no tensors, which is possible only for safetensors files.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
 
-    /// What else the file holds, as readable text: a safetensors file's `__metadata__`; of a `.pt` file everything
-    /// beside the weights (`epoch`, `name`, …), containers by their size and first keys.
+    /// Returns the metadata as readable text. For safetensors that is `__metadata__`; for a `.pt`
+    /// file it is everything beside the weights (`epoch`, `name`, …), with containers abbreviated
+    /// to their size and first keys.
     pub fn metadata(&self) -> &IndexMap<String, String> {
         &self.metadata
     }
 
-    /// Whether every name in the file began with `module.`, as DistributedDataParallel saves them.
+    /// Whether all names in the file begin with `module.`, as DistributedDataParallel saves them.
     pub fn has_module_prefix(&self) -> bool {
         self.stripped.starts_with("module.")
     }
 
-    /// The wrappers' prefixes taken off every name: empty, `module.`, `_orig_mod.` or both.
+    /// Returns the wrapper prefix stripped from all names: empty, `module.`, `_orig_mod.` or both.
     pub fn stripped_prefix(&self) -> &str {
         &self.stripped
     }
 
-    /// The whole object of a `.pt` file, for what stands beside the weights (`optimizer`, `scaler`); `None` for
-    /// safetensors. Its tensors are views of the file like the weights.
+    /// Returns the top-level object of a `.pt` file, to read what is stored beside the weights
+    /// (`optimizer`, `scaler`); `None` for safetensors. Its tensors are views of the file like the
+    /// weights.
     pub fn value(&self) -> Option<&Value> {
         self.value.as_ref()
     }
 }
 
-/// What one file holds.
+/// Content of one file.
 pub(crate) struct File {
     pub(crate) kind: FileKind,
     pub(crate) tensors: IndexMap<String, Tensor>,
     pub(crate) metadata: IndexMap<String, String>,
     pub(crate) value: Option<Value>,
-    /// Memory that it may still cause to be taken.
+    /// Memory that processing the file may still allocate.
     pub(crate) budget: Budget,
 }
 
-/// Opens and reads one file, names as they stand in it.
+/// Opens and reads one file, without converting tensor names.
 pub(crate) fn file(path: &Path) -> Result<File, CheckpointError> {
     read(path, &map(path)?)
 }
@@ -240,12 +246,12 @@ fn map(path: &Path) -> Result<Bytes, CheckpointError> {
         });
     }
     let file = fs::File::open(path).map_err(|error| system_error(path, "open", error))?;
-    // SAFETY: the map is private to readers that take any bytes as they come, so other content does no harm to
-    // memory safety; that the file is not cut short meanwhile is asked of the caller in `Checkpoint::open`.
+    // SAFETY: readers of the map accept any bytes, so changed content does not affect memory
+    // safety. `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
     let mapped = unsafe { Mmap::map(&file) };
     mapped
         .map(|map| Bytes::Mapped(Arc::new(map)))
-        .map_err(|error| system_error(path, "map into memory", error))
+        .map_err(|error| system_error(path, "memory-map", error))
 }
 
 pub(crate) fn system_error(

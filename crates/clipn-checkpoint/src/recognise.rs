@@ -1,4 +1,4 @@
-//! Telling kinds of files apart by their first bytes.
+//! Detection of weights file formats from the first bytes.
 
 use std::fmt;
 use std::path::Path;
@@ -6,16 +6,17 @@ use std::path::Path;
 use super::CheckpointError;
 use super::error::shown;
 
-/// Kind of a weights file.
+/// Format of a weights file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
-    /// Hugging Face's safetensors.
+    /// Hugging Face's safetensors format.
     Safetensors,
-    /// PyTorch's zip archive, written since 1.6.
+    /// PyTorch's zip archive, the default of `torch.save` since 1.6.
     TorchZip,
-    /// PyTorch's pickles in a row, written before 1.6.
+    /// PyTorch's legacy sequence of pickles, the default before 1.6.
     TorchLegacy,
-    /// A program compiled by `torch.jit`, as OpenAI's CLIP downloads are: PyTorch's zip archive with code.
+    /// TorchScript program saved by `torch.jit`, as in OpenAI's CLIP downloads: PyTorch's zip
+    /// archive with code.
     TorchScript,
 }
 
@@ -30,13 +31,14 @@ impl fmt::Display for FileKind {
     }
 }
 
-/// The kind of file that `bytes` are, judged by their beginning alone: a TorchScript archive begins as any zip.
+/// Detects the format from the beginning of a file alone. A TorchScript archive begins like any
+/// other zip, and is reported as [`FileKind::TorchZip`].
 pub(crate) fn recognise(path: &Path, bytes: &[u8]) -> Result<FileKind, CheckpointError> {
     match bytes {
         [] => Err(CheckpointError::Empty {
             path: path.to_owned(),
         }),
-        // A length below 2^48 and the brace of its JSON header.
+        // A header length below 2^48, and the opening brace of the JSON header.
         [_, _, _, _, _, _, 0, 0, b'{', ..] => Ok(FileKind::Safetensors),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(FileKind::TorchZip),
         [0x80, 2..=5, ..] => Ok(FileKind::TorchLegacy),
@@ -51,11 +53,11 @@ pub(crate) fn recognise(path: &Path, bytes: &[u8]) -> Result<FileKind, Checkpoin
     }
 }
 
-const GIVE_WEIGHTS: &str = "give a .safetensors or PyTorch .pt file";
-const UNPACK: &str = "unpack it and give the weights file inside";
-const DOWNLOAD_AGAIN: &str = "download the file itself, not the page that leads to it";
+const USE_WEIGHTS: &str = "use a .safetensors or PyTorch .pt file";
+const EXTRACT: &str = "extract it and use the weights file inside";
+const DOWNLOAD_AGAIN: &str = "download the file itself rather than a web page about it";
 
-/// What the content looks like, and what to do about it.
+/// Describes what the content looks like, with advice for the user.
 fn describe(bytes: &[u8]) -> (String, &'static str) {
     let head = &bytes[..bytes.len().min(512)];
     let text = String::from_utf8_lossy(head)
@@ -65,50 +67,50 @@ fn describe(bytes: &[u8]) -> (String, &'static str) {
     let is_tar = head.get(257..262) == Some(b"ustar");
     let (seen, advice) = match head {
         _ if text.starts_with("version https://git-lfs") => (
-            "a git-lfs pointer, not the weights themselves",
-            "run `git lfs pull` to fetch them",
+            "a Git LFS pointer instead of the weights",
+            "run `git lfs pull` to download the weights",
         ),
         _ if text.starts_with("<!doctype html") || text.starts_with("<html") => {
             ("an HTML page", DOWNLOAD_AGAIN)
         }
         _ if text.starts_with("<?xml") => {
-            ("an XML document, such as a server's error", DOWNLOAD_AGAIN)
+            ("an XML document, such as a server error", DOWNLOAD_AGAIN)
         }
         _ if text.starts_with('{') && text.contains("weight_map") => (
-            "the index of a model in several files",
-            "give its folder, with all the files that it names",
+            "the index of a sharded checkpoint",
+            "use its directory, with all shards that it lists",
         ),
-        _ if text.starts_with(['{', '[']) => ("JSON", GIVE_WEIGHTS),
-        [0x1f, 0x8b, ..] => ("a gzip archive", UNPACK),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("a zstd archive", UNPACK),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("an xz archive", UNPACK),
-        _ if is_tar => ("a tar archive", UNPACK),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ("a NumPy array", GIVE_WEIGHTS),
-        [0x89, b'H', b'D', b'F', ..] => ("an HDF5 file", GIVE_WEIGHTS),
-        [b'G', b'G', b'U', b'F', ..] => ("a GGUF file", GIVE_WEIGHTS),
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => ("a picture", GIVE_WEIGHTS),
+        _ if text.starts_with(['{', '[']) => ("JSON", USE_WEIGHTS),
+        [0x1f, 0x8b, ..] => ("a gzip archive", EXTRACT),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("a zstd archive", EXTRACT),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("an xz archive", EXTRACT),
+        _ if is_tar => ("a tar archive", EXTRACT),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ("a NumPy array", USE_WEIGHTS),
+        [0x89, b'H', b'D', b'F', ..] => ("an HDF5 file", USE_WEIGHTS),
+        [b'G', b'G', b'U', b'F', ..] => ("a GGUF file", USE_WEIGHTS),
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => ("an image", USE_WEIGHTS),
         _ if head.iter().all(|&b| b == 0) => (
-            "nothing but zeros, as an unfinished download",
+            "only zeros, such as an incomplete download",
             "download it again",
         ),
         _ => {
             return (
-                format!("something else, beginning with {}", beginning(head)),
-                GIVE_WEIGHTS,
+                format!("unknown data beginning with {}", first_bytes(head)),
+                USE_WEIGHTS,
             );
         }
     };
     (seen.to_owned(), advice)
 }
 
-/// The first bytes: as text where they are printable, else in hexadecimal.
-fn beginning(head: &[u8]) -> String {
-    let few = &head[..head.len().min(16)];
-    match std::str::from_utf8(few) {
-        Ok(text) if few.iter().all(|b| b.is_ascii_graphic() || *b == b' ') => {
+/// Formats the first bytes: as text if they are printable, else in hexadecimal.
+fn first_bytes(head: &[u8]) -> String {
+    let first = &head[..head.len().min(16)];
+    match std::str::from_utf8(first) {
+        Ok(text) if first.iter().all(|b| b.is_ascii_graphic() || *b == b' ') => {
             format!("\"{}\"", shown(text))
         }
-        _ => few
+        _ => first
             .iter()
             .map(|b| format!("{b:02x}"))
             .collect::<Vec<_>>()
@@ -120,12 +122,12 @@ fn beginning(head: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn seen(bytes: &[u8]) -> String {
+    fn message(bytes: &[u8]) -> String {
         recognise(Path::new("f"), bytes).unwrap_err().to_string()
     }
 
     #[test]
-    fn kinds_are_told_by_content() {
+    fn detects_the_format_from_content() {
         let kind = |bytes: &[u8]| recognise(Path::new("f"), bytes).unwrap();
         assert_eq!(
             kind(b"\x02\x00\x00\x00\x00\x00\x00\x00{}"),
@@ -144,17 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_weights_file_is_named() {
+    fn describes_files_of_other_formats() {
         assert!(
-            seen(b"version https://git-lfs.github.com/spec/v1\noid sha256:00")
-                .contains("git lfs pull")
+            message(b"version https://git-lfs.github.com/spec/v1\noid sha256:00")
+                .contains("a Git LFS pointer")
         );
-        assert!(seen(b"\n <!DOCTYPE html><html>").contains("an HTML page"));
-        assert!(seen(b"{\"metadata\": {}, \"weight_map\": {}}").contains("several files"));
-        assert!(seen(b"\x1f\x8b\x08").contains("a gzip archive"));
-        assert!(seen(&[0; 600]).contains("zeros"));
-        assert!(seen(b"hello world").contains("beginning with \"hello world\""));
-        assert!(seen(b"\xde\xad").contains("beginning with de ad"));
-        assert!(seen(b"").contains("is empty"));
+        assert!(message(b"\n <!DOCTYPE html><html>").contains("an HTML page"));
+        assert!(message(b"{\"metadata\": {}, \"weight_map\": {}}").contains("sharded checkpoint"));
+        assert!(message(b"\x1f\x8b\x08").contains("a gzip archive"));
+        assert!(message(&[0; 600]).contains("zeros"));
+        assert!(message(b"hello world").contains("beginning with \"hello world\""));
+        assert!(message(b"\xde\xad").contains("beginning with de ad"));
+        assert!(message(b"").contains("is empty"));
     }
 }

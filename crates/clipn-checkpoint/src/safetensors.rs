@@ -1,4 +1,5 @@
-//! Reading safetensors: the header is checked whole by the `safetensors` crate, the tensors borrow the file.
+//! Safetensors reader. The `safetensors` crate validates the whole header; the tensors borrow the
+//! file.
 
 use std::path::Path;
 
@@ -11,13 +12,14 @@ use super::buffer::Bytes;
 use super::error::shown;
 use super::{CheckpointError, Dtype, Tensor};
 
-/// Bytes before the header: its length.
+/// Size in bytes of the header length, which precedes the header.
 const PREFIX: usize = 8;
 
-/// Bytes that a byte of the header may cost: a tensor is described in some sixty, and has names and shapes of its own.
-const OF_HEADER: usize = 16;
+/// Upper estimate of the memory in bytes that one header byte causes: a tensor takes some 60 header
+/// bytes, and has a name and a shape of its own.
+const HEADER_EXPANSION: usize = 16;
 
-/// A file's tensors in the order of their bytes, and its `__metadata__` sorted by key.
+/// Tensors in the order of their bytes, and the `__metadata__` sorted by key.
 pub(crate) type Content = (IndexMap<String, Tensor>, IndexMap<String, String>);
 
 pub(crate) fn read(
@@ -26,13 +28,15 @@ pub(crate) fn read(
     budget: &mut Budget,
 ) -> Result<Content, CheckpointError> {
     let file = bytes.as_slice();
-    let told = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-    let header = usize::try_from(told).unwrap_or(usize::MAX).min(file.len());
+    let declared = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
+    let header = usize::try_from(declared)
+        .unwrap_or(usize::MAX)
+        .min(file.len());
     budget
-        .charge(header.saturating_mul(OF_HEADER))
+        .charge(header.saturating_mul(HEADER_EXPANSION))
         .map_err(|Exhausted| CheckpointError::TooLarge {
             path: path.to_owned(),
-            what: "the tensors that the header describes".to_owned(),
+            what: "the tensors described in the header".to_owned(),
         })?;
     let (header, metadata) =
         SafeTensors::read_metadata(file).map_err(|error| explain(path, file, error))?;
@@ -63,7 +67,7 @@ fn tensor(
         corrupt(
             path,
             format!("tensor {}", shown(name)),
-            "its shape, type and bytes do not agree",
+            "shape, element type and data size are inconsistent",
         )
     };
     let info = metadata.info(name).ok_or_else(corrupt)?;
@@ -99,21 +103,24 @@ fn explain(path: &Path, file: &[u8], error: SafeTensorError) -> CheckpointError 
         what,
     };
     match error {
-        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => truncated(
-            format!("the header has {header} bytes, and the file {}", file.len()),
-        ),
+        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
+            truncated(format!(
+                "the header has {header} bytes, but the file only {}",
+                file.len()
+            ))
+        }
         SafeTensorError::HeaderTooLarge => corrupt(
             path,
-            "the header's length".to_owned(),
-            &format!("{header} bytes, where the format allows 100 million"),
+            "the header length".to_owned(),
+            &format!("{header} bytes exceed the maximum of 100 million"),
         ),
         SafeTensorError::MetadataIncompleteBuffer => {
-            truncated("the header describes more or fewer bytes than follow it".to_owned())
+            truncated("the data size differs from the header".to_owned())
         }
         SafeTensorError::InvalidOffset(name) => corrupt(
             path,
             format!("tensor {}", shown(&name)),
-            "its bytes overlap another tensor's or leave a gap before them",
+            "its data overlaps another tensor or leaves a gap before it",
         ),
         other => corrupt(path, "the header".to_owned(), &shown(&other.to_string())),
     }

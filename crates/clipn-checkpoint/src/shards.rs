@@ -1,4 +1,4 @@
-//! Weights in several files: an index (`*.index.json`) that names the file of each tensor.
+//! Sharded checkpoints: an index (`*.index.json`) that names the file of each tensor.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -11,43 +11,40 @@ use super::error::shown;
 use super::open::{File, file};
 use super::{CheckpointError, FileKind, Tensor};
 
-/// The largest index that is read. Those of models with tens of thousands of tensors have a few megabytes.
-const LARGEST_INDEX: u64 = 16 << 20;
+/// Maximum size of an index in bytes. Those of models with tens of thousands of tensors have a few
+/// megabytes.
+const MAX_INDEX_SIZE: u64 = 16 << 20;
 
-/// The index, as far as it says where tensors are.
+/// The relevant part of an index: tensor names to file names.
 #[derive(Deserialize)]
 struct Index {
     weight_map: IndexMap<String, String>,
 }
 
-/// The tensors of all parts.
+/// Tensors of all shards.
 pub(crate) struct Parts {
     pub(crate) kind: FileKind,
     pub(crate) tensors: IndexMap<String, Tensor>,
-    /// The files.
+    /// Paths of the shards.
     pub(crate) paths: Vec<PathBuf>,
-    /// Memory that they may still cause to be taken, together.
+    /// Memory that processing the shards may still allocate, together.
     pub(crate) budget: Budget,
 }
 
-/// Reads the index at `path` and the files that it names, which lie beside it.
+/// Reads the index at `path` and the shards that it names, which are in the same directory.
 pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
     let index = read_index(path)?;
     let mut files: IndexMap<&str, File> = IndexMap::new();
     let mut tensors = IndexMap::new();
-    for (name, part) in &index.weight_map {
-        if !files.contains_key(part.as_str()) {
-            files.insert(part, open_part(path, name, part)?);
+    for (name, shard) in &index.weight_map {
+        if !files.contains_key(shard.as_str()) {
+            files.insert(shard, open_shard(path, name, shard)?);
         }
         let tensor = files
-            .get(part.as_str())
+            .get(shard.as_str())
             .and_then(|file| file.tensors.get(name));
         let Some(tensor) = tensor else {
-            let what = format!(
-                "it says that {} is in {}, which does not hold it",
-                shown(name),
-                shown(part)
-            );
+            let what = format!("tensor {} is not in {}", shown(name), shown(shard));
             return Err(CheckpointError::Index {
                 path: path.to_owned(),
                 what,
@@ -58,10 +55,13 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
     let Some(kind) = files.first().map(|(_, file)| file.kind) else {
         return Err(CheckpointError::Index {
             path: path.to_owned(),
-            what: "it names no tensor".to_owned(),
+            what: "it lists no tensors".to_owned(),
         });
     };
-    let paths = files.keys().map(|part| path.with_file_name(part)).collect();
+    let paths = files
+        .keys()
+        .map(|shard| path.with_file_name(shard))
+        .collect();
     let budget = files
         .values()
         .fold(Budget::for_file(0), |sum, file| sum.and(&file.budget));
@@ -73,13 +73,14 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
     })
 }
 
-/// The names of the files that an index names, each once, which lie in its folder.
+/// Returns the distinct file names of the shards that an index lists. All are in the directory of
+/// the index.
 pub fn parts_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
     let mut parts = IndexSet::new();
-    for (name, part) in read_index(path)?.weight_map {
-        if !parts.contains(&part) {
-            part_path(path, &name, &part)?;
-            parts.insert(part);
+    for (name, shard) in read_index(path)?.weight_map {
+        if !parts.contains(&shard) {
+            shard_path(path, &name, &shard)?;
+            parts.insert(shard);
         }
     }
     Ok(parts.into_iter().collect())
@@ -89,7 +90,7 @@ pub fn parts_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
 pub(crate) fn is_index(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|b| !b.is_ascii_whitespace());
     start.is_some_and(|start| bytes[start] == b'{')
-        && bytes.len() as u64 <= LARGEST_INDEX
+        && bytes.len() as u64 <= MAX_INDEX_SIZE
         && bytes
             .windows(WEIGHT_MAP.len())
             .any(|window| window == WEIGHT_MAP)
@@ -98,25 +99,25 @@ pub(crate) fn is_index(bytes: &[u8]) -> bool {
 const WEIGHT_MAP: &[u8] = b"\"weight_map\"";
 
 fn read_index(path: &Path) -> Result<Index, CheckpointError> {
-    let bad = |what: String| CheckpointError::Index {
+    let invalid = |what: String| CheckpointError::Index {
         path: path.to_owned(),
         what,
     };
     let mut json = Vec::new();
     let opened = std::fs::File::open(path)
         .map_err(|error| super::open::system_error(path, "open", error))?;
-    let read = opened.take(LARGEST_INDEX + 1).read_to_end(&mut json);
+    let read = opened.take(MAX_INDEX_SIZE + 1).read_to_end(&mut json);
     read.map_err(|error| super::open::system_error(path, "read", error))?;
-    if json.len() as u64 > LARGEST_INDEX {
-        return Err(bad(format!("it is larger than {} MB", LARGEST_INDEX >> 20)));
+    if json.len() as u64 > MAX_INDEX_SIZE {
+        return Err(invalid(format!("it exceeds {} MiB", MAX_INDEX_SIZE >> 20)));
     }
-    serde_json::from_slice(&json).map_err(|error| bad(format!("it is no index: {error}")))
+    serde_json::from_slice(&json).map_err(|error| invalid(format!("not valid index JSON: {error}")))
 }
 
-fn open_part(index: &Path, name: &str, part: &str) -> Result<File, CheckpointError> {
-    match file(&part_path(index, name, part)?) {
+fn open_shard(index: &Path, name: &str, shard: &str) -> Result<File, CheckpointError> {
+    match file(&shard_path(index, name, shard)?) {
         Err(CheckpointError::NotFound { .. }) => {
-            let what = format!("its part {} is missing; download all parts", shown(part));
+            let what = format!("missing shard {}", shown(shard));
             Err(CheckpointError::Index {
                 path: index.to_owned(),
                 what,
@@ -126,12 +127,12 @@ fn open_part(index: &Path, name: &str, part: &str) -> Result<File, CheckpointErr
     }
 }
 
-fn part_path(index: &Path, name: &str, part: &str) -> Result<PathBuf, CheckpointError> {
-    beside(index, part).ok_or_else(|| {
+fn shard_path(index: &Path, name: &str, shard: &str) -> Result<PathBuf, CheckpointError> {
+    sibling_path(index, shard).ok_or_else(|| {
         let what = format!(
-            "it says that {} is in \"{}\", and a part must be a file in the same folder",
+            "shard \"{1}\" of tensor {0} is not a plain file name in the same directory",
             shown(name),
-            shown(part)
+            shown(shard)
         );
         CheckpointError::Index {
             path: index.to_owned(),
@@ -140,16 +141,16 @@ fn part_path(index: &Path, name: &str, part: &str) -> Result<PathBuf, Checkpoint
     })
 }
 
-/// The path of a part, or `None` where the name leads out of the index's folder.
-fn beside(index: &Path, part: &str) -> Option<PathBuf> {
-    let mut components = Path::new(part).components();
+/// Returns the path of a shard, or `None` if the name leads out of the directory of the index.
+fn sibling_path(index: &Path, shard: &str) -> Option<PathBuf> {
+    let mut components = Path::new(shard).components();
     let is_name = matches!(
         (components.next(), components.next()),
         (Some(Component::Normal(_)), None)
     );
-    // On every system, so that an index means the same everywhere.
-    let is_plain = !part.contains(['/', '\\', ':', '\0']);
-    (is_name && is_plain).then(|| index.with_file_name(part))
+    // Rejected on every platform, so that an index means the same everywhere.
+    let is_plain = !shard.contains(['/', '\\', ':', '\0']);
+    (is_name && is_plain).then(|| index.with_file_name(shard))
 }
 
 #[cfg(test)]
@@ -157,9 +158,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_lie_in_the_folder_of_the_index() {
+    fn rejects_shards_outside_of_the_directory_of_the_index() {
         let index = Path::new("models/a/model.safetensors.index.json");
-        let at = |part: &str| beside(index, part);
+        let at = |shard: &str| sibling_path(index, shard);
         assert_eq!(
             at("model-1.safetensors"),
             Some(PathBuf::from("models/a/model-1.safetensors"))
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_told_by_its_content() {
+    fn detects_an_index_from_content() {
         assert!(is_index(b" {\"metadata\": {}, \"weight_map\": {}}"));
         assert!(!is_index(b"{\"weights\": {}}"));
         assert!(!is_index(b"PK\x03\x04 \"weight_map\""));

@@ -1,4 +1,5 @@
-//! Where the weights stand in a `.pt` file's object, and what their names are.
+//! Search for the weights in the top-level object of a `.pt` file, and normalization of their
+//! names.
 
 use std::path::Path;
 
@@ -7,42 +8,46 @@ use indexmap::IndexMap;
 use super::error::shown;
 use super::{CheckpointError, Tensor, Value};
 
-/// Keys under which training programs put the weights, in the order they are looked for.
-const NESTS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+/// Keys under which training programs store the weights, in search order.
+const STATE_DICT_KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// Prefixes that wrappers (DistributedDataParallel, torch.compile) put before every name.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// Prefixes that wrappers (DistributedDataParallel, torch.compile) add to every name.
+const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// The tensors of a checkpoint by name, and everything beside them as text.
+/// Tensors of a checkpoint by name, and everything else as text.
 #[derive(Debug)]
 pub(crate) struct StateDict {
     pub(crate) tensors: IndexMap<String, Tensor>,
     pub(crate) metadata: IndexMap<String, String>,
 }
 
-/// Finds the weights: a dictionary under one of [`NESTS`], else the object itself.
+/// Finds the weights: a dictionary of tensors under one of [`STATE_DICT_KEYS`], else the object
+/// itself.
 pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointError> {
     let no_tensors = |seen: String| CheckpointError::NoTensors {
         path: path.to_owned(),
         seen,
     };
     let Some(top) = object.as_dict() else {
-        return Err(no_tensors(format!("it is {object}")));
+        return Err(no_tensors(format!("found {object}")));
     };
-    let nest = NESTS.into_iter().find(|nest| {
+    let outer_key = STATE_DICT_KEYS.into_iter().find(|outer_key| {
         object
-            .get(nest)
+            .get(outer_key)
             .and_then(Value::as_dict)
             .is_some_and(holds_tensors)
     });
     let mut metadata = IndexMap::new();
-    let entries = match nest {
-        Some(nest) => {
-            for (key, value) in top.iter().filter(|(key, _)| key.as_str() != Some(nest)) {
+    let entries = match outer_key {
+        Some(outer_key) => {
+            for (key, value) in top
+                .iter()
+                .filter(|(key, _)| key.as_str() != Some(outer_key))
+            {
                 metadata.insert(key.to_string(), text(value));
             }
             object
-                .get(nest)
+                .get(outer_key)
                 .and_then(Value::as_dict)
                 .unwrap_or_default()
         }
@@ -55,7 +60,7 @@ pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointE
                 if tensors.insert(name.to_string(), tensor.clone()).is_some() {
                     let (place, what) = (
                         format!("tensor {}", shown(name)),
-                        "the name stands twice".to_owned(),
+                        "duplicate name".to_owned(),
                     );
                     return Err(CheckpointError::Corrupt {
                         path: path.to_owned(),
@@ -72,13 +77,14 @@ pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointE
                 });
             }
             (key, value) => {
-                let key = nest.map_or_else(|| key.to_string(), |nest| format!("{nest}.{key}"));
+                let key = outer_key
+                    .map_or_else(|| key.to_string(), |outer_key| format!("{outer_key}.{key}"));
                 metadata.insert(key, text(value));
             }
         }
     }
     if tensors.is_empty() {
-        return Err(no_tensors(format!("it is {object}")));
+        return Err(no_tensors(format!("found {object}")));
     }
     Ok(StateDict { tensors, metadata })
 }
@@ -89,20 +95,20 @@ fn holds_tensors(entries: &[(Value, Value)]) -> bool {
         .any(|(_, value)| matches!(value, Value::Tensor(_) | Value::UnsupportedTensor(_)))
 }
 
-/// Strings whole, everything else as its short line.
+/// Formats a value as metadata: strings in full, everything else as one short line.
 fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Takes wrappers' prefixes off the names, and returns what was taken. Only a prefix that every name has is a
-/// wrapper's: a model may well have a part of its own called `module`.
+/// Strips wrapper prefixes from the names, and returns the stripped prefix. Only a prefix that all
+/// names have comes from a wrapper: a model may have a submodule called `module`.
 pub(crate) fn strip_wrappers(
     tensors: IndexMap<String, Tensor>,
 ) -> (IndexMap<String, Tensor>, String) {
     let mut stripped = String::new();
-    while let Some(wrapper) = WRAPPERS.into_iter().find(|wrapper| {
+    while let Some(wrapper) = WRAPPER_PREFIXES.into_iter().find(|wrapper| {
         let prefix = format!("{stripped}{wrapper}");
         !tensors.is_empty()
             && tensors
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weights_are_found_bare_or_nested() {
+    fn finds_top_level_and_nested_weights() {
         let weights = dict(&[("w", Value::Tensor(tensor())), ("note", Value::Int(3))]);
         for object in [
             weights.clone(),
@@ -157,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_beside_the_weights_is_told_as_text() {
+    fn other_values_become_metadata_text() {
         let weights = dict(&[("w", Value::Tensor(tensor())), ("note", Value::Int(3))]);
         let object = dict(&[
             ("epoch", Value::Int(4)),
@@ -165,19 +171,19 @@ mod tests {
             ("state_dict", weights),
         ]);
         let found = find(Path::new("f"), &object).unwrap();
-        let told: Vec<_> = found
+        let metadata: Vec<_> = found
             .metadata
             .iter()
             .map(|(k, v)| (k.as_str(), v.as_str()))
             .collect();
         assert_eq!(
-            told,
+            metadata,
             [("epoch", "4"), ("name", "it's ü"), ("state_dict.note", "3")]
         );
     }
 
     #[test]
-    fn an_object_without_weights_is_described() {
+    fn describes_an_object_without_weights() {
         let error = find(Path::new("f"), &dict(&[("epoch", Value::Int(4))]))
             .unwrap_err()
             .to_string();
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_prefix_of_every_name_is_stripped() {
+    fn strips_only_a_prefix_that_all_names_have() {
         let stripped = |names: &[&str]| {
             let (tensors, prefix) = strip_wrappers(named(names));
             (tensors.into_keys().collect::<Vec<_>>().join(" "), prefix)

@@ -1,4 +1,4 @@
-//! A named file's tensor: element type, shape and contiguous little-endian bytes.
+//! Tensors as stored in files: element type, shape and contiguous little-endian bytes.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::buffer::{Buffer, Bytes};
 use super::{CheckpointError, Dtype, convert};
 
-/// An array of numbers as a file holds it: contiguous, row-major, little-endian. Clones share everything.
+/// Tensor as stored in a file: contiguous, row-major, little-endian. Clones share the data.
 #[derive(Clone)]
 pub struct Tensor {
     inner: Arc<Inner>,
@@ -21,14 +21,16 @@ struct Inner {
 }
 
 enum Data {
-    /// Invariant: `range` lies in `bytes` and is `len * dtype.size()` long.
+    /// Invariant: `range` is within `bytes` and `len * dtype.size()` bytes long.
     Bytes { bytes: Bytes, range: Range<usize> },
-    /// Numbers made in memory; only on little-endian hosts, where their bytes are the file's bytes.
+    /// Numbers created in memory. Only used on little-endian hosts, where their bytes equal the
+    /// file's.
     F32(Buffer<f32>),
 }
 
-/// Elements of `shape`, or `None` where their bytes (or those of the shape without its zeros) exceed the address
-/// space: such a shape cannot be multiplied out safely in any order.
+/// Returns the number of elements of `shape`, or `None` if their size in bytes exceeds the address
+/// space. Dimensions of zero are ignored in that check: a shape that is too large without them
+/// cannot be multiplied out safely in any order.
 pub(crate) fn checked_len(shape: &[usize], element_size: usize) -> Option<usize> {
     let limit = isize::MAX as usize;
     shape
@@ -40,7 +42,8 @@ pub(crate) fn checked_len(shape: &[usize], element_size: usize) -> Option<usize>
 }
 
 impl Tensor {
-    /// A tensor over `bytes[range]`, or `None` where the range is out of bounds or of another length than the shape.
+    /// Returns a tensor over `bytes[range]`, or `None` if the range is out of bounds or does not
+    /// have the size of the shape.
     pub(crate) fn over(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -66,10 +69,10 @@ impl Tensor {
         })
     }
 
-    /// A tensor of little-endian `bytes` in row-major order.
+    /// Creates a tensor from little-endian `bytes` in row-major order.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] where the bytes are not those of a `shape` of `dtype`.
+    /// [`CheckpointError::Shape`] if the number of bytes does not match `shape` and `dtype`.
     pub fn from_bytes(
         dtype: Dtype,
         shape: &[usize],
@@ -85,10 +88,11 @@ impl Tensor {
         })
     }
 
-    /// An `f32` tensor that takes over a vector, or shares a [`Buffer`], without a copy.
+    /// Creates an `f32` tensor from a vector or a shared [`Buffer`], without a copy on
+    /// little-endian hosts.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] where `values` are more or fewer than `shape` has elements.
+    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
     pub fn from_f32(
         shape: &[usize],
         values: impl Into<Buffer<f32>>,
@@ -117,26 +121,26 @@ impl Tensor {
         }
     }
 
-    /// An `f64` tensor.
+    /// Creates an `f64` tensor in row-major order; copies `values`.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] where `values` are more or fewer than `shape` has elements.
+    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
     pub fn from_f64(shape: &[usize], values: &[f64]) -> Result<Tensor, CheckpointError> {
         Tensor::from_numbers(Dtype::F64, shape, values, f64::to_le_bytes)
     }
 
-    /// An `f16` tensor.
+    /// Creates an `f16` tensor in row-major order; copies `values`.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] where `values` are more or fewer than `shape` has elements.
+    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
     pub fn from_f16(shape: &[usize], values: &[half::f16]) -> Result<Tensor, CheckpointError> {
         Tensor::from_numbers(Dtype::F16, shape, values, half::f16::to_le_bytes)
     }
 
-    /// An `i64` tensor.
+    /// Creates an `i64` tensor in row-major order; copies `values`.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] where `values` are more or fewer than `shape` has elements.
+    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
     pub fn from_i64(shape: &[usize], values: &[i64]) -> Result<Tensor, CheckpointError> {
         Tensor::from_numbers(Dtype::I64, shape, values, i64::to_le_bytes)
     }
@@ -154,27 +158,27 @@ impl Tensor {
         Tensor::from_bytes(dtype, shape, bytes)
     }
 
-    /// Element type in the file.
+    /// Returns the stored element type.
     pub fn dtype(&self) -> Dtype {
         self.inner.dtype
     }
 
-    /// Length of each dimension; empty for a scalar.
+    /// Returns the length of each dimension; empty for a scalar.
     pub fn shape(&self) -> &[usize] {
         &self.inner.shape
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.inner.len
     }
 
-    /// Whether some dimension is zero, so that there are no elements.
+    /// Whether there are no elements because a dimension is zero.
     pub fn is_empty(&self) -> bool {
         self.inner.len == 0
     }
 
-    /// The elements' little-endian bytes in row-major order.
+    /// Returns the elements as little-endian bytes in row-major order.
     pub fn bytes(&self) -> &[u8] {
         match &self.inner.data {
             Data::Bytes { bytes, range } => &bytes.as_slice()[range.clone()],
@@ -182,8 +186,8 @@ impl Tensor {
         }
     }
 
-    /// Rows of the first dimension, sharing the bytes; `None` where there are not so many. Numbers that were made in
-    /// memory are copied.
+    /// Returns a range of the first dimension, or `None` if it is out of bounds. The rows share the
+    /// bytes of a file; numbers created in memory are copied.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Option<Tensor> {
         let (first, rest) = self.shape().split_first()?;
         if rows.start > rows.end || rows.end > *first {
@@ -205,25 +209,25 @@ impl Tensor {
         }
     }
 
-    /// A matrix the other way round, copied; `None` for anything else.
+    /// Returns the transpose of a matrix as a copy; `None` if the tensor is not a matrix.
     pub(crate) fn transposed(&self) -> Option<Tensor> {
         let &[rows, columns] = self.shape() else {
             return None;
         };
         let (bytes, size) = (self.bytes(), self.dtype().size());
-        let mut turned = Vec::with_capacity(bytes.len());
+        let mut transposed_bytes = Vec::with_capacity(bytes.len());
         if !self.is_empty() {
             for column in 0..columns {
                 for row in 0..rows {
                     let at = (row * columns + column) * size;
-                    turned.extend_from_slice(&bytes[at..at + size]);
+                    transposed_bytes.extend_from_slice(&bytes[at..at + size]);
                 }
             }
         }
-        Tensor::from_bytes(self.dtype(), &[columns, rows], turned).ok()
+        Tensor::from_bytes(self.dtype(), &[columns, rows], transposed_bytes).ok()
     }
 
-    /// The same elements in another shape of as many; `None` where it has more or fewer.
+    /// Returns the same elements in another shape; `None` if the number of elements differs.
     pub fn reshaped(&self, shape: &[usize]) -> Option<Tensor> {
         match &self.inner.data {
             Data::Bytes { bytes, range } => {
@@ -233,7 +237,8 @@ impl Tensor {
         }
     }
 
-    /// Hands the memory of a mapped tensor back to the system; it is read from the file again when it is next looked at.
+    /// Returns the pages of a mapped tensor to the operating system. They are read from the file
+    /// again at the next access.
     pub fn release(&self) {
         match &self.inner.data {
             Data::Bytes { bytes, range } => bytes.release(range),
@@ -241,8 +246,8 @@ impl Tensor {
         }
     }
 
-    /// The elements as `f32`: without a copy when they are stored so and aligned, converted otherwise (`f64` and
-    /// integers rounded to the nearest, booleans as 0 and 1).
+    /// Returns the elements as `f32`. Stored, aligned `f32` elements are not copied. Others are
+    /// converted: `f64` and integers round to nearest, booleans become 0 and 1.
     pub fn to_f32(&self) -> Buffer<f32> {
         match &self.inner.data {
             Data::F32(values) => Some(values.clone()),
@@ -251,7 +256,8 @@ impl Tensor {
         .unwrap_or_else(|| convert::to_f32(self.dtype(), self.bytes()).into())
     }
 
-    /// The elements as `f64`: without a copy when they are stored so and aligned, converted otherwise.
+    /// Returns the elements as `f64`. Stored, aligned `f64` elements are not copied; others are
+    /// converted.
     pub fn to_f64(&self) -> Buffer<f64> {
         match &self.inner.data {
             Data::F32(_) => None,
@@ -260,26 +266,27 @@ impl Tensor {
         .unwrap_or_else(|| convert::to_f64(self.dtype(), self.bytes()).into())
     }
 
-    /// The elements as `i64`; fractions are cut towards zero.
+    /// Returns the elements as `i64`; fractions are truncated toward zero.
     pub fn to_i64(&self) -> Vec<i64> {
         convert::to_i64(self.dtype(), self.bytes())
     }
 
-    /// The stored bytes as they are, where they are numbers of the host's own form.
+    /// Returns a view of the stored bytes, or `None` if they are not of type `dtype` in host byte
+    /// order, or misaligned.
     fn view<T: bytemuck::Pod>(
         &self,
-        form: Dtype,
+        dtype: Dtype,
         bytes: &Bytes,
         range: &Range<usize>,
     ) -> Option<Buffer<T>> {
-        if self.dtype() != form || cfg!(target_endian = "big") {
+        if self.dtype() != dtype || cfg!(target_endian = "big") {
             return None;
         }
         Buffer::view(bytes, range.clone())
     }
 }
 
-/// Equal in element type, shape and bytes (so NaN equals the same NaN).
+/// Equality of element type, shape and bytes, so a NaN equals the same NaN.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Tensor) -> bool {
         self.dtype() == other.dtype()

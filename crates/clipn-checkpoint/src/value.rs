@@ -1,4 +1,4 @@
-//! What a PyTorch checkpoint holds beside its weights: plain Python values, as data.
+//! Python values of a PyTorch checkpoint, as plain data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Tensor;
 use super::error::shown;
 
-/// A Python value read from a `.pt` file. Nesting is limited when the file is read, so that walking a value by
-/// recursion is safe.
+/// Python value read from a `.pt` file. Nesting is limited when the file is read, so recursion over
+/// a value is safe.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -33,14 +33,16 @@ pub enum Value {
     Dict(Vec<(Value, Value)>),
     /// A tensor.
     Tensor(Tensor),
-    /// A tensor whose element type is not one of [`Dtype`](super::Dtype)'s, with PyTorch's name of that type.
+    /// A tensor whose element type is not a [`Dtype`](super::Dtype), with PyTorch's name of that
+    /// type.
     UnsupportedTensor(&'static str),
-    /// Something harmless that is only named: a dtype, a device, an integer of more than 64 bits.
+    /// A textual description of a harmless object: a dtype, a device, an integer of more than 64
+    /// bits.
     Other(Arc<str>),
 }
 
 impl Value {
-    /// The value under a string key of a dict.
+    /// Returns the value of a string key of a dict; of duplicate keys, the last.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_dict()?
             .iter()
@@ -49,8 +51,8 @@ impl Value {
             .map(|(_, value)| value)
     }
 
-    /// The value under an integer key of a dict, as an optimizer's `state` has them, or at an index of a list or
-    /// tuple.
+    /// Returns the value of an integer key of a dict, as in an optimizer's `state`, or the item at
+    /// an index of a list or tuple.
     pub fn at(&self, index: i64) -> Option<&Value> {
         match self {
             Value::Dict(entries) => entries
@@ -62,7 +64,7 @@ impl Value {
         }
     }
 
-    /// The integer.
+    /// Returns the value of an integer.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Value::Int(value) => Some(*value),
@@ -70,7 +72,7 @@ impl Value {
         }
     }
 
-    /// The number, integers included.
+    /// Returns the value of a float or integer.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Float(value) => Some(*value),
@@ -79,7 +81,7 @@ impl Value {
         }
     }
 
-    /// The boolean.
+    /// Returns the value of a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Value::Bool(value) => Some(*value),
@@ -87,7 +89,7 @@ impl Value {
         }
     }
 
-    /// The string.
+    /// Returns the text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::Str(text) => Some(text),
@@ -95,7 +97,7 @@ impl Value {
         }
     }
 
-    /// The tensor.
+    /// Returns the tensor.
     pub fn as_tensor(&self) -> Option<&Tensor> {
         match self {
             Value::Tensor(tensor) => Some(tensor),
@@ -103,7 +105,7 @@ impl Value {
         }
     }
 
-    /// The items of a list or tuple.
+    /// Returns the items of a list or tuple.
     pub fn as_list(&self) -> Option<&[Value]> {
         match self {
             Value::List(items) | Value::Tuple(items) => Some(items),
@@ -111,7 +113,7 @@ impl Value {
         }
     }
 
-    /// The entries of a dict, in file order.
+    /// Returns the entries of a dict, in file order.
     pub fn as_dict(&self) -> Option<&[(Value, Value)]> {
         match self {
             Value::Dict(entries) => Some(entries),
@@ -120,7 +122,7 @@ impl Value {
     }
 }
 
-/// One short line: plain values as they are, containers by their size and first keys.
+/// Formats as one short line: plain values in full, containers as their size and first keys.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_reached_by_key_and_index() {
+    fn gets_values_by_key_and_index() {
         let state = Value::Dict(vec![
             (Value::Int(7), text("seven")),
             (text("lr"), Value::Float(0.5)),
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_shown_by_size_and_keys() {
+    fn displays_containers_by_size_and_keys() {
         let entries = ["a", "b", "c", "d", "e"].map(|key| (text(key), Value::None));
         assert_eq!(
             Value::Dict(entries.to_vec()).to_string(),

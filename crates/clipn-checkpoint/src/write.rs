@@ -1,4 +1,5 @@
-//! Writing safetensors so that a kill at any instant leaves either the old file or the new one whole.
+//! Atomic writing of safetensors files: a process killed at any time leaves either the old or the
+//! new file complete.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -16,20 +17,22 @@ use super::error::shown;
 use super::{CheckpointError, Dtype, FloatType, Tensor};
 use clipn_base::progress::{Progress, Silent};
 
-/// The longest header the format allows.
-const LONGEST_HEADER: usize = 100_000_000;
-/// Bytes of a tensor that are written at a time, a multiple of every element's.
-const PIECE: usize = 4 << 20;
-/// The key that stands for the texts, and so cannot name a tensor.
+/// Maximum header size in bytes that the format allows.
+const MAX_HEADER_SIZE: usize = 100_000_000;
+/// Bytes written at a time, a multiple of every element size.
+const CHUNK_SIZE: usize = 4 << 20;
+/// Header key of the metadata, which therefore cannot name a tensor.
 const METADATA: &str = "__metadata__";
 
-/// Writes tensors and texts as a safetensors file: beside `path` first, synced to disk, then renamed over it. The
-/// same content gives the same bytes. Tensors of larger elements come first, so that each is aligned to its own
-/// size; within one size their order is kept. No tensor is copied: each goes to the file from where it lies.
+/// Writes tensors and metadata as a safetensors file. The data goes to a temporary file in the same
+/// directory, is synced to disk, and then renamed to `path`. The same content gives the same bytes.
+/// Tensors with larger elements come first, so that each is aligned to its element size; tensors of
+/// the same element size keep their order. Tensors are written without an intermediate copy.
 ///
 /// # Errors
-/// [`CheckpointError::Unwritable`] for a name that stands twice or is reserved and for a header above 100 MB; those
-/// of the file system otherwise. Nothing is left beside `path` on an error, and `path` stays as it was.
+/// [`CheckpointError::Unwritable`] if a name is duplicate or reserved, or if the header exceeds 100
+/// MB; other variants for I/O errors. After an error no temporary file is left, and `path` is
+/// unchanged.
 pub fn write_safetensors(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Tensor)>,
@@ -48,37 +51,38 @@ pub fn write_safetensors(
     )
 }
 
-/// A tensor to be written.
+/// Tensor to write.
 #[derive(Debug)]
 pub struct Entry {
     pub name: String,
     pub tensor: Tensor,
-    /// The type of the elements in the file, where they are floating-point numbers; `None` keeps their own.
+    /// Type to which floating-point elements are cast; `None` keeps the stored type.
     pub float: Option<FloatType>,
 }
 
 impl Entry {
-    /// The other type that the elements get.
+    /// Returns the type to cast to, or `None` if no cast is needed.
     fn cast(&self) -> Option<FloatType> {
         let own = self.tensor.dtype();
         self.float.filter(|to| own.is_float() && to.dtype() != own)
     }
 
-    /// The type of the elements in the file.
+    /// Returns the element type in the file.
     pub fn dtype(&self) -> Dtype {
         self.cast().map_or(self.tensor.dtype(), FloatType::dtype)
     }
 
-    /// Bytes in the file.
+    /// Returns the size in the file, in bytes.
     fn len(&self) -> usize {
         self.tensor.len() * self.dtype().size()
     }
 }
 
-/// As [`write_safetensors`], with elements cast on their way to the file, a piece at a time.
+/// Same as [`write_safetensors`], but casts elements while writing, one chunk at a time.
 ///
 /// # Errors
-/// As there; [`CheckpointError::Overflow`]; and [`CheckpointError::Cancelled`].
+/// Same as [`write_safetensors`], and [`CheckpointError::Overflow`] or
+/// [`CheckpointError::Cancelled`].
 pub fn write_entries(
     path: &Path,
     mut entries: Vec<Entry>,
@@ -92,19 +96,19 @@ pub fn write_entries(
         "bytes written",
         entries.iter().map(|entry| entry.len() as u64).sum(),
     );
-    let written =
+    let result =
         write(&beside, &header, &entries, progress).and_then(|()| Ok(fs::rename(&beside, path)?));
     progress.end();
-    if written.is_err() {
-        // The error at hand says what went wrong; a second one about the leftover would hide it.
+    if result.is_err() {
+        // Ignored, as an error of the cleanup would hide the original one.
         let _ = fs::remove_file(&beside);
     }
-    written
+    result
         .and_then(|()| Ok(sync_folder(path)?))
         .map_err(|failure| failure.at(path))
 }
 
-/// Why writing stopped.
+/// Reason why writing stopped.
 enum Failure {
     Io(io::Error),
     Overflow {
@@ -142,7 +146,8 @@ impl Failure {
     }
 }
 
-/// The header's JSON with the texts first, padded so that the tensors begin at a multiple of eight.
+/// Returns the JSON header with the metadata first, padded so that the data begins at a multiple of
+/// 8.
 fn header(
     path: &Path,
     entries: &[Entry],
@@ -155,22 +160,17 @@ fn header(
     let mut names = HashSet::new();
     for Entry { name, .. } in entries {
         if name == METADATA {
-            return Err(unwritable(format!(
-                "the name {METADATA} is reserved; rename the tensor"
-            )));
+            return Err(unwritable(format!("reserved tensor name {METADATA}")));
         }
         if !names.insert(name) {
-            return Err(unwritable(format!(
-                "the name {} stands twice; rename one tensor",
-                shown(name)
-            )));
+            return Err(unwritable(format!("duplicate tensor name {}", shown(name))));
         }
     }
     let mut json = serialize(entries, metadata).map_err(|error| unwritable(error.to_string()))?;
     json.resize(json.len().next_multiple_of(8), b' ');
-    if json.len() > LONGEST_HEADER {
+    if json.len() > MAX_HEADER_SIZE {
         return Err(unwritable(format!(
-            "names and metadata take {} bytes, above 100 million",
+            "a header of {} bytes exceeds the maximum of 100 million",
             json.len()
         )));
     }
@@ -220,7 +220,7 @@ fn stored(dtype: Dtype) -> StoredDtype {
     }
 }
 
-/// A name in the same folder that no other writer uses.
+/// Returns a temporary path in the same directory that no other writer uses.
 pub fn beside(path: &Path) -> PathBuf {
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let count = WRITES.fetch_add(1, Ordering::Relaxed);
@@ -243,15 +243,15 @@ fn write(
     let mut writer = io::BufWriter::with_capacity(1 << 20, &file);
     for entry in entries {
         let cast_to = entry.cast();
-        for piece in entry.tensor.bytes().chunks(PIECE) {
+        for chunk in entry.tensor.bytes().chunks(CHUNK_SIZE) {
             if progress.is_cancelled() {
                 return Err(Failure::Cancelled);
             }
             match cast_to {
-                None => writer.write_all(piece)?,
+                None => writer.write_all(chunk)?,
                 Some(to) => {
                     let cast =
-                        cast(entry.tensor.dtype(), piece, to).map_err(|Overflow(value)| {
+                        cast(entry.tensor.dtype(), chunk, to).map_err(|Overflow(value)| {
                             Failure::Overflow {
                                 tensor: entry.name.clone(),
                                 value,
@@ -262,9 +262,9 @@ fn write(
                 }
             }
             let (from, to) = (entry.tensor.dtype().size(), entry.dtype().size());
-            progress.advance((piece.len() / from * to) as u64);
+            progress.advance((chunk.len() / from * to) as u64);
         }
-        // What lies in another file would else stay in memory for having been copied.
+        // Otherwise, the pages of a source file would stay in memory after the copy.
         entry.tensor.release();
     }
     writer.flush()?;
@@ -272,7 +272,8 @@ fn write(
     Ok(file.sync_all()?)
 }
 
-/// Makes a rename to `path` last.
+/// Syncs the directory of `path` to make a rename durable; does nothing on platforms other than
+/// Unix.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());

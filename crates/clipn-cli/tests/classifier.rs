@@ -150,13 +150,13 @@ fn classes_are_added_and_removed() {
         &s,
         1,
         &["classifier", "remove", "shop.clipn", "--classes", "lamp"],
-        &["no class `lamp`"],
+        &["unknown class `lamp`"],
     );
     fails(
         &s,
         1,
         &["classifier", "add", "none.clipn", "--classes", "lamp"],
-        &["there is no bundle none.clipn"],
+        &["bundle not found: none.clipn"],
     );
     fails(
         &s,
@@ -195,7 +195,7 @@ fn classes_are_added_and_removed() {
             "--pretrained",
             "plain",
         ],
-        &["not the model that the bundle was built for", "text towers"],
+        &["does not match the bundle", "text tower weights"],
     );
 }
 
@@ -289,7 +289,7 @@ fn calibration_says_what_it_needs() {
         &s,
         1,
         &calibrate(&["--id", "photos"]),
-        &["2 pictures are too few", "it takes 19"],
+        &["expected at least 19 images", "got 2"],
     );
     fails(
         &s,
@@ -319,14 +319,14 @@ fn calibration_says_what_it_needs() {
         &s,
         1,
         &["calibrate", "--bundle", "classes.txt", "--id", "known"],
-        &["classes.txt is not a bundle"],
+        &["not a bundle: classes.txt"],
     );
     // Few pictures, and one that cannot be read.
     s.write("known/pizza/broken.bmp", "BM");
     let output = s.clipn(&calibrate(&["--id", "known"]));
     let said = text(&output.stderr);
     assert!(
-        output.status.success() && said.contains("60 pictures are few"),
+        output.status.success() && said.contains("60 images are few"),
         "{said}"
     );
     assert!(said.contains("left out: 1; the first"), "{said}");
@@ -336,8 +336,8 @@ fn calibration_says_what_it_needs() {
         &calibrate(&["--id", "known", "--strict"]),
         &["broken.bmp"],
     );
-    // Strangers among the folders.
+    // A folder that matches no class.
     s.picture("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
     let output = s.clipn(&calibrate(&["--id", "known"]));
-    assert!(text(&output.stderr).contains("in folders that are none of the classes (lamp): 1"));
+    assert!(text(&output.stderr).contains("in folders that match no class (lamp): 1"));
 }

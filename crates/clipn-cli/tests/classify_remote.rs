@@ -273,7 +273,7 @@ fn a_bucket_is_listed_and_its_archives_are_opened() {
         "{}",
         error(&single[1])
     );
-    assert!(error(&rows(&s, &server, &["s3://pictures/dusk/"])[0]).contains("no picture"));
+    assert!(error(&rows(&s, &server, &["s3://pictures/dusk/"])[0]).contains("no image or archive"));
 
     let arguments = ["s3://pictures/day/", "--output", "rows.jsonl", "--resume"];
     let write = |kept: usize| {

@@ -175,12 +175,12 @@ fn what_cannot_be_read_is_a_row_and_the_rest_goes_on() {
         .collect();
     let expected = [
         ("cut.tar", "truncated"),
-        ("empty.tar", "holds no picture"),
+        ("empty.tar", "no images in the archive"),
         ("absent.tar", "No such file"),
-        ("bad.tar/bad.jpg", "not an image"),
+        ("bad.tar/bad.jpg", "expected a JPEG"),
         ("absent.jpg", "no such file"),
         ("gone.jpg", "no such file"),
-        ("photos", "is a folder"),
+        ("photos", "got a directory"),
     ];
     assert_eq!(told.len(), expected.len(), "{told:?}");
     for ((name, error), (expected, part)) in told.iter().zip(expected) {
@@ -568,12 +568,12 @@ fn wrong_use_is_told_before_any_work() {
         (&["--fdr", "1.5", "noise"], "between 0 and 1"),
         (&["--top", "0", "noise"], "--top"),
         (&["nothing-*.jpg"], "nothing matches"),
-        (&["s-{0..3.tar"], "no `}`"),
+        (&["s-{0..3.tar"], "unbalanced `{`"),
         (&["-", "--list", "-"], "standard input can be read once"),
         (&["--list", "absent.txt"], "absent.txt"),
         (&["--list", "noise"], "noise"),
         (&["-0", "noise"], "--list"),
-        (&["folder"], "holds no image"),
+        (&["folder"], "no images in"),
         (&[], "PATHS"),
     ] {
         let output = s.clipn(&classify(arguments));

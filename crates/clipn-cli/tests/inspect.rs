@@ -13,7 +13,7 @@ fn a_clipn_file_is_told_with_its_no_side() {
     for part in [
         "safetensors",
         "92 (92 f16)",
-        "ViT, width 32, 2 blocks, patches of 32, images of 224",
+        "ViT, width 32, 2 blocks, patch size 32, image size 224",
         "16 \"no\" prompts",
     ] {
         assert!(out.contains(part), "no {part:?} in {out}");

@@ -115,7 +115,7 @@ fn what_is_no_architecture_is_told() {
     }
     let output = s.clipn(&["models", "epoch_10.pt"]);
     assert!(
-        text(&output.stderr).contains("do not tell their architecture"),
+        text(&output.stderr).contains("unknown architecture"),
         "{}",
         text(&output.stderr)
     );

@@ -244,14 +244,14 @@ fn what_does_not_belong_together_is_refused() {
     sandbox.done(&["results", "merge", "a", "b", "--output", "c"]);
     let (code, error) = refused(&sandbox, &["results", "merge", "a", "c"]);
     assert!(
-        code == Some(1) && error.contains("c is the mean of 2 runs already"),
+        code == Some(1) && error.contains("cannot merge c: it is already the mean of 2 runs"),
         "{error}"
     );
 
     sandbox.write("b/results.json", "{\"results\": [");
     let (code, error) = refused(&sandbox, &["results", "show", "b"]);
     assert!(
-        code == Some(1) && error.contains("does not hold results of `clipn eval`"),
+        code == Some(1) && error.contains("does not hold the results of an evaluation"),
         "{error}"
     );
     assert!(
@@ -321,7 +321,7 @@ fn repeats_that_make_no_sense_are_refused() {
         (
             &["--repeat", "3", "--subset", "6"],
             1,
-            "the 5 images of `noise`",
+            "1 to 5, the readable images of `noise`",
         ),
         (&["--pretrained", "epoch_10.pt"], 2, "is given twice"),
     ] {

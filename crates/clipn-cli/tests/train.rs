@@ -531,7 +531,7 @@ fn a_cache_that_runs_share() {
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("features/images.features was made by other data"),
+        told.contains("features/images.features belongs to another model"),
         "{told}"
     );
 }
@@ -767,7 +767,7 @@ fn a_run_is_repeated_from_its_settings() {
     );
     let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
     assert!(
-        text(&strange.stderr).contains("not the settings of a run"),
+        text(&strange.stderr).contains("does not hold training settings"),
         "{}",
         text(&strange.stderr)
     );

@@ -1,222 +1,210 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a data set or a benchmark definition cannot be used.
+/// Error of a data set or a benchmark definition.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// Nothing is there.
-    #[error("there is no {}: check the path, and that the data set is unpacked there", .path.display())]
+    /// A path does not exist.
+    #[error("{} does not exist", .path.display())]
     Missing {
-        /// The path looked for.
+        /// The missing path.
         path: PathBuf,
     },
-    /// A folder was expected.
-    #[error("{} is not a folder: give the folder that holds the images", .path.display())]
+    /// A path is not a directory.
+    #[error("{} is not a directory", .path.display())]
     NotAFolder {
-        /// The path given.
+        /// The given path.
         path: PathBuf,
     },
-    /// Reading is not allowed.
-    #[error("{} may not be read: give this user permission to read it (chmod u+rX)", .path.display())]
+    /// The user has no permission to read a path.
+    #[error("permission to read {} denied", .path.display())]
     Permission {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// Reading failed for another reason.
-    #[error("{} cannot be read: {source}", .path.display())]
+    /// Reading a path failed for another reason.
+    #[error("cannot read {}", .path.display())]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A text file is far larger than such files are.
-    #[error("{} holds {size} bytes, and at most {limit} are read for such a file: is it the right one", .path.display())]
+    /// A text file exceeds the size limit.
+    #[error("{} has {size} bytes, which exceeds the limit of {limit}", .path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Size in bytes.
         size: u64,
-        /// The largest size read.
+        /// Maximum size in bytes.
         limit: u64,
     },
-    /// A folder of images holds none.
-    #[error(
-        "{} holds no image{}: put files there that end in .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif or .tiff",
-        .path.display(), others(*.other_files)
-    )]
+    /// A directory contains no images.
+    #[error("no images in {}{}", .path.display(), others(*.other_files))]
     NoImages {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// Files found there that are no images by their names.
+        /// Number of files in it without an image extension.
         other_files: usize,
     },
-    /// A labelled set has no class folders.
-    #[error(
-        "{} has no class folders: a labelled set needs one folder of images for each class, as class/image.jpg",
-        .path.display()
-    )]
+    /// A labeled set has no class directories.
+    #[error("no class directories in {}; expected CLASS/IMAGE", .path.display())]
     NoClassFolders {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
-    /// Every class folder was filtered out.
-    #[error("no class folder of {} remains: loosen `exclude` or `roles`", .path.display())]
+    /// A selection excludes every class directory.
+    #[error("`exclude` and `roles` select no class directory of {}", .path.display())]
     NothingSelected {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
-    /// Class names and class folders differ in number.
+    /// The numbers of class names and class directories differ.
     #[error(
-        "{names} class names (first: {}) for {folders} class folders in {} (first: {}): \
-         the k-th name belongs to the k-th folder in sorted order, so give one name for each folder",
-        list(.first_names, *.names), .path.display(), list(.first_folders, *.folders)
+        "expected one class name for each of the {folders} class directories in {} (first: {}), \
+        got {names} (first: {})",
+        .path.display(), list(.first_folders, *.folders), list(.first_names, *.names)
     )]
     ClassCount {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// Number of names.
         names: usize,
-        /// Number of folders.
+        /// Number of class directories.
         folders: usize,
-        /// A few names.
+        /// The first few names.
         first_names: Vec<String>,
-        /// A few folders.
+        /// The first few class directories.
         first_folders: Vec<String>,
     },
     /// A class name is empty.
-    #[error("class name {index} (counted from 0) is empty: give every class a name")]
+    #[error("empty class name at index {index}")]
     EmptyClassName {
-        /// Its index.
+        /// Index of the class, from 0.
         index: usize,
     },
-    /// Class folders that the map does not know.
+    /// Class directories are missing from the map.
     #[error(
-        "{count} class folders of {} are not in the map {map} (first: {}): add them to it, or to `exclude`",
+        "{count} class directories of {} are neither in the map {map} nor in `exclude` (first: {})",
         .path.display(), list(.first, *.count)
     )]
     Unmapped {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// The map.
         map: String,
-        /// How many.
+        /// Number of missing class directories.
         count: usize,
-        /// A few of them.
+        /// The first few of them.
         first: Vec<String>,
     },
-    /// Selected classes whose folders are not there.
+    /// Directories of selected classes do not exist.
     #[error(
-        "{count} class folders that {map} names are not in {} (first: {}): \
-         complete the data set, or list them in `exclude`",
+        "{count} class directories of the map {map} are neither in {} nor in `exclude` (first: {})",
         .path.display(), list(.first, *.count)
-    )]
+        )]
     FoldersMissing {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// The map.
         map: String,
-        /// How many.
+        /// Number of missing class directories.
         count: usize,
-        /// A few of them.
+        /// The first few of them.
         first: Vec<String>,
     },
-    /// An excluded class that does not exist.
+    /// An excluded class does not exist.
     #[error(
-        "`exclude` names `{folder}`, which is neither a class folder of {} nor in its map: \
-         correct the name or remove it",
+        "unknown class `{folder}` in `exclude`: neither a class directory of {} nor in its map",
         .path.display()
     )]
     UnknownExclude {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// The name given.
+        /// The given name.
         folder: String,
     },
-    /// A role that no class of the map has.
-    #[error(
-        "`roles` names `{role}`, which no row of the map {map} has (it has: {known}): correct the role"
-    )]
+    /// No class of the map has the given role.
+    #[error("unknown role `{role}` in `roles`; roles in the map {map}: {known}")]
     UnknownRole {
         /// The map.
         map: String,
-        /// The role given.
+        /// The given role.
         role: String,
-        /// The roles there are.
+        /// The roles in the map, separated by commas.
         known: String,
     },
-    /// A line of an image list.
+    /// A line of an image list is malformed.
     #[error("{} line {line}: {problem}", .path.display())]
     ListLine {
         /// The list.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong and what to do.
+        /// Description of the problem.
         problem: String,
     },
-    /// An image list without images.
-    #[error("{} lists no image: give one `path label` a line", .path.display())]
+    /// An image list is empty.
+    #[error("no images in the list {}; expected lines `path label`", .path.display())]
     EmptyList {
         /// The list.
         path: PathBuf,
     },
-    /// A label that no class name belongs to.
-    #[error("{} has label {label}, but there are only {classes} class names: give the list's own class names", .path.display())]
+    /// A label exceeds the number of class names.
+    #[error("label {label} of {} is out of range for {classes} class names", .path.display())]
     LabelRange {
         /// The image.
         path: PathBuf,
-        /// Its label.
+        /// The label.
         label: usize,
         /// Number of class names.
         classes: usize,
     },
-    /// A map file, or its table in a definition.
+    /// A class map, in a file or a definition, is malformed.
     #[error("{map}{}: {problem}", at_line(*.line))]
     Map {
         /// The map.
         map: String,
-        /// The line, from 1, where one is at fault.
+        /// Line number, from 1, if known.
         line: Option<u64>,
-        /// What is wrong and what to do.
+        /// Description of the problem.
         problem: String,
     },
-    /// A benchmark definition that is no TOML, or not of the known form.
-    #[error("benchmark definition {origin}: {problem}")]
+    /// A benchmark definition is not valid TOML or has invalid keys.
+    #[error("invalid benchmark definition {origin}: {problem}")]
     Definition {
-        /// Its name or path.
+        /// Name or path of the definition.
         origin: String,
-        /// What is wrong, where, and what to do.
+        /// Description and location of the problem.
         problem: String,
     },
-    /// No benchmark of that name, nor a file.
-    #[error("no benchmark `{given}`: give one of {known}, or the path of a definition (.toml)")]
+    /// A name is neither a benchmark nor a file.
+    #[error("unknown benchmark `{given}`, and no file has that name; known benchmarks: {known}")]
     UnknownBenchmark {
-        /// The name or path given.
+        /// The given name or path.
         given: String,
-        /// The embedded names.
+        /// The embedded names, separated by commas.
         known: String,
     },
-    /// No class list of that name.
-    #[error(
-        "no class list `{name}`: use a known one, or write the class names into the definition"
-    )]
+    /// A class list has an unknown name.
+    #[error("unknown class list `{name}`")]
     UnknownClassList {
-        /// The name given.
+        /// The given name.
         name: String,
     },
-    /// Something about one set of a benchmark.
-    #[error("set `{set}`: {source}")]
+    /// A set of a benchmark cannot be used.
+    #[error("cannot open set `{set}`")]
     InSet {
         /// The set's name.
         set: String,
-        /// What is wrong with it.
+        /// The error of the set.
         source: Box<DatasetError>,
     },
 }
 
 impl DatasetError {
-    /// The variant that tells best what the system said about a path.
+    /// Maps an I/O error to the most specific variant.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
@@ -227,7 +215,7 @@ impl DatasetError {
         }
     }
 
-    /// Says which set of a benchmark this is about.
+    /// Wraps the error in [`DatasetError::InSet`].
     pub(super) fn in_set(self, set: &str) -> Self {
         Self::InSet {
             set: set.to_string(),
@@ -236,14 +224,14 @@ impl DatasetError {
     }
 }
 
-/// How many names a message shows.
-const SHOWN: usize = 3;
+/// Maximum number of names in a message.
+const MAX_SHOWN: usize = 3;
 
-/// The first few of many, for a message.
+/// Returns the first few names, for a message.
 pub(super) fn first_few<S: ToString>(names: impl IntoIterator<Item = S>) -> Vec<String> {
     names
         .into_iter()
-        .take(SHOWN)
+        .take(MAX_SHOWN)
         .map(|name| name.to_string())
         .collect()
 }
@@ -259,8 +247,8 @@ fn list(first: &[String], count: usize) -> String {
 fn others(files: usize) -> String {
     match files {
         0 => String::new(),
-        1 => " (but 1 other file)".to_string(),
-        n => format!(" (but {n} other files)"),
+        1 => " (1 other file)".to_string(),
+        n => format!(" ({n} other files)"),
     }
 }
 
@@ -273,12 +261,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_s_words_become_advice() {
-        let told =
+    fn io_errors_map_to_specific_variants() {
+        let message =
             |kind: io::ErrorKind| DatasetError::io(Path::new("d/x"), kind.into()).to_string();
-        assert!(told(io::ErrorKind::NotFound).starts_with("there is no d/x"));
-        assert!(told(io::ErrorKind::NotADirectory).contains("not a folder"));
-        assert!(told(io::ErrorKind::PermissionDenied).contains("permission"));
-        assert!(told(io::ErrorKind::TimedOut).starts_with("d/x cannot be read"));
+        assert!(message(io::ErrorKind::NotFound).starts_with("d/x does not exist"));
+        assert!(message(io::ErrorKind::NotADirectory).contains("not a directory"));
+        assert!(message(io::ErrorKind::PermissionDenied).contains("permission"));
+        assert!(message(io::ErrorKind::TimedOut).starts_with("cannot read d/x"));
     }
 }

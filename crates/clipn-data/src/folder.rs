@@ -4,37 +4,39 @@ use std::path::{Path, PathBuf};
 use super::walk::{self, Walked};
 use super::{DatasetError, ImageSet, Sample};
 
-/// One class of an [`ImageFolder`].
+/// Class directory of an [`ImageFolder`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassFolder {
-    /// The folder's name; what is not UTF-8 in it shows as `�`.
+    /// Name of the directory; invalid UTF-8 is replaced by `�`.
     pub name: String,
-    /// The folder.
+    /// Path of the directory.
     pub path: PathBuf,
 }
 
-/// A folder of images in torchvision's `ImageFolder` layout, one folder a class, or a flat folder of images.
+/// Directory of images in torchvision's `ImageFolder` layout, with one subdirectory per class, or
+/// without subdirectories.
 ///
-/// Class folders stand in the byte order of their names (Python's `sorted`); images may lie in any depth below them and
-/// follow the order of torchvision's `make_dataset`. Hidden files and folders are skipped, links are followed, and
-/// loops of links end.
+/// Class directories are in the byte order of their names, as in Python's `sorted`. Images may be
+/// at any depth below them and are in the order of torchvision's `make_dataset`. Hidden files and
+/// directories are skipped. Links are followed, and cycles of links are detected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
-    /// The folder itself.
+    /// Path of the directory.
     pub root: PathBuf,
-    /// The class folders, sorted; remove some to leave them out.
+    /// Class directories, sorted; remove some to exclude them.
     pub classes: Vec<ClassFolder>,
-    /// Images that lie beside the class folders, sorted.
+    /// Images beside the class directories, sorted.
     loose: Vec<PathBuf>,
     other_files: usize,
 }
 
 impl ImageFolder {
-    /// Reads the top level of `root`; what lies below is read by [`labelled`](Self::labelled) and
+    /// Lists the top level of `root`. The levels below are read by [`labelled`](Self::labelled) and
     /// [`unlabelled`](Self::unlabelled).
     ///
     /// # Errors
-    /// When `root` is not there, is no folder, or may not be read.
+    /// [`DatasetError::Missing`], [`DatasetError::NotAFolder`], [`DatasetError::Permission`] or
+    /// [`DatasetError::Io`] if `root` cannot be read as a directory.
     pub fn read(root: &Path) -> Result<Self, DatasetError> {
         let listing = walk::list(root)?;
         let class = |path: PathBuf| {
@@ -54,11 +56,12 @@ impl ImageFolder {
         })
     }
 
-    /// The set in which label `k` is the `k`-th class folder. Images beside the class folders are left out.
+    /// Returns the set in which label `k` is the `k`-th class directory. Images beside the class
+    /// directories are excluded.
     ///
     /// # Errors
-    /// [`DatasetError::NoClassFolders`] where there are none, [`DatasetError::NoImages`] for a class without images,
-    /// and whatever keeps a folder from being read.
+    /// [`DatasetError::NoClassFolders`] if there are no class directories,
+    /// [`DatasetError::NoImages`] if a class has no images, or an I/O error of a directory.
     pub fn labelled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         if self.classes.is_empty() {
             return Err(DatasetError::NoClassFolders {
@@ -93,10 +96,11 @@ impl ImageFolder {
         })
     }
 
-    /// The set of every image below, without labels: those beside the class folders first, then class by class.
+    /// Returns the set of all images without labels: those beside the class directories first, then
+    /// class by class.
     ///
     /// # Errors
-    /// [`DatasetError::NoImages`] where there is none, and whatever keeps a folder from being read.
+    /// [`DatasetError::NoImages`] if there are no images, or an I/O error of a directory.
     pub fn unlabelled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         let above = HashSet::from([walk::real(&self.root)?]);
         let mut all = Walked {
@@ -127,7 +131,7 @@ impl ImageFolder {
         })
     }
 
-    /// Leaves out images that lie beside the class folders, for a set that is chosen by its classes.
+    /// Excludes the images beside the class directories, for a set that is selected by class.
     pub(super) fn drop_loose(&mut self) {
         self.loose.clear();
         self.other_files = 0;

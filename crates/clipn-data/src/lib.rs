@@ -1,6 +1,7 @@
-//! Where images come from: class folders, flat folders and image lists, and the benchmark definitions that join an
-//! in-distribution set with out-of-distribution ones. Only names are read here; a broken image shows when it is decoded.
-//! For training: images with captions, in shards or tables, and their batches.
+//! Data sets: class directories, flat directories and image lists, and the benchmark definitions
+//! that combine an in-distribution set with out-of-distribution sets. Only names are read here; a
+//! broken image is detected when it is decoded. For training: images with captions, in shards or
+//! tables, and batches of them.
 mod benchmark;
 mod captions;
 mod error;

@@ -3,25 +3,25 @@ use std::path::{Path, PathBuf};
 use super::read::read_limited;
 use super::{DatasetError, ImageSet, Sample};
 
-/// The largest image list read, in bytes: some five million lines.
-const LIMIT: u64 = 512 << 20;
+/// Maximum size of an image list in bytes, about five million lines.
+const MAX_BYTES: u64 = 512 << 20;
 
-/// Reads an image list as OpenOOD writes them: `path label` a line, the label after the last space, so that paths may
-/// hold spaces. Paths are relative to `root`; label -1 means none. Blank lines are skipped. Whether the images are
-/// there shows when they are decoded.
+/// Reads an image list in OpenOOD's format, with `path label` on each line. The label follows the
+/// last space, so paths may contain spaces. Paths are relative to `root`, label -1 means none, and
+/// blank lines are skipped. A missing image is detected only when it is decoded.
 ///
-/// `classes` is the number of class names, where it is known: labels must lie below it.
+/// `classes` is the number of class names, if known; labels must be smaller.
 ///
 /// # Errors
-/// [`DatasetError::ListLine`] with the line number, [`DatasetError::EmptyList`], and whatever keeps the list from being
-/// read.
+/// [`DatasetError::ListLine`] for a malformed line, [`DatasetError::EmptyList`] if there are no
+/// images, or an I/O error.
 pub fn read_list(
     name: &str,
     list: &Path,
     root: &Path,
     classes: Option<usize>,
 ) -> Result<ImageSet, DatasetError> {
-    let bytes = read_limited(list, LIMIT)?;
+    let bytes = read_limited(list, MAX_BYTES)?;
     let mut samples = Vec::new();
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = line.trim_ascii();
@@ -52,29 +52,24 @@ pub fn read_list(
     })
 }
 
-/// Splits one line, which has no white space at either end.
+/// Parses a line without surrounding whitespace.
 fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<usize>), String> {
     let Some(space) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
-        return Err(
-            "there is no label: write `path label`, with -1 for an image without one".to_string(),
-        );
+        return Err("missing label; expected `path label`, with label -1 for none".to_string());
     };
     let path = path_of(line[..space].trim_ascii_end())?;
     let field = String::from_utf8_lossy(&line[space + 1..]);
     let label: i64 = field.parse().map_err(|_| {
-        format!(
-            "the label `{field}` is not a whole number: write `path label`, with -1 for an image without one"
-        )
+        format!("label `{field}` is not an integer; expected `path label`, with label -1 for none")
     })?;
     if label == -1 {
         return Ok((path, None));
     }
-    let label = usize::try_from(label).map_err(|_| {
-        format!("label {label} is negative: labels count from 0, and -1 means none")
-    })?;
+    let label = usize::try_from(label)
+        .map_err(|_| format!("negative label {label}; expected 0 or more, or -1 for none"))?;
     match classes {
         Some(classes) if label >= classes => Err(format!(
-            "label {label} is too high: there are {classes} class names, counted from 0"
+            "label {label} is out of range for {classes} class names"
         )),
         _ => Ok((path, Some(label))),
     }
@@ -88,8 +83,7 @@ pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
 
 #[cfg(not(unix))]
 pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| "the path is not UTF-8: rename the file".to_string())?;
+    let text = std::str::from_utf8(bytes).map_err(|_| "the path is not UTF-8".to_string())?;
     Ok(PathBuf::from(text))
 }
 
@@ -105,11 +99,11 @@ mod tests {
             Ok((PathBuf::from("a b/c d.jpg"), Some(3)))
         );
         assert_eq!(parsed("a.jpg\t-1"), Ok((PathBuf::from("a.jpg"), None)));
-        assert!(parsed("a.jpg").unwrap_err().contains("no label"));
+        assert!(parsed("a.jpg").unwrap_err().contains("missing label"));
         assert!(
             parsed("a.jpg x")
                 .unwrap_err()
-                .contains("`x` is not a whole number")
+                .contains("`x` is not an integer")
         );
         assert!(parsed("a.jpg -2").unwrap_err().contains("negative"));
         assert!(parsed("a.jpg 10").unwrap_err().contains("10 class names"));

@@ -6,55 +6,57 @@ use indexmap::IndexMap;
 use super::DatasetError;
 use super::read::read_limited;
 
-/// The largest map file read, in bytes.
-const LIMIT: u64 = 64 << 20;
+/// Maximum size of a map file in bytes.
+const MAX_BYTES: u64 = 64 << 20;
 
-/// Where the names of class folders come from.
+/// Source of the class names of directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MapSource {
-    /// A table with a heading line: comma-separated where the name ends in `.csv`, else tab-separated.
+    /// A table with a header line, comma-separated if the extension is `.csv`, otherwise
+    /// tab-separated.
     File {
-        /// The table, relative to the data root.
+        /// Path of the table, relative to the data root.
         path: PathBuf,
-        /// Heading of the column with the folder's name.
+        /// Header of the column with the directory name.
         folder_column: String,
-        /// Heading of the column with the class name.
+        /// Header of the column with the class name.
         name_column: String,
-        /// Heading of the column with the role.
+        /// Header of the column with the role.
         role_column: Option<String>,
     },
-    /// Folder and class name, written into the definition under this name of a map.
+    /// Class names by directory, given in the definition.
     Inline {
-        /// The map's name.
+        /// Name of the map.
         name: String,
-        /// Class name of each folder.
+        /// Class name of each directory.
         names: IndexMap<String, String>,
     },
 }
 
-/// The class that a folder holds.
+/// Class of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapRow {
-    /// The class name.
+    /// Class name.
     pub name: String,
-    /// What the class is for, such as `id`, where the map says so.
+    /// Role of the class in the benchmark, such as `id`, if the map has roles.
     pub role: Option<String>,
 }
 
-/// Class names, and roles where there are some, by class folder.
+/// Class names and optional roles by class directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderMap {
-    /// Where it was read, for messages.
+    /// File or definition of the map, for messages.
     pub origin: String,
-    /// The classes by folder, in the order of the source.
+    /// Classes by directory, in the order of the source.
     pub rows: IndexMap<String, MapRow>,
 }
 
 impl FolderMap {
-    /// Reads a map; a file lies below `data_root`.
+    /// Reads a map; the path of a file is relative to `data_root`.
     ///
     /// # Errors
-    /// [`DatasetError::Map`] with the line where a column, a folder or a name is missing or a folder stands twice.
+    /// [`DatasetError::Map`] if a column, directory or name is missing or a directory is duplicate,
+    /// or an I/O error.
     pub fn read(source: &MapSource, data_root: &Path) -> Result<Self, DatasetError> {
         match source {
             MapSource::Inline { name, names } => {
@@ -78,7 +80,7 @@ impl FolderMap {
                 role_column,
             } => {
                 let path = data_root.join(path);
-                let bytes = read_limited(&path, LIMIT)?;
+                let bytes = read_limited(&path, MAX_BYTES)?;
                 let columns = [
                     Some(folder_column.as_str()),
                     Some(name_column),
@@ -93,7 +95,7 @@ impl FolderMap {
         }
     }
 
-    /// The roles that rows have, sorted.
+    /// Returns the roles in the map, sorted.
     pub(super) fn roles(&self) -> BTreeSet<&str> {
         self.rows
             .values()
@@ -107,7 +109,7 @@ fn has_csv_name(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
 }
 
-/// A map file being parsed.
+/// Parser of a map file.
 struct Table {
     origin: String,
     comma: bool,
@@ -122,28 +124,25 @@ impl Table {
         }
     }
 
-    /// Parses the columns folder, name and, where given, role.
+    /// Parses the columns directory, name and, if given, role.
     fn parse(self, bytes: &[u8], columns: [Option<&str>; 3]) -> Result<FolderMap, DatasetError> {
-        // In tab-separated tables a quotation mark is a character like any other.
+        // In tab-separated tables a quotation mark has no special meaning.
         let delimiter = if self.comma { b',' } else { b'\t' };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .quoting(self.comma)
             .from_reader(bytes);
-        let told = |error: &csv::Error| {
+        let malformed = |error: &csv::Error| {
             let line = error.position().map(csv::Position::line);
-            self.problem(
-                line,
-                format!("{error}; give every line as many columns as the heading has"),
-            )
+            self.problem(line, error.to_string())
         };
-        let headings = reader.headers().map_err(|error| told(&error))?.clone();
+        let header = reader.headers().map_err(|error| malformed(&error))?.clone();
         let [folder, name, role] =
-            columns.map(|column| column.map(|column| self.column(&headings, column)));
+            columns.map(|column| column.map(|column| self.column(&header, column)));
         let (folder, name, role) = (folder.transpose()?, name.transpose()?, role.transpose()?);
         let mut rows = IndexMap::new();
         for record in reader.records() {
-            let record = record.map_err(|error| told(&error))?;
+            let record = record.map_err(|error| malformed(&error))?;
             let line = record.position().map(csv::Position::line);
             let field = |column: Option<usize>| {
                 column
@@ -152,10 +151,7 @@ impl Table {
                     .trim()
             };
             if field(folder).is_empty() || field(name).is_empty() {
-                return Err(self.problem(
-                    line,
-                    "the folder or the class name is empty: give both".to_string(),
-                ));
+                return Err(self.problem(line, "empty directory or class name".to_string()));
             }
             let role = role.map(|_| field(role).to_string());
             if rows
@@ -168,18 +164,12 @@ impl Table {
                 )
                 .is_some()
             {
-                let problem = format!(
-                    "folder `{}` stands twice: keep one of the lines",
-                    field(folder)
-                );
+                let problem = format!("duplicate directory `{}`", field(folder));
                 return Err(self.problem(line, problem));
             }
         }
         if rows.is_empty() {
-            return Err(self.problem(
-                None,
-                "there is no line below the heading: give one for each class".to_string(),
-            ));
+            return Err(self.problem(None, "no rows after the header".to_string()));
         }
         Ok(FolderMap {
             origin: self.origin,
@@ -187,14 +177,15 @@ impl Table {
         })
     }
 
-    fn column(&self, headings: &csv::StringRecord, wanted: &str) -> Result<usize, DatasetError> {
-        headings.iter().position(|heading| heading.trim() == wanted).ok_or_else(|| {
-            let there = headings.iter().collect::<Vec<_>>().join(", ");
-            let problem = format!(
-                "no column `{wanted}` in the heading (there are: {there}): correct the column's name"
-            );
-            self.problem(Some(1), problem)
-        })
+    fn column(&self, header: &csv::StringRecord, wanted: &str) -> Result<usize, DatasetError> {
+        header
+            .iter()
+            .position(|name| name.trim() == wanted)
+            .ok_or_else(|| {
+                let known = header.iter().collect::<Vec<_>>().join(", ");
+                let problem = format!("missing column `{wanted}`; columns in the header: {known}");
+                self.problem(Some(1), problem)
+            })
     }
 }
 
@@ -213,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_columns_by_heading() {
+    fn reads_columns_by_header() {
         let map = parse("name\tmore\twnid\trole\na \"b\" c\tx\tn1\tid\nd\ty\tn2\tnear\n").unwrap();
         assert_eq!(
             map.rows["n1"],
@@ -226,18 +217,18 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_their_line() {
-        let fault = |text: &str| parse(text).unwrap_err();
+    fn errors_name_the_line() {
+        let error = |text: &str| parse(text).unwrap_err();
         assert!(
-            fault("wnid\tname\n")
-                .contains("no column `role` in the heading (there are: wnid, name)")
+            error("wnid\tname\n")
+                .contains("missing column `role`; columns in the header: wnid, name")
         );
-        assert!(fault("wnid\tname\trole\n").contains("no line below"));
+        assert!(error("wnid\tname\trole\n").contains("no rows"));
         assert!(
-            fault("wnid\tname\trole\nn1\ta\tid\nn1\tb\tid\n")
-                .starts_with("classes.tsv line 3: folder `n1`")
+            error("wnid\tname\trole\nn1\ta\tid\nn1\tb\tid\n")
+                .starts_with("classes.tsv line 3: duplicate directory `n1`")
         );
-        assert!(fault("wnid\tname\trole\nn1\t\tid\n").starts_with("classes.tsv line 2:"));
-        assert!(fault("wnid\tname\trole\nn1\ta\n").starts_with("classes.tsv line 2:"));
+        assert!(error("wnid\tname\trole\nn1\t\tid\n").starts_with("classes.tsv line 2:"));
+        assert!(error("wnid\tname\trole\nn1\ta\n").starts_with("classes.tsv line 2:"));
     }
 }

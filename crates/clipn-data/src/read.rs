@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::DatasetError;
 
-/// The bytes of a text file of at most `limit` bytes, without a byte order mark.
+/// Reads a text file of at most `limit` bytes and strips a byte order mark.
 pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, DatasetError> {
-    let told = |source| DatasetError::io(path, source);
-    let metadata = std::fs::metadata(path).map_err(told)?;
+    let unreadable = |source| DatasetError::io(path, source);
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        let source = std::io::Error::other("it is not a file");
+        let source = std::io::Error::other("not a regular file");
         return Err(DatasetError::Io {
             path: path.to_path_buf(),
             source,
@@ -25,7 +25,7 @@ pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, DatasetEr
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(told)?;
+        .map_err(unreadable)?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_large_files_and_folders() {
+    fn rejects_large_files_and_directories() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list.txt");
         std::fs::write(&file, b"\xef\xbb\xbfabc").unwrap();

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use super::DatasetError;
 use super::set::{is_hidden, is_image_name};
 
-/// What one folder holds, hidden entries left out, each kind sorted by the bytes of the names.
+/// Contents of a directory without hidden entries, each kind sorted by the bytes of the names.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) folders: Vec<PathBuf>,
     pub(super) images: Vec<PathBuf>,
-    /// Files that are no images by their names.
+    /// Number of files without an image extension.
     pub(super) other_files: usize,
 }
 
-/// Every image below a folder.
+/// All images below a directory.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub(super) images: Vec<PathBuf>,
@@ -25,25 +25,25 @@ pub(super) struct Walked {
 enum Kind {
     Folder,
     File,
-    /// A pipe, a socket or a device; opening one could wait for ever.
+    /// A pipe, socket or device, which could block forever when opened.
     Special,
 }
 
-/// Names and kinds of what is in a folder, hidden entries left out, in no order.
+/// Calls `seen` for each entry of a directory that is not hidden, in no particular order.
 fn scan(folder: &Path, mut seen: impl FnMut(OsString, Kind)) -> Result<(), DatasetError> {
-    let told = |source| DatasetError::io(folder, source);
-    for entry in fs::read_dir(folder).map_err(told)? {
-        let entry = entry.map_err(told)?;
+    let unreadable = |source| DatasetError::io(folder, source);
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();
         if !is_hidden(&name) {
-            let kind = kind(&folder.join(&name), entry.file_type().map_err(told)?);
+            let kind = kind(&folder.join(&name), entry.file_type().map_err(unreadable)?);
             seen(name, kind);
         }
     }
     Ok(())
 }
 
-/// Reads one folder; links count as what they point to.
+/// Lists a directory; links count as their targets.
 pub(super) fn list(folder: &Path) -> Result<Listing, DatasetError> {
     let mut entries: Vec<(OsString, Kind)> = Vec::new();
     scan(folder, |name, kind| entries.push((name, kind)))?;
@@ -60,16 +60,16 @@ pub(super) fn list(folder: &Path) -> Result<Listing, DatasetError> {
     Ok(listing)
 }
 
-/// What one folder holds, counted.
+/// Counts of the contents of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    /// The folders in it, sorted.
+    /// Subdirectories, sorted.
     pub(super) folders: Vec<PathBuf>,
     pub(super) images: usize,
     pub(super) other_files: usize,
 }
 
-/// Counts what is in a folder, so that a large one takes no memory.
+/// Counts the contents of a directory without storing the names of its files.
 pub(super) fn count(folder: &Path) -> Result<Counted, DatasetError> {
     let mut counted = Counted::default();
     scan(folder, |name, kind| match kind {
@@ -84,7 +84,7 @@ pub(super) fn count(folder: &Path) -> Result<Counted, DatasetError> {
     Ok(counted)
 }
 
-/// The names of the images in a folder, sorted by their bytes.
+/// Returns the names of the images in a directory, sorted by their bytes.
 pub(super) fn image_names(folder: &Path) -> Result<Vec<Box<OsStr>>, DatasetError> {
     let mut names = Vec::new();
     scan(folder, |name, kind| {
@@ -96,8 +96,8 @@ pub(super) fn image_names(folder: &Path) -> Result<Vec<Box<OsStr>>, DatasetError
     Ok(names)
 }
 
-/// What an entry is, links followed. A link that leads nowhere counts as a file, so that an image which is gone is
-/// told as one that cannot be read, not silently missed.
+/// Returns the kind of an entry, following links. A dangling link counts as a file, so that a
+/// missing image is reported as unreadable rather than silently skipped.
 fn kind(path: &Path, file_type: FileType) -> Kind {
     let file_type = if file_type.is_symlink() {
         match fs::metadata(path) {
@@ -114,7 +114,7 @@ fn kind(path: &Path, file_type: FileType) -> Kind {
     }
 }
 
-/// `folder` and every one below it, counted, in the order of [`walk`].
+/// Counts the contents of `folder` and of every directory below it, in the order of [`walk`].
 pub(super) fn folders(
     folder: &Path,
     above: &HashSet<PathBuf>,
@@ -125,7 +125,8 @@ pub(super) fn folders(
     })
 }
 
-/// Every image below `folder` in any depth, in torchvision's order: folders by their whole path, then files by name.
+/// Returns all images below `folder` at any depth in torchvision's order: directories by their
+/// whole path, then files by name.
 pub(super) fn walk(folder: &Path, above: &HashSet<PathBuf>) -> Result<Walked, DatasetError> {
     let found = visit(folder, above, |next| {
         let mut listing = list(next)?;
@@ -139,8 +140,9 @@ pub(super) fn walk(folder: &Path, above: &HashSet<PathBuf>) -> Result<Walked, Da
     Ok(walked)
 }
 
-/// What `read` makes of `folder` and of every one below it, sorted by their whole paths; it also tells the folders in
-/// one. Links are followed, but each real folder is entered once, and never those in `above`: a loop of links ends there.
+/// Applies `read` to `folder` and every directory below it and sorts the results by whole path.
+/// `read` also returns the subdirectories. Links are followed, but each real directory is entered
+/// once, and those in `above` never, so cycles of links end.
 fn visit<T>(
     folder: &Path,
     above: &HashSet<PathBuf>,
@@ -148,21 +150,21 @@ fn visit<T>(
 ) -> Result<Vec<(PathBuf, T)>, DatasetError> {
     let mut entered = above.clone();
     let mut found = Vec::new();
-    let mut waiting = vec![folder.to_path_buf()];
-    while let Some(next) = waiting.pop() {
+    let mut stack = vec![folder.to_path_buf()];
+    while let Some(next) = stack.pop() {
         if !entered.insert(real(&next)?) {
             continue;
         }
-        let (folders, made) = read(&next)?;
-        // The stack gives the last first; reversed, folders are entered in sorted order.
-        waiting.extend(folders.into_iter().rev());
-        found.push((next, made));
+        let (folders, value) = read(&next)?;
+        // The stack pops the last entry first; reversed, directories are entered in sorted order.
+        stack.extend(folders.into_iter().rev());
+        found.push((next, value));
     }
     found.sort_unstable_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
     Ok(found)
 }
 
-/// The path of a folder with every link resolved.
+/// Returns the path of a directory with all links resolved.
 pub(super) fn real(folder: &Path) -> Result<PathBuf, DatasetError> {
     fs::canonicalize(folder).map_err(|source| DatasetError::io(folder, source))
 }

@@ -1,5 +1,5 @@
-//! How a batch is split: chunks of sequences, each small enough that a block's activations stay in cache, taken by the
-//! threads one by one.
+//! Splits a batch into chunks of sequences, each small enough that the activations of a block stay
+//! in cache. Threads take the chunks one by one.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -10,14 +10,17 @@ use rayon::prelude::*;
 use super::block::Scratch;
 
 thread_local! {
-    /// A thread's buffers for residual attention blocks.
+    /// Per-thread buffers for the residual attention blocks.
     pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Runs `encode` over chunks of sequences in parallel and gives what it gave, in the order of the sequences. `lengths`
-/// are the sequences' positions, `target` the positions that a chunk aims at, and `encode` fills the chunk's features,
-/// `dim` values a sequence, with `threads` threads for its matrix products: more than one only where there are fewer
-/// chunks than threads. A thread keeps its `scratch` from batch to batch.
+/// Runs `encode` over chunks of sequences in parallel and returns its results in the order of the
+/// sequences.
+///
+/// `lengths` holds the number of positions of each sequence, and `target` is the intended number of
+/// positions per chunk. `encode` fills the chunk's features, `dim` values per sequence. Its last
+/// argument is the number of threads for its matrix products, greater than one only if there are
+/// fewer chunks than threads. Each thread reuses its `scratch` from batch to batch.
 pub(super) fn map_chunks<S, R, F>(
     lengths: &[usize],
     target: usize,
@@ -33,7 +36,7 @@ where
 {
     let pool = rayon::current_num_threads();
     let total: usize = lengths.iter().sum();
-    // As many chunks for every thread.
+    // The same number of chunks for every thread.
     let ranges = split(
         lengths,
         total.div_ceil(target.max(1)).next_multiple_of(pool),
@@ -47,27 +50,30 @@ where
         rest = others;
     }
     let run = |(range, out)| {
-        // Taken, not borrowed: a thread that waits inside `encode` may be given another chunk meanwhile.
+        // Take the buffers instead of borrowing them: rayon may run another chunk on a thread that
+        // waits inside `encode`.
         let mut buffers = scratch.take();
         let result = encode(&mut buffers, range, out, threads);
         scratch.set(buffers);
         result
     };
-    // One job runs where it stands: a caller that has its own threads keeps its core.
+    // Run a single job on the calling thread: a caller with its own threads keeps its core.
     if jobs.len() == 1 {
         return jobs.into_iter().map(run).collect();
     }
     jobs.into_par_iter().with_max_len(1).map(run).collect()
 }
 
-/// Consecutive ranges of sequences, at most `count`, of about as many positions each.
+/// Splits the sequences into at most `count` consecutive ranges with about the same number of
+/// positions.
 fn split(lengths: &[usize], count: usize) -> Vec<Range<usize>> {
     let total: usize = lengths.iter().sum();
     let mut ranges = Vec::with_capacity(count.min(lengths.len()));
     let (mut start, mut positions) = (0, 0);
     for (index, length) in lengths.iter().enumerate() {
         positions += length;
-        // The first `done` of the chunks, this one included, hold at least their share of all positions.
+        // The number of chunks whose proportional part of all positions is filled up to this
+        // sequence.
         let done = positions * count / total.max(1);
         let before = (positions - length) * count / total.max(1);
         if done > before {
@@ -83,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sequence_is_in_one_range() {
+    fn every_sequence_is_in_exactly_one_range() {
         for count in 1..40 {
             let ranges = split(&[5, 1, 9, 3, 3, 8], count);
             let all: Vec<usize> = ranges.iter().cloned().flatten().collect();
@@ -94,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sequences_make_equal_chunks() {
+    fn equal_sequences_give_equal_chunks() {
         let sizes = |count: usize| {
             split(&[77; 32], count)
                 .iter()

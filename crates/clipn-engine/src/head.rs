@@ -6,7 +6,8 @@ use super::products::{Factors, add_products};
 use clipn_checkpoint::Buffer;
 use clipn_model::NormParams;
 
-/// What stands between a tower's pooled rows and its features: a layer norm and a projection `[width, dim]`.
+/// Output head of a tower, from pooled rows to features: a layer norm and a projection,
+/// `[width, dim]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'a> {
     pub norm: &'a NormParams<f32>,
@@ -15,7 +16,7 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Features `[rows, dim]` of pooled rows `[rows, width]`.
+    /// Computes features, `[rows, dim]`, from pooled rows, `[rows, width]`.
     pub fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
         let mut normed = vec![0.0; pooled.len()];
         layer_norm(&mut normed, pooled, self.norm);
@@ -31,8 +32,8 @@ impl Head<'_> {
         );
     }
 
-    /// Adds the gradient of the parameters, and gives that of each chunk's pooled rows, from that of the features of
-    /// all chunks, `[N, dim]`.
+    /// Adds the gradients of the parameters and returns the gradient of each chunk's pooled rows,
+    /// given the gradient of the features of all chunks, `[N, dim]`.
     pub fn backward(
         &self,
         tapes: &[ChunkTape],
@@ -67,14 +68,14 @@ impl Head<'_> {
             (d_pooled, normed, d_weight, d_bias)
         };
         let done: Vec<_> = chunks.par_iter().map(back).collect();
-        let shares = done
+        let terms = done
             .iter()
             .zip(&chunks)
             .map(|((_, normed, ..), (_, d_features))| Factors {
                 d_out: Matrix::packed(normed, width),
                 input: Matrix::packed(d_features, self.dim),
             });
-        add_products(vec![(d_projection.make_mut(), shares.collect())]);
+        add_products(vec![(d_projection.make_mut(), terms.collect())]);
         for (.., d_weight, d_bias) in &done {
             add(d_norm.weight.make_mut(), d_weight);
             add(d_norm.bias.make_mut(), d_bias);

@@ -1,8 +1,37 @@
-//! The towers on the CPU. [`VisionTower`], [`ResNetTower`] and [`TransformerText`] are the fast f32 form: threads take chunks of the
-//! batch, and each runs whole towers on its chunk with one-thread matrix products. [`plain`] is the slow, obvious form
-//! in f32 and f64, which the tests hold the fast one against. Both forms of
-//! ViT and text towers can be trained: [`clipn_model::TrainImage`] and
-//! [`clipn_model::TrainText`] keep a tape on the way forward and take gradients back over it, written out by hand.
+//! CPU implementations of the image and text towers.
+//!
+//! [`VisionTower`], [`ResNetTower`] and [`TransformerText`] are the fast towers, in f32. Threads
+//! take chunks of the batch, and each thread runs the whole tower on its chunk with single-threaded
+//! matrix products. [`VisionEncoder`] and [`TextEncoder`] are the same towers for inference only,
+//! with packed weights.
+//!
+//! [`plain`] holds the slow reference implementation in f32 and f64; tests compare the fast towers
+//! with it.
+//!
+//! ViT and text towers of both kinds can be trained. Their forward passes
+//! ([`clipn_model::TrainImage`], [`clipn_model::TrainText`]) record a tape, and hand-written
+//! backward passes turn it into gradients.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use clipn_checkpoint::Checkpoint;
+//! use clipn_engine::image_tower;
+//! use clipn_model::{Images, ModelConfig, Weights};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ModelConfig::load(Path::new("ViT-B-32.json"))?;
+//! let weights = Weights::new(config, Checkpoint::open(Path::new("model.safetensors"))?)?;
+//! let tower = image_tower(&weights);
+//!
+//! // One image, [1, 3, side, side].
+//! let side = tower.image_size();
+//! let pixels = vec![0.0; 3 * side * side];
+//! let features = tower.encode(Images::new(&pixels, side, side)?)?;
+//! assert_eq!(features.dim(), tower.embed_dim());
+//! # Ok(())
+//! # }
+//! ```
 
 mod block;
 mod chunks;

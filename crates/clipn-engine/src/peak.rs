@@ -2,20 +2,23 @@ use std::time::{Duration, Instant};
 
 use super::kernels::{Matrix, MatrixMut, product};
 
-/// Side of the square matrices: long enough rows that packing them costs little, small enough that the three matrices
-/// of a thread stay near it.
+/// Side of the square matrices: large enough to make the cost of packing small, and small enough
+/// that a thread's three matrices (12 MiB) stay in or close to its caches.
 const SIDE: usize = 1024;
 
-/// Operations a second that matrix products in f32 reach on this machine, on all threads of the current rayon pool
-/// together: every thread multiplies square matrices of its own, as the towers do, for about as long as it is told,
-/// and the best round counts. It is what the share of a tower's speed is taken of.
+/// Measures the peak throughput of f32 matrix products on this machine, in floating-point
+/// operations per second.
+///
+/// Every thread of the current rayon pool multiplies its own square matrices for about `duration`,
+/// as the towers do. The result is the sum over all threads of each thread's fastest product.
+/// Benchmarks report the speed of a tower as a fraction of it.
 pub fn product_peak(duration: Duration) -> f64 {
     let best = rayon::broadcast(|_| best_round(duration));
     let operations = 2.0 * (SIDE * SIDE * SIDE) as f64;
     best.into_iter().map(|seconds| operations / seconds).sum()
 }
 
-/// Seconds of the fastest product of this thread; the first one, which warms up, does not count.
+/// Times the fastest product of this thread, in seconds, ignoring the first one as warm-up.
 fn best_round(duration: Duration) -> f64 {
     let values: Vec<f32> = (0..SIDE * SIDE)
         .map(|i| (i % 251) as f32 / 125.0 - 1.0)
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_product_is_measured_on_every_thread() {
+    fn measures_at_least_one_product_per_thread() {
         let peak = product_peak(Duration::ZERO);
         assert!(peak.is_finite() && peak > 1e6, "{peak}");
     }

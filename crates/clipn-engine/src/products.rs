@@ -1,41 +1,46 @@
-//! Gradients of weights: products that sum over every row of a batch.
+//! Gradients of weight matrices: matrix products that sum over all rows of a batch.
 
 use rayon::prelude::*;
 
 use super::kernels::{Matrix, MatrixMut, product};
 
-/// A weight's rows are not split finer than this: a product of fewer wastes the registers.
-const SMALLEST_PART: usize = 32;
+/// Minimum number of weight rows per job: a product with fewer rows wastes registers.
+const MIN_ROWS_PER_JOB: usize = 32;
 
-/// One chunk's share of a weight's gradient: d_outᵀ·input.
+/// Operands of one chunk's contribution to the gradient of a weight: d_outᵀ·input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Factors<'a> {
-    /// The gradient of the layer's result, `[rows, out]`.
+    /// Gradient of the layer's output, `[rows, out]`.
     pub d_out: Matrix<'a>,
-    /// The layer's input, `[rows, in]`.
+    /// Input of the layer, `[rows, in]`.
     pub input: Matrix<'a>,
 }
 
-/// Adds to each weight's gradient, `[out, in]`, the shares of all chunks in their order. The threads take parts of the
-/// gradients' rows, so none needs a gradient of its own.
+/// Adds the contributions of all chunks to the gradient of each weight, `[out, in]`, in the order
+/// of the chunks.
+///
+/// The threads split the rows of the gradients, so that no thread needs a gradient of its own.
 pub(super) fn add_products(weights: Vec<(&mut [f32], Vec<Factors<'_>>)>) {
     let threads = rayon::current_num_threads();
     let mut jobs = Vec::new();
-    for (gradient, shares) in weights {
-        let Some(first) = shares.first() else {
+    for (gradient, terms) in weights {
+        let Some(first) = terms.first() else {
             continue;
         };
         let (out, inner) = (first.d_out.width(), first.input.width());
-        let part = out.div_ceil(threads).max(SMALLEST_PART);
-        for (index, rows) in gradient.chunks_mut((part * inner).max(1)).enumerate() {
-            jobs.push((rows, index * part, inner, shares.clone()));
+        let rows_per_job = out.div_ceil(threads).max(MIN_ROWS_PER_JOB);
+        for (index, rows) in gradient
+            .chunks_mut((rows_per_job * inner).max(1))
+            .enumerate()
+        {
+            jobs.push((rows, index * rows_per_job, inner, terms.clone()));
         }
     }
     jobs.into_par_iter()
         .with_max_len(1)
-        .for_each(|(gradient, first, inner, shares)| {
+        .for_each(|(gradient, first, inner, terms)| {
             let rows = gradient.len() / inner;
-            for Factors { d_out, input } in shares {
+            for Factors { d_out, input } in terms {
                 let d_out = d_out.columns(first, rows).transposed();
                 product(
                     MatrixMut::packed(gradient, inner),

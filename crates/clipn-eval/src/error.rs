@@ -7,131 +7,131 @@ use clipn_detect::inference::InferenceError;
 use clipn_image::ImageError;
 use clipn_ood::metrics::MetricError;
 
-/// What can go wrong while images are scored and a benchmark is evaluated.
+/// Error of scoring images or evaluating a benchmark.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EvaluationError {
-    /// An image could not be read, and a single one is enough to stop.
+    /// An image could not be read, with [`Options::strict`](super::Options::strict).
     #[error(transparent)]
     Image(#[from] ImageError),
     /// Images could not be run through the tower and the classifier.
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    /// The classifier belongs to another model.
+    /// The classifier does not match the model, or has no classes.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
-    /// The scores of a set do not give metrics.
-    #[error("the score {score} on {ood}: {source}")]
+    /// The metrics of a score on a set cannot be computed.
+    #[error("cannot compute metrics of the score {score} on {ood}")]
     Metric {
-        /// The score's name.
+        /// Name of the score.
         score: &'static str,
-        /// The out-of-distribution set.
+        /// Name of the out-of-distribution set.
         ood: String,
-        /// Why.
+        /// Error of the metric.
         source: MetricError,
     },
-    /// Not one image of a set could be read.
-    #[error("none of the {count} images of `{set}` could be read; the first error: {first}")]
+    /// No image of a set could be read.
+    #[error("none of the {count} images of `{set}` could be read; first error: {first}")]
     NothingReadable {
-        /// The set's name.
+        /// Name of the set.
         set: String,
-        /// How many images it has.
+        /// Number of images in the set.
         count: usize,
-        /// The first image's error.
+        /// Error of the first image.
         first: String,
     },
-    /// A label points beyond the class names.
+    /// A label is out of range for the class names.
     #[error(
-        "{} has label {label}, but there are {classes} class names; the list of classes does not belong to these images",
-        path.display()
+        "label of {} is out of range: expected at most {}, got {label}",
+        path.display(),
+        classes.saturating_sub(1)
     )]
     Label {
-        /// The image.
+        /// Path of the image.
         path: PathBuf,
-        /// Its label.
+        /// Label of the image.
         label: usize,
-        /// How many names there are.
+        /// Number of class names.
         classes: usize,
     },
-    /// A result could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    /// A result file could not be written.
+    #[error("cannot write {}", path.display())]
     Write {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// There is no spread of one.
-    #[error("{n} repeat has no spread; ask for at least 2")]
+    /// Fewer than two repeats were requested, which have no spread.
+    #[error("expected at least 2 repeats, got {n}")]
     TooFewRepeats {
-        /// How many were asked for.
+        /// Requested number of repeats.
         n: usize,
     },
-    /// A subset that a set cannot give.
+    /// The size of subsets is 0 or exceeds the number of images in a set.
     #[error(
-        "subsets of {size} images cannot be drawn from the {images} images of `{set}` that could be read; give a size \
-         from 1 to {images}"
+        "invalid subset size: expected 1 to {images}, the readable images of `{set}`, got {size}"
     )]
     Subset {
-        /// The size asked for.
+        /// Requested size.
         size: usize,
-        /// The smallest set.
+        /// Name of the smallest set.
         set: String,
-        /// How many images it has.
+        /// Number of readable images in the set.
         images: usize,
     },
-    /// Repeats were asked to stop.
-    #[error("interrupted before all {n} repeats were counted; nothing was written")]
+    /// The repeats were canceled.
+    #[error("interrupted before all {n} repeats were computed; nothing was written")]
     RepeatsCancelled {
-        /// How many there were to be.
+        /// Requested number of repeats.
         n: usize,
     },
-    /// Results cannot be read from a file.
-    #[error("cannot read {}: {source}", path.display())]
+    /// A result file cannot be read.
+    #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// A file does not hold the results of an evaluation.
-    #[error("{} does not hold results of `clipn eval`: {reason}", path.display())]
+    #[error("{} does not hold the results of an evaluation: {reason}", path.display())]
     NoResults {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the content.
         reason: String,
     },
-    /// There is nothing to merge.
-    #[error("{n} run has no spread; give at least 2 results to merge")]
+    /// Fewer than two runs were given to merge.
+    #[error("expected at least 2 runs to merge, got {n}")]
     TooFewRuns {
-        /// How many were given.
+        /// Number of given runs.
         n: usize,
     },
-    /// Results that are a mean already.
-    #[error("{path} is the mean of {n} runs already; give the runs themselves")]
+    /// The results to merge are already a mean of runs.
+    #[error("cannot merge {path}: it is already the mean of {n} runs")]
     AlreadyMerged {
-        /// Where they are from.
+        /// File of the results.
         path: String,
-        /// How many runs they hold.
+        /// Number of runs in the mean.
         n: usize,
     },
-    /// Runs that do not belong together.
-    #[error("these runs differ in more than weights and seeds: {what} is {first} and {other}")]
+    /// The runs are not of one evaluation.
+    #[error("runs differ in more than weights and seeds: {what} is {first} and {other}")]
     RunsDiffer {
-        /// What is not the same, as `settings.templates`.
+        /// What differs, such as `settings.templates`.
         what: String,
-        /// What it is in one run, and in which.
+        /// Value in the first run, with the run.
         first: String,
-        /// What it is in another, and in which.
+        /// Value in another run, with the run.
         other: String,
     },
-    /// The work was asked to stop.
+    /// Scoring was canceled.
     #[error("interrupted after {done} of {total} images; nothing was written")]
     Cancelled {
-        /// Images finished.
+        /// Number of scored images.
         done: usize,
-        /// Images in all.
+        /// Number of images in all.
         total: usize,
     },
 }

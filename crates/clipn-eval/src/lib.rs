@@ -1,5 +1,5 @@
-//! From pictures to results: images are decoded, encoded and scored on all cores in bounded memory, and a benchmark's
-//! scores become metrics, a table of results and one row an image.
+//! Evaluation of a classifier on a benchmark: images are decoded, encoded and scored on all cores
+//! in bounded memory; scores become metrics, a table of results and one row per image.
 
 mod error;
 pub mod report;

@@ -1,4 +1,5 @@
-//! Several runs of one evaluation, as with other seeds, into their mean and spread.
+//! Merging of several runs of one evaluation, such as with different seeds, into their mean and
+//! spread.
 
 use indexmap::IndexSet;
 use serde_json::{Map, Value};
@@ -8,7 +9,7 @@ use super::spread::{Over, RunSummary, Spread};
 use super::{EvaluationError, Record, Results, Skipped};
 use clipn_ood::scores::LOGIT_SCALE;
 
-/// Settings that runs of one evaluation need not share.
+/// Settings in which runs of one evaluation may differ.
 const VARYING: [&str; 9] = [
     "clipn",
     "pretrained",
@@ -21,24 +22,27 @@ const VARYING: [&str; 9] = [
     "workers",
 ];
 
-/// Characters of a setting in an error.
-const SHOWN: usize = 80;
+/// Maximum number of characters of a setting in an error.
+const MAX_SETTING_CHARS: usize = 80;
 
-/// Results with where they are from.
+/// Results of one run to be merged.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// The file, or whatever tells the run from the others.
+    /// File of the results, or another unique name of the run.
     pub path: String,
-    /// What the run came to.
+    /// Results and settings of the run.
     pub record: Record,
 }
 
-/// Merges runs: every figure becomes the mean over the runs, with its sample standard deviation in
-/// [`Record::spread`]. Settings that are the same in all runs are kept; the others are told run by run.
+/// Merges runs. Every metric becomes the mean over the runs, with its sample standard deviation in
+/// [`Record::spread`]. Settings that are equal in all runs are kept; the others are listed for each
+/// run.
 ///
 /// # Errors
-/// Fewer than two runs, runs that are means already, and runs that differ in anything but weights, seeds and machine: in
-/// sets, numbers of images, scores, conventions, templates, architecture or preprocessing.
+/// [`EvaluationError::TooFewRuns`] for fewer than two runs, [`EvaluationError::AlreadyMerged`] for
+/// runs that are already means, and [`EvaluationError::RunsDiffer`] for runs that differ in more
+/// than weights, seeds and machine: in sets, numbers of images, scores, conventions, templates,
+/// architecture or preprocessing.
 pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
     let [first, others @ ..] = runs else {
         return Err(EvaluationError::TooFewRuns { n: 0 });
@@ -118,7 +122,7 @@ fn summary(run: &Run, varying: &[&String]) -> RunSummary {
     }
 }
 
-/// The figures' means in the form of one evaluation's results.
+/// Returns the means of the metrics in the form of one evaluation's results.
 fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
     let result = |(r, s): (&OodResult, &super::OodSpread)| OodResult {
         auroc: s.figures.auroc.mean,
@@ -162,7 +166,8 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
     }
 }
 
-/// Refuses runs whose settings differ in anything but weights, seeds and machine; each is its name and its settings.
+/// Checks that the settings of runs differ only in weights, seeds and machine. Each run is a name
+/// and its settings.
 ///
 /// # Errors
 /// [`EvaluationError::RunsDiffer`] for the first difference.
@@ -185,8 +190,8 @@ pub fn check_alike(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
 }
 
 fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
-    let check = |what: &str, tell: &dyn Fn(&Results) -> String| {
-        let (first, other) = (tell(&a.record.results), tell(&b.record.results));
+    let check = |what: &str, describe: &dyn Fn(&Results) -> String| {
+        let (first, other) = (describe(&a.record.results), describe(&b.record.results));
         if first == other {
             return Ok(());
         }
@@ -223,7 +228,7 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
     })?;
     check("the accuracy", &|r| {
         if r.accuracy.is_some() {
-            "there"
+            "present"
         } else {
             "absent"
         }
@@ -231,7 +236,7 @@ fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
     })
 }
 
-/// What differs, and what it is on either side.
+/// What differs, and its value on either side.
 type Difference = (String, String, String);
 
 fn different_settings(a: &Value, b: &Value) -> Option<Difference> {
@@ -246,18 +251,23 @@ fn different_settings(a: &Value, b: &Value) -> Option<Difference> {
         .filter(|key| !VARYING.contains(&key.as_str()));
     let difference =
         keys.find_map(|key| difference(&format!("settings.{key}"), left.get(key), right.get(key)));
-    // Models may have learned other scales; the published one is another convention.
+    // Models may have learned different scales, but the published scale is another convention.
     let published =
         |map: &Map<String, Value>| map.get("logit_scale")?.as_f64().map(|s| s == LOGIT_SCALE);
     let scale = || {
-        let tell = |map: &Map<String, Value>| shown(map.get("logit_scale"));
-        (published(left) != published(right))
-            .then(|| ("settings.logit_scale".to_owned(), tell(left), tell(right)))
+        let describe = |map: &Map<String, Value>| shown(map.get("logit_scale"));
+        (published(left) != published(right)).then(|| {
+            (
+                "settings.logit_scale".to_owned(),
+                describe(left),
+                describe(right),
+            )
+        })
     };
     difference.or_else(scale)
 }
 
-/// Where two values differ first, and what they are there.
+/// Returns the first difference of two values.
 fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Difference> {
     if a == b {
         return None;
@@ -272,7 +282,7 @@ fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Differ
 
 fn shown(value: Option<&Value>) -> String {
     let text = value.map_or("absent".to_owned(), Value::to_string);
-    let cut: String = text.chars().take(SHOWN).collect();
+    let cut: String = text.chars().take(MAX_SETTING_CHARS).collect();
     if cut.len() < text.len() {
         cut + "…"
     } else {

@@ -1,4 +1,4 @@
-//! The files of an evaluation.
+//! Result files of an evaluation: JSON, CSV and Parquet.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -11,10 +11,10 @@ use super::{Cell, ColumnKind, ParquetWriter};
 use super::{Evaluation, EvaluationError, Results};
 use clipn_ood::scores::by_name;
 
-/// Writes one JSON object: the results and, under `settings`, whatever describes the run.
+/// Writes the results as one JSON object, with the run's description under `settings`.
 ///
 /// # Errors
-/// The file cannot be written.
+/// [`EvaluationError::Write`] if the file cannot be written.
 pub fn write_results_json(path: &Path, results: &impl Serialize) -> Result<(), EvaluationError> {
     write(path, |out| {
         serde_json::to_writer_pretty(&mut *out, results)?;
@@ -22,11 +22,11 @@ pub fn write_results_json(path: &Path, results: &impl Serialize) -> Result<(), E
     })
 }
 
-/// Writes the published table's columns (epoch, method, oodset, AUROC, FPR@95) and more, a row a score and set. `epoch`
-/// is that of the checkpoint, where it tells one. Figures are fractions.
+/// Writes one row per score and set: the published table's columns (epoch, method, oodset, AUROC,
+/// FPR@95) and further ones. `epoch` is the checkpoint's, if known. Metrics are fractions.
 ///
 /// # Errors
-/// The file cannot be written.
+/// [`EvaluationError::Write`] if the file cannot be written.
 pub fn write_results_csv(
     path: &Path,
     results: &Results,
@@ -57,10 +57,11 @@ pub fn write_results_csv(
     })
 }
 
-/// Writes a row an image: set, path, label, prediction, every score, and the error of an image that could not be read.
+/// Writes one row per image: set, path, label, prediction, every score, and the error if the image
+/// could not be read.
 ///
 /// # Errors
-/// The file cannot be written.
+/// [`EvaluationError::Write`] if the file cannot be written.
 pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
     let name = |class: usize| evaluation.class_names.get(class).map_or("", String::as_str);
     write(path, |out| {
@@ -102,7 +103,7 @@ pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), Eval
 /// Writes the table of [`write_scores_csv`] as a Parquet file.
 ///
 /// # Errors
-/// The file cannot be written.
+/// [`EvaluationError::Write`] if the file cannot be written.
 #[cfg(feature = "parquet")]
 pub fn write_scores_parquet(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
     let name = |class: usize| evaluation.class_names.get(class).map(String::as_str);

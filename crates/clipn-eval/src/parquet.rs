@@ -12,32 +12,32 @@ use parquet::schema::types::Type;
 
 use super::EvaluationError;
 
-/// Rows that are in memory before they are written as a row group.
-const GROUP: usize = 16_384;
+/// Number of rows in a row group, which is buffered in memory.
+const ROW_GROUP: usize = 16_384;
 
-/// What a column of a table holds; any cell may be empty.
+/// Type of a column; any cell may be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// UTF-8 texts.
+    /// UTF-8 strings.
     Text,
-    /// `f64`.
+    /// `f64` numbers.
     Double,
-    /// `f32`.
+    /// `f32` numbers.
     Float,
 }
 
-/// One value of a table, or none.
+/// One value of a table; `None` is an empty cell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell<'a> {
-    /// A text.
+    /// A string.
     Text(Option<&'a str>),
-    /// A number with the precision of `f64`.
+    /// An `f64` number.
     Double(Option<f64>),
-    /// A number with the precision of `f32`.
+    /// An `f32` number.
     Float(Option<f32>),
 }
 
-/// The values of a row group's column, and for each row whether it has one.
+/// The non-empty values of a column in a row group.
 enum Values {
     Text(Vec<ByteArray>),
     Double(Vec<f64>),
@@ -46,6 +46,7 @@ enum Values {
 
 struct Column {
     values: Values,
+    /// Definition level of each row: 1 if it has a value, 0 if it is empty.
     present: Vec<i16>,
 }
 
@@ -62,7 +63,7 @@ impl Column {
         }
     }
 
-    /// Appends a cell; one of another kind counts as empty.
+    /// Appends a cell; a cell of another type counts as empty.
     fn push(&mut self, cell: &Cell<'_>) {
         let before = self.len();
         match (&mut self.values, cell) {
@@ -92,8 +93,9 @@ impl Column {
     }
 }
 
-/// Writes a flat table as a Parquet file (snappy, row groups of 16,384 rows), which is whole once it is finished. Memory
-/// does not grow with the number of rows.
+/// Writes a flat table as a Parquet file with snappy compression and row groups of 16,384 rows. The
+/// file is valid once [`finish`](Self::finish) returns. Memory does not grow with the number of
+/// rows.
 pub struct ParquetWriter {
     path: PathBuf,
     file: SerializedFileWriter<BufWriter<File>>,
@@ -102,12 +104,12 @@ pub struct ParquetWriter {
 }
 
 impl ParquetWriter {
-    /// Begins a file with columns of these names and kinds.
+    /// Creates a file with columns of these names and types.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// [`EvaluationError::Write`] if the file cannot be written.
     pub fn create(path: &Path, columns: &[(String, ColumnKind)]) -> Result<Self, EvaluationError> {
-        let begun = || -> Result<_, ParquetError> {
+        let create = || -> Result<_, ParquetError> {
             let fields = columns
                 .iter()
                 .map(|(name, kind)| field(name, *kind).map(Arc::new));
@@ -122,7 +124,7 @@ impl ParquetWriter {
             let out = BufWriter::new(File::create(path)?);
             SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties))
         };
-        let file = begun().map_err(|error| failed(path, error))?;
+        let file = create().map_err(|error| failed(path, error))?;
         let columns = columns.iter().map(|(_, kind)| Column::new(*kind)).collect();
         Ok(Self {
             path: path.to_owned(),
@@ -132,26 +134,26 @@ impl ParquetWriter {
         })
     }
 
-    /// Appends a row of as many cells as there are columns; missing ones are empty.
+    /// Appends a row with one cell per column; missing cells are empty.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// [`EvaluationError::Write`] if the file cannot be written.
     pub fn push(&mut self, row: &[Cell<'_>]) -> Result<(), EvaluationError> {
         for (index, column) in self.columns.iter_mut().enumerate() {
             column.push(row.get(index).unwrap_or(&Cell::Text(None)));
         }
         self.rows += 1;
-        if self.rows == GROUP {
+        if self.rows == ROW_GROUP {
             self.flush()
         } else {
             Ok(())
         }
     }
 
-    /// Writes what is left, and what makes the file one that can be read.
+    /// Writes the remaining rows and the footer, and syncs the file.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// [`EvaluationError::Write`] if the file cannot be written.
     pub fn finish(mut self) -> Result<(), EvaluationError> {
         self.flush()?;
         let Self { path, file, .. } = self;
@@ -227,9 +229,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_over_several_groups() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("t.parquet");
+    fn rows_of_several_groups_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
         let columns = [
             ("name", ColumnKind::Text),
             ("x", ColumnKind::Double),
@@ -237,9 +239,9 @@ mod tests {
         ];
         let mut writer =
             ParquetWriter::create(&path, &columns.map(|(n, k)| (n.to_owned(), k))).unwrap();
-        let rows = GROUP + 3;
+        let rows = ROW_GROUP + 3;
         for row in 0..rows {
-            let name = format!("picture {row}");
+            let name = format!("image {row}");
             let even = row % 2 == 0;
             let cells = [
                 Cell::Text(Some(&name)),
@@ -266,21 +268,21 @@ mod tests {
         assert_eq!(
             read[last],
             [
-                Field::Str(format!("picture {last}")),
+                Field::Str(format!("image {last}")),
                 Field::Double(last as f64 / 3.0),
                 Field::Float(0.1)
             ]
         );
         assert_eq!(
             read[5],
-            [Field::Str("picture 5".into()), Field::Null, Field::Null]
+            [Field::Str("image 5".into()), Field::Null, Field::Null]
         );
     }
 
     #[test]
-    fn a_table_without_rows_can_be_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("t.parquet");
+    fn an_empty_table_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
         let writer =
             ParquetWriter::create(&path, &[("name".to_owned(), ColumnKind::Text)]).unwrap();
         writer.finish().unwrap();
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_named() {
+    fn names_the_file_that_cannot_be_written() {
         let error = ParquetWriter::create(Path::new("/absent/t.parquet"), &[])
             .err()
             .unwrap();

@@ -1,4 +1,4 @@
-//! `results.json`: written after an evaluation, and read back with nothing in it taken on trust.
+//! `results.json`: written after an evaluation, and validated completely when it is read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,59 +14,60 @@ use super::results::averages;
 use super::spread::{Spread, Variation, Variations, of_result};
 use super::{EvaluationError, OodResult, Results};
 
-/// The most bytes that are read; some 100,000 skipped images fit.
-const MOST_BYTES: u64 = 32 << 20;
+/// Maximum size of the file in bytes; about 100,000 skipped images fit.
+const MAX_BYTES: u64 = 32 << 20;
 
-/// What `results.json` holds.
+/// Content of `results.json`: results, settings and, for repeats or merged runs, their spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The figures: on all images, or the means over merged runs.
+    /// Metrics on all images, or the means over merged runs.
     #[serde(flatten)]
     pub results: Results,
-    /// Whatever describes the run, an object.
+    /// Description of the run, a JSON object.
     #[serde(default)]
     pub settings: Value,
-    /// Mean and spread, where the evaluation was repeated or runs were merged.
+    /// Mean and spread, if the evaluation was repeated or runs were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
 }
 
 impl Record {
-    /// The name of the file in an evaluation's folder.
+    /// File name in an evaluation's directory.
     pub const FILE: &'static str = "results.json";
 
-    /// Reads a `results.json`, or the one of a folder. Means over sets are computed anew.
+    /// Reads a `results.json`, or the one in a directory. Means over sets are recomputed.
     ///
     /// # Errors
-    /// The file cannot be read or does not hold what an evaluation writes: other types, figures that are no fractions, a
-    /// score on a set that is missing or there twice, counts of images that do not agree.
+    /// [`EvaluationError::Read`] if the file cannot be read; [`EvaluationError::NoResults`] if it
+    /// has wrong types, metrics that are not fractions, a missing or duplicate combination of score
+    /// and set, or counts of images that do not agree.
     pub fn read(path: &Path) -> Result<Self, EvaluationError> {
         let file = if path.is_dir() {
             path.join(Self::FILE)
         } else {
             path.to_owned()
         };
-        let cannot = |source| EvaluationError::Read {
+        let read_error = |source| EvaluationError::Read {
             path: file.clone(),
             source,
         };
         let mut bytes = Vec::new();
         File::open(&file)
-            .map_err(cannot)?
-            .take(MOST_BYTES + 1)
+            .map_err(read_error)?
+            .take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
-            .map_err(cannot)?;
-        let wrong = |reason| EvaluationError::NoResults {
+            .map_err(read_error)?;
+        let invalid = |reason| EvaluationError::NoResults {
             path: file.clone(),
             reason,
         };
-        if bytes.len() as u64 > MOST_BYTES {
-            return Err(wrong(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(invalid(format!("expected at most {} MiB", MAX_BYTES >> 20)));
         }
-        Self::parse(&bytes).map_err(wrong)
+        Self::parse(&bytes).map_err(invalid)
     }
 
-    /// Parses the text of a `results.json`; the error says what is wrong.
+    /// Parses the content of a `results.json`; the error describes what is wrong.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         record.checked()
@@ -74,7 +75,7 @@ impl Record {
 
     fn checked(mut self) -> Result<Self, String> {
         if !(self.settings.is_object() || self.settings.is_null()) {
-            return Err("`settings` is no object".to_owned());
+            return Err("expected an object in `settings`".to_owned());
         }
         let results = &mut self.results;
         check_name("id", &results.id.name)?;
@@ -97,11 +98,11 @@ impl Record {
     }
 }
 
-/// Names go to terminals as they are.
+/// Names are printed to terminals unchanged, so they must not contain control characters.
 fn check_name(what: &str, name: &str) -> Result<(), String> {
     if name.contains(char::is_control) {
         return Err(format!(
-            "the name {name:?} in `{what}` has a control character"
+            "control character in the name {name:?} in `{what}`"
         ));
     }
     Ok(())
@@ -111,7 +112,9 @@ fn check_fraction(what: &str, value: f64) -> Result<(), String> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
     } else {
-        Err(format!("{what} is {value}, which is no fraction"))
+        Err(format!(
+            "{what}: expected a fraction from 0 to 1, got {value}"
+        ))
     }
 }
 
@@ -129,21 +132,19 @@ fn check_counts(results: &Results) -> Result<(), String> {
         }
         if r.n_id != results.id.n {
             return Err(format!(
-                "`id` has {} images, and {} on {} has {}",
-                results.id.n, r.score, r.ood, r.n_id
+                "{} on {}: expected {} in-distribution images as in `id`, got {}",
+                r.score, r.ood, results.id.n, r.n_id
             ));
         }
         if r.n_id == 0 || r.n_ood == 0 {
-            return Err(format!(
-                "{} on {} has a set without images",
-                first.score, r.ood
-            ));
+            return Err(format!("{} on {}: a set has no images", first.score, r.ood));
         }
     }
     Ok(())
 }
 
-/// The results set by set, each set with every score, in the order in which sets and scores come first.
+/// Sorts the results by set, then by score, both in order of first occurrence, and checks that each
+/// set has every score.
 fn in_order(results: Vec<OodResult>) -> Result<Vec<OodResult>, String> {
     let sets: IndexSet<String> = results.iter().map(|r| r.ood.clone()).collect();
     let scores: IndexSet<&'static str> = results.iter().map(|r| r.score).collect();
@@ -151,7 +152,7 @@ fn in_order(results: Vec<OodResult>) -> Result<Vec<OodResult>, String> {
     for result in results {
         let (ood, score) = (result.ood.clone(), result.score);
         if found.insert((ood.clone(), score), result).is_some() {
-            return Err(format!("{score} on {ood} is there twice"));
+            return Err(format!("duplicate result of {score} on {ood}"));
         }
     }
     let mut ordered: Vec<OodResult> = Vec::with_capacity(found.len());
@@ -159,11 +160,11 @@ fn in_order(results: Vec<OodResult>) -> Result<Vec<OodResult>, String> {
         let mut of_set: Option<OodResult> = None;
         for score in &scores {
             let result = found.remove(&(set.clone(), *score));
-            let result = result.ok_or_else(|| format!("{score} on {set} is missing"))?;
+            let result = result.ok_or_else(|| format!("missing result of {score} on {set}"))?;
             let first = of_set.get_or_insert_with(|| result.clone());
             if (first.kind, first.n_ood) != (result.kind, result.n_ood) {
                 return Err(format!(
-                    "{} and {score} tell another kind or count of {set}",
+                    "{} and {score} differ in kind or number of images of {set}",
                     first.score
                 ));
             }
@@ -173,10 +174,13 @@ fn in_order(results: Vec<OodResult>) -> Result<Vec<OodResult>, String> {
     Ok(ordered)
 }
 
-/// The spread in the order of the results, whole and finite.
+/// Checks that the spread is complete and finite, and sorts it in the order of the results.
 fn check_spread(mut spread: Spread, results: &Results) -> Result<Spread, String> {
     if spread.n < 2 {
-        return Err(format!("`spread` is of {} repeats", spread.n));
+        return Err(format!(
+            "expected at least 2 repeats in `spread`, got {}",
+            spread.n
+        ));
     }
     if let Some(accuracy) = &spread.accuracy {
         check_variation("the accuracy", accuracy)?;
@@ -202,7 +206,7 @@ fn check_spread(mut spread: Spread, results: &Results) -> Result<Spread, String>
     Ok(spread)
 }
 
-/// One entry for each key, in the order of the keys.
+/// Returns one entry for each key, in the order of the keys.
 fn matched<T, K: Eq + Hash>(
     entries: Vec<T>,
     key: impl Fn(&T) -> K,
@@ -216,7 +220,7 @@ fn matched<T, K: Eq + Hash>(
         .collect();
     let ordered: Vec<T> = keys.map_while(|key| found.remove(&key)).collect();
     if ordered.len() != count || !found.is_empty() {
-        return Err("`spread` does not tell the figures that `results` has".to_owned());
+        return Err("the entries of `spread` do not match `results`".to_owned());
     }
     for entry in &ordered {
         let Variations {
@@ -226,7 +230,7 @@ fn matched<T, K: Eq + Hash>(
             aupr_out,
         } = figures(entry);
         for variation in [auroc, fpr95, aupr_in, aupr_out] {
-            check_variation("a figure", variation)?;
+            check_variation("a metric", variation)?;
         }
     }
     Ok(ordered)

@@ -7,12 +7,12 @@ use std::path::Path;
 use super::{EvaluationError, OodResult, Record, Variation, Variations, write_results_csv};
 use clipn_ood::scores::by_name;
 
-/// Writes the columns of [`write_results_csv`] and, where there is a spread, a mean and a
-/// sample standard deviation for each of its figures (`AUROC-mean`, `AUROC-std`, …) and `n`, the number of repeats or
-/// runs.
+/// Writes the columns of [`write_results_csv`]. If there is a spread, adds a mean and a sample
+/// standard deviation for each metric (`AUROC-mean`, `AUROC-std`, …), and `n`, the number of
+/// repeats or runs.
 ///
 /// # Errors
-/// The file cannot be written.
+/// [`EvaluationError::Write`] if the file cannot be written.
 pub fn write_record_csv(
     path: &Path,
     record: &Record,
@@ -54,11 +54,11 @@ pub fn write_record_csv(
     })
 }
 
-/// Writes a row a score and set under the names of [`OodResult`]'s fields, with `auroc_mean`, `auroc_std` and so on
-/// where there is a spread.
+/// Writes one row per score and set with the names of [`OodResult`]'s fields as columns, and
+/// `auroc_mean`, `auroc_std` and so on if there is a spread.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write_record_rows(out: impl Write, record: &Record) -> std::io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let names = ["auroc", "fpr95", "aupr_in", "aupr_out"];
@@ -94,11 +94,16 @@ fn rest(r: &OodResult) -> [String; 3] {
     [kind, r.n_id.to_string(), r.n_ood.to_string()]
 }
 
-fn spread_heading(record: &Record, names: [&str; 4], joint: char) -> Vec<String> {
+fn spread_heading(record: &Record, names: [&str; 4], separator: char) -> Vec<String> {
     if record.spread.is_none() {
         return Vec::new();
     }
-    let of_figure = |name: &str| [format!("{name}{joint}mean"), format!("{name}{joint}std")];
+    let of_figure = |name: &str| {
+        [
+            format!("{name}{separator}mean"),
+            format!("{name}{separator}std"),
+        ]
+    };
     names
         .into_iter()
         .flat_map(of_figure)

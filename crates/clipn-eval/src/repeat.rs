@@ -1,4 +1,4 @@
-//! Repeats of an evaluation whose images have been scored once: only what is counted changes.
+//! Repeated metrics of an evaluation whose images are scored once: each repeat draws other images.
 
 use rayon::prelude::*;
 
@@ -9,19 +9,20 @@ use clipn_ood::metrics::FprConvention;
 use clipn_base::progress::Progress;
 use clipn_base::random::{RandomSource, Xoshiro256};
 
-/// How an evaluation is repeated.
+/// Settings of repeated metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
-    /// How often, at least twice.
+    /// Number of repeats, at least 2.
     pub n: usize,
-    /// Images of each set in a subset drawn without replacement; without it each repeat is a bootstrap resample, as
-    /// many images as the set has, drawn with replacement.
+    /// Number of images in a subset of each set, drawn without replacement. `None` draws bootstrap
+    /// resamples: as many images as the set has, with replacement.
     pub subset: Option<usize>,
-    /// What the draws depend on.
+    /// Seed of the draws.
     pub seed: u64,
 }
 
-/// What is counted of a set: the values of each score from the highest down, with the image that each is of.
+/// Sorted scores of a set: for each score, the values from the highest down with the image index of
+/// each.
 struct Ranked {
     images: usize,
     /// `[scores][images]`.
@@ -51,12 +52,12 @@ impl Ranked {
         }
     }
 
-    /// How often each image is drawn.
+    /// Draws images; returns how often each image is drawn.
     fn draw(&self, subset: Option<usize>, random: &mut Xoshiro256) -> Vec<u32> {
         let n = self.images;
         let mut times = vec![0; n];
         match subset {
-            // Floyd's method: every subset of that size is as likely as any other.
+            // Floyd's sampling: every subset of that size is equally likely.
             Some(size) => {
                 for last in n.saturating_sub(size)..n {
                     let drawn = random.below(last as u64 + 1) as usize;
@@ -79,22 +80,25 @@ impl Ranked {
     }
 
     fn accuracy(&self, times: &[u32]) -> Option<f64> {
-        let (mut hits, mut labelled) = (0_u64, 0_u64);
+        let (mut hits, mut labeled) = (0_u64, 0_u64);
         for (right, times) in self.right.iter().zip(times) {
             let Some(right) = right else { continue };
-            labelled += u64::from(*times);
+            labeled += u64::from(*times);
             hits += u64::from(*times) * u64::from(*right);
         }
-        (labelled > 0).then(|| hits as f64 / labelled as f64)
+        (labeled > 0).then(|| hits as f64 / labeled as f64)
     }
 }
 
 impl Spread {
-    /// Repeats the count of an evaluation on other draws of its images. In each repeat the images of every set are
-    /// drawn anew and independently, the in-distribution ones once for all scores and sets.
+    /// Computes the spread of an evaluation's metrics over random draws of its images. Each repeat
+    /// draws the images of every set independently; one draw of the in-distribution images serves
+    /// all scores and sets.
     ///
     /// # Errors
-    /// Fewer than two repeats, a set with fewer images than the subset, scores that are not finite, or cancellation.
+    /// [`EvaluationError::TooFewRepeats`] for fewer than two repeats, [`EvaluationError::Subset`]
+    /// if a set has fewer images than the subset, [`EvaluationError::Metric`] for scores that are
+    /// not finite, and [`EvaluationError::RepeatsCancelled`].
     pub fn repeat(
         evaluation: &Evaluation,
         convention: FprConvention,
@@ -124,15 +128,15 @@ impl Spread {
                 images,
             });
         }
-        progress.begin("counting again", n as u64);
+        progress.begin("computing repeats", n as u64);
         let once = |number: usize| {
             if progress.is_cancelled() {
                 return Err(EvaluationError::RepeatsCancelled { n });
             }
-            let draw = |(place, set): (usize, &Ranked)| {
+            let draw = |(index, set): (usize, &Ranked)| {
                 set.draw(
                     subset,
-                    &mut Xoshiro256::keyed(seed, &[number as u64, place as u64]),
+                    &mut Xoshiro256::keyed(seed, &[number as u64, index as u64]),
                 )
             };
             let times: Vec<Vec<u32>> = sets.iter().enumerate().map(draw).collect();
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn subsets_have_their_size_and_no_image_twice() {
+    fn subsets_are_uniform_and_without_duplicates() {
         let ranked = set(7);
         let mut seen = [0; 7];
         for number in 0..7000 {
@@ -204,12 +208,12 @@ mod tests {
             assert_eq!(ranked.drawn(&times)[0].len(), 3);
             times.iter().zip(&mut seen).for_each(|(t, s)| *s += t);
         }
-        // Each image is in 3 of 7 subsets: 3,000, with a standard deviation of 41.
+        // Each image is in 3 of 7 subsets: expected 3,000 times, with a standard deviation of 41.
         assert!(seen.iter().all(|s| s.abs_diff(3000) < 205), "{seen:?}");
     }
 
     #[test]
-    fn resamples_are_as_large_as_the_set() {
+    fn resamples_have_the_size_of_the_set() {
         let ranked = set(50);
         let times = ranked.draw(None, &mut Xoshiro256::new(3));
         assert_eq!(times.iter().sum::<u32>(), 50);

@@ -7,52 +7,53 @@ use clipn_data::OodKind;
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{Score, by_name};
 
-/// The true-positive rate at which the false-positive rate is told.
+/// True-positive rate of FPR95.
 const TPR: f64 = 0.95;
 
-/// The name of one of [`clipn_ood::scores`].
+/// Name of one of [`clipn_ood::scores`].
 type ScoreName = &'static str;
 
-/// One score of every image of a set, a column a score: `[scores][images]`.
+/// Values of every score on a set: `[scores][images]`.
 pub(super) type Columns = Vec<Vec<f64>>;
 
-/// The in-distribution set.
+/// Name and size of the in-distribution set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdSummary {
-    /// Its name.
+    /// Name of the set.
     pub name: String,
-    /// Images scored.
+    /// Number of scored images.
     pub n: usize,
 }
 
-/// One score on one out-of-distribution set. Figures are fractions, not per cent.
+/// Metrics of one score on one out-of-distribution set, as fractions rather than per cent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OodResult {
-    /// The score's name.
+    /// Name of the score.
     #[serde(deserialize_with = "known_score")]
     pub score: ScoreName,
-    /// The set's name.
+    /// Name of the set.
     pub ood: String,
-    /// `near` or `far`, where the benchmark says so.
+    /// `near` or `far`, if the benchmark defines it.
     pub kind: Option<OodKind>,
     /// Area under the ROC curve, in-distribution positive.
     pub auroc: f64,
-    /// False-positive rate where 95 % of the in-distribution images are kept, by the convention of the settings.
+    /// False-positive rate at which 95 % of the in-distribution images are kept, by the convention
+    /// of the settings.
     pub fpr95: f64,
     /// Average precision, in-distribution positive.
     pub aupr_in: f64,
     /// Average precision, out-of-distribution positive.
     pub aupr_out: f64,
-    /// In-distribution images.
+    /// Number of in-distribution images.
     pub n_id: usize,
-    /// Out-of-distribution images.
+    /// Number of out-of-distribution images.
     pub n_ood: usize,
 }
 
-/// One score's mean over the out-of-distribution sets.
+/// Mean metrics of one score over the out-of-distribution sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Average {
-    /// The score's name.
+    /// Name of the score.
     #[serde(deserialize_with = "known_score")]
     pub score: ScoreName,
     /// `near`, `far`, or `None` for all sets.
@@ -67,29 +68,30 @@ pub struct Average {
     pub aupr_out: f64,
 }
 
-/// An image that could not be read and is in no figure.
+/// An image that could not be read and is excluded from the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// The set that it belongs to.
+    /// Name of the image's set.
     pub set: String,
-    /// The file.
+    /// Path of the image.
     #[serde(serialize_with = "shown_path")]
     pub path: PathBuf,
-    /// Why.
+    /// Error message.
     pub error: String,
 }
 
-/// What an evaluation comes to.
+/// Metrics of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// Share of the in-distribution images whose best "yes" class is their own; `None` where they have no labels.
+    /// Fraction of the in-distribution images whose class with the highest "yes" logit is right;
+    /// `None` without labels.
     #[serde(default)]
     pub accuracy: Option<f64>,
-    /// The in-distribution set.
+    /// In-distribution set.
     pub id: IdSummary,
-    /// One entry a score and out-of-distribution set, sets in order, scores in order within.
+    /// One entry for each score and out-of-distribution set, sorted by set, then by score.
     pub results: Vec<OodResult>,
-    /// Means over all sets and, where there are both kinds, over the near and the far ones.
+    /// Means over all sets and, if there are both kinds, over the near and the far ones.
     #[serde(default)]
     pub averages: Vec<Average>,
     /// Images that could not be read.
@@ -101,7 +103,7 @@ impl Results {
     /// Computes the metrics of scored images.
     ///
     /// # Errors
-    /// A set of which nothing could be read, or scores that are not finite.
+    /// [`EvaluationError::Metric`] if no image of a set could be read, or a score is not finite.
     pub fn compute(
         evaluation: &Evaluation,
         convention: FprConvention,
@@ -138,7 +140,7 @@ impl Results {
     }
 }
 
-/// The figures of every score on every set, of the columns of the sets.
+/// Computes the metrics of every score on every set from the columns of the sets.
 pub(super) fn figures(
     evaluation: &Evaluation,
     id: &Columns,
@@ -170,12 +172,12 @@ pub(super) fn figures(
     Ok(results)
 }
 
-/// The names of scores.
+/// Returns the names of scores.
 pub(super) fn names(scores: &[&'static dyn Score]) -> Vec<ScoreName> {
     scores.iter().map(|score| score.name()).collect()
 }
 
-/// One score of every image that has been read.
+/// Returns one score of every image that was read.
 fn column(rows: &[ImageRow], index: usize) -> Vec<f64> {
     rows.iter()
         .filter_map(|row| row.outcome.as_ref().ok())
@@ -191,7 +193,8 @@ fn id_accuracy(rows: &[ImageRow]) -> Option<f64> {
     accuracy(&predictions, &labels).ok()
 }
 
-/// The means of every score over all sets and, where there are both kinds, over the near and the far ones.
+/// Computes the means of every score over all sets and, if there are both kinds, over the near and
+/// the far ones.
 pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Average> {
     let mut kinds = vec![None];
     let near_and_far = [OodKind::Near, OodKind::Far];
@@ -225,7 +228,7 @@ pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
     averages
 }
 
-/// Reads the name of a score, which may be an alias.
+/// Deserializes the name of a score, which may be an alias.
 pub(super) fn known_score<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<ScoreName, D::Error> {
@@ -235,7 +238,7 @@ pub(super) fn known_score<'de, D: Deserializer<'de>>(
         .map_err(serde::de::Error::custom)
 }
 
-/// A path as it is read; one that is no Unicode must not end the run.
+/// Serializes a path as displayed; one that is not Unicode must not end the run.
 fn shown_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }

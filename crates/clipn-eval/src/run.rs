@@ -11,81 +11,84 @@ use clipn_model::ImageTower;
 use clipn_base::progress::Progress;
 use clipn_ood::scores::{LogitsRow, Msp, Score, predict, stable_each};
 
-/// The arithmetic of the scores.
+/// Floating-point precision of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// As published: f32, probabilities that saturate at 1 and tie.
+    /// f32 as published; probabilities saturate at 1 and tie.
     #[default]
     F32,
-    /// f64 in log space, which orders what f32 leaves tied; probabilities become their logarithms.
+    /// f64 in log space, which orders values that tie in f32; probabilities become their
+    /// logarithms.
     F64,
 }
 
-/// How an evaluation is run.
+/// Options of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The scores, in the order of the results.
+    /// Scores to compute, in the order of the results.
     pub scores: Vec<&'static dyn Score>,
-    /// Their arithmetic.
+    /// Precision of the scores.
     pub precision: Precision,
-    /// How the work is spread.
+    /// Distribution of the work over threads.
     pub parallelism: Parallelism,
-    /// Whether an image that cannot be read ends the run instead of being left out and told.
+    /// Whether an unreadable image ends the run instead of being skipped and reported.
     pub strict: bool,
 }
 
-/// What an image's logits came to.
+/// Prediction and scores of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
     /// Index of the class with the highest "yes" logit.
     pub prediction: usize,
-    /// One value a score of the options.
+    /// One value per score of the options.
     pub scores: Vec<f64>,
-    /// How sure the prediction is of itself: its share of the softmax over the "yes" logits, p(max).
+    /// Maximum softmax probability over the "yes" logits, p(max).
     pub confidence: f64,
 }
 
-/// One image of an evaluation.
+/// Result of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRow {
-    /// The file.
+    /// Path of the image.
     pub path: PathBuf,
-    /// Its class, where known.
+    /// Index of the true class, if known.
     pub label: Option<usize>,
-    /// Its scores, or why it could not be read.
+    /// Prediction and scores, or the error message of an unreadable image.
     pub outcome: Result<Scored, String>,
 }
 
-/// A scored set.
+/// Results of one image set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredSet {
-    /// The set's name.
+    /// Name of the set.
     pub name: String,
-    /// `near` or `far`; `None` for the in-distribution set and where nothing is said.
+    /// `near` or `far`; `None` for the in-distribution set, and if the benchmark does not define
+    /// it.
     pub kind: Option<OodKind>,
-    /// One row an image, in the order of the set.
+    /// One row per image, in the order of the set.
     pub rows: Vec<ImageRow>,
 }
 
-/// Every image of a benchmark, scored.
+/// Scores of every image of a benchmark.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The class names.
+    /// Class names.
     pub class_names: Vec<String>,
-    /// The scores that were computed.
+    /// Computed scores.
     pub scores: Vec<&'static dyn Score>,
-    /// The in-distribution set.
+    /// In-distribution set.
     pub id: ScoredSet,
-    /// The out-of-distribution sets.
+    /// Out-of-distribution sets.
     pub ood: Vec<ScoredSet>,
 }
 
 /// Scores an in-distribution set and any number of out-of-distribution sets.
 ///
 /// # Errors
-/// A label beyond the class names, a set of which nothing could be read, with `strict` any unreadable image, or
-/// cancellation.
+/// [`EvaluationError::Label`] for a label out of range, [`EvaluationError::NothingReadable`] if no
+/// image of a set could be read, [`EvaluationError::Image`] with `strict` for any unreadable image,
+/// and [`EvaluationError::Cancelled`].
 pub fn evaluate(
     pipeline: &InferencePipeline<'_>,
     id: &ImageSet,
@@ -93,15 +96,15 @@ pub fn evaluate(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Evaluation, EvaluationError> {
-    let part = Part {
+    let range = ClassRange {
         first: 0,
         classes: pipeline.classifier().len(),
         scale: None,
     };
     let class_names = pipeline.classifier().class_names();
-    let mut evaluations = Job {
+    let mut evaluations = ScoringJob {
         pipeline,
-        parts: &[part],
+        ranges: &[range],
         options,
         progress,
     }
@@ -111,11 +114,13 @@ pub fn evaluate(
         .ok_or(EvaluationError::Classifier(ClassifierError::NoClasses))
 }
 
-/// Scores the sets with several classifiers of one image tower, as those of several "no" sides; every image is decoded
-/// and encoded once. One evaluation a classifier, each as [`evaluate`] would give it.
+/// Scores the sets with several classifiers of one image tower, such as those of several "no"
+/// towers. Every image is decoded and encoded only once. Returns one evaluation per classifier,
+/// equal to that of [`evaluate`].
 ///
 /// # Errors
-/// As [`evaluate`]; and no classifier, or one of another dimension.
+/// Same as [`evaluate`], and [`EvaluationError::Classifier`] without classifiers or for one of
+/// another dimension.
 pub fn evaluate_each(
     (tower, preprocessing): (&dyn ImageTower<f32>, Preprocessing),
     classifiers: &[Classifier],
@@ -141,49 +146,49 @@ pub fn evaluate_each(
         .cloned()
         .collect();
     let rows = |of: fn(&Classifier) -> &[f32]| classifiers.iter().flat_map(of).copied().collect();
-    // With a scale of one the logits are cosines, which each part multiplies by its own scale.
-    let joined =
+    // With a scale of 1 the logits are cosines; each classifier multiplies them by its own scale.
+    let concatenated =
         Classifier::new(names, rows(Classifier::yes), rows(Classifier::no))?.with_scale(1.0);
     let mut first = 0;
-    let part = |classifier: &Classifier| {
-        let part = Part {
+    let range = |classifier: &Classifier| {
+        let range = ClassRange {
             first,
             classes: classifier.len(),
             scale: Some(classifier.scale()),
         };
         first += classifier.len();
-        part
+        range
     };
-    let parts: Vec<Part> = classifiers.iter().map(part).collect();
-    let pipeline = InferencePipeline::new(tower, &joined, &preprocessing)?;
-    let job = Job {
+    let ranges: Vec<ClassRange> = classifiers.iter().map(range).collect();
+    let pipeline = InferencePipeline::new(tower, &concatenated, &preprocessing)?;
+    let job = ScoringJob {
         pipeline: &pipeline,
-        parts: &parts,
+        ranges: &ranges,
         options,
         progress,
     };
     job.run(id, ood, |index| classifiers[index].class_names())
 }
 
-/// The classes of one of the classifiers that are joined in a row of logits.
+/// Range of one classifier's classes in the logits of the concatenated classifier.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct ClassRange {
     first: usize,
     classes: usize,
-    /// What cosines are multiplied by; `None` for a row that holds logits already.
+    /// Logit scale of the classifier; `None` if the row holds logits already.
     scale: Option<f64>,
 }
 
-impl Part {
+impl ClassRange {
     fn score(self, row: LogitsRow<'_, f32>, options: &Options) -> Scored {
-        let of_part = |values: &[f32]| values[self.first..self.first + self.classes].to_vec();
+        let in_range = |values: &[f32]| values[self.first..self.first + self.classes].to_vec();
         let Some(scale) = self.scale else {
             return score(row, options);
         };
         let times = |cosine: f32| scale as f32 * cosine;
         let (yes, no): (Vec<f32>, Vec<f32>) = (
-            of_part(row.yes).into_iter().map(times).collect(),
-            of_part(row.no).into_iter().map(times).collect(),
+            in_range(row.yes).into_iter().map(times).collect(),
+            in_range(row.no).into_iter().map(times).collect(),
         );
         score(
             LogitsRow {
@@ -196,16 +201,16 @@ impl Part {
     }
 }
 
-/// Sets scored with a pipeline whose classes are those of one or more classifiers.
-struct Job<'a> {
+/// Scoring of image sets with one or more classifiers.
+struct ScoringJob<'a> {
     pipeline: &'a InferencePipeline<'a>,
-    parts: &'a [Part],
+    ranges: &'a [ClassRange],
     options: &'a Options,
     progress: &'a dyn Progress,
 }
 
-impl Job<'_> {
-    /// One evaluation a part.
+impl ScoringJob<'_> {
+    /// Scores all sets; returns one evaluation per classifier.
     fn run<'n>(
         &self,
         id: &ImageSet,
@@ -213,9 +218,9 @@ impl Job<'_> {
         class_names: impl Fn(usize) -> &'n [String],
     ) -> Result<Vec<Evaluation>, EvaluationError> {
         let classes = self
-            .parts
+            .ranges
             .iter()
-            .map(|part| part.classes)
+            .map(|range| range.classes)
             .min()
             .unwrap_or_default();
         if let Some(sample) = id
@@ -233,10 +238,10 @@ impl Job<'_> {
         let sets = || std::iter::once((id, None)).chain(ood.iter().map(|(set, kind)| (set, *kind)));
         let total = sets().map(|(set, _)| set.len()).sum();
         self.progress.begin("scoring images", total as u64);
-        let mut scored: Vec<Vec<ScoredSet>> = self.parts.iter().map(|_| Vec::new()).collect();
+        let mut scored: Vec<Vec<ScoredSet>> = self.ranges.iter().map(|_| Vec::new()).collect();
         let mut done = 0;
         for (set, kind) in sets() {
-            let of_parts = self.score_set(set).map_err(|error| match error {
+            let of_ranges = self.score_set(set).map_err(|error| match error {
                 EvaluationError::Inference(InferenceError::Cancelled { done: in_set }) => EvaluationError::Cancelled {
                     done: done + in_set,
                     total,
@@ -244,7 +249,7 @@ impl Job<'_> {
                 other => other,
             })?;
             done += set.len();
-            for (sets, rows) in scored.iter_mut().zip(of_parts) {
+            for (sets, rows) in scored.iter_mut().zip(of_ranges) {
                 sets.push(ScoredSet {
                     name: set.name.clone(),
                     kind,
@@ -262,19 +267,19 @@ impl Job<'_> {
         Ok(scored.into_iter().enumerate().map(evaluation).collect())
     }
 
-    /// The rows of a set, for every part.
+    /// Scores a set; returns its rows for every classifier.
     fn score_set(&self, set: &ImageSet) -> Result<Vec<Vec<ImageRow>>, EvaluationError> {
         let files = set.samples.iter().map(|sample| sample.path.as_path());
         let mut rows: Vec<Vec<ImageRow>> = self
-            .parts
+            .ranges
             .iter()
             .map(|_| Vec::with_capacity(set.len()))
             .collect();
         let look = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
             row.map(|row| {
-                self.parts
+                self.ranges
                     .iter()
-                    .map(|part| part.score(row, self.options))
+                    .map(|range| range.score(row, self.options))
                     .collect::<Vec<_>>()
             })
         };

@@ -1,4 +1,4 @@
-//! How figures vary over repeats or runs.
+//! Mean and spread of metrics over repeats or runs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,40 +7,41 @@ use super::Results;
 use super::results::{Average, OodResult, known_score};
 use clipn_data::OodKind;
 
-/// What the figures vary over.
+/// Source of the variation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Over {
-    /// Runs with other weights, seeds or machines.
+    /// Runs with different weights, seeds or machines.
     Runs,
     /// Random subsets of the scored images, drawn without replacement.
     Subsets,
-    /// Bootstrap resamples of the scored images: as many as there are, drawn with replacement.
+    /// Bootstrap resamples of the scored images: samples of the same size, drawn with replacement.
     Resamples,
 }
 
-/// One figure over the repeats.
+/// Statistics of one metric over the repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Variation {
-    /// The mean.
+    /// Mean.
     pub mean: f64,
-    /// The sample standard deviation, with n − 1.
+    /// Sample standard deviation, with n − 1.
     pub std: f64,
-    /// The least value.
+    /// Minimum.
     pub min: f64,
-    /// The greatest value.
+    /// Maximum.
     pub max: f64,
-    /// The 2.5th and the 97.5th percentile of resamples, the bootstrap's 95 % confidence interval.
+    /// The 2.5th and 97.5th percentiles of resamples, which are the bootstrap's 95 % confidence
+    /// interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
 }
 
-/// The four figures of a score.
+/// Statistics of the four metrics of a score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Variations {
     /// Area under the ROC curve.
     pub auroc: Variation,
-    /// False-positive rate where 95 % of the in-distribution images are kept.
+    /// False-positive rate at which 95 % of the in-distribution images are kept.
     pub fpr95: Variation,
     /// Average precision, in-distribution positive.
     pub aupr_in: Variation,
@@ -48,102 +49,103 @@ pub struct Variations {
     pub aupr_out: Variation,
 }
 
-/// How the figures of one score on one set vary.
+/// Statistics of one score on one set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OodSpread {
-    /// The score's name.
+    /// Name of the score.
     #[serde(deserialize_with = "known_score")]
     pub score: Name,
-    /// The set's name.
+    /// Name of the set.
     pub ood: String,
-    /// The four figures.
+    /// Statistics of the four metrics.
     #[serde(flatten)]
     pub figures: Variations,
 }
 
-/// How one score's mean over sets varies.
+/// Statistics of one score's mean over sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AverageSpread {
-    /// The score's name.
+    /// Name of the score.
     #[serde(deserialize_with = "known_score")]
     pub score: Name,
     /// `near`, `far`, or `None` for all sets.
     pub kind: Option<OodKind>,
-    /// The four figures.
+    /// Statistics of the four metrics.
     #[serde(flatten)]
     pub figures: Variations,
 }
 
-/// The name of a score.
+/// Name of a score.
 type Name = &'static str;
 
-/// One of the runs that were merged.
+/// One of several merged runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
-    /// The file that it was read from.
+    /// File that the run was read from.
     pub path: String,
-    /// Its accuracy.
+    /// Accuracy of the run.
     pub accuracy: Option<f64>,
-    /// Its means.
+    /// Mean metrics of the run.
     pub averages: Vec<Average>,
-    /// Those of its settings that are not the same in all runs.
+    /// Settings of the run that are not equal in all runs.
     pub settings: Map<String, Value>,
 }
 
-/// Mean and spread of every figure of an evaluation.
+/// Mean and spread of every metric of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// What the figures vary over.
+    /// Source of the variation.
     pub over: Over,
-    /// How many repeats or runs there are, at least 2.
+    /// Number of repeats or runs, at least 2.
     pub n: usize,
-    /// Images of a set in each subset.
+    /// Number of images of a set in each subset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<usize>,
-    /// What the draws depend on.
+    /// Seed of the draws.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The accuracy, where every repeat has one.
+    /// Statistics of the accuracy, if every repeat has one.
     pub accuracy: Option<Variation>,
-    /// One entry a score and set, in the order of [`Results::results`].
+    /// One entry per score and set, in the order of [`Results::results`].
     pub results: Vec<OodSpread>,
-    /// One entry a mean, in the order of [`Results::averages`].
+    /// One entry per mean, in the order of [`Results::averages`].
     pub averages: Vec<AverageSpread>,
-    /// The runs, where it is runs that were merged.
+    /// The runs, if runs were merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunSummary>,
 }
 
 impl Variation {
-    /// Mean and spread of at least two values; the interval of resamples.
+    /// Computes the statistics of at least two values, with the interval for resamples.
     pub(super) fn of(values: impl Iterator<Item = f64>, over: Over) -> Self {
         let mut values: Vec<f64> = values.collect();
         values.sort_unstable_by(f64::total_cmp);
         let n = values.len() as f64;
         let (min, max) = (values.first().copied(), values.last().copied());
-        // Sums of values that are all the same may round: their spread is none.
+        // The sum of equal values may round; take their value, so that the deviation is exactly 0.
         let mean = match (min, max) {
             (Some(min), Some(max)) if min == max => min,
             _ => values.iter().sum::<f64>() / n,
         };
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let sum_of_squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         Self {
             mean,
-            std: (squares / (n - 1.0).max(1.0)).sqrt(),
+            std: (sum_of_squares / (n - 1.0).max(1.0)).sqrt(),
             min: min.unwrap_or(f64::NAN),
             max: max.unwrap_or(f64::NAN),
             interval: (over == Over::Resamples)
-                .then(|| [0.025, 0.975].map(|share| quantile(&values, share))),
+                .then(|| [0.025, 0.975].map(|probability| quantile(&values, probability))),
         }
     }
 }
 
-/// A quantile of sorted values, interpolated linearly between the two nearest as `numpy.quantile` does.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * sorted.len().saturating_sub(1) as f64;
-    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+/// Returns a quantile of sorted values, interpolated linearly between the two nearest as in
+/// `numpy.quantile`.
+fn quantile(sorted: &[f64], probability: f64) -> f64 {
+    let position = probability * sorted.len().saturating_sub(1) as f64;
+    let (below, above) = (position.floor() as usize, position.ceil() as usize);
     match (sorted.get(below), sorted.get(above)) {
-        (Some(low), Some(high)) => low + (high - low) * (place - place.floor()),
+        (Some(low), Some(high)) => low + (high - low) * (position - position.floor()),
         _ => f64::NAN,
     }
 }
@@ -170,7 +172,7 @@ pub(super) fn of_average(a: &Average) -> [f64; 4] {
 }
 
 impl Spread {
-    /// The spread of repeats that have the same scores and sets in the same order.
+    /// Computes the spread of repeats that have the same scores and sets in the same order.
     pub(super) fn of(repeats: &[Results], over: Over) -> Self {
         let first = repeats.first();
         let results = first
@@ -214,7 +216,7 @@ impl Spread {
         }
     }
 
-    /// The spread of one score on one set.
+    /// Returns the statistics of one score on one set.
     pub fn result(&self, score: &str, ood: &str) -> Option<&Variations> {
         self.results
             .iter()
@@ -222,7 +224,7 @@ impl Spread {
             .map(|s| &s.figures)
     }
 
-    /// The spread of one score's mean.
+    /// Returns the statistics of one score's mean.
     pub fn average(&self, score: &str, kind: Option<OodKind>) -> Option<&Variations> {
         self.averages
             .iter()
@@ -230,8 +232,8 @@ impl Spread {
             .map(|s| &s.figures)
     }
 
-    /// What stands before the ± of a figure: the figure on all images where images were resampled, whose spread tells
-    /// how sure it is, and the mean over subsets or runs.
+    /// Returns the value before the ± of a metric. For resamples, it is the metric on all images,
+    /// whose uncertainty the spread describes; for subsets and runs, it is the mean.
     pub fn centre(&self, figure: f64, variation: &Variation) -> f64 {
         if self.over == Over::Resamples {
             figure
@@ -240,16 +242,16 @@ impl Spread {
         }
     }
 
-    /// What is before and after the ±, in a sentence without its end.
+    /// Describes the values before and after the ±, as a phrase without final stop.
     pub fn explained(&self) -> String {
         let n = self.n;
         match (self.over, self.subset) {
             (Over::Resamples, _) => format!(
-                "figure on all images ± standard deviation over {n} bootstrap resamples of the images of each set"
+                "value on all images ± standard deviation over {n} bootstrap resamples of each set"
             ),
             (Over::Subsets, Some(m)) => format!(
-                "mean ± sample standard deviation over {n} random subsets of {m} images of each set, drawn without \
-                 replacement"
+                "mean ± sample standard deviation over {n} random subsets of {m} images of each \
+                 set, drawn without replacement"
             ),
             (Over::Subsets, None) => {
                 format!("mean ± sample standard deviation over {n} random subsets")
@@ -264,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spread_is_that_of_a_sample() {
+    fn computes_the_sample_standard_deviation() {
         let v = Variation::of([0.2, 0.4, 0.6].into_iter(), Over::Runs);
         assert!(
             (v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15,
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_percentiles() {
+    fn intervals_are_the_percentiles_of_resamples() {
         let v = Variation::of((0..=1000).map(|i| f64::from(i) / 1000.0), Over::Resamples);
         let [low, high] = v.interval.unwrap();
         assert!(

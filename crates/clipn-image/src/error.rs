@@ -1,13 +1,13 @@
-//! What can be wrong with an image, in words that say what to do about it.
+//! Errors of reading, decoding and preprocessing an image.
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where an image came from, for messages.
+/// Source of an image, as named in error messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A file.
+    /// Path of an image file.
     File(PathBuf),
-    /// Bytes in memory, which have no name.
+    /// Bytes in memory, without a name.
     Bytes,
 }
 
@@ -20,168 +20,161 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why an image could not be read, cropped or normalised.
+/// Error of reading, decoding, cropping or normalizing an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// No file at that path.
-    #[error("{origin}: no such file; check the path")]
+    /// The path does not exist.
+    #[error("{origin}: no such file")]
     NotFound {
-        /// The file.
+        /// Path of the file.
         origin: Origin,
     },
-    /// The file may not be read by this user.
-    #[error("{origin}: permission denied; make the file readable for this user")]
+    /// The user has no permission to read the file.
+    #[error("{origin}: permission denied")]
     PermissionDenied {
-        /// The file.
+        /// Path of the file.
         origin: Origin,
     },
-    /// The path names a folder.
-    #[error("{origin}: is a folder, not an image; name a file in it")]
+    /// The path is a directory.
+    #[error("{origin}: expected an image file, got a directory")]
     IsFolder {
-        /// The folder.
+        /// Path of the directory.
         origin: Origin,
     },
-    /// The operating system failed to read the file.
-    #[error("{origin}: cannot be read: {source}; check the disk or the network share")]
+    /// The file cannot be read, for a reason other than the three above.
+    #[error("{origin}: cannot read file")]
     Read {
-        /// The file.
+        /// Path of the file.
         origin: Origin,
-        /// What the operating system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// More bytes than an image within the pixel cap could take.
-    #[error(
-        "{origin}: larger than {limit} bytes, more than any image within the cap takes; scale it down"
-    )]
+    /// The file is larger than any image within [`DecodeOptions::max_pixels`] can be.
+    ///
+    /// [`DecodeOptions::max_pixels`]: super::DecodeOptions::max_pixels
+    #[error("{origin}: file exceeds the size limit of {limit} bytes")]
     FileTooLarge {
-        /// The file.
+        /// Path of the file.
         origin: Origin,
-        /// The most bytes that are read.
+        /// Maximum file size in bytes.
         limit: u64,
     },
-    /// Nothing in it.
-    #[error("{origin}: is empty (0 bytes); fetch or export the image again")]
+    /// The file or slice has no bytes.
+    #[error("{origin}: empty image file (0 bytes)")]
     Empty {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
     },
-    /// The content starts like none of the formats that are read.
-    #[error(
-        "{origin}: not an image that can be read, looks like {looks_like}; \
-         JPEG, PNG, WebP, BMP, GIF and TIFF are read"
-    )]
+    /// The first bytes match none of the supported formats.
+    #[error("{origin}: expected a JPEG, PNG, WebP, BMP, GIF or TIFF image, got {looks_like}")]
     NotAnImage {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
-        /// What its first bytes look like, "a text file" for instance.
+        /// Kind of content detected from the first bytes, for example "a text file".
         looks_like: &'static str,
     },
-    /// The content ends before the image does.
-    #[error("{origin}: the {format} image is truncated; fetch or export it again")]
+    /// The content ends before the end of the image.
+    #[error("{origin}: truncated {format} image")]
     Truncated {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
-        /// The format's name.
+        /// Name of the image format.
         format: &'static str,
     },
-    /// The content breaks the rules of its format.
-    #[error("{origin}: the {format} image is damaged: {reason}; fetch or export it again")]
+    /// The content violates its format.
+    #[error("{origin}: corrupt {format} image: {reason}")]
     Damaged {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
-        /// The format's name.
+        /// Name of the image format.
         format: &'static str,
-        /// What the decoder stumbled over.
+        /// Violation that the decoder reports.
         reason: String,
     },
-    /// A kind of image within its format that is not read.
-    #[error(
-        "{origin}: {format} of this kind is not read: {what}; convert it to 8-bit RGB PNG or JPEG"
-    )]
+    /// The image uses a feature of its format that is not supported.
+    #[error("{origin}: unsupported {format} image: {what}")]
     Unsupported {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
-        /// The format's name.
+        /// Name of the image format.
         format: &'static str,
-        /// The kind that is not read.
+        /// Unsupported feature.
         what: String,
     },
-    /// More pixels than the cap against decompression bombs.
-    #[error(
-        "{origin}: {width}x{height} is {pixels} pixels, over the cap of {limit}; \
-         scale it down, or raise `max_pixels` if the image is to be trusted"
-    )]
+    /// The image has more pixels than [`DecodeOptions::max_pixels`], the limit against
+    /// decompression bombs.
+    ///
+    /// [`DecodeOptions::max_pixels`]: super::DecodeOptions::max_pixels
+    #[error("{origin}: {width}x{height} image has {pixels} pixels, more than the limit of {limit}")]
     TooManyPixels {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// `width` times `height`.
+        /// `width * height`.
         pixels: u64,
-        /// The cap.
+        /// Maximum number of pixels.
         limit: u64,
     },
-    /// No pixels at all.
-    #[error("{origin}: {width}x{height} holds no pixels; export the image again")]
+    /// The width or the height is 0.
+    #[error("{origin}: image has no pixels ({width}x{height})")]
     ZeroSize {
-        /// The file or bytes.
+        /// File or bytes in memory.
         origin: Origin,
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
     },
-    /// Pixels that do not fill the shape they are said to have.
-    #[error(
-        "{found} bytes do not fill an image of {width}x{height}; pass width x height x 3 = {expected}"
-    )]
+    /// The length of the pixel data does not match the shape `[H, W, 3]`.
+    #[error("expected {expected} bytes for a {width}x{height} RGB image, got {found}")]
     PixelCount {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// Bytes of `[H, W, 3]`.
+        /// Expected number of bytes, `height * width * 3`.
         expected: u64,
-        /// Bytes passed.
+        /// Number of bytes passed.
         found: usize,
     },
-    /// A setting of the preprocessing that no tensor can be made with.
-    #[error("preprocessing: {reason}")]
+    /// A preprocessing or augmentation setting is invalid.
+    #[error("invalid preprocessing: {reason}")]
     Preprocessing {
-        /// Which setting, its value and what it may be.
+        /// Name of the setting, expected range and value.
         reason: String,
     },
-    /// A crop of another size than the preprocessing's.
-    #[error(
-        "the crop is {width}x{height}, but {size}x{size} is to be normalised; crop the image first"
-    )]
+    /// The size of the crop differs from [`Preprocessing::size`].
+    ///
+    /// [`Preprocessing::size`]: super::Preprocessing::size
+    #[error("expected a {size}x{size} crop, got {width}x{height}")]
     CropSize {
-        /// The crop's width.
+        /// Width of the crop in pixels.
         width: u32,
-        /// The crop's height.
+        /// Height of the crop in pixels.
         height: u32,
-        /// The preprocessing's size.
+        /// Expected side in pixels.
         size: usize,
     },
-    /// A slice of another length than the tensor.
-    #[error(
-        "the output holds {found} values, but [3, {size}, {size}] takes {expected}; use `tensor_len`"
-    )]
+    /// The length of the output slice differs from [`Preprocessing::tensor_len`].
+    ///
+    /// [`Preprocessing::tensor_len`]: super::Preprocessing::tensor_len
+    #[error("expected an output of {expected} values ([3, {size}, {size}]), got {found}")]
     OutputLength {
-        /// The preprocessing's size.
+        /// Expected side in pixels.
         size: usize,
-        /// Values that the tensor takes.
+        /// Number of values of the tensor, `3 * size * size`.
         expected: usize,
-        /// Values that the slice holds.
+        /// Length of the slice.
         found: usize,
     },
 }
 
 impl ImageError {
-    /// The same error, naming `path` as the place it stands in.
+    /// Sets the origin of the error to `path`, if the variant has one.
     pub fn in_file(mut self, path: &Path) -> Self {
         match &mut self {
             Self::NotFound { origin }

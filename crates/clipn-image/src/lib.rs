@@ -1,8 +1,22 @@
-//! Photographs into pixels: decode, resize, crop, normalise.
+//! Image decoding, resizing, cropping, normalization and training augmentation.
 //!
-//! Follows what Pillow and torchvision do for the published evaluation, byte for byte after decoding, so that a
-//! photograph gives the same tensor here as there: file or bytes → [`RgbImage`] `[H, W, 3]` → crop `[S, S, 3]` →
-//! tensor `[3, S, S]`.
+//! Follows what Pillow and torchvision do for the published evaluation, byte for byte after
+//! decoding, so that an image yields the same tensor as in the published code: file or bytes →
+//! [`RgbImage`] `[H, W, 3]` → crop `[S, S, 3]` → tensor `[3, S, S]`.
+//!
+//! ```
+//! use clipn::image::{Preprocessing, RgbImage};
+//!
+//! # fn main() -> Result<(), clipn::image::ImageError> {
+//! let image = RgbImage::new(2, 1, vec![0, 0, 0, 255, 255, 255])?;
+//! let preprocessing = Preprocessing::clip(224);
+//! let crop = preprocessing.crop(&image)?;
+//! assert_eq!((crop.width(), crop.height()), (224, 224));
+//! let mut tensor = vec![0.0; preprocessing.tensor_len()];
+//! preprocessing.normalise_into(&crop, &mut tensor)?;
+//! # Ok(())
+//! # }
+//! ```
 mod augment;
 mod decode;
 mod error;

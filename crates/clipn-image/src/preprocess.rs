@@ -1,4 +1,4 @@
-//! From a picture to the tensor that an image tower takes.
+//! Preprocessing of an image into the input tensor of an image tower.
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,33 +8,38 @@ use super::error::ImageError;
 use super::resample::{Axis, window};
 use super::rgb::RgbImage;
 
-/// CLIP's channel means, of values from 0 to 1.
+/// CLIP's channel means, for values in [0, 1].
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 
-/// CLIP's channel standard deviations, of values from 0 to 1.
+/// CLIP's channel standard deviations, for values in [0, 1].
 const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
-/// The largest size of a crop: far above any tower's, and small enough to allocate.
+/// Maximum crop size in pixels: far above any tower's, and small enough to allocate.
 const MAX_SIZE: usize = 4096;
 
-/// How a picture becomes a tensor: the evaluation transform of the published code (torchvision's `Resize` with
-/// bicubic interpolation, `CenterCrop`, `ToTensor`, `Normalize` on Pillow images, converted to RGB first).
+/// Evaluation transform of the published code, from an image to a tensor.
+///
+/// Equals torchvision's `Resize` with bicubic interpolation, `CenterCrop`, `ToTensor` and
+/// `Normalize` on Pillow images that are converted to RGB first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// S: the tower's image size, in pixels.
+    /// Image size S of the tower, 1 to 4096 pixels.
     pub size: usize,
-    /// Mean of each channel, of values from 0 to 1.
+    /// Mean of each channel, for values in [0, 1].
     pub mean: [f32; 3],
-    /// Standard deviation of each channel, of values from 0 to 1.
+    /// Standard deviation of each channel, for values in [0, 1]; above 0.
     pub std: [f32; 3],
-    /// How files are decoded.
+    /// Options for decoding image files.
     pub decode: DecodeOptions,
-    /// Takes the colours away after the crop ([`RgbImage::to_grey`]), as a control for what colour contributes.
+    /// Whether the crop is converted to grayscale ([`RgbImage::to_grey`]), as a control for what
+    /// color contributes.
     pub grey: bool,
 }
 
 impl Preprocessing {
-    /// CLIP's preprocessing for towers of `size`: OpenAI's mean and deviation, decoded as the published code does.
+    /// Returns CLIP's preprocessing for towers with image size `size`.
+    ///
+    /// Uses OpenAI's mean and standard deviation, and [`DecodeOptions::faithful`].
     pub fn clip(size: usize) -> Self {
         Self {
             size,
@@ -45,18 +50,19 @@ impl Preprocessing {
         }
     }
 
-    /// Values of the tensor `[3, size, size]`.
+    /// Number of values of the tensor `[3, size, size]`.
     pub fn tensor_len(&self) -> usize {
         self.size.saturating_mul(self.size).saturating_mul(3)
     }
 
-    /// Resizes the short side to `size` and takes the middle: `[size, size, 3]`.
+    /// Resizes the short side to `size` and crops the center: `[size, size, 3]`.
     ///
-    /// Byte for byte Pillow's bicubic resize to (`size`, trunc(`size` · long / short)) and torchvision's centre crop
-    /// at round-half-even((side − `size`) / 2). Only the crop is computed, so extreme ratios cost no memory.
+    /// Matches byte for byte Pillow's bicubic resize to (`size`, trunc(`size` · long / short)) and
+    /// torchvision's center crop at round-half-even((side − `size`) / 2). Only the crop is
+    /// computed, so extreme aspect ratios cost no memory.
     ///
     /// # Errors
-    /// [`ImageError::Preprocessing`] when `size` is 0 or above 4096.
+    /// [`ImageError::Preprocessing`] if `size` is not in 1 to 4096, or `mean` or `std` is invalid.
     pub fn crop(&self, image: &RgbImage) -> Result<RgbImage, ImageError> {
         self.check()?;
         let (width, height) = (image.width() as usize, image.height() as usize);
@@ -71,12 +77,14 @@ impl Preprocessing {
         Ok(if self.grey { crop.to_grey() } else { crop })
     }
 
-    /// Writes the crop `[size, size, 3]` as the tensor `[3, size, size]`: (value / 255 − mean) / std in f32, the same
-    /// bits as torchvision's.
+    /// Normalizes the crop `[size, size, 3]` into the tensor `[3, size, size]`.
+    ///
+    /// Computes (value / 255 − mean) / std in `f32`, bit for bit as torchvision does.
     ///
     /// # Errors
-    /// [`ImageError::CropSize`] and [`ImageError::OutputLength`] when a shape is another,
-    /// [`ImageError::Preprocessing`] when a setting cannot be used.
+    /// - [`ImageError::CropSize`] if `crop` is not `size` x `size`.
+    /// - [`ImageError::OutputLength`] if the length of `out` is not [`Preprocessing::tensor_len`].
+    /// - [`ImageError::Preprocessing`] if a setting is invalid.
     pub fn normalise_into(&self, crop: &RgbImage, out: &mut [f32]) -> Result<(), ImageError> {
         self.check()?;
         let (width, height) = (crop.width(), crop.height());
@@ -96,7 +104,7 @@ impl Preprocessing {
             });
         }
         for (channel, plane) in out.chunks_exact_mut(size * size).enumerate() {
-            let values = self.values_of(channel);
+            let values = self.normalized_values(channel);
             for (out, pixel) in plane.iter_mut().zip(crop.pixels().as_chunks::<3>().0) {
                 *out = values[usize::from(pixel[channel])];
             }
@@ -104,42 +112,45 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// Decodes the file at `path` and writes its tensor `[3, size, size]`.
+    /// Decodes the file at `path` and writes its tensor `[3, size, size]` to `out`.
     ///
     /// # Errors
-    /// Those of [`decode_file`], [`Preprocessing::crop`] and [`Preprocessing::normalise_into`].
+    /// The errors of [`decode_file`], [`Preprocessing::crop`] and
+    /// [`Preprocessing::normalise_into`].
     pub fn file_into(&self, path: &Path, out: &mut [f32]) -> Result<(), ImageError> {
         let image = decode_file(path, &self.decode)?;
         self.normalise_into(&self.crop(&image)?, out)
     }
 
-    /// Decodes `bytes` and writes their tensor `[3, size, size]`.
+    /// Decodes `bytes` of an image file and writes its tensor `[3, size, size]` to `out`.
     ///
     /// # Errors
-    /// Those of [`decode_bytes`], [`Preprocessing::crop`] and [`Preprocessing::normalise_into`].
+    /// The errors of [`decode_bytes`], [`Preprocessing::crop`] and
+    /// [`Preprocessing::normalise_into`].
     pub fn bytes_into(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), ImageError> {
         let image = decode_bytes(bytes, &self.decode)?;
         self.normalise_into(&self.crop(&image)?, out)
     }
 
-    /// The normalised value of each of a channel's 256 bytes.
-    fn values_of(&self, channel: usize) -> [f32; 256] {
+    /// Returns the lookup table from a byte to the normalized value of `channel`.
+    fn normalized_values(&self, channel: usize) -> [f32; 256] {
         let (mean, std) = (self.mean[channel], self.std[channel]);
         std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
     }
 
+    /// Validates the settings.
     pub fn check(&self) -> Result<(), ImageError> {
         if self.size == 0 || self.size > MAX_SIZE {
-            let reason = format!("size is {}, but must be from 1 to {MAX_SIZE}", self.size);
+            let reason = format!("size: expected 1 to {MAX_SIZE}, got {}", self.size);
             return Err(ImageError::Preprocessing { reason });
         }
         if self.mean.iter().any(|mean| !mean.is_finite()) {
-            let reason = format!("mean is {:?}, but must be three finite numbers", self.mean);
+            let reason = format!("mean: expected three finite numbers, got {:?}", self.mean);
             return Err(ImageError::Preprocessing { reason });
         }
         if self.std.iter().any(|std| !std.is_finite() || *std <= 0.0) {
             let reason = format!(
-                "std is {:?}, but must be three finite numbers above 0",
+                "std: expected three finite numbers above 0, got {:?}",
                 self.std
             );
             return Err(ImageError::Preprocessing { reason });
@@ -148,11 +159,12 @@ impl Preprocessing {
     }
 }
 
-/// A side of `input` pixels when the `short` side becomes `size`, and the middle `size` of it.
+/// Returns the resampling of a side of `input` pixels that scales `short` pixels to `size`, and
+/// crops the middle `size`.
 fn axis(input: usize, short: usize, size: usize) -> Axis {
     let output = size as u64 * input as u64 / short as u64;
     let spare = output - size as u64;
-    // Half to even: spare / 2 when even, else the even one of the two neighbours.
+    // Round half to even: spare / 2 if that is even, else the even one of its two neighbors.
     let offset = if spare % 4 == 3 {
         spare / 2 + 1
     } else {
@@ -192,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_shapes_and_settings_that_make_no_tensor() {
+    fn rejects_wrong_shapes_and_invalid_settings() {
         let image = RgbImage::new(4, 4, vec![7; 48]).unwrap();
         let four = Preprocessing::clip(4);
         assert!(matches!(
@@ -208,7 +220,7 @@ mod tests {
             eight.normalise_into(&image, &mut vec![0.0; eight.tensor_len()]),
             Err(ImageError::CropSize { width: 4, .. })
         ));
-        for broken in [
+        for invalid in [
             Preprocessing::clip(0),
             Preprocessing::clip(usize::MAX),
             Preprocessing {
@@ -221,31 +233,31 @@ mod tests {
             },
         ] {
             assert!(
-                matches!(broken.crop(&image), Err(ImageError::Preprocessing { .. })),
-                "{broken:?}"
+                matches!(invalid.crop(&image), Err(ImageError::Preprocessing { .. })),
+                "{invalid:?}"
             );
         }
     }
 
     #[test]
-    fn an_image_of_the_size_is_untouched() {
+    fn an_image_of_the_target_size_is_unchanged() {
         let pixels: Vec<u8> = (0..4 * 4 * 3).collect();
         let image = RgbImage::new(4, 4, pixels).unwrap();
         assert_eq!(Preprocessing::clip(4).crop(&image).unwrap(), image);
     }
 
     #[test]
-    fn grey_leaves_three_equal_channels() {
+    fn gray_crops_have_three_equal_channels() {
         let image = RgbImage::new(4, 4, (0..48).map(|v| v * 5).collect()).unwrap();
-        let grey = Preprocessing {
+        let gray = Preprocessing {
             grey: true,
             ..Preprocessing::clip(4)
         };
-        assert_eq!(grey.crop(&image).unwrap(), image.to_grey());
+        assert_eq!(gray.crop(&image).unwrap(), image.to_grey());
     }
 
     #[test]
-    fn settings_survive_json() {
+    fn settings_round_trip_through_json() {
         let mut settings = Preprocessing::clip(224);
         settings.decode = DecodeOptions::for_users();
         let text = serde_json::to_string(&settings).unwrap();

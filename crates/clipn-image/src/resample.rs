@@ -1,27 +1,29 @@
 //! Pillow's bicubic resampling of a window, byte for byte.
 //!
-//! Follows `src/libImaging/Resample.c` of Pillow: a = -0.5, support widened by the scale when it shrinks, weights
-//! rounded to 22 bits, horizontal pass first, rounded to 8 bits between the passes. Pillow 13 takes the vertical pass
-//! first when it shrinks pictures that are about twice as tall as wide; the published numbers are older than that.
+//! Follows `src/libImaging/Resample.c` of Pillow: a = -0.5, support multiplied by the scale for
+//! downsampling, weights rounded to 22 bits, horizontal pass first, rounded to 8 bits between the
+//! passes. Pillow 13 runs the vertical pass first when it downsamples images that are about twice
+//! as tall as wide; the published numbers are older than that.
 //!
-//! Each output pixel has weights of its own, so only the pixels of the asked window are computed: a picture of 40000x1
-//! costs no more than its crop.
+//! Each output pixel has its own weights, so only the pixels of the requested window are computed:
+//! a 40000x1 image costs no more than its crop.
 use super::transpose::transpose_bytes;
 use pulp::{Simd, WithSimd};
 
-/// Bits of a weight after the point: 8 bits of pixel, 2 of head room, of 32.
+/// Fractional bits of a weight: 32 bits less 8 bits of pixel and 2 bits of headroom.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
-/// One half in fixed point: sums start here, so that the shift rounds.
+/// One half in fixed point: sums start at this value, so that the shift rounds.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// Rows that the horizontal pass takes together.
+/// Number of rows that the horizontal pass processes together.
 const ROWS: usize = 8;
 
-/// Bytes of one pixel of [`ROWS`] rows.
+/// Bytes of one pixel in [`ROWS`] rows.
 const LANES: usize = 3 * ROWS;
 
-/// One axis of a resampling: `input` pixels become `output`, of which `length` from `offset` are wanted.
+/// One axis of a resampling: `input` pixels are scaled to `output` pixels, and the `length` pixels
+/// from `offset` are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Axis {
     pub input: usize,
@@ -30,7 +32,8 @@ pub(super) struct Axis {
     pub length: usize,
 }
 
-/// The weights of one axis: for each wanted output pixel its first input pixel and fixed-point weights.
+/// Filter weights of one axis: the first input pixel and the fixed-point weights of each computed
+/// output pixel.
 struct Taps {
     first: Vec<usize>,
     count: Vec<usize>,
@@ -53,7 +56,7 @@ impl Taps {
         let mut exact = Vec::with_capacity(stride);
         for (index, weights) in taps.weights.chunks_exact_mut(stride).enumerate() {
             let center = ((axis.offset + index as u64) as f64 + 0.5) * scale;
-            // A float that is negative becomes 0 when cast to an unsigned integer, as Pillow clamps it.
+            // Casting a negative float to an unsigned integer gives 0, as Pillow clamps it.
             let first = ((center - support + 0.5) as usize).min(axis.input - 1);
             let end = ((center + support + 0.5) as usize).min(axis.input);
             exact.clear();
@@ -80,6 +83,7 @@ impl Taps {
         self.first.len()
     }
 
+    /// Returns the first input pixel and the weights of output pixel `index`.
     #[inline(always)]
     fn at(&self, index: usize) -> (usize, &[i32]) {
         let start = index * self.stride;
@@ -89,7 +93,7 @@ impl Taps {
         )
     }
 
-    /// The input pixels that any wanted output pixel touches: first, and one past the last.
+    /// Returns the range of input pixels that the computed output pixels depend on, end exclusive.
     fn span(&self) -> (usize, usize) {
         let first = self.first.iter().copied().min().unwrap_or(0);
         let end = self
@@ -103,7 +107,7 @@ impl Taps {
     }
 }
 
-/// The cubic of Keys with a = -0.5.
+/// Keys' cubic convolution kernel with a = -0.5.
 fn bicubic(x: f64) -> f64 {
     const A: f64 = -0.5;
     let x = x.abs();
@@ -116,7 +120,8 @@ fn bicubic(x: f64) -> f64 {
     }
 }
 
-/// The window `[vertical.length, horizontal.length, 3]` of `pixels` `[vertical.input, horizontal.input, 3]` resized.
+/// Resizes `pixels` `[vertical.input, horizontal.input, 3]` and returns the window
+/// `[vertical.length, horizontal.length, 3]` of the result.
 pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8> {
     let row_bytes = horizontal.input * 3;
     let (taps, rows) = if vertical.input as u64 == vertical.output {
@@ -128,7 +133,7 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
         (Some(taps), span)
     };
     let rows = &pixels[rows.0 * row_bytes..rows.1 * row_bytes];
-    let narrow = if horizontal.input as u64 == horizontal.output {
+    let resized_rows = if horizontal.input as u64 == horizontal.output {
         columns(rows, row_bytes, horizontal)
     } else {
         let taps = Taps::new(horizontal);
@@ -139,16 +144,16 @@ pub(super) fn window(pixels: &[u8], horizontal: Axis, vertical: Axis) -> Vec<u8>
         })
     };
     match taps {
-        None => narrow,
+        None => resized_rows,
         Some(taps) => clipn_base::simd::arch().dispatch(Vertical {
-            rows: &narrow,
+            rows: &resized_rows,
             row_bytes: horizontal.length * 3,
             taps: &taps,
         }),
     }
 }
 
-/// The wanted columns of rows that keep their width.
+/// Returns the columns of the window, for rows that keep their width.
 fn columns(rows: &[u8], row_bytes: usize, axis: Axis) -> Vec<u8> {
     let first = axis.offset as usize * 3;
     rows.chunks_exact(row_bytes)
@@ -157,7 +162,7 @@ fn columns(rows: &[u8], row_bytes: usize, axis: Axis) -> Vec<u8> {
         .collect()
 }
 
-/// [`horizontal_pass`] with the widest instructions that there are.
+/// [`horizontal_pass`] with the widest SIMD instructions available.
 struct Horizontal<'a> {
     rows: &'a [u8],
     row_bytes: usize,
@@ -173,7 +178,7 @@ impl WithSimd for Horizontal<'_> {
     }
 }
 
-/// [`vertical_pass`] with the widest instructions that there are.
+/// [`vertical_pass`] with the widest SIMD instructions available.
 struct Vertical<'a> {
     rows: &'a [u8],
     row_bytes: usize,
@@ -189,26 +194,26 @@ impl WithSimd for Vertical<'_> {
     }
 }
 
-/// Every row through the horizontal taps: `[rows, input, 3]` to `[rows, taps, 3]`.
+/// Filters every row with the horizontal taps: `[rows, input, 3]` to `[rows, taps, 3]`.
 ///
-/// Eight rows are laid side by side, pixel by pixel, so that one weight meets 24 neighbouring bytes at a time.
+/// Eight rows are interleaved, so that one weight applies to 24 adjacent bytes at a time.
 #[inline(always)]
 fn horizontal_pass(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
     let (first, end) = taps.span();
     let (first_byte, bytes) = (first * 3, (end - first) * 3);
     let out_bytes = taps.len() * 3;
     let mut out = vec![0; rows.len() / row_bytes * out_bytes];
-    let mut side_by_side = vec![0; bytes * ROWS];
-    let mut summed = vec![0; out_bytes * ROWS];
+    let mut interleaved = vec![0; bytes * ROWS];
+    let mut filtered = vec![0; out_bytes * ROWS];
     for (block, out) in rows
         .chunks(row_bytes * ROWS)
         .zip(out.chunks_mut(out_bytes * ROWS))
     {
         let last = block.len() / row_bytes - 1;
         let row = |index: usize| &block[index.min(last) * row_bytes + first_byte..][..bytes];
-        interleave(std::array::from_fn(row), &mut side_by_side);
-        let (pixels, _) = side_by_side.as_chunks::<LANES>();
-        for (index, sums) in summed.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        interleave(std::array::from_fn(row), &mut interleaved);
+        let (pixels, _) = interleaved.as_chunks::<LANES>();
+        for (index, sums) in filtered.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let (start, weights) = taps.at(index);
             let mut sum = [HALF; LANES];
             for (weight, pixel) in weights.iter().zip(&pixels[start - first..]) {
@@ -220,13 +225,14 @@ fn horizontal_pass(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
                 *out = to_byte(*sum);
             }
         }
-        separate(&summed, out, out_bytes);
+        deinterleave(&filtered, out, out_bytes);
     }
     out
 }
 
-/// Every column through the vertical taps: `[input, row_bytes]` (first row = first of the taps' span) to
-/// `[taps, row_bytes]`.
+/// Filters every column with the vertical taps: `[input, row_bytes]` to `[taps, row_bytes]`.
+///
+/// The first row of `rows` is the first input pixel of [`Taps::span`].
 #[inline(always)]
 fn vertical_pass(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
     const CHUNK: usize = 64;
@@ -263,12 +269,13 @@ fn vertical_pass(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
     out
 }
 
+/// Converts a fixed-point sum to a byte, clamped to 0 to 255.
 #[inline(always)]
 fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// Eight rows byte by byte: `out[8 * i + r] = rows[r][i]`.
+/// Interleaves eight rows byte by byte: `out[8 * i + r] = rows[r][i]`.
 #[inline(always)]
 fn interleave(rows: [&[u8]; ROWS], out: &mut [u8]) {
     let rows = rows.map(|row| row.as_chunks::<8>());
@@ -285,10 +292,10 @@ fn interleave(rows: [&[u8]; ROWS], out: &mut [u8]) {
     }
 }
 
-/// Undoes [`interleave`] into as many rows of `row_bytes` as `out` holds (eight at most).
+/// Inverts [`interleave`] into the rows of `row_bytes` that `out` holds (at most eight).
 #[inline(always)]
-fn separate(side_by_side: &[u8], out: &mut [u8], row_bytes: usize) {
-    let (words, _) = side_by_side.as_chunks::<8>();
+fn deinterleave(interleaved: &[u8], out: &mut [u8], row_bytes: usize) {
+    let (words, _) = interleaved.as_chunks::<8>();
     let (squares, tail) = words.as_chunks::<8>();
     for (index, square) in squares.iter().enumerate() {
         let square = transpose_bytes(square.map(u64::from_le_bytes));
@@ -317,8 +324,8 @@ mod tests {
             .collect()
     }
 
-    /// The whole resized picture, pixel by pixel as Pillow's C does it.
-    fn obvious(pixels: &[u8], width: usize, height: usize, to: (usize, usize)) -> Vec<u8> {
+    /// Resizes the whole image pixel by pixel, in the order of Pillow's C code.
+    fn reference_resize(pixels: &[u8], width: usize, height: usize, to: (usize, usize)) -> Vec<u8> {
         let whole = |input, output| Axis {
             input,
             output: output as u64,
@@ -333,26 +340,28 @@ mod tests {
                 .map(|(i, w)| i64::from(*w) * i64::from(value(first + i)));
             ((terms.sum::<i64>() + i64::from(HALF)) >> PRECISION_BITS).clamp(0, 255) as u8
         };
-        let (across, down) = (
+        let (horizontal, vertical) = (
             Taps::new(whole(width, to.0)),
             Taps::new(whole(height, to.1)),
         );
-        let mut narrow = vec![0; height * to.0 * 3];
-        for (i, out) in narrow.iter_mut().enumerate() {
+        let mut rows = vec![0; height * to.0 * 3];
+        for (i, out) in rows.iter_mut().enumerate() {
             let (y, x, c) = (i / 3 / to.0, i / 3 % to.0, i % 3);
-            *out = sum(&across, x, &|column| pixels[(y * width + column) * 3 + c]);
+            *out = sum(&horizontal, x, &|column| {
+                pixels[(y * width + column) * 3 + c]
+            });
         }
         (0..to.1 * to.0 * 3)
             .map(|i| {
-                sum(&down, i / 3 / to.0, &|row| {
-                    narrow[row * to.0 * 3 + i % (to.0 * 3)]
+                sum(&vertical, i / 3 / to.0, &|row| {
+                    rows[row * to.0 * 3 + i % (to.0 * 3)]
                 })
             })
             .collect()
     }
 
     #[test]
-    fn a_window_is_the_same_as_that_part_of_the_whole() {
+    fn a_window_equals_that_part_of_the_whole_resized_image() {
         for (width, height, to, offset, length) in [
             (37, 29, (53, 41), (9, 3), (32, 37)),
             (101, 67, (48, 32), (8, 0), (32, 32)),
@@ -360,7 +369,7 @@ mod tests {
             (64, 3, (448, 21), (200, 0), (21, 21)),
         ] {
             let pixels = noise(width * height * 3);
-            let whole = obvious(&pixels, width, height, to);
+            let whole = reference_resize(&pixels, width, height, to);
             let axis = |input, output: usize, offset: u64, length| Axis {
                 input,
                 output: output as u64,
@@ -403,15 +412,15 @@ mod tests {
     }
 
     #[test]
-    fn interleaving_can_be_undone() {
+    fn deinterleaving_inverts_interleaving() {
         let bytes = noise(8 * 27);
         let rows: [&[u8]; 8] = std::array::from_fn(|row| &bytes[row * 27..][..27]);
-        let mut mixed = vec![0; bytes.len()];
-        interleave(rows, &mut mixed);
-        assert_eq!(mixed[8 * 13 + 5], rows[5][13]);
-        assert_eq!(mixed[8 * 26 + 2], rows[2][26]);
+        let mut interleaved = vec![0; bytes.len()];
+        interleave(rows, &mut interleaved);
+        assert_eq!(interleaved[8 * 13 + 5], rows[5][13]);
+        assert_eq!(interleaved[8 * 26 + 2], rows[2][26]);
         let mut back = vec![0; bytes.len()];
-        separate(&mixed, &mut back, 27);
+        deinterleave(&interleaved, &mut back, 27);
         assert_eq!(back, bytes);
     }
 }

@@ -1,7 +1,7 @@
-//! A decoded picture.
+//! Decoded images.
 use super::error::{ImageError, Origin};
 
-/// A picture of 8 bits a channel, red green blue, rows from the top: `[H, W, 3]`.
+/// RGB image with 8 bits per channel and rows from top to bottom: `[H, W, 3]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbImage {
     width: u32,
@@ -10,10 +10,11 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
-    /// Takes `pixels` `[height, width, 3]` as a picture.
+    /// Creates an image from `pixels` `[height, width, 3]`.
     ///
     /// # Errors
-    /// [`ImageError::ZeroSize`] when a side is 0, [`ImageError::PixelCount`] when `pixels` has another length.
+    /// - [`ImageError::ZeroSize`] if `width` or `height` is 0.
+    /// - [`ImageError::PixelCount`] if the length of `pixels` is not `height * width * 3`.
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self, ImageError> {
         if width == 0 || height == 0 {
             return Err(ImageError::ZeroSize {
@@ -38,37 +39,39 @@ impl RgbImage {
         })
     }
 
-    /// Columns.
+    /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows.
+    /// Height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// The pixels, `[height, width, 3]`.
+    /// Pixels, `[height, width, 3]`.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// The pixels, `[height, width, 3]`, without a copy.
+    /// Converts the image into its pixels, `[height, width, 3]`, without copying them.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
     }
 
-    /// The picture with every value replaced by what `change` makes of its place in [`RgbImage::pixels`] and of itself.
+    /// Replaces each value by `map(index, value)`, with the index into [`RgbImage::pixels`].
     #[must_use]
-    pub(super) fn map_values(mut self, change: impl Fn(usize, u8) -> u8) -> Self {
-        for (at, value) in self.pixels.iter_mut().enumerate() {
-            *value = change(at, *value);
+    pub(super) fn map_values(mut self, map: impl Fn(usize, u8) -> u8) -> Self {
+        for (index, value) in self.pixels.iter_mut().enumerate() {
+            *value = map(index, *value);
         }
         self
     }
 
-    /// The picture without its colours, still of three (now equal) channels: Pillow's `convert("L")`, the luma of
-    /// ITU-R 601-2 with weights of 16 bits, rounded.
+    /// Converts the image to grayscale, with three equal channels.
+    ///
+    /// Same values as Pillow's `convert("L")`: the luma of ITU-R 601-2 with 16-bit weights,
+    /// rounded.
     #[must_use]
     pub fn to_grey(&self) -> Self {
         let mut pixels = self.pixels.clone();
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_only_pixels_that_fill_the_shape() {
+    fn rejects_pixel_counts_that_do_not_match_the_shape() {
         assert!(RgbImage::new(2, 1, vec![0; 6]).is_ok());
         assert!(matches!(
             RgbImage::new(2, 1, vec![0; 5]),
@@ -107,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn grey_is_pillows_luma() {
-        let colours = [
+    fn gray_matches_pillows_luma() {
+        let colors = [
             [255, 0, 0],
             [0, 255, 0],
             [0, 0, 255],
@@ -116,15 +119,15 @@ mod tests {
             [255, 255, 255],
             [1, 2, 3],
         ];
-        let image = RgbImage::new(6, 1, colours.concat()).unwrap();
-        let grey: Vec<u8> = image
+        let image = RgbImage::new(6, 1, colors.concat()).unwrap();
+        let gray: Vec<u8> = image
             .to_grey()
             .pixels()
             .iter()
             .step_by(3)
             .copied()
             .collect();
-        assert_eq!(grey, [76, 150, 29, 129, 255, 2]);
+        assert_eq!(gray, [76, 150, 29, 129, 255, 2]);
         assert!(
             image
                 .to_grey()

@@ -1,6 +1,6 @@
-//! Bytes across instead of down.
+//! Transposition of 8x8 bytes in registers.
 
-/// A square of 8x8 bytes, a row a word, mirrored at its diagonal.
+/// Transposes a square of 8x8 bytes, with one row per word.
 #[inline(always)]
 pub(super) fn transpose_bytes(mut square: [u64; 8]) -> [u64; 8] {
     const STEPS: [(usize, u64); 3] = [
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_become_columns() {
+    fn transposes_rows_to_columns() {
         let square = std::array::from_fn(|row| {
             u64::from_le_bytes(std::array::from_fn(|c| (row * 8 + c) as u8))
         });

@@ -10,7 +10,7 @@ use super::config_keys::Keys;
 use super::{ModelError, Pretrained};
 use clipn_checkpoint::begins_as_weights;
 
-/// The embedded architectures: name and open_clip config.
+/// Embedded architectures: name and open_clip config.
 const EMBEDDED: &[(&str, &str)] = &[
     (
         "ViT-S-32",
@@ -182,27 +182,26 @@ const EMBEDDED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The largest size, width, depth or vocabulary that a config may name, so that a damaged file cannot ask for
+/// Maximum size, width, depth or vocabulary in a config, so that a damaged file cannot request
 /// terabytes.
 pub(super) const LARGEST: usize = 1 << 24;
 
-/// The most blocks that a tower may have, several times those of any known model.
+/// Maximum number of blocks of a tower, several times that of any known model.
 pub(super) const MOST_LAYERS: usize = 1024;
 
-/// The most blocks that a stage of a ResNet may have.
+/// Maximum number of blocks in a stage of a ResNet.
 pub(super) const LARGEST_STAGE: usize = 1 << 10;
 
-/// Pixels along one side that one position of a ResNet's last map stands for. Its channels are as many times the
-/// stem's.
+/// Output stride of a ResNet in pixels. The last map also has this many times the stem's channels.
 pub(super) const RESNET_STRIDE: usize = 32;
 
-/// The two activations that CLIP models use.
+/// Activation function of a CLIP model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// x·Φ(x), with Φ the normal distribution.
+    /// x·Φ(x), with Φ the cumulative normal distribution.
     Gelu,
-    /// x·σ(1.702·x), of OpenAI's weights.
+    /// x·σ(1.702·x), as in OpenAI's weights.
     QuickGelu,
 }
 
@@ -215,44 +214,45 @@ impl fmt::Display for Activation {
     }
 }
 
-/// Sizes of an image tower: of a ViT, or of CLIP's ResNet where [`VisionConfig::stages`] says so.
+/// Sizes of an image tower: a ResNet if [`VisionConfig::stages`] is set, otherwise a ViT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
     /// Side of the square input in pixels.
     pub image_size: usize,
-    /// Side of a square patch in pixels; of a ResNet, of what one position of its last map stands for: 32.
+    /// Side of a square patch in pixels; for a ResNet its output stride, 32.
     pub patch_size: usize,
-    /// Width of the transformer; of a ResNet, channels after the stem.
+    /// Width of the transformer; for a ResNet the number of channels after the stem.
     pub width: usize,
     /// Number of blocks.
     pub layers: usize,
-    /// Number of attention heads; of a ResNet, those of its attention pooling.
+    /// Number of attention heads; for a ResNet those of its attention pooling.
     pub heads: usize,
-    /// Width of a block's hidden layer; a ResNet has none: 0.
+    /// Width of a block's hidden layer; 0 for a ResNet, which has none.
     pub mlp_width: usize,
-    /// Blocks of a ResNet's four stages; `None` for a ViT.
+    /// Number of blocks in each of a ResNet's four stages; `None` for a ViT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<[usize; 4]>,
 }
 
 impl VisionConfig {
-    /// Patches along one side of the input; of a ResNet, positions along one side of its last map.
+    /// Returns the number of patches along one side of the input; for a ResNet, of positions along
+    /// one side of its last map.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
 
-    /// Channels of a ResNet's last map, which its attention pooling works on.
+    /// Returns the number of channels of a ResNet's last map, the input of its attention pooling.
     pub fn pooled_width(&self) -> usize {
         self.width * RESNET_STRIDE
     }
 }
 
-/// Sizes of a text tower; the "yes" and the "no" tower share them.
+/// Sizes of a text tower, shared by the "yes" and the "no" tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TextConfig {
-    /// Positions of a text, start and end included.
+    /// Maximum number of tokens in a text, start and end included.
     pub context_length: usize,
-    /// Rows of the token table.
+    /// Number of rows of the token embedding.
     pub vocab_size: usize,
     /// Width of the transformer.
     pub width: usize,
@@ -264,31 +264,32 @@ pub struct TextConfig {
     pub mlp_width: usize,
 }
 
-/// A CLIPN architecture, as open_clip's `model_configs/*.json` describe it.
+/// A CLIPN architecture, as described by open_clip's `model_configs/*.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// The architecture's name, or the config file's stem.
+    /// Name of the architecture, or the stem of the config file.
     pub name: String,
-    /// Dimension D of image and text features.
+    /// Dimension `D` of image and text features.
     pub embed_dim: usize,
-    /// The activation of every transformer block; a ResNet's own is always ReLU.
+    /// Activation of every transformer block; a ResNet itself always uses ReLU.
     pub activation: Activation,
-    /// The image tower.
+    /// Sizes of the image tower.
     pub vision: VisionConfig,
-    /// Both text towers.
+    /// Sizes of both text towers.
     pub text: TextConfig,
 }
 
 impl ModelConfig {
-    /// Names of the embedded architectures.
+    /// Returns the names of the embedded architectures.
     pub fn names() -> impl Iterator<Item = &'static str> {
         EMBEDDED.iter().map(|(name, _)| *name)
     }
 
-    /// An embedded architecture, by open_clip's name (`ViT-B-16`; `ViT-B/16` is understood too).
+    /// Returns an embedded architecture by open_clip's name; `ViT-B-16` and `ViT-B/16` are both
+    /// accepted.
     ///
     /// # Errors
-    /// The name is not known.
+    /// [`ModelError::UnknownModel`] if no embedded architecture has this name.
     pub fn named(name: &str) -> Result<Self, ModelError> {
         let wanted = name.replace('/', "-");
         match EMBEDDED
@@ -303,11 +304,11 @@ impl ModelConfig {
         }
     }
 
-    /// A name, a config file, or weights that come with their
-    /// config ([`Pretrained`]).
+    /// Resolves the name of an architecture, a config file, or weights with a config
+    /// ([`Pretrained`]).
     ///
     /// # Errors
-    /// As [`ModelConfig::named`], [`ModelConfig::load`] and [`Pretrained::config_or`].
+    /// Same as [`ModelConfig::named`], [`ModelConfig::load`] and [`Pretrained::config_or`].
     pub fn resolve(name_or_path: &str) -> Result<Self, ModelError> {
         let path = Path::new(name_or_path);
         let is_json = path
@@ -322,10 +323,13 @@ impl ModelConfig {
         }
     }
 
-    /// A config file in open_clip's form: the object itself, or `open_clip_config.json` with it under `model_cfg`.
+    /// Reads a config file in open_clip's format: the config itself, or an `open_clip_config.json`
+    /// with the config under `model_cfg`.
     ///
     /// # Errors
-    /// The file cannot be read, is not such a config, or asks for a computation that clipn does not have.
+    /// [`ModelError::ReadConfig`] if the file cannot be read, [`ModelError::BadConfig`] if it is
+    /// not a valid config, [`ModelError::UnsupportedConfig`] if it requires a computation that
+    /// clipn does not implement.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
         let unreadable = |source| ModelError::ReadConfig {
             path: path.to_owned(),
@@ -333,7 +337,7 @@ impl ModelConfig {
         };
         let mut json = String::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(LARGEST_FILE)
+        file.take(MAX_CONFIG_BYTES)
             .read_to_string(&mut json)
             .map_err(unreadable)?;
         let name = path
@@ -342,10 +346,10 @@ impl ModelConfig {
         Self::from_json(&name, &path.display().to_string(), &json)
     }
 
-    /// The same from text. `origin` names it in errors.
+    /// Parses a config in open_clip's format. `origin` names it in errors.
     ///
     /// # Errors
-    /// As [`ModelConfig::load`].
+    /// Same as [`ModelConfig::load`], except for reading the file.
     pub fn from_json(name: &str, origin: &str, json: &str) -> Result<Self, ModelError> {
         let value: Value = serde_json::from_str(json).map_err(|e| ModelError::BadConfig {
             origin: origin.to_owned(),
@@ -376,7 +380,7 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The same under the name of the embedded architecture that it is, where it is one.
+    /// Renames the config to the embedded architecture that equals it, if there is one.
     pub(super) fn known_by_name(mut self) -> Self {
         let same = |name: &&str| {
             Self::named(name).is_ok_and(|known| {
@@ -393,15 +397,15 @@ impl ModelConfig {
     }
 }
 
-/// The largest config file that is read, in bytes.
-const LARGEST_FILE: u64 = 4 << 20;
+/// Maximum number of bytes read from a config file.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
     if let Some(Value::Array(stages)) = keys.object.get("layers") {
         return resnet(keys, stages);
     }
     if let Some(name) = keys.object.get("timm_model_name").filter(|v| !v.is_null()) {
-        return Err(keys.unsupported(&format!("the timm image tower {name}")));
+        return Err(keys.unsupported(&format!("timm image tower {name}")));
     }
     keys.only_vision()?;
     let width = keys.size("width", Some(768))?;
@@ -417,19 +421,20 @@ fn vision(keys: &Keys<'_>) -> Result<VisionConfig, ModelError> {
     };
     if config.heads == 0 || width % config.heads != 0 {
         return Err(keys.bad(format!(
-            "vision_cfg.width {width} and head_width {head_width} do not give a whole number of equal heads"
+            "vision_cfg.width {width} cannot be split into equal heads \
+                 of head_width {head_width}"
         )));
     }
     if config.patch_size > config.image_size {
         return Err(keys.bad(format!(
-            "vision_cfg.patch_size {} is larger than image_size {}",
+            "vision_cfg.patch_size {} exceeds image_size {}",
             config.patch_size, config.image_size
         )));
     }
     Ok(config)
 }
 
-/// CLIP's ResNet, as open_clip reads it: `patch_size` and `mlp_ratio` mean nothing there.
+/// CLIP's ResNet as open_clip reads it, without `patch_size` and `mlp_ratio`.
 fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError> {
     keys.only_vision()?;
     let blocks: Vec<usize> = stages
@@ -445,7 +450,7 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
         Ok(blocks) if stages.len() == 4 => blocks,
         _ => {
             return Err(keys.bad(format!(
-                "`{}` must be a number, or for a ResNet the blocks of its four stages, each from 1 to {LARGEST_STAGE}",
+                "expected `{}` to be a number or four block counts from 1 to {LARGEST_STAGE}",
                 keys.path("layers")
             )));
         }
@@ -463,12 +468,13 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
     };
     if width < 2 || config.heads == 0 || !config.pooled_width().is_multiple_of(config.heads) {
         return Err(keys.bad(format!(
-            "vision_cfg.width {width} and head_width {head_width} do not give a ResNet a whole number of equal heads"
+            "{RESNET_STRIDE} times vision_cfg.width {width} cannot be split into equal heads \
+                 of head_width {head_width}"
         )));
     }
     if config.image_size < RESNET_STRIDE {
         return Err(keys.bad(format!(
-            "vision_cfg.image_size {} is smaller than the {RESNET_STRIDE} pixels that a ResNet needs",
+            "expected vision_cfg.image_size of at least {RESNET_STRIDE} for a ResNet, got {}",
             config.image_size
         )));
     }
@@ -477,7 +483,7 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
 
 fn text(keys: &Keys<'_>) -> Result<TextConfig, ModelError> {
     if let Some(name) = keys.object.get("hf_model_name").filter(|v| !v.is_null()) {
-        return Err(keys.unsupported(&format!("the Hugging Face text tower {name}")));
+        return Err(keys.unsupported(&format!("Hugging Face text tower {name}")));
     }
     let vocab_size = keys.size("vocab_size", Some(49408))?;
     keys.only_text(vocab_size)?;
@@ -529,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn resnets_have_the_published_sizes() {
+    fn resnet_configs_have_the_published_sizes() {
         let sizes = |name| {
             let ModelConfig {
                 embed_dim,
@@ -554,8 +560,8 @@ mod tests {
     }
 
     #[test]
-    fn resnet_sizes_that_make_no_tower_are_named() {
-        let refused = |vision: &str| {
+    fn errors_name_the_invalid_resnet_size() {
+        let error = |vision: &str| {
             parse(&format!(
                 r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{}}}}"#
             ))
@@ -572,25 +578,25 @@ mod tests {
             "[1,1,1,2000]",
         ] {
             assert!(
-                refused(&format!(r#""layers":{layers}"#)).contains("vision_cfg.layers"),
+                error(&format!(r#""layers":{layers}"#)).contains("vision_cfg.layers"),
                 "{layers}"
             );
         }
-        assert!(refused(r#""layers":[1,1,1,1],"image_size":31"#).contains("image_size 31"));
-        assert!(refused(r#""layers":[1,1,1,1],"width":1"#).contains("width 1"));
+        assert!(error(r#""layers":[1,1,1,1],"image_size":31"#).contains("got 31"));
+        assert!(error(r#""layers":[1,1,1,1],"width":1"#).contains("width 1"));
         assert!(
-            refused(r#""layers":[1,1,1,1],"width":6,"head_width":500"#).contains("head_width 500")
+            error(r#""layers":[1,1,1,1],"width":6,"head_width":500"#).contains("head_width 500")
         );
-        assert!(refused(r#""layers":[1,1,1,1],"width":7,"head_width":72"#).contains("equal heads"));
+        assert!(error(r#""layers":[1,1,1,1],"width":7,"head_width":72"#).contains("equal heads"));
     }
 
     #[test]
-    fn the_papers_spelling_of_a_name_is_understood() {
+    fn accepts_a_slash_in_a_name() {
         assert_eq!(ModelConfig::named("ViT-B/16").unwrap().name, "ViT-B-16");
     }
 
     #[test]
-    fn an_unknown_name_lists_the_known_ones() {
+    fn the_error_for_an_unknown_name_lists_the_known_ones() {
         let error = ModelConfig::named("ViT-X").unwrap_err().to_string();
         assert!(
             error.contains("ViT-X") && error.contains("ViT-B-32"),
@@ -599,8 +605,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_change_the_computation_are_refused_by_name() {
-        let refused = |vision: &str, text: &str| {
+    fn rejects_keys_that_change_the_computation() {
+        let error = |vision: &str, text: &str| {
             parse(&format!(
                 r#"{{"embed_dim":8,"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#
             ))
@@ -608,16 +614,16 @@ mod tests {
             .to_string()
         };
         assert!(
-            refused(r#""layers":[2,2,2,2],"pool_type":"avg""#, "").contains("vision_cfg.pool_type")
+            error(r#""layers":[2,2,2,2],"pool_type":"avg""#, "").contains("vision_cfg.pool_type")
         );
-        assert!(refused(r#""timm_model_name":"convnext""#, "").contains("convnext"));
-        assert!(refused(r#""pool_type":"avg""#, "").contains("vision_cfg.pool_type"));
-        assert!(refused("", r#""hf_model_name":"xlm""#).contains("xlm"));
-        assert!(refused("", r#""pad_id":1"#).contains("text_cfg.pad_id"));
+        assert!(error(r#""timm_model_name":"convnext""#, "").contains("convnext"));
+        assert!(error(r#""pool_type":"avg""#, "").contains("vision_cfg.pool_type"));
+        assert!(error("", r#""hf_model_name":"xlm""#).contains("xlm"));
+        assert!(error("", r#""pad_id":1"#).contains("text_cfg.pad_id"));
     }
 
     #[test]
-    fn bad_sizes_are_named() {
+    fn errors_name_the_invalid_size() {
         let error = parse(r#"{"embed_dim":0,"vision_cfg":{},"text_cfg":{}}"#)
             .unwrap_err()
             .to_string();
@@ -632,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_config_is_read_under_model_cfg() {
+    fn reads_a_hub_config_under_model_cfg() {
         let config = parse(
             r#"{"model_cfg":{"embed_dim":8,"quick_gelu":true,"vision_cfg":{},"text_cfg":{}}}"#,
         )

@@ -1,11 +1,11 @@
-//! Whether a config that was not read from open_clip's form can be computed.
+//! Validation of configs that were not read from open_clip's format.
 
 use super::config::{LARGEST, LARGEST_STAGE, MOST_LAYERS, RESNET_STRIDE};
 use super::{ModelConfig, ModelError, STAGES, VisionConfig};
 
 impl ModelConfig {
-    /// Says whether the towers can be computed: sizes in bounds, heads of equal width, the sizes of a ResNet those that
-    /// follow from its stages. `origin` names the config in errors.
+    /// Checks that the towers can be computed: sizes within bounds, heads of equal width, and the
+    /// derived sizes of a ResNet consistent with its stages. `origin` names the config in errors.
     pub fn check(&self, origin: &str) -> Result<(), ModelError> {
         self.problem().map_or(Ok(()), |reason| {
             Err(ModelError::BadConfig {
@@ -55,47 +55,49 @@ fn resnet(vision: &VisionConfig, stages: [usize; STAGES]) -> Option<String> {
         ("vision.width", vision.width, LARGEST),
     ];
     let blocks = stages.map(|blocks| ("vision.stages", blocks, LARGEST_STAGE));
-    let least = [
+    let minimums = [
         ("vision.image_size", vision.image_size, RESNET_STRIDE),
         ("vision.width", vision.width, 2),
     ];
-    let follows = || {
-        let (name, size, whole) = [
+    let inconsistent = || {
+        let (name, size, expected) = [
             ("vision.patch_size", vision.patch_size, RESNET_STRIDE),
             ("vision.layers", vision.layers, stages.iter().sum()),
             ("vision.mlp_width", vision.mlp_width, 0),
         ]
         .into_iter()
-        .find(|(_, size, whole)| size != whole)?;
+        .find(|(_, size, expected)| size != expected)?;
         Some(format!(
-            "{name} is {size}; of a ResNet of the stages {stages:?} it is {whole}"
+            "expected {name} {expected} for a ResNet with the stages {stages:?}, got {size}"
         ))
     };
     out_of_bounds(&sizes)
         .or_else(|| out_of_bounds(&blocks))
         .or_else(|| {
-            let (name, size, least) = least.into_iter().find(|(_, size, least)| size < least)?;
-            Some(format!("{name} is {size}; a ResNet needs at least {least}"))
+            let (name, size, minimum) = minimums
+                .into_iter()
+                .find(|(_, size, minimum)| size < minimum)?;
+            Some(format!(
+                "expected {name} of at least {minimum} for a ResNet, got {size}"
+            ))
         })
-        .or_else(follows)
+        .or_else(inconsistent)
         .or_else(|| out_of_bounds(&[("vision.heads", vision.heads, vision.pooled_width())]))
         .or_else(|| {
-            let pooled = format!("{RESNET_STRIDE} times vision.width,");
+            let pooled = format!("{RESNET_STRIDE} times vision.width =");
             unequal_heads(&pooled, vision.pooled_width(), "vision.heads", vision.heads)
         })
 }
 
-/// The first of names, sizes and largest sizes that is out of bounds.
+/// Returns an error message for the first `(name, size, maximum)` that is out of bounds.
 fn out_of_bounds(sizes: &[(&str, usize, usize)]) -> Option<String> {
-    let (name, size, most) = sizes
+    let (name, size, maximum) = sizes
         .iter()
-        .find(|(_, size, most)| !(1..=*most).contains(size))?;
-    Some(format!(
-        "{name} is {size}; it must be a whole number from 1 to {most}"
-    ))
+        .find(|(_, size, maximum)| !(1..=*maximum).contains(size))?;
+    Some(format!("expected {name} from 1 to {maximum}, got {size}"))
 }
 
-fn unequal_heads(of: &str, width: usize, name: &str, heads: usize) -> Option<String> {
+fn unequal_heads(width_name: &str, width: usize, name: &str, heads: usize) -> Option<String> {
     (!width.is_multiple_of(heads))
-        .then(|| format!("{of} {width} is not a multiple of {name} {heads}"))
+        .then(|| format!("{width_name} {width} is not a multiple of {name} {heads}"))
 }

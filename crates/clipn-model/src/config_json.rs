@@ -1,4 +1,5 @@
-//! A config in open_clip's form, as `model_configs/*.json` and `model_cfg` of its hub's folders have it.
+//! Conversion of a config to open_clip's format: that of `model_configs/*.json` and of `model_cfg`
+//! in its hub directories.
 
 use serde_json::{Value, json};
 
@@ -6,7 +7,8 @@ use super::pretrained::mlp_ratio;
 use super::{Activation, ModelConfig};
 
 impl ModelConfig {
-    /// The config in open_clip's form, which [`from_json`](Self::from_json) reads back as the same but for the name.
+    /// Returns the config in open_clip's format. [`from_json`](Self::from_json) reads it back
+    /// unchanged, except for the name.
     pub fn to_open_clip(&self) -> Value {
         let (vision, text) = (&self.vision, &self.text);
         let image_tower = match vision.stages {
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_embedded_architecture_comes_back() {
+    fn every_embedded_architecture_survives_a_round_trip() {
         for name in ModelConfig::names() {
             let config = ModelConfig::named(name).unwrap();
             let json = config.to_open_clip().to_string();
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_layers_of_any_width_come_back() {
+    fn hidden_layers_of_any_width_survive_a_round_trip() {
         let mut config = ModelConfig::named("ViT-B-32").unwrap();
         for hidden in (1..5000).chain([1 << 23, (1 << 24) - 1]) {
             (config.vision.mlp_width, config.text.mlp_width) = (hidden, hidden);

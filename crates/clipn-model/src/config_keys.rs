@@ -1,5 +1,5 @@
-//! The keys of open_clip's configs (`CLIPVisionCfg`, `CLIPTextCfg` and the arguments of `CLIP` in its `model.py`): each
-//! is read, known to change nothing, or refused by name.
+//! Keys of open_clip's configs: `CLIPVisionCfg`, `CLIPTextCfg` and the arguments of `CLIP` in its
+//! `model.py`. Each key is either read, ignored because it changes nothing, or rejected by name.
 
 use serde_json::Value;
 
@@ -8,15 +8,15 @@ use super::config::{LARGEST, MOST_LAYERS};
 use super::pretrained::brief;
 use clipn_checkpoint::shown;
 
-/// Whether a value asks for what is computed anyway.
+/// Predicate for the values of a key that match what is computed anyway.
 type Accepts<'a> = &'a dyn Fn(&Value) -> bool;
 
 fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// Layer norms as PyTorch has them by default.
-fn is_clips_norm(value: &Value) -> bool {
+/// Returns whether the arguments of layer norm equal PyTorch's defaults.
+fn is_default_norm(value: &Value) -> bool {
     let is_default = |(key, value): (&String, &Value)| match key.as_str() {
         "eps" => value.as_f64().is_some_and(|eps| (eps - 1e-5).abs() < 1e-9),
         "elementwise_affine" | "bias" => value == &Value::Bool(true),
@@ -27,7 +27,7 @@ fn is_clips_norm(value: &Value) -> bool {
         .is_some_and(|map| map.iter().all(is_default))
 }
 
-/// One object of the config, with what errors need to name a key.
+/// An object of the config, with its origin and prefix for error messages.
 pub(super) struct Keys<'a> {
     pub(super) origin: &'a str,
     pub(super) prefix: &'a str,
@@ -51,15 +51,19 @@ impl Keys<'_> {
 
     pub(super) fn section<'b>(&'b self, key: &'b str) -> Result<Keys<'b>, ModelError> {
         match self.object.get(key) {
-            Some(object @ Value::Object(_)) => Ok(Keys { origin: self.origin, prefix: key, object }),
+            Some(object @ Value::Object(_)) => Ok(Keys {
+                origin: self.origin,
+                prefix: key,
+                object,
+            }),
             _ => Err(self.bad(format!(
-                "`{key}` is missing; an open_clip model config has `embed_dim`, `vision_cfg` and `text_cfg`"
+                "missing object `{key}`; expected the keys embed_dim, vision_cfg and text_cfg"
             ))),
         }
     }
 
-    /// Keys of the whole config. `custom_text` says that the text tower's names have `text.` before them; a scale that
-    /// training begins with is read from the weights.
+    /// Checks the top-level keys. `custom_text` only prefixes the names of the text tower's tensors
+    /// with `text.`. The initial logit scale is not used: the trained one is in the weights.
     pub(super) fn only_top(&self) -> Result<(), ModelError> {
         self.only(
             &["embed_dim", "quick_gelu", "vision_cfg", "text_cfg"],
@@ -78,8 +82,8 @@ impl Keys<'_> {
         )
     }
 
-    /// Keys of `vision_cfg`, of a ViT and of a ResNet. `patch_dropout` is of training alone; the rest of those without influence belong to towers
-    /// that other keys ask for.
+    /// Checks the keys of `vision_cfg`, for a ViT and a ResNet. `patch_dropout` affects training
+    /// only; the other ignored keys belong to towers that other keys select.
     pub(super) fn only_vision(&self) -> Result<(), ModelError> {
         self.only(
             &[
@@ -105,12 +109,13 @@ impl Keys<'_> {
                 ("pool_type", &|value| value == "tok"),
                 ("pos_embed_type", &|value| value == "learnable"),
                 ("act_kwargs", &is_empty),
-                ("norm_kwargs", &is_clips_norm),
+                ("norm_kwargs", &is_default_norm),
             ],
         )
     }
 
-    /// Keys of `text_cfg`. Features at the first `eos_id` are those at the largest id, where no id is larger.
+    /// Checks the keys of `text_cfg`. Pooling at the first `eos_id` equals pooling at the largest
+    /// id if `eos_id` is the last id of the vocabulary.
     pub(super) fn only_text(&self, vocab_size: usize) -> Result<(), ModelError> {
         let is_last = |value: &Value| value.as_u64() == Some(vocab_size as u64 - 1);
         let has_last = self.object.get("eos_id").is_none_or(is_last);
@@ -132,32 +137,33 @@ impl Keys<'_> {
                 ("pad_id", &|value| value.as_u64() == Some(0)),
                 ("proj_type", &|value| value == "linear"),
                 ("act_kwargs", &is_empty),
-                ("norm_kwargs", &is_clips_norm),
+                ("norm_kwargs", &is_default_norm),
                 ("tokenizer_kwargs", &is_empty),
             ],
         )
     }
 
-    /// Refuses keys that could change the computation: any but those that are read, those that change nothing, and
-    /// those whose value asks for what is computed anyway. `null` and `false` ask for nothing.
+    /// Rejects keys that could change the computation. Accepted are the keys in `read`, the keys in
+    /// `ignored`, and those in `fixed` whose value matches what is computed anyway. `null` and
+    /// `false` have no effect and are always accepted.
     fn only(
         &self,
         read: &[&str],
-        idle: &[&str],
-        asked: &[(&str, Accepts<'_>)],
+        ignored: &[&str],
+        fixed: &[(&str, Accepts<'_>)],
     ) -> Result<(), ModelError> {
         let Value::Object(map) = self.object else {
-            return Err(self.bad("it is not a JSON object".to_owned()));
+            return Err(self.bad("expected a JSON object".to_owned()));
         };
-        let is_fine = |key: &str, value: &Value| {
+        let is_accepted = |key: &str, value: &Value| {
             matches!(value, Value::Null | Value::Bool(false))
                 || read.contains(&key)
-                || idle.contains(&key)
-                || asked
+                || ignored.contains(&key)
+                || fixed
                     .iter()
                     .any(|(name, accepts)| *name == key && accepts(value))
         };
-        match map.iter().find(|(key, value)| !is_fine(key, value)) {
+        match map.iter().find(|(key, value)| !is_accepted(key, value)) {
             Some((key, value)) => {
                 Err(self.unsupported(&format!("`{}` = {}", shown(&self.path(key)), brief(value))))
             }
@@ -177,7 +183,7 @@ impl Keys<'_> {
         let value = match (self.object.get(key), default) {
             (None | Some(Value::Null), Some(default)) => return Ok(default),
             (None | Some(Value::Null), None) => {
-                return Err(self.bad(format!("`{}` is missing", self.path(key))));
+                return Err(self.bad(format!("missing key `{}`", self.path(key))));
             }
             (Some(value), _) => value,
         };
@@ -188,14 +194,14 @@ impl Keys<'_> {
         match value.as_u64().and_then(|v| usize::try_from(v).ok()) {
             Some(size) if (1..=LARGEST).contains(&size) => Ok(size),
             _ => Err(self.bad(format!(
-                "`{}` is {}; it must be a whole number from 1 to {LARGEST}",
+                "expected `{}` to be an integer from 1 to {LARGEST}, got {}",
                 self.path(key),
                 brief(value)
             ))),
         }
     }
 
-    /// A side in pixels: a number, or two equal ones.
+    /// Reads a side in pixels: a number or two equal numbers.
     pub(super) fn side(&self, key: &str, default: usize) -> Result<usize, ModelError> {
         let Some(Value::Array(sides)) = self.object.get(key) else {
             return self.size(key, Some(default));
@@ -213,12 +219,12 @@ impl Keys<'_> {
         }
     }
 
-    /// The number of blocks.
+    /// Reads the number of blocks.
     pub(super) fn layers(&self) -> Result<usize, ModelError> {
         match self.size("layers", Some(12))? {
             layers if layers <= MOST_LAYERS => Ok(layers),
             layers => Err(self.bad(format!(
-                "`{}` is {layers}; at most {MOST_LAYERS} are read",
+                "expected `{}` of at most {MOST_LAYERS}, got {layers}",
                 self.path("layers")
             ))),
         }
@@ -229,14 +235,14 @@ impl Keys<'_> {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(value) => Err(self.bad(format!(
-                "`{}` is {}; it must be true or false",
+                "expected `{}` to be true or false, got {}",
                 self.path(key),
                 brief(value)
             ))),
         }
     }
 
-    /// `int(width * mlp_ratio)`, as open_clip computes it.
+    /// Returns `int(width * mlp_ratio)`, as open_clip computes it.
     pub(super) fn mlp_width(&self, width: usize) -> Result<usize, ModelError> {
         let ratio = match self.object.get("mlp_ratio") {
             None | Some(Value::Null) => 4.0,
@@ -247,7 +253,7 @@ impl Keys<'_> {
             Ok(mlp_width)
         } else {
             Err(self.bad(format!(
-                "`{}` must be a positive number",
+                "expected a positive number for `{}`",
                 self.path("mlp_ratio")
             )))
         }
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_ask_for_what_is_computed_anyway_change_nothing() {
+    fn accepts_keys_that_match_what_is_computed_anyway() {
         let plain = read("", "", "").unwrap();
         let spelled_out = read(
             r#","quick_gelu":false,"custom_text":true,"init_logit_scale":2.6592,"init_logit_bias":null,
@@ -298,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_change_the_computation_are_refused_by_name() {
+    fn rejects_keys_that_change_the_computation() {
         for (top, vision, text, named) in [
             (r#","multimodal_cfg":{}"#, "", "", "`multimodal_cfg`"),
             (
@@ -374,12 +380,7 @@ mod tests {
                 "",
                 "`vision_cfg.image_size` = [224,336]",
             ),
-            (
-                "",
-                r#""a_key_of_tomorrow":1"#,
-                "",
-                "`vision_cfg.a_key_of_tomorrow` = 1",
-            ),
+            ("", r#""unknown_key":1"#, "", "`vision_cfg.unknown_key` = 1"),
             ("", "", r#""pool_type":"last""#, "`text_cfg.pool_type`"),
             (
                 "",
@@ -423,11 +424,16 @@ mod tests {
             ),
             (
                 "",
-                r#""layers":[1,1,1,1],"a_key_of_tomorrow":1"#,
+                r#""layers":[1,1,1,1],"unknown_key":1"#,
                 "",
-                "`vision_cfg.a_key_of_tomorrow`",
+                "`vision_cfg.unknown_key`",
             ),
-            ("", r#""layers":5000"#, "", "`vision_cfg.layers` is 5000"),
+            (
+                "",
+                r#""layers":5000"#,
+                "",
+                "`vision_cfg.layers` of at most 1024, got 5000",
+            ),
         ] {
             let error = read(top, vision, text).unwrap_err();
             assert!(error.contains(named), "{error}");

@@ -1,33 +1,36 @@
-//! What an architecture costs: its parameters and the operations of its towers, from the config alone.
+//! Cost of an architecture, computed from its config: the number of parameters and the
+//! floating-point operations of its towers.
 
 use serde::Serialize;
 
 use super::names::{self, PROMPT_NO, is_no_side};
 use super::{ModelConfig, STAGES, VisionConfig};
 
-/// Backward takes one product for the inputs and one for the weights where forward takes one.
+/// Cost of forward and backward pass in forward passes: for each product of the forward pass, the
+/// backward pass takes one for the inputs and one for the weights.
 const FORWARD_AND_BACKWARD: f64 = 3.0;
 
-/// What running statistics of batch norms and their count of batches end in.
+/// Suffixes of the names of a batch norm's running statistics and of its batch counter.
 const STATISTICS: [&str; 3] = ["running_mean", "running_var", "num_batches_tracked"];
 
-/// Numbers of parameters, by what they belong to.
+/// Number of parameters, by the part of the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Parameters {
-    /// Image tower.
+    /// Parameters of the image tower.
     pub image: usize,
-    /// "Yes" text tower.
+    /// Parameters of the "yes" text tower.
     pub yes: usize,
-    /// "No" text tower with its prompts.
+    /// Parameters of the "no" text tower, with its prompts.
     pub no: usize,
-    /// The scale of the logits: 1.
+    /// The logit scale: 1.
     pub logit_scale: usize,
-    /// Statistics of a ResNet's batch norms, which are stored like parameters but are none.
+    /// Running statistics of a ResNet's batch norms. They are stored like parameters but are not
+    /// trained.
     pub statistics: usize,
 }
 
 impl Parameters {
-    /// Counts tensors by open_clip's names and their lengths.
+    /// Sums the lengths of tensors by the part of the model that their open_clip name belongs to.
     pub fn count<'a>(tensors: impl IntoIterator<Item = (&'a str, usize)>) -> Self {
         let mut counted = Self::default();
         for (name, len) in tensors {
@@ -43,21 +46,21 @@ impl Parameters {
         counted
     }
 
-    /// Those of CLIP: without the "no" side.
+    /// Returns the number of parameters of CLIP: without the "no" side.
     pub fn clip(&self) -> usize {
         self.image
             .saturating_add(self.yes)
             .saturating_add(self.logit_scale)
     }
 
-    /// Those of CLIPN: with the "no" side.
+    /// Returns the number of parameters of CLIPN: with the "no" side.
     pub fn clipn(&self) -> usize {
         self.clip().saturating_add(self.no)
     }
 }
 
 impl ModelConfig {
-    /// Parameters of the architecture, of a "no" side with so many learnable prompts: the sizes of its tensors.
+    /// Counts the parameters of the architecture, with `no_prompts` learnable "no" prompts.
     pub fn parameters(&self, no_prompts: usize) -> Parameters {
         let mut tensors = names::expected(self);
         let text = &self.text;
@@ -77,13 +80,15 @@ impl ModelConfig {
         )
     }
 
-    /// Floating-point operations of the image tower on one image: two for each multiplication and addition of its
-    /// convolutions and matrix products, over all positions, as open_clip computes them.
+    /// Returns the floating-point operations of the image tower for one image. As in open_clip, a
+    /// multiply-add in a convolution or matrix product counts as two, and other operations are not
+    /// counted.
     ///
-    /// A ViT of n = grid² + 1 positions, width w, hidden width h and patches of p² pixels takes
-    /// 2·grid²·3p²·w for the patches, 2n·(4w² + 2wh) + 4n²·w a block, and 2·w·D for the projection. A ResNet takes
-    /// 2·in·out·k²·side² a convolution that leaves a map of that side, and in its attention pooling, over n = side² + 1
-    /// positions of E channels, 6n·E² + 4n²·E + 2n·E·D.
+    /// With n = grid² + 1 positions, width w, hidden width h and patches of p² pixels, a ViT takes
+    /// 2·grid²·3p²·w for the patches, 2n·(4w² + 2wh) + 4n²·w for a block, and 2·w·D for the
+    /// projection. A ResNet takes 2·in·out·k²·side² for a convolution with an output map of that
+    /// side. Its attention pooling over n = side² + 1 positions of E channels takes 6n·E² + 4n²·E +
+    /// 2n·E·D.
     pub fn image_flops(&self) -> f64 {
         match self.vision.stages {
             Some(stages) => resnet(&self.vision, stages, self.embed_dim),
@@ -91,8 +96,8 @@ impl ModelConfig {
         }
     }
 
-    /// Floating-point operations of a text tower on one text of `length` positions: 2n·(4w² + 2wh) + 4n²·w a block and
-    /// 2·w·D for the projection.
+    /// Returns the floating-point operations of a text tower for one text of `length` positions:
+    /// 2n·(4w² + 2wh) + 4n²·w for a block and 2·w·D for the projection.
     pub fn text_flops(&self, length: usize) -> f64 {
         let text = &self.text;
         let width = text.width as f64;
@@ -100,13 +105,15 @@ impl ModelConfig {
             + 2.0 * width * self.embed_dim as f64
     }
 
-    /// Those of the forward and the backward pass of a text tower.
+    /// Returns the floating-point operations of the forward and backward pass of a text tower for
+    /// one text of `length` positions.
     pub fn text_training_flops(&self, length: usize) -> f64 {
         FORWARD_AND_BACKWARD * self.text_flops(length)
     }
 }
 
-/// A block on a sequence: qkv, output and hidden layer, then queries by keys and weights by values.
+/// A block on a sequence: qkv, output and hidden layer, then queries times keys and weights times
+/// values.
 fn block(positions: f64, width: f64, hidden: f64) -> f64 {
     2.0 * positions * (4.0 * width * width + 2.0 * width * hidden)
         + 4.0 * positions * positions * width
@@ -120,7 +127,7 @@ fn vit(vision: &VisionConfig, embed_dim: usize) -> f64 {
     embedding + blocks + 2.0 * width * embed_dim as f64
 }
 
-/// The stem halves the image and its map, and so does every stage but the first.
+/// The stem halves the image and then its own map; every stage but the first halves the map again.
 fn resnet(vision: &VisionConfig, stages: [usize; STAGES], embed_dim: usize) -> f64 {
     let conv = |inner: usize, out: usize, kernel: usize, side: usize| {
         2.0 * inner as f64 * out as f64 * (kernel * kernel) as f64 * (side as f64).powi(2)
@@ -157,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_of_the_published_models() {
+    fn parameter_counts_equal_those_of_the_published_models() {
         for (name, clip) in [
             ("ViT-B-32", 151_277_313),
             ("ViT-B-16", 149_620_737),
@@ -167,15 +174,15 @@ mod tests {
             assert_eq!(config(name).parameters(16).clip(), clip, "{name}");
         }
         let b32 = config("ViT-B-32").parameters(16);
-        // 64.1 of 215.3 million learn (CLIPN, section 4.1).
+        // 64.1 of 215.3 million parameters are trained (CLIPN, section 4.1).
         assert_eq!((b32.no, b32.clipn()), (64_058_880, 215_336_193));
         assert_eq!((b32.yes, b32.statistics), (63_428_096, 0));
         assert_eq!(b32.no - config("ViT-B-32").parameters(0).no, 16 * 77 * 512);
         assert_eq!(config("RN50").parameters(16).statistics, 2 * 26_624);
     }
 
-    /// open_clip's own count (`docs/model_profile.csv`): millions of parameters and giga-operations, of the image tower
-    /// and of the text tower.
+    /// open_clip's `docs/model_profile.csv`: millions of parameters, then giga-operations, each for
+    /// the image tower and the text tower.
     const PROFILE: [(&str, [f64; 4]); 29] = [
         ("ViT-S-32-alt", [22.59, 20.63, 2.29, 1.27]),
         ("ViT-S-32", [22.64, 40.44, 2.29, 3.38]),
@@ -209,7 +216,7 @@ mod tests {
     ];
 
     #[test]
-    fn open_clips_profile() {
+    fn costs_equal_the_profile_of_open_clip() {
         for (name, expected) in PROFILE {
             let config = config(name);
             let parameters = config.parameters(0);
@@ -222,7 +229,7 @@ mod tests {
             for (found, expected) in found.into_iter().zip(expected) {
                 assert!(
                     (found - expected).abs() <= 0.005 + 1e-9,
-                    "{name}: {found} and not {expected}"
+                    "{name}: expected {expected}, got {found}"
                 );
             }
         }

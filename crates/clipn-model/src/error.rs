@@ -4,72 +4,71 @@ use thiserror::Error;
 
 use clipn_checkpoint::CheckpointError;
 
-/// What can go wrong between a model's config, its weights and its inputs.
+/// Error of a model's config, weights or inputs.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// `--model` names neither a known architecture nor a file.
-    #[error("there is no model named `{name}` and no file of that name; known models: {known}")]
+    /// A name that is neither a known architecture nor a file.
+    #[error("unknown model `{name}`, and no file has that name; known models: {known}")]
     UnknownModel {
-        /// What was asked for.
+        /// The given name.
         name: String,
-        /// The embedded architectures, comma-separated.
+        /// Names of the embedded architectures, separated by commas.
         known: String,
     },
-    /// A config file could not be read.
-    #[error("cannot read the model config {}: {source}", path.display())]
+    /// A config file cannot be read.
+    #[error("cannot read model config {}", path.display())]
     ReadConfig {
         /// The config file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A config is not what open_clip writes.
-    #[error("the model config {origin} is not usable: {reason}")]
+    /// A config is malformed or has an invalid value.
+    #[error("invalid model config {origin}: {reason}")]
     BadConfig {
-        /// The file or the embedded name.
+        /// The file or the name of the embedded architecture.
         origin: String,
-        /// What is wrong with it and what to do.
+        /// The key and the invalid value.
         reason: String,
     },
-    /// A config asks for a computation that this version does not have.
+    /// A config requires a computation that this version does not implement.
     #[error(
-        "the model config {origin} asks for {what}, which clipn does not compute; use a plain CLIP config, ViT or ResNet"
+        "unsupported {what} in model config {origin}; expected a plain CLIP with a ViT or ResNet"
     )]
     UnsupportedConfig {
-        /// The file or the embedded name.
+        /// The file or the name of the embedded architecture.
         origin: String,
-        /// The key, with its value.
+        /// The key with its value.
         what: String,
     },
-    /// Weights that do not tell their architecture.
-    #[error("the weights {} do not tell their architecture; {hint}", path.display())]
+    /// Weights without a config, and no architecture given.
+    #[error("unknown architecture of the weights {}: {hint}", path.display())]
     NoConfig {
         /// The weights.
         path: PathBuf,
-        /// What to do.
+        /// The reason, or what would determine the architecture.
         hint: String,
     },
-    /// A model was named, and the weights say that they are another.
+    /// The given architecture differs from the config of the weights.
     #[error(
-        "the model `{model}` contradicts the weights {}, which say what they are: {differing}; leave --model out, or \
-         name the model that they are",
+        "model `{model}` differs from the config of the weights {}: {differing}",
         path.display()
     )]
     Contradiction {
         /// The weights.
         path: PathBuf,
-        /// The model that was named.
+        /// The given architecture.
         model: String,
-        /// What it says and what the weights say.
+        /// The differing keys, with the given value and that of the weights.
         differing: String,
     },
-    /// The weights could not be read.
+    /// The weights cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The weights do not fit the config.
     #[error(
-        "the weights {} do not fit the model `{model}`: {details}; `clipn inspect` tells what the file holds",
+        "the weights {} do not fit the model `{model}`: {details}",
         path.display()
     )]
     WeightsMismatch {
@@ -77,49 +76,42 @@ pub enum ModelError {
         path: PathBuf,
         /// The model's name.
         model: String,
-        /// Missing, unexpected and wrong-shaped tensors.
+        /// Counts and first names of missing, unexpected and wrongly shaped tensors.
         details: String,
     },
-    /// A ResNet is asked of the config of a ViT.
-    #[error(
-        "the image tower of the model `{model}` is a ViT, not a ResNet; open it as the one that it is"
-    )]
+    /// The parameters of a ResNet are requested for the config of a ViT.
+    #[error("expected a ResNet as the image tower of the model `{model}`, got a ViT")]
     NotAResNet {
         /// The model's name.
         model: String,
     },
-    /// Training is asked to change an image tower that it can only keep frozen.
+    /// Training would update an image tower that can only be frozen.
     #[error(
-        "the image tower of the model `{model}` is a ResNet, which clipn does not train; teach it \"no\" with \
-         `--objective clipn` or `clipn-handcrafted`, where the image tower is frozen, or train a ViT"
+        "cannot train the image tower of the model `{model}`: a ResNet is supported only frozen"
     )]
     FrozenOnly {
         /// The model's name.
         model: String,
     },
-    /// Pixels whose length or size the tower cannot take.
+    /// An input of the wrong length or size.
     #[error("{0}")]
     Input(String),
     /// A token id outside the vocabulary.
-    #[error(
-        "token id {id} in text {row} is outside the vocabulary of {vocab_size}; the tokenizer belongs to another model"
-    )]
+    #[error("token id {id} in text {row} is outside the vocabulary of {vocab_size} ids")]
     TokenOutOfRange {
         /// The id.
         id: u32,
-        /// The row of the batch.
+        /// The row in the batch.
         row: usize,
-        /// Rows of the token table.
+        /// Number of rows of the token embedding.
         vocab_size: usize,
     },
     /// A "no" prompt that the model does not have.
-    #[error(
-        "the model has {count} \"no\" prompts; prompt {index} is not one of them (they count from 0)"
-    )]
+    #[error("\"no\" prompt index {index} is out of range for {count} prompts")]
     PromptOutOfRange {
-        /// The index asked for.
+        /// The given index, from 0.
         index: usize,
-        /// How many there are.
+        /// Number of "no" prompts.
         count: usize,
     },
 }

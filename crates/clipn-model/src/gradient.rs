@@ -1,5 +1,6 @@
-//! Gradients of a tower's parameters. An image tower's have the parameters' own structure, [`VisionParams`]; a text
-//! tower's keep the token table apart, of which a batch touches a few rows.
+//! Gradients of a tower's parameters. The gradient of an image tower has the structure of its
+//! parameters, [`VisionParams`]. The gradient of a text tower stores the token embedding sparsely,
+//! because a batch touches only a few rows.
 
 use std::collections::BTreeMap;
 
@@ -9,63 +10,65 @@ use super::tower::check_length;
 use super::{ModelError, Real, TextParams, VisionParams};
 use clipn_checkpoint::Buffer;
 
-/// The rows of a gradient `[rows, width]` that are not zero: those of the token ids that texts held.
+/// A sparse gradient `[rows, width]`: the rows of the token ids that occurred in a batch. All other
+/// rows are zero.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RowGradient<T> {
     width: usize,
-    /// The place of each row in `values`.
-    places: BTreeMap<u32, usize>,
+    /// Position of each row in `values`, by token id.
+    positions: BTreeMap<u32, usize>,
     values: Vec<T>,
 }
 
 impl<T: Real> RowGradient<T> {
-    /// No rows yet, of `width` values each.
+    /// Creates an empty gradient with rows of `width` values.
     pub fn new(width: usize) -> Self {
         Self {
             width,
-            places: BTreeMap::new(),
+            positions: BTreeMap::new(),
             values: Vec::new(),
         }
     }
 
-    /// Values a row.
+    /// Returns the number of values per row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Number of rows touched.
+    /// Returns the number of rows touched.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.positions.len()
     }
 
-    /// Whether no row was touched.
+    /// Returns whether no row was touched.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.positions.is_empty()
     }
 
-    /// The gradient of a row, `[width]`; `None` where it is zero because no text held the id.
+    /// Returns the gradient of a row, `[width]`, or `None` if it is zero because the id did not
+    /// occur.
     pub fn get(&self, id: u32) -> Option<&[T]> {
-        self.places
+        self.positions
             .get(&id)
-            .map(|place| &self.values[place * self.width..][..self.width])
+            .map(|position| &self.values[position * self.width..][..self.width])
     }
 
-    /// The rows touched, `[width]` each, by ascending id.
+    /// Iterates over the rows touched, `[width]` each, by ascending id.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &[T])> {
-        self.places
+        self.positions
             .iter()
-            .map(|(&id, place)| (id, &self.values[place * self.width..][..self.width]))
+            .map(|(&id, position)| (id, &self.values[position * self.width..][..self.width]))
     }
 
-    /// Adds to a row.
+    /// Adds `row` to the gradient of `id`.
     pub fn add(&mut self, id: u32, row: &[T]) {
-        let place = *self.places.entry(id).or_insert_with(|| {
-            let place = self.values.len() / self.width.max(1);
+        let position = *self.positions.entry(id).or_insert_with(|| {
+            let position = self.values.len() / self.width.max(1);
             self.values
                 .resize(self.values.len() + self.width, T::zero());
-            place
+            position
         });
-        for (sum, &value) in self.values[place * self.width..][..self.width]
+        for (sum, &value) in self.values[position * self.width..][..self.width]
             .iter_mut()
             .zip(row)
         {
@@ -73,23 +76,24 @@ impl<T: Real> RowGradient<T> {
         }
     }
 
-    /// All values, those of the rows touched, in the order in which they were first touched.
+    /// Returns the values of the rows touched, in the order in which they were first touched.
     pub fn values(&self) -> &[T] {
         &self.values
     }
 
-    /// All values for writing, as for scaling; [`RowGradient::values`] tells their order.
+    /// Returns the values for writing, for example to scale them, in the order of
+    /// [`RowGradient::values`].
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
 
-    /// Forgets all rows.
+    /// Removes all rows.
     pub fn clear(&mut self) {
-        self.places.clear();
+        self.positions.clear();
         self.values.clear();
     }
 
-    /// The whole gradient, `[rows, width]`, zeros included; ids beyond `rows` are left out.
+    /// Returns the dense gradient `[rows, width]`; ids of `rows` or more are ignored.
     pub fn to_dense(&self, rows: usize) -> Vec<T> {
         let mut dense = vec![T::zero(); rows * self.width];
         for (id, row) in self.iter() {
@@ -101,17 +105,17 @@ impl<T: Real> RowGradient<T> {
     }
 }
 
-/// The gradient of a text tower's parameters.
+/// Gradient of a text tower's parameters.
 #[derive(Debug, Clone)]
 pub struct TextGradient<T: Real> {
-    /// The rows of the token table that were touched.
+    /// Gradient of the token embedding.
     pub tokens: RowGradient<T>,
-    /// Everything else; its `token_embedding` is empty.
+    /// Gradients of all other parameters; its `token_embedding` is empty.
     pub dense: TextParams<T>,
 }
 
 impl<T: Real> TextGradient<T> {
-    /// Zeros in the shapes of the parameters.
+    /// Creates a zero gradient with the shapes of `params`.
     pub fn zeros_like(params: &TextParams<T>) -> Self {
         let shapes = TextParams {
             token_embedding: Vec::new().into(),
@@ -123,7 +127,7 @@ impl<T: Real> TextGradient<T> {
         }
     }
 
-    /// Sets everything to zero, keeping the memory.
+    /// Resets the gradient to zero and keeps the memory.
     pub fn clear(&mut self) {
         self.tokens.clear();
         for buffer in self.dense.buffers_mut() {
@@ -131,18 +135,18 @@ impl<T: Real> TextGradient<T> {
         }
     }
 
-    /// Refuses a gradient that was made for other parameters.
+    /// Checks that the gradient has the shapes of the parameters.
     pub fn check(&self, params: &TextParams<T>) -> Result<(), ModelError> {
         check_length(
-            "a row of the token table's gradient",
+            "a row of the token embedding's gradient",
             self.tokens.width,
             params.width(),
         )?;
         check_shapes(&self.dense.buffers()[1..], &params.buffers()[1..])
     }
 
-    /// Every gradient by open_clip's name, dense, in the order of [`TextParams::named`]: the token table's, of
-    /// `vocab_size` rows, is filled up with zeros. For tests and tools; a step pairs with
+    /// Returns every gradient by open_clip's name, in the order of [`TextParams::named`]. The token
+    /// embedding's is dense, with `vocab_size` rows. For tests and tools; an optimizer uses
     /// [`TextParams::with_gradient`].
     pub fn to_dense(&self, vocab_size: usize, side: Side) -> Vec<NamedTensor<Vec<T>>> {
         let mut full = self.dense.clone();
@@ -156,7 +160,7 @@ impl<T: Real> TextGradient<T> {
     }
 }
 
-/// Every tensor of a gradient is as long as its parameter.
+/// Checks that every tensor of a gradient has the length of its parameter.
 fn check_shapes<T: Real>(gradient: &[&Buffer<T>], params: &[&Buffer<T>]) -> Result<(), ModelError> {
     check_length("the list of gradients", gradient.len(), params.len())?;
     gradient
@@ -165,17 +169,18 @@ fn check_shapes<T: Real>(gradient: &[&Buffer<T>], params: &[&Buffer<T>]) -> Resu
         .try_for_each(|(g, p)| check_length("a parameter's gradient", g.len(), p.len()))
 }
 
-/// The gradient of one parameter.
+/// Gradient of one parameter.
 #[derive(Debug, Clone, Copy)]
 pub enum TensorGradient<'a, T> {
-    /// As many values as the parameter has.
+    /// One value for each of the parameter's.
     Dense(&'a [T]),
-    /// The rows of the parameter that were touched; the gradient of the others is zero.
+    /// The rows that were touched; the gradient of the others is zero.
     Rows(&'a RowGradient<T>),
 }
 
 impl<T: Real> TextParams<T> {
-    /// Every parameter for writing, by open_clip's name, beside its gradient: what an optimizer steps through.
+    /// Pairs every parameter, by open_clip's name and for writing, with its gradient, for an
+    /// optimizer step.
     pub fn with_gradient<'a>(
         &'a mut self,
         gradient: &'a TextGradient<T>,
@@ -196,7 +201,8 @@ impl<T: Real> TextParams<T> {
 }
 
 impl<T: Real> VisionParams<T> {
-    /// Every parameter for writing, by open_clip's name, beside its gradient: what an optimizer steps through.
+    /// Pairs every parameter, by open_clip's name and for writing, with its gradient, for an
+    /// optimizer step.
     pub fn with_gradient<'a>(
         &'a mut self,
         gradient: &'a VisionParams<T>,
@@ -208,12 +214,12 @@ impl<T: Real> VisionParams<T> {
         self.named_mut().into_iter().zip(gradients).collect()
     }
 
-    /// Refuses a gradient that was made for other parameters.
+    /// Checks that the gradient has the shapes of the parameters.
     pub fn check_gradient(&self, gradient: &Self) -> Result<(), ModelError> {
         check_shapes(&gradient.buffers(), &self.buffers())
     }
 
-    /// Sets everything to zero, keeping the memory: for gradients.
+    /// Resets all values to zero and keeps the memory, for gradients.
     pub fn clear(&mut self) {
         for buffer in self.buffers_mut() {
             buffer.make_mut().fill(T::zero());
@@ -226,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_summed_and_the_rest_is_zero() {
+    fn sums_touched_rows_and_leaves_the_rest_zero() {
         let mut gradient = RowGradient::<f64>::new(2);
         gradient.add(7, &[1.0, 2.0]);
         gradient.add(3, &[5.0, 6.0]);

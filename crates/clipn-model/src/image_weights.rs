@@ -5,40 +5,41 @@ use super::names;
 use super::{ModelConfig, ModelError, Real, Weights};
 use clipn_checkpoint::{Checkpoint, Tensor};
 
-/// Values that are hashed at a time.
-const PIECE: usize = 1 << 16;
+/// Number of values hashed at a time.
+const HASH_CHUNK: usize = 1 << 16;
 
-/// The weights of an image tower without text towers, held against a config as [`Weights`] are.
+/// Weights of an image tower without text towers, validated against a model config like
+/// [`Weights`].
 #[derive(Debug, Clone)]
 pub struct ImageWeights(Weights);
 
 impl ImageWeights {
-    /// Takes the tensors of the image tower from among those of a file; others are left alone.
+    /// Validates the tensors of the image tower in a file; other tensors are ignored.
     ///
     /// # Errors
-    /// A tensor is missing or of another shape.
+    /// [`ModelError::WeightsMismatch`] if a tensor is missing or has the wrong shape.
     pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
         Weights::of_images(config, checkpoint).map(Self)
     }
 
-    /// The architecture, the text towers' too.
+    /// Returns the architecture, including the text towers.
     pub fn config(&self) -> &ModelConfig {
         self.0.config()
     }
 
-    /// As [`Weights::image_tower_hash`].
+    /// Same as [`Weights::image_tower_hash`].
     pub fn image_tower_hash(&self) -> String {
         self.0.image_tower_hash()
     }
 
-    /// What [`clipn_engine::image_tower`] opens.
+    /// Returns the weights for [`clipn_engine::image_tower`].
     pub fn weights(&self) -> &Weights {
         &self.0
     }
 }
 
 impl Weights {
-    /// The tensors of the image tower by open_clip's names.
+    /// Returns the tensors of the image tower by open_clip's names.
     pub fn image_tensors(&self) -> Vec<(String, Tensor)> {
         let config = self.config();
         let tensor = |(name, _): names::Named| {
@@ -51,23 +52,24 @@ impl Weights {
             .collect()
     }
 
-    /// A SHA-256 of the image tower's tensors, names, shapes and values as f32: the same for the same values in any form
-    /// of file.
+    /// Returns a SHA-256 of the names, shapes and values of the image tower's tensors. Values are
+    /// hashed as `f32`, so the hash does not depend on the file format.
     pub fn image_tower_hash(&self) -> String {
         hash(&self.image_tensors())
     }
 
-    /// As [`image_tower_hash`](Self::image_tower_hash), of everything else that the model has: the text towers, the "no"
-    /// prompts and the logit scale. Models that differ in what "no" has learned have the same image tower.
+    /// Returns the same kind of hash as [`image_tower_hash`](Self::image_tower_hash) for the rest
+    /// of the model: the text towers, the "no" prompts and the logit scale. It distinguishes models
+    /// that share an image tower but differ in the trained "no".
     pub fn text_towers_hash(&self) -> String {
-        let of_images: Vec<String> = self
+        let image_names: Vec<String> = self
             .image_tensors()
             .into_iter()
             .map(|(name, _)| name)
             .collect();
         let mut others: Vec<(String, Tensor)> = self
             .parameters()
-            .filter(|(name, _)| !of_images.iter().any(|image| image == name))
+            .filter(|(name, _)| !image_names.iter().any(|image| image == name))
             .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
             .collect();
         others.sort_by(|a, b| a.0.cmp(&b.0));
@@ -75,12 +77,12 @@ impl Weights {
     }
 }
 
-/// Each tensor on its own, on all cores, then their hashes in order.
+/// Hashes each tensor in parallel, then the hashes in order.
 fn hash(tensors: &[(String, Tensor)]) -> String {
-    let of_tensor = |(name, tensor): &(String, Tensor)| {
+    let tensor_hash = |(name, tensor): &(String, Tensor)| {
         let mut hash = Sha256::new();
         hash.update(format!("{name} {:?} ", tensor.shape()));
-        for values in f32::buffer(tensor).chunks(PIECE) {
+        for values in f32::buffer(tensor).chunks(HASH_CHUNK) {
             let bytes: Vec<u8> = values
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
@@ -89,9 +91,9 @@ fn hash(tensors: &[(String, Tensor)]) -> String {
         }
         hash.finalize()
     };
-    let parts: Vec<_> = tensors.par_iter().map(of_tensor).collect();
+    let hashes: Vec<_> = tensors.par_iter().map(tensor_hash).collect();
     let mut whole = Sha256::new();
-    parts.iter().for_each(|part| whole.update(part));
+    hashes.iter().for_each(|hash| whole.update(hash));
     whole
         .finalize()
         .iter()

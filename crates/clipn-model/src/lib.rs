@@ -1,5 +1,6 @@
-//! What a CLIPN is, apart from how it is computed: its config, what that costs, the named parameters of its towers, how
-//! weights from anywhere fit them and are written for elsewhere, and the traits of a tower. The towers themselves are in [`clipn_engine`].
+//! The model, apart from how it is computed: its config and cost, the named parameters of its
+//! towers, loading and converting weights, and the traits of a tower. The implementations of the
+//! towers are in [`clipn_engine`].
 
 mod config;
 mod config_check;

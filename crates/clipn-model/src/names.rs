@@ -1,21 +1,21 @@
-//! The tensors of a CLIPN by open_clip's names, with their shapes.
+//! Names and shapes of a CLIPN model's tensors, in open_clip's naming.
 
 use super::{ModelConfig, TextConfig, VisionConfig, resnet};
 
-/// A tensor's name and shape.
+/// Name and shape of a tensor.
 pub type Named = (String, Vec<usize>);
 
-/// Which text tower: the names of the "no" side carry `_no`.
+/// One of the two text towers. Names of the "no" side contain the suffix `_no`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// CLIP's own text tower.
     Yes,
-    /// The tower that learns to say "no".
+    /// CLIPN's "no" text tower.
     No,
 }
 
 impl Side {
-    /// What the tower's names carry.
+    /// Returns the suffix in the names of the tower's tensors: empty or `_no`.
     pub fn suffix(self) -> &'static str {
         match self {
             Side::Yes => "",
@@ -24,10 +24,11 @@ impl Side {
     }
 }
 
-/// The learnable "no" prompts, `[prompts, context_length, width]`; absent in the hand-crafted variant.
+/// Name of the learnable "no" prompts, `[prompts, context_length, width]`; absent in the
+/// hand-crafted variant.
 pub const PROMPT_NO: &str = "prompt_no";
 
-/// Whether a name belongs to the "no" side.
+/// Returns whether a tensor belongs to the "no" side.
 pub(super) fn is_no_side(name: &str) -> bool {
     name == PROMPT_NO
         || name
@@ -36,7 +37,8 @@ pub(super) fn is_no_side(name: &str) -> bool {
             .is_some_and(|first| first.ends_with("_no"))
 }
 
-/// Every tensor of the three towers but [`PROMPT_NO`], in open_clip's order of towers.
+/// Lists the tensors of the three towers and the logit scale, without [`PROMPT_NO`], in open_clip's
+/// order of towers.
 pub fn expected(config: &ModelConfig) -> Vec<Named> {
     let mut names = vision(&config.vision, config.embed_dim);
     names.extend(text(&config.text, config.embed_dim, Side::Yes));
@@ -45,7 +47,7 @@ pub fn expected(config: &ModelConfig) -> Vec<Named> {
     names
 }
 
-/// The image tower's tensors.
+/// Lists the tensors of the image tower.
 pub fn vision(config: &VisionConfig, embed_dim: usize) -> Vec<Named> {
     if let Some(stages) = config.stages {
         return resnet::names(config, stages, embed_dim);
@@ -80,7 +82,7 @@ pub fn vision(config: &VisionConfig, embed_dim: usize) -> Vec<Named> {
     names
 }
 
-/// One text tower's tensors.
+/// Lists the tensors of a text tower.
 pub fn text(config: &TextConfig, embed_dim: usize, side: Side) -> Vec<Named> {
     let TextConfig {
         width, mlp_width, ..

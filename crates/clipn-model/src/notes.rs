@@ -5,17 +5,17 @@ use std::str::FromStr;
 use super::SeenWords;
 use clipn_checkpoint::Checkpoint;
 
-/// The keys in a safetensors file's metadata.
+// Keys in the metadata of a safetensors file.
 const TEMPLATES: &str = "templates";
 const LOGIT_SCALE: &str = "logit_scale";
 const SEEN_WORDS: &str = "seen_words";
 
-/// Which factor stands between cosines and logits.
+/// Factor from cosine similarities to logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogitScale {
-    /// 100, as the published evaluation has it for every model.
+    /// 100, as in the published evaluation of every model.
     Published,
-    /// exp(logit_scale) of the model, with which it was trained.
+    /// `exp(logit_scale)` of the model, the factor of its training.
     Trained,
 }
 
@@ -36,25 +36,25 @@ impl FromStr for LogitScale {
             "published" => Ok(Self::Published),
             "trained" => Ok(Self::Trained),
             _ => Err(format!(
-                "`{name}` is no scale of logits; give published or trained"
+                "unknown logit scale `{name}`; expected published or trained"
             )),
         }
     }
 }
 
-/// What a weights file of this project tells beside its tensors, in the metadata of the safetensors file.
+/// Metadata that this project stores in its safetensors weights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WeightsNotes {
-    /// The embedded set of templates that suits the model; none means the published one.
+    /// Name of the embedded template set that suits the model; `None` means the published set.
     pub templates: Option<String>,
-    /// The factor between cosines and logits that suits the model; none means the published one.
+    /// Logit scale that suits the model; `None` means the published scale.
     pub logit_scale: Option<LogitScale>,
-    /// The words that it has read, where it was trained from nothing; none where nobody knows.
+    /// Words that occurred in training, for a model trained from scratch; `None` if unknown.
     pub seen_words: Option<SeenWords>,
 }
 
 impl WeightsNotes {
-    /// Reads the notes of a file; empty ones where it has none.
+    /// Reads the metadata of a file; missing or unknown values become `None`.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let text = |key: &str| checkpoint.metadata().get(key);
         Self {
@@ -64,7 +64,7 @@ impl WeightsNotes {
         }
     }
 
-    /// The notes as a safetensors file's metadata.
+    /// Returns the metadata to write to a safetensors file.
     pub fn to_metadata(&self) -> BTreeMap<String, String> {
         let seen_words = self.seen_words.as_ref().map(SeenWords::to_text);
         let notes = [
@@ -87,7 +87,7 @@ mod tests {
     use clipn_checkpoint::write_safetensors;
 
     #[test]
-    fn notes_come_back_as_they_were_written() {
+    fn metadata_survives_a_round_trip() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let reopened = |notes: &WeightsNotes| {

@@ -1,11 +1,11 @@
-//! The parameters of each tower. Matrices are stored as the files store them, `[out, in]`, except projections, which
-//! are `[in, out]`.
+//! Parameters of each tower. Matrices have the layout of the files, `[out, in]`, except
+//! projections, which are `[in, out]`.
 
 use super::names::{self, Named, PROMPT_NO, Side};
 use super::{Real, TextConfig, VisionConfig};
 use clipn_checkpoint::Buffer;
 
-/// A layer norm: weight and bias, `[width]` each.
+/// Parameters of a layer norm.
 #[derive(Debug, Clone)]
 pub struct NormParams<T: Real> {
     /// Scale, `[width]`.
@@ -14,7 +14,7 @@ pub struct NormParams<T: Real> {
     pub bias: Buffer<T>,
 }
 
-/// A linear layer: x·weightᵀ + bias.
+/// Parameters of a linear layer, x·weightᵀ + bias.
 #[derive(Debug, Clone)]
 pub struct LinearParams<T: Real> {
     /// `[out, in]`.
@@ -23,68 +23,68 @@ pub struct LinearParams<T: Real> {
     pub bias: Buffer<T>,
 }
 
-/// A residual attention block.
+/// Parameters of a residual attention block.
 #[derive(Debug, Clone)]
 pub struct BlockParams<T: Real> {
-    /// Norm before attention.
+    /// Layer norm before attention.
     pub ln_1: NormParams<T>,
-    /// Queries, keys and values in one, `[3·width, width]`.
+    /// Projection to queries, keys and values, `[3·width, width]`.
     pub in_proj: LinearParams<T>,
-    /// After attention, `[width, width]`.
+    /// Projection after attention, `[width, width]`.
     pub out_proj: LinearParams<T>,
-    /// Norm before the hidden layer.
+    /// Layer norm before the MLP.
     pub ln_2: NormParams<T>,
-    /// Into the hidden layer, `[mlp_width, width]`.
+    /// First layer of the MLP, `[mlp_width, width]`.
     pub c_fc: LinearParams<T>,
-    /// Out of the hidden layer, `[width, mlp_width]`.
+    /// Second layer of the MLP, `[width, mlp_width]`.
     pub c_proj: LinearParams<T>,
 }
 
-/// The image tower of a ViT.
+/// Parameters of a ViT image tower.
 #[derive(Debug, Clone)]
 pub struct VisionParams<T: Real> {
-    /// Patch embedding, `[width, 3, patch, patch]`, without bias.
+    /// Patch embedding without bias, `[width, 3, patch, patch]`.
     pub conv1: Buffer<T>,
-    /// The class token, `[width]`.
+    /// Class token, `[width]`.
     pub class_embedding: Buffer<T>,
-    /// `[1 + grid², width]`, the class token's row first.
+    /// Positional embedding, `[1 + grid², width]`, with the class token's row first.
     pub positional_embedding: Buffer<T>,
-    /// Norm before the first block.
+    /// Layer norm before the first block.
     pub ln_pre: NormParams<T>,
-    /// The blocks, first to last.
+    /// Transformer blocks, first to last.
     pub blocks: Vec<BlockParams<T>>,
-    /// Norm of the class token after the last block.
+    /// Layer norm of the class token after the last block.
     pub ln_post: NormParams<T>,
-    /// `[width, D]`.
+    /// Projection to features, `[width, D]`.
     pub proj: Buffer<T>,
 }
 
-/// A text tower, "yes" or "no".
+/// Parameters of a text tower, "yes" or "no".
 #[derive(Debug, Clone)]
 pub struct TextParams<T: Real> {
-    /// `[vocab_size, width]`.
+    /// Token embedding, `[vocab_size, width]`.
     pub token_embedding: Buffer<T>,
-    /// `[context_length, width]`.
+    /// Positional embedding, `[context_length, width]`.
     pub positional_embedding: Buffer<T>,
-    /// The learnable "no" prompts, `[prompts, context_length, width]`, added to the embeddings; only in the "no" tower
-    /// of the learnable variant.
+    /// Learnable "no" prompts added to the embeddings, `[prompts, context_length, width]`; only in
+    /// the "no" tower of the learnable variant.
     pub prompts: Option<Buffer<T>>,
-    /// The blocks, first to last.
+    /// Transformer blocks, first to last.
     pub blocks: Vec<BlockParams<T>>,
-    /// Norm of the pooled position after the last block.
+    /// Layer norm of the pooled position after the last block.
     pub ln_final: NormParams<T>,
-    /// `[width, D]`.
+    /// Projection to features, `[width, D]`.
     pub projection: Buffer<T>,
 }
 
-/// A named tensor, borrowed (`V` is `&[T]` or `&mut [T]`) or owned.
+/// A tensor with its name, borrowed (`V` is `&[T]` or `&mut [T]`) or owned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor<V> {
-    /// open_clip's name.
+    /// Name in open_clip.
     pub name: String,
-    /// Its dimensions.
+    /// Dimensions.
     pub shape: Vec<usize>,
-    /// Its values, row by row.
+    /// Values in row-major order.
     pub values: V,
 }
 
@@ -103,13 +103,13 @@ pub(super) fn zip_names<V>(
         .collect()
 }
 
-/// Fresh zeros in the place of a shared or mapped buffer.
+/// Replaces a shared or mapped buffer with zeros.
 fn zero<T: Real>(buffer: &mut Buffer<T>) {
     *buffer = vec![T::zero(); buffer.len()].into();
 }
 
 impl<T: Real> BlockParams<T> {
-    /// In the order of [`names`].
+    /// Returns the buffers in the order of [`names`].
     fn buffers(&self) -> [&Buffer<T>; 12] {
         let Self {
             ln_1,
@@ -161,18 +161,19 @@ impl<T: Real> BlockParams<T> {
     }
 }
 
-/// Width of the hidden layer; 0 for no blocks.
+/// Returns the width of the hidden layer, or 0 if there are no blocks.
 fn mlp_width<T: Real>(blocks: &[BlockParams<T>]) -> usize {
     blocks.first().map_or(0, |block| block.c_fc.bias.len())
 }
 
 impl<T: Real> VisionParams<T> {
-    /// Every parameter by open_clip's name.
+    /// Returns every parameter by open_clip's name.
     pub fn named(&self) -> Vec<NamedTensor<&[T]>> {
         zip_names(self.names(), self.buffers().into_iter().map(|b| &b[..]))
     }
 
-    /// [`VisionParams::named`] for writing. Parameters that lie in a mapped file or are shared are copied first.
+    /// Returns [`VisionParams::named`] for writing. Parameters in a mapped file or shared buffer
+    /// are copied first.
     pub fn named_mut(&mut self) -> Vec<NamedTensor<&mut [T]>> {
         zip_names(
             self.names(),
@@ -180,14 +181,14 @@ impl<T: Real> VisionParams<T> {
         )
     }
 
-    /// Zeros in the shapes of these parameters: a gradient to add to.
+    /// Returns zeros with the shapes of these parameters, as the start of a gradient.
     pub fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
         zeros.buffers_mut().into_iter().for_each(zero);
         zeros
     }
 
-    /// Names and shapes in the order of [`VisionParams::buffers`].
+    /// Returns names and shapes in the order of [`VisionParams::buffers`].
     fn names(&self) -> Vec<Named> {
         let width = self.class_embedding.len().max(1);
         let patch_size = (self.conv1.len() / (3 * width)).isqrt();
@@ -206,7 +207,7 @@ impl<T: Real> VisionParams<T> {
         names::vision(&config, self.proj.len() / width)
     }
 
-    /// In the order of [`names::vision`].
+    /// Returns the buffers in the order of [`names::vision`].
     pub fn buffers(&self) -> Vec<&Buffer<T>> {
         let mut all = vec![
             &self.class_embedding,
@@ -235,12 +236,14 @@ impl<T: Real> VisionParams<T> {
 }
 
 impl<T: Real> TextParams<T> {
-    /// Every parameter by open_clip's name on the given side, the "no" prompts last where there are any.
+    /// Returns every parameter by open_clip's name on the given side, with the "no" prompts last if
+    /// there are any.
     pub fn named(&self, side: Side) -> Vec<NamedTensor<&[T]>> {
         zip_names(self.names(side), self.buffers().into_iter().map(|b| &b[..]))
     }
 
-    /// [`TextParams::named`] for writing. Parameters that lie in a mapped file or are shared are copied first.
+    /// Returns [`TextParams::named`] for writing. Parameters in a mapped file or shared buffer are
+    /// copied first.
     pub fn named_mut(&mut self, side: Side) -> Vec<NamedTensor<&mut [T]>> {
         zip_names(
             self.names(side),
@@ -248,20 +251,21 @@ impl<T: Real> TextParams<T> {
         )
     }
 
-    /// Zeros in the shapes of these parameters. For gradients there is
-    /// [`TextGradient::zeros_like`](super::TextGradient::zeros_like), which keeps the token table apart.
+    /// Returns zeros with the shapes of these parameters. For gradients use
+    /// [`TextGradient::zeros_like`](super::TextGradient::zeros_like), which stores the token
+    /// embedding sparsely.
     pub fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
         zeros.buffers_mut().into_iter().for_each(zero);
         zeros
     }
 
-    /// Width of the transformer.
+    /// Returns the width of the transformer.
     pub(crate) fn width(&self) -> usize {
         self.ln_final.weight.len()
     }
 
-    /// Names and shapes in the order of [`TextParams::buffers`].
+    /// Returns names and shapes in the order of [`TextParams::buffers`].
     fn names(&self, side: Side) -> Vec<Named> {
         let width = self.width().max(1);
         let config = TextConfig {
@@ -283,7 +287,7 @@ impl<T: Real> TextParams<T> {
         names
     }
 
-    /// In the order of [`names::text`], the prompts last.
+    /// Returns the buffers in the order of [`names::text`], with the prompts last.
     pub fn buffers(&self) -> Vec<&Buffer<T>> {
         let mut all = vec![
             &self.token_embedding,

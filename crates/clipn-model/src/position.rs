@@ -1,19 +1,21 @@
-//! Positional embeddings of another grid of patches: bicubic interpolation as PyTorch computes it, a = −0.75,
-//! neighbours beyond the border repeated, no antialiasing.
+//! Resizing of positional embeddings to another grid of patches: bicubic interpolation as PyTorch
+//! computes it, with a = −0.75, repeated borders and no antialiasing.
 
 use super::Real;
 
-/// How output positions are mapped to input positions.
+/// Mapping of output positions to input positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Corners {
-    /// Corner centres fall on corner centres: `open_clip.model.resize_pos_embed`, when weights are loaded.
+    /// Centers of the corner patches coincide, as in `open_clip.model.resize_pos_embed`, which runs
+    /// when weights are loaded.
     Aligned,
-    /// Half-pixel centres: the published forward pass, for images of another size than the model's.
+    /// Half-pixel centers, as in the published forward pass for images of another size than the
+    /// model's.
     HalfPixel,
 }
 
-/// Resizes the patch rows of `[1 + from·from, width]` to `[1 + to.0·to.1, width]` (rows, columns of patches); the
-/// class token's row stays.
+/// Resizes the patch rows of `[1 + from·from, width]` to `[1 + to.0·to.1, width]`, with `to` in
+/// rows and columns of patches. The class token's row is kept.
 pub fn resize_positions<T: Real>(
     embedding: &[T],
     width: usize,
@@ -46,7 +48,7 @@ pub fn resize_positions<T: Real>(
     out
 }
 
-/// The four input positions that one output position reads, with their weights.
+/// Returns the four input positions that contribute to an output position, with their weights.
 fn taps<T: Real>(index: usize, from: usize, to: usize, corners: Corners) -> [(usize, T); 4] {
     let position = match corners {
         Corners::Aligned if to > 1 => index as f64 * (from - 1) as f64 / (to - 1) as f64,
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_grid_is_unchanged() {
+    fn resizing_to_the_same_grid_changes_nothing() {
         let embedding: Vec<f64> = (0..10 * 3).map(f64::from).collect();
         for corners in [Corners::Aligned, Corners::HalfPixel] {
             assert_eq!(
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_sum_to_one() {
+    fn interpolation_weights_sum_to_one() {
         for corners in [Corners::Aligned, Corners::HalfPixel] {
             for to in 1..9 {
                 for index in 0..to {

@@ -1,14 +1,14 @@
 use clipn_checkpoint::{Buffer, Tensor};
 
-/// A floating-point type that a tower can compute in: `f32`, or `f64` for the plain form.
+/// Floating-point type of a tower's computation: `f32`, or `f64` for the reference implementation.
 pub trait Real:
     num_traits::Float + bytemuck::Pod + std::iter::Sum + std::fmt::Debug + Send + Sync + 'static
 {
-    /// The tensor's values in this type, borrowed from the file where the type is the same.
+    /// Returns the tensor's values in this type, borrowed from the file if the type is the same.
     fn buffer(tensor: &Tensor) -> Buffer<Self>;
-    /// The nearest value to a constant.
+    /// Converts a constant to the nearest value.
     fn of(value: f64) -> Self;
-    /// The error function.
+    /// Computes the error function.
     fn erf(self) -> Self;
 }
 

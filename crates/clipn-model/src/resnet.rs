@@ -1,90 +1,92 @@
-//! The parameters of CLIP's ResNet image tower (CLIP, section 2.4; open_clip's `ModifiedResNet`): a stem of three
-//! convolutions, four stages of bottlenecks, and attention pooling.
+//! Parameters of CLIP's ResNet image tower (CLIP, section 2.4; open_clip's `ModifiedResNet`): a
+//! stem of three convolutions, four stages of bottlenecks, and attention pooling.
 
 use super::names::Named;
 use super::params::zip_names;
 use super::{LinearParams, ModelConfig, ModelError, NamedTensor, Real, VisionConfig};
 use clipn_checkpoint::Buffer;
 
-/// Stages of bottlenecks.
+/// Number of stages of bottlenecks.
 pub const STAGES: usize = 4;
 
-/// Channels that leave a bottleneck, for one that its 3×3 convolution works on.
+/// Ratio of a bottleneck's output channels to the channels of its 3×3 convolution.
 const EXPANSION: usize = 4;
 
-/// A batch norm as it is evaluated, with the statistics of training; `[channels]` each.
+/// Parameters of a batch norm at inference, with its running statistics; `[channels]` each.
 #[derive(Debug, Clone)]
 pub struct BatchNormParams<T: Real> {
     /// Scale.
     pub weight: Buffer<T>,
     /// Shift.
     pub bias: Buffer<T>,
-    /// Mean that is subtracted.
+    /// Running mean.
     pub running_mean: Buffer<T>,
-    /// Variance that is divided by.
+    /// Running variance.
     pub running_var: Buffer<T>,
 }
 
-/// A convolution without bias, and the batch norm after it.
+/// Parameters of a convolution without bias and of the batch norm after it.
 #[derive(Debug, Clone)]
 pub struct ConvParams<T: Real> {
-    /// `[out, in, kernel, kernel]`.
+    /// Kernel, `[out, in, kernel, kernel]`.
     pub weight: Buffer<T>,
-    /// Channels that come in.
+    /// Number of input channels.
     pub inner: usize,
-    /// Channels that go out.
+    /// Number of output channels.
     pub out: usize,
     /// Side of the kernel: 1 or 3.
     pub kernel: usize,
-    /// The norm.
+    /// Batch norm after the convolution.
     pub norm: BatchNormParams<T>,
 }
 
-/// A bottleneck. Where it halves the map, it averages 2×2 positions before `conv3` and before `downsample`.
+/// Parameters of a bottleneck. If it halves the map, 2×2 average pooling precedes `conv3` and
+/// `downsample`.
 #[derive(Debug, Clone)]
 pub struct BottleneckParams<T: Real> {
-    /// 1×1, to fewer channels.
+    /// 1×1 convolution that reduces the channels.
     pub conv1: ConvParams<T>,
-    /// 3×3.
+    /// 3×3 convolution.
     pub conv2: ConvParams<T>,
-    /// 1×1, to four times as many channels.
+    /// 1×1 convolution to four times as many channels.
     pub conv3: ConvParams<T>,
-    /// 1×1 beside the others, in the first block of a stage.
+    /// 1×1 convolution of the shortcut, in the first block of a stage.
     pub downsample: Option<ConvParams<T>>,
 }
 
-/// Attention of the mean position over all positions of the last map, of `width` channels.
+/// Parameters of the attention pooling, in which the mean of all positions of the last map attends
+/// to them. The map has `width` channels.
 #[derive(Debug, Clone)]
 pub struct AttentionPoolParams<T: Real> {
-    /// `[1 + grid², width]`, the mean's row first.
+    /// Positional embedding, `[1 + grid², width]`, with the mean's row first.
     pub positional_embedding: Buffer<T>,
-    /// Queries, `[width, width]`.
+    /// Projection to queries, `[width, width]`.
     pub q_proj: LinearParams<T>,
-    /// Keys, `[width, width]`.
+    /// Projection to keys, `[width, width]`.
     pub k_proj: LinearParams<T>,
-    /// Values, `[width, width]`.
+    /// Projection to values, `[width, width]`.
     pub v_proj: LinearParams<T>,
-    /// To features, `[D, width]`.
+    /// Projection to features, `[D, width]`.
     pub c_proj: LinearParams<T>,
 }
 
-/// The image tower of a ResNet.
+/// Parameters of a ResNet image tower.
 #[derive(Debug, Clone)]
 pub struct ResNetParams<T: Real> {
-    /// The three 3×3 convolutions before the stages; the first halves the image.
+    /// Three 3×3 convolutions before the stages; the first halves the image.
     pub stem: [ConvParams<T>; 3],
-    /// The blocks of each stage, first to last.
+    /// Blocks of each stage, first to last.
     pub stages: [Vec<BottleneckParams<T>>; STAGES],
-    /// What makes features of the last map.
+    /// Attention pooling of the last map to features.
     pub attnpool: AttentionPoolParams<T>,
 }
 
 impl<T: Real> ResNetParams<T> {
-    /// The parameters of a config, each made by `value` from open_clip's name and the shape, in the order of
-    /// [`names::vision`](super::names::vision).
+    /// Builds the parameters of a config. `value` returns each from its open_clip name and shape,
+    /// in the order of [`names::vision`](super::names::vision).
     ///
     /// # Errors
-    /// The config's image tower is a ViT.
+    /// [`ModelError::NotAResNet`] if the config's image tower is a ViT.
     pub fn from_fn(
         config: &ModelConfig,
         value: impl FnMut(&str, &[usize]) -> Buffer<T>,
@@ -97,7 +99,7 @@ impl<T: Real> ResNetParams<T> {
         }
     }
 
-    /// Every parameter by open_clip's name, the statistics of the batch norms among them.
+    /// Returns every parameter by open_clip's name, including the statistics of the batch norms.
     pub fn named(&self, config: &ModelConfig) -> Vec<NamedTensor<&[T]>> {
         let names = config
             .vision
@@ -161,7 +163,7 @@ impl<T: Real> ResNetParams<T> {
         }
     }
 
-    /// In the order in which they are built.
+    /// Returns the buffers in the order in which [`ResNetParams::build`] creates them.
     fn buffers(&self) -> Vec<&Buffer<T>> {
         let mut all: Vec<&Buffer<T>> = Vec::new();
         let blocks = self.stages.iter().flatten().flat_map(|block| {
@@ -201,10 +203,10 @@ impl<T: Real> ResNetParams<T> {
     }
 }
 
-/// The positional embedding of the attention pooling.
+/// Name of the positional embedding of the attention pooling.
 pub(super) const POSITIONS: &str = "visual.attnpool.positional_embedding";
 
-/// Names and shapes in the order in which the parameters are built.
+/// Lists names and shapes in the order in which [`ResNetParams::build`] creates the parameters.
 pub(super) fn names(
     config: &VisionConfig,
     stages: [usize; STAGES],
@@ -218,7 +220,7 @@ pub(super) fn names(
     names
 }
 
-/// Where parameters come from.
+/// Wrapper of the function that creates a parameter from its name and shape.
 struct Source<F>(F);
 
 impl<F> Source<F> {
@@ -229,7 +231,7 @@ impl<F> Source<F> {
         (self.0)(name, shape)
     }
 
-    /// A convolution of (inner, out, kernel) and the norm after it.
+    /// Creates a convolution with the sizes `(inner, out, kernel)` and the batch norm after it.
     fn conv<T: Real>(
         &mut self,
         conv: &str,
@@ -240,12 +242,12 @@ impl<F> Source<F> {
         F: FnMut(&str, &[usize]) -> Buffer<T>,
     {
         let weight = self.value(&format!("{conv}.weight"), &[out, inner, kernel, kernel]);
-        let mut of = |part: &str| self.value(&format!("{norm}.{part}"), &[out]);
+        let mut stat = |part: &str| self.value(&format!("{norm}.{part}"), &[out]);
         let norm = BatchNormParams {
-            weight: of("weight"),
-            bias: of("bias"),
-            running_mean: of("running_mean"),
-            running_var: of("running_var"),
+            weight: stat("weight"),
+            bias: stat("bias"),
+            running_mean: stat("running_mean"),
+            running_var: stat("running_var"),
         };
         ConvParams {
             weight,
@@ -321,7 +323,7 @@ mod tests {
             let kept = names.iter().filter(|(name, _)| !name.contains(skip));
             kept.map(|(_, shape)| shape.iter().product::<usize>()).sum()
         };
-        // The published count of open_clip's profile, without the statistics of the norms.
+        // The count of open_clip's `docs/model_profile.csv`, which excludes the running statistics.
         assert_eq!(count("running_"), 38_316_896);
         let shape = |wanted: &str| {
             names
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_values_go_together() {
+    fn names_and_values_have_the_same_order() {
         let mut config = ModelConfig::named("RN50").unwrap();
         config.vision = VisionConfig {
             width: 4,
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vit_has_no_resnet_parameters() {
+    fn rejects_the_config_of_a_vit() {
         let config = ModelConfig::named("ViT-B-32").unwrap();
         let error = ResNetParams::<f32>::from_fn(&config, |_, _| Vec::new().into()).unwrap_err();
         assert!(error.to_string().contains("ViT-B-32"), "{error}");

@@ -2,18 +2,19 @@ use std::collections::BTreeSet;
 
 use clipn_text::tokenizer::{END_OF_TEXT, START_OF_TEXT, TokenBatch, Tokenizer};
 
-/// The words that a model's "yes" tower has read in training, from its first step on. Of any other word it knows
-/// nothing, whatever it answers.
+/// Vocabulary of the captions that a model's "yes" tower was trained on, from scratch. Predictions
+/// for any other word are meaningless.
 ///
-/// Words are CLIP's: runs of letters, single numerals, runs of other signs, in lower case.
+/// Words are those of CLIP's tokenizer, in lower case: runs of letters, single numerals, and runs
+/// of other characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeenWords {
-    /// The ids of each word.
+    /// Token ids of each word.
     words: BTreeSet<Vec<u32>>,
 }
 
 impl SeenWords {
-    /// Words as [`to_text`](Self::to_text) writes them: with spaces between.
+    /// Parses words separated by spaces, as returned by [`to_text`](Self::to_text).
     pub fn parse(text: &str) -> Self {
         let tokenizer = Tokenizer::clip();
         let ids = tokenizer.encode(text);
@@ -22,7 +23,7 @@ impl SeenWords {
         }
     }
 
-    /// The words with spaces between, in the order of their ids.
+    /// Returns the words separated by spaces, in the order of their token ids.
     pub fn to_text(&self) -> String {
         let tokenizer = Tokenizer::clip();
         let words: Vec<String> = self
@@ -33,7 +34,7 @@ impl SeenWords {
         words.join(" ")
     }
 
-    /// Adds the words of texts that the tower reads.
+    /// Adds the words of a batch. A word that truncation cut off is not added.
     pub fn read(&mut self, texts: &TokenBatch) {
         for word in texts.rows().flat_map(|row| Tokenizer::clip().words(row)) {
             if !self.words.contains(word) {
@@ -42,18 +43,18 @@ impl SeenWords {
         }
     }
 
-    /// Number of words.
+    /// Returns the number of words.
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no words.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// The ids that the words are made of, and the two markers, in ascending order: the rows of the token table that
-    /// training has touched.
+    /// Returns the token ids of the words and the two markers, in ascending order. These are the
+    /// rows of the token embedding that training has updated.
     pub fn token_ids(&self) -> Vec<u32> {
         let ids = self
             .words
@@ -64,7 +65,8 @@ impl SeenWords {
         ids.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
-    /// The words of a text that are not among these, each once, in the text's order.
+    /// Returns the words of a text that are not in the vocabulary, each once, in the order of the
+    /// text.
     pub fn unseen(&self, text: &str) -> Vec<String> {
         let tokenizer = Tokenizer::clip();
         let ids = tokenizer.encode(text);
@@ -93,10 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_seen_whole_or_not_at_all() {
+    fn parts_of_a_seen_word_are_unseen() {
         let words = seen(&["a photo of a goldfish.", "The school bus, 2 of them"]);
         assert!(words.unseen("Photo of a GOLDFISH, the bus").is_empty());
-        // The parts of `goldfish` are words of their own, and `bu` only begins one.
+        // The parts of `goldfish` are separate words, and `bu` is only the beginning of one.
         assert_eq!(
             words.unseen("gold fish pizza, bu pizza 3"),
             ["gold", "fish", "pizza", "bu", "3"]
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_back_from_their_text() {
+    fn words_survive_a_round_trip_through_text() {
         let words = seen(&[
             "a café's crème brûlée!? don't 42 <end_of_text> x",
             "日本語 🎉",
@@ -116,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_are_those_of_the_words_and_the_markers() {
+    fn token_ids_are_those_of_the_words_and_the_markers() {
         let ids = seen(&["school bus"]).token_ids();
         assert!(ids.is_sorted() && ids.ends_with(&[START_OF_TEXT, END_OF_TEXT]));
         assert_eq!(ids.len(), Tokenizer::clip().encode("school bus").len() + 2);
     }
 
     #[test]
-    fn a_word_that_was_cut_off_is_not_seen() {
+    fn a_truncated_word_is_not_seen() {
         let tokenizer = Tokenizer::clip();
         let whole = tokenizer.encode("snowmobilegoggles");
         assert!(whole.len() > 1, "{whole:?}");

@@ -5,57 +5,57 @@ use super::names::PROMPT_NO;
 use super::{ModelConfig, STAGES, Weights, resnet};
 use clipn_checkpoint::Checkpoint;
 
-/// What the names and shapes of a weights file say about its architecture, without a config. Numbers of heads and the
-/// activation are not stored in weights; only a config tells them.
+/// Architecture inferred from the names and shapes in a weights file, without a config. Weights do
+/// not store the number of heads and the activation; only a config has them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sketch {
-    /// The image tower.
+    /// Image tower.
     pub image: Option<ImageSketch>,
-    /// The "yes" text tower.
+    /// "Yes" text tower.
     pub yes: Option<TextSketch>,
-    /// The "no" text tower.
+    /// "No" text tower.
     pub no: Option<TextSketch>,
-    /// Learnable "no" prompts.
+    /// Number of learnable "no" prompts.
     pub no_prompts: usize,
-    /// Dimension D of the features.
+    /// Dimension `D` of the features.
     pub embed_dim: Option<usize>,
-    /// Embedded architectures that the file fits.
+    /// Names of the embedded architectures that the file fits.
     pub fits: Vec<String>,
 }
 
-/// An image tower, from its tensors.
+/// Image tower inferred from its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ImageSketch {
     /// `ViT` or `ModifiedResNet`.
     pub kind: &'static str,
-    /// Width of a ViT's transformer; channels after a ResNet's stem.
+    /// Width of a ViT's transformer, or channels after a ResNet's stem.
     pub width: Option<usize>,
-    /// Blocks.
+    /// Number of blocks.
     pub layers: Option<usize>,
-    /// Blocks of each stage of a ResNet.
+    /// Number of blocks in each stage of a ResNet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stages: Option<[usize; STAGES]>,
-    /// Side of a patch of a ViT.
+    /// Side of a ViT's patch in pixels.
     pub patch_size: Option<usize>,
-    /// Side of the input.
+    /// Side of the square input in pixels.
     pub image_size: Option<usize>,
 }
 
-/// A text tower, from its tensors.
+/// Text tower inferred from its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TextSketch {
     /// Width of the transformer.
     pub width: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Positions.
+    /// Maximum number of tokens in a text.
     pub context_length: usize,
-    /// Rows of the token table.
+    /// Number of rows of the token embedding.
     pub vocab_size: usize,
 }
 
 impl Sketch {
-    /// Reads what the file's names and shapes say.
+    /// Infers the architecture from a file's names and shapes.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
         let fits = |name: &&str| {
@@ -77,13 +77,13 @@ impl Sketch {
         }
     }
 
-    /// What there is to say, as pairs of a heading and a text.
+    /// Describes the architecture as pairs of a heading and a text, for display.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let or_unknown = |n: Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let image = match &self.image {
             None => "none".to_owned(),
             Some(tower) if tower.kind == "ViT" => format!(
-                "ViT, width {}, {} blocks, patches of {}, images of {} pixels",
+                "ViT, width {}, {} blocks, patch size {}, image size {}",
                 or_unknown(tower.width),
                 or_unknown(tower.layers),
                 or_unknown(tower.patch_size),
@@ -96,7 +96,7 @@ impl Sketch {
                     .map(|blocks| blocks.to_string())
                     .join(" + ");
                 format!(
-                    "{}, width {}, {stages} blocks, images of {} pixels",
+                    "{}, width {}, {stages} blocks, image size {}",
                     tower.kind,
                     or_unknown(tower.width),
                     or_unknown(tower.image_size)
@@ -118,7 +118,7 @@ impl Sketch {
                 text(tower)
             ),
             None if self.yes.is_some() => {
-                "none: a plain CLIP, to be taught \"no\" first".to_owned()
+                "none: a plain CLIP, to be trained for \"no\" first".to_owned()
             }
             None => "none".to_owned(),
         };
@@ -189,7 +189,7 @@ fn text(checkpoint: &Checkpoint, no: &str) -> Option<TextSketch> {
     })
 }
 
-/// Blocks whose first norm is there, counted from 0 without a gap.
+/// Counts the blocks whose first norm is present, from 0 to the first gap.
 fn layers(checkpoint: &Checkpoint, prefix: &str) -> usize {
     (0..)
         .take_while(|layer| {

@@ -1,7 +1,7 @@
 use super::{ModelError, Real, TextGradient, TextParams, VisionParams};
 use clipn_text::tokenizer::TokenBatch;
 
-/// A batch of normalised images, `[N, 3, H, W]`, borrowed.
+/// Borrowed batch of normalized images, `[N, 3, H, W]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Images<'a, T> {
     pixels: &'a [T],
@@ -10,10 +10,10 @@ pub struct Images<'a, T> {
 }
 
 impl<'a, T> Images<'a, T> {
-    /// Images of `height` × `width` pixels, three channels each, one after the other.
+    /// Creates a batch of images of `height` × `width` pixels with three channels each.
     ///
     /// # Errors
-    /// A side is zero, or the length is not a whole number of images.
+    /// [`ModelError::Input`] if a side is zero or `pixels` is not a whole number of images.
     pub fn new(pixels: &'a [T], height: usize, width: usize) -> Result<Self, ModelError> {
         match height
             .checked_mul(width)
@@ -31,38 +31,38 @@ impl<'a, T> Images<'a, T> {
         }
     }
 
-    /// Number of images N.
+    /// Returns the number of images `N`.
     pub fn len(&self) -> usize {
         self.pixels.len() / self.image_len()
     }
 
-    /// Whether there is no image.
+    /// Returns whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
 
-    /// Height H in pixels.
+    /// Returns the height `H` in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// Width W in pixels.
+    /// Returns the width `W` in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// All values, `[N, 3, H, W]`.
+    /// Returns all values, `[N, 3, H, W]`.
     pub fn pixels(&self) -> &'a [T] {
         self.pixels
     }
 
-    /// Values of one image, `3·H·W`.
+    /// Returns the number of values of one image, `3·H·W`.
     pub fn image_len(&self) -> usize {
         3 * self.height * self.width
     }
 }
 
-/// Features of a batch, `[N, D]`, not normalised unless [`Features::normalise`] was called.
+/// Features of a batch, `[N, D]`, not normalized unless [`Features::normalise`] was called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features<T> {
     values: Vec<T>,
@@ -70,39 +70,39 @@ pub struct Features<T> {
 }
 
 impl<T: Real> Features<T> {
-    /// Rows of `dim` values, one after the other; an incomplete last row is cut off.
+    /// Creates features from rows of `dim` values; an incomplete last row is dropped.
     pub fn new(mut values: Vec<T>, dim: usize) -> Self {
         let dim = dim.max(1);
         values.truncate(values.len() / dim * dim);
         Self { values, dim }
     }
 
-    /// Number of rows N.
+    /// Returns the number of rows `N`.
     pub fn len(&self) -> usize {
         self.values.len() / self.dim
     }
 
-    /// Whether there is no row.
+    /// Returns whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Dimension D.
+    /// Returns the dimension `D`.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// All values, `[N, D]`.
+    /// Returns all values, `[N, D]`.
     pub fn values(&self) -> &[T] {
         &self.values
     }
 
-    /// The rows, each `[D]`.
+    /// Iterates over the rows, each `[D]`.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, T> {
         self.values.chunks_exact(self.dim)
     }
 
-    /// Divides every row by its Euclidean length; a row of zeros stays as it is.
+    /// Divides every row by its L2 norm; a zero row stays zero.
     pub fn normalise(&mut self) {
         for row in self.values.chunks_exact_mut(self.dim) {
             normalise_row(row);
@@ -110,7 +110,7 @@ impl<T: Real> Features<T> {
     }
 }
 
-/// Divides a vector by its Euclidean length; zeros stay as they are.
+/// Divides a vector by its L2 norm; a zero vector stays zero.
 pub fn normalise_row<T: Real>(row: &mut [T]) {
     let length = row.iter().map(|&x| x * x).sum::<T>().sqrt();
     if length > T::zero() {
@@ -120,18 +120,18 @@ pub fn normalise_row<T: Real>(row: &mut [T]) {
     }
 }
 
-/// The backward pass of [`Features::normalise`]: from the gradient of the normalised features `[N, D]` to that of the
-/// features as they were before, `(d − n·(n·d)) / |f|` for each row f with n = f/|f|. A row of zeros, which has no
-/// direction, gives zeros.
+/// Backward pass of [`Features::normalise`]. It maps the gradient of the normalized features `[N,
+/// D]` to that of the original features: `(d − n·(n·d)) / |f|` for each row f with n = f/|f|. A
+/// zero row, which has no direction, gets a zero gradient.
 ///
 /// # Errors
-/// `d_normalised` has another length than the features.
+/// [`ModelError::Input`] if the length of `d_normalised` differs from that of the features.
 pub fn normalise_backward<T: Real>(
     features: &Features<T>,
     d_normalised: &[T],
 ) -> Result<Vec<T>, ModelError> {
     check_length(
-        "the gradient of the normalised features",
+        "the gradient of the normalized features",
         d_normalised.len(),
         features.values.len(),
     )?;
@@ -149,84 +149,89 @@ pub fn normalise_backward<T: Real>(
     Ok(out)
 }
 
-/// An array that a caller hands in has the length that is needed.
+/// Checks the length of an array; `what` names it in the error.
 pub fn check_length(what: &str, found: usize, expected: usize) -> Result<(), ModelError> {
     if found == expected {
         return Ok(());
     }
     Err(ModelError::Input(format!(
-        "{what} has {found} values where {expected} are needed"
+        "expected {expected} values for {what}, got {found}"
     )))
 }
 
-/// What a text tower adds to the embeddings of its tokens.
+/// "No" prompt that a text tower adds to its token embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NoPrompt {
-    /// The mean of the "no" prompts, as at inference; nothing for a tower without prompts.
+    /// Mean of the "no" prompts, as at inference; a tower without prompts adds nothing.
     #[default]
     Mean,
-    /// One of the "no" prompts, counted from 0.
+    /// One of the "no" prompts, from 0.
     Index(usize),
 }
 
-/// The image tower: normalised pixels to features.
+/// Image tower, which maps normalized pixels to features.
 pub trait ImageTower<T: Real>: Send + Sync {
-    /// Dimension D of the features.
+    /// Returns the dimension `D` of the features.
     fn embed_dim(&self) -> usize;
 
-    /// Side of the square input that the weights were made for, in pixels.
+    /// Returns the side of the model's square input in pixels.
     fn image_size(&self) -> usize;
 
-    /// Features `[N, D]` of images `[N, 3, H, W]`, not normalised. Where the size is not
-    /// [`ImageTower::image_size`], positional embeddings are interpolated to the images' grid of patches.
+    /// Encodes images `[N, 3, H, W]` to features `[N, D]`, not normalized. For sizes other than
+    /// [`ImageTower::image_size`], positional embeddings are interpolated to the images' grid of
+    /// patches.
     ///
     /// # Errors
-    /// The images are smaller than one patch.
+    /// [`ModelError::Input`] if the images are smaller than one patch.
     fn encode(&self, images: Images<'_, T>) -> Result<Features<T>, ModelError>;
 }
 
-/// A text tower, "yes" or "no": token ids to features.
+/// Text tower, "yes" or "no", which maps token ids to features.
 pub trait TextTower<T: Real>: Send + Sync {
-    /// Dimension D of the features.
+    /// Returns the dimension `D` of the features.
     fn embed_dim(&self) -> usize;
 
-    /// The longest text, in positions.
+    /// Returns the maximum number of tokens in a text.
     fn context_length(&self) -> usize;
 
-    /// Features `[N, D]` of token ids `[N, L]`, L at most [`TextTower::context_length`], not normalised: the hidden
-    /// state at the first position of each row's largest id.
+    /// Encodes token ids `[N, L]`, with `L` at most [`TextTower::context_length`], to features `[N,
+    /// D]`, not normalized. The features are taken at the first position of each row's largest id.
     ///
     /// # Errors
-    /// An id outside the vocabulary, a row longer than the context, or a prompt that the tower does not have.
+    /// [`ModelError::TokenOutOfRange`] for an id outside the vocabulary,
+    /// [`ModelError::PromptOutOfRange`] for an unknown prompt, [`ModelError::Input`] for a row
+    /// longer than the context.
     fn encode_with(&self, tokens: &TokenBatch, prompt: NoPrompt)
     -> Result<Features<T>, ModelError>;
 
-    /// [`TextTower::encode_with`] the mean prompt, as at inference.
+    /// Calls [`TextTower::encode_with`] with the mean prompt, as at inference.
     ///
     /// # Errors
-    /// As there.
+    /// Same as [`TextTower::encode_with`].
     fn encode(&self, tokens: &TokenBatch) -> Result<Features<T>, ModelError> {
         self.encode_with(tokens, NoPrompt::Mean)
     }
 }
 
-/// An image tower that can be trained: the forward pass keeps a tape, from which the backward pass finds the gradient
-/// of the parameters.
+/// Image tower that can be trained. The forward pass records a tape, from which the backward pass
+/// computes the gradient of the parameters.
 pub trait TrainImage<T: Real>: ImageTower<T> {
-    /// What the backward pass needs of a forward pass.
+    /// Intermediate values of a forward pass that the backward pass needs.
     type Tape: Send;
 
-    /// [`ImageTower::encode`] that keeps a tape.
+    /// Same as [`ImageTower::encode`], but records a tape.
     ///
     /// # Errors
-    /// As there.
+    /// Same as [`ImageTower::encode`].
     fn forward(&self, images: Images<'_, T>) -> Result<(Features<T>, Self::Tape), ModelError>;
 
-    /// Adds to `gradient` the gradient of the parameters, where `d_features`, `[N, D]`, is that of the features of the
-    /// forward pass that kept the tape, not normalised. The parameters must be those of that pass.
+    /// Adds the gradient of the parameters to `gradient`. `d_features`, `[N, D]`, is the gradient
+    /// of the unnormalized features of the forward pass that recorded the tape. The parameters must
+    /// not have changed since that pass.
     ///
     /// # Errors
-    /// `d_features` or `gradient` has another shape than the features or the parameters; `gradient` is then as before.
+    /// [`ModelError::Input`] if the shape of `d_features` or `gradient` is wrong; `gradient` is
+    /// then unchanged.
     fn backward(
         &self,
         tape: Self::Tape,
@@ -234,35 +239,39 @@ pub trait TrainImage<T: Real>: ImageTower<T> {
         gradient: &mut VisionParams<T>,
     ) -> Result<(), ModelError>;
 
-    /// The parameters.
+    /// Returns the parameters.
     fn params(&self) -> &VisionParams<T>;
 
-    /// The parameters for writing; their shapes must stay.
+    /// Returns the parameters for writing; their shapes must not change.
     fn params_mut(&mut self) -> &mut VisionParams<T>;
 }
 
-/// A text tower, "yes" or "no", that can be trained: the forward pass keeps a tape, from which the backward pass finds
-/// the gradient of the parameters.
+/// Text tower, "yes" or "no", that can be trained. The forward pass records a tape, from which the
+/// backward pass computes the gradient of the parameters.
 pub trait TrainText<T: Real>: TextTower<T> {
-    /// What the backward pass needs of a forward pass.
+    /// Intermediate values of a forward pass that the backward pass needs.
     type Tape: Send;
 
-    /// [`TextTower::encode_with`] that keeps a tape, each text with a prompt of its own: `prompts` is `[N]`.
+    /// Same as [`TextTower::encode_with`], but records a tape and uses one prompt per text;
+    /// `prompts` is `[N]`.
     ///
     /// # Errors
-    /// As there, or another number of prompts than of texts.
+    /// Same as [`TextTower::encode_with`], and [`ModelError::Input`] if the number of prompts
+    /// differs from the number of texts.
     fn forward(
         &self,
         tokens: &TokenBatch,
         prompts: &[NoPrompt],
     ) -> Result<(Features<T>, Self::Tape), ModelError>;
 
-    /// Adds to `gradient` the gradient of the parameters, where `d_features`, `[N, D]`, is that of the features of the
-    /// forward pass that kept the tape, not normalised. The parameters must be those of that pass. That of a mean
-    /// prompt is spread over all prompts.
+    /// Adds the gradient of the parameters to `gradient`. `d_features`, `[N, D]`, is the gradient
+    /// of the unnormalized features of the forward pass that recorded the tape. The parameters must
+    /// not have changed since that pass. The gradient of a mean prompt is distributed over all
+    /// prompts.
     ///
     /// # Errors
-    /// `d_features` or `gradient` has another shape than the features or the parameters; `gradient` is then as before.
+    /// [`ModelError::Input`] if the shape of `d_features` or `gradient` is wrong; `gradient` is
+    /// then unchanged.
     fn backward(
         &self,
         tape: Self::Tape,
@@ -270,10 +279,10 @@ pub trait TrainText<T: Real>: TextTower<T> {
         gradient: &mut TextGradient<T>,
     ) -> Result<(), ModelError>;
 
-    /// The parameters.
+    /// Returns the parameters.
     fn params(&self) -> &TextParams<T>;
 
-    /// The parameters for writing; their shapes must stay.
+    /// Returns the parameters for writing; their shapes must not change.
     fn params_mut(&mut self) -> &mut TextParams<T>;
 }
 
@@ -282,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gradient_goes_back_through_the_normalisation() {
+    fn normalization_backward_equals_finite_differences() {
         let features = Features::new(vec![0.3, -1.2, 0.4, 0.0, 0.0, 0.0], 3);
         let d = [0.7, 0.1, -0.5, 1.0, 2.0, 3.0];
         let found = normalise_backward(&features, &d).unwrap();

@@ -11,7 +11,7 @@ use super::{
 };
 use clipn_checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 
-/// Names that other programs leave in a file and that hold no parameter.
+/// Names of tensors that other programs store but that are not parameters.
 const IGNORED: &[&str] = &[
     "attn_mask",
     "input_resolution",
@@ -20,24 +20,24 @@ const IGNORED: &[&str] = &[
     "num_batches_tracked",
 ];
 
-/// The positional embedding of a ViT.
+/// Name of the positional embedding of a ViT.
 pub(super) const VIT_POSITIONS: &str = "visual.positional_embedding";
 
-/// At most so many names of one kind in an error.
-const LISTED: usize = 6;
+/// Maximum number of names of one kind in an error message.
+const MAX_LISTED: usize = 6;
 
-/// Where the "no" side of loaded weights came from.
+/// Origin of the "no" side of loaded weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSide {
-    /// The file holds it.
+    /// The "no" side is in the file.
     Stored,
-    /// The file is a plain CLIP: the "no" side is a copy of the "yes" side, and CTW and ATD mean nothing before
-    /// training.
+    /// The file is a plain CLIP. The "no" side is a copy of the "yes" side, so CTW and ATD are
+    /// meaningless before training.
     CopiedFromYes,
 }
 
-/// A weights file that has been held against a config: every tensor is there with its shape. Towers are taken out one
-/// by one, so that a program keeps in memory only those it uses.
+/// Weights validated against a model config: every tensor is present and has the expected shape.
+/// Towers are extracted one by one, so that a program keeps only those it uses in memory.
 #[derive(Debug, Clone)]
 pub struct Weights {
     config: ModelConfig,
@@ -47,10 +47,11 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Holds a file's tensors against a config.
+    /// Validates the tensors of a file against a config.
     ///
     /// # Errors
-    /// One error that counts every missing, unexpected and wrong-shaped tensor and names the first.
+    /// One [`ModelError::WeightsMismatch`] that counts all missing, unexpected and wrongly shaped
+    /// tensors and lists the first of each kind.
     pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
         let no_side = if checkpoint.iter().any(|(name, _)| is_no_side(name)) {
             NoSide::Stored
@@ -68,7 +69,8 @@ impl Weights {
         weights.fit_or(details)
     }
 
-    /// The image tower's tensors alone, held against a config: no text tower may be asked of them.
+    /// Validates only the tensors of the image tower; the text towers of the result must not be
+    /// used.
     pub(super) fn of_images(
         config: ModelConfig,
         checkpoint: Checkpoint,
@@ -83,10 +85,13 @@ impl Weights {
             &weights.config.vision,
             weights.config.embed_dim,
         ));
-        weights.fit_or(listed(&[("missing", missing), ("of another shape", wrong)]))
+        weights.fit_or(listed(&[
+            ("missing", missing),
+            ("with a wrong shape", wrong),
+        ]))
     }
 
-    /// These weights where there is nothing that does not fit.
+    /// Returns the weights, or an error if `details` is not empty.
     fn fit_or(self, details: String) -> Result<Self, ModelError> {
         if details.is_empty() {
             return Ok(self);
@@ -98,17 +103,17 @@ impl Weights {
         })
     }
 
-    /// The architecture.
+    /// Returns the architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The tensors.
+    /// Returns the tensors.
     pub(super) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// The tensors that are parameters, without what other programs leave in a file.
+    /// Iterates over the tensors that are parameters.
     pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let is_ignored = |name: &str| IGNORED.contains(&name.rsplit('.').next().unwrap_or(name));
         self.checkpoint
@@ -116,36 +121,37 @@ impl Weights {
             .filter(move |(name, _)| !is_ignored(name))
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         self.checkpoint.path()
     }
 
-    /// Hands the memory of what was read of a mapped file back to the system: for when a tower has done its work. What a
-    /// tower still uses comes back as it uses it.
+    /// Returns the resident memory of a mapped file to the system, for use after a tower is no
+    /// longer needed. Pages that a tower still uses are read again on access.
     pub fn release(&self) {
         self.checkpoint
             .iter()
             .for_each(|(_, tensor)| tensor.release());
     }
 
-    /// Whether the "no" side was stored or copied.
+    /// Returns whether the "no" side was stored or copied.
     pub fn no_side(&self) -> NoSide {
         self.no_side
     }
 
-    /// The words that the model has read, where it tells. Of token tables it may then hold the rows of these alone; the
-    /// others are zeros.
+    /// Returns the training vocabulary if the file has it. The token embedding may then contain
+    /// only the rows of these words; the other rows are zero.
     pub fn seen_words(&self) -> Option<&SeenWords> {
         self.seen_words.as_ref()
     }
 
-    /// Number of learnable "no" prompts; 0 in the hand-crafted variant and in a plain CLIP.
+    /// Returns the number of learnable "no" prompts; 0 in the hand-crafted variant and in a plain
+    /// CLIP.
     pub fn no_prompts(&self) -> usize {
         self.checkpoint.get(PROMPT_NO).map_or(0, |t| t.shape()[0])
     }
 
-    /// exp(logit_scale), the trained scale of the logits.
+    /// Returns the trained factor of the logits, `exp(logit_scale)`.
     pub fn logit_scale(&self) -> f64 {
         self.value::<f64>("logit_scale")
             .first()
@@ -154,8 +160,9 @@ impl Weights {
             .exp()
     }
 
-    /// The parameters of a ViT image tower; of a config of a ResNet, empty ones. Positional embeddings of another grid
-    /// are resized as open_clip does at load. [`clipn_engine::image_tower`] opens either kind of tower.
+    /// Returns the parameters of a ViT image tower, or empty ones if the config has a ResNet.
+    /// Positional embeddings of another grid are resized as open_clip does on load.
+    /// [`clipn_engine::image_tower`] opens either kind of tower.
     pub fn vision<T: Real>(&self) -> VisionParams<T> {
         VisionParams {
             conv1: self.value("visual.conv1.weight"),
@@ -168,10 +175,11 @@ impl Weights {
         }
     }
 
-    /// The parameters of a ResNet image tower. Positional embeddings of another grid are resized as those of a ViT.
+    /// Returns the parameters of a ResNet image tower. Positional embeddings of another grid are
+    /// resized as for a ViT.
     ///
     /// # Errors
-    /// The config's image tower is a ViT.
+    /// [`ModelError::NotAResNet`] if the config's image tower is a ViT.
     pub fn resnet<T: Real>(&self) -> Result<ResNetParams<T>, ModelError> {
         ResNetParams::from_fn(&self.config, |name, shape| match name {
             resnet::POSITIONS => self.vision_positions(name, shape[1]),
@@ -179,7 +187,7 @@ impl Weights {
         })
     }
 
-    /// A text tower's parameters.
+    /// Returns the parameters of a text tower.
     pub fn text<T: Real>(&self, side: Side) -> TextParams<T> {
         let stored = if self.no_side == NoSide::CopiedFromYes {
             Side::Yes
@@ -211,7 +219,8 @@ impl Weights {
         }
     }
 
-    /// A tensor of these weights; a token table with a row for each token, or with those of the seen words alone.
+    /// Returns a tensor for writing. A token embedding gets a row for every token, or only for the
+    /// tokens of the training vocabulary if `only_seen` is set.
     pub(super) fn token_rows(
         &self,
         name: &str,
@@ -227,7 +236,7 @@ impl Weights {
             return Ok(tensor.clone());
         }
         let ids = words.token_ids();
-        // Words of another tokenizer than the model's.
+        // The vocabulary comes from another tokenizer than the model's.
         if ids.iter().any(|&id| id as usize >= vocab_size) {
             return Ok(tensor.clone());
         }
@@ -285,14 +294,14 @@ impl Weights {
         }
     }
 
-    /// A tensor that [`Weights::new`] has seen with the right shape.
+    /// Returns a tensor whose shape [`Weights::new`] has validated.
     fn value<T: Real>(&self, name: &str) -> Buffer<T> {
         self.checkpoint
             .get(name)
             .map_or_else(|| Vec::new().into(), T::buffer)
     }
 
-    /// Whether a token table has a row for each token of the seen words instead of for all.
+    /// Returns whether a token embedding has rows only for the tokens of the training vocabulary.
     fn holds_seen_rows(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
         let is_table = name.starts_with("token_embedding") && shape.len() == 2;
         let seen = self
@@ -306,7 +315,7 @@ impl Weights {
         })
     }
 
-    /// What does not fit, a count and the first names of each kind; empty where all fits.
+    /// Describes mismatches by count and first names of each kind; empty if there are none.
     fn differences(&self) -> String {
         let mut expected: Vec<Named> = names::expected(&self.config);
         if self.no_side == NoSide::CopiedFromYes {
@@ -324,7 +333,7 @@ impl Weights {
             if shape.len() != 3 || shape[0] == 0 || shape[1..] != [text.context_length, text.width]
             {
                 wrong.push(format!(
-                    "{PROMPT_NO} is {shape:?} where the model has [prompts, {}, {}]",
+                    "{PROMPT_NO} {shape:?}, expected [prompts, {}, {}]",
                     text.context_length, text.width
                 ));
             }
@@ -340,12 +349,12 @@ impl Weights {
             .collect::<Vec<_>>();
         listed(&[
             ("missing", missing),
-            ("of another shape", wrong),
+            ("with a wrong shape", wrong),
             ("unexpected", unexpected),
         ])
     }
 
-    /// The names that are missing, and what is of another shape.
+    /// Returns the missing names, and descriptions of the tensors with a wrong shape.
     fn misfits(&self, expected: &[Named]) -> (Vec<String>, Vec<String>) {
         let (mut missing, mut wrong) = (Vec::new(), Vec::new());
         for (name, shape) in expected {
@@ -354,10 +363,7 @@ impl Weights {
                 Some(tensor)
                     if fits(name, tensor, shape) || self.holds_seen_rows(name, tensor, shape) => {}
                 Some(tensor) => {
-                    wrong.push(format!(
-                        "{name} is {:?} where the model has {shape:?}",
-                        tensor.shape()
-                    ));
+                    wrong.push(format!("{name} {:?}, expected {shape:?}", tensor.shape()));
                 }
             }
         }
@@ -365,16 +371,16 @@ impl Weights {
     }
 }
 
-/// `2 missing (a, b); 1 unexpected (c)`; empty where there are no names.
+/// Formats `2 missing (a, b); 1 unexpected (c)`; empty if there are no names.
 fn listed(sections: &[(&str, Vec<String>)]) -> String {
-    let told = sections
+    let parts = sections
         .iter()
         .filter_map(|(heading, names)| section(heading, names));
-    told.collect::<Vec<_>>().join("; ")
+    parts.collect::<Vec<_>>().join("; ")
 }
 
-/// A table of `count` rows of `width` with each of `rows` in the place of its id, and zeros elsewhere. Every id is below
-/// `count`.
+/// Returns a table of `count` rows of `width` values, with each of `rows` at the index of its id
+/// and zeros elsewhere. Every id must be below `count`.
 fn scatter_rows<T: Zero + Copy>(ids: &[u32], rows: &[T], width: usize, count: usize) -> Vec<T> {
     let mut table = vec![T::zero(); count * width];
     for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
@@ -383,23 +389,24 @@ fn scatter_rows<T: Zero + Copy>(ids: &[u32], rows: &[T], width: usize, count: us
     table
 }
 
-/// `2 missing (a, b)`, the first few by name; nothing for no names.
+/// Formats `2 missing (a, b)` with the first few names; `None` if there are none.
 fn section(heading: &str, names: &[String]) -> Option<String> {
     let more = match names.len() {
         0 => return None,
-        count if count > LISTED => format!(", and {} more", count - LISTED),
+        count if count > MAX_LISTED => format!(", and {} more", count - MAX_LISTED),
         _ => String::new(),
     };
     let listed = names
         .iter()
-        .take(LISTED)
+        .take(MAX_LISTED)
         .map(String::as_str)
         .collect::<Vec<_>>()
         .join(", ");
     Some(format!("{} {heading} ({listed}{more})", names.len()))
 }
 
-/// The file's shape is the model's; positional embeddings may be of any square grid, and a scalar may be `[1]`.
+/// Returns whether a tensor has the expected shape. Positional embeddings may have any square grid,
+/// and a scalar may be `[1]`.
 fn fits(name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
     match name {
         VIT_POSITIONS | resnet::POSITIONS => {
@@ -410,7 +417,7 @@ fn fits(name: &str, tensor: &Tensor, shape: &[usize]) -> bool {
     }
 }
 
-/// The side of the square grid that `rows` − 1 patches form.
+/// Returns the side of the square grid formed by `rows` − 1 patches.
 fn square_grid(rows: usize) -> Option<usize> {
     let patches = rows.checked_sub(1).filter(|&n| n > 0)?;
     let side = patches.isqrt();

@@ -1,13 +1,14 @@
-//! Asks a server on this machine as much as it can take, and holds every answer against the one that was to come:
+//! Load generator for a server on this machine that checks every response:
 //!
 //! ```text
-//! cargo run --release -p clipn-serve --example load -- 127.0.0.1:8080 --seconds 60 --connections 64 --poison 0.05 \
-//!   --pictures photos
+//! cargo run --release -p clipn-serve --example load -- 127.0.0.1:8080 \
+//!   --seconds 60 --connections 64 --poison 0.05 --pictures photos
 //! ```
 //!
-//! Requests are mixed: single pictures as they are, forms of several, JSON with Base64. `--poison` is the share of
-//! pictures that are 1×1, 40,000×1, truncated, bombs, of a wrong kind or empty. A server that is away is waited for, so
-//! that it can be killed and started again meanwhile. Exit code 1: an answer was lost, or not the one that was to come.
+//! It mixes single image files, forms with several files, and JSON with Base64. `--poison` is the
+//! fraction of hostile images: 1×1, 40,000×1, truncated, decompression bombs, other file types or
+//! empty. Connecting is retried while the server is down, so that it can be killed and restarted
+//! meanwhile. The exit code is 1 if a response was lost or differs from the expected one.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -22,32 +23,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// What is asked, and how long.
+/// Parsed arguments and the images to send.
 struct Plan {
     address: SocketAddr,
     connections: usize,
     duration: Duration,
     poison: f64,
     key: Option<String>,
-    good: Vec<Vec<u8>>,
-    bad: Vec<Bad>,
+    valid: Vec<Vec<u8>>,
+    hostile: Vec<HostileImage>,
 }
 
-/// A picture that may have to fail.
-struct Bad {
+/// Hostile image and its expected outcome.
+struct HostileImage {
     bytes: Vec<u8>,
-    /// The error that it must have; none for a strange picture that can be read.
+    /// Expected error code; `None` for an unusual image that is valid.
     code: Option<&'static str>,
 }
 
-/// What came of it.
+/// Counts and latencies of all responses.
 #[derive(Default)]
 struct Tally {
     latencies: Vec<Duration>,
     statuses: BTreeMap<u16, u64>,
-    pictures: u64,
-    failed_as_intended: u64,
-    unintended: BTreeMap<String, u64>,
+    images: u64,
+    expected_errors: u64,
+    unexpected: BTreeMap<String, u64>,
     lost: u64,
     unreachable: u64,
 }
@@ -60,19 +61,19 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let threads: Vec<_> = (0..plan.connections)
         .map(|index| {
             let plan = Arc::clone(&plan);
-            std::thread::spawn(move || ask(&plan, index as u64))
+            std::thread::spawn(move || run_connection(&plan, index as u64))
         })
         .collect();
     let mut all = Tally::default();
     for thread in threads {
         all.add(thread.join().unwrap());
     }
-    all.print(begun.elapsed());
-    if all.lost == 0 && all.unintended.is_empty() {
+    all.print(started.elapsed());
+    if all.lost == 0 && all.unexpected.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -86,50 +87,52 @@ fn plan() -> Result<Plan, String> {
         duration: Duration::from_secs(10),
         poison: 0.0,
         key: None,
-        good: Vec::new(),
-        bad: Vec::new(),
+        valid: Vec::new(),
+        hostile: Vec::new(),
     };
-    let mut folder = None;
+    let mut directory = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if !name.starts_with("--") {
             let address = name.trim_start_matches("http://").trim_end_matches('/');
             plan.address = address
                 .parse()
-                .map_err(|_| format!("{name} is no address and port"))?;
+                .map_err(|_| format!("expected an address and port, got {name}"))?;
             continue;
         }
-        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
+        let value = arguments
+            .next()
+            .ok_or(format!("missing value for {name}"))?;
         let number = || {
             value
                 .parse::<f64>()
-                .map_err(|_| format!("{name} {value} is no number"))
+                .map_err(|_| format!("{name}: expected a number, got {value}"))
         };
         match name.as_str() {
             "--connections" => plan.connections = number()? as usize,
             "--seconds" => plan.duration = Duration::from_secs_f64(number()?),
             "--poison" => plan.poison = number()?,
-            "--pictures" => folder = Some(PathBuf::from(&value)),
+            "--pictures" => directory = Some(PathBuf::from(&value)),
             "--key" => plan.key = Some(value),
-            _ => return Err(format!("there is no {name}")),
+            _ => return Err(format!("unknown option {name}")),
         }
     }
     if !plan.address.ip().is_loopback() {
-        return Err("only a server on this machine is put under load".to_owned());
+        return Err("the server must be on this machine: expected a loopback address".to_owned());
     }
-    plan.good = match folder {
-        Some(folder) => read_pictures(&folder)?,
-        None => (0..8).map(drawn).collect(),
+    plan.valid = match directory {
+        Some(directory) => read_images(&directory)?,
+        None => (0..8).map(pattern).collect(),
     };
-    plan.bad = poisons();
+    plan.hostile = hostile_images();
     Ok(plan)
 }
 
-/// At most 200 files of a folder that are small enough for a mixed request.
-fn read_pictures(folder: &PathBuf) -> Result<Vec<Vec<u8>>, String> {
-    let unread = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let files = std::fs::read_dir(folder)
-        .map_err(unread)?
+/// Reads up to 200 files smaller than 2 MiB, so that several fit into one request.
+fn read_images(directory: &PathBuf) -> Result<Vec<Vec<u8>>, String> {
+    let unreadable = |error: std::io::Error| format!("{}: {error}", directory.display());
+    let files = std::fs::read_dir(directory)
+        .map_err(unreadable)?
         .flatten()
         .map(|entry| entry.path());
     let bytes = files.filter(|path| path.is_file()).flat_map(std::fs::read);
@@ -138,14 +141,14 @@ fn read_pictures(folder: &PathBuf) -> Result<Vec<Vec<u8>>, String> {
         .take(200)
         .collect();
     if found.is_empty() {
-        Err(format!("{} has no pictures", folder.display()))
+        Err(format!("{} contains no images", directory.display()))
     } else {
         Ok(found)
     }
 }
 
-/// A BMP of 256×192 pixels.
-fn drawn(seed: u32) -> Vec<u8> {
+/// A BMP of 256×192 pixels with a pattern that depends on the seed.
+fn pattern(seed: u32) -> Vec<u8> {
     bmp(256, 192, |x, y| (x * (seed + 1)) ^ (y * 3))
 }
 
@@ -177,44 +180,44 @@ fn bmp(width: u32, height: u32, value: impl Fn(u32, u32) -> u32) -> Vec<u8> {
     bytes
 }
 
-fn poisons() -> Vec<Bad> {
-    let plain = bmp(64, 64, |x, y| x * y);
-    let mut bomb = plain.clone();
+fn hostile_images() -> Vec<HostileImage> {
+    let valid = bmp(64, 64, |x, y| x * y);
+    let mut bomb = valid.clone();
     bomb[18..22].copy_from_slice(&60_000u32.to_le_bytes());
     bomb[22..26].copy_from_slice(&60_000u32.to_le_bytes());
     vec![
-        Bad {
+        HostileImage {
             bytes: bmp(1, 1, |_, _| 7),
             code: None,
         },
-        Bad {
+        HostileImage {
             bytes: bmp(40_000, 1, |x, _| x),
             code: None,
         },
-        Bad {
-            bytes: plain[..plain.len() / 2].to_vec(),
+        HostileImage {
+            bytes: valid[..valid.len() / 2].to_vec(),
             code: Some("truncated_image"),
         },
-        Bad {
+        HostileImage {
             bytes: bomb,
             code: Some("image_too_large"),
         },
-        Bad {
+        HostileImage {
             bytes: b"%PDF-1.7 and nothing else".to_vec(),
             code: Some("not_an_image"),
         },
-        Bad {
+        HostileImage {
             bytes: b"words, words, words".to_vec(),
             code: Some("not_an_image"),
         },
-        Bad {
+        HostileImage {
             bytes: Vec::new(),
             code: Some("empty_image"),
         },
     ]
 }
 
-/// xorshift64*: which requests a connection sends is the same each time.
+/// xorshift64* generator with a fixed seed per connection, so that runs are repeatable.
 struct Random(u64);
 
 impl Random {
@@ -229,13 +232,13 @@ impl Random {
         ((self.next() >> 33) as usize) % n
     }
 
-    fn chance(&mut self, share: f64) -> bool {
-        ((self.next() >> 11) as f64) < share * (1u64 << 53) as f64
+    fn chance(&mut self, probability: f64) -> bool {
+        ((self.next() >> 11) as f64) < probability * (1u64 << 53) as f64
     }
 }
 
-/// One connection's requests until the time is over.
-fn ask(plan: &Plan, index: u64) -> Tally {
+/// Sends requests over one connection until the time is over.
+fn run_connection(plan: &Plan, index: u64) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ ((index + 1) << 20));
     let until = Instant::now() + plan.duration;
@@ -247,13 +250,13 @@ fn ask(plan: &Plan, index: u64) -> Tally {
             continue;
         };
         let (request, expected) = request(plan, &mut random);
-        let begun = Instant::now();
+        let started = Instant::now();
         let Some((stream, status, body)) = exchange(stream, &request) else {
             tally.lost += 1;
             continue;
         };
         connection = stream;
-        tally.note(status, &body, &expected, begun.elapsed());
+        tally.record(status, &body, &expected, started.elapsed());
         if status == 429 || status == 503 {
             std::thread::sleep(Duration::from_millis(20 + random.below(60) as u64));
         }
@@ -270,26 +273,26 @@ fn connect(address: SocketAddr) -> Option<BufReader<TcpStream>> {
     Some(BufReader::new(stream))
 }
 
-/// A request, and for each of its pictures the error that it must have.
+/// Returns a request and the expected error code of each image.
 fn request(plan: &Plan, random: &mut Random) -> (Vec<u8>, Vec<Option<&'static str>>) {
     let kind = random.below(10);
-    let pictures = if kind < 5 { 1 } else { 1 + random.below(8) };
+    let images = if kind < 5 { 1 } else { 1 + random.below(8) };
     let mut expected = Vec::new();
     let mut bodies: Vec<&[u8]> = Vec::new();
-    for _ in 0..pictures {
+    for _ in 0..images {
         if random.chance(plan.poison) {
-            let bad = &plan.bad[random.below(plan.bad.len())];
-            expected.push(bad.code);
-            bodies.push(&bad.bytes);
+            let image = &plan.hostile[random.below(plan.hostile.len())];
+            expected.push(image.code);
+            bodies.push(&image.bytes);
         } else {
             expected.push(None);
-            bodies.push(&plan.good[random.below(plan.good.len())]);
+            bodies.push(&plan.valid[random.below(plan.valid.len())]);
         }
     }
     let (content_type, body) = match kind {
         0..5 => ("application/octet-stream", bodies[0].to_vec()),
         5..7 => (
-            "multipart/form-data; boundary=an-edge-that-no-picture-has",
+            "multipart/form-data; boundary=boundary-that-is-in-no-image",
             form(&bodies),
         ),
         _ => {
@@ -321,19 +324,19 @@ fn request(plan: &Plan, random: &mut Random) -> (Vec<u8>, Vec<Option<&'static st
 fn form(bodies: &[&[u8]]) -> Vec<u8> {
     let mut form = Vec::new();
     for body in bodies {
-        form.extend(b"--an-edge-that-no-picture-has\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n");
+        form.extend(b"--boundary-that-is-in-no-image\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n");
         form.extend(*body);
         form.extend(b"\r\n");
     }
-    form.extend(b"--an-edge-that-no-picture-has--\r\n");
+    form.extend(b"--boundary-that-is-in-no-image--\r\n");
     form
 }
 
-/// The connection, where it stays open; status and body of the answer.
-type Exchanged = (Option<BufReader<TcpStream>>, u16, Vec<u8>);
+/// The connection if it stays open, and the status and body of the response.
+type Exchange = (Option<BufReader<TcpStream>>, u16, Vec<u8>);
 
-/// Sends a request and reads its answer; none where it was lost.
-fn exchange(mut stream: BufReader<TcpStream>, request: &[u8]) -> Option<Exchanged> {
+/// Sends a request and reads its response. `None` if the response was lost.
+fn exchange(mut stream: BufReader<TcpStream>, request: &[u8]) -> Option<Exchange> {
     let _ = stream.get_mut().write_all(request);
     let mut line = String::new();
     stream.read_line(&mut line).ok()?;
@@ -357,8 +360,8 @@ fn exchange(mut stream: BufReader<TcpStream>, request: &[u8]) -> Option<Exchange
 }
 
 impl Tally {
-    /// Holds an answer against the one that was to come. A full queue and a stopping server may say so.
-    fn note(
+    /// Compares a response with the expected one. Status 429 and 503 are always accepted.
+    fn record(
         &mut self,
         status: u16,
         body: &[u8],
@@ -369,45 +372,45 @@ impl Tally {
         if matches!(status, 429 | 503) {
             return;
         }
-        let answer: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let response: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         if let ([Some(code)], true) = (expected, status != 200) {
-            if answer["error"]["code"] == *code {
-                self.failed_as_intended += 1;
+            if response["error"]["code"] == *code {
+                self.expected_errors += 1;
             } else {
-                self.wrong(format!(
-                    "{status} {} instead of {code}",
-                    answer["error"]["code"]
+                self.record_unexpected(format!(
+                    "expected {code}, got {status} {}",
+                    response["error"]["code"]
                 ));
             }
             return;
         }
-        let Some(results) = answer["results"].as_array().filter(|_| status == 200) else {
-            return self.wrong(format!("{status} {}", answer["error"]["code"]));
+        let Some(results) = response["results"].as_array().filter(|_| status == 200) else {
+            return self.record_unexpected(format!("{status} {}", response["error"]["code"]));
         };
         self.latencies.push(took);
         if results.len() != expected.len() {
-            return self.wrong(format!(
-                "{} results for {} pictures",
-                results.len(),
-                expected.len()
+            return self.record_unexpected(format!(
+                "expected {} results, got {}",
+                expected.len(),
+                results.len()
             ));
         }
         for (index, (result, expected)) in results.iter().zip(expected).enumerate() {
             let code = result["error"]["code"].as_str();
             if code != *expected || result["index"] != index {
-                self.wrong(format!("{code:?} instead of {expected:?} for a picture"));
+                self.record_unexpected(format!("image: expected {expected:?}, got {code:?}"));
             } else if code.is_some() {
-                self.failed_as_intended += 1;
+                self.expected_errors += 1;
             } else if result["score"].is_f64() && result["reason"].is_string() {
-                self.pictures += 1;
+                self.images += 1;
             } else {
-                self.wrong("a result without a score".to_owned());
+                self.record_unexpected("result without a score".to_owned());
             }
         }
     }
 
-    fn wrong(&mut self, what: String) {
-        *self.unintended.entry(what).or_default() += 1;
+    fn record_unexpected(&mut self, what: String) {
+        *self.unexpected.entry(what).or_default() += 1;
     }
 
     fn add(&mut self, other: Self) {
@@ -415,19 +418,19 @@ impl Tally {
         for (status, count) in other.statuses {
             *self.statuses.entry(status).or_default() += count;
         }
-        for (what, count) in other.unintended {
-            *self.unintended.entry(what).or_default() += count;
+        for (what, count) in other.unexpected {
+            *self.unexpected.entry(what).or_default() += count;
         }
-        self.pictures += other.pictures;
-        self.failed_as_intended += other.failed_as_intended;
+        self.images += other.images;
+        self.expected_errors += other.expected_errors;
         self.lost += other.lost;
         self.unreachable += other.unreachable;
     }
 
     fn print(&mut self, took: Duration) {
         self.latencies.sort_unstable();
-        let at = |share: f64| {
-            let index = ((self.latencies.len() as f64 * share) as usize)
+        let quantile = |q: f64| {
+            let index = ((self.latencies.len() as f64 * q) as usize)
                 .min(self.latencies.len().saturating_sub(1));
             self.latencies
                 .get(index)
@@ -435,32 +438,32 @@ impl Tally {
         };
         println!("time               {:.1} s", took.as_secs_f64());
         println!(
-            "pictures           {} ({:.1} a second)",
-            self.pictures,
-            self.pictures as f64 / took.as_secs_f64()
+            "images             {} ({:.1}/s)",
+            self.images,
+            self.images as f64 / took.as_secs_f64()
         );
-        println!("failed as intended {}", self.failed_as_intended);
+        println!("expected errors    {}", self.expected_errors);
         println!(
-            "latency            p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(1.0)
+            "latency            p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+            quantile(0.5),
+            quantile(0.9),
+            quantile(0.99),
+            quantile(1.0)
         );
         let statuses: Vec<String> = self
             .statuses
             .iter()
             .map(|(status, n)| format!("{status}: {n}"))
             .collect();
-        println!("answers            {}", statuses.join(", "));
+        println!("responses          {}", statuses.join(", "));
         println!(
-            "not as intended    {}",
-            self.unintended.values().sum::<u64>()
+            "unexpected         {}",
+            self.unexpected.values().sum::<u64>()
         );
-        for (what, count) in &self.unintended {
+        for (what, count) in &self.unexpected {
             println!("  {count} × {what}");
         }
-        println!("lost               {}", self.lost);
-        println!("not reachable      {} times", self.unreachable);
+        println!("lost responses     {}", self.lost);
+        println!("failed connects    {}", self.unreachable);
     }
 }

@@ -12,43 +12,43 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::ServeError;
 
-/// Classes whose rows are kept.
-const KEPT: NonZero<usize> = NonZero::new(2000).unwrap();
+/// Capacity of the cache in classes.
+const CACHED_CLASSES: NonZero<usize> = NonZero::new(2000).unwrap();
 
-/// Classes that are encoded before those done are kept.
-const AT_ONCE: usize = 4;
+/// Number of classes that are encoded between two writes to the cache.
+const CHUNK_CLASSES: usize = 4;
 
-/// The text towers, for classes that are named in a request. What has been encoded once is kept.
+/// Text towers that encode the classes of a request, with an LRU cache of encoded classes.
 pub struct ClassEncoder {
     yes: TextEncoder,
     no: TextEncoder,
     templates: TemplateSet,
     wording: Wording,
     seen_words: Option<SeenWords>,
-    kept: Mutex<LruCache<String, Rows>>,
+    cache: Mutex<LruCache<String, ClassRows>>,
     pool: ThreadPool,
 }
 
-/// One class: W_yes and W_no, each `[D]`.
-type Rows = (Vec<f32>, Vec<f32>);
+/// Rows of the `W_yes` and `W_no` matrices for one class, each `[D]`.
+type ClassRows = (Vec<f32>, Vec<f32>);
 
 impl ClassEncoder {
-    /// Takes both text towers out of the weights. They stay in memory.
+    /// Builds both text towers from the weights. They stay in memory.
     ///
     /// # Errors
-    /// The thread that they run on cannot be started.
+    /// [`ServeError::Threads`] if the text encoding thread cannot be started.
     pub fn new(
         weights: &Weights,
         templates: TemplateSet,
         wording: Wording,
     ) -> Result<Self, ServeError> {
-        // One thread: new names are rare, and pictures must not wait for them.
+        // One thread: new names are rare, and encoding them must not delay images.
         let pool = ThreadPoolBuilder::new()
             .num_threads(1)
             .thread_name(|_| "clipn-text".to_owned())
             .build();
         let failed = |error: rayon::ThreadPoolBuildError| ServeError::Threads {
-            what: "the thread of the text towers",
+            what: "the text encoding thread",
             reason: error.to_string(),
         };
         Ok(Self {
@@ -57,12 +57,13 @@ impl ClassEncoder {
             templates,
             wording,
             seen_words: weights.seen_words().cloned(),
-            kept: Mutex::new(LruCache::new(KEPT)),
+            cache: Mutex::new(LruCache::new(CACHED_CLASSES)),
             pool: pool.map_err(failed)?,
         })
     }
 
-    /// The words of a class name that the model has never read, where its weights tell.
+    /// Words of a class name that did not occur in the training captions. Empty if the weights do
+    /// not record the training vocabulary.
     pub(crate) fn unseen(&self, name: &str) -> Vec<String> {
         self.seen_words
             .as_ref()
@@ -70,20 +71,20 @@ impl ClassEncoder {
             .unwrap_or_default()
     }
 
-    /// The rows of these classes, encoded now or before. What has been encoded is kept although the rest is cancelled, so
-    /// that asking again goes on there.
+    /// Returns the rows of the classes, from the cache or newly encoded. Finished chunks stay in
+    /// the cache if the rest is cancelled, so that a retry resumes there.
     fn rows(
         &self,
         names: &[String],
         progress: &dyn Progress,
-    ) -> Result<Vec<Rows>, ClassifierError> {
-        let mut found: HashMap<String, Rows> = HashMap::new();
+    ) -> Result<Vec<ClassRows>, ClassifierError> {
+        let mut found: HashMap<String, ClassRows> = HashMap::new();
         {
-            let mut kept = self.kept();
+            let mut cache = self.cache();
             found.extend(
                 names
                     .iter()
-                    .filter_map(|name| Some((name.clone(), kept.get(name)?.clone()))),
+                    .filter_map(|name| Some((name.clone(), cache.get(name)?.clone()))),
             );
         }
         let missing: Vec<String> = names
@@ -91,10 +92,10 @@ impl ClassEncoder {
             .filter(|name| !found.contains_key(*name))
             .cloned()
             .collect();
-        for missing in missing.chunks(AT_ONCE) {
+        for chunk in missing.chunks(CHUNK_CLASSES) {
             let run = || {
                 build(
-                    missing,
+                    chunk,
                     &self.templates,
                     self.wording,
                     &self.yes,
@@ -103,10 +104,10 @@ impl ClassEncoder {
                 )
             };
             let built = self.pool.install(run)?;
-            let mut kept = self.kept();
-            for (index, name) in missing.iter().enumerate() {
-                let rows = rows_of(&built, index);
-                kept.put(name.clone(), rows.clone());
+            let mut cache = self.cache();
+            for (index, name) in chunk.iter().enumerate() {
+                let rows = class_rows(&built, index);
+                cache.put(name.clone(), rows.clone());
                 found.insert(name.clone(), rows);
             }
         }
@@ -117,27 +118,29 @@ impl ClassEncoder {
             .ok_or(ClassifierError::NoClasses)
     }
 
-    fn kept(&self) -> MutexGuard<'_, LruCache<String, Rows>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, LruCache<String, ClassRows>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all of these are kept, so that nothing has to be encoded.
-    fn has(&self, names: &[String]) -> bool {
-        let kept = self.kept();
-        names.iter().all(|name| kept.contains(name))
+    /// Whether all classes are in the cache, so that nothing has to be encoded.
+    fn is_cached(&self, names: &[String]) -> bool {
+        let cache = self.cache();
+        names.iter().all(|name| cache.contains(name))
     }
 }
 
-/// Classifiers for the classes of a request: of the server's own classes, and of others where there is an encoder.
+/// Builder of classifiers for the classes of a request. They may mix the server's own classes and,
+/// if there is an encoder, custom ones.
 pub(crate) struct Classes {
     own: Classifier,
-    places: HashMap<String, usize>,
+    /// Class name to index in `own`.
+    indices: HashMap<String, usize>,
     encoder: Option<ClassEncoder>,
 }
 
 impl Classes {
     pub(crate) fn new(own: &Classifier, encoder: Option<ClassEncoder>) -> Self {
-        let places = own
+        let indices = own
             .class_names()
             .iter()
             .cloned()
@@ -146,7 +149,7 @@ impl Classes {
             .collect();
         Self {
             own: own.clone(),
-            places,
+            indices,
             encoder,
         }
     }
@@ -155,41 +158,42 @@ impl Classes {
         self.encoder.as_ref()
     }
 
-    /// The names that are not the server's own.
-    pub(crate) fn foreign(&self, names: &[String]) -> Vec<String> {
+    /// Returns the names that are not among the server's own classes.
+    pub(crate) fn custom(&self, names: &[String]) -> Vec<String> {
         names
             .iter()
-            .filter(|name| !self.places.contains_key(*name))
+            .filter(|name| !self.indices.contains_key(*name))
             .cloned()
             .collect()
     }
 
-    /// Whether a classifier of these names takes no computation.
-    pub(crate) fn is_at_hand(&self, names: &[String]) -> bool {
-        let foreign = self.foreign(names);
-        foreign.is_empty()
+    /// Whether a classifier for these names can be built without encoding text.
+    pub(crate) fn is_ready(&self, names: &[String]) -> bool {
+        let custom = self.custom(names);
+        custom.is_empty()
             || self
                 .encoder
                 .as_ref()
-                .is_some_and(|encoder| encoder.has(&foreign))
+                .is_some_and(|encoder| encoder.is_cached(&custom))
     }
 
-    /// A classifier of these names. The caller has seen to it that there is an encoder where one is needed.
+    /// Builds a classifier for these names. Custom names require an encoder; the caller checks
+    /// that.
     pub(crate) fn classifier(
         &self,
         names: &[String],
         progress: &dyn Progress,
     ) -> Result<Classifier, ClassifierError> {
-        let foreign = self.foreign(names);
+        let custom = self.custom(names);
         let encoded = match &self.encoder {
-            Some(encoder) => encoder.rows(&foreign, progress)?,
+            Some(encoder) => encoder.rows(&custom, progress)?,
             None => Vec::new(),
         };
-        let mut encoded: HashMap<String, Rows> = foreign.into_iter().zip(encoded).collect();
+        let mut encoded: HashMap<String, ClassRows> = custom.into_iter().zip(encoded).collect();
         let (mut yes, mut no) = (Vec::new(), Vec::new());
         for name in names {
-            let rows = match self.places.get(name) {
-                Some(&index) => rows_of(&self.own, index),
+            let rows = match self.indices.get(name) {
+                Some(&index) => class_rows(&self.own, index),
                 None => encoded.remove(name).ok_or(ClassifierError::NoClasses)?,
             };
             yes.extend(rows.0);
@@ -199,7 +203,7 @@ impl Classes {
     }
 }
 
-fn rows_of(classifier: &Classifier, index: usize) -> Rows {
+fn class_rows(classifier: &Classifier, index: usize) -> ClassRows {
     let dim = classifier.dim();
     let row = |rows: &[f32]| rows[index * dim..][..dim].to_vec();
     (row(classifier.yes()), row(classifier.no()))

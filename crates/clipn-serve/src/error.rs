@@ -1,26 +1,26 @@
 use std::net::SocketAddr;
 
-/// Why the server does not start.
+/// An error that keeps the server from starting or from listening.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// A setting that cannot be.
+    /// A setting or an API key is invalid.
     #[error("{0}")]
     Setting(String),
-    /// The address is taken or not this machine's.
-    #[error("cannot listen on {address}: {source}; choose another port, or 0 for any that is free")]
+    /// The address is in use or does not belong to this machine.
+    #[error("cannot listen on {address}")]
     Bind {
-        /// The address asked for.
+        /// Requested address.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// Threads cannot be started.
-    #[error("cannot start {what}: {reason}; ask for fewer workers")]
+    #[error("cannot start {what}: {reason}")]
     Threads {
-        /// What they were for.
+        /// What the threads are for.
         what: &'static str,
-        /// What the system says.
+        /// Error of the operating system.
         reason: String,
     },
 }

@@ -5,32 +5,33 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::ServeError;
 
-/// Characters of a key at least, so that none can be guessed.
-const SHORTEST: usize = 16;
+/// Minimum length of a key in bytes, so that it cannot be guessed.
+const MIN_KEY_LEN: usize = 16;
 
-/// The keys that are let in, kept as hashes only: they appear in no message and no log.
+/// Set of accepted API keys. Only SHA-256 hashes are stored; keys never appear in messages or logs.
 #[derive(Clone, Default)]
 pub struct ApiKeys(Vec<[u8; 32]>);
 
 impl ApiKeys {
-    /// Takes keys as they are; white space around one is dropped.
+    /// Creates a set from plain-text keys. Leading and trailing white space is trimmed.
     ///
     /// # Errors
-    /// A key is shorter than 16 characters or has white space or control characters in it. The message tells its place
-    /// and not the key.
+    /// [`ServeError::Setting`] if a key is shorter than 16 bytes or contains anything but printable
+    /// ASCII without spaces. The message contains the key's number, counted from 1, but not the
+    /// key.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, ServeError> {
         let mut hashes = Vec::new();
         for (index, key) in keys.into_iter().map(str::trim).enumerate() {
-            let place = index + 1;
-            if key.len() < SHORTEST {
+            let number = index + 1;
+            if key.len() < MIN_KEY_LEN {
                 return Err(ServeError::Setting(format!(
-                    "API key {place} has {} characters; use at least {SHORTEST}, as `openssl rand -hex 16` makes them",
+                    "API key {number} is too short: expected at least {MIN_KEY_LEN} characters, got {}",
                     key.len()
                 )));
             }
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(ServeError::Setting(format!(
-                    "API key {place} has characters that no header can carry; use letters, digits and signs of ASCII"
+                    "API key {number} contains characters other than printable ASCII"
                 )));
             }
             hashes.push(hash(key.as_bytes()));
@@ -38,10 +39,10 @@ impl ApiKeys {
         Ok(Self(hashes))
     }
 
-    /// The keys of a text with one a line; empty lines and lines that begin with `#` are left out.
+    /// Parses one key per line. Empty lines and lines that start with `#` are ignored.
     ///
     /// # Errors
-    /// As [`ApiKeys::new`].
+    /// Same as [`ApiKeys::new`].
     pub fn from_lines(text: &str) -> Result<Self, ServeError> {
         Self::new(
             text.lines()
@@ -49,7 +50,7 @@ impl ApiKeys {
         )
     }
 
-    /// These keys and those.
+    /// Returns the union of both sets.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
@@ -61,16 +62,16 @@ impl ApiKeys {
         self.0.len()
     }
 
-    /// Whether there is no key, so that everybody is let in.
+    /// Whether the set is empty, which disables authentication.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a key is among these. Takes as long whichever it is, and whether it is.
-    pub fn admits(&self, key: &[u8]) -> bool {
-        let given = hash(key);
+    /// Whether the set contains a key. The comparison takes constant time.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        let candidate = hash(key);
         let found = self.0.iter().fold(Choice::from(0), |found, known| {
-            found | known[..].ct_eq(&given)
+            found | known[..].ct_eq(&candidate)
         });
         found.into()
     }
@@ -91,24 +92,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_keys_are_admitted() {
+    fn accepts_only_complete_keys() {
         let keys =
             ApiKeys::from_lines("# staff\n\n 0123456789abcdef \nfedcba9876543210\n").unwrap();
         assert_eq!(keys.len(), 2);
-        assert!(keys.admits(b"0123456789abcdef") && keys.admits(b"fedcba9876543210"));
+        assert!(keys.contains(b"0123456789abcdef") && keys.contains(b"fedcba9876543210"));
         for wrong in [
             &b""[..],
             b"0123456789abcde",
             b"0123456789abcdefg",
             b"# staff",
         ] {
-            assert!(!keys.admits(wrong), "{wrong:?}");
+            assert!(!keys.contains(wrong), "{wrong:?}");
         }
-        assert!(!ApiKeys::default().admits(b""));
+        assert!(!ApiKeys::default().contains(b""));
     }
 
     #[test]
-    fn no_key_is_told() {
+    fn messages_do_not_contain_keys() {
         let keys = ApiKeys::new(["0123456789abcdef"]).unwrap();
         assert_eq!(format!("{keys:?}"), "1 keys");
         for broken in [
@@ -116,10 +117,13 @@ mod tests {
             "a key with spaces in it",
             "ключключключключ",
         ] {
-            let told = ApiKeys::new(["0123456789abcdef", broken])
+            let message = ApiKeys::new(["0123456789abcdef", broken])
                 .unwrap_err()
                 .to_string();
-            assert!(told.contains("key 2") && !told.contains(broken), "{told}");
+            assert!(
+                message.contains("key 2") && !message.contains(broken),
+                "{message}"
+            );
         }
     }
 }

@@ -11,10 +11,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, line
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// The media type of what [`Metrics::text`] gives.
+/// Media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything that is counted, under names of its own.
+/// Metrics of the server in a registry of their own.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) requests: Family<RequestLabels, Counter>,
@@ -36,7 +36,7 @@ pub(crate) struct Metrics {
     memory: Gauge<i64>,
 }
 
-/// What a request was, and how it ended.
+/// Labels of a completed request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
     pub(crate) method: &'static str,
@@ -44,31 +44,33 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
-/// What a request was.
+/// Label of a request's route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RouteLabels {
     pub(crate) route: String,
 }
 
-/// What went wrong, by its code.
+/// Label of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ErrorLabels {
     pub(crate) code: &'static str,
 }
 
-/// What became of a picture.
+/// Label of an image's outcome: `label`, `unknown` or `error`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
 }
 
 impl Metrics {
-    /// All at zero. `probability` says whether scores lie between 0 and 1.
+    /// Registers all metrics. `probability` selects score buckets from 0 to 1 rather than for
+    /// unbounded scores.
     pub(crate) fn new(model: &str, probability: bool) -> Self {
         let short = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        let score = match probability {
-            true => Histogram::new(linear_buckets(0.05, 0.05, 20)),
-            false => Histogram::new(linear_buckets(-20.0, 5.0, 29)),
+        let score = if probability {
+            Histogram::new(linear_buckets(0.05, 0.05, 20))
+        } else {
+            Histogram::new(linear_buckets(-20.0, 5.0, 29))
         };
         let mut metrics = Self {
             registry: Registry::default(),
@@ -97,7 +99,7 @@ impl Metrics {
     }
 
     fn register(&mut self, model: &str) {
-        // Scraped before the first picture, the outcomes are there at zero: rates need a beginning.
+        // Create the outcomes at zero before the first image: `rate()` needs an initial sample.
         for outcome in ["label", "unknown", "error"] {
             drop(self.images.get_or_create(&OutcomeLabels { outcome }));
         }
@@ -109,17 +111,17 @@ impl Metrics {
         r.register("build", "Version and model", build);
         r.register(
             "http_requests",
-            "Requests by route and status",
+            "HTTP requests by method, route and status",
             self.requests.clone(),
         );
         r.register(
             "http_request_duration_seconds",
-            "From a request's head to its answer",
+            "Time from a request's head to its response, by route",
             self.latency.clone(),
         );
         r.register(
             "http_requests_in_flight",
-            "Requests in work",
+            "Requests in progress",
             self.in_flight.clone(),
         );
         r.register(
@@ -129,62 +131,58 @@ impl Metrics {
         );
         r.register(
             "http_connections_refused",
-            "Connections over the limit",
+            "Connections refused because of the connection limit",
             self.connections_refused.clone(),
         );
         r.register(
             "queue_images",
-            "Pictures in work or waiting",
+            "Admitted images, queued or in progress",
             self.queue.clone(),
         );
         r.register(
             "queue_wait_seconds",
-            "From decoded to its batch's begin",
+            "Time that a decoded image waits for its batch",
             self.queue_wait.clone(),
         );
         r.register(
             "decode_seconds",
-            "Decoding and preprocessing of a picture",
+            "Decoding and preprocessing time per image",
             self.decode_duration.clone(),
         );
-        r.register(
-            "batch_images",
-            "Pictures of a batch",
-            self.batch_size.clone(),
-        );
+        r.register("batch_images", "Images per batch", self.batch_size.clone());
         r.register(
             "batch_seconds",
-            "Computation of a batch",
+            "Inference time per batch",
             self.batch_duration.clone(),
         );
         r.register(
             "images",
-            "Pictures by outcome: label, unknown or error",
+            "Images by outcome: label, unknown or error",
             self.images.clone(),
         );
         r.register(
             "images_abandoned",
-            "Pictures dropped because nobody waited for them",
+            "Images dropped because the client disconnected",
             self.abandoned.clone(),
         );
         r.register(
             "score",
-            "The score that decided, of the server's own classes",
+            "Score compared with the threshold, for the server's own classes",
             self.score.clone(),
         );
         r.register(
             "p_value",
-            "Conformal p-values, where calibrated",
+            "Conformal p-values of a calibrated detector",
             self.p_value.clone(),
         );
         r.register(
             "errors",
-            "Errors by code, of requests and of single pictures",
+            "Errors of requests and of single images, by code",
             self.errors.clone(),
         );
         r.register(
             "worker_restarts",
-            "Workers that fell",
+            "Worker restarts after a panic",
             self.worker_restarts.clone(),
         );
         let started = Gauge::<f64, AtomicU64>::default();
@@ -192,25 +190,26 @@ impl Metrics {
         let process = self.registry.sub_registry_with_prefix("process");
         process.register(
             "start_time_seconds",
-            "When the server started, in Unix time",
+            "Start time of the process in seconds since the Unix epoch",
             started,
         );
         process.register(
             "resident_memory_bytes",
-            "Memory in use, where the system tells",
+            "Resident memory size in bytes (Linux only)",
             self.memory.clone(),
         );
     }
 
-    /// Counts a picture's decision; `own` says that it was among the server's classes, not the request's.
-    pub(crate) fn decided(&self, detection: &Detection, own: bool) {
+    /// Records the decision for an image. `own_classes` is whether it was among the server's own
+    /// classes rather than the request's; only those scores enter the histograms.
+    pub(crate) fn record_decision(&self, detection: &Detection, own_classes: bool) {
         let outcome = if detection.label.is_some() {
             "label"
         } else {
             "unknown"
         };
         self.images.get_or_create(&OutcomeLabels { outcome }).inc();
-        if own && detection.score.is_finite() {
+        if own_classes && detection.score.is_finite() {
             self.score.observe(detection.score);
             if let Some(p) = detection.p_value {
                 self.p_value.observe(p);
@@ -218,20 +217,20 @@ impl Metrics {
         }
     }
 
-    /// Counts a picture without a decision.
-    pub(crate) fn failed(&self, code: &'static str) {
+    /// Records an image without a decision.
+    pub(crate) fn record_failure(&self, code: &'static str) {
         self.images
             .get_or_create(&OutcomeLabels { outcome: "error" })
             .inc();
-        self.error(code);
+        self.record_error(code);
     }
 
-    /// Counts an error.
-    pub(crate) fn error(&self, code: &'static str) {
+    /// Increments the error counter.
+    pub(crate) fn record_error(&self, code: &'static str) {
         self.errors.get_or_create(&ErrorLabels { code }).inc();
     }
 
-    /// All figures as OpenMetrics text.
+    /// Encodes all metrics as OpenMetrics text.
     pub(crate) fn text(&self) -> String {
         if let Some(bytes) = resident_bytes() {
             self.memory.set(bytes);
@@ -240,30 +239,30 @@ impl Metrics {
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(error) => {
-                tracing::error!(%error, "the metrics cannot be written");
+                tracing::error!(%error, "cannot encode metrics");
                 String::new()
             }
         }
     }
 }
 
-/// Counts up for as long as it lives.
-pub(crate) struct Counted(Gauge);
+/// RAII guard that increments a gauge and decrements it on drop.
+pub(crate) struct GaugeGuard(Gauge);
 
-impl Counted {
+impl GaugeGuard {
     pub(crate) fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// Shared by everything that counts.
+/// Shared handle on the metrics.
 pub(crate) type SharedMetrics = Arc<Metrics>;
 
 fn now() -> f64 {
@@ -271,7 +270,7 @@ fn now() -> f64 {
     since.map(|since| since.as_secs_f64()).unwrap_or_default()
 }
 
-/// Resident memory, from Linux's `/proc`.
+/// Resident set size in bytes, from `/proc/self/status`. `None` on systems other than Linux.
 fn resident_bytes() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

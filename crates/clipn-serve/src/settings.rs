@@ -5,40 +5,45 @@ use std::time::Duration;
 use crate::ServeError;
 use crate::keys::ApiKeys;
 
-/// Everything that the server can be told. The defaults serve one machine behind a proxy.
+/// Configuration of a [`Server`](crate::Server). The defaults suit one machine behind a reverse
+/// proxy.
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
-    /// The address to listen on; the loopback one by default.
+    /// Address to listen on. Default: `127.0.0.1`.
     pub host: IpAddr,
-    /// The port; 0 takes any that is free.
+    /// TCP port; 0 selects a free one. Default: 8080.
     pub port: u16,
-    /// Threads that decode pictures, and as many that compute.
+    /// Number of decoder threads, and also of inference threads, 1 to 1024. Default: one per core.
     pub workers: usize,
-    /// Most pictures that are computed together.
+    /// Maximum number of images per batch, 1 to 4096. Default: 16.
     pub max_batch: usize,
-    /// Longest that a batch waits for pictures that are still being decoded.
+    /// Maximum time that a batch waits for images that are still being decoded. Default: 5 ms.
     pub max_wait: Duration,
-    /// Most pictures that are in work or wait for it; a request beyond that is answered with 429.
+    /// Maximum number of admitted images, queued or in progress, 1 to 2²⁰. Requests beyond it get
+    /// status 429. Default: 256.
     pub queue: usize,
-    /// Longest that a request may take after it has been read; then it is answered with 504.
+    /// Maximum processing time of a request, counted from its last byte. Requests that take longer
+    /// get status 504. Default: 10 s.
     pub deadline: Duration,
-    /// Most bytes of a request's body.
+    /// Maximum size of a request body in bytes, up to 4 GiB. Default: 32 MiB.
     pub max_request_bytes: usize,
-    /// Most pixels of a picture; larger ones are refused before they are decoded.
+    /// Maximum number of pixels per image, checked before decoding. Default: 50 million.
     pub max_pixels: u64,
-    /// Most pictures of a request.
+    /// Maximum number of images per request, 1 to [`queue`](Self::queue). Default: 64.
     pub max_images: usize,
-    /// Most classes that a request may name itself.
+    /// Maximum number of classes in a request. Default: 100.
     pub max_classes: usize,
-    /// Most connections at a time.
+    /// Maximum number of open connections. Default: 512.
     pub max_connections: usize,
-    /// Longest that a request's head, and then its body, may take to arrive; also how long an idle connection is kept.
+    /// Timeout for reading a request's head, then for its body, and for idle connections. Default:
+    /// 30 s.
     pub read_timeout: Duration,
-    /// Longest that requests in work may take after the server was asked to stop.
+    /// Time that requests in progress get to finish at shutdown. Default: 20 s.
     pub grace: Duration,
-    /// After how long without progress a worker counts as stuck and `/health` says 503.
+    /// Time without progress after which a worker counts as stuck and `/health` returns 503.
+    /// Default: 30 s.
     pub stuck_after: Duration,
-    /// The keys that are let in; none lets everybody in.
+    /// Accepted API keys; an empty set disables authentication (default).
     pub keys: ApiKeys,
 }
 
@@ -66,52 +71,53 @@ impl Default for ServeSettings {
 }
 
 impl ServeSettings {
-    /// Whether anybody beyond this machine could reach the server without a key.
+    /// Whether the server accepts requests from other machines without an API key.
     pub fn is_open_to_others(&self) -> bool {
         !self.host.is_loopback() && self.keys.is_empty()
     }
 
-    /// Bytes of request bodies that are held at a time.
+    /// Maximum total size in bytes of all request bodies in memory.
     pub(crate) fn body_budget(&self) -> usize {
         self.max_request_bytes.saturating_mul(8).max(64 << 20)
     }
 
+    /// Validates the ranges of all settings.
     pub(crate) fn check(&self) -> Result<(), ServeError> {
         let counts = [
             ("workers", self.workers, 1024),
-            ("max-batch", self.max_batch, 4096),
+            ("max_batch", self.max_batch, 4096),
             ("queue", self.queue, 1 << 20),
-            ("max-request-bytes", self.max_request_bytes, 1 << 32),
-            ("max-images", self.max_images, 1 << 16),
-            ("max-classes", self.max_classes, 1 << 16),
-            ("max-connections", self.max_connections, 1 << 16),
+            ("max_request_bytes", self.max_request_bytes, 1 << 32),
+            ("max_images", self.max_images, 1 << 16),
+            ("max_classes", self.max_classes, 1 << 16),
+            ("max_connections", self.max_connections, 1 << 16),
         ];
-        for (name, value, most) in counts {
-            if value == 0 || value > most {
+        for (name, value, max) in counts {
+            if value == 0 || value > max {
                 return Err(ServeError::Setting(format!(
-                    "{name} is {value}, but must be from 1 to {most}"
+                    "invalid {name}: expected 1 to {max}, got {value}"
                 )));
             }
         }
         if self.max_pixels == 0 {
             return Err(ServeError::Setting(
-                "max-pixels is 0, which leaves no picture; raise it".to_owned(),
+                "invalid max_pixels: expected at least 1, got 0".to_owned(),
             ));
         }
         for (name, value) in [
             ("deadline", self.deadline),
-            ("read-timeout", self.read_timeout),
-            ("stuck-after", self.stuck_after),
+            ("read_timeout", self.read_timeout),
+            ("stuck_after", self.stuck_after),
         ] {
             if value.is_zero() {
                 return Err(ServeError::Setting(format!(
-                    "{name} is 0, so that nothing could be answered; raise it"
+                    "invalid {name}: expected a positive duration, got 0"
                 )));
             }
         }
         if self.max_images > self.queue {
             return Err(ServeError::Setting(format!(
-                "a request may have {} pictures, but the queue takes {}; raise queue or lower max-images",
+                "max_images ({}) exceeds queue ({})",
                 self.max_images, self.queue
             )));
         }

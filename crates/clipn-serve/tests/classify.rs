@@ -1,4 +1,4 @@
-//! What pictures are, whichever way they come.
+//! Classification requests in all formats.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -12,15 +12,16 @@ fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// What the library says of a picture, as the answer tells it.
-fn told(picture: &[u8]) -> (Value, f64, String) {
-    let found = detector().detect_bytes(picture).unwrap();
-    (json!(found.label), found.score, found.reason)
+/// Label, score and reason of an image according to the library.
+fn expected(image: &[u8]) -> (Value, f64, String) {
+    let detection = detector().detect_bytes(image).unwrap();
+    (json!(detection.label), detection.score, detection.reason)
 }
 
+/// Checks that a result agrees with the library.
 #[track_caller]
-fn same(result: &Value, picture: &[u8]) {
-    let (label, score, reason) = told(picture);
+fn assert_matches_library(result: &Value, image: &[u8]) {
+    let (label, score, reason) = expected(image);
     assert_eq!(result["label"], label, "{result}");
     assert_eq!(result["unknown"], json!(label.is_null()));
     assert!(
@@ -39,17 +40,17 @@ fn same(result: &Value, picture: &[u8]) {
 }
 
 #[test]
-fn one_picture_is_told_as_the_library_tells_it() {
+fn single_image_matches_the_library() {
     let server = start(settings(), detector());
     for content_type in [
         "image/bmp",
         "application/octet-stream",
         "IMAGE/JPEG; charset=x",
     ] {
-        let answer = server.post("/v1/classify", content_type, &picture(1));
-        let results = answer.results();
+        let response = server.post("/v1/classify", content_type, &image(1));
+        let results = response.results();
         assert_eq!(results.len(), 1);
-        same(&results[0], &picture(1));
+        assert_matches_library(&results[0], &image(1));
         assert_eq!(
             (&results[0]["index"], &results[0]["id"]),
             (&json!(0), &Value::Null)
@@ -58,20 +59,20 @@ fn one_picture_is_told_as_the_library_tells_it() {
         assert_eq!(top.len(), 3);
         assert!(top[0]["p"].as_f64() >= top[1]["p"].as_f64());
         assert!(results[0]["no"]["share"].is_f64());
-        assert_eq!(answer.json()["model"], "clipn-mini");
+        assert_eq!(response.json()["model"], "clipn-mini");
     }
     let untyped = server
-        .request("POST", "/v1/classify?top=1", &[], &picture(1))
+        .request("POST", "/v1/classify?top=1", &[], &image(1))
         .results();
     assert_eq!(untyped[0]["top"].as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn many_pictures_are_told_in_their_order() {
+fn results_are_in_request_order() {
     let server = start(settings(), detector());
-    let pictures: Vec<Vec<u8>> = (0..20).map(picture).collect();
-    let names: Vec<String> = (0..20).map(|i| format!("picture {i}.bmp")).collect();
-    let parts: Vec<_> = pictures
+    let files: Vec<Vec<u8>> = (0..20).map(image).collect();
+    let names: Vec<String> = (0..20).map(|i| format!("image {i}.bmp")).collect();
+    let parts: Vec<_> = files
         .iter()
         .zip(&names)
         .map(|(p, name)| ("file", Some(name.as_str()), &p[..]))
@@ -84,9 +85,9 @@ fn many_pictures_are_told_in_their_order() {
             (&result["index"], &result["id"]),
             (&json!(index), &json!(names[index]))
         );
-        same(result, &pictures[index]);
+        assert_matches_library(result, &files[index]);
     }
-    let images: Vec<Value> = pictures
+    let images: Vec<Value> = files
         .iter()
         .enumerate()
         .map(|(i, p)| json!({ "id": format!("#{i}"), "base64": base64(p) }))
@@ -98,19 +99,19 @@ fn many_pictures_are_told_in_their_order() {
     for (index, result) in results.iter().enumerate() {
         assert_eq!(result["id"], json!(format!("#{index}")));
         assert_eq!(result["top"].as_array().unwrap().len(), 2);
-        same(result, &pictures[index]);
+        assert_matches_library(result, &files[index]);
     }
 }
 
 #[test]
-fn one_poison_picture_fails_alone() {
+fn invalid_images_fail_individually() {
     let server = start(settings(), detector());
-    let good = picture(3);
+    let good = image(3);
     let half = &good[..good.len() / 2];
     let parts: [(&str, Option<&str>, &[u8]); 6] = [
         ("file", Some("good.bmp"), &good),
         ("file", Some("empty.bmp"), b""),
-        ("file", Some("text.bmp"), b"this is no picture"),
+        ("file", Some("text.bmp"), b"not an image"),
         ("file", Some("half.bmp"), half),
         ("top", None, b"1"),
         ("file", Some("last.bmp"), &good),
@@ -131,13 +132,13 @@ fn one_poison_picture_fails_alone() {
             "fine"
         ]
     );
-    same(&results[0], &good);
-    same(&results[4], &good);
+    assert_matches_library(&results[0], &good);
+    assert_matches_library(&results[4], &good);
     let images = json!([{ "base64": "!!" }, { "base64": base64(&good) }]);
     let results = server.classify_json(&json!({ "images": images })).results();
     assert_eq!(results[0]["error"]["code"], "bad_base64");
-    same(&results[1], &good);
-    // All of them bad is still an answer for each.
+    assert_matches_library(&results[1], &good);
+    // If all images are invalid, each still gets a result.
     let results = server
         .classify_json(&json!({ "images": [{ "base64": "" }, { "base64": "aGk=" }] }))
         .results();
@@ -150,9 +151,9 @@ fn one_poison_picture_fails_alone() {
 }
 
 #[test]
-fn a_single_bad_picture_is_an_error() {
+fn single_invalid_image_is_an_error_response() {
     let server = start(settings(), detector());
-    let good = picture(3);
+    let good = image(3);
     assert_eq!(server.classify(b"").error(400), "empty_image");
     assert_eq!(
         server.classify(b"%PDF-1.7 and so on").error(415),
@@ -175,7 +176,7 @@ fn a_single_bad_picture_is_an_error() {
 }
 
 #[test]
-fn what_is_not_understood_is_said() {
+fn rejects_malformed_requests() {
     let server = start(settings(), detector());
     let json = |text: &str| server.post("/v1/classify", "application/json", text.as_bytes());
     assert_eq!(json("{").error(400), "bad_request");
@@ -211,8 +212,8 @@ fn what_is_not_understood_is_said() {
         "bad_request"
     );
     for query in ["top=0", "top=1001", "top=x", "tops=1"] {
-        let answer = server.post(&format!("/v1/classify?{query}"), "image/bmp", &picture(1));
-        assert_eq!(answer.error(400), "bad_request", "{query}");
+        let response = server.post(&format!("/v1/classify?{query}"), "image/bmp", &image(1));
+        assert_eq!(response.error(400), "bad_request", "{query}");
     }
     assert_eq!(server.get("/nowhere").error(404), "not_found");
     assert_eq!(server.get("/v1/classify").error(405), "method_not_allowed");
@@ -223,14 +224,14 @@ fn what_is_not_understood_is_said() {
 }
 
 #[test]
-fn a_request_may_name_classes_of_its_own() {
+fn accepts_custom_classes() {
     let server = start(settings(), detector());
-    let ask = |classes: Value| {
+    let post = |classes: Value| {
         server.classify_json(
-            &json!({ "images": [{ "base64": base64(&picture(1)) }], "classes": classes }),
+            &json!({ "images": [{ "base64": base64(&image(1)) }], "classes": classes }),
         )
     };
-    let results = ask(json!(["pizza", " a red \u{3c}img onerror=x\u{3e} "])).results();
+    let results = post(json!(["pizza", " a red \u{3c}img onerror=x\u{3e} "])).results();
     let mut labels: Vec<&str> = results[0]["top"]
         .as_array()
         .unwrap()
@@ -239,25 +240,23 @@ fn a_request_may_name_classes_of_its_own() {
         .collect();
     labels.sort_unstable();
     assert_eq!(labels, ["a red <img onerror=x>", "pizza"]);
-    let (content_type, body) = form(&[
-        ("classes", None, b"apple, pear"),
-        ("file", None, &picture(1)),
-    ]);
+    let (content_type, body) =
+        form(&[("classes", None, b"apple, pear"), ("file", None, &image(1))]);
     let results = server.post("/v1/classify", &content_type, &body).results();
     assert_eq!(results[0]["top"].as_array().unwrap().len(), 2);
     let query = server
         .post(
             "/v1/classify?classes=apple,pear,plum",
             "image/bmp",
-            &picture(1),
+            &image(1),
         )
         .results();
     assert_eq!(query[0]["top"].as_array().unwrap().len(), 3);
 
-    // The server's own classes in another order are decided on as they were.
-    let turned: Vec<&str> = CLASSES.into_iter().rev().collect();
-    let results = ask(json!(turned)).results();
-    same(&results[0], &picture(1));
+    // The order of the server's own classes does not change the decision.
+    let reversed: Vec<&str> = CLASSES.into_iter().rev().collect();
+    let results = post(json!(reversed)).results();
+    assert_matches_library(&results[0], &image(1));
 
     let long = "x".repeat(101);
     let many: Vec<String> = (0..101).map(|i| format!("class {i}")).collect();
@@ -269,24 +268,24 @@ fn a_request_may_name_classes_of_its_own() {
         json!([long]),
         json!(many),
     ] {
-        assert_eq!(ask(bad.clone()).error(422), "bad_classes", "{bad}");
+        assert_eq!(post(bad.clone()).error(422), "bad_classes", "{bad}");
     }
-    assert_eq!(ask(json!("apple")).error(400), "bad_request");
+    assert_eq!(post(json!("apple")).error(400), "bad_request");
 }
 
 #[test]
-fn classes_can_be_tried_before_pictures() {
+fn encodes_custom_classes_in_advance() {
     let server = start(settings(), detector());
-    let ask = |json: Value| {
+    let post = |json: Value| {
         server.post(
             "/v1/classes",
             "application/json",
             json.to_string().as_bytes(),
         )
     };
-    let answer = ask(json!({ "classes": ["pizza", "zeppelin"] }));
-    let json = answer.json();
-    assert_eq!(answer.status, 200, "{json}");
+    let response = post(json!({ "classes": ["pizza", "zeppelin"] }));
+    let json = response.json();
+    assert_eq!(response.status, 200, "{json}");
     assert_eq!(
         json["classes"][0],
         json!({ "name": "pizza", "unseen_words": [] })
@@ -299,14 +298,17 @@ fn classes_can_be_tried_before_pictures() {
         json["rule"],
         json!({ "score": "atd", "threshold": null, "calibrated": false })
     );
-    assert_eq!(ask(json!({ "classes": [] })).error(422), "bad_classes");
-    assert_eq!(ask(json!({ "names": ["pizza"] })).error(400), "bad_request");
-    // Nobody else's classes have changed.
+    assert_eq!(post(json!({ "classes": [] })).error(422), "bad_classes");
+    assert_eq!(
+        post(json!({ "names": ["pizza"] })).error(400),
+        "bad_request"
+    );
+    // The server's own classes have not changed.
     assert_eq!(server.get("/v1/info").json()["classes"], json!(CLASSES));
 }
 
 #[test]
-fn without_text_towers_the_classes_are_fixed() {
+fn rejects_custom_classes_without_text_towers() {
     let server = start_with(settings(), detector(), None);
     assert_eq!(
         server.get("/v1/info").json()["editable_classes"],
@@ -316,15 +318,11 @@ fn without_text_towers_the_classes_are_fixed() {
         .post(
             "/v1/classify?classes=pizza,goldfish",
             "image/bmp",
-            &picture(1),
+            &image(1),
         )
         .results();
     assert_eq!(few[0]["top"].as_array().unwrap().len(), 2);
-    let other = server.post(
-        "/v1/classify?classes=pizza,unicorn",
-        "image/bmp",
-        &picture(1),
-    );
+    let other = server.post("/v1/classify?classes=pizza,unicorn", "image/bmp", &image(1));
     assert_eq!(other.error(422), "classes_fixed");
     assert!(other.text().contains("unicorn"));
 }

@@ -1,4 +1,4 @@
-//! What the server says of itself: the OpenAPI document, the pages, the metrics, the state.
+//! OpenAPI document, web pages, metrics and status routes.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use clipn_serve::{openapi, routes};
 use common::*;
 use serde_json::{Value, json};
 
-/// Every `$ref` in a document.
+/// Collects every `$ref` in a document.
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
@@ -22,21 +22,21 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_document_tells_every_route_and_no_other() {
+fn openapi_lists_exactly_the_routes() {
     let server = start(settings(), detector());
-    let answer = server.get("/openapi.json");
+    let response = server.get("/openapi.json");
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("application/json"))
     );
-    let document = answer.json();
+    let document = response.json();
     assert_eq!(document, serde_json::from_str::<Value>(&openapi()).unwrap());
     assert!(
         document["openapi"].as_str().unwrap().starts_with("3."),
         "{}",
         document["openapi"]
     );
-    let told: BTreeSet<(String, String)> = document["paths"]
+    let documented: BTreeSet<(String, String)> = document["paths"]
         .as_object()
         .unwrap()
         .iter()
@@ -48,10 +48,10 @@ fn the_document_tells_every_route_and_no_other() {
                 .map(|m| (m.to_uppercase(), path.clone()))
         })
         .collect();
-    let there: BTreeSet<(String, String)> = routes()
+    let existing: BTreeSet<(String, String)> = routes()
         .map(|(m, path)| (m.to_owned(), path.to_owned()))
         .collect();
-    assert_eq!(told, there);
+    assert_eq!(documented, existing);
     for (method, path) in routes() {
         let status = server
             .request(method, path, &[("content-type", "application/json")], b"{}")
@@ -60,7 +60,7 @@ fn the_document_tells_every_route_and_no_other() {
         let responses = &document["paths"][path][method.to_lowercase()]["responses"];
         assert!(
             responses.get(status.to_string()).is_some(),
-            "{method} {path} does not tell {status}"
+            "{method} {path} does not document status {status}"
         );
     }
     let mut found = BTreeSet::new();
@@ -71,27 +71,27 @@ fn the_document_tells_every_route_and_no_other() {
             document
                 .pointer(reference.trim_start_matches('#'))
                 .is_some(),
-            "{reference} leads nowhere"
+            "dangling reference {reference}"
         );
     }
 }
 
-/// Holds an answer against the schema of the document: what must be there is, and all that is there is told.
-fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
+/// Validates a value against a schema: required properties exist, and no property is undocumented.
+fn check(document: &Value, schema: &Value, value: &Value, path: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         return check(
             document,
             document.pointer(&reference[1..]).unwrap(),
             value,
-            place,
+            path,
         );
     }
     if let Some(items) = schema.get("items") {
         value
             .as_array()
-            .unwrap_or_else(|| panic!("{place} is no list"))
+            .unwrap_or_else(|| panic!("{path} is not an array"))
             .iter()
-            .for_each(|item| check(document, items, item, place));
+            .for_each(|item| check(document, items, item, path));
     }
     let Some(object) = value.as_object() else {
         return;
@@ -102,26 +102,26 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
     for name in schema["required"].as_array().into_iter().flatten() {
         assert!(
             object.contains_key(name.as_str().unwrap()),
-            "{place} has no {name}"
+            "{path} lacks {name}"
         );
     }
     for (name, value) in object {
         let property = properties
             .get(name)
-            .unwrap_or_else(|| panic!("{place}.{name} is not told"));
-        check(document, property, value, &format!("{place}.{name}"));
+            .unwrap_or_else(|| panic!("{path}.{name} is not documented"));
+        check(document, property, value, &format!("{path}.{name}"));
     }
 }
 
 #[test]
-fn answers_are_as_the_document_tells_them() {
+fn responses_match_the_openapi_schemas() {
     let server = start(settings(), detector());
     let document: Value = serde_json::from_str(&openapi()).unwrap();
     for (path, schema) in [
         ("/v1/info", "Info"),
         ("/health", "Health"),
         ("/ready", "Ready"),
-        ("/nowhere", "ErrorAnswer"),
+        ("/nowhere", "ErrorResponse"),
     ] {
         check(
             &document,
@@ -130,28 +130,28 @@ fn answers_are_as_the_document_tells_them() {
             path,
         );
     }
-    let classified = server.classify(&picture(1)).json();
+    let classified = server.classify(&image(1)).json();
     let schemas = &document["components"]["schemas"];
-    assert!(schemas["ClassifyAnswer"]["properties"]["results"].is_object());
-    let decided = schemas["Decided"]["properties"].as_object().unwrap();
+    assert!(schemas["ClassifyResponse"]["properties"]["results"].is_object());
+    let decision = schemas["Decision"]["properties"].as_object().unwrap();
     for name in classified["results"][0].as_object().unwrap().keys() {
         assert!(
-            decided.contains_key(name) || ["index", "id"].contains(&name.as_str()),
-            "{name} is not told"
+            decision.contains_key(name) || ["index", "id"].contains(&name.as_str()),
+            "{name} is not documented"
         );
     }
-    let told = server
+    let classes = server
         .post(
             "/v1/classes",
             "application/json",
             b"{\"classes\": [\"pizza\"]}",
         )
         .json();
-    check(&document, &schemas["ClassesAnswer"], &told, "classes");
+    check(&document, &schemas["ClassesResponse"], &classes, "classes");
 }
 
 #[test]
-fn the_state_is_told() {
+fn status_routes_describe_the_server() {
     let server = start(settings(), detector());
     let info = server.get("/v1/info").json();
     assert_eq!(
@@ -183,7 +183,7 @@ fn the_state_is_told() {
 }
 
 #[test]
-fn pages_allow_nothing_but_themselves() {
+fn content_security_policy_allows_only_own_script_and_style() {
     let server = start(settings(), detector());
     for path in ["/", "/docs"] {
         let page = server.get(path);
@@ -207,44 +207,44 @@ fn pages_allow_nothing_but_themselves() {
 }
 
 #[test]
-fn requests_have_names() {
+fn requests_have_ids() {
     let server = start(settings(), detector());
     let named = server.request("GET", "/health", &[("x-request-id", "mine_1.a-b")], b"");
     assert_eq!(named.header("x-request-id"), Some("mine_1.a-b"));
-    for strange in ["a b", "<script>", "", &"x".repeat(65)] {
-        let other = server.request("GET", "/health", &[("x-request-id", strange)], b"");
+    for invalid in ["a b", "<script>", "", &"x".repeat(65)] {
+        let other = server.request("GET", "/health", &[("x-request-id", invalid)], b"");
         assert!(
-            ![None, Some(strange)].contains(&other.header("x-request-id")),
-            "{strange}"
+            ![None, Some(invalid)].contains(&other.header("x-request-id")),
+            "{invalid}"
         );
     }
 }
 
 #[test]
-fn metrics_can_be_read() {
+fn metrics_are_valid_openmetrics() {
     let server = start(settings(), detector());
-    server.classify(&picture(1)).results();
+    server.classify(&image(1)).results();
     server.classify(b"nothing").error(415);
     for path in ["/a", "/b", "/c"] {
         server.get(path).error(404);
     }
-    let answer = server.get("/metrics");
+    let response = server.get("/metrics");
     assert!(
-        answer
+        response
             .header("content-type")
             .unwrap()
             .starts_with("application/openmetrics-text")
     );
-    let text = answer.text();
+    let text = response.text();
     assert!(text.ends_with("# EOF\n"));
     let mut types = std::collections::BTreeMap::new();
     let mut series = BTreeSet::new();
     for line in text.lines().filter(|line| *line != "# EOF") {
-        if let Some(told) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = told.split_once(' ').unwrap();
+        if let Some(declaration) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = declaration.split_once(' ').unwrap();
             assert!(
                 types.insert(name.to_owned(), kind.to_owned()).is_none(),
-                "{name} stands twice"
+                "duplicate metric {name}"
             );
             continue;
         }
@@ -253,14 +253,14 @@ fn metrics_can_be_read() {
         }
         let (name, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
-        assert!(series.insert(name.to_owned()), "{name} stands twice");
+        assert!(series.insert(name.to_owned()), "duplicate series {name}");
         let family = name.split('{').next().unwrap();
-        let told = types.keys().any(|known| {
+        let declared = types.keys().any(|known| {
             family.strip_prefix(known.as_str()).is_some_and(|rest| {
                 ["", "_total", "_bucket", "_sum", "_count", "_info"].contains(&rest)
             })
         });
-        assert!(told, "{family} has no type");
+        assert!(declared, "{family} has no type");
     }
     let value = |name: &str| server.metric(name);
     assert_eq!(

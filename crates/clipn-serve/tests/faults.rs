@@ -1,4 +1,4 @@
-//! Workers that fall, and workers that stand still.
+//! Panics, stuck workers and shutdown.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -10,19 +10,19 @@ use std::time::Duration;
 use clipn_serve::ServeSettings;
 use common::*;
 
-/// A panic whose payload panics again when it is thrown away: it takes the whole thread with it.
-struct Deadly;
+/// Panic payload that panics when it is dropped, so that `catch_unwind` cannot save the thread.
+struct PanicOnDrop;
 
-impl Drop for Deadly {
+impl Drop for PanicOnDrop {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            panic!("the worker falls");
+            panic!("panic in the worker thread");
         }
     }
 }
 
 #[test]
-fn a_picture_that_panics_fails_alone() {
+fn panic_fails_only_the_image_at_fault() {
     let tower = TestTower::new(|_, red| assert!(!red, "red"));
     let server = start(
         ServeSettings {
@@ -31,7 +31,7 @@ fn a_picture_that_panics_fails_alone() {
         },
         detector_with(tower),
     );
-    let (good, red) = (picture(1), red());
+    let (good, red) = (image(1), red());
     let (content_type, body) = form(&[
         ("file", None, &good),
         ("file", None, &red),
@@ -51,10 +51,10 @@ fn a_picture_that_panics_fails_alone() {
 }
 
 #[test]
-fn a_worker_that_falls_is_started_again() {
+fn restarts_a_worker_after_a_panic() {
     let tower = TestTower::new(|_, red| {
         if red {
-            std::panic::panic_any(Deadly);
+            std::panic::panic_any(PanicOnDrop);
         }
     });
     let server = start(
@@ -65,7 +65,7 @@ fn a_worker_that_falls_is_started_again() {
         detector_with(tower),
     );
     assert_eq!(server.classify(&red()).error(500), "computation_failed");
-    assert_eq!(server.classify(&picture(1)).results().len(), 1);
+    assert_eq!(server.classify(&image(1)).results().len(), 1);
     let health = server.get("/health");
     assert_eq!(health.status, 200, "{}", health.text());
     assert_eq!(health.json()["workers"][0]["restarts"], 1);
@@ -73,10 +73,10 @@ fn a_worker_that_falls_is_started_again() {
 }
 
 #[test]
-fn a_worker_that_falls_too_often_stays_down_and_that_is_unhealthy() {
+fn stops_restarting_after_too_many_panics() {
     let tower = TestTower::new(|_, red| {
         if red {
-            std::panic::panic_any(Deadly);
+            std::panic::panic_any(PanicOnDrop);
         }
     });
     let server = start(
@@ -89,23 +89,23 @@ fn a_worker_that_falls_too_often_stays_down_and_that_is_unhealthy() {
     for _ in 0..6 {
         assert_eq!(server.classify(&red()).error(500), "computation_failed");
     }
-    wait_for("the last worker to be down", || {
+    wait_for("the last worker to be dead", || {
         server.get("/health").status == 503
     });
     let health = server.get("/health").json();
     assert_eq!(health["status"], "failing");
     assert_eq!(health["workers"][0]["state"], "dead");
     assert_eq!(server.get("/ready").status, 503);
-    assert_eq!(server.classify(&picture(1)).error(503), "no_workers");
+    assert_eq!(server.classify(&image(1)).error(503), "no_workers");
 }
 
 #[test]
-fn a_worker_that_stands_still_is_unhealthy() {
+fn stuck_worker_is_unhealthy() {
     let gate = Arc::<Gate>::default();
     let before = Arc::clone(&gate);
     let tower = TestTower::new(move |_, red| {
         if red {
-            before.pass();
+            before.wait();
         }
     });
     let settings = ServeSettings {
@@ -123,7 +123,7 @@ fn a_worker_that_stands_still_is_unhealthy() {
             health["problems"][0]
                 .as_str()
                 .unwrap()
-                .contains("has been at a batch"),
+                .contains("is stuck: busy with one batch"),
             "{health}"
         );
         gate.open();
@@ -133,39 +133,39 @@ fn a_worker_that_stands_still_is_unhealthy() {
 }
 
 #[test]
-fn requests_in_work_are_answered_before_the_end() {
+fn shutdown_waits_for_requests_in_progress() {
     let gate = Arc::<Gate>::default();
     let (before, inside) = (Arc::clone(&gate), Arc::<AtomicBool>::default());
     let entered = Arc::clone(&inside);
     let tower = TestTower::new(move |_, _| {
         entered.store(true, Ordering::SeqCst);
-        before.pass();
+        before.wait();
     });
     let server = start(settings(), detector_with(tower));
     let address = server.address;
     std::thread::scope(|scope| {
-        let in_work = scope.spawn(|| server.classify(&picture(1)));
-        wait_for("the request to be in work", || {
+        let in_progress = scope.spawn(|| server.classify(&image(1)));
+        wait_for("the request to be in progress", || {
             inside.load(Ordering::SeqCst)
         });
         let idle = server.connect();
-        server.ask_to_stop();
+        server.request_shutdown();
         wait_for("the socket to close", || {
             std::net::TcpStream::connect(address).is_err()
         });
-        assert!(!in_work.is_finished());
+        assert!(!in_progress.is_finished());
         gate.open();
-        assert_eq!(in_work.join().unwrap().results().len(), 1);
+        assert_eq!(in_progress.join().unwrap().results().len(), 1);
         drop(idle);
     });
-    assert!(server.ended());
+    assert!(server.shut_down());
 }
 
 #[test]
-fn the_end_comes_although_a_worker_stands_still() {
+fn shutdown_does_not_wait_for_a_stuck_worker() {
     let gate = Arc::<Gate>::default();
     let before = Arc::clone(&gate);
-    let tower = TestTower::new(move |_, _| before.pass());
+    let tower = TestTower::new(move |_, _| before.wait());
     let server = start(
         ServeSettings {
             grace: Duration::from_millis(300),
@@ -178,12 +178,12 @@ fn the_end_comes_although_a_worker_stands_still() {
         "POST",
         "/v1/classify",
         &[("content-type", "image/bmp")],
-        &picture(1),
+        &image(1),
     );
     std::io::Write::write_all(&mut stream, &request).unwrap();
-    wait_for("the request to be in work", || {
+    wait_for("the request to be in progress", || {
         server.metric("clipn_queue_images") == 1.0
     });
-    assert!(!server.ended());
+    assert!(!server.shut_down());
     gate.open();
 }

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! API keys.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use common::*;
 const KEY: &str = "0123456789abcdef-ours";
 
 #[test]
-fn a_key_opens_what_takes_one() {
+fn protected_routes_require_a_key() {
     let keys = ApiKeys::new([KEY, "fedcba9876543210-theirs"]).unwrap();
     let server = start(ServeSettings { keys, ..settings() }, detector());
     for (method, path) in [
@@ -29,9 +29,9 @@ fn a_key_opens_what_takes_one() {
             &[("x-api-key", "0123456789abcdef")],
         ];
         for headers in wrong {
-            let answer = server.request(method, path, headers, b"");
-            assert_eq!(answer.error(401), "unauthorised", "{path} {headers:?}");
-            assert_eq!(answer.header("www-authenticate"), Some("bearer"));
+            let response = server.request(method, path, headers, b"");
+            assert_eq!(response.error(401), "unauthorised", "{path} {headers:?}");
+            assert_eq!(response.header("www-authenticate"), Some("bearer"));
         }
         for headers in [
             [("authorization", bearer.as_str())],
@@ -51,7 +51,7 @@ fn a_key_opens_what_takes_one() {
 }
 
 #[test]
-fn no_key_is_asked_for_where_there_is_none() {
+fn authentication_is_disabled_without_keys() {
     let server = start(settings(), detector());
     assert_eq!(server.get("/v1/info").status, 200);
     assert!(!settings().is_open_to_others());

@@ -1,4 +1,4 @@
-//! The pages in a browser: Chromium without a window, where there is one.
+//! The web pages in headless Chromium. Skipped if Chromium is not installed.
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/browser.rs"]
@@ -11,20 +11,20 @@ use browser::Browser;
 use clipn_serve::{ApiKeys, ServeSettings};
 use common::*;
 
-const ALL_DONE: &str = "/^\\d+ pictures?: /.test(document.getElementById('told').textContent)";
+const ALL_DONE: &str = "/^\\d+ images?: /.test(document.getElementById('status').textContent)";
 
-/// Two pictures and a file that is none.
-fn files(folder: &tempfile::TempDir) -> Vec<PathBuf> {
+/// Two images and a text file.
+fn files(directory: &tempfile::TempDir) -> Vec<PathBuf> {
     let files = [
-        ("first.bmp", picture(1)),
-        ("second.bmp", picture(9)),
-        ("no <b>picture</b>.bmp", b"words".to_vec()),
+        ("first.bmp", image(1)),
+        ("second.bmp", image(9)),
+        ("not an <b>image</b>.bmp", b"words".to_vec()),
     ];
     files
         .into_iter()
         .map(|(name, bytes)| {
-            // A name that a file cannot have everywhere is left out there.
-            let path = folder.path().join(name.replace("</", "<_"));
+            // `/` is not allowed in file names.
+            let path = directory.path().join(name.replace("</", "<_"));
             std::fs::write(&path, bytes).unwrap();
             path
         })
@@ -32,22 +32,22 @@ fn files(folder: &tempfile::TempDir) -> Vec<PathBuf> {
 }
 
 #[test]
-fn pictures_are_chosen_and_decided_on() {
+fn selected_images_are_classified() {
     let Some(mut page) = Browser::start() else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let server = start(settings(), detector());
     let address = format!("http://{}/", server.address);
     for (width, dark) in [(1200, false), (400, true)] {
         page.open(&address, width, dark);
         page.wait_for("document.getElementById('classes').value.includes('pizza')");
-        page.choose(&files(&folder));
+        page.choose(&files(&directory));
         page.wait_for(ALL_DONE);
-        let told = page.text("told");
+        let status = page.text("status");
         assert!(
-            told.starts_with("3 pictures: ") && told.ends_with("1 not answered."),
-            "{told}"
+            status.starts_with("3 images: ") && status.ends_with("1 failed."),
+            "{status}"
         );
         assert_eq!(
             page.value("document.querySelectorAll('#results .bars tbody tr').length"),
@@ -58,45 +58,43 @@ fn pictures_are_chosen_and_decided_on() {
             1
         );
         let results = page.text("results");
-        for part in [
-            "school bus",
-            "threshold",
-            "first.bmp",
-            "not an image that can be read",
-        ] {
+        for part in ["school bus", "threshold", "first.bmp", "Failed"] {
             assert!(results.contains(part), "no {part} in {results}");
         }
-        // Names of files are text.
+        // File names are not interpreted as HTML.
         assert_eq!(
             page.value("document.querySelectorAll('#results b').length"),
             0
         );
-        // Bars are as long as their numbers say.
-        let longest = "Array.from(document.querySelectorAll('.cell')).every((cell) => Math.abs(\
+        // The length of each bar matches its number.
+        let bars_match = "Array.from(document.querySelectorAll('.cell')).every((cell) => Math.abs(\
              parseFloat(cell.querySelector('.fill').style.width) / 100 - parseFloat(cell.innerText)) < 0.001)";
-        assert_eq!(page.value(longest), true);
-        let wide = page
+        assert_eq!(page.value(bars_match), true);
+        let page_width = page
             .value("document.documentElement.scrollWidth")
             .as_u64()
             .unwrap();
-        assert!(wide <= u64::from(width), "{wide} pixels wide at {width}");
+        assert!(
+            page_width <= u64::from(width),
+            "page is {page_width} pixels wide in a window of {width}"
+        );
         page.screenshot(&format!("page-{width}"));
     }
-    assert!(page.complaints.is_empty(), "{:?}", page.complaints);
+    assert!(page.console.is_empty(), "{:?}", page.console);
 }
 
 #[test]
-fn classes_are_edited_and_stay_text() {
+fn custom_classes_are_shown_as_text() {
     let Some(mut page) = Browser::start() else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let server = start(settings(), detector());
     page.open(&format!("http://{}/", server.address), 1200, false);
     page.wait_for("document.getElementById('classes').value.includes('pizza')");
-    page.choose(&files(&folder)[..1]);
+    page.choose(&files(&directory)[..1]);
     page.wait_for(ALL_DONE);
-    // By the keyboard alone: into the field, all of it replaced, on to the button, pressed.
+    // Keyboard only: replace the text of the field, move to the button, press it.
     page.value(
         "document.getElementById('classes').focus(); document.getElementById('classes').select()",
     );
@@ -110,7 +108,7 @@ fn classes_are_edited_and_stay_text() {
     page.wait_for("/2 classes in use/.test(document.getElementById('classnote').textContent)");
     page.wait_for("document.querySelectorAll('#results .bars tbody tr').length === 2");
     assert!(
-        page.text("classnote").contains("never read"),
+        page.text("classnote").contains("training captions"),
         "{}",
         page.text("classnote")
     );
@@ -125,21 +123,21 @@ fn classes_are_edited_and_stay_text() {
     );
     assert_eq!(page.value("document.title === 'broken'"), false);
     page.screenshot("classes");
-    // What the server refuses is said.
+    // Errors of the server are shown.
     page.value("document.getElementById('classes').value = 'twice\\ntwice'");
     page.value("document.querySelector('#classform button[type=submit]').click()");
-    page.wait_for("/called as one before it/.test(document.getElementById('trouble').textContent)");
+    page.wait_for("/duplicate class name/.test(document.getElementById('error').textContent)");
     page.value("document.getElementById('own').click()");
     page.wait_for("document.querySelectorAll('#results .bars tbody tr').length === 3");
     assert!(
-        page.complaints.iter().all(|said| said.contains("422")),
+        page.console.iter().all(|entry| entry.contains("422")),
         "{:?}",
-        page.complaints
+        page.console
     );
 }
 
 #[test]
-fn a_key_is_asked_for() {
+fn page_prompts_for_an_api_key() {
     let Some(mut page) = Browser::start() else {
         return;
     };
@@ -154,20 +152,20 @@ fn a_key_is_asked_for() {
         page.value("document.getElementById('keyform').classList.contains('hidden')"),
         true
     );
-    assert_eq!(page.text("trouble"), "");
+    assert_eq!(page.text("error"), "");
 }
 
 #[test]
-fn everything_has_a_name_and_the_documentation_is_drawn() {
+fn controls_are_labeled_and_documentation_lists_every_route() {
     let Some(mut page) = Browser::start() else {
         return;
     };
     let server = start(settings(), detector());
     let address = format!("http://{}/", server.address);
     page.open(&address, 1200, false);
-    let nameless = "Array.from(document.querySelectorAll('input, textarea, button')).filter((field) =>\
+    let unlabeled = "Array.from(document.querySelectorAll('input, textarea, button')).filter((field) =>\
          !(field.labels && field.labels.length) && !field.innerText.trim()).map((field) => field.id).join(' ')";
-    assert_eq!(page.value(nameless), "");
+    assert_eq!(page.value(unlabeled), "");
     for (width, dark) in [(1200, false), (400, true)] {
         page.open(&format!("{address}docs"), width, dark);
         page.wait_for("document.querySelectorAll('section.card').length > 10");
@@ -177,7 +175,7 @@ fn everything_has_a_name_and_the_documentation_is_drawn() {
             .unwrap()
             .to_owned();
         for (_, path) in clipn_serve::routes() {
-            assert!(text.contains(path), "{path} is not told");
+            assert!(text.contains(path), "{path} is not documented");
         }
         assert!(
             !text.contains("undefined") && !text.contains("[object"),
@@ -186,12 +184,15 @@ fn everything_has_a_name_and_the_documentation_is_drawn() {
         let dangling = "Array.from(document.querySelectorAll('a[href^=\"#\"]')).filter((link) =>\
              !document.getElementById(link.getAttribute('href').slice(1))).length";
         assert_eq!(page.value(dangling), 0);
-        let wide = page
+        let page_width = page
             .value("document.documentElement.scrollWidth")
             .as_u64()
             .unwrap();
-        assert!(wide <= u64::from(width), "{wide} pixels wide at {width}");
+        assert!(
+            page_width <= u64::from(width),
+            "page is {page_width} pixels wide in a window of {width}"
+        );
         page.screenshot(&format!("docs-{width}"));
     }
-    assert!(page.complaints.is_empty(), "{:?}", page.complaints);
+    assert!(page.console.is_empty(), "{:?}", page.console);
 }

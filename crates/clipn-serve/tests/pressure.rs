@@ -1,4 +1,4 @@
-//! More is asked than can be answered.
+//! Overload: full queue, deadlines, disconnected clients and batching.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use clipn_serve::ServeSettings;
 use common::*;
 
-/// A server whose tower stands still until the gate is open.
-fn gated(settings: ServeSettings) -> (Running, Arc<Gate>, Arc<TestTower>) {
+/// Starts a server whose image tower blocks until the gate is open.
+fn gated(settings: ServeSettings) -> (TestServer, Arc<Gate>, Arc<TestTower>) {
     let gate = Arc::<Gate>::default();
     let before = Arc::clone(&gate);
-    let tower = TestTower::new(move |_, _| before.pass());
+    let tower = TestTower::new(move |_, _| before.wait());
     (start(settings, detector_with(tower.clone())), gate, tower)
 }
 
 #[test]
-fn a_full_queue_is_told_at_once() {
+fn rejects_requests_at_once_if_the_queue_is_full() {
     let settings = ServeSettings {
         queue: 4,
         max_images: 4,
@@ -29,12 +29,12 @@ fn a_full_queue_is_told_at_once() {
     let (server, gate, tower) = gated(settings);
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| server.classify(&picture(1)).status))
+            .map(|_| scope.spawn(|| server.classify(&image(1)).status))
             .collect();
         wait_for("a full queue", || {
             server.metric("clipn_queue_images") == 4.0
         });
-        let refused = server.classify(&picture(1));
+        let refused = server.classify(&image(1));
         assert_eq!(refused.error(429), "queue_full");
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert_eq!(server.get("/ready").status, 503);
@@ -46,9 +46,9 @@ fn a_full_queue_is_told_at_once() {
                 .all(|request| request.join().unwrap() == 200)
         );
     });
-    assert_eq!(tower.computed(), 4);
+    assert_eq!(tower.encoded(), 4);
     assert_eq!(server.get("/ready").status, 200);
-    let (content_type, body) = form(&[("file", None, &picture(2)[..]); 4]);
+    let (content_type, body) = form(&[("file", None, &image(2)[..]); 4]);
     assert_eq!(
         server
             .post("/v1/classify", &content_type, &body)
@@ -60,7 +60,7 @@ fn a_full_queue_is_told_at_once() {
 }
 
 #[test]
-fn what_comes_too_late_is_not_computed() {
+fn images_past_their_deadline_are_not_encoded() {
     let settings = ServeSettings {
         workers: 1,
         max_batch: 1,
@@ -70,7 +70,7 @@ fn what_comes_too_late_is_not_computed() {
     let (server, gate, tower) = gated(settings);
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..3)
-            .map(|_| scope.spawn(|| server.classify(&picture(1))))
+            .map(|_| scope.spawn(|| server.classify(&image(1))))
             .collect();
         for request in waiting {
             assert_eq!(request.join().unwrap().error(504), "deadline_exceeded");
@@ -80,13 +80,13 @@ fn what_comes_too_late_is_not_computed() {
     wait_for("an empty queue", || {
         server.metric("clipn_queue_images") == 0.0
     });
-    // The one that was in work is finished; the two behind it are not begun.
-    assert_eq!(tower.computed(), 1);
-    assert_eq!(server.classify(&picture(1)).results().len(), 1);
+    // The image in progress is finished; the two behind it are not started.
+    assert_eq!(tower.encoded(), 1);
+    assert_eq!(server.classify(&image(1)).results().len(), 1);
 }
 
 #[test]
-fn nobody_waits_so_nothing_is_computed() {
+fn images_of_disconnected_clients_are_not_encoded() {
     let settings = ServeSettings {
         workers: 1,
         max_batch: 1,
@@ -97,7 +97,7 @@ fn nobody_waits_so_nothing_is_computed() {
         "POST",
         "/v1/classify",
         &[("content-type", "image/bmp")],
-        &picture(1),
+        &image(1),
     );
     let mut streams: Vec<_> = (0..4)
         .map(|_| {
@@ -106,33 +106,37 @@ fn nobody_waits_so_nothing_is_computed() {
             stream
         })
         .collect();
-    wait_for("four pictures", || {
+    wait_for("four admitted images", || {
         server.metric("clipn_queue_images") == 4.0
     });
-    // Four are in work or wait, of which one is with the worker; three of the others go away.
+    // Of four admitted images, one is in progress. Disconnect three of the clients.
     let last = streams.pop().unwrap();
     drop(streams);
-    wait_for("the log of those that went", || {
+    wait_for("three disconnected clients", || {
         server.metric("clipn_errors_total{code=\"client_gone\"}") == 3.0
     });
     gate.open();
     let mut last = last;
-    assert_eq!(Answer::read(&mut last).results().len(), 1);
+    assert_eq!(HttpResponse::read(&mut last).results().len(), 1);
     wait_for("an empty queue", || {
         server.metric("clipn_queue_images") == 0.0
     });
-    assert!(tower.computed() <= 2, "{} were computed", tower.computed());
+    assert!(
+        tower.encoded() <= 2,
+        "{} images were encoded",
+        tower.encoded()
+    );
 }
 
 #[test]
-fn pictures_of_many_requests_are_computed_together() {
+fn images_of_several_requests_share_a_batch() {
     let gate = Arc::<Gate>::default();
     let before = Arc::clone(&gate);
     let largest = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let seen = Arc::clone(&largest);
-    let tower = TestTower::new(move |pictures, _| {
-        seen.fetch_max(pictures, std::sync::atomic::Ordering::SeqCst);
-        before.pass();
+    let tower = TestTower::new(move |images, _| {
+        seen.fetch_max(images, std::sync::atomic::Ordering::SeqCst);
+        before.wait();
     });
     let settings = ServeSettings {
         workers: 1,
@@ -144,18 +148,18 @@ fn pictures_of_many_requests_are_computed_together() {
         let waiting: Vec<_> = (0..9)
             .map(|i| {
                 let server = &server;
-                scope.spawn(move || server.classify(&picture(i)).results())
+                scope.spawn(move || server.classify(&image(i)).results())
             })
             .collect();
-        wait_for("nine pictures", || {
+        wait_for("nine decoded images", || {
             server.metric("clipn_decode_seconds_count") == 9.0
         });
         gate.open();
         for (seed, request) in waiting.into_iter().enumerate() {
-            let found = detector().detect_bytes(&picture(seed as u32)).unwrap();
+            let expected = detector().detect_bytes(&image(seed as u32)).unwrap();
             let result = &request.join().unwrap()[0];
             assert!(
-                (result["score"].as_f64().unwrap() - found.score).abs() < 1e-5,
+                (result["score"].as_f64().unwrap() - expected.score).abs() < 1e-5,
                 "{result}"
             );
         }
@@ -163,6 +167,6 @@ fn pictures_of_many_requests_are_computed_together() {
     let largest = largest.load(std::sync::atomic::Ordering::SeqCst);
     assert!(
         (2..=8).contains(&largest),
-        "{largest} were computed together at most"
+        "the largest batch has {largest} images"
     );
 }

@@ -1,4 +1,4 @@
-//! Published figures and how far a result is from them.
+//! Reference tensors and comparisons with them.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use clipn_model::{ModelConfig, Weights};
 
 use crate::fixture;
 
-/// A safetensors file of inputs and outputs.
+/// Safetensors file of reference inputs and outputs.
 pub struct Figures(Checkpoint);
 
 impl Figures {
@@ -19,7 +19,7 @@ impl Figures {
     pub fn tensor(&self, name: &str) -> &Tensor {
         self.0
             .get(name)
-            .unwrap_or_else(|| panic!("{} holds no {name}", self.0.path().display()))
+            .unwrap_or_else(|| panic!("{} has no tensor {name}", self.0.path().display()))
     }
 
     pub fn f32(&self, name: &str) -> Vec<f32> {
@@ -39,7 +39,7 @@ impl Figures {
     }
 }
 
-/// The weights of one of the small models in `tests/fixtures/models`.
+/// Loads the weights of a small model in `tests/fixtures/models`.
 pub fn weights(model: &str) -> Weights {
     let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
     let checkpoint =
@@ -47,11 +47,11 @@ pub fn weights(model: &str) -> Weights {
     Weights::new(config, checkpoint).unwrap()
 }
 
-/// The largest difference, as a share of the largest magnitude expected.
+/// Maximum absolute difference, relative to the maximum expected magnitude. NaN counts as infinite.
 pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 {
     assert_eq!(found.len(), expected.len(), "lengths differ");
     let largest = expected.iter().map(|&e| e.into().abs()).fold(0.0, f64::max);
-    let worst = found
+    let max_difference = found
         .iter()
         .zip(expected)
         .map(|(&f, &e)| (f.into() - e.into()).abs())
@@ -59,16 +59,16 @@ pub fn relative_to_max<T: Into<f64> + Copy>(found: &[T], expected: &[T]) -> f64 
             0.0,
             |a: f64, d| if d.is_nan() { f64::INFINITY } else { a.max(d) },
         );
-    worst / largest.max(f64::MIN_POSITIVE)
+    max_difference / largest.max(f64::MIN_POSITIVE)
 }
 
-/// Asserts that `found` is within `tolerance` of the largest magnitude expected.
+/// Asserts that the maximum difference is at most `tolerance` times the maximum expected magnitude.
 #[track_caller]
 pub fn assert_close<T: Into<f64> + Copy>(found: &[T], expected: &[T], tolerance: f64, what: &str) {
     let error = relative_to_max(found, expected);
     println!("{what}: {error:e} of the maximum");
     assert!(
         error <= tolerance,
-        "{what}: {error:e} of the maximum, {tolerance:e} allowed"
+        "{what}: {error:e} of the maximum, expected at most {tolerance:e}"
     );
 }

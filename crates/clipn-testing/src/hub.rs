@@ -1,4 +1,4 @@
-//! A server on this machine that answers as the hub does, or as badly as a test wants.
+//! Local HTTP server that replies like the Hugging Face hub, or with faults that a test injects.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// What was asked.
+/// HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
@@ -25,7 +25,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The same without a header.
+    /// Removes a header.
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self
@@ -52,17 +52,17 @@ impl Request {
     }
 }
 
-/// An answer, with what may be wrong about it.
+/// HTTP response with optional faults.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Another `Content-Length` than that of the body.
+    /// `Content-Length`, if it differs from the length of the body.
     pub length: Option<u64>,
-    /// The connection ends after so many bytes of the body.
+    /// Number of bytes of the body after which the connection is closed.
     pub cut: Option<usize>,
-    /// How long it stays open after that, without a word.
+    /// Time for which the connection then stays open and silent.
     pub stall: Duration,
 }
 
@@ -113,14 +113,14 @@ impl Reply {
     }
 }
 
-/// A server that runs as long as the test's process.
+/// Server that runs until the test process exits.
 pub struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// Answers every request by `answer`.
+    /// Starts a server that replies to every request with `answer`.
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);
         Self::accept(move |request, stream| {
@@ -128,7 +128,7 @@ impl Server {
         })
     }
 
-    /// A proxy that connects to wherever it is asked for.
+    /// Starts an HTTP `CONNECT` proxy that connects to any requested target.
     pub fn proxy() -> Self {
         Self::accept(|request, stream| {
             let Ok(target) = TcpStream::connect(&request.target) else {
@@ -171,7 +171,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// What was asked since the last time this was.
+    /// Requests since the previous call.
     pub fn seen(&self) -> Vec<Request> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
@@ -179,16 +179,16 @@ impl Server {
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A repository as the hub has it.
+/// Hub with one repository.
 #[derive(Debug, Clone)]
 pub struct Hub {
     pub repository: String,
     pub commit: String,
-    /// Files with their content.
+    /// Files by name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Where large files are, if not on the same server.
+    /// Base URL of the storage of large files, if it is another server.
     pub storage: Option<String>,
-    /// What a file has at least to be large.
+    /// Minimum size in bytes of a large file, which is redirected to the storage.
     pub large: usize,
 }
 
@@ -206,12 +206,12 @@ impl Hub {
         }
     }
 
-    /// A server of this repository.
+    /// Starts a server for this repository.
     pub fn serve(self) -> Server {
         Server::start(move |request| self.answer(request))
     }
 
-    /// The answer of a hub without faults.
+    /// Returns the reply of a hub without faults.
     pub fn answer(&self, request: &Request) -> Reply {
         let target = request.target.as_str();
         if let Some(revision) =
@@ -264,7 +264,7 @@ impl Hub {
     }
 }
 
-/// The bytes, or the range of them that is asked for.
+/// Returns the bytes, or the range that the request selects.
 pub fn content(request: &Request, bytes: &[u8], etag: &str) -> Reply {
     let etag = format!("\"{}\"", etag.split('?').next().unwrap());
     let whole = Reply::new(200).header("ETag", &etag).body(bytes);
@@ -303,7 +303,7 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Bytes without a pattern, of a seed.
+/// Generates pseudorandom bytes from a seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {

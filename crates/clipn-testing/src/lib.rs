@@ -1,5 +1,5 @@
-//! Where the tests find their figures: small ones in `fixtures`, photographs and large ones in the optional
-//! folder named by `CLIPN_TEST_DATA` (default `../shared` beside the repository).
+//! Paths of test data: small files in `fixtures`, photos and large files in the optional
+//! directory `CLIPN_TEST_DATA` (default: `../shared` next to the repository).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 pub mod figures;
@@ -12,14 +12,15 @@ pub mod transformers;
 
 use std::path::{Path, PathBuf};
 
-/// A file kept in the repository under `fixtures`.
+/// Path of a file in `fixtures`.
 pub fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(path)
 }
 
-/// A file or folder of the optional test data, or `None` with the reason printed.
+/// Path of a file or directory of the optional test data. If it does not exist, prints the reason
+/// and returns `None`.
 pub fn test_data(path: &str) -> Option<PathBuf> {
     let root = match std::env::var_os("CLIPN_TEST_DATA") {
         Some(root) => PathBuf::from(root),
@@ -30,7 +31,7 @@ pub fn test_data(path: &str) -> Option<PathBuf> {
         return Some(full);
     }
     eprintln!(
-        "skipped: {} is not there; point CLIPN_TEST_DATA at the folder that holds {path}",
+        "skipped: {} does not exist; set CLIPN_TEST_DATA to the directory that contains {path}",
         full.display()
     );
     None

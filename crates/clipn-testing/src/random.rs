@@ -1,4 +1,4 @@
-//! Towers with random parameters, the same values in every floating-point type.
+//! Towers with random parameters, which are the same in every floating-point type.
 #![allow(clippy::unwrap_used)]
 
 use clipn_checkpoint::Buffer;
@@ -7,7 +7,7 @@ use clipn_model::{
     VisionParams,
 };
 
-/// A small generator of uniform numbers (SplitMix64).
+/// SplitMix64 random number generator.
 pub struct Random(u64);
 
 impl Random {
@@ -23,12 +23,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number in [−1, 1) that f32 holds exactly.
+    /// Draws a number from [−1, 1) that `f32` represents exactly.
     pub fn signed(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// `count` numbers in [−scale, scale).
+    /// Draws `count` numbers from [−scale, scale).
     pub fn values<T: Real>(&mut self, count: usize, scale: f32) -> Vec<T> {
         (0..count)
             .map(|_| T::of(f64::from(self.signed() * scale)))
@@ -46,7 +46,8 @@ impl Random {
         }
     }
 
-    /// Weights of which a product with inputs of size 1 is of size 1.
+    /// Draws a linear layer `[out, inner]` whose outputs have a magnitude of about 1 for inputs of
+    /// magnitude 1.
     fn linear<T: Real>(&mut self, out: usize, inner: usize) -> LinearParams<T> {
         LinearParams {
             weight: self.buffer(out * inner, (inner as f32).powf(-0.5) * 1.7),
@@ -86,7 +87,7 @@ impl Random {
         }
     }
 
-    /// The parameters of a ResNet: products of size 1, norms that change what they see.
+    /// Draws the parameters of a ResNet: products of magnitude 1 and norms other than the identity.
     pub fn resnet<T: Real>(&mut self, config: &ModelConfig) -> ResNetParams<T> {
         ResNetParams::from_fn(config, |name, shape| {
             let count = shape.iter().product();

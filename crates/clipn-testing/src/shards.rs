@@ -1,10 +1,10 @@
-//! Small shards and pictures made for a test.
+//! Small shards and images generated for tests.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
 use std::path::Path;
 
-/// A picture of 8×8 pixels, all of the colour that tells its number.
+/// Encodes a BMP of 8×8 pixels whose uniform color encodes `number`.
 pub fn bmp(number: u32) -> Vec<u8> {
     let (width, height) = (8u32, 8u32);
     let mut bytes = b"BM".to_vec();
@@ -23,7 +23,8 @@ pub fn bmp(number: u32) -> Vec<u8> {
     bytes
 }
 
-/// The number that a picture of [`bmp`] tells, from its tensor of CLIP's values.
+/// Decodes the number of a [`bmp`] from its tensor, normalized with CLIP's mean and standard
+/// deviation.
 pub fn number(pixels: &[f32]) -> u32 {
     let plane = pixels.len() / 3;
     let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -32,7 +33,7 @@ pub fn number(pixels: &[f32]) -> u32 {
     byte(0) << 16 | byte(1) << 8 | byte(2)
 }
 
-/// A tar archive of the files.
+/// Creates a tar archive of the files.
 pub fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, contents) in files {
@@ -46,7 +47,8 @@ pub fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// The files of good samples `numbers`: a picture named `png` (told by its content) and a caption.
+/// Files of valid samples: for each number a BMP image named `.png` (the format is detected from
+/// the content) and a caption.
 pub fn samples(numbers: impl IntoIterator<Item = u32>) -> Vec<(String, Vec<u8>)> {
     numbers
         .into_iter()
@@ -69,19 +71,20 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
-/// Writes shards `s-0.tar`, `s-1.tar`, … that hold so many samples each, numbered through, and their sizes.
-pub fn write_shards(folder: &Path, sizes: &[u32]) {
+/// Writes shards `s-0.tar`, `s-1.tar`, … with the given numbers of samples, numbered consecutively,
+/// and their `sizes.json`.
+pub fn write_shards(directory: &Path, sizes: &[u32]) {
     let mut first = 0;
-    let mut known = serde_json::Map::new();
+    let mut shard_sizes = serde_json::Map::new();
     for (shard, &size) in sizes.iter().enumerate() {
         let name = format!("s-{shard}.tar");
-        std::fs::write(folder.join(&name), tar(&samples(first..first + size))).unwrap();
-        known.insert(name, size.into());
+        std::fs::write(directory.join(&name), tar(&samples(first..first + size))).unwrap();
+        shard_sizes.insert(name, size.into());
         first += size;
     }
     std::fs::write(
-        folder.join("sizes.json"),
-        serde_json::to_vec(&known).unwrap(),
+        directory.join("sizes.json"),
+        serde_json::to_vec(&shard_sizes).unwrap(),
     )
     .unwrap();
 }

@@ -1,4 +1,4 @@
-//! Writing what `torch.save` and `torch.jit.save` write, as far as weights go.
+//! Writes weights in the formats of `torch.save` and `torch.jit.save`.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Cursor, Write};
@@ -7,7 +7,7 @@ use clipn_checkpoint::{Dtype, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// A zip archive of entries that are stored as they are.
+/// Creates a zip archive of uncompressed entries.
 pub fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut to = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -18,7 +18,7 @@ pub fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     to.finish().unwrap().into_inner()
 }
 
-/// A `pytorch_model.bin`: a dictionary of tensors, each with a storage of its own.
+/// Creates a `pytorch_model.bin`: a dictionary of tensors, each with its own storage.
 pub fn state_dict(tensors: &[(String, Tensor)]) -> Vec<u8> {
     let mut pickle = b"\x80\x02}(".to_vec();
     let mut entries = Vec::new();
@@ -33,7 +33,7 @@ pub fn state_dict(tensors: &[(String, Tensor)]) -> Vec<u8> {
     zip(&entries)
 }
 
-/// A TorchScript archive whose object is this pickle, with these storages.
+/// Creates a TorchScript archive from the pickle of its object and its storages.
 pub fn script(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut entries = vec![
         ("m/data.pkl".to_owned(), pickle.to_vec()),
@@ -51,24 +51,26 @@ pub fn script(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
     zip(&entries)
 }
 
+/// Appends a string to a pickle (opcode `BINUNICODE`).
 pub fn text(pickle: &mut Vec<u8>, text: &str) {
     pickle.push(b'X');
     pickle.extend((text.len() as u32).to_le_bytes());
     pickle.extend(text.as_bytes());
 }
 
+/// Appends an integer to a pickle (opcode `BININT`).
 fn int(pickle: &mut Vec<u8>, value: usize) {
     pickle.push(b'J');
     pickle.extend((value as i32).to_le_bytes());
 }
 
-/// The call that describes a tensor in the storage `key`.
+/// Appends the call of `_rebuild_tensor_v2` for a tensor in the storage `key`.
 pub fn rebuild(pickle: &mut Vec<u8>, key: &str, tensor: &Tensor) {
     let class = match tensor.dtype() {
         Dtype::F16 => "HalfStorage",
         Dtype::F32 => "FloatStorage",
         Dtype::I64 => "LongStorage",
-        other => panic!("no storage of {other}"),
+        other => panic!("unsupported dtype {other}"),
     };
     pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
     text(pickle, "storage");
@@ -78,8 +80,8 @@ pub fn rebuild(pickle: &mut Vec<u8>, key: &str, tensor: &Tensor) {
     int(pickle, tensor.len());
     pickle.extend(b"tQK\x00(");
     let mut strides = vec![1; tensor.shape().len()];
-    for at in (1..strides.len()).rev() {
-        strides[at - 1] = strides[at] * tensor.shape()[at];
+    for axis in (1..strides.len()).rev() {
+        strides[axis - 1] = strides[axis] * tensor.shape()[axis];
     }
     tensor.shape().iter().for_each(|&size| int(pickle, size));
     pickle.extend(b"t(");

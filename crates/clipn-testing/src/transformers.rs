@@ -1,11 +1,11 @@
-//! Weights of open_clip as `transformers` stores them, by rules of this file's own: what the reader is held against
-//! must not come from the reader.
+//! Converts weights of open_clip to the layout of `transformers`. The rules are independent of the
+//! reader, because its tests compare with them.
 #![allow(clippy::unwrap_used)]
 
 use clipn_checkpoint::{Checkpoint, Tensor};
 use serde_json::{Value, json};
 
-/// The tensors of a CLIP under the names of `CLIPModel`.
+/// Converts the tensors of a CLIP to the names of `CLIPModel`.
 pub fn clip_model(from: &Checkpoint) -> Vec<(String, Tensor)> {
     let mut all = Vec::new();
     for (name, tensor) in from.iter().filter(|(name, _)| !name.contains("_no")) {
@@ -37,8 +37,8 @@ fn block(all: &mut Vec<(String, Tensor)>, layer: &str, part: &str, tensor: &Tens
         let third = tensor.bytes().len() / 3;
         let mut shape = tensor.shape().to_vec();
         shape[0] /= 3;
-        for (at, letter) in ["q", "k", "v"].into_iter().enumerate() {
-            let bytes = tensor.bytes()[at * third..(at + 1) * third].to_vec();
+        for (i, letter) in ["q", "k", "v"].into_iter().enumerate() {
+            let bytes = tensor.bytes()[i * third..(i + 1) * third].to_vec();
             let one = Tensor::from_bytes(tensor.dtype(), &shape, bytes).unwrap();
             all.push((format!("{layer}.self_attn.{letter}_proj.{kind}"), one));
         }
@@ -66,23 +66,23 @@ fn outside(name: &str, tensor: &Tensor) -> (String, Tensor) {
         "visual.ln_pre.bias" => "vision_model.pre_layrnorm.bias",
         "visual.ln_post.weight" => "vision_model.post_layernorm.weight",
         "visual.ln_post.bias" => "vision_model.post_layernorm.bias",
-        "visual.proj" => return ("visual_projection.weight".to_owned(), turned(tensor)),
-        "text_projection" => return ("text_projection.weight".to_owned(), turned(tensor)),
+        "visual.proj" => return ("visual_projection.weight".to_owned(), transpose(tensor)),
+        "text_projection" => return ("text_projection.weight".to_owned(), transpose(tensor)),
         other => other,
     };
     (renamed.to_owned(), tensor.clone())
 }
 
-fn turned(tensor: &Tensor) -> Tensor {
+fn transpose(tensor: &Tensor) -> Tensor {
     let values = tensor.to_f32();
     let (rows, columns) = (tensor.shape()[0], tensor.shape()[1]);
-    let turned: Vec<f32> = (0..rows * columns)
-        .map(|at| values[(at % rows) * columns + at / rows])
+    let transposed: Vec<f32> = (0..rows * columns)
+        .map(|i| values[(i % rows) * columns + i / rows])
         .collect();
-    Tensor::from_f32(&[columns, rows], turned).unwrap()
+    Tensor::from_f32(&[columns, rows], transposed).unwrap()
 }
 
-/// The `config.json` of the model in `fixtures/models/plain_clip`.
+/// `config.json` of the model in `fixtures/models/plain_clip`.
 pub fn plain_clip_config() -> Value {
     json!({
         "architectures": ["CLIPModel"],
@@ -105,7 +105,7 @@ pub fn plain_clip_config() -> Value {
     })
 }
 
-/// The `preprocessor_config.json` of a model for pictures of `size`.
+/// `preprocessor_config.json` of a model for images of `size` × `size` pixels.
 pub fn preprocessor(size: usize) -> Value {
     json!({
         "crop_size": {"height": size, "width": size},

@@ -9,82 +9,78 @@ use clipn_model::ModelError;
 use clipn_text::prompts::PromptError;
 use crate::training_log::TrainingLogError;
 
-/// What can end a training run.
+/// Error that ends a training run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainingError {
-    /// The objective needs a tower that is not there.
-    #[error(
-        "the objective `{objective}` teaches a \"no\" tower, and there is none; load the weights with one"
-    )]
+    /// The objective trains a "no" tower, and the weights have none.
+    #[error("the objective `{objective}` needs a \"no\" tower, got none")]
     NoTower {
-        /// The objective.
+        /// Name of the objective.
         objective: &'static str,
     },
-    /// A tower that learns was given features instead of what it reads.
-    #[error("features of a tower that learns cannot be known beforehand; give its pixels or texts")]
+    /// A trainable tower was given features instead of pixels or token ids.
+    #[error("a trainable tower needs pixels or token ids, got precomputed features")]
     KnownFeatures,
-    /// A setting that makes no sense.
+    /// A setting is invalid.
     #[error("{setting}: {problem}")]
     Setting {
-        /// The setting, as its flag is called.
+        /// Field of [`TrainSettings`](super::TrainSettings), or the settings file.
         setting: &'static str,
-        /// What is wrong and what to do.
+        /// What is wrong with the value.
         problem: String,
     },
-    /// The hand-crafted variant needs templates in pairs.
+    /// The template set has no "no" templates, which the hand-crafted variant needs.
     #[error(
-        "the objective `clipn-handcrafted` needs templates with `yes` and `no` lines, and the set `{set}` has no `no` \
-         lines; use the set `clipn`"
+        "the objective `clipn-handcrafted` needs pairs of `yes` and `no` templates; \
+         the template set `{set}` has no `no` lines"
     )]
     NoNoTemplates {
-        /// The set.
+        /// Name of the template set.
         set: String,
     },
-    /// A tower refused its input.
+    /// A tower rejected its input, or the model config is invalid.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The objective refused its input.
+    /// The objective rejected its settings or its input.
     #[error(transparent)]
     Objective(#[from] ObjectiveError),
-    /// The optimizer refused its input.
+    /// The optimizer rejected its settings or its input.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
-    /// Another rank is gone.
+    /// An operation over all ranks failed.
     #[error(transparent)]
     Communicator(#[from] CommunicatorError),
-    /// The learning rate makes no sense.
+    /// The learning-rate schedule is invalid.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// The data cannot be used.
+    /// The training data cannot be read or used.
     #[error(transparent)]
     Data(#[from] TrainingDataError),
-    /// A checkpoint cannot be written or read.
+    /// A training checkpoint cannot be written or read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A weights file cannot be read, or tensors cannot be stored.
+    /// A weights file cannot be read, or a tensor cannot be stored.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Features cannot be kept.
+    /// A feature cache cannot be opened or written.
     #[error(transparent)]
     FeatureCache(#[from] FeatureCacheError),
-    /// The log cannot be written.
+    /// The training log cannot be written.
     #[error(transparent)]
     Log(#[from] TrainingLogError),
-    /// Templates cannot be used.
+    /// The templates cannot be loaded.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// Token ids that do not form rows.
+    /// The token ids do not form rows.
     #[error(transparent)]
     Tokens(#[from] clipn_text::tokenizer::TokenizerError),
-    /// The state of a checkpoint cannot be understood.
-    #[error(
-        "the checkpoint's {what} cannot be read: {source}; resume with the version of clipn that wrote it"
-    )]
+    /// A part of a checkpoint's state cannot be encoded or decoded.
+    #[error("invalid {what} in the checkpoint state")]
     Resume {
-        /// Which part.
+        /// Part of the state: `position`, `model` or `settings`.
         what: &'static str,
-        /// Why.
+        /// JSON error.
         source: serde_json::Error,
     },
 }

@@ -6,52 +6,55 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use thiserror::Error;
 
-/// The first bytes of a cache file.
+/// Magic bytes at the start of a cache file.
 const MAGIC: [u8; 8] = *b"CLIPNFC1";
-/// Magic, dimension, padding, identity: a whole number of 16-byte steps, so that features lie aligned.
+/// Header size in bytes: magic, dimension, padding, identity. A multiple of 16 keeps the features
+/// aligned.
 const HEADER: usize = 32;
-/// Bytes of a key before its features.
+/// Key size in bytes; the features follow the key.
 const KEY: usize = 16;
 
-/// What can go wrong with a cache of features.
+/// Error of a [`FeatureCache`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FeatureCacheError {
     /// The file cannot be opened, read or written.
-    #[error("the feature cache {} cannot be used: {source}; remove it, or name another folder", path.display())]
+    #[error("cannot access the feature cache {}", path.display())]
     Io {
-        /// The file.
+        /// Path of the cache file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Another run has the file open.
-    #[error("the feature cache {} is in use by another run; wait for it, or name another folder", path.display())]
+    /// Another run has locked the file.
+    #[error("the feature cache {} is in use by another run", path.display())]
     InUse {
-        /// The file.
+        /// Path of the cache file.
         path: PathBuf,
     },
-    /// The file holds features of something else.
+    /// The file holds features of another model, preprocessing or data set.
     #[error(
-        "the feature cache {} was made by other data, another model or preprocessing; remove it, or name another folder",
+        "the feature cache {} belongs to another model, preprocessing or data set",
         path.display()
     )]
     Foreign {
-        /// The file.
+        /// Path of the cache file.
         path: PathBuf,
     },
 }
 
-/// Features that never change, kept in a file over epochs and runs: of captions through the frozen "yes" tower, of
-/// images through the frozen image tower at a fixed crop. The file is a header and records of a key and D f32 values,
-/// only ever appended to and read through a memory map; a record that a kill cut short is dropped when it is opened.
+/// Features of frozen towers, kept in a file across epochs and runs: of captions through the "yes"
+/// tower, of images through the image tower at a fixed crop.
+///
+/// The file is a header followed by records of a key and D f32 values. It is only appended to, and
+/// read through a memory map. [`open`](Self::open) drops a record that a kill cut short.
 #[derive(Debug)]
 pub struct FeatureCache {
     path: PathBuf,
     file: File,
     map: Option<Mmap>,
     dim: usize,
-    /// Record number of each key: those of the file first, then those that wait in `pending`.
+    /// Record number of each key: first the records of the file, then those of `pending`.
     index: HashMap<u128, usize>,
     stored: usize,
     pending: Vec<f32>,
@@ -60,17 +63,20 @@ pub struct FeatureCache {
 
 impl Drop for FeatureCache {
     fn drop(&mut self) {
-        // Closing would unlock it too, but not while a process that another thread is just starting has it open.
+        // Closing the file unlocks it too, but not if another thread is just spawning a process
+        // that inherits the file.
         let _ = self.file.unlock();
     }
 }
 
 impl FeatureCache {
-    /// Opens or makes a cache of features of dimension `dim` made by what `identity` stands for: a digest of the
-    /// tower's weights and its preprocessing.
+    /// Opens or creates a cache of features of dimension `dim`. `identity` is a digest of the
+    /// tower's weights and preprocessing.
     ///
     /// # Errors
-    /// The file cannot be used, is in use by another run, or was made by something else.
+    /// [`FeatureCacheError::Io`] if the file cannot be read or written,
+    /// [`FeatureCacheError::InUse`] if another run has locked it, [`FeatureCacheError::Foreign`] if
+    /// its dimension or identity differs.
     pub fn open(path: &Path, dim: usize, identity: u128) -> Result<Self, FeatureCacheError> {
         let io = |source| FeatureCacheError::Io {
             path: path.to_owned(),
@@ -130,22 +136,22 @@ impl FeatureCache {
         Ok(cache)
     }
 
-    /// Number of features kept.
+    /// Number of cached features, in the file and in memory.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether nothing is kept.
+    /// Whether the cache holds no features.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// Number of features that are not in the file yet.
+    /// Number of features that are not yet in the file.
     pub fn waiting(&self) -> usize {
         self.pending_keys.len()
     }
 
-    /// The features of a key, `[D]`.
+    /// Returns the features of a key, `[D]`.
     pub fn get(&self, key: u128) -> Option<&[f32]> {
         let record = *self.index.get(&key)?;
         match record.checked_sub(self.stored) {
@@ -159,8 +165,8 @@ impl FeatureCache {
         }
     }
 
-    /// Keeps the features of a key, `[D]`; a key that is there already, or features of another dimension, change
-    /// nothing.
+    /// Caches the features of a key, `[D]`. Ignores a key that is already cached, and features of
+    /// another dimension.
     pub fn insert(&mut self, key: u128, features: &[f32]) {
         if features.len() == self.dim && !self.index.contains_key(&key) {
             self.index
@@ -170,10 +176,10 @@ impl FeatureCache {
         }
     }
 
-    /// Appends to the file what was inserted since.
+    /// Appends to the file the features inserted since the last flush.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// [`FeatureCacheError::Io`] if the file cannot be written.
     pub fn flush(&mut self) -> Result<(), FeatureCacheError> {
         if self.pending_keys.is_empty() {
             return Ok(());
@@ -190,7 +196,7 @@ impl FeatureCache {
         })
     }
 
-    /// Writes what waits behind the records of the file.
+    /// Writes the pending records after those of the file.
     fn append(&mut self) -> std::io::Result<()> {
         self.file.seek(SeekFrom::Start(
             (HEADER + self.stored * self.record()) as u64,
@@ -220,7 +226,8 @@ impl FeatureCache {
     }
 
     fn remap(&mut self) -> std::io::Result<()> {
-        // SAFETY: the file is this run's own; it is only appended to, so that what is mapped never changes or shrinks.
+        // SAFETY: this run holds the file's lock and only appends to it, so the mapped bytes never
+        // change and the file never shrinks below them.
         self.map = Some(unsafe { Mmap::map(&self.file)? });
         Ok(())
     }
@@ -234,7 +241,7 @@ fn header(dim: usize, identity: u128) -> [u8; HEADER] {
     header
 }
 
-/// A 128-bit digest (FNV-1a) that stays the same over versions and machines, for keys and identities.
+/// A 128-bit FNV-1a digest for keys and identities, stable across versions and machines.
 #[derive(Debug, Clone, Copy)]
 pub struct Digest(u128);
 
@@ -245,14 +252,14 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// The digest of a caption or a sample's name.
+    /// Returns the digest of a caption or a sample's name.
     pub fn of(text: &str) -> u128 {
         let mut digest = Self::default();
         digest.update(text.as_bytes());
         digest.value()
     }
 
-    /// Takes in more bytes.
+    /// Appends bytes to the digest's input.
     pub fn update(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.0 =
@@ -260,7 +267,7 @@ impl Digest {
         }
     }
 
-    /// The digest of all bytes so far.
+    /// Returns the digest of all bytes so far.
     pub fn value(&self) -> u128 {
         self.0
     }
@@ -271,9 +278,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_found_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("yes.features");
+    fn cached_features_are_found_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
         let mut cache = FeatureCache::open(&path, 3, 7).unwrap();
         cache.insert(1, &[1.0, 2.0, 3.0]);
         cache.insert(2, &[4.0, 5.0, 6.0]);
@@ -295,9 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn a_record_cut_short_is_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("yes.features");
+    fn drops_a_truncated_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
         let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
         cache.insert(1, &[1.0, 2.0]);
         cache.insert(2, &[3.0, 4.0]);
@@ -315,9 +322,9 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_do_not_write_one_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("yes.features");
+    fn a_second_run_cannot_open_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
         let first = FeatureCache::open(&path, 2, 7).unwrap();
         let error = FeatureCache::open(&path, 2, 7).unwrap_err().to_string();
         assert!(error.contains("in use"), "{error}");
@@ -326,15 +333,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_of_something_else_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("yes.features");
+    fn rejects_a_cache_of_another_dimension_or_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
         drop(FeatureCache::open(&path, 2, 7).unwrap());
         for (dim, identity) in [(3, 7), (2, 8)] {
             let error = FeatureCache::open(&path, dim, identity)
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains("other data, another model"), "{error}");
+            assert!(error.contains("belongs to another model"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Features of frozen towers, each computed once.
+//! Features of frozen towers, each computed once and cached.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,20 +10,23 @@ use clipn_data::{KnownPictures, TrainBatch};
 use clipn_model::{ImageTower, Images, TextTower, TrainImage, TrainText};
 use clipn_text::tokenizer::Tokenizer;
 
-/// New features that wait in memory before they are written, whether a checkpoint is due or not.
-const WAITING: usize = 8192;
+/// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
+/// due.
+const MAX_PENDING: usize = 8192;
 
-/// Caches of what the frozen towers of a run give; images' features are `None` where they are computed anew each time.
+/// Feature caches of a run's frozen towers. `images` is `None` if image features are recomputed
+/// every time.
 #[derive(Debug)]
 pub(super) struct Frozen {
     yes: FeatureCache,
     images: Option<Arc<ImageFeatures>>,
-    /// Which towers' weights may be in memory.
+    /// Whether the image tower's mapped weights may be resident.
     uses_image: bool,
+    /// Whether the "yes" tower's mapped weights may be resident.
     uses_yes: bool,
 }
 
-/// Features of images by the samples' names. The loader's threads ask which there are.
+/// Image features by sample name. The loader's threads query which names are cached.
 #[derive(Debug)]
 struct ImageFeatures(RwLock<FeatureCache>);
 
@@ -44,9 +47,10 @@ impl KnownPictures for ImageFeatures {
 }
 
 impl Frozen {
-    /// Opens the caches of a run in `folder`; `of` tells what beside the tower the features of images depend on.
+    /// Opens the caches of a run in the directory `dir`. `of` describes what the image features
+    /// depend on beside the tower.
     pub fn open(
-        folder: &Path,
+        dir: &Path,
         towers: &CpuTowers,
         of: &str,
         images: bool,
@@ -60,7 +64,8 @@ impl Frozen {
             digest.update(more.as_bytes());
             digest.value()
         };
-        // The ends of a tower tell it from another one; hashing all of it would take as long as an epoch's start.
+        // The first and last parameters identify a tower; hashing all of it would take as long as
+        // an epoch's start.
         let yes = towers.yes.params();
         let yes = digest(
             &[
@@ -72,12 +77,12 @@ impl Frozen {
         );
         let images = if images {
             let identity = digest(&towers.image.ends(), of);
-            let cache = FeatureCache::open(&folder.join("images.features"), dim, identity)?;
+            let cache = FeatureCache::open(&dir.join("images.features"), dim, identity)?;
             Some(Arc::new(ImageFeatures(RwLock::new(cache))))
         } else {
             None
         };
-        let yes = FeatureCache::open(&folder.join("yes.features"), dim, yes)?;
+        let yes = FeatureCache::open(&dir.join("yes.features"), dim, yes)?;
         Ok(Self {
             yes,
             images,
@@ -86,14 +91,16 @@ impl Frozen {
         })
     }
 
-    /// What tells a loader which pictures it need not read; `None` where images' features are not kept.
+    /// Returns the lookup by which a loader skips images whose features are cached; `None` if image
+    /// features are not cached.
     pub fn known_pictures(&self) -> Option<Arc<dyn KnownPictures>> {
         self.images
             .as_ref()
             .map(|images| Arc::clone(images) as Arc<dyn KnownPictures>)
     }
 
-    /// Normalised "yes" features of texts, `[N, D]`. Where all are there, the tower's mapped weights leave memory.
+    /// Returns normalized "yes" features of texts, `[N, D]`. If all are cached, releases the
+    /// tower's mapped weights from memory.
     pub fn yes(&mut self, texts: &[String], towers: &CpuTowers) -> Result<Vec<f32>, TrainingError> {
         let keys: Vec<u128> = texts.iter().map(|text| Digest::of(text)).collect();
         let missing: Vec<usize> = (0..keys.len())
@@ -107,7 +114,7 @@ impl Frozen {
             for (&index, row) in missing.iter().zip(features.rows()) {
                 self.yes.insert(keys[index], row);
             }
-            flush_many(&mut self.yes)?;
+            flush_if_large(&mut self.yes)?;
         } else if self.uses_yes {
             release(&towers.yes.params().buffers());
         }
@@ -115,8 +122,9 @@ impl Frozen {
         Ok(gather(&self.yes, &keys))
     }
 
-    /// Normalised features of a batch's images of side `size`, `[N, D]`, by the samples' names; `None` where they are
-    /// not kept. Where all are there, the tower's mapped weights leave memory.
+    /// Returns normalized features of a batch's images of side `size`, `[N, D]`, looked up by
+    /// sample name; `None` if image features are not cached. If all are cached, releases the
+    /// tower's mapped weights from memory.
     pub fn images(
         &mut self,
         batch: &TrainBatch,
@@ -127,7 +135,7 @@ impl Frozen {
             return Ok(None);
         };
         let keys: Vec<u128> = batch.keys.iter().map(|name| Digest::of(name)).collect();
-        // A picture that the loader left out was known then, and what is known stays so.
+        // The loader skips only images that are cached, and a cached image stays cached.
         let missing: Vec<(usize, usize)> = {
             let cache = images.read();
             let pictured = batch.pictured.iter().copied().enumerate();
@@ -136,14 +144,14 @@ impl Frozen {
                 .collect()
         };
         if !missing.is_empty() {
-            let pixels = pixels_of(batch, &missing, 3 * size * size);
+            let pixels = missing_pixels(batch, &missing, 3 * size * size);
             let mut features = towers.image.encode(Images::new(&pixels, size, size)?)?;
             features.normalise();
             let mut cache = images.write();
             for (&(_, index), row) in missing.iter().zip(features.rows()) {
                 cache.insert(keys[index], row);
             }
-            flush_many(&mut cache)?;
+            flush_if_large(&mut cache)?;
         } else if self.uses_image {
             release(&towers.image.params().buffers());
         }
@@ -152,7 +160,7 @@ impl Frozen {
         Ok(Some(gather(&cache, &keys)))
     }
 
-    /// Writes what was computed since, so that a resumed run finds the very same features.
+    /// Writes new features to the files, so that a resumed run finds the very same features.
     pub fn flush(&mut self) -> Result<(), TrainingError> {
         self.yes.flush()?;
         if let Some(images) = &self.images {
@@ -162,22 +170,27 @@ impl Frozen {
     }
 }
 
-/// Whether the cache lacks key `i`, and no key before it is the same.
+/// Returns whether key `i` is not in the cache and does not repeat an earlier key.
 fn is_new(cache: &FeatureCache, keys: &[u128], i: usize) -> bool {
     cache.get(keys[i]).is_none() && !keys[..i].contains(&keys[i])
 }
 
-/// Pixels of the pictures `missing`, each `each` values, by their places among those that the batch has.
-fn pixels_of<'a>(batch: &'a TrainBatch, missing: &[(usize, usize)], each: usize) -> Cow<'a, [f32]> {
+/// Returns the pixels of the images `missing`, `each` values an image. The first index of a pair is
+/// the position among the images whose pixels the batch has.
+fn missing_pixels<'a>(
+    batch: &'a TrainBatch,
+    missing: &[(usize, usize)],
+    each: usize,
+) -> Cow<'a, [f32]> {
     if missing.len() == batch.pictured.len() {
         return Cow::Borrowed(&batch.pixels);
     }
-    let pixels = |&(place, _): &(usize, usize)| &batch.pixels[place * each..(place + 1) * each];
+    let pixels = |&(at, _): &(usize, usize)| &batch.pixels[at * each..(at + 1) * each];
     missing.iter().flat_map(pixels).copied().collect()
 }
 
-fn flush_many(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
-    if cache.waiting() < WAITING {
+fn flush_if_large(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
+    if cache.waiting() < MAX_PENDING {
         Ok(())
     } else {
         cache.flush()

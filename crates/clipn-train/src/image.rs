@@ -1,4 +1,4 @@
-//! The image towers that a run can have: one that can learn, and one that is only ever frozen.
+//! Image towers of a training run: a trainable ViT, and an always frozen ResNet.
 
 use super::towers::shared;
 use clipn_checkpoint::{CheckpointError, Tensor};
@@ -8,40 +8,40 @@ use clipn_model::{
     TrainImage, VisionParams, Weights,
 };
 
-/// The image tower of a run.
+/// Image tower of a training run on the CPU.
 #[derive(Debug, Clone)]
 pub enum CpuImage {
-    /// A ViT, frozen or not.
+    /// Vision transformer, trainable or frozen.
     Vit(Box<VisionTower>),
-    /// A ResNet, always frozen.
+    /// ResNet, always frozen.
     ResNet(Box<FrozenResNet>),
 }
 
-/// A ResNet, with what checkpoints need beside what it computes with.
+/// A ResNet with the parameters that checkpoints store beside those that it computes with.
 #[derive(Debug, Clone)]
 pub struct FrozenResNet {
     tower: ResNetTower,
     config: ModelConfig,
-    /// As the file has them, with the batch norms apart.
+    /// Parameters as in the weights file, with batch norms not folded into the convolutions.
     stored: ResNetParams<f32>,
-    /// The parameters that can learn: none.
+    /// Trainable parameters: none.
     learning: VisionParams<f32>,
 }
 
 impl CpuImage {
-    /// The tower of loaded weights.
+    /// Creates the image tower of loaded weights.
     pub fn from_weights(weights: &Weights) -> Self {
         match weights.resnet() {
             Ok(stored) => Self::ResNet(Box::new(FrozenResNet::new(weights.config(), stored))),
-            // Not a ResNet.
+            // The weights are not a ResNet's.
             Err(_) => Self::Vit(Box::new(VisionTower::from_weights(weights))),
         }
     }
 
-    /// Refuses a config whose image tower cannot learn.
+    /// Checks that the config's image tower can be trained.
     ///
     /// # Errors
-    /// It is a ResNet.
+    /// [`ModelError::FrozenOnly`] if it is a ResNet.
     pub fn check_learns(config: &ModelConfig) -> Result<(), ModelError> {
         match config.vision.stages {
             Some(_) => Err(ModelError::FrozenOnly {
@@ -51,7 +51,8 @@ impl CpuImage {
         }
     }
 
-    /// The same tower for a run in which it stays as it is.
+    /// Converts the tower for a run that does not train it: a ViT's weights are packed for faster
+    /// products.
     #[must_use]
     pub fn frozen(self) -> Self {
         match self {
@@ -60,10 +61,12 @@ impl CpuImage {
         }
     }
 
-    /// Every parameter by open_clip's name as a tensor, which shares the memory of a ViT's.
+    /// Returns every parameter as a tensor by open_clip's name. A ViT's tensors share the tower's
+    /// memory.
     ///
     /// # Errors
-    /// A shape that does not fit its values, which towers do not have.
+    /// [`CheckpointError`] if a shape does not fit its values, which does not occur for a valid
+    /// tower.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         match self {
             Self::Vit(tower) => shared(tower.params().named(), tower.params().buffers()),
@@ -76,7 +79,7 @@ impl CpuImage {
         }
     }
 
-    /// Every parameter by open_clip's name.
+    /// Returns every parameter by open_clip's name.
     pub fn named(&self) -> Vec<NamedTensor<&[f32]>> {
         match self {
             Self::Vit(tower) => tower.params().named(),
@@ -84,7 +87,7 @@ impl CpuImage {
         }
     }
 
-    /// Parameters from the first layer to the last by which one tower is told from another.
+    /// Returns parameters of the first and last layers, which identify a tower.
     pub(super) fn ends(&self) -> [&[f32]; 3] {
         match self {
             Self::Vit(tower) => {
@@ -102,7 +105,7 @@ impl CpuImage {
         }
     }
 
-    fn any(&self) -> &dyn ImageTower<f32> {
+    fn as_tower(&self) -> &dyn ImageTower<f32> {
         match self {
             Self::Vit(tower) => &**tower,
             Self::ResNet(frozen) => &frozen.tower,
@@ -134,7 +137,7 @@ impl FrozenResNet {
         }
     }
 
-    fn refusal(&self) -> ModelError {
+    fn frozen_only(&self) -> ModelError {
         ModelError::FrozenOnly {
             model: self.config.name.clone(),
         }
@@ -143,26 +146,27 @@ impl FrozenResNet {
 
 impl ImageTower<f32> for CpuImage {
     fn embed_dim(&self) -> usize {
-        self.any().embed_dim()
+        self.as_tower().embed_dim()
     }
 
     fn image_size(&self) -> usize {
-        self.any().image_size()
+        self.as_tower().image_size()
     }
 
     fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
-        self.any().encode(images)
+        self.as_tower().encode(images)
     }
 }
 
-/// Of a ResNet, the passes for training are refused and there are no parameters that learn.
+/// For a ResNet, the training passes return [`ModelError::FrozenOnly`] and there are no trainable
+/// parameters.
 impl TrainImage<f32> for CpuImage {
     type Tape = VisionTape;
 
     fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {
         match self {
             Self::Vit(tower) => tower.forward(images),
-            Self::ResNet(frozen) => Err(frozen.refusal()),
+            Self::ResNet(frozen) => Err(frozen.frozen_only()),
         }
     }
 
@@ -174,7 +178,7 @@ impl TrainImage<f32> for CpuImage {
     ) -> Result<(), ModelError> {
         match self {
             Self::Vit(tower) => tower.backward(tape, d_features, gradient),
-            Self::ResNet(frozen) => Err(frozen.refusal()),
+            Self::ResNet(frozen) => Err(frozen.frozen_only()),
         }
     }
 

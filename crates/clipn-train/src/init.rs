@@ -1,12 +1,14 @@
-//! Parameters of an untrained CLIP, as open_clip initialises them: normal weights whose spread falls with the width and
-//! the depth, biases of zero, norms that change nothing.
+//! Parameters of an untrained CLIP, initialized as in open_clip: normal weights whose standard
+//! deviation falls with width and depth, biases of zero, norms that are the identity.
 
 use clipn_base::random::{RandomSource, Xoshiro256};
 use clipn_checkpoint::Buffer;
 use clipn_model::{BlockParams, LinearParams, ModelConfig, NormParams, TextParams, VisionParams};
 
-/// Streams of the generator, one a tower, so that the size of one does not change the other.
+/// Stream of the generator for the image tower. One stream per tower keeps the values of one
+/// independent of the size of the other.
 const VISION: u64 = 1;
+/// Stream of the generator for the text tower.
 const TEXT: u64 = 2;
 
 pub(super) fn fresh_vision(config: &ModelConfig, seed: u64) -> VisionParams<f32> {
@@ -62,9 +64,9 @@ fn blocks(
     (0..layers).map(block).collect()
 }
 
-fn linear(rng: &mut Xoshiro256, out: usize, inner: usize, spread: f64) -> LinearParams<f32> {
+fn linear(rng: &mut Xoshiro256, out: usize, inner: usize, std: f64) -> LinearParams<f32> {
     LinearParams {
-        weight: normal(rng, out * inner, spread),
+        weight: normal(rng, out * inner, std),
         bias: vec![0.0; out].into(),
     }
 }
@@ -76,9 +78,9 @@ fn norm(width: usize) -> NormParams<f32> {
     }
 }
 
-fn normal(rng: &mut Xoshiro256, count: usize, spread: f64) -> Buffer<f32> {
+fn normal(rng: &mut Xoshiro256, count: usize, std: f64) -> Buffer<f32> {
     (0..count)
-        .map(|_| (rng.normal() * spread) as f32)
+        .map(|_| (rng.normal() * std) as f32)
         .collect::<Vec<_>>()
         .into()
 }

@@ -1,6 +1,9 @@
-//! What training is made of: objectives over features and their gradients, AdamW, learning-rate schedules, ranks that
-//! train together, randomness that resumes exactly, and training checkpoints that survive a kill at any instant.
-//! Nothing here knows a tower: an objective takes features `[N, D]`, the optimizer takes named slices.
+//! Training of CLIP and CLIPN: objectives over features and their gradients, AdamW, learning-rate
+//! schedules, data-parallel ranks, exactly resumable randomness, and training checkpoints that
+//! survive a kill at any instant.
+//!
+//! [`TrainRun`] ties these to data and CPU towers and runs a whole training. The other parts know
+//! no tower: an [`Objective`] takes features `[N, D]`, and [`AdamW`] takes named slices.
 
 mod communicator;
 mod error;

@@ -23,56 +23,59 @@ use clipn_base::progress::Progress;
 use clipn_text::tokenizer::Tokenizer;
 use crate::training_log::{LogRecord, TrainingLog};
 
-/// Where a run begins.
+/// Starting point of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
-    /// At the first step.
+    /// Starts at the first step.
     Fresh,
-    /// At the newest checkpoint of its folder; at the first step where there is none.
+    /// Resumes from the newest checkpoint in the run's directory, or starts at the first step if
+    /// there is none.
     Latest,
-    /// At a checkpoint's folder, or at a published `epoch_N.pt`.
+    /// Resumes from a checkpoint directory, or from a published `epoch_N.pt`.
     From(PathBuf),
 }
 
-/// A step as it is told.
+/// A completed optimizer step, as reported to a [`RunObserver`].
 #[derive(Debug, Clone)]
 pub struct StepTold<'a> {
-    /// Steps done, and of the whole run.
+    /// Steps completed so far, this one included.
     pub step: u64,
-    /// Steps of the whole run.
+    /// Total steps of the run.
     pub steps: u64,
-    /// The line of the log.
+    /// Record written to the log.
     pub record: &'a LogRecord,
 }
 
-/// Follows a run. All of it is optional but [`Progress::is_cancelled`], which a run asks before every step.
+/// Callbacks of a run, all optional but [`Progress::is_cancelled`], which is checked before every
+/// step.
 pub trait RunObserver: Progress {
-    /// The run begins: how much there is, and which parameters learn.
+    /// Called before the first step of this start, when the run's size and trainable parameters are
+    /// known.
     fn started(&self, _run: &TrainRun) {}
-    /// A step is done.
-    fn step(&self, _told: &StepTold<'_>) {}
-    /// A checkpoint was written.
-    fn saved(&self, _folder: &Path) {}
-    /// An epoch is over; samples that it left out are told.
+    /// Called after every step.
+    fn step(&self, _event: &StepTold<'_>) {}
+    /// Called after a checkpoint was written, with its directory.
+    fn saved(&self, _dir: &Path) {}
+    /// Called after every epoch, with its number from 1 and the samples that it skipped.
     fn epoch_ended(&self, _run: &TrainRun, _epoch: u64, _skipped: &Skipped) {}
 }
 
-/// How a run ended.
+/// Result of [`TrainRun::run`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// Whether it was asked to stop before its last step.
+    /// Whether the observer canceled the run before its last step.
     pub interrupted: bool,
-    /// Steps done in all.
+    /// Steps completed in all, those before a resume included.
     pub step: u64,
-    /// The newest checkpoint.
+    /// The newest checkpoint that this call wrote.
     pub checkpoint: Option<PathBuf>,
 }
 
-/// A training run: data, towers, optimizer, checkpoints and logs in one folder.
+/// A training run: data, towers, optimizer, checkpoints and logs in one directory.
 pub struct TrainRun {
     settings: TrainSettings,
     config: ModelConfig,
-    folder: PathBuf,
+    dir: PathBuf,
     loader: CaptionLoader,
     trainer: Trainer<f32, CpuImage, TransformerText, SingleProcess>,
     texts: Texts,
@@ -82,13 +85,13 @@ pub struct TrainRun {
     step: u64,
     epoch: u64,
     position: Option<Position>,
-    /// What is told with the weights: how they are asked, and what the "yes" tower has read since its first step, where
-    /// that is known.
+    /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
+    /// captions that the "yes" tower was trained on.
     notes: WeightsNotes,
 }
 
-/// What a run goes on from.
-struct Start {
+/// Initial state of a run: fresh, or restored from a checkpoint.
+struct InitialState {
     towers: CpuTowers,
     notes: WeightsNotes,
     optimizer: AdamW<f32>,
@@ -98,13 +101,14 @@ struct Start {
 }
 
 impl TrainRun {
-    /// Opens everything that a run needs in `folder`, and writes its `settings.toml`.
+    /// Opens data, weights, checkpoints and logs of a run in the directory `dir`, and writes its
+    /// `settings.toml`.
     ///
     /// # Errors
-    /// Settings, data, weights or checkpoints that cannot be used; see [`TrainingError`].
+    /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used.
     pub fn open(
         settings: TrainSettings,
-        folder: &Path,
+        dir: &Path,
         resume: &Resume,
         progress: &dyn Progress,
     ) -> Result<Self, TrainingError> {
@@ -119,14 +123,15 @@ impl TrainRun {
         let loader = open_data(&settings, &config, progress)?;
         if loader.batches_per_epoch() < settings.accum_freq as u64 {
             return Err(TrainingError::Setting {
-                setting: "--accum-freq",
+                setting: "accum_freq",
                 problem: format!(
-                    "asks for more parts than the {} batches of an epoch",
-                    loader.batches_per_epoch()
+                    "expected at most {}, the batches in an epoch, got {}",
+                    loader.batches_per_epoch(),
+                    settings.accum_freq
                 ),
             });
         }
-        let store = CheckpointStore::open(&folder.join("checkpoints"))?;
+        let store = CheckpointStore::open(&dir.join("checkpoints"))?;
         let found = match resume {
             Resume::Fresh => None,
             Resume::Latest => store.latest()?.map(|saved| saved.path),
@@ -142,7 +147,7 @@ impl TrainRun {
         settings.schedule(total).check()?;
         let objective = settings.objective.build::<f32>()?;
         let mut towers = start.towers;
-        // One that computes each picture once is not worth it.
+        // Packing the weights does not pay off for a tower that encodes each image only once.
         if objective.uses_no() && !settings.cache_image_features {
             towers.image = towers.image.frozen();
         }
@@ -159,13 +164,13 @@ impl TrainRun {
                 let cache = settings
                     .feature_cache
                     .clone()
-                    .unwrap_or_else(|| folder.join("cache"));
+                    .unwrap_or_else(|| dir.join("cache"));
                 std::fs::create_dir_all(&cache).map_err(|source| super::FeatureCacheError::Io {
                     path: cache.clone(),
                     source,
                 })?;
                 let preprocessing = &loader.settings().preprocessing;
-                // Samples are known by their shards' names, which other data may have too.
+                // Cache keys hold the names of shards, which other data may use too.
                 let of = format!(
                     "{preprocessing:?}{}",
                     match settings.feature_cache {
@@ -185,19 +190,18 @@ impl TrainRun {
             Some(known) => loader.with_known_pictures(known),
             None => loader,
         };
-        // A log without a line is of a run that failed before its first step. A run that was killed before its first
-        // checkpoint has a log and nothing else to go on from.
-        let is_unused =
-            std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
+        // An empty log belongs to a run that failed before its first step. A run killed before its
+        // first checkpoint has a log but no checkpoint to resume from.
+        let is_unused = std::fs::metadata(dir.join("log.jsonl")).is_ok_and(|file| file.len() == 0);
         let log = match resume {
-            Resume::Fresh if !is_unused => TrainingLog::create(folder)?,
-            _ => TrainingLog::resume(folder, start.step)?,
+            Resume::Fresh if !is_unused => TrainingLog::create(dir)?,
+            _ => TrainingLog::resume(dir, start.step)?,
         };
-        write_settings(&settings, folder)?;
+        write_settings(&settings, dir)?;
         Ok(Self {
             settings,
             config,
-            folder: folder.to_owned(),
+            dir: dir.to_owned(),
             loader,
             trainer,
             texts,
@@ -211,56 +215,56 @@ impl TrainRun {
         })
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn settings(&self) -> &TrainSettings {
         &self.settings
     }
 
-    /// The architecture.
+    /// Returns the model config.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The run's folder.
+    /// Returns the run's directory.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.dir
     }
 
-    /// The towers as they are now.
+    /// Returns the towers with their current weights.
     pub fn towers(&self) -> &CpuTowers {
         self.trainer.towers()
     }
 
-    /// Which parameters learn.
+    /// Returns which parameters are trained.
     pub fn learns(&self) -> Learns {
         self.trainer.learns()
     }
 
-    /// Steps done.
+    /// Returns the number of completed steps.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// Steps of an epoch.
+    /// Returns the number of steps in an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.loader.batches_per_epoch() / self.settings.accum_freq as u64
     }
 
-    /// Steps of the whole run.
+    /// Returns the number of steps in the whole run.
     pub fn steps(&self) -> u64 {
         self.steps_per_epoch() * self.settings.epochs
     }
 
-    /// Samples of a step.
+    /// Returns the number of samples in a step.
     pub fn samples_per_step(&self) -> u64 {
         (self.settings.batch_size * self.settings.accum_freq) as u64
     }
 
-    /// Trains to the last step, or until the observer asks to stop, which writes a checkpoint first.
+    /// Trains to the last step, or until the observer cancels, after which a checkpoint is written.
     ///
     /// # Errors
-    /// Data with too much that is broken, losses that are not finite, a checkpoint that cannot be written. The
-    /// checkpoints written so far stay.
+    /// [`TrainingError`] if too many samples are broken, a loss is not finite, or a checkpoint or
+    /// log cannot be written. Checkpoints written earlier remain.
     pub fn run(&mut self, observer: &dyn RunObserver) -> Result<RunOutcome, TrainingError> {
         observer.started(self);
         let mut newest = None;
@@ -291,7 +295,7 @@ impl TrainRun {
         })
     }
 
-    /// The rest of an epoch; `false` when it was asked to stop.
+    /// Runs the rest of an epoch. Returns `false` if the observer canceled.
     fn run_epoch(
         &mut self,
         data: &mut Epoch,
@@ -321,7 +325,7 @@ impl TrainRun {
                 .learning_rate(self.step);
             let report = self.take_step(&parts, lr)?;
             self.step += 1;
-            self.tell(&report, lr, clock.elapsed().as_secs_f64(), observer)?;
+            self.report_step(&report, lr, clock.elapsed().as_secs_f64(), observer)?;
             clock = Instant::now();
             if self
                 .settings
@@ -345,10 +349,10 @@ impl TrainRun {
         for (index, part) in parts.iter().enumerate() {
             let towers = self.trainer.towers();
             let context = towers.yes.context_length();
-            let place = [self.step, index as u64, 0];
+            let key = [self.step, index as u64, 0];
             let drawn = self
                 .texts
-                .draw(&part.captions, context, self.settings.seed, place);
+                .draw(&part.captions, context, self.settings.seed, key);
             let pixels = || ImageInput::Pixels {
                 values: (&part.pixels[..]).into(),
                 size,
@@ -377,7 +381,7 @@ impl TrainRun {
         self.trainer.step(&inputs, lr)
     }
 
-    fn tell(
+    fn report_step(
         &mut self,
         report: &StepReport,
         lr: f64,
@@ -419,7 +423,7 @@ impl TrainRun {
         position: Option<&Position>,
         observer: &dyn RunObserver,
     ) -> Result<PathBuf, TrainingError> {
-        // Features first: a resumed run must find those that this one used.
+        // Write features first: a resumed run must find those that this one used.
         if let Some(frozen) = &mut self.frozen {
             frozen.flush()?;
         }
@@ -449,13 +453,13 @@ impl TrainRun {
             notes,
             optimizer: self.trainer.optimizer(),
         };
-        let folder = self.store.save(label, snapshot)?;
+        let dir = self.store.save(label, snapshot)?;
         self.store.prune(Retention {
             last: self.settings.keep,
             every: None,
         })?;
-        observer.saved(&folder);
-        Ok(folder)
+        observer.saved(&dir);
+        Ok(dir)
     }
 }
 
@@ -491,7 +495,7 @@ fn open_data(
     Ok(CaptionLoader::new(source, loader)?)
 }
 
-/// Number of "no" prompts that the towers of a run have; `None` for no "no" tower.
+/// Returns the number of "no" prompts of the run's "no" tower; `None` for no "no" tower.
 fn no_prompts(settings: &TrainSettings) -> Option<usize> {
     match settings.objective.name.as_str() {
         "clip" => None,
@@ -500,15 +504,15 @@ fn no_prompts(settings: &TrainSettings) -> Option<usize> {
     }
 }
 
-fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, TrainingError> {
+fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<InitialState, TrainingError> {
     settings.check_start()?;
     let (towers, notes) = match &settings.pretrained {
         None => {
-            let nothing_yet = WeightsNotes {
+            let notes = WeightsNotes {
                 seen_words: Some(SeenWords::default()),
                 ..WeightsNotes::default()
             };
-            (CpuTowers::fresh(config, settings.seed)?, nothing_yet)
+            (CpuTowers::fresh(config, settings.seed)?, notes)
         }
         Some(path) => {
             let pretrained = Pretrained::open(path)?;
@@ -520,7 +524,7 @@ fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, Traini
         }
     };
     let optimizer = AdamW::new(settings.optimizer)?;
-    Ok(Start {
+    Ok(InitialState {
         towers,
         notes,
         optimizer,
@@ -531,24 +535,23 @@ fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Start, Traini
 }
 
 fn from_checkpoint(
-    folder: &Path,
+    dir: &Path,
     settings: &TrainSettings,
     config: &ModelConfig,
-) -> Result<Start, TrainingError> {
+) -> Result<InitialState, TrainingError> {
     let TrainingCheckpoint {
         state,
         model,
         optimizer,
-    } = TrainingCheckpoint::<f32>::load(folder)?;
+    } = TrainingCheckpoint::<f32>::load(dir)?;
     if state.objective.name != settings.objective.name {
         return Err(TrainingError::Setting {
-            setting: "--objective",
+            setting: "objective",
             problem: format!(
-                "is {} and the checkpoint {} was made by {}; resume with the same, or start from its \
-                 model.safetensors with --pretrained",
-                settings.objective.name,
-                folder.display(),
-                state.objective.name
+                "expected `{}`, the objective of the checkpoint {}, got `{}`",
+                state.objective.name,
+                dir.display(),
+                settings.objective.name
             ),
         });
     }
@@ -560,7 +563,7 @@ fn from_checkpoint(
             what: "position",
             source,
         })?;
-    Ok(Start {
+    Ok(InitialState {
         towers,
         notes,
         optimizer,
@@ -570,13 +573,13 @@ fn from_checkpoint(
     })
 }
 
-/// A checkpoint of the published training, which is written after whole epochs.
+/// Restores a checkpoint of the published training, which is written after whole epochs.
 fn from_published(
     path: &Path,
     settings: &TrainSettings,
     config: &ModelConfig,
     loader: &CaptionLoader,
-) -> Result<Start, TrainingError> {
+) -> Result<InitialState, TrainingError> {
     let published = Published::<f32>::open(path)?;
     let towers = CpuTowers::from_weights(
         &Weights::new(config.clone(), published.model)?,
@@ -585,7 +588,7 @@ fn from_published(
     let steps_per_epoch = loader.batches_per_epoch() / settings.accum_freq as u64;
     let (epoch, step) = (published.epoch, published.epoch * steps_per_epoch);
     let optimizer = published.optimizer;
-    Ok(Start {
+    Ok(InitialState {
         towers,
         notes: WeightsNotes::default(),
         optimizer,
@@ -595,11 +598,11 @@ fn from_published(
     })
 }
 
-fn write_settings(settings: &TrainSettings, folder: &Path) -> Result<(), TrainingError> {
-    let path = folder.join("settings.toml");
+fn write_settings(settings: &TrainSettings, dir: &Path) -> Result<(), TrainingError> {
+    let path = dir.join("settings.toml");
     let text = toml::to_string_pretty(settings).map_err(|e| TrainingError::Setting {
         setting: "settings.toml",
-        problem: format!("cannot be written: {e}"),
+        problem: format!("cannot encode the settings: {e}"),
     })?;
     std::fs::write(&path, text)
         .map_err(|source| TrainingError::State(StateError::io("write", &path)(source)))

@@ -1,55 +1,56 @@
-//! The learning rate of each step.
+//! Learning-rate schedules.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A learning-rate schedule. The rate of a step is set before it; steps count from 0.
+/// A learning-rate schedule. Steps count from 0; the rate of a step is set before it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {
-    /// Linear warm-up, then half a cosine to zero at `total`, as open_clip and the published training have it.
+    /// Linear warm-up, then half a cosine down to zero at `total`, as in open_clip and the
+    /// published training.
     Cosine {
-        /// The rate after warm-up.
+        /// Learning rate after warm-up.
         base: f64,
-        /// Steps of warm-up: step k of them has base·(k + 1)/warmup.
+        /// Warm-up steps: step k of them has the rate base·(k + 1)/warmup.
         warmup: u64,
-        /// Steps of the whole run.
+        /// Steps of the whole run, warm-up included.
         total: u64,
     },
-    /// Linear warm-up, then the same rate for ever.
+    /// Linear warm-up, then a constant rate.
     Constant {
-        /// The rate after warm-up.
+        /// Learning rate after warm-up.
         base: f64,
-        /// Steps of warm-up.
+        /// Warm-up steps.
         warmup: u64,
     },
 }
 
-/// A schedule that makes no sense.
+/// Error of an invalid [`Schedule`].
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// A rate that is negative or no number.
-    #[error("the learning rate is {base}; give a finite number that is not negative")]
+    /// The learning rate is negative, infinite or NaN.
+    #[error("invalid learning rate: expected a finite number of at least 0, got {base}")]
     Rate {
-        /// The rate given.
+        /// The rejected rate.
         base: f64,
     },
-    /// Warm-up longer than the run.
-    #[error("warm-up takes {warmup} steps and the whole run {total}; give fewer steps of warm-up")]
+    /// Warm-up is longer than the run.
+    #[error("expected at most {total} warm-up steps, the length of the run, got {warmup}")]
     Warmup {
-        /// Steps of warm-up.
+        /// Warm-up steps.
         warmup: u64,
-        /// Steps of the run.
+        /// Steps of the whole run.
         total: u64,
     },
 }
 
 impl Schedule {
-    /// Says whether the settings make sense.
+    /// Checks that the rate is valid and that warm-up is not longer than the run.
     ///
     /// # Errors
-    /// See [`ScheduleError`].
+    /// [`ScheduleError::Rate`] or [`ScheduleError::Warmup`] if it is not.
     pub fn check(&self) -> Result<(), ScheduleError> {
         let (Self::Cosine { base, .. } | Self::Constant { base, .. }) = *self;
         if !(base.is_finite() && base >= 0.0) {
@@ -63,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// The rate to set before step `step`. From `total` on a cosine stays at zero.
+    /// Returns the rate to set before step `step`. A cosine stays at zero from `total` on.
     pub fn learning_rate(&self, step: u64) -> f64 {
         let (Self::Cosine { base, warmup, .. } | Self::Constant { base, warmup }) = *self;
         if step < warmup {
@@ -73,8 +74,8 @@ impl Schedule {
             Self::Constant { .. } => base,
             Self::Cosine { total, .. } if step >= total => 0.0,
             Self::Cosine { total, .. } => {
-                let share = (step - warmup) as f64 / (total - warmup) as f64;
-                0.5 * (1.0 + (std::f64::consts::PI * share).cos()) * base
+                let progress = (step - warmup) as f64 / (total - warmup) as f64;
+                0.5 * (1.0 + (std::f64::consts::PI * progress).cos()) * base
             }
         }
     }
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cosine_goes_from_warm_up_to_zero() {
+    fn cosine_falls_to_zero_after_warm_up() {
         let schedule = Schedule::Cosine {
             base: 0.4,
             warmup: 4,
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn constant_stays() {
+    fn constant_keeps_its_rate_after_warm_up() {
         let schedule = Schedule::Constant {
             base: 0.3,
             warmup: 2,
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn degenerate_runs_stay_finite() {
+    fn rates_are_finite_if_warm_up_fills_the_run() {
         let schedule = Schedule::Cosine {
             base: 1.0,
             warmup: 3,
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn rejects_invalid_rates_and_warm_up() {
         let cosine = |base, warmup| {
             Schedule::Cosine {
                 base,

@@ -6,81 +6,86 @@ use super::{AdamWSettings, GradientScaling, ObjectiveSettings, Schedule, Trainin
 use clipn_data::{CaptionField, MaxBad, Sampling, TableFormat};
 use clipn_image::Augmentation;
 
-/// Everything that a run depends on; `settings.toml` holds it, and a run with the same settings does the same.
+/// Everything that a run depends on, as stored in `settings.toml`. Runs with equal settings give
+/// equal results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSettings {
-    /// The architecture's name or a config file.
+    /// Name of the architecture, or path of a config file.
     pub model: String,
-    /// Weights to start from; none starts an untrained CLIP, for the objective `clip` only.
+    /// Weights to start from. `None` starts an untrained CLIP, which only the objective `clip`
+    /// allows.
     #[serde(default)]
     pub pretrained: Option<PathBuf>,
     /// Number of learnable "no" prompts of the objective `clipn`.
     pub no_prompts: usize,
     /// Template set of the objective `clipn-handcrafted`.
     pub templates: String,
-    /// Samples of a part of a batch, on one process.
+    /// Samples in a micro-batch on one process.
     pub batch_size: usize,
-    /// Parts of a batch: an optimizer step takes `batch_size · accum_freq` samples on every process.
+    /// Gradient accumulation steps: micro-batches in an optimizer step, which uses `batch_size ·
+    /// accum_freq` samples on every process.
     pub accum_freq: usize,
     /// Epochs of the whole run.
     pub epochs: u64,
     /// Learning rate after warm-up.
     pub lr: f64,
-    /// Steps of warm-up.
+    /// Warm-up steps.
     pub warmup: u64,
-    /// Whether the learning rate stays after warm-up instead of falling to zero along half a cosine.
+    /// Whether the learning rate is constant after warm-up instead of falling to zero along half a
+    /// cosine.
     pub constant_lr: bool,
-    /// What initial weights, the order of the data, augmentation and the drawing of prompts depend on.
+    /// Seed of initial weights, data order, augmentation, and the draws of prompts and templates.
     pub seed: u64,
-    /// Threads that read and augment images ahead.
+    /// Threads that read and augment images ahead of training.
     pub workers: usize,
-    /// Whether image features are kept and used again, which asks for a fixed crop.
+    /// Whether image features are cached and reused, which needs a fixed crop.
     pub cache_image_features: bool,
-    /// Where features are kept, for runs on the same data one after the other; `None` for the run's own folder.
+    /// Directory of the feature caches, for consecutive runs on the same data; `None` for the run's
+    /// own directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_cache: Option<PathBuf>,
     /// Epochs between checkpoints.
     pub save_frequency: u64,
-    /// Optimizer steps between further checkpoints.
+    /// Optimizer steps between additional checkpoints; `None` for none.
     #[serde(default)]
     pub save_every: Option<u64>,
-    /// Newest checkpoints that are kept.
+    /// Number of newest checkpoints to keep.
     pub keep: usize,
-    /// The objective.
+    /// Objective and its parameters.
     pub objective: ObjectiveSettings,
-    /// The optimizer.
+    /// AdamW's parameters.
     pub optimizer: AdamWSettings,
-    /// How gradients of several processes add up.
+    /// Scale of each process's gradient in the sum over all processes.
     pub gradient_scaling: GradientScaling,
-    /// The data.
+    /// Training data.
     pub data: DataSettings,
-    /// What is done to pictures at random.
+    /// Random augmentation of the images.
     pub augmentation: Augmentation,
 }
 
-/// Where training data are and how they are read.
+/// Location of the training data and how to read them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Shards (brace ranges, globs, lists, a folder), or a CSV or TSV file.
+    /// Shards (brace ranges, globs, lists, a directory), or a CSV or TSV file.
     pub train_data: String,
-    /// What it is.
+    /// Format of `train_data`.
     pub kind: DatasetKind,
-    /// Samples of an epoch; as many as there are where not given.
+    /// Samples in an epoch; `None` for as many as the data set has.
     #[serde(default)]
     pub num_samples: Option<u64>,
-    /// How samples follow one another.
+    /// Order in which samples are drawn.
     pub sampling: Sampling,
-    /// How many broken samples end the run.
+    /// Number of broken samples that ends the run.
     pub max_bad: MaxBad,
-    /// Sources of captions in shards, the first that a sample has.
+    /// Caption fields in shards, by priority: the first that a sample has is used.
     pub captions: Vec<CaptionField>,
-    /// How a table is written.
+    /// Columns and separator of a table.
     pub table: TableFormat,
 }
 
-/// What training data are.
+/// Format of training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DatasetKind {
@@ -91,26 +96,27 @@ pub enum DatasetKind {
 }
 
 impl TrainSettings {
-    /// Reads a `settings.toml` that a run has written.
+    /// Reads a `settings.toml` that a run wrote.
     ///
     /// # Errors
-    /// [`TrainingError::Setting`]: the file cannot be read, or is not such a file.
+    /// [`TrainingError::Setting`] if the file cannot be read or does not hold training settings.
     pub fn load(path: &Path) -> Result<Self, TrainingError> {
-        let refuse = |problem: String| TrainingError::Setting {
-            setting: "--settings",
-            problem: format!("{} {problem}", path.display()),
+        let invalid = |problem: String| TrainingError::Setting {
+            setting: "settings file",
+            problem,
         };
-        let text =
-            std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| invalid(format!("cannot read {}: {e}", path.display())))?;
         toml::from_str(&text).map_err(|e| {
             let first = e.message().lines().next().unwrap_or_default().to_owned();
-            refuse(format!(
-                "is not the settings of a run: {first}; give the settings.toml of a run's folder"
+            invalid(format!(
+                "{} does not hold training settings: {first}",
+                path.display()
             ))
         })
     }
 
-    /// The learning-rate schedule of a run of so many steps.
+    /// Returns the learning-rate schedule of a run of `total` steps.
     pub fn schedule(&self, total: u64) -> Schedule {
         let (base, warmup) = (self.lr, self.warmup);
         if self.constant_lr {
@@ -124,58 +130,67 @@ impl TrainSettings {
         }
     }
 
-    /// Says whether a run can begin at its first step with these settings; one that is resumed needs no weights.
+    /// Checks that a run can start at its first step with these settings. A resumed run needs no
+    /// `pretrained` weights.
     pub(super) fn check_start(&self) -> Result<(), TrainingError> {
         if self.pretrained.is_none() && self.objective.name != "clip" {
-            let problem = "is missing: \"no\" is taught to a trained CLIP; give its weights, or train one with \
-                           --objective clip";
             return Err(TrainingError::Setting {
-                setting: "--pretrained",
-                problem: problem.to_owned(),
+                setting: "pretrained",
+                problem: format!(
+                    "the objective `{}` needs the weights of a trained CLIP, got none",
+                    self.objective.name
+                ),
             });
         }
         Ok(())
     }
 
-    /// Says whether the settings make sense, as far as that can be told without the data.
+    /// Checks the settings, as far as that is possible without the data.
     ///
     /// # Errors
-    /// [`TrainingError::Setting`] names the first that does not.
+    /// [`TrainingError::Setting`] for the first invalid setting, [`TrainingError::Optimizer`] for
+    /// one of AdamW's.
     pub fn check(&self) -> Result<(), TrainingError> {
-        let refuse = |setting, problem: &str| {
+        let invalid = |setting, problem: &str| {
             Err(TrainingError::Setting {
                 setting,
                 problem: problem.to_owned(),
             })
         };
         if self.accum_freq == 0 {
-            return refuse("--accum-freq", "is 0; give at least 1");
+            return invalid("accum_freq", "expected at least 1, got 0");
         }
         if self.epochs == 0 {
-            return refuse("--epochs", "is 0; give at least 1");
+            return invalid("epochs", "expected at least 1, got 0");
         }
         if self.save_frequency == 0 || self.save_every == Some(0) {
-            return refuse("--save-frequency and --save-every", "must be at least 1");
+            return invalid(
+                "save_frequency and save_every",
+                "expected at least 1, got 0",
+            );
         }
         if self.keep == 0 {
-            return refuse("--keep", "is 0; keep at least the newest checkpoint");
+            return invalid("keep", "expected at least 1 checkpoint, got 0");
         }
-        if self.batch_size.saturating_mul(self.accum_freq) < 2 {
-            return refuse(
-                "--batch-size",
-                "is 1; the losses contrast the samples of a batch, so give at least 2",
+        let samples = self.batch_size.saturating_mul(self.accum_freq);
+        if samples < 2 {
+            return invalid(
+                "batch_size",
+                &format!(
+                    "expected at least 2 samples per step for a contrastive loss, got {samples}"
+                ),
             );
         }
         if self.objective.name == "clip" && self.cache_image_features {
-            return refuse(
-                "--cache-image-features",
-                "keeps features of a tower that learns under --objective clip",
+            return invalid(
+                "cache_image_features",
+                "cannot cache features of the image tower, which the objective `clip` trains",
             );
         }
         if self.cache_image_features && self.augmentation != Augmentation::none() {
-            return refuse(
-                "--cache-image-features",
-                "asks for a fixed crop; give --augmentation none too",
+            return invalid(
+                "cache_image_features",
+                "needs a fixed crop, but `augmentation` is random",
             );
         }
         self.optimizer.check()?;

@@ -1,5 +1,5 @@
-//! What the text towers read of a caption: the caption itself with a drawn prompt, or the caption in a drawn pair of
-//! templates.
+//! Texts that the text towers read: the caption itself with a random "no" prompt, or the caption in
+//! a random pair of templates.
 
 use super::{TrainSettings, TrainingError};
 use clipn_base::random::{RandomSource, Xoshiro256};
@@ -7,21 +7,21 @@ use clipn_model::NoPrompt;
 use clipn_text::prompts::{Template, TemplateSet};
 use clipn_text::tokenizer::{TokenBatch, Tokenizer};
 
-/// The generator's stream for prompts and templates.
+/// Stream of the generator for prompts and templates.
 const STREAM: u64 = 3;
 
 /// How captions become texts.
 #[derive(Debug, Clone)]
 pub(super) enum Texts {
-    /// As they are, for the "yes" tower alone.
+    /// Captions unchanged, for the "yes" tower alone.
     Plain,
-    /// As they are, with one of so many prompts or their mean.
+    /// Captions unchanged, with one of this many "no" prompts or their mean.
     Prompted(usize),
-    /// In a pair of templates.
+    /// Captions filled into a pair of "yes" and "no" templates.
     Paired(Vec<(Template, Template)>),
 }
 
-/// The texts of a part of a batch.
+/// Texts of a micro-batch.
 pub(super) struct Drawn {
     pub yes: Vec<String>,
     pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
@@ -44,9 +44,10 @@ impl Texts {
         }
     }
 
-    /// Draws for one part of a batch, from the seed and `place` alone: the step, the part, the rank.
-    pub fn draw(&self, captions: &[String], context: usize, seed: u64, place: [u64; 3]) -> Drawn {
-        let [step, part, rank] = place;
+    /// Draws the texts of one micro-batch. They depend only on the seed and on `key`: step,
+    /// micro-batch, rank.
+    pub fn draw(&self, captions: &[String], context: usize, seed: u64, key: [u64; 3]) -> Drawn {
+        let [step, part, rank] = key;
         let mut rng = Xoshiro256::keyed(seed, &[STREAM, step, part, rank]);
         let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch(texts, context);
         match self {
@@ -55,7 +56,7 @@ impl Texts {
                 no: None,
             },
             Self::Prompted(count) => {
-                // One of the prompts or their mean, each equally likely.
+                // One of the prompts or their mean, all equally likely.
                 let draw = |_| match rng.below(*count as u64 + 1) as usize {
                     index if index < *count => NoPrompt::Index(index),
                     _ => NoPrompt::Mean,

@@ -7,31 +7,32 @@ use clipn_model::{
 use super::image::CpuImage;
 use super::init::{fresh_text, fresh_vision};
 
-/// ln(1 / 0.07), where CLIP's logit scale starts (CLIP, section 2.5).
-const FIRST_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
+/// ln(1 / 0.07), the initial logit scale of CLIP (section 2.5).
+const INITIAL_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
 
-/// The towers that a run trains or computes with.
+/// The towers of a training run, trainable and frozen.
 #[derive(Debug, Clone)]
 pub struct Towers<T, I, X> {
-    /// The image tower.
+    /// Image tower.
     pub image: I,
-    /// The "yes" text tower.
+    /// "Yes" text tower.
     pub yes: X,
-    /// The "no" text tower; none while a plain CLIP is trained.
+    /// "No" text tower; `None` while a plain CLIP is trained.
     pub no: Option<X>,
-    /// The logarithm of the scale of the logits.
+    /// Natural logarithm of the scale of the logits.
     pub logit_scale: T,
 }
 
-/// The fast towers of a real run.
+/// The towers of a training run on the CPU, in f32.
 pub type CpuTowers = Towers<f32, CpuImage, TransformerText>;
 
 impl CpuTowers {
-    /// Towers of loaded weights. With `no_prompts`, the "no" tower is among them, and where the weights have none of
-    /// its own it starts as a copy of the "yes" tower with so many prompts of zeros.
+    /// Creates towers of loaded weights. With `no_prompts`, they include the "no" tower. If the
+    /// weights have none of their own, it starts as a copy of the "yes" tower with `no_prompts`
+    /// prompts of zeros.
     ///
     /// # Errors
-    /// The weights hold another number of prompts.
+    /// [`ModelError::Input`] if the weights hold another number of prompts.
     pub fn from_weights(weights: &Weights, no_prompts: Option<usize>) -> Result<Self, ModelError> {
         let config = weights.config();
         let no = match no_prompts {
@@ -44,8 +45,7 @@ impl CpuTowers {
                     params.prompts = Some(zeros.into());
                 } else if weights.no_side() == NoSide::Stored && stored != count {
                     return Err(ModelError::Input(format!(
-                        "{} holds {stored} \"no\" prompts and {count} are asked for; ask for as many, or start from \
-                         a plain CLIP",
+                        "{}: expected {count} \"no\" prompts, got {stored}",
                         weights.path().display()
                     )));
                 }
@@ -60,10 +60,10 @@ impl CpuTowers {
         })
     }
 
-    /// An untrained CLIP of a config, initialised as open_clip does, from a seed.
+    /// Creates the towers of an untrained CLIP, initialized as in open_clip from a seed.
     ///
     /// # Errors
-    /// The image tower is one that cannot learn.
+    /// [`ModelError::FrozenOnly`] if the image tower cannot be trained.
     pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
         CpuImage::check_learns(config)?;
         Ok(Self {
@@ -73,15 +73,16 @@ impl CpuTowers {
             ))),
             yes: TransformerText::new(config, fresh_text(config, seed)),
             no: None,
-            logit_scale: FIRST_LOGIT_SCALE as f32,
+            logit_scale: INITIAL_LOGIT_SCALE as f32,
         })
     }
 
-    /// Every weight by open_clip's name, for a checkpoint. Tensors share the towers' memory, so that a step before they
-    /// are dropped copies what it changes.
+    /// Returns every weight by open_clip's name, for a checkpoint. Tensors share the towers'
+    /// memory: a training step copies what it changes until they are dropped.
     ///
     /// # Errors
-    /// A shape that does not fit its values, which towers do not have.
+    /// [`CheckpointError`] if a shape does not fit its values, which does not occur for valid
+    /// towers.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         let mut tensors = self.image.tensors()?;
         let yes = self.yes.params();
@@ -97,7 +98,8 @@ impl CpuTowers {
     }
 }
 
-/// Parameters as tensors of the same memory: `buffers` are those that were named.
+/// Returns parameters as tensors that share their memory; `buffers` holds the buffer of each entry
+/// of `named`.
 pub(super) fn shared(
     named: Vec<NamedTensor<&[f32]>>,
     buffers: Vec<&Buffer<f32>>,
@@ -108,26 +110,27 @@ pub(super) fn shared(
     named.into_iter().zip(buffers).map(tensor).collect()
 }
 
-/// Which parameters a run changes.
+/// Which parameters a run trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learns {
-    /// The "no" tower with its prompts, everything else frozen, as published.
+    /// The "no" tower with its prompts; everything else is frozen, as published.
     No,
-    /// The image tower, the "yes" tower and the logit scale: an ordinary CLIP.
+    /// The image tower, the "yes" tower and the logit scale, as in ordinary CLIP training.
     Clip,
 }
 
-/// A group of parameters that a run changes: its name and how many values it has.
+/// A group of trained parameters and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainableGroup {
-    /// The part of the names before the first dot, as `transformer_no`.
+    /// Part of the parameter names before the first dot, such as `transformer_no`.
     pub name: String,
-    /// Values in all.
+    /// Number of values in the group.
     pub parameters: usize,
 }
 
 impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
-    /// The parameters that learn, grouped by the first part of their names, in the order of the towers.
+    /// Returns the trained parameters, grouped by the first part of their names, in the order of
+    /// the towers.
     pub fn trainable(&self, learns: Learns) -> Vec<TrainableGroup> {
         let names: Vec<(String, usize)> = match learns {
             Learns::No => {

@@ -14,60 +14,62 @@ use clipn_model::{
 };
 use clipn_text::tokenizer::TokenBatch;
 
-/// The images of a part of a batch.
+/// Images of a micro-batch.
 #[derive(Debug, Clone)]
 pub enum ImageInput<'a, T: Real> {
-    /// Normalised pixels of square images, `[N, 3, S, S]`.
+    /// Normalized pixels of square images, `[N, 3, S, S]`.
     Pixels {
-        /// The values.
+        /// Pixel values, row-major.
         values: Cow<'a, [T]>,
-        /// The side S.
+        /// Side S in pixels.
         size: usize,
     },
-    /// Normalised features of a frozen tower, `[N, D]`, that are known already.
+    /// Precomputed normalized features of a frozen tower, `[N, D]`.
     Features(Vec<T>),
 }
 
-/// The "yes" texts of a part of a batch.
+/// "Yes" texts of a micro-batch.
 #[derive(Debug, Clone)]
 pub enum TextInput<T> {
     /// Token ids, `[N, L]`.
     Tokens(TokenBatch),
-    /// Normalised features of a frozen tower, `[N, D]`, that are known already.
+    /// Precomputed normalized features of a frozen tower, `[N, D]`.
     Features(Vec<T>),
 }
 
-/// A part of a batch, small enough for memory; the loss is taken over all parts together.
+/// A micro-batch: a part of a batch that fits in memory. The loss is computed over all
+/// micro-batches together.
 #[derive(Debug, Clone)]
 pub struct MicroBatch<'a, T: Real> {
-    /// The images.
+    /// Images.
     pub images: ImageInput<'a, T>,
-    /// What the "yes" tower reads.
+    /// Input of the "yes" tower.
     pub yes: TextInput<T>,
-    /// What the "no" tower reads, with the prompt of each text; empty where there is no such tower.
+    /// Input of the "no" tower, with the prompt of each text; `None` if there is no such tower.
     pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
 }
 
-/// What a step came to.
+/// Losses of one optimizer step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
-    /// What was minimised.
+    /// Total loss, which is minimized.
     pub total: f64,
-    /// Its terms before weighting, by name.
+    /// Terms of the loss by name, before weighting.
     pub parts: Vec<(&'static str, f64)>,
-    /// The global norm of the gradient, where it is clipped.
+    /// Global norm of the gradient before clipping; `None` if there is no clipping.
     pub gradient_norm: Option<f64>,
 }
 
-/// Features of a part of a batch as a tower gave them, and the tape where it is kept.
+/// Features of a micro-batch as a tower returned them, and the tape if it is kept.
 struct Encoded<'a, T: Real, P> {
-    /// Not normalised; `None` where the features were known.
+    /// Features before normalization; `None` if they were precomputed.
     raw: Option<Features<T>>,
-    normalised: Cow<'a, [T]>,
+    normalized: Cow<'a, [T]>,
     tape: Option<P>,
 }
 
-/// Takes optimizer steps: features of all parts, the loss over the batches of all ranks, gradients, AdamW, clamp.
+/// Takes optimizer steps: encodes all micro-batches, evaluates the loss over the batches of all
+/// ranks, backpropagates, steps AdamW and clamps the logit scale.
 pub struct Trainer<T: Real, I: TrainImage<T>, X: TrainText<T>, C> {
     towers: Towers<T, I, X>,
     learns: Learns,
@@ -86,11 +88,11 @@ where
     X: TrainText<T>,
     C: Communicator + Collective<T>,
 {
-    /// A trainer of these towers. An objective that uses "no" trains the "no" tower alone; any other trains an
-    /// ordinary CLIP.
+    /// Creates a trainer of these towers. An objective that uses "no" trains the "no" tower alone;
+    /// any other trains an ordinary CLIP.
     ///
     /// # Errors
-    /// The objective uses "no" and there is no "no" tower.
+    /// [`TrainingError::NoTower`] if the objective uses "no" and there is no "no" tower.
     pub fn new(
         towers: Towers<T, I, X>,
         objective: Box<dyn Objective<T>>,
@@ -127,35 +129,38 @@ where
         })
     }
 
-    /// The towers as they are now.
+    /// Returns the towers with their current weights.
     pub fn towers(&self) -> &Towers<T, I, X> {
         &self.towers
     }
 
-    /// Which of their parameters learn.
+    /// Returns which of the towers' parameters are trained.
     pub fn learns(&self) -> Learns {
         self.learns
     }
 
-    /// The optimizer with its moments.
+    /// Returns the optimizer with its moments.
     pub fn optimizer(&self) -> &AdamW<T> {
         &self.optimizer
     }
 
-    /// The text tower that learns, and the side that it is.
-    fn learning_text(&self) -> (Option<&X>, Side) {
+    /// Returns the trained text tower and its side.
+    fn trained_text(&self) -> (Option<&X>, Side) {
         match self.learns {
             Learns::No => (self.towers.no.as_ref(), Side::No),
             Learns::Clip => (Some(&self.towers.yes), Side::Yes),
         }
     }
 
-    /// One optimizer step over the parts together. One part keeps its tape from the first pass; several are encoded
-    /// first and, with the gradient of their features known, once more with a tape, which gives the same gradient.
+    /// Takes one optimizer step over all micro-batches together.
+    ///
+    /// A single micro-batch keeps its tape from the first pass. Several are first encoded without
+    /// keeping tapes, then once more with a tape when the gradient of their features is known; this
+    /// gives the same gradient.
     ///
     /// # Errors
-    /// Inputs that a tower refuses, a batch that the objective refuses, losses that are not finite, a rank that is
-    /// gone. The parameters are as before.
+    /// [`TrainingError`] if a tower rejects its input, the objective rejects the batch, a loss is
+    /// not finite, or a rank is lost. The parameters are then unchanged.
     pub fn step(
         &mut self,
         parts: &[MicroBatch<'_, T>],
@@ -174,7 +179,7 @@ where
         self.clear_gradients();
         let mut first = 0;
         for ((part, image), (yes, no)) in parts.iter().zip(images).zip(yes.into_iter().zip(no)) {
-            let rows = first..first + image.normalised.len();
+            let rows = first..first + image.normalized.len();
             first = rows.end;
             self.backward(part, image, yes, no, &outcome, rows)?;
         }
@@ -198,7 +203,7 @@ where
             ImageInput::Features(known) => {
                 return Ok(Encoded {
                     raw: None,
-                    normalised: Cow::Borrowed(known),
+                    normalized: Cow::Borrowed(known),
                     tape: None,
                 });
             }
@@ -212,7 +217,7 @@ where
             (self.towers.image.encode(images)?, None)
         };
         Ok(Encoded {
-            normalised: normalised(&raw),
+            normalized: normalized(&raw),
             raw: Some(raw),
             tape,
         })
@@ -227,7 +232,7 @@ where
             TextInput::Features(known) => {
                 return Ok(Encoded {
                     raw: None,
-                    normalised: Cow::Borrowed(known),
+                    normalized: Cow::Borrowed(known),
                     tape: None,
                 });
             }
@@ -243,7 +248,7 @@ where
             (self.towers.yes.encode(tokens)?, None)
         };
         Ok(Encoded {
-            normalised: normalised(&raw),
+            normalized: normalized(&raw),
             raw: Some(raw),
             tape,
         })
@@ -258,14 +263,14 @@ where
             (Some(tower), Some((tokens, prompts)), Learns::No) => {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
                 Ok(Encoded {
-                    normalised: normalised(&raw),
+                    normalized: normalized(&raw),
                     raw: Some(raw),
                     tape: keep.then_some(tape),
                 })
             }
             _ => Ok(Encoded {
                 raw: None,
-                normalised: Cow::Borrowed(&[]),
+                normalized: Cow::Borrowed(&[]),
                 tape: None,
             }),
         }
@@ -277,7 +282,7 @@ where
         yes: &[Encoded<'_, T, X::Tape>],
         no: &[Encoded<'_, T, X::Tape>],
     ) -> Result<Outcome<T>, TrainingError> {
-        let (image, yes, no) = (joined(images), joined(yes), joined(no));
+        let (image, yes, no) = (concatenated(images), concatenated(yes), concatenated(no));
         let local = Pairs {
             dim: self.towers.image.embed_dim(),
             image: &image,
@@ -315,7 +320,8 @@ where
             .for_each(|buffer| buffer.make_mut().fill(T::zero()));
     }
 
-    /// Adds the gradient of one part, whose features are `rows` of the batch's values.
+    /// Adds the gradient of one micro-batch; `rows` is the range of its values in the features of
+    /// the batch.
     fn backward(
         &mut self,
         part: &MicroBatch<'_, T>,
@@ -369,13 +375,13 @@ where
         if self.communicator.world_size() == 1 {
             return Ok(());
         }
-        let vocab_size = match self.learning_text().0 {
+        let vocab_size = match self.trained_text().0 {
             Some(tower) => {
                 tower.params().token_embedding.len() / self.text_gradient.tokens.width().max(1)
             }
             None => 0,
         };
-        // Ranks touch different rows of the token table, so that it is summed whole.
+        // Ranks touch different rows of the token table, so it is summed as a dense table.
         let width = self.text_gradient.tokens.width();
         let mut tokens = self.text_gradient.tokens.to_dense(vocab_size);
         self.communicator.all_reduce_sum(&mut tokens)?;
@@ -400,7 +406,7 @@ where
     }
 
     fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
-        let (_, side) = self.learning_text();
+        let (_, side) = self.trained_text();
         let Towers {
             image,
             yes,
@@ -451,7 +457,8 @@ where
     }
 }
 
-/// The rows of a sparse gradient by ascending id, `[ids]` and `[ids, width]`; nothing for a dense one.
+/// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;
+/// nothing for a dense one.
 fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
     let TensorGradient::Rows(rows) = gradient else {
         return (Vec::new(), Vec::new());
@@ -465,21 +472,21 @@ fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) 
     (ids, values)
 }
 
-fn normalised<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
-    let mut normalised = raw.values().to_vec();
-    normalised
+fn normalized<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
+    let mut normalized = raw.values().to_vec();
+    normalized
         .chunks_exact_mut(raw.dim())
         .for_each(normalise_row);
-    normalised.into()
+    normalized.into()
 }
 
-/// The features of all parts, one after the other.
-fn joined<'a, T: Real, P>(parts: &'a [Encoded<'_, T, P>]) -> Cow<'a, [T]> {
+/// Concatenates the features of all micro-batches.
+fn concatenated<'a, T: Real, P>(parts: &'a [Encoded<'_, T, P>]) -> Cow<'a, [T]> {
     match parts {
-        [one] => Cow::Borrowed(&one.normalised),
+        [one] => Cow::Borrowed(&one.normalized),
         several => several
             .iter()
-            .flat_map(|part| &part.normalised[..])
+            .flat_map(|part| &part.normalized[..])
             .copied()
             .collect(),
     }

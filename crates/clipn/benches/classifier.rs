@@ -1,5 +1,6 @@
-//! Building a classifier of ImageNet's names and the published templates, both towers of ViT-B-32:
-//! `cargo bench -p clipn --bench classifier`. Items are pairs of a name and a template.
+//! Building a classifier from ImageNet class names and the published templates, with both text
+//! towers of ViT-B-32: `cargo bench -p clipn --bench classifier`. Items are pairs of a name and a
+//! template.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -15,9 +16,9 @@ fn main() {
     divan::main();
 }
 
-/// So many names and templates, spread over all.
+/// Numbers of names and templates, sampled evenly from all.
 #[divan::bench(args = [(125, 8), (8, 128)], sample_count = 5, sample_size = 1)]
-fn names_and_templates(bencher: Bencher<'_, '_>, (names, lines): (usize, usize)) {
+fn names_and_templates(bencher: Bencher<'_, '_>, (names, template_count): (usize, usize)) {
     let (all_names, all) = (
         ClassNames::named("imagenet-1k").unwrap(),
         TemplateSet::named("clipn").unwrap(),
@@ -32,13 +33,13 @@ fn names_and_templates(bencher: Bencher<'_, '_>, (names, lines): (usize, usize))
     let templates = all
         .yes()
         .iter()
-        .step_by(128 / lines)
-        .take(lines)
+        .step_by(128 / template_count)
+        .take(template_count)
         .cloned()
         .collect();
     let templates = TemplateSet::new("sample", templates, None).unwrap();
     let (yes, no) = (text_encoder(0), text_encoder(16));
     bencher
-        .counter(ItemsCount::new(names * lines))
+        .counter(ItemsCount::new(names * template_count))
         .bench(|| build(&chosen, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap());
 }

@@ -1,5 +1,6 @@
-//! How many samples a second the loader delivers from the real shards in `CLIPN_TEST_DATA` (default `../shared` beside
-//! the repository), with crops of the size asked for. Skips where they are absent.
+//! Throughput of the training data loader in samples per second, with real shards in
+//! `CLIPN_TEST_DATA` (default `../shared` beside the repository) and crops of the given size.
+//! Skipped if the shards are absent.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -43,7 +44,7 @@ fn epoch_of_four_shards(bencher: divan::Bencher, (size, workers): (usize, usize)
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
-fn reading_over_four_shards(bencher: divan::Bencher) {
+fn skipping_four_shards(bencher: divan::Bencher) {
     let Some(set) = shards() else { return };
     let settings = LoaderSettings {
         workers: 0,

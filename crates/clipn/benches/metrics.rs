@@ -1,5 +1,6 @@
-//! Every figure of one score over ImageNet's 50,000 images and 10,000 out-of-distribution ones:
-//! `cargo bench -p clipn --bench metrics`. Items are images.
+//! All metrics of one score for 50,000 in-distribution images (as many as ImageNet's validation
+//! set) and 10,000 out-of-distribution images: `cargo bench -p clipn --bench metrics`. Items are
+//! images.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -13,7 +14,7 @@ fn main() {
     divan::main();
 }
 
-/// Scores between 0 and 1; where they are steep, many are 1 and tie.
+/// Scores between 0 and 1; with a large `steepness`, many are 1 and tie.
 fn scores(count: usize, shift: f32, steepness: f32) -> Vec<f32> {
     let mut random = Random::new(count as u64);
     (0..count)
@@ -22,7 +23,7 @@ fn scores(count: usize, shift: f32, steepness: f32) -> Vec<f32> {
 }
 
 #[divan::bench(args = [1.0, 40.0])]
-fn all_figures_50k_10k(bencher: Bencher<'_, '_>, steepness: f32) {
+fn all_metrics_50k_10k(bencher: Bencher<'_, '_>, steepness: f32) {
     let (id, ood) = (
         scores(50_000, 0.3, steepness),
         scores(10_000, -0.3, steepness),

@@ -1,5 +1,6 @@
-//! Real photographs from the file to the crop, on one thread: `cargo bench -p clipn --bench pixels`. Skips where the
-//! photographs of `CLIPN_TEST_DATA` (default `../shared` beside the repository) are absent. Items are photographs.
+//! Decoding, resizing and cropping of real photos on one thread: `cargo bench -p clipn --bench
+//! pixels`. Skipped if the photos in `CLIPN_TEST_DATA` (default `../shared` beside the repository)
+//! are absent. Items are photos.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -14,7 +15,7 @@ fn main() {
     divan::main();
 }
 
-/// Full-size photographs, and small ones of a data set.
+/// Full-size photos, and small ones of a dataset.
 #[divan::bench(args = ["data/imagenet-100", "data/coco-mini/images"], sample_count = 5, sample_size = 1)]
 fn decode_resize_crop(bencher: Bencher<'_, '_>, folder: &str) {
     let Some(folder) = test_data(folder) else {
@@ -22,7 +23,7 @@ fn decode_resize_crop(bencher: Bencher<'_, '_>, folder: &str) {
     };
     let files = ImageFolder::read(&folder)
         .unwrap()
-        .unlabelled("photographs")
+        .unlabelled("photos")
         .unwrap()
         .samples;
     let preprocessing = Preprocessing::clip(224);

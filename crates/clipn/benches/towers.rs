@@ -1,5 +1,5 @@
-//! The towers at the published sizes, with random weights: `cargo bench -p clipn --bench towers`. A name, as
-//! `image_b32`, runs one alone.
+//! Towers of the published sizes, with random weights: `cargo bench -p clipn --bench towers`. A
+//! filter such as `image_b32` runs one alone.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Optimizer steps of objective `clipn` in ViT-B-32, AdamW with the token table included:
+//! Optimizer steps of the `clipn` objective with ViT-B-32, with AdamW also on the token embedding:
 //! `cargo bench -p clipn --bench training`. Items are samples.
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use common::{captions, features, full_texts, image_tower, pixels, text_tower};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
-/// Learnable "no" prompts.
+/// Number of learnable "no" prompts.
 const PROMPTS: usize = 16;
 
 fn main() {
@@ -41,7 +41,7 @@ fn trainer() -> Trainer<f32, VisionTower, TransformerText, SingleProcess> {
     .unwrap()
 }
 
-/// A step on these texts, with pixels, or with the features of the frozen towers.
+/// One step on `tokens`, with pixels, or with cached features of the frozen towers.
 fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
     let mut trainer = trainer();
     let batch = tokens.len();
@@ -70,25 +70,25 @@ fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
         .bench_local(|| trainer.step(&part, 1e-5).unwrap());
 }
 
-/// The "no" tower alone, texts that fill their rows.
+/// Only the "no" tower, with texts of full length.
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn train_text_32x77(bencher: Bencher<'_, '_>) {
     step(bencher, &full_texts(32, 77), true);
 }
 
-/// The "no" tower alone, texts that fill their rows.
+/// Only the "no" tower, with texts of full length.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn train_text_64x16(bencher: Bencher<'_, '_>) {
     step(bencher, &full_texts(64, 16), true);
 }
 
-/// The whole step: both frozen towers forward too.
+/// The whole step, with the forward passes of both frozen towers.
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn step_clipn(bencher: Bencher<'_, '_>) {
     step(bencher, &captions(32), false);
 }
 
-/// The step where the features of the frozen towers are known.
+/// The step with cached features of the frozen towers.
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn step_clipn_cached(bencher: Bencher<'_, '_>) {
     step(bencher, &captions(32), true);

@@ -1,4 +1,4 @@
-//! How much memory readers take, whatever a file claims to hold.
+//! Memory use of readers, whatever a file declares.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -12,13 +12,13 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// One test at a time: what others take would be counted too.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks out other tests, whose allocations would be counted too.
+fn lock() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a reader gives, and the most bytes that it had taken on the way.
+/// Returns the result of `read`, and the peak of the bytes that it allocated.
 fn taken<T>(read: impl FnOnce() -> T) -> (T, usize) {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -26,19 +26,19 @@ fn taken<T>(read: impl FnOnce() -> T) -> (T, usize) {
     (read, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// Opens weights, which may take 16 MiB and twice the file.
+/// Opens weights, and checks the limit of 16 MiB plus twice the file size.
 #[track_caller]
 fn opened(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
     let limit = 2 * bytes.len() + (16 << 20);
     let (opened, taken) = taken(|| Checkpoint::from_bytes(Path::new("weights"), bytes));
     assert!(
         taken <= limit,
-        "{taken} bytes were taken, and {limit} may be"
+        "{taken} bytes allocated, expected at most {limit}"
     );
     opened
 }
 
-/// The head of a file of before PyTorch 1.6, and a pickle that ends it.
+/// Returns a file in the format before PyTorch 1.6 with this pickle as its object.
 fn legacy(object: &[u8]) -> Vec<u8> {
     const HEAD: &[u8] =
         b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}X\r\x00\x00\x00little_endian\x88s.";
@@ -46,8 +46,8 @@ fn legacy(object: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_tag_of_a_tiff_takes_no_memory_for_values_that_are_not_there() {
-    let _alone = alone();
+fn a_tiff_tag_allocates_nothing_for_missing_values() {
+    let _lock = lock();
     let mut bytes = std::fs::read(fixture("hostile/many_values.tif")).unwrap();
     let count = 22 + 4;
     assert_eq!(bytes[count..count + 4], [1, 0, 0x2e, 0]);
@@ -63,8 +63,8 @@ fn a_tag_of_a_tiff_takes_no_memory_for_values_that_are_not_there() {
 }
 
 #[test]
-fn a_frame_of_a_webp_takes_no_memory_beyond_its_canvas() {
-    let _alone = alone();
+fn a_webp_frame_allocates_no_more_than_its_canvas() {
+    let _lock = lock();
     for name in [
         "frame_beyond_canvas.webp",
         "frame_beyond_canvas_with_alpha.webp",
@@ -80,8 +80,8 @@ fn a_frame_of_a_webp_takes_no_memory_beyond_its_canvas() {
 }
 
 #[test]
-fn pictures_take_memory_by_their_pixels() {
-    let _alone = alone();
+fn memory_of_images_is_bounded_by_their_pixels() {
+    let _lock = lock();
     let folder = fixture("image");
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -101,8 +101,8 @@ fn pictures_take_memory_by_their_pixels() {
 }
 
 #[test]
-fn a_pickle_of_many_small_objects_is_refused_in_time() {
-    let _alone = alone();
+fn rejects_a_pickle_of_many_small_objects() {
+    let _lock = lock();
     const MANY: usize = 250_000;
     // A list of empty lists, of texts, a stack of marks, memoized values, tuples of nothing.
     let objects: [&[u8]; 5] = [b"]", b"X\x00\x00\x00\x00", b"(", b"N\x94", b"}"];
@@ -115,9 +115,9 @@ fn a_pickle_of_many_small_objects_is_refused_in_time() {
 }
 
 #[test]
-fn shared_objects_do_not_multiply() {
-    let _alone = alone();
-    // Each list holds the one before it ten times.
+fn limits_repetition_of_shared_objects() {
+    let _lock = lock();
+    // Each list contains the previous one ten times.
     let mut pickle = b"]q\x00(NNNNNNNNNNe".to_vec();
     for level in 1u8..12 {
         pickle.extend([b'0', b']', b'q', level, b'(']);
@@ -131,8 +131,8 @@ fn shared_objects_do_not_multiply() {
 }
 
 #[test]
-fn a_header_of_many_tensors_is_bounded_by_its_file() {
-    let _alone = alone();
+fn memory_of_a_header_is_bounded_by_the_file_size() {
+    let _lock = lock();
     let file = |tensors: usize| {
         let entry = |i| {
             format!(
@@ -160,8 +160,8 @@ fn a_header_of_many_tensors_is_bounded_by_its_file() {
 }
 
 #[test]
-fn what_people_have_is_within_the_bounds() {
-    let _alone = alone();
+fn real_files_are_within_the_limit() {
+    let _lock = lock();
     for name in [
         "formats_zip.pt",
         "formats_legacy.pt",

@@ -1,32 +1,35 @@
-//! How much memory a reader takes.
+//! Measurement of the peak memory of a reader.
 
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Reads, and stops where the memory taken on the way, freed again or not, was over `limit` bytes.
+/// Runs `read` and panics if its peak memory exceeds `limit` bytes, even if the memory was freed
+/// again.
 pub fn within<T>(limit: usize, read: impl FnOnce() -> T) -> T {
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
     let result = read();
-    let taken = ALLOCATOR.peak_usage().saturating_sub(before);
-    tell(taken);
+    let peak = ALLOCATOR.peak_usage().saturating_sub(before);
+    report(peak);
     assert!(
-        taken <= limit,
-        "{taken} bytes were taken, and {limit} may be"
+        peak <= limit,
+        "peak memory: expected at most {limit} bytes, got {peak}"
     );
     result
 }
 
-/// Tells the most memory that was taken so far, when it has grown by a quarter.
-fn tell(taken: usize) {
+/// Prints the maximum peak memory of all runs, whenever it has grown by more than a quarter.
+///
+/// `fuzz/run.sh` parses the line.
+fn report(peak: usize) {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    static MOST: AtomicUsize = AtomicUsize::new(0);
-    let most = MOST.load(Ordering::Relaxed);
-    if taken > most + most / 4 {
-        MOST.store(taken, Ordering::Relaxed);
-        eprintln!("taken: {taken} bytes");
+    static MAX: AtomicUsize = AtomicUsize::new(0);
+    let max = MAX.load(Ordering::Relaxed);
+    if peak > max + max / 4 {
+        MAX.store(peak, Ordering::Relaxed);
+        eprintln!("peak memory: {peak} bytes");
     }
 }

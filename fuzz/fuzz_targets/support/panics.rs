@@ -1,8 +1,9 @@
-//! Panics of other projects' decoders, which the library catches and tells as a damaged picture.
+//! Filter for panics of third-party decoders, which the library catches and reports as corrupt
+//! images.
 
 use std::sync::Once;
 
-/// Lets panics end the process only where they come from clipn's own code.
+/// Lets only panics in clipn's own code abort the process.
 pub fn of_own_code_only() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

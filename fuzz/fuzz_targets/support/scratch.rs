@@ -1,17 +1,17 @@
-//! A file of this process for what only reads from the disk.
+//! Temporary files of this process, for readers that take a path.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Writes the bytes to a file of that name, always the same one.
+/// Writes the bytes to a temporary file called `name`, the same file at each call.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = std::env::temp_dir().join(format!("clipn-fuzz-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder to fuzz in");
+        std::fs::create_dir_all(&folder).expect("cannot create a directory for fuzzing");
         folder
     });
     let path = folder.join(name);
-    std::fs::write(&path, bytes).expect("a file to fuzz with");
+    std::fs::write(&path, bytes).expect("cannot write a file for fuzzing");
     path
 }

@@ -1,37 +1,37 @@
-//! The opcodes that Python would answer by calling something. Here each allowed name turns its arguments into data.
+//! Opcodes that call a function in Python. Here each allowed name converts its arguments to data.
 
 use super::PickleError;
 use super::global::{Global, StorageType};
 use super::node::{Id, Node, StorageSpec, TensorSpec};
 use super::vm::Vm;
 
-/// PyTorch's own limit on dimensions.
-const MOST_DIMENSIONS: usize = 64;
+/// PyTorch's own limit on the number of dimensions.
+const MAX_DIMENSIONS: usize = 64;
 
-/// REDUCE and NEWOBJ: a name and a tuple of arguments give place to the result.
+/// REDUCE and NEWOBJ: replaces a global name and its argument tuple by the result.
 pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     let (args, callee) = (vm.pop()?, vm.pop()?);
     let Node::Tuple(items) = vm.node(args) else {
-        return Err(vm.reader.corrupt("a call whose arguments are not a tuple"));
+        return Err(vm.reader.corrupt("call arguments are not a tuple"));
     };
-    // No allowed name takes more.
-    const MOST_ARGUMENTS: usize = 8;
-    if items.len() > MOST_ARGUMENTS {
+    // No allowed global takes more.
+    const MAX_ARGUMENTS: usize = 8;
+    if items.len() > MAX_ARGUMENTS {
         return Err(vm
             .reader
-            .corrupt(format!("a call with {} arguments", items.len())));
+            .corrupt(format!("call with {} arguments", items.len())));
     }
     let items = items.to_vec();
     let Node::Global(global) = *vm.node(callee) else {
-        let what = format!("a call of {}", vm.node(callee).kind());
+        let what = format!("call of {}", vm.node(callee).kind());
         return Err(vm.reader.corrupt(what));
     };
     match (global, &items[..]) {
         (Global::OrderedDict, []) => vm.push(Node::Dict(Vec::new())),
-        (Global::OrderedDict, &[entries]) => dict_of_pairs(vm, entries),
+        (Global::OrderedDict, &[entries]) => dict_from_pairs(vm, entries),
         (Global::DefaultDict, [] | [_]) => vm.push(Node::Dict(Vec::new())),
         (Global::Set, []) => vm.push(Node::Set(Vec::new())),
-        (Global::Set, &[items]) => set_of(vm, items),
+        (Global::Set, &[items]) => set_from_items(vm, items),
         (Global::Bytes, []) => vm.push(Node::Bytes(&[])),
         (Global::Bytes, &[bytes])
             if matches!(vm.node(bytes), Node::Bytes(_) | Node::OwnedBytes(_)) =>
@@ -44,7 +44,7 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         (Global::Device, &[kind, index]) => device(vm, kind, Some(index)),
         (Global::NumpyDtype, &[kind, ..]) => match vm.node(kind) {
             &Node::Str(kind) => vm.push(Node::NumpyDtype { kind, big: false }),
-            _ => Err(vm.reader.corrupt("a numpy dtype without a name")),
+            _ => Err(vm.reader.corrupt("numpy dtype without a name")),
         },
         (Global::NumpyScalar, &[dtype, bytes]) => numpy_scalar(vm, dtype, bytes),
         (Global::RebuildTensor, &[storage, offset, shape, strides])
@@ -60,7 +60,7 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         | (Global::RebuildParameterWithState, &[data, _, _, _]) => match vm.node(data) {
             Node::Tensor(_) => vm.push_id(data),
             other => {
-                let what = format!("a parameter of {}", other.kind());
+                let what = format!("parameter made from {}", other.kind());
                 Err(vm.reader.corrupt(what))
             }
         },
@@ -70,14 +70,14 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
             vm.push_id(value)
         }
         _ => Err(vm.reader.corrupt(format!(
-            "{global:?} with {} arguments it does not take",
+            "invalid arguments for {global:?} ({} given)",
             items.len()
         ))),
     }
 }
 
-/// BUILD: a state for the object below it. Attributes of dictionaries and tensors carry no weights and are dropped;
-/// those of a TorchScript module are the weights.
+/// BUILD: sets the state of the object below it. Attributes of dictionaries and tensors contain no
+/// weights and are dropped; those of a TorchScript module are the weights.
 pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     let (state, object) = (vm.pop()?, vm.top()?);
     match vm.node(object) {
@@ -95,7 +95,7 @@ pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
             Ok(())
         }
         other => {
-            let what = format!("attributes for {}", other.kind());
+            let what = format!("attributes set on {}", other.kind());
             Err(vm.reader.corrupt(what))
         }
     }
@@ -103,7 +103,10 @@ pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
 
 fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleError> {
     let Node::Dict(entries) = vm.node(state) else {
-        let what = format!("attributes of a module that are {}", vm.node(state).kind());
+        let what = format!(
+            "module attributes are {}, not a dictionary",
+            vm.node(state).kind()
+        );
         return Err(vm.reader.corrupt(what));
     };
     let entries = entries.clone();
@@ -114,11 +117,12 @@ fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleEr
     Ok(())
 }
 
-/// BINPERSID: PyTorch names storages by `("storage", class, key, location, elements)`, before 0.4 with a sixth
-/// entry for a part of the storage: None or `(key of the part, first element, elements)`.
+/// BINPERSID: PyTorch identifies a storage by `("storage", class, key, location, elements)`. Before
+/// 0.4 a sixth item describes a view of the storage: None or `(key of the view, first element,
+/// elements)`.
 pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     let id = vm.pop()?;
-    let malformed = "a persistent id that names no storage";
+    let malformed = "persistent id does not describe a storage";
     let Node::Tuple(items) = vm.node(id) else {
         return Err(vm.reader.corrupt(malformed));
     };
@@ -137,9 +141,9 @@ pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         None | Some(Node::None) => None,
         Some(Node::Tuple(view)) => match **view {
             [_, start, len] => Some((size(vm, start)?, size(vm, len)?)),
-            _ => return Err(vm.reader.corrupt("a storage's part without its bounds")),
+            _ => return Err(vm.reader.corrupt("storage view without bounds")),
         },
-        Some(_) => return Err(vm.reader.corrupt("a storage's part without its bounds")),
+        Some(_) => return Err(vm.reader.corrupt("storage view without bounds")),
     };
     vm.budget.charge_growing(size_of::<StorageSpec<'_>>())?;
     vm.storages.push(StorageSpec { key, ty, len, view });
@@ -155,18 +159,18 @@ fn tensor(
     dtype: Option<Id>,
 ) -> Result<(), PickleError> {
     let &Node::Storage(storage) = vm.node(storage) else {
-        return Err(vm.reader.corrupt("a tensor without a storage"));
+        return Err(vm.reader.corrupt("tensor without a storage"));
     };
     let ty: StorageType = match dtype.map(|dtype| vm.node(dtype)) {
         None => vm.storages[storage as usize].ty,
         Some(&Node::Global(Global::Dtype(ty))) => ty,
-        Some(_) => return Err(vm.reader.corrupt("a tensor without an element type")),
+        Some(_) => return Err(vm.reader.corrupt("tensor without an element type")),
     };
     let offset = size(vm, offset)?;
     let (shape, strides) = (sizes(vm, shape)?, sizes(vm, strides)?);
     if shape.len() != strides.len() {
         let what = format!(
-            "a tensor with {} sizes and {} strides",
+            "tensor with {} sizes and {} strides",
             shape.len(),
             strides.len()
         );
@@ -190,32 +194,27 @@ fn size(vm: &Vm<'_, '_>, id: Id) -> Result<usize, PickleError> {
         &Node::Int(value) => usize::try_from(value).ok(),
         _ => None,
     }
-    .ok_or_else(|| {
-        vm.reader
-            .corrupt("a size that is not a whole number of zero or more")
-    })
+    .ok_or_else(|| vm.reader.corrupt("size is not a non-negative integer"))
 }
 
 fn sizes(vm: &Vm<'_, '_>, id: Id) -> Result<Box<[usize]>, PickleError> {
     match vm.node(id) {
-        Node::Tuple(items) if items.len() <= MOST_DIMENSIONS => {
+        Node::Tuple(items) if items.len() <= MAX_DIMENSIONS => {
             items.iter().map(|&item| size(vm, item)).collect()
         }
-        Node::List(items) if items.len() <= MOST_DIMENSIONS => {
+        Node::List(items) if items.len() <= MAX_DIMENSIONS => {
             items.iter().map(|&item| size(vm, item)).collect()
         }
         _ => Err(vm.reader.corrupt(format!(
-            "sizes that are not a tuple of up to {MOST_DIMENSIONS} numbers"
+            "sizes are not a tuple of at most {MAX_DIMENSIONS} numbers"
         ))),
     }
 }
 
-/// Python 2 hands an OrderedDict its entries as one list of two-item lists.
-fn dict_of_pairs(vm: &mut Vm<'_, '_>, entries: Id) -> Result<(), PickleError> {
+/// Python 2 passes the entries of an OrderedDict as one list of two-item lists.
+fn dict_from_pairs(vm: &mut Vm<'_, '_>, entries: Id) -> Result<(), PickleError> {
     let Some(items) = items_of(vm, entries) else {
-        return Err(vm
-            .reader
-            .corrupt("a dictionary made from something other than pairs"));
+        return Err(vm.reader.corrupt("dictionary items are not pairs"));
     };
     vm.budget.charge(size_of_val(&*items) * 3)?;
     let mut pairs = Vec::with_capacity(items.len());
@@ -223,20 +222,16 @@ fn dict_of_pairs(vm: &mut Vm<'_, '_>, entries: Id) -> Result<(), PickleError> {
         match items_of(vm, item).as_deref() {
             Some(&[key, value]) => pairs.push((key, value)),
             _ => {
-                return Err(vm
-                    .reader
-                    .corrupt("a dictionary made from something other than pairs"));
+                return Err(vm.reader.corrupt("dictionary items are not pairs"));
             }
         }
     }
     vm.push(Node::Dict(pairs))
 }
 
-fn set_of(vm: &mut Vm<'_, '_>, items: Id) -> Result<(), PickleError> {
+fn set_from_items(vm: &mut Vm<'_, '_>, items: Id) -> Result<(), PickleError> {
     let Some(items) = items_of(vm, items) else {
-        return Err(vm
-            .reader
-            .corrupt("a set made from something other than a list"));
+        return Err(vm.reader.corrupt("set items are not a list"));
     };
     vm.budget.charge(size_of_val(&*items))?;
     vm.push(Node::Set(items))
@@ -250,7 +245,7 @@ fn items_of(vm: &Vm<'_, '_>, id: Id) -> Option<Vec<Id>> {
     }
 }
 
-/// `_codecs.encode(text, "latin1")`, by which protocol 2 writes bytes.
+/// `_codecs.encode(text, "latin1")`, the representation of bytes in protocol 2.
 fn encode(vm: &mut Vm<'_, '_>, text: Id, encoding: Id) -> Result<(), PickleError> {
     let (&Node::Str(text), &Node::Str("latin1" | "latin-1")) = (vm.node(text), vm.node(encoding))
     else {
@@ -260,7 +255,7 @@ fn encode(vm: &mut Vm<'_, '_>, text: Id, encoding: Id) -> Result<(), PickleError
     let bytes: Option<Box<[u8]>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
     match bytes {
         Some(bytes) => vm.push(Node::OwnedBytes(bytes)),
-        None => Err(vm.reader.corrupt("bytes above 255")),
+        None => Err(vm.reader.corrupt("latin1 text with a character above 255")),
     }
 }
 
@@ -272,22 +267,22 @@ fn device(vm: &mut Vm<'_, '_>, kind: Id, index: Option<Id>) -> Result<(), Pickle
             kind,
             index: Some(index),
         }),
-        _ => Err(vm.reader.corrupt("a device without a name")),
+        _ => Err(vm.reader.corrupt("device without a name")),
     }
 }
 
 fn numpy_scalar(vm: &mut Vm<'_, '_>, dtype: Id, bytes: Id) -> Result<(), PickleError> {
     let &Node::NumpyDtype { kind, big } = vm.node(dtype) else {
-        return Err(vm.reader.corrupt("a numpy scalar without a dtype"));
+        return Err(vm.reader.corrupt("numpy scalar without a dtype"));
     };
     let bytes: &[u8] = match vm.node(bytes) {
         Node::Bytes(bytes) => bytes,
         Node::OwnedBytes(bytes) => bytes,
-        _ => return Err(vm.reader.corrupt("a numpy scalar without bytes")),
+        _ => return Err(vm.reader.corrupt("numpy scalar without bytes")),
     };
     let mut digits = [0; 8];
     let Some(target) = digits.get_mut(..bytes.len()) else {
-        return Err(vm.reader.corrupt("a numpy scalar of more than eight bytes"));
+        return Err(vm.reader.corrupt("numpy scalar of more than 8 bytes"));
     };
     target.copy_from_slice(bytes);
     if big {
@@ -304,7 +299,7 @@ fn numpy_scalar(vm: &mut Vm<'_, '_>, dtype: Id, bytes: Id) -> Result<(), PickleE
         ("i1", 1) => Node::Int((bits as i8).into()),
         ("u1" | "u2" | "u4" | "u8", _) if i64::try_from(bits).is_ok() => Node::Int(bits as i64),
         ("b1", 1) => Node::Bool(bits != 0),
-        _ => return Err(vm.reader.corrupt("a numpy scalar that is no plain number")),
+        _ => return Err(vm.reader.corrupt("unsupported numpy scalar type")),
     };
     vm.push(node)
 }

@@ -1,15 +1,15 @@
-//! The names a pickle of weights may use. Every other name is refused.
+//! Allow list of the global names in pickles of weights. All other names are rejected.
 
 use crate::Dtype;
 
-/// What an allowed name stands for.
+/// Meaning of an allowed global name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Global {
     OrderedDict,
     DefaultDict,
     Set,
     Bytes,
-    /// A type that only stands as a value, such as a defaultdict's factory.
+    /// A type used only as a value, such as the factory of a defaultdict.
     Inert(&'static str),
     RebuildTensor,
     RebuildTensorV2,
@@ -28,7 +28,7 @@ pub(crate) enum Global {
     ScriptModule,
     /// A typed list of a TorchScript archive.
     ScriptList,
-    /// A value with the name of its TorchScript type.
+    /// A value tagged with its TorchScript type.
     ScriptTyped,
 }
 
@@ -36,9 +36,9 @@ pub(crate) enum Global {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct StorageType {
     pub(crate) name: &'static str,
-    /// `None` where [`Dtype`] has no such type.
+    /// `None` if [`Dtype`] has no such type.
     pub(crate) dtype: Option<Dtype>,
-    /// Bytes an element takes.
+    /// Size of an element in bytes.
     pub(crate) size: usize,
 }
 
@@ -50,7 +50,7 @@ const fn ty(name: &'static str, dtype: Dtype, size: usize) -> StorageType {
     }
 }
 
-const fn foreign(name: &'static str, size: usize) -> StorageType {
+const fn unsupported(name: &'static str, size: usize) -> StorageType {
     StorageType {
         name,
         dtype: None,
@@ -58,7 +58,7 @@ const fn foreign(name: &'static str, size: usize) -> StorageType {
     }
 }
 
-/// Classes of storages: name, element type.
+/// Storage classes with their element types.
 const STORAGES: &[(&str, StorageType)] = &[
     ("FloatStorage", ty("float32", Dtype::F32, 4)),
     ("HalfStorage", ty("float16", Dtype::F16, 2)),
@@ -71,39 +71,39 @@ const STORAGES: &[(&str, StorageType)] = &[
     ("ByteStorage", ty("uint8", Dtype::U8, 1)),
     ("UntypedStorage", ty("uint8", Dtype::U8, 1)),
     ("BoolStorage", ty("bool", Dtype::Bool, 1)),
-    ("ComplexFloatStorage", foreign("complex64", 8)),
-    ("ComplexDoubleStorage", foreign("complex128", 16)),
-    ("QInt8Storage", foreign("qint8", 1)),
-    ("QUInt8Storage", foreign("quint8", 1)),
-    ("QInt32Storage", foreign("qint32", 4)),
-    ("QUInt4x2Storage", foreign("quint4x2", 1)),
-    ("QUInt2x4Storage", foreign("quint2x4", 1)),
+    ("ComplexFloatStorage", unsupported("complex64", 8)),
+    ("ComplexDoubleStorage", unsupported("complex128", 16)),
+    ("QInt8Storage", unsupported("qint8", 1)),
+    ("QUInt8Storage", unsupported("quint8", 1)),
+    ("QInt32Storage", unsupported("qint32", 4)),
+    ("QUInt4x2Storage", unsupported("quint4x2", 1)),
+    ("QUInt2x4Storage", unsupported("quint2x4", 1)),
 ];
 
-/// `torch.dtype`s that are no storage class's element type.
-const FURTHER_DTYPES: &[StorageType] = &[
-    foreign("uint16", 2),
-    foreign("uint32", 4),
-    foreign("uint64", 8),
-    foreign("complex32", 4),
-    foreign("float8_e4m3fn", 1),
-    foreign("float8_e5m2", 1),
-    foreign("float8_e4m3fnuz", 1),
-    foreign("float8_e5m2fnuz", 1),
-    foreign("float8_e8m0fnu", 1),
+/// Values of `torch.dtype` that are not the element type of a storage class.
+const OTHER_DTYPES: &[StorageType] = &[
+    unsupported("uint16", 2),
+    unsupported("uint32", 4),
+    unsupported("uint64", 8),
+    unsupported("complex32", 4),
+    unsupported("float8_e4m3fn", 1),
+    unsupported("float8_e5m2", 1),
+    unsupported("float8_e4m3fnuz", 1),
+    unsupported("float8_e5m2fnuz", 1),
+    unsupported("float8_e8m0fnu", 1),
 ];
 
-/// Who wrote the pickle, which decides about the names that it may use.
+/// Program that wrote the pickle, which determines the allowed names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// `torch.save`.
     Checkpoint,
-    /// `torch.jit.save`: objects of compiled classes beside plain values. Their code is in other entries of the
-    /// archive, which nobody reads.
+    /// `torch.jit.save`: objects of compiled classes beside plain values. Their code is in other
+    /// entries of the archive, which are never read.
     TorchScript,
 }
 
-/// The meaning of `module.name`, or `None`, which is to be refused.
+/// Returns the meaning of `module.name`, or `None` if the name must be rejected.
 pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Global> {
     if dialect == Dialect::TorchScript
         && let Some(global) = script(module, name)
@@ -140,12 +140,12 @@ fn storage(name: &str) -> Option<Global> {
 fn dtype(name: &str) -> Option<Global> {
     let of_storages = STORAGES.iter().map(|(_, ty)| ty);
     of_storages
-        .chain(FURTHER_DTYPES)
+        .chain(OTHER_DTYPES)
         .find(|ty| ty.name == name)
         .map(|&ty| Global::Dtype(ty))
 }
 
-/// What TorchScript's own pickler names.
+/// Looks up names that TorchScript's pickler writes.
 fn script(module: &str, name: &str) -> Option<Global> {
     match (module, name) {
         (
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_describe_data_are_known() {
+    fn allows_only_names_that_describe_data() {
         for (module, name) in [
             ("os", "system"),
             ("posix", "system"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn compiled_classes_are_known_in_torchscript_alone() {
+    fn allows_compiled_classes_only_in_torchscript() {
         for (module, name, global) in [
             ("__torch__", "Model", Global::ScriptModule),
             (
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dtype_and_its_storage_agree() {
+    fn dtypes_and_storages_agree() {
         let Some(Global::Dtype(dtype)) = lookup(Dialect::Checkpoint, "torch", "bfloat16") else {
             panic!("a dtype")
         };

@@ -1,6 +1,9 @@
-//! Python's pickle as data, protocols 2 to 5: a machine that builds plain values and descriptions of tensors.
-//! A pickle is a program that may call any Python function by name; here a name is either one of the few that
-//! `torch.save` needs for weights, each of which only describes data, or refused. Nothing is ever called.
+//! Reader of Python pickles, protocols 2 to 5, as data: a virtual machine that builds plain values
+//! and descriptions of tensors.
+//!
+//! A pickle is a program that may call any Python function by name. Here a name is either on the
+//! short allow list that `torch.save` needs for weights, where each name only describes data, or
+//! the pickle is rejected. Nothing is ever called.
 
 mod call;
 mod global;
@@ -16,16 +19,16 @@ pub(crate) use vm::parse;
 
 use super::budget::Exhausted;
 
-/// Why a pickle was not read. Offsets count from the pickle's first byte.
+/// Error of reading a pickle. Offsets count from the first byte of the pickle.
 #[derive(Debug, PartialEq)]
 pub(crate) enum PickleError {
-    /// The bytes end before the pickle does.
+    /// The bytes end before the STOP opcode.
     Truncated,
-    /// Something that no pickle of weights does.
+    /// Content that is malformed, or that no pickle of weights has.
     Corrupt { at: usize, what: String },
-    /// A name that is not on the list.
+    /// A global name that is not on the allow list.
     Refused { global: String },
-    /// More memory than the file's size justifies.
+    /// The memory budget of the file is exceeded.
     Exhausted,
 }
 

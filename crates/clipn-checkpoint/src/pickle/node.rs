@@ -1,18 +1,18 @@
-//! What the machine builds: an arena of nodes that name each other by index, so that shared and even circular
-//! values cost nothing to hold and nothing to drop.
+//! Arena of the nodes that the virtual machine builds. Nodes refer to each other by index, so
+//! shared and circular values need no reference counting and no recursive drop.
 
 use super::global::{Global, StorageType};
 
 /// Index of a node in [`Parsed::nodes`].
 pub(crate) type Id = u32;
 
-/// One Python object. Text and bytes lie in the pickle itself where they can.
+/// A Python object. Text and bytes are borrowed from the pickle if possible.
 #[derive(Debug)]
 pub(crate) enum Node<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// More than 64 bits, little-endian two's complement.
+    /// Integer of more than 64 bits, little-endian two's complement.
     BigInt(&'a [u8]),
     Float(f64),
     Str(&'a str),
@@ -22,19 +22,19 @@ pub(crate) enum Node<'a> {
     Tuple(Box<[Id]>),
     Set(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// An object of a TorchScript class: its attributes.
+    /// Attributes of an object of a TorchScript class.
     Module(Vec<(Id, Id)>),
     Global(Global),
     /// Index in [`Parsed::storages`].
     Storage(u32),
     /// Index in [`Parsed::tensors`].
     Tensor(u32),
-    /// `numpy.dtype`: its short name, such as `f8`, and whether it is big-endian.
+    /// `numpy.dtype`: its short name, such as `f8`, and byte order.
     NumpyDtype {
         kind: &'a str,
         big: bool,
     },
-    /// A `torch.device`, by its arguments.
+    /// Arguments of a `torch.device`.
     Device {
         kind: &'a str,
         index: Option<i64>,
@@ -42,7 +42,7 @@ pub(crate) enum Node<'a> {
 }
 
 impl Node<'_> {
-    /// What the node is, for messages.
+    /// Returns the kind of object, for error messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Node::None => "None",
@@ -65,15 +65,15 @@ impl Node<'_> {
     }
 }
 
-/// A run of elements that tensors are views of; the bytes lie elsewhere in the file.
+/// Storage: contiguous elements that tensors are views of. The bytes are elsewhere in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct StorageSpec<'a> {
-    /// The file's name for it.
+    /// Key of the storage in the file.
     pub(crate) key: &'a str,
     pub(crate) ty: StorageType,
-    /// Elements.
+    /// Number of elements.
     pub(crate) len: usize,
-    /// First element and length of the part meant, in files of PyTorch before 0.4.
+    /// First element and number of elements of a view, in files of PyTorch before 0.4.
     pub(crate) view: Option<(usize, usize)>,
 }
 
@@ -82,22 +82,22 @@ pub(crate) struct StorageSpec<'a> {
 pub(crate) struct TensorSpec {
     /// Index in [`Parsed::storages`].
     pub(crate) storage: u32,
-    /// Type of the tensor's elements, which may differ from an untyped storage's.
+    /// Element type, which may differ from that of an untyped storage.
     pub(crate) ty: StorageType,
     pub(crate) offset: usize,
     pub(crate) shape: Box<[usize]>,
     pub(crate) strides: Box<[usize]>,
 }
 
-/// A whole pickle, read.
+/// A parsed pickle.
 #[derive(Debug)]
 pub(crate) struct Parsed<'a> {
     pub(crate) nodes: Vec<Node<'a>>,
     pub(crate) storages: Vec<StorageSpec<'a>>,
     pub(crate) tensors: Vec<TensorSpec>,
-    /// The object that the pickle is of.
+    /// The top-level object.
     pub(crate) root: Id,
-    /// Bytes that the pickle takes.
+    /// Length of the pickle in bytes.
     pub(crate) end: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Reading numbers, lines and counted bytes of a pickle, never past its end.
+//! Bounds-checked reader of numbers, lines and length-prefixed bytes of a pickle.
 
 use super::PickleError;
 
@@ -12,7 +12,7 @@ impl<'a> Reader<'a> {
         Reader { bytes, pos: 0 }
     }
 
-    /// Bytes read so far.
+    /// Returns the number of bytes read so far.
     pub(crate) fn position(&self) -> usize {
         self.pos
     }
@@ -24,7 +24,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next `count` bytes, borrowed: a lying count costs nothing.
+    /// Returns the next `count` bytes, borrowed. A `count` beyond the end is an error and allocates
+    /// nothing.
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], PickleError> {
         let end = self.pos.checked_add(count).ok_or(PickleError::Truncated)?;
         let taken = self
@@ -59,12 +60,12 @@ impl<'a> Reader<'a> {
         self.array().map(i32::from_le_bytes)
     }
 
-    /// Pickle's floats alone are big-endian.
+    /// Reads a float; unlike all other numbers in pickles, floats are big-endian.
     pub(crate) fn f64(&mut self) -> Result<f64, PickleError> {
         self.array().map(f64::from_be_bytes)
     }
 
-    /// Bytes behind a count of one, four or eight bytes.
+    /// Reads bytes with a length prefix of 1, 4 or 8 bytes.
     pub(crate) fn counted(&mut self, count_bytes: usize) -> Result<&'a [u8], PickleError> {
         let mut count = [0; 8];
         count[..count_bytes].copy_from_slice(self.take(count_bytes)?);
@@ -75,10 +76,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn text(&mut self, count_bytes: usize) -> Result<&'a str, PickleError> {
         let bytes = self.counted(count_bytes)?;
-        std::str::from_utf8(bytes).map_err(|_| self.corrupt("text that is not UTF-8"))
+        std::str::from_utf8(bytes).map_err(|_| self.corrupt("text is not valid UTF-8"))
     }
 
-    /// Text up to a line feed, which is read over.
+    /// Reads text up to a line feed, and skips the line feed.
     pub(crate) fn line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.pos..];
         let len = rest
@@ -87,7 +88,7 @@ impl<'a> Reader<'a> {
             .ok_or(PickleError::Truncated)?;
         let line = self.take(len)?;
         self.pos += 1;
-        std::str::from_utf8(line).map_err(|_| self.corrupt("a name that is not UTF-8"))
+        std::str::from_utf8(line).map_err(|_| self.corrupt("name is not valid UTF-8"))
     }
 }
 
@@ -96,11 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_read_past_the_end() {
+    fn never_reads_past_the_end() {
         let mut reader = Reader::new(&[3, b'a', b'b']);
         assert_eq!(reader.counted(1), Err(PickleError::Truncated));
-        let mut lying = Reader::new(&[0xff; 8]);
-        assert_eq!(lying.counted(8), Err(PickleError::Truncated));
+        let mut false_length = Reader::new(&[0xff; 8]);
+        assert_eq!(false_length.counted(8), Err(PickleError::Truncated));
         assert_eq!(
             Reader::new(b"no end of line").line(),
             Err(PickleError::Truncated)
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_before_their_line_feed() {
+    fn lines_exclude_their_line_feed() {
         let mut reader = Reader::new(b"os\nsystem\n.");
         assert_eq!((reader.line(), reader.line()), (Ok("os"), Ok("system")));
         assert_eq!(reader.u8(), Ok(b'.'));

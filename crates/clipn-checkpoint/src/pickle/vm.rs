@@ -1,4 +1,5 @@
-//! The pickle machine: a stack, marks on it, a memo. Opcodes and their meaning follow CPython's `pickletools`.
+//! Pickle virtual machine with a stack, marks and a memo. Opcodes and their meaning follow
+//! CPython's `pickletools`.
 
 use std::collections::HashMap;
 
@@ -9,18 +10,18 @@ use super::{PickleError, call};
 use crate::budget::Budget;
 use crate::error::shown;
 
-/// Nodes made once and shared by everything that holds them.
+/// Preallocated nodes for shared constants.
 const NONE: Id = 0;
 const TRUE: Id = 1;
 const FALSE: Id = 2;
 const EMPTY_TUPLE: Id = 3;
 
-/// What a stack entry, a mark or an item of a container may cost with its vector's spare room.
+/// Maximum cost in bytes of a stack entry, a mark or a container item, including spare capacity.
 const SLOT: usize = 2 * size_of::<usize>();
-/// What a memo entry may cost in the hash map.
+/// Maximum cost in bytes of a memo entry in the hash map.
 const MEMO_SLOT: usize = 32;
 
-/// Reads the pickle that `bytes` begin with.
+/// Parses the pickle at the beginning of `bytes`.
 pub(crate) fn parse<'a>(
     bytes: &'a [u8],
     dialect: Dialect,
@@ -60,7 +61,7 @@ pub(crate) struct Vm<'a, 'b> {
     pub(crate) storages: Vec<StorageSpec<'a>>,
     pub(crate) tensors: Vec<TensorSpec>,
     stack: Vec<Id>,
-    /// Heights of the stack where marks were set.
+    /// Stack heights at which marks were set.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
     pub(crate) budget: &'b mut Budget,
@@ -76,7 +77,7 @@ impl<'a> Vm<'a, '_> {
                     (true, true) => Ok(root),
                     _ => Err(self
                         .reader
-                        .corrupt("the pickle stops with values left over")),
+                        .corrupt("values left on the stack at the end of the pickle")),
                 };
             }
             self.step(opcode)?;
@@ -100,7 +101,7 @@ impl<'a> Vm<'a, '_> {
             b'X' => self.text(4),
             0x8c => self.text(1),
             0x8d => self.text(8),
-            // Python 2's strings, which were bytes but hold names in practice.
+            // Strings of Python 2: bytes that contain names in practice.
             b'U' => self.python2_string(1),
             b'T' => self.python2_string(4),
             b'B' => self.bytes(4),
@@ -161,18 +162,18 @@ impl<'a> Vm<'a, '_> {
             b'Q' => call::persistent_id(self),
             b'R' | 0x81 => call::reduce(self),
             b'b' => call::build(self),
-            _ => Err(self.reader.corrupt(format!(
-                "the opcode {opcode:#04x}, which weights do not use"
-            ))),
+            _ => Err(self
+                .reader
+                .corrupt(format!("opcode {opcode:#04x} is not allowed in weights"))),
         }
     }
 
     fn protocol(&mut self) -> Result<(), PickleError> {
         match self.reader.u8()? {
             2..=5 => Ok(()),
-            version => Err(self
-                .reader
-                .corrupt(format!("pickle protocol {version}; 2 to 5 are read"))),
+            version => Err(self.reader.corrupt(format!(
+                "unsupported pickle protocol {version}, expected 2 to 5"
+            ))),
         }
     }
 
@@ -217,8 +218,7 @@ impl<'a> Vm<'a, '_> {
             .len()
             .checked_sub(len)
             .filter(|&start| start >= floor);
-        let start =
-            start.ok_or_else(|| self.reader.corrupt("a tuple of more values than there are"))?;
+        let start = start.ok_or_else(|| self.reader.corrupt("stack underflow in a tuple"))?;
         let items = self.stack.split_off(start);
         self.push_tuple(items)
     }
@@ -257,7 +257,7 @@ impl<'a> Vm<'a, '_> {
                 Ok(())
             }
             other => {
-                let what = format!("items for {} instead of a list", other.kind());
+                let what = format!("expected a list for new items, got {}", other.kind());
                 Err(self.reader.corrupt(what))
             }
         }
@@ -282,7 +282,10 @@ impl<'a> Vm<'a, '_> {
                 Ok(())
             }
             other => {
-                let what = format!("entries for {} instead of a dictionary", other.kind());
+                let what = format!(
+                    "expected a dictionary for new entries, got {}",
+                    other.kind()
+                );
                 Err(self.reader.corrupt(what))
             }
         }
@@ -298,9 +301,7 @@ impl<'a> Vm<'a, '_> {
     fn recall(&mut self, index: u32) -> Result<(), PickleError> {
         match self.memo.get(&index) {
             Some(&id) => self.push_id(id),
-            None => Err(self
-                .reader
-                .corrupt(format!("memo entry {index}, which was never made"))),
+            None => Err(self.reader.corrupt(format!("undefined memo entry {index}"))),
         }
     }
 
@@ -308,7 +309,7 @@ impl<'a> Vm<'a, '_> {
         let (name, module) = (self.pop()?, self.pop()?);
         match (self.node(module), self.node(name)) {
             (&Node::Str(module), &Node::Str(name)) => self.global(module, name),
-            _ => Err(self.reader.corrupt("a name that is not text")),
+            _ => Err(self.reader.corrupt("global name is not a string")),
         }
     }
 
@@ -341,7 +342,7 @@ impl<'a> Vm<'a, '_> {
         Ok(())
     }
 
-    /// The height below which values belong to whoever set the last mark.
+    /// Returns the stack height below which values belong to the context of the last mark.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -355,7 +356,7 @@ impl<'a> Vm<'a, '_> {
     pub(crate) fn top(&self) -> Result<Id, PickleError> {
         match self.stack.last() {
             Some(&top) if self.stack.len() > self.floor() => Ok(top),
-            _ => Err(self.reader.corrupt("a value taken from an empty stack")),
+            _ => Err(self.reader.corrupt("stack underflow")),
         }
     }
 
@@ -369,7 +370,7 @@ impl<'a> Vm<'a, '_> {
     fn pop_marked(&mut self) -> Result<Vec<Id>, PickleError> {
         match self.marks.pop() {
             Some(mark) => Ok(self.stack.split_off(mark)),
-            None => Err(self.reader.corrupt("a mark that was never set")),
+            None => Err(self.reader.corrupt("no mark on the stack")),
         }
     }
 
@@ -378,7 +379,7 @@ impl<'a> Vm<'a, '_> {
         self.budget.charge(size_of_val(&*items))?;
         match items.as_chunks() {
             (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
-            _ => Err(self.reader.corrupt("a dictionary key without its value")),
+            _ => Err(self.reader.corrupt("dictionary key without a value")),
         }
     }
 }

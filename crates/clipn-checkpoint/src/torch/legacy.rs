@@ -1,6 +1,6 @@
-//! The legacy form (before PyTorch 1.6, or `_use_new_zipfile_serialization=False`): five pickles in a row (a magic
-//! number, a protocol number, facts about the machine, the object, the storages' keys), then each storage as its
-//! number of elements (i64) and its bytes.
+//! Legacy format (before PyTorch 1.6, or `_use_new_zipfile_serialization=False`). It begins with
+//! five pickles: a magic number, a protocol number, system information, the object, and the storage
+//! keys. Then each storage follows as its number of elements (i64) and its bytes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,18 +17,18 @@ use crate::{CheckpointError, Value};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Reads the object that the file was saved from, and says what is left of the memory that it may take.
+/// Returns the saved object, and the remaining memory budget.
 pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
-    let mut pickles = Pickles {
+    let mut pickles = PickleSequence {
         path,
         bytes: bytes.as_slice(),
         at: 0,
         budget: &mut budget,
     };
-    pickles.check_head()?;
+    pickles.check_header()?;
     let object = pickles.next("the object")?;
-    let keys = pickles.next("the list of storages")?;
+    let keys = pickles.next("the storage keys")?;
     let at = pickles.at;
     let mut storages = LegacyStorages {
         path,
@@ -40,15 +40,15 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Budget), Checkp
     Ok((value, budget))
 }
 
-/// The pickles at the head of the file, one by one.
-struct Pickles<'a, 'b> {
+/// Iterator over the pickles at the beginning of the file.
+struct PickleSequence<'a, 'b> {
     path: &'a Path,
     bytes: &'a [u8],
     at: usize,
     budget: &'b mut Budget,
 }
 
-impl<'a> Pickles<'a, '_> {
+impl<'a> PickleSequence<'a, '_> {
     fn next(&mut self, part: &str) -> Result<Parsed<'a>, CheckpointError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let parsed = pickle::parse(rest, Dialect::Checkpoint, self.budget)
@@ -57,13 +57,13 @@ impl<'a> Pickles<'a, '_> {
         Ok(parsed)
     }
 
-    fn check_head(&mut self) -> Result<(), CheckpointError> {
+    fn check_header(&mut self) -> Result<(), CheckpointError> {
         let magic = self.next("the magic number")?;
         if !matches!(magic.root(), Node::BigInt(digits) if *digits == MAGIC) {
             return Err(CheckpointError::Unrecognised {
                 path: self.path.to_owned(),
                 seen: format!(
-                    "a Python pickle of {} that torch.save did not write",
+                    "a Python pickle of {} that was not written by torch.save",
                     magic.root().kind()
                 ),
                 advice: "save the weights with torch.save(model.state_dict(), \"weights.pt\")",
@@ -73,20 +73,21 @@ impl<'a> Pickles<'a, '_> {
         match self.next("the protocol number")?.root() {
             Node::Int(PROTOCOL) => {}
             _ => {
-                return Err(
-                    self.corrupt(start, format!("a protocol number that is not {PROTOCOL}"))
-                );
+                return Err(self.corrupt(
+                    start,
+                    format!("unexpected protocol number, expected {PROTOCOL}"),
+                ));
             }
         }
         let start = self.at;
-        let machine = self.next("the facts about the machine")?;
-        let Node::Dict(entries) = machine.root() else {
-            return Err(self.corrupt(start, "no dictionary of facts about the machine".to_owned()));
+        let system_info = self.next("the system information")?;
+        let Node::Dict(entries) = system_info.root() else {
+            return Err(self.corrupt(start, "system information is not a dictionary".to_owned()));
         };
         let little = entries
             .iter()
-            .find(|(key, _)| matches!(machine.node(*key), Node::Str("little_endian")));
-        match little.map(|&(_, value)| machine.node(value)) {
+            .find(|(key, _)| matches!(system_info.node(*key), Node::Str("little_endian")));
+        match little.map(|&(_, value)| system_info.node(value)) {
             Some(Node::Bool(false)) => Err(CheckpointError::BigEndian {
                 path: self.path.to_owned(),
             }),
@@ -106,12 +107,13 @@ impl<'a> Pickles<'a, '_> {
 struct LegacyStorages<'a> {
     path: &'a Path,
     bytes: &'a Bytes,
-    /// Where each storage's elements lie.
+    /// Byte range of the elements of each storage.
     ranges: HashMap<String, Range<usize>>,
 }
 
 impl LegacyStorages<'_> {
-    /// Walks the storages from byte `at` on. Their element types stand in the object's pickle alone.
+    /// Locates the storages from byte `at` on. Their element types are only in the pickle of the
+    /// object.
     fn locate(
         &mut self,
         mut at: usize,
@@ -122,18 +124,18 @@ impl LegacyStorages<'_> {
         for spec in &object.storages {
             let first = specs.entry(spec.key).or_insert(spec);
             if first.ty.size != spec.ty.size || first.len != spec.len {
-                return Err(self.corrupt(spec.key, "the object describes it in two ways"));
+                return Err(self.corrupt(spec.key, "conflicting descriptions in the object"));
             }
         }
         let Node::List(list) = keys.root() else {
-            return Err(self.corrupt("keys", "the storages' keys are not a list"));
+            return Err(self.corrupt("keys", "storage keys are not a list"));
         };
         for &id in list {
             let &Node::Str(key) = keys.node(id) else {
-                return Err(self.corrupt("keys", "a key that is not text"));
+                return Err(self.corrupt("keys", "storage key is not a string"));
             };
             let Some(spec) = specs.get(key) else {
-                return Err(self.corrupt(key, "no tensor uses it, so its element type is unknown"));
+                return Err(self.corrupt(key, "unknown element type, as no tensor uses it"));
             };
             let range = self.storage_at(at, spec)?;
             at = range.end;
@@ -142,18 +144,19 @@ impl LegacyStorages<'_> {
         Ok(())
     }
 
-    /// The elements of the storage whose count stands at byte `at`.
+    /// Returns the byte range of the storage whose element count is at byte `at`.
     fn storage_at(
         &self,
         at: usize,
         spec: &StorageSpec<'_>,
     ) -> Result<Range<usize>, CheckpointError> {
         let file = self.bytes.as_slice();
-        let cut = |needed: String| CheckpointError::Truncated {
+        let truncated = |needed: String| CheckpointError::Truncated {
             path: self.path.to_owned(),
             what: format!(
-                "storage {} needs {needed} from byte {at} on, and the file has {}",
+                "expected {1} of storage {0} at byte {at}, but the file has {2} bytes",
                 shown(spec.key),
+                needed,
                 file.len()
             ),
         };
@@ -161,11 +164,11 @@ impl LegacyStorages<'_> {
             .get(at..)
             .and_then(|rest| rest.split_first_chunk::<8>())
         else {
-            return Err(cut("its number of elements".to_owned()));
+            return Err(truncated("its number of elements".to_owned()));
         };
         let count = i64::from_le_bytes(*count);
         if usize::try_from(count) != Ok(spec.len) {
-            let what = format!("{count} elements, where the object has {}", spec.len);
+            let what = format!("{count} elements, expected {}", spec.len);
             return Err(self.corrupt(spec.key, &what));
         }
         let start = at + 8;
@@ -175,7 +178,7 @@ impl LegacyStorages<'_> {
             .and_then(|bytes| start.checked_add(bytes));
         match end {
             Some(end) if end <= file.len() => Ok(start..end),
-            _ => Err(cut(format!("{} {} elements", spec.len, spec.ty.name))),
+            _ => Err(truncated(format!("{} {} elements", spec.len, spec.ty.name))),
         }
     }
 
@@ -195,7 +198,7 @@ impl Storages for LegacyStorages<'_> {
         _: &mut Budget,
     ) -> Result<(Bytes, Range<usize>), CheckpointError> {
         let Some(whole) = self.ranges.get(spec.key) else {
-            return Err(self.corrupt(spec.key, "a tensor needs it, but the file does not hold it"));
+            return Err(self.corrupt(spec.key, "a tensor refers to it, but it is not in the file"));
         };
         let Some((first, len)) = spec.view else {
             return Ok((self.bytes.clone(), whole.clone()));
@@ -206,7 +209,7 @@ impl Storages for LegacyStorages<'_> {
                 let (start, size) = (whole.start, spec.ty.size);
                 Ok((self.bytes.clone(), start + first * size..start + end * size))
             }
-            None => Err(self.corrupt(spec.key, "a part of it that lies outside it")),
+            None => Err(self.corrupt(spec.key, "view out of bounds")),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! PyTorch's `.pt`: a pickle that describes tensors, and the storages they are views of, as entries of a zip archive
-//! (since PyTorch 1.6) or one after the other in the same file (before). A TorchScript archive is of the first form,
-//! with the program beside the data.
+//! PyTorch's `.pt` format: a pickle that describes tensors, and the storages that they are views
+//! of.
+//!
+//! Since PyTorch 1.6 both are entries of a zip archive; before, they follow each other in one file.
+//! A TorchScript archive is such a zip archive with code beside the data.
 
 mod legacy;
 mod script;
@@ -19,9 +21,9 @@ use super::CheckpointError;
 use super::buffer::Bytes;
 use super::pickle::{PickleError, StorageSpec};
 
-/// Where the bytes of storages lie.
+/// Source of the bytes of storages.
 trait Storages {
-    /// The bytes of the storage that `spec` names, exactly as long as it says.
+    /// Returns the bytes of the storage that `spec` describes, with exactly the declared length.
     fn find(
         &mut self,
         spec: &StorageSpec<'_>,
@@ -29,13 +31,13 @@ trait Storages {
     ) -> Result<(Bytes, Range<usize>), CheckpointError>;
 }
 
-/// The error of a pickle that stands in `part` of the file, from its byte `start` on.
+/// Converts the error of a pickle in `part` of the file that begins at byte `start`.
 fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> CheckpointError {
     let path = path.to_owned();
     match error {
         PickleError::Truncated => CheckpointError::Truncated {
             path,
-            what: format!("{part} ends too early"),
+            what: format!("unexpected end of {part}"),
         },
         PickleError::Corrupt { at, what } => CheckpointError::Corrupt {
             path,
@@ -45,7 +47,7 @@ fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> Ch
         PickleError::Refused { global } => CheckpointError::RefusedGlobal { path, global },
         PickleError::Exhausted => CheckpointError::TooLarge {
             path,
-            what: format!("the objects in {part}"),
+            what: format!("objects in {part}"),
         },
     }
 }

@@ -1,5 +1,5 @@
-//! The tensors of a TorchScript archive: its object is a tree of modules, whose attributes are tensors, further modules
-//! and settings. The program in the archive is never read.
+//! Tensors of a TorchScript archive. Its object is a tree of modules, whose attributes are tensors,
+//! submodules and settings. The code in the archive is never read.
 
 use std::path::Path;
 
@@ -9,44 +9,47 @@ use crate::budget::{Budget, Exhausted};
 use crate::error::shown;
 use crate::{CheckpointError, Tensor, Value};
 
-/// Every tensor of the tree by the path that leads to it, as PyTorch's `state_dict` names it (`visual.conv1.weight`).
+/// Returns all tensors of the tree under the names that PyTorch's `state_dict` gives them
+/// (`visual.conv1.weight`).
 pub(crate) fn named_tensors(
     path: &Path,
     root: &Value,
     budget: &mut Budget,
 ) -> Result<IndexMap<String, Tensor>, CheckpointError> {
-    let mut flat = Flat {
+    let mut collector = Collector {
         path,
         budget,
         tensors: IndexMap::new(),
     };
-    flat.module("", root)?;
-    if flat.tensors.is_empty() {
-        let seen = format!("its program has {root}, and no tensor among it");
+    collector.module("", root)?;
+    if collector.tensors.is_empty() {
+        let seen = format!("found {root} with no tensor in its module tree");
         return Err(CheckpointError::NoTensors {
             path: path.to_owned(),
             seen,
         });
     }
-    Ok(flat.tensors)
+    Ok(collector.tensors)
 }
 
-struct Flat<'a> {
+struct Collector<'a> {
     path: &'a Path,
-    /// A name repeats the names of the modules around it, so names alone could fill the memory.
+    /// Charged for names: each repeats the names of its parent modules, so names alone could
+    /// exhaust memory.
     budget: &'a mut Budget,
     tensors: IndexMap<String, Tensor>,
 }
 
-impl Flat<'_> {
-    /// Nesting was limited when the value was read.
+impl Collector<'_> {
+    /// Collects the tensors of a module. Recursion is safe, as nesting is limited when the value is
+    /// read.
     fn module(&mut self, prefix: &str, value: &Value) -> Result<(), CheckpointError> {
         let corrupt = |place: &str, what: &str| CheckpointError::Corrupt {
             path: self.path.to_owned(),
             place: format!(
-                "the module {}",
+                "module {}",
                 if place.is_empty() {
-                    "at the top".to_owned()
+                    "<root>".to_owned()
                 } else {
                     shown(place)
                 }
@@ -54,7 +57,7 @@ impl Flat<'_> {
             what: what.to_owned(),
         };
         let Some(attributes) = value.as_dict() else {
-            return Err(corrupt(prefix, "it is not a module"));
+            return Err(corrupt(prefix, "not a module"));
         };
         for (key, value) in attributes {
             if !matches!(
@@ -64,7 +67,7 @@ impl Flat<'_> {
                 continue;
             }
             let Some(key) = key.as_str() else {
-                // A dictionary that a module keeps, not a module.
+                // A dictionary among the attributes, not a submodule.
                 continue;
             };
             let length = prefix.len() + key.len() + 1;
@@ -72,7 +75,7 @@ impl Flat<'_> {
                 .charge_growing(length + size_of::<(String, Tensor)>())
                 .map_err(|Exhausted| CheckpointError::TooLarge {
                     path: self.path.to_owned(),
-                    what: "the names of its modules".to_owned(),
+                    what: "names of its modules".to_owned(),
                 })?;
             let name = if prefix.is_empty() {
                 key.to_owned()
@@ -82,10 +85,7 @@ impl Flat<'_> {
             match value {
                 Value::Tensor(tensor) => {
                     if self.tensors.insert(name, tensor.clone()).is_some() {
-                        return Err(corrupt(
-                            prefix,
-                            &format!("the name {} stands twice", shown(key)),
-                        ));
+                        return Err(corrupt(prefix, &format!("duplicate name {}", shown(key))));
                     }
                 }
                 Value::UnsupportedTensor(dtype) => {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_paths_to_the_tensors() {
+    fn names_tensors_by_their_module_path() {
         let inner = module(&[("weight", tensor()), ("training", Value::Bool(false))]);
         let root = module(&[
             ("scale", tensor()),
@@ -132,26 +132,26 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_without_tensors_or_with_names_twice_is_refused() {
-        let refused = |root: &Value| {
+    fn rejects_archives_without_tensors_or_with_duplicate_names() {
+        let message = |root: &Value| {
             named_tensors(Path::new("f"), root, &mut Budget::for_file(0))
                 .unwrap_err()
                 .to_string()
         };
-        assert!(refused(&module(&[("training", Value::Bool(true))])).contains("no tensor"));
-        assert!(refused(&module(&[("w", tensor()), ("w", tensor())])).contains("stands twice"));
+        assert!(message(&module(&[("training", Value::Bool(true))])).contains("no tensor"));
+        assert!(message(&module(&[("w", tensor()), ("w", tensor())])).contains("duplicate name"));
         assert!(
-            refused(&module(&[
+            message(&module(&[
                 ("a.b", tensor()),
                 ("a", module(&[("b", tensor())]))
             ]))
-            .contains("stands twice")
+            .contains("duplicate name")
         );
-        assert!(refused(&Value::None).contains("not a module"));
+        assert!(message(&Value::None).contains("not a module"));
     }
 
     #[test]
-    fn long_names_cannot_fill_the_memory() {
+    fn long_names_cannot_exhaust_memory() {
         let long = "x".repeat(1 << 20);
         let mut root = module(&[("w", tensor())]);
         for _ in 0..90 {

@@ -1,9 +1,9 @@
-//! Strided views made contiguous.
+//! Strided tensor views and their conversion to contiguous elements.
 
 use crate::pickle::TensorSpec;
 
-/// Whether the view's elements lie one after the other in row-major order. Strides of dimensions of length one say
-/// nothing.
+/// Whether the elements of the view are contiguous in row-major order. Strides of dimensions of
+/// size 1 are ignored.
 pub(crate) fn is_contiguous(spec: &TensorSpec) -> bool {
     let mut expected = 1usize;
     for (&size, &stride) in spec.shape.iter().zip(&spec.strides).rev() {
@@ -15,7 +15,7 @@ pub(crate) fn is_contiguous(spec: &TensorSpec) -> bool {
     true
 }
 
-/// One past the last element that a view with elements touches, or `None` where that overflows.
+/// Returns the index after the last element that a non-empty view touches, or `None` on overflow.
 pub(crate) fn extent(spec: &TensorSpec) -> Option<usize> {
     let sizes = spec.shape.iter().zip(&spec.strides);
     let last = sizes
@@ -26,20 +26,25 @@ pub(crate) fn extent(spec: &TensorSpec) -> Option<usize> {
     last.checked_add(1)
 }
 
-/// Copies the view's elements in row-major order. The view lies in `storage` (see [`extent`]), and `len` is its
-/// number of elements, not zero.
-pub(crate) fn gather(storage: &[u8], spec: &TensorSpec, element: usize, len: usize) -> Vec<u8> {
-    // Dimensions of one go first: their strides may be anything.
+/// Copies the elements of the view in row-major order. The view must be within `storage` (see
+/// [`extent`]), and `len` must be its number of elements, not zero.
+pub(crate) fn gather(
+    storage: &[u8],
+    spec: &TensorSpec,
+    element_size: usize,
+    len: usize,
+) -> Vec<u8> {
+    // Drop dimensions of size 1, whose strides are arbitrary.
     let sizes = spec.shape.iter().copied().zip(spec.strides.iter().copied());
     let mut outer: Vec<(usize, usize)> = sizes.filter(|&(size, _)| size != 1).collect();
     let run = split_off_run(&mut outer);
-    let mut copied = Vec::with_capacity(len * element);
+    let mut copied = Vec::with_capacity(len * element_size);
     let mut index = vec![0usize; outer.len()];
     let mut at = spec.offset;
     loop {
-        copied.extend_from_slice(&storage[at * element..(at + run) * element]);
-        // Advance like an odometer over the outer dimensions.
-        let turned = (0..outer.len()).rev().find(|&dimension| {
+        copied.extend_from_slice(&storage[at * element_size..(at + run) * element_size]);
+        // Advance the index of the outer dimensions like an odometer.
+        let advanced = (0..outer.len()).rev().find(|&dimension| {
             let (size, stride) = outer[dimension];
             index[dimension] += 1;
             at += stride;
@@ -50,13 +55,14 @@ pub(crate) fn gather(storage: &[u8], spec: &TensorSpec, element: usize, len: usi
             }
             within
         });
-        if turned.is_none() {
+        if advanced.is_none() {
             return copied;
         }
     }
 }
 
-/// Takes the last dimensions off whose elements lie together, and returns how many elements those are.
+/// Removes the trailing dimensions whose elements are contiguous, and returns the number of those
+/// elements.
 fn split_off_run(dimensions: &mut Vec<(usize, usize)>) -> usize {
     let mut run = 1;
     while let Some(&(size, stride)) = dimensions.last() {
@@ -92,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn transposes_slices_and_expansions() {
+    fn gathers_transposes_slices_and_expansions() {
         let storage = [0, 1, 2, 3, 4, 5];
         assert_eq!(
             gather(&storage, &view(0, &[3, 2], &[1, 3]), 1, 6),
@@ -115,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn dimensions_of_one_do_not_break_contiguity() {
+    fn dimensions_of_size_1_do_not_break_contiguity() {
         assert!(is_contiguous(&view(0, &[2, 1, 3], &[3, 77, 1])));
         assert!(!is_contiguous(&view(0, &[3, 2], &[1, 3])));
         assert!(!is_contiguous(&view(0, &[4], &[0])));
@@ -130,14 +136,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn gathering_is_indexing(
+        fn gather_equals_indexing(
             dims in prop::collection::vec((1usize..4, 0usize..5), 0..4),
             offset in 0usize..4,
-            element in 1usize..3,
+            element_size in 1usize..3,
         ) {
             let (shape, strides): (Vec<_>, Vec<_>) = dims.into_iter().unzip();
             let spec = view(offset, &shape, &strides);
-            let storage: Vec<u8> = (0..extent(&spec).unwrap() * element).map(|i| i as u8).collect();
+            let size = extent(&spec).unwrap() * element_size;
+            let storage: Vec<u8> = (0..size).map(|i| i as u8).collect();
             let len = shape.iter().product();
             let mut expected = Vec::new();
             for flat in 0..len {
@@ -146,9 +153,9 @@ mod tests {
                     at += rest % size * stride;
                     rest /= size;
                 }
-                expected.extend_from_slice(&storage[at * element..(at + 1) * element]);
+                expected.extend_from_slice(&storage[at * element_size..(at + 1) * element_size]);
             }
-            prop_assert_eq!(gather(&storage, &spec, element, len), expected);
+            prop_assert_eq!(gather(&storage, &spec, element_size, len), expected);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! From the pickle's arena of nodes to a tree of values with real tensors, with limits on depth and size: shared
-//! nodes are repeated in a tree, and a circle would never end.
+//! Conversion of the node arena of a pickle to a tree of values with tensors. Depth and size are
+//! limited, because shared nodes are repeated in a tree, and a cycle would never end.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::pickle::{Id, Node, Parsed, TensorSpec};
 use crate::tensor::checked_len;
 use crate::{CheckpointError, Tensor, Value};
 
-/// Containers within containers; real checkpoints have about six.
-const DEEPEST: usize = 100;
+/// Maximum nesting depth of containers; real checkpoints have about 6.
+const MAX_DEPTH: usize = 100;
 
-/// The pickle's object as a value.
+/// Converts the top-level object of the pickle.
 pub(crate) fn build(
     path: &Path,
     parsed: &Parsed<'_>,
@@ -42,10 +42,10 @@ struct Tree<'t, 'a> {
     parsed: &'t Parsed<'a>,
     storages: &'t mut dyn Storages,
     budget: &'t mut Budget,
-    /// Texts and tensors already made, by node.
+    /// Strings already converted, by node, and tensors, by index.
     texts: HashMap<Id, Arc<str>>,
     tensors: HashMap<u32, Value>,
-    /// The keys and indices that lead to the value at hand; their number is the depth.
+    /// Keys and indices on the path to the current value; their number is the depth.
     keys: Vec<Key>,
 }
 
@@ -57,8 +57,8 @@ enum Key {
 impl<'t> Tree<'t, '_> {
     fn value(&mut self, id: Id) -> Result<Value, CheckpointError> {
         self.charge_growing(size_of::<Value>())?;
-        if self.keys.len() > DEEPEST {
-            return Err(self.corrupt(format!("values nested more than {DEEPEST} deep")));
+        if self.keys.len() > MAX_DEPTH {
+            return Err(self.corrupt(format!("values nested more than {MAX_DEPTH} levels deep")));
         }
         let parsed = self.parsed;
         Ok(match parsed.node(id) {
@@ -108,7 +108,7 @@ impl<'t> Tree<'t, '_> {
     fn items(&mut self, items: &[Id]) -> Result<Vec<Value>, CheckpointError> {
         let mut values = Vec::new();
         for (index, &item) in items.iter().enumerate() {
-            values.push(self.below(Key::Index(index), item)?);
+            values.push(self.value_under(Key::Index(index), item)?);
         }
         Ok(values)
     }
@@ -116,13 +116,13 @@ impl<'t> Tree<'t, '_> {
     fn dict(&mut self, entries: &[(Id, Id)]) -> Result<Value, CheckpointError> {
         let mut values = Vec::new();
         for &(key, value) in entries {
-            let value = self.below(Key::Node(key), value)?;
-            values.push((self.below(Key::Node(key), key)?, value));
+            let value = self.value_under(Key::Node(key), value)?;
+            values.push((self.value_under(Key::Node(key), key)?, value));
         }
         Ok(Value::Dict(values))
     }
 
-    fn below(&mut self, key: Key, id: Id) -> Result<Value, CheckpointError> {
+    fn value_under(&mut self, key: Key, id: Id) -> Result<Value, CheckpointError> {
         self.keys.push(key);
         let value = self.value(id)?;
         self.keys.pop();
@@ -140,8 +140,7 @@ impl<'t> Tree<'t, '_> {
                 let shape = contiguous.shape.to_vec();
                 let tensor = Tensor::over(dtype, shape, &bytes, range);
                 Value::Tensor(
-                    tensor
-                        .ok_or_else(|| self.corrupt("a tensor of another size than its bytes"))?,
+                    tensor.ok_or_else(|| self.corrupt("tensor size differs from its data"))?,
                 )
             }
             None => Value::UnsupportedTensor(spec.ty.name),
@@ -153,7 +152,8 @@ impl<'t> Tree<'t, '_> {
         Ok(value)
     }
 
-    /// The contiguous bytes of a view: those of its storage where they are so already, else a copy.
+    /// Returns the contiguous bytes of a view: those of its storage if they are contiguous already,
+    /// else a copy.
     fn elements(
         &mut self,
         spec: &'t TensorSpec,
@@ -162,7 +162,7 @@ impl<'t> Tree<'t, '_> {
         let storage = &self.parsed.storages[spec.storage as usize];
         let (bytes, range) = self.storages.find(storage, self.budget)?;
         let len = checked_len(&spec.shape, size).ok_or_else(|| {
-            self.corrupt(format!("the shape {:?}, which no memory holds", spec.shape))
+            self.corrupt(format!("shape {:?} exceeds the address space", spec.shape))
         })?;
         if len == 0 {
             return Ok((bytes, range.start..range.start, spec));
@@ -170,11 +170,12 @@ impl<'t> Tree<'t, '_> {
         let have = range.len() / size;
         if strided::extent(spec).is_none_or(|end| end > have) {
             return Err(self.corrupt(format!(
-                "a tensor of shape {:?}, strides {:?} and offset {} in a storage of {have} elements",
+                "tensor of shape {:?}, strides {:?} and offset {} is out of bounds of a storage of \
+                 {have} elements",
                 spec.shape, spec.strides, spec.offset
             )));
         }
-        // In bounds, so neither product below overflows.
+        // The view is in bounds, so neither product below overflows.
         if strided::is_contiguous(spec) {
             let start = range.start + spec.offset * size;
             return Ok((bytes, start..start + len * size, spec));
@@ -199,22 +200,22 @@ impl<'t> Tree<'t, '_> {
     fn too_large(&self) -> CheckpointError {
         CheckpointError::TooLarge {
             path: self.path.to_owned(),
-            what: format!("the value at {}", self.place()),
+            what: format!("value at {}", self.path_to_value()),
         }
     }
 
     fn corrupt(&self, what: impl Into<String>) -> CheckpointError {
         CheckpointError::Corrupt {
             path: self.path.to_owned(),
-            place: self.place(),
+            place: self.path_to_value(),
             what: what.into(),
         }
     }
 
-    /// The keys that lead to the value at hand, the first few where there are many.
-    fn place(&self) -> String {
-        const SHOWN: usize = 6;
-        let names = self.keys.iter().take(SHOWN).map(|key| match key {
+    /// Returns the path of keys to the current value, truncated to the first 6.
+    fn path_to_value(&self) -> String {
+        const MAX_KEYS: usize = 6;
+        let names = self.keys.iter().take(MAX_KEYS).map(|key| match key {
             Key::Index(index) => format!("[{index}]"),
             &Key::Node(id) => match self.parsed.node(id) {
                 Node::Str(text) => shown(text),
@@ -224,7 +225,7 @@ impl<'t> Tree<'t, '_> {
         });
         let names: Vec<String> = names.collect();
         match names.is_empty() {
-            true => "the top of the pickle".to_owned(),
+            true => "the top level of the pickle".to_owned(),
             false => names.join(" / "),
         }
     }

@@ -1,7 +1,9 @@
-//! The zip form: `<root>/data.pkl` is the pickle, `<root>/data/<key>` a storage each. Entries are stored as they are,
-//! so tensors borrow them from the mapped file; an archive packed again with compression is inflated.
+//! Zip format: `<root>/data.pkl` is the pickle, and each `<root>/data/<key>` is a storage. Entries
+//! are uncompressed, so tensors borrow them from the mapped file. Compressed entries of a repacked
+//! archive are inflated.
 //!
-//! Checksums of stored entries are not verified: that would read the whole file, and PyTorch can write none.
+//! Checksums of uncompressed entries are not verified: that would read the whole file, and PyTorch
+//! does not always write them.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -18,8 +20,8 @@ use crate::error::shown;
 use crate::pickle::{self, Dialect, StorageSpec};
 use crate::{CheckpointError, Value};
 
-/// Reads the object that the archive was saved from, and says whether `torch.save` wrote it or `torch.jit.save`, and
-/// what is left of the memory that it may take.
+/// Returns the saved object, whether it was written by `torch.save` or `torch.jit.save`, and the
+/// remaining memory budget.
 pub(crate) fn read(
     path: &Path,
     bytes: &Bytes,
@@ -35,28 +37,29 @@ pub(crate) fn read(
     Ok((value, dialect, budget))
 }
 
-/// Bytes that a byte of deflate can stand for, rounded up.
-const MOST_INFLATED: u64 = 1033;
+/// Maximum expansion factor of deflate, rounded up.
+const MAX_DEFLATE_RATIO: u64 = 1033;
 
 struct Archive<'a> {
     path: &'a Path,
     bytes: &'a Bytes,
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// The folder all entries lie in, with its slash; PyTorch names it after the file.
+    /// Directory of all entries, with a trailing slash; PyTorch names it after the file.
     root: String,
-    /// Entries already inflated.
+    /// Inflated entries by index.
     inflated: HashMap<usize, Bytes>,
 }
 
 impl<'a> Archive<'a> {
     fn open(path: &'a Path, bytes: &'a Bytes) -> Result<Archive<'a>, CheckpointError> {
-        let zip =
-            ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|error| CheckpointError::Truncated {
+        let zip = ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|error| {
+            CheckpointError::Truncated {
                 path: path.to_owned(),
                 what: format!(
-                    "the zip archive's directory, which stands at the end, is missing or damaged ({error})"
+                    "the zip central directory at the end is missing or damaged ({error})"
                 ),
-            })?;
+            }
+        })?;
         let mut archive = Archive {
             path,
             bytes,
@@ -84,24 +87,24 @@ impl<'a> Archive<'a> {
             (Some(root), None) => Ok(root.to_owned()),
             (Some(_), Some(_)) => Err(self.corrupt("the archive", "more than one data.pkl")),
             (None, _) => {
-                let some: Vec<String> = names().take(3).map(shown).collect();
-                let seen = match &some[..] {
+                let examples: Vec<String> = names().take(3).map(shown).collect();
+                let seen = match &examples[..] {
                     [] => "an empty zip archive".to_owned(),
-                    some => format!(
-                        "a zip archive that torch.save did not write (it holds {}, …)",
-                        some.join(", ")
+                    examples => format!(
+                        "a zip archive that was not written by torch.save (it contains {}, …)",
+                        examples.join(", ")
                     ),
                 };
                 Err(CheckpointError::Unrecognised {
                     path: self.path.to_owned(),
                     seen,
-                    advice: "give a .safetensors file, or a .pt file with data.pkl in it",
+                    advice: "use a .safetensors file, or a .pt file that contains data.pkl",
                 })
             }
         }
     }
 
-    /// A TorchScript archive has a program and its constants beside the data.
+    /// Detects TorchScript archives, which have code and constants beside the data.
     fn dialect(&self) -> Dialect {
         let code = format!("{}code/", self.root);
         let constants = format!("{}constants.pkl", self.root);
@@ -114,7 +117,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// Refuses weights of a big-endian machine by name.
+    /// Rejects weights of a big-endian machine.
     fn check_byte_order(&mut self, budget: &mut Budget) -> Result<(), CheckpointError> {
         if self.index("byteorder").is_some() {
             let (bytes, range) = self.entry("byteorder", budget)?;
@@ -125,7 +128,7 @@ impl<'a> Archive<'a> {
                         path: self.path.to_owned(),
                     });
                 }
-                _ => return Err(self.corrupt("byteorder", "neither little nor big")),
+                _ => return Err(self.corrupt("byteorder", "expected `little` or `big`")),
             }
         }
         Ok(())
@@ -136,14 +139,14 @@ impl<'a> Archive<'a> {
             .index_for_name_raw(format!("{}{name}", self.root).as_bytes())
     }
 
-    /// The bytes of `<root>/<name>`.
+    /// Returns the bytes of `<root>/<name>`.
     fn entry(
         &mut self,
         name: &str,
         budget: &mut Budget,
     ) -> Result<(Bytes, Range<usize>), CheckpointError> {
         let Some(index) = self.index(name) else {
-            return Err(self.corrupt(&shown(name), "the archive has no such entry"));
+            return Err(self.corrupt(&shown(name), "missing entry"));
         };
         if let Some(bytes) = self.inflated.get(&index) {
             return Ok((bytes.clone(), 0..bytes.as_slice().len()));
@@ -152,31 +155,32 @@ impl<'a> Archive<'a> {
             method: entry.compression(),
             encrypted: entry.encrypted(),
             start: entry.data_start(),
-            packed: entry.compressed_size(),
+            compressed_size: entry.compressed_size(),
             size: entry.size(),
         });
         let header = header.map_err(|error| self.zip_error(name, &error))?;
         let range = header.range(self.bytes.as_slice().len());
         match (header.method, range) {
-            _ if header.encrypted => Err(self.corrupt(&shown(name), "the entry is encrypted")),
-            (_, None) => Err(self.corrupt(&shown(name), "the entry lies outside the file")),
-            (CompressionMethod::Stored, Some(range)) if header.size == header.packed => {
+            _ if header.encrypted => Err(self.corrupt(&shown(name), "encrypted entry")),
+            (_, None) => Err(self.corrupt(&shown(name), "entry out of bounds of the file")),
+            (CompressionMethod::Stored, Some(range)) if header.size == header.compressed_size => {
                 Ok((self.bytes.clone(), range))
             }
             (CompressionMethod::Stored, _) => {
-                Err(self.corrupt(&shown(name), "the entry has two different sizes"))
+                Err(self.corrupt(&shown(name), "uncompressed entry with two different sizes"))
             }
             (CompressionMethod::Deflated, Some(range)) => {
-                if header.size > MOST_INFLATED.saturating_mul(range.len() as u64) {
-                    return Err(
-                        self.corrupt(&shown(name), "its size is more than deflate packs so small")
-                    );
+                if header.size > MAX_DEFLATE_RATIO.saturating_mul(range.len() as u64) {
+                    return Err(self.corrupt(
+                        &shown(name),
+                        "size exceeds the maximum expansion of deflate",
+                    ));
                 }
                 self.inflate(name, index, header.size, budget)
             }
             (method, _) => Err(self.corrupt(
                 &shown(name),
-                &format!("the entry is compressed as {method}, not by deflate"),
+                &format!("unsupported compression method {method}, expected deflate"),
             )),
         }
     }
@@ -193,9 +197,9 @@ impl<'a> Archive<'a> {
             .charge(size)
             .map_err(|Exhausted| CheckpointError::TooLarge {
                 path: self.path.to_owned(),
-                what: format!("the compressed entry {}", shown(name)),
+                what: format!("compressed entry {}", shown(name)),
             })?;
-        // No more than what the entry may hold, and reading stops one byte past what the directory says.
+        // Reading stops one byte past the declared size.
         let mut inflated = Vec::with_capacity(size);
         let read = match self.zip.by_index(index) {
             Ok(entry) => entry
@@ -208,7 +212,7 @@ impl<'a> Archive<'a> {
         if inflated.len() != size {
             return Err(self.corrupt(
                 &shown(name),
-                &format!("{size} bytes promised, {} inflated", inflated.len()),
+                &format!("inflated to {} bytes, expected {size}", inflated.len()),
             ));
         }
         let bytes = Bytes::from(inflated);
@@ -229,20 +233,20 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// What the directory says of an entry.
+/// Central directory record of an entry.
 struct Header {
     method: CompressionMethod,
     encrypted: bool,
     start: Option<u64>,
-    packed: u64,
+    compressed_size: u64,
     size: u64,
 }
 
 impl Header {
-    /// The entry's bytes in a file of `len` bytes.
+    /// Returns the byte range of the entry in a file of `len` bytes.
     fn range(&self, len: usize) -> Option<Range<usize>> {
         let start = usize::try_from(self.start?).ok()?;
-        let end = start.checked_add(usize::try_from(self.packed).ok()?)?;
+        let end = start.checked_add(usize::try_from(self.compressed_size).ok()?)?;
         (end <= len).then_some(start..end)
     }
 }
@@ -272,7 +276,7 @@ impl Storages for Archive<'_> {
             None => Ok((bytes, range.start..range.start + needed)),
             Some(_) => Err(self.corrupt(
                 &shown(&name),
-                "a part of a storage, which only legacy files have",
+                "storage view, which is allowed only in legacy files",
             )),
         }
     }

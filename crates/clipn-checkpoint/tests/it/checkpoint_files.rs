@@ -1,4 +1,4 @@
-//! Paths that lead to no weights file, archives packed by other programs, and writing.
+//! Paths without weights files, repacked archives, and writing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,11 +12,11 @@ use clipn_testing::fixture;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-fn refused(path: &Path) -> CheckpointError {
-    Checkpoint::open(path).expect_err("the file should be refused")
+fn error(path: &Path) -> CheckpointError {
+    Checkpoint::open(path).expect_err("the file should be rejected")
 }
 
-/// The archive's entries, changed by `edit`, packed again.
+/// Returns the archive repacked, with its entries changed by `edit`.
 fn repacked(
     name: &str,
     method: CompressionMethod,
@@ -48,7 +48,7 @@ fn read(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
 }
 
 #[test]
-fn compressed_archives_hold_the_same_tensors() {
+fn compressed_archives_have_the_same_tensors() {
     let expected = Checkpoint::open(&fixture("checkpoint/formats.expected.safetensors")).unwrap();
     let packed = repacked(
         "formats_zip.pt",
@@ -62,7 +62,7 @@ fn compressed_archives_hold_the_same_tensors() {
 }
 
 #[test]
-fn the_folder_inside_may_have_any_name() {
+fn the_root_directory_of_an_archive_may_have_any_name() {
     for root in ["", "archive/", "something else/"] {
         let renamed = repacked(
             "formats_zip.pt",
@@ -74,9 +74,9 @@ fn the_folder_inside_may_have_any_name() {
 }
 
 #[test]
-fn archives_that_are_no_checkpoint_are_told_apart() {
+fn rejects_invalid_archives() {
     let edited = |edit: &dyn Fn(String, Vec<u8>) -> Option<(String, Vec<u8>)>| {
-        read(repacked("formats_zip.pt", CompressionMethod::Stored, edit)).expect_err("refused")
+        read(repacked("formats_zip.pt", CompressionMethod::Stored, edit)).expect_err("an error")
     };
     let big = edited(&|name, bytes| {
         Some((
@@ -107,7 +107,7 @@ fn archives_that_are_no_checkpoint_are_told_apart() {
     );
     let other = edited(&|name, bytes| (!name.ends_with("data.pkl")).then_some((name, bytes)));
     assert!(
-        other.to_string().contains("torch.save did not write"),
+        other.to_string().contains("not written by torch.save"),
         "{other}"
     );
     let two =
@@ -116,7 +116,7 @@ fn archives_that_are_no_checkpoint_are_told_apart() {
 }
 
 #[test]
-fn an_inflating_bomb_is_stopped() {
+fn rejects_a_decompression_bomb() {
     let bomb = repacked(
         "formats_zip.pt",
         CompressionMethod::Deflated,
@@ -126,33 +126,33 @@ fn an_inflating_bomb_is_stopped() {
         },
     );
     assert!(bomb.len() < 1 << 20);
-    let stopped = read(bomb).expect_err("refused");
+    let error = read(bomb).expect_err("an error");
     assert!(
-        matches!(&stopped, CheckpointError::TooLarge { what, .. } if what.contains("data/10")),
-        "{stopped}"
+        matches!(&error, CheckpointError::TooLarge { what, .. } if what.contains("data/10")),
+        "{error}"
     );
 }
 
 #[test]
-fn paths_to_no_weights_are_explained() {
+fn explains_paths_without_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = refused(&folder.path().join("none.pt"));
+    let missing = error(&folder.path().join("none.pt"));
     assert!(
         matches!(missing, CheckpointError::NotFound { .. }),
         "{missing}"
     );
-    let none = refused(folder.path()).to_string();
+    let none = error(folder.path()).to_string();
     assert!(
-        none.contains("is a folder") && none.contains("no weights file"),
+        none.contains("in directory") && none.contains("it contains none"),
         "{none}"
     );
     fs::write(folder.path().join("epoch_1.pt"), b"").unwrap();
     fs::write(folder.path().join("notes.txt"), b"notes").unwrap();
     assert!(
-        refused(folder.path())
+        error(folder.path())
             .to_string()
-            .contains("no weights file"),
-        "neither begins as weights do"
+            .contains("it contains none"),
+        "neither begins like a weights file"
     );
     for name in ["a.pt", "b.pt"] {
         fs::copy(
@@ -161,9 +161,9 @@ fn paths_to_no_weights_are_explained() {
         )
         .unwrap();
     }
-    let two = refused(folder.path()).to_string();
+    let two = error(folder.path()).to_string();
     assert!(
-        two.contains("name one of the files in it: a.pt, b.pt") && !two.contains("notes.txt"),
+        two.contains("several candidates: a.pt, b.pt") && !two.contains("notes.txt"),
         "{two}"
     );
     let run = tempfile::tempdir().unwrap();
@@ -173,12 +173,12 @@ fn paths_to_no_weights_are_explained() {
         b"",
     )
     .unwrap();
-    let inside = refused(run.path()).to_string();
+    let inside = error(run.path()).to_string();
     assert!(
-        inside.contains("name one of the folders in it: checkpoints/epoch-3"),
+        inside.contains("only subdirectories contain weights: checkpoints/epoch-3"),
         "{inside}"
     );
-    let empty = refused(&folder.path().join("epoch_1.pt"));
+    let empty = error(&folder.path().join("epoch_1.pt"));
     assert!(matches!(empty, CheckpointError::Empty { .. }), "{empty}");
     let pointer = folder.path().join("pointer.bin");
     fs::write(
@@ -186,20 +186,24 @@ fn paths_to_no_weights_are_explained() {
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 600000000\n",
     )
     .unwrap();
-    assert!(refused(&pointer).to_string().contains("git lfs pull"));
+    assert!(matches!(
+        error(&pointer),
+        CheckpointError::Unrecognised { seen, advice, .. }
+            if seen.contains("Git LFS pointer") && advice.contains("git lfs pull")
+    ));
 }
 
 #[cfg(unix)]
 #[test]
-fn devices_are_not_read() {
+fn rejects_devices() {
     assert!(matches!(
-        refused(Path::new("/dev/null")),
+        error(Path::new("/dev/null")),
         CheckpointError::NotAFile { .. }
     ));
 }
 
 #[test]
-fn the_kind_is_told_by_content_whatever_the_name() {
+fn detects_the_format_regardless_of_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     fs::copy(fixture("checkpoint/formats_zip.pt"), &path).unwrap();
@@ -207,7 +211,7 @@ fn the_kind_is_told_by_content_whatever_the_name() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_files_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.safetensors");
     let source = Checkpoint::open(&fixture("checkpoint/formats_legacy.pt")).unwrap();
@@ -249,7 +253,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn a_file_in_use_may_be_replaced() {
+fn files_in_use_can_be_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let write = |value: f32| {
@@ -268,19 +272,22 @@ fn a_file_in_use_may_be_replaced() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         1,
-        "nothing is left beside it"
+        "no temporary file is left"
     );
 }
 
 #[test]
-fn what_cannot_be_written_leaves_the_old_file() {
+fn a_failed_write_keeps_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     fs::write(&path, b"old").unwrap();
     let tensor = Tensor::from_i64(&[1], &[7]).unwrap();
-    let twice = ["w", "w"].map(|name| (name.to_owned(), tensor.clone()));
-    let error = write_safetensors(&path, twice, &BTreeMap::new()).unwrap_err();
-    assert!(error.to_string().contains("w stands twice"), "{error}");
+    let duplicates = ["w", "w"].map(|name| (name.to_owned(), tensor.clone()));
+    let error = write_safetensors(&path, duplicates, &BTreeMap::new()).unwrap_err();
+    assert!(
+        error.to_string().contains("duplicate tensor name w"),
+        "{error}"
+    );
     let reserved = [("__metadata__".to_owned(), tensor.clone())];
     assert!(
         write_safetensors(&path, reserved, &BTreeMap::new())
@@ -305,12 +312,12 @@ fn what_cannot_be_written_leaves_the_old_file() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         1,
-        "nothing is left beside it"
+        "no temporary file is left"
     );
 }
 
 #[test]
-fn tensors_are_made_only_with_as_many_numbers_as_their_shape() {
+fn rejects_values_that_do_not_match_the_shape() {
     assert!(matches!(
         Tensor::from_f32(&[2, 3], vec![0.0; 5]),
         Err(CheckpointError::Shape { elements: 5, .. })

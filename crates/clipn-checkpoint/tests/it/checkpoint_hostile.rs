@@ -1,4 +1,5 @@
-//! Damaged and hostile weights files: always an error that says what is wrong, never a panic, a hang or much memory.
+//! Damaged and hostile weights files: always a descriptive error, never a panic, a hang or
+//! excessive memory use.
 
 use std::fs;
 use std::path::Path;
@@ -22,20 +23,21 @@ fn read(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
 }
 
 fn error(bytes: Vec<u8>) -> CheckpointError {
-    read(bytes).expect_err("the file should be refused")
+    read(bytes).expect_err("the file should be rejected")
 }
 
 fn small(name: &str) -> Vec<u8> {
     fs::read(fixture("checkpoint").join(name)).expect("a fixture")
 }
 
-/// A legacy file whose object is this pickle, with no storages.
+/// Returns a legacy file with this pickle as its object, without storages.
 fn legacy(object: &[u8]) -> Vec<u8> {
     let head: &[u8] = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}X\r\x00\x00\x00little_endian\x88s.";
     [head, object, b"\x80\x02]."].concat()
 }
 
-/// A pickle that puts one tensor into a dictionary: the storage's elements, then offset, sizes and strides as given.
+/// Returns a file with a dictionary of one tensor: `elements` in the storage, and the given offset,
+/// sizes and strides.
 fn with_tensor(elements: i32, offset: i32, sizes: &[i32], strides: &[i32]) -> Vec<u8> {
     let int = |value: i32| [b"J", &value.to_le_bytes()[..]].concat();
     let tuple = |values: &[i32]| {
@@ -74,14 +76,14 @@ fn safetensors(header: &str, data: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_truncation_of_every_small_file_is_an_error() {
+fn rejects_every_truncation_of_every_small_file() {
     for name in SMALL {
         let whole = small(name);
         for len in 0..whole.len() {
-            let cut = read(whole[..len].to_vec());
+            let truncated = read(whole[..len].to_vec());
             assert!(
-                cut.is_err(),
-                "{name} cut to {len} of {} bytes was read",
+                truncated.is_err(),
+                "{name} truncated to {len} of {} bytes was read",
                 whole.len()
             );
         }
@@ -89,19 +91,19 @@ fn every_truncation_of_every_small_file_is_an_error() {
 }
 
 #[test]
-fn cut_files_are_called_cut_short() {
+fn truncated_files_are_reported_as_truncated() {
     for name in SMALL.iter().take(5) {
         let whole = small(name);
-        let cut = error(whole[..whole.len() - 1].to_vec());
+        let truncated = error(whole[..whole.len() - 1].to_vec());
         assert!(
-            matches!(cut, CheckpointError::Truncated { .. }),
-            "{name}: {cut}"
+            matches!(truncated, CheckpointError::Truncated { .. }),
+            "{name}: {truncated}"
         );
     }
 }
 
 #[test]
-fn functions_are_refused_by_name_and_not_called() {
+fn rejects_functions_by_name_without_calling_them() {
     let witness = std::env::temp_dir().join("clipn-hostile-witness");
     let command = format!("touch {}", witness.display());
     let call = |module_and_name: &str| {
@@ -137,7 +139,7 @@ fn functions_are_refused_by_name_and_not_called() {
         error(legacy(by_stack)),
         CheckpointError::RefusedGlobal { .. }
     ));
-    // At the very top of the file, where the magic number belongs.
+    // At the beginning of the file, instead of the magic number.
     assert!(matches!(
         error(b"\x80\x04cos\nsystem\n.".to_vec()),
         CheckpointError::RefusedGlobal { .. }
@@ -146,14 +148,14 @@ fn functions_are_refused_by_name_and_not_called() {
 }
 
 #[test]
-fn other_ways_to_objects_are_refused() {
+fn rejects_other_opcodes_that_create_objects() {
     for object in [
         &b"\x80\x02(ios\nsystem\n."[..], // INST
         b"\x80\x02\x82\x01.",            // EXT1
         b"\x80\x05\x97.",                // NEXT_BUFFER
         b"\x80\x02)}\x92.",              // NEWOBJ_EX
-        b"\x80\x02K\x01)R.",             // a call of a number
-        b"\x80\x02K\x01}b.",             // attributes for a number
+        b"\x80\x02K\x01)R.",             // call of a number
+        b"\x80\x02K\x01}b.",             // attributes set on a number
     ] {
         let refused = error(legacy(object));
         assert!(
@@ -164,7 +166,7 @@ fn other_ways_to_objects_are_refused() {
 }
 
 #[test]
-fn nesting_is_limited_and_never_overflows_the_stack() {
+fn limits_nesting_without_stack_overflow() {
     let deep = 50_000;
     let lists = [
         b"\x80\x02".to_vec(),
@@ -181,7 +183,7 @@ fn nesting_is_limited_and_never_overflows_the_stack() {
             .to_string()
             .contains("nested more than")
     );
-    // A list that holds itself.
+    // A list that contains itself.
     assert!(
         error(legacy(b"\x80\x02]q\x00h\x00a."))
             .to_string()
@@ -190,8 +192,8 @@ fn nesting_is_limited_and_never_overflows_the_stack() {
 }
 
 #[test]
-fn shared_values_do_not_multiply_without_limit() {
-    // Each list holds the one before it ten times: 10^40 values in 2 kB.
+fn limits_repetition_of_shared_values() {
+    // Each list contains the previous one ten times: 10^40 values in 2 kB.
     let mut object = b"\x80\x02(]q\x00".to_vec();
     for level in 0..40u8 {
         object.extend([b']', b'q', level + 1, b'(']);
@@ -204,14 +206,14 @@ fn shared_values_do_not_multiply_without_limit() {
 }
 
 #[test]
-fn many_small_objects_are_limited_too() {
+fn limits_the_number_of_small_objects() {
     let nones = [b"\x80\x02(".to_vec(), b"]".repeat(4 << 20), b"t.".to_vec()].concat();
     let bomb = error(legacy(&nones));
     assert!(matches!(bomb, CheckpointError::TooLarge { .. }), "{bomb}");
 }
 
 #[test]
-fn lying_lengths_cost_nothing() {
+fn false_lengths_allocate_nothing() {
     for object in [
         &b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fa"[..], // BINUNICODE8
         b"\x80\x02X\xff\xff\xff\xffa",                         // BINUNICODE
@@ -224,7 +226,7 @@ fn lying_lengths_cost_nothing() {
             CheckpointError::Truncated { .. }
         ));
     }
-    // A memo index far away.
+    // A large memo index.
     assert!(matches!(
         error(legacy(b"\x80\x02Nr\xff\xff\xff\xff.")),
         CheckpointError::NoTensors { .. }
@@ -236,7 +238,7 @@ fn lying_lengths_cost_nothing() {
 }
 
 #[test]
-fn stacks_and_marks_are_kept_apart() {
+fn rejects_stack_underflow_and_unbalanced_marks() {
     for object in [
         &b"\x80\x02."[..],
         b"\x80\x02t.",
@@ -255,7 +257,7 @@ fn stacks_and_marks_are_kept_apart() {
 }
 
 #[test]
-fn tensors_stay_inside_their_storage() {
+fn rejects_views_out_of_bounds_of_their_storage() {
     let good = read(with_tensor(6, 0, &[2, 3], &[3, 1])).unwrap();
     assert_eq!(
         good.get("w").unwrap().to_f32()[..],
@@ -293,29 +295,32 @@ fn tensors_stay_inside_their_storage() {
 }
 
 #[test]
-fn an_expanded_tensor_cannot_fill_the_memory() {
+fn an_expanded_tensor_cannot_exhaust_memory() {
     let bomb = error(with_tensor(6, 0, &[1 << 15, 1 << 15], &[0, 0]));
     assert!(matches!(&bomb, CheckpointError::TooLarge { .. }), "{bomb}");
     assert!(bomb.to_string().contains("at w"), "{bomb}");
 }
 
 #[test]
-fn legacy_storages_must_be_as_described() {
+fn rejects_legacy_storages_that_differ_from_their_description() {
     let short = with_tensor(6, 0, &[2, 3], &[3, 1]);
     assert!(matches!(
         error(short[..short.len() - 1].to_vec()),
         CheckpointError::Truncated { .. }
     ));
-    let mut lying = short;
-    let count = lying.len() - 32;
-    lying[count] = 5;
-    assert!(matches!(error(lying), CheckpointError::Corrupt { .. }));
-    // Two thousand million elements promised, a thousand there.
+    let mut wrong_count = short;
+    let count = wrong_count.len() - 32;
+    wrong_count[count] = 5;
+    assert!(matches!(
+        error(wrong_count),
+        CheckpointError::Corrupt { .. }
+    ));
+    // Two billion elements declared, one thousand present.
     assert!(matches!(
         error(with_tensor(i32::MAX, 0, &[1], &[1])),
         CheckpointError::Truncated { .. }
     ));
-    // A tensor whose storage the list of keys leaves out.
+    // A tensor whose storage is missing from the list of keys.
     let mut object = with_tensor(0, 0, &[0], &[1]);
     object.truncate(object.len() - 8 - b"\x80\x02]X\x01\x00\x00\x000a.".len());
     object.extend(b"\x80\x02].");
@@ -323,7 +328,7 @@ fn legacy_storages_must_be_as_described() {
 }
 
 #[test]
-fn safetensors_headers_are_checked() {
+fn rejects_invalid_safetensors_headers() {
     let tensor = |start: usize, end: usize| {
         format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{start},{end}]}}"#)
     };
@@ -370,7 +375,7 @@ fn safetensors_headers_are_checked() {
 }
 
 #[test]
-fn unsupported_types_are_named_with_their_tensor() {
+fn reports_unsupported_types_with_their_tensor() {
     let header = r#"{"visual.proj":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}"#;
     let refused = error(safetensors(header, 2));
     assert!(matches!(
@@ -393,7 +398,7 @@ fn unsupported_types_are_named_with_their_tensor() {
 }
 
 #[test]
-fn a_big_endian_file_is_refused_by_name() {
+fn rejects_big_endian_files() {
     let mut file = legacy(b"\x80\x02N.");
     let at = file
         .windows(2)
@@ -408,7 +413,7 @@ fn a_big_endian_file_is_refused_by_name() {
     assert!(matches!(error(file), CheckpointError::Corrupt { .. }));
 }
 
-/// A stored file with some bytes replaced.
+/// Strategy: a small file with some bytes replaced.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8);
     (0..SMALL.len(), changes).prop_map(|(which, changes)| {
@@ -421,7 +426,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Reads everything a caller may ask for, so that a wrong range would show.
+/// Reads everything a caller can access, so that a wrong range would panic.
 fn exercise(bytes: Vec<u8>) {
     if let Ok(read) = read(bytes) {
         for (_, tensor) in read.iter() {

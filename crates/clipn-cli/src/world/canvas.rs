@@ -1,7 +1,7 @@
 use super::colour::{Colour, mix};
 use super::geometry::Point;
 
-/// A square picture being drawn, colours from 0 to 1.
+/// Square image to draw on, with colors from 0 to 1.
 #[derive(Debug, Clone)]
 pub(super) struct Canvas {
     side: usize,
@@ -9,27 +9,30 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas of `side` x `side` pixels, each coloured by its centre.
-    pub(super) fn fill(side: usize, mut colour: impl FnMut(Point) -> Colour) -> Self {
-        let pixels = (0..side * side).map(|i| colour(centre(i, side))).collect();
+    /// Creates a canvas of `side` x `side` pixels; `color` returns the color at a pixel center.
+    pub(super) fn fill(side: usize, mut color: impl FnMut(Point) -> Colour) -> Self {
+        let pixels = (0..side * side)
+            .map(|i| color(pixel_center(i, side)))
+            .collect();
         Self { side, pixels }
     }
 
-    /// Paints over pixels: `paint` gives a colour and the share of the pixel that takes it.
+    /// Paints over the canvas: `paint` returns a color and its opacity (0 to 1) at a pixel center.
     pub(super) fn paint(&mut self, mut paint: impl FnMut(Point) -> (Colour, f32)) {
         for (i, pixel) in self.pixels.iter_mut().enumerate() {
-            let (colour, share) = paint(centre(i, self.side));
-            *pixel = mix(*pixel, colour, share);
+            let (color, opacity) = paint(pixel_center(i, self.side));
+            *pixel = mix(*pixel, color, opacity);
         }
     }
 
-    /// The pixels as bytes, `[side, side, 3]`.
+    /// Converts the canvas into bytes, `[side, side, 3]`.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
         self.pixels.into_iter().flatten().map(byte).collect()
     }
 }
 
-fn centre(index: usize, side: usize) -> Point {
+/// Returns the center of the pixel at `index`.
+fn pixel_center(index: usize, side: usize) -> Point {
     [(index % side) as f32 + 0.5, (index / side) as f32 + 0.5]
 }

@@ -1,20 +1,23 @@
 use super::picture::Picture;
 use super::random::Random;
 
-/// A sentence about a picture of a shape. The words are few, so that a small text tower learns them soon; the wordings
-/// vary as the templates of CLIP do.
-pub(super) fn of_shape(picture: &Picture, random: &mut Random) -> String {
-    let thing = thing(picture, random);
-    let place = random.chance(0.25).then(|| picture.scene.words());
-    sentence(&thing, place.as_deref(), random)
+/// Generates a caption for an image of a shape.
+///
+/// The vocabulary is small, so that a small text tower learns it quickly; the wordings vary as
+/// CLIP's templates do.
+pub(super) fn of_shape(image: &Picture, random: &mut Random) -> String {
+    let thing = thing(image, random);
+    let background = random.chance(0.25).then(|| image.scene.words());
+    sentence(&thing, background.as_deref(), random)
 }
 
-/// A sentence about a picture without a shape, whose kind is all that is said.
+/// Generates a caption for an image without a shape, which names only the kind of image.
 pub(super) fn of_kind(kind: &str, random: &mut Random) -> String {
     sentence(kind, None, random)
 }
 
-fn sentence(thing: &str, place: Option<&str>, random: &mut Random) -> String {
+/// Generates a sentence about `thing` in front of `background`.
+fn sentence(thing: &str, background: Option<&str>, random: &mut Random) -> String {
     let a_thing = with_article(thing);
     let mut sentence = match random.below(9) {
         0 | 1 => a_thing,
@@ -25,8 +28,8 @@ fn sentence(thing: &str, place: Option<&str>, random: &mut Random) -> String {
         7 => format!("this is {a_thing}"),
         _ => format!("a drawing of {a_thing}"),
     };
-    if let Some(place) = place {
-        sentence = format!("{sentence} {place}");
+    if let Some(background) = background {
+        sentence = format!("{sentence} {background}");
     }
     if random.chance(0.5) {
         sentence + "."
@@ -35,19 +38,19 @@ fn sentence(thing: &str, place: Option<&str>, random: &mut Random) -> String {
     }
 }
 
-/// The shape with some of its properties: `small striped red star`.
-fn thing(picture: &Picture, random: &mut Random) -> String {
+/// Returns the shape with some of its properties, such as `small striped red star`.
+fn thing(image: &Picture, random: &mut Random) -> String {
     let mut words = Vec::new();
     if random.chance(0.15) {
-        words.push(picture.size);
+        words.push(image.size);
     }
     if random.chance(0.2) {
-        words.push(picture.texture.name());
+        words.push(image.texture.name());
     }
     if random.chance(0.35) {
-        words.push(picture.paint.name);
+        words.push(image.paint.name);
     }
-    words.push(picture.shape.name);
+    words.push(image.shape.name);
     words.join(" ")
 }
 
@@ -68,14 +71,14 @@ mod tests {
     use crate::demo::shape::SHAPES;
 
     #[test]
-    fn captions_vary_in_few_words_and_name_the_shape() {
+    fn captions_vary_with_few_words_and_name_the_shape() {
         let mut sentences = BTreeSet::new();
         let mut words = BTreeSet::new();
         for index in 0..4000 {
             let mut random = Random::of_picture(3, 1, index as u64);
             let shape = &SHAPES[index % 16];
-            let picture = Picture::draw_lots(shape, random.clone());
-            let caption = of_shape(&picture, &mut random);
+            let image = Picture::draw_lots(shape, random.clone());
+            let caption = of_shape(&image, &mut random);
             assert!(
                 caption.contains(shape.name) && !caption.contains("  "),
                 "{caption}"
@@ -88,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn articles_agree() {
+    fn articles_match_the_next_word() {
         assert_eq!(with_article("orange star"), "an orange star");
         assert_eq!(with_article("star"), "a star");
     }

@@ -1,17 +1,19 @@
 use super::random::Random;
 
-/// Red, green and blue from 0 to 1.
+/// Red, green and blue, each from 0 to 1.
 pub(super) type Colour = [f32; 3];
 
-/// A colour with the word for it.
+/// Color with its name in captions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Named {
     pub(super) name: &'static str,
     pub(super) rgb: Colour,
 }
 
-/// The colours of things, all of them darker than any backdrop: a tower that begins with nothing finds an edge soonest
-/// where it always goes the same way.
+/// Colors of shapes, all darker than any background.
+///
+/// A tower without pretraining learns to detect an edge most easily if its contrast always has the
+/// same sign.
 pub(super) const PAINTS: [Named; 8] = [
     Named {
         name: "red",
@@ -47,7 +49,7 @@ pub(super) const PAINTS: [Named; 8] = [
     },
 ];
 
-/// The colours behind them.
+/// Colors of backgrounds.
 pub(super) const BACKDROPS: [Named; 6] = [
     Named {
         name: "white",
@@ -75,26 +77,27 @@ pub(super) const BACKDROPS: [Named; 6] = [
     },
 ];
 
-/// `share` of `b` over `a`.
-pub(super) fn mix(a: Colour, b: Colour, share: f32) -> Colour {
-    [0, 1, 2].map(|c| a[c] + (b[c] - a[c]) * share)
+/// Blends linearly from `a` (`t` = 0) to `b` (`t` = 1).
+pub(super) fn mix(a: Colour, b: Colour, t: f32) -> Colour {
+    [0, 1, 2].map(|c| a[c] + (b[c] - a[c]) * t)
 }
 
-/// The eye's brightness of a colour.
+/// Returns the perceived brightness of a color.
 pub(super) fn luma([r, g, b]: Colour) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-/// A darker shade of a colour, or a lighter one where it is nearly black: the second colour of patterns.
-pub(super) fn shade(colour: Colour) -> Colour {
-    if luma(colour) > 0.2 {
-        mix(colour, [0.0; 3], 0.45)
+/// Returns the second color of patterns: a darker shade, or a lighter one if `color` is nearly
+/// black.
+pub(super) fn shade(color: Colour) -> Colour {
+    if luma(color) > 0.2 {
+        mix(color, [0.0; 3], 0.45)
     } else {
-        mix(colour, [1.0; 3], 0.4)
+        mix(color, [1.0; 3], 0.4)
     }
 }
 
-/// Whether two colours are told apart at a glance.
+/// Whether two colors are easy to distinguish.
 pub(super) fn contrasts(a: Colour, b: Colour) -> bool {
     let squared: f32 = [0, 1, 2]
         .map(|c| (a[c] - b[c]) * (a[c] - b[c]))
@@ -103,8 +106,8 @@ pub(super) fn contrasts(a: Colour, b: Colour) -> bool {
     squared.sqrt() > 0.4 && (luma(a) - luma(b)).abs() > 0.17
 }
 
-/// The colour a little off, the way that no two paints are the same.
-pub(super) fn vary(colour: Colour, amount: f32, random: &mut Random) -> Colour {
+/// Varies a color randomly, by up to `amount` in brightness and 0.6 `amount` in each channel.
+pub(super) fn vary(color: Colour, amount: f32, random: &mut Random) -> Colour {
     let brightness = random.range(-amount, amount);
-    colour.map(|value| (value + brightness + random.range(-amount, amount) * 0.6).clamp(0.0, 1.0))
+    color.map(|value| (value + brightness + random.range(-amount, amount) * 0.6).clamp(0.0, 1.0))
 }

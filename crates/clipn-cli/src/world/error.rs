@@ -2,40 +2,40 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a demo world cannot be written.
+/// Error of writing a demo world.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DemoError {
-    /// The folder holds something already.
-    #[error("{} is not empty; give the demo world a new folder, or empty this one", path.display())]
+    /// The output directory is not empty.
+    #[error("output directory {} is not empty", path.display())]
     NotEmpty {
-        /// The folder.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// A setting that no world can be made with.
-    #[error("the demo world's {setting} is {given}, but must be from {least} to {most}")]
+    /// A setting is out of range.
+    #[error("{setting}: expected {least} to {most}, got {given}")]
     Setting {
-        /// The setting.
+        /// Description of the setting.
         setting: &'static str,
-        /// Its value.
+        /// Value of the setting.
         given: usize,
-        /// The least value.
+        /// Minimum value.
         least: usize,
-        /// The greatest value.
+        /// Maximum value.
         most: usize,
     },
-    /// A file or folder cannot be written.
-    #[error("cannot write {}: {source}; check the folder's permissions and that the disk is not full", path.display())]
+    /// A file or directory cannot be written.
+    #[error("cannot write {}", path.display())]
     Write {
-        /// The file or folder.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The work was asked to stop.
-    #[error("interrupted; {} is incomplete, remove it before another try", path.display())]
+    /// Writing was canceled.
+    #[error("interrupted; the demo world in {} is incomplete", path.display())]
     Cancelled {
-        /// The world's folder.
+        /// Directory of the world.
         path: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! Pictures of another kind than shapes before a background: patterns, noise, empty scenes and glyphs.
+//! Far out-of-distribution images: patterns, noise, empty landscapes and glyphs instead of shapes.
 
 use std::f32::consts::{PI, TAU};
 
@@ -10,7 +10,7 @@ use super::random::Random;
 use super::scene::{Grain, LANDS};
 use super::texture::Texture;
 
-/// A kind of far picture.
+/// Far out-of-distribution set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Far {
     Textures,
@@ -22,7 +22,7 @@ pub(super) enum Far {
 impl Far {
     pub(super) const ALL: [Self; 4] = [Self::Textures, Self::Noise, Self::Scenes, Self::Glyphs];
 
-    /// The set's name in tables.
+    /// Name of the set in tables and directories.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Textures => "textures",
@@ -32,7 +32,7 @@ impl Far {
         }
     }
 
-    /// A picture, `[side, side, 3]`.
+    /// Draws an image, `[side, side, 3]`.
     pub(super) fn draw(self, side: usize, mut random: Random) -> Vec<u8> {
         let random = &mut random;
         match self {
@@ -45,8 +45,8 @@ impl Far {
     }
 }
 
-/// Two colours that are told apart.
-fn two_colours(random: &mut Random) -> [Colour; 2] {
+/// Chooses two contrasting colors.
+fn contrasting_colors(random: &mut Random) -> [Colour; 2] {
     let first = random.choose(&PAINTS).rgb;
     let mut second = if luma(first) > 0.5 {
         [0.1; 3]
@@ -63,16 +63,16 @@ fn two_colours(random: &mut Random) -> [Colour; 2] {
     [vary(first, 0.06, random), vary(second, 0.06, random)]
 }
 
-/// One pattern all over: stripes, dots, chequers, waves, bricks or a mesh.
+/// Draws one pattern over the whole image: stripes, dots, checkers, waves, bricks or a mesh.
 fn texture(side: usize, random: &mut Random) -> Canvas {
-    let [a, b] = two_colours(random);
+    let [a, b] = contrasting_colors(random);
     let length = side as f32;
     let period = length * random.range(0.14, 0.34);
     let placement = Placement::new([0.0, 0.0], 1.0, random.range(0.0, PI), false);
     let kind = random.below(6);
     Canvas::fill(side, |pixel| {
         let [u, v] = placement.to_outline(pixel);
-        let share = match kind {
+        let fraction = match kind {
             0 => Texture::Striped.share([u, v], period),
             1 => Texture::Dotted.share([u, v], period),
             2 => Texture::Chequered.share([u, v], period),
@@ -83,16 +83,17 @@ fn texture(side: usize, random: &mut Random) -> Canvas {
             4 => bricks([u, v], period),
             _ => 1.0 - lines(u, period, 0.2).max(lines(v, period, 0.2)),
         };
-        mix(a, b, share)
+        mix(a, b, fraction)
     })
 }
 
-/// Lines a period apart, their width a share of it.
+/// Returns the coverage of lines a `period` apart; `width` is a fraction of the period.
 fn lines(value: f32, period: f32, width: f32) -> f32 {
-    let place = value / period;
-    coverage(((place - place.floor() - 0.5).abs() - width / 2.0) * period)
+    let position = value / period;
+    coverage(((position - position.floor() - 0.5).abs() - width / 2.0) * period)
 }
 
+/// Returns the coverage of the joints between bricks.
 fn bricks([u, v]: Point, period: f32) -> f32 {
     let height = period * 0.6;
     let row = (v / height + 0.5).floor();
@@ -104,10 +105,10 @@ fn bricks([u, v]: Point, period: f32) -> f32 {
     lines(v + height / 2.0, height, 0.22).max(lines(u + shift, period, 0.13))
 }
 
-/// Static, coarse blocks or soft clouds of colour.
+/// Draws white noise, coarse blocks or soft clouds of color.
 fn noise(side: usize, random: &mut Random) -> Canvas {
     let length = side as f32;
-    let grey = random.chance(0.4);
+    let gray = random.chance(0.4);
     let kind = random.below(3);
     let cells = if kind == 0 { side } else { 4 + random.below(5) };
     let lattices = [
@@ -122,11 +123,11 @@ fn noise(side: usize, random: &mut Random) -> Canvas {
             (u, v) = (u.floor(), v.floor());
         }
         let [r, g, b] = [0, 1, 2].map(|channel: usize| lattices[channel].at(u, v));
-        if grey { [r; 3] } else { [r, g, b] }
+        if gray { [r; 3] } else { [r, g, b] }
     })
 }
 
-/// A landscape with nothing in it: hills, mountains, the sea, or rain.
+/// Draws an empty landscape: hills, mountains, the sea, or rain.
 fn scene(side: usize, random: &mut Random) -> Canvas {
     let length = side as f32;
     let (sky, ground) = random.choose(&LANDS);
@@ -136,7 +137,7 @@ fn scene(side: usize, random: &mut Random) -> Canvas {
     let kind = random.below(4);
     for layer in 0..3 {
         let level = length * (0.42 + 0.19 * layer as f32 + random.range(-0.04, 0.04));
-        let colour = mix(
+        let color = mix(
             mix(ground, haze, 0.4),
             mix(ground, [0.0; 3], 0.3),
             layer as f32 / 2.0,
@@ -151,7 +152,7 @@ fn scene(side: usize, random: &mut Random) -> Canvas {
                 2 => level + 0.05 * length * libm::sinf(5.0 * t * TAU + phase),
                 _ => level,
             };
-            (colour, coverage(edge - y))
+            (color, coverage(edge - y))
         });
     }
     if kind == 3 {
@@ -173,13 +174,13 @@ fn scene(side: usize, random: &mut Random) -> Canvas {
     canvas
 }
 
-/// One or two glyphs as strokes, as written with a pen.
+/// Draws one or two glyphs with a pen stroke.
 fn glyph(side: usize, random: &mut Random) -> Canvas {
-    let [ink, paper] = two_colours(random);
+    let [ink, paper] = contrasting_colors(random);
     let length = side as f32;
     let mut canvas = Canvas::fill(side, |_| paper);
     let count = 1 + random.below(2);
-    for place in 0..count {
+    for position in 0..count {
         let strokes = chains(random.choose(&GLYPHS));
         let scale = length
             * if count == 1 {
@@ -187,11 +188,11 @@ fn glyph(side: usize, random: &mut Random) -> Canvas {
             } else {
                 random.range(0.25, 0.31)
             };
-        let centre = [
-            length * (place as f32 + 0.5) / count as f32 + length * random.range(-0.04, 0.04),
+        let center = [
+            length * (position as f32 + 0.5) / count as f32 + length * random.range(-0.04, 0.04),
             length * (0.5 + random.range(-0.06, 0.06)),
         ];
-        let placement = Placement::new(centre, scale, random.range(-0.25, 0.25), false);
+        let placement = Placement::new(center, scale, random.range(-0.25, 0.25), false);
         let pen = length * random.range(0.028, 0.05);
         canvas.paint(|pixel| {
             let p = placement.to_outline(pixel);

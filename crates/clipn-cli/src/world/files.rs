@@ -1,4 +1,4 @@
-//! Writing pictures: one PNG, a shard of samples, a set of folders.
+//! Writers for PNG images, shards of samples and directories.
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind};
@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use super::tar::TarWriter;
 use super::{DemoError, WorldSample};
 
-/// `[side, side, 3]` as a PNG file's bytes.
+/// Encodes pixels `[side, side, 3]` as PNG.
 pub(super) fn png(pixels: &[u8], side: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
@@ -19,7 +19,8 @@ pub(super) fn png(pixels: &[u8], side: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes samples, each with the number that is its key, as one shard: `000000.png`, `.txt` and `.cls` for each.
+/// Writes samples with their keys as one shard: `000000.png`, `000000.txt` and `000000.cls` for key
+/// 0.
 pub(super) fn write_shard(
     path: &Path,
     samples: impl Iterator<Item = (usize, WorldSample)>,
@@ -39,17 +40,21 @@ pub(super) fn write_shard(
     write().map_err(failed(path))
 }
 
-/// Writes a file whole.
+/// Writes a file.
 pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), DemoError> {
     std::fs::write(path, content).map_err(failed(path))
 }
 
-/// Makes a folder and those above it.
+/// Creates a directory and its parents.
 pub(super) fn make_folder(path: &Path) -> Result<(), DemoError> {
     std::fs::create_dir_all(path).map_err(failed(path))
 }
 
-/// Makes a folder that has to be new or empty.
+/// Creates a directory, or accepts an existing empty one.
+///
+/// # Errors
+/// [`DemoError::NotEmpty`] if the directory has entries, [`DemoError::Write`] if it cannot be
+/// created or read.
 pub(super) fn make_empty_folder(path: &Path) -> Result<(), DemoError> {
     match std::fs::read_dir(path) {
         Ok(mut entries) => match entries.next() {
@@ -66,6 +71,7 @@ pub(super) fn make_empty_folder(path: &Path) -> Result<(), DemoError> {
     }
 }
 
+/// Returns a conversion from an I/O error to [`DemoError::Write`] for `path`.
 pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> DemoError {
     let path: PathBuf = path.to_owned();
     move |source| DemoError::Write {

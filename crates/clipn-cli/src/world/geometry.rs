@@ -1,48 +1,48 @@
-//! Plane figures by their signed distance: negative inside, positive outside. y grows downwards.
+//! Plane figures as signed distance functions: negative inside, positive outside; y points down.
 
-/// A point or a vector.
+/// Point or vector `[x, y]`.
 pub(super) type Point = [f32; 2];
 
-/// A piece of an [`Outline`].
+/// Component of an [`Outline`].
 #[derive(Debug, Clone)]
 pub(super) enum Part {
-    /// A disc of a centre and a radius.
+    /// A disc with a center and a radius.
     Disc(Point, f32),
     /// A closed polygon.
     Polygon(Vec<Point>),
 }
 
-/// The union of some parts without others.
+/// Union of `parts` minus the union of `cut`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outline {
     pub(super) parts: Vec<Part>,
     pub(super) cut: Vec<Part>,
 }
 
-/// Where an outline stands on a canvas, in pixels.
+/// Placement of an outline on a canvas, in pixels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement {
     pub(super) centre: Point,
-    /// Pixels for one unit of the outline.
+    /// Pixels per unit of the outline.
     pub(super) scale: f32,
     /// Cosine and sine of the rotation.
     pub(super) turn: Point,
-    /// Mirrored left to right.
+    /// Whether the outline is flipped horizontally.
     pub(super) mirrored: bool,
 }
 
 impl Placement {
-    /// A placement turned clockwise by `angle` radians.
-    pub(super) fn new(centre: Point, scale: f32, angle: f32, mirrored: bool) -> Self {
+    /// Creates a placement rotated clockwise by `angle` radians.
+    pub(super) fn new(center: Point, scale: f32, angle: f32, mirrored: bool) -> Self {
         Self {
-            centre,
+            centre: center,
             scale,
             turn: [libm::cosf(angle), libm::sinf(angle)],
             mirrored,
         }
     }
 
-    /// A pixel's place in the outline's own frame.
+    /// Converts a pixel position to the coordinates of the outline.
     pub(super) fn to_outline(self, [x, y]: Point) -> Point {
         let ([dx, dy], [cos, sin]) = ([x - self.centre[0], y - self.centre[1]], self.turn);
         let [u, v] = [
@@ -54,16 +54,17 @@ impl Placement {
 }
 
 impl Part {
+    /// Returns the signed distance of `p` from the edge.
     fn distance(&self, p: Point) -> f32 {
         match self {
-            Self::Disc(centre, radius) => length(sub(p, *centre)) - radius,
+            Self::Disc(center, radius) => length(sub(p, *center)) - radius,
             Self::Polygon(points) => polygon(points, p),
         }
     }
 }
 
 impl Outline {
-    /// The distance of `p` from the edge; exact near it, which is where it matters.
+    /// Returns the signed distance of `p` from the edge; exact near the edge, where it matters.
     pub(super) fn distance(&self, p: Point) -> f32 {
         let nearest = |parts: &[Part]| {
             parts
@@ -75,12 +76,12 @@ impl Outline {
     }
 }
 
-/// The share of a pixel that lies within an edge at `distance` pixels.
+/// Returns the fraction of a pixel inside an edge at signed `distance` pixels, for antialiasing.
 pub(super) fn coverage(distance: f32) -> f32 {
     (0.5 - distance).clamp(0.0, 1.0)
 }
 
-/// The distance of `p` from a segment.
+/// Returns the distance of `p` from the segment from `a` to `b`.
 pub(super) fn segment(p: Point, a: Point, b: Point) -> f32 {
     let (ap, ab) = (sub(p, a), sub(b, a));
     let squared = dot(ab, ab);
@@ -92,7 +93,7 @@ pub(super) fn segment(p: Point, a: Point, b: Point) -> f32 {
     length([ap[0] - t * ab[0], ap[1] - t * ab[1]])
 }
 
-/// The nearest edge, with the sign of the even-odd rule.
+/// Returns the distance from the nearest edge, with the sign of the even-odd rule.
 fn polygon(points: &[Point], p: Point) -> f32 {
     let (mut nearest, mut inside) = (f32::INFINITY, false);
     for (i, &a) in points.iter().enumerate() {
@@ -151,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn placements_are_undone() {
+    fn placements_convert_pixels_to_outline_coordinates() {
         let placement = Placement::new([10.0, 20.0], 5.0, std::f32::consts::FRAC_PI_2, false);
-        // A quarter turn clockwise on the screen: the outline's right points down.
+        // A quarter turn clockwise on the screen: the right of the outline points down.
         let [u, v] = placement.to_outline([10.0, 25.0]);
         assert!((u - 1.0).abs() < 1e-6 && v.abs() < 1e-6, "{u} {v}");
         let mirrored = Placement {

@@ -1,10 +1,10 @@
 use super::geometry::Point;
 
-/// A stroke from point to point of a grid of 3 x 5, its places numbered from the top left, row by row:
+/// Strokes, each from point to point of a 3 x 5 grid with letters from the top left, row by row:
 /// `a b c / d e f / g h i / j k l / m n o`.
 type Strokes = &'static [&'static str];
 
-/// Digits and letters that are none of the world's shapes.
+/// Digits and letters, none of which resembles a shape of the world.
 pub(super) static GLYPHS: [Strokes; 24] = [
     &["dbn", "mo"],
     &["acigmo"],
@@ -32,13 +32,13 @@ pub(super) static GLYPHS: [Strokes; 24] = [
     &["amo"],
 ];
 
-/// The strokes of a glyph as chains of points, about the unit disc in size.
+/// Converts the strokes of a glyph to polylines, about the size of the unit disc.
 pub(super) fn chains(strokes: Strokes) -> Vec<Vec<Point>> {
     let point = |letter: u8| {
-        let place = letter.saturating_sub(b'a');
+        let cell = letter.saturating_sub(b'a');
         [
-            f32::from(place % 3) * 0.6 - 0.6,
-            f32::from(place / 3) * 0.5 - 1.0,
+            f32::from(cell % 3) * 0.6 - 0.6,
+            f32::from(cell / 3) * 0.5 - 1.0,
         ]
     };
     strokes

@@ -1,6 +1,16 @@
-//! A small world of its own for `clipn demo`: pictures of shapes with captions to train on, and sets of classes that
-//! were and were not among them to measure "none of these" with. Everything is drawn here, the same for a seed, and
-//! written in the forms that real data has: WebDataset shards, image folders and a benchmark definition.
+//! Synthetic data set for demos: captioned images of shapes to train on, and evaluation sets with
+//! classes seen and unseen in training.
+//!
+//! All images are drawn here, deterministically for a seed. They are written in the formats of real
+//! data: WebDataset shards, image folders and a benchmark definition.
+//!
+//! ```
+//! use clipn::demo::World;
+//!
+//! let sample = World::default().train_sample(0);
+//! assert_eq!(sample.pixels.len(), 32 * 32 * 3);
+//! assert!(!sample.caption.is_empty());
+//! ```
 
 mod canvas;
 mod caption;

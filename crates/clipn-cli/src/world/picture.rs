@@ -6,17 +6,17 @@ use super::scene::Scene;
 use super::shape::Shape;
 use super::texture::Texture;
 
-/// Sizes in words, with the scale as a share of the picture's side.
+/// Size words with the minimum and maximum scale, as fractions of the image side.
 const SIZES: [(&str, f32, f32); 3] = [
     ("small", 0.29, 0.33),
     ("medium", 0.34, 0.38),
     ("large", 0.39, 0.43),
 ];
 
-/// The largest turn either way, in radians; beyond it a square would be a diamond.
-const TURN: f32 = 0.25;
+/// Maximum rotation in either direction, in radians; beyond it a square would look like a diamond.
+const MAX_ROTATION: f32 = 0.25;
 
-/// One shape in front of a background.
+/// Image of one shape in front of a background.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) shape: &'static Shape,
@@ -29,25 +29,25 @@ pub(super) struct Picture {
 }
 
 impl Picture {
-    /// Chooses everything but the shape.
+    /// Samples all properties but the shape.
     pub(super) fn draw_lots(shape: &'static Shape, mut random: Random) -> Self {
-        let (size, least, most) = random.choose(&SIZES);
-        let scale = random.range(least, most);
+        let (size, min_scale, max_scale) = random.choose(&SIZES);
+        let scale = random.range(min_scale, max_scale);
         let texture = if random.chance(0.6) {
             Texture::Plain
         } else {
             random.choose(&Texture::ALL)
         };
         let scene = Scene::draw_lots(&mut random);
-        let suits = |paint: &Named| {
+        let has_contrast = |paint: &Named| {
             scene
                 .colours()
                 .iter()
-                .all(|&behind| contrasts(paint.rgb, behind))
+                .all(|&color| contrasts(paint.rgb, color))
         };
         let mut paint = random.choose(&PAINTS);
-        // Every background leaves several paints, so that this ends soon.
-        while !suits(&paint) {
+        // Every background contrasts with several paints, so this loop ends soon.
+        while !has_contrast(&paint) {
             paint = random.choose(&PAINTS);
         }
         Self {
@@ -61,23 +61,28 @@ impl Picture {
         }
     }
 
-    /// Draws it, `[side, side, 3]`.
+    /// Draws the image, `[side, side, 3]`.
     pub(super) fn draw(&self, side: usize) -> Vec<u8> {
         let mut random = self.random.clone();
         let mut canvas = self.scene.draw(side, &mut random);
         let (length, scale) = (side as f32, self.scale * side as f32);
-        let room = (length / 2.0 - scale * 1.02).max(0.0) * 0.7;
-        let centre = [0, 1].map(|_| length / 2.0 + random.range(-room, room));
-        let placement =
-            Placement::new(centre, scale, random.range(-TURN, TURN), random.chance(0.5));
+        let max_shift = (length / 2.0 - scale * 1.02).max(0.0) * 0.7;
+        let center = [0, 1].map(|_| length / 2.0 + random.range(-max_shift, max_shift));
+        let placement = Placement::new(
+            center,
+            scale,
+            random.range(-MAX_ROTATION, MAX_ROTATION),
+            random.chance(0.5),
+        );
         let first = vary(self.paint.rgb, 0.05, &mut random);
         let period = length * random.range(0.15, 0.21);
         let phase = [random.range(0.0, period), random.range(0.0, period)];
-        let colours = [first, shade(first)];
-        self.draw_shape(&mut canvas, placement, colours, period, phase);
+        let colors = [first, shade(first)];
+        self.draw_shape(&mut canvas, placement, colors, period, phase);
         canvas.into_bytes()
     }
 
+    /// Draws the shape with its texture.
     fn draw_shape(
         &self,
         canvas: &mut Canvas,
@@ -95,18 +100,18 @@ impl Picture {
                 return (first, 0.0);
             }
             let distance = outline.distance([u, v]) * scale;
-            let share = coverage(distance);
-            if share == 0.0 {
+            let opacity = coverage(distance);
+            if opacity == 0.0 {
                 return (first, 0.0);
             }
             let pattern = self
                 .texture
                 .share([u * scale + phase[0], v * scale + phase[1]], period);
             let inner = mix(first, second, pattern);
-            // A darker rim, as of a sticker, sets the shape off from what is behind it.
+            // A darker rim, as on a sticker, separates the shape from the background.
             (
                 mix(inner, rim, 1.0 - coverage(distance + scale * 0.1)),
-                share,
+                opacity,
             )
         });
     }
@@ -117,16 +122,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_background_leaves_several_paints() {
+    fn every_background_contrasts_with_several_paints() {
         for index in 0..2000 {
             let scene = Scene::draw_lots(&mut Random::of_picture(0, 0, index));
-            let suits = |paint: &&Named| {
+            let has_contrast = |paint: &&Named| {
                 scene
                     .colours()
                     .iter()
-                    .all(|&behind| contrasts(paint.rgb, behind))
+                    .all(|&color| contrasts(paint.rgb, color))
             };
-            assert!(PAINTS.iter().filter(suits).count() >= 3, "{scene:?}");
+            assert!(PAINTS.iter().filter(has_contrast).count() >= 3, "{scene:?}");
         }
     }
 }

@@ -1,9 +1,10 @@
-/// A small generator of pseudo-random numbers (SplitMix64: Steele, Lea and Flood, 2014), the same on every machine.
+/// Pseudo-random number generator (SplitMix64: Steele, Lea and Flood, 2014), deterministic on every
+/// platform.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The generator of one picture: pictures of other seeds, sets and indices have nothing in common with it.
+    /// Creates the generator of one image, independent of those of other seeds, sets and indices.
     pub(super) fn of_picture(seed: u64, set: u64, index: u64) -> Self {
         let mut random = Self(seed);
         for part in [set, index] {
@@ -12,6 +13,7 @@ impl Random {
         random
     }
 
+    /// Returns the next 64 random bits.
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -20,27 +22,27 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number in [0, 1).
+    /// Returns a uniform number in [0, 1).
     pub(super) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1_u32 << 24) as f32
     }
 
-    /// A number in [low, high).
+    /// Returns a uniform number in [low, high).
     pub(super) fn range(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit()
     }
 
-    /// Whether something of that probability happens.
+    /// Returns `true` with the given probability.
     pub(super) fn chance(&mut self, probability: f32) -> bool {
         self.unit() < probability
     }
 
-    /// An index below `count`, which is not 0.
+    /// Returns a uniform integer below `count`, which must not be 0.
     pub(super) fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.next()) * count as u128) >> 64) as usize
     }
 
-    /// One of some values.
+    /// Returns one of the values.
     pub(super) fn choose<T: Copy, const N: usize>(&mut self, values: &[T; N]) -> T {
         values[self.below(N)]
     }
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stay_in_their_ranges_and_fill_them() {
+    fn numbers_stay_in_their_ranges_and_cover_them() {
         let mut random = Random::of_picture(1, 2, 3);
         let mut seen = [0; 5];
         for _ in 0..5000 {
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_have_streams_of_their_own() {
+    fn images_have_independent_streams() {
         let first = |seed, set, index| Random::of_picture(seed, set, index).next();
         let streams = [
             first(0, 0, 0),

@@ -2,7 +2,7 @@ use super::canvas::Canvas;
 use super::colour::{BACKDROPS, Colour, Named, mix, vary};
 use super::random::Random;
 
-/// The kinds of background.
+/// Kind of background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
@@ -13,7 +13,7 @@ enum Kind {
 
 const KINDS: [Kind; 4] = [Kind::Plain, Kind::Gradient, Kind::Horizon, Kind::Noise];
 
-/// Skies and the grounds below them.
+/// Sky colors with their ground colors.
 pub(super) const LANDS: [(Colour, Colour); 4] = [
     ([0.70, 0.86, 0.97], [0.68, 0.83, 0.52]),
     ([0.98, 0.84, 0.72], [0.84, 0.69, 0.62]),
@@ -21,17 +21,17 @@ pub(super) const LANDS: [(Colour, Colour); 4] = [
     ([0.76, 0.88, 0.94], [0.92, 0.85, 0.66]),
 ];
 
-/// A background.
+/// Background of an image.
 #[derive(Debug, Clone)]
 pub(super) struct Scene {
     kind: Kind,
     backdrop: Named,
-    /// The colours that it goes between.
-    colours: [Colour; 2],
+    /// First and last color of the range.
+    colors: [Colour; 2],
 }
 
 impl Scene {
-    /// A background of any kind.
+    /// Samples a background of any kind.
     pub(super) fn draw_lots(random: &mut Random) -> Self {
         let kind = if random.chance(0.4) {
             Kind::Plain
@@ -39,31 +39,31 @@ impl Scene {
             random.choose(&KINDS)
         };
         let backdrop = random.choose(&BACKDROPS);
-        let colours = if kind == Kind::Horizon {
+        let colors = if kind == Kind::Horizon {
             let (sky, ground) = random.choose(&LANDS);
             [vary(sky, 0.04, random), vary(ground, 0.04, random)]
         } else {
             let base = vary(backdrop.rgb, 0.04, random);
-            let share = if kind == Kind::Gradient { 0.75 } else { 0.4 };
-            [base, mix(base, mix(base, [0.0; 3], 0.28), share)]
+            let contrast = if kind == Kind::Gradient { 0.75 } else { 0.4 };
+            [base, mix(base, mix(base, [0.0; 3], 0.28), contrast)]
         };
         Self {
             kind,
             backdrop,
-            colours,
+            colors,
         }
     }
 
-    /// The colours that a thing in front of it has to differ from.
+    /// Returns the colors that a shape in front must contrast with.
     pub(super) fn colours(&self) -> &[Colour] {
         if self.kind == Kind::Plain {
-            &self.colours[..1]
+            &self.colors[..1]
         } else {
-            &self.colours
+            &self.colors
         }
     }
 
-    /// Where a thing in front of it stands, in words.
+    /// Describes the background in a caption.
     pub(super) fn words(&self) -> String {
         match self.kind {
             Kind::Plain => format!("on a {} background", self.backdrop.name),
@@ -73,9 +73,9 @@ impl Scene {
         }
     }
 
-    /// Draws it.
+    /// Draws the background.
     pub(super) fn draw(&self, side: usize, random: &mut Random) -> Canvas {
-        let [a, b] = self.colours;
+        let [a, b] = self.colors;
         let length = side as f32;
         match self.kind {
             Kind::Plain => Canvas::fill(side, |_| a),
@@ -108,7 +108,7 @@ impl Scene {
     }
 }
 
-/// Smooth noise: random values on a lattice, blended in between.
+/// Value noise: random values on a lattice, interpolated smoothly.
 #[derive(Debug)]
 pub(super) struct Grain {
     values: Vec<f32>,
@@ -116,7 +116,7 @@ pub(super) struct Grain {
 }
 
 impl Grain {
-    /// A lattice of `cells` x `cells` values, repeated beyond.
+    /// Creates a lattice of `cells` x `cells` values, repeated periodically.
     pub(super) fn new(random: &mut Random, cells: usize) -> Self {
         Self {
             values: (0..cells * cells).map(|_| random.unit()).collect(),
@@ -124,7 +124,7 @@ impl Grain {
         }
     }
 
-    /// The value at a point that is not negative, the lattice's unit being 1.
+    /// Returns the value at a point with nonnegative coordinates, in lattice units.
     pub(super) fn at(&self, x: f32, y: f32) -> f32 {
         let (column, row) = (x as usize, y as usize);
         let ease = |t: f32| t * t * (3.0 - 2.0 * t);

@@ -2,18 +2,18 @@ use std::f32::consts::{PI, TAU};
 
 use super::geometry::{Outline, Part, Point};
 
-/// What role a shape plays in the world.
+/// Role of a shape in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Trained on, and one of the classes that a classifier is told.
+    /// In-distribution: in the training data and one of the classes of the classifier.
     Id,
-    /// Trained on only: a model has seen more of the world than the classes of one task.
+    /// In the training data only: a model has seen more than the classes of one task.
     Other,
-    /// Never trained on.
+    /// Near out-of-distribution: not in the training data.
     Near,
 }
 
-/// A shape with a name of its own.
+/// Named shape.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) name: &'static str,
@@ -21,7 +21,8 @@ pub(super) struct Shape {
     outline: fn() -> Outline,
 }
 
-/// Every shape, the roles one after another, names in byte order within each: the order of class folders.
+/// All shapes, grouped by role and sorted by name (bytewise) within a role, which is the order of
+/// class folders.
 pub(super) static SHAPES: [Shape; 22] = [
     Shape {
         name: "arrow",
@@ -136,12 +137,12 @@ pub(super) static SHAPES: [Shape; 22] = [
 ];
 
 impl Shape {
-    /// The edge of the shape, about the unit disc in size.
+    /// Returns the outline of the shape, about the size of the unit disc.
     pub(super) fn outline(&self) -> Outline {
         (self.outline)()
     }
 
-    /// The shapes of a role.
+    /// Returns the shapes of a role with their indices in [`SHAPES`].
     pub(super) fn with_role(role: Role) -> impl Iterator<Item = (usize, &'static Self)> {
         SHAPES
             .iter()
@@ -150,13 +151,15 @@ impl Shape {
     }
 }
 
-fn of(parts: impl Into<Vec<Part>>) -> Outline {
+/// Returns the union of `parts`.
+fn union(parts: impl Into<Vec<Part>>) -> Outline {
     Outline {
         parts: parts.into(),
         cut: Vec::new(),
     }
 }
 
+/// Returns `outline` minus the union of `cut`.
 fn without(outline: Outline, cut: impl Into<Vec<Part>>) -> Outline {
     Outline {
         cut: cut.into(),
@@ -172,31 +175,31 @@ fn rectangle(left: f32, top: f32, right: f32, bottom: f32) -> Part {
     polygon([[left, top], [right, top], [right, bottom], [left, bottom]])
 }
 
-/// The point at `angle` clockwise from the top.
+/// Returns the point at `angle` radians clockwise from the top.
 fn polar(radius: f32, angle: f32) -> Point {
     [radius * libm::sinf(angle), -radius * libm::cosf(angle)]
 }
 
-/// A polygon through `count` points of a closed curve with a parameter from 0 to 1.
+/// Returns the polygon through `count` points of a closed curve with a parameter in [0, 1).
 fn curve(count: usize, point: impl Fn(f32) -> Point) -> Part {
     Part::Polygon((0..count).map(|i| point(i as f32 / count as f32)).collect())
 }
 
 fn circle() -> Outline {
-    of([Part::Disc([0.0, 0.0], 0.9)])
+    union([Part::Disc([0.0, 0.0], 0.9)])
 }
 
 fn square() -> Outline {
-    of([rectangle(-0.78, -0.78, 0.78, 0.78)])
+    union([rectangle(-0.78, -0.78, 0.78, 0.78)])
 }
 
 fn triangle() -> Outline {
-    of([polygon([[0.0, -0.95], [0.98, 0.75], [-0.98, 0.75]])])
+    union([polygon([[0.0, -0.95], [0.98, 0.75], [-0.98, 0.75]])])
 }
 
 fn star() -> Outline {
     let radius = |i: usize| if i.is_multiple_of(2) { 1.08 } else { 0.45 };
-    of([Part::Polygon(
+    union([Part::Polygon(
         (0..10)
             .map(|i| polar(radius(i), i as f32 * PI / 5.0))
             .collect(),
@@ -204,7 +207,7 @@ fn star() -> Outline {
 }
 
 fn cross() -> Outline {
-    of([
+    union([
         rectangle(-0.28, -0.95, 0.28, 0.95),
         rectangle(-0.95, -0.28, 0.95, 0.28),
     ])
@@ -212,15 +215,15 @@ fn cross() -> Outline {
 
 fn ring() -> Outline {
     without(
-        of([Part::Disc([0.0, 0.0], 0.95)]),
+        union([Part::Disc([0.0, 0.0], 0.95)]),
         [Part::Disc([0.0, 0.0], 0.56)],
     )
 }
 
-/// The well-known curve x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t.
+/// Heart curve x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t.
 fn heart() -> Outline {
     let cos = libm::cosf;
-    of([curve(36, |u| {
+    union([curve(36, |u| {
         let t = u * TAU;
         let sin = libm::sinf(t);
         let y = 13.0 * cos(t) - 5.0 * cos(2.0 * t) - 2.0 * cos(3.0 * t) - cos(4.0 * t);
@@ -230,27 +233,27 @@ fn heart() -> Outline {
 
 fn crescent() -> Outline {
     without(
-        of([Part::Disc([-0.1, 0.0], 0.95)]),
+        union([Part::Disc([-0.1, 0.0], 0.95)]),
         [Part::Disc([0.38, -0.12], 0.76)],
     )
 }
 
 fn arrow() -> Outline {
-    of([
+    union([
         rectangle(-1.0, -0.24, 0.1, 0.24),
         polygon([[0.02, -0.78], [1.02, 0.0], [0.02, 0.78]]),
     ])
 }
 
 fn droplet() -> Outline {
-    of([
+    union([
         Part::Disc([0.0, 0.34], 0.62),
         polygon([[0.0, -1.05], [0.55, 0.07], [-0.55, 0.07]]),
     ])
 }
 
 fn bolt() -> Outline {
-    of([polygon([
+    union([polygon([
         [0.3, -1.0],
         [-0.6, 0.15],
         [-0.08, 0.15],
@@ -261,7 +264,7 @@ fn bolt() -> Outline {
 }
 
 fn cloud() -> Outline {
-    of([
+    union([
         Part::Disc([-0.55, 0.2], 0.42),
         Part::Disc([-0.05, -0.15], 0.55),
         Part::Disc([0.52, 0.12], 0.46),
@@ -273,7 +276,7 @@ fn flower() -> Outline {
     let petals: Vec<Part> = (0..5)
         .map(|i| Part::Disc(polar(0.58, i as f32 * TAU / 5.0), 0.4))
         .collect();
-    without(of(petals), [Part::Disc([0.0, 0.0], 0.24)])
+    without(union(petals), [Part::Disc([0.0, 0.0], 0.24)])
 }
 
 fn gear() -> Outline {
@@ -288,7 +291,7 @@ fn gear() -> Outline {
     };
     let mut parts: Vec<Part> = (0..8).map(tooth).collect();
     parts.push(Part::Disc([0.0, 0.0], 0.72));
-    without(of(parts), [Part::Disc([0.0, 0.0], 0.3)])
+    without(union(parts), [Part::Disc([0.0, 0.0], 0.3)])
 }
 
 fn key() -> Outline {
@@ -298,11 +301,11 @@ fn key() -> Outline {
         rectangle(0.42, 0.0, 0.64, 0.48),
         rectangle(0.83, 0.0, 1.05, 0.48),
     ];
-    without(of(parts), [Part::Disc([-0.6, 0.0], 0.2)])
+    without(union(parts), [Part::Disc([-0.6, 0.0], 0.2)])
 }
 
 fn tree() -> Outline {
-    of([
+    union([
         polygon([[0.0, -1.05], [0.5, -0.35], [-0.5, -0.35]]),
         polygon([[0.0, -0.7], [0.68, 0.15], [-0.68, 0.15]]),
         polygon([[0.0, -0.25], [0.82, 0.62], [-0.82, 0.62]]),
@@ -311,7 +314,7 @@ fn tree() -> Outline {
 }
 
 fn crown() -> Outline {
-    of([polygon([
+    union([polygon([
         [-0.95, -0.6],
         [-0.46, 0.0],
         [0.0, -0.8],
@@ -323,14 +326,14 @@ fn crown() -> Outline {
 }
 
 fn fish() -> Outline {
-    of([
+    union([
         lens([-1.0, 0.0], [0.62, 0.0], 0.52),
         polygon([[0.38, 0.0], [1.02, -0.55], [0.86, 0.0], [1.02, 0.55]]),
     ])
 }
 
 fn hourglass() -> Outline {
-    of([polygon([
+    union([polygon([
         [-0.72, -0.92],
         [0.72, -0.92],
         [0.08, 0.0],
@@ -345,12 +348,12 @@ fn house() -> Outline {
         polygon([[0.0, -1.0], [1.0, -0.12], [-1.0, -0.12]]),
         rectangle(-0.72, -0.2, 0.72, 0.85),
     ];
-    without(of(parts), [rectangle(-0.2, 0.25, 0.2, 0.9)])
+    without(union(parts), [rectangle(-0.2, 0.25, 0.2, 0.9)])
 }
 
 fn leaf() -> Outline {
     let stalk = polygon([[0.45, 0.32], [0.98, 0.88], [0.86, 0.98], [0.32, 0.45]]);
-    of([lens([-0.9, -0.9], [0.62, 0.62], 0.46), stalk])
+    union([lens([-0.9, -0.9], [0.62, 0.62], 0.46), stalk])
 }
 
 fn mushroom() -> Outline {
@@ -358,24 +361,25 @@ fn mushroom() -> Outline {
         let t = u * TAU;
         [0.95 * libm::cosf(t), (0.95 * libm::sinf(t)).min(0.12)]
     });
-    of([
+    union([
         cap,
         polygon([[-0.24, 0.05], [0.24, 0.05], [0.34, 0.92], [-0.34, 0.92]]),
     ])
 }
 
-/// Two arcs (of parabolas) from `a` to `b`, `half` thick on either side in the middle.
-fn lens(a: Point, b: Point, half: f32) -> Part {
+/// Returns a lens of two parabolic arcs from `a` to `b`; `half_width` is its half width in the
+/// middle.
+fn lens(a: Point, b: Point, half_width: f32) -> Part {
     let [dx, dy] = [b[0] - a[0], b[1] - a[1]];
     let length = (dx * dx + dy * dy).sqrt();
     curve(24, |u| {
         let (t, side) = if u < 0.5 {
-            (2.0 * u, half)
+            (2.0 * u, half_width)
         } else {
-            (2.0 - 2.0 * u, -half)
+            (2.0 - 2.0 * u, -half_width)
         };
-        let away = 4.0 * t * (1.0 - t) * side / length;
-        [a[0] + t * dx - away * dy, a[1] + t * dy + away * dx]
+        let offset = 4.0 * t * (1.0 - t) * side / length;
+        [a[0] + t * dx - offset * dy, a[1] + t * dy + offset * dx]
     })
 }
 
@@ -384,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_fill_about_the_unit_disc() {
+    fn shapes_are_about_the_size_of_the_unit_disc() {
         for shape in &SHAPES {
             let outline = shape.outline();
             let mut inside = 0;

@@ -1,4 +1,5 @@
-//! The demo world as others read it: shards by a tar reader's rules, folders and definition by the benchmark's.
+//! The demo world as its consumers read it: shards as tar archives, directories and definition as a
+//! benchmark.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -30,19 +31,19 @@ fn written(world: World, samples: usize) -> (tempfile::TempDir, WorldFiles) {
     (folder, files)
 }
 
-/// The files of a tar archive, by the rules of POSIX's ustar.
+/// Reads the files of a tar archive in POSIX's ustar format.
 fn entries(path: &Path) -> Vec<(String, Vec<u8>)> {
     let bytes = std::fs::read(path).unwrap();
-    let mut at = 0;
+    let mut offset = 0;
     let mut entries = Vec::new();
-    while bytes[at] != 0 {
-        let header = &bytes[at..at + 512];
+    while bytes[offset] != 0 {
+        let header = &bytes[offset..offset + 512];
         let octal = |range: std::ops::Range<usize>| {
             let digits = std::str::from_utf8(&header[range]).unwrap();
             usize::from_str_radix(digits.trim_matches(['\0', ' ']), 8).unwrap()
         };
-        let blanked = header.iter().enumerate();
-        let sum: usize = blanked
+        let header_bytes = header.iter().enumerate();
+        let checksum: usize = header_bytes
             .map(|(i, &b)| {
                 if (148..156).contains(&i) {
                     32
@@ -51,22 +52,22 @@ fn entries(path: &Path) -> Vec<(String, Vec<u8>)> {
                 }
             })
             .sum();
-        assert_eq!(octal(148..156), sum);
+        assert_eq!(octal(148..156), checksum);
         assert_eq!(&header[257..265], b"ustar\x0000");
         let name = header[..100].split(|&byte| byte == 0).next().unwrap();
         let size = octal(124..136);
-        at += 512;
+        offset += 512;
         entries.push((
             String::from_utf8(name.to_vec()).unwrap(),
-            bytes[at..at + size].to_vec(),
+            bytes[offset..offset + size].to_vec(),
         ));
-        at += size.next_multiple_of(512);
+        offset += size.next_multiple_of(512);
     }
-    assert_eq!(bytes.len() - at, 1024);
+    assert_eq!(bytes.len() - offset, 1024);
     entries
 }
 
-/// Every file below a folder with its bytes, by its path from there.
+/// Returns the bytes of every file below a directory, by relative path.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -90,7 +91,7 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn the_benchmark_opens_with_all_its_pictures() {
+fn the_benchmark_has_all_images() {
     let (_folder, files) = written(small(1), 25);
     let benchmark = Benchmark::load(files.benchmark.to_str().unwrap()).unwrap();
     let opened = benchmark.open(&files.root).unwrap();
@@ -123,20 +124,20 @@ fn the_benchmark_opens_with_all_its_pictures() {
         .map(|ood| &ood.set)
         .chain([&opened.id])
         .flat_map(|set| &set.samples);
-    let mut different = HashSet::new();
+    let mut unique = HashSet::new();
     for sample in all {
-        let picture = decode_file(&sample.path, &DecodeOptions::faithful()).unwrap();
-        assert_eq!((picture.width(), picture.height()), (32, 32));
+        let image = decode_file(&sample.path, &DecodeOptions::faithful()).unwrap();
+        assert_eq!((image.width(), image.height()), (32, 32));
         assert!(
-            different.insert(picture.into_pixels()),
-            "{} stands twice",
+            unique.insert(image.into_pixels()),
+            "duplicate image {}",
             sample.path.display()
         );
     }
 }
 
 #[test]
-fn shards_hold_every_sample_with_its_caption_and_class() {
+fn shards_contain_every_sample_with_caption_and_class() {
     let world = small(2);
     let (_folder, files) = written(world, 45);
     assert_eq!(files.shard_pattern, "train/{000000..000002}.tar");
@@ -162,29 +163,29 @@ fn shards_hold_every_sample_with_its_caption_and_class() {
             ["png", "txt", "cls"].map(|kind| format!("{index:06}.{kind}"))
         );
         let expected = world.train_sample(index);
-        let picture = decode_bytes(&sample[0].1, &DecodeOptions::faithful()).unwrap();
-        assert_eq!(picture.pixels(), expected.pixels);
+        let image = decode_bytes(&sample[0].1, &DecodeOptions::faithful()).unwrap();
+        assert_eq!(image.pixels(), expected.pixels);
         assert_eq!(sample[1].1, expected.caption.as_bytes());
         assert_eq!(sample[2].1, expected.class.to_string().as_bytes());
     }
 }
 
 #[test]
-fn a_world_is_the_same_for_its_seed_only() {
+fn worlds_are_equal_only_for_the_same_seed() {
     let trees: Vec<_> = [3, 3, 4].map(|seed| written(small(seed), 30)).into();
     let [first, again, other] = [0, 1, 2].map(|i: usize| tree(&trees[i].1.root));
     assert_eq!(first, again);
-    let pictures = first.iter().filter(|(name, _)| name.ends_with("png"));
-    assert!(pictures.clone().count() > 60);
+    let images = first.iter().filter(|(name, _)| name.ends_with("png"));
+    assert!(images.clone().count() > 60);
     assert!(
-        pictures
+        images
             .into_iter()
             .all(|(name, bytes)| other[name] != *bytes)
     );
 }
 
 #[test]
-fn pictures_are_those_of_every_machine() {
+fn images_are_the_same_on_every_machine() {
     let world = World::default();
     let mut hash = Sha256::new();
     for index in 0..64 {
@@ -204,7 +205,7 @@ fn pictures_are_those_of_every_machine() {
 }
 
 #[test]
-fn no_caption_names_a_class_that_is_never_trained_on() {
+fn captions_do_not_name_unseen_classes() {
     let (_folder, files) = written(small(5), 1);
     let near: Vec<String> = std::fs::read_dir(files.root.join("near"))
         .unwrap()
@@ -226,14 +227,14 @@ fn no_caption_names_a_class_that_is_never_trained_on() {
         if let Some(name) = World::class_names().get(sample.class) {
             assert!(
                 sample.caption.contains(name),
-                "{} is no {name}",
+                "caption {:?} does not name {name}",
                 sample.caption
             );
         }
     }
     assert!(near.iter().all(|name| !words.contains(name)), "{words:?}");
     assert!(words.len() < 64, "{words:?}");
-    // Sixteen shapes, then patterns and landscapes.
+    // 16 shapes, then patterns and landscapes.
     assert_eq!(classes.len(), 18);
     assert!(
         classes
@@ -250,7 +251,7 @@ fn no_caption_names_a_class_that_is_never_trained_on() {
 }
 
 #[test]
-fn pictures_can_be_of_other_sizes() {
+fn images_can_have_other_sizes() {
     for size in [16, 48, 100] {
         let sample = World {
             size,
@@ -262,7 +263,7 @@ fn pictures_can_be_of_other_sizes() {
 }
 
 #[test]
-fn a_folder_with_something_in_it_is_left_alone() {
+fn non_empty_directories_are_not_modified() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mine.txt"), "mine").unwrap();
     let error = small(0).write(folder.path(), 5, &Silent).unwrap_err();
@@ -275,18 +276,22 @@ fn a_folder_with_something_in_it_is_left_alone() {
 }
 
 #[test]
-fn settings_out_of_range_are_named() {
+fn errors_name_settings_out_of_range() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::default();
     for (world, samples, named) in [
-        (World { size: 8, ..world }, 5, "picture size is 8"),
+        (
+            World { size: 8, ..world },
+            5,
+            "image size: expected 16 to 512, got 8",
+        ),
         (
             World {
                 size: 100_000,
                 ..world
             },
             5,
-            "picture size",
+            "image size",
         ),
         (
             World {
@@ -294,7 +299,7 @@ fn settings_out_of_range_are_named() {
                 ..world
             },
             5,
-            "samples a shard is 0",
+            "samples per shard: expected 1 to 1000000, got 0",
         ),
         (
             World {
@@ -302,7 +307,7 @@ fn settings_out_of_range_are_named() {
                 ..world
             },
             5,
-            "pictures a class",
+            "images per class",
         ),
         (
             World {
@@ -310,9 +315,9 @@ fn settings_out_of_range_are_named() {
                 ..world
             },
             5,
-            "pictures a far set",
+            "images per far set",
         ),
-        (world, 0, "training samples is 0"),
+        (world, 0, "training samples: expected 1 to 1000000, got 0"),
     ] {
         let error = world
             .write(folder.path(), samples, &Silent)
@@ -323,14 +328,14 @@ fn settings_out_of_range_are_named() {
     assert!(tree(folder.path()).is_empty());
 }
 
-/// Counts units and cancels at a number of them.
-struct Until {
+/// Progress that counts units and cancels at a limit.
+struct CancelAfter {
     limit: u64,
     done: AtomicU64,
     total: AtomicU64,
 }
 
-impl Progress for Until {
+impl Progress for CancelAfter {
     fn begin(&self, _: &str, total: u64) {
         self.total.store(total, Ordering::SeqCst);
     }
@@ -345,10 +350,10 @@ impl Progress for Until {
 }
 
 #[test]
-fn progress_is_told_and_can_cancel() {
+fn progress_is_reported_and_can_cancel() {
     let folder = tempfile::tempdir().unwrap();
     for (limit, finished) in [(u64::MAX, true), (10, false), (50, false)] {
-        let progress = Until {
+        let progress = CancelAfter {
             limit,
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),

@@ -1,6 +1,6 @@
 use super::geometry::{Point, coverage};
 
-/// How a surface is patterned with its two colours.
+/// Pattern of a surface with two colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Texture {
     Plain,
@@ -12,6 +12,7 @@ pub(super) enum Texture {
 impl Texture {
     pub(super) const ALL: [Self; 4] = [Self::Plain, Self::Striped, Self::Dotted, Self::Chequered];
 
+    /// Name of the pattern in captions.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -21,7 +22,8 @@ impl Texture {
         }
     }
 
-    /// The share of the second colour at a point; the point and the period of the pattern are in pixels.
+    /// Returns the fraction of the second color at a point, 0 to 1; `period` is that of the
+    /// pattern, in the unit of the point.
     pub(super) fn share(self, [x, y]: Point, period: f32) -> f32 {
         match self {
             Self::Plain => 0.0,
@@ -39,11 +41,12 @@ impl Texture {
     }
 }
 
-/// The signed distance from the edge of the nearer stripe; stripes are half a period wide.
+/// Returns the signed distance from the edge of the nearest stripe; stripes are half a period wide.
 fn to_edge(value: f32, period: f32) -> f32 {
     ((fract(value / period) - 0.5).abs() - 0.25) * period
 }
 
+/// Returns the fractional part, in [0, 1) for negative values too.
 fn fract(value: f32) -> f32 {
     value - value.floor()
 }
@@ -53,13 +56,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_hold_both_colours_and_plain_one() {
+    fn patterns_have_both_colors_and_plain_has_one() {
         for texture in Texture::ALL {
-            let shares: Vec<f32> = (0..900)
+            let fractions: Vec<f32> = (0..900)
                 .map(|i| texture.share([(i % 30) as f32, (i / 30) as f32], 6.0))
                 .collect();
-            assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
-            let mean = shares.iter().sum::<f32>() / 900.0;
+            assert!(
+                fractions
+                    .iter()
+                    .all(|fraction| (0.0..=1.0).contains(fraction))
+            );
+            let mean = fractions.iter().sum::<f32>() / 900.0;
             let expected = if texture == Texture::Plain {
                 0.0..=0.0
             } else {

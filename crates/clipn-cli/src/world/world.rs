@@ -12,84 +12,93 @@ use super::random::Random;
 use super::shape::{Role, SHAPES, Shape};
 use crate::progress::Progress;
 
-/// Sets of pictures, for the random numbers of each.
+/// Random stream of the training set.
 const TRAIN: u64 = 0;
+/// Random stream of the validation set.
 const VALIDATION: u64 = 1;
+/// Random stream of the near out-of-distribution set.
 const NEAR: u64 = 2;
+/// Random stream of the first far out-of-distribution set; the others follow.
 const FAR: u64 = 3;
 
-/// The share of training pictures that show no shape.
-const WITHOUT_SHAPE: f32 = 0.2;
+/// Probability that a training image shows no shape.
+const NO_SHAPE_PROBABILITY: f32 = 0.2;
 
-/// What they show, and the word for it in captions.
-const SEEN: [(Far, &str); 2] = [(Far::Textures, "pattern"), (Far::Scenes, "landscape")];
+/// Contents of training images without a shape, with the word for them in captions.
+const NO_SHAPE_KINDS: [(Far, &str); 2] = [(Far::Textures, "pattern"), (Far::Scenes, "landscape")];
 
-/// A world of coloured and patterned shapes before backgrounds.
+/// Synthetic world of colored and patterned shapes in front of backgrounds.
 ///
-/// Ten shapes are the in-distribution classes. Training pictures and captions also have six other shapes, patterns and
-/// empty landscapes, as a model has seen more of the world than the classes of one task. Six more shapes are never
-/// trained on: the near out-of-distribution set. The far sets are pictures of another kind: patterns and landscapes,
-/// and noise and written signs, which training never shows.
-/// The same seed and settings give the same bytes; a picture does not depend on how many there are.
+/// Ten shapes are the in-distribution classes. The training data also has six other shapes,
+/// patterns and empty landscapes, because a model has usually seen more than the classes of one
+/// task. Six more shapes are not in the training data: the near out-of-distribution set. The far
+/// sets have no shapes: patterns and landscapes, and noise and glyphs, which are not in the
+/// training data.
+///
+/// The same seed and settings give the same bytes. An image does not depend on the number of
+/// images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct World {
-    /// What all random choices come from.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// Pixels of a picture's side, from 16 to 512.
+    /// Image side in pixels, 16 to 512; 32 by default.
     pub size: usize,
-    /// Samples a shard.
+    /// Samples per shard, 1 to 1,000,000; 1000 by default.
     pub shard_size: usize,
-    /// Pictures of each class in the validation and the near set.
+    /// Images per class in the validation and near sets, 1 to 100,000; 50 by default.
     pub per_class: usize,
-    /// Pictures in each far set.
+    /// Images per far set, 1 to 100,000; 200 by default.
     pub per_far_set: usize,
 }
 
-/// A training sample.
+/// Training sample of a [`World`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorldSample {
-    /// The pixels, `[side, side, 3]`.
+    /// RGB pixels, `[side, side, 3]`.
     pub pixels: Vec<u8>,
-    /// Pixels of a side.
+    /// Image side in pixels.
     pub side: usize,
-    /// A sentence about the picture.
+    /// Caption of the image.
     pub caption: String,
-    /// What it shows: an in-distribution class by its label, or something else by a number after them.
+    /// Label of the in-distribution class, or a number after these labels for other content.
     pub class: usize,
 }
 
-/// Where a written world's files are.
+/// Files of a [`World`] on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorldFiles {
-    /// The folder of it all, which is the benchmark's data root.
+    /// Directory of the world, which is the data root of the benchmark.
     pub root: PathBuf,
-    /// The training shards in order; `sizes.json` lies beside them.
+    /// Training shards in order; `sizes.json` is in the same directory.
     pub shards: Vec<PathBuf>,
-    /// The shards as one pattern, such as `train/{000000..000009}.tar` below the root.
+    /// Brace pattern of the shards relative to `root`, such as `train/{000000..000009}.tar`.
     pub shard_pattern: String,
-    /// Training samples in all shards.
+    /// Number of training samples in all shards.
     pub train_samples: usize,
-    /// The names of the in-distribution classes, one a line.
+    /// File with the names of the in-distribution classes, one per line.
     pub class_names: PathBuf,
-    /// The benchmark's definition.
+    /// Benchmark definition (TOML).
     pub benchmark: PathBuf,
 }
 
-/// A picture of an image folder, yet to be drawn.
-struct FolderPicture {
+/// Image of an image folder, not drawn yet.
+struct FolderImage {
     path: PathBuf,
+    /// Random stream.
     set: u64,
+    /// Index in the random stream.
     index: usize,
     subject: Subject,
 }
 
+/// Content of an image.
 enum Subject {
     Shape(&'static Shape),
     Far(Far),
 }
 
 impl Default for World {
-    /// Pictures of 32 x 32, 50 a class and 200 a far set.
+    /// Returns a world with 32 x 32 images, 50 images per class and 200 per far set.
     fn default() -> Self {
         Self {
             seed: 0,
@@ -102,14 +111,14 @@ impl Default for World {
 }
 
 impl World {
-    /// The names of the in-distribution classes, in the order of their labels.
+    /// Returns the names of the in-distribution classes in label order.
     pub fn class_names() -> Vec<&'static str> {
         Shape::with_role(Role::Id)
             .map(|(_, shape)| shape.name)
             .collect()
     }
 
-    /// The training sample of a number; every number has one.
+    /// Draws the training sample at `index`; every index is valid.
     pub fn train_sample(&self, index: usize) -> WorldSample {
         let mut random = Random::of_picture(self.seed, TRAIN, index as u64);
         let mut wording = Random::of_picture(random.next(), TRAIN, index as u64);
@@ -117,9 +126,9 @@ impl World {
             .iter()
             .filter(|shape| shape.role != Role::Near)
             .count();
-        let (class, pixels, caption) = if random.chance(WITHOUT_SHAPE) {
-            let kind = random.below(SEEN.len());
-            let (far, name) = SEEN[kind];
+        let (class, pixels, caption) = if random.chance(NO_SHAPE_PROBABILITY) {
+            let kind = random.below(NO_SHAPE_KINDS.len());
+            let (far, name) = NO_SHAPE_KINDS[kind];
             (
                 shapes + kind,
                 far.draw(self.size, random),
@@ -127,11 +136,11 @@ impl World {
             )
         } else {
             let class = random.below(shapes);
-            let picture = Picture::draw_lots(&SHAPES[class], random);
+            let image = Picture::draw_lots(&SHAPES[class], random);
             (
                 class,
-                picture.draw(self.size),
-                caption::of_shape(&picture, &mut wording),
+                image.draw(self.size),
+                caption::of_shape(&image, &mut wording),
             )
         };
         WorldSample {
@@ -142,12 +151,16 @@ impl World {
         }
     }
 
-    /// Writes the world into `folder`, which has to be new or empty: `train/*.tar` with `sizes.json`, the image folders
-    /// `val/CLASS`, `near/CLASS` and `far-*`, `classes.txt` and `benchmark.toml`.
+    /// Writes the world to `folder`, which must be new or empty.
+    ///
+    /// Writes `train/*.tar` with `train/sizes.json`, the image folders `val/CLASS`, `near/CLASS`
+    /// and `far-*`, `classes.txt` and `benchmark.toml`.
     ///
     /// # Errors
-    /// [`DemoError::Setting`] for a setting out of its range, [`DemoError::NotEmpty`], [`DemoError::Write`], and
-    /// [`DemoError::Cancelled`] when `progress` says so.
+    /// - [`DemoError::Setting`] if a setting is out of range.
+    /// - [`DemoError::NotEmpty`] if `folder` is not empty.
+    /// - [`DemoError::Write`] if a file or directory cannot be written.
+    /// - [`DemoError::Cancelled`] if `progress` reports a cancellation.
     pub fn write(
         &self,
         folder: &Path,
@@ -156,10 +169,10 @@ impl World {
     ) -> Result<WorldFiles, DemoError> {
         self.check(train_samples)?;
         make_empty_folder(folder)?;
-        let pictures = self.folder_pictures(folder);
-        progress.begin("drawing pictures", (train_samples + pictures.len()) as u64);
+        let images = self.folder_images(folder);
+        progress.begin("drawing images", (train_samples + images.len()) as u64);
         let shards = self.write_shards(folder, train_samples, progress)?;
-        self.write_folders(folder, &pictures, progress)?;
+        self.write_folders(folder, &images, progress)?;
         let class_names = folder.join("classes.txt");
         write_file(
             &class_names,
@@ -182,26 +195,28 @@ impl World {
         })
     }
 
+    /// Validates the settings.
     fn check(&self, train_samples: usize) -> Result<(), DemoError> {
-        for (setting, given, least, most) in [
-            ("picture size", self.size, 16, 512),
+        for (setting, given, min, max) in [
+            ("image size", self.size, 16, 512),
             ("number of training samples", train_samples, 1, 1_000_000),
-            ("number of samples a shard", self.shard_size, 1, 1_000_000),
-            ("number of pictures a class", self.per_class, 1, 100_000),
-            ("number of pictures a far set", self.per_far_set, 1, 100_000),
+            ("number of samples per shard", self.shard_size, 1, 1_000_000),
+            ("number of images per class", self.per_class, 1, 100_000),
+            ("number of images per far set", self.per_far_set, 1, 100_000),
         ] {
-            if !(least..=most).contains(&given) {
+            if !(min..=max).contains(&given) {
                 return Err(DemoError::Setting {
                     setting,
                     given,
-                    least,
-                    most,
+                    least: min,
+                    most: max,
                 });
             }
         }
         Ok(())
     }
 
+    /// Writes the training shards in parallel, and `sizes.json`; returns the paths of the shards.
     fn write_shards(
         &self,
         folder: &Path,
@@ -223,8 +238,8 @@ impl World {
                     progress.advance(1);
                     (index, self.train_sample(index))
                 };
-                let wanted = (start..ends(start)).take_while(|_| !progress.is_cancelled());
-                write_shard(path, wanted.map(draw))?;
+                let indices = (start..ends(start)).take_while(|_| !progress.is_cancelled());
+                write_shard(path, indices.map(draw))?;
                 if progress.is_cancelled() {
                     Err(cancelled(folder))
                 } else {
@@ -243,12 +258,13 @@ impl World {
         Ok(shards)
     }
 
-    fn folder_pictures(&self, folder: &Path) -> Vec<FolderPicture> {
-        let mut pictures = Vec::new();
+    /// Lists the images of all image folders.
+    fn folder_images(&self, folder: &Path) -> Vec<FolderImage> {
+        let mut images = Vec::new();
         for (role, set, name) in [(Role::Id, VALIDATION, "val"), (Role::Near, NEAR, "near")] {
             for (number, shape) in Shape::with_role(role) {
                 let class = folder.join(name).join(shape.name);
-                pictures.extend((0..self.per_class).map(|i| FolderPicture {
+                images.extend((0..self.per_class).map(|i| FolderImage {
                     path: class.join(format!("{i:04}.png")),
                     set,
                     index: i * SHAPES.len() + number,
@@ -258,39 +274,40 @@ impl World {
         }
         for (number, far) in Far::ALL.into_iter().enumerate() {
             let set_folder = folder.join(format!("far-{}", far.name()));
-            pictures.extend((0..self.per_far_set).map(|i| FolderPicture {
+            images.extend((0..self.per_far_set).map(|i| FolderImage {
                 path: set_folder.join(format!("{i:04}.png")),
                 set: FAR + number as u64,
                 index: i,
                 subject: Subject::Far(far),
             }));
         }
-        pictures
+        images
     }
 
+    /// Draws and writes the images of all image folders in parallel.
     fn write_folders(
         &self,
         root: &Path,
-        pictures: &[FolderPicture],
+        images: &[FolderImage],
         progress: &dyn Progress,
     ) -> Result<(), DemoError> {
-        let first = pictures
+        let first_images = images
             .iter()
-            .filter(|picture| picture.path.ends_with("0000.png"));
-        first
-            .filter_map(|picture| picture.path.parent())
+            .filter(|image| image.path.ends_with("0000.png"));
+        first_images
+            .filter_map(|image| image.path.parent())
             .try_for_each(make_folder)?;
-        pictures.par_iter().try_for_each(|picture| {
+        images.par_iter().try_for_each(|image| {
             if progress.is_cancelled() {
                 return Err(cancelled(root));
             }
-            let random = Random::of_picture(self.seed, picture.set, picture.index as u64);
-            let pixels = match picture.subject {
+            let random = Random::of_picture(self.seed, image.set, image.index as u64);
+            let pixels = match image.subject {
                 Subject::Shape(shape) => Picture::draw_lots(shape, random).draw(self.size),
                 Subject::Far(far) => far.draw(self.size, random),
             };
-            let bytes = png(&pixels, self.size).map_err(failed(&picture.path))?;
-            write_file(&picture.path, &bytes)?;
+            let bytes = png(&pixels, self.size).map_err(failed(&image.path))?;
+            write_file(&image.path, &bytes)?;
             progress.advance(1);
             Ok(())
         })
@@ -303,10 +320,11 @@ fn cancelled(folder: &Path) -> DemoError {
     }
 }
 
-/// The definition in the format of `docs/benchmarks.md`; paths are relative to the world's folder.
+/// Returns the benchmark definition in the format of `docs/benchmarks.md`, with paths relative to
+/// the directory of the world.
 fn benchmark_definition() -> String {
     let mut text = "name = \"demo\"\n\
-        description = \"Shapes that were trained on against shapes that were not, and against other pictures\"\n\n\
+        description = \"Shapes seen in training against unseen shapes and other images\"\n\n\
         [id]\nname = \"shapes\"\nfolder = \"val\"\n\n\
         [[ood]]\nname = \"other-shapes\"\nkind = \"near\"\nfolder = \"near\"\n"
         .to_owned();

@@ -7,10 +7,10 @@ use super::raw;
 use crate::read::read_limited;
 use crate::{DatasetError, MapSource};
 
-/// The largest definition read, in bytes.
-const LIMIT: u64 = 16 << 20;
+/// Maximum size of a definition in bytes.
+const MAX_BYTES: u64 = 16 << 20;
 
-/// The definitions that the library carries, by name.
+/// Embedded definitions by name.
 const EMBEDDED: [(&str, &str); 2] = [
     (
         "imagenet-1k",
@@ -22,50 +22,52 @@ const EMBEDDED: [(&str, &str); 2] = [
     ),
 ];
 
-/// A benchmark: one in-distribution (ID) set and the out-of-distribution (OOD) sets it is told from.
+/// A benchmark: an in-distribution (ID) set and the out-of-distribution (OOD) sets to separate it
+/// from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Benchmark {
-    /// The name in results.
+    /// Name in results.
     pub name: String,
-    /// A sentence or two about it; may be empty.
+    /// Short description; may be empty.
     pub description: String,
-    /// Whether every image is turned grey first, a control against telling sets apart by colour alone.
+    /// Whether every image is converted to gray first, as a control for sets that differ in color
+    /// alone.
     pub grey: bool,
-    /// The ID set.
+    /// ID set.
     pub id: IdDefinition,
-    /// The OOD sets, at least one, in the order of the table.
+    /// OOD sets, at least one, in the order of the table.
     pub ood: Vec<OodDefinition>,
 }
 
-/// The ID set of a [`Benchmark`].
+/// ID set of a [`Benchmark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdDefinition {
-    /// The name in tables.
+    /// Name in tables.
     pub name: String,
-    /// Where the images are.
+    /// Location of the images.
     pub source: SetSource,
-    /// What the classes are called.
+    /// Source of the class names.
     pub classes: ClassSource,
 }
 
-/// An OOD set of a [`Benchmark`].
+/// OOD set of a [`Benchmark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OodDefinition {
-    /// The name in tables.
+    /// Name in tables.
     pub name: String,
-    /// How far it lies from the ID classes, where the definition says so.
+    /// Distance from the ID classes, if the definition has it.
     pub kind: Option<OodKind>,
-    /// Where the images are.
+    /// Location of the images.
     pub source: SetSource,
 }
 
-/// How far an OOD set lies from the ID classes.
+/// Distance of an OOD set from the ID classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OodKind {
-    /// Other classes of the same kind of picture.
+    /// Other classes of the same kind of image.
     Near,
-    /// Another kind of picture.
+    /// Another kind of image.
     Far,
 }
 
@@ -78,66 +80,67 @@ impl fmt::Display for OodKind {
     }
 }
 
-/// Where a set's images are; paths are relative to the data root.
+/// Location of a set's images; paths are relative to the data root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetSource {
-    /// A folder with one folder a class, or, for an OOD set, any folder of images.
+    /// A directory with one subdirectory per class or, for an OOD set, any directory of images.
     Folder {
-        /// The folder.
+        /// Path of the directory.
         path: PathBuf,
-        /// Which of its class folders count.
+        /// Selection of class directories.
         selection: Selection,
     },
-    /// An image list, `path label` a line.
+    /// An image list with `path label` on each line.
     List {
-        /// The list.
+        /// Path of the list.
         path: PathBuf,
-        /// The folder that the list's paths are relative to.
+        /// Directory that the list's paths are relative to.
         root: PathBuf,
     },
 }
 
-/// Which class folders of a folder count.
+/// Selection of class directories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// The map that knows the folders' roles.
+    /// Map with the roles of the directories.
     pub map: Option<MapSource>,
-    /// Only folders with one of these roles in the map; every folder where empty.
+    /// Roles in the map to select; empty selects all directories.
     pub roles: Vec<String>,
-    /// Folders that are left out.
+    /// Names of excluded directories.
     pub exclude: Vec<String>,
 }
 
-/// What the ID classes are called.
+/// Source of the ID class names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassSource {
-    /// A class list known by name, such as `imagenet-1k`: the `k`-th name belongs to the `k`-th class folder in sorted
-    /// order (before folders are left out), or to label `k` of an image list.
+    /// A built-in class list such as `imagenet-1k`. The `k`-th name belongs to the `k`-th class
+    /// directory in sorted order, before any is excluded, or to label `k` of an image list.
     Named(String),
-    /// Names written into the definition, in the same order.
+    /// Names given in the definition, in the same order.
     Inline(Vec<String>),
-    /// The names that a map gives the folders.
+    /// Names of the directories in a map.
     FolderMap(MapSource),
-    /// The folders' own names.
+    /// Names of the directories themselves.
     FolderNames,
 }
 
 impl Benchmark {
-    /// The names of the definitions that the library carries.
+    /// Returns the names of the embedded definitions.
     pub fn names() -> Vec<&'static str> {
         EMBEDDED.iter().map(|(name, _)| *name).collect()
     }
 
-    /// The embedded definition of that name, or else the definition in the file at that path.
+    /// Loads an embedded definition by name, or else a definition file by path.
     ///
     /// # Errors
-    /// [`DatasetError::UnknownBenchmark`] for neither, and as [`parse`](Self::parse).
+    /// [`DatasetError::UnknownBenchmark`] if there is neither, an I/O error of the file, and the
+    /// errors of [`parse`](Self::parse).
     pub fn load(name_or_path: &str) -> Result<Self, DatasetError> {
         if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == name_or_path) {
             return Self::parse(text, name);
         }
         let path = Path::new(name_or_path);
-        let bytes = match read_limited(path, LIMIT) {
+        let bytes = match read_limited(path, MAX_BYTES) {
             Err(DatasetError::Missing { .. }) => {
                 let known = Self::names().join(", ");
                 return Err(DatasetError::UnknownBenchmark {
@@ -149,7 +152,7 @@ impl Benchmark {
         };
         let text = String::from_utf8(bytes).map_err(|_| DatasetError::Definition {
             origin: name_or_path.to_string(),
-            problem: "it is not UTF-8 text: save it as UTF-8".to_string(),
+            problem: "not UTF-8 text".to_string(),
         })?;
         Self::parse(&text, name_or_path)
     }
@@ -157,8 +160,8 @@ impl Benchmark {
     /// Parses a definition; `origin` names it in errors.
     ///
     /// # Errors
-    /// [`DatasetError::Definition`] for text that is no TOML, for keys that are missing, unknown or of the wrong type,
-    /// and for keys that do not go together.
+    /// [`DatasetError::Definition`] if the text is not valid TOML, a key is missing, unknown or of
+    /// the wrong type, or keys contradict each other.
     pub fn parse(text: &str, origin: &str) -> Result<Self, DatasetError> {
         raw::parse(text).map_err(|problem| DatasetError::Definition {
             origin: origin.to_string(),

@@ -1,5 +1,6 @@
-//! Benchmark definitions: which images are in-distribution, what their classes are called, and which sets they are told
-//! from. A definition is a TOML file ([`raw`] has its keys); [`Benchmark::open`] finds its images below a data root.
+//! Benchmark definitions: the in-distribution images with their class names, and the
+//! out-of-distribution sets to separate them from. A definition is a TOML file with the keys in
+//! [`raw`]; [`Benchmark::open`] finds its images below a data root.
 mod definition;
 mod open;
 mod raw;

@@ -5,59 +5,60 @@ use super::{Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Select
 use crate::error::first_few;
 use crate::{DatasetError, FolderMap, ImageFolder, ImageSet, MapSource, read_list};
 
-/// A benchmark whose images were found.
+/// A benchmark with the paths of its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedBenchmark {
-    /// The benchmark's name.
+    /// Name of the benchmark.
     pub name: String,
-    /// Whether every image is turned grey first.
+    /// Whether every image is converted to gray first.
     pub grey: bool,
-    /// The ID images; labels count the class names.
+    /// ID images; labels are indices of class names.
     pub id: ImageSet,
-    /// The names of the ID classes, or the list to take them from; [`class_names`](Self::class_names) has both.
+    /// Names of the ID classes or a built-in list; [`class_names`](Self::class_names) resolves
+    /// both.
     pub classes: OpenedClasses,
-    /// The OOD sets, in the order of the definition.
+    /// OOD sets, in the order of the definition.
     pub ood: Vec<OpenedOod>,
 }
 
-/// An OOD set whose images were found.
+/// An OOD set with the paths of its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedOod {
-    /// The images, without labels.
+    /// Images, without labels.
     pub set: ImageSet,
-    /// How far it lies from the ID classes, where the definition says so.
+    /// Distance from the ID classes, if the definition has it.
     pub kind: Option<OodKind>,
 }
 
-/// The class names of an opened benchmark.
+/// Class names of an opened benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenedClasses {
-    /// The names, `[K]` in the order of the labels.
+    /// Names in the order of the labels, `[K]`.
     Names(Vec<String>),
-    /// A class list known by name.
+    /// A built-in class list.
     Named {
-        /// The list's name.
+        /// Name of the list.
         list: String,
-        /// For class folders: every folder's name before any was left out, the names of the list belonging to them.
+        /// For class directories: the names of all directories before any was excluded, in the
+        /// order of the list.
         all_folders: Option<Vec<String>>,
     },
 }
 
 impl Benchmark {
-    /// Finds the images of every set below `data_root`. An empty `data_root` is the current folder, and leaves the
-    /// definition's paths as they are written.
+    /// Finds the images of every set below `data_root`. If `data_root` is empty, paths are relative
+    /// to the current directory and stay as written in the definition.
     ///
     /// # Errors
-    /// [`DatasetError::InSet`] names the set and what is wrong with it; [`DatasetError::Missing`] and
-    /// [`DatasetError::NotAFolder`] speak of `data_root` itself.
+    /// [`DatasetError::InSet`] for an error of a set, [`DatasetError::Missing`] or
+    /// [`DatasetError::NotAFolder`] if `data_root` itself is not a directory.
     pub fn open(&self, data_root: &Path) -> Result<OpenedBenchmark, DatasetError> {
-        let looked_at = if data_root.as_os_str().is_empty() {
+        let root = if data_root.as_os_str().is_empty() {
             Path::new(".")
         } else {
             data_root
         };
-        let metadata =
-            std::fs::metadata(looked_at).map_err(|source| DatasetError::io(looked_at, source))?;
+        let metadata = std::fs::metadata(root).map_err(|source| DatasetError::io(root, source))?;
         if !metadata.is_dir() {
             return Err(DatasetError::NotAFolder {
                 path: data_root.to_path_buf(),
@@ -88,12 +89,13 @@ impl Benchmark {
 }
 
 impl OpenedBenchmark {
-    /// The names of the ID classes, `[K]` in the order of the labels. `named` gives the names of a list known by name,
-    /// such as `imagenet-1k`, and is asked only where the definition uses one.
+    /// Returns the names of the ID classes in the order of the labels, `[K]`. `named` returns the
+    /// names of a built-in list, such as `imagenet-1k`, and is called only if the definition uses
+    /// one.
     ///
     /// # Errors
-    /// [`DatasetError::UnknownClassList`] when `named` has none, [`DatasetError::ClassCount`] or
-    /// [`DatasetError::LabelRange`] when the list does not fit the images.
+    /// [`DatasetError::UnknownClassList`] if `named` returns `None`, [`DatasetError::ClassCount`]
+    /// or [`DatasetError::LabelRange`] if the list does not fit the images.
     pub fn class_names(
         &self,
         named: impl FnOnce(&str) -> Option<Vec<String>>,
@@ -143,7 +145,7 @@ fn open_id(id: &IdDefinition, data_root: &Path) -> Result<(ImageSet, OpenedClass
                         all_folders: None,
                     },
                 ),
-                // A definition that was parsed never gets here; one put together in code may.
+                // Unreachable for a parsed definition, but not for one built in code.
                 ClassSource::FolderMap(_) | ClassSource::FolderNames => {
                     return Err(DatasetError::NoClassFolders {
                         path: data_root.join(path),
@@ -202,7 +204,7 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
                 &data_root.join(root),
                 None,
             )?;
-            // Whatever its list says, no class of an OOD set is one of the ID classes.
+            // Labels in the list are not those of the ID classes.
             for sample in &mut set.samples {
                 sample.label = None;
             }
@@ -216,7 +218,7 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
     }
 }
 
-/// Leaves only the class folders that a selection wants.
+/// Removes the class directories that are not selected.
 fn select(
     folder: &mut ImageFolder,
     selection: &Selection,
@@ -245,7 +247,7 @@ fn select(
     Ok(())
 }
 
-/// An excluded name that is nowhere is a slip that would let a class in which should be out.
+/// Checks that excluded names exist; a typo would include a class that should be excluded.
 fn check_excludes(
     folder: &ImageFolder,
     selection: &Selection,
@@ -264,7 +266,8 @@ fn check_excludes(
     }
 }
 
-/// Leaves the folders with one of the wanted roles; folders and map must agree on what there is.
+/// Removes the directories without one of the selected roles. Directories and map must list the
+/// same classes.
 fn select_by_map(
     folder: &mut ImageFolder,
     selection: &Selection,
@@ -298,12 +301,12 @@ fn select_by_map(
             first: first_few(unmapped),
         });
     }
-    let wanted = |name: &str| {
+    let selected = |name: &str| {
         let role = map.rows.get(name).and_then(|row| row.role.as_ref());
         selection.roles.is_empty() || role.is_some_and(|role| selection.roles.contains(role))
     };
-    folder.classes.retain(|class| wanted(&class.name));
-    let there: HashSet<&str> = folder
+    folder.classes.retain(|class| selected(&class.name));
+    let present: HashSet<&str> = folder
         .classes
         .iter()
         .map(|class| class.name.as_str())
@@ -312,7 +315,7 @@ fn select_by_map(
         .rows
         .keys()
         .filter(|name| {
-            wanted(name) && !there.contains(name.as_str()) && !selection.exclude.contains(name)
+            selected(name) && !present.contains(name.as_str()) && !selection.exclude.contains(name)
         })
         .collect();
     if missing.is_empty() {
@@ -340,7 +343,7 @@ fn check_count(names: &[String], folders: &[String], root: &Path) -> Result<(), 
     })
 }
 
-/// The names of the folders that were kept, `names` belonging to `all` of them.
+/// Returns the names of the directories that were kept; `names` belong to `all` directories.
 fn names_of_kept(
     names: &[String],
     all: &[String],

@@ -1,4 +1,5 @@
-//! The keys of a definition file, and the checks of what goes together. `docs/benchmarks.md` describes them.
+//! Keys of a definition file, described in `docs/benchmarks.md`, and the checks of their
+//! combinations.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -53,7 +54,7 @@ struct RawId {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "the name of a class list, or an array of class names"
+    expecting = "expected the name of a class list or an array of class names"
 )]
 enum RawClasses {
     Named(String),
@@ -75,7 +76,7 @@ struct RawOod {
     exclude: Vec<String>,
 }
 
-/// The keys that say where a set's images are, common to ID and OOD sets.
+/// Keys for the location of a set's images, common to ID and OOD sets.
 struct RawSource {
     folder: Option<PathBuf>,
     list: Option<PathBuf>,
@@ -85,15 +86,15 @@ struct RawSource {
     exclude: Vec<String>,
 }
 
-/// Parses and checks a definition; the error says what is wrong and where in the text.
+/// Parses and checks a definition; the error describes the problem and its location.
 pub(super) fn parse(text: &str) -> Checked<Benchmark> {
     let raw: RawBenchmark =
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
     if raw.name.trim().is_empty() {
-        return Err("`name` is empty: name the benchmark".to_string());
+        return Err("empty `name`".to_string());
     }
     if raw.ood.is_empty() {
-        return Err("there is no OOD set: add at least one [[ood]] table".to_string());
+        return Err("no OOD sets; expected at least one [[ood]] table".to_string());
     }
     let maps: BTreeMap<String, MapSource> = raw
         .maps
@@ -105,10 +106,7 @@ pub(super) fn parse(text: &str) -> Checked<Benchmark> {
     for set in raw.ood {
         let set = set.check(&maps)?;
         if set.name == id.name || ood.iter().any(|other| other.name == set.name) {
-            return Err(format!(
-                "two sets are named `{}`: give each its own name",
-                set.name
-            ));
+            return Err(format!("duplicate set name `{}`", set.name));
         }
         ood.push(set);
     }
@@ -134,18 +132,18 @@ impl RawMap {
                 role_column: self.role_column,
             }),
             (None, Some(_)) if columns => Err(format!(
-                "[maps.{name}]: columns belong to a `file`, not to `names`: remove them"
+                "[maps.{name}]: columns require `file`, but `names` is given"
             )),
             (None, Some(names)) => match names.iter().find(|(_, class)| class.trim().is_empty()) {
                 Some((folder, _)) => Err(format!(
-                    "[maps.{name}]: the name of folder `{folder}` is empty: give one"
+                    "[maps.{name}]: empty class name for directory `{folder}`"
                 )),
                 None => Ok(MapSource::Inline {
                     name: name.to_string(),
                     names,
                 }),
             },
-            _ => Err(format!("[maps.{name}]: give either `file` or `names`")),
+            _ => Err(format!("[maps.{name}]: expected either `file` or `names`")),
         }
     }
 }
@@ -156,9 +154,7 @@ impl RawId {
         let map = find_map(self.map.as_deref(), maps, at)?;
         let classes = match (self.classes, &map) {
             (Some(_), Some(_)) => {
-                return Err(format!(
-                    "{at}: `classes` and `map` both name the classes: give one of them"
-                ));
+                return Err(format!("{at}: expected only one of `classes` and `map`"));
             }
             (Some(RawClasses::Named(name)), None) => ClassSource::Named(name),
             (Some(RawClasses::Inline(names)), None) => {
@@ -177,9 +173,7 @@ impl RawId {
         };
         let source = source.check(at)?;
         if matches!(source, SetSource::List { .. }) && classes == ClassSource::FolderNames {
-            return Err(format!(
-                "{at}: a `list` has no folders to name its classes: give `classes`"
-            ));
+            return Err(format!("{at}: missing `classes`, required with `list`"));
         }
         let name = self.name.unwrap_or_else(|| benchmark.to_string());
         Ok(IdDefinition {
@@ -193,13 +187,13 @@ impl RawId {
 impl RawOod {
     fn check(self, maps: &BTreeMap<String, MapSource>) -> Checked<OodDefinition> {
         if self.name.trim().is_empty() {
-            return Err("[[ood]]: `name` is empty: name the set".to_string());
+            return Err("[[ood]]: empty `name`".to_string());
         }
         let at = format!("[[ood]] `{}`", self.name);
         let map = find_map(self.map.as_deref(), maps, &at)?;
         if map.is_some() && self.roles.is_empty() {
             return Err(format!(
-                "{at}: `map` without `roles` has no use for an OOD set: give the roles, or remove it"
+                "{at}: `map` has no effect on an OOD set without `roles`"
             ));
         }
         let source = RawSource {
@@ -224,12 +218,12 @@ impl RawSource {
             (Some(path), None) => {
                 if self.root.is_some() {
                     return Err(format!(
-                        "{at}: `root` goes with `list`, not with `folder`: remove it"
+                        "{at}: `root` requires `list`, but `folder` is given"
                     ));
                 }
                 if !self.roles.is_empty() && !has_roles(self.map.as_ref()) {
                     return Err(format!(
-                        "{at}: `roles` needs a `map` with a `role-column`: give both"
+                        "{at}: `roles` requires a `map` with a `role-column`"
                     ));
                 }
                 let selection = Selection {
@@ -242,8 +236,8 @@ impl RawSource {
             (None, Some(path)) => {
                 if self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty() {
                     return Err(format!(
-                        "{at}: `map`, `roles` and `exclude` choose class folders, and a `list` has none: \
-                         leave the lines out of the list instead"
+                        "{at}: `map`, `roles` and `exclude` select class directories; \
+                         expected none of them with `list`"
                     ));
                 }
                 Ok(SetSource::List {
@@ -251,7 +245,7 @@ impl RawSource {
                     root: self.root.unwrap_or_default(),
                 })
             }
-            _ => Err(format!("{at}: give either `folder` or `list`")),
+            _ => Err(format!("{at}: expected either `folder` or `list`")),
         }
     }
 }
@@ -275,19 +269,17 @@ fn find_map(
     match maps.get(name) {
         Some(map) => Ok(Some(map.clone())),
         None => Err(format!(
-            "{at}: there is no map `{name}`: add a [maps.{name}] table, or correct the name"
+            "{at}: unknown map `{name}`; expected a table [maps.{name}]"
         )),
     }
 }
 
 fn checked_names(names: Vec<String>, at: &str) -> Checked<Vec<String>> {
     if names.is_empty() {
-        return Err(format!("{at}: `classes` is empty: give the class names"));
+        return Err(format!("{at}: empty `classes`"));
     }
     match names.iter().position(|name| name.trim().is_empty()) {
-        Some(index) => Err(format!(
-            "{at}: class name {index} (counted from 0) is empty: give every class a name"
-        )),
+        Some(index) => Err(format!("{at}: empty class name at index {index}")),
         None => Ok(names),
     }
 }

@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::DatasetError;
 use crate::loading::{SkipReason, SkippedSample, TrainingDataError};
 
-/// The largest table read, in bytes: its captions are kept in memory.
-const LIMIT: u64 = 8 << 30;
+/// Maximum size of a table in bytes; its captions are kept in memory.
+const MAX_BYTES: u64 = 8 << 30;
 
-/// The longest caption or path taken, in bytes. A quote that is never closed swallows the rows after it.
+/// Maximum length of a caption or path in bytes. An unclosed quote swallows the rows after it.
 const MAX_FIELD: usize = 64 << 10;
 
-/// How a table is written; open_clip's names and defaults.
+/// Format of a caption table, with open_clip's names and defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableFormat {
-    /// What stands between columns (`--csv-separator`): one ASCII character.
+    /// Separator of columns, one ASCII character; open_clip's `--csv-separator`.
     pub separator: char,
-    /// The column of image paths (`--csv-img-key`).
+    /// Header of the column of image paths; open_clip's `--csv-img-key`.
     pub image_key: String,
-    /// The column of captions (`--csv-caption-key`).
+    /// Header of the column of captions; open_clip's `--csv-caption-key`.
     pub caption_key: String,
 }
 
 impl Default for TableFormat {
-    /// Tab, `filepath`, `title`.
+    /// Returns open_clip's defaults: tab, `filepath`, `title`.
     fn default() -> Self {
         Self {
             separator: '\t',
@@ -36,7 +36,7 @@ impl Default for TableFormat {
     }
 }
 
-/// Where one row's texts end in [`CaptionTable::text`], and its line.
+/// End offsets of a row's texts in [`CaptionTable::text`], and its line number.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     image_end: u64,
@@ -45,24 +45,25 @@ struct Row {
     problem: Option<(SkipReason, &'static str)>,
 }
 
-/// The rows of a table: image paths and captions.
+/// Caption table in memory: pairs of an image path and a caption.
 #[derive(Debug, Clone)]
 pub struct CaptionTable {
     path: PathBuf,
     folder: PathBuf,
-    /// All images' paths and captions, one behind the other.
+    /// Image paths and captions of all rows, concatenated.
     text: String,
     rows: Vec<Row>,
 }
 
 impl CaptionTable {
-    /// Reads a table with a header line. Image paths are relative to the table's folder, or absolute; whether the
-    /// images are there shows when they are decoded. Fields may be quoted with `"`; rows of a wrong form are kept and
-    /// told when their turn comes.
+    /// Reads a table with a header line. Image paths are absolute or relative to the table's
+    /// directory; a missing image is detected only when it is decoded. Fields may be quoted with
+    /// `"`. Malformed rows are kept and reported when they are read.
     ///
     /// # Errors
-    /// [`TrainingDataError::Table`] when a column is missing or there is no row, [`TrainingDataError::Setting`] when
-    /// the separator is no single ASCII character, [`TrainingDataError::File`] when the file cannot be read.
+    /// [`TrainingDataError::Table`] if a column is missing or there are no rows,
+    /// [`TrainingDataError::Setting`] if the separator is not a single ASCII character,
+    /// [`TrainingDataError::File`] if the file cannot be read.
     pub fn read(path: &Path, format: &TableFormat) -> Result<Self, TrainingDataError> {
         let separator = u8::try_from(format.separator)
             .ok()
@@ -70,25 +71,25 @@ impl CaptionTable {
         let separator = separator.ok_or_else(|| TrainingDataError::Setting {
             setting: "csv-separator",
             problem: format!(
-                "`{}` is not one ASCII character other than a quote",
+                "expected one ASCII character other than a quote, got `{}`",
                 format.separator
             ),
         })?;
         let metadata = std::fs::metadata(path).map_err(|source| DatasetError::io(path, source))?;
         if !metadata.is_file() {
-            let source = std::io::Error::other("it is not a file");
+            let source = std::io::Error::other("not a regular file");
             return Err(DatasetError::Io {
                 path: path.to_path_buf(),
                 source,
             }
             .into());
         }
-        if metadata.len() > LIMIT {
+        if metadata.len() > MAX_BYTES {
             let size = metadata.len();
             return Err(DatasetError::TooLarge {
                 path: path.to_path_buf(),
                 size,
-                limit: LIMIT,
+                limit: MAX_BYTES,
             }
             .into());
         }
@@ -119,39 +120,36 @@ impl CaptionTable {
             table.push(&record, line, header.len(), image, caption);
         }
         if table.rows.is_empty() {
-            return Err(refuse(
-                path,
-                "there is no row under the header: give one an image".to_string(),
-            ));
+            return Err(refuse(path, "no rows after the header".to_string()));
         }
         Ok(table)
     }
 
-    /// Number of rows, those of a wrong form among them.
+    /// Returns the number of rows, including malformed ones.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no row; tables that are read always have one.
+    /// Returns whether there are no rows; tables that were read have at least one.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The file that was read.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A row's image and caption, counted from 0.
+    /// Returns the image path and caption of a row, from 0.
     ///
     /// # Errors
-    /// A [`SkippedSample`] for a row of a wrong form, or past the end.
+    /// A [`SkippedSample`] if the row is malformed or past the end.
     pub fn row(&self, index: usize) -> Result<(PathBuf, &str), SkippedSample> {
         let Some(row) = self.rows.get(index) else {
             return Err(SkippedSample::new(
                 self.key(index),
                 SkipReason::BadRow,
-                "there is no such row",
+                "row index out of range",
             ));
         };
         if let Some((reason, detail)) = row.problem {
@@ -169,7 +167,7 @@ impl CaptionTable {
         ))
     }
 
-    /// The name of a row: `file:line`.
+    /// Returns the key of a row, `file:line`.
     pub fn key(&self, index: usize) -> String {
         let line = self.rows.get(index).map_or(0, |row| row.line);
         format!(
@@ -211,7 +209,7 @@ impl CaptionTable {
     }
 }
 
-/// The image's path and the caption of a record, or what is wrong with it.
+/// Returns the image path and the caption of a record, or why it is malformed.
 fn fields(
     record: &ByteRecord,
     columns: usize,
@@ -221,21 +219,21 @@ fn fields(
     if record.len() != columns {
         return Err((
             SkipReason::BadRow,
-            "it has another number of columns than the header",
+            "the number of columns differs from the header",
         ));
     }
     let (image, caption) = (&record[image], &record[caption]);
     if image.len() > MAX_FIELD || caption.len() > MAX_FIELD {
         return Err((
             SkipReason::BadRow,
-            "a field has over 65536 bytes: is a quote not closed",
+            "a field exceeds 65536 bytes, possibly because of an unclosed quote",
         ));
     }
     let image = str::from_utf8(image).map_err(|_| (SkipReason::BadRow, "the path is not UTF-8"))?;
     let caption = str::from_utf8(caption)
         .map_err(|_| (SkipReason::BadCaption, "the caption is not UTF-8"))?;
     if image.is_empty() {
-        return Err((SkipReason::NoImage, "there is no path"));
+        return Err((SkipReason::NoImage, "the path is empty"));
     }
     if caption.trim().is_empty() {
         return Err((SkipReason::NoCaption, "the caption is empty"));
@@ -243,7 +241,7 @@ fn fields(
     Ok((image, caption))
 }
 
-/// The place of a column, its name compared without a byte order mark.
+/// Returns the index of a column; a byte order mark before the name is ignored.
 fn column(
     path: &Path,
     header: &ByteRecord,
@@ -265,7 +263,7 @@ fn column(
         refuse(
             path,
             format!(
-                "there is no column `{key}` (there is {}): set {setting} or csv-separator",
+                "missing column `{key}` ({setting}); columns in the header: {}",
                 shown.join(", ")
             ),
         )

@@ -5,35 +5,38 @@ use super::pipeline::{Output, Pipeline};
 use super::skipped::{Skipped, SkippedSample};
 use clipn_image::Preprocessing;
 
-/// N samples to train on.
+/// A batch of `N` training samples.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrainBatch {
-    /// Normalised pixels of the samples `pictured`, `[P, 3, S, S]`.
+    /// Normalized pixels of the samples in `pictured`, `[P, 3, S, S]`.
     pub pixels: Vec<f32>,
-    /// Which samples have pixels, ascending: all but those whose pictures the loader was told to be known.
+    /// Indices of the samples with pixels, ascending, `[P]`: all but those that
+    /// [`KnownPictures`](super::KnownPictures) lists.
     pub pictured: Vec<usize>,
-    /// `[N]`, as they stand in the data.
+    /// Captions as in the data, `[N]`.
     pub captions: Vec<String>,
-    /// `[N]`, where the samples come from: `shard/key` or `table:line`.
+    /// Origins of the samples, `shard/key` or `table:line`, `[N]`.
     pub keys: Vec<String>,
 }
 
-/// A place between two batches of an epoch on one process. Each process keeps its own: broken samples make them differ.
+/// Position between two batches of an epoch in one process. Each process has its own, since broken
+/// samples make them differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The epoch.
+    /// Index of the epoch.
     pub epoch: u64,
-    /// Batches delivered in it.
+    /// Number of batches delivered in the epoch.
     pub batches: u64,
-    /// What was drawn in it: samples, skipped ones among them, and ends of passes over the data.
+    /// Number of draws in the epoch: samples, including skipped ones, and ends of passes over the
+    /// data.
     pub drawn: u64,
-    /// What was skipped in it.
+    /// Samples skipped in the epoch.
     pub skipped: Skipped,
-    /// Tells whether data and settings are the same when resuming.
+    /// Hash of data and settings, compared when resuming.
     pub fingerprint: String,
 }
 
-/// The batches of one epoch on one process, in order. Dropping it stops its threads.
+/// Iterator over the batches of an epoch in one process. Dropping it stops its threads.
 pub struct Epoch {
     pub(super) pipeline: Pipeline,
     pub(super) preprocessing: Preprocessing,
@@ -45,7 +48,7 @@ pub struct Epoch {
     pub(super) failed: bool,
 }
 
-/// Watches for data of which nothing can be used.
+/// Detects data without any usable sample.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
     delivered: bool,
@@ -53,8 +56,9 @@ pub(super) struct Passes {
 }
 
 impl Passes {
-    /// Whether two passes ended without a sample: the first may have been resumed near its end.
-    fn is_hopeless(&mut self) -> bool {
+    /// Returns whether two consecutive passes ended without a sample. One is not enough, since it
+    /// may have been resumed near its end.
+    fn is_exhausted(&mut self) -> bool {
         self.empty = if self.delivered { 0 } else { self.empty + 1 };
         self.delivered = false;
         self.empty >= 2
@@ -62,26 +66,27 @@ impl Passes {
 }
 
 impl Epoch {
-    /// Batches of the whole epoch.
+    /// Returns the number of batches in the whole epoch.
     pub fn batches(&self) -> u64 {
         self.batches
     }
 
-    /// Where the epoch stands, after the batches delivered so far: what to keep in a checkpoint.
+    /// Returns the position after the batches delivered so far, for a checkpoint.
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// What was left out so far.
+    /// Returns the samples skipped so far.
     pub fn skipped(&self) -> &Skipped {
         &self.position.skipped
     }
 
-    /// Puts the next batch into `batch`, whose memory is used again; `false` when the epoch is over.
+    /// Writes the next batch to `batch`, whose memory is reused; returns `false` at the end of the
+    /// epoch.
     ///
     /// # Errors
-    /// [`TrainingDataError::TooManyBad`], [`TrainingDataError::NothingUsable`] and [`TrainingDataError::Stopped`]; after
-    /// one of them the epoch is over.
+    /// [`TrainingDataError::TooManyBad`], [`TrainingDataError::NothingUsable`] and
+    /// [`TrainingDataError::Stopped`]; each ends the epoch.
     pub fn next_into(&mut self, batch: &mut TrainBatch) -> Result<bool, TrainingDataError> {
         if self.failed || self.position.batches >= self.batches {
             return Ok(false);
@@ -110,8 +115,8 @@ impl Epoch {
                     batch.keys.push(sample.key);
                     self.passes.delivered = true;
                 }
-                Output::Skip(sample) => self.leave_out(&mut skipped, *sample)?,
-                Output::PassEnd if self.passes.is_hopeless() => {
+                Output::Skip(sample) => self.add_skipped(&mut skipped, *sample)?,
+                Output::PassEnd if self.passes.is_exhausted() => {
                     return Err(TrainingDataError::NothingUsable {
                         skipped: Box::new(skipped),
                     });
@@ -128,12 +133,12 @@ impl Epoch {
         Ok(())
     }
 
-    /// Room for one more picture, in memory that an earlier batch has used where it did.
+    /// Returns the pixels of one more image, in memory of an earlier batch if possible.
     fn next_pixels<'a>(&self, batch: &'a mut TrainBatch) -> &'a mut [f32] {
         let values = self.preprocessing.tensor_len();
         let start = batch.pictured.len() * values;
         if batch.pixels.len() < start + values {
-            // The first picture of a batch is seldom the only one.
+            // The first image of a batch is seldom the only one.
             batch
                 .pixels
                 .reserve_exact(self.batch_size * values - batch.pixels.len());
@@ -142,11 +147,7 @@ impl Epoch {
         &mut batch.pixels[start..start + values]
     }
 
-    fn leave_out(
-        &self,
-        skipped: &mut Skipped,
-        sample: SkippedSample,
-    ) -> Result<(), TrainingDataError> {
+    fn add_skipped(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {
         skipped.add(sample);
         match self.max_bad {
             Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManyBad {

@@ -4,53 +4,54 @@ use super::Skipped;
 use crate::DatasetError;
 use clipn_image::ImageError;
 
-/// Why training data cannot be opened or cannot go on. Single broken samples are no errors: they are skipped and
-/// counted in [`Skipped`].
+/// Error that prevents opening or reading training data. Single broken samples are not errors: they
+/// are skipped and counted in [`Skipped`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingDataError {
-    /// A file or folder cannot be used.
+    /// A file or directory cannot be used.
     #[error(transparent)]
     File(#[from] DatasetError),
-    /// A list of shards that cannot be understood.
+    /// A shard specification is invalid.
     #[error("shards `{spec}`: {problem}")]
     Spec {
-        /// What was given.
+        /// The given specification.
         spec: String,
-        /// What is wrong and what to do.
+        /// Description of the problem.
         problem: String,
     },
-    /// A file with the numbers of samples that cannot be used.
+    /// A file with the sizes of shards is invalid.
     #[error("{}: {problem}", .path.display())]
     Sizes {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Description of the problem.
         problem: String,
     },
-    /// A caption table that cannot be used.
+    /// A caption table is invalid.
     #[error("{}: {problem}", .path.display())]
     Table {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Description of the problem.
         problem: String,
     },
-    /// Nobody knows how many samples there are.
+    /// The number of samples is unknown.
     #[error(
-        "the number of samples of {shards} shards is not known (first: {}): give train_num_samples, put sizes.json or \
-         __len__ beside the shards, or count them", .first.display()
+    "unknown number of samples in {shards} shards (first: {}): \
+     neither sizes.json nor __len__ beside them",
+    .first.display()
     )]
     UnknownSize {
-        /// Shards without a size.
+        /// Number of shards without a size.
         shards: usize,
         /// The first of them.
         first: PathBuf,
     },
-    /// Shards of unknown size cannot be cut, and there are fewer of them than processes.
+    /// There are fewer shards than processes, and shards of unknown size cannot be split.
     #[error(
-        "{shards} shards of unknown size cannot be split over {world_size} processes: put sizes.json beside them, count \
-         them, or make more shards"
+        "expected at least {world_size} shards of unknown size for {world_size} processes, \
+         got {shards}"
     )]
     TooFewShards {
         /// Number of shards.
@@ -58,65 +59,65 @@ pub enum TrainingDataError {
         /// Number of processes.
         world_size: usize,
     },
-    /// Not one batch for every process.
+    /// There is not one batch for every process.
     #[error(
-        "{samples} samples make no batch of {batch_size} for each of {world_size} processes: take a smaller batch, or \
-         more data"
+        "{samples} samples are not enough for one batch of {batch_size} \
+         in each of {world_size} processes"
     )]
     TooFewSamples {
         /// Number of samples.
         samples: u64,
-        /// Samples a batch.
+        /// Samples per batch.
         batch_size: usize,
         /// Number of processes.
         world_size: usize,
     },
-    /// A setting that cannot be used.
+    /// A setting is invalid.
     #[error("{setting}: {problem}")]
     Setting {
-        /// Its name.
+        /// Name of the setting.
         setting: &'static str,
-        /// What is wrong and what to do.
+        /// Description of the problem.
         problem: String,
     },
-    /// More broken samples than allowed.
-    #[error("{} of the training data are skipped, and at most {limit} may be: {skipped}", .skipped.total())]
+    /// More samples are broken than allowed.
+    #[error("{} skipped samples exceed the limit of {limit}: {skipped}", .skipped.total())]
     TooManyBad {
-        /// The most allowed in an epoch on one process.
+        /// Maximum number of skipped samples per epoch and process.
         limit: u64,
-        /// What was skipped.
+        /// The skipped samples.
         skipped: Box<Skipped>,
     },
-    /// The whole data were read twice without one sample that can be used.
-    #[error("no sample of the training data can be used: {skipped}")]
+    /// Two passes over the data yielded no usable sample.
+    #[error("no usable sample in the training data: {skipped}")]
     NothingUsable {
-        /// What was skipped.
+        /// The skipped samples.
         skipped: Box<Skipped>,
     },
-    /// A position that belongs to other data or other settings.
+    /// A position was taken with other data or settings.
     #[error(
-        "the position to resume at (epoch {epoch}, batch {batch}) was taken with other data, order, seed, batch size or \
-         processes: resume with the same ones, or start an epoch anew"
+        "cannot resume at epoch {epoch}, batch {batch}: the position was saved with different data, \
+         order, seed, batch size or number of processes"
     )]
     Position {
-        /// Its epoch.
+        /// Epoch of the position.
         epoch: u64,
-        /// Its batch.
+        /// Batch of the position.
         batch: u64,
     },
-    /// Pixels cannot be made with these settings.
+    /// The image settings are invalid, or normalization failed.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The system gives no thread.
-    #[error("a loading thread cannot be started: {source}; set fewer workers")]
+    /// The system cannot start a thread.
+    #[error("cannot start a loading thread")]
     Thread {
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A loading thread ended before its work.
-    #[error("a loading thread stopped unexpectedly; please report this with the data that it read")]
+    /// A loading thread ended early.
+    #[error("a loading thread stopped unexpectedly")]
     Stopped,
-    /// Asked to stop.
+    /// Counting was cancelled.
     #[error("counting the shards was cancelled")]
     Cancelled,
 }

@@ -1,4 +1,4 @@
-//! What is drawn from the data, one after the other, before it is decoded.
+//! The sequence of samples drawn from the data, before they are decoded.
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,25 +8,25 @@ use super::skipped::SkippedSample;
 use crate::captions::CaptionTable;
 use crate::webdataset::{SegmentReader, ShardSet};
 
-/// Where a sample stands, which its augmentation depends on.
+/// Identity of a sample, which determines its augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SampleId {
-    /// The shard; 0 in a table.
+    /// Index of the shard; 0 for a table.
     pub part: u64,
-    /// The sample in the shard, or the row.
+    /// Index of the sample in the shard, or of the row.
     pub index: u64,
-    /// How often it was met before in this epoch.
+    /// Number of earlier visits in this epoch.
     pub visit: u64,
 }
 
-/// An image not decoded yet.
+/// An undecoded image.
 #[derive(Debug)]
 pub(crate) enum RawImage {
     Bytes(Vec<u8>),
     File(PathBuf),
 }
 
-/// A sample not decoded yet.
+/// A sample with an undecoded image.
 #[derive(Debug)]
 pub(crate) struct RawSample {
     pub key: String,
@@ -36,7 +36,7 @@ pub(crate) struct RawSample {
 }
 
 impl RawSample {
-    /// Bytes that it takes while it waits.
+    /// Returns the approximate memory use in bytes.
     pub(super) fn bytes(&self) -> u64 {
         let image = match &self.image {
             RawImage::Bytes(bytes) => bytes.len(),
@@ -46,16 +46,16 @@ impl RawSample {
     }
 }
 
-/// One thing drawn.
+/// Element of the sequence.
 #[derive(Debug)]
 pub(crate) enum Drawn {
     Sample(Box<RawSample>),
     Skip(Box<SkippedSample>),
-    /// Everything that this process reads has been read once (more).
+    /// End of a pass over the part of this process.
     PassEnd,
 }
 
-/// Draws samples without end: after one pass over the data the next begins.
+/// Endless iterator over the data; each pass is followed by the next.
 pub(super) enum Items {
     Shards {
         set: Arc<ShardSet>,
@@ -138,7 +138,7 @@ fn row_of(table: &CaptionTable, row: u64, visit: u64) -> Drawn {
 }
 
 impl CaptionSource {
-    /// What a process draws in an epoch.
+    /// Returns the sequence that a process draws in an epoch.
     pub(super) fn items(&self, settings: &super::LoaderSettings, epoch: u64) -> Items {
         match self {
             Self::Shards(set) => Items::shards(set, ShardPlan::new(set.shards(), settings, epoch)),

@@ -12,17 +12,17 @@ use clipn_base::random::RandomSource;
 use crate::random::{Fingerprint, KeyedRandom, Purpose};
 use crate::webdataset::ShardSet;
 
-/// Images with captions.
+/// Source of images with captions.
 #[derive(Debug, Clone)]
 pub enum CaptionSource {
     /// WebDataset shards.
     Shards(Arc<ShardSet>),
-    /// A CSV or TSV file.
+    /// A caption table, CSV or TSV.
     Table(Arc<CaptionTable>),
 }
 
 impl CaptionSource {
-    /// Number of samples, where it is known.
+    /// Returns the number of samples, if known.
     pub fn samples(&self) -> Option<u64> {
         match self {
             Self::Shards(set) => set.samples(),
@@ -43,7 +43,7 @@ impl From<CaptionTable> for CaptionSource {
     }
 }
 
-/// Reads training data, epoch by epoch.
+/// Loader of training data, epoch by epoch.
 #[derive(Debug, Clone)]
 pub struct CaptionLoader {
     source: CaptionSource,
@@ -54,10 +54,11 @@ pub struct CaptionLoader {
 }
 
 impl CaptionLoader {
-    /// Checks that the data and the settings make at least one batch on every process. No image is read.
+    /// Checks that the data and the settings yield at least one batch in every process. No image is
+    /// read.
     ///
     /// # Errors
-    /// [`TrainingDataError::Setting`] and [`TrainingDataError::Image`] for a setting that cannot be used,
+    /// [`TrainingDataError::Setting`] and [`TrainingDataError::Image`] for an invalid setting,
     /// [`TrainingDataError::UnknownSize`], [`TrainingDataError::TooFewShards`] and
     /// [`TrainingDataError::TooFewSamples`].
     pub fn new(source: CaptionSource, settings: LoaderSettings) -> Result<Self, TrainingDataError> {
@@ -65,8 +66,9 @@ impl CaptionLoader {
         let world_size = settings.world_size;
         if let CaptionSource::Shards(set) = &source {
             let shards = set.shards().len();
-            let cut = set.shards().iter().all(|shard| shard.samples.is_some());
-            if !cut && shards < world_size && settings.sampling != Sampling::WithReplacement {
+            let splittable = set.shards().iter().all(|shard| shard.samples.is_some());
+            if !splittable && shards < world_size && settings.sampling != Sampling::WithReplacement
+            {
                 return Err(TrainingDataError::TooFewShards { shards, world_size });
             }
         }
@@ -75,10 +77,10 @@ impl CaptionLoader {
             (None, CaptionSource::Shards(set)) => return Err(set.unknown_size()),
             (None, CaptionSource::Table(table)) => table.len() as u64,
         };
-        let together = (settings.batch_size as u64).saturating_mul(world_size as u64);
+        let global_batch = (settings.batch_size as u64).saturating_mul(world_size as u64);
         let batches = match settings.rounding {
-            Rounding::Floor => samples / together,
-            Rounding::Ceil => samples.div_ceil(together),
+            Rounding::Floor => samples / global_batch,
+            Rounding::Ceil => samples.div_ceil(global_batch),
         };
         if batches == 0 {
             let batch_size = settings.batch_size;
@@ -98,8 +100,9 @@ impl CaptionLoader {
         })
     }
 
-    /// The same loader, which does not decode the pictures that `known` has, nor read those of a table: their samples
-    /// come in their turn without pixels. A sample whose picture has been damaged since is delivered where it is known.
+    /// Sets the images that need not be decoded: those that `known` contains. Their samples are
+    /// delivered in order without pixels; images of a table are not even read. A known image is
+    /// delivered even if it has been damaged since.
     pub fn with_known_pictures(self, known: Arc<dyn KnownPictures>) -> Self {
         Self {
             known: Some(known),
@@ -107,30 +110,31 @@ impl CaptionLoader {
         }
     }
 
-    /// The data.
+    /// Returns the data.
     pub fn source(&self) -> &CaptionSource {
         &self.source
     }
 
-    /// How they are read.
+    /// Returns the settings.
     pub fn settings(&self) -> &LoaderSettings {
         &self.settings
     }
 
-    /// Batches of an epoch, the same number on every process, whatever is broken in the data.
+    /// Returns the number of batches per epoch, the same in every process, regardless of broken
+    /// samples.
     pub fn batches_per_epoch(&self) -> u64 {
         self.batches
     }
 
-    /// Samples that all processes train on in an epoch: batches · N · processes.
+    /// Returns the number of samples per epoch over all processes: batches · N · processes.
     pub fn samples_per_epoch(&self) -> u64 {
         self.batches * self.settings.batch_size as u64 * self.settings.world_size as u64
     }
 
-    /// An epoch from its first batch.
+    /// Starts an epoch at its first batch.
     ///
     /// # Errors
-    /// [`TrainingDataError::Thread`] when the system gives no thread.
+    /// [`TrainingDataError::Thread`] if a thread cannot be started.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch, TrainingDataError> {
         let (skipped, fingerprint) = (Skipped::default(), self.fingerprint.clone());
         self.start(Position {
@@ -142,12 +146,13 @@ impl CaptionLoader {
         })
     }
 
-    /// An epoch from a position that [`Epoch::position`] gave: its batches are those that would have followed. The data
-    /// before it are read again (shards) or passed over (tables), but no image is decoded.
+    /// Resumes an epoch at a position from [`Epoch::position`], with the same batches as without
+    /// the interruption. Preceding data are read again (shards) or skipped (tables) without
+    /// decoding images.
     ///
     /// # Errors
-    /// [`TrainingDataError::Position`] when it was taken with other data or settings; those of
-    /// [`CaptionLoader::epoch`].
+    /// [`TrainingDataError::Position`] if the position was taken with other data or settings, and
+    /// the errors of [`CaptionLoader::epoch`].
     pub fn resume(&self, position: Position) -> Result<Epoch, TrainingDataError> {
         if position.fingerprint != self.fingerprint || position.batches > self.batches {
             return Err(TrainingDataError::Position {
@@ -184,7 +189,7 @@ impl CaptionLoader {
         })
     }
 
-    /// Rows of a table are in random order already.
+    /// Returns the shuffle buffer; none for the rows of a table, which are shuffled already.
     fn buffer(&self) -> ShuffleBuffer {
         match (&self.source, self.settings.sampling) {
             (CaptionSource::Table(_), _) | (_, Sampling::InOrder) => ShuffleBuffer {
@@ -199,47 +204,47 @@ impl CaptionLoader {
         let samples = self.batches * self.settings.batch_size as u64;
         match self.settings.max_bad {
             MaxBad::Count(count) => Some(count),
-            MaxBad::Share(share) => Some((samples as f64 * share) as u64),
+            MaxBad::Share(fraction) => Some((samples as f64 * fraction) as u64),
             MaxBad::Unlimited => None,
         }
     }
 }
 
-/// Everything that the order of samples depends on.
+/// Returns a hash of everything that determines the order of samples.
 fn fingerprint(source: &CaptionSource, settings: &LoaderSettings) -> String {
-    let mut print = Fingerprint::new();
+    let mut hash = Fingerprint::new();
     match source {
         CaptionSource::Shards(set) => {
-            print.text("shards");
+            hash.text("shards");
             for shard in set.shards() {
-                print.text(&shard.name());
-                print.word(shard.samples.map_or(0, |samples| samples + 1));
+                hash.text(&shard.name());
+                hash.word(shard.samples.map_or(0, |samples| samples + 1));
             }
-            print.text(&format!("{:?}", set.fields()));
-            print.word(settings.shuffle.samples as u64);
-            print.word(settings.shuffle.bytes);
+            hash.text(&format!("{:?}", set.fields()));
+            hash.word(settings.shuffle.samples as u64);
+            hash.word(settings.shuffle.bytes);
         }
         CaptionSource::Table(table) => {
-            print.text("table");
-            print.text(
+            hash.text("table");
+            hash.text(
                 &table
                     .path()
                     .file_name()
                     .unwrap_or_default()
                     .to_string_lossy(),
             );
-            print.word(table.len() as u64);
+            hash.word(table.len() as u64);
         }
     }
     for number in [settings.batch_size, settings.rank, settings.world_size] {
-        print.word(number as u64);
+        hash.word(number as u64);
     }
-    print.word(settings.seed);
-    print.word(
+    hash.word(settings.seed);
+    hash.word(
         settings
             .train_num_samples
             .map_or(0, |samples| samples.saturating_add(1)),
     );
-    print.text(&format!("{:?} {:?}", settings.sampling, settings.rounding));
-    format!("{:016x}", print.finish())
+    hash.text(&format!("{:?} {:?}", settings.sampling, settings.rounding));
+    format!("{:016x}", hash.finish())
 }

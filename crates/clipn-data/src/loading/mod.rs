@@ -1,7 +1,7 @@
 //! Batches of pixels and captions for training, from shards or caption tables.
 //!
-//! The order depends on the seed and the epoch alone, each process reads a part of its own, and an epoch goes on from
-//! any batch as if it had never stopped. Broken samples are skipped and counted.
+//! The order depends only on the seed and the epoch, each process reads its own part, and an epoch
+//! can be resumed at any batch with the same result. Broken samples are skipped and counted.
 mod epoch;
 mod error;
 mod items;

@@ -1,35 +1,36 @@
-//! Who reads what, and in which order: arithmetic on sizes and the seed, no file is opened.
+//! Partition of the data over processes, and its order. Only sizes and the seed are used; no file
+//! is opened.
 use super::settings::{LoaderSettings, Sampling};
 use clipn_base::random::RandomSource;
 use crate::random::{KeyedRandom, Purpose};
 use crate::webdataset::Shard;
 
-/// A part of a shard, in samples from its start.
+/// Range of samples in a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// Index of the shard.
     pub shard: usize,
-    /// First sample.
+    /// Index of the first sample.
     pub start: u64,
-    /// One past the last sample; `None` reads to the end, wherever that is.
+    /// Index after the last sample; `None` reads to the end of the shard.
     pub end: Option<u64>,
-    /// How often the shard was read before in this epoch.
+    /// Number of earlier visits of the shard in this epoch.
     pub visit: u64,
 }
 
-/// The segments that a process reads, pass by pass: `None` ends a pass, and the next begins.
+/// Segments that a process reads, pass by pass; `None` marks the end of a pass.
 #[derive(Debug)]
 pub(super) struct ShardPlan {
     turns: Turns<Segment>,
 }
 
-/// The rows that a process reads with the number of the pass, pass by pass.
+/// Rows that a process reads, with the index of the pass; `None` marks the end of a pass.
 #[derive(Debug)]
 pub(super) struct RowPlan {
     turns: Turns<u64>,
 }
 
-/// A list read again and again, or drawn from with replacement.
+/// A list that is repeated in passes, or drawn from with replacement.
 #[derive(Debug)]
 struct Turns<T> {
     list: Vec<T>,
@@ -48,7 +49,7 @@ impl<T: Copy> Turns<T> {
         let turn = self.next as u64;
         self.next += 1;
         Some(match &mut self.draw {
-            // Drawn twice, a sample is met under another number and so augmented otherwise.
+            // Each draw gets its own visit number, so a repeated sample is augmented differently.
             Some(random) => {
                 let drawn = random.below(self.list.len() as u64) as usize;
                 (self.list[drawn], self.pass * self.list.len() as u64 + turn)
@@ -85,7 +86,7 @@ impl ShardPlan {
         let (rank, world) = (settings.rank, settings.world_size);
         let list = match sizes {
             Some(sizes) => {
-                let parts = cut(&sizes, rank, world);
+                let parts = split(&sizes, rank, world);
                 parts
                     .into_iter()
                     .map(|part| Segment {
@@ -95,7 +96,7 @@ impl ShardPlan {
                     .collect()
             }
             None => {
-                let bounds = share(order.len() as u64, rank, world);
+                let bounds = partition(order.len() as u64, rank, world);
                 order[bounds.0 as usize..bounds.1 as usize]
                     .iter()
                     .map(|&shard| whole(shard))
@@ -133,7 +134,7 @@ impl RowPlan {
                 if sampling == Sampling::Shuffled {
                     KeyedRandom::keyed(Purpose::Order, &[settings.seed, epoch]).shuffle(&mut list);
                 }
-                let (first, end) = share(rows, settings.rank, settings.world_size);
+                let (first, end) = partition(rows, settings.rank, settings.world_size);
                 let list = list[first as usize..end as usize].to_vec();
                 Turns {
                     list,
@@ -155,25 +156,28 @@ fn draws(settings: &LoaderSettings, epoch: u64) -> KeyedRandom {
     KeyedRandom::keyed(Purpose::Draw, &[settings.seed, epoch, settings.rank as u64])
 }
 
-/// The bounds of a process's share of `total`: all shares are disjoint, complete, and differ by one at most.
-pub(super) fn share(total: u64, rank: usize, world: usize) -> (u64, u64) {
+/// Returns the range of `total` samples for a process. The ranges of all processes are disjoint,
+/// cover everything, and differ in length by at most one.
+pub(super) fn partition(total: u64, rank: usize, world: usize) -> (u64, u64) {
     let bound = |rank: usize| (u128::from(total) * rank as u128 / world.max(1) as u128) as u64;
     (bound(rank), bound(rank + 1))
 }
 
-/// The segments of a process when shards of these sizes stand one behind the other and are cut into equal shares. The
-/// last segment of each shard is open: should a shard hold more than its size says, one process reads the rest too.
-fn cut(sizes: &[u64], rank: usize, world: usize) -> Vec<Segment> {
+/// Splits the concatenation of shards of these sizes evenly and returns the segments of a process.
+/// The last segment of each shard is open-ended: if a shard has more samples than its size says,
+/// exactly one process reads the rest.
+fn split(sizes: &[u64], rank: usize, world: usize) -> Vec<Segment> {
     let total = sizes.iter().sum();
-    let (first, last) = share(total, rank, world);
+    let (first, last) = partition(total, rank, world);
     let mut segments = Vec::new();
     let mut begin = 0;
     for (shard, &size) in sizes.iter().enumerate() {
         let end = begin + size;
         let (from, to) = (first.max(begin), last.min(end));
-        // An empty shard stands on a bound between samples; the first process that reaches it looks at it.
-        let empty_here =
-            size == 0 && begin <= last && (rank == 0 || share(total, rank - 1, world).1 < begin);
+        // A shard of size 0 lies on a boundary; the first process that reaches it reads it.
+        let empty_here = size == 0
+            && begin <= last
+            && (rank == 0 || partition(total, rank - 1, world).1 < begin);
         if from < to || empty_here {
             let open = to == end || size == 0;
             let start = if size == 0 { 0 } else { from - begin };
@@ -197,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_cover_every_sample_once(
+        fn partitions_cover_every_sample_once(
             sizes in prop::collection::vec(0u64..50, 1..12),
             world in 1usize..9,
         ) {
@@ -206,7 +210,7 @@ mod tests {
             let total: u64 = sizes.iter().sum();
             for rank in 0..world {
                 let mut count = 0;
-                for segment in cut(&sizes, rank, world) {
+                for segment in split(&sizes, rank, world) {
                     let end = segment.end.unwrap_or(sizes[segment.shard]);
                     open[segment.shard] += usize::from(segment.end.is_none());
                     seen[segment.shard].extend(segment.start..end);
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn drawing_with_replacement_numbers_every_turn() {
+    fn every_draw_with_replacement_has_its_own_visit_number() {
         let mut turns = Turns {
             list: vec![10, 20, 30],
             next: 0,

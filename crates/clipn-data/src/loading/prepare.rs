@@ -1,4 +1,4 @@
-//! From a raw sample to a crop.
+//! Preparation of a raw sample: decoding and cropping.
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use clipn_base::random::RandomSource;
 use crate::random::{KeyedRandom, Purpose};
 use clipn_image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
 
-/// Tells of which samples the pictures are not needed, because what would be made of them is known.
+/// Set of samples whose images need not be decoded, because their features are already known.
 pub trait KnownPictures: Debug + Send + Sync {
-    /// Whether the picture of the sample of this key need not be read. Asked from several threads, ahead of the batches;
-    /// what is known once must stay known.
+    /// Returns whether the image of the sample with this key need not be read. Called from several
+    /// threads, ahead of the batches. Once a key is known, it must stay known.
     fn is_known(&self, key: &str) -> bool;
 }
 
-/// A sample ready for a batch: 8 bits a channel, a quarter of the tensor's memory while it waits.
+/// A sample ready for a batch. It has 8 bits per channel, a quarter of the tensor's memory.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub key: String,
     pub caption: String,
-    /// `[S, S, 3]`; `None` where the picture is known.
+    /// Cropped image, `[S, S, 3]`; `None` if the image is known.
     pub crop: Option<RgbImage>,
 }
 
-/// Decodes and augments samples of one epoch.
+/// Decoder and augmenter of the samples of an epoch.
 #[derive(Debug, Clone)]
 pub(super) struct Preparation {
     pub preprocessing: Preprocessing,
@@ -36,7 +36,8 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    /// The crop depends on the sample, the seed and the epoch; never on the thread.
+    /// Prepares a sample. The crop depends on the sample, the seed and the epoch, not on the
+    /// thread.
     pub(super) fn run(&self, sample: RawSample) -> Result<Prepared, Box<SkippedSample>> {
         let RawSample {
             key,
@@ -55,8 +56,8 @@ impl Preparation {
                 crop: None,
             });
         }
-        let place = [self.seed, self.epoch, id.part, id.index, id.visit];
-        let mut random = KeyedRandom::keyed(Purpose::Augment, &place);
+        let key_words = [self.seed, self.epoch, id.part, id.index, id.visit];
+        let mut random = KeyedRandom::keyed(Purpose::Augment, &key_words);
         let crop = catch_unwind(AssertUnwindSafe(|| self.crop(&image, &mut random)));
         match crop {
             Ok(Ok(crop)) => Ok(Prepared {
@@ -67,7 +68,7 @@ impl Preparation {
             Ok(Err(error)) => Err(bad_image(key, error.to_string())),
             Err(_) => Err(bad_image(
                 key,
-                "cropping failed on it; please report this".to_string(),
+                "internal error while decoding or cropping".to_string(),
             )),
         }
     }

@@ -3,51 +3,52 @@ use serde::{Deserialize, Serialize};
 use super::TrainingDataError;
 use clipn_image::{Augmentation, Preprocessing};
 
-/// How samples follow one another in an epoch.
+/// Order of the samples in an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// Every sample once, in a random order.
+    /// Every sample once, in random order.
     Shuffled,
-    /// Shards (or rows of a table) drawn at random, again and again, until the epoch is full.
+    /// Shards (or rows of a table) drawn at random with replacement until the epoch is complete.
     WithReplacement,
     /// Every sample once, in the order of the data.
     InOrder,
 }
 
-/// What becomes of samples that fill no whole batch for every process.
+/// Handling of the samples that do not fill a whole batch in every process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rounding {
-    /// They are left out of the epoch.
+    /// They are dropped from the epoch.
     Floor,
-    /// One more batch is made of them and of the epoch's first samples once more.
+    /// They form one more batch, filled up with the first samples of the epoch.
     Ceil,
 }
 
-/// How many broken samples end the run.
+/// Limit on broken samples; exceeding it is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxBad {
-    /// More than this many in an epoch on one process.
+    /// Maximum number per epoch and process.
     Count(u64),
-    /// More than this share, 0 to 1, of an epoch's samples on one process.
+    /// Maximum fraction of the samples per epoch and process, from 0 to 1.
     Share(f64),
-    /// None.
+    /// No limit.
     Unlimited,
 }
 
-/// Samples that wait, undecoded, to be drawn in random order: the larger, the better mixed.
+/// Size limits of the buffer of undecoded samples that are drawn in random order. A larger buffer
+/// shuffles better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShuffleBuffer {
-    /// The most samples that wait.
+    /// Maximum number of samples.
     pub samples: usize,
-    /// The most bytes that wait.
+    /// Maximum number of bytes.
     pub bytes: u64,
 }
 
 impl Default for ShuffleBuffer {
-    /// open_clip's 5000 samples, of at most 1 GiB.
+    /// Returns open_clip's 5000 samples, with at most 1 GiB.
     fn default() -> Self {
         Self {
             samples: 5000,
@@ -56,40 +57,42 @@ impl Default for ShuffleBuffer {
     }
 }
 
-/// How training data are read.
+/// Settings of a [`CaptionLoader`](super::CaptionLoader).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoaderSettings {
-    /// N: samples a batch, on one process.
+    /// Samples per batch and process, `N`.
     pub batch_size: usize,
-    /// Size, normalisation and decoding of pixels.
+    /// Image size, normalization and decoding.
     pub preprocessing: Preprocessing,
-    /// What is done to pictures at random.
+    /// Random augmentation of images.
     pub augmentation: Augmentation,
-    /// What the order and the augmentation depend on, with the epoch.
+    /// Seed of the order and the augmentation, combined with the epoch.
     pub seed: u64,
-    /// Which process this is, from 0.
+    /// Index of this process, from 0.
     pub rank: usize,
-    /// How many processes there are.
+    /// Number of processes.
     pub world_size: usize,
-    /// Threads that decode and augment ahead; 0 does it all where batches are asked for. The batches are the same.
+    /// Threads that decode and augment ahead; with 0 the calling thread does. The batches are the
+    /// same.
     pub workers: usize,
-    /// Samples prepared ahead; `None` is one batch and four samples a worker.
+    /// Number of samples prepared ahead; `None` means one batch plus four samples per worker.
     pub prefetch: Option<usize>,
-    /// How samples follow one another.
+    /// Order of the samples.
     pub sampling: Sampling,
-    /// How well the samples of neighbouring shards are mixed.
+    /// Shuffle buffer, which mixes the samples of adjacent shards.
     pub shuffle: ShuffleBuffer,
-    /// Samples of an epoch over all processes; `None` is as many as there are.
+    /// Samples per epoch over all processes; `None` means all.
     pub train_num_samples: Option<u64>,
-    /// What becomes of the last, incomplete batch.
+    /// Handling of the last, incomplete batch.
     pub rounding: Rounding,
-    /// How many broken samples end the run.
+    /// Limit on broken samples.
     pub max_bad: MaxBad,
 }
 
 impl LoaderSettings {
-    /// The published augmentation and pixels of `size`, batches of `batch_size`, one process and one worker, every
-    /// sample once an epoch, incomplete batches left out, at most a tenth of the samples broken.
+    /// Creates settings with the published augmentation, images of `size`, batches of `batch_size`,
+    /// one process and one worker. Every sample occurs once per epoch, incomplete batches are
+    /// dropped, and at most a tenth of the samples may be broken.
     pub fn new(size: usize, batch_size: usize) -> Self {
         Self {
             batch_size,
@@ -108,12 +111,12 @@ impl LoaderSettings {
         }
     }
 
-    /// Samples prepared ahead, at least one.
+    /// Returns the number of samples prepared ahead, at least one.
     pub(super) fn ahead(&self) -> usize {
-        let usual = self
+        let default = self
             .batch_size
             .saturating_add(self.workers.saturating_mul(4));
-        self.prefetch.unwrap_or(usual).clamp(1, 1 << 20)
+        self.prefetch.unwrap_or(default).clamp(1, 1 << 20)
     }
 
     pub(super) fn check(&self) -> Result<(), TrainingDataError> {
@@ -122,29 +125,32 @@ impl LoaderSettings {
         self.augmentation.check()?;
         self.preprocessing.check()?;
         if self.batch_size == 0 {
-            return refuse("batch_size", "is 0: give at least 1".to_string());
+            return refuse("batch_size", "expected at least 1, got 0".to_string());
         }
         let values = self.batch_size.checked_mul(self.preprocessing.tensor_len());
         if values.is_none_or(|values| values > isize::MAX as usize / size_of::<f32>()) {
             return refuse(
                 "batch_size",
-                format!("is {}, more than memory holds", self.batch_size),
+                format!("{} exceeds the address space", self.batch_size),
             );
         }
         if self.rank >= self.world_size {
             let problem = format!(
-                "is {}, but must be below world_size, {}",
-                self.rank, self.world_size
+                "expected less than world_size {}, got {}",
+                self.world_size, self.rank
             );
             return refuse("rank", problem);
         }
         if self.workers > 1024 {
-            return refuse("workers", format!("is {}: give at most 1024", self.workers));
+            return refuse(
+                "workers",
+                format!("expected at most 1024, got {}", self.workers),
+            );
         }
         match self.max_bad {
-            MaxBad::Share(share) if !(0.0..=1.0).contains(&share) => refuse(
+            MaxBad::Share(fraction) if !(0.0..=1.0).contains(&fraction) => refuse(
                 "max_bad",
-                format!("is a share of {share}, but must be from 0 to 1"),
+                format!("expected a fraction from 0 to 1, got {fraction}"),
             ),
             _ => Ok(()),
         }

@@ -5,40 +5,40 @@ use super::settings::ShuffleBuffer;
 use clipn_base::random::RandomSource;
 use crate::random::KeyedRandom;
 
-/// Mixes samples: keeps so many waiting and hands out one of them at random for each that comes. What is skipped goes
-/// through at once; at the end of a pass everything that waits is handed out.
+/// Iterator with a shuffle buffer. For each sample that enters the full buffer, a random one leaves
+/// it. Skipped samples pass at once, and the end of a pass empties the buffer.
 pub(super) struct Shuffled<I> {
     items: I,
     random: KeyedRandom,
     limit: ShuffleBuffer,
-    #[allow(clippy::vec_box)] // Samples come and go boxed.
-    waiting: Vec<Box<RawSample>>,
+    #[allow(clippy::vec_box)] // Samples arrive and leave boxed.
+    buffer: Vec<Box<RawSample>>,
     bytes: u64,
-    /// To be handed out first: what ends a pass, or samples pushed out by a large one.
+    /// Elements to yield first: samples pushed out by a large one.
     ready: VecDeque<Drawn>,
     draining: bool,
 }
 
 impl<I: Iterator<Item = Drawn>> Shuffled<I> {
     pub(super) fn new(items: I, random: KeyedRandom, limit: ShuffleBuffer) -> Self {
-        let (waiting, ready) = (Vec::new(), VecDeque::new());
+        let (buffer, ready) = (Vec::new(), VecDeque::new());
         Self {
             items,
             random,
             limit,
-            waiting,
+            buffer,
             bytes: 0,
             ready,
             draining: false,
         }
     }
 
-    fn pick(&mut self) -> Option<Drawn> {
-        if self.waiting.is_empty() {
+    fn take_random(&mut self) -> Option<Drawn> {
+        if self.buffer.is_empty() {
             return None;
         }
-        let index = self.random.below(self.waiting.len() as u64) as usize;
-        let sample = self.waiting.swap_remove(index);
+        let index = self.random.below(self.buffer.len() as u64) as usize;
+        let sample = self.buffer.swap_remove(index);
         self.bytes -= sample.bytes();
         Some(Drawn::Sample(sample))
     }
@@ -50,7 +50,7 @@ impl<I: Iterator<Item = Drawn>> Iterator for Shuffled<I> {
     fn next(&mut self) -> Option<Drawn> {
         loop {
             if self.draining {
-                if let Some(sample) = self.pick() {
+                if let Some(sample) = self.take_random() {
                     return Some(sample);
                 }
                 self.draining = false;
@@ -62,9 +62,11 @@ impl<I: Iterator<Item = Drawn>> Iterator for Shuffled<I> {
             match self.items.next()? {
                 Drawn::Sample(sample) => {
                     self.bytes += sample.bytes();
-                    self.waiting.push(sample);
-                    while self.waiting.len() > self.limit.samples || self.bytes > self.limit.bytes {
-                        let Some(sample) = self.pick() else { break };
+                    self.buffer.push(sample);
+                    while self.buffer.len() > self.limit.samples || self.bytes > self.limit.bytes {
+                        let Some(sample) = self.take_random() else {
+                            break;
+                        };
                         self.ready.push_back(sample);
                     }
                 }

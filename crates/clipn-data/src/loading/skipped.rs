@@ -3,40 +3,40 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many skipped samples are named; the rest are counted.
-const NAMED: usize = 10;
+/// Maximum number of skipped samples kept by name; the rest are counted.
+const MAX_NAMED: usize = 10;
 
-/// The most characters kept of what a decoder says about a sample.
-const DETAIL: usize = 300;
+/// Maximum number of characters kept of an error message.
+const MAX_DETAIL_CHARS: usize = 300;
 
-/// Why a sample is left out.
+/// Reason for skipping a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// A shard cannot be read, or not to its end: its remaining samples are lost.
+    /// A shard cannot be read to its end; its remaining samples are lost.
     Shard,
-    /// A file in a shard is larger than allowed.
+    /// A file in a shard exceeds the size limit.
     TooLarge,
-    /// No image belongs to the caption.
+    /// The sample has no image.
     NoImage,
-    /// No caption belongs to the image, or an empty one.
+    /// The sample has no caption or an empty one.
     NoCaption,
-    /// The caption is not UTF-8, not JSON, or not a known class.
+    /// The caption is not valid UTF-8, valid JSON or a known class.
     BadCaption,
     /// The image cannot be read or decoded.
     BadImage,
-    /// A row of a table has the wrong form.
+    /// A row of a table is malformed.
     BadRow,
 }
 
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Shard => "lost with a damaged shard",
+            Self::Shard => "in a damaged shard",
             Self::TooLarge => "too large",
-            Self::NoImage => "without image",
-            Self::NoCaption => "without caption",
+            Self::NoImage => "without an image",
+            Self::NoCaption => "without a caption",
             Self::BadCaption => "with an unreadable caption",
             Self::BadImage => "with an unreadable image",
             Self::BadRow => "in a malformed row",
@@ -44,16 +44,16 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// One sample that is left out, or the rest of a shard.
+/// A skipped sample, or the lost rest of a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedSample {
-    /// Where it is: `shard/key`, or `table:line`.
+    /// Origin: `shard/key` or `table:line`.
     pub key: String,
-    /// Why, in a word.
+    /// Category of the reason.
     pub reason: SkipReason,
-    /// Why, in a sentence.
+    /// Detailed reason.
     pub detail: String,
-    /// How many samples are lost with it: 1, or the rest of a shard.
+    /// Number of samples lost: 1, or the rest of a shard.
     pub samples: u64,
 }
 
@@ -64,7 +64,7 @@ impl SkippedSample {
         detail: impl Into<String>,
     ) -> Self {
         let mut detail = detail.into();
-        if let Some((end, _)) = detail.char_indices().nth(DETAIL) {
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);
             detail.push('…');
         }
@@ -77,17 +77,17 @@ impl SkippedSample {
     }
 }
 
-/// What an epoch left out so far: counts by reason, and the first few by name.
+/// Skipped samples of an epoch: counts by reason, and the first few by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Samples lost, by reason.
+    /// Number of samples lost, by reason.
     pub counts: BTreeMap<SkipReason, u64>,
-    /// The first ten.
+    /// First ten skipped samples.
     pub first: Vec<SkippedSample>,
 }
 
 impl Skipped {
-    /// Samples lost for any reason.
+    /// Returns the number of samples lost for any reason.
     pub fn total(&self) -> u64 {
         self.counts
             .values()
@@ -97,7 +97,7 @@ impl Skipped {
     pub(super) fn add(&mut self, sample: SkippedSample) {
         let count = self.counts.entry(sample.reason).or_default();
         *count = count.saturating_add(sample.samples);
-        if self.first.len() < NAMED {
+        if self.first.len() < MAX_NAMED {
             self.first.push(sample);
         }
     }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_all_and_names_the_first() {
+    fn counts_all_and_lists_the_first() {
         let mut skipped = Skipped::default();
         assert_eq!(skipped.to_string(), "nothing");
         for index in 0..20 {
@@ -145,11 +145,14 @@ mod tests {
             ..SkippedSample::new("b.tar".into(), SkipReason::Shard, "x")
         });
         assert_eq!((skipped.total(), skipped.first.len()), (25, 10));
-        assert_eq!(skipped.first[0].detail.chars().count(), DETAIL + 1);
+        assert_eq!(
+            skipped.first[0].detail.chars().count(),
+            MAX_DETAIL_CHARS + 1
+        );
         assert!(
             skipped
                 .to_string()
-                .starts_with("5 lost with a damaged shard, 20 without caption (first: a.tar/0: é")
+                .starts_with("5 in a damaged shard, 20 without a caption (first: a.tar/0: é")
         );
         let json = serde_json::to_string(&skipped).unwrap();
         assert_eq!(serde_json::from_str::<Skipped>(&json).unwrap(), skipped);

@@ -5,56 +5,57 @@ use std::path::{Path, PathBuf};
 use super::NamedPicture;
 use crate::{DatasetError, walk};
 
-/// Every picture below a folder, in any depth, in the order of [`ImageFolder::unlabelled`](crate::ImageFolder).
+/// Iterator over all images below a directory at any depth, in the order of
+/// [`ImageFolder::unlabelled`](crate::ImageFolder::unlabelled).
 ///
-/// The folders are found first; the names in each are read when its turn comes.
+/// The directories are found first; the names in each are read when the iterator reaches it.
 #[derive(Debug)]
 pub struct FolderPictures {
-    pictures: u64,
+    images: u64,
     folders: std::vec::IntoIter<PathBuf>,
-    /// The folder whose pictures are handed out, and their names.
+    /// Current directory and the remaining names in it.
     current: (PathBuf, std::vec::IntoIter<Box<OsStr>>),
 }
 
 impl FolderPictures {
-    /// Finds the folders below `root` and counts their pictures.
+    /// Finds the directories below `root` and counts their images.
     ///
     /// # Errors
-    /// [`DatasetError::NoImages`] where there is none, and whatever keeps a folder from being read.
+    /// [`DatasetError::NoImages`] if there are no images, or an I/O error of a directory.
     pub fn open(root: &Path) -> Result<Self, DatasetError> {
         let above = HashSet::from([walk::real(root)?]);
         let top = walk::count(root)?;
-        let mut pictures = top.images as u64;
+        let mut images = top.images as u64;
         let mut other_files = top.other_files;
         let mut folders = Vec::new();
-        if pictures > 0 {
+        if images > 0 {
             folders.push(root.to_path_buf());
         }
         for class in top.folders {
             for (path, counted) in walk::folders(&class, &above)? {
-                pictures += counted.images as u64;
+                images += counted.images as u64;
                 other_files += counted.other_files;
                 if counted.images > 0 {
                     folders.push(path);
                 }
             }
         }
-        if pictures == 0 {
+        if images == 0 {
             return Err(DatasetError::NoImages {
                 path: root.to_path_buf(),
                 other_files,
             });
         }
         Ok(Self {
-            pictures,
+            images,
             folders: folders.into_iter(),
             current: Default::default(),
         })
     }
 
-    /// How many pictures there were when the folders were found.
+    /// Returns the number of images found by [`open`](Self::open).
     pub fn total(&self) -> u64 {
-        self.pictures
+        self.images
     }
 }
 
@@ -72,10 +73,7 @@ impl Iterator for FolderPictures {
                 Ok(names) => self.current = (folder, names.into_iter()),
                 Err(error) => {
                     let name = folder.display().to_string();
-                    return Some(NamedPicture::lost(
-                        name,
-                        std::io::Error::other(error.to_string()),
-                    ));
+                    return Some(NamedPicture::lost(name, std::io::Error::other(error)));
                 }
             }
         }
@@ -88,7 +86,7 @@ mod tests {
     use crate::ImageFolder;
 
     #[test]
-    fn pictures_come_in_the_order_of_the_whole_set() {
+    fn images_have_the_order_of_an_image_folder() {
         let folder = tempfile::tempdir().unwrap();
         let files = [
             "z.jpg",
@@ -114,16 +112,13 @@ mod tests {
             .iter()
             .map(|s| s.path.display().to_string())
             .collect();
-        let pictures = FolderPictures::open(folder.path()).unwrap();
-        assert_eq!(pictures.total(), 7);
-        assert_eq!(
-            pictures.map(|picture| picture.name).collect::<Vec<_>>(),
-            expected
-        );
+        let images = FolderPictures::open(folder.path()).unwrap();
+        assert_eq!(images.total(), 7);
+        assert_eq!(images.map(|image| image.name).collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn a_folder_without_pictures_is_refused_and_one_that_goes_away_is_told() {
+    fn rejects_a_directory_without_images_and_reports_one_that_disappears() {
         let root = tempfile::tempdir().unwrap();
         assert!(matches!(
             FolderPictures::open(root.path()),
@@ -133,9 +128,9 @@ mod tests {
         std::fs::create_dir(&inner).unwrap();
         std::fs::write(inner.join("a.jpg"), "").unwrap();
         std::fs::write(root.path().join("b.jpg"), "").unwrap();
-        let pictures = FolderPictures::open(root.path()).unwrap();
+        let images = FolderPictures::open(root.path()).unwrap();
         std::fs::remove_dir_all(&inner).unwrap();
-        let names: Vec<_> = pictures.map(|picture| picture.name).collect();
+        let names: Vec<_> = images.map(|image| image.name).collect();
         assert_eq!(names.len(), 2);
         assert!(
             names[0].ends_with("b.jpg") && names[1].ends_with("inner"),

@@ -3,34 +3,34 @@ use std::path::PathBuf;
 
 use crate::list::path_of;
 
-/// The most bytes of one path in a list.
+/// Maximum length of a path in bytes.
 const MAX_PATH: u64 = 64 << 10;
 
-/// What stands between the paths of a list.
+/// Separator of the paths in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListSeparator {
-    /// The end of a line; blank lines are skipped, and a carriage return before it is left away.
+    /// A line feed; a carriage return before it is stripped, and blank lines are skipped.
     Line,
-    /// A zero byte, as `find -print0` writes them.
+    /// A zero byte, as written by `find -print0`.
     Nul,
 }
 
-/// The paths of a list, one after the other.
+/// Iterator over the paths of a list.
 #[derive(Debug)]
 pub struct PathList<R> {
     source: R,
     separator: ListSeparator,
-    place: u64,
+    index: u64,
     failed: bool,
 }
 
 impl<R: BufRead> PathList<R> {
-    /// Reads paths from `source`.
+    /// Creates an iterator over the paths in `source`.
     pub fn new(source: R, separator: ListSeparator) -> Self {
         Self {
             source,
             separator,
-            place: 0,
+            index: 0,
             failed: false,
         }
     }
@@ -48,39 +48,37 @@ impl<R: BufRead> PathList<R> {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            self.place += 1;
+            self.index += 1;
             if bytes.last() == Some(&end) {
                 bytes.pop();
             } else if bytes.len() as u64 > MAX_PATH {
-                return Err(self.wrong(&format!(
-                    "it is longer than {MAX_PATH} bytes: is this a list of paths"
-                )));
+                return Err(self.invalid(&format!("longer than {MAX_PATH} bytes")));
             }
             if self.separator == ListSeparator::Line {
                 if bytes.last() == Some(&b'\r') {
                     bytes.pop();
                 }
-                if self.place == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+                if self.index == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
                     bytes.drain(..3);
                 }
                 if bytes.contains(&0) {
                     return Err(
-                        self.wrong("it holds a zero byte: say so if zero bytes end the paths")
+                        self.invalid("contains a zero byte, but line feeds separate the paths")
                     );
                 }
             }
             if !bytes.is_empty() {
                 return path_of(&bytes)
                     .map(Some)
-                    .map_err(|problem| self.wrong(&problem));
+                    .map_err(|problem| self.invalid(&problem));
             }
         }
     }
 
-    fn wrong(&self, problem: &str) -> io::Error {
+    fn invalid(&self, problem: &str) -> io::Error {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("path number {}: {problem}", self.place),
+            format!("path {}: {problem}", self.index),
         )
     }
 }
@@ -88,7 +86,7 @@ impl<R: BufRead> PathList<R> {
 impl<R: BufRead> Iterator for PathList<R> {
     type Item = io::Result<PathBuf>;
 
-    /// The next path; after an error there is nothing more.
+    /// Returns the next path; an error ends the iteration.
     fn next(&mut self) -> Option<io::Result<PathBuf>> {
         if self.failed {
             return None;
@@ -114,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_zero_bytes_end_paths() {
+    fn paths_end_at_line_feeds_or_zero_bytes() {
         assert_eq!(
             paths(b"\xef\xbb\xbfa b.jpg\r\n\n c\nd", ListSeparator::Line),
             ["a b.jpg", " c", "d"]
@@ -124,15 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_ends_it() {
+    fn a_malformed_path_ends_the_list() {
         let long = vec![b'x'; 1 << 20];
-        assert!(paths(&long, ListSeparator::Line)[0].contains("path number 1: it is longer"));
+        assert!(paths(&long, ListSeparator::Line)[0].contains("path 1: longer"));
         assert_eq!(paths(b"a\nb\0c\nd\n", ListSeparator::Line).len(), 2);
     }
 
     proptest! {
         #[test]
-        fn what_was_joined_comes_apart(names in proptest::collection::vec("[^\0\r\n\u{feff}]{1,20}", 0..20)) {
+        fn splits_joined_paths(names in proptest::collection::vec("[^\0\r\n\u{feff}]{1,20}", 0..20)) {
             let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
             prop_assert_eq!(&paths(lines.as_bytes(), ListSeparator::Line), &names);
             let joined = names.join("\0");
@@ -140,7 +138,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_run_on(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn iteration_ends_for_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(paths(&bytes, ListSeparator::Line).len() <= bytes.len());
             prop_assert!(paths(&bytes, ListSeparator::Nul).len() <= bytes.len());
         }

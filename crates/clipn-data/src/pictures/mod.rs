@@ -1,5 +1,6 @@
-//! Streams of pictures that have no labels: a folder's, a list's, an archive's. Each has a name and a way to its bytes,
-//! which are read when its turn comes, so that a million pictures take no more memory than a hundred.
+//! Streams of unlabeled images from a directory, a list or an archive. Each image has a name and a
+//! source of its bytes, which are read when the image is consumed. A million images therefore take
+//! no more memory than a hundred.
 mod folder;
 mod list;
 mod named;

@@ -4,29 +4,29 @@ use std::path::{Path, PathBuf};
 
 use clipn_image::{ImageError, Origin, Preprocessing, ReadImage};
 
-/// The most bytes of a picture that comes out of an archive, through a pipe or over the net.
+/// Maximum size in bytes of an image from an archive, a pipe or the network.
 pub const MAX_PICTURE_BYTES: u64 = 64 << 20;
 
-/// A picture by its name.
+/// An image with its name.
 #[derive(Debug)]
 pub struct NamedPicture {
-    /// What it is called in results: a path, or the archive's path and the name in it.
+    /// Name in results: a path, or the archive's path and the name in it.
     pub name: String,
-    /// Where its bytes are.
+    /// Source of the bytes.
     pub content: Content,
 }
 
-/// Where a picture's bytes are.
+/// Source of an image's bytes.
 pub enum Content {
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// Here.
+    /// Bytes in memory.
     Bytes(Vec<u8>),
-    /// Somewhere that takes time; asked once, on the worker that decodes it.
+    /// A slow source, called once, on the worker that decodes the image.
     Fetch(Box<dyn FnMut() -> io::Result<Vec<u8>> + Send>),
-    /// Nowhere: why the source could not give it.
+    /// The source failed with this error.
     Lost(io::Error),
-    /// Taken already.
+    /// The bytes were already consumed.
     Taken,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Content {
 }
 
 impl NamedPicture {
-    /// A file, called by its path.
+    /// Creates an image from a file, named after its path.
     pub fn file(path: PathBuf) -> Self {
         Self {
             name: path.display().to_string(),
@@ -51,7 +51,7 @@ impl NamedPicture {
         }
     }
 
-    /// One that its source could not give.
+    /// Creates an image whose source failed.
     pub fn lost(name: impl Into<String>, error: io::Error) -> Self {
         Self {
             name: name.into(),
@@ -73,13 +73,15 @@ impl ReadImage for NamedPicture {
         preprocessing: &Preprocessing,
         out: &mut [f32],
     ) -> Result<(), ImageError> {
-        // Bytes leave memory as soon as they are decoded.
+        // Bytes are freed as soon as they are decoded.
         let bytes = match std::mem::replace(&mut self.content, Content::Taken) {
             Content::File(path) => return preprocessing.file_into(&path, out),
             Content::Bytes(bytes) => bytes,
             Content::Fetch(mut fetch) => fetch().map_err(|error| self.unreadable(error))?,
             Content::Lost(error) => return Err(self.unreadable(error)),
-            Content::Taken => return Err(self.unreadable(io::Error::other("it was read before"))),
+            Content::Taken => {
+                return Err(self.unreadable(io::Error::other("the image was already read")));
+            }
         };
         preprocessing
             .bytes_into(&bytes, out)

@@ -6,7 +6,8 @@ use super::{Content, MAX_PICTURE_BYTES, NamedPicture};
 use crate::is_image_name;
 use crate::webdataset::{Archive, SHARD_ENDINGS, guarded, open_shard, unpack_shard};
 
-/// Whether a name ends as those of tar archives do: `.tar`, `.tar.gz`, `.tgz`, `.tar.zst`, `.tzst`.
+/// Returns whether a name has the extension of a tar archive: `.tar`, `.tar.gz`, `.tgz`, `.tar.zst`
+/// or `.tzst`.
 pub fn is_shard_name(name: &str) -> bool {
     let name = name.to_lowercase();
     SHARD_ENDINGS.iter().any(|ending| name.ends_with(ending))
@@ -20,19 +21,19 @@ enum State {
     Finished,
 }
 
-/// The pictures in a tar archive, plain or packed with gzip or zstd: every file whose name is that of an image, called
-/// `ARCHIVE/NAME`. Texts and whatever else lies beside them are passed over.
+/// Iterator over the images in a tar archive, plain or compressed with gzip or zstd. Every file
+/// with an image extension is an image named `ARCHIVE/NAME`; other files are skipped.
 ///
-/// An archive that cannot be opened, is damaged or holds no picture gives one lost picture of its own name, behind those
-/// before the damage.
+/// An archive that cannot be opened, is damaged or contains no images yields one failed image with
+/// the archive's name, after the images before the damage.
 pub struct ShardPictures {
     name: String,
     state: State,
-    given: u64,
+    yielded: u64,
 }
 
 impl ShardPictures {
-    /// The pictures of the archive at `path`, which is opened when the first is asked for.
+    /// Creates an iterator over the archive at `path`, which is opened on the first call of `next`.
     pub fn open(path: &Path) -> Self {
         let file = path.to_path_buf();
         Self::new(
@@ -41,7 +42,8 @@ impl ShardPictures {
         )
     }
 
-    /// The pictures of an archive of this name, whose bytes, packed or not, are opened when the first is asked for.
+    /// Creates an iterator over an archive with this name. `open` returns its bytes, compressed or
+    /// not, and is called on the first call of `next`.
     pub fn from_reader<R: Read + Send + 'static>(
         name: String,
         open: impl FnOnce() -> io::Result<R> + Send + 'static,
@@ -53,7 +55,7 @@ impl ShardPictures {
         Self {
             name,
             state: State::Closed(open),
-            given: 0,
+            yielded: 0,
         }
     }
 
@@ -72,10 +74,10 @@ impl ShardPictures {
             };
             let Some(entry) = archive.next()? else {
                 self.state = State::Finished;
-                if self.given > 0 {
+                if self.yielded > 0 {
                     return Ok(None);
                 }
-                return Err(io::Error::other("the archive holds no picture"));
+                return Err(io::Error::other("no images in the archive"));
             };
             let name = String::from_utf8_lossy(&entry.name);
             if !is_image_name(OsStr::new(name.rsplit('/').next().unwrap_or_default())) {
@@ -85,7 +87,7 @@ impl ShardPictures {
             let content = match archive.read(MAX_PICTURE_BYTES)? {
                 Some(bytes) => Content::Bytes(bytes),
                 None => Content::Lost(io::Error::other(format!(
-                    "it is said to have {} bytes, and at most {MAX_PICTURE_BYTES} are read",
+                    "declared size {} exceeds the limit of {MAX_PICTURE_BYTES} bytes",
                     entry.size
                 ))),
             };
@@ -99,9 +101,9 @@ impl Iterator for ShardPictures {
 
     fn next(&mut self) -> Option<NamedPicture> {
         match guarded(|| self.advance().transpose()) {
-            Some(Ok(picture)) => {
-                self.given += 1;
-                Some(picture)
+            Some(Ok(image)) => {
+                self.yielded += 1;
+                Some(image)
             }
             Some(Err(error)) => {
                 self.state = State::Finished;
@@ -126,14 +128,14 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn pictures(bytes: Vec<u8>) -> Vec<(String, String)> {
+    fn images(bytes: Vec<u8>) -> Vec<(String, String)> {
         ShardPictures::from_reader("s.tar".to_string(), move || Ok(io::Cursor::new(bytes)))
-            .map(|picture| (picture.name, format!("{:?}", picture.content)))
+            .map(|image| (image.name, format!("{:?}", image.content)))
             .collect()
     }
 
     #[test]
-    fn images_are_taken_and_the_rest_is_passed_over() {
+    fn yields_images_and_skips_other_files() {
         let bytes = archive(&[
             ("./a.jpg", b"123"),
             ("a.txt", b"x"),
@@ -141,7 +143,7 @@ mod tests {
             ("d/b.PNG", b""),
         ]);
         assert_eq!(
-            pictures(bytes),
+            images(bytes),
             [
                 ("s.tar/a.jpg".into(), "Bytes(3)".into()),
                 ("s.tar/d/b.PNG".into(), "Bytes(0)".into())
@@ -150,17 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_once_after_what_came_before() {
+    fn reports_damage_once_after_the_images_before_it() {
         let mut bytes = archive(&[("a.jpg", b"123"), ("b.jpg", b"123")]);
         bytes[1024] ^= 1;
-        let found = pictures(bytes);
+        let found = images(bytes);
         assert_eq!(found.len(), 2);
         assert_eq!(found[1].0, "s.tar");
         assert!(found[1].1.contains("checksum"), "{found:?}");
         assert!(
-            pictures(archive(&[("a.txt", b"x")]))[0]
+            images(archive(&[("a.txt", b"x")]))[0]
                 .1
-                .contains("holds no picture")
+                .contains("no images")
         );
         let absent: Vec<_> = ShardPictures::open(Path::new("absent.tar")).collect();
         assert_eq!(absent.len(), 1);
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn archives_are_known_by_their_names() {
+    fn recognizes_archives_by_extension() {
         for name in [
             "a.tar",
             "b/A.TAR.GZ",

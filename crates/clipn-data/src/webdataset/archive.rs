@@ -1,32 +1,33 @@
-//! The files of a tar archive, one after the other, read once and without seeking.
+//! Streaming reader of tar archives, without seeking.
 //!
-//! Nothing that a header says is believed before it is read: a size takes no memory, it only says how far to read.
+//! Headers are not trusted: no memory is allocated for a declared size, which only limits how far
+//! to read.
 use std::io::{self, Read};
 
 use tar::{EntryType, Header, PaxExtensions};
 
-/// Bytes of a header, and what contents are padded to.
+/// Size in bytes of a header, and the alignment of contents.
 const BLOCK: usize = 512;
 
-/// The most bytes of a long name or of a pax header.
+/// Maximum size in bytes of a long name or a pax header.
 const MAX_NAME: u64 = 1 << 20;
 
-/// Bytes read after the end of the archive, so that the checksum of what packs it is met.
+/// Maximum bytes read after the end of the archive, so that the decompressor verifies its checksum.
 const MAX_TRAILER: u64 = 1 << 20;
 
-/// One regular file's name and size.
+/// Name and size of a regular file.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Path within the archive, as bytes.
+    /// Path in the archive, as bytes.
     pub name: Vec<u8>,
-    /// Bytes that the header says it has.
+    /// Size in bytes declared by the header.
     pub size: u64,
 }
 
-/// Reads an archive from its start.
+/// Reader of an archive.
 pub(crate) struct Archive<R> {
     source: R,
-    /// Bytes of the current entry not read yet, and its padding.
+    /// Unread bytes of the current entry.
     left: u64,
     padding: u64,
     finished: bool,
@@ -42,7 +43,7 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    /// The next regular file; what is left of the one before is read over.
+    /// Advances to the next regular file; the rest of the current one is skipped.
     pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
         let (mut long_name, mut pax_size) = (None, None);
         while !self.finished {
@@ -57,7 +58,7 @@ impl<R: Read> Archive<R> {
                 EntryType::GNULongName => {
                     let mut name = self
                         .read(MAX_NAME)?
-                        .ok_or_else(|| damaged("a name is too long"))?;
+                        .ok_or_else(|| damaged("too long a name"))?;
                     name.truncate(
                         name.iter()
                             .position(|&byte| byte == 0)
@@ -68,7 +69,7 @@ impl<R: Read> Archive<R> {
                 EntryType::XHeader => {
                     let pax = self
                         .read(MAX_NAME)?
-                        .ok_or_else(|| damaged("a pax header is too long"))?;
+                        .ok_or_else(|| damaged("too long a pax header"))?;
                     for extension in PaxExtensions::new(&pax).flatten() {
                         match extension.key_bytes() {
                             b"path" => long_name = Some(extension.value_bytes().to_vec()),
@@ -85,7 +86,7 @@ impl<R: Read> Archive<R> {
                         .unwrap_or_else(|| header.path_bytes().into_owned());
                     let size = pax_size.take().unwrap_or(size);
                     self.enter(size);
-                    // Links and devices have no contents; sparse files are no images.
+                    // Links and devices have no contents; sparse files are not images.
                     if matches!(kind, EntryType::Regular | EntryType::Continuous)
                         && !name.ends_with(b"/")
                     {
@@ -97,7 +98,8 @@ impl<R: Read> Archive<R> {
         Ok(None)
     }
 
-    /// The contents of the current entry; `None`, and nothing read, when they are over `limit` bytes.
+    /// Reads the contents of the current entry; returns `None` and reads nothing if they exceed
+    /// `limit` bytes.
     pub(crate) fn read(&mut self, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let size = self.left;
         if size > limit {
@@ -117,11 +119,11 @@ impl<R: Read> Archive<R> {
         self.padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
     }
 
-    /// Reads over the rest of the current entry.
+    /// Skips the rest of the current entry.
     fn finish_entry(&mut self) -> io::Result<()> {
         let rest = self.left.saturating_add(self.padding);
         let read = io::copy(&mut (&mut self.source).take(rest), &mut io::sink())?;
-        // Some writers leave the padding of the last entry away.
+        // Some writers omit the padding of the last entry.
         if read < self.left {
             return Err(truncated());
         }
@@ -129,7 +131,7 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// The next header, `None` at the end of the archive.
+    /// Reads the next header; `None` at the end of the archive.
     fn header(&mut self) -> io::Result<Option<Header>> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
@@ -148,13 +150,13 @@ impl<R: Read> Archive<R> {
         }
         let header = Header::from_byte_slice(&block).clone();
         if header.cksum()? != checksum(&block) {
-            return Err(damaged("a header's checksum is wrong"));
+            return Err(damaged("wrong checksum of a header"));
         }
         Ok(Some(header))
     }
 }
 
-/// The sum of a header's bytes, its checksum taken as spaces.
+/// Returns the sum of a header's bytes, with the checksum field taken as spaces.
 fn checksum(block: &[u8; BLOCK]) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
     sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..])
@@ -163,12 +165,12 @@ fn checksum(block: &[u8; BLOCK]) -> u32 {
 fn damaged(problem: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("the tar archive is damaged: {problem}"),
+        format!("damaged tar archive: {problem}"),
     )
 }
 
 fn truncated() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the tar archive is truncated")
+    io::Error::new(io::ErrorKind::UnexpectedEof, "truncated tar archive")
 }
 
 #[cfg(test)]
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_any_length_and_contents_over_the_limit() {
+    fn reads_long_names_and_skips_contents_over_the_limit() {
         let long = format!("{}/x.jpg", "d".repeat(200));
         let files = [
             ("a.jpg", 1),
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn pax_names_and_sizes_count() {
+    fn reads_pax_names_and_sizes() {
         let mut bytes = Vec::new();
         let record = b"17 path=pax.jpeg\n10 size=5\n";
         for (name, kind, size, contents) in [
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lying_size_takes_no_memory() {
+    fn a_false_size_allocates_no_memory() {
         for size in [1 << 40, u64::MAX / 2, u64::MAX] {
             let mut header = Header::new_gnu();
             header.set_path("a.jpg").unwrap();
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_checksum_and_a_cut_header_are_told() {
+    fn reports_a_wrong_checksum_and_a_truncated_header() {
         let mut bytes = archive(&[("a.jpg", 10), ("b.jpg", 10)]);
         assert!(
             names(&bytes[..1024 + 100])

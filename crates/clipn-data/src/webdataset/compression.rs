@@ -1,4 +1,4 @@
-//! The bytes of a shard, uncompressed as they are read.
+//! Streaming decompression of shards.
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -7,27 +7,29 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// Bytes read from the disk at a time.
+/// Size of the read buffer in bytes.
 const BUFFER: usize = 256 << 10;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Bytes that a byte of a packed shard may become, and that any shard may: gzip packs no more into one, zstd packs 32,768
-/// times as much, and nothing that people have is packed like that.
-const OF_BYTE: u64 = 1032;
-const OF_SHARD: u64 = 64 << 20;
+/// Maximum compression ratio after the first [`MIN_BYTE_LIMIT`] bytes. It is the maximum of gzip;
+/// zstd can reach 32,768 times as much, which no real shard does.
+const MAX_RATIO: u64 = 1032;
 
-/// Opens a shard. What it is packed with is told by its first bytes, whatever its name.
+/// Decompressed bytes that any shard may have, whatever its compression ratio.
+const MIN_BYTE_LIMIT: u64 = 64 << 20;
+
+/// Opens a shard. The compression is detected from the first bytes, not from the name.
 pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    // A pipe or a device could wait for ever or never end.
+    // A pipe or a device could block forever or never end.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     unpack(File::open(path)?)
 }
 
-/// The bytes of a shard that comes from anywhere.
+/// Decompresses a shard from any reader.
 pub(crate) fn unpack(
     mut source: impl Read + Send + 'static,
 ) -> io::Result<Box<dyn Read + Send>> {
@@ -45,18 +47,19 @@ pub(crate) fn unpack(
     })
 }
 
-/// A frame that holds no data; parallel compressors begin with one.
+/// Returns whether a skippable frame starts here, one without data. Parallel compressors write one
+/// first.
 fn is_skippable(start: &[u8]) -> bool {
     start.len() == 4 && start[0] & 0xf0 == 0x50 && start[1..] == [0x2a, 0x4d, 0x18]
 }
 
-/// Zstandard frames one after the other, as compressors that work in parallel write them.
+/// Decoder of concatenated Zstandard frames, as written by parallel compressors.
 struct Zstandard<R: BufRead> {
     source: Counted<R>,
     decoder: FrameDecoder,
-    inside: bool,
-    /// Bytes that came out.
-    unpacked: u64,
+    in_frame: bool,
+    /// Number of decompressed bytes.
+    decompressed: u64,
 }
 
 impl<R: BufRead> Zstandard<R> {
@@ -65,34 +68,34 @@ impl<R: BufRead> Zstandard<R> {
         Self {
             source,
             decoder: FrameDecoder::new(),
-            inside: false,
-            unpacked: 0,
+            in_frame: false,
+            decompressed: 0,
         }
     }
 
-    /// Fails where so much came out of so little as of no shard.
+    /// Counts decompressed bytes; fails if the compression ratio exceeds the limit (decompression
+    /// bomb).
     fn count(&mut self, bytes: usize) -> io::Result<usize> {
-        self.unpacked += bytes as u64;
-        if self.unpacked
+        self.decompressed += bytes as u64;
+        if self.decompressed
             > self
                 .source
                 .count
-                .saturating_mul(OF_BYTE)
-                .saturating_add(OF_SHARD)
+                .saturating_mul(MAX_RATIO)
+                .saturating_add(MIN_BYTE_LIMIT)
         {
-            let problem =
-                format!("it is packed {OF_BYTE} times smaller than what it holds, as no shard is");
+            let problem = format!("compression ratio exceeds the limit of {MAX_RATIO}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         Ok(bytes)
     }
 
-    /// Enters the next frame that holds data; `false` at the end.
+    /// Starts the next frame with data; returns `false` at the end.
     fn enter(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.source) {
                 Ok(()) => {
-                    self.inside = true;
+                    self.in_frame = true;
                     return Ok(true);
                 }
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
@@ -110,19 +113,19 @@ impl<R: BufRead> Zstandard<R> {
         Ok(false)
     }
 
-    /// Leaves a frame that is read to its end.
+    /// Ends a frame and verifies its checksum.
     fn leave(&mut self) -> io::Result<()> {
-        self.inside = false;
+        self.in_frame = false;
         let stored = self.decoder.get_checksum_from_data();
         if stored.is_some() && stored != self.decoder.get_calculated_checksum() {
-            let problem = "the checksum of the zstd frame does not match its data";
+            let problem = "checksum mismatch in a zstd frame";
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         Ok(())
     }
 }
 
-/// Counts the bytes that are read.
+/// Reader that counts the bytes read.
 struct Counted<R> {
     source: R,
     count: u64,
@@ -152,7 +155,7 @@ impl<R: BufRead> Read for Zstandard<R> {
         if out.is_empty() {
             return Ok(0);
         }
-        while self.inside || self.enter()? {
+        while self.in_frame || self.enter()? {
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 self.decoder
                     .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
@@ -172,7 +175,7 @@ impl<R: BufRead> Read for Zstandard<R> {
 mod tests {
     use super::*;
 
-    /// A frame of so many runs of 128 KiB of the same byte.
+    /// Returns a frame of `count` runs of 128 KiB of the same byte.
     fn runs(count: usize) -> Vec<u8> {
         const LENGTH: u32 = 128 << 10;
         const RUN: u32 = 1;
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_read_no_further_than_a_shard_can_be_packed() {
+    fn rejects_a_decompression_bomb() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.tar");
         let read = |frame: Vec<u8>| {
@@ -194,7 +197,7 @@ mod tests {
             io::copy(&mut open(&path).unwrap(), &mut io::sink())
         };
         assert_eq!(read(runs(100)).unwrap(), 100 * (128 << 10));
-        let refused = read(runs(2000)).unwrap_err();
-        assert!(refused.to_string().contains("times smaller"), "{refused}");
+        let error = read(runs(2000)).unwrap_err();
+        assert!(error.to_string().contains("ratio"), "{error}");
     }
 }

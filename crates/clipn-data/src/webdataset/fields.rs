@@ -1,36 +1,36 @@
-//! Which files of a sample are its image and its caption.
+//! Selection of a sample's image and caption among its files.
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::group::Group;
 use crate::loading::{SkipReason, SkippedSample};
 
-/// Where a caption comes from.
+/// Source of a caption.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CaptionField {
-    /// A text file, as it is.
+    /// A text file, unchanged.
     Text {
-        /// Its extension, such as `txt`.
+        /// Extension of the file, such as `txt`.
         extension: String,
     },
-    /// A text in a JSON object.
+    /// A string in a JSON object.
     Json {
-        /// Its extension, such as `json`.
+        /// Extension of the file, such as `json`.
         extension: String,
-        /// The key of the text.
+        /// Key of the string.
         key: String,
     },
-    /// The name of a class, whose index is in a text file.
+    /// The name of a class whose index is in a text file.
     Class {
-        /// Its extension, such as `cls`.
+        /// Extension of the file, such as `cls`.
         extension: String,
-        /// The names, in the order of their indices from 0.
+        /// Names of the classes, by index.
         names: Vec<String>,
     },
 }
 
 impl CaptionField {
-    /// The extension that its file has.
+    /// Returns the extension of the file.
     pub fn extension(&self) -> &str {
         match self {
             Self::Text { extension }
@@ -40,22 +40,24 @@ impl CaptionField {
     }
 }
 
-/// Which files of a shard's sample are read. Extensions are what follows the first dot of a file's name, in lower case.
+/// Extensions of the files of a sample that are read. An extension is everything after the first
+/// dot of a file name, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SampleFields {
-    /// Extensions of images; the first that a sample has is taken.
+    /// Extensions of images; the first one present is used.
     pub images: Vec<String>,
-    /// Sources of captions; the first that a sample has is taken.
+    /// Sources of captions; the first one present is used.
     pub captions: Vec<CaptionField>,
-    /// The most bytes read of an image.
+    /// Maximum size of an image in bytes.
     pub max_image_bytes: u64,
 }
 
-/// The most bytes read of a caption's file.
+/// Maximum size of a caption file in bytes.
 const MAX_CAPTION_BYTES: u64 = 1 << 20;
 
 impl Default for SampleFields {
-    /// Images `jpg`, `jpeg`, `png`, `webp` of at most 64 MiB; captions from `txt`, else from `caption` in `json`.
+    /// Returns images `jpg`, `jpeg`, `png` and `webp` of at most 64 MiB, with captions from `txt`
+    /// or else from `caption` in `json`.
     fn default() -> Self {
         Self {
             images: ["jpg", "jpeg", "png", "webp"].map(String::from).to_vec(),
@@ -74,7 +76,8 @@ impl Default for SampleFields {
 }
 
 impl SampleFields {
-    /// The most bytes read of a file with this extension; `None` for one that is not read.
+    /// Returns the maximum size in bytes of a file with this extension, or `None` if it is not
+    /// read.
     pub(super) fn limit(&self, extension: &str) -> Option<u64> {
         if self.images.iter().any(|known| known == extension) {
             Some(self.max_image_bytes)
@@ -89,13 +92,14 @@ impl SampleFields {
         }
     }
 
-    /// The image's bytes and the caption of a sample, which `place` names.
+    /// Returns the image's bytes and the caption of a sample; `sample_key` names it in errors.
     pub(super) fn take(
         &self,
         mut group: Group,
-        place: &str,
+        sample_key: &str,
     ) -> Result<(Vec<u8>, String), SkippedSample> {
-        let skip = |reason, detail: String| SkippedSample::new(place.to_string(), reason, detail);
+        let skip =
+            |reason, detail: String| SkippedSample::new(sample_key.to_string(), reason, detail);
         if let Some(large) = &group.too_large {
             return Err(skip(SkipReason::TooLarge, large.clone()));
         }
@@ -107,7 +111,7 @@ impl SampleFields {
             let wanted: Vec<&str> = self.captions.iter().map(CaptionField::extension).collect();
             return Err(skip(
                 SkipReason::NoCaption,
-                format!("it has none of {}", wanted.join(", ")),
+                format!("none of the files {}", wanted.join(", ")),
             ));
         };
         let bytes = group
@@ -124,7 +128,7 @@ impl SampleFields {
         let image = image.ok_or_else(|| {
             skip(
                 SkipReason::NoImage,
-                format!("it has none of {}", self.images.join(", ")),
+                format!("none of the files {}", self.images.join(", ")),
             )
         })?;
         Ok((image, caption))
@@ -143,11 +147,11 @@ impl CaptionField {
                     .map_err(|error| bad(format!("not JSON: {error}")))?;
                 match value.get(key) {
                     Some(Value::String(caption)) => caption.clone(),
-                    Some(_) => return Err(bad(format!("`{key}` is not a text"))),
+                    Some(_) => return Err(bad(format!("`{key}` is not a string"))),
                     None => {
                         return Err((
                             SkipReason::NoCaption,
-                            format!("{extension}: there is no `{key}`"),
+                            format!("{extension}: missing key `{key}`"),
                         ));
                     }
                 }
@@ -157,7 +161,7 @@ impl CaptionField {
                 let name = index.and_then(|index| names.get(index));
                 name.cloned().ok_or_else(|| {
                     bad(format!(
-                        "not a class index from 0 to {}",
+                        "expected a class index from 0 to {}",
                         names.len().saturating_sub(1)
                     ))
                 })?
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_source_that_is_there_gives_the_caption() {
+    fn the_first_source_present_provides_the_caption() {
         let fields = SampleFields::default();
         let json: &[u8] = br#"{"caption": "from json"}"#;
         assert_eq!(

@@ -1,20 +1,20 @@
-//! Samples: the consecutive files of an archive that share a key.
+//! Grouping of an archive's files into samples: consecutive files with the same key.
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::archive::Archive;
 use super::fields::SampleFields;
 
-/// The files of one sample that are asked for.
+/// Requested files of a sample.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// The path up to the first dot of the base name.
+    /// Path up to the first dot of the base name.
     pub key: String,
     /// Contents by extension.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Every extension met, whether read or not, to tell where the next sample begins.
+    /// All extensions found, read or not, to detect the start of the next sample.
     seen: Vec<String>,
-    /// What is said of a file over the limit.
+    /// Message about a file over the size limit.
     pub too_large: Option<String>,
 }
 
@@ -27,17 +27,17 @@ impl Group {
     }
 }
 
-/// Reads samples from an archive in order.
+/// Reader of an archive's samples, in order.
 pub(super) struct Groups<R> {
     archive: Archive<R>,
-    /// A sample whose end is not met yet.
+    /// Sample whose end has not been reached.
     current: Option<Group>,
-    /// Met while a sample was still to be handed out.
-    broken: Option<io::Error>,
+    /// Error to report after the sample that precedes it.
+    pending_error: Option<io::Error>,
     failed: bool,
 }
 
-/// The most extensions told apart in one sample; more than any writer uses.
+/// Maximum number of extensions in a sample, more than any writer uses.
 const MAX_FILES: usize = 64;
 
 impl<R: Read> Groups<R> {
@@ -45,19 +45,22 @@ impl<R: Read> Groups<R> {
         Self {
             archive: Archive::new(source),
             current: None,
-            broken: None,
+            pending_error: None,
             failed: false,
         }
     }
 
-    /// The next sample, with the files that `fields` asks for, or with none at all when `fields` is `None`; the same
-    /// holds for the first file of the sample after it, which is met on the way. After an
-    /// error there is nothing more: the sample that it broke is lost with the rest.
+    /// Returns the next sample with the files that `fields` requests, or without files if `fields`
+    /// is `None`. The same applies to the first file of the following sample, which is read ahead.
+    /// An error ends the iteration; the sample in which it occurs is lost with the rest.
     pub(super) fn next(&mut self, fields: Option<&SampleFields>) -> Option<io::Result<Group>> {
         if self.failed {
             return None;
         }
-        let next = self.broken.take().map_or_else(|| self.advance(fields), Err);
+        let next = self
+            .pending_error
+            .take()
+            .map_or_else(|| self.advance(fields), Err);
         match next {
             Ok(group) => group.map(Ok),
             Err(error) => {
@@ -74,7 +77,8 @@ impl<R: Read> Groups<R> {
                 continue;
             };
             let mut finished = None;
-            // A key with a second file of the same kind is another sample, as where two archives were joined.
+            // A second file of the same kind starts a new sample with the same key, as in
+            // concatenated archives.
             let belongs = |group: &Group| {
                 group.key == key && !group.seen.contains(&extension) && group.seen.len() < MAX_FILES
             };
@@ -90,11 +94,11 @@ impl<R: Read> Groups<R> {
                         Ok(None) => {
                             let size = entry.size;
                             group.too_large = Some(format!(
-                                "{extension} is said to have {size} bytes, and at most {limit} are read"
+                                "{extension}: declared size {size} exceeds the limit of {limit} bytes"
                             ));
                         }
                         Err(error) if finished.is_some() => {
-                            self.broken = Some(error);
+                            self.pending_error = Some(error);
                             return Ok(finished);
                         }
                         Err(error) => return Err(error),
@@ -110,8 +114,9 @@ impl<R: Read> Groups<R> {
     }
 }
 
-/// WebDataset's rule: the key is the path up to the first dot of the base name, the extension the rest, in lower case.
-/// `None` for hidden files, files without a dot and names in double underscores, which belong to no sample.
+/// Splits a name by WebDataset's rule: the key is the path up to the first dot of the base name,
+/// the extension is the rest in lower case. Returns `None` for files that belong to no sample:
+/// hidden files, files without a dot, and names in double underscores.
 fn key_and_extension(name: &str) -> Option<(&str, String)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;

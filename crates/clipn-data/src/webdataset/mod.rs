@@ -1,5 +1,6 @@
-//! WebDataset shards: tar archives, plain or packed with gzip or zstd, in which consecutive files that share a key make
-//! a sample. Read as streams; what a header says is checked before it is believed.
+//! WebDataset shards: tar archives, plain or compressed with gzip or zstd, in which consecutive
+//! files with the same key form a sample. Shards are read as streams, and sizes in headers are not
+//! trusted.
 mod archive;
 mod compression;
 mod fields;

@@ -1,4 +1,4 @@
-//! Samples of a part of one shard, in order, with whatever is wrong with them.
+//! Reader of a segment's samples, in order, including skipped ones.
 use std::any::Any;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,14 +13,14 @@ use crate::loading::{
 
 type Source = Groups<Box<dyn Read + Send>>;
 
-/// Reads the samples of one [`Segment`].
+/// Reader of the samples of a [`Segment`].
 pub(crate) struct SegmentReader {
     source: Option<Source>,
     name: String,
     segment: Segment,
-    /// Samples met so far, from the start of the shard.
+    /// Number of samples read so far, from the start of the shard.
     position: u64,
-    /// Samples that the segment should yield, where that is known.
+    /// Number of samples that the segment should yield, if known.
     expected: Option<u64>,
 }
 
@@ -37,7 +37,7 @@ impl SegmentReader {
         }
     }
 
-    /// The next sample; `None` at the end of the segment, however it came.
+    /// Returns the next sample; `None` at the end of the segment or after damage.
     pub(crate) fn next(
         &mut self,
         shard: &Shard,
@@ -48,7 +48,8 @@ impl SegmentReader {
                 return None;
             }
             let wanted = self.position >= self.segment.start;
-            // Where one sample ends shows in the first file of the next, which must then be read too.
+            // The end of a sample is detected at the first file of the next, which must then be
+            // read too.
             let read = self.position.saturating_add(1) >= self.segment.start;
             let next = match &mut self.source {
                 Some(source) => guarded(|| source.next(read.then_some(fields))),
@@ -75,10 +76,10 @@ impl SegmentReader {
     }
 
     fn sample(&self, group: Group, fields: &SampleFields) -> Drawn {
-        let place = format!("{}/{}", self.name, group.key);
-        match fields.take(group, &place) {
+        let key = format!("{}/{}", self.name, group.key);
+        match fields.take(group, &key) {
             Ok((image, caption)) => Drawn::Sample(Box::new(RawSample {
-                key: place,
+                key,
                 image: RawImage::Bytes(image),
                 caption,
                 id: SampleId {
@@ -91,7 +92,7 @@ impl SegmentReader {
         }
     }
 
-    /// Tells, once, of the samples that should have come and did not.
+    /// Reports, once, the samples that are missing from the segment.
     fn lost(&mut self, error: Option<&io::Error>) -> Option<Drawn> {
         self.segment.end = Some(0);
         self.source = None;
@@ -109,10 +110,7 @@ impl SegmentReader {
                     .segment
                     .start
                     .saturating_add(self.expected.unwrap_or(0));
-                format!(
-                    "holds {} samples where {claimed} were expected",
-                    self.position
-                )
+                format!("expected {claimed} samples, got {}", self.position)
             }
         };
         let mut skipped = SkippedSample::new(self.name.clone(), SkipReason::Shard, detail);
@@ -121,7 +119,7 @@ impl SegmentReader {
     }
 }
 
-/// The samples of a shard, as far as it can be read.
+/// Counts the samples of a shard, as far as it can be read.
 pub(super) fn count(shard: &Shard) -> u64 {
     let Ok(source) = compression::open(&shard.path) else {
         return 0;
@@ -134,13 +132,13 @@ pub(super) fn count(shard: &Shard) -> u64 {
     count
 }
 
-/// What `read` returns. Decompressors are other people's code and see whatever is on the disk: a bug in one of them on
-/// one shard must not end a run.
+/// Calls `read` and turns a panic into an error. Decompressors are third-party code that reads
+/// untrusted bytes: a bug triggered by one shard must not end a run.
 pub(crate) fn guarded<T>(
     read: impl FnOnce() -> Option<io::Result<T>>,
 ) -> Option<io::Result<T>> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic: Box<dyn Any + Send>| {
         drop(panic);
-        Some(Err(io::Error::other("the decompressor failed on it")))
+        Some(Err(io::Error::other("internal error of the decompressor")))
     })
 }

@@ -1,4 +1,4 @@
-//! A set of shards.
+//! Sets of shards and their sizes.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,17 +12,17 @@ use crate::loading::TrainingDataError;
 use crate::{DatasetError, first_few};
 use clipn_base::progress::Progress;
 
-/// One archive of samples.
+/// An archive of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its samples, where they are known.
+    /// Number of samples, if known.
     pub samples: Option<u64>,
 }
 
 impl Shard {
-    /// The file's name, for messages and keys.
+    /// Returns the file name, for messages and keys.
     pub fn name(&self) -> String {
         self.path
             .file_name()
@@ -32,7 +32,7 @@ impl Shard {
     }
 }
 
-/// Shards in a fixed order, and which of their files are read.
+/// Shards in a fixed order, and the selection of files in their samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardSet {
     shards: Vec<Shard>,
@@ -41,16 +41,17 @@ pub struct ShardSet {
 }
 
 impl ShardSet {
-    /// Finds the shards of `spec` ([`expand_shards`]) and their sizes, from `sizes.json` in their folders, or in all
-    /// from `__len__`. No shard is opened.
+    /// Finds the shards of `spec` ([`expand_shards`]) and their sizes: from `sizes.json` in their
+    /// directories, or the total from `__len__`. No shard is opened.
     ///
     /// # Errors
-    /// Those of [`expand_shards`]; [`TrainingDataError::Sizes`] when the sizes cannot be understood;
-    /// [`TrainingDataError::File`] when a shard is no file.
+    /// The errors of [`expand_shards`], [`TrainingDataError::Sizes`] if a file of sizes is invalid,
+    /// [`TrainingDataError::File`] if a shard is not a regular file, [`TrainingDataError::Setting`]
+    /// if `fields` has no image or no caption.
     pub fn open(spec: &str, fields: SampleFields) -> Result<Self, TrainingDataError> {
         let paths = expand_shards(spec)?;
         if let Some(path) = paths.iter().find(|path| !path.is_file()) {
-            let source = std::io::Error::other("a shard must be a file");
+            let source = std::io::Error::other("not a regular file");
             return Err(DatasetError::Io {
                 path: path.clone(),
                 source,
@@ -63,7 +64,7 @@ impl ShardSet {
             } else {
                 "captions"
             };
-            let problem = format!("no extension is given for the samples of {}", names(&paths));
+            let problem = format!("no extensions for the samples of {}", names(&paths));
             return Err(TrainingDataError::Setting { setting, problem });
         }
         let sizes = from_json(&paths)?;
@@ -84,17 +85,17 @@ impl ShardSet {
         })
     }
 
-    /// The shards, in order.
+    /// Returns the shards, in order.
     pub fn shards(&self) -> &[Shard] {
         &self.shards
     }
 
-    /// Which files are read.
+    /// Returns the selection of files in the samples.
     pub fn fields(&self) -> &SampleFields {
         &self.fields
     }
 
-    /// Samples of all shards together, where they are known.
+    /// Returns the total number of samples, if known.
     pub fn samples(&self) -> Option<u64> {
         let sum = self
             .shards
@@ -103,10 +104,11 @@ impl ShardSet {
         sum.or(self.total)
     }
 
-    /// Reads every shard whose size is not known and counts its samples; a damaged one as far as it can be read.
+    /// Reads every shard of unknown size and counts its samples, in a damaged one as far as it can
+    /// be read.
     ///
     /// # Errors
-    /// [`TrainingDataError::Cancelled`] when `progress` says so.
+    /// [`TrainingDataError::Cancelled`] if `progress` is cancelled.
     pub fn count(&mut self, progress: &dyn Progress) -> Result<u64, TrainingDataError> {
         let unknown: Vec<&mut Shard> = self
             .shards
@@ -130,7 +132,7 @@ impl ShardSet {
         Ok(self.samples().unwrap_or(0))
     }
 
-    /// Says which sizes are missing.
+    /// Returns the error that names the shards of unknown size.
     pub(crate) fn unknown_size(&self) -> TrainingDataError {
         let mut unknown = self.shards.iter().filter(|shard| shard.samples.is_none());
         let first = unknown

@@ -1,4 +1,4 @@
-//! How many samples shards hold: from `sizes.json` or `__len__` beside them.
+//! Number of samples in shards, from `sizes.json` or `__len__` beside them.
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -8,23 +8,24 @@ use super::spec::in_folder;
 use crate::loading::TrainingDataError;
 use crate::read_limited;
 
-/// The largest file of sizes read, in bytes: over a million shards.
-const LIMIT: u64 = 64 << 20;
+/// Maximum size of a `sizes.json` in bytes, enough for over a million shards.
+const MAX_BYTES: u64 = 64 << 20;
 
-/// The most samples of a shard that are believed.
-const MOST: u64 = 1 << 40;
+/// Maximum plausible number of samples.
+const MAX_SAMPLES: u64 = 1 << 40;
 
-/// Samples of each shard, where a `sizes.json` in its folder says so (open_clip's: an object of file names and counts).
+/// Returns the number of samples of each shard, if a `sizes.json` in its directory has it
+/// (open_clip's format: an object of file names and counts).
 pub(super) fn from_json(shards: &[PathBuf]) -> Result<Vec<Option<u64>>, TrainingDataError> {
     let mut folders: HashMap<PathBuf, Option<Value>> = HashMap::new();
     let mut sizes = Vec::with_capacity(shards.len());
     for shard in shards {
-        let path = beside(shard, "sizes.json");
+        let path = sibling(shard, "sizes.json");
         let known = match folders.get(&path) {
             Some(known) => known,
             None => {
                 let read = if path.is_file() {
-                    Some(object(&path)?)
+                    Some(read_object(&path)?)
                 } else {
                     None
                 };
@@ -36,7 +37,7 @@ pub(super) fn from_json(shards: &[PathBuf]) -> Result<Vec<Option<u64>>, Training
         sizes.push(match count {
             Some(value) => Some(number(value).ok_or_else(|| TrainingDataError::Sizes {
                 path,
-                problem: format!("`{name}` has the size {value}: write a whole number of samples"),
+                problem: format!("expected a number of samples for `{name}`, got {value}"),
             })?),
             None => None,
         });
@@ -44,14 +45,15 @@ pub(super) fn from_json(shards: &[PathBuf]) -> Result<Vec<Option<u64>>, Training
     Ok(sizes)
 }
 
-/// Samples of all shards together, where they are all the shards of one folder and `__len__` in it says so.
+/// Returns the total number of samples from `__len__`, if the shards are all those of one directory
+/// that has this file.
 pub(super) fn from_len(shards: &[PathBuf]) -> Result<Option<u64>, TrainingDataError> {
     let Some(first) = shards.first() else {
         return Ok(None);
     };
-    let path = beside(first, "__len__");
+    let path = sibling(first, "__len__");
     let folder = path.parent().unwrap_or(Path::new("."));
-    if !path.is_file() || shards.iter().any(|shard| beside(shard, "__len__") != path) {
+    if !path.is_file() || shards.iter().any(|shard| sibling(shard, "__len__") != path) {
         return Ok(None);
     }
     if in_folder(folder)?.len() != shards.len() {
@@ -60,47 +62,41 @@ pub(super) fn from_len(shards: &[PathBuf]) -> Result<Option<u64>, TrainingDataEr
     let bytes = read_limited(&path, 64)?;
     let text = String::from_utf8_lossy(&bytes);
     match text.trim().parse() {
-        Ok(count) if count <= MOST => Ok(Some(count)),
+        Ok(count) if count <= MAX_SAMPLES => Ok(Some(count)),
         _ => {
-            let problem = format!(
-                "`{}` is no number of samples: write a whole number",
-                text.trim()
-            );
+            let problem = format!("expected a number of samples, got `{}`", text.trim());
             Err(TrainingDataError::Sizes { path, problem })
         }
     }
 }
 
-fn beside(shard: &Path, name: &str) -> PathBuf {
+fn sibling(shard: &Path, name: &str) -> PathBuf {
     match shard.parent() {
         Some(folder) if folder != Path::new("") => folder.join(name),
         _ => Path::new(".").join(name),
     }
 }
 
-fn object(path: &Path) -> Result<Value, TrainingDataError> {
-    let refuse = |problem: String| TrainingDataError::Sizes {
+fn read_object(path: &Path) -> Result<Value, TrainingDataError> {
+    let invalid = |problem: String| TrainingDataError::Sizes {
         path: path.to_path_buf(),
         problem,
     };
-    let bytes = read_limited(path, LIMIT)?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        refuse(format!(
-            "it is not JSON ({error}): correct it, or remove it"
-        ))
-    })?;
+    let bytes = read_limited(path, MAX_BYTES)?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| invalid(format!("not valid JSON: {error}")))?;
     if value.is_object() {
         return Ok(value);
     }
-    Err(refuse(
-        "it is no JSON object of file names and counts: correct it, or remove it".to_string(),
+    Err(invalid(
+        "expected a JSON object of file names and counts".to_string(),
     ))
 }
 
-/// A count, which some writers put in quotes.
+/// Parses a count, which some writers put in quotes.
 fn number(value: &Value) -> Option<u64> {
     let count = value
         .as_u64()
         .or_else(|| value.as_str()?.trim().parse().ok())?;
-    (count <= MOST).then_some(count)
+    (count <= MAX_SAMPLES).then_some(count)
 }

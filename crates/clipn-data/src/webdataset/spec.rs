@@ -1,23 +1,24 @@
-//! Which shards a text names.
+//! Parsing of shard specifications.
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::loading::TrainingDataError;
 use crate::{DatasetError, first_few};
 
-/// Name endings of shards in a folder.
+/// Extensions of shards in a directory.
 pub(crate) const ENDINGS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
 
-/// The most shards that one text may stand for.
-const MOST: usize = 1_000_000;
+/// Maximum number of shards in a specification.
+const MAX_SHARDS: usize = 1_000_000;
 
-/// The shards that `spec` stands for, in the order written: paths separated by commas or `::`, each with brace ranges
-/// and lists (`shard-{000..039}.tar`, `{a,b}/x-{0..9}.tar`, nested), `*`, `?` and `[…]`, or a folder, which stands
-/// for every shard in it. A path that exists as it is written is taken so, whatever marks it holds.
+/// Expands a shard specification, in the order written. It is a list of paths separated by commas
+/// or `::`. Each path may have brace ranges and lists, also nested (`shard-{000..039}.tar`,
+/// `{a,b}/x-{0..9}.tar`), and the wildcards `*`, `?` and `[…]`. A directory stands for all shards
+/// in it. An existing path is taken literally, whatever characters it has.
 ///
 /// # Errors
-/// [`TrainingDataError::Spec`] when braces do not match, nothing is found, a shard is named twice or is remote;
-/// [`TrainingDataError::File`] when a path is missing.
+/// [`TrainingDataError::Spec`] if braces are unbalanced, nothing is found, a shard is duplicate or
+/// a shard is remote; [`TrainingDataError::File`] if a path is missing.
 pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
     let refuse = |problem: String| TrainingDataError::Spec {
         spec: spec.to_string(),
@@ -30,41 +31,40 @@ pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
         for part in split(spec).map_err(refuse)? {
             for path in braces(&part).map_err(refuse)? {
                 find(&path, &mut shards)?;
-                if shards.len() > MOST {
-                    return Err(refuse(format!("it names over {MOST} shards: name fewer")));
+                if shards.len() > MAX_SHARDS {
+                    return Err(refuse(format!("more than {MAX_SHARDS} shards")));
                 }
             }
         }
     }
     if shards.is_empty() {
         return Err(refuse(
-            "it names no shard: give a path of .tar, .tar.gz or .tar.zst files".to_string(),
+            "no shards; expected paths of .tar, .tar.gz or .tar.zst files".to_string(),
         ));
     }
     let mut seen = HashSet::new();
     match shards.iter().find(|shard| !seen.insert(shard.as_path())) {
-        Some(twice) => Err(refuse(format!(
-            "{} is named twice: name each shard once",
-            twice.display()
-        ))),
+        Some(duplicate) => Err(refuse(format!("duplicate shard {}", duplicate.display()))),
         None => Ok(shards),
     }
 }
 
-/// The texts that the braces of `text` stand for: ranges (`{000..039}`) and lists (`{a,b}`), nested, as in a shell. One
-/// without braces stands for itself. Nothing is looked for.
+/// Expands the braces in `text` as a shell does: ranges (`{000..039}`) and lists (`{a,b}`), also
+/// nested. Text without braces expands to itself. The file system is not accessed.
 ///
 /// # Errors
-/// [`TrainingDataError::Spec`] when braces do not match or stand for over a million texts.
+/// [`TrainingDataError::Spec`] if braces are unbalanced or expand to more than a million texts.
 pub fn expand_braces(text: &str) -> Result<Vec<String>, TrainingDataError> {
     let refuse = |problem: String| TrainingDataError::Spec {
         spec: text.to_string(),
         problem,
     };
-    balanced(text).and_then(|()| braces(text)).map_err(refuse)
+    check_balanced(text)
+        .and_then(|()| braces(text))
+        .map_err(refuse)
 }
 
-/// Adds the shards of one path or pattern.
+/// Adds the shards of a path or pattern.
 fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> {
     let refuse = |problem: String| TrainingDataError::Spec {
         spec: path.to_string(),
@@ -72,7 +72,7 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
     };
     if path.starts_with("pipe:") || path.contains("://") {
         return Err(refuse(
-            "only files on this machine are read: download the shards first".to_string(),
+            "remote shards are not supported; expected local files".to_string(),
         ));
     }
     let plain = Path::new(path);
@@ -80,7 +80,7 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
         let found = in_folder(plain)?;
         if found.is_empty() {
             return Err(refuse(
-                "the folder holds no .tar, .tar.gz, .tgz, .tar.zst or .tzst file".to_string(),
+                "no .tar, .tar.gz, .tgz, .tar.zst or .tzst files in the directory".to_string(),
             ));
         }
         shards.extend(found);
@@ -88,9 +88,9 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
         shards.push(plain.to_path_buf());
     } else if path.contains(['*', '?', '[']) {
         let matches =
-            glob::glob(path).map_err(|error| refuse(format!("the pattern is wrong: {error}")))?;
+            glob::glob(path).map_err(|error| refuse(format!("invalid pattern: {error}")))?;
         let before = shards.len();
-        for found in matches.take(MOST + 1) {
+        for found in matches.take(MAX_SHARDS + 1) {
             let found = found.map_err(|error| {
                 let path = error.path().to_path_buf();
                 DatasetError::io(&path, error.into())
@@ -100,9 +100,7 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
             }
         }
         if shards.len() == before {
-            return Err(refuse(
-                "no file matches the pattern: check the path".to_string(),
-            ));
+            return Err(refuse("no file matches the pattern".to_string()));
         }
     } else {
         return Err(DatasetError::Missing {
@@ -113,12 +111,12 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
     Ok(())
 }
 
-/// The shards in a folder, sorted by name.
+/// Returns the shards in a directory, sorted by name.
 pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let told = |source| DatasetError::io(folder, source);
+    let unreadable = |source| DatasetError::io(folder, source);
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(told)? {
-        let path = entry.map_err(told)?.path();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         let name = path
             .file_name()
             .unwrap_or_default()
@@ -135,7 +133,7 @@ pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(found)
 }
 
-/// Cuts at commas and `::` outside braces and brackets.
+/// Splits at commas and `::` outside braces.
 fn split(spec: &str) -> Result<Vec<String>, String> {
     let mut parts = vec![String::new()];
     let mut depth = 0usize;
@@ -143,7 +141,7 @@ fn split(spec: &str) -> Result<Vec<String>, String> {
     while let Some(c) = rest.next() {
         match c {
             '{' => depth += 1,
-            '}' => depth = depth.checked_sub(1).ok_or("a `}` has no `{` before it")?,
+            '}' => depth = depth.checked_sub(1).ok_or("unbalanced `}`")?,
             _ => {}
         }
         if depth == 0 && c == ',' {
@@ -156,7 +154,7 @@ fn split(spec: &str) -> Result<Vec<String>, String> {
         }
     }
     if depth > 0 {
-        return Err("a `{` has no `}` after it".to_string());
+        return Err("unbalanced `{`".to_string());
     }
     Ok(parts
         .iter()
@@ -165,24 +163,24 @@ fn split(spec: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// Whether every brace has its other one.
-fn balanced(text: &str) -> Result<(), String> {
+/// Checks that braces are balanced.
+fn check_balanced(text: &str) -> Result<(), String> {
     let mut depth = 0usize;
     for c in text.chars() {
         match c {
             '{' => depth += 1,
-            '}' => depth = depth.checked_sub(1).ok_or("a `}` has no `{` before it")?,
+            '}' => depth = depth.checked_sub(1).ok_or("unbalanced `}`")?,
             _ => {}
         }
     }
     if depth > 0 {
-        Err("a `{` has no `}` after it".to_string())
+        Err("unbalanced `{`".to_string())
     } else {
         Ok(())
     }
 }
 
-/// Every text that the braces of `text` stand for, the last brace counting fastest, as in a shell.
+/// Expands the braces in `text`; the last brace varies fastest, as in a shell.
 fn braces(text: &str) -> Result<Vec<String>, String> {
     let Some((before, inside, after)) = first_brace(text) else {
         return Ok(vec![text.to_string()]);
@@ -192,7 +190,7 @@ fn braces(text: &str) -> Result<Vec<String>, String> {
         None => {
             let alternatives = alternatives(inside);
             if let [only] = alternatives.as_slice() {
-                // As in a shell, braces around a single thing are part of the name.
+                // As in a shell, braces around a single item are literal.
                 braces(only)?
                     .into_iter()
                     .map(|choice| format!("{{{choice}}}"))
@@ -207,10 +205,8 @@ fn braces(text: &str) -> Result<Vec<String>, String> {
         }
     };
     let tails = braces(after)?;
-    if choices.len().saturating_mul(tails.len()) > MOST {
-        return Err(format!(
-            "the braces stand for over {MOST} paths: name fewer"
-        ));
+    if choices.len().saturating_mul(tails.len()) > MAX_SHARDS {
+        return Err(format!("the braces expand to more than {MAX_SHARDS} paths"));
     }
     Ok(choices
         .iter()
@@ -222,7 +218,7 @@ fn braces(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// What stands before, in and after the first pair of matching braces.
+/// Splits `text` into the parts before, in and after the first pair of matching braces.
 fn first_brace(text: &str) -> Option<(&str, &str, &str)> {
     let open = text.find('{')?;
     let mut depth = 0usize;
@@ -240,7 +236,7 @@ fn first_brace(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// Cuts what stands in braces at its own commas.
+/// Splits the content of braces at its top-level commas.
 fn alternatives(inside: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut depth = 0i32;
@@ -255,7 +251,7 @@ fn alternatives(inside: &str) -> Vec<String> {
     parts
 }
 
-/// The numbers of `first..last` or `first..last..step`, padded with zeros when either end is.
+/// Expands `first..last` or `first..last..step`, zero-padded if either end is.
 fn range(inside: &str) -> Result<Option<Vec<String>>, String> {
     let ends: Vec<&str> = inside.split("..").collect();
     let (first, last, step) = match ends.as_slice() {
@@ -269,15 +265,17 @@ fn range(inside: &str) -> Result<Option<Vec<String>>, String> {
     }
     let parse = |text: &str| {
         text.parse::<u64>()
-            .map_err(|_| format!("the number {text} is too large"))
+            .map_err(|_| format!("number {text} is too large"))
     };
     let (from, to, step) = (parse(first)?, parse(last)?, parse(step)?);
     if step == 0 {
-        return Err(format!("`{{{inside}}}` has a step of 0: give 1 or more"));
-    }
-    if from.abs_diff(to) / step >= MOST as u64 {
         return Err(format!(
-            "`{{{inside}}}` counts over {MOST} shards: name fewer"
+            "expected a step of at least 1 in `{{{inside}}}`, got 0"
+        ));
+    }
+    if from.abs_diff(to) / step >= MAX_SHARDS as u64 {
+        return Err(format!(
+            "`{{{inside}}}` expands to more than {MAX_SHARDS} shards"
         ));
     }
     let padded = [first, last]
@@ -299,7 +297,7 @@ fn range(inside: &str) -> Result<Option<Vec<String>>, String> {
     Ok(Some(numbers.collect()))
 }
 
-/// The first few shards, for messages.
+/// Lists the first few shards, for messages.
 pub(super) fn names(shards: &[PathBuf]) -> String {
     first_few(shards.iter().map(|shard| shard.display())).join(", ")
 }
@@ -317,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_count_and_keep_their_zeros() {
+    fn expands_ranges_and_keeps_leading_zeros() {
         assert_eq!(
             expanded("s-{008..011}.tar"),
             ["s-008.tar", "s-009.tar", "s-010.tar", "s-011.tar"]
@@ -330,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_nest_and_multiply() {
+    fn expands_nested_and_multiple_lists() {
         assert_eq!(expanded("{a,b}-{0..1}"), ["a-0", "a-1", "b-0", "b-1"]);
         assert_eq!(
             expanded("{a,b{1..2},{c,d}}.x"),
@@ -343,10 +341,10 @@ mod tests {
     }
 
     #[test]
-    fn wrong_braces_are_refused() {
-        assert!(split("a}").unwrap_err().contains("no `{`"));
-        assert!(split("{a").unwrap_err().contains("no `}`"));
-        assert!(braces("{0..9999999}").unwrap_err().contains("over"));
+    fn rejects_invalid_braces() {
+        assert!(split("a}").unwrap_err().contains("unbalanced `}`"));
+        assert!(split("{a").unwrap_err().contains("unbalanced `{`"));
+        assert!(braces("{0..9999999}").unwrap_err().contains("more than"));
         assert!(braces("{0..18446744073709551615}").is_err());
         assert!(
             braces("{0..99999999999999999999}")

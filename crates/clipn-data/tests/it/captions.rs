@@ -1,4 +1,5 @@
-//! Caption tables into batches.
+//! Loading of batches from caption tables.
+
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,11 @@ use clipn_testing::shards::{bmp, number};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// A folder with pictures `0.bmp` and so on, and a table of this content.
-fn folder(pictures: u32, table: &[u8]) -> (TempDir, PathBuf) {
+/// Creates a directory with the images `0.bmp`, `1.bmp`, … and a table with this content.
+fn folder(images: u32, table: &[u8]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("images")).unwrap();
-    for n in 0..pictures {
+    for n in 0..images {
         fs::write(folder.path().join(format!("images/{n}.bmp")), bmp(n)).unwrap();
     }
     let path = folder.path().join("captions.tsv");
@@ -54,7 +55,7 @@ fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
 }
 
 #[test]
-fn columns_are_found_by_name_whatever_stands_between() {
+fn finds_columns_by_name_with_any_separator() {
     let table = "\u{feff}id;caption;image\n1;\"a; \"\"b\"\"\nc\";x/y.jpg\n2;d;/abs/z.jpg\n";
     let (folder, path) = folder(0, table.as_bytes());
     let format = TableFormat {
@@ -77,33 +78,33 @@ fn columns_are_found_by_name_whatever_stands_between() {
 }
 
 #[test]
-fn wrong_tables_are_refused_with_what_to_do() {
+fn rejects_malformed_tables_with_the_reason() {
     let (_folder, path) = folder(0, b"filepath,title\na.jpg,b\n");
     let error = read(&path).unwrap_err().to_string();
     assert!(
-        error.contains("no column `filepath`") && error.contains("`filepath,title`"),
+        error.contains("missing column `filepath`") && error.contains("`filepath,title`"),
         "{error}"
     );
-    for (contents, said) in [
-        (&b"filepath\ttitle\n"[..], "no row"),
-        (b"", "no column"),
+    for (contents, expected) in [
+        (&b"filepath\ttitle\n"[..], "no rows"),
+        (b"", "missing column"),
         (b"filepath\tcaption\na\tb\n", "`title`"),
     ] {
         fs::write(&path, contents).unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
     assert!(
         read(Path::new("nowhere.tsv"))
             .unwrap_err()
             .to_string()
-            .contains("there is no nowhere.tsv")
+            .contains("nowhere.tsv does not exist")
     );
     assert!(
         read(path.parent().unwrap())
             .unwrap_err()
             .to_string()
-            .contains("not a file")
+            .contains("cannot read")
     );
     let wide = TableFormat {
         separator: '→',
@@ -118,7 +119,7 @@ fn wrong_tables_are_refused_with_what_to_do() {
 }
 
 #[test]
-fn processes_share_every_row_once_and_resume_exactly() {
+fn processes_partition_the_rows_and_resume_exactly() {
     let (_folder, path) = folder(30, rows(30).as_bytes());
     let mut seen = Vec::new();
     for rank in 0..3 {
@@ -149,7 +150,7 @@ fn processes_share_every_row_once_and_resume_exactly() {
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
 }
 
-/// Knows the pictures of the rows whose line is a multiple of this.
+/// Set of the images in lines whose number is a multiple of this.
 #[derive(Debug)]
 struct Lines(u32);
 
@@ -161,7 +162,7 @@ impl KnownPictures for Lines {
 }
 
 #[test]
-fn known_pictures_are_left_undecoded_in_the_same_order() {
+fn known_images_are_not_decoded_and_the_order_stays_the_same() {
     let (folder, path) = folder(30, rows(30).as_bytes());
     let loader = |known: Option<u32>, workers| {
         let loader = CaptionLoader::new(
@@ -180,7 +181,7 @@ fn known_pictures_are_left_undecoded_in_the_same_order() {
         let mut epoch = loader.epoch(1).unwrap();
         let mut batch = TrainBatch::default();
         let mut read = Vec::new();
-        // One batch's memory for all: what an earlier one left must not show.
+        // The memory of one batch is reused; values of an earlier batch must not remain.
         while epoch.next_into(&mut batch).unwrap() {
             read.push(batch.clone());
         }
@@ -189,7 +190,7 @@ fn known_pictures_are_left_undecoded_in_the_same_order() {
     };
     let whole = read(&loader(None, 0));
     assert!(whole.iter().all(|batch| batch.pictured == [0, 1, 2, 3]));
-    // What is known need not be there any more: row n is on line n + 2.
+    // Files of known images may be missing; row n is on line n + 2.
     for n in (0..30u32).filter(|n| (n + 2).is_multiple_of(3)) {
         fs::remove_file(folder.path().join(format!("images/{n}.bmp"))).unwrap();
     }
@@ -202,10 +203,10 @@ fn known_pictures_are_left_undecoded_in_the_same_order() {
                 (&known.keys, &known.captions),
                 (&whole.keys, &whole.captions)
             );
-            let is_wanted = |key: &String| !Lines(every).is_known(key);
-            let wanted: Vec<usize> = (0..4).filter(|&i| is_wanted(&whole.keys[i])).collect();
-            assert_eq!(known.pictured, wanted);
-            let pixels = wanted
+            let is_decoded = |key: &String| !Lines(every).is_known(key);
+            let decoded: Vec<usize> = (0..4).filter(|&i| is_decoded(&whole.keys[i])).collect();
+            assert_eq!(known.pictured, decoded);
+            let pixels = decoded
                 .iter()
                 .flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192])
                 .copied();
@@ -215,7 +216,7 @@ fn known_pictures_are_left_undecoded_in_the_same_order() {
 }
 
 #[test]
-fn broken_rows_are_skipped_and_named_by_their_line() {
+fn skips_malformed_rows_and_reports_their_lines() {
     let table =
         b"filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\nimages/2.bmp\t\xff\nimages/3.bmp\t \n\
         \tno path\nimages/none.bmp\tgone\nimages\ta folder\nimages/7.bmp\tpicture 7\n";
@@ -260,7 +261,7 @@ fn broken_rows_are_skipped_and_named_by_their_line() {
 }
 
 #[test]
-fn a_quote_left_open_spoils_one_row_not_the_memory() {
+fn an_unclosed_quote_breaks_one_row_and_takes_no_memory() {
     let table = format!(
         "filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\t\"open\n{}",
         rows(5000)
@@ -272,7 +273,7 @@ fn a_quote_left_open_spoils_one_row_not_the_memory() {
 }
 
 #[test]
-fn the_real_table_is_read_whole() {
+fn reads_a_real_table_completely() {
     let Some(path) = clipn_testing::test_data("data/coco-mini/captions.tsv") else {
         return;
     };
@@ -296,7 +297,7 @@ fn the_real_table_is_read_whole() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_table_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_a_table_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let contents = [&b"filepath\ttitle\n"[..], &bytes].concat();
         let (_folder, path) = folder(0, &contents);
         if let Ok(table) = read(&path) {

@@ -1,4 +1,6 @@
-//! Class folders, image lists and benchmark definitions on made-up folders, and on the real data where it is there.
+//! Class directories, image lists and benchmark definitions, on synthetic directories and on real
+//! data if available.
+
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use clipn_data::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// A folder with empty files at the given paths.
+/// Creates a directory with empty files at the given paths.
 fn folder(files: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for file in files {
@@ -22,6 +24,14 @@ fn folder(files: &[&str]) -> TempDir {
 fn touch(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, b"").unwrap();
+}
+
+/// Joins the messages of an error and of its sources.
+fn message(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", message(source)),
+        None => error.to_string(),
+    }
 }
 
 fn paths(set: &ImageSet) -> Vec<String> {
@@ -44,7 +54,7 @@ fn unlabelled(root: &Path) -> Result<ImageSet, DatasetError> {
 }
 
 #[test]
-fn class_folders_sort_by_bytes() {
+fn class_directories_are_sorted_by_bytes() {
     let root = folder(&[
         "b/1.jpg",
         "B/1.jpg",
@@ -69,8 +79,8 @@ fn class_folders_sort_by_bytes() {
 
 #[cfg(unix)]
 #[test]
-fn files_follow_torchvision_s_order() {
-    // torchvision sorts the walked folders by their whole path, where `-` stands before `/`.
+fn files_have_the_order_of_torchvision() {
+    // torchvision sorts the directories by their whole path, in which `-` precedes `/`.
     let root = folder(&[
         "c/z.jpg",
         "c/a/2.PNG",
@@ -96,7 +106,7 @@ fn files_follow_torchvision_s_order() {
 }
 
 #[test]
-fn an_ood_set_takes_everything_below() {
+fn an_unlabeled_set_has_all_images_below_the_directory() {
     let flat = folder(&["b.jpg", "a.webp", "c.txt", ".d.jpg"]);
     let set = unlabelled(flat.path()).unwrap();
     assert_eq!(paths(&set), ["a.webp", "b.jpg"]);
@@ -106,7 +116,7 @@ fn an_ood_set_takes_everything_below() {
 }
 
 #[test]
-fn what_is_not_there_is_told() {
+fn reports_missing_paths_and_images() {
     let root = folder(&["only.txt", "a/note.md"]);
     let error = |result: Result<ImageSet, DatasetError>| result.unwrap_err();
     assert!(matches!(
@@ -122,15 +132,12 @@ fn what_is_not_there_is_told() {
         matches!(none, DatasetError::NoImages { other_files: 2, .. }),
         "{none}"
     );
-    assert!(
-        none.to_string().contains("(but 2 other files)") && none.to_string().contains(".webp"),
-        "{none}"
-    );
-    // A class without images would leave a label that nothing has.
+    assert!(none.to_string().contains("(2 other files)"), "{none}");
+    // A class without images would leave an unused label.
     assert!(
         error(labelled(root.path()))
             .to_string()
-            .contains("a holds no image")
+            .starts_with("no images in")
     );
     let flat = folder(&["1.jpg"]);
     assert!(matches!(
@@ -141,7 +148,7 @@ fn what_is_not_there_is_told() {
 
 #[cfg(unix)]
 #[test]
-fn a_forbidden_folder_is_told() {
+fn reports_a_directory_without_permission() {
     use std::os::unix::fs::PermissionsExt;
     let root = folder(&["a/1.jpg", "a/locked/2.jpg"]);
     let locked = root.path().join("a/locked");
@@ -150,7 +157,7 @@ fn a_forbidden_folder_is_told() {
     let result = labelled(root.path());
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
     if allowed {
-        eprintln!("skipped: this user may read everything, so no folder can be forbidden");
+        eprintln!("skipped: this user can read every directory");
         assert_eq!(result.unwrap().len(), 2);
         return;
     }
@@ -159,7 +166,7 @@ fn a_forbidden_folder_is_told() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_and_loops_end() {
+fn follows_links_and_detects_cycles() {
     use std::os::unix::fs::symlink;
     let root = folder(&["a/1.jpg", "b/2.jpg"]);
     let elsewhere = folder(&["3.jpg", "sub/4.jpg"]);
@@ -172,7 +179,7 @@ fn links_are_followed_and_loops_end() {
     symlink(at("nowhere.jpg"), at("b/gone.jpg")).unwrap();
     symlink(at("ring"), at("ring")).unwrap();
     let set = labelled(root.path()).unwrap();
-    // A link that leads nowhere is an image that cannot be read, not one that is not there.
+    // A dangling link counts as an unreadable image rather than a missing one.
     assert_eq!(
         paths(&set),
         [
@@ -191,13 +198,13 @@ fn links_are_followed_and_loops_end() {
 
 #[cfg(unix)]
 #[test]
-fn pipes_are_no_images() {
+fn skips_pipes() {
     let root = folder(&["a/1.jpg"]);
     let made = std::process::Command::new("mkfifo")
         .arg(root.path().join("a/2.jpg"))
         .status();
     if !made.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: mkfifo is not there");
+        eprintln!("skipped: mkfifo is not available");
         return;
     }
     assert_eq!(paths(&labelled(root.path()).unwrap()), ["a/1.jpg"]);
@@ -205,7 +212,7 @@ fn pipes_are_no_images() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn names_need_not_be_utf_8() {
+fn accepts_names_that_are_not_utf_8() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let root = tempfile::tempdir().unwrap();
@@ -226,7 +233,7 @@ fn names_need_not_be_utf_8() {
 }
 
 #[test]
-fn lists_give_paths_and_labels() {
+fn reads_paths_and_labels_from_lists() {
     let root = folder(&[]);
     let list = root.path().join("list.txt");
     fs::write(&list, "\u{feff}a b.jpg 1\r\n\r\nc/d.png -1\r\ne.jpg 0").unwrap();
@@ -240,17 +247,14 @@ fn lists_give_paths_and_labels() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("list.txt line 1: label 1 is too high"),
+        error.contains("list.txt line 1: label 1 is out of range"),
         "{error}"
     );
     fs::write(&list, "a.jpg 0\n\nb.jpg\n").unwrap();
     let error = read_list("list", &list, root.path(), None)
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("list.txt line 3: there is no label"),
-        "{error}"
-    );
+    assert!(error.contains("list.txt line 3: missing label"), "{error}");
     fs::write(&list, "\n\n").unwrap();
     assert!(matches!(
         read_list("list", &list, root.path(), None),
@@ -264,7 +268,7 @@ fn lists_give_paths_and_labels() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_list_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_a_list_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let root = folder(&[]);
         let list = root.path().join("list.txt");
         fs::write(&list, &bytes).unwrap();
@@ -274,7 +278,7 @@ proptest! {
     }
 
     #[test]
-    fn written_lists_come_back(entries in prop::collection::vec(("[a-zA-Z0-9_/. é-]{0,20}[a-z]", -1_i64..9), 1..20)) {
+    fn lists_survive_a_round_trip(entries in prop::collection::vec(("[a-zA-Z0-9_/. é-]{0,20}[a-z]", -1_i64..9), 1..20)) {
         let root = folder(&[]);
         let list = root.path().join("list.txt");
         let text: String = entries.iter().map(|(path, label)| format!("{} {label}\n", path.trim())).collect();
@@ -287,7 +291,8 @@ proptest! {
     }
 }
 
-/// A data root with an ID folder of three classes, an OOD folder of two and a flat one.
+/// Creates a data root with an ID directory of three classes, an OOD directory of two and a flat
+/// one.
 fn data_root() -> TempDir {
     let root = folder(&[
         "id/n1/1.jpg",
@@ -308,7 +313,7 @@ const FLAT: &str = "[[ood]]\nname = \"flat\"\nfolder = \"flat\"\n";
 const MAP: &str =
     "[maps.m]\nfile = \"classes.tsv\"\nfolder-column = \"wnid\"\nrole-column = \"role\"\n";
 
-/// A definition with an `[id]` table and whatever follows.
+/// Parses a definition with the given `[id]` table, followed by `rest`.
 fn define(id: &str, rest: &str) -> Result<Benchmark, DatasetError> {
     Benchmark::parse(&format!("name = \"t\"\n[id]\n{id}\n{rest}"), "t.toml")
 }
@@ -342,7 +347,7 @@ fn a_map_names_and_selects_classes() {
 }
 
 #[test]
-fn a_map_and_its_folders_must_agree() {
+fn a_map_and_its_directories_must_match() {
     let root = data_root();
     let benchmark = |id: &str| {
         define(
@@ -351,31 +356,32 @@ fn a_map_and_its_folders_must_agree() {
         )
         .unwrap()
     };
-    let error = |id: &str| benchmark(id).open(root.path()).unwrap_err().to_string();
+    let error = |id: &str| message(&benchmark(id).open(root.path()).unwrap_err());
     assert!(
-        error("roles = [\"far\"]").contains("no row of the map")
+        error("roles = [\"far\"]").contains("unknown role `far`")
             && error("roles = [\"far\"]").contains("id, near")
     );
-    assert!(error("exclude = [\"n9\"]").contains("`exclude` names `n9`"));
-    assert!(error("exclude = [\"n1\", \"n2\", \"n3\"]").contains("no class folder"));
+    assert!(error("exclude = [\"n9\"]").contains("unknown class `n9` in `exclude`"));
+    assert!(error("exclude = [\"n1\", \"n2\", \"n3\"]").contains("select no class directory"));
     touch(&root.path().join("id/n4/1.jpg"));
     let unmapped = error("roles = [\"id\"]");
     assert!(
-        unmapped.starts_with("set `t`: 1 class folders of") && unmapped.contains("(first: n4)"),
+        unmapped.starts_with("cannot open set `t`: 1 class directories of")
+            && unmapped.contains("(first: n4)"),
         "{unmapped}"
     );
-    let left_out = benchmark("exclude = [\"n4\"]").open(root.path()).unwrap();
+    let excluded = benchmark("exclude = [\"n4\"]").open(root.path()).unwrap();
     assert_eq!(
-        left_out.class_names(none).unwrap(),
+        excluded.class_names(none).unwrap(),
         ["goldfish", "bee", "cat"]
     );
     fs::remove_dir_all(root.path().join("id/n3")).unwrap();
     let missing = error("exclude = [\"n4\"]");
     assert!(
-        missing.contains("are not in") && missing.contains("(first: n3)"),
+        missing.contains("are neither in") && missing.contains("(first: n3)"),
         "{missing}"
     );
-    // What is left out need not be there.
+    // Excluded classes need not exist.
     assert_eq!(
         benchmark("exclude = [\"n4\", \"n3\"]")
             .open(root.path())
@@ -387,7 +393,7 @@ fn a_map_and_its_folders_must_agree() {
 }
 
 #[test]
-fn names_follow_the_folders() {
+fn class_names_belong_to_the_directories_that_are_kept() {
     let root = data_root();
     let three = "folder = \"id\"\nclasses = [\"one\", \"two\", \"three\"]\nexclude = [\"n2\"]";
     let opened = define(three, FLAT).unwrap().open(root.path()).unwrap();
@@ -395,11 +401,8 @@ fn names_follow_the_folders() {
     assert_eq!(labels(&opened.id), [Some(0), Some(0), Some(1)]);
 
     let two = define("folder = \"id\"\nclasses = [\"one\", \"two\"]", FLAT).unwrap();
-    let error = two.open(root.path()).unwrap_err().to_string();
-    assert!(
-        error.contains("2 class names (first: one, two) for 3 class folders"),
-        "{error}"
-    );
+    let error = message(&two.open(root.path()).unwrap_err());
+    assert!(error.contains("got 2 (first: one, two)"), "{error}");
     assert!(error.contains("(first: n1, n2, n3)"), "{error}");
 
     let named = define(
@@ -412,10 +415,7 @@ fn names_follow_the_folders() {
     let give = |count: usize| move |_: &str| Some((0..count).map(|k| format!("c{k}")).collect());
     assert_eq!(opened.class_names(give(3)).unwrap(), ["c1", "c2"]);
     let error = opened.class_names(give(1000)).unwrap_err().to_string();
-    assert!(
-        error.contains("1000 class names (first: c0, c1, c2, …) for 3 class folders"),
-        "{error}"
-    );
+    assert!(error.contains("got 1000 (first: c0, c1, c2, …)"), "{error}");
     assert!(matches!(
         opened.class_names(none),
         Err(DatasetError::UnknownClassList { .. })
@@ -435,7 +435,7 @@ fn names_follow_the_folders() {
 }
 
 #[test]
-fn an_ood_set_leaves_classes_out() {
+fn an_ood_set_excludes_classes() {
     let root = data_root();
     let ood = |exclude: &str| {
         format!("[[ood]]\nname = \"far\"\nfolder = \"ood\"\nexclude = [\"{exclude}\"]\n")
@@ -449,20 +449,17 @@ fn an_ood_set_leaves_classes_out() {
         opened.ood[0].set.samples[0].path,
         root.path().join("ood/y/1.jpg")
     );
-    // A slip of the pen must not let the class in.
-    let error = define("folder = \"id\"", &ood("X"))
-        .unwrap()
-        .open(root.path())
-        .unwrap_err()
-        .to_string();
+    // A typo must not include the class.
+    let benchmark = define("folder = \"id\"", &ood("X")).unwrap();
+    let error = message(&benchmark.open(root.path()).unwrap_err());
     assert!(
-        error.starts_with("set `far`: `exclude` names `X`"),
+        error.starts_with("cannot open set `far`: unknown class `X` in `exclude`"),
         "{error}"
     );
 }
 
 #[test]
-fn lists_make_sets_too() {
+fn opens_sets_from_lists() {
     let root = data_root();
     let ood = "[[ood]]\nname = \"far\"\nkind = \"far\"\nlist = \"id.txt\"\nroot = \"id\"\n";
     let named = define("list = \"id.txt\"\nclasses = \"mine\"", ood)
@@ -477,102 +474,102 @@ fn lists_make_sets_too() {
     assert_eq!(named.class_names(names(3)).unwrap().len(), 3);
     let error = named.class_names(names(2)).unwrap_err().to_string();
     assert!(
-        error.contains("has label 2, but there are only 2 class names"),
+        error.contains("label 2 of") && error.contains("out of range for 2 class names"),
         "{error}"
     );
     let inline = define("list = \"id.txt\"\nclasses = [\"a\", \"b\"]", FLAT).unwrap();
-    let error = inline.open(root.path()).unwrap_err().to_string();
+    let error = message(&inline.open(root.path()).unwrap_err());
     assert!(
-        error.contains("id.txt line 2: label 2 is too high"),
+        error.contains("id.txt line 2: label 2 is out of range"),
         "{error}"
     );
 }
 
 #[test]
-fn definitions_that_make_no_sense_are_refused() {
-    let refused = |id: &str, rest: &str, words: &str| {
+fn rejects_inconsistent_definitions() {
+    let assert_rejects = |id: &str, rest: &str, words: &str| {
         let error = define(id, rest).unwrap_err().to_string();
         assert!(
-            error.starts_with("benchmark definition t.toml: ") && error.contains(words),
+            error.starts_with("invalid benchmark definition t.toml: ") && error.contains(words),
             "{error}"
         );
     };
-    refused("folder = \"id\"", "", "no OOD set");
-    refused(
+    assert_rejects("folder = \"id\"", "", "no OOD set");
+    assert_rejects(
         "folder = \"id\"\nlist = \"l\"",
         FLAT,
-        "[id]: give either `folder` or `list`",
+        "[id]: expected either `folder` or `list`",
     );
-    refused("", FLAT, "[id]: give either `folder` or `list`");
-    refused(
+    assert_rejects("", FLAT, "[id]: expected either `folder` or `list`");
+    assert_rejects(
         "folder = \"id\"\nfolders = \"x\"",
         FLAT,
         "unknown field `folders`",
     );
-    refused("folder = \"id\"\nclasses = 3", FLAT, "array of class names");
-    refused("folder = \"id\"\nclasses = []", FLAT, "`classes` is empty");
-    refused(
+    assert_rejects("folder = \"id\"\nclasses = 3", FLAT, "array of class names");
+    assert_rejects("folder = \"id\"\nclasses = []", FLAT, "empty `classes`");
+    assert_rejects(
         "folder = \"id\"\nclasses = [\"a\", \" \"]",
         FLAT,
-        "class name 1",
+        "empty class name at index 1",
     );
-    refused("folder = \"id\"\nmap = \"m\"", FLAT, "there is no map `m`");
-    refused(
+    assert_rejects("folder = \"id\"\nmap = \"m\"", FLAT, "unknown map `m`");
+    assert_rejects(
         "folder = \"id\"\nmap = \"m\"\nclasses = \"x\"",
         &format!("{FLAT}{MAP}"),
-        "both name the classes",
+        "only one of `classes` and `map`",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"\nroles = [\"id\"]",
         FLAT,
-        "`roles` needs a `map`",
+        "`roles` requires a `map`",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"\nroot = \"x\"",
         FLAT,
-        "`root` goes with `list`",
+        "`root` requires `list`",
     );
-    refused("list = \"l\"", FLAT, "give `classes`");
-    refused(
+    assert_rejects("list = \"l\"", FLAT, "missing `classes`");
+    assert_rejects(
         "list = \"l\"\nclasses = \"x\"\nexclude = [\"a\"]",
         FLAT,
-        "a `list` has none",
+        "expected none of them with `list`",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"",
         &format!("{FLAT}{FLAT}"),
-        "two sets are named `flat`",
+        "duplicate set name `flat`",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"",
         &format!("{FLAT}kind = \"middling\""),
         "unknown variant `middling`",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"",
         &format!("{FLAT}map = \"m\"\n{MAP}"),
-        "`map` without `roles`",
+        "`map` has no effect",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"",
         &format!("{FLAT}[maps.m]\nname-column = \"x\""),
-        "[maps.m]: give either",
+        "[maps.m]: expected either",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"",
         &format!("{FLAT}[maps.m]\nname-column = \"x\"\n[maps.m.names]\n"),
-        "columns belong",
+        "columns require `file`",
     );
-    refused(
+    assert_rejects(
         "folder = \"id\"",
         &format!("{FLAT}[maps.m.names]\na = \"\""),
-        "folder `a` is empty",
+        "empty class name for directory `a`",
     );
-    refused("folder = ", FLAT, "line 3");
+    assert_rejects("folder = ", FLAT, "line 3");
 }
 
 #[test]
-fn definitions_load_by_name_and_path() {
+fn loads_definitions_by_name_and_path() {
     for name in Benchmark::names() {
         assert_eq!(Benchmark::load(name).unwrap().name, name);
     }
@@ -601,7 +598,7 @@ fn definitions_load_by_name_and_path() {
 }
 
 #[test]
-fn imagenet_s_layout_is_the_usual_one() {
+fn the_imagenet_benchmark_has_the_common_layout() {
     let benchmark = Benchmark::load("imagenet-1k").unwrap();
     assert_eq!(
         benchmark.id.classes,
@@ -649,7 +646,7 @@ fn imagenet_s_layout_is_the_usual_one() {
 }
 
 #[test]
-fn the_real_benchmark_has_its_counts() {
+fn the_real_benchmark_has_the_expected_counts() {
     let Some(data) = clipn_testing::test_data("data") else {
         return;
     };
@@ -688,10 +685,10 @@ fn the_real_benchmark_has_its_counts() {
 }
 
 #[test]
-fn definitions_say_where_sets_lie() {
+fn definitions_contain_the_location_of_sets() {
     let benchmark = Benchmark::load("imagenet-1k").unwrap();
     let SetSource::Folder { path, selection } = &benchmark.id.source else {
-        panic!("not a folder")
+        panic!("expected a folder")
     };
     assert_eq!(
         (path, selection.exclude.len()),

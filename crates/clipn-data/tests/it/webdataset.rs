@@ -1,4 +1,5 @@
-//! Shards into batches: which samples, in which order, on which process, and what broken ones do.
+//! Loading of batches from shards: selection, order, processes and broken samples.
+
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +43,7 @@ fn batches(loader: &CaptionLoader, epoch: u64) -> Vec<TrainBatch> {
         .unwrap()
 }
 
-/// The numbers of samples in the order delivered, each checked against its picture.
+/// Returns the numbers of samples in the order delivered, each compared with its image.
 fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
     let mut numbers = Vec::new();
     for batch in batches {
@@ -75,7 +76,7 @@ fn folder(sizes: &[u32]) -> TempDir {
 }
 
 #[test]
-fn shards_are_named_by_ranges_lists_globs_and_folders() {
+fn expands_ranges_lists_globs_and_directories() {
     let folder = tempfile::tempdir().unwrap();
     for name in [
         "a-00.tar",
@@ -117,32 +118,32 @@ fn shards_are_named_by_ranges_lists_globs_and_folders() {
     );
     assert_eq!(expanded("ROOT/{a-0?,b-[0-9]}.t*").unwrap().len(), 4);
     assert_eq!(expanded("ROOT/odd,[1].tar").unwrap(), ["odd,[1].tar"]);
-    for (spec, said) in [
-        ("ROOT/c.tar", "there is no"),
+    for (spec, expected) in [
+        ("ROOT/c.tar", "does not exist"),
         ("ROOT/c*.tar", "no file matches"),
-        ("ROOT/a-{00..01}.tar", "there is no"),
-        ("ROOT/a-0{0,0}.tar", "named twice"),
-        ("ROOT/a-{0.tar", "no `}`"),
-        ("pipe:cat x.tar", "only files on this machine"),
-        ("https://host/x.tar", "only files on this machine"),
-        ("", "names no shard"),
-        (" , ", "names no shard"),
-        ("ROOT/[", "pattern is wrong"),
+        ("ROOT/a-{00..01}.tar", "does not exist"),
+        ("ROOT/a-0{0,0}.tar", "duplicate shard"),
+        ("ROOT/a-{0.tar", "unbalanced `{`"),
+        ("pipe:cat x.tar", "remote shards"),
+        ("https://host/x.tar", "remote shards"),
+        ("", "no shards"),
+        (" , ", "no shards"),
+        ("ROOT/[", "invalid pattern"),
     ] {
         let error = expanded(spec).unwrap_err().to_string();
-        assert!(error.contains(said), "{spec}: {error}");
+        assert!(error.contains(expected), "{spec}: {error}");
     }
     let empty = tempfile::tempdir().unwrap();
     assert!(
         expand_shards(empty.path().to_str().unwrap())
             .unwrap_err()
             .to_string()
-            .contains("holds no .tar")
+            .contains("no .tar")
     );
 }
 
 #[test]
-fn every_epoch_is_another_permutation() {
+fn every_epoch_has_its_own_permutation() {
     let folder = folder(&[10, 1, 0, 23, 6]);
     let loader = loader(folder.path(), settings(8));
     assert_eq!(
@@ -191,7 +192,7 @@ fn order_and_pixels_do_not_depend_on_workers() {
 }
 
 #[test]
-fn in_order_keeps_the_order_and_the_last_batch_is_dropped_or_filled() {
+fn in_order_keeps_the_order_and_drops_or_fills_the_last_batch() {
     let folder = folder(&[5, 6]);
     let in_order = LoaderSettings {
         sampling: Sampling::InOrder,
@@ -213,7 +214,7 @@ fn in_order_keeps_the_order_and_the_last_batch_is_dropped_or_filled() {
 }
 
 #[test]
-fn processes_share_every_sample_once() {
+fn processes_partition_the_samples() {
     let folder = folder(&[11, 4, 17, 0, 8]);
     for (world_size, batch_size) in [(2, 5), (4, 1), (8, 5), (5, 2)] {
         for sampling in [Sampling::Shuffled, Sampling::InOrder] {
@@ -244,7 +245,7 @@ fn processes_share_every_sample_once() {
 }
 
 #[test]
-fn with_replacement_fills_any_number_of_samples() {
+fn sampling_with_replacement_yields_any_number_of_samples() {
     let folder = folder(&[10, 10, 10, 10]);
     let drawn = |rank| {
         let sampling = Sampling::WithReplacement;
@@ -264,7 +265,7 @@ fn with_replacement_fills_any_number_of_samples() {
 }
 
 #[test]
-fn more_samples_than_there_are_begin_again() {
+fn an_epoch_longer_than_the_data_repeats_it() {
     let folder = folder(&[6]);
     let twice = LoaderSettings {
         train_num_samples: Some(12),
@@ -278,18 +279,22 @@ fn more_samples_than_there_are_begin_again() {
 }
 
 #[test]
-fn resuming_gives_the_batches_that_would_have_followed() {
+fn resuming_yields_the_same_remaining_batches() {
     let folder = folder(&[13, 20, 9]);
-    // Broken samples of every kind lie before and after the places resumed at.
+    // Broken samples of every kind precede and follow the positions to resume at.
     let mut broken = samples(100..120);
     for index in [0, 8, 16, 24] {
-        broken[index].1 = b"not a picture".to_vec();
+        broken[index].1 = b"not an image".to_vec();
     }
     broken[3].1 = vec![0xff, 0xfe];
     broken.remove(11);
     fs::write(folder.path().join("s-3.tar"), tar(&broken)).unwrap();
-    let cut = tar(&samples(200..210));
-    fs::write(folder.path().join("s-4.tar"), &cut[..cut.len() / 2]).unwrap();
+    let truncated = tar(&samples(200..210));
+    fs::write(
+        folder.path().join("s-4.tar"),
+        &truncated[..truncated.len() / 2],
+    )
+    .unwrap();
     fs::write(
         folder.path().join("sizes.json"),
         br#"{"s-0.tar": 13, "s-1.tar": 20, "s-2.tar": 9, "s-3.tar": 20, "s-4.tar": "10"}"#,
@@ -386,7 +391,7 @@ fn dropping_an_epoch_stops_its_threads() {
         let loader = loader(folder.path(), endless);
         let mut epoch = loader.epoch(0).unwrap();
         assert!(epoch.next().unwrap().is_ok());
-        // Far ahead: the reader is still passing over samples when the epoch is dropped.
+        // Far ahead: the reader is still skipping samples when the epoch is dropped.
         let far = Position {
             drawn: u64::MAX,
             ..epoch.position().clone()
@@ -397,7 +402,7 @@ fn dropping_an_epoch_stops_its_threads() {
 }
 
 #[test]
-fn packed_shards_are_told_by_their_content() {
+fn detects_compression_from_content() {
     let folder = tempfile::tempdir().unwrap();
     let part = |from: u32| tar(&samples(from..from + 10));
     fs::write(folder.path().join("a.tar.gz"), gzip(&part(0))).unwrap();
@@ -434,7 +439,7 @@ fn packed_shards_are_told_by_their_content() {
 }
 
 #[test]
-fn sizes_come_from_json_or_len_and_faults_are_told() {
+fn reads_sizes_from_json_or_len_and_reports_errors() {
     let folder = folder(&[3, 4]);
     let sizes = folder.path().join("sizes.json");
     assert_eq!(open(folder.path()).samples(), Some(7));
@@ -443,8 +448,12 @@ fn sizes_come_from_json_or_len_and_faults_are_told() {
     assert_eq!(open(folder.path()).samples(), Some(7));
     let one = folder.path().join("s-0.tar");
     let one = ShardSet::open(one.to_str().unwrap(), SampleFields::default()).unwrap();
-    assert_eq!(one.samples(), None, "__len__ speaks of the whole folder");
-    // Without sizes of their own, whole shards go to the processes.
+    assert_eq!(
+        one.samples(),
+        None,
+        "__len__ applies only to the whole directory"
+    );
+    // Shards of unknown size are assigned to processes as a whole.
     let parts = |world_size, rank| LoaderSettings {
         world_size,
         rank,
@@ -462,26 +471,26 @@ fn sizes_come_from_json_or_len_and_faults_are_told() {
             world_size: 3
         }
     ));
-    for (contents, said) in [
-        ("{", "not JSON"),
-        ("[3]", "no JSON object"),
-        (r#"{"s-0.tar": -1}"#, "the size -1"),
-        (r#"{"s-0.tar": 99999999999999999}"#, "whole number"),
+    for (contents, expected) in [
+        ("{", "not valid JSON"),
+        ("[3]", "expected a JSON object"),
+        (r#"{"s-0.tar": -1}"#, "got -1"),
+        (r#"{"s-0.tar": 99999999999999999}"#, "got 99999999999999999"),
     ] {
         fs::write(&sizes, contents).unwrap();
         let error =
             ShardSet::open(folder.path().to_str().unwrap(), SampleFields::default()).unwrap_err();
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
     fs::remove_file(&sizes).unwrap();
     fs::write(folder.path().join("__len__"), "many").unwrap();
     let error =
         ShardSet::open(folder.path().to_str().unwrap(), SampleFields::default()).unwrap_err();
-    assert!(error.to_string().contains("no number"), "{error}");
+    assert!(error.to_string().contains("got `many`"), "{error}");
 }
 
 #[test]
-fn a_size_that_is_wrong_loses_no_sample() {
+fn a_wrong_size_loses_no_sample() {
     let folder = folder(&[10, 10]);
     fs::write(
         folder.path().join("sizes.json"),
@@ -500,16 +509,17 @@ fn a_size_that_is_wrong_loses_no_sample() {
         let found: Vec<TrainBatch> = epoch.by_ref().collect::<Result<_, _>>().unwrap();
         seen.push(numbers(&found));
     }
-    // The first process reads all of the first shard; the second has 4 of the 10 that its share of the second claims.
+    // The first process reads the whole first shard; the second has 4 of the 10 samples of its
+    // part.
     assert_eq!(seen[0], (0..10).collect::<Vec<_>>());
     assert_eq!(seen[1], [16, 17, 18, 19, 16, 17, 18, 19, 16, 17]);
 }
 
 #[test]
-fn broken_samples_are_skipped_counted_and_named() {
+fn skips_counts_and_names_broken_samples() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = samples(0..8);
-    files[0].1 = b"not a picture".to_vec();
+    files[0].1 = b"not an image".to_vec();
     files[3].1 = b"\xff".to_vec();
     files[5].1 = b" ".to_vec();
     files[6].1.truncate(60);
@@ -517,7 +527,7 @@ fn broken_samples_are_skipped_counted_and_named() {
     files.push(("large.png".to_string(), vec![1; 9000]));
     files.push(("large.txt".to_string(), b"large".to_vec()));
     fs::write(folder.path().join("s.tar"), tar(&files)).unwrap();
-    fs::write(folder.path().join("t.tar"), b"this is no archive, but text").unwrap();
+    fs::write(folder.path().join("t.tar"), b"this is text, not an archive").unwrap();
     fs::write(
         folder.path().join("sizes.json"),
         br#"{"s.tar": 9, "t.tar": 3}"#,
@@ -549,7 +559,7 @@ fn broken_samples_are_skipped_counted_and_named() {
     );
     assert_eq!(skipped.first[0].key, "s.tar/000000");
     assert!(
-        skipped.first[0].detail.contains("not an image"),
+        skipped.first[0].detail.contains("expected a JPEG"),
         "{}",
         skipped.first[0].detail
     );
@@ -573,7 +583,7 @@ fn broken_samples_are_skipped_counted_and_named() {
 }
 
 #[test]
-fn data_without_one_good_sample_is_an_error_not_a_wait() {
+fn data_without_a_usable_sample_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = samples(0..5);
     files
@@ -598,23 +608,20 @@ fn data_without_one_good_sample_is_an_error_not_a_wait() {
             "{error}"
         );
     }
-    // A shard that is gone by the time it is read.
+    // A shard that is deleted before it is read.
     let gone = loader(folder.path(), settings(2));
     fs::remove_file(folder.path().join("s.tar")).unwrap();
     let error = gone.epoch(0).unwrap().next().unwrap().unwrap_err();
-    assert!(
-        error.to_string().contains("lost with a damaged shard"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("in a damaged shard"), "{error}");
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused() {
+fn rejects_invalid_settings() {
     let folder = folder(&[6]);
-    for (wrong, said) in [
+    for (invalid, expected) in [
         (settings(0), "batch_size"),
         (settings(usize::MAX), "batch_size"),
-        (settings(7), "6 samples make no batch of 7"),
+        (settings(7), "6 samples are not enough for one batch of 7"),
         (
             LoaderSettings {
                 rank: 1,
@@ -648,13 +655,13 @@ fn settings_that_cannot_work_are_refused() {
                 train_num_samples: Some(0),
                 ..settings(1)
             },
-            "0 samples make no batch",
+            "0 samples are not enough",
         ),
     ] {
-        let error = CaptionLoader::new(open(folder.path()).into(), wrong)
+        let error = CaptionLoader::new(open(folder.path()).into(), invalid)
             .unwrap_err()
             .to_string();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
     let no_captions = SampleFields {
         captions: Vec::new(),
@@ -663,7 +670,7 @@ fn settings_that_cannot_work_are_refused() {
     assert!(ShardSet::open(folder.path().to_str().unwrap(), no_captions).is_err());
 }
 
-/// Reads everything there is, and says how many samples and how many lost ones.
+/// Reads an epoch and returns the numbers of distinct samples and of lost ones.
 fn drain(bytes: &[u8]) -> (usize, u64) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("s.tar"), bytes).unwrap();
@@ -709,18 +716,18 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_an_archive_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+    fn random_bytes_are_an_archive_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         prop_assert_eq!(drain(&bytes).0, 0);
     }
 
     #[test]
-    fn any_text_names_shards_or_is_an_error(spec in "[a-c{},.:0-9*?\\[\\]/ é]{0,30}") {
+    fn random_text_is_a_shard_specification_or_an_error(spec in "[a-c{},.:0-9*?\\[\\]/ é]{0,30}") {
         let _ = expand_shards(&spec);
     }
 }
 
 #[test]
-fn cutting_a_shard_loses_only_what_follows() {
+fn truncating_a_shard_loses_only_the_samples_after_the_cut() {
     let plain = tar(&samples(0..6));
     for packed in [plain.clone(), gzip(&plain), zstd(&plain)] {
         assert_eq!(drain(&packed), (6, 0));
@@ -731,7 +738,7 @@ fn cutting_a_shard_loses_only_what_follows() {
 }
 
 #[test]
-fn the_real_shards_are_read_whole() {
+fn reads_real_shards_completely() {
     let Some(folder) = clipn_testing::test_data("data/tiny-imagenet") else {
         return;
     };
@@ -766,7 +773,7 @@ fn the_real_shards_are_read_whole() {
 }
 
 #[test]
-fn real_captions_come_from_text_json_or_classes() {
+fn reads_real_captions_from_text_json_and_classes() {
     let Some(data) = clipn_testing::test_data("data") else {
         return;
     };

@@ -7,8 +7,10 @@ use clipn_base::progress::Progress;
 use clipn_text::prompts::TemplateSet;
 
 impl Bundle {
-    /// Encodes class names with a model, in the templates and with the scale that its weights name (else the published
-    /// ones), for photographs as users have them. `model` is the architecture of weights that do not tell it.
+    /// Builds a bundle for user images: encodes class names with the text towers of a model.
+    ///
+    /// Templates and logit scale are those named in the weights, else the published ones. `model`
+    /// is the architecture for weights that do not specify it.
     ///
     /// ```
     /// use clipn_detect::bundle::Bundle;
@@ -31,7 +33,8 @@ impl Bundle {
     /// ```
     ///
     /// # Errors
-    /// Weights that are not whole or do not tell their architecture, and those of [`build`].
+    /// A [`BundleError`] if the weights are incomplete or their architecture is unknown, if the
+    /// templates are unknown, or if [`build`] fails.
     pub fn build(
         class_names: &[String],
         pretrained: &Pretrained,

@@ -8,69 +8,64 @@ use crate::classifier::ClassifierError;
 use clipn_model::ModelError;
 use clipn_text::prompts::PromptError;
 
-/// What can be wrong with a bundle.
+/// Error of building, reading, writing or using a bundle.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BundleError {
     /// The file cannot be read or written.
     #[error(transparent)]
     Checkpoint(CheckpointError),
-    /// There is nothing at the path.
-    #[error("there is no bundle {}; check the path, or build it with `clipn classifier build`", path.display())]
+    /// The path does not exist.
+    #[error("bundle not found: {}", path.display())]
     NotFound {
-        /// The path.
+        /// The given path.
         path: PathBuf,
     },
-    /// Some other file.
-    #[error(
-        "{} is not a bundle; `clipn classifier build --classes ... --out shop.clipn` makes one, and weights are given with \
-         --pretrained",
-        path.display()
-    )]
+    /// The file is not a bundle.
+    #[error("not a bundle: {}", path.display())]
     NotABundle {
         /// The file.
         path: PathBuf,
     },
-    /// A bundle of a later program.
-    #[error("{} is a bundle of version {found}; this program reads version {known}, take a later one", path.display())]
+    /// The bundle has an unsupported format version.
+    #[error("unsupported version of bundle {}: expected {known}, got {found}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// Version in the file.
         found: u64,
-        /// The version known.
+        /// Supported version.
         known: u64,
     },
-    /// What is in it does not hold together.
-    #[error("{} is damaged: {reason}; build it again", path.display())]
+    /// The content of the bundle is inconsistent.
+    #[error("bundle {} is corrupt: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
-    /// Weights that the classes do not belong to.
+    /// The weights are not those that the bundle was built with.
     #[error(
-        "{} is not the model that the bundle was built for ({differing}); give that one with --pretrained, or build the \
-         bundle again",
+        "the model {} does not match the bundle: {differing}",
         path.display()
     )]
     OtherModel {
-        /// The weights.
+        /// Path of the weights.
         path: PathBuf,
-        /// What differs.
+        /// The differences, separated by commas.
         differing: String,
     },
-    /// The image tower does not fit its config.
+    /// The image tower does not match its config, or the weights are unusable.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The rows do not make a classifier.
+    /// The rows do not form a classifier, or building it failed.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
-    /// The templates that the weights name cannot be used.
+    /// The templates named in the weights cannot be used.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// The stored calibration does not hold together.
+    /// The stored calibration is inconsistent.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
 }

@@ -1,6 +1,11 @@
-//! The file: tensors `classifier.yes`, `classifier.no` `[K, D]` and `classifier.scale`, with a calibration
-//! `calibration.scores` `[N]` and `calibration.threshold`, with an image tower its `visual.*`; the rest as JSON under
-//! `bundle` of the metadata. Numbers on which decisions turn are tensors, whose every bit is kept.
+//! Bundle file format: a safetensors file with these tensors, and the rest as JSON under the
+//! metadata key `bundle`.
+//!
+//! - `classifier.yes`, `classifier.no` `[K, D]` and `classifier.scale` `[1]`;
+//! - with a calibration, `calibration.scores` `[N]` and `calibration.threshold` `[1]`;
+//! - with an image tower, its `visual.*`.
+//!
+//! Numbers that affect decisions are tensors, which keep every bit.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,15 +29,15 @@ const SCALE: &str = "classifier.scale";
 const SCORES: &str = "calibration.scores";
 const THRESHOLD: &str = "calibration.threshold";
 
-/// What a file must tell before anything else of it is believed.
+/// Part of the description that is read first, to check the version.
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
 }
 
-/// The JSON.
+/// Description stored as JSON.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct Description {
     version: u64,
     clipn: String,
     class_names: Vec<String>,
@@ -44,18 +49,21 @@ struct Head {
 }
 
 impl Bundle {
-    /// Whether the file is a bundle: a safetensors file that says so.
+    /// Whether `checkpoint` is a bundle: a safetensors file with a bundle description.
     pub fn is_bundle(checkpoint: &Checkpoint) -> bool {
-        checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(BUNDLE_KEY)
+        checkpoint.kind() == FileKind::Safetensors
+            && checkpoint.metadata().contains_key(BUNDLE_KEY)
     }
 
-    /// Reads a bundle. An image tower in it stays in the file until it is used.
+    /// Reads a bundle. An image tower in it stays in the memory-mapped file until it is used.
     ///
     /// # Errors
-    /// See [`BundleError`]: not a file or not a bundle, of a later version, or damaged.
+    /// [`BundleError::NotFound`], [`BundleError::NotABundle`] for other files and for directories,
+    /// [`BundleError::Version`], [`BundleError::Damaged`], and other variants for I/O errors and
+    /// invalid parts.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
         let path = path.as_ref();
-        // A folder of weights is opened as these; a bundle is one file.
+        // `Checkpoint::open` accepts a directory of weights, but a bundle is one file.
         if path.is_dir() {
             return Err(BundleError::NotABundle {
                 path: path.to_owned(),
@@ -64,10 +72,10 @@ impl Bundle {
         Self::read(Checkpoint::open(path)?)
     }
 
-    /// As [`open`](Self::open), of bytes in memory; `path` only names them in errors.
+    /// Reads a bundle from memory. `path` is only used in errors.
     ///
     /// # Errors
-    /// As there, but for those of the file system.
+    /// Same as [`open`](Self::open), except for I/O errors.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, BundleError> {
         Self::read(Checkpoint::from_bytes(path, bytes)?)
     }
@@ -81,10 +89,13 @@ impl Bundle {
         if !Self::is_bundle(&checkpoint) {
             return Err(BundleError::NotABundle { path });
         }
-        let json = checkpoint.metadata().get(BUNDLE_KEY).map_or("", String::as_str);
-        let no_head =
-            |error: serde_json::Error| damaged(format!("its description cannot be read: {error}"));
-        let Versioned { version } = serde_json::from_str(json).map_err(no_head)?;
+        let json = checkpoint
+            .metadata()
+            .get(BUNDLE_KEY)
+            .map_or("", String::as_str);
+        let invalid_json =
+            |error: serde_json::Error| damaged(format!("invalid description: {error}"));
+        let Versioned { version } = serde_json::from_str(json).map_err(invalid_json)?;
         if version != VERSION {
             return Err(BundleError::Version {
                 path,
@@ -92,35 +103,47 @@ impl Bundle {
                 known: VERSION,
             });
         }
-        let head: Head = serde_json::from_str(json).map_err(no_head)?;
-        head.model.config.check(&path.display().to_string())?;
-        head.preprocessing
+        let description: Description = serde_json::from_str(json).map_err(invalid_json)?;
+        description
+            .model
+            .config
+            .check(&path.display().to_string())?;
+        description
+            .preprocessing
             .check()
             .map_err(|error| damaged(error.to_string()))?;
-        let (classes, dim) = (head.class_names.len(), head.model.config.embed_dim);
+        let (classes, dim) = (
+            description.class_names.len(),
+            description.model.config.embed_dim,
+        );
         let tensor = |name: &str, shape: &[usize]| match checkpoint.get(name) {
             Some(tensor) if tensor.shape() == shape => Ok(tensor),
             Some(tensor) => Err(damaged(format!(
-                "{name} is {:?} instead of {shape:?}",
+                "expected shape {shape:?} for {name}, got {:?}",
                 tensor.shape()
             ))),
             None => Err(damaged(format!("{name} is missing"))),
         };
         let number = |name: &str| match f64::buffer(tensor(name, &[1])?).first() {
             Some(value) if value.is_finite() => Ok(*value),
-            _ => Err(damaged(format!("{name} is not a finite number"))),
+            _ => Err(damaged(format!("{name} is not finite"))),
         };
-        let row = |name: &str| match f32::buffer(tensor(name, &[classes, dim])?) {
+        let rows_of = |name: &str| match f32::buffer(tensor(name, &[classes, dim])?) {
             rows if rows.iter().all(|value| value.is_finite()) => Ok(rows.into_vec()),
-            _ => Err(damaged(format!("{name} holds NaN or infinity"))),
+            _ => Err(damaged(format!("{name} contains NaN or infinite values"))),
         };
         let scale = number(SCALE)?;
-        let classifier = Classifier::new(head.class_names, row(YES)?, row(NO)?)?.with_scale(scale);
-        let calibration = match head.calibration {
+        let classifier = Classifier::new(description.class_names, rows_of(YES)?, rows_of(NO)?)?
+            .with_scale(scale);
+        let calibration = match description.calibration {
             Some(facts) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
                     Some(tensor) if tensor.shape().len() == 1 => f64::buffer(tensor),
-                    _ => return Err(damaged(format!("{SCORES} is missing or not a list"))),
+                    _ => {
+                        return Err(damaged(format!(
+                            "{SCORES} is missing or not one-dimensional"
+                        )));
+                    }
                 };
                 Some(Calibration::from_parts(
                     scores.into_vec(),
@@ -130,16 +153,16 @@ impl Bundle {
             }
             None => None,
         };
-        let config = &head.model.config;
+        let config = &description.model.config;
         let has_tower = names::vision(&config.vision, config.embed_dim)
             .first()
             .is_some_and(|(name, _)| checkpoint.get(name).is_some());
         Ok(Self {
             classifier,
-            templates: head.templates,
-            wording: head.wording,
-            identity: head.model,
-            preprocessing: head.preprocessing,
+            templates: description.templates,
+            wording: description.wording,
+            identity: description.model,
+            preprocessing: description.preprocessing,
             calibration,
             tower: if has_tower {
                 Tower::InFile(Box::new(checkpoint))
@@ -149,12 +172,13 @@ impl Bundle {
         })
     }
 
-    /// Writes the bundle, beside `path` first and then renamed over it.
+    /// Writes the bundle atomically: to a temporary file in the same directory, which is then
+    /// renamed to `path`.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// [`BundleError::Checkpoint`] for I/O errors. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
-        let head = Head {
+        let description = Description {
             version: VERSION,
             clipn: env!("CARGO_PKG_VERSION").to_owned(),
             class_names: self.classifier.class_names().to_vec(),
@@ -171,7 +195,7 @@ impl Bundle {
             path: path.as_ref().to_owned(),
             reason: error.to_string(),
         };
-        let json = serde_json::to_string(&head).map_err(unwritable)?;
+        let json = serde_json::to_string(&description).map_err(unwritable)?;
         let (classifier, rows) = (
             &self.classifier,
             [self.classifier.len(), self.classifier.dim()],
@@ -206,12 +230,12 @@ impl Bundle {
             Tower::Here(tower) => tensors.extend(tower.iter().cloned()),
             Tower::InFile(checkpoint) => {
                 let config = &self.identity.config;
-                let of_tower =
+                let named_tensor =
                     |(name, _): names::Named| Some((name.clone(), checkpoint.get(&name)?.clone()));
                 tensors.extend(
                     names::vision(&config.vision, config.embed_dim)
                         .into_iter()
-                        .filter_map(of_tower),
+                        .filter_map(named_tensor),
                 );
             }
         }

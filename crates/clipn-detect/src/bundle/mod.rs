@@ -1,6 +1,9 @@
-//! A classifier for deployment in one file, `*.clipn`: the rows of its classes, what they were asked with, the identity of
-//! the image tower that they belong to (or that tower itself), preprocessing, and a calibrated threshold. The file is
-//! safetensors, and nothing else is needed to label pictures but the image tower.
+//! Bundles: a classifier for deployment in one file, `*.clipn`.
+//!
+//! A bundle contains the "yes" and "no" rows of the classes, the templates that they were built
+//! with, the identity of their model, the preprocessing, and optionally a calibrated threshold and
+//! the image tower. Labeling images needs nothing else but the image tower. The file format is
+//! safetensors. [`Bundle::build`] has an example.
 
 mod build;
 mod error;
@@ -17,7 +20,7 @@ use clipn_image::Preprocessing;
 use clipn_model::{ImageWeights, Weights};
 use clipn_text::prompts::TemplateSet;
 
-/// A classifier with everything that a decision depends on.
+/// Classifier with everything that a decision depends on.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     classifier: Classifier,
@@ -29,19 +32,20 @@ pub struct Bundle {
     tower: Tower,
 }
 
-/// Where the image tower is.
+/// Location of the image tower.
 #[derive(Debug, Clone)]
 enum Tower {
-    /// Elsewhere: only its identity is known.
+    /// In another file: only its identity is known.
     Apart,
-    /// Among the tensors of weights, to be written along.
+    /// Tensors to write into the bundle file.
     Here(Vec<(String, Tensor)>),
-    /// In the bundle's own file.
+    /// In the file that the bundle was read from.
     InFile(Box<Checkpoint>),
 }
 
 impl Bundle {
-    /// A bundle of a classifier that was built with the text towers of the weights of that identity.
+    /// Creates a bundle of a classifier that was built with the text towers of the model
+    /// `identity`.
     pub fn new(
         classifier: Classifier,
         templates: TemplateSet,
@@ -60,42 +64,42 @@ impl Bundle {
         }
     }
 
-    /// W_yes, W_no and the class names.
+    /// Returns the classifier: class names and the rows W_yes and W_no.
     pub fn classifier(&self) -> &Classifier {
         &self.classifier
     }
 
-    /// What the classes were asked with.
+    /// Returns the templates that the classifier was built with.
     pub fn templates(&self) -> &TemplateSet {
         &self.templates
     }
 
-    /// Which lines the "no" tower has read.
+    /// Returns which templates the "no" tower encoded.
     pub fn wording(&self) -> Wording {
         self.wording
     }
 
-    /// Which model the rows belong to.
+    /// Returns the identity of the model that the classifier was built with.
     pub fn identity(&self) -> &ModelIdentity {
         &self.identity
     }
 
-    /// How pictures become tensors.
+    /// Returns the image preprocessing.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// The threshold, where one was calibrated.
+    /// Returns the calibration, if there is one.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
     }
 
-    /// Whether the image tower lies in the bundle too.
+    /// Whether the bundle contains the image tower.
     pub fn has_image_tower(&self) -> bool {
         !matches!(self.tower, Tower::Apart)
     }
 
-    /// The same bundle with a threshold.
+    /// Sets the calibration.
     #[must_use]
     pub fn with_calibration(self, calibration: Calibration) -> Self {
         Self {
@@ -104,7 +108,8 @@ impl Bundle {
         }
     }
 
-    /// The same bundle with other classes; a threshold belongs to the classes that it was calibrated with, and goes.
+    /// Replaces the classifier and removes the calibration, which is only valid for the classes
+    /// that it was computed with.
     #[must_use]
     pub fn with_classifier(self, classifier: Classifier) -> Self {
         Self {
@@ -114,10 +119,10 @@ impl Bundle {
         }
     }
 
-    /// The same bundle with the image tower in it, so that it needs no other file.
+    /// Adds the image tower of `weights`, so that the bundle needs no other file.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`] as [`Bundle::check`].
+    /// [`BundleError::OtherModel`], see [`Bundle::check`].
     pub fn with_image_tower(self, weights: &Weights) -> Result<Self, BundleError> {
         self.check(weights)?;
         Ok(Self {
@@ -126,10 +131,11 @@ impl Bundle {
         })
     }
 
-    /// Holds weights against the identity: reads the whole image tower.
+    /// Checks that `weights` have the image tower of the bundle's model. Reads and hashes the whole
+    /// image tower.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`] where they are not those that the rows belong to.
+    /// [`BundleError::OtherModel`] with the differences.
     pub fn check(&self, weights: &Weights) -> Result<(), BundleError> {
         let differing = self.identity.differences(weights);
         if differing.is_empty() {
@@ -141,26 +147,29 @@ impl Bundle {
         })
     }
 
-    /// Holds the text towers of weights against the identity too, as for further classes.
+    /// Checks the image tower and the text towers of `weights`, as required before adding classes.
     ///
     /// # Errors
-    /// As [`check`](Self::check): models that differ in nothing but what their "no" has learned have the same image tower.
+    /// [`BundleError::OtherModel`] with the differences. Models that differ only in their "no" text
+    /// tower have the same image tower, so [`check`](Self::check) accepts them.
     pub fn check_texts(&self, weights: &Weights) -> Result<(), BundleError> {
         self.check(weights)?;
         if weights.text_towers_hash() == self.identity.text_towers {
             return Ok(());
         }
-        let differing = "the values of the text towers".to_owned();
+        let differing = "different text tower weights".to_owned();
         Err(BundleError::OtherModel {
             path: weights.path().to_owned(),
             differing,
         })
     }
 
-    /// The weights of the image tower that lies in the bundle's file, held against the identity; `None` where it is elsewhere.
+    /// Returns the weights of the image tower in the bundle file, after a check against the
+    /// identity. Returns `None` if the bundle was not read from a file with an image tower.
     ///
     /// # Errors
-    /// Tensors that are missing, of another shape, or not those of the identity.
+    /// A [`BundleError`] if tensors are missing or have an unexpected shape, and
+    /// [`BundleError::Damaged`] if they do not match the identity.
     pub fn image_weights(&self) -> Result<Option<ImageWeights>, BundleError> {
         let Tower::InFile(checkpoint) = &self.tower else {
             return Ok(None);
@@ -169,7 +178,7 @@ impl Bundle {
         let weights =
             ImageWeights::new(self.identity.config.clone(), Checkpoint::clone(checkpoint))?;
         if weights.image_tower_hash() != self.identity.image_tower {
-            let reason = "its image tower is not the one that it names".to_owned();
+            let reason = "its image tower does not match its model identity".to_owned();
             return Err(BundleError::Damaged {
                 path: path.to_owned(),
                 reason,

@@ -8,23 +8,25 @@ use clipn_text::prompts::{Template, TemplateSet};
 use clipn_ood::scores::LOGIT_SCALE;
 use clipn_text::tokenizer::{TokenBatch, Tokenizer, end_of_text_position};
 
-/// Texts encoded between two looks at the progress.
-const TEXTS_AT_ONCE: usize = 1024;
+/// Maximum number of texts encoded between two checks for cancellation.
+const BATCH_SIZE: usize = 1024;
 
-/// Which lines the "no" tower reads.
+/// Variant of CLIPN by its "no" prompts: which templates the "no" text tower encodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wording {
-    /// The learnable variant: both towers read the `yes` lines, and the "no" prompts make the difference.
+    /// Learnable variant: both towers encode the `yes` templates, and learned "no" prompts make the
+    /// difference.
     #[default]
     Learnable,
-    /// The hand-crafted variant: the "no" tower reads the `no` lines, line by line.
+    /// Hand-crafted variant: the "no" tower encodes the `no` templates, each paired with the `yes`
+    /// template of the same line.
     HandCrafted,
 }
 
 impl Wording {
-    /// Hand-crafted where the weights have a "no" side without learnable prompts and the templates have `no` lines,
-    /// learnable for all others.
+    /// Chooses the variant for `weights` and `templates`: hand-crafted if the weights have a "no"
+    /// tower without learnable prompts and there are `no` templates, else learnable.
     pub fn suited_to(weights: &Weights, templates: &TemplateSet) -> Self {
         let has_no_side = weights.no_side() == NoSide::Stored;
         if has_no_side && weights.no_prompts() == 0 && templates.no().is_some() {
@@ -35,7 +37,7 @@ impl Wording {
     }
 }
 
-/// Two zero-shot classifiers over the same classes.
+/// Two zero-shot classifiers, "yes" and "no", over the same K classes with D-dimensional features.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier<T = f32> {
     class_names: Vec<String>,
@@ -46,10 +48,12 @@ pub struct Classifier<T = f32> {
 }
 
 impl<T: Real> Classifier<T> {
-    /// A classifier of ready rows: `yes` and `no`, each `[K, D]` for K class names.
+    /// Creates a classifier from rows `yes` and `no`, each `[K, D]` for K class names and of length
+    /// 1. The scale is the published 100.
     ///
     /// # Errors
-    /// There are no names, or the rows do not divide among them.
+    /// [`ClassifierError::NoClasses`] if there are no names, [`ClassifierError::Dimensions`] if the
+    /// values do not form K rows each.
     pub fn new(class_names: Vec<String>, yes: Vec<T>, no: Vec<T>) -> Result<Self, ClassifierError> {
         let dim = yes
             .len()
@@ -70,52 +74,54 @@ impl<T: Real> Classifier<T> {
         })
     }
 
-    /// The same classifier with another factor between cosines and logits than the published 100: the model's own
-    /// [`logit_scale`](clipn_model::Weights::logit_scale), with which it was trained.
+    /// Sets the factor between cosines and logits, which is the published 100 by default. The
+    /// model's own, with which it was trained, is
+    /// [`logit_scale`](clipn_model::Weights::logit_scale).
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { scale, ..self }
     }
 
-    /// The factor between cosines and logits.
+    /// Returns the factor between cosines and logits.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// The K class names, in the order of the rows.
+    /// Returns the K class names, in row order.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }
 
-    /// Number of classes K.
+    /// Returns the number of classes K.
     pub fn len(&self) -> usize {
         self.class_names.len()
     }
 
-    /// Whether there is no class, which [`Classifier::new`] does not allow.
+    /// Always false, as [`Classifier::new`] requires a class.
     pub fn is_empty(&self) -> bool {
         self.class_names.is_empty()
     }
 
-    /// Dimension D.
+    /// Returns the feature dimension D.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// W_yes, `[K, D]`, rows of length 1.
+    /// Returns W_yes, `[K, D]`, rows of length 1.
     pub fn yes(&self) -> &[T] {
         &self.yes
     }
 
-    /// W_no, `[K, D]`, rows of length 1.
+    /// Returns W_no, `[K, D]`, rows of length 1.
     pub fn no(&self) -> &[T] {
         &self.no
     }
 
-    /// The classes of both, those of `other` after these, with this one's scale.
+    /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`.
     ///
     /// # Errors
-    /// The two belong to different models, or a class stands in both.
+    /// [`ClassifierError::Dimensions`] if the feature dimensions differ,
+    /// [`ClassifierError::Repeated`] if both have a class of the same name.
     pub fn joined(&self, other: &Self) -> Result<Self, ClassifierError> {
         if self.dim != other.dim {
             return Err(ClassifierError::Dimensions {
@@ -146,10 +152,11 @@ impl<T: Real> Classifier<T> {
         })
     }
 
-    /// The classifier without some of its classes; a name that stands twice goes wholly.
+    /// Removes the given classes; all classes with a given name are removed.
     ///
     /// # Errors
-    /// There is no such class, or none would be left.
+    /// [`ClassifierError::NoSuchClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
+    /// class would be left.
     pub fn without(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
         if let Some(name) = class_names
             .iter()
@@ -159,26 +166,27 @@ impl<T: Real> Classifier<T> {
                 class: name.clone(),
             });
         }
-        let left: Vec<usize> = (0..self.len())
+        let kept: Vec<usize> = (0..self.len())
             .filter(|&class| !class_names.contains(&self.class_names[class]))
             .collect();
         let rows = |side: &[T]| {
-            left.iter()
+            kept.iter()
                 .flat_map(|&class| &side[class * self.dim..][..self.dim])
                 .copied()
                 .collect()
         };
-        let names = left
+        let names = kept
             .iter()
             .map(|&class| self.class_names[class].clone())
             .collect();
         Ok(Self::new(names, rows(&self.yes), rows(&self.no))?.with_scale(self.scale))
     }
 
-    /// The logits of normalised image features `[N, D]`: scale·f·W_yesᵀ and scale·f·W_noᵀ, each `[N, K]`.
+    /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and
+    /// scale·f·W_noᵀ, each `[N, K]`.
     ///
     /// # Errors
-    /// The features have another dimension.
+    /// [`ClassifierError::FeatureDimension`] if the dimension of the features differs.
     pub fn logits(&self, features: &Features<T>) -> Result<Logits<T>, ClassifierError> {
         if features.dim() != self.dim {
             return Err(ClassifierError::FeatureDimension {
@@ -186,25 +194,28 @@ impl<T: Real> Classifier<T> {
                 found: features.dim(),
             });
         }
-        let against = |rows: &[T]| {
+        let logits_for = |rows: &[T]| {
             let scale = T::of(self.scale);
             let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
             features.rows().flat_map(row).collect()
         };
         Ok(Logits::new(
-            against(&self.yes),
-            against(&self.no),
+            logits_for(&self.yes),
+            logits_for(&self.no),
             self.len(),
             self.scale,
         ))
     }
 }
 
-/// Builds a classifier: for every class the mean direction of its normalised text features over all templates, once
-/// from the "yes" tower and once from the "no" tower (published `classification.merge_yes_no_feature`).
+/// Builds a classifier: the row of a class is the normalized mean of its normalized text features
+/// over all templates, once for the "yes" tower and once for the "no" tower. Same as
+/// `classification.merge_yes_no_feature` of the published code.
 ///
 /// # Errors
-/// There are no names or templates, a tower refuses the texts, its features are not finite, or the work was cancelled.
+/// A [`ClassifierError`] if there are no names or templates, if the template set lacks the `no`
+/// templates of the hand-crafted variant, if the towers differ in dimension, if a tower rejects the
+/// texts or returns non-finite features, or if `progress` is cancelled.
 pub fn build<T: Real>(
     class_names: &[String],
     templates: &TemplateSet,
@@ -242,7 +253,7 @@ pub fn build<T: Real>(
     Classifier::new(class_names.to_vec(), yes, no)
 }
 
-/// One tower's rows, `[K, D]`.
+/// Encodes the class names with one tower; returns rows `[K, D]`.
 fn side<T: Real>(
     class_names: &[String],
     lines: &[Template],
@@ -251,7 +262,7 @@ fn side<T: Real>(
 ) -> Result<Vec<T>, ClassifierError> {
     let dim = tower.embed_dim();
     let mut rows = vec![T::zero(); class_names.len() * dim];
-    for batch in texts(class_names, lines, tower.context_length()).chunks(TEXTS_AT_ONCE) {
+    for batch in texts(class_names, lines, tower.context_length()).chunks(BATCH_SIZE) {
         if progress.is_cancelled() {
             return Err(ClassifierError::Cancelled);
         }
@@ -286,16 +297,16 @@ fn side<T: Real>(
     Ok(rows)
 }
 
-/// A class name in a template, as ids up to the end of the text.
+/// Class name in a template, as token ids up to the end of the text.
 struct Text {
     ids: Vec<u32>,
     class: usize,
 }
 
-/// Every name in every template, in the order of the ids: texts that begin alike stand side by side, so that a tower
-/// that computes common beginnings once finds them.
+/// Tokenizes all class names in all templates, sorted by token ids. Texts with a common prefix are
+/// adjacent, so a tower that caches prefixes computes each once.
 fn texts(class_names: &[String], lines: &[Template], context_length: usize) -> Vec<Text> {
-    let of_class = |(class, name): (usize, &String)| {
+    let texts_of_class = |(class, name): (usize, &String)| {
         let text = move |line: &Template| {
             let mut ids = Tokenizer::clip().tokenize(&line.fill(name), context_length);
             ids.truncate(end_of_text_position(&ids) + 1);
@@ -306,17 +317,17 @@ fn texts(class_names: &[String], lines: &[Template], context_length: usize) -> V
     let mut texts: Vec<Text> = class_names
         .par_iter()
         .enumerate()
-        .flat_map_iter(of_class)
+        .flat_map_iter(texts_of_class)
         .collect();
     texts.par_sort_by(|a, b| a.ids.cmp(&b.ids));
     texts
 }
 
-/// A dot product in sixteen partial sums, which the compiler can keep side by side.
+/// Dot product in 16 partial sums, which the compiler can vectorize.
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::zero(); 16];
     let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest: T = a
+    let tail: T = a
         .remainder()
         .iter()
         .zip(b.remainder())
@@ -327,5 +338,5 @@ pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
             *lane = *lane + x * y;
         }
     }
-    lanes.into_iter().sum::<T>() + rest
+    lanes.into_iter().sum::<T>() + tail
 }

@@ -4,20 +4,21 @@ use super::Classifier;
 use super::build::dot;
 use clipn_model::Real;
 
-/// How far the rows of a classifier stand apart, as cosines.
+/// Mean cosines between the rows of a classifier, each in [−1, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TextCosines {
-    /// Mean over the classes between a class's "yes" and its own "no": 1 where "no" has learned nothing, −1 where it is
-    /// the opposite.
+    /// Mean over classes of the cosine between the "yes" and "no" rows of a class: 1 if the "no"
+    /// tower has learned nothing, −1 if it gives the opposite.
     pub yes_no: f64,
-    /// Mean over pairs of classes of their "yes" rows; 1 for a single class.
+    /// Mean over pairs of classes of the cosine between their "yes" rows; 1 for a single class.
     pub between_yes: f64,
-    /// Mean over pairs of classes of their "no" rows: near 1 where all classes have the same "no".
+    /// Mean over pairs of classes of the cosine between their "no" rows: near 1 if all classes have
+    /// the same "no" row.
     pub between_no: f64,
 }
 
 impl<T: Real> Classifier<T> {
-    /// How far the "yes" and "no" rows stand apart, and those of different classes.
+    /// Computes the mean cosines between the "yes" and "no" rows, and between different classes.
     pub fn text_cosines(&self) -> TextCosines {
         let rows = |side: &[T]| -> Vec<Vec<f64>> {
             let wide = |row: &[T]| row.iter().map(|v| v.to_f64().unwrap_or(f64::NAN)).collect();
@@ -38,7 +39,8 @@ impl<T: Real> Classifier<T> {
     }
 }
 
-/// Mean cosine over pairs of different rows of length 1: what the squared length of their sum holds beside the rows' own.
+/// Mean cosine over pairs of different unit rows, computed from the squared length of their sum
+/// minus the rows' own.
 fn mean_between(rows: &[Vec<f64>]) -> f64 {
     let n = rows.len() as f64;
     if rows.len() < 2 {
@@ -66,8 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_known() {
-        // "Yes" rows at right angles, "no" their opposites.
+    fn cosines_of_known_rows() {
+        // Orthogonal "yes" rows, and their opposites as "no" rows.
         let found = cosines(&[1.0, 0.0, 0.0, 1.0], &[-1.0, 0.0, 0.0, -1.0]);
         assert_eq!(
             found,
@@ -77,7 +79,7 @@ mod tests {
                 between_no: 0.0
             }
         );
-        // One "no" for all.
+        // The same "no" row for all classes.
         let found = cosines(
             &[1.0, 0.0, 0.0, 1.0, -1.0, 0.0],
             &[0.6, 0.8, 0.6, 0.8, 0.6, 0.8],

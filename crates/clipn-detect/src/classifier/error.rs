@@ -2,72 +2,66 @@ use thiserror::Error;
 
 use clipn_model::ModelError;
 
-/// What can go wrong while a classifier is built or used.
+/// Error of building or using a classifier.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClassifierError {
-    /// There is nothing to classify into.
-    #[error("there are no class names; give at least one")]
+    /// There are no class names.
+    #[error("no class names")]
     NoClasses,
-    /// There is nothing to put the names into.
-    #[error("there are no templates; give at least one line with `{{}}` where the class name goes")]
+    /// There are no templates.
+    #[error("no templates")]
     NoTemplates,
-    /// The wording wants `no` lines that the set does not have.
+    /// The hand-crafted variant requires `no` templates, which the set does not have.
     #[error(
-        "the template set `{set}` has no `no` lines, which the hand-crafted variant pairs with its `yes` lines; \
-         use the set `clipn`, or a TOML file with `yes = [...]` and `no = [...]`"
+        "the template set `{set}` has no `no` lines, which the hand-crafted variant pairs with its \
+         `yes` lines"
     )]
     NoNoTemplates {
-        /// The set's name.
+        /// Name of the template set.
         set: String,
     },
-    /// The two towers do not belong together.
-    #[error(
-        "the \"yes\" tower gives {yes} values a text and the \"no\" tower {no}; they belong to different models"
-    )]
+    /// The dimensions of "yes" and "no" features, or of two classifiers, differ.
+    #[error("feature dimensions differ: {yes} and {no}")]
     Dimensions {
-        /// Dimension of the "yes" features.
+        /// Dimension of the "yes" features or the first classifier.
         yes: usize,
-        /// Dimension of the "no" features.
+        /// Dimension of the "no" features or the second classifier.
         no: usize,
     },
-    /// A class is there already.
-    #[error("there is a class `{class}` already; leave it out, or remove it first")]
+    /// Two classes have the same name.
+    #[error("duplicate class name `{class}`")]
     Repeated {
-        /// Its name.
+        /// Name of the class.
         class: String,
     },
-    /// A class that is not there.
-    #[error("there is no class `{class}`; `clipn classifier show` lists them")]
+    /// No class has the given name.
+    #[error("unknown class `{class}`")]
     NoSuchClass {
-        /// The name asked for.
+        /// The given name.
         class: String,
     },
-    /// A classifier's rows are NaN or infinite.
-    #[error(
-        "the model gives NaN or infinite features for the class `{class}`; its weights are damaged"
-    )]
+    /// The text features of a class are NaN or infinite.
+    #[error("text features of class `{class}` are NaN or infinite")]
     NotFinite {
-        /// The first such class.
+        /// Name of the first such class.
         class: String,
     },
-    /// Features of another model.
-    #[error(
-        "features of {found} values do not fit a classifier of {expected}; they belong to different models"
-    )]
+    /// The image features have another dimension than the classifier.
+    #[error("expected image features of dimension {expected}, got {found}")]
     FeatureDimension {
-        /// The classifier's dimension.
+        /// Dimension of the classifier.
         expected: usize,
-        /// The features' dimension.
+        /// Dimension of the features.
         found: usize,
     },
-    /// A tower refused its input.
+    /// A text tower rejected its input.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Ids that do not form rows.
+    /// The token ids do not form whole rows.
     #[error(transparent)]
     Tokens(#[from] clipn_text::tokenizer::TokenizerError),
-    /// The work was asked to stop.
-    #[error("interrupted while building the classifier; nothing was written")]
+    /// Building was cancelled.
+    #[error("building the classifier was cancelled")]
     Cancelled,
 }

@@ -1,7 +1,7 @@
 use clipn_model::Real;
 use clipn_ood::scores::LogitsRow;
 
-/// The logits of N images over K classes.
+/// Logits of N images over K classes, for both classifiers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits<T = f32> {
     yes: Vec<T>,
@@ -11,7 +11,7 @@ pub struct Logits<T = f32> {
 }
 
 impl<T: Real> Logits<T> {
-    /// Rows of `classes` values each, `scale` times the cosines.
+    /// Creates logits from rows of `classes` values each; `scale` is the factor from cosines.
     pub(super) fn new(yes: Vec<T>, no: Vec<T>, classes: usize, scale: f64) -> Self {
         Self {
             yes,
@@ -21,27 +21,27 @@ impl<T: Real> Logits<T> {
         }
     }
 
-    /// Number of images N.
+    /// Returns the number of images N.
     pub fn len(&self) -> usize {
         self.yes.len() / self.classes.max(1)
     }
 
-    /// Whether there is no image.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.yes.is_empty()
     }
 
-    /// Against the "yes" texts, `[N, K]`.
+    /// Returns the logits of the "yes" classifier, `[N, K]`.
     pub fn yes(&self) -> &[T] {
         &self.yes
     }
 
-    /// Against the "no" texts, `[N, K]`.
+    /// Returns the logits of the "no" classifier, `[N, K]`.
     pub fn no(&self) -> &[T] {
         &self.no
     }
 
-    /// The images' logits, one after the other.
+    /// Iterates over the logits of each image.
     pub fn rows(&self) -> impl Iterator<Item = LogitsRow<'_, T>> {
         let (yes, no) = (
             self.yes.chunks_exact(self.classes),

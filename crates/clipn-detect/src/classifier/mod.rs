@@ -1,4 +1,7 @@
-//! Class names × templates → two zero-shot classifiers, W_yes and W_no `[K, D]`, and the logits that they give images.
+//! Zero-shot classifiers: class names and templates give two weight matrices, W_yes and W_no `[K,
+//! D]`, and these give the logits of image features.
+//!
+//! [`build`] encodes the class names; [`Classifier::logits`] applies the result to image features.
 
 mod build;
 mod cosines;

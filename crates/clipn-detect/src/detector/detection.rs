@@ -2,72 +2,73 @@ use serde::Serialize;
 
 use clipn_ood::scores::{Decision, LogitsRow, q, softmax_yes, top_k};
 
-/// What a picture of no class is called where a word must stand.
+/// Label of an image of no class, for output that requires a text.
 pub const UNKNOWN: &str = "unknown";
 
-/// One of a picture's best classes.
+/// One of the top classes of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
     /// Index of the class.
     pub class: usize,
-    /// Its name.
+    /// Name of the class.
     pub label: String,
-    /// How much "yes" prefers it to the other classes: a share of 1.
+    /// Softmax probability p of the class among the "yes" logits, 0 to 1.
     pub p: f32,
-    /// How much "yes" outweighs "no" for it alone, 0 to 1.
+    /// Probability q of "yes" against "no" for the class alone, 0 to 1.
     pub q: f32,
 }
 
-/// The class whose "no" takes most away from the picture: the greatest p·(1 − q).
+/// Class with the largest contribution p·(1 − q) to the probability of "none of these".
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NoVoice {
     /// Index of the class.
     pub class: usize,
-    /// Its name.
+    /// Name of the class.
     pub label: String,
-    /// How much "yes" prefers the class to the others.
+    /// Softmax probability p of the class among the "yes" logits, 0 to 1.
     pub p: f32,
-    /// How much "yes" outweighs "no" for it.
+    /// Probability q of "yes" against "no" for the class alone, 0 to 1.
     pub q: f32,
-    /// p·(1 − q): its part of 1 − ATD, the probability of "none of these".
+    /// p·(1 − q): the contribution of the class to 1 − ATD, the probability of "none of these".
     pub share: f32,
 }
 
-/// What was made of a picture.
+/// Result of classifying one image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Detection {
-    /// The class's name; none where the picture is unknown.
+    /// Name of the class; `None` for an unknown image.
     pub label: Option<String>,
-    /// The class's index.
+    /// Index of the class; `None` for an unknown image.
     pub class: Option<usize>,
-    /// The score that decided, in its published unit; NaN where the picture cannot be scored.
+    /// Score that decided, in its published unit; NaN if the image cannot be scored.
     pub score: f64,
-    /// The least score that is kept: unknown below.
+    /// Minimum score of a known image; an image with a lower score is unknown.
     pub threshold: f64,
-    /// The conformal p-value, where a calibrated threshold decides: the share of pictures of the classes that are scored
-    /// no better ([`clipn_ood::calibration::p_value`]).
+    /// Conformal p-value, only with a calibrated threshold: (1 + the number of calibration images
+    /// with the same or a lower score) / (n + 1). See [`clipn_ood::calibration::p_value`].
     pub p_value: Option<f64>,
-    /// The best classes by p, the best first.
+    /// Top classes by p, in descending order.
     pub top: Vec<Candidate>,
-    /// The class whose "no" spoke loudest; none where the picture cannot be scored.
+    /// Class with the largest contribution to "none of these"; `None` if the image cannot be
+    /// scored.
     pub no: Option<NoVoice>,
-    /// Why, in a sentence.
+    /// Explanation of the decision, as one sentence in English.
     pub reason: String,
 }
 
 impl Detection {
-    /// Whether the picture is of no class.
+    /// Whether the image belongs to none of the classes.
     pub fn is_unknown(&self) -> bool {
         self.label.is_none()
     }
 
-    /// The class's name, or `unknown`.
+    /// Returns the name of the class, or [`UNKNOWN`].
     pub fn label_or_unknown(&self) -> &str {
         self.label.as_deref().unwrap_or(UNKNOWN)
     }
 }
 
-/// What is told of a picture beside the decision.
+/// Data beside the decision to create a [`Detection`] from.
 pub(super) struct Told<'a> {
     pub(super) names: &'a [String],
     pub(super) top: usize,
@@ -88,11 +89,11 @@ impl Told<'_> {
             p,
             q: q[class],
         };
-        let shares = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).enumerate();
-        let loudest = shares
+        let contributions = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).enumerate();
+        let strongest = contributions
             .filter(|(_, share)| !share.is_nan())
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
-        let no = loudest.map(|(class, share)| NoVoice {
+        let no = strongest.map(|(class, share)| NoVoice {
             class,
             label: label(class),
             p: p[class],

@@ -9,40 +9,39 @@ use crate::inference::InferenceError;
 use clipn_image::ImageError;
 use clipn_model::ModelError;
 
-/// What can go wrong between a picture and its label.
+/// Error of creating or using a detector.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DetectorError {
-    /// The bundle cannot be used.
+    /// The bundle cannot be used, or does not match the model.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The weights that a bundle names are not there.
+    /// The weights that a bundle names do not exist.
     #[error(
-        "the model of {} is not here: {}; give it with --pretrained (in Rust: `Detector::new`), or build the bundle \
-         with --with-model, which puts the image tower into it",
+        "model of bundle {} not found: {}",
         bundle.display(),
-        source_text(source_name.as_deref())
+        missing_source(source_name.as_deref())
     )]
     NoModel {
-        /// The bundle.
+        /// Path of the bundle.
         bundle: PathBuf,
-        /// Where it says that they are.
+        /// Source of the weights as named in the bundle.
         source_name: Option<String>,
     },
-    /// The weights cannot be used, or the tower refused its input.
+    /// The weights cannot be used, or the image tower rejected its input.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The classifier belongs to another model.
+    /// The classifier does not match the image tower.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
     /// A batch could not be run; the images of a batch share the error.
     #[error(transparent)]
     Inference(Arc<InferenceError>),
-    /// The picture cannot be read.
+    /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The tower gave no features.
-    #[error("the image tower gave no features for a picture; its weights are damaged")]
+    /// The image tower returned no features.
+    #[error("the image tower returned no features")]
     Empty,
 }
 
@@ -56,9 +55,9 @@ impl From<InferenceError> for DetectorError {
     }
 }
 
-fn source_text(name: Option<&str>) -> String {
+fn missing_source(name: Option<&str>) -> String {
     name.map_or_else(
-        || "the bundle does not say where it was".to_owned(),
-        |name| format!("there is no {name}"),
+        || "the bundle does not name its source".to_owned(),
+        |name| format!("{name} does not exist"),
     )
 }

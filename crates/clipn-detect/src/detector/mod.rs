@@ -1,5 +1,5 @@
-//! Pictures in, labels or "unknown" out: a [`Detector`] is a bundle with its image tower, and a [`Detection`] is what it says
-//! of a picture and why.
+//! Image classification with an "unknown" answer: a [`Detector`] combines a bundle with its image
+//! tower, and returns a [`Detection`] with the label, scores and the reason for each image.
 
 mod detection;
 mod error;
@@ -24,10 +24,11 @@ use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{ImageTower, Weights};
 use clipn_ood::scores::{LogitsRow, Rule};
 
-/// Classes that are told of a picture where nothing else is said.
-const TOP: usize = 3;
+/// Default number of top classes in a [`Detection`].
+const DEFAULT_TOP_K: usize = 3;
 
-/// Gives pictures one of its classes, or none. Clones share everything; all of it may be used from many threads at once.
+/// Classifies images as one of its classes or as unknown. Clones are cheap and share all data;
+/// methods can be called from many threads at once.
 ///
 /// ```no_run
 /// use clipn_detect::detector::Detector;
@@ -52,11 +53,13 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Opens a bundle and its model: the image tower that lies in it, else the weights at the path that it names (as it
-    /// stands there, or beside the bundle), else the built-in model if it is that.
+    /// Opens a bundle and its model. The image tower is taken from the bundle if it contains one,
+    /// else from the weights that [`weights_path`] finds.
     ///
     /// # Errors
-    /// Something is no bundle, or damaged; the weights are not there, or not those that the bundle was built for.
+    /// [`DetectorError::Bundle`] if the bundle cannot be read or does not match the weights,
+    /// [`DetectorError::NoModel`] if the weights are not found, [`DetectorError::Model`] if they
+    /// cannot be used.
     pub fn open(bundle: impl AsRef<Path>) -> Result<Self, DetectorError> {
         let path = bundle.as_ref();
         let bundle = Bundle::open(path)?;
@@ -67,30 +70,37 @@ impl Detector {
         Self::new(bundle, &weights)
     }
 
-    /// A bundle that was read from a file with its image tower.
+    /// Creates a detector from a bundle that was read from a file with an image tower.
     ///
     /// # Errors
-    /// [`DetectorError::NoModel`] where the tower does not lie in its file, and those of a damaged one.
+    /// [`DetectorError::NoModel`] if the bundle file has no image tower, [`DetectorError::Bundle`]
+    /// if the tower is damaged.
     pub fn of_bundle_with_tower(bundle: Bundle) -> Result<Self, DetectorError> {
         match bundle.image_weights()? {
-            Some(weights) => Self::of_bundle(bundle, image_tower_alone(&weights).into()),
+            Some(weights) => {
+                Self::from_bundle_and_tower(bundle, image_tower_alone(&weights).into())
+            }
             None => Err(DetectorError::NoModel {
-                bundle: "the bundle".into(),
+                bundle: "<memory>".into(),
                 source_name: None,
             }),
         }
     }
 
-    /// A bundle with the weights that it was built for.
+    /// Creates a detector from a bundle and the weights that it was built for.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`](crate::bundle::BundleError::OtherModel).
+    /// [`BundleError::OtherModel`](crate::bundle::BundleError::OtherModel) if the weights are those
+    /// of another model.
     pub fn new(bundle: Bundle, weights: &Weights) -> Result<Self, DetectorError> {
         bundle.check(weights)?;
-        Self::of_bundle(bundle, image_tower(weights).into())
+        Self::from_bundle_and_tower(bundle, image_tower(weights).into())
     }
 
-    fn of_bundle(bundle: Bundle, tower: Arc<dyn ImageTower<f32>>) -> Result<Self, DetectorError> {
+    fn from_bundle_and_tower(
+        bundle: Bundle,
+        tower: Arc<dyn ImageTower<f32>>,
+    ) -> Result<Self, DetectorError> {
         let detector = Self::of_classifier(
             bundle.classifier().clone(),
             tower,
@@ -108,11 +118,12 @@ impl Detector {
         })
     }
 
-    /// A classifier with the image tower of the same model, without a bundle and without a calibrated threshold: the
-    /// published rule of ATD decides.
+    /// Creates a detector from a classifier and the image tower of the same model, without a bundle
+    /// or a calibrated threshold. The published ATD rule decides.
     ///
     /// # Errors
-    /// Their features have different lengths.
+    /// [`ClassifierError::FeatureDimension`](crate::classifier::ClassifierError::FeatureDimension)
+    /// if the feature dimensions of classifier and tower differ.
     pub fn of_classifier(
         classifier: Classifier,
         tower: Arc<dyn ImageTower<f32>>,
@@ -131,27 +142,29 @@ impl Detector {
             rule: Rule::AtdExtraClass,
             calibration: None,
             bundle: None,
-            top: TOP,
+            top: DEFAULT_TOP_K,
         })
     }
 
-    /// The same detector that tells the `k` best classes of a picture.
+    /// Sets the number of top classes in a [`Detection`], 3 by default.
     #[must_use]
     pub fn with_top(self, k: usize) -> Self {
         Self { top: k, ..self }
     }
 
-    /// The same detector with another rule. P-values are told only with the calibrated one.
+    /// Sets the decision rule. P-values are only computed with the calibrated rule of the bundle.
     #[must_use]
     pub fn with_rule(self, rule: Rule) -> Self {
         Self { rule, ..self }
     }
 
-    /// The same tower with other classes, and without a calibrated threshold, which belongs to the classes that it was
-    /// calibrated with; a rule that is not a calibrated one stays.
+    /// Creates a detector with the same tower and other classes. A calibrated threshold is replaced
+    /// by the default rule of its score, as it is valid only for its own classes; other rules are
+    /// kept.
     ///
     /// # Errors
-    /// The classifier belongs to another model.
+    /// [`ClassifierError::FeatureDimension`](crate::classifier::ClassifierError::FeatureDimension)
+    /// if the classifier belongs to a model with another feature dimension.
     pub fn with_classifier(&self, classifier: Classifier) -> Result<Self, DetectorError> {
         let other =
             Self::of_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
@@ -166,42 +179,42 @@ impl Detector {
         })
     }
 
-    /// The bundle that was opened.
+    /// Returns the bundle, if the detector was created from one.
     pub fn bundle(&self) -> Option<&Bundle> {
         self.bundle.as_deref()
     }
 
-    /// The classes.
+    /// Returns the classifier.
     pub fn classifier(&self) -> &Classifier {
         &self.classifier
     }
 
-    /// What decides.
+    /// Returns the decision rule.
     pub fn rule(&self) -> Rule {
         self.rule
     }
 
-    /// The calibration, where its rule decides.
+    /// Returns the calibration, if its rule is the decision rule.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration
             .as_deref()
             .filter(|calibration| calibration.rule() == self.rule)
     }
 
-    /// How pictures become tensors.
+    /// Returns the image preprocessing.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// The image tower.
+    /// Returns the image tower.
     pub fn tower(&self) -> &dyn ImageTower<f32> {
         &*self.tower
     }
 
-    /// What a picture is.
+    /// Classifies one image.
     ///
     /// # Errors
-    /// The tower refuses its input.
+    /// A [`DetectorError`] if preprocessing fails or the tower rejects its input.
     pub fn detect(&self, image: &RgbImage) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
         self.preprocessing
@@ -209,20 +222,20 @@ impl Detector {
         self.detect_one(&pixels)
     }
 
-    /// What the picture in a file is.
+    /// Classifies the image in a file.
     ///
     /// # Errors
-    /// The file cannot be read, or is no picture that can.
+    /// [`DetectorError::Image`] if the file cannot be read or decoded.
     pub fn detect_file(&self, path: impl AsRef<Path>) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
         self.preprocessing.file_into(path.as_ref(), &mut pixels)?;
         self.detect_one(&pixels)
     }
 
-    /// What the picture is that the bytes of a file hold.
+    /// Classifies an encoded image, such as the content of a JPEG file.
     ///
     /// # Errors
-    /// They are no picture that can be read.
+    /// [`DetectorError::Image`] if the bytes cannot be decoded.
     pub fn detect_bytes(&self, bytes: &[u8]) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
         self.preprocessing.bytes_into(bytes, &mut pixels)?;
@@ -235,33 +248,33 @@ impl Detector {
             .ok_or(DetectorError::Empty)
     }
 
-    /// What each of many pictures is, `[N, 3, S, S]` as [`Preprocessing`] leaves them; S is that of
-    /// [`preprocessing`](Self::preprocessing).
+    /// Classifies a batch of preprocessed images, `[N, 3, S, S]` as returned by [`Preprocessing`],
+    /// with the size S of [`preprocessing`](Self::preprocessing).
     ///
     /// # Errors
-    /// They are not a whole number of pictures.
+    /// [`DetectorError::Model`] if `pixels` are not a whole number of images.
     pub fn detect_pixels(&self, pixels: &[f32]) -> Result<Vec<Detection>, DetectorError> {
         let pipeline = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)?;
         let logits = pipeline.logits(pixels)?;
         Ok(logits.rows().map(|row| self.decide(row)).collect())
     }
 
-    /// What the logits of a picture say.
+    /// Decides on the logits of one image.
     pub fn decide(&self, row: LogitsRow<'_, f32>) -> Detection {
         let p_value = self
             .calibration()
             .map(|calibration| calibration.p_value_of(row));
-        let told = detection::Told {
+        let context = detection::Told {
             names: self.classifier.class_names(),
             top: self.top,
         };
         let decision = self.rule.decide(row);
-        let mut detection = told.detection(row, decision, p_value);
+        let mut detection = context.detection(row, decision, p_value);
         detection.reason = reason::sentence(&self.rule, self.calibration(), &detection);
         detection
     }
 
-    /// The score that decides.
+    /// Returns the name of the score that decides.
     pub fn score_name(&self) -> &'static str {
         self.rule.score().name()
     }

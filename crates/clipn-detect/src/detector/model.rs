@@ -1,4 +1,4 @@
-//! Where the weights of a bundle are.
+//! Search for the weights that a bundle names.
 
 use std::path::{Path, PathBuf};
 
@@ -6,23 +6,24 @@ use super::DetectorError;
 use crate::bundle::Bundle;
 use clipn_model::{Pretrained, Weights};
 
-/// Where the weights of a bundle at `at` are on this machine: `clipn-mini` for the built-in ones, the path that the bundle
-/// names, or that path or file beside the bundle; `None` where there is nothing.
+/// Finds the weights of a bundle that was read from `at`. Candidates are the path that the bundle
+/// names, that path relative to the directory of the bundle, and a file of that name in that
+/// directory. Returns `clipn-mini` for the built-in weights, and `None` if there are no weights.
 pub fn weights_path(bundle: &Bundle, at: &Path) -> Option<PathBuf> {
     let source = bundle.identity().source.as_deref()?;
-    let given = PathBuf::from(source);
+    let named = PathBuf::from(source);
     let folder = at.parent().unwrap_or(Path::new(""));
-    let beside = given.file_name().map(|name| folder.join(name));
-    let found = [Some(given.clone()), Some(folder.join(&given)), beside]
+    let sibling = named.file_name().map(|name| folder.join(name));
+    let candidates = [Some(named.clone()), Some(folder.join(&named)), sibling]
         .into_iter()
         .flatten();
-    found
+    candidates
         .into_iter()
         .find(|path| path.exists())
-        .or_else(|| (source == Pretrained::MINI).then_some(given))
+        .or_else(|| (source == Pretrained::MINI).then_some(named))
 }
 
-/// The weights that a bundle names.
+/// Opens the weights that a bundle names.
 pub(super) fn find(bundle: &Bundle, at: &Path) -> Result<Weights, DetectorError> {
     let config = bundle.identity().config.clone();
     let Some(path) = weights_path(bundle, at) else {

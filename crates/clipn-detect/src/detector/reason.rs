@@ -1,17 +1,18 @@
-//! Why a picture was kept or not, in a sentence.
+//! Explanation of a decision, as one sentence.
 
 use super::{Detection, NoVoice};
 use clipn_ood::calibration::{Calibration, Choice};
 use clipn_ood::scores::Rule;
 
-/// The sentence: which rule, which threshold, the p-value, and whose "no" it was.
+/// Formats the explanation: rule, score, threshold, p-value, and for unknown images the class that
+/// contributes most to the rejection.
 pub(super) fn sentence(
     rule: &Rule,
     calibration: Option<&Calibration>,
     detection: &Detection,
 ) -> String {
     if detection.score.is_nan() {
-        return "it cannot be scored: its logits are not all finite numbers".to_owned();
+        return "the image cannot be scored: not all logits are finite".to_owned();
     }
     let is_known = detection.label.is_some();
     let compared = match rule {
@@ -26,22 +27,22 @@ pub(super) fn sentence(
         ),
     };
     let p_value = match detection.p_value {
-        Some(p) => format!("; p-value {}, of {}", number(p), of_pictures(calibration)),
+        Some(p) => format!("; p-value {}{}", number(p), calibration_size(calibration)),
         None => String::new(),
     };
-    let voice = match &detection.no {
-        Some(no) if !is_known => format!("; {}", loudest(no)),
+    let contribution = match &detection.no {
+        Some(no) if !is_known => format!("; {}", strongest_no(no)),
         _ => String::new(),
     };
-    format!("{compared}{p_value}{voice}")
+    format!("{compared}{p_value}{contribution}")
 }
 
 fn extra_class(detection: &Detection) -> String {
     let (none, best) = (1.0 - detection.score, 1.0 - detection.threshold);
     let (verb, rule) = if detection.label.is_some() {
-        ("does not beat", "the published rule of ATD keeps it")
+        ("does not beat", "accepted by the published ATD rule")
     } else {
-        ("beats", "the published rule of ATD rejects it")
+        ("beats", "rejected by the published ATD rule")
     };
     format!(
         "\"none of these\" ({}) {verb} the best class ({}): {rule}",
@@ -54,47 +55,48 @@ fn threshold(rule: &Rule, calibration: Option<&Calibration>) -> String {
     match (rule, calibration) {
         (_, Some(calibration)) => match calibration.choice() {
             Choice::OnAverage => {
-                format!("calibrated to keep {} %", percent(calibration.target_tpr()))
+                format!("calibrated to keep {}%", percent(calibration.target_tpr()))
             }
             Choice::Guaranteed => format!(
-                "calibrated to keep at least {} % with a confidence of {} %",
+                "calibrated to keep at least {}% with {}% confidence",
                 percent(calibration.target_tpr()),
                 percent(calibration.confidence())
             ),
-            Choice::Best => "calibrated against examples of the unknown".to_owned(),
+            Choice::Best => "calibrated with examples of unknown images".to_owned(),
         },
         (Rule::Ctw { .. }, None) if rule == &(Rule::Ctw { threshold: 0.5 }) => {
-            "the published rule of CTW: does \"no\" win for the best class".to_owned()
+            "published CTW rule: \"yes\" must outweigh \"no\" for the best class".to_owned()
         }
-        (_, None) => "the threshold given".to_owned(),
+        (_, None) => "given threshold".to_owned(),
     }
 }
 
-fn of_pictures(calibration: Option<&Calibration>) -> String {
+fn calibration_size(calibration: Option<&Calibration>) -> String {
     calibration.map_or_else(String::new, |calibration| {
-        format!("{} calibration pictures", calibration.len())
+        format!(" of {} calibration images", calibration.len())
     })
 }
 
-fn loudest(no: &NoVoice) -> String {
+fn strongest_no(no: &NoVoice) -> String {
     format!(
-        "the \"no\" of `{}` spoke loudest (p {} and q {})",
+        "largest contribution to rejection: `{}` (p = {}, q = {})",
         no.label,
         number(f64::from(no.p)),
         number(f64::from(no.q))
     )
 }
 
-fn percent(share: f64) -> f64 {
-    (1000.0 * share).round() / 10.0
+fn percent(fraction: f64) -> f64 {
+    (1000.0 * fraction).round() / 10.0
 }
 
-/// Four digits that say something.
+/// Formats with three decimals, or with two significant digits of the value or of its difference
+/// from 1 if that is small.
 fn number(value: f64) -> String {
-    let size = value.abs();
-    if size != 0.0 && (size < 0.001 || (1.0 - size).abs() < 0.0005 && value != 1.0) {
-        // What four decimals would turn into 0 or 1.
-        return if size < 0.001 {
+    let magnitude = value.abs();
+    if magnitude != 0.0 && (magnitude < 0.001 || (1.0 - magnitude).abs() < 0.0005 && value != 1.0) {
+        // Three decimals would round it to 0 or 1.
+        return if magnitude < 0.001 {
             format!("{value:.1e}")
         } else {
             format!("1 - {:.1e}", 1.0 - value)
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_keep_what_they_say() {
+    fn numbers_near_0_and_1_keep_their_precision() {
         let shown: Vec<String> = [0.0, 0.25, 0.000_012, 0.999_99, 1.0, -12.5, 23.456]
             .map(number)
             .into();

@@ -1,4 +1,4 @@
-//! Zero-shot classifiers against the published ones.
+//! Zero-shot classifiers, compared with the published ones.
 
 use clipn_checkpoint::Checkpoint;
 use clipn_detect::classifier::{Classifier, Wording, build};
@@ -99,7 +99,7 @@ fn the_published_templates_give_the_published_classifiers() {
 }
 
 #[test]
-fn the_plain_form_gives_the_published_f64_classifier() {
+fn the_plain_engine_gives_the_published_f64_classifier() {
     let figures = Figures::open(&fixture(&format!("{TINY}/classifier_f64.safetensors")));
     let weights = tiny();
     let (yes, no) = (
@@ -126,7 +126,7 @@ fn the_plain_form_gives_the_published_f64_classifier() {
 }
 
 #[test]
-fn the_hand_crafted_variant_reads_its_lines_in_pairs() {
+fn the_hand_crafted_variant_uses_paired_templates() {
     let figures = Figures::open(&fixture("scores/handcrafted/scores.safetensors"));
     let weights = tiny();
     let yes = TransformerText::from_weights(&weights, Side::Yes);
@@ -170,7 +170,7 @@ fn the_hand_crafted_variant_reads_its_lines_in_pairs() {
 }
 
 #[test]
-fn a_plain_clip_says_yes_and_no_alike() {
+fn a_plain_clip_has_equal_yes_and_no_towers() {
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     let weights = Weights::new(
         config,
@@ -201,7 +201,7 @@ fn a_plain_clip_says_yes_and_no_alike() {
 }
 
 #[test]
-fn logits_are_a_hundred_times_the_cosines() {
+fn logits_are_100_times_the_cosines() {
     let names = vec!["a".to_owned(), "b".to_owned()];
     let classifier =
         Classifier::new(names, vec![1.0, 0.0, 0.0, 1.0], vec![0.6, 0.8, -1.0, 0.0]).unwrap();
@@ -223,13 +223,13 @@ fn logits_are_a_hundred_times_the_cosines() {
     assert!(
         error
             .to_string()
-            .contains("3 values do not fit a classifier of 2"),
+            .contains("expected image features of dimension 2, got 3"),
         "{error}"
     );
 }
 
 #[test]
-fn what_cannot_be_built_is_said() {
+fn reports_why_a_classifier_cannot_be_built() {
     let weights = tiny();
     let tower = TransformerText::from_weights(&weights, Side::Yes);
     let set = TemplateSet::named("simple").unwrap();
@@ -251,7 +251,7 @@ fn what_cannot_be_built_is_said() {
         &Stop,
     )
     .unwrap_err();
-    assert!(stopped.to_string().contains("interrupted"), "{stopped}");
+    assert!(stopped.to_string().contains("cancelled"), "{stopped}");
 
     let mut damaged = weights.text::<f32>(Side::Yes);
     damaged.projection.make_mut()[5] = f32::NAN;
@@ -268,7 +268,7 @@ fn what_cannot_be_built_is_said() {
     assert!(
         error
             .to_string()
-            .contains("NaN or infinite features for the class `tench`"),
+            .contains("text features of class `tench` are NaN or infinite"),
         "{error}"
     );
 }

@@ -1,4 +1,5 @@
-//! Bundles, and the detectors that open them.
+//! Bundles, and detectors created from them.
+
 
 use std::path::{Path, PathBuf};
 
@@ -52,15 +53,15 @@ fn bundle(weights: &Weights, source: Option<&str>) -> Bundle {
     )
 }
 
-/// Pictures of one colour each, with some texture.
-fn picture(seed: u32) -> RgbImage {
+/// Creates an image of one color with some texture.
+fn test_image(seed: u32) -> RgbImage {
     let pixel = |at: u32| ((at / 5 * (seed + 3) + seed * 70) % 256) as u8;
     RgbImage::new(70, 50, (0..70 * 50 * 3).map(pixel).collect()).unwrap()
 }
 
 fn calibration(detector: &Detector) -> Calibration {
     let scores: Vec<f64> = (0..40)
-        .map(|seed| detector.detect(&picture(seed)).unwrap().score.ln())
+        .map(|seed| detector.detect(&test_image(seed)).unwrap().score.ln())
         .collect();
     calibrate(
         &scores,
@@ -81,7 +82,7 @@ fn written(folder: &Path, bundle: &Bundle) -> PathBuf {
 }
 
 #[test]
-fn a_bundle_comes_back_to_the_last_bit() {
+fn bundles_round_trip_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let weights = mini();
     let plain = bundle(&weights, Some("clipn-mini"));
@@ -102,7 +103,7 @@ fn a_bundle_comes_back_to_the_last_bit() {
         );
         assert_eq!(read.preprocessing(), bundle.preprocessing());
         assert_eq!(read.has_image_tower(), bundle.has_image_tower());
-        // What was read from a file can be written again, its tower too.
+        // A bundle read from a file can be written again, with its tower.
         let again = folder.path().join("again.clipn");
         read.write(&again).unwrap();
         assert_eq!(
@@ -113,7 +114,7 @@ fn a_bundle_comes_back_to_the_last_bit() {
 }
 
 #[test]
-fn a_detector_says_what_the_parts_say() {
+fn a_detector_equals_its_parts() {
     let folder = tempfile::tempdir().unwrap();
     let weights = mini();
     let plain = bundle(&weights, Some("clipn-mini"));
@@ -123,12 +124,12 @@ fn a_detector_says_what_the_parts_say() {
         folder.path(),
         &calibrated.with_image_tower(&weights).unwrap(),
     );
-    // No weights are needed where the tower lies in the bundle.
+    // No weights are needed if the bundle contains the tower.
     let detector = Detector::open(&path).unwrap().with_top(2);
     let classifier = detector.classifier().clone();
     let (mut known, mut unknown) = (0, 0);
     for seed in 0..60 {
-        let image = picture(seed);
+        let image = test_image(seed);
         let found = detector.detect(&image).unwrap();
         let mut pixels = vec![0.0; detector.preprocessing().tensor_len()];
         let crop = detector.preprocessing().crop(&image).unwrap();
@@ -153,8 +154,8 @@ fn a_detector_says_what_the_parts_say() {
         let calibration = detector.calibration().unwrap();
         assert_eq!(found.p_value, Some(calibration.p_value(stable(&Atd, row))));
         let no = found.no.as_ref().unwrap();
-        let shares: Vec<f32> = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).collect();
-        assert_eq!(no.share, shares.iter().copied().fold(0.0, f32::max));
+        let contributions: Vec<f32> = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).collect();
+        assert_eq!(no.share, contributions.iter().copied().fold(0.0, f32::max));
         assert_eq!(no.label, NAMES[no.class]);
         assert_eq!(
             found.class.is_some(),
@@ -164,7 +165,7 @@ fn a_detector_says_what_the_parts_say() {
             known += 1;
             assert_eq!((class, found.label.as_deref()), (best, Some(NAMES[best])));
             assert!(
-                found.reason.contains("is at least") && found.reason.contains("keep 90 %"),
+                found.reason.contains("is at least") && found.reason.contains("keep 90%"),
                 "{}",
                 found.reason
             );
@@ -177,20 +178,21 @@ fn a_detector_says_what_the_parts_say() {
                 found.reason
             );
             assert!(
-                found
-                    .reason
-                    .contains(&format!("the \"no\" of `{}` spoke", no.label)),
+                found.reason.contains(&format!(
+                    "largest contribution to rejection: `{}`",
+                    no.label
+                )),
                 "{}",
                 found.reason
             );
         }
     }
-    // A tenth of the pictures that were calibrated with, and of others some.
+    // A tenth of the images of the calibration, and some of the others.
     assert!(known > 30 && unknown >= 4, "{known} {unknown}");
 }
 
 #[test]
-fn bytes_and_files_are_pictures_too() {
+fn classifies_files_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let weights = mini();
     let detector = Detector::new(bundle(&weights, None), &weights).unwrap();
@@ -199,7 +201,7 @@ fn bytes_and_files_are_pictures_too() {
     let found = detector.detect_file(&path).unwrap();
     assert_eq!(found, detector.detect_bytes(&bmp()).unwrap());
     assert!(matches!(
-        detector.detect_bytes(b"no picture"),
+        detector.detect_bytes(b"not an image"),
         Err(DetectorError::Image(_))
     ));
     assert!(matches!(
@@ -234,17 +236,14 @@ fn bmp() -> Vec<u8> {
 }
 
 #[test]
-fn another_model_is_refused() {
+fn rejects_another_model() {
     let weights = mini();
     let bundle = bundle(&weights, None);
     let error = Detector::new(bundle.clone(), &tiny())
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("not the model that the bundle was built for"),
-        "{error}"
-    );
-    // The same architecture with other values.
+    assert!(error.contains("does not match the bundle"), "{error}");
+    // The same architecture with different weights.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");
     let changed = Pretrained::mini().unwrap();
@@ -275,7 +274,7 @@ fn another_model_is_refused() {
         "{error}"
     );
     assert!(
-        error.to_string().contains("the values of the image tower"),
+        error.to_string().contains("different image tower weights"),
         "{error}"
     );
     assert!(bundle.check_texts(&weights).is_ok());
@@ -284,7 +283,7 @@ fn another_model_is_refused() {
 }
 
 #[test]
-fn a_model_is_found_where_the_bundle_says_or_beside_it() {
+fn finds_the_model_at_the_named_path_or_beside_the_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let weights = tiny();
     let file = fixture("models/clipn-tiny-realvocab/model_fp16.safetensors");
@@ -297,7 +296,7 @@ fn a_model_is_found_where_the_bundle_says_or_beside_it() {
     assert!(
         error
             .to_string()
-            .contains("there is no /gone/model_fp16.safetensors"),
+            .contains("/gone/model_fp16.safetensors does not exist"),
         "{error}"
     );
     std::fs::copy(&file, folder.path().join("model_fp16.safetensors")).unwrap();
@@ -313,7 +312,7 @@ fn a_model_is_found_where_the_bundle_says_or_beside_it() {
 }
 
 #[test]
-fn classes_come_and_go() {
+fn adds_and_removes_classes() {
     let weights = mini();
     let whole = classifier(&weights, &["school bus", "banana", "pizza", "teapot"]);
     let joined = classifier(&weights, &NAMES)
@@ -322,35 +321,37 @@ fn classes_come_and_go() {
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
     assert_eq!(joined.class_names(), whole.class_names());
     assert!(close(joined.yes(), whole.yes()) && close(joined.no(), whole.no()));
-    let less = joined
+    let remaining = joined
         .without(&["banana".to_owned(), "teapot".to_owned()])
         .unwrap();
-    assert_eq!(less.class_names(), ["school bus", "pizza"]);
+    assert_eq!(remaining.class_names(), ["school bus", "pizza"]);
     assert_eq!(
-        &less.yes()[less.dim()..],
-        &joined.yes()[2 * less.dim()..3 * less.dim()]
+        &remaining.yes()[remaining.dim()..],
+        &joined.yes()[2 * remaining.dim()..3 * remaining.dim()]
     );
-    assert_eq!(less.scale(), joined.scale());
+    assert_eq!(remaining.scale(), joined.scale());
     assert!(
         joined
             .without(&["lamp".to_owned()])
             .unwrap_err()
             .to_string()
-            .contains("no class `lamp`")
+            .contains("unknown class `lamp`")
     );
     assert!(
-        less.without(&["school bus".to_owned(), "pizza".to_owned()])
+        remaining
+            .without(&["school bus".to_owned(), "pizza".to_owned()])
             .is_err()
     );
     assert!(
-        less.joined(&less)
+        remaining
+            .joined(&remaining)
             .unwrap_err()
             .to_string()
-            .contains("`school bus` already")
+            .contains("duplicate class name `school bus`")
     );
-    assert!(less.joined(&classifier(&tiny(), &["lamp"])).is_err());
+    assert!(remaining.joined(&classifier(&tiny(), &["lamp"])).is_err());
 
-    // A threshold goes with the classes that it was calibrated with.
+    // A threshold is removed with the classes that it was calibrated with.
     let bundle = bundle(&weights, None);
     let detector = Detector::new(bundle.clone(), &weights).unwrap();
     let calibrated = bundle.with_calibration(calibration(&detector));
@@ -365,12 +366,15 @@ fn classes_come_and_go() {
     assert!(detector.calibration().is_some());
     let other = detector.with_classifier(joined).unwrap();
     assert!(other.calibration().is_none() && other.rule() == Rule::AtdExtraClass);
-    let asked = detector.with_rule(Rule::Ctw { threshold: 0.5 });
-    assert!(asked.calibration().is_none() && asked.detect(&picture(1)).unwrap().p_value.is_none());
+    let changed = detector.with_rule(Rule::Ctw { threshold: 0.5 });
+    assert!(
+        changed.calibration().is_none()
+            && changed.detect(&test_image(1)).unwrap().p_value.is_none()
+    );
 }
 
 #[test]
-fn damaged_bundles_are_refused() {
+fn rejects_damaged_bundles() {
     let folder = tempfile::tempdir().unwrap();
     let weights = mini();
     let whole = bundle(&weights, None);
@@ -380,10 +384,10 @@ fn damaged_bundles_are_refused() {
         &whole.with_calibration(calibration(&detector)),
     );
     let bytes = std::fs::read(&path).unwrap();
-    // Cut short at any place, and every byte of the header changed.
+    // Truncated at many positions, and with each byte of the header changed.
     for end in (0..bytes.len()).step_by(97) {
         assert!(
-            Bundle::from_bytes(Path::new("cut"), bytes[..end].to_vec()).is_err(),
+            Bundle::from_bytes(Path::new("truncated"), bytes[..end].to_vec()).is_err(),
             "{end}"
         );
     }
@@ -391,10 +395,10 @@ fn damaged_bundles_are_refused() {
     for at in 8..8 + header {
         let mut changed = bytes.clone();
         changed[at] = changed[at].wrapping_add(1);
-        // It may still be a bundle, of another name say; it must not bring the program down.
+        // It may still be a valid bundle, for example of another class name; it must not panic.
         let _ = Bundle::from_bytes(Path::new("changed"), changed);
     }
-    let refused = |from: &str, to: &str, part: &str| {
+    let check_error = |from: &str, to: &str, part: &str| {
         let header_text = String::from_utf8(bytes[8..8 + header].to_vec()).unwrap();
         assert!(header_text.contains(from), "{from} is not in {header_text}");
         let mut text = header_text.replacen(from, to, 1);
@@ -409,52 +413,52 @@ fn damaged_bundles_are_refused() {
             .to_string();
         assert!(error.contains(part), "{from} → {to}: {error}");
     };
-    refused(r#"\"version\":1"#, r#"\"version\":2"#, "version 2");
-    refused(r#"\"school bus\","#, "", "classifier.yes is");
-    refused(
+    check_error(r#"\"version\":1"#, r#"\"version\":2"#, "expected 1, got 2");
+    check_error(r#"\"school bus\","#, "", "for classifier.yes, got");
+    check_error(
         r#""classifier.no""#,
         r#""classifier.on""#,
         "classifier.no is missing",
     );
-    refused(
+    check_error(
         r#""calibration.scores""#,
         r#""calibration.other""#,
         "calibration.scores is missing",
     );
-    refused(
+    check_error(
         r#"\"target_tpr\":0.9"#,
         r#"\"target_tpr\":1.9"#,
         "between 0 and 1",
     );
-    refused(
+    check_error(
         r#"\"score\":\"atd\""#,
         r#"\"score\":\"dta\""#,
         "unknown score",
     );
-    refused(
+    check_error(
         r#"\"embed_dim\":128"#,
         r#"\"embed_dim\":127"#,
-        "classifier.yes is",
+        "for classifier.yes, got",
     );
-    refused(r#"\"std\":[0."#, r#"\"std\":[-0."#, "std is");
-    let told = |path: &Path| Bundle::open(path).unwrap_err();
+    check_error(r#"\"std\":[0."#, r#"\"std\":[-0."#, "std is");
+    let error = |path: &Path| Bundle::open(path).unwrap_err();
     assert!(matches!(
-        told(&folder.path().join("none.clipn")),
+        error(&folder.path().join("none.clipn")),
         BundleError::NotFound { .. }
     ));
     assert!(matches!(
-        told(&fixture(
+        error(&fixture(
             "models/clipn-tiny-realvocab/model_fp16.safetensors"
         )),
         BundleError::NotABundle { .. }
     ));
     std::fs::write(folder.path().join("text.clipn"), "school bus\nbanana\n").unwrap();
     assert!(matches!(
-        told(&folder.path().join("text.clipn")),
+        error(&folder.path().join("text.clipn")),
         BundleError::NotABundle { .. }
     ));
     assert!(matches!(
-        told(folder.path()),
+        error(folder.path()),
         BundleError::NotABundle { .. }
     ));
 }

@@ -1,4 +1,4 @@
-//! From pixels to the published table: tower, classifier, scores and metrics joined.
+//! The pipeline from pixels to the published table: tower, classifier, scores and metrics.
 
 use clipn_detect::classifier::{Classifier, Logits};
 use clipn_engine::{TransformerText, VisionTower};
@@ -51,7 +51,7 @@ impl Model {
 }
 
 #[test]
-fn pixels_give_the_published_table() {
+fn pixels_produce_the_reference_table() {
     for name in ["vit_gelu", "vit_quickgelu"] {
         let model = Model::open(name);
         let expected = Figures::open(&fixture(&format!("scores/{name}/scores_f32.safetensors")));

@@ -3,31 +3,32 @@ use crate::kernels::{
 };
 use super::forward::{Sequence, Transformer};
 
-/// What is at hand of one head of one sequence.
+/// Working buffers for one head of one sequence.
 #[derive(Debug, Default)]
 pub(crate) struct AttentionScratch {
-    /// Probabilities.
+    /// Attention probabilities.
     weights: Vec<f32>,
-    /// Their gradient.
+    /// Gradient of the probabilities, then of the logits.
     d_weights: Vec<f32>,
     head: HeadScratch,
 }
 
-/// The rows of one sequence in arrays of several parts a row (queries, keys, values), and one head's columns of them.
+/// Location of one head of one sequence in an array whose rows concatenate several projections
+/// (queries, keys, values).
 #[derive(Clone, Copy)]
-struct Part {
+struct HeadView {
     start: usize,
     rows: usize,
     columns: usize,
     stride: usize,
 }
 
-impl Part {
-    fn of<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
+impl HeadView {
+    fn view<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
         Matrix::new(&data[self.start..], self.rows, self.columns, self.stride)
     }
 
-    fn of_mut<'a>(&self, data: &'a mut [f32]) -> MatrixMut<'a> {
+    fn view_mut<'a>(&self, data: &'a mut [f32]) -> MatrixMut<'a> {
         MatrixMut::new(
             &mut data[self.start..],
             self.rows,
@@ -46,11 +47,18 @@ impl Transformer<'_> {
         1.0 / (self.head_width() as f32).sqrt()
     }
 
-    /// Part `which` of `parts` side by side, head `head`, of `rows` rows from `first` on.
-    fn part(&self, first: usize, rows: usize, (which, parts): (usize, usize), head: usize) -> Part {
+    /// Locates a head in the rows `first..first + rows` of an array whose rows concatenate `parts`
+    /// projections, of which this is number `which`.
+    fn head_view(
+        &self,
+        first: usize,
+        rows: usize,
+        (which, parts): (usize, usize),
+        head: usize,
+    ) -> HeadView {
         let stride = parts * self.width;
         let columns = self.head_width();
-        Part {
+        HeadView {
             start: first * stride + which * self.width + head * columns,
             rows,
             columns,
@@ -58,7 +66,8 @@ impl Transformer<'_> {
         }
     }
 
-    /// softmax(scale·queries·keysᵀ) into `weights`; a row sees itself and those before it where `causal`.
+    /// Computes softmax(scale·queries·keysᵀ) into `weights`. If `causal`, a row sees only itself
+    /// and earlier rows.
     fn probabilities(
         &self,
         weights: &mut [f32],
@@ -83,7 +92,8 @@ impl Transformer<'_> {
         );
     }
 
-    /// Attention of every row of `qkv`, `[rows, 3·width]`, into `out`, `[rows, width]`.
+    /// Computes the attention of every row of `qkv`, `[rows, 3·width]`, into `out`,
+    /// `[rows, width]`.
     pub(super) fn attention(
         &self,
         out: &mut [f32],
@@ -94,26 +104,27 @@ impl Transformer<'_> {
         for sequence in sequences {
             for head in 0..self.heads {
                 if self.causal {
-                    let queries = (qkv, self.rows(sequence.start, (0, 3), head));
-                    let out = (&mut *out, self.rows(sequence.start, (0, 1), head));
+                    let queries = (qkv, self.head_rows(sequence.start, (0, 3), head));
+                    let out = (&mut *out, self.head_rows(sequence.start, (0, 1), head));
                     self.gather_head((qkv, 3), sequence, head, &mut scratch.head);
-                    let first_seen = sequence.before.len() + 1;
+                    let first_visible = sequence.before.len() + 1;
                     scratch.head.attend(
                         out,
                         queries,
                         sequence.length,
-                        first_seen,
+                        first_visible,
                         self.attention_scale(),
                     );
                 } else {
-                    self.attend_whole(out, qkv, sequence, head, &mut scratch.weights);
+                    self.attend_bidirectional(out, qkv, sequence, head, &mut scratch.weights);
                 }
             }
         }
     }
 
-    /// One head of a sequence of which every position sees every other.
-    fn attend_whole(
+    /// Computes one head of bidirectional attention: every position of the sequence sees every
+    /// other.
+    fn attend_bidirectional(
         &self,
         out: &mut [f32],
         qkv: &[f32],
@@ -123,20 +134,33 @@ impl Transformer<'_> {
     ) {
         let length = sequence.length;
         let weights = sized(weights, length * length);
-        let part = |which: usize| self.part(sequence.start, length, (which, 3), head).of(qkv);
-        self.probabilities(weights, part(0), part(1), length, false);
-        let out = self.part(sequence.start, length, (0, 1), head).of_mut(out);
-        product(out, Matrix::packed(weights, length), part(2), 1.0, false, 1);
+        let projection = |which: usize| {
+            self.head_view(sequence.start, length, (which, 3), head)
+                .view(qkv)
+        };
+        self.probabilities(weights, projection(0), projection(1), length, false);
+        let out = self
+            .head_view(sequence.start, length, (0, 1), head)
+            .view_mut(out);
+        product(
+            out,
+            Matrix::packed(weights, length),
+            projection(2),
+            1.0,
+            false,
+            1,
+        );
     }
 
-    /// One head of rows from `first` on, where each row has `parts` parts side by side and this is part `which`.
-    fn rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowsOf {
-        let Part {
+    /// Locates a head in the rows from `first` on of an array whose rows concatenate `parts`
+    /// projections, of which this is number `which`.
+    fn head_rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowsOf {
+        let HeadView {
             start,
             stride,
             columns,
             ..
-        } = self.part(first, 0, (which, parts), head);
+        } = self.head_view(first, 0, (which, parts), head);
         RowsOf {
             start,
             stride,
@@ -144,7 +168,8 @@ impl Transformer<'_> {
         }
     }
 
-    /// One head's keys and values, the last two of `parts` parts of a row, of all positions of a sequence.
+    /// Copies the keys and values of one head, the last two of the `parts` projections of a row,
+    /// for all positions of a sequence.
     fn gather_head(
         &self,
         (data, parts): (&[f32], usize),
@@ -163,8 +188,10 @@ impl Transformer<'_> {
         scratch.gather(width, sequence.path().map(row));
     }
 
-    /// The backward pass of [`Transformer::attention`]: fills `d_qkv`, `[rows, 3·width]`, from `d_out`,
-    /// `[rows, width]`. The probabilities are computed again, which is cheaper than keeping them.
+    /// Backward pass of [`Transformer::attention`]: fills `d_qkv`, `[rows, 3·width]`, from `d_out`,
+    /// `[rows, width]`.
+    ///
+    /// It recomputes the probabilities, which is cheaper than storing them.
     pub(super) fn attention_backward(
         &self,
         d_qkv: &mut [f32],
@@ -178,13 +205,20 @@ impl Transformer<'_> {
             let weights = sized(&mut scratch.weights, length * length);
             let d_weights = sized(&mut scratch.d_weights, length * length);
             for head in 0..self.heads {
-                let part = |which: usize| self.part(sequence.start, length, (which, 3), head);
-                let (q, k, v) = (part(0).of(qkv), part(1).of(qkv), part(2).of(qkv));
-                let d_out = self.part(sequence.start, length, (0, 1), head).of(d_out);
+                let projection =
+                    |which: usize| self.head_view(sequence.start, length, (which, 3), head);
+                let (q, k, v) = (
+                    projection(0).view(qkv),
+                    projection(1).view(qkv),
+                    projection(2).view(qkv),
+                );
+                let d_out = self
+                    .head_view(sequence.start, length, (0, 1), head)
+                    .view(d_out);
                 self.probabilities(weights, q, k, length, self.causal);
                 let probabilities = Matrix::packed(weights, length);
                 product(
-                    part(2).of_mut(d_qkv),
+                    projection(2).view_mut(d_qkv),
                     probabilities.transposed(),
                     d_out,
                     1.0,
@@ -201,9 +235,9 @@ impl Transformer<'_> {
                 );
                 softmax_backward(d_weights, weights, length, self.attention_scale());
                 let d_logits = Matrix::packed(d_weights, length);
-                product(part(0).of_mut(d_qkv), d_logits, k, 1.0, false, 1);
+                product(projection(0).view_mut(d_qkv), d_logits, k, 1.0, false, 1);
                 product(
-                    part(1).of_mut(d_qkv),
+                    projection(1).view_mut(d_qkv),
                     d_logits.transposed(),
                     q,
                     1.0,
@@ -214,7 +248,8 @@ impl Transformer<'_> {
         }
     }
 
-    /// Attention of the pooled rows: `queries` and `out` are `[sequences, width]`, `kv` is `[rows, 2·width]`.
+    /// Computes the attention of the pooled rows: `queries` and `out` are `[sequences, width]`,
+    /// `kv` is `[rows, 2·width]`.
     pub(super) fn pooled_attention(
         &self,
         out: &mut [f32],
@@ -225,7 +260,7 @@ impl Transformer<'_> {
     ) {
         for (index, sequence) in sequences.iter().enumerate() {
             for head in 0..self.heads {
-                let rows = self.rows(index, (0, 1), head);
+                let rows = self.head_rows(index, (0, 1), head);
                 self.gather_head((kv, 2), sequence, head, &mut scratch.head);
                 let (out, queries) = ((&mut *out, rows), (queries, rows));
                 scratch.head.attend(
@@ -239,8 +274,8 @@ impl Transformer<'_> {
         }
     }
 
-    /// The backward pass of [`Transformer::pooled_attention`]: fills `d_queries`, `[sequences, width]`, and `d_kv`,
-    /// `[rows, 2·width]`, from `d_out`, `[sequences, width]`.
+    /// Backward pass of [`Transformer::pooled_attention`]: fills `d_queries`, `[sequences, width]`,
+    /// and `d_kv`, `[rows, 2·width]`, from `d_out`, `[sequences, width]`.
     pub(super) fn pooled_attention_backward(
         &self,
         (d_queries, d_kv): (&mut [f32], &mut [f32]),
@@ -250,18 +285,19 @@ impl Transformer<'_> {
         scratch: &mut AttentionScratch,
     ) {
         for (index, sequence) in sequences.iter().enumerate() {
-            let seen = sequence.length;
-            let weights = sized(&mut scratch.weights, seen);
-            let d_weights = sized(&mut scratch.d_weights, seen);
+            let length = sequence.length;
+            let weights = sized(&mut scratch.weights, length);
+            let d_weights = sized(&mut scratch.d_weights, length);
             for head in 0..self.heads {
-                let pooled = self.part(index, 1, (0, 1), head);
-                let part = |which: usize| self.part(sequence.start, seen, (which, 2), head);
-                let (query, d_out) = (pooled.of(queries), pooled.of(d_out));
-                let (keys, values) = (part(0).of(kv), part(1).of(kv));
-                self.probabilities(weights, query, keys, seen, false);
-                let probabilities = Matrix::packed(weights, seen);
+                let pooled = self.head_view(index, 1, (0, 1), head);
+                let projection =
+                    |which: usize| self.head_view(sequence.start, length, (which, 2), head);
+                let (query, d_out) = (pooled.view(queries), pooled.view(d_out));
+                let (keys, values) = (projection(0).view(kv), projection(1).view(kv));
+                self.probabilities(weights, query, keys, length, false);
+                let probabilities = Matrix::packed(weights, length);
                 product(
-                    part(1).of_mut(d_kv),
+                    projection(1).view_mut(d_kv),
                     probabilities.transposed(),
                     d_out,
                     1.0,
@@ -269,18 +305,18 @@ impl Transformer<'_> {
                     1,
                 );
                 product(
-                    MatrixMut::packed(d_weights, seen),
+                    MatrixMut::packed(d_weights, length),
                     d_out,
                     values.transposed(),
                     1.0,
                     false,
                     1,
                 );
-                softmax_backward(d_weights, weights, seen, self.attention_scale());
-                let d_logits = Matrix::packed(d_weights, seen);
-                product(pooled.of_mut(d_queries), d_logits, keys, 1.0, false, 1);
+                softmax_backward(d_weights, weights, length, self.attention_scale());
+                let d_logits = Matrix::packed(d_weights, length);
+                product(pooled.view_mut(d_queries), d_logits, keys, 1.0, false, 1);
                 product(
-                    part(0).of_mut(d_kv),
+                    projection(0).view_mut(d_kv),
                     d_logits.transposed(),
                     query,
                     1.0,

@@ -8,12 +8,16 @@ use super::tape::ChunkTape;
 use clipn_model::BlockParams;
 
 impl Transformer<'_> {
-    /// Takes the gradient of the pooled rows, `[sequences, width]` a chunk, back through all blocks: adds that of the
-    /// parameters to `gradient` and gives that of the chunks' first `x`, `[rows, width]`.
+    /// Propagates the gradient of the pooled rows, `[sequences, width]` per chunk, back through all
+    /// blocks.
     ///
-    /// Block by block, the threads first take the chunks, for the gradients of the activations, and then the rows of
-    /// the weights, each summed over all chunks in their order. So no thread needs a gradient of its own, and the
-    /// result does not depend on which thread does what.
+    /// Adds the gradients of the parameters to `gradient`, and returns the gradient of each chunk's
+    /// input, `[rows, width]`.
+    ///
+    /// In each block, the threads first split the chunks, to compute the gradients of the
+    /// activations. Then they split the rows of the weights, each of which is summed over all
+    /// chunks in order. Thus no thread needs a gradient of its own, and the result does not depend
+    /// on how the work is scheduled.
     pub fn backward(
         &self,
         tapes: Vec<(ChunkTape, Vec<f32>)>,
@@ -48,7 +52,8 @@ impl Transformer<'_> {
         chunks.into_iter().map(|chunk| chunk.d_out).collect()
     }
 
-    /// The gradient of a tower without blocks: the pooled rows' own, and zero elsewhere.
+    /// Computes the gradient for a tower without blocks: that of the pooled rows, and zero
+    /// elsewhere.
     fn scatter(&self, chunk: &mut Chunk) {
         let width = self.width;
         let rows = chunk
@@ -157,7 +162,7 @@ impl Transformer<'_> {
     }
 }
 
-/// The two sides of a weight's gradient, each values and columns.
+/// Builds the two operands of a weight gradient from pairs of values and their number of columns.
 fn factors<'a>(d_out: (&'a [f32], usize), input: (&'a [f32], usize)) -> Factors<'a> {
     Factors {
         d_out: Matrix::packed(d_out.0, d_out.1),

@@ -6,40 +6,45 @@ use super::forward::Transformer;
 use super::tape::{BlockTape, ChunkTape};
 use clipn_model::BlockParams;
 
-/// One chunk on its way back through the blocks: the gradients of one block's activations, kept until the products of
-/// its weight gradients have read them. "pooled" arrays are used by the last block alone; there, what follows
-/// attention has a row for each sequence instead of each position.
+/// State of one chunk in the backward pass: the gradients of the activations of one block, kept
+/// until the products for the weight gradients have read them.
+///
+/// Only the last block uses the "pooled" arrays. In that block, everything after attention has one
+/// row per sequence instead of one per position.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub tape: ChunkTape,
-    /// The block whose gradients these are, taken off the tape.
+    /// Tape of the block to which these gradients belong.
     pub block: Option<BlockTape>,
-    /// Of the block's result, `[rows, width]`.
+    /// Gradient of the block's output, `[rows, width]`.
     pub d_out: Vec<f32>,
-    /// Of x + attention, `[rows, width]`.
+    /// Gradient of x + attention, `[rows, width]`.
     pub d_middle: Vec<f32>,
-    /// Of the block's input, `[rows, width]`.
+    /// Gradient of the block's input, `[rows, width]`.
     pub d_x: Vec<f32>,
-    /// Of the hidden layer before its activation, `[rows, mlp_width]`.
+    /// Gradient of the hidden layer before its activation, `[rows, mlp_width]`.
     pub d_hidden: Vec<f32>,
-    /// Of queries, keys and values, `[rows, 3·width]`; of keys and values alone in the last block, `[rows, 2·width]`.
+    /// Gradient of queries, keys and values, `[rows, 3·width]`; in the last block, of keys and
+    /// values only, `[rows, 2·width]`.
     pub d_qkv: Vec<f32>,
-    /// Of the pooled queries, `[sequences, width]`.
+    /// Gradient of the pooled queries, `[sequences, width]`.
     pub d_queries: Vec<f32>,
-    /// What ln_1 gave, `[rows, width]`.
+    /// Output of ln_1, `[rows, width]`.
     pub normed_1: Vec<f32>,
-    /// The pooled rows of that, `[sequences, width]`.
+    /// Pooled rows of `normed_1`, `[sequences, width]`.
     pub normed_pooled: Vec<f32>,
-    /// What ln_2 gave, `[rows, width]`.
+    /// Output of ln_2, `[rows, width]`.
     pub normed_2: Vec<f32>,
-    pub sums: Sums,
+    /// Gradients of the biases and layer norms.
+    pub sums: VectorGradients,
     d_attended: Vec<f32>,
     attention: AttentionScratch,
 }
 
-/// A chunk's share of the gradients of a block's vectors.
+/// Contribution of one chunk to the gradients of the vector parameters of a block: biases and layer
+/// norms.
 #[derive(Debug, Default)]
-pub(super) struct Sums {
+pub(super) struct VectorGradients {
     ln_1_weight: Vec<f32>,
     ln_1_bias: Vec<f32>,
     in_proj: Vec<f32>,
@@ -50,7 +55,7 @@ pub(super) struct Sums {
     c_proj: Vec<f32>,
 }
 
-impl Sums {
+impl VectorGradients {
     fn reset(&mut self, block: &BlockParams<f32>) {
         let width = block.ln_1.weight.len();
         let Self {
@@ -77,7 +82,7 @@ impl Sums {
         fit(c_fc, block.c_fc.bias.len()).fill(0.0);
     }
 
-    /// Adds this share to the whole.
+    /// Adds this contribution to the gradient of the block.
     pub fn add_to(&self, gradient: &mut BlockParams<f32>) {
         add(gradient.ln_1.weight.make_mut(), &self.ln_1_weight);
         add(gradient.ln_1.bias.make_mut(), &self.ln_1_bias);
@@ -104,19 +109,19 @@ impl Chunk {
             normed_1: Vec::new(),
             normed_pooled: Vec::new(),
             normed_2: Vec::new(),
-            sums: Sums::default(),
+            sums: VectorGradients::default(),
             d_attended: Vec::new(),
             attention: AttentionScratch::default(),
         }
     }
 
-    /// The gradient of the block's input is that of the result of the block before.
+    /// Moves to the preceding block: the gradient of this block's input becomes that of its output.
     pub fn step(&mut self) {
         std::mem::swap(&mut self.d_out, &mut self.d_x);
         self.block = None;
     }
 
-    /// Takes the gradient back through a block that was computed for all rows.
+    /// Propagates the gradient back through a block that was computed for all rows.
     pub fn block_backward(
         &mut self,
         t: &Transformer<'_>,
@@ -139,7 +144,7 @@ impl Chunk {
         );
         add_column_sums(&mut self.sums.in_proj, d_qkv);
         let d_normed = fit(&mut self.normed_1, block.x.len());
-        back(
+        input_gradient(
             d_normed,
             d_qkv,
             &params.in_proj.weight,
@@ -152,7 +157,8 @@ impl Chunk {
         self.block = Some(block);
     }
 
-    /// Takes the gradient back through the last block, of which the pooled rows alone were computed.
+    /// Propagates the gradient back through the last block, which was computed for the
+    /// pooled rows only.
     pub fn last_backward(
         &mut self,
         t: &Transformer<'_>,
@@ -181,9 +187,9 @@ impl Chunk {
         add_column_sums(kv_sums, d_kv);
         let (query_weight, kv_weight) = params.in_proj.weight.split_at(width * width);
         let d_normed = fit(&mut self.normed_1, last.x.len());
-        back(d_normed, d_kv, kv_weight, 2 * width, threads);
+        input_gradient(d_normed, d_kv, kv_weight, 2 * width, threads);
         let d_pooled = fit(&mut self.d_attended, last.queries.len());
-        back(d_pooled, d_queries, query_weight, width, threads);
+        input_gradient(d_pooled, d_queries, query_weight, width, threads);
         let d_x = fit(&mut self.d_x, last.x.len());
         d_x.fill(0.0);
         for (index, sequence) in sequences.iter().enumerate() {
@@ -197,7 +203,7 @@ impl Chunk {
         self.tape.last = Some(last);
     }
 
-    /// From `d_out` to `d_middle`; `hidden` becomes the activations.
+    /// Computes `d_middle` from `d_out`, and overwrites `hidden` with the activations.
     fn mlp_backward(
         &mut self,
         t: &Transformer<'_>,
@@ -208,7 +214,7 @@ impl Chunk {
     ) {
         add_column_sums(&mut self.sums.c_proj, &self.d_out);
         let d_hidden = fit(&mut self.d_hidden, hidden.len());
-        back(
+        input_gradient(
             d_hidden,
             &self.d_out,
             &params.c_proj.weight,
@@ -218,7 +224,7 @@ impl Chunk {
         activate_backward(hidden, d_hidden, &params.c_fc.bias, t.activation);
         add_column_sums(&mut self.sums.c_fc, d_hidden);
         let d_normed = fit(&mut self.normed_2, middle.len());
-        back(
+        input_gradient(
             d_normed,
             d_hidden,
             &params.c_fc.weight,
@@ -231,11 +237,11 @@ impl Chunk {
         layer_norm_backward(d_middle, d_normed, middle, &params.ln_2, sums);
     }
 
-    /// From `d_middle` to `d_attended`.
+    /// Computes `d_attended` from `d_middle`.
     fn out_proj_backward(&mut self, params: &BlockParams<f32>, threads: usize) {
         add_column_sums(&mut self.sums.out_proj, &self.d_middle);
         let d_attended = fit(&mut self.d_attended, self.d_middle.len());
-        back(
+        input_gradient(
             d_attended,
             &self.d_middle,
             &params.out_proj.weight,
@@ -245,8 +251,15 @@ impl Chunk {
     }
 }
 
-/// d_input = d_out·weight, for `d_out` of `[rows, columns]` and a weight of `[columns, inner]`.
-fn back(d_input: &mut [f32], d_out: &[f32], weight: &[f32], columns: usize, threads: usize) {
+/// Computes d_input = d_out·weight, for `d_out`, `[rows, columns]`, and a weight,
+/// `[columns, inner]`.
+fn input_gradient(
+    d_input: &mut [f32],
+    d_out: &[f32],
+    weight: &[f32],
+    columns: usize,
+    threads: usize,
+) {
     let inner = weight.len() / columns;
     let (d_out, weight) = (
         Matrix::packed(d_out, columns),
@@ -262,7 +275,8 @@ fn back(d_input: &mut [f32], d_out: &[f32], weight: &[f32], columns: usize, thre
     );
 }
 
-/// The buffer at exactly this length, so that what is packed in it has the right number of rows.
+/// Resizes a buffer to exactly this length, so that a matrix view of it has the right number of
+/// rows.
 fn fit(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     buffer.resize(length, 0.0);
     buffer

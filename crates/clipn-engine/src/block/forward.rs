@@ -3,34 +3,35 @@ use super::attention::AttentionScratch;
 use super::weights::{BlockPanels, Layers};
 use clipn_model::{Activation, BlockParams};
 
-/// All blocks of a tower.
+/// All residual attention blocks of a tower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Transformer<'a> {
     pub blocks: &'a [BlockParams<f32>],
-    /// The blocks' weights laid out, where they are.
+    /// Packed weights of the blocks, if they were packed in advance.
     pub panels: Option<&'a [BlockPanels]>,
     pub width: usize,
     pub heads: usize,
     pub activation: Activation,
-    /// Whether a position sees only itself and those before it.
+    /// Whether a position sees only itself and earlier positions.
     pub causal: bool,
 }
 
-/// One sequence of a chunk, or what it has beyond those before it.
+/// One sequence of a chunk, or the part of it that follows a prefix shared with earlier sequences.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
-    /// Its first row.
+    /// Index of its first row.
     pub start: usize,
-    /// Its rows.
+    /// Number of its own rows.
     pub length: usize,
-    /// Rows of other sequences with which it begins; only in causal towers, where they are the same in both.
+    /// Rows of other sequences that form its prefix. Only causal towers share them, because there
+    /// the hidden states of a prefix do not depend on what follows.
     pub before: Vec<usize>,
-    /// The row whose hidden state becomes the feature: in causal towers the last.
+    /// Index of the row whose hidden state becomes the feature; in causal towers, the last row.
     pub pooled: usize,
 }
 
 impl Sequence {
-    /// Every row that the last one sees.
+    /// Iterates over all rows of the sequence, prefix included, in order of position.
     pub fn path(&self) -> impl Iterator<Item = usize> + '_ {
         self.before
             .iter()
@@ -38,13 +39,13 @@ impl Sequence {
             .chain(self.start..self.start + self.length)
     }
 
-    /// Positions in all.
+    /// Number of positions, prefix included.
     pub fn positions(&self) -> usize {
         self.before.len() + self.length
     }
 }
 
-/// Buffers that a thread reuses from chunk to chunk.
+/// Per-thread buffers, reused from chunk to chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(super) normed: Vec<f32>,
@@ -54,8 +55,10 @@ pub(crate) struct Scratch {
 }
 
 impl Transformer<'_> {
-    /// Runs the blocks over `x`, `[rows, width]`, and gives the pooled rows, `[sequences, width]`. The last block is
-    /// computed only where the pooled rows need it.
+    /// Runs the blocks over `x`, `[rows, width]`, and returns the pooled rows,
+    /// `[sequences, width]`.
+    ///
+    /// The last block computes only what the pooled rows need.
     pub fn run(
         &self,
         x: &mut [f32],
@@ -77,7 +80,7 @@ impl Transformer<'_> {
         pooled
     }
 
-    /// The layers of one of the blocks.
+    /// Returns the linear layers of a block.
     pub(super) fn layers(&self, block: usize) -> Layers<'_> {
         Layers::of(
             &self.blocks[block],
@@ -85,13 +88,13 @@ impl Transformer<'_> {
         )
     }
 
-    /// The pooled rows of `x`, `[sequences, width]`.
+    /// Copies the pooled rows of `x`, `[sequences, width]`.
     pub(super) fn gather(&self, x: &[f32], sequences: &[Sequence]) -> Vec<f32> {
         let row = |s: &Sequence| &x[s.pooled * self.width..][..self.width];
         sequences.iter().flat_map(row).copied().collect()
     }
 
-    /// x += attention(ln_1(x)).
+    /// Computes x += attention(ln_1(x)).
     fn attend(
         &self,
         x: &mut [f32],
@@ -109,8 +112,8 @@ impl Transformer<'_> {
         layers.out_proj.apply(x, normed, true, threads);
     }
 
-    /// The pooled rows of x + attention(ln_1(x)), `[sequences, width]`: keys and values of every row, queries of the
-    /// pooled rows alone.
+    /// Computes the pooled rows of x + attention(ln_1(x)), `[sequences, width]`, from the keys and
+    /// values of every row and the queries of the pooled rows only.
     fn attend_pooled(
         &self,
         x: &[f32],
@@ -137,7 +140,7 @@ impl Transformer<'_> {
         out
     }
 
-    /// Queries, keys and values of every row into `qkv`, `[rows, 3·width]`.
+    /// Computes queries, keys and values of every row into `qkv`, `[rows, 3·width]`.
     pub(super) fn projections(
         &self,
         qkv: &mut [f32],
@@ -154,8 +157,8 @@ impl Transformer<'_> {
             .apply_beside(qkv, (width, 3 * width), normed, threads);
     }
 
-    /// Keys and values of every row into `kv`, `[rows, 2·width]`, and the queries of the pooled rows,
-    /// `[sequences, width]`.
+    /// Computes keys and values of every row into `kv`, `[rows, 2·width]`, and returns the queries
+    /// of the pooled rows, `[sequences, width]`.
     pub(super) fn pooled_projections(
         &self,
         kv: &mut [f32],
@@ -171,7 +174,7 @@ impl Transformer<'_> {
         queries
     }
 
-    /// x += c_proj(activation(c_fc(ln_2(x)))).
+    /// Computes x += c_proj(activation(c_fc(ln_2(x)))).
     fn mlp(
         &self,
         x: &mut [f32],

@@ -1,5 +1,5 @@
-//! The residual attention blocks over a chunk of sequences that stand one after the other without padding: the forward
-//! pass, the forward pass that keeps a tape, and the backward pass over the tapes of all chunks.
+//! Residual attention blocks over a chunk of sequences, concatenated without padding: the inference
+//! pass, the forward pass that records a tape, and the backward pass over the tapes of all chunks.
 
 mod attention;
 mod backward;

@@ -3,38 +3,41 @@ use super::forward::{Scratch, Sequence, Transformer};
 use super::weights::Layers;
 use clipn_model::BlockParams;
 
-/// What the backward pass needs of a chunk of sequences. Layer-norm outputs, attention probabilities and activations
-/// are cheap, so they are computed again instead of kept: ten values a position, block and unit of width.
+/// Intermediate values of a chunk of sequences that the backward pass needs: ten values per
+/// position, block and unit of width.
+///
+/// Layer-norm outputs, attention probabilities and activations are recomputed instead, because they
+/// are cheap.
 #[derive(Debug)]
 pub(crate) struct ChunkTape {
     pub sequences: Vec<Sequence>,
-    /// All blocks but the last.
+    /// All blocks except the last.
     pub(super) blocks: Vec<BlockTape>,
-    /// The last block; `None` for a tower without blocks.
-    pub(super) last: Option<LastTape>,
-    /// The pooled rows after the last block, `[sequences, width]`.
+    /// Last block; `None` for a tower without blocks.
+    pub(super) last: Option<LastBlockTape>,
+    /// Pooled rows after the last block, `[sequences, width]`.
     pub pooled: Vec<f32>,
 }
 
-/// One block over all rows.
+/// Intermediate values of one block, computed for all rows.
 #[derive(Debug)]
 pub(super) struct BlockTape {
-    /// Its input, `[rows, width]`.
+    /// Input of the block, `[rows, width]`.
     pub x: Vec<f32>,
     /// `[rows, 3·width]`.
     pub qkv: Vec<f32>,
-    /// What attention gives, before its projection, `[rows, width]`.
+    /// Output of attention before its projection, `[rows, width]`.
     pub attended: Vec<f32>,
     /// x + attention, `[rows, width]`.
     pub middle: Vec<f32>,
-    /// The hidden layer before bias and activation, `[rows, mlp_width]`.
+    /// Hidden layer before bias and activation, `[rows, mlp_width]`.
     pub hidden: Vec<f32>,
 }
 
-/// The last block, of which only the pooled rows are computed.
+/// Intermediate values of the last block, computed for the pooled rows only.
 #[derive(Debug)]
-pub(super) struct LastTape {
-    /// Its input, `[rows, width]`.
+pub(super) struct LastBlockTape {
+    /// Input of the block, `[rows, width]`.
     pub x: Vec<f32>,
     /// Keys and values of all rows, `[rows, 2·width]`.
     pub kv: Vec<f32>,
@@ -49,7 +52,7 @@ pub(super) struct LastTape {
 }
 
 impl Transformer<'_> {
-    /// [`Transformer::run`] that keeps a tape.
+    /// Same as [`Transformer::run`], but records a tape.
     pub fn record(
         &self,
         mut x: Vec<f32>,
@@ -119,7 +122,7 @@ impl Transformer<'_> {
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
-    ) -> (LastTape, Vec<f32>) {
+    ) -> (LastBlockTape, Vec<f32>) {
         let normed = sized(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut kv = vec![0.0; 2 * x.len()];
@@ -136,7 +139,7 @@ impl Transformer<'_> {
         layers.out_proj.apply(&mut middle, &attended, true, threads);
         let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
         (
-            LastTape {
+            LastBlockTape {
                 x,
                 kv,
                 queries,
@@ -148,7 +151,7 @@ impl Transformer<'_> {
         )
     }
 
-    /// The hidden layer before bias and activation, and the block's result.
+    /// Returns the hidden layer before bias and activation, and the output of the block.
     fn record_mlp(
         &self,
         middle: &[f32],

@@ -4,19 +4,19 @@ use crate::kernels::{Matrix, MatrixMut, Panels, Right, linear_product};
 use clipn_checkpoint::Buffer;
 use clipn_model::{BlockParams, LinearParams};
 
-/// A linear layer, or some of its outputs: x·weightᵀ + bias.
+/// A linear layer, x·weightᵀ + bias, or a range of its outputs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linear<'a> {
     /// weightᵀ, `[inner, outputs]`.
     weight: Right<'a>,
-    /// `[outputs]`, or empty for none.
+    /// `[outputs]`, or empty for no bias.
     bias: &'a [f32],
     inner: usize,
 }
 
 impl<'a> Linear<'a> {
-    /// Some outputs of a layer as it is stored.
-    fn stored(params: &'a LinearParams<f32>, outputs: Range<usize>) -> Self {
+    /// Creates a layer from a range of outputs of unpacked weights.
+    fn unpacked(params: &'a LinearParams<f32>, outputs: Range<usize>) -> Self {
         let (weight, inner) = transposed(params, &outputs);
         Self {
             weight: Right::Matrix(weight),
@@ -25,7 +25,7 @@ impl<'a> Linear<'a> {
         }
     }
 
-    fn laid_out(panels: &'a Panels, bias: &'a [f32]) -> Self {
+    fn packed(panels: &'a Panels, bias: &'a [f32]) -> Self {
         Self {
             weight: Right::Panels(panels),
             bias,
@@ -33,19 +33,21 @@ impl<'a> Linear<'a> {
         }
     }
 
-    /// The same without its bias.
+    /// Returns the layer without its bias.
     pub fn without_bias(self) -> Self {
         Self { bias: &[], ..self }
     }
 
-    /// out = layer(input), plus what `out` held where `accumulate`: from `[rows, inner]` to `[rows, outputs]`.
+    /// Computes out = layer(input), plus the previous value of `out` if `accumulate`, from
+    /// `[rows, inner]` to `[rows, outputs]`.
     pub fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
         let out = MatrixMut::packed(out, self.weight.columns());
         let input = Matrix::packed(input, self.inner);
         linear_product(out, input, self.weight, self.bias, accumulate, threads);
     }
 
-    /// [`Linear::apply`] to the columns of `out` from `first` on, where its rows are `stride` long.
+    /// Same as [`Linear::apply`], but writes the columns from `first` on of an `out` with rows of
+    /// `stride` values.
     pub fn apply_beside(
         &self,
         out: &mut [f32],
@@ -65,14 +67,14 @@ impl<'a> Linear<'a> {
     }
 }
 
-/// weightᵀ for some outputs of a layer, and its number of inputs.
+/// Returns weightᵀ for a range of outputs of a layer, and the number of inputs.
 fn transposed<'a>(params: &'a LinearParams<f32>, outputs: &Range<usize>) -> (Matrix<'a>, usize) {
     let inner = params.weight.len() / params.bias.len().max(1);
     let weight = &params.weight[outputs.start * inner..outputs.end * inner];
     (Matrix::packed(weight, inner).transposed(), inner)
 }
 
-/// The weights of a block's layers laid out for products once, for a tower that stays as it is.
+/// Weights of the linear layers of a block, packed for matrix products in advance.
 #[derive(Debug, Clone)]
 pub(crate) struct BlockPanels {
     queries: Panels,
@@ -82,25 +84,27 @@ pub(crate) struct BlockPanels {
     c_proj: Panels,
 }
 
-/// What becomes of weights that were laid out.
+/// Whether to keep the unpacked weights after packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Originals {
-    /// They stay, as they are needed for a checkpoint.
+    /// Keep them, for example to write a checkpoint.
     Keep,
-    /// They are taken out of the parameters.
+    /// Remove them from the parameters.
     Drop,
 }
 
-/// Lays the weights of all blocks out, block by block. Those that lie in a mapped file are released meanwhile, so
-/// as not to be in memory twice.
+/// Packs the weights of all blocks, block by block.
+///
+/// Pages of weights in a memory-mapped file are released as it proceeds, so that the weights are
+/// not in memory twice.
 pub(crate) fn lay_out_blocks(
     blocks: &mut [BlockParams<f32>],
-    originals: Originals,
+    unpacked: Originals,
 ) -> Vec<BlockPanels> {
     let mut all = Vec::with_capacity(blocks.len());
     for block in blocks {
-        all.push(BlockPanels::of(block));
-        if originals == Originals::Drop {
+        all.push(BlockPanels::pack(block));
+        if unpacked == Originals::Drop {
             for layer in [
                 &mut block.in_proj,
                 &mut block.out_proj,
@@ -115,17 +119,17 @@ pub(crate) fn lay_out_blocks(
 }
 
 impl BlockPanels {
-    fn of(params: &BlockParams<f32>) -> Self {
+    fn pack(params: &BlockParams<f32>) -> Self {
         let width = params.ln_1.weight.len();
-        let lay_out = |layer: &LinearParams<f32>, outputs: Range<usize>| {
+        let pack = |layer: &LinearParams<f32>, outputs: Range<usize>| {
             let panels = Panels::of(transposed(layer, &outputs).0);
             layer.weight.release();
             panels
         };
-        let whole = |layer: &LinearParams<f32>| lay_out(layer, 0..layer.bias.len());
+        let whole = |layer: &LinearParams<f32>| pack(layer, 0..layer.bias.len());
         Self {
-            queries: lay_out(&params.in_proj, 0..width),
-            keys_and_values: lay_out(&params.in_proj, width..3 * width),
+            queries: pack(&params.in_proj, 0..width),
+            keys_and_values: pack(&params.in_proj, width..3 * width),
             out_proj: whole(&params.out_proj),
             c_fc: whole(&params.c_fc),
             c_proj: whole(&params.c_proj),
@@ -133,7 +137,7 @@ impl BlockPanels {
     }
 }
 
-/// The layers of a block.
+/// The linear layers of a block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layers<'a> {
     pub queries: Linear<'a>,
@@ -144,7 +148,7 @@ pub(super) struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
-    /// From weights as they are stored, or laid out.
+    /// Uses the packed weights if there are any, else the unpacked ones.
     pub fn of(params: &'a BlockParams<f32>, panels: Option<&'a BlockPanels>) -> Self {
         let BlockParams {
             ln_1,
@@ -156,10 +160,10 @@ impl<'a> Layers<'a> {
         } = params;
         let width = ln_1.weight.len();
         let Some(panels) = panels else {
-            let whole = |layer: &'a LinearParams<f32>| Linear::stored(layer, 0..layer.bias.len());
+            let whole = |layer: &'a LinearParams<f32>| Linear::unpacked(layer, 0..layer.bias.len());
             return Self {
-                queries: Linear::stored(in_proj, 0..width),
-                keys_and_values: Linear::stored(in_proj, width..3 * width),
+                queries: Linear::unpacked(in_proj, 0..width),
+                keys_and_values: Linear::unpacked(in_proj, width..3 * width),
                 out_proj: whole(out_proj),
                 c_fc: whole(c_fc),
                 c_proj: whole(c_proj),
@@ -167,11 +171,11 @@ impl<'a> Layers<'a> {
         };
         let (query_bias, kv_bias) = in_proj.bias.split_at(width);
         Self {
-            queries: Linear::laid_out(&panels.queries, query_bias),
-            keys_and_values: Linear::laid_out(&panels.keys_and_values, kv_bias),
-            out_proj: Linear::laid_out(&panels.out_proj, &out_proj.bias),
-            c_fc: Linear::laid_out(&panels.c_fc, &c_fc.bias),
-            c_proj: Linear::laid_out(&panels.c_proj, &c_proj.bias),
+            queries: Linear::packed(&panels.queries, query_bias),
+            keys_and_values: Linear::packed(&panels.keys_and_values, kv_bias),
+            out_proj: Linear::packed(&panels.out_proj, &out_proj.bias),
+            c_fc: Linear::packed(&panels.c_fc, &c_fc.bias),
+            c_proj: Linear::packed(&panels.c_proj, &c_proj.bias),
         }
     }
 }

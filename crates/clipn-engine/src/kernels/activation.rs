@@ -16,7 +16,7 @@ pub(crate) fn add_bias_and_activate(x: &mut [f32], bias: &[f32], activation: Act
     }
 }
 
-/// out = activation(x + bias), with `x` kept as it is for the backward pass.
+/// Computes out = activation(x + bias) and leaves `x` unchanged for the backward pass.
 pub(crate) fn activate_into(
     out: &mut [f32],
     x: &[f32],
@@ -27,8 +27,10 @@ pub(crate) fn activate_into(
     add_bias_and_activate(out, bias, activation);
 }
 
-/// The backward pass of activation(x + bias): `d` holds the gradient of the result and becomes that of `x`, and `x`
-/// becomes the result, which the weight gradient of the layer that follows needs.
+/// Backward pass of activation(x + bias). On entry `d` holds the gradient of the output; on return,
+/// that of `x`.
+///
+/// `x` is overwritten with the output, which the weight gradient of the next layer needs.
 pub(crate) fn activate_backward(
     x: &mut [f32],
     d: &mut [f32],
@@ -70,25 +72,26 @@ fn apply(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
     }
 }
 
-/// x·Φ(x). The complementary error function is Abramowitz and Stegun's 7.1.26, whose error is at most 1.5e-7; with rounding, that of
-/// the result is at most 3e-7·|x|.
+/// Computes x·Φ(x) with an error of at most 3e-7·|x|, rounding included. The complementary error
+/// function is Abramowitz and Stegun's formula 7.1.26, whose error is at most 1.5e-7.
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
-    x * normal(x).0
+    x * normal_cdf(x).0
 }
 
-/// x·Φ(x) and its derivative Φ(x) + x·φ(x).
+/// Computes x·Φ(x) and its derivative, Φ(x) + x·φ(x).
 #[inline(always)]
 fn gelu_with_slope(x: f32) -> (f32, f32) {
     // 1/√(2π)
     const DENSITY_AT_ZERO: f32 = 0.398_942_3;
-    let (share, exponential) = normal(x);
-    (x * share, share + x * exponential * DENSITY_AT_ZERO)
+    let (cdf, exponential) = normal_cdf(x);
+    (x * cdf, cdf + x * exponential * DENSITY_AT_ZERO)
 }
 
-/// Φ(x), the normal distribution, and e^(−x²/2), of which it is made.
+/// Computes Φ(x), the cumulative distribution function of the standard normal distribution, and the
+/// intermediate e^(−x²/2).
 #[inline(always)]
-fn normal(x: f32) -> (f32, f32) {
+fn normal_cdf(x: f32) -> (f32, f32) {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let series = 1.061_405_4;
@@ -104,20 +107,20 @@ fn normal(x: f32) -> (f32, f32) {
     )
 }
 
-/// x·σ(1.702·x).
+/// Computes x·σ(1.702·x).
 #[inline(always)]
 fn quick_gelu(x: f32) -> f32 {
     x / (1.0 + exp(-1.702 * x))
 }
 
-/// x·σ(1.702·x) and its derivative σ + 1.702·x·σ·(1 − σ).
+/// Computes x·σ(1.702·x) and its derivative, σ + 1.702·x·σ·(1 − σ).
 #[inline(always)]
 fn quick_gelu_with_slope(x: f32) -> (f32, f32) {
     let exponential = exp(-1.702 * x);
-    let share = 1.0 / (1.0 + exponential);
-    let value = x * share;
-    // 1 − σ without the cancellation.
-    (value, share + 1.702 * value * (exponential * share))
+    let sigmoid = 1.0 / (1.0 + exponential);
+    let value = x * sigmoid;
+    // exponential · σ is 1 − σ without cancellation.
+    (value, sigmoid + 1.702 * value * (exponential * sigmoid))
 }
 
 #[cfg(test)]
@@ -134,20 +137,20 @@ mod tests {
     }
 
     #[test]
-    fn gelu_keeps_its_error_bound() {
+    fn gelu_is_within_its_error_bound() {
         let exact = |x: f64| 0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2));
         let worst = worst_relative(gelu, exact);
         assert!(worst < 3e-7, "{worst:e}");
     }
 
     #[test]
-    fn quick_gelu_keeps_its_error_bound() {
+    fn quick_gelu_is_within_its_error_bound() {
         let worst = worst_relative(quick_gelu, |x| x / (1.0 + (-1.702 * x).exp()));
         assert!(worst < 4e-7, "{worst:e}");
     }
 
     #[test]
-    fn extremes_and_nan() {
+    fn extremes_are_finite_and_nan_stays_nan() {
         for f in [gelu, quick_gelu] {
             assert_eq!(f(0.0), 0.0);
             assert_eq!(f(1e4), 1e4);
@@ -172,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn slopes_are_those_of_the_definitions() {
+    fn derivatives_agree_with_the_definitions() {
         let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        let share = |x: f64| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
+        let cdf = |x: f64| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
         let sigmoid = |x: f64| 1.0 / (1.0 + (-1.702 * x).exp());
-        check_slope(gelu_with_slope, |x| share(x) + x * density(x));
+        check_slope(gelu_with_slope, |x| cdf(x) + x * density(x));
         check_slope(quick_gelu_with_slope, |x| {
             sigmoid(x) + 1.702 * x * sigmoid(x) * (1.0 - sigmoid(x))
         });
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backward_pass_gives_the_value_and_scales_the_gradient() {
+    fn the_backward_pass_returns_the_output_and_the_gradient() {
         for activation in [Activation::Gelu, Activation::QuickGelu] {
             let bias: Vec<f32> = (0..19).map(|i| i as f32 * 0.1 - 1.0).collect();
             let x: Vec<f32> = (0..19 * 3).map(|i| i as f32 * 0.05 - 1.0).collect();

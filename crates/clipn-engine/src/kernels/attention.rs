@@ -2,10 +2,10 @@ use pulp::{Simd, WithSimd};
 
 use super::softmax::softmax_row;
 
-/// Vectors or keys taken at once, so that as many sums go on side by side.
-const AT_ONCE: usize = 4;
+/// Unroll factor over vectors or keys: the number of independent accumulators.
+const UNROLL: usize = 4;
 
-/// Some rows of an array: row r is the `width` values at `start + r·stride`.
+/// Layout of rows in a slice: row r is the `width` values at `start + r·stride`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowsOf {
     pub start: usize,
@@ -20,8 +20,8 @@ impl RowsOf {
     }
 }
 
-/// The keys and values of one head that its queries see, and room to work in. Rows are as wide as whole registers, and
-/// filled up with zeros.
+/// Keys and values of one attention head that are visible to its queries, and working buffers. Rows
+/// are zero-padded to whole registers.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScratch {
     keys: Vec<f32>,
@@ -33,7 +33,7 @@ pub(crate) struct HeadScratch {
 }
 
 impl HeadScratch {
-    /// Takes keys and values in, `width` values each.
+    /// Copies keys and values, `width` values each, into padded rows.
     pub fn gather<'a>(&mut self, width: usize, rows: impl Iterator<Item = (&'a [f32], &'a [f32])>) {
         self.padded = width.next_multiple_of(super::LANES);
         self.keys.clear();
@@ -55,23 +55,26 @@ impl HeadScratch {
         }
     }
 
-    /// Attention of some queries, row by row: out = softmax(scale·q·keysᵀ)·values, over as many keys as a row sees,
-    /// the first `first_seen` for the first row and one more for each that follows. For sequences that are causal, of
-    /// which it computes no more than is seen, or too short for matrix products to pay.
+    /// Computes attention query by query: out = softmax(scale·q·keysᵀ)·values over the visible
+    /// keys.
+    ///
+    /// The first query sees the first `first_visible` keys, and each following query sees one more.
+    /// Use it for causal sequences, for which it computes only the visible part, and for sequences
+    /// too short for matrix products to pay off.
     pub fn attend(
         &mut self,
         (out, out_rows): (&mut [f32], RowsOf),
         (queries, query_rows): (&[f32], RowsOf),
         rows: usize,
-        first_seen: usize,
+        first_visible: usize,
         scale: f32,
     ) {
         for row in 0..rows {
             self.query[..query_rows.width].copy_from_slice(&queries[query_rows.range(row)]);
-            let seen = first_seen + row;
+            let visible = first_visible + row;
             clipn_base::simd::arch().dispatch(Row {
                 head: self,
-                seen,
+                visible,
                 scale,
             });
             out[out_rows.range(row)].copy_from_slice(&self.sums[..out_rows.width]);
@@ -79,10 +82,10 @@ impl HeadScratch {
     }
 }
 
-/// One query: from `head.query` to `head.sums`.
+/// Attention of one query: reads `head.query` and writes `head.sums`.
 struct Row<'a> {
     head: &'a mut HeadScratch,
-    seen: usize,
+    visible: usize,
     scale: f32,
 }
 
@@ -100,7 +103,7 @@ impl WithSimd for Row<'_> {
             weights,
         } = self.head;
         let vectors = *padded / S::F32_LANES;
-        let weights = &mut weights[..self.seen];
+        let weights = &mut weights[..self.visible];
         let ((keys, _), (values, _)) = (S::as_simd_f32s(keys), S::as_simd_f32s(values));
         let ((query, _), (sums, _)) = (S::as_simd_f32s(query), S::as_mut_simd_f32s(sums));
         logits(simd, weights, query, keys, vectors);
@@ -112,22 +115,22 @@ impl WithSimd for Row<'_> {
     }
 }
 
-/// The dot product of a query with each key.
+/// Computes the dot product of a query with each key.
 #[inline(always)]
 fn logits<S: Simd>(simd: S, out: &mut [f32], query: &[S::f32s], keys: &[S::f32s], vectors: usize) {
-    let (groups, rest) = out.as_chunks_mut::<AT_ONCE>();
+    let (groups, rest) = out.as_chunks_mut::<UNROLL>();
     let mut keys = keys.chunks_exact(vectors);
     for group in groups {
         let mut key = || keys.next().unwrap_or(query);
-        let four: [&[S::f32s]; AT_ONCE] = [key(), key(), key(), key()];
-        let mut sums = [simd.splat_f32s(0.0); AT_ONCE];
+        let four: [&[S::f32s]; UNROLL] = [key(), key(), key(), key()];
+        let mut sums = [simd.splat_f32s(0.0); UNROLL];
         for (v, query) in query.iter().enumerate() {
-            for i in 0..AT_ONCE {
+            for i in 0..UNROLL {
                 sums[i] = simd.mul_add_e_f32s(*query, four[i][v], sums[i]);
             }
         }
-        // Not `map`, into which the instructions of `simd` would not be inlined.
-        for i in 0..AT_ONCE {
+        // A loop instead of `map`: the SIMD instructions would not be inlined into its closure.
+        for i in 0..UNROLL {
             group[i] = simd.reduce_sum_f32s(sums[i]);
         }
     }
@@ -140,7 +143,7 @@ fn logits<S: Simd>(simd: S, out: &mut [f32], query: &[S::f32s], keys: &[S::f32s]
     }
 }
 
-/// out = Σ weight·row of `values`.
+/// Computes out = Σ weight·row over the rows of `values`.
 #[inline(always)]
 fn weighted_sum<S: Simd>(
     simd: S,
@@ -149,14 +152,14 @@ fn weighted_sum<S: Simd>(
     values: &[S::f32s],
     vectors: usize,
 ) {
-    let (groups, rest) = out.as_chunks_mut::<AT_ONCE>();
-    let done = groups.len() * AT_ONCE;
+    let (groups, rest) = out.as_chunks_mut::<UNROLL>();
+    let done = groups.len() * UNROLL;
     for (index, group) in groups.iter_mut().enumerate() {
-        let mut sums = [simd.splat_f32s(0.0); AT_ONCE];
+        let mut sums = [simd.splat_f32s(0.0); UNROLL];
         for (weight, row) in weights.iter().zip(values.chunks_exact(vectors)) {
             let weight = simd.splat_f32s(*weight);
-            let row = &row[index * AT_ONCE..][..AT_ONCE];
-            for i in 0..AT_ONCE {
+            let row = &row[index * UNROLL..][..UNROLL];
+            for i in 0..UNROLL {
                 sums[i] = simd.mul_add_e_f32s(weight, row[i], sums[i]);
             }
         }

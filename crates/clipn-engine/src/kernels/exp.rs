@@ -1,20 +1,23 @@
-/// e^x in f32 for x in [−87.3, 88.3], clamped outside, NaN kept; within 2 units in the last place. Written without
-/// branches or library calls so that loops over it become SIMD code.
+/// Computes e^x in f32 within 2 units in the last place for x in [−87.3, 88.3], clamping other x
+/// and propagating NaN.
+///
+/// It has no branches or library calls, so that the compiler vectorizes loops over it.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    // Adding this constant rounds to a whole number and leaves it in the low bits of the sum.
+    // Adding 1.5·2^23 rounds to an integer and leaves it in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first with enough trailing zeros that its product with a whole number is exact.
+    // ln 2 split in two (Cody–Waite): the high part has enough trailing zeros that its product with
+    // an integer is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-    // Comparisons, not f32::max and min, which would drop NaN.
+    // Comparisons instead of f32::max and f32::min, which would drop NaN.
     let x = if x < -87.3 { -87.3 } else { x };
     let x = if x > 88.3 { 88.3 } else { x };
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    // Taylor's series: |r| ≤ ln 2 / 2, so the first term left out is below 6e-9.
+    // Taylor series: |r| ≤ ln 2 / 2, so the first omitted term is below 6e-9.
     let series = 1.0 / 5040.0;
     let series = series * r + 1.0 / 720.0;
     let series = series * r + 1.0 / 120.0;

@@ -1,5 +1,6 @@
-//! The inner loops. Elementwise kernels are plain loops, compiled for each width of SIMD and chosen at run time
-//! ([`clipn_base::simd`]); the matrix product is written out for them.
+//! Compute kernels. Elementwise kernels are plain loops that the compiler vectorizes once per SIMD
+//! level; [`clipn_base::simd`] selects the level at run time. The GEMM micro-kernel is written with
+//! explicit vectors.
 
 mod activation;
 mod attention;
@@ -16,10 +17,10 @@ pub(super) use product::{Matrix, MatrixMut, Panels, Right, linear_product, produ
 
 pub(super) use softmax::{softmax_backward, softmax_prefix};
 
-/// Values handled side by side in reductions: one AVX-512 register of f32.
+/// Number of parallel accumulators in reductions: one AVX-512 register of f32.
 const LANES: usize = 16;
 
-/// The first `length` values of a buffer that grows as needed and is never cleared.
+/// Returns the first `length` values of a buffer, which grows as needed and is never cleared.
 pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
@@ -41,7 +42,7 @@ pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
     );
 }
 
-/// Adds every row of `x` to `sums`, `[width]`: the gradient of a bias.
+/// Adds every row of `x` to `sums`, `[width]`, as the gradient of a bias does.
 pub(super) fn add_column_sums(sums: &mut [f32], x: &[f32]) {
     vectorised(
         #[inline(always)]
@@ -55,7 +56,7 @@ pub(super) fn add_column_sums(sums: &mut [f32], x: &[f32]) {
     );
 }
 
-/// x += y, value by value.
+/// Computes x += y elementwise.
 pub(super) fn add(x: &mut [f32], y: &[f32]) {
     vectorised(
         #[inline(always)]

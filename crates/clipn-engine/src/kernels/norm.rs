@@ -1,9 +1,10 @@
 use super::{LANES, vectorised};
 use clipn_model::NormParams;
 
+/// Added to the variance, as in PyTorch's `LayerNorm`.
 const EPS: f32 = 1e-5;
 
-/// Layer norm of every row of `x`, `[rows, width]`, into `out`.
+/// Computes the layer norm of every row of `x`, `[rows, width]`, into `out`.
 pub(crate) fn layer_norm(out: &mut [f32], x: &[f32], params: &NormParams<f32>) {
     let width = params.weight.len();
     vectorised(
@@ -16,9 +17,11 @@ pub(crate) fn layer_norm(out: &mut [f32], x: &[f32], params: &NormParams<f32>) {
     );
 }
 
-/// The backward pass of [`layer_norm`]. `d` holds the gradient of the result, `[rows, width]`, and becomes the result
-/// itself, which the weight gradient of the layer that follows needs. The gradient of `x` is added to `d_x`, that of
-/// the parameters to `d_weight` and `d_bias`, `[width]`.
+/// Backward pass of [`layer_norm`]. Adds the gradient of `x` to `d_x`, and those of the parameters
+/// to `d_weight` and `d_bias`, `[width]`.
+///
+/// On entry `d` holds the gradient of the output, `[rows, width]`. It is overwritten with the
+/// output, which the weight gradient of the next layer needs.
 pub(crate) fn layer_norm_backward(
     d_x: &mut [f32],
     d: &mut [f32],
@@ -42,7 +45,8 @@ pub(crate) fn layer_norm_backward(
     );
 }
 
-/// With n = (x − mean)·scale and e = d·weight: d_x += scale·(e − mean(e) − n·mean(e·n)).
+/// Backward pass of one row: d_x += scale·(e − mean(e) − n·mean(e·n)), with n = (x − mean)·scale
+/// and e = d·weight.
 #[inline(always)]
 fn backward_row(
     d_x: &mut [f32],
@@ -66,7 +70,7 @@ fn backward_row(
     }
 }
 
-/// The mean of a row and one over its standard deviation.
+/// Computes the mean of a row and the reciprocal of its standard deviation.
 #[inline(always)]
 fn statistics(row: &[f32]) -> (f32, f32) {
     let count = row.len() as f32;

@@ -1,13 +1,18 @@
 use super::exp::exp;
 use super::{LANES, vectorised};
 
-/// Softmax of every row of `x`, `[rows, width]`, over its first `seen(row)` values; the rest becomes zero.
-pub(crate) fn softmax_prefix(x: &mut [f32], width: usize, seen: impl Fn(usize) -> usize) {
+/// Computes the softmax of every row of `x`, `[rows, width]`, over its first `visible(row)` values,
+/// and sets the others to zero.
+pub(crate) fn softmax_prefix(
+    x: &mut [f32],
+    width: usize,
+    visible: impl Fn(usize) -> usize,
+) {
     vectorised(
         #[inline(always)]
         || {
             for (index, row) in x.chunks_exact_mut(width).enumerate() {
-                let (used, unused) = row.split_at_mut(seen(index).min(width));
+                let (used, unused) = row.split_at_mut(visible(index).min(width));
                 softmax_row(used);
                 unused.fill(0.0);
             }
@@ -15,8 +20,10 @@ pub(crate) fn softmax_prefix(x: &mut [f32], width: usize, seen: impl Fn(usize) -
     );
 }
 
-/// The backward pass of a softmax of every row: `d` holds the gradient of the probabilities `p`, `[rows, width]`, and
-/// becomes `scale` times that of the logits, p·(d − Σ p·d). A probability of zero, as of what is not seen, gives zero.
+/// Backward pass of a row-wise softmax. On entry `d` holds the gradient of the probabilities `p`,
+/// `[rows, width]`; on return, `scale` times the gradient of the logits, p·(d − Σ p·d).
+///
+/// A probability of zero, as of a masked value, gives a gradient of zero.
 pub(crate) fn softmax_backward(d: &mut [f32], p: &[f32], width: usize, scale: f32) {
     vectorised(
         #[inline(always)]
@@ -93,18 +100,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agrees_with_the_definition_and_zeroes_what_is_not_seen() {
+    fn agrees_with_the_definition_and_zeroes_masked_values() {
         for width in [1, 3, 16, 17, 50, 77] {
             let mut x: Vec<f32> = (0..4 * width)
                 .map(|i| ((i * 31 % 97) as f32 - 48.0) * 0.3)
                 .collect();
             let before = x.clone();
-            let seen = |row: usize| (row * width / 3).max(1).min(width);
-            softmax_prefix(&mut x, width, seen);
+            let visible = |row: usize| (row * width / 3).max(1).min(width);
+            softmax_prefix(&mut x, width, visible);
             for (r, (row, before)) in x.chunks(width).zip(before.chunks(width)).enumerate() {
-                let total: f64 = before[..seen(r)].iter().map(|&v| f64::from(v).exp()).sum();
+                let total: f64 = before[..visible(r)]
+                    .iter()
+                    .map(|&v| f64::from(v).exp())
+                    .sum();
                 for (i, (&p, &v)) in row.iter().zip(before).enumerate() {
-                    let expected = if i < seen(r) {
+                    let expected = if i < visible(r) {
                         f64::from(v).exp() / total
                     } else {
                         0.0

@@ -1,5 +1,5 @@
-//! The backward passes of [`super::block`], each as the chain rule reads. What they need of the forward pass they compute
-//! again from its input.
+//! Backward passes of [`super::block`], each written out by the chain rule. They recompute
+//! intermediate values of the forward pass from its input.
 
 use super::block::{
     BlockShape, LAYER_NORM_EPS, activate, add, attention, block, dot, layer_norm, linear, softmax,
@@ -7,7 +7,8 @@ use super::block::{
 use clipn_checkpoint::Buffer;
 use clipn_model::{Activation, BlockParams, LinearParams, NormParams, Real};
 
-/// The inputs of all blocks and the result of the last, for one sequence `[positions, width]`.
+/// Returns the inputs of all blocks and the output of the last, for one sequence,
+/// `[positions, width]`.
 pub(super) fn trace<T: Real>(
     x: Vec<T>,
     blocks: &[BlockParams<T>],
@@ -22,7 +23,8 @@ pub(super) fn trace<T: Real>(
     all
 }
 
-/// From the gradient of the result of all blocks to that of their input.
+/// Computes the gradient of the input of all blocks from that of their output, and adds those of
+/// the parameters.
 pub(super) fn transform_backward<T: Real>(
     mut d: Vec<T>,
     trace: &[Vec<T>],
@@ -77,7 +79,8 @@ fn block_backward<T: Real>(
     d_x
 }
 
-/// With n = (x − mean)/σ and e = d·weight: d_x = (e − mean(e) − n·mean(e·n))/σ.
+/// Backward pass of a layer norm: d_x = (e − mean(e) − n·mean(e·n))/σ, with n = (x − mean)/σ and e
+/// = d·weight.
 pub(super) fn layer_norm_backward<T: Real>(
     d: &[T],
     x: &[T],
@@ -113,7 +116,8 @@ pub(super) fn layer_norm_backward<T: Real>(
     out
 }
 
-/// Of x·Wᵀ + b: the gradient of x is d·W, that of W is dᵀ·x, that of b the sum of d over the rows.
+/// Backward pass of x·Wᵀ + b: the gradient of x is d·W, that of W is dᵀ·x, and that of b is the sum
+/// of d over the rows.
 fn linear_backward<T: Real>(
     d: &[T],
     x: &[T],
@@ -134,7 +138,7 @@ fn linear_backward<T: Real>(
     d_x
 }
 
-/// Of x·P: the gradient of x is d·Pᵀ, that of P is xᵀ·d.
+/// Backward pass of x·P: the gradient of x is d·Pᵀ, and that of P is xᵀ·d.
 pub(super) fn project_backward<T: Real>(
     d: &[T],
     x: &[T],
@@ -149,7 +153,7 @@ pub(super) fn project_backward<T: Real>(
         .collect()
 }
 
-/// sum += aᵀ·b, for rows of `columns` values in a.
+/// Computes sum += aᵀ·b, where the rows of `a` have `columns` values.
 pub(super) fn add_outer<T: Real>(sum: &mut Buffer<T>, a: &[T], b: &[T], columns: usize) {
     let inner = sum.len() / columns;
     let sum = sum.make_mut();
@@ -160,8 +164,11 @@ pub(super) fn add_outer<T: Real>(sum: &mut Buffer<T>, a: &[T], b: &[T], columns:
     }
 }
 
-/// For each head and position i with probabilities p over the positions j it sees: d_v[j] += p_j·d_i; with e_j = d_i·v_j,
-/// the logit's gradient is l_j = p_j·(e_j − Σ p·e); d_q[i] += scale·l_j·k_j and d_k[j] += scale·l_j·q_i.
+/// Backward pass of attention.
+///
+/// For each head and each position i, let p be the probabilities over the visible positions j, and
+/// e_j = d_i·v_j. The gradient of the logits is l_j = p_j·(e_j − Σ p·e). Then d_v\[j\] += p_j·d_i,
+/// d_q\[i\] += scale·l_j·k_j and d_k\[j\] += scale·l_j·q_i.
 fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> {
     let BlockShape {
         width,
@@ -179,15 +186,15 @@ fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> 
             first..first + head_width
         };
         for i in 0..positions {
-            let seen = if causal { i + 1 } else { positions };
+            let visible = if causal { i + 1 } else { positions };
             let d = &d[i * width + head * head_width..][..head_width];
-            let logits: Vec<T> = (0..seen)
+            let logits: Vec<T> = (0..visible)
                 .map(|j| dot(&qkv[at(i, 0)], &qkv[at(j, 1)]) * scale)
                 .collect();
             let p = softmax(&logits);
-            let e: Vec<T> = (0..seen).map(|j| dot(d, &qkv[at(j, 2)])).collect();
+            let e: Vec<T> = (0..visible).map(|j| dot(d, &qkv[at(j, 2)])).collect();
             let mean = dot(&p, &e);
-            for j in 0..seen {
+            for j in 0..visible {
                 let logit = scale * p[j] * (e[j] - mean);
                 add_scaled(&mut d_qkv[at(j, 2)], d, p[j]);
                 add_scaled(&mut d_qkv[at(i, 0)], &qkv[at(j, 1)], logit);
@@ -198,19 +205,19 @@ fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> 
     d_qkv
 }
 
-/// The activation's derivative: Φ(x) + x·φ(x), or with s = σ(1.702·x): s + 1.702·x·s·(1 − s).
+/// Computes the derivative of the activation: Φ(x) + x·φ(x), or s + 1.702·x·s·(1 − s) with s =
+/// σ(1.702·x).
 fn slope<T: Real>(x: T, activation: Activation) -> T {
     match activation {
         Activation::Gelu => {
-            let share =
-                T::of(0.5) * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
+            let cdf = T::of(0.5) * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
             let density =
                 (T::of(-0.5) * x * x).exp() * T::of((2.0 * std::f64::consts::PI).sqrt().recip());
-            share + x * density
+            cdf + x * density
         }
         Activation::QuickGelu => {
-            let share = (T::one() + (T::of(-1.702) * x).exp()).recip();
-            share + T::of(1.702) * x * share * (T::one() - share)
+            let sigmoid = (T::one() + (T::of(-1.702) * x).exp()).recip();
+            sigmoid + T::of(1.702) * x * sigmoid * (T::one() - sigmoid)
         }
     }
 }

@@ -3,7 +3,7 @@ use clipn_model::{Activation, BlockParams, LinearParams, NormParams, Real};
 /// Added to the variance in every layer norm.
 pub(super) const LAYER_NORM_EPS: f64 = 1e-5;
 
-/// What a block needs to know beside its parameters.
+/// Hyperparameters of a residual attention block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BlockShape {
     pub width: usize,
@@ -12,7 +12,7 @@ pub(super) struct BlockShape {
     pub causal: bool,
 }
 
-/// Runs all blocks over one sequence `[positions, width]` in place.
+/// Runs all blocks over one sequence, `[positions, width]`, in place.
 pub(super) fn transform<T: Real>(x: &mut [T], blocks: &[BlockParams<T>], shape: BlockShape) {
     for params in blocks {
         block(x, params, shape);
@@ -51,7 +51,7 @@ pub(super) fn layer_norm<T: Real>(x: &[T], params: &NormParams<T>, width: usize)
     out
 }
 
-/// x·Wᵀ + b for rows of `width` values.
+/// Computes x·Wᵀ + b for rows of `width` values.
 pub(super) fn linear<T: Real>(x: &[T], params: &LinearParams<T>, width: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(x.len() / width * params.bias.len());
     for row in x.chunks_exact(width) {
@@ -66,7 +66,7 @@ pub(super) fn linear<T: Real>(x: &[T], params: &LinearParams<T>, width: usize) -
     out
 }
 
-/// x·P for rows of `width` values and a projection `[width, out]`.
+/// Computes x·P for rows of `width` values and a projection, `[width, out]`.
 pub(super) fn project<T: Real>(x: &[T], projection: &[T], width: usize) -> Vec<T> {
     let columns = projection.len() / width;
     let mut out = Vec::with_capacity(x.len() / width * columns);
@@ -81,7 +81,8 @@ pub(super) fn project<T: Real>(x: &[T], projection: &[T], width: usize) -> Vec<T
     out
 }
 
-/// Multi-head attention over one sequence: rows of queries, keys and values `[positions, 3·width]`.
+/// Computes multi-head attention over one sequence of queries, keys and values,
+/// `[positions, 3·width]`.
 pub(super) fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
     let BlockShape {
         width,
@@ -92,19 +93,19 @@ pub(super) fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
     let positions = qkv.len() / (3 * width);
     let head_width = width / heads;
     let scale = T::of(head_width as f64).sqrt().recip();
-    let part = |position: usize, which: usize, head: usize| {
+    let head_slice = |position: usize, which: usize, head: usize| {
         &qkv[position * 3 * width + which * width + head * head_width..][..head_width]
     };
     let mut out = vec![T::zero(); positions * width];
     for head in 0..heads {
         for i in 0..positions {
-            let seen = if causal { i + 1 } else { positions };
-            let logits: Vec<T> = (0..seen)
-                .map(|j| dot(part(i, 0, head), part(j, 1, head)) * scale)
+            let visible = if causal { i + 1 } else { positions };
+            let logits: Vec<T> = (0..visible)
+                .map(|j| dot(head_slice(i, 0, head), head_slice(j, 1, head)) * scale)
                 .collect();
             let target = &mut out[i * width + head * head_width..][..head_width];
             for (j, weight) in softmax(&logits).into_iter().enumerate() {
-                for (o, &v) in target.iter_mut().zip(part(j, 2, head)) {
+                for (o, &v) in target.iter_mut().zip(head_slice(j, 2, head)) {
                     *o = *o + weight * v;
                 }
             }

@@ -1,5 +1,8 @@
-//! The towers written as the definitions read, one value at a time, generic over f32 and f64: what the fast form is
-//! tested against, and what the published f64 figures are held to.
+//! Reference implementation of the towers: straight from the definitions, one value at a time,
+//! generic over f32 and f64.
+//!
+//! Tests compare the fast towers with it, and compare it with the published f64 features and
+//! gradients.
 
 mod backward;
 mod block;

@@ -9,7 +9,7 @@ use clipn_model::{
 /// Added to the variance in every batch norm.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
-/// CLIP's ResNet image tower as its definition reads.
+/// CLIP's ResNet image tower, straight from its definition (open_clip's `ModifiedResNet`).
 #[derive(Debug, Clone)]
 pub struct PlainResNet<T: Real> {
     config: VisionConfig,
@@ -17,7 +17,7 @@ pub struct PlainResNet<T: Real> {
     params: ResNetParams<T>,
 }
 
-/// A map of one image, `[channels, height, width]`.
+/// Feature map of one image, `[channels, height, width]`.
 #[derive(Debug, Clone)]
 struct Map<T> {
     values: Vec<T>,
@@ -27,7 +27,7 @@ struct Map<T> {
 }
 
 impl<T: Real> PlainResNet<T> {
-    /// The tower of a config with its parameters.
+    /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: ResNetParams<T>) -> Self {
         Self {
             config: config.vision.clone(),
@@ -36,10 +36,11 @@ impl<T: Real> PlainResNet<T> {
         }
     }
 
-    /// The tower of loaded weights.
+    /// Creates the tower of loaded weights.
     ///
     /// # Errors
-    /// The image tower of their config is a ViT.
+    ///
+    /// Returns an error if the image tower of the weights is a ViT.
     pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
         Ok(Self::new(weights.config(), weights.resnet()?))
     }
@@ -91,8 +92,8 @@ impl<T: Real> Map<T> {
         self.values[(channel * self.height + y) * self.width + x]
     }
 
-    /// A map whose values are told by channel, row and column.
-    fn of(
+    /// Creates a map from a function of channel, row and column.
+    fn from_fn(
         channels: usize,
         height: usize,
         width: usize,
@@ -112,7 +113,7 @@ impl<T: Real> Map<T> {
         }
     }
 
-    /// A convolution with half a kernel of padding, and its norm.
+    /// Computes a convolution with padding kernel / 2, followed by its batch norm.
     fn convolve(&self, params: &ConvParams<T>, stride: usize) -> Self {
         let &ConvParams {
             inner,
@@ -137,9 +138,9 @@ impl<T: Real> Map<T> {
                     }
                 }
             }
-            normalise(sum, norm, out)
+            batch_norm(sum, norm, out)
         };
-        Self::of(
+        Self::from_fn(
             params.out,
             self.height.div_ceil(stride),
             self.width.div_ceil(stride),
@@ -149,7 +150,7 @@ impl<T: Real> Map<T> {
 
     fn relu(mut self) -> Self {
         for value in &mut self.values {
-            // A NaN stays one.
+            // Propagate NaN.
             if *value < T::zero() {
                 *value = T::zero();
             }
@@ -157,7 +158,7 @@ impl<T: Real> Map<T> {
         self
     }
 
-    /// Averages of 2×2 positions.
+    /// Computes the 2×2 average pooling.
     fn average(&self) -> Self {
         let mean = |c: usize, y: usize, x: usize| {
             let sum = self.at(c, 2 * y, 2 * x)
@@ -166,16 +167,17 @@ impl<T: Real> Map<T> {
                 + self.at(c, 2 * y + 1, 2 * x + 1);
             sum / T::of(4.0)
         };
-        Self::of(self.channels, self.height / 2, self.width / 2, mean)
+        Self::from_fn(self.channels, self.height / 2, self.width / 2, mean)
     }
 }
 
-/// A batch norm with the statistics of training.
-fn normalise<T: Real>(x: T, norm: &BatchNormParams<T>, channel: usize) -> T {
+/// Applies a batch norm to one value, with the running statistics.
+fn batch_norm<T: Real>(x: T, norm: &BatchNormParams<T>, channel: usize) -> T {
     let deviation = (norm.running_var[channel] + T::of(BATCH_NORM_EPS)).sqrt();
     (x - norm.running_mean[channel]) / deviation * norm.weight[channel] + norm.bias[channel]
 }
 
+/// Runs a bottleneck block. If `halves`, it average-pools by 2.
 fn bottleneck<T: Real>(x: Map<T>, params: &BottleneckParams<T>, halves: bool) -> Map<T> {
     let mut y = x
         .convolve(&params.conv1, 1)
@@ -186,16 +188,17 @@ fn bottleneck<T: Real>(x: Map<T>, params: &BottleneckParams<T>, halves: bool) ->
         y = y.average();
     }
     y = y.convolve(&params.conv3, 1);
-    let beside = match &params.downsample {
+    let shortcut = match &params.downsample {
         Some(conv) if halves => x.average().convolve(conv, 1),
         Some(conv) => x.convolve(conv, 1),
         None => x,
     };
-    add(&mut y.values, &beside.values);
+    add(&mut y.values, &shortcut.values);
     y.relu()
 }
 
-/// Attention pooling: the answer of the mean position, which stands before all positions, through `c_proj`.
+/// Computes attention pooling: the attention of the mean position, which precedes all other
+/// positions, through `c_proj`.
 fn attend<T: Real>(
     map: &Map<T>,
     params: &AttentionPoolParams<T>,
@@ -219,16 +222,20 @@ fn attend<T: Real>(
     let scale = T::of(head_width as f64).sqrt().recip();
     let mut attended = Vec::with_capacity(width);
     for first in (0..width).step_by(head_width) {
-        let part = |rows: &'_ [T], row: usize| rows[row * width + first..][..head_width].to_vec();
+        let head_slice =
+            |rows: &'_ [T], row: usize| rows[row * width + first..][..head_width].to_vec();
         let logits: Vec<T> = (0..=area)
-            .map(|row| dot(&part(&query, 0), &part(&keys, row)) * scale)
+            .map(|row| dot(&head_slice(&query, 0), &head_slice(&keys, row)) * scale)
             .collect();
-        let mut answer = vec![T::zero(); head_width];
+        let mut output = vec![T::zero(); head_width];
         for (row, weight) in softmax(&logits).into_iter().enumerate() {
-            let weighted: Vec<T> = part(&values, row).into_iter().map(|v| v * weight).collect();
-            add(&mut answer, &weighted);
+            let weighted: Vec<T> = head_slice(&values, row)
+                .into_iter()
+                .map(|v| v * weight)
+                .collect();
+            add(&mut output, &weighted);
         }
-        attended.extend(answer);
+        attended.extend(output);
     }
     linear(&attended, &params.c_proj, width)
 }

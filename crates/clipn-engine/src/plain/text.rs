@@ -7,7 +7,8 @@ use clipn_model::{
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
-/// A text tower as its definition reads: all positions of the context are computed.
+/// CLIPN's text tower, "yes" or "no", straight from its definition. It computes all positions of
+/// the context.
 #[derive(Debug, Clone)]
 pub struct PlainText<T: Real> {
     config: TextConfig,
@@ -17,7 +18,7 @@ pub struct PlainText<T: Real> {
 }
 
 impl<T: Real> PlainText<T> {
-    /// The tower of a config with its parameters.
+    /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<T>) -> Self {
         Self {
             config: config.text.clone(),
@@ -27,7 +28,7 @@ impl<T: Real> PlainText<T> {
         }
     }
 
-    /// A tower of loaded weights.
+    /// Creates the tower of one side from loaded weights.
     pub fn from_weights(weights: &Weights, side: Side) -> Self {
         Self::new(weights.config(), weights.text(side))
     }
@@ -41,7 +42,7 @@ impl<T: Real> PlainText<T> {
         }
     }
 
-    /// A text's token embeddings plus what stands at its positions, `[length, width]`.
+    /// Returns the token embeddings of a text plus `positions`, `[length, width]`.
     fn embed(&self, ids: &[u32], positions: &[T]) -> Vec<T> {
         let width = self.config.width;
         let row = |&id: &u32| &self.params.token_embedding[id as usize * width..][..width];
@@ -50,7 +51,7 @@ impl<T: Real> PlainText<T> {
         x
     }
 
-    /// Features of texts, each with a prompt of its own.
+    /// Computes the features of texts, each with its own prompt.
     fn encode_each(
         &self,
         tokens: &TokenBatch,
@@ -89,7 +90,8 @@ impl<T: Real> TextTower<T> for PlainText<T> {
     }
 }
 
-/// What the backward pass of a [`PlainText`] needs: the inputs, from which it computes everything again.
+/// Tape of a forward pass of a [`PlainText`]: only its inputs, from which the backward pass
+/// recomputes everything.
 #[derive(Debug, Clone)]
 pub struct PlainTextTape {
     tokens: TokenBatch,
@@ -122,7 +124,7 @@ impl<T: Real> TrainText<T> for PlainText<T> {
     ) -> Result<(), ModelError> {
         let PlainTextTape { tokens, prompts } = tape;
         check_length(
-            "the gradient of the features",
+            "the feature gradient",
             d_features.len(),
             tokens.len() * self.embed_dim,
         )?;

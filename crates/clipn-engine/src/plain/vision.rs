@@ -8,7 +8,7 @@ use clipn_model::{
     VisionConfig, VisionParams, Weights, check_length,
 };
 
-/// The ViT image tower as its definition reads.
+/// CLIP's ViT image tower, straight from its definition.
 #[derive(Debug, Clone)]
 pub struct PlainVision<T: Real> {
     config: VisionConfig,
@@ -18,7 +18,7 @@ pub struct PlainVision<T: Real> {
 }
 
 impl<T: Real> PlainVision<T> {
-    /// The tower of a config with its parameters.
+    /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<T>) -> Self {
         Self {
             config: config.vision.clone(),
@@ -28,7 +28,7 @@ impl<T: Real> PlainVision<T> {
         }
     }
 
-    /// The tower of loaded weights.
+    /// Creates the tower of loaded weights.
     pub fn from_weights(weights: &Weights) -> Self {
         Self::new(weights.config(), weights.vision())
     }
@@ -42,7 +42,7 @@ impl<T: Real> PlainVision<T> {
         }
     }
 
-    /// The patches of one image `[3, H, W]`, `[patches, 3·patch²]`.
+    /// Returns the patches of one image, `[3, H, W]`, as rows, `[patches, 3·patch²]`.
     fn patches(&self, image: &[T], height: usize, width: usize) -> Vec<T> {
         let p = self.config.patch_size;
         let mut out = Vec::new();
@@ -57,7 +57,8 @@ impl<T: Real> PlainVision<T> {
         out
     }
 
-    /// The class token and the embedded patches of one image plus positions, `[1 + patches, width]`.
+    /// Returns the class token and the embedded patches of one image plus `positions`,
+    /// `[1 + patches, width]`.
     fn embed(&self, patches: &[T], positions: &[T]) -> Vec<T> {
         let inner = self.params.conv1.len() / self.config.width;
         let mut x = self.params.class_embedding.to_vec();
@@ -102,12 +103,13 @@ impl<T: Real> ImageTower<T> for PlainVision<T> {
     }
 }
 
-/// What the backward pass of a [`PlainVision`] needs: the inputs, from which it computes everything again.
+/// Tape of a forward pass of a [`PlainVision`]: only its inputs, from which the backward pass
+/// recomputes everything.
 #[derive(Debug, Clone)]
 pub struct PlainVisionTape<T> {
-    /// The patches of each image.
+    /// Patches of each image, `[patches, 3·patch²]`.
     patches: Vec<Vec<T>>,
-    /// Rows and columns of patches.
+    /// Grid of patches: rows and columns.
     grid: (usize, usize),
 }
 
@@ -134,7 +136,7 @@ impl<T: Real> TrainImage<T> for PlainVision<T> {
     ) -> Result<(), ModelError> {
         let PlainVisionTape { patches, grid } = tape;
         check_length(
-            "the gradient of the features",
+            "the feature gradient",
             d_features.len(),
             patches.len() * self.embed_dim,
         )?;

@@ -1,4 +1,4 @@
-//! The text towers in f32: inference, the forward pass that keeps a tape, and the backward pass.
+//! Text towers in f32: inference, the forward pass that records a tape, and the backward pass.
 
 mod prefixes;
 mod prompts;

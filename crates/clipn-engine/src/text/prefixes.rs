@@ -1,36 +1,41 @@
-//! Texts with common beginnings: attention is causal, so a position's hidden state depends on nothing but the ids up to
-//! it, and a beginning that several texts of a chunk share is computed once. Its keys and values serve them all.
+//! Prefix sharing between texts.
+//!
+//! Attention is causal, so the hidden state of a position depends only on the token ids up to it. A
+//! prefix that several texts of a chunk share is therefore computed once, and its keys and values
+//! serve all of them.
 
 use crate::block::Sequence;
 
-/// The order in which texts that begin alike stand side by side.
+/// Sorts texts lexicographically, so that texts with a common prefix are adjacent, and
+/// returns their indices.
 pub(super) fn order(texts: &[&[u32]]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&text| texts[text]);
     order
 }
 
-/// How many ids each text has beyond those with which it begins like the one before it; at least one, so that a text
-/// like the one before counts for something.
+/// Returns the number of ids of each text after the prefix that it shares with the preceding text.
+/// It is at least one, so that a duplicate text still counts as work.
 pub(super) fn own_lengths(texts: &[&[u32]]) -> Vec<usize> {
     let mut before: &[u32] = &[];
     let mut own = Vec::with_capacity(texts.len());
     for text in texts {
-        own.push((text.len() - common(before, text)).max(1));
+        own.push((text.len() - common_prefix(before, text)).max(1));
         before = text;
     }
     own
 }
 
-/// The rows of a chunk of ordered texts: the id and the position of each, and where each text has its rows.
+/// Rows of a chunk of sorted texts with shared prefixes, and the rows of each text.
 pub(super) struct SharedRows {
-    /// Id and position of each row.
+    /// Token id and position of each row.
     pub rows: Vec<(u32, usize)>,
     pub sequences: Vec<Sequence>,
 }
 
 impl SharedRows {
-    /// Each text gets rows for the ids with which it departs from the text before it.
+    /// Creates rows for the ids of each text after the prefix that it shares with the preceding
+    /// text.
     pub fn of(texts: &[&[u32]]) -> Self {
         let mut all = Self {
             rows: Vec::new(),
@@ -38,7 +43,7 @@ impl SharedRows {
         };
         let (mut before, mut path): (&[u32], Vec<usize>) = (&[], Vec::new());
         for &text in texts {
-            path.truncate(common(before, text));
+            path.truncate(common_prefix(before, text));
             let (start, length) = (all.rows.len(), text.len() - path.len());
             let own = text.iter().copied().zip(0..).skip(path.len());
             all.rows.extend(own);
@@ -57,8 +62,8 @@ impl SharedRows {
     }
 }
 
-/// How many ids two texts begin with alike.
-fn common(a: &[u32], b: &[u32]) -> usize {
+/// Returns the length of the common prefix of two texts.
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
@@ -67,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_made_once_for_a_common_beginning() {
+    fn rows_of_a_common_prefix_are_created_once() {
         let texts: [&[u32]; 5] = [
             &[1, 2, 9],
             &[1, 2, 3, 9],

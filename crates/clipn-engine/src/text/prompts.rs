@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use clipn_model::{ModelError, NoPrompt, Real, TextConfig, TextParams};
 
-/// Positional embeddings with the "no" prompt added, `[context_length, width]`.
+/// Returns the positional embeddings plus the "no" prompt, `[context_length, width]`.
 pub(crate) fn positions_with_prompt<'a, T: Real>(
     params: &'a TextParams<T>,
     config: &TextConfig,
@@ -26,15 +26,21 @@ pub(crate) fn positions_with_prompt<'a, T: Real>(
     ))
 }
 
-/// The positional embeddings with each text's own prompt added: one table, `[context_length, width]`, for each prompt
-/// that occurs, and each text's table.
+/// Positional embeddings plus the prompt of each text: one table, `[context_length, width]`, per
+/// distinct prompt.
 pub(crate) struct PromptTables<'a, T: Real> {
     tables: Vec<Cow<'a, [T]>>,
-    of_text: Vec<usize>,
+    /// Index into `tables` for each text.
+    table_indices: Vec<usize>,
 }
 
 impl<'a, T: Real> PromptTables<'a, T> {
-    /// The tables of one prompt a text, of `texts` texts.
+    /// Builds the tables for `texts` texts.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Input`] if the number of prompts is not the number of texts, and
+    /// [`ModelError::PromptOutOfRange`] for a prompt that the tower does not have.
     pub fn new(
         params: &'a TextParams<T>,
         config: &TextConfig,
@@ -43,18 +49,18 @@ impl<'a, T: Real> PromptTables<'a, T> {
     ) -> Result<Self, ModelError> {
         if prompts.len() != texts {
             return Err(ModelError::Input(format!(
-                "there are {} choices of a prompt for {texts} texts; give one a text",
+                "expected one prompt per text ({texts} texts), got {}",
                 prompts.len()
             )));
         }
         let mut known: Vec<NoPrompt> = Vec::new();
         let mut all = Self {
             tables: Vec::new(),
-            of_text: Vec::with_capacity(texts),
+            table_indices: Vec::with_capacity(texts),
         };
         for &prompt in prompts {
-            let place = match known.iter().position(|&k| k == prompt) {
-                Some(place) => place,
+            let index = match known.iter().position(|&k| k == prompt) {
+                Some(index) => index,
                 None => {
                     known.push(prompt);
                     all.tables
@@ -62,19 +68,22 @@ impl<'a, T: Real> PromptTables<'a, T> {
                     known.len() - 1
                 }
             };
-            all.of_text.push(place);
+            all.table_indices.push(index);
         }
         Ok(all)
     }
 
-    /// What stands at a text's positions, `[context_length, width]`.
+    /// Returns the table of a text, `[context_length, width]`.
     pub fn of(&self, text: usize) -> &[T] {
-        &self.tables[self.of_text[text]]
+        &self.tables[self.table_indices[text]]
     }
 }
 
-/// The gradients of positional embeddings and prompts, from those of the embedded texts: each text's, `[length, width]`
-/// with length at most the context's, and the prompt that it had. That of a mean prompt is spread over all prompts.
+/// Adds the gradients of the positional embeddings and prompts, given the gradient of each embedded
+/// text and its prompt.
+///
+/// The gradient of a text is `[length, width]`, with at most `context_length` rows. The gradient of
+/// the mean prompt is distributed evenly over all prompts.
 pub(crate) fn add_position_gradients<'a, T: Real>(
     gradient: &mut TextParams<T>,
     texts: impl Iterator<Item = (&'a [T], NoPrompt)>,

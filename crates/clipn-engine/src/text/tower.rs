@@ -11,23 +11,26 @@ use clipn_model::{
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
-/// Positions that a chunk of texts aims at.
+/// Intended number of positions per chunk of texts.
 pub(super) const CHUNK_POSITIONS: usize = 800;
 
-/// A text tower in f32, "yes" or "no". Attention is causal, so nothing after a text's pooled position is computed, and
-/// texts of different lengths stand one after the other without padding: both leave the result as it is.
+/// CLIPN's text tower, "yes" or "no", in f32, for training and inference.
+///
+/// Attention is causal, so the tower skips all positions after the pooled position of a text and
+/// concatenates texts of different lengths without padding. Neither changes the result. For
+/// inference only, [`TextEncoder`] is faster.
 #[derive(Debug, Clone)]
 pub struct TransformerText {
     pub(super) config: TextConfig,
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
-    /// The blocks' weights as [`TransformerText::laid_out`] leaves them.
+    /// Packed weights of the blocks, see [`TransformerText::laid_out`].
     pub(super) panels: Option<Vec<BlockPanels>>,
 }
 
 impl TransformerText {
-    /// The tower of a config with its parameters.
+    /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
         Self {
             config: config.text.clone(),
@@ -38,13 +41,15 @@ impl TransformerText {
         }
     }
 
-    /// A tower of loaded weights.
+    /// Creates the tower of one side from loaded weights.
     pub fn from_weights(weights: &Weights, side: Side) -> Self {
         Self::new(weights.config(), weights.text(side))
     }
 
-    /// The same tower with its weights laid out for products once instead of each time: faster for one that stays as
-    /// it is. Writing to the parameters undoes it.
+    /// Packs the weights for matrix products once instead of in each product, which is faster as
+    /// long as they do not change.
+    ///
+    /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn laid_out(mut self) -> Self {
         self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
@@ -70,7 +75,7 @@ impl TransformerText {
         }
     }
 
-    /// The embeddings of ids, each with what is added to it, `[width]`: `[rows, width]`.
+    /// Returns the token embeddings of ids, each plus its own vector `[width]`, as `[rows, width]`.
     pub(super) fn embed<'a>(&self, rows: impl Iterator<Item = (u32, &'a [f32])>) -> Vec<f32> {
         let width = self.config.width;
         let mut x = Vec::with_capacity(rows.size_hint().0 * width);
@@ -130,21 +135,22 @@ impl TextTower<f32> for TransformerText {
     }
 }
 
-/// A [`TransformerText`] for inference alone: its weights are laid out for products, and only so in memory.
+/// CLIPN's text tower for inference only: a [`TransformerText`] that holds its weights in packed
+/// form only.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
     tower: TransformerText,
 }
 
 impl TextEncoder {
-    /// The encoder of a config with its parameters.
+    /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
         let mut tower = TransformerText::new(config, params);
         tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
         Self { tower }
     }
 
-    /// The encoder of one side of loaded weights.
+    /// Creates the encoder of one side from loaded weights.
     pub fn from_weights(weights: &Weights, side: Side) -> Self {
         Self::new(weights.config(), weights.text(side))
     }
@@ -168,7 +174,7 @@ impl TextTower<f32> for TextEncoder {
     }
 }
 
-/// Texts up to the pooled position, and how many positions those are.
+/// Truncates texts after their pooled position; returns their ids and lengths.
 pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
     tokens
         .rows()
@@ -177,7 +183,12 @@ pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
         .unzip()
 }
 
-/// Every id is in the vocabulary and no row is longer than the context.
+/// Checks that every id is in the vocabulary and no row is longer than the context.
+///
+/// # Errors
+///
+/// [`ModelError::Input`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
+/// outside the vocabulary.
 pub(crate) fn check_tokens(
     tokens: &TokenBatch,
     config: &TextConfig,
@@ -185,7 +196,7 @@ pub(crate) fn check_tokens(
     let length = tokens.context_length();
     if length > config.context_length {
         return Err(ModelError::Input(format!(
-            "texts of {length} positions are longer than the model's context of {}",
+            "expected texts of at most {} tokens (the context length), got {length}",
             config.context_length
         )));
     }

@@ -9,8 +9,10 @@ use clipn_model::{
 };
 use clipn_text::tokenizer::TokenBatch;
 
-/// What the backward pass of a [`TransformerText`] needs of a forward pass. It holds about ten values of four bytes a
-/// position that is not padding, block and unit of width.
+/// Tape of a forward pass of a [`TransformerText`], from which its backward pass computes
+/// gradients.
+///
+/// It holds about ten f32 values per position (without padding), block and unit of width.
 #[derive(Debug)]
 pub struct TextTape {
     chunks: Vec<TextChunk>,
@@ -19,7 +21,7 @@ pub struct TextTape {
 
 #[derive(Debug)]
 struct TextChunk {
-    /// Token ids of all rows, text after text.
+    /// Token ids of all rows, text by text.
     ids: Vec<u32>,
     blocks: ChunkTape,
 }
@@ -45,7 +47,7 @@ impl TrainText<f32> for TransformerText {
                         .copied()
                         .zip(tables.of(range.start + text).chunks_exact(width))
                 });
-                let (x, sequences) = (self.embed(rows), one_after_the_other(texts));
+                let (x, sequences) = (self.embed(rows), concatenated(texts));
                 let blocks = self.transformer().record(x, sequences, scratch, threads);
                 self.head().project(out, &blocks.pooled, threads);
                 TextChunk {
@@ -78,7 +80,7 @@ impl TrainText<f32> for TransformerText {
     ) -> Result<(), ModelError> {
         let TextTape { chunks, prompts } = tape;
         check_length(
-            "the gradient of the features",
+            "the feature gradient",
             d_features.len(),
             prompts.len() * self.embed_dim,
         )?;
@@ -124,8 +126,8 @@ impl TrainText<f32> for TransformerText {
     }
 }
 
-/// Texts that share nothing.
-fn one_after_the_other(texts: &[&[u32]]) -> Vec<Sequence> {
+/// Returns the rows of concatenated texts without shared prefixes.
+fn concatenated(texts: &[&[u32]]) -> Vec<Sequence> {
     let mut start = 0;
     let mut sequence = |ids: &&[u32]| {
         let first = start;

@@ -1,4 +1,5 @@
-//! The image towers in f32. ViT: inference, the forward pass that keeps a tape, and the backward pass. ResNet: inference.
+//! Image towers in f32: ViT (inference, the forward pass that records a tape, and the backward
+//! pass) and ResNet (inference only).
 
 mod positions;
 pub(super) mod resnet;
@@ -13,7 +14,8 @@ pub use train::VisionTape;
 
 use clipn_model::{ImageTower, ImageWeights, Weights};
 
-/// The image tower of loaded weights for inference, whichever kind their config names.
+/// Creates the image tower of loaded weights for inference: a ViT or a ResNet, as their config
+/// says.
 pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
     match ResNetTower::from_weights(weights) {
         Ok(tower) => Box::new(tower),
@@ -22,7 +24,7 @@ pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
     }
 }
 
-/// As [`image_tower`], of weights without text towers.
+/// Same as [`image_tower`], for weights without text towers.
 pub fn image_tower_alone(weights: &ImageWeights) -> Box<dyn ImageTower<f32>> {
     image_tower(weights.weights())
 }

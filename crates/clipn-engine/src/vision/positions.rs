@@ -1,7 +1,10 @@
 use clipn_model::{Corners, Real, VisionConfig, resize_positions};
 
-/// Adds the gradient of the class token and of the stored positional embeddings, from that of the positions that a
-/// batch's grid of patches (rows, columns) used, `[1 + rows·columns, width]`, summed over its images.
+/// Adds the gradients of the class token and of the stored positional embeddings.
+///
+/// `d_positions`, `[1 + rows·columns, width]`, is the gradient of the positions of a batch with
+/// this grid of patches (rows, columns), summed over the images. If the batch used interpolated
+/// embeddings, their gradient is propagated back through the interpolation.
 pub(crate) fn add_position_gradients<T: Real>(
     d_class: &mut [T],
     d_stored: &mut [T],
@@ -15,7 +18,8 @@ pub(crate) fn add_position_gradients<T: Real>(
         add(d_stored, d_positions, T::one());
         return;
     }
-    // The interpolation is linear: its image of the unit vectors is its matrix, [positions, stored].
+    // The interpolation is linear: applied to the unit vectors it yields its matrix, [positions,
+    // stored].
     let stored = 1 + own * own;
     let mut units = vec![T::zero(); stored * stored];
     units

@@ -10,22 +10,24 @@ use clipn_model::{
     VisionParams, Weights, resize_positions,
 };
 
-/// Positions that a chunk of images aims at: 16 images of ViT-B-32, 4 of ViT-B-16.
+/// Intended number of positions per chunk of images: 16 images of ViT-B-32, or 4 of ViT-B-16.
 pub(super) const CHUNK_POSITIONS: usize = 800;
 
-/// The ViT image tower in f32.
+/// CLIP's ViT image tower in f32, for training and inference.
+///
+/// For inference only, [`VisionEncoder`] is faster.
 #[derive(Debug, Clone)]
 pub struct VisionTower {
     pub(super) config: VisionConfig,
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
-    /// The blocks' weights as [`VisionTower::laid_out`] leaves them.
+    /// Packed weights of the blocks, see [`VisionTower::laid_out`].
     pub(super) panels: Option<Vec<BlockPanels>>,
 }
 
 impl VisionTower {
-    /// The tower of a config with its parameters.
+    /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
         Self {
             config: config.vision.clone(),
@@ -36,13 +38,15 @@ impl VisionTower {
         }
     }
 
-    /// The tower of loaded weights.
+    /// Creates the tower of loaded weights.
     pub fn from_weights(weights: &Weights) -> Self {
         Self::new(weights.config(), weights.vision())
     }
 
-    /// The same tower with its weights laid out for products once instead of each time: faster for one that stays as
-    /// it is. Writing to the parameters undoes it.
+    /// Packs the weights for matrix products once instead of in each product, which is faster as
+    /// long as they do not change.
+    ///
+    /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn laid_out(mut self) -> Self {
         self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
@@ -68,8 +72,8 @@ impl VisionTower {
         }
     }
 
-    /// Patches `[images · patches, 3·patch²]` through the embedding, with class token and positions, before the first
-    /// norm: `[images · (1 + patches), width]`.
+    /// Embeds patches, `[images · patches, 3·patch²]`, and adds class tokens and positional
+    /// embeddings. Returns the input of ln_pre, `[images · (1 + patches), width]`.
     pub(super) fn embed(&self, patches: &[f32], positions: &[f32], threads: usize) -> Vec<f32> {
         let width = self.config.width;
         let inner = self.params.conv1.len() / width;
@@ -95,14 +99,14 @@ impl VisionTower {
         x
     }
 
-    /// The first norm: what the blocks start from.
+    /// Applies ln_pre, whose output is the input of the blocks.
     pub(super) fn first_norm(&self, x: &[f32]) -> Vec<f32> {
         let mut normed = vec![0.0; x.len()];
         layer_norm(&mut normed, x, &self.params.ln_pre);
         normed
     }
 
-    /// Where the images lie in the rows of a chunk.
+    /// Returns the row ranges of the images of a chunk.
     pub(super) fn sequences(&self, images: usize, positions: &[f32]) -> Vec<Sequence> {
         let length = positions.len() / self.config.width;
         let sequence = |start| Sequence {
@@ -149,21 +153,22 @@ impl ImageTower<f32> for VisionTower {
     }
 }
 
-/// A [`VisionTower`] for inference alone: its weights are laid out for products, and only so in memory.
+/// CLIP's ViT image tower for inference only: a [`VisionTower`] that holds its weights in packed
+/// form only.
 #[derive(Debug, Clone)]
 pub struct VisionEncoder {
     tower: VisionTower,
 }
 
 impl VisionEncoder {
-    /// The encoder of a config with its parameters.
+    /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
         let mut tower = VisionTower::new(config, params);
         tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
         Self { tower }
     }
 
-    /// The encoder of loaded weights.
+    /// Creates the encoder of loaded weights.
     pub fn from_weights(weights: &Weights) -> Self {
         Self::new(weights.config(), weights.vision())
     }
@@ -183,7 +188,12 @@ impl ImageTower<f32> for VisionEncoder {
     }
 }
 
-/// The grid of patches (rows, columns) of a batch; pixels beyond the last whole patch are not looked at.
+/// Returns the grid of patches (rows, columns) of a batch. Pixels beyond the last whole patch are
+/// ignored.
+///
+/// # Errors
+///
+/// [`ModelError::Input`] if the images are smaller than one patch.
 pub(crate) fn check_images<T>(
     images: &Images<'_, T>,
     config: &VisionConfig,
@@ -191,7 +201,7 @@ pub(crate) fn check_images<T>(
     let patch = config.patch_size;
     match (images.height() / patch, images.width() / patch) {
         (0, _) | (_, 0) => Err(ModelError::Input(format!(
-            "images of {}×{} pixels are smaller than one {patch}×{patch} patch of the model",
+            "expected images of at least one patch of {patch}×{patch} pixels, got {}×{}",
             images.height(),
             images.width()
         ))),
@@ -199,7 +209,8 @@ pub(crate) fn check_images<T>(
     }
 }
 
-/// Positional embeddings of a grid, of a ViT's patches or of a ResNet's last map: the weights' own, or interpolated.
+/// Returns the positional embeddings for a grid (rows, columns) of ViT patches or of the last
+/// feature map of a ResNet: the stored ones, or interpolated if the grid has another size.
 pub(crate) fn positions_for<'a, T: Real>(
     stored: &'a [T],
     config: &VisionConfig,
@@ -220,7 +231,8 @@ pub(crate) fn positions_for<'a, T: Real>(
     }
 }
 
-/// Patches of some of the images as rows, `[images · patches, 3·patch²]`, in the order of the convolution's weights.
+/// Copies the patches of some images into rows, `[images · patches, 3·patch²]`, in the order of the
+/// convolution's weights (im2col).
 pub(super) fn unfold(images: &Images<'_, f32>, which: Range<usize>, patch: usize) -> Vec<f32> {
     let (height, width) = (images.height(), images.width());
     let pixels = &images.pixels()[which.start * images.image_len()..which.end * images.image_len()];

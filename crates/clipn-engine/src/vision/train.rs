@@ -10,13 +10,14 @@ use super::positions::add_position_gradients;
 use super::tower::{CHUNK_POSITIONS, VisionTower, check_images, positions_for, unfold};
 use clipn_model::{Features, Images, ModelError, TrainImage, VisionParams, check_length};
 
-/// What the backward pass of a [`VisionTower`] needs of a forward pass: about ten values of four bytes a position,
-/// block and unit of width.
+/// Tape of a forward pass of a [`VisionTower`], from which its backward pass computes gradients.
+///
+/// It holds about ten f32 values per position, block and unit of width.
 #[derive(Debug)]
 pub struct VisionTape {
     chunks: Vec<VisionChunk>,
     images: usize,
-    /// Rows and columns of patches.
+    /// Grid of patches: rows and columns.
     grid: (usize, usize),
 }
 
@@ -24,23 +25,29 @@ pub struct VisionTape {
 struct VisionChunk {
     /// `[images · patches, 3·patch²]`.
     patches: Vec<f32>,
-    /// Before the first norm, `[images · (1 + patches), width]`.
+    /// Input of ln_pre, `[images · (1 + patches), width]`.
     embedded: Vec<f32>,
     blocks: ChunkTape,
 }
 
-/// A chunk's gradients on the way from the first norm to the patches.
-struct Embedded {
-    /// Of the embedded patches without class tokens, `[images · patches, width]`.
+/// Gradients of one chunk between ln_pre and the patches.
+struct EmbeddingGradients {
+    /// Gradient of the embedded patches without class tokens, `[images · patches, width]`.
     d_patches: Vec<f32>,
-    /// Summed over the images, `[1 + patches, width]`.
+    /// Gradient of the positions, summed over the images, `[1 + patches, width]`.
     d_positions: Vec<f32>,
+    /// Gradients of ln_pre, `[width]` each.
     d_weight: Vec<f32>,
     d_bias: Vec<f32>,
 }
 
 impl VisionTower {
-    fn embedding_backward(&self, embedded: &[f32], mut d: Vec<f32>, positions: usize) -> Embedded {
+    fn embedding_backward(
+        &self,
+        embedded: &[f32],
+        mut d: Vec<f32>,
+        positions: usize,
+    ) -> EmbeddingGradients {
         let width = self.config.width;
         let (mut d_weight, mut d_bias) = (vec![0.0; width], vec![0.0; width]);
         let mut d_embedded = vec![0.0; embedded.len()];
@@ -52,7 +59,7 @@ impl VisionTower {
             add(&mut d_positions, image);
             d_patches.extend_from_slice(&image[width..]);
         }
-        Embedded {
+        EmbeddingGradients {
             d_patches,
             d_positions,
             d_weight,
@@ -116,7 +123,7 @@ impl TrainImage<f32> for VisionTower {
             grid,
         } = tape;
         check_length(
-            "the gradient of the features",
+            "the feature gradient",
             d_features.len(),
             images * self.embed_dim,
         )?;
@@ -139,19 +146,19 @@ impl TrainImage<f32> for VisionTower {
             self.params.conv1.len() / self.config.width,
         );
         let positions = (1 + grid.0 * grid.1) * width;
-        let done: Vec<Embedded> = inputs
+        let done: Vec<EmbeddingGradients> = inputs
             .par_iter()
             .zip(d_x)
             .map(|((_, embedded), d)| self.embedding_backward(embedded, d, positions))
             .collect();
-        let shares = done
+        let terms = done
             .iter()
             .zip(&inputs)
             .map(|(done, (patches, _))| Factors {
                 d_out: Matrix::packed(&done.d_patches, width),
                 input: Matrix::packed(patches, inner),
             });
-        add_products(vec![(gradient.conv1.make_mut(), shares.collect())]);
+        add_products(vec![(gradient.conv1.make_mut(), terms.collect())]);
         let mut d_positions = vec![0.0; positions];
         for chunk in &done {
             add(gradient.ln_pre.weight.make_mut(), &chunk.d_weight);

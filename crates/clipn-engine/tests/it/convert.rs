@@ -1,4 +1,5 @@
-//! Weights of every kind written in every form, and read again.
+//! Round trips of weights through every input and output format.
+
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +21,10 @@ use half::{bf16, f16};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Tensors of OpenAI's archives that are no parameters.
+/// Tensors of OpenAI's archives that are not parameters.
 const SIZES: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
 
-/// Weights to convert: where they are, and the config of those that do not tell it.
+/// Weights to convert: their path, and the architecture if they have no config.
 struct Source {
     path: PathBuf,
     model: Option<ModelConfig>,
@@ -78,7 +79,8 @@ fn write(path: &Path, tensors: &[(String, Tensor)]) {
     write_safetensors(path, tensors.iter().cloned(), &BTreeMap::new()).unwrap();
 }
 
-/// Folders of other programs and of a training run, and the state dict of an archive, by rules of the tests' own.
+/// Creates directories of other programs and of a training run, and the state dict of an archive,
+/// independently of the library's own writers.
 fn folders(root: &Path) -> Vec<Source> {
     let clip = plain_clip().open();
     let own: Vec<_> = clip
@@ -86,7 +88,7 @@ fn folders(root: &Path) -> Vec<Source> {
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
         .collect();
-    let theirs = clip_model(clip.checkpoint());
+    let renamed_for_transformers = clip_model(clip.checkpoint());
     let make = |name: &str| {
         let folder = root.join(name);
         fs::create_dir(&folder).unwrap();
@@ -95,11 +97,11 @@ fn folders(root: &Path) -> Vec<Source> {
     let whole = make("transformers");
     write_json(&whole, "config.json", &plain_clip_config());
     write_json(&whole, "preprocessor_config.json", &preprocessor(32));
-    write(&whole.join("model.safetensors"), &theirs);
+    write(&whole.join("model.safetensors"), &renamed_for_transformers);
 
     let parts = make("transformers-parts");
     write_json(&parts, "config.json", &plain_clip_config());
-    let (first, second) = theirs.split_at(theirs.len() / 2);
+    let (first, second) = renamed_for_transformers.split_at(renamed_for_transformers.len() / 2);
     let files = [
         "pytorch_model-00001-of-00002.bin",
         "pytorch_model-00002-of-00002.bin",
@@ -135,11 +137,11 @@ fn folders(root: &Path) -> Vec<Source> {
     )
     .unwrap();
 
-    let apart = make("hub-custom-text");
+    let custom_text = make("hub-custom-text");
     let mut custom = model;
     custom["custom_text"] = true.into();
     write_json(
-        &apart,
+        &custom_text,
         "open_clip_config.json",
         &json!({ "model_cfg": custom }),
     );
@@ -157,7 +159,7 @@ fn folders(root: &Path) -> Vec<Source> {
             )
         })
         .collect();
-    write(&apart.join("open_clip_model.safetensors"), &renamed);
+    write(&custom_text.join("open_clip_model.safetensors"), &renamed);
 
     let training = make("epoch-3");
     let config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
@@ -180,14 +182,15 @@ fn folders(root: &Path) -> Vec<Source> {
     let openai = root.join("state-dict.pt");
     fs::write(&openai, torch_file::state_dict(&tensors)).unwrap();
 
-    let folders = [whole, parts, hub, apart, training, openai];
+    let folders = [whole, parts, hub, custom_text, training, openai];
     folders
         .into_iter()
         .map(|path| Source { path, model: None })
         .collect()
 }
 
-/// Weights of every kind: the repository's, the optional test data's, and folders made in `root`.
+/// Weights of every format: those of the repository, of the optional test data, and directories
+/// created in `root`.
 fn sources(root: &Path) -> Vec<Source> {
     let mut sources = vec![
         plain_clip(),
@@ -226,7 +229,7 @@ fn is_resnet(config: &ModelConfig) -> bool {
     config.vision.stages.is_some()
 }
 
-/// Every tensor of `expected` that `is_kept` is in `found`, and no other.
+/// Asserts that `found` has exactly the tensors of `expected` for which `is_kept` holds.
 #[track_caller]
 fn assert_same(
     found: &Checkpoint,
@@ -242,7 +245,7 @@ fn assert_same(
 }
 
 #[test]
-fn every_kind_becomes_a_file_that_tells_its_config_and_holds_every_tensor() {
+fn converts_every_format_to_a_file_with_its_config_and_all_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let sources = sources(folder.path());
     for (index, source) in sources.iter().enumerate() {
@@ -281,7 +284,7 @@ fn every_kind_becomes_a_file_that_tells_its_config_and_holds_every_tensor() {
         let epoch =
             |pretrained: &Pretrained| pretrained.checkpoint().metadata().get("epoch").cloned();
         assert_eq!(epoch(&back), epoch(&from));
-        // The same weights give the same file, and once more from it.
+        // Converting the output again gives the same file.
         let again = folder.path().join("again.safetensors");
         Source {
             path: out.clone(),
@@ -298,9 +301,9 @@ fn every_kind_becomes_a_file_that_tells_its_config_and_holds_every_tensor() {
     }
 }
 
-/// The folder `out` of this kind holds CLIP's part of the source and what comes with it.
+/// Asserts that the directory `out` has the given format and the CLIP part of the source.
 #[track_caller]
-fn holds_the_clip_of(source: &Source, out: &Path, kind: PretrainedKind) {
+fn assert_has_clip_part(source: &Source, out: &Path, kind: PretrainedKind) {
     let (from, back) = (source.open(), Pretrained::open(out).unwrap());
     assert_eq!(back.kind(), kind);
     let name = out.file_name().unwrap().to_string_lossy().into_owned();
@@ -316,24 +319,29 @@ fn holds_the_clip_of(source: &Source, out: &Path, kind: PretrainedKind) {
         back.preprocessing().unwrap(),
         Some(from.preprocessing().unwrap().unwrap_or(pixels))
     );
-    let is_clips = |name: &str| !name.contains("_no") && !SIZES.contains(&name);
-    assert_same(back.checkpoint(), from.checkpoint(), is_clips, &source.path);
+    let is_clip_part = |name: &str| !name.contains("_no") && !SIZES.contains(&name);
+    assert_same(
+        back.checkpoint(),
+        from.checkpoint(),
+        is_clip_part,
+        &source.path,
+    );
     back.weights(None).unwrap();
 }
 
 #[test]
-fn every_kind_becomes_a_hub_folder_of_the_same_clip() {
+fn converts_every_format_to_a_hub_directory_with_the_clip_part() {
     let folder = tempfile::tempdir().unwrap();
     for (index, source) in sources(folder.path()).iter().enumerate() {
         let out = folder.path().join(index.to_string());
         let converted = source.convert(Target::OpenClip, &out).unwrap();
-        holds_the_clip_of(source, &out, PretrainedKind::OpenClipHub);
-        let tells_no = converted
+        assert_has_clip_part(source, &out, PretrainedKind::OpenClipHub);
+        let reports_no_side = converted
             .left_out
             .iter()
             .any(|left| matches!(left, LeftOut::NoSide { .. }));
         assert_eq!(
-            tells_no,
+            reports_no_side,
             source
                 .open()
                 .checkpoint()
@@ -345,7 +353,7 @@ fn every_kind_becomes_a_hub_folder_of_the_same_clip() {
 }
 
 #[test]
-fn every_vit_becomes_a_clip_model_of_transformers() {
+fn converts_every_vit_to_a_clip_model_of_transformers() {
     let folder = tempfile::tempdir().unwrap();
     for (index, source) in sources(folder.path()).iter().enumerate() {
         let out = folder.path().join(index.to_string());
@@ -358,12 +366,12 @@ fn every_vit_becomes_a_clip_model_of_transformers() {
             assert!(!out.exists());
             continue;
         }
-        holds_the_clip_of(source, &out, PretrainedKind::Transformers);
+        assert_has_clip_part(source, &out, PretrainedKind::Transformers);
         assert_eq!(converted.unwrap().files.len(), 3);
     }
 }
 
-/// The tensors as they stand in a safetensors file, names as they are.
+/// Returns the tensors of a safetensors file under their stored names.
 fn stored(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
     let bytes = fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -376,20 +384,23 @@ fn stored(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
 }
 
 #[test]
-fn from_transformers_and_back_is_the_same_file_content() {
+fn a_round_trip_from_transformers_preserves_the_file_content() {
     let folder = tempfile::tempdir().unwrap();
     let sources = folders(folder.path());
     let own = stored(&sources[0].path.join("model.safetensors"));
     for (index, source) in sources[..2].iter().enumerate() {
-        let (there, back) = (
+        let (forward, back) = (
             folder.path().join(format!("{index}.safetensors")),
             format!("{index}-back"),
         );
-        source.convert(Target::Clipn, &there).unwrap();
-        assert_eq!(Checkpoint::open(&there).unwrap().layout(), Layout::OpenClip);
+        source.convert(Target::Clipn, &forward).unwrap();
+        assert_eq!(
+            Checkpoint::open(&forward).unwrap().layout(),
+            Layout::OpenClip
+        );
         let back = folder.path().join(back);
         Source {
-            path: there,
+            path: forward,
             model: None,
         }
         .convert(Target::Transformers, &back)
@@ -420,7 +431,7 @@ fn from_transformers_and_back_is_the_same_file_content() {
 }
 
 #[test]
-fn converted_weights_give_the_published_features() {
+fn converted_weights_produce_the_reference_features() {
     let folder = tempfile::tempdir().unwrap();
     let io = "models/plain_clip/io.safetensors";
     let resnet_io = "openai_resnet/io.safetensors";
@@ -456,7 +467,7 @@ fn converted_weights_give_the_published_features() {
 }
 
 #[test]
-fn other_types_are_the_nearest_and_counts_stay_counts() {
+fn rounds_floats_to_nearest_and_keeps_integer_types() {
     let folder = tempfile::tempdir().unwrap();
     let source = Source::file(fixture("models/rn_tiny/model.safetensors"), Some("rn_tiny"));
     let from = source.open();
@@ -487,7 +498,7 @@ fn other_types_are_the_nearest_and_counts_stay_counts() {
             converted.tensors
         );
     }
-    // Halves become wider and come back.
+    // f16 to f32 and back is lossless.
     let clip = plain_clip();
     let (wide, back) = (
         folder.path().join("wide.safetensors"),
@@ -509,8 +520,8 @@ fn other_types_are_the_nearest_and_counts_stay_counts() {
     );
 }
 
-/// The small CLIP with this tensor in the place of its own, in a folder of its own.
-fn changed(name: &str, tensor: &Tensor) -> (TempDir, Source) {
+/// Returns the small CLIP with one tensor replaced, in a temporary directory.
+fn with_replaced_tensor(name: &str, tensor: &Tensor) -> (TempDir, Source) {
     let folder = tempfile::tempdir().unwrap();
     let clip = plain_clip().open();
     let tensors: Vec<_> = clip
@@ -527,7 +538,7 @@ fn changed(name: &str, tensor: &Tensor) -> (TempDir, Source) {
             )
         })
         .collect();
-    let path = folder.path().join("changed.safetensors");
+    let path = folder.path().join("with_replaced_tensor.safetensors");
     write(&path, &tensors);
     let source = Source {
         path,
@@ -537,10 +548,10 @@ fn changed(name: &str, tensor: &Tensor) -> (TempDir, Source) {
 }
 
 #[test]
-fn values_out_of_range_are_told_by_name_and_nothing_is_left() {
+fn reports_values_out_of_range_and_leaves_no_output() {
     let mut values = vec![0.5; 48 * 128];
     values[700] = -70000.0;
-    let (folder, source) = changed(
+    let (folder, source) = with_replaced_tensor(
         "visual.proj",
         &Tensor::from_f32(&[128, 48], values).unwrap(),
     );
@@ -554,17 +565,17 @@ fn values_out_of_range_are_told_by_name_and_nothing_is_left() {
             .convert_as(to, Some(FloatType::F16), &out)
             .unwrap_err()
             .to_string();
-        let told = [
+        let parts = [
             name,
             "-70000",
-            "f16 ends at 65504",
-            "out in a type of a wider range",
+            "exceeds the f16 maximum of 65504",
+            "out: value",
         ];
-        assert!(told.iter().all(|part| error.contains(part)), "{error}");
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             1,
-            "only the source is there"
+            "only the source is left"
         );
         source.convert_as(to, Some(FloatType::Bf16), &out).unwrap();
         if to.is_folder() {
@@ -576,9 +587,9 @@ fn values_out_of_range_are_told_by_name_and_nothing_is_left() {
 }
 
 #[test]
-fn a_scale_in_a_list_is_taken_out_for_other_programs() {
+fn a_logit_scale_of_shape_one_becomes_a_scalar_for_other_programs() {
     let scale = Tensor::from_f32(&[1], vec![2.5]).unwrap();
-    let (folder, source) = changed("logit_scale", &scale);
+    let (folder, source) = with_replaced_tensor("logit_scale", &scale);
     for (to, shape) in [
         (Target::Clipn, &[1][..]),
         (Target::OpenClip, &[]),
@@ -593,7 +604,7 @@ fn a_scale_in_a_list_is_taken_out_for_other_programs() {
 }
 
 #[test]
-fn positions_of_another_image_size_stay_with_clipn() {
+fn only_clipn_files_keep_positions_of_another_image_size() {
     let mut model = plain_clip().model.unwrap();
     model.vision.image_size = 48;
     let source = Source {
@@ -635,7 +646,7 @@ fn positions_of_another_image_size_stay_with_clipn() {
 }
 
 #[test]
-fn a_mask_of_older_versions_is_left_out() {
+fn omits_the_attention_mask_of_older_versions() {
     let folder = tempfile::tempdir().unwrap();
     let clip = plain_clip().open();
     let mut tensors: Vec<_> = clip
@@ -666,48 +677,48 @@ fn a_mask_of_older_versions_is_left_out() {
 }
 
 #[test]
-fn what_does_not_tell_its_architecture_or_is_no_clip_is_refused() {
+fn rejects_weights_without_an_architecture_and_other_models() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");
-    let refused = |source: Source| {
+    let error = |source: Source| {
         let error = source.convert(Target::Clipn, &out).unwrap_err().to_string();
         assert!(!out.exists());
         error
     };
     assert!(
-        refused(Source {
+        error(Source {
             model: None,
             ..plain_clip()
         })
-        .contains("do not tell their architecture")
+        .contains("unknown architecture")
     );
     for name in ["formats_zip.pt", "formats_legacy.pt"] {
         let path = fixture("checkpoint").join(name);
         assert!(
-            refused(Source {
+            error(Source {
                 path: path.clone(),
                 model: None
             })
-            .contains("do not tell")
+            .contains("unknown architecture")
         );
-        let error = refused(Source {
+        let mismatch = error(Source {
             path,
             model: plain_clip().model,
         });
         assert!(
-            error.contains("do not fit the model `plain_clip`"),
-            "{error}"
+            mismatch.contains("do not fit the model `plain_clip`"),
+            "{mismatch}"
         );
     }
-    let other = refused(Source::file(
+    let other = error(Source::file(
         fixture("checkpoint/plain_clip.pt"),
         Some("vit_gelu"),
     ));
-    assert!(other.contains("of another shape"), "{other}");
+    assert!(other.contains("with a wrong shape"), "{other}");
 }
 
 #[test]
-fn a_config_in_metadata_is_held_to_what_any_config_is() {
+fn a_config_in_metadata_is_validated_like_any_config() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("carried.safetensors");
     let clip = plain_clip().open();
@@ -743,7 +754,7 @@ fn a_config_in_metadata_is_held_to_what_any_config_is() {
     };
     let error = pretrained.weights(Some(gelu)).unwrap_err().to_string();
     assert!(
-        error.contains("activation is gelu there and quickgelu here"),
+        error.contains("activation is quickgelu, not gelu"),
         "{error}"
     );
     let mut timm = good.clone();
@@ -753,8 +764,8 @@ fn a_config_in_metadata_is_held_to_what_any_config_is() {
     let pixels = json!({ "model_cfg": good, "preprocess_cfg": { "interpolation": "nearest" } });
     for (config, named) in [
         ("", "not valid JSON"),
-        ("[]", "not a JSON object"),
-        ("{\"model_cfg\": 3}", "not a JSON object"),
+        ("[]", "expected a JSON object"),
+        ("{\"model_cfg\": 3}", "expected a JSON object"),
         (&carried(&timm), "timm"),
         (&carried(&layers), "text_cfg.layers"),
         (
@@ -774,7 +785,7 @@ fn a_config_in_metadata_is_held_to_what_any_config_is() {
 }
 
 #[test]
-fn parameters_of_a_config_are_the_sizes_of_its_tensors() {
+fn parameter_counts_of_a_config_equal_the_sizes_of_its_tensors() {
     for name in [
         "vit_gelu",
         "vit_quickgelu",

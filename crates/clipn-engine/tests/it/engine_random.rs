@@ -1,4 +1,5 @@
-//! The fast towers against the plain ones in f64, over random architectures, sizes and inputs, odd ones too.
+//! Compares the fast towers with the reference towers in f64, over random architectures, sizes and
+//! inputs, odd sizes included.
 
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
@@ -10,7 +11,7 @@ use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
 use proptest::prelude::*;
 
-/// Of the largest magnitude of the features.
+/// Maximum error, relative to the largest magnitude of the features.
 const TOLERANCE: f64 = 1e-5;
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -18,7 +19,8 @@ fn activation() -> impl Strategy<Value = Activation> {
 }
 
 fn config() -> impl Strategy<Value = ModelConfig> {
-    // Narrower layer norms than of 8 values can lose all digits of f32 to cancellation, in any order of summation.
+    // Layer norms over fewer than 8 values can lose all digits of f32 to cancellation, in any order
+    // of summation.
     let vision = (
         1usize..5,
         1usize..7,
@@ -60,7 +62,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn image_towers(config in config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5) {
+    fn fast_image_towers_agree_with_the_reference(
+        config in config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
+    ) {
         let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
         let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
         let own = config.vision.image_size;
@@ -77,7 +81,9 @@ proptest! {
     }
 
     #[test]
-    fn text_towers(config in config(), seed: u64, count in 0usize..9, prompts in 0usize..3) {
+    fn fast_text_towers_agree_with_the_reference(
+        config in config(), seed: u64, count in 0usize..9, prompts in 0usize..3,
+    ) {
         let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
         let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
         let mut random = Random::new(!seed);
@@ -95,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
+fn features_do_not_depend_on_the_number_of_threads() {
     let config = ModelConfig {
         name: "many".to_owned(),
         embed_dim: 16,
@@ -145,9 +151,9 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
     }
 }
 
-/// Texts of up to three beginnings, of which many share all or some.
-fn texts_with_common_beginnings(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {
-    let beginnings: Vec<Vec<u32>> = (0..3)
+/// Texts that start with all or part of one of three random prefixes.
+fn texts_with_common_prefixes(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {
+    let prefixes: Vec<Vec<u32>> = (0..3)
         .map(|_| {
             (0..length - 2)
                 .map(|_| (random.next() % 40) as u32)
@@ -157,7 +163,7 @@ fn texts_with_common_beginnings(random: &mut Random, count: usize, length: usize
     (0..count)
         .map(|_| {
             let shared = random.next() as usize % (length - 1);
-            let mut ids = beginnings[random.next() as usize % 3][..shared].to_vec();
+            let mut ids = prefixes[random.next() as usize % 3][..shared].to_vec();
             ids.extend([(random.next() % 3) as u32, 49]);
             ids.resize(length, 0);
             ids
@@ -168,9 +174,9 @@ fn texts_with_common_beginnings(random: &mut Random, count: usize, length: usize
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Weights laid out once give the bits of those laid out for each product.
+    /// Weights packed in advance give bit-identical results to weights packed in each product.
     #[test]
-    fn encoders_give_the_same_bits_as_towers(config in config(), seed: u64, count in 0usize..5) {
+    fn encoders_and_towers_are_bit_identical(config in config(), seed: u64, count in 0usize..5) {
         let (vision, text) = (Random::new(seed).vision(&config), Random::new(seed).text(&config, 2));
         let side = config.vision.image_size;
         let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * side * side, 2.0);
@@ -181,7 +187,7 @@ proptest! {
         prop_assert_eq!(&tower.laid_out().encode(images).unwrap(), &expected);
 
         let length = config.text.context_length;
-        let ids = texts_with_common_beginnings(&mut Random::new(!seed), count, length).concat();
+        let ids = texts_with_common_prefixes(&mut Random::new(!seed), count, length).concat();
         let tokens = TokenBatch::new(ids, length).unwrap();
         let tower = TransformerText::new(&config, text.clone());
         let expected = tower.encode(&tokens).unwrap();
@@ -189,12 +195,14 @@ proptest! {
         prop_assert_eq!(&tower.laid_out().encode(&tokens).unwrap(), &expected);
     }
 
-    /// A beginning that is computed once gives the bits that each text gets alone.
+    /// Sharing the computation of a prefix does not change a single bit.
     #[test]
-    fn texts_with_common_beginnings_are_the_same_alone(config in config(), seed: u64, count in 1usize..40) {
+    fn texts_with_common_prefixes_are_bit_identical_to_texts_alone(
+        config in config(), seed: u64, count in 1usize..40,
+    ) {
         let tower = TransformerText::new(&config, Random::new(seed).text(&config, 2));
         let length = config.text.context_length;
-        let texts = texts_with_common_beginnings(&mut Random::new(!seed), count, length);
+        let texts = texts_with_common_prefixes(&mut Random::new(!seed), count, length);
         let together = tower.encode(&TokenBatch::new(texts.concat(), length).unwrap()).unwrap();
         for (text, found) in texts.into_iter().zip(together.rows()) {
             let alone = tower.encode(&TokenBatch::new(text, length).unwrap()).unwrap();

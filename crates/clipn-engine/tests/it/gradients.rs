@@ -1,4 +1,5 @@
-//! The towers' gradients against the published code's, through a loss written out here from its definition.
+//! Compares the towers' gradients with those of the published CLIPN code, through a loss that is
+//! written out here from its definition.
 
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
@@ -10,7 +11,7 @@ use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, relative_to_max, weights};
 use clipn_testing::fixture;
 
-/// Of each tensor's largest magnitude.
+/// Maximum errors, relative to the largest magnitude of each tensor.
 const F64: f64 = 1e-10;
 const F32: f64 = 1e-5;
 
@@ -18,7 +19,8 @@ fn figures(path: &str) -> Figures {
     Figures::open(&fixture(path))
 }
 
-/// The gradients of the total loss for normalised features f (images), g ("yes") and n ("no"), each `[N, D]`.
+/// The total loss, and its gradients with respect to the normalized features f (images), g ("yes")
+/// and n ("no"), each `[N, D]`.
 struct Loss {
     total: f64,
     d_images: Vec<f64>,
@@ -26,8 +28,9 @@ struct Loss {
     d_no: Vec<f64>,
 }
 
-/// 0.5·(L_yes + L_no + L_tso), with u_ij = s·f_i·(n_j − g_j) the difference of a pair's logits:
-/// L_yes = mean_i softplus(u_ii), L_no = mean_{i≠j} softplus(−u_ij), L_tso = mean_i 2 − √(2 − 2·g_i·n_i + 1e-4).
+/// Computes the loss 0.5·(L_yes + L_no + L_tso), where u_ij = s·f_i·(n_j − g_j) is the difference
+/// of the logits of a pair: L_yes = mean_i softplus(u_ii), L_no = mean_{i≠j} softplus(−u_ij), L_tso
+/// = mean_i 2 − √(2 − 2·g_i·n_i + 1e-4).
 fn loss(f: &[f64], g: &[f64], n: &[f64], dim: usize, s: f64) -> Loss {
     let count = f.len() / dim;
     let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
@@ -74,18 +77,20 @@ fn loss(f: &[f64], g: &[f64], n: &[f64], dim: usize, s: f64) -> Loss {
     out
 }
 
-fn normalised<T: Real + Into<f64>>(features: &Features<T>) -> Vec<f64> {
+fn normalized<T: Real + Into<f64>>(features: &Features<T>) -> Vec<f64> {
     let mut features = features.clone();
     features.normalise();
     features.values().iter().map(|&v| v.into()).collect()
 }
 
-fn back<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
+/// Propagates the gradient of normalized features back through the normalization.
+fn unnormalized_gradient<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
     let d: Vec<T> = d.iter().map(|&d| T::of(d)).collect();
     normalise_backward(features, &d).unwrap()
 }
 
-/// Every parameter's gradient at step 0 of `train.safetensors`, by name, and the total loss.
+/// Returns the gradients of all parameters at step 0 of `train.safetensors`, by name, and the total
+/// loss.
 fn gradients<T, I, X>(
     model: &str,
     w: &Weights,
@@ -124,22 +129,30 @@ where
         .unwrap();
     let (n, no_tape) = no.forward(&tokens, &prompts).unwrap();
     let loss = loss(
-        &normalised(&f),
-        &normalised(&g),
-        &normalised(&n),
+        &normalized(&f),
+        &normalized(&g),
+        &normalized(&n),
         f.dim(),
         w.logit_scale(),
     );
 
     let mut d_image = image.params().zeros_like();
     image
-        .backward(image_tape, &back(&f, &loss.d_images), &mut d_image)
+        .backward(
+            image_tape,
+            &unnormalized_gradient(&f, &loss.d_images),
+            &mut d_image,
+        )
         .unwrap();
     let mut d_yes = TextGradient::zeros_like(yes.params());
-    yes.backward(yes_tape, &back(&g, &loss.d_yes), &mut d_yes)
-        .unwrap();
+    yes.backward(
+        yes_tape,
+        &unnormalized_gradient(&g, &loss.d_yes),
+        &mut d_yes,
+    )
+    .unwrap();
     let mut d_no = TextGradient::zeros_like(no.params());
-    no.backward(no_tape, &back(&n, &loss.d_no), &mut d_no)
+    no.backward(no_tape, &unnormalized_gradient(&n, &loss.d_no), &mut d_no)
         .unwrap();
 
     let vocabulary = w.config().text.vocab_size;
@@ -172,7 +185,8 @@ fn plain<T: Real + Into<f64>>(model: &str) -> (Vec<NamedTensor<Vec<T>>>, f64) {
     gradients(model, &w, &PlainVision::from_weights(&w), &yes, &no)
 }
 
-/// Holds the gradients whose names `wanted` keeps against the file's, and returns how many there were.
+/// Compares the gradients whose names satisfy `wanted` with those of a file, and returns their
+/// number.
 fn check<T: Real + Into<f64>>(
     found: &[NamedTensor<Vec<T>>],
     expected: &Figures,
@@ -196,9 +210,9 @@ fn check<T: Real + Into<f64>>(
         .collect();
     assert!(
         over.is_empty(),
-        "beyond {tolerance:e} of the maximum: {over:?}"
+        "error relative to the maximum exceeds {tolerance:e}: {over:?}"
     );
-    eprintln!("{prefix}: at most {:e} ({})", worst[0].0, worst[0].1);
+    eprintln!("{prefix}: largest error {:e} ({})", worst[0].0, worst[0].1);
     kept.len()
 }
 
@@ -207,7 +221,7 @@ fn is_no_side(name: &str) -> bool {
 }
 
 #[test]
-fn plain_towers_give_the_published_gradients_in_f64() {
+fn reference_towers_match_the_published_gradients_in_f64() {
     for (model, layers) in [("vit_gelu", 2), ("vit_quickgelu", 3)] {
         let (found, total) = plain::<f64>(model);
         let expected = figures(&format!("models/{model}/no_gradients_f64.safetensors"));
@@ -220,7 +234,7 @@ fn plain_towers_give_the_published_gradients_in_f64() {
 }
 
 #[test]
-fn fast_towers_give_the_gradients_of_the_published_step() {
+fn fast_towers_match_the_gradients_of_the_published_training_step() {
     for (model, layers) in [("vit_gelu", 2), ("vit_quickgelu", 3)] {
         let (found, total) = fast(model);
         let expected = figures(&format!("models/{model}/train.safetensors"));
@@ -233,7 +247,7 @@ fn fast_towers_give_the_gradients_of_the_published_step() {
 }
 
 #[test]
-fn fast_towers_give_the_gradients_that_f64_gives() {
+fn fast_towers_match_the_published_gradients_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let expected = figures(&format!("models/{model}/no_gradients_f64.safetensors"));
         check(&fast(model).0, &expected, "grad", is_no_side, F32);
@@ -241,7 +255,7 @@ fn fast_towers_give_the_gradients_that_f64_gives() {
 }
 
 #[test]
-fn all_towers_give_the_published_gradients() {
+fn all_towers_match_the_published_gradients_of_all_parameters() {
     let expected = figures("models/vit_quickgelu/full_gradients_f32.safetensors");
     let all = (6 + 36) + (5 + 36) + (8 + 36);
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Gradients over random architectures and inputs: the plain towers against finite differences, and the fast towers
-//! against the plain ones.
+//! Compares gradients over random architectures and inputs: those of the reference towers with
+//! finite differences, and those of the fast towers with the reference towers.
 
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
@@ -12,9 +12,11 @@ use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
 use proptest::prelude::*;
 
-/// Of the largest magnitude of each tensor's gradient, where that is not itself rounding noise.
+/// Maximum error, relative to the largest magnitude of each tensor's gradient unless that is itself
+/// rounding noise.
 const TOLERANCE: f64 = 2e-5;
-/// Gradients below this share of the largest of all are held to that share: key biases have none in exact arithmetic.
+/// Lower bound of that magnitude, relative to the largest gradient of all tensors: in exact
+/// arithmetic, the gradient of the key biases is zero.
 const NOISE: f64 = 1e-2;
 
 fn config(
@@ -48,9 +50,10 @@ fn config(
     }
 }
 
-// A layer norm over a handful of values loses digits in any f32 form, and so can a few features that nearly cancel, so both
-// start at eight; the gradient of a hidden layer of one or two values can cancel with none beside it to compare with, so
-// those start at four. The kernels' own tests take smaller ones.
+// A layer norm over few values loses digits in any f32 implementation, and so can a few features
+// that nearly cancel, so both widths start at eight. The gradient of a hidden layer with one or two
+// values can cancel, with no other value to compare with, so hidden layers start at four. The
+// kernels' own tests use smaller widths.
 prop_compose! {
     fn any_config()(
         embed_dim in 8usize..40,
@@ -67,7 +70,7 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
-/// Texts of random lengths: their largest id, 49, stands at a random position, in some twice.
+/// Texts of random lengths: the largest id, 49, is at a random position, in some texts twice.
 fn texts(random: &mut Random, count: usize, length: usize) -> TokenBatch {
     let mut ids: Vec<u32> = (0..count * length)
         .map(|_| (random.next() % 49) as u32)
@@ -125,7 +128,7 @@ fn owned<T: Real>(named: Vec<NamedTensor<&[T]>>) -> Vec<NamedTensor<Vec<T>>> {
     named.into_iter().map(own).collect()
 }
 
-/// Every tensor of `found` within the tolerance of `expected`.
+/// Checks that every tensor of `found` is within the tolerance of `expected`.
 fn compare(
     found: &[NamedTensor<Vec<f32>>],
     expected: &[NamedTensor<Vec<f64>>],
@@ -161,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn fast_image_towers(
+    fn gradients_of_fast_image_towers_agree_with_the_reference(
         config in any_config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
         let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
@@ -180,7 +183,9 @@ proptest! {
     }
 
     #[test]
-    fn fast_text_towers(config in any_config(), seed: u64, count in 0usize..9, prompts in 0usize..4) {
+    fn gradients_of_fast_text_towers_agree_with_the_reference(
+        config in any_config(), seed: u64, count in 0usize..9, prompts in 0usize..4,
+    ) {
         let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
         let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
         let mut random = Random::new(!seed);
@@ -194,12 +199,13 @@ proptest! {
     }
 }
 
-/// Σ d·features, of which `d` is the gradient.
+/// Computes Σ d·features, whose gradient with respect to the features is `d`.
 fn objective(features: &[f64], d: &[f64]) -> f64 {
     features.iter().zip(d).map(|(f, d)| f * d).sum()
 }
 
-/// Holds some values of every tensor's gradient against central differences of `objective` of moved parameters.
+/// Compares some values of every tensor's gradient with central differences of `objective`, which
+/// returns the objective for a tensor, a position in it and a step of that parameter.
 fn check_differences(
     gradient: &[NamedTensor<Vec<f64>>],
     random: &mut Random,
@@ -211,7 +217,7 @@ fn check_differences(
         .flat_map(|t| &t.values)
         .fold(0.0f64, |m, v| m.max(v.abs()));
     for (which, tensor) in gradient.iter().enumerate() {
-        // The largest, which is surely not zero by mistake, and a few others.
+        // The value with the largest magnitude, and a few random ones.
         let length = tensor.values.len();
         let largest =
             (0..length).max_by(|&a, &b| tensor.values[a].abs().total_cmp(&tensor.values[b].abs()));
@@ -233,7 +239,7 @@ fn check_differences(
 }
 
 #[test]
-fn plain_image_gradients_are_the_slopes_of_the_features() {
+fn reference_image_gradients_agree_with_finite_differences() {
     for (activation, size) in [(Activation::Gelu, (6, 6)), (Activation::QuickGelu, (9, 4))] {
         let config = config(5, activation, [3, 2, 2, 3, 2, 7], [4, 1, 4, 1, 4]);
         let tower = PlainVision::<f64>::new(&config, Random::new(1).vision(&config));
@@ -251,7 +257,7 @@ fn plain_image_gradients_are_the_slopes_of_the_features() {
 }
 
 #[test]
-fn plain_text_gradients_are_the_slopes_of_the_features() {
+fn reference_text_gradients_agree_with_finite_differences() {
     for activation in [Activation::Gelu, Activation::QuickGelu] {
         let config = config(5, activation, [1, 2, 1, 3, 1, 4], [6, 2, 3, 2, 7]);
         let tower = PlainText::<f64>::new(&config, Random::new(3).text(&config, 3));
@@ -277,8 +283,8 @@ fn plain_text_gradients_are_the_slopes_of_the_features() {
     }
 }
 
-/// A text tower and a batch of it that make many chunks.
-fn many() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
+/// A text tower and a batch that is split into many chunks.
+fn batch_of_many_chunks() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
     let config = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 3, 50]);
     let tower = TransformerText::new(&config, Random::new(5).text(&config, 4));
     let mut random = Random::new(6);
@@ -288,8 +294,8 @@ fn many() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
 }
 
 #[test]
-fn a_run_gives_the_same_bits_again_and_other_threads_the_same_gradient() {
-    let (tower, tokens, prompts, d) = many();
+fn gradients_are_bit_identical_per_thread_count_and_close_across_thread_counts() {
+    let (tower, tokens, prompts, d) = batch_of_many_chunks();
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -316,8 +322,8 @@ fn a_run_gives_the_same_bits_again_and_other_threads_the_same_gradient() {
 }
 
 #[test]
-fn gradients_accumulate() {
-    let (tower, tokens, prompts, d) = many();
+fn backward_accumulates_gradients() {
+    let (tower, tokens, prompts, d) = batch_of_many_chunks();
     let (_, once) = text_gradient(&tower, &tokens, &prompts, &d);
     let mut twice = once.clone();
     let (_, tape) = tower.forward(&tokens, &prompts).unwrap();
@@ -345,8 +351,8 @@ fn gradients_accumulate() {
 }
 
 #[test]
-fn a_step_pairs_every_parameter_with_its_gradient() {
-    let (mut tower, tokens, prompts, d) = many();
+fn with_gradient_pairs_every_parameter_with_its_gradient() {
+    let (mut tower, tokens, prompts, d) = batch_of_many_chunks();
     let before = owned(tower.params().named(Side::No));
     let (_, gradient) = text_gradient(&tower, &tokens, &prompts, &d);
     let dense = gradient.to_dense(50, Side::No);
@@ -387,21 +393,21 @@ fn a_step_pairs_every_parameter_with_its_gradient() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
-    let (tower, tokens, prompts, d) = many();
+fn rejects_mismatched_inputs_and_names_the_problem() {
+    let (tower, tokens, prompts, d) = batch_of_many_chunks();
     let error = tower
         .forward(&tokens, &prompts[1..])
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("129 choices of a prompt for 130 texts"),
+        error.contains("expected one prompt per text (130 texts), got 129"),
         "{error}"
     );
     let error = tower
         .forward(&tokens, &[NoPrompt::Index(4); 130])
         .unwrap_err()
         .to_string();
-    assert!(error.contains("4 \"no\" prompts"), "{error}");
+    assert!(error.contains("out of range for 4 prompts"), "{error}");
     let tape = || tower.forward(&tokens, &prompts).unwrap().1;
     let mut gradient = TextGradient::zeros_like(tower.params());
     let error = tower
@@ -409,7 +415,7 @@ fn what_does_not_fit_is_refused_by_name() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("2079 values where 2080 are needed"),
+        error.contains("expected 2080 values for the feature gradient, got 2079"),
         "{error}"
     );
     let other = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 2, 50]);
@@ -419,19 +425,19 @@ fn what_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
-fn a_tower_whose_weights_changed_is_not_computed_with_the_old_ones() {
-    let (tower, tokens, ..) = many();
-    let mut frozen = tower.clone().laid_out();
-    let before = frozen.encode(&tokens).unwrap();
+fn changing_parameters_drops_the_packed_weights() {
+    let (tower, tokens, ..) = batch_of_many_chunks();
+    let mut packed = tower.clone().laid_out();
+    let before = packed.encode(&tokens).unwrap();
     assert_eq!(before, tower.encode(&tokens).unwrap());
-    for tensor in frozen.params_mut().named_mut(Side::No) {
+    for tensor in packed.params_mut().named_mut(Side::No) {
         tensor.values.iter_mut().for_each(|v| *v *= 1.5);
     }
     let mut changed = tower;
     for tensor in changed.params_mut().named_mut(Side::No) {
         tensor.values.iter_mut().for_each(|v| *v *= 1.5);
     }
-    let after = frozen.encode(&tokens).unwrap();
+    let after = packed.encode(&tokens).unwrap();
     assert_eq!(after, changed.encode(&tokens).unwrap());
     assert_ne!(after, before);
 }

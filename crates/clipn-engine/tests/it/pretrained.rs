@@ -1,4 +1,5 @@
-//! Weights of every kind that people have: what each is told to be, and that it gives the published features.
+//! Detection of every format of pretrained weights, and their features against the reference.
+
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,8 +34,8 @@ fn write(path: &Path, tensors: &[(String, Tensor)]) {
     write_safetensors(path, tensors.iter().cloned(), &BTreeMap::new()).unwrap();
 }
 
-/// Image and "yes" features are those of the published code.
-fn gives_features(weights: &Weights, inputs: &str, expected: &str, names: (&str, &str)) {
+/// Asserts that image and "yes" features equal those of the published code.
+fn assert_features(weights: &Weights, inputs: &str, expected: &str, names: (&str, &str)) {
     let (inputs, expected) = (
         Figures::open(&fixture(inputs)),
         Figures::open(&fixture(expected)),
@@ -51,12 +52,12 @@ fn gives_features(weights: &Weights, inputs: &str, expected: &str, names: (&str,
     assert_close(found.values(), &expected.f32(names.1), F32, names.1);
 }
 
-fn gives_plain_clips_features(weights: &Weights) {
+fn assert_plain_clip_features(weights: &Weights) {
     let io = "models/plain_clip/io.safetensors";
-    gives_features(weights, io, io, ("image_features", "text_yes"));
+    assert_features(weights, io, io, ("image_features", "text_yes"));
 }
 
-/// A folder as `transformers` saves it, with `weights` written by the caller.
+/// Creates a directory as `transformers` saves it; the caller writes the weights.
 fn transformers_folder(config: &Value) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     write_json(folder.path(), "config.json", config);
@@ -73,7 +74,7 @@ fn saved_by_transformers() -> TempDir {
 }
 
 #[test]
-fn openais_archive_gives_its_features() {
+fn an_openai_archive_produces_the_reference_features() {
     let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
     assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
@@ -86,7 +87,7 @@ fn openais_archive_gives_its_features() {
             ..expected
         }
     );
-    gives_plain_clips_features(&weights);
+    assert_plain_clip_features(&weights);
     assert_eq!(
         pretrained.preprocessing().unwrap(),
         Some(Preprocessing::clip(32))
@@ -94,7 +95,7 @@ fn openais_archive_gives_its_features() {
 }
 
 #[test]
-fn openais_archive_holds_the_tensors_of_its_state_dict_bit_by_bit() {
+fn an_openai_archive_has_the_exact_tensors_of_its_state_dict() {
     let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
     assert_eq!(
         archive.get("visual.conv1.weight").unwrap().dtype(),
@@ -118,7 +119,7 @@ fn openais_archive_holds_the_tensors_of_its_state_dict_bit_by_bit() {
 }
 
 #[test]
-fn the_state_dict_of_openais_archive_is_known_too() {
+fn detects_the_state_dict_of_an_openai_archive() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
     let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
@@ -130,22 +131,22 @@ fn the_state_dict_of_openais_archive_is_known_too() {
     let pretrained = Pretrained::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
     assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchZip);
-    gives_plain_clips_features(&pretrained.weights(None).unwrap());
+    assert_plain_clip_features(&pretrained.weights(None).unwrap());
 }
 
 #[test]
-fn sizes_in_openais_archive_must_be_those_of_its_tensors() {
+fn rejects_an_openai_archive_whose_sizes_contradict_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
-    let refused = |name: &str, tensor: Option<Tensor>| {
+    let error = |name: &str, tensor: Option<Tensor>| {
         let path = folder.path().join("weights.safetensors");
         let tensors = archive.iter().filter_map(|(key, own)| {
-            let taken = if key == name {
+            let replaced = if key == name {
                 tensor.clone()
             } else {
                 Some(own.clone())
             };
-            Some((key.to_owned(), taken?))
+            Some((key.to_owned(), replaced?))
         });
         write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
         Pretrained::open(&path)
@@ -155,20 +156,23 @@ fn sizes_in_openais_archive_must_be_those_of_its_tensors() {
             .to_string()
     };
     let number = |value| Some(Tensor::from_i64(&[], &[value]).unwrap());
-    assert!(refused("input_resolution", number(224)).contains("input_resolution is Some(224)"));
-    assert!(refused("vocab_size", number(-1)).contains("vocab_size"));
+    assert!(
+        error("input_resolution", number(224))
+            .contains("input_resolution of 32 from the tensors' shapes, got 224")
+    );
+    assert!(error("vocab_size", number(-1)).contains("vocab_size"));
     let flat = Tensor::from_f32(&[4], vec![0.0; 4]).unwrap();
     assert!(
-        refused("visual.conv1.weight", Some(flat))
-            .contains("visual.conv1.weight has the shape [4]")
+        error("visual.conv1.weight", Some(flat))
+            .contains("4 dimensions for visual.conv1.weight, got shape [4]")
     );
-    assert!(refused("text_projection", None).contains("no tensor text_projection"));
+    assert!(error("text_projection", None).contains("missing tensor text_projection"));
     let narrow = Tensor::from_f32(&[12, 32], vec![0.0; 12 * 32]).unwrap();
-    assert!(refused("positional_embedding", Some(narrow)).contains("text_cfg.heads"));
+    assert!(error("positional_embedding", Some(narrow)).contains("text_cfg.heads"));
 }
 
 #[test]
-fn a_transformers_folder_gives_the_features() {
+fn a_transformers_directory_produces_the_reference_features() {
     let folder = saved_by_transformers();
     write_json(folder.path(), "preprocessor_config.json", &preprocessor(32));
     for given in [
@@ -180,7 +184,7 @@ fn a_transformers_folder_gives_the_features() {
         assert_eq!(pretrained.checkpoint().layout(), Layout::Transformers);
         let weights = pretrained.weights(None).unwrap();
         assert_eq!(weights.config().activation, Activation::QuickGelu);
-        gives_plain_clips_features(&weights);
+        assert_plain_clip_features(&weights);
         assert_eq!(
             pretrained.preprocessing().unwrap(),
             Some(Preprocessing::clip(32))
@@ -189,7 +193,7 @@ fn a_transformers_folder_gives_the_features() {
 }
 
 #[test]
-fn a_transformers_model_with_gelu_gives_the_features() {
+fn a_transformers_model_with_gelu_produces_the_reference_features() {
     let config = json!({
         "model_type": "clip", "projection_dim": 32,
         "text_config": {
@@ -208,7 +212,7 @@ fn a_transformers_model_with_gelu_gives_the_features() {
         .unwrap()
         .weights(None)
         .unwrap();
-    gives_features(
+    assert_features(
         &weights,
         "models/vit_gelu/inputs.safetensors",
         "models/vit_gelu/io_f32.safetensors",
@@ -217,7 +221,7 @@ fn a_transformers_model_with_gelu_gives_the_features() {
 }
 
 #[test]
-fn pytorch_model_bin_and_shards_give_the_features() {
+fn pytorch_model_bin_and_shards_produce_the_reference_features() {
     let tensors = clip_model(&plain_clip());
     let (first, second) = tensors.split_at(tensors.len() / 2);
     let names = |part: &[(String, Tensor)], file: &str| {
@@ -270,14 +274,14 @@ fn pytorch_model_bin_and_shards_give_the_features() {
             pretrained.checkpoint().parts(),
         );
         assert_eq!(found, (PretrainedKind::Transformers, kind, parts));
-        gives_plain_clips_features(&pretrained.weights(None).unwrap());
+        assert_plain_clip_features(&pretrained.weights(None).unwrap());
     }
     let by_index = Checkpoint::open(&two.path().join("model.safetensors.index.json")).unwrap();
     assert_eq!(by_index.parts(), 2);
 }
 
 #[test]
-fn an_open_clip_hub_folder_gives_the_features() {
+fn an_open_clip_hub_directory_produces_the_reference_features() {
     let model: Value =
         serde_json::from_slice(&fs::read(fixture("models/plain_clip/plain_clip.json")).unwrap())
             .unwrap();
@@ -285,10 +289,10 @@ fn an_open_clip_hub_folder_gives_the_features() {
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
         .collect();
-    let apart = own.iter().map(|(name, tensor)| {
-        let is_whole = name.starts_with("visual.") || name == "logit_scale";
+    let custom_text = own.iter().map(|(name, tensor)| {
+        let is_shared = name.starts_with("visual.") || name == "logit_scale";
         (
-            if is_whole {
+            if is_shared {
                 name.clone()
             } else {
                 format!("text.{name}")
@@ -296,11 +300,11 @@ fn an_open_clip_hub_folder_gives_the_features() {
             tensor.clone(),
         )
     });
-    let apart: Vec<_> = apart.collect();
+    let custom_text: Vec<_> = custom_text.collect();
     for (tensors, custom, file) in [
         (&own, false, "open_clip_model.safetensors"),
         (&own, false, "open_clip_pytorch_model.bin"),
-        (&apart, true, "open_clip_model.safetensors"),
+        (&custom_text, true, "open_clip_model.safetensors"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut model = model.clone();
@@ -319,7 +323,8 @@ fn an_open_clip_hub_folder_gives_the_features() {
             true => fs::write(&path, torch_file::state_dict(tensors)).unwrap(),
             false => write(&path, tensors),
         }
-        // The same model for `transformers`, as the hub often has it; it would give the same features.
+        // Hub directories often also contain the model for `transformers`, which has the same
+        // features.
         write_json(
             folder.path(),
             "config.json",
@@ -328,7 +333,7 @@ fn an_open_clip_hub_folder_gives_the_features() {
         fs::write(folder.path().join("pytorch_model.bin"), b"not needed").unwrap();
         let pretrained = Pretrained::open(folder.path()).unwrap();
         assert_eq!(pretrained.kind(), PretrainedKind::OpenClipHub, "{file}");
-        gives_plain_clips_features(&pretrained.weights(None).unwrap());
+        assert_plain_clip_features(&pretrained.weights(None).unwrap());
         let pixels = pretrained.preprocessing().unwrap().unwrap();
         assert_eq!(
             (pixels.size, pixels.mean, pixels.std),
@@ -338,14 +343,14 @@ fn an_open_clip_hub_folder_gives_the_features() {
         assert_eq!(alone.kind(), PretrainedKind::File);
         let error = alone.weights(None).unwrap_err().to_string();
         assert!(
-            error.contains("do not tell their architecture")
-                && error.contains("give --model, or its folder")
+            error.contains("unknown architecture")
+                && error.contains("open_clip_config.json beside the file")
         );
     }
 }
 
 #[test]
-fn a_training_checkpoint_tells_its_config() {
+fn reads_the_config_of_a_training_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     let own: Vec<_> = plain_clip()
@@ -363,7 +368,7 @@ fn a_training_checkpoint_tells_its_config() {
     assert_eq!(pretrained.kind(), PretrainedKind::TrainingCheckpoint);
     let weights = pretrained.weights(None).unwrap();
     assert_eq!(*weights.config(), config);
-    gives_plain_clips_features(&weights);
+    assert_plain_clip_features(&weights);
     let file = Pretrained::open(&folder.path().join("model.safetensors")).unwrap();
     assert_eq!(file.config().unwrap(), Some(config.clone()));
     write_json(
@@ -405,7 +410,7 @@ fn a_training_checkpoint_tells_its_config() {
 }
 
 #[test]
-fn a_folder_stands_for_its_only_weights_whatever_their_name() {
+fn a_directory_opens_its_only_weights_whatever_their_name() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(
         fixture("checkpoint/plain_clip.pt"),
@@ -420,11 +425,11 @@ fn a_folder_stands_for_its_only_weights_whatever_their_name() {
         Err(ModelError::NoConfig { .. })
     ));
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-    gives_plain_clips_features(&pretrained.weights(Some(config)).unwrap());
+    assert_plain_clip_features(&pretrained.weights(Some(config)).unwrap());
 }
 
 #[test]
-fn a_model_that_the_weights_contradict_is_refused() {
+fn rejects_a_model_that_differs_from_the_weights() {
     let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(pretrained.config_or(Some(config.clone())).unwrap(), config);
@@ -437,21 +442,18 @@ fn a_model_that_the_weights_contradict_is_refused() {
     assert!(
         error
             .to_string()
-            .contains("activation is gelu there and quickgelu here;"),
+            .contains("activation is quickgelu, not gelu"),
         "{error}"
     );
     let other = pretrained
         .weights(Some(ModelConfig::named("ViT-B-32").unwrap()))
         .unwrap_err()
         .to_string();
-    assert!(
-        other.contains("embed_dim is 512 there and 48 here"),
-        "{other}"
-    );
+    assert!(other.contains("embed_dim is 48, not 512"), "{other}");
 }
 
 #[test]
-fn images_of_another_size_are_no_contradiction() {
+fn accepts_a_model_with_another_image_size() {
     let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
     let mut config = pretrained.config().unwrap().unwrap();
     config.vision.image_size *= 2;
@@ -465,7 +467,7 @@ fn images_of_another_size_are_no_contradiction() {
 }
 
 #[test]
-fn weights_stand_for_their_config_where_a_model_is_asked_for() {
+fn resolves_a_config_from_weights() {
     let folder = saved_by_transformers();
     let config = ModelConfig::resolve(folder.path().to_str().unwrap()).unwrap();
     assert_eq!((config.vision.heads, config.text.heads), (2, 1));
@@ -479,7 +481,7 @@ fn weights_stand_for_their_config_where_a_model_is_asked_for() {
     assert!(matches!(plain, Err(ModelError::NoConfig { .. })));
 }
 
-/// `rn_tiny` with text towers that have one of OpenAI's heads, and the tensors of its plain CLIP.
+/// Returns `rn_tiny` with a text width of one OpenAI head, and the tensors of its plain CLIP.
 fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
     let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.activation = Activation::QuickGelu;
@@ -489,14 +491,14 @@ fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
     let stored = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
     let mut named = names::vision(&config.vision, config.embed_dim);
     named.extend(names::text(&config.text, config.embed_dim, Side::Yes));
-    let of_shape = |(name, shape): (String, Vec<usize>)| {
+    let with_tensor = |(name, shape): (String, Vec<usize>)| {
         let tensor = match stored.get(&name).filter(|_| name.starts_with("visual.")) {
             Some(tensor) => tensor.clone(),
             None => Tensor::from_f32(&shape, vec![0.1; shape.iter().product::<usize>()]).unwrap(),
         };
         (name, tensor)
     };
-    let mut tensors: Vec<_> = named.into_iter().map(of_shape).collect();
+    let mut tensors: Vec<_> = named.into_iter().map(with_tensor).collect();
     tensors.push((
         "logit_scale".to_owned(),
         Tensor::from_f32(&[], vec![4.6]).unwrap(),
@@ -513,7 +515,7 @@ fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
 }
 
 #[test]
-fn a_resnet_of_openai_tells_its_stages_and_gives_the_features() {
+fn infers_the_stages_of_an_openai_resnet_and_produces_the_reference_features() {
     let (config, tensors) = resnet_of_openai();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
@@ -543,7 +545,7 @@ fn a_resnet_of_openai_tells_its_stages_and_gives_the_features() {
 }
 
 #[test]
-fn a_hub_folder_and_a_training_checkpoint_of_a_resnet_give_the_features() {
+fn resnets_in_hub_directories_and_training_checkpoints_produce_the_reference_features() {
     let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     let [hub, training] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let model: Value =
@@ -581,7 +583,7 @@ fn a_hub_folder_and_a_training_checkpoint_of_a_resnet_give_the_features() {
         assert_eq!(weights.config().vision.stages, Some([2, 1, 1, 1]));
         let [inputs, io] =
             ["inputs", "io_f32"].map(|name| format!("models/rn_tiny/{name}.safetensors"));
-        gives_features(
+        assert_features(
             &weights,
             &inputs,
             &io,
@@ -591,7 +593,7 @@ fn a_hub_folder_and_a_training_checkpoint_of_a_resnet_give_the_features() {
 }
 
 #[test]
-fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
+fn rejects_a_training_checkpoint_with_invalid_resnet_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     fs::copy(
@@ -600,16 +602,28 @@ fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
     )
     .unwrap();
     for (key, value, named) in [
-        ("stages", json!([2, 1, 0, 1]), "vision.stages is 0"),
+        (
+            "stages",
+            json!([2, 1, 0, 1]),
+            "vision.stages from 1 to 1024, got 0",
+        ),
         ("stages", json!([2, 1, 1, 1u64 << 40]), "vision.stages"),
-        ("stages", json!([2, 1, 1]), "no config"),
-        ("layers", json!(6), "vision.layers is 6"),
-        ("patch_size", json!(0), "vision.patch_size is 0"),
-        ("mlp_width", json!(32), "vision.mlp_width is 32"),
-        ("image_size", json!(31), "vision.image_size is 31"),
-        ("width", json!(1), "vision.width is 1"),
+        ("stages", json!([2, 1, 1]), "invalid `model`"),
+        ("layers", json!(6), "vision.layers 5 for a ResNet"),
+        ("patch_size", json!(0), "vision.patch_size 32 for a ResNet"),
+        ("mlp_width", json!(32), "vision.mlp_width 0 for a ResNet"),
+        (
+            "image_size",
+            json!(31),
+            "vision.image_size of at least 32 for a ResNet, got 31",
+        ),
+        (
+            "width",
+            json!(1),
+            "vision.width of at least 2 for a ResNet, got 1",
+        ),
         ("width", json!(1u64 << 62), "vision.width"),
-        ("heads", json!(0), "vision.heads is 0"),
+        ("heads", json!(0), ", got 0"),
         ("heads", json!(3), "vision.heads 3"),
     ] {
         let mut broken = serde_json::to_value(&config).unwrap();
@@ -629,7 +643,7 @@ fn a_training_checkpoint_whose_resnet_makes_no_tower_is_refused() {
 }
 
 #[test]
-fn openais_archive_with_a_resnet_gives_its_features() {
+fn an_openai_archive_with_a_resnet_produces_the_reference_features() {
     let path = fixture("openai_resnet/openai_resnet.pt");
     let pretrained = Pretrained::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
@@ -655,7 +669,7 @@ fn openais_archive_with_a_resnet_gives_its_features() {
         [Dtype::F16, Dtype::F32, Dtype::I64]
     );
     let io = "openai_resnet/io.safetensors";
-    gives_features(&weights, io, io, ("image_features", "text_features"));
+    assert_features(&weights, io, io, ("image_features", "text_features"));
     assert_eq!(
         pretrained.preprocessing().unwrap(),
         Some(Preprocessing::clip(64))

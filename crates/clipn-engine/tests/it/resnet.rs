@@ -1,4 +1,5 @@
-//! The ResNet image tower: the published features, and the fast form against the plain one.
+//! Compares the ResNet image tower with the published features, and the fast tower with the
+//! reference tower.
 
 use clipn_checkpoint::Checkpoint;
 use clipn_engine::plain::PlainResNet;
@@ -13,6 +14,7 @@ use clipn_testing::random::Random;
 use clipn_testing::{fixture, test_data};
 use proptest::prelude::*;
 
+/// Maximum errors, relative to the largest expected magnitude.
 const F32: f64 = 1e-5;
 const F64: f64 = 1e-10;
 
@@ -20,7 +22,7 @@ fn figures(name: &str) -> Figures {
     Figures::open(&fixture(&format!("models/rn_tiny/{name}.safetensors")))
 }
 
-/// The published features of the four images from a tower.
+/// Compares a tower with the published features of the four images.
 fn check<T: Real + Into<f64>>(
     tower: &dyn ImageTower<T>,
     values: fn(&Figures, &str) -> Vec<T>,
@@ -41,12 +43,12 @@ fn check<T: Real + Into<f64>>(
         found.values(),
         &values(&expected, "image_features_norm"),
         tolerance,
-        "normalised",
+        "normalized",
     );
 }
 
 #[test]
-fn towers_give_the_published_features() {
+fn towers_match_the_published_features() {
     let w = weights("rn_tiny");
     check(
         &ResNetTower::from_weights(&w).unwrap(),
@@ -70,7 +72,7 @@ fn towers_give_the_published_features() {
 }
 
 #[test]
-fn the_text_towers_beside_a_resnet_give_the_published_features() {
+fn text_towers_of_a_resnet_model_match_the_published_features() {
     let w = weights("rn_tiny");
     let (inputs, expected) = (figures("inputs"), figures("io_f32"));
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
@@ -96,7 +98,7 @@ fn the_text_towers_beside_a_resnet_give_the_published_features() {
 }
 
 #[test]
-fn a_legacy_file_holds_the_same_tower() {
+fn a_legacy_checkpoint_gives_the_same_features() {
     let Some(path) = test_data("golden/ckpt/rn_tiny_legacy.pt") else {
         return;
     };
@@ -106,7 +108,7 @@ fn a_legacy_file_holds_the_same_tower() {
 }
 
 #[test]
-fn a_file_says_what_tower_it_holds() {
+fn a_checkpoint_sketch_describes_the_tower() {
     let checkpoint = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
     let lines = Sketch::of(&checkpoint).lines();
     let image = &lines
@@ -116,19 +118,19 @@ fn a_file_says_what_tower_it_holds() {
         .1;
     assert_eq!(
         image,
-        "ModifiedResNet, width 8, 2 + 1 + 1 + 1 blocks, images of 64 pixels"
+        "ModifiedResNet, width 8, 2 + 1 + 1 + 1 blocks, image size 64"
     );
 }
 
 #[test]
-fn weights_that_do_not_fit_are_told_by_name() {
+fn rejects_mismatched_weights_and_lists_them_by_name() {
     let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.vision.stages = Some([2, 2, 1, 1]);
     let open = || Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
     let error = Weights::new(config.clone(), open())
         .unwrap_err()
         .to_string();
-    // Three convolutions with a norm of four tensors each.
+    // Three convolutions, each with a batch norm of four tensors.
     assert!(
         error.contains("15 missing (visual.layer2.1.conv1.weight, visual.layer2.1.bn1.weight"),
         "{error}"
@@ -142,11 +144,11 @@ fn weights_that_do_not_fit_are_told_by_name() {
     let error = ResNetTower::from_weights(&weights("vit_gelu"))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("is a ViT"), "{error}");
+    assert!(error.contains("got a ViT"), "{error}");
 }
 
 #[test]
-fn weights_of_another_image_size_are_resized_at_load() {
+fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let open = |side: usize| {
         let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
         config.vision.image_size = side;
@@ -181,7 +183,7 @@ fn weights_of_another_image_size_are_resized_at_load() {
 }
 
 #[test]
-fn too_small_images_are_refused() {
+fn rejects_images_that_are_too_small() {
     let pixels = vec![0.0f32; 3 * 30 * 64];
     let images = Images::new(&pixels, 30, 64).unwrap();
     let w = weights("rn_tiny");
@@ -196,7 +198,7 @@ fn too_small_images_are_refused() {
 }
 
 fn config() -> impl Strategy<Value = ModelConfig> {
-    // Every width whose 32-fold has these many heads.
+    // 32·width, the width of the attention pooling, is divisible by every number of heads.
     let stages = [1usize..3, 1usize..3, 1usize..3, 1usize..3];
     (
         2usize..14,
@@ -237,7 +239,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn fast_towers_agree_with_plain_ones(
+    fn fast_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..5, height in 31usize..120, width in 31usize..120,
     ) {
         let fast = ResNetTower::new(&config, &Random::new(seed).resnet(&config));
@@ -251,18 +253,22 @@ proptest! {
             prop_assert_eq!(found.len(), count);
             let error = relative_to_max(&widen(found.values()), expected.values());
             if error > F32 {
-                // Features that are the small rest of large terms: the plain form in f32 misses them as much.
+                // The features are small differences of large terms: the reference in f32 is about
+                // as inaccurate.
                 let narrow = PlainResNet::<f32>::new(&config, Random::new(seed).resnet(&config));
                 let rounded = narrow.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
                 let unavoidable = relative_to_max(&widen(rounded.values()), expected.values());
-                prop_assert!(error <= 4.0 * unavoidable, "{height}×{width}: {error:e}, plain {unavoidable:e}");
+                prop_assert!(
+                    error <= 4.0 * unavoidable,
+                    "{height}×{width}: {error:e}, reference in f32 {unavoidable:e}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
+fn features_do_not_depend_on_the_number_of_threads() {
     let w = weights("rn_tiny");
     let tower = image_tower(&w);
     let pixels: Vec<f32> = Random::new(3).values(230 * 3 * 64 * 64, 2.0);
@@ -284,7 +290,7 @@ fn a_batch_of_many_chunks_is_the_same_on_any_number_of_threads() {
 }
 
 #[test]
-fn a_vit_is_opened_as_one() {
+fn image_tower_opens_a_vit() {
     let w = weights("vit_gelu");
     let pixels: Vec<f32> = Random::new(4).values(3 * 32 * 32, 2.0);
     let images = Images::new(&pixels, 32, 32).unwrap();

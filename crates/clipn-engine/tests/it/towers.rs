@@ -1,4 +1,5 @@
-//! The towers against the published code's features, and the fast form against the plain one.
+//! Compares the towers' features with those of the published CLIPN code, and the fast towers with
+//! the reference towers.
 
 use clipn_checkpoint::Checkpoint;
 use clipn_engine::plain::{PlainText, PlainVision};
@@ -11,6 +12,7 @@ use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::fixture;
 
+/// Maximum errors, relative to the largest expected magnitude.
 const F32: f64 = 1e-5;
 const F64: f64 = 1e-10;
 
@@ -24,7 +26,7 @@ fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> 
         .unwrap()
 }
 
-/// Every feature of `io_*.safetensors` from one set of towers.
+/// Compares one set of towers with all features in `io_*.safetensors`.
 fn check_features<T: Real + Into<f64>>(
     model: &str,
     towers: (&dyn ImageTower<T>, &dyn TextTower<T>, &dyn TextTower<T>),
@@ -38,7 +40,7 @@ fn check_features<T: Real + Into<f64>>(
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
     let check = |mut found: Features<T>, name: &str| {
         assert_close(found.values(), &values(&expected, name), tolerance, name);
-        if expected_has_norm(name) {
+        if has_normalized_features(name) {
             found.normalise();
             assert_close(
                 found.values(),
@@ -64,12 +66,13 @@ fn check_features<T: Real + Into<f64>>(
     );
 }
 
-fn expected_has_norm(name: &str) -> bool {
+/// Whether the file also has the normalized features.
+fn has_normalized_features(name: &str) -> bool {
     !name.contains("prompt")
 }
 
 #[test]
-fn fast_towers_give_the_published_features() {
+fn fast_towers_match_the_published_features() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
@@ -87,7 +90,7 @@ fn fast_towers_give_the_published_features() {
 }
 
 #[test]
-fn plain_towers_give_the_published_features_in_f32() {
+fn reference_towers_match_the_published_features_in_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
@@ -105,7 +108,7 @@ fn plain_towers_give_the_published_features_in_f32() {
 }
 
 #[test]
-fn plain_towers_give_the_published_features_in_f64() {
+fn reference_towers_match_the_published_features_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
@@ -123,7 +126,7 @@ fn plain_towers_give_the_published_features_in_f64() {
 }
 
 #[test]
-fn the_logit_scale_is_the_published_one() {
+fn the_logit_scale_matches_the_published_one() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let expected =
             figures(&format!("models/{model}/io_f64.safetensors")).f64("logit_scale_exp");
@@ -132,7 +135,7 @@ fn the_logit_scale_is_the_published_one() {
 }
 
 #[test]
-fn images_of_another_size_get_interpolated_positions() {
+fn interpolates_positions_for_images_of_another_size() {
     let w = weights("vit_gelu");
     let figures = figures("models/posembed/posembed.safetensors");
     let own: Vec<f32> = w.vision::<f32>().positional_embedding.to_vec();
@@ -163,7 +166,7 @@ fn images_of_another_size_get_interpolated_positions() {
 }
 
 #[test]
-fn weights_of_another_image_size_are_resized_at_load() {
+fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let figures = figures("models/posembed/posembed.safetensors");
     for side in [48usize, 24] {
         let name = |part: &str| format!("load_{side}.{part}");
@@ -193,7 +196,7 @@ fn weights_of_another_image_size_are_resized_at_load() {
 }
 
 #[test]
-fn images_that_are_not_square_use_their_own_grid() {
+fn nonsquare_images_use_their_own_grid() {
     let w = weights("vit_gelu");
     let pixels: Vec<f32> = (0..3 * 24 * 56)
         .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
@@ -205,7 +208,7 @@ fn images_that_are_not_square_use_their_own_grid() {
 }
 
 #[test]
-fn a_text_is_the_same_alone_in_a_batch_and_in_a_shorter_context() {
+fn text_features_do_not_depend_on_the_batch_or_the_padding() {
     let w = weights("vit_gelu");
     let tower = TransformerText::from_weights(&w, Side::No);
     let rows: [Vec<u32>; 3] = [
@@ -225,7 +228,7 @@ fn a_text_is_the_same_alone_in_a_batch_and_in_a_shorter_context() {
 }
 
 #[test]
-fn wrong_inputs_are_refused_by_name() {
+fn rejects_invalid_inputs_and_names_the_problem() {
     let w = weights("vit_gelu");
     let tower = TransformerText::from_weights(&w, Side::Yes);
     let error = |ids: Vec<u32>, length| {
@@ -235,9 +238,14 @@ fn wrong_inputs_are_refused_by_name() {
             .to_string()
     };
     assert!(error(vec![1, 128], 2).contains("token id 128"));
-    assert!(error(vec![1; 17], 17).contains("longer than the model's context of 16"));
+    assert!(error(vec![1; 17], 17).contains("at most 16 tokens (the context length), got 17"));
     let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));
-    assert!(prompt.unwrap_err().to_string().contains("0 \"no\" prompts"));
+    assert!(
+        prompt
+            .unwrap_err()
+            .to_string()
+            .contains("out of range for 0 prompts")
+    );
     let pixels = vec![0.0f32; 3 * 4 * 4];
     let images = Images::new(&pixels, 4, 4).unwrap();
     assert!(
@@ -245,13 +253,13 @@ fn wrong_inputs_are_refused_by_name() {
             .encode(images)
             .unwrap_err()
             .to_string()
-            .contains("smaller than one 8×8")
+            .contains("at least one patch of 8×8 pixels, got 4×4")
     );
     assert!(Images::new(&pixels, 5, 4).is_err() && Images::new(&pixels, 0, 4).is_err());
 }
 
 #[test]
-fn a_file_that_does_not_fit_lists_what_differs() {
+fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
     let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
     config.text.layers = 3;
     config.vision.layers = 1;
@@ -260,8 +268,8 @@ fn a_file_that_does_not_fit_lists_what_differs() {
     let error = Weights::new(config, checkpoint).unwrap_err().to_string();
     for part in [
         "24 missing (transformer.resblocks.2.ln_1.weight, ",
-        "3 of another shape (",
-        "visual.proj is [64, 32] where the model has [64, 48]",
+        "3 with a wrong shape (",
+        "visual.proj [64, 32], expected [64, 48]",
         "12 unexpected (",
         "visual.transformer.resblocks.1.ln_1.weight",
     ] {
@@ -270,7 +278,7 @@ fn a_file_that_does_not_fit_lists_what_differs() {
 }
 
 #[test]
-fn f32_parameters_stay_in_the_mapped_file() {
+fn f32_parameters_are_views_into_the_mapped_file() {
     let w = weights("vit_gelu");
     let vision = w.vision::<f32>();
     assert!(vision.conv1.is_mapped() && vision.blocks[1].c_proj.weight.is_mapped());
@@ -279,7 +287,7 @@ fn f32_parameters_stay_in_the_mapped_file() {
 }
 
 #[test]
-fn the_no_side_is_found_in_the_file() {
+fn detects_the_no_tower_in_the_file() {
     let w = weights("vit_gelu");
     assert_eq!((w.no_side(), w.no_prompts()), (NoSide::Stored, 16));
 }

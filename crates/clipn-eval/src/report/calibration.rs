@@ -1,4 +1,4 @@
-//! How the threshold behaves, and how far the confidences can be believed.
+//! The section on the threshold's effect and the calibration of confidence.
 
 use super::charts::{TAIL, legend};
 use super::gallery::published;
@@ -10,13 +10,13 @@ use super::svg::{Axis, Chart};
 use crate::{ImageRow, Precision, Scored};
 use clipn_ood::scores::Score;
 
-/// Thresholds at which the curves are drawn.
+/// Number of intervals between the thresholds of a curve.
 const STEPS: usize = 300;
 
-/// The lines of out-of-distribution sets, by the classes of the page's style; told apart by dashes too.
+/// CSS classes of the lines of out-of-distribution sets, which differ in color and dashes.
 const LINES: [&str; 7] = ["s5", "s3", "s1", "s6", "s2", "s0", "s4"];
 
-/// One in-distribution image that was read.
+/// Score and confidence of one readable in-distribution image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Judgement {
     pub(super) score: f64,
@@ -25,7 +25,7 @@ pub(super) struct Judgement {
     pub(super) right: Option<bool>,
 }
 
-/// The section; nothing where no score decides.
+/// Returns the section; empty if the evaluation has no scores.
 pub(super) fn section(sections: &Sections<'_>) -> String {
     let Some((index, threshold)) = sections.decider else {
         return String::new();
@@ -52,20 +52,20 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
         .map(|set| (set.name.as_str(), column(set, index)))
         .collect();
 
-    let chart = shares_chart(score, precision, threshold, &id, &ood);
+    let chart = fractions_chart(score, precision, threshold, &id, &ood);
     let kept: Vec<Judgement> = id
         .iter()
         .copied()
         .filter(|j| j.score >= threshold)
         .collect();
-    let reliability = Reliability::new(&kept).map_or(String::new(), |of_kept| {
+    let reliability = Reliability::new(&kept).map_or(String::new(), |reliability| {
         let all = Reliability::new(&id).map_or(String::new(), |all| {
             format!(
-                " Of all, rejected ones included, it is {}&nbsp;%.",
+                " Including rejected images, it is {}&nbsp;%.",
                 percent(all.ece())
             )
         });
-        of_kept.figure(&all)
+        reliability.figure(&all)
     });
     let points = operating_points(&id, &ood, threshold);
     let table = points_table(
@@ -81,8 +81,8 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
     )
 }
 
-/// Kept and rejected shares over thresholds, with the chosen one marked.
-fn shares_chart(
+/// Draws the fractions kept and rejected over thresholds, with the chosen threshold marked.
+fn fractions_chart(
     score: &dyn Score,
     precision: Precision,
     threshold: f64,
@@ -104,8 +104,8 @@ fn shares_chart(
             .copied()
             .collect(),
     );
-    let at = |share: f64| {
-        all.get((all.len().saturating_sub(1) as f64 * share).round() as usize)
+    let at = |fraction: f64| {
+        all.get((all.len().saturating_sub(1) as f64 * fraction).round() as usize)
             .copied()
     };
     let (low, high) = (at(TAIL).unwrap_or(0.0), at(1.0 - TAIL).unwrap_or(1.0));
@@ -122,7 +122,7 @@ fn shares_chart(
             low,
             high,
             5,
-            format!("threshold: least {unit} that is kept"),
+            format!("threshold: minimum {unit} that is kept"),
         ),
         Axis::percent(1.0, 5, "%"),
     );
@@ -150,34 +150,35 @@ fn shares_chart(
         chart.line(&[(threshold, 0.0), (threshold, 1.0)], "line threshold");
     }
     let svg = chart.finish(&format!(
-        "Kept and rejected shares over thresholds of {unit}"
+        "Fractions kept and rejected over thresholds of {unit}"
     ));
     let shown = figure(published(score, precision, threshold));
     format!(
-        "<figure class=\"chart wide\"><h3>What a threshold of {} keeps and rejects</h3>{svg}{}\
-         <p class=\"note\">Kept: the share of in-distribution images that score at least the threshold; rejected: the \
-         share of an out-of-distribution set that scores less. The shares are those at the dashed line, {shown}.</p></figure>",
+        "<figure class=\"chart wide\"><h3>Images kept and rejected over thresholds of {}</h3>{svg}{}\
+         <p class=\"note\">Kept: fraction of in-distribution images with a score of at least the \
+         threshold. Rejected: fraction of an out-of-distribution set with a lower score. \
+         The percentages are those at the dashed line, {shown}.</p></figure>",
         text(score.title()),
         legend(&lines),
     )
 }
 
-/// The share of ascending values that lies below a threshold.
+/// Returns the fraction of ascending values below a threshold.
 pub(super) fn below(ascending: &[f64], threshold: f64) -> f64 {
     ascending.partition_point(|value| *value < threshold) as f64 / ascending.len().max(1) as f64
 }
 
-/// What other thresholds would do.
+/// Returns the table of operating points.
 fn points_table(
     score: &dyn Score,
     precision: Precision,
     points: &[Point],
     ood: &[(&str, Vec<f64>)],
-    labelled: bool,
+    labeled: bool,
 ) -> String {
     let mut head = "<th scope=\"col\">threshold</th><th scope=\"col\">kept</th>".to_owned();
-    if labelled {
-        head += "<th scope=\"col\">accuracy of the kept</th>";
+    if labeled {
+        head += "<th scope=\"col\">accuracy of kept images</th>";
     }
     for (name, _) in ood {
         head += &format!(
@@ -188,19 +189,19 @@ fn points_table(
     let mut rows = String::new();
     let mut chosen = String::new();
     for point in points {
-        // As many digits as tell the score from its neighbours, to be copied.
+        // Enough digits to identify the f32 score, to be copied.
         let threshold = (published(score, precision, point.threshold) as f32).to_string();
-        let share = |share: &super::operating::Share| {
+        let cell = |fraction: &super::operating::Share| {
             let interval = if point.chosen {
                 format!(
                     "<small>{} – {}</small>",
-                    percent(share.low),
-                    percent(share.high)
+                    percent(fraction.low),
+                    percent(fraction.high)
                 )
             } else {
                 String::new()
             };
-            format!("<td>{}{interval}</td>", percent(share.value))
+            format!("<td>{}{interval}</td>", percent(fraction.value))
         };
         let class = if point.chosen {
             " class=\"chosen\""
@@ -210,15 +211,15 @@ fn points_table(
         rows += &format!(
             "<tr{class}><th scope=\"row\">{}</th>{}",
             text(threshold.replace('-', "\u{2212}")),
-            share(&point.kept)
+            cell(&point.kept)
         );
-        if labelled {
+        if labeled {
             rows += &point
                 .accuracy
                 .as_ref()
-                .map_or("<td>–</td>".to_owned(), share);
+                .map_or("<td>–</td>".to_owned(), cell);
         }
-        rows += &point.rejected.iter().map(share).collect::<String>();
+        rows += &point.rejected.iter().map(cell).collect::<String>();
         rows += "</tr>";
         if point.chosen {
             chosen = threshold;
@@ -232,9 +233,10 @@ fn points_table(
     format!(
         "<h3 class=\"above\">Other thresholds of {title}</h3>\
          <div class=\"scroll\"><table class=\"points\"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\
-         <p class=\"note\">In per cent. The row that stands out is the threshold of this report, with 95&nbsp;% Wilson \
-         intervals, which tell how far the numbers of images leave the shares open. The thresholds were read off these \
-         images: others will be kept a little less, and what is rejected of other unknown things, no table tells. With the \
-         same model, classes and templates, <code>{command}</code> decides so.</p>"
+         <p class=\"note\">In per cent. The highlighted row is the threshold of this report, with \
+         95&nbsp;% Wilson intervals for the number of images. The thresholds were chosen on these \
+         images: slightly fewer of other in-distribution images will be kept, and rejection rates \
+         for other unknown content may differ. To apply the threshold with the same model, classes \
+         and templates, run <code>{command}</code>.</p>"
     )
 }

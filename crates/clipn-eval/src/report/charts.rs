@@ -4,23 +4,25 @@ use super::html::text;
 use super::svg::{Axis, Chart};
 use clipn_ood::metrics::Roc;
 
-/// Bars of a histogram.
+/// Number of bars in a histogram.
 const BINS: usize = 40;
 
-/// Share of the scores beyond either end of a histogram's axis; single far scores would leave the rest no room.
+/// Fraction of scores beyond either end of a histogram's axis, so that single outliers do not
+/// compress the rest.
 pub(super) const TAIL: f64 = 0.002;
 
-/// Steps to a side that a curve is drawn in, finer than can be seen.
+/// Resolution of a curve in steps per axis, finer than visible.
 const RESOLUTION: f64 = 500.0;
 
 /// One group of scores in a histogram.
 pub(super) struct Outline<'a> {
-    /// The class of its line and its area.
+    /// CSS class of its line and area.
     pub class: &'a str,
     pub scores: &'a [f64],
 }
 
-/// The shares of ID and OOD scores in each bar, and the threshold of the decisions where it lies within.
+/// Draws a histogram of the fractions of ID and OOD scores, with the decision threshold if it is
+/// within range.
 pub(super) fn histogram(
     title: &str,
     unit: &str,
@@ -41,7 +43,8 @@ pub(super) fn histogram(
     histogram_chart(unit, &outlines, threshold).finish(title)
 }
 
-/// The shares of each group's scores in each bar, the last group in front, and a threshold where it lies within.
+/// Draws a histogram of each group's scores as fractions of the group, the last group in front,
+/// with the threshold if it is within range.
 pub(super) fn histogram_chart(
     unit: &str,
     outlines: &[Outline<'_>],
@@ -53,13 +56,14 @@ pub(super) fn histogram_chart(
         .copied()
         .collect();
     all.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];
+    let at = |fraction: f64| all[((all.len() - 1) as f64 * fraction).round() as usize];
     let (low, high) = if all.is_empty() {
         (0.0, 1.0)
     } else {
         (at(TAIL), at(1.0 - TAIL))
     };
-    // A step beyond either end keeps the first and the last bar off the frame, and gives a single value some width.
+    // A margin at either end keeps the first and the last bar off the frame, and gives a single
+    // value some width.
     let spread = if high > low {
         high - low
     } else {
@@ -69,12 +73,12 @@ pub(super) fn histogram_chart(
 
     let bars: Vec<Vec<f64>> = outlines
         .iter()
-        .map(|outline| shares(outline.scores, low, high))
+        .map(|outline| fractions(outline.scores, low, high))
         .collect();
-    let most = bars.iter().flatten().copied().fold(0.01, f64::max);
+    let max = bars.iter().flatten().copied().fold(0.01, f64::max);
     let axes = (
         Axis::new(low, high, 4, unit),
-        Axis::percent(most * 1.06, 4, "share of the set, %"),
+        Axis::percent(max * 1.06, 4, "fraction of the set, %"),
     );
     let mut chart = Chart::new(260.0, 190.0, axes.0, axes.1);
     for (outline, bars) in outlines.iter().zip(&bars) {
@@ -84,19 +88,19 @@ pub(super) fn histogram_chart(
     }
     if let Some(threshold) = threshold.filter(|t| (low..=high).contains(t)) {
         chart.line(
-            &[(threshold, 0.0), (threshold, most * 1.06)],
+            &[(threshold, 0.0), (threshold, max * 1.06)],
             "line threshold",
         );
     }
     chart
 }
 
-/// The share of the scores in each bar; the outermost bars take what lies beyond.
-fn shares(scores: &[f64], low: f64, high: f64) -> Vec<f64> {
+/// Returns the fraction of scores in each bar; the outermost bars include the values beyond them.
+fn fractions(scores: &[f64], low: f64, high: f64) -> Vec<f64> {
     let mut counts = vec![0_usize; BINS];
     for score in scores {
-        let place = (score - low) / (high - low) * BINS as f64;
-        counts[(place.max(0.0) as usize).min(BINS - 1)] += 1;
+        let position = (score - low) / (high - low) * BINS as f64;
+        counts[(position.max(0.0) as usize).min(BINS - 1)] += 1;
     }
     counts
         .into_iter()
@@ -104,17 +108,17 @@ fn shares(scores: &[f64], low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
-/// The outline of bars.
+/// Returns the outline of bars.
 fn steps(bars: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
     let width = (high - low) / bars.len() as f64;
-    let edges = bars.iter().enumerate().flat_map(|(i, &share)| {
+    let edges = bars.iter().enumerate().flat_map(|(i, &fraction)| {
         let left = low + i as f64 * width;
-        [(left, share), (left + width, share)]
+        [(left, fraction), (left + width, fraction)]
     });
     edges.collect()
 }
 
-/// One curve a score; the class of curve `i` is `s{i}`.
+/// Draws one ROC curve per score; the CSS class of curve `i` is `s{i}`.
 pub(super) fn roc_curves(title: &str, curves: &[Roc]) -> String {
     let x = Axis::percent(1.0, 5, "out-of-distribution images kept, %");
     let y = Axis::percent(1.0, 5, "in-distribution images kept, %");
@@ -127,7 +131,7 @@ pub(super) fn roc_curves(title: &str, curves: &[Roc]) -> String {
     chart.finish(title)
 }
 
-/// The points of a curve without those that cannot be told from the one before.
+/// Returns the points of a curve without those that look equal to the previous one.
 fn thinned(curve: &Roc) -> Vec<(f64, f64)> {
     let cell = |(x, y): (f64, f64)| {
         (
@@ -145,7 +149,7 @@ fn thinned(curve: &Roc) -> Vec<(f64, f64)> {
     points
 }
 
-/// The legend of curves: a piece of each line, told by its class, with its name.
+/// Returns the legend of curves: a piece of each line, styled by its CSS class, with its name.
 pub(super) fn legend(lines: &[(String, String)]) -> String {
     let entry = |(class, name): &(String, String)| {
         let line = format!(
@@ -162,15 +166,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_score_is_in_a_bar() {
-        let bars = shares(&[-100.0, 0.0, 0.5, 1.0, 100.0, 0.5], 0.0, 1.0);
+    fn every_score_is_counted_in_a_bar() {
+        let bars = fractions(&[-100.0, 0.0, 0.5, 1.0, 100.0, 0.5], 0.0, 1.0);
         assert!((bars.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         assert!((bars[0] - 2.0 / 6.0).abs() < 1e-12 && (bars[BINS / 2] - 2.0 / 6.0).abs() < 1e-12);
-        assert_eq!(shares(&[], 0.0, 1.0), vec![0.0; BINS]);
+        assert_eq!(fractions(&[], 0.0, 1.0), vec![0.0; BINS]);
     }
 
     #[test]
-    fn any_scores_make_a_histogram() {
+    fn degenerate_scores_make_a_histogram() {
         for (id, ood) in [
             (vec![1.0; 9], vec![1.0; 4]),
             (vec![0.0], vec![]),

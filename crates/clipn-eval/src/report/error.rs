@@ -4,26 +4,26 @@ use thiserror::Error;
 
 use clipn_ood::metrics::MetricError;
 
-/// Why a report cannot be made.
+/// Error of creating a report.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// The scores of a set give no curve.
-    #[error("the score {score} on {ood}: {source}")]
+    /// The ROC curve of a score on a set cannot be computed.
+    #[error("cannot compute the ROC curve of the score {score} on {ood}")]
     Metric {
-        /// The score's name.
+        /// Name of the score.
         score: &'static str,
-        /// The out-of-distribution set.
+        /// Name of the out-of-distribution set.
         ood: String,
-        /// Why.
+        /// Error of the metric.
         source: MetricError,
     },
-    /// The file cannot be written.
-    #[error("cannot write the report {}: {source}", path.display())]
+    /// The report file cannot be written.
+    #[error("cannot write the report {}", path.display())]
     Write {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }

@@ -1,11 +1,12 @@
-//! Which pictures tell the most: the most confident right decisions and the most confident mistakes.
+//! Selection of example images: the most confident correct decisions and the most confident
+//! mistakes.
 
 use crate::{ImageRow, Scored, ScoredSet};
 
-/// The share of in-distribution images that the report's threshold keeps.
+/// Fraction of in-distribution images that the report's default threshold keeps.
 pub(super) const KEPT: f64 = 0.95;
 
-/// One picture with what was decided on it.
+/// One image with its decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Example<'a> {
     pub(super) row: &'a ImageRow,
@@ -15,15 +16,15 @@ pub(super) struct Example<'a> {
     pub(super) kept: bool,
 }
 
-/// The images of a set that were read, judged by one score.
+/// Decisions on the readable images of a set by one score.
 #[derive(Debug)]
 pub(super) struct Judged<'a> {
-    /// From the highest score down.
+    /// Examples by score, highest first.
     pub(super) examples: Vec<Example<'a>>,
 }
 
 impl<'a> Judged<'a> {
-    /// Judges a set by the score at `index` of the evaluation.
+    /// Decides on the images of a set by the score at `index` of the evaluation.
     pub(super) fn new(set: &'a ScoredSet, index: usize, threshold: f64) -> Self {
         let example = |row: &'a ImageRow| {
             let Scored {
@@ -42,12 +43,12 @@ impl<'a> Judged<'a> {
         Self { examples }
     }
 
-    /// How many were kept.
+    /// Returns the number of kept images.
     pub(super) fn kept(&self) -> usize {
         self.examples.iter().filter(|example| example.kept).count()
     }
 
-    /// Up to `count` of the pictures wanted, from the highest score down.
+    /// Returns up to `count` images that satisfy `wanted`, highest scores first.
     pub(super) fn highest(
         &self,
         count: usize,
@@ -61,7 +62,7 @@ impl<'a> Judged<'a> {
             .collect()
     }
 
-    /// Up to `count` of the pictures wanted, from the lowest score up.
+    /// Returns up to `count` images that satisfy `wanted`, lowest scores first.
     pub(super) fn lowest(
         &self,
         count: usize,
@@ -77,13 +78,13 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// The highest threshold at which at least that share of the in-distribution scores is kept; nothing is below it where
-/// there are none.
-pub(super) fn threshold(id: &[f64], share: f64) -> f64 {
+/// Returns the highest threshold that keeps at least this fraction of the in-distribution scores;
+/// negative infinity without scores.
+pub(super) fn threshold(id: &[f64], fraction: f64) -> f64 {
     let mut sorted = id.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    let lost = (sorted.len() as f64 * (1.0 - share) + 1e-9).floor() as usize;
-    sorted.get(lost).copied().unwrap_or(f64::NEG_INFINITY)
+    let rejected = (sorted.len() as f64 * (1.0 - fraction) + 1e-9).floor() as usize;
+    sorted.get(rejected).copied().unwrap_or(f64::NEG_INFINITY)
 }
 
 #[cfg(test)]
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_keeps_95_in_100() {
+    fn threshold_keeps_the_given_fraction() {
         let scores: Vec<f64> = (0..100).map(f64::from).rev().collect();
         assert_eq!(threshold(&scores, KEPT), 5.0);
         assert_eq!(threshold(&scores[..10], KEPT), 90.0);

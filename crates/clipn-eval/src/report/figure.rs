@@ -1,4 +1,4 @@
-//! The histograms of every score in one picture, for a page of text.
+//! Histograms of all scores in one SVG image, for use in documents.
 
 use std::path::Path;
 
@@ -9,13 +9,14 @@ use super::sections::{column, unit};
 use clipn_data::OodKind;
 use crate::{Evaluation, Precision, ScoredSet};
 
-/// Charts side by side.
+/// Number of charts in a row.
 const ACROSS: usize = 3;
 
-/// Pixels that a chart takes.
+/// Width of a chart in pixels.
 const WIDTH: f64 = 280.0;
+/// Height of a chart in pixels.
 const HEIGHT: f64 = 222.0;
-/// Above the charts, where the names of the lines stand.
+/// Height in pixels of the legend above the charts.
 const TOP: f64 = 30.0;
 
 const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#5c6470}.end{text-anchor:end}.mid{text-anchor:middle}\
@@ -24,11 +25,11 @@ const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#5c6470}.end{text-
     .fill.id{fill:#0072b2}.line.id{stroke:#0072b2}.fill.near{fill:#009e73}.line.near{stroke:#009e73;\
     stroke-dasharray:7 3}.fill.ood{fill:#d55e00}.line.ood{stroke:#d55e00;stroke-dasharray:3 2}";
 
-/// Writes an SVG with a histogram a score: the in-distribution set, the near and the other out-of-distribution images,
-/// each as shares of all its images.
+/// Writes an SVG with one histogram per score: of the in-distribution set, the near, and the other
+/// out-of-distribution images, each as fractions of its images.
 ///
 /// # Errors
-/// [`ReportError::Write`].
+/// [`ReportError::Write`] if the file cannot be written.
 pub fn write_histograms(
     path: &Path,
     evaluation: &Evaluation,
@@ -99,7 +100,7 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
     )
 }
 
-/// What the sets that are not near are called together.
+/// Returns the common name of the sets that are not near.
 fn name_of(sets: &[&ScoredSet]) -> String {
     match sets {
         [one] => one.name.clone(),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_no_kind_are_one_line() {
+    fn sets_without_kind_share_one_line() {
         let evaluation = Evaluation {
             class_names: vec!["a".to_owned()],
             scores: scores::all()[..6].to_vec(),

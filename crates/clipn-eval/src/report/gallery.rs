@@ -1,4 +1,4 @@
-//! Rows of example pictures.
+//! Rows of example images.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,31 +10,31 @@ use super::thumbnail::{self, Thumbnail};
 use crate::Precision;
 use clipn_ood::scores::Score;
 
-/// What all galleries of a page share.
+/// Settings of all galleries of a page.
 #[derive(Debug)]
 pub(super) struct Gallery<'a> {
     pub(super) class_names: &'a [String],
-    /// The score that decides.
+    /// Score used for the decision.
     pub(super) score: &'static dyn Score,
-    /// The unit that scores are in.
+    /// Precision that the scores were computed in.
     pub(super) precision: Precision,
     /// Long side of a thumbnail, in pixels.
     pub(super) side: u32,
 }
 
-/// Pictures of one kind.
+/// A row of images with the same kind of decision.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) heading: &'a str,
-    /// How many there are of the kind.
+    /// Sentence with the number of images of this kind.
     pub(super) note: String,
-    /// Whether the decisions on them are right.
+    /// Whether the decisions are right.
     pub(super) right: bool,
     pub(super) examples: Vec<Example<'a>>,
 }
 
 impl Gallery<'_> {
-    /// A heading, a sentence and the pictures, all of them decided rightly or all wrongly; nothing where there are none.
+    /// Returns the heading, the sentence and the images; empty without images.
     pub(super) fn row(&self, row: &Row<'_>, root: &Path) -> String {
         let Row {
             heading,
@@ -74,7 +74,7 @@ impl Gallery<'_> {
                 .display()
                 .to_string(),
         );
-        let picture = match thumbnail {
+        let image = match thumbnail {
             Some(Thumbnail { uri, pixelated }) => {
                 let class = if *pixelated {
                     " class=\"pixelated\""
@@ -83,7 +83,7 @@ impl Gallery<'_> {
                 };
                 format!("<img{class} src=\"{uri}\" alt=\"{name}\" loading=\"lazy\">")
             }
-            None => "<span class=\"missing\">cannot be read</span>".to_owned(),
+            None => "<span class=\"missing\">unreadable</span>".to_owned(),
         };
         let class = |index: usize| self.class_names.get(index).map_or("?", String::as_str);
         let predicted = text(class(example.prediction));
@@ -102,19 +102,19 @@ impl Gallery<'_> {
             .label
             .filter(|&label| label != example.prediction)
         {
-            Some(label) => format!("<small>is: <bdi>{}</bdi></small>", text(class(label))),
+            Some(label) => format!("<small>label: <bdi>{}</bdi></small>", text(class(label))),
             None => String::new(),
         };
         let score = figure(published(self.score, self.precision, example.score));
         format!(
-            "<figure title=\"{name}\"><div class=\"frame\">{picture}</div><figcaption>{decision}{truth}\
+            "<figure title=\"{name}\"><div class=\"frame\">{image}</div><figcaption>{decision}{truth}\
              <small>{} {score}</small><small class=\"path\"><bdi>{name}</bdi></small></figcaption></figure>",
             text(self.score.title())
         )
     }
 }
 
-/// A score in the published unit.
+/// Returns a score in the published unit.
 pub(super) fn published(score: &dyn Score, precision: Precision, value: f64) -> f64 {
     match precision {
         Precision::F32 => value,
@@ -122,7 +122,7 @@ pub(super) fn published(score: &dyn Score, precision: Precision, value: f64) -> 
     }
 }
 
-/// The folder that all paths have in common, to show names relative to it.
+/// Returns the common parent directory of all paths, to show names relative to it.
 pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
     let Some(first) = paths.next().and_then(Path::parent) else {
         return PathBuf::new();
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_common_folder_is_what_all_paths_share() {
+    fn finds_the_common_parent_directory() {
         let common = |paths: &[&str]| common_folder(paths.iter().map(Path::new));
         assert_eq!(common(&["/a/b/c/1.png", "/a/b/d/2.png"]), Path::new("/a/b"));
         assert_eq!(common(&["/a/b/1.png", "/a/bc/2.png"]), Path::new("/a"));

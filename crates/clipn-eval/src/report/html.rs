@@ -1,9 +1,9 @@
-//! Text into HTML: escaping, and figures as they are read.
+//! HTML escaping and number formatting.
 
 use html_escape::encode_safe;
 
-/// Text that can stand anywhere in the page, in an element or a quoted attribute. Characters that a browser would act on
-/// or that change the direction of what follows are shown as `�`.
+/// Escapes text for any element or quoted attribute of the page. Control characters and characters
+/// that change the text direction are shown as `�`.
 pub(super) fn text(raw: impl AsRef<str>) -> String {
     let hidden = |c: char| {
         c.is_control()
@@ -17,12 +17,12 @@ pub(super) fn text(raw: impl AsRef<str>) -> String {
     encode_safe(&shown).into_owned()
 }
 
-/// A fraction as per cent with two decimals, as in the published tables.
+/// Formats a fraction as per cent with two decimals, as in the published tables.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{:.2}", 100.0 * fraction)
 }
 
-/// A score in about four digits.
+/// Formats a score with about four significant digits.
 pub(super) fn figure(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || (0.001..10_000.0).contains(&size) {
@@ -39,7 +39,7 @@ pub(super) fn figure(value: f64) -> String {
     }
 }
 
-/// A count with thin spaces between thousands.
+/// Formats a count with narrow no-break spaces between thousands.
 pub(super) fn count(value: usize) -> String {
     let digits = value.to_string();
     let mut text = String::new();
@@ -52,7 +52,7 @@ pub(super) fn count(value: usize) -> String {
     text
 }
 
-/// `1 image`, `2 images`.
+/// Formats a number of images: `1 image`, `2 images`.
 pub(super) fn images(value: usize) -> String {
     format!(
         "{} image{}",
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_text_is_markup() {
+    fn escapes_markup_and_control_characters() {
         let escaped = text("<script>\"x\" & 'y'</script>\u{202e}\n");
         assert!(
             !escaped.contains(['<', '>', '"', '\'', '\u{202e}', '\n']),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_short() {
+    fn formats_numbers_briefly() {
         for (value, shown) in [
             (0.0, "0.000"),
             (0.5, "0.500"),

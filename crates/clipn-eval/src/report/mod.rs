@@ -1,5 +1,8 @@
-//! An evaluation as one HTML page to read and to hand on: the table, score histograms and ROC curves of every set, how
-//! the threshold and the confidences are calibrated, and the most telling pictures with what was decided on them. The page holds all it needs: no script, no outside resource.
+//! Evaluation report as one self-contained HTML page: the table of results, score histograms and
+//! ROC curves of every set, the calibration of threshold and confidence, and example images with
+//! their decisions.
+//!
+//! The page has no scripts and loads no external resources.
 
 mod base64;
 mod calibration;

@@ -1,15 +1,15 @@
-//! Operating points: what thresholds keep and reject.
+//! Operating points: fractions kept and rejected at several thresholds.
 
 use super::calibration::{Judgement, below};
 use super::examples::threshold as threshold_keeping;
 
-/// Shares of in-distribution images that the points keep.
+/// Fractions of in-distribution images kept at the points.
 const TARGETS: [f64; 5] = [0.99, 0.95, 0.9, 0.8, 0.5];
 
-/// The quantile of the normal distribution that belongs to 95 % on both sides.
+/// Quantile of the standard normal distribution for a two-sided 95 % interval.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// A share of counted images with its 95 % Wilson interval.
+/// A fraction of counted images with its 95 % Wilson interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Share {
     pub(super) value: f64,
@@ -18,36 +18,38 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Of `n` images; `None` of none (Wilson, "Probable inference", 1927).
+    /// Computes the fraction and interval of `n` images; `None` for no images (Wilson, "Probable
+    /// inference", 1927).
     pub(super) fn of(hits: usize, n: usize) -> Option<Self> {
         if n == 0 {
             return None;
         }
         let (p, n) = (hits as f64 / n as f64, n as f64);
-        let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let center = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
         let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
         Some(Self {
             value: p,
-            low: (centre - half).max(0.0),
-            high: (centre + half).min(1.0),
+            low: (center - half).max(0.0),
+            high: (center + half).min(1.0),
         })
     }
 }
 
-/// What one threshold does.
+/// Fractions kept and rejected at one threshold.
 #[derive(Debug, Clone)]
 pub(super) struct Point {
     pub(super) threshold: f64,
-    /// Whether it is the report's.
+    /// Whether it is the report's threshold.
     pub(super) chosen: bool,
     pub(super) kept: Share,
-    /// Of the labelled images that are kept.
+    /// Accuracy of the kept images that have a label.
     pub(super) accuracy: Option<Share>,
-    /// A share a set.
+    /// Fraction rejected of each out-of-distribution set.
     pub(super) rejected: Vec<Share>,
 }
 
-/// The points that keep round shares, and the chosen threshold, from the lowest threshold up; equal thresholds once.
+/// Returns the points at the target fractions and the chosen threshold, by ascending threshold
+/// without duplicates.
 pub(super) fn operating_points(
     id: &[Judgement],
     ood: &[(&str, Vec<f64>)],
@@ -56,7 +58,7 @@ pub(super) fn operating_points(
     let scores: Vec<f64> = id.iter().map(|j| j.score).collect();
     let mut thresholds: Vec<f64> = TARGETS
         .iter()
-        .map(|&share| threshold_keeping(&scores, share))
+        .map(|&fraction| threshold_keeping(&scores, fraction))
         .collect();
     thresholds.push(chosen);
     thresholds.retain(|t| t.is_finite());
@@ -93,12 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_wilsons() {
-        // Computed by hand from the formula: 8 of 10.
-        let share = Share::of(8, 10).unwrap();
+    fn intervals_follow_wilsons_formula() {
+        // Computed by hand from the formula for 8 of 10.
+        let fraction = Share::of(8, 10).unwrap();
         assert!(
-            (share.low - 0.490_162).abs() < 1e-5 && (share.high - 0.943_318).abs() < 1e-5,
-            "{share:?}"
+            (fraction.low - 0.490_162).abs() < 1e-5 && (fraction.high - 0.943_318).abs() < 1e-5,
+            "{fraction:?}"
         );
         let none = Share::of(0, 20).unwrap();
         assert!(
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn points_keep_what_they_say() {
+    fn points_keep_their_target_fractions() {
         let id: Vec<Judgement> = (0..100)
             .map(|i| Judgement {
                 score: f64::from(i),
@@ -118,12 +120,12 @@ mod tests {
             })
             .collect();
         let points = operating_points(&id, &[("x", vec![0.0, 1.0, 50.0, 99.5])], 30.0);
-        let told: Vec<(f64, f64, f64)> = points
+        let points_kept_rejected: Vec<(f64, f64, f64)> = points
             .iter()
             .map(|p| (p.threshold, p.kept.value, p.rejected[0].value))
             .collect();
         assert_eq!(
-            told,
+            points_kept_rejected,
             [
                 (1.0, 0.99, 0.25),
                 (5.0, 0.95, 0.5),

@@ -10,26 +10,28 @@ use crate::{Evaluation, Precision, Record, Results, Spread};
 use clipn_ood::metrics::FprConvention;
 use clipn_ood::scores::Score;
 
-/// What a report shows beside the figures.
+/// Options of a report.
 #[derive(Debug, Clone)]
 pub struct ReportOptions {
-    /// The heading, the benchmark's name for instance.
+    /// Heading of the page, such as the benchmark's name.
     pub title: String,
-    /// Whatever describes the run, as in `results.json`; an object, or null for none.
+    /// Description of the run, as in `results.json`: a JSON object, or null for none.
     pub settings: Value,
-    /// The arithmetic that the scores were computed in.
+    /// Precision that the scores were computed in.
     pub precision: Precision,
-    /// How the results' FPR95 was read off the curve.
+    /// Convention of the results' FPR95.
     pub fpr_convention: FprConvention,
-    /// The score that decides on the pictures; without one ATD, CTW or the last of the evaluation, whichever is there.
+    /// Score that decides on the example images; `None` for ATD, else CTW, else the last of the
+    /// evaluation.
     pub decider: Option<&'static dyn Score>,
-    /// The least score that is kept, in the published unit; without one what keeps 95 % of the in-distribution images.
+    /// Minimum score that is kept, in the published unit; `None` for the threshold that keeps 95 %
+    /// of the in-distribution images.
     pub threshold: Option<f64>,
-    /// The most pictures in a row; 0 for a report without pictures.
+    /// Maximum number of images in a row; 0 for a report without images.
     pub examples: usize,
-    /// The long side of a picture's copy, in pixels.
+    /// Long side of a thumbnail, in pixels.
     pub thumbnail_side: u32,
-    /// How the figures vary, where the evaluation was repeated.
+    /// Spread of the metrics, if the evaluation was repeated.
     pub spread: Option<Spread>,
 }
 
@@ -49,10 +51,10 @@ impl Default for ReportOptions {
     }
 }
 
-/// Writes the report of an evaluation as one HTML file that needs no other.
+/// Writes the report of an evaluation as one self-contained HTML file.
 ///
 /// # Errors
-/// [`ReportError::Write`], and as [`render_html`].
+/// Same as [`render_html`], and [`ReportError::Write`] if the file cannot be written.
 pub fn write_html(
     path: &Path,
     evaluation: &Evaluation,
@@ -66,10 +68,12 @@ pub fn write_html(
     })
 }
 
-/// The report of an evaluation. Pictures are read from their files; one that is gone leaves an empty frame.
+/// Renders the report of an evaluation. Images are read from their files; an unreadable one leaves
+/// an empty frame.
 ///
 /// # Errors
-/// [`ReportError::Metric`] for scores of which there is no curve; [`Results::compute`] has refused those before.
+/// [`ReportError::Metric`] if the ROC curve of a score cannot be computed. [`Results::compute`]
+/// rejects such scores first.
 pub fn render_html(
     evaluation: &Evaluation,
     results: &Results,
@@ -103,7 +107,8 @@ pub fn render_html(
     };
     let legend = format!(
         "<p class=\"note\"><span class=\"swatch id\"></span>in-distribution <span class=\"swatch ood\"></span>\
-         out-of-distribution, in the histograms below. The outermost bars hold what lies beyond them. {rule}</p>\n"
+         out-of-distribution, in the histograms below. The outermost bars include all values beyond \
+         them. {rule}</p>\n"
     );
     let page = Page {
         title: &options.title,
@@ -122,10 +127,11 @@ pub fn render_html(
     Ok(page.render())
 }
 
-/// Writes a page with the tables of results alone, as those of merged runs; see [`render_record_html`].
+/// Writes a page with only the tables of results, such as those of merged runs; see
+/// [`render_record_html`].
 ///
 /// # Errors
-/// [`ReportError::Write`].
+/// [`ReportError::Write`] if the file cannot be written.
 pub fn write_record_html(path: &Path, record: &Record, title: &str) -> Result<(), ReportError> {
     let html = render_record_html(record, title);
     std::fs::write(path, html).map_err(|source| ReportError::Write {
@@ -134,7 +140,8 @@ pub fn write_record_html(path: &Path, record: &Record, title: &str) -> Result<()
     })
 }
 
-/// The page of results of which the images' scores are not at hand: table, runs, settings, without charts and pictures.
+/// Renders a page of results without the images' scores: table, runs and settings, without charts
+/// and images.
 pub fn render_record_html(record: &Record, title: &str) -> String {
     let Record {
         results,
@@ -149,7 +156,7 @@ pub fn render_record_html(record: &Record, title: &str) -> String {
     sets.dedup();
     let page = Page {
         title,
-        lead: told(results, sets.len(), sets.iter().map(|(_, n)| n).sum()),
+        lead: summary_line(results, sets.len(), sets.iter().map(|(_, n)| n).sum()),
         classes: settings["classes"]
             .as_u64()
             .and_then(|n| usize::try_from(n).ok()),
@@ -166,7 +173,7 @@ pub fn render_record_html(record: &Record, title: &str) -> String {
     page.render()
 }
 
-/// What a page is made of; text that is HTML already, but for the title and the convention.
+/// Content of a page. Texts are HTML already, except for title and convention.
 struct Page<'a> {
     title: &'a str,
     lead: String,
@@ -185,7 +192,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn render(&self) -> String {
         let spread = self.spread.map_or(String::new(), |spread| {
-            format!(" ±: {}.", spread.explained())
+            format!(" Shown: {}.", spread.explained())
         });
         format!(
             include_str!("page.html"),
@@ -215,11 +222,11 @@ fn lead(evaluation: &Evaluation, results: &Results) -> String {
         .iter()
         .map(|set| set.rows.iter().filter(|r| r.outcome.is_ok()).count())
         .sum();
-    told(results, evaluation.ood.len(), outside)
+    summary_line(results, evaluation.ood.len(), outside)
 }
 
-/// What was evaluated, in a line.
-fn told(results: &Results, sets: usize, outside: usize) -> String {
+/// Returns a one-line description of the evaluation.
+fn summary_line(results: &Results, sets: usize, outside: usize) -> String {
     let name = text(&results.id.name);
     format!(
         "<bdi>{name}</bdi> ({}) against {} of {sets} out-of-distribution {}",

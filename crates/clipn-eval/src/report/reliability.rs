@@ -1,20 +1,21 @@
-//! The reliability diagram: how often predictions of each confidence are right.
+//! The reliability diagram: accuracy of predictions as a function of confidence.
 
 use super::calibration::Judgement;
 use super::html::{count, percent};
 use super::svg::{Axis, Chart};
 
-/// Bins of equal width over confidences from 0 to 1.
+/// Number of bins of equal width over confidences from 0 to 1.
 const BINS: usize = 10;
 
-/// Images below which a diagram tells little.
+/// Number of images below which the diagram is unreliable.
 const FEW: usize = 200;
 
-/// The labelled images whose confidence falls into a bin.
+/// Labeled images whose confidence falls into a bin.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Bin {
     n: usize,
     right: usize,
+    /// Sum of confidences.
     confidence: f64,
 }
 
@@ -28,7 +29,7 @@ impl Bin {
     }
 }
 
-/// Confidences against accuracies.
+/// Accuracy by confidence.
 #[derive(Debug)]
 pub(super) struct Reliability {
     bins: [Bin; BINS],
@@ -36,7 +37,7 @@ pub(super) struct Reliability {
 }
 
 impl Reliability {
-    /// Of the images that have a label; `None` where there is none.
+    /// Computes the diagram of the labeled images; `None` without labels.
     pub(super) fn new(judgements: &[Judgement]) -> Option<Self> {
         let (mut bins, mut total) = ([Bin::default(); BINS], Bin::default());
         for Judgement {
@@ -47,8 +48,8 @@ impl Reliability {
             if !confidence.is_finite() {
                 continue;
             }
-            let place = ((confidence * BINS as f64) as usize).min(BINS - 1);
-            for bin in [&mut bins[place], &mut total] {
+            let index = ((confidence * BINS as f64) as usize).min(BINS - 1);
+            for bin in [&mut bins[index], &mut total] {
                 bin.n += 1;
                 bin.right += usize::from(*right);
                 bin.confidence += confidence;
@@ -57,8 +58,9 @@ impl Reliability {
         (total.n > 0).then_some(Self { bins, total })
     }
 
-    /// The expected calibration error: the mean gap between confidence and accuracy, each bin counting by its images
-    /// (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", 2015).
+    /// Returns the expected calibration error: the mean gap between confidence and accuracy, with
+    /// bins weighted by their number of images (Naeini et al., "Obtaining well calibrated
+    /// probabilities using Bayesian binning", 2015).
     pub(super) fn ece(&self) -> f64 {
         let gap = |bin: &Bin| bin.n as f64 * (bin.accuracy() - bin.mean_confidence()).abs();
         self.bins
@@ -69,7 +71,7 @@ impl Reliability {
             / self.total.n as f64
     }
 
-    /// The diagram with its sentence and one more.
+    /// Returns the diagram with its caption, followed by `more`.
     pub(super) fn figure(&self, more: &str) -> String {
         let axis = |label: &str| Axis::percent(1.0, 5, label);
         let mut chart = Chart::new(
@@ -99,23 +101,24 @@ impl Reliability {
         let (confidence, accuracy) = (self.total.mean_confidence(), self.total.accuracy());
         let gap = percent((confidence - accuracy).abs());
         let verdict = if gap == percent(0.0) {
-            "as sure as they are right".to_owned()
+            "well calibrated on average".to_owned()
         } else if confidence > accuracy {
-            format!("too sure by {gap} points")
+            format!("overconfident by {gap} points")
         } else {
-            format!("not sure enough by {gap} points")
+            format!("underconfident by {gap} points")
         };
         let few = if self.total.n < FEW {
-            " So few images give a rough picture."
+            " With so few images, this is a rough estimate."
         } else {
             ""
         };
         format!(
-            "<figure class=\"chart wide\"><h3>Confidence and accuracy of the kept</h3>{svg}\
-             <p class=\"note\">Confidence p(max) is the softmax over the “yes” logits; a bar is the accuracy of the kept \
-             images of that confidence, the figure above it their number, and on the dotted line both agree. On average \
-             {} % confident and {} % right: {verdict}. ECE, the mean gap between the two over ten bins, each \
-             counting by its images: <b>{}&nbsp;%</b>.{more}{few}</p></figure>",
+            "<figure class=\"chart wide\"><h3>Confidence and accuracy of kept images</h3>{svg}\
+             <p class=\"note\">Confidence p(max) is the maximum softmax probability over the “yes” \
+             logits. A bar is the accuracy of the kept images with that confidence, and the number \
+             above it is their count. On the dotted line, accuracy equals confidence. Mean \
+             confidence {} %, accuracy {} %: {verdict}. ECE, the mean gap between the two over ten bins weighted by \
+             their counts: <b>{}&nbsp;%</b>.{more}{few}</p></figure>",
             percent(confidence),
             percent(accuracy),
             percent(self.ece()),
@@ -127,7 +130,7 @@ impl Reliability {
 mod tests {
     use super::*;
 
-    fn judged(confidence: f64, right: bool) -> Judgement {
+    fn judgement(confidence: f64, right: bool) -> Judgement {
         Judgement {
             score: 0.0,
             confidence,
@@ -136,13 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_the_mean_gap() {
-        // In the bin from 0.9: 0.95 sure on average, half right. In that from 0.2: 0.2 sure, none right.
+    fn ece_is_the_weighted_mean_gap() {
+        // In the bin from 0.9: mean confidence 0.95, half of it right. In the bin from 0.2:
+        // confidence 0.2, none right.
         let judgements = [
-            judged(0.9, true),
-            judged(1.0, false),
-            judged(0.2, false),
-            judged(0.2, false),
+            judgement(0.9, true),
+            judgement(1.0, false),
+            judgement(0.2, false),
+            judgement(0.2, false),
         ];
         let reliability = Reliability::new(&judgements).unwrap();
         assert!(
@@ -154,15 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn only_labels_count() {
-        let unlabelled = Judgement {
+    fn ignores_images_without_label_or_confidence() {
+        let unlabeled = Judgement {
             right: None,
-            ..judged(0.5, true)
+            ..judgement(0.5, true)
         };
-        assert!(Reliability::new(&[unlabelled]).is_none());
-        assert!(Reliability::new(&[judged(f64::NAN, true)]).is_none());
+        assert!(Reliability::new(&[unlabeled]).is_none());
+        assert!(Reliability::new(&[judgement(f64::NAN, true)]).is_none());
         assert_eq!(
-            Reliability::new(&[unlabelled, judged(0.5, true)])
+            Reliability::new(&[unlabeled, judgement(0.5, true)])
                 .unwrap()
                 .total
                 .n,

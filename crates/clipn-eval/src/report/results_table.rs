@@ -1,29 +1,29 @@
-//! The table of all scores and sets.
+//! Tables of all scores and sets.
 
 use super::html::{count, images, percent, text};
 use clipn_data::OodKind;
 use crate::{OodResult, Results, Spread, Variation, Variations};
 use clipn_ood::scores::by_name;
 
-/// A figure, and how it is shown.
+/// A value for comparison, and its text.
 type Shown = (f64, String);
 
-/// AUROC and FPR95 of one score in one column group; `None` where the results have none.
+/// AUROC and FPR95 of one score in one column group; `None` if the results have none.
 type Cell = Option<(Shown, Shown)>;
 
-/// A group of two columns: a set, or a mean of sets.
+/// A group of two columns: a set, or a mean over sets.
 struct Group<'a> {
     name: String,
     detail: String,
     cell: Box<dyn Fn(&str) -> Cell + 'a>,
 }
 
-/// The name of a score as in the published table.
+/// Returns the title of a score as in the published table.
 pub(super) fn title(score: &str) -> &str {
     by_name(score).map_or(score, |score| score.title())
 }
 
-/// A figure in per cent, with its spread where there is one.
+/// Formats a fraction as per cent, with its spread if there is one.
 pub(super) fn with_spread(figure: f64, spread: Option<(&Spread, Variation)>) -> String {
     match spread {
         Some((spread, v)) => format!(
@@ -35,7 +35,7 @@ pub(super) fn with_spread(figure: f64, spread: Option<(&Spread, Variation)>) -> 
     }
 }
 
-/// AUROC and FPR95 as they are compared and shown.
+/// Returns AUROC and FPR95 as values and texts.
 fn cell(
     auroc: f64,
     fpr95: f64,
@@ -50,7 +50,7 @@ fn cell(
     (shown(auroc, |v| v.auroc), shown(fpr95, |v| v.fpr95))
 }
 
-/// The scores of the results, in their order.
+/// Returns the scores of the results, in their order.
 fn scores(results: &Results) -> Vec<&'static str> {
     let mut scores: Vec<&'static str> = Vec::new();
     for result in &results.results {
@@ -107,7 +107,8 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
     groups
 }
 
-/// AUROC and FPR95 of every score: the means, then set by set; the best of each column stands out.
+/// Returns the table of AUROC and FPR95 of every score: the means, then each set, with the best
+/// value of each column in bold.
 pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
     let (scores, groups) = (scores(results), groups(results, spread));
     let mut head = "<tr><th rowspan=\"2\" scope=\"col\">score</th>".to_owned();
@@ -137,15 +138,16 @@ pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
     )
 }
 
-/// The two figures of row `i`, marked where no other row's are better and some are worse.
+/// Returns the two cells of row `i`. The best value of a column is bold, if there is more than one
+/// row.
 fn pair(column: &[Cell], i: usize) -> String {
     let Some((auroc, fpr95)) = &column[i] else {
         return "<td class=\"group\">–</td><td>–</td>".to_owned();
     };
-    let told = column.len() > 1;
+    let has_rivals = column.len() > 1;
     let others = || column.iter().flatten();
     let mark = |best: bool, shown: &str| {
-        if best && told {
+        if best && has_rivals {
             format!("<b>{shown}</b>")
         } else {
             shown.to_owned()
@@ -156,7 +158,7 @@ fn pair(column: &[Cell], i: usize) -> String {
     format!("<td class=\"group\">{auroc}</td><td>{fpr95}</td>")
 }
 
-/// Every figure there is, a row a score and set.
+/// Returns the table of all metrics, one row per score and set.
 pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
     let mut rows = String::new();
     for r in &results.results {

@@ -1,15 +1,15 @@
-//! The runs that a mean is of, one by one.
+//! The table of merged runs.
 
 use super::html::{percent, text};
 use super::results_table::title;
 use crate::{RunSummary, Spread};
 use serde_json::Value;
 
-/// Characters of a setting that are shown.
-const SHOWN: usize = 120;
+/// Maximum number of characters of a setting.
+const MAX_CHARS: usize = 120;
 
-/// A table of the runs: accuracy, the mean AUROC and FPR95 of every score, and what sets a run apart; nothing where
-/// there are none.
+/// Returns a table of the runs: accuracy, mean AUROC and FPR95 of every score, and the settings in
+/// which the run differs; empty without runs.
 pub(super) fn section(spread: &Spread) -> String {
     let Some(first) = spread.runs.first() else {
         return String::new();
@@ -24,12 +24,12 @@ pub(super) fn section(spread: &Spread) -> String {
     for score in &scores {
         head += &format!("<th scope=\"col\">{}</th>", text(title(score)));
     }
-    head += "<th scope=\"col\" class=\"word\">apart by</th>";
+    head += "<th scope=\"col\" class=\"word\">differing settings</th>";
     let rows: String = spread.runs.iter().map(|run| row(run, &scores)).collect();
     format!(
         "<section id=\"runs\"><h2>Runs</h2><div class=\"scroll\"><table class=\"runs\"><thead><tr>{head}</tr></thead>\
          <tbody>{rows}</tbody></table></div>\
-         <p class=\"note\">Mean AUROC / FPR95 over all sets, in per cent, run by run.</p></section>"
+         <p class=\"note\">Mean AUROC / FPR95 over all sets for each run, in per cent.</p></section>"
     )
 }
 
@@ -49,7 +49,7 @@ fn row(run: &RunSummary, scores: &[&str]) -> String {
         });
         row += &format!("<td>{shown}</td>");
     }
-    let apart = run
+    let differing = run
         .settings
         .iter()
         .filter(|(_, value)| !value.is_object())
@@ -58,11 +58,11 @@ fn row(run: &RunSummary, scores: &[&str]) -> String {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            let cut: String = shown.chars().take(SHOWN).collect();
+            let cut: String = shown.chars().take(MAX_CHARS).collect();
             text(format!("{key} {cut}"))
         });
     row + &format!(
         "<td class=\"word\">{}</td></tr>",
-        apart.collect::<Vec<_>>().join("<br>")
+        differing.collect::<Vec<_>>().join("<br>")
     )
 }

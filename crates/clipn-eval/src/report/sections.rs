@@ -1,4 +1,4 @@
-//! The part of the page that belongs to one set: its charts and its pictures.
+//! Sections of the page for each set: charts and example images.
 
 use std::path::PathBuf;
 
@@ -11,23 +11,23 @@ use crate::{Evaluation, ImageRow, Precision, ScoredSet};
 use clipn_ood::metrics::{RankedScores, Roc};
 use clipn_ood::scores::Score;
 
-/// The sections of a page: what they have in common.
+/// Data common to all sections of a page.
 pub(super) struct Sections<'a> {
     pub(super) evaluation: &'a Evaluation,
     pub(super) options: &'a ReportOptions,
-    /// The index of the score that decides, and its threshold in the unit of the evaluation.
+    /// Index of the score that decides, and its threshold in the precision of the evaluation.
     pub(super) decider: Option<(usize, f64)>,
 }
 
-/// One score of every image of a set that was read.
+/// Returns one score of every readable image of a set.
 pub(super) fn column(set: &ScoredSet, index: usize) -> Vec<f64> {
     let value = |row: &ImageRow| row.outcome.as_ref().ok()?.scores.get(index).copied();
     set.rows.iter().filter_map(value).collect()
 }
 
-/// What a score's values are called, in the arithmetic that they were computed in.
+/// Returns the name of a score's values in the precision that they were computed in.
 pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
-    // A score that has another unit in log space is a probability there.
+    // A score whose unit differs in log space is a probability.
     let logarithm = precision == Precision::F64 && score.to_stable(0.5) != 0.5;
     if logarithm {
         format!("ln {}", score.title())
@@ -37,7 +37,7 @@ pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
 }
 
 impl<'a> Sections<'a> {
-    /// Settles which score decides, and where.
+    /// Selects the score that decides and its threshold.
     pub(super) fn new(evaluation: &'a Evaluation, options: &'a ReportOptions) -> Self {
         let wanted = |name: &str| {
             evaluation
@@ -67,7 +67,7 @@ impl<'a> Sections<'a> {
         }
     }
 
-    /// How the decisions of the pictures come about.
+    /// Returns a sentence on how the example images were decided.
     pub(super) fn rule(&self) -> String {
         let Some((index, threshold)) = self.decider else {
             return String::new();
@@ -76,15 +76,16 @@ impl<'a> Sections<'a> {
         let shown = figure(published(score, self.options.precision, threshold));
         let why = match self.options.threshold {
             Some(_) => "as set for this report",
-            None => "where 95 % of the in-distribution images are kept",
+            None => "which keeps 95 % of the in-distribution images",
         };
         format!(
-            "Pictures are judged by {} at {shown}, {why}; below it they are “unknown”.",
+            "Example images are decided by {} at the threshold {shown}, {why}; \
+             images below it are “unknown”.",
             score.title()
         )
     }
 
-    /// The section of the out-of-distribution set of that number.
+    /// Returns the section of the out-of-distribution set `set`, whose position is `number`.
     pub(super) fn ood(&self, number: usize, set: &ScoredSet) -> Result<String, ReportError> {
         let evaluation = self.evaluation;
         let (mut curves, mut names): (Vec<Roc>, Vec<(String, String)>) = Default::default();
@@ -121,7 +122,7 @@ impl<'a> Sections<'a> {
                  <div class=\"histograms\">{histograms}</div></div>"
             );
         }
-        Ok(html + &self.ood_pictures(set) + "</section>")
+        Ok(html + &self.ood_examples(set) + "</section>")
     }
 
     fn histogram(
@@ -149,80 +150,88 @@ impl<'a> Sections<'a> {
         }
     }
 
-    fn ood_pictures(&self, set: &ScoredSet) -> String {
+    fn ood_examples(&self, set: &ScoredSet) -> String {
         let Some((index, threshold)) = self.decider else {
             return String::new();
         };
-        let (judged, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
-        let (kept, all, most) = (judged.kept(), judged.examples.len(), self.options.examples);
-        let share = percent(kept as f64 / all.max(1) as f64);
+        let (decided, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
+        let (kept, all, max) = (
+            decided.kept(),
+            decided.examples.len(),
+            self.options.examples,
+        );
+        let fraction = percent(kept as f64 / all.max(1) as f64);
         let root = root_of(set);
         let rows = [
             Row {
-                heading: "Mistaken for one of the classes",
+                heading: "Wrongly kept as one of the classes",
                 note: format!(
-                    "{kept} of {}, or {share} %, are kept; these score highest.",
+                    "{kept} of {} ({fraction} %) are kept; shown are the highest scores.",
                     images(all)
                 ),
                 right: false,
-                examples: judged.highest(most, |e| e.kept),
+                examples: decided.highest(max, |e| e.kept),
             },
             Row {
-                heading: "Rightly unknown",
-                note: format!("{} of {}; these score lowest.", all - kept, images(all)),
+                heading: "Correctly rejected as unknown",
+                note: format!(
+                    "{} of {}; shown are the lowest scores.",
+                    all - kept,
+                    images(all)
+                ),
                 right: true,
-                examples: judged.lowest(most, |e| !e.kept),
+                examples: decided.lowest(max, |e| !e.kept),
             },
         ];
         rows.iter().map(|row| gallery.row(row, &root)).collect()
     }
 
-    /// The section of the in-distribution set.
+    /// Returns the section of the in-distribution set.
     pub(super) fn id(&self) -> String {
         let Some((index, threshold)) = self.decider else {
             return String::new();
         };
         let set = &self.evaluation.id;
-        let (judged, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
-        let (all, most, root) = (judged.examples.len(), self.options.examples, root_of(set));
-        let labelled = |e: &Example<'_>| e.row.label.is_some();
+        let (decided, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
+        let (all, max, root) = (decided.examples.len(), self.options.examples, root_of(set));
+        let labeled = |e: &Example<'_>| e.row.label.is_some();
         let wrong = |e: &Example<'_>| e.row.label.is_some_and(|label| label != e.prediction);
-        let kept = if judged.examples.iter().any(labelled) {
-            "Kept and right"
+        let kept = if decided.examples.iter().any(labeled) {
+            "Kept and correct"
         } else {
             "Kept"
         };
         let note = |which: &str, wanted: &dyn Fn(&Example<'_>) -> bool| {
-            let count = judged.examples.iter().filter(|e| wanted(e)).count();
-            format!("{count} of {}; these score {which}.", images(all))
+            let count = decided.examples.iter().filter(|e| wanted(e)).count();
+            format!("{count} of {}; shown are the {which} scores.", images(all))
         };
         let rows = [
             Row {
                 heading: kept,
                 note: note("highest", &|e| e.kept && !wrong(e)),
                 right: true,
-                examples: judged.highest(most, |e| e.kept && !wrong(e)),
+                examples: decided.highest(max, |e| e.kept && !wrong(e)),
             },
             Row {
-                heading: "Kept, but another class",
+                heading: "Kept, but assigned to a wrong class",
                 note: note("highest", &|e| e.kept && wrong(e)),
                 right: false,
-                examples: judged.highest(most, |e| e.kept && wrong(e)),
+                examples: decided.highest(max, |e| e.kept && wrong(e)),
             },
             Row {
-                heading: "Mistaken for unknown",
+                heading: "Wrongly rejected as unknown",
                 note: note("lowest", &|e| !e.kept),
                 right: false,
-                examples: judged.lowest(most, |e| !e.kept),
+                examples: decided.lowest(max, |e| !e.kept),
             },
         ];
-        let pictures: String = rows.iter().map(|row| gallery.row(row, &root)).collect();
-        if pictures.is_empty() {
+        let images_html: String = rows.iter().map(|row| gallery.row(row, &root)).collect();
+        if images_html.is_empty() {
             return String::new();
         }
         let name = text(&set.name);
         format!(
-            "<section id=\"id\"><h2><bdi>{name}</bdi> <span class=\"badge\">in-distribution</span></h2>{pictures}</section>"
+            "<section id=\"id\"><h2><bdi>{name}</bdi> <span class=\"badge\">in-distribution</span></h2>{images_html}</section>"
         )
     }
 }

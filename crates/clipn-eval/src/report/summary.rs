@@ -1,4 +1,4 @@
-//! What stands above the table, and the lists at the end of the page.
+//! Tiles above the table, and lists at the end of the page.
 
 use serde_json::Value;
 
@@ -6,13 +6,13 @@ use super::html::{count, images, text};
 use super::results_table::{title, with_spread};
 use crate::{Average, Results, Spread, Variation, Variations};
 
-/// Skipped images that are told one by one.
-const LISTED: usize = 50;
+/// Maximum number of skipped images to list.
+const MAX_LISTED: usize = 50;
 
-/// Characters of a setting that are shown.
-const SHOWN: usize = 400;
+/// Maximum number of characters of a setting.
+const MAX_CHARS: usize = 400;
 
-/// The figures to see first.
+/// Returns the tiles of key metrics.
 pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<usize>) -> String {
     let mut tiles = Vec::new();
     let means = results
@@ -55,12 +55,12 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
         ));
     }
     let tile = |(figure, what): &(String, String)| {
-        // A spread does not fit beside the figure.
+        // The spread does not fit beside the value.
         let (figure, what) = match figure
             .strip_suffix(" %")
             .and_then(|figure| figure.split_once(" ± "))
         {
-            Some((centre, spread)) => (format!("{centre} %"), format!("± {spread}: {what}")),
+            Some((center, spread)) => (format!("{center} %"), format!("± {spread}: {what}")),
             None => (figure.clone(), what.clone()),
         };
         format!(
@@ -75,7 +75,7 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
     )
 }
 
-/// The images that are in no figure; nothing where all were read.
+/// Returns the list of images excluded from the metrics; empty if all were read.
 pub(super) fn skipped(results: &Results) -> String {
     if results.skipped.is_empty() {
         return String::new();
@@ -87,8 +87,8 @@ pub(super) fn skipped(results: &Results) -> String {
             text(&s.error)
         )
     };
-    let items: String = results.skipped.iter().take(LISTED).map(item).collect();
-    let more = match results.skipped.len().saturating_sub(LISTED) {
+    let items: String = results.skipped.iter().take(MAX_LISTED).map(item).collect();
+    let more = match results.skipped.len().saturating_sub(MAX_LISTED) {
         0 => String::new(),
         more => format!(
             "<p class=\"note\">and {} more, listed in results.json</p>",
@@ -96,7 +96,8 @@ pub(super) fn skipped(results: &Results) -> String {
         ),
     };
     format!(
-        "<details><summary>{} could not be read and {} in no figure</summary><ul>{items}</ul>{more}</details>",
+        "<details><summary>{} could not be read and {} excluded from all metrics</summary>\
+         <ul>{items}</ul>{more}</details>",
         images(results.skipped.len()),
         if results.skipped.len() == 1 {
             "is"
@@ -106,7 +107,8 @@ pub(super) fn skipped(results: &Results) -> String {
     )
 }
 
-/// The settings of the run, objects within objects by dotted names; nothing where there are none.
+/// Returns the table of the run's settings, nested objects with dotted names; empty without
+/// settings.
 pub(super) fn settings(settings: &Value) -> String {
     let mut rows = Vec::new();
     flatten("", settings, &mut rows);
@@ -141,7 +143,7 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let cut: String = shown.chars().take(SHOWN).collect();
+    let cut: String = shown.chars().take(MAX_CHARS).collect();
     let ellipsis = if cut.len() < shown.len() { " …" } else { "" };
     rows.push((text(name), text(cut + ellipsis)));
 }
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_told_by_dotted_names() {
+    fn nested_settings_have_dotted_names() {
         let html =
             settings(&json!({"a": {"b": [1, 2]}, "c": null, "d": "<x>", "e": "y".repeat(900)}));
         assert!(html.contains("a.b</th><td>[1,2]</td>"), "{html}");
@@ -161,7 +163,7 @@ mod tests {
             html.contains("c</th><td>–</td>") && html.contains("&lt;x&gt;"),
             "{html}"
         );
-        assert!(html.contains(&("y".repeat(SHOWN) + " …")), "{html}");
+        assert!(html.contains(&("y".repeat(MAX_CHARS) + " …")), "{html}");
         assert_eq!(settings(&Value::Null), "");
         assert_eq!(settings(&json!({})), "");
     }

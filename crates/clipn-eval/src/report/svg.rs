@@ -1,4 +1,5 @@
-//! A small chart in SVG: axes with ticks and labels, lines and areas. Colours come from the page's style by class.
+//! Small SVG charts: axes with ticks and labels, lines and areas. Colors come from the page's style
+//! by CSS class.
 
 use std::fmt::Write;
 
@@ -9,7 +10,7 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
 
-/// One axis: the range shown, its ticks and what it is.
+/// One axis: range, ticks and label.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
     low: f64,
@@ -19,9 +20,10 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From `low` to `high`, with ticks at round numbers, about `count` of them. A range of no width is widened.
+    /// Creates an axis from `low` to `high`, with about `count` ticks at round numbers. An empty
+    /// range is widened.
     pub(super) fn new(low: f64, high: f64, count: usize, label: impl Into<String>) -> Self {
-        // Far beyond any score, and near enough that the arithmetic stays finite.
+        // Limits far beyond any score that keep the arithmetic finite.
         let (low, high) = (low.clamp(-1e300, 1e300), high.clamp(-1e300, 1e300));
         let half = low.abs().max(1.0) * 0.5;
         let (low, high) = if high > low {
@@ -35,7 +37,7 @@ impl Axis {
         let ticks = (0..=2 * count)
             .map(|i| (first + i as f64) * step)
             .take_while(|tick| *tick <= high + step * 1e-6)
-            // Adding zero makes -0 a plain 0.
+            // Adding zero turns -0 into 0.
             .map(|tick| {
                 (
                     tick,
@@ -51,7 +53,7 @@ impl Axis {
         }
     }
 
-    /// From 0 to `high`, values being fractions and shown as per cent.
+    /// Creates an axis from 0 to `high` for fractions shown as per cent.
     pub(super) fn percent(high: f64, count: usize, label: impl Into<String>) -> Self {
         let axis = Self::new(0.0, 100.0 * high, count, label);
         let ticks = axis
@@ -67,12 +69,12 @@ impl Axis {
         }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    fn relative(&self, value: f64) -> f64 {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 }
 
-/// 1, 2 or 5 times a power of ten, about as large as `rough`.
+/// Returns 1, 2 or 5 times a power of ten, near `rough`.
 fn round_step(rough: f64) -> f64 {
     let power = 10_f64.powf(rough.log10().floor());
     let factor = rough / power;
@@ -99,7 +101,7 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// An empty chart with its axes.
+    /// Creates an empty chart with its axes.
     pub(super) fn new(width: f64, height: f64, x: Axis, y: Axis) -> Self {
         let mut chart = Self {
             width,
@@ -113,11 +115,11 @@ impl Chart {
     }
 
     fn px(&self, x: f64) -> f64 {
-        LEFT + self.x.place(x) * (self.width - LEFT - RIGHT)
+        LEFT + self.x.relative(x) * (self.width - LEFT - RIGHT)
     }
 
     fn py(&self, y: f64) -> f64 {
-        self.height - BOTTOM - self.y.place(y) * (self.height - TOP - BOTTOM)
+        self.height - BOTTOM - self.y.relative(y) * (self.height - TOP - BOTTOM)
     }
 
     fn push(&mut self, arguments: std::fmt::Arguments<'_>) {
@@ -172,13 +174,13 @@ impl Chart {
         shown
     }
 
-    /// A line through points.
+    /// Draws a line through points.
     pub(super) fn line(&mut self, points: &[(f64, f64)], class: &str) {
         let path = self.points(points);
         self.push(format_args!("<path class=\"{class}\" d=\"{path}\"/>"));
     }
 
-    /// The area between a line and the x axis.
+    /// Draws the area between a line and the x axis.
     pub(super) fn area(&mut self, points: &[(f64, f64)], class: &str) {
         let (Some(first), Some(last)) = (points.first(), points.last()) else {
             return;
@@ -188,7 +190,7 @@ impl Chart {
         self.push(format_args!("<path class=\"{class}\" d=\"{path}Z\"/>"));
     }
 
-    /// A word above a point, in the middle.
+    /// Draws text centered above a point.
     pub(super) fn word(&mut self, (x, y): (f64, f64), word: &str) {
         let (x, y) = (self.px(x), (self.py(y) - 4.0).max(TOP + 8.0));
         self.push(format_args!(
@@ -197,7 +199,7 @@ impl Chart {
         ));
     }
 
-    /// A dot at a point.
+    /// Draws a dot at a point.
     pub(super) fn dot(&mut self, (x, y): (f64, f64), class: &str) {
         let (x, y) = (self.px(x), self.py(y));
         self.push(format_args!(
@@ -205,12 +207,12 @@ impl Chart {
         ));
     }
 
-    /// What is drawn, to stand in another picture.
+    /// Returns the drawn elements, for use in another SVG.
     pub(super) fn body(self) -> String {
         self.body
     }
 
-    /// The SVG element; `title` is what it shows, for those who do not see it.
+    /// Returns the SVG element; `title` is its accessible description.
     pub(super) fn finish(self, title: &str) -> String {
         let Self {
             width,
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_stand_at_round_numbers() {
+    fn ticks_are_round_numbers() {
         assert_eq!(
             shown(&Axis::new(0.0, 1.0, 5, "")),
             ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn any_range_can_be_shown() {
+    fn any_range_gives_valid_ticks() {
         for (low, high) in [
             (3.0, 3.0),
             (0.0, 0.0),
@@ -264,7 +266,7 @@ mod tests {
         ] {
             let axis = Axis::new(low, high, 5, "");
             assert!(axis.ticks.len() <= 11, "{low} {high}");
-            assert!((0.0..=1.0).contains(&axis.place(low)), "{low} {high}");
+            assert!((0.0..=1.0).contains(&axis.relative(low)), "{low} {high}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Small copies of pictures as `data:` URIs.
+//! Thumbnails of images as `data:` URIs.
 
 use std::path::Path;
 
@@ -10,26 +10,26 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage as Pixels};
 use super::base64;
 use clipn_image::{DecodeOptions, decode_file};
 
-/// Pictures with sides up to this are kept as they are, without loss.
+/// Maximum side of images that are embedded unscaled and without loss.
 const SMALL: u32 = 64;
 
-/// The quality of larger ones.
+/// JPEG quality of larger images.
 const QUALITY: u8 = 82;
 
-/// A picture's small copy.
+/// Thumbnail of an image.
 #[derive(Debug, Clone)]
 pub(super) struct Thumbnail {
     pub(super) uri: String,
-    /// Whether it has so few pixels that they should stay visible when it is scaled up.
+    /// Whether the pixels should stay visible when it is scaled up, because it has so few.
     pub(super) pixelated: bool,
 }
 
-/// Reads a picture and scales its long side down to `side`; `None` where it cannot be read, which is no reason to have
-/// no report.
+/// Reads an image and scales its long side down to `side`. Returns `None` for an unreadable image,
+/// which must not fail the report.
 pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
-    let picture = decode_file(path, &DecodeOptions::for_users()).ok()?;
-    let (width, height) = (picture.width(), picture.height());
-    let pixels = Pixels::from_raw(width, height, picture.into_pixels())?;
+    let decoded = decode_file(path, &DecodeOptions::for_users()).ok()?;
+    let (width, height) = (decoded.width(), decoded.height());
+    let pixels = Pixels::from_raw(width, height, decoded.into_pixels())?;
     let long = width.max(height);
     if long <= SMALL.min(side) {
         let mut png = Vec::new();
@@ -70,7 +70,7 @@ fn scale(pixels: Pixels, side: u32) -> Pixels {
             as u32
     };
     let (new_width, new_height) = (scaled(width), scaled(height));
-    // Far too large: a cheap average first, the good filter on what is left.
+    // For a very large image, a cheap average first, then the good filter on the rest.
     let halfway =
         (long > 8 * side).then(|| thumbnail(&pixels, scaled(width) * 4, scaled(height) * 4));
     resize(

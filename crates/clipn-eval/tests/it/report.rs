@@ -1,4 +1,5 @@
-//! The report of an evaluation: whole without anything beside it, whatever the names, the labels and the files.
+//! The report of an evaluation: self-contained and well-formed for any names, labels and files.
+
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use clipn_ood::scores::{Score, all, by_name, parse_list};
 use clipn_testing::random::Random;
 use serde_json::json;
 
-/// A row with made-up scores about `level`, each score less spread than the one before.
+/// A row with synthetic scores around `level`.
 fn row(
     path: &Path,
     label: Option<usize>,
@@ -54,8 +55,8 @@ fn write_images(folder: &Path, red: usize) {
 }
 
 /// An evaluation on synthetic images, with made-up scores.
-fn made_up(folder: &Path) -> Evaluation {
-    let root = folder.join("images");
+fn synthetic(dir: &Path) -> Evaluation {
+    let root = dir.join("images");
     for (label, name) in CLASSES.iter().enumerate() {
         write_images(&root.join("val").join(name), label);
     }
@@ -86,9 +87,9 @@ fn made_up(folder: &Path) -> Evaluation {
             rows: rows.collect(),
         }
     };
-    let numbered = |folder: &str| {
+    let numbered = |dir: &str| {
         (0..6)
-            .map(|i| root.join(format!("{folder}/{i:04}.png")))
+            .map(|i| root.join(format!("{dir}/{i:04}.png")))
             .collect()
     };
     let ood = vec![
@@ -112,7 +113,7 @@ fn rendered(evaluation: &Evaluation, options: &ReportOptions) -> String {
     render_html(evaluation, &results, options).unwrap()
 }
 
-/// The tags and quoted attributes of the page are balanced, so that nothing ends where it should not.
+/// Checks that tags and quoted attributes of the page are balanced.
 fn check_well_formed(html: &str) {
     const EMPTY: [&str; 6] = ["!DOCTYPE", "meta", "img", "path", "circle", "br"];
     let mut open: Vec<&str> = Vec::new();
@@ -144,11 +145,11 @@ fn check_well_formed(html: &str) {
 }
 
 #[test]
-fn a_report_is_whole_by_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let evaluation = made_up(folder.path());
+fn a_report_is_self_contained() {
+    let dir = tempfile::tempdir().unwrap();
+    let evaluation = synthetic(dir.path());
     let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
-    let path = folder.path().join("report.html");
+    let path = dir.path().join("report.html");
     let options = ReportOptions {
         title: "demo".to_owned(),
         settings: json!({"model": {"embed_dim": 64}, "workers": 2}),
@@ -175,7 +176,7 @@ fn a_report_is_whole_by_itself() {
             .all(|source| source.starts_with("data:image/png;base64,iVBORw0KGgo"))
     );
 
-    // Figures as the results have them, curves and histograms of every score on every set.
+    // Metrics equal the results; every score has a curve and a histogram on every set.
     for r in &results.results {
         assert!(
             html.contains(&format!("{:.2}", 100.0 * r.auroc)),
@@ -196,23 +197,23 @@ fn a_report_is_whole_by_itself() {
     }
     assert_eq!(html.matches("ROC curves on ").count(), 2);
     assert_eq!(html.matches("fill ood").count(), 2 * all().len());
-    // One a set, and one among the curves over thresholds.
+    // One per set, and one in the chart over thresholds.
     assert_eq!(html.matches("line threshold").count(), 3);
-    assert!(html.contains("Kept, but another class") && html.contains("0005.png"));
+    assert!(html.contains("Kept, but assigned to a wrong class") && html.contains("0005.png"));
 }
 
 #[test]
-fn nothing_in_a_name_is_markup() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
+fn escapes_markup_in_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
     let hostile = "\"><script>alert('x')</script><b>&amp;\u{202e}";
-    let picture = folder.path().join("<img src=x onerror=alert(1)>.png");
-    std::fs::copy(&evaluation.id.rows[0].path, &picture).unwrap();
+    let image_path = dir.path().join("<img src=x onerror=alert(1)>.png");
+    std::fs::copy(&evaluation.id.rows[0].path, &image_path).unwrap();
     evaluation.class_names = vec![hostile.to_owned(); 10];
     evaluation.id.name = hostile.to_owned();
     evaluation.ood[0].name = hostile.to_owned();
-    evaluation.id.rows[0].path = picture.clone();
-    evaluation.ood[0].rows[0].path = picture;
+    evaluation.id.rows[0].path = image_path.clone();
+    evaluation.ood[0].rows[0].path = image_path;
     evaluation.ood[1].rows[0].path = PathBuf::from(hostile);
     evaluation.id.rows[1].outcome = Err(hostile.to_owned());
     let options = ReportOptions {
@@ -237,9 +238,9 @@ fn nothing_in_a_name_is_markup() {
 }
 
 #[test]
-fn labels_sets_and_kinds_may_be_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
+fn renders_without_labels_sets_or_kinds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
     evaluation
         .id
         .rows
@@ -258,8 +259,8 @@ fn labels_sets_and_kinds_may_be_missing() {
     }
     let html = rendered(&evaluation, &ReportOptions::default());
     check_well_formed(&html);
-    assert!(!html.contains("accuracy over") && !html.contains("another class"));
-    assert!(html.contains("judged by MaxLogit") && html.contains(">Kept<"));
+    assert!(!html.contains("accuracy over") && !html.contains("a wrong class"));
+    assert!(html.contains("decided by MaxLogit") && html.contains(">Kept<"));
     assert!(!html.contains("mean of near"));
 
     evaluation.ood.clear();
@@ -269,20 +270,20 @@ fn labels_sets_and_kinds_may_be_missing() {
 }
 
 #[test]
-fn images_that_cannot_be_read_are_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
+fn lists_unreadable_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
     evaluation.id.rows[3].outcome = Err("pic.png: is empty (0 bytes)".to_owned());
     evaluation.ood[1].rows[2].outcome = Err("other.png: truncated".to_owned());
-    // Scored, but gone since.
+    // These images were scored, but deleted since.
     for row in &evaluation.ood[0].rows {
         std::fs::remove_file(&row.path).unwrap();
     }
     let html = rendered(&evaluation, &ReportOptions::default());
     check_well_formed(&html);
-    assert!(html.contains("2 images could not be read and are in no figure"));
+    assert!(html.contains("2 images could not be read and are excluded from all metrics"));
     assert!(html.contains("pic.png: is empty (0 bytes)"));
-    assert_eq!(html.matches("cannot be read</span>").count(), 6);
+    assert_eq!(html.matches("unreadable</span>").count(), 6);
 
     for row in evaluation.id.rows.iter_mut().take(59) {
         row.outcome = Err("broken".to_owned());
@@ -292,13 +293,13 @@ fn images_that_cannot_be_read_are_told() {
 }
 
 #[test]
-fn the_threshold_and_its_score_can_be_chosen() {
-    let folder = tempfile::tempdir().unwrap();
-    let evaluation = made_up(folder.path());
+fn threshold_and_deciding_score_can_be_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let evaluation = synthetic(dir.path());
     let html = rendered(&evaluation, &ReportOptions::default());
     assert!(
-        html.contains("judged by ATD")
-            && html.contains("95 % of the in-distribution images are kept")
+        html.contains("decided by ATD")
+            && html.contains("keeps 95 % of the in-distribution images")
     );
     let options = ReportOptions {
         decider: Some(by_name("ctw").unwrap()),
@@ -306,7 +307,7 @@ fn the_threshold_and_its_score_can_be_chosen() {
         ..ReportOptions::default()
     };
     let html = rendered(&evaluation, &options);
-    assert!(html.contains("judged by CTW at 0.500, as set for this report"));
+    assert!(html.contains("decided by CTW at the threshold 0.500, as set for this report"));
     let html = rendered(
         &evaluation,
         &ReportOptions {
@@ -314,9 +315,9 @@ fn the_threshold_and_its_score_can_be_chosen() {
             ..options.clone()
         },
     );
-    assert!(!html.contains("<img") && !html.contains("judged by"));
+    assert!(!html.contains("<img") && !html.contains("decided by"));
 
-    // In log space the same threshold is its logarithm, and shown as what it is.
+    // In log space the threshold becomes its logarithm, but is shown in the published unit.
     let mut logarithms = evaluation.clone();
     let sets = std::iter::once(&mut logarithms.id).chain(&mut logarithms.ood);
     for row in sets.flat_map(|set| &mut set.rows) {
@@ -329,7 +330,10 @@ fn the_threshold_and_its_score_can_be_chosen() {
         ..options.clone()
     };
     let html_in_logs = rendered(&logarithms, &in_logs);
-    assert!(html_in_logs.contains("judged by CTW at 0.500") && html_in_logs.contains("ln CTW"));
+    assert!(
+        html_in_logs.contains("decided by CTW at the threshold 0.500")
+            && html_in_logs.contains("ln CTW")
+    );
     assert!(!html_in_logs.contains("ln MaxLogit"));
     let decisions = |html: &str| html.matches(" unknown</b>").count();
     assert_eq!(
@@ -339,9 +343,9 @@ fn the_threshold_and_its_score_can_be_chosen() {
 }
 
 #[test]
-fn thresholds_and_confidences_are_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
+fn reports_operating_points_and_confidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
     let html = rendered(&evaluation, &ReportOptions::default());
     let section = html
         .split("id=\"calibration\"")
@@ -355,9 +359,9 @@ fn thresholds_and_confidences_are_told() {
         section.contains("in-distribution: 95.00 % kept") && section.contains("glyphs: "),
         "{section}"
     );
-    assert!(section.contains("ECE, the mean gap") && section.contains("accuracy of the kept"));
+    assert!(section.contains("ECE, the mean gap") && section.contains("accuracy of kept images"));
 
-    // The threshold to be copied keeps as many as the table says.
+    // The threshold in the command keeps as many images as the table reports.
     let command = section
         .split("clipn classify --score atd --threshold ")
         .nth(1)
@@ -373,7 +377,7 @@ fn thresholds_and_confidences_are_told() {
         .filter(|row| row.outcome.as_ref().unwrap().scores[atd] as f32 >= threshold);
     assert_eq!(kept.count(), rows.len() - rows.len() / 20);
 
-    // Confidences that are right are not too sure: here 3 of 4, all 75 % confident.
+    // Calibrated confidence: 3 of 4 right, all with confidence 0.75.
     for (i, row) in evaluation.id.rows.iter_mut().enumerate() {
         row.outcome.as_mut().unwrap().confidence = 0.75;
         let label = row.outcome.as_ref().unwrap().prediction;
@@ -385,7 +389,7 @@ fn thresholds_and_confidences_are_told() {
     };
     let html = rendered(&evaluation, &options);
     assert!(
-        html.contains("On average 75.00 % confident and 75.00 % right"),
+        html.contains("confidence 75.00 %, accuracy 75.00 %: well calibrated"),
         "{html}"
     );
     assert!(html.contains("<b>0.00&nbsp;%</b>"));
@@ -396,14 +400,14 @@ fn thresholds_and_confidences_are_told() {
         .iter_mut()
         .for_each(|row| row.label = None);
     let html = rendered(&evaluation, &ReportOptions::default());
-    assert!(html.contains("What a threshold of ATD keeps") && !html.contains("ECE"));
-    assert!(!html.contains("accuracy of the kept"));
+    assert!(html.contains("kept and rejected over thresholds of ATD") && !html.contains("ECE"));
+    assert!(!html.contains("accuracy of kept images"));
 }
 
 #[test]
-fn a_page_of_merged_runs_is_whole_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
+fn a_page_of_merged_runs_is_well_formed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
     let record = |evaluation: &Evaluation, seed: usize| {
         let results = Results::compute(evaluation, FprConvention::Clipn).unwrap();
         let settings =
@@ -444,17 +448,17 @@ fn a_page_of_merged_runs_is_whole_too() {
 }
 
 #[test]
-fn photographs_are_scaled_down() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
-    let photograph = folder.path().join("wide.png");
+fn scales_large_images_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
+    let photo = dir.path().join("wide.png");
     let pixels = image::RgbImage::from_fn(1800, 700, |x, y| {
         image::Rgb([x as u8, y as u8, (x * y) as u8])
     });
-    pixels.save(&photograph).unwrap();
+    pixels.save(&photo).unwrap();
     evaluation.ood.truncate(1);
     evaluation.ood[0].rows.truncate(1);
-    evaluation.ood[0].rows[0].path = photograph;
+    evaluation.ood[0].rows[0].path = photo;
     let html = rendered(&evaluation, &ReportOptions::default());
     let jpeg = html
         .split("data:image/jpeg;base64,")
@@ -471,12 +475,12 @@ fn photographs_are_scaled_down() {
 }
 
 #[test]
-fn what_cannot_be_reported_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut evaluation = made_up(folder.path());
+fn reports_unwritable_paths_and_invalid_scores() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
     let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
     let options = ReportOptions::default();
-    let nowhere = folder.path().join("nowhere/report.html");
+    let nowhere = dir.path().join("nowhere/report.html");
     let error = write_html(&nowhere, &evaluation, &results, &options).unwrap_err();
     assert!(
         matches!(&error, ReportError::Write { .. }) && error.to_string().contains("nowhere"),

@@ -1,5 +1,6 @@
-//! Results after the evaluation: counted again on other draws of the images, read back from files that may hold
-//! anything, and merged with those of other runs.
+//! Results after an evaluation: repeated on other draws of the images, read back from untrusted
+//! files, and merged with other runs.
+
 
 use std::path::Path;
 
@@ -15,8 +16,9 @@ use clipn_testing::random::Random;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Made-up scores: `n` images of each set, the first of each unreadable; every fourth ID prediction is wrong.
-fn made_up(seed: u64, n: usize) -> Evaluation {
+/// Synthetic scores: `n` readable images per set and one unreadable; every fourth ID prediction is
+/// wrong.
+fn synthetic(seed: u64, n: usize) -> Evaluation {
     let mut random = Random::new(seed);
     let mut set = |name: &str, kind, level: f64, labels: bool| {
         let row = |i: usize| {
@@ -65,7 +67,7 @@ fn repeat(evaluation: &Evaluation, n: usize, subset: Option<usize>, seed: u64) -
 }
 
 fn record(seed: u64, settings: Value) -> Record {
-    let results = Results::compute(&made_up(seed, 20), FprConvention::Clipn).unwrap();
+    let results = Results::compute(&synthetic(seed, 20), FprConvention::Clipn).unwrap();
     Record {
         results,
         settings,
@@ -74,8 +76,8 @@ fn record(seed: u64, settings: Value) -> Record {
 }
 
 #[test]
-fn resamples_tell_how_sure_the_figures_are() {
-    let evaluation = made_up(1, 200);
+fn resamples_give_the_standard_error() {
+    let evaluation = synthetic(1, 200);
     let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
     let spread = repeat(&evaluation, 1000, None, 7);
     assert_eq!(
@@ -96,7 +98,7 @@ fn resamples_tell_how_sure_the_figures_are() {
     );
     for result in &results.results {
         let auroc = spread.result(result.score, &result.ood).unwrap().auroc;
-        // Hanley and McNeil's standard error of the area, for 200 images a side.
+        // Hanley and McNeil's standard error of the AUROC, for 200 images on each side.
         let (a, n) = (result.auroc, 200.0);
         let (q1, q2) = (a / (2.0 - a), 2.0 * a * a / (1.0 + a));
         let expected = ((a * (1.0 - a) + (n - 1.0) * (q1 - a * a) + (n - 1.0) * (q2 - a * a))
@@ -116,29 +118,29 @@ fn resamples_tell_how_sure_the_figures_are() {
 }
 
 #[test]
-fn repeats_depend_on_the_seed_alone() {
-    let evaluation = made_up(2, 60);
+fn repeats_depend_only_on_the_seed() {
+    let evaluation = synthetic(2, 60);
     let reference = repeat(&evaluation, 20, Some(30), 1);
-    let alone = rayon::ThreadPoolBuilder::new()
+    let single_thread = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
         .unwrap();
     assert_eq!(
-        alone.install(|| repeat(&evaluation, 20, Some(30), 1)),
+        single_thread.install(|| repeat(&evaluation, 20, Some(30), 1)),
         reference
     );
     assert_ne!(
         repeat(&evaluation, 20, Some(30), 2).results,
         reference.results
     );
-    // Smaller subsets spread more.
+    // Smaller subsets have a larger spread.
     let small = repeat(&evaluation, 20, Some(5), 1);
     assert!(small.results[0].figures.auroc.std > reference.results[0].figures.auroc.std);
 }
 
 #[test]
-fn a_subset_of_all_is_the_whole() {
-    let evaluation = made_up(3, 40);
+fn a_subset_of_all_images_equals_the_whole() {
+    let evaluation = synthetic(3, 40);
     let results = Results::compute(&evaluation, FprConvention::Mcm).unwrap();
     let all = Repeat {
         n: 3,
@@ -164,28 +166,28 @@ fn a_subset_of_all_is_the_whole() {
 }
 
 #[test]
-fn repeats_that_cannot_be_are_refused() {
+fn rejects_invalid_repeats() {
     struct Cancelled;
     impl Progress for Cancelled {
         fn is_cancelled(&self) -> bool {
             true
         }
     }
-    let mut evaluation = made_up(4, 40);
+    let mut evaluation = synthetic(4, 40);
     evaluation.ood[1].rows.truncate(12);
-    let refuse = |n, subset| {
+    let reject = |n, subset| {
         let repeat = Repeat { n, subset, seed: 0 };
         Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &Silent)
             .unwrap_err()
             .to_string()
     };
-    assert!(refuse(1, None).contains("at least 2"));
-    let error = refuse(5, Some(13));
+    assert!(reject(1, None).contains("at least 2"));
+    let error = reject(5, Some(13));
     assert!(
-        error.contains("subsets of 13 images") && error.contains("12 images of `far`"),
+        error.contains("1 to 12, the readable images of `far`, got 13"),
         "{error}"
     );
-    assert!(refuse(5, Some(0)).contains("from 1 to 12"));
+    assert!(reject(5, Some(0)).contains("expected 1 to 12"));
     let repeat = Repeat {
         n: 5,
         subset: None,
@@ -199,7 +201,7 @@ fn repeats_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn runs_become_mean_and_sample_deviation() {
+fn merging_gives_mean_and_sample_deviation() {
     let settings = |seed: u64| json!({"pretrained": seed, "workers": seed, "templates": "clipn", "logit_scale": 100.0});
     let runs: Vec<Run> = (1..=3)
         .map(|seed| Run {
@@ -217,14 +219,15 @@ fn runs_become_mean_and_sample_deviation() {
             .collect();
         let mean = values.iter().sum::<f64>() / 3.0;
         let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
-        let told = spread.results[i].figures.fpr95;
+        let variation = spread.results[i].figures.fpr95;
         assert!(
-            (told.mean - mean).abs() < 1e-12 && (told.std - std).abs() < 1e-12,
-            "{told:?}"
+            (variation.mean - mean).abs() < 1e-12 && (variation.std - std).abs() < 1e-12,
+            "{variation:?}"
         );
-        assert_eq!(result.fpr95, told.mean);
+        assert_eq!(result.fpr95, variation.mean);
     }
-    // The mean over sets varies less than the sets do: it is that of the runs' means, not the mean of deviations.
+    // The spread of a mean over sets is that of the runs' means, not the mean of the sets'
+    // deviations, which is larger.
     let means: Vec<f64> = runs
         .iter()
         .map(|run| run.record.results.averages[0].auroc)
@@ -233,8 +236,8 @@ fn runs_become_mean_and_sample_deviation() {
         means.iter().copied().fold(1.0, f64::min),
         means.iter().copied().fold(0.0, f64::max),
     );
-    let told = spread.averages[0].figures.auroc;
-    assert_eq!((told.min, told.max), (low, high));
+    let variation = spread.averages[0].figures.auroc;
+    assert_eq!((variation.min, variation.max), (low, high));
     assert_eq!(
         merged.settings,
         json!({"templates": "clipn", "logit_scale": 100.0})
@@ -248,22 +251,22 @@ fn runs_become_mean_and_sample_deviation() {
     };
     let error = merge(&[again, runs[0].clone()]).unwrap_err().to_string();
     assert!(
-        error.contains("merged is the mean of 3 runs already"),
+        error.contains("cannot merge merged: it is already the mean of 3 runs"),
         "{error}"
     );
     assert!(
         merge(&runs[..1])
             .unwrap_err()
             .to_string()
-            .contains("give at least 2")
+            .contains("expected at least 2 runs")
     );
 }
 
 #[test]
-fn runs_of_other_evaluations_are_refused_by_name() {
+fn rejects_runs_of_other_evaluations() {
     let base = json!({"templates": "clipn", "fpr_convention": "clipn", "logit_scale": 100.0, "classes": 2,
                       "model": {"embed_dim": 4, "vision": {"width": 8}}});
-    let refuse = |change: &dyn Fn(&mut Record)| {
+    let reject = |change: &dyn Fn(&mut Record)| {
         let mut other = record(2, base.clone());
         change(&mut other);
         let runs = [("a", record(1, base.clone())), ("b", other)].map(|(path, record)| Run {
@@ -272,55 +275,55 @@ fn runs_of_other_evaluations_are_refused_by_name() {
         });
         merge(&runs).unwrap_err().to_string()
     };
-    let error = refuse(&|r| r.settings["templates"] = json!("simple"));
+    let error = reject(&|r| r.settings["templates"] = json!("simple"));
     assert!(
         error.contains("settings.templates is \"clipn\" in a and \"simple\" in b"),
         "{error}"
     );
     assert!(
-        refuse(&|r| r.settings["fpr_convention"] = json!("mcm"))
+        reject(&|r| r.settings["fpr_convention"] = json!("mcm"))
             .contains("settings.fpr_convention")
     );
     assert!(
-        refuse(&|r| r.settings["model"]["vision"]["width"] = json!(9))
+        reject(&|r| r.settings["model"]["vision"]["width"] = json!(9))
             .contains("settings.model.vision.width is 8")
     );
     assert!(
-        refuse(&|r| r.settings["more"] = json!(1))
+        reject(&|r| r.settings["more"] = json!(1))
             .contains("settings.more is absent in a and 1 in b")
     );
     assert!(
-        refuse(&|r| r.settings["logit_scale"] = json!(55.0))
+        reject(&|r| r.settings["logit_scale"] = json!(55.0))
             .contains("settings.logit_scale is 100.0")
     );
-    let error = refuse(&|r| r.results.id.n = 21);
+    let error = reject(&|r| r.results.id.n = 21);
     assert!(
         error.contains("the in-distribution set is `id` of 20 images in a and `id` of 21"),
         "{error}"
     );
     assert!(
-        refuse(&|r| r.results.results.retain(|r| r.score == "ctw"))
+        reject(&|r| r.results.results.retain(|r| r.score == "ctw"))
             .contains("the list of scores is msp, ctw in a")
     );
     assert!(
-        refuse(&|r| r.results.results.iter_mut().for_each(|r| r.kind = None))
+        reject(&|r| r.results.results.iter_mut().for_each(|r| r.kind = None))
             .contains("near (near, 20 images)")
     );
     assert!(
-        refuse(&|r| r.results.accuracy = None)
-            .contains("the accuracy is there in a and absent in b")
+        reject(&|r| r.results.accuracy = None)
+            .contains("the accuracy is present in a and absent in b")
     );
 }
 
-fn read(folder: &Path, text: &str) -> Result<Record, String> {
-    std::fs::write(folder.join(Record::FILE), text).unwrap();
-    Record::read(folder).map_err(|error| error.to_string())
+fn read(dir: &Path, text: &str) -> Result<Record, String> {
+    std::fs::write(dir.join(Record::FILE), text).unwrap();
+    Record::read(dir).map_err(|error| error.to_string())
 }
 
 #[test]
-fn what_is_written_is_read_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let evaluation = made_up(5, 30);
+fn written_results_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let evaluation = synthetic(5, 30);
     let mut whole = record(5, json!({"templates": "clipn", "epoch": "3"}));
     whole.results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
     for spread in [
@@ -329,10 +332,10 @@ fn what_is_written_is_read_back() {
         Some(repeat(&evaluation, 10, Some(9), 0)),
     ] {
         whole.spread = spread;
-        let path = folder.path().join(Record::FILE);
+        let path = dir.path().join(Record::FILE);
         write_results_json(&path, &whole).unwrap();
         let back = Record::read(&path).unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap(), back);
+        assert_eq!(Record::read(dir.path()).unwrap(), back);
         assert_eq!(back.settings, whole.settings);
         assert_eq!(back.results.skipped, whole.results.skipped);
         for (a, b) in back.results.results.iter().zip(&whole.results.results) {
@@ -346,7 +349,7 @@ fn what_is_written_is_read_back() {
 
         let mut rows = Vec::new();
         write_record_rows(&mut rows, &whole).unwrap();
-        let csv = folder.path().join("results.csv");
+        let csv = dir.path().join("results.csv");
         write_record_csv(&csv, &whole, Some("3")).unwrap();
         let (rows, csv) = (
             String::from_utf8(rows).unwrap(),
@@ -371,7 +374,7 @@ fn run(path: &str, record: &Record) -> Run {
     }
 }
 
-/// The text of a record with a change made in it.
+/// The JSON of a record with one changed value.
 fn changed(record: &Record, pointer: &str, value: Value) -> String {
     let mut json = serde_json::to_value(record).unwrap();
     *json.pointer_mut(pointer).unwrap() = value;
@@ -379,19 +382,23 @@ fn changed(record: &Record, pointer: &str, value: Value) -> String {
 }
 
 #[test]
-fn other_files_are_refused_with_a_reason() {
-    let folder = tempfile::tempdir().unwrap();
+fn rejects_invalid_files_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
     let mut good = record(6, json!({"templates": "clipn"}));
-    good.spread = Some(repeat(&made_up(6, 20), 5, None, 0));
+    good.spread = Some(repeat(&synthetic(6, 20), 5, None, 0));
     let cases: [(&str, Value, &str); 17] = [
         (
             "/accuracy",
             json!(1.5),
-            "accuracy is 1.5, which is no fraction",
+            "accuracy: expected a fraction from 0 to 1, got 1.5",
         ),
         ("/accuracy", json!("high"), "invalid type"),
         ("/id/n", json!(-1), "invalid value"),
-        ("/id/n", json!(7), "`id` has 7 images"),
+        (
+            "/id/n",
+            json!(7),
+            "expected 7 in-distribution images as in `id`, got 20",
+        ),
         ("/id/name", json!("\u{1b}[2J"), "control character"),
         ("/results", json!([]), "`results` is empty"),
         (
@@ -403,40 +410,48 @@ fn other_files_are_refused_with_a_reason() {
         (
             "/results/1/fpr95",
             json!(-1e-3),
-            "fpr95 of ctw on near is -0.001",
+            "fpr95 of ctw on near: expected a fraction from 0 to 1, got -0.001",
         ),
         (
             "/results/0/score",
             json!("ctw"),
-            "ctw on near is there twice",
+            "duplicate result of ctw on near",
         ),
-        ("/results/0/ood", json!("other"), "ctw on other is missing"),
+        (
+            "/results/0/ood",
+            json!("other"),
+            "missing result of ctw on other",
+        ),
         (
             "/results/0/n_ood",
             json!(3),
-            "another kind or count of near",
+            "differ in kind or number of images of near",
         ),
         (
             "/results/0/kind",
             json!("far"),
-            "another kind or count of near",
+            "differ in kind or number of images of near",
         ),
-        ("/settings", json!([1]), "`settings` is no object"),
-        ("/spread/n", json!(1), "`spread` is of 1 repeats"),
+        ("/settings", json!([1]), "expected an object in `settings`"),
+        (
+            "/spread/n",
+            json!(1),
+            "expected at least 2 repeats in `spread`, got 1",
+        ),
         (
             "/spread/results/0/auroc/std",
             json!(7.5),
-            "the spread of a figure is 7.5",
+            "the spread of a metric: expected a fraction from 0 to 1, got 7.5",
         ),
         (
             "/spread/averages/0/kind",
             json!("near"),
-            "`spread` does not tell the figures",
+            "the entries of `spread` do not match",
         ),
     ];
-    assert!(read(folder.path(), &serde_json::to_string(&good).unwrap()).is_ok());
+    assert!(read(dir.path(), &serde_json::to_string(&good).unwrap()).is_ok());
     for (pointer, value, reason) in cases {
-        let error = read(folder.path(), &changed(&good, pointer, value)).unwrap_err();
+        let error = read(dir.path(), &changed(&good, pointer, value)).unwrap_err();
         assert!(
             error.contains(reason) && error.contains("results.json"),
             "{pointer}: {error}"
@@ -446,23 +461,23 @@ fn other_files_are_refused_with_a_reason() {
         .unwrap()
         .replacen("\"auroc\":0.", "\"auroc\":1e999", 1);
     assert!(
-        read(folder.path(), &huge)
+        read(dir.path(), &huge)
             .unwrap_err()
             .contains("out of range")
     );
     let deep = format!("{{\"settings\":{}", "[".repeat(100_000));
     assert!(
-        read(folder.path(), &deep)
+        read(dir.path(), &deep)
             .unwrap_err()
             .contains("recursion limit")
     );
     assert!(
-        read(folder.path(), &" ".repeat((32 << 20) + 1))
+        read(dir.path(), &" ".repeat((32 << 20) + 1))
             .unwrap_err()
-            .contains("larger than 32 MiB")
+            .contains("expected at most 32 MiB")
     );
     assert!(
-        Record::read(&folder.path().join("nowhere"))
+        Record::read(&dir.path().join("nowhere"))
             .unwrap_err()
             .to_string()
             .starts_with("cannot read")
@@ -470,13 +485,13 @@ fn other_files_are_refused_with_a_reason() {
 }
 
 #[test]
-fn order_and_means_are_not_taken_from_the_file() {
-    let folder = tempfile::tempdir().unwrap();
+fn order_and_means_are_recomputed() {
+    let dir = tempfile::tempdir().unwrap();
     let good = record(7, json!({}));
     let mut mixed = good.clone();
     mixed.results.results.swap(1, 2);
     mixed.results.averages.clear();
-    let back = read(folder.path(), &serde_json::to_string(&mixed).unwrap()).unwrap();
+    let back = read(dir.path(), &serde_json::to_string(&mixed).unwrap()).unwrap();
     let keys = |r: &Results| {
         r.results
             .iter()
@@ -490,20 +505,20 @@ fn order_and_means_are_not_taken_from_the_file() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// A file cut short or with bytes changed is an error or still sound results, and never ends the program.
+    /// A truncated or changed file gives an error or still valid results, and never a panic.
     #[test]
     fn broken_files_never_panic(cut in 0usize..6000, at in 0usize..6000, byte in any::<u8>()) {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let mut good = record(8, json!({"templates": "clipn", "nested": {"a": [1, 2.5, null]}}));
-        good.spread = Some(repeat(&made_up(8, 20), 3, None, 0));
+        good.spread = Some(repeat(&synthetic(8, 20), 3, None, 0));
         let mut bytes = serde_json::to_vec(&good).unwrap();
         let length = bytes.len();
         bytes[at % length] = byte;
         if cut % 3 > 0 {
             bytes.truncate(cut);
         }
-        std::fs::write(folder.path().join(Record::FILE), &bytes).unwrap();
-        if let Ok(record) = Record::read(folder.path()) {
+        std::fs::write(dir.path().join(Record::FILE), &bytes).unwrap();
+        if let Ok(record) = Record::read(dir.path()) {
             for r in &record.results.results {
                 prop_assert!((0.0..=1.0).contains(&r.auroc) && r.n_id > 0);
             }

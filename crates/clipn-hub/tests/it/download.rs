@@ -235,7 +235,7 @@ fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
     let server = hub.serve();
     let home = Home::at(&server.url());
     let outcome = named(NAME).fetch(&home.settings, Purpose::Compute, &Silent);
-    fails(outcome, &["init_logit_bias", "does not compute"]);
+    fails(outcome, &["init_logit_bias", "unsupported"]);
     assert_eq!(ranges(&server), [None; 0]);
     home.fetch(NAME).unwrap();
 

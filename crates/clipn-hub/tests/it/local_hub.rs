@@ -1,4 +1,4 @@
-//! A cache of a test's own, and hubs on this machine that it is filled from.
+//! Download tests: a temporary cache, and local hubs to fill it from.
 #![allow(dead_code)]
 
 
@@ -18,7 +18,7 @@ pub const MODEL: &str = r#"{"model_cfg": {"embed_dim": 16,
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 1},
     "text_cfg": {"width": 16, "heads": 2, "layers": 1}}}"#;
 
-/// A repository of open_clip.
+/// Hub with one repository in the layout of open_clip.
 pub fn repository() -> Hub {
     Hub::new(
         "test/tiny",
@@ -30,7 +30,7 @@ pub fn repository() -> Hub {
     )
 }
 
-/// A cache of its own, and a way to a hub.
+/// Temporary cache with the settings for a hub.
 pub struct Home {
     pub folder: TempDir,
     pub settings: Settings,
@@ -79,7 +79,8 @@ impl Home {
             .join(format!("{}.incomplete", sha256(bytes)))
     }
 
-    /// Nothing lies beside the cache's folder, and nothing half done or temporary in it.
+    /// Asserts that there is nothing next to the cache directory, and no incomplete or temporary
+    /// file in it.
     #[track_caller]
     pub fn is_clean(&self) {
         let entries: Vec<_> = std::fs::read_dir(self.folder.path())
@@ -92,14 +93,14 @@ impl Home {
                 .all(|entry| entry == "hub" || entry == "assets"),
             "{entries:?}"
         );
-        let left: Vec<_> = files_below(self.folder.path())
+        let leftovers: Vec<_> = files_below(self.folder.path())
             .into_iter()
             .filter(|path| path.ends_with(".tmp") || path.ends_with(".incomplete"))
             .collect();
-        assert!(left.is_empty(), "{left:?}");
+        assert!(leftovers.is_empty(), "{leftovers:?}");
     }
 
-    /// No file of that name is in the cache or beside it.
+    /// Asserts that no file of that name is in the cache or next to it.
     #[track_caller]
     pub fn is_clean_of(&self, name: &str) {
         self.is_clean();
@@ -133,7 +134,7 @@ pub fn files_below(folder: &Path) -> Vec<String> {
 pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
     assert!(
         std::fs::read(fetched.path.join(file)).unwrap() == bytes,
-        "{file} has other content"
+        "{file} has unexpected content"
     );
 }
 
@@ -142,12 +143,13 @@ pub fn fails(outcome: Result<Fetched, DownloadError>, parts: &[&str]) -> Downloa
     let error = outcome.unwrap_err();
     let text = error.to_string();
     for part in parts {
-        assert!(text.contains(part), "no {part:?} in: {text}");
+        assert!(text.contains(part), "{text:?} lacks {part:?}");
     }
     error
 }
 
-/// A hub whose storage answers as `storage` wants: by the number of the request, from 0, and the right answer.
+/// Starts a hub whose storage replies are replaced by `storage`, which receives the request number
+/// (from 0), the request and the correct reply.
 pub fn with_storage(
     hub: Hub,
     storage: impl Fn(u32, &Request, Reply) -> Reply + Send + Sync + 'static,
@@ -164,11 +166,11 @@ pub fn with_storage(
 }
 
 pub fn ranges(server: &Server) -> Vec<Option<String>> {
-    let asked = server
+    let requests = server
         .seen()
         .into_iter()
         .filter(|request| request.target.starts_with("/storage/"));
-    asked
+    requests
         .map(|request| request.header("range").map(str::to_owned))
         .collect()
 }

@@ -1,35 +1,39 @@
-//! Random changes of a picture's colours.
+//! Random color jitter.
 use serde::{Deserialize, Serialize};
 
 use super::crop::between;
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
-/// Random brightness, contrast and saturation, as torchvision's `ColorJitter` (which has a hue besides): each is a
-/// factor uniform in 1 − x to 1 + x, never below 0, and the three follow one another in random order.
+/// Random brightness, contrast and saturation, as in torchvision's `ColorJitter` (without its hue).
+///
+/// Each factor is uniform in [1 − x, 1 + x] with x in 0 to 1, so it is never below 0. The three
+/// adjustments are applied in random order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
-    /// Between the picture and black.
+    /// Maximum deviation of the brightness factor from 1, which blends the image with black; 0 to
+    /// 1.
     pub brightness: f64,
-    /// Between the picture and its mean grey.
+    /// Maximum deviation of the contrast factor from 1, which blends with the mean gray; 0 to 1.
     pub contrast: f64,
-    /// Between the picture and itself in grey.
+    /// Maximum deviation of the saturation factor from 1, which blends with the grayscale image;
+    /// 0 to 1.
     pub saturation: f64,
 }
 
-/// One of the three changes.
+/// Kind of adjustment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum Adjustment {
     Brightness,
     Contrast,
     Saturation,
 }
 
-use Change::{Brightness, Contrast, Saturation};
+use Adjustment::{Brightness, Contrast, Saturation};
 
-/// Every order that the changes can have.
-const ORDERS: [[Change; 3]; 6] = [
+/// All orders of the three adjustments.
+const ORDERS: [[Adjustment; 3]; 6] = [
     [Brightness, Contrast, Saturation],
     [Brightness, Saturation, Contrast],
     [Contrast, Brightness, Saturation],
@@ -39,45 +43,48 @@ const ORDERS: [[Change; 3]; 6] = [
 ];
 
 impl ColourJitter {
-    /// Whether the settings can be used.
+    /// Validates the settings.
+    ///
+    /// # Errors
+    /// [`ImageError::Preprocessing`] if a value is not in 0 to 1.
     pub(super) fn check(&self) -> Result<(), ImageError> {
-        let parts = [
+        let settings = [
             ("brightness", self.brightness),
             ("contrast", self.contrast),
             ("saturation", self.saturation),
         ];
-        match parts
+        match settings
             .iter()
             .find(|(_, spread)| !(0.0..=1.0).contains(spread))
         {
             Some((name, spread)) => {
                 let reason =
-                    format!("colour_jitter.{name} is {spread}, but must lie between 0 and 1");
+                    format!("colour_jitter.{name}: expected a number from 0 to 1, got {spread}");
                 Err(ImageError::Preprocessing { reason })
             }
             None => Ok(()),
         }
     }
 
-    /// Changes the picture: one draw for the order, then one for each of the three.
+    /// Applies the jitter to the image: one draw for the order, then one for each adjustment.
     pub(super) fn apply(&self, mut image: RgbImage, draw: &mut dyn FnMut() -> f64) -> RgbImage {
         let order = ORDERS[((draw() * ORDERS.len() as f64) as usize).min(ORDERS.len() - 1)];
-        for change in order {
-            let spread = match change {
+        for adjustment in order {
+            let spread = match adjustment {
                 Brightness => self.brightness,
                 Contrast => self.contrast,
                 Saturation => self.saturation,
             };
             let factor = between([1.0 - spread, 1.0 + spread], draw()) as f32;
-            image = match change {
+            image = match adjustment {
                 Brightness => blend(image, |_| 0.0, factor),
                 Contrast => {
-                    let mean = mean_grey(&image);
+                    let mean = mean_gray(&image);
                     blend(image, |_| mean, factor)
                 }
                 Saturation => {
-                    let grey = image.to_grey();
-                    blend(image, |at| f32::from(grey.pixels()[at]), factor)
+                    let gray = image.to_grey();
+                    blend(image, |index| f32::from(gray.pixels()[index]), factor)
                 }
             };
         }
@@ -85,20 +92,21 @@ impl ColourJitter {
     }
 }
 
-/// other + factor · (picture − other), cut off below 0, above 255 and after the point, as Pillow's `Image.blend`.
+/// Computes other + factor · (image − other), clamped to 0 to 255 and truncated, as Pillow's
+/// `Image.blend` does.
 fn blend(image: RgbImage, other: impl Fn(usize) -> f32, factor: f32) -> RgbImage {
-    image.map_values(|at, value| {
-        let other = other(at);
+    image.map_values(|index, value| {
+        let other = other(index);
         (other + factor * (f32::from(value) - other)).clamp(0.0, 255.0) as u8
     })
 }
 
-/// The mean of the picture in grey, rounded, as Pillow's `ImageEnhance.Contrast` takes it.
-fn mean_grey(image: &RgbImage) -> f32 {
-    let grey = image.to_grey();
-    let firsts = grey.pixels().as_chunks::<3>().0;
-    let sum: u64 = firsts.iter().map(|pixel| u64::from(pixel[0])).sum();
-    (sum as f64 / firsts.len() as f64 + 0.5).floor() as f32
+/// Returns the rounded mean of the grayscale image, as in Pillow's `ImageEnhance.Contrast`.
+fn mean_gray(image: &RgbImage) -> f32 {
+    let gray = image.to_grey();
+    let pixels = gray.pixels().as_chunks::<3>().0;
+    let sum: u64 = pixels.iter().map(|pixel| u64::from(pixel[0])).sum();
+    (sum as f64 / pixels.len() as f64 + 0.5).floor() as f32
 }
 
 #[cfg(test)]
@@ -115,22 +123,22 @@ mod tests {
         RgbImage::new(2, 1, vec![200, 100, 0, 10, 20, 30]).unwrap()
     }
 
-    fn with(jitter: ColourJitter, order: f64, share: f64) -> Vec<u8> {
-        let mut numbers = std::iter::once(order).chain(std::iter::repeat(share));
+    fn jittered(jitter: ColourJitter, order: f64, factor: f64) -> Vec<u8> {
+        let mut numbers = std::iter::once(order).chain(std::iter::repeat(factor));
         jitter
             .apply(image(), &mut || numbers.next().unwrap())
             .into_pixels()
     }
 
     #[test]
-    fn no_spread_changes_nothing() {
-        assert_eq!(with(OFF, 0.99, 0.3), image().into_pixels());
+    fn zero_settings_change_nothing() {
+        assert_eq!(jittered(OFF, 0.99, 0.3), image().into_pixels());
     }
 
     #[test]
-    fn each_change_goes_towards_its_own_end() {
-        // A share of 0 is the factor 1 − 0.5. Greys are 118 and 18, so that their mean is 68.
-        let half = |jitter| with(jitter, 0.0, 0.0);
+    fn each_adjustment_blends_with_its_own_target() {
+        // A draw of 0 gives the factor 1 − 0.5. The gray values are 118 and 18, with mean 68.
+        let half = |jitter| jittered(jitter, 0.0, 0.0);
         assert_eq!(
             half(ColourJitter {
                 brightness: 0.5,
@@ -155,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn changes_stay_within_eight_bits_and_depend_on_their_order() {
+    fn values_stay_within_eight_bits_and_depend_on_the_order() {
         let all = ColourJitter {
             brightness: 1.0,
             contrast: 1.0,
             saturation: 1.0,
         };
-        assert_eq!(with(all, 0.0, 0.999)[0], 255);
-        assert_ne!(with(all, 0.0, 0.9), with(all, 0.9, 0.9));
+        assert_eq!(jittered(all, 0.0, 0.999)[0], 255);
+        assert_ne!(jittered(all, 0.0, 0.9), jittered(all, 0.9, 0.9));
     }
 }

@@ -1,27 +1,32 @@
-//! Random boxes, and the part of a picture in one.
+//! Random crop boxes and resized crops.
 use crate::error::ImageError;
 use crate::preprocess::Preprocessing;
 use crate::resample::{Axis, window};
 use crate::rgb::RgbImage;
 
-/// How often a random box is tried before the middle is taken, as in torchvision.
+/// Number of random boxes tried before the fallback to a center crop, as in torchvision.
 const TRIES: usize = 10;
 
-/// A box within a picture, in pixels.
+/// Rectangle within an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CropBox {
-    /// First column.
+    /// First column, from 0.
     pub left: u32,
-    /// First row.
+    /// First row, from 0.
     pub top: u32,
-    /// Columns.
+    /// Number of columns.
     pub width: u32,
-    /// Rows.
+    /// Number of rows.
     pub height: u32,
 }
 
-/// torchvision's `RandomResizedCrop.get_params` (there in f32, here in f64): ten tries of a box with an area uniform in `scale` and a logarithm of
-/// the aspect ratio uniform in that of `ratio`; when none fits, the largest middle box within `ratio`.
+/// Draws a random crop box, as torchvision's `RandomResizedCrop.get_params` does (in f64 instead of
+/// f32).
+///
+/// Tries up to ten boxes. The area is a fraction of the image's area uniform in `scale`; the
+/// logarithm of the aspect ratio is uniform in the logarithms of `ratio`. If no box fits, returns
+/// the largest center box with an aspect ratio within `ratio`. `draw` returns uniform numbers in
+/// [0, 1).
 pub fn random_box(
     width: u32,
     height: u32,
@@ -30,10 +35,10 @@ pub fn random_box(
     draw: &mut dyn FnMut() -> f64,
 ) -> CropBox {
     box_that_fits(width, height, scale, ratio, draw)
-        .unwrap_or_else(|| middle_box(width, height, ratio))
+        .unwrap_or_else(|| center_box(width, height, ratio))
 }
 
-/// The first of ten random boxes that the picture has room for.
+/// Returns the first of ten random boxes that fits into the image.
 pub(super) fn box_that_fits(
     width: u32,
     height: u32,
@@ -54,8 +59,8 @@ pub(super) fn box_that_fits(
             && box_height <= full_height
         {
             let (box_width, box_height) = (box_width as u32, box_height as u32);
-            let top = place(height - box_height, draw());
-            let left = place(width - box_width, draw());
+            let top = random_offset(height - box_height, draw());
+            let left = random_offset(width - box_width, draw());
             return Some(CropBox {
                 left,
                 top,
@@ -67,11 +72,11 @@ pub(super) fn box_that_fits(
     None
 }
 
-/// The largest box within `ratio` in the middle of the picture.
-fn middle_box(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
+/// Returns the largest center box with an aspect ratio within `ratio`.
+fn center_box(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
     let (full_width, full_height) = (f64::from(width), f64::from(height));
     let aspect = full_width / full_height;
-    let side = |side: f64, most: u32| (side.round_ties_even() as u32).clamp(1, most);
+    let side = |side: f64, max: u32| (side.round_ties_even() as u32).clamp(1, max);
     let (box_width, box_height) = if aspect < ratio[0] {
         (width, side(full_width / ratio[0], height))
     } else if aspect > ratio[1] {
@@ -87,26 +92,35 @@ fn middle_box(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
     }
 }
 
-pub(super) fn between([low, high]: [f64; 2], share: f64) -> f64 {
-    low + (high - low) * share
+/// Maps `uniform` in [0, 1) linearly to [low, high).
+pub(super) fn between([low, high]: [f64; 2], uniform: f64) -> f64 {
+    low + (high - low) * uniform
 }
 
-/// One of the `spare + 1` places that a box can begin at.
-fn place(spare: u32, share: f64) -> u32 {
-    ((f64::from(spare) + 1.0) * share).min(f64::from(spare)) as u32
+/// Maps `uniform` in [0, 1) to an offset of the box, 0 to `max_offset`.
+fn random_offset(max_offset: u32, uniform: f64) -> u32 {
+    ((f64::from(max_offset) + 1.0) * uniform).min(f64::from(max_offset)) as u32
 }
 
-/// The box of the picture, cut out and resized to `size` x `size` with Pillow's bicubic, `[size, size, 3]`.
+/// Crops `crop_box` from the image and resizes it to `[size, size, 3]` with Pillow's bicubic
+/// filter.
 ///
 /// # Errors
-/// [`ImageError::Preprocessing`] when the box does not lie in the picture or `size` is 0 or above 4096.
-pub fn resized_crop(image: &RgbImage, taken: CropBox, size: usize) -> Result<RgbImage, ImageError> {
+/// [`ImageError::Preprocessing`] if the box is empty or not within the image, or if `size` is not
+/// in 1 to 4096.
+pub fn resized_crop(
+    image: &RgbImage,
+    crop_box: CropBox,
+    size: usize,
+) -> Result<RgbImage, ImageError> {
     let within = |first: u32, length: u32, side: u32| {
         length > 0 && first.checked_add(length).is_some_and(|end| end <= side)
     };
     let (width, height) = (image.width(), image.height());
-    if !within(taken.left, taken.width, width) || !within(taken.top, taken.height, height) {
-        let reason = format!("the box {taken:?} does not lie within {width}x{height}");
+    if !within(crop_box.left, crop_box.width, width)
+        || !within(crop_box.top, crop_box.height, height)
+    {
+        let reason = format!("crop box: expected a box within {width}x{height}, got {crop_box:?}");
         return Err(ImageError::Preprocessing { reason });
     }
     Preprocessing::clip(size).check()?;
@@ -117,17 +131,17 @@ pub fn resized_crop(image: &RgbImage, taken: CropBox, size: usize) -> Result<Rgb
         length: size,
     };
     let row_bytes = image.width() as usize * 3;
-    let rows =
-        &image.pixels()[taken.top as usize * row_bytes..][..taken.height as usize * row_bytes];
-    let pixels = if taken.width == image.width() {
-        window(rows, axis(taken.width), axis(taken.height))
+    let rows = &image.pixels()[crop_box.top as usize * row_bytes..]
+        [..crop_box.height as usize * row_bytes];
+    let pixels = if crop_box.width == image.width() {
+        window(rows, axis(crop_box.width), axis(crop_box.height))
     } else {
-        let (first, bytes) = (taken.left as usize * 3, taken.width as usize * 3);
-        let mut cut = Vec::with_capacity(bytes * taken.height as usize);
+        let (first, bytes) = (crop_box.left as usize * 3, crop_box.width as usize * 3);
+        let mut cropped = Vec::with_capacity(bytes * crop_box.height as usize);
         for row in rows.chunks_exact(row_bytes) {
-            cut.extend_from_slice(&row[first..first + bytes]);
+            cropped.extend_from_slice(&row[first..first + bytes]);
         }
-        window(&cut, axis(taken.width), axis(taken.height))
+        window(&cropped, axis(crop_box.width), axis(crop_box.height))
     };
     RgbImage::new(size as u32, size as u32, pixels)
 }
@@ -144,9 +158,9 @@ mod tests {
     const RATIO: [f64; 2] = [0.75, 4.0 / 3.0];
 
     #[test]
-    fn a_box_is_the_area_and_ratio_drawn() {
-        // Area 0.95, ratio exp(0) = 1: sqrt(9500) = 97.47 a side; places 0 to 3.
-        let taken = random_box(
+    fn boxes_have_the_drawn_area_and_aspect_ratio() {
+        // Area 0.95, aspect ratio exp(0) = 1: side sqrt(9500) = 97.47, offsets 0 to 3.
+        let crop_box = random_box(
             100,
             100,
             [0.9, 1.0],
@@ -154,7 +168,7 @@ mod tests {
             &mut fixed(&[0.5, 0.5, 0.0, 0.99]),
         );
         assert_eq!(
-            taken,
+            crop_box,
             CropBox {
                 left: 3,
                 top: 0,
@@ -165,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_that_never_fits_becomes_the_middle_within_the_ratio() {
+    fn falls_back_to_a_center_box_within_the_aspect_ratio() {
         let at = |width, height| random_box(width, height, [0.9, 1.0], RATIO, &mut fixed(&[0.9]));
         assert_eq!(
             at(400, 100),

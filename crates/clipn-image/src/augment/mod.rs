@@ -1,5 +1,5 @@
-//! What training does to a picture at random, another time something else: the crop it takes, a mirror, other colours,
-//! a box erased.
+//! Random augmentation of training images: crop, horizontal flip, color jitter, grayscale and
+//! erasing.
 mod colour;
 mod crop;
 mod erase;
@@ -13,41 +13,42 @@ use super::error::ImageError;
 use super::preprocess::Preprocessing;
 use super::rgb::RgbImage;
 
-/// Which part of a picture is trained on.
+/// Crop of a training image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum TrainingCrop {
-    /// A random box, resized to the tower's size (torchvision's `RandomResizedCrop`).
+    /// A random box, resized to the image size of the tower (torchvision's `RandomResizedCrop`).
     RandomResized {
-        /// Least and greatest share of the picture's area.
+        /// Minimum and maximum fraction of the image's area, in (0, 1].
         scale: [f64; 2],
-        /// Least and greatest width / height.
+        /// Minimum and maximum aspect ratio, width / height; above 0.
         ratio: [f64; 2],
     },
-    /// The crop of evaluation ([`Preprocessing::crop`]), always the same.
+    /// The deterministic crop of evaluation, [`Preprocessing::crop`].
     Centre,
 }
 
-/// What is done to a picture before the tower learns from it.
+/// Random augmentation of a training image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Augmentation {
-    /// The part that is taken.
+    /// Crop of the image.
     pub crop: TrainingCrop,
-    /// How likely the crop is mirrored left to right, 0 to 1.
+    /// Probability of a horizontal flip, 0 to 1.
     pub horizontal_flip: f64,
-    /// Random brightness, contrast and saturation.
+    /// Random brightness, contrast and saturation; off by default.
     #[serde(default)]
     pub colour_jitter: Option<ColourJitter>,
-    /// How likely the crop loses its colours, 0 to 1.
+    /// Probability of a conversion to grayscale, 0 to 1; 0 by default.
     #[serde(default)]
     pub greyscale: f64,
-    /// How likely a box of 2 to 33 % of the crop is filled with CLIP's mean colour, 0 to 1 (torchvision's
-    /// `RandomErasing`).
+    /// Probability that a box of 2 to 33 % of the crop is filled with CLIP's mean color, 0 to 1
+    /// (torchvision's `RandomErasing`); 0 by default.
     #[serde(default)]
     pub erasing: f64,
 }
 
 impl Augmentation {
-    /// The published run's: a random box of 0.9 to 1 of the area, 3:4 to 4:3, never mirrored.
+    /// Returns the augmentation of the published run: a random box with 0.9 to 1 of the area and an
+    /// aspect ratio of 3:4 to 4:3, without flips.
     pub const fn published() -> Self {
         let crop = TrainingCrop::RandomResized {
             scale: [0.9, 1.0],
@@ -59,7 +60,7 @@ impl Augmentation {
         }
     }
 
-    /// None: the crop of evaluation.
+    /// Returns no augmentation: the crop of evaluation.
     pub const fn none() -> Self {
         Self {
             crop: TrainingCrop::Centre,
@@ -70,49 +71,51 @@ impl Augmentation {
         }
     }
 
-    /// Whether the settings can be used.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// [`ImageError::Preprocessing`] naming the setting.
+    /// [`ImageError::Preprocessing`] that names the first invalid setting.
     pub fn check(&self) -> Result<(), ImageError> {
-        let refuse = |reason: String| Err(ImageError::Preprocessing { reason });
+        let invalid = |reason: String| Err(ImageError::Preprocessing { reason });
         if let TrainingCrop::RandomResized { scale, ratio } = self.crop {
             if !(0.0 < scale[0] && scale[0] <= scale[1] && scale[1] <= 1.0) {
-                return refuse(format!(
-                    "scale is {scale:?}, but must be two ascending shares in (0, 1]"
+                return invalid(format!(
+                    "scale: expected two ascending fractions in (0, 1], got {scale:?}"
                 ));
             }
             if !(0.0 < ratio[0] && ratio[0] <= ratio[1] && ratio[1].is_finite()) {
-                return refuse(format!(
-                    "ratio is {ratio:?}, but must be two ascending numbers above 0"
+                return invalid(format!(
+                    "ratio: expected two ascending finite numbers above 0, got {ratio:?}"
                 ));
             }
         }
-        let chances = [
+        let probabilities = [
             ("horizontal_flip", self.horizontal_flip),
             ("greyscale", self.greyscale),
             ("erasing", self.erasing),
         ];
-        if let Some((name, chance)) = chances
+        if let Some((name, probability)) = probabilities
             .iter()
-            .find(|(_, chance)| !(0.0..=1.0).contains(chance))
+            .find(|(_, probability)| !(0.0..=1.0).contains(probability))
         {
-            return refuse(format!(
-                "{name} is {chance}, but must be a probability from 0 to 1"
+            return invalid(format!(
+                "{name}: expected a probability from 0 to 1, got {probability}"
             ));
         }
         self.colour_jitter.map_or(Ok(()), |jitter| jitter.check())
     }
 
-    /// The crop to train on, `[S, S, 3]` with S = `preprocessing.size`. `draw` gives uniform numbers in [0, 1): two a
-    /// try and two for the place of the box, then one for the mirror, four for the colours, one for grey, and one with a
-    /// box for what is erased, each where it is on.
+    /// Returns the augmented crop, `[S, S, 3]` with S = `preprocessing.size`.
     ///
-    /// The box is cut out and then resized with Pillow's bicubic, as torchvision does it: pixels outside the box have
-    /// no influence.
+    /// `draw` returns uniform numbers in [0, 1). The random crop draws two numbers per tried box
+    /// and two for its position. The flip then draws one, the color jitter four, and grayscale one.
+    /// Erasing draws one, and those of a random box if it applies. Disabled steps draw nothing.
+    ///
+    /// The box is cropped first and then resized with Pillow's bicubic filter, as in torchvision:
+    /// pixels outside the box have no influence.
     ///
     /// # Errors
-    /// [`ImageError::Preprocessing`] when a setting cannot be used.
+    /// [`ImageError::Preprocessing`] if a setting is invalid.
     pub fn apply(
         &self,
         image: &RgbImage,
@@ -124,8 +127,8 @@ impl Augmentation {
             TrainingCrop::Centre => preprocessing.crop(image)?,
             TrainingCrop::RandomResized { scale, ratio } => {
                 preprocessing.check()?;
-                let taken = random_box(image.width(), image.height(), scale, ratio, draw);
-                let crop = resized_crop(image, taken, preprocessing.size)?;
+                let crop_box = random_box(image.width(), image.height(), scale, ratio, draw);
+                let crop = resized_crop(image, crop_box, preprocessing.size)?;
                 if preprocessing.grey {
                     crop.to_grey()
                 } else {
@@ -133,9 +136,11 @@ impl Augmentation {
                 }
             }
         };
-        let happens = |chance: f64, draw: &mut dyn FnMut() -> f64| chance > 0.0 && draw() < chance;
-        let crop = if happens(self.horizontal_flip, draw) {
-            mirror(crop)?
+        let applies = |probability: f64, draw: &mut dyn FnMut() -> f64| {
+            probability > 0.0 && draw() < probability
+        };
+        let crop = if applies(self.horizontal_flip, draw) {
+            flip_horizontally(crop)?
         } else {
             crop
         };
@@ -143,12 +148,12 @@ impl Augmentation {
             Some(jitter) => jitter.apply(crop, draw),
             None => crop,
         };
-        let crop = if happens(self.greyscale, draw) {
+        let crop = if applies(self.greyscale, draw) {
             crop.to_grey()
         } else {
             crop
         };
-        if happens(self.erasing, draw) {
+        if applies(self.erasing, draw) {
             erase::erase(crop, draw)
         } else {
             Ok(crop)
@@ -162,8 +167,8 @@ impl Default for Augmentation {
     }
 }
 
-/// The picture mirrored left to right.
-fn mirror(image: RgbImage) -> Result<RgbImage, ImageError> {
+/// Flips the image horizontally.
+fn flip_horizontally(image: RgbImage) -> Result<RgbImage, ImageError> {
     let (width, height) = (image.width(), image.height());
     let mut pixels = image.into_pixels();
     for row in pixels.chunks_exact_mut(width as usize * 3) {
@@ -182,15 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn mirroring_reverses_rows() {
+    fn horizontal_flips_reverse_rows() {
         let image = RgbImage::new(2, 2, vec![1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]).unwrap();
         let settings = Augmentation {
             horizontal_flip: 1.0,
             ..Augmentation::none()
         };
-        let turned = settings
+        let flipped = settings
             .apply(&image, &Preprocessing::clip(2), &mut fixed(&[0.5]))
             .unwrap();
-        assert_eq!(turned.pixels(), [2, 2, 2, 1, 1, 1, 4, 4, 4, 3, 3, 3]);
+        assert_eq!(flipped.pixels(), [2, 2, 2, 1, 1, 1, 4, 4, 4, 3, 3, 3]);
     }
 }

@@ -1,4 +1,4 @@
-//! BMP, through the `image` crate.
+//! BMP decoding with the `image` crate.
 use std::io::Cursor;
 
 use image::ImageDecoder;
@@ -10,8 +10,8 @@ use crate::rgb::RgbImage;
 
 const NAME: &str = "BMP";
 
-/// The compression that says that masks tell where the channels are.
-const BIT_FIELDS: u32 = 3;
+/// Compression `BI_BITFIELDS`: bit masks define the channels.
+const BI_BITFIELDS: u32 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let failed = |error| from_image_crate(NAME, error);
@@ -23,7 +23,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
     decoder.read_image(&mut buffer).map_err(failed)?;
     if number(bytes, 28, 2) == 16 {
-        let green_bits = if number(bytes, 30, 4) == BIT_FIELDS && number(bytes, 58, 4) == 0x7E0 {
+        let green_bits = if number(bytes, 30, 4) == BI_BITFIELDS && number(bytes, 58, 4) == 0x7E0 {
             6
         } else {
             5
@@ -38,16 +38,17 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     RgbImage::new(width, height, pixels)
 }
 
-/// A little-endian number of the header, 0 where the file ends before it.
-fn number(bytes: &[u8], at: usize, length: usize) -> u32 {
-    let field = bytes.get(at..at + length).unwrap_or_default();
+/// Reads a little-endian number of the header; 0 if the file ends before it.
+fn number(bytes: &[u8], offset: usize, length: usize) -> u32 {
+    let field = bytes.get(offset..offset + length).unwrap_or_default();
     field
         .iter()
         .rev()
         .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
-/// The decoder scales channels of 5 and 6 bits to 8 by rounding, Pillow by truncating.
+/// Converts scaled samples from the decoder's rounding to Pillow's truncation, for channels of 5
+/// and 6 bits scaled to 8.
 fn truncate_scaling(samples: &mut [u8], channels: usize, green_bits: u32) {
     let table = |bits: u32| {
         let mut table: [u8; 256] = std::array::from_fn(|value| value as u8);

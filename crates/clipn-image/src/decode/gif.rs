@@ -1,7 +1,7 @@
-//! GIF, through the `gif` crate: the first frame on its canvas.
+//! GIF decoding with the `gif` crate: the first frame on its canvas.
 //!
-//! As Pillow does, what the frame leaves free takes the colour of the transparent index, else of index 0, and
-//! transparent pixels keep the colour that their index has in the palette.
+//! As in Pillow, the canvas around the frame has the color of the transparent index, or of index 0
+//! if there is none. Transparent pixels keep the palette color of their index.
 use gif::{ColorOutput, DecodeOptions as GifOptions, DecodingError, MemoryLimit};
 
 use super::{DecodeOptions, check_size, damaged, from_io, samples};
@@ -20,14 +20,14 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let frame = decoder
         .next_frame_info()
         .map_err(failed)?
-        .ok_or_else(|| damaged(NAME, "it holds no frame"))?;
+        .ok_or_else(|| damaged(NAME, "no frame"))?;
     let (left, top) = (usize::from(frame.left), usize::from(frame.top));
     let (columns, rows) = (usize::from(frame.width), usize::from(frame.height));
     let width = screen.0.max((left + columns) as u32);
     let height = screen.1.max((top + rows) as u32);
     check_size(width, height, options)?;
     let palette = frame.palette.clone().or(global).unwrap_or_default();
-    let free = frame.transparent.unwrap_or(0);
+    let background = frame.transparent.unwrap_or(0);
 
     let mut indices = vec![0; columns * rows];
     if !indices.is_empty() {
@@ -35,7 +35,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     }
     let stride = width as usize;
     if (left, top, columns, rows) != (0, 0, stride, height as usize) {
-        let mut canvas = vec![free; stride * height as usize];
+        let mut canvas = vec![background; stride * height as usize];
         for (line, row) in canvas
             .chunks_exact_mut(stride)
             .skip(top)

@@ -1,4 +1,4 @@
-//! Files and bytes into [`RgbImage`], as Pillow's `Image.open(…).convert("RGB")` reads them.
+//! Decoding of image files into [`RgbImage`], as Pillow's `Image.open(…).convert("RGB")` does.
 mod bmp;
 mod gif;
 mod jpeg;
@@ -20,26 +20,30 @@ use self::sniff::Format;
 use super::error::{ImageError, Origin};
 use super::rgb::RgbImage;
 
-/// Pillow's limit between a warning and an error: twice its `MAX_IMAGE_PIXELS`.
+/// Number of pixels above which Pillow raises an error: twice its `MAX_IMAGE_PIXELS`.
 const PILLOW_MAX_PIXELS: u64 = 2 * 89_478_485;
 
-/// Bytes of a file beside its pixels: metadata, profiles, thumbnails, later frames.
+/// Maximum bytes of a file besides its pixels: metadata, profiles, thumbnails, later frames.
 const FILE_OVERHEAD: u64 = 256 << 20;
 
-/// How files are decoded.
+/// Options for decoding image files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeOptions {
-    /// Turns the picture upright as its EXIF orientation says. Pillow does so by itself for TIFF only, and so does
-    /// this library whatever is set here.
+    /// Whether the EXIF orientation is applied.
+    ///
+    /// It is always applied to TIFF images, as Pillow does.
     pub apply_orientation: bool,
-    /// Takes the high byte of 16-bit grey, where Pillow clips all values above 255 to white.
+    /// Whether 16-bit grayscale is scaled to its high byte. Otherwise values above 255 are clipped
+    /// to white, as Pillow does.
     pub scale_16_bit: bool,
-    /// The most pixels that a picture may have; larger ones are refused before memory is taken.
+    /// Maximum number of pixels; larger images are rejected before memory is allocated. 178,956,970
+    /// by default, as in Pillow.
     pub max_pixels: u64,
 }
 
 impl DecodeOptions {
-    /// What the published code does: no EXIF rotation, 16-bit grey clips.
+    /// Returns the options of the published code: EXIF orientation ignored, 16-bit grayscale
+    /// clipped.
     pub const fn faithful() -> Self {
         Self {
             apply_orientation: false,
@@ -48,7 +52,8 @@ impl DecodeOptions {
         }
     }
 
-    /// What the picture was meant to look like: EXIF rotation applied, 16-bit grey scaled.
+    /// Returns the options for images as they are meant to be seen: EXIF orientation applied,
+    /// 16-bit grayscale scaled.
     pub const fn for_users() -> Self {
         Self {
             apply_orientation: true,
@@ -64,20 +69,29 @@ impl Default for DecodeOptions {
     }
 }
 
-/// Decodes the file at `path`, whatever its extension says.
+/// Decodes the image file at `path`. The format is detected from the content, not the extension.
 ///
 /// # Errors
-/// Any [`ImageError`] of reading and decoding, naming `path`.
+/// An [`ImageError`] that names `path`:
+/// - [`NotFound`](ImageError::NotFound), [`PermissionDenied`](ImageError::PermissionDenied),
+///   [`IsFolder`](ImageError::IsFolder) or [`Read`](ImageError::Read) if the file cannot be read.
+/// - [`FileTooLarge`](ImageError::FileTooLarge) if the file is larger than any image within
+///   [`DecodeOptions::max_pixels`].
+/// - Any error of [`decode_bytes`].
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     read_file(path, options)
         .and_then(|bytes| decode_bytes(&bytes, options))
         .map_err(|error| error.in_file(path))
 }
 
-/// Decodes the bytes of an image file.
+/// Decodes the bytes of an image file. The format is detected from the first bytes.
 ///
 /// # Errors
-/// Any [`ImageError`] of decoding.
+/// - [`ImageError::Empty`] if `bytes` is empty.
+/// - [`ImageError::NotAnImage`] if the format is not supported.
+/// - [`ImageError::TooManyPixels`] or [`ImageError::ZeroSize`] if the size is not accepted.
+/// - [`ImageError::Truncated`], [`ImageError::Damaged`] or [`ImageError::Unsupported`] if the image
+///   cannot be decoded.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty {
@@ -91,10 +105,10 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, I
             looks_like,
         });
     };
-    // The decoders are other people's code and see whatever is on the disk: a bug in one of them on one file must not
-    // end a run over a million.
+    // Most decoders are third-party code and process untrusted files: a panic on one file must not
+    // end a run over a million files.
     let image = catch_unwind(AssertUnwindSafe(|| decode_format(format, bytes, options)))
-        .unwrap_or_else(|_| Err(damaged(format.name(), "the decoder failed on it")))?;
+        .unwrap_or_else(|_| Err(damaged(format.name(), "decoder panicked")))?;
     if options.apply_orientation || format == Format::Tiff {
         return orientation::upright(image, orientation::of(format, bytes));
     }
@@ -132,7 +146,8 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
     if metadata.is_dir() {
         return Err(ImageError::IsFolder { origin: origin() });
     }
-    // No format takes more than 8 bytes a pixel and overhead; an endless device is not read to its end.
+    // No format takes more than 8 bytes per pixel plus overhead. The limit also ends the read of an
+    // infinite device.
     let limit = options
         .max_pixels
         .saturating_mul(8)
@@ -153,7 +168,7 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
     Ok(bytes)
 }
 
-/// Refuses sizes of no pixels and sizes over the cap; to be called before memory is taken.
+/// Rejects sizes without pixels and sizes over the limit. Called before memory is allocated.
 fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), ImageError> {
     let (origin, limit) = (Origin::Bytes, options.max_pixels);
     let pixels = u64::from(width) * u64::from(height);
@@ -176,7 +191,7 @@ fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Im
     Ok(())
 }
 
-#[allow(clippy::needless_pass_by_value)] // `map_err` hands errors over by value.
+#[allow(clippy::needless_pass_by_value)] // `map_err` passes errors by value.
 fn damaged(format: &'static str, reason: impl std::fmt::Display) -> ImageError {
     ImageError::Damaged {
         origin: Origin::Bytes,
@@ -192,7 +207,7 @@ fn truncated(format: &'static str) -> ImageError {
     }
 }
 
-#[allow(clippy::needless_pass_by_value)] // `map_err` hands errors over by value.
+#[allow(clippy::needless_pass_by_value)] // `map_err` passes errors by value.
 fn unsupported(format: &'static str, what: impl std::fmt::Display) -> ImageError {
     ImageError::Unsupported {
         origin: Origin::Bytes,
@@ -201,14 +216,14 @@ fn unsupported(format: &'static str, what: impl std::fmt::Display) -> ImageError
     }
 }
 
-/// An error of the `image` crate in the words of this one.
+/// Converts an error of the `image` crate.
 fn from_image_crate(format: &'static str, error: image::ImageError) -> ImageError {
     match error {
         image::ImageError::IoError(error) => from_io(format, &error),
         image::ImageError::Unsupported(error) => unsupported(format, error),
         image::ImageError::Limits(_) => unsupported(
             format,
-            "it takes more memory to decode than its size allows",
+            "decoding takes more memory than the image size allows",
         ),
         image::ImageError::Decoding(error) => match io_cause(&error) {
             Some(io) => from_io(format, io),
@@ -225,7 +240,7 @@ fn from_io(format: &'static str, error: &io::Error) -> ImageError {
     }
 }
 
-/// The reading error at the bottom of a decoder's error, if there is one.
+/// Returns the first I/O error in the source chain of a decoder error.
 fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! EXIF orientation: where each format keeps it, and turning a picture upright.
+//! EXIF orientation: how each format stores it, and how it is applied to an image.
 use image::DynamicImage;
 use image::metadata::Orientation;
 
@@ -7,7 +7,7 @@ use super::sniff::Format;
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
-/// The orientation that an image file states; none when it states none, or nonsense.
+/// Reads the EXIF orientation of an image file; `NoTransforms` if it is missing or invalid.
 pub(super) fn of(format: Format, bytes: &[u8]) -> Orientation {
     let exif = match format {
         Format::Jpeg => jpeg::exif(bytes),
@@ -25,7 +25,7 @@ pub(super) fn of(format: Format, bytes: &[u8]) -> Orientation {
             u32::from_le_bytes,
             ChunkOrder::NameFirst,
         ),
-        // A TIFF is itself what EXIF is written in.
+        // EXIF data is itself a TIFF file.
         Format::Tiff => Some(bytes),
         Format::Bmp | Format::Gif => None,
     };
@@ -34,6 +34,7 @@ pub(super) fn of(format: Format, bytes: &[u8]) -> Orientation {
         .unwrap_or(Orientation::NoTransforms)
 }
 
+/// Layout of a chunk.
 #[derive(Clone, Copy)]
 enum ChunkOrder {
     /// Length, name, data, checksum (PNG).
@@ -42,49 +43,53 @@ enum ChunkOrder {
     NameFirst,
 }
 
-/// The data of the first chunk called `name` in a file of chunks that start at `position`.
+/// Returns the data of the first chunk with that `name`, in a file whose chunks start at
+/// `position`.
 fn chunk(
     bytes: &[u8],
     mut position: usize,
     name: [u8; 4],
-    length_of: fn([u8; 4]) -> u32,
+    parse_length: fn([u8; 4]) -> u32,
     order: ChunkOrder,
 ) -> Option<&[u8]> {
     loop {
         let (first, rest) = bytes.get(position..)?.split_first_chunk::<4>()?;
         let (second, data) = rest.split_first_chunk::<4>()?;
-        let (found, length, after) = match order {
-            ChunkOrder::LengthFirst => (second, length_of(*first) as usize, 4),
+        let (chunk_name, length, trailing) = match order {
+            ChunkOrder::LengthFirst => (second, parse_length(*first) as usize, 4),
             ChunkOrder::NameFirst => (
                 first,
-                length_of(*second) as usize,
-                length_of(*second) as usize % 2,
+                parse_length(*second) as usize,
+                parse_length(*second) as usize % 2,
             ),
         };
-        if *found == name {
+        if *chunk_name == name {
             return data.get(..length);
         }
         position = position
             .checked_add(8)?
             .checked_add(length)?
-            .checked_add(after)?;
+            .checked_add(trailing)?;
     }
 }
 
-/// Turns and mirrors `image` so that it stands as `orientation` says.
+/// Rotates and flips `image` according to `orientation`.
 pub(super) fn upright(image: RgbImage, orientation: Orientation) -> Result<RgbImage, ImageError> {
     if orientation == Orientation::NoTransforms {
         return Ok(image);
     }
     let (width, height) = (image.width(), image.height());
     let Some(buffer) = image::RgbImage::from_raw(width, height, image.into_pixels()) else {
-        return Err(super::damaged("decoded", "its pixels do not fill its size"));
+        return Err(super::damaged(
+            "decoded",
+            "pixel count does not match the image size",
+        ));
     };
-    let mut picture = DynamicImage::ImageRgb8(buffer);
-    picture.apply_orientation(orientation);
+    let mut oriented = DynamicImage::ImageRgb8(buffer);
+    oriented.apply_orientation(orientation);
     RgbImage::new(
-        picture.width(),
-        picture.height(),
-        picture.into_rgb8().into_raw(),
+        oriented.width(),
+        oriented.height(),
+        oriented.into_rgb8().into_raw(),
     )
 }

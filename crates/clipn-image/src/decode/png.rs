@@ -1,4 +1,4 @@
-//! PNG, through the `image` crate.
+//! PNG decoding with the `image` crate.
 use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
@@ -29,8 +29,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         ColorType::L8 => samples::from_grey(&buffer),
         ColorType::La8 => samples::first_as_grey(&buffer, channels),
         ColorType::Rgba8 => samples::first_three(&buffer, channels),
-        // Grey of 16 bits may have come with a transparent value, which the decoder turned into alpha.
-        ColorType::L16 | ColorType::La16 if header.is_grey() => {
+        // 16-bit grayscale may have a transparent value (tRNS), which the decoder converts to
+        // alpha.
+        ColorType::L16 | ColorType::La16 if header.is_gray() => {
             samples::grey_from_16_bit(samples::native_16_bit(&buffer).step_by(channels), options)
         }
         ColorType::La16 => samples::first_as_grey(
@@ -41,12 +42,12 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
             &samples::high_bytes(samples::native_16_bit(&buffer)),
             channels,
         ),
-        other => return Err(unsupported(NAME, format!("colours of type {other:?}"))),
+        other => return Err(unsupported(NAME, format!("color type {other:?}"))),
     };
     RgbImage::new(header.width, header.height, pixels)
 }
 
-/// The first chunk.
+/// Fields of the IHDR chunk.
 struct Header {
     width: u32,
     height: u32,
@@ -58,10 +59,10 @@ impl Header {
         let header = bytes.get(8..29).ok_or_else(|| truncated(NAME))?;
         let (name, fields) = (&header[4..8], &header[8..]);
         if name != b"IHDR" {
-            return Err(damaged(NAME, "its first chunk is not IHDR"));
+            return Err(damaged(NAME, "first chunk is not IHDR"));
         }
-        let number = |at: usize| {
-            fields[at..at + 4]
+        let number = |offset: usize| {
+            fields[offset..offset + 4]
                 .iter()
                 .fold(0, |value, byte| value << 8 | u32::from(*byte))
         };
@@ -72,7 +73,7 @@ impl Header {
         })
     }
 
-    fn is_grey(&self) -> bool {
+    fn is_gray(&self) -> bool {
         self.color_type == 0
     }
 }

@@ -1,25 +1,27 @@
-//! Samples of other kinds into red, green and blue, by Pillow's rules.
+//! Conversions of samples to RGB, with Pillow's rules.
 use super::DecodeOptions;
 
-/// Grey bytes to three equal channels.
+/// Converts 8-bit grayscale to three equal channels.
 pub(super) fn from_grey(samples: &[u8]) -> Vec<u8> {
     samples.iter().flat_map(|value| [*value; 3]).collect()
 }
 
-/// The colours of palette entries; `palette` holds red, green and blue of each. An index beyond the palette gives the
-/// grey of that index, which is how Pillow's palettes start.
+/// Converts palette indices to RGB; `palette` has three bytes per entry.
+///
+/// An index beyond the palette gives the gray of that index, because Pillow initializes palettes
+/// with a gray ramp.
 pub(super) fn from_palette(indices: &[u8], palette: &[u8]) -> Vec<u8> {
-    let mut colours: [[u8; 3]; 256] = std::array::from_fn(|index| [index as u8; 3]);
-    for (colour, entry) in colours.iter_mut().zip(palette.as_chunks::<3>().0) {
-        *colour = *entry;
+    let mut colors: [[u8; 3]; 256] = std::array::from_fn(|index| [index as u8; 3]);
+    for (color, entry) in colors.iter_mut().zip(palette.as_chunks::<3>().0) {
+        *color = *entry;
     }
     indices
         .iter()
-        .flat_map(|index| colours[usize::from(*index)])
+        .flat_map(|index| colors[usize::from(*index)])
         .collect()
 }
 
-/// The first channel of pixels of `channels` samples, as three.
+/// Converts the first of `channels` channels to three equal channels.
 pub(super) fn first_as_grey(samples: &[u8], channels: usize) -> Vec<u8> {
     samples
         .chunks_exact(channels)
@@ -27,7 +29,7 @@ pub(super) fn first_as_grey(samples: &[u8], channels: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The first three channels of pixels of `channels` samples: alpha is dropped, not composited.
+/// Returns the first three of `channels` channels: alpha is dropped, not composited.
 pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
     samples
         .chunks_exact(channels)
@@ -35,19 +37,21 @@ pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The colours of pixels whose first three of `channels` were multiplied with the fourth, as Pillow divides them.
+/// Converts premultiplied RGBA (the first four of `channels` channels) to RGB, with Pillow's
+/// division by alpha.
 pub(super) fn unmultiplied(samples: &[u8], channels: usize) -> Vec<u8> {
-    let divided = |value: u8, alpha: u8| match alpha {
+    let unpremultiply = |value: u8, alpha: u8| match alpha {
         0 => 0,
         alpha => (u16::from(value) * 255 / u16::from(alpha)).min(255) as u8,
     };
     samples
         .chunks_exact(channels)
-        .flat_map(|p| [p[0], p[1], p[2]].map(|value| divided(value, p[3])))
+        .flat_map(|p| [p[0], p[1], p[2]].map(|value| unpremultiply(value, p[3])))
         .collect()
 }
 
-/// 16-bit grey to bytes: clipped at 255 as Pillow does, or the high byte.
+/// Converts 16-bit grayscale to RGB: the high byte if [`DecodeOptions::scale_16_bit`] is set, else
+/// clipped at 255 as in Pillow.
 pub(super) fn grey_from_16_bit(
     samples: impl Iterator<Item = u16>,
     options: &DecodeOptions,
@@ -64,12 +68,12 @@ pub(super) fn grey_from_16_bit(
         .collect()
 }
 
-/// The high bytes of 16-bit samples.
+/// Returns the high bytes of 16-bit samples.
 pub(super) fn high_bytes(samples: impl Iterator<Item = u16>) -> Vec<u8> {
     samples.map(|value| (value >> 8) as u8).collect()
 }
 
-/// Native-endian 16-bit samples.
+/// Returns 16-bit samples in native byte order.
 pub(super) fn native_16_bit(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes
         .as_chunks::<2>()
@@ -78,7 +82,7 @@ pub(super) fn native_16_bit(bytes: &[u8]) -> impl Iterator<Item = u16> {
         .map(|pair| u16::from_ne_bytes(*pair))
 }
 
-/// Ink (0 = none) to light, with Pillow's rounded division by 255.
+/// Converts CMYK (0 = no ink) to RGB, with Pillow's rounded division by 255.
 pub(super) fn from_cmyk(samples: &[u8]) -> Vec<u8> {
     samples
         .as_chunks::<4>()
@@ -88,29 +92,30 @@ pub(super) fn from_cmyk(samples: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Cyan, magenta, yellow and black to light.
+/// Converts one CMYK pixel (0 = no ink) to RGB.
 #[inline(always)]
 pub(super) fn from_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
-    [cyan, magenta, yellow].map(|ink| light(ink, black))
+    [cyan, magenta, yellow].map(|ink| ink_to_light(ink, black))
 }
 
+/// Returns the brightness of a channel with that ink over `black`.
 #[inline(always)]
-fn light(ink: u8, black: u8) -> u8 {
+fn ink_to_light(ink: u8, black: u8) -> u8 {
     let paper = 255 - i32::from(black);
     let product = i32::from(ink) * paper + 128;
     (paper - (((product >> 8) + product) >> 8)).clamp(0, 255) as u8
 }
 
-/// Luma and chroma to red, green and blue: JFIF's equations in 16 fixed bits, as libjpeg has them.
+/// Converts one YCbCr pixel to RGB: JFIF's equations in 16-bit fixed point, as in libjpeg.
 #[inline(always)]
-pub(super) fn from_luma_chroma([luma, blue, red]: [u8; 3]) -> [u8; 3] {
+pub(super) fn from_luma_chroma([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
-    let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
+    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
     let byte = |value: i32| value.clamp(0, 255) as u8;
     [
-        byte(luma + ((91_881 * red + HALF) >> 16)),
-        byte(luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16)),
-        byte(luma + ((116_130 * blue + HALF) >> 16)),
+        byte(y + ((91_881 * cr + HALF) >> 16)),
+        byte(y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16)),
+        byte(y + ((116_130 * cb + HALF) >> 16)),
     ]
 }
 
@@ -119,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inks_follow_pillow() {
+    fn cmyk_matches_pillow() {
         assert_eq!(
             from_cmyk(&[0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255]),
             [255, 255, 255, 0, 255, 255, 0, 0, 0]
@@ -128,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn palettes_start_grey() {
+    fn palettes_start_with_a_gray_ramp() {
         assert_eq!(
             from_palette(&[0, 1, 9], &[1, 2, 3, 4, 5, 6]),
             [1, 2, 3, 4, 5, 6, 9, 9, 9]
@@ -136,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bits_clip_or_scale() {
+    fn sixteen_bit_gray_is_clipped_or_scaled() {
         let values = [0u16, 255, 256, 65535];
         assert_eq!(
             grey_from_16_bit(values.into_iter(), &DecodeOptions::faithful())[..],
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_luma_has_no_colour() {
+    fn neutral_chroma_gives_gray() {
         for value in [0, 1, 77, 255] {
             assert_eq!(from_luma_chroma([value, 128, 128]), [value; 3]);
         }

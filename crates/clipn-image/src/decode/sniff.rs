@@ -1,6 +1,6 @@
-//! What a file is, by its first bytes.
+//! Format detection from the first bytes of a file.
 
-/// A format that is read.
+/// Supported image format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Jpeg,
@@ -12,6 +12,7 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// Name of the format in error messages.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "JPEG",
@@ -24,6 +25,7 @@ impl Format {
     }
 }
 
+/// Detects the format from the magic number; `None` if it is not supported.
 pub(super) fn format(bytes: &[u8]) -> Option<Format> {
     match bytes {
         [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
@@ -50,7 +52,7 @@ pub(super) fn format(bytes: &[u8]) -> Option<Format> {
     }
 }
 
-/// Text may start with "BM" too, but no text has the size of a BMP header at byte 14.
+/// Checks the header size at byte 14: text may start with "BM" too, but has no such size there.
 fn is_bmp(bytes: &[u8]) -> bool {
     matches!(
         bytes.get(14..18),
@@ -58,7 +60,7 @@ fn is_bmp(bytes: &[u8]) -> bool {
     )
 }
 
-/// What bytes that are none of the formats look like, for a message.
+/// Describes bytes of an unsupported format, for an error message.
 pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
     match bytes {
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => "an AVIF image",
@@ -75,23 +77,24 @@ pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
     }
 }
 
+/// Distinguishes kinds of text from binary data.
 fn looks_like_text(start: &[u8]) -> &'static str {
-    let whole = match std::str::from_utf8(start) {
-        Ok(text) => text,
-        // A character cut at the end of the sample is text all the same.
+    let text = match std::str::from_utf8(start) {
+        Ok(valid) => valid,
+        // A character cut off at the end of the sample is still text.
         Err(error) if error.valid_up_to() + 4 > start.len() => {
             std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
         }
-        Err(_) => return "data of an unknown kind",
+        Err(_) => return "unrecognized data",
     };
-    if whole.is_empty()
-        || whole
+    if text.is_empty()
+        || text
             .chars()
             .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
     {
-        return "data of an unknown kind";
+        return "unrecognized data";
     }
-    let lower = whole
+    let lower = text
         .trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t'])
         .to_ascii_lowercase();
     if lower.starts_with("<svg") || (lower.starts_with("<?xml") && lower.contains("<svg")) {
@@ -99,7 +102,7 @@ fn looks_like_text(start: &[u8]) -> &'static str {
     } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
         "a web page"
     } else if lower.starts_with("version https://git-lfs") {
-        "a Git LFS pointer (run `git lfs pull`)"
+        "a Git LFS pointer"
     } else {
         "a text file"
     }
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_formats_by_content() {
+    fn detects_formats_from_content() {
         assert_eq!(format(b"\xFF\xD8\xFF\xE0"), Some(Format::Jpeg));
         assert_eq!(format(b"RIFF\0\0\0\0WEBPVP8 "), Some(Format::WebP));
         assert_eq!(format(b"RIFF\0\0\0\0WAVEfmt "), None);
@@ -120,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_not_an_image() {
+    fn describes_what_is_not_an_image() {
         assert_eq!(looks_like(b"name,label\n1,2\n"), "a text file");
         assert_eq!(looks_like("é".repeat(300).as_bytes()), "a text file");
         assert_eq!(looks_like(b"<!DOCTYPE html><html>"), "a web page");
         assert_eq!(looks_like(b"<?xml version='1.0'?><svg>"), "an SVG drawing");
         assert_eq!(looks_like(b"%PDF-1.4"), "a PDF document");
         assert_eq!(looks_like(b"\0\0\0\x20ftypavif"), "an AVIF image");
-        assert_eq!(looks_like(&[0, 1, 2, 3]), "data of an unknown kind");
-        assert_eq!(looks_like(&[0xFF]), "data of an unknown kind");
+        assert_eq!(looks_like(&[0, 1, 2, 3]), "unrecognized data");
+        assert_eq!(looks_like(&[0xFF]), "unrecognized data");
     }
 }

@@ -1,4 +1,4 @@
-//! Random crops against torchvision's own boxes and Pillow's own pixels.
+//! Comparison of random crops with torchvision's boxes and Pillow's pixels.
 
 use clipn_image::{
     Augmentation, ColourJitter, CropBox, ImageError, Preprocessing, RgbImage, TrainingCrop,
@@ -13,27 +13,27 @@ fn read<T: for<'de> Deserialize<'de>>(name: &str) -> Vec<T> {
 }
 
 #[derive(Deserialize)]
-struct Drawn {
+struct ExpectedBox {
     width: u32,
     height: u32,
     scale: [f64; 2],
     ratio: [f64; 2],
     draws: Vec<f64>,
     #[serde(rename = "box")]
-    taken: [u32; 4],
+    crop_box: [u32; 4],
 }
 
 #[derive(Deserialize)]
-struct Cropped {
+struct ExpectedCrop {
     width: u32,
     height: u32,
     #[serde(rename = "box")]
-    taken: [u32; 4],
+    crop_box: [u32; 4],
     size: usize,
     sha256: String,
 }
 
-fn crop_box([left, top, width, height]: [u32; 4]) -> CropBox {
+fn to_crop_box([left, top, width, height]: [u32; 4]) -> CropBox {
     CropBox {
         left,
         top,
@@ -43,33 +43,26 @@ fn crop_box([left, top, width, height]: [u32; 4]) -> CropBox {
 }
 
 #[test]
-fn boxes_are_torchvision_s_for_the_same_draws() {
-    let figures: Vec<Drawn> = read("augment/boxes.json");
-    let fallbacks = figures
-        .iter()
-        .filter(|figure| figure.draws.len() == 20)
-        .count();
+fn boxes_match_torchvision_for_the_same_draws() {
+    let cases: Vec<ExpectedBox> = read("augment/boxes.json");
+    let fallbacks = cases.iter().filter(|case| case.draws.len() == 20).count();
     assert!(
-        fallbacks > 10 && fallbacks < figures.len() - 10,
+        fallbacks > 10 && fallbacks < cases.len() - 10,
         "{fallbacks} of {}",
-        figures.len()
+        cases.len()
     );
-    for (index, figure) in figures.iter().enumerate() {
-        let mut draws = figure.draws.iter().copied();
-        let taken = random_box(
-            figure.width,
-            figure.height,
-            figure.scale,
-            figure.ratio,
-            &mut || draws.next().expect("as many draws as torchvision's"),
-        );
-        assert_eq!(taken, crop_box(figure.taken), "figure {index}");
-        assert_eq!(draws.next(), None, "figure {index}");
+    for (index, case) in cases.iter().enumerate() {
+        let mut draws = case.draws.iter().copied();
+        let crop_box = random_box(case.width, case.height, case.scale, case.ratio, &mut || {
+            draws.next().expect("as many draws as torchvision's")
+        });
+        assert_eq!(crop_box, to_crop_box(case.crop_box), "case {index}");
+        assert_eq!(draws.next(), None, "case {index}");
     }
 }
 
-/// A picture given by a formula.
-fn picture(width: u32, height: u32) -> RgbImage {
+/// Creates an image from a formula.
+fn synthetic_image(width: u32, height: u32) -> RgbImage {
     let pixel = |x: u32, y: u32, c: u32| {
         x * x * 3 + y * y * 5 + x * y * 7 * (c + 1) + c * 85 + (x / 5) * (y / 3) * 11
     };
@@ -80,18 +73,18 @@ fn picture(width: u32, height: u32) -> RgbImage {
 }
 
 #[test]
-fn crops_are_pillow_s() {
-    for figure in read::<Cropped>("augment/crops.json") {
-        let image = picture(figure.width, figure.height);
-        let crop = resized_crop(&image, crop_box(figure.taken), figure.size).unwrap();
-        let found: String = Sha256::digest(crop.pixels())
+fn crops_match_pillow() {
+    for case in read::<ExpectedCrop>("augment/crops.json") {
+        let image = synthetic_image(case.width, case.height);
+        let crop = resized_crop(&image, to_crop_box(case.crop_box), case.size).unwrap();
+        let digest: String = Sha256::digest(crop.pixels())
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
         assert_eq!(
-            found, figure.sha256,
+            digest, case.sha256,
             "{}x{} {:?}",
-            figure.width, figure.height, figure.taken
+            case.width, case.height, case.crop_box
         );
     }
 }
@@ -105,13 +98,13 @@ fn jitter(contrast: f64) -> ColourJitter {
 }
 
 #[test]
-fn what_is_off_draws_nothing_and_what_is_on_changes_the_crop() {
-    let image = picture(64, 64);
-    let draws = |settings: Augmentation, share: f64| {
+fn disabled_steps_draw_nothing_and_enabled_steps_change_the_crop() {
+    let image = synthetic_image(64, 64);
+    let draws = |settings: Augmentation, uniform: f64| {
         let mut count = 0;
         let mut draw = || {
             count += 1;
-            share
+            uniform
         };
         let crop = settings
             .apply(&image, &Preprocessing::clip(32), &mut draw)
@@ -151,7 +144,7 @@ fn what_is_off_draws_nothing_and_what_is_on_changes_the_crop() {
             5,
         ),
     ] {
-        // At a share of a half colours would keep their factors of 1.
+        // A draw of 0.5 would give color factors of 1.
         let (count, changed) = draws(settings, 0.55);
         assert_eq!(count, expected, "{settings:?}");
         assert_ne!(changed, plain, "{settings:?}");
@@ -168,7 +161,7 @@ fn what_is_off_draws_nothing_and_what_is_on_changes_the_crop() {
 }
 
 #[test]
-fn settings_without_the_newer_keys_are_read() {
+fn settings_without_newer_keys_are_accepted() {
     let old = r#"{"crop": "Centre", "horizontal_flip": 0.0}"#;
     assert_eq!(
         serde_json::from_str::<Augmentation>(old).unwrap(),
@@ -177,7 +170,7 @@ fn settings_without_the_newer_keys_are_read() {
 }
 
 #[test]
-fn wrong_settings_are_named() {
+fn errors_name_the_invalid_setting() {
     let random = |scale, ratio| Augmentation {
         crop: TrainingCrop::RandomResized { scale, ratio },
         ..Augmentation::none()
@@ -219,12 +212,12 @@ fn wrong_settings_are_named() {
         ),
     ] {
         let error = settings
-            .apply(&picture(8, 8), &Preprocessing::clip(8), &mut || 0.5)
+            .apply(&synthetic_image(8, 8), &Preprocessing::clip(8), &mut || 0.5)
             .unwrap_err();
         assert!(error.to_string().contains(named), "{error}");
     }
     let published = Augmentation::published();
-    let size_zero = published.apply(&picture(8, 8), &Preprocessing::clip(0), &mut || 0.5);
+    let size_zero = published.apply(&synthetic_image(8, 8), &Preprocessing::clip(0), &mut || 0.5);
     assert!(matches!(size_zero, Err(ImageError::Preprocessing { .. })));
     let outside = CropBox {
         left: 5,
@@ -233,14 +226,14 @@ fn wrong_settings_are_named() {
         height: 8,
     };
     assert!(
-        resized_crop(&picture(8, 8), outside, 4)
+        resized_crop(&synthetic_image(8, 8), outside, 4)
             .unwrap_err()
             .to_string()
             .contains("within 8x8")
     );
     assert!(
         resized_crop(
-            &picture(8, 8),
+            &synthetic_image(8, 8),
             CropBox {
                 left: u32::MAX,
                 ..outside
@@ -252,25 +245,25 @@ fn wrong_settings_are_named() {
 }
 
 #[test]
-fn grey_and_no_augmentation_are_those_of_evaluation() {
-    let image = picture(31, 17);
-    let grey = Preprocessing {
+fn gray_and_unaugmented_crops_equal_those_of_evaluation() {
+    let image = synthetic_image(31, 17);
+    let gray = Preprocessing {
         grey: true,
         ..Preprocessing::clip(16)
     };
     let none = Augmentation::none()
-        .apply(&image, &grey, &mut || unreachable!())
+        .apply(&image, &gray, &mut || unreachable!())
         .unwrap();
-    assert_eq!(none, grey.crop(&image).unwrap());
+    assert_eq!(none, gray.crop(&image).unwrap());
     let random = Augmentation::published()
-        .apply(&image, &grey, &mut || 0.5)
+        .apply(&image, &gray, &mut || 0.5)
         .unwrap();
     assert_eq!(random, random.to_grey());
 }
 
 proptest! {
     #[test]
-    fn boxes_lie_in_the_picture(
+    fn boxes_are_within_the_image(
         width in 1u32..5000,
         height in 1u32..5000,
         low in 0.01f64..1.0,
@@ -280,8 +273,9 @@ proptest! {
     ) {
         let mut next = draws.iter().copied();
         let settings = ([low, 1.0], [ratio, ratio * wider]);
-        let taken = random_box(width, height, settings.0, settings.1, &mut || next.next().unwrap());
-        prop_assert!(taken.width > 0 && taken.left + taken.width <= width, "{taken:?}");
-        prop_assert!(taken.height > 0 && taken.top + taken.height <= height, "{taken:?}");
+        let mut draw = || next.next().unwrap();
+        let crop = random_box(width, height, settings.0, settings.1, &mut draw);
+        prop_assert!(crop.width > 0 && crop.left + crop.width <= width, "{crop:?}");
+        prop_assert!(crop.height > 0 && crop.top + crop.height <= height, "{crop:?}");
     }
 }

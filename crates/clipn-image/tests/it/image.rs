@@ -1,4 +1,6 @@
-//! The published code's decoded pixels, crops and tensors, over photographs that are not in the repository.
+//! Comparison of decoded pixels, crops and tensors with those of the published code, on images that
+//! are not in the repository.
+
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The golden folder and its images, but for the one that cannot be decoded.
+/// Returns the directory of the golden data and its images, without the one that cannot be decoded.
 fn goldens() -> Option<(PathBuf, Vec<Value>)> {
     let folder = clipn_testing::test_data("golden/preprocess")?;
     let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
@@ -60,7 +62,7 @@ fn tensor(preprocessing: &Preprocessing, crop: &RgbImage) -> Vec<u8> {
 }
 
 #[test]
-fn images_decode_to_pillows_pixels() {
+fn decoded_pixels_match_pillow() {
     let Some((folder, images)) = goldens() else {
         return;
     };
@@ -79,7 +81,7 @@ fn images_decode_to_pillows_pixels() {
 }
 
 #[test]
-fn images_give_the_published_crops_and_tensors() {
+fn crops_and_tensors_match_the_published_code() {
     let Some((folder, images)) = goldens() else {
         return;
     };
@@ -106,29 +108,29 @@ fn images_give_the_published_crops_and_tensors() {
 }
 
 #[test]
-fn crops_of_the_published_evaluation_are_reproduced() {
-    let (Some(crops), Some(photographs)) = (
+fn crops_match_the_published_evaluation() {
+    let (Some(crops), Some(images)) = (
         clipn_testing::test_data("golden/e2e/crops"),
         clipn_testing::test_data("golden/e2e"),
     ) else {
         return;
     };
     let mut compared = 0;
-    for file in files_below(&photographs) {
+    for file in files_below(&images) {
         let name = file.file_name().unwrap().to_str().unwrap();
         if !name.ends_with(".JPEG") {
             continue;
         }
         let faithful = DecodeOptions::faithful();
-        let wanted = decode_file(&crops.join(format!("{name}.png")), &faithful).unwrap();
+        let expected = decode_file(&crops.join(format!("{name}.png")), &faithful).unwrap();
         let decoded = decode_file(&file, &faithful).unwrap();
         assert!(
-            Preprocessing::clip(224).crop(&decoded).unwrap() == wanted,
+            Preprocessing::clip(224).crop(&decoded).unwrap() == expected,
             "{name}"
         );
         compared += 1;
     }
-    assert!(compared >= 28, "{compared} crops were compared");
+    assert!(compared >= 28, "only {compared} crops compared");
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -146,7 +148,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_truncated_jpeg_is_refused_by_name() {
+fn truncated_jpegs_are_rejected_with_their_path() {
     let Some((folder, _)) = goldens() else { return };
     let error = decode_file(
         &folder.join("images/truncated.jpg"),
@@ -161,7 +163,7 @@ fn a_truncated_jpeg_is_refused_by_name() {
 }
 
 #[test]
-fn orientation_is_applied_for_users_only() {
+fn orientation_is_applied_only_for_users() {
     let Some((folder, images)) = goldens() else {
         return;
     };
@@ -170,26 +172,29 @@ fn orientation_is_applied_for_users_only() {
         .find(|image| name(image) == "exif_rot6.jpg")
         .unwrap();
     let path = folder.join("images/exif_rot6.jpg");
-    let lying = decode(&folder, image);
+    let unrotated = decode(&folder, image);
     let upright = decode_file(&path, &DecodeOptions::for_users()).unwrap();
-    assert_eq!((lying.width(), lying.height()), (167, 250));
+    assert_eq!((unrotated.width(), unrotated.height()), (167, 250));
     assert_eq!((upright.width(), upright.height()), (250, 167));
-    assert_eq!(upright.pixels()[..3], lying.pixels()[249 * 167 * 3..][..3]);
+    assert_eq!(
+        upright.pixels()[..3],
+        unrotated.pixels()[249 * 167 * 3..][..3]
+    );
 }
 
 #[test]
-fn every_byte_normalises_to_the_published_bits() {
+fn every_byte_normalizes_to_the_published_bits() {
     let Some((folder, _)) = goldens() else { return };
     let file = std::fs::read(folder.join("lut.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
-    let wanted = tensors.tensor("lut").unwrap();
+    let expected = tensors.tensor("lut").unwrap();
     let pixels: Vec<u8> = (0..=255u8).flat_map(|byte| [byte; 3]).collect();
     let image = RgbImage::new(16, 16, pixels).unwrap();
-    assert_eq!(tensor(&Preprocessing::clip(16), &image), wanted.data());
+    assert_eq!(tensor(&Preprocessing::clip(16), &image), expected.data());
 }
 
 #[test]
-fn whole_and_thinned_tensors_are_the_published_ones() {
+fn full_and_subsampled_tensors_match_the_published_ones() {
     let Some((folder, images)) = goldens() else {
         return;
     };
@@ -219,13 +224,13 @@ fn whole_and_thinned_tensors_are_the_published_ones() {
         large
             .bytes_into(&std::fs::read(&path).unwrap(), &mut values)
             .unwrap();
-        let thinned: Vec<u8> = (0..3 * 14 * 14)
+        let subsampled: Vec<u8> = (0..3 * 14 * 14)
             .map(|i| values[i / 196 * 224 * 224 + i % 196 / 14 * 16 * 224 + i % 14 * 16])
             .flat_map(f32::to_le_bytes)
             .collect();
-        let wanted = tensors
+        let expected = tensors
             .tensor(&format!("A224.sub16.{}", name(image)))
             .unwrap();
-        assert_eq!(thinned, wanted.data(), "{}", name(image));
+        assert_eq!(subsampled, expected.data(), "{}", name(image));
     }
 }

@@ -1,9 +1,9 @@
-//! The crop of pictures made by a formula, against the hash of what Pillow makes of the same pictures.
+//! Comparison of crops of synthetic images with hashes of Pillow's crops.
 
 use clipn_image::{Preprocessing, RgbImage};
 use sha2::{Digest, Sha256};
 
-/// The start of the sha256.
+/// Returns the first 8 bytes of the SHA-256 in hexadecimal.
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -12,8 +12,8 @@ fn digest(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Noise in red and blue, a checkerboard with a ramp in green.
-fn picture(width: u32, height: u32) -> RgbImage {
+/// Creates an image with noise in red and blue, and a checkerboard with a ramp in green.
+fn synthetic_image(width: u32, height: u32) -> RgbImage {
     let noise = |index: u64| {
         let mut x = (index * 2_654_435_761) as u32;
         x ^= x >> 15;
@@ -34,15 +34,15 @@ fn picture(width: u32, height: u32) -> RgbImage {
 }
 
 #[test]
-fn the_formula_makes_the_picture_that_pillow_was_given() {
-    assert_eq!(digest(picture(5, 3).pixels()), "5578fa57f61aaa88");
+fn synthetic_images_equal_pillows_input() {
+    assert_eq!(digest(synthetic_image(5, 3).pixels()), "5578fa57f61aaa88");
 }
 
-/// Pillow before 13, which narrows first whatever the shape: 13 shortens tall pictures first, and gets other roundings
-/// for 33x1000 and 448x1448.
+/// The hashes are from Pillow before 13, which always runs the horizontal pass first. Pillow 13
+/// runs the vertical pass first for tall images, with different rounding for 33x1000 and 448x1448.
 #[test]
-fn crops_are_pillows_byte_for_byte() {
-    for (width, height, size, wanted) in [
+fn crops_match_pillow_byte_for_byte() {
+    for (width, height, size, expected) in [
         (1, 1, 224, "cecaa81beb6aa1fb"),
         (3, 2, 224, "80dd752f49d28804"),
         (2, 3, 32, "0adf833c074b54af"),
@@ -68,18 +68,22 @@ fn crops_are_pillows_byte_for_byte() {
         (1000, 999, 336, "5f4dee871e607e56"),
     ] {
         let crop = Preprocessing::clip(size)
-            .crop(&picture(width, height))
+            .crop(&synthetic_image(width, height))
             .unwrap();
-        assert_eq!(digest(crop.pixels()), wanted, "{width}x{height} to {size}");
+        assert_eq!(
+            digest(crop.pixels()),
+            expected,
+            "{width}x{height} to {size}"
+        );
     }
 }
 
-/// Resized whole, these would take 6 GB each.
+/// Resizing the whole images would take 6 GB each.
 #[test]
-fn extreme_ratios_cost_no_more_than_their_crop() {
+fn extreme_aspect_ratios_cost_no_more_than_their_crop() {
     for (width, height) in [(40_000, 1), (1, 40_000), (10_000_000, 1), (1, 10_000_000)] {
-        let grey = RgbImage::new(width, height, vec![99; (width * height) as usize * 3]).unwrap();
-        let crop = Preprocessing::clip(224).crop(&grey).unwrap();
+        let image = RgbImage::new(width, height, vec![99; (width * height) as usize * 3]).unwrap();
+        let crop = Preprocessing::clip(224).crop(&image).unwrap();
         assert!(
             crop.pixels().iter().all(|value| *value == 99),
             "{width}x{height}"

@@ -7,85 +7,80 @@ use super::Target;
 use clipn_checkpoint::CheckpointError;
 use crate::ModelError;
 
-/// Why weights were not converted. Whatever it is, nothing is left of what was being written.
+/// Error of a conversion. No partial output is left behind.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// The weights could not be read, or do not fit their config.
+    /// The weights cannot be read, or do not fit their config.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The weights could not be written.
+    /// The weights cannot be written.
     #[error(transparent)]
     Checkpoint(CheckpointError),
-    /// Only the rows of the words that the model has read are asked for, and nobody knows them.
-    #[error(
-        "{} does not tell which words the model has read, as weights do that clipn trained from nothing; leave \
-         --only-seen-words out",
-        path.display()
-    )]
+    /// Only the rows of the training vocabulary were requested, but the weights do not contain it.
+    #[error("no training vocabulary in the weights {}", path.display())]
     NoSeenWords {
-        /// The weights.
+        /// The weights file.
         path: PathBuf,
     },
-    /// `transformers` is asked to take a ResNet.
+    /// A ResNet cannot be written for `transformers`.
     #[error(
-        "the image tower of the model `{model}` is a ResNet, which transformers' CLIPModel does not have; convert it \
-         with --to open-clip"
+        "cannot write the model `{model}` for transformers: CLIPModel has no ResNet image tower"
     )]
     ResNet {
         /// The model's name.
         model: String,
     },
-    /// Positional embeddings that clipn resizes when it loads them, and others do in other ways or not at all.
+    /// Positional embeddings that clipn resizes on load. Other programs resize them differently or
+    /// not at all.
     #[error(
-        "the weights have {stored} positions of an image ({tensor}) where the model `{model}` has {expected}; clipn \
-         resizes them as it loads them, others do not: give the --model that the weights were trained as, or convert \
-         with --to clipn"
+        "expected {expected} rows of {tensor} for the model `{model}`, got {stored}; \
+        other programs do not resize positional embeddings"
     )]
     Positions {
         /// The model's name.
         model: String,
-        /// The positional embedding.
+        /// Name of the positional embedding.
         tensor: String,
-        /// Its rows.
+        /// Number of rows in the file.
         stored: usize,
-        /// Rows of the model's.
+        /// Number of rows in the model.
         expected: usize,
     },
-    /// There is something under the name already.
-    #[error("{} is there already; give another name, or --force to replace it", path.display())]
+    /// The output exists.
+    #[error("{} already exists", path.display())]
     Exists {
         /// The output.
         path: PathBuf,
     },
-    /// The output would take the place of the input.
-    #[error("{} is what is read; give another name for what is written", path.display())]
+    /// The output is the input.
+    #[error("the output {} is also an input", path.display())]
     Same {
         /// The output.
         path: PathBuf,
     },
-    /// A name that cannot be that of the output.
-    #[error("{} cannot be written as {to}: {reason}", path.display())]
+    /// The output path is not usable.
+    #[error("cannot write {} as {to}: {reason}", path.display())]
     Output {
         /// The output.
         path: PathBuf,
-        /// What it was to be.
+        /// The requested format.
         to: Target,
-        /// Why, and what to do.
+        /// The reason.
         reason: String,
     },
     /// A failure of the operating system.
-    #[error("could not {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The failed operation, as a verb phrase.
         action: &'static str,
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's own words.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Converting was asked to stop.
-    #[error("interrupted before {} was written; nothing of it is left", path.display())]
+    /// The conversion was cancelled.
+    #[error("cancelled before {} was written; no partial output is left", path.display())]
     Cancelled {
         /// The output.
         path: PathBuf,
@@ -93,7 +88,7 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
-    /// What makes an error of the operating system one of ours.
+    /// Returns a closure that adds the operation and the path to an I/O error.
     pub(super) fn io(
         action: &'static str,
         path: &std::path::Path,

@@ -1,6 +1,6 @@
-//! Weights of any kind written for elsewhere: as one safetensors file that carries its config, or as the folders that
-//! open_clip and `transformers` open. Values are moved, not computed; only another element type, where it is asked for,
-//! rounds them.
+//! Conversion of weights to a single safetensors file with its config, or to the directories that
+//! open_clip and `transformers` open. Values are copied, not computed; only a conversion of the
+//! element type, if requested, rounds them.
 
 mod error;
 mod output;

@@ -1,4 +1,5 @@
-//! Where the output goes: what may stand there already, and folders written beside and renamed.
+//! The output of a conversion: checks before it is replaced, and directories written beside it and
+//! then renamed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::{ConvertError, Target};
 use clipn_checkpoint::{begins_as_weights, beside, sync_folder};
 
-/// Endings of files that PyTorch writes and safetensors are not.
-const OF_PYTORCH: [&str; 5] = ["pt", "pth", "bin", "pkl", "ckpt"];
+/// Extensions of PyTorch's pickle files, which would be wrong for safetensors.
+const PYTORCH_EXTENSIONS: [&str; 5] = ["pt", "pth", "bin", "pkl", "ckpt"];
 
-/// An output that may be written.
+/// A validated output path.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
     path: &'a Path,
@@ -18,7 +19,8 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// Says whether the output may be written, before any work is done. `inputs` are the files that are read.
+    /// Checks that the output may be written, before any work is done. `inputs` are the files that
+    /// are read.
     pub(super) fn check(
         path: &'a Path,
         to: Target,
@@ -28,7 +30,7 @@ impl<'a> Output<'a> {
         let output = Self { path, to, replace };
         output.check_name()?;
         output.check_inputs(inputs)?;
-        output.check_place()?;
+        output.check_target()?;
         Ok(output)
     }
 
@@ -44,22 +46,22 @@ impl<'a> Output<'a> {
         let text = self.path.to_string_lossy();
         let names_folder = text.ends_with(std::path::is_separator);
         if self.path.file_name().is_none() {
-            return Err(self.refused("it has no name of its own; name what is to be made"));
+            return Err(self.refused("the path has no file name"));
         }
         if self.to.is_folder() {
             return Ok(());
         }
         if names_folder {
-            return Err(self.refused("it names a folder; name a file, as model.safetensors"));
+            return Err(self.refused("expected the path of a file, got that of a directory"));
         }
-        let ending = self
+        let extension = self
             .path
             .extension()
             .and_then(|e| e.to_str())
             .map(str::to_ascii_lowercase);
-        match ending.filter(|ending| OF_PYTORCH.contains(&ending.as_str())) {
-            Some(ending) => Err(self.refused(format!(
-                "PyTorch would read a .{ending} as something else than safetensors; let the name end in .safetensors"
+        match extension.filter(|extension| PYTORCH_EXTENSIONS.contains(&extension.as_str())) {
+            Some(extension) => Err(self.refused(format!(
+                "expected the extension .safetensors, got .{extension}, which PyTorch unpickles"
             ))),
             None => Ok(()),
         }
@@ -69,10 +71,10 @@ impl<'a> Output<'a> {
         let Ok(path) = fs::canonicalize(self.path) else {
             return Ok(());
         };
-        let is_taken = inputs
+        let is_input = inputs
             .iter()
             .any(|input| fs::canonicalize(input).is_ok_and(|input| input.starts_with(&path)));
-        if is_taken {
+        if is_input {
             Err(ConvertError::Same {
                 path: self.path.to_owned(),
             })
@@ -81,28 +83,23 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn check_place(&self) -> Result<(), ConvertError> {
+    fn check_target(&self) -> Result<(), ConvertError> {
         let folder = self
             .path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            return Err(self.refused(format!(
-                "there is no folder {}; make it first",
-                folder.display()
-            )));
+            return Err(self.refused(format!("the directory {} does not exist", folder.display())));
         }
-        let Ok(there) = fs::symlink_metadata(self.path) else {
+        let Ok(existing) = fs::symlink_metadata(self.path) else {
             return Ok(());
         };
-        // What a link leads to counts; one that leads nowhere is still there.
-        let there = fs::metadata(self.path).unwrap_or(there);
-        match (self.to.is_folder(), there.is_dir()) {
-            (false, true) => Err(self.refused("it is a folder; name a file, as model.safetensors")),
-            (true, false) => {
-                Err(self.refused("it is a file, and a folder is to be made; give another name"))
-            }
-            (false, false) => self.check_file(there.is_file() && there.len() > 0),
+        // Links are followed; a dangling link still exists.
+        let existing = fs::metadata(self.path).unwrap_or(existing);
+        match (self.to.is_folder(), existing.is_dir()) {
+            (false, true) => Err(self.refused("a directory has this name")),
+            (true, false) => Err(self.refused("expected a directory, got a file")),
+            (false, false) => self.check_file(existing.is_file() && existing.len() > 0),
             (true, true) => self.check_folder(),
         }
     }
@@ -117,20 +114,20 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Weights may be replaced, and nothing else: a name that was given by mistake may be that of a photograph.
+    /// Checks that an existing file may be replaced. Only weights are replaced: a mistyped name may
+    /// be that of a photo.
     fn check_file(&self, has_content: bool) -> Result<(), ConvertError> {
         self.exists()?;
         if has_content && !begins_as_weights(self.path) {
-            return Err(self.refused(
-                "what is there are no weights, and only weights are replaced; give another name",
-            ));
+            return Err(self.refused("the existing file is not a weights file and is not replaced"));
         }
         Ok(())
     }
 
-    /// An empty folder may be taken, and one that holds nothing but what such folders hold may be replaced.
+    /// Checks that an existing directory may be replaced: it is empty, or has only files that such
+    /// directories contain.
     fn check_folder(&self) -> Result<(), ConvertError> {
-        let unreadable = ConvertError::io("look into", self.path);
+        let unreadable = ConvertError::io("list", self.path);
         let entries = fs::read_dir(self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let entries = entries.map_err(unreadable)?;
         if entries.is_empty() {
@@ -146,40 +143,40 @@ impl<'a> Output<'a> {
         };
         match entries.iter().find(|entry| !known(entry)) {
             Some(entry) => Err(self.refused(format!(
-                "it holds {}, which is no part of such a folder, and would be lost; give another name",
+                "the existing directory contains {}, which would be lost",
                 entry.file_name().to_string_lossy()
             ))),
             None => Ok(()),
         }
     }
 
-    /// Has a folder filled beside the output and gives it the output's name.
+    /// Fills a temporary directory beside the output with `fill` and renames it to the output.
     pub(super) fn write_folder(
         &self,
         fill: impl FnOnce(&Path) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
         let beside = beside(self.path);
-        fs::create_dir(&beside).map_err(ConvertError::io("make the folder", self.path))?;
+        fs::create_dir(&beside).map_err(ConvertError::io("create directory", self.path))?;
         let written = fill(&beside).and_then(|()| self.put(&beside));
         if written.is_err() {
-            // The error at hand says what went wrong; a second one about the leftover would hide it.
+            // Report the first error; a failed cleanup would hide it.
             let _ = fs::remove_dir_all(&beside);
         }
         written
     }
 
-    /// A folder that has the name steps aside first and is deleted last.
+    /// Renames `filled` to the output. An existing directory is renamed first and deleted last.
     fn put(&self, filled: &Path) -> Result<(), ConvertError> {
         sync_folder(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
         let aside = fs::symlink_metadata(self.path)
             .is_ok()
             .then(|| beside(self.path));
         if let Some(aside) = &aside {
-            fs::rename(self.path, aside).map_err(ConvertError::io("set aside", self.path))?;
+            fs::rename(self.path, aside).map_err(ConvertError::io("rename", self.path))?;
         }
         if let Err(error) = fs::rename(filled, self.path) {
             if let Some(aside) = &aside {
-                // Back as it was; where that fails too, the error at hand is the one to tell.
+                // Restore the previous directory; if that fails too, report the first error.
                 let _ = fs::rename(aside, self.path);
             }
             return Err(ConvertError::io("write", self.path)(error));
@@ -192,7 +189,7 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Removes a folder, or a link to one.
+/// Removes a directory or a link to one.
 fn remove(path: &Path) -> std::io::Result<()> {
     if fs::symlink_metadata(path)?.is_symlink() {
         fs::remove_file(path)

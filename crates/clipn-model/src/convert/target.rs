@@ -3,27 +3,29 @@ use std::str::FromStr;
 
 use crate::pretrained::{hub, transformers};
 
-/// What weights are written as.
+/// Output format of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// A safetensors file of all three towers under open_clip's names, with config and preprocessing in its metadata.
+    /// A safetensors file with all three towers under open_clip's names, and with config and
+    /// preprocessing in its metadata.
     Clipn,
-    /// A folder of open_clip's hub, for CLIP's own part: image tower, "yes" tower and logit scale.
+    /// An open_clip hub directory with the CLIP part of the model: image tower, "yes" tower and
+    /// logit scale.
     OpenClip,
-    /// A folder of `CLIPModel` of Hugging Face's `transformers`, for the same part.
+    /// A `CLIPModel` directory for Hugging Face `transformers`, with the same part.
     Transformers,
 }
 
 impl Target {
-    /// Every target.
+    /// All formats.
     pub const ALL: [Target; 3] = [Target::Clipn, Target::OpenClip, Target::Transformers];
 
-    /// Whether it is a folder and not a file.
+    /// Returns whether the output is a directory rather than a file.
     pub fn is_folder(self) -> bool {
         self != Target::Clipn
     }
 
-    /// The name by which it is asked for.
+    /// Returns the name that [`FromStr`] parses, such as `open-clip`.
     pub fn name(self) -> &'static str {
         match self {
             Target::Clipn => "clipn",
@@ -32,7 +34,7 @@ impl Target {
         }
     }
 
-    /// Names of the files in its folder, the weights first; none of a file.
+    /// Returns the names of the files in the directory, weights first; empty for a single file.
     pub(super) fn files(self) -> &'static [&'static str] {
         match self {
             Target::Clipn => &[],
@@ -50,8 +52,8 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Target::Clipn => "a safetensors file with its config",
-            Target::OpenClip => "an open_clip hub folder",
-            Target::Transformers => "a transformers CLIPModel folder",
+            Target::OpenClip => "an open_clip hub directory",
+            Target::Transformers => "a transformers CLIPModel directory",
         })
     }
 }
@@ -61,6 +63,11 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|target| target.name() == text);
-        found.ok_or_else(|| format!("give {}", Self::ALL.map(Self::name).join(", ")))
+        found.ok_or_else(|| {
+            format!(
+                "unknown format `{text}`; expected one of {}",
+                Self::ALL.map(Self::name).join(", ")
+            )
+        })
     }
 }

@@ -20,69 +20,72 @@ use crate::{
 };
 use clipn_base::progress::Progress;
 
-/// Names that other programs leave in a file: sizes that the config tells, and the mask of causal attention.
-const SETTINGS: [&str; 4] = [
+/// Names of tensors that other programs store but that are not parameters: sizes, which the config
+/// contains, and the mask of causal attention.
+const NON_PARAMETERS: [&str; 4] = [
     "attn_mask",
     "input_resolution",
     "context_length",
     "vocab_size",
 ];
 
-/// Metadata of a `.pt` file that is kept; the rest is of its training.
-const KEPT: [&str; 2] = ["epoch", "name"];
+/// Metadata keys of a `.pt` file that are kept; the others concern its training.
+const KEPT_KEYS: [&str; 2] = ["epoch", "name"];
 
-/// How weights are converted.
+/// Settings of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversion {
-    /// What they become.
+    /// Output format.
     pub to: Target,
-    /// The type that floating-point elements get; `None` keeps each tensor's own.
+    /// Floating-point type of the output; `None` keeps the type of each tensor.
     pub float: Option<FloatType>,
-    /// Whether a single file gets only those rows of the token tables that belong to the words that the model has read.
+    /// Whether a single file contains only the rows of the token embeddings that belong to the
+    /// training vocabulary.
     pub only_seen_words: bool,
-    /// The embedded set of templates that a single file names as its own; `None` keeps what the weights name.
+    /// Name of the embedded template set to store in a single file; `None` keeps that of the
+    /// weights.
     pub templates: Option<String>,
-    /// The factor between cosines and logits that a single file names as its own; `None` keeps what the weights name.
+    /// Logit scale to store in a single file; `None` keeps that of the weights.
     pub logit_scale: Option<LogitScale>,
-    /// Whether weights that are there under the output's name are replaced.
+    /// Whether existing weights at the output path are replaced.
     pub replace: bool,
 }
 
-/// What was written.
+/// Summary of a conversion.
 #[derive(Debug, Clone)]
 pub struct Converted {
-    /// What the weights became.
+    /// Output format.
     pub to: Target,
-    /// The architecture.
+    /// Architecture.
     pub config: ModelConfig,
-    /// The files and their bytes, the weights first.
+    /// Written files with their sizes in bytes, weights first.
     pub files: Vec<(PathBuf, u64)>,
-    /// Number of tensors.
+    /// Number of tensors written.
     pub tensors: usize,
-    /// Element types with the number of tensors of each.
+    /// Number of tensors by element type.
     pub dtypes: BTreeMap<String, usize>,
-    /// Numbers of parameters.
+    /// Number of parameters written.
     pub parameters: Parameters,
-    /// What the source has and the output has not.
+    /// Parts of the input that are not in the output.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Tensors with their names.
+/// Names and tensors.
 type Tensors = Vec<(String, Tensor)>;
 
-/// What a conversion leaves out.
+/// Part of the input that a conversion omits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeftOut {
-    /// The "no" side, for which CLIP has no place.
+    /// The "no" side, which CLIP does not have.
     NoSide {
         /// Number of tensors.
         tensors: usize,
         /// Number of parameters.
         parameters: usize,
     },
-    /// Sizes, which the config tells, and masks, which are stored like tensors.
+    /// Sizes, which the config contains, and masks, which are stored as tensors.
     Settings {
-        /// Their names.
+        /// Names of the tensors.
         names: Vec<String>,
     },
 }
@@ -100,14 +103,14 @@ impl fmt::Display for LeftOut {
                 )
             }
             LeftOut::Settings { names } => {
-                write!(f, "{}, which are no parameters", names.join(", "))
+                write!(f, "{}, which are not parameters", names.join(", "))
             }
         }
     }
 }
 
 impl Conversion {
-    /// To `to` with all as it is, nothing replaced.
+    /// Creates a conversion to `to` that keeps all types and metadata and replaces nothing.
     pub fn new(to: Target) -> Self {
         Self {
             to,
@@ -119,12 +122,14 @@ impl Conversion {
         }
     }
 
-    /// Writes the weights as `out`, beside it first and then renamed, so that there is all of it or nothing. `model` is
-    /// the architecture of weights that do not tell it. Tensors go from the mapped file to the new one piece by piece.
+    /// Writes the weights to `out`. The output is written beside `out` and then renamed, so it is
+    /// either complete or absent. `model` is the architecture of weights without a config. Tensors
+    /// are streamed from the mapped file.
     ///
     /// # Errors
-    /// The weights do not fit their config or do not tell the words that are asked for, `out` cannot be or may not be replaced, a value is out of the asked type's
-    /// range, the target has no such tower, or `progress` is cancelled: see [`ConvertError`].
+    /// See [`ConvertError`]: the weights do not fit their config or lack the requested training
+    /// vocabulary, `out` is not usable or exists, a value exceeds the range of the requested type,
+    /// the output format has no such tower, or `progress` is cancelled.
     pub fn run(
         &self,
         from: &Pretrained,
@@ -145,18 +150,20 @@ impl Conversion {
         if self.to.is_folder() {
             self.check_tower(&weights)?;
         }
-        let (taken, left_out) = self.taken(&weights)?;
-        let lens = taken
+        let (kept_tensors, left_out) = self.kept_tensors(&weights)?;
+        let lens = kept_tensors
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor.len()));
         let parameters = Parameters::count(lens);
-        let entries = self.entries(taken).map_err(ConvertError::Checkpoint)?;
+        let entries = self
+            .entries(kept_tensors)
+            .map_err(ConvertError::Checkpoint)?;
         let mut dtypes = BTreeMap::new();
         for entry in &entries {
             *dtypes.entry(entry.dtype().to_string()).or_insert(0) += 1;
         }
         let tensors = entries.len();
-        let job = Job {
+        let writer = Writer {
             config,
             pixels: &pixels,
             conversion: self,
@@ -164,10 +171,10 @@ impl Conversion {
             progress,
         };
         match self.to {
-            Target::Clipn => job.file(from.checkpoint(), entries)?,
-            Target::OpenClip => output.write_folder(|folder| job.hub(folder, entries))?,
+            Target::Clipn => writer.file(from.checkpoint(), entries)?,
+            Target::OpenClip => output.write_folder(|folder| writer.hub(folder, entries))?,
             Target::Transformers => {
-                output.write_folder(|folder| job.transformers(folder, entries))?
+                output.write_folder(|folder| writer.transformers(folder, entries))?
             }
         }
         let files = files(out, self.to)?;
@@ -183,7 +190,7 @@ impl Conversion {
         })
     }
 
-    /// Says whether other programs can compute the image tower of these very tensors.
+    /// Checks that other programs can use the tensors of the image tower as they are.
     fn check_tower(&self, weights: &Weights) -> Result<(), ConvertError> {
         let config = weights.config();
         if self.to == Target::Transformers && config.vision.stages.is_some() {
@@ -207,8 +214,8 @@ impl Conversion {
         }
     }
 
-    /// The tensors that are written, and what is not.
-    fn taken(&self, weights: &Weights) -> Result<(Tensors, Vec<LeftOut>), ConvertError> {
+    /// Returns the tensors to write and a description of those omitted.
+    fn kept_tensors(&self, weights: &Weights) -> Result<(Tensors, Vec<LeftOut>), ConvertError> {
         let from = weights.checkpoint();
         let only_seen = self.only_seen_words && !self.to.is_folder();
         if only_seen && weights.seen_words().is_none() {
@@ -216,10 +223,10 @@ impl Conversion {
                 path: from.path().to_owned(),
             });
         }
-        let (mut taken, mut settings) = (Vec::new(), Vec::new());
+        let (mut kept_tensors, mut settings) = (Vec::new(), Vec::new());
         let (mut no_side, mut parameters) = (0, 0);
         for (name, tensor) in from.iter() {
-            if SETTINGS.contains(&name.rsplit('.').next().unwrap_or(name)) {
+            if NON_PARAMETERS.contains(&name.rsplit('.').next().unwrap_or(name)) {
                 settings.push(name.to_owned());
             } else if self.to.is_folder() && is_no_side(name) {
                 no_side += 1;
@@ -228,7 +235,7 @@ impl Conversion {
                 let tensor = weights
                     .token_rows(name, tensor, only_seen)
                     .map_err(ConvertError::Checkpoint)?;
-                taken.push((name.to_owned(), tensor));
+                kept_tensors.push((name.to_owned(), tensor));
             }
         }
         let mut left_out = Vec::new();
@@ -241,11 +248,11 @@ impl Conversion {
         if !settings.is_empty() {
             left_out.push(LeftOut::Settings { names: settings });
         }
-        Ok((taken, left_out))
+        Ok((kept_tensors, left_out))
     }
 
-    fn entries(&self, taken: Tensors) -> Result<Vec<Entry>, CheckpointError> {
-        let mut entries = Vec::with_capacity(taken.len());
+    fn entries(&self, kept_tensors: Tensors) -> Result<Vec<Entry>, CheckpointError> {
+        let mut entries = Vec::with_capacity(kept_tensors.len());
         let mut push = |name, tensor| {
             entries.push(Entry {
                 name,
@@ -253,8 +260,8 @@ impl Conversion {
                 float: self.float,
             })
         };
-        for (name, tensor) in taken {
-            // A scale may be stored as a list of one, which only some versions of open_clip read.
+        for (name, tensor) in kept_tensors {
+            // A logit scale may be stored as `[1]`, which only some versions of open_clip read.
             let scalar =
                 (self.to.is_folder() && name == "logit_scale").then(|| tensor.reshaped(&[]));
             let tensor = scalar.flatten().unwrap_or(tensor);
@@ -271,8 +278,8 @@ impl Conversion {
     }
 }
 
-/// What is written beside the tensors, and where.
-struct Job<'a> {
+/// Everything but the tensors that writing needs.
+struct Writer<'a> {
     config: &'a ModelConfig,
     pixels: &'a Preprocessing,
     conversion: &'a Conversion,
@@ -280,9 +287,9 @@ struct Job<'a> {
     progress: &'a dyn Progress,
 }
 
-impl Job<'_> {
+impl Writer<'_> {
     fn file(&self, from: &Checkpoint, entries: Vec<Entry>) -> Result<(), ConvertError> {
-        let is_kept = |key: &str| from.kind() == FileKind::Safetensors || KEPT.contains(&key);
+        let is_kept = |key: &str| from.kind() == FileKind::Safetensors || KEPT_KEYS.contains(&key);
         let kept = from.metadata().iter().filter(|(key, _)| is_kept(key));
         let mut metadata: BTreeMap<String, String> = kept
             .map(|(key, value)| (key.clone(), value.clone()))
@@ -332,7 +339,7 @@ impl Job<'_> {
         )
     }
 
-    /// Weights as other programs expect them: metadata tell whose tensors they are.
+    /// Writes weights for other programs, with `"format": "pt"` as their only metadata.
     fn foreign_weights(&self, path: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
         self.weights(
             path,
@@ -347,11 +354,12 @@ impl Job<'_> {
         entries: Vec<Entry>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), ConvertError> {
-        write_entries(path, entries, metadata, self.progress).map_err(|error| self.told(error))
+        write_entries(path, entries, metadata, self.progress)
+            .map_err(|error| self.with_output_path(error))
     }
 
-    /// An error of the folder that is filled, told of the one that was asked for.
-    fn told(&self, error: CheckpointError) -> ConvertError {
+    /// Replaces the path of the temporary directory in an error by the output path.
+    fn with_output_path(&self, error: CheckpointError) -> ConvertError {
         let path = self.out.to_owned();
         match error {
             CheckpointError::Cancelled { .. } => ConvertError::Cancelled { path },
@@ -398,7 +406,8 @@ impl Job<'_> {
         })
     }
 
-    /// Of tensors of several types `float32` is told, as which they are then loaded.
+    /// Returns the config for `transformers`. Tensors of mixed types are declared, and then loaded,
+    /// as `float32`.
     fn transformers_config(&self, dtype: Option<Dtype>, mixed: bool) -> Value {
         let ModelConfig {
             embed_dim,
@@ -471,7 +480,7 @@ impl Job<'_> {
     }
 }
 
-/// The number as one writes it: the shortest decimal that is this `f32`.
+/// Returns the shortest decimal that rounds to this `f32`.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }
@@ -483,7 +492,7 @@ fn files(out: &Path, to: Target) -> Result<Vec<(PathBuf, u64)>, ConvertError> {
     };
     let size = |path: PathBuf| {
         let len = fs::metadata(&path)
-            .map_err(ConvertError::io("read back", &path))?
+            .map_err(ConvertError::io("stat", &path))?
             .len();
         Ok((path, len))
     };

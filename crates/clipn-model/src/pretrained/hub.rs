@@ -1,5 +1,5 @@
-//! open_clip's hub folders: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A safetensors file may carry the
-//! same text in its metadata.
+//! open_clip's hub directories: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A
+//! safetensors file may contain the same JSON in its metadata.
 
 use serde_json::Value;
 
@@ -11,21 +11,21 @@ use crate::{ModelConfig, ModelError};
 
 pub(crate) const CONFIG: &str = "open_clip_config.json";
 
-/// What the weights are called, in open_clip's order of looking for them.
+/// File name of the weights, the first that open_clip looks for.
 pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
 
-/// The key of a safetensors file's metadata with the text of [`CONFIG`].
+/// Metadata key of a safetensors file for the content of [`CONFIG`].
 pub(crate) const CONFIG_KEY: &str = "open_clip_config";
 
-/// The key of a safetensors file's metadata with the architecture's name.
+/// Metadata key of a safetensors file for the name of the architecture.
 pub(crate) const NAME_KEY: &str = "model";
 
-/// Whether the weights are a safetensors file that carries its config.
+/// Returns whether the weights are a safetensors file with its config in the metadata.
 pub(super) fn is_carried(checkpoint: &Checkpoint) -> bool {
     checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
 }
 
-/// The config that a file carries.
+/// Returns the config in a file's metadata.
 pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
     let text = checkpoint
         .metadata()
@@ -37,7 +37,7 @@ pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
     )
 }
 
-/// The name of the architecture in a file that carries its config.
+/// Returns the name of the architecture in a file with its config, by default the file's stem.
 pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
     let stem = || {
         checkpoint
@@ -53,14 +53,14 @@ pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
         .map_or_else(stem, |name| shown(name))
 }
 
-/// The architecture, under `name`.
+/// Parses the architecture, with the given name.
 pub(super) fn config(object: Object, name: &str) -> Result<ModelConfig, ModelError> {
     let origin = object.origin().to_owned();
     ModelConfig::from_value(name, &origin, &object.into_value())
 }
 
-/// The preprocessing, of pictures for a tower of `size`. Keys and what they mean are those of open_clip's
-/// `PreprocessCfg`; training augmentation (`aug_cfg`) is none of it.
+/// Parses the preprocessing of images for a tower of `size`. The keys are those of open_clip's
+/// `PreprocessCfg`; training augmentation (`aug_cfg`) is ignored.
 pub(super) fn preprocessing(
     whole: &Object,
     size: usize,
@@ -91,7 +91,7 @@ pub(super) fn preprocessing(
             return Err(object.bad(
                 "size",
                 value,
-                &format!("the image tower's image_size, {size}"),
+                &format!("the image tower's image_size {size}"),
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Configs of other programs, read with the place where they stand at hand for errors.
+//! Configs of other programs as JSON objects that know their origin, for error messages.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::ModelError;
 
-/// The largest config that is read; real ones have a few kilobytes.
-const LARGEST: u64 = 4 << 20;
+/// Maximum size of a config in bytes; real ones have a few kilobytes.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// A JSON object: a whole config or a section of it.
 pub(super) struct Object {
-    /// The file, or where else it stands, as errors name it.
+    /// The file or other location, for error messages.
     origin: String,
     prefix: String,
     map: Map<String, Value>,
@@ -27,13 +27,13 @@ impl Object {
         };
         let mut text = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(LARGEST + 1)
+        file.take(MAX_BYTES + 1)
             .read_to_end(&mut text)
             .map_err(unreadable)?;
         Self::parse(path.display().to_string(), &text)
     }
 
-    /// The object in a text.
+    /// Parses an object.
     pub(super) fn parse(origin: String, text: &[u8]) -> Result<Self, ModelError> {
         let bad = |reason| {
             Err(ModelError::BadConfig {
@@ -41,8 +41,8 @@ impl Object {
                 reason,
             })
         };
-        if text.len() as u64 > LARGEST {
-            return bad(format!("it is larger than {} MB", LARGEST >> 20));
+        if text.len() as u64 > MAX_BYTES {
+            return bad(format!("size exceeds the limit of {} MB", MAX_BYTES >> 20));
         }
         match serde_json::from_slice(text) {
             Ok(Value::Object(map)) => Ok(Self {
@@ -50,12 +50,12 @@ impl Object {
                 prefix: String::new(),
                 map,
             }),
-            Ok(_) => bad("it is not a JSON object".to_owned()),
+            Ok(_) => bad("expected a JSON object".to_owned()),
             Err(error) => bad(format!("not valid JSON: {error}")),
         }
     }
 
-    /// Where it stands.
+    /// Returns the file or other location of the object.
     pub(super) fn origin(&self) -> &str {
         &self.origin
     }
@@ -64,12 +64,12 @@ impl Object {
         Value::Object(self.map)
     }
 
-    /// The value under a key; `null` is as good as absent.
+    /// Returns the value of a key; `null` counts as absent.
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// The object under a key; `None` where there is none.
+    /// Returns the object of a key, or `None` if it is absent.
     pub(super) fn section(&self, key: &str) -> Result<Option<Self>, ModelError> {
         match self.get(key) {
             None => Ok(None),
@@ -85,7 +85,7 @@ impl Object {
         }
     }
 
-    /// An empty section, for one that is not there.
+    /// Returns an empty section in place of an absent one.
     pub(super) fn empty(&self, key: &str) -> Self {
         Self {
             origin: self.origin.clone(),
@@ -99,7 +99,7 @@ impl Object {
             None => Ok(default),
             Some(value) => value
                 .as_u64()
-                .ok_or_else(|| self.bad(key, value, "a whole number of zero or more")),
+                .ok_or_else(|| self.bad(key, value, "a non-negative integer")),
         }
     }
 
@@ -130,7 +130,7 @@ impl Object {
         }
     }
 
-    /// One number for each channel.
+    /// Returns one number per channel.
     pub(super) fn channels(&self, key: &str, default: [f32; 3]) -> Result<[f32; 3], ModelError> {
         let Some(value) = self.get(key) else {
             return Ok(default);
@@ -144,10 +144,10 @@ impl Object {
         }
     }
 
-    /// The error of a value that is not what it must be.
+    /// Creates the error of an invalid value.
     pub(super) fn bad(&self, key: &str, value: &Value, expected: &str) -> ModelError {
         let reason = format!(
-            "`{}{key}` is {}; it must be {expected}",
+            "expected `{}{key}` to be {expected}, got {}",
             self.prefix,
             brief(value)
         );
@@ -157,7 +157,7 @@ impl Object {
         }
     }
 
-    /// The error of a value that asks for something that clipn does not have.
+    /// Creates the error of a value that clipn does not support.
     pub(super) fn unsupported(&self, key: &str, value: &Value) -> ModelError {
         let what = format!("`{}{key}` = {}", self.prefix, brief(value));
         ModelError::UnsupportedConfig {
@@ -167,17 +167,17 @@ impl Object {
     }
 }
 
-/// The value as JSON, the beginning of it where it is long.
+/// Formats a value as JSON, truncated to 80 characters.
 pub(crate) fn brief(value: &Value) -> String {
-    const LONGEST: usize = 80;
+    const MAX_CHARS: usize = 80;
     let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
 }
 
-/// Every number, text and flag of a value with the keys that lead to it.
+/// Collects every leaf of a value with its dotted path.
 pub(super) fn leaves(path: &str, value: &Value, found: &mut Vec<(String, String)>) {
     match value {
         Value::Object(map) => {

@@ -9,28 +9,28 @@ use clipn_checkpoint::{Checkpoint, Layout};
 /// Metadata key of a safetensors file that marks it as a classifier bundle.
 pub const BUNDLE_KEY: &str = "bundle";
 
-/// What weights are, by their content and what lies beside them.
+/// Format of pretrained weights, detected from their content and the files beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PretrainedKind {
-    /// A file of tensors under open_clip's names, CLIPN's published checkpoints among them.
+    /// A file of tensors under open_clip's names, such as CLIPN's published checkpoints.
     File,
-    /// A safetensors file that carries its config in its metadata, as [`Conversion`](crate::Conversion) writes
-    /// it.
+    /// A safetensors file with its config in the metadata, as written by
+    /// [`Conversion`](crate::Conversion).
     WithConfig,
-    /// OpenAI's: a TorchScript archive, or the state dict of one, with its sizes as tensors.
+    /// OpenAI's weights: a TorchScript archive or its state dict, with the sizes stored as tensors.
     OpenAi,
-    /// A folder of open_clip's hub: `open_clip_config.json` beside the weights.
+    /// An open_clip hub directory: `open_clip_config.json` beside the weights.
     OpenClipHub,
-    /// `CLIPModel` of `transformers`: `config.json` beside the weights.
+    /// A `CLIPModel` of `transformers`: `config.json` beside the weights.
     Transformers,
-    /// A checkpoint of `clipn train`: `state.json` beside the weights.
+    /// A training checkpoint of this project: `state.json` beside the weights.
     TrainingCheckpoint,
 }
 
 impl PretrainedKind {
-    /// Tells by the tensors' names first, then by what lies beside the weights. Beside a single file that was named,
-    /// that is what such weights never come without.
+    /// Detects the format from the tensors' names first, then from the files beside the weights. If
+    /// a single file was given, only files that always accompany such weights count.
     pub(super) fn of(checkpoint: &Checkpoint, given: &Path) -> Self {
         if checkpoint.layout() == Layout::Transformers {
             Self::Transformers

@@ -1,5 +1,6 @@
-//! Weights as people have them, with the config and the preprocessing that come along: OpenAI's archives, folders of
-//! `transformers` and of open_clip's hub, this project's checkpoints, single files. [`Pretrained::open`] tells which.
+//! Pretrained weights in all common formats, with their config and preprocessing: OpenAI's
+//! archives, directories of `transformers` and of open_clip's hub, this project's checkpoints, and
+//! single files. [`Pretrained::open`] detects the format.
 
 pub(super) mod hub;
 mod json;
@@ -20,21 +21,21 @@ use super::{ModelConfig, ModelError, Weights, WeightsNotes};
 use clipn_checkpoint::Checkpoint;
 use clipn_image::Preprocessing;
 
-/// Opened weights, and what is known of the model without being told.
+/// Opened weights, with the config and preprocessing stored in or beside them.
 #[derive(Debug, Clone)]
 pub struct Pretrained {
     kind: PretrainedKind,
     checkpoint: Checkpoint,
-    /// What was opened, a file or a folder.
+    /// The opened path, a file or a directory.
     given: PathBuf,
 }
 
 impl Pretrained {
-    /// Opens a weights file or a folder with one, and tells by the content what it is. [`Pretrained::MINI`] is the
-    /// built-in model, where nothing lies there under that name.
+    /// Opens a weights file, or a directory with one, and detects its format. [`Pretrained::MINI`]
+    /// opens the built-in model unless a file or directory has that name.
     ///
     /// # Errors
-    /// [`ModelError::Checkpoint`]: nothing there, no weights, damaged.
+    /// [`ModelError::Checkpoint`] if the path is missing, has no weights, or is damaged.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         #[cfg(feature = "mini")]
         if Self::is_mini(path) {
@@ -51,26 +52,28 @@ impl Pretrained {
         }
     }
 
-    /// What it is.
+    /// Returns the format of the weights.
     pub fn kind(&self) -> PretrainedKind {
         self.kind
     }
 
-    /// The tensors, under open_clip's names.
+    /// Returns the tensors, under open_clip's names.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// What the file tells beside its tensors; nothing where it is not of this project.
+    /// Returns this project's metadata; empty if the file has none.
     pub fn notes(&self) -> WeightsNotes {
         WeightsNotes::of(&self.checkpoint)
     }
 
-    /// The config that comes with the weights; `None` where nothing tells it, as for a single file of open_clip's,
-    /// whose tensors say nothing about activation and heads.
+    /// Returns the config that comes with the weights, or `None` if there is none. A single
+    /// open_clip file has no config, and its tensors determine neither activation nor heads.
     ///
     /// # Errors
-    /// A config that cannot be read, is not usable, or asks for a computation that clipn does not have.
+    /// [`ModelError::ReadConfig`] if the config cannot be read, [`ModelError::BadConfig`] if it is
+    /// invalid, [`ModelError::UnsupportedConfig`] if it requires a computation that clipn does not
+    /// implement.
     pub fn config(&self) -> Result<Option<ModelConfig>, ModelError> {
         let config = match self.kind {
             PretrainedKind::File => return Ok(None),
@@ -80,22 +83,23 @@ impl Pretrained {
                 &hub::carried_name(&self.checkpoint),
             )?,
             PretrainedKind::OpenClipHub => {
-                let path = self.beside(hub::CONFIG);
+                let path = self.sibling(hub::CONFIG);
                 hub::config(Object::read(&path)?, &folder_name(&path))?
             }
-            PretrainedKind::Transformers => match self.beside_if_there(transformers::CONFIG) {
+            PretrainedKind::Transformers => match self.existing_sibling(transformers::CONFIG) {
                 Some(path) => transformers::config(&path)?,
                 None => return Ok(None),
             },
-            PretrainedKind::TrainingCheckpoint => training::config(&self.beside(training::STATE))?,
+            PretrainedKind::TrainingCheckpoint => training::config(&self.sibling(training::STATE))?,
         };
         Ok(Some(config.known_by_name()))
     }
 
-    /// The preprocessing that comes with the weights; `None` where nothing tells it, which means CLIP's own.
+    /// Returns the preprocessing that comes with the weights, or `None` if there is none, which
+    /// means that of CLIP.
     ///
     /// # Errors
-    /// As [`config`](Self::config), and preprocessing that clipn does not have.
+    /// Same as [`config`](Self::config), also for the preprocessing.
     pub fn preprocessing(&self) -> Result<Option<Preprocessing>, ModelError> {
         let Some(config) = self.config()? else {
             return Ok(None);
@@ -108,10 +112,10 @@ impl Pretrained {
                 hub::preprocessing(&hub::carried(&self.checkpoint)?, size)
             }
             PretrainedKind::OpenClipHub => {
-                hub::preprocessing(&Object::read(&self.beside(hub::CONFIG))?, size)
+                hub::preprocessing(&Object::read(&self.sibling(hub::CONFIG))?, size)
             }
             PretrainedKind::Transformers => {
-                match self.beside_if_there(transformers::PREPROCESSOR) {
+                match self.existing_sibling(transformers::PREPROCESSOR) {
                     Some(path) => transformers::preprocessing(&path, size).map(Some),
                     None => Ok(None),
                 }
@@ -119,11 +123,13 @@ impl Pretrained {
         }
     }
 
-    /// The config to load with: the one that comes with the weights, or `model`, which must not say otherwise but for
-    /// the size of images, to which positional embeddings are resized.
+    /// Returns the config to load with: the one that comes with the weights, or `model`. If both
+    /// exist, they may differ only in name and image size, to which positional embeddings are
+    /// resized.
     ///
     /// # Errors
-    /// Neither tells it, or both do and differ; and those of [`config`](Self::config).
+    /// [`ModelError::NoConfig`] if there is neither, [`ModelError::Contradiction`] if both differ,
+    /// and the errors of [`config`](Self::config).
     pub fn config_or(&self, model: Option<ModelConfig>) -> Result<ModelConfig, ModelError> {
         match (self.config()?, model) {
             (None, None) => Err(ModelError::NoConfig {
@@ -142,17 +148,17 @@ impl Pretrained {
         }
     }
 
-    /// Holds the weights against [`config_or`](Self::config_or).
+    /// Validates the weights against [`config_or`](Self::config_or).
     ///
     /// # Errors
-    /// As there and as [`Weights::new`].
+    /// Same as [`config_or`](Self::config_or) and [`Weights::new`].
     pub fn weights(&self, model: Option<ModelConfig>) -> Result<Weights, ModelError> {
         Weights::new(self.config_or(model)?, self.checkpoint.clone())
     }
 
-    /// Holds the configs in a folder against what clipn computes, before there are weights in it: as
-    /// [`config`](Self::config) and [`preprocessing`](Self::preprocessing) will with weights of open_clip or of
-    /// `transformers`.
+    /// Checks that clipn supports the configs in a directory that has no weights yet. This is the
+    /// check that [`config`](Self::config) and [`preprocessing`](Self::preprocessing) make with
+    /// weights of open_clip or of `transformers`.
     pub fn check_configs(folder: &Path, is_open_clip: bool) -> Result<(), ModelError> {
         let path = |name| Some(folder.join(name)).filter(|path| path.is_file());
         if is_open_clip {
@@ -164,7 +170,7 @@ impl Pretrained {
                 .image_size;
             return hub::preprocessing(&Object::read(&config)?, size).map(drop);
         }
-        // Which of several speaks of the weights is told by the weights alone.
+        // If there are several configs, only the weights determine which one applies.
         let (Some(config), None, None) = (
             path(transformers::CONFIG),
             path(hub::CONFIG),
@@ -182,32 +188,31 @@ impl Pretrained {
         }
     }
 
-    fn beside(&self, name: &str) -> PathBuf {
+    fn sibling(&self, name: &str) -> PathBuf {
         self.checkpoint.path().with_file_name(name)
     }
 
-    fn beside_if_there(&self, name: &str) -> Option<PathBuf> {
-        Some(self.beside(name)).filter(|path| path.is_file())
+    fn existing_sibling(&self, name: &str) -> Option<PathBuf> {
+        Some(self.sibling(name)).filter(|path| path.is_file())
     }
 
-    /// What else might be given, where the weights alone do not tell their config.
+    /// Returns why the weights have no config, or what would determine it.
     fn hint(&self) -> String {
         if self.checkpoint.metadata().contains_key(BUNDLE_KEY) {
-            return "it is a bundle, which --bundle takes".to_owned();
+            return "the file is a bundle".to_owned();
         }
-        if !self.given.is_dir() && self.beside_if_there(hub::CONFIG).is_some() {
+        if !self.given.is_dir() && self.existing_sibling(hub::CONFIG).is_some() {
             return format!(
-                "give --model, or its folder, whose {} tells it",
+                "the config is in {} beside the file; open the directory instead",
                 hub::CONFIG
             );
         }
-        "give --model, an architecture's name or a config file; `clipn inspect` tells which ones fit"
-            .to_owned()
+        "no config in or beside the weights".to_owned()
     }
 }
 
-/// What a model is called whose config is at `path`: as its folder, or in Hugging Face's cache, where folders are called
-/// by commits, as its repository.
+/// Returns the model name for a config at `path`: that of the directory, or in Hugging Face's
+/// cache, where directories are named after commits, that of the repository.
 fn folder_name(path: &Path) -> String {
     let name = |path: &Path| {
         path.file_name()
@@ -232,7 +237,7 @@ fn folder_name(path: &Path) -> String {
     }
 }
 
-/// What two configs say differently, names and the size of images aside: `activation is gelu and not quickgelu`.
+/// Lists the keys that differ, except for name and image size: `activation is gelu, not quickgelu`.
 fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
     let mut differing = Vec::new();
     let leaves = |config: &ModelConfig| {
@@ -245,31 +250,30 @@ fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
         found.retain(|(path, _)| path != "name" && path != "vision.image_size");
         found
     };
-    let (said, carried) = (leaves(model), leaves(carried));
-    for (path, value) in &said {
+    let (given, carried) = (leaves(model), leaves(carried));
+    for (path, value) in &given {
         match carried.iter().find(|(other, _)| other == path) {
             Some((_, other)) if other == value => {}
-            Some((_, other)) => differing.push(format!("{path} is {value} there and {other} here")),
-            None => differing.push(format!("{path} is {value} there and absent here")),
+            Some((_, other)) => differing.push(format!("{path} is {other}, not {value}")),
+            None => differing.push(format!("{path} is absent, not {value}")),
         }
     }
     let only_carried = carried
         .iter()
-        .filter(|(path, _)| said.iter().all(|(other, _)| other != path));
-    differing.extend(
-        only_carried.map(|(path, value)| format!("{path} is absent there and {value} here")),
-    );
+        .filter(|(path, _)| given.iter().all(|(other, _)| other != path));
+    differing.extend(only_carried.map(|(path, value)| format!("{path} is {value}, not absent")));
     differing
 }
 
-/// A ratio that gives exactly `hidden` when it is multiplied by `width` and cut to a whole number. One of nothing is 0,
-/// which a config refuses.
+/// Returns a ratio that gives exactly `hidden` when multiplied by `width` and truncated. If either
+/// is 0, the ratio is 0, which a config rejects.
 pub(super) fn mlp_ratio(width: usize, hidden: usize) -> f64 {
     if hidden == 0 || width == 0 {
         return 0.0;
     }
     let is_whole = hidden.is_multiple_of(width);
-    // In the middle of what is cut to `hidden`, so that no rounding of the ratio on its way leads out of it.
+    // The middle of the range that truncates to `hidden`, so that rounding of the ratio cannot
+    // leave it.
     (if is_whole {
         hidden as f64
     } else {

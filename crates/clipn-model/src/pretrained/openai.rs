@@ -1,5 +1,5 @@
-//! OpenAI's weights tell their sizes by the shapes of their tensors; heads are 64 wide and the activation is QuickGELU
-//! (CLIP, `clip/model.py`, `build_model`).
+//! OpenAI's weights. The sizes are inferred from the shapes of the tensors; heads are 64 wide and
+//! the activation is QuickGELU (CLIP, `clip/model.py`, `build_model`).
 
 use std::path::Path;
 
@@ -9,20 +9,20 @@ use super::mlp_ratio;
 use clipn_checkpoint::Checkpoint;
 use crate::{ModelConfig, ModelError};
 
-/// Sizes that OpenAI's models keep among their tensors, and nobody else's.
+/// Sizes that only OpenAI's models store as tensors.
 const SIZES: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
 
-/// Width of a head in every one of OpenAI's towers.
+/// Width of an attention head in all of OpenAI's towers.
 const HEAD_WIDTH: usize = 64;
 
-/// Whether the weights are OpenAI's: a TorchScript archive as downloaded, or the state dict of one.
+/// Returns whether the weights are OpenAI's: a downloaded TorchScript archive or its state dict.
 pub(super) fn is_openai(checkpoint: &Checkpoint) -> bool {
     SIZES
         .iter()
         .all(|name| checkpoint.get(name).is_some_and(|tensor| tensor.len() == 1))
 }
 
-/// The architecture by the tensors' shapes.
+/// Infers the architecture from the tensors' shapes.
 pub(super) fn config(checkpoint: &Checkpoint, path: &Path) -> Result<ModelConfig, ModelError> {
     let shapes = Shapes { checkpoint, path };
     let [context_length, text_width] = shapes.of("positional_embedding")?;
@@ -51,7 +51,10 @@ pub(super) fn config(checkpoint: &Checkpoint, path: &Path) -> Result<ModelConfig
     ]) {
         let stored = shapes.number(name);
         if stored != i64::try_from(size).ok() {
-            let reason = format!("{name} is {stored:?}, and the tensors' shapes say {size}");
+            let reason = format!(
+                "expected {name} of {size} from the tensors' shapes, got {}",
+                stored.map_or_else(|| "none".to_owned(), |value| value.to_string())
+            );
             return Err(shapes.bad(reason));
         }
     }
@@ -69,10 +72,10 @@ impl Shapes<'_> {
         match shape {
             Some(shape) => shape.try_into().map_err(|_| {
                 self.bad(format!(
-                    "{name} has the shape {shape:?}, and must have {N} dimensions"
+                    "expected {N} dimensions for {name}, got shape {shape:?}"
                 ))
             }),
-            None => Err(self.bad(format!("it has no tensor {name}"))),
+            None => Err(self.bad(format!("missing tensor {name}"))),
         }
     }
 
@@ -80,11 +83,11 @@ impl Shapes<'_> {
         self.checkpoint.get(name)?.to_i64().first().copied()
     }
 
-    /// Blocks counted from 0 without a gap.
+    /// Counts the blocks from 0 to the first gap.
     fn blocks(&self, prefix: &str) -> usize {
         let has = |block: &usize| {
-            let begins = ["ln_1.weight", "conv1.weight"];
-            begins.iter().any(|part| {
+            let first_tensors = ["ln_1.weight", "conv1.weight"];
+            first_tensors.iter().any(|part| {
                 self.checkpoint
                     .get(&format!("{prefix}.{block}.{part}"))
                     .is_some()

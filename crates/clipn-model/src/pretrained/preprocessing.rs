@@ -1,7 +1,7 @@
 use clipn_image::Preprocessing;
 use crate::ModelError;
 
-/// The preprocessing, where it can be carried out.
+/// Returns the preprocessing if it is valid.
 pub(super) fn checked(
     origin: &str,
     preprocessing: Preprocessing,

@@ -1,4 +1,4 @@
-//! Checkpoints of `clipn train`: `state.json` has the config under `model`.
+//! Training checkpoints of this project: `state.json` has the config under `model`.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use crate::{ModelConfig, ModelError};
 
 pub(super) const STATE: &str = "state.json";
 
-/// Name of the weights in such a checkpoint.
+/// File name of the weights in a training checkpoint.
 const WEIGHTS: &str = "model.safetensors";
 
-/// Whether the weights file at `path` is one of a checkpoint of `clipn train`.
+/// Returns whether the weights file at `path` belongs to a training checkpoint.
 pub(super) fn is_checkpoint(path: &Path) -> bool {
     let is_named = path.file_name().is_some_and(|name| name == WEIGHTS);
     is_named
@@ -18,7 +18,7 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
             .is_ok_and(|state| state.get("format").is_some() && state.get("model").is_some())
 }
 
-/// The architecture.
+/// Reads the architecture from `state.json`.
 pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
     let object = Object::read(path)?;
     let bad = |reason: String| ModelError::BadConfig {
@@ -26,12 +26,10 @@ pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
         reason,
     };
     let Some(model) = object.get("model") else {
-        return Err(bad(
-            "it has no `model`; a checkpoint of `clipn train` has".to_owned()
-        ));
+        return Err(bad("missing key `model`".to_owned()));
     };
     let config: ModelConfig = serde_json::from_value(model.clone())
-        .map_err(|error| bad(format!("`model` is no config: {error}")))?;
+        .map_err(|error| bad(format!("invalid `model`: {error}")))?;
     config.check(&path.display().to_string())?;
     Ok(config)
 }

@@ -1,4 +1,5 @@
-//! `CLIPModel` of Hugging Face's `transformers`: `config.json` and `preprocessor_config.json`.
+//! `CLIPModel` directories of Hugging Face `transformers`: `config.json` and
+//! `preprocessor_config.json`.
 
 use std::path::Path;
 
@@ -13,22 +14,23 @@ use crate::{ModelConfig, ModelError};
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 
-/// What the weights are called.
+/// File name of the weights.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
-/// The epsilon of every layer norm of CLIP.
+/// Epsilon of CLIP's layer norms.
 pub(crate) const EPSILON: f64 = 1e-5;
 
-/// Pillow's number of the bicubic filter.
+/// Pillow's constant for the bicubic filter.
 pub(crate) const BICUBIC: u64 = 3;
 
-/// `<end_of_text>` of CLIP's vocabulary.
+/// Id of `<end_of_text>` in CLIP's vocabulary.
 const END_OF_TEXT: u64 = 49407;
 
-/// The value of `eos_token_id` in configs from before it was used: features are then taken at the largest id.
-const UNUSED_END: u64 = 2;
+/// Value of `eos_token_id` in configs that predate its use; features are then taken at the largest
+/// id.
+const LEGACY_END: u64 = 2;
 
-/// The architecture. Keys that are absent have the defaults of `CLIPConfig`.
+/// Parses the architecture; absent keys have the defaults of `CLIPConfig`.
 pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
     let object = Object::read(path)?;
     let kind = object.text("model_type", "clip")?;
@@ -60,7 +62,7 @@ pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
     ModelConfig::from_value(&folder_name(path), &path.display().to_string(), &value)
 }
 
-/// A tower's section. Older configs have it under `…_dict` as well, which then counts alone.
+/// Returns a tower's section. Older configs also have it under `…_dict`, which takes precedence.
 fn section(object: &Object, key: &str) -> Result<Object, ModelError> {
     match object.section(&format!("{key}_dict"))? {
         Some(section) => Ok(section),
@@ -68,9 +70,9 @@ fn section(object: &Object, key: &str) -> Result<Object, ModelError> {
     }
 }
 
-/// The activation, which both towers must share.
+/// Returns whether the activation, which both towers must share, is QuickGELU.
 fn is_quick_gelu(text: &Object, vision: &Object) -> Result<bool, ModelError> {
-    let of = |tower: &Object| {
+    let quick = |tower: &Object| {
         let name = tower.text("hidden_act", "quick_gelu")?;
         match name {
             "quick_gelu" => Ok(true),
@@ -78,14 +80,14 @@ fn is_quick_gelu(text: &Object, vision: &Object) -> Result<bool, ModelError> {
             other => Err(tower.unsupported("hidden_act", &Value::from(other))),
         }
     };
-    let (text_is, vision_is) = (of(text)?, of(vision)?);
+    let (text_is, vision_is) = (quick(text)?, quick(vision)?);
     if text_is != vision_is {
-        let told = format!(
-            "{}, where text_config has {}",
+        let both = format!(
+            "{}, but {} in text_config",
             vision.text("hidden_act", "quick_gelu")?,
             text.text("hidden_act", "quick_gelu")?
         );
-        return Err(vision.unsupported("hidden_act", &Value::from(told)));
+        return Err(vision.unsupported("hidden_act", &Value::from(both)));
     }
     Ok(text_is)
 }
@@ -94,7 +96,7 @@ fn vision_cfg(tower: &Object) -> Result<Value, ModelError> {
     let width = tower.whole("hidden_size", 768)?;
     let heads = tower.whole("num_attention_heads", 12)?;
     if heads == 0 || width % heads != 0 {
-        let expected = format!("a divisor of hidden_size, {width}");
+        let expected = format!("a divisor of hidden_size {width}");
         return Err(tower.bad("num_attention_heads", &Value::from(heads), &expected));
     }
     Ok(json!({
@@ -111,8 +113,8 @@ fn text_cfg(tower: &Object) -> Result<Value, ModelError> {
     let width = tower.whole("hidden_size", 512)?;
     let vocab_size = tower.whole("vocab_size", 49408)?;
     let end = tower.whole("eos_token_id", END_OF_TEXT)?;
-    // Features are taken at the largest id of a text, which its end is in each of these cases.
-    if end != UNUSED_END && end != END_OF_TEXT && end.checked_add(1) != Some(vocab_size) {
+    // Features are taken at the largest id of a text. In each of these cases that is its end.
+    if end != LEGACY_END && end != END_OF_TEXT && end.checked_add(1) != Some(vocab_size) {
         return Err(tower.unsupported("eos_token_id", &Value::from(end)));
     }
     Ok(json!({
@@ -127,11 +129,12 @@ fn text_cfg(tower: &Object) -> Result<Value, ModelError> {
 
 fn hidden_ratio(tower: &Object, width: u64, default: u64) -> Result<f64, ModelError> {
     let hidden = tower.whole("intermediate_size", default)?;
-    let small = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-    Ok(mlp_ratio(small(width), small(hidden)))
+    let to_usize = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    Ok(mlp_ratio(to_usize(width), to_usize(hidden)))
 }
 
-/// The preprocessing for a tower of `size`: keys and defaults of `CLIPImageProcessor`.
+/// Parses the preprocessing for a tower of `size`, with the keys and defaults of
+/// `CLIPImageProcessor`.
 pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, ModelError> {
     let object = Object::read(path)?;
     for step in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
@@ -157,7 +160,7 @@ pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, M
     checked(object.origin(), Preprocessing { mean, std, ..own })
 }
 
-/// A size is a number, or an object with exactly these keys; it must be the tower's.
+/// Checks that a size, a number or an object with exactly the keys `sides`, equals the tower's.
 fn check_size(object: &Object, key: &str, sides: &[&str], size: usize) -> Result<(), ModelError> {
     let Some(value) = object.get(key) else {
         // The default of `CLIPImageProcessor`.
@@ -167,7 +170,7 @@ fn check_size(object: &Object, key: &str, sides: &[&str], size: usize) -> Result
             Err(object.bad(
                 key,
                 &Value::from(224),
-                &format!("the image tower's image_size, {size}"),
+                &format!("the image tower's image_size {size}"),
             ))
         };
     };
@@ -180,6 +183,6 @@ fn check_size(object: &Object, key: &str, sides: &[&str], size: usize) -> Result
         }
         Value::Object(map) if map.values().all(is_size) => Ok(()),
         value if is_size(value) => Ok(()),
-        value => Err(object.bad(key, value, &format!("the image tower's image_size, {size}"))),
+        value => Err(object.bad(key, value, &format!("the image tower's image_size {size}"))),
     }
 }

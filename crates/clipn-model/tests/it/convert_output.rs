@@ -1,4 +1,6 @@
-//! Where a conversion may write, what it never touches, and what is left when it is stopped.
+//! Output paths of a conversion: what is replaced, what is never touched, and what cancelling
+//! leaves behind.
+
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +12,10 @@ use clipn_base::progress::{Progress, Silent};
 use clipn_testing::fixture;
 use tempfile::TempDir;
 
-/// A folder with the weights `clip.pt`, and conversions of them to paths in it.
-struct Workplace(TempDir);
+/// Temporary directory with the weights `clip.pt`, and conversions of them to paths in it.
+struct Workspace(TempDir);
 
-impl Workplace {
+impl Workspace {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(
@@ -62,9 +64,10 @@ impl Workplace {
         conversion.run(&from, Some(model), out, progress)
     }
 
-    /// The conversion is refused with all of these words, and the folder's names stay as they are.
+    /// Asserts that the conversion fails with all of these words and changes nothing in the
+    /// directory.
     #[track_caller]
-    fn refuses(&self, to: Target, out: &str, replace: bool, words: &[&str]) {
+    fn assert_rejects(&self, to: Target, out: &str, replace: bool, words: &[&str]) {
         let before = self.names();
         let error = self.convert(to, out, replace).unwrap_err().to_string();
         for word in words {
@@ -84,22 +87,22 @@ impl Workplace {
 }
 
 #[test]
-fn what_is_there_is_replaced_only_by_force() {
-    let w = Workplace::new();
+fn replaces_an_existing_output_only_if_requested() {
+    let w = Workspace::new();
     for (to, out) in [
         (Target::Clipn, "out.safetensors"),
         (Target::OpenClip, "hub"),
         (Target::Transformers, "hf"),
     ] {
         w.convert(to, out, false).unwrap();
-        w.refuses(to, out, false, &[out, "is there already", "--force"]);
+        w.assert_rejects(to, out, false, &[out, "already exists"]);
         w.convert(to, out, true).unwrap();
         Pretrained::open(&w.path(out))
             .unwrap()
             .weights(None)
             .unwrap();
     }
-    // A folder of one kind may become one of the other, whole.
+    // A directory of one format may be replaced as a whole by one of the other.
     w.convert(Target::Transformers, "hub", true).unwrap();
     assert!(!w.path("hub/open_clip_config.json").exists() && w.path("hub/config.json").is_file());
     assert_eq!(
@@ -111,24 +114,24 @@ fn what_is_there_is_replaced_only_by_force() {
 }
 
 #[test]
-fn nothing_but_weights_is_replaced() {
-    let w = Workplace::new();
-    fs::write(w.path("photo.jpg"), b"\xff\xd8\xff a photograph").unwrap();
-    w.refuses(
+fn replaces_nothing_but_weights() {
+    let w = Workspace::new();
+    fs::write(w.path("photo.jpg"), b"\xff\xd8\xff a photo").unwrap();
+    w.assert_rejects(
         Target::Clipn,
         "photo.jpg",
         true,
-        &["photo.jpg", "no weights"],
+        &["photo.jpg", "not a weights file"],
     );
     assert_eq!(
         fs::read(w.path("photo.jpg")).unwrap(),
-        b"\xff\xd8\xff a photograph"
+        b"\xff\xd8\xff a photo"
     );
     fs::create_dir(w.path("home")).unwrap();
     fs::write(w.path("home/letters.txt"), b"dear").unwrap();
     fs::write(w.path("home/config.json"), b"{}").unwrap();
-    w.refuses(Target::OpenClip, "home", false, &["is there already"]);
-    w.refuses(
+    w.assert_rejects(Target::OpenClip, "home", false, &["already exists"]);
+    w.assert_rejects(
         Target::OpenClip,
         "home",
         true,
@@ -136,11 +139,11 @@ fn nothing_but_weights_is_replaced() {
     );
     assert_eq!(fs::read(w.path("home/letters.txt")).unwrap(), b"dear");
     fs::write(w.path("empty.safetensors"), b"").unwrap();
-    w.refuses(
+    w.assert_rejects(
         Target::Clipn,
         "empty.safetensors",
         false,
-        &["is there already"],
+        &["already exists"],
     );
     w.convert(Target::Clipn, "empty.safetensors", true).unwrap();
     fs::create_dir(w.path("empty")).unwrap();
@@ -150,7 +153,7 @@ fn nothing_but_weights_is_replaced() {
 
 #[test]
 fn the_input_is_never_the_output() {
-    let w = Workplace::new();
+    let w = Workspace::new();
     fs::create_dir(w.path("sub")).unwrap();
     w.convert(Target::Clipn, "own.safetensors", false).unwrap();
     let same = |from: &str, to: Target, out: &Path| {
@@ -192,14 +195,14 @@ fn the_input_is_never_the_output() {
             &w.path("own.safetensors"),
         );
     }
-    // Beside the input is fine.
+    // An output beside the input is allowed.
     w.convert_from("hub", Target::Clipn, &w.path("hub/mine.safetensors"), false)
         .unwrap();
 }
 
 #[test]
-fn parts_of_a_model_in_several_files_are_inputs_too() {
-    let w = Workplace::new();
+fn the_parts_of_a_sharded_model_are_inputs_too() {
+    let w = Workspace::new();
     w.convert(Target::Clipn, "part-1.safetensors", false)
         .unwrap();
     let pretrained = Pretrained::open(&w.path("part-1.safetensors")).unwrap();
@@ -224,48 +227,58 @@ fn parts_of_a_model_in_several_files_are_inputs_too() {
 }
 
 #[test]
-fn names_that_cannot_be_the_output_are_told_why() {
-    let w = Workplace::new();
+fn rejects_unusable_output_paths_with_the_reason() {
+    let w = Workspace::new();
     fs::create_dir(w.path("folder")).unwrap();
-    w.refuses(Target::Clipn, "folder", false, &["folder", "name a file"]);
-    w.refuses(Target::Clipn, "new/", false, &["names a folder"]);
-    w.refuses(
+    w.assert_rejects(
+        Target::Clipn,
+        "folder",
+        false,
+        &["folder", "a directory has this name"],
+    );
+    w.assert_rejects(
+        Target::Clipn,
+        "new/",
+        false,
+        &["expected the path of a file"],
+    );
+    w.assert_rejects(
         Target::Clipn,
         "gone/out.safetensors",
         false,
-        &["there is no folder", "gone"],
+        &["gone does not exist"],
     );
-    w.refuses(
+    w.assert_rejects(
         Target::Transformers,
         "gone/out",
         false,
-        &["there is no folder", "gone"],
+        &["gone does not exist"],
     );
-    w.refuses(Target::OpenClip, "clip.pt", true, &["what is read"]);
+    w.assert_rejects(Target::OpenClip, "clip.pt", true, &["also an input"]);
     fs::write(w.path("file"), b"x").unwrap();
-    w.refuses(
+    w.assert_rejects(
         Target::OpenClip,
         "file",
         true,
-        &["it is a file", "a folder is to be made"],
+        &["expected a directory, got a file"],
     );
-    for ending in ["pt", "PTH", "bin"] {
-        w.refuses(
+    for extension in ["pt", "PTH", "bin"] {
+        w.assert_rejects(
             Target::Clipn,
-            &format!("out.{ending}"),
+            &format!("out.{extension}"),
             false,
             &[".safetensors", "PyTorch"],
         );
     }
-    w.refuses(Target::Transformers, "..", true, &["no name of its own"]);
+    w.assert_rejects(Target::Transformers, "..", true, &["no file name"]);
     w.convert(Target::OpenClip, "new/", false).unwrap();
     assert!(w.path("new/open_clip_config.json").is_file());
 }
 
-/// Is cancelled once so many bytes are written.
-struct After(u64, AtomicU64);
+/// Progress that is cancelled after a number of bytes.
+struct CancelAfter(u64, AtomicU64);
 
-impl Progress for After {
+impl Progress for CancelAfter {
     fn advance(&self, units: u64) {
         self.1.fetch_add(units, Ordering::SeqCst);
     }
@@ -276,8 +289,8 @@ impl Progress for After {
 }
 
 #[test]
-fn cancelling_leaves_nothing_and_what_was_there() {
-    let w = Workplace::new();
+fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
+    let w = Workspace::new();
     for to in Target::ALL {
         let out = w.path(to.name());
         w.convert(to, to.name(), false).unwrap();
@@ -293,11 +306,13 @@ fn cancelling_leaves_nothing_and_what_was_there() {
                     replace,
                     ..Conversion::new(to)
                 };
-                let cancelled = After(bytes, AtomicU64::new(0));
+                let cancelled = CancelAfter(bytes, AtomicU64::new(0));
                 let error = w
                     .run(&conversion, "clip.pt", &path, &cancelled)
                     .unwrap_err();
-                assert!(matches!(&error, ConvertError::Cancelled { path: told } if *told == path));
+                assert!(
+                    matches!(&error, ConvertError::Cancelled { path: reported } if *reported == path)
+                );
                 assert_eq!(w.names().len(), entries, "{bytes}");
             }
         }
@@ -309,7 +324,7 @@ fn cancelling_leaves_nothing_and_what_was_there() {
 }
 
 #[test]
-fn progress_tells_the_bytes_that_are_written() {
+fn progress_counts_the_bytes_written() {
     struct Total(AtomicU64, AtomicU64);
     impl Progress for Total {
         fn begin(&self, _: &str, total: u64) {
@@ -319,8 +334,8 @@ fn progress_tells_the_bytes_that_are_written() {
             self.1.fetch_add(units, Ordering::SeqCst);
         }
     }
-    let (w, told) = (
-        Workplace::new(),
+    let (w, progress) = (
+        Workspace::new(),
         Total(AtomicU64::new(0), AtomicU64::new(0)),
     );
     let conversion = Conversion {
@@ -328,14 +343,14 @@ fn progress_tells_the_bytes_that_are_written() {
         ..Conversion::new(Target::Clipn)
     };
     let out = w.path("out");
-    let converted = w.run(&conversion, "clip.pt", &out, &told).unwrap();
+    let converted = w.run(&conversion, "clip.pt", &out, &progress).unwrap();
     let values = Checkpoint::open(&out)
         .unwrap()
         .iter()
         .map(|(_, tensor)| tensor.len() as u64)
         .sum::<u64>();
     assert_eq!(
-        (told.0.into_inner(), told.1.into_inner()),
+        (progress.0.into_inner(), progress.1.into_inner()),
         (4 * values, 4 * values)
     );
     assert!(converted.files[0].1 > 4 * values);
@@ -343,10 +358,10 @@ fn progress_tells_the_bytes_that_are_written() {
 
 #[cfg(unix)]
 #[test]
-fn where_nothing_may_be_written_nothing_is() {
+fn an_unwritable_directory_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
 
-    let w = Workplace::new();
+    let w = Workspace::new();
     let closed = w.path("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();

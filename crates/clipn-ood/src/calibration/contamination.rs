@@ -1,113 +1,119 @@
-//! Whether the pictures to calibrate with are what they should be.
+//! Detects calibration sets that contain images of other classes or duplicates.
 
 use std::collections::HashMap;
 
 use super::{Settings, Warning};
 
-/// Folders that a warning names.
-const NAMED: usize = 3;
+/// Maximum number of folders that a warning names.
+const MAX_NAMED_FOLDERS: usize = 3;
 
-/// One calibration picture.
+/// Score and prediction of one calibration image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Looked {
-    /// Its score in the unit of [`Score::stable`](crate::scores::Score::stable).
+    /// Score in the unit of [`Score::stable`](crate::scores::Score::stable).
     pub score: f64,
-    /// The best class.
+    /// Index of the predicted class.
     pub prediction: usize,
-    /// q of the best class; NaN where "no" means nothing, which is never sure.
+    /// Probability of "yes" against "no" for the predicted class (`q` in the paper). It is NaN if
+    /// the model has no trained "no" tower, and such an image never counts as confidently rejected.
     pub q: f64,
-    /// The folder that it lies in, where folders stand for classes.
+    /// Name of the image's directory, if directories correspond to classes.
     pub folder: Option<String>,
 }
 
-/// Looks for pictures that should not be there: of no class by what "no" says of them or by their folders, or repeated.
-pub fn examine(pictures: &[Looked], class_names: &[String], settings: &Settings) -> Vec<Warning> {
+/// Checks a calibration set for images of other classes, by their "no" probability and by their
+/// directory, and for duplicates.
+///
+/// # Panics
+/// If a sample with a matching directory has a `prediction` outside `class_names`.
+pub fn examine(samples: &[Looked], class_names: &[String], settings: &Settings) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let n = pictures.len();
-    let sure = pictures
+    let n = samples.len();
+    let confident_rejections = samples
         .iter()
-        .filter(|picture| picture.q <= Warning::SURE)
+        .filter(|sample| sample.q <= Warning::SURE)
         .count();
     let allowed = ((1.0 - settings.target_tpr) * n as f64 + 1e-9).floor() as usize;
-    if sure > allowed {
+    if confident_rejections > allowed {
         warnings.push(Warning::SureNo {
-            count: sure,
+            count: confident_rejections,
             n,
             allowed,
         });
     }
-    warnings.extend(folders(pictures, class_names));
-    let repeated = repeated(pictures);
-    if repeated > 0 {
-        warnings.push(Warning::Repeated { count: repeated });
+    warnings.extend(check_folders(samples, class_names));
+    let duplicates = count_duplicates(samples);
+    if duplicates > 0 {
+        warnings.push(Warning::Repeated { count: duplicates });
     }
     warnings
 }
 
-/// Folders are held against the classes where at least one is called like a class.
-fn folders(pictures: &[Looked], class_names: &[String]) -> Vec<Warning> {
+/// Compares directories with class names, provided that at least one has the name of a class.
+fn check_folders(samples: &[Looked], class_names: &[String]) -> Vec<Warning> {
     let classes: HashMap<String, usize> = class_names
         .iter()
         .enumerate()
-        .map(|(class, name)| (plain(name), class))
+        .map(|(class, name)| (normalize_name(name), class))
         .collect();
-    let (mut right, mut n) = (0, 0);
-    let mut strangers = Vec::new();
-    let mut count = 0;
-    for picture in pictures {
-        let Some(folder) = &picture.folder else {
+    let (mut correct, mut n) = (0, 0);
+    let mut unknown_folders = Vec::new();
+    let mut unknown = 0;
+    for sample in samples {
+        let Some(folder) = &sample.folder else {
             continue;
         };
-        match classes.get(&plain(folder)) {
+        match classes.get(&normalize_name(folder)) {
             Some(&class) => {
                 n += 1;
-                right += usize::from(
-                    plain(&class_names[picture.prediction]) == plain(&class_names[class]),
+                correct += usize::from(
+                    normalize_name(&class_names[sample.prediction])
+                        == normalize_name(&class_names[class]),
                 );
             }
             None => {
-                count += 1;
-                if !strangers.contains(folder) {
-                    strangers.push(folder.clone());
+                unknown += 1;
+                if !unknown_folders.contains(folder) {
+                    unknown_folders.push(folder.clone());
                 }
             }
         }
     }
     let mut warnings = Vec::new();
-    if n > 0 && count > 0 {
-        if strangers.len() > NAMED {
-            let more = strangers.len() - NAMED;
-            strangers.truncate(NAMED);
-            strangers.push(format!("and {more} more"));
+    if n > 0 && unknown > 0 {
+        if unknown_folders.len() > MAX_NAMED_FOLDERS {
+            let more = unknown_folders.len() - MAX_NAMED_FOLDERS;
+            unknown_folders.truncate(MAX_NAMED_FOLDERS);
+            unknown_folders.push(format!("and {more} more"));
         }
         warnings.push(Warning::Strangers {
-            folders: strangers,
-            count,
+            folders: unknown_folders,
+            count: unknown,
         });
     }
-    if n > 0 && 2 * right < n {
-        warnings.push(Warning::OtherClasses { right, n });
+    if n > 0 && 2 * correct < n {
+        warnings.push(Warning::OtherClasses { right: correct, n });
     }
     warnings
 }
 
-/// Pictures that agree in score and class to the last bit beyond the first of each; scores at the end of their scale agree
-/// by themselves.
-fn repeated(pictures: &[Looked]) -> usize {
+/// Counts duplicates: images with bitwise the same score and class as an earlier image. Saturated
+/// scores (0 or infinite) are ignored, because distinct images share them.
+fn count_duplicates(samples: &[Looked]) -> usize {
     let mut seen: HashMap<(u64, usize), usize> = HashMap::new();
-    for picture in pictures
+    for sample in samples
         .iter()
-        .filter(|picture| picture.score != 0.0 && picture.score.is_finite())
+        .filter(|sample| sample.score != 0.0 && sample.score.is_finite())
     {
         *seen
-            .entry((picture.score.to_bits(), picture.prediction))
+            .entry((sample.score.to_bits(), sample.prediction))
             .or_default() += 1;
     }
     seen.values().map(|count| count - 1).sum()
 }
 
-/// A name as folders and lists spell it: `School_Bus` is `school bus`.
-fn plain(name: &str) -> String {
+/// Normalizes the spelling of directory and class names: `School_Bus` becomes `school bus`.
+fn normalize_name(name: &str) -> String {
     name.trim().to_lowercase().replace(['_', '-'], " ")
 }
 
@@ -115,7 +121,7 @@ fn plain(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn picture(score: f64, q: f64, folder: Option<&str>) -> Looked {
+    fn sample(score: f64, q: f64, folder: Option<&str>) -> Looked {
         Looked {
             score,
             prediction: 0,
@@ -124,36 +130,36 @@ mod tests {
         }
     }
 
-    fn look(pictures: &[Looked]) -> Vec<Warning> {
+    fn warnings(samples: &[Looked]) -> Vec<Warning> {
         examine(
-            pictures,
+            samples,
             &["school bus".to_owned(), "cat".to_owned()],
             &Settings::default(),
         )
     }
 
     #[test]
-    fn clean_pictures_are_left_in_peace() {
+    fn clean_sets_cause_no_warnings() {
         let clean: Vec<Looked> = (1..=100)
             .map(|i| {
-                picture(
+                sample(
                     -f64::from(i),
                     if i > 95 { 0.05 } else { 0.9 },
                     Some("School_Bus"),
                 )
             })
             .collect();
-        assert_eq!(look(&clean), []);
-        assert_eq!(look(&[]), []);
+        assert_eq!(warnings(&clean), []);
+        assert_eq!(warnings(&[]), []);
     }
 
     #[test]
-    fn sure_ones_beyond_the_target_are_told() {
+    fn warns_of_confident_rejections_beyond_the_target() {
         let mixed: Vec<Looked> = (1..=100)
-            .map(|i| picture(-f64::from(i), if i > 94 { 0.05 } else { 0.9 }, None))
+            .map(|i| sample(-f64::from(i), if i > 94 { 0.05 } else { 0.9 }, None))
             .collect();
         assert_eq!(
-            look(&mixed),
+            warnings(&mixed),
             [Warning::SureNo {
                 count: 6,
                 n: 100,
@@ -163,32 +169,32 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_held_against_the_classes() {
-        let pictures: Vec<Looked> = ["school-bus", "cat", "cat", "lamp", "car", "sofa", "tree"]
+    fn warns_of_folders_that_match_no_class() {
+        let samples: Vec<Looked> = ["school-bus", "cat", "cat", "lamp", "car", "sofa", "tree"]
             .iter()
             .enumerate()
-            .map(|(i, folder)| picture(-1.0 - i as f64, 0.9, Some(folder)))
+            .map(|(i, folder)| sample(-1.0 - i as f64, 0.9, Some(folder)))
             .collect();
-        let told: Vec<String> = look(&pictures).iter().map(Warning::to_string).collect();
+        let messages: Vec<String> = warnings(&samples).iter().map(Warning::to_string).collect();
         assert!(
-            told[0].contains("(lamp, car, sofa, and 1 more): 4"),
-            "{told:?}"
+            messages[0].contains("(lamp, car, sofa, and 1 more): 4"),
+            "{messages:?}"
         );
-        assert!(told[1].contains("only 1 of 3"), "{told:?}");
-        // Folders that are called otherwise altogether say nothing.
-        assert_eq!(look(&pictures[3..]), []);
+        assert!(messages[1].contains("only 1 of 3"), "{messages:?}");
+        // Without any folder that has the name of a class, there is nothing to compare.
+        assert_eq!(warnings(&samples[3..]), []);
     }
 
     #[test]
-    fn repeated_pictures_are_counted() {
-        let twice = [
-            picture(-1.0, 0.9, None),
-            picture(-1.0, 0.9, None),
-            picture(-2.0, 0.9, None),
+    fn counts_duplicates() {
+        let samples = [
+            sample(-1.0, 0.9, None),
+            sample(-1.0, 0.9, None),
+            sample(-2.0, 0.9, None),
         ];
-        assert_eq!(look(&twice), [Warning::Repeated { count: 1 }]);
+        assert_eq!(warnings(&samples), [Warning::Repeated { count: 1 }]);
         assert_eq!(
-            look(&[picture(0.0, 0.9, None), picture(0.0, 0.9, None)]),
+            warnings(&[sample(0.0, 0.9, None), sample(0.0, 0.9, None)]),
             []
         );
     }

@@ -2,49 +2,46 @@ use thiserror::Error;
 
 use crate::metrics::MetricError;
 
-/// Why there is no threshold.
+/// Errors of calibration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CalibrationError {
-    /// A setting that is no share.
-    #[error("the {what} lies between 0 and 1, without them, not {value}: give 0.95, say")]
+    /// A setting is not between 0 and 1, exclusive.
+    #[error("expected a {what} between 0 and 1, exclusive, got {value}")]
     Share {
-        /// Which one.
+        /// Name of the setting.
         what: &'static str,
-        /// The value given.
+        /// Invalid value.
         value: f64,
     },
-    /// Fewer pictures than any threshold needs.
+    /// There are fewer images than the target requires.
     #[error(
-        "{n} pictures are too few to keep {percent} % of all: it takes {needed} at least, and some hundreds to know the \
-         threshold well; add pictures of the classes, or keep less",
+        "expected at least {needed} images for a target of {percent} % kept, got {n}",
         percent = round(100.0 * target_tpr)
     )]
     TooFew {
-        /// Pictures there are.
+        /// Number of images.
         n: usize,
-        /// The share to keep.
+        /// Target true positive rate, a fraction.
         target_tpr: f64,
-        /// Pictures that are needed.
+        /// Minimum number of images.
         needed: usize,
     },
-    /// The best threshold needs both kinds of pictures.
-    #[error(
-        "the best threshold is one between two kinds of pictures: give examples of the unknown too"
-    )]
+    /// [`Choice::Best`](super::Choice::Best) requires out-of-distribution scores.
+    #[error("expected out-of-distribution scores for the best threshold, got none")]
     NoUnknown,
-    /// Scores that cannot be ranked.
+    /// The scores cannot be ranked.
     #[error(transparent)]
     Metric(#[from] MetricError),
-    /// A stored calibration does not hold together.
-    #[error("the stored calibration is damaged: {reason}; calibrate again")]
+    /// A stored calibration is inconsistent.
+    #[error("the stored calibration is corrupt: {reason}")]
     Damaged {
-        /// What is wrong.
+        /// Inconsistency found.
         reason: String,
     },
 }
 
-/// At most three decimals, without zeros at the end.
+/// Rounds to three decimals, so that `Display` prints at most three.
 pub(super) fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

@@ -8,19 +8,20 @@ use super::{
 use crate::metrics::{MetricError, ScoreSet};
 use crate::scores::{LogitsRow, Rule, Score, stable};
 
-/// The width of the kept share's interval from which on pictures are few.
-const WIDE: f64 = 0.1;
+/// Width of the interval of the kept fraction above which a warning recommends more images.
+const WIDE_INTERVAL: f64 = 0.1;
 
-/// A threshold, the scores that it comes from, and what is known of it.
+/// Calibrated threshold with its calibration scores, intervals and warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// The in-distribution scores in the unit of [`Score::stable`], sorted from the lowest.
+    /// In-distribution scores in the unit of [`Score::stable`], ascending.
     scores: Vec<f64>,
     threshold: f64,
     facts: Facts,
 }
 
-/// What a calibration tells beside its numbers of full precision.
+/// Serialized metadata of a calibration. The threshold and the scores are stored separately in full
+/// precision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     #[serde(with = "score_name")]
@@ -32,16 +33,18 @@ pub struct Facts {
     threshold_bounds: [Option<f64>; 2],
     unknown: Option<UnknownPictures>,
     warnings: Vec<Warning>,
-    /// What the pictures were, in the words of who calibrated.
+    /// Description of the calibration images, supplied by the caller.
     pictures: String,
 }
 
-/// Chooses a threshold by the in-distribution scores `id` `[N]` and, where there are any, the scores `ood` `[M]` of pictures
-/// of no class, both in the unit of [`Score::stable`].
+/// Chooses a threshold from in-distribution scores `id`, `[N]`, and optional out-of-distribution
+/// scores `ood`, `[M]`, both in the unit of [`Score::stable`].
 ///
 /// # Errors
-/// Settings that are no shares, too few pictures, [`Choice::Best`] without examples of the unknown, or scores that are not
-/// finite.
+/// - [`CalibrationError::Share`] if a setting is not between 0 and 1.
+/// - [`CalibrationError::TooFew`] if there are too few in-distribution scores for the target.
+/// - [`CalibrationError::NoUnknown`] if [`Choice::Best`] is used without `ood`.
+/// - [`CalibrationError::Metric`] if `id` is empty or a score is not finite.
 pub fn calibrate(
     id: &[f64],
     ood: &[f64],
@@ -64,7 +67,7 @@ pub fn calibrate(
     } else {
         let rank = threshold::rank(n, settings)?;
         let threshold = sorted[rank - 1];
-        // Scores that equal the threshold are kept with it.
+        // Scores equal to the threshold are kept.
         let count = sorted.iter().filter(|score| **score >= threshold).count();
         (
             threshold,
@@ -79,8 +82,8 @@ pub fn calibrate(
         .then(|| unknown::measure(id, ood, threshold, is_best, confidence))
         .transpose()?;
     let mut warnings = Vec::new();
-    if kept.upper - kept.lower > WIDE {
-        let advised = advised(settings);
+    if kept.upper - kept.lower > WIDE_INTERVAL {
+        let advised = recommended_count(settings);
         warnings.push(Warning::Few {
             n,
             lower: kept.lower,
@@ -115,10 +118,11 @@ pub fn calibrate(
     })
 }
 
-/// Pictures with which the kept share's interval is five points wide: (2·1.96)²·t(1 − t)/0.05², on the next fifty.
-fn advised(settings: &Settings) -> usize {
-    let spread = settings.target_tpr * (1.0 - settings.target_tpr);
-    ((3.92 / 0.05_f64).powi(2) * spread / 50.0).ceil() as usize * 50
+/// Number of images for which the interval of the kept fraction is five percentage points wide:
+/// (2·1.96)²·t(1 − t)/0.05², rounded up to a multiple of 50.
+fn recommended_count(settings: &Settings) -> usize {
+    let variance = settings.target_tpr * (1.0 - settings.target_tpr);
+    ((3.92 / 0.05_f64).powi(2) * variance / 50.0).ceil() as usize * 50
 }
 
 fn sorted(scores: &[f64], set: ScoreSet) -> Result<Vec<f64>, CalibrationError> {
@@ -146,7 +150,7 @@ fn sorted_or_none(ood: &[f64]) -> Result<Option<Vec<f64>>, CalibrationError> {
 }
 
 impl Calibration {
-    /// What decides: unknown below the threshold.
+    /// Decision rule: unknown below the threshold.
     pub fn rule(&self) -> Rule {
         Rule::Calibrated {
             score: self.facts.score,
@@ -154,86 +158,90 @@ impl Calibration {
         }
     }
 
-    /// The least score that is kept, in the unit of [`Score::stable`].
+    /// Minimum score of a known image, in the unit of [`Score::stable`].
     pub fn threshold(&self) -> f64 {
         self.threshold
     }
 
-    /// The score that decides.
+    /// Score that the threshold applies to.
     pub fn score(&self) -> &'static dyn Score {
         self.facts.score
     }
 
-    /// The share of in-distribution pictures that was to be kept.
+    /// Target fraction of in-distribution images to keep.
     pub fn target_tpr(&self) -> f64 {
         self.facts.target_tpr
     }
 
-    /// How the threshold was chosen.
+    /// Method by which the threshold was chosen.
     pub fn choice(&self) -> Choice {
         self.facts.choice
     }
 
-    /// The confidence of the intervals.
+    /// Confidence level of the intervals.
     pub fn confidence(&self) -> f64 {
         self.facts.confidence
     }
 
-    /// The in-distribution pictures that the threshold keeps, and the interval of the share that it keeps of others.
+    /// Number of calibration images that the threshold keeps, and the interval of the fraction that
+    /// it keeps of other in-distribution images.
     pub fn kept(&self) -> Share {
         self.facts.kept
     }
 
-    /// Between which scores the threshold would be found with all pictures that there are, with the confidence; in the
-    /// unit of [`Score::stable`], and `None` at an end that so few pictures do not bound.
+    /// Confidence interval of the threshold that the whole population would yield, in the unit of
+    /// [`Score::stable`]. An end is `None` if there are too few images to bound it, and both are
+    /// `None` for [`Choice::Best`].
     pub fn threshold_bounds(&self) -> [Option<f64>; 2] {
         self.facts.threshold_bounds
     }
 
-    /// How it does on examples of the unknown, where there were any.
+    /// Performance on the out-of-distribution images, if there were any.
     pub fn unknown(&self) -> Option<&UnknownPictures> {
         self.facts.unknown.as_ref()
     }
 
-    /// What should be known before it is trusted.
+    /// Warnings about the calibration set and the score.
     pub fn warnings(&self) -> &[Warning] {
         &self.facts.warnings
     }
 
-    /// Number of in-distribution pictures.
+    /// Number of in-distribution images.
     pub fn len(&self) -> usize {
         self.scores.len()
     }
 
-    /// Whether there is none, which [`calibrate`] does not allow.
+    /// Whether there are no in-distribution images; always `false`, as [`calibrate`] rejects an
+    /// empty set.
     pub fn is_empty(&self) -> bool {
         self.scores.is_empty()
     }
 
-    /// The in-distribution scores in the unit of [`Score::stable`], sorted from the lowest.
+    /// In-distribution scores in the unit of [`Score::stable`], ascending.
     pub fn scores(&self) -> &[f64] {
         &self.scores
     }
 
-    /// What the pictures were.
+    /// Description of the calibration images, as passed to [`Calibration::with_notes`].
     pub fn pictures(&self) -> &str {
         &self.facts.pictures
     }
 
-    /// Adds warnings, of [`super::examine`] for instance, and says what the pictures were.
+    /// Sets the description of the calibration images and adds warnings, for example those of
+    /// [`super::examine`].
     #[must_use]
-    pub fn with_notes(mut self, pictures: impl Into<String>, warnings: Vec<Warning>) -> Self {
-        self.facts.pictures = pictures.into();
+    pub fn with_notes(mut self, description: impl Into<String>, warnings: Vec<Warning>) -> Self {
+        self.facts.pictures = description.into();
         self.facts.warnings.extend(warnings);
         self
     }
 
-    /// The conformal p-value of a score in the unit of [`Score::stable`]: see [`p_value`].
+    /// Computes the conformal p-value of a score in the unit of [`Score::stable`]; see [`p_value`].
     pub fn p_value(&self, score: f64) -> f64 {
         p_value(&self.scores, score)
     }
 
-    /// The conformal p-value of a picture.
+    /// Computes the conformal p-value of an image from its logits; see [`p_value`].
     pub fn p_value_of(&self, row: LogitsRow<'_, f32>) -> f64 {
         self.p_value(stable(self.facts.score, row))
     }
@@ -242,23 +250,23 @@ impl Calibration {
         &self.facts
     }
 
-    /// Puts a stored calibration together again.
+    /// Restores a stored calibration and validates it.
     pub fn from_parts(
         scores: Vec<f64>,
         threshold: f64,
         facts: Facts,
     ) -> Result<Self, CalibrationError> {
-        let damaged = |reason: &str| CalibrationError::Damaged {
+        let corrupt = |reason: &str| CalibrationError::Damaged {
             reason: reason.to_owned(),
         };
         if scores.is_empty()
             || !threshold.is_finite()
             || scores.iter().any(|score| !score.is_finite())
         {
-            return Err(damaged("its scores are not finite numbers"));
+            return Err(corrupt("empty or non-finite scores or threshold"));
         }
         if scores.windows(2).any(|pair| pair[0] > pair[1]) {
-            return Err(damaged("its scores are not sorted"));
+            return Err(corrupt("scores are not sorted"));
         }
         Settings {
             score: facts.score,

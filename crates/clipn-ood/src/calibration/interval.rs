@@ -1,22 +1,22 @@
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::checked_beta_reg;
 
-/// A counted share and the interval in which the true one lies.
+/// Observed proportion and the confidence interval of the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Share {
-    /// Pictures counted.
+    /// Number of images counted.
     pub count: usize,
-    /// Out of so many.
+    /// Total number of images.
     pub of: usize,
-    /// The lower end of the interval.
+    /// Lower end of the interval, a fraction.
     pub lower: f64,
-    /// The upper end.
+    /// Upper end of the interval, a fraction.
     pub upper: f64,
 }
 
 impl Share {
-    /// `count` out of `of` with the exact binomial interval of that confidence (Clopper and Pearson 1934), which holds
-    /// the true share at least so often.
+    /// Creates `count` out of `of` with the exact binomial interval (Clopper and Pearson, 1934),
+    /// which contains the true proportion with at least the given confidence.
     pub fn counted(count: usize, of: usize, confidence: f64) -> Self {
         let (tail, hits, misses) = (
             (1.0 - confidence) / 2.0,
@@ -41,15 +41,18 @@ impl Share {
         }
     }
 
-    /// The share counted; NaN out of none.
+    /// Observed proportion, or NaN if the total is 0.
     pub fn rate(&self) -> f64 {
         self.count as f64 / self.of as f64
     }
 }
 
-/// Of a threshold at the `rank`-th lowest (from 1) of n calibration scores: the share of further pictures that it keeps is
-/// distributed as Beta(n + 1 − rank, rank) over the sets that one might have calibrated with, whatever the distribution
-/// of the scores. The count is that of the calibration pictures themselves.
+/// Computes the fraction of further images that a threshold at the `rank`-th lowest (from 1) of n
+/// calibration scores keeps.
+///
+/// Over all possible calibration sets it follows Beta(n + 1 − rank, rank), whatever the
+/// distribution of the scores; this gives the interval. The count is that of the calibration images
+/// themselves.
 pub fn kept_share(rank: usize, n: usize, confidence: f64) -> Share {
     let (kept, below) = ((n + 1 - rank.min(n)) as f64, rank.max(1) as f64);
     let tail = (1.0 - confidence) / 2.0;
@@ -61,12 +64,12 @@ pub fn kept_share(rank: usize, n: usize, confidence: f64) -> Share {
     }
 }
 
-/// P(Beta(a, b) ≤ x).
+/// Cumulative distribution function P(Beta(a, b) ≤ x).
 pub(super) fn beta_probability(a: f64, b: f64, x: f64) -> f64 {
     checked_beta_reg(a, b, x).unwrap_or(f64::NAN)
 }
 
-/// P(Binomial(n, p) ≤ k).
+/// Cumulative distribution function P(Binomial(n, p) ≤ k).
 pub(super) fn binomial_probability(n: usize, p: f64, k: usize) -> f64 {
     if k >= n {
         1.0
@@ -75,7 +78,7 @@ pub(super) fn binomial_probability(n: usize, p: f64, k: usize) -> f64 {
     }
 }
 
-/// The x of which P(Beta(a, b) ≤ x) is `probability`, by halving: slow and sure.
+/// Quantile of Beta(a, b) by bisection, which is slow but robust.
 fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..60 {
@@ -94,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counted_shares_are_those_of_the_tables() {
+    fn clopper_pearson_intervals_agree_with_published_tables() {
         // Clopper and Pearson at 95 %: 8 of 10, 0 of 20, 20 of 20.
-        let close = |share: Share, lower: f64, upper: f64| {
+        let close = |interval: Share, lower: f64, upper: f64| {
             assert!(
-                (share.lower - lower).abs() < 1e-4 && (share.upper - upper).abs() < 1e-4,
-                "{share:?}"
+                (interval.lower - lower).abs() < 1e-4 && (interval.upper - upper).abs() < 1e-4,
+                "{interval:?}"
             );
         };
         close(Share::counted(8, 10, 0.95), 0.4439, 0.9748);
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binomial_is_the_sum_of_its_terms() {
+    fn binomial_cdf_is_the_sum_of_its_terms() {
         let (n, p) = (12_usize, 0.3_f64);
         let mut sum = 0.0;
         let mut term = (1.0 - p).powi(12);
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn many_pictures_narrow_the_share() {
+    fn more_images_narrow_the_interval() {
         let few = kept_share(5, 100, 0.95);
         let many = kept_share(5000, 100_000, 0.95);
         assert_eq!((few.count, few.of, many.count), (96, 100, 95_001));

@@ -1,5 +1,20 @@
-//! Thresholds with guarantees: from the scores of pictures that are known to be of the classes (and, where there are
-//! any, of some that are not) to the least score that is kept, to p-values, and to decisions about many pictures at once.
+//! Calibration of the threshold between known and unknown images, with statistical guarantees.
+//!
+//! [`calibrate`] chooses a threshold from the scores of in-distribution images, and optionally of
+//! out-of-distribution images. The resulting [`Calibration`] also yields conformal p-values
+//! ([`p_value`]), and [`benjamini_hochberg`] decides on many images at once.
+//!
+//! ```
+//! use clipn::calibration::{Settings, calibrate};
+//!
+//! // Scores of 100 images of the known classes, in the unit of `Score::stable`.
+//! let scores: Vec<f64> = (0..100).map(|i| -f64::from(i) / 10.0).collect();
+//! let calibration = calibrate(&scores, &[], &Settings::default())?;
+//! // At the default target of 95 %, the fifth lowest score is the threshold.
+//! assert_eq!(calibration.threshold(), -9.5);
+//! assert_eq!(calibration.kept().count, 96);
+//! # Ok::<(), clipn::calibration::CalibrationError>(())
+//! ```
 
 mod conformal;
 mod contamination;

@@ -3,32 +3,35 @@ use serde::{Deserialize, Serialize};
 use super::CalibrationError;
 use crate::scores::{Atd, Score, by_name};
 
-/// How a threshold is chosen.
+/// Method by which a threshold is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Choice {
-    /// The wanted share of in-distribution pictures is kept on average over all sets of pictures that one might have
-    /// calibrated with: split conformal prediction (Vovk et al., *Algorithmic Learning in a Random World*).
+    /// Keeps the target fraction of in-distribution images on average over all possible calibration
+    /// sets: split conformal prediction (Vovk et al., *Algorithmic Learning in a Random World*).
     #[default]
     OnAverage,
-    /// At least the wanted share is kept with the confidence of the settings, whichever set it was: a one-sided
-    /// tolerance limit (Wilks 1941), which rejects less.
+    /// Keeps at least the target fraction with the confidence of the settings, whatever the
+    /// calibration set: a one-sided tolerance limit (Wilks, 1941). It rejects fewer images than
+    /// [`Choice::OnAverage`].
     Guaranteed,
-    /// What tells the two kinds apart best, given examples of the unknown: the greatest sum of the share kept of the
-    /// one and the share rejected of the other (Youden's index).
+    /// Separates in-distribution from out-of-distribution examples best: maximizes Youden's index,
+    /// the sum of the fraction kept of the former and the fraction rejected of the latter.
     Best,
 }
 
-/// What to calibrate for.
+/// Settings of [`calibrate`](super::calibrate).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// The score that decides.
+    /// Score to calibrate. Default: ATD.
     pub score: &'static dyn Score,
-    /// The share of in-distribution pictures to keep, above 0 and below 1.
+    /// Target fraction of in-distribution images to keep, between 0 and 1, exclusive. Default:
+    /// 0.95.
     pub target_tpr: f64,
-    /// How the threshold is chosen.
+    /// Method by which the threshold is chosen. Default: [`Choice::OnAverage`].
     pub choice: Choice,
-    /// The confidence of intervals and of [`Choice::Guaranteed`], above 0 and below 1.
+    /// Confidence level of the intervals and of [`Choice::Guaranteed`], between 0 and 1, exclusive.
+    /// Default: 0.95.
     pub confidence: f64,
 }
 
@@ -47,7 +50,7 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), CalibrationError> {
         let is_inside = |value: f64| value > 0.0 && value < 1.0;
         for (what, value) in [
-            ("share of pictures to keep", self.target_tpr),
+            ("target true positive rate", self.target_tpr),
             ("confidence", self.confidence),
         ] {
             if !is_inside(value) {
@@ -58,7 +61,7 @@ impl Settings {
     }
 }
 
-/// A score by its name in files.
+/// Serializes a score by its name.
 pub(super) mod score_name {
     use serde::{Deserialize, Deserializer, Serializer};
 

@@ -4,28 +4,29 @@ use super::threshold::best;
 use super::{CalibrationError, Share};
 use crate::metrics::RankedScores;
 
-/// Parts that pictures are dealt to, so that a threshold is measured on pictures that it was not chosen with.
+/// Number of cross-validation folds.
 const FOLDS: usize = 5;
 
-/// How a threshold does on examples of the unknown.
+/// Performance of a threshold on out-of-distribution examples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UnknownPictures {
-    /// Those that the threshold rejects.
+    /// Examples that the threshold rejects.
     pub rejected: Share,
-    /// Area under the ROC curve of the score.
+    /// Area under the ROC curve of the score, from 0 to 1.
     pub auroc: f64,
-    /// Of a threshold that was chosen with these very pictures: the mean of the share kept and the share rejected, on
-    /// pictures apart from those it was chosen with (cross-validation in five parts). The share on the pictures
-    /// themselves flatters.
+    /// Mean of the fraction kept and the fraction rejected in five-fold cross-validation, if the
+    /// threshold was chosen with these examples. Without cross-validation, the figure would be too
+    /// optimistic. `None` if either set has fewer than 10 images.
     pub balanced_accuracy: Option<f64>,
 }
 
-/// Measures `threshold` on scores in the order of the pictures; `chosen_with` says that it was chosen with them.
+/// Measures `threshold` on scores in the order of the images. `cross_validate` is set if the
+/// threshold was chosen with these scores.
 pub(super) fn measure(
     id: &[f64],
     ood: &[f64],
     threshold: f64,
-    chosen_with: bool,
+    cross_validate: bool,
     confidence: f64,
 ) -> Result<UnknownPictures, CalibrationError> {
     let auroc = RankedScores::new(id, ood)?.auroc();
@@ -33,38 +34,41 @@ pub(super) fn measure(
     Ok(UnknownPictures {
         rejected: Share::counted(rejected, ood.len(), confidence),
         auroc,
-        balanced_accuracy: chosen_with.then(|| cross_validated(id, ood)).flatten(),
+        balanced_accuracy: cross_validate.then(|| cross_validated(id, ood)).flatten(),
     })
 }
 
-/// Neighbours go to different parts, so that each has pictures of every folder. (Dealt in the order of their scores, the
-/// parts would be alike to the point of telling each other's answers.)
+/// Balanced accuracy by cross-validation.
+///
+/// Consecutive images go to different folds, so that each fold has images of every directory.
+/// Assignment in the order of the scores would make the folds nearly identical and leak the answers
+/// between them.
 fn cross_validated(id: &[f64], ood: &[f64]) -> Option<f64> {
     if id.len() < 2 * FOLDS || ood.len() < 2 * FOLDS {
         return None;
     }
-    let part = |scores: &[f64], fold: usize, inside: bool| -> Vec<f64> {
-        let of_part = |(at, _): &(usize, &f64)| (at % FOLDS == fold) == inside;
+    let select = |scores: &[f64], fold: usize, inside: bool| -> Vec<f64> {
+        let is_selected = |(i, _): &(usize, &f64)| (i % FOLDS == fold) == inside;
         scores
             .iter()
             .enumerate()
-            .filter(of_part)
+            .filter(is_selected)
             .map(|(_, score)| *score)
             .collect()
     };
     let (mut kept, mut rejected) = (0, 0);
     for fold in 0..FOLDS {
         let rest = |scores: &[f64]| {
-            let mut rest = part(scores, fold, false);
+            let mut rest = select(scores, fold, false);
             rest.sort_unstable_by(f64::total_cmp);
             rest
         };
         let threshold = best(&rest(id), &rest(ood));
-        kept += part(id, fold, true)
+        kept += select(id, fold, true)
             .iter()
             .filter(|score| **score >= threshold)
             .count();
-        rejected += part(ood, fold, true)
+        rejected += select(ood, fold, true)
             .iter()
             .filter(|score| **score < threshold)
             .count();
@@ -77,12 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_that_are_apart_are_told_apart() {
+    fn separable_sets_are_separated_perfectly() {
         let id: Vec<f64> = (0..20).map(|i| 10.0 + f64::from(i)).collect();
         let ood: Vec<f64> = (0..10).map(|i| f64::from(i) / 2.0).collect();
-        let found = measure(&id, &ood, 7.0, true, 0.95).unwrap();
+        let performance = measure(&id, &ood, 7.0, true, 0.95).unwrap();
         assert_eq!(
-            (found.rejected.count, found.auroc, found.balanced_accuracy),
+            (
+                performance.rejected.count,
+                performance.auroc,
+                performance.balanced_accuracy
+            ),
             (10, 1.0, Some(1.0))
         );
         assert_eq!(

@@ -4,65 +4,65 @@ use serde::{Deserialize, Serialize};
 
 use super::error::round;
 
-/// What should be known of a calibration before it is trusted.
+/// Warning about a calibration that limits how far it can be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "warning", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Warning {
-    /// Few pictures leave the share that is kept open.
+    /// Few images leave the kept fraction uncertain.
     Few {
-        /// Pictures.
+        /// Number of images.
         n: usize,
-        /// The interval of the share kept.
+        /// Lower end of the interval of the kept fraction.
         lower: f64,
-        /// Its upper end.
+        /// Upper end of the interval of the kept fraction.
         upper: f64,
-        /// Pictures that would bring it to some five points.
+        /// Number of images that would narrow the interval to about five percentage points.
         advised: usize,
     },
-    /// The model's "no" is sure of more pictures than may be rejected.
+    /// The model confidently rejects more images than the threshold may reject.
     SureNo {
-        /// Pictures whose best class has q of at most [`Warning::SURE`].
+        /// Number of images whose predicted class has q of at most [`Warning::SURE`].
         count: usize,
-        /// Out of so many.
+        /// Total number of images.
         n: usize,
-        /// How many of the pictures may be rejected at the target.
+        /// Number of images that may be rejected at the target.
         allowed: usize,
     },
-    /// Pictures in folders that are none of the classes.
+    /// Some images are in directories that match no class.
     Strangers {
-        /// The first such folders.
+        /// Names of the first such directories.
         folders: Vec<String>,
-        /// Pictures in all of them.
+        /// Number of images in all such directories.
         count: usize,
     },
-    /// The model gives most pictures another class than their folder's.
+    /// The model predicts another class than that of the directory for most images.
     OtherClasses {
-        /// Pictures whose best class is their folder's.
+        /// Number of images whose predicted class is that of their directory.
         right: usize,
-        /// Pictures in folders that are called like a class.
+        /// Number of images in directories that match a class.
         n: usize,
     },
-    /// Pictures that stand more than once.
+    /// Some images are duplicates.
     Repeated {
-        /// How many too many.
+        /// Number of duplicates, first occurrences not included.
         count: usize,
     },
-    /// The score does not tell the two kinds of pictures apart.
+    /// The score does not separate in-distribution from out-of-distribution images.
     Blind {
-        /// Its AUROC.
+        /// Area under the ROC curve, from 0 to 1.
         auroc: f64,
     },
 }
 
 impl Warning {
-    /// The q from which on "no" is sure.
+    /// Maximum q of the predicted class at which the model rejects an image confidently.
     pub const SURE: f64 = 0.1;
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |share: f64| round((1000.0 * share).round() / 10.0);
+        let percent = |fraction: f64| round((1000.0 * fraction).round() / 10.0);
         match self {
             Self::Few {
                 n,
@@ -71,38 +71,40 @@ impl fmt::Display for Warning {
                 advised,
             } => write!(
                 f,
-                "{n} pictures are few: the threshold may in truth keep anything from {} to {} % of such pictures; with some \
-                 {advised} it would be known to within five points",
+                "{n} images are few: the threshold keeps between {} and {} % of in-distribution \
+                 images; about {advised} images would narrow this interval to five percentage \
+                 points",
                 percent(*lower),
                 percent(*upper)
             ),
             Self::SureNo { count, n, allowed } => write!(
                 f,
-                "of {count} of the {n} pictures the model is sure that they are of no class (q of at most {}), while the \
-                 threshold may reject {allowed}: either pictures of something else lie among them, and then the \
-                 threshold keeps such pictures too, or the model does not know these classes. Look at the lowest ones",
+                "the model confidently rejects {count} of {n} images (q of at most {}), but the \
+                 threshold may reject only {allowed}: either the set contains images of other \
+                 classes, which the threshold then keeps too, or the model does not know these \
+                 classes",
                 Self::SURE
             ),
             Self::Strangers { folders, count } => write!(
                 f,
-                "pictures in folders that are none of the classes ({}): {count}; what is of no class makes the threshold \
-                 too low",
+                "images in folders that match no class ({}): {count}; images of other classes make \
+                 the threshold too low",
                 folders.join(", ")
             ),
             Self::OtherClasses { right, n } => write!(
                 f,
-                "only {right} of {n} pictures get the class that their folder is called by: the folders are mixed up, or \
-                 the model does not know these classes"
+                "the predicted class matches the folder for only {right} of {n} images: the \
+                 folders are mixed up, or the model does not know these classes"
             ),
             Self::Repeated { count } => write!(
                 f,
-                "pictures that stand there again: {count}; pictures must be independent of each other for the guarantee, \
-                 and so it rests on fewer than it seems"
+                "duplicate images: {count}; the guarantee assumes independent images, so it \
+                 rests on fewer than the total"
             ),
             Self::Blind { auroc } => write!(
                 f,
-                "the score hardly tells these pictures from the examples of the unknown (AUROC {}, where 0.5 is \
-                 guessing); try another with --score",
+                "the score barely separates these images from the out-of-distribution examples \
+                 (AUROC {}; chance is 0.5)",
                 round(*auroc)
             ),
         }

@@ -1,9 +1,11 @@
 use super::MetricError;
 
-/// Share of predictions that equal their label: `predictions` and `labels` are class indices, `[N]` each.
+/// Computes the fraction of predictions that equal their label. `predictions` and `labels` are
+/// class indices, `[N]` each.
 ///
 /// # Errors
-/// [`MetricError::Lengths`] when the two differ in length, [`MetricError::NoPredictions`] when they are empty.
+/// [`MetricError::Lengths`] if the lengths differ, and [`MetricError::NoPredictions`] if both are
+/// empty.
 pub fn accuracy(predictions: &[usize], labels: &[usize]) -> Result<f64, MetricError> {
     if predictions.len() != labels.len() {
         return Err(MetricError::Lengths {
@@ -14,12 +16,12 @@ pub fn accuracy(predictions: &[usize], labels: &[usize]) -> Result<f64, MetricEr
     if predictions.is_empty() {
         return Err(MetricError::NoPredictions);
     }
-    let hits = predictions
+    let correct = predictions
         .iter()
         .zip(labels)
         .filter(|(p, l)| p == l)
         .count();
-    Ok(hits as f64 / predictions.len() as f64)
+    Ok(correct as f64 / predictions.len() as f64)
 }
 
 #[cfg(test)]
@@ -27,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_hits() {
+    fn counts_correct_predictions() {
         assert_eq!(accuracy(&[0, 1, 2, 3], &[0, 1, 2, 2]), Ok(0.75));
         assert_eq!(
             accuracy(&[1], &[]),

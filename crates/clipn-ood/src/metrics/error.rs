@@ -1,11 +1,11 @@
 use std::fmt;
 
-/// Which of the two sets of scores an error speaks of.
+/// Set of scores that an error refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScoreSet {
-    /// The scores of in-distribution images.
+    /// Scores of in-distribution images.
     Id,
-    /// The scores of out-of-distribution images.
+    /// Scores of out-of-distribution images.
     Ood,
 }
 
@@ -18,51 +18,46 @@ impl fmt::Display for ScoreSet {
     }
 }
 
-/// Why a metric has no value.
+/// Errors of the metrics.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MetricError {
-    /// A set holds no score.
-    #[error("the {set} set has no scores: metrics need at least one image on either side")]
+    /// A set contains no scores.
+    #[error("the {set} set contains no scores")]
     Empty {
-        /// The empty set.
+        /// Empty set.
         set: ScoreSet,
     },
     /// A score is NaN or infinite.
-    #[error(
-        "score {index} (counted from 0) of the {set} set is {value}: metrics need finite scores; \
-         look at that image's features and logits"
-    )]
+    #[error("expected finite scores, got {value} at index {index} of the {set} set")]
     NotFinite {
-        /// The set that holds the score.
+        /// Set that contains the score.
         set: ScoreSet,
-        /// Its position in the set, from 0.
+        /// Index in the set, from 0.
         index: usize,
         /// NaN, infinity or minus infinity.
         value: f64,
     },
-    /// The true positive rate asked for is not a rate.
-    #[error("a true positive rate lies between 0 and 1, not {level}: give 0.95 for FPR95")]
+    /// A true positive rate is not in `[0, 1]`.
+    #[error("expected a true positive rate from 0 to 1, got {level}")]
     Level {
-        /// The value given.
+        /// Invalid rate.
         level: f64,
     },
-    /// No such convention.
-    #[error("unknown FPR convention `{given}`: choose one of clipn, mcm, openood")]
+    /// No [`FprConvention`](super::FprConvention) has this name.
+    #[error("unknown FPR convention `{given}`; expected one of clipn, mcm, openood")]
     UnknownConvention {
-        /// The name given.
+        /// Unknown name.
         given: String,
     },
-    /// Predictions and labels do not pair up.
-    #[error(
-        "{predictions} predictions cannot be held against {labels} labels: give one label a prediction"
-    )]
+    /// The numbers of predictions and labels differ.
+    #[error("expected one label per prediction, got {labels} labels for {predictions} predictions")]
     Lengths {
         /// Number of predictions.
         predictions: usize,
         /// Number of labels.
         labels: usize,
     },
-    /// Accuracy of nothing.
-    #[error("accuracy needs at least one labelled prediction, and there is none")]
+    /// Accuracy without predictions is undefined.
+    #[error("expected at least one prediction, got none")]
     NoPredictions,
 }

@@ -6,30 +6,31 @@ use serde::{Deserialize, Serialize};
 use super::ranked::{Counts, Step};
 use super::{MetricError, Roc, roc};
 
-/// What "the false positive rate at a true positive rate" means; the three in use lie up to 12 points apart.
+/// Convention of the false positive rate at a true positive rate. The three in use differ by up to
+/// 12 percentage points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FprConvention {
-    /// CLIPN's published code: ID positive; the ROC curve as scikit-learn's `roc_curve` gives it (collinear points
-    /// dropped), interpolated linearly at the rate as `numpy.interp` does. Where the curve has the rate itself at
-    /// several points, the highest FPR counts.
+    /// CLIPN's published code: ID positive; scikit-learn's `roc_curve` (collinear points dropped),
+    /// interpolated linearly at the rate like `numpy.interp`. If several points of the curve have
+    /// exactly this TPR, the highest FPR counts.
     #[default]
     Clipn,
-    /// The code of MCM (`fpr_and_fdr_at_recall`): ID positive; the point whose TPR is nearest to the rate, the higher
-    /// TPR of two equally near, and of several points with that TPR the one with the highest FPR (but at TPR 1 the
-    /// first that reaches it).
+    /// MCM's published code (`fpr_and_fdr_at_recall`): ID positive; the point whose TPR is nearest
+    /// to the rate. Of two equally near TPRs the higher counts, and of several points with that TPR
+    /// the highest FPR. At TPR 1, the first point that reaches it counts.
     Mcm,
-    /// OpenOOD: OOD positive with negated scores; the first point of scikit-learn's `roc_curve` (collinear points
-    /// dropped) whose TPR is at least the rate. So it is the share of ID images rejected where that share of OOD
-    /// images is.
+    /// OpenOOD: OOD positive with negated scores; the first point of scikit-learn's `roc_curve`
+    /// (collinear points dropped) whose TPR is at least the rate. So it is the fraction of ID
+    /// images that are rejected when that fraction of OOD images is rejected.
     Openood,
 }
 
 impl FprConvention {
-    /// Every convention, the default first.
+    /// All conventions, default first.
     pub const ALL: [Self; 3] = [Self::Clipn, Self::Mcm, Self::Openood];
 
-    /// The name used in flags and files.
+    /// Name in command lines and files, such as `clipn`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Clipn => "clipn",
@@ -58,19 +59,22 @@ impl FromStr for FprConvention {
     }
 }
 
-/// FPR over TPR at `level` by linear interpolation, with the cases that `numpy.interp` tells apart.
+/// Interpolates the FPR linearly at the TPR `level`, with the same case distinctions as
+/// `numpy.interp`.
 pub(super) fn interpolated(roc: &Roc, level: f64) -> f64 {
     let (tpr, fpr) = (&roc.tpr, &roc.fpr);
-    // The first point has TPR 0 and the level is not below it, so at least one point lies at or below the level.
-    let at = tpr.partition_point(|&t| t <= level).saturating_sub(1);
-    if at + 1 == tpr.len() || tpr[at] == level {
-        return fpr[at];
+    // The first point has TPR 0 and `level` is at least 0, so at least one point is at or below the
+    // level.
+    let i = tpr.partition_point(|&t| t <= level).saturating_sub(1);
+    if i + 1 == tpr.len() || tpr[i] == level {
+        return fpr[i];
     }
-    let slope = (fpr[at + 1] - fpr[at]) / (tpr[at + 1] - tpr[at]);
-    slope * (level - tpr[at]) + fpr[at]
+    let slope = (fpr[i + 1] - fpr[i]) / (tpr[i + 1] - tpr[i]);
+    slope * (level - tpr[i]) + fpr[i]
 }
 
-/// FPR of the threshold whose TPR is nearest to `level`, among those down to the first that accepts every ID image.
+/// Returns the FPR of the threshold whose TPR is nearest to `level`, among the thresholds down to
+/// the first that accepts every ID image.
 pub(super) fn nearest(steps: &[Step], id: usize, ood: usize, level: f64) -> f64 {
     let full = steps.partition_point(|step| step.id < id);
     let mut best = (f64::INFINITY, 0);
@@ -83,7 +87,7 @@ pub(super) fn nearest(steps: &[Step], id: usize, ood: usize, level: f64) -> f64 
     best.1 as f64 / ood as f64
 }
 
-/// Share of `negatives` wrongly taken at the first kept point that takes at least `level` of the `positives`.
+/// Returns the FPR of the first corner of the curve whose TPR is at least `level`.
 pub(super) fn first_reaching(
     counts: &[Counts],
     positives: usize,
@@ -98,7 +102,7 @@ pub(super) fn first_reaching(
         .into_iter()
         .map(|i| counts[i])
         .find(|c| c.right as f64 / positives as f64 >= level);
-    // The last point takes every positive, so one is always found; level 1 is reached there.
+    // The last point accepts every positive, so a point is always found, also for level 1.
     reached.map_or(1.0, |c| c.wrong as f64 / negatives as f64)
 }
 
@@ -131,17 +135,18 @@ mod tests {
         // Ten ID scores 1..=10; OOD at 0.5, 1.5, 2.5, 8.5.
         let id: Vec<f64> = (1..=10).map(f64::from).collect();
         let ood = [0.5, 1.5, 2.5, 8.5];
-        // Between TPR 0.9 (FPR 0.5 then 0.75 through the OOD score 1.5) and TPR 1 (FPR 0.75): flat.
+        // Flat between TPR 0.9 (FPR 0.5, then 0.75 because of the OOD score 1.5) and TPR 1 (FPR
+        // 0.75).
         assert_eq!(
             fpr_at_tpr(&id, &ood, 0.95, FprConvention::Clipn).unwrap(),
             0.75
         );
-        // 0.9 is nearer in floating point than 1.0, and its highest FPR counts.
+        // In floating point 0.9 is nearer than 1.0, and its highest FPR counts.
         assert_eq!(
             fpr_at_tpr(&id, &ood, 0.95, FprConvention::Mcm).unwrap(),
             0.75
         );
-        // To reject all four OOD images, everything up to 8.5 goes: eight of ten ID images.
+        // Rejecting all four OOD images rejects every score up to 8.5: eight of ten ID images.
         assert_eq!(
             fpr_at_tpr(&id, &ood, 0.95, FprConvention::Openood).unwrap(),
             0.8
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_the_range() {
+    fn rates_of_0_and_1_are_valid() {
         let (id, ood) = ([1.0_f32, 2.0], [0.0_f32, 1.5]);
         for convention in FprConvention::ALL {
             for level in [0.0, 1.0] {
@@ -157,7 +162,7 @@ mod tests {
                 assert!((0.0..=1.0).contains(&fpr), "{convention} at {level}: {fpr}");
             }
         }
-        // The curve ends at (1, 1), and the last point with the rate counts.
+        // The curve ends at (1, 1), and the last point with this TPR counts.
         assert_eq!(
             fpr_at_tpr(&id, &ood, 1.0, FprConvention::Clipn).unwrap(),
             1.0

@@ -1,6 +1,17 @@
-//! How well scores tell in-distribution (ID) images from out-of-distribution (OOD) ones: AUROC, AUPR, FPR at a TPR
-//! with the field's three conventions, and ID accuracy. Scores are higher for ID. One sort, [`RankedScores`], serves
-//! every figure: `O(n log n)` once, `O(n)` after it.
+//! Metrics of OOD detection: AUROC, AUPR, FPR at a TPR in the field's three conventions, and ID
+//! accuracy.
+//!
+//! Scores are higher for in-distribution (ID) images than for out-of-distribution (OOD) images.
+//! [`RankedScores`] sorts once in `O(n log n)`, after which every metric costs `O(n)`.
+//!
+//! ```
+//! use clipn::metrics::{FprConvention, RankedScores};
+//!
+//! let ranked = RankedScores::new(&[0.9, 0.8, 0.7, 0.4], &[0.5, 0.3, 0.2])?;
+//! assert_eq!(ranked.auroc(), 11.0 / 12.0);
+//! assert_eq!(ranked.fpr_at_tpr(0.95, FprConvention::Openood)?, 0.25);
+//! # Ok::<(), clipn::metrics::MetricError>(())
+//! ```
 mod accuracy;
 mod error;
 mod fpr;
@@ -14,35 +25,38 @@ pub use fpr::FprConvention;
 pub use ranked::RankedScores;
 pub use roc::Roc;
 
-/// Area under the ROC curve with ID as the positive class: the probability that an ID image scores above an OOD one,
-/// ties counting one half (Mann-Whitney). `id` is `[N]`, `ood` is `[M]`.
+/// Computes the area under the ROC curve with ID as the positive class. It is the probability that
+/// an ID image scores above an OOD image, with ties counted as one half (Mann-Whitney). `id` is
+/// `[N]`, `ood` is `[M]`.
 ///
 /// # Errors
-/// As [`RankedScores::new`].
+/// Same as [`RankedScores::new`].
 pub fn auroc<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<f64, MetricError> {
     Ok(RankedScores::new(id, ood)?.auroc())
 }
 
-/// Average precision with ID as the positive class; see [`RankedScores::aupr_in`].
+/// Computes the average precision with ID as the positive class; see [`RankedScores::aupr_in`].
 ///
 /// # Errors
-/// As [`RankedScores::new`].
+/// Same as [`RankedScores::new`].
 pub fn aupr_in<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<f64, MetricError> {
     Ok(RankedScores::new(id, ood)?.aupr_in())
 }
 
-/// Average precision with OOD as the positive class and negated scores; see [`RankedScores::aupr_out`].
+/// Computes the average precision with OOD as the positive class and negated scores; see
+/// [`RankedScores::aupr_out`].
 ///
 /// # Errors
-/// As [`RankedScores::new`].
+/// Same as [`RankedScores::new`].
 pub fn aupr_out<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<f64, MetricError> {
     Ok(RankedScores::new(id, ood)?.aupr_out())
 }
 
-/// False positive rate at the true positive rate `tpr` (0.95 for FPR95); see [`FprConvention`].
+/// Computes the false positive rate at the true positive rate `tpr` (0.95 for FPR95); see
+/// [`FprConvention`].
 ///
 /// # Errors
-/// As [`RankedScores::new`], and [`MetricError::Level`] when `tpr` is not in `[0, 1]`.
+/// Same as [`RankedScores::new`], and [`MetricError::Level`] if `tpr` is not in `[0, 1]`.
 pub fn fpr_at_tpr<T: Copy + Into<f64>>(
     id: &[T],
     ood: &[T],

@@ -1,9 +1,9 @@
 use super::{FprConvention, MetricError, Roc, ScoreSet, fpr, precision, roc};
 
-/// ID and OOD scores ranked once: the number of images at or above every distinct score.
+/// Ranked ID and OOD scores: the numbers of images at or above each distinct score.
 ///
-/// Scores are compared exactly as given, without tolerance; `f32` scores widen to `f64` without loss, so their ties
-/// stay ties. `-0.0` equals `0.0`.
+/// Scores are compared exactly, without tolerance. Widening `f32` scores to `f64` is lossless, so
+/// their ties stay ties. `-0.0` equals `0.0`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankedScores {
     steps: Vec<Step>,
@@ -11,7 +11,8 @@ pub struct RankedScores {
     ood: usize,
 }
 
-/// One distinct score, from the highest down, with the images that score at least as much.
+/// One distinct score and the numbers of images that score at least as high. Steps run from the
+/// highest score down.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Step {
     pub(super) threshold: f64,
@@ -19,7 +20,7 @@ pub(super) struct Step {
     pub(super) ood: usize,
 }
 
-/// Images counted as positive at or above a threshold: the right ones and the wrong ones.
+/// Numbers of true positives (`right`) and false positives (`wrong`) at a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) right: usize,
@@ -27,10 +28,12 @@ pub(super) struct Counts {
 }
 
 impl RankedScores {
-    /// Ranks the scores of `id` images `[N]` and `ood` images `[M]`, higher meaning more in-distribution.
+    /// Ranks the scores of ID images, `[N]`, and OOD images, `[M]`; higher means more
+    /// in-distribution.
     ///
     /// # Errors
-    /// [`MetricError::Empty`] when a set is empty, [`MetricError::NotFinite`] at the first NaN or infinite score.
+    /// [`MetricError::Empty`] if a set is empty, and [`MetricError::NotFinite`] for the first NaN
+    /// or infinite score.
     pub fn new<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<Self, MetricError> {
         let id_sorted = sorted(id, ScoreSet::Id)?;
         let ood_sorted = sorted(ood, ScoreSet::Ood)?;
@@ -51,43 +54,45 @@ impl RankedScores {
         self.ood
     }
 
-    /// Number of distinct scores over both sets; far below `id_len + ood_len` where scores saturate.
+    /// Number of distinct scores in both sets together; far below `id_len + ood_len` if scores
+    /// saturate.
     pub fn distinct(&self) -> usize {
         self.steps.len()
     }
 
-    /// Area under the ROC curve, ID positive, ties counting one half. Pairs are counted in integers, so the only
-    /// rounding is that of the final division.
+    /// Computes the area under the ROC curve with ID as the positive class and ties counted as one
+    /// half. Pairs are counted in integers, so only the final division rounds.
     pub fn auroc(&self) -> f64 {
-        let mut twice_won: u128 = 0;
+        let mut twice_wins: u128 = 0;
         let (mut id_above, mut ood_above) = (0, 0);
         for step in &self.steps {
             let id_here = (step.id - id_above) as u128;
             let ood_here = (step.ood - ood_above) as u128;
             let ood_below = (self.ood - step.ood) as u128;
-            twice_won += id_here * (2 * ood_below + ood_here);
+            twice_wins += id_here * (2 * ood_below + ood_here);
             (id_above, ood_above) = (step.id, step.ood);
         }
         let pairs = self.id as u128 * self.ood as u128;
-        twice_won as f64 / (2 * pairs) as f64
+        twice_wins as f64 / (2 * pairs) as f64
     }
 
-    /// Area under the precision-recall curve with ID as the positive class, as average precision:
-    /// `sum_n (R_n - R_{n-1}) P_n` over the distinct scores from the highest down. This is scikit-learn's
-    /// `average_precision_score`, a step function, not the trapezoids that some OOD code integrates.
+    /// Computes the area under the precision-recall curve with ID as the positive class, as average
+    /// precision: `sum_n (R_n - R_{n-1}) P_n` over the distinct scores from the highest down. This
+    /// is scikit-learn's `average_precision_score`, a step function, rather than the trapezoidal
+    /// rule of some OOD code.
     pub fn aupr_in(&self) -> f64 {
         precision::average_precision(self.id_positive(), self.id)
     }
 
-    /// As [`aupr_in`](Self::aupr_in) with OOD as the positive class and scores negated.
+    /// Same as [`aupr_in`](Self::aupr_in) with OOD as the positive class and negated scores.
     pub fn aupr_out(&self) -> f64 {
         precision::average_precision(self.ood_positive(), self.ood)
     }
 
-    /// False positive rate at the true positive rate `tpr` under a convention; 0.95 gives FPR95.
+    /// Computes the false positive rate at the true positive rate `tpr`; 0.95 gives FPR95.
     ///
     /// # Errors
-    /// [`MetricError::Level`] when `tpr` is not in `[0, 1]`.
+    /// [`MetricError::Level`] if `tpr` is not in `[0, 1]`.
     pub fn fpr_at_tpr(&self, tpr: f64, convention: FprConvention) -> Result<f64, MetricError> {
         if !(0.0..=1.0).contains(&tpr) {
             return Err(MetricError::Level { level: tpr });
@@ -102,12 +107,12 @@ impl RankedScores {
         })
     }
 
-    /// The ROC curve with ID as the positive class, collinear points dropped.
+    /// Computes the ROC curve with ID as the positive class; collinear points are dropped.
     pub fn roc(&self) -> Roc {
         roc::build(&self.steps, self.id, self.ood)
     }
 
-    /// Counts from the highest score down, ID counting as right.
+    /// Counts from the highest score down, with ID as the positive class.
     fn id_positive(&self) -> impl Iterator<Item = Counts> + '_ {
         self.steps.iter().map(|step| Counts {
             right: step.id,
@@ -115,7 +120,8 @@ impl RankedScores {
         })
     }
 
-    /// Counts from the lowest score up, OOD counting as right: the ranking of the negated scores.
+    /// Counts from the lowest score up, with OOD as the positive class: the ranking of the negated
+    /// scores.
     fn ood_positive(&self) -> impl Iterator<Item = Counts> + '_ {
         let above = self
             .steps
@@ -131,7 +137,7 @@ impl RankedScores {
     }
 }
 
-/// The scores of a set in descending order.
+/// Validates the scores of a set and sorts them in descending order.
 fn sorted<T: Copy + Into<f64>>(scores: &[T], set: ScoreSet) -> Result<Vec<f64>, MetricError> {
     if scores.is_empty() {
         return Err(MetricError::Empty { set });
@@ -142,14 +148,14 @@ fn sorted<T: Copy + Into<f64>>(scores: &[T], set: ScoreSet) -> Result<Vec<f64>, 
         if !value.is_finite() {
             return Err(MetricError::NotFinite { set, index, value });
         }
-        // Adding zero turns -0.0 into 0.0, which the total order would keep apart.
+        // Adding zero turns -0.0 into 0.0; `total_cmp` distinguishes the two.
         values.push(value + 0.0);
     }
     values.sort_unstable_by(|a, b| b.total_cmp(a));
     Ok(values)
 }
 
-/// Walks both descending lists together, one step for each distinct score.
+/// Merges both descending lists into one step per distinct score.
 fn merge(id: &[f64], ood: &[f64]) -> Vec<Step> {
     let mut steps = Vec::with_capacity(id.len() + ood.len());
     let (mut i, mut o) = (0, 0);
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_set_and_the_place() {
+    fn errors_name_the_set_and_the_index() {
         assert_eq!(
             RankedScores::new::<f32>(&[], &[1.0]),
             Err(MetricError::Empty { set: ScoreSet::Id })
@@ -205,14 +211,14 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("score 1 (counted from 0) of the out-of-distribution"),
+                .contains("got inf at index 1 of the out-of-distribution"),
             "{error}"
         );
         assert!(RankedScores::new(&[f64::NAN], &[0.0]).is_err());
     }
 
     #[test]
-    fn refuses_what_is_no_rate() {
+    fn rejects_rates_outside_the_unit_interval() {
         let ranked = RankedScores::new(&[1.0_f32], &[0.0]).unwrap();
         for level in [-0.01, 1.01, f64::NAN] {
             assert!(

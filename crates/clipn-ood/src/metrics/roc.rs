@@ -1,20 +1,20 @@
 use super::ranked::{Counts, Step};
 
-/// A ROC curve: point `i` is what accepting every image with a score of at least `thresholds[i]` gives.
+/// ROC curve; at point `i`, every image with a score of at least `thresholds[i]` is accepted.
 ///
-/// Points run from (0, 0), whose threshold is infinite, to (1, 1). As in scikit-learn's `roc_curve` with
-/// `drop_intermediate`, inner points on a straight stretch are left out.
+/// Points run from (0, 0), whose threshold is infinite, to (1, 1). As in scikit-learn's `roc_curve`
+/// with `drop_intermediate`, inner points of a straight segment are omitted.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Roc {
-    /// Share of OOD images accepted.
+    /// Fraction of OOD images accepted, ascending.
     pub fpr: Vec<f64>,
-    /// Share of ID images accepted.
+    /// Fraction of ID images accepted, ascending.
     pub tpr: Vec<f64>,
-    /// Score from which images are accepted, falling.
+    /// Minimum accepted score, descending.
     pub thresholds: Vec<f64>,
 }
 
-/// The curve with ID as the positive class.
+/// Builds the curve with ID as the positive class.
 pub(super) fn build(steps: &[Step], id: usize, ood: usize) -> Roc {
     let counts: Vec<Counts> = steps
         .iter()
@@ -49,8 +49,9 @@ impl Roc {
     }
 }
 
-/// Indices of the points that scikit-learn keeps: both ends, and those where the second difference of either count is
-/// not zero. The origin is not among the points when this is decided.
+/// Indices of the points that scikit-learn keeps: both ends, and those at which the second
+/// difference of either count is not zero. The points do not include the origin, which is added
+/// later.
 pub(super) fn corners(counts: &[Counts]) -> Vec<usize> {
     let last = counts.len().saturating_sub(1);
     (0..counts.len())
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_straight_stretches() {
+    fn drops_inner_points_of_straight_segments() {
         let line = [(1, 1), (2, 2), (3, 3), (3, 4)].map(|(right, wrong)| Counts { right, wrong });
         assert_eq!(corners(&line), [0, 2, 3]);
         assert_eq!(corners(&line[..2]), [0, 1]);

@@ -1,9 +1,12 @@
 use super::softmax::{agreement, greatest, ln_sigmoid, logsumexp, sigmoid, softmax};
 use super::{LogitsRow, Score};
 
-/// Agreeing-to-differ: `sum_j p_j q_j`, the share of the softmax `p` that the "no" side agrees to, `q_j` being the
-/// probability of "yes" against "no" (CLIPN; `C+1` in the hand-crafted code). The rest, `1 - ATD`, is the probability
-/// of the extra class "none of these".
+/// Agreeing-to-differ (ATD): `sum_j p_j q_j`, with `p` the softmax of the "yes" logits and `q_j`
+/// the probability of "yes" against "no" for class `j`.
+///
+/// It is the part of the probability mass that the "no" tower agrees with. The rest, `1 - ATD`, is
+/// the probability of the extra class "none of these". Source: CLIPN (Wang et al., 2023,
+/// <https://arxiv.org/abs/2308.12213>); the hand-crafted code calls it `C+1`.
 #[derive(Debug, Clone, Copy)]
 pub struct Atd;
 
@@ -24,11 +27,11 @@ impl Score for Atd {
         agreed(row).map_or(f32::NAN, |agreed| agreed.iter().sum())
     }
 
-    /// `ln(1 - u)` with `u = sum_j p_j (1 - q_j)` while `u` is the smaller part, and the difference of two
-    /// log-sum-exps where the score itself is: each is precise where the other cancels.
+    /// Computes `ln(1 - u)` with `u = sum_j p_j (1 - q_j)` if `u < 0.5`, otherwise the difference
+    /// of two log-sum-exps. Each form is precise where the other suffers from cancellation.
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
         row.usable().map_or(f64::NAN, |(yes, no)| {
-            let rejected = rejected_share(yes, no);
+            let rejected = rejection_probability(yes, no);
             if rejected < 0.5 {
                 return (-rejected).ln_1p();
             }
@@ -46,7 +49,8 @@ impl Score for Atd {
     }
 }
 
-/// `p_j q_j` for each class in the published `f32` arithmetic, `[K]`.
+/// Computes `p_j q_j` for each class in the published `f32` arithmetic, `[K]`; `None` for an
+/// unusable row.
 pub(super) fn agreed(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
     let (yes, no) = row.usable()?;
     let mut p = softmax(yes);
@@ -56,14 +60,15 @@ pub(super) fn agreed(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
     Some(p)
 }
 
-/// `sum_j p_j (1 - q_j)`, the probability of the extra class, with relative precision however small it is.
-fn rejected_share(yes: &[f64], no: &[f64]) -> f64 {
+/// Computes the probability of the extra class, `sum_j p_j (1 - q_j)`, with full relative precision
+/// however small it is.
+fn rejection_probability(yes: &[f64], no: &[f64]) -> f64 {
     let top = greatest(yes);
-    let (mut rejected, mut all) = (0.0, 0.0);
+    let (mut rejected, mut total) = (0.0, 0.0);
     for (y, n) in yes.iter().zip(no) {
         let weight = (y - top).exp();
         rejected += weight * sigmoid(n - y);
-        all += weight;
+        total += weight;
     }
-    rejected / all
+    rejected / total
 }

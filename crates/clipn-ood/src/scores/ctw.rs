@@ -2,8 +2,11 @@ use super::row::argmax;
 use super::softmax::{agreement, ln_sigmoid};
 use super::{LogitsRow, Score};
 
-/// Competing-to-win: `q_c`, the probability of "yes" against "no" of the class `c` with the highest "yes" logit (CLIPN;
-/// `YN` in the hand-crafted code).
+/// Competing-to-win (CTW): `q_c`, the probability of "yes" against "no" for the class `c` with the
+/// highest "yes" logit.
+///
+/// Source: CLIPN (Wang et al., 2023, <https://arxiv.org/abs/2308.12213>); the hand-crafted code
+/// calls it `YN`.
 #[derive(Debug, Clone, Copy)]
 pub struct Ctw;
 

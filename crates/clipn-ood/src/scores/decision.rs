@@ -3,52 +3,57 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::atd::agreed;
 use super::{Atd, Ctw, LogitsRow, Score, by_name, predict, stable};
 
-/// What a [`Rule`] made of one image: a label, or "unknown".
+/// Decision of a [`Rule`] on one image: a label or "unknown".
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Decision {
-    /// The class index, or `None` for unknown.
+    /// Class index, or `None` for "unknown".
     pub label: Option<usize>,
-    /// The score that was compared, in the published unit.
+    /// Score in the published unit.
     pub score: f64,
-    /// The least score that is kept: the image is unknown where `score < threshold`, or where the score is NaN.
+    /// Minimum score of a known image: the image is unknown if `score < threshold` or the score is
+    /// NaN.
     pub threshold: f64,
 }
 
-/// When an image is kept and when it is "unknown". The label of a kept image is always the class with the highest
-/// "yes" logit, so that no rule changes the accuracy on what it keeps.
+/// Decision rule: whether an image gets a label or is "unknown".
+///
+/// The label is always the class with the highest "yes" logit, so the rules differ only in which
+/// images they reject.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Rule {
-    /// Competing-to-win: unknown where `q_c` is below the threshold; CLIPN's own is 0.5, where "no" wins.
+    /// Competing-to-win: unknown if `q_c` is below the threshold. CLIPN's threshold is 0.5, below
+    /// which "no" wins.
     Ctw {
-        /// Least `q_c` that is kept.
+        /// Minimum `q_c` of a known image.
         threshold: f64,
     },
-    /// Agreeing-to-differ as CLIPN decides it: unknown where the extra class, `1 - sum_j p_j q_j`, beats every
-    /// `p_j q_j`. Told as a score against a threshold: `ATD` against `1 - max_j p_j q_j`.
+    /// Agreeing-to-differ with CLIPN's rule: unknown if the extra class, `1 - sum_j p_j q_j`,
+    /// exceeds every `p_j q_j`. The [`Decision`] reports ATD as the score and `1 - max_j p_j q_j`
+    /// as the threshold.
     AtdExtraClass,
-    /// Unknown where a score is below a threshold, given in the published unit (a probability, or a logit).
+    /// Unknown if a score is below a threshold in the published unit (a probability or a logit).
     Threshold {
-        /// The score.
+        /// Score to compare.
         #[serde(serialize_with = "write_score", deserialize_with = "read_score")]
         score: &'static dyn Score,
-        /// Least score that is kept.
+        /// Minimum score of a known image.
         threshold: f64,
     },
-    /// Unknown where a score is below a threshold in log space ([`Score::stable`]), where probabilities do not saturate
-    /// at 1: what [`crate::calibration`] chooses.
+    /// Unknown if a score is below a threshold in log space ([`Score::stable`]), where
+    /// probabilities do not saturate at 1. [`crate::calibration`] chooses this rule.
     Calibrated {
-        /// The score.
+        /// Score to compare.
         #[serde(serialize_with = "write_score", deserialize_with = "read_score")]
         score: &'static dyn Score,
-        /// Least score that is kept, in the unit of [`Score::stable`].
+        /// Minimum score of a known image, in the unit of [`Score::stable`].
         threshold: f64,
     },
 }
 
 impl Rule {
-    /// The rule that a score brings along without calibration: CTW at 0.5, ATD by its extra class. Other scores have
-    /// none and need [`Rule::Threshold`].
+    /// Returns the rule of a score that needs no calibration: CTW at 0.5, or ATD by its extra
+    /// class. Other scores have none and require [`Rule::Threshold`].
     pub fn default_for(score: &dyn Score) -> Option<Self> {
         match score.name() {
             "ctw" => Some(Self::Ctw { threshold: 0.5 }),
@@ -57,7 +62,7 @@ impl Rule {
         }
     }
 
-    /// The score that the rule looks at.
+    /// Score that the rule compares.
     pub fn score(&self) -> &'static dyn Score {
         match self {
             Self::Ctw { .. } => &Ctw,
@@ -66,7 +71,7 @@ impl Rule {
         }
     }
 
-    /// Decides on one image. A row that cannot be scored is unknown, with a score of NaN.
+    /// Decides on one image. A row that cannot be scored is unknown and has a score of NaN.
     pub fn decide(&self, row: LogitsRow<'_, f32>) -> Decision {
         let (score, threshold) = match self {
             Self::Ctw { threshold } => (f64::from(Ctw.faithful(row)), *threshold),
@@ -83,18 +88,19 @@ impl Rule {
     }
 }
 
-/// Compares in log space and tells it in the published unit.
+/// Compares in log space and reports score and threshold in the published unit.
 fn calibrated(score: &dyn Score, threshold: f64, row: LogitsRow<'_, f32>) -> Decision {
-    let found = stable(score, row);
-    let label = (found >= threshold).then(|| predict(row));
+    let value = stable(score, row);
+    let label = (value >= threshold).then(|| predict(row));
     Decision {
         label,
-        score: score.from_stable(found),
+        score: score.from_stable(value),
         threshold: score.from_stable(threshold),
     }
 }
 
-/// ATD and `1 - max_j p_j q_j`: the extra class beats the best one exactly where the first is below the second.
+/// Computes ATD and `1 - max_j p_j q_j`. The extra class beats the best class exactly if the former
+/// is below the latter.
 fn extra_class(row: LogitsRow<'_, f32>) -> (f64, f64) {
     match agreed(row) {
         Some(agreed) => {
@@ -123,7 +129,7 @@ mod tests {
     use crate::scores::{Energy, Msp, all};
 
     #[test]
-    fn only_the_no_scores_decide_by_themselves() {
+    fn only_scores_that_use_no_have_a_default_rule() {
         for score in all() {
             assert_eq!(
                 Rule::default_for(*score).is_some(),
@@ -137,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn ctw_rejects_where_no_wins() {
+    fn ctw_rejects_if_no_wins() {
         let rule = Rule::Ctw { threshold: 0.5 };
         assert_eq!(
             rule.decide(LogitsRow::new(&[1.0, 5.0], &[9.0, 4.0])).label,
@@ -147,13 +153,13 @@ mod tests {
             rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.1])).label,
             None
         );
-        // Evenly matched is not below one half.
+        // A tie is not below one half.
         let even = rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.0]));
         assert_eq!((even.label, even.score), (Some(1), 0.5));
     }
 
     #[test]
-    fn the_extra_class_wins_by_the_largest_share() {
+    fn the_extra_class_wins_if_it_is_the_most_probable() {
         // p = [0.5, 0.5]; q = [0.8, 0.5]: 0.4 and 0.25 against 0.35 for "none of these".
         let no = |q: f32| -(q / (1.0 - q)).ln();
         let kept = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.8), no(0.5)]));
@@ -169,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_cannot_be_scored_is_kept() {
+    fn rows_that_cannot_be_scored_are_unknown() {
         let rules = [
             Rule::Ctw { threshold: 0.0 },
             Rule::AtdExtraClass,
@@ -192,19 +198,19 @@ mod tests {
     }
 
     #[test]
-    fn a_calibrated_rule_tells_apart_what_saturates() {
-        // In f32 both are 1; in log space the first is nearer.
-        let (sure, surer) = (
+    fn a_calibrated_rule_separates_saturated_scores() {
+        // In f32 both are 1; in log space the first is lower.
+        let (lower, higher) = (
             LogitsRow::new(&[60.0], &[10.0]),
             LogitsRow::new(&[70.0], &[10.0]),
         );
-        assert_eq!((Ctw.faithful(sure), Ctw.faithful(surer)), (1.0, 1.0));
+        assert_eq!((Ctw.faithful(lower), Ctw.faithful(higher)), (1.0, 1.0));
         let rule = Rule::Calibrated {
             score: &Ctw,
-            threshold: stable(&Ctw, surer),
+            threshold: stable(&Ctw, higher),
         };
         assert_eq!(
-            (rule.decide(sure).label, rule.decide(surer).label),
+            (rule.decide(lower).label, rule.decide(higher).label),
             (None, Some(0))
         );
         assert!(
@@ -214,17 +220,17 @@ mod tests {
         );
         let json = serde_json::to_string(&rule).unwrap();
         assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
-        // Told in the published unit.
+        // The decision is reported in the published unit.
         let half = Rule::Calibrated {
             score: &Ctw,
             threshold: 0.5_f64.ln(),
         }
-        .decide(sure);
+        .decide(lower);
         assert_eq!((half.score, half.threshold), (1.0, 0.5));
     }
 
     #[test]
-    fn rules_are_stored_by_name() {
+    fn rules_serialize_by_name() {
         let rule = Rule::Threshold {
             score: &Msp,
             threshold: 0.25,

@@ -1,7 +1,8 @@
 use super::softmax::logsumexp;
 use super::{LOGIT_SCALE, LogitsRow, Score};
 
-/// Energy: `ln(sum_j exp(yes_j))`, the negated free energy (Liu et al., 2020).
+/// Energy: `ln(sum_j exp(yes_j))`, the negated free energy (Liu et al., 2020,
+/// <https://arxiv.org/abs/2010.03759>).
 #[derive(Debug, Clone, Copy)]
 pub struct Energy;
 
@@ -37,8 +38,10 @@ impl Score for Energy {
     }
 }
 
-/// The hand-crafted variant's energy: `ln(sum_j exp(100 yes_j - 100))` on logits that hold the factor of 100 already,
-/// so in effect 100 times MaxLogit. Kept to reproduce that variant's figures; not part of "all".
+/// Energy of the hand-crafted variant: `ln(sum_j exp(100 yes_j - 100))`.
+///
+/// The logits already include the factor of 100, so the score is in effect 100 times MaxLogit. It
+/// exists to reproduce that variant's results and is not part of [`all`](super::all).
 #[derive(Debug, Clone, Copy)]
 pub struct HandcraftedEnergy;
 

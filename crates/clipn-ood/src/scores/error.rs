@@ -1,20 +1,15 @@
 use super::names;
 
-/// Why a choice of scores cannot be used.
+/// Errors for names and lists of scores.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// No score has that name.
-    #[error(
-        "unknown score `{given}`: choose among {}, or `all` in a list",
-        names()
-    )]
+    /// No score has this name.
+    #[error("unknown score `{given}`; expected one of {}", names())]
     Unknown {
-        /// The name given.
+        /// Unknown name.
         given: String,
     },
-    /// A list named no score.
-    #[error(
-        "the list of scores is empty: give names separated by commas, such as `msp,ctw,atd`, or `all`"
-    )]
+    /// A list contains no names.
+    #[error("the list of scores is empty")]
     NoScores,
 }

@@ -1,7 +1,7 @@
 use super::softmax::greatest;
 use super::{LogitsRow, Score};
 
-/// The highest "yes" logit: `max_j yes_j` (Hendrycks et al., 2022).
+/// Maximum "yes" logit: `max_j yes_j` (Hendrycks et al., 2022, <https://arxiv.org/abs/1911.11132>).
 #[derive(Debug, Clone, Copy)]
 pub struct MaxLogit;
 

@@ -2,8 +2,11 @@ use super::row::argmax;
 use super::softmax::{greatest_probability, ln_greatest_probability};
 use super::{LogitsRow, Score};
 
-/// Maximum concept matching: the maximum softmax probability of the cosines themselves, at temperature 1
-/// (Ming et al., 2022). It is MSP without the logits' factor, which keeps it from saturating.
+/// Maximum concept matching (MCM): the maximum softmax probability of the cosine similarities at
+/// temperature 1.
+///
+/// It is MSP without the scale factor of the logits, so it does not saturate. Source: Ming et al.,
+/// 2022, <https://arxiv.org/abs/2211.13445>.
 #[derive(Debug, Clone, Copy)]
 pub struct Mcm;
 

@@ -1,6 +1,20 @@
-//! One number an image from its logits, higher meaning more in-distribution: MSP, MaxLogit, Energy, MCM, CTW and ATD
-//! behind the trait [`Score`], and the decision [`Rule`]s that turn a score into a label or "unknown".
-//! Each score has the published `f32` arithmetic (faithful) and a log-space `f64` path that does not saturate (stable).
+//! OOD scores: one number per image from its logits, higher for in-distribution images.
+//!
+//! The trait [`Score`] has the implementations [`Msp`], [`MaxLogit`], [`Energy`], [`Mcm`], [`Ctw`]
+//! and [`Atd`]. A decision [`Rule`] turns a score into a label or "unknown". Each score has the
+//! published `f32` arithmetic ([`Score::faithful`]) and a log-space `f64` form that does not
+//! saturate ([`Score::stable`]).
+//!
+//! ```
+//! use clipn::scores::{Ctw, LogitsRow, Rule};
+//!
+//! // "Yes" and "no" logits of one image for two classes.
+//! let row = LogitsRow::new(&[25.0, 30.0], &[26.0, 28.0]);
+//! let decision = Rule::Ctw { threshold: 0.5 }.decide(row);
+//! assert_eq!(decision.label, Some(1));
+//! // The probability of "yes" against "no" for class 1: 1 / (1 + exp(28 - 30)).
+//! assert!((decision.score - 0.8808).abs() < 1e-4);
+//! ```
 mod atd;
 mod ctw;
 mod decision;
@@ -24,39 +38,44 @@ pub use mcm::Mcm;
 pub use msp::Msp;
 pub use row::{LogitsRow, predict, q, softmax_yes, top_k};
 
-/// The published factor between cosines and logits: inference multiplies by 100, not by the model's `exp(logit_scale)`,
-/// which is 100 for the weights that it is meant for.
+/// Published factor between cosine similarities and logits.
+///
+/// Inference multiplies by 100 rather than by the model's `exp(logit_scale)`, which is 100 for the
+/// published weights.
 pub const LOGIT_SCALE: f64 = 100.0;
 
-/// A score of one image, higher meaning more in-distribution.
+/// Score of one image; higher means more in-distribution.
 ///
-/// A row that the score cannot use (no classes, NaN or infinite logits, or `no` logits missing where they are needed)
-/// gives NaN, which the metrics refuse by place and [`Rule::decide`] answers with "unknown".
+/// The score of an unusable row is NaN: a row without classes, with NaN or infinite logits, or
+/// without the `no` logits that the score needs. The metrics reject NaN and report its index, and
+/// [`Rule::decide`] returns "unknown".
 pub trait Score: Send + Sync + Debug {
-    /// The name used in flags and files, as `msp`.
+    /// Name in command lines and files, such as `msp`.
     fn name(&self) -> &'static str;
 
-    /// The name in the published table, as `MSP`.
+    /// Name in the published table, such as `MSP`.
     fn title(&self) -> &'static str;
 
-    /// Whether the "no" logits matter; where they do not, [`LogitsRow::no`] may be empty.
+    /// Whether the score depends on the "no" logits; if not, [`LogitsRow::no`] may be empty.
     fn uses_no(&self) -> bool;
 
-    /// The score in the published `f32` arithmetic. Probabilities saturate at 1, which makes ties.
+    /// Computes the score in the published `f32` arithmetic. Probabilities saturate at 1, which
+    /// causes ties.
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32;
 
-    /// The score in `f64`, the probabilities as their natural logarithm: it orders images that the faithful score
-    /// leaves tied at 1 or 0.
+    /// Computes the score in `f64`, for probabilities their natural logarithm. It separates images
+    /// whose faithful scores tie at 1 or 0.
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64;
 
-    /// From the unit of [`stable`](Self::stable) to the published one.
+    /// Converts a value from the unit of [`stable`](Self::stable) to the published one.
     #[expect(
         clippy::wrong_self_convention,
         reason = "the score converts a value; it is not made from one"
     )]
     fn from_stable(&self, value: f64) -> f64;
 
-    /// From the published unit to that of [`stable`](Self::stable); a threshold of 0.5, say, to its logarithm.
+    /// Converts a value from the published unit to that of [`stable`](Self::stable), for example a
+    /// threshold of 0.5 to its logarithm.
     fn to_stable(&self, value: f64) -> f64;
 }
 
@@ -66,13 +85,14 @@ impl PartialEq for dyn Score {
     }
 }
 
-/// The scores that "all" stands for, in the order of the published table, MCM after its "yes"-only kin.
+/// Scores selected by `all`, in the order of the published table, with MCM after the other scores
+/// that use "yes" only.
 static ALL: [&dyn Score; 6] = [&Msp, &MaxLogit, &Energy, &Mcm, &Ctw, &Atd];
 
-/// Known by name but not part of "all".
+/// Scores that are known by name but not selected by `all`.
 static EXTRA: [&dyn Score; 1] = [&HandcraftedEnergy];
 
-/// Other names in use, lower-case: the hand-crafted code's and the paper's.
+/// Aliases in lower case: the names of the hand-crafted code and of the paper.
 const ALIASES: [(&str, &str); 4] = [
     ("yn", "ctw"),
     ("clipn-c", "ctw"),
@@ -80,12 +100,12 @@ const ALIASES: [(&str, &str); 4] = [
     ("clipn-a", "atd"),
 ];
 
-/// The stable score of logits in `f32`.
+/// Computes [`Score::stable`] from `f32` logits.
 pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
     stable_each(&[score], row)[0]
 }
 
-/// As [`stable`] for several scores, in their order.
+/// Computes [`stable`] for several scores of one row, in their order.
 pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
     let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
     let (yes, no) = (widen(row.yes), widen(row.no));
@@ -101,36 +121,39 @@ pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
         .collect()
 }
 
-/// Every standard score: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
+/// All standard scores: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
 pub fn all() -> &'static [&'static dyn Score] {
     &ALL
 }
 
-/// The score of that name, whatever its case. `CLIPN-C` and `YN` are `ctw`, `CLIPN-A` and `C+1` are `atd`;
-/// `energy-handcrafted` is known too, although not part of [`all`].
+/// Looks up a score by name, ignoring case.
+///
+/// `CLIPN-C` and `YN` are aliases of `ctw`, and `CLIPN-A` and `C+1` of `atd`. The name
+/// `energy-handcrafted` is valid too, although the score is not part of [`all`].
 ///
 /// # Errors
-/// [`ScoreError::Unknown`], listing the names.
+/// [`ScoreError::Unknown`] for any other name.
 pub fn by_name(name: &str) -> Result<&'static dyn Score, ScoreError> {
-    let wanted = name.trim().to_ascii_lowercase();
-    let wanted = ALIASES
+    let lowercase = name.trim().to_ascii_lowercase();
+    let canonical = ALIASES
         .iter()
-        .find(|(alias, _)| *alias == wanted)
-        .map_or(wanted.as_str(), |(_, name)| name);
+        .find(|(alias, _)| *alias == lowercase)
+        .map_or(lowercase.as_str(), |(_, name)| name);
     let known = ALL
         .iter()
         .chain(&EXTRA)
-        .find(|score| score.name() == wanted);
+        .find(|score| score.name() == canonical);
     known.copied().ok_or_else(|| ScoreError::Unknown {
         given: name.trim().to_string(),
     })
 }
 
-/// The scores of a list such as `msp,ctw`, in its order; `all` stands for every one of [`all`]. A score named twice
-/// stands once.
+/// Parses a comma-separated list such as `msp,ctw` and keeps its order. The name `all` selects
+/// every score of [`all`], and duplicates are dropped.
 ///
 /// # Errors
-/// [`ScoreError::Unknown`] for a name that is none, [`ScoreError::NoScores`] for a list without a name.
+/// [`ScoreError::Unknown`] for an unknown name, and [`ScoreError::NoScores`] for a list without
+/// names.
 pub fn parse_list(list: &str) -> Result<Vec<&'static dyn Score>, ScoreError> {
     let mut scores: Vec<&'static dyn Score> = Vec::new();
     for name in list
@@ -156,7 +179,7 @@ pub fn parse_list(list: &str) -> Result<Vec<&'static dyn Score>, ScoreError> {
     }
 }
 
-/// The names that [`by_name`] knows, aliases left out, for messages.
+/// Names that [`by_name`] accepts, without aliases, for error messages.
 fn names() -> String {
     ALL.iter()
         .chain(&EXTRA)
@@ -170,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_find_scores() {
+    fn finds_scores_by_name_and_alias() {
         for score in all() {
             assert_eq!(
                 by_name(&score.name().to_uppercase()).unwrap().name(),
@@ -197,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_keep_their_order() {
+    fn lists_keep_their_order_without_duplicates() {
         let named = |list: &str| {
             parse_list(list)
                 .unwrap()

@@ -2,7 +2,8 @@ use super::row::argmax;
 use super::softmax::{greatest_probability, ln_greatest_probability};
 use super::{LogitsRow, Score};
 
-/// Maximum softmax probability: `max_j p_j`, `p` the softmax of the "yes" logits (Hendrycks and Gimpel, 2017).
+/// Maximum softmax probability (MSP): `max_j p_j`, with `p` the softmax of the "yes" logits
+/// (Hendrycks and Gimpel, 2017, <https://arxiv.org/abs/1610.02136>).
 #[derive(Debug, Clone, Copy)]
 pub struct Msp;
 

@@ -3,19 +3,20 @@ use num_traits::Float;
 use super::LOGIT_SCALE;
 use super::softmax::{Usable, agreement, softmax};
 
-/// The logits of one image, `scale` times its cosine with each class's text.
+/// Logits of one image: `scale` times the cosine similarity with the text feature of each class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LogitsRow<'a, T> {
-    /// Against the "yes" text of each class, `[K]`.
+    /// "Yes" logits, `[K]`.
     pub yes: &'a [T],
-    /// Against the "no" text of each class, `[K]`; may be empty for scores that do not use it.
+    /// "No" logits, `[K]`, or empty for scores that do not use them.
     pub no: &'a [T],
-    /// The factor between cosines and logits.
+    /// Factor between cosine similarities and logits.
     pub scale: f64,
 }
 
 impl<'a, T: Float> LogitsRow<'a, T> {
-    /// Pairs the "yes" and "no" logits of one image, `[K]` each, [`LOGIT_SCALE`] times the cosines.
+    /// Creates a row from the "yes" and "no" logits of one image, `[K]` each, with the factor
+    /// [`LOGIT_SCALE`].
     pub fn new(yes: &'a [T], no: &'a [T]) -> Self {
         Self {
             yes,
@@ -24,18 +25,18 @@ impl<'a, T: Float> LogitsRow<'a, T> {
         }
     }
 
-    /// The same logits as so many times the cosines.
+    /// Replaces the factor between cosine similarities and logits; the logits stay the same.
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { scale, ..self }
     }
 
-    /// The "yes" logits where there is at least one class and all are finite.
+    /// The "yes" logits if there is at least one class and all are finite.
     pub(super) fn usable_yes(&self) -> Usable<&'a [T]> {
         (!self.yes.is_empty() && self.yes.iter().all(|v| v.is_finite())).then_some(self.yes)
     }
 
-    /// Both kinds of logits where they pair up and all are finite.
+    /// The "yes" and "no" logits if both have the same length and all are finite.
     pub(super) fn usable(&self) -> Usable<(&'a [T], &'a [T])> {
         let yes = self.usable_yes()?;
         (self.no.len() == yes.len() && self.no.iter().all(|v| v.is_finite()))
@@ -43,8 +44,8 @@ impl<'a, T: Float> LogitsRow<'a, T> {
     }
 }
 
-/// Softmax over the classes of the "yes" logits, `p [K]`, in the published `f32` arithmetic. NaN where
-/// the logits are not all finite.
+/// Computes the softmax of the "yes" logits over the classes, `p [K]`, in the published `f32`
+/// arithmetic. All values are NaN unless all logits are finite.
 pub fn softmax_yes(row: LogitsRow<'_, f32>) -> Vec<f32> {
     match row.usable_yes() {
         Some(yes) => softmax(yes),
@@ -52,8 +53,9 @@ pub fn softmax_yes(row: LogitsRow<'_, f32>) -> Vec<f32> {
     }
 }
 
-/// Probability of "yes" against "no" for each class, `q [K]`, as the published two-way softmax in `f32`. A class whose
-/// logits are not both finite, or that has no "no" logit, gets NaN.
+/// Computes the probability of "yes" against "no" for each class, `q [K]`, with the published
+/// two-way softmax in `f32`. It is NaN for a class without a "no" logit or with a logit that is not
+/// finite.
 pub fn q(row: LogitsRow<'_, f32>) -> Vec<f32> {
     let no = row.no.iter().copied().chain(std::iter::repeat(f32::NAN));
     let pairs = row.yes.iter().copied().zip(no);
@@ -68,13 +70,14 @@ pub fn q(row: LogitsRow<'_, f32>) -> Vec<f32> {
         .collect()
 }
 
-/// The class of the highest "yes" logit, the first of equals; NaN never wins, and no classes give 0.
+/// Returns the class with the highest "yes" logit. Ties go to the first class, NaN never wins, and
+/// the result is 0 without classes.
 pub fn predict<T: Float>(row: LogitsRow<'_, T>) -> usize {
     argmax(row.yes)
 }
 
-/// The `k` highest values of `p [K]` with their class indices, highest first, the lower index first among equals, NaN
-/// last. Fewer where there are fewer classes.
+/// Returns the `k` highest values of `p [K]` with their class indices, or all of them if there are
+/// fewer. The highest comes first; ties go to the lower index, and NaN comes last.
 pub fn top_k(p: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut ranked: Vec<(usize, f32)> = p.iter().copied().enumerate().collect();
     let order = |a: &(usize, f32), b: &(usize, f32)| {
@@ -91,7 +94,7 @@ pub fn top_k(p: &[f32], k: usize) -> Vec<(usize, f32)> {
     ranked
 }
 
-/// Index of the first greatest value; 0 where there is none.
+/// Index of the first maximum, or 0 without values. NaN never wins.
 pub(super) fn argmax<T: Float>(values: &[T]) -> usize {
     let mut best = 0;
     for (index, &value) in values.iter().enumerate() {
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ties_go_to_the_first() {
+    fn ties_go_to_the_first_class() {
         assert_eq!(predict(LogitsRow::new(&[1.0, 3.0, 3.0], &[])), 1);
         assert_eq!(
             predict(LogitsRow::new(&[f64::NAN, f64::NEG_INFINITY, -5.0], &[])),
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn no_logits_may_be_missing() {
+    fn missing_no_logits_give_nan() {
         let row = LogitsRow::new(&[1.0_f32, 2.0], &[]);
         assert!(q(row).iter().all(|v| v.is_nan()));
         assert_eq!(softmax_yes(row).len(), 2);

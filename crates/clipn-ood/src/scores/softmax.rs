@@ -1,16 +1,17 @@
-//! The sums that the scores share. The `f32` forms are the published code's (subtract the greatest, exponentiate, sum,
-//! divide); the `f64` ones keep relative precision in both tails.
+//! Softmax, log-sum-exp and logistic functions shared by the scores. The `f32` forms follow the
+//! published code (subtract the maximum, exponentiate, sum, divide); the `f64` forms keep relative
+//! precision in both tails.
 use num_traits::Float;
 
-/// What remains of a row when it can be scored.
+/// Logits of a row, or `None` if it cannot be scored.
 pub(super) type Usable<T> = Option<T>;
 
-/// Greatest of finite values; minus infinity for none.
+/// Maximum of finite values; minus infinity without values.
 pub(super) fn greatest<T: Float>(values: &[T]) -> T {
     values.iter().copied().fold(T::neg_infinity(), T::max)
 }
 
-/// Softmax of finite values.
+/// Softmax of finite values, `[K]`.
 pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
     let top = greatest(values);
     let mut p: Vec<f32> = values.iter().map(|v| (v - top).exp()).collect();
@@ -21,15 +22,16 @@ pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
     p
 }
 
-/// Greatest softmax probability of finite values.
+/// Maximum softmax probability of finite values.
 pub(super) fn greatest_probability(values: &[f32]) -> f32 {
     let top = greatest(values);
-    // The greatest exponential is exp(0) = 1.
+    // The largest exponential is exp(0) = 1.
     1.0 / values.iter().map(|v| (v - top).exp()).sum::<f32>()
 }
 
-/// `ln` of the greatest softmax probability of finite values over `temperature`: minus `ln(1 + the others)`, precise
-/// where the probability is next to 1.
+/// Logarithm of the maximum softmax probability of finite values at a temperature: `-ln(1 + sum of
+/// the other exponentials)`, which is precise for probabilities close to 1. `winner` is the index
+/// of the maximum.
 pub(super) fn ln_greatest_probability(values: &[f64], winner: usize, temperature: f64) -> f64 {
     let top = values[winner];
     let others = values
@@ -42,20 +44,20 @@ pub(super) fn ln_greatest_probability(values: &[f64], winner: usize, temperature
         .ln_1p()
 }
 
-/// `ln(sum(exp(values)))` of finite values.
+/// Log-sum-exp, `ln(sum_j exp(v_j))`, of finite values.
 pub(super) fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T {
     let top = values.clone().fold(T::neg_infinity(), T::max);
     values.fold(T::zero(), |sum, v| sum + (v - top).exp()).ln() + top
 }
 
-/// Probability of `yes` in the two-way softmax of finite `yes` and `no`.
+/// Probability of `yes` in the two-way softmax of finite `yes` and `no` (`q_j` in the paper).
 pub(super) fn agreement(yes: f32, no: f32) -> f32 {
     let top = yes.max(no);
     let (yes, no) = ((yes - top).exp(), (no - top).exp());
     yes / (yes + no)
 }
 
-/// The logistic function, `1 / (1 + exp(-x))`, with relative precision at both ends.
+/// Logistic function, `1 / (1 + exp(-x))`, with relative precision in both tails.
 pub(super) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
@@ -65,7 +67,7 @@ pub(super) fn sigmoid(x: f64) -> f64 {
     }
 }
 
-/// `ln(sigmoid(x))`, with relative precision at both ends.
+/// `ln(sigmoid(x))` with relative precision in both tails.
 pub(super) fn ln_sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         -(-x).exp().ln_1p()

@@ -1,4 +1,4 @@
-//! Calibration holds what it promises: simulated over many sets of pictures.
+//! Tests of the guarantees of calibration by simulation over many calibration sets.
 
 use clipn_ood::calibration::{
     Calibration, CalibrationError, Choice, Looked, Settings, Warning, benjamini_hochberg,
@@ -7,7 +7,7 @@ use clipn_ood::calibration::{
 use clipn_ood::scores::{Ctw, LogitsRow, Rule, stable};
 use clipn_testing::random::Random;
 
-/// A uniform number in (0, 1).
+/// Draws a uniform number from (0, 1).
 fn uniform(random: &mut Random) -> f64 {
     ((random.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
 }
@@ -16,7 +16,8 @@ fn uniforms(random: &mut Random, count: usize) -> Vec<f64> {
     (0..count).map(|_| uniform(random)).collect()
 }
 
-/// Scores as CTW has them in log space: most next to 0, a long tail below. Of a uniform u the share u lies below.
+/// Maps a uniform number to a score distributed like CTW in log space: most are close to 0, with a
+/// long tail below. The score of u is the u-quantile.
 fn skewed(u: f64) -> f64 {
     -(-u.ln()).powi(3)
 }
@@ -29,13 +30,13 @@ fn settings(target_tpr: f64, choice: Choice) -> Settings {
     }
 }
 
-/// What a threshold on uniform scores keeps of all pictures there are.
-fn truly_kept(calibration: &Calibration) -> f64 {
+/// True fraction of the population with uniform scores that a threshold keeps.
+fn true_kept_fraction(calibration: &Calibration) -> f64 {
     1.0 - calibration.threshold()
 }
 
 #[test]
-fn on_average_the_wanted_share_is_kept() {
+fn on_average_keeps_the_target_fraction() {
     for (n, target) in [(19, 0.95), (50, 0.9), (100, 0.95), (333, 0.8)] {
         let mut random = Random::new(n as u64);
         let (mut kept, mut inside, rounds) = (0.0, 0, 4000);
@@ -46,26 +47,26 @@ fn on_average_the_wanted_share_is_kept() {
                 &settings(target, Choice::OnAverage),
             )
             .unwrap();
-            let truth = truly_kept(&calibration);
+            let truth = true_kept_fraction(&calibration);
             kept += truth / f64::from(rounds);
-            let share = calibration.kept();
-            inside += u32::from(share.lower <= truth && truth <= share.upper);
+            let interval = calibration.kept();
+            inside += u32::from(interval.lower <= truth && truth <= interval.upper);
         }
         // 1 − k/(n + 1) with k = ⌊(n + 1)(1 − target)⌋, to four standard errors.
         let expected = 1.0 - ((n as f64 + 1.0) * (1.0 - target) + 1e-9).floor() / (n as f64 + 1.0);
         let error = 4.0 * (expected * (1.0 - expected) / n as f64 / f64::from(rounds)).sqrt();
         assert!(
             (kept - expected).abs() < error && expected >= target,
-            "{n}: {kept} is not {expected}"
+            "{n}: expected {expected}, got {kept}"
         );
-        // The interval of 95 % holds the truth as often as it says.
-        let share = f64::from(inside) / f64::from(rounds);
-        assert!((share - 0.95).abs() < 0.014, "{n}: {share}");
+        // The 95 % interval has its nominal coverage.
+        let coverage = f64::from(inside) / f64::from(rounds);
+        assert!((coverage - 0.95).abs() < 0.014, "{n}: {coverage}");
     }
 }
 
 #[test]
-fn a_guarantee_is_kept_as_often_as_it_says() {
+fn guaranteed_keeps_the_target_with_the_confidence() {
     for (n, confidence) in [(59, 0.95), (120, 0.9), (400, 0.95)] {
         let mut random = Random::new(n as u64);
         let settings = Settings {
@@ -73,18 +74,22 @@ fn a_guarantee_is_kept_as_often_as_it_says() {
             ..settings(0.95, Choice::Guaranteed)
         };
         let rounds = 4000;
-        let held = (0..rounds)
+        let successes = (0..rounds)
             .filter(|_| {
-                truly_kept(&calibrate(&uniforms(&mut random, n), &[], &settings).unwrap()) >= 0.95
+                true_kept_fraction(&calibrate(&uniforms(&mut random, n), &[], &settings).unwrap())
+                    >= 0.95
             })
             .count() as f64
             / f64::from(rounds);
-        assert!(held > confidence - 0.014, "{n}: {held} of {confidence}");
+        assert!(
+            successes > confidence - 0.014,
+            "{n}: {successes} of {confidence}"
+        );
     }
 }
 
 #[test]
-fn the_bounds_hold_the_true_threshold() {
+fn threshold_bounds_contain_the_true_threshold() {
     let mut random = Random::new(3);
     let (mut inside, rounds) = (0, 3000);
     for _ in 0..rounds {
@@ -97,12 +102,12 @@ fn the_bounds_hold_the_true_threshold() {
         let [low, high] = calibration.threshold_bounds();
         inside += u32::from(low.unwrap() <= 0.1 && 0.1 <= high.unwrap());
     }
-    let share = f64::from(inside) / f64::from(rounds);
-    assert!(share > 0.94 && share < 0.99, "{share}");
+    let coverage = f64::from(inside) / f64::from(rounds);
+    assert!(coverage > 0.94 && coverage < 0.99, "{coverage}");
 }
 
 #[test]
-fn p_values_are_small_no_more_often_than_they_say() {
+fn p_values_are_uniform_for_exchangeable_scores() {
     let mut random = Random::new(7);
     let rounds = 20_000;
     let mut p_values = Vec::new();
@@ -112,15 +117,15 @@ fn p_values_are_small_no_more_often_than_they_say() {
         p_values.push(calibration.p_value(skewed(uniform(&mut random))));
     }
     for alpha in [0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.9] {
-        let share = p_values.iter().filter(|p| **p <= alpha).count() as f64 / f64::from(rounds);
-        // Exactly α for the multiples of 1/(n + 1).
+        let fraction = p_values.iter().filter(|p| **p <= alpha).count() as f64 / f64::from(rounds);
+        // Exact for α that are multiples of 1/(n + 1).
         let error = 4.0 * (alpha * (1.0 - alpha) / f64::from(rounds)).sqrt();
-        assert!((share - alpha).abs() < error, "{alpha}: {share}");
+        assert!((fraction - alpha).abs() < error, "{alpha}: {fraction}");
     }
 }
 
 #[test]
-fn unknown_is_what_has_a_small_p_value() {
+fn images_are_unknown_if_their_p_value_is_small() {
     let mut random = Random::new(11);
     for n in [19, 40, 137] {
         let scores = uniforms(&mut random, n);
@@ -136,13 +141,13 @@ fn unknown_is_what_has_a_small_p_value() {
     }
 }
 
-/// Batches in which a fifth is unknown, whose scores are lower: of what is called unknown no more than the promised share is
-/// not, and most of the unknown is found.
+/// In batches with a fifth of unknown images, whose scores are lower, the false discovery rate
+/// stays below its bound, and most unknown images are found.
 #[test]
-fn false_discoveries_stay_below_their_bound() {
+fn false_discovery_rate_stays_below_its_bound() {
     let mut random = Random::new(13);
     for q in [0.1, 0.2] {
-        let (mut false_share, mut found) = (0.0, 0.0);
+        let (mut false_discovery_rate, mut found) = (0.0, 0.0);
         let rounds = 600;
         for _ in 0..rounds {
             let scores: Vec<f64> = uniforms(&mut random, 500).into_iter().map(skewed).collect();
@@ -156,47 +161,53 @@ fn false_discoveries_stay_below_their_bound() {
                 )
                 .map(|score| calibration.p_value(score))
                 .collect();
-            let called = benjamini_hochberg(&p, q);
-            let wrong = called[..160].iter().filter(|c| **c).count() as f64;
-            let right = called[160..].iter().filter(|c| **c).count() as f64;
-            false_share += wrong / (wrong + right).max(1.0) / f64::from(rounds);
+            let selected = benjamini_hochberg(&p, q);
+            let wrong = selected[..160].iter().filter(|c| **c).count() as f64;
+            let right = selected[160..].iter().filter(|c| **c).count() as f64;
+            false_discovery_rate += wrong / (wrong + right).max(1.0) / f64::from(rounds);
             found += right / 40.0 / f64::from(rounds);
         }
-        assert!(false_share <= q * 0.8 + 0.02, "q {q}: {false_share}");
-        assert!(found > 0.8, "q {q}: only {found} of the unknown were found");
+        assert!(
+            false_discovery_rate <= q * 0.8 + 0.02,
+            "q {q}: {false_discovery_rate}"
+        );
+        assert!(
+            found > 0.8,
+            "q {q}: found only {found} of the unknown images"
+        );
     }
 }
 
-/// With nothing to tell them apart the threshold that looks best does better than guessing on its own pictures, and the
-/// figure that is told does not.
+/// If ID and OOD scores are indistinguishable, the best threshold still exceeds chance on the
+/// images that it was chosen with. The cross-validated accuracy does not.
 #[test]
-fn the_best_threshold_is_not_measured_on_its_own_pictures() {
+fn the_best_threshold_is_cross_validated() {
     let mut random = Random::new(17);
-    let (mut told, mut flattering) = (0.0, 0.0);
+    let (mut cross_validated, mut in_sample) = (0.0, 0.0);
     let rounds = 300;
     for _ in 0..rounds {
         let (id, ood) = (uniforms(&mut random, 60), uniforms(&mut random, 60));
         let calibration = calibrate(&id, &ood, &settings(0.95, Choice::Best)).unwrap();
         let unknown = calibration.unknown().unwrap();
-        told += unknown.balanced_accuracy.unwrap() / f64::from(rounds);
-        flattering +=
+        cross_validated += unknown.balanced_accuracy.unwrap() / f64::from(rounds);
+        in_sample +=
             0.5 * (calibration.kept().rate() + unknown.rejected.rate()) / f64::from(rounds);
     }
     assert!(
-        (told - 0.5).abs() < 0.03 && flattering > 0.55,
-        "{told} {flattering}"
+        (cross_validated - 0.5).abs() < 0.03 && in_sample > 0.55,
+        "{cross_validated} {in_sample}"
     );
 }
 
 #[test]
-fn contamination_is_told_and_clean_sets_are_left_in_peace() {
+fn warns_of_contamination_but_not_of_clean_sets() {
     let names = ["cat".to_owned()];
     let mut random = Random::new(19);
-    let mut looked = |contaminated: f64| -> Vec<Looked> {
-        let mut picture = |_| {
-            let is_stranger = uniform(&mut random) < contaminated;
-            // A hundredth of the clean pictures have a sure "no".
-            let q = if is_stranger {
+    let mut samples = |contamination: f64| -> Vec<Looked> {
+        let mut sample = |_| {
+            let is_foreign = uniform(&mut random) < contamination;
+            // About 1 % of the clean images are confidently rejected.
+            let q = if is_foreign {
                 0.08
             } else {
                 0.1 + 0.9 * uniform(&mut random) - 0.009
@@ -208,28 +219,29 @@ fn contamination_is_told_and_clean_sets_are_left_in_peace() {
                 folder: None,
             }
         };
-        (0..300).map(&mut picture).collect()
+        (0..300).map(&mut sample).collect()
     };
-    let warns = |pictures: &[Looked]| {
-        let told = examine(pictures, &names, &Settings::default());
-        told.iter()
+    let warns = |samples: &[Looked]| {
+        let warnings = examine(samples, &names, &Settings::default());
+        warnings
+            .iter()
             .any(|warning| matches!(warning, Warning::SureNo { .. }))
     };
     let (clean, contaminated): (Vec<bool>, Vec<bool>) = (0..200)
-        .map(|_| (warns(&looked(0.0)), warns(&looked(0.1))))
+        .map(|_| (warns(&samples(0.0)), warns(&samples(0.1))))
         .unzip();
-    let share =
+    let fraction =
         |warned: &[bool]| warned.iter().filter(|w| **w).count() as f64 / warned.len() as f64;
     assert!(
-        share(&clean) < 0.02 && share(&contaminated) > 0.97,
+        fraction(&clean) < 0.02 && fraction(&contaminated) > 0.97,
         "{} {}",
-        share(&clean),
-        share(&contaminated)
+        fraction(&clean),
+        fraction(&contaminated)
     );
 }
 
 #[test]
-fn the_rule_keeps_what_was_counted() {
+fn the_rule_keeps_the_counted_images() {
     let mut random = Random::new(23);
     let rows: Vec<[f32; 4]> = (0..60)
         .map(|_| std::array::from_fn(|_| 30.0 * random.signed()))
@@ -259,7 +271,7 @@ fn the_rule_keeps_what_was_counted() {
 }
 
 #[test]
-fn few_pictures_and_bad_settings_are_told() {
+fn warns_of_few_images_and_rejects_invalid_settings() {
     let warnings = |n: usize| {
         let scores: Vec<f64> = (0..n).map(|i| i as f64).collect();
         calibrate(&scores, &[], &Settings::default())
@@ -309,8 +321,8 @@ fn few_pictures_and_bad_settings_are_told() {
         CalibrationError::NoUnknown
     ));
     for bad in [0.0, 1.0, -1.0, f64::NAN] {
-        let told = fails(&scores, &[], settings(bad, Choice::OnAverage)).to_string();
-        assert!(told.contains("share of pictures to keep"), "{told}");
+        let message = fails(&scores, &[], settings(bad, Choice::OnAverage)).to_string();
+        assert!(message.contains("target true positive rate"), "{message}");
         assert!(matches!(
             fails(
                 &scores,
@@ -326,9 +338,9 @@ fn few_pictures_and_bad_settings_are_told() {
             }
         ));
     }
-    let blind = calibrate(&scores, &scores, &default).unwrap();
+    let inseparable = calibrate(&scores, &scores, &default).unwrap();
     assert!(
-        blind
+        inseparable
             .warnings()
             .iter()
             .any(|warning| matches!(warning, Warning::Blind { .. }))

@@ -1,11 +1,11 @@
-//! Metrics against the published code's figures (220 score sets), against scikit-learn's for what that code does not
-//! report, and against their definitions.
+//! Tests of the metrics against the published code (220 score sets), against scikit-learn for
+//! metrics that code does not report, and against their definitions.
 //!
-//! `fixtures/metrics/conventions.json` was computed on the same sets with scikit-learn 1.9: `average_precision_score`
-//! on the scores (ID positive) and on the negated scores (OOD positive); `openood` as
-//! `fpr[argmax(tpr >= level)]` of `roc_curve(is_ood, -scores)`; `mcm` as the point that minimises
-//! `abs(recall - level)` going down from the first threshold of full recall; `clipn80` as
-//! `numpy.interp(0.8, tpr, fpr)` of `roc_curve(is_id, scores)`.
+//! `fixtures/metrics/conventions.json` was computed on the same sets with scikit-learn 1.9:
+//! `average_precision_score` on the scores (ID positive) and on the negated scores (OOD positive);
+//! `openood` as `fpr[argmax(tpr >= level)]` of `roc_curve(is_ood, -scores)`; `mcm` as the point
+//! that minimizes `abs(recall - level)`, going down from the first threshold of full recall;
+//! `clipn80` as `numpy.interp(0.8, tpr, fpr)` of `roc_curve(is_id, scores)`.
 
 use clipn_ood::metrics::{self, FprConvention, MetricError, RankedScores};
 use proptest::prelude::*;
@@ -57,10 +57,10 @@ fn rank(tensors: &SafeTensors<'_>, key: &str) -> Result<RankedScores, MetricErro
 fn close(actual: f64, expected: &Value, what: &str) {
     let expected = expected
         .as_f64()
-        .unwrap_or_else(|| panic!("{what}: no figure"));
+        .unwrap_or_else(|| panic!("{what}: no expected value"));
     assert!(
         (actual - expected).abs() <= 1e-9,
-        "{what}: {actual} is not {expected}"
+        "{what}: expected {expected}, got {actual}"
     );
 }
 
@@ -73,13 +73,13 @@ fn close_all(actual: &[f64], expected: &Value, what: &str) {
 }
 
 #[test]
-fn published_figures_hold() {
+fn metrics_agree_with_the_published_code() {
     let bytes = std::fs::read(clipn_testing::fixture("metrics/cases.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let expected = json("metrics/expected.json");
     let cases = expected["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 220);
-    let (mut curves, mut refused) = (0, 0);
+    let (mut curves, mut rejected) = (0, 0);
     for case in cases {
         let key = case["key"].as_str().unwrap();
         let what = format!("{key} {}", case["tag"]);
@@ -87,16 +87,16 @@ fn published_figures_hold() {
             Ok(ranked) => ranked,
             Err(MetricError::NotFinite { .. }) => {
                 assert!(case["error"].is_string(), "{what}");
-                refused += 1;
+                rejected += 1;
                 continue;
             }
-            // The published code answers NaN for an empty set.
+            // The published code returns NaN for an empty set.
             Err(error) => {
                 assert!(
                     matches!(error, MetricError::Empty { .. }) && case["auroc"].is_null(),
                     "{what}"
                 );
-                refused += 1;
+                rejected += 1;
                 continue;
             }
         };
@@ -113,11 +113,11 @@ fn published_figures_hold() {
             curves += 1;
         }
     }
-    assert_eq!((curves, refused), (136, 8));
+    assert_eq!((curves, rejected), (136, 8));
 }
 
 #[test]
-fn other_conventions_hold() {
+fn other_conventions_agree_with_their_references() {
     let bytes = std::fs::read(clipn_testing::fixture("metrics/cases.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let expected = json("metrics/conventions.json");
@@ -151,33 +151,33 @@ fn other_conventions_hold() {
     }
 }
 
-/// The probability that an ID score beats an OOD one, pair by pair.
+/// Probability that an ID score exceeds an OOD score, by comparing all pairs.
 fn auroc_by_pairs(id: &[f64], ood: &[f64]) -> f64 {
-    let mut won = 0.0;
+    let mut wins = 0.0;
     for a in id {
         for b in ood {
-            won += if a > b {
+            wins += if a > b {
                 1.0
             } else {
                 0.5 * f64::from(u8::from(a == b))
             };
         }
     }
-    won / (id.len() * ood.len()) as f64
+    wins / (id.len() * ood.len()) as f64
 }
 
-/// Average precision threshold by threshold, each counted afresh.
-fn average_precision_by_definition(right: &[f64], wrong: &[f64]) -> f64 {
-    let mut thresholds = [right, wrong].concat();
+/// Average precision with separate counts for each threshold.
+fn average_precision_by_definition(positives: &[f64], negatives: &[f64]) -> f64 {
+    let mut thresholds = [positives, negatives].concat();
     thresholds.sort_by(|a, b| b.total_cmp(a));
     thresholds.dedup();
-    let (mut area, mut before) = (0.0, 0.0);
+    let (mut area, mut previous) = (0.0, 0.0);
     for t in thresholds {
-        let taken = right.iter().filter(|&&s| s >= t).count() as f64;
-        let all = taken + wrong.iter().filter(|&&s| s >= t).count() as f64;
-        let recall = taken / right.len() as f64;
-        area += (recall - before) * taken / all;
-        before = recall;
+        let accepted = positives.iter().filter(|&&s| s >= t).count() as f64;
+        let all = accepted + negatives.iter().filter(|&&s| s >= t).count() as f64;
+        let recall = accepted / positives.len() as f64;
+        area += (recall - previous) * accepted / all;
+        previous = recall;
     }
     area
 }
@@ -189,7 +189,7 @@ fn tied_scores() -> impl Strategy<Value = Vec<f64>> {
 
 proptest! {
     #[test]
-    fn agrees_with_the_definitions(id in tied_scores(), ood in tied_scores()) {
+    fn metrics_agree_with_their_definitions(id in tied_scores(), ood in tied_scores()) {
         let ranked = RankedScores::new(&id, &ood).unwrap();
         prop_assert!((ranked.auroc() - auroc_by_pairs(&id, &ood)).abs() < 1e-12);
         prop_assert!((ranked.aupr_in() - average_precision_by_definition(&id, &ood)).abs() < 1e-12);
@@ -199,14 +199,14 @@ proptest! {
     }
 
     #[test]
-    fn exchanging_the_sets_complements(id in tied_scores(), ood in tied_scores()) {
+    fn swapping_the_sets_complements_auroc(id in tied_scores(), ood in tied_scores()) {
         let there = metrics::auroc(&id, &ood).unwrap();
         let back = metrics::auroc(&ood, &id).unwrap();
         prop_assert!((there + back - 1.0).abs() < 1e-12);
     }
 
     #[test]
-    fn monotone_maps_change_nothing(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
+    fn metrics_are_invariant_to_monotone_maps(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
         let map = |scores: &[f64]| scores.iter().map(|s| s.exp() * 3.0 - 7.0).collect::<Vec<_>>();
         let plain = RankedScores::new(&id, &ood).unwrap();
         let mapped = RankedScores::new(&map(&id), &map(&ood)).unwrap();
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn stays_within_bounds(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
+    fn metrics_stay_in_the_unit_interval(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
         let ranked = RankedScores::new(&id, &ood).unwrap();
         let unit = 0.0..=1.0 + 1e-12;
         prop_assert!(unit.contains(&ranked.auroc()));
@@ -244,9 +244,10 @@ proptest! {
     }
 }
 
-/// Prints how long every figure of a large benchmark takes; run in release with `--ignored --nocapture`.
+/// Prints the time of all metrics on a large benchmark; run in release mode with `--ignored
+/// --nocapture`.
 #[test]
-#[ignore = "a measurement, not a check"]
+#[ignore = "benchmark"]
 fn time_of_six_scores() {
     let mut state = 1_u64;
     let mut uniform = move || {
@@ -263,7 +264,7 @@ fn time_of_six_scores() {
             )
         })
         .collect();
-    let figures = || {
+    let compute_all = || {
         let mut sum = 0.0;
         for (id, ood) in &sets {
             let ranked = RankedScores::new(id, ood).unwrap();
@@ -277,9 +278,9 @@ fn time_of_six_scores() {
     let best = (0..20)
         .map(|_| {
             let start = std::time::Instant::now();
-            std::hint::black_box(figures());
+            std::hint::black_box(compute_all());
             start.elapsed()
         })
         .min();
-    println!("6 scores of 50,000 + 10,000 images, every figure, best of 20: {best:?}");
+    println!("6 scores of 50,000 + 10,000 images, every metric, best of 20: {best:?}");
 }

@@ -1,4 +1,4 @@
-//! Scores against the published code's, in both precisions, and the properties that they must have.
+//! Tests of the scores against the published code in both precisions, and of their properties.
 
 use clipn_ood::metrics::{FprConvention, RankedScores};
 use clipn_ood::scores::{
@@ -35,7 +35,7 @@ fn f64s(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
         .collect()
 }
 
-/// Calls `each` with every row of `[N, K]` logits.
+/// Splits `[N, K]` logits into rows.
 fn rows<'a, T>(yes: &'a [T], no: &'a [T], classes: usize) -> Vec<LogitsRow<'a, T>> {
     let pairs = yes.chunks_exact(classes).zip(no.chunks_exact(classes));
     pairs
@@ -52,12 +52,12 @@ fn close_f32(actual: &[f32], expected: &[f32], probability: bool, what: &str) {
     let tolerance = if probability { 1e-6 } else { 1e-5 * largest };
     assert_eq!(actual.len(), expected.len(), "{what}");
     for (a, e) in actual.iter().zip(expected) {
-        assert!((a - e).abs() <= tolerance, "{what}: {a} is not {e}");
+        assert!((a - e).abs() <= tolerance, "{what}: expected {e}, got {a}");
     }
 }
 
 #[test]
-fn published_f32_scores_hold() {
+fn f32_scores_agree_with_the_published_code() {
     for model in MODELS {
         let bytes = read(&format!("scores/{model}/scores_f32.safetensors"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -87,7 +87,7 @@ fn published_f32_scores_hold() {
 }
 
 #[test]
-fn published_f64_scores_hold() {
+fn f64_scores_agree_with_the_published_code() {
     for model in MODELS {
         let bytes = read(&format!("scores/{model}/scores_f64.safetensors"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -104,7 +104,7 @@ fn published_f64_scores_hold() {
                     let error = (actual - expected).abs() / expected.abs();
                     assert!(
                         error <= 1e-12,
-                        "{model} {set} {title}: {actual} is not {expected}"
+                        "{model} {set} {title}: expected {expected}, got {actual}"
                     );
                 }
             }
@@ -113,7 +113,7 @@ fn published_f64_scores_hold() {
 }
 
 #[test]
-fn published_metrics_hold_on_our_scores() {
+fn metrics_of_our_scores_agree_with_the_published_code() {
     for model in MODELS {
         let bytes = read(&format!("scores/{model}/scores_f32.safetensors"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -152,11 +152,11 @@ fn published_metrics_hold_on_our_scores() {
 }
 
 #[test]
-fn handcrafted_scores_hold() {
+fn handcrafted_scores_agree_with_the_published_code() {
     let bytes = read("scores/handcrafted/scores.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (fc_yes, fc_no) = (f32s(&file, "fc_yes"), f32s(&file, "fc_no"));
-    // The file's features are not normalised yet, its classifiers are.
+    // The classifiers in the file are normalized, but the features are not.
     let logits = |features: &[f32], weights: &[f32]| -> Vec<f32> {
         let dot = |a: &[f32], b: &[f32]| {
             a.iter()
@@ -189,12 +189,13 @@ fn handcrafted_scores_hold() {
                 .map(|row| score.faithful(row))
                 .collect();
             let expected = f32s(&file, &format!("{set}.{title}"));
-            // The logits themselves are summed in another order here: 1e-5 of the largest for every score.
+            // The logits themselves are summed in another order here, hence 1e-5 of the maximum for
+            // every score.
             let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             for (a, e) in actual.iter().zip(&expected) {
                 assert!(
                     (a - e).abs() <= 1e-5 * largest,
-                    "{set} {title}: {a} is not {e}"
+                    "{set} {title}: expected {e}, got {a}"
                 );
             }
             ours.push((set, title, actual));
@@ -227,7 +228,7 @@ fn mcm_is_the_softmax_of_the_cosines() {
     assert!((f64::from(faithful) - expected).abs() < 1e-6);
     let stable = Mcm.stable(LogitsRow::new(&[20.0, 30.0, 10.0], &[]));
     assert!((Mcm.from_stable(stable) - expected).abs() < 1e-15);
-    // Whatever factor the logits have.
+    // The score does not depend on the factor of the logits.
     let rescaled = LogitsRow::new(&[3.0, 4.5, 1.5], &[]).with_scale(15.0);
     assert!((Mcm.from_stable(Mcm.stable(rescaled)) - expected).abs() < 1e-15);
     let rescaled = LogitsRow::new(&[3.0, 4.5, 1.5], &[]).with_scale(15.0);
@@ -235,29 +236,29 @@ fn mcm_is_the_softmax_of_the_cosines() {
 }
 
 #[test]
-fn stable_scores_tell_saturated_ones_apart() {
-    let (near, nearer) = ([80.0, 20.0, 10.0], [95.0, 20.0, 10.0]);
+fn stable_scores_separate_saturated_ones() {
+    let (lower, higher) = ([80.0, 20.0, 10.0], [95.0, 20.0, 10.0]);
     let no = [0.0, 0.0, 0.0];
     let single = |row: [f64; 3]| row.map(|v| v as f32);
     for score in [by_name("msp").unwrap(), &Ctw, &Atd] {
         let faithful = |yes: [f64; 3]| score.faithful(LogitsRow::new(&single(yes), &single(no)));
         assert_eq!(
-            (faithful(near), faithful(nearer)),
+            (faithful(lower), faithful(higher)),
             (1.0, 1.0),
             "{}",
             score.name()
         );
         let stable = |yes: [f64; 3]| score.stable(LogitsRow::new(&yes, &no));
         assert!(
-            stable(near) < stable(nearer) && stable(nearer) < 0.0,
+            stable(lower) < stable(higher) && stable(higher) < 0.0,
             "{}",
             score.name()
         );
-        // And the low end, where the probabilities themselves would be 0 in either precision.
-        let low = |by: f64| score.stable(LogitsRow::new(&[1.0, 1.0], &[by, by]));
+        // At the low end, the probabilities themselves would be 0 in either precision.
+        let rejected = |no: f64| score.stable(LogitsRow::new(&[1.0, 1.0], &[no, no]));
         if score.uses_no() {
             assert!(
-                low(2000.0) < low(1000.0) && low(1000.0).is_finite(),
+                rejected(2000.0) < rejected(1000.0) && rejected(1000.0).is_finite(),
                 "{}",
                 score.name()
             );
@@ -266,8 +267,8 @@ fn stable_scores_tell_saturated_ones_apart() {
 }
 
 #[test]
-fn stable_atd_is_right_at_both_ends() {
-    // One class: ATD is CTW. u = sigmoid(-d) makes both ends known in closed form.
+fn stable_atd_is_accurate_in_both_tails() {
+    // With one class, ATD is CTW, and u = sigmoid(-d) is known in closed form in both tails.
     for d in [
         -900.0, -300.0, -40.0, -1e-9, 0.0, 1e-9, 0.3, 40.0, 300.0, 700.0,
     ] {
@@ -279,7 +280,7 @@ fn stable_atd_is_right_at_both_ends() {
         let (atd, ctw) = (Atd.stable(row), Ctw.stable(row));
         assert!(
             (atd - ctw).abs() <= 1e-14 * ctw.abs(),
-            "{d}: {atd} is not {ctw}"
+            "{d}: expected {ctw}, got {atd}"
         );
     }
 }
@@ -317,14 +318,14 @@ fn rows_that_cannot_be_scored_give_nan() {
     }
 }
 
-/// Logits of one to eight classes, of ordinary size.
+/// Generates logits of ordinary magnitude for one to seven classes.
 fn logits() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
     prop::collection::vec((-30.0..60.0_f64, -30.0..60.0_f64), 1..8)
         .prop_map(|pairs| pairs.into_iter().unzip())
 }
 
-/// Logits that saturate everything.
-fn extremes() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
+/// Generates logits that saturate every probability.
+fn extreme_logits() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
     let value = prop::sample::select(vec![-1e4_f32, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]);
     prop::collection::vec((value.clone(), value), 1..6).prop_map(|pairs| pairs.into_iter().unzip())
 }
@@ -335,7 +336,7 @@ fn narrow(values: &[f64]) -> Vec<f32> {
 
 proptest! {
     #[test]
-    fn both_paths_order_alike((a_yes, a_no) in logits(), (b_yes, b_no) in logits()) {
+    fn faithful_and_stable_scores_agree_in_order((a_yes, a_no) in logits(), (b_yes, b_no) in logits()) {
         // The same f32 logits in both precisions, so that only the arithmetic differs.
         let narrowed = [&a_yes, &a_no, &b_yes, &b_no].map(|v| narrow(v));
         let widened = narrowed.clone().map(|v| v.into_iter().map(f64::from).collect::<Vec<_>>());
@@ -357,7 +358,7 @@ proptest! {
     }
 
     #[test]
-    fn probabilities_are_probabilities((yes, no) in extremes()) {
+    fn probabilities_are_in_the_unit_interval((yes, no) in extreme_logits()) {
         let row = LogitsRow::new(&yes, &no);
         let p = softmax_yes(row);
         prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
@@ -375,7 +376,7 @@ proptest! {
     }
 
     #[test]
-    fn a_common_shift_changes_no_probability((yes, no) in logits(), shift in -50.0..50.0_f64) {
+    fn probabilities_are_invariant_to_a_common_shift((yes, no) in logits(), shift in -50.0..50.0_f64) {
         let shifted = |v: &[f64]| v.iter().map(|x| x + shift).collect::<Vec<_>>();
         let (moved_yes, moved_no) = (shifted(&yes), shifted(&no));
         for score in scores::all() {
@@ -387,7 +388,7 @@ proptest! {
     }
 
     #[test]
-    fn the_extra_class_decides_as_defined((yes, no) in logits()) {
+    fn the_extra_class_rule_follows_its_definition((yes, no) in logits()) {
         let (yes, no) = (narrow(&yes), narrow(&no));
         let row = LogitsRow::new(&yes, &no);
         let agreed: Vec<f64> =

@@ -8,98 +8,104 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::problem::Problem;
+use super::error::ApiError;
 
-/// Bytes of a share of the budget.
-const SHARE: usize = 1024;
+/// Number of bytes per permit of the memory budget.
+const PERMIT_BYTES: usize = 1024;
 
-/// A body that was read whole. Its bytes count against the budget until it is dropped.
-pub(super) struct Held {
+/// Complete request body. Its bytes count against the budget until it is dropped.
+pub(super) struct RequestBody {
     pub(super) bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _permits: Option<OwnedSemaphorePermit>,
 }
 
-/// How much memory all bodies together may take, and one alone, and how long one may take to come.
+/// Limits of request bodies: total memory, size of one body, and read timeout.
 #[derive(Debug)]
 pub(crate) struct BodyLimits {
     budget: Arc<Semaphore>,
-    most: usize,
+    max_bytes: usize,
     timeout: Duration,
 }
 
 impl BodyLimits {
-    pub(crate) fn new(most: usize, budget: usize, timeout: Duration) -> Self {
-        let shares = (budget / SHARE).clamp(1, Semaphore::MAX_PERMITS);
+    pub(crate) fn new(max_bytes: usize, budget: usize, timeout: Duration) -> Self {
+        let permits = (budget / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            budget: Arc::new(Semaphore::new(shares)),
-            most,
+            budget: Arc::new(Semaphore::new(permits)),
+            max_bytes,
             timeout,
         }
     }
 
-    /// Reads a body. One that says beforehand that it is too large is refused unread.
-    pub(super) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Held, Problem> {
-        let told = headers
+    /// Reads a body. If `Content-Length` exceeds the limit, the body is rejected unread.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        mut body: Body,
+    ) -> Result<RequestBody, ApiError> {
+        let declared = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if told.is_some_and(|length| length > self.most as u64) {
+        if declared.is_some_and(|length| length > self.max_bytes as u64) {
             return Err(self.too_large());
         }
         let until = Instant::now() + self.timeout;
         let mut bytes = BytesMut::new();
-        let mut share: Option<OwnedSemaphorePermit> = None;
+        let mut permits: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = timeout_at(until, body.frame())
             .await
             .map_err(|_| self.too_slow())?
         {
-            let broken =
-                |_| Problem::bad_request("the request's body ended before it was complete");
-            let Ok(data) = frame.map_err(broken)?.into_data() else {
+            let incomplete = |_| ApiError::bad_request("incomplete request body");
+            let Ok(data) = frame.map_err(incomplete)?.into_data() else {
                 continue;
             };
-            if bytes.len() + data.len() > self.most {
+            if bytes.len() + data.len() > self.max_bytes {
                 return Err(self.too_large());
             }
-            let shares = (bytes.len() + data.len()).div_ceil(SHARE);
-            let more = shares - share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            if more > 0 {
-                let more = Arc::clone(&self.budget)
-                    .try_acquire_many_owned(more as u32)
-                    .map_err(|_| no_memory())?;
-                match &mut share {
-                    Some(share) => share.merge(more),
-                    None => share = Some(more),
+            let needed = (bytes.len() + data.len()).div_ceil(PERMIT_BYTES);
+            let missing = needed
+                - permits
+                    .as_ref()
+                    .map_or(0, OwnedSemaphorePermit::num_permits);
+            if missing > 0 {
+                let acquired = Arc::clone(&self.budget)
+                    .try_acquire_many_owned(missing as u32)
+                    .map_err(|_| budget_exhausted())?;
+                match &mut permits {
+                    Some(permits) => permits.merge(acquired),
+                    None => permits = Some(acquired),
                 }
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(Held {
+        Ok(RequestBody {
             bytes: bytes.freeze(),
-            _share: share,
+            _permits: permits,
         })
     }
 
-    fn too_large(&self) -> Problem {
+    fn too_large(&self) -> ApiError {
         let message = format!(
-            "the request is larger than {} bytes; send fewer or smaller pictures",
-            self.most
+            "request body exceeds the limit of {} bytes; send fewer or smaller images",
+            self.max_bytes
         );
-        Problem::new(413, "request_too_large", message)
+        ApiError::new(413, "request_too_large", message)
     }
 
-    fn too_slow(&self) -> Problem {
+    fn too_slow(&self) -> ApiError {
         let message = format!(
-            "the request did not arrive within {} s",
+            "request body was not received within {} s",
             self.timeout.as_secs_f64()
         );
-        Problem::new(408, "request_timeout", message)
+        ApiError::new(408, "request_timeout", message)
     }
 }
 
-fn no_memory() -> Problem {
-    Problem::new(
+fn budget_exhausted() -> ApiError {
+    ApiError::new(
         429,
         "queue_full",
-        "the server holds as many requests as it can; try again in a moment",
+        "the memory for request bodies is exhausted; retry later",
     )
 }

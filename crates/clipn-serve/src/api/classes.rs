@@ -8,51 +8,53 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::App;
-use super::problem::{ErrorAnswer, Problem, json};
+use super::error::{ApiError, ErrorResponse, json};
 use super::status::RuleInfo;
 
-/// Classes to try.
+/// Class names to encode.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClassesRequest {
-    /// Their names.
+    /// Class names.
     classes: Vec<String>,
 }
 
-/// Classes that pictures can be held against.
+/// Classes that are ready for classification.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClassesAnswer {
-    /// The classes as they will be asked for.
+pub(super) struct ClassesResponse {
+    /// Classes in request order, with trimmed names.
     classes: Vec<ClassInfo>,
-    /// What decides between them and "unknown".
+    /// Rule that decides between these classes and "unknown".
     rule: RuleInfo,
-    /// Time that it took.
+    /// Processing time in milliseconds.
     duration_ms: f64,
 }
 
 /// One class.
 #[derive(Debug, Serialize, ToSchema)]
 struct ClassInfo {
-    /// Its name.
+    /// Name of the class.
     name: String,
-    /// Words in it that the model has never read, where it tells: what it says of the class means nothing.
+    /// Words of the name that did not occur in the training captions; predictions for the class are
+    /// unreliable. Empty if the model does not record its training vocabulary.
     unseen_words: Vec<String>,
 }
 
-/// Try other classes
+/// Encode custom classes
 ///
-/// Encodes the names, so that requests that name these classes are answered at once. The server keeps its own classes.
+/// Encodes class names in advance and caches them, so that later requests with these classes are
+/// fast. The server's own classes do not change.
 #[utoipa::path(
     post,
     path = "/v1/classes",
     request_body = ClassesRequest,
     responses(
-        (status = 200, description = "The classes can be asked for", body = ClassesAnswer),
-        (status = 400, description = "The request is not understood", body = ErrorAnswer),
-        (status = 401, description = "A key is needed", body = ErrorAnswer),
-        (status = 422, description = "The classes cannot be asked for", body = ErrorAnswer),
-        (status = 429, description = "Others are naming classes; try again", body = ErrorAnswer),
-        (status = 504, description = "Not encoded within the deadline", body = ErrorAnswer),
+        (status = 200, description = "The classes are encoded", body = ClassesResponse),
+        (status = 400, description = "Malformed request", body = ErrorResponse),
+        (status = 401, description = "Missing or invalid API key", body = ErrorResponse),
+        (status = 422, description = "Invalid classes", body = ErrorResponse),
+        (status = 429, description = "Too many requests with custom classes; retry later", body = ErrorResponse),
+        (status = 504, description = "Deadline exceeded", body = ErrorResponse),
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
@@ -60,17 +62,14 @@ struct ClassInfo {
 pub(super) async fn classes(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
     let begun = Instant::now();
-    let asked: ClassesRequest = serde_json::from_slice(&body.bytes).map_err(|error| {
-        Problem::bad_request(format!(
-            "the request is not the JSON that is read here: {error}; see /docs"
-        ))
-    })?;
+    let request: ClassesRequest = serde_json::from_slice(&body.bytes)
+        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}; see /docs")))?;
     let deadline = begun + app.settings.deadline;
-    let detector = app.detector_for(Some(asked.classes), 1, deadline).await?;
+    let detector = app.detector_for(Some(request.classes), 1, deadline).await?;
     let unseen = |name: &String| {
         app.classes
             .encoder()
@@ -81,15 +80,15 @@ pub(super) async fn classes(
         name: name.clone(),
         unseen_words: unseen(name),
     };
-    let answer = ClassesAnswer {
+    let response = ClassesResponse {
         classes: detector
             .classifier()
             .class_names()
             .iter()
             .map(info)
             .collect(),
-        rule: RuleInfo::of(&detector),
+        rule: RuleInfo::new(&detector),
         duration_ms: (begun.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };
-    Ok(json(StatusCode::OK, &answer))
+    Ok(json(StatusCode::OK, &response))
 }

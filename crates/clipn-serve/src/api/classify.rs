@@ -8,49 +8,50 @@ use clipn::detector::{Detection, Detector};
 use futures_util::future::join_all;
 
 use super::App;
-use super::answer::{ClassifyAnswer, Decided, Failed, Outcome, PictureResult};
-use super::pictures::{Asked, ClassifyForm, ClassifyQuery, ClassifyRequest, Picture, read};
-use super::problem::{ErrorAnswer, Problem, json};
+use super::error::{ApiError, ErrorResponse, json};
+use super::input::{ClassifyForm, ClassifyInput, ClassifyQuery, ClassifyRequest, InputImage, read};
+use super::response::{ClassifyResponse, Decision, ImageFailure, ImageOutcome, ImageResult};
+use crate::classify_error::ClassifyError;
 use crate::engine::Ticket;
-use crate::failure::Failure;
 
-/// Tell what pictures are
+/// Classify images
 ///
-/// A picture as it is, files in a form, or JSON with Base64. The answer has one result for each picture, in their order.
-/// Of several pictures one that cannot be read fails alone: its result is an error, the others have theirs. A request of
-/// one picture that fails is answered with its error.
+/// The body is one image file, a form with files, or JSON with Base64. The response contains one
+/// result per image, in request order. If some of several images fail, their results contain an
+/// error, and the status is 200. If the only image of a request fails, or if all images fail
+/// because of the server, the response is the error.
 #[utoipa::path(
     post,
     path = "/v1/classify",
     params(ClassifyQuery),
-    request_body(description = "One or several pictures: JPEG, PNG, WebP, BMP, GIF or TIFF", content(
+    request_body(description = "One or more images: JPEG, PNG, WebP, BMP, GIF or TIFF", content(
         ("image/*"),
         ("application/octet-stream"),
         (ClassifyForm = "multipart/form-data"),
         (ClassifyRequest = "application/json"),
     )),
     responses(
-        (status = 200, description = "A result for each picture", body = ClassifyAnswer),
-        (status = 400, description = "The request is not understood", body = ErrorAnswer),
-        (status = 401, description = "A key is needed", body = ErrorAnswer),
-        (status = 408, description = "The request took too long to arrive", body = ErrorAnswer),
-        (status = 413, description = "Too many bytes, pictures or pixels", body = ErrorAnswer),
-        (status = 415, description = "Of a kind that is not read", body = ErrorAnswer),
-        (status = 422, description = "The picture is damaged, or the classes cannot be asked for", body = ErrorAnswer),
-        (status = 429, description = "The queue is full; try again", body = ErrorAnswer),
-        (status = 500, description = "The computation failed", body = ErrorAnswer),
-        (status = 503, description = "The server is stopping or has no workers", body = ErrorAnswer),
-        (status = 504, description = "Not answered within the deadline", body = ErrorAnswer),
+        (status = 200, description = "One result per image", body = ClassifyResponse),
+        (status = 400, description = "Malformed request", body = ErrorResponse),
+        (status = 401, description = "Missing or invalid API key", body = ErrorResponse),
+        (status = 408, description = "Timeout while reading the request", body = ErrorResponse),
+        (status = 413, description = "Too many bytes, images or pixels (see the limits in /v1/info)", body = ErrorResponse),
+        (status = 415, description = "Unsupported media type or image format", body = ErrorResponse),
+        (status = 422, description = "Damaged image or invalid classes", body = ErrorResponse),
+        (status = 429, description = "The queue is full; retry later", body = ErrorResponse),
+        (status = 500, description = "Inference failed", body = ErrorResponse),
+        (status = 503, description = "The server is shutting down, or all workers are dead", body = ErrorResponse),
+        (status = 504, description = "Deadline exceeded", body = ErrorResponse),
     ),
     security((), ("bearer" = []), ("key" = [])),
-    tag = "pictures",
+    tag = "images",
 )]
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     if app.engine.is_full() {
-        return Err(Failure::QueueFull {
+        return Err(ClassifyError::QueueFull {
             queue: app.settings.queue,
         }
         .into());
@@ -59,78 +60,77 @@ pub(super) async fn classify(
     let body = app.bodies.read(&head.headers, body).await?;
     let begun = Instant::now();
     let deadline = begun + app.settings.deadline;
-    let asked = read(
+    let ClassifyInput {
+        images,
+        classes,
+        top,
+    } = read(
         &head.headers,
         &head.uri,
         body.bytes.clone(),
         app.settings.max_images,
     )
     .await?;
-    let Asked {
-        pictures,
-        classes,
-        top,
-    } = asked;
-    let own = classes.is_none();
+    let own_classes = classes.is_none();
     let detector = app.detector_for(classes, top, deadline).await?;
-    let tickets = app.engine.admit(pictures.len())?;
-    let answers = pictures
+    let tickets = app.engine.admit(images.len())?;
+    let detections = images
         .into_iter()
         .zip(tickets)
-        .map(|(Picture { id, bytes }, ticket)| {
-            let found = detect(&app, bytes, detector.clone(), ticket, deadline, own);
-            async { (id, found.await) }
+        .map(|(InputImage { id, bytes }, ticket)| {
+            let result = detect(&app, bytes, detector.clone(), ticket, deadline, own_classes);
+            async { (id, result.await) }
         });
-    let found = join_all(answers).await;
-    answer(&app, found, begun)
+    let results = join_all(detections).await;
+    respond(&app, results, begun)
 }
 
 async fn detect(
     app: &App,
-    bytes: Result<bytes::Bytes, Failure>,
+    bytes: Result<bytes::Bytes, ClassifyError>,
     detector: Detector,
     ticket: Ticket,
     deadline: Instant,
-    own: bool,
-) -> Result<Detection, Failure> {
-    let found = match bytes {
+    own_classes: bool,
+) -> Result<Detection, ClassifyError> {
+    let result = match bytes {
         Ok(bytes) => app.engine.detect(bytes, detector, ticket, deadline).await,
-        Err(failure) => Err(failure),
+        Err(error) => Err(error),
     };
-    match &found {
-        Ok(detection) => app.metrics.decided(detection, own),
-        Err(failure) => app.metrics.failed(failure.code()),
+    match &result {
+        Ok(detection) => app.metrics.record_decision(detection, own_classes),
+        Err(error) => app.metrics.record_failure(error.code()),
     }
-    found
+    result
 }
 
-/// One result a picture, or the error of the only one, or that of all where the server could not answer any.
-fn answer(
-    app: &App,
-    found: Vec<(Option<String>, Result<Detection, Failure>)>,
-    begun: Instant,
-) -> Result<Response, Problem> {
-    let failures = found.iter().map(|(_, found)| found.as_ref().err());
-    let all_failed: Option<Vec<&Failure>> = failures.collect();
-    if let Some(failures) = all_failed {
-        let servers_fault = failures.iter().all(|failure| failure.status() >= 500);
-        if let (Some(first), true) = (failures.first(), failures.len() == 1 || servers_fault) {
-            return Err(Problem::from(*first));
+/// Client's name for an image, and the image's decision or error.
+type NamedResult = (Option<String>, Result<Detection, ClassifyError>);
+
+/// Builds the response: one result per image. If the only image failed, or if every image failed
+/// with a server error, the first error is the response.
+fn respond(app: &App, results: Vec<NamedResult>, begun: Instant) -> Result<Response, ApiError> {
+    let errors = results.iter().map(|(_, result)| result.as_ref().err());
+    let all_failed: Option<Vec<&ClassifyError>> = errors.collect();
+    if let Some(errors) = all_failed {
+        let server_errors = errors.iter().all(|error| error.status() >= 500);
+        if let (Some(first), true) = (errors.first(), errors.len() == 1 || server_errors) {
+            return Err(ApiError::from(*first));
         }
     }
-    let result = |(index, (id, found)): (usize, (Option<String>, Result<Detection, Failure>))| {
-        let outcome = match found {
-            Ok(detection) => Outcome::Decided(Decided::from(detection)),
-            Err(failure) => Outcome::Failed(Failed {
-                error: (&failure).into(),
+    let image_result = |(index, (id, result)): (usize, NamedResult)| {
+        let outcome = match result {
+            Ok(detection) => ImageOutcome::Decision(Decision::from(detection)),
+            Err(error) => ImageOutcome::Failure(ImageFailure {
+                error: (&error).into(),
             }),
         };
-        PictureResult { index, id, outcome }
+        ImageResult { index, id, outcome }
     };
-    let answer = ClassifyAnswer {
-        results: found.into_iter().enumerate().map(result).collect(),
+    let response = ClassifyResponse {
+        results: results.into_iter().enumerate().map(image_result).collect(),
         model: app.model.clone(),
         duration_ms: (begun.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };
-    Ok(json(StatusCode::OK, &answer).into_response())
+    Ok(json(StatusCode::OK, &response).into_response())
 }

@@ -6,28 +6,33 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::problem::Problem;
+use super::error::ApiError;
 
-/// What every answer says of itself.
+/// Headers that are added to every response.
 const HEADERS: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Lets nobody through without a key, where there are keys.
-pub(super) async fn keys(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Middleware that rejects requests without a valid API key, unless authentication is disabled.
+pub(super) async fn require_api_key(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if !app.settings.keys.is_empty()
-        && !given(&request).is_some_and(|key| app.settings.keys.admits(key))
+        && !api_key(&request).is_some_and(|key| app.settings.keys.contains(key))
     {
-        let message =
-            "an API key is needed; send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`";
-        return Problem::new(401, "unauthorised", message).into_response();
+        let message = "missing or invalid API key; \
+                       send `Authorization: Bearer KEY` or `X-API-Key: KEY`";
+        return ApiError::new(401, "unauthorised", message).into_response();
     }
     next.run(request).await
 }
 
-fn given(request: &Request) -> Option<&[u8]> {
+/// The key of a request: `X-API-Key`, else the bearer token.
+fn api_key(request: &Request) -> Option<&[u8]> {
     let headers = request.headers();
     if let Some(key) = headers.get("x-api-key") {
         return Some(key.as_bytes());
@@ -41,8 +46,8 @@ fn given(request: &Request) -> Option<&[u8]> {
         .then(|| key.trim_ascii())
 }
 
-/// Adds the headers that every answer has.
-pub(super) async fn headers(request: Request, next: Next) -> Response {
+/// Middleware that adds [`HEADERS`] to every response.
+pub(super) async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response

@@ -1,14 +1,14 @@
-//! What is asked and answered: the routes, their requests and answers, the one form of errors, the pages.
-mod answer;
+//! HTTP API: routes, requests and responses, errors, middleware and web pages.
 mod body;
 mod classes;
 mod classify;
-mod documentation;
+mod error;
 mod guard;
+mod input;
 mod observe;
+mod openapi;
 mod pages;
-mod pictures;
-mod problem;
+mod response;
 mod state;
 mod status;
 
@@ -19,97 +19,98 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 
 pub(crate) use body::BodyLimits;
-pub use documentation::openapi;
 pub(crate) use observe::RequestIds;
-pub(crate) use state::{App, Texts};
+pub use openapi::openapi;
+pub(crate) use state::{App, TextSlot};
 
-/// One thing that can be asked.
+/// Route of the API.
 struct Route {
     method: &'static str,
     path: &'static str,
-    /// Whether it takes a key, where there are keys.
-    guarded: bool,
+    /// Whether it requires an API key, if the server has any.
+    requires_key: bool,
     handler: fn() -> MethodRouter<Arc<App>>,
 }
 
-/// Everything that can be asked.
+/// All routes.
 const ROUTES: [Route; 9] = [
     Route {
         method: "POST",
         path: "/v1/classify",
-        guarded: true,
+        requires_key: true,
         handler: || post(classify::classify),
     },
     Route {
         method: "POST",
         path: "/v1/classes",
-        guarded: true,
+        requires_key: true,
         handler: || post(classes::classes),
     },
     Route {
         method: "GET",
         path: "/v1/info",
-        guarded: true,
+        requires_key: true,
         handler: || get(status::info),
     },
     Route {
         method: "GET",
         path: "/metrics",
-        guarded: true,
+        requires_key: true,
         handler: || get(status::metrics),
     },
     Route {
         method: "GET",
         path: "/health",
-        guarded: false,
+        requires_key: false,
         handler: || get(status::health),
     },
     Route {
         method: "GET",
         path: "/ready",
-        guarded: false,
+        requires_key: false,
         handler: || get(status::ready),
     },
     Route {
         method: "GET",
         path: "/openapi.json",
-        guarded: false,
-        handler: || get(documentation::document),
+        requires_key: false,
+        handler: || get(openapi::document),
     },
     Route {
         method: "GET",
         path: "/docs",
-        guarded: false,
+        requires_key: false,
         handler: || get(pages::docs),
     },
     Route {
         method: "GET",
         path: "/",
-        guarded: false,
+        requires_key: false,
         handler: || get(pages::index),
     },
 ];
 
-/// Method and path of everything that can be asked.
+/// Returns the method and path of every route.
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
     ROUTES.iter().map(|route| (route.method, route.path))
 }
 
-/// The routes with everything around them.
+/// Builds the router with all middleware.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for route in &ROUTES {
         let handler = (route.handler)();
-        let handler = match route.guarded {
-            true => handler.layer(from_fn_with_state(Arc::clone(app), guard::keys)),
-            false => handler,
+        let handler = if route.requires_key {
+            handler.layer(from_fn_with_state(Arc::clone(app), guard::require_api_key))
+        } else {
+            handler
         };
         router = router.route(route.path, handler);
     }
     router
-        .method_not_allowed_fallback(problem::wrong_method)
-        .fallback(problem::no_such_path)
-        .layer(from_fn(guard::headers))
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .fallback(error::not_found)
+        .layer(from_fn(guard::security_headers))
         .layer(from_fn_with_state(Arc::clone(app), observe::observe))
         .with_state(Arc::clone(app))
 }

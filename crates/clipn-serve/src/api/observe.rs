@@ -10,19 +10,20 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::App;
-use super::problem::{ErrorCode, Problem};
-use crate::metrics::{Counted, RequestLabels, RouteLabels};
+use super::error::{ApiError, ErrorCode};
+use crate::metrics::{GaugeGuard, RequestLabels, RouteLabels};
 use crate::server::Peer;
 
-/// The header that carries a request's name through the logs.
+/// Header with the request ID, which is logged and returned.
 const REQUEST_ID: &str = "x-request-id";
 
-/// What the log calls a request whose client went away: nginx' number.
-const CLIENT_GONE: u16 = 499;
+/// Status that is logged if the client disconnects before the response, as in nginx.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Counts a request, times it, names it and logs it.
+/// Middleware that assigns a request ID, records metrics, logs the request and converts panics to
+/// status 500.
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let id = app.request_ids.of(&request);
+    let id = app.request_ids.id_for(&request);
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -33,9 +34,9 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .get::<Peer>()
         .map(|peer| peer.0.to_string())
         .unwrap_or_default();
-    let in_flight = Counted::new(&app.metrics.in_flight);
+    let in_flight = GaugeGuard::new(&app.metrics.in_flight);
     let method = method_label(request.method());
-    let seen = Seen {
+    let observed = ObservedRequest {
         app,
         route,
         method,
@@ -43,37 +44,39 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         id,
         begun: Instant::now(),
         _in_flight: in_flight,
-        told: false,
+        finished: false,
     };
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = outcome.unwrap_or_else(|_| Problem::internal().into_response());
-    if let Ok(value) = HeaderValue::from_str(&seen.id) {
+    let mut response = outcome.unwrap_or_else(|_| ApiError::internal().into_response());
+    if let Ok(value) = HeaderValue::from_str(&observed.id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let error = response.extensions().get::<ErrorCode>().map(|code| code.0);
-    seen.tell(response.status().as_u16(), error);
+    observed.finish(response.status().as_u16(), error);
     response
 }
 
-/// A request from its head to its answer, or to its client's going away.
-struct Seen {
+/// Request in progress. It is recorded once: with its status when it finishes, or as closed by the
+/// client when it is dropped before.
+struct ObservedRequest {
     app: Arc<App>,
     route: String,
     method: &'static str,
     peer: String,
     id: String,
     begun: Instant,
-    _in_flight: Counted,
-    told: bool,
+    _in_flight: GaugeGuard,
+    finished: bool,
 }
 
-impl Seen {
-    fn tell(mut self, status: u16, error: Option<&'static str>) {
-        self.log(status, error);
-        self.told = true;
+impl ObservedRequest {
+    fn finish(mut self, status: u16, error: Option<&'static str>) {
+        self.record(status, error);
+        self.finished = true;
     }
 
-    fn log(&self, status: u16, error: Option<&'static str>) {
+    /// Updates the metrics and writes the log line.
+    fn record(&self, status: u16, error: Option<&'static str>) {
         let Self {
             app,
             route,
@@ -97,7 +100,7 @@ impl Seen {
             })
             .observe(took.as_secs_f64());
         if let Some(code) = error {
-            app.metrics.error(code);
+            app.metrics.record_error(code);
         }
         let error = error.unwrap_or_default();
         let ms = (took.as_secs_f64() * 1e5).round() / 100.0;
@@ -111,15 +114,15 @@ impl Seen {
     }
 }
 
-impl Drop for Seen {
+impl Drop for ObservedRequest {
     fn drop(&mut self) {
-        if !self.told {
-            self.log(CLIENT_GONE, Some("client_gone"));
+        if !self.finished {
+            self.record(CLIENT_CLOSED_REQUEST, Some("client_gone"));
         }
     }
 }
 
-/// Names for requests that bring none along.
+/// Generator of IDs for requests that have none.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
     boot: u64,
@@ -138,19 +141,20 @@ impl RequestIds {
         }
     }
 
-    /// The name that the client gives, if it can stand in a log, else a new one.
-    fn of(&self, request: &Request) -> String {
+    /// Returns the client's ID if it has 1 to 64 characters, all alphanumeric or one of `-_.`, else
+    /// a new ID.
+    fn id_for(&self, request: &Request) -> String {
         let given = request
             .headers()
             .get(REQUEST_ID)
             .and_then(|id| id.to_str().ok());
-        let plain = |id: &&str| {
+        let is_valid = |id: &&str| {
             (1..=64).contains(&id.len())
                 && id
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
-        match given.filter(plain) {
+        match given.filter(is_valid) {
             Some(id) => id.to_owned(),
             None => format!(
                 "{:x}-{:x}",
@@ -161,7 +165,7 @@ impl RequestIds {
     }
 }
 
-/// A method's name; strange ones share one, so that nobody can fill the metrics.
+/// Metric label of a method. Uncommon methods share `OTHER`, which bounds the number of series.
 fn method_label(method: &Method) -> &'static str {
     let known = [
         Method::GET,

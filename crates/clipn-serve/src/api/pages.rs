@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// A page with what its browser may do with it.
+/// HTML page with its content security policy.
 struct Page {
     html: &'static str,
     policy: HeaderValue,
@@ -16,10 +16,11 @@ static INDEX: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../pages
 static DOCS: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../pages/docs.html")));
 
 impl Page {
-    /// A page whose own script and style run and nothing else: they are told by their hashes.
+    /// Creates a page whose policy allows its own inline script and style, by hash, and nothing
+    /// else.
     fn new(html: &'static str) -> Self {
         let hashes = |tag: &str| {
-            inside(html, tag)
+            element_content(html, tag)
                 .map(|text| format!("'sha256-{}'", hash(text)))
                 .unwrap_or_default()
         };
@@ -34,14 +35,14 @@ impl Page {
         Self { html, policy }
     }
 
-    fn answer(&self) -> Response {
-        let typed = (
+    fn response(&self) -> Response {
+        let content_type = (
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/html; charset=utf-8"),
         );
         (
             [
-                typed,
+                content_type,
                 (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
             ],
             self.html,
@@ -50,8 +51,8 @@ impl Page {
     }
 }
 
-/// What stands in the page's only element of that name.
-fn inside<'a>(html: &'a str, tag: &str) -> Option<&'a str> {
+/// Content of the first element `<tag>` without attributes.
+fn element_content<'a>(html: &'a str, tag: &str) -> Option<&'a str> {
     let (_, rest) = html.split_once(&format!("<{tag}>"))?;
     Some(rest.split_once(&format!("</{tag}>"))?.0)
 }
@@ -60,26 +61,26 @@ fn hash(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
-/// A page to try pictures on
+/// Web page to classify images
 #[utoipa::path(
     get,
     path = "/",
-    responses((status = 200, description = "The page", content_type = "text/html")),
+    responses((status = 200, description = "HTML page", content_type = "text/html")),
     tag = "pages",
 )]
 pub(super) async fn index() -> Response {
-    INDEX.answer()
+    INDEX.response()
 }
 
-/// This documentation as a page
+/// API documentation as a web page
 #[utoipa::path(
     get,
     path = "/docs",
-    responses((status = 200, description = "The page", content_type = "text/html")),
+    responses((status = 200, description = "HTML page", content_type = "text/html")),
     tag = "pages",
 )]
 pub(super) async fn docs() -> Response {
-    DOCS.answer()
+    DOCS.response()
 }
 
 #[cfg(test)]
@@ -87,13 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_have_one_script_and_one_style_and_fetch_nothing() {
+    fn pages_have_one_script_and_one_style_and_load_no_resources() {
         for page in [&INDEX, &DOCS] {
             for tag in ["script", "style"] {
                 assert_eq!(page.html.matches(&format!("<{tag}")).count(), 1);
-                assert!(inside(page.html, tag).is_some_and(|text| !text.is_empty()));
+                assert!(element_content(page.html, tag).is_some_and(|text| !text.is_empty()));
             }
-            for outside in [
+            for forbidden in [
                 "http://",
                 "https://",
                 " src=",
@@ -104,7 +105,7 @@ mod tests {
                 "style=\"",
                 "innerHTML",
             ] {
-                assert!(!page.html.contains(outside), "{outside}");
+                assert!(!page.html.contains(forbidden), "{forbidden}");
             }
             assert!(
                 page.policy

@@ -9,21 +9,21 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::body::BodyLimits;
+use super::error::ApiError;
 use super::observe::RequestIds;
-use super::problem::Problem;
 use crate::ServeSettings;
 use crate::classes::Classes;
+use crate::classify_error::ClassifyError;
 use crate::engine::Engine;
-use crate::failure::Failure;
 use crate::metrics::SharedMetrics;
 
-/// Requests that wait for the text towers at most.
-const WAITING_FOR_TEXTS: usize = 4;
+/// Maximum number of requests that use or wait for the text towers.
+const MAX_WAITERS: usize = 4;
 
-/// Characters of a class name at most.
-pub(super) const LONGEST_NAME: usize = 100;
+/// Maximum length of a class name in characters.
+pub(super) const MAX_NAME_CHARS: usize = 100;
 
-/// What all requests share.
+/// State shared by all requests.
 pub(crate) struct App {
     pub(crate) settings: ServeSettings,
     pub(crate) detector: Detector,
@@ -34,20 +34,21 @@ pub(crate) struct App {
     pub(crate) bodies: BodyLimits,
     pub(crate) request_ids: RequestIds,
     pub(crate) stopping: AtomicBool,
-    pub(crate) texts: Texts,
+    pub(crate) text_slot: TextSlot,
 }
 
-/// One classifier is built at a time, and few wait.
-pub(crate) struct Texts {
-    turn: Semaphore,
-    waiting: AtomicUsize,
+/// Admission to the text towers: one classifier is built at a time, and at most [`MAX_WAITERS`]
+/// requests use or wait for the slot.
+pub(crate) struct TextSlot {
+    slot: Semaphore,
+    waiters: AtomicUsize,
 }
 
-impl Default for Texts {
+impl Default for TextSlot {
     fn default() -> Self {
         Self {
-            turn: Semaphore::new(1),
-            waiting: AtomicUsize::new(0),
+            slot: Semaphore::new(1),
+            waiters: AtomicUsize::new(0),
         }
     }
 }
@@ -57,140 +58,139 @@ impl App {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// The detector for a request's classes, or the server's own.
+    /// Returns the detector for a request's classes, or the server's own for `None`.
     pub(super) async fn detector_for(
         &self,
         classes: Option<Vec<String>>,
         top: usize,
         deadline: Instant,
-    ) -> Result<Detector, Problem> {
+    ) -> Result<Detector, ApiError> {
         let Some(names) = classes else {
             return Ok(self.detector.clone().with_top(top));
         };
-        let names = self.checked(&names)?;
-        let foreign = self.classes.foreign(&names);
-        if let (Some(first), None) = (foreign.first(), self.classes.encoder()) {
-            return Err(Problem::new(
+        let names = self.validate_names(&names)?;
+        let custom = self.classes.custom(&names);
+        if let (Some(first), None) = (custom.first(), self.classes.encoder()) {
+            return Err(ApiError::new(
                 422,
                 "classes_fixed",
                 format!(
-                    "`{first}` is none of the server's classes, and it has no text towers to learn others: it was \
-                     started with a bundle alone; /v1/info lists its classes"
+                    "unknown class `{first}`: this server has no text towers for custom classes; \
+                     see the classes in /v1/info"
                 ),
             ));
         }
-        let classifier = if self.classes.is_at_hand(&names) {
+        let classifier = if self.classes.is_ready(&names) {
             self.classes
                 .classifier(&names, &clipn::progress::Silent)
-                .map_err(|error| unbuilt(&error))?
+                .map_err(|error| bad_classes(&error))?
         } else {
             self.encode(names, deadline).await?
         };
         let detector = self.detector.with_classifier(classifier);
-        let failed = |error: clipn::detector::DetectorError| {
-            Problem::new(422, "bad_classes", error.to_string())
+        let invalid = |error: clipn::detector::DetectorError| {
+            ApiError::new(422, "bad_classes", error.to_string())
         };
-        Ok(detector.map_err(failed)?.with_top(top))
+        Ok(detector.map_err(invalid)?.with_top(top))
     }
 
-    /// Builds a classifier on a thread of its own; stopped where nobody waits for it any more.
+    /// Builds a classifier on a blocking thread. The work is cancelled if the request is dropped.
     async fn encode(
         &self,
         names: Vec<String>,
         deadline: Instant,
-    ) -> Result<clipn::classifier::Classifier, Problem> {
-        let waiting = Waiting::new(&self.texts.waiting)?;
-        let late = |_| {
-            Problem::from(Failure::Deadline {
+    ) -> Result<clipn::classifier::Classifier, ApiError> {
+        let waiter = WaiterGuard::new(&self.text_slot.waiters)?;
+        let deadline_exceeded = |_| {
+            ApiError::from(ClassifyError::Deadline {
                 millis: self.settings.deadline.as_millis(),
             })
         };
-        let turn = timeout_at(deadline.into(), self.texts.turn.acquire())
+        let _permit = timeout_at(deadline.into(), self.text_slot.slot.acquire())
             .await
-            .map_err(late)?;
-        let _turn = turn.map_err(|_| Problem::from(Failure::Stopping))?;
-        let stop = Stop::default();
-        let (classes, progress) = (Arc::clone(&self.classes), UntilStopped(Arc::clone(&stop.0)));
-        let building = tokio::task::spawn_blocking(move || classes.classifier(&names, &progress));
-        let built = timeout_at(deadline.into(), building).await.map_err(late)?;
-        drop(waiting);
-        built
-            .map_err(|_| Problem::internal())?
-            .map_err(|error| unbuilt(&error))
+            .map_err(deadline_exceeded)?
+            .map_err(|_| ApiError::from(ClassifyError::Stopping))?;
+        let cancel = CancelOnDrop::default();
+        let (classes, progress) = (Arc::clone(&self.classes), CancelFlag(Arc::clone(&cancel.0)));
+        let task = tokio::task::spawn_blocking(move || classes.classifier(&names, &progress));
+        let classifier = timeout_at(deadline.into(), task)
+            .await
+            .map_err(deadline_exceeded)?;
+        drop(waiter);
+        classifier
+            .map_err(|_| ApiError::internal())?
+            .map_err(|error| bad_classes(&error))
     }
 
-    /// Class names that may be asked for.
-    fn checked(&self, names: &[String]) -> Result<Vec<String>, Problem> {
-        let bad = |message: String| Err(Problem::new(422, "bad_classes", message));
-        let most = self.settings.max_classes;
-        if names.is_empty() || names.len() > most {
-            return bad(format!(
-                "{} classes are named; from 1 to {most} may be",
-                names.len()
-            ));
+    /// Trims and validates the class names of a request.
+    fn validate_names(&self, names: &[String]) -> Result<Vec<String>, ApiError> {
+        let bad = |message: String| Err(ApiError::new(422, "bad_classes", message));
+        let max = self.settings.max_classes;
+        if names.is_empty() || names.len() > max {
+            return bad(format!("expected 1 to {max} classes, got {}", names.len()));
         }
         let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
         for (index, name) in names.iter().enumerate() {
-            let place = index + 1;
+            let number = index + 1;
             if name.is_empty() {
-                return bad(format!("class {place} has no name"));
+                return bad(format!("class {number} has an empty name"));
             }
-            if name.chars().count() > LONGEST_NAME {
+            if name.chars().count() > MAX_NAME_CHARS {
                 return bad(format!(
-                    "the name of class {place} has more than {LONGEST_NAME} characters"
+                    "the name of class {number} exceeds the limit of {MAX_NAME_CHARS} characters"
                 ));
             }
             if name.chars().any(char::is_control) {
                 return bad(format!(
-                    "the name of class {place} has control characters in it"
+                    "the name of class {number} contains control characters"
                 ));
             }
             if names[..index].contains(name) {
-                return bad(format!("class {place} is called as one before it"));
+                return bad(format!("duplicate class name: class {number} ({name})"));
             }
         }
         Ok(names)
     }
 }
 
-fn unbuilt(error: &ClassifierError) -> Problem {
-    Problem::new(422, "bad_classes", error.to_string())
+fn bad_classes(error: &ClassifierError) -> ApiError {
+    ApiError::new(422, "bad_classes", error.to_string())
 }
 
-/// A request in the line for the text towers.
-struct Waiting<'a>(&'a AtomicUsize);
+/// RAII guard of a request that uses or waits for the text towers.
+struct WaiterGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Result<Self, Problem> {
-        let waiting = Self(count);
-        if count.fetch_add(1, Ordering::SeqCst) < WAITING_FOR_TEXTS {
-            return Ok(waiting);
+impl<'a> WaiterGuard<'a> {
+    fn new(count: &'a AtomicUsize) -> Result<Self, ApiError> {
+        let waiter = Self(count);
+        if count.fetch_add(1, Ordering::SeqCst) < MAX_WAITERS {
+            return Ok(waiter);
         }
-        let message =
-            "several others have named classes of their own just now; try again in a moment";
-        Err(Problem::new(429, "texts_busy", message))
+        let message = "too many requests with custom classes; retry later";
+        Err(ApiError::new(429, "texts_busy", message))
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// Dropped with the request that it belongs to.
+/// Sets its flag when it is dropped with its request.
 #[derive(Default)]
-struct Stop(Arc<AtomicBool>);
+struct CancelOnDrop(Arc<AtomicBool>);
 
-impl Drop for Stop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-struct UntilStopped(Arc<AtomicBool>);
+/// Progress that reports cancellation once its flag is set.
+struct CancelFlag(Arc<AtomicBool>);
 
-impl Progress for UntilStopped {
+impl Progress for CancelFlag {
     fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

@@ -9,91 +9,92 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::problem::{ErrorAnswer, json};
+use super::error::{ErrorResponse, json};
 use crate::engine::Health;
 use crate::metrics::MEDIA_TYPE;
 
-/// What the server is.
+/// Description of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Info {
-    /// `clipn`.
+    /// Always `clipn`.
     name: &'static str,
-    /// Its version.
+    /// Version of the server.
     version: &'static str,
-    /// Which model.
+    /// Name of the model.
     model: String,
-    /// Side of the pictures that the model sees, in pixels.
+    /// Side length of the model's input in pixels.
     image_size: usize,
-    /// The classes, in their order.
+    /// The server's own classes.
     classes: Vec<String>,
-    /// Whether a request may name classes that are not among these.
+    /// Whether a request may use custom classes.
     editable_classes: bool,
-    /// What decides between a class and "unknown".
+    /// Rule that decides between a class and "unknown".
     rule: RuleInfo,
-    /// How the threshold was found, where it was calibrated.
+    /// Calibration of the threshold; null if it was not calibrated.
     calibration: Option<CalibrationInfo>,
-    /// What a request may have.
+    /// Limits of a request.
     limits: Limits,
 }
 
-/// What decides between a class and "unknown".
+/// Rule that decides between a class and "unknown".
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RuleInfo {
-    /// The score, `atd` for instance.
+    /// Name of the score, for example `atd`.
     score: &'static str,
-    /// The least score that is kept; null where each picture has its own, as with the published rule of ATD.
+    /// Minimum score of a known image; null if it differs per image, as in the published ATD rule.
     threshold: Option<f64>,
-    /// Whether it was calibrated on pictures of the classes.
+    /// Whether the threshold was calibrated on images of the classes.
     calibrated: bool,
 }
 
-/// How a threshold was found.
+/// Calibration of a threshold.
 #[derive(Debug, Serialize, ToSchema)]
 struct CalibrationInfo {
-    /// The share of pictures of the classes that was to be kept.
+    /// Target true positive rate: fraction of images of the classes to accept, 0 to 1.
     target_tpr: f64,
-    /// The confidence of the interval.
+    /// Confidence level of the interval, 0 to 1.
     confidence: f64,
-    /// Pictures that it was calibrated on.
+    /// Number of calibration images.
     pictures: usize,
-    /// Share of these that it keeps.
+    /// Fraction of the calibration images that are accepted.
     kept: f64,
-    /// The lower end of the interval of the share that it keeps of others.
+    /// Lower bound of the confidence interval of the fraction of new images that are accepted.
     kept_lower: f64,
-    /// The upper end.
+    /// Upper bound of that interval.
     kept_upper: f64,
-    /// What should be known before it is trusted.
+    /// Warnings about the calibration data.
     warnings: Vec<String>,
 }
 
-/// What a request may have.
+/// Limits of a request.
 #[derive(Debug, Serialize, ToSchema)]
 struct Limits {
-    /// Bytes of a request.
+    /// Maximum size of a request body in bytes.
     request_bytes: usize,
-    /// Pictures of a request.
+    /// Maximum number of images per request.
     images: usize,
-    /// Pixels of a picture.
+    /// Maximum number of pixels per image.
     pixels: u64,
-    /// Classes that a request names itself.
+    /// Maximum number of custom classes per request.
     classes: usize,
-    /// Characters of a class name.
+    /// Maximum length of a class name in characters.
     class_name_characters: usize,
-    /// Time for an answer, in milliseconds.
+    /// Maximum processing time of a request, in milliseconds.
     deadline_ms: u64,
 }
 
-/// Whether requests should be sent here.
+/// Readiness to accept requests.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Ready {
-    /// Whether they should.
+    /// Whether the server accepts requests.
     ready: bool,
-    /// Why not.
+    /// Why it does not; null if it does.
     reason: Option<&'static str>,
 }
 
 impl RuleInfo {
-    pub(super) fn of(detector: &Detector) -> Self {
+    /// Describes the rule of a detector.
+    pub(super) fn new(detector: &Detector) -> Self {
         let rule = detector.rule();
         let (threshold, calibrated) = match rule {
             Rule::Ctw { threshold } | Rule::Threshold { threshold, .. } => (Some(threshold), false),
@@ -108,15 +109,15 @@ impl RuleInfo {
     }
 }
 
-/// Tell what the server is
+/// Describe the server
 ///
-/// Version, model, classes, what decides, and the limits.
+/// Version, model, classes, decision rule, calibration and limits.
 #[utoipa::path(
     get,
     path = "/v1/info",
     responses(
-        (status = 200, description = "What the server is", body = Info),
-        (status = 401, description = "A key is needed", body = ErrorAnswer),
+        (status = 200, description = "Description of the server", body = Info),
+        (status = 401, description = "Missing or invalid API key", body = ErrorResponse),
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
@@ -146,29 +147,29 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
         image_size: detector.preprocessing().size,
         classes: detector.classifier().class_names().to_vec(),
         editable_classes: app.classes.encoder().is_some(),
-        rule: RuleInfo::of(detector),
+        rule: RuleInfo::new(detector),
         calibration,
         limits: Limits {
             request_bytes: settings.max_request_bytes,
             images: settings.max_images,
             pixels: settings.max_pixels,
             classes: settings.max_classes,
-            class_name_characters: super::state::LONGEST_NAME,
+            class_name_characters: super::state::MAX_NAME_CHARS,
             deadline_ms: u64::try_from(settings.deadline.as_millis()).unwrap_or(u64::MAX),
         },
     };
     json(StatusCode::OK, &info)
 }
 
-/// Tell whether pictures are being answered
+/// Check liveness
 ///
-/// Looks at every worker and at the queue: a worker that is dead or stuck, or a queue that does not move, is a 503.
+/// Status 503 if a worker is dead or stuck, or if the queue makes no progress.
 #[utoipa::path(
     get,
     path = "/health",
     responses(
-        (status = 200, description = "All workers work", body = Health),
-        (status = 503, description = "A worker is dead or stuck; restart the server", body = Health),
+        (status = 200, description = "All workers are healthy", body = Health),
+        (status = 503, description = "A worker is dead or the server is stuck; restart it", body = Health),
     ),
     tag = "operation",
 )]
@@ -182,23 +183,23 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     json(status, &health)
 }
 
-/// Tell whether requests should be sent here
+/// Check readiness
 ///
-/// Not while the server is stopping, while it is unhealthy, or while its queue is full.
+/// Status 503 while the server is shutting down, unhealthy, or has a full queue.
 #[utoipa::path(
     get,
     path = "/ready",
     responses(
-        (status = 200, description = "Send requests", body = Ready),
-        (status = 503, description = "Send them elsewhere", body = Ready),
+        (status = 200, description = "Ready for requests", body = Ready),
+        (status = 503, description = "Not ready; use another server", body = Ready),
     ),
     tag = "operation",
 )]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let reason = if app.is_stopping() {
-        Some("the server is stopping")
+        Some("the server is shutting down")
     } else if !app.engine.health().problems.is_empty() {
-        Some("a worker is dead or stuck; see /health")
+        Some("the server is unhealthy; see /health")
     } else if app.engine.is_full() {
         Some("the queue is full")
     } else {
@@ -218,20 +219,21 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     )
 }
 
-/// Tell figures for Prometheus
+/// Metrics for Prometheus
 ///
-/// Requests, latency, batch sizes, queue, outcomes, errors and the histogram of scores, as OpenMetrics text.
+/// Requests, latency, batch sizes, queue, outcomes, errors and a histogram of scores, in
+/// OpenMetrics text format.
 #[utoipa::path(
     get,
     path = "/metrics",
     responses(
-        (status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text"),
-        (status = 401, description = "A key is needed", body = ErrorAnswer),
+        (status = 200, description = "Metrics", body = String, content_type = "application/openmetrics-text"),
+        (status = 401, description = "Missing or invalid API key", body = ErrorResponse),
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "operation",
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.metrics.queue.set(app.engine.pictures() as i64);
+    app.metrics.queue.set(app.engine.admitted_images() as i64);
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], app.metrics.text()).into_response()
 }

@@ -4,56 +4,57 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::worker::Doing;
+use super::worker::Activity;
 use super::{Engine, Shared};
 
-/// Whether pictures are being answered, and what by.
+/// Health of the workers and the queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`, or `failing`: a worker is dead or stuck, or pictures wait too long.
+    /// `ok`, or `failing` if a worker is dead or stuck, or images wait too long.
     pub(crate) status: &'static str,
-    /// What is wrong, where something is.
+    /// Descriptions of the problems; empty if the status is `ok`.
     pub(crate) problems: Vec<String>,
-    /// The workers.
+    /// State of each worker.
     pub(crate) workers: Vec<WorkerHealth>,
-    /// Pictures in work or waiting.
+    /// Number of admitted images, queued or in progress.
     pub(crate) pictures: usize,
-    /// How long the first picture that waits for a worker has waited, in milliseconds.
+    /// Waiting time of the oldest image in the queue, in milliseconds.
     pub(crate) oldest_ms: u64,
 }
 
-/// One worker.
+/// State of one worker.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkerHealth {
     /// `idle`, `busy`, `stuck` or `dead`.
     state: &'static str,
-    /// How long it has been at its batch, in milliseconds.
+    /// Time spent on the current batch, in milliseconds; 0 if idle.
     busy_ms: u64,
-    /// How often it fell and was started again.
+    /// Number of restarts after a panic.
     restarts: u32,
 }
 
 impl Engine {
-    /// How the workers are doing. Fails where one is dead or stuck, or where the queue does not move.
+    /// Returns the current health. It is `failing` if a worker is dead or stuck, or if the queue or
+    /// the decoders make no progress.
     pub(crate) fn health(&self) -> Health {
         let shared = &self.shared;
         let mut problems = Vec::new();
         let mut workers = Vec::with_capacity(shared.workers.len());
         for (index, worker) in shared.workers.iter().enumerate() {
-            let (state, busy) = match worker.doing(shared.started) {
-                Doing::Dead => {
+            let (state, busy) = match worker.activity(shared.started) {
+                Activity::Dead => {
                     problems.push(format!("worker {index} is dead"));
                     ("dead", Duration::ZERO)
                 }
-                Doing::Busy(busy) if busy > shared.stuck_after => {
+                Activity::Busy(busy) if busy > shared.stuck_after => {
                     problems.push(format!(
-                        "worker {index} has been at a batch for {} s",
+                        "worker {index} is stuck: busy with one batch for {} s",
                         busy.as_secs()
                     ));
                     ("stuck", busy)
                 }
-                Doing::Busy(busy) => ("busy", busy),
-                Doing::Idle => ("idle", Duration::ZERO),
+                Activity::Busy(busy) => ("busy", busy),
+                Activity::Idle => ("idle", Duration::ZERO),
             };
             workers.push(WorkerHealth {
                 state,
@@ -68,14 +69,14 @@ impl Engine {
             .unwrap_or_default();
         if oldest > shared.stuck_after {
             problems.push(format!(
-                "a picture has waited for a worker for {} s",
+                "queue is stuck: the oldest image has waited for {} s",
                 oldest.as_secs()
             ));
         }
-        if let Some(still) = shared.decoders_stuck() {
+        if let Some(stalled) = shared.decoders_stuck() {
             problems.push(format!(
-                "no decoder has come to an end for {} s",
-                still.as_secs()
+                "decoders are stuck: no progress for {} s",
+                stalled.as_secs()
             ));
         }
         let status = if problems.is_empty() { "ok" } else { "failing" };
@@ -83,7 +84,7 @@ impl Engine {
             status,
             problems,
             workers,
-            pictures: self.pictures(),
+            pictures: self.admitted_images(),
             oldest_ms: millis(oldest),
         }
     }
@@ -93,17 +94,18 @@ impl Shared {
     pub(super) fn any_alive(&self) -> bool {
         self.workers
             .iter()
-            .any(|worker| !matches!(worker.doing(self.started), Doing::Dead))
+            .any(|worker| !matches!(worker.activity(self.started), Activity::Dead))
     }
 
-    /// For how long all decoders have been taken without one that began or ended, where that is too long.
+    /// Time since a decoder last started or finished, if all decoders are busy and that time
+    /// exceeds `stuck_after`.
     fn decoders_stuck(&self) -> Option<Duration> {
         if self.decoders.available_permits() > 0 {
             return None;
         }
         let last = Duration::from_millis(self.decoded.load(Ordering::SeqCst));
-        let still = self.started.elapsed().saturating_sub(last);
-        (still > self.stuck_after).then_some(still)
+        let stalled = self.started.elapsed().saturating_sub(last);
+        (stalled > self.stuck_after).then_some(stalled)
     }
 }
 

@@ -1,5 +1,7 @@
-//! From a picture's bytes to the decision on it: decoded on a bounded number of threads, computed in batches that form
-//! by themselves, with a bound on what is taken in, a deadline for each, and workers that are watched.
+//! Inference engine: turns the bytes of an image into a decision.
+//!
+//! A fixed number of threads decodes images, and workers run the image tower on dynamic batches.
+//! Admission is bounded, each image has a deadline, and workers restart after a panic.
 mod health;
 mod queue;
 mod worker;
@@ -16,47 +18,49 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout_at;
 
 pub(crate) use health::Health;
-use queue::{Job, OnTheWay, Queue};
+use queue::{Job, PendingImage, Queue};
 use worker::WorkerState;
 
-use crate::failure::Failure;
+use crate::classify_error::ClassifyError;
 use crate::metrics::Metrics;
 use crate::{ServeError, ServeSettings};
 
-/// A shared handle on the workers and what waits for them.
+/// Cloneable handle on the workers and their queue.
 #[derive(Clone)]
 pub(crate) struct Engine {
     shared: Arc<Shared>,
 }
 
-/// What the workers share.
+/// State shared by all workers.
 struct Shared {
     queue: Arc<Queue>,
-    /// Places for pictures that are in work or wait for it.
-    places: Arc<Semaphore>,
+    /// Admission permits, one per image that is queued or in progress.
+    permits: Arc<Semaphore>,
+    /// One permit per decoder thread.
     decoders: Arc<Semaphore>,
-    /// Milliseconds from the start to the last time that a decoder began or ended.
+    /// Time at which a decoder last started or finished, in milliseconds since `started`.
     decoded: AtomicU64,
-    /// Its image tower computes; each picture's own detector decides.
+    /// Source of the image tower. The decision is made by each image's own detector.
     detector: Detector,
     preprocessing: Preprocessing,
     size: usize,
     pool: ThreadPool,
     workers: Vec<WorkerState>,
+    /// Times of the panics within the restart window.
     restarts: Mutex<Vec<Instant>>,
     started: Instant,
     metrics: Arc<Metrics>,
-    places_total: usize,
+    max_queued: usize,
     max_batch: usize,
     max_wait: Duration,
     deadline: Duration,
     stuck_after: Duration,
 }
 
-/// A picture's place.
+/// Admission of one image.
 pub(crate) struct Ticket {
-    place: OwnedSemaphorePermit,
-    on_the_way: OnTheWay,
+    permit: OwnedSemaphorePermit,
+    pending: PendingImage,
 }
 
 impl Engine {
@@ -75,21 +79,20 @@ impl Engine {
         preprocessing.decode.max_pixels = preprocessing.decode.max_pixels.min(settings.max_pixels);
         let shared = Arc::new(Shared {
             queue: Arc::default(),
-            places: Arc::new(Semaphore::new(settings.queue)),
+            permits: Arc::new(Semaphore::new(settings.queue)),
             decoders: Arc::new(Semaphore::new(settings.workers)),
             decoded: AtomicU64::new(0),
             detector: detector.clone(),
             size: preprocessing.size,
             preprocessing,
-            pool: pool
-                .map_err(|error| failed("the threads of the image tower", error.to_string()))?,
+            pool: pool.map_err(|error| failed("the inference threads", error.to_string()))?,
             workers: (0..settings.workers)
                 .map(|_| WorkerState::default())
                 .collect(),
             restarts: Mutex::default(),
             started: Instant::now(),
             metrics,
-            places_total: settings.queue,
+            max_queued: settings.queue,
             max_batch: settings.max_batch,
             max_wait: settings.max_wait,
             deadline: settings.deadline,
@@ -102,48 +105,56 @@ impl Engine {
         Ok(Self { shared })
     }
 
-    /// Places for so many pictures, or why there are none.
-    pub(crate) fn admit(&self, pictures: usize) -> Result<Vec<Ticket>, Failure> {
+    /// Admits `count` images together.
+    ///
+    /// # Errors
+    /// [`ClassifyError::NoWorkers`] if all workers are dead, [`ClassifyError::QueueFull`] if fewer
+    /// than `count` permits are free.
+    pub(crate) fn admit(&self, count: usize) -> Result<Vec<Ticket>, ClassifyError> {
         let shared = &self.shared;
         if !shared.any_alive() {
-            return Err(Failure::NoWorkers);
+            return Err(ClassifyError::NoWorkers);
         }
-        let places = Arc::clone(&shared.places).try_acquire_many_owned(pictures as u32);
-        let mut places = places.map_err(|_| Failure::QueueFull {
-            queue: shared.places_total,
+        let permits = Arc::clone(&shared.permits).try_acquire_many_owned(count as u32);
+        let mut permits = permits.map_err(|_| ClassifyError::QueueFull {
+            queue: shared.max_queued,
         })?;
-        let mut tickets = Vec::with_capacity(pictures);
-        for _ in 0..pictures {
-            if let Some(place) = places.split(1) {
+        let mut tickets = Vec::with_capacity(count);
+        for _ in 0..count {
+            if let Some(permit) = permits.split(1) {
                 tickets.push(Ticket {
-                    place,
-                    on_the_way: shared.queue.expect(),
+                    permit,
+                    pending: shared.queue.register(),
                 });
             }
         }
         Ok(tickets)
     }
 
-    /// Whether not even one more picture would be taken in.
+    /// Whether no more images are admitted.
     pub(crate) fn is_full(&self) -> bool {
-        self.shared.places.available_permits() == 0
+        self.shared.permits.available_permits() == 0
     }
 
-    /// Pictures in work or waiting.
-    pub(crate) fn pictures(&self) -> usize {
+    /// Number of images that are queued or in progress.
+    pub(crate) fn admitted_images(&self) -> usize {
         self.shared
-            .places_total
-            .saturating_sub(self.shared.places.available_permits())
+            .max_queued
+            .saturating_sub(self.shared.permits.available_permits())
     }
 
-    /// Decodes and decides on one picture. Dropped before its end, it takes no part in any batch.
+    /// Decodes and classifies one image. If the future is dropped, the image is left out of its
+    /// batch.
+    ///
+    /// # Errors
+    /// Any [`ClassifyError`] but [`ClassifyError::Base64`] and [`ClassifyError::QueueFull`].
     pub(crate) async fn detect(
         &self,
         bytes: Bytes,
         detector: Detector,
         ticket: Ticket,
         deadline: Instant,
-    ) -> Result<Detection, Failure> {
+    ) -> Result<Detection, ClassifyError> {
         let shared = &self.shared;
         let late = |_| shared.late();
         let decoder = timeout_at(
@@ -153,18 +164,19 @@ impl Engine {
         let decoder = decoder
             .await
             .map_err(late)?
-            .map_err(|_| Failure::Stopping)?;
+            .map_err(|_| ClassifyError::Stopping)?;
         let (reply, answer) = oneshot::channel();
         let for_decoder = Arc::clone(shared);
-        // The closure owns the picture's place and its decoder: both stay taken while it runs, whoever waits for it.
+        // The closure owns both permits, so that they stay taken while it runs, even if the client
+        // disconnects.
         let decoding = tokio::task::spawn_blocking(move || {
             if reply.is_closed() {
                 for_decoder.metrics.abandoned.inc();
-                return Err(Failure::Stopping);
+                return Err(ClassifyError::Stopping);
             }
             let pixels = for_decoder.decode(&bytes);
             drop((bytes, decoder));
-            let Ticket { place, on_the_way } = ticket;
+            let Ticket { permit, pending } = ticket;
             let queued = Instant::now();
             let job = Job {
                 pixels: pixels?,
@@ -172,30 +184,30 @@ impl Engine {
                 deadline,
                 queued,
                 reply,
-                place,
+                permit,
             };
-            for_decoder.queue.push(job, on_the_way);
-            Ok::<_, Failure>(())
+            for_decoder.queue.push(job, pending);
+            Ok::<_, ClassifyError>(())
         });
         timeout_at(deadline.into(), decoding)
             .await
             .map_err(late)?
-            .map_err(|_| Failure::Computation)??;
-        // A worker that fell has dropped the other end.
+            .map_err(|_| ClassifyError::Computation)??;
+        // A worker that panicked has dropped the sender.
         timeout_at(deadline.into(), answer)
             .await
             .map_err(late)?
-            .map_err(|_| Failure::Computation)?
+            .map_err(|_| ClassifyError::Computation)?
     }
 
-    /// Lets nothing more in; workers end when the queue is empty.
+    /// Closes the queue. Workers exit when it is empty.
     pub(crate) fn close(&self) {
         self.shared.queue.close();
     }
 }
 
 impl Shared {
-    fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, Failure> {
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, ClassifyError> {
         let begun = Instant::now();
         self.note_decoder();
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
@@ -213,8 +225,8 @@ impl Shared {
             .store(self.started.elapsed().as_millis() as u64, Ordering::SeqCst);
     }
 
-    fn late(&self) -> Failure {
-        Failure::Deadline {
+    fn late(&self) -> ClassifyError {
+        ClassifyError::Deadline {
             millis: self.deadline.as_millis(),
         }
     }

@@ -6,118 +6,125 @@ use std::time::{Duration, Instant};
 use clipn::detector::{Detection, Detector};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::failure::Failure;
+use crate::classify_error::ClassifyError;
 
-/// A decoded picture that waits for the tower.
+/// A decoded image that waits for inference.
 pub(super) struct Job {
     /// `[3, S, S]`, preprocessed.
     pub(super) pixels: Vec<f32>,
-    /// Which classes, and how they are decided on.
+    /// Classifier and decision rule of this image.
     pub(super) detector: Detector,
     pub(super) deadline: Instant,
     pub(super) queued: Instant,
-    pub(super) reply: oneshot::Sender<Result<Detection, Failure>>,
-    /// The picture's place among those that the server takes; free when the job is gone.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) reply: oneshot::Sender<Result<Detection, ClassifyError>>,
+    /// Admission permit, released when the job is dropped.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Decoded pictures in the order of their arrival.
+/// FIFO queue of decoded images, from which workers take batches.
 #[derive(Default)]
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    state: Mutex<QueueState>,
     changed: Condvar,
-    /// Pictures that were let in and are not decoded yet.
-    on_the_way: AtomicUsize,
+    /// Number of images that are admitted but not decoded yet.
+    pending: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueueState {
     jobs: VecDeque<Job>,
     closed: bool,
 }
 
-/// A picture that was let in and will either come into the queue or not: what a batch may wait for.
-pub(super) struct OnTheWay(Arc<Queue>);
+/// RAII guard of an admitted image that is not in the queue yet. A batch waits only while there are
+/// such images.
+pub(super) struct PendingImage(Arc<Queue>);
 
-impl Drop for OnTheWay {
+impl Drop for PendingImage {
     fn drop(&mut self) {
-        if self.0.on_the_way.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // Whoever waits for more must not go to sleep between its look at the count and this.
-            let _waiting = self.0.lock();
+        if self.0.pending.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Take the lock, so that no waiter misses the wake-up between its check and its wait.
+            let _state = self.0.lock();
             self.0.changed.notify_all();
         }
     }
 }
 
 impl Queue {
-    /// Tells that a picture will come.
-    pub(super) fn expect(self: &Arc<Self>) -> OnTheWay {
-        self.on_the_way.fetch_add(1, Ordering::SeqCst);
-        OnTheWay(Arc::clone(self))
+    /// Registers an image that will be pushed later.
+    pub(super) fn register(self: &Arc<Self>) -> PendingImage {
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        PendingImage(Arc::clone(self))
     }
 
-    /// Adds a picture; where nobody takes any more, it is dropped and its asker told.
-    pub(super) fn push(&self, job: Job, expected: OnTheWay) {
-        let mut waiting = self.lock();
-        if waiting.closed {
-            drop(waiting);
-            // The asker may be gone.
-            let _ = job.reply.send(Err(Failure::Stopping));
+    /// Adds a job. If the queue is closed, the job fails with [`ClassifyError::Stopping`].
+    pub(super) fn push(&self, job: Job, pending: PendingImage) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            // The client may have disconnected.
+            let _ = job.reply.send(Err(ClassifyError::Stopping));
             return;
         }
-        waiting.jobs.push_back(job);
-        drop(waiting);
+        state.jobs.push_back(job);
+        drop(state);
         self.changed.notify_one();
-        drop(expected);
+        drop(pending);
     }
 
-    /// The next batch: as soon as it has `most` pictures, or no other is on the way, or `longest` has passed since the
-    /// first was found. `None` where the queue is closed and empty. `idle` is called now and then while there is none.
-    pub(super) fn take(&self, most: usize, longest: Duration, idle: impl Fn()) -> Option<Vec<Job>> {
-        let mut waiting = self.lock();
-        while waiting.jobs.is_empty() {
-            if waiting.closed {
+    /// Waits for the next batch. It is complete when it has `max_batch` jobs, when no image is
+    /// pending, or when `max_wait` has passed since its first job. Returns `None` if the queue is
+    /// closed and empty. `on_idle` is called at least once a second while there is no job.
+    pub(super) fn next_batch(
+        &self,
+        max_batch: usize,
+        max_wait: Duration,
+        on_idle: impl Fn(),
+    ) -> Option<Vec<Job>> {
+        let mut state = self.lock();
+        while state.jobs.is_empty() {
+            if state.closed {
                 return None;
             }
-            idle();
-            waiting = self.wait(waiting, Duration::from_secs(1));
+            on_idle();
+            state = self.wait(state, Duration::from_secs(1));
         }
-        let until = Instant::now() + longest;
-        let mut batch = Vec::with_capacity(most.min(waiting.jobs.len()));
+        let until = Instant::now() + max_wait;
+        let mut batch = Vec::with_capacity(max_batch.min(state.jobs.len()));
         loop {
-            let wanted = (most - batch.len()).min(waiting.jobs.len());
-            batch.extend(waiting.jobs.drain(..wanted));
-            let left = until.saturating_duration_since(Instant::now());
-            let none_to_come = waiting.closed || self.on_the_way.load(Ordering::SeqCst) == 0;
-            if batch.len() >= most || left.is_zero() || none_to_come {
+            let count = (max_batch - batch.len()).min(state.jobs.len());
+            batch.extend(state.jobs.drain(..count));
+            let remaining = until.saturating_duration_since(Instant::now());
+            let none_pending = state.closed || self.pending.load(Ordering::SeqCst) == 0;
+            if batch.len() >= max_batch || remaining.is_zero() || none_pending {
                 return Some(batch);
             }
-            waiting = self.wait(waiting, left);
+            state = self.wait(state, remaining);
         }
     }
 
-    /// Lets nothing more in; what is there is still taken.
+    /// Closes the queue to new jobs. Workers still take those that are in it.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Since when the first picture has waited.
+    /// Arrival time of the oldest job.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.lock().jobs.front().map(|job| job.queued)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(
         &self,
-        waiting: MutexGuard<'a, Waiting>,
-        longest: Duration,
-    ) -> MutexGuard<'a, Waiting> {
+        state: MutexGuard<'a, QueueState>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, QueueState> {
         self.changed
-            .wait_timeout(waiting, longest)
+            .wait_timeout(state, timeout)
             .unwrap_or_else(PoisonError::into_inner)
             .0
     }

@@ -8,38 +8,42 @@ use clipn::model::{Features, Images};
 
 use super::Shared;
 use super::queue::Job;
-use crate::failure::Failure;
+use crate::classify_error::ClassifyError;
 
-/// So often may workers be started again within [`RESTARTS_WITHIN`]; one that falls more often stays down.
-const MOST_RESTARTS: usize = 5;
+/// Maximum number of restarts, over all workers, within [`RESTART_WINDOW`]. A worker that panics
+/// beyond it stays dead.
+const MAX_RESTARTS: usize = 5;
 
-/// See [`MOST_RESTARTS`].
-const RESTARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Sliding window of [`MAX_RESTARTS`].
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-/// What is known of one worker from outside.
+/// State of one worker, readable from other threads.
 #[derive(Default)]
 pub(super) struct WorkerState {
     alive: AtomicBool,
-    /// Milliseconds from the engine's start to the begin of the batch in work, plus one; 0 where there is none.
+    /// Start of the current batch in milliseconds since the engine's start, plus one; 0 if idle.
     busy_since: AtomicU64,
     restarts: AtomicU32,
 }
 
-/// How a worker is doing.
-pub(super) enum Doing {
+/// What a worker is doing.
+pub(super) enum Activity {
+    /// Waiting for a batch.
     Idle,
+    /// Running a batch for this long.
     Busy(Duration),
+    /// Not running.
     Dead,
 }
 
 impl WorkerState {
-    pub(super) fn doing(&self, started: Instant) -> Doing {
+    pub(super) fn activity(&self, started: Instant) -> Activity {
         if !self.alive.load(Ordering::SeqCst) {
-            return Doing::Dead;
+            return Activity::Dead;
         }
         match self.busy_since.load(Ordering::SeqCst) {
-            0 => Doing::Idle,
-            since => Doing::Busy(
+            0 => Activity::Idle,
+            since => Activity::Busy(
                 started
                     .elapsed()
                     .saturating_sub(Duration::from_millis(since - 1)),
@@ -61,48 +65,48 @@ impl WorkerState {
     }
 }
 
-/// Starts worker `index`, which starts another in its place if it falls.
+/// Starts worker `index`. It restarts itself after a panic.
 pub(super) fn start(shared: &Arc<Shared>, index: usize) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     shared.workers[index].alive.store(true, Ordering::SeqCst);
-    let watched = Watched {
+    let guard = WorkerGuard {
         shared: Arc::clone(&shared),
         index,
     };
     std::thread::Builder::new()
         .name(format!("clipn-worker-{index}"))
         .spawn(move || {
-            let watched = watched;
-            watched.work();
+            let guard = guard;
+            guard.run();
         })?;
     Ok(())
 }
 
-/// A worker's life. Dropped while it panics, it sees to the next one.
-struct Watched {
+/// Worker loop. If it is dropped during a panic, it starts a replacement.
+struct WorkerGuard {
     shared: Arc<Shared>,
     index: usize,
 }
 
-impl Watched {
-    fn work(&self) {
+impl WorkerGuard {
+    fn run(&self) {
         let Self { shared, index } = self;
         let state = &shared.workers[*index];
         while let Some(jobs) = shared
             .queue
-            .take(shared.max_batch, shared.max_wait, || state.end())
+            .next_batch(shared.max_batch, shared.max_wait, || state.end())
         {
             state.begin(shared.started);
-            let jobs = shared.worth_computing(jobs);
+            let jobs = shared.discard_stale(jobs);
             if !jobs.is_empty() {
-                shared.compute(jobs);
+                shared.run_batch(jobs);
             }
             state.end();
         }
     }
 }
 
-impl Drop for Watched {
+impl Drop for WorkerGuard {
     fn drop(&mut self) {
         let state = &self.shared.workers[self.index];
         state.alive.store(false, Ordering::SeqCst);
@@ -114,33 +118,34 @@ impl Drop for Watched {
         if !self.shared.may_restart() {
             tracing::error!(
                 worker = self.index,
-                "a worker fell too often and stays down"
+                "worker panicked too often; not restarting"
             );
             return;
         }
         state.restarts.fetch_add(1, Ordering::SeqCst);
         match start(&self.shared, self.index) {
-            Ok(()) => tracing::error!(worker = self.index, "a worker fell and was started again"),
+            Ok(()) => tracing::error!(worker = self.index, "worker panicked; restarted"),
             Err(error) => {
                 state.alive.store(false, Ordering::SeqCst);
-                tracing::error!(worker = self.index, %error, "a worker fell and cannot be started again");
+                tracing::error!(worker = self.index, %error, "worker panicked; cannot restart it");
             }
         }
     }
 }
 
 impl Shared {
+    /// Records a panic. Returns whether the number within the window still allows a restart.
     fn may_restart(&self) -> bool {
         let mut restarts = super::lock(&self.restarts);
-        restarts.retain(|at| at.elapsed() < RESTARTS_WITHIN);
+        restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
         restarts.push(Instant::now());
-        restarts.len() <= MOST_RESTARTS
+        restarts.len() <= MAX_RESTARTS
     }
 
-    /// Leaves out pictures that nobody waits for, and those whose deadline has passed.
-    fn worth_computing(&self, jobs: Vec<Job>) -> Vec<Job> {
+    /// Removes jobs whose client has disconnected or whose deadline has passed.
+    fn discard_stale(&self, jobs: Vec<Job>) -> Vec<Job> {
         let now = Instant::now();
-        let mut worth = Vec::with_capacity(jobs.len());
+        let mut live = Vec::with_capacity(jobs.len());
         for job in jobs {
             self.metrics
                 .queue_wait
@@ -150,52 +155,52 @@ impl Shared {
             } else if now >= job.deadline {
                 let _ = job.reply.send(Err(self.late()));
             } else {
-                worth.push(job);
+                live.push(job);
             }
         }
-        worth
+        live
     }
 
-    /// Computes a batch and answers each of its pictures. Where the batch fails, each is tried by itself, so that only
-    /// the one at fault fails.
-    fn compute(&self, jobs: Vec<Job>) {
+    /// Runs a batch and sends the result of each image. If the batch fails, its images are run one
+    /// by one, so that only those at fault fail.
+    fn run_batch(&self, jobs: Vec<Job>) {
         let begun = Instant::now();
         self.metrics.batch_size.observe(jobs.len() as f64);
-        let found = self.attempt(&jobs.iter().collect::<Vec<_>>());
+        let result = self.try_run(&jobs.iter().collect::<Vec<_>>());
         self.metrics
             .batch_duration
             .observe(begun.elapsed().as_secs_f64());
-        match found {
+        match result {
             Ok(detections) => {
                 jobs.into_iter()
                     .zip(detections)
-                    .for_each(|(job, found)| answer(job, Ok(found)));
+                    .for_each(|(job, detection)| send_result(job, Ok(detection)));
             }
             Err(reason) if jobs.len() == 1 => {
-                tracing::error!(reason, "a picture could not be computed");
+                tracing::error!(reason, "inference failed for an image");
                 jobs.into_iter()
-                    .for_each(|job| answer(job, Err(Failure::Computation)));
+                    .for_each(|job| send_result(job, Err(ClassifyError::Computation)));
             }
             Err(reason) => {
                 tracing::warn!(
                     reason,
-                    pictures = jobs.len(),
-                    "a batch failed; its pictures are tried one by one"
+                    images = jobs.len(),
+                    "batch failed; retrying its images one by one"
                 );
                 for job in jobs {
-                    let found = self.attempt(&[&job]);
-                    if let Err(reason) = &found {
-                        tracing::error!(reason, "a picture could not be computed");
+                    let result = self.try_run(&[&job]);
+                    if let Err(reason) = &result {
+                        tracing::error!(reason, "inference failed for an image");
                     }
-                    let found = found.ok().and_then(|mut found| found.pop());
-                    answer(job, found.ok_or(Failure::Computation));
+                    let detection = result.ok().and_then(|mut detections| detections.pop());
+                    send_result(job, detection.ok_or(ClassifyError::Computation));
                 }
             }
         }
     }
 
-    /// The decisions on a batch, or why it failed. A panic is an error.
-    fn attempt(&self, jobs: &[&Job]) -> Result<Vec<Detection>, String> {
+    /// Runs a batch and returns its detections. Panics are converted to errors.
+    fn try_run(&self, jobs: &[&Job]) -> Result<Vec<Detection>, String> {
         let pixels = jobs
             .iter()
             .map(|job| job.pixels.as_slice())
@@ -203,24 +208,28 @@ impl Shared {
             .concat();
         let detectors: Vec<&Detector> = jobs.iter().map(|job| &job.detector).collect();
         let run = || self.pool.install(|| self.detect(&pixels, &detectors));
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!(
-                "panic: {}",
-                said.unwrap_or_else(|| "without a word".to_owned())
-            ))
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+            let message = payload
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
+            Err(format!("panic: {message}"))
         })
     }
 
-    /// The tower on all pictures at once, then each picture's own classes.
+    /// Encodes all images `[N, 3, S, S]` together, then classifies each with its own detector.
     fn detect(&self, pixels: &[f32], detectors: &[&Detector]) -> Result<Vec<Detection>, String> {
-        let tell = |error: &dyn std::fmt::Display| error.to_string();
-        let images = Images::new(pixels, self.size, self.size).map_err(|e| tell(&e))?;
-        let mut features = self.detector.tower().encode(images).map_err(|e| tell(&e))?;
+        let message = |error: &dyn std::fmt::Display| error.to_string();
+        let images = Images::new(pixels, self.size, self.size).map_err(|e| message(&e))?;
+        let mut features = self
+            .detector
+            .tower()
+            .encode(images)
+            .map_err(|e| message(&e))?;
         if features.len() != detectors.len() {
             return Err(format!(
-                "{} pictures gave {} features",
+                "expected {} feature vectors, got {}",
                 detectors.len(),
                 features.len()
             ));
@@ -231,7 +240,7 @@ impl Shared {
             let logits = detector
                 .classifier()
                 .logits(&feature)
-                .map_err(|e| tell(&e))?;
+                .map_err(|e| message(&e))?;
             let row = logits.rows().next().ok_or("no logits")?;
             Ok(detector.decide(row))
         };
@@ -239,8 +248,8 @@ impl Shared {
     }
 }
 
-/// Tells the asker, who may be gone, and frees the picture's place.
-fn answer(job: Job, found: Result<Detection, Failure>) {
-    drop(job.place);
-    let _ = job.reply.send(found);
+/// Releases the permit and sends the result to the client, if it is still connected.
+fn send_result(job: Job, result: Result<Detection, ClassifyError>) {
+    drop(job.permit);
+    let _ = job.reply.send(result);
 }

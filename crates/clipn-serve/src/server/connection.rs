@@ -20,27 +20,28 @@ use tower::Service;
 
 use super::Peer;
 use crate::api::App;
-use crate::metrics::Counted;
+use crate::metrics::GaugeGuard;
 
-/// Header lines of a request at most.
-const MOST_HEADERS: usize = 64;
+/// Maximum number of header fields per request.
+const MAX_HEADERS: usize = 64;
 
-/// Bytes of a request's head at most, and of what is read ahead.
-const HEAD_BYTES: usize = 64 << 10;
+/// Maximum size of a request's head and of the read buffer, in bytes.
+const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// How long the other end may take to read an answer before the connection is cut.
-const LINGER: Duration = Duration::from_secs(2);
+/// Time that the client gets to read the last response before the connection is closed.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes that are thrown away of a request that was answered before it was read.
-const LINGER_BYTES: usize = 64 << 20;
+/// Maximum number of request bytes that are discarded if the response was sent before the request
+/// was read.
+const MAX_LINGER_BYTES: usize = 64 << 20;
 
-/// The answer to a connection over the limit.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 97\r\n\
+/// Response to a connection beyond the limit.
+const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 87\r\n\
 Retry-After: 1\r\nConnection: close\r\n\r\n\
-{\"error\":{\"code\":\"too_many_connections\",\"message\":\"too many connections; try again in a moment\"}}";
+{\"error\":{\"code\":\"too_many_connections\",\"message\":\"too many connections; retry later\"}}";
 
-/// Answers a connection's requests until it is closed or the server stops.
+/// Serves the requests of a connection until the client closes it or the server shuts down.
 pub(super) async fn serve(
     app: Arc<App>,
     router: Router,
@@ -48,8 +49,8 @@ pub(super) async fn serve(
     peer: SocketAddr,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let _counted = Counted::new(&app.metrics.connections);
-    // Answers are small and written whole.
+    let _connections = GaugeGuard::new(&app.metrics.connections);
+    // Responses are small and written at once: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
@@ -64,33 +65,34 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(app.settings.read_timeout);
     builder
-        .max_headers(MOST_HEADERS)
-        .max_buf_size(HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut asked_to_stop = false;
-    let ended = loop {
+    let mut shutting_down = false;
+    let result = loop {
         tokio::select! {
-            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
-            _ = stopped.wait_for(|stopped| *stopped), if !asked_to_stop => {
-                asked_to_stop = true;
+            result = poll_fn(|context| connection.poll_without_shutdown(context)) => break result,
+            _ = stopped.wait_for(|stopped| *stopped), if !shutting_down => {
+                shutting_down = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "connection closed early");
     }
     linger(connection.into_parts().io.into_inner()).await;
 }
 
-/// Closes a connection so that its last answer arrives: a close with unread bytes would reset it and take the answer away.
+/// Lingering close: shuts down the write side and drains the read side. Closing a socket with
+/// unread bytes would reset the connection, and the client could lose the last response.
 async fn linger(mut stream: TcpStream) {
     let drain = async {
         stream.shutdown().await?;
         let mut buffer = [0; 16 << 10];
         let mut read = 0;
-        while read < LINGER_BYTES {
+        while read < MAX_LINGER_BYTES {
             match stream.read(&mut buffer).await? {
                 0 => break,
                 n => read += n,
@@ -98,24 +100,24 @@ async fn linger(mut stream: TcpStream) {
         }
         Ok::<_, std::io::Error>(())
     };
-    // Whether the other end was patient makes no difference any more.
-    let _ = timeout(LINGER, drain).await;
+    // The connection is closed in any case.
+    let _ = timeout(LINGER_TIMEOUT, drain).await;
 }
 
-/// Tells a connection over the limit to come back.
+/// Responds with 503 to a connection beyond the limit.
 pub(super) async fn refuse(mut stream: TcpStream) {
-    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(FULL)).await {
+    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, stream.write_all(TOO_MANY_CONNECTIONS)).await {
         linger(stream).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::FULL;
+    use super::TOO_MANY_CONNECTIONS;
 
     #[test]
-    fn the_refusal_says_its_length() {
-        let text = std::str::from_utf8(FULL).unwrap();
+    fn refusal_has_the_right_content_length() {
+        let text = std::str::from_utf8(TOO_MANY_CONNECTIONS).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(
             head.contains(&format!("Content-Length: {}\r\n", body.len())),

@@ -1,4 +1,4 @@
-//! The socket: connections with their limits, and an orderly end.
+//! TCP listener: connection limit and graceful shutdown.
 mod connection;
 
 use std::future::Future;
@@ -19,17 +19,17 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::{ServeError, ServeSettings};
 
-/// How long to wait where the system refuses another connection, as when there are no file handles left.
-const AFTER_A_REFUSAL: Duration = Duration::from_millis(100);
+/// Delay after a failed `accept`, for example when the process is out of file descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How often the wish to stop is looked for.
-const LOOK: Duration = Duration::from_millis(25);
+/// Polling interval of the `stop` closure in [`Server::run_until`].
+const SHUTDOWN_POLL: Duration = Duration::from_millis(25);
 
-/// Who a request came from.
+/// Socket address of a request's client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// A server that listens and is ready to run.
+/// HTTP server that is bound to its address, with workers running.
 pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
@@ -38,11 +38,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and starts the workers. `model` is what answers call the model; with `encoder`, requests may name classes
-    /// of their own.
+    /// Binds the address and starts the workers.
+    ///
+    /// `model` is the model name in responses. With an `encoder`, requests may use custom classes;
+    /// without one, only the detector's own.
     ///
     /// # Errors
-    /// A setting cannot be, the address cannot be had, or threads cannot be started.
+    /// - [`ServeError::Setting`] if a setting is out of range.
+    /// - [`ServeError::Bind`] if the address is not available.
+    /// - [`ServeError::Threads`] if threads cannot be started.
     pub fn bind(
         settings: ServeSettings,
         detector: Detector,
@@ -50,24 +54,24 @@ impl Server {
         encoder: Option<ClassEncoder>,
     ) -> Result<Self, ServeError> {
         settings.check()?;
-        let wanted = SocketAddr::new(settings.host, settings.port);
-        let bound = |source| ServeError::Bind {
-            address: wanted,
+        let requested = SocketAddr::new(settings.host, settings.port);
+        let bind_error = |source| ServeError::Bind {
+            address: requested,
             source,
         };
-        let listener = TcpListener::bind(wanted).map_err(bound)?;
-        listener.set_nonblocking(true).map_err(bound)?;
-        let address = listener.local_addr().map_err(bound)?;
+        let listener = TcpListener::bind(requested).map_err(bind_error)?;
+        listener.set_nonblocking(true).map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.workers.clamp(2, 8))
-            // Decoders, and the text towers' one.
+            // One per decoder, one for the text towers, one spare.
             .max_blocking_threads(settings.workers + 2)
             .thread_name("clipn-http")
             .enable_io()
             .enable_time()
             .build();
         let failed = |error: std::io::Error| ServeError::Threads {
-            what: "the server",
+            what: "the HTTP threads",
             reason: error.to_string(),
         };
         let runtime = runtime.map_err(failed)?;
@@ -88,28 +92,31 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Address that the server listens on, with the port that was selected.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// As [`run`](Self::run), until `stop` says so, which is asked many times a second.
+    /// Same as [`run`](Self::run), but shuts down when `stop` returns true. It is polled every 25
+    /// ms.
     ///
     /// # Errors
-    /// As there.
+    /// Same as [`run`](Self::run).
     pub fn run_until(self, stop: impl Fn() -> bool) -> Result<bool, ServeError> {
         self.run(async move {
             while !stop() {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(SHUTDOWN_POLL).await;
             }
         })
     }
 
-    /// Answers until `stop` is ready; then takes no more connections, and gives the requests in work the grace time.
-    /// Returns whether all of them were answered.
+    /// Serves requests until `stop` completes, then shuts down gracefully.
+    ///
+    /// No new connections are accepted, and requests in progress get
+    /// [`grace`](ServeSettings::grace) to finish. Returns whether all of them did.
     ///
     /// # Errors
-    /// The socket cannot be used.
+    /// [`ServeError::Bind`] if the socket cannot be registered with the async runtime.
     pub fn run(self, stop: impl Future<Output = ()>) -> Result<bool, ServeError> {
         let Self {
             app,
@@ -117,19 +124,19 @@ impl Server {
             address,
             runtime,
         } = self;
-        let all_answered = runtime.block_on(async {
+        let finished = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|source| ServeError::Bind { address, source })?;
-            Ok(answer_until(&app, listener, stop).await)
+            Ok(serve_until(&app, listener, stop).await)
         });
         app.engine.close();
-        // A decoder or a worker that is stuck must not keep the program from ending.
+        // A stuck decoder must not keep the process from exiting.
         runtime.shutdown_timeout(Duration::from_millis(100));
-        all_answered
+        finished
     }
 }
 
-async fn answer_until(
+async fn serve_until(
     app: &Arc<App>,
     listener: tokio::net::TcpListener,
     stop: impl Future<Output = ()>,
@@ -137,7 +144,7 @@ async fn answer_until(
     let (stopping, stopped) = watch::channel(false);
     let router = router(app);
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(app.settings.max_connections));
+    let permits = Arc::new(Semaphore::new(app.settings.max_connections));
     let mut stop = std::pin::pin!(stop);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -149,57 +156,60 @@ async fn answer_until(
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    accept(app, &mut connections, &places, &router, stopped.clone(), stream, peer);
+                    accept(app, &mut connections, &permits, &router, stopped.clone(), stream, peer);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was refused by the system");
-                    tokio::time::sleep(AFTER_A_REFUSAL).await;
+                    tracing::warn!(%error, "cannot accept connection");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
             Some(_) = connections.join_next() => {}
         }
     }
     app.stopping.store(true, Ordering::SeqCst);
-    // Nobody listens any more: whoever connects now is told so by the system.
+    // Close the socket, so that the operating system refuses new connections.
     drop(listener);
-    tracing::info!(open = connections.len(), "stopping; no new connections");
-    // The other end is held by the connections alone.
+    tracing::info!(
+        open = connections.len(),
+        "shutting down; no new connections"
+    );
+    // Fails only if there are no connections left to notify.
     let _ = stopping.send(true);
     let finish = async { while connections.join_next().await.is_some() {} };
-    let all_answered = tokio::time::timeout(app.settings.grace, finish)
+    let finished = tokio::time::timeout(app.settings.grace, finish)
         .await
         .is_ok();
-    if !all_answered {
+    if !finished {
         tracing::warn!(
             open = connections.len(),
-            "the grace time is over; connections are cut"
+            "grace period expired; aborting connections"
         );
     }
     connections.abort_all();
     tracing::info!("stopped");
-    all_answered
+    finished
 }
 
 fn accept(
     app: &Arc<App>,
     connections: &mut JoinSet<()>,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
     router: &Router,
     stopped: watch::Receiver<bool>,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
 ) {
-    match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => {
+    match Arc::clone(permits).try_acquire_owned() {
+        Ok(permit) => {
             let serve = connection::serve(Arc::clone(app), router.clone(), stream, peer, stopped);
             connections.spawn(async move {
                 serve.await;
-                drop(place);
+                drop(permit);
             });
         }
         Err(_) => {
             app.metrics.connections_refused.inc();
-            // Beyond the limit of those that wait to be told, the connection is just closed.
+            // At most 64 connections get a refusal at a time; others are closed without one.
             if connections.len() < app.settings.max_connections + 64 {
                 connections.spawn(connection::refuse(stream));
             }
@@ -231,7 +241,7 @@ impl App {
             bodies,
             request_ids: crate::api::RequestIds::new(),
             stopping: AtomicBool::new(false),
-            texts: crate::api::Texts::default(),
+            text_slot: crate::api::TextSlot::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Chromium without a window, told what to do over its debugging pipe (the DevTools protocol).
+//! Headless Chromium, controlled over its debugging pipe (DevTools protocol).
 #![allow(dead_code)]
 
 use std::fs::{File, OpenOptions};
@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// Flags of a Chromium that leaves nothing behind and asks nobody.
+/// Flags for a Chromium without first-run dialogs and background network access.
 const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -32,32 +32,32 @@ pub struct Browser {
     from: Receiver<Value>,
     next: u64,
     session: Option<String>,
-    /// What the pages have written to their console, and what went wrong in them.
-    pub complaints: Vec<String>,
-    _folder: tempfile::TempDir,
+    /// Console messages and uncaught exceptions of the pages.
+    pub console: Vec<String>,
+    _directory: tempfile::TempDir,
 }
 
 impl Browser {
-    /// Starts Chromium, or says why not.
+    /// Starts Chromium. Prints the reason and returns `None` if it is not available.
     pub fn start() -> Option<Self> {
         let Some(program) = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
             .find_map(find)
         else {
-            eprintln!("skipped: there is no Chromium here");
+            eprintln!("skipped: Chromium is not installed");
             return None;
         };
-        let folder = tempfile::tempdir().unwrap();
-        let [to, from] = ["to", "from"].map(|name| folder.path().join(name));
+        let directory = tempfile::tempdir().unwrap();
+        let [to, from] = ["to", "from"].map(|name| directory.path().join(name));
         if !Command::new("mkfifo")
             .args([&to, &from])
             .status()
             .is_ok_and(|status| status.success())
         {
-            eprintln!("skipped: there is no mkfifo here");
+            eprintln!("skipped: mkfifo is not available");
             return None;
         }
-        // Opened for both, neither end waits for the other.
+        // A FIFO opened for reading and writing does not block until the other end is opened.
         let open = |path: &Path| {
             OpenOptions::new()
                 .read(true)
@@ -68,7 +68,7 @@ impl Browser {
         let (writer, reader) = (open(&to), open(&from));
         let profile = format!(
             "--user-data-dir={}",
-            folder.path().join("profile").display()
+            directory.path().join("profile").display()
         );
         let process = Command::new("sh")
             .args([
@@ -107,8 +107,8 @@ impl Browser {
             from: receive,
             next: 1,
             session: None,
-            complaints: Vec::new(),
-            _folder: folder,
+            console: Vec::new(),
+            _directory: directory,
         };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let target = json!({ "targetId": target["targetId"], "flatten": true });
@@ -120,7 +120,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Calls a method and waits for what it gives.
+    /// Calls a method and waits for its result.
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         let id = self.next;
         self.next += 1;
@@ -133,29 +133,33 @@ impl Browser {
         bytes.push(0);
         self.to.write_all(&bytes).unwrap();
         loop {
-            let answer = self
+            let received = self
                 .from
                 .recv_timeout(Duration::from_secs(60))
-                .expect("Chromium does not answer");
-            let told = [
+                .expect("no message from Chromium within 60 s");
+            let console_events = [
                 "Runtime.exceptionThrown",
                 "Log.entryAdded",
                 "Runtime.consoleAPICalled",
             ];
-            if answer["method"]
+            if received["method"]
                 .as_str()
-                .is_some_and(|method| told.contains(&method))
+                .is_some_and(|method| console_events.contains(&method))
             {
-                self.complaints.push(answer["params"].to_string());
+                self.console.push(received["params"].to_string());
             }
-            if answer["id"] == id {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+            if received["id"] == id {
+                assert!(
+                    received["error"].is_null(),
+                    "{method}: {}",
+                    received["error"]
+                );
+                return received["result"].clone();
             }
         }
     }
 
-    /// Opens an address in a window of that width.
+    /// Opens an address in a window of the given width, in light or dark mode.
     pub fn open(&mut self, address: &str, width: u32, dark: bool) {
         let size =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
@@ -166,13 +170,16 @@ impl Browser {
         self.wait_for("document.readyState === 'complete'");
     }
 
-    /// The value of an expression in the page.
+    /// Evaluates a JavaScript expression in the page.
     pub fn value(&mut self, expression: &str) -> Value {
-        let asked =
+        let parameters =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let found = self.call("Runtime.evaluate", asked);
-        assert!(found["exceptionDetails"].is_null(), "{expression}: {found}");
-        found["result"]["value"].clone()
+        let result = self.call("Runtime.evaluate", parameters);
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {result}"
+        );
+        result["result"]["value"].clone()
     }
 
     pub fn text(&mut self, id: &str) -> String {
@@ -182,20 +189,20 @@ impl Browser {
             .to_owned()
     }
 
-    /// Waits until an expression is true.
+    /// Waits up to a minute until an expression is true.
     #[track_caller]
     pub fn wait_for(&mut self, expression: &str) {
         let begun = Instant::now();
         while self.value(expression) != json!(true) {
             assert!(
                 begun.elapsed() < Duration::from_secs(60),
-                "waited in vain for {expression}"
+                "timeout while waiting for {expression}"
             );
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
-    /// Chooses files in the page's file input.
+    /// Selects files in the page's file input.
     pub fn choose(&mut self, files: &[PathBuf]) {
         let document = self.call("DOM.getDocument", json!({}));
         let query = json!({ "nodeId": document["root"]["nodeId"], "selector": "#files" });
@@ -206,7 +213,7 @@ impl Browser {
         );
     }
 
-    /// Presses and lets go of a key.
+    /// Presses and releases a key.
     pub fn press(&mut self, key: &str, code: u32) {
         let text = if key == "Enter" { "\r" } else { "" };
         for kind in ["keyDown", "keyUp"] {
@@ -217,14 +224,14 @@ impl Browser {
         }
     }
 
-    /// Writes at the place of the focus.
+    /// Types text into the focused element.
     pub fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// Keeps a picture of the whole page in the folder `CLIPN_SCREENSHOTS`, where that is set.
+    /// Saves a screenshot of the whole page in the directory `CLIPN_SCREENSHOTS`, if that is set.
     pub fn screenshot(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("CLIPN_SCREENSHOTS") else {
+        let Some(directory) = std::env::var_os("CLIPN_SCREENSHOTS") else {
             return;
         };
         let shot = self.call(
@@ -232,7 +239,7 @@ impl Browser {
             json!({ "captureBeyondViewport": true }),
         );
         let bytes = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
-        std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
+        std::fs::write(Path::new(&directory).join(format!("{name}.png")), bytes).unwrap();
     }
 }
 
@@ -246,6 +253,6 @@ impl Drop for Browser {
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
+        .map(|directory| directory.join(program))
         .find(|path| path.is_file())
 }

@@ -1,4 +1,4 @@
-//! A server on this machine with the model that is built in, and a client that can misbehave.
+//! Test server with the built-in model, and an HTTP client that can send malformed requests.
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
 
-/// The built-in model, read once.
+/// Weights of the built-in model, loaded once.
 fn weights() -> &'static Weights {
     static WEIGHTS: OnceLock<Weights> = OnceLock::new();
     WEIGHTS.get_or_init(|| Pretrained::mini().unwrap().weights(None).unwrap())
@@ -55,7 +55,7 @@ pub fn detector() -> Detector {
     detector_with(image_tower(weights()).into())
 }
 
-/// The detector with another tower.
+/// Detector with the given image tower.
 pub fn detector_with(tower: Arc<dyn ImageTower<f32>>) -> Detector {
     Detector::of_classifier(classifier(), tower, preprocessing()).unwrap()
 }
@@ -64,15 +64,16 @@ pub fn encoder() -> ClassEncoder {
     ClassEncoder::new(weights(), templates(), Wording::Learnable).unwrap()
 }
 
-/// What a tower of tests does before it computes. It is given the pictures' number and whether a red one is among them.
+/// Hook of a [`TestTower`], called before each batch with the number of images and whether one of
+/// them is [`red`].
 type Before = dyn Fn(usize, bool) + Send + Sync;
 
-/// The built-in tower with something before it.
+/// Built-in image tower with a hook before each batch.
 pub struct TestTower {
     inner: Box<dyn ImageTower<f32>>,
     before: Box<Before>,
-    /// Pictures that were computed.
-    pub computed: AtomicUsize,
+    /// Number of images that were encoded.
+    pub encoded: AtomicUsize,
 }
 
 impl TestTower {
@@ -81,12 +82,12 @@ impl TestTower {
         Arc::new(Self {
             inner,
             before: Box::new(before),
-            computed: AtomicUsize::new(0),
+            encoded: AtomicUsize::new(0),
         })
     }
 
-    pub fn computed(&self) -> usize {
-        self.computed.load(Ordering::SeqCst)
+    pub fn encoded(&self) -> usize {
+        self.encoded.load(Ordering::SeqCst)
     }
 }
 
@@ -107,12 +108,12 @@ impl ImageTower<f32> for TestTower {
             images.pixels().chunks_exact(images.image_len()).any(is_red),
         );
         let features = self.inner.encode(images)?;
-        self.computed.fetch_add(images.len(), Ordering::SeqCst);
+        self.encoded.fetch_add(images.len(), Ordering::SeqCst);
         Ok(features)
     }
 }
 
-/// Closed until it is opened.
+/// Gate that blocks threads until it is opened.
 #[derive(Default)]
 pub struct Gate(AtomicBool);
 
@@ -121,26 +122,26 @@ impl Gate {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Waits for it to open, half a minute at most.
-    pub fn pass(&self) {
+    /// Blocks until the gate is open, for at most 30 s.
+    pub fn wait(&self) {
         wait_for("the gate", || self.0.load(Ordering::SeqCst));
     }
 }
 
-/// Waits for something, half a minute at most.
+/// Waits until a condition is true, for at most 30 s.
 #[track_caller]
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
         assert!(
-            begun.elapsed() < Duration::from_secs(30),
-            "waited in vain for {what}"
+            started.elapsed() < Duration::from_secs(30),
+            "timeout while waiting for {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Settings for tests: any port, two workers, batches that do not wait.
+/// Settings for tests: a free port and two workers.
 pub fn settings() -> ServeSettings {
     ServeSettings {
         port: 0,
@@ -150,14 +151,14 @@ pub fn settings() -> ServeSettings {
     }
 }
 
-/// A server that runs until it is dropped.
-pub struct Running {
+/// Server that runs until it is dropped.
+pub struct TestServer {
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<bool>>,
 }
 
-pub fn start(settings: ServeSettings, detector: Detector) -> Running {
+pub fn start(settings: ServeSettings, detector: Detector) -> TestServer {
     start_with(settings, detector, Some(encoder()))
 }
 
@@ -165,7 +166,7 @@ pub fn start_with(
     settings: ServeSettings,
     detector: Detector,
     encoder: Option<ClassEncoder>,
-) -> Running {
+) -> TestServer {
     let server = Server::bind(settings, detector, "clipn-mini", encoder).unwrap();
     let (address, stop) = (server.address(), Arc::<AtomicBool>::default());
     let stopped = Arc::clone(&stop);
@@ -174,21 +175,21 @@ pub fn start_with(
             .run_until(move || stopped.load(Ordering::SeqCst))
             .unwrap()
     };
-    Running {
+    TestServer {
         address,
         stop,
         thread: Some(std::thread::spawn(run)),
     }
 }
 
-impl Running {
-    pub fn ask_to_stop(&self) {
+impl TestServer {
+    pub fn request_shutdown(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    /// Waits for the end; whether all requests in work were answered.
-    pub fn ended(mut self) -> bool {
-        self.ask_to_stop();
+    /// Shuts down and returns whether all requests in progress were answered.
+    pub fn shut_down(mut self) -> bool {
+        self.request_shutdown();
         self.thread.take().unwrap().join().unwrap()
     }
 
@@ -200,12 +201,12 @@ impl Running {
         stream
     }
 
-    /// Sends bytes as they are and reads the answer.
-    pub fn raw(&self, bytes: &[u8]) -> Answer {
+    /// Sends raw bytes and reads the response.
+    pub fn raw(&self, bytes: &[u8]) -> HttpResponse {
         let mut stream = self.connect();
-        // The server may answer and close before it has read all.
+        // The server may respond and close the connection before it has read everything.
         let _ = stream.write_all(bytes);
-        Answer::read(&mut stream)
+        HttpResponse::read(&mut stream)
     }
 
     pub fn request(
@@ -214,23 +215,23 @@ impl Running {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Answer {
+    ) -> HttpResponse {
         self.raw(&request(method, path, headers, body))
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> HttpResponse {
         self.request("GET", path, &[], b"")
     }
 
-    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> HttpResponse {
         self.request("POST", path, &[("content-type", content_type)], body)
     }
 
-    pub fn classify(&self, picture: &[u8]) -> Answer {
-        self.post("/v1/classify", "image/bmp", picture)
+    pub fn classify(&self, image: &[u8]) -> HttpResponse {
+        self.post("/v1/classify", "image/bmp", image)
     }
 
-    pub fn classify_json(&self, json: &Value) -> Answer {
+    pub fn classify_json(&self, json: &Value) -> HttpResponse {
         self.post(
             "/v1/classify",
             "application/json",
@@ -238,7 +239,7 @@ impl Running {
         )
     }
 
-    /// The value of a metric, labels and all: `clipn_images_total{outcome="error"}`.
+    /// Value of a series, for example `clipn_images_total{outcome="error"}`; 0 if it is missing.
     pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
         let line = text.lines().find(|line| {
@@ -251,20 +252,20 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
-        self.ask_to_stop();
+        self.request_shutdown();
         if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
+            let result = thread.join();
             assert!(
-                ended.is_ok() || std::thread::panicking(),
+                result.is_ok() || std::thread::panicking(),
                 "the server panicked"
             );
         }
     }
 }
 
-/// A request that closes its connection.
+/// Builds a request with `Connection: close`.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes =
         format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n").into_bytes();
@@ -276,16 +277,16 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     bytes
 }
 
-/// An answer of the server.
+/// Response of the server.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// Reads to the end of the connection.
+impl HttpResponse {
+    /// Reads until the connection is closed.
     pub fn read(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
@@ -296,7 +297,7 @@ impl Answer {
     pub fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end =
-            end.unwrap_or_else(|| panic!("no answer in {:?}", String::from_utf8_lossy(bytes)));
+            end.unwrap_or_else(|| panic!("no response in {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Self {
@@ -322,7 +323,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The code of the error, of which status and form are held against what they must be.
+    /// Checks the status and the form of an error and returns its code.
     #[track_caller]
     pub fn error(&self, status: u16) -> String {
         let json = self.json();
@@ -344,7 +345,7 @@ impl Answer {
     }
 }
 
-/// A form with files and fields.
+/// Builds a multipart form. Returns its content type and body.
 pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, file, bytes) in parts {
@@ -363,7 +364,7 @@ pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
 }
 
 /// A 24-bit BMP.
-pub fn bmp(width: u32, height: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
+pub fn bmp(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
     let row = (width * 3).next_multiple_of(4);
     let mut bytes = b"BM".to_vec();
     for number in [
@@ -386,7 +387,7 @@ pub fn bmp(width: u32, height: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec
     for y in (0..height).rev() {
         let start = bytes.len();
         for x in 0..width {
-            let [r, g, b] = colour(x, y);
+            let [r, g, b] = color(x, y);
             bytes.extend([b, g, r]);
         }
         bytes.resize(start + row as usize, 0);
@@ -394,8 +395,8 @@ pub fn bmp(width: u32, height: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec
     bytes
 }
 
-/// A picture, another for each seed.
-pub fn picture(seed: u32) -> Vec<u8> {
+/// A valid BMP that depends on the seed.
+pub fn image(seed: u32) -> Vec<u8> {
     bmp(40 + seed % 7, 30, |x, y| {
         [
             (x * (seed + 3)) as u8 / 2,
@@ -405,12 +406,13 @@ pub fn picture(seed: u32) -> Vec<u8> {
     })
 }
 
-/// The picture that test towers tell from others.
+/// Red image that a [`TestTower`] recognizes.
 pub fn red() -> Vec<u8> {
     bmp(20, 20, |_, _| [255, 10, 10])
 }
 
-/// An RGB PNG of that size whose pixels are these bytes, however many they are.
+/// An RGB PNG whose header has the given size and whose data are the given bytes, even if they do
+/// not match.
 pub fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();

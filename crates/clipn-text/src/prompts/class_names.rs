@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::PromptError;
 use super::source::{has_extension, read_text};
 
-/// The lists that are built in, with the text of their files.
+/// Built-in class lists: name and file content.
 const BUILT_IN: [(&str, &str); 2] = [
     (
         "imagenet-1k",
@@ -19,24 +19,27 @@ const BUILT_IN: [(&str, &str); 2] = [
 
 const LISTS: [&str; 2] = [BUILT_IN[0].0, BUILT_IN[1].0];
 
-/// The names of the classes, in their order. A name may stand twice: ImageNet has two `missile` and two
-/// `sunglasses`.
+/// Class names in class order, at least one.
+///
+/// Duplicates are allowed: ImageNet has two classes `missile` and two `sunglasses`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct ClassNames(Vec<String>);
 
 impl ClassNames {
-    /// Takes names as they come; white space around a name is dropped.
+    /// Creates a list of names and trims white space around each.
     ///
     /// # Errors
-    /// [`PromptError::NoClasses`] when there is none, [`PromptError::EmptyName`] when one is empty.
+    /// [`PromptError::NoClasses`] if the list is empty, and [`PromptError::EmptyName`] if a name
+    /// is.
     pub fn new(names: Vec<String>) -> Result<Self, PromptError> {
         Self::checked(names, "the list of class names", |i| {
             format!("name {}", i + 1)
         })
     }
 
-    /// A built-in list: `imagenet-1k`, the 1000 names that the published results use, or `cifar10`.
+    /// Returns a built-in list: `imagenet-1k`, the 1000 names of the published results, or
+    /// `cifar10`.
     ///
     /// # Errors
     /// [`PromptError::UnknownClasses`] for any other name.
@@ -50,15 +53,17 @@ impl ClassNames {
         }
     }
 
-    /// Reads a file of class names, UTF-8: a list of strings where the file ends in `.json`, otherwise one
-    /// name a line.
+    /// Reads a UTF-8 file of class names: a JSON array of strings if the extension is `.json`,
+    /// otherwise one name per line.
     ///
-    /// Lines are taken as they stand, so that a name may begin with `#`, and a blank line between names is an
-    /// error, as it would shift the classes after it. Blank lines at the end are not.
+    /// There are no comments, so a name may begin with `#`. A blank line between names is an error
+    /// because it would shift the classes after it; blank lines at the end are ignored.
     ///
     /// # Errors
-    /// A [`PromptError`] that names the file and the line when the file cannot be read, is not UTF-8, holds
-    /// no name, or holds an empty one.
+    /// A [`PromptError`] that names the file, and the line if there is one:
+    /// [`Unreadable`](PromptError::Unreadable), [`TooLarge`](PromptError::TooLarge),
+    /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) JSON,
+    /// [`NoClasses`](PromptError::NoClasses) or [`EmptyName`](PromptError::EmptyName).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;
@@ -70,11 +75,12 @@ impl ClassNames {
         }
     }
 
-    /// Names written out, separated by commas: `cat, dog, great white shark`. One comma may follow the last
-    /// name.
+    /// Parses comma-separated names, such as `cat, dog, great white shark`. One trailing comma is
+    /// allowed.
     ///
     /// # Errors
-    /// [`PromptError::NoClasses`] when there is no name, [`PromptError::EmptyName`] when one is empty.
+    /// [`PromptError::NoClasses`] if there is no name, and [`PromptError::EmptyName`] if one is
+    /// empty.
     pub fn parse_inline(text: &str) -> Result<Self, PromptError> {
         let origin = "the list of class names";
         let text = text.trim();
@@ -89,13 +95,14 @@ impl ClassNames {
         })
     }
 
-    /// A built-in list by its name, or else a file by its path, or else names written out with commas.
+    /// Resolves the name of a built-in list, or else the path of a file, or else comma-separated
+    /// names.
     ///
-    /// A single word that is none of these is taken for a mistake; a single class is written with a comma
-    /// after it.
+    /// Text that is neither a list nor a file is an error if it has no comma or looks like a path.
+    /// A single class is written with a trailing comma, as in `cat,`.
     ///
     /// # Errors
-    /// [`PromptError::UnresolvedClasses`] when it is nothing of the kind, and the errors of
+    /// [`PromptError::UnresolvedClasses`] if it is none of these, and the errors of
     /// [`ClassNames::load`] and [`ClassNames::parse_inline`].
     pub fn resolve(spec: &str) -> Result<Self, PromptError> {
         if LISTS.contains(&spec) {
@@ -113,28 +120,28 @@ impl ClassNames {
         Self::parse_inline(spec)
     }
 
-    /// The names of the built-in lists.
+    /// Names of the built-in lists.
     pub fn lists() -> &'static [&'static str] {
         &LISTS
     }
 
-    /// The names, in the order of the classes.
+    /// Names in class order.
     pub fn names(&self) -> &[String] {
         &self.0
     }
 
-    /// How many classes there are: at least one.
+    /// Number of classes, at least one.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The name of a class, or `None` past the last.
+    /// Name of the class with an index, or `None` if there are fewer classes.
     pub fn get(&self, class: usize) -> Option<&str> {
         self.0.get(class).map(String::as_str)
     }
 
-    /// The names, in the order of the classes.
+    /// Iterates over the names in class order.
     pub fn iter(&self) -> std::slice::Iter<'_, String> {
         self.0.iter()
     }
@@ -157,7 +164,7 @@ impl ClassNames {
     fn checked(
         mut names: Vec<String>,
         origin: &str,
-        place: impl Fn(usize) -> String,
+        location: impl Fn(usize) -> String,
     ) -> Result<Self, PromptError> {
         if names.is_empty() {
             return Err(PromptError::NoClasses {
@@ -169,7 +176,7 @@ impl ClassNames {
             if trimmed.is_empty() {
                 return Err(PromptError::EmptyName {
                     origin: origin.to_owned(),
-                    place: place(i),
+                    place: location(i),
                 });
             }
             if trimmed.len() != name.len() {
@@ -180,7 +187,7 @@ impl ClassNames {
     }
 }
 
-/// Whether a text with commas is more likely the path of a file than names.
+/// Whether text with commas is more likely a file path than a list of names.
 fn looks_like_path(spec: &str) -> bool {
     let path = Path::new(spec.trim());
     ["txt", "json", "csv", "tsv", "toml"]

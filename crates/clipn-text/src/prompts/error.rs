@@ -1,139 +1,123 @@
 use std::path::PathBuf;
 
-/// What can be wrong with templates and class names.
+/// Errors for templates and class names.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// No built-in template set has the name.
-    #[error("there is no template set named `{name}`; the sets are {known}")]
+    /// No built-in template set has this name.
+    #[error("unknown template set `{name}`; expected one of {known}")]
     UnknownTemplates {
-        /// The name asked for.
+        /// Unknown name.
         name: String,
-        /// The names there are.
+        /// Known names, separated by commas.
         known: String,
     },
-    /// Neither a built-in template set nor a file.
-    #[error(
-        "`{spec}` is neither a template set (these are {known}) nor a file that exists; \
-         check the spelling of the name or the path"
-    )]
+    /// The text is neither a built-in template set nor an existing file.
+    #[error("`{spec}` is neither a template set ({known}) nor an existing file")]
     UnresolvedTemplates {
-        /// What was given.
+        /// Unresolved text.
         spec: String,
-        /// The names there are.
+        /// Known names, separated by commas.
         known: String,
     },
-    /// No built-in class list has the name.
-    #[error("there is no class list named `{name}`; the lists are {known}")]
+    /// No built-in class list has this name.
+    #[error("unknown class list `{name}`; expected one of {known}")]
     UnknownClasses {
-        /// The name asked for.
+        /// Unknown name.
         name: String,
-        /// The names there are.
+        /// Known names, separated by commas.
         known: String,
     },
-    /// Neither a built-in class list, nor a file, nor a list written out.
+    /// The text is neither a built-in class list, nor an existing file, nor an inline list.
     #[error(
-        "`{spec}` is neither a class list (these are {known}), nor a file that exists, nor a list of names; \
-         check the path, or separate names by commas (`cat, dog`; a single class is `cat,`)"
+        "`{spec}` is neither a class list ({known}), nor an existing file, \
+         nor a comma-separated list of names"
     )]
     UnresolvedClasses {
-        /// What was given.
+        /// Unresolved text.
         spec: String,
-        /// The names there are.
+        /// Known names, separated by commas.
         known: String,
     },
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; check that the file exists and may be read", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A file is too large to be a list of names or templates.
-    #[error(
-        "{} is larger than {limit} bytes, too large for a list of names or templates; \
-         pass a text file with one entry a line",
-        path.display()
-    )]
+    /// A file exceeds the size limit for lists of names or templates.
+    #[error("{} exceeds the limit of {limit} bytes for names or templates", path.display())]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The most that is read.
+        /// Maximum size in bytes.
         limit: u64,
     },
     /// A file is not UTF-8.
-    #[error("{} is not UTF-8 (first wrong byte at offset {offset}); save it as UTF-8", path.display())]
+    #[error("{} is not UTF-8: invalid byte at offset {offset}", path.display())]
     NotUtf8 {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where the first wrong byte stands.
+        /// Offset of the first invalid byte.
         offset: usize,
     },
-    /// A TOML or JSON file does not hold what it should.
+    /// A TOML or JSON file is malformed or has unexpected content.
     #[error("{origin} is not valid {format}: {message}; expected {expected}")]
     Malformed {
-        /// The file or set.
+        /// File or template set.
         origin: String,
         /// `TOML` or `JSON`.
         format: &'static str,
-        /// What the parser says.
+        /// Message of the parser.
         message: String,
-        /// What should stand there.
+        /// Expected content.
         expected: &'static str,
     },
-    /// A template without a place for the class name.
-    #[error(
-        "the template {template:?} has no `{{}}`; \
-         put `{{}}` where the class name goes, as in `a photo of a {{}}.`"
-    )]
+    /// A template has no placeholder `{}`.
+    #[error("template {template:?} has no `{{}}` for the class name")]
     NoPlaceholder {
-        /// The template.
+        /// Text of the template.
         template: String,
     },
-    /// A template is wrong, with its place.
-    #[error("{origin}, {place}: {source}")]
+    /// A template in a file or set is invalid.
+    #[error("invalid template in {origin}, {place}")]
     BadTemplate {
-        /// The file or set.
+        /// File or template set.
         origin: String,
-        /// The line, or the list and the entry's number.
+        /// Line, or array and element number, from 1.
         place: String,
-        /// What is wrong with it.
+        /// Cause, such as [`PromptError::NoPlaceholder`].
         source: Box<PromptError>,
     },
-    /// A set without any template.
-    #[error("{origin} holds no template; add at least one line such as `a photo of a {{}}.`")]
+    /// A set has no templates.
+    #[error("{origin} contains no templates")]
     NoTemplates {
-        /// The file or set.
+        /// File or template set.
         origin: String,
     },
-    /// `yes` and `no` templates are paired, so they must be equally many.
-    #[error(
-        "{origin} has {yes} `yes` templates and {no} `no` templates; they are paired one by one, \
-         so give as many of each, or leave `no` out"
-    )]
+    /// The numbers of `yes` and `no` templates differ, although they are paired one by one.
+    #[error("{origin} has {yes} `yes` templates and {no} `no` templates; expected equal numbers")]
     Unpaired {
-        /// The file or set.
+        /// File or template set.
         origin: String,
-        /// How many `yes` templates there are.
+        /// Number of `yes` templates.
         yes: usize,
-        /// How many `no` templates there are.
+        /// Number of `no` templates.
         no: usize,
     },
-    /// A list without any class name.
-    #[error("{origin} holds no class name; give at least one")]
+    /// A list has no class names.
+    #[error("{origin} contains no class names")]
     NoClasses {
-        /// The file or list.
+        /// File or list.
         origin: String,
     },
-    /// A class without a name.
-    #[error(
-        "{origin}, {place}: the class name is empty; fill it in or remove it, \
-         since the order of names is the order of classes"
-    )]
+    /// A class name is empty.
+    #[error("empty class name in {origin}, {place}")]
     EmptyName {
-        /// The file or list.
+        /// File or list.
         origin: String,
-        /// The line or the entry's number.
+        /// Line or element number, from 1.
         place: String,
     },
 }

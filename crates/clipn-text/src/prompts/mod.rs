@@ -1,7 +1,18 @@
-//! What the text towers are asked: class names put into template sentences.
+//! Prompts for the text towers: class names inserted into template sentences.
 //!
-//! A [`TemplateSet`] holds the sentences, [`ClassNames`] the names in the order of the classes; both come by
-//! name (built in), from a file, or, for class names, from a list written out. `resolve` takes any of these.
+//! A [`TemplateSet`] contains the templates and [`ClassNames`] the names in class order. Both are
+//! built in or read from a file; class names may also be an inline list. [`TemplateSet::resolve`]
+//! and [`ClassNames::resolve`] accept all of these.
+//!
+//! ```
+//! use clipn::prompts::{ClassNames, TemplateSet};
+//!
+//! let templates = TemplateSet::resolve("simple")?;
+//! let classes = ClassNames::resolve("cat, great white shark")?;
+//! let prompts: Vec<String> = classes.iter().map(|name| templates.yes()[0].fill(name)).collect();
+//! assert_eq!(prompts, ["a photo of a cat.", "a photo of a great white shark."]);
+//! # Ok::<(), clipn::prompts::PromptError>(())
+//! ```
 mod class_names;
 mod error;
 mod source;

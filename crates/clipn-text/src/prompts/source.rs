@@ -1,14 +1,14 @@
-//! Reading the small text files that lists are kept in.
+//! Reads the text files that contain lists of templates or names.
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::PromptError;
 
-/// The most that is read of a file; a million class names fit.
-const LARGEST: u64 = 64 << 20;
+/// Maximum file size in bytes, enough for a million class names.
+const MAX_FILE_SIZE: u64 = 64 << 20;
 
-/// The text of a file, which must be UTF-8; a byte order mark is left out.
+/// Reads a UTF-8 file without its byte order mark.
 pub(super) fn read_text(path: &Path) -> Result<String, PromptError> {
     let unreadable = |source| PromptError::Unreadable {
         path: path.to_owned(),
@@ -16,13 +16,13 @@ pub(super) fn read_text(path: &Path) -> Result<String, PromptError> {
     };
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1)
+    file.take(MAX_FILE_SIZE + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST {
+    if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(PromptError::TooLarge {
             path: path.to_owned(),
-            limit: LARGEST,
+            limit: MAX_FILE_SIZE,
         });
     }
     let mut text = String::from_utf8(bytes).map_err(|e| PromptError::NotUtf8 {
@@ -35,8 +35,8 @@ pub(super) fn read_text(path: &Path) -> Result<String, PromptError> {
     Ok(text)
 }
 
-/// Whether the path's extension is this one, in any case.
+/// Whether the path has the extension, ignoring ASCII case.
 pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension()
-        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+        .is_some_and(|actual| actual.eq_ignore_ascii_case(extension))
 }

@@ -7,13 +7,14 @@ use super::PromptError;
 
 const PLACEHOLDER: &str = "{}";
 
-/// A sentence with `{}` where the class name goes.
+/// Prompt template: a sentence with `{}` in place of the class name.
 ///
-/// Every `{}` is filled (there is at least one); any other brace is plain text, and nothing in the class name
-/// is interpreted.
+/// Every `{}` is filled, and there is at least one. Other braces are plain text, and nothing in the
+/// class name is interpreted.
 ///
 /// ```
 /// use clipn_text::prompts::Template;
+///
 /// let template = Template::parse("a photo of a {}.")?;
 /// assert_eq!(template.fill("great white shark"), "a photo of a great white shark.");
 /// # Ok::<(), clipn_text::prompts::PromptError>(())
@@ -23,10 +24,11 @@ const PLACEHOLDER: &str = "{}";
 pub struct Template(String);
 
 impl Template {
-    /// Takes a template as it stands; white space at its ends is kept, though the tokenizer drops it later.
+    /// Parses a template. Leading and trailing white space is kept here, but the tokenizer strips
+    /// it.
     ///
     /// # Errors
-    /// [`PromptError::NoPlaceholder`] when there is no `{}`.
+    /// [`PromptError::NoPlaceholder`] if there is no `{}`.
     pub fn parse(line: &str) -> Result<Self, PromptError> {
         if !line.contains(PLACEHOLDER) {
             return Err(PromptError::NoPlaceholder {
@@ -36,26 +38,26 @@ impl Template {
         Ok(Self(line.to_owned()))
     }
 
-    /// The prompt for a class.
+    /// Returns the prompt for a class.
     pub fn fill(&self, class_name: &str) -> String {
         self.0.replace(PLACEHOLDER, class_name)
     }
 
-    /// What stands before the first `{}`, the same in all prompts of the template.
+    /// Text before the first `{}`, a common prefix of all prompts of the template.
     pub fn prefix(&self) -> &str {
         self.0
             .split_once(PLACEHOLDER)
             .map_or("", |(prefix, _)| prefix)
     }
 
-    /// What stands after the last `{}`, the same in all prompts of the template.
+    /// Text after the last `{}`, a common suffix of all prompts of the template.
     pub fn suffix(&self) -> &str {
         self.0
             .rsplit_once(PLACEHOLDER)
             .map_or("", |(_, suffix)| suffix)
     }
 
-    /// The template as it was written.
+    /// Template text with its placeholders.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -94,14 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_placeholder_is_filled_and_other_braces_are_text() {
+    fn fills_every_placeholder_and_keeps_other_braces() {
         let template = Template::parse("a {weird} {} beside another {}}").unwrap();
         assert_eq!(template.fill("c{}t"), "a {weird} c{}t beside another c{}t}");
         assert_eq!((template.prefix(), template.suffix()), ("a {weird} ", "}"));
     }
 
     #[test]
-    fn a_template_may_be_the_name_alone() {
+    fn a_template_may_be_a_bare_placeholder() {
         let template = Template::parse("{}").unwrap();
         assert_eq!(
             (template.prefix(), template.suffix(), template.fill("x")),
@@ -110,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn a_template_needs_a_place_for_the_name() {
+    fn rejects_templates_without_placeholder() {
         for line in ["", "a photo", "a { } photo", "a {0} photo"] {
             let error = Template::parse(line).unwrap_err().to_string();
-            assert!(
-                error.contains("has no `{}`") && error.contains("a photo of a {}."),
-                "{error}"
+            assert_eq!(
+                error,
+                format!("template {line:?} has no `{{}}` for the class name")
             );
         }
     }

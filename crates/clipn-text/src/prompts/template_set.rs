@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::source::{has_extension, read_text};
 use super::{PromptError, Template};
 
-/// The sets that are built in, with the text of their files.
+/// Built-in template sets: name and file content.
 const BUILT_IN: [(&str, &str); 4] = [
     (
         "clipn",
@@ -27,10 +27,10 @@ const BUILT_IN: [(&str, &str); 4] = [
 
 const NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
 
-/// Templates that are used together; each class's features are averaged over them.
+/// Named set of templates, over which the text features of each class are averaged.
 ///
-/// The learnable variant of CLIPN fills the `yes` templates for both towers. The hand-crafted variant gives
-/// the "no" tower the `no` template of the same place.
+/// The learnable variant of CLIPN uses the `yes` templates for both text towers. The hand-crafted
+/// variant uses the `no` template with the same index for the "no" tower.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct TemplateSet {
@@ -40,7 +40,7 @@ pub struct TemplateSet {
     no: Option<Vec<Template>>,
 }
 
-/// A set as read from elsewhere, before the pairing is checked.
+/// Deserialized set, before its pairing is validated.
 #[derive(Deserialize)]
 struct Unchecked {
     name: String,
@@ -57,14 +57,14 @@ impl TryFrom<Unchecked> for TemplateSet {
 }
 
 impl TemplateSet {
-    /// The name of the published set, taken where nothing names another.
+    /// Name of the published set, the default.
     pub const PUBLISHED: &str = "clipn";
 
-    /// A set of the given templates.
+    /// Creates a set from templates.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplates`] when `yes` is empty, [`PromptError::Unpaired`] when `no` has another
-    /// length.
+    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::Unpaired`] if `no` has
+    /// another length.
     pub fn new(
         name: impl Into<String>,
         yes: Vec<Template>,
@@ -89,8 +89,12 @@ impl TemplateSet {
         Ok(Self { name, yes, no })
     }
 
-    /// A built-in set: `clipn`, the 128 published lines to the character, with their quotes; `clipn-clean`,
-    /// the same without quotes and stray commas; `plain`, twelve short ones; `simple`, the one template `a photo of a {}.`.
+    /// Returns a built-in set:
+    ///
+    /// - `clipn`: the 128 published lines, character for character, quotes included.
+    /// - `clipn-clean`: the same without quotes and stray commas.
+    /// - `plain`: twelve short templates.
+    /// - `simple`: the single template `a photo of a {}.`
     ///
     /// # Errors
     /// [`PromptError::UnknownTemplates`] for any other name.
@@ -108,14 +112,17 @@ impl TemplateSet {
 
     /// Reads a template file, UTF-8.
     ///
-    /// A file that ends in `.toml` has a list `yes` and may have a list `no` of the same length. Any other
-    /// file has one template a line, all of them `yes`: white space around it is dropped, blank lines and
-    /// lines that begin with `#` are skipped, and a template that itself begins with `#` is written with a
-    /// backslash before it: `\#{} photo`.
+    /// A `.toml` file has an array `yes` and optionally an array `no` of the same length. Any other
+    /// file has one `yes` template per line. White space around a line is trimmed, and blank lines
+    /// and lines that begin with `#` are skipped. A template that itself begins with `#` is escaped
+    /// with a backslash: `\#{} photo`.
     ///
     /// # Errors
-    /// A [`PromptError`] that names the file and the line when the file cannot be read, is not UTF-8, holds
-    /// no template, or holds one without `{}`.
+    /// A [`PromptError`] that names the file, and the line or the list element if there is one:
+    /// [`Unreadable`](PromptError::Unreadable), [`TooLarge`](PromptError::TooLarge),
+    /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) TOML,
+    /// [`NoTemplates`](PromptError::NoTemplates), [`BadTemplate`](PromptError::BadTemplate) or
+    /// [`Unpaired`](PromptError::Unpaired).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;
@@ -130,10 +137,11 @@ impl TemplateSet {
         }
     }
 
-    /// A built-in set by its name, or else a template file by its path.
+    /// Resolves the name of a built-in set, or else the path of a template file.
     ///
     /// # Errors
-    /// [`PromptError::UnresolvedTemplates`] when it is neither, and the errors of [`TemplateSet::load`].
+    /// [`PromptError::UnresolvedTemplates`] if it is neither, and the errors of
+    /// [`TemplateSet::load`].
     pub fn resolve(name_or_path: &str) -> Result<Self, PromptError> {
         if NAMES.contains(&name_or_path) {
             return Self::named(name_or_path);
@@ -147,32 +155,32 @@ impl TemplateSet {
         })
     }
 
-    /// The names of the built-in sets.
+    /// Names of the built-in sets.
     pub fn names() -> &'static [&'static str] {
         &NAMES
     }
 
-    /// The name of the set; that of a file is its name without extension.
+    /// Name of the set; for a file, the file name without extension.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The templates of the "yes" tower, and in the learnable variant of both.
+    /// Templates of the "yes" tower and, in the learnable variant, of both towers.
     pub fn yes(&self) -> &[Template] {
         &self.yes
     }
 
-    /// The templates of the "no" tower in the hand-crafted variant, paired with [`TemplateSet::yes`].
+    /// Templates of the "no" tower in the hand-crafted variant, paired with [`TemplateSet::yes`].
     pub fn no(&self) -> Option<&[Template]> {
         self.no.as_deref()
     }
 
-    /// The pairs of `yes` and `no` templates, or `None` for a set without `no`.
+    /// Iterates over the pairs of `yes` and `no` templates; `None` for a set without `no`.
     pub fn pairs(&self) -> Option<impl ExactSizeIterator<Item = (&Template, &Template)>> {
         self.no.as_ref().map(|no| self.yes.iter().zip(no))
     }
 
-    /// How many `yes` templates there are: at least one.
+    /// Number of `yes` templates, at least one.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.yes.len()
@@ -189,12 +197,13 @@ impl TemplateSet {
             origin: origin.to_owned(),
             format: "TOML",
             message: e.to_string().trim_end().to_owned(),
-            expected: "a list `yes = [\"a photo of a {}.\"]` and, if wanted, a list `no` of the same length",
+            expected: "an array `yes = [\"a photo of a {}.\"]` and optionally an array `no` of the \
+                       same length",
         })?;
         let parse = |list: Vec<String>, key: &str| {
             let numbered = list.iter().enumerate();
             numbered
-                .map(|(i, line)| parse_at(line, origin, format!("`{key}` number {}", i + 1)))
+                .map(|(i, line)| parse_at(line, origin, format!("`{key}` template {}", i + 1)))
                 .collect()
         };
         let yes: Vec<Template> = parse(lists.yes, "yes")?;
@@ -229,7 +238,7 @@ fn parse_at(line: &str, origin: &str, place: String) -> Result<Template, PromptE
 }
 
 impl PromptError {
-    /// Names the file instead of the set.
+    /// Replaces the name of the set with that of its file.
     fn with_origin(mut self, file: &str) -> Self {
         if let Self::NoTemplates { origin } | Self::Unpaired { origin, .. } = &mut self {
             file.clone_into(origin);

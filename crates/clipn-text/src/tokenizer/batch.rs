@@ -1,6 +1,6 @@
 use super::{TokenizerError, VOCAB_SIZE};
 
-/// Token ids of several texts, shape `[N, context_length]`, row by row.
+/// Token ids of N texts, `[N, context_length]`, in row-major order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
@@ -9,14 +9,14 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// Takes ids that lie row by row, shape `[N, context_length]`; no ids make an empty batch.
+    /// Creates a batch from row-major ids, `[N, context_length]`. Without ids, the batch is empty.
     ///
-    /// The ids need not be CLIP's, for models with another vocabulary; [`TokenBatch::check_vocabulary`] holds
-    /// them against CLIP's.
+    /// The ids may belong to another vocabulary than CLIP's; [`TokenBatch::check_vocabulary`]
+    /// checks that they are CLIP's.
     ///
     /// # Errors
-    /// [`TokenizerError::EmptyContext`] when `context_length` is 0, [`TokenizerError::RaggedBatch`] when the
-    /// ids do not fill whole rows.
+    /// [`TokenizerError::EmptyContext`] if `context_length` is 0, and
+    /// [`TokenizerError::RaggedBatch`] if the number of ids is not a multiple of it.
     pub fn new(ids: Vec<u32>, context_length: usize) -> Result<Self, TokenizerError> {
         if context_length == 0 {
             return Err(TokenizerError::EmptyContext);
@@ -35,7 +35,8 @@ impl TokenBatch {
         })
     }
 
-    /// Rows that the tokenizer has made, all of the same length, which may be 0.
+    /// Creates a batch from rows of the tokenizer. Unlike [`TokenBatch::new`], it allows a
+    /// `context_length` of 0.
     pub(super) fn from_rows(ids: Vec<u32>, rows: usize, context_length: usize) -> Self {
         debug_assert_eq!(ids.len(), rows * context_length);
         Self {
@@ -45,27 +46,27 @@ impl TokenBatch {
         }
     }
 
-    /// The number of texts, N.
+    /// Number of texts, N.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there is no text.
+    /// Whether the batch contains no texts.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// The number of ids a text.
+    /// Number of ids per text.
     pub fn context_length(&self) -> usize {
         self.context_length
     }
 
-    /// All ids, `[N, context_length]`, row by row.
+    /// All ids, `[N, context_length]`, in row-major order.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// The ids of text `i`, `[context_length]`, or `None` past the last.
+    /// Ids of text `i`, `[context_length]`, or `None` if there are fewer texts.
     pub fn row(&self, i: usize) -> Option<&[u32]> {
         if i >= self.rows {
             return None;
@@ -74,32 +75,33 @@ impl TokenBatch {
         self.ids.get(start..start.checked_add(self.context_length)?)
     }
 
-    /// The texts in order, `[context_length]` each.
+    /// Iterates over the rows in order, `[context_length]` each.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u32]> {
-        // In range by construction: `ids` holds `rows` whole rows.
+        // In bounds by construction: `ids` contains exactly `rows` rows.
         (0..self.rows).map(|i| &self.ids[i * self.context_length..(i + 1) * self.context_length])
     }
 
-    /// Checks that every id is one of CLIP's.
+    /// Checks that every id is below [`VOCAB_SIZE`].
     ///
     /// # Errors
-    /// [`TokenizerError::UnknownId`] naming the first that is not.
+    /// [`TokenizerError::UnknownId`] with the first id that is not.
     pub fn check_vocabulary(&self) -> Result<(), TokenizerError> {
         match self.ids.iter().position(|&id| id as usize >= VOCAB_SIZE) {
             None => Ok(()),
-            Some(at) => Err(TokenizerError::UnknownId {
-                id: self.ids[at],
-                row: at / self.context_length,
-                position: at % self.context_length,
+            Some(index) => Err(TokenizerError::UnknownId {
+                id: self.ids[index],
+                row: index / self.context_length,
+                position: index % self.context_length,
             }),
         }
     }
 }
 
-/// Where the text feature of a row is read: the first position of its largest id; 0 for an empty row.
+/// Position in a row at which the text feature is read: the first position of the largest id, or 0
+/// for an empty row.
 ///
-/// That is the first end of text, also where a text holds a literal `<end_of_text>`, and the same rule serves
-/// models with another vocabulary whose end of text is their largest id.
+/// That is the first end of text, even if the text itself contains a literal `<end_of_text>`. The
+/// rule also holds for every other vocabulary whose largest id is the end of text.
 pub fn end_of_text_position(ids: &[u32]) -> usize {
     let mut best = 0;
     for (i, id) in ids.iter().enumerate() {
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_the_largest_ids_counts() {
+    fn end_of_text_is_the_first_of_the_largest_ids() {
         assert_eq!(end_of_text_position(&[]), 0);
         assert_eq!(end_of_text_position(&[5]), 0);
         assert_eq!(end_of_text_position(&[1, 9, 2, 9, 0]), 1);
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_whole_rows() {
+    fn splits_ids_into_rows() {
         let batch = TokenBatch::new(vec![1, 2, 3, 4, 5, 6], 3).unwrap();
         assert_eq!(
             (batch.len(), batch.context_length(), batch.is_empty()),
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn ragged_and_empty_rows_are_refused() {
+    fn rejects_ragged_and_empty_rows() {
         assert_eq!(
             TokenBatch::new(vec![1], 0),
             Err(TokenizerError::EmptyContext)
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_ids_are_named() {
+    fn reports_the_first_id_outside_the_vocabulary() {
         let batch = TokenBatch::new(vec![1, 2, 49407, 49408], 2).unwrap();
         assert_eq!(
             batch.check_vocabulary(),

@@ -1,4 +1,4 @@
-//! Splitting cleaned text into words, and merging a word's bytes into tokens.
+//! Splits cleaned text into words and merges the bytes of each word into tokens.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -6,26 +6,27 @@ use regex::Regex;
 
 use super::vocabulary::{Token, Vocabulary};
 
-/// CLIP's word pattern: the markers, the English contractions, runs of letters, single numerals, runs of the
-/// rest.
+/// CLIP's word pattern: special tokens, English contractions, runs of letters, single numerals, and
+/// runs of anything else but white space.
 ///
-/// Only the literals ignore case here. In the published pattern the classes do too, with one effect: U+0345,
-/// a mark that folds to a letter, belongs to no class and is passed over.
+/// Only the literals ignore case here. In the published pattern the character classes do too, with
+/// a single effect: U+0345, a mark that folds to a letter, belongs to no class and is skipped.
 const WORDS: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
 
-/// The word pattern, ready to use.
+/// Compiles the word pattern.
 pub(super) fn word_pattern() -> Regex {
     Regex::new(WORDS).expect("the word pattern is a constant that compiles")
 }
 
-/// Merges words; keeps its buffers from one word to the next.
+/// Applies the BPE merges to words and reuses its buffers between them.
 pub(super) struct Merger<'a> {
     vocabulary: &'a Vocabulary,
-    /// The word's tokens; one that was merged into its left neighbour is `None`.
+    /// Tokens of the current word; `None` for one that was merged into its left neighbor.
     tokens: Vec<Option<Token>>,
     next: Vec<usize>,
     previous: Vec<usize>,
-    /// Possible merges as (merged token, position of the left half), the strongest and leftmost first.
+    /// Possible merges as (merged token, position of the left half), the highest-ranking and
+    /// leftmost first.
     candidates: BinaryHeap<Reverse<(Token, usize)>>,
 }
 
@@ -40,10 +41,10 @@ impl<'a> Merger<'a> {
         }
     }
 
-    /// Appends the tokens of one word: always the strongest rule that applies, leftmost first, until none
-    /// does.
+    /// Appends the tokens of one word: repeatedly applies the highest-ranking merge, leftmost
+    /// first, until none applies.
     ///
-    /// A linked list and a heap keep this at n log n for words of any length.
+    /// A linked list and a heap keep the cost at O(n log n) for a word of n bytes.
     pub(super) fn append(&mut self, word: &str, out: &mut Vec<u32>) {
         self.tokens.clear();
         self.tokens
@@ -55,12 +56,12 @@ impl<'a> Merger<'a> {
         self.previous.extend((0..n).map(|i| i.wrapping_sub(1)));
         self.candidates.clear();
         for i in 1..n {
-            self.consider(i - 1, i);
+            self.push_candidate(i - 1, i);
         }
 
         while let Some(Reverse((merged, left))) = self.candidates.pop() {
             let right = self.next[left];
-            // The list may have changed since the candidate was noted.
+            // The list may have changed since the candidate was pushed.
             if self.pair(left, right) != Some(merged) {
                 continue;
             }
@@ -70,10 +71,10 @@ impl<'a> Merger<'a> {
             self.next[left] = after;
             if after < n {
                 self.previous[after] = left;
-                self.consider(left, after);
+                self.push_candidate(left, after);
             }
             if left > 0 {
-                self.consider(self.previous[left], left);
+                self.push_candidate(self.previous[left], left);
             }
         }
         out.extend(self.tokens.iter().flatten().map(|&token| u32::from(token)));
@@ -84,7 +85,7 @@ impl<'a> Merger<'a> {
             .merge((*self.tokens.get(left)?)?, (*self.tokens.get(right)?)?)
     }
 
-    fn consider(&mut self, left: usize, right: usize) {
+    fn push_candidate(&mut self, left: usize, right: usize) {
         if let Some(merged) = self.pair(left, right) {
             self.candidates.push(Reverse((merged, left)));
         }
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_letters_numerals_and_the_rest() {
+    fn splits_letters_numerals_and_the_rest() {
         assert_eq!(
             words("a photo-of 2024 cats!?"),
             ["a", "photo", "-", "of", "2", "0", "2", "4", "cats", "!?"]
@@ -116,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn classes_do_not_fold_case() {
+    fn character_classes_do_not_fold_case() {
         assert_eq!(words("a\u{345}b!\u{345}!"), ["a", "b", "!", "!"]);
         // A circled letter is a symbol.
         assert_eq!(words("aⓐb"), ["a", "ⓐ", "b"]);
-        // The long s folds to s, and counts for the contraction.
+        // The long s folds to s, so it matches the contraction.
         assert_eq!(words("it'ſ"), ["it", "'ſ"]);
     }
 

@@ -6,17 +6,18 @@ use super::bpe::{Merger, word_pattern};
 use super::vocabulary::Vocabulary;
 use super::{END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, clean};
 
-/// CLIP's tokenizer, with the vocabulary inside.
+/// CLIP's tokenizer with its built-in vocabulary.
 ///
-/// Source: "Learning Transferable Visual Models From Natural Language Supervision" (Radford et al., 2021) and
-/// the tokenizer published with it; the ids are those that open_clip gives.
+/// It produces the same ids as open_clip. Source: "Learning Transferable Visual Models From Natural
+/// Language Supervision" (Radford et al., 2021, <https://arxiv.org/abs/2103.00020>) and the
+/// tokenizer published with it.
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     words: Regex,
 }
 
 impl Tokenizer {
-    /// The tokenizer, built on first use.
+    /// Returns the shared tokenizer, which is built on first use.
     pub fn clip() -> &'static Self {
         static CLIP: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer {
             vocabulary: Vocabulary::clip(),
@@ -25,22 +26,24 @@ impl Tokenizer {
         &CLIP
     }
 
-    /// The ids of the cleaned text, without start and end of text. A literal `<start_of_text>` or
-    /// `<end_of_text>` that stands as a word becomes its marker, as in the published tokenizer.
+    /// Encodes a text after cleaning, without the start-of-text and end-of-text tokens. A literal
+    /// `<start_of_text>` or `<end_of_text>` that is a word by itself becomes its special token, as
+    /// in the published tokenizer.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.encode_at_least(text, usize::MAX)
+        self.encode_words(text, usize::MAX)
     }
 
-    /// One row of ids, `[context_length]`: start of text, the text, end of text, then 0s.
+    /// Encodes a text as one row of ids, `[context_length]`: start of text, the text, end of text,
+    /// then zeros.
     ///
-    /// A text that is too long is cut, and the last id is [`END_OF_TEXT`] all the same. A `context_length` of
-    /// 1 gives only [`END_OF_TEXT`], one of 0 an empty row, and one above [`MAX_CONTEXT_LENGTH`] a row of
-    /// that length.
+    /// A text that is too long is truncated, and the last id is still [`END_OF_TEXT`]. A
+    /// `context_length` of 1 yields only [`END_OF_TEXT`], and one of 0 an empty row. Larger values
+    /// than [`MAX_CONTEXT_LENGTH`] are clamped to it.
     pub fn tokenize(&self, text: &str, context_length: usize) -> Vec<u32> {
         let context_length = context_length.min(MAX_CONTEXT_LENGTH);
         let mut row = Vec::with_capacity(context_length);
         row.push(START_OF_TEXT);
-        row.extend(self.encode_at_least(text, context_length));
+        row.extend(self.encode_words(text, context_length));
         row.push(END_OF_TEXT);
         if row.len() > context_length {
             row.truncate(context_length);
@@ -52,7 +55,7 @@ impl Tokenizer {
         row
     }
 
-    /// A row of ids for each text, `[N, context_length]`, as [`Tokenizer::tokenize`] makes them.
+    /// Encodes each text as a row of ids, `[N, context_length]`; see [`Tokenizer::tokenize`].
     pub fn tokenize_batch<S: AsRef<str>>(&self, texts: &[S], context_length: usize) -> TokenBatch {
         let context_length = context_length.min(MAX_CONTEXT_LENGTH);
         let mut ids = Vec::new();
@@ -62,8 +65,8 @@ impl Tokenizer {
         TokenBatch::from_rows(ids, texts.len(), context_length)
     }
 
-    /// The text that ids stand for, up to the first end of text and with the markers left out: for error
-    /// messages and reports. Words are joined by single spaces, so the spacing of the original is lost.
+    /// Decodes ids to text up to the first end of text, without special tokens, for error messages
+    /// and reports. Words are joined by single spaces, so the original spacing is lost.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut bytes = Vec::new();
         for &id in ids.iter().take_while(|&&id| id != END_OF_TEXT) {
@@ -74,22 +77,22 @@ impl Tokenizer {
             .to_owned()
     }
 
-    /// The words of a row of ids, the ids of each together; markers stand between words, and a word that was cut off
-    /// is left out.
+    /// Splits a row of ids into words and returns the ids of each. Special tokens separate words,
+    /// and a truncated last word is omitted.
     pub fn words<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
         let text = ids
             .split(|&id| id == END_OF_TEXT)
             .next()
             .unwrap_or_default();
-        let marked = text.split(|&id| id == START_OF_TEXT);
-        let closes = |id: &u32| self.vocabulary.closes_word(*id);
-        marked
-            .flat_map(move |part| part.split_inclusive(closes))
-            .filter(move |word| word.last().is_some_and(closes))
+        let between_starts = text.split(|&id| id == START_OF_TEXT);
+        let ends_word = |id: &u32| self.vocabulary.closes_word(*id);
+        between_starts
+            .flat_map(move |part| part.split_inclusive(ends_word))
+            .filter(move |word| word.last().is_some_and(ends_word))
     }
 
-    /// The ids of the cleaned text, all of them or the first `enough` and a few more.
-    fn encode_at_least(&self, text: &str, enough: usize) -> Vec<u32> {
+    /// Encodes the cleaned text word by word and stops after the word that reaches `limit` ids.
+    fn encode_words(&self, text: &str, limit: usize) -> Vec<u32> {
         let text = clean(text);
         let mut ids = Vec::new();
         let mut merger = Merger::new(&self.vocabulary);
@@ -99,7 +102,7 @@ impl Tokenizer {
                 "<end_of_text>" => ids.push(END_OF_TEXT),
                 word => merger.append(word, &mut ids),
             }
-            if ids.len() >= enough {
+            if ids.len() >= limit {
                 break;
             }
         }

@@ -1,33 +1,28 @@
-/// What can be wrong with rows of token ids that come from elsewhere.
+/// Errors for token ids that the caller supplies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
-    /// A batch needs rows of at least one id.
-    #[error(
-        "a context length of 0 leaves no room for any token; use the model's context length (77 for CLIP)"
-    )]
+    /// The context length is 0.
+    #[error("expected a context length of at least 1, got 0")]
     EmptyContext,
-    /// The ids do not fill whole rows.
-    #[error(
-        "{ids} token ids do not fill whole rows of {context_length}; \
-         pass N x {context_length} ids, each row padded with 0"
-    )]
+    /// The number of ids is not a multiple of the context length.
+    #[error("expected a multiple of {context_length} token ids, got {ids}")]
     RaggedBatch {
-        /// How many ids were given.
+        /// Number of ids.
         ids: usize,
-        /// The length of a row.
+        /// Ids per row.
         context_length: usize,
     },
-    /// An id lies outside the vocabulary.
+    /// An id is outside CLIP's vocabulary of [`VOCAB_SIZE`](super::VOCAB_SIZE) ids.
     #[error(
-        "token id {id} in row {row} at position {position} is outside CLIP's vocabulary of 49408 ids \
-         (0 to 49407); tokenize the text with `Tokenizer::clip()`"
+        "token id {id} at row {row}, position {position} is outside CLIP's vocabulary \
+         of 49408 ids"
     )]
     UnknownId {
-        /// The id.
+        /// Unknown id.
         id: u32,
-        /// Its row in the batch.
+        /// Row in the batch, from 0.
         row: usize,
-        /// Its position in the row.
+        /// Position in the row, from 0.
         position: usize,
     },
 }

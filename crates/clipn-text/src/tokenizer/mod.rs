@@ -1,7 +1,17 @@
-//! CLIP's tokenizer: from any text to the ids that the text towers take.
+//! CLIP's byte-pair-encoding (BPE) tokenizer: text in, token ids for the text towers out.
 //!
-//! A text is cleaned ([`clean`]), split into words, each word's bytes merged by byte-pair encoding, and the
-//! ids laid in a row of fixed length between [`START_OF_TEXT`] and [`END_OF_TEXT`] ([`Tokenizer::tokenize`]).
+//! [`Tokenizer::tokenize`] cleans a text ([`clean`]), splits it into words and merges the bytes of
+//! each word by BPE. It returns a row of fixed length: [`START_OF_TEXT`], the text,
+//! [`END_OF_TEXT`], then zeros.
+//!
+//! ```
+//! use clipn::tokenizer::Tokenizer;
+//!
+//! let tokenizer = Tokenizer::clip();
+//! let row = tokenizer.tokenize("a photo of a cat", 8);
+//! assert_eq!(row, [49406, 320, 1125, 539, 320, 2368, 49407, 0]);
+//! assert_eq!(tokenizer.decode(&row), "a photo of a cat");
+//! ```
 mod batch;
 mod bpe;
 mod cleaning;
@@ -14,15 +24,15 @@ pub use cleaning::clean;
 pub use clip::Tokenizer;
 pub use error::TokenizerError;
 
-/// The id that opens every text.
+/// Token id at the start of every text.
 pub const START_OF_TEXT: u32 = 49406;
-/// The id that closes every text: the largest of the vocabulary, and the place where the text feature is
-/// read.
+/// Token id at the end of every text. It is the largest id of the vocabulary, and the text tower
+/// reads its feature at this position.
 pub const END_OF_TEXT: u32 = 49407;
-/// The length of a row of ids in every published CLIP model.
+/// Context length of every published CLIP model, in tokens.
 pub const CONTEXT_LENGTH: usize = 77;
-/// The number of ids: 512 for bytes, 48,894 for merges, two markers.
+/// Number of token ids: 512 for bytes, 48,894 for merges and 2 for the start and the end of text.
 pub const VOCAB_SIZE: usize = 49408;
-/// The longest row that [`Tokenizer::tokenize`] makes; a larger context length is taken as this one, so that
-/// a figure read from a damaged model config cannot exhaust the memory.
+/// Maximum length of a row of [`Tokenizer::tokenize`]. A larger context length is clamped to it, so
+/// that a value from a corrupt model config cannot exhaust memory.
 pub const MAX_CONTEXT_LENGTH: usize = 65_536;

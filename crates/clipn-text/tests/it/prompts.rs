@@ -1,4 +1,5 @@
-//! Templates and class names: the built-in ones against the published ones, and files of every kind.
+//! Tests of templates and class names: the built-in ones against the published ones, and valid and
+//! invalid files.
 
 use clipn_text::prompts::{ClassNames, PromptError, Template, TemplateSet};
 use clipn_testing::fixture;
@@ -19,36 +20,44 @@ fn strings(value: &serde_json::Value) -> Vec<String> {
         .collect()
 }
 
-fn written(templates: &[Template]) -> Vec<&str> {
+fn texts(templates: &[Template]) -> Vec<&str> {
     templates.iter().map(Template::as_str).collect()
 }
 
-/// A folder with one file in it.
-fn file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
+/// Creates a temporary directory with one file.
+fn temp_file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
     std::fs::write(&path, content).unwrap();
-    (folder, path)
+    (directory, path)
 }
 
 fn load_templates(name: &str, content: impl AsRef<[u8]>) -> Result<TemplateSet, PromptError> {
-    let (_folder, path) = file(name, content);
+    let (_directory, path) = temp_file(name, content);
     TemplateSet::load(path)
 }
 
+/// Joins the messages of an error and its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |&error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
 fn load_classes(name: &str, content: impl AsRef<[u8]>) -> Result<ClassNames, PromptError> {
-    let (_folder, path) = file(name, content);
+    let (_directory, path) = temp_file(name, content);
     ClassNames::load(path)
 }
 
 #[test]
-fn the_published_lines_are_kept_to_the_character() {
+fn the_published_lines_are_kept_exactly() {
     let set = TemplateSet::named("clipn").unwrap();
     let lines = read_json("prompt_lines.json");
-    assert_eq!(written(set.yes()), strings(&lines["yes"]));
-    assert_eq!(written(set.no().unwrap()), strings(&lines["no"]));
+    assert_eq!(texts(set.yes()), strings(&lines["yes"]));
+    assert_eq!(texts(set.no().unwrap()), strings(&lines["no"]));
     assert_eq!(
-        written(set.yes()),
+        texts(set.yes()),
         strings(&read_json("realvocab_classes.json")["prompts_raw"])
     );
     assert_eq!(
@@ -102,14 +111,14 @@ fn the_clean_set_has_no_quotes_and_no_stray_commas() {
         }
     }
     assert_eq!(
-        written(TemplateSet::named("simple").unwrap().yes()),
+        texts(TemplateSet::named("simple").unwrap().yes()),
         ["a photo of a {}."]
     );
     assert!(TemplateSet::named("simple").unwrap().no().is_none());
 }
 
 #[test]
-fn every_set_and_list_can_be_had_by_name() {
+fn every_built_in_set_and_list_resolves_by_name() {
     for name in TemplateSet::names() {
         assert_eq!(TemplateSet::resolve(name).unwrap().name(), *name);
     }
@@ -129,26 +138,26 @@ fn every_set_and_list_can_be_had_by_name() {
 }
 
 #[test]
-fn imagenet_s_names_are_the_published_ones() {
+fn imagenet_names_are_the_published_ones() {
     let names = ClassNames::named("imagenet-1k").unwrap();
     assert_eq!(
         names.names(),
         strings(&read_json("imagenet_classnames.json"))
     );
     assert_eq!(names.len(), 1000);
-    for twice in ["missile", "sunglasses"] {
-        assert_eq!(names.iter().filter(|name| *name == twice).count(), 2);
+    for duplicate in ["missile", "sunglasses"] {
+        assert_eq!(names.iter().filter(|name| *name == duplicate).count(), 2);
     }
     assert_eq!((names.get(0), names.get(1000)), (Some("tench"), None));
     assert_eq!(ClassNames::named("cifar10").unwrap().len(), 10);
 }
 
 #[test]
-fn template_files_of_lines() {
+fn reads_template_files_with_one_template_per_line() {
     let text = "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\na {weird} {}";
-    let set = load_templates("mine.txt", text).unwrap();
+    let set = load_templates("custom.txt", text).unwrap();
     assert_eq!(
-        written(set.yes()),
+        texts(set.yes()),
         [
             "a photo of a {}.",
             "#{} on a jersey",
@@ -156,11 +165,11 @@ fn template_files_of_lines() {
             "a {weird} {}"
         ]
     );
-    assert_eq!((set.name(), set.no()), ("mine", None));
+    assert_eq!((set.name(), set.no()), ("custom", None));
 }
 
 #[test]
-fn template_files_in_toml() {
+fn reads_toml_template_files() {
     let set = load_templates("pair.toml", "yes = [\"a {}\"]\nno = [\"no {}\"]").unwrap();
     let pairs: Vec<_> = set
         .pairs()
@@ -177,27 +186,31 @@ fn template_files_in_toml() {
 }
 
 #[test]
-fn wrong_template_files_say_what_to_do() {
+fn invalid_template_files_are_rejected() {
     for (name, content, expected) in [
         (
             "a.txt",
-            &b"a {}\n\nno place\n"[..],
+            &b"a {}\n\nno placeholder\n"[..],
             &["a.txt, line 3", "has no `{}`"][..],
         ),
-        ("a.txt", b"# only a comment\n", &["a.txt holds no template"]),
-        ("a.txt", b"", &["a.txt holds no template"]),
+        (
+            "a.txt",
+            b"# only a comment\n",
+            &["a.txt contains no templates"],
+        ),
+        ("a.txt", b"", &["a.txt contains no templates"]),
         ("a.txt", b"a {}\xff", &["a.txt is not UTF-8", "offset 4"]),
         (
             "a.toml",
             b"yes = ['a {}', 'b']",
-            &["a.toml, `yes` number 2", "has no `{}`"],
+            &["a.toml, `yes` template 2", "has no `{}`"],
         ),
         (
             "a.toml",
             b"yes = ['a {}']\nno = []",
-            &["a.toml has 1 `yes` templates and 0 `no`", "leave `no` out"],
+            &["a.toml has 1 `yes` templates and 0 `no`"],
         ),
-        ("a.toml", b"yes = []", &["a.toml holds no template"]),
+        ("a.toml", b"yes = []", &["a.toml contains no templates"]),
         (
             "a.toml",
             b"no = ['a {}']",
@@ -211,7 +224,7 @@ fn wrong_template_files_say_what_to_do() {
         ("a.toml", b"yes = 3", &["a.toml is not valid TOML"]),
         ("a.toml", b"[", &["a.toml is not valid TOML"]),
     ] {
-        let message = load_templates(name, content).unwrap_err().to_string();
+        let message = chain(&load_templates(name, content).unwrap_err());
         for part in expected {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
         }
@@ -220,22 +233,22 @@ fn wrong_template_files_say_what_to_do() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("neither a template set") && message.contains("nor a file"),
+        message.contains("neither a template set") && message.contains("nor an existing file"),
         "{message}"
     );
     assert!(matches!(
         TemplateSet::load("no/such/file.txt"),
         Err(PromptError::Unreadable { .. })
     ));
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     assert!(matches!(
-        TemplateSet::load(folder.path()),
+        TemplateSet::load(directory.path()),
         Err(PromptError::Unreadable { .. })
     ));
 }
 
 #[test]
-fn class_files() {
+fn reads_class_files() {
     let expected = ClassNames::new(vec![
         "cat".into(),
         "great white shark".into(),
@@ -265,12 +278,12 @@ fn class_files() {
 }
 
 #[test]
-fn wrong_class_files_say_what_to_do() {
+fn invalid_class_files_are_rejected() {
     for (name, content, expected) in [
         ("c.txt", &b"cat\n\ndog"[..], &["c.txt, line 2", "empty"][..]),
-        ("c.txt", b" \n\n", &["c.txt holds no class name"]),
+        ("c.txt", b" \n\n", &["c.txt contains no class names"]),
         ("c.txt", b"\xe9t\xe9", &["c.txt is not UTF-8", "offset 0"]),
-        ("c.json", b"[]", &["c.json holds no class name"]),
+        ("c.json", b"[]", &["c.json contains no class names"]),
         ("c.json", b"[\"cat\", \" \"]", &["c.json, name 2", "empty"]),
         (
             "c.json",
@@ -287,7 +300,7 @@ fn wrong_class_files_say_what_to_do() {
 }
 
 #[test]
-fn names_written_out() {
+fn parses_inline_names() {
     let names = |text: &str| ClassNames::parse_inline(text).map(Vec::from);
     assert_eq!(
         names(" cat ,dog,  great white shark ").unwrap(),
@@ -310,8 +323,8 @@ fn names_written_out() {
 }
 
 #[test]
-fn a_spec_is_a_list_a_file_or_names() {
-    let (_folder, path) = file("a, b.txt", "cat\ndog\n");
+fn resolves_built_in_lists_files_and_inline_names() {
+    let (_directory, path) = temp_file("a, b.txt", "cat\ndog\n");
     assert_eq!(
         ClassNames::resolve(path.to_str().unwrap()).unwrap().names(),
         ["cat", "dog"]
@@ -335,8 +348,8 @@ fn a_spec_is_a_list_a_file_or_names() {
         for part in [
             "neither a class list",
             "imagenet-1k",
-            "nor a file",
-            "separate names by commas",
+            "nor an existing file",
+            "nor a comma-separated list",
         ] {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
         }
@@ -344,7 +357,7 @@ fn a_spec_is_a_list_a_file_or_names() {
 }
 
 #[test]
-fn sets_and_names_go_through_json_and_are_checked() {
+fn sets_and_names_round_trip_through_json_and_are_validated() {
     let set = TemplateSet::named("clipn").unwrap();
     let back: TemplateSet = serde_json::from_str(&serde_json::to_string(&set).unwrap()).unwrap();
     assert_eq!(back, set);
@@ -353,14 +366,14 @@ fn sets_and_names_go_through_json_and_are_checked() {
         serde_json::from_str::<ClassNames>(&serde_json::to_string(&names).unwrap()).unwrap(),
         names
     );
-    for wrong in [
+    for invalid in [
         r#"{"name":"x","yes":[]}"#,
         r#"{"name":"x","yes":["a"]}"#,
         r#"{"name":"x","yes":["{}"],"no":[]}"#,
     ] {
         assert!(
-            serde_json::from_str::<TemplateSet>(wrong).is_err(),
-            "{wrong}"
+            serde_json::from_str::<TemplateSet>(invalid).is_err(),
+            "{invalid}"
         );
     }
     assert!(serde_json::from_str::<ClassNames>("[]").is_err());
@@ -377,15 +390,15 @@ proptest! {
     }
 
     #[test]
-    fn any_file_is_read_or_refused(content in prop_oneof![
+    fn any_file_is_read_or_rejected(content in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),
         any::<String>().prop_map(String::into_bytes),
         "[yesno=\\[\\]\"'{}#\\\\, \n]{0,60}".prop_map(String::into_bytes),
     ]) {
         for name in ["f.txt", "f.toml", "f.json"] {
             if let Ok(set) = load_templates(name, &content) {
-                let whole = set.yes().iter().all(|template| template.as_str().contains("{}"));
-                prop_assert!(whole);
+                let complete = set.yes().iter().all(|template| template.as_str().contains("{}"));
+                prop_assert!(complete);
             }
             if let Ok(names) = load_classes(name, &content) {
                 prop_assert!(names.iter().all(|name| !name.trim().is_empty()));
@@ -394,7 +407,7 @@ proptest! {
     }
 
     #[test]
-    fn any_inline_list_is_read_or_refused(text in any::<String>()) {
+    fn any_inline_list_is_read_or_rejected(text in any::<String>()) {
         if let Ok(names) = ClassNames::parse_inline(&text) {
             prop_assert!(names.len() >= 1 && names.iter().all(|name| !name.is_empty() && !name.contains(',')));
         }

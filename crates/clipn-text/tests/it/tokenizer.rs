@@ -1,4 +1,4 @@
-//! The tokenizer against the published one: every id, every cleaned text.
+//! Tests of the tokenizer against the published one: token ids and cleaned texts.
 
 use clipn_text::tokenizer::{
     CONTEXT_LENGTH, END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, Tokenizer,
@@ -38,11 +38,11 @@ struct Repair {
 
 #[derive(Deserialize)]
 struct Quirks {
-    context: Vec<Cut>,
+    context: Vec<Truncation>,
 }
 
 #[derive(Deserialize)]
-struct Cut {
+struct Truncation {
     text: String,
     context_length: usize,
     ids: Vec<u32>,
@@ -59,7 +59,7 @@ fn padded(mut ids: Vec<u32>) -> Vec<u32> {
 }
 
 #[test]
-fn odd_strings_give_the_published_ids() {
+fn unusual_strings_have_the_published_ids() {
     let cases = read::<Cases<Case>>("tokens.json").cases;
     assert_eq!(cases.len(), 445);
     let tokenizer = Tokenizer::clip();
@@ -77,9 +77,10 @@ fn odd_strings_give_the_published_ids() {
     }
 }
 
-/// Random mojibake, entities and odd characters, repaired by ftfy 6.3.1 and Python's `html`, split by `regex`.
+/// Random mojibake, entities and rare characters; expected values from ftfy 6.3.1, Python's `html`
+/// and `regex`.
 #[test]
-fn broken_texts_are_repaired_as_ftfy_does() {
+fn repairs_broken_texts_like_ftfy() {
     let cases = read::<Cases<Repair>>("repairs.json").cases;
     assert!(cases.len() > 500);
     for case in cases {
@@ -94,7 +95,7 @@ fn broken_texts_are_repaired_as_ftfy_does() {
 }
 
 #[test]
-fn all_prompts_give_the_published_ids() {
+fn prompts_have_the_published_ids() {
     let prompts = read::<Cases<Prompt>>("prompts.json").cases;
     assert_eq!(prompts.len(), 2152);
     let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
@@ -109,21 +110,21 @@ fn all_prompts_give_the_published_ids() {
 }
 
 #[test]
-fn long_texts_are_cut_at_any_context_length() {
-    let cuts = read::<Quirks>("quirks.json").context;
-    assert_eq!(cuts.len(), 15);
-    for cut in cuts {
+fn truncates_long_texts_at_any_context_length() {
+    let cases = read::<Quirks>("quirks.json").context;
+    assert_eq!(cases.len(), 15);
+    for case in cases {
         assert_eq!(
-            Tokenizer::clip().tokenize(&cut.text, cut.context_length),
-            cut.ids,
+            Tokenizer::clip().tokenize(&case.text, case.context_length),
+            case.ids,
             "{:?}",
-            cut.text
+            case.text
         );
     }
 }
 
 #[test]
-fn context_lengths_without_room_for_text() {
+fn handles_context_lengths_without_room_for_text() {
     let tokenizer = Tokenizer::clip();
     assert_eq!(tokenizer.tokenize("cat", 2), [START_OF_TEXT, END_OF_TEXT]);
     assert_eq!(tokenizer.tokenize("cat", 1), [END_OF_TEXT]);
@@ -141,7 +142,7 @@ fn context_lengths_without_room_for_text() {
 }
 
 #[test]
-fn several_texts_get_a_row_each() {
+fn a_batch_has_one_row_per_text() {
     let batch = Tokenizer::clip().tokenize_batch(&["a cat", "dog"], 5);
     assert_eq!(batch.row(0), Some(&[49406, 320, 2368, 49407, 0][..]));
     assert_eq!(batch.row(1), Some(&[49406, 1929, 49407, 0, 0][..]));
@@ -154,7 +155,7 @@ fn several_texts_get_a_row_each() {
 }
 
 #[test]
-fn ids_are_read_back_as_text() {
+fn decodes_ids_to_text() {
     let tokenizer = Tokenizer::clip();
     let row = tokenizer.tokenize("A photo of a CAFÉ, isn't it?", CONTEXT_LENGTH);
     assert_eq!(tokenizer.decode(&row), "a photo of a café , isn 't it ?");
@@ -169,16 +170,16 @@ fn ids_are_read_back_as_text() {
     );
 }
 
-/// An independent implementation with the same vocabulary, asked for every token there is.
+/// Compares every token with an independent implementation of the same vocabulary.
 #[test]
 fn every_token_agrees_with_another_implementation() {
     let (ours, theirs) = (Tokenizer::clip(), instant_clip_tokenizer::Tokenizer::new());
-    let mut spelled_alike = 0;
+    let mut compared = 0;
     for id in 0..START_OF_TEXT {
         let text = ours.decode(&[id]);
         let token = instant_clip_tokenizer::Token::from_u16(id as u16, &theirs).unwrap();
         assert_eq!(text, theirs.decode([token]).trim_end_matches(' '), "{id}");
-        // The rest: what has no meaning as a text, or what cleaning changes.
+        // Skip tokens that are not valid text by themselves or that cleaning changes.
         if !text.contains('\u{FFFD}') && clean(&text) == text {
             let mut expected = Vec::new();
             theirs.encode(&text, &mut expected);
@@ -187,14 +188,14 @@ fn every_token_agrees_with_another_implementation() {
                 .map(|token| u32::from(token.to_u16()))
                 .collect();
             assert_eq!(ours.encode(&text), expected, "{text:?}");
-            spelled_alike += 1;
+            compared += 1;
         }
     }
-    assert!(spelled_alike > 47_000, "{spelled_alike}");
+    assert!(compared > 47_000, "{compared}");
 }
 
 #[test]
-fn very_long_texts_take_little_time() {
+fn encodes_very_long_texts_quickly() {
     let start = std::time::Instant::now();
     let tokenizer = Tokenizer::clip();
     assert!(tokenizer.encode(&"a".repeat(300_000)).len() > 10_000);
@@ -213,8 +214,8 @@ fn very_long_texts_take_little_time() {
     assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
 }
 
-/// Text made of the pieces that cleaning and splitting treat specially.
-fn odd_text() -> impl Strategy<Value = String> {
+/// Generates text from the pieces that cleaning and splitting treat specially.
+fn unusual_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("&amp;"),
         Just("&lt"),
@@ -266,7 +267,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_text_makes_a_whole_row(text in odd_text(), context_length in 0usize..90) {
+    fn any_text_fills_a_row(text in unusual_text(), context_length in 0usize..90) {
         let tokenizer = Tokenizer::clip();
         let ids = tokenizer.encode(&text);
         prop_assert!(ids.iter().all(|&id| (id as usize) < VOCAB_SIZE));
@@ -284,7 +285,7 @@ proptest! {
     }
 
     #[test]
-    fn cleaned_text_is_lower_case_with_single_spaces(text in odd_text()) {
+    fn cleaned_text_is_lower_case_with_single_spaces(text in unusual_text()) {
         let cleaned = clean(&text);
         prop_assert_eq!(cleaned.trim(), &cleaned);
         prop_assert!(!cleaned.contains("  ") && !cleaned.contains(['\t', '\n', '\r']));
@@ -292,19 +293,19 @@ proptest! {
     }
 
     #[test]
-    fn words_survive_the_round_trip(words in prop::collection::vec("[a-z]{1,12}", 0..20)) {
+    fn words_survive_encoding_and_decoding(words in prop::collection::vec("[a-z]{1,12}", 0..20)) {
         let text = words.join(" ");
         prop_assert_eq!(Tokenizer::clip().decode(&Tokenizer::clip().encode(&text)), text);
     }
 
     #[test]
-    fn any_ids_can_be_read(ids in prop::collection::vec(prop_oneof![any::<u32>(), 0u32..49_500], 0..40)) {
+    fn any_ids_can_be_decoded(ids in prop::collection::vec(prop_oneof![any::<u32>(), 0u32..49_500], 0..40)) {
         let _ = Tokenizer::clip().decode(&ids);
         prop_assert!(end_of_text_position(&ids) < ids.len().max(1));
     }
 
     #[test]
-    fn batches_hold_whole_rows_or_are_refused(n in 0usize..200, context_length in 0usize..20) {
+    fn batches_have_whole_rows_or_are_rejected(n in 0usize..200, context_length in 0usize..20) {
         match TokenBatch::new(vec![7; n], context_length) {
             Ok(batch) => {
                 prop_assert_eq!(batch.len() * context_length, n);

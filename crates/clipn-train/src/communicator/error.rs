@@ -1,35 +1,34 @@
 use thiserror::Error;
 
-/// Why an operation over all ranks failed. The run cannot go on: ranks may differ from now on.
+/// Error of a collective operation. The run cannot continue, because ranks may differ from here on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CommunicatorError {
-    /// A rank ended while others still needed it.
-    #[error(
-        "rank {rank} of {world_size} is gone; look for its own error, then resume from the last checkpoint"
-    )]
+    /// A rank ended while others were waiting for it.
+    #[error("rank {rank} of {world_size} ended before a collective operation was complete")]
     RankLost {
-        /// The rank that is gone.
+        /// The rank that ended.
         rank: usize,
-        /// How many ranks there were.
+        /// Number of ranks.
         world_size: usize,
     },
     /// Two ranks called different operations.
     #[error(
-        "rank {rank} is at {found} while rank 0 is at {expected}; every rank must run the same program and settings"
+        "mismatched collective operations: expected {expected} as on rank 0, \
+         got {found} on rank {rank}"
     )]
     Diverged {
-        /// The rank that differs from rank 0.
+        /// The first rank that differs from rank 0.
         rank: usize,
-        /// What it called, with the number and size of its values.
+        /// Operation of that rank, with the number and size of its values.
         found: String,
-        /// What rank 0 called.
+        /// Operation of rank 0.
         expected: String,
     },
-    /// A root that is no rank.
-    #[error("there is no rank {rank} to broadcast from; the ranks are 0 to {last}")]
+    /// The root of a broadcast is not a rank.
+    #[error("invalid broadcast root: expected a rank from 0 to {last}, got {rank}")]
     NoSuchRank {
-        /// What was asked for.
+        /// The given root.
         rank: usize,
         /// The highest rank.
         last: usize,

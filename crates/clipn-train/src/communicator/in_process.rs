@@ -1,12 +1,14 @@
-//! Threads as ranks, meeting at each operation.
+//! Ranks as threads of one process, synchronized at each operation.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Collective, Communicator, CommunicatorError, Gathered};
 use clipn_model::Real;
 
-/// One thread's end of a world of threads. Move each end into its own thread; an end that is dropped, by a panic too,
-/// makes the operations of all others fail instead of waiting for it.
+/// Endpoint of one thread in a world of threads.
+///
+/// Move each endpoint into its own thread. If an endpoint is dropped, by a panic too, operations of
+/// all others return [`CommunicatorError::RankLost`] instead of waiting for it.
 #[derive(Debug)]
 pub struct InProcess {
     rank: usize,
@@ -16,21 +18,21 @@ pub struct InProcess {
 #[derive(Debug)]
 struct Shared {
     world_size: usize,
-    meeting: Mutex<Meeting>,
+    rendezvous: Mutex<Rendezvous>,
     changed: Condvar,
 }
 
-/// Where the ranks meet. A rank leaves one operation before it comes to the next, so the outcome of an operation stays
-/// until every rank has seen it.
+/// State of the current operation. A rank leaves one operation before it enters the next, so the
+/// result of an operation stays until every rank has read it.
 #[derive(Debug)]
-struct Meeting {
-    /// Operations completed.
+struct Rendezvous {
+    /// Number of completed operations.
     round: u64,
-    /// What ranks have brought to the operation at hand.
-    brought: Vec<Option<Contribution>>,
-    /// What all ranks brought to the last operation completed, in rank order.
-    outcome: Arc<Vec<Contribution>>,
-    /// The first rank whose end was dropped.
+    /// Contributions to the current operation, by rank.
+    contributions: Vec<Option<Contribution>>,
+    /// Contributions to the last completed operation, by rank.
+    completed: Arc<Vec<Contribution>>,
+    /// The first rank whose endpoint was dropped.
     lost: Option<usize>,
 }
 
@@ -40,7 +42,8 @@ struct Contribution {
     bytes: Vec<u8>,
 }
 
-/// What a rank called; those of one round must be equal, but for the length of a gathering.
+/// An operation that a rank called. Operations of one round must be equal, except for the length of
+/// a gather.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Operation {
     name: &'static str,
@@ -60,17 +63,17 @@ impl std::fmt::Display for Operation {
 }
 
 impl InProcess {
-    /// The ends of a world of `world_size` ranks, in rank order.
+    /// Creates the endpoints of a world of `world_size` ranks, in rank order.
     pub fn world(world_size: usize) -> Vec<Self> {
-        let meeting = Meeting {
+        let rendezvous = Rendezvous {
             round: 0,
-            brought: vec![None; world_size],
-            outcome: Arc::new(Vec::new()),
+            contributions: vec![None; world_size],
+            completed: Arc::new(Vec::new()),
             lost: None,
         };
         let shared = Arc::new(Shared {
             world_size,
-            meeting: Mutex::new(meeting),
+            rendezvous: Mutex::new(rendezvous),
             changed: Condvar::new(),
         });
         (0..world_size)
@@ -81,8 +84,8 @@ impl InProcess {
             .collect()
     }
 
-    /// Brings this rank's values and waits for everyone's.
-    fn meet<T: Real>(
+    /// Contributes this rank's values and waits for those of all ranks.
+    fn exchange<T: Real>(
         &self,
         operation: Operation,
         values: &[T],
@@ -91,37 +94,37 @@ impl InProcess {
             operation,
             bytes: bytemuck::cast_slice(values).to_vec(),
         };
-        let mut meeting = self.shared.lock();
-        self.check_nobody_lost(&meeting)?;
-        let round = meeting.round;
-        meeting.brought[self.rank] = Some(contribution);
-        if meeting.brought.iter().all(Option::is_some) {
-            meeting.outcome = Arc::new(
-                meeting
-                    .brought
+        let mut rendezvous = self.shared.lock();
+        self.check_all_alive(&rendezvous)?;
+        let round = rendezvous.round;
+        rendezvous.contributions[self.rank] = Some(contribution);
+        if rendezvous.contributions.iter().all(Option::is_some) {
+            rendezvous.completed = Arc::new(
+                rendezvous
+                    .contributions
                     .iter_mut()
                     .filter_map(Option::take)
                     .collect(),
             );
-            meeting.round += 1;
+            rendezvous.round += 1;
             self.shared.changed.notify_all();
         }
-        while meeting.round == round {
-            self.check_nobody_lost(&meeting)?;
-            meeting = self
+        while rendezvous.round == round {
+            self.check_all_alive(&rendezvous)?;
+            rendezvous = self
                 .shared
                 .changed
-                .wait(meeting)
+                .wait(rendezvous)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let outcome = Arc::clone(&meeting.outcome);
-        drop(meeting);
-        check_same(&outcome)?;
-        Ok(outcome)
+        let completed = Arc::clone(&rendezvous.completed);
+        drop(rendezvous);
+        check_same(&completed)?;
+        Ok(completed)
     }
 
-    fn check_nobody_lost(&self, meeting: &Meeting) -> Result<(), CommunicatorError> {
-        match meeting.lost {
+    fn check_all_alive(&self, rendezvous: &Rendezvous) -> Result<(), CommunicatorError> {
+        match rendezvous.lost {
             Some(rank) => Err(CommunicatorError::RankLost {
                 rank,
                 world_size: self.shared.world_size,
@@ -132,29 +135,35 @@ impl InProcess {
 }
 
 impl Shared {
-    /// The meeting is consistent at every instant, so a panic while it was locked does no harm to it.
-    fn lock(&self) -> MutexGuard<'_, Meeting> {
-        self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the rendezvous. It is consistent at every instant, so a poisoned lock can be used.
+    fn lock(&self) -> MutexGuard<'_, Rendezvous> {
+        self.rendezvous
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Every rank sees the same contributions, so all come to the same error.
-fn check_same(outcome: &[Contribution]) -> Result<(), CommunicatorError> {
-    let Some(first) = outcome.first() else {
+/// Checks that all ranks called the same operation. Every rank sees the same contributions, so all
+/// return the same error.
+fn check_same(completed: &[Contribution]) -> Result<(), CommunicatorError> {
+    let Some(first) = completed.first() else {
         return Ok(());
     };
-    match outcome.iter().position(|c| c.operation != first.operation) {
+    match completed
+        .iter()
+        .position(|c| c.operation != first.operation)
+    {
         None => Ok(()),
         Some(rank) => Err(CommunicatorError::Diverged {
             rank,
-            found: outcome[rank].operation.to_string(),
+            found: completed[rank].operation.to_string(),
             expected: first.operation.to_string(),
         }),
     }
 }
 
-/// The numbers a rank brought; the bytes may lie at any alignment.
-fn numbers<T: Real>(contribution: &Contribution) -> impl Iterator<Item = T> {
+/// Returns the values that a rank contributed. The bytes may have any alignment.
+fn values_of<T: Real>(contribution: &Contribution) -> impl Iterator<Item = T> {
     contribution
         .bytes
         .chunks_exact(size_of::<T>())
@@ -163,9 +172,9 @@ fn numbers<T: Real>(contribution: &Contribution) -> impl Iterator<Item = T> {
 
 impl Drop for InProcess {
     fn drop(&mut self) {
-        let mut meeting = self.shared.lock();
-        meeting.lost.get_or_insert(self.rank);
-        drop(meeting);
+        let mut rendezvous = self.shared.lock();
+        rendezvous.lost.get_or_insert(self.rank);
+        drop(rendezvous);
         self.shared.changed.notify_all();
     }
 }
@@ -178,13 +187,13 @@ impl<T: Real> Collective<T> for InProcess {
             element_size: size_of::<T>(),
             length: None,
         };
-        let outcome = self.meet(operation, values)?;
-        let lengths = outcome
+        let completed = self.exchange(operation, values)?;
+        let lengths = completed
             .iter()
             .map(|c| c.bytes.len() / size_of::<T>())
             .collect();
         Ok(Gathered::new(
-            outcome.iter().flat_map(numbers).collect(),
+            completed.iter().flat_map(values_of).collect(),
             lengths,
         ))
     }
@@ -197,10 +206,10 @@ impl<T: Real> Collective<T> for InProcess {
             element_size: size_of::<T>(),
             length,
         };
-        let outcome = self.meet(operation, values)?;
-        for (rank, contribution) in outcome.iter().enumerate() {
-            for (value, brought) in values.iter_mut().zip(numbers::<T>(contribution)) {
-                *value = if rank == 0 { brought } else { *value + brought };
+        let completed = self.exchange(operation, values)?;
+        for (rank, contribution) in completed.iter().enumerate() {
+            for (value, term) in values.iter_mut().zip(values_of::<T>(contribution)) {
+                *value = if rank == 0 { term } else { *value + term };
             }
         }
         Ok(())
@@ -218,9 +227,9 @@ impl<T: Real> Collective<T> for InProcess {
             element_size: size_of::<T>(),
             length,
         };
-        let outcome = self.meet(operation, values)?;
-        for (value, brought) in values.iter_mut().zip(numbers(&outcome[root])) {
-            *value = brought;
+        let completed = self.exchange(operation, values)?;
+        for (value, of_root) in values.iter_mut().zip(values_of(&completed[root])) {
+            *value = of_root;
         }
         Ok(())
     }

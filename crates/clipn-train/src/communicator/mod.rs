@@ -1,5 +1,7 @@
-//! Ranks that train together. A [`Communicator`] is one rank's end: every rank calls the same operations in the same
-//! order. [`SingleProcess`] is a world of one; [`InProcess`] makes threads the ranks.
+//! Collective operations of ranks that train together (data parallelism).
+//!
+//! A [`Communicator`] is one rank's endpoint; every rank calls the same operations in the same
+//! order. [`SingleProcess`] is a world of one rank, and [`InProcess`] runs ranks as threads.
 
 mod error;
 mod in_process;
@@ -9,7 +11,7 @@ pub use error::CommunicatorError;
 pub use in_process::InProcess;
 pub use single::SingleProcess;
 
-/// What all ranks gave, in rank order.
+/// Values gathered from all ranks, in rank order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gathered<T> {
     values: Vec<T>,
@@ -17,54 +19,59 @@ pub struct Gathered<T> {
 }
 
 impl<T> Gathered<T> {
-    /// Values concatenated by rank, and how many each rank gave; the lengths add up to the values.
+    /// Creates the result of values concatenated by rank and the number of values of each rank. The
+    /// lengths must add up to the number of values.
     pub fn new(values: Vec<T>, lengths: Vec<usize>) -> Self {
         Self { values, lengths }
     }
 
-    /// The values of all ranks, rank 0's first.
+    /// Returns the values of all ranks, rank 0's first.
     pub fn values(&self) -> &[T] {
         &self.values
     }
 
-    /// How many values each rank gave.
+    /// Returns the number of values of each rank.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Values and lengths.
+    /// Returns the values and the lengths.
     pub fn into_parts(self) -> (Vec<T>, Vec<usize>) {
         (self.values, self.lengths)
     }
 }
 
-/// Operations over all ranks on numbers of one type.
+/// Collective operations on values of type `T`.
 pub trait Collective<T> {
-    /// Every rank's values, concatenated in rank order; ranks may give different numbers of values.
+    /// Returns every rank's values, concatenated in rank order. Ranks may contribute different
+    /// numbers of values.
     ///
     /// # Errors
-    /// A rank that is gone, or one that is at another operation.
+    /// [`CommunicatorError::RankLost`] if a rank has ended, [`CommunicatorError::Diverged`] if a
+    /// rank calls another operation.
     fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError>;
 
-    /// Replaces `values` by their sum over the ranks, element by element, added in rank order: every rank has the same
-    /// bits afterwards. On an error `values` are as they were.
+    /// Replaces `values` by their elementwise sum over the ranks. Ranks are added in order, so
+    /// every rank gets the same bits. On an error, `values` are unchanged.
     ///
     /// # Errors
-    /// As [`all_gather`](Collective::all_gather), and ranks with different numbers of values.
+    /// Same as [`all_gather`](Collective::all_gather), and [`CommunicatorError::Diverged`] if ranks
+    /// have different numbers of values.
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError>;
 
-    /// Replaces `values` by those of the rank `root`. On an error `values` are as they were.
+    /// Replaces `values` by those of the rank `root`. On an error, `values` are unchanged.
     ///
     /// # Errors
-    /// As [`all_reduce_sum`](Collective::all_reduce_sum), and a root that is no rank.
+    /// Same as [`all_reduce_sum`](Collective::all_reduce_sum), and
+    /// [`CommunicatorError::NoSuchRank`] if `root` is not a rank.
     fn broadcast(&self, root: usize, values: &mut [T]) -> Result<(), CommunicatorError>;
 }
 
-/// One rank's end of the communication: features and gradients travel as f32, losses and counts as f64.
+/// One rank's endpoint. Features and gradients are exchanged as f32, losses and counts as f64.
 pub trait Communicator: Collective<f32> + Collective<f64> + Send + Sync {
-    /// This rank, from 0.
+    /// Returns this rank, from 0.
     fn rank(&self) -> usize;
 
-    /// How many ranks there are.
+    /// Returns the number of ranks.
     fn world_size(&self) -> usize;
 }

@@ -1,6 +1,6 @@
 use super::{Collective, Communicator, CommunicatorError, Gathered};
 
-/// A world of one: everything stays as it is.
+/// A world of one rank: every operation leaves the values unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SingleProcess;
 

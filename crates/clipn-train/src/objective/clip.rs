@@ -1,4 +1,4 @@
-//! The contrastive loss that CLIP itself is trained with.
+//! The contrastive loss of CLIP.
 
 use rayon::prelude::*;
 
@@ -6,8 +6,11 @@ use super::product::{combine, combine_transposed, dots};
 use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted};
 use clipn_model::Real;
 
-/// Symmetric cross-entropy between images and texts: with logits x_ij = s·f_i·g_j, the mean over rows and the mean over
-/// columns of −log softmax at the diagonal, one half each (CLIP, figure 3). "No" features are not looked at.
+/// Symmetric cross-entropy between images and texts ([CLIP](https://arxiv.org/abs/2103.00020),
+/// figure 3).
+///
+/// With logits x_ij = s·f_i·g_j, the total is one half of the mean over rows plus one half of the
+/// mean over columns of −log softmax at the diagonal. "No" features are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clip;
 
@@ -70,16 +73,16 @@ impl<T: Real> Objective<T> for Clip {
     }
 }
 
-/// log Σ_j e^x(i, j) of each row, never below the row's largest value.
+/// Returns log Σ_j e^x(i, j) of each row. Rounding never puts it below the row's maximum.
 fn log_sums<T: Real>(rows: usize, x: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
     let log_sum = |i: usize| {
-        let largest = (0..rows).map(|j| x(i, j)).fold(T::neg_infinity(), T::max);
-        largest + (0..rows).map(|j| (x(i, j) - largest).exp()).sum::<T>().ln()
+        let max = (0..rows).map(|j| x(i, j)).fold(T::neg_infinity(), T::max);
+        max + (0..rows).map(|j| (x(i, j) - max).exp()).sum::<T>().ln()
     };
     (0..rows).into_par_iter().map(log_sum).collect()
 }
 
-/// d total / d x, `[N, N]`, and d total / d scale.
+/// Returns d total / d x, `[N, N]`, and d total / d scale.
 fn logit_gradients<T: Real>(
     products: &[T],
     scale: T,
@@ -97,9 +100,9 @@ fn logit_gradients<T: Real>(
             for (j, d_x) in row.iter_mut().enumerate() {
                 let dot = products[i * rows + j];
                 let x = scale * dot;
-                let shares = (x - by_image[i]).exp() + (x - by_text[j]).exp();
+                let probabilities = (x - by_image[i]).exp() + (x - by_text[j]).exp();
                 let target = if i == j { T::of(2.0) } else { T::zero() };
-                *d_x = half_mean * (shares - target);
+                *d_x = half_mean * (probabilities - target);
                 d_scale += real(*d_x) * real(dot);
             }
             d_scale

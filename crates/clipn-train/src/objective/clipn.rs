@@ -1,4 +1,4 @@
-//! CLIPN's losses: image–text binary opposite (ITBO) and text semantic opposite (TSO).
+//! CLIPN's losses: image–text binary-opposite (ITBO) and text semantic-opposite (TSO).
 
 use std::ops::Range;
 
@@ -9,18 +9,18 @@ use super::product::{combine, combine_transposed, dots, row_dots};
 use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted, sigmoid, softplus};
 use clipn_model::Real;
 
-/// Which CLIPN is trained. The losses are the same; the texts that the two text towers are given differ.
+/// Variant of CLIPN. The losses are the same; the texts given to the two text towers differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
-    /// The caption as it is for both towers, with a learnable prompt added in the "no" tower.
+    /// The unchanged caption for both towers, with a learnable prompt added in the "no" tower.
     #[default]
     Learnable,
-    /// The caption in a "yes" and a "no" template, drawn as a pair.
+    /// The caption filled into a pair of "yes" and "no" templates, drawn together.
     HandCrafted,
 }
 
-/// How far TSO finds a "yes" and a "no" text to be apart.
+/// Similarity of a "yes" and a "no" text in TSO, which the loss decreases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tso {
@@ -31,14 +31,14 @@ pub enum Tso {
     Cosine,
 }
 
-/// The weight of each term in the total.
+/// Weight of each term in the total loss.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossWeights {
-    /// Of L_yes: an image and its own text agree.
+    /// Weight of L_yes: an image matches its own text.
     pub yes: f64,
-    /// Of L_no: an image and another's text disagree.
+    /// Weight of L_no: an image does not match the text of another.
     pub no: f64,
-    /// Of L_tso: a text's "yes" and "no" are opposites.
+    /// Weight of L_tso: the "yes" and "no" features of a text are opposites.
     pub tso: f64,
 }
 
@@ -53,18 +53,20 @@ impl Default for LossWeights {
     }
 }
 
-/// L = w_yes·L_yes + w_no·L_no + w_tso·L_tso (CLIPN, section 3.3, and its published code).
+/// L = w_yes·L_yes + w_no·L_no + w_tso·L_tso ([CLIPN](https://arxiv.org/abs/2308.12213), section
+/// 3.3, and its published code).
 ///
-/// With x_ij = s·f_i·(g_j − n_j), which is the difference of the "yes" and "no" logits, and softplus(x) = ln(1 + eˣ):
-/// L_yes = mean_i softplus(−x_ii), L_no = mean over i ≠ j of softplus(x_ij). That is the published softmax over the two
-/// logits followed by a logarithm, without its underflow. One product `[N, N]` serves both logits.
+/// With x_ij = s·f_i·(g_j − n_j), the difference of the "yes" and "no" logits, and softplus(x) =
+/// ln(1 + eˣ): L_yes = mean_i softplus(−x_ii), L_no = mean over i ≠ j of softplus(x_ij). This
+/// equals the published softmax over the two logits followed by a logarithm, without its underflow.
+/// One product `[N, N]` serves both logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Clipn {
-    /// Which texts the towers are given.
+    /// Variant, which determines the texts of the towers.
     pub variant: Variant,
-    /// The distance in TSO.
+    /// Similarity in TSO.
     pub tso: Tso,
-    /// The weights of the terms.
+    /// Weights of the terms.
     pub weights: LossWeights,
 }
 
@@ -117,7 +119,7 @@ impl<T: Real> Objective<T> for Clipn {
     }
 }
 
-/// Features of which there certainly are "no" ones, `[N, dim]` each.
+/// Features with mandatory "no" features, `[N, dim]` each.
 struct Pair<'a, T> {
     dim: usize,
     image: &'a [T],
@@ -125,7 +127,7 @@ struct Pair<'a, T> {
     no: &'a [T],
 }
 
-/// The two ITBO terms, and what their weighted sum asks of x.
+/// The two ITBO terms, and the gradient of their weighted sum.
 struct Itbo<T> {
     yes: f64,
     no: f64,
@@ -141,7 +143,7 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
     let (per_pair, per_other) = (n.recip(), (n * n - n).recip());
     let (own, other) = (T::of(weights.yes * per_pair), T::of(weights.no * per_other));
     let mut products = dots(pair.image, opposite, pair.dim);
-    // Row sums in f64, added up in row order: the same on any number of threads.
+    // Row sums in f64, added in row order, give the same result on any number of threads.
     let sums: Vec<[f64; 3]> = products
         .par_chunks_mut(rows)
         .enumerate()
@@ -162,7 +164,7 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
             [yes, no, d_scale]
         })
         .collect();
-    let sum = |at: usize| sums.iter().map(|row| row[at]).sum::<f64>();
+    let sum = |term: usize| sums.iter().map(|row| row[term]).sum::<f64>();
     Itbo {
         yes: sum(0) * per_pair,
         no: sum(1) * per_other,
@@ -171,7 +173,7 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
     }
 }
 
-/// TSO's mean, and what its weighted form asks of each g_i·n_i.
+/// The mean of TSO, and the gradient of its weighted value.
 struct TsoTerm<T> {
     loss: f64,
     /// d total / d (g_i·n_i), `[N]`.
@@ -179,7 +181,8 @@ struct TsoTerm<T> {
 }
 
 fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
-    // Unit vectors keep 2 − 2·g·n + 1e-4 near or above 1e-4; the floor is for vectors that are not of unit length.
+    // Unit vectors keep 2 − 2·g·n + 1e-4 near or above 1e-4. The floor is for vectors that are not
+    // of unit length.
     const FLOOR: f64 = 1e-6;
     let cosines = row_dots(pair.yes, pair.no, pair.dim);
     let n = cosines.len() as f64;
@@ -221,7 +224,7 @@ fn gradients<T: Real>(
     let image = wanted
         .image
         .then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
-    // x holds g − n, so ITBO pulls the two texts apart with the same force.
+    // x contains g − n, so the gradients of ITBO for g and n are opposites.
     let mut yes = (wanted.yes || wanted.no)
         .then(|| combine_transposed(&itbo.d_x, pair.image, dim, rows.clone(), scale));
     let mut no = None;
@@ -242,7 +245,7 @@ fn gradients<T: Real>(
     }
 }
 
-/// Adds to `out`, which holds `rows` of the batch, each row of `values` times its weight.
+/// Adds to `out`, the rows `rows` of the batch, each row of `values` times its weight.
 fn add_scaled_rows<T: Real>(
     out: &mut [T],
     values: &[T],

@@ -3,68 +3,65 @@ use thiserror::Error;
 use super::OBJECTIVES;
 use crate::CommunicatorError;
 
-/// Why an objective cannot be evaluated.
+/// Error of an objective: invalid settings, inputs that do not match, or a loss that is not finite.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ObjectiveError {
-    /// A name that no objective has.
-    #[error("there is no objective named `{name}`; known objectives: {}", OBJECTIVES.join(", "))]
+    /// No objective has this name.
+    #[error("unknown objective `{name}`; expected one of: {}", OBJECTIVES.join(", "))]
     Unknown {
-        /// What was asked for.
+        /// The given name.
         name: String,
     },
-    /// A weight or scale that is no finite number.
-    #[error("the objective's {what} is {value}; give a finite number")]
+    /// A weight is infinite or NaN.
+    #[error("{what}: expected a finite number, got {value}")]
     Setting {
-        /// Which one.
+        /// Which weight.
         what: &'static str,
-        /// Its value.
+        /// The rejected value.
         value: f64,
     },
-    /// Features that are no `[N, D]` of the same N.
-    #[error("{what} features are {length} values; {expected}")]
+    /// Features are not `[N, D]` with the same N.
+    #[error("`{what}` features: expected {expected}, got {length} values")]
     Shape {
-        /// Which features: image, yes or no.
+        /// Which features: `image`, `yes` or `no`.
         what: &'static str,
-        /// How many values there are.
+        /// Number of values.
         length: usize,
-        /// What was expected.
+        /// Expected number of values.
         expected: String,
     },
-    /// An objective that needs "no" features was given none.
-    #[error("the objective `{objective}` needs features of the \"no\" tower; give them")]
+    /// The objective needs "no" features and got none.
+    #[error("the objective `{objective}` needs features of the \"no\" tower, got none")]
     NoFeatures {
-        /// The objective's name.
+        /// Name of the objective.
         objective: &'static str,
     },
-    /// Fewer than two pairs.
+    /// The batch has fewer than two pairs. The published L_no divides by N² − N.
     #[error(
-        "the global batch holds {rows} pair(s), and contrast needs at least two (the published L_no divides by N²−N); \
-         raise the batch size"
+        "expected at least 2 pairs in the batch over all ranks for a contrastive loss, got {rows}"
     )]
     BatchTooSmall {
-        /// Pairs over all ranks.
+        /// Number of pairs over all ranks.
         rows: usize,
     },
-    /// The rows whose gradient is wanted reach beyond the batch.
-    #[error(
-        "gradients are wanted for rows {start}..{end} of a batch of {rows}; ask for rows inside it"
-    )]
+    /// The rows of the requested gradient exceed the batch.
+    #[error("gradient rows {start}..{end} are out of range for a batch of {rows} rows")]
     Rows {
-        /// First row wanted.
+        /// First requested row.
         start: usize,
-        /// One past the last row wanted.
+        /// One past the last requested row.
         end: usize,
-        /// Rows of the batch.
+        /// Number of rows in the batch.
         rows: usize,
     },
-    /// Inputs or products that are NaN or infinite.
-    #[error("the loss is not finite: {what}; lower the learning rate or look for damaged inputs")]
+    /// An input or a product is NaN or infinite.
+    #[error("loss is not finite: {what}")]
     NotFinite {
-        /// Where the first such value is.
+        /// Location of the first such value.
         what: String,
     },
-    /// Another rank failed.
+    /// A collective operation failed.
     #[error(transparent)]
     Communicator(#[from] CommunicatorError),
 }

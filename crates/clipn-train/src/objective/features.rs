@@ -1,30 +1,31 @@
-//! What goes into an objective and what comes out.
+//! Input and output of an objective.
 
 use std::ops::Range;
 
 use super::ObjectiveError;
 use clipn_model::Real;
 
-/// L2-normalised features of one batch: row i of each is pair i.
+/// L2-normalized features of one batch; row i of each belongs to pair i.
 #[derive(Debug, Clone, Copy)]
 pub struct Features<'a, T> {
     /// D, the length of a row.
     pub dim: usize,
-    /// Of the images, `[N, D]`.
+    /// Image features, `[N, D]`.
     pub image: &'a [T],
-    /// Of the "yes" text tower, `[N, D]`.
+    /// Features of the "yes" text tower, `[N, D]`.
     pub yes: &'a [T],
-    /// Of the "no" text tower, `[N, D]`, for objectives that use it.
+    /// Features of the "no" text tower, `[N, D]`, for objectives that use it.
     pub no: Option<&'a [T]>,
 }
 
 impl<T: Real> Features<'_, T> {
-    /// N, the number of pairs.
+    /// Returns N, the number of pairs.
     pub fn rows(&self) -> usize {
         self.image.len() / self.dim.max(1)
     }
 
-    /// Holds every length against `[N, D]`, and N against the least that contrast needs.
+    /// Checks every length against `[N, D]`, the minimum N of a contrastive loss, and the range of
+    /// rows.
     pub(super) fn check(&self, wanted: &Wanted) -> Result<(), ObjectiveError> {
         self.check_shapes()?;
         let rows = self.rows();
@@ -38,7 +39,7 @@ impl<T: Real> Features<'_, T> {
         Ok(())
     }
 
-    /// Holds every length against `[N, D]`.
+    /// Checks every length against `[N, D]`.
     pub(super) fn check_shapes(&self) -> Result<(), ObjectiveError> {
         let bad = |what, length, expected| {
             Err(ObjectiveError::Shape {
@@ -52,7 +53,7 @@ impl<T: Real> Features<'_, T> {
             return bad(
                 "image",
                 image.len(),
-                format!("expected rows of {dim}, D being at least one"),
+                format!("a multiple of the dimension {dim}, which must be at least 1"),
             );
         }
         let texts = [("yes", Some(self.yes)), ("no", self.no)];
@@ -61,14 +62,15 @@ impl<T: Real> Features<'_, T> {
                 return bad(
                     what,
                     features.len(),
-                    format!("expected {} as there are of images", image.len()),
+                    format!("{}, as for images", image.len()),
                 );
             }
         }
         Ok(())
     }
 
-    /// The error for a loss that came out NaN or infinite: names the first bad input, else the products.
+    /// Returns the error for a loss that is NaN or infinite. It names the first bad input, or else
+    /// the products.
     pub(super) fn not_finite(&self, scale: T) -> ObjectiveError {
         let inputs = [
             ("image", Some(self.image)),
@@ -79,7 +81,7 @@ impl<T: Real> Features<'_, T> {
             if let Some(at) = features.iter().position(|v| !v.is_finite()) {
                 let row = at / self.dim.max(1);
                 return ObjectiveError::NotFinite {
-                    what: format!("{what} features are not in row {row}"),
+                    what: format!("`{what}` features of row {row}"),
                 };
             }
         }
@@ -89,26 +91,27 @@ impl<T: Real> Features<'_, T> {
             };
         }
         ObjectiveError::NotFinite {
-            what: "features are so large that products overflow".to_owned(),
+            what: "products of the features overflow".to_owned(),
         }
     }
 }
 
-/// Which gradients are wanted: frozen towers need none, and a rank needs those of its own rows.
+/// Mask of the gradients to compute: frozen towers need none, and a rank needs those of its own
+/// rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of the image features.
+    /// Whether to compute the gradient of the image features.
     pub image: bool,
-    /// Of the "yes" features.
+    /// Whether to compute the gradient of the "yes" features.
     pub yes: bool,
-    /// Of the "no" features.
+    /// Whether to compute the gradient of the "no" features.
     pub no: bool,
-    /// For which rows of the batch.
+    /// Rows of the batch to compute gradients for.
     pub rows: Range<usize>,
 }
 
 impl Wanted {
-    /// Every gradient for a batch of `rows`.
+    /// Creates a mask of every gradient for a batch of `rows`.
     pub fn all(rows: usize) -> Self {
         Self {
             image: true,
@@ -118,7 +121,7 @@ impl Wanted {
         }
     }
 
-    /// The gradient of the "no" features alone, as the published training needs it.
+    /// Creates a mask of the gradient of the "no" features alone, as in the published training.
     pub fn only_no(rows: usize) -> Self {
         Self {
             image: false,
@@ -129,21 +132,21 @@ impl Wanted {
     }
 }
 
-/// Gradients of the total for the wanted rows, `[rows, D]` each; `None` where not wanted.
+/// Gradients of the total loss for the requested rows, `[rows, D]` each; `None` if not requested.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients<T> {
-    /// For the image features.
+    /// Gradient of the image features.
     pub image: Option<Vec<T>>,
-    /// For the "yes" features.
+    /// Gradient of the "yes" features.
     pub yes: Option<Vec<T>>,
-    /// For the "no" features; `None` also where the objective has none.
+    /// Gradient of the "no" features; `None` also if the objective does not use them.
     pub no: Option<Vec<T>>,
-    /// For exp(logit_scale).
+    /// Gradient of exp(logit_scale).
     pub scale: T,
 }
 
 impl<T: Real> Gradients<T> {
-    /// The gradient for `logit_scale` itself, given `scale` = exp(logit_scale).
+    /// Returns the gradient of `logit_scale` itself, given `scale` = exp(logit_scale).
     pub fn logit_scale(&self, scale: T) -> T {
         self.scale * scale
     }
@@ -152,16 +155,17 @@ impl<T: Real> Gradients<T> {
 /// Losses and gradients of one batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome<T> {
-    /// What is minimised.
+    /// Total loss, which is minimized.
     pub total: f64,
-    /// The terms before weighting, by name: `yes`, `no` and `tso` of CLIPN, `image` and `text` of CLIP.
+    /// Terms of the loss by name, before weighting: `yes`, `no` and `tso` of CLIPN, `image` and
+    /// `text` of CLIP.
     pub parts: Vec<(&'static str, f64)>,
-    /// Gradients of the total.
+    /// Gradients of the total loss.
     pub gradients: Gradients<T>,
 }
 
 impl<T> Outcome<T> {
-    /// The term of that name.
+    /// Returns the term with this name.
     pub fn part(&self, name: &str) -> Option<f64> {
         self.parts
             .iter()

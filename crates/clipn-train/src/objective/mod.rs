@@ -1,6 +1,8 @@
-//! Losses over features and their gradients. An objective sees L2-normalised features `[N, D]` of the whole batch and
-//! gives the gradient of the loss for them; the towers take it from there. [`evaluate_over_ranks`] is the form for
-//! several ranks. [`OBJECTIVES`] lists them by name.
+//! Training losses over features, and their gradients.
+//!
+//! An objective takes L2-normalized features `[N, D]` of the whole batch and returns the loss and
+//! its gradient for the features, from which the towers backpropagate. [`evaluate_over_ranks`]
+//! evaluates it over several ranks. [`OBJECTIVES`] lists the names.
 
 mod clip;
 mod clipn;
@@ -19,22 +21,23 @@ pub use settings::{OBJECTIVES, ObjectiveSettings};
 
 use clipn_model::Real;
 
-/// ln 100: above it, open_clip clamps `logit_scale` after each step (CLIP, section 2.5).
+/// ln 100, the maximum of `logit_scale`, as in open_clip (CLIP, section 2.5).
 pub const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 
-/// A loss over a batch of pairs.
+/// A loss over a batch of image–text pairs.
 pub trait Objective<T: Real>: Send + Sync {
-    /// The name in settings and on the command line.
+    /// Returns the name, one of [`OBJECTIVES`].
     fn name(&self) -> &'static str;
 
-    /// Whether it needs features of the "no" tower.
+    /// Returns whether it needs features of the "no" tower.
     fn uses_no(&self) -> bool;
 
-    /// The losses over all rows of `features`, and the gradient of the total for the features and rows `wanted` and
-    /// for `scale`, which is exp(logit_scale).
+    /// Returns the losses over all rows of `features`, and the gradient of the total for the
+    /// features and rows in `wanted` and for `scale`, which is exp(logit_scale).
     ///
     /// # Errors
-    /// Features that do not fit each other, a batch of fewer than two, and values that are not finite.
+    /// [`ObjectiveError`] if shapes do not match, the batch has fewer than two rows, or a loss is
+    /// not finite.
     fn evaluate(
         &self,
         features: &Features<'_, T>,
@@ -43,17 +46,17 @@ pub trait Objective<T: Real>: Send + Sync {
     ) -> Result<Outcome<T>, ObjectiveError>;
 }
 
-/// Keeps `logit_scale` in [0, ln 100], as the published code does after each step.
+/// Clamps `logit_scale` to [0, ln 100], as the published code does after each step.
 pub fn clamp_logit_scale<T: Real>(logit_scale: &mut T) {
     *logit_scale = logit_scale.max(T::zero()).min(T::of(MAX_LOGIT_SCALE));
 }
 
-/// ln(1 + eˣ) without overflow.
+/// Returns ln(1 + eˣ) without overflow.
 fn softplus<T: Real>(x: T) -> T {
     x.max(T::zero()) + (-x.abs()).exp().ln_1p()
 }
 
-/// 1 / (1 + e⁻ˣ) without overflow.
+/// Returns 1 / (1 + e⁻ˣ) without overflow.
 fn sigmoid<T: Real>(x: T) -> T {
     let e = (-x.abs()).exp();
     if x >= T::zero() {
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logits_of_any_size_give_finite_values() {
+    fn extreme_logits_give_finite_values() {
         for x in [-1e30f32, -1e4, -90.0, 0.0, 90.0, 1e4, 1e30] {
             assert!(
                 softplus(x).is_finite() && (0.0..=1.0).contains(&sigmoid(x)),

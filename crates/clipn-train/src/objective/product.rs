@@ -1,5 +1,5 @@
-//! Small matrix products in any floating-point type. Each row of a result is summed in one fixed order by one thread,
-//! so results do not depend on the number of threads.
+//! Small matrix products in any floating-point type. One thread sums each row of a result in a
+//! fixed order, so results do not depend on the number of threads.
 
 use std::ops::Range;
 
@@ -8,12 +8,13 @@ use rayon::prelude::*;
 use clipn_model::Real;
 use crate::vectorised;
 
-/// Values summed side by side: one AVX-512 register of f32.
+/// Number of values summed in parallel lanes: one AVX-512 register of f32.
 const LANES: usize = 16;
-/// Rows multiplied side by side, so that the processor's adders do not wait for each other.
+/// Number of rows multiplied at a time, so that additions of different rows overlap in the
+/// pipeline.
 const ROWS: usize = 4;
 
-/// a·bᵀ of rows `[n, dim]` and `[m, dim]`: `[n, m]`.
+/// Returns a·bᵀ `[n, m]` of rows a `[n, dim]` and b `[m, dim]`.
 pub(super) fn dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     let columns = b.len() / dim;
     let mut out = vec![T::zero(); a.len() / dim * columns];
@@ -41,7 +42,7 @@ pub(super) fn dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     out
 }
 
-/// The dot product of `a` with each of four rows.
+/// Returns the dot product of `a` with each of four rows.
 #[inline(always)]
 fn dot_four<T: Real>(a: &[T], b: [&[T]; ROWS]) -> [T; ROWS] {
     let mut sums = [[T::zero(); LANES]; ROWS];
@@ -64,13 +65,13 @@ fn dot_four<T: Real>(a: &[T], b: [&[T]; ROWS]) -> [T; ROWS] {
     out
 }
 
-/// The dot product of each pair of rows of `[n, dim]`: `[n]`.
+/// Returns the dot product of each pair of rows of a and b `[n, dim]`: `[n]`.
 pub(super) fn row_dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     let pair = |(a, b): (&[T], &[T])| dot_four(a, [b, b, b, b])[0];
     a.par_chunks(dim).zip(b.par_chunks(dim)).map(pair).collect()
 }
 
-/// Rows `rows` of scale·c·b, for c `[n, m]` and b `[m, dim]`.
+/// Returns rows `rows` of scale·c·b, for c `[n, m]` and b `[m, dim]`.
 pub(super) fn combine<T: Real>(
     c: &[T],
     b: &[T],
@@ -88,7 +89,7 @@ pub(super) fn combine<T: Real>(
     )
 }
 
-/// Rows `rows` of scale·cᵀ·a, for c `[n, m]` and a `[n, dim]`.
+/// Returns rows `rows` of scale·cᵀ·a, for c `[n, m]` and a `[n, dim]`.
 pub(super) fn combine_transposed<T: Real>(
     c: &[T],
     a: &[T],
@@ -106,7 +107,7 @@ pub(super) fn combine_transposed<T: Real>(
     )
 }
 
-/// For each row, scale times the sum of the rows of `b` weighted by `weights(row)`.
+/// Returns for each row scale times the sum of the rows of `b` weighted by `weights(row)`.
 fn weighted_sums<T: Real, I: Iterator<Item = T>>(
     rows: Range<usize>,
     dim: usize,
@@ -129,7 +130,7 @@ fn weighted_sums<T: Real, I: Iterator<Item = T>>(
     out
 }
 
-/// Adds up to four weighted rows, in one pass where there are four.
+/// Adds up to four weighted rows; exactly four are added in one pass.
 #[inline(always)]
 fn add_weighted<T: Real>(out: &mut [T], weights: &[T], b: &[T]) {
     let dim = out.len();
@@ -163,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agree_with_the_definition(n in 1usize..11, m in 1usize..11, dim in 1usize..40) {
+        fn products_agree_with_their_definitions(n in 1usize..11, m in 1usize..11, dim in 1usize..40) {
             let (a, b, c) = (values(n * dim, 1), values(m * dim, 2), values(n * m, 3));
             let close = |found: &[f64], at: &dyn Fn(usize) -> f64| {
                 found.iter().enumerate().all(|(i, f)| (f - at(i)).abs() < 1e-11)

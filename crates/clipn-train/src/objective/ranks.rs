@@ -1,4 +1,4 @@
-//! The loss over the batches of all ranks.
+//! Evaluation of an objective over the batches of all ranks.
 
 use std::borrow::Cow;
 
@@ -8,26 +8,30 @@ use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted};
 use clipn_model::Real;
 use crate::{Collective, Communicator};
 
-/// What a rank's gradient is a part of. Parameter gradients are **summed** over the ranks in either case.
+/// Scale of each rank's gradient. Parameter gradients are **summed** over the ranks in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientScaling {
-    /// The sum over ranks is the gradient of the global loss, whatever the number of ranks.
+    /// The sum over ranks is the gradient of the global loss, for any number of ranks.
     #[default]
     True,
-    /// The sum over ranks is that gradient divided by the number of ranks, as the published code has it without
-    /// `--gather-with-grad`: it takes each rank's gradient for its own features and averages. AdamW hides the factor up
-    /// to its eps; clipping does not.
+    /// The sum over ranks is that gradient divided by the number of ranks, as in the published code
+    /// without `--gather-with-grad`: it computes each rank's gradient for its own features and
+    /// averages. AdamW hides the factor up to its eps; clipping does not.
     Published,
 }
 
-/// The losses over the features of all ranks, the same on every rank, and the gradients for this rank's own features.
-/// Ranks may have batches of different sizes. `wanted` says which gradients; its rows are set to this rank's own.
+/// Evaluates the losses over the features of all ranks, which are the same on every rank, and the
+/// gradients of this rank's own features.
 ///
-/// The gradient for the scale is divided by the number of ranks, so that its sum over ranks is the true one.
+/// Ranks may have batches of different sizes. `wanted` selects the gradients; its rows are replaced
+/// by this rank's own.
+///
+/// The gradient of the scale is divided by the number of ranks, so that its sum over ranks is the
+/// true one.
 ///
 /// # Errors
-/// Those of [`Objective::evaluate`], and a rank that is gone.
+/// Same as [`Objective::evaluate`], and [`ObjectiveError::Communicator`] if a rank is lost.
 pub fn evaluate_over_ranks<T, C>(
     objective: &dyn Objective<T>,
     local: &Features<'_, T>,
@@ -58,8 +62,8 @@ where
         Some(no) => Cow::Owned(communicator.all_gather(no)?.into_parts().0),
         None => Cow::Borrowed(&[][..]),
     };
-    let before: usize = lengths.iter().take(communicator.rank()).sum();
-    let first = before / local.dim;
+    let preceding: usize = lengths.iter().take(communicator.rank()).sum();
+    let first = preceding / local.dim;
     let global = Features {
         dim: local.dim,
         image: &image,
@@ -71,10 +75,10 @@ where
         ..wanted.clone()
     };
     let mut outcome = objective.evaluate(&global, scale, &wanted)?;
-    let share = T::of((world as f64).recip());
-    outcome.gradients.scale = outcome.gradients.scale * share;
+    let inverse_world = T::of((world as f64).recip());
+    outcome.gradients.scale = outcome.gradients.scale * inverse_world;
     if scaling == GradientScaling::Published {
-        scale_features(&mut outcome.gradients, share);
+        scale_features(&mut outcome.gradients, inverse_world);
     }
     Ok(outcome)
 }

@@ -3,18 +3,18 @@ use serde::{Deserialize, Serialize};
 use super::{Clip, Clipn, LossWeights, Objective, ObjectiveError, Tso, Variant};
 use clipn_model::Real;
 
-/// The objectives by name.
+/// Names of all objectives.
 pub const OBJECTIVES: &[&str] = &["clipn", "clipn-handcrafted", "clip"];
 
-/// An objective as a run's settings and a checkpoint's state hold it.
+/// Settings of an objective, as stored in a run's settings and a checkpoint's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ObjectiveSettings {
     /// One of [`OBJECTIVES`].
     pub name: String,
-    /// The distance in TSO; only CLIPN's objectives look at it.
+    /// Similarity in TSO; only CLIPN's objectives use it.
     #[serde(default)]
     pub tso: Tso,
-    /// The weights of CLIPN's terms.
+    /// Weights of CLIPN's terms.
     #[serde(default)]
     pub weights: LossWeights,
 }
@@ -31,10 +31,11 @@ impl Default for ObjectiveSettings {
 }
 
 impl ObjectiveSettings {
-    /// The objective of these settings.
+    /// Builds the objective.
     ///
     /// # Errors
-    /// An unknown name, and weights that are not finite.
+    /// [`ObjectiveError::Unknown`] if the name is unknown, [`ObjectiveError::Setting`] if a weight
+    /// is not finite.
     pub fn build<T: Real>(&self) -> Result<Box<dyn Objective<T>>, ObjectiveError> {
         let LossWeights { yes, no, tso } = self.weights;
         for (what, value) in [
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_lists_the_known_ones() {
+    fn an_unknown_name_lists_the_known_names() {
         let settings = ObjectiveSettings {
             name: "siglip".to_owned(),
             ..Default::default()
@@ -95,10 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_are_not_finite_are_refused() {
+    fn rejects_weights_that_are_not_finite() {
         let mut settings = ObjectiveSettings::default();
         settings.weights.no = f64::NAN;
         let error = settings.build::<f32>().err().unwrap().to_string();
-        assert!(error.contains("weight of L_no is NaN"), "{error}");
+        assert!(
+            error == "weight of L_no: expected a finite number, got NaN",
+            "{error}"
+        );
     }
 }

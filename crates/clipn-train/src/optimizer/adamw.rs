@@ -1,4 +1,5 @@
-//! One step of AdamW (Loshchilov and Hutter), in the order of operations of PyTorch's single-tensor form.
+//! AdamW ([Loshchilov and Hutter](https://arxiv.org/abs/1711.05101)), in the order of operations of
+//! PyTorch's single-tensor implementation.
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -8,27 +9,29 @@ use super::{Gradient, Moments, OptimizerError, Update, global_norm};
 use clipn_model::Real;
 use crate::vectorised;
 
-/// Elements that a thread takes at a time.
+/// Number of elements in the part of a parameter that one job steps.
 const CHUNK: usize = 1 << 14;
 
-/// What AdamW is told beside the learning rate.
+/// AdamW's parameters, except for the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdamWSettings {
-    /// Decay of the running average of the gradient.
+    /// Decay of the running average of the gradient, in [0, 1).
     pub beta1: f64,
-    /// Decay of the running average of its square.
+    /// Decay of the running average of the squared gradient, in [0, 1).
     pub beta2: f64,
-    /// Added to the root of the averaged square.
+    /// Term added to the root of the averaged square, for numerical stability; above 0.
     pub eps: f64,
-    /// Share of the learning rate by which parameters that decay shrink in a step.
+    /// Weight decay, at least 0: in a step, decaying parameters shrink by this fraction times the
+    /// learning rate.
     pub weight_decay: f64,
-    /// Gradients of a larger global norm are scaled down to it; `None` for no clipping.
+    /// Maximum global norm of the gradients, to which larger ones are scaled down; `None` for no
+    /// clipping.
     #[serde(default)]
     pub max_gradient_norm: Option<f64>,
 }
 
 impl Default for AdamWSettings {
-    /// As published: betas 0.9 and 0.98, eps 1e-6, weight decay 0.2, no clipping.
+    /// The published values: betas 0.9 and 0.98, eps 1e-6, weight decay 0.2, no clipping.
     fn default() -> Self {
         Self {
             beta1: 0.9,
@@ -41,12 +44,12 @@ impl Default for AdamWSettings {
 }
 
 impl AdamWSettings {
-    /// Says whether the settings make sense.
+    /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] names the first that does not.
+    /// [`OptimizerError::Setting`] for the first setting that is out of range.
     pub fn check(&self) -> Result<(), OptimizerError> {
-        let beta = "a number from 0 up to but not 1";
+        let beta = "a number of at least 0 and below 1";
         let settings = [
             ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1), beta),
             ("beta2", self.beta2, (0.0..1.0).contains(&self.beta2), beta),
@@ -54,16 +57,16 @@ impl AdamWSettings {
                 "eps",
                 self.eps,
                 self.eps > 0.0 && self.eps.is_finite(),
-                "a small number above 0",
+                "a finite number above 0",
             ),
             (
                 "weight decay",
                 self.weight_decay,
                 self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
-                "a finite number from 0",
+                "a finite number of at least 0",
             ),
             (
-                "largest gradient norm",
+                "maximum gradient norm",
                 self.max_gradient_norm.unwrap_or(1.0),
                 self.max_gradient_norm.is_none_or(|norm| norm > 0.0),
                 "a number above 0",
@@ -76,8 +79,8 @@ impl AdamWSettings {
     }
 }
 
-/// Whether a parameter decays, as published: not with fewer than two dimensions, and not where the name holds `bn`,
-/// `ln`, `bias` or `logit_scale`.
+/// Returns whether a parameter decays, as published: it has at least two dimensions, and its name
+/// does not contain `bn`, `ln`, `bias` or `logit_scale`.
 pub fn decays(name: &str, shape: &[usize]) -> bool {
     shape.len() >= 2
         && !["bn", "ln", "bias", "logit_scale"]
@@ -85,7 +88,7 @@ pub fn decays(name: &str, shape: &[usize]) -> bool {
             .any(|part| name.contains(part))
 }
 
-/// AdamW with the moments of every parameter it has stepped, by name.
+/// AdamW with the moments of every parameter that it has stepped, by name.
 #[derive(Debug, Clone)]
 pub struct AdamW<T: Real> {
     settings: AdamWSettings,
@@ -93,18 +96,19 @@ pub struct AdamW<T: Real> {
 }
 
 impl<T: Real> AdamW<T> {
-    /// Before the first step.
+    /// Creates an optimizer without moments, as before the first step.
     ///
     /// # Errors
-    /// Settings that make no sense.
+    /// [`OptimizerError::Setting`] if a setting is out of range.
     pub fn new(settings: AdamWSettings) -> Result<Self, OptimizerError> {
         Self::restore(settings, [])
     }
 
-    /// With moments from a checkpoint.
+    /// Creates an optimizer with moments from a checkpoint.
     ///
     /// # Errors
-    /// Settings that make no sense, and a name that stands twice.
+    /// [`OptimizerError::Setting`] if a setting is out of range, [`OptimizerError::Twice`] if a
+    /// parameter is duplicated.
     pub fn restore(
         settings: AdamWSettings,
         moments: impl IntoIterator<Item = (String, Moments<T>)>,
@@ -123,26 +127,28 @@ impl<T: Real> AdamW<T> {
         })
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn settings(&self) -> &AdamWSettings {
         &self.settings
     }
 
-    /// The moments of each parameter stepped so far, in the order of their first steps.
+    /// Returns the moments of each parameter stepped so far, in the order of their first steps.
     pub fn moments(&self) -> impl ExactSizeIterator<Item = (&str, &Moments<T>)> {
         self.moments
             .iter()
             .map(|(name, moments)| (name.as_str(), moments))
     }
 
-    /// Steps every parameter given, at the learning rate `lr`; parameters not given stay as they are. Returns the
-    /// gradients' global norm before clipping where there is clipping, which alone needs it.
+    /// Steps every parameter in `updates` at the learning rate `lr`; other parameters are
+    /// unchanged. Returns the global norm of the gradients before clipping, or `None` without
+    /// clipping, which alone needs it.
     ///
-    /// The result does not depend on the number of threads, nor on whether a gradient is dense or of rows.
+    /// The result does not depend on the number of threads, nor on whether a gradient is dense or
+    /// given by rows.
     ///
     /// # Errors
-    /// Shapes that do not fit, a name given twice, a rate that is negative or no number, and with clipping a gradient that
-    /// is not finite. Nothing has changed then.
+    /// [`OptimizerError`] if shapes do not match, a parameter is duplicated, `lr` is negative or
+    /// not finite, or, with clipping, a gradient is not finite. Nothing has changed then.
     pub fn step<'a>(
         &mut self,
         lr: f64,
@@ -158,10 +164,11 @@ impl<T: Real> AdamW<T> {
         };
         let clip = match (self.settings.max_gradient_norm, norm) {
             // PyTorch's clip_grad_norm_ adds the same 1e-6.
-            (Some(largest), Some(norm)) => (largest / (norm + 1e-6)).min(1.0),
+            (Some(max), Some(norm)) => (max / (norm + 1e-6)).min(1.0),
             _ => 1.0,
         };
-        // Moments leave the map for the pass, so that every thread can write its part of several.
+        // Take the moments out of the map during the pass, so that threads can write to parts of
+        // several parameters at once.
         let mut taken: Vec<Moments<T>> = updates.iter().map(|update| self.take(update)).collect();
         let mut jobs = Vec::new();
         let names: Vec<&str> = updates.iter().map(|update| update.name).collect();
@@ -174,7 +181,7 @@ impl<T: Real> AdamW<T> {
                 0.0
             };
             let constants = Constants::new(&self.settings, lr, decay, moments.step, clip);
-            cut(update, moments, constants, &mut jobs);
+            split_into_jobs(update, moments, constants, &mut jobs);
         }
         jobs.into_par_iter().for_each(Job::run);
         for (name, moments) in names.into_iter().zip(taken) {
@@ -185,7 +192,7 @@ impl<T: Real> AdamW<T> {
 
     fn check(&self, lr: f64, updates: &[Update<'_, T>]) -> Result<(), OptimizerError> {
         if !(lr.is_finite() && lr >= 0.0) {
-            let range = "a finite number from 0";
+            let range = "a finite number of at least 0";
             return Err(OptimizerError::Setting {
                 what: "learning rate",
                 value: lr,
@@ -204,7 +211,7 @@ impl<T: Real> AdamW<T> {
         Ok(())
     }
 
-    /// The moments of a parameter, leaving its place in the order.
+    /// Takes the moments of a parameter out of the map and keeps its entry in the order.
     fn take(&mut self, update: &Update<'_, T>) -> Moments<T> {
         match self.moments.get_mut(update.name) {
             Some(moments) => std::mem::replace(moments, Moments::zero(&[0])),
@@ -213,22 +220,22 @@ impl<T: Real> AdamW<T> {
     }
 }
 
-/// The numbers of one step that all elements of a parameter share, computed in f64 as PyTorch does.
+/// Constants of one step for all elements of a parameter, computed in f64 as in PyTorch.
 #[derive(Debug, Clone, Copy)]
 struct Constants<T> {
     /// 1 − lr·weight decay.
-    keep: T,
+    decay_factor: T,
     /// 1 − beta1.
-    first_share: T,
+    one_minus_beta1: T,
     beta2: T,
     /// 1 − beta2.
-    second_share: T,
-    /// The root of the second bias correction.
+    one_minus_beta2: T,
+    /// Square root of the second bias correction, 1 − beta2^t.
     root_correction: T,
     eps: T,
-    /// −lr over the first bias correction.
-    minus_rate: T,
-    /// By which gradients are scaled.
+    /// −lr divided by the first bias correction, 1 − beta1^t.
+    minus_step_size: T,
+    /// Factor of the gradients.
     clip: T,
 }
 
@@ -236,25 +243,25 @@ impl<T: Real> Constants<T> {
     fn new(settings: &AdamWSettings, lr: f64, weight_decay: f64, step: u64, clip: f64) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         Self {
-            keep: T::of(1.0 - lr * weight_decay),
-            first_share: T::of(1.0 - settings.beta1),
+            decay_factor: T::of(1.0 - lr * weight_decay),
+            one_minus_beta1: T::of(1.0 - settings.beta1),
             beta2: T::of(settings.beta2),
-            second_share: T::of(1.0 - settings.beta2),
+            one_minus_beta2: T::of(1.0 - settings.beta2),
             root_correction: T::of(correction(settings.beta2).sqrt()),
             eps: T::of(settings.eps),
-            minus_rate: T::of(-(lr / correction(settings.beta1))),
+            minus_step_size: T::of(-(lr / correction(settings.beta1))),
             clip: T::of(clip),
         }
     }
 
-    /// Decay, then the averages, then the move.
+    /// Steps one element: decay, then the averages, then the update.
     #[inline(always)]
     fn element(&self, value: &mut T, first: &mut T, second: &mut T, gradient: T) {
         let gradient = gradient * self.clip;
-        *first = *first + self.first_share * (gradient - *first);
-        *second = *second * self.beta2 + self.second_share * gradient * gradient;
+        *first = *first + self.one_minus_beta1 * (gradient - *first);
+        *second = *second * self.beta2 + self.one_minus_beta2 * gradient * gradient;
         let root = second.sqrt() / self.root_correction + self.eps;
-        *value = *value * self.keep + self.minus_rate * *first / root;
+        *value = *value * self.decay_factor + self.minus_step_size * *first / root;
     }
 
     #[inline(always)]
@@ -279,13 +286,14 @@ struct Job<'a, T> {
     values: &'a mut [T],
     first: &'a mut [T],
     second: &'a mut [T],
-    gradient: Part<'a, T>,
+    gradient: PartGradient<'a, T>,
 }
 
-/// The gradient of such a part.
-enum Part<'a, T> {
+/// Gradient of the part of a parameter that a [`Job`] steps.
+enum PartGradient<'a, T> {
     Dense(&'a [T]),
-    /// `reached` has an entry a row of the part, the first of which is `first_row` of the table.
+    /// `reached` has one entry for each row of the part; `first_row` is the index in the table of
+    /// the part's first row.
     Rows {
         width: usize,
         first_row: usize,
@@ -295,8 +303,8 @@ enum Part<'a, T> {
     },
 }
 
-/// Cuts a parameter into jobs.
-fn cut<'a, T: Real>(
+/// Splits a parameter into jobs.
+fn split_into_jobs<'a, T: Real>(
     Update {
         values,
         gradient,
@@ -311,31 +319,33 @@ fn cut<'a, T: Real>(
     if matches!(gradient, Gradient::Dense(_)) {
         moments.reached = None;
     }
-    // Whole rows, so that a row's gradient is in one part.
-    let rows_a_part = (CHUNK / width).max(1);
+    // Whole rows, so that the gradient of a row is in one part.
+    let rows_per_part = (CHUNK / width).max(1);
     let length = match gradient {
         Gradient::Dense(_) => CHUNK,
-        Gradient::Rows { .. } => rows_a_part * width,
+        Gradient::Rows { .. } => rows_per_part * width,
     };
     let mut reached = moments
         .reached
         .as_mut()
-        .map(|reached| reached.chunks_mut(rows_a_part));
+        .map(|reached| reached.chunks_mut(rows_per_part));
     let parts = values
         .chunks_mut(length)
         .zip(moments.first.make_mut().chunks_mut(length))
         .zip(moments.second.make_mut().chunks_mut(length));
     for (index, ((values, first), second)) in parts.enumerate() {
         let gradient = match gradient {
-            Gradient::Dense(gradient) => Part::Dense(&gradient[index * length..][..values.len()]),
+            Gradient::Dense(gradient) => {
+                PartGradient::Dense(&gradient[index * length..][..values.len()])
+            }
             Gradient::Rows {
                 ids,
                 values: gradients,
             } => {
-                let first_row = index * rows_a_part;
+                let first_row = index * rows_per_part;
                 let from = ids.partition_point(|&id| (id as usize) < first_row);
-                let to = ids.partition_point(|&id| (id as usize) < first_row + rows_a_part);
-                Part::Rows {
+                let to = ids.partition_point(|&id| (id as usize) < first_row + rows_per_part);
+                PartGradient::Rows {
                     width,
                     first_row,
                     ids: &ids[from..to],
@@ -358,12 +368,12 @@ impl<T: Real> Job<'_, T> {
     fn run(self) {
         vectorised(
             #[inline(always)]
-            || self.run_here(),
+            || self.step_elements(),
         );
     }
 
     #[inline(always)]
-    fn run_here(self) {
+    fn step_elements(self) {
         let Self {
             constants,
             values,
@@ -372,8 +382,10 @@ impl<T: Real> Job<'_, T> {
             gradient,
         } = self;
         let (width, first_row, ids, gradients, mut reached) = match gradient {
-            Part::Dense(gradient) => return constants.dense(values, first, second, gradient),
-            Part::Rows {
+            PartGradient::Dense(gradient) => {
+                return constants.dense(values, first, second, gradient);
+            }
+            PartGradient::Rows {
                 width,
                 first_row,
                 ids,
@@ -381,7 +393,7 @@ impl<T: Real> Job<'_, T> {
                 reached,
             } => (width, first_row, ids, values, reached),
         };
-        let mut given = ids.iter().zip(gradients.chunks(width)).peekable();
+        let mut gradient_rows = ids.iter().zip(gradients.chunks(width)).peekable();
         let rows = values
             .chunks_mut(width)
             .zip(first.chunks_mut(width))
@@ -390,7 +402,7 @@ impl<T: Real> Job<'_, T> {
             let reached = reached
                 .as_deref_mut()
                 .and_then(|reached| reached.get_mut(row));
-            match given.next_if(|&(&id, _)| id as usize == first_row + row) {
+            match gradient_rows.next_if(|&(&id, _)| id as usize == first_row + row) {
                 Some((_, gradient)) => {
                     constants.dense(values, first, second, gradient);
                     if let Some(reached) = reached {
@@ -400,10 +412,10 @@ impl<T: Real> Job<'_, T> {
                 None if reached.is_none_or(|reached| *reached) => {
                     constants.without_gradient(values, first, second);
                 }
-                // Zero moments stay zero and move nothing: what is left is decay.
+                // Zero moments stay zero and add nothing to the value: only decay remains.
                 None => values
                     .iter_mut()
-                    .for_each(|value| *value = *value * constants.keep),
+                    .for_each(|value| *value = *value * constants.decay_factor),
             }
         }
     }

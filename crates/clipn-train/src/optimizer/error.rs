@@ -1,56 +1,54 @@
 use thiserror::Error;
 
-/// Why a step was refused. Nothing has changed then: neither parameters nor moments.
+/// Error of an optimizer. Neither parameters nor moments have changed.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum OptimizerError {
-    /// A setting out of its range.
-    #[error("AdamW's {what} is {value}; give {range}")]
+    /// A setting is out of range.
+    #[error("AdamW's {what}: expected {range}, got {value}")]
     Setting {
-        /// Which setting.
+        /// Name of the setting.
         what: &'static str,
-        /// Its value.
+        /// The rejected value.
         value: f64,
-        /// What it may be.
+        /// Valid range, in words.
         range: &'static str,
     },
-    /// Values, gradient or moments that do not fit a parameter's shape.
-    #[error("parameter {name} of shape {shape:?} was given {found}; give {expected}")]
+    /// Values, gradient or moments do not match the parameter's shape.
+    #[error("parameter {name} of shape {shape:?}: expected {expected}, got {found}")]
     Shape {
-        /// The parameter.
+        /// Name of the parameter.
         name: String,
-        /// Its shape.
+        /// Shape of the parameter.
         shape: Vec<usize>,
-        /// What came.
+        /// The mismatched input.
         found: String,
-        /// What would fit.
+        /// The expected input.
         expected: String,
     },
-    /// Rows of a gradient that are unsorted, repeated or outside the table.
+    /// Row ids of a gradient are unsorted, repeated or out of range.
     #[error(
-        "parameter {name} of shape {shape:?} was given gradient rows where {what}; give each row of the table at \
-         most once, in ascending order"
+        "parameter {name} of shape {shape:?}: gradient rows must be unique, ascending and within \
+         the table, but {what}"
     )]
     Rows {
-        /// The parameter.
+        /// Name of the parameter.
         name: String,
-        /// Its shape.
+        /// Shape of the parameter.
         shape: Vec<usize>,
-        /// What is wrong with them.
+        /// The offending rows.
         what: String,
     },
-    /// A name that stands twice in one step, or twice among restored moments.
-    #[error("parameter {name} stands twice; give each parameter once")]
+    /// A parameter is duplicated in one step, or among restored moments.
+    #[error("duplicate parameter {name}")]
     Twice {
-        /// The parameter.
+        /// Name of the parameter.
         name: String,
     },
-    /// A gradient that is NaN or infinite, found where the norm is taken.
-    #[error(
-        "the gradient of parameter {name} is not finite; lower the learning rate or look for damaged inputs"
-    )]
+    /// A gradient is NaN or infinite. Only the computation of the norm detects this.
+    #[error("gradient of parameter {name} is not finite")]
     NotFinite {
-        /// The first such parameter.
+        /// Name of the first such parameter.
         name: String,
     },
 }

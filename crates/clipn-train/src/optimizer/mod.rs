@@ -1,5 +1,7 @@
-//! AdamW as PyTorch computes it, over named slices: one pass over memory, on all threads. Tables of token rows of which
-//! a batch touches few take a gradient of rows ([`Gradient::Rows`]), with the same bits as the dense form.
+//! AdamW as PyTorch computes it, over named slices: one pass over memory, on all threads.
+//!
+//! A token table, of which a batch touches few rows, takes a gradient of rows ([`Gradient::Rows`]),
+//! with the same bits as the dense form.
 
 mod adamw;
 mod error;

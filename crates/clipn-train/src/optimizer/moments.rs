@@ -2,23 +2,25 @@ use super::OptimizerError;
 use clipn_checkpoint::Buffer;
 use clipn_model::Real;
 
-/// What AdamW remembers of one parameter.
+/// AdamW's state of one parameter: running averages of the gradient and of its square.
 #[derive(Debug, Clone)]
 pub struct Moments<T: Real> {
     pub(super) shape: Vec<usize>,
     pub(super) step: u64,
     pub(super) first: Buffer<T>,
     pub(super) second: Buffer<T>,
-    /// Rows that a gradient has ever reached; the others' moments are zero. `None` where all rows count as reached.
+    /// Whether a gradient has ever reached each row; moments of other rows are zero. `None` if all
+    /// rows count as reached.
     pub(super) reached: Option<Vec<bool>>,
 }
 
 impl<T: Real> Moments<T> {
-    /// Moments as a checkpoint holds them: of a parameter of `shape` after `step` steps, the running averages of the
-    /// gradient (PyTorch's `exp_avg`) and of its square (`exp_avg_sq`). `name` is for the error.
+    /// Creates moments as a checkpoint stores them: for a parameter of `shape` after `step` steps,
+    /// the running averages of the gradient (PyTorch's `exp_avg`) and of its square (`exp_avg_sq`).
+    /// `name` is for the error.
     ///
     /// # Errors
-    /// Moments that do not fill the shape.
+    /// [`OptimizerError::Shape`] if the number of values does not match the shape.
     pub fn new(
         name: &str,
         shape: &[usize],
@@ -49,7 +51,8 @@ impl<T: Real> Moments<T> {
         })
     }
 
-    /// Takes mapped moments into memory, rows that no gradient has reached as zeros that cost nothing.
+    /// Copies mapped moments into memory. Rows that no gradient has reached become zeros, which
+    /// take no physical memory until they are written.
     pub(super) fn own(&mut self) {
         for moment in [&mut self.first, &mut self.second] {
             if !moment.is_mapped() {
@@ -72,10 +75,11 @@ impl<T: Real> Moments<T> {
         }
     }
 
-    /// Before the first step. Zeroed memory costs nothing until it is written.
+    /// Creates the moments before the first step. Zeroed memory takes no physical memory until it
+    /// is written.
     pub(super) fn zero(shape: &[usize]) -> Self {
         let zeros = || Buffer::from(vec![T::zero(); shape.iter().product()]);
-        let reached = rows_of(shape).map(|rows| vec![false; rows]);
+        let reached = row_count(shape).map(|rows| vec![false; rows]);
         Self {
             shape: shape.to_vec(),
             step: 0,
@@ -85,43 +89,44 @@ impl<T: Real> Moments<T> {
         }
     }
 
-    /// The parameter's shape.
+    /// Returns the parameter's shape.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Steps taken.
+    /// Returns the number of steps taken.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// The running average of the gradient, in the parameter's layout.
+    /// Returns the running average of the gradient, in the parameter's layout.
     pub fn first(&self) -> &Buffer<T> {
         &self.first
     }
 
-    /// The running average of the gradient's square.
+    /// Returns the running average of the squared gradient, in the parameter's layout.
     pub fn second(&self) -> &Buffer<T> {
         &self.second
     }
 }
 
-/// Rows of a table; a parameter of fewer than two dimensions is none.
-fn rows_of(shape: &[usize]) -> Option<usize> {
+/// Returns the number of rows of a table; `None` for a parameter with fewer than two dimensions.
+fn row_count(shape: &[usize]) -> Option<usize> {
     match shape {
         [rows, _, ..] => Some(*rows),
         _ => None,
     }
 }
 
-/// A row whose moments are all zero is as good as never reached: a step without gradient leaves them so.
+/// Returns which rows have moments that are not all zero. A row of zeros counts as never reached: a
+/// step without gradient leaves them zero.
 fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<Vec<bool>> {
-    let rows = rows_of(shape)?;
+    let rows = row_count(shape)?;
     let width = first.len() / rows.max(1);
     if width == 0 {
         return None;
     }
-    let zero_bits = |row: &[T]| {
+    let is_zero = |row: &[T]| {
         bytemuck::cast_slice::<T, u8>(row)
             .iter()
             .all(|&byte| byte == 0)
@@ -129,7 +134,7 @@ fn reached_rows<T: Real>(shape: &[usize], first: &[T], second: &[T]) -> Option<V
     let pairs = first.chunks(width).zip(second.chunks(width));
     Some(
         pairs
-            .map(|(first, second)| !(zero_bits(first) && zero_bits(second)))
+            .map(|(first, second)| !(is_zero(first) && is_zero(second)))
             .collect(),
     )
 }
@@ -142,9 +147,9 @@ mod tests {
     use clipn_checkpoint::{Checkpoint, Tensor, write_safetensors};
 
     #[test]
-    fn mapped_moments_are_the_same_in_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("moments.safetensors");
+    fn mapped_moments_keep_their_bits_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moments.safetensors");
         let first = [0.0, 0.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0f32];
         let second = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0f32];
         let tensors = [("first", first), ("second", second)].map(|(name, values)| {

@@ -1,21 +1,23 @@
-//! The norm that gradients are clipped by.
+//! Global norm of gradients, for clipping.
 
 use rayon::prelude::*;
 
 use super::{Gradient, OptimizerError};
 use clipn_model::Real;
 
-/// Values that a thread sums at least.
+/// Minimum number of values that a thread sums.
 const CHUNK: usize = 1 << 14;
-/// Values summed side by side.
+/// Number of values summed in parallel lanes.
 const LANES: usize = 16;
 
-/// The Euclidean norm over the gradients of all parameters together, each given with its name and shape, in f64.
-/// Rows are summed first and then added in order: the same bits on any number of threads and for both forms of a
-/// gradient.
+/// Returns the Euclidean norm of the gradients of all parameters together, in f64. Each gradient
+/// comes with its parameter's name and shape.
+///
+/// Rows are summed first, then added in order. The result has the same bits on any number of
+/// threads and for dense and row gradients.
 ///
 /// # Errors
-/// A gradient that is NaN or infinite, by its name.
+/// [`OptimizerError::NotFinite`] if a gradient is NaN or infinite.
 pub fn global_norm<'a, T: Real>(
     gradients: impl IntoIterator<Item = (&'a str, &'a [usize], Gradient<'a, T>)>,
 ) -> Result<f64, OptimizerError> {
@@ -31,7 +33,7 @@ pub fn global_norm<'a, T: Real>(
         let rows: Vec<f64> = values
             .par_chunks(width)
             .with_min_len(CHUNK.div_ceil(width))
-            .map(squares)
+            .map(sum_of_squares)
             .collect();
         let sum: f64 = rows.iter().sum();
         if !sum.is_finite() {
@@ -44,7 +46,7 @@ pub fn global_norm<'a, T: Real>(
     Ok(total.sqrt())
 }
 
-fn squares<T: Real>(values: &[T]) -> f64 {
+fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
     let real = |value: T| value.to_f64().unwrap_or(f64::NAN);
     crate::vectorised(
         #[inline(always)]

@@ -1,24 +1,25 @@
-//! What one step asks of one parameter, checked before anything is written.
+//! Update of one parameter in a step, validated before anything is written.
 
 use super::{Moments, OptimizerError};
 use clipn_model::Real;
 
-/// A gradient of a parameter.
+/// Gradient of a parameter.
 #[derive(Debug, Clone, Copy)]
 pub enum Gradient<'a, T> {
-    /// In the parameter's own layout.
+    /// All values, in the parameter's layout.
     Dense(&'a [T]),
-    /// Of some rows (slices along the first dimension); the gradient of all others is zero.
+    /// Values of some rows, which are slices along the first dimension; the gradient of all other
+    /// rows is zero.
     Rows {
-        /// Which rows, ascending.
+        /// Row indices, unique and ascending.
         ids: &'a [u32],
-        /// Their gradients, `[ids, width]`.
+        /// Gradients of these rows, `[ids.len(), width]`.
         values: &'a [T],
     },
 }
 
 impl<'a, T> Gradient<'a, T> {
-    /// The values that are not known to be zero.
+    /// Returns the values of all rows, or of the listed rows only.
     pub fn values(&self) -> &'a [T] {
         match self {
             Gradient::Dense(values) | Gradient::Rows { values, .. } => values,
@@ -26,48 +27,49 @@ impl<'a, T> Gradient<'a, T> {
     }
 }
 
-/// A parameter to step.
+/// A parameter to step, with its gradient.
 #[derive(Debug)]
 pub struct Update<'a, T> {
-    /// open_clip's name, by which its moments are kept and which says whether it decays.
+    /// Name as in open_clip. It is the key of the moments and determines whether the parameter
+    /// decays.
     pub name: &'a str,
-    /// Its shape.
+    /// Shape of the parameter.
     pub shape: &'a [usize],
-    /// Its values, row-major.
+    /// Values, row-major, changed in place.
     pub values: &'a mut [T],
-    /// The gradient of the loss for it.
+    /// Gradient of the loss.
     pub gradient: Gradient<'a, T>,
 }
 
 impl<T: Real> Update<'_, T> {
-    /// Holds values, gradient and the moments so far against the shape.
+    /// Checks values, gradient and existing moments against the shape.
     pub(super) fn check(&self, moments: Option<&Moments<T>>) -> Result<(), OptimizerError> {
         let length = self
             .shape
             .iter()
             .try_fold(1usize, |product, &n| product.checked_mul(n))
             .ok_or_else(|| {
-                self.shape_error(String::new(), "a shape that fits memory".to_owned())
+                self.shape_error(
+                    "an overflow".to_owned(),
+                    "an element count that fits `usize`".to_owned(),
+                )
             })?;
         if self.values.len() != length {
             return Err(self.shape_error(
                 format!("{} values", self.values.len()),
-                format!("{length}, as the shape has elements"),
+                format!("{length} values"),
             ));
         }
         if let Some(moments) = moments.filter(|moments| moments.shape != self.shape) {
             return Err(self.shape_error(
-                format!(
-                    "a shape other than that of its moments, {:?}",
-                    moments.shape
-                ),
-                "the same shape in every step, or begin with fresh moments".to_owned(),
+                format!("moments of shape {:?}", moments.shape),
+                "moments of the same shape".to_owned(),
             ));
         }
         match self.gradient {
             Gradient::Dense(values) if values.len() != length => Err(self.shape_error(
                 format!("a gradient of {} values", values.len()),
-                format!("{length}, as the shape has elements"),
+                format!("a gradient of {length} values"),
             )),
             Gradient::Dense(_) => Ok(()),
             Gradient::Rows { ids, values } => self.check_rows(ids, values.len()),
@@ -78,14 +80,14 @@ impl<T: Real> Update<'_, T> {
         let &[rows, _, ..] = self.shape else {
             return Err(self.shape_error(
                 "a gradient of rows".to_owned(),
-                "a dense gradient, since it has fewer than two dimensions".to_owned(),
+                "a dense gradient, as the parameter has fewer than two dimensions".to_owned(),
             ));
         };
         let width: usize = self.shape.iter().skip(1).product();
         if ids.len().checked_mul(width) != Some(values) {
             return Err(self.shape_error(
                 format!("{values} gradient values for {} rows", ids.len()),
-                format!("{width} for each row"),
+                format!("{width} gradient values for each row"),
             ));
         }
         let error = |what| OptimizerError::Rows {
@@ -98,7 +100,7 @@ impl<T: Real> Update<'_, T> {
         }
         match ids.last() {
             Some(&last) if last as usize >= rows => {
-                Err(error(format!("row {last} is outside the table")))
+                Err(error(format!("row {last} is out of range")))
             }
             _ => Ok(()),
         }

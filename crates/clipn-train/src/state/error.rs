@@ -6,105 +6,97 @@ use thiserror::Error;
 use clipn_checkpoint::CheckpointError;
 use crate::OptimizerError;
 
-/// What can go wrong with training checkpoints.
+/// Error of reading or writing training checkpoints.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// A checkpoint could not be written. Earlier ones are as they were.
-    #[error(
-        "could not write the checkpoint {}: {source}; earlier checkpoints are untouched, so make room and resume",
-        path.display()
-    )]
+    /// A checkpoint could not be written. Earlier checkpoints are unchanged.
+    #[error("cannot write the checkpoint {}; earlier checkpoints are unchanged", path.display())]
     Save {
-        /// The folder that was to be.
+        /// Directory of the checkpoint.
         path: PathBuf,
-        /// Why.
+        /// Failure of one file or directory of the checkpoint.
         source: Box<StateError>,
     },
-    /// Another failure of the operating system.
-    #[error("could not {action} {}: {source}", path.display())]
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// Operation, as a verb.
         action: &'static str,
-        /// The file or folder.
+        /// File or directory.
         path: PathBuf,
-        /// The system's own words.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A weights file that cannot be read or written.
+    /// A weights file cannot be read or written.
     #[error(transparent)]
     Weights(#[from] CheckpointError),
-    /// A folder that holds no training checkpoint.
-    #[error("{} is no training checkpoint: it holds no state.json; give a step-N or epoch-N folder", path.display())]
+    /// The directory has no `state.json`.
+    #[error("{} is not a training checkpoint: state.json is missing", path.display())]
     NotACheckpoint {
-        /// The folder.
+        /// Directory.
         path: PathBuf,
     },
-    /// A state that is no JSON of the right form.
-    #[error("the state {} cannot be read: {what}; resume from an earlier checkpoint", path.display())]
+    /// `state.json` is not valid JSON of this format.
+    #[error("invalid training state {}: {what}", path.display())]
     BadState {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong, and where in the file.
+        /// JSON error, with its position in the file.
         what: String,
     },
-    /// A state of another version of the format.
+    /// `state.json` has an unsupported format version.
     #[error(
-        "the state {} is of format {found}, and this program reads format {known}; resume with the program that \
-         wrote it",
+        "unsupported format of the training state {}: expected {known}, got {found}",
         path.display()
     )]
     Format {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its format.
+        /// Format version of the file.
         found: u64,
-        /// The format that is read.
+        /// Supported format version.
         known: u64,
     },
-    /// A file that is not what the state says was written.
-    #[error(
-        "{} is damaged: {what}; remove its folder and resume from the checkpoint before it",
-        path.display()
-    )]
+    /// A file differs from its record in `state.json`.
+    #[error("corrupt checkpoint file {}: {what}", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// How it differs from what was written.
+        /// Difference from the record.
         what: String,
     },
-    /// Moments that do not belong to the weights beside them.
-    #[error("the moments in {} do not fit: {what}; resume from another checkpoint", path.display())]
+    /// The moments do not match the weights of the checkpoint.
+    #[error("optimizer moments in {} do not match the weights: {what}", path.display())]
     Moments {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which moment, and what is wrong with it.
+        /// The moment and its mismatch.
         what: String,
     },
-    /// Settings or moments that AdamW refuses.
-    #[error("the optimizer in {} cannot be restored: {source}", path.display())]
+    /// AdamW rejects the settings or moments.
+    #[error("cannot restore the optimizer in {}", path.display())]
     Optimizer {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the optimizer.
         source: OptimizerError,
     },
-    /// A `.pt` file without what the published training saves.
+    /// A `.pt` file is not a training checkpoint of the published code.
     #[error(
-        "{} is no training checkpoint of the published code: {what}; to start from its weights alone, give it as \
-         pretrained weights",
+        "{} is not a training checkpoint of the published code: {what}",
         path.display()
     )]
     NotPublished {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is missing or does not fit.
+        /// What is missing or mismatched.
         what: String,
     },
 }
 
 impl StateError {
-    /// A failure of the operating system, for `map_err`.
+    /// Wraps an I/O error, for `map_err`.
     pub(crate) fn io(
         action: &'static str,
         path: &std::path::Path,

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What a checkpoint's folder is called.
+/// Name of a checkpoint's directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
     /// `step-N`: after N optimizer steps.
@@ -11,7 +11,7 @@ pub enum Label {
 }
 
 impl Label {
-    /// N.
+    /// Returns N.
     pub fn number(self) -> u64 {
         match self {
             Label::Step(number) | Label::Epoch(number) => number,
@@ -31,7 +31,8 @@ impl fmt::Display for Label {
 impl FromStr for Label {
     type Err = ();
 
-    /// The label of a folder's name; only names as [`Display`](fmt::Display) writes them.
+    /// Parses the name of a directory. Only names as written by [`Display`](fmt::Display) are
+    /// labels.
     fn from_str(name: &str) -> Result<Self, ()> {
         let (kind, number) = name.split_once('-').ok_or(())?;
         let number = number.parse().map_err(|_| ())?;
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_as_written_are_labels() {
+    fn parses_only_canonical_names() {
         assert_eq!("step-12".parse(), Ok(Label::Step(12)));
         assert_eq!("epoch-0".parse(), Ok(Label::Epoch(0)));
         for name in [

@@ -1,6 +1,9 @@
-//! Training checkpoints: folders `step-N` and `epoch-N` with `model.safetensors` (open_clip's names),
-//! `optimizer.safetensors` and `state.json`. A folder is written beside, synced and renamed, so that a kill or a full
-//! disk at any instant leaves the last good one. [`Published`] reads the published code's `epoch_N.pt` instead.
+//! Training checkpoints: directories `step-N` and `epoch-N` with `model.safetensors` (open_clip's
+//! names), `optimizer.safetensors` and `state.json`.
+//!
+//! A checkpoint is written to a temporary directory, synced and renamed. A kill or a full disk at
+//! any instant leaves the last complete one. [`Published`] reads the published code's `epoch_N.pt`
+//! instead.
 
 mod error;
 mod label;
@@ -19,9 +22,9 @@ pub use record::{FileRecord, STATE_FORMAT, TrainingState};
 pub use save::Snapshot;
 pub use store::{CheckpointStore, Retention, SavedCheckpoint};
 
-/// The weights in a checkpoint's folder.
+/// File of the weights in a checkpoint's directory.
 const MODEL_FILE: &str = "model.safetensors";
-/// The moments.
+/// File of the optimizer's moments.
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-/// Everything else.
+/// File of everything else.
 const STATE_FILE: &str = "state.json";

@@ -1,4 +1,4 @@
-//! Moments as tensors: `exp_avg.NAME`, `exp_avg_sq.NAME` and the scalar `step.NAME`.
+//! Moments as tensors `exp_avg.NAME` and `exp_avg_sq.NAME`, and the scalar `step.NAME`.
 
 use std::any::Any;
 use std::path::Path;
@@ -12,7 +12,7 @@ const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
 const STEP: &str = "step.";
 
-/// The tensors of an optimizer's moments; f32 ones share its memory.
+/// Returns the tensors of an optimizer's moments; f32 ones share its memory.
 pub(super) fn tensors<T: Real>(
     optimizer: &AdamW<T>,
 ) -> Result<Vec<(String, Tensor)>, CheckpointError> {
@@ -45,13 +45,13 @@ fn tensor<T: Real>(shape: &[usize], values: &Buffer<T>) -> Result<Tensor, Checkp
     }
 }
 
-/// The optimizer of such a file, held against the weights that it belongs to.
+/// Restores the optimizer from such a file and checks it against the weights.
 pub(super) fn restore<T: Real>(
     file: &Checkpoint,
     model: &Checkpoint,
     settings: AdamWSettings,
 ) -> Result<AdamW<T>, StateError> {
-    let misfit = |what: String| StateError::Moments {
+    let mismatch = |what: String| StateError::Moments {
         path: file.path().to_owned(),
         what,
     };
@@ -62,12 +62,21 @@ pub(super) fn restore<T: Real>(
     {
         let part = |prefix: &str| {
             file.get(&format!("{prefix}{name}"))
-                .ok_or_else(|| misfit(format!("{prefix}{name} is missing")))
+                .ok_or_else(|| mismatch(format!("missing tensor {prefix}{name}")))
         };
         let step = part(STEP)?.to_i64();
         let step = match step[..] {
-            [step] => u64::try_from(step).map_err(|_| misfit(format!("{STEP}{name} is {step}")))?,
-            _ => return Err(misfit(format!("{STEP}{name} holds {} numbers", step.len()))),
+            [step] => u64::try_from(step).map_err(|_| {
+                mismatch(format!(
+                    "{STEP}{name}: expected a step count of at least 0, got {step}"
+                ))
+            })?,
+            _ => {
+                return Err(mismatch(format!(
+                    "{STEP}{name}: expected 1 value, got {}",
+                    step.len()
+                )));
+            }
         };
         let moments = moments(
             file.path(),
@@ -80,16 +89,17 @@ pub(super) fn restore<T: Real>(
         restored.push((name.to_owned(), moments));
     }
     if file.len() != 3 * restored.len() {
-        return Err(misfit(format!(
-            "it holds {} tensors for {} parameters",
-            file.len(),
-            restored.len()
+        return Err(mismatch(format!(
+            "expected {} tensors for {} parameters, got {}",
+            3 * restored.len(),
+            restored.len(),
+            file.len()
         )));
     }
     optimizer(file.path(), settings, restored)
 }
 
-/// One parameter's moments, held against its weight.
+/// Restores one parameter's moments and checks them against its weight.
 pub(super) fn moments<T: Real>(
     path: &Path,
     name: &str,
@@ -98,20 +108,18 @@ pub(super) fn moments<T: Real>(
     first: &Tensor,
     second: &Tensor,
 ) -> Result<Moments<T>, StateError> {
-    let misfit = |what: String| StateError::Moments {
+    let mismatch = |what: String| StateError::Moments {
         path: path.to_owned(),
         what,
     };
     let Some(weight) = weight else {
-        return Err(misfit(format!(
-            "there are moments of {name}, but no such weight"
-        )));
+        return Err(mismatch(format!("no weight for the moments of {name}")));
     };
     for (moment, tensor) in [("exp_avg", first), ("exp_avg_sq", second)] {
         if tensor.shape() != weight.shape() {
             let (found, expected) = (tensor.shape(), weight.shape());
-            return Err(misfit(format!(
-                "{moment} of {name} is {found:?} where the weight is {expected:?}"
+            return Err(mismatch(format!(
+                "{moment} of {name}: expected shape {expected:?} of the weight, got {found:?}"
             )));
         }
     }

@@ -1,4 +1,5 @@
-//! The published code's training checkpoint: `{epoch, name, state_dict, optimizer, scaler}` as `torch.save` writes it.
+//! The published code's training checkpoint: `{epoch, name, state_dict, optimizer, scaler}` as
+//! written by `torch.save`.
 
 use std::path::Path;
 
@@ -10,33 +11,39 @@ use crate::{AdamW, AdamWSettings, Moments, decays};
 /// Weights and moments of a published `epoch_N.pt`.
 #[derive(Debug)]
 pub struct Published<T: Real> {
-    /// Epochs completed.
+    /// Number of completed epochs.
     pub epoch: u64,
-    /// The run's name.
+    /// Name of the run.
     pub name: Option<String>,
-    /// Optimizer steps taken.
+    /// Number of optimizer steps taken.
     pub step: u64,
-    /// The weights, memory-mapped.
+    /// Weights, memory-mapped.
     pub model: Checkpoint,
-    /// The optimizer with its settings and moments. The `scaler` of mixed precision has no counterpart here.
+    /// Optimizer with its settings and moments. The `scaler` of mixed precision has no counterpart
+    /// here.
     pub optimizer: AdamW<T>,
 }
 
 impl<T: Real> Published<T> {
-    /// Reads such a file. PyTorch numbers the moments: first all parameters that do not decay, then all that do, each
-    /// in the order of the weights and without the frozen ones. Which are frozen is not in the file, so the "no" side
-    /// alone is tried, then all parameters; every moment must have its weight's shape.
+    /// Reads an `epoch_N.pt`.
+    ///
+    /// PyTorch numbers the moments: first all parameters that do not decay, then all that do, each
+    /// in the order of the weights and without frozen ones. The file does not say which are frozen.
+    /// So the "no" side alone is tried first, then all parameters; every moment must have its
+    /// weight's shape.
     ///
     /// # Errors
-    /// A file that cannot be read, that holds no optimizer, or whose moments fit no such order.
+    /// [`StateError::Weights`] if the file cannot be read, [`StateError::NotPublished`] if it has
+    /// no optimizer or its parameters match neither order, [`StateError::Moments`] if a moment's
+    /// shape does not match.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         Self::from_checkpoint(Checkpoint::open(path)?)
     }
 
-    /// The same for a file that is open already.
+    /// Same as [`open`](Self::open), for a checkpoint that is already open.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Same as [`open`](Self::open).
     pub fn from_checkpoint(model: Checkpoint) -> Result<Self, StateError> {
         let path = model.path().to_owned();
         let fail = |what: String| StateError::NotPublished {
@@ -44,26 +51,24 @@ impl<T: Real> Published<T> {
             what,
         };
         let Some(object) = model.value() else {
-            return Err(fail(
-                "it is a safetensors file, and those have no optimizer".to_owned(),
-            ));
+            return Err(fail("a safetensors file has no optimizer state".to_owned()));
         };
         let Some(optimizer) = object.get("optimizer") else {
-            return Err(fail("it holds no `optimizer`".to_owned()));
+            return Err(fail("missing `optimizer`".to_owned()));
         };
         let epoch = object
             .get("epoch")
             .and_then(Value::as_i64)
             .and_then(|epoch| u64::try_from(epoch).ok());
         let Some(epoch) = epoch else {
-            return Err(fail("it holds no `epoch` number".to_owned()));
+            return Err(fail("missing `epoch` number".to_owned()));
         };
         let groups = Groups::read(optimizer).map_err(fail)?;
         let names = groups.names(&model).map_err(fail)?;
         let mut restored: Vec<(String, Moments<T>)> = Vec::new();
         for (&index, name) in groups.indices().zip(names) {
             let Some(entry) = optimizer.get("state").and_then(|state| state.at(index)) else {
-                // PyTorch keeps none for a parameter that never had a gradient.
+                // PyTorch stores no moments for a parameter that never had a gradient.
                 continue;
             };
             let (step, first, second) = entry_parts(entry, name).map_err(fail)?;
@@ -90,10 +95,10 @@ impl<T: Real> Published<T> {
     }
 }
 
-/// The optimizer's two groups: those that do not decay first.
+/// Parameter groups of the optimizer: first the parameters that do not decay.
 struct Groups {
     settings: AdamWSettings,
-    still: Vec<i64>,
+    not_decaying: Vec<i64>,
     decaying: Vec<i64>,
 }
 
@@ -103,32 +108,24 @@ impl Groups {
             .get("param_groups")
             .and_then(Value::as_list)
             .unwrap_or_default();
-        let [still, decaying] = groups else {
-            return Err(format!(
-                "its optimizer has {} parameter groups, not two",
-                groups.len()
-            ));
+        let [not_decaying, decaying] = groups else {
+            return Err(format!("expected 2 parameter groups, got {}", groups.len()));
         };
         let number = |group: &Value, key: &str| {
             let value = group.get(key).and_then(Value::as_f64);
-            value.ok_or_else(|| format!("its optimizer's parameter groups have no number `{key}`"))
+            value.ok_or_else(|| format!("missing number `{key}` in the parameter groups"))
         };
         let betas = decaying.get("betas");
         let beta = |at: i64| {
             let beta = betas.and_then(|betas| betas.at(at)).and_then(Value::as_f64);
-            beta.ok_or_else(|| "its optimizer's parameter groups have no `betas`".to_owned())
+            beta.ok_or_else(|| "missing `betas` in the parameter groups".to_owned())
         };
-        if number(still, "weight_decay")? != 0.0 {
-            return Err(
-                "its optimizer's first parameter group decays, and the published one does not"
-                    .to_owned(),
-            );
+        if number(not_decaying, "weight_decay")? != 0.0 {
+            return Err("expected weight decay 0 in the first parameter group".to_owned());
         }
         for flag in ["amsgrad", "maximize"] {
             if decaying.get(flag).and_then(Value::as_bool) == Some(true) {
-                return Err(format!(
-                    "its optimizer was run with `{flag}`, which AdamW here does not have"
-                ));
+                return Err(format!("unsupported optimizer option `{flag}`"));
             }
         }
         let settings = AdamWSettings {
@@ -140,27 +137,29 @@ impl Groups {
         };
         Ok(Self {
             settings,
-            still: indices(still)?,
+            not_decaying: indices(not_decaying)?,
             decaying: indices(decaying)?,
         })
     }
 
     fn indices(&self) -> impl Iterator<Item = &i64> {
-        self.still.iter().chain(&self.decaying)
+        self.not_decaying.iter().chain(&self.decaying)
     }
 
-    /// The names of the parameters in the order of [`indices`](Self::indices).
+    /// Returns the names of the parameters in the order of [`indices`](Self::indices).
     fn names<'a>(&self, model: &'a Checkpoint) -> Result<Vec<&'a str>, String> {
         let no_side: Vec<_> = parameters(model)
             .filter(|(name, _)| is_no_side(name))
             .collect();
         let all: Vec<_> = parameters(model).collect();
         for candidates in [&no_side, &all] {
-            let (decaying, still): (Vec<_>, Vec<_>) = candidates
+            let (decaying, not_decaying): (Vec<_>, Vec<_>) = candidates
                 .iter()
                 .partition(|(name, tensor)| decays(name, tensor.shape()));
-            if still.len() == self.still.len() && decaying.len() == self.decaying.len() {
-                return Ok(still
+            if not_decaying.len() == self.not_decaying.len()
+                && decaying.len() == self.decaying.len()
+            {
+                return Ok(not_decaying
                     .iter()
                     .chain(&decaying)
                     .map(|(name, _)| *name)
@@ -168,9 +167,9 @@ impl Groups {
             }
         }
         Err(format!(
-            "its optimizer has {} parameters that do not decay and {} that do, which fits neither the {} of the \
-             \"no\" side nor all {} parameters",
-            self.still.len(),
+            "the optimizer's {} parameters without and {} with weight decay match neither the {} \
+             parameters of the \"no\" side nor all {} parameters",
+            self.not_decaying.len(),
             self.decaying.len(),
             no_side.len(),
             all.len()
@@ -181,14 +180,12 @@ impl Groups {
 fn indices(group: &Value) -> Result<Vec<i64>, String> {
     let listed = group.get("params").and_then(Value::as_list);
     let indices = listed.and_then(|listed| listed.iter().map(Value::as_i64).collect());
-    indices.ok_or_else(|| {
-        "its optimizer's parameter groups have no list `params` of numbers".to_owned()
-    })
+    indices.ok_or_else(|| "missing list `params` of integers in the parameter groups".to_owned())
 }
 
-/// The tensors that an optimizer could train: no statistics of batch norms.
+/// Returns the tensors that an optimizer could train, without batch-norm statistics and masks.
 fn parameters(model: &Checkpoint) -> impl Iterator<Item = (&str, &Tensor)> {
-    const STATISTICS: [&str; 4] = [
+    const BUFFERS: [&str; 4] = [
         "running_mean",
         "running_var",
         "num_batches_tracked",
@@ -196,7 +193,7 @@ fn parameters(model: &Checkpoint) -> impl Iterator<Item = (&str, &Tensor)> {
     ];
     model
         .iter()
-        .filter(|(name, _)| !STATISTICS.contains(&name.rsplit('.').next().unwrap_or(name)))
+        .filter(|(name, _)| !BUFFERS.contains(&name.rsplit('.').next().unwrap_or(name)))
 }
 
 fn is_no_side(name: &str) -> bool {
@@ -205,11 +202,12 @@ fn is_no_side(name: &str) -> bool {
         .is_some_and(|first| first.ends_with("_no"))
 }
 
-/// Step, `exp_avg` and `exp_avg_sq` of one parameter. The step is a tensor, or a plain number before PyTorch 1.12.
+/// Returns step, `exp_avg` and `exp_avg_sq` of one parameter. The step is a tensor, or a plain
+/// number before PyTorch 1.12.
 fn entry_parts<'a>(entry: &'a Value, name: &str) -> Result<(u64, &'a Tensor, &'a Tensor), String> {
     let tensor = |key: &str| {
         let tensor = entry.get(key).and_then(Value::as_tensor);
-        tensor.ok_or_else(|| format!("its optimizer's state of {name} has no tensor `{key}`"))
+        tensor.ok_or_else(|| format!("missing tensor `{key}` in the optimizer state of {name}"))
     };
     let step = entry.get("step").and_then(|step| match step {
         Value::Tensor(tensor) if tensor.len() == 1 => tensor.to_f64().first().copied(),
@@ -217,6 +215,6 @@ fn entry_parts<'a>(entry: &'a Value, name: &str) -> Result<(u64, &'a Tensor, &'a
     });
     let step = step.filter(|step| *step >= 0.0 && step.fract() == 0.0 && *step <= 2f64.powi(53));
     let step =
-        step.ok_or_else(|| format!("its optimizer's state of {name} has no whole number `step`"))?;
+        step.ok_or_else(|| format!("missing integer `step` in the optimizer state of {name}"))?;
     Ok((step as u64, tensor("exp_avg")?, tensor("exp_avg_sq")?))
 }

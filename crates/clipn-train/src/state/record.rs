@@ -1,4 +1,4 @@
-//! `state.json`.
+//! `state.json`, the state of a run at a checkpoint.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,42 +11,42 @@ use super::{STATE_FILE, StateError};
 use clipn_base::random::Xoshiro256;
 use crate::{AdamWSettings, ObjectiveSettings, Schedule};
 
-/// The version of `state.json` that is written and read.
+/// Format version of `state.json` that is written and read.
 pub const STATE_FORMAT: u64 = 1;
 
-/// Everything a run needs to go on as if it had not stopped, beside weights and moments.
+/// Everything that a run needs to resume exactly, except for weights and moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingState {
-    /// [`STATE_FORMAT`].
+    /// Format version, [`STATE_FORMAT`].
     pub format: u64,
-    /// Epochs completed.
+    /// Number of completed epochs.
     pub epoch: u64,
-    /// Optimizer steps taken.
+    /// Number of optimizer steps taken.
     pub step: u64,
-    /// Samples seen over all epochs and ranks.
+    /// Number of samples seen over all epochs and ranks.
     pub samples_seen: u64,
-    /// Where in the data the next sample is, in the data set's own form.
+    /// Position of the next sample, in the data set's own format.
     pub position: serde_json::Value,
-    /// The generator of what is drawn in sequence.
+    /// Generator for sequential draws.
     pub rng: Xoshiro256,
-    /// The learning-rate schedule.
+    /// Learning-rate schedule.
     pub schedule: Schedule,
-    /// The optimizer's settings.
+    /// AdamW's settings.
     pub optimizer: AdamWSettings,
-    /// The objective.
+    /// Objective and its settings.
     pub objective: ObjectiveSettings,
-    /// The model's config, in open_clip's form.
+    /// Model config, in open_clip's format.
     pub model: serde_json::Value,
-    /// The run's other settings.
+    /// All settings of the run.
     pub settings: serde_json::Value,
-    /// Versions of what wrote it, by name.
+    /// Versions of the programs that wrote the state, by name.
     pub versions: BTreeMap<String, String>,
-    /// The files beside it, filled in when it is saved.
+    /// Records of the checkpoint's other files, filled in on saving.
     #[serde(default)]
     pub files: BTreeMap<String, FileRecord>,
 }
 
-/// What a file must be to be the one that was written.
+/// Length and checksum of a file, for verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// Length in bytes.
@@ -56,7 +56,7 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// The record of a file as it is.
+    /// Computes the record of an existing file.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut block = vec![0; 1 << 20];
@@ -80,17 +80,17 @@ impl FileRecord {
 }
 
 impl TrainingState {
-    /// Reads the `state.json` of a checkpoint's folder.
-    pub(super) fn read(folder: &Path) -> Result<Self, StateError> {
-        /// The one thing that every version of the format has.
+    /// Reads the `state.json` of a checkpoint's directory.
+    pub(super) fn read(dir: &Path) -> Result<Self, StateError> {
+        /// The field that every version of the format has.
         #[derive(Deserialize)]
         struct AnyFormat {
             format: u64,
         }
-        let path = folder.join(STATE_FILE);
+        let path = dir.join(STATE_FILE);
         let json = fs::read(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StateError::NotACheckpoint {
-                path: folder.to_owned(),
+                path: dir.to_owned(),
             },
             _ => StateError::Io {
                 action: "read",

@@ -1,4 +1,4 @@
-//! Writing a checkpoint's folder: beside, synced, renamed.
+//! Atomic writing of a checkpoint: write to a temporary directory, sync, rename.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,20 +16,20 @@ use clipn_checkpoint::{Tensor, write_safetensors};
 use clipn_model::{Real, WeightsNotes};
 use crate::AdamW;
 
-/// What is saved.
+/// Contents of a checkpoint to be saved.
 #[derive(Debug)]
 pub struct Snapshot<'a, T: Real> {
-    /// The state; its format and list of files are filled in.
+    /// Training state; saving fills in its format and files.
     pub state: &'a TrainingState,
-    /// Every weight, trained or not, by open_clip's names.
+    /// Every weight, trained or frozen, by open_clip's names.
     pub model: Vec<(String, Tensor)>,
-    /// What the weights file tells of itself.
+    /// Metadata for the weights file.
     pub notes: WeightsNotes,
-    /// The optimizer.
+    /// Optimizer with its moments.
     pub optimizer: &'a AdamW<T>,
 }
 
-/// Writes `root/label`, replacing one that is there.
+/// Writes `root/label`, replacing an existing checkpoint of that label.
 pub(super) fn save<T: Real>(
     root: &Path,
     label: Label,
@@ -38,13 +38,14 @@ pub(super) fn save<T: Real>(
     static SAVES: AtomicU64 = AtomicU64::new(0);
     let target = root.join(label.to_string());
     let count = SAVES.fetch_add(1, Ordering::Relaxed);
-    let beside = root.join(format!(".{label}.{}-{count}{PARTIAL}", std::process::id()));
-    let saved = write(&beside, snapshot).and_then(|()| put(root, label, &beside, &target));
+    let temporary = root.join(format!(".{label}.{}-{count}{PARTIAL}", std::process::id()));
+    let saved =
+        write(&temporary, snapshot).and_then(|()| replace(root, label, &temporary, &target));
     match saved {
         Ok(()) => Ok(target),
         Err(error) => {
-            // The error at hand says what went wrong; a second one about the leftover would hide it.
-            let _ = fs::remove_dir_all(&beside);
+            // An error of this cleanup would hide the error that matters.
+            let _ = fs::remove_dir_all(&temporary);
             Err(StateError::Save {
                 path: target,
                 source: Box::new(error),
@@ -53,25 +54,25 @@ pub(super) fn save<T: Real>(
     }
 }
 
-fn write<T: Real>(folder: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateError> {
-    fs::create_dir_all(folder).map_err(StateError::io("make the folder", folder))?;
+fn write<T: Real>(dir: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateError> {
+    fs::create_dir_all(dir).map_err(StateError::io("create the directory", dir))?;
     let mut state = snapshot.state.clone();
     state.format = STATE_FORMAT;
     state.files = BTreeMap::new();
     write_safetensors(
-        &folder.join(MODEL_FILE),
+        &dir.join(MODEL_FILE),
         snapshot.model,
         &snapshot.notes.to_metadata(),
     )?;
     let moments = moments::tensors(snapshot.optimizer)?;
-    write_safetensors(&folder.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
+    write_safetensors(&dir.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
-        let path = folder.join(name);
+        let path = dir.join(name);
         let record = FileRecord::of(&path).map_err(StateError::io("read back", &path))?;
         state.files.insert(name.to_owned(), record);
     }
-    write_state(&folder.join(STATE_FILE), &state)?;
-    sync(folder)
+    write_state(&dir.join(STATE_FILE), &state)?;
+    sync(dir)
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
@@ -88,36 +89,36 @@ fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
     written.map_err(StateError::io("write", path))
 }
 
-/// Moves the finished folder to its name. One that has the name steps aside first and is deleted last; a kill in
-/// between leaves it where [`recover`](super::store::recover) finds it.
-fn put(root: &Path, label: Label, beside: &Path, target: &Path) -> Result<(), StateError> {
-    let aside = root.join(format!(".{label}{REPLACED}"));
+/// Renames the finished directory to its label. An existing one of that label is first renamed and
+/// removed last; after a kill in between, [`recover`](super::store::recover) restores it.
+fn replace(root: &Path, label: Label, temporary: &Path, target: &Path) -> Result<(), StateError> {
+    let replaced = root.join(format!(".{label}{REPLACED}"));
     let replaces = target.exists();
     if replaces {
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(StateError::io("remove", &aside))?;
+        if replaced.exists() {
+            fs::remove_dir_all(&replaced).map_err(StateError::io("remove", &replaced))?;
         }
-        fs::rename(target, &aside).map_err(StateError::io("set aside", target))?;
+        fs::rename(target, &replaced).map_err(StateError::io("rename", target))?;
     }
-    if let Err(error) = fs::rename(beside, target) {
+    if let Err(error) = fs::rename(temporary, target) {
         if replaces {
-            // Back as it was; where that fails too, recovery at the next start does it.
-            let _ = fs::rename(&aside, target);
+            // Restore the old checkpoint; if that fails too, recovery at the next start does it.
+            let _ = fs::rename(&replaced, target);
         }
         return Err(StateError::io("rename to", target)(error));
     }
     sync(root)?;
     if replaces {
-        fs::remove_dir_all(&aside).map_err(StateError::io("remove", &aside))?;
+        fs::remove_dir_all(&replaced).map_err(StateError::io("remove", &replaced))?;
     }
     Ok(())
 }
 
-/// Makes a folder's entries last.
-pub(super) fn sync(folder: &Path) -> Result<(), StateError> {
+/// Syncs a directory's entries to disk.
+pub(super) fn sync(dir: &Path) -> Result<(), StateError> {
     if cfg!(unix) {
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(StateError::io("sync", folder))?;
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(StateError::io("sync", dir))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The folder of a run's checkpoints: what is in it, which is the latest, which to keep.
+//! The directory of a run's checkpoints: listing, saving, pruning, recovery.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,61 +7,62 @@ use super::save::{save, sync};
 use super::{Label, Snapshot, StateError, TrainingState};
 use clipn_model::Real;
 
-/// How the name of a folder ends that is being written or deleted.
+/// Suffix of a directory that is being written or deleted.
 pub(super) const PARTIAL: &str = ".tmp";
-/// How the name of a whole checkpoint ends that stepped aside for one of the same label.
+/// Suffix of a complete checkpoint while another of the same label replaces it.
 pub(super) const REPLACED: &str = ".replaced";
 
-/// The folder that one run keeps its checkpoints in. One program writes to it at a time.
+/// The directory of one run's checkpoints. At most one process may write to it at a time.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     root: PathBuf,
 }
 
-/// A complete checkpoint found in the folder.
+/// A complete checkpoint in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedCheckpoint {
-    /// Its folder.
+    /// Directory of the checkpoint.
     pub path: PathBuf,
-    /// Its label.
+    /// Label of the checkpoint.
     pub label: Label,
-    /// Optimizer steps taken when it was saved.
+    /// Number of optimizer steps taken when it was saved.
     pub step: u64,
 }
 
-/// Which checkpoints to keep. The newest is kept whatever the rule says.
+/// Which checkpoints to keep. The newest is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// The last so many.
+    /// Number of newest checkpoints to keep.
     pub last: usize,
-    /// And those whose number in the label is a multiple of this.
+    /// Also keep checkpoints whose label's number is a multiple of this.
     pub every: Option<u64>,
 }
 
 impl CheckpointStore {
-    /// The checkpoints in `root`, which is made where it is not there. Leftovers of a killed program are removed, and
-    /// a checkpoint that was being replaced is put back.
+    /// Opens the checkpoints in `root`, which is created if missing. Removes leftovers of a killed
+    /// process and restores a checkpoint whose replacement was interrupted.
     ///
     /// # Errors
-    /// The folder cannot be made, read or cleaned.
+    /// [`StateError::Io`] if the directory cannot be created, read or cleaned.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        fs::create_dir_all(root).map_err(StateError::io("make the folder", root))?;
+        fs::create_dir_all(root).map_err(StateError::io("create the directory", root))?;
         recover(root)?;
         Ok(Self {
             root: root.to_owned(),
         })
     }
 
-    /// The folder.
+    /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Saves a checkpoint and returns its folder. When this returns, the checkpoint is on disk and whole; on an error
-    /// and on a kill, those before it are as they were.
+    /// Saves a checkpoint and returns its directory. On return, the checkpoint is complete
+    /// and on disk. After an error or a kill, earlier checkpoints are unchanged.
     ///
     /// # Errors
-    /// A full disk and other failures of the file system; tensors that safetensors cannot hold.
+    /// [`StateError::Save`] if a file cannot be written, such as on a full disk, or safetensors
+    /// cannot store a tensor.
     pub fn save<T: Real>(
         &self,
         label: Label,
@@ -70,18 +71,18 @@ impl CheckpointStore {
         save(&self.root, label, snapshot)
     }
 
-    /// The complete checkpoints, oldest first by steps taken. Folders without a readable state or with files missing or
-    /// of another length are passed over.
+    /// Returns the complete checkpoints by steps taken, oldest first. Skips directories
+    /// without a readable state, or with files that are missing or of another length.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// [`StateError::Io`] if the directory cannot be read.
     pub fn list(&self) -> Result<Vec<SavedCheckpoint>, StateError> {
         let mut found = Vec::new();
-        for (name, path) in folders(&self.root)? {
+        for (name, path) in directories(&self.root)? {
             let Ok(label) = name.parse::<Label>() else {
                 continue;
             };
-            if let Some(step) = complete(&path) {
+            if let Some(step) = steps_if_complete(&path) {
                 found.push(SavedCheckpoint { path, label, step });
             }
         }
@@ -95,18 +96,19 @@ impl CheckpointStore {
         Ok(found)
     }
 
-    /// The complete checkpoint with the most steps; of equals the one at an epoch's end.
+    /// Returns the complete checkpoint with the most steps; of several, the one at an
+    /// epoch's end.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// [`StateError::Io`] if the directory cannot be read.
     pub fn latest(&self) -> Result<Option<SavedCheckpoint>, StateError> {
         Ok(self.list()?.pop())
     }
 
-    /// Removes the checkpoints that the rule does not keep, and returns their folders.
+    /// Removes the checkpoints that `retention` does not keep, and returns their directories.
     ///
     /// # Errors
-    /// A folder cannot be read or removed.
+    /// [`StateError::Io`] if a directory cannot be read or removed.
     pub fn prune(&self, retention: Retention) -> Result<Vec<PathBuf>, StateError> {
         let mut saved = self.list()?;
         saved.truncate(saved.len().saturating_sub(retention.last.max(1)));
@@ -117,10 +119,10 @@ impl CheckpointStore {
         };
         let mut removed = Vec::new();
         for old in saved.into_iter().filter(|saved| !is_kept(saved.label)) {
-            // Renamed first, so that a kill leaves no half of a checkpoint under its name.
-            let leaving = self.root.join(format!(".{}{PARTIAL}", old.label));
-            fs::rename(&old.path, &leaving).map_err(StateError::io("remove", &old.path))?;
-            fs::remove_dir_all(&leaving).map_err(StateError::io("remove", &leaving))?;
+            // Rename first, so that a kill leaves no incomplete checkpoint under its name.
+            let partial = self.root.join(format!(".{}{PARTIAL}", old.label));
+            fs::rename(&old.path, &partial).map_err(StateError::io("remove", &old.path))?;
+            fs::remove_dir_all(&partial).map_err(StateError::io("remove", &partial))?;
             removed.push(old.path);
         }
         if !removed.is_empty() {
@@ -130,23 +132,24 @@ impl CheckpointStore {
     }
 }
 
-/// The steps of a checkpoint whose files are all there with their lengths.
-fn complete(path: &Path) -> Option<u64> {
+/// Returns the steps of a checkpoint if all its files exist with the recorded lengths.
+fn steps_if_complete(path: &Path) -> Option<u64> {
     let state = TrainingState::read(path).ok()?;
-    let is_there = |(name, bytes): (&String, u64)| {
+    let is_intact = |(name, bytes): (&String, u64)| {
         fs::metadata(path.join(name)).is_ok_and(|file| file.is_file() && file.len() == bytes)
     };
-    let files_are_there = state
+    let all_intact = state
         .files
         .iter()
         .map(|(name, record)| (name, record.bytes))
-        .all(is_there);
-    files_are_there.then_some(state.step)
+        .all(is_intact);
+    all_intact.then_some(state.step)
 }
 
-/// Removes what a killed program left, and puts back a checkpoint whose replacement did not come.
+/// Removes leftovers of a killed process, and restores a checkpoint whose replacement was
+/// interrupted.
 fn recover(root: &Path) -> Result<(), StateError> {
-    for (name, path) in folders(root)? {
+    for (name, path) in directories(root)? {
         let Some(hidden) = name.strip_prefix('.') else {
             continue;
         };
@@ -156,7 +159,7 @@ fn recover(root: &Path) -> Result<(), StateError> {
         {
             let target = root.join(label);
             if !target.exists() {
-                fs::rename(&path, &target).map_err(StateError::io("put back", &target))?;
+                fs::rename(&path, &target).map_err(StateError::io("restore", &target))?;
                 continue;
             }
         } else if !is_partial(hidden) {
@@ -167,7 +170,7 @@ fn recover(root: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// `LABEL.tmp` or `LABEL.PROCESS-COUNT.tmp`: nothing else is ours to delete.
+/// Returns whether a name is `LABEL.tmp` or `LABEL.PROCESS-COUNT.tmp`; nothing else may be deleted.
 fn is_partial(hidden: &str) -> bool {
     let Some(rest) = hidden.strip_suffix(PARTIAL) else {
         return false;
@@ -177,13 +180,13 @@ fn is_partial(hidden: &str) -> bool {
         .is_some_and(|label| label.parse::<Label>().is_ok())
 }
 
-/// The folders in `root`, links not followed, with their names.
-fn folders(root: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {
+/// Returns the directories in `root` with their names; symbolic links are not followed.
+fn directories(root: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(root).map_err(StateError::io("read the folder", root))? {
-        let entry = entry.map_err(StateError::io("read the folder", root))?;
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if let Some(name) = entry.file_name().to_str().filter(|_| is_folder) {
+    for entry in fs::read_dir(root).map_err(StateError::io("read the directory", root))? {
+        let entry = entry.map_err(StateError::io("read the directory", root))?;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if let Some(name) = entry.file_name().to_str().filter(|_| is_dir) {
             found.push((name.to_owned(), entry.path()));
         }
     }

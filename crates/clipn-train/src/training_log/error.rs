@@ -2,54 +2,51 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a training log cannot be written or taken up again.
+/// Error of reading, writing or resuming a training log.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainingLogError {
-    /// The file or its folder cannot be made or opened.
-    #[error("cannot open {} for the training log: {source}; check the folder and its permissions", path.display())]
+    /// The file or its directory cannot be created or opened.
+    #[error("cannot open {} for the training log", path.display())]
     Open {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Writing failed.
-    #[error("cannot write the training log {}: {source}; check that the disk is not full", path.display())]
+    /// The log cannot be written, such as on a full disk.
+    #[error("cannot write the training log {}", path.display())]
     Write {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Reading failed.
-    #[error("cannot read the training log {}: {source}", path.display())]
+    /// The log cannot be read.
+    #[error("cannot read the training log {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A new run would write into the log of another.
-    #[error(
-        "{} is the log of another run; resume that run, or give this one another name or folder",
-        path.display()
-    )]
+    /// A new run would overwrite the log of another.
+    #[error("{} is the log of another run", path.display())]
     Exists {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A line before the resumed step is no record.
+    /// A line is not a valid record.
     #[error(
-        "{} line {line} is not a record of a training log: {problem}; remove the line, or move the file away",
+        "invalid record in the training log {}, line {line}: {problem}",
         path.display()
     )]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// JSON error.
         problem: String,
     },
 }

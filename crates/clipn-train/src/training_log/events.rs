@@ -7,38 +7,39 @@ use super::TrainingLogError;
 use super::frame::frame;
 use super::proto::{What, event};
 
-/// The version that readers expect in the first event of a file.
+/// File version that readers expect in the first event of a file.
 const VERSION: &str = "brain.Event:2";
 
-/// TensorBoard events written to anything, each in a single call.
+/// A stream of TensorBoard events to any writer, each event in a single call.
 #[derive(Debug)]
 pub struct EventStream<W: Write> {
     out: W,
 }
 
 impl<W: Write> EventStream<W> {
-    /// Begins a stream with its version. Times are in seconds since 1970 (UTC).
+    /// Starts a stream with the file-version event. Times are in seconds since 1970 (UTC).
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn new(out: W, wall_time: f64) -> io::Result<Self> {
         let mut stream = Self { out };
         stream.write(wall_time, 0, What::FileVersion(VERSION))?;
         Ok(stream)
     }
 
-    /// Says that a run goes on here and that what earlier files say of `step` and later steps is void.
+    /// Writes a restart event: events of `step` and later steps in earlier files become void.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn restart(&mut self, wall_time: f64, step: u64) -> io::Result<()> {
         self.write(wall_time, step, What::Start)
     }
 
-    /// Writes the figures of a step, each with its tag, such as `loss/total`. The format holds them in f32.
+    /// Writes the values of a step, each with its tag, such as `loss/total`. The format stores them
+    /// as f32.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn scalars(
         &mut self,
         wall_time: f64,
@@ -53,8 +54,10 @@ impl<W: Write> EventStream<W> {
     }
 }
 
-/// A TensorBoard event file in a folder of them. Every start of a run has a file of its own, so that no file is written
-/// to after a kill; TensorBoard joins the files of a folder in the order of their names.
+/// A TensorBoard event file in a directory of them.
+///
+/// Every start of a run creates its own file, so that no file is written to after a kill.
+/// TensorBoard reads the files of a directory in the order of their names.
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
@@ -62,20 +65,22 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in `folder`, which is made where it is not there. `resumed` is the step of the checkpoint that a
-    /// run goes on from: what earlier files say of later steps is void then.
+    /// Creates a file in the directory `dir`, which is created if missing. `resumed` is the step
+    /// of the checkpoint that a run resumes from: events of later steps in earlier files become
+    /// void.
     ///
     /// # Errors
-    /// Whatever keeps the folder or the file from being made or written.
-    pub fn create(folder: &Path, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
-        std::fs::create_dir_all(folder).map_err(|source| TrainingLogError::Open {
-            path: folder.to_owned(),
+    /// [`TrainingLogError::Open`] if the directory or file cannot be created,
+    /// [`TrainingLogError::Write`] if it cannot be written.
+    pub fn create(dir: &Path, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
+        std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
+            path: dir.to_owned(),
             source,
         })?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let (path, file) = new_file(folder, now)?;
+        let (path, file) = new_file(dir, now)?;
         let wall_time = now.as_secs_f64();
         let begin = || -> io::Result<EventStream<File>> {
             let mut stream = EventStream::new(file, wall_time)?;
@@ -90,10 +95,10 @@ impl EventFile {
         }
     }
 
-    /// Writes the figures of a step; they are with the operating system when this returns.
+    /// Writes the values of a step. On return, they have been handed to the operating system.
     ///
     /// # Errors
-    /// [`TrainingLogError::Write`], on a full disk for instance.
+    /// [`TrainingLogError::Write`] if writing fails, such as on a full disk.
     pub fn scalars(
         &mut self,
         wall_time: f64,
@@ -107,21 +112,21 @@ impl EventFile {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Makes a file that was not there, its name later than those made before.
-fn new_file(folder: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogError> {
+/// Creates a new file whose name sorts after those created before.
+fn new_file(dir: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogError> {
     let mut nanoseconds = now.subsec_nanos();
     loop {
         let name = format!(
             "events.out.tfevents.{:010}.{nanoseconds:09}.clipn",
             now.as_secs()
         );
-        let path = folder.join(name);
+        let path = dir.join(name);
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(source) if source.kind() == ErrorKind::AlreadyExists && nanoseconds < u32::MAX => {

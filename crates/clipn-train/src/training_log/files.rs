@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::{EventFile, JsonLog, LogRecord, TrainingLogError};
 
-/// The log files of a run: `log.jsonl` and, beside it, TensorBoard's in `tensorboard/`.
+/// The log files of a run: `log.jsonl`, and TensorBoard's in `tensorboard/`.
 #[derive(Debug)]
 pub struct TrainingLog {
     lines: JsonLog,
@@ -10,35 +10,37 @@ pub struct TrainingLog {
 }
 
 impl TrainingLog {
-    /// Begins the logs of a run in `folder`, which is made where it is not there.
+    /// Creates the logs of a run in the directory `dir`, which is created if missing.
     ///
     /// # Errors
-    /// [`TrainingLogError::Exists`] when `folder` has the log of another run, and whatever keeps files from being made.
-    pub fn create(folder: &Path) -> Result<Self, TrainingLogError> {
-        make(folder)?;
+    /// [`TrainingLogError::Exists`] if `dir` has the log of another run,
+    /// [`TrainingLogError::Open`] if a file cannot be created.
+    pub fn create(dir: &Path) -> Result<Self, TrainingLogError> {
+        create_directory(dir)?;
         Ok(Self {
-            lines: JsonLog::create(&folder.join("log.jsonl"))?,
-            events: EventFile::create(&folder.join("tensorboard"), None)?,
+            lines: JsonLog::create(&dir.join("log.jsonl"))?,
+            events: EventFile::create(&dir.join("tensorboard"), None)?,
         })
     }
 
-    /// Takes up the logs of a run that goes on from the checkpoint of `step`; what they say of later steps goes.
+    /// Opens the logs of a run that resumes from the checkpoint of `step`; removes entries of later
+    /// steps.
     ///
     /// # Errors
-    /// As [`JsonLog::resume`] and [`EventFile::create`].
-    pub fn resume(folder: &Path, step: u64) -> Result<Self, TrainingLogError> {
-        make(folder)?;
+    /// Same as [`JsonLog::resume`] and [`EventFile::create`].
+    pub fn resume(dir: &Path, step: u64) -> Result<Self, TrainingLogError> {
+        create_directory(dir)?;
         Ok(Self {
-            lines: JsonLog::resume(&folder.join("log.jsonl"), step)?,
-            events: EventFile::create(&folder.join("tensorboard"), Some(step))?,
+            lines: JsonLog::resume(&dir.join("log.jsonl"), step)?,
+            events: EventFile::create(&dir.join("tensorboard"), Some(step))?,
         })
     }
 
-    /// Writes a record to all files. In TensorBoard a loss is `loss/NAME`, beside `lr`, `epoch` and
-    /// `samples_per_second`.
+    /// Writes a record to all files. In TensorBoard, a loss has the tag `loss/NAME`; other tags are
+    /// `lr`, `epoch` and `samples_per_second`.
     ///
     /// # Errors
-    /// [`TrainingLogError::Write`], on a full disk for instance.
+    /// [`TrainingLogError::Write`] if writing fails, such as on a full disk.
     pub fn write(&mut self, record: &LogRecord) -> Result<(), TrainingLogError> {
         self.lines.write(record)?;
         let tags: Vec<String> = record
@@ -63,9 +65,9 @@ impl TrainingLog {
     }
 }
 
-fn make(folder: &Path) -> Result<(), TrainingLogError> {
-    std::fs::create_dir_all(folder).map_err(|source| TrainingLogError::Open {
-        path: folder.to_owned(),
+fn create_directory(dir: &Path) -> Result<(), TrainingLogError> {
+    std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
+        path: dir.to_owned(),
         source,
     })
 }

@@ -1,7 +1,7 @@
-//! The frame around a record of TensorFlow's record files: length and content, each with a masked CRC-32C
+//! Framing of TensorFlow's record files: length and content, each with a masked CRC-32C
 //! (tensorflow/core/lib/io/record_writer.h).
 
-/// The Castagnoli polynomial, its bits reversed.
+/// The Castagnoli polynomial with reversed bits.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 static TABLE: [u32; 256] = table();
@@ -26,20 +26,21 @@ const fn table() -> [u32; 256] {
     table
 }
 
-/// CRC-32C (RFC 3720, appendix B.4).
+/// Computes CRC-32C (RFC 3720, appendix B.4).
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)]
     })
 }
 
-/// The checksum as the format stores it: turned, with a constant added, so that the checksum of bytes that hold a
-/// checksum is not degenerate.
+/// Computes the checksum as the format stores it: rotated, with a constant added, so that a
+/// checksum over bytes that contain a checksum is not degenerate.
 fn masked(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Frames a record: length (u64), its checksum (u32), the record, its checksum (u32), all little-endian.
+/// Frames a record: length (u64), its checksum (u32), the record, its checksum (u32), all
+/// little-endian.
 pub(super) fn frame(record: &[u8]) -> Vec<u8> {
     let length = (record.len() as u64).to_le_bytes();
     let mut framed = Vec::with_capacity(record.len() + 16);
@@ -55,8 +56,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_those_of_the_standard() {
-        // The examples of RFC 3720, appendix B.4, and the check value of the CRC catalogues.
+    fn checksums_match_the_standard() {
+        // Examples of RFC 3720, appendix B.4, and the check value of the CRC catalogs.
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);

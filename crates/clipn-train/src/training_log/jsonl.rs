@@ -7,26 +7,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::TrainingLogError;
 
-/// One line of the log: where training stands and how it goes.
+/// One line of the log: progress, losses and speed after a step.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LogRecord {
-    /// Optimizer steps done.
+    /// Optimizer steps completed.
     pub step: u64,
-    /// The epoch that the step belongs to, from 0.
+    /// Epoch that the step belongs to, from 0.
     pub epoch: u64,
-    /// Samples seen since the start of the run, all processes together.
+    /// Samples seen since the start of the run, over all processes.
     pub samples: u64,
-    /// The losses by name, such as `total`, `yes`, `no` and `tso`. One that is not finite is `null` in the file and
-    /// NaN when read back.
+    /// Losses by name, such as `total`, `yes`, `no` and `tso`. A loss that is not finite is `null`
+    /// in the file and NaN when read back.
     #[serde(deserialize_with = "nulls_as_nan")]
     pub losses: IndexMap<String, f64>,
-    /// The learning rate of the step.
+    /// Learning rate of the step.
     pub lr: f64,
-    /// Samples a second since the line before.
+    /// Samples per second since the previous line.
     pub samples_per_second: f64,
     /// Seconds of training since the start of the run.
     pub seconds: f64,
-    /// When the line was written, in seconds since 1970 (UTC).
+    /// Time of writing, in seconds since 1970 (UTC).
     pub time: f64,
 }
 
@@ -40,7 +40,8 @@ fn nulls_as_nan<'de, D: Deserializer<'de>>(
         .collect())
 }
 
-/// `log.jsonl`: one JSON object a line, each written whole in a single call and never changed again.
+/// `log.jsonl`, with one JSON object per line. Each line is written in a single call and never
+/// changed.
 #[derive(Debug)]
 pub struct JsonLog {
     path: PathBuf,
@@ -48,10 +49,11 @@ pub struct JsonLog {
 }
 
 impl JsonLog {
-    /// Begins a new log.
+    /// Creates a new log.
     ///
     /// # Errors
-    /// [`TrainingLogError::Exists`] when there is a file already, and whatever keeps it from being made.
+    /// [`TrainingLogError::Exists`] if the file exists, [`TrainingLogError::Open`] if it cannot be
+    /// created.
     pub fn create(path: &Path) -> Result<Self, TrainingLogError> {
         match OpenOptions::new().append(true).create_new(true).open(path) {
             Ok(file) => Ok(Self {
@@ -70,12 +72,14 @@ impl JsonLog {
         }
     }
 
-    /// Takes up the log of a run that goes on from the checkpoint of `step`: lines of later steps are cut off, since
-    /// those steps come again, and so is a last line that a kill left unfinished. Begins a new log where there is none.
+    /// Opens the log of a run that resumes from the checkpoint of `step`, or creates it if missing.
+    /// Truncates lines of later steps, because those steps are repeated, and a last line that a
+    /// kill left incomplete.
     ///
     /// # Errors
-    /// [`TrainingLogError::Line`] for a line up to `step` that is no record, and whatever keeps the file from being
-    /// read or shortened.
+    /// [`TrainingLogError::Line`] if a line up to `step` is not a record,
+    /// [`TrainingLogError::Read`] or [`TrainingLogError::Open`] if the file cannot be read or
+    /// truncated.
     pub fn resume(path: &Path, step: u64) -> Result<Self, TrainingLogError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -103,10 +107,10 @@ impl JsonLog {
         })
     }
 
-    /// Appends a line; it is with the operating system when this returns.
+    /// Appends a line. On return, it has been handed to the operating system.
     ///
     /// # Errors
-    /// [`TrainingLogError::Write`], on a full disk for instance.
+    /// [`TrainingLogError::Write`] if writing fails, such as on a full disk.
     pub fn write(&mut self, record: &LogRecord) -> Result<(), TrainingLogError> {
         let line = serde_json::to_vec(record).map_err(io::Error::from);
         let written = line.and_then(|mut line| {
@@ -120,10 +124,11 @@ impl JsonLog {
     }
 }
 
-/// Reads the records of a log; a last line that a kill left unfinished is left out.
+/// Reads the records of a log. Ignores a last line that a kill left incomplete.
 ///
 /// # Errors
-/// [`TrainingLogError::Read`], and [`TrainingLogError::Line`] for a line that is no record.
+/// [`TrainingLogError::Read`] if the file cannot be read, [`TrainingLogError::Line`] if a line is
+/// not a record.
 pub fn read_log(path: &Path) -> Result<Vec<LogRecord>, TrainingLogError> {
     let bytes = std::fs::read(path).map_err(|source| TrainingLogError::Read {
         path: path.to_owned(),
@@ -139,14 +144,15 @@ pub fn read_log(path: &Path) -> Result<Vec<LogRecord>, TrainingLogError> {
         .collect()
 }
 
-/// Bytes up to the first line of a later step.
+/// Returns the number of bytes before the first line of a later step.
 fn kept_length(path: &Path, bytes: &[u8], step: u64) -> Result<u64, TrainingLogError> {
     let mut kept = 0;
     let mut broken = None;
     for (index, (end, line)) in (Lines { bytes, at: 0 }).enumerate() {
         match parse::<Step>(path, index, line) {
             Ok(record) if record.step > step => break,
-            // Broken lines at the end are what a crash of the machine leaves; one in the middle is not ours.
+            // A crash of the machine leaves broken lines at the end. One in the middle has another
+            // cause.
             Ok(_) => match broken.take() {
                 Some(error) => return Err(error),
                 None => kept = end,
@@ -155,7 +161,7 @@ fn kept_length(path: &Path, bytes: &[u8], step: u64) -> Result<u64, TrainingLogE
         }
     }
     match broken {
-        // Not one record: this is some other file.
+        // Without a single record, this is some other file.
         Some(error) if kept == 0 => Err(error),
         _ => Ok(kept as u64),
     }
@@ -178,7 +184,7 @@ fn parse<T: for<'de> Deserialize<'de>>(
     })
 }
 
-/// The lines that end in a line feed, each with the place after it.
+/// Iterator over the lines that end in a line feed, each with the offset after it.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,

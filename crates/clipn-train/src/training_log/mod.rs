@@ -1,6 +1,7 @@
-//! What a training run writes down as it goes: `log.jsonl`, one JSON object a line, and TensorBoard event files. Both are
-//! append-only, so that a kill at any instant loses at most the line being written, and both can be taken up again at
-//! the step of a checkpoint.
+//! Logs of a training run: `log.jsonl`, with one JSON object per line, and TensorBoard event files.
+//!
+//! Both are append-only, so that a kill at any instant loses at most the line being written. Both
+//! can be resumed at the step of a checkpoint.
 
 mod error;
 mod events;

@@ -1,17 +1,17 @@
-//! The few messages of TensorBoard's `event.proto` and `summary.proto` that a log of figures needs, in protobuf's wire
-//! format.
+//! The messages of TensorBoard's `event.proto` and `summary.proto` that a log of scalars needs, in
+//! protobuf's wire format.
 
 const VARINT: u8 = 0;
 const FIXED_64: u8 = 1;
 const BYTES: u8 = 2;
 const FIXED_32: u8 = 5;
 
-/// What an event says.
+/// Content of an event.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What<'a> {
     /// `file_version`: the first event of a file.
     FileVersion(&'a str),
-    /// `session_log` with status START: events of this step and later ones in earlier files are void.
+    /// `session_log` with status START: events of this and later steps in earlier files are void.
     Start,
     /// `summary` with a `simple_value` for each tag.
     Scalars(&'a [(&'a str, f32)]),
@@ -45,7 +45,7 @@ pub(super) fn event(wall_time: f64, step: u64, what: What<'_>) -> Vec<u8> {
     message.0
 }
 
-/// A message being encoded; field numbers are below 16, so that a key is one byte.
+/// A message being encoded. Field numbers are below 16, so that a key is one byte.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -89,8 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varints_take_seven_bits_a_byte() {
-        // The examples of protobuf's description of its encoding.
+    fn varints_hold_seven_bits_per_byte() {
+        // Examples from the description of protobuf's encoding.
         for (value, bytes) in [
             (1, vec![1]),
             (150, vec![0x96, 1]),

@@ -1,4 +1,6 @@
-//! Objectives held against the published losses, the definition in f64, and finite differences; and over ranks.
+//! Objectives against the published losses, their definition in f64, and finite differences; and
+//! their evaluation over ranks.
+
 
 use std::thread;
 
@@ -13,7 +15,7 @@ use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use proptest::prelude::*;
 
-/// Features of a batch that own their values.
+/// Owned features of a batch.
 struct Batch<T> {
     dim: usize,
     image: Vec<T>,
@@ -22,7 +24,7 @@ struct Batch<T> {
 }
 
 impl<T: Real> Batch<T> {
-    /// Random rows of unit length; for f32 they are those of f64, rounded.
+    /// Random rows of unit length; for f32, those of f64 rounded.
     fn random(rows: usize, dim: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut unit = || {
@@ -57,14 +59,14 @@ impl<T: Real> Batch<T> {
         }
     }
 
-    /// Rows of the batch, as a rank has them.
+    /// Rows of the batch, as one rank has them.
     fn part(&self, rows: std::ops::Range<usize>) -> Self {
-        let cut = |values: &[T]| values[rows.start * self.dim..rows.end * self.dim].to_vec();
+        let slice = |values: &[T]| values[rows.start * self.dim..rows.end * self.dim].to_vec();
         Self {
             dim: self.dim,
-            image: cut(&self.image),
-            yes: cut(&self.yes),
-            no: cut(&self.no),
+            image: slice(&self.image),
+            yes: slice(&self.yes),
+            no: slice(&self.no),
         }
     }
 }
@@ -99,8 +101,8 @@ fn golden<T: Real>(figures: &Figures, case: &str) -> (Batch<T>, T) {
     )
 }
 
-/// Holds one published case; `tolerance` is relative to the largest magnitude.
-fn hold<T: Real + Into<f64>>(
+/// Checks one published case; `tolerance` is relative to the largest magnitude.
+fn check_case<T: Real + Into<f64>>(
     figures: &Figures,
     case: &str,
     mode: &str,
@@ -108,7 +110,7 @@ fn hold<T: Real + Into<f64>>(
     tolerance: f64,
 ) {
     let (batch, stored) = golden::<T>(figures, case);
-    // CLIP's initial scale, which the f64 figures have in full and the file in f32.
+    // CLIP's initial scale: the f64 values have it in full, the file in f32.
     let scale = if case == "n8_s14" {
         T::of(1.0 / 0.07)
     } else {
@@ -143,21 +145,21 @@ fn hold<T: Real + Into<f64>>(
 }
 
 #[test]
-fn clipn_follows_the_published_losses_and_gradients() {
+fn clipn_matches_the_published_losses_and_gradients() {
     let figures = Figures::open(&fixture("training/loss.safetensors"));
     for mode in ["L2", "cosine"] {
         for case in ["n8_s14", "n8_s100", "n5_corr", "n2_s50", "n6_samepair"] {
-            hold::<f64>(&figures, case, mode, "f64", 1e-10);
+            check_case::<f64>(&figures, case, mode, "f64", 1e-10);
             // With equal texts, L2's distance is a difference of rounding errors in f32.
             if (case, mode) != ("n6_samepair", "L2") {
-                hold::<f32>(&figures, case, mode, "f32", 1e-5);
+                check_case::<f32>(&figures, case, mode, "f32", 1e-5);
             }
         }
     }
 }
 
 #[test]
-fn where_the_published_f32_overflows_ours_is_finite_and_right() {
+fn losses_are_finite_and_exact_if_the_published_f32_overflows() {
     let figures = Figures::open(&fixture("training/loss.safetensors"));
     let published = figures.f32("n4_extreme.L2.f32.losses");
     assert!(
@@ -180,7 +182,7 @@ fn where_the_published_f32_overflows_ours_is_finite_and_right() {
 }
 
 #[test]
-fn the_hand_crafted_variant_has_the_published_losses() {
+fn hand_crafted_variant_matches_the_published_losses() {
     let figures = Figures::open(&fixture("training/handcrafted.safetensors"));
     let get = |what: &str| figures.f32(&format!("{what}_norm"));
     let batch = Batch {
@@ -198,7 +200,7 @@ fn the_hand_crafted_variant_has_the_published_losses() {
 }
 
 #[test]
-fn the_losses_of_a_training_step_are_the_published_ones() {
+fn losses_of_a_training_step_match_the_published_ones() {
     let figures = Figures::open(&fixture("training/step1.safetensors"));
     let dim = figures.shape("image_features_norm_step0")[1];
     let get = |name: &str| figures.f32(&format!("{name}_norm_step0"));
@@ -221,7 +223,7 @@ fn the_losses_of_a_training_step_are_the_published_ones() {
     );
 }
 
-/// CLIPN's losses as the paper writes them: softmax over the two logits of a pair, then a logarithm.
+/// CLIPN's losses as in the paper: softmax over the two logits of a pair, then a logarithm.
 fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -> [f64; 4] {
     let (n, dim) = (batch.rows(), batch.dim);
     let dot = |a: &[f64], i: usize, b: &[f64], j: usize| {
@@ -229,25 +231,28 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -
             .map(|k| a[i * dim + k] * b[j * dim + k])
             .sum::<f64>()
     };
-    // 1 − p_no is the share of "yes"; as a difference it would lose its digits.
-    let share = |i: usize, j: usize, of_yes: bool| {
+    // 1 − p_no is the probability of "yes"; computed as a difference, it would lose digits.
+    let probability = |i: usize, j: usize, of_yes: bool| {
         let y = (scale * dot(&batch.image, i, &batch.yes, j)).exp();
         let z = (scale * dot(&batch.image, i, &batch.no, j)).exp();
         if of_yes { y / (y + z) } else { z / (y + z) }
     };
-    let yes = -(0..n).map(|i| share(i, i, true).ln()).sum::<f64>() / n as f64;
+    let yes = -(0..n).map(|i| probability(i, i, true).ln()).sum::<f64>() / n as f64;
     let pairs = (0..n * n)
         .map(|at| (at / n, at % n))
         .filter(|(i, j)| i != j);
-    let no = -pairs.map(|(i, j)| share(i, j, false).ln()).sum::<f64>() / (n * n - n) as f64;
-    let apart = |i| {
+    let no = -pairs
+        .map(|(i, j)| probability(i, j, false).ln())
+        .sum::<f64>()
+        / (n * n - n) as f64;
+    let tso_term = |i| {
         let cosine = dot(&batch.yes, i, &batch.no, i);
         match tso {
             Tso::L2 => 2.0 - (2.0 - 2.0 * cosine + 1e-4).sqrt(),
             Tso::Cosine => cosine + 1.0,
         }
     };
-    let tso = (0..n).map(apart).sum::<f64>() / n as f64;
+    let tso = (0..n).map(tso_term).sum::<f64>() / n as f64;
     [
         yes,
         no,
@@ -264,18 +269,18 @@ fn naive_clip(batch: &Batch<f64>, scale: f64) -> f64 {
                 .map(|k| batch.image[i * dim + k] * batch.yes[j * dim + k])
                 .sum::<f64>()
     };
-    let log_share = |i: usize| {
+    let log_probability = |i: usize| {
         let row: f64 = (0..n).map(|j| x(i, j).exp()).sum();
         let column: f64 = (0..n).map(|j| x(j, i).exp()).sum();
         0.5 * ((x(i, i).exp() / row).ln() + (x(i, i).exp() / column).ln())
     };
-    -(0..n).map(log_share).sum::<f64>() / n as f64
+    -(0..n).map(log_probability).sum::<f64>() / n as f64
 }
 
 /// One of a batch's three features.
 type Select = fn(&mut Batch<f64>) -> &mut Vec<f64>;
 
-/// Central differences of the total for every input, held against the gradients.
+/// Checks the gradients against central differences of the total for every input.
 fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale: f64) {
     const STEP: f64 = 1e-5;
     let gradients = evaluate(objective, batch, scale).gradients;
@@ -297,7 +302,7 @@ fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale
             };
             expected.push((at_offset(STEP) - at_offset(-STEP)) / (2.0 * STEP));
         }
-        // The differences themselves are off by a multiple of STEP², which shows where gradients are tiny.
+        // Central differences have an error of order STEP², which matters for tiny gradients.
         let largest = expected.iter().fold(0.0f64, |a, e| a.max(e.abs()));
         for (found, expected) in found.iter().zip(&expected) {
             assert!(
@@ -317,9 +322,10 @@ fn check_gradients(objective: &dyn Objective<f64>, batch: &mut Batch<f64>, scale
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// In fewer dimensions "yes" and "no" can all but coincide, where the root of TSO bends too fast for differences.
+    /// In fewer dimensions, "yes" and "no" can nearly coincide, where the root in TSO is too curved
+    /// for differences.
     #[test]
-    fn clipn_agrees_with_the_definition(
+    fn clipn_matches_its_definition(
         rows in 2usize..9, dim in 6usize..20, seed: u64, scale in 0.5f64..30.0, cosine: bool,
         weights in (0.0f64..2.0, 0.0f64..2.0, 0.0f64..2.0),
     ) {
@@ -333,7 +339,7 @@ proptest! {
     }
 
     #[test]
-    fn clip_agrees_with_the_definition(rows in 2usize..9, dim in 2usize..20, seed: u64, scale in 0.5f64..30.0) {
+    fn clip_matches_its_definition(rows in 2usize..9, dim in 2usize..20, seed: u64, scale in 0.5f64..30.0) {
         let mut batch = Batch::<f64>::random(rows, dim, seed);
         let found = evaluate(&Clip, &batch, scale);
         prop_assert!((found.total - naive_clip(&batch, scale)).abs() < 1e-10);
@@ -342,7 +348,7 @@ proptest! {
     }
 
     #[test]
-    fn logits_of_ten_thousand_give_finite_values(rows in 2usize..6, seed: u64, sign: bool) {
+    fn logits_of_10_000_give_finite_values(rows in 2usize..6, seed: u64, sign: bool) {
         let batch = Batch::<f32>::random(rows, 24, seed);
         let mut same = Batch::<f32>::random(rows, 24, seed);
         same.yes = same.image.clone();
@@ -358,9 +364,10 @@ proptest! {
         }
     }
 
-    /// Ranks with batches of different sizes see the loss of the whole batch and the whole gradient of their rows.
+    /// Ranks with batches of different sizes get the loss of the whole batch and the whole gradient
+    /// of their rows.
     #[test]
-    fn ranks_together_are_one_batch(sizes in proptest::collection::vec(1usize..4, 2..5), seed: u64, clip: bool) {
+    fn ranks_together_equal_one_batch(sizes in proptest::collection::vec(1usize..4, 2..5), seed: u64, clip: bool) {
         let objective: &dyn Objective<f64> = if clip { &Clip } else { &Clipn::default() };
         let rows: usize = sizes.iter().sum();
         let whole = Batch::<f64>::random(rows, 7, seed);
@@ -370,19 +377,19 @@ proptest! {
         let world = sizes.len() as f64;
         for (scaling, factor) in [(GradientScaling::True, 1.0), (GradientScaling::Published, world)] {
             let outcomes = over_ranks(objective, &parts, 9.0, scaling);
-            let joined = |pick: fn(&Outcome<f64>) -> Option<&Vec<f64>>| -> Vec<f64> {
+            let concatenated = |pick: fn(&Outcome<f64>) -> Option<&Vec<f64>>| -> Vec<f64> {
                 outcomes.iter().filter_map(pick).flatten().map(|v| v * factor).collect()
             };
             for outcome in &outcomes {
                 prop_assert_eq!(outcome.total.to_bits(), expected.total.to_bits());
             }
             let pairs = [
-                (joined(|o| o.gradients.image.as_ref()), &expected.gradients.image),
-                (joined(|o| o.gradients.yes.as_ref()), &expected.gradients.yes),
-                (joined(|o| o.gradients.no.as_ref()), &expected.gradients.no),
+                (concatenated(|o| o.gradients.image.as_ref()), &expected.gradients.image),
+                (concatenated(|o| o.gradients.yes.as_ref()), &expected.gradients.yes),
+                (concatenated(|o| o.gradients.no.as_ref()), &expected.gradients.no),
             ];
             for (found, expected) in pairs {
-                assert_close(&found, &expected.clone().unwrap_or_default(), 1e-14, "joined");
+                assert_close(&found, &expected.clone().unwrap_or_default(), 1e-14, "concatenated");
             }
             let scale: f64 = outcomes.iter().map(|o| o.gradients.scale).sum();
             prop_assert!((scale / expected.gradients.scale - 1.0).abs() < 1e-12);
@@ -390,7 +397,7 @@ proptest! {
     }
 }
 
-/// Every rank's outcome, threads being the ranks.
+/// Evaluates on threads as ranks; returns the outcome of every rank.
 fn over_ranks<T: Real>(
     objective: &dyn Objective<T>,
     parts: &[Batch<T>],
@@ -417,10 +424,11 @@ where
 }
 
 #[test]
-fn two_ranks_have_the_losses_of_the_published_two_processes() {
+fn two_ranks_match_the_published_two_processes() {
     let figures = Figures::open(&fixture("training/ddp.safetensors"));
     let scale = figures.f32("logit_scale")[0].exp();
-    // The published gradients of a parameter differ by the number of ranks between its two modes, as ours do.
+    // The published gradients of a parameter in its two modes differ by the number of ranks, as
+    // ours do.
     let d_default = figures.f32("default.grad.ln_final_no.bias");
     let d_gathered: Vec<f32> = figures
         .f32("gather_with_grad.grad.ln_final_no.bias")
@@ -457,7 +465,7 @@ fn two_ranks_have_the_losses_of_the_published_two_processes() {
             no: wide(&parts[0].no, &parts[1].no),
         };
         let reference = evaluate(&Clipn::default(), &whole, f64::from(scale));
-        let share = if scaling == GradientScaling::Published {
+        let factor = if scaling == GradientScaling::Published {
             0.5
         } else {
             1.0
@@ -471,7 +479,7 @@ fn two_ranks_have_the_losses_of_the_published_two_processes() {
             );
             let half = whole.no.len() / 2;
             let rows = &reference.gradients.no.as_ref().unwrap()[rank * half..][..half];
-            let rows: Vec<f64> = rows.iter().map(|v| v * share).collect();
+            let rows: Vec<f64> = rows.iter().map(|v| v * factor).collect();
             let found: Vec<f64> = outcome
                 .gradients
                 .no
@@ -485,7 +493,7 @@ fn two_ranks_have_the_losses_of_the_published_two_processes() {
 }
 
 #[test]
-fn one_rank_is_the_plain_evaluation_also_behind_a_trait_object() {
+fn one_rank_equals_plain_evaluation_through_a_trait_object() {
     let batch = Batch::<f32>::random(5, 16, 3);
     let single: &dyn Communicator = &SingleProcess;
     let wanted = Wanted::only_no(0);
@@ -510,7 +518,7 @@ fn one_rank_is_the_plain_evaluation_also_behind_a_trait_object() {
 }
 
 #[test]
-fn the_result_is_the_same_on_any_number_of_threads() {
+fn results_do_not_depend_on_the_number_of_threads() {
     let batch = Batch::<f32>::random(37, 65, 8);
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -528,7 +536,7 @@ fn the_result_is_the_same_on_any_number_of_threads() {
 }
 
 #[test]
-fn what_cannot_be_evaluated_is_told() {
+fn rejects_invalid_batches() {
     let batch = Batch::<f32>::random(3, 4, 1);
     let objective = Clipn::default();
     let fail = |features: Features<'_, f32>, scale: f32, wanted: &Wanted| {
@@ -539,7 +547,7 @@ fn what_cannot_be_evaluated_is_told() {
     };
     let all = Wanted::all(3);
     let one = batch.part(0..1);
-    assert!(fail(one.features(), 1.0, &Wanted::all(1)).contains("needs at least two"));
+    assert!(fail(one.features(), 1.0, &Wanted::all(1)).contains("at least 2 pairs"));
     let error = Clip
         .evaluate(&one.features(), 1.0, &Wanted::all(1))
         .unwrap_err();
@@ -548,7 +556,9 @@ fn what_cannot_be_evaluated_is_told() {
         yes: &batch.yes[..8],
         ..batch.features()
     };
-    assert!(fail(short, 1.0, &all).contains("yes features are 8 values; expected 12"));
+    assert!(
+        fail(short, 1.0, &all).contains("`yes` features: expected 12, as for images, got 8 values")
+    );
     assert!(
         fail(
             Features {
@@ -558,7 +568,7 @@ fn what_cannot_be_evaluated_is_told() {
             1.0,
             &all
         )
-        .contains("rows of 5")
+        .contains("multiple of the dimension 5")
     );
     assert!(
         fail(
@@ -569,7 +579,7 @@ fn what_cannot_be_evaluated_is_told() {
             1.0,
             &all
         )
-        .contains("image features")
+        .contains("`image` features")
     );
     assert!(
         fail(
@@ -582,7 +592,10 @@ fn what_cannot_be_evaluated_is_told() {
         )
         .contains("\"no\" tower")
     );
-    assert!(fail(batch.features(), 1.0, &Wanted::all(4)).contains("rows 0..4 of a batch of 3"));
+    assert!(
+        fail(batch.features(), 1.0, &Wanted::all(4))
+            .contains("rows 0..4 are out of range for a batch of 3")
+    );
     assert!(fail(batch.features(), f32::NAN, &all).contains("logit scale is NaN"));
     let mut bad = batch.no.clone();
     bad[5] = f32::INFINITY;
@@ -595,11 +608,11 @@ fn what_cannot_be_evaluated_is_told() {
             1.0,
             &all
         )
-        .contains("no features are not in row 1")
+        .contains("`no` features of row 1")
     );
 }
 
-/// Threads as ranks, each running `work`.
+/// Runs `work` on threads as ranks.
 fn on_ranks<R: Send>(count: usize, work: impl Fn(InProcess) -> R + Sync) -> Vec<thread::Result<R>> {
     let work = &work;
     thread::scope(|scope| {
@@ -644,7 +657,7 @@ fn sums_have_the_same_bits_on_every_rank_and_in_every_run() {
 }
 
 #[test]
-fn a_rank_that_dies_fails_the_others_instead_of_hanging_them() {
+fn a_lost_rank_fails_the_others_instead_of_hanging_them() {
     for by_panic in [true, false] {
         let results = on_ranks(3, |rank| {
             let mut values = [1.0f32];
@@ -668,7 +681,7 @@ fn a_rank_that_dies_fails_the_others_instead_of_hanging_them() {
 }
 
 #[test]
-fn ranks_at_different_operations_are_told_so() {
+fn reports_mismatched_operations_of_ranks() {
     let results = on_ranks(2, |rank| {
         let mut values = vec![0.0f32; 2 + rank.rank()];
         rank.all_reduce_sum(&mut values).unwrap_err().to_string()
@@ -676,7 +689,7 @@ fn ranks_at_different_operations_are_told_so() {
     for error in results {
         let error = error.unwrap();
         assert!(
-            error.contains("rank 1 is at all_reduce_sum") && error.contains("of 3 values"),
+            error.contains("got all_reduce_sum") && error.contains("of 3 values"),
             "{error}"
         );
     }

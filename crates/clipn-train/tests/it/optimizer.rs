@@ -1,4 +1,5 @@
-//! AdamW held against a published step and against its definition; schedules against the published rates.
+//! AdamW against a published step and its definition; schedules against the published rates.
+
 
 use std::collections::BTreeSet;
 
@@ -15,13 +16,13 @@ fn meta() -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(fixture("training/train_meta.json")).unwrap()).unwrap()
 }
 
-/// The names of the published parameter groups: those that do not decay, and those that do.
+/// Names in the published parameter groups: those that do not decay, and those that do.
 fn groups() -> [Vec<String>; 2] {
     serde_json::from_value(meta()["param_groups"].clone()).unwrap()
 }
 
 #[test]
-fn the_learning_rates_are_the_published_ones() {
+fn learning_rates_match_the_published_ones() {
     let meta = meta();
     let number = |key: &str| meta[key].as_f64().unwrap();
     let schedule = Schedule::Cosine {
@@ -39,7 +40,7 @@ fn the_learning_rates_are_the_published_ones() {
 }
 
 #[test]
-fn the_groups_are_the_published_ones() {
+fn decaying_parameters_match_the_published_groups() {
     let model = Figures::open(&fixture("models/vit_quickgelu/model.safetensors"));
     for (group, decaying) in groups().iter().zip([false, true]) {
         for name in group {
@@ -50,11 +51,11 @@ fn the_groups_are_the_published_ones() {
 }
 
 #[test]
-fn the_published_gradients_lead_to_the_published_parameters() {
+fn a_step_with_published_gradients_gives_the_published_parameters() {
     let model = Figures::open(&fixture("models/vit_quickgelu/model.safetensors"));
     let step = Figures::open(&fixture("training/step1.safetensors"));
-    let [still, decaying] = groups();
-    let names: Vec<String> = still.into_iter().chain(decaying).collect();
+    let [not_decaying, decaying] = groups();
+    let names: Vec<String> = not_decaying.into_iter().chain(decaying).collect();
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
     let mut params: Vec<_> = names
         .iter()
@@ -80,12 +81,12 @@ fn the_published_gradients_lead_to_the_published_parameters() {
         let mut found = values.clone();
         let mut expected = step.f32(&format!("param_after_step1.{name}"));
         if name.ends_with("in_proj_bias") {
-            // The key third has no gradient but rounding noise, which AdamW blows up.
+            // The third for the keys has only rounding noise as gradient, which AdamW amplifies.
             let third = found.len() / 3;
             found.drain(third..2 * third);
             expected.drain(third..2 * third);
         }
-        // Of an element, not of the largest: every parameter moves by the rate or less.
+        // Per element, not relative to the largest: every parameter moves by at most the rate.
         let worst = found
             .iter()
             .zip(&expected)
@@ -104,7 +105,7 @@ fn the_published_gradients_lead_to_the_published_parameters() {
     );
 }
 
-/// AdamW as Loshchilov and Hutter write it, over whole vectors.
+/// AdamW as defined by Loshchilov and Hutter, over whole vectors.
 struct Naive {
     first: Vec<f64>,
     second: Vec<f64>,
@@ -140,7 +141,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn steps_agree_with_the_definition(seed: u64, rows in 1usize..9, width in 1usize..40, steps in 1usize..6, decay: bool) {
+    fn steps_match_the_definition(seed: u64, rows in 1usize..9, width in 1usize..40, steps in 1usize..6, decay: bool) {
         let mut random = Random::new(seed);
         let settings = AdamWSettings { beta1: 0.8, beta2: 0.95, eps: 1e-5, ..Default::default() };
         let mut optimizer = AdamW::<f64>::new(settings).unwrap();
@@ -158,10 +159,10 @@ proptest! {
         assert_close(&values, &expected, 1e-12, "values");
     }
 
-    /// Rows, dense gradients with zeros, and any number of threads: the same bits in values and moments, also when a
-    /// checkpoint is restored on the way.
+    /// Row gradients, dense gradients with zeros, and any number of threads give the same bits in
+    /// values and moments, also if a checkpoint is restored in between.
     #[test]
-    fn rows_have_the_bits_of_the_dense_form(
+    fn row_gradients_give_the_bits_of_dense_gradients(
         seed: u64, rows in 1usize..700, width in 1usize..70, steps in 1usize..7, clipped: bool, restored_at in 0usize..7,
     ) {
         let mut random = Random::new(seed);
@@ -178,11 +179,11 @@ proptest! {
             for (&id, values) in ids.iter().zip(values.chunks(width)) {
                 gradient[id as usize * width..][..width].copy_from_slice(values);
             }
-            let [(by_rows, a), (densely, b)] = &mut forms;
+            let [(by_rows, a), (by_values, b)] = &mut forms;
             let as_rows = Gradient::Rows { ids: &ids, values: &values };
             let norm = by_rows.step(1e-3, [Update { name: "t", shape: &shape, values: a, gradient: as_rows }]).unwrap();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-            let dense_norm = pool.install(|| densely.step(1e-3, [dense("t", &shape, b, &gradient)]).unwrap());
+            let dense_norm = pool.install(|| by_values.step(1e-3, [dense("t", &shape, b, &gradient)]).unwrap());
             prop_assert_eq!(norm.is_some(), clipped);
             prop_assert_eq!(norm.map(f64::to_bits), dense_norm.map(f64::to_bits));
             if step == restored_at {
@@ -216,7 +217,7 @@ fn dense<'a, T: Real>(
 }
 
 #[test]
-fn rows_never_reached_decay_all_the_same() {
+fn unreached_rows_still_decay() {
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
     let mut values = vec![1.0f32; 6];
     let gradient = Gradient::Rows {
@@ -241,7 +242,7 @@ fn rows_never_reached_decay_all_the_same() {
 }
 
 #[test]
-fn clipping_scales_the_gradients_of_all_parameters_together() {
+fn clipping_uses_the_norm_over_all_parameters() {
     let settings = AdamWSettings {
         max_gradient_norm: Some(1.0),
         ..Default::default()
@@ -258,7 +259,7 @@ fn clipping_scales_the_gradients_of_all_parameters_together() {
         .flat_map(|(_, m)| m.first().to_vec())
         .collect();
     assert_close(&moments, &[0.06, 0.0, 0.08], 1e-6, "clipped moments");
-    // A small norm is left alone.
+    // A norm below the maximum is not scaled.
     let mut fresh = AdamW::<f64>::new(settings).unwrap();
     assert_eq!(
         fresh.step(0.1, [dense("a", &[1], &mut a, &[0.5])]).unwrap(),
@@ -268,7 +269,7 @@ fn clipping_scales_the_gradients_of_all_parameters_together() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_changes_nothing() {
+fn invalid_updates_are_rejected_and_change_nothing() {
     let settings = AdamWSettings {
         max_gradient_norm: Some(1.0),
         ..Default::default()
@@ -279,7 +280,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         .step(0.1, [dense("w", &[2, 2], &mut good, &[0.1; 4])])
         .unwrap();
     let before = good;
-    let mut refused = |shape: &[usize], name: &str, lr: f64, gradient: Gradient<'_, f32>| {
+    let mut rejected = |shape: &[usize], name: &str, lr: f64, gradient: Gradient<'_, f32>| {
         let mut other = [1.0f32; 4];
         let first = dense("w", &[2, 2], &mut good, &[0.1; 4]);
         let second = Update {
@@ -299,54 +300,66 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         ids,
         values: &four[..2 * ids.len().min(2)],
     };
-    assert!(refused(&[2, 2], "w", 0.1, Gradient::Dense(&four)).contains("w stands twice"));
-    assert!(refused(&[5], "v", 0.1, Gradient::Dense(&four)).contains("4 values"));
-    assert!(refused(&[4], "v", 0.1, Gradient::Dense(&four[..3])).contains("gradient of 3"));
-    assert!(refused(&[usize::MAX, 3], "v", 0.1, Gradient::Dense(&four)).contains("fits memory"));
-    assert!(refused(&[4], "v", 0.1, rows(&[0])).contains("fewer than two dimensions"));
-    assert!(refused(&[2, 2], "v", 0.1, rows(&[1, 0])).contains("row 0 follows row 1"));
-    assert!(refused(&[2, 2], "v", 0.1, rows(&[1, 1])).contains("row 1 follows row 1"));
-    assert!(refused(&[2, 2], "v", 0.1, rows(&[0, 2])).contains("row 2 is outside"));
-    assert!(refused(&[2, 2], "v", 0.1, rows(&[0, 1, 2])).contains("for 3 rows"));
+    assert!(rejected(&[2, 2], "w", 0.1, Gradient::Dense(&four)).contains("duplicate parameter w"));
+    assert!(rejected(&[5], "v", 0.1, Gradient::Dense(&four)).contains("4 values"));
+    assert!(rejected(&[4], "v", 0.1, Gradient::Dense(&four[..3])).contains("gradient of 3"));
+    assert!(rejected(&[usize::MAX, 3], "v", 0.1, Gradient::Dense(&four)).contains("fits `usize`"));
+    assert!(rejected(&[4], "v", 0.1, rows(&[0])).contains("fewer than two dimensions"));
+    assert!(rejected(&[2, 2], "v", 0.1, rows(&[1, 0])).contains("row 0 follows row 1"));
+    assert!(rejected(&[2, 2], "v", 0.1, rows(&[1, 1])).contains("row 1 follows row 1"));
+    assert!(rejected(&[2, 2], "v", 0.1, rows(&[0, 2])).contains("row 2 is out of range"));
+    assert!(rejected(&[2, 2], "v", 0.1, rows(&[0, 1, 2])).contains("for 3 rows"));
     assert!(
-        refused(&[4], "v", 0.1, Gradient::Dense(&[0.1, f32::NAN, 0.0, 0.0]))
+        rejected(&[4], "v", 0.1, Gradient::Dense(&[0.1, f32::NAN, 0.0, 0.0]))
             .contains("of parameter v is not")
     );
-    assert!(refused(&[4], "v", f64::NAN, Gradient::Dense(&four)).contains("learning rate is NaN"));
-    assert!(refused(&[4], "v", -1.0, Gradient::Dense(&four)).contains("learning rate is -1"));
+    assert!(
+        rejected(&[4], "v", f64::NAN, Gradient::Dense(&four))
+            .contains("learning rate: expected a finite number of at least 0, got NaN")
+    );
+    assert!(rejected(&[4], "v", -1.0, Gradient::Dense(&four)).contains("at least 0, got -1"));
     let mut w = [1.0f32; 4];
     let error = optimizer
         .step(0.1, [dense("w", &[4], &mut w, &four)])
         .unwrap_err();
-    assert!(error.to_string().contains("its moments, [2, 2]"), "{error}");
+    assert!(
+        error.to_string().contains("moments of shape [2, 2]"),
+        "{error}"
+    );
 }
 
 #[test]
-fn settings_out_of_range_are_refused() {
-    let refused = |settings: AdamWSettings| AdamW::<f32>::new(settings).unwrap_err().to_string();
+fn rejects_settings_out_of_range() {
+    let rejected = |settings: AdamWSettings| AdamW::<f32>::new(settings).unwrap_err().to_string();
     let d = AdamWSettings::default();
-    assert!(refused(AdamWSettings { beta1: 1.0, ..d }).contains("beta1 is 1"));
     assert!(
-        refused(AdamWSettings {
+        rejected(AdamWSettings { beta1: 1.0, ..d })
+            .contains("beta1: expected a number of at least 0 and below 1, got 1")
+    );
+    assert!(
+        rejected(AdamWSettings {
             beta2: f64::NAN,
             ..d
         })
-        .contains("beta2 is NaN")
+        .contains("below 1, got NaN")
     );
-    assert!(refused(AdamWSettings { eps: 0.0, ..d }).contains("eps is 0"));
     assert!(
-        refused(AdamWSettings {
+        rejected(AdamWSettings { eps: 0.0, ..d })
+            .contains("eps: expected a finite number above 0, got 0")
+    );
+    assert!(
+        rejected(AdamWSettings {
             weight_decay: -1.0,
             ..d
         })
-        .contains("weight decay is -1")
+        .contains("weight decay: expected a finite number of at least 0, got -1")
     );
     assert!(
-        refused(AdamWSettings {
+        rejected(AdamWSettings {
             max_gradient_norm: Some(0.0),
             ..d
         })
-        .contains("norm is 0")
+        .contains("maximum gradient norm: expected a number above 0, got 0")
     );
     let zero = || Moments::<f32>::new("w", &[1], 0, vec![0.0], vec![0.0]).unwrap();
     let twice = AdamW::restore(d, [("w".to_owned(), zero()), ("w".to_owned(), zero())]);
@@ -355,7 +368,7 @@ fn settings_out_of_range_are_refused() {
 }
 
 #[test]
-fn odd_shapes_are_stepped() {
+fn steps_scalars_and_empty_tensors() {
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
     let (mut scalar, mut empty, mut table) = ([2.0f32], [], [0.0f32; 0]);
     let updates = [

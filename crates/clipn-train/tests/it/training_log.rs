@@ -1,5 +1,6 @@
-//! The logs of a training run: what TensorBoard's own writer makes of the same events, and what is left of `log.jsonl`
-//! after kills and resumptions.
+//! The logs of a training run: events equal TensorBoard's own, and `log.jsonl` survives kills and
+//! resumes.
+
 
 use std::path::{Path, PathBuf};
 
@@ -32,9 +33,9 @@ fn steps(path: &Path) -> Vec<u64> {
         .collect()
 }
 
-/// A log of steps 1 to 5.
-fn five(folder: &Path) -> PathBuf {
-    let path = folder.join("log.jsonl");
+/// Writes a log of steps 1 to 5.
+fn log_of_five_steps(dir: &Path) -> PathBuf {
+    let path = dir.join("log.jsonl");
     let mut log = JsonLog::create(&path).unwrap();
     for step in 1..=5 {
         log.write(&record(step)).unwrap();
@@ -43,7 +44,7 @@ fn five(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn events_are_those_of_tensorboards_own_writer() {
+fn events_equal_those_of_tensorboards_writer() {
     // The file was written by tensorboard 2.21's RecordWriter from the same events.
     let expected = std::fs::read(fixture("training_log/events.tfevents")).unwrap();
     let mut bytes = Vec::new();
@@ -61,11 +62,11 @@ fn events_are_those_of_tensorboards_own_writer() {
 }
 
 #[test]
-fn every_start_has_an_event_file_of_its_own_in_order() {
-    let folder = tempfile::tempdir().unwrap();
+fn every_start_creates_its_own_event_file_in_order() {
+    let dir = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..20)
         .map(|start| {
-            EventFile::create(folder.path(), Some(start))
+            EventFile::create(dir.path(), Some(start))
                 .unwrap()
                 .path()
                 .to_owned()
@@ -80,9 +81,9 @@ fn every_start_has_an_event_file_of_its_own_in_order() {
 }
 
 #[test]
-fn lines_are_objects_that_read_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = five(folder.path());
+fn lines_are_json_objects_that_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = log_of_five_steps(dir.path());
     let text = std::fs::read_to_string(&path).unwrap();
     let first =
         r#"{"step":1,"epoch":0,"samples":32,"losses":{"total":1.0,"tso":0.25},"lr":0.0003,"#;
@@ -96,8 +97,8 @@ fn lines_are_objects_that_read_back() {
 
 #[test]
 fn a_loss_that_is_not_finite_is_null() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.jsonl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
     let mut broken = record(7);
     broken.losses.insert("total".to_owned(), f64::NAN);
     JsonLog::create(&path).unwrap().write(&broken).unwrap();
@@ -112,24 +113,24 @@ fn a_loss_that_is_not_finite_is_null() {
 }
 
 #[test]
-fn a_new_run_leaves_the_log_of_another_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = five(folder.path());
+fn a_new_run_does_not_change_the_log_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = log_of_five_steps(dir.path());
     assert!(matches!(
         JsonLog::create(&path),
         Err(TrainingLogError::Exists { .. })
     ));
     assert!(matches!(
-        TrainingLog::create(folder.path()),
+        TrainingLog::create(dir.path()),
         Err(TrainingLogError::Exists { .. })
     ));
     assert_eq!(steps(&path), [1, 2, 3, 4, 5]);
 }
 
 #[test]
-fn resuming_cuts_the_steps_that_come_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = five(folder.path());
+fn resuming_truncates_the_steps_to_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = log_of_five_steps(dir.path());
     let mut log = JsonLog::resume(&path, 3).unwrap();
     assert_eq!(steps(&path), [1, 2, 3]);
     log.write(&record(4)).unwrap();
@@ -141,9 +142,9 @@ fn resuming_cuts_the_steps_that_come_again() {
 }
 
 #[test]
-fn a_kill_at_any_byte_leaves_a_log_that_can_be_resumed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = five(folder.path());
+fn a_log_cut_at_any_byte_can_be_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = log_of_five_steps(dir.path());
     let whole = std::fs::read(&path).unwrap();
     for length in 0..=whole.len() {
         std::fs::write(&path, &whole[..length]).unwrap();
@@ -159,9 +160,9 @@ fn a_kill_at_any_byte_leaves_a_log_that_can_be_resumed() {
 }
 
 #[test]
-fn what_a_crash_of_the_machine_leaves_at_the_end_is_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = five(folder.path());
+fn truncates_garbage_at_the_end_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = log_of_five_steps(dir.path());
     let mut bytes = std::fs::read(&path).unwrap();
     bytes.extend_from_slice(b"\0\0\0\0\n\0\0\n");
     std::fs::write(&path, &bytes).unwrap();
@@ -170,9 +171,9 @@ fn what_a_crash_of_the_machine_leaves_at_the_end_is_cut() {
 }
 
 #[test]
-fn a_foreign_file_is_not_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.jsonl");
+fn a_foreign_file_is_not_truncated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
     for (text, line) in [
         ("{\"step\":1}\nmy notes\n{\"step\":2}\n{\"step\":3}\n", 2),
         ("my notes\nmore of them\n", 1),
@@ -180,7 +181,7 @@ fn a_foreign_file_is_not_cut() {
         std::fs::write(&path, text).unwrap();
         let error = JsonLog::resume(&path, 2).unwrap_err().to_string();
         assert!(
-            error.contains(&format!("log.jsonl line {line} is not a record")),
+            error.contains(&format!("log.jsonl, line {line}: ")),
             "{error}"
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
@@ -188,9 +189,9 @@ fn a_foreign_file_is_not_cut() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
+fn names_a_directory_that_cannot_be_created() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     for error in [
         TrainingLog::create(&file.join("run")).unwrap_err(),
@@ -202,8 +203,8 @@ fn a_folder_that_cannot_be_made_is_named() {
 
 #[test]
 fn a_run_writes_both_kinds_of_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
     let mut log = TrainingLog::create(&run).unwrap();
     (1..=5).for_each(|step| log.write(&record(step)).unwrap());
     drop(log);
@@ -232,7 +233,8 @@ fn a_run_writes_both_kinds_of_log() {
             "{tag}"
         );
     }
-    // The resumed file says START at step 3: field 2, then field 7 with a message of two bytes.
+    // The resumed file has a START event at step 3: field 2, then field 7 with a message of two
+    // bytes.
     let start = [0x10, 3, 0x3a, 2, 8, 1];
     assert!(bytes.windows(start.len()).any(|window| window == start));
 }

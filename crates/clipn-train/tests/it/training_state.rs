@@ -1,5 +1,9 @@
-//! Training checkpoints: what is saved comes back, damage is told, and neither a kill nor a full disk loses the last
-//! good one. Some tests run this test program again as a child, to kill it or to limit the files it may write.
+//! Training checkpoints: they load as saved, damage is reported, and neither a kill nor a full disk
+//! loses the last complete one.
+//!
+//! Some tests run this test program as a child process, to kill it or to limit the size of its
+//! files.
+
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,8 +24,8 @@ use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use serde_json::json;
 
-/// Where a child of this test program finds the folder to write to.
-const CHILD_FOLDER: &str = "CLIPN_TEST_CHECKPOINTS";
+/// Environment variable with the directory that a child process writes to.
+const CHILD_DIRECTORY: &str = "CLIPN_TEST_CHECKPOINTS";
 
 const NAMES: [(&str, &[usize]); 3] = [
     ("token_embedding_no.weight", &[50, 8]),
@@ -29,7 +33,7 @@ const NAMES: [(&str, &[usize]); 3] = [
     ("logit_scale", &[]),
 ];
 
-/// A run of a few numbers.
+/// A run with a few parameters.
 #[derive(Clone)]
 struct Run {
     state: TrainingState,
@@ -70,7 +74,7 @@ impl Run {
         }
     }
 
-    /// A step of gradients drawn from the run's own generator.
+    /// Takes a step with gradients from the run's own generator.
     fn step(&mut self) {
         let lr = self.state.schedule.learning_rate(self.state.step);
         let row = self.state.rng.below(50) as u32;
@@ -135,7 +139,7 @@ impl Run {
         }
     }
 
-    /// Every bit that matters.
+    /// All bits of state, parameters and moments.
     fn bits(&self) -> (String, Vec<u32>) {
         let state = TrainingState {
             files: BTreeMap::new(),
@@ -162,7 +166,7 @@ fn store() -> (tempfile::TempDir, CheckpointStore) {
     (folder, store)
 }
 
-/// The entries of a folder, hidden ones too.
+/// Returns the entries of a directory, hidden ones included.
 fn entries(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
@@ -173,7 +177,7 @@ fn entries(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_resumed_run_has_the_bits_of_one_that_was_not_stopped() {
+fn a_resumed_run_has_the_bits_of_an_uninterrupted_one() {
     let (_folder, store) = store();
     let mut whole = Run::new();
     (0..4).for_each(|_| whole.step());
@@ -189,12 +193,12 @@ fn a_resumed_run_has_the_bits_of_one_that_was_not_stopped() {
         resumed.step();
     }
     assert_eq!(resumed.bits(), whole.bits());
-    // The first step after loading copies; the files stay as they were.
+    // The first step after loading copies the moments; the files are unchanged.
     TrainingCheckpoint::<f32>::load(&path).unwrap();
 }
 
 #[test]
-fn a_run_in_f64_comes_back_whole() {
+fn a_run_in_f64_loads_as_saved() {
     let (_folder, store) = store();
     let mut optimizer = AdamW::<f64>::new(AdamWSettings::default()).unwrap();
     let mut values = [0.1f64, 0.2];
@@ -226,14 +230,14 @@ fn a_run_in_f64_comes_back_whole() {
     let loaded = TrainingCheckpoint::<f64>::load(&path).unwrap();
     let first = |optimizer: &AdamW<f64>| optimizer.moments().next().unwrap().1.first().to_vec();
     assert_eq!(first(&loaded.optimizer), first(&optimizer));
-    // The same state before the first step, with no moments at all.
+    // The state before the first step, without moments.
     let fresh = Run::new();
     let path = store.save(Label::Step(0), fresh.snapshot()).unwrap();
     assert_eq!(Run::load(&path).bits(), fresh.bits());
 }
 
 #[test]
-fn the_latest_is_the_one_with_the_most_steps() {
+fn latest_is_the_checkpoint_with_the_most_steps() {
     let (_folder, store) = store();
     assert_eq!(store.latest().unwrap(), None);
     let mut run = Run::new();
@@ -248,17 +252,17 @@ fn the_latest_is_the_one_with_the_most_steps() {
         store.save(label, run.snapshot()).unwrap();
         assert_eq!(store.latest().unwrap().unwrap().label, label);
     }
-    // Others' folders, links, and copies that are not whole are passed over.
+    // Foreign directories, files and incomplete copies are skipped.
     let root = store.root();
     fs::create_dir(root.join("step-99")).unwrap();
     fs::write(root.join("step-98"), "a file").unwrap();
     fs::create_dir(root.join("notes-99")).unwrap();
-    let cut = root.join("step-97");
-    fs::create_dir(&cut).unwrap();
+    let incomplete = root.join("step-97");
+    fs::create_dir(&incomplete).unwrap();
     for file in entries(&root.join("step-10")) {
-        fs::copy(root.join("step-10").join(&file), cut.join(&file)).unwrap();
+        fs::copy(root.join("step-10").join(&file), incomplete.join(&file)).unwrap();
     }
-    fs::write(cut.join("optimizer.safetensors"), "short").unwrap();
+    fs::write(incomplete.join("optimizer.safetensors"), "short").unwrap();
     let labels: Vec<String> = store
         .list()
         .unwrap()
@@ -269,7 +273,7 @@ fn the_latest_is_the_one_with_the_most_steps() {
 }
 
 #[test]
-fn leftovers_are_cleaned_and_a_replaced_checkpoint_is_put_back() {
+fn removes_leftovers_and_restores_a_replaced_checkpoint() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
@@ -277,7 +281,8 @@ fn leftovers_are_cleaned_and_a_replaced_checkpoint_is_put_back() {
     run.step();
     store.save(Label::Step(2), run.snapshot()).unwrap();
     let root = store.root();
-    // A kill between stepping aside and the new one's arrival; one after it; one while writing; one while pruning.
+    // Kills at four points: while replacing, before the new checkpoint has its name and after;
+    // while writing; while pruning.
     fs::rename(root.join("step-2"), root.join(".step-2.replaced")).unwrap();
     for leftover in [".step-1.replaced", ".step-3.77-0.tmp", ".epoch-1.tmp"] {
         fs::create_dir(root.join(leftover)).unwrap();
@@ -298,7 +303,7 @@ fn leftovers_are_cleaned_and_a_replaced_checkpoint_is_put_back() {
 }
 
 #[test]
-fn a_checkpoint_of_the_same_label_is_replaced() {
+fn replaces_a_checkpoint_of_the_same_label() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
@@ -310,7 +315,7 @@ fn a_checkpoint_of_the_same_label_is_replaced() {
 }
 
 #[test]
-fn pruning_keeps_the_last_the_marked_and_always_the_newest() {
+fn pruning_keeps_the_last_the_multiples_and_always_the_newest() {
     let (_folder, store) = store();
     let mut run = Run::new();
     for step in 1..=10 {
@@ -347,16 +352,21 @@ fn pruning_keeps_the_last_the_marked_and_always_the_newest() {
     );
 }
 
-/// A saved checkpoint that `damage` has changed, and the error that loading it gives.
-fn damaged(damage: impl FnOnce(&Path)) -> String {
+/// Saves a checkpoint, applies `damage`, and returns the error of loading it, with its causes.
+fn load_error(damage: impl FnOnce(&Path)) -> String {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
     let path = store.save(Label::Step(1), run.snapshot()).unwrap();
     damage(&path);
-    TrainingCheckpoint::<f32>::load(&path)
-        .unwrap_err()
-        .to_string()
+    chain(&TrainingCheckpoint::<f32>::load(&path).unwrap_err())
+}
+
+/// The messages of an error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let messages: Vec<String> = causes.map(ToString::to_string).collect();
+    messages.join(": ")
 }
 
 fn edit_state(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
@@ -367,48 +377,51 @@ fn edit_state(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 }
 
 #[test]
-fn damage_is_told() {
+fn reports_damage() {
     let flip = |path: PathBuf| {
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(path, bytes).unwrap();
     };
-    let error = damaged(|path| flip(path.join("model.safetensors")));
+    let error = load_error(|path| flip(path.join("model.safetensors")));
     assert!(
-        error.contains("model.safetensors is damaged: its CRC-32 is"),
+        error.contains("model.safetensors: expected CRC-32"),
         "{error}"
     );
-    let error = damaged(|path| flip(path.join("optimizer.safetensors")));
+    let error = load_error(|path| flip(path.join("optimizer.safetensors")));
     assert!(
-        error.contains("optimizer.safetensors is damaged"),
+        error.contains("optimizer.safetensors: expected CRC-32"),
         "{error}"
     );
-    let error = damaged(|path| fs::write(path.join("model.safetensors"), "half").unwrap());
-    assert!(error.contains("4 bytes of"), "{error}");
-    let error = damaged(|path| fs::remove_file(path.join("optimizer.safetensors")).unwrap());
+    let error = load_error(|path| fs::write(path.join("model.safetensors"), "half").unwrap());
+    assert!(error.contains("got 4"), "{error}");
+    let error = load_error(|path| fs::remove_file(path.join("optimizer.safetensors")).unwrap());
     assert!(
-        error.contains("could not read") && error.contains("optimizer.safetensors"),
+        error.contains("cannot read") && error.contains("optimizer.safetensors"),
         "{error}"
     );
-    let error = damaged(|path| fs::remove_file(path.join("state.json")).unwrap());
-    assert!(error.contains("holds no state.json"), "{error}");
-    let error = damaged(|path| fs::write(path.join("state.json"), "{").unwrap());
-    assert!(error.contains("cannot be read"), "{error}");
-    let error = damaged(|path| edit_state(path, |state| state["format"] = 2.into()));
+    let error = load_error(|path| fs::remove_file(path.join("state.json")).unwrap());
+    assert!(error.contains("state.json is missing"), "{error}");
+    let error = load_error(|path| fs::write(path.join("state.json"), "{").unwrap());
+    assert!(error.contains("invalid training state"), "{error}");
+    let error = load_error(|path| edit_state(path, |state| state["format"] = 2.into()));
     assert!(
-        error.contains("format 2") && error.contains("reads format 1"),
+        error.contains("unsupported format") && error.contains("expected 1, got 2"),
         "{error}"
     );
-    let error = damaged(|path| edit_state(path, |state| state["step"] = json!("three")));
-    assert!(error.contains("cannot be read"), "{error}");
-    let error = damaged(|path| edit_state(path, |state| state["files"] = json!({})));
+    let error = load_error(|path| edit_state(path, |state| state["step"] = json!("three")));
+    assert!(error.contains("invalid training state"), "{error}");
+    let error = load_error(|path| edit_state(path, |state| state["files"] = json!({})));
     assert!(error.contains("no record of it"), "{error}");
-    let error = damaged(|path| edit_state(path, |state| state["optimizer"]["beta1"] = 2.into()));
-    assert!(error.contains("beta1 is 2"), "{error}");
+    let error = load_error(|path| edit_state(path, |state| state["optimizer"]["beta1"] = 2.into()));
+    assert!(
+        error.contains("cannot restore the optimizer") && error.contains("below 1, got 2"),
+        "{error}"
+    );
 }
 
 #[test]
-fn moments_that_are_not_the_weights_are_told() {
+fn reports_moments_that_do_not_match_the_weights() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
@@ -422,17 +435,18 @@ fn moments_that_are_not_the_weights_are_told() {
     };
     let error = fail(|model| drop(model.remove(1)));
     assert!(
-        error.contains("moments of ln_final_no.bias, but no such weight"),
+        error.contains("no weight for the moments of ln_final_no.bias"),
         "{error}"
     );
     let error = fail(|model| model[1].1 = Tensor::from_f32(&[4, 2], vec![0.0; 8]).unwrap());
     assert!(
-        error.contains("exp_avg of ln_final_no.bias is [8] where the weight is [4, 2]"),
+        error.contains("exp_avg of ln_final_no.bias: expected shape [4, 2] of the weight, got [8]"),
         "{error}"
     );
 }
 
-/// Runs one test of this program as a child, with a folder to write to.
+/// Returns a command that runs one test of this program as a child process, with a directory to
+/// write to.
 fn child(test: &str, folder: &Path, shell: &str) -> Command {
     let mut command = Command::new("sh");
     let program = std::env::current_exe().unwrap();
@@ -441,21 +455,23 @@ fn child(test: &str, folder: &Path, shell: &str) -> Command {
     ));
     command
         .arg(program)
-        .env(CHILD_FOLDER, folder)
+        .env(CHILD_DIRECTORY, folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command
 }
 
-/// The folder, where this is such a child.
-fn child_folder() -> Option<PathBuf> {
-    std::env::var_os(CHILD_FOLDER).map(PathBuf::from)
+/// Returns the directory to write to, if this process is such a child.
+fn child_directory() -> Option<PathBuf> {
+    std::env::var_os(CHILD_DIRECTORY).map(PathBuf::from)
 }
 
 #[test]
-#[ignore = "run as a child by a_kill_at_any_instant_leaves_the_last_good_one"]
-fn child_that_saves_for_ever() {
-    let Some(folder) = child_folder() else { return };
+#[ignore = "run as a child by a_kill_at_any_instant_leaves_the_last_complete_one"]
+fn child_that_saves_forever() {
+    let Some(folder) = child_directory() else {
+        return;
+    };
     let store = CheckpointStore::open(&folder).unwrap();
     let mut run = match store.latest().unwrap() {
         Some(latest) => Run::load(&latest.path),
@@ -463,7 +479,8 @@ fn child_that_saves_for_ever() {
     };
     loop {
         run.step();
-        // Every other save replaces the same folder, and old ones are pruned: each has its own instants to die at.
+        // Every other save replaces the same directory, and old ones are pruned: both have their
+        // own instants to be killed at.
         store.save(Label::Epoch(1), run.snapshot()).unwrap();
         store
             .save(Label::Step(run.state.step), run.snapshot())
@@ -479,17 +496,17 @@ fn child_that_saves_for_ever() {
 
 #[cfg(unix)]
 #[test]
-fn a_kill_at_any_instant_leaves_the_last_good_one() {
+fn a_kill_at_any_instant_leaves_the_last_complete_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new(11);
     let mut last_step = 0;
     for round in 0..12 {
-        let mut saving = child("child_that_saves_for_ever", folder.path(), "")
+        let mut saving = child("child_that_saves_forever", folder.path(), "")
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         let started = last_step;
-        // The first kill waits until there is something to lose.
+        // The first kill waits until a checkpoint exists.
         while steps_saved(folder.path()) <= started && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -514,7 +531,7 @@ fn a_kill_at_any_instant_leaves_the_last_good_one() {
                 .all(|name| !name.starts_with('.'))
         );
     }
-    // What was interrupted twelve times is what one run gives.
+    // Twelve interruptions give the same result as one run.
     let mut whole = Run::new();
     (0..last_step).for_each(|_| whole.step());
     let latest = CheckpointStore::open(folder.path())
@@ -525,7 +542,7 @@ fn a_kill_at_any_instant_leaves_the_last_good_one() {
     assert_eq!(Run::load(&latest.path).bits(), whole.bits());
 }
 
-/// The steps of the newest `step-N`, looked at without touching anything.
+/// Returns the steps of the newest `step-N` without changing anything.
 fn steps_saved(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -538,9 +555,11 @@ fn steps_saved(folder: &Path) -> u64 {
 }
 
 #[test]
-#[ignore = "run as a child by a_full_disk_leaves_the_last_good_one"]
+#[ignore = "run as a child by a_full_disk_leaves_the_last_complete_one"]
 fn child_that_saves_once() {
-    let Some(folder) = child_folder() else { return };
+    let Some(folder) = child_directory() else {
+        return;
+    };
     let store = CheckpointStore::open(&folder).unwrap();
     let mut run = Run::load(&store.latest().unwrap().unwrap().path);
     run.step();
@@ -551,13 +570,13 @@ fn child_that_saves_once() {
     ));
     let error = store.save(Label::Step(2), snapshot).unwrap_err();
     assert!(matches!(error, StateError::Save { .. }));
-    fs::write(folder.join("error.txt"), error.to_string()).unwrap();
+    fs::write(folder.join("error.txt"), chain(&error)).unwrap();
 }
 
-/// A limit on the size of files fails writes in the middle, as a full disk does.
+/// A limit on the size of files makes writes fail in the middle, as a full disk does.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_leaves_the_last_good_one() {
+fn a_full_disk_leaves_the_last_complete_one() {
     let (folder, store) = store();
     let mut run = Run::new();
     run.step();
@@ -572,7 +591,7 @@ fn a_full_disk_leaves_the_last_good_one() {
     let error = fs::read_to_string(folder.path().join("error.txt")).unwrap();
     assert!(status.success(), "{error}");
     assert!(
-        error.contains("step-2") && error.contains("earlier checkpoints are untouched"),
+        error.contains("step-2") && error.contains("earlier checkpoints are unchanged"),
         "{error}"
     );
     assert_eq!(entries(folder.path()), ["error.txt", "step-1"]);
@@ -581,12 +600,12 @@ fn a_full_disk_leaves_the_last_good_one() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_that_cannot_be_written_to_is_told() {
+fn reports_a_directory_that_cannot_be_written_to() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let error = CheckpointStore::open(&file).unwrap_err().to_string();
-    assert!(error.contains("could not make the folder"), "{error}");
+    assert!(error.contains("cannot create the directory"), "{error}");
     let store = CheckpointStore::open(&folder.path().join("a/b")).unwrap();
     fs::remove_dir_all(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a"), "").unwrap();
@@ -594,25 +613,29 @@ fn a_folder_that_cannot_be_written_to_is_told() {
         .save(Label::Step(1), Run::new().snapshot())
         .unwrap_err()
         .to_string();
-    assert!(error.contains("could not write the checkpoint"), "{error}");
+    assert!(error.contains("cannot write the checkpoint"), "{error}");
 }
 
 #[test]
-fn the_published_training_checkpoint_is_read() {
+fn reads_the_published_training_checkpoint() {
     let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
     assert_eq!((published.epoch, published.step), (1, 3));
     assert_eq!(published.name.as_deref(), Some("vit_quickgelu"));
     assert_eq!(published.optimizer.settings(), &AdamWSettings::default());
     let meta: serde_json::Value =
         serde_json::from_slice(&fs::read(fixture("training/train_meta.json")).unwrap()).unwrap();
-    let [still, decaying]: [Vec<String>; 2] =
+    let [not_decaying, decaying]: [Vec<String>; 2] =
         serde_json::from_value(meta["param_groups"].clone()).unwrap();
     let names: Vec<&str> = published
         .optimizer
         .moments()
         .map(|(name, _)| name)
         .collect();
-    let expected: Vec<&str> = still.iter().chain(&decaying).map(String::as_str).collect();
+    let expected: Vec<&str> = not_decaying
+        .iter()
+        .chain(&decaying)
+        .map(String::as_str)
+        .collect();
     assert_eq!(names, expected);
     for (name, moments) in published.optimizer.moments() {
         assert_eq!(
@@ -630,9 +653,9 @@ fn the_published_training_checkpoint_is_read() {
     assert!(expected_decay.is_sorted());
 }
 
-/// The token table's moments are those of the tokens that the three steps saw: numbers and names belong together.
+/// Only tokens seen in the three steps have moments in the token table: indices and names match.
 #[test]
-fn the_published_moments_are_those_of_the_tokens_seen() {
+fn published_moments_belong_to_the_tokens_seen() {
     let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
     let steps = Figures::open(&fixture("training/step1.safetensors"));
     let (_, moments) = published
@@ -655,7 +678,7 @@ fn the_published_moments_are_those_of_the_tokens_seen() {
         !touched.is_empty() && touched.iter().all(|id| seen.contains(id)),
         "{touched:?}"
     );
-    // The row of the first step's gradients with the largest second moment has one in the file too.
+    // Every token with a gradient in the first step has moments in the file.
     let gradient = steps.f32("grad_step0.token_embedding_no.weight");
     for (id, row) in gradient.chunks(width).enumerate() {
         let had_gradient = row.iter().any(|v| *v != 0.0);
@@ -667,7 +690,7 @@ fn the_published_moments_are_those_of_the_tokens_seen() {
 }
 
 #[test]
-fn what_is_no_published_training_checkpoint_is_told() {
+fn rejects_files_that_are_not_published_checkpoints() {
     let fail = |path: &str| {
         Published::<f32>::open(&fixture(path))
             .unwrap_err()
@@ -675,16 +698,16 @@ fn what_is_no_published_training_checkpoint_is_told() {
     };
     let error = fail("models/vit_quickgelu/model.safetensors");
     assert!(
-        error.contains("a safetensors file") && error.contains("as pretrained weights"),
+        error.contains("a safetensors file has no optimizer state"),
         "{error}"
     );
     let error = fail("checkpoint/plain_clip.pt");
-    assert!(error.contains("holds no `optimizer`"), "{error}");
-    assert!(fail("training/none.pt").contains("there is no weights file"));
+    assert!(error.contains("missing `optimizer`"), "{error}");
+    assert!(fail("training/none.pt").contains("weights file not found"));
 }
 
 #[test]
-fn a_published_checkpoint_goes_on_as_one_of_ours() {
+fn a_published_checkpoint_can_be_saved_and_resumed() {
     let (_folder, store) = store();
     let Published {
         model,

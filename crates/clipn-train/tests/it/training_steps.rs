@@ -1,4 +1,5 @@
-//! Whole optimizer steps against the published ones: towers, objective, AdamW, schedule and clamp joined.
+//! Whole optimizer steps against the published ones: towers, objective, AdamW, schedule and clamp
+//! together.
 
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
@@ -59,7 +60,8 @@ where
     .unwrap()
 }
 
-/// Rows `rows` of a step's batch; `[images, tokens, prompts]` are the names of its inputs.
+/// Returns the rows `rows` of a step's batch; `[images, tokens, prompts]` are the names of its
+/// inputs.
 fn batch<T: Real>(
     figures: &Figures,
     names: [&str; 3],
@@ -110,8 +112,9 @@ fn step_batch<T: Real>(
     batch(figures, [&names[0], &names[1], &names[2]], rows, values)
 }
 
-/// Every "no" parameter against the published one; of `in_proj_bias` only queries and values, since the keys' gradient
-/// is nothing but rounding, which AdamW blows up; that of other small gradients it blows up to 5e-5.
+/// Checks every "no" parameter against the published one. Of `in_proj_bias`, only queries and
+/// values are checked without `with_keys`: the gradient of the keys is rounding noise, which AdamW
+/// amplifies. Rounding of other small gradients is amplified to 5e-5.
 fn check_parameters<T: Real + Into<f64>>(
     params: Vec<clipn_model::NamedTensor<&[T]>>,
     expected: impl Fn(&str) -> Vec<T>,
@@ -120,18 +123,18 @@ fn check_parameters<T: Real + Into<f64>>(
 ) {
     for tensor in params {
         let expected = expected(&tensor.name);
-        let (mut found, mut wanted) = (tensor.values.to_vec(), expected);
+        let (mut found, mut expected_values) = (tensor.values.to_vec(), expected);
         if tensor.name.ends_with("in_proj_bias") && !with_keys {
             let third = found.len() / 3;
             found.drain(third..2 * third);
-            wanted.drain(third..2 * third);
+            expected_values.drain(third..2 * third);
         }
-        assert_close(&found, &wanted, tolerance, &tensor.name);
+        assert_close(&found, &expected_values, tolerance, &tensor.name);
     }
 }
 
 #[test]
-fn three_published_steps_in_f32() {
+fn three_steps_match_the_published_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let figures = Figures::open(&fixture(&format!("models/{model}/train.safetensors")));
         let mut trainer = trainer(fast(model), GradientScaling::True, SingleProcess);
@@ -170,7 +173,7 @@ fn three_published_steps_in_f32() {
 }
 
 #[test]
-fn three_published_steps_in_f64() {
+fn three_steps_match_the_published_f64() {
     let inputs = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
     let figures = Figures::open(&fixture("models/vit_quickgelu/train_f64.safetensors"));
     let mut trainer = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
@@ -202,7 +205,7 @@ fn three_published_steps_in_f64() {
 }
 
 #[test]
-fn a_batch_in_parts_takes_the_same_step() {
+fn micro_batches_take_the_same_step_as_one_batch() {
     let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
     let mut whole = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
     let mut parts = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
@@ -228,7 +231,7 @@ fn a_batch_in_parts_takes_the_same_step() {
 
 /// The published step of two processes, as two threads: losses, and the parameters after it.
 #[test]
-fn two_ranks_take_the_published_step() {
+fn two_ranks_match_the_published_step() {
     let Some(path) = test_data("golden/ddp/ddp2_default.safetensors") else {
         return;
     };

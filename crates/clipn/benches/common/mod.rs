@@ -1,5 +1,5 @@
-//! What the benchmarks share: towers with random weights at the published sizes, and texts. Random numbers and real data
-//! are those of the tests.
+//! Shared by the benchmarks: towers of the published sizes with random weights, and texts. Random
+//! numbers and real data come from the helpers of the tests.
 #![allow(dead_code, unused_imports)]
 
 pub use clipn_testing::{random, test_data};
@@ -13,36 +13,36 @@ pub fn config(model: &str) -> ModelConfig {
     ModelConfig::named(model).unwrap()
 }
 
-/// For inference.
+/// Image tower for inference.
 pub fn image_encoder(model: &str) -> VisionEncoder {
     let config = config(model);
     VisionEncoder::new(&config, Random::new(1).vision(&config))
 }
 
-/// For training, where it is frozen.
+/// Frozen image tower for training.
 pub fn image_tower(model: &str) -> VisionTower {
     let config = config(model);
     VisionTower::new(&config, Random::new(1).vision(&config)).laid_out()
 }
 
-/// Pixels of `batch` images of 224 pixels.
+/// Random pixels of `batch` images of 224 × 224.
 pub fn pixels(batch: usize) -> Vec<f32> {
     Random::new(2).values(batch * 3 * 224 * 224, 2.0)
 }
 
-/// A text tower of ViT-B-32 for inference.
+/// Text tower of ViT-B-32 for inference.
 pub fn text_encoder(prompts: usize) -> TextEncoder {
     let config = config("ViT-B-32");
     TextEncoder::new(&config, Random::new(3).text(&config, prompts))
 }
 
-/// A text tower of ViT-B-32 for training.
+/// Text tower of ViT-B-32 for training.
 pub fn text_tower(prompts: usize) -> TransformerText {
     let config = config("ViT-B-32");
     TransformerText::new(&config, Random::new(3).text(&config, prompts))
 }
 
-/// Texts that fill their rows: the largest id stands last.
+/// Texts of full length: the largest id, which marks the end of the text, is last.
 pub fn full_texts(batch: usize, length: usize) -> TokenBatch {
     let mut random = Random::new(4);
     let mut row = || {
@@ -54,7 +54,7 @@ pub fn full_texts(batch: usize, length: usize) -> TokenBatch {
     TokenBatch::new((0..batch).flat_map(|_| row()).collect(), length).unwrap()
 }
 
-/// Captions of 5 to 25 ids, padded to 77 as training has them.
+/// Captions of 5 to 25 ids, padded to 77 as in training.
 pub fn captions(batch: usize) -> TokenBatch {
     let mut random = Random::new(5);
     let mut row = || {
@@ -73,7 +73,7 @@ pub fn captions(batch: usize) -> TokenBatch {
     TokenBatch::new((0..batch).flat_map(|_| row()).collect(), 77).unwrap()
 }
 
-/// Normalised features of ViT-B-32.
+/// Normalized random features of ViT-B-32.
 pub fn features(batch: usize, seed: u64) -> Vec<f32> {
     let mut features = Features::new(Random::new(seed).values(batch * 512, 1.0), 512);
     features.normalise();

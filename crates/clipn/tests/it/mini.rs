@@ -1,4 +1,4 @@
-//! The model that is built in.
+//! The built-in model.
 
 use clipn::checkpoint::Dtype;
 use clipn::engine::{TextEncoder, image_tower};
@@ -7,7 +7,7 @@ use clipn::prompts::TemplateSet;
 use clipn::tokenizer::Tokenizer;
 
 #[test]
-fn it_is_whole_and_small() {
+fn is_complete_and_small() {
     let mini = Pretrained::mini().unwrap();
     assert_eq!(mini.kind(), PretrainedKind::WithConfig);
     assert!(
@@ -36,7 +36,7 @@ fn it_is_whole_and_small() {
 }
 
 #[test]
-fn it_knows_its_words() {
+fn records_its_training_vocabulary() {
     let weights = Pretrained::mini().unwrap().weights(None).unwrap();
     let words = weights.seen_words().unwrap();
     assert!((200..400).contains(&words.len()), "{}", words.len());
@@ -48,7 +48,7 @@ fn it_knows_its_words() {
 }
 
 #[test]
-fn its_towers_compute() {
+fn towers_return_finite_features() {
     let weights = Pretrained::mini().unwrap().weights(None).unwrap();
     let size = weights.config().vision.image_size;
     let pixels: Vec<f32> = (0..3 * size * size)
@@ -69,7 +69,7 @@ fn its_towers_compute() {
         features.normalise();
         features.values().to_vec()
     });
-    // The two towers say different things.
+    // The two text towers give different features.
     let cosine: f32 = yes.iter().zip(&no).map(|(a, b)| a * b).sum();
     assert!(cosine < 0.9, "{cosine}");
 }

@@ -1,5 +1,9 @@
-//! Matrix products in f32, written once for every width of SIMD. The right side is laid out in panels, either for one
-//! product, panel by panel, or once for all ([`Panels`], for weights that stay).
+//! General matrix multiplication (GEMM) in f32, written once for all SIMD levels.
+//!
+//! The right-hand side B is packed into column panels, which a register-tiled micro-kernel reads. B
+//! is packed either during each product, one panel at a time, or once in advance ([`Panels`], for
+//! constant weights). In BLIS's terms, a tile has MR rows and NR columns, and at most KC rows of B
+//! are packed at a time.
 
 mod panels;
 mod tile;
@@ -15,11 +19,11 @@ use tile::{PanelWidth, Rows};
 
 pub(crate) use panels::Panels;
 
-/// Rows of the right side that are taken at once: a panel of them stays in the second-level cache. Longer sums are made
-/// of parts, which also rounds less.
-const DEPTH: usize = 1024;
+/// Maximum depth of a packed panel (BLIS's KC): a panel of this depth stays in the second-level
+/// cache. Longer sums are split into partial sums, which also reduces rounding errors.
+const KC: usize = 1024;
 
-/// A matrix inside a slice: row r, column c is at `r·row_stride + c·column_stride`.
+/// A strided matrix view: the value at row r, column c is at `r·row_stride + c·column_stride`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     data: &'a [f32],
@@ -30,7 +34,8 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` × `columns`, the columns of a row side by side, rows `row_stride` apart.
+    /// Creates a `rows` × `columns` view with contiguous values in each row and rows `row_stride`
+    /// apart.
     pub fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self {
             data,
@@ -41,12 +46,13 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// A contiguous matrix of `columns` columns and as many rows as the slice holds.
+    /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
+    /// holds.
     pub fn packed(data: &'a [f32], columns: usize) -> Self {
         Self::new(data, data.len() / columns.max(1), columns, columns)
     }
 
-    /// The same values with rows and columns exchanged.
+    /// Returns the transpose, a view of the same values.
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -57,14 +63,18 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// `count` of the columns, from `first` on, of a matrix whose columns stand side by side.
+    /// Returns the columns `first..first + count` of a matrix with a column stride of 1.
     ///
     /// # Panics
-    /// Columns that it does not have.
+    ///
+    /// Panics if the column stride is not 1 or the range exceeds the number of columns.
     pub fn columns(self, first: usize, count: usize) -> Self {
         assert!(
             self.column_stride == 1 && first + count <= self.columns,
-            "no such columns"
+            "columns {first}..{} of a matrix with {} columns and column stride {}",
+            first + count,
+            self.columns,
+            self.column_stride
         );
         let data = if self.rows == 0 {
             self.data
@@ -88,7 +98,7 @@ impl<'a> Matrix<'a> {
         self.rows
     }
 
-    /// Some of the rows and columns.
+    /// Returns the submatrix with these rows and columns.
     fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let first = rows.start * self.row_stride + columns.start * self.column_stride;
         let data = if rows.is_empty() || columns.is_empty() {
@@ -112,7 +122,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A matrix to write: row r, column c is at `r·row_stride + c`.
+/// A mutable strided matrix view: the value at row r, column c is at `r·row_stride + c`.
 #[derive(Debug)]
 pub(crate) struct MatrixMut<'a> {
     data: &'a mut [f32],
@@ -122,7 +132,7 @@ pub(crate) struct MatrixMut<'a> {
 }
 
 impl<'a> MatrixMut<'a> {
-    /// `rows` × `columns`, rows `row_stride` apart.
+    /// Creates a `rows` × `columns` view with rows `row_stride` apart.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self {
             data,
@@ -132,19 +142,20 @@ impl<'a> MatrixMut<'a> {
         }
     }
 
-    /// A contiguous matrix of `columns` columns and as many rows as the slice holds.
+    /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
+    /// holds.
     pub fn packed(data: &'a mut [f32], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         Self::new(data, rows, columns, columns)
     }
 }
 
-/// The right side of a product.
+/// Right-hand side of a product.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Right<'a> {
-    /// To be laid out for this product.
+    /// Packed during the product.
     Matrix(Matrix<'a>),
-    /// Laid out before.
+    /// Packed in advance.
     Panels(&'a Panels),
 }
 
@@ -172,24 +183,28 @@ impl Right<'_> {
     }
 }
 
-/// What a product is made into: scale·a·b, plus a bias to every row, plus what the result held.
+/// What a product does with a·b before storing it: alpha·a·b + bias, plus the previous value of
+/// `out` if `accumulate`.
 #[derive(Debug, Clone, Copy)]
-struct Sum<'a> {
-    scale: f32,
-    /// A value a column, or none.
+struct Epilogue<'a> {
+    alpha: f32,
+    /// One value per column, or empty for no bias.
     bias: &'a [f32],
     accumulate: bool,
 }
 
-/// out = scale·a·b, plus what `out` held where `accumulate`; on as many threads as `threads` says.
+/// Computes out = alpha·a·b, plus the previous value of `out` if `accumulate`, on `threads`
+/// threads.
 ///
 /// # Panics
-/// Shapes that do not fit, which is a mistake of the caller, never of its input.
+///
+/// Panics if the shapes do not match or a view exceeds its slice. This is a bug in the caller,
+/// never a property of its input.
 pub(crate) fn product(
     out: MatrixMut<'_>,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    scale: f32,
+    alpha: f32,
     accumulate: bool,
     threads: usize,
 ) {
@@ -197,8 +212,8 @@ pub(crate) fn product(
         out,
         a,
         Right::Matrix(b),
-        Sum {
-            scale,
+        Epilogue {
+            alpha,
             bias: &[],
             accumulate,
         },
@@ -206,10 +221,12 @@ pub(crate) fn product(
     );
 }
 
-/// out = a·b + bias, plus what `out` held where `accumulate`. No bias is an empty one.
+/// Computes out = a·b + bias, plus the previous value of `out` if `accumulate`, on `threads`
+/// threads. An empty bias means no bias.
 ///
 /// # Panics
-/// As [`product`].
+///
+/// Same as [`product`].
 pub(crate) fn linear_product(
     out: MatrixMut<'_>,
     a: Matrix<'_>,
@@ -222,8 +239,8 @@ pub(crate) fn linear_product(
         out,
         a,
         b,
-        Sum {
-            scale: 1.0,
+        Epilogue {
+            alpha: 1.0,
             bias,
             accumulate,
         },
@@ -231,16 +248,22 @@ pub(crate) fn linear_product(
     );
 }
 
-/// The first column of the result, for threads that write different columns of it.
+/// Pointer to the first value of the output, shared by threads that write different columns of it.
 #[derive(Clone, Copy)]
-struct Columns(*mut f32);
+struct OutputPtr(*mut f32);
 
 // SAFETY: the threads write disjoint columns, see `multiply`.
-unsafe impl Send for Columns {}
+unsafe impl Send for OutputPtr {}
 // SAFETY: as above.
-unsafe impl Sync for Columns {}
+unsafe impl Sync for OutputPtr {}
 
-fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threads: usize) {
+fn multiply(
+    out: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: Right<'_>,
+    epilogue: Epilogue<'_>,
+    threads: usize,
+) {
     let MatrixMut {
         data,
         rows,
@@ -249,7 +272,7 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threa
     } = out;
     assert!(
         a.rows == rows && a.columns == b.rows() && b.columns() == columns,
-        "a product of {}×{} and {}×{} does not give {}×{}",
+        "cannot multiply {}×{} by {}×{} into {}×{}",
         a.rows,
         a.columns,
         b.rows(),
@@ -259,40 +282,43 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Right<'_>, sum: Sum<'_>, threa
     );
     let whole = Matrix::new(data, rows, columns, row_stride);
     let is_inside = a.is_inside() && whole.is_inside() && b.is_inside();
-    assert!(is_inside, "a matrix reaches beyond its slice");
+    assert!(is_inside, "matrix view exceeds its slice");
     assert!(
-        sum.bias.is_empty() || sum.bias.len() == columns,
-        "a bias has another length than a row"
+        epilogue.bias.is_empty() || epilogue.bias.len() == columns,
+        "expected a bias of {columns} values, got {}",
+        epilogue.bias.len()
     );
     assert!(
         row_stride >= columns || rows <= 1,
-        "rows of the result overlap"
+        "output rows overlap: row stride {row_stride}, {columns} columns"
     );
     if rows == 0 || columns == 0 {
         return;
     }
     let panels = columns.div_ceil(PanelWidth::current().whole);
-    let out = Columns(data.as_mut_ptr());
-    let part = |panels: Range<usize>| {
-        // SAFETY: `is_inside` above: the result's rows and columns lie in its slice, which is borrowed mutably; each
-        // part writes the columns of its own panels.
-        unsafe { multiply_panels(out, row_stride, a, b, panels, sum) };
+    let out = OutputPtr(data.as_mut_ptr());
+    let run = |panels: Range<usize>| {
+        // SAFETY: `is_inside` above checks that all rows and columns of the output lie in its
+        // slice, which is borrowed mutably. Each job writes only the columns of its own panels.
+        unsafe { multiply_panels(out, row_stride, a, b, panels, epilogue) };
     };
-    let parts = threads.clamp(1, panels);
-    if parts == 1 {
-        part(0..panels);
+    let jobs = threads.clamp(1, panels);
+    if jobs == 1 {
+        run(0..panels);
     } else {
-        (0..parts)
+        (0..jobs)
             .into_par_iter()
             .with_max_len(1)
-            .for_each(|i| part(i * panels / parts..(i + 1) * panels / parts));
+            .for_each(|i| run(i * panels / jobs..(i + 1) * panels / jobs));
     }
 }
 
-/// Buffers that a thread keeps from product to product.
+/// Per-thread buffers, reused from product to product.
 #[derive(Default)]
 struct Scratch {
+    /// Rows of A made contiguous.
     a: Vec<f32>,
+    /// One packed panel of B.
     panel: Vec<f32>,
 }
 
@@ -300,26 +326,27 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The columns of some panels.
+/// Computes the output columns of some panels.
 ///
 /// # Safety
-/// `out` must point to a matrix of `a`'s rows and `b`'s columns, rows `out_stride` apart, whose columns of `panels`
-/// nothing else uses meanwhile.
+///
+/// `out` must point to a matrix with as many rows as `a` and as many columns as `b`, rows
+/// `out_stride` apart. Nothing else may access the columns of `panels` during the call.
 unsafe fn multiply_panels(
-    out: Columns,
+    out: OutputPtr,
     out_stride: usize,
     a: Matrix<'_>,
     b: Right<'_>,
     panels: Range<usize>,
-    sum: Sum<'_>,
+    epilogue: Epilogue<'_>,
 ) {
     let (width, columns) = (PanelWidth::current(), b.columns());
     SCRATCH.with_borrow_mut(|scratch| {
-        // Once at least: a sum of nothing still has its bias.
-        for first in (0..a.columns.max(1)).step_by(DEPTH) {
-            let depth = DEPTH.min(a.columns - first);
+        // At least one iteration: a product of depth 0 still adds the bias.
+        for first in (0..a.columns.max(1)).step_by(KC) {
+            let depth = KC.min(a.columns - first);
             let left = a.part(0..a.rows, first..first + depth);
-            // A left side whose rows are not contiguous is made so.
+            // Copy A if its rows are not contiguous.
             let (a, a_stride) = if depth == 0 {
                 (&[][..], 0)
             } else if left.column_stride == 1 {
@@ -351,15 +378,16 @@ unsafe fn multiply_panels(
                     panel,
                     depth,
                     columns: end - start,
-                    scale: sum.scale,
-                    bias: if first == 0 && !sum.bias.is_empty() {
-                        &sum.bias[start..end]
+                    scale: epilogue.alpha,
+                    bias: if first == 0 && !epilogue.bias.is_empty() {
+                        &epilogue.bias[start..end]
                     } else {
                         &[]
                     },
-                    accumulate: sum.accumulate || first > 0,
+                    accumulate: epilogue.accumulate || first > 0,
                 };
-                // SAFETY: the rows and columns of the result that the caller vouches for.
+                // SAFETY: the caller guarantees exclusive access to these rows and columns of the
+                // output.
                 unsafe { rows.run() };
             }
         }
@@ -378,7 +406,7 @@ mod tests {
             .collect()
     }
 
-    /// A matrix with `gap` unused values after each row, or after each column where `transposed`.
+    /// A matrix with `gap` unused values after each row, or after each column if `transposed`.
     fn matrix(
         data: &[f32],
         rows: usize,
@@ -396,8 +424,8 @@ mod tests {
         f64::from(m.data[row * m.row_stride + column * m.column_stride])
     }
 
-    /// Three loops in f64.
-    fn plain(a: &Matrix<'_>, b: &Matrix<'_>, row: usize, column: usize) -> f64 {
+    /// One output value as a sum in f64.
+    fn reference(a: &Matrix<'_>, b: &Matrix<'_>, row: usize, column: usize) -> f64 {
         (0..a.columns)
             .map(|k| at(a, row, k) * at(b, k, column))
             .sum()
@@ -405,7 +433,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_three_loops(
+        fn agrees_with_a_naive_product_in_f64(
             m in 1usize..40, n in 1usize..150, k in 0usize..50, gap in 0usize..3,
             accumulate: bool, with_bias: bool, a_transposed: bool, b_transposed: bool, threads in 1usize..4,
         ) {
@@ -413,31 +441,31 @@ mod tests {
             let (a, b) = (matrix(&a, m, k, gap, a_transposed), matrix(&b, k, n, gap, b_transposed));
             let before = values(m * (n + gap), 3);
             let bias = if with_bias { values(n, 4) } else { Vec::new() };
-            let (mut out, mut prepared) = (before.clone(), before.clone());
+            let (mut out, mut with_packed) = (before.clone(), before.clone());
             product(MatrixMut::new(&mut out, m, n, n + gap), a, b, 0.5, accumulate, threads);
             let panels = Panels::of(b);
             let right = Right::Panels(&panels);
-            linear_product(MatrixMut::new(&mut prepared, m, n, n + gap), a, right, &bias, accumulate, threads);
+            linear_product(MatrixMut::new(&mut with_packed, m, n, n + gap), a, right, &bias, accumulate, threads);
             for r in 0..m {
                 for c in 0..n + gap {
                     let index = r * (n + gap) + c;
-                    let (found, prepared, held) = (out[index], prepared[index], f64::from(before[index]));
+                    let (found, with_packed, held) = (out[index], with_packed[index], f64::from(before[index]));
                     if c >= n {
-                        prop_assert!(f64::from(found) == held && f64::from(prepared) == held);
+                        prop_assert!(f64::from(found) == held && f64::from(with_packed) == held);
                         continue;
                     }
-                    let (sum, held) = (plain(&a, &b, r, c), if accumulate { held } else { 0.0 });
+                    let (sum, held) = (reference(&a, &b, r, c), if accumulate { held } else { 0.0 });
                     prop_assert!((f64::from(found) - (0.5 * sum + held)).abs() < 1e-4, "{found} at {r},{c}");
                     let biased = sum + held + bias.get(c).copied().map_or(0.0, f64::from);
-                    prop_assert!((f64::from(prepared) - biased).abs() < 1e-4, "{prepared} at {r},{c}");
+                    prop_assert!((f64::from(with_packed) - biased).abs() < 1e-4, "{with_packed} at {r},{c}");
                 }
             }
         }
     }
 
     #[test]
-    fn sums_longer_than_a_panel_are_whole() {
-        let (m, k, n) = (7, 2 * DEPTH + 3, 70);
+    fn sums_deeper_than_one_panel_are_complete() {
+        let (m, k, n) = (7, 2 * KC + 3, 70);
         let (a, b) = (values(m * k, 1), values(k * n, 2));
         for transposed in [false, true] {
             let (a, b) = (
@@ -448,7 +476,7 @@ mod tests {
             product(MatrixMut::packed(&mut out, n), a, b, 1.0, false, 2);
             for (i, found) in out.iter().enumerate() {
                 assert!(
-                    (f64::from(*found) - plain(&a, &b, i / n, i % n)).abs() < 2e-3,
+                    (f64::from(*found) - reference(&a, &b, i / n, i % n)).abs() < 2e-3,
                     "{found} at {i}"
                 );
             }
@@ -456,8 +484,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "does not give")]
-    fn shapes_that_do_not_fit_are_refused() {
+    #[should_panic(expected = "cannot multiply 2×3 by 2×3 into 2×2")]
+    fn rejects_mismatched_shapes() {
         let (a, b, mut out) = (vec![0.0; 6], vec![0.0; 6], vec![0.0; 4]);
         product(
             MatrixMut::packed(&mut out, 2),
@@ -470,8 +498,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "beyond its slice")]
-    fn a_matrix_beyond_its_slice_is_refused() {
+    #[should_panic(expected = "exceeds its slice")]
+    fn rejects_a_view_that_exceeds_its_slice() {
         let (a, b, mut out) = (vec![0.0; 5], vec![0.0; 6], vec![0.0; 4]);
         product(
             MatrixMut::packed(&mut out, 2),

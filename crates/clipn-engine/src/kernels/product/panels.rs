@@ -2,8 +2,11 @@ use super::Matrix;
 use super::tile::PanelWidth;
 use clipn_base::simd::vectorised;
 
-/// The right side of a product, laid out as the kernel reads it: panels of columns, in each of which the values of a
-/// row stand side by side. The rows of the last panel are filled up to whole vectors with zeros.
+/// Packed right-hand side B of a product: column panels in the order in which the micro-kernel
+/// reads them.
+///
+/// In each panel the values of a row are contiguous. The rows of the last panel are zero-padded to
+/// whole vectors.
 #[derive(Clone)]
 pub(crate) struct Panels {
     values: Vec<f32>,
@@ -13,12 +16,13 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Lays a matrix out.
+    /// Packs a matrix.
     ///
     /// # Panics
-    /// A matrix that reaches beyond its slice.
+    ///
+    /// Panics if the matrix exceeds its slice.
     pub fn of(matrix: Matrix<'_>) -> Self {
-        assert!(matrix.is_inside(), "a matrix reaches beyond its slice");
+        assert!(matrix.is_inside(), "matrix view exceeds its slice");
         let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
         let firsts = (0..columns).step_by(width.whole);
         let ends = firsts.clone().map(|first| columns.min(first + width.whole));
@@ -54,7 +58,7 @@ impl Panels {
         self.columns
     }
 
-    /// Rows `first..first + count` of one panel.
+    /// Returns the rows `first..first + count` of one panel.
     pub(super) fn part(&self, panel: usize, first: usize, count: usize) -> &[f32] {
         let before = panel * self.width.whole;
         let width = self.width.of(self.columns - before);
@@ -71,7 +75,7 @@ impl std::fmt::Debug for Panels {
     }
 }
 
-/// Lays at most `width` columns out as one panel, `[rows, width]`.
+/// Packs at most `width` columns into one panel, `[rows, width]`, padded with zeros.
 pub(super) fn lay_out(panel: &mut [f32], columns: Matrix<'_>, width: usize) {
     if columns.columns == 0 || columns.rows == 0 {
         return;
@@ -89,7 +93,7 @@ pub(super) fn lay_out(panel: &mut [f32], columns: Matrix<'_>, width: usize) {
     }
 }
 
-/// Side of the squares that are transposed one by one, so that both sides stay in cache.
+/// Side of the square blocks of a blocked transpose, so that source and destination stay in cache.
 const SQUARE: usize = 16;
 
 /// Writes row r of `matrix` to column r of `out`, whose rows are `stride` apart.
@@ -103,7 +107,8 @@ pub(super) fn transpose(out: &mut [f32], stride: usize, matrix: Matrix<'_>) {
     } = matrix;
     assert!(
         rows <= stride && (columns == 0 || out.len() >= (columns - 1) * stride + rows),
-        "no room"
+        "transpose of {rows}×{columns} exceeds the output: stride {stride}, {} values",
+        out.len()
     );
     vectorised(
         #[inline(always)]
@@ -137,7 +142,7 @@ pub(super) fn transpose(out: &mut [f32], stride: usize, matrix: Matrix<'_>) {
     );
 }
 
-/// One whole square whose rows are contiguous.
+/// Transposes one full square block with contiguous rows.
 #[inline(always)]
 fn transpose_square(out: &mut [f32], stride: usize, source: &[f32], row_stride: usize) {
     let mut square = [[0.0f32; SQUARE]; SQUARE];

@@ -2,7 +2,7 @@ use super::conv::{Beside, Conv, average};
 use super::grid::Size;
 use clipn_model::BottleneckParams;
 
-/// A bottleneck with its norms folded in.
+/// A bottleneck block with its batch norms folded into the convolutions.
 #[derive(Debug, Clone)]
 pub(super) struct Bottleneck {
     conv1: Conv,
@@ -11,17 +11,19 @@ pub(super) struct Bottleneck {
     downsample: Option<Conv>,
 }
 
-/// Buffers that a thread reuses from block to block.
+/// Per-thread buffers, reused from block to block.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// The maps that go into a block, and what comes out of it.
+    /// Input of a block; after the block has run, its output.
     pub x: Vec<f32>,
+    /// Output of a block while it runs.
     pub y: Vec<f32>,
-    /// The maps of a chunk's images.
+    /// Feature maps of all images of a chunk.
     pub maps: Vec<f32>,
     narrow: Vec<f32>,
     convolved: Vec<f32>,
     averaged: Vec<f32>,
+    /// Gathered neighborhoods of a 3×3 convolution.
     pub columns: Vec<f32>,
 }
 
@@ -35,7 +37,8 @@ impl Bottleneck {
         }
     }
 
-    /// Replaces the maps `scratch.x`, `[images, size, channels]`, by what the block makes of them, and gives its size.
+    /// Replaces `scratch.x`, `[images, size, channels]`, with the output of the block, and returns
+    /// the size of the output. If `halves`, the block average-pools by 2.
     pub fn run(&self, scratch: &mut Scratch, size: Size, halves: bool, threads: usize) -> Size {
         let Scratch {
             x,
@@ -58,17 +61,18 @@ impl Bottleneck {
         } else {
             size
         };
-        let beside = match &self.downsample {
+        let shortcut = match &self.downsample {
             Some(conv) => Beside::Conv(conv, x),
             None => Beside::Map(x),
         };
-        self.conv3.pointwise(y, convolved, beside, threads);
+        self.conv3.pointwise(y, convolved, shortcut, threads);
         std::mem::swap(x, y);
         to
     }
 }
 
-/// Runs the blocks of a stage, of which the first halves the maps where `halves` says so.
+/// Runs the blocks of a stage and returns the size of its output. If `halves`, the first block
+/// average-pools by 2.
 pub(super) fn run_stage(
     blocks: &[Bottleneck],
     scratch: &mut Scratch,

@@ -5,16 +5,18 @@ use clipn_model::ConvParams;
 /// Added to the variance in every batch norm.
 const EPS: f64 = 1e-5;
 
-/// Values of a part of a map that is worked on at once, so that what follows a product finds its result in cache.
+/// Intended number of values per part of a feature map, so that the operation after a product finds
+/// its result in cache.
 const PART_VALUES: usize = 1 << 18;
 
-/// Rows of such a part at least: fewer would read the weights more often than they are worth.
-const PART_ROWS: usize = 256;
+/// Minimum number of rows per part: with fewer rows, reading the weights again for each part costs
+/// more than it saves.
+const MIN_PART_ROWS: usize = 256;
 
-/// A convolution with its batch norm folded in.
+/// A convolution with its batch norm folded into weights and bias.
 #[derive(Debug, Clone)]
 pub(super) struct Conv {
-    /// `[kernel²·inner, out]`, the kernel's positions outermost.
+    /// `[kernel²·inner, out]`, with the kernel positions outermost.
     weight: Vec<f32>,
     /// `[out]`.
     bias: Vec<f32>,
@@ -22,19 +24,21 @@ pub(super) struct Conv {
     out: usize,
 }
 
-/// What follows a convolution beside its bias.
+/// Term added to the output of a convolution before the ReLU.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Beside<'a> {
-    /// Nothing.
+    /// No term.
     Nothing,
-    /// A map `[rows, out]` is added.
+    /// A feature map, `[rows, out]`: the identity shortcut of a bottleneck block.
     Map(&'a [f32]),
-    /// Another convolution, 1×1, of another map is added.
+    /// Another 1×1 convolution, of another feature map: the projection shortcut of a bottleneck
+    /// block.
     Conv(&'a Conv, &'a [f32]),
 }
 
 impl Conv {
-    /// Folds the norm into the weights: w·s and b − mean·s with s = weight / √(variance + ε), in f64.
+    /// Folds the batch norm into the weights, in f64: w·s and b − mean·s, with s = weight /
+    /// √(variance + ε).
     pub fn new(params: &ConvParams<f32>) -> Self {
         let &ConvParams {
             inner,
@@ -74,18 +78,19 @@ impl Conv {
         }
     }
 
-    /// Channels that come in.
+    /// Number of input channels.
     pub fn inner(&self) -> usize {
         self.inner
     }
 
-    /// Channels that go out.
+    /// Number of output channels.
     pub fn out(&self) -> usize {
         self.out
     }
 
-    /// A 1×1 convolution of `x`, `[rows, inner]`, into `y`, `[rows, out]`, what stands beside it, and ReLU.
-    pub fn pointwise(&self, y: &mut Vec<f32>, x: &[f32], beside: Beside<'_>, threads: usize) {
+    /// Computes a 1×1 convolution of `x`, `[rows, inner]`, into `y`, `[rows, out]`, adds
+    /// `shortcut`, and applies ReLU.
+    pub fn pointwise(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Beside<'_>, threads: usize) {
         let rows = x.len() / self.inner;
         reset(y, rows * self.out);
         let part = part_rows(self.out.max(self.inner));
@@ -98,7 +103,7 @@ impl Conv {
                 false,
                 threads,
             );
-            match beside {
+            match shortcut {
                 Beside::Nothing => add_bias_and_relu(y, &self.bias),
                 Beside::Map(map) => {
                     add_map_bias_and_relu(
@@ -122,8 +127,9 @@ impl Conv {
         }
     }
 
-    /// A 3×3 convolution with one position of padding, of maps `[images, size, inner]`, into `y`,
-    /// `[images, size / stride, out]`, and ReLU. `columns` is memory for the gathered neighbours.
+    /// Computes a 3×3 convolution with padding 1 of feature maps, `[images, size, inner]`, into
+    /// `y`, `[images, size / stride, out]`, and applies ReLU. `columns` is a buffer for the
+    /// gathered neighborhoods.
     pub fn neighbours(
         &self,
         y: &mut Vec<f32>,
@@ -153,7 +159,7 @@ impl Conv {
         }
     }
 
-    /// y = x·weight, or y + x·weight.
+    /// Computes y = x·weight, or y += x·weight if `accumulate`.
     fn multiply(&self, y: &mut [f32], x: &[f32], accumulate: bool, threads: usize) {
         let inner = self.weight.len() / self.out;
         let (x, weight) = (
@@ -171,16 +177,18 @@ impl Conv {
     }
 }
 
+/// Returns the number of rows per part for rows of `values` values.
 fn part_rows(values: usize) -> usize {
-    (PART_VALUES / values).max(PART_ROWS)
+    (PART_VALUES / values).max(MIN_PART_ROWS)
 }
 
-/// Makes `buffer` `length` values long, whatever they are.
+/// Resizes `buffer` to `length` values, whose contents are unspecified.
 pub(super) fn reset(buffer: &mut Vec<f32>, length: usize) {
     buffer.resize(length, 0.0);
 }
 
-/// The 3×3 neighbours of the position (row, column) of a map, `[9, channels]`, zeros beyond its border.
+/// Copies the 3×3 neighborhood of the position (row, column) of a feature map, `[9, channels]`,
+/// with zeros beyond the border.
 fn gather(
     out: &mut [f32],
     map: &[f32],
@@ -188,7 +196,7 @@ fn gather(
     channels: usize,
     (row, column): (usize, usize),
 ) {
-    // The three neighbours of a row of the map lie side by side; at the border one of them is missing.
+    // The three neighbors in a row of the map are contiguous; at the border one of them is missing.
     let first = column.saturating_sub(1);
     let last = (column + 1).min(width - 1);
     let missing = usize::from(column == 0) * channels;
@@ -235,13 +243,14 @@ fn add_map_bias_and_relu(x: &mut [f32], map: &[f32], bias: &[f32]) {
     );
 }
 
-/// Zero for what is negative; NaN stays, so that a broken weight shows.
+/// Clamps negative values to zero, but propagates NaN, so that broken weights are noticed.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
-/// Averages of 2×2 positions of maps `[images, size, channels]`, into `[images, size / 2, channels]`.
+/// Computes the 2×2 average pooling of feature maps, `[images, size, channels]`, into
+/// `[images, size / 2, channels]`.
 pub(super) fn average(out: &mut Vec<f32>, x: &[f32], size: Size, channels: usize) {
     let to = size.halved();
     let images = x.len() / (size.area() * channels);

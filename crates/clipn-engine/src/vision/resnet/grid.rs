@@ -1,7 +1,8 @@
 use clipn_model::{Images, ModelError};
 
-/// Rows or columns of a map that a convolution or an average over two positions halves: the odd one is dropped by an
-/// average, and kept by the first convolution, which pads.
+/// Height and width of a feature map.
+///
+/// Average pooling rounds an odd size down; the first convolution, which pads, rounds it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub height: usize,
@@ -9,7 +10,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// What the stem's first convolution leaves of an image: stride 2, one pixel of padding.
+    /// Returns the size after the first convolution of the stem: kernel 3, stride 2, padding 1.
     pub fn strided(self) -> Self {
         Self {
             height: self.height.div_ceil(2),
@@ -17,7 +18,7 @@ impl Size {
         }
     }
 
-    /// What averaging over 2×2 positions leaves.
+    /// Returns the size after 2×2 average pooling.
     pub fn halved(self) -> Self {
         Self {
             height: self.height / 2,
@@ -25,13 +26,17 @@ impl Size {
         }
     }
 
-    /// Positions of the map.
+    /// Returns the number of positions of the map.
     pub fn area(self) -> usize {
         self.height * self.width
     }
 }
 
-/// Rows and columns of the last map of a batch of images.
+/// Returns the rows and columns of the last feature map for a batch of images.
+///
+/// # Errors
+///
+/// [`ModelError::Input`] if the images are smaller than 31×31 pixels.
 pub(crate) fn last_grid<T>(
     images: &Images<'_, T>,
 ) -> Result<(usize, usize), ModelError> {
@@ -42,7 +47,7 @@ pub(crate) fn last_grid<T>(
     let last = image.strided().halved().halved().halved().halved();
     if last.area() == 0 {
         return Err(ModelError::Input(format!(
-            "images of {}×{} pixels are too small for a ResNet, which needs 31×31",
+            "expected images of at least 31×31 pixels for a ResNet, got {}×{}",
             image.height, image.width
         )));
     }
@@ -54,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grids_are_those_of_the_maps() {
+    fn last_grid_matches_the_last_feature_map() {
         let grid = |height: usize, width: usize| {
             last_grid(&Images::new(&vec![0.0f32; 3 * height * width], height, width).unwrap())
         };

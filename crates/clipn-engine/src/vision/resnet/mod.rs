@@ -1,6 +1,8 @@
-//! CLIP's ResNet image tower in f32, for inference. Maps lie in memory with their channels side by side, `[images,
-//! height, width, channels]`, so that a 1×1 convolution is one matrix product and a 3×3 one is a product of gathered
-//! neighbours; batch norms are folded into the weights when the tower is made.
+//! CLIP's ResNet image tower (open_clip's `ModifiedResNet`) in f32, for inference.
+//!
+//! Feature maps are stored channels-last, `[images, height, width, channels]`. A 1×1 convolution is
+//! then one matrix product, and a 3×3 convolution is a product of gathered neighborhoods (im2col).
+//! Batch norms are folded into the weights when the tower is created.
 
 mod block;
 mod conv;

@@ -1,19 +1,22 @@
 use crate::kernels::{Matrix, MatrixMut, add, add_bias, product, softmax_prefix};
 use clipn_model::{AttentionPoolParams, LinearParams};
 
-/// Attention of the mean position over all positions of the last map. There is one query a head, so that keys and
-/// values need not be computed for every position: q·(K·x) is (Kᵀ·q)·x, Σ a·(V·x) is V·(Σ a·x), and the bias of the
-/// keys, which adds the same to every logit, drops out.
+/// Attention pooling (open_clip's `AttentionPool2d`): attention of the mean position over all
+/// positions of the last map.
+///
+/// There is one query per head, so keys and values need not be computed for every position: q·(K·x)
+/// = (Kᵀ·q)·x and Σ a·(V·x) = V·(Σ a·x). The bias of the keys adds the same value to every logit
+/// and cancels in the softmax.
 #[derive(Debug)]
 pub(super) struct AttentionPool<'a> {
     pub params: &'a AttentionPoolParams<f32>,
     pub heads: usize,
-    /// `[1 + positions, width]`.
+    /// Positional embeddings, `[1 + positions, width]`.
     pub positions: &'a [f32],
 }
 
 impl AttentionPool<'_> {
-    /// Features `[images, D]` of the last maps `[images, positions, width]`.
+    /// Computes features, `[images, D]`, from the last feature maps, `[images, positions, width]`.
     pub fn run(&self, out: &mut [f32], maps: &[f32], threads: usize) {
         let width = self.params.q_proj.bias.len();
         let (length, head_width) = (self.positions.len() / width, width / self.heads);
@@ -25,18 +28,22 @@ impl AttentionPool<'_> {
         let scale = (head_width as f32).powf(-0.5);
         queries.iter_mut().for_each(|q| *q *= scale);
 
-        // What each head asks of a position, and then the positions' mean by its answers: [images, heads, width].
+        // First Kᵀ·q of each head, then Σ a·x, the mean of the positions weighted by attention:
+        // [images, heads, width].
         let mut heads = vec![0.0; images * self.heads * width];
         for head in 0..self.heads {
             let queries = Matrix::packed(&queries, width).columns(head * head_width, head_width);
-            let keys = Matrix::packed(rows(&self.params.k_proj, head, head_width, width), width);
-            let asked = MatrixMut::new(
+            let keys = Matrix::packed(
+                head_weight(&self.params.k_proj, head, head_width, width),
+                width,
+            );
+            let key_queries = MatrixMut::new(
                 &mut heads[head * width..],
                 images,
                 width,
                 self.heads * width,
             );
-            product(asked, queries, keys, 1.0, false, threads);
+            product(key_queries, queries, keys, 1.0, false, threads);
         }
         let mut logits = vec![0.0; self.heads * length];
         let each = tokens
@@ -44,20 +51,20 @@ impl AttentionPool<'_> {
             .zip(heads.chunks_exact_mut(self.heads * width));
         for (tokens, heads) in each {
             let tokens = Matrix::packed(tokens, width);
-            let asked = Matrix::packed(heads, width);
+            let key_queries = Matrix::packed(heads, width);
             product(
                 MatrixMut::packed(&mut logits, length),
-                asked,
+                key_queries,
                 tokens.transposed(),
                 1.0,
                 false,
                 threads,
             );
             softmax_prefix(&mut logits, length, |_| length);
-            let answers = Matrix::packed(&logits, length);
+            let probabilities = Matrix::packed(&logits, length);
             product(
                 MatrixMut::packed(heads, width),
-                answers,
+                probabilities,
                 tokens,
                 1.0,
                 false,
@@ -67,15 +74,18 @@ impl AttentionPool<'_> {
 
         let mut attended = vec![0.0; images * width];
         for head in 0..self.heads {
-            let seen = Matrix::new(&heads[head * width..], images, width, self.heads * width);
-            let values = Matrix::packed(rows(&self.params.v_proj, head, head_width, width), width);
+            let weighted = Matrix::new(&heads[head * width..], images, width, self.heads * width);
+            let values = Matrix::packed(
+                head_weight(&self.params.v_proj, head, head_width, width),
+                width,
+            );
             let attended = MatrixMut::new(
                 &mut attended[head * head_width..],
                 images,
                 head_width,
                 width,
             );
-            product(attended, seen, values.transposed(), 1.0, false, threads);
+            product(attended, weighted, values.transposed(), 1.0, false, threads);
         }
         add_bias(&mut attended, &self.params.v_proj.bias);
         out.copy_from_slice(&linear(
@@ -86,7 +96,8 @@ impl AttentionPool<'_> {
         ));
     }
 
-    /// The mean position and the positions of each map, with their embeddings: `[images, 1 + positions, width]`.
+    /// Returns the mean position and the positions of each map, plus their positional embeddings:
+    /// `[images, 1 + positions, width]`.
     fn tokens(&self, maps: &[f32], width: usize) -> Vec<f32> {
         let area = self.positions.len() - width;
         let mut tokens = Vec::with_capacity(maps.len() / area * self.positions.len());
@@ -96,8 +107,8 @@ impl AttentionPool<'_> {
             for position in map.chunks_exact(width) {
                 add(&mut tokens[start..], position);
             }
-            let share = width as f32 / area as f32;
-            tokens[start..].iter_mut().for_each(|sum| *sum *= share);
+            let scale = width as f32 / area as f32;
+            tokens[start..].iter_mut().for_each(|sum| *sum *= scale);
             tokens.extend_from_slice(map);
             add(&mut tokens[start..], self.positions);
         }
@@ -105,12 +116,12 @@ impl AttentionPool<'_> {
     }
 }
 
-/// The rows of a projection's weights that belong to a head, `[head_width, width]`.
-fn rows(params: &LinearParams<f32>, head: usize, head_width: usize, width: usize) -> &[f32] {
+/// Returns the rows of a projection's weights that belong to a head, `[head_width, width]`.
+fn head_weight(params: &LinearParams<f32>, head: usize, head_width: usize, width: usize) -> &[f32] {
     &params.weight[head * head_width * width..][..head_width * width]
 }
 
-/// x·weightᵀ + bias, for x of `rows` rows.
+/// Computes x·weightᵀ + bias, for an `x` with `rows` rows.
 fn linear(x: Matrix<'_>, rows: usize, params: &LinearParams<f32>, threads: usize) -> Vec<f32> {
     let out = params.bias.len();
     let weight = Matrix::packed(&params.weight, x.width()).transposed();

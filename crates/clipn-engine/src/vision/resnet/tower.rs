@@ -12,18 +12,20 @@ use clipn_model::{
     STAGES, VisionConfig, Weights,
 };
 
-/// Positions of last maps that a chunk of images aims at: 8 images of RN50, 2 of RN50x64.
+/// Intended number of positions of last feature maps per chunk of images: 8 images of RN50, or 2 of
+/// RN50x64.
 const CHUNK_POSITIONS: usize = 400;
 
-/// The stages that run image by image, whose maps are large; the others run over a whole chunk, whose weights are.
-const SINGLE_STAGES: usize = 2;
+/// Number of leading stages that run image by image, because their feature maps are large. The
+/// other stages run over a whole chunk, because their weights are large.
+const PER_IMAGE_STAGES: usize = 2;
 
 thread_local! {
-    /// A thread's buffers for stages.
+    /// Per-thread buffers for the stages.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// CLIP's ResNet image tower in f32, for inference.
+/// CLIP's ResNet image tower (open_clip's `ModifiedResNet`) in f32, for inference.
 #[derive(Debug, Clone)]
 pub struct ResNetTower {
     config: VisionConfig,
@@ -34,8 +36,10 @@ pub struct ResNetTower {
 }
 
 impl ResNetTower {
-    /// The tower of a config with its parameters. The batch norms are folded into the convolutions, which takes
-    /// memory of their size; the attention pooling stays where it is.
+    /// Creates a tower from a config and its parameters.
+    ///
+    /// Folds the batch norms into the convolutions, which copies the convolution weights. The
+    /// weights of the attention pooling are shared with `params`.
     pub fn new(config: &ModelConfig, params: &ResNetParams<f32>) -> Self {
         let stage = |blocks: &Vec<_>| blocks.iter().map(Bottleneck::new).collect();
         Self {
@@ -47,15 +51,17 @@ impl ResNetTower {
         }
     }
 
-    /// The tower of loaded weights.
+    /// Creates the tower of loaded weights.
     ///
     /// # Errors
-    /// The image tower of their config is a ViT.
+    ///
+    /// Returns an error if the image tower of the weights is a ViT.
     pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
         Ok(Self::new(weights.config(), &weights.resnet()?))
     }
 
-    /// The last maps of some of the images, `[images, positions, width]`, into `scratch.x`.
+    /// Computes the last feature maps of some images, `[images, positions, width]`, into
+    /// `scratch.x`.
     fn last_maps(
         &self,
         scratch: &mut Scratch,
@@ -63,7 +69,7 @@ impl ResNetTower {
         which: Range<usize>,
         threads: usize,
     ) {
-        let (single, chunked) = self.stages.split_at(SINGLE_STAGES);
+        let (single, chunked) = self.stages.split_at(PER_IMAGE_STAGES);
         scratch.maps.clear();
         let mut size = Size {
             height: 0,
@@ -82,7 +88,7 @@ impl ResNetTower {
         }
     }
 
-    /// The stem of one image, into `scratch.x`.
+    /// Runs the stem on one image, into `scratch.x`, and returns the size of the result.
     fn stem(
         &self,
         scratch: &mut Scratch,
@@ -107,7 +113,7 @@ impl ResNetTower {
     }
 }
 
-/// One image of three planes as pixels of three channels.
+/// Converts one image from planar RGB, `[3, H, W]`, to interleaved RGB, `[H, W, 3]`.
 fn interleave(out: &mut Vec<f32>, planes: &[f32]) {
     let area = planes.len() / 3;
     let (red, rest) = planes.split_at(area);

@@ -1,48 +1,55 @@
-//! The markers of a file and what they say.
+//! Markers and marker segments (T.81 Annex B).
 use super::{NAME, damaged, unsupported};
 use crate::error::ImageError;
 
-/// How the samples in the file stand for colours.
+/// Color space of the coded components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colours {
     Grey,
     Rgb,
     LumaChroma,
-    /// Cyan, magenta, yellow and black, stored inverted.
+    /// CMYK, stored inverted.
     Inks,
-    /// Luma, chroma and inverted black.
+    /// YCCK: YCbCr of inverted CMY, and inverted black.
     LumaChromaBlack,
 }
 
-/// One component as the frame header has it.
+/// Component specification of a frame header (T.81 B.2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FrameComponent {
+    /// Component identifier (Ci).
     pub id: u8,
-    /// Horizontal and vertical sampling factors.
+    /// Horizontal and vertical sampling factors (Hi, Vi), 1 to 4.
     pub sampling: (usize, usize),
-    /// Number of its quantisation table.
+    /// Quantization table destination (Tqi), 0 to 3.
     pub quantisation: usize,
 }
 
-/// What a frame header says.
+/// Frame header (SOF marker segment, T.81 B.2.2).
 pub(super) struct Frame {
+    /// Marker code SOFn, which determines the coding process.
     marker: u8,
+    /// Sample precision (P) in bits.
     precision: u8,
+    /// Samples per line (X).
     pub width: u32,
+    /// Number of lines (Y).
     pub height: u32,
+    /// Component specifications in the order of the header.
     pub components: Vec<FrameComponent>,
 }
 
 impl Frame {
+    /// Parses a frame header; `None` if it is incomplete.
     fn read(marker: u8, segment: &[u8]) -> Option<Self> {
         let [precision, h1, h0, w1, w0, count, components @ ..] = segment else {
             return None;
         };
         let (components, _) = components.get(..3 * usize::from(*count))?.as_chunks::<3>();
-        let component = |[id, sampling, quantisation]: &[u8; 3]| FrameComponent {
+        let component = |[id, sampling, table]: &[u8; 3]| FrameComponent {
             id: *id,
             sampling: (usize::from(sampling >> 4), usize::from(sampling & 15)),
-            quantisation: usize::from(*quantisation),
+            quantisation: usize::from(*table),
         };
         Some(Self {
             marker,
@@ -53,11 +60,12 @@ impl Frame {
         })
     }
 
+    /// Whether the coding process is progressive DCT (SOF2).
     pub(super) fn is_progressive(&self) -> bool {
         self.marker == 0xC2
     }
 
-    /// The largest sampling factors.
+    /// Returns the maximum sampling factors (Hmax, Vmax).
     pub(super) fn max_sampling(&self) -> (usize, usize) {
         let largest = |factor: fn(&FrameComponent) -> usize| {
             self.components.iter().map(factor).max().unwrap_or(1)
@@ -68,9 +76,10 @@ impl Frame {
         )
     }
 
-    /// Refuses what is not decoded.
+    /// Rejects frames that are not supported or invalid.
     pub(super) fn check(&self) -> Result<(), ImageError> {
         match self.marker {
+            // SOF0 to SOF2: baseline, extended sequential and progressive DCT.
             0xC0..=0xC2 => {}
             0xC3 => return Err(unsupported(NAME, "lossless coding")),
             0xC9..=0xCB => return Err(unsupported(NAME, "arithmetic coding")),
@@ -79,7 +88,7 @@ impl Frame {
         if self.precision != 8 {
             return Err(unsupported(
                 NAME,
-                format!("{} bits a sample", self.precision),
+                format!("{} bits per sample", self.precision),
             ));
         }
         if !matches!(self.components.len(), 1 | 3 | 4) {
@@ -94,13 +103,16 @@ impl Frame {
             if !(1..=4).contains(&h) || !(1..=4).contains(&v) || component.quantisation > 3 {
                 return Err(damaged(
                     NAME,
-                    format!("component {} has sampling {h}x{v}", component.id),
+                    format!(
+                        "component {}: sampling factors {h}x{v}, quantization table {}",
+                        component.id, component.quantisation
+                    ),
                 ));
             }
             if max_h % h != 0 || max_v % v != 0 {
                 return Err(unsupported(
                     NAME,
-                    format!("sampling {h}x{v} beside {max_h}x{max_v}"),
+                    format!("sampling factors {h}x{v} with a maximum of {max_h}x{max_v}"),
                 ));
             }
         }
@@ -108,18 +120,23 @@ impl Frame {
     }
 }
 
-/// What the markers of a file say, up to its end-of-image marker.
+/// Contents of the marker segments up to the end-of-image marker.
 #[derive(Default)]
 pub(super) struct Headers<'a> {
+    /// First frame header.
     pub frame: Option<Frame>,
+    /// Whether there is a JFIF APP0 segment.
     jfif: bool,
+    /// Color transform flag of the Adobe APP14 segment: 0 none, 1 YCbCr, 2 YCCK.
     adobe_transform: Option<u8>,
+    /// TIFF structure of the EXIF APP1 segment.
     pub exif: Option<&'a [u8]>,
-    /// The end-of-image marker was met.
+    /// Whether the end-of-image marker was found.
     pub complete: bool,
 }
 
 impl<'a> Headers<'a> {
+    /// Reads the marker segments of a file.
     pub(super) fn read(bytes: &'a [u8]) -> Self {
         let mut headers = Self::default();
         let mut position = 2;
@@ -135,14 +152,16 @@ impl<'a> Headers<'a> {
             let Some(segment) = segment(bytes, position) else {
                 break;
             };
-            headers.take(marker, segment);
+            headers.read_segment(marker, segment);
             position += 2 + segment.len();
         }
         headers
     }
 
-    fn take(&mut self, marker: u8, segment: &'a [u8]) {
+    /// Reads one marker segment.
+    fn read_segment(&mut self, marker: u8, segment: &'a [u8]) {
         match marker {
+            // DHT, JPG and DAC: not frame headers.
             0xC4 | 0xC8 | 0xCC => {}
             0xC0..=0xCF if self.frame.is_none() => self.frame = Frame::read(marker, segment),
             0xE0 if segment.len() >= 12 && segment.starts_with(b"JFIF\0") => self.jfif = true,
@@ -154,7 +173,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// libjpeg's guess at what the components are.
+    /// Infers the color space of the components, with libjpeg's heuristics.
     pub(super) fn colours(&self, frame: &Frame) -> Colours {
         let ids: Vec<u8> = frame
             .components
@@ -172,21 +191,24 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// The end-of-image marker.
+/// End-of-image marker (EOI).
 pub(super) const END: u8 = 0xD9;
 
-/// Whether a marker is followed by a length and that many bytes.
+/// Whether the marker starts a marker segment, with a length and parameters; TEM, RSTn, SOI and EOI
+/// do not.
 pub(super) fn has_segment(marker: u8) -> bool {
     !matches!(marker, 0x01 | 0xD0..=0xD9)
 }
 
-/// The bytes of the segment whose length stands at `position`, without the length.
+/// Returns the parameters of the marker segment whose length is at `position`, without the length.
 pub(super) fn segment(bytes: &[u8], position: usize) -> Option<&[u8]> {
     let length = *bytes.get(position..)?.first_chunk::<2>()?;
     bytes.get(position + 2..position + usize::from(u16::from_be_bytes(length)).max(2))
 }
 
-/// The first marker at or after `position`, and the position after it. Stuffed zeros are data, not markers.
+/// Returns the first marker at or after `position` and the position after it.
+///
+/// A byte 0xFF followed by a stuffed zero is data, not a marker.
 pub(super) fn next_marker(bytes: &[u8], mut position: usize) -> Option<(u8, usize)> {
     loop {
         position += bytes

@@ -1,76 +1,86 @@
-//! Huffman codes, and the bits they are read from.
+//! Huffman decoding and the bit reader below it (T.81 Annex C and F.2.2).
 use super::headers::next_marker;
 use super::{NAME, damaged};
 use crate::error::ImageError;
 
-/// Codes of up to this many bits are found with one look.
-const LOOK_BITS: u32 = 9;
+/// Maximum length in bits of codes decoded with one table lookup.
+const LOOKAHEAD_BITS: u32 = 9;
 
-/// A Huffman table.
+/// Huffman table in the form used for decoding.
 pub(super) struct Table {
-    /// By the next bits: length and symbol of the code that they start with, 0 where it is longer.
-    lookup: [u16; 1 << LOOK_BITS],
-    /// By the next bits: value, run and length of a coefficient that fits into them whole, 0 where none does.
-    coefficients: [i16; 1 << LOOK_BITS],
-    /// The largest code of each length, and -1 where there is none.
-    largest: [i32; 17],
-    /// What to add to a code of each length to get the index of its symbol.
-    offset: [i32; 17],
+    /// Length (high byte) and symbol of the code that the next bits start with; 0 for longer codes.
+    lookup: [u16; 1 << LOOKAHEAD_BITS],
+    /// Value (high byte), run and total length of an AC coefficient whose code and additional bits
+    /// are all in the next bits; 0 if they are not.
+    fast_ac: [i16; 1 << LOOKAHEAD_BITS],
+    /// Maximum code of each length (MAXCODE), -1 if there is none.
+    max_code: [i32; 17],
+    /// Difference between the index of a symbol and its code, for each length (VALPTR − MINCODE).
+    value_offset: [i32; 17],
+    /// Symbols in order of increasing code length (HUFFVAL).
     symbols: Vec<u8>,
 }
 
 impl Table {
-    /// Builds the canonical table with `counts[i]` codes of `i + 1` bits.
+    /// Creates the table with `counts[i]` codes of `i + 1` bits (BITS and HUFFVAL, T.81 C.2).
+    ///
+    /// # Errors
+    /// [`ImageError::Damaged`] if there are more codes than the lengths allow.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, ImageError> {
         let mut table = Self {
-            lookup: [0; 1 << LOOK_BITS],
-            coefficients: [0; 1 << LOOK_BITS],
-            largest: [-1; 17],
-            offset: [0; 17],
+            lookup: [0; 1 << LOOKAHEAD_BITS],
+            fast_ac: [0; 1 << LOOKAHEAD_BITS],
+            max_code: [-1; 17],
+            value_offset: [0; 17],
             symbols: symbols.to_vec(),
         };
         let (mut code, mut index) = (0i32, 0usize);
         for length in 1..=16 {
             let count = usize::from(counts[length - 1]);
-            table.offset[length] = index as i32 - code;
+            table.value_offset[length] = index as i32 - code;
             for symbol in &symbols[index..index + count] {
                 if code >> length != 0 {
-                    return Err(damaged(NAME, "a Huffman table has more codes than fit"));
+                    return Err(damaged(
+                        NAME,
+                        "Huffman table has more codes than its code lengths allow",
+                    ));
                 }
-                if length <= LOOK_BITS as usize {
-                    let spare = LOOK_BITS as usize - length;
+                if length <= LOOKAHEAD_BITS as usize {
+                    let spare = LOOKAHEAD_BITS as usize - length;
                     let entry = (length as u16) << 8 | u16::from(*symbol);
                     table.lookup[(code as usize) << spare..][..1 << spare].fill(entry);
                 }
                 code += 1;
             }
             if count > 0 {
-                table.largest[length] = code - 1;
+                table.max_code[length] = code - 1;
             }
             index += count;
             code <<= 1;
         }
-        table.find_coefficients();
+        table.build_fast_ac();
         Ok(table)
     }
 
-    fn find_coefficients(&mut self) {
+    /// Fills `fast_ac` for the coefficients from -128 to 127.
+    fn build_fast_ac(&mut self) {
         for (bits, entry) in self.lookup.iter().enumerate() {
             let (length, symbol) = (u32::from(entry >> 8), u32::from(entry & 0xFF));
             let (run, size) = (symbol >> 4, symbol & 15);
-            if *entry == 0 || size == 0 || length + size > LOOK_BITS {
+            if *entry == 0 || size == 0 || length + size > LOOKAHEAD_BITS {
                 continue;
             }
-            let magnitude = bits as u32 >> (LOOK_BITS - length - size) & ((1 << size) - 1);
+            let magnitude = bits as u32 >> (LOOKAHEAD_BITS - length - size) & ((1 << size) - 1);
             let value = extend(magnitude, size);
             if (-128..128).contains(&value) {
-                self.coefficients[bits] = (value * 256 + (run * 16 + length + size) as i32) as i16;
+                self.fast_ac[bits] = (value * 256 + (run * 16 + length + size) as i32) as i16;
             }
         }
     }
 }
 
-/// A coefficient of `size` bits: those that start with 0 are negative.
+/// Converts `size` additional bits to a signed value (EXTEND, T.81 F.2.2.1): those that start with
+/// 0 are negative.
 #[inline(always)]
 fn extend(magnitude: u32, size: u32) -> i32 {
     let (magnitude, half) = (magnitude as i32, 1i32 << (size - 1));
@@ -81,18 +91,20 @@ fn extend(magnitude: u32, size: u32) -> i32 {
     }
 }
 
-/// The entropy-coded bits between two markers.
+/// Bit reader of an entropy-coded segment.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     position: usize,
-    /// The next bits, from the top; zeros below.
+    /// Next bits, from the most significant bit; zeros below.
     buffer: u64,
+    /// Number of valid bits in `buffer`.
     count: u32,
-    /// More bits were asked for than there are. What was read since is made of zeros.
+    /// Whether more bits were read than the segment has; the missing bits are zeros.
     pub starved: bool,
 }
 
 impl<'a> Bits<'a> {
+    /// Creates a reader of the entropy-coded segment at `position`.
     pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
         Self {
             bytes,
@@ -103,12 +115,13 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Where the bytes stand that have not been taken: at a marker once the bits have run out.
+    /// Returns the position of the next byte to read: that of a marker once the segment is
+    /// exhausted.
     pub(super) fn position(&self) -> usize {
         self.position
     }
 
-    /// Goes on at `position` with no bits left over.
+    /// Discards buffered bits and continues at `position`.
     pub(super) fn restart(&mut self, position: usize) {
         *self = Self {
             starved: self.starved,
@@ -116,12 +129,12 @@ impl<'a> Bits<'a> {
         };
     }
 
-    /// The first marker at or after `position`, and the position after it.
+    /// Returns the first marker at or after `position` and the position after it.
     pub(super) fn marker_from(&self, position: usize) -> Option<(u8, usize)> {
         next_marker(self.bytes, position)
     }
 
-    /// At least 32 bits, or all that there are before the next marker.
+    /// Fills the buffer to at least 32 bits, or with all bits before the next marker.
     #[inline(always)]
     fn refill(&mut self) {
         if self.count >= 32 {
@@ -133,7 +146,7 @@ impl<'a> Bits<'a> {
             .and_then(<[u8]>::first_chunk::<4>)
         {
             let word = u32::from_be_bytes(*word);
-            // No byte of it is 0xFF.
+            // No byte of the word is 0xFF.
             if (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
                 self.buffer |= u64::from(word) << (32 - self.count);
                 self.count += 32;
@@ -141,11 +154,12 @@ impl<'a> Bits<'a> {
                 return;
             }
         }
-        self.refill_slowly();
+        self.refill_bytewise();
     }
 
+    /// Fills the buffer byte by byte and removes stuffed zeros.
     #[inline(never)]
-    fn refill_slowly(&mut self) {
+    fn refill_bytewise(&mut self) {
         while self.count <= 48 {
             let Some(byte) = self.bytes.get(self.position) else {
                 return;
@@ -162,14 +176,15 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next `count` (1 to 32) bits, which stay.
+    /// Returns the next `count` (1 to 32) bits without consuming them.
     #[inline(always)]
     fn peek(&self, count: u32) -> u32 {
         (self.buffer >> (64 - count)) as u32
     }
 
+    /// Consumes `count` bits.
     #[inline(always)]
-    fn take(&mut self, count: u32) {
+    fn consume(&mut self, count: u32) {
         self.buffer <<= count;
         if count > self.count {
             self.starved = true;
@@ -178,7 +193,7 @@ impl<'a> Bits<'a> {
         self.count -= count;
     }
 
-    /// The next `count` (0 to 16) bits.
+    /// Reads the next `count` (0 to 16) bits (RECEIVE, T.81 F.2.2.4).
     #[inline(always)]
     pub(super) fn bits(&mut self, count: u32) -> u32 {
         if count == 0 {
@@ -186,75 +201,79 @@ impl<'a> Bits<'a> {
         }
         self.refill();
         let bits = self.peek(count);
-        self.take(count);
+        self.consume(count);
         bits
     }
 
-    /// The next symbol; 0 for a code that the table does not have.
+    /// Decodes the next symbol (DECODE, T.81 F.2.2.3); 0 for a code that is not in the table.
     #[inline(always)]
     pub(super) fn symbol(&mut self, table: &Table) -> u8 {
         self.refill();
-        self.symbol_at_hand(table)
+        self.decode_buffered(table)
     }
 
+    /// Decodes the next symbol without a refill.
     #[inline(always)]
-    fn symbol_at_hand(&mut self, table: &Table) -> u8 {
-        let entry = table.lookup[self.peek(LOOK_BITS) as usize];
+    fn decode_buffered(&mut self, table: &Table) -> u8 {
+        let entry = table.lookup[self.peek(LOOKAHEAD_BITS) as usize];
         if entry != 0 {
-            self.take(u32::from(entry >> 8));
+            self.consume(u32::from(entry >> 8));
             return entry as u8;
         }
-        self.long_symbol(table)
+        self.decode_long(table)
     }
 
+    /// Decodes a code longer than [`LOOKAHEAD_BITS`].
     #[inline(never)]
-    fn long_symbol(&mut self, table: &Table) -> u8 {
-        for length in LOOK_BITS + 1..=16 {
+    fn decode_long(&mut self, table: &Table) -> u8 {
+        for length in LOOKAHEAD_BITS + 1..=16 {
             let code = self.peek(length) as i32;
-            if code <= table.largest[length as usize] {
-                self.take(length);
-                let index = (code + table.offset[length as usize]) as usize;
+            if code <= table.max_code[length as usize] {
+                self.consume(length);
+                let index = (code + table.value_offset[length as usize]) as usize;
                 return table.symbols.get(index).copied().unwrap_or(0);
             }
         }
-        self.take(17);
+        self.consume(17);
         0
     }
 
-    /// A value of `size` (1 to 15) bits after its symbol, for which no refill is needed.
+    /// Reads the `size` (1 to 15) additional bits after a symbol and extends their sign; no refill
+    /// is needed.
     #[inline(always)]
-    fn value_at_hand(&mut self, size: u32) -> i32 {
+    fn receive_extend_buffered(&mut self, size: u32) -> i32 {
         let magnitude = self.peek(size);
-        self.take(size);
+        self.consume(size);
         extend(magnitude, size)
     }
 
-    /// A difference of two DC coefficients.
+    /// Decodes the difference of a DC coefficient to its prediction (DIFF, T.81 F.2.2.1).
     #[inline(always)]
     pub(super) fn difference(&mut self, table: &Table) -> i32 {
         match u32::from(self.symbol(table) & 15) {
             0 => 0,
-            size => self.value_at_hand(size),
+            size => self.receive_extend_buffered(size),
         }
     }
 
-    /// The next AC coefficient: the zeros before it, and its value, 0 where the symbol is one of those without.
+    /// Decodes the next AC coefficient (T.81 F.2.2.2): the run of zeros before it and its value, 0
+    /// for symbols without a coefficient (EOB, ZRL).
     #[inline(always)]
     pub(super) fn coefficient(&mut self, table: &Table) -> (usize, i32) {
         self.refill();
-        let whole = table.coefficients[self.peek(LOOK_BITS) as usize];
-        if whole != 0 {
-            self.take((whole & 15) as u32);
-            return ((whole >> 4 & 15) as usize, i32::from(whole >> 8));
+        let fast = table.fast_ac[self.peek(LOOKAHEAD_BITS) as usize];
+        if fast != 0 {
+            self.consume((fast & 15) as u32);
+            return ((fast >> 4 & 15) as usize, i32::from(fast >> 8));
         }
-        let symbol = self.symbol_at_hand(table);
+        let symbol = self.decode_buffered(table);
         let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
         (
             run,
             if size == 0 {
                 0
             } else {
-                self.value_at_hand(size)
+                self.receive_extend_buffered(size)
             },
         )
     }
@@ -265,14 +284,14 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        // 0 -> 3, 10 -> 0x11, 110 -> 0, and 1110... of 12 bits -> 0x25.
+        // 0 -> 3, 10 -> 0x11, 110 -> 0, and a code 1110... of 12 bits -> 0x25.
         let mut counts = [0; 16];
         (counts[0], counts[1], counts[2], counts[11]) = (1, 1, 1, 1);
         Table::new(&counts, &[3, 0x11, 0, 0x25]).unwrap()
     }
 
     #[test]
-    fn short_and_long_codes_are_found() {
+    fn decodes_short_and_long_codes() {
         let mut bits = Bits::new(&[0b0101_1011, 0b1000_0000, 0b0000_0000], 0);
         let table = table();
         let symbols: Vec<u8> = (0..4).map(|_| bits.symbol(&table)).collect();
@@ -283,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_that_the_table_lacks_are_zero() {
+    fn unknown_codes_decode_to_zero() {
         let mut bits = Bits::new(&[0b1111_0000, 0, 0b0101_0000], 0);
         let table = table();
         assert_eq!(bits.symbol(&table), 0);
@@ -291,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn coefficients_have_signs() {
+    fn decodes_signed_ac_coefficients() {
         let mut bits = Bits::new(&[0b1011_0011, 0b1110_0000, 0b0000_1001], 0);
         let table = table();
         assert_eq!(bits.coefficient(&table), (1, 1));
@@ -300,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_end_at_a_marker_and_stuffing_is_dropped() {
+    fn bits_end_at_a_marker_and_stuffed_zeros_are_removed() {
         let mut bits = Bits::new(&[0xFF, 0x00, 0x12, 0xFF, 0xD9], 0);
         assert_eq!(bits.bits(16), 0xFF12);
         assert!(!bits.starved);
@@ -308,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_with_too_many_codes_are_refused() {
+    fn rejects_tables_with_too_many_codes() {
         let mut counts = [0; 16];
         counts[0] = 3;
         assert!(Table::new(&counts, &[1, 2, 3]).is_err());

@@ -1,8 +1,10 @@
-//! JPEG: baseline, extended and progressive, Huffman-coded, of 8 bits.
+//! JPEG decoding: baseline, extended sequential and progressive DCT, Huffman coding, 8-bit samples.
 //!
-//! The published pixels were decoded by libjpeg-turbo, and no decoder in Rust gives the same ones (they are up to 4
-//! levels off after the crop, most of all where chroma is enlarged). This one does: the same integer inverse
-//! transform, the same "fancy" enlargement of chroma, the same fixed-point colours, the same reading of damaged data.
+//! Names follow [ITU-T T.81](https://www.w3.org/Graphics/JPEG/itu-t81.pdf). The published pixels
+//! were decoded with libjpeg-turbo, and no other decoder in Rust gives the same ones: they are up
+//! to 4 levels off after the crop, most of all in upsampled chroma. This decoder does. It has the
+//! same integer inverse DCT, "fancy" upsampling, fixed-point color conversion and handling of
+//! corrupt data.
 mod headers;
 mod huffman;
 mod idct;
@@ -24,12 +26,12 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         .frame
         .as_ref()
         .ok_or_else(|| match headers.complete {
-            true => damaged(NAME, "it has no frame header"),
+            true => damaged(NAME, "no frame header"),
             false => truncated(NAME),
         })?;
     frame.check()?;
     check_size(frame.width, frame.height, options)?;
-    // Pillow refuses a file that ends before its end-of-image marker.
+    // Pillow rejects a file without an end-of-image (EOI) marker.
     if !headers.complete {
         return Err(truncated(NAME));
     }
@@ -38,7 +40,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     RgbImage::new(frame.width, frame.height, pixels)
 }
 
-/// The TIFF structure of the EXIF segment.
+/// Returns the TIFF structure of the EXIF segment (APP1), if there is one.
 pub(super) fn exif(bytes: &[u8]) -> Option<&[u8]> {
     Headers::read(bytes).exif
 }

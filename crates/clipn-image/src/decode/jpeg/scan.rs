@@ -1,15 +1,17 @@
-//! The scans of a file: entropy-coded coefficients into planes.
+//! Scans: decoding of entropy-coded DCT coefficients into planes (T.81 Annexes F and G).
 use super::headers::{self, END, Frame};
 use super::huffman::{Bits, Table};
 use super::planes::Plane;
 use super::{NAME, damaged};
 use crate::error::ImageError;
 
-/// More scans than any real file has: each one costs a pass over the picture.
+/// Maximum number of scans, more than any real file has: each scan costs a pass over the image.
 const MAX_SCANS: usize = 256;
 
-/// Position in rows of frequencies of each coefficient in the order of the file. Indices beyond the last stay on it.
-const ORDER: [usize; 80] = {
+/// Position in row order of each coefficient in zig-zag order (T.81 Figure A.6).
+///
+/// The table is padded with the last position, for runs beyond the end of a block.
+const ZIGZAG: [usize; 80] = {
     let mut order = [63; 80];
     let (mut index, mut row, mut column) = (0, 0usize, 0usize);
     while index < 64 {
@@ -28,7 +30,7 @@ const ORDER: [usize; 80] = {
     order
 };
 
-/// Decodes all scans of the file into samples.
+/// Decodes all scans of the file into the samples of each component.
 pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageError> {
     let mut tables = Tables::default();
     let mut planes: Option<Vec<Plane>> = None;
@@ -46,71 +48,84 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
         };
         position += 2 + segment.len();
         match marker {
-            0xDB => tables.take_steps(segment)?,
-            0xC4 => tables.take_codes(segment)?,
+            // DQT
+            0xDB => tables.read_quantization_tables(segment)?,
+            // DHT
+            0xC4 => tables.read_huffman_tables(segment)?,
+            // DRI
             0xDD => {
                 tables.restart_interval = segment
                     .first_chunk::<2>()
                     .map_or(0, |n| u16::from_be_bytes(*n).into());
             }
+            // SOS
             0xDA => {
                 scans += 1;
                 if scans > MAX_SCANS {
-                    return Err(damaged(NAME, format!("it has more than {MAX_SCANS} scans")));
+                    return Err(damaged(NAME, format!("more than {MAX_SCANS} scans")));
                 }
-                // All in one scan: samples are made as rows come, and only a row of coefficients is kept.
-                let at_once = !frame.is_progressive()
+                // All components in one scan: samples are computed row by row, and only one MCU row
+                // of coefficients is stored.
+                let is_single_scan = !frame.is_progressive()
                     && segment.first() == Some(&(frame.components.len() as u8));
-                let kept_whole = planes.is_some() || !at_once;
-                let planes = planes.get_or_insert_with(|| Plane::of(frame, kept_whole));
+                let keep_all = planes.is_some() || !is_single_scan;
+                let planes = planes.get_or_insert_with(|| Plane::of(frame, keep_all));
                 let scan = Scan::read(segment, frame, planes, &tables)?;
-                if !kept_whole {
+                if !keep_all {
                     scan.decode(planes, Bits::new(bytes, position), true)?;
-                    return finished(std::mem::take(planes));
+                    return check_components(std::mem::take(planes));
                 }
                 position = scan.decode(planes, Bits::new(bytes, position), false)?;
             }
             _ => {}
         }
     }
-    let mut planes = planes.ok_or_else(|| damaged(NAME, "it has no scan"))?;
+    let mut planes = planes.ok_or_else(|| damaged(NAME, "no scan"))?;
     planes.iter_mut().for_each(|plane| plane.transform(0));
-    finished(planes)
+    check_components(planes)
 }
 
-fn finished(planes: Vec<Plane>) -> Result<Vec<Plane>, ImageError> {
+/// Rejects a frame with a component that no scan contains.
+fn check_components(planes: Vec<Plane>) -> Result<Vec<Plane>, ImageError> {
     match planes.iter().find(|plane| plane.steps.is_none()) {
-        Some(plane) => Err(damaged(
-            NAME,
-            format!("component {} is in no scan", plane.id),
-        )),
+        Some(plane) => Err(damaged(NAME, format!("no scan for component {}", plane.id))),
         None => Ok(planes),
     }
 }
 
-/// The tables in force.
+/// Tables defined by the marker segments so far (T.81 B.2.4).
 #[derive(Default)]
 struct Tables {
-    steps: [Option<[u16; 64]>; 4],
+    /// Quantization tables by destination (Tq), in row order.
+    quantization: [Option<[u16; 64]>; 4],
+    /// DC Huffman tables by destination (Th).
     dc: [Option<Table>; 4],
+    /// AC Huffman tables by destination (Th).
     ac: [Option<Table>; 4],
+    /// Restart interval (Ri) in MCUs; 0 for none.
     restart_interval: usize,
 }
 
 impl Tables {
-    fn take_steps(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
-        let cut = || damaged(NAME, "a quantisation table is cut short");
-        while let [head, rest @ ..] = segment {
-            let (wide, number) = (head >> 4 != 0, usize::from(head & 15));
-            let length = if wide { 128 } else { 64 };
-            let (values, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
-            let slot = self
-                .steps
-                .get_mut(number)
-                .ok_or_else(|| damaged(NAME, "a quantisation table above 3"))?;
-            let steps = slot.insert([0; 64]);
-            for (index, position) in ORDER[..64].iter().enumerate() {
-                steps[*position] = match wide {
+    /// Reads the quantization tables of a DQT segment (T.81 B.2.4.1).
+    fn read_quantization_tables(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
+        let incomplete = || damaged(NAME, "incomplete quantization table");
+        while let [precision_destination, rest @ ..] = segment {
+            let (is_16_bit, destination) = (
+                precision_destination >> 4 != 0,
+                usize::from(precision_destination & 15),
+            );
+            let length = if is_16_bit { 128 } else { 64 };
+            let (values, rest) = rest.split_at_checked(length).ok_or_else(incomplete)?;
+            let slot = self.quantization.get_mut(destination).ok_or_else(|| {
+                damaged(
+                    NAME,
+                    format!("quantization table destination: expected 0 to 3, got {destination}"),
+                )
+            })?;
+            let table = slot.insert([0; 64]);
+            for (index, position) in ZIGZAG[..64].iter().enumerate() {
+                table[*position] = match is_16_bit {
                     true => u16::from_be_bytes([values[2 * index], values[2 * index + 1]]),
                     false => values[index].into(),
                 };
@@ -120,20 +135,25 @@ impl Tables {
         Ok(())
     }
 
-    fn take_codes(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
-        let cut = || damaged(NAME, "a Huffman table is cut short");
-        while let [head, rest @ ..] = segment {
-            let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(cut)?;
+    /// Reads the Huffman tables of a DHT segment (T.81 B.2.4.2).
+    fn read_huffman_tables(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
+        let incomplete = || damaged(NAME, "incomplete Huffman table");
+        while let [class_destination, rest @ ..] = segment {
+            let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(incomplete)?;
             let total = counts.iter().map(|count| usize::from(*count)).sum();
-            let (symbols, rest) = rest.split_at_checked(total).ok_or_else(cut)?;
-            let kind = if head >> 4 == 0 {
+            let (symbols, rest) = rest.split_at_checked(total).ok_or_else(incomplete)?;
+            let destination = usize::from(class_destination & 15);
+            let tables = if class_destination >> 4 == 0 {
                 &mut self.dc
             } else {
                 &mut self.ac
             };
-            let slot = kind
-                .get_mut(usize::from(head & 15))
-                .ok_or_else(|| damaged(NAME, "a Huffman table above 3"))?;
+            let slot = tables.get_mut(destination).ok_or_else(|| {
+                damaged(
+                    NAME,
+                    format!("Huffman table destination: expected 0 to 3, got {destination}"),
+                )
+            })?;
             *slot = Some(Table::new(counts, symbols)?);
             segment = rest;
         }
@@ -141,168 +161,194 @@ impl Tables {
     }
 }
 
-/// One component of a scan, with its codes.
-struct Part<'a> {
+/// Component of a scan with its Huffman tables.
+struct ScanComponent<'a> {
+    /// Index of the component in the frame.
     plane: usize,
+    /// DC Huffman table (Tdj).
     dc: Option<&'a Table>,
+    /// AC Huffman table (Taj).
     ac: Option<&'a Table>,
 }
 
-/// Which coefficients a scan holds.
+/// Coding procedure of a scan.
 #[derive(Clone, Copy, PartialEq)]
-enum Pass {
-    /// All of them.
+enum Procedure {
+    /// Sequential DCT: all coefficients.
     Sequential,
-    /// The first bits of the mean.
-    FirstMean,
-    /// One more bit of the mean.
-    NextMean,
-    /// The first bits of other frequencies.
-    First,
-    /// One more bit of other frequencies.
-    Next,
+    /// Progressive DCT: first scan of the DC coefficients.
+    DcFirst,
+    /// Progressive DCT: refinement of the DC coefficients by one bit.
+    DcRefine,
+    /// Progressive DCT: first scan of a band of AC coefficients.
+    AcFirst,
+    /// Progressive DCT: refinement of a band of AC coefficients by one bit.
+    AcRefine,
 }
 
-/// A scan header, and the tables that it names.
+/// Scan header (T.81 B.2.3) with the tables that it selects.
 struct Scan<'a> {
-    parts: Vec<Part<'a>>,
-    pass: Pass,
-    /// First and last coefficient.
+    components: Vec<ScanComponent<'a>>,
+    procedure: Procedure,
+    /// Spectral selection: first and last coefficient in zig-zag order (Ss, Se).
     band: (usize, usize),
-    /// Bits that are still to come after this scan.
-    shift: u32,
+    /// Point transform (Al): number of low bits that later scans refine.
+    point_transform: u32,
+    /// Restart interval (Ri) in MCUs; 0 for none.
     restart_interval: usize,
 }
 
-/// What goes on from block to block.
+/// Entropy decoder state between blocks, reset at a restart.
 #[derive(Default)]
 struct State {
-    /// The last mean of each part.
-    means: [i32; 4],
-    /// Blocks to come that have no more coefficients in this band.
-    ended_blocks: u32,
+    /// DC prediction of each scan component (PRED).
+    dc_predictors: [i32; 4],
+    /// Number of following blocks without further coefficients in the band (EOBRUN).
+    eob_run: u32,
 }
 
 impl<'a> Scan<'a> {
+    /// Reads a scan header and saves the quantization tables of its components.
     fn read(
         segment: &[u8],
         frame: &Frame,
         planes: &mut [Plane],
         tables: &'a Tables,
     ) -> Result<Self, ImageError> {
-        let wrong = || damaged(NAME, "a scan header does not fit its frame");
-        let (count, rest) = segment.split_first().ok_or_else(wrong)?;
+        let invalid = || damaged(NAME, "scan header does not match its frame");
+        let (count, rest) = segment.split_first().ok_or_else(invalid)?;
         let (selected, rest) = rest
             .split_at_checked(2 * usize::from(*count))
-            .ok_or_else(wrong)?;
+            .ok_or_else(invalid)?;
         let [first, last, approximation, ..] = rest else {
-            return Err(wrong());
+            return Err(invalid());
         };
         let (first, last) = (usize::from(*first), usize::from(*last));
+        // Successive approximation bit positions (Ah, Al).
         let (high, low) = (approximation >> 4, approximation & 15);
-        let (pass, band) = match (frame.is_progressive(), first, high) {
-            (false, ..) => (Pass::Sequential, (0, 63)),
-            (true, 0, _) if last != 0 => return Err(wrong()),
-            (true, 0, 0) => (Pass::FirstMean, (0, 0)),
-            (true, 0, _) => (Pass::NextMean, (0, 0)),
-            (true, _, 0) => (Pass::First, (first, last)),
-            (true, _, _) => (Pass::Next, (first, last)),
+        let (procedure, band) = match (frame.is_progressive(), first, high) {
+            (false, ..) => (Procedure::Sequential, (0, 63)),
+            (true, 0, _) if last != 0 => return Err(invalid()),
+            (true, 0, 0) => (Procedure::DcFirst, (0, 0)),
+            (true, 0, _) => (Procedure::DcRefine, (0, 0)),
+            (true, _, 0) => (Procedure::AcFirst, (first, last)),
+            (true, _, _) => (Procedure::AcRefine, (first, last)),
         };
-        let single = matches!(pass, Pass::First | Pass::Next);
+        let is_ac_scan = matches!(procedure, Procedure::AcFirst | Procedure::AcRefine);
         if !(1..=4).contains(count)
-            || (single && *count != 1)
+            || (is_ac_scan && *count != 1)
             || band.0 > band.1
             || band.1 > 63
             || low > 13
         {
-            return Err(wrong());
+            return Err(invalid());
         }
-        let mut parts = Vec::with_capacity(4);
-        for [id, codes] in selected.as_chunks::<2>().0 {
+        let mut components = Vec::with_capacity(4);
+        for [id, table_destinations] in selected.as_chunks::<2>().0 {
             let plane = planes
                 .iter()
                 .position(|plane| plane.id == *id)
-                .ok_or_else(wrong)?;
-            if parts.iter().any(|part: &Part| part.plane == plane) {
-                return Err(wrong());
+                .ok_or_else(invalid)?;
+            if components
+                .iter()
+                .any(|component: &ScanComponent| component.plane == plane)
+            {
+                return Err(invalid());
             }
             if planes[plane].steps.is_none() {
-                let steps = tables.steps[planes[plane].quantisation];
+                let table = tables.quantization[planes[plane].quantisation];
                 planes[plane].steps =
-                    Some(steps.ok_or_else(|| damaged(NAME, "a quantisation table is missing"))?);
+                    Some(table.ok_or_else(|| damaged(NAME, "missing quantization table"))?);
             }
-            let table =
-                |kind: &'a [Option<Table>; 4], number: u8| kind.get(usize::from(number))?.as_ref();
-            let part = Part {
-                plane,
-                dc: table(&tables.dc, codes >> 4),
-                ac: table(&tables.ac, codes & 15),
+            let table = |tables: &'a [Option<Table>; 4], destination: u8| {
+                tables.get(usize::from(destination))?.as_ref()
             };
-            let needs_dc = matches!(pass, Pass::Sequential | Pass::FirstMean);
-            let needs_ac = matches!(pass, Pass::Sequential | Pass::First | Pass::Next);
-            if (needs_dc && part.dc.is_none()) || (needs_ac && part.ac.is_none()) {
-                return Err(damaged(NAME, "a Huffman table is missing"));
+            let component = ScanComponent {
+                plane,
+                dc: table(&tables.dc, table_destinations >> 4),
+                ac: table(&tables.ac, table_destinations & 15),
+            };
+            let needs_dc = matches!(procedure, Procedure::Sequential | Procedure::DcFirst);
+            let needs_ac = matches!(
+                procedure,
+                Procedure::Sequential | Procedure::AcFirst | Procedure::AcRefine
+            );
+            if (needs_dc && component.dc.is_none()) || (needs_ac && component.ac.is_none()) {
+                return Err(damaged(NAME, "missing Huffman table"));
             }
-            parts.push(part);
+            components.push(component);
         }
-        let shift = if pass == Pass::Sequential {
+        let point_transform = if procedure == Procedure::Sequential {
             0
         } else {
             low.into()
         };
         Ok(Self {
-            parts,
-            pass,
+            components,
+            procedure,
             band,
-            shift,
+            point_transform,
             restart_interval: tables.restart_interval,
         })
     }
 
-    /// Decodes the coefficients, and with `at_once` the samples too; gives where the bits have ended.
-    fn decode(&self, planes: &mut [Plane], bits: Bits, at_once: bool) -> Result<usize, ImageError> {
+    /// Decodes the coefficients, and the samples too if `is_single_scan`.
+    ///
+    /// Returns the position after the entropy-coded segments.
+    fn decode(
+        &self,
+        planes: &mut [Plane],
+        bits: Bits,
+        is_single_scan: bool,
+    ) -> Result<usize, ImageError> {
         let mut decoder = Decoder {
             bits,
             state: State::default(),
-            left: self.restart_interval,
+            mcus_to_restart: self.restart_interval,
             next_restart: 0,
         };
-        // A scan of one component is coded block by block, without the padding to whole units.
-        let alone = self.parts.len() == 1;
-        let first = &planes[self.parts[0].plane];
-        let (columns, rows) = match alone {
-            true => first.blocks,
-            false => (
+        // A non-interleaved scan is coded block by block, without the padding to whole MCUs (T.81
+        // A.2.2).
+        let is_interleaved = self.components.len() > 1;
+        let first = &planes[self.components[0].plane];
+        let (columns, rows) = if is_interleaved {
+            (
                 first.blocks_per_row / first.sampling.0,
                 first.samples.len() / first.stride() / 8 / first.sampling.1,
-            ),
+            )
+        } else {
+            first.blocks
         };
         for row in 0..rows {
-            if at_once {
+            if is_single_scan {
                 planes
                     .iter_mut()
                     .for_each(|plane| plane.coefficients.fill([0; 64]));
             }
             for column in 0..columns {
-                self.restart_when_due(&mut decoder);
+                self.restart_if_due(&mut decoder);
                 if decoder.bits.starved {
                     continue;
                 }
-                for (index, part) in self.parts.iter().enumerate() {
-                    let plane = &mut planes[part.plane];
-                    let (h, v) = if alone { (1, 1) } else { plane.sampling };
-                    let top = if at_once { 0 } else { row * v };
+                for (index, component) in self.components.iter().enumerate() {
+                    let plane = &mut planes[component.plane];
+                    let (h, v) = if is_interleaved {
+                        plane.sampling
+                    } else {
+                        (1, 1)
+                    };
+                    let top = if is_single_scan { 0 } else { row * v };
                     for y in 0..v {
                         let start = (top + y) * plane.blocks_per_row + column * h;
                         for block in &mut plane.coefficients[start..start + h] {
-                            self.block(&mut decoder, index, part, block);
+                            self.decode_block(&mut decoder, index, component, block);
                         }
                     }
                 }
             }
-            if at_once {
+            if is_single_scan {
                 for plane in planes.iter_mut() {
-                    let v = if alone { 1 } else { plane.sampling.1 };
+                    let v = if is_interleaved { plane.sampling.1 } else { 1 };
                     plane.transform(row * v);
                 }
             }
@@ -310,24 +356,33 @@ impl<'a> Scan<'a> {
         Ok(decoder.bits.position())
     }
 
-    fn restart_when_due(&self, decoder: &mut Decoder) {
+    /// Restarts the decoder at the end of a restart interval.
+    fn restart_if_due(&self, decoder: &mut Decoder) {
         if self.restart_interval == 0 {
             return;
         }
-        if decoder.left == 0 {
+        if decoder.mcus_to_restart == 0 {
             decoder.restart();
-            decoder.left = self.restart_interval;
+            decoder.mcus_to_restart = self.restart_interval;
         }
-        decoder.left -= 1;
+        decoder.mcus_to_restart -= 1;
     }
 
+    /// Decodes the block of scan component `index`.
     #[inline]
-    fn block(&self, decoder: &mut Decoder, index: usize, part: &Part, block: &mut [i16; 64]) {
+    fn decode_block(
+        &self,
+        decoder: &mut Decoder,
+        index: usize,
+        component: &ScanComponent,
+        block: &mut [i16; 64],
+    ) {
         let Decoder { bits, state, .. } = decoder;
-        match (self.pass, part.dc, part.ac) {
-            (Pass::Sequential, Some(dc), Some(ac)) => {
-                state.means[index] = state.means[index].wrapping_add(bits.difference(dc));
-                block[0] = state.means[index] as i16;
+        match (self.procedure, component.dc, component.ac) {
+            (Procedure::Sequential, Some(dc), Some(ac)) => {
+                state.dc_predictors[index] =
+                    state.dc_predictors[index].wrapping_add(bits.difference(dc));
+                block[0] = state.dc_predictors[index] as i16;
                 let mut k = 1;
                 while k < 64 {
                     let (run, value) = bits.coefficient(ac);
@@ -336,53 +391,68 @@ impl<'a> Scan<'a> {
                     }
                     k += run;
                     if value != 0 {
-                        block[ORDER[k]] = value as i16;
+                        block[ZIGZAG[k]] = value as i16;
                     }
                     k += 1;
                 }
             }
-            (Pass::FirstMean, Some(dc), _) => {
-                state.means[index] = state.means[index].wrapping_add(bits.difference(dc));
-                block[0] = (state.means[index] << self.shift) as i16;
+            (Procedure::DcFirst, Some(dc), _) => {
+                state.dc_predictors[index] =
+                    state.dc_predictors[index].wrapping_add(bits.difference(dc));
+                block[0] = (state.dc_predictors[index] << self.point_transform) as i16;
             }
-            (Pass::NextMean, ..) => block[0] |= (bits.bits(1) << self.shift) as i16,
-            (Pass::First, _, Some(ac)) => self.first_bits(bits, state, ac, block),
-            (Pass::Next, _, Some(ac)) => self.next_bits(bits, state, ac, block),
-            // Read as missing tables before.
+            (Procedure::DcRefine, ..) => block[0] |= (bits.bits(1) << self.point_transform) as i16,
+            (Procedure::AcFirst, _, Some(ac)) => self.decode_ac_first(bits, state, ac, block),
+            (Procedure::AcRefine, _, Some(ac)) => self.decode_ac_refine(bits, state, ac, block),
+            // `read` rejects scans with missing tables.
             _ => {}
         }
     }
 
-    fn first_bits(&self, bits: &mut Bits, state: &mut State, ac: &Table, block: &mut [i16; 64]) {
-        if state.ended_blocks > 0 {
-            state.ended_blocks -= 1;
+    /// Decodes the first scan of a band of AC coefficients (T.81 G.1.2.2).
+    fn decode_ac_first(
+        &self,
+        bits: &mut Bits,
+        state: &mut State,
+        ac: &Table,
+        block: &mut [i16; 64],
+    ) {
+        if state.eob_run > 0 {
+            state.eob_run -= 1;
             return;
         }
         let mut k = self.band.0;
         while k <= self.band.1 {
             let (run, value) = bits.coefficient(ac);
             if value == 0 && run < 15 {
-                state.ended_blocks = (1 << run) - 1 + bits.bits(run as u32);
+                state.eob_run = (1 << run) - 1 + bits.bits(run as u32);
                 break;
             }
             k += run;
             if value != 0 {
-                block[ORDER[k]] = (value << self.shift) as i16;
+                block[ZIGZAG[k]] = (value << self.point_transform) as i16;
             }
             k += 1;
         }
     }
 
-    fn next_bits(&self, bits: &mut Bits, state: &mut State, ac: &Table, block: &mut [i16; 64]) {
-        let (plus, minus) = (1i16 << self.shift, -1i16 << self.shift);
-        // A coefficient that is known already gets one more bit.
+    /// Decodes a refinement scan of a band of AC coefficients (T.81 G.1.2.3).
+    fn decode_ac_refine(
+        &self,
+        bits: &mut Bits,
+        state: &mut State,
+        ac: &Table,
+        block: &mut [i16; 64],
+    ) {
+        let (plus, minus) = (1i16 << self.point_transform, -1i16 << self.point_transform);
+        // A coefficient with nonzero history gets a correction bit.
         let refine = |bits: &mut Bits, value: &mut i16| {
             if bits.bits(1) == 1 && *value & plus == 0 {
                 *value = value.wrapping_add(if *value >= 0 { plus } else { minus });
             }
         };
         let mut k = self.band.0;
-        if state.ended_blocks == 0 {
+        if state.eob_run == 0 {
             while k <= self.band.1 {
                 let symbol = bits.symbol(ac);
                 let (mut run, size) = (symbol >> 4, symbol & 15);
@@ -390,12 +460,12 @@ impl<'a> Scan<'a> {
                 if size != 0 {
                     new = if bits.bits(1) == 1 { plus } else { minus };
                 } else if run < 15 {
-                    state.ended_blocks = (1 << run) + bits.bits(run.into());
+                    state.eob_run = (1 << run) + bits.bits(run.into());
                     break;
                 }
-                // Past the zeros of the run, refining what is not zero on the way.
+                // Skip the zeros of the run and refine the nonzero coefficients on the way.
                 while k <= self.band.1 {
-                    let value = &mut block[ORDER[k]];
+                    let value = &mut block[ZIGZAG[k]];
                     if *value != 0 {
                         refine(bits, value);
                     } else if run == 0 {
@@ -406,47 +476,49 @@ impl<'a> Scan<'a> {
                     k += 1;
                 }
                 if new != 0 {
-                    block[ORDER[k]] = new;
+                    block[ZIGZAG[k]] = new;
                 }
                 k += 1;
             }
         }
-        if state.ended_blocks > 0 {
-            for position in ORDER.iter().take(self.band.1 + 1).skip(k) {
+        if state.eob_run > 0 {
+            for position in ZIGZAG.iter().take(self.band.1 + 1).skip(k) {
                 if block[*position] != 0 {
                     refine(bits, &mut block[*position]);
                 }
             }
-            state.ended_blocks -= 1;
+            state.eob_run -= 1;
         }
     }
 }
 
-/// Where the decoding of a scan stands.
+/// Decoder of the entropy-coded segments of a scan.
 struct Decoder<'a> {
     bits: Bits<'a>,
     state: State,
-    /// Units before the next restart.
-    left: usize,
-    /// The number of the next restart marker.
+    /// MCUs before the next restart.
+    mcus_to_restart: usize,
+    /// Number of the next restart marker, 0 to 7 (RST0 to RST7).
     next_restart: u8,
 }
 
 impl Decoder<'_> {
-    /// Goes on after the next restart marker. Where another marker stands, libjpeg's guesses are followed.
+    /// Continues after the next restart marker. Resynchronizes as libjpeg does if another marker
+    /// follows.
     fn restart(&mut self) {
         self.state = State::default();
-        let due = self.next_restart;
-        self.next_restart = (due + 1) & 7;
+        let expected = self.next_restart;
+        self.next_restart = (expected + 1) & 7;
         let mut position = self.bits.position();
         while let Some((marker, after)) = self.bits.marker_from(position) {
             position = after;
-            match (marker, marker.wrapping_sub(0xD0).wrapping_sub(due) & 7) {
-                // Nonsense, or one that was due before: the next may be the right one.
+            match (marker, marker.wrapping_sub(0xD0).wrapping_sub(expected) & 7) {
+                // An invalid marker or an earlier restart marker: the next one may be expected.
                 (0..0xC0, _) | (0xD0..=0xD7, 6 | 7) => continue,
-                // One that is due soon, or the end of the scan: data is lost, and it is met again when it is due.
+                // One of the next two restart markers, or the end of the scan: data is lost. The
+                // marker stays in place until it is expected.
                 (0xC0..0xD0 | 0xD8.., _) | (_, 1 | 2) => self.bits.restart(after - 2),
-                // The one that is due, or one too far away to make sense of.
+                // The expected restart marker, or one too far away to resynchronize with.
                 _ => {
                     self.bits.restart(after);
                     self.bits.starved = false;

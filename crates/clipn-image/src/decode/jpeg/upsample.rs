@@ -1,26 +1,28 @@
-//! Chroma to the size of luma, and both to red, green and blue.
+//! Upsampling of components and color conversion to RGB.
 //!
-//! A component of half the width or height is enlarged with weights 3/4 and 1/4 of its nearest two samples, with
-//! libjpeg's alternating rounding ("fancy upsampling"); other ratios repeat samples.
+//! A component of half the width or height is interpolated with weights 3/4 and 1/4 of its nearest
+//! two samples and libjpeg's alternating rounding ("fancy upsampling"). Other ratios replicate
+//! samples.
 use pulp::{Simd, WithSimd};
 
 use crate::decode::samples;
 use super::headers::{Colours, Frame};
 use super::planes::Plane;
 
-/// The picture `[height, width, 3]`.
-pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, colours: Colours) -> Vec<u8> {
+/// Returns the pixels of the image, `[height, width, 3]`.
+pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: Colours) -> Vec<u8> {
     clipn_base::simd::arch().dispatch(ToRgb {
         planes,
         frame,
-        colours,
+        color_space,
     })
 }
 
+/// Upsampling and color conversion with the widest SIMD instructions available.
 struct ToRgb<'a> {
     planes: &'a [Plane],
     frame: &'a Frame,
-    colours: Colours,
+    color_space: Colours,
 }
 
 impl WithSimd for ToRgb<'_> {
@@ -30,29 +32,29 @@ impl WithSimd for ToRgb<'_> {
     fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
         let (width, height) = (self.frame.width as usize, self.frame.height as usize);
         let mut pixels = vec![0; width * height * 3];
-        let enlargers: Vec<_> = self
+        let upsamplers: Vec<_> = self
             .planes
             .iter()
-            .map(|plane| Enlarger::new(plane, self.frame))
+            .map(|plane| Upsampler::new(plane, self.frame))
             .collect();
         let mut rows = vec![vec![0; width + 8]; self.planes.len()];
         let mut scratch = vec![0; width];
         for (y, out) in pixels.chunks_exact_mut(width * 3).enumerate() {
-            for (enlarger, row) in enlargers.iter().zip(&mut rows) {
-                enlarger.row(y, row, &mut scratch);
+            for (upsampler, row) in upsamplers.iter().zip(&mut rows) {
+                upsampler.upsample_row(y, row, &mut scratch);
             }
-            mix(&rows, self.colours, out);
+            convert_row(&rows, self.color_space, out);
         }
         pixels
     }
 }
 
-/// One row of components to one row of pixels.
+/// Converts one row of components to one row of RGB pixels.
 #[inline(always)]
-fn mix(rows: &[Vec<u8>], colours: Colours, out: &mut [u8]) {
+fn convert_row(rows: &[Vec<u8>], color_space: Colours, out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut::<3>();
     let width = out.len();
-    match (colours, rows) {
+    match (color_space, rows) {
         (Colours::LumaChroma, [y, cb, cr]) => {
             let (y, cb, cr) = (&y[..width], &cb[..width], &cr[..width]);
             for (i, pixel) in out.iter_mut().enumerate() {
@@ -64,7 +66,7 @@ fn mix(rows: &[Vec<u8>], colours: Colours, out: &mut [u8]) {
                 *pixel = [r[i], g[i], b[i]];
             }
         }
-        // Inks are stored inverted, as Adobe does, whether or not the file says that Adobe wrote it.
+        // CMYK is stored inverted, as Adobe does, whether or not there is an Adobe segment.
         (Colours::Inks, [c, m, y, k]) => {
             for (i, pixel) in out.iter_mut().enumerate() {
                 *pixel = samples::from_inks([c[i], m[i], y[i], k[i]].map(|ink| 255 - ink));
@@ -76,8 +78,8 @@ fn mix(rows: &[Vec<u8>], colours: Colours, out: &mut [u8]) {
                 *pixel = samples::from_inks([c, m, y, 255 - k[i]]);
             }
         }
-        (_, [grey, ..]) => {
-            for (value, pixel) in grey.iter().zip(out) {
+        (_, [gray, ..]) => {
+            for (value, pixel) in gray.iter().zip(out) {
                 *pixel = [*value; 3];
             }
         }
@@ -85,20 +87,20 @@ fn mix(rows: &[Vec<u8>], colours: Colours, out: &mut [u8]) {
     }
 }
 
-/// How one component grows to the size of the picture.
-struct Enlarger<'a> {
+/// Upsampling of one component to the size of the image.
+struct Upsampler<'a> {
     plane: &'a Plane,
-    /// How many times wider and higher the picture is.
-    times: (usize, usize),
-    /// Whether columns, and rows, are interpolated.
-    smooth: (bool, bool),
+    /// Horizontal and vertical expansion factors.
+    expansion: (usize, usize),
+    /// Whether columns and rows are interpolated.
+    fancy: (bool, bool),
 }
 
-impl<'a> Enlarger<'a> {
+impl<'a> Upsampler<'a> {
     fn new(plane: &'a Plane, frame: &Frame) -> Self {
         let (max_h, max_v) = frame.max_sampling();
-        let times = (max_h / plane.sampling.0, max_v / plane.sampling.1);
-        let smooth = match times {
+        let expansion = (max_h / plane.sampling.0, max_v / plane.sampling.1);
+        let fancy = match expansion {
             (1, 2) => (false, true),
             (2, 1) if plane.width > 2 => (true, false),
             (2, 2) if plane.width > 2 => (true, true),
@@ -106,51 +108,51 @@ impl<'a> Enlarger<'a> {
         };
         Self {
             plane,
-            times,
-            smooth,
+            expansion,
+            fancy,
         }
     }
 
-    /// The samples of row `y` (of the plane), without padding.
+    /// Returns the samples of row `y` of the component, without padding.
     #[inline(always)]
-    fn source(&self, y: usize) -> &[u8] {
+    fn source_row(&self, y: usize) -> &[u8] {
         &self.plane.samples[y * self.plane.stride()..][..self.plane.width]
     }
 
-    /// Writes row `y` of the picture.
+    /// Writes row `y` of the upsampled component.
     #[inline(always)]
-    fn row(&self, y: usize, out: &mut [u8], scratch: &mut [u16]) {
-        let near = y / self.times.1;
+    fn upsample_row(&self, y: usize, out: &mut [u8], scratch: &mut [u16]) {
+        let near = y / self.expansion.1;
         let lower = y % 2 == 1;
         let far = if lower {
             (near + 1).min(self.plane.height - 1)
         } else {
             near.saturating_sub(1)
         };
-        let (near, far) = (self.source(near), self.source(far));
-        match self.smooth {
-            (false, false) => repeat(near, self.times.0, out),
+        let (near, far) = (self.source_row(near), self.source_row(far));
+        match self.fancy {
+            (false, false) => replicate(near, self.expansion.0, out),
             (true, false) => {
                 let values = &mut scratch[..near.len()];
                 for (value, near) in values.iter_mut().zip(near) {
                     *value = u16::from(*near);
                 }
-                widen(values, (1, 2), 2, out);
+                upsample_horizontally(values, (1, 2), 2, out);
             }
             (false, true) => {
                 let bias = if lower { 2 } else { 1 };
-                for (out, sum) in out.iter_mut().zip(weigh(near, far, scratch)) {
+                for (out, sum) in out.iter_mut().zip(weight_rows(near, far, scratch)) {
                     *out = ((*sum + bias) >> 2) as u8;
                 }
             }
-            (true, true) => widen(weigh(near, far, scratch), (8, 7), 4, out),
+            (true, true) => upsample_horizontally(weight_rows(near, far, scratch), (8, 7), 4, out),
         }
     }
 }
 
-/// Three times the near row and once the far row.
+/// Computes 3 * near + far for each sample.
 #[inline(always)]
-fn weigh<'a>(near: &[u8], far: &[u8], sums: &'a mut [u16]) -> &'a [u16] {
+fn weight_rows<'a>(near: &[u8], far: &[u8], sums: &'a mut [u16]) -> &'a [u16] {
     let sums = &mut sums[..near.len()];
     for ((sum, near), far) in sums.iter_mut().zip(near).zip(far) {
         *sum = 3 * u16::from(*near) + u16::from(*far);
@@ -158,10 +160,12 @@ fn weigh<'a>(near: &[u8], far: &[u8], sums: &'a mut [u16]) -> &'a [u16] {
     sums
 }
 
-/// Two bytes for each value: three times itself and once its left, then its right neighbour, shifted to bytes. A value
-/// at the edge is its own neighbour.
+/// Upsamples a row horizontally by 2 with fancy upsampling.
+///
+/// The two outputs of a value are 3 * value + left and 3 * value + right neighbor, with `bias`
+/// added and shifted right by `shift`. A value at the edge is its own neighbor.
 #[inline(always)]
-fn widen(values: &[u16], bias: (u16, u16), shift: u32, out: &mut [u8]) {
+fn upsample_horizontally(values: &[u16], bias: (u16, u16), shift: u32, out: &mut [u8]) {
     let pair = |left: u16, value: u16, right: u16| {
         let three = 3 * value;
         [
@@ -178,9 +182,9 @@ fn widen(values: &[u16], bias: (u16, u16), shift: u32, out: &mut [u8]) {
     pairs[last] = pair(values[last.saturating_sub(1)], values[last], values[last]);
 }
 
-/// Each value `times` times.
+/// Repeats each value `times` times.
 #[inline(always)]
-fn repeat(values: &[u8], times: usize, out: &mut [u8]) {
+fn replicate(values: &[u8], times: usize, out: &mut [u8]) {
     if times == 1 {
         out[..values.len()].copy_from_slice(values);
         return;
@@ -195,18 +199,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn widening_weighs_neighbours_and_alternates_its_rounding() {
+    fn fancy_upsampling_weights_neighbors_and_alternates_rounding() {
         let mut out = [0; 6];
-        widen(&[10, 20, 21], (1, 2), 2, &mut out);
+        upsample_horizontally(&[10, 20, 21], (1, 2), 2, &mut out);
         assert_eq!(out, [10, 13, 17, 20, 21, 21]);
-        widen(&[40, 80, 84], (8, 7), 4, &mut out);
+        upsample_horizontally(&[40, 80, 84], (8, 7), 4, &mut out);
         assert_eq!(out, [10, 12, 18, 20, 21, 21]);
     }
 
     #[test]
-    fn repeating_fills_what_there_is_room_for() {
+    fn replication_stops_at_the_end_of_the_output() {
         let mut out = [0; 7];
-        repeat(&[1, 2, 3], 3, &mut out);
+        replicate(&[1, 2, 3], 3, &mut out);
         assert_eq!(out, [1, 1, 1, 2, 2, 2, 0]);
     }
 }

@@ -1,4 +1,6 @@
-//! A TIFF's first directory, looked at before the decoder is: it takes memory for as many values as a tag claims.
+//! Checks of a TIFF's first image file directory (IFD) before decoding.
+//!
+//! The decoder allocates memory for as many values as a tag claims.
 
 use std::ops::RangeInclusive;
 
@@ -8,28 +10,30 @@ use super::NAME;
 use crate::decode::damaged;
 use crate::error::ImageError;
 
-/// The tags that say how the picture is stored, which are all that the decoder reads.
-const OF_PICTURE: RangeInclusive<u16> = 254..=699;
+/// Tags that describe the storage of the image, the only ones that the decoder reads.
+const IMAGE_TAGS: RangeInclusive<u16> = 254..=699;
 
-/// The most entries that a directory of a classic TIFF can have.
-const MOST_ENTRIES: u64 = u16::MAX as u64;
+/// Maximum number of entries of a directory in a classic TIFF.
+const MAX_ENTRIES: u64 = u16::MAX as u64;
 
-/// Where an entry of the directory lies, and how many bytes its values have.
+/// Directory entry.
 struct Entry {
     tag: u16,
-    value: usize,
-    bytes: Option<u64>,
+    /// Offset of the value field in the file.
+    value_offset: usize,
+    /// Total bytes of the values; `None` on overflow.
+    value_bytes: Option<u64>,
 }
 
-/// Reads numbers where the file has them.
+/// Reader of the file's numbers in its byte order.
 struct Fields<'a> {
     bytes: &'a [u8],
     big_endian: bool,
 }
 
 impl Fields<'_> {
-    fn number(&self, at: usize, length: usize) -> Option<u64> {
-        let field = self.bytes.get(at..at.checked_add(length)?)?;
+    fn number(&self, offset: usize, length: usize) -> Option<u64> {
+        let field = self.bytes.get(offset..offset.checked_add(length)?)?;
         let next = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
         Some(if self.big_endian {
             field.iter().fold(0, next)
@@ -38,31 +42,36 @@ impl Fields<'_> {
         })
     }
 
-    /// The first directory's entries, as far as the file holds them.
+    /// Returns the entries of the first directory, up to the end of the file.
     fn entries(&self) -> Option<Vec<Entry>> {
-        let is_big = self.number(2, 2)? == 43;
-        // Lengths of: the directory's place, which stands behind as many bytes, the number of entries, an entry, a count.
-        let (pointer, number, length, count) = if is_big { (8, 8, 20, 8) } else { (4, 2, 12, 4) };
+        let is_big_tiff = self.number(2, 2)? == 43;
+        // Sizes in bytes: the offset of the directory (stored at that same position), the number of
+        // entries, an entry, and the value count in it.
+        let (pointer, number, length, count) = if is_big_tiff {
+            (8, 8, 20, 8)
+        } else {
+            (4, 2, 12, 4)
+        };
         let directory = usize::try_from(self.number(pointer, pointer)?).ok()?;
-        let entries = self.number(directory, number)?.min(MOST_ENTRIES) as usize;
+        let entries = self.number(directory, number)?.min(MAX_ENTRIES) as usize;
         let first = directory.checked_add(number)?;
         let entry = |index: usize| {
-            let at = first.checked_add(index * length)?;
-            let values = self.number(at + 4, count)?;
-            let bytes = size(self.number(at + 2, 2)?).checked_mul(values);
+            let offset = first.checked_add(index * length)?;
+            let values = self.number(offset + 4, count)?;
+            let value_bytes = value_size(self.number(offset + 2, 2)?).checked_mul(values);
             Some(Entry {
-                tag: self.number(at, 2)? as u16,
-                value: at + 4 + count,
-                bytes,
+                tag: self.number(offset, 2)? as u16,
+                value_offset: offset + 4 + count,
+                value_bytes,
             })
         };
         Some((0..entries).map_while(entry).collect())
     }
 }
 
-/// Bytes of a value of a type; 0 of one that no reader knows.
-fn size(kind: u64) -> u64 {
-    match kind {
+/// Returns the bytes of a value of a TIFF field type; 0 for unknown types.
+fn value_size(field_type: u64) -> u64 {
+    match field_type {
         1 | 2 | 6 | 7 => 1,
         3 | 8 => 2,
         4 | 9 | 11 | 13 => 4,
@@ -71,6 +80,7 @@ fn size(kind: u64) -> u64 {
     }
 }
 
+/// Returns the entries of the first directory; none if it cannot be read.
 fn entries(bytes: &[u8]) -> Vec<Entry> {
     let fields = Fields {
         bytes,
@@ -79,26 +89,30 @@ fn entries(bytes: &[u8]) -> Vec<Entry> {
     fields.entries().unwrap_or_default()
 }
 
-/// Refuses a tag that is said to have more values than the file has bytes.
+/// Rejects a tag that claims more bytes of values than the file has.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageError> {
-    let too_many = |entry: &Entry| entry.bytes.is_none_or(|values| values > bytes.len() as u64);
+    let too_many = |entry: &Entry| {
+        entry
+            .value_bytes
+            .is_none_or(|values| values > bytes.len() as u64)
+    };
     match entries(bytes)
         .iter()
-        .find(|entry| OF_PICTURE.contains(&entry.tag) && too_many(entry))
+        .find(|entry| IMAGE_TAGS.contains(&entry.tag) && too_many(entry))
     {
         Some(entry) => Err(damaged(
             NAME,
-            format!("the tag {} has more values than the file holds", entry.tag),
+            format!("tag {} has more values than the file can hold", entry.tag),
         )),
         None => Ok(()),
     }
 }
 
-/// Where the value of the photometric interpretation lies, two bytes long.
+/// Returns the offset of the two-byte value of the photometric interpretation.
 pub(super) fn photometric_position(bytes: &[u8]) -> Option<usize> {
     let photometric = Tag::PhotometricInterpretation.to_u16();
-    let found = entries(bytes)
+    let entry = entries(bytes)
         .into_iter()
         .find(|entry| entry.tag == photometric)?;
-    (found.value + 2 <= bytes.len()).then_some(found.value)
+    (entry.value_offset + 2 <= bytes.len()).then_some(entry.value_offset)
 }

@@ -1,4 +1,4 @@
-//! TIFF, through the `tiff` crate: the first image of the file.
+//! TIFF decoding with the `tiff` crate: the first image of the file.
 mod directory;
 
 use std::io::Cursor;
@@ -13,8 +13,10 @@ use crate::rgb::RgbImage;
 
 const NAME: &str = "TIFF";
 
-/// Photometric interpretations by number.
+/// Photometric interpretation: 0 is black.
 const BLACK_IS_ZERO: u16 = 1;
+
+/// Photometric interpretation: palette color.
 const PALETTE: u16 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
@@ -43,63 +45,65 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     )
 }
 
-/// The crate reads no palettes, but the indices of a palette are stored as grey is: it is shown a grey picture.
+/// Decodes a palette image.
+///
+/// The `tiff` crate does not support palettes, but indices are stored in the same way as grayscale.
+/// The crate therefore decodes a copy of the file whose photometric interpretation is grayscale.
 fn decode_palette(
     bytes: &[u8],
     decoder: &mut Decoder<Cursor<&[u8]>>,
     limits: Limits,
 ) -> Result<RgbImage, ImageError> {
-    let colours = decoder
+    let color_map = decoder
         .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
         .map_err(failed)?;
-    let colours = colours.ok_or_else(|| damaged(NAME, "a palette picture without a colour map"))?;
+    let color_map = color_map.ok_or_else(|| damaged(NAME, "palette image without a color map"))?;
     let position = directory::photometric_position(bytes);
-    let position =
-        position.ok_or_else(|| damaged(NAME, "its first directory is not where it says"))?;
-    let mut grey = bytes.to_vec();
+    let position = position.ok_or_else(|| damaged(NAME, "first directory is not at its offset"))?;
+    let mut gray_file = bytes.to_vec();
     let value = match bytes.first() {
         Some(b'M') => BLACK_IS_ZERO.to_be_bytes(),
         _ => BLACK_IS_ZERO.to_le_bytes(),
     };
-    grey[position..position + 2].copy_from_slice(&value);
+    gray_file[position..position + 2].copy_from_slice(&value);
 
-    let mut decoder = Decoder::new(Cursor::new(grey.as_slice()))
+    let mut decoder = Decoder::new(Cursor::new(gray_file.as_slice()))
         .map_err(failed)?
         .with_limits(limits);
     let (width, height) = decoder.dimensions().map_err(failed)?;
     let bits = decoder.colortype().map_err(failed)?.bit_depth();
     let raster = Raster::read(&mut decoder, bits)?;
     let Samples::Bytes(indices) = raster.samples else {
-        return Err(unsupported(NAME, "a palette of more than 256 colours"));
+        return Err(unsupported(NAME, "palette with more than 256 colors"));
     };
     let indices: Vec<u8> = indices.into_iter().step_by(raster.channels).collect();
-    // All reds, all greens, all blues, of 16 bits each.
-    let count = colours.len() / 3;
-    let channel = |index: usize, channel: usize| (colours[channel * count + index] >> 8) as u8;
+    // The color map has all reds, then all greens, then all blues, with 16 bits each.
+    let count = color_map.len() / 3;
+    let channel = |index: usize, channel: usize| (color_map[channel * count + index] >> 8) as u8;
     let palette: Vec<u8> = (0..count)
         .flat_map(|index| std::array::from_fn::<u8, 3, _>(|c| channel(index, c)))
         .collect();
     RgbImage::new(width, height, samples::from_palette(&indices, &palette))
 }
 
-/// What may be allocated for a picture of as many pixels in a file of as many bytes.
-fn limits(pixels: u64, file: usize) -> Limits {
+/// Returns the memory limits for an image with `pixels` pixels in a file of `file_size` bytes.
+fn limits(pixels: u64, file_size: usize) -> Limits {
     let mut limits = Limits::default();
-    // The values of tags count as well: a colour map is larger than a small picture.
-    let picture = pixels.saturating_mul(16).saturating_add(1 << 20);
-    limits.decoding_buffer_size = usize::try_from(picture).unwrap_or(usize::MAX);
+    // Values of tags count as well: a color map is larger than a small image.
+    let image_bytes = pixels.saturating_mul(16).saturating_add(1 << 20);
+    limits.decoding_buffer_size = usize::try_from(image_bytes).unwrap_or(usize::MAX);
     limits.intermediate_buffer_size = limits.decoding_buffer_size.saturating_add(16 << 20);
-    limits.ifd_value_size = file.max(1 << 20);
+    limits.ifd_value_size = file_size.max(1 << 20);
     limits
 }
 
-/// Samples as bytes (of less than 8 bits too) or as 16 bits.
+/// Samples of at most 8 bits, or of 16 bits.
 enum Samples {
     Bytes(Vec<u8>),
     Words(Vec<u16>),
 }
 
-/// The samples of a picture, pixel by pixel.
+/// Samples of an image, interleaved by pixel.
 struct Raster {
     samples: Samples,
     channels: usize,
@@ -112,24 +116,22 @@ impl Raster {
         let mut buffer = DecodingResult::U8(Vec::new());
         let layout = decoder.read_image_to_buffer(&mut buffer).map_err(failed)?;
         if buffer.as_buffer(0).as_bytes().len() < layout.complete_len {
-            return Err(damaged(NAME, "its planes do not fit into memory"));
+            return Err(damaged(NAME, "planes do not fit into memory"));
         }
         let samples = match buffer {
             DecodingResult::U8(samples) if matches!(bits, 1 | 2 | 4) => {
                 Samples::Bytes(unpack(&samples, width, bits))
             }
             DecodingResult::U8(samples) if bits == 8 => {
-                Samples::Bytes(by_pixel(samples, &layout, 1))
+                Samples::Bytes(interleave_planes(samples, &layout, 1))
             }
             DecodingResult::U16(samples) if bits == 16 => {
-                Samples::Words(by_pixel(samples, &layout, 2))
+                Samples::Words(interleave_planes(samples, &layout, 2))
             }
             _ => {
                 return Err(unsupported(
                     NAME,
-                    format!(
-                        "samples that are not whole numbers of 1, 2, 4, 8 or 16 bits, but {bits}"
-                    ),
+                    format!("expected integer samples of 1, 2, 4, 8 or 16 bits, got {bits} bits"),
                 ));
             }
         };
@@ -141,14 +143,14 @@ impl Raster {
         if channels == 0 || length % (width * height) != 0 {
             return Err(damaged(
                 NAME,
-                format!("{length} samples do not fill {width}x{height}"),
+                format!("{length} samples do not match {width}x{height} pixels"),
             ));
         }
         Ok(Self { samples, channels })
     }
 }
 
-/// Rows of packed samples, each starting at a byte, to a byte a sample.
+/// Unpacks samples to one byte each; every row starts at a byte boundary.
 fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
     let per_byte = usize::from(8 / bits);
     let mask = (1u16 << bits) as u8 - 1;
@@ -160,8 +162,12 @@ fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
         .collect()
 }
 
-/// Planes of `bytes` a sample, one after another, to pixels.
-fn by_pixel<T: Copy>(samples: Vec<T>, layout: &BufferLayoutPreference, bytes: usize) -> Vec<T> {
+/// Interleaves consecutive planes by pixel; `bytes` is the size of a sample.
+fn interleave_planes<T: Copy>(
+    samples: Vec<T>,
+    layout: &BufferLayoutPreference,
+    bytes: usize,
+) -> Vec<T> {
     let stride = layout.plane_stride.map_or(0, |stride| stride.get()) / bytes;
     if layout.planes <= 1 || stride == 0 {
         return samples;
@@ -172,6 +178,7 @@ fn by_pixel<T: Copy>(samples: Vec<T>, layout: &BufferLayoutPreference, bytes: us
         .collect()
 }
 
+/// Converts the samples to RGB.
 fn to_rgb(
     raster: Raster,
     color: ColorType,
@@ -212,15 +219,16 @@ fn to_rgb(
                 .flat_map(|pixel| samples::from_luma_chroma(*pixel))
                 .collect())
         }
-        other => Err(unsupported(NAME, format!("colours of type {other:?}"))),
+        other => Err(unsupported(NAME, format!("color type {other:?}"))),
     }
 }
 
+/// Converts an error of the `tiff` crate.
 fn failed(error: TiffError) -> ImageError {
     match error {
         TiffError::IoError(error) => from_io(NAME, &error),
         TiffError::UnsupportedError(error) => unsupported(NAME, error),
-        TiffError::LimitsExceeded => damaged(NAME, "its parts are larger than its size allows"),
+        TiffError::LimitsExceeded => damaged(NAME, "parts are larger than the image size allows"),
         error => damaged(NAME, error),
     }
 }

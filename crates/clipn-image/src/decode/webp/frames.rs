@@ -1,44 +1,49 @@
-//! The frames of a WebP, looked at before the decoder is: it takes memory for a frame's size, whatever its canvas.
+//! Checks of WebP frame sizes before decoding.
+//!
+//! The decoder allocates memory for the size of a frame, whatever the size of its canvas.
 
 use super::NAME;
 use crate::decode::damaged;
 use crate::error::ImageError;
 
-/// Where chunks begin: after `RIFF`, the length and `WEBP`.
-const FIRST: usize = 12;
+/// Offset of the first chunk: after `RIFF`, the length and `WEBP`.
+const FIRST_CHUNK: usize = 12;
 
-/// The name and the length of a chunk.
-const HEAD: usize = 8;
+/// Size of a chunk header: FourCC and length.
+const CHUNK_HEADER: usize = 8;
 
-/// Fields of an animation's frame before the chunks in it.
-const ANIMATION: usize = 16;
+/// Size of the `ANMF` fields before the chunks of a frame.
+const ANMF_FIELDS: usize = 16;
 
-/// Refuses a frame that does not fit on the canvas.
+/// Rejects a frame that is larger than the canvas.
 pub(super) fn check(bytes: &[u8], canvas: (u32, u32)) -> Result<(), ImageError> {
-    let mut at = FIRST;
-    while let Some((head, rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<HEAD>) {
-        let [name @ .., _, _, _, _] = head;
+    let mut offset = FIRST_CHUNK;
+    while let Some((header, rest)) = bytes
+        .get(offset..)
+        .and_then(<[u8]>::split_first_chunk::<CHUNK_HEADER>)
+    {
+        let [name @ .., _, _, _, _] = header;
         if let Some((width, height)) = size(name, rest)
             && (width > canvas.0 || height > canvas.1)
         {
-            let (across, down) = canvas;
+            let (canvas_width, canvas_height) = canvas;
             return Err(damaged(
                 NAME,
-                format!("a frame of {width}x{height} on a canvas of {across}x{down}"),
+                format!("{width}x{height} frame on a {canvas_width}x{canvas_height} canvas"),
             ));
         }
-        let length = number(head, 4, 4).unwrap_or_default() as usize;
+        let length = number(header, 4, 4).unwrap_or_default() as usize;
         let step = if name == b"ANMF" {
-            ANIMATION
+            ANMF_FIELDS
         } else {
             length.saturating_add(length & 1)
         };
-        at = at.saturating_add(HEAD).saturating_add(step);
+        offset = offset.saturating_add(CHUNK_HEADER).saturating_add(step);
     }
     Ok(())
 }
 
-/// Width and height that a chunk says a frame has, where it says so.
+/// Returns the width and height of the frame in a chunk; `None` for chunks without a frame.
 fn size(name: &[u8], chunk: &[u8]) -> Option<(u32, u32)> {
     match name {
         b"VP8 " => Some((number(chunk, 6, 2)? & 0x3fff, number(chunk, 8, 2)? & 0x3fff)),
@@ -51,9 +56,9 @@ fn size(name: &[u8], chunk: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
-/// A little-endian number.
-fn number(bytes: &[u8], at: usize, length: usize) -> Option<u32> {
-    let field = bytes.get(at..at + length)?;
+/// Reads a little-endian number.
+fn number(bytes: &[u8], offset: usize, length: usize) -> Option<u32> {
+    let field = bytes.get(offset..offset + length)?;
     Some(
         field
             .iter()

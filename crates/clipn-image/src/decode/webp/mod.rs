@@ -1,4 +1,4 @@
-//! WebP, through the `image` crate. Of an animation the first frame.
+//! WebP decoding with the `image` crate; only the first frame of an animation.
 mod frames;
 
 use std::io::Cursor;

@@ -1,12 +1,12 @@
-//! Telling mojibake from text that is meant: pairs and triples of characters that hardly any text holds on
-//! purpose.
+//! Detects mojibake: sequences of characters that hardly ever occur in correct text.
 //!
-//! The classes and the combinations are those of ftfy 6.3.1, which found them on real text.
+//! The character classes and their combinations are those of `ftfy.badness` 6.3.1, which are
+//! derived from real text.
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Whether the text looks as if it held mojibake.
+/// Whether the text probably contains mojibake (`is_bad` in ftfy).
 pub(super) fn is_bad(text: &str) -> bool {
     static UNLIKELY: LazyLock<Regex> = LazyLock::new(|| {
         let mut pattern = UNLIKELY_SEQUENCES.join("|");
@@ -15,13 +15,13 @@ pub(super) fn is_bad(text: &str) -> bool {
         }
         Regex::new(&pattern).expect("the sequences are constants that compile")
     });
-    // All classes that open a sequence, or must stand in it, lie above ASCII.
+    // Every sequence needs at least one character above ASCII.
     !text.is_ascii() && UNLIKELY.is_match(text)
 }
 
-/// Names that stand for characters, inside the brackets of [`UNLIKELY_SEQUENCES`].
+/// Character classes by name, for use inside the brackets of [`UNLIKELY_SEQUENCES`].
 const CLASSES: [(&str, &str); 16] = [
-    // In many contexts; bad only together with others.
+    // Common in many contexts; bad only in combination.
     ("{common}", "\u{a0}\u{ad}·´–—―…’"),
     ("{c1}", "\u{80}-\u{9f}"),
     ("{bad}", "¦¤¨¬¯¸ƒˆˇ˘˛˜†‡‰⌐◊\u{fffd}ªº"),
@@ -30,15 +30,16 @@ const CLASSES: [(&str, &str); 16] = [
     ("{start}", "¡«¿©΄΅‘‚“„•‹\u{f8ff}"),
     ("{end}", "®»˝”›™"),
     ("{numeric}", "²³¹±¼½¾×µ÷⁄∂∆∏∑√∞∩∫≈≠≡≤≥№"),
-    // Letters that make faces, and may stand in odd company.
+    // Letters that occur in kaomoji, next to characters that would otherwise be suspicious.
     ("{face}", "Ò-ÖÙ-Üò-öø-üŐŌŪŲ°"),
     ("{upper}", "À-ÑØÜÝĂĀĄĆČĎĐĘĚĒĖĞĢİĪĶĹĽŁĻŃŇŅŒŘŚŞŠŢŤŮŰŸŹŻŽҐ"),
     ("{lower}", "ßà-ñăąāćčďđęěēėğģįīķĺľłļœŕśşšťüźżžґﬁﬂ"),
-    // Whole alphabets, which end words where accented letters would be suspicious.
+    // Whole alphabets, whose letters can end a word where accented Latin letters would be
+    // suspicious.
     ("{capital}", "ÞΑ-ΩΆΈΉΊΌΎΏΪΫЁ-Я"),
     ("{small}", "α-ωάέήίΰа-џ"),
     ("{box}", "│┌┐┘├┤┬┼═-╬▀▄█▌▐░▒▓"),
-    // White space and word characters as Python's `re` counts them.
+    // White space and word characters as defined by Python's `re`.
     ("{blank}", r"\s\x1c-\x1f"),
     ("{word}", r"\p{L}\p{N}_"),
 ];
@@ -61,13 +62,13 @@ const UNLIKELY_SEQUENCES: [&str; 37] = [
     "[{lower}{upper}{money}{numeric}{start}{end}{law}][{box}]",
     "[{box}][{end}]",
     "[{lower}{upper}][{start}{end}][{word}]",
-    // The ligature, where no plain letter follows.
+    // The ligature, unless a plain letter follows.
     "[Œœ][^A-Za-z]",
     "[{upper}]°",
-    // Two bytes read as Windows-1252.
+    // Two-byte sequences decoded as Windows-1252.
     "[ÂÃÎÐ][€œŠš¢£Ÿž\u{a0}\u{ad}®©°·»{start}{end}–—´]",
     "×[²³]",
-    // Arabic read as Windows-1252: two letters in a row.
+    // Arabic decoded as Windows-1252: two letters in a row.
     "[ØÙ][{common}{money}{bad}{numeric}{start}ŸŠ®°µ»][ØÙ][{common}{money}{bad}{numeric}{start}ŸŠ®°µ»]",
     // South Asian scripts.
     "à[²µ¹¼½¾]",
@@ -97,7 +98,7 @@ mod tests {
     use super::is_bad;
 
     #[test]
-    fn mojibake_is_told_from_text() {
+    fn distinguishes_mojibake_from_text() {
         for text in [
             "Ã©tÃ©",
             "voilÃ  le travail",

@@ -1,4 +1,5 @@
-//! Repairs of single characters: ligatures, widths, quotes, line breaks, control characters.
+//! Repairs of single characters: ligatures, character widths, quotes, line breaks, control
+//! characters.
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -6,7 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::codepage::windows_1252;
 
-/// C1 control characters become what Windows-1252 has in their place, as in browsers.
+/// Replaces C1 control characters with the Windows-1252 characters of the same bytes, as browsers
+/// do.
 pub(super) fn fix_c1_controls(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -19,8 +21,8 @@ pub(super) fn fix_c1_controls(text: &str) -> String {
         .collect()
 }
 
-/// Everything that is repaired character by character, in the order of the steps: controls, ligatures,
-/// widths, quotes, line breaks, terminal escapes, control characters, composition (NFC).
+/// Applies all repairs of single characters in ftfy's order: C1 controls, ligatures, widths,
+/// quotes, line breaks, terminal escapes, control characters, composition (NFC).
 pub(super) fn fix_characters(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in fix_c1_controls(text).chars() {
@@ -38,7 +40,8 @@ pub(super) fn fix_characters(text: &str) -> String {
         .collect()
 }
 
-/// Latin letters that one character joins for the looks of it, or for the sake of old encodings.
+/// Letters of a Latin ligature, which exists for typographic reasons or for compatibility with old
+/// encodings.
 fn ligature(c: char) -> Option<&'static str> {
     Some(match c {
         'Ĳ' => "IJ",
@@ -67,7 +70,7 @@ fn ligature(c: char) -> Option<&'static str> {
     })
 }
 
-/// Full-width and half-width forms become the usual ones.
+/// Appends a character, with full-width and half-width forms replaced by the standard ones.
 fn push_width(c: char, out: &mut String) {
     match c {
         '\u{3000}' => out.push(' '),
@@ -89,7 +92,7 @@ fn fix_line_breaks(text: &str) -> String {
         .replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n")
 }
 
-/// Escape sequences that colour text in a terminal.
+/// Removes the escape sequences that color text in a terminal.
 fn remove_terminal_escapes(text: &str) -> String {
     static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"\x1b\[[\d;]*[a-zA-Z]").expect("the escape pattern is a constant that compiles")
@@ -100,7 +103,8 @@ fn remove_terminal_escapes(text: &str) -> String {
     ESCAPES.replace_all(text, "").into_owned()
 }
 
-/// Control characters with no effect on text; those that make white space, joiners and directions stay.
+/// Whether a control character has no effect on text. White space, joiners and directional marks
+/// have one.
 fn is_unwanted_control(c: char) -> bool {
     matches!(
         c,
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_are_repaired() {
+    fn repairs_characters() {
         for (text, expected) in [
             ("ﬂuﬃeﬆ", "fluffiest"),
             ("ŉ", "'n"),

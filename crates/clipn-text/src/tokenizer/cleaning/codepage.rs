@@ -1,35 +1,36 @@
-//! The single-byte encodings that UTF-8 is most often mistaken for.
+//! Single-byte encodings that UTF-8 is most often mistaken for.
 //!
-//! Tables: the code pages of unicode.org's MAPPINGS. A byte that a Windows code page leaves unassigned stands
-//! for the character of the same number, as the WHATWG Encoding Standard has it; and byte 0x1A, SUBSTITUTE,
-//! stands for U+FFFD, so that characters which were lost on the way can still be placed.
+//! The tables are unicode.org's MAPPINGS, with two differences for the Windows code pages, ftfy's
+//! "sloppy" encodings. An unassigned byte maps to the code point of the same value, as in the
+//! WHATWG Encoding Standard. Byte 0x1A (SUBSTITUTE) maps to U+FFFD, so that the positions of lost
+//! characters are kept.
 use std::sync::LazyLock;
 
 /// A single-byte encoding that agrees with ASCII below 0x80.
 pub(super) struct CodePage {
     pub(super) kind: Kind,
-    /// What bytes 0x80 to 0xFF stand for.
+    /// Characters of bytes 0x80 to 0xFF.
     high: [char; 128],
-    /// The same, ordered by character.
+    /// Inverse of `high`, sorted by character.
     by_char: Vec<(char, u8)>,
 }
 
-/// How a code page is to be treated.
+/// Family of a code page, which selects the repairs that apply to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Latin1,
-    /// A Windows code page with its holes filled, where 0x1A stands for U+FFFD.
+    /// A Windows code page with unassigned bytes filled in and 0x1A mapped to U+FFFD.
     Windows,
     MacRoman,
     Other,
 }
 
-/// The code pages in the order in which they are tried.
+/// Code pages in the order in which they are tried.
 pub(super) static CODE_PAGES: LazyLock<Vec<CodePage>> = LazyLock::new(|| {
     TABLES
         .iter()
         .map(|&(kind, table)| {
-            // Latin-1 has no table: its bytes are its characters.
+            // Latin-1 needs no table: its bytes are its code points.
             let mut high = std::array::from_fn(|i| char::from(0x80 + i as u8));
             for (slot, c) in high.iter_mut().zip(table.chars()) {
                 *slot = c;
@@ -45,18 +46,18 @@ pub(super) static CODE_PAGES: LazyLock<Vec<CodePage>> = LazyLock::new(|| {
         .collect()
 });
 
-/// What Windows-1252 makes of a byte above 0x7F, holes filled.
+/// Decodes a byte above 0x7F as Windows-1252, with unassigned bytes filled in.
 pub(super) fn windows_1252(byte: u8) -> char {
     CODE_PAGES[1].decode(byte)
 }
 
-/// Whether Windows-1252 leaves the byte unassigned.
+/// Whether the byte is unassigned in Windows-1252.
 pub(super) fn is_hole_of_windows_1252(byte: u8) -> bool {
     matches!(byte, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D)
 }
 
 impl CodePage {
-    /// The bytes that stand for the text, or `None` when a character is not in the code page.
+    /// Encodes the text, or returns `None` if a character is not in the code page.
     pub(super) fn encode(&self, text: &str) -> Option<Vec<u8>> {
         text.chars().map(|c| self.encode_char(c)).collect()
     }
@@ -67,13 +68,13 @@ impl CodePage {
             '\u{FFFD}' if self.kind == Kind::Windows => Some(0x1A),
             '\0'..='\x7F' => Some(c as u8),
             _ => {
-                let at = self.by_char.binary_search_by_key(&c, |&(c, _)| c).ok()?;
-                Some(self.by_char[at].1)
+                let index = self.by_char.binary_search_by_key(&c, |&(c, _)| c).ok()?;
+                Some(self.by_char[index].1)
             }
         }
     }
 
-    /// The character that a byte stands for.
+    /// Decodes one byte.
     pub(super) fn decode(&self, byte: u8) -> char {
         match byte.checked_sub(0x80) {
             Some(i) => self.high[usize::from(i)],
@@ -82,8 +83,8 @@ impl CodePage {
         }
     }
 
-    /// Whether mojibake of this code page is common enough for its characters to be clues in the midst of
-    /// other text.
+    /// Whether mojibake of this code page is common enough for its characters to count as evidence
+    /// inside other text (`UTF8_CLUES` in ftfy).
     pub(super) fn gives_clues(&self) -> bool {
         matches!(self.kind, Kind::Latin1 | Kind::Windows)
     }
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_table_is_whole_and_goes_both_ways() {
+    fn every_table_is_complete_and_invertible() {
         for (&(_, table), page) in TABLES.iter().zip(CODE_PAGES.iter()) {
             assert!(
                 matches!(table.chars().count(), 0 | 128),
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_characters_are_placed_by_windows_code_pages_only() {
+    fn only_windows_code_pages_encode_the_replacement_character() {
         let encodes = |kind, text| {
             let page = CODE_PAGES.iter().find(|page| page.kind == kind).unwrap();
             page.encode(text).is_some()

@@ -1,12 +1,13 @@
-//! HTML entities: all of them as a browser would decode them, and only the plain ones.
+//! HTML entities, decoded either completely, like a browser, or only if unambiguous, like
+//! `ftfy.fix_text`.
 use std::borrow::Cow;
 
 use html_escape::NAMED_ENTITIES;
 
 use super::codepage::windows_1252;
 
-/// Decodes entities as Python's `html.unescape` and the HTML5 standard do: with and without the closing
-/// semicolon, and where a name without one is the beginning of a longer word.
+/// Decodes entities like Python's `html.unescape` and the HTML5 standard: with or without the
+/// closing semicolon, even if the name is only the prefix of a longer word.
 pub(super) fn unescape(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         if let Some(number) = rest.strip_prefix('#') {
@@ -17,8 +18,8 @@ pub(super) fn unescape(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Decodes only what must be an entity: names and numbers that a semicolon closes, and names in capitals
-/// whose character has a capital form.
+/// Decodes unambiguous entities only: names and numbers that end in a semicolon, and names in
+/// capitals whose character has an upper-case form.
 pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         let body = rest.strip_prefix('#').unwrap_or(rest);
@@ -39,14 +40,14 @@ pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
             };
             return Some((value, whole));
         }
-        // A reference that does not end at the semicolon, or stands for one, is left alone.
+        // Keep a reference that does not end at the semicolon or that encodes a semicolon.
         let (value, used) = decode_number(body)?;
         (used == length + 1 && value != ";").then_some((value, whole))
     })
 }
 
-/// Runs `decode` on what follows each `&`; it gives the replacement and how many bytes after the `&` it
-/// stands for.
+/// Calls `decode` with the text after each `&`; it returns the replacement and the number of bytes
+/// after the `&` that it replaces.
 fn replace_entities(text: &str, decode: impl Fn(&str) -> Option<(String, usize)>) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
@@ -68,7 +69,8 @@ fn replace_entities(text: &str, decode: impl Fn(&str) -> Option<(String, usize)>
     Cow::Owned(out)
 }
 
-/// The character that `digits…`, `xdigits…` or `Xdigits…` stands for, and how long the reference is.
+/// Decodes a reference of the form `digits…`, `xdigits…` or `Xdigits…`; returns the character and
+/// the length of the reference in bytes.
 fn decode_number(reference: &str) -> Option<(String, usize)> {
     let (radix, digits) = match reference.strip_prefix(['x', 'X']) {
         Some(digits) => (16, digits),
@@ -83,28 +85,28 @@ fn decode_number(reference: &str) -> Option<(String, usize)> {
     }
     let closed = digits.as_bytes().get(count) == Some(&b';');
     let length = reference.len() - digits.len() + count + usize::from(closed);
-    // Too many digits are beyond Unicode just as well.
+    // A number that overflows is beyond Unicode as well.
     let number = u32::from_str_radix(&digits[..count], radix).unwrap_or(u32::MAX);
     let value = match number {
         0 => "\u{FFFD}".to_owned(),
         0x80..=0x9F => windows_1252(number as u8).to_string(),
         _ => match char::from_u32(number) {
             None => "\u{FFFD}".to_owned(),
-            Some(c) if is_no_character(c) => String::new(),
+            Some(c) if is_invalid_code_point(c) => String::new(),
             Some(c) => c.to_string(),
         },
     };
     Some((value, length))
 }
 
-/// Numbers that HTML5 counts as errors and that are dropped.
-fn is_no_character(c: char) -> bool {
+/// Whether HTML5 counts the code point as an error, so that the reference is dropped.
+fn is_invalid_code_point(c: char) -> bool {
     matches!(c, '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}' | '\u{FDD0}'..='\u{FDEF}')
         || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
-/// The length of what may be a name: up to 32 characters that are no white space, `<`, `&`, `#` or `;`, and a
-/// semicolon.
+/// Length in bytes of a possible entity name: up to 32 characters other than white space, `<`, `&`,
+/// `#` and `;`, and a semicolon if one follows.
 fn name_length(rest: &str) -> usize {
     let stops = |c| matches!(c, '\t' | '\n' | '\u{C}' | ' ' | '<' | '&' | '#' | ';');
     let length = rest
@@ -119,27 +121,28 @@ fn name_length(rest: &str) -> usize {
     }
 }
 
-/// The value of a name as it stands, or of the longest name without semicolon that it begins with.
+/// Decodes a name, or else its longest prefix that is valid without a semicolon.
 fn decode_name(name: &str) -> Option<(&'static str, usize)> {
     if let Some(value) = name.strip_suffix(';').and_then(lookup) {
         return Some((value, name.len()));
     }
-    let longest = UNCLOSED
+    let longest = SEMICOLON_OPTIONAL
         .iter()
-        .filter(|unclosed| name.starts_with(**unclosed))
-        .max_by_key(|unclosed| unclosed.len());
-    longest.and_then(|unclosed| Some((lookup(unclosed)?, unclosed.len())))
+        .filter(|prefix| name.starts_with(**prefix))
+        .max_by_key(|prefix| prefix.len());
+    longest.and_then(|prefix| Some((lookup(prefix)?, prefix.len())))
 }
 
-/// The value of a name that is closed by a semicolon.
+/// Value of a name (without its closing semicolon).
 fn lookup(name: &str) -> Option<&'static str> {
-    let at = NAMED_ENTITIES
+    let index = NAMED_ENTITIES
         .binary_search_by(|(known, _)| (*known).cmp(name.as_bytes()))
         .ok()?;
-    Some(NAMED_ENTITIES[at].1)
+    Some(NAMED_ENTITIES[index].1)
 }
 
-/// `EACUTE` for `É`: the capital form of a lower-case name's character, where no other reading exists.
+/// Decodes a name in capitals such as `EACUTE` to `É`: the upper-case form of the lower-case name's
+/// character, unless the name has another meaning.
 fn decode_capitals(name: &str) -> Option<String> {
     if name.bytes().any(|byte| byte.is_ascii_lowercase()) || decode_name(name).is_some() {
         return None;
@@ -147,8 +150,8 @@ fn decode_capitals(name: &str) -> Option<String> {
     lookup(&name.to_ascii_lowercase()).map(str::to_uppercase)
 }
 
-/// The names that HTML5 accepts without a semicolon.
-const UNCLOSED: [&str; 106] = [
+/// Names that HTML5 accepts without a semicolon.
+const SEMICOLON_OPTIONAL: [&str; 106] = [
     "AElig", "AMP", "Aacute", "Acirc", "Agrave", "Aring", "Atilde", "Auml", "COPY", "Ccedil",
     "ETH", "Eacute", "Ecirc", "Egrave", "Euml", "GT", "Iacute", "Icirc", "Igrave", "Iuml", "LT",
     "Ntilde", "Oacute", "Ocirc", "Ograve", "Oslash", "Otilde", "Ouml", "QUOT", "REG", "THORN",
@@ -167,13 +170,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_are_searchable_and_agree() {
+    fn entity_tables_are_sorted_and_consistent() {
         assert!(NAMED_ENTITIES.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(UNCLOSED.iter().all(|name| lookup(name).is_some()));
+        assert!(SEMICOLON_OPTIONAL.iter().all(|name| lookup(name).is_some()));
     }
 
     #[test]
-    fn everything_is_decoded_as_a_browser_does() {
+    fn unescape_decodes_like_a_browser() {
         for (text, expected) in [
             ("&amp;&lt&gt;", "&<>"),
             ("&notanentity; &notin; &notit;", "¬anentity; ∉ ¬it;"),
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_entities_are_decoded_in_the_repair() {
+    fn unescape_plain_decodes_unambiguous_entities_only() {
         for (text, expected) in [
             ("&amp; &amp &notin;", "& &amp ∉"),
             (

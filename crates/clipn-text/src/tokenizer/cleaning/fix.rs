@@ -1,18 +1,20 @@
-//! The repair of a whole text, after `ftfy.fix_text`.
+//! Repair of a whole text, a port of `ftfy.fix_text`.
 use std::borrow::Cow;
 
 use super::characters::fix_characters;
 use super::entities::unescape_plain;
 use super::mojibake::fix_encoding;
 
-/// The most characters that are repaired together; longer lines are cut.
-const LONGEST_SEGMENT: usize = 1_000_000;
+/// Maximum number of characters repaired together; longer lines are split.
+const MAX_SEGMENT_LENGTH: usize = 1_000_000;
 
-/// How often a segment is gone over until nothing changes. Each round peels one layer off, and no honest text
-/// has more than a few; the bound keeps `&amp;amp;amp;…` from taking quadratic time.
-const MOST_ROUNDS: usize = 64;
+/// Maximum number of passes over a segment, which otherwise stop when nothing changes. Each pass
+/// removes one layer, and ordinary text has only a few; the limit keeps `&amp;amp;amp;…` from
+/// taking quadratic time.
+const MAX_PASSES: usize = 64;
 
-/// Repairs a text line by line. Entities are decoded until a line with a `<` shows that the text is HTML.
+/// Repairs a text line by line. Entities are decoded up to the first line that contains a `<`,
+/// which indicates HTML.
 pub(super) fn fix_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut is_html = false;
@@ -21,7 +23,7 @@ pub(super) fn fix_text(text: &str) -> String {
         while !rest.is_empty() {
             let end = rest
                 .char_indices()
-                .nth(LONGEST_SEGMENT)
+                .nth(MAX_SEGMENT_LENGTH)
                 .map_or(rest.len(), |(i, _)| i);
             let (segment, after) = rest.split_at(end);
             is_html |= segment.contains('<');
@@ -34,7 +36,7 @@ pub(super) fn fix_text(text: &str) -> String {
 
 fn fix_segment(segment: &str, decode_entities: bool) -> String {
     let mut text = segment.to_owned();
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..MAX_PASSES {
         let unescaped = if decode_entities {
             unescape_plain(&text)
         } else {
@@ -54,19 +56,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_peeled_off() {
+    fn removes_several_layers() {
         assert_eq!(fix_text("&amp;amp;eacute;"), "é");
         assert_eq!(fix_text("PÃÂ©rez"), fix_text("PÃ©rez"));
         assert_eq!(fix_text("&Atilde;&copy;t&Atilde;&copy;"), "été");
     }
 
     #[test]
-    fn a_tag_stops_the_decoding_from_its_line_on() {
+    fn a_tag_stops_entity_decoding_from_its_line_on() {
         assert_eq!(fix_text("&lt;\n<&lt;\n&lt;"), "<\n<&lt;\n&lt;");
     }
 
     #[test]
-    fn deep_nesting_ends() {
+    fn deep_nesting_terminates() {
         let text = format!("&{}", "amp;".repeat(20_000));
         assert!(fix_text(&text).starts_with("&amp;"));
     }

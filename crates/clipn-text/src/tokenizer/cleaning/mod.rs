@@ -1,4 +1,8 @@
-//! The cleaning that CLIP's tokenizer does before it splits a text into words.
+//! Text cleaning of CLIP's tokenizer before it splits a text into words: mojibake repair (ftfy),
+//! HTML entities, white space, case.
+//!
+//! This is a port of ftfy 6.3.1 rather than a dependency on an existing Rust port. The existing
+//! port follows an older ftfy, ignores one rule and can slice inside a character.
 mod badness;
 mod characters;
 mod codepage;
@@ -11,14 +15,17 @@ use std::borrow::Cow;
 use entities::unescape;
 use fix::fix_text;
 
-/// Cleans a text as the published tokenizer does: broken Unicode is repaired, HTML entities are decoded
-/// twice, white space is stripped and collapsed, and everything is lower-cased as Unicode does it.
+/// Cleans a text like the published tokenizer: repairs broken Unicode, decodes HTML entities twice,
+/// strips and collapses white space, and converts to lower case by Unicode's rules.
 ///
-/// The repair follows `ftfy.fix_text` 6.3.1 with its defaults (Robyn Speer, "ftfy: fixes text for you",
-/// Zenodo, doi:10.5281/zenodo.2591652), the decoding Python's `html.unescape`.
+/// The repair follows `ftfy.fix_text` 6.3.1 with its defaults (Robyn Speer, "ftfy: fixes text for
+/// you", Zenodo, <https://doi.org/10.5281/zenodo.2591652>), and the decoding follows Python's
+/// `html.unescape`.
 ///
 /// ```
-/// assert_eq!(clipn_text::tokenizer::clean("  A photo of a cafÃ© &amp;amp; more "), "a photo of a café & more");
+/// use clipn_text::tokenizer::clean;
+///
+/// assert_eq!(clean("  A photo of a cafÃ© &amp;amp; more "), "a photo of a café & more");
 /// ```
 pub fn clean(text: &str) -> String {
     let fixed = if is_plain(text) {
@@ -30,14 +37,14 @@ pub fn clean(text: &str) -> String {
     collapse_white_space(&fixed).to_lowercase()
 }
 
-/// Whether neither the repair nor the decoding can find anything to do: ASCII without control characters and
-/// `&`. Nearly every prompt and caption is such a text.
+/// Whether neither the repair nor the decoding can change the text: ASCII without `&` and without
+/// control characters other than white space. Nearly every prompt and caption is such a text.
 fn is_plain(text: &str) -> bool {
     text.bytes()
         .all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | 0x0C | b'\r') && byte != b'&')
 }
 
-/// Words joined by single spaces.
+/// Joins the words of a text by single spaces.
 fn collapse_white_space(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {
@@ -54,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_short_way_gives_what_the_long_way_gives() {
+    fn the_fast_path_agrees_with_the_full_repair() {
         for text in ["", " ", "A b\r\n\tC ", "x<b>y</b> \u{c} z", "~!@#$%^*()_+"] {
             assert!(is_plain(text));
             assert_eq!(
@@ -69,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_case_is_unicode_s() {
+    fn lower_case_follows_unicode() {
         assert_eq!(clean("ΟΔΟΣ ΟΔΟΣ."), "οδος οδος.");
         assert_eq!(clean("İ"), "i\u{307}");
         assert_eq!(clean("ẞ"), "ß");
@@ -78,7 +85,8 @@ mod tests {
     #[test]
     fn entities_are_decoded_through_several_layers() {
         assert_eq!(clean("a &amp;amp;amp;amp; b"), "a & b");
-        // A literal < means that the text is HTML, where the repair leaves entities alone; two layers remain.
+        // A literal `<` means that the text is HTML: the repair then keeps entities, and only the
+        // two decodings remain.
         assert_eq!(clean("< &amp;amp;amp; b"), "< &amp; b");
     }
 }

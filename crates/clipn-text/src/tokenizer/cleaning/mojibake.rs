@@ -1,4 +1,4 @@
-//! Undoing mojibake: UTF-8 that was read as a single-byte encoding.
+//! Repairs mojibake, UTF-8 that was decoded as a single-byte encoding (`ftfy.fix_encoding`).
 use std::sync::LazyLock;
 
 use regex::bytes::{Captures, Regex};
@@ -7,13 +7,13 @@ use super::badness::is_bad;
 use super::characters::fix_c1_controls;
 use super::codepage::{CODE_PAGES, Kind, is_hole_of_windows_1252, windows_1252};
 
-/// How often one text is taken through the repair; mojibake shrinks with each layer taken off.
-const MOST_LAYERS: usize = 64;
+/// Maximum number of layers removed from one text; mojibake gets shorter with each.
+const MAX_LAYERS: usize = 64;
 
-/// Undoes mojibake, layer by layer, as long as the text looks bad.
+/// Repairs mojibake layer by layer while [`is_bad`] detects any.
 pub(super) fn fix_encoding(text: &str) -> String {
     let mut text = text.to_owned();
-    for _ in 0..MOST_LAYERS {
+    for _ in 0..MAX_LAYERS {
         match fix_one_layer(&text) {
             Some(fixed) if fixed != text => text = fixed,
             _ => break,
@@ -22,32 +22,32 @@ pub(super) fn fix_encoding(text: &str) -> String {
     text
 }
 
-/// The text with one layer of mojibake undone, or `None` when there is nothing to do.
+/// Removes one layer of mojibake; `None` if [`is_bad`] detects none.
 fn fix_one_layer(text: &str) -> Option<String> {
     if !is_bad(text) {
         return None;
     }
-    // First the whole text, which is the surest: it must be UTF-8 in one of the encodings.
-    let mut is_latin1 = None;
+    // First the whole text, which is the most reliable: in one of the encodings it must be UTF-8.
+    let mut latin1_bytes = None;
     for page in CODE_PAGES.iter() {
         let Some(bytes) = page.encode(text) else {
             continue;
         };
-        let restored = restore(bytes.clone(), page.kind);
+        let restored = restore_bytes(bytes.clone(), page.kind);
         if let Some(fixed) = decode_utf8(restored) {
             return Some(fixed);
         }
         if page.kind == Kind::Latin1 {
-            is_latin1 = Some(bytes);
+            latin1_bytes = Some(bytes);
         }
     }
-    // Then the parts that look like UTF-8 by themselves.
-    let fixed = fix_parts(text);
+    // Then the parts of the text that look like UTF-8 by themselves.
+    let fixed = decode_inconsistent_utf8(text);
     if fixed != text {
         return Some(fixed);
     }
-    // Then Windows-1252 that was read as Latin-1.
-    if let Some(bytes) = is_latin1
+    // Then Windows-1252 that was decoded as Latin-1.
+    if let Some(bytes) = latin1_bytes
         && !bytes.iter().copied().any(is_hole_of_windows_1252)
     {
         let fixed: String = bytes
@@ -67,24 +67,25 @@ fn fix_one_layer(text: &str) -> Option<String> {
     Some(fix_c1_controls(text))
 }
 
-/// Puts back what commonly gets lost from UTF-8 on its way through a single-byte encoding.
-fn restore(bytes: Vec<u8>, kind: Kind) -> Vec<u8> {
+/// Restores UTF-8 bytes that single-byte encodings commonly lose.
+fn restore_bytes(bytes: Vec<u8>, kind: Kind) -> Vec<u8> {
     let bytes = if kind == Kind::MacRoman {
         bytes
     } else {
         restore_no_break_spaces(bytes)
     };
     if kind == Kind::Windows {
-        mark_lost_characters(&bytes)
+        replace_lossy_sequences(&bytes)
     } else {
         bytes
     }
 }
 
-/// Byte 0xA0 that became a plain space, in places where only it makes sense.
+/// Turns plain spaces back into byte 0xA0 if only that byte completes a UTF-8 sequence
+/// (`restore_byte_a0` in ftfy).
 fn restore_no_break_spaces(bytes: Vec<u8>) -> Vec<u8> {
     static ALTERED: LazyLock<Regex> = LazyLock::new(|| {
-        // After some first bytes the result would be a rare script, and is not restored.
+        // First bytes after which the result would be a rare script are not included.
         let sequences = [
             r"[\xc2\xc3\xc5\xce\xd0\xd9] ",
             r"[\xe2\xe3] [\x80-\x84\x86-\x9f\xa1-\xbf]",
@@ -108,16 +109,17 @@ fn restore_no_break_spaces(bytes: Vec<u8>) -> Vec<u8> {
     restored.into_owned()
 }
 
-/// `à` that took the space after it for its own second byte: the byte is put in, and the space kept.
+/// Inserts byte 0xA0 after the first byte of an `à` whose second byte merged with the space that
+/// follows, and keeps the space.
 fn separate_a_grave(bytes: &[u8]) -> Vec<u8> {
-    // The beginnings that speak for Portuguese, where `à` is part of a longer word, and a second space.
-    const PART_OF_WORD: [&[u8]; 5] = [b" ", b"quele", b"quela", b"quilo", b"s "];
+    // Exceptions: a second space, and the continuations of Portuguese words that begin with `à`.
+    const EXCEPTIONS: [&[u8]; 5] = [b" ", b"quele", b"quela", b"quilo", b"s "];
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
         let after = bytes.get(i + 2..).unwrap_or_default();
         if bytes[i..].starts_with(b"\xc3 ")
-            && !PART_OF_WORD.iter().any(|part| after.starts_with(part))
+            && !EXCEPTIONS.iter().any(|prefix| after.starts_with(prefix))
         {
             out.extend_from_slice(b"\xc3\xa0 ");
             i += 2;
@@ -129,9 +131,10 @@ fn separate_a_grave(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Sequences in which a character was lost, as byte 0x1A or `?`, become one replacement character.
-fn mark_lost_characters(bytes: &[u8]) -> Vec<u8> {
-    static LOST: LazyLock<Regex> = LazyLock::new(|| {
+/// Replaces each UTF-8 sequence in which a byte was lost, and became 0x1A or `?`, with one
+/// replacement character.
+fn replace_lossy_sequences(bytes: &[u8]) -> Vec<u8> {
+    static LOSSY: LazyLock<Regex> = LazyLock::new(|| {
         let sequences = [
             r"[\xc2-\xdf]\x1a",
             r"[\xc2-\xc3]\?",
@@ -146,7 +149,7 @@ fn mark_lost_characters(bytes: &[u8]) -> Vec<u8> {
         ];
         alternatives(&sequences)
     });
-    LOST.replace_all(bytes, "\u{FFFD}".as_bytes()).into_owned()
+    LOSSY.replace_all(bytes, "\u{FFFD}".as_bytes()).into_owned()
 }
 
 fn alternatives(sequences: &[&str]) -> Regex {
@@ -154,8 +157,9 @@ fn alternatives(sequences: &[&str]) -> Regex {
         .expect("the sequences are constants that compile")
 }
 
-/// Decodes UTF-8, and its common variants where a character above U+FFFF is a pair of encoded surrogates
-/// (CESU-8) and the null character two bytes (Java); `None` for anything else.
+/// Decodes UTF-8 and two common variants (`utf-8-variants` in ftfy): CESU-8, which encodes a
+/// character above U+FFFF as a surrogate pair, and Java's two-byte null character. Returns `None`
+/// for anything else.
 fn decode_utf8(bytes: Vec<u8>) -> Option<String> {
     if !bytes.iter().any(|byte| matches!(byte, 0xC0 | 0xED)) {
         return String::from_utf8(bytes).ok();
@@ -178,12 +182,16 @@ fn decode_utf8(bytes: Vec<u8>) -> Option<String> {
                 ..,
             ] => {
                 let bits = |byte: u8, mask: u8| u32::from(byte & mask);
-                let number = (bits(a, 0x0F) << 16
+                let code_point = (bits(a, 0x0F) << 16
                     | bits(b, 0x3F) << 10
                     | bits(c, 0x0F) << 6
                     | bits(d, 0x3F))
                     + 0x10000;
-                out.extend_from_slice(char::from_u32(number)?.encode_utf8(&mut [0; 4]).as_bytes());
+                out.extend_from_slice(
+                    char::from_u32(code_point)?
+                        .encode_utf8(&mut [0; 4])
+                        .as_bytes(),
+                );
                 6
             }
             _ => {
@@ -196,23 +204,23 @@ fn decode_utf8(bytes: Vec<u8>) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Undoes mojibake in those parts of a text that look like UTF-8 sequences and are bad by themselves.
-fn fix_parts(text: &str) -> String {
+/// Repairs the parts of a text that look like UTF-8 sequences and are bad by themselves.
+fn decode_inconsistent_utf8(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut before = None;
     while let Some(c) = rest.chars().next() {
-        let length = if before.is_some_and(|before| CLUES.is_strict(before)) {
+        let length = if before.is_some_and(|before| UTF8_CLUES.is_strict(before)) {
             0
         } else {
-            CLUES.run_length(rest)
+            UTF8_CLUES.run_length(rest)
         };
         let part = if length == 0 {
             &rest[..c.len_utf8()]
         } else {
             &rest[..length]
         };
-        // Only parts shorter than the whole, so that this ends.
+        // Recurse only into parts shorter than the whole text, so that the recursion terminates.
         if length > 0 && part.len() < text.len() && is_bad(part) {
             out.push_str(&fix_encoding(part));
         } else {
@@ -224,19 +232,20 @@ fn fix_parts(text: &str) -> String {
     out
 }
 
-static CLUES: LazyLock<Clues> = LazyLock::new(Clues::new);
+static UTF8_CLUES: LazyLock<Utf8Clues> = LazyLock::new(Utf8Clues::new);
 
-/// Which characters the bytes of a UTF-8 sequence turn into when they are read as one of the common code
+/// Characters that the bytes of a UTF-8 sequence become when decoded as one of the common code
 /// pages.
-struct Clues {
-    /// First bytes of sequences of two, three and four.
+struct Utf8Clues {
+    /// Characters of the first bytes of sequences of two, three and four bytes.
     first: [Vec<char>; 3],
+    /// Characters of continuation bytes.
     continuation: Vec<char>,
 }
 
-impl Clues {
+impl Utf8Clues {
     fn new() -> Self {
-        let read = |bytes: &[u8]| {
+        let decode = |bytes: &[u8]| {
             let pages = CODE_PAGES.iter().filter(|page| page.gives_clues());
             let mut chars: Vec<char> = pages
                 .flat_map(|page| bytes.iter().map(|&byte| page.decode(byte)))
@@ -246,24 +255,24 @@ impl Clues {
             chars
         };
         let range = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
-        // Of the first bytes of four, only those with assigned characters.
+        // Of the first bytes of four-byte sequences, only those with assigned characters.
         Self {
             first: [
-                read(&range(0xC2, 0xDF)),
-                read(&range(0xE0, 0xEF)),
-                read(&[0xF0, 0xF3]),
+                decode(&range(0xC2, 0xDF)),
+                decode(&range(0xE0, 0xEF)),
+                decode(&[0xF0, 0xF3]),
             ],
-            continuation: read(&range(0x80, 0xBF)),
+            continuation: decode(&range(0x80, 0xBF)),
         }
     }
 
     fn is_continuation(&self, c: char) -> bool {
-        // A space may have been a no-break space.
+        // A space may have been byte 0xA0, the no-break space.
         c == ' ' || self.continuation.binary_search(&c).is_ok()
     }
 
-    /// A continuation that hardly stands for itself next to mojibake: no dash, quotation mark, bullet or
-    /// ellipsis.
+    /// Whether the character is a continuation that is unlikely to be genuine next to mojibake, so
+    /// no dash, quotation mark, bullet or ellipsis.
     fn is_strict(&self, c: char) -> bool {
         !matches!(
             c,
@@ -271,7 +280,7 @@ impl Clues {
         ) && self.continuation.binary_search(&c).is_ok()
     }
 
-    /// The length in bytes of the UTF-8-like sequences that the text begins with.
+    /// Length in bytes of the UTF-8-like sequences at the start of the text.
     fn run_length(&self, text: &str) -> usize {
         let mut length = 0;
         loop {
@@ -299,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mojibake_is_undone() {
+    fn repairs_mojibake() {
         for (text, expected) in [
             ("Ã©tÃ©", "été"),
             ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "привет"),
@@ -317,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_stays() {
+    fn keeps_correct_text() {
         for text in [
             "",
             "été",
@@ -331,13 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn variants_of_utf8_are_read() {
-        let read = |bytes: &[u8]| decode_utf8(bytes.to_vec());
-        assert_eq!(read(b"\xed\xa0\xbd\xed\xb8\x8d"), Some("😍".into()));
-        assert_eq!(read(b"a\xc0\x80b"), Some("a\0b".into()));
-        assert_eq!(read(b"\xed\x95\x9c"), Some("한".into()));
-        assert_eq!(read(b"\xed\xa0\xbd"), None);
-        assert_eq!(read(b"\xc0"), None);
-        assert_eq!(read(b"\xff"), None);
+    fn decodes_utf8_variants() {
+        let decode = |bytes: &[u8]| decode_utf8(bytes.to_vec());
+        assert_eq!(decode(b"\xed\xa0\xbd\xed\xb8\x8d"), Some("😍".into()));
+        assert_eq!(decode(b"a\xc0\x80b"), Some("a\0b".into()));
+        assert_eq!(decode(b"\xed\x95\x9c"), Some("한".into()));
+        assert_eq!(decode(b"\xed\xa0\xbd"), None);
+        assert_eq!(decode(b"\xc0"), None);
+        assert_eq!(decode(b"\xff"), None);
     }
 }

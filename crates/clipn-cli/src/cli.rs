@@ -1,0 +1,97 @@
+//! The command line: its commands, and their dispatch. Only `main.rs` imports this module.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::bench::{self, BenchArgs};
+use crate::commands::calibrate::{self, CalibrateArgs};
+use crate::commands::classifier::{self, ClassifierCommand};
+use crate::commands::classify::{self, ClassifyArgs};
+use crate::commands::convert::{self, ConvertArgs};
+use crate::commands::demo::{self, DemoArgs};
+use crate::commands::eval::{self, EvalArgs};
+use crate::commands::inspect::{self, InspectArgs};
+use crate::commands::models::{self, ModelsArgs};
+use crate::commands::recipe::{self, RecipeArgs, StepAction};
+use crate::commands::results::{self, ResultsCommand};
+#[cfg(feature = "serve")]
+use crate::commands::serve::{self, ServeArgs};
+use crate::commands::train::{self, TrainArgs};
+use crate::common::error::CliError;
+use crate::common::usage;
+
+/// Zero-shot classification that knows when to say no (CLIPN).
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure how well a model separates in-distribution from out-of-distribution images
+    Eval(EvalArgs),
+    /// Merge the results of several runs into mean ± standard deviation, or show saved results
+    #[command(subcommand)]
+    Results(ResultsCommand),
+    /// Assign one of your labels, or "unknown", to each image
+    Classify(Box<ClassifyArgs>),
+    /// Build, show and change bundles: a classifier for deployment in one file
+    #[command(subcommand)]
+    Classifier(ClassifierCommand),
+    /// Calibrate the threshold of a bundle on your images
+    Calibrate(CalibrateArgs),
+    /// Serve classification over HTTP: JSON, a test page, health and metrics
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
+    /// Show what a weights file contains: format, architecture, preprocessing, tensors, "no" side
+    Inspect(InspectArgs),
+    /// Convert weights: one file with its config, or a directory for open_clip or transformers
+    Convert(ConvertArgs),
+    /// List the built-in architectures with their sizes and costs, or show one in detail
+    Models(ModelsArgs),
+    /// Train a CLIP, or teach one to say "no", on images with captions
+    Train(Box<TrainArgs>),
+    /// Run the commands of a recipe in order
+    Recipe(RecipeArgs),
+    /// Walk through training, teaching "no", evaluation and report on a small synthetic world
+    Demo(DemoArgs),
+    /// Measure speed and memory on this machine
+    Bench(BenchArgs),
+}
+
+/// Runs a command to its end.
+pub fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Eval(args) => eval::run(&args),
+        Command::Results(command) => results::run(&command),
+        Command::Classify(args) => classify::run(&args),
+        Command::Classifier(command) => classifier::run(&command),
+        Command::Calibrate(args) => calibrate::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Recipe(args) => recipe::run(&args, parse_step),
+        Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
+        Command::Bench(mut args) => bench::run(&mut args),
+    }
+}
+
+/// Parses the arguments of a recipe step as the command line does.
+///
+/// # Errors
+/// What is wrong with the arguments, in one line. A step cannot run a recipe.
+fn parse_step(arguments: &[String]) -> Result<StepAction, String> {
+    let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
+    let cli =
+        Cli::try_parse_from(words).map_err(|error| usage::one_line(&error.render().to_string()))?;
+    match cli.command {
+        Command::Recipe(_) => Err("a step cannot run a recipe".to_owned()),
+        // Unlike `clipn train`, a step does not print the path of its weights.
+        Command::Train(args) => Ok(Box::new(move || train::train(&args).map(drop))),
+        command => Ok(Box::new(move || dispatch(command))),
+    }
+}

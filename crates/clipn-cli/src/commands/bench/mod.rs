@@ -1,0 +1,194 @@
+//! `clipn bench`: speed and peak memory of towers, training, classifiers, pixels and metrics on this
+//! machine. Each task runs in its own process.
+
+mod args;
+mod captions;
+mod child;
+mod classifier;
+mod metrics;
+mod model;
+mod output;
+mod pixels;
+mod random;
+mod towers;
+mod train;
+mod workload;
+
+pub use args::BenchArgs;
+
+use std::time::Duration;
+
+use args::Task;
+use clap::ValueEnum;
+use clipn::download::{HubName, Purpose};
+use clipn::engine::product_peak;
+use model::Model;
+use output::Report;
+use workload::{Measurement, Workload};
+
+use crate::common::error::CliError;
+use crate::common::weights::locate;
+
+/// Duration of the peak measurement.
+const PEAK_DURATION: Duration = Duration::from_millis(1500);
+
+/// `clipn bench`.
+pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
+    if args.child {
+        return child::reply(measure_here(args));
+    }
+    locate_weights(args)?;
+    let args = &*args;
+    let tasks = tasks(args)?;
+    check(&tasks, args)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or(cores, usize::from);
+    let measure = |task: Task, done: usize| {
+        let threads = if matches!(task, Task::Pixels | Task::Metrics) {
+            1
+        } else {
+            threads
+        };
+        child::measure(task, args, threads)?.ok_or(CliError::BenchInterrupted {
+            done,
+            total: tasks.len(),
+        })
+    };
+    eprintln!("measuring the machine's matrix products on {threads} threads");
+    let peak = measure(Task::ProductPeak, 0)?;
+    let mut report = Report::new(threads, peak.gflops);
+    for (done, &task) in tasks.iter().enumerate() {
+        eprintln!(
+            "measuring {} ({} of {})",
+            task.name(),
+            done + 1,
+            tasks.len()
+        );
+        report.add(measure(task, done)?);
+    }
+    report.write(args.format)
+}
+
+/// Replaces names of weights by paths, once for all children.
+fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
+    let is_repository = args
+        .model
+        .as_deref()
+        .is_some_and(|model| model.starts_with(HubName::PREFIX));
+    if args.pretrained.is_none() && !is_repository {
+        return Ok(());
+    }
+    let located = locate(
+        args.pretrained.as_deref(),
+        args.model.as_deref(),
+        &args.downloads,
+        Purpose::Compute,
+    )?;
+    args.model = Some(
+        located
+            .model
+            .unwrap_or_else(|| located.path.display().to_string()),
+    );
+    args.pretrained = Some(located.path);
+    Ok(())
+}
+
+/// The requested tasks without duplicates, or all that the arguments allow.
+fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
+    let has_fixed_model = |task: &Task| matches!(task, Task::ImageB32 | Task::ImageB16);
+    if args.model.is_some() && args.tasks.iter().any(has_fixed_model) {
+        return Err(CliError::usage_with_hint(
+            "image-b32 and image-b16 have fixed architectures and do not take --model",
+            "measure the task `image` with --model",
+        ));
+    }
+    let mut tasks: Vec<Task> = Vec::new();
+    for &task in &args.tasks {
+        if !tasks.contains(&task) {
+            tasks.push(task);
+        }
+    }
+    if tasks.is_empty() {
+        let allowed = |task: &Task| match task {
+            Task::ImageB32 | Task::ImageB16 => args.model.is_none(),
+            Task::Image => args.model.is_some(),
+            Task::Pixels => args.data.is_some(),
+            Task::ProductPeak => false,
+            _ => true,
+        };
+        tasks = Task::value_variants()
+            .iter()
+            .copied()
+            .filter(allowed)
+            .collect();
+    }
+    Ok(tasks)
+}
+
+/// Rejects arguments that would otherwise fail after minutes.
+fn check(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
+    match &args.data {
+        Some(directory) if !directory.is_dir() => {
+            return Err(CliError::usage_with_hint(
+                format!("--data {} is not a directory", directory.display()),
+                "give a directory of photos, or with a captions.tsv",
+            ));
+        }
+        None if tasks.contains(&Task::Pixels) => {
+            return Err(no_photos());
+        }
+        _ => {}
+    }
+    Model::for_task(Task::Image, args).map(drop)
+}
+
+/// The error of the task `pixels` without `--data`.
+fn no_photos() -> CliError {
+    CliError::usage_with_hint(
+        "the task pixels needs photos",
+        "give their directory with --data",
+    )
+}
+
+/// Measures one task in this process.
+fn measure_here(args: &BenchArgs) -> Result<Measurement, CliError> {
+    let Some(&task) = args.tasks.first() else {
+        return Err(CliError::usage("no task to measure"));
+    };
+    let Some(workload) = workload(task, args)? else {
+        return Ok(Measurement::product_peak(product_peak(PEAK_DURATION)));
+    };
+    // The full classifier takes minutes, so it is built once.
+    let is_long = task == Task::Classifier && args.full;
+    let reps = if is_long { 1 } else { args.repetitions() };
+    let mut measured = workload.measure(task, reps, !is_long)?;
+    match task {
+        Task::Classifier => classifier::add_details(&mut measured),
+        Task::Pixels => pixels::add_details(&mut measured),
+        _ => {}
+    }
+    Ok(measured)
+}
+
+/// The workload of a task; `None` for the matrix-product peak, which has its own measurement.
+fn workload(task: Task, args: &BenchArgs) -> Result<Option<Workload>, CliError> {
+    let model = || Model::for_task(task, args);
+    let workload = match task {
+        Task::ImageB32 | Task::Image => towers::image(&model()?, 32),
+        Task::ImageB16 => towers::image(&model()?, 16),
+        Task::Text77 => towers::text(&model()?, 32, 77),
+        Task::Text16 => towers::text(&model()?, 64, 16),
+        Task::Train77 => train::text(&model()?, 32, 77),
+        Task::Train16 => train::text(&model()?, 64, 16),
+        Task::Classifier => classifier::classifier(&model()?, args.full),
+        Task::Step => train::step(&model()?, args, false),
+        Task::StepCached => train::step(&model()?, args, true),
+        Task::Pixels => match &args.data {
+            Some(directory) => pixels::pixels(directory),
+            None => Err(no_photos()),
+        },
+        Task::Metrics => metrics::metrics(),
+        Task::ProductPeak => return Ok(None),
+    };
+    workload.map(Some)
+}

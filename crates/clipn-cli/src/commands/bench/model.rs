@@ -1,0 +1,86 @@
+//! The model of a task.
+
+use std::path::Path;
+
+use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
+use clipn::model::{ModelConfig, Pretrained, Side, TextParams, VisionParams, Weights};
+
+use super::args::{BenchArgs, Task};
+use super::random::RandomInputs;
+use crate::common::error::CliError;
+
+/// Architecture of tasks without `--model`.
+const DEFAULT_MODEL: &str = "ViT-B-32";
+
+/// An architecture with weights from a file or random ones. A task builds only the towers that it
+/// uses.
+#[derive(Debug)]
+pub struct Model {
+    pub config: ModelConfig,
+    weights: Option<Weights>,
+}
+
+impl Model {
+    /// The model that a task measures.
+    pub fn for_task(task: Task, args: &BenchArgs) -> Result<Self, CliError> {
+        match task {
+            Task::ImageB32 => Self::open("ViT-B-32", None),
+            Task::ImageB16 => Self::open("ViT-B-16", None),
+            _ => Self::open(
+                args.model.as_deref().unwrap_or(DEFAULT_MODEL),
+                args.pretrained.as_deref(),
+            ),
+        }
+    }
+
+    fn open(name: &str, weights: Option<&Path>) -> Result<Self, CliError> {
+        let config = ModelConfig::resolve(name)?;
+        let weights = match weights {
+            Some(path) => Some(Pretrained::open(path)?.weights(Some(config.clone()))?),
+            None => None,
+        };
+        Ok(Self { config, weights })
+    }
+
+    /// Image tower for inference.
+    pub fn image_encoder(&self) -> Result<VisionEncoder, CliError> {
+        Ok(VisionEncoder::new(&self.config, self.vision()?))
+    }
+
+    /// Frozen image tower for training.
+    pub fn image_tower(&self) -> Result<VisionTower, CliError> {
+        Ok(VisionTower::new(&self.config, self.vision()?).laid_out())
+    }
+
+    /// Text tower for inference; `prompts` as in [`Model::text_tower`].
+    pub fn text_encoder(&self, side: Side, prompts: usize) -> TextEncoder {
+        TextEncoder::new(&self.config, self.text(side, prompts))
+    }
+
+    /// Text tower for training. A "no" tower with random weights has `prompts` learnable prompts.
+    pub fn text_tower(&self, side: Side, prompts: usize) -> TransformerText {
+        TransformerText::new(&self.config, self.text(side, prompts))
+    }
+
+    fn vision(&self) -> Result<VisionParams<f32>, CliError> {
+        if self.config.vision.stages.is_some() {
+            let name = &self.config.name;
+            return Err(CliError::usage_with_hint(
+                format!("the image tower of {name} is a ResNet, expected a ViT"),
+                "give another --model",
+            ));
+        }
+        Ok(match &self.weights {
+            Some(weights) => weights.vision(),
+            None => RandomInputs::new(1).vision(&self.config),
+        })
+    }
+
+    fn text(&self, side: Side, prompts: usize) -> TextParams<f32> {
+        match (&self.weights, side) {
+            (Some(weights), side) => weights.text(side),
+            (None, Side::Yes) => RandomInputs::new(2).text(&self.config, 0),
+            (None, Side::No) => RandomInputs::new(3).text(&self.config, prompts),
+        }
+    }
+}

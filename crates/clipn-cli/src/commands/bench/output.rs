@@ -1,0 +1,157 @@
+//! Output of all measurements.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::args::Task;
+use super::workload::Measurement;
+use crate::common::args::Format;
+use crate::common::error::CliError;
+use crate::common::table::Table;
+
+const HEADINGS: [&str; 10] = [
+    "task", "model", "shape", "median s", "best s", "rate", "GFLOP/s", "of peak", "MiB", "reps",
+];
+
+/// All measurements of a run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    version: &'static str,
+    /// Processor name, if known (Linux).
+    machine: Option<String>,
+    threads: usize,
+    /// Peak of f32 matrix products on all threads, in GFLOP/s.
+    product_peak_gflops: Option<f64>,
+    tasks: Vec<Measurement>,
+}
+
+impl Report {
+    pub fn new(threads: usize, product_peak_gflops: Option<f64>) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Self {
+            version,
+            machine: processor(),
+            threads,
+            product_peak_gflops,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Adds the measurement of a task, with its fraction of the machine's peak.
+    pub fn add(&mut self, mut measurement: Measurement) {
+        let rates = measurement.gflops.zip(self.product_peak_gflops);
+        measurement.share_of_peak = rates.map(|(gflops, peak)| gflops / peak);
+        self.tasks.push(measurement);
+    }
+
+    pub fn write(&self, format: Format) -> Result<(), CliError> {
+        let mut out = std::io::stdout().lock();
+        match format {
+            Format::Table => self.table(&mut out).map_err(CliError::Output),
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut out, self)?;
+                writeln!(out).map_err(CliError::Output)
+            }
+            Format::Csv => {
+                let mut csv = csv::Writer::from_writer(out);
+                csv.write_record([
+                    "task",
+                    "model",
+                    "shape",
+                    "median_s",
+                    "best_s",
+                    "rate",
+                    "unit",
+                    "gflops",
+                    "share_of_peak",
+                    "peak_memory_mib",
+                    "reps",
+                ])?;
+                for measurement in &self.tasks {
+                    csv.write_record(record(measurement))?;
+                }
+                csv.flush().map_err(CliError::Output)
+            }
+        }
+    }
+
+    fn table(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let mut table = Table::new(HEADINGS, 3);
+        for measurement in &self.tasks {
+            table.row(cells(measurement));
+        }
+        table.write(out)?;
+        let machine = self.machine.as_deref().unwrap_or("this machine");
+        if let Some(peak) = self.product_peak_gflops {
+            writeln!(
+                out,
+                "\nPeak of f32 matrix products of {machine}, {} threads: {peak:.0} GFLOP/s.",
+                self.threads
+            )?;
+        }
+        self.tasks
+            .iter()
+            .filter_map(classifier)
+            .try_for_each(|line| writeln!(out, "{line}"))
+    }
+}
+
+fn cells(measurement: &Measurement) -> [String; 10] {
+    let optional = |value: Option<f64>, digits: usize, unit: &str| {
+        value.map_or_else(String::new, |value| format!("{value:.digits$}{unit}"))
+    };
+    [
+        measurement.task.name(),
+        measurement.model.clone().unwrap_or_default(),
+        measurement.shape.clone(),
+        format!("{:.4}", measurement.median_s),
+        format!("{:.4}", measurement.best_s),
+        format!("{:.1} {}/s", measurement.rate, measurement.unit),
+        optional(measurement.gflops, 1, ""),
+        optional(
+            measurement.share_of_peak.map(|fraction| fraction * 100.0),
+            0,
+            " %",
+        ),
+        optional(measurement.peak_memory_mib, 0, ""),
+        measurement.seconds.len().to_string(),
+    ]
+}
+
+fn record(measurement: &Measurement) -> [String; 11] {
+    let optional = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    [
+        measurement.task.name(),
+        measurement.model.clone().unwrap_or_default(),
+        measurement.shape.clone(),
+        measurement.median_s.to_string(),
+        measurement.best_s.to_string(),
+        measurement.rate.to_string(),
+        measurement.unit.clone(),
+        optional(measurement.gflops),
+        optional(measurement.share_of_peak),
+        optional(measurement.peak_memory_mib),
+        measurement.seconds.len().to_string(),
+    ]
+}
+
+/// Time of the classifier per pair of class name and template, and for all of ImageNet.
+fn classifier(measurement: &Measurement) -> Option<String> {
+    let number = |key: &str| measurement.details.get(key)?.as_f64();
+    let (each, all) = (number("ms_a_pair")?, number("all_seconds")?);
+    let how = if measurement.details.get("full")?.as_bool()? {
+        "measured"
+    } else {
+        "extrapolated"
+    };
+    (measurement.task == Task::Classifier).then(|| {
+        format!("Classifier: {each:.2} ms per pair, {all:.0} s for all of ImageNet ({how}).")
+    })
+}
+
+fn processor() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

@@ -1,0 +1,52 @@
+//! The towers alone, on images and on texts.
+
+use clipn::model::{ImageTower, Images, ModelConfig, Side, TextTower};
+use serde_json::Map;
+
+use super::model::Model;
+use super::random::RandomInputs;
+use super::workload::Workload;
+use crate::common::error::CliError;
+
+/// A batch of images through the image tower.
+pub fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
+    let tower = model.image_encoder()?;
+    let size = tower.image_size();
+    let pixels = RandomInputs::new(9).values(batch * 3 * size * size, 2.0);
+    Ok(Workload {
+        run: Box::new(move || {
+            tower.encode(Images::new(&pixels, size, size)?)?;
+            Ok(())
+        }),
+        model: Some(model.config.name.clone()),
+        shape: format!("{batch} images of {size} px"),
+        items: batch as f64,
+        unit: "images",
+        flops: Some(model.config.image_flops() * batch as f64),
+        details: Map::new(),
+    })
+}
+
+/// `length`, but at most the context length of the model.
+pub fn clamped_length(config: &ModelConfig, length: usize) -> usize {
+    length.min(config.text.context_length)
+}
+
+/// A batch of texts without padding through a text tower.
+pub fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
+    let length = clamped_length(&model.config, length);
+    let tower = model.text_encoder(Side::Yes, 0);
+    let texts = RandomInputs::new(9).texts(batch, length, model.config.text.vocab_size)?;
+    Ok(Workload {
+        run: Box::new(move || {
+            tower.encode(&texts)?;
+            Ok(())
+        }),
+        model: Some(model.config.name.clone()),
+        shape: format!("{batch} x {length} ids"),
+        items: (batch * length) as f64,
+        unit: "tokens",
+        flops: Some(model.config.text_flops(length) * batch as f64),
+        details: Map::new(),
+    })
+}

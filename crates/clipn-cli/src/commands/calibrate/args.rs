@@ -1,0 +1,70 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use clipn::calibration::Choice;
+use clipn::scores::Score;
+
+use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
+use crate::common::weights::DownloadArgs;
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Bundle to calibrate
+    #[arg(long, value_name = "FILE")]
+    pub bundle: PathBuf,
+    /// In-distribution images, representative of later ones: a directory of any depth, with or without
+    /// class folders, or an image list (.txt)
+    #[arg(long, value_name = "DIR")]
+    pub id: PathBuf,
+    /// Out-of-distribution images: a directory or an image list; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub ood: Vec<PathBuf>,
+    /// Fraction of in-distribution images to accept, between 0 and 1
+    #[arg(long, value_name = "FRACTION", default_value = "0.95")]
+    pub target_tpr: f64,
+    /// Choice of the threshold: on-average, guaranteed or best
+    ///
+    /// on-average accepts the fraction --target-tpr on average; guaranteed accepts at least that
+    /// fraction with --confidence; best separates the images of --id and --ood best.
+    #[arg(long, value_name = "on-average|guaranteed|best", default_value = "on-average", value_parser = parse_choice)]
+    pub choice: Choice,
+    /// Confidence of intervals and of the guarantee, between 0 and 1
+    #[arg(long, value_name = "FRACTION", default_value = "0.95")]
+    pub confidence: f64,
+    /// Score that decides: atd, ctw, msp, maxlogit, energy or mcm
+    #[arg(long, value_name = "NAME", default_value = "atd", value_parser = parse_score)]
+    pub score: &'static dyn Score,
+    /// Weights that the bundle was built with [default: the path or name in the bundle]
+    #[arg(long, value_name = "FILE|DIR|NAME")]
+    pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+    /// Write the calibrated bundle here instead of replacing the input
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Format of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+impl CalibrateArgs {
+    /// The model arguments: only the weights can be given.
+    pub fn model(&self) -> ModelArgs {
+        ModelArgs {
+            model: None,
+            pretrained: self.pretrained.clone(),
+            downloads: self.downloads.clone(),
+        }
+    }
+}
+
+fn parse_choice(text: &str) -> Result<Choice, String> {
+    match text {
+        "on-average" => Ok(Choice::OnAverage),
+        "guaranteed" => Ok(Choice::Guaranteed),
+        "best" => Ok(Choice::Best),
+        _ => Err("expected on-average, guaranteed or best".to_owned()),
+    }
+}

@@ -1,0 +1,105 @@
+//! `clipn calibrate`: calibrates the threshold of a bundle.
+
+mod args;
+mod output;
+mod score;
+
+pub use args::CalibrateArgs;
+pub use output::object;
+
+use clipn::calibration::{Calibration, Settings, calibrate, examine};
+use clipn::detector::Detector;
+
+use crate::common::detector::{OpenedDetector, open_bundle};
+use crate::common::error::CliError;
+use crate::common::progress::Bar;
+use score::{ImageFile, ScoredImage, list_images, score};
+
+/// Number of lowest-scoring images to print.
+const LOWEST_SHOWN: usize = 5;
+
+/// `clipn calibrate`.
+pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
+    if args.choice == clipn::calibration::Choice::Best && args.ood.is_empty() {
+        return Err(CliError::usage_with_hint(
+            "--choice best needs in-distribution and out-of-distribution images",
+            "give out-of-distribution images with --ood",
+        ));
+    }
+    let id_files = list_images(&args.id)?;
+    let ood_files = args
+        .ood
+        .iter()
+        .map(|path| list_images(path))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
+    let OpenedDetector {
+        detector,
+        weights: _,
+    } = open_bundle(&args.bundle, &args.model())?;
+    let bundle = detector
+        .bundle()
+        .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
+        .clone();
+    let settings = Settings {
+        score: args.score,
+        target_tpr: args.target_tpr,
+        choice: args.choice,
+        confidence: args.confidence,
+    };
+    let bar = Bar::default();
+    let id = scored(&detector, &id_files, &settings, args, &bar)?;
+    let ood = scored(&detector, &ood_files, &settings, args, &bar)?;
+
+    let scores = |images: &[ScoredImage]| {
+        images
+            .iter()
+            .map(|image| image.sample.score)
+            .collect::<Vec<f64>>()
+    };
+    let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
+    let warnings = examine(&samples, bundle.classifier().class_names(), &settings);
+    let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
+        .with_notes(args.id.display().to_string(), warnings);
+    let path = args.out.as_deref().unwrap_or(&args.bundle);
+    let lowest = lowest(&id);
+    let calibrated = bundle.with_calibration(calibration);
+    calibrated.write(path)?;
+    if let Some(calibration) = calibrated.calibration() {
+        print_warnings(calibration);
+        output::print(args, &calibrated, calibration, &lowest)?;
+    }
+    eprintln!("wrote the calibrated bundle to {}", path.display());
+    Ok(())
+}
+
+fn scored(
+    detector: &Detector,
+    files: &[ImageFile],
+    settings: &Settings,
+    args: &CalibrateArgs,
+    bar: &Bar,
+) -> Result<Vec<ScoredImage>, CliError> {
+    let outcome = score(detector, files, settings, &args.run, bar)?;
+    if let Some(first) = outcome.errors.first() {
+        eprintln!(
+            "warning: skipped {} images that could not be read or scored; the first: {first}",
+            outcome.errors.len()
+        );
+    }
+    Ok(outcome.images)
+}
+
+/// The images with the lowest scores, the lowest first.
+fn lowest(images: &[ScoredImage]) -> Vec<&ScoredImage> {
+    let mut sorted: Vec<&ScoredImage> = images.iter().collect();
+    sorted.sort_by(|a, b| a.sample.score.total_cmp(&b.sample.score));
+    sorted.truncate(LOWEST_SHOWN);
+    sorted
+}
+
+fn print_warnings(calibration: &Calibration) {
+    for warning in calibration.warnings() {
+        eprintln!("warning: {warning}");
+    }
+}

@@ -1,0 +1,176 @@
+use std::io::Write;
+
+use clipn::bundle::Bundle;
+use clipn::calibration::{Calibration, Choice};
+use serde_json::{Value, json};
+
+use super::args::CalibrateArgs;
+use super::score::ScoredImage;
+use crate::common::args::Format;
+use crate::common::error::CliError;
+
+/// Prints the calibration in the requested format.
+pub fn print(
+    args: &CalibrateArgs,
+    bundle: &Bundle,
+    calibration: &Calibration,
+    lowest: &[&ScoredImage],
+) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let names = bundle.classifier().class_names();
+    match args.format {
+        Format::Table => table(&mut out, names, calibration, lowest).map_err(CliError::Output),
+        Format::Json => {
+            let mut object = object(calibration);
+            object["lowest"] = lowest
+                .iter()
+                .map(|image| {
+                    let score = calibration.score().from_stable(image.sample.score);
+                    let best = names.get(image.sample.prediction);
+                    json!({ "path": image.path, "score": score, "best": best })
+                })
+                .collect();
+            serde_json::to_writer_pretty(&mut out, &object)?;
+            writeln!(out).map_err(CliError::Output)
+        }
+        Format::Csv => csv_row(out, calibration),
+    }
+}
+
+/// A calibration as JSON, with scores in their published unit.
+pub fn object(calibration: &Calibration) -> Value {
+    let score = calibration.score();
+    let published = |value: f64| score.from_stable(value);
+    json!({
+        "score": score.name(),
+        "threshold": published(calibration.threshold()),
+        "threshold_bounds": calibration.threshold_bounds().map(|bound| bound.map(published)),
+        "choice": calibration.choice(),
+        "target_tpr": calibration.target_tpr(),
+        "confidence": calibration.confidence(),
+        "pictures": calibration.pictures(),
+        "n": calibration.len(),
+        "kept": calibration.kept(),
+        "unknown": calibration.unknown(),
+        "smallest_p_value": calibration.p_value(f64::NEG_INFINITY),
+        "warnings": calibration.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn table(
+    out: &mut impl Write,
+    names: &[String],
+    calibration: &Calibration,
+    lowest: &[&ScoredImage],
+) -> std::io::Result<()> {
+    let score = calibration.score();
+    let shown = |value: f64| format!("{:.6}", score.from_stable(value));
+    let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
+    let confidence = percent(calibration.confidence());
+    let bound = |bound: Option<f64>| bound.map_or_else(|| "unbounded".to_owned(), shown);
+    let [low, high] = calibration.threshold_bounds().map(bound);
+    write!(
+        out,
+        "threshold  {} {}",
+        score.title(),
+        shown(calibration.threshold())
+    )?;
+    match calibration.choice() {
+        Choice::Best => writeln!(
+            out,
+            ", the best between in-distribution and out-of-distribution images"
+        )?,
+        _ => writeln!(
+            out,
+            " (for the whole population: {low} to {high}, {confidence} confidence)"
+        )?,
+    }
+    let kept = calibration.kept();
+    writeln!(
+        out,
+        "accepts    {} of the {} images of {}; {} to {} of new images like them ({confidence} confidence)",
+        kept.count,
+        kept.of,
+        calibration.pictures(),
+        percent(kept.lower),
+        percent(kept.upper)
+    )?;
+    if let Some(unknown) = calibration.unknown() {
+        let rejected = unknown.rejected;
+        writeln!(
+            out,
+            "rejects    {} of {} out-of-distribution images: {} ({} to {}), AUROC {:.2}",
+            rejected.count,
+            rejected.of,
+            percent(rejected.rate()),
+            percent(rejected.lower),
+            percent(rejected.upper),
+            100.0 * unknown.auroc
+        )?;
+        if let Some(accuracy) = unknown.balanced_accuracy {
+            writeln!(
+                out,
+                "           the threshold was chosen on these; balanced accuracy on held-out images {}",
+                percent(accuracy)
+            )?;
+        }
+    }
+    writeln!(
+        out,
+        "p-values   minimum {:.5}; an image like these gets at most p with probability at most p",
+        calibration.p_value(f64::NEG_INFINITY)
+    )?;
+    writeln!(
+        out,
+        "           (if new images come from the same source in the same mixture)"
+    )?;
+    writeln!(
+        out,
+        "lowest     check these; images of none of the classes make the threshold too low"
+    )?;
+    for image in lowest {
+        let best = names
+            .get(image.sample.prediction)
+            .map_or("", String::as_str);
+        writeln!(
+            out,
+            "           {}  {} ({best})",
+            shown(image.sample.score),
+            image.path.display()
+        )?;
+    }
+    Ok(())
+}
+
+fn csv_row(out: impl Write, calibration: &Calibration) -> Result<(), CliError> {
+    let (score, kept) = (calibration.score(), calibration.kept());
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record([
+        "score",
+        "threshold",
+        "target_tpr",
+        "n",
+        "kept",
+        "lower",
+        "upper",
+        "n_ood",
+        "rejected",
+        "auroc",
+    ])?;
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let count = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
+    let unknown = calibration.unknown();
+    csv.write_record([
+        score.name().to_owned(),
+        score.from_stable(calibration.threshold()).to_string(),
+        calibration.target_tpr().to_string(),
+        kept.of.to_string(),
+        kept.count.to_string(),
+        kept.lower.to_string(),
+        kept.upper.to_string(),
+        count(unknown.map(|unknown| unknown.rejected.of)),
+        count(unknown.map(|unknown| unknown.rejected.count)),
+        number(unknown.map(|unknown| unknown.auroc)),
+    ])?;
+    csv.flush().map_err(CliError::Output)
+}

@@ -1,0 +1,43 @@
+use std::path::Path;
+
+use clipn::bundle::{Bundle, ModelIdentity};
+use clipn::model::Pretrained;
+use clipn::prompts::{ClassNames, TemplateSet};
+
+use super::args::BuildArgs;
+use super::{check_output, report_written};
+use crate::common::detector::preprocessing;
+use crate::common::error::CliError;
+use crate::common::model::LoadedModel;
+use crate::common::progress::Bar;
+
+/// `clipn classifier build`.
+pub fn run(args: &BuildArgs) -> Result<(), CliError> {
+    check_output(&args.out, args.force)?;
+    let names = ClassNames::resolve(&args.classes)?;
+    let loaded = LoadedModel::open(&args.model)?;
+    let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;
+    let (classifier, wording) = loaded.classifier(names.names(), &args.prompts, &Bar::default())?;
+    let identity = ModelIdentity::of(&loaded.weights, Some(source(args.model.requested())));
+    let preprocessing = preprocessing(&loaded, args.faithful_pixels);
+    let bundle = Bundle::new(classifier, templates, wording, identity, preprocessing);
+    let bundle = if args.with_model {
+        bundle.with_image_tower(&loaded.weights)?
+    } else {
+        bundle
+    };
+    bundle.write(&args.out)?;
+    report_written(&bundle, &args.out)
+}
+
+/// The source of the weights for the bundle: the absolute path of a file, so that the bundle works
+/// from any directory, or the name as given.
+fn source(requested: &Path) -> String {
+    let is_built_in = Pretrained::is_mini(requested);
+    let path = if is_built_in {
+        None
+    } else {
+        std::fs::canonicalize(requested).ok()
+    };
+    path.as_deref().unwrap_or(requested).display().to_string()
+}

@@ -1,0 +1,85 @@
+use std::path::Path;
+
+use clipn::bundle::Bundle;
+use clipn::prompts::ClassNames;
+
+use super::args::{AddArgs, ChangeArgs, RemoveArgs};
+use super::{check_output, report_written};
+use crate::common::args::ModelArgs;
+use crate::common::error::CliError;
+use crate::common::model::LoadedModel;
+use crate::common::progress::Bar;
+
+/// `clipn classifier add`.
+pub fn add(args: &AddArgs) -> Result<(), CliError> {
+    let bundle = open(&args.change)?;
+    let names = names(&args.classes)?;
+    if let Some(name) = names
+        .iter()
+        .find(|name| bundle.classifier().class_names().contains(name))
+    {
+        return Err(CliError::usage(format!(
+            "the bundle already has the class `{name}`"
+        )));
+    }
+    let model = ModelArgs {
+        model: None,
+        pretrained: args.pretrained.clone(),
+        downloads: args.downloads.clone(),
+    };
+    let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
+    bundle.check_texts(&loaded.weights)?;
+    let added = loaded.encode(
+        &names,
+        bundle.templates(),
+        bundle.wording(),
+        &Bar::default(),
+    )?;
+    let classifier = bundle.classifier().joined(&added)?;
+    write(&args.change, bundle, classifier)
+}
+
+/// `clipn classifier remove`.
+pub fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+    let bundle = open(&args.change)?;
+    let classifier = bundle.classifier().without(&names(&args.classes)?)?;
+    write(&args.change, bundle, classifier)
+}
+
+/// Class names of a list or file. Unlike elsewhere, a single name needs no comma: it cannot be the
+/// name of a built-in list.
+fn names(spec: &str) -> Result<Vec<String>, CliError> {
+    let is_one = !spec.contains(',') && !Path::new(spec).exists() && !spec.trim().is_empty();
+    let names = if is_one {
+        ClassNames::new(vec![spec.to_owned()])?
+    } else {
+        ClassNames::resolve(spec)?
+    };
+    Ok(names.into())
+}
+
+fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {
+    if let Some(out) = &args.out {
+        check_output(out, args.force)?;
+    }
+    Ok(Bundle::open(&args.bundle)?)
+}
+
+fn write(
+    args: &ChangeArgs,
+    bundle: Bundle,
+    classifier: clipn::classifier::Classifier,
+) -> Result<(), CliError> {
+    let had_threshold = bundle.calibration().is_some();
+    let bundle = bundle.with_classifier(classifier);
+    let path = args.out.as_deref().unwrap_or(&args.bundle);
+    bundle.write(path)?;
+    report_written(&bundle, path)?;
+    if had_threshold {
+        eprintln!(
+            "warning: removed the threshold, which was calibrated with other classes; run `clipn \
+             calibrate` again"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `clipn classifier`: builds, shows and changes bundles.
+
+mod args;
+mod build;
+mod change;
+mod show;
+
+pub use args::ClassifierCommand;
+
+use std::path::Path;
+
+use clipn::bundle::Bundle;
+
+use crate::common::error::CliError;
+
+/// `clipn classifier`.
+pub fn run(command: &ClassifierCommand) -> Result<(), CliError> {
+    match command {
+        ClassifierCommand::Build(args) => build::run(args),
+        ClassifierCommand::Show(args) => show::run(args),
+        ClassifierCommand::Add(args) => change::add(args),
+        ClassifierCommand::Remove(args) => change::remove(args),
+    }
+}
+
+/// Rejects a directory, and an existing file without `--force`.
+fn check_output(path: &Path, force: bool) -> Result<(), CliError> {
+    if path.is_dir() {
+        return Err(CliError::usage_with_hint(
+            format!("{} is a directory", path.display()),
+            "name a file, such as shop.clipn",
+        ));
+    }
+    if path.exists() && !force {
+        return Err(CliError::usage_with_hint(
+            format!("{} already exists", path.display()),
+            "replace it with --force, or give another name",
+        ));
+    }
+    Ok(())
+}
+
+/// Prints the contents and the size of a written bundle.
+fn report_written(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
+    show::describe(&mut std::io::stdout().lock(), bundle).map_err(CliError::Output)?;
+    let size = std::fs::metadata(path).map_or(0, |file| file.len());
+    eprintln!(
+        "wrote {} ({})",
+        path.display(),
+        crate::common::numbers::bytes(size)
+    );
+    Ok(())
+}

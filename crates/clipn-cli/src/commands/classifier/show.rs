@@ -1,0 +1,136 @@
+use std::io::Write;
+
+use clipn::bundle::Bundle;
+use clipn::calibration::Calibration;
+use clipn::classifier::Wording;
+use serde_json::{Value, json};
+
+use super::args::ShowArgs;
+use crate::common::args::Format;
+use crate::common::error::CliError;
+
+/// Number of class names that the table shows.
+const NAMES_SHOWN: usize = 12;
+
+/// `clipn classifier show`.
+pub fn run(args: &ShowArgs) -> Result<(), CliError> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let mut out = std::io::stdout().lock();
+    match args.format {
+        Format::Table => describe(&mut out, &bundle).map_err(CliError::Output),
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, &object(&bundle))?;
+            writeln!(out).map_err(CliError::Output)
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(["class", "label"])?;
+            for (class, name) in bundle.classifier().class_names().iter().enumerate() {
+                csv.write_record([class.to_string().as_str(), name])?;
+            }
+            csv.flush().map_err(CliError::Output)
+        }
+    }
+}
+
+/// Writes the contents of a bundle, one property per line.
+pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result<()> {
+    let (classifier, identity) = (bundle.classifier(), bundle.identity());
+    let names = classifier.class_names();
+    let more = if names.len() > NAMES_SHOWN {
+        format!(", and {} more", names.len() - NAMES_SHOWN)
+    } else {
+        String::new()
+    };
+    writeln!(
+        out,
+        "classes      {}: {}{more}",
+        names.len(),
+        names[..names.len().min(NAMES_SHOWN)].join(", ")
+    )?;
+    let templates = bundle.templates();
+    let wording = match bundle.wording() {
+        Wording::Learnable => "both towers read the same lines",
+        Wording::HandCrafted => "the \"no\" tower reads its own lines",
+    };
+    let lines = if templates.len() == 1 {
+        "line"
+    } else {
+        "lines"
+    };
+    writeln!(
+        out,
+        "templates    {} ({} {lines}; {wording})",
+        templates.name(),
+        templates.len()
+    )?;
+    writeln!(
+        out,
+        "logits       {} times the cosines",
+        (classifier.scale() * 1000.0).round() / 1000.0
+    )?;
+    writeln!(
+        out,
+        "model        {}, {} features, images of {} pixels",
+        identity.config.name,
+        classifier.dim(),
+        bundle.preprocessing().size
+    )?;
+    writeln!(
+        out,
+        "image tower  {} ({})",
+        &identity.image_tower.get(..16).unwrap_or_default(),
+        tower_location(bundle)
+    )?;
+    match bundle.calibration() {
+        Some(calibration) => threshold(out, calibration),
+        None => writeln!(
+            out,
+            "threshold    not calibrated: the published rule of the score applies"
+        ),
+    }
+}
+
+/// Location of the image tower.
+fn tower_location(bundle: &Bundle) -> String {
+    match &bundle.identity().source {
+        _ if bundle.has_image_tower() => "in this file".to_owned(),
+        Some(source) => format!("from {source}"),
+        None => "from weights given with --pretrained".to_owned(),
+    }
+}
+
+fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result<()> {
+    let score = calibration.score();
+    let kept = calibration.kept();
+    writeln!(
+        out,
+        "threshold    {} {:.6}, calibrated on {} images ({}): accepts {:.1} to {:.1} % of such images",
+        score.title(),
+        score.from_stable(calibration.threshold()),
+        calibration.len(),
+        calibration.pictures(),
+        100.0 * kept.lower,
+        100.0 * kept.upper
+    )?;
+    calibration
+        .warnings()
+        .iter()
+        .try_for_each(|warning| writeln!(out, "warning      {warning}"))
+}
+
+/// A bundle as JSON.
+fn object(bundle: &Bundle) -> Value {
+    let identity = bundle.identity();
+    json!({
+        "class_names": bundle.classifier().class_names(),
+        "templates": bundle.templates(),
+        "wording": bundle.wording(),
+        "logit_scale": bundle.classifier().scale(),
+        "text_cosines": bundle.classifier().text_cosines(),
+        "model": identity,
+        "has_image_tower": bundle.has_image_tower(),
+        "preprocessing": bundle.preprocessing(),
+        "calibration": bundle.calibration().map(crate::commands::calibrate::object),
+    })
+}

@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::common::args::{Format, RunArgs};
+use crate::common::detector::DetectorArgs;
+use crate::common::error::CliError;
+
+/// Format of the file that `--output` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// One JSON object per line
+    Jsonl,
+    Csv,
+    Parquet,
+}
+
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Number of top classes to report per image
+    #[arg(long, value_name = "K", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub top: u16,
+    /// Print the reason under each line of the table
+    #[arg(long)]
+    pub explain: bool,
+    /// Label images unknown at false discovery rate Q, from 0 to 1; needs a calibrated bundle
+    ///
+    /// The Benjamini-Hochberg procedure over the p-values of all images. The expected fraction of
+    /// in-distribution images among those labeled unknown is at most Q. Rows are written after the
+    /// last image.
+    #[arg(long, value_name = "Q", conflicts_with_all = ["resume", "num_shards", "distributed"], value_parser = parse_fraction)]
+    pub fdr: Option<f64>,
+    /// Format on standard output, of the rows or, with --output, of the counts; json is one object
+    /// per line
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Write the rows to this file: .jsonl, .csv or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Output format [default: inferred from the file extension]
+    #[arg(long, value_enum, requires = "output")]
+    pub output_format: Option<OutputFormat>,
+    /// Resume an interrupted run from its output; start if there is none
+    #[arg(long, requires = "output", conflicts_with = "force")]
+    pub resume: bool,
+    /// Replace an existing output
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Process shard I of --num-shards, counted from 0
+    #[arg(
+        long,
+        value_name = "I",
+        requires = "num_shards",
+        conflicts_with = "distributed"
+    )]
+    pub shard_index: Option<u64>,
+    /// Split the work into N shards: images round-robin, or whole archives if there are at least N
+    ///
+    /// The shard's number becomes part of the output's name.
+    #[arg(long, value_name = "N", requires = "shard_index", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub num_shards: Option<u64>,
+    /// Take the shard from the launcher's environment
+    ///
+    /// The variables are RANK and WORLD_SIZE, OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE, or
+    /// SLURM_PROCID and SLURM_NTASKS.
+    #[arg(long)]
+    pub distributed: bool,
+    /// List of images, archives or URLs, one per line; `-` is standard input; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub list: Vec<PathBuf>,
+    /// Separate the paths of --list by NUL bytes instead of newlines, as `find -print0` does
+    #[arg(short = '0', long, requires = "list")]
+    pub null: bool,
+    /// Images, directories, quoted glob patterns, archives (.tar, .tar.gz, .tar.zst) or URLs; `-` is
+    /// one image on standard input
+    ///
+    /// Braces expand, as in `shard-{000..099}.tar`. URLs are s3://, gs:// or https://, of images,
+    /// archives, or (s3:// and gs://) a prefix ending in `/`.
+    #[arg(required_unless_present = "list", value_name = "PATHS")]
+    pub paths: Vec<PathBuf>,
+}
+
+impl ClassifyArgs {
+    /// Rejects combinations of flags that clap cannot express.
+    pub fn check(&self) -> Result<(), CliError> {
+        let piped = self
+            .paths
+            .iter()
+            .chain(&self.list)
+            .filter(|path| path.as_os_str() == "-")
+            .count();
+        if piped > 1 {
+            return Err(CliError::usage_with_hint(
+                format!("standard input can be read once, got `-` {piped} times"),
+                "give `-` once",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn parse_fraction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(fraction),
+        _ => Err("expected a number between 0 and 1, such as 0.1".to_owned()),
+    }
+}

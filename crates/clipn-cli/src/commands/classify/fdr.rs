@@ -1,0 +1,74 @@
+//! False discovery rate control over all images of a run.
+
+use clipn::calibration::benjamini_hochberg;
+use clipn::detector::UNKNOWN;
+
+use super::rows::Row;
+
+/// Labels the images unknown that the Benjamini-Hochberg procedure rejects at rate `q`, and all
+/// others with their best class, regardless of the threshold. Rows without a p-value, those of
+/// unreadable images, stay unchanged and do not count.
+pub fn decide(rows: &mut [Row], q: f64) {
+    let p_values: Vec<f64> = rows.iter().filter_map(|row| row.p_value).collect();
+    let rejected = benjamini_hochberg(&p_values, q);
+    let count = rejected.iter().filter(|&&rejected| rejected).count();
+    let all = rejected.len();
+    for ((row, is_rejected), p) in rows
+        .iter_mut()
+        .filter(|row| row.p_value.is_some())
+        .zip(rejected)
+        .zip(p_values)
+    {
+        row.label = match row.top.first() {
+            Some(best) if !is_rejected => Some(best.label.clone()),
+            _ => Some(UNKNOWN.to_owned()),
+        };
+        row.threshold = None;
+        let verdict = if is_rejected { "one of" } else { "not one of" };
+        row.reason = Some(format!(
+            "p-value {p:.4}: {verdict} the {count} of {all} images rejected at false discovery rate \
+             {q} (Benjamini-Hochberg)"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::classify::rows::Candidate;
+
+    #[test]
+    fn rejects_the_lowest_p_values_and_skips_errors() {
+        let row = |p: Option<f64>| {
+            let mut row = Row::failed("x".to_owned(), "broken");
+            if p.is_some() {
+                row.error = None;
+                row.p_value = p;
+                row.label = Some("dog".to_owned());
+                row.top = vec![Candidate {
+                    label: "cat".to_owned(),
+                    p: 0.9,
+                    q: 0.9,
+                }];
+            }
+            row
+        };
+        let mut rows = [row(Some(0.001)), row(None), row(Some(0.5)), row(Some(0.04))];
+        decide(&mut rows, 0.1);
+        let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
+        assert_eq!(
+            labels,
+            [Some("unknown"), None, Some("cat"), Some("unknown")]
+        );
+        assert!(
+            rows[2]
+                .reason
+                .as_ref()
+                .unwrap()
+                .contains("not one of the 2 of 3"),
+            "{:?}",
+            rows[2].reason
+        );
+        assert_eq!(rows[1].error.as_deref(), Some("broken"));
+    }
+}

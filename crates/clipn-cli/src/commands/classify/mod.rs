@@ -1,0 +1,319 @@
+//! `clipn classify`: one row per image, in the order of the sources, in memory that does not grow
+//! with the number of images.
+
+mod args;
+mod fdr;
+mod outputs;
+mod rows;
+mod settings;
+mod shard;
+mod sources;
+
+pub use args::ClassifyArgs;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use clipn::bundle::ModelIdentity;
+use clipn::dataset::NamedPicture;
+use clipn::detector::Detector;
+use clipn::evaluation::{EvaluationError, Recogniser};
+use clipn::image::ImageError;
+use clipn::progress::Progress;
+use clipn::prompts::TemplateSet;
+use clipn::scores::LogitsRow;
+use serde_json::{Map, Value, json};
+
+use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::progress::Bar;
+use outputs::{FileOutput, Printer, Target, print_tally};
+use rows::{Row, Tally};
+use settings::RunSettings;
+use shard::ShardSpec;
+use sources::ImageStream;
+
+/// `clipn classify`.
+pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
+    args.check()?;
+    let shard = ShardSpec::from_args(args)?;
+    let output = args
+        .output
+        .as_deref()
+        .map(|path| Target::new(shard.file_name(path), args.output_format))
+        .transpose()?;
+    if let Some(target) = &output
+        && !(args.resume || args.force)
+    {
+        target.refuse_existing()?;
+    }
+    let mut images = ImageStream::open(args, shard)?;
+    let bar = Bar::default();
+    let opened = args.detector.open(&bar)?;
+    if args.fdr.is_some() && opened.detector.calibration().is_none() {
+        return Err(CliError::usage_with_hint(
+            "--fdr needs p-values, and this detector has none",
+            "give a --bundle that `clipn calibrate` has calibrated, without --score and --threshold",
+        ));
+    }
+    let mut run = ClassifyRun {
+        args,
+        bar: &bar,
+        tally: Tally::default(),
+        total: images.total(),
+    };
+    let Some(target) = output else {
+        return run.print(&opened.detector, images);
+    };
+    let settings = run_settings(args, shard, &opened)?;
+    if args.resume && target.is_converted() {
+        settings.check(&target)?;
+        println!("{} is complete; nothing to do", target.path.display());
+        return Ok(());
+    }
+    let file = if args.resume && target.exists() {
+        run.skip_written(target.clone(), &settings, &mut images)?
+    } else {
+        FileOutput::create(target.clone(), &settings, run.top())?
+    };
+    run.write(&opened.detector, images, file, &target)
+}
+
+/// State of one run of the command.
+struct ClassifyRun<'a> {
+    args: &'a ClassifyArgs,
+    bar: &'a Bar,
+    tally: Tally,
+    /// Number of images of this shard, if known in advance.
+    total: Option<u64>,
+}
+
+impl ClassifyRun<'_> {
+    fn top(&self) -> usize {
+        usize::from(self.args.top)
+    }
+
+    /// Prints rows to standard output.
+    fn print(&mut self, detector: &Detector, images: ImageStream) -> Result<(), CliError> {
+        let mut printer = Printer::new(self.args.format, self.top(), self.args.explain)?;
+        let outcome = self.classify(detector, images, |row| printer.row(row));
+        printer.finish()?;
+        match outcome? {
+            Completion::All => Ok(()),
+            Completion::Interrupted => Err(CliError::Interrupted {
+                done: self.tally.images,
+                total: self.total,
+            }),
+        }
+    }
+
+    /// Writes rows to a file, and prints their counts to standard output.
+    fn write(
+        &mut self,
+        detector: &Detector,
+        images: ImageStream,
+        mut file: FileOutput,
+        target: &Target,
+    ) -> Result<(), CliError> {
+        let before = self.tally.images;
+        let outcome = self.classify(detector, images, |row| file.row(row));
+        let result = match outcome {
+            Ok(Completion::All) => {
+                return file
+                    .finish()
+                    .and_then(|()| self.print_counts(target, before));
+            }
+            Ok(Completion::Interrupted) => Err(CliError::ClassifyInterrupted {
+                done: self.tally.images,
+                total: self.total,
+                path: target.rows.clone(),
+            }),
+            Err(error) => Err(error),
+        };
+        file.flush()?;
+        result
+    }
+
+    fn print_counts(&self, target: &Target, before: u64) -> Result<(), CliError> {
+        print_tally(
+            self.args.format,
+            &self.tally,
+            before,
+            &target.path.display().to_string(),
+        )
+    }
+
+    /// Resumes an output: skips the images whose rows are in it, which must come first.
+    fn skip_written(
+        &mut self,
+        target: Target,
+        settings: &RunSettings,
+        images: &mut ImageStream,
+    ) -> Result<FileOutput, CliError> {
+        let path = target.rows.clone();
+        let interrupted = images.interrupted();
+        let tally = &mut self.tally;
+        self.bar.begin_uncounted("skipping finished images");
+        let file = FileOutput::resume(target, settings, usize::from(self.args.top), |written| {
+            let row = tally.images + 1;
+            let differs = |now: &str| {
+                CliError::usage_with_hint(
+                    format!(
+                        "cannot resume {}: row {row} is of {}, but {now}",
+                        path.display(),
+                        written.name
+                    ),
+                    "give the images that the run was started with, or start over with --force",
+                )
+            };
+            match images.next() {
+                Some(image) if image.name == written.name => {}
+                Some(image) => {
+                    return Err(differs(&format!("the image is now {}", image.name)));
+                }
+                None if interrupted.load(Ordering::Relaxed) => {
+                    return Err(CliError::Interrupted {
+                        done: tally.images,
+                        total: None,
+                    });
+                }
+                None => return Err(differs("there are fewer images now")),
+            }
+            tally.count(written.outcome);
+            self.bar.advance(1);
+            Ok(())
+        });
+        self.bar.end();
+        file
+    }
+
+    /// Passes the row of every image to `write`, in order.
+    fn classify(
+        &mut self,
+        detector: &Detector,
+        images: ImageStream,
+        mut write: impl FnMut(&Row) -> Result<(), CliError>,
+    ) -> Result<Completion, CliError> {
+        let detector = detector.clone().with_top(self.top());
+        let preprocessing = detector.preprocessing().clone();
+        let pipeline = Recogniser::new(detector.tower(), detector.classifier(), preprocessing)?;
+        let (strict, fdr) = (self.args.run.strict, self.args.fdr);
+        let decide =
+            |image: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
+                Ok(logits) => Ok(Row::from_detection(
+                    image.name.clone(),
+                    detector.decide(logits),
+                )),
+                Err(error) => Err((image.name.clone(), error)),
+            };
+        let mut buffered = Vec::new();
+        let tally = &mut self.tally;
+        let before = tally.images;
+        let sink = |row: Result<Row, (String, ImageError)>| {
+            let row = match row {
+                Ok(row) => row,
+                Err((_, error)) if strict => return Err(CliError::Image(error)),
+                Err((name, error)) => Row::failed(name, &chain_in_one_line(&error)),
+            };
+            if fdr.is_some() {
+                buffered.push(row);
+                return Ok(());
+            }
+            tally.count(row.outcome());
+            write(&row)
+        };
+        match self.total {
+            Some(total) => {
+                self.bar.begin("classifying", total);
+                self.bar.advance(before);
+            }
+            None => self.bar.begin_uncounted("classifying"),
+        }
+        let interrupted = images.interrupted();
+        let outcome =
+            pipeline.for_each(images, self.args.run.parallelism(), self.bar, decide, sink);
+        self.bar.end();
+        match outcome {
+            Err(CliError::Evaluation(EvaluationError::Cancelled { .. })) => {
+                return Ok(Completion::Interrupted);
+            }
+            Ok(()) if interrupted.load(Ordering::Relaxed) => return Ok(Completion::Interrupted),
+            other => other?,
+        }
+        if let Some(q) = fdr {
+            fdr::decide(&mut buffered, q);
+            for row in &buffered {
+                self.tally.count(row.outcome());
+                write(row)?;
+            }
+        }
+        let unreadable = self.tally.unreadable;
+        if unreadable > 0 {
+            eprintln!(
+                "warning: {unreadable} of {} images could not be read",
+                self.tally.images
+            );
+        }
+        Ok(Completion::All)
+    }
+}
+
+/// How a run ended.
+enum Completion {
+    All,
+    Interrupted,
+}
+
+/// Everything that rows depend on except the contents of the images. The names are part of the file
+/// format.
+fn run_settings(
+    args: &ClassifyArgs,
+    shard: ShardSpec,
+    opened: &OpenedDetector,
+) -> Result<RunSettings, CliError> {
+    let detector = &opened.detector;
+    let classifier = detector.classifier();
+    let (templates, wording, model) = match (detector.bundle(), &opened.weights) {
+        (Some(bundle), _) => (
+            bundle.templates().clone(),
+            json!(bundle.wording()),
+            bundle.identity().image_tower.clone(),
+        ),
+        (None, Some(loaded)) => (
+            TemplateSet::resolve(loaded.templates(&args.detector.prompts))?,
+            json!(format!("{:?}", args.detector.prompts.variant)),
+            ModelIdentity::of(&loaded.weights, None).image_tower,
+        ),
+        (None, None) => return Err(no_classes()),
+    };
+    let paths = |paths: &[PathBuf]| -> Vec<Value> {
+        let text = |path: &PathBuf| path.display().to_string();
+        paths
+            .iter()
+            .map(|path| Value::from(sources::without_query(&text(path))))
+            .collect()
+    };
+    let settings: Map<String, Value> = [
+        ("classes", json!(classifier.class_names())),
+        ("templates", json!([templates.yes(), templates.no()])),
+        ("wording", wording),
+        ("logit scale", json!(classifier.scale())),
+        ("image tower", json!(model)),
+        ("preprocessing", json!(detector.preprocessing())),
+        ("rule", json!(detector.rule())),
+        (
+            "calibration pictures",
+            json!(detector.calibration().map(|calibration| calibration.len())),
+        ),
+        ("false-discovery rate", json!(args.fdr)),
+        ("classes told", json!(args.top)),
+        ("paths", Value::from(paths(&args.paths))),
+        ("lists", Value::from(paths(&args.list))),
+        ("zero bytes in lists", json!(args.null)),
+        ("part", json!(format!("{} of {}", shard.index, shard.count))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into_iter()
+    .collect();
+    Ok(RunSettings::new(settings))
+}

@@ -1,0 +1,58 @@
+//! Parquet output. A Parquet file cannot be appended to and is unreadable without its footer, so
+//! rows are kept as JSONL until the last one is written.
+
+use super::Target;
+use crate::common::error::CliError;
+
+#[cfg(feature = "parquet")]
+pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
+    use std::fs::File;
+    use std::io::{BufRead, BufReader};
+
+    use clipn::evaluation::{Cell, ColumnKind, ParquetWriter};
+
+    use super::target::beside;
+    use super::{Row, Value, columns};
+
+    let unreadable = |source| CliError::ReadFile {
+        path: target.rows.clone(),
+        source,
+    };
+    let empty = Row::failed(String::new(), "");
+    let kinds = empty.values(top).into_iter().map(|value| match value {
+        Value::Text(_) => ColumnKind::Text,
+        Value::Double(_) => ColumnKind::Double,
+        Value::Float(_) => ColumnKind::Float,
+    });
+    let kinds: Vec<_> = columns(top).into_iter().zip(kinds).collect();
+    let partial = beside(&target.path, ".partial");
+    let mut table = ParquetWriter::create(&partial, &kinds)?;
+    let mut rows = BufReader::new(File::open(&target.rows).map_err(unreadable)?);
+    let mut line = Vec::new();
+    while rows.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        let row: Row = serde_json::from_slice(&line).map_err(|error| unreadable(error.into()))?;
+        let cells = row.values(top).into_iter().map(|value| match value {
+            Value::Text(text) => Cell::Text(text),
+            Value::Double(number) => Cell::Double(number),
+            Value::Float(number) => Cell::Float(number),
+        });
+        table.push(&cells.collect::<Vec<_>>())?;
+        line.clear();
+    }
+    table.finish()?;
+    let failed = |source| CliError::WriteFile {
+        path: target.path.clone(),
+        source,
+    };
+    std::fs::rename(&partial, &target.path).map_err(failed)?;
+    // From here on the Parquet file is the output.
+    std::fs::remove_file(&target.rows).map_err(failed)
+}
+
+#[cfg(not(feature = "parquet"))]
+pub fn convert(target: &Target, _: usize) -> Result<(), CliError> {
+    let _ = &target.path;
+    Err(CliError::usage(
+        "this clipn was built without the feature `parquet`",
+    ))
+}

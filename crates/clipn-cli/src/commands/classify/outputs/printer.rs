@@ -1,0 +1,134 @@
+use std::io::{Stdout, Write};
+
+use super::{Row, columns, record};
+use crate::commands::classify::rows::Tally;
+use crate::common::args::Format;
+use crate::common::error::CliError;
+
+/// Writes rows to standard output as they are finished.
+pub struct Printer {
+    style: Style,
+    top: usize,
+}
+
+enum Style {
+    Table { explain: bool },
+    Json,
+    Csv(Box<csv::Writer<Stdout>>),
+}
+
+impl Printer {
+    pub fn new(format: Format, top: usize, explain: bool) -> Result<Self, CliError> {
+        let style = match format {
+            Format::Table => Style::Table { explain },
+            Format::Json => Style::Json,
+            Format::Csv => {
+                let mut csv = csv::Writer::from_writer(std::io::stdout());
+                csv.write_record(columns(top))?;
+                Style::Csv(Box::new(csv))
+            }
+        };
+        Ok(Self { style, top })
+    }
+
+    pub fn row(&mut self, row: &Row) -> Result<(), CliError> {
+        let mut out = std::io::stdout();
+        match &mut self.style {
+            Style::Table { explain } => {
+                let reason = row.reason.as_deref().filter(|_| *explain);
+                let reason = reason
+                    .map(|reason| format!("\n    {reason}"))
+                    .unwrap_or_default();
+                writeln!(out, "{}{reason}", line(row)).map_err(CliError::Output)
+            }
+            Style::Json => {
+                let json = serde_json::to_string(row)?;
+                writeln!(out, "{json}").map_err(CliError::Output)
+            }
+            Style::Csv(csv) => Ok(csv.write_record(record(row, self.top))?),
+        }
+    }
+
+    pub fn finish(&mut self) -> Result<(), CliError> {
+        match &mut self.style {
+            Style::Csv(csv) => csv.flush().map_err(CliError::Output),
+            Style::Table { .. } | Style::Json => Ok(()),
+        }
+    }
+}
+
+/// One image in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, cat p 0.050 q 0.610)`.
+fn line(row: &Row) -> String {
+    let path = &row.path;
+    let Some(label) = &row.label else {
+        return format!(
+            "{path}: error: {}",
+            row.error.as_deref().unwrap_or_default()
+        );
+    };
+    let top: Vec<String> = row
+        .top
+        .iter()
+        .map(|c| format!("{} p {:.3} q {:.3}", c.label, c.p, c.q))
+        .collect();
+    let top = top.join(", ");
+    let (Some(score), Some(threshold)) = (row.score, row.threshold) else {
+        return format!("{path}: {label}  ({top})");
+    };
+    let sign = if score >= threshold { '≥' } else { '<' };
+    format!("{path}: {label}  (score {score:.4} {sign} {threshold:.4}; {top})")
+}
+
+/// Prints the counts of the images whose rows are in a file. `before` is the number of images that
+/// a resumed run skipped.
+pub fn print_tally(
+    format: Format,
+    tally: &Tally,
+    before: u64,
+    output: &str,
+) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let Tally {
+        images,
+        labeled,
+        unknown,
+        unreadable,
+    } = *tally;
+    let written = match format {
+        Format::Table => {
+            let resumed = if before > 0 {
+                format!(" ({before} of them in an earlier run)")
+            } else {
+                String::new()
+            };
+            writeln!(
+                out,
+                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable; \
+                 {output}"
+            )
+        }
+        Format::Json => {
+            let counts = serde_json::json!({
+                "pictures": images, "labelled": labeled, "unknown": unknown, "unreadable": unreadable,
+                "before": before, "output": output,
+            });
+            writeln!(out, "{counts}")
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record([
+                "pictures",
+                "labelled",
+                "unknown",
+                "unreadable",
+                "before",
+                "output",
+            ])?;
+            let counts =
+                [images, labeled, unknown, unreadable, before].map(|count| count.to_string());
+            csv.write_record(counts.iter().map(String::as_str).chain([output]))?;
+            return csv.flush().map_err(CliError::Output);
+        }
+    };
+    written.map_err(CliError::Output)
+}

@@ -1,0 +1,219 @@
+//! The shard of the work that this process takes.
+
+use std::path::{Path, PathBuf};
+
+use super::args::ClassifyArgs;
+use crate::common::error::CliError;
+
+/// Environment variables with the rank and the number of processes, by launcher. Open MPI precedes
+/// Slurm: if `mpirun` runs inside a Slurm allocation, Slurm's variables describe the one task that
+/// called `mpirun`.
+const LAUNCHERS: [(&str, &str); 3] = [
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+];
+
+/// Shard `index` of `count` shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardSpec {
+    pub index: u64,
+    pub count: u64,
+}
+
+impl ShardSpec {
+    pub const ALL: Self = Self { index: 0, count: 1 };
+
+    /// Takes the shard from the flags, or with `--distributed` from the launcher. Notes the shard of a
+    /// launcher, and a launcher that is ignored.
+    pub fn from_args(args: &ClassifyArgs) -> Result<Self, CliError> {
+        let variable = |name: &str| std::env::var(name).ok();
+        if let (Some(index), Some(count)) = (args.shard_index, args.num_shards) {
+            return Self::new(index, count, "--shard-index", "--num-shards");
+        }
+        if !args.distributed {
+            let many = |name: &str| {
+                variable(name)?
+                    .parse()
+                    .ok()
+                    .filter(|&n: &u64| n > 1)
+                    .map(|n| (name.to_owned(), n))
+            };
+            if let Some((name, n)) = LAUNCHERS.iter().find_map(|(_, size)| many(size)) {
+                eprintln!(
+                    "note: {name} is {n}, but this process takes all images; --distributed splits them"
+                );
+            }
+            return Ok(Self::ALL);
+        }
+        let (shard, origin) = Self::from_launcher(variable)?;
+        eprintln!(
+            "note: this process takes shard {} of {}, counted from 0 ({origin})",
+            shard.index, shard.count
+        );
+        Ok(shard)
+    }
+
+    fn new(index: u64, count: u64, index_name: &str, count_name: &str) -> Result<Self, CliError> {
+        if index >= count {
+            return Err(CliError::usage_with_hint(
+                format!("{index_name} {index} is not below {count_name} {count}"),
+                "shards are counted from 0",
+            ));
+        }
+        Ok(Self { index, count })
+    }
+
+    /// The shard, and the variables that it was read from.
+    fn from_launcher(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Self, String), CliError> {
+        for (index_name, count_name) in LAUNCHERS {
+            let (index, count) = match (variable(index_name), variable(count_name)) {
+                (None, None) => continue,
+                (Some(index), Some(count)) => (index, count),
+                (index, _) => {
+                    let (set, unset) = if index.is_some() {
+                        (index_name, count_name)
+                    } else {
+                        (count_name, index_name)
+                    };
+                    return Err(CliError::usage(format!(
+                        "--distributed: {set} is set, but {unset} is not"
+                    )));
+                }
+            };
+            let number = |name: &str, text: &str| {
+                text.trim().parse::<u64>().map_err(|_| {
+                    CliError::usage(format!(
+                        "--distributed: expected a whole number in {name}, got `{text}`"
+                    ))
+                })
+            };
+            let shard = Self::new(
+                number(index_name, &index)?,
+                number(count_name, &count)?,
+                index_name,
+                count_name,
+            )?;
+            return Ok((shard, format!("{index_name}={index}, {count_name}={count}")));
+        }
+        let names: Vec<&str> = LAUNCHERS.iter().map(|(index, _)| *index).collect();
+        Err(CliError::usage_with_hint(
+            format!("--distributed: none of {} is set", names.join(", ")),
+            "start the program by a launcher, or give --shard-index and --num-shards",
+        ))
+    }
+
+    pub fn is_all(self) -> bool {
+        self.count == 1
+    }
+
+    /// Whether the `n`-th item, counted from 0, belongs to this shard.
+    pub fn contains(self, n: u64) -> bool {
+        n % self.count == self.index
+    }
+
+    /// Number of items of this shard out of `total`.
+    pub fn len_of(self, total: u64) -> u64 {
+        total.saturating_sub(self.index).div_ceil(self.count)
+    }
+
+    /// Adds the shard to a file name, as in `rows-00002-of-00008.csv`, if there are several shards.
+    pub fn file_name(self, path: &Path) -> PathBuf {
+        if self.is_all() {
+            return path.to_owned();
+        }
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!("-{:05}-of-{:05}", self.index, self.count));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_variables(variables: &[(&str, &str)]) -> Result<ShardSpec, String> {
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        };
+        ShardSpec::from_launcher(variable)
+            .map(|(shard, _)| shard)
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn reads_the_shard_from_launcher_variables() {
+        assert_eq!(
+            from_variables(&[("RANK", "2"), ("WORLD_SIZE", "4")]),
+            Ok(ShardSpec { index: 2, count: 4 })
+        );
+        let both = [
+            ("SLURM_PROCID", "0"),
+            ("SLURM_NTASKS", "3"),
+            ("OMPI_COMM_WORLD_RANK", "2"),
+            ("OMPI_COMM_WORLD_SIZE", "3"),
+        ];
+        assert_eq!(from_variables(&both), Ok(ShardSpec { index: 2, count: 3 }));
+        assert_eq!(
+            from_variables(&both[..2]),
+            Ok(ShardSpec { index: 0, count: 3 })
+        );
+        for (wrong, word) in [
+            (&[][..], "none of"),
+            (&[("RANK", "0")][..], "WORLD_SIZE is not"),
+            (&[("WORLD_SIZE", "4")][..], "RANK is not"),
+            (&[("RANK", "4"), ("WORLD_SIZE", "4")][..], "not below"),
+            (
+                &[("RANK", "x"), ("WORLD_SIZE", "4")][..],
+                "expected a whole number",
+            ),
+            (&[("RANK", "0"), ("WORLD_SIZE", "0")][..], "not below"),
+        ] {
+            let error = from_variables(wrong).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn shards_are_complete_and_disjoint() {
+        for count in 1..7 {
+            for total in 0..20 {
+                let shards = (0..count).map(|index| ShardSpec { index, count });
+                let owners = |n| shards.clone().filter(|shard| shard.contains(n)).count();
+                assert!((0..total).all(|n| owners(n) == 1));
+                for shard in shards.clone() {
+                    assert_eq!(
+                        shard.len_of(total),
+                        (0..total).filter(|&n| shard.contains(n)).count() as u64
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn adds_the_shard_to_the_file_name() {
+        let shard = ShardSpec { index: 2, count: 8 };
+        assert_eq!(
+            shard.file_name(Path::new("a/rows.csv")),
+            Path::new("a/rows-00002-of-00008.csv")
+        );
+        assert_eq!(
+            shard.file_name(Path::new("rows")),
+            Path::new("rows-00002-of-00008")
+        );
+        assert_eq!(
+            ShardSpec::ALL.file_name(Path::new("rows.csv")),
+            Path::new("rows.csv")
+        );
+    }
+}

@@ -1,0 +1,381 @@
+//! Resolution of paths, patterns, lists and URLs to images and archives.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use clipn::dataset::{
+    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList,
+    ShardPictures, expand_braces, is_shard_name,
+};
+
+use super::remote::Remote;
+use super::{SourceItem, SourceItems};
+use crate::commands::classify::args::ClassifyArgs;
+use crate::common::error::{CliError, chain_in_one_line};
+
+/// Source items, and their number as far as it is known without reading them.
+pub struct Sources {
+    pub items: SourceItems,
+    /// Number of images, if there are only images and their number is known.
+    pub images: Option<u64>,
+    /// Number of archives that are named.
+    pub archives: u64,
+}
+
+impl Sources {
+    fn none() -> Self {
+        Self {
+            items: Box::new(std::iter::empty()),
+            images: Some(0),
+            archives: 0,
+        }
+    }
+
+    fn one(item: SourceItem) -> Self {
+        let (images, archives) = match item {
+            SourceItem::Image(_) => (Some(1), 0),
+            SourceItem::Archive(_) => (None, 1),
+        };
+        Self {
+            items: Box::new(std::iter::once(item)),
+            images,
+            archives,
+        }
+    }
+
+    fn and(self, next: Self) -> Self {
+        Self {
+            items: Box::new(self.items.chain(next.items)),
+            images: self.images.zip(next.images).map(|(a, b)| a + b),
+            archives: self.archives + next.archives,
+        }
+    }
+}
+
+/// Client for URLs, created for the first one.
+#[derive(Clone, Default)]
+struct LazyRemote(Arc<OnceLock<Result<Remote, String>>>);
+
+impl LazyRemote {
+    fn open(&self) -> Result<&Remote, String> {
+        self.0
+            .get_or_init(Remote::open)
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+}
+
+/// Resolves everything that the arguments name: the paths, then the lists.
+pub fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
+    let remote = LazyRemote::default();
+    let mut found = Vec::new();
+    for path in &args.paths {
+        found.push(argument(path, &remote)?);
+    }
+    let separator = if args.null {
+        ListSeparator::Nul
+    } else {
+        ListSeparator::Line
+    };
+    for list in &args.list {
+        found.push(listed(list, separator, &remote)?);
+    }
+    // Chain in pairs: a million paths must not become a chain a million deep.
+    while found.len() > 1 {
+        let mut joined = Vec::with_capacity(found.len().div_ceil(2));
+        let mut rest = found.into_iter();
+        while let Some(first) = rest.next() {
+            joined.push(match rest.next() {
+                Some(second) => first.and(second),
+                None => first,
+            });
+        }
+        found = joined;
+    }
+    Ok(found.pop().unwrap_or_else(Sources::none))
+}
+
+/// Resolves one argument.
+fn argument(path: &Path, remote: &LazyRemote) -> Result<Sources, CliError> {
+    if path.as_os_str() == "-" {
+        let content = Content::Fetch(Box::new(|| read_limited(io::stdin().lock())));
+        return Ok(Sources::one(SourceItem::Image(NamedPicture {
+            name: "-".to_owned(),
+            content,
+        })));
+    }
+    if path.is_dir() {
+        return directory(path);
+    }
+    let text = path.to_str().filter(|_| !path.exists());
+    match text {
+        Some(text) if text.contains('{') => {
+            let texts = expand_braces(text).map_err(|e| CliError::usage(e.to_string()))?;
+            if texts.len() > 1 {
+                return several(texts, remote);
+            }
+            without_braces(text, remote)
+        }
+        Some(text) => without_braces(text, remote),
+        None => Ok(Sources::one(local(path.to_owned()))),
+    }
+}
+
+/// Resolves the expansion of braces. Plain names are kept as a lazy list; patterns, directories and
+/// prefixes are opened one by one.
+fn several(texts: Vec<String>, remote: &LazyRemote) -> Result<Sources, CliError> {
+    let plain = |text: &String| {
+        !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir()
+    };
+    if texts.iter().all(plain) {
+        if texts.iter().any(|text| is_url(text)) {
+            remote.open().map_err(CliError::usage)?;
+        }
+        let archives = texts
+            .iter()
+            .filter(|text| is_shard_name(without_query(text)))
+            .count() as u64;
+        let images = (archives == 0).then_some(texts.len() as u64);
+        let remote = remote.clone();
+        let items = texts
+            .into_iter()
+            .map(move |text| entry(PathBuf::from(text), &remote));
+        return Ok(Sources {
+            items: Box::new(items),
+            images,
+            archives,
+        });
+    }
+    let mut found = Sources::none();
+    for text in texts {
+        let path = Path::new(&text);
+        let next = if path.is_dir() {
+            directory(path)?
+        } else if path.exists() {
+            Sources::one(local(path.to_owned()))
+        } else {
+            without_braces(&text, remote)?
+        };
+        found = found.and(next);
+    }
+    Ok(found)
+}
+
+/// Resolves a URL, a pattern, or the path of a missing file.
+fn without_braces(text: &str, remote: &LazyRemote) -> Result<Sources, CliError> {
+    if is_url(text) {
+        let remote = remote.open().map_err(CliError::usage)?;
+        if let Some(items) = remote.prefix(text).map_err(CliError::usage)? {
+            return Ok(Sources {
+                items,
+                images: None,
+                archives: 0,
+            });
+        }
+        return Ok(Sources::one(remote.item(text)));
+    }
+    if text.contains(['*', '?', '[']) {
+        pattern(text)
+    } else {
+        Ok(Sources::one(local(PathBuf::from(text))))
+    }
+}
+
+fn directory(path: &Path) -> Result<Sources, CliError> {
+    let images = FolderPictures::open(path)?;
+    let total = images.total();
+    Ok(Sources {
+        items: Box::new(images.map(SourceItem::Image)),
+        images: Some(total),
+        archives: 0,
+    })
+}
+
+/// Resolves a glob pattern, in the order of the names. Matches are counted first, and listed again
+/// lazily.
+fn pattern(text: &str) -> Result<Sources, CliError> {
+    let matches = || {
+        glob::glob(text)
+            .map_err(|error| CliError::usage(format!("invalid pattern `{text}`: {error}")))
+    };
+    let (mut files, mut archives, mut directories) = (0, 0, 0);
+    for path in matches()?.filter_map(Result::ok) {
+        *if path.is_dir() {
+            &mut directories
+        } else if is_archive(&path) {
+            &mut archives
+        } else {
+            &mut files
+        } += 1;
+    }
+    if files + archives + directories == 0 {
+        return Err(CliError::usage(format!(
+            "nothing matches the pattern `{text}`"
+        )));
+    }
+    let items = matches()?.flat_map(|path| -> SourceItems {
+        match path {
+            Ok(path) if path.is_dir() => match FolderPictures::open(&path) {
+                Ok(images) => Box::new(images.map(SourceItem::Image)),
+                Err(error) => Box::new(std::iter::once(lost(
+                    &path,
+                    io::Error::other(chain_in_one_line(&error)),
+                ))),
+            },
+            Ok(path) => Box::new(std::iter::once(local(path))),
+            Err(error) => {
+                let path = error.path().to_owned();
+                Box::new(std::iter::once(lost(&path, error.into())))
+            }
+        }
+    });
+    let images = (archives + directories == 0).then_some(files);
+    Ok(Sources {
+        items: Box::new(items),
+        images,
+        archives,
+    })
+}
+
+/// Resolves the entries of a list. They are counted unless the list is standard input or a pipe.
+fn listed(list: &Path, separator: ListSeparator, remote: &LazyRemote) -> Result<Sources, CliError> {
+    let name = list.display().to_string();
+    let unreadable = |source| CliError::ReadFile {
+        path: list.to_owned(),
+        source,
+    };
+    let (source, images): (Box<dyn BufRead + Send>, _) = if list.as_os_str() == "-" {
+        (Box::new(BufReader::new(io::stdin())), None)
+    } else {
+        let file = File::open(list).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
+        let counted = if metadata.is_file() {
+            count(list, separator).map_err(unreadable)?
+        } else {
+            None
+        };
+        (Box::new(BufReader::new(file)), counted)
+    };
+    let remote = remote.clone();
+    let items = PathList::new(source, separator).map(move |path| match path {
+        Ok(path) => entry(path, &remote),
+        Err(error) => SourceItem::Image(NamedPicture::lost(name.as_str(), error)),
+    });
+    Ok(Sources {
+        items: Box::new(items),
+        images,
+        archives: 0,
+    })
+}
+
+/// Number of images in a list, or `None` if it has archives.
+fn count(list: &Path, separator: ListSeparator) -> io::Result<Option<u64>> {
+    let mut images = 0;
+    for path in PathList::new(BufReader::new(File::open(list)?), separator) {
+        if path.as_deref().is_ok_and(is_archive) {
+            return Ok(None);
+        }
+        images += 1;
+    }
+    Ok(Some(images))
+}
+
+/// Resolves an entry of a list: a file or a URL.
+fn entry(path: PathBuf, remote: &LazyRemote) -> SourceItem {
+    match path.to_str().filter(|text| is_url(text)) {
+        Some(url) => match remote.open() {
+            Ok(remote) => remote.item(url),
+            Err(error) => lost(Path::new(without_query(url)), io::Error::other(error)),
+        },
+        None => local(path),
+    }
+}
+
+/// An image file or archive on this machine.
+fn local(path: PathBuf) -> SourceItem {
+    if is_archive(&path) {
+        SourceItem::Archive(Box::new(ShardPictures::open(&path)))
+    } else {
+        SourceItem::Image(NamedPicture::file(path))
+    }
+}
+
+/// An image that becomes a row with this error.
+fn lost(path: &Path, error: io::Error) -> SourceItem {
+    SourceItem::Image(NamedPicture::lost(path.display().to_string(), error))
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| is_shard_name(without_query(name)))
+}
+
+/// Whether a text is a URL rather than a path.
+fn is_url(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once("://") else {
+        return false;
+    };
+    !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+/// Removes the query of a URL, which may be a secret signature.
+pub fn without_query(url: &str) -> &str {
+    match url.split_once('?') {
+        Some((path, _)) if is_url(url) => path,
+        _ => url,
+    }
+}
+
+/// Reads `source` to its end.
+///
+/// # Errors
+/// [`too_large`] if it has more bytes than an image may have.
+pub fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(MAX_PICTURE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_PICTURE_BYTES {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(format!(
+        "exceeds the size limit of {MAX_PICTURE_BYTES} bytes"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distinguishes_urls_from_paths() {
+        for url in ["s3://b/k", "gs://b", "https://h/a.jpg?x=1", "ftp://h"] {
+            assert!(is_url(url), "{url}");
+        }
+        for path in ["a.jpg", "/a://b", "://x", "a b://c"] {
+            assert!(!is_url(path), "{path}");
+        }
+        assert_eq!(
+            without_query("https://h/a.tar?sig=secret"),
+            "https://h/a.tar"
+        );
+        assert_eq!(without_query("what?.jpg"), "what?.jpg");
+    }
+
+    #[test]
+    fn rejects_oversized_input() {
+        assert_eq!(read_limited(&b"abc"[..]).unwrap(), b"abc");
+        assert!(read_limited(io::repeat(0)).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Sources of images: what the command line names, as one stream of which this process takes its
+//! shard.
+
+mod items;
+#[cfg_attr(not(feature = "remote"), path = "no_remote.rs")]
+mod remote;
+
+pub use items::without_query;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clipn::dataset::{NamedPicture, ShardPictures};
+
+use super::args::ClassifyArgs;
+use super::shard::ShardSpec;
+use crate::common::error::CliError;
+use crate::common::interrupt;
+
+/// One image or archive of the sources.
+pub enum SourceItem {
+    Image(NamedPicture),
+    Archive(Box<ShardPictures>),
+}
+
+type SourceItems = Box<dyn Iterator<Item = SourceItem> + Send>;
+
+/// Iterator over the images of this process's shard, opened lazily.
+pub struct ImageStream {
+    items: SourceItems,
+    archive: Option<Box<ShardPictures>>,
+    shard: ShardSpec,
+    /// Whether archives are split whole, so that no two processes read the same one.
+    whole_archives: bool,
+    total: Option<u64>,
+    images_seen: u64,
+    archives_seen: u64,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl ImageStream {
+    /// Resolves the sources, and counts their images if that needs no reading of archives.
+    pub fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
+        let sources = items::resolve(args)?;
+        let whole_archives = !shard.is_all() && sources.archives >= shard.count;
+        Ok(Self {
+            items: sources.items,
+            archive: None,
+            shard,
+            whole_archives,
+            total: sources.images.map(|images| shard.len_of(images)),
+            images_seen: 0,
+            archives_seen: 0,
+            interrupted: Arc::default(),
+        })
+    }
+
+    /// Number of images, if known before they are read.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Flag that becomes true if the stream ends early because the user interrupted it.
+    pub fn interrupted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupted)
+    }
+
+    fn is_ours(&mut self) -> bool {
+        self.images_seen += 1;
+        self.shard.contains(self.images_seen - 1)
+    }
+}
+
+impl Iterator for ImageStream {
+    type Item = NamedPicture;
+
+    fn next(&mut self) -> Option<NamedPicture> {
+        loop {
+            if interrupt::requested() {
+                self.interrupted.store(true, Ordering::Relaxed);
+                return None;
+            }
+            if let Some(archive) = &mut self.archive {
+                match archive.next() {
+                    Some(image) if self.whole_archives || self.is_ours() => return Some(image),
+                    Some(_) => {}
+                    None => self.archive = None,
+                }
+                continue;
+            }
+            match self.items.next()? {
+                SourceItem::Image(image) if self.is_ours() => return Some(image),
+                SourceItem::Image(_) => {}
+                SourceItem::Archive(archive) => {
+                    self.archives_seen += 1;
+                    if !self.whole_archives || self.shard.contains(self.archives_seen - 1) {
+                        self.archive = Some(archive);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Stand-in for `remote` in builds without that feature.
+
+use super::{SourceItem, SourceItems};
+
+/// Uninhabited: no URL can be opened.
+pub enum Remote {}
+
+impl Remote {
+    pub fn open() -> Result<Self, String> {
+        Err(
+            "URLs (s3://, gs://, https://) need a clipn that was built with the feature `remote`: \
+             build with `--features remote`, or download the files first"
+                .to_owned(),
+        )
+    }
+
+    pub fn prefix(&self, _: &str) -> Result<Option<SourceItems>, String> {
+        match *self {}
+    }
+
+    pub fn item(&self, _: &str) -> SourceItem {
+        match *self {}
+    }
+}

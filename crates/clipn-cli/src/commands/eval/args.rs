@@ -1,0 +1,152 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use clipn::evaluation::{Precision, Repeat};
+use clipn::metrics::FprConvention;
+use clipn::scores::{Score, parse_list};
+
+use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
+use crate::common::error::CliError;
+use crate::common::weights::DownloadArgs;
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
+    #[arg(long, value_name = "NAME|CONFIG.json")]
+    pub model: Option<String>,
+    /// Weights, as for `clipn classify`; several are evaluated in turn and merged [default:
+    /// clipn-mini, built in]
+    ///
+    /// Results of several weights, such as other seeds, are mean ± standard deviation.
+    #[arg(long, value_name = "FILE|DIR|NAME", num_args = 1..)]
+    pub pretrained: Vec<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+    /// Class names in the order of the sorted class folders: a file, imagenet-1k, or "a,b,c"
+    /// [default: from the benchmark, else the names of the folders]
+    #[arg(long, value_name = "FILE|NAME|LIST")]
+    pub classes: Option<String>,
+    #[command(flatten)]
+    pub prompts: PromptArgs,
+    /// In-distribution images: a directory with one folder per class, or an image list (.txt with
+    /// lines `path label`)
+    #[arg(
+        long,
+        value_name = "[NAME=]DIR",
+        required_unless_present = "benchmark",
+        conflicts_with = "benchmark",
+        requires = "ood"
+    )]
+    pub id: Option<String>,
+    /// Out-of-distribution images: a directory of any depth or an image list; repeatable
+    #[arg(
+        long,
+        value_name = "NAME=DIR",
+        conflicts_with = "benchmark",
+        requires = "id"
+    )]
+    pub ood: Vec<String>,
+    /// Benchmark definition: imagenet-1k, tiny-imagenet-ood, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
+    pub benchmark: Option<String>,
+    /// Directory of the benchmark's data
+    #[arg(long, value_name = "DIR", requires = "benchmark")]
+    pub data_root: Option<PathBuf>,
+    /// Convert every image to gray first, as a control against separating sets by color
+    #[arg(long, alias = "grey")]
+    pub gray: bool,
+    /// Scores: all, or a list of msp,maxlogit,energy,mcm,ctw,atd,energy-handcrafted
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_scores)]
+    pub scores: ScoreList,
+    /// Arithmetic of the scores: f32 as published, or f64 in log space, which does not saturate
+    #[arg(long, value_name = "f32|f64", default_value = "f32", value_parser = parse_precision)]
+    pub score_precision: Precision,
+    /// Definition of FPR95: clipn (as published), mcm or openood
+    #[arg(long, value_name = "NAME", default_value = "clipn")]
+    pub fpr_convention: FprConvention,
+    /// Estimate the spread of the metrics over N bootstrap resamples of each set, or over N random
+    /// subsets with --subset; every image is scored once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub repeat: Option<u32>,
+    /// Images per set in a subset, drawn without replacement; metrics are means over the subsets
+    #[arg(long, value_name = "M", requires = "repeat", value_parser = clap::value_parser!(u32).range(1..))]
+    pub subset: Option<u32>,
+    /// Random seed of --repeat
+    #[arg(long, value_name = "S", default_value = "0", requires = "repeat")]
+    pub seed: u64,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Directory for results.json, results.csv, scores.csv (one row per image), histograms.svg and
+    /// report.html
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Format of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+impl EvalArgs {
+    /// The models, one per weights.
+    pub fn models(&self) -> Result<Vec<ModelArgs>, CliError> {
+        if self.pretrained.len() > 1 && self.repeat.is_some() {
+            return Err(CliError::usage_with_hint(
+                "--repeat gives the spread over images, and several --pretrained the spread over weights",
+                "leave one of them out",
+            ));
+        }
+        let duplicate = self
+            .pretrained
+            .iter()
+            .enumerate()
+            .find(|(i, path)| self.pretrained[..*i].contains(path));
+        if let Some((_, path)) = duplicate {
+            return Err(CliError::usage(format!(
+                "duplicate --pretrained {}",
+                path.display()
+            )));
+        }
+        let model = |pretrained| ModelArgs {
+            model: self.model.clone(),
+            pretrained,
+            downloads: DownloadArgs {
+                offline: self.downloads.offline,
+            },
+        };
+        if self.pretrained.is_empty() {
+            return Ok(vec![model(None)]);
+        }
+        Ok(self
+            .pretrained
+            .iter()
+            .cloned()
+            .map(Some)
+            .map(model)
+            .collect())
+    }
+
+    /// Resampling of the images, if requested.
+    pub fn repeat(&self) -> Option<Repeat> {
+        let subset = self.subset.map(|size| size as usize);
+        self.repeat.map(|n| Repeat {
+            n: n as usize,
+            subset,
+            seed: self.seed,
+        })
+    }
+}
+
+/// A comma-separated list of scores.
+#[derive(Debug, Clone)]
+pub struct ScoreList(pub Vec<&'static dyn Score>);
+
+fn parse_scores(text: &str) -> Result<ScoreList, String> {
+    parse_list(text).map(ScoreList).map_err(|e| e.to_string())
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "f64" => Ok(Precision::F64),
+        _ => Err("expected f32 or f64".to_owned()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Result files.
+
+use std::path::{Path, PathBuf};
+
+use clipn::evaluation::{
+    Evaluation, Record, write_record_csv, write_results_json, write_scores_csv,
+};
+use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
+
+use crate::common::error::CliError;
+
+/// Creates a directory and its parents.
+pub fn create_directory(directory: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(directory).map_err(|source| CliError::OutputDirectory {
+        path: directory.to_owned(),
+        source,
+    })
+}
+
+/// The directory of one of several runs; `index` counts from 0, the name from 1.
+pub fn run_directory(output: &Path, index: usize) -> PathBuf {
+    output.join(format!("run-{}", index + 1))
+}
+
+/// Writes the files of one evaluation.
+pub fn write_evaluation(
+    directory: &Path,
+    record: &Record,
+    evaluation: &Evaluation,
+    epoch: Option<&str>,
+    page: &ReportOptions,
+) -> Result<(), CliError> {
+    create_directory(directory)?;
+    write_results_json(&directory.join(Record::FILE), record)?;
+    write_record_csv(&directory.join("results.csv"), record, epoch)?;
+    write_scores_csv(&directory.join("scores.csv"), evaluation)?;
+    #[cfg(feature = "parquet")]
+    clipn::evaluation::write_scores_parquet(&directory.join("scores.parquet"), evaluation)?;
+    write_html(
+        &directory.join("report.html"),
+        evaluation,
+        &record.results,
+        page,
+    )?;
+    write_histograms(
+        &directory.join("histograms.svg"),
+        evaluation,
+        page.precision,
+    )?;
+    eprintln!(
+        "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and \
+         report.html to {}",
+        directory.display()
+    );
+    Ok(())
+}
+
+/// Writes the files of merged runs.
+pub fn write_merged(directory: &Path, record: &Record, title: &str) -> Result<(), CliError> {
+    create_directory(directory)?;
+    write_results_json(&directory.join(Record::FILE), record)?;
+    write_record_csv(
+        &directory.join("results.csv"),
+        record,
+        record.settings["epoch"].as_str(),
+    )?;
+    write_record_html(&directory.join("report.html"), record, title)?;
+    eprintln!(
+        "wrote results.json, results.csv and report.html to {}",
+        directory.display()
+    );
+    Ok(())
+}

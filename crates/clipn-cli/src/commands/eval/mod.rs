@@ -1,0 +1,275 @@
+//! `clipn eval`: evaluates one or several models on a benchmark.
+
+mod args;
+mod benchmark;
+mod files;
+mod tables;
+
+pub use args::EvalArgs;
+pub use files::write_merged;
+pub use tables::{print, write_tables};
+
+use std::path::Path;
+
+use clipn::classifier::{Classifier, Wording};
+use clipn::dataset::{ImageSet, OodKind};
+use clipn::evaluation::{
+    Evaluation, Options, Record, Results, Run, Spread, check_alike, evaluate_each, merge,
+};
+use clipn::image::Preprocessing;
+use clipn::prompts::ClassNames;
+use clipn::report::ReportOptions;
+use serde_json::{Value, json};
+
+use crate::common::args::ModelArgs;
+use crate::common::error::CliError;
+use crate::common::model::LoadedModel;
+use crate::common::progress::Bar;
+
+/// A model with its classifier of the benchmark's classes.
+struct EvaluatedModel {
+    args: ModelArgs,
+    loaded: LoadedModel,
+    classifier: Classifier,
+    wording: Wording,
+    preprocessing: Preprocessing,
+}
+
+impl EvaluatedModel {
+    /// The weights as the user named them.
+    fn name(&self) -> String {
+        self.args.requested().display().to_string()
+    }
+}
+
+/// The data that all models are evaluated on.
+struct EvaluationData {
+    name: String,
+    /// Heading of reports.
+    title: String,
+    id: ImageSet,
+    ood: Vec<(ImageSet, Option<OodKind>)>,
+}
+
+/// `clipn eval`.
+pub fn run(args: &EvalArgs) -> Result<(), CliError> {
+    let model_args = args.models()?;
+    let loaded = model_args
+        .iter()
+        .map(LoadedModel::open)
+        .collect::<Result<Vec<_>, _>>()?;
+    let benchmark = benchmark::open(args)?;
+    let class_names =
+        benchmark.class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?;
+    if let Some(directory) = &args.output {
+        files::create_directory(directory)?;
+    }
+
+    let bar = Bar::default();
+    let grey = args.gray || benchmark.grey;
+    let mut models = Vec::new();
+    for (model_args, loaded) in model_args.into_iter().zip(loaded) {
+        let (classifier, wording) = loaded.classifier(&class_names, &args.prompts, &bar)?;
+        let preprocessing = Preprocessing {
+            grey,
+            ..loaded.preprocessing.clone()
+        };
+        models.push(EvaluatedModel {
+            args: model_args,
+            loaded,
+            classifier,
+            wording,
+            preprocessing,
+        });
+    }
+    let options = Options {
+        scores: args.scores.0.clone(),
+        precision: args.score_precision,
+        parallelism: args.run.parallelism(),
+        strict: args.run.strict,
+    };
+    let data = EvaluationData {
+        title: benchmark::heading(&benchmark),
+        name: benchmark.name,
+        id: benchmark.id,
+        ood: benchmark
+            .ood
+            .into_iter()
+            .map(|set| (set.set, set.kind))
+            .collect(),
+    };
+    // Before the work: models that are not comparable have no mean.
+    let named_settings =
+        |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
+    check_alike(&models.iter().map(named_settings).collect::<Vec<_>>())?;
+    let evaluations = evaluate_models(&models, &data, &options, &bar)?;
+    if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
+        let record = record(args, &options, &data, model, evaluation, &bar)?;
+        if let Some(directory) = &args.output {
+            write(args, directory, &data, model, evaluation, &record)?;
+        }
+        warn_of_skipped(&record.results);
+        return print(&record, args.format);
+    }
+
+    let mut runs = Vec::new();
+    for (model, evaluation) in models.iter().zip(&evaluations) {
+        let record = record(args, &options, &data, model, evaluation, &bar)?;
+        runs.push(Run {
+            path: model.name(),
+            record,
+        });
+    }
+    let merged = merge(&runs)?;
+    if let Some(directory) = &args.output {
+        for (index, ((model, evaluation), run)) in
+            models.iter().zip(&evaluations).zip(&runs).enumerate()
+        {
+            let run_directory = files::run_directory(directory, index);
+            write(args, &run_directory, &data, model, evaluation, &run.record)?;
+        }
+        write_merged(directory, &merged, &data.title)?;
+    }
+    warn_of_skipped(&merged.results);
+    print(&merged, args.format)
+}
+
+/// Evaluates models. Models with equal image towers are evaluated together, so that their images are
+/// encoded once.
+fn evaluate_models(
+    models: &[EvaluatedModel],
+    data: &EvaluationData,
+    options: &Options,
+    bar: &Bar,
+) -> Result<Vec<Evaluation>, CliError> {
+    // A single model needs no hash.
+    let towers: Vec<Option<_>> = models
+        .iter()
+        .map(|model| (models.len() > 1).then(|| model.loaded.weights.image_tower_hash()))
+        .collect();
+    let share_tower = |a: usize, b: usize| {
+        let config = |index: usize| models[index].loaded.weights.config();
+        towers[a] == towers[b]
+            && config(a).vision == config(b).vision
+            && models[a].preprocessing == models[b].preprocessing
+    };
+    let mut evaluations: Vec<Option<Evaluation>> = models.iter().map(|_| None).collect();
+    for first in 0..models.len() {
+        if evaluations[first].is_some() {
+            continue;
+        }
+        let group: Vec<usize> = (first..models.len())
+            .filter(|&other| share_tower(first, other))
+            .collect();
+        let classifiers: Vec<Classifier> = group
+            .iter()
+            .map(|&i| models[i].classifier.clone())
+            .collect();
+        let tower = models[first].loaded.image_tower();
+        let preprocessing = models[first].preprocessing.clone();
+        let scored = evaluate_each(
+            (&*tower, preprocessing),
+            &classifiers,
+            &data.id,
+            &data.ood,
+            options,
+            bar,
+        )?;
+        for (index, evaluation) in group.into_iter().zip(scored) {
+            evaluations[index] = Some(evaluation);
+        }
+        models[first].loaded.weights.release();
+    }
+    Ok(evaluations.into_iter().flatten().collect())
+}
+
+/// The results of a model, with the settings that reproduce them.
+fn record(
+    args: &EvalArgs,
+    options: &Options,
+    data: &EvaluationData,
+    model: &EvaluatedModel,
+    evaluation: &Evaluation,
+    bar: &Bar,
+) -> Result<Record, CliError> {
+    let results = Results::compute(evaluation, args.fpr_convention)?;
+    let spread = args
+        .repeat()
+        .map(|repeat| Spread::repeat(evaluation, args.fpr_convention, repeat, bar));
+    Ok(Record {
+        results,
+        settings: settings(args, options, data, model),
+        spread: spread.transpose()?,
+    })
+}
+
+fn settings(
+    args: &EvalArgs,
+    options: &Options,
+    data: &EvaluationData,
+    model: &EvaluatedModel,
+) -> Value {
+    let EvaluatedModel {
+        args: model_args,
+        loaded,
+        classifier,
+        wording,
+        preprocessing,
+    } = model;
+    json!({
+        "clipn": env!("CARGO_PKG_VERSION"),
+        "benchmark": data.name,
+        "model": loaded.weights.config(),
+        "pretrained": model_args.requested(),
+        "weights": loaded.path,
+        "epoch": loaded.epoch,
+        "no_prompts": loaded.weights.no_prompts(),
+        "templates": loaded.templates(&args.prompts),
+        "wording": wording,
+        "logit_scale": classifier.scale(),
+        "text_cosines": classifier.text_cosines(),
+        "classes": classifier.len(),
+        "score_precision": options.precision,
+        "fpr_convention": args.fpr_convention,
+        "preprocessing": preprocessing,
+        "device": "cpu",
+        "batch_size": options.parallelism.batch_size,
+        "workers": options.parallelism.workers,
+    })
+}
+
+fn write(
+    args: &EvalArgs,
+    directory: &Path,
+    data: &EvaluationData,
+    model: &EvaluatedModel,
+    evaluation: &Evaluation,
+    record: &Record,
+) -> Result<(), CliError> {
+    let page = ReportOptions {
+        title: data.title.clone(),
+        settings: record.settings.clone(),
+        precision: args.score_precision,
+        fpr_convention: args.fpr_convention,
+        spread: record.spread.clone(),
+        ..ReportOptions::default()
+    };
+    files::write_evaluation(
+        directory,
+        record,
+        evaluation,
+        model.loaded.epoch.as_deref(),
+        &page,
+    )
+}
+
+fn warn_of_skipped(results: &Results) {
+    let Some(first) = results.skipped.first() else {
+        return;
+    };
+    eprintln!(
+        "warning: skipped {} images that could not be read; the first: {}",
+        results.skipped.len(),
+        first.error
+    );
+}

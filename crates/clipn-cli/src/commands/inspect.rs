@@ -1,0 +1,232 @@
+//! `clipn inspect`: contents of a weights file.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use clipn::bundle::Bundle;
+use clipn::checkpoint::{Checkpoint, Layout, Tensor};
+use clipn::download::Purpose;
+use clipn::image::Preprocessing;
+use clipn::model::{ModelConfig, ModelError, Pretrained, PretrainedKind, Sketch};
+use serde_json::json;
+
+use crate::common::args::Format;
+use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::table::Table;
+use crate::common::weights::{DownloadArgs, locate};
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Format of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Architecture of an open_clip tag
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+    /// Weights: a file, a directory with one, hf-hub:OWNER/NAME, or an open_clip tag
+    #[arg(value_name = "FILE|DIR|NAME")]
+    pub file: PathBuf,
+}
+
+/// `clipn inspect`.
+pub fn run(args: &InspectArgs) -> Result<(), CliError> {
+    let located = locate(
+        Some(&args.file),
+        args.model.as_deref(),
+        &args.downloads,
+        Purpose::Look,
+    )?;
+    let pretrained = Pretrained::open(&located.path)?;
+    let checkpoint = pretrained.checkpoint();
+    if Bundle::is_bundle(checkpoint) {
+        eprintln!(
+            "note: this is a bundle; `clipn classifier show` shows its classes and its threshold"
+        );
+    }
+    let sketch = Sketch::of(checkpoint);
+    let mut out = std::io::stdout().lock();
+    match args.format {
+        Format::Table => {
+            summary(&mut out, &pretrained, &sketch, args.tensors).map_err(CliError::Output)
+        }
+        Format::Json => {
+            let tensors: Vec<_> = checkpoint
+                .iter()
+                .map(|(name, tensor)| row(name, tensor))
+                .collect();
+            let object = json!({
+                "file": args.file,
+                "source": pretrained.kind(),
+                "kind": checkpoint.kind().to_string(),
+                "layout": checkpoint.layout().to_string(),
+                "files": checkpoint.parts(),
+                "parameters": parameters(checkpoint),
+                "config": pretrained.config().ok().flatten(),
+                "config_error": pretrained.config().err().map(|error| chain_in_one_line(&error)),
+                "preprocessing": pretrained.preprocessing().ok().flatten(),
+                "preprocessing_error": pretrained.preprocessing().err().map(|error| chain_in_one_line(&error)),
+                "metadata": checkpoint.metadata(),
+                "architecture": sketch,
+                "tensors": tensors,
+            });
+            serde_json::to_writer_pretty(&mut out, &object)?;
+            writeln!(out).map_err(CliError::Output)
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(["name", "dtype", "shape", "values"])?;
+            for (name, tensor) in checkpoint.iter() {
+                csv.write_record([
+                    name,
+                    &tensor.dtype().to_string(),
+                    &shape(tensor),
+                    &tensor.len().to_string(),
+                ])?;
+            }
+            csv.flush().map_err(CliError::Output)
+        }
+    }
+}
+
+/// Describes what comes with the weights, that nothing does, or why it is not usable.
+fn describe<T>(found: Result<Option<T>, ModelError>, line: impl Fn(&T) -> String) -> String {
+    match found {
+        Ok(Some(value)) => line(&value),
+        Ok(None) => "none comes with the weights".to_owned(),
+        Err(error) => format!("not usable: {}", chain_in_one_line(&error)),
+    }
+}
+
+fn config_line(config: &ModelConfig) -> String {
+    let ModelConfig {
+        name,
+        activation,
+        vision,
+        text,
+        ..
+    } = config;
+    format!(
+        "{name}: {activation}, {} heads in the image tower, {} in the text towers",
+        vision.heads, text.heads
+    )
+}
+
+fn pixels_line(pixels: &Preprocessing) -> String {
+    format!(
+        "{} × {}, mean {:?}, std {:?}",
+        pixels.size, pixels.size, pixels.mean, pixels.std
+    )
+}
+
+/// Cuts a text that would fill the screen.
+fn shortened(text: &str) -> String {
+    const MAX_CHARS: usize = 160;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
+
+/// File format, and the number of files if there are several.
+pub fn kind_line(checkpoint: &Checkpoint) -> String {
+    match checkpoint.parts() {
+        1 => checkpoint.kind().to_string(),
+        parts => format!("{}, {parts} files", checkpoint.kind()),
+    }
+}
+
+fn row(name: &str, tensor: &Tensor) -> serde_json::Value {
+    json!({ "name": name, "dtype": tensor.dtype().to_string(), "shape": tensor.shape() })
+}
+
+fn parameters(checkpoint: &Checkpoint) -> usize {
+    checkpoint.iter().map(|(_, tensor)| tensor.len()).sum()
+}
+
+fn shape(tensor: &Tensor) -> String {
+    tensor
+        .shape()
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("×")
+}
+
+fn summary(
+    out: &mut impl Write,
+    pretrained: &Pretrained,
+    sketch: &Sketch,
+    every_tensor: bool,
+) -> std::io::Result<()> {
+    let checkpoint = pretrained.checkpoint();
+    let mut dtypes: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, tensor) in checkpoint.iter() {
+        *dtypes.entry(tensor.dtype().to_string()).or_default() += 1;
+    }
+    let dtypes: Vec<String> = dtypes
+        .iter()
+        .map(|(dtype, count)| format!("{count} {dtype}"))
+        .collect();
+    writeln!(out, "file        {}", checkpoint.path().display())?;
+    writeln!(out, "source      {}", pretrained.kind())?;
+    writeln!(out, "kind        {}", kind_line(checkpoint))?;
+    if checkpoint.layout() != Layout::OpenClip {
+        writeln!(
+            out,
+            "names       {}, shown as open_clip's",
+            checkpoint.layout()
+        )?;
+    }
+    writeln!(
+        out,
+        "tensors     {} ({}), {:.2} M values",
+        checkpoint.len(),
+        dtypes.join(", "),
+        parameters(checkpoint) as f64 / 1e6
+    )?;
+    if checkpoint.has_module_prefix() {
+        writeln!(
+            out,
+            "prefix      `{}` before each name, not shown",
+            checkpoint.stripped_prefix()
+        )?;
+    }
+    // The line `config` shows it.
+    let has_config = pretrained.kind() == PretrainedKind::WithConfig;
+    for (key, value) in checkpoint
+        .metadata()
+        .iter()
+        .filter(|(key, _)| !(has_config && *key == "open_clip_config"))
+    {
+        writeln!(out, "{key:<10}  {}", shortened(value))?;
+    }
+    for (part, text) in sketch.lines() {
+        writeln!(out, "{part:<10}  {text}")?;
+    }
+    writeln!(
+        out,
+        "config      {}",
+        describe(pretrained.config(), config_line)
+    )?;
+    writeln!(
+        out,
+        "pixels      {}",
+        describe(pretrained.preprocessing(), pixels_line)
+    )?;
+    if every_tensor {
+        writeln!(out)?;
+        let mut table = Table::new(["name", "dtype", "shape"], 2);
+        for (name, tensor) in checkpoint.iter() {
+            table.row([name.to_owned(), tensor.dtype().to_string(), shape(tensor)]);
+        }
+        table.write(out)?;
+    }
+    Ok(())
+}

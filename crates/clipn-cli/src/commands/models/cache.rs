@@ -1,0 +1,114 @@
+//! Contents of the cache.
+
+use std::io::Write;
+
+use clipn::download::{Held, HeldWeights, HubName, Settings};
+use serde_json::json;
+
+use crate::common::args::Format;
+use crate::common::error::CliError;
+use crate::common::numbers::bytes;
+use crate::common::table::Table;
+
+/// Number of characters of a shortened commit.
+const SHORT_COMMIT: usize = 12;
+
+/// `clipn models --cache`.
+pub fn run(format: Format) -> Result<(), CliError> {
+    let settings = Settings::from_env()?;
+    let cached = Held::look(&settings)?;
+    let mut out = std::io::stdout().lock();
+    match format {
+        Format::Table => table(&mut out, &cached, &settings).map_err(CliError::Output),
+        Format::Json => {
+            let object = json!({
+                "cache": settings.cache,
+                "assets": settings.assets,
+                "weights": cached.weights,
+                "unfinished": cached.unfinished,
+                "unreadable": cached.unreadable,
+            });
+            serde_json::to_writer_pretty(&mut out, &object)?;
+            writeln!(out).map_err(CliError::Output)
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record([
+                "name", "revision", "refs", "files", "bytes", "is_whole", "tags", "path",
+            ])?;
+            for one in &cached.weights {
+                csv.write_record([
+                    &one.name,
+                    &one.revision,
+                    &one.refs.join(";"),
+                    &one.files.to_string(),
+                    &one.bytes.to_string(),
+                    &one.is_whole.to_string(),
+                    &one.tags.join(";"),
+                    &one.path.display().to_string(),
+                ])?;
+            }
+            csv.flush().map_err(CliError::Output)
+        }
+    }
+}
+
+fn table(out: &mut impl Write, cached: &Held, settings: &Settings) -> std::io::Result<()> {
+    let (cache, assets) = (settings.cache.display(), settings.assets.display());
+    if cached.weights.is_empty() {
+        writeln!(out, "no weights in {cache} and {assets}")?;
+    } else {
+        let mut table = Table::new(
+            [
+                "weights", "tags", "revision", "path", "files", "size", "usable",
+            ],
+            4,
+        );
+        for one in &cached.weights {
+            table.row([
+                pretrained_name(one),
+                one.tags.join(", "),
+                revision(one),
+                one.path.display().to_string(),
+                one.files.to_string(),
+                bytes(one.bytes),
+                if one.is_whole { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        table.write(out)?;
+        writeln!(
+            out,
+            "\nThe cache is {cache}, and {assets} for files of open_clip tags."
+        )?;
+    }
+    if cached.unfinished.files > 0 {
+        let unfinished = cached.unfinished;
+        writeln!(
+            out,
+            "Incomplete downloads: {} files, {}.",
+            unfinished.files,
+            bytes(unfinished.bytes)
+        )?;
+    }
+    for directory in &cached.unreadable {
+        writeln!(out, "Not readable: {}.", directory.display())?;
+    }
+    Ok(())
+}
+
+/// The name of a repository for --pretrained, or the name of a file.
+fn pretrained_name(one: &HeldWeights) -> String {
+    if one.name.contains('/') {
+        format!("{}{}", HubName::PREFIX, one.name)
+    } else {
+        one.name.clone()
+    }
+}
+
+fn revision(one: &HeldWeights) -> String {
+    let short = one.revision.get(..SHORT_COMMIT).unwrap_or(&one.revision);
+    match one.refs.as_slice() {
+        [] => short.to_owned(),
+        refs => format!("{} ({short})", refs.join(", ")),
+    }
+}

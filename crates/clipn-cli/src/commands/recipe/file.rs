@@ -1,0 +1,340 @@
+//! Recipe files: commands of this program that build on each other, in TOML.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Value;
+
+use crate::common::error::CliError;
+
+/// A recipe: variables, and steps in the order in which they run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Purpose, in a sentence or two; printed at the start.
+    #[serde(default)]
+    pub description: String,
+    /// Values that steps refer to as `{name}` and that `--set` overrides.
+    #[serde(default)]
+    variables: toml::Table,
+    pub steps: Vec<Step>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+/// One command of a recipe.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Name for `{name}` in later steps, and of the run if the step trains.
+    pub name: String,
+    /// Description, printed when the step starts.
+    #[serde(default)]
+    pub about: String,
+    /// Command of this program, such as `train`.
+    pub command: String,
+    /// Positional arguments.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Flags without their dashes; `true` for those without a value, a list for repeated ones.
+    #[serde(default)]
+    pub flags: toml::Table,
+}
+
+/// Values of the placeholders `{name}`.
+#[derive(Debug, Clone)]
+pub struct Placeholders {
+    values: BTreeMap<String, String>,
+    /// Names of all steps.
+    steps: Vec<String>,
+    origin: String,
+}
+
+impl Recipe {
+    /// Reads and checks a recipe file.
+    pub fn read(path: &Path) -> Result<Self, CliError> {
+        let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadRecipe {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut recipe: Self = toml::from_str(&text)
+            .map_err(|error| invalid(path, error.to_string().trim_end().replace('\n', " ")))?;
+        path.clone_into(&mut recipe.path);
+        if recipe.steps.is_empty() {
+            return Err(invalid(path, "no steps".to_owned()));
+        }
+        for (index, step) in recipe.steps.iter().enumerate() {
+            if step.name.is_empty() || step.name.contains(['/', '\\', '{', '}']) {
+                return Err(invalid(
+                    path,
+                    format!(
+                        "invalid step name `{}`, expected letters and dashes",
+                        step.name
+                    ),
+                ));
+            }
+            if recipe.steps[..index]
+                .iter()
+                .any(|other| other.name == step.name)
+            {
+                return Err(invalid(
+                    path,
+                    format!("duplicate step name `{}`", step.name),
+                ));
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// The values of `{recipe}`, `{data}`, `{output}` and the variables. `set` overrides variables, as
+    /// `name=value`.
+    pub fn placeholders(
+        &self,
+        data: &Path,
+        output: &Path,
+        set: &[String],
+    ) -> Result<Placeholders, CliError> {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let directory = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let own = [("recipe", directory), ("data", data), ("output", output)];
+        let values = own
+            .into_iter()
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+            .collect();
+        let steps = self.steps.iter().map(|step| step.name.clone()).collect();
+        let mut placeholders = Placeholders {
+            values,
+            steps,
+            origin: self.path.display().to_string(),
+        };
+        let mut overrides = BTreeMap::new();
+        for change in set {
+            match change.split_once('=') {
+                Some((name, value)) if self.variables.contains_key(name) => {
+                    overrides.insert(name, value.to_owned());
+                }
+                Some((name, _)) => {
+                    let known: Vec<&str> = self.variables.keys().map(String::as_str).collect();
+                    return Err(CliError::usage(format!(
+                        "--set {name}: unknown variable; the recipe has: {}",
+                        known.join(", ")
+                    )));
+                }
+                None => {
+                    return Err(CliError::usage(format!(
+                        "--set {change}: expected name=value"
+                    )));
+                }
+            }
+        }
+        for (name, default) in &self.variables {
+            if placeholders.values.contains_key(name) {
+                return Err(invalid(
+                    &self.path,
+                    format!("the variable name `{name}` is reserved"),
+                ));
+            }
+            let value = match overrides.remove(name.as_str()) {
+                Some(value) => value,
+                None => placeholders.fill(&scalar(default).ok_or_else(|| {
+                    invalid(
+                        &self.path,
+                        format!("expected a string, number or boolean for the variable `{name}`"),
+                    )
+                })?)?,
+            };
+            placeholders.values.insert(name.clone(), value);
+        }
+        Ok(placeholders)
+    }
+}
+
+impl Placeholders {
+    /// Sets the path that `{step}` stands for in later steps.
+    pub fn set_step_output(&mut self, step: &str, path: &Path) {
+        self.values
+            .insert(step.to_owned(), path.display().to_string());
+    }
+
+    /// Fills the placeholders of a text. Braces around anything but a name, as in
+    /// `train-{000..039}.tar`, stay.
+    fn fill(&self, text: &str) -> Result<String, CliError> {
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find('{') {
+            let (before, braced) = rest.split_at(start);
+            filled.push_str(before);
+            let Some(end) = braced.find('}') else {
+                rest = braced;
+                break;
+            };
+            let name = &braced[1..end];
+            let is_name = !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "-_".contains(c));
+            match self.values.get(name) {
+                Some(value) => filled.push_str(value),
+                None if is_name => {
+                    let reason = if self.steps.iter().any(|step| step == name) {
+                        format!(
+                            "`{{{name}}}` in `{text}` is a step without output yet; run it first"
+                        )
+                    } else {
+                        format!(
+                            "unknown placeholder `{{{name}}}` in `{text}`: expected a variable, a \
+                             step, `recipe`, `data` or `output`"
+                        )
+                    };
+                    return Err(CliError::InvalidRecipe {
+                        origin: self.origin.clone(),
+                        reason,
+                    });
+                }
+                None => filled.push_str(&braced[..=end]),
+            }
+            rest = &braced[end + 1..];
+        }
+        filled.push_str(rest);
+        Ok(filled)
+    }
+
+    /// The arguments of a step, starting with its command.
+    pub fn arguments(&self, step: &Step) -> Result<Vec<String>, CliError> {
+        let mut arguments = vec![step.command.clone()];
+        for (flag, value) in &step.flags {
+            let values = match value {
+                Value::Array(values) => &values[..],
+                one => std::slice::from_ref(one),
+            };
+            for value in values {
+                match value {
+                    Value::Boolean(true) => arguments.push(format!("--{flag}")),
+                    Value::Boolean(false) => {}
+                    value => {
+                        let text = scalar(value).ok_or_else(|| CliError::InvalidRecipe {
+                            origin: self.origin.clone(),
+                            reason: format!(
+                                "expected a string, number, boolean or a list of them for `{flag}` of \
+                                 the step `{}`",
+                                step.name
+                            ),
+                        })?;
+                        arguments.extend([format!("--{flag}"), self.fill(&text)?]);
+                    }
+                }
+            }
+        }
+        for argument in &step.arguments {
+            arguments.push(self.fill(argument)?);
+        }
+        Ok(arguments)
+    }
+}
+
+/// Formats the value of a flag, or `None` if a flag cannot have it.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+fn invalid(path: &Path, reason: String) -> CliError {
+    CliError::InvalidRecipe {
+        origin: path.display().to_string(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(text: &str) -> Result<Recipe, CliError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r.toml");
+        std::fs::write(&path, text).unwrap();
+        Recipe::read(&path)
+    }
+
+    const SMALL: &str = r#"
+        [variables]
+        epochs = 3
+        shards = "{data}/train-{000..039}.tar"
+        [[steps]]
+        name = "clip"
+        command = "train"
+        flags = { train-data = "{shards}", lr = 1e-3, epochs = "{epochs}", no = [1, "a{output}"], yes = true, off = false }
+        arguments = ["{recipe}/x"]
+    "#;
+
+    #[test]
+    fn fills_placeholders() {
+        let recipe = recipe(SMALL).unwrap();
+        let placeholders = recipe
+            .placeholders(Path::new("D"), Path::new("O"), &["epochs=7".to_owned()])
+            .unwrap();
+        let directory = recipe.path.parent().unwrap().display();
+        assert_eq!(
+            placeholders.arguments(&recipe.steps[0]).unwrap().join(" "),
+            format!(
+                "train --epochs 7 --lr 0.001 --no 1 --no aO --train-data D/train-{{000..039}}.tar --yes {directory}/x"
+            )
+        );
+    }
+
+    #[test]
+    fn knows_the_output_of_a_step_after_it() {
+        let text =
+            "[[steps]]\nname = \"b\"\ncommand = \"eval\"\nflags = { pretrained = \"{clip}\" }";
+        let recipe = recipe(text).unwrap();
+        let mut placeholders = recipe
+            .placeholders(Path::new(""), Path::new(""), &[])
+            .unwrap();
+        let error = placeholders
+            .arguments(&recipe.steps[0])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("unknown placeholder `{clip}`") && error.contains("r.toml"),
+            "{error}"
+        );
+        placeholders.set_step_output("clip", Path::new("w.safetensors"));
+        assert_eq!(
+            placeholders.arguments(&recipe.steps[0]).unwrap(),
+            ["eval", "--pretrained", "w.safetensors"]
+        );
+    }
+
+    #[test]
+    fn reports_mistakes() {
+        for (text, part) in [
+            ("", "steps"),
+            ("steps = []", "no steps"),
+            ("steps = [{ name = \"a/b\", command = \"eval\" }]", "a/b"),
+            (
+                "[[steps]]\nname='a'\ncommand='x'\n[[steps]]\nname='a'\ncommand='x'",
+                "duplicate step",
+            ),
+            ("[[steps]]\nname='a'\ncommand='x'\nflag=1", "flag"),
+        ] {
+            let error = recipe(text).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains('\n'), "{error}");
+        }
+        let small = recipe(SMALL).unwrap();
+        for (set, part) in [("epoch=1", "epochs"), ("epochs", "name=value")] {
+            let error = small
+                .placeholders(Path::new(""), Path::new(""), &[set.to_owned()])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::common::args::Format;
+
+#[derive(Debug, Subcommand)]
+pub enum ResultsCommand {
+    /// Merge runs of one evaluation, such as other seeds, into mean ± sample standard deviation
+    Merge(MergeArgs),
+    /// Show saved results
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Directory for the merged results.json, results.csv and report.html
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Format of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Two or more results.json of `clipn eval`, or their directories
+    #[arg(required = true, num_args = 2.., value_name = "RESULTS")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Format of the results on standard output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// A results.json of `clipn eval` or `clipn results merge`, or its directory
+    #[arg(value_name = "RESULTS")]
+    pub path: PathBuf,
+}

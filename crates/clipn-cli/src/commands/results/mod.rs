@@ -1,0 +1,93 @@
+//! `clipn results`: merges and shows saved results of evaluations.
+
+mod args;
+
+pub use args::ResultsCommand;
+
+use std::path::{Path, PathBuf};
+
+use clipn::evaluation::{Record, Run, merge};
+
+use crate::commands::eval::{print, write_merged};
+use crate::common::error::CliError;
+use args::{MergeArgs, ShowArgs};
+
+/// `clipn results`.
+pub fn run(command: &ResultsCommand) -> Result<(), CliError> {
+    match command {
+        ResultsCommand::Merge(args) => merge_runs(args),
+        ResultsCommand::Show(args) => show(args),
+    }
+}
+
+fn show(args: &ShowArgs) -> Result<(), CliError> {
+    print(&Record::read(&args.path)?, args.format)
+}
+
+fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
+    let files: Vec<PathBuf> = args
+        .paths
+        .iter()
+        .map(|path| canonical(&results_file(path)))
+        .collect();
+    if let Some((index, _)) = files
+        .iter()
+        .enumerate()
+        .find(|(i, file)| files[..*i].contains(file))
+    {
+        return Err(CliError::usage(format!(
+            "duplicate results: {}",
+            args.paths[index].display()
+        )));
+    }
+    let runs = args.paths.iter().map(|path| {
+        let record = Record::read(path)?;
+        Ok(Run {
+            path: path.display().to_string(),
+            record,
+        })
+    });
+    let runs = runs.collect::<Result<Vec<_>, CliError>>()?;
+    if let Some(directory) = &args.output {
+        let target = canonical(&directory.join(Record::FILE));
+        if files.contains(&target) {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "--output {} would overwrite one of the runs",
+                    directory.display()
+                ),
+                "give another directory",
+            ));
+        }
+    }
+    let merged = merge(&runs)?;
+    if let Some(directory) = &args.output {
+        let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
+        let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
+        write_merged(directory, &merged, &title)?;
+    }
+    print(&merged, args.format)
+}
+
+/// The name of the benchmark, or of its in-distribution set if flags defined the benchmark.
+fn title<'a>(benchmark: &'a str, merged: &'a Record) -> &'a str {
+    if matches!(benchmark, "" | "command line") {
+        &merged.results.id.name
+    } else {
+        benchmark
+    }
+}
+
+/// The results file in a directory, or the path of a file unchanged.
+fn results_file(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join(Record::FILE)
+    } else {
+        path.to_owned()
+    }
+}
+
+/// The canonical path, or the path unchanged if there is none.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,197 @@
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use clipn_serve::{ApiKeys, ServeSettings};
+
+use crate::common::detector::DetectorArgs;
+use crate::common::error::CliError;
+
+/// Format of the log on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Minimum severity of log messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    /// Also each classification request
+    Info,
+    /// Also every other request
+    Debug,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+    /// Address to listen on; use API keys, or an authenticating proxy, beyond this machine
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CLIPN_HOST",
+        default_value = "127.0.0.1"
+    )]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes any free port
+    #[arg(long, value_name = "PORT", env = "CLIPN_PORT", default_value = "8080")]
+    pub port: u16,
+    /// Decoding threads, and as many computing threads [default: one per core]
+    #[arg(long, value_name = "N", env = "CLIPN_WORKERS")]
+    pub workers: Option<usize>,
+    /// Maximum number of images per batch
+    #[arg(long, value_name = "N", env = "CLIPN_MAX_BATCH", default_value = "16")]
+    pub max_batch: usize,
+    /// Maximum time that a batch waits for images that are being decoded
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_MAX_WAIT_MS",
+        default_value = "5"
+    )]
+    pub max_wait_ms: u64,
+    /// Maximum number of images in progress or waiting; further requests get status 429
+    #[arg(long, value_name = "N", env = "CLIPN_QUEUE", default_value = "256")]
+    pub queue: usize,
+    /// Maximum response time; then the status is 504
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_DEADLINE_MS",
+        default_value = "10000"
+    )]
+    pub deadline_ms: u64,
+    /// Maximum number of bytes per request
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "CLIPN_MAX_REQUEST_BYTES",
+        default_value = "33554432"
+    )]
+    pub max_request_bytes: usize,
+    /// Maximum number of pixels per image
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CLIPN_MAX_PIXELS",
+        default_value = "50000000"
+    )]
+    pub max_pixels: u64,
+    /// Maximum number of images per request
+    #[arg(long, value_name = "N", env = "CLIPN_MAX_IMAGES", default_value = "64")]
+    pub max_images: usize,
+    /// Maximum number of classes that a request may define
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CLIPN_MAX_CLASSES",
+        default_value = "100"
+    )]
+    pub max_classes: usize,
+    /// Maximum number of concurrent connections
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CLIPN_MAX_CONNECTIONS",
+        default_value = "512"
+    )]
+    pub max_connections: usize,
+    /// Timeout of reading a request and of idle connections
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_READ_TIMEOUT_MS",
+        default_value = "30000"
+    )]
+    pub read_timeout_ms: u64,
+    /// Grace period of requests in progress after Ctrl-C or SIGTERM
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_GRACE_MS",
+        default_value = "20000"
+    )]
+    pub grace_ms: u64,
+    /// Time in one batch after which a worker counts as stuck and /health returns 503
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_STUCK_AFTER_MS",
+        default_value = "30000"
+    )]
+    pub stuck_after_ms: u64,
+    /// API key that requests must send; repeatable
+    ///
+    /// Other users of this machine can see it on the command line: prefer the environment variable
+    /// (comma-separated keys) or --api-keys-file.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "CLIPN_API_KEYS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub api_key: Vec<String>,
+    /// File with one API key per line
+    #[arg(long, value_name = "FILE", env = "CLIPN_API_KEYS_FILE")]
+    pub api_keys_file: Option<PathBuf>,
+    /// Format of the log on standard error
+    #[arg(long, value_enum, env = "CLIPN_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Minimum severity of log messages
+    #[arg(long, value_enum, env = "CLIPN_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+}
+
+impl ServeArgs {
+    pub fn settings(&self) -> Result<ServeSettings, CliError> {
+        let defaults = ServeSettings::default();
+        Ok(ServeSettings {
+            host: self.host,
+            port: self.port,
+            workers: self.workers.unwrap_or(defaults.workers),
+            max_batch: self.max_batch,
+            max_wait: Duration::from_millis(self.max_wait_ms),
+            queue: self.queue,
+            deadline: Duration::from_millis(self.deadline_ms),
+            max_request_bytes: self.max_request_bytes,
+            max_pixels: self.max_pixels,
+            max_images: self.max_images,
+            max_classes: self.max_classes,
+            max_connections: self.max_connections,
+            read_timeout: Duration::from_millis(self.read_timeout_ms),
+            grace: Duration::from_millis(self.grace_ms),
+            stuck_after: Duration::from_millis(self.stuck_after_ms),
+            keys: self.keys()?,
+        })
+    }
+
+    fn keys(&self) -> Result<ApiKeys, CliError> {
+        let flag_keys = ApiKeys::new(
+            self.api_key
+                .iter()
+                .map(String::as_str)
+                .filter(|key| !key.trim().is_empty()),
+        )?;
+        let Some(path) = &self.api_keys_file else {
+            return Ok(flag_keys);
+        };
+        let unreadable = |source| CliError::KeysFile {
+            path: path.clone(),
+            source,
+        };
+        let file_keys = ApiKeys::from_lines(&std::fs::read_to_string(path).map_err(unreadable)?)?;
+        if file_keys.is_empty() {
+            return Err(CliError::usage_with_hint(
+                format!("no API keys in {}", path.display()),
+                "write one key per line",
+            ));
+        }
+        Ok(flag_keys.and(file_keys))
+    }
+}

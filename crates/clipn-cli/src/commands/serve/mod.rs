@@ -1,0 +1,84 @@
+//! `clipn serve`: serves a detector over HTTP until Ctrl-C or SIGTERM.
+
+mod args;
+mod log;
+
+use std::io::Write;
+use std::path::Path;
+
+use clipn::classifier::Wording;
+use clipn::detector::Detector;
+use clipn::prompts::TemplateSet;
+use clipn_serve::{ClassEncoder, Server};
+
+pub use args::ServeArgs;
+
+use crate::common::detector::{DetectorArgs, OpenedDetector};
+use crate::common::error::CliError;
+use crate::common::interrupt;
+use crate::common::model::LoadedModel;
+use crate::common::progress::Bar;
+
+/// `clipn serve`.
+pub fn run(args: &ServeArgs) -> Result<(), CliError> {
+    // Check the settings before the model is read.
+    let settings = args.settings()?;
+    let is_open_to_others = settings.is_open_to_others();
+    let OpenedDetector { detector, weights } = args.detector.open(&Bar::default())?;
+    let model = model_name(&args.detector, &detector);
+    let encoder = weights
+        .map(|weights| encoder(&args.detector, &detector, &weights))
+        .transpose()?;
+    log::install(args.log_format, args.log_level);
+    if encoder.is_none() {
+        tracing::info!("no text towers: requests cannot define classes");
+    }
+    if is_open_to_others {
+        tracing::warn!(
+            "no API keys: everyone who can reach {} can use this server; give --api-keys-file, or \
+             --host 127.0.0.1",
+            args.host
+        );
+    }
+    let server = Server::bind(settings, detector, model, encoder)?;
+    let mut out = std::io::stdout();
+    writeln!(out, "http://{}", server.address())
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)?;
+    server.run_until(interrupt::requested)?;
+    Ok(())
+}
+
+/// The name of the model in responses: the architecture, or the name that the user gave.
+fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
+    let identity = detector.bundle().map(|bundle| bundle.identity());
+    let name = match identity {
+        Some(identity) => identity
+            .source
+            .clone()
+            .unwrap_or_else(|| identity.config.name.clone()),
+        None => args.model.requested().display().to_string(),
+    };
+    // Do not disclose directories of this machine.
+    match Path::new(&name).file_name() {
+        Some(file_name) if !name.starts_with("hf-hub:") => file_name.to_string_lossy().into_owned(),
+        _ => name,
+    }
+}
+
+/// The text towers, with the templates and wording of the detector's classes.
+fn encoder(
+    args: &DetectorArgs,
+    detector: &Detector,
+    loaded: &LoadedModel,
+) -> Result<ClassEncoder, CliError> {
+    let (templates, wording): (TemplateSet, Wording) = match detector.bundle() {
+        Some(bundle) => (bundle.templates().clone(), bundle.wording()),
+        None => {
+            let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;
+            let wording = args.prompts.variant.wording(&loaded.weights, &templates);
+            (templates, wording)
+        }
+    };
+    Ok(ClassEncoder::new(&loaded.weights, templates, wording)?)
+}

@@ -1,0 +1,285 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use clipn::image::ColourJitter;
+use clipn::training::{LossWeights, Tso};
+
+use crate::common::args::{Device, parse_count, parse_device};
+use crate::common::weights::DownloadArgs;
+
+/// Training objective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ObjectiveName {
+    /// A "no" tower with learnable prompts, everything else frozen
+    Clipn,
+    /// A "no" tower that reads its own templates
+    ClipnHandcrafted,
+    /// A plain CLIP: image tower, "yes" tower and logit scale
+    Clip,
+}
+
+impl ObjectiveName {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clipn => "clipn",
+            Self::ClipnHandcrafted => "clipn-handcrafted",
+            Self::Clip => "clip",
+        }
+    }
+}
+
+/// Format of the training data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DatasetType {
+    /// Inferred from the extension: .csv and .tsv are tables, anything else is shards
+    Auto,
+    Webdataset,
+    Csv,
+}
+
+/// Random augmentation of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AugmentationName {
+    /// RandomResizedCrop of 90 to 100 % of the area, bicubic
+    Published,
+    /// The crop of evaluation
+    None,
+}
+
+/// The flags of `clipn train` whose values `settings.toml` has.
+const SETTINGS_FLAGS: [&str; 41] = [
+    "objective",
+    "model",
+    "pretrained",
+    "train_data",
+    "dataset_type",
+    "train_num_samples",
+    "dataset_resampled",
+    "csv_separator",
+    "csv_img_key",
+    "csv_caption_key",
+    "json_caption_key",
+    "class_names",
+    "max_bad",
+    "augmentation",
+    "crop_scale",
+    "flip",
+    "color_jitter",
+    "grayscale",
+    "erasing",
+    "batch_size",
+    "accum_freq",
+    "epochs",
+    "lr",
+    "warmup",
+    "constant_lr",
+    "wd",
+    "beta1",
+    "beta2",
+    "eps",
+    "grad_clip_norm",
+    "no_prompts",
+    "loss_weights",
+    "tso",
+    "templates",
+    "cache_image_features",
+    "feature_cache",
+    "workers",
+    "seed",
+    "save_frequency",
+    "save_every",
+    "keep",
+];
+
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Training objective
+    #[arg(long, value_enum, default_value = "clipn")]
+    pub objective: ObjectiveName,
+    /// Repeat the run of a settings.toml; only flags of output, device and evaluation may be added
+    #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS_FLAGS)]
+    pub settings: Option<PathBuf>,
+    /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
+    #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present_any = ["settings", "pretrained"])]
+    pub model: Option<String>,
+    /// Initial weights: a file, a directory, hf-hub:OWNER/NAME, or an open_clip tag with --model
+    /// [default: with --objective clip, random]
+    #[arg(long, value_name = "FILE|DIR|NAME")]
+    pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+    /// Training data: shards (`shard-{000..099}.tar`, globs, lists, a directory), or a CSV or TSV file
+    #[arg(long, value_name = "SPEC", required_unless_present = "settings")]
+    pub train_data: Option<String>,
+    /// Format of the training data
+    #[arg(long, value_enum, default_value = "auto")]
+    pub dataset_type: DatasetType,
+    /// Samples per epoch [default: all]
+    #[arg(long, value_name = "N")]
+    pub train_num_samples: Option<u64>,
+    /// Draw shards with replacement
+    #[arg(long)]
+    pub dataset_resampled: bool,
+    /// Column separator of a table
+    #[arg(long, value_name = "CHAR", default_value = "\t")]
+    pub csv_separator: char,
+    /// Column of image paths
+    #[arg(long, value_name = "NAME", default_value = "filepath")]
+    pub csv_img_key: String,
+    /// Column of captions
+    #[arg(long, value_name = "NAME", default_value = "title")]
+    pub csv_caption_key: String,
+    /// Take captions from this key of a shard's JSON files instead of its text files
+    #[arg(long, value_name = "KEY", conflicts_with = "class_names")]
+    pub json_caption_key: Option<String>,
+    /// Take captions from a shard's class indices (`cls`) and these names: a file, a list by name, or "a,b,c"
+    #[arg(long, value_name = "FILE|NAME|LIST")]
+    pub class_names: Option<String>,
+    /// Maximum fraction of broken samples, from 0 to 1, before the run stops
+    #[arg(long, value_name = "FRACTION", default_value = "0.1")]
+    pub max_bad: f64,
+    /// Random augmentation of images
+    #[arg(long, value_enum, default_value = "published")]
+    pub augmentation: AugmentationName,
+    /// Range of the area of random crops, as a fraction of the image [default: 0.9,1]
+    #[arg(long, value_name = "MIN,MAX", value_parser = parse_range)]
+    pub crop_scale: Option<[f64; 2]>,
+    /// Probability of a horizontal flip, from 0 to 1
+    #[arg(long, value_name = "P", default_value = "0")]
+    pub flip: f64,
+    /// Scale brightness, contrast and saturation by random factors from 1 - X to 1 + X
+    #[arg(long, alias = "colour-jitter", value_name = "B,C,S", value_parser = parse_jitter)]
+    pub color_jitter: Option<ColourJitter>,
+    /// Probability of conversion to grayscale, from 0 to 1
+    #[arg(long, alias = "greyscale", value_name = "P", default_value = "0")]
+    pub grayscale: f64,
+    /// Probability of erasing a box of 2 to 33 % of a crop, from 0 to 1
+    #[arg(long, value_name = "P", default_value = "0")]
+    pub erasing: f64,
+    /// Samples per batch
+    #[arg(long, value_name = "N", default_value = "64", value_parser = parse_count)]
+    pub batch_size: usize,
+    /// Batches per optimizer step; the loss is over all of them
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count)]
+    pub accum_freq: usize,
+    /// Number of epochs of the whole run
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub epochs: u64,
+    /// Learning rate
+    #[arg(long, default_value = "3e-4")]
+    pub lr: f64,
+    /// Steps of linear warmup
+    #[arg(long, value_name = "STEPS", default_value = "0")]
+    pub warmup: u64,
+    /// Keep the learning rate constant after warmup instead of cosine decay
+    #[arg(long)]
+    pub constant_lr: bool,
+    /// Weight decay
+    #[arg(long, default_value = "0.2")]
+    pub wd: f64,
+    /// AdamW's beta 1
+    #[arg(long, default_value = "0.9")]
+    pub beta1: f64,
+    /// AdamW's beta 2
+    #[arg(long, default_value = "0.98")]
+    pub beta2: f64,
+    /// AdamW's eps
+    #[arg(long, default_value = "1e-6")]
+    pub eps: f64,
+    /// Maximum global norm of the gradients
+    #[arg(long, value_name = "NORM")]
+    pub grad_clip_norm: Option<f64>,
+    /// Number of learnable "no" prompts
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub no_prompts: usize,
+    /// Weights of the losses L_yes, L_no and L_tso
+    #[arg(long, value_name = "YES,NO,TSO", default_value = "0.5,0.5,0.5", value_parser = parse_weights)]
+    pub loss_weights: LossWeights,
+    /// Distance of the loss L_tso
+    #[arg(long, value_name = "l2|cosine", default_value = "l2", value_parser = parse_tso)]
+    pub tso: Tso,
+    /// Template set of --objective clipn-handcrafted
+    #[arg(long, value_name = "NAME|FILE", default_value = "clipn")]
+    pub templates: String,
+    /// Cache image features on disk; needs --augmentation none
+    #[arg(long)]
+    pub cache_image_features: bool,
+    /// Directory of the feature cache, to share it among runs on the same data [default: in the run]
+    #[arg(long, value_name = "DIR")]
+    pub feature_cache: Option<PathBuf>,
+    /// Threads that load images ahead [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Device that runs the towers: cpu
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    pub device: Device,
+    /// Random seed
+    #[arg(long, default_value = "0")]
+    pub seed: u64,
+    /// Directory of all runs
+    #[arg(long, value_name = "DIR", default_value = "logs")]
+    pub logs: PathBuf,
+    /// Name of the run, its subdirectory in --logs [default: objective and model]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Resume from the newest checkpoint (`latest`), a checkpoint directory, or a published epoch_N.pt
+    #[arg(long, value_name = "latest|PATH")]
+    pub resume: Option<String>,
+    /// Epochs between checkpoints
+    #[arg(long, value_name = "EPOCHS", default_value = "1")]
+    pub save_frequency: u64,
+    /// Optimizer steps between additional checkpoints
+    #[arg(long, value_name = "STEPS")]
+    pub save_every: Option<u64>,
+    /// Number of newest checkpoints to keep
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub keep: usize,
+    /// Benchmark to evaluate on during training
+    #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
+    pub eval_benchmark: Option<String>,
+    /// Directory of the benchmark's data
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Epochs between evaluations
+    #[arg(long, value_name = "EPOCHS", default_value = "1")]
+    pub eval_frequency: u64,
+    /// Prompt templates of evaluations
+    #[arg(long, value_name = "NAME|FILE", default_value = "simple")]
+    pub eval_templates: String,
+}
+
+/// Parses `N` comma-separated numbers.
+fn parse_numbers<const N: usize>(text: &str, expected: &str) -> Result<[f64; N], String> {
+    let numbers: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    numbers
+        .ok()
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| expected.to_owned())
+}
+
+fn parse_weights(text: &str) -> Result<LossWeights, String> {
+    let [yes, no, tso] = parse_numbers(text, "expected three numbers, such as 0.5,0.5,0.5")?;
+    Ok(LossWeights { yes, no, tso })
+}
+
+fn parse_range(text: &str) -> Result<[f64; 2], String> {
+    parse_numbers(text, "expected two numbers, such as 0.35,1")
+}
+
+fn parse_jitter(text: &str) -> Result<ColourJitter, String> {
+    let [brightness, contrast, saturation] =
+        parse_numbers(text, "expected three numbers, such as 0.4,0.4,0.4")?;
+    Ok(ColourJitter {
+        brightness,
+        contrast,
+        saturation,
+    })
+}
+
+fn parse_tso(text: &str) -> Result<Tso, String> {
+    match text {
+        "l2" => Ok(Tso::L2),
+        "cosine" => Ok(Tso::Cosine),
+        _ => Err("expected l2 or cosine".to_owned()),
+    }
+}

@@ -1,0 +1,259 @@
+//! `clipn train`: trains a CLIP, or teaches one to say "no".
+
+mod args;
+mod observer;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clipn::dataset::{Benchmark, CaptionField, MaxBad, Sampling, TableFormat};
+use clipn::download::{DownloadError, HubName, Purpose};
+use clipn::evaluation::Parallelism;
+use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
+use clipn::model::{ModelConfig, Pretrained};
+use clipn::prompts::ClassNames;
+use clipn::training::{
+    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveSettings, Resume, TrainRun,
+    TrainSettings,
+};
+
+pub use args::TrainArgs;
+
+use crate::common::error::CliError;
+use crate::common::progress::Bar;
+use crate::common::weights::locate;
+use args::{AugmentationName, DatasetType};
+use observer::RunReporter;
+
+/// `clipn train`: trains, and prints the path of the newest weights.
+pub fn run(args: &TrainArgs) -> Result<(), CliError> {
+    let Some(weights) = train(args)? else {
+        return Ok(());
+    };
+    writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
+}
+
+/// Trains, and returns the newest weights; `None` if no step was left.
+pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
+    let mut settings = match &args.settings {
+        Some(path) => TrainSettings::load(path)?,
+        None => settings(args)?,
+    };
+    settings.check()?;
+    let requested_model = settings.model.clone();
+    locate_weights(&mut settings, args)?;
+    check_pretrained(&settings, args.resume.is_some())?;
+    let name = args.name.clone().unwrap_or_else(|| {
+        format!(
+            "{}-{}",
+            settings.objective.name,
+            default_name(&requested_model)
+        )
+    });
+    let folder = args.logs.join(name);
+    let resume = match args.resume.as_deref() {
+        None => Resume::Fresh,
+        Some("latest") => Resume::Latest,
+        Some(path) => Resume::From(PathBuf::from(path)),
+    };
+    let benchmark = match (&args.eval_benchmark, &args.data_root) {
+        (Some(name), Some(root)) => Some(Benchmark::load(name)?.open(root)?),
+        _ => None,
+    };
+    let mut run = TrainRun::open(settings, &folder, &resume, &Bar::default())?;
+    let reporter = RunReporter::new(args, &run.settings().objective.name, benchmark)?;
+    let outcome = run.run(&reporter)?;
+    reporter.bar.finish_and_clear();
+    if outcome.interrupted {
+        return Err(CliError::TrainingInterrupted {
+            step: outcome.step,
+            steps: run.steps(),
+        });
+    }
+    Ok(outcome
+        .checkpoint
+        .map(|checkpoint| checkpoint.join("model.safetensors")))
+}
+
+/// Replaces names of weights by paths. A resumed run does not need its initial weights, unless they
+/// provide its architecture.
+fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), CliError> {
+    let weights = settings.pretrained.clone();
+    let is_repository = settings.model.starts_with(HubName::PREFIX);
+    if weights.is_none() && !is_repository {
+        return Ok(());
+    }
+    // Weights with a config are also the name of the architecture.
+    let has_config = weights
+        .as_deref()
+        .is_some_and(|path| path.as_os_str() == settings.model.as_str());
+    let model = (!has_config).then_some(settings.model.as_str());
+    let located = match locate(weights.as_deref(), model, &args.downloads, Purpose::Compute) {
+        Err(CliError::Download(DownloadError::UnknownTag { .. })) if args.resume.is_some() => {
+            return Ok(());
+        }
+        located => located?,
+    };
+    settings.model = located
+        .model
+        .unwrap_or_else(|| located.path.display().to_string());
+    settings.pretrained = Some(located.path);
+    Ok(())
+}
+
+/// The model part of a run's default name: the architecture, or the repository of the weights.
+fn default_name(model: &str) -> String {
+    match HubName::parse(model) {
+        Ok(name) => name.name().to_owned(),
+        Err(_) => Path::new(model)
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    }
+}
+
+fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
+    let from_weights = || {
+        args.pretrained
+            .as_ref()
+            .map(|path| path.display().to_string())
+    };
+    let model = args.model.clone().or_else(from_weights).unwrap_or_default();
+    let train_data = args.train_data.clone().unwrap_or_default();
+    let is_table = || {
+        let extension = Path::new(&train_data).extension();
+        extension.is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"))
+    };
+    let kind = match args.dataset_type {
+        DatasetType::Csv => DatasetKind::Csv,
+        DatasetType::Auto if is_table() => DatasetKind::Csv,
+        DatasetType::Auto | DatasetType::Webdataset => DatasetKind::Webdataset,
+    };
+    let captions = match (&args.json_caption_key, &args.class_names) {
+        (Some(key), _) => vec![CaptionField::Json {
+            extension: "json".to_owned(),
+            key: key.clone(),
+        }],
+        (None, Some(spec)) => {
+            let names = ClassNames::resolve(spec)?.names().to_vec();
+            vec![CaptionField::Class {
+                extension: "cls".to_owned(),
+                names,
+            }]
+        }
+        (None, None) => clipn::dataset::SampleFields::default().captions,
+    };
+    let cores = Parallelism::default().workers;
+    Ok(TrainSettings {
+        model,
+        pretrained: args.pretrained.clone(),
+        no_prompts: args.no_prompts,
+        templates: args.templates.clone(),
+        batch_size: args.batch_size,
+        accum_freq: args.accum_freq,
+        epochs: args.epochs,
+        lr: args.lr,
+        warmup: args.warmup,
+        constant_lr: args.constant_lr,
+        seed: args.seed,
+        workers: args.workers.unwrap_or(cores),
+        cache_image_features: args.cache_image_features,
+        feature_cache: args.feature_cache.clone(),
+        save_frequency: args.save_frequency,
+        save_every: args.save_every,
+        keep: args.keep,
+        objective: ObjectiveSettings {
+            name: args.objective.name().to_owned(),
+            tso: args.tso,
+            weights: args.loss_weights,
+        },
+        optimizer: AdamWSettings {
+            beta1: args.beta1,
+            beta2: args.beta2,
+            eps: args.eps,
+            weight_decay: args.wd,
+            max_gradient_norm: args.grad_clip_norm,
+        },
+        gradient_scaling: GradientScaling::True,
+        data: DataSettings {
+            kind,
+            train_data,
+            num_samples: args.train_num_samples,
+            sampling: if args.dataset_resampled {
+                Sampling::WithReplacement
+            } else {
+                Sampling::Shuffled
+            },
+            max_bad: MaxBad::Share(args.max_bad),
+            captions,
+            table: TableFormat {
+                separator: args.csv_separator,
+                image_key: args.csv_img_key.clone(),
+                caption_key: args.csv_caption_key.clone(),
+            },
+        },
+        augmentation: augmentation(args)?,
+    })
+}
+
+fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
+    let named = match args.augmentation {
+        AugmentationName::Published => Augmentation::published(),
+        AugmentationName::None => Augmentation::none(),
+    };
+    let crop = match (named.crop, args.crop_scale) {
+        (crop, None) => crop,
+        (TrainingCrop::RandomResized { ratio, .. }, Some(scale)) => {
+            TrainingCrop::RandomResized { scale, ratio }
+        }
+        (TrainingCrop::Centre, Some(_)) => {
+            return Err(CliError::usage_with_hint(
+                "--crop-scale sets random crops, which --augmentation none does not have",
+                "leave one of them out",
+            ));
+        }
+    };
+    Ok(Augmentation {
+        crop,
+        horizontal_flip: args.flip,
+        colour_jitter: args.color_jitter,
+        greyscale: args.grayscale,
+        erasing: args.erasing,
+    })
+}
+
+/// Validates what comes with the weights: the architecture must be the run's, and the preprocessing
+/// CLIP's. A resumed run does not need its initial weights.
+fn check_pretrained(settings: &TrainSettings, is_resumed: bool) -> Result<(), CliError> {
+    let Some(path) = settings
+        .pretrained
+        .as_ref()
+        .filter(|path| !is_resumed || path.exists())
+    else {
+        return Ok(());
+    };
+    let pretrained = Pretrained::open(path)?;
+    let config = pretrained.config_or(Some(ModelConfig::resolve(&settings.model)?))?;
+    let size = config.vision.image_size;
+    let clip = Preprocessing::clip(size);
+    match pretrained.preprocessing()? {
+        Some(own)
+            if (Preprocessing {
+                size,
+                ..own.clone()
+            }) != clip =>
+        {
+            Err(CliError::usage(format!(
+                "unsupported preprocessing of {}: mean {:?} and std {:?}, expected CLIP's {:?} and \
+                 {:?}",
+                path.display(),
+                own.mean,
+                own.std,
+                clip.mean,
+                clip.std
+            )))
+        }
+        _ => Ok(()),
+    }
+}

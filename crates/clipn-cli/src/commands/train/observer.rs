@@ -1,0 +1,234 @@
+//! Progress of a run on the terminal, and evaluations between epochs.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use clipn::classifier::{Wording, build};
+use clipn::dataset::{OpenedBenchmark, Skipped};
+use clipn::evaluation::{Options, Parallelism, Precision, Recogniser, Results, evaluate};
+use clipn::image::Preprocessing;
+use clipn::metrics::FprConvention;
+use clipn::progress::Progress;
+use clipn::prompts::{ClassNames, TemplateSet};
+use clipn::scores;
+use clipn::training::{Learns, RunObserver, StepTold, TrainRun};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::TrainArgs;
+use crate::commands::eval::write_tables;
+use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::interrupt;
+
+/// A benchmark that is evaluated between epochs.
+struct PeriodicEvaluation {
+    benchmark: OpenedBenchmark,
+    class_names: Vec<String>,
+    templates: TemplateSet,
+    /// Epochs between evaluations, at least 1.
+    every: u64,
+}
+
+/// Reports a run on standard error: a bar with losses, checkpoints and evaluations.
+pub struct RunReporter {
+    pub bar: ProgressBar,
+    evaluation: Option<PeriodicEvaluation>,
+    objective: String,
+    last_line: Mutex<Option<Instant>>,
+}
+
+impl RunReporter {
+    pub fn new(
+        args: &TrainArgs,
+        objective: &str,
+        benchmark: Option<OpenedBenchmark>,
+    ) -> Result<Self, CliError> {
+        let bar = ProgressBar::no_length();
+        if let Ok(style) =
+            ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}")
+        {
+            bar.set_style(style);
+        }
+        let evaluation = match benchmark {
+            None => None,
+            Some(benchmark) => Some(PeriodicEvaluation {
+                class_names: benchmark
+                    .class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?,
+                benchmark,
+                templates: TemplateSet::resolve(&args.eval_templates)?,
+                every: args.eval_frequency.max(1),
+            }),
+        };
+        Ok(Self {
+            bar,
+            evaluation,
+            objective: objective.to_owned(),
+            last_line: Mutex::new(None),
+        })
+    }
+
+    fn print(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Prints a line at most every 10 seconds, and the last one, if there is no bar because standard
+    /// error is no terminal.
+    fn log_line(&self, text: &str, is_last: bool) {
+        let Ok(mut last) = self.last_line.lock() else {
+            return;
+        };
+        let is_due = last.is_none_or(|last| last.elapsed().as_secs() >= 10);
+        if self.bar.is_hidden() && (is_due || is_last) {
+            eprintln!("{text}");
+            *last = Some(Instant::now());
+        }
+    }
+
+    fn evaluate(&self, run: &TrainRun, periodic: &PeriodicEvaluation) -> Result<Results, CliError> {
+        let towers = run.towers();
+        let no = towers.no.as_ref().unwrap_or(&towers.yes);
+        let is_paired = self.objective == "clipn-handcrafted" && periodic.templates.no().is_some();
+        let wording = if is_paired {
+            Wording::HandCrafted
+        } else {
+            Wording::Learnable
+        };
+        let classifier = build(
+            &periodic.class_names,
+            &periodic.templates,
+            wording,
+            &towers.yes,
+            no,
+            self,
+        )?;
+        let preprocessing = Preprocessing {
+            grey: periodic.benchmark.grey,
+            ..Preprocessing::clip(run.config().vision.image_size)
+        };
+        let pipeline = Recogniser::new(&towers.image, &classifier, preprocessing)?;
+        let is_trained =
+            |score: &&&dyn scores::Score| run.learns() == Learns::No || !score.uses_no();
+        let options = Options {
+            scores: scores::all().iter().filter(is_trained).copied().collect(),
+            precision: Precision::F32,
+            parallelism: Parallelism::default(),
+            strict: false,
+        };
+        let ood: Vec<_> = periodic
+            .benchmark
+            .ood
+            .iter()
+            .map(|set| (set.set.clone(), set.kind))
+            .collect();
+        let evaluation = evaluate(&pipeline, &periodic.benchmark.id, &ood, &options, self)?;
+        Ok(Results::compute(&evaluation, FprConvention::default())?)
+    }
+
+    /// Evaluates, prints the table and appends the results to `eval.jsonl`.
+    fn evaluate_epoch(
+        &self,
+        run: &TrainRun,
+        epoch: u64,
+        periodic: &PeriodicEvaluation,
+    ) -> Result<(), CliError> {
+        let results = self.evaluate(run, periodic)?;
+        let mut table = Vec::new();
+        write_tables(
+            &mut table,
+            &results,
+            periodic.class_names.len() as u64,
+            FprConvention::default(),
+        )
+        .map_err(CliError::Output)?;
+        self.print(&format!(
+            "after epoch {epoch}\n{}",
+            String::from_utf8_lossy(&table)
+        ));
+        let line = json!({ "epoch": epoch, "step": run.step(), "results": results });
+        let path = run.folder().join("eval.jsonl");
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
+        file.and_then(|mut file| writeln!(file, "{line}"))
+            .map_err(CliError::Output)
+    }
+}
+
+impl Progress for RunReporter {
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+impl RunObserver for RunReporter {
+    fn started(&self, run: &TrainRun) {
+        self.print(&format!(
+            "{}: {} steps of {} samples, {} per epoch, from step {}; logs and checkpoints in {}",
+            self.objective,
+            run.steps(),
+            run.samples_per_step(),
+            run.steps_per_epoch(),
+            run.step(),
+            run.folder().display()
+        ));
+        let groups = run.towers().trainable(run.learns());
+        let total: usize = groups.iter().map(|g| g.parameters).sum();
+        let listed: Vec<String> = groups
+            .iter()
+            .map(|g| format!("{} {}", g.name, g.parameters))
+            .collect();
+        self.print(&format!(
+            "{total} trainable parameters: {}",
+            listed.join(", ")
+        ));
+        self.bar.set_length(run.steps());
+        self.bar.set_position(run.step());
+        self.bar.reset_eta();
+    }
+
+    fn step(&self, event: &StepTold<'_>) {
+        let record = event.record;
+        let losses: Vec<String> = record
+            .losses
+            .iter()
+            .map(|(name, loss)| format!("{name} {loss:.4}"))
+            .collect();
+        let text = format!(
+            "loss {}, lr {:.2e}, {:.1} samples/s",
+            losses.join(" "),
+            record.lr,
+            record.samples_per_second
+        );
+        self.bar.set_position(event.step);
+        self.bar.set_message(text.clone());
+        self.log_line(
+            &format!("step {}/{}: {text}", event.step, event.steps),
+            event.step == event.steps,
+        );
+    }
+
+    fn saved(&self, folder: &Path) {
+        self.print(&format!("wrote {}", folder.display()));
+    }
+
+    fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &Skipped) {
+        if skipped.total() > 0 {
+            self.print(&format!("warning: epoch {epoch} skipped {skipped}"));
+        }
+        let Some(periodic) = &self.evaluation else {
+            return;
+        };
+        if !epoch.is_multiple_of(periodic.every) && epoch != run.settings().epochs {
+            return;
+        }
+        if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
+            self.print(&format!(
+                "warning: the evaluation after epoch {epoch} failed: {}",
+                chain_in_one_line(&error)
+            ));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Arguments that several commands share.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use clipn::classifier::Wording;
+use clipn::evaluation::Parallelism;
+use clipn::model::{LogitScale, Pretrained, Weights};
+use clipn::prompts::TemplateSet;
+use clipn::scores::{Score, by_name};
+
+use crate::common::weights::DownloadArgs;
+
+/// Format of the results on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Device that runs the towers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+}
+
+/// Templates that the "no" tower reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Variant {
+    /// Handcrafted if the weights have a "no" side without learnable prompts and the templates
+    /// have `no` lines, else learnable
+    Auto,
+    /// Both towers read the `yes` lines
+    Learnable,
+    /// The "no" tower reads the `no` lines
+    Handcrafted,
+}
+
+/// Architecture and weights.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
+    #[arg(long, value_name = "NAME|CONFIG.json")]
+    pub model: Option<String>,
+    /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model [default:
+    /// clipn-mini, built in]
+    ///
+    /// Files: safetensors, PyTorch .pt, OpenAI's TorchScript. Directories: transformers, open_clip's
+    /// hub, training checkpoints. Tags of open_clip, such as laion2b_s34b_b88k, need --model.
+    #[arg(long, value_name = "FILE|DIR|NAME")]
+    pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
+}
+
+impl ModelArgs {
+    /// The weights as the user named them.
+    pub fn requested(&self) -> &Path {
+        let name = || Path::new(self.model.as_deref().unwrap_or(Pretrained::MINI));
+        self.pretrained.as_deref().unwrap_or_else(name)
+    }
+}
+
+/// Prompts of the classes, and the scale of their logits.
+#[derive(Debug, Args)]
+pub struct PromptArgs {
+    /// Prompt templates: clipn, clipn-clean, plain, simple, or a file with one template per line
+    /// [default: from the weights, else clipn]
+    ///
+    /// clipn has the published lines with their literal quotes; clipn-clean has them without.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub templates: Option<String>,
+    /// Templates that the "no" tower reads
+    #[arg(long, value_enum, default_value = "auto")]
+    pub variant: Variant,
+    /// Factor from cosines to logits: published (100), or the model's trained one [default: from
+    /// the weights, else published]
+    #[arg(long, value_name = "published|trained")]
+    pub logit_scale: Option<LogitScale>,
+}
+
+/// Parallelism, device, and handling of unreadable images.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Images per batch of one worker
+    #[arg(long, value_name = "N", default_value = "16", value_parser = parse_count)]
+    pub batch_size: usize,
+    /// Worker threads; each decodes and encodes [default: one per core]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub workers: Option<usize>,
+    /// Device that runs the towers: cpu
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    pub device: Device,
+    /// Stop at the first unreadable image instead of reporting and skipping it
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl RunArgs {
+    pub fn parallelism(&self) -> Parallelism {
+        let default = Parallelism::default();
+        Parallelism {
+            batch_size: self.batch_size,
+            workers: self.workers.unwrap_or(default.workers),
+        }
+    }
+}
+
+pub fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
+    by_name(text).map_err(|e| e.to_string())
+}
+
+pub fn parse_device(text: &str) -> Result<Device, String> {
+    match text {
+        "cpu" => Ok(Device::Cpu),
+        _ => Err("the only device is cpu: give --device cpu or leave it out".to_owned()),
+    }
+}
+
+pub fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=4096) => Ok(count),
+        _ => Err("expected a whole number from 1 to 4096".to_owned()),
+    }
+}
+
+impl Variant {
+    /// The wording of this variant for weights and templates.
+    pub fn wording(self, weights: &Weights, templates: &TemplateSet) -> Wording {
+        match self {
+            Self::Learnable => Wording::Learnable,
+            Self::Handcrafted => Wording::HandCrafted,
+            Self::Auto => Wording::suited_to(weights, templates),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Arguments that select a detector (a bundle, or class names with a model), and opening it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clipn::bundle::Bundle;
+use clipn::detector::Detector;
+use clipn::image::{DecodeOptions, Preprocessing};
+use clipn::progress::Progress;
+use clipn::prompts::ClassNames;
+use clipn::scores::{Atd, Rule, Score};
+
+use crate::common::args::{ModelArgs, PromptArgs, parse_score};
+use crate::common::error::CliError;
+use crate::common::model::LoadedModel;
+
+/// A bundle, or class names with a model; and the decision rule.
+#[derive(Debug, Args)]
+pub struct DetectorArgs {
+    /// Bundle of `clipn classifier build`: classes, threshold and model in one file
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CLIPN_BUNDLE",
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "faithful_pixels"]
+    )]
+    pub bundle: Option<PathBuf>,
+    /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
+    #[arg(
+        long,
+        value_name = "FILE|NAME|LIST",
+        required_unless_present = "bundle"
+    )]
+    pub classes: Option<String>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub prompts: PromptArgs,
+    /// Score that decides: atd, ctw, msp, maxlogit, energy or mcm [default: from the bundle's
+    /// calibration, else atd]
+    #[arg(long, value_name = "NAME", value_parser = parse_score)]
+    pub score: Option<&'static dyn Score>,
+    /// Minimum score for a label [default: from the bundle's calibration, else the published rule of
+    /// atd and ctw]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
+    /// Decode pixels as the published evaluation does: no EXIF rotation, 16-bit gray clipped
+    #[arg(long)]
+    pub faithful_pixels: bool,
+}
+
+/// A detector, and the weights that it was opened with, if they were.
+#[derive(Debug)]
+pub struct OpenedDetector {
+    pub detector: Detector,
+    /// Weights with text towers for further classes; `None` for a bundle with its image tower in it.
+    pub weights: Option<LoadedModel>,
+}
+
+impl DetectorArgs {
+    /// Opens the bundle, or opens the model and builds the classifier.
+    pub fn open(&self, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
+        if self.threshold.is_some_and(f64::is_nan) {
+            return Err(CliError::usage("--threshold is not a number"));
+        }
+        let OpenedDetector { detector, weights } = match (&self.bundle, &self.classes) {
+            (Some(path), _) => open_bundle(path, &self.model)?,
+            (None, Some(classes)) => {
+                // Check the rule before the model is read.
+                self.rule(None)?;
+                self.build(classes, progress)?
+            }
+            (None, None) => return Err(no_classes()),
+        };
+        let rule = self.rule(detector.calibration().map(|calibration| calibration.rule()))?;
+        Ok(OpenedDetector {
+            detector: detector.with_rule(rule),
+            weights,
+        })
+    }
+
+    fn build(&self, classes: &str, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
+        let names = ClassNames::resolve(classes)?;
+        let loaded = LoadedModel::open(&self.model)?;
+        let (classifier, _) = loaded.classifier(names.names(), &self.prompts, progress)?;
+        let preprocessing = preprocessing(&loaded, self.faithful_pixels);
+        let detector =
+            Detector::of_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
+        Ok(OpenedDetector {
+            detector,
+            weights: Some(loaded),
+        })
+    }
+
+    /// The rule of the flags, else the calibrated rule, else the published rule of the score.
+    fn rule(&self, calibrated: Option<Rule>) -> Result<Rule, CliError> {
+        let calibrated_score = calibrated.map(|rule| rule.score());
+        let score = self.score.or(calibrated_score).unwrap_or(&Atd);
+        match (self.threshold, calibrated) {
+            (Some(threshold), _) => Ok(Rule::Threshold { score, threshold }),
+            (None, Some(rule)) if rule.score() == score => Ok(rule),
+            (None, _) => Rule::default_for(score).ok_or_else(|| {
+                CliError::usage_with_hint(
+                    format!("the score {} has no default threshold", score.name()),
+                    "give --threshold, calibrate a bundle with this score, or use --score atd or ctw",
+                )
+            }),
+        }
+    }
+}
+
+/// The error of a command line with neither `--bundle` nor `--classes`.
+pub fn no_classes() -> CliError {
+    CliError::usage_with_hint("no classes to choose from", "give --bundle or --classes")
+}
+
+/// Opens a bundle with its model: the image tower in it, or the weights of `--pretrained`, or the
+/// weights that it names.
+pub fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetector, CliError> {
+    let bundle = Bundle::open(path)?;
+    warn_of_untrained_no(&bundle);
+    if bundle.has_image_tower() && model.pretrained.is_none() {
+        return Ok(OpenedDetector {
+            detector: Detector::of_bundle_with_tower(bundle)?,
+            weights: None,
+        });
+    }
+    let loaded = LoadedModel::for_bundle(&bundle, path, model)?;
+    let detector = Detector::new(bundle, &loaded.weights)?;
+    Ok(OpenedDetector {
+        detector,
+        weights: Some(loaded),
+    })
+}
+
+/// Warns if the "no" rows of a bundle equal its "yes" rows.
+fn warn_of_untrained_no(bundle: &Bundle) {
+    if bundle.classifier().yes() == bundle.classifier().no() {
+        eprintln!(
+            "warning: the bundle is of a plain CLIP, whose \"no\" is a copy of its \"yes\": CTW and \
+             ATD are meaningless"
+        );
+    }
+}
+
+/// The preprocessing of a model, with decoding for photos or as published.
+pub fn preprocessing(loaded: &LoadedModel, faithful_pixels: bool) -> Preprocessing {
+    let decode = if faithful_pixels {
+        DecodeOptions::faithful()
+    } else {
+        DecodeOptions::for_users()
+    };
+    Preprocessing {
+        decode,
+        ..loaded.preprocessing.clone()
+    }
+}

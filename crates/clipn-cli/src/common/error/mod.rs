@@ -1,0 +1,188 @@
+//! The program's error type, its exit codes, and how an error is printed.
+
+mod hints;
+mod report;
+
+pub use report::{chain_in_one_line, report};
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clipn::bundle::BundleError;
+use clipn::calibration::CalibrationError;
+use clipn::checkpoint::CheckpointError;
+use clipn::classifier::ClassifierError;
+use clipn::dataset::DatasetError;
+use clipn::demo::DemoError;
+use clipn::detector::DetectorError;
+use clipn::download::DownloadError;
+use clipn::evaluation::EvaluationError;
+use clipn::image::ImageError;
+use clipn::model::{ConvertError, ModelError};
+use clipn::prompts::PromptError;
+use clipn::report::ReportError;
+use clipn::tokenizer::TokenizerError;
+use clipn::training::TrainingError;
+use thiserror::Error;
+
+/// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
+#[derive(Debug, Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    #[error("cannot write the output")]
+    Output(#[source] std::io::Error),
+    #[error("cannot create the directory {}", path.display())]
+    OutputDirectory {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot install the handler for Ctrl-C")]
+    Interrupt(#[from] ctrlc::Error),
+    #[error("interrupted after {done}{} images", of_total(*.total))]
+    Interrupted { done: u64, total: Option<u64> },
+    #[error(
+        "interrupted after {done}{} images; their rows are in {}",
+        of_total(*.total), path.display()
+    )]
+    ClassifyInterrupted {
+        done: u64,
+        total: Option<u64>,
+        path: PathBuf,
+    },
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot write {}", path.display())]
+    WriteFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("row {row} of {} is damaged: {problem}", path.display())]
+    DamagedRow {
+        path: PathBuf,
+        /// Counted from 1; the header of a CSV file counts.
+        row: u64,
+        problem: String,
+    },
+    #[error("interrupted after {step} of {steps} steps")]
+    TrainingInterrupted { step: u64, steps: u64 },
+    #[error("interrupted in the step `{step}`")]
+    RecipeInterrupted { step: String },
+    #[error("cannot read the recipe {}", path.display())]
+    ReadRecipe {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("invalid recipe {origin}: {reason}")]
+    InvalidRecipe { origin: String, reason: String },
+    #[error("interrupted after {done} of {total} tasks")]
+    BenchInterrupted { done: usize, total: usize },
+    #[error("{task}: {error}")]
+    BenchTask { task: String, error: String },
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Serve(#[from] clipn_serve::ServeError),
+    #[cfg(feature = "serve")]
+    #[error("cannot read the API keys in {}", path.display())]
+    KeysFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Wrong usage that clap does not detect.
+    #[error("{message}")]
+    Usage {
+        message: String,
+        /// Advice; printed as a `hint:` line.
+        hint: Option<String>,
+    },
+}
+
+impl CliError {
+    /// Wrong usage without advice.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Wrong usage with advice for a `hint:` line.
+    pub fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage { .. }
+            | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
+                ExitCode::from(2)
+            }
+            #[cfg(feature = "serve")]
+            Self::Serve(clipn_serve::ServeError::Setting(_)) => ExitCode::from(2),
+            Self::Interrupted { .. }
+            | Self::ClassifyInterrupted { .. }
+            | Self::TrainingInterrupted { .. }
+            | Self::BenchInterrupted { .. }
+            | Self::RecipeInterrupted { .. }
+            | Self::Classifier(ClassifierError::Cancelled)
+            | Self::Convert(ConvertError::Cancelled { .. })
+            | Self::Demo(DemoError::Cancelled { .. })
+            | Self::Download(DownloadError::Cancelled { .. })
+            | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<serde_json::Error> for CliError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+impl From<csv::Error> for CliError {
+    fn from(error: csv::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+fn of_total(total: Option<u64>) -> String {
+    total.map_or_else(String::new, |total| format!(" of {total}"))
+}

@@ -1,0 +1,204 @@
+//! Opening a model, and building its classifier.
+
+use std::path::{Path, PathBuf};
+
+use clipn::bundle::Bundle;
+use clipn::classifier::{Classifier, Wording, build};
+use clipn::detector::{DetectorError, weights_path};
+use clipn::download::Purpose;
+use clipn::engine::{TextEncoder, image_tower};
+use clipn::image::Preprocessing;
+use clipn::model::{
+    ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsNotes,
+};
+use clipn::progress::Progress;
+use clipn::prompts::TemplateSet;
+
+use crate::common::args::{ModelArgs, PromptArgs};
+use crate::common::error::CliError;
+use crate::common::weights::{LocatedWeights, locate};
+
+/// Opened weights with their metadata.
+#[derive(Debug)]
+pub struct LoadedModel {
+    pub weights: Weights,
+    /// File or directory that they were opened from.
+    pub path: PathBuf,
+    /// The weights' own preprocessing, or CLIP's if they have none.
+    pub preprocessing: Preprocessing,
+    /// Training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
+    pub epoch: Option<String>,
+    /// Templates, logit scale and vocabulary that the weights name.
+    notes: WeightsNotes,
+}
+
+impl LoadedModel {
+    /// Opens config and weights. Warns if the "no" side is not trained.
+    pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
+        let requested = args.requested();
+        let located = locate(
+            args.pretrained.as_deref(),
+            args.model.as_deref(),
+            &args.downloads,
+            Purpose::Compute,
+        )?;
+        let model = located
+            .model
+            .as_deref()
+            .map(ModelConfig::resolve)
+            .transpose()?;
+        Self::from_located(located, model, requested)
+    }
+
+    /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
+    /// bundle names.
+    pub fn for_bundle(bundle: &Bundle, at: &Path, args: &ModelArgs) -> Result<Self, CliError> {
+        let config = bundle.identity().config.clone();
+        let named = bundle.identity().source.as_deref().map(Path::new);
+        let on_disk = weights_path(bundle, at);
+        let requested = args.pretrained.as_deref().or(on_disk.as_deref()).or(named);
+        let Some(requested) = requested else {
+            return Err(DetectorError::NoModel {
+                bundle: at.to_owned(),
+                source_name: None,
+            }
+            .into());
+        };
+        let is_tag = !requested.exists() && args.pretrained.is_none();
+        let model = is_tag.then_some(config.name.as_str());
+        let located = locate(Some(requested), model, &args.downloads, Purpose::Compute)?;
+        Self::from_located(located, Some(config), requested)
+    }
+
+    fn from_located(
+        located: LocatedWeights,
+        model: Option<ModelConfig>,
+        requested: &Path,
+    ) -> Result<Self, CliError> {
+        let pretrained = Pretrained::open(&located.path)?;
+        let stem = located
+            .path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        let number = stem
+            .strip_prefix("epoch_")
+            .or_else(|| stem.strip_prefix("epoch-"));
+        let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        let stored = pretrained
+            .checkpoint()
+            .metadata()
+            .get("epoch")
+            .map(String::as_str);
+        let epoch = stored.or(named).map(str::to_owned);
+        let weights = pretrained.weights(model)?;
+        let own = pretrained.preprocessing()?;
+        let size = weights.config().vision.image_size;
+        let preprocessing = Preprocessing {
+            size,
+            ..own.unwrap_or_else(|| Preprocessing::clip(size))
+        };
+        if weights.no_side() == NoSide::CopiedFromYes {
+            eprintln!(
+                "warning: {} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
+                 side, so CTW and ATD are meaningless",
+                requested.display()
+            );
+        }
+        Ok(Self {
+            weights,
+            path: located.path,
+            preprocessing,
+            epoch,
+            notes: pretrained.notes(),
+        })
+    }
+
+    /// Name or file of the templates: those of the flag, else those of the weights, else the
+    /// published ones.
+    pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
+        prompts
+            .templates
+            .as_deref()
+            .or(self.notes.templates.as_deref())
+            .unwrap_or(TemplateSet::PUBLISHED)
+    }
+
+    /// Builds the classifier, then drops the text towers.
+    pub fn classifier(
+        &self,
+        class_names: &[String],
+        prompts: &PromptArgs,
+        progress: &dyn Progress,
+    ) -> Result<(Classifier, Wording), CliError> {
+        let templates = TemplateSet::resolve(self.templates(prompts))?;
+        let wording = prompts.variant.wording(&self.weights, &templates);
+        let classifier = self.encode(class_names, &templates, wording, progress)?;
+        let classifier = match prompts.logit_scale.or(self.notes.logit_scale) {
+            Some(LogitScale::Trained) => classifier.with_scale(self.weights.logit_scale()),
+            Some(LogitScale::Published) | None => classifier,
+        };
+        Ok((classifier, wording))
+    }
+
+    /// Encodes class names in templates, with the published logit scale.
+    pub fn encode(
+        &self,
+        class_names: &[String],
+        templates: &TemplateSet,
+        wording: Wording,
+        progress: &dyn Progress,
+    ) -> Result<Classifier, CliError> {
+        self.warn_of_unseen_words(class_names, templates);
+        let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
+        let no = TextEncoder::from_weights(&self.weights, Side::No);
+        let classifier = build(class_names, templates, wording, &yes, &no, progress)?;
+        drop((yes, no));
+        self.weights.release();
+        Ok(classifier)
+    }
+
+    /// Warns of words that did not occur in the training captions.
+    fn warn_of_unseen_words(&self, class_names: &[String], templates: &TemplateSet) {
+        let Some(words) = self.weights.seen_words() else {
+            return;
+        };
+        let quoted = |words: &[String]| {
+            words
+                .iter()
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        for name in class_names {
+            match words.unseen(name) {
+                unseen if unseen.is_empty() => {}
+                unseen => eprintln!(
+                    "warning: {} did not occur in the training captions; predictions for class \
+                     `{name}` are unreliable",
+                    quoted(&unseen)
+                ),
+            }
+        }
+        let lines: Vec<Vec<String>> = templates
+            .yes()
+            .iter()
+            .map(|template| words.unseen(&template.fill("")))
+            .filter(|unseen| !unseen.is_empty())
+            .collect();
+        if let Some(first) = lines.first() {
+            eprintln!(
+                "warning: {} of {} templates have words that did not occur in the training \
+                 captions, such as {}",
+                lines.len(),
+                templates.yes().len(),
+                quoted(first)
+            );
+        }
+    }
+
+    /// Image tower for inference.
+    pub fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
+        image_tower(&self.weights)
+    }
+}

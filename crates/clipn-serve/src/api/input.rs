@@ -1,0 +1,323 @@
+use std::borrow::Cow;
+use std::convert::Infallible;
+
+use axum::extract::Query;
+use axum::http::{HeaderMap, Uri, header};
+use base64::Engine as _;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use multer::{Field, Multipart};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::ApiError;
+use crate::classify_error::ClassifyError;
+
+/// Standard Base64 with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Default number of top classes per image.
+const DEFAULT_TOP: usize = 3;
+
+/// Maximum number of top classes per image.
+const MAX_TOP: usize = 1000;
+
+/// Encoded image of a request.
+#[derive(Debug)]
+pub(super) struct InputImage {
+    /// Client's name for the image, at most 200 characters.
+    pub(super) id: Option<String>,
+    /// Bytes of the image file, or a Base64 error.
+    pub(super) bytes: Result<Bytes, ClassifyError>,
+}
+
+/// Parsed classification request, independent of its format.
+#[derive(Debug)]
+pub(super) struct ClassifyInput {
+    pub(super) images: Vec<InputImage>,
+    /// Custom classes; `None` for the server's own.
+    pub(super) classes: Option<Vec<String>>,
+    /// Number of top classes per image, 1 to [`MAX_TOP`].
+    pub(super) top: usize,
+}
+
+/// Query parameters of a classification request.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ClassifyQuery {
+    /// Number of top classes to return per image. Default: 3.
+    #[param(minimum = 1, maximum = 1000)]
+    top: Option<usize>,
+    /// Custom classes instead of the server's own: names separated by commas, or a JSON array.
+    classes: Option<String>,
+}
+
+/// Classification request in JSON.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClassifyRequest<'a> {
+    /// Images to classify.
+    #[serde(borrow)]
+    images: Vec<JsonImage<'a>>,
+    /// Number of top classes to return per image. Default: 3.
+    #[schema(minimum = 1, maximum = 1000)]
+    top: Option<usize>,
+    /// Custom classes instead of the server's own.
+    classes: Option<Vec<String>>,
+}
+
+/// Image in a JSON request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct JsonImage<'a> {
+    /// Optional name, returned in the result.
+    id: Option<String>,
+    /// Bytes of an image file in Base64, or a `data:` URL.
+    #[serde(borrow)]
+    base64: Cow<'a, str>,
+}
+
+/// Classification request as a multipart form.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "schema only; the parts are parsed one by one")]
+pub(super) struct ClassifyForm {
+    /// Image file; may be repeated.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    file: Vec<u8>,
+    /// Number of top classes to return per image. Default: 3.
+    top: Option<usize>,
+    /// Custom classes instead of the server's own: names separated by commas, or a JSON array.
+    classes: Option<String>,
+}
+
+/// Parses a request by its media type: raw bytes, a form or JSON. Query parameters override those
+/// of the body.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    uri: &Uri,
+    body: Bytes,
+    max_images: usize,
+) -> Result<ClassifyInput, ApiError> {
+    let Query(query) = Query::<ClassifyQuery>::try_from_uri(uri)
+        .map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.to_str().unwrap_or_default());
+    let content_type = content_type.unwrap_or("application/octet-stream");
+    let media_type = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let mut input = match media_type.as_str() {
+        "application/json" => from_json(&body, max_images)?,
+        "multipart/form-data" => from_form(content_type, body, max_images).await?,
+        "application/octet-stream" => from_bytes(body),
+        image if image.starts_with("image/") => from_bytes(body),
+        other => {
+            let other: String = other.chars().take(100).collect();
+            let message = format!(
+                "unsupported media type `{other}`; send an image as image/jpeg (curl: -H \
+                 'Content-Type: image/jpeg' --data-binary @photo.jpg), files as multipart/form-data \
+                 (curl: -F file=@photo.jpg), or JSON"
+            );
+            return Err(ApiError::new(415, "unsupported_media_type", message));
+        }
+    };
+    if let Some(top) = query.top {
+        input.top = top;
+    }
+    if let Some(classes) = query.classes {
+        input.classes = Some(parse_class_list(&classes)?);
+    }
+    if input.top == 0 || input.top > MAX_TOP {
+        return Err(ApiError::bad_request(format!(
+            "invalid `top`: expected 1 to {MAX_TOP}, got {}",
+            input.top
+        )));
+    }
+    match input.images.len() {
+        0 => Err(ApiError::new(
+            400,
+            "no_images",
+            "the request contains no image; send at least one",
+        )),
+        n if n > max_images => Err(too_many_images(max_images)),
+        _ => Ok(input),
+    }
+}
+
+fn too_many_images(max_images: usize) -> ApiError {
+    let message =
+        format!("the request exceeds the limit of {max_images} images; send several requests");
+    ApiError::new(413, "too_many_images", message)
+}
+
+fn from_bytes(bytes: Bytes) -> ClassifyInput {
+    ClassifyInput {
+        images: vec![InputImage {
+            id: None,
+            bytes: Ok(bytes),
+        }],
+        classes: None,
+        top: DEFAULT_TOP,
+    }
+}
+
+fn from_json(body: &[u8], max_images: usize) -> Result<ClassifyInput, ApiError> {
+    let request: ClassifyRequest<'_> = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}; see /docs")))?;
+    if request.images.len() > max_images {
+        return Err(too_many_images(max_images));
+    }
+    let images = request.images.into_iter().map(|image| {
+        let text = image.base64.trim();
+        let text = match text.strip_prefix("data:") {
+            Some(url) => url.split_once(',').map_or("", |(_, data)| data),
+            None => text,
+        };
+        let bytes = BASE64
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(ClassifyError::Base64);
+        InputImage {
+            id: image.id.map(truncate_id),
+            bytes,
+        }
+    });
+    Ok(ClassifyInput {
+        images: images.collect(),
+        classes: request.classes,
+        top: request.top.unwrap_or(DEFAULT_TOP),
+    })
+}
+
+async fn from_form(
+    content_type: &str,
+    body: Bytes,
+    max_images: usize,
+) -> Result<ClassifyInput, ApiError> {
+    let bad = |error: multer::Error| ApiError::bad_request(format!("invalid form: {error}"));
+    let boundary = multer::parse_boundary(content_type).map_err(bad)?;
+    let stream = futures_util::stream::once(async { Ok::<_, Infallible>(body) });
+    let mut form = Multipart::new(stream, boundary);
+    let mut input = ClassifyInput {
+        images: Vec::new(),
+        classes: None,
+        top: DEFAULT_TOP,
+    };
+    while let Some(part) = form.next_field().await.map_err(bad)? {
+        match part.name() {
+            Some("top") => {
+                let text = part.text().await.map_err(bad)?;
+                let number = text.trim().parse();
+                input.top = number.map_err(|_| {
+                    ApiError::bad_request(format!("invalid `top`: expected 1 to {MAX_TOP}"))
+                })?;
+            }
+            Some("classes") => {
+                input.classes = Some(parse_class_list(&part.text().await.map_err(bad)?)?);
+            }
+            _ if input.images.len() >= max_images => return Err(too_many_images(max_images)),
+            _ => input.images.push(file(part).await.map_err(bad)?),
+        }
+    }
+    Ok(input)
+}
+
+async fn file(part: Field<'_>) -> Result<InputImage, multer::Error> {
+    let id = part
+        .file_name()
+        .or(part.name())
+        .map(|name| truncate_id(name.to_owned()));
+    Ok(InputImage {
+        id,
+        bytes: Ok(part.bytes().await?),
+    })
+}
+
+/// Parses class names: a JSON array, or names separated by commas.
+fn parse_class_list(text: &str) -> Result<Vec<String>, ApiError> {
+    if text.trim_start().starts_with('[') {
+        let invalid = |error| {
+            ApiError::bad_request(format!("`classes` is not a JSON array of strings: {error}"))
+        };
+        return serde_json::from_str(text).map_err(invalid);
+    }
+    Ok(text
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect())
+}
+
+/// Truncates a client's name for an image to 200 characters.
+fn truncate_id(name: String) -> String {
+    match name.char_indices().nth(200) {
+        Some((at, _)) => name[..at].to_owned(),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Result<ClassifyInput, ApiError> {
+        from_json(text.as_bytes(), 2)
+    }
+
+    #[test]
+    fn accepts_base64_with_padding_white_space_or_data_url() {
+        let input = json(
+            r#"{"images": [{"id": "a", "base64": "data:image/png;base64,aGk="}, {"base64": " aGk\n"}], "top": 7}"#,
+        )
+        .unwrap();
+        assert!(
+            input
+                .images
+                .iter()
+                .all(|p| p.bytes.as_ref().unwrap() == "hi"),
+            "{input:?}"
+        );
+        assert_eq!((input.images[0].id.as_deref(), input.top), (Some("a"), 7));
+        let input = json(r#"{"images": [{"base64": "a*"}, {"base64": "data:x"}]}"#).unwrap();
+        assert!(matches!(
+            input.images[0].bytes,
+            Err(ClassifyError::Base64(_))
+        ));
+        assert_eq!(input.images[1].bytes.as_ref().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn rejects_malformed_json() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"images": {}}"#,
+            r#"{"images": [], "topp": 1}"#,
+            r#"{"images": [{"id": 1}]}"#,
+        ] {
+            assert!(json(text).is_err(), "{text}");
+        }
+        assert!(json(r#"{"images": [{"base64": ""}, {"base64": ""}, {"base64": ""}]}"#).is_err());
+    }
+
+    #[test]
+    fn class_lists_are_json_arrays_or_comma_separated() {
+        assert_eq!(parse_class_list("cat, dog,").unwrap(), ["cat", "dog"]);
+        assert_eq!(
+            parse_class_list(r#" ["cat, of sorts", "dog"]"#).unwrap(),
+            ["cat, of sorts", "dog"]
+        );
+        assert!(parse_class_list("[1]").is_err());
+        assert_eq!(truncate_id("é".repeat(300)).chars().count(), 200);
+    }
+}

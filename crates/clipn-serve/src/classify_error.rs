@@ -1,0 +1,65 @@
+use clipn::image::ImageError;
+
+/// An error that leaves one image without a decision.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClassifyError {
+    /// The image cannot be decoded.
+    #[error("{0}")]
+    Image(#[from] ImageError),
+    /// The text of a JSON image is not Base64.
+    #[error("invalid Base64: {0}; send the bytes of an image file in standard Base64")]
+    Base64(base64::DecodeError),
+    /// No permit is free for another image.
+    #[error("the queue is full (limit: {queue} images); retry later")]
+    QueueFull { queue: usize },
+    /// The deadline passed before the image was classified.
+    #[error("deadline of {millis} ms exceeded; retry later")]
+    Deadline { millis: u128 },
+    /// Inference failed for this image.
+    #[error("inference failed for this image; see the server log")]
+    Computation,
+    /// The server is shutting down.
+    #[error("the server is shutting down; use another server")]
+    Stopping,
+    /// All workers are dead.
+    #[error("all workers are dead; the server must be restarted")]
+    NoWorkers,
+}
+
+impl ClassifyError {
+    /// The stable, machine-readable error code.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Image(error) => match error {
+                ImageError::Empty { .. } => "empty_image",
+                ImageError::NotAnImage { .. } => "not_an_image",
+                ImageError::Truncated { .. } => "truncated_image",
+                ImageError::Unsupported { .. } => "unsupported_image",
+                ImageError::TooManyPixels { .. } | ImageError::FileTooLarge { .. } => {
+                    "image_too_large"
+                }
+                _ => "damaged_image",
+            },
+            Self::Base64(_) => "bad_base64",
+            Self::QueueFull { .. } => "queue_full",
+            Self::Deadline { .. } => "deadline_exceeded",
+            Self::Computation => "computation_failed",
+            Self::Stopping => "stopping",
+            Self::NoWorkers => "no_workers",
+        }
+    }
+
+    /// The HTTP status of a request that contains only this image.
+    pub(crate) fn status(&self) -> u16 {
+        match self.code() {
+            "empty_image" | "bad_base64" => 400,
+            "not_an_image" | "unsupported_image" => 415,
+            "image_too_large" => 413,
+            "truncated_image" | "damaged_image" => 422,
+            "queue_full" => 429,
+            "deadline_exceeded" => 504,
+            "stopping" | "no_workers" => 503,
+            _ => 500,
+        }
+    }
+}
