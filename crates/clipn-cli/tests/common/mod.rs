@@ -9,11 +9,11 @@ use clipn::checkpoint::{Checkpoint, write_safetensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-#[path = "../../../clipn/tests/common/hub.rs"]
+#[path = "../../../clipn-testing/src/hub.rs"]
 pub mod hub;
-#[path = "../../../clipn/tests/common/shards.rs"]
+#[path = "../../../clipn-testing/src/shards.rs"]
 pub mod shards;
-#[path = "../../../clipn/tests/common/transformers.rs"]
+#[path = "../../../clipn-testing/src/transformers.rs"]
 mod transformers;
 
 use hub::{Hub, Server};

@@ -1,7 +1,7 @@
 //! Token ids of bytes, of bytes that end a word, and of the merges.
 
 /// Merges in order of rank, two little-endian `u16` ids each; see `assets/tokenizer/README.md`.
-static MERGES: &[u8] = include_bytes!("../../../../assets/tokenizer/clip-merges.bin");
+static MERGES: &[u8] = include_bytes!("../../assets/tokenizer/clip-merges.bin");
 
 /// Token id; the whole vocabulary fits in 16 bits.
 pub(super) type Token = u16;
