@@ -147,7 +147,11 @@ impl Epoch {
         &mut batch.pixels[start..start + values]
     }
 
-    fn add_skipped(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {
+    fn add_skipped(
+        &self,
+        skipped: &mut Skipped,
+        sample: SkippedSample,
+    ) -> Result<(), TrainingDataError> {
         skipped.add(sample);
         match self.max_bad {
             Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManyBad {
