@@ -2,6 +2,17 @@
 //! that combine an in-distribution set with out-of-distribution sets. Only names are read here; a
 //! broken image is detected when it is decoded. For training: images with captions, in shards or
 //! tables, and batches of them.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use clipn::dataset::ImageFolder;
+//!
+//! let set = ImageFolder::read(Path::new("pets"))?.labelled("pets")?;
+//! println!("{} images of {} classes", set.len(), set.folders.len());
+//! # Ok::<(), clipn::dataset::DatasetError>(())
+//! ```
+
 mod benchmark;
 mod captions;
 mod error;

@@ -1,6 +1,15 @@
 //! The model, apart from how it is computed: its config and cost, the named parameters of its
 //! towers, loading and converting weights, and the traits of a tower. The implementations of the
 //! towers are in [`crate::engine`].
+//!
+//! ```
+//! use clipn::model::ModelConfig;
+//!
+//! let config = ModelConfig::named("ViT-B/32")?;
+//! assert_eq!((config.embed_dim, config.vision.grid()), (512, 7));
+//! assert_eq!(config.parameters(0).clip(), 151_277_313);
+//! # Ok::<(), clipn::model::ModelError>(())
+//! ```
 
 mod config;
 mod config_check;

@@ -117,7 +117,7 @@ pub enum TrainingDataError {
     /// A loading thread ended early.
     #[error("a loading thread stopped unexpectedly")]
     Stopped,
-    /// Counting was cancelled.
-    #[error("counting the shards was cancelled")]
+    /// Counting was canceled.
+    #[error("counting the shards was canceled")]
     Cancelled,
 }

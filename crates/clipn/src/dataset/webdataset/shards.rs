@@ -108,7 +108,7 @@ impl ShardSet {
     /// be read.
     ///
     /// # Errors
-    /// [`TrainingDataError::Cancelled`] if `progress` is cancelled.
+    /// [`TrainingDataError::Cancelled`] if `progress` is canceled.
     pub fn count(&mut self, progress: &dyn Progress) -> Result<u64, TrainingDataError> {
         let unknown: Vec<&mut Shard> = self
             .shards

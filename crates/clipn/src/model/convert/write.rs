@@ -129,7 +129,7 @@ impl Conversion {
     /// # Errors
     /// See [`ConvertError`]: the weights do not fit their config or lack the requested training
     /// vocabulary, `out` is not usable or exists, a value exceeds the range of the requested type,
-    /// the output format has no such tower, or `progress` is cancelled.
+    /// the output format has no such tower, or `progress` is canceled.
     pub fn run(
         &self,
         from: &Pretrained,
