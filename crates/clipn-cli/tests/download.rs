@@ -119,7 +119,7 @@ fn inspects_a_repository_and_then_again_offline() {
     let (same, err) = done(&s, NOWHERE, &["inspect", name]);
     assert_eq!(same, out);
     assert!(
-        err.starts_with("warning: hf-hub:test/tiny is taken from the cache"),
+        err.starts_with("warning: hf-hub:test/tiny: using the cached copy"),
         "{err}"
     );
 
@@ -299,9 +299,9 @@ fn rejects_wrong_names() {
     with(
         2,
         &["--pretrained", "hf-hub:../../etc"],
-        &["names no weights", "hf-hub:OWNER/NAME"],
+        &["invalid weights name", "hf-hub:OWNER/NAME"],
     );
-    with(2, &["--pretrained", "hf-hub:tiny"], &["no owner"]);
+    with(2, &["--pretrained", "hf-hub:tiny"], &["missing owner"]);
     with(
         1,
         &["--model", "ViT-B-16", "--pretrained", "laion3b"],
