@@ -48,6 +48,6 @@ pub trait Progress: Sync {
 
 /// [`Progress`] that ignores all reports and never cancels.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {}
+impl Progress for NoProgress {}

@@ -1,7 +1,7 @@
 //! Runtime selection of the SIMD instruction set for the inner loops.
 //!
 //! The default is the widest instruction set of the processor. The environment variable
-//! `CLIPN_SIMD` ([`SIMD_VARIABLE`]) selects a narrower one, for comparisons or to locate a bug.
+//! `CLIPN_SIMD` ([`SIMD_ENV_VAR`]) selects a narrower one, for comparisons or to locate a bug.
 //!
 //! ```
 //! use clipn::simd::SimdLevel;
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use pulp::Arch;
 
 /// Environment variable that selects a level by [`SimdLevel::name`].
-pub const SIMD_VARIABLE: &str = "CLIPN_SIMD";
+pub const SIMD_ENV_VAR: &str = "CLIPN_SIMD";
 
 /// SIMD instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ const LEVELS: [SimdLevel; 4] = [
 ];
 
 impl SimdLevel {
-    /// Name in [`SIMD_VARIABLE`] and in tables, such as `avx2`.
+    /// Name in [`SIMD_ENV_VAR`] and in tables, such as `avx2`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -57,7 +57,7 @@ impl SimdLevel {
             .collect()
     }
 
-    /// Level that all loops use: the one that [`SIMD_VARIABLE`] selected at first use, or else the
+    /// Level that all loops use: the one that [`SIMD_ENV_VAR`] selected at first use, or else the
     /// widest available.
     ///
     /// An unsupported value of the variable is ignored here; [`SimdLevel::requested`] reports it.
@@ -69,19 +69,19 @@ impl SimdLevel {
             .unwrap_or(Self::Portable)
     }
 
-    /// Level that [`SIMD_VARIABLE`] selects, or `None` if it is not set.
+    /// Level that [`SIMD_ENV_VAR`] selects, or `None` if it is not set.
     ///
     /// # Errors
     /// A message if the name is unknown or the processor does not support the level.
     pub fn requested() -> Result<Option<Self>, String> {
-        let Some(name) = std::env::var_os(SIMD_VARIABLE) else {
+        let Some(name) = std::env::var_os(SIMD_ENV_VAR) else {
             return Ok(None);
         };
         let available = Self::available();
         match available.iter().find(|level| name == level.name()) {
             Some(&level) => Ok(Some(level)),
             None => Err(format!(
-                "unsupported {SIMD_VARIABLE} `{}`; expected one of {} on this processor",
+                "unsupported {SIMD_ENV_VAR} `{}`; expected one of {} on this processor",
                 name.to_string_lossy(),
                 available
                     .iter()
@@ -123,7 +123,7 @@ pub fn arch() -> Arch {
 
 /// Runs a closure that is compiled for the level in use.
 #[inline(always)]
-pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     arch().dispatch(f)
 }
 

@@ -76,7 +76,7 @@ pub enum CheckpointError {
     },
     /// The content is in none of the supported formats.
     #[error("unrecognized weights file format: {} looks like {seen}", path.display())]
-    Unrecognised {
+    Unrecognized {
         /// The file.
         path: PathBuf,
         /// What the content looks like.
@@ -108,7 +108,7 @@ pub enum CheckpointError {
          is ever executed",
         path.display()
     )]
-    RefusedGlobal {
+    DisallowedGlobal {
         /// The file.
         path: PathBuf,
         /// Module and name, such as `argparse.Namespace`.
@@ -192,7 +192,7 @@ pub enum CheckpointError {
     },
     /// The tensors or the metadata cannot be represented in a safetensors file.
     #[error("cannot write {}: {what}", path.display())]
-    Unwritable {
+    InvalidTensors {
         /// The output file.
         path: PathBuf,
         /// Description of the problem.

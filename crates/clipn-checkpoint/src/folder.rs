@@ -29,8 +29,8 @@ const MAX_ENTRIES: usize = 10_000;
 /// Finds the weights file of `folder`: a file with a conventional name, else the only one whose
 /// content is that of a weights file. A directory with both open_clip and `transformers` files has
 /// the same model twice; the open_clip file is preferred if its config is present.
-pub(crate) fn weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
-    if let Some(name) = agreed_name(|name| folder.join(name).is_file()) {
+pub(crate) fn find_weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
+    if let Some(name) = preferred_weights_name(|name| folder.join(name).is_file()) {
         return Ok(folder.join(name));
     }
     let mut names = files_by_content(folder);
@@ -49,7 +49,7 @@ pub(crate) fn weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
 }
 
 /// Returns the preferred conventional name among those for which `exists` is true.
-pub fn agreed_name(exists: impl Fn(&str) -> bool) -> Option<&'static str> {
+pub fn preferred_weights_name(exists: impl Fn(&str) -> bool) -> Option<&'static str> {
     let first = |names: &[&'static str]| names.iter().find(|name| exists(name)).copied();
     match (first(&OPEN_CLIP), first(&TRANSFORMERS)) {
         (Some(open_clip), Some(_)) if exists("open_clip_config.json") => Some(open_clip),
@@ -58,17 +58,17 @@ pub fn agreed_name(exists: impl Fn(&str) -> bool) -> Option<&'static str> {
 }
 
 /// Whether `name` is a file name that open_clip looks for.
-pub fn is_open_clip_name(name: &str) -> bool {
+pub fn is_open_clip_file_name(name: &str) -> bool {
     OPEN_CLIP.contains(&name)
 }
 
 /// Returns the sorted names of the files that begin like a weights file.
 fn files_by_content(folder: &Path) -> Vec<String> {
-    entries(folder, begins_as_weights)
+    entries(folder, has_weights_signature)
 }
 
 /// Whether `path` is a file that begins like a weights file.
-pub fn begins_as_weights(path: &Path) -> bool {
+pub fn has_weights_signature(path: &Path) -> bool {
     let mut head = Vec::new();
     let mut read = || File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
     path.is_file() && read().is_ok() && recognise(path, &head).is_ok()

@@ -47,7 +47,7 @@ impl Checkpoint {
     /// it.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let chosen = if path.is_dir() {
-            folder::weights_file(path)?
+            folder::find_weights_file(path)?
         } else {
             path.to_owned()
         };
@@ -234,7 +234,7 @@ fn read(path: &Path, bytes: &Bytes) -> Result<File, CheckpointError> {
 }
 
 fn map(path: &Path) -> Result<Bytes, CheckpointError> {
-    let described = fs::metadata(path).map_err(|error| system_error(path, "open", error))?;
+    let described = fs::metadata(path).map_err(|error| io_error(path, "open", error))?;
     if !described.is_file() {
         return Err(CheckpointError::NotAFile {
             path: path.to_owned(),
@@ -245,20 +245,16 @@ fn map(path: &Path) -> Result<Bytes, CheckpointError> {
             path: path.to_owned(),
         });
     }
-    let file = fs::File::open(path).map_err(|error| system_error(path, "open", error))?;
+    let file = fs::File::open(path).map_err(|error| io_error(path, "open", error))?;
     // SAFETY: readers of the map accept any bytes, so changed content does not affect memory
     // safety. `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
     let mapped = unsafe { Mmap::map(&file) };
     mapped
         .map(|map| Bytes::Mapped(Arc::new(map)))
-        .map_err(|error| system_error(path, "memory-map", error))
+        .map_err(|error| io_error(path, "memory-map", error))
 }
 
-pub(crate) fn system_error(
-    path: &Path,
-    action: &'static str,
-    source: io::Error,
-) -> CheckpointError {
+pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound => CheckpointError::NotFound { path },

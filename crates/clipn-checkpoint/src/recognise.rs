@@ -44,7 +44,7 @@ pub(crate) fn recognise(path: &Path, bytes: &[u8]) -> Result<FileKind, Checkpoin
         [0x80, 2..=5, ..] => Ok(FileKind::TorchLegacy),
         _ => {
             let (seen, advice) = describe(bytes);
-            Err(CheckpointError::Unrecognised {
+            Err(CheckpointError::Unrecognized {
                 path: path.to_owned(),
                 seen,
                 advice,

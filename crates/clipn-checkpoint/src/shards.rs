@@ -75,7 +75,7 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
 
 /// Returns the distinct file names of the shards that an index lists. All are in the directory of
 /// the index.
-pub fn parts_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
+pub fn shard_names(path: &Path) -> Result<Vec<String>, CheckpointError> {
     let mut parts = IndexSet::new();
     for (name, shard) in read_index(path)?.weight_map {
         if !parts.contains(&shard) {
@@ -104,10 +104,10 @@ fn read_index(path: &Path) -> Result<Index, CheckpointError> {
         what,
     };
     let mut json = Vec::new();
-    let opened = std::fs::File::open(path)
-        .map_err(|error| super::open::system_error(path, "open", error))?;
+    let opened =
+        std::fs::File::open(path).map_err(|error| super::open::io_error(path, "open", error))?;
     let read = opened.take(MAX_INDEX_SIZE + 1).read_to_end(&mut json);
-    read.map_err(|error| super::open::system_error(path, "read", error))?;
+    read.map_err(|error| super::open::io_error(path, "read", error))?;
     if json.len() as u64 > MAX_INDEX_SIZE {
         return Err(invalid(format!("it exceeds {} MiB", MAX_INDEX_SIZE >> 20)));
     }

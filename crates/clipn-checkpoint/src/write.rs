@@ -15,7 +15,7 @@ use serde::ser::SerializeMap;
 use super::cast::{Overflow, cast};
 use super::error::shown;
 use super::{CheckpointError, Dtype, FloatType, Tensor};
-use clipn_base::progress::{Progress, Silent};
+use clipn_base::progress::{NoProgress, Progress};
 
 /// Maximum header size in bytes that the format allows.
 const MAX_HEADER_SIZE: usize = 100_000_000;
@@ -30,7 +30,7 @@ const METADATA: &str = "__metadata__";
 /// the same element size keep their order. Tensors are written without an intermediate copy.
 ///
 /// # Errors
-/// [`CheckpointError::Unwritable`] if a name is duplicate or reserved, or if the header exceeds 100
+/// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, or if the header exceeds 100
 /// MB; other variants for I/O errors. After an error no temporary file is left, and `path` is
 /// unchanged.
 pub fn write_safetensors(
@@ -47,7 +47,7 @@ pub fn write_safetensors(
         path,
         tensors.into_iter().map(entry).collect(),
         metadata,
-        &Silent,
+        &NoProgress,
     )
 }
 
@@ -104,7 +104,7 @@ pub fn write_entries(
         let _ = fs::remove_file(&beside);
     }
     result
-        .and_then(|()| Ok(sync_folder(path)?))
+        .and_then(|()| Ok(sync_parent_directory(path)?))
         .map_err(|failure| failure.at(path))
 }
 
@@ -153,7 +153,7 @@ fn header(
     entries: &[Entry],
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, CheckpointError> {
-    let unwritable = |what: String| CheckpointError::Unwritable {
+    let unwritable = |what: String| CheckpointError::InvalidTensors {
         path: path.to_owned(),
         what,
     };
@@ -274,7 +274,7 @@ fn write(
 
 /// Syncs the directory of `path` to make a rename durable; does nothing on platforms other than
 /// Unix.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_parent_directory(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }

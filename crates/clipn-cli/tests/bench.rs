@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{MODEL, Sandbox, test_data, text};
+use common::{MODEL, Sandbox, error_report, is_error_report, test_data, text};
 use serde_json::Value;
 
 /// `clipn bench` of the tiny model with two repetitions.
@@ -15,13 +15,13 @@ fn json(sandbox: &Sandbox, arguments: &[&str]) -> Value {
     serde_json::from_str(&sandbox.done(&[arguments, &["--format", "json"]].concat())).unwrap()
 }
 
-/// A wrong use is one line with exit code 2.
+/// Fails with exit code 2 and an error report that contains every part.
 #[track_caller]
-fn refused(arguments: &[&str], parts: &[&str]) {
+fn rejected(arguments: &[&str], parts: &[&str]) {
     let output = Sandbox::new().clipn(arguments);
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    assert!(is_error_report(&error), "{error}");
     for part in parts {
         assert!(
             error.contains(part),
@@ -31,7 +31,7 @@ fn refused(arguments: &[&str], parts: &[&str]) {
 }
 
 #[test]
-fn every_task_of_a_model_is_measured_with_its_memory() {
+fn measures_time_and_memory_of_every_task() {
     let sandbox = Sandbox::new();
     let report = json(&sandbox, &bench(&["--data", "photos", "--threads", "2"]));
     assert_eq!(report["threads"], 2);
@@ -96,7 +96,7 @@ fn every_task_of_a_model_is_measured_with_its_memory() {
 }
 
 #[test]
-fn tasks_come_in_the_order_asked_for_and_in_every_form() {
+fn keeps_the_requested_order_in_every_format() {
     let sandbox = Sandbox::new();
     let arguments = bench(&["text16", "image", "text16"]);
     let table = sandbox.done(&arguments);
@@ -145,7 +145,7 @@ fn random_weights_need_no_file() {
 }
 
 #[test]
-fn real_captions_are_found() {
+fn finds_captions_in_the_data_directory() {
     let Some(folder) = test_data("data/coco-mini") else {
         return;
     };
@@ -162,34 +162,34 @@ fn real_captions_are_found() {
 }
 
 #[test]
-fn wrong_use_is_told_before_anything_is_measured() {
-    refused(
+fn rejects_wrong_usage_before_measuring() {
+    rejected(
         &["bench", "image-b64"],
         &["image-b64", "image-b32", "step-cached", "metrics"],
     );
-    refused(&["bench", "pixels"], &["pixels", "--data FOLDER"]);
-    refused(
+    rejected(&["bench", "pixels"], &["pixels", "--data"]);
+    rejected(
         &["bench", "pixels", "--data", "nowhere"],
-        &["--data nowhere", "not a folder"],
+        &["--data nowhere", "not a directory"],
     );
-    refused(&["bench", "text16", "--reps", "0"], &["--reps"]);
-    refused(
+    rejected(&["bench", "text16", "--reps", "0"], &["--reps"]);
+    rejected(
         &["bench", "text16", "--pretrained", "epoch_10.pt"],
         &["--model"],
     );
-    refused(&bench(&["image-b32"]), &["image-b32", "`image`"]);
+    rejected(&bench(&["image-b32"]), &["image-b32", "`image`"]);
 }
 
 #[test]
-fn a_task_that_fails_is_named_in_one_line() {
+fn names_the_task_that_fails() {
     let sandbox = Sandbox::new();
-    sandbox.write("empty/readme.txt", "no pictures");
+    sandbox.write("empty/readme.txt", "no images");
     let output = sandbox.clipn(&["bench", "pixels", "--quick", "--data", "empty"]);
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    let last = error.trim_end().lines().last().unwrap();
+    let report = error_report(&error);
     assert!(
-        last.starts_with("error: pixels: ") && last.contains("empty"),
+        report.starts_with("error: pixels: ") && report.contains("empty"),
         "{error}"
     );
     assert!(output.stdout.is_empty());
@@ -203,10 +203,10 @@ fn a_task_that_fails_is_named_in_one_line() {
     );
 }
 
-/// Ctrl-C ends the run and the process that measures.
+/// An interrupt stops the run and its child process.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_interrupt_ends_the_measuring_process_too() {
+fn an_interrupt_stops_the_child_process() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 

@@ -1,9 +1,9 @@
-//! `clipn classifier`, `clipn calibrate` and what uses the bundle.
+//! `clipn classifier`, `clipn calibrate` and the use of bundles.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{Sandbox, text};
+use common::{Sandbox, error_report, text};
 use serde_json::Value;
 
 const BUILD: [&str; 10] = [
@@ -23,17 +23,17 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str]) -> String {
     sandbox.done(&[&BUILD[..], &["--out", name], more].concat())
 }
 
-/// Enough pictures to calibrate with.
+/// Writes enough images for a calibration.
 fn known(sandbox: &Sandbox) {
-    for picture in 0..60u32 {
-        sandbox.picture(
-            &format!("known/pizza/{picture}.bmp"),
+    for image in 0..60u32 {
+        sandbox.image(
+            &format!("known/pizza/{image}.bmp"),
             40,
-            30 + picture % 7,
+            30 + image % 7,
             |x, y| {
                 [
-                    (x * (picture + 3)) as u8,
-                    (y * 7 + picture * 40) as u8,
+                    (x * (image + 3)) as u8,
+                    (y * 7 + image * 40) as u8,
                     (x * y) as u8,
                 ]
             },
@@ -41,21 +41,23 @@ fn known(sandbox: &Sandbox) {
     }
 }
 
-/// Fails with the exit code and one line that holds every part.
+/// Fails with the exit code and an error report that contains every part.
 #[track_caller]
 fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let output = sandbox.clipn(arguments);
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    let line = error.lines().last().unwrap_or_default();
-    assert!(line.starts_with("error: "), "{arguments:?}: {error}");
+    let report = error_report(&error);
     for part in parts {
-        assert!(line.contains(part), "{arguments:?}: no {part:?} in {line}");
+        assert!(
+            report.contains(part),
+            "{arguments:?}: no {part:?} in {report}"
+        );
     }
 }
 
 #[test]
-fn a_bundle_tells_what_it_holds() {
+fn shows_the_contents_of_a_bundle() {
     let s = Sandbox::new();
     let told = build(&s, "shop.clipn", &[]);
     for part in [
@@ -86,7 +88,7 @@ fn a_bundle_tells_what_it_holds() {
         &s,
         2,
         &[&BUILD[..], &["--out", "shop.clipn"]].concat(),
-        &["shop.clipn is there already", "--force"],
+        &["shop.clipn already exists", "--force"],
     );
     build(&s, "shop.clipn", &["--force", "--with-model"]);
     let json: Value =
@@ -102,7 +104,7 @@ fn a_bundle_tells_what_it_holds() {
 }
 
 #[test]
-fn classes_are_added_and_removed() {
+fn adds_and_removes_classes() {
     let s = Sandbox::new();
     build(&s, "shop.clipn", &[]);
     let all = ["goldfish", "school bus", "pizza", "teapot", "red lamp"];
@@ -144,7 +146,7 @@ fn classes_are_added_and_removed() {
         &s,
         2,
         &["classifier", "add", "shop.clipn", "--classes", "pizza"],
-        &["a class `pizza` already"],
+        &["already has the class `pizza`"],
     );
     fails(
         &s,
@@ -173,7 +175,7 @@ fn classes_are_added_and_removed() {
         &["clipn-mini"],
     );
     // The same image tower with another "no".
-    s.other_programs_weights();
+    s.write_other_formats();
     s.done(&[
         "convert",
         "--model",
@@ -200,7 +202,7 @@ fn classes_are_added_and_removed() {
 }
 
 #[test]
-fn a_calibrated_threshold_goes_into_the_bundle() {
+fn stores_a_calibrated_threshold_in_the_bundle() {
     let s = Sandbox::new();
     known(&s);
     build(&s, "shop.clipn", &["--with-model"]);
@@ -217,9 +219,9 @@ fn a_calibrated_threshold_goes_into_the_bundle() {
     ]);
     for part in [
         "threshold  ATD ",
-        "keeps      58 of the 60 pictures of known",
+        "accepts    58 of the 60 images of known",
         "rejects    ",
-        " of 10 examples",
+        " of 10 out-of-distribution images",
         "lowest ",
     ] {
         assert!(told.contains(part), "no {part:?} in {told}");
@@ -268,7 +270,7 @@ fn a_calibrated_threshold_goes_into_the_bundle() {
         "{csv}"
     );
 
-    // What changes the classes takes the threshold away.
+    // A change of the classes removes the threshold.
     let changed = s.clipn(&["classifier", "remove", "ctw.clipn", "--classes", "pizza"]);
     assert!(
         text(&changed.stderr).contains("run `clipn calibrate` again"),
@@ -279,7 +281,7 @@ fn a_calibrated_threshold_goes_into_the_bundle() {
 }
 
 #[test]
-fn calibration_says_what_it_needs() {
+fn calibration_rejects_unsuitable_input() {
     let s = Sandbox::new();
     known(&s);
     build(&s, "shop.clipn", &[]);
@@ -321,7 +323,7 @@ fn calibration_says_what_it_needs() {
         &["calibrate", "--bundle", "classes.txt", "--id", "known"],
         &["not a bundle: classes.txt"],
     );
-    // Few pictures, and one that cannot be read.
+    // Few images, and one that cannot be read.
     s.write("known/pizza/broken.bmp", "BM");
     let output = s.clipn(&calibrate(&["--id", "known"]));
     let said = text(&output.stderr);
@@ -329,7 +331,7 @@ fn calibration_says_what_it_needs() {
         output.status.success() && said.contains("60 images are few"),
         "{said}"
     );
-    assert!(said.contains("left out: 1; the first"), "{said}");
+    assert!(said.contains("skipped 1 images"), "{said}");
     fails(
         &s,
         1,
@@ -337,7 +339,7 @@ fn calibration_says_what_it_needs() {
         &["broken.bmp"],
     );
     // A folder that matches no class.
-    s.picture("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
+    s.image("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
     let output = s.clipn(&calibrate(&["--id", "known"]));
     assert!(text(&output.stderr).contains("in folders that match no class (lamp): 1"));
 }

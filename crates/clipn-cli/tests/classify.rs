@@ -11,7 +11,7 @@ fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_row_a_picture_with_its_three_best_classes() {
+fn prints_one_row_per_image_with_three_top_classes() {
     let sandbox = Sandbox::new();
     let out = sandbox.done(&classify(&["--format", "json", "photos", "noise/0.bmp"]));
     let rows: Vec<Value> = out
@@ -42,7 +42,7 @@ fn a_row_a_picture_with_its_three_best_classes() {
 }
 
 #[test]
-fn a_threshold_above_every_score_makes_all_unknown_and_one_below_none() {
+fn extreme_thresholds_reject_all_or_none() {
     let sandbox = Sandbox::new();
     let labels = |threshold: &str| {
         let out = sandbox.done(&classify(&[
@@ -69,7 +69,7 @@ fn a_threshold_above_every_score_makes_all_unknown_and_one_below_none() {
 }
 
 #[test]
-fn ctw_rejects_where_no_wins_against_the_best_class() {
+fn ctw_rejects_if_no_exceeds_yes_for_the_top_class() {
     let sandbox = Sandbox::new();
     let out = sandbox.done(&classify(&[
         "--score", "ctw", "--format", "json", "photos", "noise", "id",
@@ -83,7 +83,7 @@ fn ctw_rejects_where_no_wins_against_the_best_class() {
 }
 
 #[test]
-fn an_unreadable_picture_is_a_row_with_its_error() {
+fn an_unreadable_image_becomes_a_row_with_its_error() {
     let sandbox = Sandbox::new();
     sandbox.write("photos/a.jpg", "this is text");
     let arguments = classify(&["photos", "photos/gone.png"]);
@@ -105,7 +105,7 @@ fn an_unreadable_picture_is_a_row_with_its_error() {
             .starts_with("photos/gone.png: error: "),
         "{out}"
     );
-    assert!(text(&output.stderr).contains("2 of 4 pictures could not be read"));
+    assert!(text(&output.stderr).contains("2 of 4 images could not be read"));
 
     let strict = sandbox.clipn(&[&arguments[..], &["--strict"]].concat());
     assert_eq!(strict.status.code(), Some(1));
@@ -113,7 +113,7 @@ fn an_unreadable_picture_is_a_row_with_its_error() {
 }
 
 #[test]
-fn output_can_be_cut_off() {
+fn a_closed_pipe_is_not_an_error() {
     let sandbox = Sandbox::new();
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("clipn"))
         .current_dir(sandbox.root())
@@ -129,12 +129,12 @@ fn output_can_be_cut_off() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_ends_the_run_and_says_how_far_it_came() {
+fn an_interrupt_stops_the_run_and_reports_its_progress() {
     use std::io::{BufRead, BufReader};
 
     let sandbox = Sandbox::new();
     for copy in 0..3000 {
-        sandbox.picture(&format!("many/{copy}.bmp"), 300, 300, |x, y| {
+        sandbox.image(&format!("many/{copy}.bmp"), 300, 300, |x, y| {
             [x as u8, y as u8, copy as u8]
         });
     }
@@ -165,9 +165,9 @@ fn an_interrupt_ends_the_run_and_says_how_far_it_came() {
 }
 
 #[test]
-fn weights_of_other_programs_need_no_model() {
+fn weights_with_config_need_no_model_flag() {
     let sandbox = Sandbox::new();
-    sandbox.other_programs_weights();
+    sandbox.write_other_formats();
     let rows = |model: &[&str]| {
         let more = [
             "--classes",
@@ -195,7 +195,7 @@ fn weights_of_other_programs_need_no_model() {
     assert_ne!(
         rows(&["--pretrained", "clip-open-clip"]),
         plain,
-        "its pictures are normalised otherwise"
+        "its preprocessing differs"
     );
     let trained = rows(&["--model", "tiny.json", "--pretrained", "epoch_10.pt"]);
     assert_ne!(trained, plain);

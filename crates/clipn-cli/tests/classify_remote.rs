@@ -1,4 +1,4 @@
-//! `clipn classify` over the net: a server on this machine stands for the web, for S3 and for Google's storage.
+//! `clipn classify` over the network: a local server replaces the web, S3 and Google Cloud Storage.
 #![cfg(feature = "remote")]
 #![allow(clippy::unwrap_used)]
 
@@ -12,10 +12,10 @@ use common::shards::{samples, tar};
 use common::{Sandbox, text, with_model};
 use serde_json::Value;
 
-/// When everything on the server was last changed.
+/// Modification date of everything on the server.
 const DATE: &str = "Tue, 01 Jul 2025 10:00:00 GMT";
 
-/// The rows of these sources, with the clouds' endpoints on `server`.
+/// The rows of these sources, with the cloud endpoints on `server`.
 fn rows(s: &Sandbox, server: &Server, more: &[&str]) -> Vec<Value> {
     let arguments = with_model(
         "classify",
@@ -53,7 +53,7 @@ fn error(row: &Value) -> &str {
     row["error"].as_str().unwrap_or_default()
 }
 
-/// The bytes, or the part of them that is asked for.
+/// Replies with the bytes, or with the requested range.
 fn object(request: &Request, bytes: &[u8]) -> Reply {
     let whole = |status| {
         Reply::new(status)
@@ -72,13 +72,13 @@ fn object(request: &Request, bytes: &[u8]) -> Reply {
     let end = end
         .parse()
         .map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
-    let told = format!("bytes {start}-{}/{}", end - 1, bytes.len());
+    let content_range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
     whole(206)
-        .header("Content-Range", &told)
+        .header("Content-Range", &content_range)
         .body(&bytes[start..end])
 }
 
-/// What a bucket `pictures` holds, in the form of S3; two objects a page.
+/// An S3 server with a bucket `pictures` that lists two objects per page.
 fn bucket(objects: BTreeMap<String, Vec<u8>>) -> Server {
     Server::start(move |request| {
         let (path, query) = request
@@ -129,19 +129,19 @@ fn list(objects: &BTreeMap<String, Vec<u8>>, query: &str) -> Reply {
 }
 
 #[test]
-fn addresses_of_pictures_and_archives() {
+fn reads_images_and_archives_at_urls() {
     let s = Sandbox::new();
-    let picture = std::fs::read(s.path("noise/0.bmp")).unwrap();
+    let image = std::fs::read(s.path("noise/0.bmp")).unwrap();
     let archive = tar(&samples(0..4));
     let server = Server::start(move |request| match request.target.as_str() {
-        "/a%20b.bmp" | "/signed.bmp?sig=s%2Fecret" => object(request, &picture),
+        "/a%20b.bmp" | "/signed.bmp?sig=s%2Fecret" => object(request, &image),
         "/s.tar" => object(request, &archive),
         "/large.bmp" => object(request, &vec![0; (64 << 20) + 1]),
         "/forbidden.bmp?sig=s%2Fecret" => Reply::new(403),
         "/odd.bmp?sig=s%2Fecret" => Reply::new(418),
         _ => Reply::new(404),
     });
-    let address = |path: &str| format!("{}/{path}", server.url());
+    let url = |path: &str| format!("{}/{path}", server.url());
     let list = [
         "a b.bmp",
         "signed.bmp?sig=s%2Fecret",
@@ -150,14 +150,14 @@ fn addresses_of_pictures_and_archives() {
         "odd.bmp?sig=s%2Fecret",
         "large.bmp",
     ];
-    s.write("list.txt", list.map(address).join("\n"));
+    s.write("list.txt", list.map(url).join("\n"));
     let found = rows(&s, &server, &["noise/0.bmp", "--list", "list.txt"]);
     assert_eq!(found[1]["score"], found[0]["score"]);
     assert_eq!(found[2]["score"], found[0]["score"]);
     assert_eq!(
         names(&found)[2],
-        address("signed.bmp"),
-        "a signature is nobody's business"
+        url("signed.bmp"),
+        "a signature must not be printed"
     );
     assert!(
         error(&found[3]).contains("no such object"),
@@ -175,33 +175,34 @@ fn addresses_of_pictures_and_archives() {
         "{found:?}"
     );
     assert!(
-        error(&found[6]).contains("larger than"),
+        error(&found[6]).contains("exceeds the size limit"),
         "{}",
         error(&found[6])
     );
 
     s.write("ftp.txt", "ftp://host/x.jpg");
-    let found = rows(&s, &server, &[&address("{s,t}.tar"), "--list", "ftp.txt"]);
+    let found = rows(&s, &server, &[&url("{s,t}.tar"), "--list", "ftp.txt"]);
     assert_eq!(
         names(&found)[..2],
-        [address("s.tar/000000.png"), address("s.tar/000001.png")]
+        [url("s.tar/000000.png"), url("s.tar/000001.png")]
     );
     assert_eq!(found.len(), 6);
     assert!(
-        error(&found[4]).contains("no such object") && error(&found[5]).contains("only s3://"),
+        error(&found[4]).contains("no such object")
+            && error(&found[5]).contains("unsupported URL scheme"),
         "{found:?}"
     );
 }
 
 #[test]
-fn what_fails_is_asked_for_again_and_what_breaks_off_goes_on() {
+fn retries_failed_requests_and_resumes_broken_transfers() {
     let s = Sandbox::new();
-    let picture = std::fs::read(s.path("noise/0.bmp")).unwrap();
+    let image = std::fs::read(s.path("noise/0.bmp")).unwrap();
     let archive = tar(&samples(0..40));
-    let asked = AtomicUsize::new(0);
+    let requests = AtomicUsize::new(0);
     let server = Server::start(move |request| match request.target.as_str() {
-        "/busy.bmp" if asked.fetch_add(1, Ordering::SeqCst) < 2 => Reply::new(503),
-        "/busy.bmp" => object(request, &picture),
+        "/busy.bmp" if requests.fetch_add(1, Ordering::SeqCst) < 2 => Reply::new(503),
+        "/busy.bmp" => object(request, &image),
         _ if request.header("range").is_some() => object(request, &archive),
         _ => object(request, &archive).cut(archive.len() / 2),
     });
@@ -224,16 +225,16 @@ fn what_fails_is_asked_for_again_and_what_breaks_off_goes_on() {
 }
 
 #[test]
-fn a_bucket_is_listed_and_its_archives_are_opened() {
+fn lists_a_bucket_and_opens_its_archives() {
     let s = Sandbox::new();
-    let picture = |n: u32| std::fs::read(s.path(&format!("noise/{n}.bmp"))).unwrap();
+    let image = |n: u32| std::fs::read(s.path(&format!("noise/{n}.bmp"))).unwrap();
     let objects = [
-        ("day/0.bmp", picture(0)),
-        ("day/1.bmp", picture(1)),
-        ("day/deep/2.bmp", picture(2)),
+        ("day/0.bmp", image(0)),
+        ("day/1.bmp", image(1)),
+        ("day/deep/2.bmp", image(2)),
         ("day/notes.txt", b"x".to_vec()),
         ("day/s.tar", tar(&samples(0..2))),
-        ("night/3.bmp", picture(3)),
+        ("night/3.bmp", image(3)),
     ];
     let server = bucket(objects.map(|(key, bytes)| (key.to_owned(), bytes)).into());
     let found = rows(&s, &server, &["s3://pictures/day/"]);
@@ -306,9 +307,9 @@ fn a_bucket_is_listed_and_its_archives_are_opened() {
 }
 
 #[test]
-fn google_s_storage_is_read_too() {
+fn reads_google_cloud_storage() {
     let s = Sandbox::new();
-    let picture = std::fs::read(s.path("noise/0.bmp")).unwrap();
+    let image = std::fs::read(s.path("noise/0.bmp")).unwrap();
     let server = Server::start(move |request| {
         match request
             .target
@@ -316,7 +317,7 @@ fn google_s_storage_is_read_too() {
             .replace("%2E", ".")
             .as_str()
         {
-            "/pictures/day/0.bmp" => object(request, &picture),
+            "/pictures/day/0.bmp" => object(request, &image),
             _ => Reply::new(404),
         }
     });
@@ -334,7 +335,7 @@ fn google_s_storage_is_read_too() {
 }
 
 #[test]
-fn what_cannot_be_listed_is_refused() {
+fn rejects_urls_that_cannot_be_listed() {
     let s = Sandbox::new();
     let arguments = with_model(
         "classify",
@@ -343,7 +344,7 @@ fn what_cannot_be_listed_is_refused() {
     let output = s.clipn(&arguments);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        text(&output.stderr).contains("names no file"),
+        text(&output.stderr).contains("is not a file"),
         "{}",
         text(&output.stderr)
     );

@@ -1,4 +1,4 @@
-//! `clipn classify --resume`: every picture has its row once, whenever and however often the run is killed.
+//! `clipn classify --resume`: every image has exactly one row, however often the run is killed.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -29,19 +29,19 @@ fn size(s: &Sandbox, name: &str) -> u64 {
     std::fs::metadata(s.path(name)).map_or(0, |metadata| metadata.len())
 }
 
-/// A list that names the sandbox's pictures again and again, and some that are not there.
-fn long_list(s: &Sandbox, pictures: usize) {
+/// Writes a list that repeats the sandbox's images, and has some missing ones.
+fn write_long_list(s: &Sandbox, images: usize) {
     let line = |n: usize| match n % 7 {
         0 => format!("gone/{n}.jpg\n"),
         1 => format!("noise/{}.bmp\n", n % 5),
         2 => format!("stripes/deep/er/{}.bmp\n", n % 5),
         _ => format!("id/pizza/{}.bmp\n", n % 4),
     };
-    s.write("list.txt", (0..pictures).map(line).collect::<String>());
+    s.write("list.txt", (0..images).map(line).collect::<String>());
 }
 
-/// Name and label of each row, or that it is an error.
-fn told(s: &Sandbox, name: &str) -> Vec<(String, String)> {
+/// Name and label of each row; the label is empty for an error.
+fn labels(s: &Sandbox, name: &str) -> Vec<(String, String)> {
     let path = s.path(name);
     if name.ends_with(".jsonl") {
         let text = std::fs::read_to_string(path).unwrap();
@@ -81,16 +81,16 @@ fn told(s: &Sandbox, name: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+fn a_repeatedly_killed_run_ends_like_an_uninterrupted_one() {
     let s = Sandbox::new();
-    long_list(&s, 3000);
+    write_long_list(&s, 3000);
     s.done(&classify(&[
         "--list",
         "list.txt",
         "--output",
         "whole.jsonl",
     ]));
-    let whole = told(&s, "whole.jsonl");
+    let whole = labels(&s, "whole.jsonl");
     assert_eq!(whole.len(), 3000);
     for name in ["rows.jsonl", "rows.csv", "rows.parquet"] {
         let growing = if name == "rows.parquet" {
@@ -108,7 +108,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
             "8",
         ]);
         let (mut killed, mut wait) = (0, 0);
-        // Each time it may write some more, then it is killed, wherever it is.
+        // Each time it writes some more, then it is killed at an arbitrary point.
         while killed < 6 {
             let before = size(&s, growing);
             let mut child = start(&s, &arguments);
@@ -132,7 +132,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         assert!(killed >= 3, "{name}: killed only {killed} times");
         assert!(
             !s.path("rows.parquet").exists(),
-            "a Parquet file is there when it is whole"
+            "a Parquet file exists only when it is complete"
         );
         let output = s.clipn(&arguments);
         assert_eq!(
@@ -143,22 +143,22 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         );
         let out = text(&output.stdout);
         assert!(
-            out.starts_with("3000 pictures (") && out.contains("429 unreadable"),
+            out.starts_with("3000 images (") && out.contains("429 unreadable"),
             "{out}"
         );
-        assert_eq!(told(&s, name), whole, "{name}");
+        assert_eq!(labels(&s, name), whole, "{name}");
         let again = s.done(&arguments);
         assert!(
-            again.contains("3000 of them before") || again.contains("is complete"),
+            again.contains("3000 of them in an earlier run") || again.contains("is complete"),
             "{again}"
         );
-        assert_eq!(told(&s, name), whole, "{name}");
+        assert_eq!(labels(&s, name), whole, "{name}");
         std::fs::remove_file(s.path(name)).unwrap();
     }
 }
 
 #[test]
-fn a_torn_row_is_done_again_and_no_other() {
+fn repeats_only_a_torn_row() {
     let s = Sandbox::new();
     let arguments = ["noise", "photos", "--output", "rows.jsonl"];
     s.done(&classify(&arguments));
@@ -166,36 +166,36 @@ fn a_torn_row_is_done_again_and_no_other() {
     for cut in [0, 5, whole.len() / 2, whole.len() - 1, whole.len()] {
         std::fs::write(s.path("rows.jsonl"), &whole[..cut]).unwrap();
         let out = s.done(&classify(&[&arguments[..], &["--resume"]].concat()));
-        assert_eq!(told(&s, "rows.jsonl").len(), 7, "cut at {cut}");
+        assert_eq!(labels(&s, "rows.jsonl").len(), 7, "cut at {cut}");
         let kept = whole[..cut].iter().filter(|&&byte| byte == b'\n').count();
         let before = if kept > 0 {
-            format!("7 pictures ({kept} of them before)")
+            format!("7 images ({kept} of them in an earlier run)")
         } else {
-            "7 pictures: ".to_owned()
+            "7 images: ".to_owned()
         };
         assert!(out.starts_with(&before), "{out}");
     }
 }
 
 #[test]
-fn archives_are_gone_on_with_too() {
+fn resumes_within_archives() {
     let s = Sandbox::new();
     s.write("a.tar", tar(&samples(0..5)));
     s.write("b.tar", tar(&samples(5..9)));
     let arguments = classify(&["{a,b}.tar", "--output", "rows.csv", "--resume"]);
     s.done(&arguments);
-    let whole = told(&s, "rows.csv");
+    let whole = labels(&s, "rows.csv");
     assert_eq!(whole.len(), 9);
     let bytes = std::fs::read(s.path("rows.csv")).unwrap();
     for cut in [0, 30, bytes.len() / 3, bytes.len() - 2] {
         std::fs::write(s.path("rows.csv"), &bytes[..cut]).unwrap();
         s.done(&arguments);
-        assert_eq!(told(&s, "rows.csv"), whole);
+        assert_eq!(labels(&s, "rows.csv"), whole);
     }
 }
 
 #[test]
-fn other_settings_or_other_pictures_are_refused() {
+fn rejects_other_settings_and_other_images() {
     let s = Sandbox::new();
     s.write("list.txt", "noise/0.bmp\nnoise/1.bmp\n");
     let base = ["--list", "list.txt", "--output", "rows.jsonl"];
@@ -209,7 +209,7 @@ fn other_settings_or_other_pictures_are_refused() {
     };
     s.done(&classify(&base));
     let whole = std::fs::read(s.path("rows.jsonl")).unwrap();
-    fails(&[], &["rows.jsonl exists", "--resume", "--force"]);
+    fails(&[], &["rows.jsonl already exists", "--resume", "--force"]);
     fails(
         &["--resume", "--threshold", "0.5"],
         &["other settings", "rule was"],
@@ -227,27 +227,23 @@ fn other_settings_or_other_pictures_are_refused() {
     s.write("list.txt", "noise/0.bmp\nnoise/2.bmp\n");
     fails(
         &["--resume"],
-        &["row 2 of rows.jsonl is that of noise/1.bmp, but the picture is now noise/2.bmp"],
+        &["rows.jsonl: row 2 is of noise/1.bmp, but the image is now noise/2.bmp"],
     );
     s.write("list.txt", "noise/0.bmp\n");
-    fails(&["--resume"], &["there is no such picture any more"]);
+    fails(&["--resume"], &["there are fewer images now"]);
     assert_eq!(
         std::fs::read(s.path("rows.jsonl")).unwrap(),
         whole,
-        "what is refused is left alone"
+        "a rejected run leaves the output unchanged"
     );
     s.write("list.txt", "noise/0.bmp\nnoise/1.bmp\nnoise/2.bmp\n");
     s.done(&classify(&[&base[..], &["--resume"]].concat()));
-    assert_eq!(
-        told(&s, "rows.jsonl").len(),
-        3,
-        "a list that has grown is gone on with"
-    );
+    assert_eq!(labels(&s, "rows.jsonl").len(), 3, "a longer list resumes");
 
     std::fs::remove_file(s.path("rows.jsonl.settings.json")).unwrap();
-    fails(&["--resume"], &["settings.json", "not there"]);
+    fails(&["--resume"], &["settings.json", "is missing"]);
     s.done(&classify(&[&base[..], &["--force"]].concat()));
-    assert_eq!(told(&s, "rows.jsonl").len(), 3);
+    assert_eq!(labels(&s, "rows.jsonl").len(), 3);
     std::fs::write(s.path("rows.jsonl"), "not json\n{}\n").unwrap();
     let damaged = s.clipn(&classify(&[&base[..], &["--resume"]].concat()));
     assert!(
@@ -258,11 +254,11 @@ fn other_settings_or_other_pictures_are_refused() {
 }
 
 #[test]
-fn parquet_is_replaced_by_force_and_complete_when_it_is_there() {
+fn parquet_is_complete_if_present_and_replaced_by_force() {
     let s = Sandbox::new();
     let base = ["noise", "--output", "rows.parquet"];
     s.done(&classify(&base));
-    assert_eq!(told(&s, "rows.parquet").len(), 5);
+    assert_eq!(labels(&s, "rows.parquet").len(), 5);
     assert_eq!(s.clipn(&classify(&base)).status.code(), Some(2));
     assert!(
         s.done(&classify(&[&base[..], &["--resume"]].concat()))
@@ -273,24 +269,24 @@ fn parquet_is_replaced_by_force_and_complete_when_it_is_there() {
     ));
     assert_eq!(other.status.code(), Some(2));
     s.done(&classify(&[&base[..], &["--force", "--top", "1"]].concat()));
-    assert_eq!(told(&s, "rows.parquet").len(), 5);
+    assert_eq!(labels(&s, "rows.parquet").len(), 5);
 }
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_leaves_whole_rows_and_says_how_to_go_on() {
+fn an_interrupt_leaves_complete_rows_and_a_hint() {
     let s = Sandbox::new();
-    long_list(&s, 20_000);
+    write_long_list(&s, 20_000);
     let arguments = classify(&["--list", "list.txt", "--output", "rows.csv"]);
     let child = start(&s, &arguments);
     let deadline = Instant::now() + Duration::from_secs(60);
     while size(&s, "rows.csv") < 10_000 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
-    // While it runs nobody else may write there.
+    // A second process must not write at the same time.
     let second = s.clipn(&[&arguments[..], &["--resume"]].concat());
     assert!(
-        text(&second.stderr).contains("another process writes rows.csv"),
+        text(&second.stderr).contains("another process is writing rows.csv"),
         "{}",
         text(&second.stderr)
     );
@@ -305,7 +301,7 @@ fn an_interrupt_leaves_whole_rows_and_says_how_to_go_on() {
     let output = child.wait_with_output().unwrap();
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{error}");
-    let done = told(&s, "rows.csv").len();
+    let done = labels(&s, "rows.csv").len();
     assert!(std::fs::read(s.path("rows.csv")).unwrap().ends_with(b"\n"));
     assert!(
         error.contains(&format!("interrupted after {done} of 20000 images")),

@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use clipn::checkpoint::{Checkpoint, Dtype, Tensor, write_safetensors};
-use common::{Sandbox, library_fixture, text};
+use common::{Sandbox, is_error_report, library_fixture, text};
 use serde_json::Value;
 
 fn names(sandbox: &Sandbox) -> Vec<String> {
@@ -18,17 +18,15 @@ fn names(sandbox: &Sandbox) -> Vec<String> {
     names
 }
 
-/// Fails with the exit code and one line that holds every part, prints nothing and leaves the folder as it was.
+/// Fails with the exit code and an error report that contains every part, prints nothing and leaves
+/// the directory unchanged.
 #[track_caller]
 fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let before = names(sandbox);
     let output = sandbox.clipn(&[&["convert"], arguments].concat());
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    assert!(
-        error.starts_with("error: ") && error.trim_end().lines().count() == 1,
-        "{arguments:?}: {error}"
-    );
+    assert!(is_error_report(&error), "{arguments:?}: {error}");
     for part in parts {
         assert!(
             error.contains(part),
@@ -62,7 +60,7 @@ fn classify<'a>(model: &[&'a str], score: &'a str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_converted_file_needs_no_model_and_decides_alike() {
+fn a_converted_file_needs_no_model_flag_and_gives_equal_results() {
     let s = Sandbox::new();
     let told = s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
     for part in [
@@ -70,7 +68,7 @@ fn a_converted_file_needs_no_model_and_decides_alike() {
         "source      weights alone",
         "kind        safetensors",
         "model       tiny",
-        "became      a safetensors file with its config",
+        "format      a safetensors file with its config",
         "wrote       taught.safetensors (3.56 MB)",
         "tensors     92 (92 f16)",
         "parameters  1,774,657 (image 141,856, yes 806,544, no 826,256)",
@@ -107,9 +105,9 @@ fn a_converted_file_needs_no_model_and_decides_alike() {
 }
 
 #[test]
-fn folders_for_other_programs_hold_the_clip_and_say_what_they_leave_out() {
+fn directories_for_other_programs_contain_the_clip_and_report_the_rest() {
     let s = Sandbox::new();
-    s.other_programs_weights();
+    s.write_other_formats();
     for (to, made, prepared, files) in [
         (
             "open-clip",
@@ -130,8 +128,7 @@ fn folders_for_other_programs_hold_the_clip_and_say_what_they_leave_out() {
     ] {
         let output = s.clipn(&[&["convert", "--to", to], &TINY[..], &[made]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let said =
-            "left out: the \"no\" side (30 tensors, 826256 parameters), which CLIP does not have\n";
+        let said = "note: left out: the \"no\" side (30 tensors, 826256 parameters), which CLIP does not have\n";
         assert_eq!(text(&output.stderr), said);
         let told = text(&output.stdout);
         assert!(
@@ -142,7 +139,7 @@ fn folders_for_other_programs_hold_the_clip_and_say_what_they_leave_out() {
         );
         assert!(told.contains("yes 806,544, no \"no\" side)"), "{told}");
         if to == "transformers" {
-            // The folder that the tests make by rules of their own decides alike.
+            // The directory that the tests write independently gives equal results.
             let decided = |folder| s.done(&classify(&["--pretrained", folder], "maxlogit"));
             assert_eq!(decided(made), decided(prepared));
         }
@@ -158,9 +155,9 @@ fn folders_for_other_programs_hold_the_clip_and_say_what_they_leave_out() {
 }
 
 #[test]
-fn every_other_kind_is_converted_without_a_model() {
+fn weights_with_config_are_converted_without_a_model_flag() {
     let s = Sandbox::new();
-    s.other_programs_weights();
+    s.write_other_formats();
     let resnet = library_fixture("openai_resnet/openai_resnet.pt");
     for (index, (given, source)) in [
         ("openai.pt", "OpenAI's CLIP"),
@@ -216,7 +213,7 @@ fn every_other_kind_is_converted_without_a_model() {
 }
 
 #[test]
-fn element_types() {
+fn converts_element_types() {
     let s = Sandbox::new();
     for (name, dtype) in [
         ("f32", Dtype::F32),
@@ -231,7 +228,7 @@ fn element_types() {
             "{name}"
         );
     }
-    // A scale that f16 has no number for.
+    // A scale beyond the range of f16.
     let from = Checkpoint::open(&s.path("f32.safetensors")).unwrap();
     let large =
         |name: &str| (name == "logit_scale").then(|| Tensor::from_f32(&[], vec![7e4]).unwrap());
@@ -262,7 +259,7 @@ fn element_types() {
 }
 
 #[test]
-fn what_is_there_is_kept_without_force() {
+fn keeps_existing_outputs_without_force() {
     let s = Sandbox::new();
     s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
     s.done(&["convert", "taught.safetensors", "hub", "--to", "open-clip"]);
@@ -319,7 +316,7 @@ fn what_is_there_is_kept_without_force() {
 }
 
 #[test]
-fn the_same_file_in_and_out() {
+fn rejects_equal_input_and_output() {
     let s = Sandbox::new();
     s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
     for more in [&[][..], &["--force"]] {
@@ -336,9 +333,9 @@ fn the_same_file_in_and_out() {
 }
 
 #[test]
-fn wrong_inputs_and_outputs() {
+fn rejects_unusable_inputs_and_outputs() {
     let s = Sandbox::new();
-    s.other_programs_weights();
+    s.write_other_formats();
     let whole = std::fs::read(s.path("epoch_10.pt")).unwrap();
     s.write("half.pt", &whole[..whole.len() / 2]);
     let archive = std::fs::read(s.path("openai.pt")).unwrap();
@@ -430,9 +427,9 @@ fn wrong_inputs_and_outputs() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_place_that_nobody_may_write_to() {
+fn reports_an_unwritable_output() {
     let s = Sandbox::new();
-    s.other_programs_weights();
+    s.write_other_formats();
     for to in ["clipn", "open-clip", "transformers"] {
         fails(
             &s,
@@ -443,7 +440,7 @@ fn a_place_that_nobody_may_write_to() {
     }
 }
 
-/// A CLIP that was trained from nothing and taught "no", one step each.
+/// Trains a CLIP from scratch and teaches it "no", one step each.
 fn trained(s: &Sandbox) -> String {
     s.training_set();
     let common = [
@@ -478,11 +475,11 @@ fn trained(s: &Sandbox) -> String {
 }
 
 #[test]
-fn only_the_rows_of_seen_words_are_kept() {
+fn keeps_only_the_rows_of_seen_words() {
     let s = Sandbox::new();
     let weights = trained(&s);
-    let ask = |weights: &str| {
-        let asked = [
+    let with_photo = |weights: &str| {
+        let arguments = [
             "classify",
             "--pretrained",
             weights,
@@ -495,7 +492,7 @@ fn only_the_rows_of_seen_words_are_kept() {
         ];
         s.done(
             &[
-                &asked[..],
+                &arguments[..],
                 &[
                     "--format",
                     "json",
@@ -507,10 +504,10 @@ fn only_the_rows_of_seen_words_are_kept() {
             .concat(),
         )
     };
-    // The template's `photo` was never read, and its row is no longer there.
+    // The template's `photo` was not in training, and its row is removed.
     s.write("of.txt", "a picture {}");
-    let of = |weights: &str, more: &[&str]| {
-        let asked = [
+    let with_own = |weights: &str, more: &[&str]| {
+        let arguments = [
             "classify",
             "--pretrained",
             weights,
@@ -523,7 +520,7 @@ fn only_the_rows_of_seen_words_are_kept() {
         ];
         s.done(
             &[
-                &asked[..],
+                &arguments[..],
                 more,
                 &["--classes", "red, green, blue", "photos"],
             ]
@@ -533,7 +530,7 @@ fn only_the_rows_of_seen_words_are_kept() {
     s.done(&["convert", &weights, "whole.safetensors"]);
     let told = s.done(&["convert", &weights, "seen.safetensors", "--only-seen-words"]);
     assert!(
-        told.contains("became      a safetensors file with its config"),
+        told.contains("format      a safetensors file with its config"),
         "{told}"
     );
     let size = |file: &str| std::fs::metadata(s.path(file)).unwrap().len();
@@ -544,12 +541,15 @@ fn only_the_rows_of_seen_words_are_kept() {
     );
     let templates = ["--templates", "of.txt"];
     assert_eq!(
-        of("seen.safetensors", &templates),
-        of("whole.safetensors", &templates)
+        with_own("seen.safetensors", &templates),
+        with_own("whole.safetensors", &templates)
     );
-    assert_ne!(ask("seen.safetensors"), ask("whole.safetensors"));
+    assert_ne!(
+        with_photo("seen.safetensors"),
+        with_photo("whole.safetensors")
+    );
 
-    // Whole tables for others, and for training on.
+    // Other programs, and further training, get full tables.
     s.done(&["convert", "seen.safetensors", "hub", "--to", "open-clip"]);
     let table = |path: &str| {
         let table = Checkpoint::open(&s.path(path))
@@ -569,7 +569,7 @@ fn only_the_rows_of_seen_words_are_kept() {
     ]);
     assert_eq!(table("again.safetensors"), seen);
 
-    // What it says of itself is what it is asked with.
+    // The recorded templates and scale are the defaults.
     s.done(&[
         "convert",
         &weights,
@@ -579,20 +579,23 @@ fn only_the_rows_of_seen_words_are_kept() {
         "--logit-scale",
         "trained",
     ]);
-    let own = of("own.safetensors", &[]);
+    let own = with_own("own.safetensors", &[]);
     assert_eq!(
         own,
-        of(
+        with_own(
             "whole.safetensors",
             &["--templates", "plain", "--logit-scale", "trained"]
         )
     );
-    assert_ne!(own, of("own.safetensors", &["--templates", "simple"]));
-    assert_ne!(own, of("own.safetensors", &["--logit-scale", "published"]));
+    assert_ne!(own, with_own("own.safetensors", &["--templates", "simple"]));
+    assert_ne!(
+        own,
+        with_own("own.safetensors", &["--logit-scale", "published"])
+    );
 }
 
 #[test]
-fn seen_words_are_of_files_that_tell_them() {
+fn only_seen_words_needs_weights_with_a_vocabulary() {
     let s = Sandbox::new();
     let out = "out.safetensors";
     fails(

@@ -1,6 +1,6 @@
-//! Every command of the README and the book is run, on the tiny model and pictures made here: `ViT-B-16` stands for its
-//! config, the files that the texts speak of are laid out beforehand, one template serves where none is named, a hub on
-//! this machine has the repositories, and the demo and the benchmarks are made small.
+//! Runs every command of the README and the docs on the tiny model and generated images. `ViT-B-16`
+//! is replaced by its config, the files that the docs mention are written beforehand, one template is
+//! used if none is named, a local hub has the repositories, and demo and benchmarks are shrunk.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -12,7 +12,7 @@ use clipn::progress::Silent;
 use common::shards::{samples, tar};
 use common::{Sandbox, text};
 
-/// The commands in fenced `sh` blocks that call `clipn`, continued lines joined.
+/// The `clipn` commands in fenced `sh` blocks, with continued lines joined.
 fn commands(markdown: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut inside = false;
@@ -32,14 +32,14 @@ fn commands(markdown: &str) -> Vec<String> {
     }
     commands.retain(|command| {
         let (_, command) = environment(command);
-        // What never ends by itself is run by `serve.rs`.
+        // Servers never exit by themselves; `serve.rs` runs them.
         let ends = !command.starts_with("clipn serve ");
         ends && (command.starts_with("clipn ") || command.starts_with("cargo run "))
     });
     commands
 }
 
-/// The variable that stands before a command, as `CLIPN_SIMD=portable clipn …`, and the command.
+/// Splits an environment variable before a command, as in `CLIPN_SIMD=portable clipn …`.
 fn environment(command: &str) -> (Option<(&str, &str)>, &str) {
     let set = command
         .split_once(' ')
@@ -65,8 +65,8 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// The data that the texts speak of, beside the sandbox's own: ImageNet's folders with a picture each.
-fn lay_out(sandbox: &Sandbox) {
+/// Writes the data that the docs mention: ImageNet's folders with one image each, and more.
+fn write_data(sandbox: &Sandbox) {
     sandbox.write("list.txt", "photos/red.bmp\nphotos/gradient.bmp\n");
     for part in 0..2 {
         sandbox.write(
@@ -86,14 +86,14 @@ fn lay_out(sandbox: &Sandbox) {
         .map(|class| format!("imagenet/val/n{class:08}"))
         .chain(ood)
     {
-        sandbox.picture(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| {
+        sandbox.image(&format!("data/{folder}/0.bmp"), 3, 3, |x, y| {
             [x as u8 * 80, y as u8 * 80, 99]
         });
     }
-    for picture in 0..60u32 {
-        let (name, height) = (format!("known/pizza/{picture}.bmp"), 30 + picture % 7);
-        sandbox.picture(&name, 40, height, |x, y| {
-            [(x * picture) as u8, (y * 7 + picture) as u8, (x * y) as u8]
+    for image in 0..60u32 {
+        let (name, height) = (format!("known/pizza/{image}.bmp"), 30 + image % 7);
+        sandbox.image(&name, 40, height, |x, y| {
+            [(x * image) as u8, (y * 7 + image) as u8, (x * y) as u8]
         });
     }
     sandbox.write(
@@ -103,8 +103,8 @@ fn lay_out(sandbox: &Sandbox) {
     );
 }
 
-/// The recipe that the texts speak of.
-fn lay_out_recipe(sandbox: &Sandbox) {
+/// Writes the recipe that the docs mention.
+fn write_recipe(sandbox: &Sandbox) {
     sandbox.training_set();
     let small = "model = \"{recipe}/small.json\"";
     sandbox.write(
@@ -119,15 +119,15 @@ fn lay_out_recipe(sandbox: &Sandbox) {
     );
 }
 
-/// The repositories that the texts speak of, with the tiny model for the large ones.
+/// The repositories that the docs mention, with the tiny model in place of the large ones.
 const REPOSITORIES: [(&str, &str); 3] = [
     ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "clip-open-clip"),
     ("openai/clip-vit-base-patch32", "clip-transformers"),
     ("me/my-clipn", "logs/tiny/checkpoints/epoch-10"),
 ];
 
-/// What the commands of training speak of: a table, shards and a small benchmark.
-fn lay_out_training(sandbox: &Sandbox) {
+/// Writes what the training commands need: a table, shards and a small benchmark.
+fn write_training_data(sandbox: &Sandbox) {
     sandbox.training_set();
     let world = World {
         per_class: 1,
@@ -143,7 +143,7 @@ fn lay_out_training(sandbox: &Sandbox) {
     );
 }
 
-/// The arguments of a command line, with the tiny model for the large one.
+/// The arguments of a command line, with the tiny model in place of the large one.
 fn arguments(command: &str) -> Vec<String> {
     let mut words = words(command);
     for word in &mut words {
@@ -164,7 +164,7 @@ fn arguments(command: &str) -> Vec<String> {
     words
 }
 
-/// Measures the tiny model, few times: a task that names its architecture becomes the one that does not.
+/// Measures the tiny model with few repetitions. Tasks with a fixed architecture become `image`.
 fn shrink_benchmark(words: &mut Vec<String>) {
     for word in words.iter_mut().filter(|word| word.starts_with("image-b")) {
         *word = "image".to_owned();
@@ -179,7 +179,7 @@ fn shrink_benchmark(words: &mut Vec<String>) {
 }
 
 #[test]
-fn every_command_works() {
+fn every_documented_command_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files: Vec<_> = std::fs::read_dir(root.join("docs"))
         .unwrap()
@@ -197,20 +197,20 @@ fn every_command_works() {
             continue;
         }
         let sandbox = Sandbox::new();
-        lay_out(&sandbox);
-        sandbox.other_programs_weights();
+        write_data(&sandbox);
+        sandbox.write_other_formats();
         let hub = sandbox.hub(&REPOSITORIES);
         if commands
             .iter()
             .any(|command| command.starts_with("clipn train"))
         {
-            lay_out_training(&sandbox);
+            write_training_data(&sandbox);
         }
         if commands
             .iter()
             .any(|command| command.starts_with("clipn recipe"))
         {
-            lay_out_recipe(&sandbox);
+            write_recipe(&sandbox);
         }
         for command in commands {
             let (variable, line) = environment(&command);

@@ -24,7 +24,7 @@ fn json(sandbox: &Sandbox, more: &[&str]) -> Value {
 }
 
 #[test]
-fn json_has_what_is_promised() {
+fn json_has_the_documented_fields() {
     let sandbox = Sandbox::new();
     let report = json(&sandbox, &[]);
     assert_eq!(report["id"], serde_json::json!({"name": "id", "n": 12}));
@@ -58,7 +58,7 @@ fn json_has_what_is_promised() {
 }
 
 #[test]
-fn the_result_does_not_depend_on_batches_and_workers() {
+fn results_do_not_depend_on_batch_size_and_workers() {
     let sandbox = Sandbox::new();
     let reference = json(&sandbox, &["--batch-size", "1", "--workers", "1"]);
     for spread in [
@@ -72,7 +72,7 @@ fn the_result_does_not_depend_on_batches_and_workers() {
 }
 
 #[test]
-fn tables_and_csv_tell_the_same() {
+fn tables_and_csv_agree() {
     let sandbox = Sandbox::new();
     let table = sandbox.done(&eval(&["--scores", "ctw,atd"]));
     let report = json(&sandbox, &["--scores", "ctw,atd"]);
@@ -88,13 +88,13 @@ fn tables_and_csv_tell_the_same() {
 }
 
 #[test]
-fn output_files_hold_the_table_and_a_row_an_image() {
+fn output_files_have_the_table_and_one_row_per_image() {
     let sandbox = Sandbox::new();
     sandbox.write("noise/broken.png", "not an image");
     let output = sandbox.clipn(&eval(&["--output", "out/deep"]));
     assert!(output.status.success());
     assert!(
-        text(&output.stderr).contains("1 images could not be read"),
+        text(&output.stderr).contains("skipped 1 images that could not be read"),
         "{}",
         text(&output.stderr)
     );
@@ -142,14 +142,17 @@ fn strict_makes_an_unreadable_image_fatal() {
 }
 
 #[test]
-fn grey_pictures_and_precision_change_the_scores() {
+fn gray_images_and_precision_change_the_scores() {
     let sandbox = Sandbox::new();
     let scores = |more: &[&str]| {
         sandbox.done(&eval(&[&["--output", "out"], more].concat()));
         std::fs::read_to_string(sandbox.path("out/scores.csv")).unwrap()
     };
     let plain = scores(&[]);
-    assert_ne!(plain, scores(&["--grey"]));
+    let gray = scores(&["--gray"]);
+    assert_ne!(plain, gray);
+    // The British spelling remains as a hidden alias.
+    assert_eq!(gray, scores(&["--grey"]));
     let log = scores(&["--score-precision", "f64"]);
     let msp = |csv: &str| {
         csv.lines()
@@ -165,7 +168,7 @@ fn grey_pictures_and_precision_change_the_scores() {
 }
 
 #[test]
-fn a_plain_clip_is_warned_about() {
+fn warns_of_a_plain_clip() {
     let sandbox = Sandbox::new();
     let weights = common::library_fixture("checkpoint/plain_clip.pt");
     std::fs::copy(weights, sandbox.path("plain.pt")).unwrap();
@@ -187,15 +190,15 @@ fn a_plain_clip_is_warned_about() {
     let error = text(&output.stderr);
     assert!(
         error.contains("warning: plain.pt is a plain CLIP")
-            && error.contains("CTW and ATD mean nothing"),
+            && error.contains("CTW and ATD are meaningless"),
         "{error}"
     );
     assert!(error.contains("outside the vocabulary of 100"), "{error}");
 }
 
-/// The published pipeline over 28 photographs: table, accuracy and every score.
+/// The published pipeline over 28 photos: table, accuracy and every score.
 #[test]
-fn photographs_give_the_published_table() {
+fn photos_give_the_published_table() {
     let (Some(e2e), Some(weights)) = (
         test_data("golden/e2e"),
         test_data("golden/models/clipn-tiny-realvocab/run/checkpoints/epoch_10.pt"),
@@ -212,7 +215,7 @@ fn photographs_give_the_published_table() {
         .collect::<Vec<_>>()
         .join(",");
 
-    // Fed the stored crops, the table is the published one; fed the photographs, every score is near.
+    // On the stored crops, the table equals the published one; on the photos, every score is close.
     let sandbox = Sandbox::new();
     for (path, _) in expected["scores"].as_object().unwrap() {
         let path = path.strip_prefix("e2e/").unwrap();
@@ -267,17 +270,23 @@ fn photographs_give_the_published_table() {
             );
         }
     }
-    // Four of the twelve pictures are nearest to their own class, by the published features and classifier.
+    // By the published features and classifier, 4 of the 12 images are closest to their own class.
     assert_eq!(report["accuracy"], 4.0 / 12.0);
-    assert!(worst < 1e-4, "from crops, the worst score is {worst:e} off");
-    println!("from crops, the worst score is {worst:e} off");
+    assert!(
+        worst < 1e-4,
+        "from crops, the largest score difference is {worst:e}"
+    );
+    println!("from crops, the largest score difference is {worst:e}");
 
     let (_, worst) = run(e2e.to_str().unwrap(), "");
-    assert!(worst < 2e-3, "from JPEGs, the worst score is {worst:e} off");
-    println!("from JPEGs, the worst score is {worst:e} off");
+    assert!(
+        worst < 2e-3,
+        "from JPEGs, the largest score difference is {worst:e}"
+    );
+    println!("from JPEGs, the largest score difference is {worst:e}");
 }
 
-/// The largest difference of any score from the published one.
+/// Largest difference of any score from the published one.
 fn worst_score(csv: &str, expected: &Value, root: &str, suffix: &str) -> f64 {
     let mut lines = csv.lines();
     let heading: Vec<&str> = lines.next().unwrap().split(',').collect();
@@ -309,7 +318,7 @@ fn worst_score(csv: &str, expected: &Value, root: &str, suffix: &str) -> f64 {
 
 #[cfg(feature = "parquet")]
 #[test]
-fn the_scores_are_written_as_parquet_too() {
+fn parquet_scores_equal_csv_scores() {
     use parquet::file::reader::SerializedFileReader;
     use parquet::record::Field;
 

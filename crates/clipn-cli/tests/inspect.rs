@@ -7,7 +7,7 @@ use common::{Sandbox, library_fixture};
 use serde_json::Value;
 
 #[test]
-fn a_clipn_file_is_told_with_its_no_side() {
+fn shows_the_no_side_of_clipn_weights() {
     let sandbox = Sandbox::new();
     let out = sandbox.done(&["inspect", "epoch_10.pt"]);
     for part in [
@@ -27,7 +27,7 @@ fn a_clipn_file_is_told_with_its_no_side() {
 }
 
 #[test]
-fn a_plain_clip_is_told_to_have_none() {
+fn shows_that_a_plain_clip_has_no_no_side() {
     let sandbox = Sandbox::new();
     let file = library_fixture("checkpoint/plain_clip.pt");
     let out = sandbox.done(&["inspect", file.to_str().unwrap()]);
@@ -55,9 +55,9 @@ fn json_and_csv_list_every_tensor() {
 }
 
 #[test]
-fn what_comes_with_weights_is_told() {
+fn shows_config_and_preprocessing_of_weights() {
     let sandbox = Sandbox::new();
-    sandbox.other_programs_weights();
+    sandbox.write_other_formats();
     for (given, parts) in [
         (
             "openai.pt",
@@ -72,7 +72,7 @@ fn what_comes_with_weights_is_told() {
             "clip-transformers",
             &[
                 "transformers CLIPModel",
-                "told as open_clip's",
+                "shown as open_clip's",
                 "GELU, 2 heads",
                 "224 × 224, mean [0.48145467",
             ],

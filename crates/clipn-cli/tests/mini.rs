@@ -1,4 +1,4 @@
-//! The program with the model that is built in.
+//! The program with the built-in model.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -46,17 +46,20 @@ fn classify_needs_no_model() {
 }
 
 #[test]
-fn a_word_that_it_has_never_read_is_told() {
+fn warns_of_a_word_that_was_not_in_training() {
     let s = Sandbox::new();
     let output = s.clipn(&["classify", "--classes", "goldfish, zeppelin", "photos"]);
-    let told = text(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains("never read `zeppelin`"), "{told}");
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains("`zeppelin` did not occur in the training captions"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn it_is_inspected_and_converted_like_any_other() {
+fn is_inspected_and_converted_like_other_weights() {
     let s = Sandbox::new();
     let told = s.done(&["inspect", "clipn-mini"]);
     for part in [
@@ -70,7 +73,7 @@ fn it_is_inspected_and_converted_like_any_other() {
     assert!(s.path("mini/open_clip_config.json").is_file());
 }
 
-/// A run on the sandbox's table of captions, and the weights that came of it.
+/// Trains on the sandbox's captions, and opens the resulting weights.
 fn taught(s: &Sandbox, objective: &str, more: &[&str]) -> Pretrained {
     let data = [
         "--train-data",
@@ -94,12 +97,12 @@ fn taught(s: &Sandbox, objective: &str, more: &[&str]) -> Pretrained {
 }
 
 #[test]
-fn it_is_taught_further_with_every_word_in_its_place() {
+fn training_continues_and_keeps_notes_and_token_table() {
     let s = Sandbox::new();
     s.training_set();
     let mini = Pretrained::mini().unwrap();
     let taught = taught(&s, "clipn", &[]);
-    // How it is asked and what it has read go along.
+    // Templates, logit scale and seen words are kept.
     assert_eq!(taught.notes(), mini.notes());
     assert!(mini.notes().templates.is_some() && mini.notes().seen_words.is_some());
     let (before, after) = (mini.weights(None).unwrap(), taught.weights(None).unwrap());
@@ -111,7 +114,7 @@ fn it_is_taught_further_with_every_word_in_its_place() {
         table.shape()[0]
     };
     assert_eq!((stored(&mini) < 1000, stored(&taught)), (true, 49_408));
-    // Once stopped, it goes on without being told again what it began with.
+    // It resumes without its initial weights being named again.
     s.done(&[
         "train",
         "--settings",
@@ -139,7 +142,7 @@ fn it_is_taught_further_with_every_word_in_its_place() {
 }
 
 #[test]
-fn it_learns_words_that_it_had_not_read() {
+fn training_adds_new_words() {
     let s = Sandbox::new();
     s.training_set();
     let taught = taught(&s, "clip", &[]);
@@ -151,7 +154,7 @@ fn it_learns_words_that_it_had_not_read() {
     );
     let all = before.seen_words.unwrap();
     assert!(after.seen_words.unwrap().len() > all.len());
-    // Words that are still unread have rows of zeros, as before.
+    // Words that remain unseen keep rows of zeros.
     let weights = taught.weights(None).unwrap();
     let table = weights.text::<f32>(Side::Yes).token_embedding;
     let width = weights.config().text.width;
@@ -168,20 +171,20 @@ fn it_learns_words_that_it_had_not_read() {
 }
 
 #[test]
-fn its_name_is_one_wherever_weights_are_named() {
+fn its_name_works_wherever_weights_are_named() {
     let s = Sandbox::new();
     assert!(
         s.done(&["models", "clipn-mini"])
             .contains("width 128, 6 blocks")
     );
-    // A file so called comes first.
+    // A file of that name takes precedence.
     std::fs::copy(s.path("epoch_10.pt"), s.path("clipn-mini")).unwrap();
     let told = s.done(&["inspect", "clipn-mini"]);
     assert!(!told.contains("seen_words"), "{told}");
 }
 
 #[test]
-fn a_model_without_weights_is_told_where_they_go() {
+fn an_architecture_without_weights_is_rejected_with_a_hint() {
     let s = Sandbox::new();
     let output = s.clipn(&[
         "classify",
@@ -199,9 +202,9 @@ fn a_model_without_weights_is_told_where_they_go() {
     );
 }
 
-/// `docs/results.md` tells these figures; they are read from there.
+/// Reads the figures from `docs/results.md`.
 #[test]
-fn the_figures_of_the_book_come_out_again() {
+fn reproduces_the_documented_figures() {
     let Some(data) = test_data("data") else {
         return;
     };
@@ -223,14 +226,14 @@ fn the_figures_of_the_book_come_out_again() {
         "/../../docs/results.md"
     ))
     .unwrap();
-    let told = book.split("<!-- clipn-mini -->").nth(1).unwrap();
+    let documented = book.split("<!-- clipn-mini -->").nth(1).unwrap();
     let accuracy = format!("{:.1} %", 100.0 * found["accuracy"].as_f64().unwrap());
     assert!(
-        told.contains(&accuracy),
-        "an accuracy of {accuracy} is not told in {told}"
+        documented.contains(&accuracy),
+        "no accuracy of {accuracy} in {documented}"
     );
     let mut compared = 0;
-    for line in told
+    for line in documented
         .lines()
         .filter(|line| line.starts_with("| ") && line.contains(" / "))
     {
@@ -240,20 +243,20 @@ fn the_figures_of_the_book_come_out_again() {
         let results = found["results"].as_array().unwrap().iter().filter(of_score);
         for (result, cell) in results.zip(&cells[1..]) {
             let (auroc, fpr95) = cell.split_once(" / ").unwrap();
-            for (found, told) in [(&result["auroc"], auroc), (&result["fpr95"], fpr95)] {
-                let (found, told) = (
+            for (found, documented) in [(&result["auroc"], auroc), (&result["fpr95"], fpr95)] {
+                let (found, documented) = (
                     100.0 * found.as_f64().unwrap(),
-                    told.parse::<f64>().unwrap(),
+                    documented.parse::<f64>().unwrap(),
                 );
-                // Another processor may round a score otherwise, and ranks of a picture or two with it.
+                // Another processor may round scores differently, which changes the ranks of a few images.
                 assert!(
-                    (found - told).abs() < 0.16,
-                    "{score} on {}: {found} and {told}",
+                    (found - documented).abs() < 0.16,
+                    "{score} on {}: {found} and {documented}",
                     result["ood"]
                 );
                 compared += 1;
             }
         }
     }
-    assert_eq!(compared, 6 * 5 * 2, "{told}");
+    assert_eq!(compared, 6 * 5 * 2, "{documented}");
 }

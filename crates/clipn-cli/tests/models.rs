@@ -8,7 +8,7 @@ use common::{Sandbox, text};
 use serde_json::Value;
 
 #[test]
-fn every_architecture_is_a_row() {
+fn lists_every_architecture() {
     let s = Sandbox::new();
     let table = s.done(&["models"]);
     let row = |name: &str| -> Vec<String> {
@@ -45,7 +45,7 @@ fn every_architecture_is_a_row() {
 }
 
 #[test]
-fn one_architecture_in_detail() {
+fn shows_one_architecture_in_detail() {
     let s = Sandbox::new();
     let told = s.done(&["models", "ViT-B/32"]);
     for part in [
@@ -56,7 +56,7 @@ fn one_architecture_in_detail() {
         "CLIP        151,277,313 parameters: image 87,849,216, text 63,428,096, logit scale 1",
         "CLIPN       215,336,193 parameters",
         "861.34 MB in f32, 430.67 MB in f16",
-        "8.82 GFLOP an image, 5.96 GFLOP a text of 77 tokens",
+        "8.82 GFLOP per image, 5.96 GFLOP per text of 77 tokens",
     ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
@@ -65,7 +65,7 @@ fn one_architecture_in_detail() {
     for part in [
         "QuickGELU",
         "ModifiedResNet, width 64, 3 + 4 + 6 + 3 blocks",
-        "statistics  53,248 numbers",
+        "statistics  53,248 values",
     ] {
         assert!(resnet.contains(part), "no {part:?} in {resnet}");
     }
@@ -78,9 +78,9 @@ fn one_architecture_in_detail() {
 }
 
 #[test]
-fn a_config_of_ones_own_and_weights_that_tell_theirs() {
+fn accepts_custom_configs_and_weights_with_config() {
     let s = Sandbox::new();
-    s.other_programs_weights();
+    s.write_other_formats();
     let of = |given: &str| -> Value {
         serde_json::from_str(&s.done(&["models", given, "--format", "json"])).unwrap()
     };
@@ -93,13 +93,13 @@ fn a_config_of_ones_own_and_weights_that_tell_theirs() {
     ] {
         assert_eq!(of(given)["config"], own["config"], "{given}");
     }
-    // What is told is a config that can be given.
-    s.write("told.json", own["config"].to_string());
-    assert_eq!(of("told.json")["config"], own["config"]);
+    // The printed config can be used as input.
+    s.write("printed.json", own["config"].to_string());
+    assert_eq!(of("printed.json")["config"], own["config"]);
 }
 
 #[test]
-fn what_is_no_architecture_is_told() {
+fn rejects_what_is_no_architecture() {
     let s = Sandbox::new();
     for (given, part) in [
         ("ViT-Z-1", "known models: ViT-S-32"),
@@ -125,7 +125,7 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// Puts the tiny model into the cache, as the weights of open_clip's `ViT-B-16 laion2b_s34b_b88k`.
 fn fill_cache(s: &Sandbox) {
-    s.other_programs_weights();
+    s.write_other_formats();
     let repository = "hf-home/hub/models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K";
     for file in ["open_clip_config.json", "open_clip_model.safetensors"] {
         let bytes = std::fs::read(s.path("clip-open-clip").join(file)).unwrap();
@@ -136,21 +136,21 @@ fn fill_cache(s: &Sandbox) {
 }
 
 #[test]
-fn tags_are_told_with_their_sources_and_what_is_in_the_cache() {
+fn lists_tags_with_their_sources_and_cached_weights() {
     let s = Sandbox::new();
     let told = s.done(&["models", "ViT-B-16"]);
     assert!(
-        told.contains("tags        15 for --pretrained, 0 of them in the cache\n"),
+        told.contains("tags        15 for --pretrained, 0 of them cached\n"),
         "{told}"
     );
     fill_cache(&s);
     let told = s.done(&["models", "ViT-B-16"]);
     for part in [
-        "15 for --pretrained, 1 of them in the cache",
+        "15 for --pretrained, 1 of them cached",
         "laion2b_s34b_b88k           yes     ViT-B-16            hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K\n",
         "openai                      no      ViT-B-16-quickgelu  https://",
         "\nSHA-256 of openai: 5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f\n",
-        "\nlaion2b_s34b_b88k lies in ",
+        "\nlaion2b_s34b_b88k is cached in ",
     ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
@@ -170,7 +170,7 @@ fn tags_are_told_with_their_sources_and_what_is_in_the_cache() {
     );
     assert_eq!(by_tag("openai")["sha256"].as_str().unwrap().len(), 64);
 
-    // A config of one's own has none.
+    // A custom config has no tags.
     assert!(!s.done(&["models", "tiny.json"]).contains("\ntags "));
     let csv = s.done(&["models", "--format", "csv"]);
     let of = |name: &str| {
@@ -188,11 +188,11 @@ fn tags_are_told_with_their_sources_and_what_is_in_the_cache() {
 }
 
 #[test]
-fn the_cache_is_listed_in_each_form() {
+fn lists_the_cache_in_each_format() {
     let s = Sandbox::new();
     let empty = s.done(&["models", "--cache"]);
     assert!(
-        empty.contains("there are no weights in ") && empty.contains("hf-home/hub"),
+        empty.contains("no weights in ") && empty.contains("hf-home/hub"),
         "{empty}"
     );
     assert_eq!(
@@ -207,7 +207,7 @@ fn the_cache_is_listed_in_each_form() {
         "hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K  ViT-B-16 laion2b_s34b_b88k  main (0123456789ab)  ",
         "    2  ",
         "  yes\n",
-        "\nNot fetched to their end: 1 files, 1.50 kB.\n",
+        "\nIncomplete downloads: 1 files, 1.50 kB.\n",
     ] {
         assert!(table.contains(part), "no {part:?} in {table}");
     }
@@ -227,7 +227,7 @@ fn the_cache_is_listed_in_each_form() {
     );
     assert_eq!(json["unfinished"]["bytes"], 1500);
 
-    // The cache is where the rest of the program looks for it, and what is listed opens from there.
+    // The listed paths open, also if HF_HUB_CACHE moves the cache.
     let hub = s.path("elsewhere");
     std::fs::rename(s.path("hf-home/hub"), &hub).unwrap();
     let output = s

@@ -1,4 +1,4 @@
-//! `clipn recipe` on the real binary: steps that build on each other, going on, dry runs, mistakes.
+//! `clipn recipe` on the compiled program: dependent steps, resuming, dry runs, mistakes.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -62,7 +62,7 @@ fn steps_build_on_each_other() {
     }
     assert!(s.path("out/look/results.json").is_file());
 
-    // What is trained stays as it is, and other steps run again.
+    // Finished training is not repeated; other steps run again.
     let trained = std::fs::metadata(weights(&s, "clip"))
         .unwrap()
         .modified()
@@ -82,7 +82,7 @@ fn steps_build_on_each_other() {
 }
 
 #[test]
-fn one_step_alone_uses_what_the_others_made() {
+fn a_single_step_uses_the_outputs_of_the_others() {
     let s = sandbox();
     s.done(&[
         "recipe",
@@ -106,13 +106,13 @@ fn one_step_alone_uses_what_the_others_made() {
     let told = text(&early.stderr);
     assert_eq!(early.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("`{no}` in `{no}` is a step that has made nothing yet"),
+        told.contains("`{no}` in `{no}` is a step without output yet"),
         "{told}"
     );
 }
 
 #[test]
-fn a_dry_run_only_tells() {
+fn a_dry_run_prints_commands_and_runs_none() {
     let s = sandbox();
     let output = s.clipn(&[
         "recipe",
@@ -136,7 +136,7 @@ fn a_dry_run_only_tells() {
 }
 
 #[test]
-fn the_recipes_that_come_along_are_whole() {
+fn shipped_recipes_parse() {
     let s = sandbox();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     let mut found = 0;
@@ -162,7 +162,7 @@ fn the_recipes_that_come_along_are_whole() {
 }
 
 #[test]
-fn mistakes_are_told_by_the_step() {
+fn reports_mistakes_with_their_step() {
     let s = sandbox();
     s.write("bad.toml", SMALL.replace("no-prompts", "no-promts"));
     s.write(
@@ -174,18 +174,18 @@ fn mistakes_are_told_by_the_step() {
         (
             &["recipe", "bad.toml"],
             1,
-            "the step `no`: error: unexpected argument '--no-promts'",
+            "step `no`: unexpected argument '--no-promts'",
         ),
-        (&["recipe", "loop.toml"], 1, "runs a recipe"),
+        (&["recipe", "loop.toml"], 1, "a step cannot run a recipe"),
         (
             &["recipe", "small.toml", "--only", "looks"],
             2,
-            "it has: clip, no, look, inspect",
+            "the recipe has: clip, no, look, inspect",
         ),
         (
             &["recipe", "small.toml", "--set", "epoch=2"],
             2,
-            "it has: epochs",
+            "the recipe has: epochs",
         ),
     ] {
         let output = s.clipn(arguments);

@@ -1,4 +1,5 @@
-//! The report of `clipn eval` in a browser: whole without a network, nothing wider than the window, dark and light.
+//! The report of `clipn eval` in a browser: complete without a network, never wider than the window,
+//! in dark and light mode.
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/browser.rs"]
@@ -10,10 +11,10 @@ use std::path::{Path, PathBuf};
 use common::{Sandbox, with_model};
 use serde_json::Value;
 
-/// The policy by which the page loads nothing and runs nothing.
+/// Content security policy of the page: it loads and runs nothing.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
-/// Reports of one evaluation with names that want to be wide, and of two merged runs of it.
+/// Reports of one evaluation with a very long name, and of two merged runs of it.
 fn reports(sandbox: &Sandbox) -> [PathBuf; 2] {
     let long = "a-set-with-a-name-that-has-no-place-to-break-and-goes-on-and-on=noise";
     let evaluate = |output: &str, more: &[&str]| {
@@ -35,12 +36,12 @@ fn reports(sandbox: &Sandbox) -> [PathBuf; 2] {
     ["one/report.html", "merged/report.html"].map(|report| sandbox.path(report))
 }
 
-/// A page that shows a copy of the report in a frame of that width and holds what a script in it has measured. Windows
-/// cannot be as narrow as phones; frames can.
-fn measured(report: &Path, width: u32) -> PathBuf {
+/// Writes a page that shows a copy of the report in a frame of this width, with a script that
+/// measures it. Frames can be as narrow as phones, windows cannot.
+fn measuring_page(report: &Path, width: u32) -> PathBuf {
     const SCRIPT: &str = "<script>addEventListener('load', () => setTimeout(() => {
         const root = document.documentElement, paper = getComputedStyle(document.body).backgroundColor;
-        // What scrolls by itself may be as wide as it is.
+        // Elements in scroll containers may be wider.
         const wide = [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll > *, svg *')
             && e.getBoundingClientRect().right > root.clientWidth + 0.5).map(e => e.outerHTML.slice(0, 80));
         const broken = [...document.images].filter(i => { i.loading = 'eager'; return !i.getAttribute('src').startsWith('data:'); });
@@ -53,19 +54,19 @@ fn measured(report: &Path, width: u32) -> PathBuf {
     let open = html
         .replace(POLICY, "default-src * data: 'unsafe-inline'")
         .replace("</body>", SCRIPT);
-    let folder = report.parent().unwrap();
-    std::fs::write(folder.join("copy.html"), open).unwrap();
+    let directory = report.parent().unwrap();
+    std::fs::write(directory.join("copy.html"), open).unwrap();
     let frame = format!(
         "<!DOCTYPE html><body style='margin:0'><script>addEventListener('message', e => {{
              document.body.dataset.measured = encodeURIComponent(JSON.stringify(e.data)); }});</script>
          <iframe src='copy.html' style='width:{width}px;height:800px;border:0'></iframe></body>"
     );
-    let path = folder.join("frame.html");
+    let path = directory.join("frame.html");
     std::fs::write(&path, frame).unwrap();
     path
 }
 
-/// What the script has told.
+/// Decodes the measurement of the script.
 fn measurement(dom: &str) -> Value {
     let encoded = dom
         .split("data-measured=\"")
@@ -87,7 +88,7 @@ fn measurement(dom: &str) -> Value {
 }
 
 #[test]
-fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
+fn reports_render_offline_at_any_width_and_in_both_color_schemes() {
     let Some(program) = browser::find() else {
         return;
     };
@@ -97,7 +98,7 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
         .zip([(16, true), (0, false)])
         .map(|(r, (c, i))| (r, c, i))
     {
-        // As it is: it asks for nothing, and what it is made of is there.
+        // The unchanged page makes no requests and is complete.
         let visit = browser::visit(program, &report, 1200, false);
         assert_eq!(visit.requests, [""; 0], "{}", report.display());
         assert_eq!(visit.dom.matches("<figure class=\"chart").count(), charts);
@@ -106,7 +107,7 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
 
         let mut papers = Vec::new();
         for (width, dark) in [(400, true), (400, false), (1200, true), (1200, false)] {
-            let frame = measured(&report, width);
+            let frame = measuring_page(&report, width);
             let visit = browser::visit(program, &frame, 1300, dark);
             assert_eq!(
                 visit.requests,
@@ -114,17 +115,17 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
                 "{} without its policy",
                 report.display()
             );
-            let told = measurement(&visit.dom);
-            let shown = format!("{} at {width}: {told}", report.display());
+            let found = measurement(&visit.dom);
+            let shown = format!("{} at {width}: {found}", report.display());
             assert!(
-                told["client"].as_u64().unwrap() <= u64::from(width),
+                found["client"].as_u64().unwrap() <= u64::from(width),
                 "{shown}"
             );
-            assert_eq!(told["scroll"], told["client"], "{shown}");
-            assert_eq!(told["wide"], serde_json::json!([]), "{shown}");
-            assert_eq!(told["broken"], 0, "{shown}");
-            assert_eq!(told["images"].as_u64().unwrap() > 10, images, "{shown}");
-            let heights = told["charts"].as_array().unwrap();
+            assert_eq!(found["scroll"], found["client"], "{shown}");
+            assert_eq!(found["wide"], serde_json::json!([]), "{shown}");
+            assert_eq!(found["broken"], 0, "{shown}");
+            assert_eq!(found["images"].as_u64().unwrap() > 10, images, "{shown}");
+            let heights = found["charts"].as_array().unwrap();
             assert_eq!(heights.len(), charts, "{shown}");
             assert!(
                 heights
@@ -132,7 +133,7 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
                     .all(|height| height.as_f64().unwrap() > 100.0),
                 "{shown}"
             );
-            papers.push(told["paper"].as_str().unwrap().to_owned());
+            papers.push(found["paper"].as_str().unwrap().to_owned());
         }
         assert_eq!(
             papers,
@@ -146,9 +147,9 @@ fn reports_are_whole_offline_at_any_width_and_in_both_colours() {
     }
 }
 
-/// That the test above can fail: a page that asks for something and is too wide is found out.
+/// Shows that the test above can fail: it detects a page that makes requests and is too wide.
 #[test]
-fn what_a_report_must_not_do_is_noticed() {
+fn detects_requests_and_overflow() {
     let Some(program) = browser::find() else {
         return;
     };
@@ -163,7 +164,7 @@ fn what_a_report_must_not_do_is_noticed() {
         browser::visit(program, &report, 1200, false).requests,
         [""; 0]
     );
-    let visit = browser::visit(program, &measured(&report, 400), 1200, false);
+    let visit = browser::visit(program, &measuring_page(&report, 400), 1200, false);
     assert!(
         visit
             .requests
@@ -172,10 +173,13 @@ fn what_a_report_must_not_do_is_noticed() {
         "{:?}",
         visit.requests
     );
-    let told = measurement(&visit.dom);
+    let found = measurement(&visit.dom);
     assert!(
-        told["scroll"].as_u64() > told["client"].as_u64() && told["broken"] == 1,
-        "{told}"
+        found["scroll"].as_u64() > found["client"].as_u64() && found["broken"] == 1,
+        "{found}"
     );
-    assert!(told["wide"][0].as_str().unwrap().contains("wide"), "{told}");
+    assert!(
+        found["wide"][0].as_str().unwrap().contains("wide"),
+        "{found}"
+    );
 }

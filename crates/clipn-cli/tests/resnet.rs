@@ -1,4 +1,4 @@
-//! A CLIP with a ResNet image tower on the real binary: looked into, taught "no", evaluated.
+//! A CLIP with a ResNet image tower on the compiled program: inspected, taught "no", evaluated.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,8 @@ use clipn::checkpoint::{Checkpoint, Tensor, write_safetensors};
 use clipn::model::{ModelConfig, Side, names};
 use common::{Sandbox, text};
 
-/// `rn.json` and `rn.safetensors`, a plain CLIP with the real vocabulary and values that are spread evenly.
+/// Writes `rn.json` and `rn.safetensors`, a plain CLIP with the real vocabulary and evenly spread
+/// values.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.training_set();
@@ -34,13 +35,13 @@ fn sandbox() -> Sandbox {
             } else {
                 0.2
             };
-            let centre = f64::from(u8::from(
+            let center = f64::from(u8::from(
                 name.ends_with("running_var") || name.contains("ln_"),
             ));
             let value = |i: usize| {
                 let spread =
                     ((i + 1) as f64 * (0.618_034 + index as f64 * 1e-3)).fract() * 2.0 - 1.0;
-                (centre + scale * spread) as f32
+                (center + scale * spread) as f32
             };
             let tensor =
                 Tensor::from_f32(&shape, (0..count).map(value).collect::<Vec<_>>()).unwrap();
@@ -63,7 +64,7 @@ const DATA: [&str; 8] = [
 ];
 
 #[test]
-fn a_resnet_is_looked_into_taught_no_and_evaluated() {
+fn inspects_teaches_and_evaluates_a_resnet() {
     let s = sandbox();
     let told = s.done(&["inspect", "rn.safetensors"]);
     assert!(
@@ -80,7 +81,7 @@ fn a_resnet_is_looked_into_taught_no_and_evaluated() {
     ];
     let weights = s.done(&[&["train"][..], &MODEL, &DATA, &caching].concat());
     let weights = weights.trim();
-    // The frozen tower is written as it was read, and the "no" side beside it.
+    // The frozen tower is unchanged, and the "no" side is added.
     let [before, after] =
         [s.path("rn.safetensors"), s.path(weights)].map(|path| Checkpoint::open(&path).unwrap());
     for (name, tensor) in before
@@ -128,7 +129,7 @@ fn a_resnet_is_looked_into_taught_no_and_evaluated() {
 }
 
 #[test]
-fn a_resnet_that_should_learn_is_refused() {
+fn rejects_training_of_a_resnet_tower() {
     let s = sandbox();
     let starts: [&[&str]; 2] = [&MODEL[..2], &MODEL];
     for start in starts {

@@ -1,10 +1,10 @@
-//! `clipn results`, and the spread that `clipn eval` tells.
+//! `clipn results`, and the spread of `clipn eval --repeat`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use clipn::checkpoint::{Checkpoint, Tensor, write_safetensors};
-use common::{Sandbox, text, with_model};
+use common::{Sandbox, is_error_report, text, with_model};
 use serde_json::Value;
 
 const SETS: [&str; 6] = [
@@ -24,13 +24,13 @@ fn json(sandbox: &Sandbox, arguments: &[&str]) -> Value {
     serde_json::from_str(&sandbox.done(&[arguments, &["--format", "json"]].concat())).unwrap()
 }
 
-fn refused(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String) {
+fn rejected(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String) {
     let output = sandbox.clipn(arguments);
     assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
     (output.status.code(), text(&output.stderr))
 }
 
-/// The tiny model with the tensors of one kind multiplied, as another seed would have made them other.
+/// Writes the tiny model with scaled tensors of one kind, as a stand-in for another seed.
 fn variant(sandbox: &Sandbox, name: &str, of: &str, factor: f32) {
     let weights = Checkpoint::open(&sandbox.path("epoch_10.pt")).unwrap();
     let tensors: Vec<(String, Tensor)> = weights
@@ -63,7 +63,7 @@ fn variant(sandbox: &Sandbox, name: &str, of: &str, factor: f32) {
 }
 
 #[test]
-fn runs_are_merged_into_mean_and_spread() {
+fn merges_runs_into_mean_and_spread() {
     let sandbox = Sandbox::new();
     variant(&sandbox, "seed-1.safetensors", "prompt_no", 3.0);
     let seeds = [("a", "epoch_10.pt"), ("b", "seed-1.safetensors")];
@@ -145,7 +145,7 @@ fn runs_are_merged_into_mean_and_spread() {
     let page = std::fs::read_to_string(sandbox.path("both/report.html")).unwrap();
     assert!(page.contains("2 runs of id") && page.contains("seed-1.safetensors"));
 
-    // Both at once are the same as one after the other.
+    // Evaluating both at once equals merging separate runs.
     let both = [
         "--pretrained",
         "epoch_10.pt",
@@ -160,7 +160,7 @@ fn runs_are_merged_into_mean_and_spread() {
     ]
     .concat();
     let at_once = json(&sandbox, &arguments);
-    // Figures that were read from a file may be off by their last bit.
+    // Metrics read from a file may differ in the last bit.
     for i in 0..12 {
         let std = |run: &Value| {
             run["spread"]["results"][i]["auroc"]["std"]
@@ -181,7 +181,7 @@ fn runs_are_merged_into_mean_and_spread() {
 }
 
 #[test]
-fn models_with_other_image_towers_are_scored_by_their_own() {
+fn models_with_different_image_towers_use_their_own() {
     let sandbox = Sandbox::new();
     variant(&sandbox, "other.safetensors", "visual.", 1.5);
     let model = [
@@ -201,7 +201,7 @@ fn models_with_other_image_towers_are_scored_by_their_own() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_refused() {
+fn rejects_runs_that_are_not_comparable() {
     let sandbox = Sandbox::new();
     sandbox.done(&eval(&["--output", "a"]));
     sandbox.done(&eval(&["--output", "mcm", "--fpr-convention", "mcm"]));
@@ -218,55 +218,55 @@ fn what_does_not_belong_together_is_refused() {
         ),
         ("few", "the list of scores"),
     ] {
-        let (code, error) = refused(&sandbox, &["results", "merge", "a", other]);
+        let (code, error) = rejected(&sandbox, &["results", "merge", "a", other]);
         assert!(
-            code == Some(1) && error.contains(said) && error.lines().count() == 1,
+            code == Some(1) && error.contains(said) && is_error_report(&error),
             "{error}"
         );
     }
-    let (code, error) = refused(&sandbox, &["results", "merge", "a", "a/results.json"]);
+    let (code, error) = rejected(&sandbox, &["results", "merge", "a", "a/results.json"]);
     assert!(
-        code == Some(2) && error.contains("a/results.json is given twice"),
+        code == Some(2) && error.contains("duplicate results: a/results.json"),
         "{error}"
     );
-    assert_eq!(refused(&sandbox, &["results", "merge", "a"]).0, Some(2));
+    assert_eq!(rejected(&sandbox, &["results", "merge", "a"]).0, Some(2));
     std::fs::create_dir(sandbox.path("b")).unwrap();
     std::fs::copy(
         sandbox.path("a/results.json"),
         sandbox.path("b/results.json"),
     )
     .unwrap();
-    let (code, error) = refused(&sandbox, &["results", "merge", "a", "b", "--output", "b"]);
+    let (code, error) = rejected(&sandbox, &["results", "merge", "a", "b", "--output", "b"]);
     assert!(
-        code == Some(2) && error.contains("would be written over"),
+        code == Some(2) && error.contains("would overwrite"),
         "{error}"
     );
     sandbox.done(&["results", "merge", "a", "b", "--output", "c"]);
-    let (code, error) = refused(&sandbox, &["results", "merge", "a", "c"]);
+    let (code, error) = rejected(&sandbox, &["results", "merge", "a", "c"]);
     assert!(
         code == Some(1) && error.contains("cannot merge c: it is already the mean of 2 runs"),
         "{error}"
     );
 
     sandbox.write("b/results.json", "{\"results\": [");
-    let (code, error) = refused(&sandbox, &["results", "show", "b"]);
+    let (code, error) = rejected(&sandbox, &["results", "show", "b"]);
     assert!(
         code == Some(1) && error.contains("does not hold the results of an evaluation"),
         "{error}"
     );
     assert!(
-        refused(&sandbox, &["results", "show", "nowhere"])
+        rejected(&sandbox, &["results", "show", "nowhere"])
             .1
             .contains("cannot read nowhere")
     );
 }
 
 #[test]
-fn repeats_tell_the_spread_over_images() {
+fn repeats_estimate_the_spread_over_images() {
     let sandbox = Sandbox::new();
     let plain = json(&sandbox, &eval(&[]));
     let repeated = json(&sandbox, &eval(&["--repeat", "50", "--output", "out"]));
-    // The figures on all images stay, the spread comes beside them.
+    // The metrics on all images stay, and the spread is added.
     assert_eq!(repeated["results"], plain["results"]);
     assert_eq!(repeated["settings"], plain["settings"]);
     let spread = &repeated["spread"];
@@ -312,7 +312,7 @@ fn repeats_tell_the_spread_over_images() {
 }
 
 #[test]
-fn repeats_that_make_no_sense_are_refused() {
+fn rejects_invalid_repeats() {
     let sandbox = Sandbox::new();
     for (more, code, said) in [
         (&["--repeat", "1"][..], 2, "2..=10000"),
@@ -325,14 +325,14 @@ fn repeats_that_make_no_sense_are_refused() {
         ),
         (&["--pretrained", "epoch_10.pt"], 2, "is given twice"),
     ] {
-        let (found, error) = refused(&sandbox, &eval(more));
+        let (found, error) = rejected(&sandbox, &eval(more));
         assert!(
             found == Some(code) && error.contains(said),
             "{more:?}: {error}"
         );
     }
     let both = ["--pretrained", "epoch_10.pt", "other.pt", "--repeat", "3"];
-    let (code, error) = refused(
+    let (code, error) = rejected(
         &sandbox,
         &[&["eval", "--model", "tiny.json"][..], &both, &SETS].concat(),
     );

@@ -1,4 +1,4 @@
-//! `clipn serve`: the real program with the model that is built in, on any port of this machine.
+//! `clipn serve`: the compiled program with the built-in model, on any free port.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Sandbox, text};
+use common::{Sandbox, is_error_report, text};
 use serde_json::Value;
 
 const CLASSES: &str = "goldfish, school bus, pizza";
@@ -20,7 +20,7 @@ struct Served {
     address: String,
 }
 
-/// `clipn serve` in the sandbox, with templates that are soon encoded.
+/// `clipn serve` in the sandbox, offline.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clipn"));
     command
@@ -47,12 +47,12 @@ fn spawn(mut command: Command) -> Served {
     assert!(
         line.starts_with("http://") && line.ends_with('\n'),
         "{line:?}: {}",
-        served.ended().1
+        served.wait().1
     );
     served
 }
 
-/// The built-in model on any port.
+/// Serves the built-in model on any free port.
 fn serve(sandbox: &Sandbox, arguments: &[&str]) -> Served {
     let always = ["--classes", CLASSES, "--templates", "simple", "--port", "0"];
     spawn(command(sandbox, &[&always[..], arguments].concat()))
@@ -63,19 +63,19 @@ impl Served {
         TcpStream::connect(&self.address).unwrap()
     }
 
-    /// Status and body of an answer.
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, Value) {
+    /// Sends a request; returns the status and body of the response.
+    fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, Value) {
         let mut stream = self.connect();
         send(&mut stream, method, path, headers, body);
         read(&mut stream)
     }
 
-    fn classify(&self, picture: &Path) -> (u16, Value) {
-        self.ask(
+    fn classify(&self, image: &Path) -> (u16, Value) {
+        self.request(
             "POST",
             "/v1/classify",
             "content-type: image/bmp\r\n",
-            &std::fs::read(picture).unwrap(),
+            &std::fs::read(image).unwrap(),
         )
     }
 
@@ -90,8 +90,8 @@ impl Served {
         );
     }
 
-    /// Waits for the end: exit code and log.
-    fn ended(mut self) -> (Option<i32>, String) {
+    /// Waits for the exit; returns the exit code and the log.
+    fn wait(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         while self.process.try_wait().unwrap().is_none() {
             if begun.elapsed() > Duration::from_secs(60) {
@@ -135,7 +135,7 @@ fn read(stream: &mut TcpStream) -> (u16, Value) {
 }
 
 #[test]
-fn it_answers_as_classify_does_and_ends_with_zero() {
+fn responds_like_classify_and_exits_with_zero() {
     let s = Sandbox::new();
     let served = serve(&s, &[]);
     let (status, answer) = served.classify(&s.path("photos/red.bmp"));
@@ -159,12 +159,12 @@ fn it_answers_as_classify_does_and_ends_with_zero() {
     assert_eq!(result["top"][0]["label"], row["top"][0]["label"]);
     assert_eq!(result["label"].as_str().unwrap_or("unknown"), row["label"]);
     assert_eq!(
-        served.ask("GET", "/v1/info", "", b"").1["model"],
+        served.request("GET", "/v1/info", "", b"").1["model"],
         "clipn-mini"
     );
-    assert_eq!(served.ask("GET", "/health", "", b"").0, 200);
+    assert_eq!(served.request("GET", "/health", "", b"").0, 200);
     served.signal("-TERM");
-    let (code, log) = served.ended();
+    let (code, log) = served.wait();
     assert_eq!(code, Some(0), "{log}");
     assert!(
         log.contains("listening") && log.contains("/v1/classify") && log.contains("stopped"),
@@ -173,7 +173,7 @@ fn it_answers_as_classify_does_and_ends_with_zero() {
 }
 
 #[test]
-fn a_request_that_is_being_sent_is_still_answered() {
+fn completes_a_request_in_transfer_before_exit() {
     let s = Sandbox::new();
     let served = serve(&s, &[]);
     let picture = std::fs::read(s.path("photos/red.bmp")).unwrap();
@@ -192,18 +192,18 @@ fn a_request_that_is_being_sent_is_still_answered() {
     while TcpStream::connect(&served.address).is_ok() {
         assert!(
             begun.elapsed() < Duration::from_secs(30),
-            "connections are still taken"
+            "connections are still accepted"
         );
         std::thread::sleep(Duration::from_millis(10));
     }
     stream.write_all(second).unwrap();
     let (status, answer) = read(&mut stream);
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(served.ended().0, Some(0));
+    assert_eq!(served.wait().0, Some(0));
 }
 
 #[test]
-fn a_bundle_is_served() {
+fn serves_a_bundle() {
     let s = Sandbox::new();
     s.done(&[
         "classifier",
@@ -230,19 +230,20 @@ fn a_bundle_is_served() {
             (status, answer["results"].as_array().unwrap().len()),
             (200, 1)
         );
-        let info = served.ask("GET", "/v1/info", "", b"").1;
+        let info = served.request("GET", "/v1/info", "", b"").1;
         assert_eq!(
             (&info["model"], &info["editable_classes"]),
             (&"clipn-mini".into(), &editable.into()),
             "{info}"
         );
-        let (status, answer) = served.ask("POST", "/v1/classes", "", br#"{"classes": ["apple"]}"#);
+        let (status, answer) =
+            served.request("POST", "/v1/classes", "", br#"{"classes": ["apple"]}"#);
         assert_eq!(status, if editable { 200 } else { 422 }, "{answer}");
     }
 }
 
 #[test]
-fn flags_can_be_variables_and_keys_stay_secret() {
+fn reads_environment_variables_and_keeps_keys_secret() {
     let s = Sandbox::new();
     s.write("keys.txt", "# ours\n0123456789abcdef-file\n");
     let mut command = command(&s, &["--classes", CLASSES, "--templates", "simple"]);
@@ -258,10 +259,10 @@ fn flags_can_be_variables_and_keys_stay_secret() {
         .env("CLIPN_API_KEYS_FILE", "keys.txt")
         .env("CLIPN_MAX_IMAGES", "7");
     let served = spawn(command);
-    assert_eq!(served.ask("GET", "/v1/info", "", b"").0, 401);
+    assert_eq!(served.request("GET", "/v1/info", "", b"").0, 401);
     assert_eq!(
         served
-            .ask(
+            .request(
                 "GET",
                 "/v1/info",
                 "x-api-key: 0123456789abcdef-env3\r\n",
@@ -272,11 +273,11 @@ fn flags_can_be_variables_and_keys_stay_secret() {
     );
     for key in ["env1", "env2", "file"] {
         let header = format!("authorization: Bearer 0123456789abcdef-{key}\r\n");
-        let (status, info) = served.ask("GET", "/v1/info", &header, b"");
+        let (status, info) = served.request("GET", "/v1/info", &header, b"");
         assert_eq!((status, &info["limits"]["images"]), (200, &7.into()));
     }
     served.signal("-TERM");
-    let (code, log) = served.ended();
+    let (code, log) = served.wait();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("0123456789abcdef"), "{log}");
     let lines: Vec<Value> = log
@@ -295,7 +296,7 @@ fn flags_can_be_variables_and_keys_stay_secret() {
 }
 
 #[test]
-fn wrong_use_is_told_in_a_line() {
+fn rejects_wrong_usage() {
     let s = Sandbox::new();
     let refused = |arguments: &[&str]| {
         let always = ["--classes", CLASSES, "--templates", "simple"];
@@ -304,10 +305,7 @@ fn wrong_use_is_told_in_a_line() {
             .output()
             .unwrap();
         let told = text(&output.stderr);
-        assert!(
-            output.stdout.is_empty() && told.starts_with("error: ") && told.lines().count() == 1,
-            "{told}"
-        );
+        assert!(output.stdout.is_empty() && is_error_report(&told), "{told}");
         (output.status.code(), told)
     };
     assert_eq!(refused(&["--workers", "0"]).0, Some(2));
@@ -325,7 +323,7 @@ fn wrong_use_is_told_in_a_line() {
     assert!(code == Some(1) && told.contains(&port), "{told}");
     let neither = command(&s, &["--port", "0"]).output().unwrap();
     assert_eq!(neither.status.code(), Some(2));
-    // A name that is there many times is refused as everywhere.
+    // A missing bundle is a failure, not wrong usage.
     let missing = command(&s, &["--bundle", "missing.clipn"])
         .output()
         .unwrap();
@@ -333,7 +331,7 @@ fn wrong_use_is_told_in_a_line() {
 }
 
 #[test]
-fn open_to_others_without_keys_is_warned_of() {
+fn warns_of_an_open_server_without_keys() {
     let s = Sandbox::new();
     for (arguments, warned) in [
         (&["--host", "0.0.0.0"][..], true),
@@ -345,7 +343,7 @@ fn open_to_others_without_keys_is_warned_of() {
     ] {
         let served = serve(&s, arguments);
         served.signal("-TERM");
-        let (code, log) = served.ended();
+        let (code, log) = served.wait();
         assert_eq!(
             (code, log.contains("no API keys")),
             (Some(0), warned),
@@ -354,7 +352,7 @@ fn open_to_others_without_keys_is_warned_of() {
     }
 }
 
-/// The lines of a text that stand in `sh` blocks.
+/// The lines in the `sh` blocks of a text.
 fn lines(markdown: &str) -> Vec<String> {
     let mut blocks = markdown.split("```");
     let mut lines = Vec::new();
@@ -370,9 +368,9 @@ fn lines(markdown: &str) -> Vec<String> {
     lines
 }
 
-/// What `documentation.rs` leaves to this test: servers, and what is asked of them.
+/// Runs the documented servers and the requests to them, which `documentation.rs` skips.
 #[test]
-fn the_commands_of_the_book_work() {
+fn documented_servers_and_requests_work() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let s = Sandbox::new();
     s.done(&[
@@ -386,14 +384,14 @@ fn the_commands_of_the_book_work() {
         "shop.clipn",
     ]);
     let has_curl = Command::new("curl").arg("--version").output().is_ok();
-    let (mut servers, mut asked) = (0, 0);
-    for book in [
+    let (mut servers, mut requests) = (0, 0);
+    for document in [
         "README.md",
         "docs/serving.md",
         "docs/commands.md",
         "docs/production.md",
     ] {
-        let lines = lines(&std::fs::read_to_string(root.join(book)).unwrap());
+        let lines = lines(&std::fs::read_to_string(root.join(document)).unwrap());
         for line in lines.iter().filter(|line| line.starts_with("clipn serve ")) {
             let quoted: Vec<&str> = line["clipn serve ".len()..].split('"').collect();
             let plain = quoted
@@ -431,15 +429,15 @@ fn the_commands_of_the_book_work() {
                     answer["results"][0]["reason"].is_string(),
                     "{line}: {answer}"
                 );
-                asked += 1;
+                requests += 1;
             }
             served.signal("-TERM");
-            assert_eq!(served.ended().0, Some(0));
+            assert_eq!(served.wait().0, Some(0));
         }
     }
     assert!(servers >= 3, "{servers} servers");
-    assert!(asked >= 4 || !has_curl, "{asked} requests");
+    assert!(requests >= 4 || !has_curl, "{requests} requests");
     if !has_curl {
-        eprintln!("skipped: there is no curl here for the requests of the book");
+        eprintln!("skipped: curl is not installed, so the documented requests were not made");
     }
 }

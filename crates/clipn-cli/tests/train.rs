@@ -1,4 +1,5 @@
-//! `clipn train` on the real binary: objectives, logs, resuming after kills, broken data, evaluation on the way.
+//! `clipn train` on the compiled program: objectives, logs, resuming after kills, broken data,
+//! evaluation during training.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use clipn::demo::World;
 use clipn::progress::Silent;
-use common::{Sandbox, library_fixture, text};
+use common::{Sandbox, error_report, library_fixture, text};
 use serde_json::Value;
 
-/// What every run here has in common: the small model and batches of 8, so that the table of captions makes 6 steps an
+/// The common arguments: the small model and batches of 8, so that the captions give 6 steps per
 /// epoch.
 const COMMON: [&str; 9] = [
     "train",
@@ -32,7 +33,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// The arguments of a run, on the table of captions unless they name other data.
+/// The arguments of a run, on the captions unless they name other data.
 fn train<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let table: &[&str] = if more.contains(&"--train-data") {
         &[]
@@ -42,14 +43,14 @@ fn train<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&COMMON[..], table, &["--name", name], more].concat()
 }
 
-/// A plain CLIP for the objectives that need one.
+/// Trains a plain CLIP for the objectives that need one.
 fn trained_clip(s: &Sandbox) -> String {
     s.done(&train("start", &["--objective", "clip", "--epochs", "1"]))
         .trim()
         .to_owned()
 }
 
-/// The lines of a run's log.
+/// Reads a run's log.
 fn log(s: &Sandbox, name: &str) -> Vec<Value> {
     let lines = std::fs::read_to_string(s.path(&format!("logs/{name}/log.jsonl"))).unwrap();
     lines
@@ -73,8 +74,8 @@ fn mean_loss(lines: &[Value]) -> f64 {
     total / lines.len() as f64
 }
 
-/// Everything of a log's lines but their times.
-fn figures(log: &[Value]) -> Vec<Value> {
+/// The lines of a log without their times.
+fn without_times(log: &[Value]) -> Vec<Value> {
     log.iter()
         .map(|line| {
             serde_json::json!([
@@ -88,9 +89,9 @@ fn figures(log: &[Value]) -> Vec<Value> {
         .collect()
 }
 
-/// Two runs came to the same: weights and moments byte for byte, and the figures of each step once.
+/// Checks that two runs ended equally: equal weights and moments, and each step once in the log.
 #[track_caller]
-fn same_end(s: &Sandbox, one: &str, other: &str, last: &str) {
+fn assert_same_end(s: &Sandbox, one: &str, other: &str, last: &str) {
     for file in ["model.safetensors", "optimizer.safetensors"] {
         let read = |run: &str| {
             std::fs::read(s.path(&format!("logs/{run}/checkpoints/{last}/{file}"))).unwrap()
@@ -100,7 +101,7 @@ fn same_end(s: &Sandbox, one: &str, other: &str, last: &str) {
             "{file} of {one} and {other} differ"
         );
     }
-    assert_eq!(figures(&log(s, one)), figures(&log(s, other)));
+    assert_eq!(without_times(&log(s, one)), without_times(&log(s, other)));
 }
 
 /// Starts `clipn` and leaves it running.
@@ -114,7 +115,7 @@ fn start(s: &Sandbox, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Waits until a log has so many lines, or the program has ended.
+/// Waits until a log has this many lines, or the program has ended.
 fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none() {
@@ -127,7 +128,7 @@ fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
 }
 
 #[test]
-fn logits_of_the_scale_that_was_trained() {
+fn trained_logit_scale_changes_the_scores() {
     let s = sandbox();
     let clip = trained_clip(&s);
     let p = |more: &[&str]| {
@@ -157,7 +158,7 @@ fn logits_of_the_scale_that_was_trained() {
         published,
         p(&[&photo[..], &["--logit-scale", "published"]].concat())
     );
-    // Training began at 1 / 0.07 and went some steps: less than 100, which makes p less sharp.
+    // Training started at 1 / 0.07 and took a few steps: the scale is below 100, so p is less sharp.
     let trained = p(&[&photo[..], &["--logit-scale", "trained"]].concat());
     assert!(
         trained < published && trained > 1.0 / 3.0,
@@ -166,7 +167,7 @@ fn logits_of_the_scale_that_was_trained() {
 }
 
 #[test]
-fn words_that_training_never_saw_are_told() {
+fn warns_of_words_that_were_not_in_training() {
     let s = sandbox();
     let clip = trained_clip(&s);
     let no = s.done(&train(
@@ -190,29 +191,29 @@ fn words_that_training_never_saw_are_told() {
         let told = text(&output.stderr);
         assert!(output.status.success(), "{told}");
         assert!(
-            told.contains("never read `zeppelin`") && told.contains("the class `green zeppelin`"),
+            told.contains("`zeppelin` did not occur") && told.contains("class `green zeppelin`"),
             "{told}"
         );
-        assert!(!told.contains("the class `red picture`"), "{told}");
+        assert!(!told.contains("class `red picture`"), "{told}");
         assert!(
-            told.contains("1 of 1 templates have words that the model has never read, as `photo`"),
+            told.contains("1 of 1 templates have words") && told.contains("such as `photo`"),
             "{told}"
         );
     }
-    // Nobody knows what weights from elsewhere have read.
+    // The training captions of other weights are unknown.
     let output = s.clipn(&common::with_model(
         "classify",
         &["--classes", "green zeppelin, red", "photos"],
     ));
     assert!(
-        !text(&output.stderr).contains("never read"),
+        !text(&output.stderr).contains("did not occur"),
         "{}",
         text(&output.stderr)
     );
 }
 
 #[test]
-fn a_clip_from_nothing_and_then_no() {
+fn trains_a_clip_from_scratch_and_teaches_it_no() {
     let s = &sandbox();
     let printed = s.done(&train("clip", &["--objective", "clip", "--epochs", "6"]));
     assert_eq!(printed, "logs/clip/checkpoints/epoch-6/model.safetensors\n");
@@ -233,7 +234,7 @@ fn a_clip_from_nothing_and_then_no() {
     assert_eq!(steps(&lines), (1..=36).collect::<Vec<_>>());
     let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[30..]));
     assert!(last < 0.8 * first, "the loss went from {first} to {last}");
-    // The newest three of six epochs are kept.
+    // The newest three of six checkpoints are kept.
     assert_eq!(
         std::fs::read_dir(s.path("logs/clip/checkpoints"))
             .unwrap()
@@ -283,7 +284,8 @@ fn a_clip_from_nothing_and_then_no() {
     assert!(table.contains("ATD") && table.contains("noise"), "{table}");
 }
 
-/// Kills a run of 18 steps three times and goes on each time; then it ends like a run that was left alone.
+/// Kills a run of 18 steps three times and resumes it each time. It must end like an uninterrupted
+/// run.
 fn survives_kills(s: &Sandbox, objective: &[&str]) {
     let more = [objective, &["--epochs", "3", "--save-every", "2"]].concat();
     s.done(&train("whole", &more));
@@ -300,7 +302,7 @@ fn survives_kills(s: &Sandbox, objective: &[&str]) {
     assert!(killed > 0, "every run had ended before it could be killed");
     s.clipn(&train("killed", &resumed));
     assert_eq!(steps(&log(s, "killed")), (1..=18).collect::<Vec<_>>());
-    same_end(s, "whole", "killed", "epoch-3");
+    assert_same_end(s, "whole", "killed", "epoch-3");
 }
 
 #[test]
@@ -331,7 +333,7 @@ fn clipn_with_cached_features_survives_kills() {
 }
 
 #[test]
-fn a_run_on_shards_in_parts_survives_kills() {
+fn a_run_on_shards_with_accumulation_survives_kills() {
     let s = &sandbox();
     let world = World {
         per_class: 1,
@@ -378,12 +380,7 @@ fn ctrl_c_writes_a_checkpoint() {
     );
     assert_eq!(output.status.code(), Some(130), "{error}");
     assert!(
-        error
-            .trim_end()
-            .lines()
-            .last()
-            .unwrap()
-            .contains("--resume latest"),
+        error_report(&error).ends_with("--resume latest\n"),
         "{error}"
     );
     let checkpoints: Vec<_> = std::fs::read_dir(s.path("logs/stopped/checkpoints"))
@@ -397,11 +394,11 @@ fn ctrl_c_writes_a_checkpoint() {
         "stopped",
         &[&more[..], &["--resume", "latest"]].concat(),
     ));
-    same_end(s, "whole", "stopped", "epoch-20");
+    assert_same_end(s, "whole", "stopped", "epoch-20");
 }
 
 #[test]
-fn a_finished_run_has_nothing_left_to_do() {
+fn resuming_a_finished_run_does_nothing() {
     let s = &sandbox();
     let more = ["--objective", "clip", "--epochs", "1"];
     s.done(&train("done", &more));
@@ -411,17 +408,17 @@ fn a_finished_run_has_nothing_left_to_do() {
         &[&more[..], &["--resume", "latest"]].concat(),
     ));
     assert_eq!(log(s, "done"), lines);
-    // What a kill before the first checkpoint leaves is a log alone: the run begins again.
+    // A kill before the first checkpoint leaves only a log: the run starts over.
     std::fs::remove_dir_all(s.path("logs/done/checkpoints")).unwrap();
     s.done(&train(
         "done",
         &[&more[..], &["--resume", "latest"]].concat(),
     ));
-    assert_eq!(figures(&log(s, "done")), figures(&lines));
+    assert_eq!(without_times(&log(s, "done")), without_times(&lines));
 }
 
 #[test]
-fn two_parts_make_one_batch() {
+fn two_accumulated_batches_equal_one() {
     let s = &sandbox();
     let data = [
         "train",
@@ -450,7 +447,7 @@ fn two_parts_make_one_batch() {
 }
 
 #[test]
-fn handcrafted_templates() {
+fn trains_on_handcrafted_templates() {
     let s = &sandbox();
     let weights = trained_clip(s);
     let more = [
@@ -471,7 +468,7 @@ fn handcrafted_templates() {
 }
 
 #[test]
-fn cached_image_features() {
+fn cached_image_features_do_not_change_training() {
     let s = &sandbox();
     let weights = trained_clip(s);
     let more = [
@@ -494,11 +491,11 @@ fn cached_image_features() {
         .len();
     assert!(features >= 48 * 16 * 4, "{features} bytes");
     assert!(!s.path("logs/anew/cache/images.features").exists());
-    same_end(s, "anew", "cached", "epoch-2");
+    assert_same_end(s, "anew", "cached", "epoch-2");
 }
 
 #[test]
-fn a_cache_that_runs_share() {
+fn runs_share_a_feature_cache() {
     let s = &sandbox();
     let weights = trained_clip(s);
     let more = [
@@ -519,11 +516,11 @@ fn a_cache_that_runs_share() {
     s.done(&train("first", &shared));
     let features = std::fs::read(s.path("features/images.features")).unwrap();
     assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
-    // The second needs no picture any more, and adds none.
+    // The second run reads no images, and adds none.
     std::fs::rename(s.path("pairs"), s.path("gone")).unwrap();
     s.done(&train("second", &[&shared[..], &["--seed", "1"]].concat()));
     assert!(features == std::fs::read(s.path("features/images.features")).unwrap());
-    // Other data have pictures of the same names.
+    // Other data have images of the same names.
     std::fs::rename(s.path("gone"), s.path("pairs")).unwrap();
     std::fs::copy(s.path("captions.tsv"), s.path("others.tsv")).unwrap();
     let others = [&shared[..], &["--train-data", "others.tsv"]].concat();
@@ -537,7 +534,7 @@ fn a_cache_that_runs_share() {
 }
 
 #[test]
-fn a_cache_that_is_half_full_or_has_all() {
+fn completes_a_partial_cache_and_uses_a_full_one() {
     let s = &sandbox();
     let weights = trained_clip(s);
     let more = [
@@ -561,7 +558,7 @@ fn a_cache_that_is_half_full_or_has_all() {
         s.write(&format!("logs/all/cache/{file}"), &features);
     }
     s.done(&train("half", &cached));
-    // Fewer rows at a time may round otherwise.
+    // Fewer rows at a time may round differently.
     let (whole, half) = (log(s, "whole"), log(s, "half"));
     assert_eq!((whole.len(), steps(&whole)), (12, steps(&half)));
     for (whole, half) in whole.iter().zip(&half) {
@@ -572,17 +569,17 @@ fn a_cache_that_is_half_full_or_has_all() {
         .map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
     let [whole, half] = files.map(|file| file.unwrap().len());
     assert_eq!(whole, half);
-    // Pictures whose features are kept are not looked at again.
+    // Images with cached features are not read again.
     std::fs::remove_dir_all(s.path("pairs")).unwrap();
     s.done(&train("all", &cached));
-    same_end(s, "whole", "all", "epoch-2");
+    assert_same_end(s, "whole", "all", "epoch-2");
 }
 
 #[test]
-fn broken_pictures_are_left_out_beside_cached_ones() {
+fn skips_broken_images_with_and_without_cache() {
     let s = &sandbox();
     let weights = trained_clip(s);
-    s.write("pairs/7.bmp", "no picture");
+    s.write("pairs/7.bmp", "no image");
     let more = [
         "--objective",
         "clipn",
@@ -591,7 +588,7 @@ fn broken_pictures_are_left_out_beside_cached_ones() {
         "--augmentation",
         "none",
     ];
-    let left_out = |name: &str, cache: &[&str]| {
+    let skipped = |name: &str, cache: &[&str]| {
         let output = s.clipn(&train(
             name,
             &[&more[..], &["--epochs", "2"], cache].concat(),
@@ -600,24 +597,24 @@ fn broken_pictures_are_left_out_beside_cached_ones() {
         assert_eq!(output.status.code(), Some(0), "{error}");
         error
             .lines()
-            .filter(|line| line.contains("left out"))
+            .filter(|line| line.contains("skipped"))
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
     let (anew, cached) = (
-        left_out("anew", &[]),
-        left_out("cached", &["--cache-image-features"]),
+        skipped("anew", &[]),
+        skipped("cached", &["--cache-image-features"]),
     );
     assert!(
         anew.len() == 2 && anew[1].contains("with an unreadable image"),
         "{anew:?}"
     );
     assert_eq!(anew, cached);
-    same_end(s, "anew", "cached", "epoch-2");
+    assert_same_end(s, "anew", "cached", "epoch-2");
 }
 
 #[test]
-fn shards_and_an_evaluation_each_epoch() {
+fn evaluates_after_each_epoch_on_shards() {
     let s = &sandbox();
     let world = World {
         per_class: 1,
@@ -674,9 +671,9 @@ fn shards_and_an_evaluation_each_epoch() {
 }
 
 #[test]
-fn broken_samples() {
+fn skips_broken_samples_up_to_a_limit() {
     let s = &sandbox();
-    s.write("pairs/7.bmp", "no picture");
+    s.write("pairs/7.bmp", "no image");
     std::fs::remove_file(s.path("pairs/11.bmp")).unwrap();
     let more = ["--objective", "clip", "--epochs", "1"];
     let output = s.clipn(&train("broken", &more));
@@ -693,17 +690,17 @@ fn broken_samples() {
     let output = s.clipn(&train("strict", &[&more[..], &["--max-bad", "0"]].concat()));
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    let last = error.trim_end().lines().last().unwrap();
+    let report = error_report(&error);
     assert!(
-        last.starts_with("error: ") && last.contains("at most 0") && last.contains(".bmp"),
+        report.contains("at most 0") && report.contains(".bmp"),
         "{error}"
     );
 }
 
-/// The checkpoint of the published training code among the fixtures has a vocabulary of 96, too small for real
-/// captions: the run goes on after its one epoch, and ends at once with an error that says so.
+/// The fixture checkpoint of the published training code has a vocabulary of 96, too small for real
+/// captions. The run resumes after its first epoch, and stops with an error about the vocabulary.
 #[test]
-fn a_published_checkpoint_of_another_vocabulary() {
+fn resumes_a_published_checkpoint_and_reports_its_vocabulary() {
     let s = &sandbox();
     let checkpoint = library_fixture("training/checkpoint_after3.pt");
     let model = library_fixture("models/vit_quickgelu/vit_quickgelu.json");
@@ -723,18 +720,14 @@ fn a_published_checkpoint_of_another_vocabulary() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(
-        error.contains("60 steps of 8 samples, 6 an epoch, from step 6"),
+        error.contains("60 steps of 8 samples, 6 per epoch, from step 6"),
         "{error}"
     );
-    let last = error.trim_end().lines().last().unwrap();
-    assert!(
-        last.starts_with("error: ") && last.contains("vocabulary of 96"),
-        "{error}"
-    );
+    assert!(error_report(&error).contains("vocabulary of 96"), "{error}");
 }
 
 #[test]
-fn a_run_is_repeated_from_its_settings() {
+fn repeats_a_run_from_its_settings() {
     let s = sandbox();
     s.done(&train(
         "one",
@@ -757,7 +750,7 @@ fn a_run_is_repeated_from_its_settings() {
         "other",
     ];
     s.done(&settings);
-    same_end(&s, "one", "other", "epoch-2");
+    assert_same_end(&s, "one", "other", "epoch-2");
     let refused = s.clipn(&[&settings[..], &["--lr", "1"]].concat());
     assert_eq!(refused.status.code(), Some(2));
     assert!(
@@ -774,16 +767,16 @@ fn a_run_is_repeated_from_its_settings() {
 }
 
 #[test]
-fn pictures_are_changed_as_the_flags_say() {
+fn augmentation_flags_reach_the_settings() {
     let s = sandbox();
     let flags = [
         "--crop-scale",
         "0.35,1",
         "--flip",
         "0.5",
-        "--colour-jitter",
+        "--color-jitter",
         "0.4,0.3,0.2",
-        "--greyscale",
+        "--grayscale",
         "0.1",
     ];
     let more = ["--objective", "clip", "--epochs", "1", "--erasing", "0.25"];
@@ -807,18 +800,19 @@ fn pictures_are_changed_as_the_flags_say() {
         "--name",
         "again",
     ]);
-    same_end(&s, "strong", "again", "epoch-1");
+    assert_same_end(&s, "strong", "again", "epoch-1");
 
     let fixed = ["--augmentation", "none", "--crop-scale", "0.5,1"];
-    for (name, wrong, code, told) in [
-        ("fixed", &fixed[..], 2, "--crop-scale asks for random crops"),
+    for (name, wrong, code, expected) in [
+        ("fixed", &fixed[..], 2, "--crop-scale sets random crops"),
+        // The British spelling remains as a hidden alias.
         ("three", &["--colour-jitter", "0.4"], 2, "three numbers"),
         ("chance", &["--flip", "2"], 1, "horizontal_flip is 2"),
     ] {
         let output = s.clipn(&train(name, &[&more[..], wrong].concat()));
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
         assert!(
-            text(&output.stderr).contains(told),
+            text(&output.stderr).contains(expected),
             "{}",
             text(&output.stderr)
         );

@@ -1,13 +1,13 @@
-//! Wrong use: every mistake gives one line that says what is wrong and what to do, and never a panic.
+//! Wrong usage: every mistake gives an error report, never a panic.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{MODEL, Sandbox, library_fixture, text};
+use common::{MODEL, Sandbox, error_report, is_error_report, library_fixture, text};
 
 const SETS: [&str; 4] = ["--id", "id", "--ood", "noise=noise"];
 
-/// Runs with the arguments and checks the exit code and that the one line of error holds every part.
+/// Runs with the arguments, and checks the exit code and that the error report contains every part.
 #[track_caller]
 fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let output = sandbox.clipn(arguments);
@@ -18,10 +18,7 @@ fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
         "{arguments:?}: {error}{}",
         text(&output.stdout)
     );
-    assert!(
-        error.starts_with("error: ") && error.trim_end().lines().count() == 1,
-        "{arguments:?}: {error}"
-    );
+    assert!(is_error_report(&error), "{arguments:?}: {error}");
     for part in parts {
         assert!(
             error.contains(part),
@@ -39,7 +36,7 @@ fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn arguments() {
+fn rejects_invalid_arguments() {
     let s = &Sandbox::new();
     fails(s, 2, &["eval"], &["--id", "--help"]);
     fails(s, 2, &["evaluate"], &["unrecognized subcommand 'evaluate'"]);
@@ -78,14 +75,14 @@ fn arguments() {
         s,
         2,
         &eval(&[&SETS[..], &["--ood", "noise=stripes"]].concat()),
-        &["called `noise`", "NAME=DIR"],
+        &["duplicate name", "`noise`", "NAME=DIR"],
     );
     fails(s, 2, &classify(&["--classes", "a,b"]), &["PATHS"]);
     fails(
         s,
         2,
         &classify(&["--classes", "a,b", "--score", "msp", "photos"]),
-        &["msp", "--threshold"],
+        &["msp", "give --threshold"],
     );
     fails(
         s,
@@ -96,7 +93,7 @@ fn arguments() {
 }
 
 #[test]
-fn models_and_weights() {
+fn rejects_unusable_models_and_weights() {
     let s = &Sandbox::new();
     let with = |model: &str, weights: &str, parts: &[&str]| {
         fails(
@@ -172,9 +169,9 @@ fn models_and_weights() {
 }
 
 #[test]
-fn weights_that_come_with_their_config() {
+fn rejects_contradictions_of_weights_with_config() {
     let s = &Sandbox::new();
-    s.other_programs_weights();
+    s.write_other_formats();
     let with = |arguments: &[&str], parts: &[&str]| {
         fails(
             s,
@@ -255,7 +252,7 @@ fn weights_that_come_with_their_config() {
 }
 
 #[test]
-fn class_names_and_templates() {
+fn rejects_unusable_class_names_and_templates() {
     let s = &Sandbox::new();
     fails(
         s,
@@ -299,7 +296,7 @@ fn class_names_and_templates() {
 }
 
 #[test]
-fn data_sets() {
+fn rejects_unusable_data_sets() {
     let s = &Sandbox::new();
     fails(
         s,
@@ -380,8 +377,8 @@ fn data_sets() {
     );
 }
 
-/// Runs `clipn train` on the training set and checks the exit code and the last line of standard error: what is wrong
-/// with a batch shows when the first one is there, after the lines that tell what the run will do.
+/// Runs `clipn train` on the training set, and checks the exit code and the error report. Errors in a
+/// batch appear after the lines that describe the run.
 #[track_caller]
 fn training_fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let common = [
@@ -404,15 +401,17 @@ fn training_fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&st
         output.stdout.is_empty() && !error.contains("panicked"),
         "{arguments:?}: {error}"
     );
-    let last = error.trim_end().lines().last().unwrap();
-    assert!(last.starts_with("error: "), "{arguments:?}: {error}");
+    let report = error_report(&error);
     for part in parts {
-        assert!(last.contains(part), "{arguments:?}: no {part:?} in {last}");
+        assert!(
+            report.contains(part),
+            "{arguments:?}: no {part:?} in {report}"
+        );
     }
 }
 
 #[test]
-fn training_settings() {
+fn rejects_invalid_training_settings() {
     let s = &Sandbox::new();
     s.training_set();
     fails(s, 2, &["train", "--model", "small.json"], &["--train-data"]);
@@ -424,8 +423,8 @@ fn training_settings() {
         &clip(&["--batch-size", "1"]),
         &["at least 2", "--batch-size"],
     );
-    // That did no step, so that its name is still free.
-    let mended = ["--batch-size", "48", "--epochs", "1"];
+    // The failed run did no step, so its name is still free.
+    let corrected = ["--batch-size", "48", "--epochs", "1"];
     let common = [
         "train",
         "--model",
@@ -433,7 +432,7 @@ fn training_settings() {
         "--train-data",
         "captions.tsv",
     ];
-    s.done(&[&common[..], &clip(&mended)].concat());
+    s.done(&[&common[..], &clip(&corrected)].concat());
     let many = ["--name", "many", "--batch-size", "8", "--accum-freq", "7"];
     training_fails(s, 1, &clip(&many), &["--accum-freq", "at most 6"]);
     training_fails(
@@ -489,7 +488,7 @@ fn training_settings() {
 }
 
 #[test]
-fn training_data_and_weights() {
+fn rejects_unusable_training_data_and_weights() {
     let s = &Sandbox::new();
     s.training_set();
     let on = |data: &str, parts: &[&str]| {
@@ -540,7 +539,7 @@ fn training_data_and_weights() {
 }
 
 #[test]
-fn training_runs_and_checkpoints() {
+fn rejects_unusable_runs_and_checkpoints() {
     let s = &Sandbox::new();
     s.training_set();
     let clip = |more: &[&'static str]| {
@@ -607,7 +606,7 @@ fn training_runs_and_checkpoints() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_without_permission() {
+fn reports_a_directory_without_permission() {
     use std::os::unix::fs::PermissionsExt;
 
     let s = &Sandbox::new();
@@ -627,7 +626,7 @@ fn a_folder_without_permission() {
 }
 
 #[test]
-fn a_level_of_simd_that_there_is_not() {
+fn rejects_an_unknown_simd_level() {
     let sandbox = Sandbox::new();
     let run = |level: &str| {
         let mut command = assert_cmd::Command::cargo_bin("clipn").unwrap();

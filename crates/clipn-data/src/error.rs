@@ -12,7 +12,7 @@ pub enum DatasetError {
     },
     /// A path is not a directory.
     #[error("{} is not a directory", .path.display())]
-    NotAFolder {
+    NotADirectory {
         /// The given path.
         path: PathBuf,
     },
@@ -50,7 +50,7 @@ pub enum DatasetError {
     },
     /// A labeled set has no class directories.
     #[error("no class directories in {}; expected CLASS/IMAGE", .path.display())]
-    NoClassFolders {
+    NoClassDirectories {
         /// The directory.
         path: PathBuf,
     },
@@ -89,7 +89,7 @@ pub enum DatasetError {
         "{count} class directories of {} are neither in the map {map} nor in `exclude` (first: {})",
         .path.display(), list(.first, *.count)
     )]
-    Unmapped {
+    ClassesMissingFromMap {
         /// The directory.
         path: PathBuf,
         /// The map.
@@ -104,7 +104,7 @@ pub enum DatasetError {
         "{count} class directories of the map {map} are neither in {} nor in `exclude` (first: {})",
         .path.display(), list(.first, *.count)
         )]
-    FoldersMissing {
+    MissingClassDirectories {
         /// The directory.
         path: PathBuf,
         /// The map.
@@ -153,7 +153,7 @@ pub enum DatasetError {
     },
     /// A label exceeds the number of class names.
     #[error("label {label} of {} is out of range for {classes} class names", .path.display())]
-    LabelRange {
+    LabelOutOfRange {
         /// The image.
         path: PathBuf,
         /// The label.
@@ -209,7 +209,7 @@ impl DatasetError {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { path },
-            io::ErrorKind::NotADirectory => Self::NotAFolder { path },
+            io::ErrorKind::NotADirectory => Self::NotADirectory { path },
             io::ErrorKind::PermissionDenied => Self::Permission { path },
             _ => Self::Io { path, source },
         }

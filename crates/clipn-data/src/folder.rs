@@ -1,12 +1,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::walk::{self, Walked};
+use super::walk::{self, ImageFiles};
 use super::{DatasetError, ImageSet, Sample};
 
 /// Class directory of an [`ImageFolder`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClassFolder {
+pub struct ClassDirectory {
     /// Name of the directory; invalid UTF-8 is replaced by `�`.
     pub name: String,
     /// Path of the directory.
@@ -24,7 +24,7 @@ pub struct ImageFolder {
     /// Path of the directory.
     pub root: PathBuf,
     /// Class directories, sorted; remove some to exclude them.
-    pub classes: Vec<ClassFolder>,
+    pub classes: Vec<ClassDirectory>,
     /// Images beside the class directories, sorted.
     loose: Vec<PathBuf>,
     other_files: usize,
@@ -32,10 +32,10 @@ pub struct ImageFolder {
 
 impl ImageFolder {
     /// Lists the top level of `root`. The levels below are read by [`labelled`](Self::labelled) and
-    /// [`unlabelled`](Self::unlabelled).
+    /// [`unlabeled`](Self::unlabeled).
     ///
     /// # Errors
-    /// [`DatasetError::Missing`], [`DatasetError::NotAFolder`], [`DatasetError::Permission`] or
+    /// [`DatasetError::Missing`], [`DatasetError::NotADirectory`], [`DatasetError::Permission`] or
     /// [`DatasetError::Io`] if `root` cannot be read as a directory.
     pub fn read(root: &Path) -> Result<Self, DatasetError> {
         let listing = walk::list(root)?;
@@ -43,7 +43,7 @@ impl ImageFolder {
             let name = path
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned());
-            ClassFolder {
+            ClassDirectory {
                 name: name.unwrap_or_default(),
                 path,
             }
@@ -60,11 +60,11 @@ impl ImageFolder {
     /// directories are excluded.
     ///
     /// # Errors
-    /// [`DatasetError::NoClassFolders`] if there are no class directories,
+    /// [`DatasetError::NoClassDirectories`] if there are no class directories,
     /// [`DatasetError::NoImages`] if a class has no images, or an I/O error of a directory.
     pub fn labelled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         if self.classes.is_empty() {
-            return Err(DatasetError::NoClassFolders {
+            return Err(DatasetError::NoClassDirectories {
                 path: self.root.clone(),
             });
         }
@@ -101,9 +101,9 @@ impl ImageFolder {
     ///
     /// # Errors
     /// [`DatasetError::NoImages`] if there are no images, or an I/O error of a directory.
-    pub fn unlabelled(&self, name: &str) -> Result<ImageSet, DatasetError> {
+    pub fn unlabeled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         let above = HashSet::from([walk::real(&self.root)?]);
-        let mut all = Walked {
+        let mut all = ImageFiles {
             images: self.loose.clone(),
             other_files: self.other_files,
         };
@@ -132,7 +132,7 @@ impl ImageFolder {
     }
 
     /// Excludes the images beside the class directories, for a set that is selected by class.
-    pub(super) fn drop_loose(&mut self) {
+    pub(super) fn exclude_loose_images(&mut self) {
         self.loose.clear();
         self.other_files = 0;
     }

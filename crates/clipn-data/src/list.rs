@@ -57,7 +57,7 @@ fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<us
     let Some(space) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
         return Err("missing label; expected `path label`, with label -1 for none".to_string());
     };
-    let path = path_of(line[..space].trim_ascii_end())?;
+    let path = path_from_bytes(line[..space].trim_ascii_end())?;
     let field = String::from_utf8_lossy(&line[space + 1..]);
     let label: i64 = field.parse().map_err(|_| {
         format!("label `{field}` is not an integer; expected `path label`, with label -1 for none")
@@ -76,13 +76,13 @@ fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<us
 }
 
 #[cfg(unix)]
-pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
+pub(super) fn path_from_bytes(bytes: &[u8]) -> Result<PathBuf, String> {
     use std::os::unix::ffi::OsStrExt;
     Ok(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
 }
 
 #[cfg(not(unix))]
-pub(super) fn path_of(bytes: &[u8]) -> Result<PathBuf, String> {
+pub(super) fn path_from_bytes(bytes: &[u8]) -> Result<PathBuf, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the path is not UTF-8".to_string())?;
     Ok(PathBuf::from(text))
 }

@@ -35,7 +35,7 @@ pub enum MapSource {
 
 /// Class of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MapRow {
+pub struct MapEntry {
     /// Class name.
     pub name: String,
     /// Role of the class in the benchmark, such as `id`, if the map has roles.
@@ -48,7 +48,7 @@ pub struct FolderMap {
     /// File or definition of the map, for messages.
     pub origin: String,
     /// Classes by directory, in the order of the source.
-    pub rows: IndexMap<String, MapRow>,
+    pub rows: IndexMap<String, MapEntry>,
 }
 
 impl FolderMap {
@@ -60,7 +60,7 @@ impl FolderMap {
     pub fn read(source: &MapSource, data_root: &Path) -> Result<Self, DatasetError> {
         match source {
             MapSource::Inline { name, names } => {
-                let row = |name: &String| MapRow {
+                let row = |name: &String| MapEntry {
                     name: name.clone(),
                     role: None,
                 };
@@ -157,7 +157,7 @@ impl Table {
             if rows
                 .insert(
                     field(folder).to_string(),
-                    MapRow {
+                    MapEntry {
                         name: field(name).to_string(),
                         role,
                     },
@@ -208,7 +208,7 @@ mod tests {
         let map = parse("name\tmore\twnid\trole\na \"b\" c\tx\tn1\tid\nd\ty\tn2\tnear\n").unwrap();
         assert_eq!(
             map.rows["n1"],
-            MapRow {
+            MapEntry {
                 name: "a \"b\" c".to_string(),
                 role: Some("id".to_string())
             }

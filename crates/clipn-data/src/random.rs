@@ -19,10 +19,10 @@ pub(crate) enum Purpose {
 impl KeyedRandom {
     /// Returns the stream of a purpose, keyed by the seed, the epoch and further indices.
     pub(crate) fn keyed(purpose: Purpose, key: &[u64]) -> Self {
-        Self(SplitMix64::new(key.iter().fold(
-            mix(purpose as u64),
-            |state, word| mix(state ^ mix(*word)),
-        )))
+        Self(SplitMix64::new(
+            key.iter()
+                .fold(mix(purpose as u64), |state, word| mix(state ^ mix(*word))),
+        ))
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Listing {
 
 /// All images below a directory.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(super) struct ImageFiles {
     pub(super) images: Vec<PathBuf>,
     pub(super) other_files: usize,
 }
@@ -127,12 +127,12 @@ pub(super) fn folders(
 
 /// Returns all images below `folder` at any depth in torchvision's order: directories by their
 /// whole path, then files by name.
-pub(super) fn walk(folder: &Path, above: &HashSet<PathBuf>) -> Result<Walked, DatasetError> {
+pub(super) fn walk(folder: &Path, above: &HashSet<PathBuf>) -> Result<ImageFiles, DatasetError> {
     let found = visit(folder, above, |next| {
         let mut listing = list(next)?;
         Ok((std::mem::take(&mut listing.folders), listing))
     })?;
-    let mut walked = Walked::default();
+    let mut walked = ImageFiles::default();
     for (_, listing) in found {
         walked.images.extend(listing.images);
         walked.other_files += listing.other_files;

@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use super::block::ChunkTape;
 use super::kernels::{Matrix, MatrixMut, add, layer_norm, layer_norm_backward, product};
-use super::products::{Factors, add_products};
+use super::products::{Factors, accumulate_weight_gradients};
 use clipn_checkpoint::Buffer;
 use clipn_model::NormParams;
 
@@ -75,7 +75,7 @@ impl Head<'_> {
                 d_out: Matrix::packed(normed, width),
                 input: Matrix::packed(d_features, self.dim),
             });
-        add_products(vec![(d_projection.make_mut(), terms.collect())]);
+        accumulate_weight_gradients(vec![(d_projection.make_mut(), terms.collect())]);
         for (.., d_weight, d_bias) in &done {
             add(d_norm.weight.make_mut(), d_weight);
             add(d_norm.bias.make_mut(), d_bias);

@@ -9,7 +9,7 @@
 //! with it.
 //!
 //! ViT and text towers of both kinds can be trained. Their forward passes
-//! ([`clipn_model::TrainImage`], [`clipn_model::TrainText`]) record a tape, and hand-written
+//! ([`clipn_model::TrainableImageTower`], [`clipn_model::TrainableTextTower`]) record a tape, and hand-written
 //! backward passes turn it into gradients.
 //!
 //! ```no_run
@@ -43,10 +43,11 @@ mod products;
 mod text;
 mod vision;
 
-pub use peak::product_peak;
+pub use peak::peak_gemm_flops;
 pub use text::{TextEncoder, TextTape, TransformerText};
 pub use vision::{
-    ResNetTower, VisionEncoder, VisionTape, VisionTower, image_tower, image_tower_alone,
+    ResNetTower, VisionEncoder, VisionTape, VisionTower, image_tower,
+    image_tower_from_image_weights,
 };
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const SIDE: usize = 1024;
 /// Every thread of the current rayon pool multiplies its own square matrices for about `duration`,
 /// as the towers do. The result is the sum over all threads of each thread's fastest product.
 /// Benchmarks report the speed of a tower as a fraction of it.
-pub fn product_peak(duration: Duration) -> f64 {
+pub fn peak_gemm_flops(duration: Duration) -> f64 {
     let best = rayon::broadcast(|_| best_round(duration));
     let operations = 2.0 * (SIDE * SIDE * SIDE) as f64;
     best.into_iter().map(|seconds| operations / seconds).sum()
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn measures_at_least_one_product_per_thread() {
-        let peak = product_peak(Duration::ZERO);
+        let peak = peak_gemm_flops(Duration::ZERO);
         assert!(peak.is_finite() && peak > 1e6, "{peak}");
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Factors<'a> {
 /// of the chunks.
 ///
 /// The threads split the rows of the gradients, so that no thread needs a gradient of its own.
-pub(super) fn add_products(weights: Vec<(&mut [f32], Vec<Factors<'_>>)>) {
+pub(super) fn accumulate_weight_gradients(weights: Vec<(&mut [f32], Vec<Factors<'_>>)>) {
     let threads = rayon::current_num_threads();
     let mut jobs = Vec::new();
     for (gradient, terms) in weights {

@@ -32,7 +32,7 @@ pub enum EvaluationError {
     },
     /// No image of a set could be read.
     #[error("none of the {count} images of `{set}` could be read; first error: {first}")]
-    NothingReadable {
+    NoReadableImages {
         /// Name of the set.
         set: String,
         /// Number of images in the set.
@@ -96,7 +96,7 @@ pub enum EvaluationError {
     },
     /// A file does not hold the results of an evaluation.
     #[error("{} does not hold the results of an evaluation: {reason}", path.display())]
-    NoResults {
+    InvalidResults {
         /// Path of the file.
         path: PathBuf,
         /// What is wrong with the content.

@@ -2,7 +2,6 @@
 //! in bounded memory; scores become metrics, a table of results and one row per image.
 
 mod error;
-pub mod report;
 mod merge;
 mod output;
 #[cfg(feature = "parquet")]
@@ -10,12 +9,13 @@ mod parquet;
 mod record;
 mod record_csv;
 mod repeat;
+pub mod report;
 mod results;
 mod run;
 mod spread;
 
 pub use error::EvaluationError;
-pub use merge::{Run, check_alike, merge};
+pub use merge::{Run, check_comparable, merge};
 #[cfg(feature = "parquet")]
 pub use output::write_scores_parquet;
 pub use output::{write_results_csv, write_results_json, write_scores_csv};
@@ -28,4 +28,4 @@ pub use results::{Average, IdSummary, OodResult, Results, Skipped};
 pub use run::{
     Evaluation, ImageRow, Options, Precision, Scored, ScoredSet, evaluate, evaluate_each,
 };
-pub use spread::{AverageSpread, OodSpread, Over, RunSummary, Spread, Variation, Variations};
+pub use spread::{AverageSpread, MetricSpread, MetricSpreads, OodSpread, Over, RunSummary, Spread};

@@ -66,7 +66,7 @@ pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
     for other in others {
         same_sets(first, other)?;
     }
-    check_alike(
+    check_comparable(
         &runs
             .iter()
             .map(|run| (run.path.clone(), run.record.settings.clone()))
@@ -171,7 +171,7 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
 ///
 /// # Errors
 /// [`EvaluationError::RunsDiffer`] for the first difference.
-pub fn check_alike(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
+pub fn check_comparable(runs: &[(String, Value)]) -> Result<(), EvaluationError> {
     let [(first_path, first), others @ ..] = runs else {
         return Ok(());
     };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::results::averages;
-use super::spread::{Spread, Variation, Variations, of_result};
+use super::spread::{MetricSpread, MetricSpreads, Spread, metrics_of_result};
 use super::{EvaluationError, OodResult, Results};
 
 /// Maximum size of the file in bytes; about 100,000 skipped images fit.
@@ -38,7 +38,7 @@ impl Record {
     /// Reads a `results.json`, or the one in a directory. Means over sets are recomputed.
     ///
     /// # Errors
-    /// [`EvaluationError::Read`] if the file cannot be read; [`EvaluationError::NoResults`] if it
+    /// [`EvaluationError::Read`] if the file cannot be read; [`EvaluationError::InvalidResults`] if it
     /// has wrong types, metrics that are not fractions, a missing or duplicate combination of score
     /// and set, or counts of images that do not agree.
     pub fn read(path: &Path) -> Result<Self, EvaluationError> {
@@ -57,7 +57,7 @@ impl Record {
             .take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(read_error)?;
-        let invalid = |reason| EvaluationError::NoResults {
+        let invalid = |reason| EvaluationError::InvalidResults {
             path: file.clone(),
             reason,
         };
@@ -126,7 +126,7 @@ fn check_counts(results: &Results) -> Result<(), String> {
         check_name("results", &r.ood)?;
         for (name, value) in ["auroc", "fpr95", "aupr_in", "aupr_out"]
             .into_iter()
-            .zip(of_result(r))
+            .zip(metrics_of_result(r))
         {
             check_fraction(&format!("{name} of {} on {}", r.score, r.ood), value)?;
         }
@@ -211,7 +211,7 @@ fn matched<T, K: Eq + Hash>(
     entries: Vec<T>,
     key: impl Fn(&T) -> K,
     keys: impl Iterator<Item = K>,
-    figures: impl Fn(&T) -> &Variations,
+    figures: impl Fn(&T) -> &MetricSpreads,
 ) -> Result<Vec<T>, String> {
     let count = entries.len();
     let mut found: HashMap<K, T> = entries
@@ -223,7 +223,7 @@ fn matched<T, K: Eq + Hash>(
         return Err("the entries of `spread` do not match `results`".to_owned());
     }
     for entry in &ordered {
-        let Variations {
+        let MetricSpreads {
             auroc,
             fpr95,
             aupr_in,
@@ -236,7 +236,7 @@ fn matched<T, K: Eq + Hash>(
     Ok(ordered)
 }
 
-fn check_variation(what: &str, v: &Variation) -> Result<(), String> {
+fn check_variation(what: &str, v: &MetricSpread) -> Result<(), String> {
     for value in [v.mean, v.std, v.min, v.max]
         .into_iter()
         .chain(v.interval.into_iter().flatten())

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::{EvaluationError, OodResult, Record, Variation, Variations, write_results_csv};
+use super::{EvaluationError, MetricSpread, MetricSpreads, OodResult, Record, write_results_csv};
 use clipn_ood::scores::by_name;
 
 /// Writes the columns of [`write_results_csv`]. If there is a spread, adds a mean and a sample
@@ -115,7 +115,7 @@ fn spread(record: &Record, r: &OodResult) -> Vec<String> {
     let Some(spread) = &record.spread else {
         return Vec::new();
     };
-    let Some(Variations {
+    let Some(MetricSpreads {
         auroc,
         fpr95,
         aupr_in,
@@ -124,7 +124,7 @@ fn spread(record: &Record, r: &OodResult) -> Vec<String> {
     else {
         return vec![String::new(); 9];
     };
-    let of_figure = |v: &Variation| [format!("{:?}", v.mean), format!("{:?}", v.std)];
+    let of_figure = |v: &MetricSpread| [format!("{:?}", v.mean), format!("{:?}", v.std)];
     [auroc, fpr95, aupr_in, aupr_out]
         .into_iter()
         .flat_map(of_figure)

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::results::{Columns, averages, figures, names};
 use super::spread::{Over, Spread};
 use super::{Evaluation, EvaluationError, IdSummary, ImageRow, Results, ScoredSet};
-use clipn_ood::metrics::FprConvention;
 use clipn_base::progress::Progress;
 use clipn_base::random::{RandomSource, Xoshiro256};
+use clipn_ood::metrics::FprConvention;
 
 /// Settings of repeated metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

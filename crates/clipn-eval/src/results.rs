@@ -29,7 +29,7 @@ pub struct IdSummary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OodResult {
     /// Name of the score.
-    #[serde(deserialize_with = "known_score")]
+    #[serde(deserialize_with = "deserialize_score_name")]
     pub score: ScoreName,
     /// Name of the set.
     pub ood: String,
@@ -54,7 +54,7 @@ pub struct OodResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Average {
     /// Name of the score.
-    #[serde(deserialize_with = "known_score")]
+    #[serde(deserialize_with = "deserialize_score_name")]
     pub score: ScoreName,
     /// `near`, `far`, or `None` for all sets.
     pub kind: Option<OodKind>,
@@ -229,7 +229,7 @@ pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
 }
 
 /// Deserializes the name of a score, which may be an alias.
-pub(super) fn known_score<'de, D: Deserializer<'de>>(
+pub(super) fn deserialize_score_name<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<ScoreName, D::Error> {
     let name = String::deserialize(deserializer)?;

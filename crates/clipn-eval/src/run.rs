@@ -3,12 +3,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::EvaluationError;
-use clipn_detect::inference::{InferenceError, InferencePipeline, Parallelism};
-use clipn_detect::classifier::{Classifier, ClassifierError};
+use clipn_base::progress::Progress;
 use clipn_data::{ImageSet, OodKind};
+use clipn_detect::classifier::{Classifier, ClassifierError};
+use clipn_detect::inference::{InferenceError, InferencePipeline, Parallelism};
 use clipn_image::{ImageError, Preprocessing};
 use clipn_model::ImageTower;
-use clipn_base::progress::Progress;
 use clipn_ood::scores::{LogitsRow, Msp, Score, predict, stable_each};
 
 /// Floating-point precision of the scores.
@@ -86,7 +86,7 @@ pub struct Evaluation {
 /// Scores an in-distribution set and any number of out-of-distribution sets.
 ///
 /// # Errors
-/// [`EvaluationError::Label`] for a label out of range, [`EvaluationError::NothingReadable`] if no
+/// [`EvaluationError::Label`] for a label out of range, [`EvaluationError::NoReadableImages`] if no
 /// image of a set could be read, [`EvaluationError::Image`] with `strict` for any unreadable image,
 /// and [`EvaluationError::Cancelled`].
 pub fn evaluate(
@@ -242,10 +242,12 @@ impl ScoringJob<'_> {
         let mut done = 0;
         for (set, kind) in sets() {
             let of_ranges = self.score_set(set).map_err(|error| match error {
-                EvaluationError::Inference(InferenceError::Cancelled { done: in_set }) => EvaluationError::Cancelled {
-                    done: done + in_set,
-                    total,
-                },
+                EvaluationError::Inference(InferenceError::Cancelled { done: in_set }) => {
+                    EvaluationError::Cancelled {
+                        done: done + in_set,
+                        total,
+                    }
+                }
                 other => other,
             })?;
             done += set.len();
@@ -317,7 +319,7 @@ impl ScoringJob<'_> {
                     ..,
                 ],
             ) if all.iter().all(|row| row.outcome.is_err()) => {
-                Err(EvaluationError::NothingReadable {
+                Err(EvaluationError::NoReadableImages {
                     set: set.name.clone(),
                     count: all.len(),
                     first: first.clone(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Results;
-use super::results::{Average, OodResult, known_score};
+use super::results::{Average, OodResult, deserialize_score_name};
 use clipn_data::OodKind;
 
 /// Source of the variation.
@@ -21,7 +21,7 @@ pub enum Over {
 
 /// Statistics of one metric over the repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Variation {
+pub struct MetricSpread {
     /// Mean.
     pub mean: f64,
     /// Sample standard deviation, with n − 1.
@@ -38,41 +38,41 @@ pub struct Variation {
 
 /// Statistics of the four metrics of a score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Variations {
+pub struct MetricSpreads {
     /// Area under the ROC curve.
-    pub auroc: Variation,
+    pub auroc: MetricSpread,
     /// False-positive rate at which 95 % of the in-distribution images are kept.
-    pub fpr95: Variation,
+    pub fpr95: MetricSpread,
     /// Average precision, in-distribution positive.
-    pub aupr_in: Variation,
+    pub aupr_in: MetricSpread,
     /// Average precision, out-of-distribution positive.
-    pub aupr_out: Variation,
+    pub aupr_out: MetricSpread,
 }
 
 /// Statistics of one score on one set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OodSpread {
     /// Name of the score.
-    #[serde(deserialize_with = "known_score")]
+    #[serde(deserialize_with = "deserialize_score_name")]
     pub score: Name,
     /// Name of the set.
     pub ood: String,
     /// Statistics of the four metrics.
     #[serde(flatten)]
-    pub figures: Variations,
+    pub figures: MetricSpreads,
 }
 
 /// Statistics of one score's mean over sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AverageSpread {
     /// Name of the score.
-    #[serde(deserialize_with = "known_score")]
+    #[serde(deserialize_with = "deserialize_score_name")]
     pub score: Name,
     /// `near`, `far`, or `None` for all sets.
     pub kind: Option<OodKind>,
     /// Statistics of the four metrics.
     #[serde(flatten)]
-    pub figures: Variations,
+    pub figures: MetricSpreads,
 }
 
 /// Name of a score.
@@ -105,7 +105,7 @@ pub struct Spread {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Statistics of the accuracy, if every repeat has one.
-    pub accuracy: Option<Variation>,
+    pub accuracy: Option<MetricSpread>,
     /// One entry per score and set, in the order of [`Results::results`].
     pub results: Vec<OodSpread>,
     /// One entry per mean, in the order of [`Results::averages`].
@@ -115,7 +115,7 @@ pub struct Spread {
     pub runs: Vec<RunSummary>,
 }
 
-impl Variation {
+impl MetricSpread {
     /// Computes the statistics of at least two values, with the interval for resamples.
     pub(super) fn of(values: impl Iterator<Item = f64>, over: Over) -> Self {
         let mut values: Vec<f64> = values.collect();
@@ -150,10 +150,10 @@ fn quantile(sorted: &[f64], probability: f64) -> f64 {
     }
 }
 
-impl Variations {
+impl MetricSpreads {
     fn of<T>(entries: &[&T], over: Over, figures: fn(&T) -> [f64; 4]) -> Self {
         let [auroc, fpr95, aupr_in, aupr_out] = [0, 1, 2, 3]
-            .map(|i| Variation::of(entries.iter().map(|entry| figures(entry)[i]), over));
+            .map(|i| MetricSpread::of(entries.iter().map(|entry| figures(entry)[i]), over));
         Self {
             auroc,
             fpr95,
@@ -163,11 +163,11 @@ impl Variations {
     }
 }
 
-pub(super) fn of_result(r: &OodResult) -> [f64; 4] {
+pub(super) fn metrics_of_result(r: &OodResult) -> [f64; 4] {
     [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
 }
 
-pub(super) fn of_average(a: &Average) -> [f64; 4] {
+pub(super) fn metrics_of_average(a: &Average) -> [f64; 4] {
     [a.auroc, a.fpr95, a.aupr_in, a.aupr_out]
 }
 
@@ -182,7 +182,7 @@ impl Spread {
             .map(|(i, entry)| {
                 let entries: Vec<&OodResult> =
                     repeats.iter().filter_map(|r| r.results.get(i)).collect();
-                let figures = Variations::of(&entries, over, of_result);
+                let figures = MetricSpreads::of(&entries, over, metrics_of_result);
                 OodSpread {
                     score: entry.score,
                     ood: entry.ood.clone(),
@@ -196,7 +196,7 @@ impl Spread {
             .map(|(i, entry)| {
                 let entries: Vec<&Average> =
                     repeats.iter().filter_map(|r| r.averages.get(i)).collect();
-                let figures = Variations::of(&entries, over, of_average);
+                let figures = MetricSpreads::of(&entries, over, metrics_of_average);
                 AverageSpread {
                     score: entry.score,
                     kind: entry.kind,
@@ -209,7 +209,7 @@ impl Spread {
             n: repeats.len(),
             subset: None,
             seed: None,
-            accuracy: accuracies.map(|values| Variation::of(values.into_iter(), over)),
+            accuracy: accuracies.map(|values| MetricSpread::of(values.into_iter(), over)),
             results: results.collect(),
             averages: averages.collect(),
             runs: Vec::new(),
@@ -217,7 +217,7 @@ impl Spread {
     }
 
     /// Returns the statistics of one score on one set.
-    pub fn result(&self, score: &str, ood: &str) -> Option<&Variations> {
+    pub fn result(&self, score: &str, ood: &str) -> Option<&MetricSpreads> {
         self.results
             .iter()
             .find(|s| s.score == score && s.ood == ood)
@@ -225,7 +225,7 @@ impl Spread {
     }
 
     /// Returns the statistics of one score's mean.
-    pub fn average(&self, score: &str, kind: Option<OodKind>) -> Option<&Variations> {
+    pub fn average(&self, score: &str, kind: Option<OodKind>) -> Option<&MetricSpreads> {
         self.averages
             .iter()
             .find(|s| s.score == score && s.kind == kind)
@@ -234,7 +234,7 @@ impl Spread {
 
     /// Returns the value before the ± of a metric. For resamples, it is the metric on all images,
     /// whose uncertainty the spread describes; for subsets and runs, it is the mean.
-    pub fn centre(&self, figure: f64, variation: &Variation) -> f64 {
+    pub fn centre(&self, figure: f64, variation: &MetricSpread) -> f64 {
         if self.over == Over::Resamples {
             figure
         } else {
@@ -267,19 +267,19 @@ mod tests {
 
     #[test]
     fn computes_the_sample_standard_deviation() {
-        let v = Variation::of([0.2, 0.4, 0.6].into_iter(), Over::Runs);
+        let v = MetricSpread::of([0.2, 0.4, 0.6].into_iter(), Over::Runs);
         assert!(
             (v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15,
             "{v:?}"
         );
         assert_eq!((v.min, v.max, v.interval), (0.2, 0.6, None));
-        let same = Variation::of([0.1; 7].into_iter(), Over::Runs);
+        let same = MetricSpread::of([0.1; 7].into_iter(), Over::Runs);
         assert_eq!((same.mean, same.std), (0.1, 0.0));
     }
 
     #[test]
     fn intervals_are_the_percentiles_of_resamples() {
-        let v = Variation::of((0..=1000).map(|i| f64::from(i) / 1000.0), Over::Resamples);
+        let v = MetricSpread::of((0..=1000).map(|i| f64::from(i) / 1000.0), Over::Resamples);
         let [low, high] = v.interval.unwrap();
         assert!(
             (low - 0.025).abs() < 1e-12 && (high - 0.975).abs() < 1e-12,

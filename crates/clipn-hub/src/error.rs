@@ -7,249 +7,234 @@ use super::Offline;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 
-/// What can go wrong between the name of weights and their files.
+/// Error while resolving a name of weights to files.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DownloadError {
-    /// Not the name of a repository.
+    /// The name does not have the form of a repository name, a file path or a URL.
     #[error(
-        "`{given}` names no weights: {problem}; give hf-hub:OWNER/NAME, with @REVISION after it or /FILE where that is \
-         meant"
+        "invalid weights name `{given}`: {problem}; expected hf-hub:OWNER/NAME[/FILE][@REVISION]"
     )]
     Name {
-        /// What was given.
+        /// The name.
         given: String,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// One of open_clip's tags without its architecture.
-    #[error(
-        "`{tag}` is the tag of pretrained weights, which goes with an architecture; give --model, one of {models}"
-    )]
+    /// A tag of open_clip was given without an architecture.
+    #[error("pretrained tag `{tag}` needs an architecture: expected one of {models}")]
     TagWithoutModel {
         /// The tag.
         tag: String,
-        /// The architectures that have it, comma-separated.
+        /// Architectures that have the tag, comma-separated.
         models: String,
     },
-    /// Neither a file nor a tag of the architecture.
+    /// The name is neither a file nor a tag of the architecture.
     #[error(
-        "there is no file `{tag}`, and no pretrained weights of {model} with that tag; {}",
-        match known.as_str() { "" => "it has none".to_owned(), known => format!("it has {known}") }
+        "no file `{tag}` and no pretrained weights of {model} with that tag; {}",
+        match known.as_str() {
+            "" => "the architecture has no tags".to_owned(),
+            known => format!("known tags: {known}"),
+        }
     )]
     UnknownTag {
-        /// What was given.
+        /// The name.
         tag: String,
         /// The architecture.
         model: String,
-        /// Its tags, comma-separated.
+        /// Tags of the architecture, comma-separated.
         known: String,
     },
-    /// A variable of the environment that cannot be used.
-    #[error("the environment variable {variable} {problem}")]
+    /// An environment variable is missing or invalid.
+    #[error("environment variable {variable} {problem}")]
     Variable {
-        /// Its name.
+        /// Name of the variable.
         variable: &'static str,
-        /// What is wrong with it and what to do; never its value, which may be a secret.
+        /// What is wrong with its value. Never contains the value, which may be a secret.
         problem: String,
     },
-    /// Nothing may be asked of the net, and the files are not all there.
-    #[error("{what} is not in the cache {}, and nothing is fetched: {}", cache.display(), offline.what_to_do())]
+    /// Downloads are disabled, and files are missing in the cache.
+    #[error("{what} is not in the cache {}, and downloads are disabled: {}", cache.display(), offline.what_to_do())]
     NotCached {
         /// What is missing.
         what: String,
-        /// Where it was looked for.
+        /// Directory of the cache.
         cache: PathBuf,
-        /// Why nothing is fetched.
+        /// Why downloads are disabled.
         offline: Offline,
     },
-    /// No connection, or one that broke.
-    #[error(
-        "cannot reach {host}: {reason}; check the connection (and HTTPS_PROXY, where there is a proxy), and try again"
-    )]
+    /// The connection failed.
+    #[error("cannot reach {host}: {reason}")]
     Connection {
-        /// Host and port, where known.
+        /// Host, with its port if the URL has one.
         host: String,
-        /// Why.
+        /// Cause of the failure.
         reason: String,
     },
-    /// A connection that is refused for what it is.
-    #[error(
-        "no safe connection to {host}: {reason}; where a proxy has certificates of its own, set SSL_CERT_FILE to them"
-    )]
+    /// The TLS handshake failed.
+    #[error("cannot establish a secure connection to {host}: {reason}")]
     Tls {
-        /// Host and port.
+        /// Host, with its port if the URL has one.
         host: String,
-        /// Why.
+        /// Cause of the failure.
         reason: String,
     },
-    /// A server that answers no longer.
-    #[error("{host} did not answer in time ({stage}); try again later, what has come is kept")]
+    /// The server did not respond in time.
+    #[error("timeout while {stage} ({host})")]
     Timeout {
-        /// Host and port.
+        /// Host, with its port if the URL has one.
         host: String,
-        /// What was waited for.
+        /// Stage of the request, as a present participle: "connecting".
         stage: String,
     },
-    /// Redirects that are not followed.
-    #[error("{from} redirects to {to}, which is not followed: {reason}")]
+    /// A redirect is not allowed, or there are too many.
+    #[error("refusing the redirect from {from} to {to}: {reason}")]
     Redirect {
-        /// Where it was asked, without the query.
+        /// Redirecting URL, without its query.
         from: String,
-        /// Where it points, without the query.
+        /// Target URL, without its query.
         to: String,
-        /// Why not.
+        /// Why it is not followed.
         reason: &'static str,
     },
-    /// 401 or 403.
-    #[error("{what} may not be read (status {status}): {hint}")]
+    /// The server denied access: status 401 or 403.
+    #[error("access to {what} denied (status {status}): {hint}")]
     NoAccess {
-        /// The repository or file.
+        /// Repository or file.
         what: String,
-        /// The status of the answer.
+        /// HTTP status.
         status: u16,
-        /// What to do.
+        /// Likely cause and remedy.
         hint: String,
     },
-    /// 404.
-    #[error("{what} is not there: {hint}")]
+    /// The repository, revision or file does not exist: status 404.
+    #[error("{what} does not exist: {hint}")]
     NotThere {
-        /// The repository, revision or file.
+        /// Repository, revision or file.
         what: String,
-        /// What to do.
+        /// Likely cause and remedy.
         hint: String,
     },
-    /// Another status than one that gives content.
-    #[error("{host} answered {status} where {what} was asked for{}", if *status >= 500 { "; try again later" } else { "" })]
+    /// The server responded with an unexpected status.
+    #[error("{host} returned status {status} for {what}")]
     Status {
-        /// The file or repository.
+        /// File or repository.
         what: String,
-        /// Host and port.
+        /// Host, with its port if the URL has one.
         host: String,
-        /// The status.
+        /// HTTP status.
         status: u16,
-        /// How long the server asks to wait.
+        /// Value of the `Retry-After` header, if it is a number of seconds.
         after: Option<Duration>,
     },
-    /// The answers are not those of a hub.
-    #[error("{host} does not answer as Hugging Face's hub does: {problem}; check HF_ENDPOINT")]
+    /// The responses do not follow the API of Hugging Face's hub.
+    #[error("{host} does not respond like Hugging Face's hub (HF_ENDPOINT): {problem}")]
     NotAHub {
-        /// Host and port.
+        /// Host, with its port if the URL has one.
         host: String,
-        /// What is wrong or missing.
+        /// What is invalid or missing.
         problem: String,
     },
-    /// Something larger than it can be.
-    #[error("{what} has {size} bytes or more, and may have {limit}; it is not what it is called")]
+    /// A file or response exceeds its size limit.
+    #[error("{what} exceeds the size limit of {limit} bytes (at least {size} bytes)")]
     TooLarge {
-        /// The file.
+        /// File or repository.
         what: String,
-        /// Its size, as far as it was read.
+        /// Announced size, or number of bytes read so far.
         size: u64,
-        /// The most that is read.
+        /// Maximum size in bytes.
         limit: u64,
     },
-    /// A repository without weights, or with several files that may be meant.
+    /// A repository contains no weights, or several candidates.
     #[error(
-        "{repository} {}",
+        "{}",
         match found.as_str() {
-            "" => "holds no weights that clipn reads (safetensors, .bin, .pt)".to_owned(),
+            "" => format!("no weights in a supported format (safetensors, .bin, .pt) in {repository}"),
             found => format!(
-                "holds several weights files under names of its own; name one, as {repository}/FILE: {found}"
+                "several weights files in {repository}; specify one as {repository}/FILE: {found}"
             ),
         }
     )]
     NoWeights {
-        /// The repository, as `hf-hub:OWNER/NAME`.
+        /// Repository, as `hf-hub:OWNER/NAME`.
         repository: String,
-        /// The files among which there is no choice, comma-separated.
+        /// Up to 8 candidates, comma-separated; empty if there are none.
         found: String,
     },
-    /// The body has another length than it should have.
-    #[error(
-        "{what} came with {got} bytes instead of {expected}; try again, and if it stays so tell its publisher"
-    )]
+    /// The length of a file differs from the announced one.
+    #[error("unexpected length of {what}: expected {expected} bytes, got {got}")]
     Length {
         /// The file.
         what: String,
-        /// Bytes that came, or that the server announced.
+        /// Number of bytes received or announced by the server.
         got: u64,
-        /// Bytes that it should have.
+        /// Expected number of bytes.
         expected: u64,
     },
-    /// A body that ended early.
-    #[error(
-        "the connection to {host} broke after {got} bytes of {what}; try again, what has come is kept"
-    )]
+    /// The connection was closed before the end of the body.
+    #[error("connection to {host} closed after {got} bytes of {what}")]
     Cut {
         /// The file.
         what: String,
-        /// Host and port.
+        /// Host, with its port if the URL has one.
         host: String,
-        /// Bytes that came.
+        /// Number of bytes on disk, which a retry resumes from.
         got: u64,
     },
-    /// Content that is not what the checksum says.
+    /// The content does not match the checksum.
     #[error(
-        "{what} came damaged or is another file: its SHA-256 is {got} instead of {expected}; it was deleted, try again, and \
-         if it stays so do not trust the server"
+        "SHA-256 mismatch of {what}: expected {expected}, got {got}; the downloaded file was deleted"
     )]
     Checksum {
         /// The file.
         what: String,
-        /// SHA-256 of what came.
+        /// SHA-256 of the content, hexadecimal.
         got: String,
-        /// SHA-256 that it should have.
+        /// Expected SHA-256, hexadecimal.
         expected: String,
     },
-    /// A server that gives another file each time it is asked for the rest.
-    #[error(
-        "{host} gave another content of {what} each time it was asked for the rest; try again later"
-    )]
+    /// The file changed on the server during every attempt to resume the download.
+    #[error("{what} on {host} changed repeatedly during the download")]
     Unsteady {
         /// The file.
         what: String,
-        /// Host and port.
+        /// Host of the server.
         host: String,
     },
     /// The disk is full.
-    #[error(
-        "no space is left for {} ({size}); make room, or set HF_HOME to a folder on another disk, and try again: what has \
-         come is kept",
-        path.display()
-    )]
+    #[error("no space left on the device for {} ({size})", path.display())]
     NoSpace {
-        /// The file being written.
+        /// File being written.
         path: PathBuf,
-        /// Its whole size, told for people.
+        /// Total size of the file in a readable unit.
         size: String,
     },
     /// The cache cannot be read or written.
-    #[error("cannot {action} {}: {source}; check the folder's permissions, or set HF_HOME to another one", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// Failed operation, as an infinitive: "open".
         action: &'static str,
-        /// The file or folder.
+        /// File or directory.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file of trusted certificates cannot be used.
-    #[error("cannot read the certificates {}: {source}; set SSL_CERT_FILE to a PEM file, or unset it", path.display())]
+    /// The file with the trusted certificates cannot be read.
+    #[error("cannot read certificates {}", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system or the PEM parser.
         source: std::io::Error,
     },
-    /// An index of weights in several files that is not usable.
+    /// The index of sharded weights is invalid.
     #[error(transparent)]
     Index(#[from] CheckpointError),
-    /// A config that says that clipn cannot compute the model, told before its weights are fetched.
+    /// The config describes a model that is not supported. Detected before the weights are fetched.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The user wants no more.
-    #[error("interrupted while {what} was fetched; what has come is kept")]
+    /// The download was cancelled by its [`Progress`](crate::progress::Progress).
+    #[error("download of {what} interrupted; received data is kept")]
     Cancelled {
         /// The file.
         what: String,
@@ -257,7 +242,8 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// Whether it may pass by itself, so that trying again has sense.
+    /// Whether the error is transient, so that a retry may succeed: connection errors, timeouts,
+    /// and the statuses 408, 425, 429, 500 and 502 to 504.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connection { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
@@ -268,7 +254,8 @@ impl DownloadError {
         }
     }
 
-    /// The error of writing to the cache.
+    /// Converts an I/O error of the cache. A full disk or an exceeded quota is
+    /// [`NoSpace`](Self::NoSpace).
     #[cfg(feature = "download")]
     pub(super) fn writing(
         action: &'static str,
@@ -281,7 +268,7 @@ impl DownloadError {
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace {
                 path,
-                size: "its size is unknown".to_owned(),
+                size: "size unknown".to_owned(),
             },
             _ => Self::Io {
                 action,

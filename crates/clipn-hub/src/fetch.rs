@@ -4,33 +4,40 @@ use super::cache::Repository;
 use super::{DownloadError, HubName, Name, Origin, Row, Settings};
 use clipn_base::progress::Progress;
 
-/// What weights are wanted for.
+/// What the weights are used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To compute with: a config that clipn does not compute is told before the weights are fetched.
+    /// Inference or training. An unsupported config is an error before the weights are fetched.
     Compute,
-    /// To look at.
+    /// Inspection of the files. Unsupported configs are accepted.
     Look,
 }
 
-/// Weights on this machine.
+/// Local files of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The file, or the folder where configs lie beside it: what [`Pretrained::open`](clipn_model::Pretrained::open)
-    /// takes.
+    /// Weights file, or directory with weights and configs, as accepted by
+    /// [`Pretrained::open`](clipn_model::Pretrained::open).
     pub path: PathBuf,
-    /// The architecture of a tag's weights, for those that come without their config.
+    /// Architecture of a tag, for weights without a config. `None` for paths and repositories.
     pub model: Option<&'static str>,
-    /// What the user should know, a sentence each.
+    /// Warnings for the user, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Name {
-    /// Gives the files: those of the cache, or fetched into it. Already there and of a fixed commit, they are given
-    /// without asking the net; a branch is asked for its newest commit.
+    /// Returns the files, from the cache or downloaded into it.
+    ///
+    /// Cached files of a commit are returned without a request. For a branch or tag, the hub is
+    /// queried for its current commit. If the hub cannot be reached, cached files are returned with
+    /// a note in [`Fetched::notes`].
     ///
     /// # Errors
-    /// See [`DownloadError`].
+    /// - [`DownloadError::NotCached`] if downloads are disabled and files are missing.
+    /// - [`DownloadError::NoAccess`], [`DownloadError::NotThere`] or [`DownloadError::NoWeights`]
+    ///   if the repository does not provide the weights.
+    /// - [`DownloadError::Model`] or [`DownloadError::Index`] if its config or index is invalid.
+    /// - Any other [`DownloadError`] if a transfer or the cache fails.
     pub fn fetch(
         &self,
         settings: &Settings,
@@ -59,7 +66,7 @@ impl Name {
 }
 
 impl Row {
-    /// Where its weights lie, when they are all in the cache: a folder or a file.
+    /// Path of the weights, a directory or a file, if all of them are in the cache.
     pub fn cached(&self, settings: &Settings) -> Option<PathBuf> {
         match &self.origin {
             Origin::Hub(name) => cached(name, settings).map(|fetched| fetched.path),
@@ -70,7 +77,7 @@ impl Row {
     }
 }
 
-/// What a repository gives while nothing may be asked of the net.
+/// Cached files of a repository while downloads are disabled.
 fn offline(
     name: &HubName,
     settings: &Settings,
@@ -83,7 +90,7 @@ fn offline(
     })
 }
 
-/// What a repository has in the cache.
+/// Complete weights of a repository in the cache.
 pub(super) fn cached(name: &HubName, settings: &Settings) -> Option<Fetched> {
     let repository = Repository::of(name, settings);
     let commit = repository.commit_of(&name.revision)?;
@@ -113,7 +120,7 @@ fn hub(
     }
 }
 
-/// Where a file from elsewhere is kept: by its checksum, under its own name.
+/// Path in the cache of a file that is identified by its URL: `SHA256/NAME`.
 pub(super) fn kept(url: &str, sha256: &str, settings: &Settings) -> PathBuf {
     let name = url.rsplit('/').next().unwrap_or_default();
     settings.own_files().join(sha256).join(Path::new(name))
@@ -132,7 +139,7 @@ fn from_url(
             .offline
             .or((!cfg!(feature = "download")).then_some(super::Offline::NotBuilt));
         if let Some(offline) = why {
-            let what = format!("the file of {} {} ({url})", row.model, row.tag);
+            let what = format!("the weights of {} {} ({url})", row.model, row.tag);
             return Err(DownloadError::NotCached {
                 what,
                 cache: settings.assets.clone(),

@@ -1,6 +1,22 @@
-//! Weights by name: `hf-hub:OWNER/NAME[/FILE][@REVISION]` and open_clip's tags, fetched once into Hugging Face's own
-//! cache and found there again, with or without a net. [`Name::of`] tells names from paths, [`Name::fetch`] gives the
-//! files; without the cargo feature `download` it gives those that are in the cache already.
+//! Pretrained weights by name: `hf-hub:OWNER/NAME[/FILE][@REVISION]` and open_clip's tags.
+//!
+//! [`Name::of`] parses a name or path. [`Name::fetch`] returns the files: from Hugging Face's
+//! cache, which is shared with Python's huggingface_hub, or downloaded into it. Without the cargo
+//! feature `download` only cached files are available.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use clipn::download::{Name, Purpose, Settings};
+//! use clipn::progress::NoProgress;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let name = Name::of(Path::new("laion2b_s34b_b88k"), Some("ViT-B-16"))?;
+//! let fetched = name.fetch(&Settings::from_env()?, Purpose::Compute, &NoProgress)?;
+//! println!("{}", fetched.path.display());
+//! # Ok(())
+//! # }
+//! ```
 
 mod cache;
 mod error;

@@ -5,23 +5,28 @@ use super::table::{self, Row};
 use super::{DownloadError, Origin};
 use clipn_model::Pretrained;
 
-/// What stands for weights on a command line.
+/// Name of weights: a path, a repository on the hub, or a tag of open_clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {
-    /// A file or folder.
+    /// File or directory, which may not exist.
     Path(PathBuf),
-    /// A repository of the hub.
+    /// Repository on Hugging Face's hub, or a file of it.
     Hub(HubName),
-    /// One of open_clip's tags for an architecture.
+    /// Tag of open_clip for an architecture.
     Tag(&'static Row),
 }
 
 impl Name {
-    /// Tells which it is: `hf-hub:…`, something that lies there, the built-in model, a tag of the architecture `model`,
-    /// or a path.
+    /// Parses a name.
+    ///
+    /// A name with the prefix `hf-hub:` is a repository. A name with `/`, `\` or `.`, an existing
+    /// file and the built-in model are paths. Any other name is a tag of the architecture `model`;
+    /// without `model` it is a path, unless open_clip has such a tag.
     ///
     /// # Errors
-    /// [`DownloadError::Name`]; a tag without its architecture, or one that the architecture does not have.
+    /// - [`DownloadError::Name`] if the name of a repository is invalid.
+    /// - [`DownloadError::TagWithoutModel`] if a tag is given without `model`.
+    /// - [`DownloadError::UnknownTag`] if `model` has no such tag.
     pub fn of(given: &Path, model: Option<&str>) -> Result<Self, DownloadError> {
         let path = || Self::Path(given.to_owned());
         let Some(text) = given.to_str() else {
@@ -30,36 +35,37 @@ impl Name {
         if text.starts_with(HubName::PREFIX) {
             return HubName::parse(text).map(Self::Hub);
         }
-        let is_there = || given.exists() || Pretrained::is_mini(given);
-        if text.contains(['/', '\\', '.']) || text.is_empty() || is_there() {
+        let exists = || given.exists() || Pretrained::is_builtin_name(given);
+        if text.contains(['/', '\\', '.']) || text.is_empty() || exists() {
             return Ok(path());
         }
-        let of_tag: Vec<&Row> = table::rows()
+        let with_tag: Vec<&Row> = table::rows()
             .iter()
             .filter(|row| row.has_tag(text))
             .collect();
         let Some(model) = model else {
-            return match of_tag.is_empty() {
-                true => Ok(path()),
-                false => Err(DownloadError::TagWithoutModel {
+            return if with_tag.is_empty() {
+                Ok(path())
+            } else {
+                Err(DownloadError::TagWithoutModel {
                     tag: text.to_owned(),
-                    models: listed(of_tag.iter().map(|row| row.model)),
-                }),
+                    models: join(with_tag.iter().map(|row| row.model)),
+                })
             };
         };
-        if let Some(row) = of_tag.into_iter().find(|row| row.is_of(model)) {
+        if let Some(row) = with_tag.into_iter().find(|row| row.is_of(model)) {
             return Ok(Self::Tag(row));
         }
         let known: Vec<&str> = table::rows_of(model).map(|row| row.tag).collect();
         Err(DownloadError::UnknownTag {
             tag: text.to_owned(),
             model: model.to_owned(),
-            known: listed(known.into_iter()),
+            known: join(known.into_iter()),
         })
     }
 }
 
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -76,7 +82,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// A repository on the hub, and what of it.
+/// Repository on Hugging Face's hub, with an optional file and a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HubName {
     pub(super) owner: String,
@@ -86,40 +92,41 @@ pub struct HubName {
 }
 
 impl HubName {
-    /// What names of repositories begin with, as in open_clip.
+    /// Prefix of repository names, as in open_clip.
     pub const PREFIX: &str = "hf-hub:";
 
-    /// Reads `hf-hub:OWNER/NAME`, with a file of the repository after a further `/` and a branch, tag or commit after
-    /// `@`, where they are meant.
+    /// Parses `hf-hub:OWNER/NAME[/FILE][@REVISION]`. The revision is a branch, tag or commit; the
+    /// default is `main`.
     ///
     /// # Errors
-    /// [`DownloadError::Name`]: not of this form, or with parts that no repository can have.
+    /// [`DownloadError::Name`] if the name does not have this form, or if a part contains
+    /// characters that the hub does not allow.
     pub fn parse(given: &str) -> Result<Self, DownloadError> {
         let wrong = |problem| DownloadError::Name {
-            given: shown(given),
+            given: sanitized(given),
             problem,
         };
         let rest = given
             .strip_prefix(Self::PREFIX)
-            .ok_or_else(|| wrong("it does not begin with `hf-hub:`"))?;
+            .ok_or_else(|| wrong("missing prefix `hf-hub:`"))?;
         let (path, revision) = rest.split_once('@').unwrap_or((rest, "main"));
         let mut parts = path.splitn(3, '/');
         let (Some(owner), Some(name)) = (parts.next(), parts.next()) else {
-            return Err(wrong("it has no owner before the name"));
+            return Err(wrong("missing owner"));
         };
         if !is_repository_part(owner) || !is_repository_part(name) {
             return Err(wrong(
-                "owner and name have letters, digits, and `-`, `_` and `.` between them, at most 96 characters",
+                "owner and name must have 1 to 96 letters and digits, with `-`, `_` and `.` between them",
             ));
         }
         let file = parts.next().map(str::to_owned);
         if file.as_deref().is_some_and(|file| !is_inside(file)) {
-            return Err(wrong("its file must be a plain path inside the repository"));
+            return Err(wrong(
+                "the file must be a relative path inside the repository",
+            ));
         }
         if !is_inside(revision) {
-            return Err(wrong(
-                "its revision must be the name of a branch or tag, or a commit",
-            ));
+            return Err(wrong("the revision must be a branch, a tag or a commit"));
         }
         Ok(Self {
             owner: owner.to_owned(),
@@ -129,12 +136,12 @@ impl HubName {
         })
     }
 
-    /// The name of the repository alone, without its owner.
+    /// Name of the repository without its owner.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// `OWNER/NAME`.
+    /// Repository ID, `OWNER/NAME`.
     pub fn repository(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
@@ -158,15 +165,16 @@ impl fmt::Display for HubName {
     }
 }
 
-/// A name as an error shows it: not longer than it must be, nothing that moves the cursor.
-fn shown(text: &str) -> String {
+/// A name for use in a message: truncated to 200 characters, control characters replaced.
+fn sanitized(text: &str) -> String {
     text.chars()
         .take(200)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
-/// Whether it can be an owner or a repository. No `--`, which the cache puts between the two.
+/// Whether `part` is a valid owner or repository name. `--` is excluded, because the cache uses it
+/// as a separator.
 fn is_repository_part(part: &str) -> bool {
     let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     (1..=96).contains(&part.len())
@@ -179,8 +187,8 @@ fn is_repository_part(part: &str) -> bool {
         && !part.contains("..")
 }
 
-/// Whether a file or revision, with `/` between its parts, stays inside the folder that it is looked for in, on every
-/// system.
+/// Whether a file or revision, with `/` between its parts, cannot leave its base directory on any
+/// operating system.
 pub(super) fn is_inside(path: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -193,7 +201,7 @@ pub(super) fn is_inside(path: &str) -> bool {
     path.len() <= 1024 && path.split('/').all(is_part)
 }
 
-/// Whether it is the whole hash of a commit.
+/// Whether `text` is a complete commit hash: 40 or 64 lower-case hexadecimal digits.
 pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -205,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_repositories() {
+    fn parses_repository_names() {
         let name = HubName::parse("hf-hub:laion/CLIP-ViT-B-16").unwrap();
         assert_eq!(
             (name.repository().as_str(), name.revision.as_str()),
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_out_of_the_cache_are_none() {
+    fn rejects_names_that_leave_the_cache() {
         let parts = [
             "", ".", "..", "-a", "a-", ".a", "a.", "a--b", "a..b", "a b", "a\\b", "a:b", "ä",
             "a\0b",
@@ -260,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_a_name_stays_inside_and_reads_as_it_is_shown(
+        fn valid_names_stay_inside_the_cache_and_round_trip(
             rest in "[a-zA-Z0-9._/@:\\\\ -]{0,24}|\\PC{0,12}|[a-c.]{1,3}/[a-c.-]{1,4}(/[a-c./]{1,6})?(@[a-c./]{1,6})?",
         ) {
             let Ok(name) = HubName::parse(&format!("hf-hub:{rest}")) else { return Ok(()) };
@@ -275,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_stays_a_path() {
+    fn other_names_are_paths() {
         for path in ["epoch_10.pt", "models/openai", "nowhere", ".", "/"] {
             assert_eq!(
                 Name::of(Path::new(path), None).unwrap(),
@@ -283,7 +291,7 @@ mod tests {
                 "{path}"
             );
         }
-        // Something of that name lies there.
+        // A file or directory of that name exists.
         assert_eq!(
             Name::of(Path::new("src"), Some("ViT-B-32")).unwrap(),
             Name::Path("src".into())
@@ -291,34 +299,34 @@ mod tests {
     }
 
     #[test]
-    fn tags_go_with_an_architecture() {
-        let of = |tag: &str, model: Option<&str>| Name::of(Path::new(tag), model);
+    fn tags_need_an_architecture() {
+        let parse = |tag: &str, model: Option<&str>| Name::of(Path::new(tag), model);
         for (model, tag) in [
             ("ViT-B-16", "openai"),
             ("ViT-B-16-quickgelu", "OpenAI"),
             ("vit-b/16", "openai"),
         ] {
-            let Name::Tag(row) = of(tag, Some(model)).unwrap() else {
+            let Name::Tag(row) = parse(tag, Some(model)).unwrap() else {
                 panic!("{model} {tag}")
             };
             assert_eq!((row.model, row.tag), ("ViT-B-16-quickgelu", "openai"));
         }
-        let Name::Tag(row) = of("laion2b-s34b-b88k", Some("ViT-B-16")).unwrap() else {
+        let Name::Tag(row) = parse("laion2b-s34b-b88k", Some("ViT-B-16")).unwrap() else {
             panic!()
         };
         assert_eq!((row.model, row.tag), ("ViT-B-16", "laion2b_s34b_b88k"));
 
-        let error = of("laion2b_s34b_b88k", None).unwrap_err().to_string();
+        let error = parse("laion2b_s34b_b88k", None).unwrap_err().to_string();
         assert!(
-            error.contains("--model") && error.contains("ViT-B-16, ViT-g-14"),
+            error.contains("needs an architecture") && error.contains("ViT-B-16, ViT-g-14"),
             "{error}"
         );
-        let error = of("laion3b", Some("ViT-B-16")).unwrap_err().to_string();
+        let error = parse("laion3b", Some("ViT-B-16")).unwrap_err().to_string();
         assert!(
             error.contains("laion2b_s34b_b88k") && error.contains("openai"),
             "{error}"
         );
-        // QuickGELU is not what these were trained with.
-        assert!(of("laion2b_s34b_b88k", Some("ViT-B-16-quickgelu")).is_err());
+        // These weights were not trained with QuickGELU.
+        assert!(parse("laion2b_s34b_b88k", Some("ViT-B-16-quickgelu")).is_err());
     }
 }

@@ -6,28 +6,25 @@ use super::DownloadError;
 #[cfg(feature = "download")]
 use super::http::Network;
 
-/// Why nothing is asked of the net.
+/// Reason why downloads are disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Offline {
-    /// The user asked for it.
+    /// Offline mode was requested with [`Settings::offline`].
     Asked,
-    /// A variable of the environment asks for it.
+    /// The environment variable with this name is set.
     Variable(&'static str),
     /// The library was built without the feature `download`.
     NotBuilt,
 }
 
 impl Offline {
-    /// The reason, and how to get files all the same.
+    /// The reason as a clause of an error message.
     pub(super) fn what_to_do(self) -> String {
         match self {
-            Self::Asked => "--offline is given; leave it out once, with a net".to_owned(),
-            Self::Variable(variable) => format!("{variable} is set; unset it once, with a net"),
-            Self::NotBuilt => "this clipn was built without the feature `download`; fetch it with another program, a \
-                 repository with `hf download OWNER/NAME` of Python's huggingface_hub, which has the same cache, or give the \
-                 path of its file or folder"
-                .to_owned(),
+            Self::Asked => "offline mode is on".to_owned(),
+            Self::Variable(variable) => format!("{variable} is set"),
+            Self::NotBuilt => "built without the feature `download`".to_owned(),
         }
     }
 }
@@ -35,65 +32,67 @@ impl Offline {
 impl fmt::Display for Offline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Asked => f.write_str("--offline"),
+            Self::Asked => f.write_str("offline mode"),
             Self::Variable(variable) => f.write_str(variable),
             Self::NotBuilt => f.write_str("built without the feature `download`"),
         }
     }
 }
 
-/// Where files are kept and how they are fetched. The variables are those of Python's huggingface_hub.
+/// Locations of the cache and configuration of downloads. The environment variables are those of
+/// Python's huggingface_hub.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Hugging Face's cache of repositories.
+    /// Directory of Hugging Face's repository cache.
     pub cache: PathBuf,
-    /// Where libraries keep what comes from elsewhere; clipn's own folder is `clipn` in it.
+    /// Directory of Hugging Face's assets cache; clipn uses its subdirectory `clipn`.
     pub assets: PathBuf,
-    /// Whether files of a snapshot may be symbolic links; where not, or where the system has none, they are hard links
-    /// or copies.
+    /// Whether to create symbolic links in snapshots. Otherwise, and if the system does not support
+    /// them, hard links or copies are created.
     pub symlinks: bool,
-    /// Why nothing is fetched, where that is so.
+    /// Why downloads are disabled; `None` if they are enabled.
     pub offline: Option<Offline>,
-    /// How to reach the hub.
+    /// Network configuration.
     #[cfg(feature = "download")]
     pub network: Network,
 }
 
 impl Settings {
-    /// What the environment says: `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_HUB_OFFLINE`,
-    /// `HF_HUB_DISABLE_SYMLINKS`, and for the net `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, the proxies' variables and
-    /// `SSL_CERT_FILE`.
+    /// Reads the settings from environment variables: `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_HOME`,
+    /// `XDG_CACHE_HOME`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, and for the network
+    /// `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `SSL_CERT_FILE` and the usual proxy variables.
     ///
     /// # Errors
-    /// [`DownloadError::Variable`]: a value that cannot be used, or no home folder.
+    /// [`DownloadError::Variable`] if a value is invalid, or if there is no home directory.
     pub fn from_env() -> Result<Self, DownloadError> {
         Self::from_variables(&|name| std::env::var_os(name))
     }
 
-    /// The same with variables from elsewhere.
+    /// Reads the settings from variables that `get` returns by name.
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// Same as [`from_env`](Self::from_env).
     pub fn from_variables(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, DownloadError> {
         let variables = Variables::new(get);
         let home = variables.hugging_face_home();
-        let inside = |folder: &str| {
-            home.as_ref().map(|home| home.join(folder)).ok_or(DownloadError::Variable {
-                variable: "HF_HOME",
-                problem: "is not set, and there is no home folder; set it to a folder for what is fetched"
-                    .to_owned(),
-            })
+        let default = |directory: &str| {
+            home.as_ref()
+                .map(|home| home.join(directory))
+                .ok_or(DownloadError::Variable {
+                    variable: "HF_HOME",
+                    problem: "is not set, and there is no home directory".to_owned(),
+                })
         };
-        let named = |names: &[&str]| names.iter().find_map(|name| variables.path(name));
+        let first_path = |names: &[&str]| names.iter().find_map(|name| variables.path(name));
         let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
             .into_iter()
             .find(|name| variables.is_true(name));
         let built = cfg!(feature = "download");
         Ok(Self {
-            cache: named(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])
-                .map_or_else(|| inside("hub"), Ok)?,
-            assets: named(&["HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"])
-                .map_or_else(|| inside("assets"), Ok)?,
+            cache: first_path(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])
+                .map_or_else(|| default("hub"), Ok)?,
+            assets: first_path(&["HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"])
+                .map_or_else(|| default("assets"), Ok)?,
             symlinks: !variables.is_true("HF_HUB_DISABLE_SYMLINKS"),
             offline: offline
                 .map(Offline::Variable)
@@ -103,12 +102,12 @@ impl Settings {
         })
     }
 
-    /// Where files that have an address of their own are kept.
+    /// Directory of files that are identified by their URL.
     pub(super) fn own_files(&self) -> PathBuf {
         self.assets.join("clipn").join("weights")
     }
 
-    /// The same, asking nothing of the net.
+    /// Disables downloads, so that only cached files are used.
     #[must_use]
     pub fn offline(mut self) -> Self {
         self.offline = self.offline.or(Some(Offline::Asked));
@@ -116,7 +115,7 @@ impl Settings {
     }
 }
 
-/// Variables of the environment. An empty one is none.
+/// Environment variables. An empty variable counts as unset.
 pub(super) struct Variables<'a>(&'a dyn Fn(&str) -> Option<OsString>);
 
 impl<'a> Variables<'a> {
@@ -128,7 +127,7 @@ impl<'a> Variables<'a> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
-    /// As huggingface_hub reads flags.
+    /// Parses a flag as huggingface_hub does: `1`, `ON`, `YES` and `TRUE` in any case are true.
     pub(super) fn is_true(&self, name: &str) -> bool {
         let value = self
             .get(name)
@@ -136,7 +135,7 @@ impl<'a> Variables<'a> {
         value.is_some_and(|value| matches!(value.as_str(), "1" | "ON" | "YES" | "TRUE"))
     }
 
-    /// A path, of which a leading `~` is the home folder.
+    /// Parses a path. A leading `~` is replaced by the home directory.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         let value = PathBuf::from(self.get(name)?);
         match (value.strip_prefix("~"), self.home()) {
@@ -177,35 +176,35 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_where_python_looks() {
-        let is = |variables: &[(&str, &str)], cache: &str, assets: &str| {
+    fn directories_match_huggingface_hub() {
+        let check = |variables: &[(&str, &str)], cache: &str, assets: &str| {
             let settings = settings(variables).unwrap();
             assert_eq!(settings.cache, Path::new(cache), "{variables:?}");
             assert_eq!(settings.assets, Path::new(assets), "{variables:?}");
         };
         let home = ("HOME", "/h");
-        is(
+        check(
             &[home],
             "/h/.cache/huggingface/hub",
             "/h/.cache/huggingface/assets",
         );
         let caches = ("XDG_CACHE_HOME", "/x");
-        is(
+        check(
             &[home, caches, ("HF_HOME", "")],
             "/x/huggingface/hub",
             "/x/huggingface/assets",
         );
-        is(
+        check(
             &[home, caches, ("HF_HOME", "~/f")],
             "/h/f/hub",
             "/h/f/assets",
         );
-        is(
+        check(
             &[home, ("HF_HUB_CACHE", "/c")],
             "/c",
             "/h/.cache/huggingface/assets",
         );
-        is(
+        check(
             &[("HF_HUB_CACHE", "/c"), ("HF_ASSETS_CACHE", "/a")],
             "/c",
             "/a",
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn offline_is_told_with_its_reason() {
+    fn offline_variables_disable_downloads() {
         let with = |value| {
             settings(&[("HOME", "/h"), ("HF_HUB_OFFLINE", value)])
                 .unwrap()

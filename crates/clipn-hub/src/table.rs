@@ -1,31 +1,31 @@
-//! open_clip's tags and where their weights are: `assets/pretrained.tsv`.
+//! open_clip's pretrained tags and the locations of their weights, from `assets/pretrained.tsv`.
 
 use std::sync::LazyLock;
 
 use super::HubName;
 
-/// Columns: architecture, tag, where from, SHA-256 where the file is named by a URL.
-const TABLE: &str = include_str!("../assets/pretrained.tsv");
+/// Columns: architecture, tag, repository or URL, and SHA-256 if it is a URL.
+const TABLE: &str = include_str!("../../../../assets/pretrained.tsv");
 
-/// Weights that open_clip knows by a tag.
+/// Pretrained weights that open_clip identifies by architecture and tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The architecture that they are of; with `-quickgelu` where that is their activation.
+    /// Architecture, with the suffix `-quickgelu` if that is its activation.
     pub model: &'static str,
-    /// open_clip's tag.
+    /// Tag of open_clip, in lower case with underscores.
     pub tag: &'static str,
-    /// Where they are.
+    /// Location of the weights.
     pub origin: Origin,
 }
 
-/// Where weights are.
+/// Location of pretrained weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// In a repository of the hub.
+    /// Repository on Hugging Face's hub.
     Hub(HubName),
-    /// At an address, as one file.
+    /// Single file at a URL.
     Url {
-        /// The address.
+        /// HTTPS URL of the file.
         url: &'static str,
         /// SHA-256 of the file, hexadecimal.
         sha256: &'static str,
@@ -33,13 +33,13 @@ pub enum Origin {
 }
 
 impl Row {
-    /// Whether it has this tag, however it is spelt: open_clip takes no notice of case and reads `-` as `_`.
+    /// Whether the row has this tag. As in open_clip, case is ignored and `-` equals `_`.
     pub(super) fn has_tag(&self, tag: &str) -> bool {
         self.tag == tag.to_ascii_lowercase().replace('-', "_")
     }
 
-    /// Whether weights of the architecture `model` may be these: as open_clip, weights with QuickGELU are found under
-    /// the plain name too.
+    /// Whether the row matches the architecture `model`. As in open_clip, weights with QuickGELU
+    /// also match the plain name.
     pub(super) fn is_of(&self, model: &str) -> bool {
         let model = model.replace('/', "-");
         let plain = self.model.strip_suffix("-quickgelu").unwrap_or(self.model);
@@ -47,18 +47,18 @@ impl Row {
     }
 }
 
-/// Every architecture and tag that is known.
+/// Returns all known architectures and tags.
 pub fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| TABLE.lines().filter_map(row).collect());
     &ROWS
 }
 
-/// The tags of an architecture: those that it is found under, weights with QuickGELU under the plain name too.
+/// Returns the tags of an architecture. Weights with QuickGELU also match the plain name.
 pub fn rows_of(model: &str) -> impl Iterator<Item = &'static Row> {
     rows().iter().filter(move |row| row.is_of(model))
 }
 
-/// A line of the table; none for the heading and for what a test would refuse.
+/// Parses a line of the table. `None` for the header and for invalid lines, which a test rejects.
 fn row(line: &'static str) -> Option<Row> {
     let mut columns = line.split('\t');
     let (model, tag, origin, sha256) = (
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(
             rows().len(),
             TABLE.lines().count() - 1,
-            "a line is not a row"
+            "a line cannot be parsed"
         );
         let mut seen = HashSet::new();
         for row in rows() {
@@ -100,12 +100,12 @@ mod tests {
             let plain = row.model.strip_suffix("-quickgelu").unwrap_or(row.model);
             assert!(
                 seen.insert((plain, row.tag)),
-                "{plain} {} is there twice",
+                "duplicate row: {plain} {}",
                 row.tag
             );
             assert!(
                 row.has_tag(row.tag),
-                "{} is not spelt as tags are compared",
+                "{} is not in normalized spelling",
                 row.tag
             );
             if let Origin::Url { url, sha256 } = row.origin {
@@ -113,7 +113,7 @@ mod tests {
                     sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit()),
                     "{url}"
                 );
-                // OpenAI's addresses have the checksum before the file's name.
+                // OpenAI's URLs contain the checksum before the file name.
                 assert!(url.contains(&format!("/{sha256}/")), "{url}");
             }
         }

@@ -9,34 +9,38 @@ use super::transfer::{Lock, Transfer};
 use super::{DownloadError, Settings};
 use clipn_base::progress::Progress;
 
-/// The largest file that is fetched.
-const LARGEST: u64 = 1 << 42;
+/// Maximum size of a file in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 42;
 
-/// Fetches the file at `url`, which has the given SHA-256, into clipn's folder of the cache, where it is there no
-/// longer than it takes to look the next time.
+/// Downloads the file at `url` into clipn's directory of the assets cache and returns its path. If
+/// the file is cached already, no request is sent.
+///
+/// `sha256` is the expected checksum of the file, in lower-case hexadecimal.
 ///
 /// # Errors
-/// See [`DownloadError`].
+/// - [`DownloadError::Name`] if `url` is not a valid URL.
+/// - [`DownloadError::Checksum`] if the content does not match `sha256`.
+/// - Any other [`DownloadError`] if the transfer or the cache fails.
 pub fn fetch_url(
     url: &str,
     sha256: &str,
     settings: &Settings,
     progress: &dyn Progress,
 ) -> Result<PathBuf, DownloadError> {
-    let place = kept(url, sha256, settings);
-    if place.is_file() {
-        return Ok(place);
+    let target = kept(url, sha256, settings);
+    if target.is_file() {
+        return Ok(target);
     }
     let uri: Uri = url.parse().map_err(|_| DownloadError::Name {
         given: url.to_owned(),
-        problem: "it is no web address",
+        problem: "invalid URL",
     })?;
     let client = Client::new(&settings.network)?;
-    let folder = place.parent().unwrap_or(&place);
-    create_folder(folder)?;
+    let directory = target.parent().unwrap_or(&target);
+    create_folder(directory)?;
     let what = url.rsplit('/').next().unwrap_or(url);
-    let _lock = Lock::take(&folder.join(".lock"), what, progress)?;
-    if !place.is_file() {
+    let _lock = Lock::take(&directory.join(".lock"), what, progress)?;
+    if !target.is_file() {
         let refusal = |answer: &super::http::Answer| answer.refusal(url);
         let sha256 = Some(sha256);
         let transfer = Transfer {
@@ -45,11 +49,11 @@ pub fn fetch_url(
             what,
             size: None,
             sha256,
-            limit: LARGEST,
+            limit: MAX_FILE_BYTES,
             refusal: &refusal,
             progress,
         };
-        transfer.to(&place)?;
+        transfer.to(&target)?;
     }
-    Ok(place)
+    Ok(target)
 }

@@ -38,7 +38,7 @@ pub enum ImageError {
     },
     /// The path is a directory.
     #[error("{origin}: expected an image file, got a directory")]
-    IsFolder {
+    IsDirectory {
         /// Path of the directory.
         origin: Origin,
     },
@@ -67,12 +67,12 @@ pub enum ImageError {
         origin: Origin,
     },
     /// The first bytes match none of the supported formats.
-    #[error("{origin}: expected a JPEG, PNG, WebP, BMP, GIF or TIFF image, got {looks_like}")]
-    NotAnImage {
+    #[error("{origin}: expected a JPEG, PNG, WebP, BMP, GIF or TIFF image, got {detected_content}")]
+    UnknownFormat {
         /// File or bytes in memory.
         origin: Origin,
         /// Kind of content detected from the first bytes, for example "a text file".
-        looks_like: &'static str,
+        detected_content: &'static str,
     },
     /// The content ends before the end of the image.
     #[error("{origin}: truncated {format} image")]
@@ -179,11 +179,11 @@ impl ImageError {
         match &mut self {
             Self::NotFound { origin }
             | Self::PermissionDenied { origin }
-            | Self::IsFolder { origin }
+            | Self::IsDirectory { origin }
             | Self::Read { origin, .. }
             | Self::FileTooLarge { origin, .. }
             | Self::Empty { origin }
-            | Self::NotAnImage { origin, .. }
+            | Self::UnknownFormat { origin, .. }
             | Self::Truncated { origin, .. }
             | Self::Damaged { origin, .. }
             | Self::Unsupported { origin, .. }

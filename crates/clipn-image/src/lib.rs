@@ -13,7 +13,7 @@
 //! let crop = preprocessing.crop(&image)?;
 //! assert_eq!((crop.width(), crop.height()), (224, 224));
 //! let mut tensor = vec![0.0; preprocessing.tensor_len()];
-//! preprocessing.normalise_into(&crop, &mut tensor)?;
+//! preprocessing.normalize_into(&crop, &mut tensor)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -26,7 +26,9 @@ mod resample;
 mod rgb;
 mod transpose;
 
-pub use augment::{Augmentation, ColourJitter, CropBox, TrainingCrop, random_box, resized_crop};
+pub use augment::{
+    Augmentation, ColorJitter, CropBox, TrainingCrop, random_crop_box, resized_crop,
+};
 pub use decode::{DecodeOptions, decode_bytes, decode_file};
 pub use error::{ImageError, Origin};
 pub use preprocess::Preprocessing;

@@ -31,7 +31,7 @@ pub struct Preprocessing {
     pub std: [f32; 3],
     /// Options for decoding image files.
     pub decode: DecodeOptions,
-    /// Whether the crop is converted to grayscale ([`RgbImage::to_grey`]), as a control for what
+    /// Whether the crop is converted to grayscale ([`RgbImage::to_gray`]), as a control for what
     /// color contributes.
     pub grey: bool,
 }
@@ -74,7 +74,7 @@ impl Preprocessing {
         );
         let size = self.size as u32;
         let crop = RgbImage::new(size, size, pixels)?;
-        Ok(if self.grey { crop.to_grey() } else { crop })
+        Ok(if self.grey { crop.to_gray() } else { crop })
     }
 
     /// Normalizes the crop `[size, size, 3]` into the tensor `[3, size, size]`.
@@ -85,7 +85,7 @@ impl Preprocessing {
     /// - [`ImageError::CropSize`] if `crop` is not `size` x `size`.
     /// - [`ImageError::OutputLength`] if the length of `out` is not [`Preprocessing::tensor_len`].
     /// - [`ImageError::Preprocessing`] if a setting is invalid.
-    pub fn normalise_into(&self, crop: &RgbImage, out: &mut [f32]) -> Result<(), ImageError> {
+    pub fn normalize_into(&self, crop: &RgbImage, out: &mut [f32]) -> Result<(), ImageError> {
         self.check()?;
         let (width, height) = (crop.width(), crop.height());
         if width as usize != self.size || height as usize != self.size {
@@ -116,20 +116,20 @@ impl Preprocessing {
     ///
     /// # Errors
     /// The errors of [`decode_file`], [`Preprocessing::crop`] and
-    /// [`Preprocessing::normalise_into`].
-    pub fn file_into(&self, path: &Path, out: &mut [f32]) -> Result<(), ImageError> {
+    /// [`Preprocessing::normalize_into`].
+    pub fn preprocess_file(&self, path: &Path, out: &mut [f32]) -> Result<(), ImageError> {
         let image = decode_file(path, &self.decode)?;
-        self.normalise_into(&self.crop(&image)?, out)
+        self.normalize_into(&self.crop(&image)?, out)
     }
 
     /// Decodes `bytes` of an image file and writes its tensor `[3, size, size]` to `out`.
     ///
     /// # Errors
     /// The errors of [`decode_bytes`], [`Preprocessing::crop`] and
-    /// [`Preprocessing::normalise_into`].
-    pub fn bytes_into(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), ImageError> {
+    /// [`Preprocessing::normalize_into`].
+    pub fn preprocess_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), ImageError> {
         let image = decode_bytes(bytes, &self.decode)?;
-        self.normalise_into(&self.crop(&image)?, out)
+        self.normalize_into(&self.crop(&image)?, out)
     }
 
     /// Returns the lookup table from a byte to the normalized value of `channel`.
@@ -208,7 +208,7 @@ mod tests {
         let image = RgbImage::new(4, 4, vec![7; 48]).unwrap();
         let four = Preprocessing::clip(4);
         assert!(matches!(
-            four.normalise_into(&image, &mut [0.0; 47]),
+            four.normalize_into(&image, &mut [0.0; 47]),
             Err(ImageError::OutputLength {
                 expected: 48,
                 found: 47,
@@ -217,7 +217,7 @@ mod tests {
         ));
         let eight = Preprocessing::clip(8);
         assert!(matches!(
-            eight.normalise_into(&image, &mut vec![0.0; eight.tensor_len()]),
+            eight.normalize_into(&image, &mut vec![0.0; eight.tensor_len()]),
             Err(ImageError::CropSize { width: 4, .. })
         ));
         for invalid in [
@@ -253,7 +253,7 @@ mod tests {
             grey: true,
             ..Preprocessing::clip(4)
         };
-        assert_eq!(gray.crop(&image).unwrap(), image.to_grey());
+        assert_eq!(gray.crop(&image).unwrap(), image.to_gray());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl ReadImage for &Path {
         preprocessing: &Preprocessing,
         out: &mut [f32],
     ) -> Result<(), ImageError> {
-        preprocessing.file_into(self, out)
+        preprocessing.preprocess_file(self, out)
     }
 }
 
@@ -47,6 +47,6 @@ impl ReadImage for PathBuf {
         preprocessing: &Preprocessing,
         out: &mut [f32],
     ) -> Result<(), ImageError> {
-        preprocessing.file_into(self, out)
+        preprocessing.preprocess_file(self, out)
     }
 }

@@ -73,7 +73,7 @@ impl RgbImage {
     /// Same values as Pillow's `convert("L")`: the luma of ITU-R 601-2 with 16-bit weights,
     /// rounded.
     #[must_use]
-    pub fn to_grey(&self) -> Self {
+    pub fn to_gray(&self) -> Self {
         let mut pixels = self.pixels.clone();
         for pixel in pixels.as_chunks_mut::<3>().0 {
             let [red, green, blue] = pixel.map(u32::from);
@@ -121,7 +121,7 @@ mod tests {
         ];
         let image = RgbImage::new(6, 1, colors.concat()).unwrap();
         let gray: Vec<u8> = image
-            .to_grey()
+            .to_gray()
             .pixels()
             .iter()
             .step_by(3)
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(gray, [76, 150, 29, 129, 255, 2]);
         assert!(
             image
-                .to_grey()
+                .to_gray()
                 .pixels()
                 .as_chunks::<3>()
                 .0

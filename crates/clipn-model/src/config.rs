@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::config_keys::Keys;
 use super::{ModelError, Pretrained};
-use clipn_checkpoint::begins_as_weights;
+use clipn_checkpoint::has_weights_signature;
 
 /// Embedded architectures: name and open_clip config.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -140,18 +140,12 @@ const EMBEDDED: &[(&str, &str)] = &[
         "ViT-e-14",
         include_str!("../assets/model_configs/ViT-e-14.json"),
     ),
-    (
-        "RN50",
-        include_str!("../assets/model_configs/RN50.json"),
-    ),
+    ("RN50", include_str!("../assets/model_configs/RN50.json")),
     (
         "RN50-quickgelu",
         include_str!("../assets/model_configs/RN50-quickgelu.json"),
     ),
-    (
-        "RN101",
-        include_str!("../assets/model_configs/RN101.json"),
-    ),
+    ("RN101", include_str!("../assets/model_configs/RN101.json")),
     (
         "RN101-quickgelu",
         include_str!("../assets/model_configs/RN101-quickgelu.json"),
@@ -187,10 +181,10 @@ const EMBEDDED: &[(&str, &str)] = &[
 pub(super) const LARGEST: usize = 1 << 24;
 
 /// Maximum number of blocks of a tower, several times that of any known model.
-pub(super) const MOST_LAYERS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 1024;
 
 /// Maximum number of blocks in a stage of a ResNet.
-pub(super) const LARGEST_STAGE: usize = 1 << 10;
+pub(super) const MAX_STAGE_BLOCKS: usize = 1 << 10;
 
 /// Output stride of a ResNet in pixels. The last map also has this many times the stem's channels.
 pub(super) const RESNET_STRIDE: usize = 32;
@@ -315,7 +309,11 @@ impl ModelConfig {
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("json"));
         match Self::named(name_or_path) {
-            Err(_) if path.is_dir() || begins_as_weights(path) || Pretrained::is_mini(path) => {
+            Err(_)
+                if path.is_dir()
+                    || has_weights_signature(path)
+                    || Pretrained::is_builtin_name(path) =>
+            {
                 Pretrained::open(path)?.config_or(None)
             }
             _ if is_json || path.is_file() => Self::load(path),
@@ -381,7 +379,7 @@ impl ModelConfig {
     }
 
     /// Renames the config to the embedded architecture that equals it, if there is one.
-    pub(super) fn known_by_name(mut self) -> Self {
+    pub(super) fn with_embedded_name(mut self) -> Self {
         let same = |name: &&str| {
             Self::named(name).is_ok_and(|known| {
                 Self {
@@ -444,13 +442,13 @@ fn resnet(keys: &Keys<'_>, stages: &[Value]) -> Result<VisionConfig, ModelError>
                 .as_u64()
                 .and_then(|blocks| usize::try_from(blocks).ok())
         })
-        .filter(|blocks| (1..=LARGEST_STAGE).contains(blocks))
+        .filter(|blocks| (1..=MAX_STAGE_BLOCKS).contains(blocks))
         .collect();
     let stages: [usize; 4] = match blocks.try_into() {
         Ok(blocks) if stages.len() == 4 => blocks,
         _ => {
             return Err(keys.bad(format!(
-                "expected `{}` to be a number or four block counts from 1 to {LARGEST_STAGE}",
+                "expected `{}` to be a number or four block counts from 1 to {MAX_STAGE_BLOCKS}",
                 keys.path("layers")
             )));
         }

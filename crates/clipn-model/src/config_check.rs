@@ -1,6 +1,6 @@
 //! Validation of configs that were not read from open_clip's format.
 
-use super::config::{LARGEST, LARGEST_STAGE, MOST_LAYERS, RESNET_STRIDE};
+use super::config::{LARGEST, MAX_LAYERS, MAX_STAGE_BLOCKS, RESNET_STRIDE};
 use super::{ModelConfig, ModelError, STAGES, VisionConfig};
 
 impl ModelConfig {
@@ -28,7 +28,7 @@ impl ModelConfig {
                     ("text.context_length", text.context_length, LARGEST),
                     ("text.vocab_size", text.vocab_size, LARGEST),
                     ("text.width", text.width, LARGEST),
-                    ("text.layers", text.layers, MOST_LAYERS),
+                    ("text.layers", text.layers, MAX_LAYERS),
                     ("text.heads", text.heads, text.width),
                     ("text.mlp_width", text.mlp_width, LARGEST),
                 ])
@@ -42,7 +42,7 @@ fn vit(vision: &VisionConfig) -> Option<String> {
         ("vision.image_size", vision.image_size, LARGEST),
         ("vision.patch_size", vision.patch_size, vision.image_size),
         ("vision.width", vision.width, LARGEST),
-        ("vision.layers", vision.layers, MOST_LAYERS),
+        ("vision.layers", vision.layers, MAX_LAYERS),
         ("vision.heads", vision.heads, vision.width),
         ("vision.mlp_width", vision.mlp_width, LARGEST),
     ])
@@ -54,7 +54,7 @@ fn resnet(vision: &VisionConfig, stages: [usize; STAGES]) -> Option<String> {
         ("vision.image_size", vision.image_size, LARGEST),
         ("vision.width", vision.width, LARGEST),
     ];
-    let blocks = stages.map(|blocks| ("vision.stages", blocks, LARGEST_STAGE));
+    let blocks = stages.map(|blocks| ("vision.stages", blocks, MAX_STAGE_BLOCKS));
     let minimums = [
         ("vision.image_size", vision.image_size, RESNET_STRIDE),
         ("vision.width", vision.width, 2),

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::ModelError;
-use super::config::{LARGEST, MOST_LAYERS};
+use super::config::{LARGEST, MAX_LAYERS};
 use super::pretrained::brief;
 use clipn_checkpoint::shown;
 
@@ -222,9 +222,9 @@ impl Keys<'_> {
     /// Reads the number of blocks.
     pub(super) fn layers(&self) -> Result<usize, ModelError> {
         match self.size("layers", Some(12))? {
-            layers if layers <= MOST_LAYERS => Ok(layers),
+            layers if layers <= MAX_LAYERS => Ok(layers),
             layers => Err(self.bad(format!(
-                "expected `{}` of at most {MOST_LAYERS}, got {layers}",
+                "expected `{}` of at most {MAX_LAYERS}, got {layers}",
                 self.path("layers")
             ))),
         }

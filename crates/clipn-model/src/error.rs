@@ -89,7 +89,7 @@ pub enum ModelError {
     #[error(
         "cannot train the image tower of the model `{model}`: a ResNet is supported only frozen"
     )]
-    FrozenOnly {
+    UntrainableResNet {
         /// The model's name.
         model: String,
     },

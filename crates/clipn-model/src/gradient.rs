@@ -13,14 +13,14 @@ use clipn_checkpoint::Buffer;
 /// A sparse gradient `[rows, width]`: the rows of the token ids that occurred in a batch. All other
 /// rows are zero.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RowGradient<T> {
+pub struct SparseGradient<T> {
     width: usize,
     /// Position of each row in `values`, by token id.
     positions: BTreeMap<u32, usize>,
     values: Vec<T>,
 }
 
-impl<T: Real> RowGradient<T> {
+impl<T: Real> SparseGradient<T> {
     /// Creates an empty gradient with rows of `width` values.
     pub fn new(width: usize) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl<T: Real> RowGradient<T> {
     }
 
     /// Returns the values for writing, for example to scale them, in the order of
-    /// [`RowGradient::values`].
+    /// [`SparseGradient::values`].
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
@@ -109,7 +109,7 @@ impl<T: Real> RowGradient<T> {
 #[derive(Debug, Clone)]
 pub struct TextGradient<T: Real> {
     /// Gradient of the token embedding.
-    pub tokens: RowGradient<T>,
+    pub tokens: SparseGradient<T>,
     /// Gradients of all other parameters; its `token_embedding` is empty.
     pub dense: TextParams<T>,
 }
@@ -122,7 +122,7 @@ impl<T: Real> TextGradient<T> {
             ..params.clone()
         };
         Self {
-            tokens: RowGradient::new(params.width()),
+            tokens: SparseGradient::new(params.width()),
             dense: shapes.zeros_like(),
         }
     }
@@ -175,7 +175,7 @@ pub enum TensorGradient<'a, T> {
     /// One value for each of the parameter's.
     Dense(&'a [T]),
     /// The rows that were touched; the gradient of the others is zero.
-    Rows(&'a RowGradient<T>),
+    Rows(&'a SparseGradient<T>),
 }
 
 impl<T: Real> TextParams<T> {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn sums_touched_rows_and_leaves_the_rest_zero() {
-        let mut gradient = RowGradient::<f64>::new(2);
+        let mut gradient = SparseGradient::<f64>::new(2);
         gradient.add(7, &[1.0, 2.0]);
         gradient.add(3, &[5.0, 6.0]);
         gradient.add(7, &[10.0, 20.0]);

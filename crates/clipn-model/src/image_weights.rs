@@ -19,7 +19,7 @@ impl ImageWeights {
     /// # Errors
     /// [`ModelError::WeightsMismatch`] if a tensor is missing or has the wrong shape.
     pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
-        Weights::of_images(config, checkpoint).map(Self)
+        Weights::image_tower_only(config, checkpoint).map(Self)
     }
 
     /// Returns the architecture, including the text towers.

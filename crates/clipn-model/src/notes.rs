@@ -44,7 +44,7 @@ impl FromStr for LogitScale {
 
 /// Metadata that this project stores in its safetensors weights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WeightsNotes {
+pub struct WeightsMetadata {
     /// Name of the embedded template set that suits the model; `None` means the published set.
     pub templates: Option<String>,
     /// Logit scale that suits the model; `None` means the published scale.
@@ -53,7 +53,7 @@ pub struct WeightsNotes {
     pub seen_words: Option<SeenWords>,
 }
 
-impl WeightsNotes {
+impl WeightsMetadata {
     /// Reads the metadata of a file; missing or unknown values become `None`.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let text = |key: &str| checkpoint.metadata().get(key);
@@ -90,17 +90,20 @@ mod tests {
     fn metadata_survives_a_round_trip() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
-        let reopened = |notes: &WeightsNotes| {
+        let reopened = |notes: &WeightsMetadata| {
             write_safetensors(&path, [], &notes.to_metadata()).unwrap();
             let bytes = std::fs::read(&path).unwrap();
-            WeightsNotes::of(&Checkpoint::from_bytes(Path::new("a.safetensors"), bytes).unwrap())
+            WeightsMetadata::of(&Checkpoint::from_bytes(Path::new("a.safetensors"), bytes).unwrap())
         };
-        let notes = WeightsNotes {
+        let notes = WeightsMetadata {
             templates: Some("simple".to_owned()),
             logit_scale: Some(LogitScale::Trained),
             seen_words: Some(SeenWords::parse("a goldfish .")),
         };
         assert_eq!(reopened(&notes), notes);
-        assert_eq!(reopened(&WeightsNotes::default()), WeightsNotes::default());
+        assert_eq!(
+            reopened(&WeightsMetadata::default()),
+            WeightsMetadata::default()
+        );
     }
 }

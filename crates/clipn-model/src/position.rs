@@ -5,7 +5,7 @@ use super::Real;
 
 /// Mapping of output positions to input positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Corners {
+pub enum CoordinateMapping {
     /// Centers of the corner patches coincide, as in `open_clip.model.resize_pos_embed`, which runs
     /// when weights are loaded.
     Aligned,
@@ -21,7 +21,7 @@ pub fn resize_positions<T: Real>(
     width: usize,
     from: usize,
     to: (usize, usize),
-    corners: Corners,
+    corners: CoordinateMapping,
 ) -> Vec<T> {
     let (class, patches) = embedding.split_at(width);
     let mut out = Vec::with_capacity((1 + to.0 * to.1) * width);
@@ -49,11 +49,16 @@ pub fn resize_positions<T: Real>(
 }
 
 /// Returns the four input positions that contribute to an output position, with their weights.
-fn taps<T: Real>(index: usize, from: usize, to: usize, corners: Corners) -> [(usize, T); 4] {
+fn taps<T: Real>(
+    index: usize,
+    from: usize,
+    to: usize,
+    corners: CoordinateMapping,
+) -> [(usize, T); 4] {
     let position = match corners {
-        Corners::Aligned if to > 1 => index as f64 * (from - 1) as f64 / (to - 1) as f64,
-        Corners::Aligned => 0.0,
-        Corners::HalfPixel => (index as f64 + 0.5) * from as f64 / to as f64 - 0.5,
+        CoordinateMapping::Aligned if to > 1 => index as f64 * (from - 1) as f64 / (to - 1) as f64,
+        CoordinateMapping::Aligned => 0.0,
+        CoordinateMapping::HalfPixel => (index as f64 + 0.5) * from as f64 / to as f64 - 0.5,
     };
     let base = position.floor();
     std::array::from_fn(|k| {
@@ -85,7 +90,7 @@ mod tests {
     #[test]
     fn resizing_to_the_same_grid_changes_nothing() {
         let embedding: Vec<f64> = (0..10 * 3).map(f64::from).collect();
-        for corners in [Corners::Aligned, Corners::HalfPixel] {
+        for corners in [CoordinateMapping::Aligned, CoordinateMapping::HalfPixel] {
             assert_eq!(
                 resize_positions(&embedding, 3, 3, (3, 3), corners),
                 embedding
@@ -95,7 +100,7 @@ mod tests {
 
     #[test]
     fn interpolation_weights_sum_to_one() {
-        for corners in [Corners::Aligned, Corners::HalfPixel] {
+        for corners in [CoordinateMapping::Aligned, CoordinateMapping::HalfPixel] {
             for to in 1..9 {
                 for index in 0..to {
                     let sum: f64 = taps::<f64>(index, 4, to, corners).iter().map(|t| t.1).sum();

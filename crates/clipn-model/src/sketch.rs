@@ -8,13 +8,13 @@ use clipn_checkpoint::Checkpoint;
 /// Architecture inferred from the names and shapes in a weights file, without a config. Weights do
 /// not store the number of heads and the activation; only a config has them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sketch {
+pub struct InferredArchitecture {
     /// Image tower.
-    pub image: Option<ImageSketch>,
+    pub image: Option<InferredImageTower>,
     /// "Yes" text tower.
-    pub yes: Option<TextSketch>,
+    pub yes: Option<InferredTextTower>,
     /// "No" text tower.
-    pub no: Option<TextSketch>,
+    pub no: Option<InferredTextTower>,
     /// Number of learnable "no" prompts.
     pub no_prompts: usize,
     /// Dimension `D` of the features.
@@ -25,7 +25,7 @@ pub struct Sketch {
 
 /// Image tower inferred from its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ImageSketch {
+pub struct InferredImageTower {
     /// `ViT` or `ModifiedResNet`.
     pub kind: &'static str,
     /// Width of a ViT's transformer, or channels after a ResNet's stem.
@@ -43,7 +43,7 @@ pub struct ImageSketch {
 
 /// Text tower inferred from its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TextSketch {
+pub struct InferredTextTower {
     /// Width of the transformer.
     pub width: usize,
     /// Number of blocks.
@@ -54,7 +54,7 @@ pub struct TextSketch {
     pub vocab_size: usize,
 }
 
-impl Sketch {
+impl InferredArchitecture {
     /// Infers the architecture from a file's names and shapes.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
@@ -103,7 +103,7 @@ impl Sketch {
                 )
             }
         };
-        let text = |tower: &TextSketch| {
+        let text = |tower: &InferredTextTower| {
             format!(
                 "width {}, {} blocks, {} positions, {} ids",
                 tower.width, tower.layers, tower.context_length, tower.vocab_size
@@ -138,7 +138,7 @@ impl Sketch {
     }
 }
 
-fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
+fn image(checkpoint: &Checkpoint) -> Option<InferredImageTower> {
     let shape = |name: &str| checkpoint.get(name).map(|tensor| tensor.shape());
     let conv = shape("visual.conv1.weight")?;
     let grid = |positions: &str| {
@@ -152,7 +152,7 @@ fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
                 .take_while(|&block| checkpoint.get(&first(block)).is_some())
                 .count()
         });
-        return Some(ImageSketch {
+        return Some(InferredImageTower {
             kind: "ModifiedResNet",
             width: shape("visual.layer1.0.conv1.weight").and_then(|s| s.first().copied()),
             layers: Some(stages.iter().sum()),
@@ -162,7 +162,7 @@ fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
         });
     }
     let patch_size = conv.last().copied();
-    Some(ImageSketch {
+    Some(InferredImageTower {
         kind: "ViT",
         width: conv.first().copied(),
         layers: Some(layers(checkpoint, "visual.transformer")),
@@ -174,14 +174,14 @@ fn image(checkpoint: &Checkpoint) -> Option<ImageSketch> {
     })
 }
 
-fn text(checkpoint: &Checkpoint, no: &str) -> Option<TextSketch> {
+fn text(checkpoint: &Checkpoint, no: &str) -> Option<InferredTextTower> {
     let pair = |name: String| match checkpoint.get(&name)?.shape() {
         [rows, width] => Some((*rows, *width)),
         _ => None,
     };
     let (vocab_size, width) = pair(format!("token_embedding{no}.weight"))?;
     let (context_length, _) = pair(format!("positional_embedding{no}"))?;
-    Some(TextSketch {
+    Some(InferredTextTower {
         width,
         layers: layers(checkpoint, &format!("transformer{no}")),
         context_length,

@@ -62,7 +62,7 @@ impl<'a, T> Images<'a, T> {
     }
 }
 
-/// Features of a batch, `[N, D]`, not normalized unless [`Features::normalise`] was called.
+/// Features of a batch, `[N, D]`, not normalized unless [`Features::normalize`] was called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features<T> {
     values: Vec<T>,
@@ -103,15 +103,15 @@ impl<T: Real> Features<T> {
     }
 
     /// Divides every row by its L2 norm; a zero row stays zero.
-    pub fn normalise(&mut self) {
+    pub fn normalize(&mut self) {
         for row in self.values.chunks_exact_mut(self.dim) {
-            normalise_row(row);
+            normalize_row(row);
         }
     }
 }
 
 /// Divides a vector by its L2 norm; a zero vector stays zero.
-pub fn normalise_row<T: Real>(row: &mut [T]) {
+pub fn normalize_row<T: Real>(row: &mut [T]) {
     let length = row.iter().map(|&x| x * x).sum::<T>().sqrt();
     if length > T::zero() {
         for x in row {
@@ -120,13 +120,13 @@ pub fn normalise_row<T: Real>(row: &mut [T]) {
     }
 }
 
-/// Backward pass of [`Features::normalise`]. It maps the gradient of the normalized features `[N,
+/// Backward pass of [`Features::normalize`]. It maps the gradient of the normalized features `[N,
 /// D]` to that of the original features: `(d − n·(n·d)) / |f|` for each row f with n = f/|f|. A
 /// zero row, which has no direction, gets a zero gradient.
 ///
 /// # Errors
 /// [`ModelError::Input`] if the length of `d_normalised` differs from that of the features.
-pub fn normalise_backward<T: Real>(
+pub fn normalize_backward<T: Real>(
     features: &Features<T>,
     d_normalised: &[T],
 ) -> Result<Vec<T>, ModelError> {
@@ -215,7 +215,7 @@ pub trait TextTower<T: Real>: Send + Sync {
 
 /// Image tower that can be trained. The forward pass records a tape, from which the backward pass
 /// computes the gradient of the parameters.
-pub trait TrainImage<T: Real>: ImageTower<T> {
+pub trait TrainableImageTower<T: Real>: ImageTower<T> {
     /// Intermediate values of a forward pass that the backward pass needs.
     type Tape: Send;
 
@@ -248,7 +248,7 @@ pub trait TrainImage<T: Real>: ImageTower<T> {
 
 /// Text tower, "yes" or "no", that can be trained. The forward pass records a tape, from which the
 /// backward pass computes the gradient of the parameters.
-pub trait TrainText<T: Real>: TextTower<T> {
+pub trait TrainableTextTower<T: Real>: TextTower<T> {
     /// Intermediate values of a forward pass that the backward pass needs.
     type Tape: Send;
 
@@ -294,10 +294,10 @@ mod tests {
     fn normalization_backward_equals_finite_differences() {
         let features = Features::new(vec![0.3, -1.2, 0.4, 0.0, 0.0, 0.0], 3);
         let d = [0.7, 0.1, -0.5, 1.0, 2.0, 3.0];
-        let found = normalise_backward(&features, &d).unwrap();
+        let found = normalize_backward(&features, &d).unwrap();
         let objective = |values: &[f64]| {
             let mut row = values[..3].to_vec();
-            normalise_row(&mut row);
+            normalize_row(&mut row);
             row.iter().zip(&d).map(|(n, d)| n * d).sum::<f64>()
         };
         for i in 0..3 {
@@ -309,6 +309,6 @@ mod tests {
             assert!((found[i] - (at(1e-6) - at(-1e-6)) / 2e-6).abs() < 1e-9);
         }
         assert_eq!(found[3..], [0.0; 3]);
-        assert!(normalise_backward(&features, &d[..5]).is_err());
+        assert!(normalize_backward(&features, &d[..5]).is_err());
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use num_traits::Zero;
 
 use super::names::{self, Named, PROMPT_NO, Side, is_no_side};
-use super::position::{Corners, resize_positions};
+use super::position::{CoordinateMapping, resize_positions};
 use super::{
     BlockParams, LinearParams, ModelConfig, ModelError, NormParams, Real, ResNetParams, SeenWords,
-    TextParams, VisionParams, WeightsNotes, resnet,
+    TextParams, VisionParams, WeightsMetadata, resnet,
 };
 use clipn_checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 
@@ -58,7 +58,7 @@ impl Weights {
         } else {
             NoSide::CopiedFromYes
         };
-        let seen_words = WeightsNotes::of(&checkpoint).seen_words;
+        let seen_words = WeightsMetadata::of(&checkpoint).seen_words;
         let weights = Self {
             config,
             checkpoint,
@@ -71,7 +71,7 @@ impl Weights {
 
     /// Validates only the tensors of the image tower; the text towers of the result must not be
     /// used.
-    pub(super) fn of_images(
+    pub(super) fn image_tower_only(
         config: ModelConfig,
         checkpoint: Checkpoint,
     ) -> Result<Self, ModelError> {
@@ -257,9 +257,14 @@ impl Weights {
         let stored: Buffer<T> = self.value(name);
         let grid = self.config.vision.grid();
         match square_grid(stored.len() / width) {
-            Some(from) if from != grid => {
-                resize_positions(&stored, width, from, (grid, grid), Corners::Aligned).into()
-            }
+            Some(from) if from != grid => resize_positions(
+                &stored,
+                width,
+                from,
+                (grid, grid),
+                CoordinateMapping::Aligned,
+            )
+            .into(),
             _ => stored,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use clipn_base::simd::{SIMD_VARIABLE, SimdLevel};
+use clipn_base::simd::{SIMD_ENV_VAR, SimdLevel};
 
 /// Part of the names of the tests that call [`rerun_at_every_level`], which must not start themselves.
 const OUTER: &str = "at_every_level";
@@ -18,7 +18,7 @@ pub fn rerun_at_every_level(filters: &[&str]) {
         let run = Command::new(&program)
             .args(filters)
             .args([WITNESS, "--skip", OUTER])
-            .env(SIMD_VARIABLE, level.name())
+            .env(SIMD_ENV_VAR, level.name())
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&run.stdout);
@@ -30,7 +30,9 @@ pub fn rerun_at_every_level(filters: &[&str]) {
         );
         for filter in filters {
             assert!(
-                output.lines().any(|line| line.contains(filter) && line.ends_with("... ok")),
+                output
+                    .lines()
+                    .any(|line| line.contains(filter) && line.ends_with("... ok")),
                 "no test ran for `{filter}` at level {}:\n{output}",
                 level.name()
             );

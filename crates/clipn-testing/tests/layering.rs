@@ -24,7 +24,10 @@ const PROGRAM: &str = "clipn-cli";
 const TESTING: &str = "clipn-testing";
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn layer(name: &str) -> usize {
@@ -48,7 +51,12 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         let mut own = BTreeSet::new();
         for section in ["dependencies", "build-dependencies"] {
             if let Some(table) = manifest.get(section).and_then(toml::Value::as_table) {
-                own.extend(table.keys().filter(|name| name.starts_with("clipn")).cloned());
+                own.extend(
+                    table
+                        .keys()
+                        .filter(|name| name.starts_with("clipn"))
+                        .cloned(),
+                );
             }
         }
         all.insert(name, own);
@@ -78,7 +86,10 @@ fn manifests_depend_downward_only() {
             continue;
         }
         for dependency in dependencies {
-            assert_ne!(dependency, TESTING, "{name} uses {TESTING} outside its tests");
+            assert_ne!(
+                dependency, TESTING,
+                "{name} uses {TESTING} outside its tests"
+            );
             assert!(
                 layer(&dependency) < layer(&name),
                 "{name} (layer {}) depends on {dependency} (layer {})",
@@ -107,10 +118,14 @@ fn sources_import_downward_only() {
             let text = std::fs::read_to_string(&file).unwrap();
             // Unit tests may use the testing crate; what precedes them may not.
             let code = text.split("#[cfg(test)]").next().unwrap();
-            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for line in code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+            {
                 for word in line.split(|c: char| !c.is_alphanumeric() && c != '_') {
                     let other = word.replace('_', "-");
-                    let known = other == TESTING || LAYERS.iter().any(|names| names.contains(&other.as_str()));
+                    let known = other == TESTING
+                        || LAYERS.iter().any(|names| names.contains(&other.as_str()));
                     if known
                         && line.contains(&format!("{word}::"))
                         && other != *name

@@ -3,11 +3,11 @@ use thiserror::Error;
 use super::{
     CommunicatorError, FeatureCacheError, ObjectiveError, OptimizerError, ScheduleError, StateError,
 };
+use crate::training_log::TrainingLogError;
 use clipn_checkpoint::CheckpointError;
 use clipn_data::TrainingDataError;
 use clipn_model::ModelError;
 use clipn_text::prompts::PromptError;
-use crate::training_log::TrainingLogError;
 
 /// Error that ends a training run.
 #[derive(Debug, Error)]
@@ -15,13 +15,13 @@ use crate::training_log::TrainingLogError;
 pub enum TrainingError {
     /// The objective trains a "no" tower, and the weights have none.
     #[error("the objective `{objective}` needs a \"no\" tower, got none")]
-    NoTower {
+    MissingNoTower {
         /// Name of the objective.
         objective: &'static str,
     },
     /// A trainable tower was given features instead of pixels or token ids.
     #[error("a trainable tower needs pixels or token ids, got precomputed features")]
-    KnownFeatures,
+    PrecomputedFeatures,
     /// A setting is invalid.
     #[error("{setting}: {problem}")]
     Setting {

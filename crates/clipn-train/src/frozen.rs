@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{CpuTowers, Digest, FeatureCache, FeatureCacheError, TrainingError};
 use clipn_checkpoint::Buffer;
-use clipn_data::{KnownPictures, TrainBatch};
-use clipn_model::{ImageTower, Images, TextTower, TrainImage, TrainText};
+use clipn_data::{CachedImages, TrainBatch};
+use clipn_model::{ImageTower, Images, TextTower, TrainableImageTower, TrainableTextTower};
 use clipn_text::tokenizer::Tokenizer;
 
 /// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
@@ -40,7 +40,7 @@ impl ImageFeatures {
     }
 }
 
-impl KnownPictures for ImageFeatures {
+impl CachedImages for ImageFeatures {
     fn is_known(&self, key: &str) -> bool {
         self.read().get(Digest::of(key)).is_some()
     }
@@ -93,10 +93,10 @@ impl Frozen {
 
     /// Returns the lookup by which a loader skips images whose features are cached; `None` if image
     /// features are not cached.
-    pub fn known_pictures(&self) -> Option<Arc<dyn KnownPictures>> {
+    pub fn known_pictures(&self) -> Option<Arc<dyn CachedImages>> {
         self.images
             .as_ref()
-            .map(|images| Arc::clone(images) as Arc<dyn KnownPictures>)
+            .map(|images| Arc::clone(images) as Arc<dyn CachedImages>)
     }
 
     /// Returns normalized "yes" features of texts, `[N, D]`. If all are cached, releases the
@@ -110,7 +110,7 @@ impl Frozen {
             let texts: Vec<&String> = missing.iter().map(|&i| &texts[i]).collect();
             let tokens = Tokenizer::clip().tokenize_batch(&texts, towers.yes.context_length());
             let mut features = towers.yes.encode(&tokens)?;
-            features.normalise();
+            features.normalize();
             for (&index, row) in missing.iter().zip(features.rows()) {
                 self.yes.insert(keys[index], row);
             }
@@ -138,15 +138,13 @@ impl Frozen {
         // The loader skips only images that are cached, and a cached image stays cached.
         let missing: Vec<(usize, usize)> = {
             let cache = images.read();
-            let pictured = batch.pictured.iter().copied().enumerate();
-            pictured
-                .filter(|&(_, i)| is_new(&cache, &keys, i))
-                .collect()
+            let decoded = batch.decoded.iter().copied().enumerate();
+            decoded.filter(|&(_, i)| is_new(&cache, &keys, i)).collect()
         };
         if !missing.is_empty() {
             let pixels = missing_pixels(batch, &missing, 3 * size * size);
             let mut features = towers.image.encode(Images::new(&pixels, size, size)?)?;
-            features.normalise();
+            features.normalize();
             let mut cache = images.write();
             for (&(_, index), row) in missing.iter().zip(features.rows()) {
                 cache.insert(keys[index], row);
@@ -182,7 +180,7 @@ fn missing_pixels<'a>(
     missing: &[(usize, usize)],
     each: usize,
 ) -> Cow<'a, [f32]> {
-    if missing.len() == batch.pictured.len() {
+    if missing.len() == batch.decoded.len() {
         return Cow::Borrowed(&batch.pixels);
     }
     let pixels = |&(at, _): &(usize, usize)| &batch.pixels[at * each..(at + 1) * each];

@@ -5,12 +5,12 @@ use clipn_checkpoint::{CheckpointError, Tensor};
 use clipn_engine::{ResNetTower, VisionTape, VisionTower};
 use clipn_model::{
     Features, ImageTower, Images, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams,
-    TrainImage, VisionParams, Weights,
+    TrainableImageTower, VisionParams, Weights,
 };
 
 /// Image tower of a training run on the CPU.
 #[derive(Debug, Clone)]
-pub enum CpuImage {
+pub enum CpuImageTower {
     /// Vision transformer, trainable or frozen.
     Vit(Box<VisionTower>),
     /// ResNet, always frozen.
@@ -28,7 +28,7 @@ pub struct FrozenResNet {
     learning: VisionParams<f32>,
 }
 
-impl CpuImage {
+impl CpuImageTower {
     /// Creates the image tower of loaded weights.
     pub fn from_weights(weights: &Weights) -> Self {
         match weights.resnet() {
@@ -41,10 +41,10 @@ impl CpuImage {
     /// Checks that the config's image tower can be trained.
     ///
     /// # Errors
-    /// [`ModelError::FrozenOnly`] if it is a ResNet.
-    pub fn check_learns(config: &ModelConfig) -> Result<(), ModelError> {
+    /// [`ModelError::UntrainableResNet`] if it is a ResNet.
+    pub fn check_trainable(config: &ModelConfig) -> Result<(), ModelError> {
         match config.vision.stages {
-            Some(_) => Err(ModelError::FrozenOnly {
+            Some(_) => Err(ModelError::UntrainableResNet {
                 model: config.name.clone(),
             }),
             None => Ok(()),
@@ -56,7 +56,7 @@ impl CpuImage {
     #[must_use]
     pub fn frozen(self) -> Self {
         match self {
-            Self::Vit(tower) => Self::Vit(Box::new(tower.laid_out())),
+            Self::Vit(tower) => Self::Vit(Box::new(tower.with_packed_weights())),
             frozen @ Self::ResNet(_) => frozen,
         }
     }
@@ -138,13 +138,13 @@ impl FrozenResNet {
     }
 
     fn frozen_only(&self) -> ModelError {
-        ModelError::FrozenOnly {
+        ModelError::UntrainableResNet {
             model: self.config.name.clone(),
         }
     }
 }
 
-impl ImageTower<f32> for CpuImage {
+impl ImageTower<f32> for CpuImageTower {
     fn embed_dim(&self) -> usize {
         self.as_tower().embed_dim()
     }
@@ -158,9 +158,9 @@ impl ImageTower<f32> for CpuImage {
     }
 }
 
-/// For a ResNet, the training passes return [`ModelError::FrozenOnly`] and there are no trainable
+/// For a ResNet, the training passes return [`ModelError::UntrainableResNet`] and there are no trainable
 /// parameters.
-impl TrainImage<f32> for CpuImage {
+impl TrainableImageTower<f32> for CpuImageTower {
     type Tape = VisionTape;
 
     fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {

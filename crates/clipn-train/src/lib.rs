@@ -27,25 +27,25 @@ pub use communicator::{
 };
 pub use error::TrainingError;
 pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};
-pub use image::{CpuImage, FrozenResNet};
+pub use image::{CpuImageTower, FrozenResNet};
 pub use objective::{
-    Clip, Clipn, Features, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE, OBJECTIVES,
-    Objective, ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant, Wanted, clamp_logit_scale,
-    evaluate_over_ranks,
+    Clip, Clipn, Features, GradientMask, GradientScaling, Gradients, LossWeights, MAX_LOGIT_SCALE,
+    OBJECTIVE_NAMES, Objective, ObjectiveError, ObjectiveSettings, Outcome, Tso, Variant,
+    clamp_logit_scale, evaluate_over_ranks,
 };
 pub use optimizer::{
     AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Update, decays, global_norm,
 };
 
-pub use run::{Resume, RunObserver, RunOutcome, StepTold, TrainRun};
+pub use run::{Resume, RunObserver, RunOutcome, StepEvent, TrainRun};
 pub use schedule::{Schedule, ScheduleError};
 pub mod training_log;
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 pub use state::{
-    CheckpointStore, FileRecord, Label, Published, Retention, STATE_FORMAT, SavedCheckpoint,
-    Snapshot, StateError, TrainingCheckpoint, TrainingState,
+    CheckpointStore, FileRecord, Label, Published, Retention, STATE_FORMAT_VERSION,
+    SavedCheckpoint, Snapshot, StateError, TrainingCheckpoint, TrainingState,
 };
-pub use towers::{CpuTowers, Learns, Towers, TrainableGroup};
+pub use towers::{CpuTowers, Towers, TrainableGroup, TrainableTowers};
 pub use trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
 
-use clipn_base::simd::vectorised;
+use clipn_base::simd::vectorized;

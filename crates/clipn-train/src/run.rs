@@ -6,11 +6,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::frozen::Frozen;
 use super::texts::Texts;
 use super::{
-    AdamW, CheckpointStore, CpuImage, CpuTowers, DatasetKind, ImageInput, Label, Learns,
-    MicroBatch, Published, Retention, STATE_FORMAT, SingleProcess, Snapshot, StateError,
-    StepReport, TextInput, TrainSettings, Trainer, TrainingCheckpoint, TrainingError,
+    AdamW, CheckpointStore, CpuImageTower, CpuTowers, DatasetKind, ImageInput, Label, MicroBatch,
+    Published, Retention, STATE_FORMAT_VERSION, SingleProcess, Snapshot, StateError, StepReport,
+    TextInput, TrainSettings, TrainableTowers, Trainer, TrainingCheckpoint, TrainingError,
     TrainingState,
 };
+use crate::training_log::{LogRecord, TrainingLog};
+use clipn_base::progress::Progress;
 use clipn_base::random::Xoshiro256;
 use clipn_data::{
     CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding,
@@ -18,10 +20,8 @@ use clipn_data::{
 };
 use clipn_engine::TransformerText;
 use clipn_image::Preprocessing;
-use clipn_model::{ModelConfig, Pretrained, SeenWords, TextTower, Weights, WeightsNotes};
-use clipn_base::progress::Progress;
+use clipn_model::{ModelConfig, Pretrained, SeenWords, TextTower, Weights, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
-use crate::training_log::{LogRecord, TrainingLog};
 
 /// Starting point of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Resume {
 
 /// A completed optimizer step, as reported to a [`RunObserver`].
 #[derive(Debug, Clone)]
-pub struct StepTold<'a> {
+pub struct StepEvent<'a> {
     /// Steps completed so far, this one included.
     pub step: u64,
     /// Total steps of the run.
@@ -53,7 +53,7 @@ pub trait RunObserver: Progress {
     /// known.
     fn started(&self, _run: &TrainRun) {}
     /// Called after every step.
-    fn step(&self, _event: &StepTold<'_>) {}
+    fn step(&self, _event: &StepEvent<'_>) {}
     /// Called after a checkpoint was written, with its directory.
     fn saved(&self, _dir: &Path) {}
     /// Called after every epoch, with its number from 1 and the samples that it skipped.
@@ -77,7 +77,7 @@ pub struct TrainRun {
     config: ModelConfig,
     dir: PathBuf,
     loader: CaptionLoader,
-    trainer: Trainer<f32, CpuImage, TransformerText, SingleProcess>,
+    trainer: Trainer<f32, CpuImageTower, TransformerText, SingleProcess>,
     texts: Texts,
     frozen: Option<Frozen>,
     store: CheckpointStore,
@@ -87,13 +87,13 @@ pub struct TrainRun {
     position: Option<Position>,
     /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
     /// captions that the "yes" tower was trained on.
-    notes: WeightsNotes,
+    notes: WeightsMetadata,
 }
 
 /// Initial state of a run: fresh, or restored from a checkpoint.
 struct InitialState {
     towers: CpuTowers,
-    notes: WeightsNotes,
+    notes: WeightsMetadata,
     optimizer: AdamW<f32>,
     step: u64,
     epoch: u64,
@@ -118,7 +118,7 @@ impl TrainRun {
         }
         let config = ModelConfig::resolve(&settings.model)?;
         if settings.objective.name == "clip" {
-            CpuImage::check_learns(&config)?;
+            CpuImageTower::check_trainable(&config)?;
         }
         let loader = open_data(&settings, &config, progress)?;
         if loader.batches_per_epoch() < settings.accum_freq as u64 {
@@ -159,8 +159,8 @@ impl TrainRun {
             SingleProcess,
         )?;
         let frozen = match trainer.learns() {
-            Learns::Clip => None,
-            Learns::No => {
+            TrainableTowers::Clip => None,
+            TrainableTowers::No => {
                 let cache = settings
                     .feature_cache
                     .clone()
@@ -187,7 +187,7 @@ impl TrainRun {
             }
         };
         let loader = match frozen.as_ref().and_then(Frozen::known_pictures) {
-            Some(known) => loader.with_known_pictures(known),
+            Some(known) => loader.with_cached_images(known),
             None => loader,
         };
         // An empty log belongs to a run that failed before its first step. A run killed before its
@@ -236,7 +236,7 @@ impl TrainRun {
     }
 
     /// Returns which parameters are trained.
-    pub fn learns(&self) -> Learns {
+    pub fn learns(&self) -> TrainableTowers {
         self.trainer.learns()
     }
 
@@ -409,7 +409,7 @@ impl TrainRun {
                 .as_secs_f64(),
         };
         self.log.write(&record)?;
-        observer.step(&StepTold {
+        observer.step(&StepEvent {
             step: self.step,
             steps: self.steps(),
             record: &record,
@@ -431,7 +431,7 @@ impl TrainRun {
             value.map_err(|source| TrainingError::Resume { what, source })
         };
         let state = TrainingState {
-            format: STATE_FORMAT,
+            format: STATE_FORMAT_VERSION,
             epoch: self.epoch,
             step: self.step,
             samples_seen: self.step * self.samples_per_step(),
@@ -508,9 +508,9 @@ fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<InitialState,
     settings.check_start()?;
     let (towers, notes) = match &settings.pretrained {
         None => {
-            let notes = WeightsNotes {
+            let notes = WeightsMetadata {
                 seen_words: Some(SeenWords::default()),
-                ..WeightsNotes::default()
+                ..WeightsMetadata::default()
             };
             (CpuTowers::fresh(config, settings.seed)?, notes)
         }
@@ -555,7 +555,7 @@ fn from_checkpoint(
             ),
         });
     }
-    let notes = WeightsNotes::of(&model);
+    let notes = WeightsMetadata::of(&model);
     let towers =
         CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
     let position =
@@ -590,7 +590,7 @@ fn from_published(
     let optimizer = published.optimizer;
     Ok(InitialState {
         towers,
-        notes: WeightsNotes::default(),
+        notes: WeightsMetadata::default(),
         optimizer,
         step,
         epoch,

@@ -1,11 +1,12 @@
 use clipn_checkpoint::{Buffer, CheckpointError, Tensor};
 use clipn_engine::{TransformerText, VisionTower};
 use clipn_model::{
-    ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainImage, TrainText, Weights,
+    ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainableImageTower,
+    TrainableTextTower, Weights,
 };
 
-use super::image::CpuImage;
-use super::init::{fresh_text, fresh_vision};
+use super::image::CpuImageTower;
+use super::init::{init_text, init_vision};
 
 /// ln(1 / 0.07), the initial logit scale of CLIP (section 2.5).
 const INITIAL_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
@@ -24,7 +25,7 @@ pub struct Towers<T, I, X> {
 }
 
 /// The towers of a training run on the CPU, in f32.
-pub type CpuTowers = Towers<f32, CpuImage, TransformerText>;
+pub type CpuTowers = Towers<f32, CpuImageTower, TransformerText>;
 
 impl CpuTowers {
     /// Creates towers of loaded weights. With `no_prompts`, they include the "no" tower. If the
@@ -53,7 +54,7 @@ impl CpuTowers {
             }
         };
         Ok(Self {
-            image: CpuImage::from_weights(weights),
+            image: CpuImageTower::from_weights(weights),
             yes: TransformerText::from_weights(weights, Side::Yes),
             no,
             logit_scale: weights.logit_scale().ln() as f32,
@@ -63,15 +64,15 @@ impl CpuTowers {
     /// Creates the towers of an untrained CLIP, initialized as in open_clip from a seed.
     ///
     /// # Errors
-    /// [`ModelError::FrozenOnly`] if the image tower cannot be trained.
+    /// [`ModelError::UntrainableResNet`] if the image tower cannot be trained.
     pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
-        CpuImage::check_learns(config)?;
+        CpuImageTower::check_trainable(config)?;
         Ok(Self {
-            image: CpuImage::Vit(Box::new(VisionTower::new(
+            image: CpuImageTower::Vit(Box::new(VisionTower::new(
                 config,
-                fresh_vision(config, seed),
+                init_vision(config, seed),
             ))),
-            yes: TransformerText::new(config, fresh_text(config, seed)),
+            yes: TransformerText::new(config, init_text(config, seed)),
             no: None,
             logit_scale: INITIAL_LOGIT_SCALE as f32,
         })
@@ -87,7 +88,7 @@ impl CpuTowers {
         let mut tensors = self.image.tensors()?;
         let yes = self.yes.params();
         tensors.extend(shared(yes.named(Side::Yes), yes.buffers())?);
-        if let Some(no) = self.no.as_ref().map(TrainText::params) {
+        if let Some(no) = self.no.as_ref().map(TrainableTextTower::params) {
             tensors.extend(shared(no.named(Side::No), no.buffers())?);
         }
         tensors.push((
@@ -112,7 +113,7 @@ pub(super) fn shared(
 
 /// Which parameters a run trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Learns {
+pub enum TrainableTowers {
     /// The "no" tower with its prompts; everything else is frozen, as published.
     No,
     /// The image tower, the "yes" tower and the logit scale, as in ordinary CLIP training.
@@ -128,16 +129,16 @@ pub struct TrainableGroup {
     pub parameters: usize,
 }
 
-impl<T: Real, I: TrainImage<T>, X: TrainText<T>> Towers<T, I, X> {
+impl<T: Real, I: TrainableImageTower<T>, X: TrainableTextTower<T>> Towers<T, I, X> {
     /// Returns the trained parameters, grouped by the first part of their names, in the order of
     /// the towers.
-    pub fn trainable(&self, learns: Learns) -> Vec<TrainableGroup> {
+    pub fn trainable(&self, learns: TrainableTowers) -> Vec<TrainableGroup> {
         let names: Vec<(String, usize)> = match learns {
-            Learns::No => {
+            TrainableTowers::No => {
                 let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
                 no.map(|t| (t.name, t.values.len())).collect()
             }
-            Learns::Clip => {
+            TrainableTowers::Clip => {
                 let image = self.image.params().named().into_iter();
                 let all = image
                     .chain(self.yes.params().named(Side::Yes))

@@ -4,13 +4,14 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientScaling, Learns,
-    Objective, Outcome, Towers, TrainingError, Update, Wanted, clamp_logit_scale,
+    AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientMask, GradientScaling,
+    Objective, Outcome, Towers, TrainableTowers, TrainingError, Update, clamp_logit_scale,
     evaluate_over_ranks,
 };
 use clipn_model::{
-    Features, Images, NamedTensor, NoPrompt, Real, RowGradient, Side, TensorGradient, TextGradient,
-    TrainImage, TrainText, VisionParams, normalise_backward, normalise_row,
+    Features, Images, NamedTensor, NoPrompt, Real, Side, SparseGradient, TensorGradient,
+    TextGradient, TrainableImageTower, TrainableTextTower, VisionParams, normalize_backward,
+    normalize_row,
 };
 use clipn_text::tokenizer::TokenBatch;
 
@@ -70,9 +71,9 @@ struct Encoded<'a, T: Real, P> {
 
 /// Takes optimizer steps: encodes all micro-batches, evaluates the loss over the batches of all
 /// ranks, backpropagates, steps AdamW and clamps the logit scale.
-pub struct Trainer<T: Real, I: TrainImage<T>, X: TrainText<T>, C> {
+pub struct Trainer<T: Real, I: TrainableImageTower<T>, X: TrainableTextTower<T>, C> {
     towers: Towers<T, I, X>,
-    learns: Learns,
+    learns: TrainableTowers,
     objective: Box<dyn Objective<T>>,
     scaling: GradientScaling,
     optimizer: AdamW<T>,
@@ -84,15 +85,15 @@ pub struct Trainer<T: Real, I: TrainImage<T>, X: TrainText<T>, C> {
 impl<T, I, X, C> Trainer<T, I, X, C>
 where
     T: Real,
-    I: TrainImage<T>,
-    X: TrainText<T>,
+    I: TrainableImageTower<T>,
+    X: TrainableTextTower<T>,
     C: Communicator + Collective<T>,
 {
     /// Creates a trainer of these towers. An objective that uses "no" trains the "no" tower alone;
     /// any other trains an ordinary CLIP.
     ///
     /// # Errors
-    /// [`TrainingError::NoTower`] if the objective uses "no" and there is no "no" tower.
+    /// [`TrainingError::MissingNoTower`] if the objective uses "no" and there is no "no" tower.
     pub fn new(
         towers: Towers<T, I, X>,
         objective: Box<dyn Objective<T>>,
@@ -101,18 +102,18 @@ where
         communicator: C,
     ) -> Result<Self, TrainingError> {
         let learns = if objective.uses_no() {
-            Learns::No
+            TrainableTowers::No
         } else {
-            Learns::Clip
+            TrainableTowers::Clip
         };
         let (image_gradient, text_gradient) = match (learns, &towers.no) {
-            (Learns::No, None) => {
-                return Err(TrainingError::NoTower {
+            (TrainableTowers::No, None) => {
+                return Err(TrainingError::MissingNoTower {
                     objective: objective.name(),
                 });
             }
-            (Learns::No, Some(no)) => (None, TextGradient::zeros_like(no.params())),
-            (Learns::Clip, _) => (
+            (TrainableTowers::No, Some(no)) => (None, TextGradient::zeros_like(no.params())),
+            (TrainableTowers::Clip, _) => (
                 Some(towers.image.params().zeros_like()),
                 TextGradient::zeros_like(towers.yes.params()),
             ),
@@ -135,7 +136,7 @@ where
     }
 
     /// Returns which of the towers' parameters are trained.
-    pub fn learns(&self) -> Learns {
+    pub fn learns(&self) -> TrainableTowers {
         self.learns
     }
 
@@ -147,8 +148,8 @@ where
     /// Returns the trained text tower and its side.
     fn trained_text(&self) -> (Option<&X>, Side) {
         match self.learns {
-            Learns::No => (self.towers.no.as_ref(), Side::No),
-            Learns::Clip => (Some(&self.towers.yes), Side::Yes),
+            TrainableTowers::No => (self.towers.no.as_ref(), Side::No),
+            TrainableTowers::Clip => (Some(&self.towers.yes), Side::Yes),
         }
     }
 
@@ -210,7 +211,7 @@ where
             ImageInput::Pixels { values, size } => (values, *size),
         };
         let images = Images::new(values, size, size)?;
-        let (raw, tape) = if keep && self.learns == Learns::Clip {
+        let (raw, tape) = if keep && self.learns == TrainableTowers::Clip {
             let (raw, tape) = self.towers.image.forward(images)?;
             (raw, Some(tape))
         } else {
@@ -238,7 +239,7 @@ where
             }
             TextInput::Tokens(tokens) => tokens,
         };
-        let (raw, tape) = if keep && self.learns == Learns::Clip {
+        let (raw, tape) = if keep && self.learns == TrainableTowers::Clip {
             let (raw, tape) = self
                 .towers
                 .yes
@@ -260,7 +261,7 @@ where
         keep: bool,
     ) -> Result<Encoded<'static, T, X::Tape>, TrainingError> {
         match (&self.towers.no, &part.no, self.learns) {
-            (Some(tower), Some((tokens, prompts)), Learns::No) => {
+            (Some(tower), Some((tokens, prompts)), TrainableTowers::No) => {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
                 Ok(Encoded {
                     normalized: normalized(&raw),
@@ -287,14 +288,14 @@ where
             dim: self.towers.image.embed_dim(),
             image: &image,
             yes: &yes,
-            no: (self.learns == Learns::No).then_some(&no[..]),
+            no: (self.learns == TrainableTowers::No).then_some(&no[..]),
         };
-        let learns_clip = self.learns == Learns::Clip;
-        let wanted = Wanted {
+        let learns_clip = self.learns == TrainableTowers::Clip;
+        let wanted = GradientMask {
             image: learns_clip,
             yes: learns_clip,
             no: !learns_clip,
-            ..Wanted::all(local.rows())
+            ..GradientMask::all(local.rows())
         };
         let scale = self.towers.logit_scale.exp();
         Ok(evaluate_over_ranks(
@@ -333,29 +334,31 @@ where
     ) -> Result<(), TrainingError> {
         let gradients = &outcome.gradients;
         let (tower, text, d_text) = match self.learns {
-            Learns::No => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
-            Learns::Clip => (Some(&self.towers.yes), yes, gradients.yes.as_ref()),
+            TrainableTowers::No => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
+            TrainableTowers::Clip => (Some(&self.towers.yes), yes, gradients.yes.as_ref()),
         };
         if let (Some(tower), Some(raw), Some(d_text)) = (tower, &text.raw, d_text) {
-            let d_raw = normalise_backward(raw, &d_text[rows.clone()])?;
+            let d_raw = normalize_backward(raw, &d_text[rows.clone()])?;
             let tape = match (text.tape, self.learns, &part.no, &part.yes) {
                 (Some(tape), ..) => tape,
-                (None, Learns::No, Some((tokens, prompts)), _) => tower.forward(tokens, prompts)?.1,
-                (None, Learns::Clip, _, TextInput::Tokens(tokens)) => {
+                (None, TrainableTowers::No, Some((tokens, prompts)), _) => {
+                    tower.forward(tokens, prompts)?.1
+                }
+                (None, TrainableTowers::Clip, _, TextInput::Tokens(tokens)) => {
                     tower
                         .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?
                         .1
                 }
-                _ => return Err(TrainingError::KnownFeatures),
+                _ => return Err(TrainingError::PrecomputedFeatures),
             };
             tower.backward(tape, &d_raw, &mut self.text_gradient)?;
         }
         if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
             let (Some(raw), ImageInput::Pixels { values, size }) = (&image.raw, &part.images)
             else {
-                return Err(TrainingError::KnownFeatures);
+                return Err(TrainingError::PrecomputedFeatures);
             };
-            let d_raw = normalise_backward(raw, &d_image[rows])?;
+            let d_raw = normalize_backward(raw, &d_image[rows])?;
             let tape = match image.tape {
                 Some(tape) => tape,
                 None => {
@@ -385,7 +388,7 @@ where
         let width = self.text_gradient.tokens.width();
         let mut tokens = self.text_gradient.tokens.to_dense(vocab_size);
         self.communicator.all_reduce_sum(&mut tokens)?;
-        let mut rows = RowGradient::new(width);
+        let mut rows = SparseGradient::new(width);
         for (id, row) in tokens.chunks_exact(width.max(1)).enumerate() {
             if row.iter().any(|v| !v.is_zero()) {
                 rows.add(id as u32, row);
@@ -414,7 +417,7 @@ where
             logit_scale,
         } = &mut self.towers;
         let text = match (self.learns, no) {
-            (Learns::No, Some(no)) => no.params_mut(),
+            (TrainableTowers::No, Some(no)) => no.params_mut(),
             _ => yes.params_mut(),
         };
         let mut named = match &self.image_gradient {
@@ -447,7 +450,7 @@ where
                 }
             });
         let d_scale = [d_scale];
-        let scale = (self.learns == Learns::Clip).then(|| Update {
+        let scale = (self.learns == TrainableTowers::Clip).then(|| Update {
             name: "logit_scale",
             shape: &[],
             values: std::slice::from_mut(logit_scale),
@@ -476,7 +479,7 @@ fn normalized<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
     let mut normalized = raw.values().to_vec();
     normalized
         .chunks_exact_mut(raw.dim())
-        .for_each(normalise_row);
+        .for_each(normalize_row);
     normalized.into()
 }
 

@@ -5,8 +5,8 @@
 
 mod common;
 
-use clipn::classifier::{Wording, build};
-use clipn::progress::Silent;
+use clipn::classifier::{PromptVariant, build};
+use clipn::progress::NoProgress;
 use clipn::prompts::{ClassNames, TemplateSet};
 use common::text_encoder;
 use divan::Bencher;
@@ -41,5 +41,15 @@ fn names_and_templates(bencher: Bencher<'_, '_>, (names, template_count): (usize
     let (yes, no) = (text_encoder(0), text_encoder(16));
     bencher
         .counter(ItemsCount::new(names * template_count))
-        .bench(|| build(&chosen, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap());
+        .bench(|| {
+            build(
+                &chosen,
+                &templates,
+                PromptVariant::Learnable,
+                &yes,
+                &no,
+                &NoProgress,
+            )
+            .unwrap()
+        });
 }

@@ -23,7 +23,7 @@ fn decode_resize_crop(bencher: Bencher<'_, '_>, folder: &str) {
     };
     let files = ImageFolder::read(&folder)
         .unwrap()
-        .unlabelled("photos")
+        .unlabeled("photos")
         .unwrap()
         .samples;
     let preprocessing = Preprocessing::clip(224);

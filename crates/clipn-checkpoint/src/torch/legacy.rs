@@ -60,7 +60,7 @@ impl<'a> PickleSequence<'a, '_> {
     fn check_header(&mut self) -> Result<(), CheckpointError> {
         let magic = self.next("the magic number")?;
         if !matches!(magic.root(), Node::BigInt(digits) if *digits == MAGIC) {
-            return Err(CheckpointError::Unrecognised {
+            return Err(CheckpointError::Unrecognized {
                 path: self.path.to_owned(),
                 seen: format!(
                     "a Python pickle of {} that was not written by torch.save",

@@ -44,7 +44,7 @@ fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> Ch
             place: format!("{part}, byte {}", start + at),
             what,
         },
-        PickleError::Refused { global } => CheckpointError::RefusedGlobal { path, global },
+        PickleError::Refused { global } => CheckpointError::DisallowedGlobal { path, global },
         PickleError::Exhausted => CheckpointError::TooLarge {
             path,
             what: format!("objects in {part}"),

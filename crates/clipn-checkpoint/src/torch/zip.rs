@@ -95,7 +95,7 @@ impl<'a> Archive<'a> {
                         examples.join(", ")
                     ),
                 };
-                Err(CheckpointError::Unrecognised {
+                Err(CheckpointError::Unrecognized {
                     path: self.path.to_owned(),
                     seen,
                     advice: "use a .safetensors file, or a .pt file that contains data.pkl",

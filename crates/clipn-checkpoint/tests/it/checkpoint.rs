@@ -133,7 +133,7 @@ fn reads_a_top_level_state_dict() {
 fn rejects_objects_that_are_not_weights_by_name() {
     let namespace = error(&fixture("checkpoint/with_namespace.pt"));
     assert!(
-        matches!(&namespace, CheckpointError::RefusedGlobal { global, .. } if global == "argparse.Namespace")
+        matches!(&namespace, CheckpointError::DisallowedGlobal { global, .. } if global == "argparse.Namespace")
     );
     let text = namespace.to_string();
     assert!(
@@ -142,7 +142,7 @@ fn rejects_objects_that_are_not_weights_by_name() {
     );
     let module = error(&fixture("checkpoint/vit_classifier_pickle.pkl"));
     assert!(
-        matches!(&module, CheckpointError::RefusedGlobal { global, .. } if global.contains("ViT_Classifier")),
+        matches!(&module, CheckpointError::DisallowedGlobal { global, .. } if global.contains("ViT_Classifier")),
         "{module}"
     );
 }

@@ -188,7 +188,7 @@ fn explains_paths_without_weights() {
     .unwrap();
     assert!(matches!(
         error(&pointer),
-        CheckpointError::Unrecognised { seen, advice, .. }
+        CheckpointError::Unrecognized { seen, advice, .. }
             if seen.contains("Git LFS pointer") && advice.contains("git lfs pull")
     ));
 }

@@ -130,19 +130,19 @@ fn rejects_functions_by_name_without_calling_them() {
     ] {
         let refused = error(legacy(&call(line)));
         assert!(
-            matches!(&refused, CheckpointError::RefusedGlobal { global, .. } if global == name),
+            matches!(&refused, CheckpointError::DisallowedGlobal { global, .. } if global == name),
             "{refused}"
         );
     }
     let by_stack = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85R.";
     assert!(matches!(
         error(legacy(by_stack)),
-        CheckpointError::RefusedGlobal { .. }
+        CheckpointError::DisallowedGlobal { .. }
     ));
     // At the beginning of the file, instead of the magic number.
     assert!(matches!(
         error(b"\x80\x04cos\nsystem\n.".to_vec()),
-        CheckpointError::RefusedGlobal { .. }
+        CheckpointError::DisallowedGlobal { .. }
     ));
     assert!(!witness.exists());
 }

@@ -1,4 +1,4 @@
-//! Headless Chromium on pages from files: what is there, what they ask for, how they look.
+//! Headless Chromium on local pages: their DOM and their requests.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long a page may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout of loading a page.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Programs that it goes by.
+/// Names of the browser program.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-/// What a page does when it has been loaded.
+/// The result of loading a page.
 pub struct Visit {
-    /// The document after its scripts.
+    /// The DOM after scripts have run.
     pub dom: String,
-    /// The address of everything that the page asked the net for.
+    /// URLs of all network requests of the page.
     pub requests: Vec<String>,
 }
 
-/// The browser's program, or `None` with the reason printed.
+/// The browser program; `None`, after printing the reason, if none is installed.
 pub fn find() -> Option<&'static str> {
     let runs = |name: &&&str| {
         let version = Command::new(name)
@@ -38,8 +38,8 @@ pub fn find() -> Option<&'static str> {
     found.copied()
 }
 
-/// Loads a file in a window of that width, in dark or light colours, with a proxy that is not there, so that nothing
-/// gets out.
+/// Loads a file in a window of this width, in dark or light mode. An unreachable proxy blocks all
+/// network access.
 pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
     let profile = tempfile::tempdir().unwrap();
     let log = profile.path().join("net.json");
@@ -84,11 +84,11 @@ pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
         .unwrap();
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > LOAD_TIMEOUT {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!(
-                "{browser} has not loaded {} in {PATIENCE:?}",
+                "{browser} has not loaded {} in {LOAD_TIMEOUT:?}",
                 page.display()
             );
         }
@@ -96,15 +96,15 @@ pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
     }
     Visit {
         dom: std::fs::read_to_string(dom).unwrap(),
-        requests: of_pages(&std::fs::read(log).unwrap()),
+        requests: page_requests(&std::fs::read(log).unwrap()),
     }
 }
 
-/// The requests of a net log that a page has made; the browser makes some of its own, which have no origin.
-fn of_pages(log: &[u8]) -> Vec<String> {
+/// The requests of a page in a net log. Requests of the browser itself have no origin.
+fn page_requests(log: &[u8]) -> Vec<String> {
     let log: Value = serde_json::from_slice(log).unwrap();
     let start = &log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"];
-    assert!(start.is_number(), "the net log tells no requests");
+    assert!(start.is_number(), "no request events in the net log");
     let requests = log["events"]
         .as_array()
         .unwrap()

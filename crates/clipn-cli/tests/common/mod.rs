@@ -1,4 +1,5 @@
-//! The real program in a folder of its own, with the tiny model of the library's fixtures and pictures made here.
+//! The compiled program in a temporary directory, with the tiny model of the library's fixtures and
+//! generated images.
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ mod transformers;
 
 use hub::{Hub, Server};
 
-/// A folder that holds `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data sets `id/`, `noise/` and
-/// `stripes/`.
+/// A temporary directory with `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data sets
+/// `id/`, `noise/` and `stripes/`.
 pub struct Sandbox(TempDir);
 
 pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
@@ -40,35 +41,30 @@ impl Sandbox {
         .unwrap();
         sandbox.write("classes.txt", CLASSES.join("\n"));
         for (index, class) in CLASSES.iter().enumerate() {
-            for picture in 0..4 {
-                let seed = (index * 10 + picture) as u32;
-                sandbox.picture(
-                    &format!("id/{class}/{picture}.bmp"),
-                    40 + seed,
-                    30,
-                    |x, y| {
-                        [
-                            (x * (seed + 3)) as u8,
-                            (y * 7 + seed * 40) as u8,
-                            (x * y) as u8,
-                        ]
-                    },
-                );
+            for image in 0..4 {
+                let seed = (index * 10 + image) as u32;
+                sandbox.image(&format!("id/{class}/{image}.bmp"), 40 + seed, 30, |x, y| {
+                    [
+                        (x * (seed + 3)) as u8,
+                        (y * 7 + seed * 40) as u8,
+                        (x * y) as u8,
+                    ]
+                });
             }
         }
-        for picture in 0..5u32 {
+        for image in 0..5u32 {
             let noise = move |x: u32, y: u32| {
-                (x * 7919 + y * 104_729 + picture * 31).wrapping_mul(2_654_435_761)
+                (x * 7919 + y * 104_729 + image * 31).wrapping_mul(2_654_435_761)
             };
-            sandbox.picture(&format!("noise/{picture}.bmp"), 33, 47, |x, y| {
+            sandbox.image(&format!("noise/{image}.bmp"), 33, 47, |x, y| {
                 noise(x, y).to_le_bytes()[..3].try_into().unwrap()
             });
-            sandbox.picture(&format!("stripes/deep/er/{picture}.bmp"), 64, 64, |x, _| {
-                [((x / (picture + 1)) % 2 * 255) as u8; 3]
+            sandbox.image(&format!("stripes/deep/er/{image}.bmp"), 64, 64, |x, _| {
+                [((x / (image + 1)) % 2 * 255) as u8; 3]
             });
         }
-        sandbox.picture("photos/red.bmp", 50, 40, |_, _| [250, 20, 30]);
-        sandbox.picture("photos/gradient.bmp", 40, 80, |x, y| {
+        sandbox.image("photos/red.bmp", 50, 40, |_, _| [250, 20, 30]);
+        sandbox.image("photos/gradient.bmp", 40, 80, |x, y| {
             [x as u8 * 6, y as u8 * 3, 128]
         });
         sandbox
@@ -88,14 +84,8 @@ impl Sandbox {
         std::fs::write(path, text).unwrap();
     }
 
-    /// A 24-bit BMP.
-    pub fn picture(
-        &self,
-        name: &str,
-        width: u32,
-        height: u32,
-        color: impl Fn(u32, u32) -> [u8; 3],
-    ) {
+    /// Writes a 24-bit BMP.
+    pub fn image(&self, name: &str, width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) {
         let row = (width * 3).next_multiple_of(4);
         let mut bytes = b"BM".to_vec();
         for number in [
@@ -126,8 +116,8 @@ impl Sandbox {
         self.write(name, bytes);
     }
 
-    /// A training set: `small.json`, a CLIP that trains at once, and `captions.tsv` with 48 pictures of one colour each
-    /// in `pairs/`, 12 of each colour.
+    /// Writes a training set: `small.json`, a CLIP that trains within seconds, and `captions.tsv` with
+    /// 48 single-color images in `pairs/`, 12 of each color.
     pub fn training_set(&self) {
         let text =
             r#"{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}"#;
@@ -137,7 +127,7 @@ impl Sandbox {
             "small.json",
             format!(r#"{{"embed_dim": 16, "vision_cfg": {vision}, "text_cfg": {text}}}"#),
         );
-        let colours = [
+        let colors = [
             ("red", [230, 20, 20]),
             ("green", [20, 200, 30]),
             ("blue", [20, 40, 220]),
@@ -145,20 +135,20 @@ impl Sandbox {
         ];
         let mut table = "filepath\ttitle\n".to_owned();
         for index in 0..48 {
-            let (name, colour) = colours[index % 4];
+            let (name, color) = colors[index % 4];
             let file = format!("pairs/{index}.bmp");
-            self.picture(&file, 36, 36, |x, y| {
-                colour.map(|v: u8| v.wrapping_add(((x * y + index as u32) % 9) as u8).max(v))
+            self.image(&file, 36, 36, |x, y| {
+                color.map(|v: u8| v.wrapping_add(((x * y + index as u32) % 9) as u8).max(v))
             });
             table += &format!("{file}\ta {name} picture number {}\n", index / 4);
         }
         self.write("captions.tsv", table);
     }
 
-    /// The tiny model as other programs keep theirs: `clip-transformers/`, `clip-open-clip/` and, by its training's
-    /// checkpoint, `logs/tiny/checkpoints/epoch-10/`. The first two are plain CLIPs. `openai.pt` is another, smaller
-    /// model, in OpenAI's form.
-    pub fn other_programs_weights(&self) {
+    /// Writes the tiny model in the formats of other programs: `clip-transformers/`,
+    /// `clip-open-clip/` and the training checkpoint `logs/tiny/checkpoints/epoch-10/`. The first two
+    /// are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
+    pub fn write_other_formats(&self) {
         let weights = Checkpoint::open(&self.path("epoch_10.pt")).unwrap();
         let plain: Vec<_> = weights
             .iter()
@@ -216,7 +206,7 @@ impl Sandbox {
         .unwrap();
     }
 
-    /// A hub on this machine, of repositories by name and folder.
+    /// Starts a local hub with repositories by name and directory.
     pub fn hub(&self, repositories: &[(&str, &str)]) -> Server {
         let hubs: Vec<Hub> = repositories
             .iter()
@@ -239,25 +229,25 @@ impl Sandbox {
         })
     }
 
-    /// `clipn` in the folder, with a cache of the sandbox's own and no way to any hub but one at `endpoint`.
+    /// `clipn` in the sandbox, with its own cache and no hub but the one at `endpoint`.
     pub fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut command = Command::cargo_bin("clipn").unwrap();
         command.current_dir(self.root()).args(arguments);
-        let of_the_net = [
+        let network_variables = [
             "http_proxy",
             "https_proxy",
             "all_proxy",
             "no_proxy",
             "ssl_cert_file",
         ];
-        let of_the_hub = [
+        let hub_variables = [
             "HF_TOKEN",
             "HF_TOKEN_PATH",
             "HF_HUB_CACHE",
             "HF_ASSETS_CACHE",
             "HF_HUB_OFFLINE",
         ];
-        for variable in of_the_net.iter().chain(&of_the_hub) {
+        for variable in network_variables.iter().chain(&hub_variables) {
             command
                 .env_remove(variable)
                 .env_remove(variable.to_uppercase());
@@ -268,14 +258,14 @@ impl Sandbox {
         command
     }
 
-    /// Runs `clipn` with these arguments in the folder.
+    /// Runs `clipn` with these arguments in the sandbox, without a hub.
     pub fn clipn(&self, arguments: &[&str]) -> Output {
         self.command("http://127.0.0.1:1", arguments)
             .output()
             .unwrap()
     }
 
-    /// Runs `clipn`, which must succeed, and gives its standard output.
+    /// Runs `clipn`, which must succeed, and returns its standard output.
     #[track_caller]
     pub fn done(&self, arguments: &[&str]) -> String {
         let output = self.clipn(arguments);
@@ -307,13 +297,35 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Whether standard error has nothing but an error report: a line `error: …`, then lines
+/// `caused by: …`, then lines `hint: …`.
+pub fn is_error_report(stderr: &str) -> bool {
+    let mut lines = stderr.lines();
+    lines.next().is_some_and(|line| line.starts_with("error: "))
+        && lines
+            .skip_while(|line| line.starts_with("caused by: "))
+            .all(|line| line.starts_with("hint: "))
+}
+
+/// The error report at the end of standard error, after progress and warnings.
+#[track_caller]
+pub fn error_report(stderr: &str) -> &str {
+    let start = stderr
+        .match_indices("error: ")
+        .find(|(start, _)| *start == 0 || stderr[..*start].ends_with('\n'))
+        .map(|(start, _)| start);
+    let report = &stderr[start.unwrap_or_else(|| panic!("no error in {stderr}"))..];
+    assert!(is_error_report(report), "{stderr}");
+    report
+}
+
 pub fn library_fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../clipn/tests/fixtures")
         .join(path)
 }
 
-/// A file or folder of the optional test data, or `None` with the reason printed.
+/// A path of the optional test data; `None`, after printing the reason, if it is missing.
 pub fn test_data(path: &str) -> Option<PathBuf> {
     let root = match std::env::var_os("CLIPN_TEST_DATA") {
         Some(root) => PathBuf::from(root),
@@ -324,7 +336,7 @@ pub fn test_data(path: &str) -> Option<PathBuf> {
         return Some(full);
     }
     eprintln!(
-        "skipped: {} is not there; point CLIPN_TEST_DATA at the folder that holds {path}",
+        "skipped: {} is missing; set CLIPN_TEST_DATA to the directory that contains {path}",
         full.display()
     );
     None

@@ -8,4 +8,4 @@ mod raw;
 pub use definition::{
     Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
 };
-pub use open::{OpenedBenchmark, OpenedClasses, OpenedOod};
+pub use open::{BenchmarkClasses, OodSet, OpenedBenchmark};

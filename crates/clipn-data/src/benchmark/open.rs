@@ -16,14 +16,14 @@ pub struct OpenedBenchmark {
     pub id: ImageSet,
     /// Names of the ID classes or a built-in list; [`class_names`](Self::class_names) resolves
     /// both.
-    pub classes: OpenedClasses,
+    pub classes: BenchmarkClasses,
     /// OOD sets, in the order of the definition.
-    pub ood: Vec<OpenedOod>,
+    pub ood: Vec<OodSet>,
 }
 
 /// An OOD set with the paths of its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenedOod {
+pub struct OodSet {
     /// Images, without labels.
     pub set: ImageSet,
     /// Distance from the ID classes, if the definition has it.
@@ -32,7 +32,7 @@ pub struct OpenedOod {
 
 /// Class names of an opened benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OpenedClasses {
+pub enum BenchmarkClasses {
     /// Names in the order of the labels, `[K]`.
     Names(Vec<String>),
     /// A built-in class list.
@@ -51,7 +51,7 @@ impl Benchmark {
     ///
     /// # Errors
     /// [`DatasetError::InSet`] for an error of a set, [`DatasetError::Missing`] or
-    /// [`DatasetError::NotAFolder`] if `data_root` itself is not a directory.
+    /// [`DatasetError::NotADirectory`] if `data_root` itself is not a directory.
     pub fn open(&self, data_root: &Path) -> Result<OpenedBenchmark, DatasetError> {
         let root = if data_root.as_os_str().is_empty() {
             Path::new(".")
@@ -60,7 +60,7 @@ impl Benchmark {
         };
         let metadata = std::fs::metadata(root).map_err(|source| DatasetError::io(root, source))?;
         if !metadata.is_dir() {
-            return Err(DatasetError::NotAFolder {
+            return Err(DatasetError::NotADirectory {
                 path: data_root.to_path_buf(),
             });
         }
@@ -68,7 +68,7 @@ impl Benchmark {
             open_id(&self.id, data_root).map_err(|error| error.in_set(&self.id.name))?;
         let open = |set: &OodDefinition| {
             let opened = open_ood(set, data_root).map_err(|error| error.in_set(&set.name))?;
-            Ok(OpenedOod {
+            Ok(OodSet {
                 set: opened,
                 kind: set.kind,
             })
@@ -95,14 +95,14 @@ impl OpenedBenchmark {
     ///
     /// # Errors
     /// [`DatasetError::UnknownClassList`] if `named` returns `None`, [`DatasetError::ClassCount`]
-    /// or [`DatasetError::LabelRange`] if the list does not fit the images.
+    /// or [`DatasetError::LabelOutOfRange`] if the list does not fit the images.
     pub fn class_names(
         &self,
         named: impl FnOnce(&str) -> Option<Vec<String>>,
     ) -> Result<Vec<String>, DatasetError> {
         let (list, all_folders) = match &self.classes {
-            OpenedClasses::Names(names) => return Ok(names.clone()),
-            OpenedClasses::Named { list, all_folders } => (list, all_folders),
+            BenchmarkClasses::Names(names) => return Ok(names.clone()),
+            BenchmarkClasses::Named { list, all_folders } => (list, all_folders),
         };
         let names =
             named(list).ok_or_else(|| DatasetError::UnknownClassList { name: list.clone() })?;
@@ -118,7 +118,7 @@ impl OpenedBenchmark {
                 {
                     Some((sample, label)) => {
                         let classes = names.len();
-                        Err(DatasetError::LabelRange {
+                        Err(DatasetError::LabelOutOfRange {
                             path: sample.path.clone(),
                             label,
                             classes,
@@ -131,23 +131,26 @@ impl OpenedBenchmark {
     }
 }
 
-fn open_id(id: &IdDefinition, data_root: &Path) -> Result<(ImageSet, OpenedClasses), DatasetError> {
+fn open_id(
+    id: &IdDefinition,
+    data_root: &Path,
+) -> Result<(ImageSet, BenchmarkClasses), DatasetError> {
     match &id.source {
         SetSource::List { path, root } => {
             let (count, classes) = match &id.classes {
                 ClassSource::Inline(names) => {
-                    (Some(names.len()), OpenedClasses::Names(names.clone()))
+                    (Some(names.len()), BenchmarkClasses::Names(names.clone()))
                 }
                 ClassSource::Named(list) => (
                     None,
-                    OpenedClasses::Named {
+                    BenchmarkClasses::Named {
                         list: list.clone(),
                         all_folders: None,
                     },
                 ),
                 // Unreachable for a parsed definition, but not for one built in code.
                 ClassSource::FolderMap(_) | ClassSource::FolderNames => {
-                    return Err(DatasetError::NoClassFolders {
+                    return Err(DatasetError::NoClassDirectories {
                         path: data_root.join(path),
                     });
                 }
@@ -165,7 +168,7 @@ fn open_id(id: &IdDefinition, data_root: &Path) -> Result<(ImageSet, OpenedClass
         SetSource::Folder { path, selection } => {
             let mut folder = ImageFolder::read(&data_root.join(path))?;
             if folder.classes.is_empty() {
-                return Err(DatasetError::NoClassFolders { path: folder.root });
+                return Err(DatasetError::NoClassDirectories { path: folder.root });
             }
             let all: Vec<String> = folder
                 .classes
@@ -178,17 +181,17 @@ fn open_id(id: &IdDefinition, data_root: &Path) -> Result<(ImageSet, OpenedClass
             select(&mut folder, selection, data_root)?;
             let set = folder.labelled(&id.name)?;
             let classes = match &id.classes {
-                ClassSource::Named(list) => OpenedClasses::Named {
+                ClassSource::Named(list) => BenchmarkClasses::Named {
                     list: list.clone(),
                     all_folders: Some(all),
                 },
                 ClassSource::Inline(names) => {
-                    OpenedClasses::Names(names_of_kept(names, &all, &set)?)
+                    BenchmarkClasses::Names(names_of_kept(names, &all, &set)?)
                 }
                 ClassSource::FolderMap(map) => {
-                    OpenedClasses::Names(mapped_names(map, data_root, &set)?)
+                    BenchmarkClasses::Names(mapped_names(map, data_root, &set)?)
                 }
-                ClassSource::FolderNames => OpenedClasses::Names(set.folders.clone()),
+                ClassSource::FolderNames => BenchmarkClasses::Names(set.folders.clone()),
             };
             Ok((set, classes))
         }
@@ -213,7 +216,7 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
         SetSource::Folder { path, selection } => {
             let mut folder = ImageFolder::read(&data_root.join(path))?;
             select(&mut folder, selection, data_root)?;
-            folder.unlabelled(&ood.name)
+            folder.unlabeled(&ood.name)
         }
     }
 }
@@ -236,7 +239,7 @@ fn select(
         select_by_map(folder, selection, map)?;
     }
     if !selection.roles.is_empty() {
-        folder.drop_loose();
+        folder.exclude_loose_images();
     }
     let filtered = !selection.exclude.is_empty() || !selection.roles.is_empty();
     if filtered && folder.classes.is_empty() {
@@ -294,7 +297,7 @@ fn select_by_map(
         .collect();
     if !unmapped.is_empty() {
         let (path, map, count) = (folder.root.clone(), map.origin.clone(), unmapped.len());
-        return Err(DatasetError::Unmapped {
+        return Err(DatasetError::ClassesMissingFromMap {
             path,
             map,
             count,
@@ -322,7 +325,7 @@ fn select_by_map(
         return Ok(());
     }
     let (path, map, count) = (folder.root.clone(), map.origin.clone(), missing.len());
-    Err(DatasetError::FoldersMissing {
+    Err(DatasetError::MissingClassDirectories {
         path,
         map,
         count,
@@ -372,7 +375,7 @@ fn mapped_names(
         map.rows
             .get(folder)
             .map(|row| row.name.clone())
-            .ok_or_else(|| DatasetError::Unmapped {
+            .ok_or_else(|| DatasetError::ClassesMissingFromMap {
                 path: set.root.clone(),
                 map: map.origin.clone(),
                 count: 1,

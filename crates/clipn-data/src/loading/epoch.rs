@@ -8,11 +8,11 @@ use clipn_image::Preprocessing;
 /// A batch of `N` training samples.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrainBatch {
-    /// Normalized pixels of the samples in `pictured`, `[P, 3, S, S]`.
+    /// Normalized pixels of the samples in `decoded`, `[P, 3, S, S]`.
     pub pixels: Vec<f32>,
     /// Indices of the samples with pixels, ascending, `[P]`: all but those that
-    /// [`KnownPictures`](super::KnownPictures) lists.
-    pub pictured: Vec<usize>,
+    /// [`CachedImages`](super::CachedImages) lists.
+    pub decoded: Vec<usize>,
     /// Captions as in the data, `[N]`.
     pub captions: Vec<String>,
     /// Origins of the samples, `shard/key` or `table:line`, `[N]`.
@@ -85,7 +85,7 @@ impl Epoch {
     /// epoch.
     ///
     /// # Errors
-    /// [`TrainingDataError::TooManyBad`], [`TrainingDataError::NothingUsable`] and
+    /// [`TrainingDataError::TooManySkipped`], [`TrainingDataError::NoUsableSample`] and
     /// [`TrainingDataError::Stopped`]; each ends the epoch.
     pub fn next_into(&mut self, batch: &mut TrainBatch) -> Result<bool, TrainingDataError> {
         if self.failed || self.position.batches >= self.batches {
@@ -99,7 +99,7 @@ impl Epoch {
     fn fill(&mut self, batch: &mut TrainBatch) -> Result<(), TrainingDataError> {
         batch.captions.clear();
         batch.keys.clear();
-        batch.pictured.clear();
+        batch.decoded.clear();
         let mut drawn = 0;
         let mut skipped = self.position.skipped.clone();
         while batch.keys.len() < self.batch_size {
@@ -108,8 +108,8 @@ impl Epoch {
                 Output::Sample(sample) => {
                     if let Some(crop) = &sample.crop {
                         self.preprocessing
-                            .normalise_into(crop, self.next_pixels(batch))?;
-                        batch.pictured.push(batch.keys.len());
+                            .normalize_into(crop, self.next_pixels(batch))?;
+                        batch.decoded.push(batch.keys.len());
                     }
                     batch.captions.push(sample.caption);
                     batch.keys.push(sample.key);
@@ -117,7 +117,7 @@ impl Epoch {
                 }
                 Output::Skip(sample) => self.add_skipped(&mut skipped, *sample)?,
                 Output::PassEnd if self.passes.is_exhausted() => {
-                    return Err(TrainingDataError::NothingUsable {
+                    return Err(TrainingDataError::NoUsableSample {
                         skipped: Box::new(skipped),
                     });
                 }
@@ -126,7 +126,7 @@ impl Epoch {
         }
         batch
             .pixels
-            .truncate(batch.pictured.len() * self.preprocessing.tensor_len());
+            .truncate(batch.decoded.len() * self.preprocessing.tensor_len());
         self.position.batches += 1;
         self.position.drawn += drawn;
         self.position.skipped = skipped;
@@ -136,7 +136,7 @@ impl Epoch {
     /// Returns the pixels of one more image, in memory of an earlier batch if possible.
     fn next_pixels<'a>(&self, batch: &'a mut TrainBatch) -> &'a mut [f32] {
         let values = self.preprocessing.tensor_len();
-        let start = batch.pictured.len() * values;
+        let start = batch.decoded.len() * values;
         if batch.pixels.len() < start + values {
             // The first image of a batch is seldom the only one.
             batch
@@ -147,10 +147,14 @@ impl Epoch {
         &mut batch.pixels[start..start + values]
     }
 
-    fn add_skipped(&self, skipped: &mut Skipped, sample: SkippedSample) -> Result<(), TrainingDataError> {
+    fn add_skipped(
+        &self,
+        skipped: &mut Skipped,
+        sample: SkippedSample,
+    ) -> Result<(), TrainingDataError> {
         skipped.add(sample);
         match self.max_bad {
-            Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManyBad {
+            Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManySkipped {
                 limit,
                 skipped: Box::new(skipped.clone()),
             }),

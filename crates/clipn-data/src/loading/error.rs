@@ -82,7 +82,7 @@ pub enum TrainingDataError {
     },
     /// More samples are broken than allowed.
     #[error("{} skipped samples exceed the limit of {limit}: {skipped}", .skipped.total())]
-    TooManyBad {
+    TooManySkipped {
         /// Maximum number of skipped samples per epoch and process.
         limit: u64,
         /// The skipped samples.
@@ -90,7 +90,7 @@ pub enum TrainingDataError {
     },
     /// Two passes over the data yielded no usable sample.
     #[error("no usable sample in the training data: {skipped}")]
-    NothingUsable {
+    NoUsableSample {
         /// The skipped samples.
         skipped: Box<Skipped>,
     },
@@ -117,7 +117,7 @@ pub enum TrainingDataError {
     /// A loading thread ended early.
     #[error("a loading thread stopped unexpectedly")]
     Stopped,
-    /// Counting was cancelled.
-    #[error("counting the shards was cancelled")]
+    /// Counting was canceled.
+    #[error("counting the shards was canceled")]
     Cancelled,
 }

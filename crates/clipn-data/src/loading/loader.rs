@@ -3,14 +3,14 @@ use std::sync::Arc;
 use super::epoch::{Epoch, Passes, Position};
 use super::error::TrainingDataError;
 use super::pipeline::Pipeline;
-use super::prepare::{KnownPictures, Preparation};
+use super::prepare::{CachedImages, Preparation};
 use super::settings::{LoaderSettings, MaxBad, Rounding, Sampling, ShuffleBuffer};
 use super::shuffle::Shuffled;
 use super::skipped::Skipped;
 use crate::captions::CaptionTable;
-use clipn_base::random::RandomSource;
 use crate::random::{Fingerprint, KeyedRandom, Purpose};
 use crate::webdataset::ShardSet;
+use clipn_base::random::RandomSource;
 
 /// Source of images with captions.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub struct CaptionLoader {
     settings: LoaderSettings,
     batches: u64,
     fingerprint: String,
-    known: Option<Arc<dyn KnownPictures>>,
+    known: Option<Arc<dyn CachedImages>>,
 }
 
 impl CaptionLoader {
@@ -74,7 +74,7 @@ impl CaptionLoader {
         }
         let samples = match (settings.train_num_samples.or(source.samples()), &source) {
             (Some(samples), _) => samples,
-            (None, CaptionSource::Shards(set)) => return Err(set.unknown_size()),
+            (None, CaptionSource::Shards(set)) => return Err(set.unknown_size_error()),
             (None, CaptionSource::Table(table)) => table.len() as u64,
         };
         let global_batch = (settings.batch_size as u64).saturating_mul(world_size as u64);
@@ -103,7 +103,7 @@ impl CaptionLoader {
     /// Sets the images that need not be decoded: those that `known` contains. Their samples are
     /// delivered in order without pixels; images of a table are not even read. A known image is
     /// delivered even if it has been damaged since.
-    pub fn with_known_pictures(self, known: Arc<dyn KnownPictures>) -> Self {
+    pub fn with_cached_images(self, known: Arc<dyn CachedImages>) -> Self {
         Self {
             known: Some(known),
             ..self
@@ -174,7 +174,10 @@ impl CaptionLoader {
             known: self.known.clone(),
         };
         let items = self.source.items(settings, epoch);
-        let random = KeyedRandom::keyed(Purpose::Buffer, &[settings.seed, epoch, settings.rank as u64]);
+        let random = KeyedRandom::keyed(
+            Purpose::Buffer,
+            &[settings.seed, epoch, settings.rank as u64],
+        );
         let draws = Box::new(Shuffled::new(items, random, self.buffer()));
         let (workers, ahead) = (settings.workers, settings.ahead());
         Ok(Epoch {

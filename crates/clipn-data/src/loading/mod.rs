@@ -16,7 +16,7 @@ mod skipped;
 pub use epoch::{Epoch, Position, TrainBatch};
 pub use error::TrainingDataError;
 pub use loader::{CaptionLoader, CaptionSource};
-pub use prepare::KnownPictures;
+pub use prepare::CachedImages;
 pub use settings::{LoaderSettings, MaxBad, Rounding, Sampling, ShuffleBuffer};
 pub use skipped::{SkipReason, Skipped, SkippedSample};
 

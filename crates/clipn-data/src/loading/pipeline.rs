@@ -94,9 +94,9 @@ impl Pipeline {
 
     pub(super) fn next(&mut self) -> Result<Output, TrainingDataError> {
         let output = match self {
-            Self::Inline { draws, preparation } => draws
-                .next()
-                .map(|drawn| Output::new(drawn, preparation)),
+            Self::Inline { draws, preparation } => {
+                draws.next().map(|drawn| Output::new(drawn, preparation))
+            }
             Self::Ahead { outputs, .. } => outputs.try_next().ok().flatten().flatten(),
         };
         output.ok_or(TrainingDataError::Stopped)

@@ -1,9 +1,9 @@
 //! Partition of the data over processes, and its order. Only sizes and the seed are used; no file
 //! is opened.
 use super::settings::{LoaderSettings, Sampling};
-use clipn_base::random::RandomSource;
 use crate::random::{KeyedRandom, Purpose};
 use crate::webdataset::Shard;
+use clipn_base::random::RandomSource;
 
 /// Range of samples in a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::items::{RawImage, RawSample};
 use super::skipped::{SkipReason, SkippedSample};
-use clipn_base::random::RandomSource;
 use crate::random::{KeyedRandom, Purpose};
+use clipn_base::random::RandomSource;
 use clipn_image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
 
 /// Set of samples whose images need not be decoded, because their features are already known.
-pub trait KnownPictures: Debug + Send + Sync {
+pub trait CachedImages: Debug + Send + Sync {
     /// Returns whether the image of the sample with this key need not be read. Called from several
     /// threads, ahead of the batches. Once a key is known, it must stay known.
     fn is_known(&self, key: &str) -> bool;
@@ -32,7 +32,7 @@ pub(super) struct Preparation {
     pub augmentation: Augmentation,
     pub seed: u64,
     pub epoch: u64,
-    pub known: Option<Arc<dyn KnownPictures>>,
+    pub known: Option<Arc<dyn CachedImages>>,
 }
 
 impl Preparation {

@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 
 use super::items::{Drawn, RawSample};
 use super::settings::ShuffleBuffer;
-use clipn_base::random::RandomSource;
 use crate::random::KeyedRandom;
+use clipn_base::random::RandomSource;
 
 /// Iterator with a shuffle buffer. For each sample that enters the full buffer, a random one leaves
 /// it. Skipped samples pass at once, and the end of a pass empties the buffer.

@@ -58,11 +58,7 @@ pub struct SkippedSample {
 }
 
 impl SkippedSample {
-    pub(crate) fn new(
-        key: String,
-        reason: SkipReason,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(key: String, reason: SkipReason, detail: impl Into<String>) -> Self {
         let mut detail = detail.into();
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);

@@ -2,22 +2,22 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::NamedPicture;
+use super::NamedImage;
 use crate::{DatasetError, walk};
 
 /// Iterator over all images below a directory at any depth, in the order of
-/// [`ImageFolder::unlabelled`](crate::ImageFolder::unlabelled).
+/// [`ImageFolder::unlabeled`](crate::ImageFolder::unlabeled).
 ///
 /// The directories are found first; the names in each are read when the iterator reaches it.
 #[derive(Debug)]
-pub struct FolderPictures {
+pub struct FolderImages {
     images: u64,
     folders: std::vec::IntoIter<PathBuf>,
     /// Current directory and the remaining names in it.
     current: (PathBuf, std::vec::IntoIter<Box<OsStr>>),
 }
 
-impl FolderPictures {
+impl FolderImages {
     /// Finds the directories below `root` and counts their images.
     ///
     /// # Errors
@@ -59,21 +59,21 @@ impl FolderPictures {
     }
 }
 
-impl Iterator for FolderPictures {
-    type Item = NamedPicture;
+impl Iterator for FolderImages {
+    type Item = NamedImage;
 
-    fn next(&mut self) -> Option<NamedPicture> {
+    fn next(&mut self) -> Option<NamedImage> {
         loop {
             let (folder, names) = &mut self.current;
             if let Some(name) = names.next() {
-                return Some(NamedPicture::file(folder.join(&*name)));
+                return Some(NamedImage::file(folder.join(&*name)));
             }
             let folder = self.folders.next()?;
             match walk::image_names(&folder) {
                 Ok(names) => self.current = (folder, names.into_iter()),
                 Err(error) => {
                     let name = folder.display().to_string();
-                    return Some(NamedPicture::lost(name, std::io::Error::other(error)));
+                    return Some(NamedImage::lost(name, std::io::Error::other(error)));
                 }
             }
         }
@@ -105,14 +105,14 @@ mod tests {
         }
         let set = ImageFolder::read(folder.path())
             .unwrap()
-            .unlabelled("x")
+            .unlabeled("x")
             .unwrap();
         let expected: Vec<String> = set
             .samples
             .iter()
             .map(|s| s.path.display().to_string())
             .collect();
-        let images = FolderPictures::open(folder.path()).unwrap();
+        let images = FolderImages::open(folder.path()).unwrap();
         assert_eq!(images.total(), 7);
         assert_eq!(images.map(|image| image.name).collect::<Vec<_>>(), expected);
     }
@@ -121,14 +121,14 @@ mod tests {
     fn rejects_a_directory_without_images_and_reports_one_that_disappears() {
         let root = tempfile::tempdir().unwrap();
         assert!(matches!(
-            FolderPictures::open(root.path()),
+            FolderImages::open(root.path()),
             Err(DatasetError::NoImages { .. })
         ));
         let inner = root.path().join("inner");
         std::fs::create_dir(&inner).unwrap();
         std::fs::write(inner.join("a.jpg"), "").unwrap();
         std::fs::write(root.path().join("b.jpg"), "").unwrap();
-        let images = FolderPictures::open(root.path()).unwrap();
+        let images = FolderImages::open(root.path()).unwrap();
         std::fs::remove_dir_all(&inner).unwrap();
         let names: Vec<_> = images.map(|image| image.name).collect();
         assert_eq!(names.len(), 2);

@@ -1,7 +1,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
-use crate::list::path_of;
+use crate::list::path_from_bytes;
 
 /// Maximum length of a path in bytes.
 const MAX_PATH: u64 = 64 << 10;
@@ -68,7 +68,7 @@ impl<R: BufRead> PathList<R> {
                 }
             }
             if !bytes.is_empty() {
-                return path_of(&bytes)
+                return path_from_bytes(&bytes)
                     .map(Some)
                     .map_err(|problem| self.invalid(&problem));
             }

@@ -6,7 +6,7 @@ mod list;
 mod named;
 mod shard;
 
-pub use folder::FolderPictures;
+pub use folder::FolderImages;
 pub use list::{ListSeparator, PathList};
-pub use named::{Content, MAX_PICTURE_BYTES, NamedPicture};
-pub use shard::{ShardPictures, is_shard_name};
+pub use named::{Content, MAX_STREAMED_IMAGE_BYTES, NamedImage};
+pub use shard::{ArchiveImages, is_shard_name};

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clipn_image::{ImageError, Origin, Preprocessing, ReadImage};
 
 /// Maximum size in bytes of an image from an archive, a pipe or the network.
-pub const MAX_PICTURE_BYTES: u64 = 64 << 20;
+pub const MAX_STREAMED_IMAGE_BYTES: u64 = 64 << 20;
 
 /// An image with its name.
 #[derive(Debug)]
-pub struct NamedPicture {
+pub struct NamedImage {
     /// Name in results: a path, or the archive's path and the name in it.
     pub name: String,
     /// Source of the bytes.
@@ -25,9 +25,9 @@ pub enum Content {
     /// A slow source, called once, on the worker that decodes the image.
     Fetch(Box<dyn FnMut() -> io::Result<Vec<u8>> + Send>),
     /// The source failed with this error.
-    Lost(io::Error),
+    Failed(io::Error),
     /// The bytes were already consumed.
-    Taken,
+    Consumed,
 }
 
 impl fmt::Debug for Content {
@@ -36,13 +36,13 @@ impl fmt::Debug for Content {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
             Self::Fetch(_) => f.write_str("Fetch"),
-            Self::Lost(error) => f.debug_tuple("Lost").field(error).finish(),
-            Self::Taken => f.write_str("Taken"),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+            Self::Consumed => f.write_str("Consumed"),
         }
     }
 }
 
-impl NamedPicture {
+impl NamedImage {
     /// Creates an image from a file, named after its path.
     pub fn file(path: PathBuf) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl NamedPicture {
     pub fn lost(name: impl Into<String>, error: io::Error) -> Self {
         Self {
             name: name.into(),
-            content: Content::Lost(error),
+            content: Content::Failed(error),
         }
     }
 
@@ -67,24 +67,24 @@ impl NamedPicture {
     }
 }
 
-impl ReadImage for NamedPicture {
+impl ReadImage for NamedImage {
     fn read_pixels(
         &mut self,
         preprocessing: &Preprocessing,
         out: &mut [f32],
     ) -> Result<(), ImageError> {
         // Bytes are freed as soon as they are decoded.
-        let bytes = match std::mem::replace(&mut self.content, Content::Taken) {
-            Content::File(path) => return preprocessing.file_into(&path, out),
+        let bytes = match std::mem::replace(&mut self.content, Content::Consumed) {
+            Content::File(path) => return preprocessing.preprocess_file(&path, out),
             Content::Bytes(bytes) => bytes,
             Content::Fetch(mut fetch) => fetch().map_err(|error| self.unreadable(error))?,
-            Content::Lost(error) => return Err(self.unreadable(error)),
-            Content::Taken => {
+            Content::Failed(error) => return Err(self.unreadable(error)),
+            Content::Consumed => {
                 return Err(self.unreadable(io::Error::other("the image was already read")));
             }
         };
         preprocessing
-            .bytes_into(&bytes, out)
+            .preprocess_bytes(&bytes, out)
             .map_err(|error| error.in_file(Path::new(&self.name)))
     }
 

@@ -2,9 +2,9 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Content, MAX_PICTURE_BYTES, NamedPicture};
+use super::{Content, MAX_STREAMED_IMAGE_BYTES, NamedImage};
 use crate::is_image_name;
-use crate::webdataset::{Archive, SHARD_ENDINGS, guarded, open_shard, unpack_shard};
+use crate::webdataset::{Archive, SHARD_ENDINGS, catch_panic, open_shard, unpack_shard};
 
 /// Returns whether a name has the extension of a tar archive: `.tar`, `.tar.gz`, `.tgz`, `.tar.zst`
 /// or `.tzst`.
@@ -26,13 +26,13 @@ enum State {
 ///
 /// An archive that cannot be opened, is damaged or contains no images yields one failed image with
 /// the archive's name, after the images before the damage.
-pub struct ShardPictures {
+pub struct ArchiveImages {
     name: String,
     state: State,
     yielded: u64,
 }
 
-impl ShardPictures {
+impl ArchiveImages {
     /// Creates an iterator over the archive at `path`, which is opened on the first call of `next`.
     pub fn open(path: &Path) -> Self {
         let file = path.to_path_buf();
@@ -59,7 +59,7 @@ impl ShardPictures {
         }
     }
 
-    fn advance(&mut self) -> io::Result<Option<NamedPicture>> {
+    fn advance(&mut self) -> io::Result<Option<NamedImage>> {
         loop {
             let archive = match &mut self.state {
                 State::Finished => return Ok(None),
@@ -84,30 +84,30 @@ impl ShardPictures {
                 continue;
             }
             let name = format!("{}/{}", self.name, name.strip_prefix("./").unwrap_or(&name));
-            let content = match archive.read(MAX_PICTURE_BYTES)? {
+            let content = match archive.read(MAX_STREAMED_IMAGE_BYTES)? {
                 Some(bytes) => Content::Bytes(bytes),
-                None => Content::Lost(io::Error::other(format!(
-                    "declared size {} exceeds the limit of {MAX_PICTURE_BYTES} bytes",
+                None => Content::Failed(io::Error::other(format!(
+                    "declared size {} exceeds the limit of {MAX_STREAMED_IMAGE_BYTES} bytes",
                     entry.size
                 ))),
             };
-            return Ok(Some(NamedPicture { name, content }));
+            return Ok(Some(NamedImage { name, content }));
         }
     }
 }
 
-impl Iterator for ShardPictures {
-    type Item = NamedPicture;
+impl Iterator for ArchiveImages {
+    type Item = NamedImage;
 
-    fn next(&mut self) -> Option<NamedPicture> {
-        match guarded(|| self.advance().transpose()) {
+    fn next(&mut self) -> Option<NamedImage> {
+        match catch_panic(|| self.advance().transpose()) {
             Some(Ok(image)) => {
                 self.yielded += 1;
                 Some(image)
             }
             Some(Err(error)) => {
                 self.state = State::Finished;
-                Some(NamedPicture::lost(self.name.clone(), error))
+                Some(NamedImage::lost(self.name.clone(), error))
             }
             None => None,
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn images(bytes: Vec<u8>) -> Vec<(String, String)> {
-        ShardPictures::from_reader("s.tar".to_string(), move || Ok(io::Cursor::new(bytes)))
+        ArchiveImages::from_reader("s.tar".to_string(), move || Ok(io::Cursor::new(bytes)))
             .map(|image| (image.name, format!("{:?}", image.content)))
             .collect()
     }
@@ -164,7 +164,7 @@ mod tests {
                 .1
                 .contains("no images")
         );
-        let absent: Vec<_> = ShardPictures::open(Path::new("absent.tar")).collect();
+        let absent: Vec<_> = ArchiveImages::open(Path::new("absent.tar")).collect();
         assert_eq!(absent.len(), 1);
         assert_eq!(absent[0].name, "absent.tar");
     }

@@ -30,9 +30,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 }
 
 /// Decompresses a shard from any reader.
-pub(crate) fn unpack(
-    mut source: impl Read + Send + 'static,
-) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn unpack(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::new();
     (&mut source).take(4).read_to_end(&mut start)?;
     let gzip = start.starts_with(&GZIP);

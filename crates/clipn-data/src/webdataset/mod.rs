@@ -16,5 +16,5 @@ pub use spec::{expand_braces, expand_shards};
 
 pub(super) use archive::Archive;
 pub(super) use compression::{open as open_shard, unpack as unpack_shard};
-pub(super) use reader::{SegmentReader, guarded};
+pub(super) use reader::{SegmentReader, catch_panic};
 pub(super) use spec::ENDINGS as SHARD_ENDINGS;

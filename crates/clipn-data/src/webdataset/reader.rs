@@ -7,9 +7,7 @@ use super::compression;
 use super::fields::SampleFields;
 use super::group::{Group, Groups};
 use super::shards::Shard;
-use crate::loading::{
-    Drawn, RawImage, RawSample, SampleId, Segment, SkipReason, SkippedSample,
-};
+use crate::loading::{Drawn, RawImage, RawSample, SampleId, Segment, SkipReason, SkippedSample};
 
 type Source = Groups<Box<dyn Read + Send>>;
 
@@ -38,11 +36,7 @@ impl SegmentReader {
     }
 
     /// Returns the next sample; `None` at the end of the segment or after damage.
-    pub(crate) fn next(
-        &mut self,
-        shard: &Shard,
-        fields: &SampleFields,
-    ) -> Option<Drawn> {
+    pub(crate) fn next(&mut self, shard: &Shard, fields: &SampleFields) -> Option<Drawn> {
         loop {
             if self.segment.end.is_some_and(|end| self.position >= end) {
                 return None;
@@ -52,8 +46,8 @@ impl SegmentReader {
             // read too.
             let read = self.position.saturating_add(1) >= self.segment.start;
             let next = match &mut self.source {
-                Some(source) => guarded(|| source.next(read.then_some(fields))),
-                None => match guarded(|| Some(compression::open(&shard.path))) {
+                Some(source) => catch_panic(|| source.next(read.then_some(fields))),
+                None => match catch_panic(|| Some(compression::open(&shard.path))) {
                     Some(Ok(source)) => {
                         self.source = Some(Groups::new(source));
                         continue;
@@ -126,7 +120,7 @@ pub(super) fn count(shard: &Shard) -> u64 {
     };
     let mut groups = Groups::new(source);
     let mut count = 0;
-    while let Some(Ok(_)) = guarded(|| groups.next(None)) {
+    while let Some(Ok(_)) = catch_panic(|| groups.next(None)) {
         count += 1;
     }
     count
@@ -134,7 +128,7 @@ pub(super) fn count(shard: &Shard) -> u64 {
 
 /// Calls `read` and turns a panic into an error. Decompressors are third-party code that reads
 /// untrusted bytes: a bug triggered by one shard must not end a run.
-pub(crate) fn guarded<T>(
+pub(crate) fn catch_panic<T>(
     read: impl FnOnce() -> Option<io::Result<T>>,
 ) -> Option<io::Result<T>> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic: Box<dyn Any + Send>| {

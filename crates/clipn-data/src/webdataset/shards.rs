@@ -108,7 +108,7 @@ impl ShardSet {
     /// be read.
     ///
     /// # Errors
-    /// [`TrainingDataError::Cancelled`] if `progress` is cancelled.
+    /// [`TrainingDataError::Cancelled`] if `progress` is canceled.
     pub fn count(&mut self, progress: &dyn Progress) -> Result<u64, TrainingDataError> {
         let unknown: Vec<&mut Shard> = self
             .shards
@@ -133,7 +133,7 @@ impl ShardSet {
     }
 
     /// Returns the error that names the shards of unknown size.
-    pub(crate) fn unknown_size(&self) -> TrainingDataError {
+    pub(crate) fn unknown_size_error(&self) -> TrainingDataError {
         let mut unknown = self.shards.iter().filter(|shard| shard.samples.is_none());
         let first = unknown
             .next()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::spec::in_folder;
+use super::spec::shards_in_directory;
 use crate::loading::TrainingDataError;
 use crate::read_limited;
 
@@ -56,7 +56,7 @@ pub(super) fn from_len(shards: &[PathBuf]) -> Result<Option<u64>, TrainingDataEr
     if !path.is_file() || shards.iter().any(|shard| sibling(shard, "__len__") != path) {
         return Ok(None);
     }
-    if in_folder(folder)?.len() != shards.len() {
+    if shards_in_directory(folder)?.len() != shards.len() {
         return Ok(None);
     }
     let bytes = read_limited(&path, 64)?;

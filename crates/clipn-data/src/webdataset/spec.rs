@@ -77,7 +77,7 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
     }
     let plain = Path::new(path);
     if plain.is_dir() {
-        let found = in_folder(plain)?;
+        let found = shards_in_directory(plain)?;
         if found.is_empty() {
             return Err(refuse(
                 "no .tar, .tar.gz, .tgz, .tar.zst or .tzst files in the directory".to_string(),
@@ -112,7 +112,7 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
 }
 
 /// Returns the shards in a directory, sorted by name.
-pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+pub(super) fn shards_in_directory(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let unreadable = |source| DatasetError::io(folder, source);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {

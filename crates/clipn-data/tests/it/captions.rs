@@ -1,12 +1,11 @@
 //! Loading of batches from caption tables.
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn_data::{
-    CaptionLoader, CaptionTable, KnownPictures, LoaderSettings, MaxBad, Sampling, SkipReason,
+    CachedImages, CaptionLoader, CaptionTable, LoaderSettings, MaxBad, Sampling, SkipReason,
     TableFormat, TrainBatch, TrainingDataError,
 };
 use clipn_testing::shards::{bmp, number};
@@ -154,7 +153,7 @@ fn processes_partition_the_rows_and_resume_exactly() {
 #[derive(Debug)]
 struct Lines(u32);
 
-impl KnownPictures for Lines {
+impl CachedImages for Lines {
     fn is_known(&self, key: &str) -> bool {
         let line: u32 = key.rsplit(':').next().unwrap().parse().unwrap();
         line.is_multiple_of(self.0)
@@ -173,7 +172,7 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
             },
         );
         match known {
-            Some(every) => loader.unwrap().with_known_pictures(Arc::new(Lines(every))),
+            Some(every) => loader.unwrap().with_cached_images(Arc::new(Lines(every))),
             None => loader.unwrap(),
         }
     };
@@ -189,7 +188,7 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
         read
     };
     let whole = read(&loader(None, 0));
-    assert!(whole.iter().all(|batch| batch.pictured == [0, 1, 2, 3]));
+    assert!(whole.iter().all(|batch| batch.decoded == [0, 1, 2, 3]));
     // Files of known images may be missing; row n is on line n + 2.
     for n in (0..30u32).filter(|n| (n + 2).is_multiple_of(3)) {
         fs::remove_file(folder.path().join(format!("images/{n}.bmp"))).unwrap();
@@ -205,7 +204,7 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
             );
             let is_decoded = |key: &String| !Lines(every).is_known(key);
             let decoded: Vec<usize> = (0..4).filter(|&i| is_decoded(&whole.keys[i])).collect();
-            assert_eq!(known.pictured, decoded);
+            assert_eq!(known.decoded, decoded);
             let pixels = decoded
                 .iter()
                 .flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192])
@@ -256,7 +255,7 @@ fn skips_malformed_rows_and_reports_their_lines() {
         .unwrap();
     assert!(matches!(
         epoch.next().unwrap(),
-        Err(TrainingDataError::TooManyBad { limit: 1, .. })
+        Err(TrainingDataError::TooManySkipped { limit: 1, .. })
     ));
 }
 

@@ -1,13 +1,12 @@
 //! Class directories, image lists and benchmark definitions, on synthetic directories and on real
 //! data if available.
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clipn_data::{
-    Benchmark, ClassSource, DatasetError, ImageFolder, ImageSet, OodKind, OpenedClasses, SetSource,
-    read_list,
+    Benchmark, BenchmarkClasses, ClassSource, DatasetError, ImageFolder, ImageSet, OodKind,
+    SetSource, read_list,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -49,8 +48,8 @@ fn labelled(root: &Path) -> Result<ImageSet, DatasetError> {
     ImageFolder::read(root)?.labelled("set")
 }
 
-fn unlabelled(root: &Path) -> Result<ImageSet, DatasetError> {
-    ImageFolder::read(root)?.unlabelled("set")
+fn unlabeled(root: &Path) -> Result<ImageSet, DatasetError> {
+    ImageFolder::read(root)?.unlabeled("set")
 }
 
 #[test]
@@ -108,11 +107,11 @@ fn files_have_the_order_of_torchvision() {
 #[test]
 fn an_unlabeled_set_has_all_images_below_the_directory() {
     let flat = folder(&["b.jpg", "a.webp", "c.txt", ".d.jpg"]);
-    let set = unlabelled(flat.path()).unwrap();
+    let set = unlabeled(flat.path()).unwrap();
     assert_eq!(paths(&set), ["a.webp", "b.jpg"]);
     assert_eq!(labels(&set), [None, None]);
     let mixed = folder(&["z.jpg", "x/1.bmp", "empty/readme", "images/deep/er/2.tif"]);
-    assert_eq!(unlabelled(mixed.path()).unwrap().len(), 3);
+    assert_eq!(unlabeled(mixed.path()).unwrap().len(), 3);
 }
 
 #[test]
@@ -125,9 +124,9 @@ fn reports_missing_paths_and_images() {
     ));
     assert!(matches!(
         error(labelled(&root.path().join("only.txt"))),
-        DatasetError::NotAFolder { .. }
+        DatasetError::NotADirectory { .. }
     ));
-    let none = error(unlabelled(root.path()));
+    let none = error(unlabeled(root.path()));
     assert!(
         matches!(none, DatasetError::NoImages { other_files: 2, .. }),
         "{none}"
@@ -142,7 +141,7 @@ fn reports_missing_paths_and_images() {
     let flat = folder(&["1.jpg"]);
     assert!(matches!(
         error(labelled(flat.path())),
-        DatasetError::NoClassFolders { .. }
+        DatasetError::NoClassDirectories { .. }
     ));
 }
 
@@ -411,7 +410,7 @@ fn class_names_belong_to_the_directories_that_are_kept() {
     )
     .unwrap();
     let opened = named.open(root.path()).unwrap();
-    assert!(matches!(&opened.classes, OpenedClasses::Named { list, .. } if list == "mine"));
+    assert!(matches!(&opened.classes, BenchmarkClasses::Named { list, .. } if list == "mine"));
     let give = |count: usize| move |_: &str| Some((0..count).map(|k| format!("c{k}")).collect());
     assert_eq!(opened.class_names(give(3)).unwrap(), ["c1", "c2"]);
     let error = opened.class_names(give(1000)).unwrap_err().to_string();
@@ -680,7 +679,7 @@ fn the_real_benchmark_has_the_expected_counts() {
             ("Fashion", Some(OodKind::Far), 800),
         ]
     );
-    let flat = unlabelled(&data.join("imagenet-100")).unwrap();
+    let flat = unlabeled(&data.join("imagenet-100")).unwrap();
     assert_eq!(flat.len(), 100);
 }
 

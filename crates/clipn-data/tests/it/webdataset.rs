@@ -1,16 +1,15 @@
 //! Loading of batches from shards: selection, order, processes and broken samples.
 
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use clipn_base::progress::NoProgress;
 use clipn_data::{
     CaptionField, CaptionLoader, LoaderSettings, MaxBad, Position, Rounding, SampleFields,
     Sampling, ShardSet, ShuffleBuffer, SkipReason, TrainBatch, TrainingDataError, expand_shards,
 };
 use clipn_image::Augmentation;
-use clipn_base::progress::Silent;
 use clipn_testing::shards::{gzip, number, samples, tar, write_shards, zstd};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -426,7 +425,7 @@ fn detects_compression_from_content() {
         matches!(unknown, TrainingDataError::UnknownSize { shards: 4, .. }),
         "{unknown}"
     );
-    assert_eq!(set.count(&Silent).unwrap(), 40);
+    assert_eq!(set.count(&NoProgress).unwrap(), 40);
     let in_order = LoaderSettings {
         sampling: Sampling::InOrder,
         ..settings(4)
@@ -575,7 +574,7 @@ fn skips_counts_and_names_broken_samples() {
         .unwrap();
     let error = epoch.next().unwrap().unwrap_err();
     assert!(
-        matches!(error, TrainingDataError::TooManyBad { limit: 2, .. }),
+        matches!(error, TrainingDataError::TooManySkipped { limit: 2, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("s.tar/000000"), "{error}");
@@ -604,7 +603,7 @@ fn data_without_a_usable_sample_is_an_error() {
         .unwrap();
         let error = epoch.next().unwrap().unwrap_err();
         assert!(
-            matches!(error, TrainingDataError::NothingUsable { .. }),
+            matches!(error, TrainingDataError::NoUsableSample { .. }),
             "{error}"
         );
     }
@@ -685,7 +684,7 @@ fn drain(bytes: &[u8]) -> (usize, u64) {
     for batch in epoch.by_ref() {
         match batch {
             Ok(batch) => delivered.extend(batch.keys),
-            Err(TrainingDataError::NothingUsable { skipped }) => return (0, skipped.total()),
+            Err(TrainingDataError::NoUsableSample { skipped }) => return (0, skipped.total()),
             Err(error) => panic!("{error}"),
         }
     }
@@ -745,7 +744,7 @@ fn reads_real_shards_completely() {
     let spec = format!("{}/train-{{000..039}}.tar.gz", folder.display());
     let mut set = ShardSet::open(&spec, SampleFields::default()).unwrap();
     assert_eq!((set.shards().len(), set.samples()), (40, Some(40_000)));
-    assert_eq!(set.count(&Silent).unwrap(), 40_000);
+    assert_eq!(set.count(&NoProgress).unwrap(), 40_000);
     let settings = LoaderSettings {
         workers: 2,
         ..LoaderSettings::new(32, 1000)

@@ -1,9 +1,9 @@
 use super::{Bundle, BundleError, ModelIdentity};
-use crate::classifier::{Wording, build};
+use crate::classifier::{PromptVariant, build};
+use clipn_base::progress::Progress;
 use clipn_engine::TextEncoder;
 use clipn_image::{DecodeOptions, Preprocessing};
 use clipn_model::{LogitScale, ModelConfig, Pretrained, Side};
-use clipn_base::progress::Progress;
 use clipn_text::prompts::TemplateSet;
 
 impl Bundle {
@@ -17,12 +17,12 @@ impl Bundle {
     /// use clipn_detect::detector::Detector;
     /// use clipn_image::RgbImage;
     /// use clipn_model::Pretrained;
-    /// use clipn_base::progress::Silent;
+    /// use clipn_base::progress::NoProgress;
     ///
     /// # let folder = tempfile::tempdir()?;
     /// # std::env::set_current_dir(&folder)?;
     /// let names = ["school bus", "pizza"].map(String::from);
-    /// Bundle::build(&names, &Pretrained::mini()?, None, &Silent)?.write("shop.clipn")?;
+    /// Bundle::build(&names, &Pretrained::mini()?, None, &NoProgress)?.write("shop.clipn")?;
     ///
     /// let detector = Detector::open("shop.clipn")?;
     /// let yellow = RgbImage::new(64, 48, [220, 180, 30].repeat(64 * 48))?;
@@ -45,7 +45,7 @@ impl Bundle {
         let notes = pretrained.notes();
         let templates =
             TemplateSet::resolve(notes.templates.as_deref().unwrap_or(TemplateSet::PUBLISHED))?;
-        let wording = Wording::suited_to(&weights, &templates);
+        let wording = PromptVariant::for_weights(&weights, &templates);
         let yes = TextEncoder::from_weights(&weights, Side::Yes);
         let no = TextEncoder::from_weights(&weights, Side::No);
         let classifier = build(class_names, &templates, wording, &yes, &no, progress)?;

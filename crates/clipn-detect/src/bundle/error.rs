@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use clipn_ood::calibration::CalibrationError;
-use clipn_checkpoint::CheckpointError;
 use crate::classifier::ClassifierError;
+use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
+use clipn_ood::calibration::CalibrationError;
 use clipn_text::prompts::PromptError;
 
 /// Error of building, reading, writing or using a bundle.
@@ -50,7 +50,7 @@ pub enum BundleError {
         "the model {} does not match the bundle: {differing}",
         path.display()
     )]
-    OtherModel {
+    ModelMismatch {
         /// Path of the weights.
         path: PathBuf,
         /// The differences, separated by commas.
@@ -74,7 +74,7 @@ impl From<CheckpointError> for BundleError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::NotFound { path } => Self::NotFound { path },
-            CheckpointError::Unrecognised { path, .. } | CheckpointError::Folder { path, .. } => {
+            CheckpointError::Unrecognized { path, .. } | CheckpointError::Folder { path, .. } => {
                 Self::NotABundle { path }
             }
             other => Self::Checkpoint(other),

@@ -13,11 +13,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Bundle, BundleError, ModelIdentity, Tower};
-use clipn_ood::calibration::{Calibration, Facts};
+use crate::classifier::{Classifier, PromptVariant};
 use clipn_checkpoint::{Buffer, Checkpoint, FileKind, Tensor, write_safetensors};
-use crate::classifier::{Classifier, Wording};
 use clipn_image::Preprocessing;
 use clipn_model::{Real, names};
+use clipn_ood::calibration::{Calibration, Facts};
 use clipn_text::prompts::TemplateSet;
 
 const VERSION: u64 = 1;
@@ -42,7 +42,7 @@ struct Description {
     clipn: String,
     class_names: Vec<String>,
     templates: TemplateSet,
-    wording: Wording,
+    wording: PromptVariant,
     model: ModelIdentity,
     preprocessing: Preprocessing,
     calibration: Option<Facts>,
@@ -51,8 +51,7 @@ struct Description {
 impl Bundle {
     /// Whether `checkpoint` is a bundle: a safetensors file with a bundle description.
     pub fn is_bundle(checkpoint: &Checkpoint) -> bool {
-        checkpoint.kind() == FileKind::Safetensors
-            && checkpoint.metadata().contains_key(BUNDLE_KEY)
+        checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(BUNDLE_KEY)
     }
 
     /// Reads a bundle. An image tower in it stays in the memory-mapped file until it is used.
@@ -167,7 +166,7 @@ impl Bundle {
             tower: if has_tower {
                 Tower::InFile(Box::new(checkpoint))
             } else {
-                Tower::Apart
+                Tower::External
             },
         })
     }
@@ -226,7 +225,7 @@ impl Bundle {
             ));
         }
         match &self.tower {
-            Tower::Apart => {}
+            Tower::External => {}
             Tower::Here(tower) => tensors.extend(tower.iter().cloned()),
             Tower::InFile(checkpoint) => {
                 let config = &self.identity.config;

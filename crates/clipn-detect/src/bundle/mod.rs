@@ -13,11 +13,11 @@ mod identity;
 pub use error::BundleError;
 pub use identity::ModelIdentity;
 
-use clipn_ood::calibration::Calibration;
+use crate::classifier::{Classifier, PromptVariant};
 use clipn_checkpoint::{Checkpoint, Tensor};
-use crate::classifier::{Classifier, Wording};
 use clipn_image::Preprocessing;
 use clipn_model::{ImageWeights, Weights};
+use clipn_ood::calibration::Calibration;
 use clipn_text::prompts::TemplateSet;
 
 /// Classifier with everything that a decision depends on.
@@ -25,7 +25,7 @@ use clipn_text::prompts::TemplateSet;
 pub struct Bundle {
     classifier: Classifier,
     templates: TemplateSet,
-    wording: Wording,
+    wording: PromptVariant,
     identity: ModelIdentity,
     preprocessing: Preprocessing,
     calibration: Option<Calibration>,
@@ -36,7 +36,7 @@ pub struct Bundle {
 #[derive(Debug, Clone)]
 enum Tower {
     /// In another file: only its identity is known.
-    Apart,
+    External,
     /// Tensors to write into the bundle file.
     Here(Vec<(String, Tensor)>),
     /// In the file that the bundle was read from.
@@ -49,7 +49,7 @@ impl Bundle {
     pub fn new(
         classifier: Classifier,
         templates: TemplateSet,
-        wording: Wording,
+        wording: PromptVariant,
         identity: ModelIdentity,
         preprocessing: Preprocessing,
     ) -> Self {
@@ -60,7 +60,7 @@ impl Bundle {
             identity,
             preprocessing,
             calibration: None,
-            tower: Tower::Apart,
+            tower: Tower::External,
         }
     }
 
@@ -75,7 +75,7 @@ impl Bundle {
     }
 
     /// Returns which templates the "no" tower encoded.
-    pub fn wording(&self) -> Wording {
+    pub fn wording(&self) -> PromptVariant {
         self.wording
     }
 
@@ -96,7 +96,7 @@ impl Bundle {
 
     /// Whether the bundle contains the image tower.
     pub fn has_image_tower(&self) -> bool {
-        !matches!(self.tower, Tower::Apart)
+        !matches!(self.tower, Tower::External)
     }
 
     /// Sets the calibration.
@@ -122,7 +122,7 @@ impl Bundle {
     /// Adds the image tower of `weights`, so that the bundle needs no other file.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`], see [`Bundle::check`].
+    /// [`BundleError::ModelMismatch`], see [`Bundle::check`].
     pub fn with_image_tower(self, weights: &Weights) -> Result<Self, BundleError> {
         self.check(weights)?;
         Ok(Self {
@@ -135,13 +135,13 @@ impl Bundle {
     /// image tower.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`] with the differences.
+    /// [`BundleError::ModelMismatch`] with the differences.
     pub fn check(&self, weights: &Weights) -> Result<(), BundleError> {
         let differing = self.identity.differences(weights);
         if differing.is_empty() {
             return Ok(());
         }
-        Err(BundleError::OtherModel {
+        Err(BundleError::ModelMismatch {
             path: weights.path().to_owned(),
             differing: differing.join(", "),
         })
@@ -150,15 +150,15 @@ impl Bundle {
     /// Checks the image tower and the text towers of `weights`, as required before adding classes.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`] with the differences. Models that differ only in their "no" text
+    /// [`BundleError::ModelMismatch`] with the differences. Models that differ only in their "no" text
     /// tower have the same image tower, so [`check`](Self::check) accepts them.
-    pub fn check_texts(&self, weights: &Weights) -> Result<(), BundleError> {
+    pub fn check_text_towers(&self, weights: &Weights) -> Result<(), BundleError> {
         self.check(weights)?;
         if weights.text_towers_hash() == self.identity.text_towers {
             return Ok(());
         }
         let differing = "different text tower weights".to_owned();
-        Err(BundleError::OtherModel {
+        Err(BundleError::ModelMismatch {
             path: weights.path().to_owned(),
             differing,
         })

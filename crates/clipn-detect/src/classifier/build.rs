@@ -2,10 +2,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ClassifierError, Logits};
-use clipn_model::{Features, NoSide, Real, TextTower, Weights, normalise_row};
 use clipn_base::progress::Progress;
-use clipn_text::prompts::{Template, TemplateSet};
+use clipn_model::{Features, NoSide, Real, TextTower, Weights, normalize_row};
 use clipn_ood::scores::LOGIT_SCALE;
+use clipn_text::prompts::{Template, TemplateSet};
 use clipn_text::tokenizer::{TokenBatch, Tokenizer, end_of_text_position};
 
 /// Maximum number of texts encoded between two checks for cancellation.
@@ -14,7 +14,7 @@ const BATCH_SIZE: usize = 1024;
 /// Variant of CLIPN by its "no" prompts: which templates the "no" text tower encodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wording {
+pub enum PromptVariant {
     /// Learnable variant: both towers encode the `yes` templates, and learned "no" prompts make the
     /// difference.
     #[default]
@@ -24,10 +24,10 @@ pub enum Wording {
     HandCrafted,
 }
 
-impl Wording {
+impl PromptVariant {
     /// Chooses the variant for `weights` and `templates`: hand-crafted if the weights have a "no"
     /// tower without learnable prompts and there are `no` templates, else learnable.
-    pub fn suited_to(weights: &Weights, templates: &TemplateSet) -> Self {
+    pub fn for_weights(weights: &Weights, templates: &TemplateSet) -> Self {
         let has_no_side = weights.no_side() == NoSide::Stored;
         if has_no_side && weights.no_prompts() == 0 && templates.no().is_some() {
             Self::HandCrafted
@@ -155,14 +155,14 @@ impl<T: Real> Classifier<T> {
     /// Removes the given classes; all classes with a given name are removed.
     ///
     /// # Errors
-    /// [`ClassifierError::NoSuchClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
+    /// [`ClassifierError::UnknownClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
     /// class would be left.
     pub fn without(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
         if let Some(name) = class_names
             .iter()
             .find(|name| !self.class_names.contains(name))
         {
-            return Err(ClassifierError::NoSuchClass {
+            return Err(ClassifierError::UnknownClass {
                 class: name.clone(),
             });
         }
@@ -219,7 +219,7 @@ impl<T: Real> Classifier<T> {
 pub fn build<T: Real>(
     class_names: &[String],
     templates: &TemplateSet,
-    wording: Wording,
+    wording: PromptVariant,
     yes: &dyn TextTower<T>,
     no: &dyn TextTower<T>,
     progress: &dyn Progress,
@@ -235,12 +235,14 @@ pub fn build<T: Real>(
     }
     let yes_lines = templates.yes();
     let no_lines = match wording {
-        Wording::Learnable => yes_lines,
-        Wording::HandCrafted => templates
-            .no()
-            .ok_or_else(|| ClassifierError::NoNoTemplates {
-                set: templates.name().to_owned(),
-            })?,
+        PromptVariant::Learnable => yes_lines,
+        PromptVariant::HandCrafted => {
+            templates
+                .no()
+                .ok_or_else(|| ClassifierError::NoNoTemplates {
+                    set: templates.name().to_owned(),
+                })?
+        }
     };
     if yes_lines.is_empty() || no_lines.is_empty() {
         return Err(ClassifierError::NoTemplates);
@@ -278,7 +280,7 @@ fn side<T: Real>(
         };
         let tokens = TokenBatch::new(batch.iter().flat_map(padded).collect(), length)?;
         let mut features = tower.encode(&tokens)?;
-        features.normalise();
+        features.normalize();
         for (text, feature) in batch.iter().zip(features.rows()) {
             for (sum, &value) in rows[text.class * dim..][..dim].iter_mut().zip(feature) {
                 *sum = *sum + value;
@@ -287,7 +289,7 @@ fn side<T: Real>(
         progress.advance(batch.len() as u64);
     }
     for (row, class) in rows.chunks_exact_mut(dim).zip(class_names) {
-        normalise_row(row);
+        normalize_row(row);
         if row.iter().any(|v| !v.is_finite()) {
             return Err(ClassifierError::NotFinite {
                 class: class.clone(),

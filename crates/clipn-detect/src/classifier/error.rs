@@ -37,7 +37,7 @@ pub enum ClassifierError {
     },
     /// No class has the given name.
     #[error("unknown class `{class}`")]
-    NoSuchClass {
+    UnknownClass {
         /// The given name.
         class: String,
     },

@@ -8,7 +8,7 @@ mod cosines;
 mod error;
 mod logits;
 
-pub use build::{Classifier, Wording, build};
+pub use build::{Classifier, PromptVariant, build};
 pub use cosines::TextCosines;
 pub use error::ClassifierError;
 pub use logits::Logits;

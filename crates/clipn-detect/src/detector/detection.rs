@@ -20,7 +20,7 @@ pub struct Candidate {
 
 /// Class with the largest contribution p·(1 − q) to the probability of "none of these".
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NoVoice {
+pub struct StrongestNo {
     /// Index of the class.
     pub class: usize,
     /// Name of the class.
@@ -51,7 +51,7 @@ pub struct Detection {
     pub top: Vec<Candidate>,
     /// Class with the largest contribution to "none of these"; `None` if the image cannot be
     /// scored.
-    pub no: Option<NoVoice>,
+    pub no: Option<StrongestNo>,
     /// Explanation of the decision, as one sentence in English.
     pub reason: String,
 }
@@ -93,7 +93,7 @@ impl Told<'_> {
         let strongest = contributions
             .filter(|(_, share)| !share.is_nan())
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
-        let no = strongest.map(|(class, share)| NoVoice {
+        let no = strongest.map(|(class, share)| StrongestNo {
             class,
             label: label(class),
             p: p[class],

@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use clipn_base::ordered::OrderedMap;
-use clipn_base::progress::Silent;
+use clipn_base::progress::NoProgress;
 use clipn_image::{ImageError, ReadImage};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
@@ -107,7 +107,7 @@ impl Detector {
             .map_err(InferenceError::from)
             .and_then(|pipeline| {
                 pipeline
-                    .batch(&mut images, &Silent, &inspect)
+                    .batch(&mut images, &NoProgress, &inspect)
                     .unwrap_or_else(|| Err(InferenceError::Cancelled { done: 0 }))
             });
         match results {

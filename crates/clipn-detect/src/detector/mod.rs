@@ -7,7 +7,7 @@ mod many;
 mod model;
 mod reason;
 
-pub use detection::{Candidate, Detection, NoVoice, UNKNOWN};
+pub use detection::{Candidate, Detection, StrongestNo, UNKNOWN};
 pub use error::DetectorError;
 pub use many::DetectMany;
 pub use model::weights_path;
@@ -16,12 +16,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::bundle::Bundle;
-use clipn_ood::calibration::Calibration;
 use crate::classifier::Classifier;
 use crate::inference::InferencePipeline;
-use clipn_engine::{image_tower, image_tower_alone};
+use clipn_engine::{image_tower, image_tower_from_image_weights};
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{ImageTower, Weights};
+use clipn_ood::calibration::Calibration;
 use clipn_ood::scores::{LogitsRow, Rule};
 
 /// Default number of top classes in a [`Detection`].
@@ -64,7 +64,7 @@ impl Detector {
         let path = bundle.as_ref();
         let bundle = Bundle::open(path)?;
         if bundle.has_image_tower() {
-            return Self::of_bundle_with_tower(bundle);
+            return Self::from_bundle(bundle);
         }
         let weights = model::find(&bundle, path)?;
         Self::new(bundle, &weights)
@@ -75,10 +75,10 @@ impl Detector {
     /// # Errors
     /// [`DetectorError::NoModel`] if the bundle file has no image tower, [`DetectorError::Bundle`]
     /// if the tower is damaged.
-    pub fn of_bundle_with_tower(bundle: Bundle) -> Result<Self, DetectorError> {
+    pub fn from_bundle(bundle: Bundle) -> Result<Self, DetectorError> {
         match bundle.image_weights()? {
             Some(weights) => {
-                Self::from_bundle_and_tower(bundle, image_tower_alone(&weights).into())
+                Self::from_bundle_and_tower(bundle, image_tower_from_image_weights(&weights).into())
             }
             None => Err(DetectorError::NoModel {
                 bundle: "<memory>".into(),
@@ -90,7 +90,7 @@ impl Detector {
     /// Creates a detector from a bundle and the weights that it was built for.
     ///
     /// # Errors
-    /// [`BundleError::OtherModel`](crate::bundle::BundleError::OtherModel) if the weights are those
+    /// [`BundleError::ModelMismatch`](crate::bundle::BundleError::ModelMismatch) if the weights are those
     /// of another model.
     pub fn new(bundle: Bundle, weights: &Weights) -> Result<Self, DetectorError> {
         bundle.check(weights)?;
@@ -101,7 +101,7 @@ impl Detector {
         bundle: Bundle,
         tower: Arc<dyn ImageTower<f32>>,
     ) -> Result<Self, DetectorError> {
-        let detector = Self::of_classifier(
+        let detector = Self::from_classifier(
             bundle.classifier().clone(),
             tower,
             bundle.preprocessing().clone(),
@@ -124,7 +124,7 @@ impl Detector {
     /// # Errors
     /// [`ClassifierError::FeatureDimension`](crate::classifier::ClassifierError::FeatureDimension)
     /// if the feature dimensions of classifier and tower differ.
-    pub fn of_classifier(
+    pub fn from_classifier(
         classifier: Classifier,
         tower: Arc<dyn ImageTower<f32>>,
         preprocessing: Preprocessing,
@@ -148,7 +148,7 @@ impl Detector {
 
     /// Sets the number of top classes in a [`Detection`], 3 by default.
     #[must_use]
-    pub fn with_top(self, k: usize) -> Self {
+    pub fn with_top_k(self, k: usize) -> Self {
         Self { top: k, ..self }
     }
 
@@ -167,7 +167,7 @@ impl Detector {
     /// if the classifier belongs to a model with another feature dimension.
     pub fn with_classifier(&self, classifier: Classifier) -> Result<Self, DetectorError> {
         let other =
-            Self::of_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
+            Self::from_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
         let rule = match self.rule {
             Rule::Calibrated { score, .. } => Rule::default_for(score).unwrap_or(other.rule),
             rule => rule,
@@ -218,7 +218,7 @@ impl Detector {
     pub fn detect(&self, image: &RgbImage) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
         self.preprocessing
-            .normalise_into(&self.preprocessing.crop(image)?, &mut pixels)?;
+            .normalize_into(&self.preprocessing.crop(image)?, &mut pixels)?;
         self.detect_one(&pixels)
     }
 
@@ -228,7 +228,8 @@ impl Detector {
     /// [`DetectorError::Image`] if the file cannot be read or decoded.
     pub fn detect_file(&self, path: impl AsRef<Path>) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
-        self.preprocessing.file_into(path.as_ref(), &mut pixels)?;
+        self.preprocessing
+            .preprocess_file(path.as_ref(), &mut pixels)?;
         self.detect_one(&pixels)
     }
 
@@ -238,7 +239,7 @@ impl Detector {
     /// [`DetectorError::Image`] if the bytes cannot be decoded.
     pub fn detect_bytes(&self, bytes: &[u8]) -> Result<Detection, DetectorError> {
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
-        self.preprocessing.bytes_into(bytes, &mut pixels)?;
+        self.preprocessing.preprocess_bytes(bytes, &mut pixels)?;
         self.detect_one(&pixels)
     }
 
@@ -263,7 +264,7 @@ impl Detector {
     pub fn decide(&self, row: LogitsRow<'_, f32>) -> Detection {
         let p_value = self
             .calibration()
-            .map(|calibration| calibration.p_value_of(row));
+            .map(|calibration| calibration.p_value_for_logits(row));
         let context = detection::Told {
             names: self.classifier.class_names(),
             top: self.top,

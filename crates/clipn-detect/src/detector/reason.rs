@@ -1,6 +1,6 @@
 //! Explanation of a decision, as one sentence.
 
-use super::{Detection, NoVoice};
+use super::{Detection, StrongestNo};
 use clipn_ood::calibration::{Calibration, Choice};
 use clipn_ood::scores::Rule;
 
@@ -77,7 +77,7 @@ fn calibration_size(calibration: Option<&Calibration>) -> String {
     })
 }
 
-fn strongest_no(no: &NoVoice) -> String {
+fn strongest_no(no: &StrongestNo) -> String {
     format!(
         "largest contribution to rejection: `{}` (p = {}, q = {})",
         no.label,

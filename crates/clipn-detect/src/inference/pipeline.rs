@@ -59,7 +59,7 @@ impl<'a> InferencePipeline<'a> {
     pub fn logits(&self, pixels: &[f32]) -> Result<Logits, InferenceError> {
         let size = self.preprocessing.size;
         let mut features = self.tower.encode(Images::new(pixels, size, size)?)?;
-        features.normalise();
+        features.normalize();
         Ok(self.classifier.logits(&features)?)
     }
 

@@ -1,17 +1,17 @@
 //! Zero-shot classifiers, compared with the published ones.
 
+use clipn_base::progress::{NoProgress, Progress};
 use clipn_checkpoint::Checkpoint;
-use clipn_detect::classifier::{Classifier, Wording, build};
+use clipn_detect::classifier::{Classifier, PromptVariant, build};
 use clipn_engine::plain::PlainText;
 use clipn_engine::{TransformerText, VisionTower};
 use clipn_model::{
     Features, ImageTower, Images, ModelConfig, NoSide, Real, Side, TextParams, TextTower, Weights,
 };
-use clipn_base::progress::{Progress, Silent};
-use clipn_text::prompts::{Template, TemplateSet};
-use clipn_text::tokenizer::{CONTEXT_LENGTH, TokenBatch, Tokenizer};
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::fixture;
+use clipn_text::prompts::{Template, TemplateSet};
+use clipn_text::tokenizer::{CONTEXT_LENGTH, TokenBatch, Tokenizer};
 
 const TINY: &str = "models/clipn-tiny-realvocab";
 
@@ -47,10 +47,10 @@ fn f32_classifier(set: &TemplateSet) -> Classifier {
     build(
         &strings("classes"),
         set,
-        Wording::Learnable,
+        PromptVariant::Learnable,
         &yes,
         &no,
-        &Silent,
+        &NoProgress,
     )
     .unwrap()
 }
@@ -110,10 +110,10 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
     let found = build(
         &strings("classes"),
         &set,
-        Wording::Learnable,
+        PromptVariant::Learnable,
         &yes,
         &no,
-        &Silent,
+        &NoProgress,
     )
     .unwrap();
     check(
@@ -139,10 +139,10 @@ fn the_hand_crafted_variant_uses_paired_templates() {
     let found = build(
         &strings("classes"),
         &set,
-        Wording::HandCrafted,
+        PromptVariant::HandCrafted,
         &yes,
         &no,
-        &Silent,
+        &NoProgress,
     )
     .unwrap();
     check(
@@ -157,10 +157,10 @@ fn the_hand_crafted_variant_uses_paired_templates() {
     let error = build(
         &strings("classes"),
         &simple,
-        Wording::HandCrafted,
+        PromptVariant::HandCrafted,
         &yes,
         &no,
-        &Silent,
+        &NoProgress,
     )
     .unwrap_err();
     assert!(
@@ -233,7 +233,15 @@ fn reports_why_a_classifier_cannot_be_built() {
     let weights = tiny();
     let tower = TransformerText::from_weights(&weights, Side::Yes);
     let set = TemplateSet::named("simple").unwrap();
-    let none = build(&[], &set, Wording::Learnable, &tower, &tower, &Silent).unwrap_err();
+    let none = build(
+        &[],
+        &set,
+        PromptVariant::Learnable,
+        &tower,
+        &tower,
+        &NoProgress,
+    )
+    .unwrap_err();
     assert!(none.to_string().contains("no class names"), "{none}");
 
     struct Stop;
@@ -245,7 +253,7 @@ fn reports_why_a_classifier_cannot_be_built() {
     let stopped = build(
         &strings("classes"),
         &set,
-        Wording::Learnable,
+        PromptVariant::Learnable,
         &tower,
         &tower,
         &Stop,
@@ -259,10 +267,10 @@ fn reports_why_a_classifier_cannot_be_built() {
     let error = build(
         &strings("classes"),
         &set,
-        Wording::Learnable,
+        PromptVariant::Learnable,
         &damaged,
         &tower,
-        &Silent,
+        &NoProgress,
     )
     .unwrap_err();
     assert!(

@@ -1,20 +1,19 @@
 //! Bundles, and detectors created from them.
 
-
 use std::path::{Path, PathBuf};
 
-use clipn_detect::bundle::{Bundle, BundleError, ModelIdentity};
-use clipn_ood::calibration::{Calibration, Settings, calibrate};
+use clipn_base::progress::NoProgress;
 use clipn_checkpoint::Checkpoint;
-use clipn_detect::classifier::{Classifier, Wording, build};
+use clipn_detect::bundle::{Bundle, BundleError, ModelIdentity};
+use clipn_detect::classifier::{Classifier, PromptVariant, build};
 use clipn_detect::detector::{Detector, DetectorError, weights_path};
 use clipn_engine::TextEncoder;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{ModelConfig, Pretrained, Side, Weights};
-use clipn_base::progress::Silent;
-use clipn_text::prompts::TemplateSet;
+use clipn_ood::calibration::{Calibration, Settings, calibrate};
 use clipn_ood::scores::{Atd, LogitsRow, Rule, predict, q, softmax_yes, stable};
 use clipn_testing::fixture;
+use clipn_text::prompts::TemplateSet;
 
 const NAMES: [&str; 3] = ["school bus", "banana", "pizza"];
 
@@ -39,7 +38,15 @@ fn classifier(weights: &Weights, names: &[&str]) -> Classifier {
         TextEncoder::from_weights(weights, Side::No),
     );
     let templates = TemplateSet::named("simple").unwrap();
-    let built = build(&names, &templates, Wording::Learnable, &yes, &no, &Silent).unwrap();
+    let built = build(
+        &names,
+        &templates,
+        PromptVariant::Learnable,
+        &yes,
+        &no,
+        &NoProgress,
+    )
+    .unwrap();
     built.with_scale(weights.logit_scale())
 }
 
@@ -47,7 +54,7 @@ fn bundle(weights: &Weights, source: Option<&str>) -> Bundle {
     Bundle::new(
         classifier(weights, &NAMES),
         TemplateSet::named("simple").unwrap(),
-        Wording::Learnable,
+        PromptVariant::Learnable,
         ModelIdentity::of(weights, source.map(str::to_owned)),
         Preprocessing::clip(weights.config().vision.image_size),
     )
@@ -125,7 +132,7 @@ fn a_detector_equals_its_parts() {
         &calibrated.with_image_tower(&weights).unwrap(),
     );
     // No weights are needed if the bundle contains the tower.
-    let detector = Detector::open(&path).unwrap().with_top(2);
+    let detector = Detector::open(&path).unwrap().with_top_k(2);
     let classifier = detector.classifier().clone();
     let (mut known, mut unknown) = (0, 0);
     for seed in 0..60 {
@@ -135,12 +142,12 @@ fn a_detector_equals_its_parts() {
         let crop = detector.preprocessing().crop(&image).unwrap();
         detector
             .preprocessing()
-            .normalise_into(&crop, &mut pixels)
+            .normalize_into(&crop, &mut pixels)
             .unwrap();
         let size = detector.preprocessing().size;
         let images = clipn_model::Images::new(&pixels, size, size).unwrap();
         let mut features = detector.tower().encode(images).unwrap();
-        features.normalise();
+        features.normalize();
         let logits = classifier.logits(&features).unwrap();
         let row: LogitsRow<'_, f32> = logits.rows().next().unwrap();
         assert_eq!(found, detector.decide(row));
@@ -269,7 +276,7 @@ fn rejects_another_model() {
     assert!(
         matches!(
             &error,
-            DetectorError::Bundle(BundleError::OtherModel { .. })
+            DetectorError::Bundle(BundleError::ModelMismatch { .. })
         ),
         "{error}"
     );
@@ -277,7 +284,7 @@ fn rejects_another_model() {
         error.to_string().contains("different image tower weights"),
         "{error}"
     );
-    assert!(bundle.check_texts(&weights).is_ok());
+    assert!(bundle.check_text_towers(&weights).is_ok());
     assert_ne!(weights.image_tower_hash(), other.image_tower_hash());
     assert_eq!(weights.text_towers_hash(), other.text_towers_hash());
 }

@@ -2,12 +2,12 @@
 
 use clipn_detect::classifier::{Classifier, Logits};
 use clipn_engine::{TransformerText, VisionTower};
-use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_model::{ImageTower, Images, Side, TextTower};
+use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{by_name, predict};
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::fixture;
+use clipn_text::tokenizer::TokenBatch;
 use serde_json::Value;
 
 struct Model {
@@ -26,7 +26,7 @@ impl Model {
             let mut features = TransformerText::from_weights(&weights, side)
                 .encode(&tokens)
                 .unwrap();
-            features.normalise();
+            features.normalize();
             features.values().to_vec()
         };
         let names = (0..tokens.len()).map(|class| class.to_string()).collect();
@@ -45,7 +45,7 @@ impl Model {
             .tower
             .encode(Images::new(&pixels, shape[2], shape[3]).unwrap())
             .unwrap();
-        features.normalise();
+        features.normalize();
         self.classifier.logits(&features).unwrap()
     }
 }

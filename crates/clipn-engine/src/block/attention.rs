@@ -1,7 +1,7 @@
-use crate::kernels::{
-    HeadScratch, Matrix, MatrixMut, RowsOf, product, sized, softmax_backward, softmax_prefix,
-};
 use super::forward::{Sequence, Transformer};
+use crate::kernels::{
+    HeadScratch, Matrix, MatrixMut, RowLayout, masked_softmax, product, sized, softmax_backward,
+};
 
 /// Working buffers for one head of one sequence.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Transformer<'_> {
             false,
             1,
         );
-        softmax_prefix(
+        masked_softmax(
             weights,
             columns,
             |row| if causal { row + 1 } else { columns },
@@ -154,14 +154,14 @@ impl Transformer<'_> {
 
     /// Locates a head in the rows from `first` on of an array whose rows concatenate `parts`
     /// projections, of which this is number `which`.
-    fn head_rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowsOf {
+    fn head_rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowLayout {
         let HeadView {
             start,
             stride,
             columns,
             ..
         } = self.head_view(first, 0, (which, parts), head);
-        RowsOf {
+        RowLayout {
             start,
             stride,
             width: columns,

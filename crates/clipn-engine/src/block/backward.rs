@@ -1,10 +1,10 @@
 use rayon::prelude::*;
 
-use crate::kernels::Matrix;
-use crate::products::{Factors, add_products};
 use super::chunk::Chunk;
 use super::forward::Transformer;
 use super::tape::ChunkTape;
+use crate::kernels::Matrix;
+use crate::products::{Factors, accumulate_weight_gradients};
 use clipn_model::BlockParams;
 
 impl Transformer<'_> {
@@ -37,7 +37,7 @@ impl Transformer<'_> {
                 .par_iter_mut()
                 .with_max_len(1)
                 .for_each(|chunk| match index {
-                    0 => chunk.last_backward(self, params, threads),
+                    0 => chunk.last_block_backward(self, params, threads),
                     _ => chunk.block_backward(self, params, threads),
                 });
             match index {
@@ -81,7 +81,7 @@ impl Transformer<'_> {
                 .iter()
                 .filter_map(|c| c.block.as_ref().map(|block| (c, block)))
         };
-        add_products(vec![
+        accumulate_weight_gradients(vec![
             (
                 gradient.c_fc.weight.make_mut(),
                 chunks
@@ -124,7 +124,7 @@ impl Transformer<'_> {
             .weight
             .make_mut()
             .split_at_mut(width * width);
-        add_products(vec![
+        accumulate_weight_gradients(vec![
             (
                 kv,
                 chunks

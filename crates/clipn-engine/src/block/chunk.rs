@@ -1,9 +1,9 @@
-use crate::kernels::{
-    Matrix, MatrixMut, activate_backward, add, add_column_sums, layer_norm_backward, product,
-};
 use super::attention::AttentionScratch;
 use super::forward::Transformer;
 use super::tape::{BlockTape, ChunkTape};
+use crate::kernels::{
+    Matrix, MatrixMut, activate_backward, add, add_column_sums, layer_norm_backward, product,
+};
 use clipn_model::BlockParams;
 
 /// State of one chunk in the backward pass: the gradients of the activations of one block, kept
@@ -159,7 +159,7 @@ impl Chunk {
 
     /// Propagates the gradient back through the last block, which was computed for the
     /// pooled rows only.
-    pub fn last_backward(
+    pub fn last_block_backward(
         &mut self,
         t: &Transformer<'_>,
         params: &BlockParams<f32>,

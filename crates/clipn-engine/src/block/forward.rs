@@ -1,6 +1,6 @@
-use crate::kernels::{add_bias_and_activate, layer_norm, sized};
 use super::attention::AttentionScratch;
-use super::weights::{BlockPanels, Layers};
+use super::weights::{BlockLayers, PackedBlock};
+use crate::kernels::{add_bias_and_activate, layer_norm, sized};
 use clipn_model::{Activation, BlockParams};
 
 /// All residual attention blocks of a tower.
@@ -8,7 +8,7 @@ use clipn_model::{Activation, BlockParams};
 pub(crate) struct Transformer<'a> {
     pub blocks: &'a [BlockParams<f32>],
     /// Packed weights of the blocks, if they were packed in advance.
-    pub panels: Option<&'a [BlockPanels]>,
+    pub panels: Option<&'a [PackedBlock]>,
     pub width: usize,
     pub heads: usize,
     pub activation: Activation,
@@ -81,8 +81,8 @@ impl Transformer<'_> {
     }
 
     /// Returns the linear layers of a block.
-    pub(super) fn layers(&self, block: usize) -> Layers<'_> {
-        Layers::of(
+    pub(super) fn layers(&self, block: usize) -> BlockLayers<'_> {
+        BlockLayers::of(
             &self.blocks[block],
             self.panels.map(|panels| &panels[block]),
         )
@@ -99,7 +99,7 @@ impl Transformer<'_> {
         &self,
         x: &mut [f32],
         block: &BlockParams<f32>,
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -118,7 +118,7 @@ impl Transformer<'_> {
         &self,
         x: &[f32],
         block: &BlockParams<f32>,
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -145,16 +145,16 @@ impl Transformer<'_> {
         &self,
         qkv: &mut [f32],
         normed: &[f32],
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         threads: usize,
     ) {
         let width = self.width;
         layers
             .queries
-            .apply_beside(qkv, (0, 3 * width), normed, threads);
+            .apply_to_columns(qkv, (0, 3 * width), normed, threads);
         layers
             .keys_and_values
-            .apply_beside(qkv, (width, 3 * width), normed, threads);
+            .apply_to_columns(qkv, (width, 3 * width), normed, threads);
     }
 
     /// Computes keys and values of every row into `kv`, `[rows, 2·width]`, and returns the queries
@@ -163,7 +163,7 @@ impl Transformer<'_> {
         &self,
         kv: &mut [f32],
         normed: &[f32],
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         sequences: &[Sequence],
         threads: usize,
     ) -> Vec<f32> {
@@ -179,7 +179,7 @@ impl Transformer<'_> {
         &self,
         x: &mut [f32],
         block: &BlockParams<f32>,
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         scratch: &mut Scratch,
         threads: usize,
     ) {

@@ -10,4 +10,4 @@ mod weights;
 
 pub(super) use forward::{Scratch, Sequence, Transformer};
 pub(super) use tape::ChunkTape;
-pub(super) use weights::{BlockPanels, Originals, lay_out_blocks};
+pub(super) use weights::{PackedBlock, UnpackedWeights, pack_blocks};

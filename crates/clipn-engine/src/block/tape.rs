@@ -1,6 +1,6 @@
-use crate::kernels::{activate_into, layer_norm, sized};
 use super::forward::{Scratch, Sequence, Transformer};
-use super::weights::Layers;
+use super::weights::BlockLayers;
+use crate::kernels::{activate_into, layer_norm, sized};
 use clipn_model::BlockParams;
 
 /// Intermediate values of a chunk of sequences that the backward pass needs: ten values per
@@ -88,7 +88,7 @@ impl Transformer<'_> {
         &self,
         x: Vec<f32>,
         block: &BlockParams<f32>,
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -118,7 +118,7 @@ impl Transformer<'_> {
         &self,
         x: Vec<f32>,
         block: &BlockParams<f32>,
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         sequences: &[Sequence],
         scratch: &mut Scratch,
         threads: usize,
@@ -156,7 +156,7 @@ impl Transformer<'_> {
         &self,
         middle: &[f32],
         block: &BlockParams<f32>,
-        layers: &Layers<'_>,
+        layers: &BlockLayers<'_>,
         scratch: &mut Scratch,
         threads: usize,
     ) -> (Vec<f32>, Vec<f32>) {

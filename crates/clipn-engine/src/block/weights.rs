@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::kernels::{Matrix, MatrixMut, Panels, Right, linear_product};
+use crate::kernels::{Matrix, MatrixMut, PackedB, Rhs, gemm_with_bias};
 use clipn_checkpoint::Buffer;
 use clipn_model::{BlockParams, LinearParams};
 
@@ -8,7 +8,7 @@ use clipn_model::{BlockParams, LinearParams};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linear<'a> {
     /// weightᵀ, `[inner, outputs]`.
-    weight: Right<'a>,
+    weight: Rhs<'a>,
     /// `[outputs]`, or empty for no bias.
     bias: &'a [f32],
     inner: usize,
@@ -19,15 +19,15 @@ impl<'a> Linear<'a> {
     fn unpacked(params: &'a LinearParams<f32>, outputs: Range<usize>) -> Self {
         let (weight, inner) = transposed(params, &outputs);
         Self {
-            weight: Right::Matrix(weight),
+            weight: Rhs::Matrix(weight),
             bias: &params.bias[outputs],
             inner,
         }
     }
 
-    fn packed(panels: &'a Panels, bias: &'a [f32]) -> Self {
+    fn packed(panels: &'a PackedB, bias: &'a [f32]) -> Self {
         Self {
-            weight: Right::Panels(panels),
+            weight: Rhs::PackedB(panels),
             bias,
             inner: panels.rows(),
         }
@@ -43,12 +43,12 @@ impl<'a> Linear<'a> {
     pub fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
         let out = MatrixMut::packed(out, self.weight.columns());
         let input = Matrix::packed(input, self.inner);
-        linear_product(out, input, self.weight, self.bias, accumulate, threads);
+        gemm_with_bias(out, input, self.weight, self.bias, accumulate, threads);
     }
 
     /// Same as [`Linear::apply`], but writes the columns from `first` on of an `out` with rows of
     /// `stride` values.
-    pub fn apply_beside(
+    pub fn apply_to_columns(
         &self,
         out: &mut [f32],
         (first, stride): (usize, usize),
@@ -63,7 +63,7 @@ impl<'a> Linear<'a> {
             self.weight.columns(),
             stride,
         );
-        linear_product(out, input, self.weight, self.bias, false, threads);
+        gemm_with_bias(out, input, self.weight, self.bias, false, threads);
     }
 }
 
@@ -76,17 +76,17 @@ fn transposed<'a>(params: &'a LinearParams<f32>, outputs: &Range<usize>) -> (Mat
 
 /// Weights of the linear layers of a block, packed for matrix products in advance.
 #[derive(Debug, Clone)]
-pub(crate) struct BlockPanels {
-    queries: Panels,
-    keys_and_values: Panels,
-    out_proj: Panels,
-    c_fc: Panels,
-    c_proj: Panels,
+pub(crate) struct PackedBlock {
+    queries: PackedB,
+    keys_and_values: PackedB,
+    out_proj: PackedB,
+    c_fc: PackedB,
+    c_proj: PackedB,
 }
 
 /// Whether to keep the unpacked weights after packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Originals {
+pub(crate) enum UnpackedWeights {
     /// Keep them, for example to write a checkpoint.
     Keep,
     /// Remove them from the parameters.
@@ -97,14 +97,14 @@ pub(crate) enum Originals {
 ///
 /// Pages of weights in a memory-mapped file are released as it proceeds, so that the weights are
 /// not in memory twice.
-pub(crate) fn lay_out_blocks(
+pub(crate) fn pack_blocks(
     blocks: &mut [BlockParams<f32>],
-    unpacked: Originals,
-) -> Vec<BlockPanels> {
+    unpacked: UnpackedWeights,
+) -> Vec<PackedBlock> {
     let mut all = Vec::with_capacity(blocks.len());
     for block in blocks {
-        all.push(BlockPanels::pack(block));
-        if unpacked == Originals::Drop {
+        all.push(PackedBlock::pack(block));
+        if unpacked == UnpackedWeights::Drop {
             for layer in [
                 &mut block.in_proj,
                 &mut block.out_proj,
@@ -118,11 +118,11 @@ pub(crate) fn lay_out_blocks(
     all
 }
 
-impl BlockPanels {
+impl PackedBlock {
     fn pack(params: &BlockParams<f32>) -> Self {
         let width = params.ln_1.weight.len();
         let pack = |layer: &LinearParams<f32>, outputs: Range<usize>| {
-            let panels = Panels::of(transposed(layer, &outputs).0);
+            let panels = PackedB::of(transposed(layer, &outputs).0);
             layer.weight.release();
             panels
         };
@@ -139,7 +139,7 @@ impl BlockPanels {
 
 /// The linear layers of a block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Layers<'a> {
+pub(super) struct BlockLayers<'a> {
     pub queries: Linear<'a>,
     pub keys_and_values: Linear<'a>,
     pub out_proj: Linear<'a>,
@@ -147,9 +147,9 @@ pub(super) struct Layers<'a> {
     pub c_proj: Linear<'a>,
 }
 
-impl<'a> Layers<'a> {
+impl<'a> BlockLayers<'a> {
     /// Uses the packed weights if there are any, else the unpacked ones.
-    pub fn of(params: &'a BlockParams<f32>, panels: Option<&'a BlockPanels>) -> Self {
+    pub fn of(params: &'a BlockParams<f32>, panels: Option<&'a PackedBlock>) -> Self {
         let BlockParams {
             ln_1,
             in_proj,

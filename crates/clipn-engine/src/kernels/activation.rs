@@ -1,15 +1,15 @@
 use super::exp::exp;
-use super::vectorised;
+use super::vectorized;
 use clipn_model::Activation;
 
 /// Adds a bias `[width]` to every row of `x` and applies the activation, in one pass.
 pub(crate) fn add_bias_and_activate(x: &mut [f32], bias: &[f32], activation: Activation) {
     match activation {
-        Activation::Gelu => vectorised(
+        Activation::Gelu => vectorized(
             #[inline(always)]
             || apply(x, bias, gelu),
         ),
-        Activation::QuickGelu => vectorised(
+        Activation::QuickGelu => vectorized(
             #[inline(always)]
             || apply(x, bias, quick_gelu),
         ),
@@ -17,12 +17,7 @@ pub(crate) fn add_bias_and_activate(x: &mut [f32], bias: &[f32], activation: Act
 }
 
 /// Computes out = activation(x + bias) and leaves `x` unchanged for the backward pass.
-pub(crate) fn activate_into(
-    out: &mut [f32],
-    x: &[f32],
-    bias: &[f32],
-    activation: Activation,
-) {
+pub(crate) fn activate_into(out: &mut [f32], x: &[f32], bias: &[f32], activation: Activation) {
     out.copy_from_slice(x);
     add_bias_and_activate(out, bias, activation);
 }
@@ -38,11 +33,11 @@ pub(crate) fn activate_backward(
     activation: Activation,
 ) {
     match activation {
-        Activation::Gelu => vectorised(
+        Activation::Gelu => vectorized(
             #[inline(always)]
             || apply_backward(x, d, bias, gelu_with_slope),
         ),
-        Activation::QuickGelu => vectorised(
+        Activation::QuickGelu => vectorized(
             #[inline(always)]
             || apply_backward(x, d, bias, quick_gelu_with_slope),
         ),

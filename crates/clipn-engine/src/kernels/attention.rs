@@ -7,13 +7,13 @@ const UNROLL: usize = 4;
 
 /// Layout of rows in a slice: row r is the `width` values at `start + r·stride`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RowsOf {
+pub(crate) struct RowLayout {
     pub start: usize,
     pub stride: usize,
     pub width: usize,
 }
 
-impl RowsOf {
+impl RowLayout {
     fn range(&self, row: usize) -> std::ops::Range<usize> {
         let first = self.start + row * self.stride;
         first..first + self.width
@@ -63,8 +63,8 @@ impl HeadScratch {
     /// too short for matrix products to pay off.
     pub fn attend(
         &mut self,
-        (out, out_rows): (&mut [f32], RowsOf),
-        (queries, query_rows): (&[f32], RowsOf),
+        (out, out_rows): (&mut [f32], RowLayout),
+        (queries, query_rows): (&[f32], RowLayout),
         rows: usize,
         first_visible: usize,
         scale: f32,
@@ -194,7 +194,7 @@ mod tests {
             let scale = 1.0 / (width as f32).sqrt();
             let mut head = HeadScratch::default();
             head.gather(width, k.chunks_exact(width).zip(v.chunks_exact(width)));
-            let (to, from) = (RowsOf { start: 2, stride, width }, RowsOf { start: 1, stride, width });
+            let (to, from) = (RowLayout { start: 2, stride, width }, RowLayout { start: 1, stride, width });
             head.attend((&mut out, to), (&q, from), rows, before + 1, scale);
             for row in 0..rows {
                 let exponentials: Vec<f64> = (0..=before + row).map(|j| {

@@ -9,13 +9,13 @@ mod norm;
 mod product;
 mod softmax;
 
-use clipn_base::simd::vectorised;
 pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
-pub(super) use attention::{HeadScratch, RowsOf};
+pub(super) use attention::{HeadScratch, RowLayout};
+use clipn_base::simd::vectorized;
 pub(super) use norm::{layer_norm, layer_norm_backward};
-pub(super) use product::{Matrix, MatrixMut, Panels, Right, linear_product, product};
+pub(super) use product::{Matrix, MatrixMut, PackedB, Rhs, gemm_with_bias, product};
 
-pub(super) use softmax::{softmax_backward, softmax_prefix};
+pub(super) use softmax::{masked_softmax, softmax_backward};
 
 /// Number of parallel accumulators in reductions: one AVX-512 register of f32.
 const LANES: usize = 16;
@@ -30,7 +30,7 @@ pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
 
 /// Adds a bias `[width]` to every row of `x`.
 pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             for row in x.chunks_exact_mut(bias.len()) {
@@ -44,7 +44,7 @@ pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
 
 /// Adds every row of `x` to `sums`, `[width]`, as the gradient of a bias does.
 pub(super) fn add_column_sums(sums: &mut [f32], x: &[f32]) {
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             for row in x.chunks_exact(sums.len()) {
@@ -58,7 +58,7 @@ pub(super) fn add_column_sums(sums: &mut [f32], x: &[f32]) {
 
 /// Computes x += y elementwise.
 pub(super) fn add(x: &mut [f32], y: &[f32]) {
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             for (x, y) in x.iter_mut().zip(y) {

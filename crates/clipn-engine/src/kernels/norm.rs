@@ -1,4 +1,4 @@
-use super::{LANES, vectorised};
+use super::{LANES, vectorized};
 use clipn_model::NormParams;
 
 /// Added to the variance, as in PyTorch's `LayerNorm`.
@@ -7,7 +7,7 @@ const EPS: f32 = 1e-5;
 /// Computes the layer norm of every row of `x`, `[rows, width]`, into `out`.
 pub(crate) fn layer_norm(out: &mut [f32], x: &[f32], params: &NormParams<f32>) {
     let width = params.weight.len();
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             for (out, row) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
@@ -31,7 +31,7 @@ pub(crate) fn layer_norm_backward(
 ) {
     let width = params.weight.len();
     let (weight, bias) = (&params.weight[..], &params.bias[..]);
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             let rows = d_x

@@ -1,14 +1,10 @@
 use super::exp::exp;
-use super::{LANES, vectorised};
+use super::{LANES, vectorized};
 
 /// Computes the softmax of every row of `x`, `[rows, width]`, over its first `visible(row)` values,
 /// and sets the others to zero.
-pub(crate) fn softmax_prefix(
-    x: &mut [f32],
-    width: usize,
-    visible: impl Fn(usize) -> usize,
-) {
-    vectorised(
+pub(crate) fn masked_softmax(x: &mut [f32], width: usize, visible: impl Fn(usize) -> usize) {
+    vectorized(
         #[inline(always)]
         || {
             for (index, row) in x.chunks_exact_mut(width).enumerate() {
@@ -25,7 +21,7 @@ pub(crate) fn softmax_prefix(
 ///
 /// A probability of zero, as of a masked value, gives a gradient of zero.
 pub(crate) fn softmax_backward(d: &mut [f32], p: &[f32], width: usize, scale: f32) {
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             for (d, p) in d.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
@@ -107,7 +103,7 @@ mod tests {
                 .collect();
             let before = x.clone();
             let visible = |row: usize| (row * width / 3).max(1).min(width);
-            softmax_prefix(&mut x, width, visible);
+            masked_softmax(&mut x, width, visible);
             for (r, (row, before)) in x.chunks(width).zip(before.chunks(width)).enumerate() {
                 let total: f64 = before[..visible(r)]
                     .iter()
@@ -135,7 +131,7 @@ mod tests {
                 .map(|i| ((i * 17 % 23) as f32 - 11.0) * 0.1)
                 .collect();
             let mut p: Vec<f32> = logits.iter().map(|&l| l as f32).collect();
-            softmax_prefix(&mut p, width, |_| width);
+            masked_softmax(&mut p, width, |_| width);
             let mut d = upstream.clone();
             softmax_backward(&mut d, &p, width, 0.5);
             let objective = |logits: &[f64]| -> f64 {

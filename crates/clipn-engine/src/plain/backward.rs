@@ -25,7 +25,7 @@ pub(super) fn trace<T: Real>(
 
 /// Computes the gradient of the input of all blocks from that of their output, and adds those of
 /// the parameters.
-pub(super) fn transform_backward<T: Real>(
+pub(super) fn run_blocks_backward<T: Real>(
     mut d: Vec<T>,
     trace: &[Vec<T>],
     blocks: &[BlockParams<T>],

@@ -1,5 +1,5 @@
 use super::block::{add, dot, linear, softmax};
-use crate::vision::positions_for;
+use crate::vision::positional_embedding_for;
 use crate::vision::resnet::last_grid;
 use clipn_model::{
     AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower,
@@ -71,7 +71,7 @@ impl<T: Real> ImageTower<T> for PlainResNet<T> {
     fn encode(&self, images: Images<'_, T>) -> Result<Features<T>, ModelError> {
         let grid = last_grid(&images)?;
         let pool = &self.params.attnpool;
-        let positions = positions_for(&pool.positional_embedding, &self.config, grid);
+        let positions = positional_embedding_for(&pool.positional_embedding, &self.config, grid);
         let mut values = Vec::with_capacity(images.len() * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
             let (height, width) = (images.height(), images.width());

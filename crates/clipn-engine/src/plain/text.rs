@@ -1,9 +1,9 @@
-use super::backward::{layer_norm_backward, project_backward, trace, transform_backward};
+use super::backward::{layer_norm_backward, project_backward, run_blocks_backward, trace};
 use super::block::{BlockShape, add, layer_norm, project, transform};
 use crate::text::{PromptTables, add_position_gradients, check_tokens};
 use clipn_model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextGradient,
-    TextParams, TextTower, TrainText, Weights, check_length,
+    TextParams, TextTower, TrainableTextTower, Weights, check_length,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
@@ -98,7 +98,7 @@ pub struct PlainTextTape {
     prompts: Vec<NoPrompt>,
 }
 
-impl<T: Real> TrainText<T> for PlainText<T> {
+impl<T: Real> TrainableTextTower<T> for PlainText<T> {
     type Tape = PlainTextTape;
 
     fn forward(
@@ -148,7 +148,7 @@ impl<T: Real> TrainText<T> for PlainText<T> {
                 layer_norm_backward(&d_normed, pooled, &params.ln_final, &mut dense.ln_final);
             let mut d = vec![T::zero(); ids.len() * width];
             d[end..end + width].copy_from_slice(&d_pooled);
-            let d = transform_backward(d, &trace, &params.blocks, self.shape(), &mut dense.blocks);
+            let d = run_blocks_backward(d, &trace, &params.blocks, self.shape(), &mut dense.blocks);
             for (&id, d) in ids.iter().zip(d.chunks_exact(width)) {
                 gradient.tokens.add(id, d);
             }

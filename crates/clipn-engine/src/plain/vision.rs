@@ -1,10 +1,10 @@
 use super::backward::{
-    add_outer, layer_norm_backward, project_backward, trace, transform_backward,
+    add_outer, layer_norm_backward, project_backward, run_blocks_backward, trace,
 };
 use super::block::{BlockShape, add, dot, layer_norm, project, transform};
-use crate::vision::{add_position_gradients, check_images, positions_for};
+use crate::vision::{add_position_gradients, patch_grid, positional_embedding_for};
 use clipn_model::{
-    Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainImage,
+    Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainableImageTower,
     VisionConfig, VisionParams, Weights, check_length,
 };
 
@@ -85,8 +85,9 @@ impl<T: Real> ImageTower<T> for PlainVision<T> {
     }
 
     fn encode(&self, images: Images<'_, T>) -> Result<Features<T>, ModelError> {
-        let grid = check_images(&images, &self.config)?;
-        let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
+        let grid = patch_grid(&images, &self.config)?;
+        let positions =
+            positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
         let width = self.config.width;
         let mut values = Vec::with_capacity(images.len() * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
@@ -113,14 +114,14 @@ pub struct PlainVisionTape<T> {
     grid: (usize, usize),
 }
 
-impl<T: Real> TrainImage<T> for PlainVision<T> {
+impl<T: Real> TrainableImageTower<T> for PlainVision<T> {
     type Tape = PlainVisionTape<T>;
 
     fn forward(
         &self,
         images: Images<'_, T>,
     ) -> Result<(Features<T>, PlainVisionTape<T>), ModelError> {
-        let grid = check_images(&images, &self.config)?;
+        let grid = patch_grid(&images, &self.config)?;
         let each = images.pixels().chunks_exact(images.image_len());
         let patches = each
             .map(|image| self.patches(image, images.height(), images.width()))
@@ -141,7 +142,8 @@ impl<T: Real> TrainImage<T> for PlainVision<T> {
             patches.len() * self.embed_dim,
         )?;
         self.params.check_gradient(gradient)?;
-        let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
+        let positions =
+            positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
         let (width, params) = (self.config.width, &self.params);
         for (patches, d) in patches.iter().zip(d_features.chunks_exact(self.embed_dim)) {
             let embedded = self.embed(patches, &positions);
@@ -156,7 +158,7 @@ impl<T: Real> TrainImage<T> for PlainVision<T> {
             let mut d =
                 layer_norm_backward(&d_normed, pooled, &params.ln_post, &mut gradient.ln_post);
             d.resize(embedded.len(), T::zero());
-            let d = transform_backward(
+            let d = run_blocks_backward(
                 d,
                 &trace,
                 &params.blocks,

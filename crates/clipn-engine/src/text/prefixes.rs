@@ -16,7 +16,7 @@ pub(super) fn order(texts: &[&[u32]]) -> Vec<usize> {
 
 /// Returns the number of ids of each text after the prefix that it shares with the preceding text.
 /// It is at least one, so that a duplicate text still counts as work.
-pub(super) fn own_lengths(texts: &[&[u32]]) -> Vec<usize> {
+pub(super) fn suffix_lengths(texts: &[&[u32]]) -> Vec<usize> {
     let mut before: &[u32] = &[];
     let mut own = Vec::with_capacity(texts.len());
     for text in texts {
@@ -27,13 +27,13 @@ pub(super) fn own_lengths(texts: &[&[u32]]) -> Vec<usize> {
 }
 
 /// Rows of a chunk of sorted texts with shared prefixes, and the rows of each text.
-pub(super) struct SharedRows {
+pub(super) struct PrefixSharedRows {
     /// Token id and position of each row.
     pub rows: Vec<(u32, usize)>,
     pub sequences: Vec<Sequence>,
 }
 
-impl SharedRows {
+impl PrefixSharedRows {
     /// Creates rows for the ids of each text after the prefix that it shares with the preceding
     /// text.
     pub fn of(texts: &[&[u32]]) -> Self {
@@ -82,8 +82,8 @@ mod tests {
         ];
         assert_eq!(order(&texts), [1, 2, 0, 3, 4]);
         let ordered: Vec<&[u32]> = order(&texts).into_iter().map(|i| texts[i]).collect();
-        assert_eq!(own_lengths(&ordered), [4, 1, 1, 2, 2]);
-        let SharedRows { rows, sequences } = SharedRows::of(&ordered);
+        assert_eq!(suffix_lengths(&ordered), [4, 1, 1, 2, 2]);
+        let PrefixSharedRows { rows, sequences } = PrefixSharedRows::of(&ordered);
         let ids: Vec<u32> = rows.iter().map(|row| row.0).collect();
         assert_eq!(ids, [1, 2, 3, 9, 9, 4, 9, 5, 9]);
         for (text, sequence) in ordered.iter().zip(&sequences) {

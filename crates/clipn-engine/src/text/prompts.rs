@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use clipn_model::{ModelError, NoPrompt, Real, TextConfig, TextParams};
 
 /// Returns the positional embeddings plus the "no" prompt, `[context_length, width]`.
-pub(crate) fn positions_with_prompt<'a, T: Real>(
+pub(crate) fn prompted_positions<'a, T: Real>(
     params: &'a TextParams<T>,
     config: &TextConfig,
     prompt: NoPrompt,
@@ -63,8 +63,7 @@ impl<'a, T: Real> PromptTables<'a, T> {
                 Some(index) => index,
                 None => {
                     known.push(prompt);
-                    all.tables
-                        .push(positions_with_prompt(params, config, prompt)?);
+                    all.tables.push(prompted_positions(params, config, prompt)?);
                     known.len() - 1
                 }
             };

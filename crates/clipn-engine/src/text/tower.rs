@@ -1,10 +1,10 @@
 use std::ops::Range;
 
-use crate::block::{BlockPanels, Originals, Scratch, Transformer, lay_out_blocks};
+use super::prefixes::{self, PrefixSharedRows};
+use super::prompts::prompted_positions;
+use crate::block::{PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks};
 use crate::chunks::{SCRATCH, map_chunks};
 use crate::head::Head;
-use super::prefixes::{self, SharedRows};
-use super::prompts::positions_with_prompt;
 use clipn_model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
     TextTower, Weights,
@@ -12,7 +12,7 @@ use clipn_model::{
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
 /// Intended number of positions per chunk of texts.
-pub(super) const CHUNK_POSITIONS: usize = 800;
+pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
 
 /// CLIPN's text tower, "yes" or "no", in f32, for training and inference.
 ///
@@ -25,8 +25,8 @@ pub struct TransformerText {
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
-    /// Packed weights of the blocks, see [`TransformerText::laid_out`].
-    pub(super) panels: Option<Vec<BlockPanels>>,
+    /// Packed weights of the blocks, see [`TransformerText::with_packed_weights`].
+    pub(super) panels: Option<Vec<PackedBlock>>,
 }
 
 impl TransformerText {
@@ -51,8 +51,8 @@ impl TransformerText {
     ///
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
-    pub fn laid_out(mut self) -> Self {
-        self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
+    pub fn with_packed_weights(mut self) -> Self {
+        self.panels = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
         self
     }
 
@@ -102,14 +102,14 @@ impl TextTower<f32> for TransformerText {
         prompt: NoPrompt,
     ) -> Result<Features<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
-        let positions = positions_with_prompt(&self.params, &self.config, prompt)?;
+        let positions = prompted_positions(&self.params, &self.config, prompt)?;
         let (texts, _) = cut(tokens);
         let order = prefixes::order(&texts);
         let texts: Vec<&[u32]> = order.iter().map(|&text| texts[text]).collect();
         let mut ordered = vec![0.0; texts.len() * self.embed_dim];
         let encode =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-                let SharedRows { rows, sequences } = SharedRows::of(&texts[range]);
+                let PrefixSharedRows { rows, sequences } = PrefixSharedRows::of(&texts[range]);
                 let width = self.config.width;
                 let mut x = self.embed(
                     rows.iter()
@@ -118,10 +118,10 @@ impl TextTower<f32> for TransformerText {
                 let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
                 self.head().project(out, &pooled, threads);
             };
-        let lengths = prefixes::own_lengths(&texts);
+        let lengths = prefixes::suffix_lengths(&texts);
         map_chunks(
             &lengths,
-            CHUNK_POSITIONS,
+            TARGET_CHUNK_POSITIONS,
             self.embed_dim,
             &mut ordered,
             &SCRATCH,
@@ -146,7 +146,7 @@ impl TextEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
         let mut tower = TransformerText::new(config, params);
-        tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
+        tower.panels = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }
 
@@ -189,10 +189,7 @@ pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
 ///
 /// [`ModelError::Input`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
 /// outside the vocabulary.
-pub(crate) fn check_tokens(
-    tokens: &TokenBatch,
-    config: &TextConfig,
-) -> Result<(), ModelError> {
+pub(crate) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
     let length = tokens.context_length();
     if length > config.context_length {
         return Err(ModelError::Input(format!(

@@ -1,11 +1,11 @@
 use std::ops::Range;
 
+use super::prompts::{PromptTables, add_position_gradients};
+use super::tower::{TARGET_CHUNK_POSITIONS, TransformerText, check_tokens, cut};
 use crate::block::{ChunkTape, Scratch, Sequence};
 use crate::chunks::{SCRATCH, map_chunks};
-use super::prompts::{PromptTables, add_position_gradients};
-use super::tower::{CHUNK_POSITIONS, TransformerText, check_tokens, cut};
 use clipn_model::{
-    Features, ModelError, NoPrompt, TextGradient, TextParams, TrainText, check_length,
+    Features, ModelError, NoPrompt, TextGradient, TextParams, TrainableTextTower, check_length,
 };
 use clipn_text::tokenizer::TokenBatch;
 
@@ -26,7 +26,7 @@ struct TextChunk {
     blocks: ChunkTape,
 }
 
-impl TrainText<f32> for TransformerText {
+impl TrainableTextTower<f32> for TransformerText {
     type Tape = TextTape;
 
     fn forward(
@@ -57,7 +57,7 @@ impl TrainText<f32> for TransformerText {
             };
         let chunks = map_chunks(
             &lengths,
-            CHUNK_POSITIONS,
+            TARGET_CHUNK_POSITIONS,
             self.embed_dim,
             &mut values,
             &SCRATCH,

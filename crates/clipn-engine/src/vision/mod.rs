@@ -9,7 +9,7 @@ mod train;
 pub(super) use positions::add_position_gradients;
 pub use resnet::ResNetTower;
 pub use tower::{VisionEncoder, VisionTower};
-pub(super) use tower::{check_images, positions_for};
+pub(super) use tower::{patch_grid, positional_embedding_for};
 pub use train::VisionTape;
 
 use clipn_model::{ImageTower, ImageWeights, Weights};
@@ -25,6 +25,6 @@ pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
 }
 
 /// Same as [`image_tower`], for weights without text towers.
-pub fn image_tower_alone(weights: &ImageWeights) -> Box<dyn ImageTower<f32>> {
+pub fn image_tower_from_image_weights(weights: &ImageWeights) -> Box<dyn ImageTower<f32>> {
     image_tower(weights.weights())
 }

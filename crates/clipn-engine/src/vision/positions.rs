@@ -1,4 +1,4 @@
-use clipn_model::{Corners, Real, VisionConfig, resize_positions};
+use clipn_model::{CoordinateMapping, Real, VisionConfig, resize_positions};
 
 /// Adds the gradients of the class token and of the stored positional embeddings.
 ///
@@ -26,7 +26,7 @@ pub(crate) fn add_position_gradients<T: Real>(
         .iter_mut()
         .step_by(stored + 1)
         .for_each(|unit| *unit = T::one());
-    let matrix = resize_positions(&units, stored, own, grid, Corners::HalfPixel);
+    let matrix = resize_positions(&units, stored, own, grid, CoordinateMapping::HalfPixel);
     for (weights, d) in matrix
         .chunks_exact(stored)
         .zip(d_positions.chunks_exact(width))

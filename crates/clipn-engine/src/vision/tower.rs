@@ -1,17 +1,17 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::block::{BlockPanels, Originals, Scratch, Sequence, Transformer, lay_out_blocks};
+use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
 use crate::chunks::{SCRATCH, map_chunks};
 use crate::head::Head;
 use crate::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
 use clipn_model::{
-    Activation, Corners, Features, ImageTower, Images, ModelConfig, ModelError, Real, VisionConfig,
-    VisionParams, Weights, resize_positions,
+    Activation, CoordinateMapping, Features, ImageTower, Images, ModelConfig, ModelError, Real,
+    VisionConfig, VisionParams, Weights, resize_positions,
 };
 
 /// Intended number of positions per chunk of images: 16 images of ViT-B-32, or 4 of ViT-B-16.
-pub(super) const CHUNK_POSITIONS: usize = 800;
+pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
 
 /// CLIP's ViT image tower in f32, for training and inference.
 ///
@@ -22,8 +22,8 @@ pub struct VisionTower {
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
-    /// Packed weights of the blocks, see [`VisionTower::laid_out`].
-    pub(super) panels: Option<Vec<BlockPanels>>,
+    /// Packed weights of the blocks, see [`VisionTower::with_packed_weights`].
+    pub(super) panels: Option<Vec<PackedBlock>>,
 }
 
 impl VisionTower {
@@ -48,8 +48,8 @@ impl VisionTower {
     ///
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
-    pub fn laid_out(mut self) -> Self {
-        self.panels = Some(lay_out_blocks(&mut self.params.blocks, Originals::Keep));
+    pub fn with_packed_weights(mut self) -> Self {
+        self.panels = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
         self
     }
 
@@ -100,7 +100,7 @@ impl VisionTower {
     }
 
     /// Applies ln_pre, whose output is the input of the blocks.
-    pub(super) fn first_norm(&self, x: &[f32]) -> Vec<f32> {
+    pub(super) fn apply_ln_pre(&self, x: &[f32]) -> Vec<f32> {
         let mut normed = vec![0.0; x.len()];
         layer_norm(&mut normed, x, &self.params.ln_pre);
         normed
@@ -129,21 +129,22 @@ impl ImageTower<f32> for VisionTower {
     }
 
     fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
-        let grid = check_images(&images, &self.config)?;
-        let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
+        let grid = patch_grid(&images, &self.config)?;
+        let positions =
+            positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
         let lengths = vec![positions.len() / self.config.width; images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
         let encode =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
                 let patches = unfold(&images, range.clone(), self.config.patch_size);
-                let mut x = self.first_norm(&self.embed(&patches, &positions, threads));
+                let mut x = self.apply_ln_pre(&self.embed(&patches, &positions, threads));
                 let sequences = self.sequences(range.len(), &positions);
                 let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
                 self.head().project(out, &pooled, threads);
             };
         map_chunks(
             &lengths,
-            CHUNK_POSITIONS,
+            TARGET_CHUNK_POSITIONS,
             self.embed_dim,
             &mut values,
             &SCRATCH,
@@ -164,7 +165,7 @@ impl VisionEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
         let mut tower = VisionTower::new(config, params);
-        tower.panels = Some(lay_out_blocks(&mut tower.params.blocks, Originals::Drop));
+        tower.panels = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }
 
@@ -194,7 +195,7 @@ impl ImageTower<f32> for VisionEncoder {
 /// # Errors
 ///
 /// [`ModelError::Input`] if the images are smaller than one patch.
-pub(crate) fn check_images<T>(
+pub(crate) fn patch_grid<T>(
     images: &Images<'_, T>,
     config: &VisionConfig,
 ) -> Result<(usize, usize), ModelError> {
@@ -211,7 +212,7 @@ pub(crate) fn check_images<T>(
 
 /// Returns the positional embeddings for a grid (rows, columns) of ViT patches or of the last
 /// feature map of a ResNet: the stored ones, or interpolated if the grid has another size.
-pub(crate) fn positions_for<'a, T: Real>(
+pub(crate) fn positional_embedding_for<'a, T: Real>(
     stored: &'a [T],
     config: &VisionConfig,
     grid: (usize, usize),
@@ -226,7 +227,7 @@ pub(crate) fn positions_for<'a, T: Real>(
             width,
             own,
             grid,
-            Corners::HalfPixel,
+            CoordinateMapping::HalfPixel,
         ))
     }
 }

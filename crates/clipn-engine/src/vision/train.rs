@@ -2,13 +2,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::positions::add_position_gradients;
+use super::tower::{
+    TARGET_CHUNK_POSITIONS, VisionTower, patch_grid, positional_embedding_for, unfold,
+};
 use crate::block::{ChunkTape, Scratch};
 use crate::chunks::{SCRATCH, map_chunks};
 use crate::kernels::{Matrix, add, layer_norm_backward};
-use crate::products::{Factors, add_products};
-use super::positions::add_position_gradients;
-use super::tower::{CHUNK_POSITIONS, VisionTower, check_images, positions_for, unfold};
-use clipn_model::{Features, Images, ModelError, TrainImage, VisionParams, check_length};
+use crate::products::{Factors, accumulate_weight_gradients};
+use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
 
 /// Tape of a forward pass of a [`VisionTower`], from which its backward pass computes gradients.
 ///
@@ -68,34 +70,36 @@ impl VisionTower {
     }
 }
 
-impl TrainImage<f32> for VisionTower {
+impl TrainableImageTower<f32> for VisionTower {
     type Tape = VisionTape;
 
     fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {
-        let grid = check_images(&images, &self.config)?;
-        let positions = positions_for(&self.params.positional_embedding, &self.config, grid);
+        let grid = patch_grid(&images, &self.config)?;
+        let positions =
+            positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
         let lengths = vec![positions.len() / self.config.width; images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
-        let record = |scratch: &mut Scratch,
-                      range: Range<usize>,
-                      out: &mut [f32],
-                      threads: usize| {
-            let patches = unfold(&images, range.clone(), self.config.patch_size);
-            let embedded = self.embed(&patches, &positions, threads);
-            let sequences = self.sequences(range.len(), &positions);
-            let blocks =
-                self.transformer()
-                    .record(self.first_norm(&embedded), sequences, scratch, threads);
-            self.head().project(out, &blocks.pooled, threads);
-            VisionChunk {
-                patches,
-                embedded,
-                blocks,
-            }
-        };
+        let record =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                let patches = unfold(&images, range.clone(), self.config.patch_size);
+                let embedded = self.embed(&patches, &positions, threads);
+                let sequences = self.sequences(range.len(), &positions);
+                let blocks = self.transformer().record(
+                    self.apply_ln_pre(&embedded),
+                    sequences,
+                    scratch,
+                    threads,
+                );
+                self.head().project(out, &blocks.pooled, threads);
+                VisionChunk {
+                    patches,
+                    embedded,
+                    blocks,
+                }
+            };
         let chunks = map_chunks(
             &lengths,
-            CHUNK_POSITIONS,
+            TARGET_CHUNK_POSITIONS,
             self.embed_dim,
             &mut values,
             &SCRATCH,
@@ -158,7 +162,7 @@ impl TrainImage<f32> for VisionTower {
                 d_out: Matrix::packed(&done.d_patches, width),
                 input: Matrix::packed(patches, inner),
             });
-        add_products(vec![(gradient.conv1.make_mut(), terms.collect())]);
+        accumulate_weight_gradients(vec![(gradient.conv1.make_mut(), terms.collect())]);
         let mut d_positions = vec![0.0; positions];
         for chunk in &done {
             add(gradient.ln_pre.weight.make_mut(), &chunk.d_weight);

@@ -1,22 +1,21 @@
 //! Round trips of weights through every input and output format.
 
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, FloatType, Layout, Tensor, write_safetensors};
 use clipn_engine::{TransformerText, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
-    Conversion, ConvertError, Converted, Images, LeftOut, ModelConfig, Parameters, Pretrained,
+    Conversion, ConvertError, Converted, Images, ModelConfig, OmittedPart, Parameters, Pretrained,
     PretrainedKind, Side, Target, TextTower, names,
 };
-use clipn_base::progress::Silent;
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
 use clipn_testing::{fixture, test_data, torch_file};
+use clipn_text::tokenizer::TokenBatch;
 use half::{bf16, f16};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,7 +62,7 @@ impl Source {
             float,
             ..Conversion::new(to)
         }
-        .run(&self.open(), self.model.clone(), out, &Silent)
+        .run(&self.open(), self.model.clone(), out, &NoProgress)
     }
 }
 
@@ -339,7 +338,7 @@ fn converts_every_format_to_a_hub_directory_with_the_clip_part() {
         let reports_no_side = converted
             .left_out
             .iter()
-            .any(|left| matches!(left, LeftOut::NoSide { .. }));
+            .any(|left| matches!(left, OmittedPart::NoSide { .. }));
         assert_eq!(
             reports_no_side,
             source
@@ -578,7 +577,7 @@ fn reports_values_out_of_range_and_leaves_no_output() {
             "only the source is left"
         );
         source.convert_as(to, Some(FloatType::Bf16), &out).unwrap();
-        if to.is_folder() {
+        if to.is_directory() {
             fs::remove_dir_all(&out).unwrap()
         } else {
             fs::remove_file(&out).unwrap()
@@ -669,7 +668,7 @@ fn omits_the_attention_mask_of_older_versions() {
     .unwrap();
     assert_eq!(
         converted.left_out,
-        [LeftOut::Settings {
+        [OmittedPart::Settings {
             names: vec!["attn_mask".to_owned()]
         }]
     );

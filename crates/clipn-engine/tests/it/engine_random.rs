@@ -6,9 +6,9 @@ use clipn_engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
 use clipn_model::{
     Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,
 };
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
+use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
 
 /// Maximum error, relative to the largest magnitude of the features.
@@ -184,7 +184,7 @@ proptest! {
         let tower = VisionTower::new(&config, vision.clone());
         let expected = tower.encode(images).unwrap();
         prop_assert_eq!(&VisionEncoder::new(&config, vision).encode(images).unwrap(), &expected);
-        prop_assert_eq!(&tower.laid_out().encode(images).unwrap(), &expected);
+        prop_assert_eq!(&tower.with_packed_weights().encode(images).unwrap(), &expected);
 
         let length = config.text.context_length;
         let ids = texts_with_common_prefixes(&mut Random::new(!seed), count, length).concat();
@@ -192,7 +192,7 @@ proptest! {
         let tower = TransformerText::new(&config, text.clone());
         let expected = tower.encode(&tokens).unwrap();
         prop_assert_eq!(&TextEncoder::new(&config, text).encode(&tokens).unwrap(), &expected);
-        prop_assert_eq!(&tower.laid_out().encode(&tokens).unwrap(), &expected);
+        prop_assert_eq!(&tower.with_packed_weights().encode(&tokens).unwrap(), &expected);
     }
 
     /// Sharing the computation of a prefix does not change a single bit.

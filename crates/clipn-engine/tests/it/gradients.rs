@@ -4,12 +4,12 @@
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
 use clipn_model::{
-    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainImage, TrainText,
-    Weights, normalise_backward,
+    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainableImageTower,
+    TrainableTextTower, Weights, normalize_backward,
 };
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, relative_to_max, weights};
 use clipn_testing::fixture;
+use clipn_text::tokenizer::TokenBatch;
 
 /// Maximum errors, relative to the largest magnitude of each tensor.
 const F64: f64 = 1e-10;
@@ -79,14 +79,14 @@ fn loss(f: &[f64], g: &[f64], n: &[f64], dim: usize, s: f64) -> Loss {
 
 fn normalized<T: Real + Into<f64>>(features: &Features<T>) -> Vec<f64> {
     let mut features = features.clone();
-    features.normalise();
+    features.normalize();
     features.values().iter().map(|&v| v.into()).collect()
 }
 
 /// Propagates the gradient of normalized features back through the normalization.
 fn unnormalized_gradient<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
     let d: Vec<T> = d.iter().map(|&d| T::of(d)).collect();
-    normalise_backward(features, &d).unwrap()
+    normalize_backward(features, &d).unwrap()
 }
 
 /// Returns the gradients of all parameters at step 0 of `train.safetensors`, by name, and the total
@@ -100,8 +100,8 @@ fn gradients<T, I, X>(
 ) -> (Vec<NamedTensor<Vec<T>>>, f64)
 where
     T: Real + Into<f64>,
-    I: TrainImage<T>,
-    X: TrainText<T>,
+    I: TrainableImageTower<T>,
+    X: TrainableTextTower<T>,
 {
     let train = figures(&format!("models/{model}/train.safetensors"));
     let pixels: Vec<T> = train.f64("images_step0").into_iter().map(T::of).collect();

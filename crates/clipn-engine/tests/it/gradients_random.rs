@@ -5,11 +5,11 @@ use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
 use clipn_model::{
     Activation, Images, ModelConfig, NamedTensor, NoPrompt, Real, Side, TensorGradient, TextConfig,
-    TextGradient, TextTower, TrainImage, TrainText, VisionConfig, VisionParams,
+    TextGradient, TextTower, TrainableImageTower, TrainableTextTower, VisionConfig, VisionParams,
 };
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
+use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
 
 /// Maximum error, relative to the largest magnitude of each tensor's gradient unless that is itself
@@ -96,7 +96,7 @@ fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<NoPr
         .collect()
 }
 
-fn image_gradient<T: Real, I: TrainImage<T>>(
+fn image_gradient<T: Real, I: TrainableImageTower<T>>(
     tower: &I,
     images: Images<'_, T>,
     d: &[T],
@@ -107,7 +107,7 @@ fn image_gradient<T: Real, I: TrainImage<T>>(
     (features.values().to_vec(), gradient)
 }
 
-fn text_gradient<T: Real, X: TrainText<T>>(
+fn text_gradient<T: Real, X: TrainableTextTower<T>>(
     tower: &X,
     tokens: &TokenBatch,
     prompts: &[NoPrompt],
@@ -427,7 +427,7 @@ fn rejects_mismatched_inputs_and_names_the_problem() {
 #[test]
 fn changing_parameters_drops_the_packed_weights() {
     let (tower, tokens, ..) = batch_of_many_chunks();
-    let mut packed = tower.clone().laid_out();
+    let mut packed = tower.clone().with_packed_weights();
     let before = packed.encode(&tokens).unwrap();
     assert_eq!(before, tower.encode(&tokens).unwrap());
     for tensor in packed.params_mut().named_mut(Side::No) {

@@ -1,6 +1,5 @@
 //! Detection of every format of pretrained weights, and their features against the reference.
 
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -12,10 +11,10 @@ use clipn_model::{
     Activation, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower,
     Weights, names,
 };
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
 use clipn_testing::{fixture, test_data, torch_file};
+use clipn_text::tokenizer::TokenBatch;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,13 +5,13 @@ use clipn_checkpoint::Checkpoint;
 use clipn_engine::plain::PlainResNet;
 use clipn_engine::{ResNetTower, TransformerText, VisionTower, image_tower};
 use clipn_model::{
-    Activation, Corners, ImageTower, Images, ModelConfig, NoPrompt, Real, Side, Sketch, TextConfig,
-    TextTower, VisionConfig, Weights, resize_positions,
+    Activation, CoordinateMapping, ImageTower, Images, InferredArchitecture, ModelConfig, NoPrompt,
+    Real, Side, TextConfig, TextTower, VisionConfig, Weights, resize_positions,
 };
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::random::Random;
 use clipn_testing::{fixture, test_data};
+use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
 
 /// Maximum errors, relative to the largest expected magnitude.
@@ -38,7 +38,7 @@ fn check<T: Real + Into<f64>>(
         tolerance,
         "image_features",
     );
-    found.normalise();
+    found.normalize();
     assert_close(
         found.values(),
         &values(&expected, "image_features_norm"),
@@ -110,7 +110,7 @@ fn a_legacy_checkpoint_gives_the_same_features() {
 #[test]
 fn a_checkpoint_sketch_describes_the_tower() {
     let checkpoint = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let lines = Sketch::of(&checkpoint).lines();
+    let lines = InferredArchitecture::of(&checkpoint).lines();
     let image = &lines
         .iter()
         .find(|(heading, _)| *heading == "image")
@@ -170,7 +170,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
         .positional_embedding;
     assert_eq!(
         resized[..],
-        resize_positions(&own, 256, 2, (3, 3), Corners::Aligned)[..]
+        resize_positions(&own, 256, 2, (3, 3), CoordinateMapping::Aligned)[..]
     );
     let pixels: Vec<f32> = Random::new(5).values(2 * 3 * 96 * 96, 2.0);
     let images = Images::new(&pixels, 96, 96).unwrap();

@@ -5,12 +5,12 @@ use clipn_checkpoint::Checkpoint;
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
 use clipn_model::{
-    Corners, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side, TextTower,
-    Weights, resize_positions,
+    CoordinateMapping, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side,
+    TextTower, Weights, resize_positions,
 };
-use clipn_text::tokenizer::TokenBatch;
 use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::fixture;
+use clipn_text::tokenizer::TokenBatch;
 
 /// Maximum errors, relative to the largest expected magnitude.
 const F32: f64 = 1e-5;
@@ -41,7 +41,7 @@ fn check_features<T: Real + Into<f64>>(
     let check = |mut found: Features<T>, name: &str| {
         assert_close(found.values(), &values(&expected, name), tolerance, name);
         if has_normalized_features(name) {
-            found.normalise();
+            found.normalize();
             assert_close(
                 found.values(),
                 &values(&expected, &format!("{name}_norm")),
@@ -142,7 +142,7 @@ fn interpolates_positions_for_images_of_another_size() {
     for side in [48, 40, 24] {
         let name = |part: &str| format!("runtime_{side}x{side}.{part}");
         let grid = side / 8;
-        let positions = resize_positions(&own, 64, 4, (grid, grid), Corners::HalfPixel);
+        let positions = resize_positions(&own, 64, 4, (grid, grid), CoordinateMapping::HalfPixel);
         assert_close(
             &positions[64..],
             &figures.f32(&name("pos_grid")),

@@ -1,6 +1,6 @@
 //! The section on the threshold's effect and the calibration of confidence.
 
-use super::charts::{TAIL, legend};
+use super::charts::{TAIL_FRACTION, legend};
 use super::gallery::published;
 use super::html::{figure, percent, text};
 use super::operating::{Point, operating_points};
@@ -18,7 +18,7 @@ const LINES: [&str; 7] = ["s5", "s3", "s1", "s6", "s2", "s0", "s4"];
 
 /// Score and confidence of one readable in-distribution image.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Judgement {
+pub(super) struct IdPrediction {
     pub(super) score: f64,
     pub(super) confidence: f64,
     /// Whether the prediction is right; `None` without a label.
@@ -27,7 +27,7 @@ pub(super) struct Judgement {
 
 /// Returns the section; empty if the evaluation has no scores.
 pub(super) fn section(sections: &Sections<'_>) -> String {
-    let Some((index, threshold)) = sections.decider else {
+    let Some((index, threshold)) = sections.deciding_score else {
         return String::new();
     };
     let (evaluation, precision) = (sections.evaluation, sections.options.precision);
@@ -39,13 +39,13 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
             confidence,
         } = row.outcome.as_ref().ok()?;
         let right = row.label.map(|label| label == *prediction);
-        Some(Judgement {
+        Some(IdPrediction {
             score: *scores.get(index)?,
             confidence: *confidence,
             right,
         })
     };
-    let id: Vec<Judgement> = evaluation.id.rows.iter().filter_map(judgement).collect();
+    let id: Vec<IdPrediction> = evaluation.id.rows.iter().filter_map(judgement).collect();
     let ood: Vec<(&str, Vec<f64>)> = evaluation
         .ood
         .iter()
@@ -53,7 +53,7 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
         .collect();
 
     let chart = fractions_chart(score, precision, threshold, &id, &ood);
-    let kept: Vec<Judgement> = id
+    let kept: Vec<IdPrediction> = id
         .iter()
         .copied()
         .filter(|j| j.score >= threshold)
@@ -86,7 +86,7 @@ fn fractions_chart(
     score: &dyn Score,
     precision: Precision,
     threshold: f64,
-    id: &[Judgement],
+    id: &[IdPrediction],
     ood: &[(&str, Vec<f64>)],
 ) -> String {
     let ascending = |mut values: Vec<f64>| {
@@ -108,7 +108,10 @@ fn fractions_chart(
         all.get((all.len().saturating_sub(1) as f64 * fraction).round() as usize)
             .copied()
     };
-    let (low, high) = (at(TAIL).unwrap_or(0.0), at(1.0 - TAIL).unwrap_or(1.0));
+    let (low, high) = (
+        at(TAIL_FRACTION).unwrap_or(0.0),
+        at(1.0 - TAIL_FRACTION).unwrap_or(1.0),
+    );
     let margin = if high > low {
         (high - low) * 0.02
     } else {

@@ -9,7 +9,7 @@ const BINS: usize = 40;
 
 /// Fraction of scores beyond either end of a histogram's axis, so that single outliers do not
 /// compress the rest.
-pub(super) const TAIL: f64 = 0.002;
+pub(super) const TAIL_FRACTION: f64 = 0.002;
 
 /// Resolution of a curve in steps per axis, finer than visible.
 const RESOLUTION: f64 = 500.0;
@@ -60,7 +60,7 @@ pub(super) fn histogram_chart(
     let (low, high) = if all.is_empty() {
         (0.0, 1.0)
     } else {
-        (at(TAIL), at(1.0 - TAIL))
+        (at(TAIL_FRACTION), at(1.0 - TAIL_FRACTION))
     };
     // A margin at either end keeps the first and the last bar off the frame, and gives a single
     // value some width.

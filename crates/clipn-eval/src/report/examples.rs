@@ -4,7 +4,7 @@
 use crate::{ImageRow, Scored, ScoredSet};
 
 /// Fraction of in-distribution images that the report's default threshold keeps.
-pub(super) const KEPT: f64 = 0.95;
+pub(super) const KEPT_FRACTION: f64 = 0.95;
 
 /// One image with its decision.
 #[derive(Debug, Clone, Copy)]
@@ -18,12 +18,12 @@ pub(super) struct Example<'a> {
 
 /// Decisions on the readable images of a set by one score.
 #[derive(Debug)]
-pub(super) struct Judged<'a> {
+pub(super) struct SetDecisions<'a> {
     /// Examples by score, highest first.
     pub(super) examples: Vec<Example<'a>>,
 }
 
-impl<'a> Judged<'a> {
+impl<'a> SetDecisions<'a> {
     /// Decides on the images of a set by the score at `index` of the evaluation.
     pub(super) fn new(set: &'a ScoredSet, index: usize, threshold: f64) -> Self {
         let example = |row: &'a ImageRow| {
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn threshold_keeps_the_given_fraction() {
         let scores: Vec<f64> = (0..100).map(f64::from).rev().collect();
-        assert_eq!(threshold(&scores, KEPT), 5.0);
-        assert_eq!(threshold(&scores[..10], KEPT), 90.0);
+        assert_eq!(threshold(&scores, KEPT_FRACTION), 5.0);
+        assert_eq!(threshold(&scores[..10], KEPT_FRACTION), 90.0);
         assert_eq!(threshold(&scores, 0.5), 50.0);
-        assert_eq!(threshold(&[], KEPT), f64::NEG_INFINITY);
+        assert_eq!(threshold(&[], KEPT_FRACTION), f64::NEG_INFINITY);
     }
 }

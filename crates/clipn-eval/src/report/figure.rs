@@ -6,8 +6,8 @@ use super::ReportError;
 use super::charts::{Outline, histogram_chart};
 use super::html::text;
 use super::sections::{column, unit};
-use clipn_data::OodKind;
 use crate::{Evaluation, Precision, ScoredSet};
+use clipn_data::OodKind;
 
 /// Number of charts in a row.
 const ACROSS: usize = 3;

@@ -123,7 +123,7 @@ pub(super) fn published(score: &dyn Score, precision: Precision, value: f64) -> 
 }
 
 /// Returns the common parent directory of all paths, to show names relative to it.
-pub(super) fn common_folder<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
+pub(super) fn common_parent<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
     let Some(first) = paths.next().and_then(Path::parent) else {
         return PathBuf::new();
     };
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn finds_the_common_parent_directory() {
-        let common = |paths: &[&str]| common_folder(paths.iter().map(Path::new));
+        let common = |paths: &[&str]| common_parent(paths.iter().map(Path::new));
         assert_eq!(common(&["/a/b/c/1.png", "/a/b/d/2.png"]), Path::new("/a/b"));
         assert_eq!(common(&["/a/b/1.png", "/a/bc/2.png"]), Path::new("/a"));
         assert_eq!(common(&["x/1.png"]), Path::new("x"));

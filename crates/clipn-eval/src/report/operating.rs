@@ -1,7 +1,7 @@
 //! Operating points: fractions kept and rejected at several thresholds.
 
-use super::calibration::{Judgement, below};
-use super::examples::threshold as threshold_keeping;
+use super::calibration::{IdPrediction, below};
+use super::examples::threshold as threshold_for_fraction;
 
 /// Fractions of in-distribution images kept at the points.
 const TARGETS: [f64; 5] = [0.99, 0.95, 0.9, 0.8, 0.5];
@@ -51,14 +51,14 @@ pub(super) struct Point {
 /// Returns the points at the target fractions and the chosen threshold, by ascending threshold
 /// without duplicates.
 pub(super) fn operating_points(
-    id: &[Judgement],
+    id: &[IdPrediction],
     ood: &[(&str, Vec<f64>)],
     chosen: f64,
 ) -> Vec<Point> {
     let scores: Vec<f64> = id.iter().map(|j| j.score).collect();
     let mut thresholds: Vec<f64> = TARGETS
         .iter()
-        .map(|&fraction| threshold_keeping(&scores, fraction))
+        .map(|&fraction| threshold_for_fraction(&scores, fraction))
         .collect();
     thresholds.push(chosen);
     thresholds.retain(|t| t.is_finite());
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn points_keep_their_target_fractions() {
-        let id: Vec<Judgement> = (0..100)
-            .map(|i| Judgement {
+        let id: Vec<IdPrediction> = (0..100)
+            .map(|i| IdPrediction {
                 score: f64::from(i),
                 confidence: 0.5,
                 right: Some(i % 2 == 0),

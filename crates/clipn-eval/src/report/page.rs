@@ -23,7 +23,7 @@ pub struct ReportOptions {
     pub fpr_convention: FprConvention,
     /// Score that decides on the example images; `None` for ATD, else CTW, else the last of the
     /// evaluation.
-    pub decider: Option<&'static dyn Score>,
+    pub deciding_score: Option<&'static dyn Score>,
     /// Minimum score that is kept, in the published unit; `None` for the threshold that keeps 95 %
     /// of the in-distribution images.
     pub threshold: Option<f64>,
@@ -42,7 +42,7 @@ impl Default for ReportOptions {
             settings: Value::Null,
             precision: Precision::default(),
             fpr_convention: FprConvention::default(),
-            decider: None,
+            deciding_score: None,
             threshold: None,
             examples: 8,
             thumbnail_side: 192,

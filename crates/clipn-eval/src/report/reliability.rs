@@ -1,6 +1,6 @@
 //! The reliability diagram: accuracy of predictions as a function of confidence.
 
-use super::calibration::Judgement;
+use super::calibration::IdPrediction;
 use super::html::{count, percent};
 use super::svg::{Axis, Chart};
 
@@ -38,9 +38,9 @@ pub(super) struct Reliability {
 
 impl Reliability {
     /// Computes the diagram of the labeled images; `None` without labels.
-    pub(super) fn new(judgements: &[Judgement]) -> Option<Self> {
+    pub(super) fn new(judgements: &[IdPrediction]) -> Option<Self> {
         let (mut bins, mut total) = ([Bin::default(); BINS], Bin::default());
-        for Judgement {
+        for IdPrediction {
             confidence, right, ..
         } in judgements
         {
@@ -130,8 +130,8 @@ impl Reliability {
 mod tests {
     use super::*;
 
-    fn judgement(confidence: f64, right: bool) -> Judgement {
-        Judgement {
+    fn judgement(confidence: f64, right: bool) -> IdPrediction {
+        IdPrediction {
             score: 0.0,
             confidence,
             right: Some(right),
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn ignores_images_without_label_or_confidence() {
-        let unlabeled = Judgement {
+        let unlabeled = IdPrediction {
             right: None,
             ..judgement(0.5, true)
         };

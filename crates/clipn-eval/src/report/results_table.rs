@@ -1,8 +1,8 @@
 //! Tables of all scores and sets.
 
 use super::html::{count, images, percent, text};
+use crate::{MetricSpread, MetricSpreads, OodResult, Results, Spread};
 use clipn_data::OodKind;
-use crate::{OodResult, Results, Spread, Variation, Variations};
 use clipn_ood::scores::by_name;
 
 /// A value for comparison, and its text.
@@ -24,7 +24,7 @@ pub(super) fn title(score: &str) -> &str {
 }
 
 /// Formats a fraction as per cent, with its spread if there is one.
-pub(super) fn with_spread(figure: f64, spread: Option<(&Spread, Variation)>) -> String {
+pub(super) fn format_with_spread(figure: f64, spread: Option<(&Spread, MetricSpread)>) -> String {
     match spread {
         Some((spread, v)) => format!(
             "{} ± {}",
@@ -40,12 +40,12 @@ fn cell(
     auroc: f64,
     fpr95: f64,
     spread: Option<&Spread>,
-    varied: Option<&Variations>,
+    varied: Option<&MetricSpreads>,
 ) -> (Shown, Shown) {
-    let shown = |figure: f64, of: fn(&Variations) -> Variation| {
+    let shown = |figure: f64, of: fn(&MetricSpreads) -> MetricSpread| {
         let spread = spread.zip(varied.map(of));
         let value = spread.map_or(figure, |(spread, v)| spread.centre(figure, &v));
-        (value, with_spread(figure, spread))
+        (value, format_with_spread(figure, spread))
     };
     (shown(auroc, |v| v.auroc), shown(fpr95, |v| v.fpr95))
 }
@@ -176,7 +176,7 @@ pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
         {
             rows += &format!(
                 "<td>{}</td>",
-                with_spread(value, spread.zip(varied.map(|v| v[i])))
+                format_with_spread(value, spread.zip(varied.map(|v| v[i])))
             );
         }
         rows += &format!("<td>{}</td><td>{}</td></tr>", count(r.n_id), count(r.n_ood));

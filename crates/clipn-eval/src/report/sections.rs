@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::charts::{histogram, legend, roc_curves};
-use super::examples::{Example, Judged, KEPT, threshold};
-use super::gallery::{Gallery, Row, common_folder, published};
+use super::examples::{Example, KEPT_FRACTION, SetDecisions, threshold};
+use super::gallery::{Gallery, Row, common_parent, published};
 use super::html::{figure, images, percent, text};
 use super::{ReportError, ReportOptions};
 use crate::{Evaluation, ImageRow, Precision, ScoredSet};
@@ -16,7 +16,7 @@ pub(super) struct Sections<'a> {
     pub(super) evaluation: &'a Evaluation,
     pub(super) options: &'a ReportOptions,
     /// Index of the score that decides, and its threshold in the precision of the evaluation.
-    pub(super) decider: Option<(usize, f64)>,
+    pub(super) deciding_score: Option<(usize, f64)>,
 }
 
 /// Returns one score of every readable image of a set.
@@ -45,31 +45,31 @@ impl<'a> Sections<'a> {
                 .iter()
                 .position(|score| score.name() == name)
         };
-        let index = match options.decider {
+        let index = match options.deciding_score {
             Some(score) => wanted(score.name()),
             None => wanted("atd").or_else(|| wanted("ctw")),
         };
         let index = index.or_else(|| evaluation.scores.len().checked_sub(1));
-        let decider = index.map(|index| {
+        let deciding_score = index.map(|index| {
             let given = options.threshold.map(|value| match options.precision {
                 Precision::F32 => value,
                 Precision::F64 => evaluation.scores[index].to_stable(value),
             });
             (
                 index,
-                given.unwrap_or_else(|| threshold(&column(&evaluation.id, index), KEPT)),
+                given.unwrap_or_else(|| threshold(&column(&evaluation.id, index), KEPT_FRACTION)),
             )
         });
         Self {
             evaluation,
             options,
-            decider,
+            deciding_score,
         }
     }
 
     /// Returns a sentence on how the example images were decided.
     pub(super) fn rule(&self) -> String {
-        let Some((index, threshold)) = self.decider else {
+        let Some((index, threshold)) = self.deciding_score else {
             return String::new();
         };
         let score = self.evaluation.scores[index];
@@ -102,8 +102,8 @@ impl<'a> Sections<'a> {
             let name = format!("{} {}", score.title(), percent(ranked.auroc()));
             names.push((format!("s{index}"), name));
             let threshold = self
-                .decider
-                .filter(|(decider, _)| *decider == index)
+                .deciding_score
+                .filter(|(deciding_score, _)| *deciding_score == index)
                 .map(|(_, t)| t);
             histograms += &self.histogram(*score, &set.name, &id, &ood, threshold);
         }
@@ -151,10 +151,13 @@ impl<'a> Sections<'a> {
     }
 
     fn ood_examples(&self, set: &ScoredSet) -> String {
-        let Some((index, threshold)) = self.decider else {
+        let Some((index, threshold)) = self.deciding_score else {
             return String::new();
         };
-        let (decided, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
+        let (decided, gallery) = (
+            SetDecisions::new(set, index, threshold),
+            self.gallery(index),
+        );
         let (kept, all, max) = (
             decided.kept(),
             decided.examples.len(),
@@ -188,11 +191,14 @@ impl<'a> Sections<'a> {
 
     /// Returns the section of the in-distribution set.
     pub(super) fn id(&self) -> String {
-        let Some((index, threshold)) = self.decider else {
+        let Some((index, threshold)) = self.deciding_score else {
             return String::new();
         };
         let set = &self.evaluation.id;
-        let (decided, gallery) = (Judged::new(set, index, threshold), self.gallery(index));
+        let (decided, gallery) = (
+            SetDecisions::new(set, index, threshold),
+            self.gallery(index),
+        );
         let (all, max, root) = (decided.examples.len(), self.options.examples, root_of(set));
         let labeled = |e: &Example<'_>| e.row.label.is_some();
         let wrong = |e: &Example<'_>| e.row.label.is_some_and(|label| label != e.prediction);
@@ -237,5 +243,5 @@ impl<'a> Sections<'a> {
 }
 
 fn root_of(set: &ScoredSet) -> PathBuf {
-    common_folder(set.rows.iter().map(|row| row.path.as_path()))
+    common_parent(set.rows.iter().map(|row| row.path.as_path()))
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::html::{count, images, text};
-use super::results_table::{title, with_spread};
-use crate::{Average, Results, Spread, Variation, Variations};
+use super::results_table::{format_with_spread, title};
+use crate::{Average, MetricSpread, MetricSpreads, Results, Spread};
 
 /// Maximum number of skipped images to list.
 const MAX_LISTED: usize = 50;
@@ -19,18 +19,18 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
         .averages
         .iter()
         .filter(|average| average.kind.is_none());
-    let varied = |average: &Average, of: fn(&Variations) -> Variation| {
+    let varied = |average: &Average, of: fn(&MetricSpreads) -> MetricSpread| {
         spread.and_then(|spread| Some((spread, of(spread.average(average.score, average.kind)?))))
     };
     if let Some(best) = means.clone().max_by(|a, b| a.auroc.total_cmp(&b.auroc)) {
-        let figure = with_spread(best.auroc, varied(best, |v| v.auroc));
+        let figure = format_with_spread(best.auroc, varied(best, |v| v.auroc));
         tiles.push((
             figure + " %",
             format!("best mean AUROC, {}", title(best.score)),
         ));
     }
     if let Some(best) = means.min_by(|a, b| a.fpr95.total_cmp(&b.fpr95)) {
-        let figure = with_spread(best.fpr95, varied(best, |v| v.fpr95));
+        let figure = format_with_spread(best.fpr95, varied(best, |v| v.fpr95));
         tiles.push((
             figure + " %",
             format!("best mean FPR95, {}", title(best.score)),
@@ -40,7 +40,7 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
         let classes = classes.map_or(String::new(), |n| format!(" over {} classes", count(n)));
         tiles.push((
-            with_spread(accuracy, varied) + " %",
+            format_with_spread(accuracy, varied) + " %",
             format!("accuracy{classes}"),
         ));
     }

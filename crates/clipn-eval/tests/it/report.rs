@@ -1,14 +1,11 @@
 //! The report of an evaluation: self-contained and well-formed for any names, labels and files.
 
-
 use std::path::{Path, PathBuf};
 
 use clipn_data::OodKind;
-use clipn_eval::{
-    Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge,
-};
-use clipn_ood::metrics::FprConvention;
 use clipn_eval::report::{ReportError, ReportOptions, render_html, render_record_html, write_html};
+use clipn_eval::{Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge};
+use clipn_ood::metrics::FprConvention;
 use clipn_ood::scores::{Score, all, by_name, parse_list};
 use clipn_testing::random::Random;
 use serde_json::json;
@@ -302,7 +299,7 @@ fn threshold_and_deciding_score_can_be_set() {
             && html.contains("keeps 95 % of the in-distribution images")
     );
     let options = ReportOptions {
-        decider: Some(by_name("ctw").unwrap()),
+        deciding_score: Some(by_name("ctw").unwrap()),
         threshold: Some(0.5),
         ..ReportOptions::default()
     };

@@ -1,16 +1,15 @@
 //! Results after an evaluation: repeated on other draws of the images, read back from untrusted
 //! files, and merged with other runs.
 
-
 use std::path::Path;
 
+use clipn_base::progress::{NoProgress, Progress};
 use clipn_data::OodKind;
 use clipn_eval::{
     Evaluation, EvaluationError, ImageRow, Over, Record, Repeat, Results, Run, Scored, ScoredSet,
     Spread, merge, write_record_csv, write_record_rows, write_results_json,
 };
 use clipn_ood::metrics::FprConvention;
-use clipn_base::progress::{Progress, Silent};
 use clipn_ood::scores::parse_list;
 use clipn_testing::random::Random;
 use proptest::prelude::*;
@@ -61,7 +60,7 @@ fn repeat(evaluation: &Evaluation, n: usize, subset: Option<usize>, seed: u64) -
         evaluation,
         FprConvention::Clipn,
         Repeat { n, subset, seed },
-        &Silent,
+        &NoProgress,
     )
     .unwrap()
 }
@@ -147,7 +146,7 @@ fn a_subset_of_all_images_equals_the_whole() {
         subset: Some(40),
         seed: 0,
     };
-    let spread = Spread::repeat(&evaluation, FprConvention::Mcm, all, &Silent).unwrap();
+    let spread = Spread::repeat(&evaluation, FprConvention::Mcm, all, &NoProgress).unwrap();
     for (whole, part) in results.results.iter().zip(&spread.results) {
         let figures = [
             part.figures.auroc,
@@ -177,7 +176,7 @@ fn rejects_invalid_repeats() {
     evaluation.ood[1].rows.truncate(12);
     let reject = |n, subset| {
         let repeat = Repeat { n, subset, seed: 0 };
-        Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &Silent)
+        Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &NoProgress)
             .unwrap_err()
             .to_string()
     };

@@ -1,4 +1,4 @@
-//! What lies in the cache: a look at folders that anybody may have written to, which changes nothing.
+//! Read-only inventory of the cache. The directories are untrusted: other programs write to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,78 +11,79 @@ use crate::name::{is_commit, is_inside};
 use crate::table::{self, Origin, Row};
 use crate::{DownloadError, HubName, Settings};
 
-/// Folders within one another that are looked into; the hub's paths are not as deep.
-const DEEPEST: usize = 32;
+/// Maximum nesting of directories that are read; the hub's paths are less deep.
+const MAX_DEPTH: usize = 32;
 
-/// Files of one revision, and revisions of one repository, that are looked at.
-const MOST: usize = 100_000;
+/// Maximum number of files per revision, and of revisions per repository.
+const MAX_ENTRIES: usize = 100_000;
 
-/// What the cache holds.
+/// Inventory of the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// Revisions of repositories, and files from elsewhere, by name.
+    /// Cached revisions of repositories, and files with URLs, sorted by name.
     pub weights: Vec<HeldWeights>,
-    /// Files that were not fetched to their end.
+    /// Incomplete downloads.
     pub unfinished: Unfinished,
-    /// Folders of repositories and of files that cannot be read.
+    /// Directories that cannot be read.
     pub unreadable: Vec<PathBuf>,
 }
 
-/// One revision of a repository, or a file that has an address of its own.
+/// Cached revision of a repository, or cached file with a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldWeights {
-    /// `OWNER/NAME` of a repository; of a file its name.
+    /// `OWNER/NAME` of a repository, or the name of a file.
     pub name: String,
-    /// The commit of a repository, the SHA-256 of a file.
+    /// Commit of a repository, or SHA-256 of a file.
     pub revision: String,
-    /// Branches and tags that were this commit when they were last asked for.
+    /// Branches and tags that pointed to this commit when they were last queried.
     pub refs: Vec<String>,
-    /// Number of its files.
+    /// Number of files.
     pub files: usize,
-    /// Bytes of its files; files that revisions share count for each.
+    /// Total size in bytes. Files that several revisions share count for each of them.
     pub bytes: u64,
-    /// Whether weights that clipn reads are among them, all parts of them.
+    /// Whether it contains complete weights in a supported format, with all shards.
     pub is_whole: bool,
-    /// open_clip's tags for it, as `ViT-B-16 laion2b_s34b_b88k`.
+    /// Architectures and tags of open_clip, for example `ViT-B-16 laion2b_s34b_b88k`.
     pub tags: Vec<String>,
-    /// The folder of the revision, or the file.
+    /// Directory of the revision, or the file.
     pub path: PathBuf,
 }
 
-/// Files that were not fetched to their end.
+/// Incomplete downloads in the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Unfinished {
-    /// Their number.
+    /// Number of files.
     pub files: usize,
-    /// Their bytes.
+    /// Total size in bytes.
     pub bytes: u64,
 }
 
 impl Held {
-    /// Looks through the cache. What is not of its layout is passed over, and a cache that is not there is empty.
+    /// Scans the cache. Files outside its layout are ignored. A missing cache is empty.
     ///
     /// # Errors
-    /// [`DownloadError::Io`]: the cache itself cannot be read.
+    /// [`DownloadError::Io`] if the cache directory cannot be read.
     pub fn look(settings: &Settings) -> Result<Self, DownloadError> {
-        let mut held = Self::default();
-        for folder in entries(&settings.cache)? {
-            let name = folder
+        let mut inventory = Self::default();
+        for directory in entries(&settings.cache)? {
+            let name = directory
                 .file_name()
                 .and_then(|name| name.to_str())
                 .and_then(repository);
             if let Some(name) = name {
-                held.look_at_repository(&name, settings);
+                inventory.add_repository(&name, settings);
             }
         }
-        for folder in entries(&settings.own_files())? {
-            held.look_at_file(&folder);
+        for directory in entries(&settings.own_files())? {
+            inventory.add_file(&directory);
         }
-        held.weights
+        inventory
+            .weights
             .sort_by(|a, b| (&a.name, &a.revision, &a.path).cmp(&(&b.name, &b.revision, &b.path)));
-        Ok(held)
+        Ok(inventory)
     }
 
-    fn look_at_repository(&mut self, name: &HubName, settings: &Settings) {
+    fn add_repository(&mut self, name: &HubName, settings: &Settings) {
         let repository = Repository::of(name, settings);
         let mut refs = BTreeMap::<String, Vec<String>>::new();
         for name in files_in(&repository.root.join("refs")).filter_map(|(name, _)| name) {
@@ -127,16 +128,16 @@ impl Held {
         }
     }
 
-    /// A file that was fetched from an address: in a folder that is called by its SHA-256.
-    fn look_at_file(&mut self, folder: &Path) {
-        let Some(sha256) = folder
+    /// Adds the files of a directory `SHA256/`, which were downloaded from a URL.
+    fn add_file(&mut self, directory: &Path) {
+        let Some(sha256) = directory
             .file_name()
             .and_then(|n| n.to_str())
             .filter(|n| n.len() == 64 && is_commit(n))
         else {
             return;
         };
-        for path in self.entries_of(folder) {
+        for path in self.entries_of(directory) {
             let Some(size) = size(&path) else { continue };
             if self.count_unfinished(&path) {
                 continue;
@@ -165,14 +166,15 @@ impl Held {
         }
     }
 
-    /// What lies in a folder; nothing where it cannot be read, which is told.
-    fn entries_of(&mut self, folder: &Path) -> Vec<PathBuf> {
-        entries(folder).unwrap_or_else(|_| {
-            self.unreadable.push(folder.to_owned());
+    /// Entries of a directory. If it cannot be read, records it as unreadable and returns none.
+    fn entries_of(&mut self, directory: &Path) -> Vec<PathBuf> {
+        entries(directory).unwrap_or_else(|_| {
+            self.unreadable.push(directory.to_owned());
             Vec::new()
         })
     }
 
+    /// Counts `path` if it is an incomplete download, and returns whether it is one.
     fn count_unfinished(&mut self, path: &Path) -> bool {
         let is_unfinished = path
             .extension()
@@ -185,9 +187,9 @@ impl Held {
     }
 }
 
-/// The repository of a folder `models--OWNER--NAME`.
-fn repository(folder: &str) -> Option<HubName> {
-    let (owner, name) = folder.strip_prefix("models--")?.split_once("--")?;
+/// Repository of a directory `models--OWNER--NAME`.
+fn repository(directory: &str) -> Option<HubName> {
+    let (owner, name) = directory.strip_prefix("models--")?.split_once("--")?;
     HubName::parse(&format!("{}{owner}/{name}", HubName::PREFIX)).ok()
 }
 
@@ -199,7 +201,7 @@ fn tags(is_of: impl Fn(&&Row) -> bool) -> Vec<String> {
         .collect()
 }
 
-/// Bytes of a file, or of the file that a link leads to; none for anything else.
+/// Size of a file in bytes, following symbolic links; `None` for anything else.
 fn size(path: &Path) -> Option<u64> {
     fs::metadata(path)
         .ok()
@@ -207,38 +209,38 @@ fn size(path: &Path) -> Option<u64> {
         .map(|metadata| metadata.len())
 }
 
-/// What lies in a folder, sorted; nothing where it is not there or no folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DownloadError> {
+/// Sorted entries of a directory; empty if it does not exist or is not a directory.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, DownloadError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
 
     let failed = |source| DownloadError::Io {
-        action: "read the folder",
-        path: folder.to_owned(),
+        action: "read directory",
+        path: directory.to_owned(),
         source,
     };
-    let listed = match fs::read_dir(folder) {
+    let read = match fs::read_dir(directory) {
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
-        listed => listed.map_err(failed)?,
+        read => read.map_err(failed)?,
     };
-    let paths = listed
-        .take(MOST)
+    let paths = read
+        .take(MAX_ENTRIES)
         .map(|entry| entry.map(|entry| entry.path()));
     let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     paths.sort_unstable();
     Ok(paths)
 }
 
-/// Whatever is no folder below this one: its path with `/` between the parts, where it is UTF-8, and where it lies. Links
-/// to folders are not followed, so that none leads round in a circle.
+/// All files below a directory: the relative path with `/` as separator, if it is UTF-8, and the
+/// full path. Symbolic links to directories are not followed, which excludes cycles.
 fn files_in(root: &Path) -> impl Iterator<Item = (Option<String>, PathBuf)> {
-    let mut folders = vec![(root.to_owned(), 0)];
+    let mut directories = vec![(root.to_owned(), 0)];
     let mut found = Vec::new();
-    while let Some((folder, depth)) = folders.pop() {
-        let listed = fs::read_dir(&folder).into_iter().flatten().flatten();
-        for entry in listed.take(MOST - found.len().min(MOST)) {
+    while let Some((directory, depth)) = directories.pop() {
+        let read = fs::read_dir(&directory).into_iter().flatten().flatten();
+        for entry in read.take(MAX_ENTRIES - found.len().min(MAX_ENTRIES)) {
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && depth < DEEPEST => {
-                    folders.push((entry.path(), depth + 1))
+                Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => {
+                    directories.push((entry.path(), depth + 1))
                 }
                 Ok(kind) if !kind.is_dir() => found.push(entry.path()),
                 _ => {}

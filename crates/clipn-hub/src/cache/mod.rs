@@ -1,5 +1,5 @@
-//! Hugging Face's cache: `models--OWNER--NAME/` with `blobs/` named by etag, `snapshots/COMMIT/` of links to them, and
-//! `refs/` with the commit of each branch and tag.
+//! Hugging Face's cache: `models--OWNER--NAME/` contains `blobs/` named by ETag,
+//! `snapshots/COMMIT/` with links to them, and `refs/` with the commit of each branch and tag.
 
 mod held;
 #[cfg(feature = "download")]
@@ -16,21 +16,22 @@ pub use held::{Held, HeldWeights, Unfinished};
 #[cfg(feature = "download")]
 pub(crate) use write::create_folder;
 
-/// The config of open_clip's repositories.
+/// Config file of open_clip's repositories.
 pub(crate) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 
-/// The preprocessing of `transformers`.
+/// Preprocessing config of `transformers`.
 pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 
-/// Endings of weights under names of their own, the safest first.
-const ENDINGS: [&str; 4] = [".safetensors", ".pt", ".pth", ".bin"];
+/// Extensions of weights files with non-standard names, in order of preference: the safest first.
+const EXTENSIONS: [&str; 4] = [".safetensors", ".pt", ".pth", ".bin"];
 
-/// Files in a repository's root that may be its weights under a name of their own: those with the safest ending.
+/// Candidates for weights with a non-standard name: files in the root of a repository with the most
+/// preferred extension that occurs.
 pub(crate) fn own_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let rank = |file: &str| {
-        ENDINGS
+        EXTENSIONS
             .iter()
-            .position(|ending| file.to_ascii_lowercase().ends_with(ending))
+            .position(|extension| file.to_ascii_lowercase().ends_with(extension))
     };
     let found: Vec<_> = files
         .filter(|file| !file.contains('/'))
@@ -44,21 +45,21 @@ pub(crate) fn own_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec<&'a str
         .collect()
 }
 
-/// Whether a file of weights is there, and where it is the index of several, they too.
+/// Whether a weights file exists, and if it is an index, all of its shards.
 fn is_whole(weights: &Path) -> bool {
     let is_index = weights.to_string_lossy().ends_with(".index.json");
-    let has_parts = || {
-        let parts = clipn_checkpoint::parts_of(weights);
+    let has_shards = || {
+        let parts = clipn_checkpoint::shard_names(weights);
         parts.is_ok_and(|parts| {
             parts
                 .iter()
                 .all(|part| weights.with_file_name(part).is_file())
         })
     };
-    weights.is_file() && (!is_index || has_parts())
+    weights.is_file() && (!is_index || has_shards())
 }
 
-/// A repository in the cache, which may not be there.
+/// Location of a repository in the cache. It may not exist.
 #[derive(Debug)]
 pub(crate) struct Repository {
     root: PathBuf,
@@ -68,12 +69,12 @@ pub(crate) struct Repository {
     symlinks: bool,
 }
 
-/// Weights in the cache.
+/// Complete weights in the cache.
 #[derive(Debug)]
 pub(crate) struct Cached {
-    /// The snapshot's folder, or the file where weights are not told by the folder.
+    /// Directory of the snapshot, or the weights file if its name is not a standard one.
     pub(crate) path: PathBuf,
-    /// What should be known of the files.
+    /// Warnings about the files.
     pub(crate) notes: Vec<String>,
 }
 
@@ -93,7 +94,8 @@ impl Repository {
         self.root.join("snapshots").join(commit)
     }
 
-    /// The commit of a branch or tag when it was last asked for, or the revision itself where it is a commit.
+    /// Commit of a branch or tag when it was last queried, or the revision itself if it is a
+    /// commit.
     pub(crate) fn commit_of(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -104,7 +106,7 @@ impl Repository {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// The weights of a snapshot, or `file` of it, where everything is there that opening them needs.
+    /// Weights of a snapshot, or `file` in it, if all files that are needed to open them exist.
     pub(crate) fn weights(&self, commit: &str, file: Option<&str>) -> Option<Cached> {
         let snapshot = self.snapshot(commit);
         if let Some(file) = file {
@@ -114,7 +116,7 @@ impl Repository {
                 notes: Vec::new(),
             });
         }
-        let Some(weights) = clipn_checkpoint::agreed_name(|name| snapshot.join(name).is_file()) else {
+        let Some(weights) = clipn_checkpoint::preferred_weights_name(|name| snapshot.join(name).is_file()) else {
             let files = fs::read_dir(&snapshot)
                 .ok()?
                 .flatten()
@@ -133,19 +135,19 @@ impl Repository {
         if !is_whole(&snapshot.join(weights)) {
             return None;
         }
-        let notes = self.unsaid(commit, weights);
+        let notes = self.missing_config_notes(commit, weights);
         Some(Cached {
             path: snapshot,
             notes,
         })
     }
 
-    /// What other programs may have left out of the cache, which they do not need themselves.
-    fn unsaid(&self, commit: &str, weights: &str) -> Vec<String> {
+    /// Warns about a missing config. Other programs do not fetch configs that they do not need.
+    fn missing_config_notes(&self, commit: &str, weights: &str) -> Vec<String> {
         let snapshot = self.snapshot(commit);
         let has = |name: &str| snapshot.join(name).is_file();
         let lacks = |name: &str| !has(name) && !self.absent(commit, name).is_file();
-        let wanted = if clipn_checkpoint::is_open_clip_name(weights) {
+        let config = if clipn_checkpoint::is_open_clip_file_name(weights) {
             OPEN_CLIP_CONFIG
         } else if has("state.json") || has(OPEN_CLIP_CONFIG) {
             return Vec::new();
@@ -156,13 +158,13 @@ impl Repository {
         };
         let note = || {
             format!(
-                "{wanted} is not in the cache, so CLIP's own preprocessing is taken; fetch it with a net"
+                "{config} is not in the cache; using the preprocessing of CLIP until it is fetched online"
             )
         };
-        lacks(wanted).then(note).into_iter().collect()
+        lacks(config).then(note).into_iter().collect()
     }
 
-    /// Where it is kept that a snapshot does not have a file.
+    /// Path of the marker that a snapshot lacks a file.
     fn absent(&self, commit: &str, file: &str) -> PathBuf {
         self.root.join(".no_exist").join(commit).join(file)
     }

@@ -1,4 +1,4 @@
-//! Writing to the cache, which only fetching does.
+//! Write access to the cache, for downloads only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,23 @@ use crate::DownloadError;
 use crate::name::{is_commit, is_inside};
 
 impl Repository {
-    /// The content of a file, by the etag that the hub gives it.
+    /// Path of the content of a file, by the ETag that the hub returns for it.
     pub(crate) fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)
     }
 
-    /// What is locked while a blob is fetched; Python's huggingface_hub locks the same file.
+    /// Path of the lock file for a blob. Python's huggingface_hub locks the same file.
     pub(crate) fn lock(&self, etag: &str) -> PathBuf {
         self.locks.join(format!("{etag}.lock"))
     }
 
-    /// Where a file of a snapshot is.
+    /// Path of a file in a snapshot.
     pub(crate) fn pointer(&self, commit: &str, file: &str) -> PathBuf {
         self.snapshot(commit).join(file)
     }
 
-    /// Lets the file of a snapshot be the blob: by a relative link, or where there are none by a hard link or copy.
+    /// Links a file of a snapshot to its blob: by a relative symbolic link, or if that is disabled
+    /// or not supported, by a hard link or a copy. The file is replaced atomically.
     pub(crate) fn link(
         &self,
         etag: &str,
@@ -33,15 +34,15 @@ impl Repository {
     ) -> Result<(), DownloadError> {
         debug_assert!(is_inside(file));
         let pointer = self.pointer(commit, file);
-        let folder = pointer.parent().unwrap_or(&self.root);
-        create_folder(folder)?;
+        let directory = pointer.parent().unwrap_or(&self.root);
+        create_folder(directory)?;
         let blob = self.blob(etag);
         let up = "../".repeat(2 + file.matches('/').count());
-        let temporary = beside(&pointer);
+        let temporary = temporary_path(&pointer);
         let linked = if self.symlinks {
             symlink(Path::new(&format!("{up}blobs/{etag}")), &temporary)
         } else {
-            no_links()
+            unsupported()
         };
         linked
             .or_else(|_| fs::hard_link(&blob, &temporary))
@@ -53,7 +54,8 @@ impl Repository {
             })
     }
 
-    /// Keeps which commit a branch or tag is. That it cannot be kept harms nothing: the files are there.
+    /// Records the commit of a branch or tag. Errors are ignored: the files themselves are
+    /// complete.
     pub(crate) fn remember(&self, revision: &str, commit: &str) {
         if is_commit(revision) || self.commit_of(revision).as_deref() == Some(commit) {
             return;
@@ -61,7 +63,7 @@ impl Repository {
         self.put(&self.root.join("refs").join(revision), commit);
     }
 
-    /// Keeps that a snapshot does not have a file, as huggingface_hub does.
+    /// Records that a snapshot lacks a file, as huggingface_hub does.
     pub(crate) fn remember_absent(&self, commit: &str, file: &str) {
         let path = self.absent(commit, file);
         if !path.is_file() {
@@ -69,23 +71,25 @@ impl Repository {
         }
     }
 
+    /// Replaces a small file atomically. Errors are ignored.
     fn put(&self, path: &Path, text: &str) {
-        let temporary = beside(path);
-        let folder = path.parent().unwrap_or(&self.root);
-        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&temporary, text));
+        let temporary = temporary_path(path);
+        let directory = path.parent().unwrap_or(&self.root);
+        let written = fs::create_dir_all(directory).and_then(|()| fs::write(&temporary, text));
         if written.and_then(|()| fs::rename(&temporary, path)).is_err() {
             let _ = fs::remove_file(&temporary);
         }
     }
 }
 
+/// Creates a directory and its parents.
 pub(crate) fn create_folder(path: &Path) -> Result<(), DownloadError> {
     fs::create_dir_all(path)
-        .map_err(|source| DownloadError::writing("make the folder", path, source))
+        .map_err(|source| DownloadError::writing("create directory", path, source))
 }
 
-/// A name of this process's own in the same folder.
-fn beside(path: &Path) -> PathBuf {
+/// A path in the same directory that no other process or thread uses.
+fn temporary_path(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path
         .file_name()
@@ -96,7 +100,7 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name:.100}.{}.{number}.tmp", std::process::id()))
 }
 
-fn no_links() -> std::io::Result<()> {
+fn unsupported() -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
@@ -113,5 +117,5 @@ fn symlink(target: &Path, link: &Path) -> std::io::Result<()> {
 
 #[cfg(not(any(unix, windows)))]
 fn symlink(_target: &Path, _link: &Path) -> std::io::Result<()> {
-    no_links()
+    unsupported()
 }

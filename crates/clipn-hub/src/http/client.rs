@@ -11,22 +11,23 @@ use super::Network;
 use super::redirect::{bare, host, join, objection, origin};
 use crate::DownloadError;
 
-/// As many redirects as browsers follow, or fewer.
-const MOST_REDIRECTS: u32 = 10;
+/// Maximum number of redirects per request; browsers follow about 20.
+const MAX_REDIRECTS: u32 = 10;
 
-/// The largest file of certificates.
-const LARGEST_PEM: u64 = 16 << 20;
+/// Maximum number of bytes that are read of a certificates file.
+const MAX_PEM_BYTES: u64 = 16 << 20;
 
-/// Which redirects are followed.
+/// Redirect policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Follow {
-    /// Every one.
+    /// Follow all redirects.
     Anywhere,
-    /// Those within the server that say nothing of a large file elsewhere; another is an answer.
+    /// Follow redirects within the server, unless they describe a large file (`X-Linked-ETag`).
+    /// Other redirects are returned as responses.
     Within,
 }
 
-/// Asks servers.
+/// HTTP client with the token, proxies and timeouts of a [`Network`].
 #[derive(Debug)]
 pub(crate) struct Client<'a> {
     network: &'a Network,
@@ -34,7 +35,7 @@ pub(crate) struct Client<'a> {
     hub: (String, String, u16),
 }
 
-/// The head of an answer, whose body is still to come.
+/// Response whose body is not read yet.
 pub(crate) struct Answer {
     uri: Uri,
     response: Response<Body>,
@@ -49,7 +50,7 @@ impl<'a> Client<'a> {
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // Redirects are followed here, where the token is known.
+            // Redirects are followed in `ask`, which decides whether to send the token.
             .max_redirects(0)
             .proxy(None)
             .tls_config(tls.build())
@@ -64,7 +65,7 @@ impl<'a> Client<'a> {
             .parse()
             .map_err(|_| DownloadError::Variable {
                 variable: "HF_ENDPOINT",
-                problem: "must be an address, as https://huggingface.co".to_owned(),
+                problem: "must be a URL such as https://huggingface.co".to_owned(),
             })?;
         Ok(Self {
             network,
@@ -77,13 +78,17 @@ impl<'a> Client<'a> {
         self.network
     }
 
-    /// Whether the hub itself gave the answer.
+    /// Whether a response comes from the hub itself.
     pub(crate) fn is_hub(&self, answer: &Answer) -> bool {
         origin(&answer.uri) == self.hub
     }
 
-    /// Sends a request, once, and follows redirects. The token goes to the hub only, and never again after a redirect
-    /// has left it.
+    /// Sends a request without retries and follows redirects. The token is sent to the hub only,
+    /// and no longer once a redirect has left the hub.
+    ///
+    /// # Errors
+    /// [`DownloadError::Redirect`] if a redirect is refused, or an error of the connection. Any
+    /// status is a response.
     pub(crate) fn ask(
         &self,
         method: &Method,
@@ -92,10 +97,10 @@ impl<'a> Client<'a> {
         follow: Follow,
     ) -> Result<Answer, DownloadError> {
         let mut uri = uri.clone();
-        let mut is_trusted = true;
-        for _ in 0..=MOST_REDIRECTS {
-            is_trusted &= origin(&uri) == self.hub;
-            let answer = self.once(method, &uri, headers, is_trusted)?;
+        let mut send_token = true;
+        for _ in 0..=MAX_REDIRECTS {
+            send_token &= origin(&uri) == self.hub;
+            let answer = self.once(method, &uri, headers, send_token)?;
             let Some(location) = answer
                 .header("location")
                 .filter(|_| answer.response.status().is_redirection())
@@ -103,7 +108,7 @@ impl<'a> Client<'a> {
                 return Ok(answer);
             };
             let to = join(&uri, location)
-                .ok_or_else(|| refused(&uri, &uri, "its address cannot be read"))?;
+                .ok_or_else(|| refused(&uri, &uri, "invalid `Location` header"))?;
             if follow == Follow::Within
                 && (origin(&to) != origin(&uri) || answer.header("x-linked-etag").is_some())
             {
@@ -114,7 +119,7 @@ impl<'a> Client<'a> {
             }
             uri = to;
         }
-        Err(refused(&uri, &uri, "there are too many in a row"))
+        Err(refused(&uri, &uri, "too many redirects"))
     }
 
     fn once(
@@ -122,22 +127,22 @@ impl<'a> Client<'a> {
         method: &Method,
         uri: &Uri,
         headers: &[(&str, String)],
-        is_trusted: bool,
+        send_token: bool,
     ) -> Result<Answer, DownloadError> {
         let mut request = Request::builder().method(method).uri(uri);
-        // Lengths and ranges are those of the file itself.
+        // Without content encoding, lengths and ranges refer to the file itself.
         request = request.header("accept-encoding", "identity");
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        if let Some(token) = self.network.token.as_ref().filter(|_| is_trusted) {
+        if let Some(token) = self.network.token.as_ref().filter(|_| send_token) {
             request = request.header("authorization", format!("Bearer {}", token.secret()));
         }
-        let told = |error: Error| failure(uri, error);
-        let request = request.body(()).map_err(|error| told(error.into()))?;
+        let failed = |error: Error| failure(uri, error);
+        let request = request.body(()).map_err(|error| failed(error.into()))?;
         let proxy = self.network.proxies.of(uri).cloned();
         let request = self.agent.configure_request(request).proxy(proxy).build();
-        let response = self.agent.run(request).map_err(told)?;
+        let response = self.agent.run(request).map_err(failed)?;
         Ok(Answer {
             uri: uri.clone(),
             response,
@@ -154,16 +159,17 @@ impl Answer {
         self.response.headers().get(name)?.to_str().ok()
     }
 
+    /// Parses a header as a number.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.header(name)?.trim().parse().ok()
     }
 
-    /// Host and port that answered.
+    /// Host of the server, with its port if the URL has one.
     pub(crate) fn host(&self) -> String {
         host(&self.uri)
     }
 
-    /// The error that a status stands for, where nothing more is known of it.
+    /// Converts an unexpected status to [`DownloadError::Status`].
     pub(crate) fn refusal(&self, what: &str) -> DownloadError {
         DownloadError::Status {
             what: what.to_owned(),
@@ -173,12 +179,16 @@ impl Answer {
         }
     }
 
-    /// The body. Its errors are told by [`Reading::failure`].
+    /// Returns the body. Convert its I/O errors with [`Reading::failure`].
     pub(crate) fn into_body(self) -> (impl Read, Reading) {
         (self.response.into_body().into_reader(), Reading(self.uri))
     }
 
-    /// The whole body, which may have so many bytes.
+    /// Reads the whole body.
+    ///
+    /// # Errors
+    /// [`DownloadError::TooLarge`] if it has more than `limit` bytes, or an error of the
+    /// connection.
     pub(crate) fn whole(
         self,
         what: &str,
@@ -199,11 +209,11 @@ impl Answer {
     }
 }
 
-/// Where a body is read from.
+/// Source of a body, for error messages.
 pub(crate) struct Reading(Uri);
 
 impl Reading {
-    /// Why a body could not be read on, after `got` bytes.
+    /// Converts an I/O error of a body after `got` bytes.
     pub(crate) fn failure(
         &self,
         error: io::Error,
@@ -229,17 +239,17 @@ fn refused(from: &Uri, to: &Uri, reason: &'static str) -> DownloadError {
     }
 }
 
-/// What a client's error means.
+/// Converts an error of the HTTP client.
 fn failure(uri: &Uri, error: Error) -> DownloadError {
     let host = host(uri);
     match error {
         Error::Timeout(timeout) => {
             let stage = match timeout {
-                Timeout::Resolve => "looking up its name",
+                Timeout::Resolve => "resolving the host name",
                 Timeout::Connect => "connecting",
                 Timeout::SendRequest | Timeout::PerWrite => "sending the request",
-                Timeout::RecvResponse => "waiting for its answer",
-                _ => "waiting for the next bytes",
+                Timeout::RecvResponse => "waiting for the response",
+                _ => "reading the body",
             };
             DownloadError::Timeout {
                 host,
@@ -254,7 +264,7 @@ fn failure(uri: &Uri, error: Error) -> DownloadError {
             host,
             reason: reason.to_owned(),
         },
-        // What rustls finds wrong comes so.
+        // Handshake errors of rustls arrive as I/O errors of this kind.
         Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => DownloadError::Tls {
             host,
             reason: error.to_string(),
@@ -265,7 +275,7 @@ fn failure(uri: &Uri, error: Error) -> DownloadError {
         },
         Error::HostNotFound => DownloadError::Connection {
             host,
-            reason: "its name is not known".to_owned(),
+            reason: "unknown host name".to_owned(),
         },
         error => DownloadError::Connection {
             host,
@@ -274,24 +284,25 @@ fn failure(uri: &Uri, error: Error) -> DownloadError {
     }
 }
 
+/// Reads the certificates of a PEM file.
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, DownloadError> {
-    let reading = |source| DownloadError::Certificates {
+    let failed = |source| DownloadError::Certificates {
         path: path.to_owned(),
         source,
     };
     let mut pem = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(LARGEST_PEM).read_to_end(&mut pem))
-        .map_err(reading)?;
+        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut pem))
+        .map_err(failed)?;
     let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
-    let items = items.map_err(|error| reading(io::Error::other(error)))?;
-    let found = items.into_iter().filter_map(|item| match item {
+    let items = items.map_err(|error| failed(io::Error::other(error)))?;
+    let certificates = items.into_iter().filter_map(|item| match item {
         PemItem::Certificate(certificate) => Some(certificate),
         _ => None,
     });
-    let found: Vec<_> = found.collect();
-    if found.is_empty() {
-        return Err(reading(io::Error::other("there is no certificate in it")));
+    let certificates: Vec<_> = certificates.collect();
+    if certificates.is_empty() {
+        return Err(failed(io::Error::other("no certificate found")));
     }
-    Ok(found)
+    Ok(certificates)
 }

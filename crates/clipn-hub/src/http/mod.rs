@@ -1,4 +1,5 @@
-//! Requests to the hub and to where it points: the token for the hub alone, proxies by host, time limits.
+//! HTTP client for the hub and the storage it redirects to: token for the hub only, proxies by
+//! host, and timeouts.
 
 mod client;
 mod network;

@@ -9,24 +9,24 @@ use crate::DownloadError;
 use crate::settings::Variables;
 use clipn_base::progress::Progress;
 
-/// The hub that `hf-hub:` means.
-const HUB: &str = "https://huggingface.co";
+/// Default endpoint: Hugging Face's hub.
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// The most that is read of a token's file.
-const LONGEST_TOKEN: u64 = 4096;
+/// Maximum number of bytes that are read of a token file.
+const MAX_TOKEN_BYTES: u64 = 4096;
 
-/// How the hub is reached.
+/// Network configuration: endpoint, token, proxies, certificates and timeouts.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// The hub's address, without a slash at its end.
+    /// URL of the hub without a trailing slash. Default: `https://huggingface.co`.
     pub endpoint: String,
-    /// Who asks. It is sent to the endpoint and to nobody else.
+    /// Access token, which is sent to the endpoint only.
     pub token: Option<Token>,
-    /// What stands between.
+    /// HTTP proxies.
     pub proxies: Proxies,
-    /// A PEM file with the certificates that are trusted, instead of Mozilla's.
+    /// PEM file with the trusted root certificates. `None` selects Mozilla's.
     pub certificates: Option<PathBuf>,
-    /// How long is waited.
+    /// Timeouts and retries.
     pub patience: Patience,
 }
 
@@ -35,16 +35,17 @@ impl Network {
         variables: &Variables<'_>,
         home: Option<&Path>,
     ) -> Result<Self, DownloadError> {
-        let endpoint = variables
-            .get("HF_ENDPOINT")
-            .map_or_else(|| HUB.to_owned(), |v| v.to_string_lossy().into_owned());
+        let endpoint = variables.get("HF_ENDPOINT").map_or_else(
+            || DEFAULT_ENDPOINT.to_owned(),
+            |v| v.to_string_lossy().into_owned(),
+        );
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         if !["https://", "http://"]
             .iter()
             .any(|scheme| endpoint.starts_with(scheme))
             || endpoint.contains(['?', '#', '@'])
         {
-            let problem = "must be an address, as https://huggingface.co".to_owned();
+            let problem = "must be a URL such as https://huggingface.co".to_owned();
             return Err(DownloadError::Variable {
                 variable: "HF_ENDPOINT",
                 problem,
@@ -61,12 +62,13 @@ impl Network {
     }
 }
 
-/// A secret that shows itself to nobody but the hub.
+/// Access token of the hub. Its `Debug` output does not contain the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// Takes a token; `None` where it cannot be one.
+    /// Creates a token from text, with white space trimmed. `None` if it is empty or contains
+    /// anything but printable ASCII without spaces.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
@@ -77,7 +79,7 @@ impl Token {
         &self.0
     }
 
-    /// `HF_TOKEN`, or the file that `hf auth login` writes.
+    /// Reads `HF_TOKEN`, or the file that `hf auth login` writes.
     fn from_variables(
         variables: &Variables<'_>,
         home: Option<&Path>,
@@ -87,7 +89,7 @@ impl Token {
                 continue;
             };
             let token = value.to_str().and_then(Self::new);
-            let problem = "is not a token: it must be one word, as hf_…".to_owned();
+            let problem = "must be a token without spaces, such as hf_…".to_owned();
             return token
                 .map(Some)
                 .ok_or(DownloadError::Variable { variable, problem });
@@ -99,11 +101,11 @@ impl Token {
             .path("HF_TOKEN_PATH")
             .or_else(|| Some(home?.join("token")));
         let mut text = String::new();
-        // Whoever has no such file, or may not read it, is not logged in.
+        // A missing or unreadable file means that the user is not logged in.
         let read = file.and_then(|file| {
             File::open(file)
                 .ok()?
-                .take(LONGEST_TOKEN)
+                .take(MAX_TOKEN_BYTES)
                 .read_to_string(&mut text)
                 .ok()
         });
@@ -117,16 +119,16 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How long is waited, and how often tried again.
+/// Timeouts, maximum number of attempts, and exponential backoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For a connection.
+    /// Timeout for resolving the host name, and for connecting. Default: 10 s.
     pub connect: Duration,
-    /// For the next bytes.
+    /// Timeout for the response head, and for each read and write. Default: 30 s.
     pub read: Duration,
-    /// Tries without a byte between them.
+    /// Maximum number of consecutive attempts without progress. Default: 5.
     pub tries: u32,
-    /// Before the second try; each further wait is twice as long, up to half a minute.
+    /// Pause before the second attempt. It doubles with each attempt, up to 30 s. Default: 1 s.
     pub pause: Duration,
 }
 
@@ -142,10 +144,11 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// The longest wait between two tries, whatever a server asks for.
-    const LONGEST: Duration = Duration::from_secs(30);
+    /// Maximum pause between two attempts, even if `Retry-After` is longer.
+    const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-    /// Does `attempt` until it succeeds, fails for good or has been tried often enough.
+    /// Calls `attempt` until it succeeds, fails with an error that is not transient, or reaches the
+    /// maximum number of attempts.
     pub(crate) fn again<T>(
         &self,
         what: &str,
@@ -164,8 +167,11 @@ impl Patience {
         }
     }
 
-    /// Waits before the next try: twice as long each time, or as the server asks; some more, so that many programs do
-    /// not come back at once.
+    /// Sleeps before the next attempt: with exponential backoff, or for the time of `Retry-After`.
+    /// Jitter of up to a quarter of [`pause`](Self::pause) spreads the retries of several clients.
+    ///
+    /// # Errors
+    /// [`DownloadError::Cancelled`] if the download is cancelled meanwhile.
     pub(crate) fn wait(
         &self,
         failures: u32,
@@ -173,7 +179,7 @@ impl Patience {
         what: &str,
         progress: &dyn Progress,
     ) -> Result<(), DownloadError> {
-        let asked = match error {
+        let retry_after = match error {
             DownloadError::Status { after, .. } => *after,
             _ => None,
         };
@@ -183,8 +189,8 @@ impl Patience {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let spread = self.pause / 4 * (now.subsec_nanos() % 100) / 100;
-        let mut left = asked.unwrap_or(doubled).min(Self::LONGEST) + spread;
+        let jitter = self.pause / 4 * (now.subsec_nanos() % 100) / 100;
+        let mut left = retry_after.unwrap_or(doubled).min(Self::MAX_PAUSE) + jitter;
         while !left.is_zero() {
             if progress.is_cancelled() {
                 return Err(DownloadError::Cancelled {
@@ -217,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_is_an_address() {
-        assert_eq!(network(&[]).unwrap().endpoint, HUB);
+    fn endpoint_must_be_a_url() {
+        assert_eq!(network(&[]).unwrap().endpoint, DEFAULT_ENDPOINT);
         assert_eq!(
             network(&[("HF_ENDPOINT", "http://127.0.0.1:8/hf/")])
                 .unwrap()
@@ -237,9 +243,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_from_variables_and_files_and_are_never_shown() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
+    fn tokens_come_from_variables_and_files_and_are_never_printed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
         std::fs::write(&file, "hf_file\n").unwrap();
         let path = file.to_str().unwrap();
         let token = |variables: &[(&str, &str)]| network(variables).unwrap().token;
@@ -250,7 +256,7 @@ mod tests {
             Token::new("hf_own")
         );
         assert_eq!(
-            token(&[("HF_HOME", folder.path().to_str().unwrap())]),
+            token(&[("HF_HOME", directory.path().to_str().unwrap())]),
             Token::new("hf_file")
         );
         assert_eq!(

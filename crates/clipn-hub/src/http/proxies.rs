@@ -7,7 +7,8 @@ use super::redirect::origin;
 use crate::DownloadError;
 use crate::settings::Variables;
 
-/// Which proxy an address is asked through, by the variables that most programs agree on.
+/// Proxies by URL scheme, and hosts that are reached directly, from the usual environment
+/// variables.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     http: Option<Proxy>,
@@ -16,8 +17,8 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// `HTTPS_PROXY` and `HTTP_PROXY` for their schemes, else `ALL_PROXY`; `NO_PROXY` names hosts without one. Small
-    /// letters count first.
+    /// Reads `HTTPS_PROXY` and `HTTP_PROXY` for their schemes, with `ALL_PROXY` as the fallback,
+    /// and the exceptions in `NO_PROXY`. Lower-case names take precedence.
     pub(super) fn from_variables(variables: &Variables<'_>) -> Result<Self, DownloadError> {
         let all = [("all_proxy", "ALL_PROXY")];
         Ok(Self {
@@ -26,7 +27,7 @@ impl Proxies {
                 variables,
                 [("https_proxy", "HTTPS_PROXY")].iter().chain(&all),
             )?,
-            exceptions: either(variables, "no_proxy", "NO_PROXY")
+            exceptions: any_case(variables, "no_proxy", "NO_PROXY")
                 .unwrap_or_default()
                 .split([',', ' '])
                 .map(|entry| entry.trim().to_ascii_lowercase())
@@ -35,7 +36,7 @@ impl Proxies {
         })
     }
 
-    /// The proxy for an address, if any.
+    /// Proxy for a URL; `None` for a direct connection.
     pub(super) fn of(&self, uri: &Uri) -> Option<&Proxy> {
         let (scheme, host, port) = origin(uri);
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -54,10 +55,10 @@ impl Proxies {
     }
 }
 
-fn either(variables: &Variables<'_>, small: &str, large: &str) -> Option<String> {
+fn any_case(variables: &Variables<'_>, lower: &str, upper: &str) -> Option<String> {
     variables
-        .get(small)
-        .or_else(|| variables.get(large))
+        .get(lower)
+        .or_else(|| variables.get(upper))
         .map(|value| value.to_string_lossy().into_owned())
 }
 
@@ -65,16 +66,16 @@ fn first<'a>(
     variables: &Variables<'_>,
     names: impl Iterator<Item = &'a (&'static str, &'static str)>,
 ) -> Result<Option<Proxy>, DownloadError> {
-    for (small, large) in names {
-        if let Some(value) = either(variables, small, large) {
-            let variable = if variables.get(small).is_some() {
-                small
+    for (lower, upper) in names {
+        if let Some(value) = any_case(variables, lower, upper) {
+            let variable = if variables.get(lower).is_some() {
+                lower
             } else {
-                large
+                upper
             };
-            // Its value may hold a password.
+            // The message does not contain the value, which may include a password.
             let problem =
-                "is not a proxy's address, as http://HOST:PORT or socks5://HOST:PORT".to_owned();
+                "must be a proxy URL such as http://HOST:PORT or socks5://HOST:PORT".to_owned();
             return Proxy::new(value.trim())
                 .map(Some)
                 .map_err(|_| DownloadError::Variable { variable, problem });
@@ -83,8 +84,8 @@ fn first<'a>(
     Ok(None)
 }
 
-/// Whether an entry of `NO_PROXY` speaks of the host: `*`, a domain with what is below it, an address, or a range of
-/// addresses as `10.0.0.0/8`; with or without a port.
+/// Whether an entry of `NO_PROXY` matches the host: `*`, a domain with its subdomains, an IP
+/// address, or a CIDR range such as `10.0.0.0/8`. Domains may have a port.
 fn excepts(entry: &str, host: &str, port: u16) -> bool {
     if entry == "*" {
         return true;
@@ -119,6 +120,7 @@ fn excepts(entry: &str, host: &str, port: u16) -> bool {
     only.is_none_or(|only| only == port) && !domain.is_empty() && (host == domain || is_below())
 }
 
+/// Whether an address is in the CIDR range `network/bits`.
 fn is_within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) if bits <= 32 => {
@@ -147,7 +149,7 @@ mod tests {
         Proxies::from_variables(&Variables::new(&get))
     }
 
-    fn asked(variables: &[(&str, &str)], uri: &str) -> Option<String> {
+    fn proxy_host(variables: &[(&str, &str)], uri: &str) -> Option<String> {
         proxies(variables)
             .unwrap()
             .of(&uri.parse().unwrap())
@@ -155,36 +157,39 @@ mod tests {
     }
 
     #[test]
-    fn each_scheme_has_its_proxy() {
+    fn selects_proxy_by_scheme() {
         let variables = [
             ("HTTPS_PROXY", "http://safe:1"),
             ("HTTP_PROXY", "http://plain:1"),
             ("ALL_PROXY", "http://all:1"),
         ];
         assert_eq!(
-            asked(&variables, "https://a.test/").as_deref(),
+            proxy_host(&variables, "https://a.test/").as_deref(),
             Some("safe")
         );
         assert_eq!(
-            asked(&variables, "http://a.test/").as_deref(),
+            proxy_host(&variables, "http://a.test/").as_deref(),
             Some("plain")
         );
         assert_eq!(
-            asked(&variables[1..], "https://a.test/").as_deref(),
+            proxy_host(&variables[1..], "https://a.test/").as_deref(),
             Some("all")
         );
-        assert_eq!(asked(&[], "https://a.test/"), None);
-        let small = [
-            ("HTTPS_PROXY", "http://large:1"),
-            ("https_proxy", "socks5h://small:1"),
+        assert_eq!(proxy_host(&[], "https://a.test/"), None);
+        let both_cases = [
+            ("HTTPS_PROXY", "http://upper:1"),
+            ("https_proxy", "socks5h://lower:1"),
         ];
-        assert_eq!(asked(&small, "https://a.test/").as_deref(), Some("small"));
+        assert_eq!(
+            proxy_host(&both_cases, "https://a.test/").as_deref(),
+            Some("lower")
+        );
     }
 
     #[test]
-    fn no_proxy_names_hosts() {
+    fn no_proxy_matches_hosts_domains_and_ranges() {
         let is_direct = |exceptions: &str, uri: &str| {
-            asked(
+            proxy_host(
                 &[("ALL_PROXY", "http://p:1"), ("NO_PROXY", exceptions)],
                 uri,
             )
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_is_none_is_told_without_its_password() {
+    fn invalid_proxy_error_does_not_contain_the_password() {
         let error = proxies(&[("HTTPS_PROXY", "gopher://me:secret@p")])
             .unwrap_err()
             .to_string();

@@ -1,6 +1,6 @@
 use ureq::http::Uri;
 
-/// Scheme, host and port: what one server is told by.
+/// Origin of a URL: scheme, host and port, in lower case.
 pub(super) fn origin(uri: &Uri) -> (String, String, u16) {
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
     let port = uri
@@ -13,7 +13,7 @@ pub(super) fn origin(uri: &Uri) -> (String, String, u16) {
     )
 }
 
-/// Host and port, as they are told to people.
+/// Host for messages, with its port if the URL has one.
 pub(super) fn host(uri: &Uri) -> String {
     let (_, host, port) = origin(uri);
     match uri.port_u16() {
@@ -22,7 +22,7 @@ pub(super) fn host(uri: &Uri) -> String {
     }
 }
 
-/// The address without its query, which may hold signatures.
+/// URL without its query, which may contain signatures.
 pub(super) fn bare(uri: &Uri) -> String {
     format!(
         "{}://{}{}",
@@ -32,7 +32,7 @@ pub(super) fn bare(uri: &Uri) -> String {
     )
 }
 
-/// Where `location` points from `base` (RFC 3986, 5.2, but for `..`, which servers resolve).
+/// Resolves `location` against `base` (RFC 3986, section 5.2, without `..`, which servers resolve).
 pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default().trim();
     let (scheme, authority) = (base.scheme_str()?, base.authority()?.as_str());
@@ -50,28 +50,28 @@ pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     } else if location.starts_with('?') {
         format!("{scheme}://{authority}{}{location}", base.path())
     } else {
-        let folder = base
+        let parent = base
             .path()
             .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
-        format!("{scheme}://{authority}{folder}/{location}")
+            .map_or("", |(parent, _)| parent);
+        format!("{scheme}://{authority}{parent}/{location}")
     };
     joined.parse().ok()
 }
 
-/// Why a redirect is not followed; `None` where it may be.
+/// Reason why a redirect must not be followed; `None` if it is allowed.
 pub(super) fn objection(from: &Uri, to: &Uri) -> Option<&'static str> {
     match (from.scheme_str(), to.scheme_str()) {
         (_, Some("https")) | (Some("http"), Some("http")) => {}
-        (Some("https"), Some("http")) => return Some("it leaves the safe connection"),
-        _ => return Some("it is no web address"),
+        (Some("https"), Some("http")) => return Some("downgrade from HTTPS to HTTP"),
+        _ => return Some("not an HTTP URL"),
     }
     if to.host().is_none_or(str::is_empty) {
-        return Some("it names no host");
+        return Some("no host in the URL");
     }
     to.authority()
         .is_some_and(|authority| authority.as_str().contains('@'))
-        .then_some("it carries a user name")
+        .then_some("user name in the URL")
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_are_joined() {
+    fn resolves_locations() {
         let base = uri("https://hub.test:8443/a/b/resolve/main/x?y=1");
         for (location, joined) in [
             ("https://cdn.test/f?sig=1#top", "https://cdn.test/f?sig=1"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn some_redirects_are_refused() {
+    fn refuses_unsafe_redirects() {
         let (safe, plain) = (uri("https://a/"), uri("http://a/"));
         assert_eq!(objection(&safe, &uri("https://b/")), None);
         assert_eq!(objection(&plain, &uri("http://b/")), None);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_scheme_host_and_port() {
+    fn origin_is_scheme_host_and_port() {
         assert_eq!(
             origin(&uri("https://A.test/x")),
             origin(&uri("https://a.test:443/y"))

@@ -8,10 +8,10 @@ use crate::transfer::{Lock, Transfer};
 use crate::{DownloadError, HubName};
 use clipn_base::progress::Progress;
 
-/// How often a file is described anew because it changed while it was fetched.
-const MOST_CHANGES: u32 = 2;
+/// Maximum number of restarts because a file changed during its download.
+const MAX_CHANGES: u32 = 2;
 
-/// The files of a repository at a commit.
+/// Downloader for the files of a repository at a commit.
 pub(super) struct Files<'a> {
     pub(super) client: &'a Client<'a>,
     pub(super) repository: &'a Repository,
@@ -20,15 +20,17 @@ pub(super) struct Files<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
-/// What the hub says of a file before it gives it.
+/// Metadata of a file, from a `HEAD` request.
 #[derive(Debug)]
-struct Described {
-    /// Its etag: the SHA-256 of large files, git's hash of others.
+struct FileInfo {
+    /// ETag: the SHA-256 of large files, Git's blob hash of others.
     etag: String,
+    /// Size in bytes, if the hub announces it.
     size: Option<u64>,
 }
 
-impl Described {
+impl FileInfo {
+    /// The ETag if it is a SHA-256.
     fn sha256(&self) -> Option<&str> {
         let is_sha256 = self.etag.len() == 64
             && self
@@ -40,12 +42,12 @@ impl Described {
 }
 
 impl Files<'_> {
-    /// Sees to it that the snapshot has the file, of at most `limit` bytes.
+    /// Ensures that the snapshot contains the file, with a size of at most `limit` bytes.
     pub(super) fn fetch(&self, file: &str, limit: u64) -> Result<(), DownloadError> {
         if !is_inside(file) {
             return Err(DownloadError::Name {
                 given: self.name.to_string(),
-                problem: "it has a file whose name leads out of its folder",
+                problem: "a file of the repository has an unsafe path",
             });
         }
         if self.repository.pointer(self.commit, file).is_file() {
@@ -54,12 +56,12 @@ impl Files<'_> {
         let uri = self.address(file)?;
         let mut changes = 0;
         loop {
-            let described = self.describe(file, &uri)?;
-            match self.fetch_blob(file, &uri, &described, limit) {
-                // The file that was described is not the one that came.
-                Err(DownloadError::Unsteady { .. }) if changes < MOST_CHANGES => changes += 1,
+            let info = self.describe(file, &uri)?;
+            match self.fetch_blob(file, &uri, &info, limit) {
+                // The file changed between the `HEAD` request and the download.
+                Err(DownloadError::Unsteady { .. }) if changes < MAX_CHANGES => changes += 1,
                 Err(error) => return Err(error),
-                Ok(()) => return self.repository.link(&described.etag, self.commit, file),
+                Ok(()) => return self.repository.link(&info.etag, self.commit, file),
             }
         }
     }
@@ -74,8 +76,9 @@ impl Files<'_> {
         address(self.client, &path)
     }
 
-    /// Asks for etag and size. Large files are elsewhere, and the redirect to them tells both.
-    fn describe(&self, file: &str, uri: &Uri) -> Result<Described, DownloadError> {
+    /// Requests the ETag and size. Large files are on a storage server; the redirect to it contains
+    /// both.
+    fn describe(&self, file: &str, uri: &Uri) -> Result<FileInfo, DownloadError> {
         self.client
             .network()
             .patience
@@ -91,7 +94,7 @@ impl Files<'_> {
                     .unwrap_or_default();
                 let etag = etag.trim().trim_start_matches("W/").trim_matches('"');
                 if !is_etag(etag) {
-                    let problem = format!("it gives no usable ETag for {file}");
+                    let problem = format!("missing or invalid ETag of {file}");
                     return Err(DownloadError::NotAHub {
                         host: answer.host(),
                         problem,
@@ -105,48 +108,51 @@ impl Files<'_> {
                     }
                 };
                 let size = answer.number("x-linked-size").or_else(own_size);
-                Ok(Described {
+                Ok(FileInfo {
                     etag: etag.to_owned(),
                     size,
                 })
             })
     }
 
-    /// Sees to it that the blob is there and whole.
+    /// Ensures that the blob exists and is complete.
     fn fetch_blob(
         &self,
         file: &str,
         uri: &Uri,
-        described: &Described,
+        info: &FileInfo,
         limit: u64,
     ) -> Result<(), DownloadError> {
-        let blob = self.repository.blob(&described.etag);
-        let is_there = || {
+        let blob = self.repository.blob(&info.etag);
+        let is_complete = || {
             let length = std::fs::metadata(&blob)
                 .ok()
-                .filter(|found| found.is_file())
-                .map(|found| found.len());
-            length.is_some_and(|length| described.size.is_none_or(|size| size == length))
+                .filter(|metadata| metadata.is_file())
+                .map(|metadata| metadata.len());
+            length.is_some_and(|length| info.size.is_none_or(|size| size == length))
         };
-        if is_there() {
+        if is_complete() {
             return Ok(());
         }
         create_folder(blob.parent().unwrap_or(&blob))?;
-        let _lock = Lock::take(&self.repository.lock(&described.etag), file, self.progress)?;
-        if is_there() {
+        let _lock = Lock::take(&self.repository.lock(&info.etag), file, self.progress)?;
+        if is_complete() {
             return Ok(());
         }
         let transfer = Transfer {
             client: self.client,
             uri,
             what: file,
-            size: described.size,
-            sha256: described.sha256(),
+            size: info.size,
+            sha256: info.sha256(),
             limit,
-            // Where large files are, a status means no more than it says.
-            refusal: &|answer| match self.client.is_hub(answer) {
-                true => listing::refusal(answer, self.client, self.name),
-                false => answer.refusal(file),
+            // Error responses of storage servers do not follow the hub's conventions.
+            refusal: &|answer| {
+                if self.client.is_hub(answer) {
+                    listing::refusal(answer, self.client, self.name)
+                } else {
+                    answer.refusal(file)
+                }
             },
             progress: self.progress,
         };
@@ -154,7 +160,7 @@ impl Files<'_> {
     }
 }
 
-/// Whether an etag can be the name of a file in the cache.
+/// Whether an ETag is safe as a file name in the cache.
 fn is_etag(etag: &str) -> bool {
     (1..=128).contains(&etag.len())
         && !etag.starts_with('.')
@@ -169,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn etags_name_files_of_the_cache_and_no_others() {
+    fn accepts_only_etags_that_are_safe_file_names() {
         let sha256 = "a".repeat(64);
         for etag in [
             "d7edf6bd2a681fb0175f7735299831ee1b22b812",

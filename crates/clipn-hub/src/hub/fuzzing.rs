@@ -1,11 +1,11 @@
-//! What fuzz targets reach of the hub's answers.
+//! Entry points for fuzz targets of the hub's responses.
 
 use super::listing::Listing;
 use super::plan::Plan;
 use crate::HubName;
 use crate::name::{is_commit, is_inside};
 
-/// Reads what a hub says of a repository and plans what is fetched of it: nothing of it leads out of the cache.
+/// Parses a listing and plans its download. Panics if a path leaves the cache.
 pub fn plan(json: &[u8], name: &HubName) {
     let Ok(listing) = Listing::read(json, name) else {
         return;

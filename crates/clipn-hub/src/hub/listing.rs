@@ -9,24 +9,24 @@ use crate::name::{is_commit, is_inside};
 use crate::{DownloadError, HubName};
 use clipn_base::progress::Progress;
 
-/// The most that is read of a repository's description; the largest have some ten thousand files.
-const LARGEST: u64 = 32 << 20;
+/// Maximum size of a listing in bytes; the largest repositories have about ten thousand files.
+const MAX_BYTES: u64 = 32 << 20;
 
-/// Tries to reach the hub, whose answer may be in the cache.
-const TRIES: u32 = 3;
+/// Maximum number of attempts to reach the hub, because the cache is a fallback.
+const MAX_TRIES: u32 = 3;
 
-/// A repository at a revision.
+/// Files of a repository at a revision.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// The commit that the revision is now.
+    /// Current commit of the revision.
     pub(super) commit: String,
-    /// Paths of its files. Those that would lead out of a folder are left out.
+    /// Paths of the files. Paths that leave the repository's directory are dropped.
     pub(super) files: BTreeSet<String>,
 }
 
-/// The answer of `/api/models/OWNER/NAME/revision/REVISION`, as far as it is read.
+/// Response of `/api/models/OWNER/NAME/revision/REVISION`, as far as it is used.
 #[derive(Deserialize)]
-struct Described {
+struct ModelInfo {
     sha: String,
     siblings: Vec<Sibling>,
 }
@@ -36,7 +36,7 @@ struct Sibling {
     rfilename: String,
 }
 
-/// Asks the hub what a repository holds.
+/// Requests the listing of a repository.
 pub(super) fn ask(
     client: &Client<'_>,
     name: &HubName,
@@ -53,13 +53,13 @@ pub(super) fn ask(
     let what = name.short();
     let patience = &client.network().patience;
     let patience = crate::Patience {
-        tries: patience.tries.min(TRIES),
+        tries: patience.tries.min(MAX_TRIES),
         ..*patience
     };
     let (host, json) = patience.again(&what, progress, || {
         let answer = client.ask(&Method::GET, &uri, &[], Follow::Anywhere)?;
         match answer.status() {
-            200 => Ok((answer.host(), answer.whole(&what, LARGEST)?)),
+            200 => Ok((answer.host(), answer.whole(&what, MAX_BYTES)?)),
             _ => Err(refusal(&answer, client, name)),
         }
     })?;
@@ -67,34 +67,33 @@ pub(super) fn ask(
 }
 
 impl Listing {
-    /// Reads the hub's answer, or says what is wrong with it.
+    /// Parses a response of the hub.
+    ///
+    /// # Errors
+    /// A description of the problem if the JSON or the commit is invalid.
     pub(super) fn read(json: &[u8], name: &HubName) -> Result<Self, String> {
-        let described: Described = serde_json::from_slice(json).map_err(|error| {
-            format!(
-                "what it says of {} is not understood ({error})",
-                name.short()
-            )
-        })?;
-        if !is_commit(&described.sha) {
-            return Err(format!("the commit that it names for {name} is none"));
+        let info: ModelInfo = serde_json::from_slice(json)
+            .map_err(|error| format!("invalid listing of {}: {error}", name.short()))?;
+        if !is_commit(&info.sha) {
+            return Err(format!("invalid commit for {name}"));
         }
-        let files = described
+        let files = info
             .siblings
             .into_iter()
             .map(|sibling| sibling.rfilename)
             .filter(|file| is_inside(file));
         Ok(Self {
-            commit: described.sha,
+            commit: info.sha,
             files: files.collect(),
         })
     }
 }
 
-/// Why the hub does not give something of a repository, by its status and its `X-Error-Code`.
+/// Converts an error response of the hub, by its status and `X-Error-Code` header.
 pub(super) fn refusal(answer: &Answer, client: &Client<'_>, name: &HubName) -> DownloadError {
     let network = client.network();
     let repository = name.repository();
-    let page = format!("{}/{repository}", network.endpoint);
+    let url = format!("{}/{repository}", network.endpoint);
     let status = answer.status();
     let code = answer.header("x-error-code").unwrap_or_default();
     let no_access = |hint| DownloadError::NoAccess {
@@ -103,39 +102,36 @@ pub(super) fn refusal(answer: &Answer, client: &Client<'_>, name: &HubName) -> D
         hint,
     };
     let get_token = match network.token {
-        None => "set HF_TOKEN to a token of your account (or log in with `hf auth login`)",
-        Some(_) => "and check that your token may read it",
+        None => "set HF_TOKEN to an access token, or log in with `hf auth login`",
+        Some(_) => "check that the token has read access",
     };
     match (status, code) {
         (401 | 403, "GatedRepo") => no_access(format!(
-            "its owner asks for consent; accept the conditions at {page}, and {get_token}"
+            "the repository is gated; accept the conditions at {url}, and {get_token}"
         )),
         (_, "RevisionNotFound") => DownloadError::NotThere {
-            what: format!("the revision `{}` of {}", name.revision, name.short()),
-            hint: format!("give a branch, a tag or a commit of {page}/commits/main after the @"),
+            what: format!("revision `{}` of {}", name.revision, name.short()),
+            hint: format!("expected a branch, a tag or a commit, see {url}/commits/main"),
         },
         (_, "EntryNotFound") => DownloadError::NotThere {
             what: name.to_string(),
-            hint: format!("{page}/tree/main tells the repository's files"),
+            hint: format!("see the repository's files at {url}/tree/main"),
         },
         (403, _) => no_access(match network.token {
             None => get_token.to_owned(),
-            Some(_) => {
-                "the token does not allow it; it needs read access to the repository".to_owned()
-            }
+            Some(_) => "the token needs read access to the repository".to_owned(),
         }),
         (401, _) if network.token.is_some() => no_access(
-            "the token is not accepted; check HF_TOKEN, or log in anew with `hf auth login`"
-                .to_owned(),
+            "the token is invalid; check HF_TOKEN, or log in again with `hf auth login`".to_owned(),
         ),
-        // The hub tells those without a token no more of private repositories than of none.
+        // Without a token, the hub does not distinguish private repositories from missing ones.
         (401, _) => no_access(format!(
-            "there is no such repository, or it is private; check the name, or {get_token}"
+            "no such repository, or it is private; check the name, or {get_token}"
         )),
         (404, _) => DownloadError::NotThere {
             what: name.short(),
             hint: format!(
-                "{} knows no model of that name; check it, and for a private one {get_token}",
+                "no model of that name on {}; check the name, and for a private model {get_token}",
                 answer.host()
             ),
         },

@@ -1,4 +1,4 @@
-//! Repositories of the hub: what is in them, which of it a model is, and getting it into the cache.
+//! Repositories of the hub: list files, choose those of a model, and download them into the cache.
 
 mod file;
 #[cfg(fuzzing)]
@@ -18,22 +18,24 @@ use clipn_base::progress::Progress;
 use file::Files;
 use plan::Plan;
 
-/// The largest config, and the largest index, which are read whole.
-const LARGEST_CONFIG: u64 = 4 << 20;
-const LARGEST_INDEX: u64 = 16 << 20;
+/// Maximum size of a config in bytes, which is read into memory.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-/// The largest file of weights; only a server that lies has one.
-const LARGEST_WEIGHTS: u64 = 1 << 42;
+/// Maximum size of an index in bytes, which is read into memory.
+const MAX_INDEX_BYTES: u64 = 16 << 20;
 
-/// Gets a repository's model into the cache. Where the hub cannot be reached, what the cache has of it is given, with a
-/// note.
+/// Maximum size of a weights file in bytes, beyond any real one.
+const MAX_WEIGHTS_BYTES: u64 = 1 << 42;
+
+/// Downloads the model of a repository into the cache. If the hub cannot be reached, the cached
+/// files are returned with a note.
 pub(super) fn fetch(
     name: &HubName,
     settings: &Settings,
     purpose: Purpose,
     progress: &dyn Progress,
 ) -> Result<Fetched, DownloadError> {
-    // A commit never changes.
+    // Commits are immutable: no request is needed if the cache has all files.
     if is_commit(&name.revision)
         && let Some(fetched) = cached(name, settings).filter(|fetched| fetched.notes.is_empty())
     {
@@ -60,22 +62,22 @@ pub(super) fn fetch(
     };
 
     for config in &plan.configs {
-        files.fetch(config, LARGEST_CONFIG)?;
+        files.fetch(config, MAX_CONFIG_BYTES)?;
     }
     for config in &plan.absent {
         repository.remember_absent(&listing.commit, config);
     }
     let snapshot = repository.snapshot(&listing.commit);
     if purpose == Purpose::Compute && plan.is_agreed {
-        Pretrained::check_configs(&snapshot, clipn_checkpoint::is_open_clip_name(&plan.weights))?;
+        Pretrained::check_configs(&snapshot, clipn_checkpoint::is_open_clip_file_name(&plan.weights))?;
     }
     if plan.is_index() {
-        files.fetch(&plan.weights, LARGEST_INDEX)?;
-        for part in clipn_checkpoint::parts_of(&snapshot.join(&plan.weights))? {
-            files.fetch(&plan.beside(&part), LARGEST_WEIGHTS)?;
+        files.fetch(&plan.weights, MAX_INDEX_BYTES)?;
+        for part in clipn_checkpoint::shard_names(&snapshot.join(&plan.weights))? {
+            files.fetch(&plan.beside(&part), MAX_WEIGHTS_BYTES)?;
         }
     } else {
-        files.fetch(&plan.weights, LARGEST_WEIGHTS)?;
+        files.fetch(&plan.weights, MAX_WEIGHTS_BYTES)?;
     }
     repository.remember(&name.revision, &listing.commit);
     let path = if plan.is_agreed {
@@ -90,7 +92,7 @@ pub(super) fn fetch(
     })
 }
 
-/// What the cache has, because the hub cannot be reached.
+/// Falls back to the cache after a transient error. Returns the error if the cache is incomplete.
 fn from_cache_after(
     error: DownloadError,
     name: &HubName,
@@ -101,23 +103,23 @@ fn from_cache_after(
     };
     fetched.notes.insert(
         0,
-        format!("{name} is taken from the cache, and there may be a newer one: {error}"),
+        format!("{name}: using the cached copy, which may be outdated: {error}"),
     );
     Ok(fetched)
 }
 
-/// An address on the hub, from parts that are put into it as they are and parts that are encoded.
+/// URL on the hub from an encoded path.
 fn address(client: &Client<'_>, path: &str) -> Result<Uri, DownloadError> {
     let endpoint = &client.network().endpoint;
     format!("{endpoint}/{path}")
         .parse()
         .map_err(|_| DownloadError::NotAHub {
             host: endpoint.clone(),
-            problem: "its address is none".to_owned(),
+            problem: "invalid URL".to_owned(),
         })
 }
 
-/// Percent-encodes what is not unreserved (RFC 3986, 2.3), and leaves `kept` too.
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3) and `kept`.
 fn encoded(text: &str, kept: char) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_encoded() {
+    fn percent_encodes_reserved_characters() {
         assert_eq!(encoded("refs/pr/1", '.'), "refs%2Fpr%2F1");
         assert_eq!(encoded("a b/é?#%.pt", '/'), "a%20b/%C3%A9%3F%23%25.pt");
     }

@@ -1,26 +1,32 @@
 use crate::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, own_names};
 use crate::{DownloadError, HubName};
 
-/// Configs beside weights under names of `transformers`, or of no known name: its own, its preprocessing's, and that of
-/// this project's checkpoints.
+/// Configs of weights with a name of `transformers` or a non-standard name: the model config and
+/// the preprocessing of `transformers`, the state of clipn's own checkpoints, and open_clip's
+/// config.
 const OTHER_CONFIGS: [&str; 4] = ["config.json", PREPROCESSOR, "state.json", OPEN_CLIP_CONFIG];
 
-/// Which files of a repository are a model.
+/// Files of a repository that form a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Small files beside the weights.
+    /// Config files to fetch with the weights.
     pub(super) configs: Vec<String>,
-    /// Configs that the repository does not have, and that another program may ask the cache for.
+    /// Configs that the repository lacks. Recorded in the cache, because other programs look for
+    /// them.
     pub(super) absent: Vec<String>,
-    /// The weights, or the index of their parts.
+    /// Weights file, or the index of its shards.
     pub(super) weights: String,
-    /// Whether the folder tells which file its weights are.
+    /// Whether the weights have a standard name, so that their directory identifies them.
     pub(super) is_agreed: bool,
 }
 
 impl Plan {
-    /// Chooses as a folder of weights is read: under the names that open_clip and `transformers` agree on, safetensors
-    /// before others; else the only weights file in the repository's root.
+    /// Chooses the files in the same way as for a local directory: weights with a standard name of
+    /// open_clip or `transformers`, safetensors first, else the only weights file in the root.
+    ///
+    /// # Errors
+    /// [`DownloadError::NotThere`] if a requested file does not exist, and
+    /// [`DownloadError::NoWeights`] if there is no weights file or more than one candidate.
     pub(super) fn of<'a>(
         name: &HubName,
         is_there: impl Fn(&str) -> bool,
@@ -37,36 +43,38 @@ impl Plan {
             } else {
                 Err(DownloadError::NotThere {
                     what: name.to_string(),
-                    hint: "the repository has no such file; leave it out, or check its name"
-                        .to_owned(),
+                    hint: "the repository has no such file".to_owned(),
                 })
             };
         }
-        let owned = |names: &[&str]| {
+        let existing = |names: &[&str]| {
             names
                 .iter()
                 .filter(|name| is_there(name))
                 .map(|&name| name.to_owned())
                 .collect()
         };
-        let Some(weights) = clipn_checkpoint::agreed_name(&is_there) else {
+        let Some(weights) = clipn_checkpoint::preferred_weights_name(&is_there) else {
             let weights = only(name, files)?;
             return Ok(Self {
-                configs: owned(&OTHER_CONFIGS),
+                configs: existing(&OTHER_CONFIGS),
                 absent: Vec::new(),
                 weights,
                 is_agreed: false,
             });
         };
-        let configs: Vec<String> = match clipn_checkpoint::is_open_clip_name(weights) {
-            true => owned(&[OPEN_CLIP_CONFIG]),
-            false => owned(&OTHER_CONFIGS),
+        let is_open_clip = clipn_checkpoint::is_open_clip_file_name(weights);
+        let configs: Vec<String> = if is_open_clip {
+            existing(&[OPEN_CLIP_CONFIG])
+        } else {
+            existing(&OTHER_CONFIGS)
         };
-        let asked: &[&str] = match clipn_checkpoint::is_open_clip_name(weights) {
-            true => &[OPEN_CLIP_CONFIG],
-            false => &["config.json", PREPROCESSOR],
+        let expected: &[&str] = if is_open_clip {
+            &[OPEN_CLIP_CONFIG]
+        } else {
+            &["config.json", PREPROCESSOR]
         };
-        let absent = asked
+        let absent = expected
             .iter()
             .filter(|name| !is_there(name))
             .map(|&name| name.to_owned())
@@ -79,34 +87,35 @@ impl Plan {
         })
     }
 
-    /// A part of the weights, which lies beside their index.
+    /// Path of a shard, which is in the same directory as its index.
     pub(super) fn beside(&self, part: &str) -> String {
         match self.weights.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/{part}"),
+            Some((directory, _)) => format!("{directory}/{part}"),
             None => part.to_owned(),
         }
     }
 
-    /// Whether the weights come in parts, which their index names.
+    /// Whether the weights are sharded, with an index that lists the shards.
     pub(super) fn is_index(&self) -> bool {
         self.weights.ends_with(".index.json")
     }
 }
 
-/// Configs in the folder of a file that was named, which tell what its weights are.
+/// Configs in the directory of a requested file, which describe its weights.
 fn beside(file: &str, is_there: &impl Fn(&str) -> bool) -> Vec<String> {
-    let folder = file
+    let directory = file
         .rsplit_once('/')
-        .map(|(folder, _)| format!("{folder}/"))
+        .map(|(directory, _)| format!("{directory}/"))
         .unwrap_or_default();
     let configs = OTHER_CONFIGS
         .iter()
-        .map(|config| format!("{folder}{config}"));
+        .map(|config| format!("{directory}{config}"));
     configs
         .filter(|config| is_there(config) && config != file)
         .collect()
 }
 
+/// The only weights file with a non-standard name.
 fn only<'a>(name: &HubName, files: impl Iterator<Item = &'a str>) -> Result<String, DownloadError> {
     match own_names(files).as_slice() {
         [only] => Ok((*only).to_owned()),
@@ -135,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_its_weights_and_its_configs() {
+    fn chooses_weights_and_configs() {
         let configs = |names: &[&str]| {
             names
                 .iter()
                 .map(|&name| name.to_owned())
                 .collect::<Vec<_>>()
         };
-        // A repository of open_clip that `transformers` reads too.
+        // open_clip repository that `transformers` can read too.
         let both = [
             "README.md",
             "config.json",
@@ -160,7 +169,7 @@ mod tests {
                 configs(&["open_clip_config.json"])
             )
         );
-        // One of `transformers`, also in other frameworks' forms.
+        // `transformers` repository with weights for several frameworks.
         let transformers = [
             "config.json",
             "flax_model.msgpack",
@@ -193,7 +202,7 @@ mod tests {
             chosen(&["open_clip_pytorch_model.bin"]),
             ("open_clip_pytorch_model.bin".into(), Vec::new())
         );
-        // A checkpoint under a name of its own.
+        // Checkpoint with a non-standard name.
         assert_eq!(
             chosen(&["README.md", "epoch_10.pt", "old/epoch_1.pt"]),
             ("epoch_10.pt".into(), Vec::new())
@@ -205,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_the_users() {
+    fn ambiguous_weights_are_an_error() {
         let error = plan("hf-hub:a/b", &["epoch_1.pt", "epoch_2.pt"])
             .unwrap_err()
             .to_string();

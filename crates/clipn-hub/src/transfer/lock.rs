@@ -6,19 +6,23 @@ use crate::DownloadError;
 use crate::cache::create_folder;
 use clipn_base::progress::Progress;
 
-/// How often a lock is asked for.
-const LOOK: Duration = Duration::from_millis(100);
+/// Polling interval of the lock.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// One process or thread at a time fetches a file. Where the file system has no locks, there is none: then work may be
-/// done twice.
+/// File lock, so that one process or thread at a time downloads a file. If the file system does not
+/// support locks, none is taken, and a file may be downloaded twice.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    /// Unlocked when it is closed.
+    /// Open file; closing it releases the lock.
     _file: Option<File>,
 }
 
 impl Lock {
-    /// Waits for the lock and takes it.
+    /// Waits for the lock and acquires it.
+    ///
+    /// # Errors
+    /// [`DownloadError::Cancelled`] if the download is cancelled meanwhile, or an I/O error of the
+    /// lock file.
     pub(crate) fn take(
         path: &Path,
         what: &str,
@@ -31,7 +35,7 @@ impl Lock {
             .truncate(false)
             .open(path);
         let file = opened.map_err(|source| DownloadError::writing("open", path, source))?;
-        let mut waits = false;
+        let mut is_waiting = false;
         let locked = loop {
             match file.try_lock() {
                 Ok(()) => break Some(file),
@@ -42,19 +46,19 @@ impl Lock {
                     });
                 }
                 Err(TryLockError::WouldBlock) => {
-                    if !waits {
-                        waits = true;
+                    if !is_waiting {
+                        is_waiting = true;
                         progress.begin(
-                            &format!("waiting for another program that fetches {what}"),
+                            &format!("waiting for another process that downloads {what}"),
                             0,
                         );
                     }
                     progress.advance(0);
-                    std::thread::sleep(LOOK);
+                    std::thread::sleep(LOCK_POLL);
                 }
             }
         };
-        if waits {
+        if is_waiting {
             progress.end();
         }
         Ok(Self { _file: locked })

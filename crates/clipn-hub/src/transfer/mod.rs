@@ -1,4 +1,5 @@
-//! One file over the net: into a `.incomplete` beside its place, on from where it was cut off, checked, then renamed.
+//! Download of one file: into a temporary `.incomplete` file, resumed after interruptions,
+//! verified, then renamed.
 
 mod lock;
 mod part;
@@ -16,41 +17,45 @@ use super::http::{Answer, Client, Follow};
 use clipn_base::progress::Progress;
 use part::Part;
 
-/// Bytes that are read at once.
+/// Size of the read buffer in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// How often a file is begun anew because what came does not fit what is there.
-const MOST_RESTARTS: u32 = 3;
+/// Maximum number of restarts because the rest of a file does not match its beginning.
+const MAX_RESTARTS: u32 = 3;
 
-/// A file to be fetched.
+/// Description of a download.
 pub(super) struct Transfer<'a> {
     pub(super) client: &'a Client<'a>,
     pub(super) uri: &'a Uri,
-    /// What it is called.
+    /// Name of the file in messages.
     pub(super) what: &'a str,
-    /// Its length, where it is known.
+    /// Size in bytes, if it is known.
     pub(super) size: Option<u64>,
-    /// Its SHA-256, where it is known. Only then may what an earlier run fetched be gone on with.
+    /// SHA-256 in lower-case hexadecimal, if it is known. Only then can a partial file of an
+    /// earlier run be resumed.
     pub(super) sha256: Option<&'a str>,
-    /// The most that it may have.
+    /// Maximum size in bytes.
     pub(super) limit: u64,
-    /// What a status means that gives nothing.
+    /// Converts an error response.
     pub(super) refusal: &'a dyn Fn(&Answer) -> DownloadError,
     pub(super) progress: &'a dyn Progress,
 }
 
-/// How an attempt ended that did not fail.
-enum End {
-    /// All bytes are there.
-    Whole,
-    /// The rest belongs to another file than the beginning.
-    Another,
+/// Outcome of a successful request.
+enum Attempt {
+    /// All bytes are on disk.
+    Complete,
+    /// The file changed on the server: the rest does not match the beginning.
+    Changed,
 }
 
 impl Transfer<'_> {
-    /// Fetches the file to `place`, whose folder is there. Whoever calls holds a lock, which saves work and no more: two
-    /// that fetch the same file all the same write the same bytes, and what is renamed was checked as it lies there.
-    pub(super) fn to(&self, place: &Path) -> Result<(), DownloadError> {
+    /// Downloads the file to `target`, whose directory must exist.
+    ///
+    /// The caller holds a [`Lock`] only to avoid duplicate work. Correctness does not depend on it:
+    /// concurrent downloads write the same bytes, and the file is verified on disk before it is
+    /// renamed.
+    pub(super) fn to(&self, target: &Path) -> Result<(), DownloadError> {
         if let Some(size) = self.size.filter(|size| *size > self.limit) {
             return Err(DownloadError::TooLarge {
                 what: self.what.to_owned(),
@@ -58,18 +63,18 @@ impl Transfer<'_> {
                 limit: self.limit,
             });
         }
-        let incomplete = incomplete(place);
+        let incomplete = incomplete(target);
         let mut part = Part::open(&incomplete)?;
         if self.sha256.is_none() || self.size.is_some_and(|size| part.len() > size) {
             part.clear()?;
         }
-        // What this run did not see come may be anything.
-        let mut is_inherited = part.len() > 0;
+        // Data of an earlier run is untrusted until its checksum is verified.
+        let mut is_resumed = part.len() > 0;
         loop {
             self.fill(&mut part)?;
             match self.check(&mut part) {
-                Err(DownloadError::Checksum { .. }) if is_inherited => {
-                    is_inherited = false;
+                Err(DownloadError::Checksum { .. }) if is_resumed => {
+                    is_resumed = false;
                     part.clear()?;
                 }
                 Err(error @ (DownloadError::Checksum { .. } | DownloadError::Length { .. })) => {
@@ -83,16 +88,16 @@ impl Transfer<'_> {
         }
         part.sync()?;
         drop(part);
-        match fs::rename(&incomplete, place) {
-            // Another process was faster, where locks do not hold.
-            Err(_) if place.is_file() && !incomplete.exists() => Ok(()),
+        match fs::rename(&incomplete, target) {
+            // Without working locks, another process may have renamed the file first.
+            Err(_) if target.is_file() && !incomplete.exists() => Ok(()),
             renamed => {
                 renamed.map_err(|source| DownloadError::writing("rename", &incomplete, source))
             }
         }
     }
 
-    /// Fetches what is missing, with as many connections as that takes.
+    /// Downloads the missing bytes, with as many requests as needed.
     fn fill(&self, part: &mut Part) -> Result<(), DownloadError> {
         let patience = self.client.network().patience;
         let (mut failures, mut restarts) = (0, 0);
@@ -102,8 +107,8 @@ impl Transfer<'_> {
             let outcome = self.attempt(part, &mut etag);
             self.progress.end();
             match outcome {
-                Ok(End::Whole) => return Ok(()),
-                Ok(End::Another) if restarts < MOST_RESTARTS => {
+                Ok(Attempt::Complete) => return Ok(()),
+                Ok(Attempt::Changed) if restarts < MAX_RESTARTS => {
                     restarts += 1;
                     etag = None;
                     part.clear()?;
@@ -111,7 +116,7 @@ impl Transfer<'_> {
                         return Err(self.unsteady());
                     }
                 }
-                Ok(End::Another) => return Err(self.unsteady()),
+                Ok(Attempt::Changed) => return Err(self.unsteady()),
                 Err(error) if error.may_pass() => {
                     failures = if part.len() > before { 1 } else { failures + 1 };
                     if failures >= patience.tries {
@@ -124,16 +129,20 @@ impl Transfer<'_> {
         }
     }
 
-    /// One request and what comes of it.
-    fn attempt(&self, part: &mut Part, etag: &mut Option<String>) -> Result<End, DownloadError> {
+    /// Sends one request and receives its body.
+    fn attempt(
+        &self,
+        part: &mut Part,
+        etag: &mut Option<String>,
+    ) -> Result<Attempt, DownloadError> {
         let have = part.len();
         if have > 0 && self.size == Some(have) {
-            return Ok(End::Whole);
+            return Ok(Attempt::Complete);
         }
         let mut headers = Vec::new();
         if have > 0 {
             headers.push(("range", format!("bytes={have}-")));
-            // A weak one may stand for another content.
+            // A weak ETag does not guarantee identical bytes.
             if let Some(etag) = etag.as_ref().filter(|etag| !etag.starts_with("W/")) {
                 headers.push(("if-range", etag.clone()));
             }
@@ -141,13 +150,13 @@ impl Transfer<'_> {
         let answer = self
             .client
             .ask(&Method::GET, self.uri, &headers, Follow::Anywhere)?;
-        let came = answer.header("etag").map(str::to_owned);
-        let is_other = etag.is_some() && came.is_some() && *etag != came;
+        let new_etag = answer.header("etag").map(str::to_owned);
+        let has_changed = etag.is_some() && new_etag.is_some() && *etag != new_etag;
         let total = match answer.status() {
-            // Without a checksum nobody else would tell that the file is another one now.
-            200 if is_other && self.sha256.is_none() => return Ok(End::Another),
+            // Without a checksum, the ETag is the only sign that the file has changed.
+            200 if has_changed && self.sha256.is_none() => return Ok(Attempt::Changed),
             200 => {
-                // The server takes no notice of ranges, or the file is another one now.
+                // The server does not support ranges, or the file has changed.
                 if have > 0 {
                     part.clear()?;
                 }
@@ -155,32 +164,32 @@ impl Transfer<'_> {
             }
             206 if have > 0 => {
                 match content_range(answer.header("content-range").unwrap_or_default()) {
-                    Some((start, total)) if start == have && !is_other => total,
-                    _ => return Ok(End::Another),
+                    Some((start, total)) if start == have && !has_changed => total,
+                    _ => return Ok(Attempt::Changed),
                 }
             }
-            // There is no more: an earlier run got all of it, which the checksum will tell.
+            // An earlier run received the whole file; the checksum verifies that.
             416 if self.sha256.is_some()
                 && answer.header("content-range") == Some(&format!("bytes */{have}")) =>
             {
-                return Ok(End::Whole);
+                return Ok(Attempt::Complete);
             }
-            416 if have > 0 => return Ok(End::Another),
+            416 if have > 0 => return Ok(Attempt::Changed),
             _ => return Err((self.refusal)(&answer)),
         };
-        *etag = came;
+        *etag = new_etag;
         self.receive(answer, part, total)?;
-        Ok(End::Whole)
+        Ok(Attempt::Complete)
     }
 
-    /// Writes the body behind what is there.
+    /// Appends the body to the partial file.
     fn receive(
         &self,
         answer: Answer,
         part: &mut Part,
         total: Option<u64>,
     ) -> Result<(), DownloadError> {
-        let wrong = |got, expected| DownloadError::Length {
+        let wrong_length = |got, expected| DownloadError::Length {
             what: self.what.to_owned(),
             got,
             expected,
@@ -188,7 +197,7 @@ impl Transfer<'_> {
         if let (Some(total), Some(size)) = (total, self.size)
             && total != size
         {
-            return Err(wrong(total, size));
+            return Err(wrong_length(total, size));
         }
         let expected = self.size.or(total);
         let limit = expected.unwrap_or(self.limit);
@@ -213,7 +222,7 @@ impl Transfer<'_> {
             }
             let length = part.len() + read as u64;
             match expected {
-                Some(expected) if length > expected => return Err(wrong(length, expected)),
+                Some(expected) if length > expected => return Err(wrong_length(length, expected)),
                 None if length > limit => {
                     return Err(DownloadError::TooLarge {
                         what: self.what.to_owned(),
@@ -236,7 +245,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Holds the whole file, as it lies on the disk, against length and checksum.
+    /// Verifies the length and checksum of the file on disk.
     fn check(&self, part: &mut Part) -> Result<(), DownloadError> {
         if let Some(size) = self.size.filter(|size| *size != part.len()) {
             return Err(DownloadError::Length {
@@ -249,7 +258,7 @@ impl Transfer<'_> {
             return Ok(());
         };
         self.progress
-            .begin_bytes(&format!("checking {}", self.what), part.len());
+            .begin_bytes(&format!("verifying {}", self.what), part.len());
         let got = part.sha256(self.what, self.progress);
         self.progress.end();
         match got? {
@@ -270,14 +279,14 @@ impl Transfer<'_> {
     }
 }
 
-/// Where a file is while it comes.
-fn incomplete(place: &Path) -> PathBuf {
-    let mut name = place.file_name().unwrap_or_default().to_owned();
+/// Path of the temporary file during the download.
+fn incomplete(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".incomplete");
-    place.with_file_name(name)
+    target.with_file_name(name)
 }
 
-/// Start and total of `bytes START-END/TOTAL`; the total may be unknown (`*`).
+/// Parses `bytes START-END/TOTAL` and returns start and total; the total may be unknown (`*`).
 fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = header
         .trim()
@@ -301,7 +310,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_range_is_read_or_refused(header in "bytes *[0-9*]{0,21}-?[0-9]{0,21}/?[0-9*]{0,21}|\\PC{0,20}") {
+        fn content_range_accepts_any_input(header in "bytes *[0-9*]{0,21}-?[0-9]{0,21}/?[0-9*]{0,21}|\\PC{0,20}") {
             if let Some((start, Some(total))) = content_range(&header) {
                 prop_assert!(start < total);
             }
@@ -309,10 +318,10 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read() {
+    fn parses_content_ranges() {
         assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
         assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
-        for wrong in [
+        for invalid in [
             "",
             "bytes",
             "bytes */10",
@@ -322,7 +331,7 @@ mod tests {
             "bytes 5-9",
             "bytes -9/10",
         ] {
-            assert_eq!(content_range(wrong), None, "{wrong}");
+            assert_eq!(content_range(invalid), None, "{invalid}");
         }
     }
 }

@@ -8,8 +8,8 @@ use super::CHUNK;
 use crate::DownloadError;
 use clipn_base::progress::Progress;
 
-/// A file that is not all there yet. It is written at a place of its own count, not at its end, so that two that fetch
-/// the same file cannot mix what they write.
+/// Partial file. Each writer keeps its own offset and does not append, so that concurrent downloads
+/// of the same file cannot interleave their data.
 #[derive(Debug)]
 pub(super) struct Part {
     file: File,
@@ -18,7 +18,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens what an earlier run left, or begins.
+    /// Opens the partial file of an earlier run, or creates an empty one.
     pub(super) fn open(path: &Path) -> Result<Self, DownloadError> {
         let opened = OpenOptions::new()
             .read(true)
@@ -35,30 +35,30 @@ impl Part {
         })
     }
 
-    /// Bytes from the beginning that are there.
+    /// Number of bytes received so far.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Begins anew.
+    /// Truncates the file to restart the download.
     pub(super) fn clear(&mut self) -> Result<(), DownloadError> {
         let cleared = self
             .file
             .set_len(0)
             .and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        cleared.map_err(|source| DownloadError::writing("empty", &self.path, source))?;
+        cleared.map_err(|source| DownloadError::writing("truncate", &self.path, source))?;
         self.len = 0;
         Ok(())
     }
 
-    /// Writes behind what is there, of a file that has `expected` bytes in the end.
+    /// Writes the next bytes. `expected` is the total size, for the error if the disk is full.
     pub(super) fn write(
         &mut self,
         bytes: &[u8],
         expected: Option<u64>,
     ) -> Result<(), DownloadError> {
         if let Err(source) = self.file.write_all(bytes) {
-            // Where the disk is full, half a piece may have been written.
+            // Drop a partial write.
             let _ = self.file.set_len(self.len);
             return Err(
                 match (
@@ -67,7 +67,7 @@ impl Part {
                 ) {
                     (DownloadError::NoSpace { path, .. }, Some(size)) => DownloadError::NoSpace {
                         path,
-                        size: told(size),
+                        size: readable_size(size),
                     },
                     (error, _) => error,
                 },
@@ -77,7 +77,7 @@ impl Part {
         Ok(())
     }
 
-    /// SHA-256 of the file as it lies there, hexadecimal.
+    /// SHA-256 of the file on disk, in lower-case hexadecimal.
     pub(super) fn sha256(
         &mut self,
         what: &str,
@@ -110,7 +110,7 @@ impl Part {
             .collect())
     }
 
-    /// Sees to it that the file outlives a loss of power.
+    /// Flushes the file to disk, so that it survives a power failure.
     pub(super) fn sync(&self) -> Result<(), DownloadError> {
         self.file
             .sync_all()
@@ -118,8 +118,8 @@ impl Part {
     }
 }
 
-/// A size as people read it.
-fn told(bytes: u64) -> String {
+/// Size with a decimal unit.
+fn readable_size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),

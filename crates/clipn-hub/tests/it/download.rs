@@ -1,18 +1,18 @@
-//! Weights by name, from a hub on this machine: what is fetched, and how the cache is shared with other programs.
-
+//! Weights by name from a local hub: which files are fetched, and how the cache is shared with
+//! other programs.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use clipn_hub::{Fetched, HubName, Name, Purpose, fetch_url};
-use clipn_base::progress::Silent;
-use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
 use crate::local_hub::{
-    CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_below, holds, named, ranges, repository,
+    CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_under, holds, named, ranges, repository,
 };
+use clipn_base::progress::NoProgress;
+use clipn_hub::{Fetched, HubName, Name, Purpose, fetch_url};
+use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
 
 #[test]
-fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
+fn cache_layout_matches_huggingface_hub_and_the_token_stays_at_the_hub() {
     let storage = repository().serve();
     let server = Hub {
         storage: Some(storage.url()),
@@ -36,7 +36,7 @@ fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
     holds(&fetched, CONFIG, MODEL.as_bytes());
     assert!(
         !snapshot.join("README.md").exists(),
-        "more was fetched than is needed"
+        "an unneeded file was fetched"
     );
     assert_eq!(
         std::fs::read_to_string(home.repository().join("refs/main")).unwrap(),
@@ -44,30 +44,30 @@ fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
     );
     let target = std::fs::read_link(snapshot.join(WEIGHTS)).unwrap();
     assert_eq!(target, Path::new("../../blobs").join(sha256(&weights)));
-    home.is_clean();
+    home.assert_clean();
 
-    let (of_hub, of_storage) = (server.seen(), storage.seen());
+    let (hub_requests, storage_requests) = (server.seen(), storage.seen());
     assert!(
-        of_hub
+        hub_requests
             .iter()
             .all(|request| request.header("authorization") == Some("Bearer hf_secret"))
     );
-    assert_eq!(of_storage.len(), 1);
-    assert_eq!(of_storage[0].header("authorization"), None);
+    assert_eq!(storage_requests.len(), 1);
+    assert_eq!(storage_requests[0].header("authorization"), None);
     assert!(
-        of_storage[0]
+        storage_requests[0]
             .header("user-agent")
             .unwrap()
             .starts_with("clipn/")
     );
 
-    // Once more: a branch is asked for its commit, a commit is not.
+    // On the second fetch, a branch is resolved again, a commit is not.
     assert_eq!(home.fetch(NAME).unwrap(), fetched);
     assert_eq!(server.seen().len(), 1);
     assert_eq!(home.fetch(&format!("{NAME}@{COMMIT}")).unwrap(), fetched);
     assert_eq!((server.seen().len(), storage.seen().len()), (0, 0));
 
-    // Other revisions of the same commit fetch nothing again.
+    // Other revisions that point to the same commit download nothing.
     for revision in ["v1.0", "refs/pr/1"] {
         assert_eq!(home.fetch(&format!("{NAME}@{revision}")).unwrap(), fetched);
         assert_eq!(
@@ -79,7 +79,7 @@ fn a_repository_is_laid_out_as_python_does_and_the_token_stays_at_the_hub() {
 }
 
 #[test]
-fn a_new_commit_shares_what_did_not_change() {
+fn new_commits_share_unchanged_blobs() {
     let server = repository().serve();
     let home = Home::at(&server.url());
     home.fetch(NAME).unwrap();
@@ -95,7 +95,7 @@ fn a_new_commit_shares_what_did_not_change() {
     let mut settings = home.settings.clone();
     settings.network.endpoint = server.url();
     let fetched = named(NAME)
-        .fetch(&settings, Purpose::Look, &Silent)
+        .fetch(&settings, Purpose::Look, &NoProgress)
         .unwrap();
     assert!(fetched.path.ends_with(&commit));
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
@@ -108,17 +108,17 @@ fn a_new_commit_shares_what_did_not_change() {
 }
 
 #[test]
-fn files_are_copied_where_there_are_no_links() {
+fn files_are_copied_without_symlinks() {
     let server = repository().serve();
     let home = Home::with(&server.url(), &[("HF_HUB_DISABLE_SYMLINKS", "1")]);
     let fetched = home.fetch(NAME).unwrap();
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
     assert!(!fetched.path.join(WEIGHTS).is_symlink());
-    home.is_clean();
+    home.assert_clean();
 }
 
 #[test]
-fn every_kind_of_repository_gives_what_its_weights_need() {
+fn fetches_the_files_that_each_layout_needs() {
     let weights = noise(2, 5000);
     let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
     let sharded: &[(&str, &[u8])] = &[
@@ -181,7 +181,7 @@ fn every_kind_of_repository_gives_what_its_weights_need() {
             fetched.path,
             opened.map_or(snapshot.clone(), |file| snapshot.join(file))
         );
-        let mut found: Vec<_> = files_below(&snapshot)
+        let mut found: Vec<_> = files_under(&snapshot)
             .into_iter()
             .map(|path| {
                 Path::new(&path)
@@ -219,12 +219,12 @@ fn every_kind_of_repository_gives_what_its_weights_need() {
     let server = repository().serve();
     fails(
         Home::at(&server.url()).fetch("hf-hub:test/tiny/none.pt"),
-        &["test/tiny/none.pt is not there"],
+        &["test/tiny/none.pt does not exist"],
     );
 }
 
 #[test]
-fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
+fn rejects_unsupported_models_before_fetching_weights() {
     let mut hub = repository();
     hub.files.insert(
         CONFIG.to_owned(),
@@ -234,7 +234,7 @@ fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
     );
     let server = hub.serve();
     let home = Home::at(&server.url());
-    let outcome = named(NAME).fetch(&home.settings, Purpose::Compute, &Silent);
+    let outcome = named(NAME).fetch(&home.settings, Purpose::Compute, &NoProgress);
     fails(outcome, &["init_logit_bias", "unsupported"]);
     assert_eq!(ranges(&server), [None; 0]);
     home.fetch(NAME).unwrap();
@@ -246,18 +246,22 @@ fn what_cannot_be_computed_is_told_before_its_weights_are_fetched() {
             &[("config.json", config), ("model.safetensors", &weights)],
         )
         .serve();
-        named(NAME).fetch(&Home::at(&server.url()).settings, Purpose::Compute, &Silent)
+        named(NAME).fetch(
+            &Home::at(&server.url()).settings,
+            Purpose::Compute,
+            &NoProgress,
+        )
     };
     fails(
         of_transformers(br#"{"model_type": "siglip"}"#),
         &["config.json", "siglip"],
     );
-    // A config that is none of `transformers` says nothing of the weights.
+    // A config that is not from `transformers` does not describe the weights.
     of_transformers(br#"{"epochs": 3}"#).unwrap();
 }
 
 #[test]
-fn offline_asks_nobody() {
+fn offline_mode_sends_no_requests() {
     let server = repository().serve();
     let mut home = Home::at(&server.url());
     let online = home.settings.clone();
@@ -266,8 +270,7 @@ fn offline_asks_nobody() {
         home.fetch(NAME),
         &[
             "hf-hub:test/tiny is not in the cache",
-            "--offline is given",
-            "leave it out once",
+            "downloads are disabled: offline mode is on",
         ],
     );
     let variable = Home::with(&server.url(), &[("HF_HUB_OFFLINE", "1")]);
@@ -291,7 +294,7 @@ fn offline_asks_nobody() {
     );
     assert_eq!(server.seen().len(), 0);
 
-    // Its blob is gone.
+    // A snapshot without its blob is incomplete.
     std::fs::remove_file(
         home.repository()
             .join("blobs")
@@ -302,7 +305,7 @@ fn offline_asks_nobody() {
 }
 
 #[test]
-fn without_a_net_the_cache_serves_and_says_so() {
+fn falls_back_to_the_cache_with_a_note() {
     let server = repository().serve();
     let mut home = Home::at(&server.url());
     let fetched = home.fetch(NAME).unwrap();
@@ -310,17 +313,17 @@ fn without_a_net_the_cache_serves_and_says_so() {
     let again = home.fetch(NAME).unwrap();
     assert_eq!(again.path, fetched.path);
     assert!(
-        again.notes[0].contains("from the cache") && again.notes[0].contains("127.0.0.1:1"),
+        again.notes[0].contains("using the cached copy") && again.notes[0].contains("127.0.0.1:1"),
         "{:?}",
         again.notes
     );
-    // A refusal is no lack of a net.
+    // An error response of the hub is not a network failure.
     let server = Server::start(|_| Reply::new(404));
     home.settings.network.endpoint = server.url();
-    fails(home.fetch(NAME), &["is not there"]);
+    fails(home.fetch(NAME), &["does not exist"]);
 }
 
-/// Lays out a snapshot as huggingface_hub leaves it.
+/// Creates a snapshot in the layout of huggingface_hub.
 fn python_cache(home: &Home, files: &[(&str, &[u8])]) -> PathBuf {
     let root = home.repository();
     let snapshot = root.join("snapshots").join(COMMIT);
@@ -340,7 +343,7 @@ fn python_cache(home: &Home, files: &[(&str, &[u8])]) -> PathBuf {
 }
 
 #[test]
-fn what_python_fetched_is_used() {
+fn uses_files_cached_by_huggingface_hub() {
     let server = repository().serve();
     let weights = noise(1, 300_000);
     let mut home = Home::at(&server.url());
@@ -361,7 +364,8 @@ fn what_python_fetched_is_used() {
     home.fetch(NAME).unwrap();
     assert_eq!(ranges(&server), [None; 0]);
 
-    // open_clip fetches no config for its tags: that is told, and made up for.
+    // open_clip fetches no config for its tags: offline that is a note, online the config is
+    // fetched.
     let mut home = Home::at(&server.url());
     let snapshot = python_cache(&home, &[(WEIGHTS, &weights)]);
     let online = home.settings.clone();
@@ -380,7 +384,7 @@ fn what_python_fetched_is_used() {
     assert!(snapshot.join(CONFIG).is_file());
     assert_eq!(ranges(&server), [None; 0]);
 
-    // Nor is a part of weights in parts all of them.
+    // Sharded weights are incomplete if a shard is missing.
     let home = Home::at(&server.url());
     python_cache(
         &home,
@@ -400,7 +404,7 @@ fn what_python_fetched_is_used() {
 }
 
 #[test]
-fn files_from_elsewhere_are_kept_by_their_checksum() {
+fn files_with_urls_are_stored_by_checksum() {
     let weights = noise(6, 200_000);
     let bytes = weights.clone();
     let count = AtomicU32::new(0);
@@ -416,7 +420,7 @@ fn files_from_elsewhere_are_kept_by_their_checksum() {
     let other = Server::start(|_| Reply::new(200).body(b"something else"));
     let sha = sha256(&weights);
     let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
-    let path = fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
+    let path = fetch_url(&url, &sha, &home.settings, &NoProgress).unwrap();
     assert_eq!(
         path,
         home.folder
@@ -433,27 +437,31 @@ fn files_from_elsewhere_are_kept_by_their_checksum() {
             .collect::<Vec<_>>(),
         [None, Some("bytes=70000-")]
     );
-    fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
+    fetch_url(&url, &sha, &home.settings, &NoProgress).unwrap();
     assert_eq!(server.seen(), []);
-    home.is_clean();
+    home.assert_clean();
 
     let url = format!("{}/{}/x.pt", other.url(), sha256(b"x"));
-    let error = fetch_url(&url, &sha256(b"x"), &home.settings, &Silent)
+    let error = fetch_url(&url, &sha256(b"x"), &home.settings, &NoProgress)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("x.pt came damaged"), "{error}");
+    assert!(error.contains("SHA-256 mismatch of x.pt"), "{error}");
     assert_eq!(other.seen()[0].header("authorization"), None);
-    home.is_clean();
-    // All of it is there, but an earlier run could not say so.
-    let place = home.folder.path().join("assets/clipn/weights").join(&sha);
-    std::fs::rename(place.join("ViT-T.pt"), place.join("ViT-T.pt.incomplete")).unwrap();
+    home.assert_clean();
+    // A complete file that an earlier run did not rename is verified with one request.
+    let directory = home.folder.path().join("assets/clipn/weights").join(&sha);
+    std::fs::rename(
+        directory.join("ViT-T.pt"),
+        directory.join("ViT-T.pt.incomplete"),
+    )
+    .unwrap();
     let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
-    fetch_url(&url, &sha, &home.settings, &Silent).unwrap();
+    fetch_url(&url, &sha, &home.settings, &NoProgress).unwrap();
     assert_eq!(server.seen().len(), 1);
 }
 
 #[test]
-fn tags_are_repositories_and_files() {
+fn tags_resolve_to_repositories_and_urls() {
     let repository = Hub {
         repository: "laion/CLIP-ViT-B-16-laion2B-s34B-b88K".to_owned(),
         ..repository()
@@ -462,25 +470,25 @@ fn tags_are_repositories_and_files() {
     let home = Home::at(&server.url());
     let tag = |tag: &str| Name::of(Path::new(tag), Some("ViT-B-16")).unwrap();
     let fetched = tag("laion2b_s34b_b88k")
-        .fetch(&home.settings, Purpose::Look, &Silent)
+        .fetch(&home.settings, Purpose::Look, &NoProgress)
         .unwrap();
     assert_eq!(fetched.model, Some("ViT-B-16"));
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
     let settings = home.settings.offline();
-    let outcome = tag("openai").fetch(&settings, Purpose::Look, &Silent);
+    let outcome = tag("openai").fetch(&settings, Purpose::Look, &NoProgress);
     fails(
         outcome,
         &[
             "ViT-B-16-quickgelu openai",
             "ViT-B-16.pt",
             "is not in the cache",
-            "--offline",
+            "offline mode",
         ],
     );
 }
 
 #[test]
-fn names_stand_for_themselves() {
+fn parses_repository_names() {
     let name = HubName::parse("hf-hub:test/tiny@v1.0").unwrap();
     assert_eq!(named("hf-hub:test/tiny@v1.0"), Name::Hub(name));
 }

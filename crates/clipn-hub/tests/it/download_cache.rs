@@ -1,4 +1,4 @@
-//! What lies in the cache: Hugging Face's layout, half of it, and what others may have put there.
+//! Inventory of the cache: complete and partial layouts of Hugging Face, and foreign files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba98";
 
-/// A cache in a folder of its own.
+/// Cache in a temporary directory.
 struct Cache(TempDir);
 
 impl Cache {
@@ -35,7 +35,7 @@ impl Cache {
         path
     }
 
-    /// A file of a snapshot, as a link to its blob where there are links.
+    /// Creates a file of a snapshot, on Unix as a symbolic link to its blob.
     fn link(&self, repository: &str, commit: &str, file: &str, bytes: &[u8]) {
         let blob = self.write(
             &format!(
@@ -56,15 +56,15 @@ impl Cache {
         std::fs::copy(blob, pointer).map(drop).unwrap();
     }
 
-    /// Everything below, links as they are, so that a change shows.
+    /// Contents of the cache for comparison, without following links.
     fn tree(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let mut found = BTreeMap::new();
-        let mut folders = vec![self.0.path().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let mut directories = vec![self.0.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
                 let kind = entry.file_type().unwrap();
                 if kind.is_dir() {
-                    folders.push(entry.path());
+                    directories.push(entry.path());
                 }
                 let bytes = kind.is_file().then(|| std::fs::read(entry.path()).unwrap());
                 found.insert(entry.path(), bytes);
@@ -75,19 +75,19 @@ impl Cache {
 }
 
 #[test]
-fn no_cache_is_an_empty_one() {
+fn missing_cache_is_empty() {
     let cache = Cache::new();
     assert_eq!(cache.look(), Held::default());
     std::fs::create_dir_all(cache.0.path().join("hub/models--a--b/snapshots")).unwrap();
     assert_eq!(cache.look(), Held::default());
     let cache = Cache::new();
-    cache.write("hub", "a file where the cache should be");
-    cache.write("assets", "here too");
+    cache.write("hub", "a file instead of the cache directory");
+    cache.write("assets", "a file instead of the assets directory");
     assert_eq!(cache.look(), Held::default());
 }
 
 #[test]
-fn revisions_and_files_are_told_with_their_tags() {
+fn lists_revisions_and_files_with_their_tags() {
     let cache = Cache::new();
     let laion = "models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K";
     cache.link(laion, COMMIT, "open_clip_model.safetensors", &[1; 1000]);
@@ -120,9 +120,9 @@ fn revisions_and_files_are_told_with_their_tags() {
     );
 
     let before = cache.tree();
-    let held = cache.look();
-    assert_eq!(cache.tree(), before, "a look changed the cache");
-    let told: Vec<_> = held
+    let inventory = cache.look();
+    assert_eq!(cache.tree(), before, "the scan changed the cache");
+    let listed: Vec<_> = inventory
         .weights
         .iter()
         .map(|w| {
@@ -138,11 +138,11 @@ fn revisions_and_files_are_told_with_their_tags() {
         })
         .collect();
     let repository = "laion/CLIP-ViT-B-16-laion2B-s34B-b88K";
-    let of_openai = "ViT-B-32-quickgelu openai".to_owned();
+    let openai_tag = "ViT-B-32-quickgelu openai".to_owned();
     assert_eq!(
-        told,
+        listed,
         [
-            (name, sha256, String::new(), 1, 30, true, of_openai),
+            (name, sha256, String::new(), 1, 30, true, openai_tag),
             (
                 repository,
                 COMMIT,
@@ -165,14 +165,19 @@ fn revisions_and_files_are_told_with_their_tags() {
         ]
     );
     assert_eq!(
-        held.unfinished,
+        inventory.unfinished,
         Unfinished {
             files: 2,
             bytes: 75
         }
     );
-    assert_eq!(held.weights[0].path, file);
-    assert!(held.weights[1].path.join("open_clip_config.json").is_file());
+    assert_eq!(inventory.weights[0].path, file);
+    assert!(
+        inventory.weights[1]
+            .path
+            .join("open_clip_config.json")
+            .is_file()
+    );
 
     let cached: Vec<_> = rows()
         .iter()
@@ -182,13 +187,13 @@ fn revisions_and_files_are_told_with_their_tags() {
         cached,
         [
             ("openai", file),
-            ("laion2b_s34b_b88k", held.weights[1].path.clone())
+            ("laion2b_s34b_b88k", inventory.weights[1].path.clone())
         ]
     );
 }
 
 #[test]
-fn what_is_not_of_the_layout_is_passed_over() {
+fn ignores_files_outside_the_layout() {
     let cache = Cache::new();
     for folder in [
         "models--a",
@@ -221,7 +226,7 @@ fn what_is_not_of_the_layout_is_passed_over() {
 }
 
 #[test]
-fn refs_are_believed_where_they_are_commits() {
+fn accepts_only_refs_that_contain_a_commit() {
     let cache = Cache::new();
     cache.link("models--a--b", COMMIT, "model.safetensors", b"1234567890");
     for (name, text) in [
@@ -240,7 +245,7 @@ fn refs_are_believed_where_they_are_commits() {
 
 #[cfg(unix)]
 #[test]
-fn links_that_lead_astray_do_no_harm() {
+fn tolerates_broken_and_cyclic_links() {
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::symlink;
 
@@ -271,15 +276,15 @@ fn links_that_lead_astray_do_no_harm() {
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::write(deep.join("deep.txt"), "x").unwrap();
 
-    let held = cache.look();
+    let inventory = cache.look();
     assert_eq!(
-        held.unreadable,
+        inventory.unreadable,
         [cache.0.path().join("hub/models--e--f/snapshots")]
     );
-    let told: Vec<_> = held
+    let listed: Vec<_> = inventory
         .weights
         .iter()
         .map(|w| (&*w.name, w.files, w.bytes, w.is_whole))
         .collect();
-    assert_eq!(told, [("a/b", 2, 11, true), ("c/d", 2, 11, true)]);
+    assert_eq!(listed, [("a/b", 2, 11, true), ("c/d", 2, 11, true)]);
 }

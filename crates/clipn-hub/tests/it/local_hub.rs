@@ -1,13 +1,12 @@
 //! Download tests: a temporary cache, and local hubs to fill it from.
 #![allow(dead_code)]
 
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use clipn_base::progress::{NoProgress, Progress};
 use clipn_hub::{DownloadError, Fetched, Name, Patience, Purpose, Settings};
-use clipn_base::progress::{Progress, Silent};
 use clipn_testing::hub::{Hub, Reply, Request, Server, noise, sha256};
 use tempfile::TempDir;
 
@@ -62,7 +61,7 @@ impl Home {
     }
 
     pub fn fetch(&self, name: &str) -> Result<Fetched, DownloadError> {
-        self.watched(name, &Silent)
+        self.watched(name, &NoProgress)
     }
 
     pub fn watched(&self, name: &str, progress: &dyn Progress) -> Result<Fetched, DownloadError> {
@@ -82,7 +81,7 @@ impl Home {
     /// Asserts that there is nothing next to the cache directory, and no incomplete or temporary
     /// file in it.
     #[track_caller]
-    pub fn is_clean(&self) {
+    pub fn assert_clean(&self) {
         let entries: Vec<_> = std::fs::read_dir(self.folder.path())
             .unwrap()
             .map(|e| e.unwrap().file_name())
@@ -93,7 +92,7 @@ impl Home {
                 .all(|entry| entry == "hub" || entry == "assets"),
             "{entries:?}"
         );
-        let leftovers: Vec<_> = files_below(self.folder.path())
+        let leftovers: Vec<_> = files_under(self.folder.path())
             .into_iter()
             .filter(|path| path.ends_with(".tmp") || path.ends_with(".incomplete"))
             .collect();
@@ -102,10 +101,10 @@ impl Home {
 
     /// Asserts that no file of that name is in the cache or next to it.
     #[track_caller]
-    pub fn is_clean_of(&self, name: &str) {
-        self.is_clean();
+    pub fn assert_clean_of(&self, name: &str) {
+        self.assert_clean();
         assert!(
-            files_below(self.folder.path())
+            files_under(self.folder.path())
                 .iter()
                 .all(|path| !path.contains(name))
         );
@@ -117,12 +116,12 @@ pub fn named(name: &str) -> Name {
     Name::of(Path::new(name), None).unwrap()
 }
 
-pub fn files_below(folder: &Path) -> Vec<String> {
+pub fn files_under(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.is_symlink() {
-            found.extend(files_below(&path));
+            found.extend(files_under(&path));
         } else {
             found.push(path.display().to_string());
         }

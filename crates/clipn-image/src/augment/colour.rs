@@ -11,7 +11,7 @@ use crate::rgb::RgbImage;
 /// adjustments are applied in random order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ColourJitter {
+pub struct ColorJitter {
     /// Maximum deviation of the brightness factor from 1, which blends the image with black; 0 to
     /// 1.
     pub brightness: f64,
@@ -42,7 +42,7 @@ const ORDERS: [[Adjustment; 3]; 6] = [
     [Saturation, Contrast, Brightness],
 ];
 
-impl ColourJitter {
+impl ColorJitter {
     /// Validates the settings.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl ColourJitter {
                     blend(image, |_| mean, factor)
                 }
                 Saturation => {
-                    let gray = image.to_grey();
+                    let gray = image.to_gray();
                     blend(image, |index| f32::from(gray.pixels()[index]), factor)
                 }
             };
@@ -103,7 +103,7 @@ fn blend(image: RgbImage, other: impl Fn(usize) -> f32, factor: f32) -> RgbImage
 
 /// Returns the rounded mean of the grayscale image, as in Pillow's `ImageEnhance.Contrast`.
 fn mean_gray(image: &RgbImage) -> f32 {
-    let gray = image.to_grey();
+    let gray = image.to_gray();
     let pixels = gray.pixels().as_chunks::<3>().0;
     let sum: u64 = pixels.iter().map(|pixel| u64::from(pixel[0])).sum();
     (sum as f64 / pixels.len() as f64 + 0.5).floor() as f32
@@ -113,7 +113,7 @@ fn mean_gray(image: &RgbImage) -> f32 {
 mod tests {
     use super::*;
 
-    const OFF: ColourJitter = ColourJitter {
+    const OFF: ColorJitter = ColorJitter {
         brightness: 0.0,
         contrast: 0.0,
         saturation: 0.0,
@@ -123,7 +123,7 @@ mod tests {
         RgbImage::new(2, 1, vec![200, 100, 0, 10, 20, 30]).unwrap()
     }
 
-    fn jittered(jitter: ColourJitter, order: f64, factor: f64) -> Vec<u8> {
+    fn jittered(jitter: ColorJitter, order: f64, factor: f64) -> Vec<u8> {
         let mut numbers = std::iter::once(order).chain(std::iter::repeat(factor));
         jitter
             .apply(image(), &mut || numbers.next().unwrap())
@@ -140,21 +140,21 @@ mod tests {
         // A draw of 0 gives the factor 1 − 0.5. The gray values are 118 and 18, with mean 68.
         let half = |jitter| jittered(jitter, 0.0, 0.0);
         assert_eq!(
-            half(ColourJitter {
+            half(ColorJitter {
                 brightness: 0.5,
                 ..OFF
             }),
             [100, 50, 0, 5, 10, 15]
         );
         assert_eq!(
-            half(ColourJitter {
+            half(ColorJitter {
                 contrast: 0.5,
                 ..OFF
             }),
             [134, 84, 34, 39, 44, 49]
         );
         assert_eq!(
-            half(ColourJitter {
+            half(ColorJitter {
                 saturation: 0.5,
                 ..OFF
             }),
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn values_stay_within_eight_bits_and_depend_on_the_order() {
-        let all = ColourJitter {
+        let all = ColorJitter {
             brightness: 1.0,
             contrast: 1.0,
             saturation: 1.0,

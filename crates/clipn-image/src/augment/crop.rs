@@ -27,19 +27,19 @@ pub struct CropBox {
 /// logarithm of the aspect ratio is uniform in the logarithms of `ratio`. If no box fits, returns
 /// the largest center box with an aspect ratio within `ratio`. `draw` returns uniform numbers in
 /// [0, 1).
-pub fn random_box(
+pub fn random_crop_box(
     width: u32,
     height: u32,
     scale: [f64; 2],
     ratio: [f64; 2],
     draw: &mut dyn FnMut() -> f64,
 ) -> CropBox {
-    box_that_fits(width, height, scale, ratio, draw)
+    try_random_box(width, height, scale, ratio, draw)
         .unwrap_or_else(|| center_box(width, height, ratio))
 }
 
 /// Returns the first of ten random boxes that fits into the image.
-pub(super) fn box_that_fits(
+pub(super) fn try_random_box(
     width: u32,
     height: u32,
     scale: [f64; 2],
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn boxes_have_the_drawn_area_and_aspect_ratio() {
         // Area 0.95, aspect ratio exp(0) = 1: side sqrt(9500) = 97.47, offsets 0 to 3.
-        let crop_box = random_box(
+        let crop_box = random_crop_box(
             100,
             100,
             [0.9, 1.0],
@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn falls_back_to_a_center_box_within_the_aspect_ratio() {
-        let at = |width, height| random_box(width, height, [0.9, 1.0], RATIO, &mut fixed(&[0.9]));
+        let at =
+            |width, height| random_crop_box(width, height, [0.9, 1.0], RATIO, &mut fixed(&[0.9]));
         assert_eq!(
             at(400, 100),
             CropBox {

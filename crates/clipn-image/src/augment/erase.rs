@@ -1,5 +1,5 @@
 //! Random erasing.
-use super::crop::box_that_fits;
+use super::crop::try_random_box;
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -19,7 +19,7 @@ pub(super) fn erase(
     draw: &mut dyn FnMut() -> f64,
 ) -> Result<RgbImage, ImageError> {
     let (width, height) = (image.width(), image.height());
-    let Some(erased_box) = box_that_fits(width, height, SCALE, RATIO, draw) else {
+    let Some(erased_box) = try_random_box(width, height, SCALE, RATIO, draw) else {
         return Ok(image);
     };
     let mut pixels = image.into_pixels();

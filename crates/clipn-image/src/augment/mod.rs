@@ -4,8 +4,8 @@ mod colour;
 mod crop;
 mod erase;
 
-pub use colour::ColourJitter;
-pub use crop::{CropBox, random_box, resized_crop};
+pub use colour::ColorJitter;
+pub use crop::{CropBox, random_crop_box, resized_crop};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub struct Augmentation {
     pub horizontal_flip: f64,
     /// Random brightness, contrast and saturation; off by default.
     #[serde(default)]
-    pub colour_jitter: Option<ColourJitter>,
+    pub colour_jitter: Option<ColorJitter>,
     /// Probability of a conversion to grayscale, 0 to 1; 0 by default.
     #[serde(default)]
     pub greyscale: f64,
@@ -127,10 +127,10 @@ impl Augmentation {
             TrainingCrop::Centre => preprocessing.crop(image)?,
             TrainingCrop::RandomResized { scale, ratio } => {
                 preprocessing.check()?;
-                let crop_box = random_box(image.width(), image.height(), scale, ratio, draw);
+                let crop_box = random_crop_box(image.width(), image.height(), scale, ratio, draw);
                 let crop = resized_crop(image, crop_box, preprocessing.size)?;
                 if preprocessing.grey {
-                    crop.to_grey()
+                    crop.to_gray()
                 } else {
                     crop
                 }
@@ -149,7 +149,7 @@ impl Augmentation {
             None => crop,
         };
         let crop = if applies(self.greyscale, draw) {
-            crop.to_grey()
+            crop.to_gray()
         } else {
             crop
         };

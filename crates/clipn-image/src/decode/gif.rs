@@ -45,7 +45,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         }
         indices = canvas;
     }
-    RgbImage::new(width, height, samples::from_palette(&indices, &palette))
+    RgbImage::new(width, height, samples::palette_to_rgb(&indices, &palette))
 }
 
 fn failed(error: DecodingError) -> ImageError {

@@ -74,7 +74,7 @@ impl Default for DecodeOptions {
 /// # Errors
 /// An [`ImageError`] that names `path`:
 /// - [`NotFound`](ImageError::NotFound), [`PermissionDenied`](ImageError::PermissionDenied),
-///   [`IsFolder`](ImageError::IsFolder) or [`Read`](ImageError::Read) if the file cannot be read.
+///   [`IsDirectory`](ImageError::IsDirectory) or [`Read`](ImageError::Read) if the file cannot be read.
 /// - [`FileTooLarge`](ImageError::FileTooLarge) if the file is larger than any image within
 ///   [`DecodeOptions::max_pixels`].
 /// - Any error of [`decode_bytes`].
@@ -88,7 +88,7 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, Ima
 ///
 /// # Errors
 /// - [`ImageError::Empty`] if `bytes` is empty.
-/// - [`ImageError::NotAnImage`] if the format is not supported.
+/// - [`ImageError::UnknownFormat`] if the format is not supported.
 /// - [`ImageError::TooManyPixels`] or [`ImageError::ZeroSize`] if the size is not accepted.
 /// - [`ImageError::Truncated`], [`ImageError::Damaged`] or [`ImageError::Unsupported`] if the image
 ///   cannot be decoded.
@@ -99,10 +99,10 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, I
         });
     }
     let Some(format) = sniff::format(bytes) else {
-        let looks_like = sniff::looks_like(bytes);
-        return Err(ImageError::NotAnImage {
+        let detected_content = sniff::detected_content(bytes);
+        return Err(ImageError::UnknownFormat {
             origin: Origin::Bytes,
-            looks_like,
+            detected_content,
         });
     };
     // Most decoders are third-party code and process untrusted files: a panic on one file must not
@@ -135,7 +135,7 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ImageError::NotFound { origin: origin() },
         io::ErrorKind::PermissionDenied => ImageError::PermissionDenied { origin: origin() },
-        io::ErrorKind::IsADirectory => ImageError::IsFolder { origin: origin() },
+        io::ErrorKind::IsADirectory => ImageError::IsDirectory { origin: origin() },
         _ => ImageError::Read {
             origin: origin(),
             source,
@@ -144,7 +144,7 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
-        return Err(ImageError::IsFolder { origin: origin() });
+        return Err(ImageError::IsDirectory { origin: origin() });
     }
     // No format takes more than 8 bytes per pixel plus overhead. The limit also ends the read of an
     // infinite device.

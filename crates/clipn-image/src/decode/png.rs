@@ -26,20 +26,21 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let channels = usize::from(color.channel_count());
     let pixels = match color {
         ColorType::Rgb8 => buffer,
-        ColorType::L8 => samples::from_grey(&buffer),
-        ColorType::La8 => samples::first_as_grey(&buffer, channels),
-        ColorType::Rgba8 => samples::first_three(&buffer, channels),
+        ColorType::L8 => samples::gray_to_rgb(&buffer),
+        ColorType::La8 => samples::first_channel_to_rgb(&buffer, channels),
+        ColorType::Rgba8 => samples::first_three_channels(&buffer, channels),
         // 16-bit grayscale may have a transparent value (tRNS), which the decoder converts to
         // alpha.
-        ColorType::L16 | ColorType::La16 if header.is_gray() => {
-            samples::grey_from_16_bit(samples::native_16_bit(&buffer).step_by(channels), options)
-        }
-        ColorType::La16 => samples::first_as_grey(
-            &samples::high_bytes(samples::native_16_bit(&buffer)),
+        ColorType::L16 | ColorType::La16 if header.is_gray() => samples::gray16_to_rgb(
+            samples::native_endian_u16(&buffer).step_by(channels),
+            options,
+        ),
+        ColorType::La16 => samples::first_channel_to_rgb(
+            &samples::high_bytes(samples::native_endian_u16(&buffer)),
             channels,
         ),
-        ColorType::Rgb16 | ColorType::Rgba16 => samples::first_three(
-            &samples::high_bytes(samples::native_16_bit(&buffer)),
+        ColorType::Rgb16 | ColorType::Rgba16 => samples::first_three_channels(
+            &samples::high_bytes(samples::native_endian_u16(&buffer)),
             channels,
         ),
         other => return Err(unsupported(NAME, format!("color type {other:?}"))),

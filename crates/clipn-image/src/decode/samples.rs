@@ -2,7 +2,7 @@
 use super::DecodeOptions;
 
 /// Converts 8-bit grayscale to three equal channels.
-pub(super) fn from_grey(samples: &[u8]) -> Vec<u8> {
+pub(super) fn gray_to_rgb(samples: &[u8]) -> Vec<u8> {
     samples.iter().flat_map(|value| [*value; 3]).collect()
 }
 
@@ -10,7 +10,7 @@ pub(super) fn from_grey(samples: &[u8]) -> Vec<u8> {
 ///
 /// An index beyond the palette gives the gray of that index, because Pillow initializes palettes
 /// with a gray ramp.
-pub(super) fn from_palette(indices: &[u8], palette: &[u8]) -> Vec<u8> {
+pub(super) fn palette_to_rgb(indices: &[u8], palette: &[u8]) -> Vec<u8> {
     let mut colors: [[u8; 3]; 256] = std::array::from_fn(|index| [index as u8; 3]);
     for (color, entry) in colors.iter_mut().zip(palette.as_chunks::<3>().0) {
         *color = *entry;
@@ -22,7 +22,7 @@ pub(super) fn from_palette(indices: &[u8], palette: &[u8]) -> Vec<u8> {
 }
 
 /// Converts the first of `channels` channels to three equal channels.
-pub(super) fn first_as_grey(samples: &[u8], channels: usize) -> Vec<u8> {
+pub(super) fn first_channel_to_rgb(samples: &[u8], channels: usize) -> Vec<u8> {
     samples
         .chunks_exact(channels)
         .flat_map(|pixel| [pixel[0]; 3])
@@ -30,7 +30,7 @@ pub(super) fn first_as_grey(samples: &[u8], channels: usize) -> Vec<u8> {
 }
 
 /// Returns the first three of `channels` channels: alpha is dropped, not composited.
-pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
+pub(super) fn first_three_channels(samples: &[u8], channels: usize) -> Vec<u8> {
     samples
         .chunks_exact(channels)
         .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
@@ -39,7 +39,7 @@ pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
 
 /// Converts premultiplied RGBA (the first four of `channels` channels) to RGB, with Pillow's
 /// division by alpha.
-pub(super) fn unmultiplied(samples: &[u8], channels: usize) -> Vec<u8> {
+pub(super) fn premultiplied_to_rgb(samples: &[u8], channels: usize) -> Vec<u8> {
     let unpremultiply = |value: u8, alpha: u8| match alpha {
         0 => 0,
         alpha => (u16::from(value) * 255 / u16::from(alpha)).min(255) as u8,
@@ -52,7 +52,7 @@ pub(super) fn unmultiplied(samples: &[u8], channels: usize) -> Vec<u8> {
 
 /// Converts 16-bit grayscale to RGB: the high byte if [`DecodeOptions::scale_16_bit`] is set, else
 /// clipped at 255 as in Pillow.
-pub(super) fn grey_from_16_bit(
+pub(super) fn gray16_to_rgb(
     samples: impl Iterator<Item = u16>,
     options: &DecodeOptions,
 ) -> Vec<u8> {
@@ -74,7 +74,7 @@ pub(super) fn high_bytes(samples: impl Iterator<Item = u16>) -> Vec<u8> {
 }
 
 /// Returns 16-bit samples in native byte order.
-pub(super) fn native_16_bit(bytes: &[u8]) -> impl Iterator<Item = u16> {
+pub(super) fn native_endian_u16(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes
         .as_chunks::<2>()
         .0
@@ -83,18 +83,18 @@ pub(super) fn native_16_bit(bytes: &[u8]) -> impl Iterator<Item = u16> {
 }
 
 /// Converts CMYK (0 = no ink) to RGB, with Pillow's rounded division by 255.
-pub(super) fn from_cmyk(samples: &[u8]) -> Vec<u8> {
+pub(super) fn cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
     samples
         .as_chunks::<4>()
         .0
         .iter()
-        .flat_map(|inks| from_inks(*inks))
+        .flat_map(|inks| cmyk_pixel_to_rgb(*inks))
         .collect()
 }
 
 /// Converts one CMYK pixel (0 = no ink) to RGB.
 #[inline(always)]
-pub(super) fn from_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+pub(super) fn cmyk_pixel_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     [cyan, magenta, yellow].map(|ink| ink_to_light(ink, black))
 }
 
@@ -108,7 +108,7 @@ fn ink_to_light(ink: u8, black: u8) -> u8 {
 
 /// Converts one YCbCr pixel to RGB: JFIF's equations in 16-bit fixed point, as in libjpeg.
 #[inline(always)]
-pub(super) fn from_luma_chroma([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+pub(super) fn ycbcr_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
     let byte = |value: i32| value.clamp(0, 255) as u8;
@@ -126,16 +126,16 @@ mod tests {
     #[test]
     fn cmyk_matches_pillow() {
         assert_eq!(
-            from_cmyk(&[0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255]),
+            cmyk_to_rgb(&[0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255]),
             [255, 255, 255, 0, 255, 255, 0, 0, 0]
         );
-        assert_eq!(from_cmyk(&[100, 50, 200, 30]), [137, 181, 49]);
+        assert_eq!(cmyk_to_rgb(&[100, 50, 200, 30]), [137, 181, 49]);
     }
 
     #[test]
     fn palettes_start_with_a_gray_ramp() {
         assert_eq!(
-            from_palette(&[0, 1, 9], &[1, 2, 3, 4, 5, 6]),
+            palette_to_rgb(&[0, 1, 9], &[1, 2, 3, 4, 5, 6]),
             [1, 2, 3, 4, 5, 6, 9, 9, 9]
         );
     }
@@ -144,11 +144,11 @@ mod tests {
     fn sixteen_bit_gray_is_clipped_or_scaled() {
         let values = [0u16, 255, 256, 65535];
         assert_eq!(
-            grey_from_16_bit(values.into_iter(), &DecodeOptions::faithful())[..],
+            gray16_to_rgb(values.into_iter(), &DecodeOptions::faithful())[..],
             [[0; 3], [255; 3], [255; 3], [255; 3]].concat()
         );
         assert_eq!(
-            grey_from_16_bit(values.into_iter(), &DecodeOptions::for_users())[..],
+            gray16_to_rgb(values.into_iter(), &DecodeOptions::for_users())[..],
             [[0; 3], [0; 3], [1; 3], [255; 3]].concat()
         );
     }
@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn neutral_chroma_gives_gray() {
         for value in [0, 1, 77, 255] {
-            assert_eq!(from_luma_chroma([value, 128, 128]), [value; 3]);
+            assert_eq!(ycbcr_to_rgb([value, 128, 128]), [value; 3]);
         }
-        assert_eq!(from_luma_chroma([76, 85, 255]), [254, 0, 0]);
+        assert_eq!(ycbcr_to_rgb([76, 85, 255]), [254, 0, 0]);
     }
 }

@@ -61,7 +61,7 @@ fn is_bmp(bytes: &[u8]) -> bool {
 }
 
 /// Describes bytes of an unsupported format, for an error message.
-pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
+pub(super) fn detected_content(bytes: &[u8]) -> &'static str {
     match bytes {
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => "an AVIF image",
         [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => "a HEIC image or a video",
@@ -124,13 +124,16 @@ mod tests {
 
     #[test]
     fn describes_what_is_not_an_image() {
-        assert_eq!(looks_like(b"name,label\n1,2\n"), "a text file");
-        assert_eq!(looks_like("é".repeat(300).as_bytes()), "a text file");
-        assert_eq!(looks_like(b"<!DOCTYPE html><html>"), "a web page");
-        assert_eq!(looks_like(b"<?xml version='1.0'?><svg>"), "an SVG drawing");
-        assert_eq!(looks_like(b"%PDF-1.4"), "a PDF document");
-        assert_eq!(looks_like(b"\0\0\0\x20ftypavif"), "an AVIF image");
-        assert_eq!(looks_like(&[0, 1, 2, 3]), "unrecognized data");
-        assert_eq!(looks_like(&[0xFF]), "unrecognized data");
+        assert_eq!(detected_content(b"name,label\n1,2\n"), "a text file");
+        assert_eq!(detected_content("é".repeat(300).as_bytes()), "a text file");
+        assert_eq!(detected_content(b"<!DOCTYPE html><html>"), "a web page");
+        assert_eq!(
+            detected_content(b"<?xml version='1.0'?><svg>"),
+            "an SVG drawing"
+        );
+        assert_eq!(detected_content(b"%PDF-1.4"), "a PDF document");
+        assert_eq!(detected_content(b"\0\0\0\x20ftypavif"), "an AVIF image");
+        assert_eq!(detected_content(&[0, 1, 2, 3]), "unrecognized data");
+        assert_eq!(detected_content(&[0xFF]), "unrecognized data");
     }
 }

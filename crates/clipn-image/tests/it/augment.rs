@@ -1,8 +1,8 @@
 //! Comparison of random crops with torchvision's boxes and Pillow's pixels.
 
 use clipn_image::{
-    Augmentation, ColourJitter, CropBox, ImageError, Preprocessing, RgbImage, TrainingCrop,
-    random_box, resized_crop,
+    Augmentation, ColorJitter, CropBox, ImageError, Preprocessing, RgbImage, TrainingCrop,
+    random_crop_box, resized_crop,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -53,9 +53,10 @@ fn boxes_match_torchvision_for_the_same_draws() {
     );
     for (index, case) in cases.iter().enumerate() {
         let mut draws = case.draws.iter().copied();
-        let crop_box = random_box(case.width, case.height, case.scale, case.ratio, &mut || {
-            draws.next().expect("as many draws as torchvision's")
-        });
+        let crop_box =
+            random_crop_box(case.width, case.height, case.scale, case.ratio, &mut || {
+                draws.next().expect("as many draws as torchvision's")
+            });
         assert_eq!(crop_box, to_crop_box(case.crop_box), "case {index}");
         assert_eq!(draws.next(), None, "case {index}");
     }
@@ -89,8 +90,8 @@ fn crops_match_pillow() {
     }
 }
 
-fn jitter(contrast: f64) -> ColourJitter {
-    ColourJitter {
+fn jitter(contrast: f64) -> ColorJitter {
+    ColorJitter {
         brightness: 0.4,
         contrast,
         saturation: 0.4,
@@ -258,7 +259,7 @@ fn gray_and_unaugmented_crops_equal_those_of_evaluation() {
     let random = Augmentation::published()
         .apply(&image, &gray, &mut || 0.5)
         .unwrap();
-    assert_eq!(random, random.to_grey());
+    assert_eq!(random, random.to_gray());
 }
 
 proptest! {
@@ -274,7 +275,7 @@ proptest! {
         let mut next = draws.iter().copied();
         let settings = ([low, 1.0], [ratio, ratio * wider]);
         let mut draw = || next.next().unwrap();
-        let crop = random_box(width, height, settings.0, settings.1, &mut draw);
+        let crop = random_crop_box(width, height, settings.0, settings.1, &mut draw);
         prop_assert!(crop.width > 0 && crop.left + crop.width <= width, "{crop:?}");
         prop_assert!(crop.height > 0 && crop.top + crop.height <= height, "{crop:?}");
     }

@@ -1,7 +1,6 @@
 //! Comparison of decoded pixels, crops and tensors with those of the published code, on images that
 //! are not in the repository.
 
-
 use std::path::{Path, PathBuf};
 
 use clipn_image::{DecodeOptions, ImageError, Preprocessing, RgbImage, decode_file};
@@ -54,7 +53,7 @@ fn decode(folder: &Path, image: &Value) -> RgbImage {
 
 fn tensor(preprocessing: &Preprocessing, crop: &RgbImage) -> Vec<u8> {
     let mut values = vec![0.0; preprocessing.tensor_len()];
-    preprocessing.normalise_into(crop, &mut values).unwrap();
+    preprocessing.normalize_into(crop, &mut values).unwrap();
     values
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -116,7 +115,7 @@ fn crops_match_the_published_evaluation() {
         return;
     };
     let mut compared = 0;
-    for file in files_below(&images) {
+    for file in files_under(&images) {
         let name = file.file_name().unwrap().to_str().unwrap();
         if !name.ends_with(".JPEG") {
             continue;
@@ -133,13 +132,13 @@ fn crops_match_the_published_evaluation() {
     assert!(compared >= 28, "only {compared} crops compared");
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+fn files_under(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder)
         .unwrap()
         .flat_map(|entry| {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                files_below(&path)
+                files_under(&path)
             } else {
                 vec![path]
             }
@@ -204,7 +203,7 @@ fn full_and_subsampled_tensors_match_the_published_ones() {
         let path = folder.join("images").join(name(image));
         let small = Preprocessing::clip(32);
         let mut values = vec![0.0; small.tensor_len()];
-        small.file_into(&path, &mut values).unwrap();
+        small.preprocess_file(&path, &mut values).unwrap();
         let bytes: Vec<u8> = values
             .iter()
             .flat_map(|value| value.to_le_bytes())
@@ -222,7 +221,7 @@ fn full_and_subsampled_tensors_match_the_published_ones() {
         let large = Preprocessing::clip(224);
         let mut values = vec![0.0; large.tensor_len()];
         large
-            .bytes_into(&std::fs::read(&path).unwrap(), &mut values)
+            .preprocess_bytes(&std::fs::read(&path).unwrap(), &mut values)
             .unwrap();
         let subsampled: Vec<u8> = (0..3 * 14 * 14)
             .map(|i| values[i / 196 * 224 * 224 + i % 196 / 14 * 16 * 224 + i % 14 * 16])

@@ -119,7 +119,7 @@ fn errors_name_the_file_and_the_problem() {
     );
     let directory = decode_file(folder.path(), &DecodeOptions::faithful()).unwrap_err();
     assert!(
-        matches!(directory, ImageError::IsFolder { .. }),
+        matches!(directory, ImageError::IsDirectory { .. }),
         "{directory}"
     );
     let png = std::fs::read(clipn_testing::fixture("image/rgba8.png")).unwrap();
@@ -256,9 +256,9 @@ fn files_and_their_bytes_give_the_same_tensor() {
         vec![1.0; settings.tensor_len()],
     );
     let path = clipn_testing::fixture("image/420.jpg");
-    settings.file_into(&path, &mut file_tensor).unwrap();
+    settings.preprocess_file(&path, &mut file_tensor).unwrap();
     settings
-        .bytes_into(&std::fs::read(&path).unwrap(), &mut bytes_tensor)
+        .preprocess_bytes(&std::fs::read(&path).unwrap(), &mut bytes_tensor)
         .unwrap();
     assert_eq!(file_tensor, bytes_tensor);
     assert!(file_tensor.iter().any(|value| *value != file_tensor[0]));

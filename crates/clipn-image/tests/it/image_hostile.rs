@@ -1,7 +1,6 @@
 //! Decoding of arbitrary bytes returns an image or an error: it does not panic and does not exceed
 //! the pixel limit.
 
-
 use std::sync::LazyLock;
 
 use clipn_image::{DecodeOptions, decode_bytes};

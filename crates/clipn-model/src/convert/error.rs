@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Target;
-use clipn_checkpoint::CheckpointError;
 use crate::ModelError;
+use clipn_checkpoint::CheckpointError;
 
 /// Error of a conversion. No partial output is left behind.
 #[derive(Debug, Error)]
@@ -79,8 +79,8 @@ pub enum ConvertError {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// The conversion was cancelled.
-    #[error("cancelled before {} was written; no partial output is left", path.display())]
+    /// The conversion was canceled.
+    #[error("canceled before {} was written; no partial output is left", path.display())]
     Cancelled {
         /// The output.
         path: PathBuf,

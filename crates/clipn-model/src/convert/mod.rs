@@ -9,4 +9,4 @@ mod write;
 
 pub use error::ConvertError;
 pub use target::Target;
-pub use write::{Conversion, Converted, LeftOut};
+pub use write::{Conversion, Converted, OmittedPart};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ConvertError, Target};
-use clipn_checkpoint::{begins_as_weights, beside, sync_folder};
+use clipn_checkpoint::{beside, has_weights_signature, sync_parent_directory};
 
 /// Extensions of PyTorch's pickle files, which would be wrong for safetensors.
 const PYTORCH_EXTENSIONS: [&str; 5] = ["pt", "pth", "bin", "pkl", "ckpt"];
@@ -48,7 +48,7 @@ impl<'a> Output<'a> {
         if self.path.file_name().is_none() {
             return Err(self.refused("the path has no file name"));
         }
-        if self.to.is_folder() {
+        if self.to.is_directory() {
             return Ok(());
         }
         if names_folder {
@@ -96,7 +96,7 @@ impl<'a> Output<'a> {
         };
         // Links are followed; a dangling link still exists.
         let existing = fs::metadata(self.path).unwrap_or(existing);
-        match (self.to.is_folder(), existing.is_dir()) {
+        match (self.to.is_directory(), existing.is_dir()) {
             (false, true) => Err(self.refused("a directory has this name")),
             (true, false) => Err(self.refused("expected a directory, got a file")),
             (false, false) => self.check_file(existing.is_file() && existing.len() > 0),
@@ -118,7 +118,7 @@ impl<'a> Output<'a> {
     /// be that of a photo.
     fn check_file(&self, has_content: bool) -> Result<(), ConvertError> {
         self.exists()?;
-        if has_content && !begins_as_weights(self.path) {
+        if has_content && !has_weights_signature(self.path) {
             return Err(self.refused("the existing file is not a weights file and is not replaced"));
         }
         Ok(())
@@ -167,7 +167,7 @@ impl<'a> Output<'a> {
 
     /// Renames `filled` to the output. An existing directory is renamed first and deleted last.
     fn put(&self, filled: &Path) -> Result<(), ConvertError> {
-        sync_folder(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
+        sync_parent_directory(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
         let aside = fs::symlink_metadata(self.path)
             .is_ok()
             .then(|| beside(self.path));
@@ -181,7 +181,7 @@ impl<'a> Output<'a> {
             }
             return Err(ConvertError::io("write", self.path)(error));
         }
-        sync_folder(self.path).map_err(ConvertError::io("sync", self.path))?;
+        sync_parent_directory(self.path).map_err(ConvertError::io("sync", self.path))?;
         match &aside {
             Some(aside) => remove(aside).map_err(ConvertError::io("remove", aside)),
             None => Ok(()),

@@ -21,7 +21,7 @@ impl Target {
     pub const ALL: [Target; 3] = [Target::Clipn, Target::OpenClip, Target::Transformers];
 
     /// Returns whether the output is a directory rather than a file.
-    pub fn is_folder(self) -> bool {
+    pub fn is_directory(self) -> bool {
         self != Target::Clipn
     }
 

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use super::{ConvertError, Target};
+use crate::names::{self, is_no_side};
+use crate::pretrained::{hub, transformers};
+use crate::{
+    Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsMetadata,
+};
+use clipn_base::progress::Progress;
 use clipn_checkpoint::{
     Checkpoint, CheckpointError, Dtype, Entry, FileKind, FloatType, Tensor, to_transformers,
     write_entries,
 };
 use clipn_image::Preprocessing;
-use crate::names::{self, is_no_side};
-use crate::pretrained::{hub, transformers};
-use crate::{
-    Activation, LogitScale, ModelConfig, Parameters, Pretrained, Weights, WeightsNotes,
-};
-use clipn_base::progress::Progress;
 
 /// Names of tensors that other programs store but that are not parameters: sizes, which the config
 /// contains, and the mask of causal attention.
@@ -67,7 +67,7 @@ pub struct Converted {
     /// Number of parameters written.
     pub parameters: Parameters,
     /// Parts of the input that are not in the output.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<OmittedPart>,
 }
 
 /// Names and tensors.
@@ -75,7 +75,7 @@ type Tensors = Vec<(String, Tensor)>;
 
 /// Part of the input that a conversion omits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeftOut {
+pub enum OmittedPart {
     /// The "no" side, which CLIP does not have.
     NoSide {
         /// Number of tensors.
@@ -90,10 +90,10 @@ pub enum LeftOut {
     },
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for OmittedPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LeftOut::NoSide {
+            OmittedPart::NoSide {
                 tensors,
                 parameters,
             } => {
@@ -102,7 +102,7 @@ impl fmt::Display for LeftOut {
                     "the \"no\" side ({tensors} tensors, {parameters} parameters), which CLIP does not have"
                 )
             }
-            LeftOut::Settings { names } => {
+            OmittedPart::Settings { names } => {
                 write!(f, "{}, which are not parameters", names.join(", "))
             }
         }
@@ -129,7 +129,7 @@ impl Conversion {
     /// # Errors
     /// See [`ConvertError`]: the weights do not fit their config or lack the requested training
     /// vocabulary, `out` is not usable or exists, a value exceeds the range of the requested type,
-    /// the output format has no such tower, or `progress` is cancelled.
+    /// the output format has no such tower, or `progress` is canceled.
     pub fn run(
         &self,
         from: &Pretrained,
@@ -147,7 +147,7 @@ impl Conversion {
         let config = weights.config();
         let own = from.preprocessing()?;
         let pixels = own.unwrap_or_else(|| Preprocessing::clip(config.vision.image_size));
-        if self.to.is_folder() {
+        if self.to.is_directory() {
             self.check_tower(&weights)?;
         }
         let (kept_tensors, left_out) = self.kept_tensors(&weights)?;
@@ -215,9 +215,9 @@ impl Conversion {
     }
 
     /// Returns the tensors to write and a description of those omitted.
-    fn kept_tensors(&self, weights: &Weights) -> Result<(Tensors, Vec<LeftOut>), ConvertError> {
+    fn kept_tensors(&self, weights: &Weights) -> Result<(Tensors, Vec<OmittedPart>), ConvertError> {
         let from = weights.checkpoint();
-        let only_seen = self.only_seen_words && !self.to.is_folder();
+        let only_seen = self.only_seen_words && !self.to.is_directory();
         if only_seen && weights.seen_words().is_none() {
             return Err(ConvertError::NoSeenWords {
                 path: from.path().to_owned(),
@@ -228,7 +228,7 @@ impl Conversion {
         for (name, tensor) in from.iter() {
             if NON_PARAMETERS.contains(&name.rsplit('.').next().unwrap_or(name)) {
                 settings.push(name.to_owned());
-            } else if self.to.is_folder() && is_no_side(name) {
+            } else if self.to.is_directory() && is_no_side(name) {
                 no_side += 1;
                 parameters += tensor.len();
             } else {
@@ -240,13 +240,13 @@ impl Conversion {
         }
         let mut left_out = Vec::new();
         if no_side > 0 {
-            left_out.push(LeftOut::NoSide {
+            left_out.push(OmittedPart::NoSide {
                 tensors: no_side,
                 parameters,
             });
         }
         if !settings.is_empty() {
-            left_out.push(LeftOut::Settings { names: settings });
+            left_out.push(OmittedPart::Settings { names: settings });
         }
         Ok((kept_tensors, left_out))
     }
@@ -263,7 +263,7 @@ impl Conversion {
         for (name, tensor) in kept_tensors {
             // A logit scale may be stored as `[1]`, which only some versions of open_clip read.
             let scalar =
-                (self.to.is_folder() && name == "logit_scale").then(|| tensor.reshaped(&[]));
+                (self.to.is_directory() && name == "logit_scale").then(|| tensor.reshaped(&[]));
             let tensor = scalar.flatten().unwrap_or(tensor);
             match self.to {
                 Target::Clipn | Target::OpenClip => push(name, tensor),
@@ -299,7 +299,7 @@ impl Writer<'_> {
             logit_scale,
             ..
         } = self.conversion;
-        let notes = WeightsNotes {
+        let notes = WeightsMetadata {
             templates: templates.clone(),
             logit_scale: *logit_scale,
             seen_words: None,

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::json::Object;
 use super::preprocessing::checked;
+use crate::{ModelConfig, ModelError};
 use clipn_checkpoint::{Checkpoint, FileKind, shown};
 use clipn_image::Preprocessing;
-use crate::{ModelConfig, ModelError};
 
 pub(crate) const CONFIG: &str = "open_clip_config.json";
 
@@ -21,7 +21,7 @@ pub(crate) const CONFIG_KEY: &str = "open_clip_config";
 pub(crate) const NAME_KEY: &str = "model";
 
 /// Returns whether the weights are a safetensors file with its config in the metadata.
-pub(super) fn is_carried(checkpoint: &Checkpoint) -> bool {
+pub(super) fn has_embedded_config(checkpoint: &Checkpoint) -> bool {
     checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
 }
 
 /// Returns the name of the architecture in a file with its config, by default the file's stem.
-pub(super) fn carried_name(checkpoint: &Checkpoint) -> String {
+pub(super) fn embedded_name(checkpoint: &Checkpoint) -> String {
     let stem = || {
         checkpoint
             .path()

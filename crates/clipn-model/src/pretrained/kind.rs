@@ -34,13 +34,13 @@ impl PretrainedKind {
     pub(super) fn of(checkpoint: &Checkpoint, given: &Path) -> Self {
         if checkpoint.layout() == Layout::Transformers {
             Self::Transformers
-        } else if hub::is_carried(checkpoint) {
+        } else if hub::has_embedded_config(checkpoint) {
             Self::WithConfig
         } else if openai::is_openai(checkpoint) {
             Self::OpenAi
         } else if given.is_dir() && given.join(hub::CONFIG).is_file() {
             Self::OpenClipHub
-        } else if training::is_checkpoint(checkpoint.path()) {
+        } else if training::is_training_checkpoint(checkpoint.path()) {
             Self::TrainingCheckpoint
         } else {
             Self::File

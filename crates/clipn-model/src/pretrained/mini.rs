@@ -15,7 +15,7 @@ impl Pretrained {
 
     /// Whether the path is [`MINI`](Self::MINI) and names the embedded model: a file or directory of
     /// that name has precedence, and a build without the feature `mini` has none.
-    pub fn is_mini(path: &Path) -> bool {
+    pub fn is_builtin_name(path: &Path) -> bool {
         Self::HAS_MINI && path == Path::new(Self::MINI) && !path.exists()
     }
 

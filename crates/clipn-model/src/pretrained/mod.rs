@@ -17,7 +17,7 @@ pub use kind::{BUNDLE_KEY, PretrainedKind};
 
 use std::path::{Path, PathBuf};
 
-use super::{ModelConfig, ModelError, Weights, WeightsNotes};
+use super::{ModelConfig, ModelError, Weights, WeightsMetadata};
 use clipn_checkpoint::Checkpoint;
 use clipn_image::Preprocessing;
 
@@ -38,7 +38,7 @@ impl Pretrained {
     /// [`ModelError::Checkpoint`] if the path is missing, has no weights, or is damaged.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         #[cfg(feature = "mini")]
-        if Self::is_mini(path) {
+        if Self::is_builtin_name(path) {
             return Self::mini();
         }
         Ok(Self::of(Checkpoint::open(path)?, path))
@@ -63,8 +63,8 @@ impl Pretrained {
     }
 
     /// Returns this project's metadata; empty if the file has none.
-    pub fn notes(&self) -> WeightsNotes {
-        WeightsNotes::of(&self.checkpoint)
+    pub fn notes(&self) -> WeightsMetadata {
+        WeightsMetadata::of(&self.checkpoint)
     }
 
     /// Returns the config that comes with the weights, or `None` if there is none. A single
@@ -80,7 +80,7 @@ impl Pretrained {
             PretrainedKind::OpenAi => openai::config(&self.checkpoint, &self.given)?,
             PretrainedKind::WithConfig => hub::config(
                 hub::carried(&self.checkpoint)?,
-                &hub::carried_name(&self.checkpoint),
+                &hub::embedded_name(&self.checkpoint),
             )?,
             PretrainedKind::OpenClipHub => {
                 let path = self.sibling(hub::CONFIG);
@@ -92,7 +92,7 @@ impl Pretrained {
             },
             PretrainedKind::TrainingCheckpoint => training::config(&self.sibling(training::STATE))?,
         };
-        Ok(Some(config.known_by_name()))
+        Ok(Some(config.with_embedded_name()))
     }
 
     /// Returns the preprocessing that comes with the weights, or `None` if there is none, which

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::mlp_ratio;
-use clipn_checkpoint::Checkpoint;
 use crate::{ModelConfig, ModelError};
+use clipn_checkpoint::Checkpoint;
 
 /// Sizes that only OpenAI's models store as tensors.
 const SIZES: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];

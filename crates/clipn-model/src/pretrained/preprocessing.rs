@@ -1,5 +1,5 @@
-use clipn_image::Preprocessing;
 use crate::ModelError;
+use clipn_image::Preprocessing;
 
 /// Returns the preprocessing if it is valid.
 pub(super) fn checked(

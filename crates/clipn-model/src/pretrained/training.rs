@@ -11,7 +11,7 @@ pub(super) const STATE: &str = "state.json";
 const WEIGHTS: &str = "model.safetensors";
 
 /// Returns whether the weights file at `path` belongs to a training checkpoint.
-pub(super) fn is_checkpoint(path: &Path) -> bool {
+pub(super) fn is_training_checkpoint(path: &Path) -> bool {
     let is_named = path.file_name().is_some_and(|name| name == WEIGHTS);
     is_named
         && Object::read(&path.with_file_name(STATE))

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::json::Object;
 use super::preprocessing::checked;
 use super::{folder_name, mlp_ratio};
-use clipn_image::Preprocessing;
 use crate::{ModelConfig, ModelError};
+use clipn_image::Preprocessing;
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";

@@ -1,14 +1,13 @@
 //! Output paths of a conversion: what is replaced, what is never touched, and what cancelling
 //! leaves behind.
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use clipn_base::progress::{NoProgress, Progress};
 use clipn_checkpoint::{Checkpoint, FloatType};
 use clipn_model::{Conversion, ConvertError, Converted, ModelConfig, Pretrained, Target};
-use clipn_base::progress::{Progress, Silent};
 use clipn_testing::fixture;
 use tempfile::TempDir;
 
@@ -48,7 +47,7 @@ impl Workspace {
             },
             from,
             out,
-            &Silent,
+            &NoProgress,
         )
     }
 
@@ -294,7 +293,7 @@ fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
     for to in Target::ALL {
         let out = w.path(to.name());
         w.convert(to, to.name(), false).unwrap();
-        let weights = if to.is_folder() {
+        let weights = if to.is_directory() {
             fs::read_dir(&out).unwrap().count()
         } else {
             0
@@ -316,7 +315,7 @@ fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
                 assert_eq!(w.names().len(), entries, "{bytes}");
             }
         }
-        if to.is_folder() {
+        if to.is_directory() {
             assert_eq!(fs::read_dir(&out).unwrap().count(), weights);
         }
         Pretrained::open(&out).unwrap().weights(None).unwrap();

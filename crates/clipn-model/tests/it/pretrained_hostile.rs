@@ -1,7 +1,6 @@
 //! Malformed, truncated and unsupported archives, indices and configs. Each gives an error that
 //! names the problem, without a panic or much memory.
 
-
 use std::fs;
 use std::path::Path;
 
@@ -165,7 +164,7 @@ fn rejects_functions_in_archives() {
         let refused =
             read(script(&module_pickle(&more), &[("0", two_floats())])).expect_err("refused");
         assert!(
-            matches!(&refused, CheckpointError::RefusedGlobal { .. }),
+            matches!(&refused, CheckpointError::DisallowedGlobal { .. }),
             "{refused}"
         );
     }
@@ -176,7 +175,7 @@ fn rejects_functions_in_archives() {
     ];
     let refused = read(torch_file::zip(&plain)).expect_err("refused");
     assert!(
-        matches!(&refused, CheckpointError::RefusedGlobal { global, .. } if global == "__torch__.model.Model")
+        matches!(&refused, CheckpointError::DisallowedGlobal { global, .. } if global == "__torch__.model.Model")
     );
 }
 

@@ -9,7 +9,7 @@ const MAX_NAMED_FOLDERS: usize = 3;
 
 /// Score and prediction of one calibration image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Looked {
+pub struct CalibrationSample {
     /// Score in the unit of [`Score::stable`](crate::scores::Score::stable).
     pub score: f64,
     /// Index of the predicted class.
@@ -26,7 +26,11 @@ pub struct Looked {
 ///
 /// # Panics
 /// If a sample with a matching directory has a `prediction` outside `class_names`.
-pub fn examine(samples: &[Looked], class_names: &[String], settings: &Settings) -> Vec<Warning> {
+pub fn check_calibration_set(
+    samples: &[CalibrationSample],
+    class_names: &[String],
+    settings: &Settings,
+) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let n = samples.len();
     let confident_rejections = samples
@@ -50,7 +54,7 @@ pub fn examine(samples: &[Looked], class_names: &[String], settings: &Settings) 
 }
 
 /// Compares directories with class names, provided that at least one has the name of a class.
-fn check_folders(samples: &[Looked], class_names: &[String]) -> Vec<Warning> {
+fn check_folders(samples: &[CalibrationSample], class_names: &[String]) -> Vec<Warning> {
     let classes: HashMap<String, usize> = class_names
         .iter()
         .enumerate()
@@ -99,7 +103,7 @@ fn check_folders(samples: &[Looked], class_names: &[String]) -> Vec<Warning> {
 
 /// Counts duplicates: images with bitwise the same score and class as an earlier image. Saturated
 /// scores (0 or infinite) are ignored, because distinct images share them.
-fn count_duplicates(samples: &[Looked]) -> usize {
+fn count_duplicates(samples: &[CalibrationSample]) -> usize {
     let mut seen: HashMap<(u64, usize), usize> = HashMap::new();
     for sample in samples
         .iter()
@@ -121,8 +125,8 @@ fn normalize_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn sample(score: f64, q: f64, folder: Option<&str>) -> Looked {
-        Looked {
+    fn sample(score: f64, q: f64, folder: Option<&str>) -> CalibrationSample {
+        CalibrationSample {
             score,
             prediction: 0,
             q,
@@ -130,8 +134,8 @@ mod tests {
         }
     }
 
-    fn warnings(samples: &[Looked]) -> Vec<Warning> {
-        examine(
+    fn warnings(samples: &[CalibrationSample]) -> Vec<Warning> {
+        check_calibration_set(
             samples,
             &["school bus".to_owned(), "cat".to_owned()],
             &Settings::default(),
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn clean_sets_cause_no_warnings() {
-        let clean: Vec<Looked> = (1..=100)
+        let clean: Vec<CalibrationSample> = (1..=100)
             .map(|i| {
                 sample(
                     -f64::from(i),
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn warns_of_confident_rejections_beyond_the_target() {
-        let mixed: Vec<Looked> = (1..=100)
+        let mixed: Vec<CalibrationSample> = (1..=100)
             .map(|i| sample(-f64::from(i), if i > 94 { 0.05 } else { 0.9 }, None))
             .collect();
         assert_eq!(
@@ -170,11 +174,12 @@ mod tests {
 
     #[test]
     fn warns_of_folders_that_match_no_class() {
-        let samples: Vec<Looked> = ["school-bus", "cat", "cat", "lamp", "car", "sofa", "tree"]
-            .iter()
-            .enumerate()
-            .map(|(i, folder)| sample(-1.0 - i as f64, 0.9, Some(folder)))
-            .collect();
+        let samples: Vec<CalibrationSample> =
+            ["school-bus", "cat", "cat", "lamp", "car", "sofa", "tree"]
+                .iter()
+                .enumerate()
+                .map(|(i, folder)| sample(-1.0 - i as f64, 0.9, Some(folder)))
+                .collect();
         let messages: Vec<String> = warnings(&samples).iter().map(Warning::to_string).collect();
         assert!(
             messages[0].contains("(lamp, car, sofa, and 1 more): 4"),

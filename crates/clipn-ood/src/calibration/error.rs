@@ -19,7 +19,7 @@ pub enum CalibrationError {
         "expected at least {needed} images for a target of {percent} % kept, got {n}",
         percent = round(100.0 * target_tpr)
     )]
-    TooFew {
+    TooFewImages {
         /// Number of images.
         n: usize,
         /// Target true positive rate, a fraction.
@@ -29,7 +29,7 @@ pub enum CalibrationError {
     },
     /// [`Choice::Best`](super::Choice::Best) requires out-of-distribution scores.
     #[error("expected out-of-distribution scores for the best threshold, got none")]
-    NoUnknown,
+    MissingOodScores,
     /// The scores cannot be ranked.
     #[error(transparent)]
     Metric(#[from] MetricError),

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::score_name;
 use super::{
-    CalibrationError, Choice, Settings, Share, UnknownPictures, Warning, kept_share, p_value,
+    CalibrationError, Choice, OodPerformance, Settings, Share, Warning, kept_proportion, p_value,
     threshold, unknown,
 };
 use crate::metrics::{MetricError, ScoreSet};
@@ -31,7 +31,7 @@ pub struct Facts {
     confidence: f64,
     kept: Share,
     threshold_bounds: [Option<f64>; 2],
-    unknown: Option<UnknownPictures>,
+    unknown: Option<OodPerformance>,
     warnings: Vec<Warning>,
     /// Description of the calibration images, supplied by the caller.
     pictures: String,
@@ -42,8 +42,8 @@ pub struct Facts {
 ///
 /// # Errors
 /// - [`CalibrationError::Share`] if a setting is not between 0 and 1.
-/// - [`CalibrationError::TooFew`] if there are too few in-distribution scores for the target.
-/// - [`CalibrationError::NoUnknown`] if [`Choice::Best`] is used without `ood`.
+/// - [`CalibrationError::TooFewImages`] if there are too few in-distribution scores for the target.
+/// - [`CalibrationError::MissingOodScores`] if [`Choice::Best`] is used without `ood`.
 /// - [`CalibrationError::Metric`] if `id` is empty or a score is not finite.
 pub fn calibrate(
     id: &[f64],
@@ -60,7 +60,7 @@ pub fn calibrate(
             &sorted,
             unknown_sorted
                 .as_deref()
-                .ok_or(CalibrationError::NoUnknown)?,
+                .ok_or(CalibrationError::MissingOodScores)?,
         );
         let count = sorted.iter().filter(|score| **score >= threshold).count();
         (threshold, Share::counted(count, n, confidence))
@@ -73,7 +73,7 @@ pub fn calibrate(
             threshold,
             Share {
                 count,
-                ..kept_share(rank, n, confidence)
+                ..kept_proportion(rank, n, confidence)
             },
         )
     };
@@ -91,7 +91,7 @@ pub fn calibrate(
             advised,
         });
     }
-    if let Some(UnknownPictures { auroc, .. }) = unknown
+    if let Some(OodPerformance { auroc, .. }) = unknown
         && auroc < 0.6
     {
         warnings.push(Warning::Blind { auroc });
@@ -197,7 +197,7 @@ impl Calibration {
     }
 
     /// Performance on the out-of-distribution images, if there were any.
-    pub fn unknown(&self) -> Option<&UnknownPictures> {
+    pub fn unknown(&self) -> Option<&OodPerformance> {
         self.facts.unknown.as_ref()
     }
 
@@ -228,7 +228,7 @@ impl Calibration {
     }
 
     /// Sets the description of the calibration images and adds warnings, for example those of
-    /// [`super::examine`].
+    /// [`super::check_calibration_set`].
     #[must_use]
     pub fn with_notes(mut self, description: impl Into<String>, warnings: Vec<Warning>) -> Self {
         self.facts.pictures = description.into();
@@ -242,7 +242,7 @@ impl Calibration {
     }
 
     /// Computes the conformal p-value of an image from its logits; see [`p_value`].
-    pub fn p_value_of(&self, row: LogitsRow<'_, f32>) -> f64 {
+    pub fn p_value_for_logits(&self, row: LogitsRow<'_, f32>) -> f64 {
         self.p_value(stable(self.facts.score, row))
     }
 

@@ -53,7 +53,7 @@ impl Share {
 /// Over all possible calibration sets it follows Beta(n + 1 − rank, rank), whatever the
 /// distribution of the scores; this gives the interval. The count is that of the calibration images
 /// themselves.
-pub fn kept_share(rank: usize, n: usize, confidence: f64) -> Share {
+pub fn kept_proportion(rank: usize, n: usize, confidence: f64) -> Share {
     let (kept, below) = ((n + 1 - rank.min(n)) as f64, rank.max(1) as f64);
     let tail = (1.0 - confidence) / 2.0;
     Share {
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn more_images_narrow_the_interval() {
-        let few = kept_share(5, 100, 0.95);
-        let many = kept_share(5000, 100_000, 0.95);
+        let few = kept_proportion(5, 100, 0.95);
+        let many = kept_proportion(5000, 100_000, 0.95);
         assert_eq!((few.count, few.of, many.count), (96, 100, 95_001));
         assert!(
             few.lower > 0.88 && few.lower < 0.91 && few.upper > 0.98,

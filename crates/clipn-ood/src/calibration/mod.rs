@@ -27,12 +27,12 @@ mod unknown;
 mod warning;
 
 pub use conformal::{benjamini_hochberg, p_value};
-pub use contamination::{Looked, examine};
+pub use contamination::{CalibrationSample, check_calibration_set};
 pub use error::CalibrationError;
 pub use fitted::Facts;
 pub use fitted::{Calibration, calibrate};
-pub use interval::{Share, kept_share};
+pub use interval::{Share, kept_proportion};
 pub use settings::{Choice, Settings};
-pub use threshold::fewest_for;
-pub use unknown::UnknownPictures;
+pub use threshold::min_images;
+pub use unknown::OodPerformance;
 pub use warning::Warning;

@@ -30,10 +30,10 @@ pub(super) fn rank(n: usize, settings: &Settings) -> Result<usize, CalibrationEr
         }
     }
     if low == 0 {
-        return Err(CalibrationError::TooFew {
+        return Err(CalibrationError::TooFewImages {
             n,
             target_tpr: target,
-            needed: fewest_for(settings),
+            needed: min_images(settings),
         });
     }
     Ok(low)
@@ -41,7 +41,7 @@ pub(super) fn rank(n: usize, settings: &Settings) -> Result<usize, CalibrationEr
 
 /// Minimum number of images for which a threshold exists: n ≥ 1/(1 − target) − 1, or targetⁿ ≤ 1 −
 /// confidence for [`Choice::Guaranteed`].
-pub fn fewest_for(settings: &Settings) -> usize {
+pub fn min_images(settings: &Settings) -> usize {
     let target = settings.target_tpr;
     let minimum = match settings.choice {
         Choice::Guaranteed => (1.0 - settings.confidence).ln() / target.ln(),
@@ -144,7 +144,7 @@ mod tests {
     fn guaranteed_uses_the_ranks_of_wilks() {
         // Wilks: 59 images for 95 % with a confidence of 95 %.
         let guaranteed = settings(0.95, Choice::Guaranteed);
-        assert_eq!(fewest_for(&guaranteed), 59);
+        assert_eq!(min_images(&guaranteed), 59);
         assert!(rank(58, &guaranteed).is_err());
         assert_eq!(rank(59, &guaranteed).unwrap(), 1);
         // The known sizes for the second and third lowest are 93 and 124.

@@ -9,7 +9,7 @@ const FOLDS: usize = 5;
 
 /// Performance of a threshold on out-of-distribution examples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct UnknownPictures {
+pub struct OodPerformance {
     /// Examples that the threshold rejects.
     pub rejected: Share,
     /// Area under the ROC curve of the score, from 0 to 1.
@@ -28,10 +28,10 @@ pub(super) fn measure(
     threshold: f64,
     cross_validate: bool,
     confidence: f64,
-) -> Result<UnknownPictures, CalibrationError> {
+) -> Result<OodPerformance, CalibrationError> {
     let auroc = RankedScores::new(id, ood)?.auroc();
     let rejected = ood.iter().filter(|score| **score < threshold).count();
-    Ok(UnknownPictures {
+    Ok(OodPerformance {
         rejected: Share::counted(rejected, ood.len(), confidence),
         auroc,
         balanced_accuracy: cross_validate.then(|| cross_validated(id, ood)).flatten(),

@@ -24,7 +24,9 @@ impl Score for Atd {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        agreed(row).map_or(f32::NAN, |agreed| agreed.iter().sum())
+        joint_probabilities(row).map_or(f32::NAN, |joint_probabilities| {
+            joint_probabilities.iter().sum()
+        })
     }
 
     /// Computes `ln(1 - u)` with `u = sum_j p_j (1 - q_j)` if `u < 0.5`, otherwise the difference
@@ -35,8 +37,8 @@ impl Score for Atd {
             if rejected < 0.5 {
                 return (-rejected).ln_1p();
             }
-            let agreed = yes.iter().zip(no).map(|(y, n)| y + ln_sigmoid(y - n));
-            logsumexp(agreed) - logsumexp(yes.iter().copied())
+            let joint_probabilities = yes.iter().zip(no).map(|(y, n)| y + ln_sigmoid(y - n));
+            logsumexp(joint_probabilities) - logsumexp(yes.iter().copied())
         })
     }
 
@@ -51,7 +53,7 @@ impl Score for Atd {
 
 /// Computes `p_j q_j` for each class in the published `f32` arithmetic, `[K]`; `None` for an
 /// unusable row.
-pub(super) fn agreed(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
+pub(super) fn joint_probabilities(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
     let (yes, no) = row.usable()?;
     let mut p = softmax(yes);
     for ((p, &y), &n) in p.iter_mut().zip(yes).zip(no) {

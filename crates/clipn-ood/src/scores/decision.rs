@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::atd::agreed;
+use super::atd::joint_probabilities;
 use super::{Atd, Ctw, LogitsRow, Score, by_name, predict, stable};
 
 /// Decision of a [`Rule`] on one image: a label or "unknown".
@@ -102,10 +102,13 @@ fn calibrated(score: &dyn Score, threshold: f64, row: LogitsRow<'_, f32>) -> Dec
 /// Computes ATD and `1 - max_j p_j q_j`. The extra class beats the best class exactly if the former
 /// is below the latter.
 fn extra_class(row: LogitsRow<'_, f32>) -> (f64, f64) {
-    match agreed(row) {
-        Some(agreed) => {
-            let best = agreed.iter().copied().fold(0.0, f32::max);
-            (f64::from(agreed.iter().sum::<f32>()), 1.0 - f64::from(best))
+    match joint_probabilities(row) {
+        Some(joint_probabilities) => {
+            let best = joint_probabilities.iter().copied().fold(0.0, f32::max);
+            (
+                f64::from(joint_probabilities.iter().sum::<f32>()),
+                1.0 - f64::from(best),
+            )
         }
         None => (f64::NAN, f64::NAN),
     }

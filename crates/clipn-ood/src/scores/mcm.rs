@@ -1,5 +1,5 @@
 use super::row::argmax;
-use super::softmax::{greatest_probability, ln_greatest_probability};
+use super::softmax::{ln_max_probability, max_probability};
 use super::{LogitsRow, Score};
 
 /// Maximum concept matching (MCM): the maximum softmax probability of the cosine similarities at
@@ -26,13 +26,13 @@ impl Score for Mcm {
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.usable_yes().map_or(f32::NAN, |yes| {
             let cosines: Vec<f32> = yes.iter().map(|v| v / row.scale as f32).collect();
-            greatest_probability(&cosines)
+            max_probability(&cosines)
         })
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
         row.usable_yes().map_or(f64::NAN, |yes| {
-            ln_greatest_probability(yes, argmax(yes), row.scale)
+            ln_max_probability(yes, argmax(yes), row.scale)
         })
     }
 

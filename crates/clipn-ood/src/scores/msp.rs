@@ -1,5 +1,5 @@
 use super::row::argmax;
-use super::softmax::{greatest_probability, ln_greatest_probability};
+use super::softmax::{ln_max_probability, max_probability};
 use super::{LogitsRow, Score};
 
 /// Maximum softmax probability (MSP): `max_j p_j`, with `p` the softmax of the "yes" logits
@@ -21,13 +21,12 @@ impl Score for Msp {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable_yes().map_or(f32::NAN, greatest_probability)
+        row.usable_yes().map_or(f32::NAN, max_probability)
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| {
-            ln_greatest_probability(yes, argmax(yes), 1.0)
-        })
+        row.usable_yes()
+            .map_or(f64::NAN, |yes| ln_max_probability(yes, argmax(yes), 1.0))
     }
 
     fn from_stable(&self, value: f64) -> f64 {

@@ -23,7 +23,7 @@ pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
 }
 
 /// Maximum softmax probability of finite values.
-pub(super) fn greatest_probability(values: &[f32]) -> f32 {
+pub(super) fn max_probability(values: &[f32]) -> f32 {
     let top = greatest(values);
     // The largest exponential is exp(0) = 1.
     1.0 / values.iter().map(|v| (v - top).exp()).sum::<f32>()
@@ -32,7 +32,7 @@ pub(super) fn greatest_probability(values: &[f32]) -> f32 {
 /// Logarithm of the maximum softmax probability of finite values at a temperature: `-ln(1 + sum of
 /// the other exponentials)`, which is precise for probabilities close to 1. `winner` is the index
 /// of the maximum.
-pub(super) fn ln_greatest_probability(values: &[f64], winner: usize, temperature: f64) -> f64 {
+pub(super) fn ln_max_probability(values: &[f64], winner: usize, temperature: f64) -> f64 {
     let top = values[winner];
     let others = values
         .iter()

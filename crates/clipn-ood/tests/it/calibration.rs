@@ -1,8 +1,8 @@
 //! Tests of the guarantees of calibration by simulation over many calibration sets.
 
 use clipn_ood::calibration::{
-    Calibration, CalibrationError, Choice, Looked, Settings, Warning, benjamini_hochberg,
-    calibrate, examine,
+    Calibration, CalibrationError, CalibrationSample, Choice, Settings, Warning,
+    benjamini_hochberg, calibrate, check_calibration_set,
 };
 use clipn_ood::scores::{Ctw, LogitsRow, Rule, stable};
 use clipn_testing::random::Random;
@@ -203,7 +203,7 @@ fn the_best_threshold_is_cross_validated() {
 fn warns_of_contamination_but_not_of_clean_sets() {
     let names = ["cat".to_owned()];
     let mut random = Random::new(19);
-    let mut samples = |contamination: f64| -> Vec<Looked> {
+    let mut samples = |contamination: f64| -> Vec<CalibrationSample> {
         let mut sample = |_| {
             let is_foreign = uniform(&mut random) < contamination;
             // About 1 % of the clean images are confidently rejected.
@@ -212,7 +212,7 @@ fn warns_of_contamination_but_not_of_clean_sets() {
             } else {
                 0.1 + 0.9 * uniform(&mut random) - 0.009
             };
-            Looked {
+            CalibrationSample {
                 score: q.ln(),
                 prediction: 0,
                 q,
@@ -221,8 +221,8 @@ fn warns_of_contamination_but_not_of_clean_sets() {
         };
         (0..300).map(&mut sample).collect()
     };
-    let warns = |samples: &[Looked]| {
-        let warnings = examine(samples, &names, &Settings::default());
+    let warns = |samples: &[CalibrationSample]| {
+        let warnings = check_calibration_set(samples, &names, &Settings::default());
         warnings
             .iter()
             .any(|warning| matches!(warning, Warning::SureNo { .. }))
@@ -298,7 +298,7 @@ fn warns_of_few_images_and_rejects_invalid_settings() {
     let default = Settings::default();
     assert!(matches!(
         fails(&scores[..10], &[], default),
-        CalibrationError::TooFew {
+        CalibrationError::TooFewImages {
             n: 10,
             needed: 19,
             ..
@@ -318,7 +318,7 @@ fn warns_of_few_images_and_rejects_invalid_settings() {
     ));
     assert!(matches!(
         fails(&scores, &[], settings(0.95, Choice::Best)),
-        CalibrationError::NoUnknown
+        CalibrationError::MissingOodScores
     ));
     for bad in [0.0, 1.0, -1.0, f64::NAN] {
         let message = fails(&scores, &[], settings(bad, Choice::OnAverage)).to_string();

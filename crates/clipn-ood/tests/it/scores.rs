@@ -391,10 +391,10 @@ proptest! {
     fn the_extra_class_rule_follows_its_definition((yes, no) in logits()) {
         let (yes, no) = (narrow(&yes), narrow(&no));
         let row = LogitsRow::new(&yes, &no);
-        let agreed: Vec<f64> =
+        let joint_probabilities: Vec<f64> =
             softmax_yes(row).iter().zip(q(row)).map(|(p, q)| f64::from(*p) * f64::from(q)).collect();
-        let extra = 1.0 - agreed.iter().sum::<f64>();
-        let best = agreed.iter().copied().fold(0.0, f64::max);
+        let extra = 1.0 - joint_probabilities.iter().sum::<f64>();
+        let best = joint_probabilities.iter().copied().fold(0.0, f64::max);
         let decision = Rule::AtdExtraClass.decide(row);
         if (extra - best).abs() > 1e-5 {
             prop_assert_eq!(decision.label.is_none(), extra > best);

@@ -11,10 +11,7 @@ const BUILT_IN: [(&str, &str); 2] = [
         "imagenet-1k",
         include_str!("../../assets/classes/imagenet-1k.txt"),
     ),
-    (
-        "cifar10",
-        include_str!("../../assets/classes/cifar10.txt"),
-    ),
+    ("cifar10", include_str!("../../assets/classes/cifar10.txt")),
 ];
 
 const LISTS: [&str; 2] = [BUILT_IN[0].0, BUILT_IN[1].0];
@@ -42,11 +39,11 @@ impl ClassNames {
     /// `cifar10`.
     ///
     /// # Errors
-    /// [`PromptError::UnknownClasses`] for any other name.
+    /// [`PromptError::UnknownClassList`] for any other name.
     pub fn named(name: &str) -> Result<Self, PromptError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((name, text)) => Self::from_lines(text, &format!("the class list `{name}`")),
-            None => Err(PromptError::UnknownClasses {
+            None => Err(PromptError::UnknownClassList {
                 name: name.to_owned(),
                 known: LISTS.join(", "),
             }),
@@ -102,7 +99,7 @@ impl ClassNames {
     /// A single class is written with a trailing comma, as in `cat,`.
     ///
     /// # Errors
-    /// [`PromptError::UnresolvedClasses`] if it is none of these, and the errors of
+    /// [`PromptError::UnresolvedClassList`] if it is none of these, and the errors of
     /// [`ClassNames::load`] and [`ClassNames::parse_inline`].
     pub fn resolve(spec: &str) -> Result<Self, PromptError> {
         if LISTS.contains(&spec) {
@@ -112,7 +109,7 @@ impl ClassNames {
             return Self::load(spec);
         }
         if !spec.contains(',') || looks_like_path(spec) {
-            return Err(PromptError::UnresolvedClasses {
+            return Err(PromptError::UnresolvedClassList {
                 spec: spec.to_owned(),
                 known: LISTS.join(", "),
             });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 pub enum PromptError {
     /// No built-in template set has this name.
     #[error("unknown template set `{name}`; expected one of {known}")]
-    UnknownTemplates {
+    UnknownTemplateSet {
         /// Unknown name.
         name: String,
         /// Known names, separated by commas.
@@ -13,7 +13,7 @@ pub enum PromptError {
     },
     /// The text is neither a built-in template set nor an existing file.
     #[error("`{spec}` is neither a template set ({known}) nor an existing file")]
-    UnresolvedTemplates {
+    UnresolvedTemplateSet {
         /// Unresolved text.
         spec: String,
         /// Known names, separated by commas.
@@ -21,7 +21,7 @@ pub enum PromptError {
     },
     /// No built-in class list has this name.
     #[error("unknown class list `{name}`; expected one of {known}")]
-    UnknownClasses {
+    UnknownClassList {
         /// Unknown name.
         name: String,
         /// Known names, separated by commas.
@@ -32,7 +32,7 @@ pub enum PromptError {
         "`{spec}` is neither a class list ({known}), nor an existing file, \
          nor a comma-separated list of names"
     )]
-    UnresolvedClasses {
+    UnresolvedClassList {
         /// Unresolved text.
         spec: String,
         /// Known names, separated by commas.
@@ -76,18 +76,18 @@ pub enum PromptError {
     },
     /// A template has no placeholder `{}`.
     #[error("template {template:?} has no `{{}}` for the class name")]
-    NoPlaceholder {
+    MissingPlaceholder {
         /// Text of the template.
         template: String,
     },
     /// A template in a file or set is invalid.
     #[error("invalid template in {origin}, {place}")]
-    BadTemplate {
+    InvalidTemplate {
         /// File or template set.
         origin: String,
         /// Line, or array and element number, from 1.
         place: String,
-        /// Cause, such as [`PromptError::NoPlaceholder`].
+        /// Cause, such as [`PromptError::MissingPlaceholder`].
         source: Box<PromptError>,
     },
     /// A set has no templates.
@@ -98,7 +98,7 @@ pub enum PromptError {
     },
     /// The numbers of `yes` and `no` templates differ, although they are paired one by one.
     #[error("{origin} has {yes} `yes` templates and {no} `no` templates; expected equal numbers")]
-    Unpaired {
+    UnequalTemplateCounts {
         /// File or template set.
         origin: String,
         /// Number of `yes` templates.

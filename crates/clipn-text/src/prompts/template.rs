@@ -28,10 +28,10 @@ impl Template {
     /// it.
     ///
     /// # Errors
-    /// [`PromptError::NoPlaceholder`] if there is no `{}`.
+    /// [`PromptError::MissingPlaceholder`] if there is no `{}`.
     pub fn parse(line: &str) -> Result<Self, PromptError> {
         if !line.contains(PLACEHOLDER) {
-            return Err(PromptError::NoPlaceholder {
+            return Err(PromptError::MissingPlaceholder {
                 template: line.to_owned(),
             });
         }

@@ -7,22 +7,13 @@ use super::{PromptError, Template};
 
 /// Built-in template sets: name and file content.
 const BUILT_IN: [(&str, &str); 4] = [
-    (
-        "clipn",
-        include_str!("../../assets/templates/clipn.toml"),
-    ),
+    ("clipn", include_str!("../../assets/templates/clipn.toml")),
     (
         "clipn-clean",
         include_str!("../../assets/templates/clipn-clean.toml"),
     ),
-    (
-        "plain",
-        include_str!("../../assets/templates/plain.toml"),
-    ),
-    (
-        "simple",
-        include_str!("../../assets/templates/simple.toml"),
-    ),
+    ("plain", include_str!("../../assets/templates/plain.toml")),
+    ("simple", include_str!("../../assets/templates/simple.toml")),
 ];
 
 const NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
@@ -63,7 +54,7 @@ impl TemplateSet {
     /// Creates a set from templates.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::Unpaired`] if `no` has
+    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::UnequalTemplateCounts`] if `no` has
     /// another length.
     pub fn new(
         name: impl Into<String>,
@@ -80,7 +71,7 @@ impl TemplateSet {
             && no.len() != yes.len()
         {
             let origin = format!("the template set `{name}`");
-            return Err(PromptError::Unpaired {
+            return Err(PromptError::UnequalTemplateCounts {
                 origin,
                 yes: yes.len(),
                 no: no.len(),
@@ -97,13 +88,13 @@ impl TemplateSet {
     /// - `simple`: the single template `a photo of a {}.`
     ///
     /// # Errors
-    /// [`PromptError::UnknownTemplates`] for any other name.
+    /// [`PromptError::UnknownTemplateSet`] for any other name.
     pub fn named(name: &str) -> Result<Self, PromptError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((name, text)) => {
                 Self::from_toml(name, text, &format!("the template set `{name}`"))
             }
-            None => Err(PromptError::UnknownTemplates {
+            None => Err(PromptError::UnknownTemplateSet {
                 name: name.to_owned(),
                 known: NAMES.join(", "),
             }),
@@ -121,8 +112,8 @@ impl TemplateSet {
     /// A [`PromptError`] that names the file, and the line or the list element if there is one:
     /// [`Unreadable`](PromptError::Unreadable), [`TooLarge`](PromptError::TooLarge),
     /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) TOML,
-    /// [`NoTemplates`](PromptError::NoTemplates), [`BadTemplate`](PromptError::BadTemplate) or
-    /// [`Unpaired`](PromptError::Unpaired).
+    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate) or
+    /// [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;
@@ -140,7 +131,7 @@ impl TemplateSet {
     /// Resolves the name of a built-in set, or else the path of a template file.
     ///
     /// # Errors
-    /// [`PromptError::UnresolvedTemplates`] if it is neither, and the errors of
+    /// [`PromptError::UnresolvedTemplateSet`] if it is neither, and the errors of
     /// [`TemplateSet::load`].
     pub fn resolve(name_or_path: &str) -> Result<Self, PromptError> {
         if NAMES.contains(&name_or_path) {
@@ -149,7 +140,7 @@ impl TemplateSet {
         if Path::new(name_or_path).exists() {
             return Self::load(name_or_path);
         }
-        Err(PromptError::UnresolvedTemplates {
+        Err(PromptError::UnresolvedTemplateSet {
             spec: name_or_path.to_owned(),
             known: NAMES.join(", "),
         })
@@ -230,7 +221,7 @@ impl TemplateSet {
 }
 
 fn parse_at(line: &str, origin: &str, place: String) -> Result<Template, PromptError> {
-    Template::parse(line).map_err(|source| PromptError::BadTemplate {
+    Template::parse(line).map_err(|source| PromptError::InvalidTemplate {
         origin: origin.to_owned(),
         place,
         source: Box::new(source),
@@ -240,7 +231,8 @@ fn parse_at(line: &str, origin: &str, place: String) -> Result<Template, PromptE
 impl PromptError {
     /// Replaces the name of the set with that of its file.
     fn with_origin(mut self, file: &str) -> Self {
-        if let Self::NoTemplates { origin } | Self::Unpaired { origin, .. } = &mut self {
+        if let Self::NoTemplates { origin } | Self::UnequalTemplateCounts { origin, .. } = &mut self
+        {
             file.clone_into(origin);
         }
         self

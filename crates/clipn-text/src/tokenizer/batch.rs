@@ -15,14 +15,14 @@ impl TokenBatch {
     /// checks that they are CLIP's.
     ///
     /// # Errors
-    /// [`TokenizerError::EmptyContext`] if `context_length` is 0, and
-    /// [`TokenizerError::RaggedBatch`] if the number of ids is not a multiple of it.
+    /// [`TokenizerError::ZeroContextLength`] if `context_length` is 0, and
+    /// [`TokenizerError::RaggedIds`] if the number of ids is not a multiple of it.
     pub fn new(ids: Vec<u32>, context_length: usize) -> Result<Self, TokenizerError> {
         if context_length == 0 {
-            return Err(TokenizerError::EmptyContext);
+            return Err(TokenizerError::ZeroContextLength);
         }
         if !ids.len().is_multiple_of(context_length) {
-            return Err(TokenizerError::RaggedBatch {
+            return Err(TokenizerError::RaggedIds {
                 ids: ids.len(),
                 context_length,
             });
@@ -145,11 +145,11 @@ mod tests {
     fn rejects_ragged_and_empty_rows() {
         assert_eq!(
             TokenBatch::new(vec![1], 0),
-            Err(TokenizerError::EmptyContext)
+            Err(TokenizerError::ZeroContextLength)
         );
         assert_eq!(
             TokenBatch::new(vec![1, 2, 3], 2),
-            Err(TokenizerError::RaggedBatch {
+            Err(TokenizerError::RaggedIds {
                 ids: 3,
                 context_length: 2
             })

@@ -85,7 +85,7 @@ impl Tokenizer {
             .next()
             .unwrap_or_default();
         let between_starts = text.split(|&id| id == START_OF_TEXT);
-        let ends_word = |id: &u32| self.vocabulary.closes_word(*id);
+        let ends_word = |id: &u32| self.vocabulary.ends_word(*id);
         between_starts
             .flat_map(move |part| part.split_inclusive(ends_word))
             .filter(move |word| word.last().is_some_and(ends_word))

@@ -3,10 +3,10 @@
 pub enum TokenizerError {
     /// The context length is 0.
     #[error("expected a context length of at least 1, got 0")]
-    EmptyContext,
+    ZeroContextLength,
     /// The number of ids is not a multiple of the context length.
     #[error("expected a multiple of {context_length} token ids, got {ids}")]
-    RaggedBatch {
+    RaggedIds {
         /// Number of ids.
         ids: usize,
         /// Ids per row.

@@ -90,7 +90,7 @@ impl Vocabulary {
     }
 
     /// Whether a token ends a word. Special tokens and ids outside the vocabulary do not.
-    pub(super) fn closes_word(&self, token: u32) -> bool {
+    pub(super) fn ends_word(&self, token: u32) -> bool {
         let mut token = token;
         // A merged token ends a word if its right half does. A merge only joins earlier tokens, so
         // the loop terminates.
@@ -144,8 +144,8 @@ fn byte_tables() -> ([Token; 256], [u8; 256]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::tokenizer::{START_OF_TEXT, VOCAB_SIZE};
     use super::*;
+    use crate::tokenizer::{START_OF_TEXT, VOCAB_SIZE};
 
     #[test]
     fn merges_fill_the_vocabulary_up_to_the_special_tokens() {

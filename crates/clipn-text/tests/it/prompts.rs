@@ -1,8 +1,8 @@
 //! Tests of templates and class names: the built-in ones against the published ones, and valid and
 //! invalid files.
 
-use clipn_text::prompts::{ClassNames, PromptError, Template, TemplateSet};
 use clipn_testing::fixture;
+use clipn_text::prompts::{ClassNames, PromptError, Template, TemplateSet};
 use proptest::prelude::*;
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
 //! Tests of the tokenizer against the published one: token ids and cleaned texts.
 
+use clipn_testing::fixture;
 use clipn_text::tokenizer::{
     CONTEXT_LENGTH, END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, Tokenizer,
     VOCAB_SIZE, clean, end_of_text_position,
 };
-use clipn_testing::fixture;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -17,7 +17,7 @@ pub enum CommunicatorError {
         "mismatched collective operations: expected {expected} as on rank 0, \
          got {found} on rank {rank}"
     )]
-    Diverged {
+    MismatchedOperations {
         /// The first rank that differs from rank 0.
         rank: usize,
         /// Operation of that rank, with the number and size of its values.
@@ -27,7 +27,7 @@ pub enum CommunicatorError {
     },
     /// The root of a broadcast is not a rank.
     #[error("invalid broadcast root: expected a rank from 0 to {last}, got {rank}")]
-    NoSuchRank {
+    InvalidRoot {
         /// The given root.
         rank: usize,
         /// The highest rank.

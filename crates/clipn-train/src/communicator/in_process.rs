@@ -154,7 +154,7 @@ fn check_same(completed: &[Contribution]) -> Result<(), CommunicatorError> {
         .position(|c| c.operation != first.operation)
     {
         None => Ok(()),
-        Some(rank) => Err(CommunicatorError::Diverged {
+        Some(rank) => Err(CommunicatorError::MismatchedOperations {
             rank,
             found: completed[rank].operation.to_string(),
             expected: first.operation.to_string(),
@@ -218,7 +218,7 @@ impl<T: Real> Collective<T> for InProcess {
     fn broadcast(&self, root: usize, values: &mut [T]) -> Result<(), CommunicatorError> {
         let last = self.shared.world_size - 1;
         if root > last {
-            return Err(CommunicatorError::NoSuchRank { rank: root, last });
+            return Err(CommunicatorError::InvalidRoot { rank: root, last });
         }
         let length = Some(values.len());
         let operation = Operation {

@@ -47,7 +47,7 @@ pub trait Collective<T> {
     /// numbers of values.
     ///
     /// # Errors
-    /// [`CommunicatorError::RankLost`] if a rank has ended, [`CommunicatorError::Diverged`] if a
+    /// [`CommunicatorError::RankLost`] if a rank has ended, [`CommunicatorError::MismatchedOperations`] if a
     /// rank calls another operation.
     fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError>;
 
@@ -55,7 +55,7 @@ pub trait Collective<T> {
     /// every rank gets the same bits. On an error, `values` are unchanged.
     ///
     /// # Errors
-    /// Same as [`all_gather`](Collective::all_gather), and [`CommunicatorError::Diverged`] if ranks
+    /// Same as [`all_gather`](Collective::all_gather), and [`CommunicatorError::MismatchedOperations`] if ranks
     /// have different numbers of values.
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError>;
 
@@ -63,7 +63,7 @@ pub trait Collective<T> {
     ///
     /// # Errors
     /// Same as [`all_reduce_sum`](Collective::all_reduce_sum), and
-    /// [`CommunicatorError::NoSuchRank`] if `root` is not a rank.
+    /// [`CommunicatorError::InvalidRoot`] if `root` is not a rank.
     fn broadcast(&self, root: usize, values: &mut [T]) -> Result<(), CommunicatorError>;
 }
 

@@ -17,7 +17,7 @@ impl<T: Clone> Collective<T> for SingleProcess {
         if root == 0 {
             Ok(())
         } else {
-            Err(CommunicatorError::NoSuchRank {
+            Err(CommunicatorError::InvalidRoot {
                 rank: root,
                 last: 0,
             })

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::product::{combine, combine_transposed, dots};
-use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted};
+use super::{Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome};
 use clipn_model::Real;
 
 /// Symmetric cross-entropy between images and texts ([CLIP](https://arxiv.org/abs/2103.00020),
@@ -27,7 +27,7 @@ impl<T: Real> Objective<T> for Clip {
         &self,
         features: &Features<'_, T>,
         scale: T,
-        wanted: &Wanted,
+        wanted: &GradientMask,
     ) -> Result<Outcome<T>, ObjectiveError> {
         let features = &Features {
             no: None,

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::product::{combine, combine_transposed, dots, row_dots};
-use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted, sigmoid, softplus};
+use super::{
+    Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome, sigmoid, softplus,
+};
 use clipn_model::Real;
 
 /// Variant of CLIPN. The losses are the same; the texts given to the two text towers differ.
@@ -86,7 +88,7 @@ impl<T: Real> Objective<T> for Clipn {
         &self,
         features: &Features<'_, T>,
         scale: T,
-        wanted: &Wanted,
+        wanted: &GradientMask,
     ) -> Result<Outcome<T>, ObjectiveError> {
         let no = features.no.ok_or(ObjectiveError::NoFeatures {
             objective: Objective::<T>::name(self),
@@ -217,7 +219,7 @@ fn gradients<T: Real>(
     scale: T,
     itbo: &Itbo<T>,
     tso: &TsoTerm<T>,
-    wanted: &Wanted,
+    wanted: &GradientMask,
 ) -> Gradients<T> {
     let dim = pair.dim;
     let rows = wanted.rows.clone();

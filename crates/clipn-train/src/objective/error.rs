@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-use super::OBJECTIVES;
+use super::OBJECTIVE_NAMES;
 use crate::CommunicatorError;
 
 /// Error of an objective: invalid settings, inputs that do not match, or a loss that is not finite.
@@ -8,7 +8,7 @@ use crate::CommunicatorError;
 #[non_exhaustive]
 pub enum ObjectiveError {
     /// No objective has this name.
-    #[error("unknown objective `{name}`; expected one of: {}", OBJECTIVES.join(", "))]
+    #[error("unknown objective `{name}`; expected one of: {}", OBJECTIVE_NAMES.join(", "))]
     Unknown {
         /// The given name.
         name: String,

@@ -26,7 +26,7 @@ impl<T: Real> Features<'_, T> {
 
     /// Checks every length against `[N, D]`, the minimum N of a contrastive loss, and the range of
     /// rows.
-    pub(super) fn check(&self, wanted: &Wanted) -> Result<(), ObjectiveError> {
+    pub(super) fn check(&self, wanted: &GradientMask) -> Result<(), ObjectiveError> {
         self.check_shapes()?;
         let rows = self.rows();
         if rows < 2 {
@@ -99,7 +99,7 @@ impl<T: Real> Features<'_, T> {
 /// Mask of the gradients to compute: frozen towers need none, and a rank needs those of its own
 /// rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct GradientMask {
     /// Whether to compute the gradient of the image features.
     pub image: bool,
     /// Whether to compute the gradient of the "yes" features.
@@ -110,7 +110,7 @@ pub struct Wanted {
     pub rows: Range<usize>,
 }
 
-impl Wanted {
+impl GradientMask {
     /// Creates a mask of every gradient for a batch of `rows`.
     pub fn all(rows: usize) -> Self {
         Self {
@@ -122,7 +122,7 @@ impl Wanted {
     }
 
     /// Creates a mask of the gradient of the "no" features alone, as in the published training.
-    pub fn only_no(rows: usize) -> Self {
+    pub fn no_only(rows: usize) -> Self {
         Self {
             image: false,
             yes: false,

@@ -2,7 +2,7 @@
 //!
 //! An objective takes L2-normalized features `[N, D]` of the whole batch and returns the loss and
 //! its gradient for the features, from which the towers backpropagate. [`evaluate_over_ranks`]
-//! evaluates it over several ranks. [`OBJECTIVES`] lists the names.
+//! evaluates it over several ranks. [`OBJECTIVE_NAMES`] lists the names.
 
 mod clip;
 mod clipn;
@@ -15,9 +15,9 @@ mod settings;
 pub use clip::Clip;
 pub use clipn::{Clipn, LossWeights, Tso, Variant};
 pub use error::ObjectiveError;
-pub use features::{Features, Gradients, Outcome, Wanted};
+pub use features::{Features, GradientMask, Gradients, Outcome};
 pub use ranks::{GradientScaling, evaluate_over_ranks};
-pub use settings::{OBJECTIVES, ObjectiveSettings};
+pub use settings::{OBJECTIVE_NAMES, ObjectiveSettings};
 
 use clipn_model::Real;
 
@@ -26,7 +26,7 @@ pub const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 
 /// A loss over a batch of image–text pairs.
 pub trait Objective<T: Real>: Send + Sync {
-    /// Returns the name, one of [`OBJECTIVES`].
+    /// Returns the name, one of [`OBJECTIVE_NAMES`].
     fn name(&self) -> &'static str;
 
     /// Returns whether it needs features of the "no" tower.
@@ -42,7 +42,7 @@ pub trait Objective<T: Real>: Send + Sync {
         &self,
         features: &Features<'_, T>,
         scale: T,
-        wanted: &Wanted,
+        wanted: &GradientMask,
     ) -> Result<Outcome<T>, ObjectiveError>;
 }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::vectorized;
 use clipn_model::Real;
-use crate::vectorised;
 
 /// Number of values summed in parallel lanes: one AVX-512 register of f32.
 const LANES: usize = 16;
@@ -21,7 +21,7 @@ pub(super) fn dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     out.par_chunks_mut(columns.max(1))
         .zip(a.par_chunks(dim))
         .for_each(|(out, a)| {
-            vectorised(
+            vectorized(
                 #[inline(always)]
                 || {
                     for (out, b) in out.chunks_mut(ROWS).zip(b.chunks(ROWS * dim)) {
@@ -118,7 +118,7 @@ fn weighted_sums<T: Real, I: Iterator<Item = T>>(
     let mut out = vec![T::zero(); rows.len() * dim];
     out.par_chunks_mut(dim).zip(rows).for_each(|(out, row)| {
         let weights: Vec<T> = weights(row).map(|w| scale * w).collect();
-        vectorised(
+        vectorized(
             #[inline(always)]
             || {
                 for (w, b) in weights.chunks(ROWS).zip(b.chunks(ROWS * dim)) {

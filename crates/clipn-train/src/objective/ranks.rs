@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Features, Gradients, Objective, ObjectiveError, Outcome, Wanted};
-use clipn_model::Real;
+use super::{Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome};
 use crate::{Collective, Communicator};
+use clipn_model::Real;
 
 /// Scale of each rank's gradient. Parameter gradients are **summed** over the ranks in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub fn evaluate_over_ranks<T, C>(
     objective: &dyn Objective<T>,
     local: &Features<'_, T>,
     scale: T,
-    wanted: &Wanted,
+    wanted: &GradientMask,
     scaling: GradientScaling,
     communicator: &C,
 ) -> Result<Outcome<T>, ObjectiveError>
@@ -50,7 +50,7 @@ where
         return objective.evaluate(
             local,
             scale,
-            &Wanted {
+            &GradientMask {
                 rows: 0..local.rows(),
                 ..wanted.clone()
             },
@@ -70,7 +70,7 @@ where
         yes: &yes,
         no: (objective.uses_no() && local.no.is_some()).then_some(&no),
     };
-    let wanted = Wanted {
+    let wanted = GradientMask {
         rows: first..first + local.rows(),
         ..wanted.clone()
     };

@@ -4,12 +4,12 @@ use super::{Clip, Clipn, LossWeights, Objective, ObjectiveError, Tso, Variant};
 use clipn_model::Real;
 
 /// Names of all objectives.
-pub const OBJECTIVES: &[&str] = &["clipn", "clipn-handcrafted", "clip"];
+pub const OBJECTIVE_NAMES: &[&str] = &["clipn", "clipn-handcrafted", "clip"];
 
 /// Settings of an objective, as stored in a run's settings and a checkpoint's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ObjectiveSettings {
-    /// One of [`OBJECTIVES`].
+    /// One of [`OBJECTIVE_NAMES`].
     pub name: String,
     /// Similarity in TSO; only CLIPN's objectives use it.
     #[serde(default)]
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn every_name_builds_the_objective_of_that_name() {
-        for &name in OBJECTIVES {
+        for &name in OBJECTIVE_NAMES {
             let settings = ObjectiveSettings {
                 name: name.to_owned(),
                 ..Default::default()

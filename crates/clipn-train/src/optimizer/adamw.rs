@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Gradient, Moments, OptimizerError, Update, global_norm};
+use crate::vectorized;
 use clipn_model::Real;
-use crate::vectorised;
 
 /// Number of elements in the part of a parameter that one job steps.
 const CHUNK: usize = 1 << 14;
@@ -366,7 +366,7 @@ fn split_into_jobs<'a, T: Real>(
 
 impl<T: Real> Job<'_, T> {
     fn run(self) {
-        vectorised(
+        vectorized(
             #[inline(always)]
             || self.step_elements(),
         );

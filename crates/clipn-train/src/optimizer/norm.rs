@@ -48,7 +48,7 @@ pub fn global_norm<'a, T: Real>(
 
 fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
     let real = |value: T| value.to_f64().unwrap_or(f64::NAN);
-    crate::vectorised(
+    crate::vectorized(
         #[inline(always)]
         || {
             let mut lanes = [0.0; LANES];

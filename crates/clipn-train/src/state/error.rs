@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use clipn_checkpoint::CheckpointError;
 use crate::OptimizerError;
+use clipn_checkpoint::CheckpointError;
 
 /// Error of reading or writing training checkpoints.
 #[derive(Debug, Error)]
@@ -39,7 +39,7 @@ pub enum StateError {
     },
     /// `state.json` is not valid JSON of this format.
     #[error("invalid training state {}: {what}", path.display())]
-    BadState {
+    InvalidState {
         /// Path of the file.
         path: PathBuf,
         /// JSON error, with its position in the file.
@@ -87,7 +87,7 @@ pub enum StateError {
         "{} is not a training checkpoint of the published code: {what}",
         path.display()
     )]
-    NotPublished {
+    NotAPublishedCheckpoint {
         /// Path of the file.
         path: PathBuf,
         /// What is missing or mismatched.

@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use super::{FileRecord, MODEL_FILE, OPTIMIZER_FILE, StateError, TrainingState, moments};
+use crate::AdamW;
 use clipn_checkpoint::Checkpoint;
 use clipn_model::Real;
-use crate::AdamW;
 
 /// A training checkpoint that was read and verified.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ pub use error::StateError;
 pub use label::Label;
 pub use load::TrainingCheckpoint;
 pub use published::Published;
-pub use record::{FileRecord, STATE_FORMAT, TrainingState};
+pub use record::{FileRecord, STATE_FORMAT_VERSION, TrainingState};
 pub use save::Snapshot;
 pub use store::{CheckpointStore, Retention, SavedCheckpoint};
 

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::path::Path;
 
 use super::StateError;
+use crate::{AdamW, AdamWSettings, Moments};
 use clipn_checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 use clipn_model::Real;
-use crate::{AdamW, AdamWSettings, Moments};
 
 const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";

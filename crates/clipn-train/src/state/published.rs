@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::{StateError, moments};
+use crate::{AdamW, AdamWSettings, Moments, decays};
 use clipn_checkpoint::{Checkpoint, Tensor, Value};
 use clipn_model::Real;
-use crate::{AdamW, AdamWSettings, Moments, decays};
 
 /// Weights and moments of a published `epoch_N.pt`.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl<T: Real> Published<T> {
     /// weight's shape.
     ///
     /// # Errors
-    /// [`StateError::Weights`] if the file cannot be read, [`StateError::NotPublished`] if it has
+    /// [`StateError::Weights`] if the file cannot be read, [`StateError::NotAPublishedCheckpoint`] if it has
     /// no optimizer or its parameters match neither order, [`StateError::Moments`] if a moment's
     /// shape does not match.
     pub fn open(path: &Path) -> Result<Self, StateError> {
@@ -46,7 +46,7 @@ impl<T: Real> Published<T> {
     /// Same as [`open`](Self::open).
     pub fn from_checkpoint(model: Checkpoint) -> Result<Self, StateError> {
         let path = model.path().to_owned();
-        let fail = |what: String| StateError::NotPublished {
+        let fail = |what: String| StateError::NotAPublishedCheckpoint {
             path: path.clone(),
             what,
         };

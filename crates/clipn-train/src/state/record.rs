@@ -8,16 +8,16 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{STATE_FILE, StateError};
-use clipn_base::random::Xoshiro256;
 use crate::{AdamWSettings, ObjectiveSettings, Schedule};
+use clipn_base::random::Xoshiro256;
 
 /// Format version of `state.json` that is written and read.
-pub const STATE_FORMAT: u64 = 1;
+pub const STATE_FORMAT_VERSION: u64 = 1;
 
 /// Everything that a run needs to resume exactly, except for weights and moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingState {
-    /// Format version, [`STATE_FORMAT`].
+    /// Format version, [`STATE_FORMAT_VERSION`].
     pub format: u64,
     /// Number of completed epochs.
     pub epoch: u64,
@@ -98,16 +98,16 @@ impl TrainingState {
                 source,
             },
         })?;
-        let bad = |error: serde_json::Error| StateError::BadState {
+        let bad = |error: serde_json::Error| StateError::InvalidState {
             path: path.clone(),
             what: error.to_string(),
         };
         let AnyFormat { format } = serde_json::from_slice(&json).map_err(bad)?;
-        if format != STATE_FORMAT {
+        if format != STATE_FORMAT_VERSION {
             return Err(StateError::Format {
                 path,
                 found: format,
-                known: STATE_FORMAT,
+                known: STATE_FORMAT_VERSION,
             });
         }
         serde_json::from_slice(&json).map_err(bad)

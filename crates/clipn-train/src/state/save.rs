@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::moments;
-use super::store::{PARTIAL, REPLACED};
+use super::store::{PARTIAL_SUFFIX, REPLACED_SUFFIX};
 use super::{
-    FileRecord, Label, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, STATE_FORMAT, StateError,
+    FileRecord, Label, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, STATE_FORMAT_VERSION, StateError,
     TrainingState,
 };
-use clipn_checkpoint::{Tensor, write_safetensors};
-use clipn_model::{Real, WeightsNotes};
 use crate::AdamW;
+use clipn_checkpoint::{Tensor, write_safetensors};
+use clipn_model::{Real, WeightsMetadata};
 
 /// Contents of a checkpoint to be saved.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Snapshot<'a, T: Real> {
     /// Every weight, trained or frozen, by open_clip's names.
     pub model: Vec<(String, Tensor)>,
     /// Metadata for the weights file.
-    pub notes: WeightsNotes,
+    pub notes: WeightsMetadata,
     /// Optimizer with its moments.
     pub optimizer: &'a AdamW<T>,
 }
@@ -38,7 +38,10 @@ pub(super) fn save<T: Real>(
     static SAVES: AtomicU64 = AtomicU64::new(0);
     let target = root.join(label.to_string());
     let count = SAVES.fetch_add(1, Ordering::Relaxed);
-    let temporary = root.join(format!(".{label}.{}-{count}{PARTIAL}", std::process::id()));
+    let temporary = root.join(format!(
+        ".{label}.{}-{count}{PARTIAL_SUFFIX}",
+        std::process::id()
+    ));
     let saved =
         write(&temporary, snapshot).and_then(|()| replace(root, label, &temporary, &target));
     match saved {
@@ -57,7 +60,7 @@ pub(super) fn save<T: Real>(
 fn write<T: Real>(dir: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateError> {
     fs::create_dir_all(dir).map_err(StateError::io("create the directory", dir))?;
     let mut state = snapshot.state.clone();
-    state.format = STATE_FORMAT;
+    state.format = STATE_FORMAT_VERSION;
     state.files = BTreeMap::new();
     write_safetensors(
         &dir.join(MODEL_FILE),
@@ -76,7 +79,7 @@ fn write<T: Real>(dir: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateErro
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
-    let bad = |error: serde_json::Error| StateError::BadState {
+    let bad = |error: serde_json::Error| StateError::InvalidState {
         path: path.to_owned(),
         what: error.to_string(),
     };
@@ -92,7 +95,7 @@ fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
 /// Renames the finished directory to its label. An existing one of that label is first renamed and
 /// removed last; after a kill in between, [`recover`](super::store::recover) restores it.
 fn replace(root: &Path, label: Label, temporary: &Path, target: &Path) -> Result<(), StateError> {
-    let replaced = root.join(format!(".{label}{REPLACED}"));
+    let replaced = root.join(format!(".{label}{REPLACED_SUFFIX}"));
     let replaces = target.exists();
     if replaces {
         if replaced.exists() {

@@ -8,9 +8,9 @@ use super::{Label, Snapshot, StateError, TrainingState};
 use clipn_model::Real;
 
 /// Suffix of a directory that is being written or deleted.
-pub(super) const PARTIAL: &str = ".tmp";
+pub(super) const PARTIAL_SUFFIX: &str = ".tmp";
 /// Suffix of a complete checkpoint while another of the same label replaces it.
-pub(super) const REPLACED: &str = ".replaced";
+pub(super) const REPLACED_SUFFIX: &str = ".replaced";
 
 /// The directory of one run's checkpoints. At most one process may write to it at a time.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl CheckpointStore {
         let mut removed = Vec::new();
         for old in saved.into_iter().filter(|saved| !is_kept(saved.label)) {
             // Rename first, so that a kill leaves no incomplete checkpoint under its name.
-            let partial = self.root.join(format!(".{}{PARTIAL}", old.label));
+            let partial = self.root.join(format!(".{}{PARTIAL_SUFFIX}", old.label));
             fs::rename(&old.path, &partial).map_err(StateError::io("remove", &old.path))?;
             fs::remove_dir_all(&partial).map_err(StateError::io("remove", &partial))?;
             removed.push(old.path);
@@ -154,7 +154,7 @@ fn recover(root: &Path) -> Result<(), StateError> {
             continue;
         };
         if let Some(label) = hidden
-            .strip_suffix(REPLACED)
+            .strip_suffix(REPLACED_SUFFIX)
             .filter(|label| label.parse::<Label>().is_ok())
         {
             let target = root.join(label);
@@ -172,7 +172,7 @@ fn recover(root: &Path) -> Result<(), StateError> {
 
 /// Returns whether a name is `LABEL.tmp` or `LABEL.PROCESS-COUNT.tmp`; nothing else may be deleted.
 fn is_partial(hidden: &str) -> bool {
-    let Some(rest) = hidden.strip_suffix(PARTIAL) else {
+    let Some(rest) = hidden.strip_suffix(PARTIAL_SUFFIX) else {
         return false;
     };
     rest.split('.')

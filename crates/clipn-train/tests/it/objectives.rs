@@ -1,18 +1,17 @@
 //! Objectives against the published losses, their definition in f64, and finite differences; and
 //! their evaluation over ranks.
 
-
 use std::thread;
 
 use clipn_model::Real;
-use clipn_train::{
-    Clip, Clipn, Collective, Communicator, CommunicatorError, Features, GradientScaling, InProcess,
-    LossWeights, Objective, ObjectiveError, Outcome, SingleProcess, Tso, Variant, Wanted,
-    evaluate_over_ranks,
-};
 use clipn_testing::figures::{Figures, assert_close, relative_to_max};
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
+use clipn_train::{
+    Clip, Clipn, Collective, Communicator, CommunicatorError, Features, GradientMask,
+    GradientScaling, InProcess, LossWeights, Objective, ObjectiveError, Outcome, SingleProcess,
+    Tso, Variant, evaluate_over_ranks,
+};
 use proptest::prelude::*;
 
 /// Owned features of a batch.
@@ -73,7 +72,7 @@ impl<T: Real> Batch<T> {
 
 fn evaluate<T: Real>(objective: &dyn Objective<T>, batch: &Batch<T>, scale: T) -> Outcome<T> {
     objective
-        .evaluate(&batch.features(), scale, &Wanted::all(batch.rows()))
+        .evaluate(&batch.features(), scale, &GradientMask::all(batch.rows()))
         .unwrap()
 }
 
@@ -413,7 +412,7 @@ where
             .zip(parts)
             .map(|(rank, part)| {
                 scope.spawn(move || {
-                    let wanted = Wanted::all(part.rows());
+                    let wanted = GradientMask::all(part.rows());
                     evaluate_over_ranks(objective, &part.features(), scale, &wanted, scaling, &rank)
                         .unwrap()
                 })
@@ -496,7 +495,7 @@ fn two_ranks_match_the_published_two_processes() {
 fn one_rank_equals_plain_evaluation_through_a_trait_object() {
     let batch = Batch::<f32>::random(5, 16, 3);
     let single: &dyn Communicator = &SingleProcess;
-    let wanted = Wanted::only_no(0);
+    let wanted = GradientMask::no_only(0);
     let objective = Clipn::default();
     for scaling in [GradientScaling::True, GradientScaling::Published] {
         let found = evaluate_over_ranks(
@@ -539,17 +538,17 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn rejects_invalid_batches() {
     let batch = Batch::<f32>::random(3, 4, 1);
     let objective = Clipn::default();
-    let fail = |features: Features<'_, f32>, scale: f32, wanted: &Wanted| {
+    let fail = |features: Features<'_, f32>, scale: f32, wanted: &GradientMask| {
         objective
             .evaluate(&features, scale, wanted)
             .unwrap_err()
             .to_string()
     };
-    let all = Wanted::all(3);
+    let all = GradientMask::all(3);
     let one = batch.part(0..1);
-    assert!(fail(one.features(), 1.0, &Wanted::all(1)).contains("at least 2 pairs"));
+    assert!(fail(one.features(), 1.0, &GradientMask::all(1)).contains("at least 2 pairs"));
     let error = Clip
-        .evaluate(&one.features(), 1.0, &Wanted::all(1))
+        .evaluate(&one.features(), 1.0, &GradientMask::all(1))
         .unwrap_err();
     assert!(matches!(error, ObjectiveError::BatchTooSmall { rows: 1 }));
     let short = Features {
@@ -593,7 +592,7 @@ fn rejects_invalid_batches() {
         .contains("\"no\" tower")
     );
     assert!(
-        fail(batch.features(), 1.0, &Wanted::all(4))
+        fail(batch.features(), 1.0, &GradientMask::all(4))
             .contains("rows 0..4 are out of range for a batch of 3")
     );
     assert!(fail(batch.features(), f32::NAN, &all).contains("logit scale is NaN"));
@@ -698,6 +697,6 @@ fn reports_mismatched_operations_of_ranks() {
     let results = on_ranks(2, |rank| rank.broadcast(2, &mut [0.0f64]).unwrap_err());
     assert_eq!(
         results[0].as_ref().unwrap(),
-        &CommunicatorError::NoSuchRank { rank: 2, last: 1 }
+        &CommunicatorError::InvalidRoot { rank: 2, last: 1 }
     );
 }

@@ -1,15 +1,14 @@
 //! AdamW against a published step and its definition; schedules against the published rates.
 
-
 use std::collections::BTreeSet;
 
 use clipn_model::Real;
-use clipn_train::{
-    AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Schedule, Update, decays, global_norm,
-};
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
+use clipn_train::{
+    AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Schedule, Update, decays, global_norm,
+};
 use proptest::prelude::*;
 
 fn meta() -> serde_json::Value {

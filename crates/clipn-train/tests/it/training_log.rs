@@ -1,7 +1,6 @@
 //! The logs of a training run: events equal TensorBoard's own, and `log.jsonl` survives kills and
 //! resumes.
 
-
 use std::path::{Path, PathBuf};
 
 use clipn_train::training_log::{

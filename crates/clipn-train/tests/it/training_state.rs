@@ -4,7 +4,6 @@
 //! Some tests run this test program as a child process, to kill it or to limit the size of its
 //! files.
 
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use clipn_base::random::{RandomSource, Xoshiro256};
 use clipn_checkpoint::{Checkpoint, Tensor};
-use clipn_model::WeightsNotes;
-use clipn_train::{
-    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published,
-    Retention, STATE_FORMAT, Schedule, Snapshot, StateError, TrainingCheckpoint,
-    TrainingState, Update, decays,
-};
+use clipn_model::WeightsMetadata;
 use clipn_testing::figures::Figures;
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
+use clipn_train::{
+    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published,
+    Retention, STATE_FORMAT_VERSION, Schedule, Snapshot, StateError, TrainingCheckpoint,
+    TrainingState, Update, decays,
+};
 use serde_json::json;
 
 /// Environment variable with the directory that a child process writes to.
@@ -44,7 +43,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let state = TrainingState {
-            format: STATE_FORMAT,
+            format: STATE_FORMAT_VERSION,
             epoch: 0,
             step: 0,
             samples_seen: 0,
@@ -117,7 +116,7 @@ impl Run {
         Snapshot {
             state: &self.state,
             model,
-            notes: WeightsNotes::default(),
+            notes: WeightsMetadata::default(),
             optimizer: &self.optimizer,
         }
     }
@@ -222,7 +221,7 @@ fn a_run_in_f64_loads_as_saved() {
             Snapshot {
                 state: &state,
                 model,
-                notes: WeightsNotes::default(),
+                notes: WeightsMetadata::default(),
                 optimizer: &optimizer,
             },
         )
@@ -729,7 +728,7 @@ fn a_published_checkpoint_can_be_saved_and_resumed() {
             Snapshot {
                 state: &state,
                 model: tensors,
-                notes: WeightsNotes::default(),
+                notes: WeightsMetadata::default(),
                 optimizer: &optimizer,
             },
         )

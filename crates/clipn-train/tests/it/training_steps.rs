@@ -3,14 +3,14 @@
 
 use clipn_engine::plain::{PlainText, PlainVision};
 use clipn_engine::{TransformerText, VisionTower};
-use clipn_model::{NoPrompt, Real, Side, TrainImage, TrainText};
+use clipn_model::{NoPrompt, Real, Side, TrainableImageTower, TrainableTextTower};
+use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
+use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
 use clipn_train::{
     AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess,
     MicroBatch, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
 };
-use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
-use clipn_testing::{fixture, test_data};
 
 const SCHEDULE: Schedule = Schedule::Cosine {
     base: 3e-4,
@@ -45,8 +45,8 @@ fn trainer<T, I, X, C>(
 ) -> Trainer<T, I, X, C>
 where
     T: Real,
-    I: TrainImage<T>,
-    X: TrainText<T>,
+    I: TrainableImageTower<T>,
+    X: TrainableTextTower<T>,
     C: Communicator + Collective<T>,
 {
     let optimizer = AdamW::new(AdamWSettings::default()).unwrap();

@@ -22,7 +22,7 @@ pub fn image_encoder(model: &str) -> VisionEncoder {
 /// Frozen image tower for training.
 pub fn image_tower(model: &str) -> VisionTower {
     let config = config(model);
-    VisionTower::new(&config, Random::new(1).vision(&config)).laid_out()
+    VisionTower::new(&config, Random::new(1).vision(&config)).with_packed_weights()
 }
 
 /// Random pixels of `batch` images of 224 × 224.
@@ -76,6 +76,6 @@ pub fn captions(batch: usize) -> TokenBatch {
 /// Normalized random features of ViT-B-32.
 pub fn features(batch: usize, seed: u64) -> Vec<f32> {
     let mut features = Features::new(Random::new(seed).values(batch * 512, 1.0), 512);
-    features.normalise();
+    features.normalize();
     features.values().to_vec()
 }

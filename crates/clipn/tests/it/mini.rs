@@ -66,7 +66,7 @@ fn towers_return_finite_features() {
         let mut features = TextEncoder::from_weights(&weights, side)
             .encode(&tokens)
             .unwrap();
-        features.normalise();
+        features.normalize();
         features.values().to_vec()
     });
     // The two text towers give different features.

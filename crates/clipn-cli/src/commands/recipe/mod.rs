@@ -85,7 +85,7 @@ impl Runner<'_> {
         for step in &self.recipe.steps {
             if args.selects(step) {
                 let arguments = args.arguments(step, &placeholders)?;
-                self.parse(step, &arguments)?;
+                drop(self.parse(step, &arguments)?);
                 if args.dry_run {
                     writeln!(out, "clipn {}", shell_quoted(&arguments))
                         .map_err(CliError::Output)?;

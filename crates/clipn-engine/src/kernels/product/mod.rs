@@ -1,7 +1,7 @@
 //! General matrix multiplication (GEMM) in f32, written once for all SIMD levels.
 //!
 //! The right-hand side B is packed into column panels, which a register-tiled micro-kernel reads. B
-//! is packed either during each product, one panel at a time, or once in advance ([`Panels`], for
+//! is packed either during each product, one panel at a time, or once in advance ([`PackedB`], for
 //! constant weights). In BLIS's terms, a tile has MR rows and NR columns, and at most KC rows of B
 //! are packed at a time.
 
@@ -17,7 +17,7 @@ use super::sized;
 use panels::{lay_out, transpose};
 use tile::{PanelWidth, Rows};
 
-pub(crate) use panels::Panels;
+pub(crate) use panels::PackedB;
 
 /// Maximum depth of a packed panel (BLIS's KC): a panel of this depth stays in the second-level
 /// cache. Longer sums are split into partial sums, which also reduces rounding errors.
@@ -150,20 +150,20 @@ impl<'a> MatrixMut<'a> {
     }
 }
 
-/// Right-hand side of a product.
+/// Rhs-hand side of a product.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Right<'a> {
+pub(crate) enum Rhs<'a> {
     /// Packed during the product.
     Matrix(Matrix<'a>),
     /// Packed in advance.
-    Panels(&'a Panels),
+    PackedB(&'a PackedB),
 }
 
-impl Right<'_> {
+impl Rhs<'_> {
     fn rows(&self) -> usize {
         match self {
             Self::Matrix(matrix) => matrix.rows,
-            Self::Panels(panels) => panels.rows(),
+            Self::PackedB(panels) => panels.rows(),
         }
     }
 
@@ -171,14 +171,14 @@ impl Right<'_> {
     pub fn columns(&self) -> usize {
         match self {
             Self::Matrix(matrix) => matrix.columns,
-            Self::Panels(panels) => panels.columns(),
+            Self::PackedB(panels) => panels.columns(),
         }
     }
 
     fn is_inside(&self) -> bool {
         match self {
             Self::Matrix(matrix) => matrix.is_inside(),
-            Self::Panels(_) => true,
+            Self::PackedB(_) => true,
         }
     }
 }
@@ -211,7 +211,7 @@ pub(crate) fn product(
     multiply(
         out,
         a,
-        Right::Matrix(b),
+        Rhs::Matrix(b),
         Epilogue {
             alpha,
             bias: &[],
@@ -227,10 +227,10 @@ pub(crate) fn product(
 /// # Panics
 ///
 /// Same as [`product`].
-pub(crate) fn linear_product(
+pub(crate) fn gemm_with_bias(
     out: MatrixMut<'_>,
     a: Matrix<'_>,
-    b: Right<'_>,
+    b: Rhs<'_>,
     bias: &[f32],
     accumulate: bool,
     threads: usize,
@@ -257,13 +257,7 @@ unsafe impl Send for OutputPtr {}
 // SAFETY: as above.
 unsafe impl Sync for OutputPtr {}
 
-fn multiply(
-    out: MatrixMut<'_>,
-    a: Matrix<'_>,
-    b: Right<'_>,
-    epilogue: Epilogue<'_>,
-    threads: usize,
-) {
+fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Rhs<'_>, epilogue: Epilogue<'_>, threads: usize) {
     let MatrixMut {
         data,
         rows,
@@ -336,7 +330,7 @@ unsafe fn multiply_panels(
     out: OutputPtr,
     out_stride: usize,
     a: Matrix<'_>,
-    b: Right<'_>,
+    b: Rhs<'_>,
     panels: Range<usize>,
     epilogue: Epilogue<'_>,
 ) {
@@ -360,8 +354,8 @@ unsafe fn multiply_panels(
                 let start = index * width.whole;
                 let end = columns.min(start + width.whole);
                 let panel = match b {
-                    Right::Panels(panels) => panels.part(index, first, depth),
-                    Right::Matrix(matrix) => {
+                    Rhs::PackedB(panels) => panels.part(index, first, depth),
+                    Rhs::Matrix(matrix) => {
                         let width = width.of(end - start);
                         let panel = sized(&mut scratch.panel, depth * width);
                         lay_out(panel, matrix.part(first..first + depth, start..end), width);
@@ -443,9 +437,9 @@ mod tests {
             let bias = if with_bias { values(n, 4) } else { Vec::new() };
             let (mut out, mut with_packed) = (before.clone(), before.clone());
             product(MatrixMut::new(&mut out, m, n, n + gap), a, b, 0.5, accumulate, threads);
-            let panels = Panels::of(b);
-            let right = Right::Panels(&panels);
-            linear_product(MatrixMut::new(&mut with_packed, m, n, n + gap), a, right, &bias, accumulate, threads);
+            let panels = PackedB::of(b);
+            let right = Rhs::PackedB(&panels);
+            gemm_with_bias(MatrixMut::new(&mut with_packed, m, n, n + gap), a, right, &bias, accumulate, threads);
             for r in 0..m {
                 for c in 0..n + gap {
                     let index = r * (n + gap) + c;

@@ -1,6 +1,6 @@
 use super::Matrix;
 use super::tile::PanelWidth;
-use clipn_base::simd::vectorised;
+use clipn_base::simd::vectorized;
 
 /// Packed right-hand side B of a product: column panels in the order in which the micro-kernel
 /// reads them.
@@ -8,14 +8,14 @@ use clipn_base::simd::vectorised;
 /// In each panel the values of a row are contiguous. The rows of the last panel are zero-padded to
 /// whole vectors.
 #[derive(Clone)]
-pub(crate) struct Panels {
+pub(crate) struct PackedB {
     values: Vec<f32>,
     rows: usize,
     columns: usize,
     width: PanelWidth,
 }
 
-impl Panels {
+impl PackedB {
     /// Packs a matrix.
     ///
     /// # Panics
@@ -66,9 +66,9 @@ impl Panels {
     }
 }
 
-impl std::fmt::Debug for Panels {
+impl std::fmt::Debug for PackedB {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Panels")
+        f.debug_struct("PackedB")
             .field("rows", &self.rows)
             .field("columns", &self.columns)
             .finish_non_exhaustive()
@@ -110,7 +110,7 @@ pub(super) fn transpose(out: &mut [f32], stride: usize, matrix: Matrix<'_>) {
         "transpose of {rows}×{columns} exceeds the output: stride {stride}, {} values",
         out.len()
     );
-    vectorised(
+    vectorized(
         #[inline(always)]
         || {
             for first_row in (0..rows).step_by(SQUARE) {

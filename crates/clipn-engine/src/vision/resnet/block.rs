@@ -49,7 +49,7 @@ impl Bottleneck {
             columns,
             ..
         } = scratch;
-        self.conv1.pointwise(narrow, x, Beside::Nothing, threads);
+        self.conv1.conv1x1(narrow, x, Beside::Nothing, threads);
         self.conv2
             .neighbours(convolved, narrow, size, 1, columns, threads);
         let to = if halves {
@@ -65,7 +65,7 @@ impl Bottleneck {
             Some(conv) => Beside::Conv(conv, x),
             None => Beside::Map(x),
         };
-        self.conv3.pointwise(y, convolved, shortcut, threads);
+        self.conv3.conv1x1(y, convolved, shortcut, threads);
         std::mem::swap(x, y);
         to
     }

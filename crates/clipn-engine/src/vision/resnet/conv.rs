@@ -1,5 +1,5 @@
-use crate::kernels::{Matrix, MatrixMut, product};
 use super::grid::Size;
+use crate::kernels::{Matrix, MatrixMut, product};
 use clipn_model::ConvParams;
 
 /// Added to the variance in every batch norm.
@@ -90,7 +90,7 @@ impl Conv {
 
     /// Computes a 1×1 convolution of `x`, `[rows, inner]`, into `y`, `[rows, out]`, adds
     /// `shortcut`, and applies ReLU.
-    pub fn pointwise(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Beside<'_>, threads: usize) {
+    pub fn conv1x1(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Beside<'_>, threads: usize) {
         let rows = x.len() / self.inner;
         reset(y, rows * self.out);
         let part = part_rows(self.out.max(self.inner));

@@ -37,9 +37,7 @@ impl Size {
 /// # Errors
 ///
 /// [`ModelError::Input`] if the images are smaller than 31×31 pixels.
-pub(crate) fn last_grid<T>(
-    images: &Images<'_, T>,
-) -> Result<(usize, usize), ModelError> {
+pub(crate) fn last_grid<T>(images: &Images<'_, T>) -> Result<(usize, usize), ModelError> {
     let image = Size {
         height: images.height(),
         width: images.width(),

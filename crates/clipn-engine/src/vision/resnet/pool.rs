@@ -1,4 +1,4 @@
-use crate::kernels::{Matrix, MatrixMut, add, add_bias, product, softmax_prefix};
+use crate::kernels::{Matrix, MatrixMut, add, add_bias, masked_softmax, product};
 use clipn_model::{AttentionPoolParams, LinearParams};
 
 /// Attention pooling (open_clip's `AttentionPool2d`): attention of the mean position over all
@@ -60,7 +60,7 @@ impl AttentionPool<'_> {
                 false,
                 threads,
             );
-            softmax_prefix(&mut logits, length, |_| length);
+            masked_softmax(&mut logits, length, |_| length);
             let probabilities = Matrix::packed(&logits, length);
             product(
                 MatrixMut::packed(heads, width),

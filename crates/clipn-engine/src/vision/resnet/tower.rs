@@ -1,12 +1,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::chunks::map_chunks;
-use crate::vision::positions_for;
 use super::block::{Bottleneck, Scratch, run_stage};
 use super::conv::{Conv, average};
 use super::grid::{Size, last_grid};
 use super::pool::AttentionPool;
+use crate::chunks::map_chunks;
+use crate::vision::positional_embedding_for;
 use clipn_model::{
     AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
     STAGES, VisionConfig, Weights,
@@ -14,7 +14,7 @@ use clipn_model::{
 
 /// Intended number of positions of last feature maps per chunk of images: 8 images of RN50, or 2 of
 /// RN50x64.
-const CHUNK_POSITIONS: usize = 400;
+const TARGET_CHUNK_POSITIONS: usize = 400;
 
 /// Number of leading stages that run image by image, because their feature maps are large. The
 /// other stages run over a whole chunk, because their weights are large.
@@ -138,7 +138,8 @@ impl ImageTower<f32> for ResNetTower {
 
     fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
         let grid = last_grid(&images)?;
-        let positions = positions_for(&self.attnpool.positional_embedding, &self.config, grid);
+        let positions =
+            positional_embedding_for(&self.attnpool.positional_embedding, &self.config, grid);
         let pool = AttentionPool {
             params: &self.attnpool,
             heads: self.config.heads,
@@ -153,7 +154,7 @@ impl ImageTower<f32> for ResNetTower {
             };
         map_chunks(
             &lengths,
-            CHUNK_POSITIONS,
+            TARGET_CHUNK_POSITIONS,
             self.embed_dim,
             &mut values,
             &SCRATCH,

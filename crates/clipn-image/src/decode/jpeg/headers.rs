@@ -4,14 +4,14 @@ use crate::error::ImageError;
 
 /// Color space of the coded components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Colours {
+pub(super) enum ColorSpace {
     Grey,
     Rgb,
-    LumaChroma,
+    YCbCr,
     /// CMYK, stored inverted.
-    Inks,
+    Cmyk,
     /// YCCK: YCbCr of inverted CMY, and inverted black.
-    LumaChromaBlack,
+    Ycck,
 }
 
 /// Component specification of a frame header (T.81 B.2.2).
@@ -22,7 +22,7 @@ pub(super) struct FrameComponent {
     /// Horizontal and vertical sampling factors (Hi, Vi), 1 to 4.
     pub sampling: (usize, usize),
     /// Quantization table destination (Tqi), 0 to 3.
-    pub quantisation: usize,
+    pub quantization_table: usize,
 }
 
 /// Frame header (SOF marker segment, T.81 B.2.2).
@@ -49,7 +49,7 @@ impl Frame {
         let component = |[id, sampling, table]: &[u8; 3]| FrameComponent {
             id: *id,
             sampling: (usize::from(sampling >> 4), usize::from(sampling & 15)),
-            quantisation: usize::from(*table),
+            quantization_table: usize::from(*table),
         };
         Some(Self {
             marker,
@@ -100,12 +100,12 @@ impl Frame {
         let (max_h, max_v) = self.max_sampling();
         for component in &self.components {
             let (h, v) = component.sampling;
-            if !(1..=4).contains(&h) || !(1..=4).contains(&v) || component.quantisation > 3 {
+            if !(1..=4).contains(&h) || !(1..=4).contains(&v) || component.quantization_table > 3 {
                 return Err(damaged(
                     NAME,
                     format!(
                         "component {}: sampling factors {h}x{v}, quantization table {}",
-                        component.id, component.quantisation
+                        component.id, component.quantization_table
                     ),
                 ));
             }
@@ -174,19 +174,19 @@ impl<'a> Headers<'a> {
     }
 
     /// Infers the color space of the components, with libjpeg's heuristics.
-    pub(super) fn colours(&self, frame: &Frame) -> Colours {
+    pub(super) fn colours(&self, frame: &Frame) -> ColorSpace {
         let ids: Vec<u8> = frame
             .components
             .iter()
             .map(|component| component.id)
             .collect();
         match (ids.as_slice(), self.adobe_transform) {
-            ([_], _) => Colours::Grey,
-            ([_, _, _], _) if self.jfif => Colours::LumaChroma,
-            ([_, _, _], Some(0)) | (b"RGB", None) => Colours::Rgb,
-            ([_, _, _], _) => Colours::LumaChroma,
-            (_, None | Some(0)) => Colours::Inks,
-            _ => Colours::LumaChromaBlack,
+            ([_], _) => ColorSpace::Grey,
+            ([_, _, _], _) if self.jfif => ColorSpace::YCbCr,
+            ([_, _, _], Some(0)) | (b"RGB", None) => ColorSpace::Rgb,
+            ([_, _, _], _) => ColorSpace::YCbCr,
+            (_, None | Some(0)) => ColorSpace::Cmyk,
+            _ => ColorSpace::Ycck,
         }
     }
 }

@@ -92,7 +92,7 @@ fn extend(magnitude: u32, size: u32) -> i32 {
 }
 
 /// Bit reader of an entropy-coded segment.
-pub(super) struct Bits<'a> {
+pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     position: usize,
     /// Next bits, from the most significant bit; zeros below.
@@ -100,10 +100,10 @@ pub(super) struct Bits<'a> {
     /// Number of valid bits in `buffer`.
     count: u32,
     /// Whether more bits were read than the segment has; the missing bits are zeros.
-    pub starved: bool,
+    pub insufficient_data: bool,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     /// Creates a reader of the entropy-coded segment at `position`.
     pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl<'a> Bits<'a> {
             position,
             buffer: 0,
             count: 0,
-            starved: false,
+            insufficient_data: false,
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a> Bits<'a> {
     /// Discards buffered bits and continues at `position`.
     pub(super) fn restart(&mut self, position: usize) {
         *self = Self {
-            starved: self.starved,
+            insufficient_data: self.insufficient_data,
             ..Self::new(self.bytes, position)
         };
     }
@@ -187,7 +187,7 @@ impl<'a> Bits<'a> {
     fn consume(&mut self, count: u32) {
         self.buffer <<= count;
         if count > self.count {
-            self.starved = true;
+            self.insufficient_data = true;
             self.count = count;
         }
         self.count -= count;
@@ -292,18 +292,18 @@ mod tests {
 
     #[test]
     fn decodes_short_and_long_codes() {
-        let mut bits = Bits::new(&[0b0101_1011, 0b1000_0000, 0b0000_0000], 0);
+        let mut bits = BitReader::new(&[0b0101_1011, 0b1000_0000, 0b0000_0000], 0);
         let table = table();
         let symbols: Vec<u8> = (0..4).map(|_| bits.symbol(&table)).collect();
         assert_eq!(symbols, [3, 0x11, 0, 0x25]);
-        let mut bits = Bits::new(&[0b1110_0000, 0b0000_1000], 0);
+        let mut bits = BitReader::new(&[0b1110_0000, 0b0000_1000], 0);
         assert_eq!(bits.symbol(&table), 0x25);
         assert_eq!(bits.bits(1), 1);
     }
 
     #[test]
     fn unknown_codes_decode_to_zero() {
-        let mut bits = Bits::new(&[0b1111_0000, 0, 0b0101_0000], 0);
+        let mut bits = BitReader::new(&[0b1111_0000, 0, 0b0101_0000], 0);
         let table = table();
         assert_eq!(bits.symbol(&table), 0);
         assert_eq!(bits.symbol(&table), 0x11);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn decodes_signed_ac_coefficients() {
-        let mut bits = Bits::new(&[0b1011_0011, 0b1110_0000, 0b0000_1001], 0);
+        let mut bits = BitReader::new(&[0b1011_0011, 0b1110_0000, 0b0000_1001], 0);
         let table = table();
         assert_eq!(bits.coefficient(&table), (1, 1));
         assert_eq!(bits.coefficient(&table), (1, -1));
@@ -320,10 +320,13 @@ mod tests {
 
     #[test]
     fn bits_end_at_a_marker_and_stuffed_zeros_are_removed() {
-        let mut bits = Bits::new(&[0xFF, 0x00, 0x12, 0xFF, 0xD9], 0);
+        let mut bits = BitReader::new(&[0xFF, 0x00, 0x12, 0xFF, 0xD9], 0);
         assert_eq!(bits.bits(16), 0xFF12);
-        assert!(!bits.starved);
-        assert_eq!((bits.bits(3), bits.starved, bits.position()), (0, true, 3));
+        assert!(!bits.insufficient_data);
+        assert_eq!(
+            (bits.bits(3), bits.insufficient_data, bits.position()),
+            (0, true, 3)
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Plane {
     /// Quantization table in row order, saved at the first scan of the component.
     pub steps: Option<[u16; 64]>,
     /// Quantization table destination (Tqi).
-    pub quantisation: usize,
+    pub quantization_table: usize,
     /// Component identifier (Ci).
     pub id: u8,
 }
@@ -49,7 +49,7 @@ impl Plane {
                 coefficients: vec![[0; 64]; blocks_per_row * stored_block_rows],
                 samples: vec![0; blocks_per_row * mcus.1 * v * 64],
                 steps: None,
-                quantisation: component.quantisation,
+                quantization_table: component.quantization_table,
                 id: component.id,
             }
         };

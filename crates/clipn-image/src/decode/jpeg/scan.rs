@@ -1,6 +1,6 @@
 //! Scans: decoding of entropy-coded DCT coefficients into planes (T.81 Annexes F and G).
 use super::headers::{self, END, Frame};
-use super::huffman::{Bits, Table};
+use super::huffman::{BitReader, Table};
 use super::planes::Plane;
 use super::{NAME, damaged};
 use crate::error::ImageError;
@@ -72,10 +72,10 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
                 let planes = planes.get_or_insert_with(|| Plane::of(frame, keep_all));
                 let scan = Scan::read(segment, frame, planes, &tables)?;
                 if !keep_all {
-                    scan.decode(planes, Bits::new(bytes, position), true)?;
+                    scan.decode(planes, BitReader::new(bytes, position), true)?;
                     return check_components(std::mem::take(planes));
                 }
-                position = scan.decode(planes, Bits::new(bytes, position), false)?;
+                position = scan.decode(planes, BitReader::new(bytes, position), false)?;
             }
             _ => {}
         }
@@ -256,7 +256,7 @@ impl<'a> Scan<'a> {
                 return Err(invalid());
             }
             if planes[plane].steps.is_none() {
-                let table = tables.quantization[planes[plane].quantisation];
+                let table = tables.quantization[planes[plane].quantization_table];
                 planes[plane].steps =
                     Some(table.ok_or_else(|| damaged(NAME, "missing quantization table"))?);
             }
@@ -298,7 +298,7 @@ impl<'a> Scan<'a> {
     fn decode(
         &self,
         planes: &mut [Plane],
-        bits: Bits,
+        bits: BitReader,
         is_single_scan: bool,
     ) -> Result<usize, ImageError> {
         let mut decoder = Decoder {
@@ -327,7 +327,7 @@ impl<'a> Scan<'a> {
             }
             for column in 0..columns {
                 self.restart_if_due(&mut decoder);
-                if decoder.bits.starved {
+                if decoder.bits.insufficient_data {
                     continue;
                 }
                 for (index, component) in self.components.iter().enumerate() {
@@ -412,7 +412,7 @@ impl<'a> Scan<'a> {
     /// Decodes the first scan of a band of AC coefficients (T.81 G.1.2.2).
     fn decode_ac_first(
         &self,
-        bits: &mut Bits,
+        bits: &mut BitReader,
         state: &mut State,
         ac: &Table,
         block: &mut [i16; 64],
@@ -439,14 +439,14 @@ impl<'a> Scan<'a> {
     /// Decodes a refinement scan of a band of AC coefficients (T.81 G.1.2.3).
     fn decode_ac_refine(
         &self,
-        bits: &mut Bits,
+        bits: &mut BitReader,
         state: &mut State,
         ac: &Table,
         block: &mut [i16; 64],
     ) {
         let (plus, minus) = (1i16 << self.point_transform, -1i16 << self.point_transform);
         // A coefficient with nonzero history gets a correction bit.
-        let refine = |bits: &mut Bits, value: &mut i16| {
+        let refine = |bits: &mut BitReader, value: &mut i16| {
             if bits.bits(1) == 1 && *value & plus == 0 {
                 *value = value.wrapping_add(if *value >= 0 { plus } else { minus });
             }
@@ -494,7 +494,7 @@ impl<'a> Scan<'a> {
 
 /// Decoder of the entropy-coded segments of a scan.
 struct Decoder<'a> {
-    bits: Bits<'a>,
+    bits: BitReader<'a>,
     state: State,
     /// MCUs before the next restart.
     mcus_to_restart: usize,
@@ -521,7 +521,7 @@ impl Decoder<'_> {
                 // The expected restart marker, or one too far away to resynchronize with.
                 _ => {
                     self.bits.restart(after);
-                    self.bits.starved = false;
+                    self.bits.insufficient_data = false;
                 }
             }
             return;

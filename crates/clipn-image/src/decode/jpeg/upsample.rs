@@ -5,12 +5,12 @@
 //! samples.
 use pulp::{Simd, WithSimd};
 
-use crate::decode::samples;
-use super::headers::{Colours, Frame};
+use super::headers::{ColorSpace, Frame};
 use super::planes::Plane;
+use crate::decode::samples;
 
 /// Returns the pixels of the image, `[height, width, 3]`.
-pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: Colours) -> Vec<u8> {
+pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: ColorSpace) -> Vec<u8> {
     clipn_base::simd::arch().dispatch(ToRgb {
         planes,
         frame,
@@ -22,7 +22,7 @@ pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: Colours) -> V
 struct ToRgb<'a> {
     planes: &'a [Plane],
     frame: &'a Frame,
-    color_space: Colours,
+    color_space: ColorSpace,
 }
 
 impl WithSimd for ToRgb<'_> {
@@ -51,31 +51,31 @@ impl WithSimd for ToRgb<'_> {
 
 /// Converts one row of components to one row of RGB pixels.
 #[inline(always)]
-fn convert_row(rows: &[Vec<u8>], color_space: Colours, out: &mut [u8]) {
+fn convert_row(rows: &[Vec<u8>], color_space: ColorSpace, out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut::<3>();
     let width = out.len();
     match (color_space, rows) {
-        (Colours::LumaChroma, [y, cb, cr]) => {
+        (ColorSpace::YCbCr, [y, cb, cr]) => {
             let (y, cb, cr) = (&y[..width], &cb[..width], &cr[..width]);
             for (i, pixel) in out.iter_mut().enumerate() {
-                *pixel = samples::from_luma_chroma([y[i], cb[i], cr[i]]);
+                *pixel = samples::ycbcr_to_rgb([y[i], cb[i], cr[i]]);
             }
         }
-        (Colours::Rgb, [r, g, b]) => {
+        (ColorSpace::Rgb, [r, g, b]) => {
             for (i, pixel) in out.iter_mut().enumerate() {
                 *pixel = [r[i], g[i], b[i]];
             }
         }
         // CMYK is stored inverted, as Adobe does, whether or not there is an Adobe segment.
-        (Colours::Inks, [c, m, y, k]) => {
+        (ColorSpace::Cmyk, [c, m, y, k]) => {
             for (i, pixel) in out.iter_mut().enumerate() {
-                *pixel = samples::from_inks([c[i], m[i], y[i], k[i]].map(|ink| 255 - ink));
+                *pixel = samples::cmyk_pixel_to_rgb([c[i], m[i], y[i], k[i]].map(|ink| 255 - ink));
             }
         }
-        (Colours::LumaChromaBlack, [y, cb, cr, k]) => {
+        (ColorSpace::Ycck, [y, cb, cr, k]) => {
             for (i, pixel) in out.iter_mut().enumerate() {
-                let [c, m, y] = samples::from_luma_chroma([y[i], cb[i], cr[i]]);
-                *pixel = samples::from_inks([c, m, y, 255 - k[i]]);
+                let [c, m, y] = samples::ycbcr_to_rgb([y[i], cb[i], cr[i]]);
+                *pixel = samples::cmyk_pixel_to_rgb([c, m, y, 255 - k[i]]);
             }
         }
         (_, [gray, ..]) => {

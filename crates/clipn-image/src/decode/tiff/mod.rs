@@ -83,7 +83,7 @@ fn decode_palette(
     let palette: Vec<u8> = (0..count)
         .flat_map(|index| std::array::from_fn::<u8, 3, _>(|c| channel(index, c)))
         .collect();
-    RgbImage::new(width, height, samples::from_palette(&indices, &palette))
+    RgbImage::new(width, height, samples::palette_to_rgb(&indices, &palette))
 }
 
 /// Returns the memory limits for an image with `pixels` pixels in a file of `file_size` bytes.
@@ -188,7 +188,7 @@ fn to_rgb(
     let channels = raster.channels;
     let samples = match (raster.samples, color) {
         (Samples::Words(samples), ColorType::Gray(_)) => {
-            return Ok(samples::grey_from_16_bit(
+            return Ok(samples::gray16_to_rgb(
                 samples.into_iter().step_by(channels),
                 options,
             ));
@@ -202,21 +202,21 @@ fn to_rgb(
     };
     match color {
         ColorType::Gray(_) | ColorType::GrayA(_) | ColorType::Multiband { .. } => {
-            Ok(samples::first_as_grey(&samples, channels))
+            Ok(samples::first_channel_to_rgb(&samples, channels))
         }
         ColorType::RGB(_) if channels == 3 => Ok(samples),
         ColorType::RGBA(_) if channels >= 4 && premultiplied => {
-            Ok(samples::unmultiplied(&samples, channels))
+            Ok(samples::premultiplied_to_rgb(&samples, channels))
         }
         ColorType::RGB(_) | ColorType::RGBA(_) if channels >= 3 => {
-            Ok(samples::first_three(&samples, channels))
+            Ok(samples::first_three_channels(&samples, channels))
         }
-        ColorType::CMYK(_) if channels == 4 => Ok(samples::from_cmyk(&samples)),
+        ColorType::CMYK(_) if channels == 4 => Ok(samples::cmyk_to_rgb(&samples)),
         ColorType::YCbCr(_) if channels == 3 => {
             let pixels = samples.as_chunks::<3>().0;
             Ok(pixels
                 .iter()
-                .flat_map(|pixel| samples::from_luma_chroma(*pixel))
+                .flat_map(|pixel| samples::ycbcr_to_rgb(*pixel))
                 .collect())
         }
         other => Err(unsupported(NAME, format!("color type {other:?}"))),

@@ -25,7 +25,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let pixels = if channels == 3 {
         buffer
     } else {
-        samples::first_three(&buffer, channels)
+        samples::first_three_channels(&buffer, channels)
     };
     RgbImage::new(width, height, pixels)
 }

@@ -52,7 +52,7 @@ pub(super) fn windows_1252(byte: u8) -> char {
 }
 
 /// Whether the byte is unassigned in Windows-1252.
-pub(super) fn is_hole_of_windows_1252(byte: u8) -> bool {
+pub(super) fn is_unassigned_in_windows_1252(byte: u8) -> bool {
     matches!(byte, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D)
 }
 
@@ -85,7 +85,7 @@ impl CodePage {
 
     /// Whether mojibake of this code page is common enough for its characters to count as evidence
     /// inside other text (`UTF8_CLUES` in ftfy).
-    pub(super) fn gives_clues(&self) -> bool {
+    pub(super) fn has_utf8_clues(&self) -> bool {
         matches!(self.kind, Kind::Latin1 | Kind::Windows)
     }
 }

@@ -5,7 +5,7 @@ use regex::bytes::{Captures, Regex};
 
 use super::badness::is_bad;
 use super::characters::fix_c1_controls;
-use super::codepage::{CODE_PAGES, Kind, is_hole_of_windows_1252, windows_1252};
+use super::codepage::{CODE_PAGES, Kind, is_unassigned_in_windows_1252, windows_1252};
 
 /// Maximum number of layers removed from one text; mojibake gets shorter with each.
 const MAX_LAYERS: usize = 64;
@@ -48,7 +48,7 @@ fn fix_one_layer(text: &str) -> Option<String> {
     }
     // Then Windows-1252 that was decoded as Latin-1.
     if let Some(bytes) = latin1_bytes
-        && !bytes.iter().copied().any(is_hole_of_windows_1252)
+        && !bytes.iter().copied().any(is_unassigned_in_windows_1252)
     {
         let fixed: String = bytes
             .iter()
@@ -246,7 +246,7 @@ struct Utf8Clues {
 impl Utf8Clues {
     fn new() -> Self {
         let decode = |bytes: &[u8]| {
-            let pages = CODE_PAGES.iter().filter(|page| page.gives_clues());
+            let pages = CODE_PAGES.iter().filter(|page| page.has_utf8_clues());
             let mut chars: Vec<char> = pages
                 .flat_map(|page| bytes.iter().map(|&byte| page.decode(byte)))
                 .collect();
