@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::HubName;
 
 /// Columns: architecture, tag, repository or URL, and SHA-256 if it is a URL.
-const TABLE: &str = include_str!("../../../../assets/pretrained.tsv");
+const TABLE: &str = include_str!("../assets/pretrained.tsv");
 
 /// Pretrained weights that open_clip identifies by architecture and tag.
 #[derive(Debug, Clone, PartialEq, Eq)]

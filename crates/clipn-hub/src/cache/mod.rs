@@ -116,7 +116,9 @@ impl Repository {
                 notes: Vec::new(),
             });
         }
-        let Some(weights) = clipn_checkpoint::preferred_weights_name(|name| snapshot.join(name).is_file()) else {
+        let Some(weights) =
+            clipn_checkpoint::preferred_weights_name(|name| snapshot.join(name).is_file())
+        else {
             let files = fs::read_dir(&snapshot)
                 .ok()?
                 .flatten()

@@ -26,12 +26,7 @@ impl Repository {
 
     /// Links a file of a snapshot to its blob: by a relative symbolic link, or if that is disabled
     /// or not supported, by a hard link or a copy. The file is replaced atomically.
-    pub(crate) fn link(
-        &self,
-        etag: &str,
-        commit: &str,
-        file: &str,
-    ) -> Result<(), DownloadError> {
+    pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<(), DownloadError> {
         debug_assert!(is_inside(file));
         let pointer = self.pointer(commit, file);
         let directory = pointer.parent().unwrap_or(&self.root);

@@ -189,11 +189,7 @@ impl Answer {
     /// # Errors
     /// [`DownloadError::TooLarge`] if it has more than `limit` bytes, or an error of the
     /// connection.
-    pub(crate) fn whole(
-        self,
-        what: &str,
-        limit: u64,
-    ) -> Result<Vec<u8>, DownloadError> {
+    pub(crate) fn whole(self, what: &str, limit: u64) -> Result<Vec<u8>, DownloadError> {
         let (body, reading) = self.into_body();
         let mut bytes = Vec::new();
         let read = body.take(limit + 1).read_to_end(&mut bytes);
@@ -214,12 +210,7 @@ pub(crate) struct Reading(Uri);
 
 impl Reading {
     /// Converts an I/O error of a body after `got` bytes.
-    pub(crate) fn failure(
-        &self,
-        error: io::Error,
-        what: &str,
-        got: u64,
-    ) -> DownloadError {
+    pub(crate) fn failure(&self, error: io::Error, what: &str, got: u64) -> DownloadError {
         match Error::from(error) {
             Error::Io(_) | Error::Protocol(_) => DownloadError::Cut {
                 what: what.to_owned(),

@@ -13,8 +13,8 @@ use super::fetch::cached;
 use super::http::Client;
 use super::name::is_commit;
 use super::{DownloadError, Fetched, HubName, Purpose, Settings};
-use clipn_model::Pretrained;
 use clipn_base::progress::Progress;
+use clipn_model::Pretrained;
 use file::Files;
 use plan::Plan;
 
@@ -69,7 +69,10 @@ pub(super) fn fetch(
     }
     let snapshot = repository.snapshot(&listing.commit);
     if purpose == Purpose::Compute && plan.is_agreed {
-        Pretrained::check_configs(&snapshot, clipn_checkpoint::is_open_clip_file_name(&plan.weights))?;
+        Pretrained::check_configs(
+            &snapshot,
+            clipn_checkpoint::is_open_clip_file_name(&plan.weights),
+        )?;
     }
     if plan.is_index() {
         files.fetch(&plan.weights, MAX_INDEX_BYTES)?;
