@@ -38,6 +38,12 @@ pub enum PromptError {
         /// Known names, separated by commas.
         known: String,
     },
+    /// No [`PromptVariant`](super::PromptVariant) has this name.
+    #[error("unknown prompt variant `{name}`; expected learnable or hand-crafted")]
+    UnknownVariant {
+        /// Unknown name.
+        name: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {

@@ -18,8 +18,10 @@ mod error;
 mod source;
 mod template;
 mod template_set;
+mod variant;
 
 pub use class_names::ClassNames;
 pub use error::PromptError;
 pub use template::Template;
 pub use template_set::TemplateSet;
+pub use variant::PromptVariant;
