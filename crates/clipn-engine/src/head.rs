@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
 use super::block::ChunkTape;
-use super::kernels::{Matrix, MatrixMut, add, layer_norm, layer_norm_backward, product};
-use super::products::{Factors, accumulate_weight_gradients};
+use crate::kernels::{Epilogue, Matrix, MatrixMut, add, gemm, layer_norm, layer_norm_backward};
+use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 use clipn_checkpoint::Buffer;
 use clipn_model::NormParams;
 
@@ -20,14 +20,13 @@ impl Head<'_> {
     pub fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
         let mut normed = vec![0.0; pooled.len()];
         layer_norm(&mut normed, pooled, self.norm);
-        let normed = Matrix::packed(&normed, self.norm.weight.len());
-        let projection = Matrix::packed(self.projection, self.dim);
-        product(
-            MatrixMut::packed(out, self.dim),
+        let normed = Matrix::row_major(&normed, self.norm.weight.len());
+        let projection = Matrix::row_major(self.projection, self.dim);
+        gemm(
+            MatrixMut::row_major(out, self.dim),
             normed,
             projection,
-            1.0,
-            false,
+            Epilogue::default(),
             threads,
         );
     }
@@ -51,14 +50,13 @@ impl Head<'_> {
         }
         let back = |&(pooled, d_features): &(&[f32], &[f32])| {
             let mut normed = vec![0.0; pooled.len()];
-            let projection = Matrix::packed(self.projection, self.dim).transposed();
-            let d_features = Matrix::packed(d_features, self.dim);
-            product(
-                MatrixMut::packed(&mut normed, width),
+            let projection = Matrix::row_major(self.projection, self.dim).transposed();
+            let d_features = Matrix::row_major(d_features, self.dim);
+            gemm(
+                MatrixMut::row_major(&mut normed, width),
                 d_features,
                 projection,
-                1.0,
-                false,
+                Epilogue::default(),
                 1,
             );
             let (mut d_pooled, mut d_weight, mut d_bias) =
@@ -71,9 +69,9 @@ impl Head<'_> {
         let terms = done
             .iter()
             .zip(&chunks)
-            .map(|((_, normed, ..), (_, d_features))| Factors {
-                d_out: Matrix::packed(normed, width),
-                input: Matrix::packed(d_features, self.dim),
+            .map(|((_, normed, ..), (_, d_features))| WeightGradientTerm {
+                d_out: Matrix::row_major(normed, width),
+                input: Matrix::row_major(d_features, self.dim),
             });
         accumulate_weight_gradients(vec![(d_projection.make_mut(), terms.collect())]);
         for (.., d_weight, d_bias) in &done {

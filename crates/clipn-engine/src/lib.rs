@@ -39,9 +39,9 @@ mod head;
 mod kernels;
 mod peak;
 pub mod plain;
-mod products;
 mod text;
 mod vision;
+mod weight_gradient;
 
 pub use peak::peak_gemm_flops;
 pub use text::{TextEncoder, TextTape, TransformerText};

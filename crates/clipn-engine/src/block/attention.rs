@@ -1,6 +1,7 @@
 use super::forward::{Sequence, Transformer};
 use crate::kernels::{
-    HeadScratch, Matrix, MatrixMut, RowLayout, masked_softmax, product, sized, softmax_backward,
+    Epilogue, HeadScratch, Matrix, MatrixMut, RowLayout, gemm, masked_softmax, sized,
+    softmax_backward,
 };
 
 /// Working buffers for one head of one sequence.
@@ -76,13 +77,15 @@ impl Transformer<'_> {
         columns: usize,
         causal: bool,
     ) {
-        let logits = MatrixMut::packed(weights, columns);
-        product(
+        let logits = MatrixMut::row_major(weights, columns);
+        gemm(
             logits,
             queries,
             keys.transposed(),
-            self.attention_scale(),
-            false,
+            Epilogue {
+                alpha: self.attention_scale(),
+                ..Epilogue::default()
+            },
             1,
         );
         masked_softmax(
@@ -142,12 +145,11 @@ impl Transformer<'_> {
         let out = self
             .head_view(sequence.start, length, (0, 1), head)
             .view_mut(out);
-        product(
+        gemm(
             out,
-            Matrix::packed(weights, length),
+            Matrix::row_major(weights, length),
             projection(2),
-            1.0,
-            false,
+            Epilogue::default(),
             1,
         );
     }
@@ -216,32 +218,35 @@ impl Transformer<'_> {
                     .head_view(sequence.start, length, (0, 1), head)
                     .view(d_out);
                 self.probabilities(weights, q, k, length, self.causal);
-                let probabilities = Matrix::packed(weights, length);
-                product(
+                let probabilities = Matrix::row_major(weights, length);
+                gemm(
                     projection(2).view_mut(d_qkv),
                     probabilities.transposed(),
                     d_out,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
-                product(
-                    MatrixMut::packed(d_weights, length),
+                gemm(
+                    MatrixMut::row_major(d_weights, length),
                     d_out,
                     v.transposed(),
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
                 softmax_backward(d_weights, weights, length, self.attention_scale());
-                let d_logits = Matrix::packed(d_weights, length);
-                product(projection(0).view_mut(d_qkv), d_logits, k, 1.0, false, 1);
-                product(
+                let d_logits = Matrix::row_major(d_weights, length);
+                gemm(
+                    projection(0).view_mut(d_qkv),
+                    d_logits,
+                    k,
+                    Epilogue::default(),
+                    1,
+                );
+                gemm(
                     projection(1).view_mut(d_qkv),
                     d_logits.transposed(),
                     q,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
             }
@@ -295,32 +300,35 @@ impl Transformer<'_> {
                 let (query, d_out) = (pooled.view(queries), pooled.view(d_out));
                 let (keys, values) = (projection(0).view(kv), projection(1).view(kv));
                 self.probabilities(weights, query, keys, length, false);
-                let probabilities = Matrix::packed(weights, length);
-                product(
+                let probabilities = Matrix::row_major(weights, length);
+                gemm(
                     projection(1).view_mut(d_kv),
                     probabilities.transposed(),
                     d_out,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
-                product(
-                    MatrixMut::packed(d_weights, length),
+                gemm(
+                    MatrixMut::row_major(d_weights, length),
                     d_out,
                     values.transposed(),
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
                 softmax_backward(d_weights, weights, length, self.attention_scale());
-                let d_logits = Matrix::packed(d_weights, length);
-                product(pooled.view_mut(d_queries), d_logits, keys, 1.0, false, 1);
-                product(
+                let d_logits = Matrix::row_major(d_weights, length);
+                gemm(
+                    pooled.view_mut(d_queries),
+                    d_logits,
+                    keys,
+                    Epilogue::default(),
+                    1,
+                );
+                gemm(
                     projection(0).view_mut(d_kv),
                     d_logits.transposed(),
                     query,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
             }

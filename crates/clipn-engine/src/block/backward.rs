@@ -4,7 +4,7 @@ use super::chunk::Chunk;
 use super::forward::Transformer;
 use super::tape::ChunkTape;
 use crate::kernels::Matrix;
-use crate::products::{Factors, accumulate_weight_gradients};
+use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 use clipn_model::BlockParams;
 
 impl Transformer<'_> {
@@ -163,9 +163,9 @@ impl Transformer<'_> {
 }
 
 /// Builds the two operands of a weight gradient from pairs of values and their number of columns.
-fn factors<'a>(d_out: (&'a [f32], usize), input: (&'a [f32], usize)) -> Factors<'a> {
-    Factors {
-        d_out: Matrix::packed(d_out.0, d_out.1),
-        input: Matrix::packed(input.0, input.1),
+fn factors<'a>(d_out: (&'a [f32], usize), input: (&'a [f32], usize)) -> WeightGradientTerm<'a> {
+    WeightGradientTerm {
+        d_out: Matrix::row_major(d_out.0, d_out.1),
+        input: Matrix::row_major(input.0, input.1),
     }
 }

@@ -2,7 +2,7 @@ use super::attention::AttentionScratch;
 use super::forward::Transformer;
 use super::tape::{BlockTape, ChunkTape};
 use crate::kernels::{
-    Matrix, MatrixMut, activate_backward, add, add_column_sums, layer_norm_backward, product,
+    Epilogue, Matrix, MatrixMut, activate_backward, add, add_column_sums, gemm, layer_norm_backward,
 };
 use clipn_model::BlockParams;
 
@@ -262,15 +262,14 @@ fn input_gradient(
 ) {
     let inner = weight.len() / columns;
     let (d_out, weight) = (
-        Matrix::packed(d_out, columns),
-        Matrix::packed(weight, inner),
+        Matrix::row_major(d_out, columns),
+        Matrix::row_major(weight, inner),
     );
-    product(
-        MatrixMut::packed(d_input, inner),
+    gemm(
+        MatrixMut::row_major(d_input, inner),
         d_out,
         weight,
-        1.0,
-        false,
+        Epilogue::default(),
         threads,
     );
 }

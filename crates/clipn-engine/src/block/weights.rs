@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::kernels::{Matrix, MatrixMut, PackedB, Rhs, gemm_with_bias};
+use crate::kernels::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
 use clipn_checkpoint::Buffer;
 use clipn_model::{BlockParams, LinearParams};
 
@@ -19,17 +19,17 @@ impl<'a> Linear<'a> {
     fn unpacked(params: &'a LinearParams<f32>, outputs: Range<usize>) -> Self {
         let (weight, inner) = transposed(params, &outputs);
         Self {
-            weight: Rhs::Matrix(weight),
+            weight: weight.into(),
             bias: &params.bias[outputs],
             inner,
         }
     }
 
-    fn packed(panels: &'a PackedB, bias: &'a [f32]) -> Self {
+    fn packed(packed: &'a PackedB, bias: &'a [f32]) -> Self {
         Self {
-            weight: Rhs::PackedB(panels),
+            weight: packed.into(),
             bias,
-            inner: panels.rows(),
+            inner: packed.rows(),
         }
     }
 
@@ -41,9 +41,19 @@ impl<'a> Linear<'a> {
     /// Computes out = layer(input), plus the previous value of `out` if `accumulate`, from
     /// `[rows, inner]` to `[rows, outputs]`.
     pub fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
-        let out = MatrixMut::packed(out, self.weight.columns());
-        let input = Matrix::packed(input, self.inner);
-        gemm_with_bias(out, input, self.weight, self.bias, accumulate, threads);
+        let out = MatrixMut::row_major(out, self.weight.columns());
+        let input = Matrix::row_major(input, self.inner);
+        gemm(
+            out,
+            input,
+            self.weight,
+            Epilogue {
+                bias: self.bias,
+                accumulate,
+                ..Epilogue::default()
+            },
+            threads,
+        );
     }
 
     /// Same as [`Linear::apply`], but writes the columns from `first` on of an `out` with rows of
@@ -55,15 +65,24 @@ impl<'a> Linear<'a> {
         input: &[f32],
         threads: usize,
     ) {
-        let input = Matrix::packed(input, self.inner);
+        let input = Matrix::row_major(input, self.inner);
         let first = first.min(out.len());
         let out = MatrixMut::new(
             &mut out[first..],
-            input.height(),
+            input.rows(),
             self.weight.columns(),
             stride,
         );
-        gemm_with_bias(out, input, self.weight, self.bias, false, threads);
+        gemm(
+            out,
+            input,
+            self.weight,
+            Epilogue {
+                bias: self.bias,
+                ..Epilogue::default()
+            },
+            threads,
+        );
     }
 }
 
@@ -71,7 +90,7 @@ impl<'a> Linear<'a> {
 fn transposed<'a>(params: &'a LinearParams<f32>, outputs: &Range<usize>) -> (Matrix<'a>, usize) {
     let inner = params.weight.len() / params.bias.len().max(1);
     let weight = &params.weight[outputs.start * inner..outputs.end * inner];
-    (Matrix::packed(weight, inner).transposed(), inner)
+    (Matrix::row_major(weight, inner).transposed(), inner)
 }
 
 /// Weights of the linear layers of a block, packed for matrix products in advance.
@@ -122,7 +141,7 @@ impl PackedBlock {
     fn pack(params: &BlockParams<f32>) -> Self {
         let width = params.ln_1.weight.len();
         let pack = |layer: &LinearParams<f32>, outputs: Range<usize>| {
-            let panels = PackedB::of(transposed(layer, &outputs).0);
+            let panels = PackedB::pack(transposed(layer, &outputs).0);
             layer.weight.release();
             panels
         };

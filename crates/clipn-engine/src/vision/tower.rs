@@ -4,7 +4,7 @@ use std::ops::Range;
 use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
 use crate::chunks::{SCRATCH, map_chunks};
 use crate::head::Head;
-use crate::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
+use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
 use clipn_model::{
     Activation, CoordinateMapping, Features, ImageTower, Images, ModelConfig, ModelError, Real,
     VisionConfig, VisionParams, Weights, resize_positions,
@@ -79,13 +79,12 @@ impl VisionTower {
         let inner = self.params.conv1.len() / width;
         let per_image = positions.len() / width;
         let mut embedded = vec![0.0; patches.len() / inner * width];
-        let weight = Matrix::packed(&self.params.conv1, inner).transposed();
-        product(
-            MatrixMut::packed(&mut embedded, width),
-            Matrix::packed(patches, inner),
+        let weight = Matrix::row_major(&self.params.conv1, inner).transposed();
+        gemm(
+            MatrixMut::row_major(&mut embedded, width),
+            Matrix::row_major(patches, inner),
             weight,
-            1.0,
-            false,
+            Epilogue::default(),
             threads,
         );
         let images = embedded.chunks_exact((per_image - 1) * width);

@@ -9,7 +9,7 @@ use super::tower::{
 use crate::block::{ChunkTape, Scratch};
 use crate::chunks::{SCRATCH, map_chunks};
 use crate::kernels::{Matrix, add, layer_norm_backward};
-use crate::products::{Factors, accumulate_weight_gradients};
+use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
 
 /// Tape of a forward pass of a [`VisionTower`], from which its backward pass computes gradients.
@@ -158,9 +158,9 @@ impl TrainableImageTower<f32> for VisionTower {
         let terms = done
             .iter()
             .zip(&inputs)
-            .map(|(done, (patches, _))| Factors {
-                d_out: Matrix::packed(&done.d_patches, width),
-                input: Matrix::packed(patches, inner),
+            .map(|(done, (patches, _))| WeightGradientTerm {
+                d_out: Matrix::row_major(&done.d_patches, width),
+                input: Matrix::row_major(patches, inner),
             });
         accumulate_weight_gradients(vec![(gradient.conv1.make_mut(), terms.collect())]);
         let mut d_positions = vec![0.0; positions];

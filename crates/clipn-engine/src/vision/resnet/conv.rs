@@ -1,5 +1,5 @@
 use super::grid::Size;
-use crate::kernels::{Matrix, MatrixMut, product};
+use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 use clipn_model::ConvParams;
 
 /// Added to the variance in every batch norm.
@@ -163,15 +163,17 @@ impl Conv {
     fn multiply(&self, y: &mut [f32], x: &[f32], accumulate: bool, threads: usize) {
         let inner = self.weight.len() / self.out;
         let (x, weight) = (
-            Matrix::packed(x, inner),
-            Matrix::packed(&self.weight, self.out),
+            Matrix::row_major(x, inner),
+            Matrix::row_major(&self.weight, self.out),
         );
-        product(
-            MatrixMut::packed(y, self.out),
+        gemm(
+            MatrixMut::row_major(y, self.out),
             x,
             weight,
-            1.0,
-            accumulate,
+            Epilogue {
+                accumulate,
+                ..Epilogue::default()
+            },
             threads,
         );
     }

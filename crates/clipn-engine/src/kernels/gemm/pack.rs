@@ -1,5 +1,5 @@
 use super::Matrix;
-use super::tile::PanelWidth;
+use super::micro_kernel::PanelWidth;
 use clipn_base::simd::vectorized;
 
 /// Packed right-hand side B of a product: column panels in the order in which the micro-kernel
@@ -21,23 +21,23 @@ impl PackedB {
     /// # Panics
     ///
     /// Panics if the matrix exceeds its slice.
-    pub fn of(matrix: Matrix<'_>) -> Self {
-        assert!(matrix.is_inside(), "matrix view exceeds its slice");
+    pub fn pack(matrix: Matrix<'_>) -> Self {
+        assert!(matrix.fits_slice(), "matrix view exceeds its slice");
         let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
-        let firsts = (0..columns).step_by(width.whole);
-        let ends = firsts.clone().map(|first| columns.min(first + width.whole));
+        let firsts = (0..columns).step_by(width.nr);
+        let ends = firsts.clone().map(|first| columns.min(first + width.nr));
         let mut values = vec![
             0.0;
             ends.clone()
                 .zip(firsts.clone())
-                .map(|(end, first)| width.of(end - first) * rows)
+                .map(|(end, first)| width.padded(end - first) * rows)
                 .sum()
         ];
         let mut rest = &mut values[..];
         for (first, end) in firsts.zip(ends) {
-            let width = width.of(end - first);
+            let width = width.padded(end - first);
             let (panel, others) = rest.split_at_mut(rows * width);
-            lay_out(panel, matrix.part(0..rows, first..end), width);
+            pack_b(panel, matrix.submatrix(0..rows, first..end), width);
             rest = others;
         }
         Self {
@@ -59,9 +59,9 @@ impl PackedB {
     }
 
     /// Returns the rows `first..first + count` of one panel.
-    pub(super) fn part(&self, panel: usize, first: usize, count: usize) -> &[f32] {
-        let before = panel * self.width.whole;
-        let width = self.width.of(self.columns - before);
+    pub(super) fn panel_rows(&self, panel: usize, first: usize, count: usize) -> &[f32] {
+        let before = panel * self.width.nr;
+        let width = self.width.padded(self.columns - before);
         &self.values[before * self.rows + first * width..][..count * width]
     }
 }
@@ -76,7 +76,7 @@ impl std::fmt::Debug for PackedB {
 }
 
 /// Packs at most `width` columns into one panel, `[rows, width]`, padded with zeros.
-pub(super) fn lay_out(panel: &mut [f32], columns: Matrix<'_>, width: usize) {
+pub(super) fn pack_b(panel: &mut [f32], columns: Matrix<'_>, width: usize) {
     if columns.columns == 0 || columns.rows == 0 {
         return;
     }

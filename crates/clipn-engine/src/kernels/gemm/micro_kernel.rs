@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PanelWidth {
     /// Columns of every panel except the last, and of one output tile (BLIS's NR).
-    pub whole: usize,
+    pub nr: usize,
     /// Values per vector; the width of every panel is a multiple of it.
     lanes: usize,
 }
@@ -18,7 +18,7 @@ impl PanelWidth {
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> PanelWidth {
                 PanelWidth {
-                    whole: tile_vectors::<S>() * S::F32_LANES,
+                    nr: tile_vectors::<S>() * S::F32_LANES,
                     lanes: S::F32_LANES,
                 }
             }
@@ -27,8 +27,8 @@ impl PanelWidth {
     }
 
     /// Returns the padded row length of a panel with this number of columns.
-    pub fn of(self, columns: usize) -> usize {
-        columns.next_multiple_of(self.lanes).min(self.whole)
+    pub fn padded(self, columns: usize) -> usize {
+        columns.next_multiple_of(self.lanes).min(self.nr)
     }
 }
 
@@ -46,9 +46,9 @@ const fn tile_vectors<S: Simd>() -> usize {
     }
 }
 
-/// Product of rows of A and one packed panel of B: out = scale·a·panel + bias, plus the previous
+/// Product of rows of A and one packed panel of B: out = alpha·a·panel + bias, plus the previous
 /// value of `out` if `accumulate`.
-pub(super) struct Rows<'a> {
+pub(super) struct PanelKernel<'a> {
     /// First column of the first output row.
     pub out: *mut f32,
     pub out_stride: usize,
@@ -59,15 +59,15 @@ pub(super) struct Rows<'a> {
     /// `[depth, columns]`, each row padded to whole vectors.
     pub panel: &'a [f32],
     pub depth: usize,
-    /// Output columns, at most [`PanelWidth::whole`].
+    /// Output columns, at most [`PanelWidth::nr`].
     pub columns: usize,
-    pub scale: f32,
+    pub alpha: f32,
     /// `[columns]`, or empty for no bias.
     pub bias: &'a [f32],
     pub accumulate: bool,
 }
 
-impl Rows<'_> {
+impl PanelKernel<'_> {
     /// Computes all output rows at the current SIMD level.
     ///
     /// # Safety
@@ -79,7 +79,7 @@ impl Rows<'_> {
     }
 }
 
-impl WithSimd for Rows<'_> {
+impl WithSimd for PanelKernel<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -105,7 +105,7 @@ const MR: usize = 6;
 /// Rows of a tile for panels of at most half the width, so that as many accumulators are in flight.
 const TALL_MR: usize = 2 * MR;
 
-impl Rows<'_> {
+impl PanelKernel<'_> {
     /// Splits the rows into tiles for the micro-kernel, for a panel of V vectors.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize>(&self, simd: S) {
@@ -152,7 +152,7 @@ impl Rows<'_> {
                 }
             }
         }
-        let scale = simd.splat_f32s(self.scale);
+        let alpha = simd.splat_f32s(self.alpha);
         let in_last = self.columns - (V - 1) * S::F32_LANES;
         for r in 0..R {
             for v in 0..V {
@@ -162,7 +162,7 @@ impl Rows<'_> {
                 // SAFETY: the caller of `run` guarantees exclusive access to the `columns` values
                 // of this row; `count` of them start at `first`.
                 let out = unsafe { std::slice::from_raw_parts_mut(self.out.add(at), count) };
-                let mut sum = simd.mul_f32s(scale, sums[r][v]);
+                let mut sum = simd.mul_f32s(alpha, sums[r][v]);
                 if !self.bias.is_empty() {
                     sum = simd.add_f32s(
                         sum,

@@ -5,19 +5,19 @@
 //! constant weights). In BLIS's terms, a tile has MR rows and NR columns, and at most KC rows of B
 //! are packed at a time.
 
-mod panels;
-mod tile;
+mod micro_kernel;
+mod pack;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::sized;
-use panels::{lay_out, transpose};
-use tile::{PanelWidth, Rows};
+pub(crate) use pack::PackedB;
 
-pub(crate) use panels::PackedB;
+use super::sized;
+use micro_kernel::{PanelKernel, PanelWidth};
+use pack::{pack_b, transpose};
 
 /// Maximum depth of a packed panel (BLIS's KC): a panel of this depth stays in the second-level
 /// cache. Longer sums are split into partial sums, which also reduces rounding errors.
@@ -48,7 +48,7 @@ impl<'a> Matrix<'a> {
 
     /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
     /// holds.
-    pub fn packed(data: &'a [f32], columns: usize) -> Self {
+    pub fn row_major(data: &'a [f32], columns: usize) -> Self {
         Self::new(data, data.len() / columns.max(1), columns, columns)
     }
 
@@ -68,7 +68,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     ///
     /// Panics if the column stride is not 1 or the range exceeds the number of columns.
-    pub fn columns(self, first: usize, count: usize) -> Self {
+    pub fn column_range(self, first: usize, count: usize) -> Self {
         assert!(
             self.column_stride == 1 && first + count <= self.columns,
             "columns {first}..{} of a matrix with {} columns and column stride {}",
@@ -89,17 +89,17 @@ impl<'a> Matrix<'a> {
     }
 
     /// Number of columns.
-    pub fn width(&self) -> usize {
+    pub fn columns(&self) -> usize {
         self.columns
     }
 
     /// Number of rows.
-    pub fn height(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Returns the submatrix with these rows and columns.
-    fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+    fn submatrix(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let first = rows.start * self.row_stride + columns.start * self.column_stride;
         let data = if rows.is_empty() || columns.is_empty() {
             &[][..]
@@ -114,7 +114,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    fn is_inside(&self) -> bool {
+    fn fits_slice(&self) -> bool {
         self.rows == 0
             || self.columns == 0
             || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
@@ -144,120 +144,101 @@ impl<'a> MatrixMut<'a> {
 
     /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
     /// holds.
-    pub fn packed(data: &'a mut [f32], columns: usize) -> Self {
+    pub fn row_major(data: &'a mut [f32], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         Self::new(data, rows, columns, columns)
     }
 }
 
-/// Rhs-hand side of a product.
+/// Right-hand side B of a product.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rhs<'a> {
-    /// Packed during the product.
-    Matrix(Matrix<'a>),
+    /// Packed during the product, panel by panel.
+    Unpacked(Matrix<'a>),
     /// Packed in advance.
-    PackedB(&'a PackedB),
+    Packed(&'a PackedB),
 }
 
 impl Rhs<'_> {
     fn rows(&self) -> usize {
         match self {
-            Self::Matrix(matrix) => matrix.rows,
-            Self::PackedB(panels) => panels.rows(),
+            Self::Unpacked(matrix) => matrix.rows,
+            Self::Packed(packed) => packed.rows(),
         }
     }
 
     /// Number of columns.
     pub fn columns(&self) -> usize {
         match self {
-            Self::Matrix(matrix) => matrix.columns,
-            Self::PackedB(panels) => panels.columns(),
+            Self::Unpacked(matrix) => matrix.columns,
+            Self::Packed(packed) => packed.columns(),
         }
     }
 
-    fn is_inside(&self) -> bool {
+    fn fits_slice(&self) -> bool {
         match self {
-            Self::Matrix(matrix) => matrix.is_inside(),
-            Self::PackedB(_) => true,
+            Self::Unpacked(matrix) => matrix.fits_slice(),
+            Self::Packed(_) => true,
         }
+    }
+}
+
+impl<'a> From<Matrix<'a>> for Rhs<'a> {
+    fn from(matrix: Matrix<'a>) -> Self {
+        Self::Unpacked(matrix)
+    }
+}
+
+impl<'a> From<&'a PackedB> for Rhs<'a> {
+    fn from(packed: &'a PackedB) -> Self {
+        Self::Packed(packed)
     }
 }
 
 /// What a product does with a·b before storing it: alpha·a·b + bias, plus the previous value of
-/// `out` if `accumulate`.
+/// `out` if `accumulate`. The default stores a·b.
 #[derive(Debug, Clone, Copy)]
-struct Epilogue<'a> {
-    alpha: f32,
+pub(crate) struct Epilogue<'a> {
+    pub alpha: f32,
     /// One value per column, or empty for no bias.
-    bias: &'a [f32],
-    accumulate: bool,
+    pub bias: &'a [f32],
+    pub accumulate: bool,
 }
 
-/// Computes out = alpha·a·b, plus the previous value of `out` if `accumulate`, on `threads`
-/// threads.
-///
-/// # Panics
-///
-/// Panics if the shapes do not match or a view exceeds its slice. This is a bug in the caller,
-/// never a property of its input.
-pub(crate) fn product(
-    out: MatrixMut<'_>,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    alpha: f32,
-    accumulate: bool,
-    threads: usize,
-) {
-    multiply(
-        out,
-        a,
-        Rhs::Matrix(b),
-        Epilogue {
-            alpha,
-            bias: &[],
-            accumulate,
-        },
-        threads,
-    );
-}
-
-/// Computes out = a·b + bias, plus the previous value of `out` if `accumulate`, on `threads`
-/// threads. An empty bias means no bias.
-///
-/// # Panics
-///
-/// Same as [`product`].
-pub(crate) fn gemm_with_bias(
-    out: MatrixMut<'_>,
-    a: Matrix<'_>,
-    b: Rhs<'_>,
-    bias: &[f32],
-    accumulate: bool,
-    threads: usize,
-) {
-    multiply(
-        out,
-        a,
-        b,
-        Epilogue {
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self {
             alpha: 1.0,
-            bias,
-            accumulate,
-        },
-        threads,
-    );
+            bias: &[],
+            accumulate: false,
+        }
+    }
 }
 
 /// Pointer to the first value of the output, shared by threads that write different columns of it.
 #[derive(Clone, Copy)]
 struct OutputPtr(*mut f32);
 
-// SAFETY: the threads write disjoint columns, see `multiply`.
+// SAFETY: the threads write disjoint columns, see [`gemm`].
 unsafe impl Send for OutputPtr {}
 // SAFETY: as above.
 unsafe impl Sync for OutputPtr {}
 
-fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Rhs<'_>, epilogue: Epilogue<'_>, threads: usize) {
+/// Computes out = alpha·a·b + bias, plus the previous value of `out` if `accumulate` (see
+/// [`Epilogue`]), on `threads` threads.
+///
+/// # Panics
+///
+/// Panics if the shapes do not match or a view exceeds its slice. This is a bug in the caller,
+/// never a property of its input.
+pub(crate) fn gemm<'b>(
+    out: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: impl Into<Rhs<'b>>,
+    epilogue: Epilogue<'_>,
+    threads: usize,
+) {
+    let b = b.into();
     let MatrixMut {
         data,
         rows,
@@ -275,8 +256,8 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Rhs<'_>, epilogue: Epilogue<'_
         columns
     );
     let whole = Matrix::new(data, rows, columns, row_stride);
-    let is_inside = a.is_inside() && whole.is_inside() && b.is_inside();
-    assert!(is_inside, "matrix view exceeds its slice");
+    let views_fit = a.fits_slice() && whole.fits_slice() && b.fits_slice();
+    assert!(views_fit, "matrix view exceeds its slice");
     assert!(
         epilogue.bias.is_empty() || epilogue.bias.len() == columns,
         "expected a bias of {columns} values, got {}",
@@ -289,12 +270,12 @@ fn multiply(out: MatrixMut<'_>, a: Matrix<'_>, b: Rhs<'_>, epilogue: Epilogue<'_
     if rows == 0 || columns == 0 {
         return;
     }
-    let panels = columns.div_ceil(PanelWidth::current().whole);
+    let panels = columns.div_ceil(PanelWidth::current().nr);
     let out = OutputPtr(data.as_mut_ptr());
     let run = |panels: Range<usize>| {
-        // SAFETY: `is_inside` above checks that all rows and columns of the output lie in its
+        // SAFETY: `views_fit` above says that all rows and columns of the output lie in its
         // slice, which is borrowed mutably. Each job writes only the columns of its own panels.
-        unsafe { multiply_panels(out, row_stride, a, b, panels, epilogue) };
+        unsafe { gemm_panels(out, row_stride, a, b, panels, epilogue) };
     };
     let jobs = threads.clamp(1, panels);
     if jobs == 1 {
@@ -326,7 +307,7 @@ thread_local! {
 ///
 /// `out` must point to a matrix with as many rows as `a` and as many columns as `b`, rows
 /// `out_stride` apart. Nothing else may access the columns of `panels` during the call.
-unsafe fn multiply_panels(
+unsafe fn gemm_panels(
     out: OutputPtr,
     out_stride: usize,
     a: Matrix<'_>,
@@ -339,7 +320,7 @@ unsafe fn multiply_panels(
         // At least one iteration: a product of depth 0 still adds the bias.
         for first in (0..a.columns.max(1)).step_by(KC) {
             let depth = KC.min(a.columns - first);
-            let left = a.part(0..a.rows, first..first + depth);
+            let left = a.submatrix(0..a.rows, first..first + depth);
             // Copy A if its rows are not contiguous.
             let (a, a_stride) = if depth == 0 {
                 (&[][..], 0)
@@ -351,18 +332,22 @@ unsafe fn multiply_panels(
                 (&*a, depth)
             };
             for index in panels.clone() {
-                let start = index * width.whole;
-                let end = columns.min(start + width.whole);
+                let start = index * width.nr;
+                let end = columns.min(start + width.nr);
                 let panel = match b {
-                    Rhs::PackedB(panels) => panels.part(index, first, depth),
-                    Rhs::Matrix(matrix) => {
-                        let width = width.of(end - start);
+                    Rhs::Packed(packed) => packed.panel_rows(index, first, depth),
+                    Rhs::Unpacked(matrix) => {
+                        let width = width.padded(end - start);
                         let panel = sized(&mut scratch.panel, depth * width);
-                        lay_out(panel, matrix.part(first..first + depth, start..end), width);
+                        pack_b(
+                            panel,
+                            matrix.submatrix(first..first + depth, start..end),
+                            width,
+                        );
                         panel
                     }
                 };
-                let rows = Rows {
+                let kernel = PanelKernel {
                     // SAFETY: `start` is below the number of columns.
                     out: unsafe { out.0.add(start) },
                     out_stride,
@@ -372,7 +357,7 @@ unsafe fn multiply_panels(
                     panel,
                     depth,
                     columns: end - start,
-                    scale: epilogue.alpha,
+                    alpha: epilogue.alpha,
                     bias: if first == 0 && !epilogue.bias.is_empty() {
                         &epilogue.bias[start..end]
                     } else {
@@ -382,7 +367,7 @@ unsafe fn multiply_panels(
                 };
                 // SAFETY: the caller guarantees exclusive access to these rows and columns of the
                 // output.
-                unsafe { rows.run() };
+                unsafe { kernel.run() };
             }
         }
     });
@@ -436,10 +421,9 @@ mod tests {
             let before = values(m * (n + gap), 3);
             let bias = if with_bias { values(n, 4) } else { Vec::new() };
             let (mut out, mut with_packed) = (before.clone(), before.clone());
-            product(MatrixMut::new(&mut out, m, n, n + gap), a, b, 0.5, accumulate, threads);
-            let panels = PackedB::of(b);
-            let right = Rhs::PackedB(&panels);
-            gemm_with_bias(MatrixMut::new(&mut with_packed, m, n, n + gap), a, right, &bias, accumulate, threads);
+            gemm(MatrixMut::new(&mut out, m, n, n + gap), a, b, Epilogue { alpha: 0.5, accumulate, ..Epilogue::default() }, threads);
+            let packed = PackedB::pack(b);
+            gemm(MatrixMut::new(&mut with_packed, m, n, n + gap), a, &packed, Epilogue { bias: &bias, accumulate, ..Epilogue::default() }, threads);
             for r in 0..m {
                 for c in 0..n + gap {
                     let index = r * (n + gap) + c;
@@ -467,7 +451,13 @@ mod tests {
                 matrix(&b, k, n, 0, transposed),
             );
             let mut out = vec![9.0; m * n];
-            product(MatrixMut::packed(&mut out, n), a, b, 1.0, false, 2);
+            gemm(
+                MatrixMut::row_major(&mut out, n),
+                a,
+                b,
+                Epilogue::default(),
+                2,
+            );
             for (i, found) in out.iter().enumerate() {
                 assert!(
                     (f64::from(*found) - reference(&a, &b, i / n, i % n)).abs() < 2e-3,
@@ -481,12 +471,11 @@ mod tests {
     #[should_panic(expected = "cannot multiply 2×3 by 2×3 into 2×2")]
     fn rejects_mismatched_shapes() {
         let (a, b, mut out) = (vec![0.0; 6], vec![0.0; 6], vec![0.0; 4]);
-        product(
-            MatrixMut::packed(&mut out, 2),
-            Matrix::packed(&a, 3),
-            Matrix::packed(&b, 3),
-            1.0,
-            false,
+        gemm(
+            MatrixMut::row_major(&mut out, 2),
+            Matrix::row_major(&a, 3),
+            Matrix::row_major(&b, 3),
+            Epilogue::default(),
             1,
         );
     }
@@ -495,12 +484,11 @@ mod tests {
     #[should_panic(expected = "exceeds its slice")]
     fn rejects_a_view_that_exceeds_its_slice() {
         let (a, b, mut out) = (vec![0.0; 5], vec![0.0; 6], vec![0.0; 4]);
-        product(
-            MatrixMut::packed(&mut out, 2),
+        gemm(
+            MatrixMut::row_major(&mut out, 2),
             Matrix::new(&a, 2, 3, 3),
-            Matrix::packed(&b, 2),
-            1.0,
-            false,
+            Matrix::row_major(&b, 2),
+            Epilogue::default(),
             1,
         );
     }

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{Matrix, MatrixMut, product};
+use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 
 /// Minimum number of weight rows per job: a product with fewer rows wastes registers.
 const MIN_ROWS_PER_JOB: usize = 32;
 
 /// Operands of one chunk's contribution to the gradient of a weight: d_outᵀ·input.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Factors<'a> {
+pub(super) struct WeightGradientTerm<'a> {
     /// Gradient of the layer's output, `[rows, out]`.
     pub d_out: Matrix<'a>,
     /// Input of the layer, `[rows, in]`.
@@ -20,14 +20,14 @@ pub(super) struct Factors<'a> {
 /// of the chunks.
 ///
 /// The threads split the rows of the gradients, so that no thread needs a gradient of its own.
-pub(super) fn accumulate_weight_gradients(weights: Vec<(&mut [f32], Vec<Factors<'_>>)>) {
+pub(super) fn accumulate_weight_gradients(weights: Vec<(&mut [f32], Vec<WeightGradientTerm<'_>>)>) {
     let threads = rayon::current_num_threads();
     let mut jobs = Vec::new();
     for (gradient, terms) in weights {
         let Some(first) = terms.first() else {
             continue;
         };
-        let (out, inner) = (first.d_out.width(), first.input.width());
+        let (out, inner) = (first.d_out.columns(), first.input.columns());
         let rows_per_job = out.div_ceil(threads).max(MIN_ROWS_PER_JOB);
         for (index, rows) in gradient
             .chunks_mut((rows_per_job * inner).max(1))
@@ -40,14 +40,16 @@ pub(super) fn accumulate_weight_gradients(weights: Vec<(&mut [f32], Vec<Factors<
         .with_max_len(1)
         .for_each(|(gradient, first, inner, terms)| {
             let rows = gradient.len() / inner;
-            for Factors { d_out, input } in terms {
-                let d_out = d_out.columns(first, rows).transposed();
-                product(
-                    MatrixMut::packed(gradient, inner),
+            for WeightGradientTerm { d_out, input } in terms {
+                let d_out = d_out.column_range(first, rows).transposed();
+                gemm(
+                    MatrixMut::row_major(gradient, inner),
                     d_out,
                     input,
-                    1.0,
-                    true,
+                    Epilogue {
+                        accumulate: true,
+                        ..Epilogue::default()
+                    },
                     1,
                 );
             }
