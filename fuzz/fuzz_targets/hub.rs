@@ -6,7 +6,7 @@ mod memory;
 
 use std::path::Path;
 
-use clipn::download::{HubName, Name, Settings, fuzzing};
+use clipn::download::{HubName, WeightsName, DownloadSettings, fuzzing};
 
 /// Maximum memory per byte of input.
 const MEMORY_PER_BYTE: usize = 256;
@@ -42,7 +42,7 @@ fn read(bytes: &[u8]) {
             name
         );
     }
-    let _ = Name::of(Path::new(text), Some("ViT-B-16"));
+    let _ = WeightsName::parse(text, Some("ViT-B-16"));
     let mut lines = text.lines();
     let values: Vec<(&str, &str)> = VARIABLES
         .iter()
@@ -54,7 +54,7 @@ fn read(bytes: &[u8]) {
             .find(|(name, _)| *name == key)
             .map(|(_, value)| value.into())
     };
-    let _ = Settings::from_variables(&get);
+    let _ = DownloadSettings::from_lookup(&get);
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(

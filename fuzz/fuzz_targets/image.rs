@@ -29,7 +29,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         2
     };
     let limit = MAX_PIXELS as usize * MEMORY_PER_PIXEL + per_byte * bytes.len() + DECODER_MEMORY;
-    for options in [DecodeOptions::faithful(), DecodeOptions::for_users()] {
+    for options in [DecodeOptions::faithful(), DecodeOptions::for_display()] {
         let options = DecodeOptions {
             max_pixels: MAX_PIXELS,
             ..options

@@ -19,7 +19,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bytes = [&[0xff, 0xd8, 0xff], bytes.get(3..).unwrap_or_default()].concat();
     let options = DecodeOptions {
         max_pixels: MAX_PIXELS,
-        ..DecodeOptions::for_users()
+        ..DecodeOptions::for_display()
     };
     let limit = MAX_PIXELS as usize * MEMORY_PER_PIXEL + 2 * bytes.len() + DECODER_MEMORY;
     if let Ok(image) = memory::within(limit, || decode_bytes(&bytes, &options)) {

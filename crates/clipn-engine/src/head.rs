@@ -1,7 +1,9 @@
 use rayon::prelude::*;
 
 use super::block::ChunkTape;
-use crate::kernels::{Epilogue, Matrix, MatrixMut, add, gemm, layer_norm, layer_norm_backward};
+use crate::kernels::{
+    Epilogue, Matrix, MatrixMut, NormGradient, add, gemm, layer_norm, layer_norm_backward,
+};
 use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 use clipn_checkpoint::Buffer;
 use clipn_model::NormParams;
@@ -61,8 +63,11 @@ impl Head<'_> {
             );
             let (mut d_pooled, mut d_weight, mut d_bias) =
                 (vec![0.0; pooled.len()], vec![0.0; width], vec![0.0; width]);
-            let sums = (&mut d_weight[..], &mut d_bias[..]);
-            layer_norm_backward(&mut d_pooled, &mut normed, pooled, self.norm, sums);
+            let gradient = NormGradient {
+                weight: &mut d_weight,
+                bias: &mut d_bias,
+            };
+            layer_norm_backward(&mut d_pooled, &mut normed, pooled, self.norm, gradient);
             (d_pooled, normed, d_weight, d_bias)
         };
         let done: Vec<_> = chunks.par_iter().map(back).collect();

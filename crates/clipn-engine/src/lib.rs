@@ -52,6 +52,8 @@ pub use vision::{
 
 #[cfg(test)]
 mod simd_levels {
+    use std::path::{Path, PathBuf};
+
     #[test]
     fn the_kernels_agree_at_every_level() {
         clipn_testing::levels::rerun_at_every_level(&["kernels"]);
@@ -60,5 +62,34 @@ mod simd_levels {
     #[test]
     fn the_requested_level_is_used() {
         clipn_testing::levels::assert_requested_level_is_used();
+    }
+
+    fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, files);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+
+    /// `pulp`'s own detection ignores the level that the user selected. A loop gives the same
+    /// numbers at every level, so only the source shows which one it uses.
+    #[test]
+    fn no_loop_detects_the_level_itself() {
+        let mut files = Vec::new();
+        sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut files,
+        );
+        assert!(files.len() > 20, "{files:?}");
+        let detection = concat!("Arch::", "new()");
+        let found: Vec<_> = files
+            .iter()
+            .filter(|file| std::fs::read_to_string(file).unwrap().contains(detection))
+            .collect();
+        assert!(found.is_empty(), "{detection} in {found:?}");
     }
 }

@@ -1,18 +1,18 @@
 //! Pretrained weights by name: `hf-hub:OWNER/NAME[/FILE][@REVISION]` and open_clip's tags.
 //!
-//! [`Name::of`] parses a name or path. [`Name::fetch`] returns the files: from Hugging Face's
+//! [`WeightsName::of`] parses a name or path. [`WeightsName::fetch`] returns the files: from Hugging Face's
 //! cache, which is shared with Python's huggingface_hub, or downloaded into it. Without the cargo
 //! feature `download` only cached files are available.
 //!
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use clipn::download::{Name, Purpose, Settings};
+//! use clipn::download::{WeightsName, FetchPurpose, DownloadSettings};
 //! use clipn::progress::NoProgress;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let name = Name::of(Path::new("laion2b_s34b_b88k"), Some("ViT-B-16"))?;
-//! let fetched = name.fetch(&Settings::from_env()?, Purpose::Compute, &NoProgress)?;
+//! let name = WeightsName::parse("laion2b_s34b_b88k", Some("ViT-B-16"))?;
+//! let fetched = name.fetch(&DownloadSettings::from_env()?, FetchPurpose::Compute, &NoProgress)?;
 //! println!("{}", fetched.path.display());
 //! # Ok(())
 //! # }
@@ -33,16 +33,16 @@ mod transfer;
 #[cfg(feature = "download")]
 mod url;
 
-pub use cache::{Held, HeldWeights, Unfinished};
+pub use cache::{CacheInventory, CachedWeights, IncompleteDownloads};
 pub use error::DownloadError;
-pub use fetch::{Fetched, Purpose};
+pub use fetch::{FetchedWeights, FetchPurpose};
 #[cfg(feature = "download")]
-pub use http::{Network, Patience, Proxies, Token};
+pub use http::{Network, RetryPolicy, Proxies, Token};
 #[cfg(all(fuzzing, feature = "download"))]
 #[doc(hidden)]
 pub use hub::fuzzing;
-pub use name::{HubName, Name};
-pub use settings::{Offline, Settings};
-pub use table::{Origin, Row, rows, rows_of};
+pub use name::{HubName, WeightsName};
+pub use settings::{OfflineReason, DownloadSettings};
+pub use table::{PretrainedSource, PretrainedTag, rows, pretrained_tags_for};
 #[cfg(feature = "download")]
 pub use url::fetch_url;

@@ -30,9 +30,9 @@ pub use augment::{
     Augmentation, ColorJitter, CropBox, TrainingCrop, random_crop_box, resized_crop,
 };
 pub use decode::{DecodeOptions, decode_bytes, decode_file};
-pub use error::{ImageError, Origin};
+pub use error::{ImageError, ImageOrigin};
 pub use preprocess::Preprocessing;
-pub use read_image::ReadImage;
+pub use read_image::ImageSource;
 pub use rgb::RgbImage;
 
 #[cfg(test)]

@@ -122,8 +122,8 @@ impl LoaderSettings {
     pub(super) fn check(&self) -> Result<(), TrainingDataError> {
         let refuse =
             |setting, problem: String| Err(TrainingDataError::Setting { setting, problem });
-        self.augmentation.check()?;
-        self.preprocessing.check()?;
+        self.augmentation.validate()?;
+        self.preprocessing.validate()?;
         if self.batch_size == 0 {
             return refuse("batch_size", "expected at least 1, got 0".to_string());
         }

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clipn_image::{ImageError, Origin, Preprocessing, ReadImage};
+use clipn_image::{ImageError, ImageOrigin, Preprocessing, ImageSource};
 
 /// Maximum size in bytes of an image from an archive, a pipe or the network.
 pub const MAX_STREAMED_IMAGE_BYTES: u64 = 64 << 20;
@@ -61,14 +61,14 @@ impl NamedImage {
 
     fn unreadable(&self, source: io::Error) -> ImageError {
         ImageError::Read {
-            origin: Origin::File(PathBuf::from(&self.name)),
+            origin: ImageOrigin::File(PathBuf::from(&self.name)),
             source,
         }
     }
 }
 
-impl ReadImage for NamedImage {
-    fn read_pixels(
+impl ImageSource for NamedImage {
+    fn read_tensor(
         &mut self,
         preprocessing: &Preprocessing,
         out: &mut [f32],
@@ -85,10 +85,10 @@ impl ReadImage for NamedImage {
         };
         preprocessing
             .preprocess_bytes(&bytes, out)
-            .map_err(|error| error.in_file(Path::new(&self.name)))
+            .map_err(|error| error.with_path(&self.name))
     }
 
-    fn held_bytes(&self) -> usize {
+    fn bytes_in_memory(&self) -> usize {
         match &self.content {
             Content::Bytes(bytes) => bytes.len(),
             _ => 0,

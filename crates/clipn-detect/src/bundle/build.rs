@@ -59,7 +59,7 @@ impl Bundle {
             .unwrap_or_else(|| Preprocessing::clip(size));
         let preprocessing = Preprocessing {
             size,
-            decode: DecodeOptions::for_users(),
+            decode: DecodeOptions::for_display(),
             ..own
         };
         let source = Some(pretrained.checkpoint().path().display().to_string());

@@ -17,7 +17,7 @@ use crate::classifier::{Classifier, PromptVariant};
 use clipn_checkpoint::{Buffer, Checkpoint, FileKind, Tensor, write_safetensors};
 use clipn_image::Preprocessing;
 use clipn_model::{Real, names};
-use clipn_ood::calibration::{Calibration, Facts};
+use clipn_ood::calibration::{Calibration, CalibrationMetadata};
 use clipn_text::prompts::TemplateSet;
 
 const VERSION: u64 = 1;
@@ -45,7 +45,7 @@ struct Description {
     wording: PromptVariant,
     model: ModelIdentity,
     preprocessing: Preprocessing,
-    calibration: Option<Facts>,
+    calibration: Option<CalibrationMetadata>,
 }
 
 impl Bundle {
@@ -135,7 +135,7 @@ impl Bundle {
         let classifier = Classifier::new(description.class_names, rows_of(YES)?, rows_of(NO)?)?
             .with_scale(scale);
         let calibration = match description.calibration {
-            Some(facts) => {
+            Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
                     Some(tensor) if tensor.shape().len() == 1 => f64::buffer(tensor),
                     _ => {
@@ -147,7 +147,7 @@ impl Bundle {
                 Some(Calibration::from_parts(
                     scores.into_vec(),
                     number(THRESHOLD)?,
-                    facts,
+                    metadata,
                 )?)
             }
             None => None,
@@ -188,7 +188,7 @@ impl Bundle {
             calibration: self
                 .calibration
                 .as_ref()
-                .map(|calibration| calibration.facts().clone()),
+                .map(|calibration| calibration.metadata().clone()),
         };
         let unwritable = |error: serde_json::Error| BundleError::Damaged {
             path: path.as_ref().to_owned(),

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use clipn_ood::scores::{Decision, LogitsRow, q, softmax_yes, top_k};
+use clipn_ood::scores::{Decision, LogitsRow, agreement, softmax_yes, top_k};
 
 /// Label of an image of no class, for output that requires a text.
 pub const UNKNOWN: &str = "unknown";
@@ -81,7 +81,7 @@ impl Told<'_> {
         decision: Decision,
         p_value: Option<f64>,
     ) -> Detection {
-        let (p, q) = (softmax_yes(row), q(row));
+        let (p, q) = (softmax_yes(row), agreement(row));
         let label = |class: usize| self.names.get(class).cloned().unwrap_or_default();
         let candidate = |(class, p): (usize, f32)| Candidate {
             class,

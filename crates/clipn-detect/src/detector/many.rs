@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clipn_base::ordered::OrderedMap;
 use clipn_base::progress::NoProgress;
-use clipn_image::{ImageError, ReadImage};
+use clipn_image::{ImageError, ImageSource};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
@@ -65,7 +65,7 @@ impl Detector {
     /// # Errors
     /// [`DetectorError::Inference`] if threads cannot be started. An image that cannot be read is an
     /// item with its error.
-    pub fn detect_many<P: ReadImage + 'static>(
+    pub fn detect_many<P: ImageSource + 'static>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
     ) -> Result<DetectMany<P>, DetectorError> {
@@ -76,7 +76,7 @@ impl Detector {
     ///
     /// # Errors
     /// [`DetectorError::Inference`] if threads cannot be started.
-    pub fn detect_many_with<P: ReadImage + 'static>(
+    pub fn detect_many_with<P: ImageSource + 'static>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
         parallelism: Parallelism,
@@ -88,7 +88,7 @@ impl Detector {
             images,
             chunk,
             workers,
-            ReadImage::held_bytes,
+            ImageSource::bytes_in_memory,
             move |worker: &mut ThreadPool, batch| worker.install(|| detector.detect_batch(batch)),
         )
         .map_err(InferenceError::Thread)?;
@@ -98,7 +98,7 @@ impl Detector {
         })
     }
 
-    fn detect_batch<P: ReadImage>(&self, mut images: Vec<P>) -> Batch<P> {
+    fn detect_batch<P: ImageSource>(&self, mut images: Vec<P>) -> Batch<P> {
         let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ImageError>| match row {
             Ok(row) => Ok(self.decide(row)),
             Err(error) => Err(error.into()),

@@ -22,7 +22,7 @@ use clipn_engine::{image_tower, image_tower_from_image_weights};
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{ImageTower, Weights};
 use clipn_ood::calibration::Calibration;
-use clipn_ood::scores::{LogitsRow, Rule};
+use clipn_ood::scores::{DecisionRule, LogitsRow};
 
 /// Default number of top classes in a [`Detection`].
 const DEFAULT_TOP_K: usize = 3;
@@ -46,7 +46,7 @@ pub struct Detector {
     tower: Arc<dyn ImageTower<f32>>,
     classifier: Arc<Classifier>,
     preprocessing: Preprocessing,
-    rule: Rule,
+    rule: DecisionRule,
     calibration: Option<Arc<Calibration>>,
     bundle: Option<Arc<Bundle>>,
     top: usize,
@@ -139,7 +139,7 @@ impl Detector {
             tower,
             classifier: Arc::new(classifier),
             preprocessing,
-            rule: Rule::AtdExtraClass,
+            rule: DecisionRule::AtdExtraClass,
             calibration: None,
             bundle: None,
             top: DEFAULT_TOP_K,
@@ -154,7 +154,7 @@ impl Detector {
 
     /// Sets the decision rule. P-values are only computed with the calibrated rule of the bundle.
     #[must_use]
-    pub fn with_rule(self, rule: Rule) -> Self {
+    pub fn with_rule(self, rule: DecisionRule) -> Self {
         Self { rule, ..self }
     }
 
@@ -169,7 +169,9 @@ impl Detector {
         let other =
             Self::from_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
         let rule = match self.rule {
-            Rule::Calibrated { score, .. } => Rule::default_for(score).unwrap_or(other.rule),
+            DecisionRule::Calibrated { score, .. } => {
+                DecisionRule::default_for(score).unwrap_or(other.rule)
+            }
             rule => rule,
         };
         Ok(Self {
@@ -190,7 +192,7 @@ impl Detector {
     }
 
     /// Returns the decision rule.
-    pub fn rule(&self) -> Rule {
+    pub fn rule(&self) -> DecisionRule {
         self.rule
     }
 

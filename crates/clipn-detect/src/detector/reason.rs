@@ -1,13 +1,13 @@
 //! Explanation of a decision, as one sentence.
 
 use super::{Detection, StrongestNo};
-use clipn_ood::calibration::{Calibration, Choice};
-use clipn_ood::scores::Rule;
+use clipn_ood::calibration::{Calibration, ThresholdMethod};
+use clipn_ood::scores::DecisionRule;
 
 /// Formats the explanation: rule, score, threshold, p-value, and for unknown images the class that
 /// contributes most to the rejection.
 pub(super) fn sentence(
-    rule: &Rule,
+    rule: &DecisionRule,
     calibration: Option<&Calibration>,
     detection: &Detection,
 ) -> String {
@@ -16,10 +16,10 @@ pub(super) fn sentence(
     }
     let is_known = detection.label.is_some();
     let compared = match rule {
-        Rule::AtdExtraClass => extra_class(detection),
+        DecisionRule::AtdExtraClass => extra_class(detection),
         _ => format!(
             "{} {} is {} {} ({})",
-            rule.score().title(),
+            rule.score().display_name(),
             number(detection.score),
             if is_known { "at least" } else { "below" },
             number(detection.threshold),
@@ -51,20 +51,21 @@ fn extra_class(detection: &Detection) -> String {
     )
 }
 
-fn threshold(rule: &Rule, calibration: Option<&Calibration>) -> String {
+fn threshold(rule: &DecisionRule, calibration: Option<&Calibration>) -> String {
     match (rule, calibration) {
-        (_, Some(calibration)) => match calibration.choice() {
-            Choice::OnAverage => {
+        (_, Some(calibration)) => match calibration.method() {
+            ThresholdMethod::OnAverage => {
                 format!("calibrated to keep {}%", percent(calibration.target_tpr()))
             }
-            Choice::Guaranteed => format!(
+            ThresholdMethod::Guaranteed => format!(
                 "calibrated to keep at least {}% with {}% confidence",
                 percent(calibration.target_tpr()),
                 percent(calibration.confidence())
             ),
-            Choice::Best => "calibrated with examples of unknown images".to_owned(),
+            ThresholdMethod::Best => "calibrated with examples of unknown images".to_owned(),
+            _ => "calibrated".to_owned(),
         },
-        (Rule::Ctw { .. }, None) if rule == &(Rule::Ctw { threshold: 0.5 }) => {
+        (DecisionRule::Ctw { .. }, None) if rule == &(DecisionRule::Ctw { threshold: 0.5 }) => {
             "published CTW rule: \"yes\" must outweigh \"no\" for the best class".to_owned()
         }
         (_, None) => "given threshold".to_owned(),

@@ -1,7 +1,7 @@
 use std::num::NonZero;
 
 use clipn_base::ordered::Chunk;
-use clipn_image::ReadImage;
+use clipn_image::ImageSource;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::InferenceError;
@@ -39,7 +39,7 @@ pub(crate) struct Work<P, I> {
     pub(crate) workers: Vec<ThreadPool>,
 }
 
-impl<P: ReadImage, I: Iterator<Item = P>> Work<P, I> {
+impl<P: ImageSource, I: Iterator<Item = P>> Work<P, I> {
     /// Draws as many images as show whether there are batches for all workers; they hold no more memory
     /// than the batches would.
     pub(crate) fn plan(mut images: I, parallelism: Parallelism) -> Result<Self, InferenceError> {
@@ -53,7 +53,7 @@ impl<P: ReadImage, I: Iterator<Item = P>> Work<P, I> {
             let Some(image) = images.next() else {
                 break;
             };
-            held += image.held_bytes();
+            held += image.bytes_in_memory();
             first.push(image);
         }
         let more = first.len() == enough || held >= MAX_HELD_BYTES;

@@ -1,6 +1,6 @@
 use clipn_base::ordered::map_in_order;
 use clipn_base::progress::Progress;
-use clipn_image::{ImageError, Preprocessing, ReadImage};
+use clipn_image::{ImageError, Preprocessing, ImageSource};
 use clipn_model::{ImageTower, Images};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
@@ -70,7 +70,7 @@ impl<'a> InferencePipeline<'a> {
     /// # Errors
     /// The first error of `sink`, a tower that rejects its input, or cancellation. An unreadable image
     /// is not an error.
-    pub fn for_each<P: ReadImage, R: Send, E: From<InferenceError>>(
+    pub fn for_each<P: ImageSource, R: Send, E: From<InferenceError>>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
         parallelism: Parallelism,
@@ -85,7 +85,7 @@ impl<'a> InferencePipeline<'a> {
             images,
             chunk,
             workers,
-            ReadImage::held_bytes,
+            ImageSource::bytes_in_memory,
             |worker: &mut ThreadPool, mut batch: Vec<P>| {
                 worker.install(|| self.batch(&mut batch, progress, &inspect))
             },
@@ -103,7 +103,7 @@ impl<'a> InferencePipeline<'a> {
     }
 
     /// Runs one batch; `None` if the work was cancelled.
-    pub(crate) fn batch<P: ReadImage, R>(
+    pub(crate) fn batch<P: ImageSource, R>(
         &self,
         images: &mut [P],
         progress: &dyn Progress,
@@ -118,7 +118,7 @@ impl<'a> InferencePipeline<'a> {
                 return None;
             }
             let out = &mut pixels[read * length..][..length];
-            let error = image.read_pixels(self.preprocessing, out).err();
+            let error = image.read_tensor(self.preprocessing, out).err();
             read += usize::from(error.is_none());
             errors.push(error);
         }

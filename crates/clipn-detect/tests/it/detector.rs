@@ -10,8 +10,8 @@ use clipn_detect::detector::{Detector, DetectorError, weights_path};
 use clipn_engine::TextEncoder;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{ModelConfig, Pretrained, Side, Weights};
-use clipn_ood::calibration::{Calibration, Settings, calibrate};
-use clipn_ood::scores::{Atd, LogitsRow, Rule, predict, q, softmax_yes, stable};
+use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
+use clipn_ood::scores::{Atd, DecisionRule, LogitsRow, agreement, predict, softmax_yes, stable};
 use clipn_testing::fixture;
 use clipn_text::prompts::TemplateSet;
 
@@ -73,13 +73,10 @@ fn calibration(detector: &Detector) -> Calibration {
     calibrate(
         &scores,
         &[],
-        &Settings {
-            target_tpr: 0.9,
-            ..Settings::default()
-        },
+        &CalibrationSettings::default().with_target_tpr(0.9),
     )
     .unwrap()
-    .with_notes("drawn ones", Vec::new())
+    .with_description("drawn ones")
 }
 
 fn written(folder: &Path, bundle: &Bundle) -> PathBuf {
@@ -151,7 +148,7 @@ fn a_detector_equals_its_parts() {
         let logits = classifier.logits(&features).unwrap();
         let row: LogitsRow<'_, f32> = logits.rows().next().unwrap();
         assert_eq!(found, detector.decide(row));
-        let (p, q) = (softmax_yes(row), q(row));
+        let (p, q) = (softmax_yes(row), agreement(row));
         let best = predict(row);
         assert_eq!(
             (found.top.len(), found.top[0].class, found.top[0].p),
@@ -372,8 +369,8 @@ fn adds_and_removes_classes() {
     let detector = Detector::new(calibrated, &weights).unwrap();
     assert!(detector.calibration().is_some());
     let other = detector.with_classifier(joined).unwrap();
-    assert!(other.calibration().is_none() && other.rule() == Rule::AtdExtraClass);
-    let changed = detector.with_rule(Rule::Ctw { threshold: 0.5 });
+    assert!(other.calibration().is_none() && other.rule() == DecisionRule::AtdExtraClass);
+    let changed = detector.with_rule(DecisionRule::Ctw { threshold: 0.5 });
     assert!(
         changed.calibration().is_none()
             && changed.detect(&test_image(1)).unwrap().p_value.is_none()

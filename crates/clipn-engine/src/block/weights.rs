@@ -56,22 +56,23 @@ impl<'a> Linear<'a> {
         );
     }
 
-    /// Same as [`Linear::apply`], but writes the columns from `first` on of an `out` with rows of
-    /// `stride` values.
+    /// Same as [`Linear::apply`], but writes the columns from `first_column` on of an `out` with
+    /// rows of `row_stride` values.
     pub fn apply_to_columns(
         &self,
         out: &mut [f32],
-        (first, stride): (usize, usize),
+        first_column: usize,
+        row_stride: usize,
         input: &[f32],
         threads: usize,
     ) {
         let input = Matrix::row_major(input, self.inner);
-        let first = first.min(out.len());
+        let first = first_column.min(out.len());
         let out = MatrixMut::new(
             &mut out[first..],
             input.rows(),
             self.weight.columns(),
-            stride,
+            row_stride,
         );
         gemm(
             out,
@@ -141,9 +142,9 @@ impl PackedBlock {
     fn pack(params: &BlockParams<f32>) -> Self {
         let width = params.ln_1.weight.len();
         let pack = |layer: &LinearParams<f32>, outputs: Range<usize>| {
-            let panels = PackedB::pack(transposed(layer, &outputs).0);
+            let packed = PackedB::pack(transposed(layer, &outputs).0);
             layer.weight.release();
-            panels
+            packed
         };
         let whole = |layer: &LinearParams<f32>| pack(layer, 0..layer.bias.len());
         Self {
@@ -168,7 +169,7 @@ pub(super) struct BlockLayers<'a> {
 
 impl<'a> BlockLayers<'a> {
     /// Uses the packed weights if there are any, else the unpacked ones.
-    pub fn of(params: &'a BlockParams<f32>, panels: Option<&'a PackedBlock>) -> Self {
+    pub fn new(params: &'a BlockParams<f32>, packed: Option<&'a PackedBlock>) -> Self {
         let BlockParams {
             ln_1,
             in_proj,
@@ -178,7 +179,7 @@ impl<'a> BlockLayers<'a> {
             ..
         } = params;
         let width = ln_1.weight.len();
-        let Some(panels) = panels else {
+        let Some(packed) = packed else {
             let whole = |layer: &'a LinearParams<f32>| Linear::unpacked(layer, 0..layer.bias.len());
             return Self {
                 queries: Linear::unpacked(in_proj, 0..width),
@@ -190,11 +191,11 @@ impl<'a> BlockLayers<'a> {
         };
         let (query_bias, kv_bias) = in_proj.bias.split_at(width);
         Self {
-            queries: Linear::packed(&panels.queries, query_bias),
-            keys_and_values: Linear::packed(&panels.keys_and_values, kv_bias),
-            out_proj: Linear::packed(&panels.out_proj, &out_proj.bias),
-            c_fc: Linear::packed(&panels.c_fc, &c_fc.bias),
-            c_proj: Linear::packed(&panels.c_proj, &c_proj.bias),
+            queries: Linear::packed(&packed.queries, query_bias),
+            keys_and_values: Linear::packed(&packed.keys_and_values, kv_bias),
+            out_proj: Linear::packed(&packed.out_proj, &out_proj.bias),
+            c_fc: Linear::packed(&packed.c_fc, &c_fc.bias),
+            c_proj: Linear::packed(&packed.c_proj, &c_proj.bias),
         }
     }
 }

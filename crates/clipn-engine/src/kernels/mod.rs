@@ -10,9 +10,9 @@ mod norm;
 mod softmax;
 
 pub(crate) use activation::{activate_backward, activate_into, add_bias_and_activate};
-pub(crate) use attention::{HeadScratch, RowLayout};
+pub(crate) use attention::{HeadScratch, RowLayout, RowsMut, RowsRef};
 pub(crate) use gemm::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
-pub(crate) use norm::{layer_norm, layer_norm_backward};
+pub(crate) use norm::{NormGradient, layer_norm, layer_norm_backward};
 pub(crate) use softmax::{masked_softmax, softmax_backward};
 
 use clipn_base::simd::vectorized;
@@ -21,7 +21,7 @@ use clipn_base::simd::vectorized;
 const LANES: usize = 16;
 
 /// Returns the first `length` values of a buffer, which grows as needed and is never cleared.
-pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+pub(super) fn first_n(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
     }

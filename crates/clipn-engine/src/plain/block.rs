@@ -13,7 +13,7 @@ pub(super) struct BlockShape {
 }
 
 /// Runs all blocks over one sequence, `[positions, width]`, in place.
-pub(super) fn transform<T: Real>(x: &mut [T], blocks: &[BlockParams<T>], shape: BlockShape) {
+pub(super) fn run_blocks<T: Real>(x: &mut [T], blocks: &[BlockParams<T>], shape: BlockShape) {
     for params in blocks {
         block(x, params, shape);
     }

@@ -49,7 +49,7 @@ impl<T: Real> PlainResNet<T> {
         let [conv1, conv2, conv3] = &self.params.stem;
         let x = image.convolve(conv1, 2).relu();
         let x = x.convolve(conv2, 1).relu();
-        let mut x = x.convolve(conv3, 1).relu().average();
+        let mut x = x.convolve(conv3, 1).relu().average_pool();
         for (stage, blocks) in self.params.stages.iter().enumerate() {
             for (index, params) in blocks.iter().enumerate() {
                 x = bottleneck(x, params, stage > 0 && index == 0);
@@ -159,7 +159,7 @@ impl<T: Real> Map<T> {
     }
 
     /// Computes the 2×2 average pooling.
-    fn average(&self) -> Self {
+    fn average_pool(&self) -> Self {
         let mean = |c: usize, y: usize, x: usize| {
             let sum = self.at(c, 2 * y, 2 * x)
                 + self.at(c, 2 * y, 2 * x + 1)
@@ -185,11 +185,11 @@ fn bottleneck<T: Real>(x: Map<T>, params: &BottleneckParams<T>, halves: bool) ->
         .convolve(&params.conv2, 1)
         .relu();
     if halves {
-        y = y.average();
+        y = y.average_pool();
     }
     y = y.convolve(&params.conv3, 1);
     let shortcut = match &params.downsample {
-        Some(conv) if halves => x.average().convolve(conv, 1),
+        Some(conv) if halves => x.average_pool().convolve(conv, 1),
         Some(conv) => x.convolve(conv, 1),
         None => x,
     };

@@ -1,5 +1,5 @@
 use super::backward::{layer_norm_backward, project_backward, run_blocks_backward, trace};
-use super::block::{BlockShape, add, layer_norm, project, transform};
+use super::block::{BlockShape, add, layer_norm, project, run_blocks};
 use crate::text::{PromptTables, add_position_gradients, check_tokens};
 use clipn_model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextGradient,
@@ -62,8 +62,8 @@ impl<T: Real> PlainText<T> {
         let width = self.config.width;
         let mut values = Vec::with_capacity(tokens.len() * self.embed_dim);
         for (text, ids) in tokens.rows().enumerate() {
-            let mut x = self.embed(ids, tables.of(text));
-            transform(&mut x, &self.params.blocks, self.shape());
+            let mut x = self.embed(ids, tables.for_text(text));
+            run_blocks(&mut x, &self.params.blocks, self.shape());
             let end = end_of_text_position(ids);
             let pooled = layer_norm(&x[end * width..][..width], &self.params.ln_final, width);
             values.extend(project(&pooled, &self.params.projection, width));
@@ -134,7 +134,7 @@ impl<T: Real> TrainableTextTower<T> for PlainText<T> {
         for (text, ids) in tokens.rows().enumerate() {
             let d = &d_features[text * self.embed_dim..][..self.embed_dim];
             let trace = trace(
-                self.embed(ids, tables.of(text)),
+                self.embed(ids, tables.for_text(text)),
                 &params.blocks,
                 self.shape(),
             );

@@ -1,7 +1,7 @@
 use super::backward::{
     add_outer, layer_norm_backward, project_backward, run_blocks_backward, trace,
 };
-use super::block::{BlockShape, add, dot, layer_norm, project, transform};
+use super::block::{BlockShape, add, dot, layer_norm, project, run_blocks};
 use crate::vision::{add_position_gradients, patch_grid, positional_embedding_for};
 use clipn_model::{
     Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainableImageTower,
@@ -96,7 +96,7 @@ impl<T: Real> ImageTower<T> for PlainVision<T> {
                 &positions,
             );
             let mut x = layer_norm(&x, &self.params.ln_pre, width);
-            transform(&mut x, &self.params.blocks, self.shape());
+            run_blocks(&mut x, &self.params.blocks, self.shape());
             let pooled = layer_norm(&x[..width], &self.params.ln_post, width);
             values.extend(project(&pooled, &self.params.proj, width));
         }

@@ -73,7 +73,7 @@ impl<'a, T: Real> PromptTables<'a, T> {
     }
 
     /// Returns the table of a text, `[context_length, width]`.
-    pub fn of(&self, text: usize) -> &[T] {
+    pub fn for_text(&self, text: usize) -> &[T] {
         &self.tables[self.table_indices[text]]
     }
 }

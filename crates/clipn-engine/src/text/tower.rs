@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::prefixes::{self, PrefixSharedRows};
 use super::prompts::prompted_positions;
 use crate::block::{PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks};
-use crate::chunks::{SCRATCH, map_chunks};
+use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::head::Head;
 use clipn_model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
@@ -26,7 +26,7 @@ pub struct TransformerText {
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
     /// Packed weights of the blocks, see [`TransformerText::with_packed_weights`].
-    pub(super) panels: Option<Vec<PackedBlock>>,
+    pub(super) packed_blocks: Option<Vec<PackedBlock>>,
 }
 
 impl TransformerText {
@@ -37,7 +37,7 @@ impl TransformerText {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
-            panels: None,
+            packed_blocks: None,
         }
     }
 
@@ -52,14 +52,14 @@ impl TransformerText {
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn with_packed_weights(mut self) -> Self {
-        self.panels = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
+        self.packed_blocks = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
         self
     }
 
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
-            panels: self.panels.as_deref(),
+            packed_blocks: self.packed_blocks.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -103,13 +103,13 @@ impl TextTower<f32> for TransformerText {
     ) -> Result<Features<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let positions = prompted_positions(&self.params, &self.config, prompt)?;
-        let (texts, _) = cut(tokens);
-        let order = prefixes::order(&texts);
+        let (texts, _) = truncate_at_end_of_text(tokens);
+        let order = prefixes::sorted_order(&texts);
         let texts: Vec<&[u32]> = order.iter().map(|&text| texts[text]).collect();
         let mut ordered = vec![0.0; texts.len() * self.embed_dim];
         let encode =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-                let PrefixSharedRows { rows, sequences } = PrefixSharedRows::of(&texts[range]);
+                let PrefixSharedRows { rows, sequences } = PrefixSharedRows::new(&texts[range]);
                 let width = self.config.width;
                 let mut x = self.embed(
                     rows.iter()
@@ -119,7 +119,7 @@ impl TextTower<f32> for TransformerText {
                 self.head().project(out, &pooled, threads);
             };
         let lengths = prefixes::suffix_lengths(&texts);
-        map_chunks(
+        par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -146,7 +146,7 @@ impl TextEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
         let mut tower = TransformerText::new(config, params);
-        tower.panels = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
+        tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }
 
@@ -175,7 +175,7 @@ impl TextTower<f32> for TextEncoder {
 }
 
 /// Truncates texts after their pooled position; returns their ids and lengths.
-pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
+pub(super) fn truncate_at_end_of_text(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
     tokens
         .rows()
         .map(|ids| &ids[..=end_of_text_position(ids)])

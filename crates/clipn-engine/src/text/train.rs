@@ -1,9 +1,11 @@
 use std::ops::Range;
 
 use super::prompts::{PromptTables, add_position_gradients};
-use super::tower::{TARGET_CHUNK_POSITIONS, TransformerText, check_tokens, cut};
+use super::tower::{
+    TARGET_CHUNK_POSITIONS, TransformerText, check_tokens, truncate_at_end_of_text,
+};
 use crate::block::{ChunkTape, Scratch, Sequence};
-use crate::chunks::{SCRATCH, map_chunks};
+use crate::chunks::{SCRATCH, par_map_chunks};
 use clipn_model::{
     Features, ModelError, NoPrompt, TextGradient, TextParams, TrainableTextTower, check_length,
 };
@@ -36,7 +38,7 @@ impl TrainableTextTower<f32> for TransformerText {
     ) -> Result<(Features<f32>, TextTape), ModelError> {
         check_tokens(tokens, &self.config)?;
         let tables = PromptTables::new(&self.params, &self.config, prompts, tokens.len())?;
-        let (texts, lengths) = cut(tokens);
+        let (texts, lengths) = truncate_at_end_of_text(tokens);
         let mut values = vec![0.0; texts.len() * self.embed_dim];
         let record =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
@@ -45,7 +47,7 @@ impl TrainableTextTower<f32> for TransformerText {
                 let rows = texts.iter().enumerate().flat_map(|(text, ids)| {
                     ids.iter()
                         .copied()
-                        .zip(tables.of(range.start + text).chunks_exact(width))
+                        .zip(tables.for_text(range.start + text).chunks_exact(width))
                 });
                 let (x, sequences) = (self.embed(rows), concatenated(texts));
                 let blocks = self.transformer().record(x, sequences, scratch, threads);
@@ -55,7 +57,7 @@ impl TrainableTextTower<f32> for TransformerText {
                     blocks,
                 }
             };
-        let chunks = map_chunks(
+        let chunks = par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -121,7 +123,7 @@ impl TrainableTextTower<f32> for TransformerText {
     }
 
     fn params_mut(&mut self) -> &mut TextParams<f32> {
-        self.panels = None;
+        self.packed_blocks = None;
         &mut self.params
     }
 }
@@ -135,7 +137,7 @@ fn concatenated(texts: &[&[u32]]) -> Vec<Sequence> {
         Sequence {
             start: first,
             length: ids.len(),
-            before: Vec::new(),
+            prefix: Vec::new(),
             pooled: start - 1,
         }
     };

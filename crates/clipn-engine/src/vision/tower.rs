@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
-use crate::chunks::{SCRATCH, map_chunks};
+use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::head::Head;
 use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
 use clipn_model::{
@@ -23,7 +23,7 @@ pub struct VisionTower {
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
     /// Packed weights of the blocks, see [`VisionTower::with_packed_weights`].
-    pub(super) panels: Option<Vec<PackedBlock>>,
+    pub(super) packed_blocks: Option<Vec<PackedBlock>>,
 }
 
 impl VisionTower {
@@ -34,7 +34,7 @@ impl VisionTower {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
-            panels: None,
+            packed_blocks: None,
         }
     }
 
@@ -49,14 +49,14 @@ impl VisionTower {
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn with_packed_weights(mut self) -> Self {
-        self.panels = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
+        self.packed_blocks = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
         self
     }
 
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
-            panels: self.panels.as_deref(),
+            packed_blocks: self.packed_blocks.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -111,7 +111,7 @@ impl VisionTower {
         let sequence = |start| Sequence {
             start,
             length,
-            before: Vec::new(),
+            prefix: Vec::new(),
             pooled: start,
         };
         (0..images).map(|i| sequence(i * length)).collect()
@@ -141,7 +141,7 @@ impl ImageTower<f32> for VisionTower {
                 let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
                 self.head().project(out, &pooled, threads);
             };
-        map_chunks(
+        par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -164,7 +164,7 @@ impl VisionEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
         let mut tower = VisionTower::new(config, params);
-        tower.panels = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
+        tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }
 

@@ -7,8 +7,8 @@ use super::tower::{
     TARGET_CHUNK_POSITIONS, VisionTower, patch_grid, positional_embedding_for, unfold,
 };
 use crate::block::{ChunkTape, Scratch};
-use crate::chunks::{SCRATCH, map_chunks};
-use crate::kernels::{Matrix, add, layer_norm_backward};
+use crate::chunks::{SCRATCH, par_map_chunks};
+use crate::kernels::{Matrix, NormGradient, add, layer_norm_backward};
 use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
 
@@ -53,8 +53,17 @@ impl VisionTower {
         let width = self.config.width;
         let (mut d_weight, mut d_bias) = (vec![0.0; width], vec![0.0; width]);
         let mut d_embedded = vec![0.0; embedded.len()];
-        let sums = (&mut d_weight[..], &mut d_bias[..]);
-        layer_norm_backward(&mut d_embedded, &mut d, embedded, &self.params.ln_pre, sums);
+        let gradient = NormGradient {
+            weight: &mut d_weight,
+            bias: &mut d_bias,
+        };
+        layer_norm_backward(
+            &mut d_embedded,
+            &mut d,
+            embedded,
+            &self.params.ln_pre,
+            gradient,
+        );
         let mut d_positions = vec![0.0; positions];
         let mut d_patches = Vec::with_capacity(d_embedded.len());
         for image in d_embedded.chunks_exact(positions) {
@@ -97,7 +106,7 @@ impl TrainableImageTower<f32> for VisionTower {
                     blocks,
                 }
             };
-        let chunks = map_chunks(
+        let chunks = par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -182,7 +191,7 @@ impl TrainableImageTower<f32> for VisionTower {
     }
 
     fn params_mut(&mut self) -> &mut VisionParams<f32> {
-        self.panels = None;
+        self.packed_blocks = None;
         &mut self.params
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Repository;
-use crate::DownloadError;
-use crate::name::{is_commit, is_inside};
+use crate::error::DownloadError;
+use crate::hub_name::{is_commit, is_safe_path};
 
 impl Repository {
     /// Path of the content of a file, by the ETag that the hub returns for it.
@@ -27,10 +27,10 @@ impl Repository {
     /// Links a file of a snapshot to its blob: by a relative symbolic link, or if that is disabled
     /// or not supported, by a hard link or a copy. The file is replaced atomically.
     pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<(), DownloadError> {
-        debug_assert!(is_inside(file));
+        debug_assert!(is_safe_path(file));
         let pointer = self.pointer(commit, file);
         let directory = pointer.parent().unwrap_or(&self.root);
-        create_folder(directory)?;
+        create_directory(directory)?;
         let blob = self.blob(etag);
         let up = "../".repeat(2 + file.matches('/').count());
         let temporary = temporary_path(&pointer);
@@ -51,23 +51,23 @@ impl Repository {
 
     /// Records the commit of a branch or tag. Errors are ignored: the files themselves are
     /// complete.
-    pub(crate) fn remember(&self, revision: &str, commit: &str) {
-        if is_commit(revision) || self.commit_of(revision).as_deref() == Some(commit) {
+    pub(crate) fn write_ref(&self, revision: &str, commit: &str) {
+        if is_commit(revision) || self.cached_commit(revision).as_deref() == Some(commit) {
             return;
         }
-        self.put(&self.root.join("refs").join(revision), commit);
+        self.write_atomically(&self.root.join("refs").join(revision), commit);
     }
 
     /// Records that a snapshot lacks a file, as huggingface_hub does.
-    pub(crate) fn remember_absent(&self, commit: &str, file: &str) {
-        let path = self.absent(commit, file);
+    pub(crate) fn mark_absent(&self, commit: &str, file: &str) {
+        let path = self.absence_marker(commit, file);
         if !path.is_file() {
-            self.put(&path, "");
+            self.write_atomically(&path, "");
         }
     }
 
     /// Replaces a small file atomically. Errors are ignored.
-    fn put(&self, path: &Path, text: &str) {
+    fn write_atomically(&self, path: &Path, text: &str) {
         let temporary = temporary_path(path);
         let directory = path.parent().unwrap_or(&self.root);
         let written = fs::create_dir_all(directory).and_then(|()| fs::write(&temporary, text));
@@ -78,7 +78,7 @@ impl Repository {
 }
 
 /// Creates a directory and its parents.
-pub(crate) fn create_folder(path: &Path) -> Result<(), DownloadError> {
+pub(crate) fn create_directory(path: &Path) -> Result<(), DownloadError> {
     fs::create_dir_all(path)
         .map_err(|source| DownloadError::writing("create directory", path, source))
 }

@@ -5,7 +5,7 @@ use ureq::http::Uri;
 
 use super::redirect::origin;
 use crate::DownloadError;
-use crate::settings::Variables;
+use crate::settings::EnvVars;
 
 /// Proxies by URL scheme, and hosts that are reached directly, from the usual environment
 /// variables.
@@ -19,7 +19,7 @@ pub struct Proxies {
 impl Proxies {
     /// Reads `HTTPS_PROXY` and `HTTP_PROXY` for their schemes, with `ALL_PROXY` as the fallback,
     /// and the exceptions in `NO_PROXY`. Lower-case names take precedence.
-    pub(super) fn from_variables(variables: &Variables<'_>) -> Result<Self, DownloadError> {
+    pub(super) fn from_lookup(variables: &EnvVars<'_>) -> Result<Self, DownloadError> {
         let all = [("all_proxy", "ALL_PROXY")];
         Ok(Self {
             http: first(variables, [("http_proxy", "HTTP_PROXY")].iter().chain(&all))?,
@@ -55,7 +55,7 @@ impl Proxies {
     }
 }
 
-fn any_case(variables: &Variables<'_>, lower: &str, upper: &str) -> Option<String> {
+fn any_case(variables: &EnvVars<'_>, lower: &str, upper: &str) -> Option<String> {
     variables
         .get(lower)
         .or_else(|| variables.get(upper))
@@ -63,7 +63,7 @@ fn any_case(variables: &Variables<'_>, lower: &str, upper: &str) -> Option<Strin
 }
 
 fn first<'a>(
-    variables: &Variables<'_>,
+    variables: &EnvVars<'_>,
     names: impl Iterator<Item = &'a (&'static str, &'static str)>,
 ) -> Result<Option<Proxy>, DownloadError> {
     for (lower, upper) in names {
@@ -78,7 +78,7 @@ fn first<'a>(
                 "must be a proxy URL such as http://HOST:PORT or socks5://HOST:PORT".to_owned();
             return Proxy::new(value.trim())
                 .map(Some)
-                .map_err(|_| DownloadError::Variable { variable, problem });
+                .map_err(|_| DownloadError::Environment { variable, problem });
         }
     }
     Ok(None)
@@ -146,7 +146,7 @@ mod tests {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| OsString::from(value))
         };
-        Proxies::from_variables(&Variables::new(&get))
+        Proxies::from_lookup(&EnvVars::new(&get))
     }
 
     fn proxy_host(variables: &[(&str, &str)], uri: &str) -> Option<String> {

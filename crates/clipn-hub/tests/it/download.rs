@@ -8,7 +8,7 @@ use crate::local_hub::{
     CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_under, holds, named, ranges, repository,
 };
 use clipn_base::progress::NoProgress;
-use clipn_hub::{Fetched, HubName, Name, Purpose, fetch_url};
+use clipn_hub::{FetchedWeights, HubName, WeightsName, FetchPurpose, fetch_url};
 use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
 
 #[test]
@@ -26,7 +26,7 @@ fn cache_layout_matches_huggingface_hub_and_the_token_stays_at_the_hub() {
     let snapshot = home.repository().join("snapshots").join(COMMIT);
     assert_eq!(
         fetched,
-        Fetched {
+        FetchedWeights {
             path: snapshot.clone(),
             model: None,
             notes: Vec::new()
@@ -95,7 +95,7 @@ fn new_commits_share_unchanged_blobs() {
     let mut settings = home.settings.clone();
     settings.network.endpoint = server.url();
     let fetched = named(NAME)
-        .fetch(&settings, Purpose::Look, &NoProgress)
+        .fetch(&settings, FetchPurpose::Inspect, &NoProgress)
         .unwrap();
     assert!(fetched.path.ends_with(&commit));
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
@@ -234,7 +234,7 @@ fn rejects_unsupported_models_before_fetching_weights() {
     );
     let server = hub.serve();
     let home = Home::at(&server.url());
-    let outcome = named(NAME).fetch(&home.settings, Purpose::Compute, &NoProgress);
+    let outcome = named(NAME).fetch(&home.settings, FetchPurpose::Compute, &NoProgress);
     fails(outcome, &["init_logit_bias", "unsupported"]);
     assert_eq!(ranges(&server), [None; 0]);
     home.fetch(NAME).unwrap();
@@ -248,7 +248,7 @@ fn rejects_unsupported_models_before_fetching_weights() {
         .serve();
         named(NAME).fetch(
             &Home::at(&server.url()).settings,
-            Purpose::Compute,
+            FetchPurpose::Compute,
             &NoProgress,
         )
     };
@@ -352,7 +352,7 @@ fn uses_files_cached_by_huggingface_hub() {
     home.settings = online.clone().offline();
     assert_eq!(
         home.fetch(NAME).unwrap(),
-        Fetched {
+        FetchedWeights {
             path: snapshot,
             model: None,
             notes: Vec::new()
@@ -468,14 +468,14 @@ fn tags_resolve_to_repositories_and_urls() {
     };
     let server = repository.serve();
     let home = Home::at(&server.url());
-    let tag = |tag: &str| Name::of(Path::new(tag), Some("ViT-B-16")).unwrap();
+    let tag = |tag: &str| WeightsName::parse(tag, Some("ViT-B-16")).unwrap();
     let fetched = tag("laion2b_s34b_b88k")
-        .fetch(&home.settings, Purpose::Look, &NoProgress)
+        .fetch(&home.settings, FetchPurpose::Inspect, &NoProgress)
         .unwrap();
     assert_eq!(fetched.model, Some("ViT-B-16"));
     holds(&fetched, WEIGHTS, &noise(1, 300_000));
     let settings = home.settings.offline();
-    let outcome = tag("openai").fetch(&settings, Purpose::Look, &NoProgress);
+    let outcome = tag("openai").fetch(&settings, FetchPurpose::Inspect, &NoProgress);
     fails(
         outcome,
         &[
@@ -490,5 +490,5 @@ fn tags_resolve_to_repositories_and_urls() {
 #[test]
 fn parses_repository_names() {
     let name = HubName::parse("hf-hub:test/tiny@v1.0").unwrap();
-    assert_eq!(named("hf-hub:test/tiny@v1.0"), Name::Hub(name));
+    assert_eq!(named("hf-hub:test/tiny@v1.0"), WeightsName::Hub(name));
 }

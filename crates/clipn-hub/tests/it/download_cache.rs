@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clipn_hub::{Held, Origin, Settings, Unfinished, rows};
+use clipn_hub::{CacheInventory, PretrainedSource, DownloadSettings, IncompleteDownloads, rows};
 use tempfile::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -18,14 +18,14 @@ impl Cache {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> DownloadSettings {
         let home = self.0.path().as_os_str().to_owned();
-        Settings::from_variables(&|name| (name == "HF_HOME").then(|| OsString::clone(&home)))
+        DownloadSettings::from_lookup(&|name| (name == "HF_HOME").then(|| OsString::clone(&home)))
             .unwrap()
     }
 
-    fn look(&self) -> Held {
-        Held::look(&self.settings()).unwrap()
+    fn look(&self) -> CacheInventory {
+        CacheInventory::scan(&self.settings()).unwrap()
     }
 
     fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -77,13 +77,13 @@ impl Cache {
 #[test]
 fn missing_cache_is_empty() {
     let cache = Cache::new();
-    assert_eq!(cache.look(), Held::default());
+    assert_eq!(cache.look(), CacheInventory::default());
     std::fs::create_dir_all(cache.0.path().join("hub/models--a--b/snapshots")).unwrap();
-    assert_eq!(cache.look(), Held::default());
+    assert_eq!(cache.look(), CacheInventory::default());
     let cache = Cache::new();
     cache.write("hub", "a file instead of the cache directory");
     cache.write("assets", "a file instead of the assets directory");
-    assert_eq!(cache.look(), Held::default());
+    assert_eq!(cache.look(), CacheInventory::default());
 }
 
 #[test]
@@ -105,11 +105,11 @@ fn lists_revisions_and_files_with_their_tags() {
         "model.safetensors.index.json",
         br#"{"weight_map": {"a": "gone.safetensors"}}"#,
     );
-    let openai = rows()
+    let openai = pretrained_tags()
         .iter()
         .find(|row| (row.model, row.tag) == ("ViT-B-32-quickgelu", "openai"))
         .unwrap();
-    let Origin::Url { url, sha256 } = openai.origin else {
+    let PretrainedSource::Url { url, sha256 } = openai.origin else {
         panic!()
     };
     let name = url.rsplit('/').next().unwrap();
@@ -166,7 +166,7 @@ fn lists_revisions_and_files_with_their_tags() {
     );
     assert_eq!(
         inventory.unfinished,
-        Unfinished {
+        IncompleteDownloads {
             files: 2,
             bytes: 75
         }
@@ -179,7 +179,7 @@ fn lists_revisions_and_files_with_their_tags() {
             .is_file()
     );
 
-    let cached: Vec<_> = rows()
+    let cached: Vec<_> = pretrained_tags()
         .iter()
         .filter_map(|row| Some((row.tag, row.cached(&cache.settings())?)))
         .collect();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_hub::{DownloadError, Fetched, Name, Patience, Purpose, Settings};
+use clipn_hub::{DownloadError, FetchedWeights, WeightsName, RetryPolicy, FetchPurpose, DownloadSettings};
 use clipn_testing::hub::{Hub, Reply, Request, Server, noise, sha256};
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ pub fn repository() -> Hub {
 /// Temporary cache with the settings for a hub.
 pub struct Home {
     pub folder: TempDir,
-    pub settings: Settings,
+    pub settings: DownloadSettings,
 }
 
 impl Home {
@@ -50,8 +50,8 @@ impl Home {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| value.into()),
         };
-        let mut settings = Settings::from_variables(&get).unwrap();
-        settings.network.patience = Patience {
+        let mut settings = DownloadSettings::from_lookup(&get).unwrap();
+        settings.network.retry_policy = RetryPolicy {
             connect: Duration::from_secs(5),
             read: Duration::from_secs(20),
             tries: 4,
@@ -60,12 +60,12 @@ impl Home {
         Self { folder, settings }
     }
 
-    pub fn fetch(&self, name: &str) -> Result<Fetched, DownloadError> {
+    pub fn fetch(&self, name: &str) -> Result<FetchedWeights, DownloadError> {
         self.watched(name, &NoProgress)
     }
 
-    pub fn watched(&self, name: &str, progress: &dyn Progress) -> Result<Fetched, DownloadError> {
-        named(name).fetch(&self.settings, Purpose::Look, progress)
+    pub fn watched(&self, name: &str, progress: &dyn Progress) -> Result<FetchedWeights, DownloadError> {
+        named(name).fetch(&self.settings, FetchPurpose::Inspect, progress)
     }
 
     pub fn repository(&self) -> PathBuf {
@@ -112,8 +112,8 @@ impl Home {
     }
 }
 
-pub fn named(name: &str) -> Name {
-    Name::of(Path::new(name), None).unwrap()
+pub fn named(name: &str) -> WeightsName {
+    WeightsName::parse(name, None).unwrap()
 }
 
 pub fn files_under(folder: &Path) -> Vec<String> {
@@ -130,7 +130,7 @@ pub fn files_under(folder: &Path) -> Vec<String> {
 }
 
 #[track_caller]
-pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
+pub fn holds(fetched: &FetchedWeights, file: &str, bytes: &[u8]) {
     assert!(
         std::fs::read(fetched.path.join(file)).unwrap() == bytes,
         "{file} has unexpected content"
@@ -138,7 +138,7 @@ pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
 }
 
 #[track_caller]
-pub fn fails(outcome: Result<Fetched, DownloadError>, parts: &[&str]) -> DownloadError {
+pub fn fails(outcome: Result<FetchedWeights, DownloadError>, parts: &[&str]) -> DownloadError {
     let error = outcome.unwrap_err();
     let text = error.to_string();
     for part in parts {

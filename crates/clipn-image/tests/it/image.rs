@@ -172,7 +172,7 @@ fn orientation_is_applied_only_for_users() {
         .unwrap();
     let path = folder.join("images/exif_rot6.jpg");
     let unrotated = decode(&folder, image);
-    let upright = decode_file(&path, &DecodeOptions::for_users()).unwrap();
+    let upright = decode_file(&path, &DecodeOptions::for_display()).unwrap();
     assert_eq!((unrotated.width(), unrotated.height()), (167, 250));
     assert_eq!((upright.width(), upright.height()), (250, 167));
     assert_eq!(

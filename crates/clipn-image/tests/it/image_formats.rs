@@ -57,7 +57,7 @@ fn every_orientation_is_applied_for_users() {
         .iter()
         .filter(|(name, _)| name.starts_with("orientation"))
     {
-        let upright = read(name, &DecodeOptions::for_users()).unwrap();
+        let upright = read(name, &DecodeOptions::for_display()).unwrap();
         assert_eq!(mismatch(&upright, &entry["upright"]), None, "{name}");
         compared += 1;
     }
@@ -73,7 +73,7 @@ fn sixteen_bit_gray_is_clipped_by_default_and_scaled_for_users() {
         "grey16_big_endian.tif",
     ] {
         let clipped = read(name, &DecodeOptions::faithful()).unwrap();
-        let scaled = read(name, &DecodeOptions::for_users()).unwrap();
+        let scaled = read(name, &DecodeOptions::for_display()).unwrap();
         for (i, (clipped, scaled)) in clipped.pixels().iter().zip(scaled.pixels()).enumerate() {
             let (x, y) = (i / 3 % 21, i / 3 / 21);
             let value = x * 1500 + y * 40;

@@ -6,7 +6,7 @@ pub(super) fn checked(
     origin: &str,
     preprocessing: Preprocessing,
 ) -> Result<Preprocessing, ModelError> {
-    match preprocessing.check() {
+    match preprocessing.validate() {
         Ok(()) => Ok(preprocessing),
         Err(error) => Err(ModelError::BadConfig {
             origin: origin.to_owned(),

@@ -2,8 +2,8 @@
 
 use clipn_ood::metrics::{FprConvention, RankedScores};
 use clipn_ood::scores::{
-    self, Atd, Ctw, HandcraftedEnergy, LOGIT_SCALE, LogitsRow, MaxLogit, Mcm, Msp, Rule, Score,
-    by_name, predict, q, softmax_yes,
+    self, Atd, Ctw, DecisionRule, HandcraftedEnergy, LOGIT_SCALE, LogitsRow, MaxLogit, Mcm, Msp,
+    Score, agreement, by_name, predict, softmax_yes,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -68,7 +68,7 @@ fn f32_scores_agree_with_the_published_code() {
             );
             for title in PUBLISHED {
                 let score = by_name(title).unwrap();
-                assert_eq!(score.title(), title);
+                assert_eq!(score.display_name(), title);
                 let actual: Vec<f32> = rows(&yes, &no, 12)
                     .into_iter()
                     .map(|row| score.faithful(row))
@@ -362,9 +362,9 @@ proptest! {
         let row = LogitsRow::new(&yes, &no);
         let p = softmax_yes(row);
         prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        prop_assert!(p.iter().chain(&q(row)).all(|v| (0.0..=1.0).contains(v)));
+        prop_assert!(p.iter().chain(&agreement(row)).all(|v| (0.0..=1.0).contains(v)));
         prop_assert_eq!(p[predict(row)], Msp.faithful(row));
-        prop_assert_eq!(q(row)[predict(row)], Ctw.faithful(row));
+        prop_assert_eq!(agreement(row)[predict(row)], Ctw.faithful(row));
         prop_assert_eq!(yes[predict(row)], MaxLogit.faithful(row));
         prop_assert!(yes.iter().position(|v| *v == MaxLogit.faithful(row)) == Some(predict(row)));
         let wide = [&yes, &no].map(|v| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
@@ -392,10 +392,10 @@ proptest! {
         let (yes, no) = (narrow(&yes), narrow(&no));
         let row = LogitsRow::new(&yes, &no);
         let joint_probabilities: Vec<f64> =
-            softmax_yes(row).iter().zip(q(row)).map(|(p, q)| f64::from(*p) * f64::from(q)).collect();
+            softmax_yes(row).iter().zip(agreement(row)).map(|(p, q)| f64::from(*p) * f64::from(q)).collect();
         let extra = 1.0 - joint_probabilities.iter().sum::<f64>();
         let best = joint_probabilities.iter().copied().fold(0.0, f64::max);
-        let decision = Rule::AtdExtraClass.decide(row);
+        let decision = DecisionRule::AtdExtraClass.decide(row);
         if (extra - best).abs() > 1e-5 {
             prop_assert_eq!(decision.label.is_none(), extra > best);
         }

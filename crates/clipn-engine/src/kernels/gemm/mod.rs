@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 pub(crate) use pack::PackedB;
 
-use super::sized;
+use super::first_n;
 use micro_kernel::{PanelKernel, PanelWidth};
 use pack::{pack_b, transpose};
 
@@ -327,7 +327,7 @@ unsafe fn gemm_panels(
             } else if left.column_stride == 1 {
                 (left.data, left.row_stride)
             } else {
-                let a = sized(&mut scratch.a, a.rows * depth);
+                let a = first_n(&mut scratch.a, a.rows * depth);
                 transpose(a, depth, left.transposed());
                 (&*a, depth)
             };
@@ -338,7 +338,7 @@ unsafe fn gemm_panels(
                     Rhs::Packed(packed) => packed.panel_rows(index, first, depth),
                     Rhs::Unpacked(matrix) => {
                         let width = width.padded(end - start);
-                        let panel = sized(&mut scratch.panel, depth * width);
+                        let panel = first_n(&mut scratch.panel, depth * width);
                         pack_b(
                             panel,
                             matrix.submatrix(first..first + depth, start..end),

@@ -1,5 +1,6 @@
-use super::grid::Size;
+use super::grid::MapSize;
 use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
+use clipn_base::simd::vectorized;
 use clipn_model::ConvParams;
 
 /// Added to the variance in every batch norm.
@@ -26,14 +27,14 @@ pub(super) struct Conv {
 
 /// Term added to the output of a convolution before the ReLU.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Beside<'a> {
+pub(super) enum Shortcut<'a> {
     /// No term.
-    Nothing,
+    None,
     /// A feature map, `[rows, out]`: the identity shortcut of a bottleneck block.
-    Map(&'a [f32]),
+    Identity(&'a [f32]),
     /// Another 1×1 convolution, of another feature map: the projection shortcut of a bottleneck
     /// block.
-    Conv(&'a Conv, &'a [f32]),
+    Projection(&'a Conv, &'a [f32]),
 }
 
 impl Conv {
@@ -90,7 +91,7 @@ impl Conv {
 
     /// Computes a 1×1 convolution of `x`, `[rows, inner]`, into `y`, `[rows, out]`, adds
     /// `shortcut`, and applies ReLU.
-    pub fn conv1x1(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Beside<'_>, threads: usize) {
+    pub fn conv1x1(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Shortcut<'_>, threads: usize) {
         let rows = x.len() / self.inner;
         reset(y, rows * self.out);
         let part = part_rows(self.out.max(self.inner));
@@ -104,15 +105,15 @@ impl Conv {
                 threads,
             );
             match shortcut {
-                Beside::Nothing => add_bias_and_relu(y, &self.bias),
-                Beside::Map(map) => {
+                Shortcut::None => add_bias_and_relu(y, &self.bias),
+                Shortcut::Identity(map) => {
                     add_map_bias_and_relu(
                         y,
                         &map[rows.start * self.out..rows.end * self.out],
                         &self.bias,
                     );
                 }
-                Beside::Conv(conv, x) => {
+                Shortcut::Projection(conv, x) => {
                     let x = &x[rows.start * conv.inner..rows.end * conv.inner];
                     conv.multiply(y, x, true, threads);
                     let bias: Vec<f32> = self
@@ -130,11 +131,11 @@ impl Conv {
     /// Computes a 3×3 convolution with padding 1 of feature maps, `[images, size, inner]`, into
     /// `y`, `[images, size / stride, out]`, and applies ReLU. `columns` is a buffer for the
     /// gathered neighborhoods.
-    pub fn neighbours(
+    pub fn conv3x3(
         &self,
         y: &mut Vec<f32>,
         x: &[f32],
-        size: Size,
+        size: MapSize,
         stride: usize,
         columns: &mut Vec<f32>,
         threads: usize,
@@ -194,7 +195,7 @@ pub(super) fn reset(buffer: &mut Vec<f32>, length: usize) {
 fn gather(
     out: &mut [f32],
     map: &[f32],
-    Size { height, width }: Size,
+    MapSize { height, width }: MapSize,
     channels: usize,
     (row, column): (usize, usize),
 ) {
@@ -217,7 +218,7 @@ fn gather(
 }
 
 fn add_bias_and_relu(x: &mut [f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for row in x.chunks_exact_mut(bias.len()) {
@@ -230,7 +231,7 @@ fn add_bias_and_relu(x: &mut [f32], bias: &[f32]) {
 }
 
 fn add_map_bias_and_relu(x: &mut [f32], map: &[f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for (row, map) in x
@@ -253,7 +254,7 @@ fn relu(x: f32) -> f32 {
 
 /// Computes the 2×2 average pooling of feature maps, `[images, size, channels]`, into
 /// `[images, size / 2, channels]`.
-pub(super) fn average(out: &mut Vec<f32>, x: &[f32], size: Size, channels: usize) {
+pub(super) fn average_pool(out: &mut Vec<f32>, x: &[f32], size: MapSize, channels: usize) {
     let to = size.halved();
     let images = x.len() / (size.area() * channels);
     reset(out, images * to.area() * channels);
@@ -261,7 +262,7 @@ pub(super) fn average(out: &mut Vec<f32>, x: &[f32], size: Size, channels: usize
         return;
     }
     let wide = size.width * channels;
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for (row, out) in out.chunks_exact_mut(to.width * channels).enumerate() {

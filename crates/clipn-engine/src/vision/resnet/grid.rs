@@ -4,12 +4,12 @@ use clipn_model::{Images, ModelError};
 ///
 /// Average pooling rounds an odd size down; the first convolution, which pads, rounds it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct MapSize {
     pub height: usize,
     pub width: usize,
 }
 
-impl Size {
+impl MapSize {
     /// Returns the size after the first convolution of the stem: kernel 3, stride 2, padding 1.
     pub fn strided(self) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Size {
 ///
 /// [`ModelError::Input`] if the images are smaller than 31×31 pixels.
 pub(crate) fn last_grid<T>(images: &Images<'_, T>) -> Result<(usize, usize), ModelError> {
-    let image = Size {
+    let image = MapSize {
         height: images.height(),
         width: images.width(),
     };

@@ -2,10 +2,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::block::{Bottleneck, Scratch, run_stage};
-use super::conv::{Conv, average};
-use super::grid::{Size, last_grid};
+use super::conv::{Conv, average_pool};
+use super::grid::{MapSize, last_grid};
 use super::pool::AttentionPool;
-use crate::chunks::map_chunks;
+use crate::chunks::par_map_chunks;
 use crate::vision::positional_embedding_for;
 use clipn_model::{
     AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
@@ -71,7 +71,7 @@ impl ResNetTower {
     ) {
         let (single, chunked) = self.stages.split_at(PER_IMAGE_STAGES);
         scratch.maps.clear();
-        let mut size = Size {
+        let mut size = MapSize {
             height: 0,
             width: 0,
         };
@@ -95,8 +95,8 @@ impl ResNetTower {
         images: &Images<'_, f32>,
         index: usize,
         threads: usize,
-    ) -> Size {
-        let size = Size {
+    ) -> MapSize {
+        let size = MapSize {
             height: images.height(),
             width: images.width(),
         };
@@ -104,11 +104,11 @@ impl ResNetTower {
         let [conv1, conv2, conv3] = &self.stem;
         let planes = &images.pixels()[index * images.image_len()..][..images.image_len()];
         interleave(x, planes);
-        conv1.neighbours(y, x, size, 2, columns, threads);
+        conv1.conv3x3(y, x, size, 2, columns, threads);
         let size = size.strided();
-        conv2.neighbours(x, y, size, 1, columns, threads);
-        conv3.neighbours(y, x, size, 1, columns, threads);
-        average(x, y, size, conv3.out());
+        conv2.conv3x3(x, y, size, 1, columns, threads);
+        conv3.conv3x3(y, x, size, 1, columns, threads);
+        average_pool(x, y, size, conv3.out());
         size.halved()
     }
 }
@@ -152,7 +152,7 @@ impl ImageTower<f32> for ResNetTower {
                 self.last_maps(scratch, &images, range, threads);
                 pool.run(out, &scratch.x, threads);
             };
-        map_chunks(
+        par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,

@@ -1,7 +1,7 @@
 //! Random color jitter.
 use serde::{Deserialize, Serialize};
 
-use super::crop::between;
+use super::crop::lerp_range;
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -44,38 +44,34 @@ const ORDERS: [[Adjustment; 3]; 6] = [
 
 impl ColorJitter {
     /// Validates the settings.
-    ///
-    /// # Errors
-    /// [`ImageError::Preprocessing`] if a value is not in 0 to 1.
-    pub(super) fn check(&self) -> Result<(), ImageError> {
+    pub(super) fn validate(&self) -> Result<(), ImageError> {
         let settings = [
-            ("brightness", self.brightness),
-            ("contrast", self.contrast),
-            ("saturation", self.saturation),
+            ("colour_jitter.brightness", self.brightness),
+            ("colour_jitter.contrast", self.contrast),
+            ("colour_jitter.saturation", self.saturation),
         ];
         match settings
             .iter()
             .find(|(_, spread)| !(0.0..=1.0).contains(spread))
         {
-            Some((name, spread)) => {
-                let reason =
-                    format!("colour_jitter.{name}: expected a number from 0 to 1, got {spread}");
-                Err(ImageError::Preprocessing { reason })
-            }
+            Some((setting, spread)) => Err(ImageError::InvalidSetting {
+                setting,
+                reason: format!("expected a number from 0 to 1, got {spread}"),
+            }),
             None => Ok(()),
         }
     }
 
     /// Applies the jitter to the image: one draw for the order, then one for each adjustment.
-    pub(super) fn apply(&self, mut image: RgbImage, draw: &mut dyn FnMut() -> f64) -> RgbImage {
-        let order = ORDERS[((draw() * ORDERS.len() as f64) as usize).min(ORDERS.len() - 1)];
+    pub(super) fn apply(&self, mut image: RgbImage, uniform: &mut dyn FnMut() -> f64) -> RgbImage {
+        let order = ORDERS[((uniform() * ORDERS.len() as f64) as usize).min(ORDERS.len() - 1)];
         for adjustment in order {
             let spread = match adjustment {
                 Brightness => self.brightness,
                 Contrast => self.contrast,
                 Saturation => self.saturation,
             };
-            let factor = between([1.0 - spread, 1.0 + spread], draw()) as f32;
+            let factor = lerp_range([1.0 - spread, 1.0 + spread], uniform()) as f32;
             image = match adjustment {
                 Brightness => blend(image, |_| 0.0, factor),
                 Contrast => {

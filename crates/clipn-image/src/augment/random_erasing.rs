@@ -14,12 +14,12 @@ const MEAN: [u8; 3] = [122, 116, 104];
 
 /// Fills a random box of 2 to 33 % of the area with CLIP's mean color; returns the image unchanged
 /// if none of ten boxes fits.
-pub(super) fn erase(
+pub(super) fn random_erasing(
     image: RgbImage,
-    draw: &mut dyn FnMut() -> f64,
+    uniform: &mut dyn FnMut() -> f64,
 ) -> Result<RgbImage, ImageError> {
     let (width, height) = (image.width(), image.height());
-    let Some(erased_box) = try_random_box(width, height, SCALE, RATIO, draw) else {
+    let Some(erased_box) = try_random_box(width, height, SCALE, RATIO, uniform) else {
         return Ok(image);
     };
     let mut pixels = image.into_pixels();
@@ -45,7 +45,7 @@ mod tests {
         let image = RgbImage::new(10, 10, vec![7; 300]).unwrap();
         // Area 0.175 of 100 and aspect ratio about 1: a side of 4, at row and column 3.
         let mut draws = [0.5, 0.5, 0.5, 0.5].into_iter();
-        let erased = erase(image, &mut || draws.next().unwrap()).unwrap();
+        let erased = random_erasing(image, &mut || draws.next().unwrap()).unwrap();
         for (index, pixel) in erased.pixels().as_chunks::<3>().0.iter().enumerate() {
             let inside = |position: usize| (3..7).contains(&position);
             let expected = if inside(index / 10) && inside(index % 10) {
@@ -60,6 +60,6 @@ mod tests {
     #[test]
     fn leaves_an_image_unchanged_if_no_box_fits() {
         let image = RgbImage::new(1, 1, vec![7; 3]).unwrap();
-        assert_eq!(erase(image.clone(), &mut || 0.1).unwrap(), image);
+        assert_eq!(random_erasing(image.clone(), &mut || 0.1).unwrap(), image);
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Repository;
-use crate::name::{is_commit, is_inside};
-use crate::table::{self, Origin, Row};
-use crate::{DownloadError, HubName, Settings};
+use crate::error::DownloadError;
+use crate::hub_name::{HubName, is_commit, is_safe_path};
+use crate::settings::DownloadSettings;
+use crate::tags::{PretrainedSource, PretrainedTag, pretrained_tags};
 
 /// Maximum nesting of directories that are read; the hub's paths are less deep.
 const MAX_DEPTH: usize = 32;
@@ -18,19 +19,31 @@ const MAX_DEPTH: usize = 32;
 const MAX_ENTRIES: usize = 100_000;
 
 /// Inventory of the cache.
+///
+/// ```no_run
+/// use clipn_hub::{CacheInventory, DownloadSettings};
+///
+/// for weights in CacheInventory::scan(&DownloadSettings::from_env()?)?.weights {
+///     println!("{} {} {} bytes", weights.name, weights.revision, weights.bytes);
+/// }
+/// # Ok::<(), clipn_hub::DownloadError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Held {
+#[non_exhaustive]
+pub struct CacheInventory {
     /// Cached revisions of repositories, and files with URLs, sorted by name.
-    pub weights: Vec<HeldWeights>,
+    pub weights: Vec<CachedWeights>,
     /// Incomplete downloads.
-    pub unfinished: Unfinished,
+    #[serde(rename = "unfinished")]
+    pub incomplete: IncompleteDownloads,
     /// Directories that cannot be read.
     pub unreadable: Vec<PathBuf>,
 }
 
 /// Cached revision of a repository, or cached file with a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HeldWeights {
+#[non_exhaustive]
+pub struct CachedWeights {
     /// `OWNER/NAME` of a repository, or the name of a file.
     pub name: String,
     /// Commit of a repository, or SHA-256 of a file.
@@ -42,7 +55,8 @@ pub struct HeldWeights {
     /// Total size in bytes. Files that several revisions share count for each of them.
     pub bytes: u64,
     /// Whether it contains complete weights in a supported format, with all shards.
-    pub is_whole: bool,
+    #[serde(rename = "is_whole")]
+    pub is_complete: bool,
     /// Architectures and tags of open_clip, for example `ViT-B-16 laion2b_s34b_b88k`.
     pub tags: Vec<String>,
     /// Directory of the revision, or the file.
@@ -51,19 +65,20 @@ pub struct HeldWeights {
 
 /// Incomplete downloads in the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Unfinished {
+#[non_exhaustive]
+pub struct IncompleteDownloads {
     /// Number of files.
     pub files: usize,
     /// Total size in bytes.
     pub bytes: u64,
 }
 
-impl Held {
-    /// Scans the cache. Files outside its layout are ignored. A missing cache is empty.
+impl CacheInventory {
+    /// Scans the cache. FileDownloader outside its layout are ignored. A missing cache is empty.
     ///
     /// # Errors
     /// [`DownloadError::Io`] if the cache directory cannot be read.
-    pub fn look(settings: &Settings) -> Result<Self, DownloadError> {
+    pub fn scan(settings: &DownloadSettings) -> Result<Self, DownloadError> {
         let mut inventory = Self::default();
         for directory in entries(&settings.cache)? {
             let name = directory
@@ -74,7 +89,7 @@ impl Held {
                 inventory.add_repository(&name, settings);
             }
         }
-        for directory in entries(&settings.own_files())? {
+        for directory in entries(&settings.url_files_dir())? {
             inventory.add_file(&directory);
         }
         inventory
@@ -83,19 +98,19 @@ impl Held {
         Ok(inventory)
     }
 
-    fn add_repository(&mut self, name: &HubName, settings: &Settings) {
-        let repository = Repository::of(name, settings);
+    fn add_repository(&mut self, name: &HubName, settings: &DownloadSettings) {
+        let repository = Repository::new(name, settings);
         let mut refs = BTreeMap::<String, Vec<String>>::new();
         for name in files_in(&repository.root.join("refs")).filter_map(|(name, _)| name) {
             if let Some(commit) = Some(&name)
-                .filter(|name| is_inside(name))
-                .and_then(|n| repository.commit_of(n))
+                .filter(|name| is_safe_path(name))
+                .and_then(|n| repository.cached_commit(n))
             {
                 refs.entry(commit).or_default().push(name);
             }
         }
         for (_, blob) in files_in(&repository.root.join("blobs")) {
-            self.count_unfinished(&blob);
+            self.count_incomplete(&blob);
         }
         for path in self.entries_of(&repository.root.join("snapshots")) {
             let Some(commit) = path
@@ -111,16 +126,16 @@ impl Held {
             }
             let mut refs = refs.remove(commit).unwrap_or_default();
             refs.sort_unstable();
-            let is_of = |row: &&Row| {
-                matches!(&row.origin, Origin::Hub(of) if of.owner == name.owner && of.name == name.name
+            let is_of = |row: &&PretrainedTag| {
+                matches!(&row.source, PretrainedSource::Hub(of) if of.owner == name.owner && of.name == name.name
                     && (of.revision == commit || refs.contains(&of.revision)))
             };
-            self.weights.push(HeldWeights {
-                name: name.repository(),
+            self.weights.push(CachedWeights {
+                name: name.repo_id(),
                 revision: commit.to_owned(),
                 files,
                 bytes,
-                is_whole: repository.weights(commit, None).is_some(),
+                is_complete: repository.weights(commit, None).is_some(),
                 tags: tags(is_of),
                 refs,
                 path,
@@ -139,27 +154,27 @@ impl Held {
         };
         for path in self.entries_of(directory) {
             let Some(size) = size(&path) else { continue };
-            if self.count_unfinished(&path) {
+            if self.count_incomplete(&path) {
                 continue;
             }
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
-                .filter(|name| is_inside(name));
+                .filter(|name| is_safe_path(name));
             let Some(name) = name.map(str::to_owned) else {
                 continue;
             };
             let is_of =
-                |row: &&Row| matches!(row.origin, Origin::Url { sha256: of, .. } if of == sha256);
+                |row: &&PretrainedTag| matches!(row.source, PretrainedSource::Url { sha256: of, .. } if of == sha256);
             let (revision, tags) = (sha256.to_owned(), tags(is_of));
             let (refs, files) = (Vec::new(), 1);
-            self.weights.push(HeldWeights {
+            self.weights.push(CachedWeights {
                 name,
                 revision,
                 refs,
                 files,
                 bytes: size,
-                is_whole: true,
+                is_complete: true,
                 tags,
                 path,
             });
@@ -175,15 +190,15 @@ impl Held {
     }
 
     /// Counts `path` if it is an incomplete download, and returns whether it is one.
-    fn count_unfinished(&mut self, path: &Path) -> bool {
-        let is_unfinished = path
+    fn count_incomplete(&mut self, path: &Path) -> bool {
+        let is_incomplete = path
             .extension()
             .is_some_and(|extension| extension == "incomplete");
-        if let Some(size) = size(path).filter(|_| is_unfinished) {
-            self.unfinished.files += 1;
-            self.unfinished.bytes = self.unfinished.bytes.saturating_add(size);
+        if let Some(size) = size(path).filter(|_| is_incomplete) {
+            self.incomplete.files += 1;
+            self.incomplete.bytes = self.incomplete.bytes.saturating_add(size);
         }
-        is_unfinished
+        is_incomplete
     }
 }
 
@@ -193,8 +208,8 @@ fn repository(directory: &str) -> Option<HubName> {
     HubName::parse(&format!("{}{owner}/{name}", HubName::PREFIX)).ok()
 }
 
-fn tags(is_of: impl Fn(&&Row) -> bool) -> Vec<String> {
-    table::rows()
+fn tags(is_of: impl Fn(&&PretrainedTag) -> bool) -> Vec<String> {
+    pretrained_tags()
         .iter()
         .filter(is_of)
         .map(|row| format!("{} {}", row.model, row.tag))

@@ -2,7 +2,7 @@
 
 /// Transposes a square of 8x8 bytes, with one row per word.
 #[inline(always)]
-pub(super) fn transpose_bytes(mut square: [u64; 8]) -> [u64; 8] {
+pub(crate) fn transpose_bytes(mut square: [u64; 8]) -> [u64; 8] {
     const STEPS: [(usize, u64); 3] = [
         (4, 0x0000_0000_FFFF_FFFF),
         (2, 0x0000_FFFF_0000_FFFF),

@@ -2,22 +2,22 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use clipn_base::progress::Progress;
 use sha2::{Digest, Sha256};
 
-use super::CHUNK;
-use crate::DownloadError;
-use clipn_base::progress::Progress;
+use crate::error::DownloadError;
+use crate::transfer::CHUNK;
 
 /// Partial file. Each writer keeps its own offset and does not append, so that concurrent downloads
 /// of the same file cannot interleave their data.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartialFile {
     file: File,
     path: PathBuf,
     len: u64,
 }
 
-impl Part {
+impl PartialFile {
     /// Opens the partial file of an earlier run, or creates an empty one.
     pub(super) fn open(path: &Path) -> Result<Self, DownloadError> {
         let opened = OpenOptions::new()
