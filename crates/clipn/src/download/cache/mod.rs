@@ -81,11 +81,11 @@ pub(in crate::download) struct Cached {
 
 impl Repository {
     pub(in crate::download) fn of(name: &HubName, settings: &Settings) -> Self {
-        let folder = format!("models--{}--{}", name.owner, name.name);
+        let directory = format!("models--{}--{}", name.owner, name.name);
         Self {
             #[cfg(feature = "download")]
-            locks: settings.cache.join(".locks").join(&folder),
-            root: settings.cache.join(folder),
+            locks: settings.cache.join(".locks").join(&directory),
+            root: settings.cache.join(directory),
             #[cfg(feature = "download")]
             symlinks: settings.symlinks,
         }
