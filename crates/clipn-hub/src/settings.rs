@@ -10,7 +10,7 @@ use super::http::Network;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Offline {
-    /// Offline mode was requested with [`Settings::offline`].
+    /// Downloads were disabled with [`Settings::offline`].
     Asked,
     /// The environment variable with this name is set.
     Variable(&'static str),

@@ -80,11 +80,11 @@ pub(crate) struct Cached {
 
 impl Repository {
     pub(crate) fn of(name: &HubName, settings: &Settings) -> Self {
-        let folder = format!("models--{}--{}", name.owner, name.name);
+        let directory = format!("models--{}--{}", name.owner, name.name);
         Self {
             #[cfg(feature = "download")]
-            locks: settings.cache.join(".locks").join(&folder),
-            root: settings.cache.join(folder),
+            locks: settings.cache.join(".locks").join(&directory),
+            root: settings.cache.join(directory),
             #[cfg(feature = "download")]
             symlinks: settings.symlinks,
         }

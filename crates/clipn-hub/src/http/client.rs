@@ -20,10 +20,10 @@ const MAX_PEM_BYTES: u64 = 16 << 20;
 /// Redirect policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Follow {
-    /// Follow all redirects.
+    /// All redirects are followed.
     Anywhere,
-    /// Follow redirects within the server, unless they describe a large file (`X-Linked-ETag`).
-    /// Other redirects are returned as responses.
+    /// Redirects within the server are followed, unless they describe a large file
+    /// (`X-Linked-ETag`). Other redirects are returned as responses.
     Within,
 }
 

@@ -192,10 +192,10 @@ impl Browser {
     /// Waits up to a minute until an expression is true.
     #[track_caller]
     pub fn wait_for(&mut self, expression: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         while self.value(expression) != json!(true) {
             assert!(
-                begun.elapsed() < Duration::from_secs(60),
+                started.elapsed() < Duration::from_secs(60),
                 "timeout while waiting for {expression}"
             );
             std::thread::sleep(Duration::from_millis(30));
