@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Offline;
+use super::OfflineReason;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 
@@ -61,7 +61,7 @@ pub enum DownloadError {
         /// Directory of the cache.
         cache: PathBuf,
         /// Why downloads are disabled.
-        offline: Offline,
+        offline: OfflineReason,
     },
     /// The connection failed.
     #[error("cannot reach {host}: {reason}")]
@@ -244,7 +244,7 @@ pub enum DownloadError {
 impl DownloadError {
     /// Whether the error is transient, so that a retry may succeed: connection errors, timeouts,
     /// and the statuses 408, 425, 429, 500 and 502 to 504.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Connection { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
             Self::Status { status, .. } => {

@@ -15,7 +15,7 @@ pub enum Purpose {
 
 /// Local files of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedWeights {
     /// Weights file, or directory with weights and configs, as accepted by
     /// [`Pretrained::open`](clipn_model::Pretrained::open).
     pub path: PathBuf,
@@ -30,7 +30,7 @@ impl Name {
     ///
     /// Cached files of a commit are returned without a request. For a branch or tag, the hub is
     /// queried for its current commit. If the hub cannot be reached, cached files are returned with
-    /// a note in [`Fetched::notes`].
+    /// a note in [`FetchedWeights::notes`].
     ///
     /// # Errors
     /// - [`DownloadError::NotCached`] if downloads are disabled and files are missing.
@@ -43,9 +43,9 @@ impl Name {
         settings: &Settings,
         purpose: Purpose,
         progress: &dyn Progress,
-    ) -> Result<Fetched, DownloadError> {
+    ) -> Result<FetchedWeights, DownloadError> {
         match self {
-            Self::Path(path) => Ok(Fetched {
+            Self::Path(path) => Ok(FetchedWeights {
                 path: path.clone(),
                 model: None,
                 notes: Vec::new(),
@@ -56,7 +56,7 @@ impl Name {
                     Origin::Hub(name) => hub(name, settings, purpose, progress)?,
                     Origin::Url { url, sha256 } => from_url(row, url, sha256, settings, progress)?,
                 };
-                Ok(Fetched {
+                Ok(FetchedWeights {
                     model: Some(row.model),
                     ..fetched
                 })
@@ -81,8 +81,8 @@ impl Row {
 fn offline(
     name: &HubName,
     settings: &Settings,
-    why: super::Offline,
-) -> Result<Fetched, DownloadError> {
+    why: super::OfflineReason,
+) -> Result<FetchedWeights, DownloadError> {
     cached(name, settings).ok_or_else(|| DownloadError::NotCached {
         what: name.to_string(),
         cache: settings.cache.clone(),
@@ -91,11 +91,11 @@ fn offline(
 }
 
 /// Complete weights of a repository in the cache.
-pub(super) fn cached(name: &HubName, settings: &Settings) -> Option<Fetched> {
+pub(super) fn cached(name: &HubName, settings: &Settings) -> Option<FetchedWeights> {
     let repository = Repository::of(name, settings);
-    let commit = repository.commit_of(&name.revision)?;
+    let commit = repository.cached_commit(&name.revision)?;
     let found = repository.weights(&commit, name.file.as_deref())?;
-    Some(Fetched {
+    Some(FetchedWeights {
         path: found.path,
         model: None,
         notes: found.notes,
@@ -107,7 +107,7 @@ fn hub(
     settings: &Settings,
     purpose: Purpose,
     progress: &dyn Progress,
-) -> Result<Fetched, DownloadError> {
+) -> Result<FetchedWeights, DownloadError> {
     if let Some(why) = settings.offline {
         return offline(name, settings, why);
     }
@@ -116,14 +116,14 @@ fn hub(
     #[cfg(not(feature = "download"))]
     {
         let _ = (purpose, progress);
-        offline(name, settings, super::Offline::NotBuilt)
+        offline(name, settings, super::OfflineReason::NotBuilt)
     }
 }
 
 /// Path in the cache of a file that is identified by its URL: `SHA256/NAME`.
 pub(super) fn kept(url: &str, sha256: &str, settings: &Settings) -> PathBuf {
     let name = url.rsplit('/').next().unwrap_or_default();
-    settings.own_files().join(sha256).join(Path::new(name))
+    settings.url_files_dir().join(sha256).join(Path::new(name))
 }
 
 fn from_url(
@@ -132,12 +132,12 @@ fn from_url(
     sha256: &str,
     settings: &Settings,
     progress: &dyn Progress,
-) -> Result<Fetched, DownloadError> {
+) -> Result<FetchedWeights, DownloadError> {
     let path = kept(url, sha256, settings);
     if !path.is_file() {
         let why = settings
             .offline
-            .or((!cfg!(feature = "download")).then_some(super::Offline::NotBuilt));
+            .or((!cfg!(feature = "download")).then_some(super::OfflineReason::NotBuilt));
         if let Some(offline) = why {
             let what = format!("the weights of {} {} ({url})", row.model, row.tag);
             return Err(DownloadError::NotCached {
@@ -151,7 +151,7 @@ fn from_url(
         #[cfg(not(feature = "download"))]
         let _ = progress;
     }
-    Ok(Fetched {
+    Ok(FetchedWeights {
         path,
         model: None,
         notes: Vec::new(),

@@ -33,16 +33,16 @@ mod transfer;
 #[cfg(feature = "download")]
 mod url;
 
-pub use cache::{Held, HeldWeights, Unfinished};
+pub use cache::{CacheInventory, CachedWeights, IncompleteDownloads};
 pub use error::DownloadError;
-pub use fetch::{Fetched, Purpose};
+pub use fetch::{FetchedWeights, Purpose};
 #[cfg(feature = "download")]
-pub use http::{Network, Patience, Proxies, Token};
+pub use http::{Network, Proxies, RetryPolicy, Token};
 #[cfg(all(fuzzing, feature = "download"))]
 #[doc(hidden)]
 pub use hub::fuzzing;
 pub use name::{HubName, Name};
-pub use settings::{Offline, Settings};
+pub use settings::{OfflineReason, Settings};
 pub use table::{Origin, Row, rows, rows_of};
 #[cfg(feature = "download")]
 pub use url::fetch_url;

@@ -9,7 +9,7 @@ use super::http::Network;
 /// Reason why downloads are disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Offline {
+pub enum OfflineReason {
     /// Downloads were disabled with [`Settings::offline`].
     Asked,
     /// The environment variable with this name is set.
@@ -18,7 +18,7 @@ pub enum Offline {
     NotBuilt,
 }
 
-impl Offline {
+impl OfflineReason {
     /// The reason as a clause of an error message.
     pub(super) fn what_to_do(self) -> String {
         match self {
@@ -29,7 +29,7 @@ impl Offline {
     }
 }
 
-impl fmt::Display for Offline {
+impl fmt::Display for OfflineReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("offline mode"),
@@ -51,7 +51,7 @@ pub struct Settings {
     /// them, hard links or copies are created.
     pub symlinks: bool,
     /// Why downloads are disabled; `None` if they are enabled.
-    pub offline: Option<Offline>,
+    pub offline: Option<OfflineReason>,
     /// Network configuration.
     #[cfg(feature = "download")]
     pub network: Network,
@@ -95,22 +95,22 @@ impl Settings {
                 .map_or_else(|| default("assets"), Ok)?,
             symlinks: !variables.is_true("HF_HUB_DISABLE_SYMLINKS"),
             offline: offline
-                .map(Offline::Variable)
-                .or((!built).then_some(Offline::NotBuilt)),
+                .map(OfflineReason::Variable)
+                .or((!built).then_some(OfflineReason::NotBuilt)),
             #[cfg(feature = "download")]
             network: Network::from_variables(&variables, home.as_deref())?,
         })
     }
 
     /// Directory of files that are identified by their URL.
-    pub(super) fn own_files(&self) -> PathBuf {
+    pub(super) fn url_files_dir(&self) -> PathBuf {
         self.assets.join("clipn").join("weights")
     }
 
     /// Disables downloads, so that only cached files are used.
     #[must_use]
     pub fn offline(mut self) -> Self {
-        self.offline = self.offline.or(Some(Offline::Asked));
+        self.offline = self.offline.or(Some(OfflineReason::Asked));
         self
     }
 }
@@ -219,9 +219,9 @@ mod tests {
                 .unwrap()
                 .offline
         };
-        assert_eq!(with("1"), Some(Offline::Variable("HF_HUB_OFFLINE")));
-        assert_eq!(with("yes"), Some(Offline::Variable("HF_HUB_OFFLINE")));
-        let built = (!cfg!(feature = "download")).then_some(Offline::NotBuilt);
+        assert_eq!(with("1"), Some(OfflineReason::Variable("HF_HUB_OFFLINE")));
+        assert_eq!(with("yes"), Some(OfflineReason::Variable("HF_HUB_OFFLINE")));
+        let built = (!cfg!(feature = "download")).then_some(OfflineReason::NotBuilt);
         assert_eq!((with("0"), with("")), (built, built));
         assert!(
             settings(&[("HOME", "/h")])

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use ureq::http::Uri;
 
-use super::cache::create_folder;
+use super::cache::create_directory;
 use super::fetch::kept;
 use super::http::Client;
 use super::transfer::{Lock, Transfer};
@@ -37,11 +37,11 @@ pub fn fetch_url(
     })?;
     let client = Client::new(&settings.network)?;
     let directory = target.parent().unwrap_or(&target);
-    create_folder(directory)?;
+    create_directory(directory)?;
     let what = url.rsplit('/').next().unwrap_or(url);
     let _lock = Lock::take(&directory.join(".lock"), what, progress)?;
     if !target.is_file() {
-        let refusal = |answer: &super::http::Answer| answer.refusal(url);
+        let refusal = |answer: &super::http::HttpResponse| answer.refusal(url);
         let sha256 = Some(sha256);
         let transfer = Transfer {
             client: &client,

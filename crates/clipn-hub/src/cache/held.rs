@@ -19,18 +19,18 @@ const MAX_ENTRIES: usize = 100_000;
 
 /// Inventory of the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Held {
+pub struct CacheInventory {
     /// Cached revisions of repositories, and files with URLs, sorted by name.
-    pub weights: Vec<HeldWeights>,
+    pub weights: Vec<CachedWeights>,
     /// Incomplete downloads.
-    pub unfinished: Unfinished,
+    pub unfinished: IncompleteDownloads,
     /// Directories that cannot be read.
     pub unreadable: Vec<PathBuf>,
 }
 
 /// Cached revision of a repository, or cached file with a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HeldWeights {
+pub struct CachedWeights {
     /// `OWNER/NAME` of a repository, or the name of a file.
     pub name: String,
     /// Commit of a repository, or SHA-256 of a file.
@@ -51,14 +51,14 @@ pub struct HeldWeights {
 
 /// Incomplete downloads in the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Unfinished {
+pub struct IncompleteDownloads {
     /// Number of files.
     pub files: usize,
     /// Total size in bytes.
     pub bytes: u64,
 }
 
-impl Held {
+impl CacheInventory {
     /// Scans the cache. Files outside its layout are ignored. A missing cache is empty.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Held {
                 inventory.add_repository(&name, settings);
             }
         }
-        for directory in entries(&settings.own_files())? {
+        for directory in entries(&settings.url_files_dir())? {
             inventory.add_file(&directory);
         }
         inventory
@@ -89,7 +89,7 @@ impl Held {
         for name in files_in(&repository.root.join("refs")).filter_map(|(name, _)| name) {
             if let Some(commit) = Some(&name)
                 .filter(|name| is_inside(name))
-                .and_then(|n| repository.commit_of(n))
+                .and_then(|n| repository.cached_commit(n))
             {
                 refs.entry(commit).or_default().push(name);
             }
@@ -115,7 +115,7 @@ impl Held {
                 matches!(&row.origin, Origin::Hub(of) if of.owner == name.owner && of.name == name.name
                     && (of.revision == commit || refs.contains(&of.revision)))
             };
-            self.weights.push(HeldWeights {
+            self.weights.push(CachedWeights {
                 name: name.repository(),
                 revision: commit.to_owned(),
                 files,
@@ -153,7 +153,7 @@ impl Held {
                 |row: &&Row| matches!(row.origin, Origin::Url { sha256: of, .. } if of == sha256);
             let (revision, tags) = (sha256.to_owned(), tags(is_of));
             let (refs, files) = (Vec::new(), 1);
-            self.weights.push(HeldWeights {
+            self.weights.push(CachedWeights {
                 name,
                 revision,
                 refs,

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use super::name::is_commit;
 use super::{HubName, Settings};
 
-pub use held::{Held, HeldWeights, Unfinished};
+pub use held::{CacheInventory, CachedWeights, IncompleteDownloads};
 #[cfg(feature = "download")]
-pub(crate) use write::create_folder;
+pub(crate) use write::create_directory;
 
 /// Config file of open_clip's repositories.
 pub(crate) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
@@ -27,7 +27,7 @@ const EXTENSIONS: [&str; 4] = [".safetensors", ".pt", ".pth", ".bin"];
 
 /// Candidates for weights with a non-standard name: files in the root of a repository with the most
 /// preferred extension that occurs.
-pub(crate) fn own_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn nonstandard_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let rank = |file: &str| {
         EXTENSIONS
             .iter()
@@ -96,7 +96,7 @@ impl Repository {
 
     /// Commit of a branch or tag when it was last queried, or the revision itself if it is a
     /// commit.
-    pub(crate) fn commit_of(&self, revision: &str) -> Option<String> {
+    pub(crate) fn cached_commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
         }
@@ -126,7 +126,7 @@ impl Repository {
             let files: Vec<String> = files
                 .filter_map(|entry| entry.file_name().into_string().ok())
                 .collect();
-            return match own_names(files.iter().map(String::as_str)).as_slice() {
+            return match nonstandard_names(files.iter().map(String::as_str)).as_slice() {
                 [only] => Some(Cached {
                     path: snapshot.join(only),
                     notes: Vec::new(),

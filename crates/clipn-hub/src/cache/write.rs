@@ -30,7 +30,7 @@ impl Repository {
         debug_assert!(is_inside(file));
         let pointer = self.pointer(commit, file);
         let directory = pointer.parent().unwrap_or(&self.root);
-        create_folder(directory)?;
+        create_directory(directory)?;
         let blob = self.blob(etag);
         let up = "../".repeat(2 + file.matches('/').count());
         let temporary = temporary_path(&pointer);
@@ -51,15 +51,15 @@ impl Repository {
 
     /// Records the commit of a branch or tag. Errors are ignored: the files themselves are
     /// complete.
-    pub(crate) fn remember(&self, revision: &str, commit: &str) {
-        if is_commit(revision) || self.commit_of(revision).as_deref() == Some(commit) {
+    pub(crate) fn write_ref(&self, revision: &str, commit: &str) {
+        if is_commit(revision) || self.cached_commit(revision).as_deref() == Some(commit) {
             return;
         }
         self.put(&self.root.join("refs").join(revision), commit);
     }
 
     /// Records that a snapshot lacks a file, as huggingface_hub does.
-    pub(crate) fn remember_absent(&self, commit: &str, file: &str) {
+    pub(crate) fn mark_absent(&self, commit: &str, file: &str) {
         let path = self.absent(commit, file);
         if !path.is_file() {
             self.put(&path, "");
@@ -78,7 +78,7 @@ impl Repository {
 }
 
 /// Creates a directory and its parents.
-pub(crate) fn create_folder(path: &Path) -> Result<(), DownloadError> {
+pub(crate) fn create_directory(path: &Path) -> Result<(), DownloadError> {
     fs::create_dir_all(path)
         .map_err(|source| DownloadError::writing("create directory", path, source))
 }

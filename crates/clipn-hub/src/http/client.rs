@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::Network;
-use super::redirect::{bare, host, join, objection, origin};
+use super::redirect::{bare, host, join, origin, redirect_error};
 use crate::DownloadError;
 
 /// Maximum number of redirects per request; browsers follow about 20.
@@ -19,7 +19,7 @@ const MAX_PEM_BYTES: u64 = 16 << 20;
 
 /// Redirect policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Follow {
+pub(crate) enum RedirectPolicy {
     /// All redirects are followed.
     Anywhere,
     /// Redirects within the server are followed, unless they describe a large file
@@ -36,14 +36,14 @@ pub(crate) struct Client<'a> {
 }
 
 /// Response whose body is not read yet.
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     uri: Uri,
     response: Response<Body>,
 }
 
 impl<'a> Client<'a> {
     pub(crate) fn new(network: &'a Network) -> Result<Self, DownloadError> {
-        let patience = &network.patience;
+        let retry_policy = &network.retry_policy;
         let mut tls = TlsConfig::builder();
         if let Some(path) = &network.certificates {
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates(path)?));
@@ -55,11 +55,11 @@ impl<'a> Client<'a> {
             .proxy(None)
             .tls_config(tls.build())
             .user_agent(concat!("clipn/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.read))
-            .timeout_per_read(Some(patience.read))
-            .timeout_per_write(Some(patience.read));
+            .timeout_resolve(Some(retry_policy.connect))
+            .timeout_connect(Some(retry_policy.connect))
+            .timeout_recv_response(Some(retry_policy.read))
+            .timeout_per_read(Some(retry_policy.read))
+            .timeout_per_write(Some(retry_policy.read));
         let endpoint: Uri = network
             .endpoint
             .parse()
@@ -79,7 +79,7 @@ impl<'a> Client<'a> {
     }
 
     /// Whether a response comes from the hub itself.
-    pub(crate) fn is_hub(&self, answer: &Answer) -> bool {
+    pub(crate) fn is_hub(&self, answer: &HttpResponse) -> bool {
         origin(&answer.uri) == self.hub
     }
 
@@ -94,8 +94,8 @@ impl<'a> Client<'a> {
         method: &Method,
         uri: &Uri,
         headers: &[(&str, String)],
-        follow: Follow,
-    ) -> Result<Answer, DownloadError> {
+        follow: RedirectPolicy,
+    ) -> Result<HttpResponse, DownloadError> {
         let mut uri = uri.clone();
         let mut send_token = true;
         for _ in 0..=MAX_REDIRECTS {
@@ -109,12 +109,12 @@ impl<'a> Client<'a> {
             };
             let to = join(&uri, location)
                 .ok_or_else(|| refused(&uri, &uri, "invalid `Location` header"))?;
-            if follow == Follow::Within
+            if follow == RedirectPolicy::Within
                 && (origin(&to) != origin(&uri) || answer.header("x-linked-etag").is_some())
             {
                 return Ok(answer);
             }
-            if let Some(reason) = objection(&uri, &to) {
+            if let Some(reason) = redirect_error(&uri, &to) {
                 return Err(refused(&uri, &to, reason));
             }
             uri = to;
@@ -128,7 +128,7 @@ impl<'a> Client<'a> {
         uri: &Uri,
         headers: &[(&str, String)],
         send_token: bool,
-    ) -> Result<Answer, DownloadError> {
+    ) -> Result<HttpResponse, DownloadError> {
         let mut request = Request::builder().method(method).uri(uri);
         // Without content encoding, lengths and ranges refer to the file itself.
         request = request.header("accept-encoding", "identity");
@@ -143,14 +143,14 @@ impl<'a> Client<'a> {
         let proxy = self.network.proxies.of(uri).cloned();
         let request = self.agent.configure_request(request).proxy(proxy).build();
         let response = self.agent.run(request).map_err(failed)?;
-        Ok(Answer {
+        Ok(HttpResponse {
             uri: uri.clone(),
             response,
         })
     }
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn status(&self) -> u16 {
         self.response.status().as_u16()
     }

@@ -6,6 +6,6 @@ mod network;
 mod proxies;
 mod redirect;
 
-pub(super) use client::{Answer, Client, Follow};
-pub use network::{Network, Patience, Token};
+pub(super) use client::{Client, HttpResponse, RedirectPolicy};
+pub use network::{Network, RetryPolicy, Token};
 pub use proxies::Proxies;

@@ -27,7 +27,7 @@ pub struct Network {
     /// PEM file with the trusted root certificates. `None` selects Mozilla's.
     pub certificates: Option<PathBuf>,
     /// Timeouts and retries.
-    pub patience: Patience,
+    pub retry_policy: RetryPolicy,
 }
 
 impl Network {
@@ -57,7 +57,7 @@ impl Network {
             token: Token::from_variables(variables, home)?,
             proxies: Proxies::from_variables(variables)?,
             certificates: certificates.iter().find_map(|name| variables.path(name)),
-            patience: Patience::default(),
+            retry_policy: RetryPolicy::default(),
         })
     }
 }
@@ -121,7 +121,7 @@ impl fmt::Debug for Token {
 
 /// Timeouts, maximum number of attempts, and exponential backoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Timeout for resolving the host name, and for connecting. Default: 10 s.
     pub connect: Duration,
     /// Timeout for the response head, and for each read and write. Default: 30 s.
@@ -132,7 +132,7 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -143,7 +143,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     /// Maximum pause between two attempts, even if `Retry-After` is longer.
     const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -158,7 +158,7 @@ impl Patience {
         let mut failures = 0;
         loop {
             match attempt() {
-                Err(error) if error.may_pass() && failures + 1 < self.tries => {
+                Err(error) if error.is_transient() && failures + 1 < self.tries => {
                     failures += 1;
                     self.wait(failures, &error, what, progress)?;
                 }

@@ -60,7 +60,7 @@ pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
 }
 
 /// Reason why a redirect must not be followed; `None` if it is allowed.
-pub(super) fn objection(from: &Uri, to: &Uri) -> Option<&'static str> {
+pub(super) fn redirect_error(from: &Uri, to: &Uri) -> Option<&'static str> {
     match (from.scheme_str(), to.scheme_str()) {
         (_, Some("https")) | (Some("http"), Some("http")) => {}
         (Some("https"), Some("http")) => return Some("downgrade from HTTPS to HTTP"),
@@ -103,11 +103,11 @@ mod tests {
     #[test]
     fn refuses_unsafe_redirects() {
         let (safe, plain) = (uri("https://a/"), uri("http://a/"));
-        assert_eq!(objection(&safe, &uri("https://b/")), None);
-        assert_eq!(objection(&plain, &uri("http://b/")), None);
-        assert_eq!(objection(&plain, &safe), None);
+        assert_eq!(redirect_error(&safe, &uri("https://b/")), None);
+        assert_eq!(redirect_error(&plain, &uri("http://b/")), None);
+        assert_eq!(redirect_error(&plain, &safe), None);
         for to in ["http://b/", "ftp://b/", "https://user:word@b/"] {
-            assert!(objection(&safe, &uri(to)).is_some(), "{to}");
+            assert!(redirect_error(&safe, &uri(to)).is_some(), "{to}");
         }
     }
 

@@ -1,8 +1,8 @@
 use ureq::http::{Method, Uri};
 
 use super::{address, encoded, listing};
-use crate::cache::{Repository, create_folder};
-use crate::http::{Client, Follow};
+use crate::cache::{Repository, create_directory};
+use crate::http::{Client, RedirectPolicy};
 use crate::name::is_inside;
 use crate::transfer::{Lock, Transfer};
 use crate::{DownloadError, HubName};
@@ -81,9 +81,11 @@ impl Files<'_> {
     fn describe(&self, file: &str, uri: &Uri) -> Result<FileInfo, DownloadError> {
         self.client
             .network()
-            .patience
+            .retry_policy
             .again(file, self.progress, || {
-                let answer = self.client.ask(&Method::HEAD, uri, &[], Follow::Within)?;
+                let answer = self
+                    .client
+                    .ask(&Method::HEAD, uri, &[], RedirectPolicy::Within)?;
                 let is_redirect = (300..400).contains(&answer.status());
                 if !is_redirect && answer.status() != 200 {
                     return Err(listing::refusal(&answer, self.client, self.name));
@@ -134,7 +136,7 @@ impl Files<'_> {
         if is_complete() {
             return Ok(());
         }
-        create_folder(blob.parent().unwrap_or(&blob))?;
+        create_directory(blob.parent().unwrap_or(&blob))?;
         let _lock = Lock::take(&self.repository.lock(&info.etag), file, self.progress)?;
         if is_complete() {
             return Ok(());

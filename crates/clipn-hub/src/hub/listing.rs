@@ -4,7 +4,7 @@ use serde::Deserialize;
 use ureq::http::Method;
 
 use super::{address, encoded};
-use crate::http::{Answer, Client, Follow};
+use crate::http::{Client, HttpResponse, RedirectPolicy};
 use crate::name::{is_commit, is_inside};
 use crate::{DownloadError, HubName};
 use clipn_base::progress::Progress;
@@ -51,13 +51,13 @@ pub(super) fn ask(
         ),
     )?;
     let what = name.short();
-    let patience = &client.network().patience;
-    let patience = crate::Patience {
-        tries: patience.tries.min(MAX_TRIES),
-        ..*patience
+    let retry_policy = &client.network().retry_policy;
+    let retry_policy = crate::RetryPolicy {
+        tries: retry_policy.tries.min(MAX_TRIES),
+        ..*retry_policy
     };
-    let (host, json) = patience.again(&what, progress, || {
-        let answer = client.ask(&Method::GET, &uri, &[], Follow::Anywhere)?;
+    let (host, json) = retry_policy.again(&what, progress, || {
+        let answer = client.ask(&Method::GET, &uri, &[], RedirectPolicy::Anywhere)?;
         match answer.status() {
             200 => Ok((answer.host(), answer.whole(&what, MAX_BYTES)?)),
             _ => Err(refusal(&answer, client, name)),
@@ -90,7 +90,7 @@ impl Listing {
 }
 
 /// Converts an error response of the hub, by its status and `X-Error-Code` header.
-pub(super) fn refusal(answer: &Answer, client: &Client<'_>, name: &HubName) -> DownloadError {
+pub(super) fn refusal(answer: &HttpResponse, client: &Client<'_>, name: &HubName) -> DownloadError {
     let network = client.network();
     let repository = name.repository();
     let url = format!("{}/{repository}", network.endpoint);

@@ -12,7 +12,7 @@ use super::cache::Repository;
 use super::fetch::cached;
 use super::http::Client;
 use super::name::is_commit;
-use super::{DownloadError, Fetched, HubName, Purpose, Settings};
+use super::{DownloadError, FetchedWeights, HubName, Purpose, Settings};
 use clipn_base::progress::Progress;
 use clipn_model::Pretrained;
 use file::Files;
@@ -34,7 +34,7 @@ pub(super) fn fetch(
     settings: &Settings,
     purpose: Purpose,
     progress: &dyn Progress,
-) -> Result<Fetched, DownloadError> {
+) -> Result<FetchedWeights, DownloadError> {
     // Commits are immutable: no request is needed if the cache has all files.
     if is_commit(&name.revision)
         && let Some(fetched) = cached(name, settings).filter(|fetched| fetched.notes.is_empty())
@@ -44,7 +44,7 @@ pub(super) fn fetch(
     let client = Client::new(&settings.network)?;
     let listing = match listing::ask(&client, name, progress) {
         Ok(listing) => listing,
-        Err(error) if error.may_pass() => return from_cache_after(error, name, settings),
+        Err(error) if error.is_transient() => return from_cache_after(error, name, settings),
         Err(error) => return Err(error),
     };
     let plan = Plan::of(
@@ -65,10 +65,10 @@ pub(super) fn fetch(
         files.fetch(config, MAX_CONFIG_BYTES)?;
     }
     for config in &plan.absent {
-        repository.remember_absent(&listing.commit, config);
+        repository.mark_absent(&listing.commit, config);
     }
     let snapshot = repository.snapshot(&listing.commit);
-    if purpose == Purpose::Compute && plan.is_agreed {
+    if purpose == Purpose::Compute && plan.has_standard_name {
         Pretrained::check_configs(
             &snapshot,
             clipn_checkpoint::is_open_clip_file_name(&plan.weights),
@@ -82,13 +82,13 @@ pub(super) fn fetch(
     } else {
         files.fetch(&plan.weights, MAX_WEIGHTS_BYTES)?;
     }
-    repository.remember(&name.revision, &listing.commit);
-    let path = if plan.is_agreed {
+    repository.write_ref(&name.revision, &listing.commit);
+    let path = if plan.has_standard_name {
         snapshot
     } else {
         snapshot.join(&plan.weights)
     };
-    Ok(Fetched {
+    Ok(FetchedWeights {
         path,
         model: None,
         notes: Vec::new(),
@@ -100,7 +100,7 @@ fn from_cache_after(
     error: DownloadError,
     name: &HubName,
     settings: &Settings,
-) -> Result<Fetched, DownloadError> {
+) -> Result<FetchedWeights, DownloadError> {
     let Some(mut fetched) = cached(name, settings) else {
         return Err(error);
     };

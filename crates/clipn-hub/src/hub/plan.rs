@@ -1,4 +1,4 @@
-use crate::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, own_names};
+use crate::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, nonstandard_names};
 use crate::{DownloadError, HubName};
 
 /// Configs of weights with a name of `transformers` or a non-standard name: the model config and
@@ -17,7 +17,7 @@ pub(super) struct Plan {
     /// Weights file, or the index of its shards.
     pub(super) weights: String,
     /// Whether the weights have a standard name, so that their directory identifies them.
-    pub(super) is_agreed: bool,
+    pub(super) has_standard_name: bool,
 }
 
 impl Plan {
@@ -38,7 +38,7 @@ impl Plan {
                     configs: beside(file, &is_there),
                     absent: Vec::new(),
                     weights: file.clone(),
-                    is_agreed: false,
+                    has_standard_name: false,
                 })
             } else {
                 Err(DownloadError::NotThere {
@@ -60,7 +60,7 @@ impl Plan {
                 configs: existing(&OTHER_CONFIGS),
                 absent: Vec::new(),
                 weights,
-                is_agreed: false,
+                has_standard_name: false,
             });
         };
         let is_open_clip = clipn_checkpoint::is_open_clip_file_name(weights);
@@ -83,7 +83,7 @@ impl Plan {
             configs,
             absent,
             weights: weights.to_owned(),
-            is_agreed: true,
+            has_standard_name: true,
         })
     }
 
@@ -117,7 +117,7 @@ fn beside(file: &str, is_there: &impl Fn(&str) -> bool) -> Vec<String> {
 
 /// The only weights file with a non-standard name.
 fn only<'a>(name: &HubName, files: impl Iterator<Item = &'a str>) -> Result<String, DownloadError> {
-    match own_names(files).as_slice() {
+    match nonstandard_names(files).as_slice() {
         [only] => Ok((*only).to_owned()),
         several => Err(DownloadError::NoWeights {
             repository: name.short(),

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::DownloadError;
-use crate::cache::create_folder;
+use crate::cache::create_directory;
 use clipn_base::progress::Progress;
 
 /// Polling interval of the lock.
@@ -28,7 +28,7 @@ impl Lock {
         what: &str,
         progress: &dyn Progress,
     ) -> Result<Self, DownloadError> {
-        create_folder(path.parent().unwrap_or(path))?;
+        create_directory(path.parent().unwrap_or(path))?;
         let opened = OpenOptions::new()
             .write(true)
             .create(true)

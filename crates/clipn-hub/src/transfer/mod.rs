@@ -13,7 +13,7 @@ use ureq::http::{Method, Uri};
 pub(super) use lock::Lock;
 
 use super::DownloadError;
-use super::http::{Answer, Client, Follow};
+use super::http::{Client, HttpResponse, RedirectPolicy};
 use clipn_base::progress::Progress;
 use part::Part;
 
@@ -37,7 +37,7 @@ pub(super) struct Transfer<'a> {
     /// Maximum size in bytes.
     pub(super) limit: u64,
     /// Converts an error response.
-    pub(super) refusal: &'a dyn Fn(&Answer) -> DownloadError,
+    pub(super) refusal: &'a dyn Fn(&HttpResponse) -> DownloadError,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -99,7 +99,7 @@ impl Transfer<'_> {
 
     /// Downloads the missing bytes, with as many requests as needed.
     fn fill(&self, part: &mut Part) -> Result<(), DownloadError> {
-        let patience = self.client.network().patience;
+        let retry_policy = self.client.network().retry_policy;
         let (mut failures, mut restarts) = (0, 0);
         let mut etag = None;
         loop {
@@ -117,12 +117,12 @@ impl Transfer<'_> {
                     }
                 }
                 Ok(Attempt::Changed) => return Err(self.unsteady()),
-                Err(error) if error.may_pass() => {
+                Err(error) if error.is_transient() => {
                     failures = if part.len() > before { 1 } else { failures + 1 };
-                    if failures >= patience.tries {
+                    if failures >= retry_policy.tries {
                         return Err(error);
                     }
-                    patience.wait(failures, &error, self.what, self.progress)?;
+                    retry_policy.wait(failures, &error, self.what, self.progress)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -149,7 +149,7 @@ impl Transfer<'_> {
         }
         let answer = self
             .client
-            .ask(&Method::GET, self.uri, &headers, Follow::Anywhere)?;
+            .ask(&Method::GET, self.uri, &headers, RedirectPolicy::Anywhere)?;
         let new_etag = answer.header("etag").map(str::to_owned);
         let has_changed = etag.is_some() && new_etag.is_some() && *etag != new_etag;
         let total = match answer.status() {
@@ -185,7 +185,7 @@ impl Transfer<'_> {
     /// Appends the body to the partial file.
     fn receive(
         &self,
-        answer: Answer,
+        answer: HttpResponse,
         part: &mut Part,
         total: Option<u64>,
     ) -> Result<(), DownloadError> {

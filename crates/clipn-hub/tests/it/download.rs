@@ -8,7 +8,7 @@ use crate::local_hub::{
     CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_under, holds, named, ranges, repository,
 };
 use clipn_base::progress::NoProgress;
-use clipn_hub::{Fetched, HubName, Name, Purpose, fetch_url};
+use clipn_hub::{FetchedWeights, HubName, Name, Purpose, fetch_url};
 use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
 
 #[test]
@@ -26,7 +26,7 @@ fn cache_layout_matches_huggingface_hub_and_the_token_stays_at_the_hub() {
     let snapshot = home.repository().join("snapshots").join(COMMIT);
     assert_eq!(
         fetched,
-        Fetched {
+        FetchedWeights {
             path: snapshot.clone(),
             model: None,
             notes: Vec::new()
@@ -352,7 +352,7 @@ fn uses_files_cached_by_huggingface_hub() {
     home.settings = online.clone().offline();
     assert_eq!(
         home.fetch(NAME).unwrap(),
-        Fetched {
+        FetchedWeights {
             path: snapshot,
             model: None,
             notes: Vec::new()

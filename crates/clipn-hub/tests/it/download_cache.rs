@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clipn_hub::{Held, Origin, Settings, Unfinished, rows};
+use clipn_hub::{CacheInventory, IncompleteDownloads, Origin, Settings, rows};
 use tempfile::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -24,8 +24,8 @@ impl Cache {
             .unwrap()
     }
 
-    fn look(&self) -> Held {
-        Held::look(&self.settings()).unwrap()
+    fn look(&self) -> CacheInventory {
+        CacheInventory::look(&self.settings()).unwrap()
     }
 
     fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -77,13 +77,13 @@ impl Cache {
 #[test]
 fn missing_cache_is_empty() {
     let cache = Cache::new();
-    assert_eq!(cache.look(), Held::default());
+    assert_eq!(cache.look(), CacheInventory::default());
     std::fs::create_dir_all(cache.0.path().join("hub/models--a--b/snapshots")).unwrap();
-    assert_eq!(cache.look(), Held::default());
+    assert_eq!(cache.look(), CacheInventory::default());
     let cache = Cache::new();
     cache.write("hub", "a file instead of the cache directory");
     cache.write("assets", "a file instead of the assets directory");
-    assert_eq!(cache.look(), Held::default());
+    assert_eq!(cache.look(), CacheInventory::default());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn lists_revisions_and_files_with_their_tags() {
     );
     assert_eq!(
         inventory.unfinished,
-        Unfinished {
+        IncompleteDownloads {
             files: 2,
             bytes: 75
         }

@@ -37,7 +37,7 @@ fn retries_after_a_read_timeout() {
         _ => reply,
     });
     let mut home = Home::at(&server.url());
-    home.settings.network.patience.read = Duration::from_millis(500);
+    home.settings.network.retry_policy.read = Duration::from_millis(500);
     holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     assert_eq!(ranges(&server), [None, Some("bytes=1000-".to_owned())]);
 }
@@ -54,7 +54,7 @@ fn next_run_resumes_the_download() {
     });
     let mut home = Home::at(&server_cut.url());
     let error = fails(home.fetch(NAME), &["503"]);
-    assert!(error.may_pass());
+    assert!(error.is_transient());
     let incomplete = home.incomplete(&noise(1, 300_000));
     assert_eq!(std::fs::metadata(&incomplete).unwrap().len(), 120_000);
     assert!(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_hub::{DownloadError, Fetched, Name, Patience, Purpose, Settings};
+use clipn_hub::{DownloadError, FetchedWeights, Name, Purpose, RetryPolicy, Settings};
 use clipn_testing::hub::{Hub, Reply, Request, Server, noise, sha256};
 use tempfile::TempDir;
 
@@ -51,7 +51,7 @@ impl Home {
                 .map(|(_, value)| value.into()),
         };
         let mut settings = Settings::from_variables(&get).unwrap();
-        settings.network.patience = Patience {
+        settings.network.retry_policy = RetryPolicy {
             connect: Duration::from_secs(5),
             read: Duration::from_secs(20),
             tries: 4,
@@ -60,11 +60,15 @@ impl Home {
         Self { folder, settings }
     }
 
-    pub fn fetch(&self, name: &str) -> Result<Fetched, DownloadError> {
+    pub fn fetch(&self, name: &str) -> Result<FetchedWeights, DownloadError> {
         self.watched(name, &NoProgress)
     }
 
-    pub fn watched(&self, name: &str, progress: &dyn Progress) -> Result<Fetched, DownloadError> {
+    pub fn watched(
+        &self,
+        name: &str,
+        progress: &dyn Progress,
+    ) -> Result<FetchedWeights, DownloadError> {
         named(name).fetch(&self.settings, Purpose::Look, progress)
     }
 
@@ -130,7 +134,7 @@ pub fn files_under(folder: &Path) -> Vec<String> {
 }
 
 #[track_caller]
-pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
+pub fn holds(fetched: &FetchedWeights, file: &str, bytes: &[u8]) {
     assert!(
         std::fs::read(fetched.path.join(file)).unwrap() == bytes,
         "{file} has unexpected content"
@@ -138,7 +142,7 @@ pub fn holds(fetched: &Fetched, file: &str, bytes: &[u8]) {
 }
 
 #[track_caller]
-pub fn fails(outcome: Result<Fetched, DownloadError>, parts: &[&str]) -> DownloadError {
+pub fn fails(outcome: Result<FetchedWeights, DownloadError>, parts: &[&str]) -> DownloadError {
     let error = outcome.unwrap_err();
     let text = error.to_string();
     for part in parts {

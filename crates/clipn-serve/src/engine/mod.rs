@@ -211,7 +211,7 @@ impl Shared {
         let started = Instant::now();
         self.note_decoder();
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
-        let decoded = self.preprocessing.bytes_into(bytes, &mut pixels);
+        let decoded = self.preprocessing.preprocess_bytes(bytes, &mut pixels);
         self.metrics
             .decode_duration
             .observe(started.elapsed().as_secs_f64());

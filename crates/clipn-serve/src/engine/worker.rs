@@ -234,7 +234,7 @@ impl Shared {
                 features.len()
             ));
         }
-        features.normalise();
+        features.normalize();
         let decide = |(detector, row): (&&Detector, &[f32])| {
             let feature = Features::new(row.to_vec(), features.dim());
             let logits = detector

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
+use crate::commands::demo::world::DemoError;
 use clipn::dataset::{DatasetError, TrainingDataError};
-use clipn::demo::DemoError;
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| error.downcast_ref().and_then(dataset))
@@ -14,13 +14,13 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 fn dataset(error: &DatasetError) -> Option<&'static str> {
     Some(match error {
         DatasetError::Missing { .. } => "check the path, and that the data set is unpacked there",
-        DatasetError::NotAFolder { .. } => "give the directory that contains the images",
+        DatasetError::NotADirectory { .. } => "give the directory that contains the images",
         DatasetError::Permission { .. } => "give this user read permission (chmod u+rX)",
         DatasetError::TooLarge { .. } => "check that this is the right file",
         DatasetError::NoImages { .. } => {
             "images end in .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif or .tiff"
         }
-        DatasetError::NoClassFolders { .. } => {
+        DatasetError::NoClassDirectories { .. } => {
             "a labeled set needs one folder of images per class, as CLASS/IMAGE.jpg"
         }
         DatasetError::NothingSelected { .. } => "loosen `exclude` or `roles`",
@@ -28,15 +28,15 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
             "the k-th name belongs to the k-th class folder in sorted order; give one name for each"
         }
         DatasetError::EmptyClassName { .. } => "give every class a name",
-        DatasetError::Unmapped { .. } => "add the classes to the map, or to `exclude`",
-        DatasetError::FoldersMissing { .. } => {
+        DatasetError::ClassesMissingFromMap { .. } => "add the classes to the map, or to `exclude`",
+        DatasetError::MissingClassDirectories { .. } => {
             "complete the data set, or list the classes in `exclude`"
         }
         DatasetError::UnknownExclude { .. } | DatasetError::UnknownRole { .. } => {
             "correct or remove the name"
         }
         DatasetError::EmptyList { .. } => "give lines `path label`",
-        DatasetError::LabelRange { .. } => "give the class names of the list",
+        DatasetError::LabelOutOfRange { .. } => "give the class names of the list",
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
         DatasetError::UnknownBenchmark { .. } => {
             "give a known benchmark, or the path of a definition (.toml)"

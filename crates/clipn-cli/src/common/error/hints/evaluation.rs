@@ -4,10 +4,12 @@ use std::error::Error;
 
 use clipn::calibration::CalibrationError;
 use clipn::evaluation::EvaluationError;
+use clipn::inference::InferenceError;
 use clipn::metrics::MetricError;
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| error.downcast_ref().and_then(evaluation))
+        .or_else(|| error.downcast_ref().and_then(inference))
         .or_else(|| error.downcast_ref().and_then(calibration))
         .or_else(|| error.downcast_ref().and_then(metric))
 }
@@ -15,16 +17,22 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 fn evaluation(error: &EvaluationError) -> Option<&'static str> {
     Some(match error {
         EvaluationError::Label { .. } => "give the class names of these images with --classes",
-        EvaluationError::NoResults { .. } => {
+        EvaluationError::InvalidResults { .. } => {
             "give a results.json of `clipn eval` or `clipn results merge`"
         }
         EvaluationError::AlreadyMerged { .. } => "give the runs themselves",
         EvaluationError::TooFewRepeats { .. } => "give --repeat 2 or more",
         EvaluationError::TooFewRuns { .. } => "give at least two results",
         EvaluationError::Subset { .. } => "lower --subset",
-        EvaluationError::Workers { .. } => "lower --workers",
         _ => return None,
     })
+}
+
+fn inference(error: &InferenceError) -> Option<&'static str> {
+    match error {
+        InferenceError::Workers { .. } | InferenceError::Thread(_) => Some("lower --workers"),
+        _ => None,
+    }
 }
 
 fn calibration(error: &CalibrationError) -> Option<&'static str> {
@@ -32,11 +40,11 @@ fn calibration(error: &CalibrationError) -> Option<&'static str> {
         CalibrationError::Share { .. } => {
             "give a fraction such as 0.95 for --target-tpr and --confidence"
         }
-        CalibrationError::TooFew { .. } => {
+        CalibrationError::TooFewImages { .. } => {
             "add images of the classes to --id (several hundred for a precise threshold), or lower \
              --target-tpr"
         }
-        CalibrationError::NoUnknown => "give out-of-distribution images with --ood",
+        CalibrationError::MissingOodScores => "give out-of-distribution images with --ood",
         CalibrationError::Damaged { .. } => "run `clipn calibrate` again",
         _ => return None,
     })

@@ -31,7 +31,7 @@ fn bundle(error: &BundleError) -> Option<&'static str> {
              weights are given with --pretrained"
         }
         BundleError::Version { .. } => "use a later version of clipn",
-        BundleError::OtherModel { .. } => {
+        BundleError::ModelMismatch { .. } => {
             "give the weights that the bundle was built with in --pretrained, or build it again"
         }
         BundleError::Damaged { .. } => "build the bundle again with `clipn classifier build`",
@@ -55,9 +55,9 @@ fn checkpoint(error: &CheckpointError) -> Option<&'static str> {
         CheckpointError::Empty { .. } | CheckpointError::Truncated { .. } => {
             "download or copy the file again"
         }
-        CheckpointError::Unrecognised { advice, .. } => advice,
+        CheckpointError::Unrecognized { advice, .. } => advice,
         CheckpointError::Corrupt { .. } => "download or save the file again",
-        CheckpointError::RefusedGlobal { .. } | CheckpointError::NoTensors { .. } => {
+        CheckpointError::DisallowedGlobal { .. } | CheckpointError::NoTensors { .. } => {
             "in Python, from a program that you trust, save the weights alone: \
              torch.save(model.state_dict(), \"weights.pt\")"
         }
@@ -86,7 +86,7 @@ fn classifier(error: &ClassifierError) -> Option<&'static str> {
         ClassifierError::Repeated { .. } => {
             "leave the class out, or remove it first with `clipn classifier remove`"
         }
-        ClassifierError::NoSuchClass { .. } => {
+        ClassifierError::UnknownClass { .. } => {
             "`clipn classifier show` lists the classes of a bundle"
         }
         ClassifierError::NotFinite { .. } => "the weights are damaged; download or save them again",
@@ -125,7 +125,7 @@ fn image(error: &ImageError) -> Option<&'static str> {
     Some(match error {
         ImageError::NotFound { .. } => "check the path",
         ImageError::PermissionDenied { .. } => "make the file readable for this user",
-        ImageError::IsFolder { .. } => "name a file in the directory",
+        ImageError::IsDirectory { .. } => "name a file in the directory",
         ImageError::Read { .. } => "check the disk or the network share",
         ImageError::FileTooLarge { .. } | ImageError::TooManyPixels { .. } => {
             "scale the image down"
@@ -134,10 +134,10 @@ fn image(error: &ImageError) -> Option<&'static str> {
         | ImageError::Truncated { .. }
         | ImageError::Damaged { .. }
         | ImageError::ZeroSize { .. } => "download or export the image again",
-        ImageError::NotAnImage { looks_like, .. } if looks_like.contains("Git LFS") => {
-            "run `git lfs pull`"
-        }
-        ImageError::NotAnImage { .. } => "convert the file to JPEG or PNG",
+        ImageError::UnknownFormat {
+            detected_content, ..
+        } if detected_content.contains("Git LFS") => "run `git lfs pull`",
+        ImageError::UnknownFormat { .. } => "convert the file to JPEG or PNG",
         ImageError::Unsupported { .. } => "convert the image to 8-bit RGB PNG or JPEG",
         _ => return None,
     })
@@ -157,7 +157,7 @@ fn model(error: &ModelError) -> Option<&'static str> {
             "leave --model out, or name the architecture of the weights"
         }
         ModelError::WeightsMismatch { .. } => "`clipn inspect` shows what the file contains",
-        ModelError::FrozenOnly { .. } => {
+        ModelError::UntrainableResNet { .. } => {
             "use --objective clipn or clipn-handcrafted, which freeze the image tower, or train a ViT"
         }
         ModelError::TokenOutOfRange { .. } => "the weights need another tokenizer",
@@ -167,19 +167,21 @@ fn model(error: &ModelError) -> Option<&'static str> {
 
 fn prompt(error: &PromptError) -> Option<&'static str> {
     Some(match error {
-        PromptError::UnresolvedTemplates { .. } => "check the name or path in --templates",
-        PromptError::UnresolvedClasses { .. } => {
+        PromptError::UnresolvedTemplateSet { .. } => "check the name or path in --templates",
+        PromptError::UnresolvedClassList { .. } => {
             "check the path, or separate names by commas, as in --classes \"cat, dog\"; a single \
              class is \"cat,\""
         }
         PromptError::Unreadable { .. } => "check that the file exists and is readable",
         PromptError::TooLarge { .. } => "give a text file with one entry per line",
         PromptError::NotUtf8 { .. } => "save the file as UTF-8",
-        PromptError::NoPlaceholder { .. } => {
+        PromptError::MissingPlaceholder { .. } => {
             "put `{}` where the class name goes, as in `a photo of a {}.`"
         }
         PromptError::NoTemplates { .. } => "add at least one line, such as `a photo of a {}.`",
-        PromptError::Unpaired { .. } => "give one `no` template per `yes` template, or omit `no`",
+        PromptError::UnequalTemplateCounts { .. } => {
+            "give one `no` template per `yes` template, or omit `no`"
+        }
         PromptError::NoClasses { .. } => "give at least one class name",
         PromptError::EmptyName { .. } => {
             "fill in or remove the name; the order of names is the order of classes"

@@ -15,13 +15,14 @@ use clipn::dataset::TrainingDataError;
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
+use clipn::inference::InferenceError;
 use clipn::model::{ConvertError, ModelError};
 use clipn::training::{ObjectiveError, StateError, TrainingError};
 
 use super::CliError;
 
 /// The advice for an error, outermost error of the chain first.
-pub fn hints(error: &CliError) -> Vec<String> {
+pub(crate) fn hints(error: &CliError) -> Vec<String> {
     let mut hints: Vec<String> = program_hint(error).into_iter().collect();
     let mut link = library_error(error);
     while let Some(error) = link {
@@ -80,6 +81,7 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Report(error) => error,
         CliError::Evaluation(error) => error,
         CliError::Image(error) => error,
+        CliError::Inference(error) => error,
         CliError::Model(error) => error,
         CliError::Prompt(error) => error,
         CliError::Tokenizer(error) => error,
@@ -106,7 +108,8 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         ConvertError { Model, Checkpoint }
         DetectorError { Bundle, Model, Classifier, Image }
         DownloadError { Index, Model }
-        EvaluationError { Image, Model, Classifier }
+        EvaluationError { Image, Inference, Classifier }
+        InferenceError { Model, Classifier }
         ModelError { Checkpoint }
         ObjectiveError { Communicator }
         StateError { Weights }
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn advice_of_a_wrapped_error_is_found() {
-        let missing = BundleError::Classifier(ClassifierError::NoSuchClass {
+        let missing = BundleError::Classifier(ClassifierError::UnknownClass {
             class: "cat".to_owned(),
         });
         let error = CliError::Detector(DetectorError::Bundle(missing));

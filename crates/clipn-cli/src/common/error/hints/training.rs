@@ -19,7 +19,7 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn training(error: &TrainingError) -> Option<&'static str> {
     Some(match error {
-        TrainingError::NoTower { .. } => "give weights with a \"no\" tower",
+        TrainingError::MissingNoTower { .. } => "give weights with a \"no\" tower",
         TrainingError::NoNoTemplates { .. } => "give --templates clipn",
         TrainingError::Resume { .. } => {
             "resume with the version of clipn that wrote the checkpoint"
@@ -74,7 +74,7 @@ fn communicator(error: &CommunicatorError) -> Option<&'static str> {
         CommunicatorError::RankLost { .. } => {
             "find the error of that rank, then resume from the last checkpoint"
         }
-        CommunicatorError::Diverged { .. } => {
+        CommunicatorError::MismatchedOperations { .. } => {
             "run the same program with the same settings on every rank"
         }
         _ => return None,
@@ -97,11 +97,13 @@ fn state(error: &StateError) -> Option<&'static str> {
     Some(match error {
         StateError::Save { .. } => "free disk space and continue with --resume latest",
         StateError::NotACheckpoint { .. } => "give a step-N or epoch-N directory with --resume",
-        StateError::BadState { .. } | StateError::Damaged { .. } | StateError::Moments { .. } => {
+        StateError::InvalidState { .. }
+        | StateError::Damaged { .. }
+        | StateError::Moments { .. } => {
             "remove the directory and resume from the checkpoint before it"
         }
         StateError::Format { .. } => "resume with the version of clipn that wrote it",
-        StateError::NotPublished { .. } => {
+        StateError::NotAPublishedCheckpoint { .. } => {
             "to start from its weights alone, give it with --pretrained"
         }
         _ => return None,
