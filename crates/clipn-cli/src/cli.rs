@@ -22,13 +22,13 @@ use crate::common::usage;
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Measure how well a model separates in-distribution from out-of-distribution images
     Eval(EvalArgs),
     /// Merge the results of several runs into mean ± standard deviation, or show saved results
@@ -61,7 +61,7 @@ pub enum Command {
 }
 
 /// Runs a command to its end.
-pub fn dispatch(command: Command) -> Result<(), CliError> {
+pub(crate) fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
         Command::Results(command) => results::run(&command),

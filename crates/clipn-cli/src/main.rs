@@ -22,7 +22,9 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     let prepared = SimdLevel::requested()
-        .map_err(CliError::usage)
+        .map_err(|message| {
+            CliError::usage_with_hint(message, "unset CLIPN_SIMD to use the widest level")
+        })
         .and_then(|_| interrupt::install());
     match prepared.and_then(|()| cli::dispatch(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clipn::classifier::{Classifier, ClassifierError, Wording, build};
+use clipn::classifier::{Classifier, ClassifierError, PromptVariant, build};
 use clipn::engine::TextEncoder;
 use clipn::model::{SeenWords, Side, Weights};
 use clipn::progress::Progress;
@@ -23,7 +23,7 @@ pub struct ClassEncoder {
     yes: TextEncoder,
     no: TextEncoder,
     templates: TemplateSet,
-    wording: Wording,
+    wording: PromptVariant,
     seen_words: Option<SeenWords>,
     cache: Mutex<LruCache<String, ClassRows>>,
     pool: ThreadPool,
@@ -40,7 +40,7 @@ impl ClassEncoder {
     pub fn new(
         weights: &Weights,
         templates: TemplateSet,
-        wording: Wording,
+        wording: PromptVariant,
     ) -> Result<Self, ServeError> {
         // One thread: new names are rare, and encoding them must not delay images.
         let pool = ThreadPoolBuilder::new()

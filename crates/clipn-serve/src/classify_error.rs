@@ -32,7 +32,7 @@ impl ClassifyError {
         match self {
             Self::Image(error) => match error {
                 ImageError::Empty { .. } => "empty_image",
-                ImageError::NotAnImage { .. } => "not_an_image",
+                ImageError::UnknownFormat { .. } => "not_an_image",
                 ImageError::Truncated { .. } => "truncated_image",
                 ImageError::Unsupported { .. } => "unsupported_image",
                 ImageError::TooManyPixels { .. } | ImageError::FileTooLarge { .. } => {

@@ -72,7 +72,7 @@ impl Default for ServeSettings {
 
 impl ServeSettings {
     /// Whether the server accepts requests from other machines without an API key.
-    pub fn is_open_to_others(&self) -> bool {
+    pub fn allows_remote_access_without_key(&self) -> bool {
         !self.host.is_loopback() && self.keys.is_empty()
     }
 

@@ -1,26 +1,24 @@
 //! Towers with random parameters, which are the same in every floating-point type.
 #![allow(clippy::unwrap_used)]
 
+use clipn_base::random::{RandomSource, SplitMix64};
 use clipn_checkpoint::Buffer;
 use clipn_model::{
     BlockParams, LinearParams, ModelConfig, NormParams, Real, ResNetParams, TextParams,
     VisionParams,
 };
 
-/// SplitMix64 random number generator.
-pub struct Random(u64);
+/// Draws of tests, from a SplitMix64 stream.
+#[derive(Debug)]
+pub struct Random(SplitMix64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// Draws a number from [−1, 1) that `f32` represents exactly.

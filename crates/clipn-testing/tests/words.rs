@@ -117,7 +117,11 @@ fn banned_words_do_not_occur() {
         let Ok(content) = std::fs::read_to_string(path) else {
             continue;
         };
-        let relative = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        let relative = path
+            .strip_prefix(&root)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         for (number, line) in content.lines().enumerate() {
             for word in &banned {
                 for hit in word.pattern.find_iter(line) {

@@ -19,7 +19,7 @@ use crate::common::weights::{DownloadArgs, locate};
 
 /// Element type of floating-point tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DtypeName {
+pub(crate) enum DtypeName {
     /// The type of each tensor
     Keep,
     F32,
@@ -28,7 +28,7 @@ pub enum DtypeName {
 }
 
 impl DtypeName {
-    pub fn float(self) -> Option<FloatType> {
+    pub(crate) fn float(self) -> Option<FloatType> {
         match self {
             Self::Keep => None,
             Self::F32 => Some(FloatType::F32),
@@ -39,7 +39,7 @@ impl DtypeName {
 }
 
 #[derive(Debug, Args)]
-pub struct ConvertArgs {
+pub(crate) struct ConvertArgs {
     /// Output format: clipn is a safetensors file with its config, the others are directories of
     /// the CLIP part
     #[arg(
@@ -80,7 +80,7 @@ pub struct ConvertArgs {
 }
 
 /// `clipn convert`.
-pub fn run(args: &ConvertArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     let located = locate(
         Some(&args.input),
         args.model.as_deref(),

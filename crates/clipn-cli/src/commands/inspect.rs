@@ -9,7 +9,7 @@ use clipn::bundle::Bundle;
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
 use clipn::download::Purpose;
 use clipn::image::Preprocessing;
-use clipn::model::{ModelConfig, ModelError, Pretrained, PretrainedKind, Sketch};
+use clipn::model::{InferredArchitecture, ModelConfig, ModelError, Pretrained, PretrainedKind};
 use serde_json::json;
 
 use crate::common::args::Format;
@@ -18,7 +18,7 @@ use crate::common::table::Table;
 use crate::common::weights::{DownloadArgs, locate};
 
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// List every tensor
     #[arg(long)]
     pub tensors: bool,
@@ -36,7 +36,7 @@ pub struct InspectArgs {
 }
 
 /// `clipn inspect`.
-pub fn run(args: &InspectArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let located = locate(
         Some(&args.file),
         args.model.as_deref(),
@@ -50,7 +50,7 @@ pub fn run(args: &InspectArgs) -> Result<(), CliError> {
             "note: this is a bundle; `clipn classifier show` shows its classes and its threshold"
         );
     }
-    let sketch = Sketch::of(checkpoint);
+    let sketch = InferredArchitecture::of(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {
         Format::Table => {
@@ -135,7 +135,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// File format, and the number of files if there are several.
-pub fn kind_line(checkpoint: &Checkpoint) -> String {
+pub(crate) fn kind_line(checkpoint: &Checkpoint) -> String {
     match checkpoint.parts() {
         1 => checkpoint.kind().to_string(),
         parts => format!("{}, {parts} files", checkpoint.kind()),
@@ -162,7 +162,7 @@ fn shape(tensor: &Tensor) -> String {
 fn summary(
     out: &mut impl Write,
     pretrained: &Pretrained,
-    sketch: &Sketch,
+    sketch: &InferredArchitecture,
     every_tensor: bool,
 ) -> std::io::Result<()> {
     let checkpoint = pretrained.checkpoint();

@@ -1,16 +1,16 @@
 //! The commands, one module each: arguments, and `run`.
 
-pub mod bench;
-pub mod calibrate;
-pub mod classifier;
-pub mod classify;
-pub mod convert;
-pub mod demo;
-pub mod eval;
-pub mod inspect;
-pub mod models;
-pub mod recipe;
-pub mod results;
+pub(crate) mod bench;
+pub(crate) mod calibrate;
+pub(crate) mod classifier;
+pub(crate) mod classify;
+pub(crate) mod convert;
+pub(crate) mod demo;
+pub(crate) mod eval;
+pub(crate) mod inspect;
+pub(crate) mod models;
+pub(crate) mod recipe;
+pub(crate) mod results;
 #[cfg(feature = "serve")]
-pub mod serve;
-pub mod train;
+pub(crate) mod serve;
+pub(crate) mod train;

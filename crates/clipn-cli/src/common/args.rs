@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use clipn::classifier::Wording;
-use clipn::evaluation::Parallelism;
+use clipn::classifier::PromptVariant;
+use clipn::inference::Parallelism;
 use clipn::model::{LogitScale, Pretrained, Weights};
 use clipn::prompts::TemplateSet;
 use clipn::scores::{Score, by_name};
@@ -13,7 +13,7 @@ use crate::common::weights::DownloadArgs;
 
 /// Format of the results on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     Table,
     Json,
     Csv,
@@ -21,13 +21,13 @@ pub enum Format {
 
 /// Device that runs the towers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
+pub(crate) enum Device {
     Cpu,
 }
 
 /// Templates that the "no" tower reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Variant {
+pub(crate) enum Variant {
     /// Handcrafted if the weights have a "no" side without learnable prompts and the templates
     /// have `no` lines, else learnable
     Auto,
@@ -39,7 +39,7 @@ pub enum Variant {
 
 /// Architecture and weights.
 #[derive(Debug, Args)]
-pub struct ModelArgs {
+pub(crate) struct ModelArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
@@ -56,7 +56,7 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// The weights as the user named them.
-    pub fn requested(&self) -> &Path {
+    pub(crate) fn requested(&self) -> &Path {
         let name = || Path::new(self.model.as_deref().unwrap_or(Pretrained::MINI));
         self.pretrained.as_deref().unwrap_or_else(name)
     }
@@ -64,7 +64,7 @@ impl ModelArgs {
 
 /// Prompts of the classes, and the scale of their logits.
 #[derive(Debug, Args)]
-pub struct PromptArgs {
+pub(crate) struct PromptArgs {
     /// Prompt templates: clipn, clipn-clean, plain, simple, or a file with one template per line
     /// [default: from the weights, else clipn]
     ///
@@ -82,7 +82,7 @@ pub struct PromptArgs {
 
 /// Parallelism, device, and handling of unreadable images.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Images per batch of one worker
     #[arg(long, value_name = "N", default_value = "16", value_parser = parse_count)]
     pub batch_size: usize,
@@ -98,7 +98,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    pub fn parallelism(&self) -> Parallelism {
+    pub(crate) fn parallelism(&self) -> Parallelism {
         let default = Parallelism::default();
         Parallelism {
             batch_size: self.batch_size,
@@ -107,18 +107,18 @@ impl RunArgs {
     }
 }
 
-pub fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
+pub(crate) fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
 }
 
-pub fn parse_device(text: &str) -> Result<Device, String> {
+pub(crate) fn parse_device(text: &str) -> Result<Device, String> {
     match text {
         "cpu" => Ok(Device::Cpu),
         _ => Err("the only device is cpu: give --device cpu or leave it out".to_owned()),
     }
 }
 
-pub fn parse_count(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=4096) => Ok(count),
         _ => Err("expected a whole number from 1 to 4096".to_owned()),
@@ -127,11 +127,11 @@ pub fn parse_count(text: &str) -> Result<usize, String> {
 
 impl Variant {
     /// The wording of this variant for weights and templates.
-    pub fn wording(self, weights: &Weights, templates: &TemplateSet) -> Wording {
+    pub(crate) fn wording(self, weights: &Weights, templates: &TemplateSet) -> PromptVariant {
         match self {
-            Self::Learnable => Wording::Learnable,
-            Self::Handcrafted => Wording::HandCrafted,
-            Self::Auto => Wording::suited_to(weights, templates),
+            Self::Learnable => PromptVariant::Learnable,
+            Self::Handcrafted => PromptVariant::HandCrafted,
+            Self::Auto => PromptVariant::for_weights(weights, templates),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::common::model::LoadedModel;
 
 /// A bundle, or class names with a model; and the decision rule.
 #[derive(Debug, Args)]
-pub struct DetectorArgs {
+pub(crate) struct DetectorArgs {
     /// Bundle of `clipn classifier build`: classes, threshold and model in one file
     #[arg(
         long,
@@ -51,7 +51,7 @@ pub struct DetectorArgs {
 
 /// A detector, and the weights that it was opened with, if they were.
 #[derive(Debug)]
-pub struct OpenedDetector {
+pub(crate) struct OpenedDetector {
     pub detector: Detector,
     /// Weights with text towers for further classes; `None` for a bundle with its image tower in it.
     pub weights: Option<LoadedModel>,
@@ -59,7 +59,7 @@ pub struct OpenedDetector {
 
 impl DetectorArgs {
     /// Opens the bundle, or opens the model and builds the classifier.
-    pub fn open(&self, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
+    pub(crate) fn open(&self, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
         if self.threshold.is_some_and(f64::is_nan) {
             return Err(CliError::usage("--threshold is not a number"));
         }
@@ -85,7 +85,7 @@ impl DetectorArgs {
         let (classifier, _) = loaded.classifier(names.names(), &self.prompts, progress)?;
         let preprocessing = preprocessing(&loaded, self.faithful_pixels);
         let detector =
-            Detector::of_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
+            Detector::from_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
         Ok(OpenedDetector {
             detector,
             weights: Some(loaded),
@@ -110,18 +110,18 @@ impl DetectorArgs {
 }
 
 /// The error of a command line with neither `--bundle` nor `--classes`.
-pub fn no_classes() -> CliError {
+pub(crate) fn no_classes() -> CliError {
     CliError::usage_with_hint("no classes to choose from", "give --bundle or --classes")
 }
 
 /// Opens a bundle with its model: the image tower in it, or the weights of `--pretrained`, or the
 /// weights that it names.
-pub fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetector, CliError> {
+pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetector, CliError> {
     let bundle = Bundle::open(path)?;
     warn_of_untrained_no(&bundle);
     if bundle.has_image_tower() && model.pretrained.is_none() {
         return Ok(OpenedDetector {
-            detector: Detector::of_bundle_with_tower(bundle)?,
+            detector: Detector::from_bundle(bundle)?,
             weights: None,
         });
     }
@@ -144,7 +144,7 @@ fn warn_of_untrained_no(bundle: &Bundle) {
 }
 
 /// The preprocessing of a model, with decoding for photos or as published.
-pub fn preprocessing(loaded: &LoadedModel, faithful_pixels: bool) -> Preprocessing {
+pub(crate) fn preprocessing(loaded: &LoadedModel, faithful_pixels: bool) -> Preprocessing {
     let decode = if faithful_pixels {
         DecodeOptions::faithful()
     } else {

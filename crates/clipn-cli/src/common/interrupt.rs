@@ -8,7 +8,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler: the first Ctrl-C (or termination signal) requests a clean stop of running
 /// work, the second exits at once.
-pub fn install() -> Result<(), CliError> {
+pub(crate) fn install() -> Result<(), CliError> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
@@ -18,6 +18,6 @@ pub fn install() -> Result<(), CliError> {
 }
 
 /// Whether a stop has been requested.
-pub fn requested() -> bool {
+pub(crate) fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }

@@ -1,12 +1,12 @@
 //! What several commands share: arguments, opening of models, errors, output.
 
-pub mod args;
-pub mod detector;
-pub mod error;
-pub mod interrupt;
-pub mod model;
-pub mod numbers;
-pub mod progress;
-pub mod table;
-pub mod usage;
-pub mod weights;
+pub(crate) mod args;
+pub(crate) mod detector;
+pub(crate) mod error;
+pub(crate) mod interrupt;
+pub(crate) mod model;
+pub(crate) mod numbers;
+pub(crate) mod progress;
+pub(crate) mod table;
+pub(crate) mod usage;
+pub(crate) mod weights;

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clipn::bundle::Bundle;
-use clipn::classifier::{Classifier, Wording, build};
+use clipn::classifier::{Classifier, PromptVariant, build};
 use clipn::detector::{DetectorError, weights_path};
 use clipn::download::Purpose;
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
 use clipn::model::{
-    ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsNotes,
+    ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsMetadata,
 };
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
@@ -20,7 +20,7 @@ use crate::common::weights::{LocatedWeights, locate};
 
 /// Opened weights with their metadata.
 #[derive(Debug)]
-pub struct LoadedModel {
+pub(crate) struct LoadedModel {
     pub weights: Weights,
     /// File or directory that they were opened from.
     pub path: PathBuf,
@@ -29,12 +29,12 @@ pub struct LoadedModel {
     /// Training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
     pub epoch: Option<String>,
     /// Templates, logit scale and vocabulary that the weights name.
-    notes: WeightsNotes,
+    notes: WeightsMetadata,
 }
 
 impl LoadedModel {
     /// Opens config and weights. Warns if the "no" side is not trained.
-    pub fn open(args: &ModelArgs) -> Result<Self, CliError> {
+    pub(crate) fn open(args: &ModelArgs) -> Result<Self, CliError> {
         let requested = args.requested();
         let located = locate(
             args.pretrained.as_deref(),
@@ -52,7 +52,11 @@ impl LoadedModel {
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
     /// bundle names.
-    pub fn for_bundle(bundle: &Bundle, at: &Path, args: &ModelArgs) -> Result<Self, CliError> {
+    pub(crate) fn for_bundle(
+        bundle: &Bundle,
+        at: &Path,
+        args: &ModelArgs,
+    ) -> Result<Self, CliError> {
         let config = bundle.identity().config.clone();
         let named = bundle.identity().source.as_deref().map(Path::new);
         let on_disk = weights_path(bundle, at);
@@ -116,7 +120,7 @@ impl LoadedModel {
 
     /// Name or file of the templates: those of the flag, else those of the weights, else the
     /// published ones.
-    pub fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
+    pub(crate) fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
         prompts
             .templates
             .as_deref()
@@ -125,12 +129,12 @@ impl LoadedModel {
     }
 
     /// Builds the classifier, then drops the text towers.
-    pub fn classifier(
+    pub(crate) fn classifier(
         &self,
         class_names: &[String],
         prompts: &PromptArgs,
         progress: &dyn Progress,
-    ) -> Result<(Classifier, Wording), CliError> {
+    ) -> Result<(Classifier, PromptVariant), CliError> {
         let templates = TemplateSet::resolve(self.templates(prompts))?;
         let wording = prompts.variant.wording(&self.weights, &templates);
         let classifier = self.encode(class_names, &templates, wording, progress)?;
@@ -142,11 +146,11 @@ impl LoadedModel {
     }
 
     /// Encodes class names in templates, with the published logit scale.
-    pub fn encode(
+    pub(crate) fn encode(
         &self,
         class_names: &[String],
         templates: &TemplateSet,
-        wording: Wording,
+        wording: PromptVariant,
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
         self.warn_of_unseen_words(class_names, templates);
@@ -198,7 +202,7 @@ impl LoadedModel {
     }
 
     /// Image tower for inference.
-    pub fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
+    pub(crate) fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
         image_tower(&self.weights)
     }
 }

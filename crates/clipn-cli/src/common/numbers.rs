@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// Formats a number with commas between thousands.
-pub fn thousands(number: usize) -> String {
+pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -14,7 +14,7 @@ pub fn thousands(number: usize) -> String {
 }
 
 /// Formats bytes in the largest decimal unit (kB, MB, GB) that gives at least 1.
-pub fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let number = number as f64;
     match number {
         n if n >= 1e9 => format!("{:.2} GB", n / 1e9),

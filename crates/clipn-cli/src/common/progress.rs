@@ -17,7 +17,7 @@ const LARGE_DOWNLOAD: u64 = 10_000_000;
 
 /// Progress bar with rate and remaining time on standard error; silent if that is no terminal.
 #[derive(Debug, Default)]
-pub struct Bar {
+pub(crate) struct Bar {
     stage: Mutex<Option<Stage>>,
 }
 
@@ -38,7 +38,7 @@ impl Bar {
 
 impl Bar {
     /// Begins a stage of unknown length.
-    pub fn begin_uncounted(&self, stage: &str) {
+    pub(crate) fn begin_uncounted(&self, stage: &str) {
         self.start(stage, 0, "{msg} {human_pos} {per_sec}");
     }
 

@@ -5,14 +5,14 @@ use std::io::Write;
 /// Text table. Each column is as wide as its widest cell; the first columns are left-aligned, the
 /// others right-aligned.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     left: usize,
 }
 
 impl Table {
     /// Creates a table with these headings, whose first `left` columns are left-aligned.
-    pub fn new(headings: impl IntoIterator<Item = impl Into<String>>, left: usize) -> Self {
+    pub(crate) fn new(headings: impl IntoIterator<Item = impl Into<String>>, left: usize) -> Self {
         Self {
             rows: vec![headings.into_iter().map(Into::into).collect()],
             left,
@@ -20,12 +20,12 @@ impl Table {
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
     /// Writes the rows with two spaces between columns and none at the end of a line.
-    pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |c: usize| {
             self.rows

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 /// Prints help and version unchanged, and an error of the command line like every other error.
-pub fn report(error: &clap::Error) -> ExitCode {
+pub(crate) fn report(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -26,7 +26,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
 }
 
 /// Clap's message in one line, without its prefix `error: ` and the usage after it.
-pub fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let lines = message
         .lines()
         .map(str::trim)

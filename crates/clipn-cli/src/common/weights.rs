@@ -11,7 +11,7 @@ use crate::common::progress::Bar;
 
 /// Whether weights may be downloaded.
 #[derive(Debug, Clone, Args)]
-pub struct DownloadArgs {
+pub(crate) struct DownloadArgs {
     /// Do not download: take weights from the cache, or fail [env: HF_HUB_OFFLINE]
     #[arg(long)]
     pub offline: bool,
@@ -19,7 +19,7 @@ pub struct DownloadArgs {
 
 /// Weights on this machine, and the architecture to open them with.
 #[derive(Debug)]
-pub struct LocatedWeights {
+pub(crate) struct LocatedWeights {
     /// File or directory.
     pub path: PathBuf,
     /// Architecture, if the weights do not come with their own.
@@ -28,7 +28,7 @@ pub struct LocatedWeights {
 
 /// Resolves `--pretrained` and `--model` to a path. Downloads weights given by name if the cache
 /// does not have them.
-pub fn locate(
+pub(crate) fn locate(
     pretrained: Option<&Path>,
     model: Option<&str>,
     downloads: &DownloadArgs,

@@ -43,7 +43,7 @@ impl Proxies {
         if self
             .exceptions
             .iter()
-            .any(|entry| excepts(entry, host, port))
+            .any(|entry| matches_exception(entry, host, port))
         {
             return None;
         }
@@ -86,7 +86,7 @@ fn first<'a>(
 
 /// Whether an entry of `NO_PROXY` matches the host: `*`, a domain with its subdomains, an IP
 /// address, or a CIDR range such as `10.0.0.0/8`. Domains may have a port.
-fn excepts(entry: &str, host: &str, port: u16) -> bool {
+fn matches_exception(entry: &str, host: &str, port: u16) -> bool {
     if entry == "*" {
         return true;
     }

@@ -65,10 +65,10 @@ pub(super) async fn classes(
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let request: ClassesRequest = serde_json::from_slice(&body.bytes)
         .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}; see /docs")))?;
-    let deadline = begun + app.settings.deadline;
+    let deadline = started + app.settings.deadline;
     let detector = app.detector_for(Some(request.classes), 1, deadline).await?;
     let unseen = |name: &String| {
         app.classes
@@ -88,7 +88,7 @@ pub(super) async fn classes(
             .map(info)
             .collect(),
         rule: RuleInfo::new(&detector),
-        duration_ms: (begun.elapsed().as_secs_f64() * 1e5).round() / 100.0,
+        duration_ms: (started.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };
     Ok(json(StatusCode::OK, &response))
 }

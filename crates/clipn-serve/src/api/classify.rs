@@ -58,8 +58,8 @@ pub(super) async fn classify(
     }
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
-    let begun = Instant::now();
-    let deadline = begun + app.settings.deadline;
+    let started = Instant::now();
+    let deadline = started + app.settings.deadline;
     let ClassifyInput {
         images,
         classes,
@@ -82,7 +82,7 @@ pub(super) async fn classify(
             async { (id, result.await) }
         });
     let results = join_all(detections).await;
-    respond(&app, results, begun)
+    respond(&app, results, started)
 }
 
 async fn detect(
@@ -109,7 +109,7 @@ type NamedResult = (Option<String>, Result<Detection, ClassifyError>);
 
 /// Builds the response: one result per image. If the only image failed, or if every image failed
 /// with a server error, the first error is the response.
-fn respond(app: &App, results: Vec<NamedResult>, begun: Instant) -> Result<Response, ApiError> {
+fn respond(app: &App, results: Vec<NamedResult>, started: Instant) -> Result<Response, ApiError> {
     let errors = results.iter().map(|(_, result)| result.as_ref().err());
     let all_failed: Option<Vec<&ClassifyError>> = errors.collect();
     if let Some(errors) = all_failed {
@@ -130,7 +130,7 @@ fn respond(app: &App, results: Vec<NamedResult>, begun: Instant) -> Result<Respo
     let response = ClassifyResponse {
         results: results.into_iter().enumerate().map(image_result).collect(),
         model: app.model.clone(),
-        duration_ms: (begun.elapsed().as_secs_f64() * 1e5).round() / 100.0,
+        duration_ms: (started.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };
     Ok(json(StatusCode::OK, &response).into_response())
 }

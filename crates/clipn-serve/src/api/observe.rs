@@ -42,7 +42,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         method,
         peer,
         id,
-        begun: Instant::now(),
+        started: Instant::now(),
         _in_flight: in_flight,
         finished: false,
     };
@@ -64,7 +64,7 @@ struct ObservedRequest {
     method: &'static str,
     peer: String,
     id: String,
-    begun: Instant,
+    started: Instant,
     _in_flight: GaugeGuard,
     finished: bool,
 }
@@ -83,10 +83,10 @@ impl ObservedRequest {
             method,
             peer,
             id,
-            begun,
+            started,
             ..
         } = self;
-        let took = begun.elapsed();
+        let took = started.elapsed();
         let labels = RequestLabels {
             method,
             route: route.clone(),

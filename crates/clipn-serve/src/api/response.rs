@@ -1,4 +1,4 @@
-use clipn::detector::{Candidate, Detection, NoVoice};
+use clipn::detector::{Candidate, Detection, StrongestNo};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -109,7 +109,7 @@ impl From<Detection> for Decision {
         } = detection;
         let probabilities =
             |Candidate { class, label, p, q }| ClassProbabilities { class, label, p, q };
-        let contribution = |NoVoice {
+        let contribution = |StrongestNo {
                                 class,
                                 label,
                                 p,

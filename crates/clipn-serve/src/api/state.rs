@@ -66,7 +66,7 @@ impl App {
         deadline: Instant,
     ) -> Result<Detector, ApiError> {
         let Some(names) = classes else {
-            return Ok(self.detector.clone().with_top(top));
+            return Ok(self.detector.clone().with_top_k(top));
         };
         let names = self.validate_names(&names)?;
         let custom = self.classes.custom(&names);
@@ -82,7 +82,7 @@ impl App {
         }
         let classifier = if self.classes.is_ready(&names) {
             self.classes
-                .classifier(&names, &clipn::progress::Silent)
+                .classifier(&names, &clipn::progress::NoProgress)
                 .map_err(|error| bad_classes(&error))?
         } else {
             self.encode(names, deadline).await?
@@ -91,7 +91,7 @@ impl App {
         let invalid = |error: clipn::detector::DetectorError| {
             ApiError::new(422, "bad_classes", error.to_string())
         };
-        Ok(detector.map_err(invalid)?.with_top(top))
+        Ok(detector.map_err(invalid)?.with_top_k(top))
     }
 
     /// Builds a classifier on a blocking thread. The work is cancelled if the request is dropped.

@@ -208,13 +208,13 @@ impl Engine {
 
 impl Shared {
     fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, ClassifyError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         self.note_decoder();
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
-        let decoded = self.preprocessing.bytes_into(bytes, &mut pixels);
+        let decoded = self.preprocessing.preprocess_bytes(bytes, &mut pixels);
         self.metrics
             .decode_duration
-            .observe(begun.elapsed().as_secs_f64());
+            .observe(started.elapsed().as_secs_f64());
         self.note_decoder();
         decoded?;
         Ok(pixels)

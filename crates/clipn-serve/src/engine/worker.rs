@@ -164,12 +164,12 @@ impl Shared {
     /// Runs a batch and sends the result of each image. If the batch fails, its images are run one
     /// by one, so that only those at fault fail.
     fn run_batch(&self, jobs: Vec<Job>) {
-        let begun = Instant::now();
+        let started = Instant::now();
         self.metrics.batch_size.observe(jobs.len() as f64);
         let result = self.try_run(&jobs.iter().collect::<Vec<_>>());
         self.metrics
             .batch_duration
-            .observe(begun.elapsed().as_secs_f64());
+            .observe(started.elapsed().as_secs_f64());
         match result {
             Ok(detections) => {
                 jobs.into_iter()
@@ -234,7 +234,7 @@ impl Shared {
                 features.len()
             ));
         }
-        features.normalise();
+        features.normalize();
         let decide = |(detector, row): (&&Detector, &[f32])| {
             let feature = Features::new(row.to_vec(), features.dim());
             let logits = detector

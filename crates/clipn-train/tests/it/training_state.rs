@@ -500,9 +500,13 @@ fn a_kill_at_any_instant_leaves_the_last_complete_one() {
     let mut random = Random::new(11);
     let mut last_step = 0;
     for round in 0..12 {
-        let mut saving = child("training_state::child_that_saves_forever", folder.path(), "")
-            .spawn()
-            .unwrap();
+        let mut saving = child(
+            "training_state::child_that_saves_forever",
+            folder.path(),
+            "",
+        )
+        .spawn()
+        .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         let started = last_step;
         // The first kill waits until a checkpoint exists.

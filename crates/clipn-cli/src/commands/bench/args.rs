@@ -9,7 +9,7 @@ use crate::common::weights::DownloadArgs;
 /// A benchmark task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Task {
+pub(crate) enum Task {
     /// Image tower of ViT-B-32, 32 images
     ImageB32,
     /// Image tower of ViT-B-16, 16 images
@@ -41,7 +41,7 @@ pub enum Task {
 
 impl Task {
     /// Name on the command line.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(
             || "product-peak".to_owned(),
             |value| value.get_name().to_owned(),
@@ -51,7 +51,7 @@ impl Task {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = LONG_HELP)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Tasks to measure [default: all that the other arguments allow]
     #[arg(value_enum, value_name = "TASK")]
     pub tasks: Vec<Task>,
@@ -88,7 +88,7 @@ pub struct BenchArgs {
 
 impl BenchArgs {
     /// Number of measured repetitions.
-    pub fn repetitions(&self) -> u32 {
+    pub(crate) fn repetitions(&self) -> u32 {
         if self.quick { 2 } else { self.reps }
     }
 }

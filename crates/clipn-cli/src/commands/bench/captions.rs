@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use clipn::dataset::{CaptionTable, TableFormat};
-use clipn::training::{TrainingError, TrainingRng};
+use clipn::random::{RandomSource, Xoshiro256};
+use clipn::training::TrainingError;
 
 use crate::common::error::CliError;
 
 /// The captions of a table, which must have at least one, or `count` generated ones.
-pub fn captions(table: Option<&Path>, count: usize) -> Result<Vec<String>, CliError> {
+pub(crate) fn captions(table: Option<&Path>, count: usize) -> Result<Vec<String>, CliError> {
     let Some(path) = table else {
         return Ok(generated(count));
     };
@@ -76,7 +77,7 @@ const PLACES: [&str; 10] = [
 /// Captions as long as those of photos on the web: 5 to 21 words, 11 on average. Half of them have a
 /// detail.
 fn generated(count: usize) -> Vec<String> {
-    let mut random = TrainingRng::new(5);
+    let mut random = Xoshiro256::new(5);
     let mut below = |bound: usize| random.below(bound as u64) as usize;
     let mut caption = || {
         let mut of = |words: &[&'static str]| words[below(words.len())];

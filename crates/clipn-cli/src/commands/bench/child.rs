@@ -17,13 +17,13 @@ const CHILD_POLL: Duration = Duration::from_millis(50);
 /// The reply of a child on its standard output.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub(crate) enum Reply {
     Measured(Box<Measurement>),
     Failed(String),
 }
 
 /// Measures a task in a child on this number of threads; `None` if interrupted.
-pub fn measure(
+pub(crate) fn measure(
     task: Task,
     args: &BenchArgs,
     threads: usize,
@@ -88,7 +88,7 @@ fn wait(mut child: Child) -> std::io::Result<Option<std::process::Output>> {
 }
 
 /// Writes the reply of a child.
-pub fn reply(outcome: Result<Measurement, CliError>) -> Result<(), CliError> {
+pub(crate) fn reply(outcome: Result<Measurement, CliError>) -> Result<(), CliError> {
     let reply = match outcome {
         Ok(measured) => Reply::Measured(Box::new(measured)),
         Err(error) => Reply::Failed(chain_in_one_line(&error)),

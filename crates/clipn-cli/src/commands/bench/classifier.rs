@@ -1,6 +1,6 @@
 //! Building a classifier.
 
-use clipn::classifier::{Wording, build};
+use clipn::classifier::{PromptVariant, build};
 use clipn::model::Side;
 use clipn::prompts::{ClassNames, TemplateSet};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ const SAMPLE: (usize, usize) = (125, 4);
 
 /// Builds the classifier of ImageNet's names and the published templates: of an evenly spread sample,
 /// or of all if `full`.
-pub fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
+pub(crate) fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
     let (names, templates) = (
         ClassNames::named("imagenet-1k")?,
         TemplateSet::named("clipn")?,
@@ -43,7 +43,7 @@ pub fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
             build(
                 &names,
                 &templates,
-                Wording::Learnable,
+                PromptVariant::Learnable,
                 &yes,
                 &no,
                 &Bar::default(),
@@ -63,7 +63,7 @@ pub fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
 }
 
 /// Adds the time per pair, and for all pairs of ImageNet's names and the published templates.
-pub fn add_details(measured: &mut Measurement) {
+pub(crate) fn add_details(measured: &mut Measurement) {
     let seconds = 1.0 / measured.rate;
     let all = measured
         .details

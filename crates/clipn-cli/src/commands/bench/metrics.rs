@@ -1,8 +1,8 @@
 //! Metrics of all scores.
 
 use clipn::metrics::{FprConvention, MetricError, RankedScores};
+use clipn::random::{RandomSource, Xoshiro256};
 use clipn::scores;
-use clipn::training::TrainingRng;
 use serde_json::Map;
 
 use super::workload::Workload;
@@ -14,8 +14,8 @@ const OOD: usize = 10_000;
 
 /// Computes AUROC, both AUPRs and FPR95 by every convention for every score, on random values that
 /// saturate as the published scores do.
-pub fn metrics() -> Result<Workload, CliError> {
-    let mut rng = TrainingRng::new(7);
+pub(crate) fn metrics() -> Result<Workload, CliError> {
+    let mut rng = Xoshiro256::new(7);
     let mut set = |count: usize, shift: f64| -> Vec<f32> {
         (0..count)
             .map(|_| 1.0 / (1.0 + (-8.0 * (rng.normal() + shift) as f32).exp()))

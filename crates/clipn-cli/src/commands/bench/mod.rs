@@ -14,14 +14,14 @@ mod towers;
 mod train;
 mod workload;
 
-pub use args::BenchArgs;
+pub(crate) use args::BenchArgs;
 
 use std::time::Duration;
 
 use args::Task;
 use clap::ValueEnum;
 use clipn::download::{HubName, Purpose};
-use clipn::engine::product_peak;
+use clipn::engine::peak_gemm_flops;
 use model::Model;
 use output::Report;
 use workload::{Measurement, Workload};
@@ -33,7 +33,7 @@ use crate::common::weights::locate;
 const PEAK_DURATION: Duration = Duration::from_millis(1500);
 
 /// `clipn bench`.
-pub fn run(args: &mut BenchArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
     if args.child {
         return child::reply(measure_here(args));
     }
@@ -156,7 +156,7 @@ fn measure_here(args: &BenchArgs) -> Result<Measurement, CliError> {
         return Err(CliError::usage("no task to measure"));
     };
     let Some(workload) = workload(task, args)? else {
-        return Ok(Measurement::product_peak(product_peak(PEAK_DURATION)));
+        return Ok(Measurement::peak_gemm_flops(peak_gemm_flops(PEAK_DURATION)));
     };
     // The full classifier takes minutes, so it is built once.
     let is_long = task == Task::Classifier && args.full;

@@ -15,14 +15,14 @@ const DEFAULT_MODEL: &str = "ViT-B-32";
 /// An architecture with weights from a file or random ones. A task builds only the towers that it
 /// uses.
 #[derive(Debug)]
-pub struct Model {
+pub(crate) struct Model {
     pub config: ModelConfig,
     weights: Option<Weights>,
 }
 
 impl Model {
     /// The model that a task measures.
-    pub fn for_task(task: Task, args: &BenchArgs) -> Result<Self, CliError> {
+    pub(crate) fn for_task(task: Task, args: &BenchArgs) -> Result<Self, CliError> {
         match task {
             Task::ImageB32 => Self::open("ViT-B-32", None),
             Task::ImageB16 => Self::open("ViT-B-16", None),
@@ -43,22 +43,22 @@ impl Model {
     }
 
     /// Image tower for inference.
-    pub fn image_encoder(&self) -> Result<VisionEncoder, CliError> {
+    pub(crate) fn image_encoder(&self) -> Result<VisionEncoder, CliError> {
         Ok(VisionEncoder::new(&self.config, self.vision()?))
     }
 
     /// Frozen image tower for training.
-    pub fn image_tower(&self) -> Result<VisionTower, CliError> {
-        Ok(VisionTower::new(&self.config, self.vision()?).laid_out())
+    pub(crate) fn image_tower(&self) -> Result<VisionTower, CliError> {
+        Ok(VisionTower::new(&self.config, self.vision()?).with_packed_weights())
     }
 
     /// Text tower for inference; `prompts` as in [`Model::text_tower`].
-    pub fn text_encoder(&self, side: Side, prompts: usize) -> TextEncoder {
+    pub(crate) fn text_encoder(&self, side: Side, prompts: usize) -> TextEncoder {
         TextEncoder::new(&self.config, self.text(side, prompts))
     }
 
     /// Text tower for training. A "no" tower with random weights has `prompts` learnable prompts.
-    pub fn text_tower(&self, side: Side, prompts: usize) -> TransformerText {
+    pub(crate) fn text_tower(&self, side: Side, prompts: usize) -> TransformerText {
         TransformerText::new(&self.config, self.text(side, prompts))
     }
 

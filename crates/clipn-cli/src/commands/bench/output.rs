@@ -16,7 +16,7 @@ const HEADINGS: [&str; 10] = [
 
 /// All measurements of a run.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     version: &'static str,
     /// Processor name, if known (Linux).
     machine: Option<String>,
@@ -27,7 +27,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(threads: usize, product_peak_gflops: Option<f64>) -> Self {
+    pub(crate) fn new(threads: usize, product_peak_gflops: Option<f64>) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         Self {
             version,
@@ -39,13 +39,13 @@ impl Report {
     }
 
     /// Adds the measurement of a task, with its fraction of the machine's peak.
-    pub fn add(&mut self, mut measurement: Measurement) {
+    pub(crate) fn add(&mut self, mut measurement: Measurement) {
         let rates = measurement.gflops.zip(self.product_peak_gflops);
         measurement.share_of_peak = rates.map(|(gflops, peak)| gflops / peak);
         self.tasks.push(measurement);
     }
 
-    pub fn write(&self, format: Format) -> Result<(), CliError> {
+    pub(crate) fn write(&self, format: Format) -> Result<(), CliError> {
         let mut out = std::io::stdout().lock();
         match format {
             Format::Table => self.table(&mut out).map_err(CliError::Output),

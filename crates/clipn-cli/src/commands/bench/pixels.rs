@@ -14,8 +14,8 @@ const SIZE: usize = 224;
 
 /// Decodes, resizes and crops every photo of a directory as the published evaluation does, on one
 /// thread. Unreadable files are skipped and counted.
-pub fn pixels(directory: &Path) -> Result<Workload, CliError> {
-    let found = ImageFolder::read(directory)?.unlabelled("photos")?;
+pub(crate) fn pixels(directory: &Path) -> Result<Workload, CliError> {
+    let found = ImageFolder::read(directory)?.unlabeled("photos")?;
     let all = found.samples.len();
     let preprocessing = Preprocessing::clip(SIZE);
     let files: Vec<PathBuf> = found
@@ -55,7 +55,7 @@ pub fn pixels(directory: &Path) -> Result<Workload, CliError> {
 }
 
 /// Adds the time per image.
-pub fn add_details(measured: &mut Measurement) {
+pub(crate) fn add_details(measured: &mut Measurement) {
     measured
         .details
         .insert("ms_a_picture".to_owned(), json!(1e3 / measured.rate));

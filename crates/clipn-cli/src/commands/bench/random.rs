@@ -2,20 +2,20 @@
 
 use clipn::checkpoint::Buffer;
 use clipn::model::{BlockParams, LinearParams, ModelConfig, NormParams, TextParams, VisionParams};
+use clipn::random::{RandomSource, Xoshiro256};
 use clipn::tokenizer::{TokenBatch, TokenizerError};
-use clipn::training::TrainingRng;
 
 /// Generator of random weights and inputs.
 #[derive(Debug)]
-pub struct RandomInputs(TrainingRng);
+pub(crate) struct RandomInputs(Xoshiro256);
 
 impl RandomInputs {
-    pub fn new(seed: u64) -> Self {
-        Self(TrainingRng::new(seed))
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Xoshiro256::new(seed))
     }
 
     /// `count` uniform numbers in [−scale, scale).
-    pub fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
+    pub(crate) fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
         (0..count)
             .map(|_| (self.0.unit() as f32 * 2.0 - 1.0) * scale)
             .collect()
@@ -23,7 +23,7 @@ impl RandomInputs {
 
     /// Texts of `length` ids without padding: the last id is the largest of the vocabulary, which marks
     /// the end of a text.
-    pub fn texts(
+    pub(crate) fn texts(
         &mut self,
         rows: usize,
         length: usize,
@@ -39,7 +39,7 @@ impl RandomInputs {
         TokenBatch::new(ids, length)
     }
 
-    pub fn vision(&mut self, config: &ModelConfig) -> VisionParams<f32> {
+    pub(crate) fn vision(&mut self, config: &ModelConfig) -> VisionParams<f32> {
         let v = &config.vision;
         let inner = 3 * v.patch_size * v.patch_size;
         VisionParams {
@@ -53,7 +53,7 @@ impl RandomInputs {
         }
     }
 
-    pub fn text(&mut self, config: &ModelConfig, prompts: usize) -> TextParams<f32> {
+    pub(crate) fn text(&mut self, config: &ModelConfig, prompts: usize) -> TextParams<f32> {
         let t = &config.text;
         TextParams {
             token_embedding: self.buffer(t.vocab_size * t.width, 0.02),

@@ -9,7 +9,7 @@ use super::workload::Workload;
 use crate::common::error::CliError;
 
 /// A batch of images through the image tower.
-pub fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
+pub(crate) fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
     let tower = model.image_encoder()?;
     let size = tower.image_size();
     let pixels = RandomInputs::new(9).values(batch * 3 * size * size, 2.0);
@@ -28,12 +28,12 @@ pub fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
 }
 
 /// `length`, but at most the context length of the model.
-pub fn clamped_length(config: &ModelConfig, length: usize) -> usize {
+pub(crate) fn clamped_length(config: &ModelConfig, length: usize) -> usize {
     length.min(config.text.context_length)
 }
 
 /// A batch of texts without padding through a text tower.
-pub fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
+pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
     let length = clamped_length(&model.config, length);
     let tower = model.text_encoder(Side::Yes, 0);
     let texts = RandomInputs::new(9).texts(batch, length, model.config.text.vocab_size)?;

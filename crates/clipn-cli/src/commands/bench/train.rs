@@ -1,11 +1,14 @@
 //! Optimizer steps of a text tower alone, and of the objective `clipn` as in `clipn train`.
 
 use clipn::engine::{TransformerText, VisionTower};
-use clipn::model::{Features, ModelConfig, NoPrompt, Side, TextConfig, TrainText, VisionConfig};
+use clipn::model::{
+    Features, ModelConfig, NoPrompt, Side, TextConfig, TrainableTextTower, VisionConfig,
+};
+use clipn::random::{RandomSource, Xoshiro256};
 use clipn::tokenizer::Tokenizer;
 use clipn::training::{
     AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings,
-    SingleProcess, TextInput, Towers, Trainer, TrainingError, TrainingRng,
+    SingleProcess, TextInput, Towers, Trainer, TrainingError,
 };
 use serde_json::{Map, json};
 
@@ -31,7 +34,7 @@ const LEARNING_RATE: f64 = 1e-5;
 
 /// Forward, loss, backward and AdamW of a text tower including its token table, on texts without
 /// padding.
-pub fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
+pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
     let config = &model.config;
     let length = clamped_length(config, length);
     let mut random = RandomInputs::new(9);
@@ -70,7 +73,7 @@ pub fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliE
 /// A step of the objective `clipn` on decoded pixels: tokenization, forward passes of both frozen
 /// towers, forward and backward pass of the "no" tower, AdamW. With `cached`, the features of the
 /// frozen towers are given. Each repetition has other captions.
-pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Workload, CliError> {
+pub(crate) fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Workload, CliError> {
     let table = args
         .data
         .as_ref()
@@ -109,7 +112,7 @@ pub fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Workload, C
         ),
     ]);
     let flops = Some(step_flops(&config, cached) * BATCH as f64);
-    let mut rng = TrainingRng::new(11);
+    let mut rng = Xoshiro256::new(11);
     let mut first = 0;
     Ok(Workload {
         run: Box::new(move || {
@@ -206,7 +209,7 @@ fn prompts_of(no: &TransformerText, config: &TextConfig) -> usize {
 }
 
 /// Draws one of the prompts or their mean, as training does.
-fn draw(rng: &mut TrainingRng, prompts: usize) -> NoPrompt {
+fn draw(rng: &mut Xoshiro256, prompts: usize) -> NoPrompt {
     match rng.below(prompts as u64 + 1) as usize {
         index if index < prompts => NoPrompt::Index(index),
         _ => NoPrompt::Mean,
@@ -216,6 +219,6 @@ fn draw(rng: &mut TrainingRng, prompts: usize) -> NoPrompt {
 /// Random features of a batch, normalized rows `[batch, dim]`.
 fn unit_rows(random: &mut RandomInputs, batch: usize, dim: usize) -> Vec<f32> {
     let mut rows = Features::new(random.values(batch * dim, 1.0), dim);
-    rows.normalise();
+    rows.normalize();
     rows.values().to_vec()
 }

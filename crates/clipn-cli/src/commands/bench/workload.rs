@@ -10,7 +10,7 @@ use crate::common::error::CliError;
 use crate::common::interrupt;
 
 /// A workload to measure.
-pub struct Workload {
+pub(crate) struct Workload {
     /// Runs one repetition.
     pub run: Box<dyn FnMut() -> Result<(), CliError>>,
     /// Architecture, if the task has one.
@@ -29,7 +29,7 @@ pub struct Workload {
 
 /// The measurement of a task.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     pub task: Task,
     pub model: Option<String>,
     pub shape: String,
@@ -50,7 +50,7 @@ pub struct Measurement {
 
 impl Workload {
     /// Runs once unmeasured if `warm_up`, then `reps` times.
-    pub fn measure(
+    pub(crate) fn measure(
         mut self,
         task: Task,
         reps: u32,
@@ -88,7 +88,7 @@ impl Workload {
 
 impl Measurement {
     /// The measurement of the matrix-product peak, in operations per second.
-    pub fn product_peak(flops: f64) -> Self {
+    pub(crate) fn peak_gemm_flops(flops: f64) -> Self {
         Self {
             task: Task::ProductPeak,
             model: None,

@@ -8,7 +8,7 @@ use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
 use crate::common::weights::DownloadArgs;
 
 #[derive(Debug, Args)]
-pub struct CalibrateArgs {
+pub(crate) struct CalibrateArgs {
     /// Bundle to calibrate
     #[arg(long, value_name = "FILE")]
     pub bundle: PathBuf,
@@ -51,7 +51,7 @@ pub struct CalibrateArgs {
 
 impl CalibrateArgs {
     /// The model arguments: only the weights can be given.
-    pub fn model(&self) -> ModelArgs {
+    pub(crate) fn model(&self) -> ModelArgs {
         ModelArgs {
             model: None,
             pretrained: self.pretrained.clone(),

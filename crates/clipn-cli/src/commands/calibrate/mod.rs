@@ -4,10 +4,10 @@ mod args;
 mod output;
 mod score;
 
-pub use args::CalibrateArgs;
-pub use output::object;
+pub(crate) use args::CalibrateArgs;
+pub(crate) use output::object;
 
-use clipn::calibration::{Calibration, Settings, calibrate, examine};
+use clipn::calibration::{Calibration, Settings, calibrate, check_calibration_set};
 use clipn::detector::Detector;
 
 use crate::common::detector::{OpenedDetector, open_bundle};
@@ -19,7 +19,7 @@ use score::{ImageFile, ScoredImage, list_images, score};
 const LOWEST_SHOWN: usize = 5;
 
 /// `clipn calibrate`.
-pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     if args.choice == clipn::calibration::Choice::Best && args.ood.is_empty() {
         return Err(CliError::usage_with_hint(
             "--choice best needs in-distribution and out-of-distribution images",
@@ -58,7 +58,7 @@ pub fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             .collect::<Vec<f64>>()
     };
     let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
-    let warnings = examine(&samples, bundle.classifier().class_names(), &settings);
+    let warnings = check_calibration_set(&samples, bundle.classifier().class_names(), &settings);
     let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
         .with_notes(args.id.display().to_string(), warnings);
     let path = args.out.as_deref().unwrap_or(&args.bundle);

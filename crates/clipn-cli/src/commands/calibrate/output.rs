@@ -10,7 +10,7 @@ use crate::common::args::Format;
 use crate::common::error::CliError;
 
 /// Prints the calibration in the requested format.
-pub fn print(
+pub(crate) fn print(
     args: &CalibrateArgs,
     bundle: &Bundle,
     calibration: &Calibration,
@@ -38,7 +38,7 @@ pub fn print(
 }
 
 /// A calibration as JSON, with scores in their published unit.
-pub fn object(calibration: &Calibration) -> Value {
+pub(crate) fn object(calibration: &Calibration) -> Value {
     let score = calibration.score();
     let published = |value: f64| score.from_stable(value);
     json!({

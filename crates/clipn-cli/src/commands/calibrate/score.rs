@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clipn::calibration::{Looked, Settings};
+use clipn::calibration::{CalibrationSample, Settings};
 use clipn::dataset::{ImageFolder, read_list};
 use clipn::detector::Detector;
-use clipn::evaluation::{EvaluationError, Recogniser};
 use clipn::image::ImageError;
+use clipn::inference::{InferenceError, InferencePipeline};
 use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, predict, q, stable};
 
@@ -16,27 +16,27 @@ use crate::common::progress::Bar;
 
 /// An image file, and its class folder if there is one.
 #[derive(Debug, Clone)]
-pub struct ImageFile {
+pub(crate) struct ImageFile {
     path: PathBuf,
     folder: Option<String>,
 }
 
 /// A scored image.
 #[derive(Debug)]
-pub struct ScoredImage {
+pub(crate) struct ScoredImage {
     pub path: PathBuf,
-    pub sample: Looked,
+    pub sample: CalibrationSample,
 }
 
 /// Scored images, and the errors of the others.
 #[derive(Debug, Default)]
-pub struct ScoringOutcome {
+pub(crate) struct ScoringOutcome {
     pub images: Vec<ScoredImage>,
     pub errors: Vec<String>,
 }
 
 /// Lists the images below a directory, or of an image list.
-pub fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
+pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
     if path.is_file() {
         let set = read_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
         return Ok(set
@@ -48,7 +48,7 @@ pub fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
             })
             .collect());
     }
-    let set = ImageFolder::read(path)?.unlabelled("images")?;
+    let set = ImageFolder::read(path)?.unlabeled("images")?;
     let folder = |file: &Path| {
         let mut components = file.strip_prefix(path).ok()?.components();
         let first = components
@@ -71,17 +71,17 @@ pub fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
 
 /// Scores images with the score of the settings. An unreadable image is skipped, or an error with
 /// `--strict`.
-pub fn score(
+pub(crate) fn score(
     detector: &Detector,
     files: &[ImageFile],
     settings: &Settings,
     run: &RunArgs,
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
-    let pipeline = Recogniser::new(
+    let pipeline = InferencePipeline::new(
         detector.tower(),
         detector.classifier(),
-        detector.preprocessing().clone(),
+        detector.preprocessing(),
     )?;
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
@@ -105,7 +105,7 @@ pub fn score(
             Ok((score, prediction, q)) if score.is_finite() => {
                 outcome.images.push(ScoredImage {
                     path,
-                    sample: Looked {
+                    sample: CalibrationSample {
                         score,
                         prediction,
                         q,
@@ -124,7 +124,7 @@ pub fn score(
     let result = pipeline.for_each(paths, run.parallelism(), bar, compute, sink);
     bar.end();
     match result {
-        Err(CliError::Evaluation(EvaluationError::Cancelled { done, .. })) => {
+        Err(CliError::Inference(InferenceError::Cancelled { done, .. })) => {
             Err(CliError::Interrupted {
                 done: done as u64,
                 total: Some(files.len() as u64),

@@ -6,7 +6,7 @@ use crate::common::args::{Format, ModelArgs, PromptArgs};
 use crate::common::weights::DownloadArgs;
 
 #[derive(Debug, Subcommand)]
-pub enum ClassifierCommand {
+pub(crate) enum ClassifierCommand {
     /// Encode class names and write them as a bundle
     Build(BuildArgs),
     /// Show what a bundle contains
@@ -18,7 +18,7 @@ pub enum ClassifierCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
@@ -41,7 +41,7 @@ pub struct BuildArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// Bundle to read
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
@@ -52,7 +52,7 @@ pub struct ShowArgs {
 
 /// Input and output of a change.
 #[derive(Debug, Args)]
-pub struct ChangeArgs {
+pub(crate) struct ChangeArgs {
     /// Bundle to read
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
@@ -65,7 +65,7 @@ pub struct ChangeArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct AddArgs {
+pub(crate) struct AddArgs {
     #[command(flatten)]
     pub change: ChangeArgs,
     /// Class names to add: a file with one per line, or "a,b,c"
@@ -79,7 +79,7 @@ pub struct AddArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct RemoveArgs {
+pub(crate) struct RemoveArgs {
     #[command(flatten)]
     pub change: ChangeArgs,
     /// Class names to remove: a file with one per line, or "a,b,c"

@@ -12,7 +12,7 @@ use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
 /// `clipn classifier build`.
-pub fn run(args: &BuildArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_output(&args.out, args.force)?;
     let names = ClassNames::resolve(&args.classes)?;
     let loaded = LoadedModel::open(&args.model)?;
@@ -33,7 +33,7 @@ pub fn run(args: &BuildArgs) -> Result<(), CliError> {
 /// The source of the weights for the bundle: the absolute path of a file, so that the bundle works
 /// from any directory, or the name as given.
 fn source(requested: &Path) -> String {
-    let is_built_in = Pretrained::is_mini(requested);
+    let is_built_in = Pretrained::is_builtin_name(requested);
     let path = if is_built_in {
         None
     } else {

@@ -11,7 +11,7 @@ use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
 /// `clipn classifier add`.
-pub fn add(args: &AddArgs) -> Result<(), CliError> {
+pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     let bundle = open(&args.change)?;
     let names = names(&args.classes)?;
     if let Some(name) = names
@@ -28,7 +28,7 @@ pub fn add(args: &AddArgs) -> Result<(), CliError> {
         downloads: args.downloads.clone(),
     };
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
-    bundle.check_texts(&loaded.weights)?;
+    bundle.check_text_towers(&loaded.weights)?;
     let added = loaded.encode(
         &names,
         bundle.templates(),
@@ -40,7 +40,7 @@ pub fn add(args: &AddArgs) -> Result<(), CliError> {
 }
 
 /// `clipn classifier remove`.
-pub fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let bundle = open(&args.change)?;
     let classifier = bundle.classifier().without(&names(&args.classes)?)?;
     write(&args.change, bundle, classifier)

@@ -5,7 +5,7 @@ mod build;
 mod change;
 mod show;
 
-pub use args::ClassifierCommand;
+pub(crate) use args::ClassifierCommand;
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use clipn::bundle::Bundle;
 use crate::common::error::CliError;
 
 /// `clipn classifier`.
-pub fn run(command: &ClassifierCommand) -> Result<(), CliError> {
+pub(crate) fn run(command: &ClassifierCommand) -> Result<(), CliError> {
     match command {
         ClassifierCommand::Build(args) => build::run(args),
         ClassifierCommand::Show(args) => show::run(args),

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::Calibration;
-use clipn::classifier::Wording;
+use clipn::classifier::PromptVariant;
 use serde_json::{Value, json};
 
 use super::args::ShowArgs;
@@ -13,7 +13,7 @@ use crate::common::error::CliError;
 const NAMES_SHOWN: usize = 12;
 
 /// `clipn classifier show`.
-pub fn run(args: &ShowArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ShowArgs) -> Result<(), CliError> {
     let bundle = Bundle::open(&args.bundle)?;
     let mut out = std::io::stdout().lock();
     match args.format {
@@ -50,8 +50,8 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     )?;
     let templates = bundle.templates();
     let wording = match bundle.wording() {
-        Wording::Learnable => "both towers read the same lines",
-        Wording::HandCrafted => "the \"no\" tower reads its own lines",
+        PromptVariant::Learnable => "both towers read the same lines",
+        PromptVariant::HandCrafted => "the \"no\" tower reads its own lines",
     };
     let lines = if templates.len() == 1 {
         "line"

@@ -8,7 +8,7 @@ use crate::common::error::CliError;
 
 /// Format of the file that `--output` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     /// One JSON object per line
     Jsonl,
     Csv,
@@ -16,7 +16,7 @@ pub enum OutputFormat {
 }
 
 #[derive(Debug, Args)]
-pub struct ClassifyArgs {
+pub(crate) struct ClassifyArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub struct ClassifyArgs {
 
 impl ClassifyArgs {
     /// Rejects combinations of flags that clap cannot express.
-    pub fn check(&self) -> Result<(), CliError> {
+    pub(crate) fn check(&self) -> Result<(), CliError> {
         let piped = self
             .paths
             .iter()

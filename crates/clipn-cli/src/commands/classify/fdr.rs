@@ -8,7 +8,7 @@ use super::rows::Row;
 /// Labels the images unknown that the Benjamini-Hochberg procedure rejects at rate `q`, and all
 /// others with their best class, regardless of the threshold. Rows without a p-value, those of
 /// unreadable images, stay unchanged and do not count.
-pub fn decide(rows: &mut [Row], q: f64) {
+pub(crate) fn decide(rows: &mut [Row], q: f64) {
     let p_values: Vec<f64> = rows.iter().filter_map(|row| row.p_value).collect();
     let rejected = benjamini_hochberg(&p_values, q);
     let count = rejected.iter().filter(|&&rejected| rejected).count();

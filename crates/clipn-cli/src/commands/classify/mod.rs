@@ -9,16 +9,16 @@ mod settings;
 mod shard;
 mod sources;
 
-pub use args::ClassifyArgs;
+pub(crate) use args::ClassifyArgs;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clipn::bundle::ModelIdentity;
-use clipn::dataset::NamedPicture;
+use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
-use clipn::evaluation::{EvaluationError, Recogniser};
 use clipn::image::ImageError;
+use clipn::inference::{InferenceError, InferencePipeline};
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 use clipn::scores::LogitsRow;
@@ -34,7 +34,7 @@ use shard::ShardSpec;
 use sources::ImageStream;
 
 /// `clipn classify`.
-pub fn run(args: &ClassifyArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     args.check()?;
     let shard = ShardSpec::from_args(args)?;
     let output = args
@@ -194,12 +194,15 @@ impl ClassifyRun<'_> {
         images: ImageStream,
         mut write: impl FnMut(&Row) -> Result<(), CliError>,
     ) -> Result<Completion, CliError> {
-        let detector = detector.clone().with_top(self.top());
-        let preprocessing = detector.preprocessing().clone();
-        let pipeline = Recogniser::new(detector.tower(), detector.classifier(), preprocessing)?;
+        let detector = detector.clone().with_top_k(self.top());
+        let pipeline = InferencePipeline::new(
+            detector.tower(),
+            detector.classifier(),
+            detector.preprocessing(),
+        )?;
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =
-            |image: &NamedPicture, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
+            |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
                 Ok(logits) => Ok(Row::from_detection(
                     image.name.clone(),
                     detector.decide(logits),
@@ -234,7 +237,7 @@ impl ClassifyRun<'_> {
             pipeline.for_each(images, self.args.run.parallelism(), self.bar, decide, sink);
         self.bar.end();
         match outcome {
-            Err(CliError::Evaluation(EvaluationError::Cancelled { .. })) => {
+            Err(CliError::Inference(InferenceError::Cancelled { .. })) => {
                 return Ok(Completion::Interrupted);
             }
             Ok(()) if interrupted.load(Ordering::Relaxed) => return Ok(Completion::Interrupted),

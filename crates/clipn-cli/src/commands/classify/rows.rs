@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One of an image's top classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     pub label: String,
     /// Probability of the class among all classes, by the "yes" tower.
     pub p: f32,
@@ -15,7 +15,7 @@ pub struct Candidate {
 
 /// The class that contributes most to rejection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StrongestNo {
+pub(crate) struct StrongestNo {
     pub label: String,
     pub p: f32,
     pub q: f32,
@@ -25,7 +25,7 @@ pub struct StrongestNo {
 
 /// The result of one image. A file keeps the field names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub(crate) struct Row {
     pub path: String,
     pub label: Option<String>,
     pub score: Option<f64>,
@@ -38,7 +38,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn from_detection(path: String, detection: Detection) -> Self {
+    pub(crate) fn from_detection(path: String, detection: Detection) -> Self {
         let top = detection.top.into_iter().map(|c| Candidate {
             label: c.label,
             p: c.p,
@@ -63,7 +63,7 @@ impl Row {
     }
 
     /// The row of an image that could not be read.
-    pub fn failed(path: String, error: &str) -> Self {
+    pub(crate) fn failed(path: String, error: &str) -> Self {
         Self {
             path,
             label: None,
@@ -78,12 +78,12 @@ impl Row {
         }
     }
 
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         Outcome::from_fields(self.label.as_deref(), self.error.as_deref())
     }
 
     /// The row's values in the order of [`columns`].
-    pub fn values(&self, top: usize) -> Vec<Value<'_>> {
+    pub(crate) fn values(&self, top: usize) -> Vec<Value<'_>> {
         let mut values = vec![
             Value::Text(Some(&self.path)),
             Value::Text(self.label.as_deref()),
@@ -112,14 +112,14 @@ impl Row {
 
 /// A value of a CSV or Parquet row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     Text(Option<&'a str>),
     Double(Option<f64>),
     Float(Option<f32>),
 }
 
 /// The columns of CSV and Parquet rows with `top` classes per image.
-pub fn columns(top: usize) -> Vec<String> {
+pub(crate) fn columns(top: usize) -> Vec<String> {
     let mut names: Vec<String> = ["path", "label", "score", "threshold", "p_value"]
         .map(String::from)
         .into();
@@ -132,7 +132,7 @@ pub fn columns(top: usize) -> Vec<String> {
 
 /// Outcome of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Labeled,
     Unknown,
     Unreadable,
@@ -140,7 +140,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Derives the outcome from a row's label and error.
-    pub fn from_fields(label: Option<&str>, error: Option<&str>) -> Self {
+    pub(crate) fn from_fields(label: Option<&str>, error: Option<&str>) -> Self {
         match (label, error) {
             (_, Some(error)) if !error.is_empty() => Self::Unreadable,
             (Some(UNKNOWN), _) => Self::Unknown,
@@ -151,7 +151,7 @@ impl Outcome {
 
 /// Number of images per outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     pub images: u64,
     pub labeled: u64,
     pub unknown: u64,
@@ -159,7 +159,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
         self.images += 1;
         *match outcome {
             Outcome::Labeled => &mut self.labeled,

@@ -17,15 +17,15 @@ const MAX_VALUE_CHARS: usize = 60;
 
 /// Settings by name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunSettings(Map<String, Value>);
+pub(crate) struct RunSettings(Map<String, Value>);
 
 impl RunSettings {
-    pub fn new(settings: Map<String, Value>) -> Self {
+    pub(crate) fn new(settings: Map<String, Value>) -> Self {
         Self(settings)
     }
 
     /// Writes the settings atomically.
-    pub fn write(&self, path: &Path) -> Result<(), CliError> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
         let failed = |source| CliError::WriteFile {
             path: path.to_owned(),
             source,
@@ -37,7 +37,7 @@ impl RunSettings {
     }
 
     /// Compares the settings with those that the output was started with.
-    pub fn check(&self, target: &Target) -> Result<(), CliError> {
+    pub(crate) fn check(&self, target: &Target) -> Result<(), CliError> {
         let mismatch = |problem: String, advice: &str| {
             CliError::usage_with_hint(
                 format!("cannot resume {}: {problem}", target.path.display()),

@@ -16,17 +16,17 @@ const LAUNCHERS: [(&str, &str); 3] = [
 
 /// Shard `index` of `count` shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardSpec {
+pub(crate) struct ShardSpec {
     pub index: u64,
     pub count: u64,
 }
 
 impl ShardSpec {
-    pub const ALL: Self = Self { index: 0, count: 1 };
+    pub(crate) const ALL: Self = Self { index: 0, count: 1 };
 
     /// Takes the shard from the flags, or with `--distributed` from the launcher. Notes the shard of a
     /// launcher, and a launcher that is ignored.
-    pub fn from_args(args: &ClassifyArgs) -> Result<Self, CliError> {
+    pub(crate) fn from_args(args: &ClassifyArgs) -> Result<Self, CliError> {
         let variable = |name: &str| std::env::var(name).ok();
         if let (Some(index), Some(count)) = (args.shard_index, args.num_shards) {
             return Self::new(index, count, "--shard-index", "--num-shards");
@@ -105,22 +105,22 @@ impl ShardSpec {
         ))
     }
 
-    pub fn is_all(self) -> bool {
+    pub(crate) fn is_all(self) -> bool {
         self.count == 1
     }
 
     /// Whether the `n`-th item, counted from 0, belongs to this shard.
-    pub fn contains(self, n: u64) -> bool {
+    pub(crate) fn contains(self, n: u64) -> bool {
         n % self.count == self.index
     }
 
     /// Number of items of this shard out of `total`.
-    pub fn len_of(self, total: u64) -> u64 {
+    pub(crate) fn len_of(self, total: u64) -> u64 {
         total.saturating_sub(self.index).div_ceil(self.count)
     }
 
     /// Adds the shard to a file name, as in `rows-00002-of-00008.csv`, if there are several shards.
-    pub fn file_name(self, path: &Path) -> PathBuf {
+    pub(crate) fn file_name(self, path: &Path) -> PathBuf {
         if self.is_all() {
             return path.to_owned();
         }

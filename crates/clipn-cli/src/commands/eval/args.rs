@@ -10,7 +10,7 @@ use crate::common::error::CliError;
 use crate::common::weights::DownloadArgs;
 
 #[derive(Debug, Args)]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
@@ -87,7 +87,7 @@ pub struct EvalArgs {
 
 impl EvalArgs {
     /// The models, one per weights.
-    pub fn models(&self) -> Result<Vec<ModelArgs>, CliError> {
+    pub(crate) fn models(&self) -> Result<Vec<ModelArgs>, CliError> {
         if self.pretrained.len() > 1 && self.repeat.is_some() {
             return Err(CliError::usage_with_hint(
                 "--repeat gives the spread over images, and several --pretrained the spread over weights",
@@ -125,7 +125,7 @@ impl EvalArgs {
     }
 
     /// Resampling of the images, if requested.
-    pub fn repeat(&self) -> Option<Repeat> {
+    pub(crate) fn repeat(&self) -> Option<Repeat> {
         let subset = self.subset.map(|size| size as usize);
         self.repeat.map(|n| Repeat {
             n: n as usize,
@@ -137,7 +137,7 @@ impl EvalArgs {
 
 /// A comma-separated list of scores.
 #[derive(Debug, Clone)]
-pub struct ScoreList(pub Vec<&'static dyn Score>);
+pub(crate) struct ScoreList(pub Vec<&'static dyn Score>);
 
 fn parse_scores(text: &str) -> Result<ScoreList, String> {
     parse_list(text).map(ScoreList).map_err(|e| e.to_string())

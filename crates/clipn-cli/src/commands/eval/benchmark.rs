@@ -14,7 +14,7 @@ use crate::common::error::CliError;
 const FROM_FLAGS: &str = "command line";
 
 /// Opens the benchmark that the arguments name or define.
-pub fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
+pub(crate) fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
     let mut benchmark = match (&args.benchmark, &args.id) {
         (Some(name), _) => Benchmark::load(name)?,
         (None, Some(id)) => from_flags(id, &args.ood)?,
@@ -100,7 +100,7 @@ fn source(path: PathBuf) -> SetSource {
 }
 
 /// The heading of a report on a benchmark.
-pub fn heading(benchmark: &OpenedBenchmark) -> String {
+pub(crate) fn heading(benchmark: &OpenedBenchmark) -> String {
     /// Maximum number of out-of-distribution sets to name.
     const NAMES_SHOWN: usize = 4;
     if benchmark.name != FROM_FLAGS {

@@ -10,7 +10,7 @@ use clipn::report::{ReportOptions, write_histograms, write_html, write_record_ht
 use crate::common::error::CliError;
 
 /// Creates a directory and its parents.
-pub fn create_directory(directory: &Path) -> Result<(), CliError> {
+pub(crate) fn create_directory(directory: &Path) -> Result<(), CliError> {
     std::fs::create_dir_all(directory).map_err(|source| CliError::OutputDirectory {
         path: directory.to_owned(),
         source,
@@ -18,12 +18,12 @@ pub fn create_directory(directory: &Path) -> Result<(), CliError> {
 }
 
 /// The directory of one of several runs; `index` counts from 0, the name from 1.
-pub fn run_directory(output: &Path, index: usize) -> PathBuf {
+pub(crate) fn run_directory(output: &Path, index: usize) -> PathBuf {
     output.join(format!("run-{}", index + 1))
 }
 
 /// Writes the files of one evaluation.
-pub fn write_evaluation(
+pub(crate) fn write_evaluation(
     directory: &Path,
     record: &Record,
     evaluation: &Evaluation,
@@ -56,7 +56,7 @@ pub fn write_evaluation(
 }
 
 /// Writes the files of merged runs.
-pub fn write_merged(directory: &Path, record: &Record, title: &str) -> Result<(), CliError> {
+pub(crate) fn write_merged(directory: &Path, record: &Record, title: &str) -> Result<(), CliError> {
     create_directory(directory)?;
     write_results_json(&directory.join(Record::FILE), record)?;
     write_record_csv(

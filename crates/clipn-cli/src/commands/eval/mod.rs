@@ -5,16 +5,16 @@ mod benchmark;
 mod files;
 mod tables;
 
-pub use args::EvalArgs;
-pub use files::write_merged;
-pub use tables::{print, write_tables};
+pub(crate) use args::EvalArgs;
+pub(crate) use files::write_merged;
+pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
 
-use clipn::classifier::{Classifier, Wording};
+use clipn::classifier::{Classifier, PromptVariant};
 use clipn::dataset::{ImageSet, OodKind};
 use clipn::evaluation::{
-    Evaluation, Options, Record, Results, Run, Spread, check_alike, evaluate_each, merge,
+    Evaluation, Options, Record, Results, Run, Spread, check_comparable, evaluate_each, merge,
 };
 use clipn::image::Preprocessing;
 use clipn::prompts::ClassNames;
@@ -31,7 +31,7 @@ struct EvaluatedModel {
     args: ModelArgs,
     loaded: LoadedModel,
     classifier: Classifier,
-    wording: Wording,
+    wording: PromptVariant,
     preprocessing: Preprocessing,
 }
 
@@ -52,7 +52,7 @@ struct EvaluationData {
 }
 
 /// `clipn eval`.
-pub fn run(args: &EvalArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let model_args = args.models()?;
     let loaded = model_args
         .iter()
@@ -101,7 +101,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     // Before the work: models that are not comparable have no mean.
     let named_settings =
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
-    check_alike(&models.iter().map(named_settings).collect::<Vec<_>>())?;
+    check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
     let evaluations = evaluate_models(&models, &data, &options, &bar)?;
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
         let record = record(args, &options, &data, model, evaluation, &bar)?;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clipn::dataset::OodKind;
-use clipn::evaluation::{Record, Results, Spread, Variation, Variations, write_record_rows};
+use clipn::evaluation::{MetricSpread, MetricSpreads, Record, Results, Spread, write_record_rows};
 use clipn::metrics::FprConvention;
 use clipn::scores::by_name;
 
@@ -12,7 +12,7 @@ use crate::common::error::CliError;
 use crate::common::table::Table;
 
 /// Prints results in the requested format.
-pub fn print(record: &Record, format: Format) -> Result<(), CliError> {
+pub(crate) fn print(record: &Record, format: Format) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = match format {
         Format::Json => {
@@ -41,7 +41,7 @@ fn write_record(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
 }
 
 /// Writes a summary of the in-distribution set and a table of scores × out-of-distribution sets.
-pub fn write_tables(
+pub(crate) fn write_tables(
     out: &mut impl Write,
     results: &Results,
     classes: u64,
@@ -77,7 +77,7 @@ fn write_parts(
 }
 
 /// Formats a metric in percent, with its spread if there is one.
-fn percent(value: f64, varied: Option<(&Spread, Variation)>) -> String {
+fn percent(value: f64, varied: Option<(&Spread, MetricSpread)>) -> String {
     match varied {
         Some((spread, v)) => format!(
             "{:.2} ± {:.2}",
@@ -88,8 +88,8 @@ fn percent(value: f64, varied: Option<(&Spread, Variation)>) -> String {
     }
 }
 
-fn cell(auroc: f64, fpr95: f64, varied: Option<(&Spread, &Variations)>) -> String {
-    let of = |pick: fn(&Variations) -> Variation| varied.map(|(spread, v)| (spread, pick(v)));
+fn cell(auroc: f64, fpr95: f64, varied: Option<(&Spread, &MetricSpreads)>) -> String {
+    let of = |pick: fn(&MetricSpreads) -> MetricSpread| varied.map(|(spread, v)| (spread, pick(v)));
     format!(
         "{} / {}",
         percent(auroc, of(|v| v.auroc)),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clipn::download::{Held, HeldWeights, HubName, Settings};
+use clipn::download::{CacheInventory, CachedWeights, HubName, Settings};
 use serde_json::json;
 
 use crate::common::args::Format;
@@ -14,9 +14,9 @@ use crate::common::table::Table;
 const SHORT_COMMIT: usize = 12;
 
 /// `clipn models --cache`.
-pub fn run(format: Format) -> Result<(), CliError> {
+pub(crate) fn run(format: Format) -> Result<(), CliError> {
     let settings = Settings::from_env()?;
-    let cached = Held::look(&settings)?;
+    let cached = CacheInventory::look(&settings)?;
     let mut out = std::io::stdout().lock();
     match format {
         Format::Table => table(&mut out, &cached, &settings).map_err(CliError::Output),
@@ -53,7 +53,11 @@ pub fn run(format: Format) -> Result<(), CliError> {
     }
 }
 
-fn table(out: &mut impl Write, cached: &Held, settings: &Settings) -> std::io::Result<()> {
+fn table(
+    out: &mut impl Write,
+    cached: &CacheInventory,
+    settings: &Settings,
+) -> std::io::Result<()> {
     let (cache, assets) = (settings.cache.display(), settings.assets.display());
     if cached.weights.is_empty() {
         writeln!(out, "no weights in {cache} and {assets}")?;
@@ -97,7 +101,7 @@ fn table(out: &mut impl Write, cached: &Held, settings: &Settings) -> std::io::R
 }
 
 /// The name of a repository for --pretrained, or the name of a file.
-fn pretrained_name(one: &HeldWeights) -> String {
+fn pretrained_name(one: &CachedWeights) -> String {
     if one.name.contains('/') {
         format!("{}{}", HubName::PREFIX, one.name)
     } else {
@@ -105,7 +109,7 @@ fn pretrained_name(one: &HeldWeights) -> String {
     }
 }
 
-fn revision(one: &HeldWeights) -> String {
+fn revision(one: &CachedWeights) -> String {
     let short = one.revision.get(..SHORT_COMMIT).unwrap_or(&one.revision);
     match one.refs.as_slice() {
         [] => short.to_owned(),

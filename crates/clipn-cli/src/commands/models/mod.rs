@@ -17,7 +17,7 @@ use crate::common::table::Table;
 use tags::Tag;
 
 #[derive(Debug, Args)]
-pub struct ModelsArgs {
+pub(crate) struct ModelsArgs {
     /// List the cached weights instead: revisions of hub repositories, and files of open_clip tags
     #[arg(long, conflicts_with = "model")]
     pub cache: bool,
@@ -142,7 +142,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// `clipn models`.
-pub fn run(args: &ModelsArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ModelsArgs) -> Result<(), CliError> {
     if args.cache {
         return cache::run(args.format);
     }

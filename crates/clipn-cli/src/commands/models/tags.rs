@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::common::table::Table;
 
 /// An open_clip tag, and the path of its weights if they are cached.
-pub struct Tag {
+pub(crate) struct Tag {
     row: &'static Row,
     path: Option<PathBuf>,
 }
 
 impl Tag {
     /// Lists the tags of an architecture; a custom config has none.
-    pub fn list(model: &str) -> Vec<Self> {
+    pub(crate) fn list(model: &str) -> Vec<Self> {
         // Without a usable cache directory nothing is cached.
         let settings = Settings::from_env().ok();
         let path = |row: &Row| settings.as_ref().and_then(|settings| row.cached(settings));
@@ -36,7 +36,7 @@ impl Tag {
         }
     }
 
-    pub fn object(&self) -> Value {
+    pub(crate) fn object(&self) -> Value {
         let (origin, sha256) = self.origin();
         json!({
             "tag": self.row.tag,
@@ -49,7 +49,7 @@ impl Tag {
 }
 
 /// Writes the tags of an architecture; nothing if there are none.
-pub fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
+pub(crate) fn write(out: &mut impl Write, tags: &[Tag]) -> std::io::Result<()> {
     if tags.is_empty() {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::common::error::CliError;
 /// A recipe: variables, and steps in the order in which they run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// Purpose, in a sentence or two; printed at the start.
     #[serde(default)]
     pub description: String,
@@ -26,7 +26,7 @@ pub struct Recipe {
 /// One command of a recipe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub(crate) struct Step {
     /// Name for `{name}` in later steps, and of the run if the step trains.
     pub name: String,
     /// Description, printed when the step starts.
@@ -44,7 +44,7 @@ pub struct Step {
 
 /// Values of the placeholders `{name}`.
 #[derive(Debug, Clone)]
-pub struct Placeholders {
+pub(crate) struct Placeholders {
     values: BTreeMap<String, String>,
     /// Names of all steps.
     steps: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Placeholders {
 
 impl Recipe {
     /// Reads and checks a recipe file.
-    pub fn read(path: &Path) -> Result<Self, CliError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
         let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadRecipe {
             path: path.to_owned(),
             source,
@@ -89,7 +89,7 @@ impl Recipe {
 
     /// The values of `{recipe}`, `{data}`, `{output}` and the variables. `set` overrides variables, as
     /// `name=value`.
-    pub fn placeholders(
+    pub(crate) fn placeholders(
         &self,
         data: &Path,
         output: &Path,
@@ -156,7 +156,7 @@ impl Recipe {
 
 impl Placeholders {
     /// Sets the path that `{step}` stands for in later steps.
-    pub fn set_step_output(&mut self, step: &str, path: &Path) {
+    pub(crate) fn set_step_output(&mut self, step: &str, path: &Path) {
         self.values
             .insert(step.to_owned(), path.display().to_string());
     }
@@ -205,7 +205,7 @@ impl Placeholders {
     }
 
     /// The arguments of a step, starting with its command.
-    pub fn arguments(&self, step: &Step) -> Result<Vec<String>, CliError> {
+    pub(crate) fn arguments(&self, step: &Step) -> Result<Vec<String>, CliError> {
         let mut arguments = vec![step.command.clone()];
         for (flag, value) in &step.flags {
             let values = match value {

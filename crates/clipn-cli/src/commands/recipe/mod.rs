@@ -14,13 +14,13 @@ use crate::common::error::CliError;
 use crate::common::interrupt;
 
 /// The parsed command of a step, ready to run.
-pub type StepAction = Box<dyn FnOnce() -> Result<(), CliError>>;
+pub(crate) type StepAction = Box<dyn FnOnce() -> Result<(), CliError>>;
 
 /// Parses the arguments of a step as the command line does, or says in one line what is wrong.
-pub type ParseStep = fn(&[String]) -> Result<StepAction, String>;
+pub(crate) type ParseStep = fn(&[String]) -> Result<StepAction, String>;
 
 #[derive(Debug, Args)]
-pub struct RecipeArgs {
+pub(crate) struct RecipeArgs {
     /// Recipe file, such as recipes/tiny-imagenet.toml
     #[arg(value_name = "FILE")]
     pub recipe: PathBuf,
@@ -42,7 +42,7 @@ pub struct RecipeArgs {
 }
 
 /// `clipn recipe`. Interrupted training resumes, and finished training is not repeated.
-pub fn run(args: &RecipeArgs, parse: ParseStep) -> Result<(), CliError> {
+pub(crate) fn run(args: &RecipeArgs, parse: ParseStep) -> Result<(), CliError> {
     let recipe = Recipe::read(&args.recipe)?;
     let placeholders = recipe.placeholders(&args.data_root, &args.output, &args.set)?;
     if let Some(unknown) = args

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use crate::common::args::Format;
 
 #[derive(Debug, Subcommand)]
-pub enum ResultsCommand {
+pub(crate) enum ResultsCommand {
     /// Merge runs of one evaluation, such as other seeds, into mean ± sample standard deviation
     Merge(MergeArgs),
     /// Show saved results
@@ -13,7 +13,7 @@ pub enum ResultsCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// Directory for the merged results.json, results.csv and report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct MergeArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,

@@ -2,7 +2,7 @@
 
 mod args;
 
-pub use args::ResultsCommand;
+pub(crate) use args::ResultsCommand;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::common::error::CliError;
 use args::{MergeArgs, ShowArgs};
 
 /// `clipn results`.
-pub fn run(command: &ResultsCommand) -> Result<(), CliError> {
+pub(crate) fn run(command: &ResultsCommand) -> Result<(), CliError> {
     match command {
         ResultsCommand::Merge(args) => merge_runs(args),
         ResultsCommand::Show(args) => show(args),

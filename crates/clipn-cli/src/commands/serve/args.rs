@@ -10,14 +10,14 @@ use crate::common::error::CliError;
 
 /// Format of the log on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     Text,
     Json,
 }
 
 /// Minimum severity of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     Error,
     Warn,
     /// Also each classification request
@@ -27,7 +27,7 @@ pub enum LogLevel {
 }
 
 #[derive(Debug, Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
     /// Address to listen on; use API keys, or an authenticating proxy, beyond this machine
@@ -149,7 +149,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    pub fn settings(&self) -> Result<ServeSettings, CliError> {
+    pub(crate) fn settings(&self) -> Result<ServeSettings, CliError> {
         let defaults = ServeSettings::default();
         Ok(ServeSettings {
             host: self.host,

@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::args::{LogFormat, LogLevel};
 
 /// Installs logging to standard error, including panics.
-pub fn install(format: LogFormat, level: LogLevel) {
+pub(crate) fn install(format: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

@@ -6,12 +6,12 @@ mod log;
 use std::io::Write;
 use std::path::Path;
 
-use clipn::classifier::Wording;
+use clipn::classifier::PromptVariant;
 use clipn::detector::Detector;
 use clipn::prompts::TemplateSet;
 use clipn_serve::{ClassEncoder, Server};
 
-pub use args::ServeArgs;
+pub(crate) use args::ServeArgs;
 
 use crate::common::detector::{DetectorArgs, OpenedDetector};
 use crate::common::error::CliError;
@@ -20,10 +20,10 @@ use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
 /// `clipn serve`.
-pub fn run(args: &ServeArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     // Check the settings before the model is read.
     let settings = args.settings()?;
-    let is_open_to_others = settings.is_open_to_others();
+    let allows_remote_access_without_key = settings.allows_remote_access_without_key();
     let OpenedDetector { detector, weights } = args.detector.open(&Bar::default())?;
     let model = model_name(&args.detector, &detector);
     let encoder = weights
@@ -33,7 +33,7 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     if encoder.is_none() {
         tracing::info!("no text towers: requests cannot define classes");
     }
-    if is_open_to_others {
+    if allows_remote_access_without_key {
         tracing::warn!(
             "no API keys: everyone who can reach {} can use this server; give --api-keys-file, or \
              --host 127.0.0.1",
@@ -72,7 +72,7 @@ fn encoder(
     detector: &Detector,
     loaded: &LoadedModel,
 ) -> Result<ClassEncoder, CliError> {
-    let (templates, wording): (TemplateSet, Wording) = match detector.bundle() {
+    let (templates, wording): (TemplateSet, PromptVariant) = match detector.bundle() {
         Some(bundle) => (bundle.templates().clone(), bundle.wording()),
         None => {
             let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use clipn::image::ColourJitter;
+use clipn::image::ColorJitter;
 use clipn::training::{LossWeights, Tso};
 
 use crate::common::args::{Device, parse_count, parse_device};
@@ -9,7 +9,7 @@ use crate::common::weights::DownloadArgs;
 
 /// Training objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ObjectiveName {
+pub(crate) enum ObjectiveName {
     /// A "no" tower with learnable prompts, everything else frozen
     Clipn,
     /// A "no" tower that reads its own templates
@@ -19,7 +19,7 @@ pub enum ObjectiveName {
 }
 
 impl ObjectiveName {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Clipn => "clipn",
             Self::ClipnHandcrafted => "clipn-handcrafted",
@@ -30,7 +30,7 @@ impl ObjectiveName {
 
 /// Format of the training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DatasetType {
+pub(crate) enum DatasetType {
     /// Inferred from the extension: .csv and .tsv are tables, anything else is shards
     Auto,
     Webdataset,
@@ -39,7 +39,7 @@ pub enum DatasetType {
 
 /// Random augmentation of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AugmentationName {
+pub(crate) enum AugmentationName {
     /// RandomResizedCrop of 90 to 100 % of the area, bicubic
     Published,
     /// The crop of evaluation
@@ -92,7 +92,7 @@ const SETTINGS_FLAGS: [&str; 41] = [
 ];
 
 #[derive(Debug, Args)]
-pub struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// Training objective
     #[arg(long, value_enum, default_value = "clipn")]
     pub objective: ObjectiveName,
@@ -149,7 +149,7 @@ pub struct TrainArgs {
     pub flip: f64,
     /// Scale brightness, contrast and saturation by random factors from 1 - X to 1 + X
     #[arg(long, alias = "colour-jitter", value_name = "B,C,S", value_parser = parse_jitter)]
-    pub color_jitter: Option<ColourJitter>,
+    pub color_jitter: Option<ColorJitter>,
     /// Probability of conversion to grayscale, from 0 to 1
     #[arg(long, alias = "greyscale", value_name = "P", default_value = "0")]
     pub grayscale: f64,
@@ -266,10 +266,10 @@ fn parse_range(text: &str) -> Result<[f64; 2], String> {
     parse_numbers(text, "expected two numbers, such as 0.35,1")
 }
 
-fn parse_jitter(text: &str) -> Result<ColourJitter, String> {
+fn parse_jitter(text: &str) -> Result<ColorJitter, String> {
     let [brightness, contrast, saturation] =
         parse_numbers(text, "expected three numbers, such as 0.4,0.4,0.4")?;
-    Ok(ColourJitter {
+    Ok(ColorJitter {
         brightness,
         contrast,
         saturation,

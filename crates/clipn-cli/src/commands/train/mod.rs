@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clipn::dataset::{Benchmark, CaptionField, MaxBad, Sampling, TableFormat};
 use clipn::download::{DownloadError, HubName, Purpose};
-use clipn::evaluation::Parallelism;
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
+use clipn::inference::Parallelism;
 use clipn::model::{ModelConfig, Pretrained};
 use clipn::prompts::ClassNames;
 use clipn::training::{
@@ -17,7 +17,7 @@ use clipn::training::{
     TrainSettings,
 };
 
-pub use args::TrainArgs;
+pub(crate) use args::TrainArgs;
 
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
@@ -26,7 +26,7 @@ use args::{AugmentationName, DatasetType};
 use observer::RunReporter;
 
 /// `clipn train`: trains, and prints the path of the newest weights.
-pub fn run(args: &TrainArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &TrainArgs) -> Result<(), CliError> {
     let Some(weights) = train(args)? else {
         return Ok(());
     };
@@ -34,7 +34,7 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
 }
 
 /// Trains, and returns the newest weights; `None` if no step was left.
-pub fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
+pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     let mut settings = match &args.settings {
         Some(path) => TrainSettings::load(path)?,
         None => settings(args)?,

@@ -5,15 +5,16 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use clipn::classifier::{Wording, build};
+use clipn::classifier::{PromptVariant, build};
 use clipn::dataset::{OpenedBenchmark, Skipped};
-use clipn::evaluation::{Options, Parallelism, Precision, Recogniser, Results, evaluate};
+use clipn::evaluation::{Options, Precision, Results, evaluate};
 use clipn::image::Preprocessing;
+use clipn::inference::{InferencePipeline, Parallelism};
 use clipn::metrics::FprConvention;
 use clipn::progress::Progress;
 use clipn::prompts::{ClassNames, TemplateSet};
 use clipn::scores;
-use clipn::training::{Learns, RunObserver, StepTold, TrainRun};
+use clipn::training::{RunObserver, StepEvent, TrainRun, TrainableTowers};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -32,7 +33,7 @@ struct PeriodicEvaluation {
 }
 
 /// Reports a run on standard error: a bar with losses, checkpoints and evaluations.
-pub struct RunReporter {
+pub(crate) struct RunReporter {
     pub bar: ProgressBar,
     evaluation: Option<PeriodicEvaluation>,
     objective: String,
@@ -40,7 +41,7 @@ pub struct RunReporter {
 }
 
 impl RunReporter {
-    pub fn new(
+    pub(crate) fn new(
         args: &TrainArgs,
         objective: &str,
         benchmark: Option<OpenedBenchmark>,
@@ -91,9 +92,9 @@ impl RunReporter {
         let no = towers.no.as_ref().unwrap_or(&towers.yes);
         let is_paired = self.objective == "clipn-handcrafted" && periodic.templates.no().is_some();
         let wording = if is_paired {
-            Wording::HandCrafted
+            PromptVariant::HandCrafted
         } else {
-            Wording::Learnable
+            PromptVariant::Learnable
         };
         let classifier = build(
             &periodic.class_names,
@@ -107,9 +108,9 @@ impl RunReporter {
             grey: periodic.benchmark.grey,
             ..Preprocessing::clip(run.config().vision.image_size)
         };
-        let pipeline = Recogniser::new(&towers.image, &classifier, preprocessing)?;
+        let pipeline = InferencePipeline::new(&towers.image, &classifier, &preprocessing)?;
         let is_trained =
-            |score: &&&dyn scores::Score| run.learns() == Learns::No || !score.uses_no();
+            |score: &&&dyn scores::Score| run.learns() == TrainableTowers::No || !score.uses_no();
         let options = Options {
             scores: scores::all().iter().filter(is_trained).copied().collect(),
             precision: Precision::F32,
@@ -189,7 +190,7 @@ impl RunObserver for RunReporter {
         self.bar.reset_eta();
     }
 
-    fn step(&self, event: &StepTold<'_>) {
+    fn step(&self, event: &StepEvent<'_>) {
         let record = event.record;
         let losses: Vec<String> = record
             .losses

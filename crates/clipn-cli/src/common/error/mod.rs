@@ -3,7 +3,7 @@
 mod hints;
 mod report;
 
-pub use report::{chain_in_one_line, report};
+pub(crate) use report::{chain_in_one_line, report};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,11 +13,11 @@ use clipn::calibration::CalibrationError;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
 use clipn::dataset::DatasetError;
-use clipn::demo::DemoError;
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
+use clipn::inference::InferenceError;
 use clipn::model::{ConvertError, ModelError};
 use clipn::prompts::PromptError;
 use clipn::report::ReportError;
@@ -25,9 +25,11 @@ use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
 use thiserror::Error;
 
+use crate::commands::demo::world::DemoError;
+
 /// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
 #[derive(Debug, Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]
@@ -50,6 +52,8 @@ pub enum CliError {
     Report(#[from] ReportError),
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
@@ -132,7 +136,7 @@ pub enum CliError {
 
 impl CliError {
     /// Wrong usage without advice.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage {
             message: message.into(),
             hint: None,
@@ -140,7 +144,7 @@ impl CliError {
     }
 
     /// Wrong usage with advice for a `hint:` line.
-    pub fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage {
             message: message.into(),
             hint: Some(hint.into()),
@@ -148,7 +152,7 @@ impl CliError {
     }
 
     /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. }
             | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
@@ -165,7 +169,8 @@ impl CliError {
             | Self::Convert(ConvertError::Cancelled { .. })
             | Self::Demo(DemoError::Cancelled { .. })
             | Self::Download(DownloadError::Cancelled { .. })
-            | Self::Evaluation(EvaluationError::Cancelled { .. }) => ExitCode::from(130),
+            | Self::Evaluation(EvaluationError::Cancelled { .. })
+            | Self::Inference(InferenceError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }
     }

@@ -5,7 +5,7 @@ use super::hints::hints;
 
 /// Prints an error to standard error: `error: …`, a `caused by: …` line for each source, then
 /// `hint: …` lines.
-pub fn report(error: &CliError) {
+pub(crate) fn report(error: &CliError) {
     eprintln!("error: {error}");
     for cause in causes(error) {
         eprintln!("caused by: {cause}");
@@ -16,7 +16,7 @@ pub fn report(error: &CliError) {
 }
 
 /// The error and its causes in one line, joined by `: `, for rows, logs and warnings.
-pub fn chain_in_one_line(error: &dyn Error) -> String {
+pub(crate) fn chain_in_one_line(error: &dyn Error) -> String {
     std::iter::once(error.to_string())
         .chain(causes(error))
         .collect::<Vec<_>>()

@@ -12,7 +12,7 @@ use crate::common::error::CliError;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A file of rows that a killed run can resume: every row in it is complete except the last.
-pub struct FileOutput {
+pub(crate) struct FileOutput {
     target: Target,
     top: usize,
     rows: RowWriter,
@@ -26,7 +26,11 @@ enum RowWriter {
 
 impl FileOutput {
     /// Creates the file, replacing an existing one.
-    pub fn create(target: Target, settings: &RunSettings, top: usize) -> Result<Self, CliError> {
+    pub(crate) fn create(
+        target: Target,
+        settings: &RunSettings,
+        top: usize,
+    ) -> Result<Self, CliError> {
         let file = open(&target)?;
         let failed = |source| CliError::WriteFile {
             path: target.rows.clone(),
@@ -43,7 +47,7 @@ impl FileOutput {
     }
 
     /// Opens an existing file, passes its rows to `on_row` and cuts off an incomplete last row.
-    pub fn resume(
+    pub(crate) fn resume(
         target: Target,
         settings: &RunSettings,
         top: usize,
@@ -86,7 +90,7 @@ impl FileOutput {
         })
     }
 
-    pub fn row(&mut self, row: &Row) -> Result<(), CliError> {
+    pub(crate) fn row(&mut self, row: &Row) -> Result<(), CliError> {
         let written = match &mut self.rows {
             RowWriter::Csv(csv) => csv
                 .write_record(record(row, self.top))
@@ -102,7 +106,7 @@ impl FileOutput {
         Ok(())
     }
 
-    pub fn flush(&mut self) -> Result<(), CliError> {
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         self.last_flush = Instant::now();
         let flushed = match &mut self.rows {
             RowWriter::Csv(csv) => csv.flush(),
@@ -112,7 +116,7 @@ impl FileOutput {
     }
 
     /// Finishes a complete file.
-    pub fn finish(mut self) -> Result<(), CliError> {
+    pub(crate) fn finish(mut self) -> Result<(), CliError> {
         self.flush()?;
         if self.target.format == OutputFormat::Parquet {
             parquet::convert(&self.target, self.top)?;

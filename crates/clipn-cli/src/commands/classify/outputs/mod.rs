@@ -6,9 +6,9 @@ mod printer;
 mod target;
 mod written;
 
-pub use file::FileOutput;
-pub use printer::{Printer, print_tally};
-pub use target::{Target, beside};
+pub(crate) use file::FileOutput;
+pub(crate) use printer::{Printer, print_tally};
+pub(crate) use target::{Target, beside};
 
 use super::rows::{Row, Value, columns};
 

@@ -5,7 +5,7 @@ use super::Target;
 use crate::common::error::CliError;
 
 #[cfg(feature = "parquet")]
-pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
+pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
     use std::fs::File;
     use std::io::{BufRead, BufReader};
 
@@ -50,7 +50,7 @@ pub fn convert(target: &Target, top: usize) -> Result<(), CliError> {
 }
 
 #[cfg(not(feature = "parquet"))]
-pub fn convert(target: &Target, _: usize) -> Result<(), CliError> {
+pub(crate) fn convert(target: &Target, _: usize) -> Result<(), CliError> {
     let _ = &target.path;
     Err(CliError::usage(
         "this clipn was built without the feature `parquet`",

@@ -6,7 +6,7 @@ use crate::common::args::Format;
 use crate::common::error::CliError;
 
 /// Writes rows to standard output as they are finished.
-pub struct Printer {
+pub(crate) struct Printer {
     style: Style,
     top: usize,
 }
@@ -18,7 +18,7 @@ enum Style {
 }
 
 impl Printer {
-    pub fn new(format: Format, top: usize, explain: bool) -> Result<Self, CliError> {
+    pub(crate) fn new(format: Format, top: usize, explain: bool) -> Result<Self, CliError> {
         let style = match format {
             Format::Table => Style::Table { explain },
             Format::Json => Style::Json,
@@ -31,7 +31,7 @@ impl Printer {
         Ok(Self { style, top })
     }
 
-    pub fn row(&mut self, row: &Row) -> Result<(), CliError> {
+    pub(crate) fn row(&mut self, row: &Row) -> Result<(), CliError> {
         let mut out = std::io::stdout();
         match &mut self.style {
             Style::Table { explain } => {
@@ -49,7 +49,7 @@ impl Printer {
         }
     }
 
-    pub fn finish(&mut self) -> Result<(), CliError> {
+    pub(crate) fn finish(&mut self) -> Result<(), CliError> {
         match &mut self.style {
             Style::Csv(csv) => csv.flush().map_err(CliError::Output),
             Style::Table { .. } | Style::Json => Ok(()),
@@ -81,7 +81,7 @@ fn line(row: &Row) -> String {
 
 /// Prints the counts of the images whose rows are in a file. `before` is the number of images that
 /// a resumed run skipped.
-pub fn print_tally(
+pub(crate) fn print_tally(
     format: Format,
     tally: &Tally,
     before: u64,

@@ -6,7 +6,7 @@ use crate::common::error::CliError;
 
 /// The output file, and the files beside it.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(crate) struct Target {
     pub format: OutputFormat,
     /// The output file.
     pub path: PathBuf,
@@ -19,7 +19,7 @@ pub struct Target {
 
 impl Target {
     /// Uses the format if given, else infers it from the file extension.
-    pub fn new(path: PathBuf, format: Option<OutputFormat>) -> Result<Self, CliError> {
+    pub(crate) fn new(path: PathBuf, format: Option<OutputFormat>) -> Result<Self, CliError> {
         let extension = path
             .extension()
             .unwrap_or_default()
@@ -64,18 +64,18 @@ impl Target {
     }
 
     /// Whether an earlier run left an output.
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.path.exists() || self.rows.exists()
     }
 
     /// Whether a Parquet output is complete. The file exists only then, and its JSONL rows are then
     /// removed.
-    pub fn is_converted(&self) -> bool {
+    pub(crate) fn is_converted(&self) -> bool {
         self.format == OutputFormat::Parquet && self.path.exists() && !self.rows.exists()
     }
 
     /// Rejects an existing output.
-    pub fn refuse_existing(&self) -> Result<(), CliError> {
+    pub(crate) fn refuse_existing(&self) -> Result<(), CliError> {
         if !self.exists() {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Target {
 }
 
 /// Appends a suffix to the file name.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push::<OsString>(suffix.into());
     PathBuf::from(name)

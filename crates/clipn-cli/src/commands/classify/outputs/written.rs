@@ -12,7 +12,7 @@ use crate::common::error::CliError;
 
 /// A row of an earlier run: the image's name, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenRow {
+pub(crate) struct WrittenRow {
     pub name: String,
     pub outcome: Outcome,
 }
@@ -32,7 +32,7 @@ struct JsonFields {
 /// # Errors
 /// [`CliError::ReadFile`] if the file cannot be read, [`CliError::DamagedRow`] if a row before the
 /// last is invalid, and the errors of `on_row`.
-pub fn read(
+pub(crate) fn read(
     target: &Target,
     file: &mut File,
     header: &[String],

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
-    Content, FolderPictures, ListSeparator, MAX_PICTURE_BYTES, NamedPicture, PathList,
-    ShardPictures, expand_braces, is_shard_name,
+    ArchiveImages, Content, FolderImages, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
+    PathList, expand_braces, is_shard_name,
 };
 
 use super::remote::Remote;
@@ -16,7 +16,7 @@ use crate::commands::classify::args::ClassifyArgs;
 use crate::common::error::{CliError, chain_in_one_line};
 
 /// Source items, and their number as far as it is known without reading them.
-pub struct Sources {
+pub(crate) struct Sources {
     pub items: SourceItems,
     /// Number of images, if there are only images and their number is known.
     pub images: Option<u64>,
@@ -68,7 +68,7 @@ impl LazyRemote {
 }
 
 /// Resolves everything that the arguments name: the paths, then the lists.
-pub fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
+pub(crate) fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
     let remote = LazyRemote::default();
     let mut found = Vec::new();
     for path in &args.paths {
@@ -101,7 +101,7 @@ pub fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
 fn argument(path: &Path, remote: &LazyRemote) -> Result<Sources, CliError> {
     if path.as_os_str() == "-" {
         let content = Content::Fetch(Box::new(|| read_limited(io::stdin().lock())));
-        return Ok(Sources::one(SourceItem::Image(NamedPicture {
+        return Ok(Sources::one(SourceItem::Image(NamedImage {
             name: "-".to_owned(),
             content,
         })));
@@ -184,7 +184,7 @@ fn without_braces(text: &str, remote: &LazyRemote) -> Result<Sources, CliError> 
 }
 
 fn directory(path: &Path) -> Result<Sources, CliError> {
-    let images = FolderPictures::open(path)?;
+    let images = FolderImages::open(path)?;
     let total = images.total();
     Ok(Sources {
         items: Box::new(images.map(SourceItem::Image)),
@@ -217,7 +217,7 @@ fn pattern(text: &str) -> Result<Sources, CliError> {
     }
     let items = matches()?.flat_map(|path| -> SourceItems {
         match path {
-            Ok(path) if path.is_dir() => match FolderPictures::open(&path) {
+            Ok(path) if path.is_dir() => match FolderImages::open(&path) {
                 Ok(images) => Box::new(images.map(SourceItem::Image)),
                 Err(error) => Box::new(std::iter::once(lost(
                     &path,
@@ -264,7 +264,7 @@ fn listed(list: &Path, separator: ListSeparator, remote: &LazyRemote) -> Result<
     let remote = remote.clone();
     let items = PathList::new(source, separator).map(move |path| match path {
         Ok(path) => entry(path, &remote),
-        Err(error) => SourceItem::Image(NamedPicture::lost(name.as_str(), error)),
+        Err(error) => SourceItem::Image(NamedImage::lost(name.as_str(), error)),
     });
     Ok(Sources {
         items: Box::new(items),
@@ -299,15 +299,15 @@ fn entry(path: PathBuf, remote: &LazyRemote) -> SourceItem {
 /// An image file or archive on this machine.
 fn local(path: PathBuf) -> SourceItem {
     if is_archive(&path) {
-        SourceItem::Archive(Box::new(ShardPictures::open(&path)))
+        SourceItem::Archive(Box::new(ArchiveImages::open(&path)))
     } else {
-        SourceItem::Image(NamedPicture::file(path))
+        SourceItem::Image(NamedImage::file(path))
     }
 }
 
 /// An image that becomes a row with this error.
 fn lost(path: &Path, error: io::Error) -> SourceItem {
-    SourceItem::Image(NamedPicture::lost(path.display().to_string(), error))
+    SourceItem::Image(NamedImage::lost(path.display().to_string(), error))
 }
 
 fn is_archive(path: &Path) -> bool {
@@ -328,7 +328,7 @@ fn is_url(text: &str) -> bool {
 }
 
 /// Removes the query of a URL, which may be a secret signature.
-pub fn without_query(url: &str) -> &str {
+pub(crate) fn without_query(url: &str) -> &str {
     match url.split_once('?') {
         Some((path, _)) if is_url(url) => path,
         _ => url,
@@ -339,10 +339,12 @@ pub fn without_query(url: &str) -> &str {
 ///
 /// # Errors
 /// [`too_large`] if it has more bytes than an image may have.
-pub fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
+pub(crate) fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(MAX_PICTURE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_PICTURE_BYTES {
+    source
+        .take(MAX_STREAMED_IMAGE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_STREAMED_IMAGE_BYTES {
         return Err(too_large());
     }
     Ok(bytes)
@@ -350,7 +352,7 @@ pub fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
 
 fn too_large() -> io::Error {
     io::Error::other(format!(
-        "exceeds the size limit of {MAX_PICTURE_BYTES} bytes"
+        "exceeds the size limit of {MAX_STREAMED_IMAGE_BYTES} bytes"
     ))
 }
 

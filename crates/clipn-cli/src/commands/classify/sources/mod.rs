@@ -5,12 +5,12 @@ mod items;
 #[cfg_attr(not(feature = "remote"), path = "no_remote.rs")]
 mod remote;
 
-pub use items::without_query;
+pub(crate) use items::without_query;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clipn::dataset::{NamedPicture, ShardPictures};
+use clipn::dataset::{ArchiveImages, NamedImage};
 
 use super::args::ClassifyArgs;
 use super::shard::ShardSpec;
@@ -18,17 +18,17 @@ use crate::common::error::CliError;
 use crate::common::interrupt;
 
 /// One image or archive of the sources.
-pub enum SourceItem {
-    Image(NamedPicture),
-    Archive(Box<ShardPictures>),
+pub(crate) enum SourceItem {
+    Image(NamedImage),
+    Archive(Box<ArchiveImages>),
 }
 
 type SourceItems = Box<dyn Iterator<Item = SourceItem> + Send>;
 
 /// Iterator over the images of this process's shard, opened lazily.
-pub struct ImageStream {
+pub(crate) struct ImageStream {
     items: SourceItems,
-    archive: Option<Box<ShardPictures>>,
+    archive: Option<Box<ArchiveImages>>,
     shard: ShardSpec,
     /// Whether archives are split whole, so that no two processes read the same one.
     whole_archives: bool,
@@ -40,7 +40,7 @@ pub struct ImageStream {
 
 impl ImageStream {
     /// Resolves the sources, and counts their images if that needs no reading of archives.
-    pub fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
+    pub(crate) fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
         let sources = items::resolve(args)?;
         let whole_archives = !shard.is_all() && sources.archives >= shard.count;
         Ok(Self {
@@ -56,12 +56,12 @@ impl ImageStream {
     }
 
     /// Number of images, if known before they are read.
-    pub fn total(&self) -> Option<u64> {
+    pub(crate) fn total(&self) -> Option<u64> {
         self.total
     }
 
     /// Flag that becomes true if the stream ends early because the user interrupted it.
-    pub fn interrupted(&self) -> Arc<AtomicBool> {
+    pub(crate) fn interrupted(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.interrupted)
     }
 
@@ -72,9 +72,9 @@ impl ImageStream {
 }
 
 impl Iterator for ImageStream {
-    type Item = NamedPicture;
+    type Item = NamedImage;
 
-    fn next(&mut self) -> Option<NamedPicture> {
+    fn next(&mut self) -> Option<NamedImage> {
         loop {
             if interrupt::requested() {
                 self.interrupted.store(true, Ordering::Relaxed);

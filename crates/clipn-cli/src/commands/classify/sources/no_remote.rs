@@ -3,10 +3,10 @@
 use super::{SourceItem, SourceItems};
 
 /// Uninhabited: no URL can be opened.
-pub enum Remote {}
+pub(crate) enum Remote {}
 
 impl Remote {
-    pub fn open() -> Result<Self, String> {
+    pub(crate) fn open() -> Result<Self, String> {
         Err(
             "URLs (s3://, gs://, https://) need a clipn that was built with the feature `remote`: \
              build with `--features remote`, or download the files first"
@@ -14,11 +14,11 @@ impl Remote {
         )
     }
 
-    pub fn prefix(&self, _: &str) -> Result<Option<SourceItems>, String> {
+    pub(crate) fn prefix(&self, _: &str) -> Result<Option<SourceItems>, String> {
         match *self {}
     }
 
-    pub fn item(&self, _: &str) -> SourceItem {
+    pub(crate) fn item(&self, _: &str) -> SourceItem {
         match *self {}
     }
 }

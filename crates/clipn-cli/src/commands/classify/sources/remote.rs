@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clipn::dataset::{Content, NamedPicture, ShardPictures, is_image_name, is_shard_name};
+use clipn::dataset::{ArchiveImages, Content, NamedImage, is_image_name, is_shard_name};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -39,7 +39,7 @@ type Stream<T> = BoxStream<'static, object_store::Result<T>>;
 
 /// Clients of all servers in use; cheap to clone.
 #[derive(Clone)]
-pub struct Remote(Arc<Inner>);
+pub(crate) struct Remote(Arc<Inner>);
 
 struct Inner {
     runtime: Runtime,
@@ -65,7 +65,7 @@ struct Object {
 }
 
 impl Remote {
-    pub fn open() -> Result<Self, String> {
+    pub(crate) fn open() -> Result<Self, String> {
         // Fails if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -91,7 +91,7 @@ impl Remote {
 
     /// Lists the items below the URL of a bucket, or of a prefix, which ends in `/`. `None` for the
     /// URL of an object.
-    pub fn prefix(&self, url: &str) -> Result<Option<SourceItems>, String> {
+    pub(crate) fn prefix(&self, url: &str) -> Result<Option<SourceItems>, String> {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Ok(None);
         };
@@ -125,15 +125,15 @@ impl Remote {
     }
 
     /// The image or archive at a URL.
-    pub fn item(&self, url: &str) -> SourceItem {
+    pub(crate) fn item(&self, url: &str) -> SourceItem {
         let (remote, owned) = (self.clone(), url.to_owned());
         let name = without_query(url).to_owned();
         let open = move || remote.read(&owned);
         if is_shard_name(&name) {
-            return SourceItem::Archive(Box::new(ShardPictures::from_reader(name, open)));
+            return SourceItem::Archive(Box::new(ArchiveImages::from_reader(name, open)));
         }
         let content = Content::Fetch(Box::new(move || read_limited(open()?)));
-        SourceItem::Image(NamedPicture { name, content })
+        SourceItem::Image(NamedImage { name, content })
     }
 
     fn read(&self, url: &str) -> io::Result<Reader> {
@@ -357,7 +357,7 @@ impl Iterator for Listing {
                 Err(error) => error,
             };
             self.listing = None;
-            return Some(SourceItem::Image(NamedPicture::lost(
+            return Some(SourceItem::Image(NamedImage::lost(
                 self.url.as_str(),
                 error,
             )));

@@ -1,0 +1,59 @@
+//! Advice for evaluations and calibrations.
+
+use std::error::Error;
+
+use clipn::calibration::CalibrationError;
+use clipn::evaluation::EvaluationError;
+use clipn::inference::InferenceError;
+use clipn::metrics::MetricError;
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    None.or_else(|| error.downcast_ref().and_then(evaluation))
+        .or_else(|| error.downcast_ref().and_then(inference))
+        .or_else(|| error.downcast_ref().and_then(calibration))
+        .or_else(|| error.downcast_ref().and_then(metric))
+}
+
+fn evaluation(error: &EvaluationError) -> Option<&'static str> {
+    Some(match error {
+        EvaluationError::Label { .. } => "give the class names of these images with --classes",
+        EvaluationError::InvalidResults { .. } => {
+            "give a results.json of `clipn eval` or `clipn results merge`"
+        }
+        EvaluationError::AlreadyMerged { .. } => "give the runs themselves",
+        EvaluationError::TooFewRepeats { .. } => "give --repeat 2 or more",
+        EvaluationError::TooFewRuns { .. } => "give at least two results",
+        EvaluationError::Subset { .. } => "lower --subset",
+        _ => return None,
+    })
+}
+
+fn inference(error: &InferenceError) -> Option<&'static str> {
+    match error {
+        InferenceError::Workers { .. } | InferenceError::Thread(_) => Some("lower --workers"),
+        _ => None,
+    }
+}
+
+fn calibration(error: &CalibrationError) -> Option<&'static str> {
+    Some(match error {
+        CalibrationError::Share { .. } => {
+            "give a fraction such as 0.95 for --target-tpr and --confidence"
+        }
+        CalibrationError::TooFewImages { .. } => {
+            "add images of the classes to --id (several hundred for a precise threshold), or lower \
+             --target-tpr"
+        }
+        CalibrationError::MissingOodScores => "give out-of-distribution images with --ood",
+        CalibrationError::Damaged { .. } => "run `clipn calibrate` again",
+        _ => return None,
+    })
+}
+
+fn metric(error: &MetricError) -> Option<&'static str> {
+    Some(match error {
+        MetricError::Empty { .. } => "metrics need at least one image in both sets",
+        MetricError::NotFinite { .. } => "check the features and logits of that image",
+        _ => return None,
+    })
+}

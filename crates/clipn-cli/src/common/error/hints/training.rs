@@ -1,0 +1,123 @@
+//! Advice for training runs.
+
+use std::error::Error;
+
+use clipn::training::{
+    CommunicatorError, FeatureCacheError, ObjectiveError, ScheduleError, StateError, TrainingError,
+};
+use clipn::training_log::TrainingLogError;
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    None.or_else(|| error.downcast_ref().and_then(training))
+        .or_else(|| error.downcast_ref().and_then(schedule))
+        .or_else(|| error.downcast_ref().and_then(objective))
+        .or_else(|| error.downcast_ref().and_then(communicator))
+        .or_else(|| error.downcast_ref().and_then(feature_cache))
+        .or_else(|| error.downcast_ref().and_then(state))
+        .or_else(|| error.downcast_ref().and_then(log))
+}
+
+fn training(error: &TrainingError) -> Option<&'static str> {
+    Some(match error {
+        TrainingError::MissingNoTower { .. } => "give weights with a \"no\" tower",
+        TrainingError::NoNoTemplates { .. } => "give --templates clipn",
+        TrainingError::Resume { .. } => {
+            "resume with the version of clipn that wrote the checkpoint"
+        }
+        TrainingError::Setting { setting, .. } => return training_setting(setting),
+        _ => return None,
+    })
+}
+
+/// Advice for a setting by its name in `settings.toml`.
+fn training_setting(setting: &str) -> Option<&'static str> {
+    Some(match setting {
+        "settings file" => "give the settings.toml of a run with --settings",
+        "pretrained" => {
+            "give trained CLIP weights with --pretrained, or train one with --objective clip"
+        }
+        "accum_freq" => "lower --accum-freq or --batch-size",
+        "batch_size" => "give --batch-size 2 or more",
+        "epochs" => "give --epochs 1 or more",
+        "keep" => "give --keep 1 or more",
+        "save_frequency and save_every" => "give --save-frequency and --save-every 1 or more",
+        "cache_image_features" => {
+            "give --augmentation none too, or leave --cache-image-features out, as \
+             --objective clip requires"
+        }
+        "objective" => {
+            "resume with the --objective of the checkpoint, or start from its model.safetensors \
+             with --pretrained"
+        }
+        _ => return None,
+    })
+}
+
+fn schedule(error: &ScheduleError) -> Option<&'static str> {
+    Some(match error {
+        ScheduleError::Rate { .. } => "give another --lr",
+        ScheduleError::Warmup { .. } => "lower --warmup",
+        _ => return None,
+    })
+}
+
+fn objective(error: &ObjectiveError) -> Option<&'static str> {
+    Some(match error {
+        ObjectiveError::BatchTooSmall { .. } => "raise --batch-size",
+        ObjectiveError::NotFinite { .. } => "lower --lr, or look for damaged inputs",
+        _ => return None,
+    })
+}
+
+fn communicator(error: &CommunicatorError) -> Option<&'static str> {
+    Some(match error {
+        CommunicatorError::RankLost { .. } => {
+            "find the error of that rank, then resume from the last checkpoint"
+        }
+        CommunicatorError::MismatchedOperations { .. } => {
+            "run the same program with the same settings on every rank"
+        }
+        _ => return None,
+    })
+}
+
+fn feature_cache(error: &FeatureCacheError) -> Option<&'static str> {
+    Some(match error {
+        FeatureCacheError::InUse { .. } => {
+            "wait for the other run, or give another --feature-cache"
+        }
+        FeatureCacheError::Io { .. } | FeatureCacheError::Foreign { .. } => {
+            "remove the file, or give another --feature-cache"
+        }
+        _ => return None,
+    })
+}
+
+fn state(error: &StateError) -> Option<&'static str> {
+    Some(match error {
+        StateError::Save { .. } => "free disk space and continue with --resume latest",
+        StateError::NotACheckpoint { .. } => "give a step-N or epoch-N directory with --resume",
+        StateError::InvalidState { .. }
+        | StateError::Damaged { .. }
+        | StateError::Moments { .. } => {
+            "remove the directory and resume from the checkpoint before it"
+        }
+        StateError::Format { .. } => "resume with the version of clipn that wrote it",
+        StateError::NotAPublishedCheckpoint { .. } => {
+            "to start from its weights alone, give it with --pretrained"
+        }
+        _ => return None,
+    })
+}
+
+fn log(error: &TrainingLogError) -> Option<&'static str> {
+    Some(match error {
+        TrainingLogError::Open { .. } => "check the permissions of the directory",
+        TrainingLogError::Write { .. } => "check the free space",
+        TrainingLogError::Exists { .. } => {
+            "continue that run with --resume latest, or give another --name or --logs"
+        }
+        TrainingLogError::Line { .. } => "remove the line, or move the file away",
+        _ => return None,
+    })
+}

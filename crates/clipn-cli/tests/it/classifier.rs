@@ -1,0 +1,342 @@
+//! `clipn classifier`, `clipn calibrate` and the use of bundles.
+
+use crate::common::{Sandbox, error_report, text};
+use serde_json::Value;
+
+const BUILD: [&str; 10] = [
+    "classifier",
+    "build",
+    "--model",
+    "tiny.json",
+    "--pretrained",
+    "epoch_10.pt",
+    "--templates",
+    "simple",
+    "--classes",
+    "classes.txt",
+];
+
+fn build(sandbox: &Sandbox, name: &str, more: &[&str]) -> String {
+    sandbox.done(&[&BUILD[..], &["--out", name], more].concat())
+}
+
+/// Writes enough images for a calibration.
+fn known(sandbox: &Sandbox) {
+    for image in 0..60u32 {
+        sandbox.image(
+            &format!("known/pizza/{image}.bmp"),
+            40,
+            30 + image % 7,
+            |x, y| {
+                [
+                    (x * (image + 3)) as u8,
+                    (y * 7 + image * 40) as u8,
+                    (x * y) as u8,
+                ]
+            },
+        );
+    }
+}
+
+/// Fails with the exit code and an error report that contains every part.
+#[track_caller]
+fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
+    let output = sandbox.clipn(arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    let report = error_report(&error);
+    for part in parts {
+        assert!(
+            report.contains(part),
+            "{arguments:?}: no {part:?} in {report}"
+        );
+    }
+}
+
+#[test]
+fn shows_the_contents_of_a_bundle() {
+    let s = Sandbox::new();
+    let told = build(&s, "shop.clipn", &[]);
+    for part in [
+        "classes      3: goldfish, school bus, pizza",
+        "templates    simple (1 line;",
+        "model        tiny",
+        "not calibrated",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    assert_eq!(s.done(&["classifier", "show", "shop.clipn"]), told);
+    let json: Value =
+        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"]))
+            .unwrap();
+    assert_eq!(json["class_names"][1], "school bus");
+    assert!(json["calibration"].is_null() && json["has_image_tower"] == false);
+    assert!(
+        json["model"]["source"]
+            .as_str()
+            .unwrap()
+            .ends_with("/epoch_10.pt")
+    );
+    assert_eq!(
+        s.done(&["classifier", "show", "shop.clipn", "--format", "csv"]),
+        "class,label\n0,goldfish\n1,school bus\n2,pizza\n"
+    );
+    fails(
+        &s,
+        2,
+        &[&BUILD[..], &["--out", "shop.clipn"]].concat(),
+        &["shop.clipn already exists", "--force"],
+    );
+    build(&s, "shop.clipn", &["--force", "--with-model"]);
+    let json: Value =
+        serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"]))
+            .unwrap();
+    assert_eq!(json["has_image_tower"], true);
+    let inspected = s.clipn(&["inspect", "shop.clipn"]);
+    assert!(
+        text(&inspected.stderr).contains("clipn classifier show"),
+        "{}",
+        text(&inspected.stderr)
+    );
+}
+
+#[test]
+fn adds_and_removes_classes() {
+    let s = Sandbox::new();
+    build(&s, "shop.clipn", &[]);
+    let all = ["goldfish", "school bus", "pizza", "teapot", "red lamp"];
+    s.done(&[
+        "classifier",
+        "add",
+        "shop.clipn",
+        "--classes",
+        "teapot, red lamp",
+        "--out",
+        "more.clipn",
+    ]);
+    s.write("all.txt", all.join("\n"));
+    s.done(&[&BUILD[..9], &["all.txt", "--out", "all.clipn"]].concat());
+    let rows = |name: &str| {
+        let bundle = clipn::bundle::Bundle::open(s.path(name)).unwrap();
+        assert_eq!(bundle.classifier().class_names(), all);
+        (
+            bundle.classifier().yes().to_vec(),
+            bundle.classifier().no().to_vec(),
+        )
+    };
+    let (more, whole) = (rows("more.clipn"), rows("all.clipn"));
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&more.0, &whole.0) && close(&more.1, &whole.1));
+    s.done(&[
+        "classifier",
+        "remove",
+        "more.clipn",
+        "--classes",
+        "red lamp,goldfish",
+    ]);
+    assert!(
+        s.done(&["classifier", "show", "more.clipn"])
+            .contains("3: school bus, pizza, teapot")
+    );
+
+    fails(
+        &s,
+        2,
+        &["classifier", "add", "shop.clipn", "--classes", "pizza"],
+        &["already has the class `pizza`"],
+    );
+    fails(
+        &s,
+        1,
+        &["classifier", "remove", "shop.clipn", "--classes", "lamp"],
+        &["unknown class `lamp`"],
+    );
+    fails(
+        &s,
+        1,
+        &["classifier", "add", "none.clipn", "--classes", "lamp"],
+        &["bundle not found: none.clipn"],
+    );
+    fails(
+        &s,
+        1,
+        &[
+            "classifier",
+            "add",
+            "shop.clipn",
+            "--classes",
+            "lamp",
+            "--pretrained",
+            "clipn-mini",
+        ],
+        &["clipn-mini"],
+    );
+    // The same image tower with another "no".
+    s.write_other_formats();
+    s.done(&[
+        "convert",
+        "--model",
+        "tiny.json",
+        "epoch_10.pt",
+        "plain",
+        "--to",
+        "open-clip",
+    ]);
+    fails(
+        &s,
+        1,
+        &[
+            "classifier",
+            "add",
+            "shop.clipn",
+            "--classes",
+            "lamp",
+            "--pretrained",
+            "plain",
+        ],
+        &["does not match the bundle", "text tower weights"],
+    );
+}
+
+#[test]
+fn stores_a_calibrated_threshold_in_the_bundle() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &["--with-model"]);
+    let told = s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--ood",
+        "noise",
+        "--ood",
+        "stripes",
+    ]);
+    for part in [
+        "threshold  ATD ",
+        "accepts    58 of the 60 images of known",
+        "rejects    ",
+        " of 10 out-of-distribution images",
+        "lowest ",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    let json = s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--target-tpr",
+        "0.8",
+        "--score",
+        "ctw",
+        "--format",
+        "json",
+        "--out",
+        "ctw.clipn",
+    ]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["score"], &json["n"], &json["kept"]["count"]),
+        (&"ctw".into(), &60.into(), &49.into())
+    );
+    assert!((json["smallest_p_value"].as_f64().unwrap() - 1.0 / 61.0).abs() < 1e-12);
+    assert_eq!(json["lowest"].as_array().unwrap().len(), 5);
+    assert!(
+        s.done(&["classifier", "show", "shop.clipn"])
+            .contains("threshold    ATD")
+    );
+    assert!(
+        s.done(&["classifier", "show", "ctw.clipn"])
+            .contains("threshold    CTW")
+    );
+    let csv = s.done(&[
+        "calibrate",
+        "--bundle",
+        "shop.clipn",
+        "--id",
+        "known",
+        "--format",
+        "csv",
+    ]);
+    assert!(
+        csv.starts_with("score,threshold,target_tpr,n,kept") && csv.lines().count() == 2,
+        "{csv}"
+    );
+
+    // A change of the classes removes the threshold.
+    let changed = s.clipn(&["classifier", "remove", "ctw.clipn", "--classes", "pizza"]);
+    assert!(
+        text(&changed.stderr).contains("run `clipn calibrate` again"),
+        "{}",
+        text(&changed.stderr)
+    );
+    assert!(text(&changed.stdout).contains("not calibrated"));
+}
+
+#[test]
+fn calibration_rejects_unsuitable_input() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &[]);
+    let calibrate =
+        |more: &[&'static str]| [&["calibrate", "--bundle", "shop.clipn"], more].concat();
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "photos"]),
+        &["expected at least 19 images", "got 2"],
+    );
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "absent"]),
+        &["there is no absent"],
+    );
+    fails(
+        &s,
+        2,
+        &calibrate(&["--id", "known", "--choice", "best"]),
+        &["--ood"],
+    );
+    fails(
+        &s,
+        2,
+        &calibrate(&["--id", "known", "--choice", "worst"]),
+        &["on-average, guaranteed or best"],
+    );
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "known", "--target-tpr", "1.5"]),
+        &["between 0 and 1", "1.5"],
+    );
+    fails(
+        &s,
+        1,
+        &["calibrate", "--bundle", "classes.txt", "--id", "known"],
+        &["not a bundle: classes.txt"],
+    );
+    // Few images, and one that cannot be read.
+    s.write("known/pizza/broken.bmp", "BM");
+    let output = s.clipn(&calibrate(&["--id", "known"]));
+    let said = text(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("60 images are few"),
+        "{said}"
+    );
+    assert!(said.contains("skipped 1 images"), "{said}");
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "known", "--strict"]),
+        &["broken.bmp"],
+    );
+    // A folder that matches no class.
+    s.image("known/lamp/0.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
+    let output = s.clipn(&calibrate(&["--id", "known"]));
+    assert!(text(&output.stderr).contains("in folders that match no class (lamp): 1"));
+}

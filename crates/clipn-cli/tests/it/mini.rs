@@ -1,0 +1,259 @@
+//! The program with the built-in model.
+
+use crate::common::{Sandbox, test_data, text};
+use clipn::model::{Pretrained, Side, Weights, WeightsMetadata};
+use clipn::tokenizer::Tokenizer;
+use serde_json::Value;
+
+#[test]
+fn classify_needs_no_model() {
+    let s = Sandbox::new();
+    let output = s.clipn(&[
+        "classify",
+        "--classes",
+        "goldfish, school bus, pizza",
+        "photos",
+        "--format",
+        "json",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let printed = text(&output.stdout);
+    let rows: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows.iter()
+            .all(|row| row["error"].is_null() && row["top"].as_array().unwrap().len() == 3),
+        "{printed}"
+    );
+    let named = [
+        "classify",
+        "--pretrained",
+        "clipn-mini",
+        "--classes",
+        "goldfish, school bus, pizza",
+    ];
+    assert_eq!(
+        s.done(&[&named[..], &["photos", "--format", "json"]].concat()),
+        printed
+    );
+}
+
+#[test]
+fn warns_of_a_word_that_was_not_in_training() {
+    let s = Sandbox::new();
+    let output = s.clipn(&["classify", "--classes", "goldfish, zeppelin", "photos"]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains("`zeppelin` did not occur in the training captions"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn is_inspected_and_converted_like_other_weights() {
+    let s = Sandbox::new();
+    let told = s.done(&["inspect", "clipn-mini"]);
+    for part in [
+        "weights with their config",
+        "16 \"no\" prompts",
+        "seen_words",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    s.done(&["convert", "clipn-mini", "mini", "--to", "open-clip"]);
+    assert!(s.path("mini/open_clip_config.json").is_file());
+}
+
+/// Trains on the sandbox's captions, and opens the resulting weights.
+fn taught(s: &Sandbox, objective: &str, more: &[&str]) -> Pretrained {
+    let data = [
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "1",
+        "--lr",
+        "1e-3",
+    ];
+    let command = [
+        "train",
+        "--pretrained",
+        "clipn-mini",
+        "--objective",
+        objective,
+    ];
+    let written = s.done(&[&command[..], &data, &["--name", objective], more].concat());
+    Pretrained::open(&s.root().join(written.trim())).unwrap()
+}
+
+#[test]
+fn training_continues_and_keeps_notes_and_token_table() {
+    let s = Sandbox::new();
+    s.training_set();
+    let mini = Pretrained::mini().unwrap();
+    let taught = taught(&s, "clipn", &[]);
+    // Templates, logit scale and seen words are kept.
+    assert_eq!(taught.notes(), mini.notes());
+    assert!(mini.notes().templates.is_some() && mini.notes().seen_words.is_some());
+    let (before, after) = (mini.weights(None).unwrap(), taught.weights(None).unwrap());
+    let table = |weights: &Weights, side| weights.text::<f32>(side).token_embedding;
+    assert_eq!(table(&before, Side::Yes)[..], table(&after, Side::Yes)[..]);
+    assert_ne!(table(&before, Side::No)[..], table(&after, Side::No)[..]);
+    let stored = |weights: &Pretrained| {
+        let table = weights.checkpoint().get("token_embedding.weight").unwrap();
+        table.shape()[0]
+    };
+    assert_eq!((stored(&mini) < 1000, stored(&taught)), (true, 49_408));
+    // It resumes without its initial weights being named again.
+    s.done(&[
+        "train",
+        "--settings",
+        "logs/clipn/settings.toml",
+        "--name",
+        "clipn",
+        "--resume",
+        "latest",
+    ]);
+    let refused = s.clipn(&[
+        "train",
+        "--pretrained",
+        "clipn-mini",
+        "--model",
+        "ViT-B-16",
+        "--train-data",
+        "captions.tsv",
+    ]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("clipn-mini"),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
+fn training_adds_new_words() {
+    let s = Sandbox::new();
+    s.training_set();
+    let taught = taught(&s, "clip", &[]);
+    let (before, after) = (Pretrained::mini().unwrap().notes(), taught.notes());
+    let unseen = |notes: &WeightsMetadata| notes.seen_words.as_ref().unwrap().unseen("number");
+    assert_eq!(
+        (unseen(&before), unseen(&after)),
+        (vec!["number".to_owned()], Vec::new())
+    );
+    let all = before.seen_words.unwrap();
+    assert!(after.seen_words.unwrap().len() > all.len());
+    // Words that remain unseen keep rows of zeros.
+    let weights = taught.weights(None).unwrap();
+    let table = weights.text::<f32>(Side::Yes).token_embedding;
+    let width = weights.config().text.width;
+    let row = |word: &str| {
+        let ids = Tokenizer::clip().encode(word);
+        table[ids[0] as usize * width..][..width]
+            .iter()
+            .any(|&value| value != 0.0)
+    };
+    assert_eq!(
+        [row("goldfish"), row("number"), row("zeppelin")],
+        [true, true, false]
+    );
+}
+
+#[test]
+fn its_name_works_wherever_weights_are_named() {
+    let s = Sandbox::new();
+    assert!(
+        s.done(&["models", "clipn-mini"])
+            .contains("width 128, 6 blocks")
+    );
+    // A file of that name takes precedence.
+    std::fs::copy(s.path("epoch_10.pt"), s.path("clipn-mini")).unwrap();
+    let told = s.done(&["inspect", "clipn-mini"]);
+    assert!(!told.contains("seen_words"), "{told}");
+}
+
+#[test]
+fn an_architecture_without_weights_is_rejected_with_a_hint() {
+    let s = Sandbox::new();
+    let output = s.clipn(&[
+        "classify",
+        "--model",
+        "ViT-B-16",
+        "--classes",
+        "a, b",
+        "photos",
+    ]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("--pretrained") && told.contains("clipn-mini"),
+        "{told}"
+    );
+}
+
+/// Reads the figures from `docs/results.md`.
+#[test]
+fn reproduces_the_documented_figures() {
+    let Some(data) = test_data("data") else {
+        return;
+    };
+    let s = Sandbox::new();
+    let printed = s.done(&[
+        "eval",
+        "--benchmark",
+        "tiny-imagenet-ood",
+        "--data-root",
+        data.to_str().unwrap(),
+        "--score-precision",
+        "f64",
+        "--format",
+        "json",
+    ]);
+    let found: Value = serde_json::from_str(&printed).unwrap();
+    let book = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/results.md"
+    ))
+    .unwrap();
+    let documented = book.split("<!-- clipn-mini -->").nth(1).unwrap();
+    let accuracy = format!("{:.1} %", 100.0 * found["accuracy"].as_f64().unwrap());
+    assert!(
+        documented.contains(&accuracy),
+        "no accuracy of {accuracy} in {documented}"
+    );
+    let mut compared = 0;
+    for line in documented
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains(" / "))
+    {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let score = cells[0].to_lowercase();
+        let of_score = |result: &&Value| result["score"] == score.as_str();
+        let results = found["results"].as_array().unwrap().iter().filter(of_score);
+        for (result, cell) in results.zip(&cells[1..]) {
+            let (auroc, fpr95) = cell.split_once(" / ").unwrap();
+            for (found, documented) in [(&result["auroc"], auroc), (&result["fpr95"], fpr95)] {
+                let (found, documented) = (
+                    100.0 * found.as_f64().unwrap(),
+                    documented.parse::<f64>().unwrap(),
+                );
+                // Another processor may round scores differently, which changes the ranks of a few images.
+                assert!(
+                    (found - documented).abs() < 0.16,
+                    "{score} on {}: {found} and {documented}",
+                    result["ood"]
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 6 * 5 * 2, "{documented}");
+}

@@ -1,0 +1,817 @@
+//! `clipn train` on the compiled program: objectives, logs, resuming after kills, broken data,
+//! evaluation during training.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Sandbox, error_report, library_fixture, text};
+use crate::world::World;
+use clipn::progress::NoProgress;
+use serde_json::Value;
+
+/// The common arguments: the small model and batches of 8, so that the captions give 6 steps per
+/// epoch.
+const COMMON: [&str; 9] = [
+    "train",
+    "--model",
+    "small.json",
+    "--batch-size",
+    "8",
+    "--workers",
+    "2",
+    "--lr",
+    "3e-3",
+];
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.training_set();
+    sandbox
+}
+
+/// The arguments of a run, on the captions unless they name other data.
+fn train<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let table: &[&str] = if more.contains(&"--train-data") {
+        &[]
+    } else {
+        &["--train-data", "captions.tsv"]
+    };
+    [&COMMON[..], table, &["--name", name], more].concat()
+}
+
+/// Trains a plain CLIP for the objectives that need one.
+fn trained_clip(s: &Sandbox) -> String {
+    s.done(&train("start", &["--objective", "clip", "--epochs", "1"]))
+        .trim()
+        .to_owned()
+}
+
+/// Reads a run's log.
+fn log(s: &Sandbox, name: &str) -> Vec<Value> {
+    let lines = std::fs::read_to_string(s.path(&format!("logs/{name}/log.jsonl"))).unwrap();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn steps(log: &[Value]) -> Vec<u64> {
+    log.iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect()
+}
+
+/// The mean total loss of some lines.
+fn mean_loss(lines: &[Value]) -> f64 {
+    let total: f64 = lines
+        .iter()
+        .map(|line| line["losses"]["total"].as_f64().unwrap())
+        .sum();
+    total / lines.len() as f64
+}
+
+/// The lines of a log without their times.
+fn without_times(log: &[Value]) -> Vec<Value> {
+    log.iter()
+        .map(|line| {
+            serde_json::json!([
+                line["step"],
+                line["epoch"],
+                line["samples"],
+                line["losses"],
+                line["lr"]
+            ])
+        })
+        .collect()
+}
+
+/// Checks that two runs ended equally: equal weights and moments, and each step once in the log.
+#[track_caller]
+fn assert_same_end(s: &Sandbox, one: &str, other: &str, last: &str) {
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let read = |run: &str| {
+            std::fs::read(s.path(&format!("logs/{run}/checkpoints/{last}/{file}"))).unwrap()
+        };
+        assert!(
+            read(one) == read(other),
+            "{file} of {one} and {other} differ"
+        );
+    }
+    assert_eq!(without_times(&log(s, one)), without_times(&log(s, other)));
+}
+
+/// Starts `clipn` and leaves it running.
+fn start(s: &Sandbox, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_clipn"))
+        .current_dir(s.root())
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until a log has this many lines, or the program has ended.
+fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none() {
+        let written = std::fs::read(path).unwrap_or_default();
+        if written.iter().filter(|&&b| b == b'\n').count() >= lines {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn trained_logit_scale_changes_the_scores() {
+    let s = sandbox();
+    let clip = trained_clip(&s);
+    let p = |more: &[&str]| {
+        let fixed = [
+            "classify",
+            "--model",
+            "small.json",
+            "--pretrained",
+            &clip,
+            "--classes",
+            "red, green, blue",
+        ];
+        let printed = s.done(
+            &[
+                &fixed[..],
+                &["--format", "json", "--score", "msp", "--threshold", "0"],
+                more,
+            ]
+            .concat(),
+        );
+        let row: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+        row["score"].as_f64().unwrap()
+    };
+    let photo = ["--templates", "simple", "photos/red.bmp"];
+    let published = p(&photo);
+    assert_eq!(
+        published,
+        p(&[&photo[..], &["--logit-scale", "published"]].concat())
+    );
+    // Training started at 1 / 0.07 and took a few steps: the scale is below 100, so p is less sharp.
+    let trained = p(&[&photo[..], &["--logit-scale", "trained"]].concat());
+    assert!(
+        trained < published && trained > 1.0 / 3.0,
+        "{trained} {published}"
+    );
+}
+
+#[test]
+fn warns_of_words_that_were_not_in_training() {
+    let s = sandbox();
+    let clip = trained_clip(&s);
+    let no = s.done(&train(
+        "no",
+        &["--pretrained", &clip, "--epochs", "1", "--no-prompts", "2"],
+    ));
+    for weights in [clip.as_str(), no.trim()] {
+        let classes = "red picture, green zeppelin";
+        let output = s.clipn(&[
+            "classify",
+            "--model",
+            "small.json",
+            "--pretrained",
+            weights,
+            "--classes",
+            classes,
+            "--templates",
+            "simple",
+            "photos",
+        ]);
+        let told = text(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        assert!(
+            told.contains("`zeppelin` did not occur") && told.contains("class `green zeppelin`"),
+            "{told}"
+        );
+        assert!(!told.contains("class `red picture`"), "{told}");
+        assert!(
+            told.contains("1 of 1 templates have words") && told.contains("such as `photo`"),
+            "{told}"
+        );
+    }
+    // The training captions of other weights are unknown.
+    let output = s.clipn(&crate::common::with_model(
+        "classify",
+        &["--classes", "green zeppelin, red", "photos"],
+    ));
+    assert!(
+        !text(&output.stderr).contains("did not occur"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn trains_a_clip_from_scratch_and_teaches_it_no() {
+    let s = &sandbox();
+    let printed = s.done(&train("clip", &["--objective", "clip", "--epochs", "6"]));
+    assert_eq!(printed, "logs/clip/checkpoints/epoch-6/model.safetensors\n");
+    assert!(s.path("logs/clip/settings.toml").is_file());
+    let events = std::fs::read_dir(s.path("logs/clip/tensorboard"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert!(
+        events
+            .file_name()
+            .to_string_lossy()
+            .starts_with("events.out.tfevents")
+    );
+    assert!(events.metadata().unwrap().len() > 36 * 50);
+    let lines = log(s, "clip");
+    assert_eq!(steps(&lines), (1..=36).collect::<Vec<_>>());
+    let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[30..]));
+    assert!(last < 0.8 * first, "the loss went from {first} to {last}");
+    // The newest three of six checkpoints are kept.
+    assert_eq!(
+        std::fs::read_dir(s.path("logs/clip/checkpoints"))
+            .unwrap()
+            .count(),
+        3
+    );
+
+    let weights = printed.trim();
+    let clipn = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        weights,
+        "--epochs",
+        "3",
+    ];
+    let printed = s.done(&train("clipn", &clipn));
+    let lines = log(s, "clipn");
+    let (first, last) = (mean_loss(&lines[..6]), mean_loss(&lines[12..]));
+    assert!(last < 0.9 * first, "the loss went from {first} to {last}");
+    for name in ["total", "yes", "no", "tso"] {
+        assert!(
+            lines[0]["losses"][name].is_number(),
+            "no {name} in {}",
+            lines[0]
+        );
+    }
+
+    let inspect = |file: &str| -> Value {
+        serde_json::from_str(&s.done(&["inspect", file, "--format", "json"])).unwrap()
+    };
+    assert_ne!(inspect(weights), inspect(printed.trim()));
+    assert!(
+        s.done(&["inspect", "--tensors", printed.trim()])
+            .contains("prompt_no")
+    );
+    let eval = [
+        "eval",
+        "--model",
+        "small.json",
+        "--pretrained",
+        printed.trim(),
+        "--templates",
+        "simple",
+    ];
+    let table = s.done(&[&eval[..], &["--id", "id", "--ood", "noise=noise"]].concat());
+    assert!(table.contains("ATD") && table.contains("noise"), "{table}");
+}
+
+/// Kills a run of 18 steps three times and resumes it each time. It must end like an uninterrupted
+/// run.
+fn survives_kills(s: &Sandbox, objective: &[&str]) {
+    let more = [objective, &["--epochs", "3", "--save-every", "2"]].concat();
+    s.done(&train("whole", &more));
+    let resumed = [&more[..], &["--resume", "latest"]].concat();
+    let path = s.path("logs/killed/log.jsonl");
+    let mut killed = 0;
+    for (attempt, lines) in [1, 5, 11].into_iter().enumerate() {
+        let arguments = if attempt == 0 { &more } else { &resumed };
+        let mut child = start(s, &train("killed", arguments));
+        wait_for_lines(&mut child, &path, lines);
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+    }
+    assert!(killed > 0, "every run had ended before it could be killed");
+    s.clipn(&train("killed", &resumed));
+    assert_eq!(steps(&log(s, "killed")), (1..=18).collect::<Vec<_>>());
+    assert_same_end(s, "whole", "killed", "epoch-3");
+}
+
+#[test]
+fn clip_survives_kills() {
+    survives_kills(&sandbox(), &["--objective", "clip"]);
+}
+
+#[test]
+fn clipn_survives_kills() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    survives_kills(s, &["--objective", "clipn", "--pretrained", &weights]);
+}
+
+#[test]
+fn clipn_with_cached_features_survives_kills() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let cached = ["--cache-image-features", "--augmentation", "none"];
+    survives_kills(
+        s,
+        &[
+            &["--objective", "clipn", "--pretrained", &weights],
+            &cached[..],
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn a_run_on_shards_with_accumulation_survives_kills() {
+    let s = &sandbox();
+    let world = World {
+        per_class: 1,
+        per_far_set: 1,
+        shard_size: 25,
+        ..World::default()
+    };
+    world.write(&s.path("world"), 100, &NoProgress).unwrap();
+    let data = [
+        "--train-data",
+        "world/train",
+        "--accum-freq",
+        "2",
+        "--grad-clip-norm",
+        "1",
+    ];
+    survives_kills(s, &[&["--objective", "clip"], &data[..]].concat());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_writes_a_checkpoint() {
+    let s = &sandbox();
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "20",
+        "--save-frequency",
+        "20",
+    ];
+    s.done(&train("whole", &more));
+    let mut child = start(s, &train("stopped", &more));
+    wait_for_lines(&mut child, &s.path("logs/stopped/log.jsonl"), 3);
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = text(&output.stderr);
+    assert!(
+        sent.success(),
+        "the run had ended before it could be interrupted: {error}"
+    );
+    assert_eq!(output.status.code(), Some(130), "{error}");
+    assert!(
+        error_report(&error).ends_with("--resume latest\n"),
+        "{error}"
+    );
+    let checkpoints: Vec<_> = std::fs::read_dir(s.path("logs/stopped/checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let done = log(s, "stopped").len();
+    assert!(done < 120);
+    assert_eq!(checkpoints, [format!("step-{done}")]);
+    s.done(&train(
+        "stopped",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
+    assert_same_end(s, "whole", "stopped", "epoch-20");
+}
+
+#[test]
+fn resuming_a_finished_run_does_nothing() {
+    let s = &sandbox();
+    let more = ["--objective", "clip", "--epochs", "1"];
+    s.done(&train("done", &more));
+    let lines = log(s, "done");
+    s.done(&train(
+        "done",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
+    assert_eq!(log(s, "done"), lines);
+    // A kill before the first checkpoint leaves only a log: the run starts over.
+    std::fs::remove_dir_all(s.path("logs/done/checkpoints")).unwrap();
+    s.done(&train(
+        "done",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
+    assert_eq!(without_times(&log(s, "done")), without_times(&lines));
+}
+
+#[test]
+fn two_accumulated_batches_equal_one() {
+    let s = &sandbox();
+    let data = [
+        "train",
+        "--model",
+        "small.json",
+        "--train-data",
+        "captions.tsv",
+        "--objective",
+        "clip",
+    ];
+    let common = [&data[..], &["--epochs", "1", "--augmentation", "none"]].concat();
+    s.done(&[&common[..], &["--name", "whole", "--batch-size", "16"]].concat());
+    s.done(
+        &[
+            &common[..],
+            &["--name", "parts", "--batch-size", "8", "--accum-freq", "2"],
+        ]
+        .concat(),
+    );
+    let (whole, parts) = (log(s, "whole"), log(s, "parts"));
+    assert_eq!((whole.len(), parts.len()), (3, 3));
+    for (whole, parts) in whole.iter().zip(&parts) {
+        let [whole, parts] = [whole, parts].map(|line| line["losses"]["total"].as_f64().unwrap());
+        assert!((whole - parts).abs() < 1e-4 * whole, "{whole} and {parts}");
+    }
+}
+
+#[test]
+fn trains_on_handcrafted_templates() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn-handcrafted",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "1",
+    ];
+    let printed = s.done(&train("handcrafted", &more));
+    let tensors = s.done(&["inspect", "--tensors", printed.trim()]);
+    assert!(
+        tensors.contains("token_embedding_no") && !tensors.contains("prompt_no"),
+        "{tensors}"
+    );
+    assert_eq!(log(s, "handcrafted").len(), 6);
+}
+
+#[test]
+fn cached_image_features_do_not_change_training() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    s.done(&train("anew", &more));
+    s.done(&train(
+        "cached",
+        &[&more[..], &["--cache-image-features"]].concat(),
+    ));
+    let features = std::fs::metadata(s.path("logs/cached/cache/images.features"))
+        .unwrap()
+        .len();
+    assert!(features >= 48 * 16 * 4, "{features} bytes");
+    assert!(!s.path("logs/anew/cache/images.features").exists());
+    assert_same_end(s, "anew", "cached", "epoch-2");
+}
+
+#[test]
+fn runs_share_a_feature_cache() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    let shared = [
+        &more[..],
+        &["--cache-image-features", "--feature-cache", "features"],
+    ]
+    .concat();
+    s.done(&train("first", &shared));
+    let features = std::fs::read(s.path("features/images.features")).unwrap();
+    assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
+    // The second run reads no images, and adds none.
+    std::fs::rename(s.path("pairs"), s.path("gone")).unwrap();
+    s.done(&train("second", &[&shared[..], &["--seed", "1"]].concat()));
+    assert!(features == std::fs::read(s.path("features/images.features")).unwrap());
+    // Other data have images of the same names.
+    std::fs::rename(s.path("gone"), s.path("pairs")).unwrap();
+    std::fs::copy(s.path("captions.tsv"), s.path("others.tsv")).unwrap();
+    let others = [&shared[..], &["--train-data", "others.tsv"]].concat();
+    let output = s.clipn(&train("others", &others));
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("features/images.features belongs to another model"),
+        "{told}"
+    );
+}
+
+#[test]
+fn completes_a_partial_cache_and_uses_a_full_one() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    let cached = [&more[..], &["--cache-image-features"]].concat();
+    s.done(&train("whole", &cached));
+    for file in ["images.features", "yes.features"] {
+        let features = std::fs::read(s.path(&format!("logs/whole/cache/{file}"))).unwrap();
+        s.write(
+            &format!("logs/half/cache/{file}"),
+            &features[..features.len() / 2],
+        );
+        s.write(&format!("logs/all/cache/{file}"), &features);
+    }
+    s.done(&train("half", &cached));
+    // Fewer rows at a time may round differently.
+    let (whole, half) = (log(s, "whole"), log(s, "half"));
+    assert_eq!((whole.len(), steps(&whole)), (12, steps(&half)));
+    for (whole, half) in whole.iter().zip(&half) {
+        let [whole, half] = [whole, half].map(|line| line["losses"]["total"].as_f64().unwrap());
+        assert!((whole - half).abs() < 1e-4 * whole, "{whole} and {half}");
+    }
+    let files = ["whole", "half"]
+        .map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
+    let [whole, half] = files.map(|file| file.unwrap().len());
+    assert_eq!(whole, half);
+    // Images with cached features are not read again.
+    std::fs::remove_dir_all(s.path("pairs")).unwrap();
+    s.done(&train("all", &cached));
+    assert_same_end(s, "whole", "all", "epoch-2");
+}
+
+#[test]
+fn skips_broken_images_with_and_without_cache() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    s.write("pairs/7.bmp", "no image");
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--augmentation",
+        "none",
+    ];
+    let skipped = |name: &str, cache: &[&str]| {
+        let output = s.clipn(&train(
+            name,
+            &[&more[..], &["--epochs", "2"], cache].concat(),
+        ));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        error
+            .lines()
+            .filter(|line| line.contains("skipped"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (anew, cached) = (
+        skipped("anew", &[]),
+        skipped("cached", &["--cache-image-features"]),
+    );
+    assert!(
+        anew.len() == 2 && anew[1].contains("with an unreadable image"),
+        "{anew:?}"
+    );
+    assert_eq!(anew, cached);
+    assert_same_end(s, "anew", "cached", "epoch-2");
+}
+
+#[test]
+fn evaluates_after_each_epoch_on_shards() {
+    let s = &sandbox();
+    let world = World {
+        per_class: 1,
+        per_far_set: 2,
+        shard_size: 40,
+        ..World::default()
+    };
+    let files = world.write(&s.path("world"), 80, &NoProgress).unwrap();
+    let shards = s.path("world").join(&files.shard_pattern);
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "2",
+        "--train-data",
+        shards.to_str().unwrap(),
+    ];
+    let benchmark = [
+        "--eval-benchmark",
+        files.benchmark.to_str().unwrap(),
+        "--data-root",
+        "world",
+    ];
+    let common = [
+        "train",
+        "--model",
+        "small.json",
+        "--batch-size",
+        "16",
+        "--name",
+        "shards",
+    ];
+    let output = s.clipn(&[&common[..], &more, &benchmark].concat());
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert!(
+        error.contains("after epoch 1\n") && error.contains("after epoch 2\n"),
+        "{error}"
+    );
+    assert!(error.contains("AUROC"), "{error}");
+    assert_eq!(steps(&log(s, "shards")), (1..=10).collect::<Vec<_>>());
+    let evaluations = std::fs::read_to_string(s.path("logs/shards/eval.jsonl")).unwrap();
+    let evaluations: Vec<Value> = evaluations
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(evaluations.len(), 2);
+    assert_eq!(
+        (&evaluations[1]["epoch"], &evaluations[1]["step"]),
+        (&Value::from(2), &Value::from(10))
+    );
+    assert!(evaluations[1]["results"].is_object());
+}
+
+#[test]
+fn skips_broken_samples_up_to_a_limit() {
+    let s = &sandbox();
+    s.write("pairs/7.bmp", "no image");
+    std::fs::remove_file(s.path("pairs/11.bmp")).unwrap();
+    let more = ["--objective", "clip", "--epochs", "1"];
+    let output = s.clipn(&train("broken", &more));
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    let warning = error
+        .lines()
+        .find(|line| line.starts_with("warning: "))
+        .unwrap();
+    for part in ["epoch 1", "2", "7.bmp", "11.bmp"] {
+        assert!(warning.contains(part), "no {part} in {warning}");
+    }
+    assert_eq!(log(s, "broken").len(), 6);
+    let output = s.clipn(&train("strict", &[&more[..], &["--max-bad", "0"]].concat()));
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let report = error_report(&error);
+    assert!(
+        report.contains("at most 0") && report.contains(".bmp"),
+        "{error}"
+    );
+}
+
+/// The fixture checkpoint of the published training code has a vocabulary of 96, too small for real
+/// captions. The run resumes after its first epoch, and stops with an error about the vocabulary.
+#[test]
+fn resumes_a_published_checkpoint_and_reports_its_vocabulary() {
+    let s = &sandbox();
+    let checkpoint = library_fixture("training/checkpoint_after3.pt");
+    let model = library_fixture("models/vit_quickgelu/vit_quickgelu.json");
+    let output = s.clipn(&[
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--pretrained",
+        checkpoint.to_str().unwrap(),
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "8",
+        "--resume",
+        checkpoint.to_str().unwrap(),
+    ]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("60 steps of 8 samples, 6 per epoch, from step 6"),
+        "{error}"
+    );
+    assert!(error_report(&error).contains("vocabulary of 96"), "{error}");
+}
+
+#[test]
+fn repeats_a_run_from_its_settings() {
+    let s = sandbox();
+    s.done(&train(
+        "one",
+        &[
+            "--objective",
+            "clip",
+            "--epochs",
+            "2",
+            "--seed",
+            "7",
+            "--grad-clip-norm",
+            "1",
+        ],
+    ));
+    let settings = [
+        "train",
+        "--settings",
+        "logs/one/settings.toml",
+        "--name",
+        "other",
+    ];
+    s.done(&settings);
+    assert_same_end(&s, "one", "other", "epoch-2");
+    let refused = s.clipn(&[&settings[..], &["--lr", "1"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        text(&refused.stderr).contains("--settings"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
+    assert!(
+        text(&strange.stderr).contains("does not hold training settings"),
+        "{}",
+        text(&strange.stderr)
+    );
+}
+
+#[test]
+fn augmentation_flags_reach_the_settings() {
+    let s = sandbox();
+    let flags = [
+        "--crop-scale",
+        "0.35,1",
+        "--flip",
+        "0.5",
+        "--color-jitter",
+        "0.4,0.3,0.2",
+        "--grayscale",
+        "0.1",
+    ];
+    let more = ["--objective", "clip", "--epochs", "1", "--erasing", "0.25"];
+    s.done(&train("strong", &[&more[..], &flags[..]].concat()));
+    let written = std::fs::read_to_string(s.path("logs/strong/settings.toml")).unwrap();
+    for setting in [
+        "0.35,",
+        "horizontal_flip = 0.5",
+        "greyscale = 0.1",
+        "erasing = 0.25",
+        "brightness = 0.4",
+        "contrast = 0.3",
+        "saturation = 0.2",
+    ] {
+        assert!(written.contains(setting), "no {setting} in {written}");
+    }
+    s.done(&[
+        "train",
+        "--settings",
+        "logs/strong/settings.toml",
+        "--name",
+        "again",
+    ]);
+    assert_same_end(&s, "strong", "again", "epoch-1");
+
+    let fixed = ["--augmentation", "none", "--crop-scale", "0.5,1"];
+    for (name, wrong, code, expected) in [
+        ("fixed", &fixed[..], 2, "--crop-scale sets random crops"),
+        // The British spelling remains as a hidden alias.
+        ("three", &["--colour-jitter", "0.4"], 2, "three numbers"),
+        ("chance", &["--flip", "2"], 1, "horizontal_flip is 2"),
+    ] {
+        let output = s.clipn(&train(name, &[&more[..], wrong].concat()));
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(expected),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}

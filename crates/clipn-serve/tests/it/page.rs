@@ -1,0 +1,193 @@
+//! The web pages in headless Chromium. Skipped if Chromium is not installed.
+
+use std::path::PathBuf;
+
+use crate::common::browser::Browser;
+use crate::common::*;
+use clipn_serve::{ApiKeys, ServeSettings};
+
+const ALL_DONE: &str = "/^\\d+ images?: /.test(document.getElementById('status').textContent)";
+
+/// Two images and a text file.
+fn files(directory: &tempfile::TempDir) -> Vec<PathBuf> {
+    let files = [
+        ("first.bmp", image(1)),
+        ("second.bmp", image(9)),
+        ("not an <b>image</b>.bmp", b"words".to_vec()),
+    ];
+    files
+        .into_iter()
+        .map(|(name, bytes)| {
+            // `/` is not allowed in file names.
+            let path = directory.path().join(name.replace("</", "<_"));
+            std::fs::write(&path, bytes).unwrap();
+            path
+        })
+        .collect()
+}
+
+#[test]
+fn selected_images_are_classified() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(settings(), detector());
+    let address = format!("http://{}/", server.address);
+    for (width, dark) in [(1200, false), (400, true)] {
+        page.open(&address, width, dark);
+        page.wait_for("document.getElementById('classes').value.includes('pizza')");
+        page.choose(&files(&directory));
+        page.wait_for(ALL_DONE);
+        let status = page.text("status");
+        assert!(
+            status.starts_with("3 images: ") && status.ends_with("1 failed."),
+            "{status}"
+        );
+        assert_eq!(
+            page.value("document.querySelectorAll('#results .bars tbody tr').length"),
+            6
+        );
+        assert_eq!(
+            page.value("document.querySelectorAll('#results .failed').length"),
+            1
+        );
+        let results = page.text("results");
+        for part in ["school bus", "threshold", "first.bmp", "Failed"] {
+            assert!(results.contains(part), "no {part} in {results}");
+        }
+        // File names are not interpreted as HTML.
+        assert_eq!(
+            page.value("document.querySelectorAll('#results b').length"),
+            0
+        );
+        // The length of each bar matches its number.
+        let bars_match = "Array.from(document.querySelectorAll('.cell')).every((cell) => Math.abs(\
+             parseFloat(cell.querySelector('.fill').style.width) / 100 - parseFloat(cell.innerText)) < 0.001)";
+        assert_eq!(page.value(bars_match), true);
+        let page_width = page
+            .value("document.documentElement.scrollWidth")
+            .as_u64()
+            .unwrap();
+        assert!(
+            page_width <= u64::from(width),
+            "page is {page_width} pixels wide in a window of {width}"
+        );
+        page.screenshot(&format!("page-{width}"));
+    }
+    assert!(page.console.is_empty(), "{:?}", page.console);
+}
+
+#[test]
+fn custom_classes_are_shown_as_text() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(settings(), detector());
+    page.open(&format!("http://{}/", server.address), 1200, false);
+    page.wait_for("document.getElementById('classes').value.includes('pizza')");
+    page.choose(&files(&directory)[..1]);
+    page.wait_for(ALL_DONE);
+    // Keyboard only: replace the text of the field, move to the button, press it.
+    page.value(
+        "document.getElementById('classes').focus(); document.getElementById('classes').select()",
+    );
+    page.write("<img src=x onerror=\"document.title='broken'\">\nzeppelin");
+    page.press("Tab", 9);
+    assert_eq!(
+        page.value("document.activeElement.innerText"),
+        "Use these classes"
+    );
+    page.press("Enter", 13);
+    page.wait_for("/2 classes in use/.test(document.getElementById('classnote').textContent)");
+    page.wait_for("document.querySelectorAll('#results .bars tbody tr').length === 2");
+    assert!(
+        page.text("classnote").contains("training captions"),
+        "{}",
+        page.text("classnote")
+    );
+    assert!(
+        page.text("results").contains("<img src=x onerror="),
+        "{}",
+        page.text("results")
+    );
+    assert_eq!(
+        page.value("document.querySelectorAll('img[src=x]').length"),
+        0
+    );
+    assert_eq!(page.value("document.title === 'broken'"), false);
+    page.screenshot("classes");
+    // Errors of the server are shown.
+    page.value("document.getElementById('classes').value = 'twice\\ntwice'");
+    page.value("document.querySelector('#classform button[type=submit]').click()");
+    page.wait_for("/duplicate class name/.test(document.getElementById('error').textContent)");
+    page.value("document.getElementById('own').click()");
+    page.wait_for("document.querySelectorAll('#results .bars tbody tr').length === 3");
+    assert!(
+        page.console.iter().all(|entry| entry.contains("422")),
+        "{:?}",
+        page.console
+    );
+}
+
+#[test]
+fn page_prompts_for_an_api_key() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let keys = ApiKeys::new(["0123456789abcdef-ours"]).unwrap();
+    let server = start(ServeSettings { keys, ..settings() }, detector());
+    page.open(&format!("http://{}/", server.address), 400, false);
+    page.wait_for("document.activeElement.id === 'key'");
+    page.write("0123456789abcdef-ours");
+    page.press("Enter", 13);
+    page.wait_for("document.getElementById('classes').value.includes('pizza')");
+    assert_eq!(
+        page.value("document.getElementById('keyform').classList.contains('hidden')"),
+        true
+    );
+    assert_eq!(page.text("error"), "");
+}
+
+#[test]
+fn controls_are_labeled_and_documentation_lists_every_route() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let server = start(settings(), detector());
+    let address = format!("http://{}/", server.address);
+    page.open(&address, 1200, false);
+    let unlabeled = "Array.from(document.querySelectorAll('input, textarea, button')).filter((field) =>\
+         !(field.labels && field.labels.length) && !field.innerText.trim()).map((field) => field.id).join(' ')";
+    assert_eq!(page.value(unlabeled), "");
+    for (width, dark) in [(1200, false), (400, true)] {
+        page.open(&format!("{address}docs"), width, dark);
+        page.wait_for("document.querySelectorAll('section.card').length > 10");
+        let text = page
+            .value("document.body.innerText")
+            .as_str()
+            .unwrap()
+            .to_owned();
+        for (_, path) in clipn_serve::routes() {
+            assert!(text.contains(path), "{path} is not documented");
+        }
+        assert!(
+            !text.contains("undefined") && !text.contains("[object"),
+            "{text}"
+        );
+        let dangling = "Array.from(document.querySelectorAll('a[href^=\"#\"]')).filter((link) =>\
+             !document.getElementById(link.getAttribute('href').slice(1))).length";
+        assert_eq!(page.value(dangling), 0);
+        let page_width = page
+            .value("document.documentElement.scrollWidth")
+            .as_u64()
+            .unwrap();
+        assert!(
+            page_width <= u64::from(width),
+            "page is {page_width} pixels wide in a window of {width}"
+        );
+        page.screenshot(&format!("docs-{width}"));
+    }
+    assert!(page.console.is_empty(), "{:?}", page.console);
+}
