@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::round_to_3_decimals;
 
-/// CalibrationWarning about a calibration that limits how far it can be trusted.
+/// Warning about a calibration that limits how far it can be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "warning")]
 #[non_exhaustive]
