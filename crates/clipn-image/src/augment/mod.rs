@@ -97,8 +97,7 @@ impl Augmentation {
         let invalid = |setting, reason| Err(ImageError::InvalidSetting { setting, reason });
         if let TrainingCrop::RandomResized { scale, ratio } = self.crop {
             if !(0.0 < scale[0] && scale[0] <= scale[1] && scale[1] <= 1.0) {
-                let reason =
-                    format!("expected two ascending fractions in (0, 1], got {scale:?}");
+                let reason = format!("expected two ascending fractions in (0, 1], got {scale:?}");
                 return invalid("scale", reason);
             }
             if !(0.0 < ratio[0] && ratio[0] <= ratio[1] && ratio[1].is_finite()) {
@@ -144,7 +143,8 @@ impl Augmentation {
             TrainingCrop::Center => preprocessing.crop(image)?,
             TrainingCrop::RandomResized { scale, ratio } => {
                 preprocessing.validate()?;
-                let crop_box = random_crop_box(image.width(), image.height(), scale, ratio, uniform);
+                let crop_box =
+                    random_crop_box(image.width(), image.height(), scale, ratio, uniform);
                 let crop = resized_crop(image, crop_box, preprocessing.size)?;
                 if preprocessing.gray {
                     crop.to_gray()

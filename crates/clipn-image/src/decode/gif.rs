@@ -31,7 +31,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
 
     let mut indices = vec![0; columns * rows];
     if !indices.is_empty() {
-        decoder.read_into_buffer(&mut indices).map_err(convert_error)?;
+        decoder
+            .read_into_buffer(&mut indices)
+            .map_err(convert_error)?;
     }
     let stride = width as usize;
     if (left, top, columns, rows) != (0, 0, stride, height as usize) {

@@ -100,7 +100,9 @@ impl WithSimd for InverseDct<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let rows = self.samples.chunks_exact_mut(self.stride * 8);
-        for (samples, blocks) in rows.zip(self.coefficients.chunks_exact(self.padded_blocks_per_row)) {
+        for (samples, blocks) in
+            rows.zip(self.coefficients.chunks_exact(self.padded_blocks_per_row))
+        {
             inverse_dct_row(samples, self.stride, blocks, &self.quantization);
         }
     }
@@ -108,9 +110,17 @@ impl WithSimd for InverseDct<'_> {
 
 /// Computes the eight lines of samples of one block row.
 #[inline(always)]
-fn inverse_dct_row(samples: &mut [u8], stride: usize, blocks: &[[i16; 64]], quantization: &[u16; 64]) {
+fn inverse_dct_row(
+    samples: &mut [u8],
+    stride: usize,
+    blocks: &[[i16; 64]],
+    quantization: &[u16; 64],
+) {
     for (column, block) in blocks.iter().enumerate() {
-        for (row, values) in idct::dequantize_and_idct(block, quantization).iter().enumerate() {
+        for (row, values) in idct::dequantize_and_idct(block, quantization)
+            .iter()
+            .enumerate()
+        {
             samples[row * stride + column * 8..][..8].copy_from_slice(values);
         }
     }

@@ -3,7 +3,7 @@ use super::{NAME, corrupt, unsupported};
 use crate::error::ImageError;
 
 /// First frame header marker: baseline DCT.
-const SOF0: u8 = 0xC0;
+pub(super) const SOF0: u8 = 0xC0;
 /// Frame header marker of progressive DCT.
 const SOF2: u8 = 0xC2;
 /// Frame header marker of lossless coding.
@@ -24,6 +24,8 @@ const DAC: u8 = 0xCC;
 pub(super) const RST0: u8 = 0xD0;
 /// Last restart marker.
 pub(super) const RST7: u8 = 0xD7;
+/// Start of image.
+pub(super) const SOI: u8 = 0xD8;
 /// End of image.
 pub(super) const EOI: u8 = 0xD9;
 /// Start of scan.

@@ -15,7 +15,10 @@ type Block = [[i32; 8]; 8];
 ///
 /// Coefficients and quantization table are in row order, not in zig-zag order.
 #[inline(always)]
-pub(super) fn dequantize_and_idct(coefficients: &[i16; 64], quantization: &[u16; 64]) -> [[u8; 8]; 8] {
+pub(super) fn dequantize_and_idct(
+    coefficients: &[i16; 64],
+    quantization: &[u16; 64],
+) -> [[u8; 8]; 8] {
     if coefficients[1..].iter().all(|value| *value == 0) {
         let flat = i32::from(coefficients[0].wrapping_mul(quantization[0] as i16)) << PASS1_BITS;
         return [[to_byte(round(flat, PASS1_BITS + 3)); 8]; 8];

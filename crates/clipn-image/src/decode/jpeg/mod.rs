@@ -23,16 +23,13 @@ const NAME: &str = "JPEG";
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let headers = JpegHeaders::read(bytes);
-    let frame = headers
-        .frame
-        .as_ref()
-        .ok_or_else(|| {
-            if headers.has_eoi {
-                corrupt(NAME, "no frame header")
-            } else {
-                truncated(NAME)
-            }
-        })?;
+    let frame = headers.frame.as_ref().ok_or_else(|| {
+        if headers.has_eoi {
+            corrupt(NAME, "no frame header")
+        } else {
+            truncated(NAME)
+        }
+    })?;
     frame.validate()?;
     check_size(frame.width, frame.height, options)?;
     // Pillow rejects a file without an end-of-image (EOI) marker.

@@ -1,6 +1,8 @@
 //! Scans: decoding of entropy-coded DCT coefficients into components (T.81 Annexes F and G).
 use super::component::Component;
-use super::headers::{self, DHT, DQT, DRI, EOI, Frame, RST0, RST7, SOF0, SOS, SamplingFactors};
+use super::headers::{
+    self, DHT, DQT, DRI, EOI, Frame, RST0, RST7, SOF0, SOI, SOS, SamplingFactors,
+};
 use super::huffman::{BitReader, HuffmanTable};
 use super::tables::{Tables, ZIGZAG};
 use super::{NAME, corrupt};
@@ -44,7 +46,8 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Component>, Imag
                 let is_single_scan = !frame.is_progressive()
                     && segment.first() == Some(&(frame.components.len() as u8));
                 let keep_all = components.is_some() || !is_single_scan;
-                let components = components.get_or_insert_with(|| Component::allocate(frame, keep_all));
+                let components =
+                    components.get_or_insert_with(|| Component::allocate(frame, keep_all));
                 let scan = Scan::read(segment, frame, components, &tables)?;
                 if !keep_all {
                     scan.decode(components, BitReader::new(bytes, position), true)?;
@@ -56,14 +59,22 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Component>, Imag
         }
     }
     let mut components = components.ok_or_else(|| corrupt(NAME, "no scan"))?;
-    components.iter_mut().for_each(|plane| plane.inverse_dct(0));
+    components
+        .iter_mut()
+        .for_each(|component| component.inverse_dct(0));
     check_components(components)
 }
 
 /// Rejects a frame with a component that no scan contains.
 fn check_components(components: Vec<Component>) -> Result<Vec<Component>, ImageError> {
-    match components.iter().find(|plane| plane.steps.is_none()) {
-        Some(plane) => Err(corrupt(NAME, format!("no scan for component {}", plane.id))),
+    let missing = components
+        .iter()
+        .find(|component| component.saved_quantization_table.is_none());
+    match missing {
+        Some(component) => {
+            let reason = format!("no scan for component {}", component.id);
+            Err(corrupt(NAME, reason))
+        }
         None => Ok(components),
     }
 }
@@ -71,7 +82,7 @@ fn check_components(components: Vec<Component>) -> Result<Vec<Component>, ImageE
 /// Component of a scan with its Huffman tables.
 struct ScanComponent<'a> {
     /// Index of the component in the frame.
-    plane: usize,
+    frame_index: usize,
     /// DC Huffman table (Tdj).
     dc: Option<&'a HuffmanTable>,
     /// AC Huffman table (Taj).
@@ -119,7 +130,7 @@ impl<'a> Scan<'a> {
     fn read(
         segment: &[u8],
         frame: &Frame,
-        components: &mut [Component],
+        frame_components: &mut [Component],
         tables: &'a Tables,
     ) -> Result<Self, ImageError> {
         let invalid = || corrupt(NAME, "scan header does not match its frame");
@@ -152,26 +163,27 @@ impl<'a> Scan<'a> {
         }
         let mut components = Vec::with_capacity(4);
         for [id, table_destinations] in selected.as_chunks::<2>().0 {
-            let plane = components
+            let frame_index = frame_components
                 .iter()
-                .position(|plane| plane.id == *id)
+                .position(|component| component.id == *id)
                 .ok_or_else(invalid)?;
             if components
                 .iter()
-                .any(|component: &ScanComponent| component.plane == plane)
+                .any(|component: &ScanComponent| component.frame_index == frame_index)
             {
                 return Err(invalid());
             }
-            if components[plane].steps.is_none() {
-                let table = tables.quantization[components[plane].quantization_table];
-                components[plane].steps =
+            let component = &mut frame_components[frame_index];
+            if component.saved_quantization_table.is_none() {
+                let table = tables.quantization[component.quantization_table];
+                component.saved_quantization_table =
                     Some(table.ok_or_else(|| corrupt(NAME, "missing quantization table"))?);
             }
             let table = |tables: &'a [Option<HuffmanTable>; 4], destination: u8| {
                 tables.get(usize::from(destination))?.as_ref()
             };
             let component = ScanComponent {
-                plane,
+                frame_index,
                 dc: table(&tables.dc, table_destinations >> 4),
                 ac: table(&tables.ac, table_destinations & 15),
             };
@@ -204,7 +216,7 @@ impl<'a> Scan<'a> {
     /// Returns the position after the entropy-coded segments.
     fn decode(
         &self,
-        components: &mut [Component],
+        frame_components: &mut [Component],
         bits: BitReader,
         is_single_scan: bool,
     ) -> Result<usize, ImageError> {
@@ -217,46 +229,57 @@ impl<'a> Scan<'a> {
         // A non-interleaved scan is coded block by block, without the padding to whole MCUs (T.81
         // A.2.2).
         let is_interleaved = self.components.len() > 1;
-        let first = &components[self.components[0].plane];
+        // Blocks of a component in an MCU.
+        let mcu_size = |component: &Component| {
+            if is_interleaved {
+                component.sampling_factors
+            } else {
+                SamplingFactors {
+                    horizontal: 1,
+                    vertical: 1,
+                }
+            }
+        };
+        let first = &frame_components[self.components[0].frame_index];
         let (columns, rows) = if is_interleaved {
             (
-                first.blocks_per_row / first.sampling.0,
-                first.samples.len() / first.stride() / 8 / first.sampling.1,
+                first.padded_blocks_per_row / first.sampling_factors.horizontal,
+                first.samples.len() / first.stride() / 8 / first.sampling_factors.vertical,
             )
         } else {
-            first.blocks
+            first.size_in_blocks
         };
         for row in 0..rows {
             if is_single_scan {
-                components
+                frame_components
                     .iter_mut()
-                    .for_each(|plane| plane.coefficients.fill([0; 64]));
+                    .for_each(|component| component.coefficients.fill([0; 64]));
             }
             for column in 0..columns {
                 self.restart_if_due(&mut decoder);
                 if decoder.bits.insufficient_data {
                     continue;
                 }
-                for (index, component) in self.components.iter().enumerate() {
-                    let plane = &mut components[component.plane];
-                    let (h, v) = if is_interleaved {
-                        plane.sampling
+                for (index, scan_component) in self.components.iter().enumerate() {
+                    let component = &mut frame_components[scan_component.frame_index];
+                    let mcu = mcu_size(component);
+                    let top = if is_single_scan {
+                        0
                     } else {
-                        (1, 1)
+                        row * mcu.vertical
                     };
-                    let top = if is_single_scan { 0 } else { row * v };
-                    for y in 0..v {
-                        let start = (top + y) * plane.blocks_per_row + column * h;
-                        for block in &mut plane.coefficients[start..start + h] {
-                            self.decode_block(&mut decoder, index, component, block);
+                    for y in 0..mcu.vertical {
+                        let start =
+                            (top + y) * component.padded_blocks_per_row + column * mcu.horizontal;
+                        for block in &mut component.coefficients[start..start + mcu.horizontal] {
+                            self.decode_block(&mut decoder, index, scan_component, block);
                         }
                     }
                 }
             }
             if is_single_scan {
-                for plane in components.iter_mut() {
-                    let v = if is_interleaved { plane.sampling.1 } else { 1 };
-                    plane.inverse_dct(row * v);
+                for component in frame_components.iter_mut() {
+                    component.inverse_dct(row * mcu_size(component).vertical);
                 }
             }
         }
@@ -308,7 +331,9 @@ impl<'a> Scan<'a> {
                     state.dc_predictors[index].wrapping_add(bits.dc_difference(dc));
                 block[0] = (state.dc_predictors[index] << self.point_transform) as i16;
             }
-            (Procedure::DcRefine, ..) => block[0] |= (bits.receive(1) << self.point_transform) as i16,
+            (Procedure::DcRefine, ..) => {
+                block[0] |= (bits.receive(1) << self.point_transform) as i16
+            }
             (Procedure::AcFirst, _, Some(ac)) => self.decode_ac_first(bits, state, ac, block),
             (Procedure::AcRefine, _, Some(ac)) => self.decode_ac_refine(bits, state, ac, block),
             // `read` rejects scans with missing tables.
@@ -419,12 +444,12 @@ impl Decoder<'_> {
         let mut position = self.bits.position();
         while let Some((marker, after)) = self.bits.next_marker_from(position) {
             position = after;
-            match (marker, marker.wrapping_sub(0xD0).wrapping_sub(expected) & 7) {
+            match (marker, marker.wrapping_sub(RST0).wrapping_sub(expected) & 7) {
                 // An invalid marker or an earlier restart marker: the next one may be expected.
-                (0..0xC0, _) | (0xD0..=0xD7, 6 | 7) => continue,
+                (0..SOF0, _) | (RST0..=RST7, 6 | 7) => continue,
                 // One of the next two restart markers, or the end of the scan: data is lost. The
                 // marker stays in place until it is expected.
-                (0xC0..0xD0 | 0xD8.., _) | (_, 1 | 2) => self.bits.restart(after - 2),
+                (SOF0..RST0 | SOI.., _) | (_, 1 | 2) => self.bits.restart(after - 2),
                 // The expected restart marker, or one too far away to resynchronize with.
                 _ => {
                     self.bits.restart(after);

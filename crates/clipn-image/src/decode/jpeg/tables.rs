@@ -40,7 +40,10 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Reads the quantization tables of a DQT segment (T.81 B.2.4.1).
-    pub(super) fn read_quantization_tables(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
+    pub(super) fn read_quantization_tables(
+        &mut self,
+        mut segment: &[u8],
+    ) -> Result<(), ImageError> {
         let incomplete = || corrupt(NAME, "incomplete quantization table");
         while let [precision_destination, rest @ ..] = segment {
             let (is_16_bit, destination) = (

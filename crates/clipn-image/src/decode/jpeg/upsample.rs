@@ -99,10 +99,7 @@ struct Upsampler<'a> {
 impl<'a> Upsampler<'a> {
     fn new(component: &'a Component, frame: &Frame) -> Self {
         let (max, own) = (frame.max_sampling_factors(), component.sampling_factors);
-        let expansion = (
-            max.horizontal / own.horizontal,
-            max.vertical / own.vertical,
-        );
+        let expansion = (max.horizontal / own.horizontal, max.vertical / own.vertical);
         let fancy = match expansion {
             (1, 2) => (false, true),
             (2, 1) if component.width > 2 => (true, false),

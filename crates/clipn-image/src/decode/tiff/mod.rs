@@ -114,7 +114,9 @@ impl Raster {
         let (width, height) = decoder.dimensions().map_err(convert_error)?;
         let (width, height) = (width as usize, height as usize);
         let mut buffer = DecodingResult::U8(Vec::new());
-        let layout = decoder.read_image_to_buffer(&mut buffer).map_err(convert_error)?;
+        let layout = decoder
+            .read_image_to_buffer(&mut buffer)
+            .map_err(convert_error)?;
         if buffer.as_buffer(0).as_bytes().len() < layout.complete_len {
             return Err(corrupt(NAME, "planes do not fit into memory"));
         }
