@@ -89,7 +89,11 @@ pub(super) fn binomial_cdf(n: usize, p: f64, k: usize) -> f64 {
     }
 }
 
-/// Quantile of Beta(a, b) by bisection, which is slow but robust.
+/// Quantile of Beta(a, b) by bisection.
+///
+/// It takes about 10 µs. `Beta::inverse_cdf` of `statrs` 0.19.1 takes 1 µs but is less precise for
+/// small quantiles: with a + b up to 50,001 its relative error reaches 1.5e-6, at the 0.9-quantile
+/// of Beta(1, 50000), whose closed form is 1 − 0.1^(1/50000). The bisection is within 4e-11 there.
 fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..60 {
@@ -131,6 +135,26 @@ mod tests {
             sum += term;
             assert!((binomial_cdf(n, p, k) - sum).abs() < 1e-12, "{k}");
             term *= (n - k) as f64 / (k as f64 + 1.0) * p / (1.0 - p);
+        }
+    }
+
+    #[test]
+    fn quantiles_agree_with_their_closed_form() {
+        // F(x) = 1 − (1 − x)ⁿ for Beta(1, n) and xⁿ for Beta(n, 1).
+        for n in [1.0, 2.0, 10.0, 100.0, 1000.0, 10_000.0, 50_000.0] {
+            for probability in [0.0005, 0.025, 0.05, 0.5, 0.9, 0.975, 0.9995_f64] {
+                let lowest = -((-probability).ln_1p() / n).exp_m1();
+                let highest = (probability.ln() / n).exp();
+                for (actual, expected) in [
+                    (beta_quantile(1.0, n, probability), lowest),
+                    (beta_quantile(n, 1.0, probability), highest),
+                ] {
+                    assert!(
+                        (actual / expected - 1.0).abs() < 1e-9,
+                        "{n} {probability}: expected {expected:e}, got {actual:e}"
+                    );
+                }
+            }
         }
     }
 
