@@ -1,5 +1,4 @@
 use super::grid::MapSize;
-use clipn_base::simd::vectorized;
 use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 use clipn_base::simd::vectorized;
 use clipn_model::ConvParams;
