@@ -3,8 +3,8 @@
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_checkpoint::Checkpoint;
 use clipn_detect::classifier::{Classifier, PromptVariant, build};
-use clipn_engine::plain::PlainText;
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::plain::ReferenceText;
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Features, ImageTower, Images, ModelConfig, NoSide, Real, Side, TextParams, TextTower, Weights,
 };
@@ -41,8 +41,8 @@ fn templates(lines: &[String]) -> TemplateSet {
 fn f32_classifier(set: &TemplateSet) -> Classifier {
     let weights = tiny();
     let (yes, no) = (
-        TransformerText::from_weights(&weights, Side::Yes),
-        TransformerText::from_weights(&weights, Side::No),
+        TextTransformer::from_weights(&weights, Side::Yes),
+        TextTransformer::from_weights(&weights, Side::No),
     );
     build(
         &strings("classes"),
@@ -72,7 +72,7 @@ fn the_published_templates_give_the_published_classifiers() {
     let lines = strings("prompts_raw");
     let bare = |line: &String| line.trim_matches('\'').to_owned();
     let sets = [
-        ("all128", TemplateSet::named("clipn").unwrap()),
+        ("all128", TemplateSet::built_in("clipn").unwrap()),
         ("first3", templates(&lines[..3])),
         ("line35_comma", templates(&lines[34..35])),
         (
@@ -103,10 +103,10 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
     let figures = Figures::open(&fixture(&format!("{TINY}/classifier_f64.safetensors")));
     let weights = tiny();
     let (yes, no) = (
-        PlainText::<f64>::from_weights(&weights, Side::Yes),
-        PlainText::from_weights(&weights, Side::No),
+        ReferenceText::<f64>::from_weights(&weights, Side::Yes),
+        ReferenceText::from_weights(&weights, Side::No),
     );
-    let set = TemplateSet::named("clipn").unwrap();
+    let set = TemplateSet::built_in("clipn").unwrap();
     let found = build(
         &strings("classes"),
         &set,
@@ -129,13 +129,13 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
 fn the_hand_crafted_variant_uses_paired_templates() {
     let figures = Figures::open(&fixture("scores/handcrafted/scores.safetensors"));
     let weights = tiny();
-    let yes = TransformerText::from_weights(&weights, Side::Yes);
+    let yes = TextTransformer::from_weights(&weights, Side::Yes);
     let without_prompts = TextParams {
         prompts: None,
         ..weights.text(Side::No)
     };
-    let no = TransformerText::new(weights.config(), without_prompts);
-    let set = TemplateSet::named("clipn").unwrap();
+    let no = TextTransformer::new(weights.config(), without_prompts);
+    let set = TemplateSet::built_in("clipn").unwrap();
     let found = build(
         &strings("classes"),
         &set,
@@ -153,7 +153,7 @@ fn the_hand_crafted_variant_uses_paired_templates() {
         "hand-crafted",
     );
 
-    let simple = TemplateSet::named("simple").unwrap();
+    let simple = TemplateSet::built_in("simple").unwrap();
     let error = build(
         &strings("classes"),
         &simple,
@@ -184,14 +184,14 @@ fn a_plain_clip_has_equal_yes_and_no_towers() {
     let figures = Figures::open(&fixture("models/plain_clip/io.safetensors"));
     let tokens = TokenBatch::new(figures.ids("tokens"), figures.shape("tokens")[1]).unwrap();
     for (side, name) in [(Side::Yes, "text_yes"), (Side::No, "text_no")] {
-        let found = TransformerText::from_weights(&weights, side)
+        let found = TextTransformer::from_weights(&weights, side)
             .encode(&tokens)
             .unwrap();
         assert_close(found.values(), &figures.f32(name), 1e-5, name);
     }
     let (pixels, shape) = (figures.f32("images"), figures.shape("images"));
     let images = Images::new(&pixels, shape[2], shape[3]).unwrap();
-    let found = VisionTower::from_weights(&weights).encode(images).unwrap();
+    let found = VisionTransformer::from_weights(&weights).encode(images).unwrap();
     assert_close(
         found.values(),
         &figures.f32("image_features"),
@@ -231,8 +231,8 @@ fn logits_are_100_times_the_cosines() {
 #[test]
 fn reports_why_a_classifier_cannot_be_built() {
     let weights = tiny();
-    let tower = TransformerText::from_weights(&weights, Side::Yes);
-    let set = TemplateSet::named("simple").unwrap();
+    let tower = TextTransformer::from_weights(&weights, Side::Yes);
+    let set = TemplateSet::built_in("simple").unwrap();
     let none = build(
         &[],
         &set,
@@ -263,7 +263,7 @@ fn reports_why_a_classifier_cannot_be_built() {
 
     let mut damaged = weights.text::<f32>(Side::Yes);
     damaged.projection.make_mut()[5] = f32::NAN;
-    let damaged = TransformerText::new(weights.config(), damaged);
+    let damaged = TextTransformer::new(weights.config(), damaged);
     let error = build(
         &strings("classes"),
         &set,

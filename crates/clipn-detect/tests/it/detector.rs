@@ -37,7 +37,7 @@ fn classifier(weights: &Weights, names: &[&str]) -> Classifier {
         TextEncoder::from_weights(weights, Side::Yes),
         TextEncoder::from_weights(weights, Side::No),
     );
-    let templates = TemplateSet::named("simple").unwrap();
+    let templates = TemplateSet::built_in("simple").unwrap();
     let built = build(
         &names,
         &templates,
@@ -53,7 +53,7 @@ fn classifier(weights: &Weights, names: &[&str]) -> Classifier {
 fn bundle(weights: &Weights, source: Option<&str>) -> Bundle {
     Bundle::new(
         classifier(weights, &NAMES),
-        TemplateSet::named("simple").unwrap(),
+        TemplateSet::built_in("simple").unwrap(),
         PromptVariant::Learnable,
         ModelIdentity::of(weights, source.map(str::to_owned)),
         Preprocessing::clip(weights.config().vision.image_size),

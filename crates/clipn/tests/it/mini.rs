@@ -32,7 +32,7 @@ fn is_complete_and_small() {
     );
     let notes = mini.notes();
     assert_eq!(notes.logit_scale, Some(LogitScale::Trained));
-    TemplateSet::named(&notes.templates.unwrap()).unwrap();
+    TemplateSet::built_in(&notes.templates.unwrap()).unwrap();
 }
 
 #[test]

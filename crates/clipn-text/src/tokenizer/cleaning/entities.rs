@@ -20,7 +20,7 @@ pub(super) fn unescape(text: &str) -> Cow<'_, str> {
 
 /// Decodes unambiguous entities only: names and numbers that end in a semicolon, and names in
 /// capitals whose character has an upper-case form.
-pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
+pub(super) fn unescape_unambiguous(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         let body = rest.strip_prefix('#').unwrap_or(rest);
         let length = body
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn unescape_plain_decodes_unambiguous_entities_only() {
+    fn unescape_unambiguous_decodes_unambiguous_entities_only() {
         for (text, expected) in [
             ("&amp; &amp &notin;", "& &amp ∉"),
             (
@@ -210,7 +210,7 @@ mod tests {
                 "&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;",
             ),
         ] {
-            assert_eq!(unescape_plain(text), expected, "{text}");
+            assert_eq!(unescape_unambiguous(text), expected, "{text}");
         }
     }
 }

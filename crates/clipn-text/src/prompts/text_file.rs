@@ -10,15 +10,15 @@ const MAX_FILE_SIZE: u64 = 64 << 20;
 
 /// Reads a UTF-8 file without its byte order mark.
 pub(super) fn read_text(path: &Path) -> Result<String, PromptError> {
-    let unreadable = |source| PromptError::Unreadable {
+    let read_error = |source| PromptError::Read {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = File::open(path).map_err(read_error)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_SIZE + 1)
         .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+        .map_err(read_error)?;
     if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(PromptError::TooLarge {
             path: path.to_owned(),

@@ -1,8 +1,9 @@
+use std::fmt;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::bpe::{Merger, word_pattern};
+use super::bpe::{BpeMerger, word_pattern};
 use super::vocabulary::Vocabulary;
 use super::{END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, clean};
 
@@ -11,9 +12,24 @@ use super::{END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, clean};
 /// It produces the same ids as open_clip. Source: "Learning Transferable Visual Models From Natural
 /// Language Supervision" (Radford et al., 2021, <https://arxiv.org/abs/2103.00020>) and the
 /// tokenizer published with it.
+///
+/// ```
+/// use clipn_text::tokenizer::{CONTEXT_LENGTH, Tokenizer};
+///
+/// let tokenizer = Tokenizer::clip();
+/// assert_eq!(tokenizer.encode("a cat"), [320, 2368]);
+/// let batch = tokenizer.tokenize_batch(&["a cat", "a dog"], CONTEXT_LENGTH);
+/// assert_eq!((batch.len(), batch.context_length()), (2, 77));
+/// ```
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     words: Regex,
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer").finish_non_exhaustive()
+    }
 }
 
 impl Tokenizer {
@@ -95,12 +111,12 @@ impl Tokenizer {
     fn encode_words(&self, text: &str, limit: usize) -> Vec<u32> {
         let text = clean(text);
         let mut ids = Vec::new();
-        let mut merger = Merger::new(&self.vocabulary);
+        let mut merger = BpeMerger::new(&self.vocabulary);
         for word in self.words.find_iter(&text) {
             match word.as_str() {
                 "<start_of_text>" => ids.push(START_OF_TEXT),
                 "<end_of_text>" => ids.push(END_OF_TEXT),
-                word => merger.append(word, &mut ids),
+                word => merger.encode_word(word, &mut ids),
             }
             if ids.len() >= limit {
                 break;
