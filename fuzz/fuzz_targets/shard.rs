@@ -10,7 +10,7 @@ mod scratch;
 
 use clipn::dataset::{CaptionLoader, LoaderSettings, MaxBad, SampleFields, Sampling, ShardSet};
 use clipn::image::Augmentation;
-use clipn::progress::Silent;
+use clipn::progress::NoProgress;
 
 /// Maximum memory in bytes, in addition to twice the file: a zstd window (100 MiB), the files of
 /// two samples, images.
@@ -23,7 +23,7 @@ const MAX_BATCHES: usize = 4;
 fn read(bytes: &[u8]) -> Option<()> {
     let path = scratch::file("shard.tar", bytes);
     let mut shards = ShardSet::open(path.to_str()?, SampleFields::default()).ok()?;
-    shards.count(&Silent).ok()?;
+    shards.count(&NoProgress).ok()?;
     let mut settings = LoaderSettings::new(16, 2);
     settings.preprocessing.decode.max_pixels = 1 << 16;
     settings.augmentation = Augmentation::none();

@@ -65,7 +65,7 @@ impl HubName {
         })
     }
 
-    /// WeightsName of the repository without its owner.
+    /// Name of the repository without its owner.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -179,7 +179,10 @@ mod tests {
         for part in parts.into_iter().chain([long.as_str()]) {
             for given in [format!("hf-hub:{part}/b"), format!("hf-hub:a/{part}")] {
                 assert!(
-                    matches!(HubName::parse(&given), Err(DownloadError::InvalidName { .. })),
+                    matches!(
+                        HubName::parse(&given),
+                        Err(DownloadError::InvalidName { .. })
+                    ),
                     "{given}"
                 );
             }
@@ -200,7 +203,10 @@ mod tests {
             "a/b",
         ] {
             assert!(
-                matches!(HubName::parse(given), Err(DownloadError::InvalidName { .. })),
+                matches!(
+                    HubName::parse(given),
+                    Err(DownloadError::InvalidName { .. })
+                ),
                 "{given}"
             );
         }

@@ -68,7 +68,9 @@ impl WeightsName {
         if let Some(row) = with_tag.into_iter().find(|row| row.matches_model(model)) {
             return Ok(Self::Tag(row));
         }
-        let known: Vec<&str> = tags::pretrained_tags_for(model).map(|row| row.tag).collect();
+        let known: Vec<&str> = tags::pretrained_tags_for(model)
+            .map(|row| row.tag)
+            .collect();
         Err(DownloadError::UnknownTag {
             tag: text.to_owned(),
             model: model.to_owned(),

@@ -56,13 +56,16 @@ impl PretrainedTag {
 
 /// Returns all known architectures and tags.
 pub fn pretrained_tags() -> &'static [PretrainedTag] {
-    static ROWS: LazyLock<Vec<PretrainedTag>> = LazyLock::new(|| TABLE.lines().filter_map(row).collect());
+    static ROWS: LazyLock<Vec<PretrainedTag>> =
+        LazyLock::new(|| TABLE.lines().filter_map(row).collect());
     &ROWS
 }
 
 /// Returns the tags of an architecture. Weights with QuickGELU also match the plain name.
 pub fn pretrained_tags_for(model: &str) -> impl Iterator<Item = &'static PretrainedTag> {
-    pretrained_tags().iter().filter(move |row| row.matches_model(model))
+    pretrained_tags()
+        .iter()
+        .filter(move |row| row.matches_model(model))
 }
 
 /// Parses a line of the table. `None` for the header and for invalid lines, which a test rejects.

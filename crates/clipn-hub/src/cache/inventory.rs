@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Repository;
+use crate::cache::Repository;
 use crate::error::DownloadError;
 use crate::hub_name::{HubName, is_commit, is_safe_path};
 use crate::settings::DownloadSettings;
@@ -74,7 +74,7 @@ pub struct IncompleteDownloads {
 }
 
 impl CacheInventory {
-    /// Scans the cache. FileDownloader outside its layout are ignored. A missing cache is empty.
+    /// Scans the cache. Files outside its layout are ignored. A missing cache is empty.
     ///
     /// # Errors
     /// [`DownloadError::Io`] if the cache directory cannot be read.
@@ -164,8 +164,7 @@ impl CacheInventory {
             let Some(name) = name.map(str::to_owned) else {
                 continue;
             };
-            let is_of =
-                |row: &&PretrainedTag| matches!(row.source, PretrainedSource::Url { sha256: of, .. } if of == sha256);
+            let is_of = |row: &&PretrainedTag| matches!(row.source, PretrainedSource::Url { sha256: of, .. } if of == sha256);
             let (revision, tags) = (sha256.to_owned(), tags(is_of));
             let (refs, files) = (Vec::new(), 1);
             self.weights.push(CachedWeights {
@@ -255,7 +254,7 @@ fn files_in(root: &Path) -> impl Iterator<Item = (Option<String>, PathBuf)> {
         for entry in read.take(MAX_ENTRIES - found.len().min(MAX_ENTRIES)) {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => {
-                    directories.push((entry.path(), depth + 1))
+                    directories.push((entry.path(), depth + 1));
                 }
                 Ok(kind) if !kind.is_dir() => found.push(entry.path()),
                 _ => {}

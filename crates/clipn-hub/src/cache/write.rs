@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Repository;
+use crate::cache::Repository;
 use crate::error::DownloadError;
 use crate::hub_name::{is_commit, is_safe_path};
 

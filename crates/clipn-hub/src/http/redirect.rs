@@ -125,6 +125,9 @@ mod tests {
             origin(&uri("http://a.test:1/")),
             origin(&uri("http://a.test:2/"))
         );
-        assert_eq!(without_query(&uri("https://a.test/x?secret=1")), "https://a.test/x");
+        assert_eq!(
+            without_query(&uri("https://a.test/x?secret=1")),
+            "https://a.test/x"
+        );
     }
 }

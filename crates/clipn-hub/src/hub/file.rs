@@ -84,7 +84,9 @@ impl FileDownloader<'_> {
             .network()
             .retry_policy
             .retry(file, self.progress, || {
-                let response = self.client.send(&Method::HEAD, uri, &[], RedirectPolicy::SameOrigin)?;
+                let response =
+                    self.client
+                        .send(&Method::HEAD, uri, &[], RedirectPolicy::SameOrigin)?;
                 let is_redirect = (300..400).contains(&response.status());
                 if !is_redirect && response.status() != 200 {
                     return Err(listing::error_response(&response, self.client, self.name));

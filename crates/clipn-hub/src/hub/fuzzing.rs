@@ -1,7 +1,7 @@
 //! Entry points for fuzz targets of the hub's responses.
 
-use super::listing::Listing;
-use super::plan::DownloadPlan;
+use crate::hub::listing::Listing;
+use crate::hub::plan::DownloadPlan;
 use crate::hub_name::{HubName, is_commit, is_safe_path};
 
 /// Parses a listing and plans its download. Panics if a path leaves the cache.

@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 32 << 20;
 /// Maximum number of attempts to reach the hub, because the cache is a fallback.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// FileDownloader of a repository at a revision.
+/// Files of a repository at a revision.
 #[derive(Debug)]
 pub(super) struct Listing {
     /// Current commit of the revision.
@@ -90,7 +90,11 @@ impl Listing {
 }
 
 /// Converts an error response of the hub, by its status and `X-Error-Code` header.
-pub(super) fn error_response(response: &HttpResponse, client: &HubClient<'_>, name: &HubName) -> DownloadError {
+pub(super) fn error_response(
+    response: &HttpResponse,
+    client: &HubClient<'_>,
+    name: &HubName,
+) -> DownloadError {
     let network = client.network();
     let repository = name.repo_id();
     let url = format!("{}/{repository}", network.endpoint);
@@ -140,8 +144,11 @@ pub(super) fn error_response(response: &HttpResponse, client: &HubClient<'_>, na
             format!("check the name, or {get_token}"),
         ),
         (404, _) => DownloadError::NotFound {
-            what: format!("{} on {}", name.without_revision(), response.host()),
-            hint: format!("check the name, and for a private model {get_token}"),
+            what: name.without_revision(),
+            hint: format!(
+                "check the name of the model on {}, and for a private model {get_token}",
+                response.host()
+            ),
         },
         _ => response.status_error(&name.to_string()),
     }

@@ -7,7 +7,7 @@ use crate::hub_name::HubName;
 /// config.
 const OTHER_CONFIGS: [&str; 4] = ["config.json", PREPROCESSOR, "state.json", OPEN_CLIP_CONFIG];
 
-/// FileDownloader of a repository that form a model.
+/// Files of a repository that form a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DownloadPlan {
     /// Config files to fetch with the weights.
@@ -220,7 +220,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("hf-hub:a/b/FILE: epoch_1.pt, epoch_2.pt"),
+            error.contains("hf-hub:a/b: epoch_1.pt, epoch_2.pt"),
             "{error}"
         );
         assert!(

@@ -38,6 +38,9 @@ mod tests {
     #[test]
     fn percent_encodes_reserved_characters() {
         assert_eq!(percent_encode("refs/pr/1", '.'), "refs%2Fpr%2F1");
-        assert_eq!(percent_encode("a b/é?#%.pt", '/'), "a%20b/%C3%A9%3F%23%25.pt");
+        assert_eq!(
+            percent_encode("a b/é?#%.pt", '/'),
+            "a%20b/%C3%A9%3F%23%25.pt"
+        );
     }
 }

@@ -77,7 +77,9 @@ impl Transfer<'_> {
                     is_resumed = false;
                     part.clear()?;
                 }
-                Err(error @ (DownloadError::Checksum { .. } | DownloadError::LengthMismatch { .. })) => {
+                Err(
+                    error @ (DownloadError::Checksum { .. } | DownloadError::LengthMismatch { .. }),
+                ) => {
                     drop(part);
                     let _ = fs::remove_file(&incomplete);
                     return Err(error);
