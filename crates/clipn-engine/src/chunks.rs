@@ -1,6 +1,5 @@
 //! Splits a batch into chunks of sequences, each small enough that the activations of a block stay
 //! in cache. Threads take the chunks one by one.
-
 use std::cell::RefCell;
 use std::ops::Range;
 use std::thread::LocalKey;

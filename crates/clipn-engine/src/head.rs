@@ -1,12 +1,13 @@
 use rayon::prelude::*;
 
+use clipn_checkpoint::Buffer;
+use clipn_model::NormParams;
+
 use super::block::ChunkTape;
 use crate::kernels::{
     Epilogue, Matrix, MatrixMut, NormGradient, add, gemm, layer_norm, layer_norm_backward,
 };
 use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
-use clipn_checkpoint::Buffer;
-use clipn_model::NormParams;
 
 /// Output head of a tower, from pooled rows to features: a layer norm and a projection,
 /// `[width, dim]`.
@@ -19,7 +20,7 @@ pub(super) struct Head<'a> {
 
 impl Head<'_> {
     /// Computes features, `[rows, dim]`, from pooled rows, `[rows, width]`.
-    pub fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
+    pub(crate) fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
         let mut normed = vec![0.0; pooled.len()];
         layer_norm(&mut normed, pooled, self.norm);
         let normed = Matrix::row_major(&normed, self.norm.weight.len());
@@ -35,7 +36,7 @@ impl Head<'_> {
 
     /// Adds the gradients of the parameters and returns the gradient of each chunk's pooled rows,
     /// given the gradient of the features of all chunks, `[N, dim]`.
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         tapes: &[ChunkTape],
         d_features: &[f32],

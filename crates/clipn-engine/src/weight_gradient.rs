@@ -1,5 +1,4 @@
 //! Gradients of weight matrices: matrix products that sum over all rows of a batch.
-
 use rayon::prelude::*;
 
 use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};

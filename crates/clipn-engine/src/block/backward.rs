@@ -1,11 +1,12 @@
 use rayon::prelude::*;
 
+use clipn_model::BlockParams;
+
 use super::chunk::ChunkGradients;
 use super::forward::Transformer;
 use super::tape::ChunkTape;
 use crate::kernels::Matrix;
 use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
-use clipn_model::BlockParams;
 
 impl Transformer<'_> {
     /// Propagates the gradient of the pooled rows, `[sequences, width]` per chunk, back through all
@@ -18,7 +19,7 @@ impl Transformer<'_> {
     /// activations. Then they split the rows of the weights, each of which is summed over all
     /// chunks in order. Thus no thread needs a gradient of its own, and the result does not depend
     /// on how the work is scheduled.
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         tapes: Vec<(ChunkTape, Vec<f32>)>,
         gradient: &mut [BlockParams<f32>],

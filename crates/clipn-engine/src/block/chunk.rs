@@ -1,3 +1,5 @@
+use clipn_model::BlockParams;
+
 use super::attention::{AttentionScratch, PooledGradients, PooledInputs};
 use super::forward::Transformer;
 use super::tape::{BlockTape, ChunkTape};
@@ -5,7 +7,6 @@ use crate::kernels::{
     Epilogue, Matrix, MatrixMut, NormGradient, activate_backward, add, add_column_sums, gemm,
     layer_norm_backward,
 };
-use clipn_model::BlockParams;
 
 /// State of one chunk in the backward pass: the gradients of the activations of one block, kept
 /// until the products for the weight gradients have read them.
@@ -98,7 +99,7 @@ impl VectorGradients {
     }
 
     /// Adds this contribution to the gradient of the block.
-    pub fn add_to(&self, gradient: &mut BlockParams<f32>) {
+    pub(crate) fn add_to(&self, gradient: &mut BlockParams<f32>) {
         add(gradient.ln_1.weight.make_mut(), &self.ln_1_weight);
         add(gradient.ln_1.bias.make_mut(), &self.ln_1_bias);
         add(gradient.in_proj.bias.make_mut(), &self.in_proj);
@@ -111,7 +112,7 @@ impl VectorGradients {
 }
 
 impl ChunkGradients {
-    pub fn new(tape: ChunkTape, d_pooled: Vec<f32>) -> Self {
+    pub(crate) fn new(tape: ChunkTape, d_pooled: Vec<f32>) -> Self {
         Self {
             tape,
             block: None,
@@ -131,13 +132,13 @@ impl ChunkGradients {
     }
 
     /// Moves to the preceding block: the gradient of this block's input becomes that of its output.
-    pub fn move_to_previous_block(&mut self) {
+    pub(crate) fn move_to_previous_block(&mut self) {
         std::mem::swap(&mut self.d_out, &mut self.d_x);
         self.block = None;
     }
 
     /// Propagates the gradient back through a block that was computed for all rows.
-    pub fn block_backward(
+    pub(crate) fn block_backward(
         &mut self,
         t: &Transformer<'_>,
         params: &BlockParams<f32>,
@@ -180,7 +181,7 @@ impl ChunkGradients {
 
     /// Propagates the gradient back through the last block, which was computed for the
     /// pooled rows only.
-    pub fn last_block_backward(
+    pub(crate) fn last_block_backward(
         &mut self,
         t: &Transformer<'_>,
         params: &BlockParams<f32>,

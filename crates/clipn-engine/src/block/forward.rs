@@ -1,7 +1,8 @@
+use clipn_model::{Activation, BlockParams};
+
 use super::attention::AttentionScratch;
 use super::weights::{BlockLayers, PackedBlock};
 use crate::kernels::{add_bias_and_activate, first_n, layer_norm};
-use clipn_model::{Activation, BlockParams};
 
 /// All residual attention blocks of a tower.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     /// Iterates over all rows of the sequence, prefix included, in order of position.
-    pub fn rows(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> + '_ {
         self.prefix
             .iter()
             .copied()
@@ -40,7 +41,7 @@ impl Sequence {
     }
 
     /// Number of positions, prefix included.
-    pub fn position_count(&self) -> usize {
+    pub(crate) fn position_count(&self) -> usize {
         self.prefix.len() + self.length
     }
 }
@@ -59,7 +60,7 @@ impl Transformer<'_> {
     /// `[sequences, width]`.
     ///
     /// The last block computes only what the pooled rows need.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         x: &mut [f32],
         sequences: &[Sequence],

@@ -1,7 +1,8 @@
+use clipn_model::BlockParams;
+
 use super::forward::{Scratch, Sequence, Transformer};
 use super::weights::BlockLayers;
 use crate::kernels::{activate_into, first_n, layer_norm};
-use clipn_model::BlockParams;
 
 /// Intermediate values of a chunk of sequences that the backward pass needs: ten values per
 /// position, block and unit of width.
@@ -53,7 +54,7 @@ pub(super) struct LastBlockTape {
 
 impl Transformer<'_> {
     /// Same as [`Transformer::run`], but records a tape.
-    pub fn record(
+    pub(crate) fn record(
         &self,
         mut x: Vec<f32>,
         sequences: Vec<Sequence>,

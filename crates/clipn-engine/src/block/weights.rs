@@ -1,8 +1,9 @@
 use std::ops::Range;
 
-use crate::kernels::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
 use clipn_checkpoint::Buffer;
 use clipn_model::{BlockParams, LinearParams};
+
+use crate::kernels::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
 
 /// A linear layer, x·weightᵀ + bias, or a range of its outputs.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +35,13 @@ impl<'a> Linear<'a> {
     }
 
     /// Returns the layer without its bias.
-    pub fn without_bias(self) -> Self {
+    pub(crate) fn without_bias(self) -> Self {
         Self { bias: &[], ..self }
     }
 
     /// Computes out = layer(input), plus the previous value of `out` if `accumulate`, from
     /// `[rows, inner]` to `[rows, outputs]`.
-    pub fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
+    pub(crate) fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
         let out = MatrixMut::row_major(out, self.weight.columns());
         let input = Matrix::row_major(input, self.inner);
         gemm(
@@ -58,7 +59,7 @@ impl<'a> Linear<'a> {
 
     /// Same as [`Linear::apply`], but writes the columns from `first_column` on of an `out` with
     /// rows of `row_stride` values.
-    pub fn apply_to_columns(
+    pub(crate) fn apply_to_columns(
         &self,
         out: &mut [f32],
         first_column: usize,
@@ -169,7 +170,7 @@ pub(super) struct BlockLayers<'a> {
 
 impl<'a> BlockLayers<'a> {
     /// Uses the packed weights if there are any, else the unpacked ones.
-    pub fn new(params: &'a BlockParams<f32>, packed: Option<&'a PackedBlock>) -> Self {
+    pub(crate) fn new(params: &'a BlockParams<f32>, packed: Option<&'a PackedBlock>) -> Self {
         let BlockParams {
             ln_1,
             in_proj,

@@ -48,7 +48,11 @@ pub(crate) struct HeadScratch {
 
 impl HeadScratch {
     /// Copies keys and values, `width` values each, into padded rows.
-    pub fn gather<'a>(&mut self, width: usize, rows: impl Iterator<Item = (&'a [f32], &'a [f32])>) {
+    pub(crate) fn gather<'a>(
+        &mut self,
+        width: usize,
+        rows: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    ) {
         self.padded = width.next_multiple_of(super::LANES);
         self.keys.clear();
         self.values.clear();
@@ -75,7 +79,7 @@ impl HeadScratch {
     /// The first query sees the first `first_visible` keys, and each following query sees one more.
     /// Use it for causal sequences, for which it computes only the visible part, and for sequences
     /// too short for matrix products to pay off.
-    pub fn attend(
+    pub(crate) fn attend(
         &mut self,
         out: RowsMut<'_>,
         queries: RowsRef<'_>,

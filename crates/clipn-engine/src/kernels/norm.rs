@@ -1,5 +1,6 @@
-use super::{LANES, vectorized};
 use clipn_model::NormParams;
+
+use super::{LANES, vectorized};
 
 /// Added to the variance, as in PyTorch's `LayerNorm`.
 const EPS: f32 = 1e-5;

@@ -3,7 +3,6 @@
 //! Attention is causal, so the hidden state of a position depends only on the token ids up to it. A
 //! prefix that several texts of a chunk share is therefore computed once, and its keys and values
 //! serve all of them.
-
 use crate::block::Sequence;
 
 /// Sorts texts lexicographically, so that texts with a common prefix are adjacent, and
@@ -36,7 +35,7 @@ pub(super) struct PrefixSharedRows {
 impl PrefixSharedRows {
     /// Creates rows for the ids of each text after the prefix that it shares with the preceding
     /// text.
-    pub fn new(texts: &[&[u32]]) -> Self {
+    pub(crate) fn new(texts: &[&[u32]]) -> Self {
         let mut all = Self {
             rows: Vec::new(),
             sequences: Vec::with_capacity(texts.len()),

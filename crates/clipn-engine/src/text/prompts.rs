@@ -41,7 +41,7 @@ impl<'a, T: Real> PromptTables<'a, T> {
     ///
     /// [`ModelError::Input`] if the number of prompts is not the number of texts, and
     /// [`ModelError::PromptOutOfRange`] for a prompt that the tower does not have.
-    pub fn new(
+    pub(crate) fn new(
         params: &'a TextParams<T>,
         config: &TextConfig,
         prompts: &[NoPrompt],
@@ -73,7 +73,7 @@ impl<'a, T: Real> PromptTables<'a, T> {
     }
 
     /// Returns the table of a text, `[context_length, width]`.
-    pub fn for_text(&self, text: usize) -> &[T] {
+    pub(crate) fn for_text(&self, text: usize) -> &[T] {
         &self.tables[self.table_indices[text]]
     }
 }

@@ -1,15 +1,16 @@
 use std::ops::Range;
 
-use super::prefixes::{self, PrefixSharedRows};
-use super::prompts::prompted_positions;
-use crate::block::{PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks};
-use crate::chunks::{SCRATCH, par_map_chunks};
-use crate::head::Head;
 use clipn_model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
     TextTower, Weights,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
+
+use super::prefixes::{self, PrefixSharedRows};
+use super::prompts::prompted_positions;
+use crate::block::{PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks};
+use crate::chunks::{SCRATCH, par_map_chunks};
+use crate::head::Head;
 
 /// Intended number of positions per chunk of texts.
 pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
@@ -20,16 +21,16 @@ pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
 /// concatenates texts of different lengths without padding. Neither changes the result. For
 /// inference only, [`TextEncoder`] is faster.
 #[derive(Debug, Clone)]
-pub struct TransformerText {
+pub struct TextTransformer {
     pub(super) config: TextConfig,
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
-    /// Packed weights of the blocks, see [`TransformerText::with_packed_weights`].
+    /// Packed weights of the blocks, see [`TextTransformer::with_packed_weights`].
     pub(super) packed_blocks: Option<Vec<PackedBlock>>,
 }
 
-impl TransformerText {
+impl TextTransformer {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
         Self {
@@ -87,7 +88,7 @@ impl TransformerText {
     }
 }
 
-impl TextTower<f32> for TransformerText {
+impl TextTower<f32> for TextTransformer {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }
@@ -135,17 +136,17 @@ impl TextTower<f32> for TransformerText {
     }
 }
 
-/// CLIPN's text tower for inference only: a [`TransformerText`] that holds its weights in packed
+/// CLIPN's text tower for inference only: a [`TextTransformer`] that holds its weights in packed
 /// form only.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
-    tower: TransformerText,
+    tower: TextTransformer,
 }
 
 impl TextEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
-        let mut tower = TransformerText::new(config, params);
+        let mut tower = TextTransformer::new(config, params);
         tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }

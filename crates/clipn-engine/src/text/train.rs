@@ -1,17 +1,18 @@
 use std::ops::Range;
 
-use super::prompts::{PromptTables, add_position_gradients};
-use super::tower::{
-    TARGET_CHUNK_POSITIONS, TransformerText, check_tokens, truncate_at_end_of_text,
-};
-use crate::block::{ChunkTape, Scratch, Sequence};
-use crate::chunks::{SCRATCH, par_map_chunks};
 use clipn_model::{
     Features, ModelError, NoPrompt, TextGradient, TextParams, TrainableTextTower, check_length,
 };
 use clipn_text::tokenizer::TokenBatch;
 
-/// Tape of a forward pass of a [`TransformerText`], from which its backward pass computes
+use super::prompts::{PromptTables, add_position_gradients};
+use super::tower::{
+    TARGET_CHUNK_POSITIONS, TextTransformer, check_tokens, truncate_at_end_of_text,
+};
+use crate::block::{ChunkTape, Scratch, Sequence};
+use crate::chunks::{SCRATCH, par_map_chunks};
+
+/// Tape of a forward pass of a [`TextTransformer`], from which its backward pass computes
 /// gradients.
 ///
 /// It holds about ten f32 values per position (without padding), block and unit of width.
@@ -28,7 +29,7 @@ struct TextChunk {
     blocks: ChunkTape,
 }
 
-impl TrainableTextTower<f32> for TransformerText {
+impl TrainableTextTower<f32> for TextTransformer {
     type Tape = TextTape;
 
     fn forward(

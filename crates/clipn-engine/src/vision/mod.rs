@@ -8,7 +8,7 @@ mod train;
 
 pub(super) use positions::add_position_gradients;
 pub use resnet::ResNetTower;
-pub use tower::{VisionEncoder, VisionTower};
+pub use tower::{VisionEncoder, VisionTransformer};
 pub(super) use tower::{patch_grid, positional_embedding_for};
 pub use train::VisionTape;
 

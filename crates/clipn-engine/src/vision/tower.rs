@@ -1,14 +1,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
-use crate::chunks::{SCRATCH, par_map_chunks};
-use crate::head::Head;
-use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
 use clipn_model::{
     Activation, CoordinateMapping, Features, ImageTower, Images, ModelConfig, ModelError, Real,
     VisionConfig, VisionParams, Weights, resize_positions,
 };
+
+use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
+use crate::chunks::{SCRATCH, par_map_chunks};
+use crate::head::Head;
+use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
 
 /// Intended number of positions per chunk of images: 16 images of ViT-B-32, or 4 of ViT-B-16.
 pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
@@ -17,16 +18,16 @@ pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
 ///
 /// For inference only, [`VisionEncoder`] is faster.
 #[derive(Debug, Clone)]
-pub struct VisionTower {
+pub struct VisionTransformer {
     pub(super) config: VisionConfig,
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
-    /// Packed weights of the blocks, see [`VisionTower::with_packed_weights`].
+    /// Packed weights of the blocks, see [`VisionTransformer::with_packed_weights`].
     pub(super) packed_blocks: Option<Vec<PackedBlock>>,
 }
 
-impl VisionTower {
+impl VisionTransformer {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
         Self {
@@ -118,7 +119,7 @@ impl VisionTower {
     }
 }
 
-impl ImageTower<f32> for VisionTower {
+impl ImageTower<f32> for VisionTransformer {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }
@@ -153,17 +154,17 @@ impl ImageTower<f32> for VisionTower {
     }
 }
 
-/// CLIP's ViT image tower for inference only: a [`VisionTower`] that holds its weights in packed
+/// CLIP's ViT image tower for inference only: a [`VisionTransformer`] that holds its weights in packed
 /// form only.
 #[derive(Debug, Clone)]
 pub struct VisionEncoder {
-    tower: VisionTower,
+    tower: VisionTransformer,
 }
 
 impl VisionEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
-        let mut tower = VisionTower::new(config, params);
+        let mut tower = VisionTransformer::new(config, params);
         tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }

@@ -2,17 +2,18 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
+
 use super::positions::add_position_gradients;
 use super::tower::{
-    TARGET_CHUNK_POSITIONS, VisionTower, patch_grid, positional_embedding_for, unfold,
+    TARGET_CHUNK_POSITIONS, VisionTransformer, patch_grid, positional_embedding_for, unfold,
 };
 use crate::block::{ChunkTape, Scratch};
 use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::kernels::{Matrix, NormGradient, add, layer_norm_backward};
 use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
-use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
 
-/// Tape of a forward pass of a [`VisionTower`], from which its backward pass computes gradients.
+/// Tape of a forward pass of a [`VisionTransformer`], from which its backward pass computes gradients.
 ///
 /// It holds about ten f32 values per position, block and unit of width.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ struct EmbeddingGradients {
     d_bias: Vec<f32>,
 }
 
-impl VisionTower {
+impl VisionTransformer {
     fn embedding_backward(
         &self,
         embedded: &[f32],
@@ -79,7 +80,7 @@ impl VisionTower {
     }
 }
 
-impl TrainableImageTower<f32> for VisionTower {
+impl TrainableImageTower<f32> for VisionTransformer {
     type Tape = VisionTape;
 
     fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {

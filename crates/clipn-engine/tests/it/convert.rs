@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, FloatType, Layout, Tensor, write_safetensors};
-use clipn_engine::{TransformerText, image_tower};
+use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
     Conversion, ConvertError, Converted, Images, ModelConfig, OmittedPart, Parameters, Pretrained,
@@ -458,7 +458,7 @@ fn converted_weights_produce_the_reference_features() {
             to.name(),
         );
         let tokens = TokenBatch::new(figures.ids("tokens"), figures.shape("tokens")[1]).unwrap();
-        let found = TransformerText::from_weights(&weights, Side::Yes)
+        let found = TextTransformer::from_weights(&weights, Side::Yes)
             .encode(&tokens)
             .unwrap();
         assert_close(found.values(), &figures.f32(text), 1e-5, to.name());

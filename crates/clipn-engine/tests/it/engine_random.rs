@@ -1,8 +1,8 @@
 //! Compares the fast towers with the reference towers in f64, over random architectures, sizes and
 //! inputs, odd sizes included.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
+use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
 use clipn_model::{
     Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,
 };
@@ -65,8 +65,8 @@ proptest! {
     fn fast_image_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
-        let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
-        let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
+        let fast = VisionTransformer::new(&config, Random::new(seed).vision(&config));
+        let plain = ReferenceVision::<f64>::new(&config, Random::new(seed).vision(&config));
         let own = config.vision.image_size;
         let patch = config.vision.patch_size;
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
@@ -84,8 +84,8 @@ proptest! {
     fn fast_text_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..9, prompts in 0usize..3,
     ) {
-        let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
-        let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
+        let fast = TextTransformer::new(&config, Random::new(seed).text(&config, prompts));
+        let plain = ReferenceText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
         let mut random = Random::new(!seed);
         let length = config.text.context_length;
         let ids = (0..count * length).map(|_| (random.next() % 50) as u32).collect();
@@ -124,8 +124,8 @@ fn features_do_not_depend_on_the_number_of_threads() {
             mlp_width: 50,
         },
     };
-    let tower = VisionTower::new(&config, Random::new(1).vision(&config));
-    let text = TransformerText::new(&config, Random::new(2).text(&config, 2));
+    let tower = VisionTransformer::new(&config, Random::new(1).vision(&config));
+    let text = TextTransformer::new(&config, Random::new(2).text(&config, 2));
     let pixels: Vec<f32> = Random::new(3).values(19 * 3 * 24 * 24, 2.0);
     let mut random = Random::new(4);
     let ids: Vec<u32> = (0..90 * 40).map(|_| (random.next() % 50) as u32).collect();
@@ -181,7 +181,7 @@ proptest! {
         let side = config.vision.image_size;
         let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * side * side, 2.0);
         let images = Images::new(&pixels, side, side).unwrap();
-        let tower = VisionTower::new(&config, vision.clone());
+        let tower = VisionTransformer::new(&config, vision.clone());
         let expected = tower.encode(images).unwrap();
         prop_assert_eq!(&VisionEncoder::new(&config, vision).encode(images).unwrap(), &expected);
         prop_assert_eq!(&tower.with_packed_weights().encode(images).unwrap(), &expected);
@@ -189,7 +189,7 @@ proptest! {
         let length = config.text.context_length;
         let ids = texts_with_common_prefixes(&mut Random::new(!seed), count, length).concat();
         let tokens = TokenBatch::new(ids, length).unwrap();
-        let tower = TransformerText::new(&config, text.clone());
+        let tower = TextTransformer::new(&config, text.clone());
         let expected = tower.encode(&tokens).unwrap();
         prop_assert_eq!(&TextEncoder::new(&config, text).encode(&tokens).unwrap(), &expected);
         prop_assert_eq!(&tower.with_packed_weights().encode(&tokens).unwrap(), &expected);
@@ -200,7 +200,7 @@ proptest! {
     fn texts_with_common_prefixes_are_bit_identical_to_texts_alone(
         config in config(), seed: u64, count in 1usize..40,
     ) {
-        let tower = TransformerText::new(&config, Random::new(seed).text(&config, 2));
+        let tower = TextTransformer::new(&config, Random::new(seed).text(&config, 2));
         let length = config.text.context_length;
         let texts = texts_with_common_prefixes(&mut Random::new(!seed), count, length);
         let together = tower.encode(&TokenBatch::new(texts.concat(), length).unwrap()).unwrap();

@@ -1,8 +1,8 @@
 //! Compares the towers' gradients with those of the published CLIPN code, through a loss that is
 //! written out here from its definition.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainableImageTower,
     TrainableTextTower, Weights, normalize_backward,
@@ -170,19 +170,19 @@ where
 fn fast(model: &str) -> (Vec<NamedTensor<Vec<f32>>>, f64) {
     let w = weights(model);
     let (yes, no) = (
-        TransformerText::from_weights(&w, Side::Yes),
-        TransformerText::from_weights(&w, Side::No),
+        TextTransformer::from_weights(&w, Side::Yes),
+        TextTransformer::from_weights(&w, Side::No),
     );
-    gradients(model, &w, &VisionTower::from_weights(&w), &yes, &no)
+    gradients(model, &w, &VisionTransformer::from_weights(&w), &yes, &no)
 }
 
 fn plain<T: Real + Into<f64>>(model: &str) -> (Vec<NamedTensor<Vec<T>>>, f64) {
     let w = weights(model);
     let (yes, no) = (
-        PlainText::from_weights(&w, Side::Yes),
-        PlainText::from_weights(&w, Side::No),
+        ReferenceText::from_weights(&w, Side::Yes),
+        ReferenceText::from_weights(&w, Side::No),
     );
-    gradients(model, &w, &PlainVision::from_weights(&w), &yes, &no)
+    gradients(model, &w, &ReferenceVision::from_weights(&w), &yes, &no)
 }
 
 /// Compares the gradients whose names satisfy `wanted` with those of a file, and returns their

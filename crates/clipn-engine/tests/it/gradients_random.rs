@@ -1,8 +1,8 @@
 //! Compares gradients over random architectures and inputs: those of the reference towers with
 //! finite differences, and those of the fast towers with the reference towers.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Activation, Images, ModelConfig, NamedTensor, NoPrompt, Real, Side, TensorGradient, TextConfig,
     TextGradient, TextTower, TrainableImageTower, TrainableTextTower, VisionConfig, VisionParams,
@@ -167,8 +167,8 @@ proptest! {
     fn gradients_of_fast_image_towers_agree_with_the_reference(
         config in any_config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
-        let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
-        let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
+        let fast = VisionTransformer::new(&config, Random::new(seed).vision(&config));
+        let plain = ReferenceVision::<f64>::new(&config, Random::new(seed).vision(&config));
         let (own, patch) = (config.vision.image_size, config.vision.patch_size);
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
             let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
@@ -186,8 +186,8 @@ proptest! {
     fn gradients_of_fast_text_towers_agree_with_the_reference(
         config in any_config(), seed: u64, count in 0usize..9, prompts in 0usize..4,
     ) {
-        let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
-        let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
+        let fast = TextTransformer::new(&config, Random::new(seed).text(&config, prompts));
+        let plain = ReferenceText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
         let mut random = Random::new(!seed);
         let tokens = texts(&mut random, count, 1 + seed as usize % config.text.context_length);
         let choices = prompt_choices(&mut random, count, prompts);
@@ -242,7 +242,7 @@ fn check_differences(
 fn reference_image_gradients_agree_with_finite_differences() {
     for (activation, size) in [(Activation::Gelu, (6, 6)), (Activation::QuickGelu, (9, 4))] {
         let config = config(5, activation, [3, 2, 2, 3, 2, 7], [4, 1, 4, 1, 4]);
-        let tower = PlainVision::<f64>::new(&config, Random::new(1).vision(&config));
+        let tower = ReferenceVision::<f64>::new(&config, Random::new(1).vision(&config));
         let mut random = Random::new(2);
         let pixels: Vec<f64> = random.values(2 * 3 * size.0 * size.1, 1.0);
         let d: Vec<f64> = random.values(2 * 5, 1.0);
@@ -260,7 +260,7 @@ fn reference_image_gradients_agree_with_finite_differences() {
 fn reference_text_gradients_agree_with_finite_differences() {
     for activation in [Activation::Gelu, Activation::QuickGelu] {
         let config = config(5, activation, [1, 2, 1, 3, 1, 4], [6, 2, 3, 2, 7]);
-        let tower = PlainText::<f64>::new(&config, Random::new(3).text(&config, 3));
+        let tower = ReferenceText::<f64>::new(&config, Random::new(3).text(&config, 3));
         let mut random = Random::new(4);
         let tokens = texts(&mut random, 4, 6);
         let prompts = [
@@ -284,9 +284,9 @@ fn reference_text_gradients_agree_with_finite_differences() {
 }
 
 /// A text tower and a batch that is split into many chunks.
-fn batch_of_many_chunks() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
+fn batch_of_many_chunks() -> (TextTransformer, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
     let config = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 3, 50]);
-    let tower = TransformerText::new(&config, Random::new(5).text(&config, 4));
+    let tower = TextTransformer::new(&config, Random::new(5).text(&config, 4));
     let mut random = Random::new(6);
     let tokens = texts(&mut random, 130, 40);
     let prompts = prompt_choices(&mut random, 130, 4);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use clipn_checkpoint::{Checkpoint, Dtype, FileKind, Layout, Tensor, write_safetensors};
-use clipn_engine::{TransformerText, image_tower};
+use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
     Activation, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower,
@@ -45,7 +45,7 @@ fn assert_features(weights: &Weights, inputs: &str, expected: &str, names: (&str
         .unwrap();
     assert_close(found.values(), &expected.f32(names.0), F32, names.0);
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let found = TransformerText::from_weights(weights, Side::Yes)
+    let found = TextTransformer::from_weights(weights, Side::Yes)
         .encode(&tokens)
         .unwrap();
     assert_close(found.values(), &expected.f32(names.1), F32, names.1);

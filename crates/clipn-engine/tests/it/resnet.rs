@@ -2,8 +2,8 @@
 //! reference tower.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::plain::PlainResNet;
-use clipn_engine::{ResNetTower, TransformerText, VisionTower, image_tower};
+use clipn_engine::plain::ReferenceResNet;
+use clipn_engine::{ResNetTower, TextTransformer, VisionTransformer, image_tower};
 use clipn_model::{
     Activation, CoordinateMapping, ImageTower, Images, InferredArchitecture, ModelConfig, NoPrompt,
     Real, Side, TextConfig, TextTower, VisionConfig, Weights, resize_positions,
@@ -58,13 +58,13 @@ fn towers_match_the_published_features() {
     );
     check(&*image_tower(&w), Figures::f32, "io_f32", F32);
     check(
-        &PlainResNet::from_weights(&w).unwrap(),
+        &ReferenceResNet::from_weights(&w).unwrap(),
         Figures::f32,
         "io_f32",
         F32,
     );
     check(
-        &PlainResNet::from_weights(&w).unwrap(),
+        &ReferenceResNet::from_weights(&w).unwrap(),
         Figures::f64,
         "io_f64",
         F64,
@@ -76,9 +76,9 @@ fn text_towers_of_a_resnet_model_match_the_published_features() {
     let w = weights("rn_tiny");
     let (inputs, expected) = (figures("inputs"), figures("io_f32"));
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let no = TransformerText::from_weights(&w, Side::No);
+    let no = TextTransformer::from_weights(&w, Side::No);
     let features = |name: &str| expected.f32(name);
-    let yes = TransformerText::from_weights(&w, Side::Yes)
+    let yes = TextTransformer::from_weights(&w, Side::Yes)
         .encode(&tokens)
         .unwrap();
     assert_close(yes.values(), &features("text_features_yes"), F32, "yes");
@@ -175,7 +175,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let pixels: Vec<f32> = Random::new(5).values(2 * 3 * 96 * 96, 2.0);
     let images = Images::new(&pixels, 96, 96).unwrap();
     let found = image_tower(&open(96)).encode(images).unwrap();
-    let expected = PlainResNet::from_weights(&open(96))
+    let expected = ReferenceResNet::from_weights(&open(96))
         .unwrap()
         .encode(images)
         .unwrap();
@@ -187,7 +187,7 @@ fn rejects_images_that_are_too_small() {
     let pixels = vec![0.0f32; 3 * 30 * 64];
     let images = Images::new(&pixels, 30, 64).unwrap();
     let w = weights("rn_tiny");
-    let plain = PlainResNet::<f32>::from_weights(&w).unwrap();
+    let plain = ReferenceResNet::<f32>::from_weights(&w).unwrap();
     for tower in [&*image_tower(&w), &plain as &dyn ImageTower<f32>] {
         let error = tower.encode(images).unwrap_err().to_string();
         assert!(
@@ -243,7 +243,7 @@ proptest! {
         config in config(), seed: u64, count in 0usize..5, height in 31usize..120, width in 31usize..120,
     ) {
         let fast = ResNetTower::new(&config, &Random::new(seed).resnet(&config));
-        let plain = PlainResNet::<f64>::new(&config, Random::new(seed).resnet(&config));
+        let plain = ReferenceResNet::<f64>::new(&config, Random::new(seed).resnet(&config));
         let own = config.vision.image_size;
         for (height, width) in [(own, own), (height, width)] {
             let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
@@ -255,7 +255,7 @@ proptest! {
             if error > F32 {
                 // The features are small differences of large terms: the reference in f32 is about
                 // as inaccurate.
-                let narrow = PlainResNet::<f32>::new(&config, Random::new(seed).resnet(&config));
+                let narrow = ReferenceResNet::<f32>::new(&config, Random::new(seed).resnet(&config));
                 let rounded = narrow.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
                 let unavoidable = relative_to_max(&widen(rounded.values()), expected.values());
                 prop_assert!(
@@ -294,6 +294,6 @@ fn image_tower_opens_a_vit() {
     let w = weights("vit_gelu");
     let pixels: Vec<f32> = Random::new(4).values(3 * 32 * 32, 2.0);
     let images = Images::new(&pixels, 32, 32).unwrap();
-    let expected = VisionTower::from_weights(&w).encode(images).unwrap();
+    let expected = VisionTransformer::from_weights(&w).encode(images).unwrap();
     assert_eq!(image_tower(&w).encode(images).unwrap(), expected);
 }

@@ -2,8 +2,8 @@
 //! the reference towers.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     CoordinateMapping, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side,
     TextTower, Weights, resize_positions,
@@ -76,12 +76,12 @@ fn fast_towers_match_the_published_features() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            TransformerText::from_weights(&w, Side::Yes),
-            TransformerText::from_weights(&w, Side::No),
+            TextTransformer::from_weights(&w, Side::Yes),
+            TextTransformer::from_weights(&w, Side::No),
         );
         check_features(
             model,
-            (&VisionTower::from_weights(&w), &yes, &no),
+            (&VisionTransformer::from_weights(&w), &yes, &no),
             Figures::f32,
             "io_f32.safetensors",
             F32,
@@ -94,12 +94,12 @@ fn reference_towers_match_the_published_features_in_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            PlainText::from_weights(&w, Side::Yes),
-            PlainText::from_weights(&w, Side::No),
+            ReferenceText::from_weights(&w, Side::Yes),
+            ReferenceText::from_weights(&w, Side::No),
         );
         check_features(
             model,
-            (&PlainVision::from_weights(&w), &yes, &no),
+            (&ReferenceVision::from_weights(&w), &yes, &no),
             Figures::f32,
             "io_f32.safetensors",
             F32,
@@ -112,12 +112,12 @@ fn reference_towers_match_the_published_features_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            PlainText::from_weights(&w, Side::Yes),
-            PlainText::from_weights(&w, Side::No),
+            ReferenceText::from_weights(&w, Side::Yes),
+            ReferenceText::from_weights(&w, Side::No),
         );
         check_features(
             model,
-            (&PlainVision::from_weights(&w), &yes, &no),
+            (&ReferenceVision::from_weights(&w), &yes, &no),
             Figures::f64,
             "io_f64.safetensors",
             F64,
@@ -151,8 +151,8 @@ fn interpolates_positions_for_images_of_another_size() {
         );
         let (pixels, shape) = (figures.f32(&name("images")), figures.shape(&name("images")));
         for tower in [
-            &VisionTower::from_weights(&w) as &dyn ImageTower<f32>,
-            &PlainVision::from_weights(&w),
+            &VisionTransformer::from_weights(&w) as &dyn ImageTower<f32>,
+            &ReferenceVision::from_weights(&w),
         ] {
             let found = encode(tower, &pixels, &shape);
             assert_close(
@@ -182,7 +182,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
             "positions",
         );
         let found = encode(
-            &VisionTower::from_weights(&w),
+            &VisionTransformer::from_weights(&w),
             &figures.f32(&name("images")),
             &figures.shape(&name("images")),
         );
@@ -202,15 +202,17 @@ fn nonsquare_images_use_their_own_grid() {
         .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
         .collect();
     let images = Images::new(&pixels, 24, 56).unwrap();
-    let fast = VisionTower::from_weights(&w).encode(images).unwrap();
-    let plain = PlainVision::<f32>::from_weights(&w).encode(images).unwrap();
+    let fast = VisionTransformer::from_weights(&w).encode(images).unwrap();
+    let plain = ReferenceVision::<f32>::from_weights(&w)
+        .encode(images)
+        .unwrap();
     assert_close(fast.values(), plain.values(), F32, "24×56");
 }
 
 #[test]
 fn text_features_do_not_depend_on_the_batch_or_the_padding() {
     let w = weights("vit_gelu");
-    let tower = TransformerText::from_weights(&w, Side::No);
+    let tower = TextTransformer::from_weights(&w, Side::No);
     let rows: [Vec<u32>; 3] = [
         vec![126, 5, 127],
         vec![126, 9, 8, 7, 6, 5, 4, 127],
@@ -230,7 +232,7 @@ fn text_features_do_not_depend_on_the_batch_or_the_padding() {
 #[test]
 fn rejects_invalid_inputs_and_names_the_problem() {
     let w = weights("vit_gelu");
-    let tower = TransformerText::from_weights(&w, Side::Yes);
+    let tower = TextTransformer::from_weights(&w, Side::Yes);
     let error = |ids: Vec<u32>, length| {
         tower
             .encode(&TokenBatch::new(ids, length).unwrap())
@@ -249,7 +251,7 @@ fn rejects_invalid_inputs_and_names_the_problem() {
     let pixels = vec![0.0f32; 3 * 4 * 4];
     let images = Images::new(&pixels, 4, 4).unwrap();
     assert!(
-        VisionTower::from_weights(&w)
+        VisionTransformer::from_weights(&w)
             .encode(images)
             .unwrap_err()
             .to_string()

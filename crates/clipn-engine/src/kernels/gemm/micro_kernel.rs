@@ -11,7 +11,7 @@ pub(super) struct PanelWidth {
 
 impl PanelWidth {
     /// Returns the panel width for the SIMD level in use.
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         struct Width;
         impl WithSimd for Width {
             type Output = PanelWidth;
@@ -27,7 +27,7 @@ impl PanelWidth {
     }
 
     /// Returns the padded row length of a panel with this number of columns.
-    pub fn padded(self, columns: usize) -> usize {
+    pub(crate) fn padded(self, columns: usize) -> usize {
         columns.next_multiple_of(self.lanes).min(self.nr)
     }
 }
@@ -74,7 +74,7 @@ impl PanelKernel<'_> {
     ///
     /// `out` must point to `rows` rows of `columns` values, `out_stride` apart, that nothing else
     /// accesses during the call.
-    pub unsafe fn run(self) {
+    pub(crate) unsafe fn run(self) {
         clipn_base::simd::arch().dispatch(self);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Creates a `rows` × `columns` view with contiguous values in each row and rows `row_stride`
     /// apart.
-    pub fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self {
             data,
             rows,
@@ -48,12 +48,12 @@ impl<'a> Matrix<'a> {
 
     /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
     /// holds.
-    pub fn row_major(data: &'a [f32], columns: usize) -> Self {
+    pub(crate) fn row_major(data: &'a [f32], columns: usize) -> Self {
         Self::new(data, data.len() / columns.max(1), columns, columns)
     }
 
     /// Returns the transpose, a view of the same values.
-    pub fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -68,7 +68,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     ///
     /// Panics if the column stride is not 1 or the range exceeds the number of columns.
-    pub fn column_range(self, first: usize, count: usize) -> Self {
+    pub(crate) fn column_range(self, first: usize, count: usize) -> Self {
         assert!(
             self.column_stride == 1 && first + count <= self.columns,
             "columns {first}..{} of a matrix with {} columns and column stride {}",
@@ -89,12 +89,12 @@ impl<'a> Matrix<'a> {
     }
 
     /// Number of columns.
-    pub fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 
     /// Number of rows.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
@@ -133,7 +133,7 @@ pub(crate) struct MatrixMut<'a> {
 
 impl<'a> MatrixMut<'a> {
     /// Creates a `rows` × `columns` view with rows `row_stride` apart.
-    pub fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self {
             data,
             rows,
@@ -144,7 +144,7 @@ impl<'a> MatrixMut<'a> {
 
     /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
     /// holds.
-    pub fn row_major(data: &'a mut [f32], columns: usize) -> Self {
+    pub(crate) fn row_major(data: &'a mut [f32], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         Self::new(data, rows, columns, columns)
     }
@@ -168,7 +168,7 @@ impl Rhs<'_> {
     }
 
     /// Number of columns.
-    pub fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         match self {
             Self::Unpacked(matrix) => matrix.columns,
             Self::Packed(packed) => packed.columns(),

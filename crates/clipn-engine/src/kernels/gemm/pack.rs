@@ -1,6 +1,7 @@
+use clipn_base::simd::vectorized;
+
 use super::Matrix;
 use super::micro_kernel::PanelWidth;
-use clipn_base::simd::vectorized;
 
 /// Packed right-hand side B of a product: column panels in the order in which the micro-kernel
 /// reads them.
@@ -21,7 +22,7 @@ impl PackedB {
     /// # Panics
     ///
     /// Panics if the matrix exceeds its slice.
-    pub fn pack(matrix: Matrix<'_>) -> Self {
+    pub(crate) fn pack(matrix: Matrix<'_>) -> Self {
         assert!(matrix.fits_slice(), "matrix view exceeds its slice");
         let (rows, columns, width) = (matrix.rows, matrix.columns, PanelWidth::current());
         let firsts = (0..columns).step_by(width.nr);
@@ -49,12 +50,12 @@ impl PackedB {
     }
 
     /// Number of rows.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
-    pub fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 

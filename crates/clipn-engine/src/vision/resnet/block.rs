@@ -1,6 +1,7 @@
+use clipn_model::BottleneckParams;
+
 use super::conv::{Conv, Shortcut, average_pool};
 use super::grid::MapSize;
-use clipn_model::BottleneckParams;
 
 /// A bottleneck block with its batch norms folded into the convolutions.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(super) struct Scratch {
 }
 
 impl Bottleneck {
-    pub fn new(params: &BottleneckParams<f32>) -> Self {
+    pub(crate) fn new(params: &BottleneckParams<f32>) -> Self {
         Self {
             conv1: Conv::new(&params.conv1),
             conv2: Conv::new(&params.conv2),
@@ -39,7 +40,7 @@ impl Bottleneck {
 
     /// Replaces `scratch.x`, `[images, size, channels]`, with the output of the block, and returns
     /// the size of the output. If `halves`, the block average-pools by 2.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         scratch: &mut Scratch,
         size: MapSize,

@@ -1,7 +1,8 @@
-use super::grid::MapSize;
-use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 use clipn_base::simd::vectorized;
 use clipn_model::ConvParams;
+
+use super::grid::MapSize;
+use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 
 /// Added to the variance in every batch norm.
 const EPS: f64 = 1e-5;
@@ -40,7 +41,7 @@ pub(super) enum Shortcut<'a> {
 impl Conv {
     /// Folds the batch norm into the weights, in f64: w·s and b − mean·s, with s = weight /
     /// √(variance + ε).
-    pub fn new(params: &ConvParams<f32>) -> Self {
+    pub(crate) fn new(params: &ConvParams<f32>) -> Self {
         let &ConvParams {
             inner,
             out,
@@ -80,18 +81,24 @@ impl Conv {
     }
 
     /// Number of input channels.
-    pub fn inner(&self) -> usize {
+    pub(crate) fn inner(&self) -> usize {
         self.inner
     }
 
     /// Number of output channels.
-    pub fn out(&self) -> usize {
+    pub(crate) fn out(&self) -> usize {
         self.out
     }
 
     /// Computes a 1×1 convolution of `x`, `[rows, inner]`, into `y`, `[rows, out]`, adds
     /// `shortcut`, and applies ReLU.
-    pub fn conv1x1(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Shortcut<'_>, threads: usize) {
+    pub(crate) fn conv1x1(
+        &self,
+        y: &mut Vec<f32>,
+        x: &[f32],
+        shortcut: Shortcut<'_>,
+        threads: usize,
+    ) {
         let rows = x.len() / self.inner;
         reset(y, rows * self.out);
         let part = part_rows(self.out.max(self.inner));
@@ -131,7 +138,7 @@ impl Conv {
     /// Computes a 3×3 convolution with padding 1 of feature maps, `[images, size, inner]`, into
     /// `y`, `[images, size / stride, out]`, and applies ReLU. `columns` is a buffer for the
     /// gathered neighborhoods.
-    pub fn conv3x3(
+    pub(crate) fn conv3x3(
         &self,
         y: &mut Vec<f32>,
         x: &[f32],

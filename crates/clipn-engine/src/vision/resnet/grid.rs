@@ -11,7 +11,7 @@ pub(super) struct MapSize {
 
 impl MapSize {
     /// Returns the size after the first convolution of the stem: kernel 3, stride 2, padding 1.
-    pub fn strided(self) -> Self {
+    pub(crate) fn strided(self) -> Self {
         Self {
             height: self.height.div_ceil(2),
             width: self.width.div_ceil(2),
@@ -19,7 +19,7 @@ impl MapSize {
     }
 
     /// Returns the size after 2×2 average pooling.
-    pub fn halved(self) -> Self {
+    pub(crate) fn halved(self) -> Self {
         Self {
             height: self.height / 2,
             width: self.width / 2,
@@ -27,7 +27,7 @@ impl MapSize {
     }
 
     /// Returns the number of positions of the map.
-    pub fn area(self) -> usize {
+    pub(crate) fn area(self) -> usize {
         self.height * self.width
     }
 }

@@ -1,5 +1,6 @@
-use crate::kernels::{Epilogue, Matrix, MatrixMut, add, add_bias, gemm, masked_softmax};
 use clipn_model::{AttentionPoolParams, LinearParams};
+
+use crate::kernels::{Epilogue, Matrix, MatrixMut, add, add_bias, gemm, masked_softmax};
 
 /// Attention pooling (open_clip's `AttentionPool2d`): attention of the mean position over all
 /// positions of the last map.
@@ -17,7 +18,7 @@ pub(super) struct AttentionPool<'a> {
 
 impl AttentionPool<'_> {
     /// Computes features, `[images, D]`, from the last feature maps, `[images, positions, width]`.
-    pub fn run(&self, out: &mut [f32], maps: &[f32], threads: usize) {
+    pub(crate) fn run(&self, out: &mut [f32], maps: &[f32], threads: usize) {
         let width = self.params.q_proj.bias.len();
         let (length, head_width) = (self.positions.len() / width, width / self.heads);
         let tokens = self.tokens(maps, width);

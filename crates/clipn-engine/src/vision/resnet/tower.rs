@@ -1,16 +1,17 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use clipn_model::{
+    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
+    STAGES, VisionConfig, Weights,
+};
+
 use super::block::{Bottleneck, Scratch, run_stage};
 use super::conv::{Conv, average_pool};
 use super::grid::{MapSize, last_grid};
 use super::pool::AttentionPool;
 use crate::chunks::par_map_chunks;
 use crate::vision::positional_embedding_for;
-use clipn_model::{
-    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
-    STAGES, VisionConfig, Weights,
-};
 
 /// Intended number of positions of last feature maps per chunk of images: 8 images of RN50, or 2 of
 /// RN50x64.

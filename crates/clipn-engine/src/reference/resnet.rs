@@ -1,17 +1,18 @@
-use super::block::{add, dot, linear, softmax};
-use crate::vision::positional_embedding_for;
-use crate::vision::resnet::last_grid;
 use clipn_model::{
     AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower,
     Images, ModelConfig, ModelError, Real, ResNetParams, VisionConfig, Weights,
 };
+
+use super::block::{add, dot, linear, softmax};
+use crate::vision::positional_embedding_for;
+use crate::vision::resnet::last_grid;
 
 /// Added to the variance in every batch norm.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
 /// CLIP's ResNet image tower, straight from its definition (open_clip's `ModifiedResNet`).
 #[derive(Debug, Clone)]
-pub struct PlainResNet<T: Real> {
+pub struct ReferenceResNet<T: Real> {
     config: VisionConfig,
     embed_dim: usize,
     params: ResNetParams<T>,
@@ -26,7 +27,7 @@ struct Map<T> {
     width: usize,
 }
 
-impl<T: Real> PlainResNet<T> {
+impl<T: Real> ReferenceResNet<T> {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: ResNetParams<T>) -> Self {
         Self {
@@ -59,7 +60,7 @@ impl<T: Real> PlainResNet<T> {
     }
 }
 
-impl<T: Real> ImageTower<T> for PlainResNet<T> {
+impl<T: Real> ImageTower<T> for ReferenceResNet<T> {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }

@@ -1,23 +1,24 @@
-use super::backward::{layer_norm_backward, project_backward, run_blocks_backward, trace};
-use super::block::{BlockShape, add, layer_norm, project, run_blocks};
-use crate::text::{PromptTables, add_position_gradients, check_tokens};
 use clipn_model::{
     Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextGradient,
     TextParams, TextTower, TrainableTextTower, Weights, check_length,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
+use super::backward::{layer_norm_backward, project_backward, run_blocks_backward, trace};
+use super::block::{BlockShape, add, layer_norm, project, run_blocks};
+use crate::text::{PromptTables, add_position_gradients, check_tokens};
+
 /// CLIPN's text tower, "yes" or "no", straight from its definition. It computes all positions of
 /// the context.
 #[derive(Debug, Clone)]
-pub struct PlainText<T: Real> {
+pub struct ReferenceText<T: Real> {
     config: TextConfig,
     activation: Activation,
     embed_dim: usize,
     params: TextParams<T>,
 }
 
-impl<T: Real> PlainText<T> {
+impl<T: Real> ReferenceText<T> {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<T>) -> Self {
         Self {
@@ -72,7 +73,7 @@ impl<T: Real> PlainText<T> {
     }
 }
 
-impl<T: Real> TextTower<T> for PlainText<T> {
+impl<T: Real> TextTower<T> for ReferenceText<T> {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }
@@ -90,26 +91,26 @@ impl<T: Real> TextTower<T> for PlainText<T> {
     }
 }
 
-/// Tape of a forward pass of a [`PlainText`]: only its inputs, from which the backward pass
+/// Tape of a forward pass of a [`ReferenceText`]: only its inputs, from which the backward pass
 /// recomputes everything.
 #[derive(Debug, Clone)]
-pub struct PlainTextTape {
+pub struct ReferenceTextTape {
     tokens: TokenBatch,
     prompts: Vec<NoPrompt>,
 }
 
-impl<T: Real> TrainableTextTower<T> for PlainText<T> {
-    type Tape = PlainTextTape;
+impl<T: Real> TrainableTextTower<T> for ReferenceText<T> {
+    type Tape = ReferenceTextTape;
 
     fn forward(
         &self,
         tokens: &TokenBatch,
         prompts: &[NoPrompt],
-    ) -> Result<(Features<T>, PlainTextTape), ModelError> {
+    ) -> Result<(Features<T>, ReferenceTextTape), ModelError> {
         let features = self.encode_each(tokens, prompts)?;
         Ok((
             features,
-            PlainTextTape {
+            ReferenceTextTape {
                 tokens: tokens.clone(),
                 prompts: prompts.to_vec(),
             },
@@ -118,11 +119,11 @@ impl<T: Real> TrainableTextTower<T> for PlainText<T> {
 
     fn backward(
         &self,
-        tape: PlainTextTape,
+        tape: ReferenceTextTape,
         d_features: &[T],
         gradient: &mut TextGradient<T>,
     ) -> Result<(), ModelError> {
-        let PlainTextTape { tokens, prompts } = tape;
+        let ReferenceTextTape { tokens, prompts } = tape;
         check_length(
             "the feature gradient",
             d_features.len(),

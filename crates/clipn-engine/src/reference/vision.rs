@@ -1,23 +1,24 @@
-use super::backward::{
-    add_outer, layer_norm_backward, project_backward, run_blocks_backward, trace,
-};
-use super::block::{BlockShape, add, dot, layer_norm, project, run_blocks};
-use crate::vision::{add_position_gradients, patch_grid, positional_embedding_for};
 use clipn_model::{
     Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainableImageTower,
     VisionConfig, VisionParams, Weights, check_length,
 };
 
+use super::backward::{
+    add_outer, layer_norm_backward, project_backward, run_blocks_backward, trace,
+};
+use super::block::{BlockShape, add, dot, layer_norm, project, run_blocks};
+use crate::vision::{add_position_gradients, patch_grid, positional_embedding_for};
+
 /// CLIP's ViT image tower, straight from its definition.
 #[derive(Debug, Clone)]
-pub struct PlainVision<T: Real> {
+pub struct ReferenceVision<T: Real> {
     config: VisionConfig,
     activation: Activation,
     embed_dim: usize,
     params: VisionParams<T>,
 }
 
-impl<T: Real> PlainVision<T> {
+impl<T: Real> ReferenceVision<T> {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<T>) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl<T: Real> PlainVision<T> {
     }
 }
 
-impl<T: Real> ImageTower<T> for PlainVision<T> {
+impl<T: Real> ImageTower<T> for ReferenceVision<T> {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }
@@ -104,38 +105,38 @@ impl<T: Real> ImageTower<T> for PlainVision<T> {
     }
 }
 
-/// Tape of a forward pass of a [`PlainVision`]: only its inputs, from which the backward pass
+/// Tape of a forward pass of a [`ReferenceVision`]: only its inputs, from which the backward pass
 /// recomputes everything.
 #[derive(Debug, Clone)]
-pub struct PlainVisionTape<T> {
+pub struct ReferenceVisionTape<T> {
     /// Patches of each image, `[patches, 3·patch²]`.
     patches: Vec<Vec<T>>,
     /// Grid of patches: rows and columns.
     grid: (usize, usize),
 }
 
-impl<T: Real> TrainableImageTower<T> for PlainVision<T> {
-    type Tape = PlainVisionTape<T>;
+impl<T: Real> TrainableImageTower<T> for ReferenceVision<T> {
+    type Tape = ReferenceVisionTape<T>;
 
     fn forward(
         &self,
         images: Images<'_, T>,
-    ) -> Result<(Features<T>, PlainVisionTape<T>), ModelError> {
+    ) -> Result<(Features<T>, ReferenceVisionTape<T>), ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let each = images.pixels().chunks_exact(images.image_len());
         let patches = each
             .map(|image| self.patches(image, images.height(), images.width()))
             .collect();
-        Ok((self.encode(images)?, PlainVisionTape { patches, grid }))
+        Ok((self.encode(images)?, ReferenceVisionTape { patches, grid }))
     }
 
     fn backward(
         &self,
-        tape: PlainVisionTape<T>,
+        tape: ReferenceVisionTape<T>,
         d_features: &[T],
         gradient: &mut VisionParams<T>,
     ) -> Result<(), ModelError> {
-        let PlainVisionTape { patches, grid } = tape;
+        let ReferenceVisionTape { patches, grid } = tape;
         check_length(
             "the feature gradient",
             d_features.len(),

@@ -1,11 +1,11 @@
 //! Backward passes of [`super::block`], each written out by the chain rule. They recompute
 //! intermediate values of the forward pass from its input.
+use clipn_checkpoint::Buffer;
+use clipn_model::{Activation, BlockParams, LinearParams, NormParams, Real};
 
 use super::block::{
     BlockShape, LAYER_NORM_EPS, activate, add, attention, block, dot, layer_norm, linear, softmax,
 };
-use clipn_checkpoint::Buffer;
-use clipn_model::{Activation, BlockParams, LinearParams, NormParams, Real};
 
 /// Returns the inputs of all blocks and the output of the last, for one sequence,
 /// `[positions, width]`.

@@ -10,6 +10,6 @@ mod resnet;
 mod text;
 mod vision;
 
-pub use resnet::PlainResNet;
-pub use text::{PlainText, PlainTextTape};
-pub use vision::{PlainVision, PlainVisionTape};
+pub use resnet::ReferenceResNet;
+pub use text::{ReferenceText, ReferenceTextTape};
+pub use vision::{ReferenceVision, ReferenceVisionTape};
