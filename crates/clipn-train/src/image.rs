@@ -2,7 +2,7 @@
 
 use super::towers::shared;
 use clipn_checkpoint::{CheckpointError, Tensor};
-use clipn_engine::{ResNetTower, VisionTape, VisionTower};
+use clipn_engine::{ResNetTower, VisionTape, VisionTransformer};
 use clipn_model::{
     Features, ImageTower, Images, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams,
     TrainableImageTower, VisionParams, Weights,
@@ -12,7 +12,7 @@ use clipn_model::{
 #[derive(Debug, Clone)]
 pub enum CpuImageTower {
     /// Vision transformer, trainable or frozen.
-    Vit(Box<VisionTower>),
+    Vit(Box<VisionTransformer>),
     /// ResNet, always frozen.
     ResNet(Box<FrozenResNet>),
 }
@@ -34,7 +34,7 @@ impl CpuImageTower {
         match weights.resnet() {
             Ok(stored) => Self::ResNet(Box::new(FrozenResNet::new(weights.config(), stored))),
             // The weights are not a ResNet's.
-            Err(_) => Self::Vit(Box::new(VisionTower::from_weights(weights))),
+            Err(_) => Self::Vit(Box::new(VisionTransformer::from_weights(weights))),
         }
     }
 

@@ -18,7 +18,7 @@ use clipn_data::{
     CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding,
     SampleFields, ShardSet, Skipped, TrainBatch,
 };
-use clipn_engine::TransformerText;
+use clipn_engine::TextTransformer;
 use clipn_image::Preprocessing;
 use clipn_model::{ModelConfig, Pretrained, SeenWords, TextTower, Weights, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
@@ -77,7 +77,7 @@ pub struct TrainRun {
     config: ModelConfig,
     dir: PathBuf,
     loader: CaptionLoader,
-    trainer: Trainer<f32, CpuImageTower, TransformerText, SingleProcess>,
+    trainer: Trainer<f32, CpuImageTower, TextTransformer, SingleProcess>,
     texts: Texts,
     frozen: Option<Frozen>,
     store: CheckpointStore,

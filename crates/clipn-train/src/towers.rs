@@ -1,5 +1,5 @@
 use clipn_checkpoint::{Buffer, CheckpointError, Tensor};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainableImageTower,
     TrainableTextTower, Weights,
@@ -25,7 +25,7 @@ pub struct Towers<T, I, X> {
 }
 
 /// The towers of a training run on the CPU, in f32.
-pub type CpuTowers = Towers<f32, CpuImageTower, TransformerText>;
+pub type CpuTowers = Towers<f32, CpuImageTower, TextTransformer>;
 
 impl CpuTowers {
     /// Creates towers of loaded weights. With `no_prompts`, they include the "no" tower. If the
@@ -50,12 +50,12 @@ impl CpuTowers {
                         weights.path().display()
                     )));
                 }
-                Some(TransformerText::new(config, params))
+                Some(TextTransformer::new(config, params))
             }
         };
         Ok(Self {
             image: CpuImageTower::from_weights(weights),
-            yes: TransformerText::from_weights(weights, Side::Yes),
+            yes: TextTransformer::from_weights(weights, Side::Yes),
             no,
             logit_scale: weights.logit_scale().ln() as f32,
         })
@@ -68,11 +68,11 @@ impl CpuTowers {
     pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
         CpuImageTower::check_trainable(config)?;
         Ok(Self {
-            image: CpuImageTower::Vit(Box::new(VisionTower::new(
+            image: CpuImageTower::Vit(Box::new(VisionTransformer::new(
                 config,
                 init_vision(config, seed),
             ))),
-            yes: TransformerText::new(config, init_text(config, seed)),
+            yes: TextTransformer::new(config, init_text(config, seed)),
             no: None,
             logit_scale: INITIAL_LOGIT_SCALE as f32,
         })

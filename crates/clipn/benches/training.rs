@@ -4,7 +4,7 @@
 
 mod common;
 
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{TextTransformer, VisionTransformer};
 use clipn::model::NoPrompt;
 use clipn::tokenizer::TokenBatch;
 use clipn::training::{
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-fn trainer() -> Trainer<f32, VisionTower, TransformerText, SingleProcess> {
+fn trainer() -> Trainer<f32, VisionTransformer, TextTransformer, SingleProcess> {
     let towers = Towers {
         image: image_tower("ViT-B-32"),
         yes: text_tower(0),

@@ -3,7 +3,7 @@
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_checkpoint::Checkpoint;
 use clipn_detect::classifier::{Classifier, PromptVariant, build};
-use clipn_engine::plain::ReferenceText;
+use clipn_engine::reference::ReferenceText;
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Features, ImageTower, Images, ModelConfig, NoSide, Real, Side, TextParams, TextTower, Weights,

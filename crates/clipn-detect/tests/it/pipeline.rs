@@ -1,7 +1,7 @@
 //! The pipeline from pixels to the published table: tower, classifier, scores and metrics.
 
 use clipn_detect::classifier::{Classifier, Logits};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{ImageTower, Images, Side, TextTower};
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{by_name, predict};
@@ -11,7 +11,7 @@ use clipn_text::tokenizer::TokenBatch;
 use serde_json::Value;
 
 struct Model {
-    tower: VisionTower,
+    tower: VisionTransformer,
     classifier: Classifier,
     inputs: Figures,
 }
@@ -23,7 +23,7 @@ impl Model {
         let tokens =
             TokenBatch::new(inputs.ids("class_tokens"), inputs.shape("class_tokens")[1]).unwrap();
         let side = |side| {
-            let mut features = TransformerText::from_weights(&weights, side)
+            let mut features = TextTransformer::from_weights(&weights, side)
                 .encode(&tokens)
                 .unwrap();
             features.normalize();
@@ -32,7 +32,7 @@ impl Model {
         let names = (0..tokens.len()).map(|class| class.to_string()).collect();
         let classifier = Classifier::new(names, side(Side::Yes), side(Side::No)).unwrap();
         Self {
-            tower: VisionTower::from_weights(&weights),
+            tower: VisionTransformer::from_weights(&weights),
             classifier,
             inputs,
         }

@@ -1,7 +1,7 @@
 //! Compares the fast towers with the reference towers in f64, over random architectures, sizes and
 //! inputs, odd sizes included.
 
-use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
 use clipn_model::{
     Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,

@@ -1,7 +1,7 @@
 //! Compares the towers' gradients with those of the published CLIPN code, through a loss that is
 //! written out here from its definition.
 
-use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainableImageTower,

@@ -1,7 +1,7 @@
 //! Compares gradients over random architectures and inputs: those of the reference towers with
 //! finite differences, and those of the fast towers with the reference towers.
 
-use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Activation, Images, ModelConfig, NamedTensor, NoPrompt, Real, Side, TensorGradient, TextConfig,

@@ -2,7 +2,7 @@
 //! reference tower.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::plain::ReferenceResNet;
+use clipn_engine::reference::ReferenceResNet;
 use clipn_engine::{ResNetTower, TextTransformer, VisionTransformer, image_tower};
 use clipn_model::{
     Activation, CoordinateMapping, ImageTower, Images, InferredArchitecture, ModelConfig, NoPrompt,

@@ -2,7 +2,7 @@
 //! the reference towers.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::plain::{ReferenceText, ReferenceVision};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     CoordinateMapping, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side,

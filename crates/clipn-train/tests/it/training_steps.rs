@@ -1,8 +1,8 @@
 //! Whole optimizer steps against the published ones: towers, objective, AdamW, schedule and clamp
 //! together.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{NoPrompt, Real, Side, TrainableImageTower, TrainableTextTower};
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::{fixture, test_data};
@@ -18,22 +18,22 @@ const SCHEDULE: Schedule = Schedule::Cosine {
     total: 10,
 };
 
-fn fast(model: &str) -> Towers<f32, VisionTower, TransformerText> {
+fn fast(model: &str) -> Towers<f32, VisionTransformer, TextTransformer> {
     let w = weights(model);
     Towers {
-        image: VisionTower::from_weights(&w),
-        yes: TransformerText::from_weights(&w, Side::Yes),
-        no: Some(TransformerText::from_weights(&w, Side::No)),
+        image: VisionTransformer::from_weights(&w),
+        yes: TextTransformer::from_weights(&w, Side::Yes),
+        no: Some(TextTransformer::from_weights(&w, Side::No)),
         logit_scale: w.logit_scale().ln() as f32,
     }
 }
 
-fn plain(model: &str) -> Towers<f64, PlainVision<f64>, PlainText<f64>> {
+fn reference(model: &str) -> Towers<f64, ReferenceVision<f64>, ReferenceText<f64>> {
     let w = weights(model);
     Towers {
-        image: PlainVision::from_weights(&w),
-        yes: PlainText::from_weights(&w, Side::Yes),
-        no: Some(PlainText::from_weights(&w, Side::No)),
+        image: ReferenceVision::from_weights(&w),
+        yes: ReferenceText::from_weights(&w, Side::Yes),
+        no: Some(ReferenceText::from_weights(&w, Side::No)),
         logit_scale: w.logit_scale().ln(),
     }
 }
@@ -176,7 +176,7 @@ fn three_steps_match_the_published_f32() {
 fn three_steps_match_the_published_f64() {
     let inputs = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
     let figures = Figures::open(&fixture("models/vit_quickgelu/train_f64.safetensors"));
-    let mut trainer = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut trainer = trainer(reference("vit_quickgelu"), GradientScaling::True, SingleProcess);
     for step in 0..3 {
         let part = step_batch(&inputs, step, 0..8, Figures::f64);
         let report = trainer
@@ -207,8 +207,8 @@ fn three_steps_match_the_published_f64() {
 #[test]
 fn micro_batches_take_the_same_step_as_one_batch() {
     let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
-    let mut whole = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
-    let mut parts = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut whole = trainer(reference("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut parts = trainer(reference("vit_quickgelu"), GradientScaling::True, SingleProcess);
     let part = |rows| step_batch(&figures, 0, rows, Figures::f64);
     let one = whole.step(&[part(0..8)], 3e-4).unwrap();
     let three = parts
