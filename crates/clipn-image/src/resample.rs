@@ -141,7 +141,7 @@ pub(crate) fn resample_window(
         columns(rows, row_bytes, horizontal)
     } else {
         let taps = Taps::new(horizontal);
-        clipn_base::simd::arch().dispatch(Horizontal {
+        clipn_base::simd::current_arch().dispatch(Horizontal {
             rows,
             row_bytes,
             taps: &taps,
@@ -149,7 +149,7 @@ pub(crate) fn resample_window(
     };
     match taps {
         None => resized_rows,
-        Some(taps) => clipn_base::simd::arch().dispatch(Vertical {
+        Some(taps) => clipn_base::simd::current_arch().dispatch(Vertical {
             rows: &resized_rows,
             row_bytes: horizontal.window_len * 3,
             taps: &taps,

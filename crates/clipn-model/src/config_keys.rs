@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::ModelError;
 use super::config::{LARGEST, MAX_LAYERS};
 use super::pretrained::brief;
-use clipn_checkpoint::shown;
+use clipn_checkpoint::escape_for_display;
 
 /// Predicate for the values of a key that match what is computed anyway.
 type Accepts<'a> = &'a dyn Fn(&Value) -> bool;
@@ -165,7 +165,7 @@ impl Keys<'_> {
         };
         match map.iter().find(|(key, value)| !is_accepted(key, value)) {
             Some((key, value)) => {
-                Err(self.unsupported(&format!("`{}` = {}", shown(&self.path(key)), brief(value))))
+                Err(self.unsupported(&format!("`{}` = {}", escape_for_display(&self.path(key)), brief(value))))
             }
             None => Ok(()),
         }

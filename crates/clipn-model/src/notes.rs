@@ -58,9 +58,9 @@ impl WeightsMetadata {
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let text = |key: &str| checkpoint.metadata().get(key);
         Self {
-            templates: text(TEMPLATES).cloned(),
+            templates: text(TEMPLATES).map(str::to_owned),
             logit_scale: text(LOGIT_SCALE).and_then(|name| name.parse().ok()),
-            seen_words: text(SEEN_WORDS).map(|words| SeenWords::parse(words)),
+            seen_words: text(SEEN_WORDS).map(SeenWords::parse),
         }
     }
 

@@ -1,8 +1,8 @@
-use clipn_checkpoint::{Buffer, Tensor};
+use clipn_checkpoint::{Buffer, Element, Tensor};
 
 /// Floating-point type of a tower's computation: `f32`, or `f64` for the reference implementation.
 pub trait Real:
-    num_traits::Float + bytemuck::Pod + std::iter::Sum + std::fmt::Debug + Send + Sync + 'static
+    num_traits::Float + Element + std::iter::Sum + std::fmt::Debug + Send + Sync + 'static
 {
     /// Returns the tensor's values in this type, borrowed from the file if the type is the same.
     fn buffer(tensor: &Tensor) -> Buffer<Self>;

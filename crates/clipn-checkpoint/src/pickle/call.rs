@@ -23,8 +23,8 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     }
     let items = items.to_vec();
     let Node::Global(global) = *vm.node(callee) else {
-        let what = format!("call of {}", vm.node(callee).kind());
-        return Err(vm.reader.corrupt(what));
+        let reason = format!("call of {}", vm.node(callee).kind());
+        return Err(vm.reader.corrupt(reason));
     };
     match (global, &items[..]) {
         (Global::OrderedDict, []) => vm.push(Node::Dict(Vec::new())),
@@ -60,8 +60,8 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         | (Global::RebuildParameterWithState, &[data, _, _, _]) => match vm.node(data) {
             Node::Tensor(_) => vm.push_id(data),
             other => {
-                let what = format!("parameter made from {}", other.kind());
-                Err(vm.reader.corrupt(what))
+                let reason = format!("parameter made from {}", other.kind());
+                Err(vm.reader.corrupt(reason))
             }
         },
         (Global::ScriptModule, []) => vm.push(Node::Module(Vec::new())),
@@ -95,19 +95,19 @@ pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
             Ok(())
         }
         other => {
-            let what = format!("attributes set on {}", other.kind());
-            Err(vm.reader.corrupt(what))
+            let reason = format!("attributes set on {}", other.kind());
+            Err(vm.reader.corrupt(reason))
         }
     }
 }
 
 fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleError> {
     let Node::Dict(entries) = vm.node(state) else {
-        let what = format!(
+        let reason = format!(
             "module attributes are {}, not a dictionary",
             vm.node(state).kind()
         );
-        return Err(vm.reader.corrupt(what));
+        return Err(vm.reader.corrupt(reason));
     };
     let entries = entries.clone();
     vm.budget.charge(size_of_val(&*entries))?;
@@ -169,12 +169,12 @@ fn tensor(
     let offset = size(vm, offset)?;
     let (shape, strides) = (sizes(vm, shape)?, sizes(vm, strides)?);
     if shape.len() != strides.len() {
-        let what = format!(
+        let reason = format!(
             "tensor with {} sizes and {} strides",
             shape.len(),
             strides.len()
         );
-        return Err(vm.reader.corrupt(what));
+        return Err(vm.reader.corrupt(reason));
     }
     vm.budget
         .charge_growing(size_of::<TensorSpec>() + size_of_val(&*shape))?;

@@ -8,7 +8,7 @@ use super::node::{Id, Node, Parsed, StorageSpec, TensorSpec};
 use super::reader::Reader;
 use super::{PickleError, call};
 use crate::budget::Budget;
-use crate::error::shown;
+use crate::error::escape_for_display;
 
 /// Preallocated nodes for shared constants.
 const NONE: Id = 0;
@@ -257,8 +257,8 @@ impl<'a> Vm<'a, '_> {
                 Ok(())
             }
             other => {
-                let what = format!("expected a list for new items, got {}", other.kind());
-                Err(self.reader.corrupt(what))
+                let reason = format!("expected a list for new items, got {}", other.kind());
+                Err(self.reader.corrupt(reason))
             }
         }
     }
@@ -282,11 +282,11 @@ impl<'a> Vm<'a, '_> {
                 Ok(())
             }
             other => {
-                let what = format!(
+                let reason = format!(
                     "expected a dictionary for new entries, got {}",
                     other.kind()
                 );
-                Err(self.reader.corrupt(what))
+                Err(self.reader.corrupt(reason))
             }
         }
     }
@@ -316,7 +316,7 @@ impl<'a> Vm<'a, '_> {
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
         let global: Global =
             lookup(self.dialect, module, name).ok_or_else(|| PickleError::Refused {
-                global: shown(&format!("{module}.{name}")),
+                global: escape_for_display(&format!("{module}.{name}")),
             })?;
         self.push(Node::Global(global))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use clipn_checkpoint::{Checkpoint, Dtype, FileKind, Layout, Tensor, write_safetensors};
+use clipn_checkpoint::{Checkpoint, Dtype, WeightsFormat, Layout, Tensor, write_safetensors};
 use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
@@ -76,7 +76,7 @@ fn saved_by_transformers() -> TempDir {
 fn an_openai_archive_produces_the_reference_features() {
     let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
-    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
+    assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchScript);
     let weights = pretrained.weights(None).unwrap();
     let expected = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(
@@ -129,7 +129,7 @@ fn detects_the_state_dict_of_an_openai_archive() {
     fs::write(&path, torch_file::state_dict(&tensors)).unwrap();
     let pretrained = Pretrained::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
-    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchZip);
+    assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchZip);
     assert_plain_clip_features(&pretrained.weights(None).unwrap());
 }
 
@@ -262,21 +262,21 @@ fn pytorch_model_bin_and_shards_produce_the_reference_features() {
     write_json(three.path(), "pytorch_model.bin.index.json", &index(files));
 
     for (folder, kind, parts) in [
-        (&one, FileKind::TorchZip, 1),
-        (&two, FileKind::Safetensors, 2),
-        (&three, FileKind::TorchZip, 2),
+        (&one, WeightsFormat::TorchZip, 1),
+        (&two, WeightsFormat::Safetensors, 2),
+        (&three, WeightsFormat::TorchZip, 2),
     ] {
         let pretrained = Pretrained::open(folder.path()).unwrap();
         let found = (
             pretrained.kind(),
-            pretrained.checkpoint().kind(),
-            pretrained.checkpoint().parts(),
+            pretrained.checkpoint().format(),
+            pretrained.checkpoint().shard_count(),
         );
         assert_eq!(found, (PretrainedKind::Transformers, kind, parts));
         assert_plain_clip_features(&pretrained.weights(None).unwrap());
     }
     let by_index = Checkpoint::open(&two.path().join("model.safetensors.index.json")).unwrap();
-    assert_eq!(by_index.parts(), 2);
+    assert_eq!(by_index.shard_count(), 2);
 }
 
 #[test]
@@ -646,7 +646,7 @@ fn an_openai_archive_with_a_resnet_produces_the_reference_features() {
     let path = fixture("openai_resnet/openai_resnet.pt");
     let pretrained = Pretrained::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
-    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
+    assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchScript);
     let weights = pretrained.weights(None).unwrap();
     let expected = ModelConfig::load(&fixture("openai_resnet/config.json")).unwrap();
     assert_eq!(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ConvertError, Target};
-use clipn_checkpoint::{beside, has_weights_signature, sync_parent_directory};
+use clipn_checkpoint::{has_weights_signature, sync_parent_directory, temp_path};
 
 /// Extensions of PyTorch's pickle files, which would be wrong for safetensors.
 const PYTORCH_EXTENSIONS: [&str; 5] = ["pt", "pth", "bin", "pkl", "ckpt"];
@@ -155,7 +155,7 @@ impl<'a> Output<'a> {
         &self,
         fill: impl FnOnce(&Path) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        let beside = beside(self.path);
+        let beside = temp_path(self.path);
         fs::create_dir(&beside).map_err(ConvertError::io("create directory", self.path))?;
         let written = fill(&beside).and_then(|()| self.put(&beside));
         if written.is_err() {
@@ -170,7 +170,7 @@ impl<'a> Output<'a> {
         sync_parent_directory(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
         let aside = fs::symlink_metadata(self.path)
             .is_ok()
-            .then(|| beside(self.path));
+            .then(|| temp_path(self.path));
         if let Some(aside) = &aside {
             fs::rename(self.path, aside).map_err(ConvertError::io("rename", self.path))?;
         }

@@ -15,8 +15,8 @@ use crate::{
 };
 use clipn_base::progress::Progress;
 use clipn_checkpoint::{
-    Checkpoint, CheckpointError, Dtype, Entry, FileKind, FloatType, Tensor, to_transformers,
-    write_entries,
+    Checkpoint, CheckpointError, Dtype, TensorEntry, WeightsFormat, FloatType, Tensor, to_transformers,
+    write_safetensors_with_progress,
 };
 use clipn_image::Preprocessing;
 
@@ -139,7 +139,7 @@ impl Conversion {
     ) -> Result<Converted, ConvertError> {
         let index_and_files = [
             &[from.checkpoint().path().to_owned()],
-            from.checkpoint().files(),
+            from.checkpoint().shard_paths(),
         ]
         .concat();
         let output = Output::check(out, self.to, self.replace, &index_and_files)?;
@@ -251,13 +251,13 @@ impl Conversion {
         Ok((kept_tensors, left_out))
     }
 
-    fn entries(&self, kept_tensors: Tensors) -> Result<Vec<Entry>, CheckpointError> {
+    fn entries(&self, kept_tensors: Tensors) -> Result<Vec<TensorEntry>, CheckpointError> {
         let mut entries = Vec::with_capacity(kept_tensors.len());
         let mut push = |name, tensor| {
-            entries.push(Entry {
+            entries.push(TensorEntry {
                 name,
                 tensor,
-                float: self.float,
+                cast_to: self.float,
             })
         };
         for (name, tensor) in kept_tensors {
@@ -288,11 +288,11 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn file(&self, from: &Checkpoint, entries: Vec<Entry>) -> Result<(), ConvertError> {
-        let is_kept = |key: &str| from.kind() == FileKind::Safetensors || KEPT_KEYS.contains(&key);
+    fn file(&self, from: &Checkpoint, entries: Vec<TensorEntry>) -> Result<(), ConvertError> {
+        let is_kept = |key: &str| from.format() == WeightsFormat::Safetensors || KEPT_KEYS.contains(&key);
         let kept = from.metadata().iter().filter(|(key, _)| is_kept(key));
         let mut metadata: BTreeMap<String, String> = kept
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
         let Conversion {
             templates,
@@ -314,15 +314,15 @@ impl Writer<'_> {
         self.weights(self.out, entries, &metadata)
     }
 
-    fn hub(&self, folder: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
+    fn hub(&self, folder: &Path, entries: Vec<TensorEntry>) -> Result<(), ConvertError> {
         self.foreign_weights(&folder.join(hub::WEIGHTS), entries)?;
         self.json(&folder.join(hub::CONFIG), &self.open_clip_config())
     }
 
-    fn transformers(&self, folder: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
+    fn transformers(&self, folder: &Path, entries: Vec<TensorEntry>) -> Result<(), ConvertError> {
         let dtypes = entries
             .iter()
-            .map(Entry::dtype)
+            .map(TensorEntry::dtype)
             .filter(|dtype| dtype.is_float());
         let widest = dtypes.max_by_key(|dtype| dtype.size());
         let mixed = entries
@@ -340,7 +340,7 @@ impl Writer<'_> {
     }
 
     /// Writes weights for other programs, with `"format": "pt"` as their only metadata.
-    fn foreign_weights(&self, path: &Path, entries: Vec<Entry>) -> Result<(), ConvertError> {
+    fn foreign_weights(&self, path: &Path, entries: Vec<TensorEntry>) -> Result<(), ConvertError> {
         self.weights(
             path,
             entries,
@@ -351,10 +351,10 @@ impl Writer<'_> {
     fn weights(
         &self,
         path: &Path,
-        entries: Vec<Entry>,
+        entries: Vec<TensorEntry>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), ConvertError> {
-        write_entries(path, entries, metadata, self.progress)
+        write_safetensors_with_progress(path, entries, metadata, self.progress)
             .map_err(|error| self.with_output_path(error))
     }
 
@@ -372,14 +372,14 @@ impl Writer<'_> {
                 tensor,
                 value,
                 to,
-                largest,
+                max,
                 ..
             } => ConvertError::Checkpoint(CheckpointError::Overflow {
                 path,
                 tensor,
                 value,
                 to,
-                largest,
+                max,
             }),
             other => ConvertError::Checkpoint(other),
         }

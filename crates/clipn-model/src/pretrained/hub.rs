@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::json::Object;
 use super::preprocessing::checked;
 use crate::{ModelConfig, ModelError};
-use clipn_checkpoint::{Checkpoint, FileKind, shown};
+use clipn_checkpoint::{Checkpoint, WeightsFormat, escape_for_display};
 use clipn_image::Preprocessing;
 
 pub(crate) const CONFIG: &str = "open_clip_config.json";
@@ -22,7 +22,7 @@ pub(crate) const NAME_KEY: &str = "model";
 
 /// Returns whether the weights are a safetensors file with its config in the metadata.
 pub(super) fn has_embedded_config(checkpoint: &Checkpoint) -> bool {
-    checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
+    checkpoint.format() == WeightsFormat::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
 }
 
 /// Returns the config in a file's metadata.
@@ -30,7 +30,7 @@ pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
     let text = checkpoint
         .metadata()
         .get(CONFIG_KEY)
-        .map_or("", String::as_str);
+        .unwrap_or_default();
     Object::parse(
         format!("in the metadata of {}", checkpoint.path().display()),
         text.as_bytes(),
@@ -50,7 +50,7 @@ pub(super) fn embedded_name(checkpoint: &Checkpoint) -> String {
     checkpoint
         .metadata()
         .get(NAME_KEY)
-        .map_or_else(stem, |name| shown(name))
+        .map_or_else(stem, escape_for_display)
 }
 
 /// Parses the architecture, with the given name.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use clipn_checkpoint::{Checkpoint, CheckpointError, FileKind, Tensor};
+use clipn_checkpoint::{Checkpoint, CheckpointError, WeightsFormat, Tensor};
 use clipn_model::{ModelConfig, Pretrained};
 use clipn_testing::torch_file::{rebuild, script, text};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
@@ -94,7 +94,7 @@ fn reads_a_small_archive_and_skips_its_settings() {
     text(&mut more, "List[str]");
     more.extend(b"tR");
     let read = read(script(&module_pickle(&more), &[("0", two_floats())])).unwrap();
-    assert_eq!(read.kind(), FileKind::TorchScript);
+    assert_eq!(read.kind(), WeightsFormat::TorchScript);
     let names: Vec<&str> = read.iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["inner.w"]);
     assert_eq!(read.get("inner.w").unwrap().to_f32()[..], [1.0, 2.0]);
@@ -619,7 +619,7 @@ fn reports_a_missing_tensor_of_a_transformers_model() {
     tensors.retain(|(name, _)| !name.ends_with("layers.0.self_attn.v_proj.bias"));
     let bytes = torch_file::state_dict(&tensors);
     let error = read(bytes).expect_err("refused");
-    assert!(matches!(&error, CheckpointError::Layout { .. }), "{error}");
+    assert!(matches!(&error, CheckpointError::LayoutMismatch { .. }), "{error}");
     assert!(error.to_string().contains("v_proj.bias"), "{error}");
 }
 

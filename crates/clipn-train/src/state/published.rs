@@ -50,7 +50,7 @@ impl<T: Real> Published<T> {
             path: path.clone(),
             what,
         };
-        let Some(object) = model.value() else {
+        let Some(object) = model.object() else {
             return Err(fail("a safetensors file has no optimizer state".to_owned()));
         };
         let Some(optimizer) = object.get("optimizer") else {
@@ -67,7 +67,7 @@ impl<T: Real> Published<T> {
         let names = groups.names(&model).map_err(fail)?;
         let mut restored: Vec<(String, Moments<T>)> = Vec::new();
         for (&index, name) in groups.indices().zip(names) {
-            let Some(entry) = optimizer.get("state").and_then(|state| state.at(index)) else {
+            let Some(entry) = optimizer.get("state").and_then(|state| state.get_index(index)) else {
                 // PyTorch stores no moments for a parameter that never had a gradient.
                 continue;
             };
@@ -106,7 +106,7 @@ impl Groups {
     fn read(optimizer: &Value) -> Result<Self, String> {
         let groups = optimizer
             .get("param_groups")
-            .and_then(Value::as_list)
+            .and_then(Value::as_sequence)
             .unwrap_or_default();
         let [not_decaying, decaying] = groups else {
             return Err(format!("expected 2 parameter groups, got {}", groups.len()));
@@ -117,7 +117,7 @@ impl Groups {
         };
         let betas = decaying.get("betas");
         let beta = |at: i64| {
-            let beta = betas.and_then(|betas| betas.at(at)).and_then(Value::as_f64);
+            let beta = betas.and_then(|betas| betas.get_index(at)).and_then(Value::as_f64);
             beta.ok_or_else(|| "missing `betas` in the parameter groups".to_owned())
         };
         if number(not_decaying, "weight_decay")? != 0.0 {
@@ -178,7 +178,7 @@ impl Groups {
 }
 
 fn indices(group: &Value) -> Result<Vec<i64>, String> {
-    let listed = group.get("params").and_then(Value::as_list);
+    let listed = group.get("params").and_then(Value::as_sequence);
     let indices = listed.and_then(|listed| listed.iter().map(Value::as_i64).collect());
     indices.ok_or_else(|| "missing list `params` of integers in the parameter groups".to_owned())
 }

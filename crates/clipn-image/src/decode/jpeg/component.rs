@@ -75,7 +75,7 @@ impl Component {
         let stride = self.stride();
         let samples = &mut self.samples[(first_block_row * 8 * stride)..];
         let padded_blocks_per_row = self.padded_blocks_per_row;
-        clipn_base::simd::arch().dispatch(InverseDct {
+        clipn_base::simd::current_arch().dispatch(InverseDct {
             samples,
             stride,
             coefficients: &self.coefficients,

@@ -11,7 +11,7 @@ use crate::decode::samples;
 
 /// Returns the pixels of the image, `[height, width, 3]`.
 pub(super) fn to_rgb(components: &[Component], frame: &Frame, color_space: ColorSpace) -> Vec<u8> {
-    clipn_base::simd::arch().dispatch(ToRgb {
+    clipn_base::simd::current_arch().dispatch(ToRgb {
         components,
         frame,
         color_space,

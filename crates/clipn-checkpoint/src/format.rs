@@ -3,12 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use super::CheckpointError;
-use super::error::shown;
+use crate::CheckpointError;
+use crate::error::escape_for_display;
 
 /// Format of a weights file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FileKind {
+#[non_exhaustive]
+pub enum WeightsFormat {
     /// Hugging Face's safetensors format.
     Safetensors,
     /// PyTorch's zip archive, the default of `torch.save` since 1.6.
@@ -20,34 +21,34 @@ pub enum FileKind {
     TorchScript,
 }
 
-impl fmt::Display for FileKind {
+impl fmt::Display for WeightsFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            FileKind::Safetensors => "safetensors",
-            FileKind::TorchZip => "PyTorch .pt (zip)",
-            FileKind::TorchLegacy => "PyTorch .pt (legacy)",
-            FileKind::TorchScript => "TorchScript archive",
+            WeightsFormat::Safetensors => "safetensors",
+            WeightsFormat::TorchZip => "PyTorch .pt (zip)",
+            WeightsFormat::TorchLegacy => "PyTorch .pt (legacy)",
+            WeightsFormat::TorchScript => "TorchScript archive",
         })
     }
 }
 
 /// Detects the format from the beginning of a file alone. A TorchScript archive begins like any
-/// other zip, and is reported as [`FileKind::TorchZip`].
-pub(crate) fn recognise(path: &Path, bytes: &[u8]) -> Result<FileKind, CheckpointError> {
+/// other zip, and is reported as [`WeightsFormat::TorchZip`].
+pub(crate) fn detect_format(path: &Path, bytes: &[u8]) -> Result<WeightsFormat, CheckpointError> {
     match bytes {
         [] => Err(CheckpointError::Empty {
             path: path.to_owned(),
         }),
         // A header length below 2^48, and the opening brace of the JSON header.
-        [_, _, _, _, _, _, 0, 0, b'{', ..] => Ok(FileKind::Safetensors),
-        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(FileKind::TorchZip),
-        [0x80, 2..=5, ..] => Ok(FileKind::TorchLegacy),
+        [_, _, _, _, _, _, 0, 0, b'{', ..] => Ok(WeightsFormat::Safetensors),
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(WeightsFormat::TorchZip),
+        [0x80, 2..=5, ..] => Ok(WeightsFormat::TorchLegacy),
         _ => {
-            let (seen, advice) = describe(bytes);
+            let (looks_like, hint) = describe(bytes);
             Err(CheckpointError::Unrecognized {
                 path: path.to_owned(),
-                seen,
-                advice,
+                looks_like,
+                hint,
             })
         }
     }
@@ -65,7 +66,7 @@ fn describe(bytes: &[u8]) -> (String, &'static str) {
         .trim_start()
         .to_ascii_lowercase();
     let is_tar = head.get(257..262) == Some(b"ustar");
-    let (seen, advice) = match head {
+    let (looks_like, hint) = match head {
         _ if text.starts_with("version https://git-lfs") => (
             "a Git LFS pointer instead of the weights",
             "run `git lfs pull` to download the weights",
@@ -100,7 +101,7 @@ fn describe(bytes: &[u8]) -> (String, &'static str) {
             );
         }
     };
-    (seen.to_owned(), advice)
+    (looks_like.to_owned(), hint)
 }
 
 /// Formats the first bytes: as text if they are printable, else in hexadecimal.
@@ -108,7 +109,7 @@ fn first_bytes(head: &[u8]) -> String {
     let first = &head[..head.len().min(16)];
     match std::str::from_utf8(first) {
         Ok(text) if first.iter().all(|b| b.is_ascii_graphic() || *b == b' ') => {
-            format!("\"{}\"", shown(text))
+            format!("\"{}\"", escape_for_display(text))
         }
         _ => first
             .iter()
@@ -123,26 +124,28 @@ mod tests {
     use super::*;
 
     fn message(bytes: &[u8]) -> String {
-        recognise(Path::new("f"), bytes).unwrap_err().to_string()
+        detect_format(Path::new("f"), bytes)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn detects_the_format_from_content() {
-        let kind = |bytes: &[u8]| recognise(Path::new("f"), bytes).unwrap();
+        let format = |bytes: &[u8]| detect_format(Path::new("f"), bytes).unwrap();
         assert_eq!(
-            kind(b"\x02\x00\x00\x00\x00\x00\x00\x00{}"),
-            FileKind::Safetensors
+            format(b"\x02\x00\x00\x00\x00\x00\x00\x00{}"),
+            WeightsFormat::Safetensors
         );
         // A header of 0x280 bytes begins like a pickle of protocol 2.
         assert_eq!(
-            kind(b"\x80\x02\x00\x00\x00\x00\x00\x00{\"a"),
-            FileKind::Safetensors
+            format(b"\x80\x02\x00\x00\x00\x00\x00\x00{\"a"),
+            WeightsFormat::Safetensors
         );
         assert_eq!(
-            kind(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."),
-            FileKind::TorchLegacy
+            format(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."),
+            WeightsFormat::TorchLegacy
         );
-        assert_eq!(kind(b"PK\x03\x04"), FileKind::TorchZip);
+        assert_eq!(format(b"PK\x03\x04"), WeightsFormat::TorchZip);
     }
 
     #[test]

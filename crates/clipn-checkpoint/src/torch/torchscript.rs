@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::budget::{Budget, Exhausted};
-use crate::error::shown;
+use crate::error::escape_for_display;
 use crate::{CheckpointError, Tensor, Value};
 
 /// Returns all tensors of the tree under the names that PyTorch's `state_dict` gives them
@@ -23,10 +23,10 @@ pub(crate) fn named_tensors(
     };
     collector.module("", root)?;
     if collector.tensors.is_empty() {
-        let seen = format!("found {root} with no tensor in its module tree");
+        let found = format!("found {root} with no tensor in its module tree");
         return Err(CheckpointError::NoTensors {
             path: path.to_owned(),
-            seen,
+            found,
         });
     }
     Ok(collector.tensors)
@@ -44,17 +44,17 @@ impl Collector<'_> {
     /// Collects the tensors of a module. Recursion is safe, as nesting is limited when the value is
     /// read.
     fn module(&mut self, prefix: &str, value: &Value) -> Result<(), CheckpointError> {
-        let corrupt = |place: &str, what: &str| CheckpointError::Corrupt {
+        let corrupt = |location: &str, reason: &str| CheckpointError::Corrupt {
             path: self.path.to_owned(),
-            place: format!(
+            location: format!(
                 "module {}",
-                if place.is_empty() {
+                if location.is_empty() {
                     "<root>".to_owned()
                 } else {
-                    shown(place)
+                    escape_for_display(location)
                 }
             ),
-            what: what.to_owned(),
+            reason: reason.to_owned(),
         };
         let Some(attributes) = value.as_dict() else {
             return Err(corrupt(prefix, "not a module"));
@@ -75,7 +75,7 @@ impl Collector<'_> {
                 .charge_growing(length + size_of::<(String, Tensor)>())
                 .map_err(|Exhausted| CheckpointError::TooLarge {
                     path: self.path.to_owned(),
-                    what: "names of its modules".to_owned(),
+                    item: "names of its modules".to_owned(),
                 })?;
             let name = if prefix.is_empty() {
                 key.to_owned()
@@ -85,13 +85,16 @@ impl Collector<'_> {
             match value {
                 Value::Tensor(tensor) => {
                     if self.tensors.insert(name, tensor.clone()).is_some() {
-                        return Err(corrupt(prefix, &format!("duplicate name {}", shown(key))));
+                        return Err(corrupt(
+                            prefix,
+                            &format!("duplicate name {}", escape_for_display(key)),
+                        ));
                     }
                 }
                 Value::UnsupportedTensor(dtype) => {
                     return Err(CheckpointError::UnsupportedDtype {
                         path: self.path.to_owned(),
-                        tensor: shown(&name),
+                        tensor: escape_for_display(&name),
                         dtype: (*dtype).to_owned(),
                     });
                 }
