@@ -6,7 +6,7 @@ mod memory;
 
 use std::path::Path;
 
-use clipn::download::{HubName, WeightsName, DownloadSettings, fuzzing};
+use clipn_hub::{HubName, WeightsName, DownloadSettings, fuzzing};
 
 /// Maximum memory per byte of input.
 const MEMORY_PER_BYTE: usize = 256;
@@ -57,7 +57,7 @@ fn read(bytes: &[u8]) {
     let _ = DownloadSettings::from_lookup(&get);
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within_memory_limit(
     MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

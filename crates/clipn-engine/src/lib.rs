@@ -23,24 +23,24 @@
 //! ```
 //! use clipn_checkpoint::Checkpoint;
 //! use clipn_engine::{TextEncoder, image_tower};
-//! use clipn_model::{Images, ModelConfig, Side, TextTower, Weights};
+//! use clipn_model::{ImageBatch, ModelConfig, TextSide, TextTower, ModelWeights};
 //! use clipn_text::tokenizer::TokenBatch;
 //!
 //! # let directory = clipn_testing::fixture("models/vit_gelu");
 //! let config = ModelConfig::load(&directory.join("vit_gelu.json"))?;
 //! let checkpoint = Checkpoint::open(&directory.join("model.safetensors"))?;
-//! let weights = Weights::new(config, checkpoint)?;
+//! let weights = ModelWeights::new(config, checkpoint)?;
 //!
 //! // One gray image, [1, 3, side, side].
 //! let tower = image_tower(&weights);
 //! let side = tower.image_size();
 //! let pixels = vec![0.0; 3 * side * side];
-//! let mut image = tower.encode(Images::new(&pixels, side, side)?)?;
+//! let mut image = tower.encode(ImageBatch::new(&pixels, side, side)?)?;
 //! image.normalize();
 //!
 //! // The largest id marks the end of the text.
 //! let tokens = TokenBatch::new(vec![126, 5, 9, 127], 4)?;
-//! let mut text = TextEncoder::from_weights(&weights, Side::Yes).encode(&tokens)?;
+//! let mut text = TextEncoder::from_weights(&weights, TextSide::Yes).encode(&tokens)?;
 //! text.normalize();
 //!
 //! let cosine: f32 = image.values().iter().zip(text.values()).map(|(i, t)| i * t).sum();

@@ -16,7 +16,7 @@ use crate::tags::{PretrainedSource, PretrainedTag};
 #[non_exhaustive]
 pub struct FetchedWeights {
     /// Weights file, or directory with weights and configs, as accepted by
-    /// [`Pretrained::open`](clipn_model::Pretrained::open).
+    /// [`PretrainedWeights::open`](clipn_model::PretrainedWeights::open).
     pub path: PathBuf,
     /// Architecture of a tag, for weights without a config. `None` for paths and repositories.
     pub model: Option<&'static str>,

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clipn_model::Pretrained;
+use clipn_model::PretrainedWeights;
 
 use crate::error::DownloadError;
 use crate::hub_name::HubName;
@@ -47,7 +47,7 @@ impl WeightsName {
         if text.starts_with(HubName::PREFIX) {
             return HubName::parse(text).map(Self::Hub);
         }
-        let exists = || given.exists() || Pretrained::is_builtin_name(given);
+        let exists = || given.exists() || PretrainedWeights::is_builtin_name(given);
         if text.contains(['/', '\\', '.']) || text.is_empty() || exists() {
             return Ok(path());
         }

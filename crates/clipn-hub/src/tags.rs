@@ -107,7 +107,7 @@ mod tests {
         );
         let mut seen = HashSet::new();
         for row in pretrained_tags() {
-            assert_eq!(ModelConfig::named(row.model).unwrap().name, row.model);
+            assert_eq!(ModelConfig::embedded(row.model).unwrap().name, row.model);
             let plain = row.model.strip_suffix("-quickgelu").unwrap_or(row.model);
             assert!(
                 seen.insert((plain, row.tag)),

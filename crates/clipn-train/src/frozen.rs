@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::{CpuTowers, Digest, FeatureCache, FeatureCacheError, TrainingError};
 use clipn_checkpoint::Buffer;
 use clipn_data::{CachedImages, TrainBatch};
-use clipn_model::{ImageTower, Images, TextTower, TrainableImageTower, TrainableTextTower};
+use clipn_model::{ImageTower, ImageBatch, TextTower, TrainableImageTower, TrainableTextTower};
 use clipn_text::tokenizer::Tokenizer;
 
 /// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
@@ -41,7 +41,7 @@ impl ImageFeatures {
 }
 
 impl CachedImages for ImageFeatures {
-    fn is_known(&self, key: &str) -> bool {
+    fn is_cached(&self, key: &str) -> bool {
         self.read().get(Digest::of(key)).is_some()
     }
 }
@@ -143,7 +143,7 @@ impl Frozen {
         };
         if !missing.is_empty() {
             let pixels = missing_pixels(batch, &missing, 3 * size * size);
-            let mut features = towers.image.encode(Images::new(&pixels, size, size)?)?;
+            let mut features = towers.image.encode(ImageBatch::new(&pixels, size, size)?)?;
             features.normalize();
             let mut cache = images.write();
             for (&(_, index), row) in missing.iter().zip(features.rows()) {

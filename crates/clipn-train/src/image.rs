@@ -4,8 +4,8 @@ use super::towers::shared;
 use clipn_checkpoint::{CheckpointError, Tensor};
 use clipn_engine::{ResNetTower, VisionTape, VisionTransformer};
 use clipn_model::{
-    Features, ImageTower, Images, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams,
-    TrainableImageTower, VisionParams, Weights,
+    FeatureMatrix, ImageTower, ImageBatch, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams,
+    TrainableImageTower, VisionParams, ModelWeights,
 };
 
 /// Image tower of a training run on the CPU.
@@ -30,8 +30,8 @@ pub struct FrozenResNet {
 
 impl CpuImageTower {
     /// Creates the image tower of loaded weights.
-    pub fn from_weights(weights: &Weights) -> Self {
-        match weights.resnet() {
+    pub fn from_weights(weights: &ModelWeights) -> Self {
+        match weights.resnet_params() {
             Ok(stored) => Self::ResNet(Box::new(FrozenResNet::new(weights.config(), stored))),
             // The weights are not a ResNet's.
             Err(_) => Self::Vit(Box::new(VisionTransformer::from_weights(weights))),
@@ -69,7 +69,7 @@ impl CpuImageTower {
     /// tower.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         match self {
-            Self::Vit(tower) => shared(tower.params().named(), tower.params().buffers()),
+            Self::Vit(tower) => shared(tower.params().named_tensors(), tower.params().buffers()),
             Self::ResNet(_) => {
                 let owned = |t: NamedTensor<&[f32]>| {
                     Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?))
@@ -82,8 +82,8 @@ impl CpuImageTower {
     /// Returns every parameter by open_clip's name.
     pub fn named(&self) -> Vec<NamedTensor<&[f32]>> {
         match self {
-            Self::Vit(tower) => tower.params().named(),
-            Self::ResNet(frozen) => frozen.stored.named(&frozen.config),
+            Self::Vit(tower) => tower.params().named_tensors(),
+            Self::ResNet(frozen) => frozen.stored.named_tensors(&frozen.config),
         }
     }
 
@@ -153,7 +153,7 @@ impl ImageTower<f32> for CpuImageTower {
         self.as_tower().image_size()
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.as_tower().encode(images)
     }
 }
@@ -163,7 +163,7 @@ impl ImageTower<f32> for CpuImageTower {
 impl TrainableImageTower<f32> for CpuImageTower {
     type Tape = VisionTape;
 
-    fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {
+    fn forward(&self, images: ImageBatch<'_, f32>) -> Result<(FeatureMatrix<f32>, VisionTape), ModelError> {
         match self {
             Self::Vit(tower) => tower.forward(images),
             Self::ResNet(frozen) => Err(frozen.frozen_only()),

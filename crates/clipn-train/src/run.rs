@@ -15,12 +15,12 @@ use crate::training_log::{LogRecord, TrainingLog};
 use clipn_base::progress::Progress;
 use clipn_base::random::Xoshiro256;
 use clipn_data::{
-    CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, Position, Rounding,
-    SampleFields, ShardSet, Skipped, TrainBatch,
+    CaptionLoader, CaptionSource, CaptionTable, Epoch, LoaderSettings, EpochPosition, Rounding,
+    SampleFields, ShardSet, SkippedSamples, TrainBatch,
 };
 use clipn_engine::TextTransformer;
 use clipn_image::Preprocessing;
-use clipn_model::{ModelConfig, Pretrained, SeenWords, TextTower, Weights, WeightsMetadata};
+use clipn_model::{ModelConfig, PretrainedWeights, TrainingVocabulary, TextTower, ModelWeights, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
 
 /// Starting point of a run.
@@ -57,7 +57,7 @@ pub trait RunObserver: Progress {
     /// Called after a checkpoint was written, with its directory.
     fn saved(&self, _dir: &Path) {}
     /// Called after every epoch, with its number from 1 and the samples that it skipped.
-    fn epoch_ended(&self, _run: &TrainRun, _epoch: u64, _skipped: &Skipped) {}
+    fn epoch_ended(&self, _run: &TrainRun, _epoch: u64, _skipped: &SkippedSamples) {}
 }
 
 /// Result of [`TrainRun::run`].
@@ -84,7 +84,7 @@ pub struct TrainRun {
     log: TrainingLog,
     step: u64,
     epoch: u64,
-    position: Option<Position>,
+    position: Option<EpochPosition>,
     /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
     /// captions that the "yes" tower was trained on.
     notes: WeightsMetadata,
@@ -97,7 +97,7 @@ struct InitialState {
     optimizer: AdamW<f32>,
     step: u64,
     epoch: u64,
-    position: Option<Position>,
+    position: Option<EpochPosition>,
 }
 
 impl TrainRun {
@@ -366,7 +366,7 @@ impl TrainRun {
                 None => {
                     let tokens = Tokenizer::clip().tokenize_batch(&drawn.yes, context);
                     self.notes
-                        .seen_words
+                        .training_vocabulary
                         .iter_mut()
                         .for_each(|words| words.read(&tokens));
                     (pixels(), TextInput::Tokens(tokens))
@@ -420,7 +420,7 @@ impl TrainRun {
     fn save(
         &mut self,
         label: Label,
-        position: Option<&Position>,
+        position: Option<&EpochPosition>,
         observer: &dyn RunObserver,
     ) -> Result<PathBuf, TrainingError> {
         // Write features first: a resumed run must find those that this one used.
@@ -491,7 +491,7 @@ fn open_data(
     loader.sampling = data.sampling;
     loader.train_num_samples = data.num_samples;
     loader.rounding = Rounding::Floor;
-    loader.max_bad = data.max_bad;
+    loader.max_skipped = data.max_bad;
     Ok(CaptionLoader::new(source, loader)?)
 }
 
@@ -509,17 +509,17 @@ fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<InitialState,
     let (towers, notes) = match &settings.pretrained {
         None => {
             let notes = WeightsMetadata {
-                seen_words: Some(SeenWords::default()),
+                training_vocabulary: Some(TrainingVocabulary::default()),
                 ..WeightsMetadata::default()
             };
             (CpuTowers::fresh(config, settings.seed)?, notes)
         }
         Some(path) => {
-            let pretrained = Pretrained::open(path)?;
-            let weights = Weights::new(config.clone(), pretrained.checkpoint().clone())?;
+            let pretrained = PretrainedWeights::open(path)?;
+            let weights = ModelWeights::new(config.clone(), pretrained.checkpoint().clone())?;
             (
                 CpuTowers::from_weights(&weights, no_prompts(settings))?,
-                pretrained.notes(),
+                pretrained.metadata(),
             )
         }
     };
@@ -555,9 +555,9 @@ fn from_checkpoint(
             ),
         });
     }
-    let notes = WeightsMetadata::of(&model);
+    let notes = WeightsMetadata::from_checkpoint(&model);
     let towers =
-        CpuTowers::from_weights(&Weights::new(config.clone(), model)?, no_prompts(settings))?;
+        CpuTowers::from_weights(&ModelWeights::new(config.clone(), model)?, no_prompts(settings))?;
     let position =
         serde_json::from_value(state.position).map_err(|source| TrainingError::Resume {
             what: "position",
@@ -582,7 +582,7 @@ fn from_published(
 ) -> Result<InitialState, TrainingError> {
     let published = Published::<f32>::open(path)?;
     let towers = CpuTowers::from_weights(
-        &Weights::new(config.clone(), published.model)?,
+        &ModelWeights::new(config.clone(), published.model)?,
         no_prompts(settings),
     )?;
     let steps_per_epoch = loader.batches_per_epoch() / settings.accum_freq as u64;

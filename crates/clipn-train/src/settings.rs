@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{AdamWSettings, GradientScaling, ObjectiveSettings, Schedule, TrainingError};
-use clipn_data::{CaptionField, MaxBad, Sampling, TableFormat};
+use clipn_data::{CaptionField, SkipLimit, Sampling, CaptionTableFormat};
 use clipn_image::Augmentation;
 
 /// Everything that a run depends on, as stored in `settings.toml`. Runs with equal settings give
@@ -78,11 +78,11 @@ pub struct DataSettings {
     /// Order in which samples are drawn.
     pub sampling: Sampling,
     /// Number of broken samples that ends the run.
-    pub max_bad: MaxBad,
+    pub max_bad: SkipLimit,
     /// Caption fields in shards, by priority: the first that a sample has is used.
     pub captions: Vec<CaptionField>,
     /// Columns and separator of a table.
-    pub table: TableFormat,
+    pub table: CaptionTableFormat,
 }
 
 /// Format of training data.

@@ -3,7 +3,7 @@
 
 use super::{TrainSettings, TrainingError};
 use clipn_base::random::{RandomSource, Xoshiro256};
-use clipn_model::NoPrompt;
+use clipn_model::PromptSelection;
 use clipn_text::prompts::{Template, TemplateSet};
 use clipn_text::tokenizer::{TokenBatch, Tokenizer};
 
@@ -24,7 +24,7 @@ pub(super) enum Texts {
 /// Texts of a micro-batch.
 pub(super) struct Drawn {
     pub yes: Vec<String>,
-    pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
+    pub no: Option<(TokenBatch, Vec<PromptSelection>)>,
 }
 
 impl Texts {
@@ -58,8 +58,8 @@ impl Texts {
             Self::Prompted(count) => {
                 // One of the prompts or their mean, all equally likely.
                 let draw = |_| match rng.below(*count as u64 + 1) as usize {
-                    index if index < *count => NoPrompt::Index(index),
-                    _ => NoPrompt::Mean,
+                    index if index < *count => PromptSelection::Index(index),
+                    _ => PromptSelection::Mean,
                 };
                 let prompts = captions.iter().map(draw).collect();
                 Drawn {
@@ -76,7 +76,7 @@ impl Texts {
                         (yes.fill(caption), no.fill(caption))
                     })
                     .unzip();
-                let prompts = vec![NoPrompt::Mean; no.len()];
+                let prompts = vec![PromptSelection::Mean; no.len()];
                 Drawn {
                     yes,
                     no: Some((tokens(&no), prompts)),

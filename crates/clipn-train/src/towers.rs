@@ -1,8 +1,8 @@
 use clipn_checkpoint::{Buffer, CheckpointError, Tensor};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    ModelConfig, ModelError, NamedTensor, NoSide, Real, Side, TrainableImageTower,
-    TrainableTextTower, Weights,
+    ModelConfig, ModelError, NamedTensor, NoSideOrigin, Real, TextSide, TrainableImageTower,
+    TrainableTextTower, ModelWeights,
 };
 
 use super::image::CpuImageTower;
@@ -34,17 +34,17 @@ impl CpuTowers {
     ///
     /// # Errors
     /// [`ModelError::Input`] if the weights hold another number of prompts.
-    pub fn from_weights(weights: &Weights, no_prompts: Option<usize>) -> Result<Self, ModelError> {
+    pub fn from_weights(weights: &ModelWeights, no_prompts: Option<usize>) -> Result<Self, ModelError> {
         let config = weights.config();
         let no = match no_prompts {
             None => None,
             Some(count) => {
-                let mut params = weights.text(Side::No);
+                let mut params = weights.text_params(TextSide::No);
                 let stored = weights.no_prompts();
-                if weights.no_side() == NoSide::CopiedFromYes && count > 0 {
+                if weights.no_side_origin() == NoSideOrigin::CopiedFromYes && count > 0 {
                     let zeros = vec![0.0; count * config.text.context_length * config.text.width];
                     params.prompts = Some(zeros.into());
-                } else if weights.no_side() == NoSide::Stored && stored != count {
+                } else if weights.no_side_origin() == NoSideOrigin::Stored && stored != count {
                     return Err(ModelError::Input(format!(
                         "{}: expected {count} \"no\" prompts, got {stored}",
                         weights.path().display()
@@ -55,7 +55,7 @@ impl CpuTowers {
         };
         Ok(Self {
             image: CpuImageTower::from_weights(weights),
-            yes: TextTransformer::from_weights(weights, Side::Yes),
+            yes: TextTransformer::from_weights(weights, TextSide::Yes),
             no,
             logit_scale: weights.logit_scale().ln() as f32,
         })
@@ -87,9 +87,9 @@ impl CpuTowers {
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         let mut tensors = self.image.tensors()?;
         let yes = self.yes.params();
-        tensors.extend(shared(yes.named(Side::Yes), yes.buffers())?);
+        tensors.extend(shared(yes.named_tensors(TextSide::Yes), yes.buffers())?);
         if let Some(no) = self.no.as_ref().map(TrainableTextTower::params) {
-            tensors.extend(shared(no.named(Side::No), no.buffers())?);
+            tensors.extend(shared(no.named_tensors(TextSide::No), no.buffers())?);
         }
         tensors.push((
             "logit_scale".to_owned(),
@@ -135,13 +135,13 @@ impl<T: Real, I: TrainableImageTower<T>, X: TrainableTextTower<T>> Towers<T, I, 
     pub fn trainable(&self, learns: TrainableTowers) -> Vec<TrainableGroup> {
         let names: Vec<(String, usize)> = match learns {
             TrainableTowers::No => {
-                let no = self.no.iter().flat_map(|no| no.params().named(Side::No));
+                let no = self.no.iter().flat_map(|no| no.params().named_tensors(TextSide::No));
                 no.map(|t| (t.name, t.values.len())).collect()
             }
             TrainableTowers::Clip => {
-                let image = self.image.params().named().into_iter();
+                let image = self.image.params().named_tensors().into_iter();
                 let all = image
-                    .chain(self.yes.params().named(Side::Yes))
+                    .chain(self.yes.params().named_tensors(TextSide::Yes))
                     .map(|t| (t.name, t.values.len()));
                 all.chain([("logit_scale".to_owned(), 1)]).collect()
             }
@@ -185,7 +185,7 @@ mod tests {
             .params()
             .named()
             .into_iter()
-            .chain(towers.yes.params().named(Side::Yes));
+            .chain(towers.yes.params().named_tensors(TextSide::Yes));
         let mut count = 0;
         for (parameter, (name, tensor)) in named.zip(&tensors) {
             assert_eq!(

@@ -9,7 +9,7 @@ use super::{
     evaluate_over_ranks,
 };
 use clipn_model::{
-    Features, Images, NamedTensor, NoPrompt, Real, Side, SparseGradient, TensorGradient,
+    FeatureMatrix, ImageBatch, NamedTensor, PromptSelection, Real, TextSide, SparseGradient, TensorGradient,
     TextGradient, TrainableImageTower, TrainableTextTower, VisionParams, normalize_backward,
     normalize_row,
 };
@@ -47,7 +47,7 @@ pub struct MicroBatch<'a, T: Real> {
     /// Input of the "yes" tower.
     pub yes: TextInput<T>,
     /// Input of the "no" tower, with the prompt of each text; `None` if there is no such tower.
-    pub no: Option<(TokenBatch, Vec<NoPrompt>)>,
+    pub no: Option<(TokenBatch, Vec<PromptSelection>)>,
 }
 
 /// Losses of one optimizer step.
@@ -64,7 +64,7 @@ pub struct StepReport {
 /// Features of a micro-batch as a tower returned them, and the tape if it is kept.
 struct Encoded<'a, T: Real, P> {
     /// Features before normalization; `None` if they were precomputed.
-    raw: Option<Features<T>>,
+    raw: Option<FeatureMatrix<T>>,
     normalized: Cow<'a, [T]>,
     tape: Option<P>,
 }
@@ -146,10 +146,10 @@ where
     }
 
     /// Returns the trained text tower and its side.
-    fn trained_text(&self) -> (Option<&X>, Side) {
+    fn trained_text(&self) -> (Option<&X>, TextSide) {
         match self.learns {
-            TrainableTowers::No => (self.towers.no.as_ref(), Side::No),
-            TrainableTowers::Clip => (Some(&self.towers.yes), Side::Yes),
+            TrainableTowers::No => (self.towers.no.as_ref(), TextSide::No),
+            TrainableTowers::Clip => (Some(&self.towers.yes), TextSide::Yes),
         }
     }
 
@@ -210,7 +210,7 @@ where
             }
             ImageInput::Pixels { values, size } => (values, *size),
         };
-        let images = Images::new(values, size, size)?;
+        let images = ImageBatch::new(values, size, size)?;
         let (raw, tape) = if keep && self.learns == TrainableTowers::Clip {
             let (raw, tape) = self.towers.image.forward(images)?;
             (raw, Some(tape))
@@ -243,7 +243,7 @@ where
             let (raw, tape) = self
                 .towers
                 .yes
-                .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?;
+                .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?;
             (raw, Some(tape))
         } else {
             (self.towers.yes.encode(tokens)?, None)
@@ -309,8 +309,8 @@ where
     }
 
     fn clear_gradients(&mut self) {
-        self.text_gradient.tokens.clear();
-        let mut dense = self.text_gradient.dense.buffers_mut();
+        self.text_gradient.token_embedding.clear();
+        let mut dense = self.text_gradient.others.buffers_mut();
         dense.extend(
             self.image_gradient
                 .iter_mut()
@@ -346,7 +346,7 @@ where
                 }
                 (None, TrainableTowers::Clip, _, TextInput::Tokens(tokens)) => {
                     tower
-                        .forward(tokens, &vec![NoPrompt::Mean; tokens.len()])?
+                        .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?
                         .1
                 }
                 _ => return Err(TrainingError::PrecomputedFeatures),
@@ -364,7 +364,7 @@ where
                 None => {
                     self.towers
                         .image
-                        .forward(Images::new(values, *size, *size)?)?
+                        .forward(ImageBatch::new(values, *size, *size)?)?
                         .1
                 }
             };
@@ -380,13 +380,13 @@ where
         }
         let vocab_size = match self.trained_text().0 {
             Some(tower) => {
-                tower.params().token_embedding.len() / self.text_gradient.tokens.width().max(1)
+                tower.params().token_embedding.len() / self.text_gradient.token_embedding.width().max(1)
             }
             None => 0,
         };
         // Ranks touch different rows of the token table, so it is summed as a dense table.
-        let width = self.text_gradient.tokens.width();
-        let mut tokens = self.text_gradient.tokens.to_dense(vocab_size);
+        let width = self.text_gradient.token_embedding.width();
+        let mut tokens = self.text_gradient.token_embedding.to_dense(vocab_size);
         self.communicator.all_reduce_sum(&mut tokens)?;
         let mut rows = SparseGradient::new(width);
         for (id, row) in tokens.chunks_exact(width.max(1)).enumerate() {
@@ -394,12 +394,12 @@ where
                 rows.add(id as u32, row);
             }
         }
-        self.text_gradient.tokens = rows;
+        self.text_gradient.token_embedding = rows;
         let image = self
             .image_gradient
             .iter_mut()
-            .flat_map(|gradient| gradient.named_mut());
-        let text = self.text_gradient.dense.named_mut(Side::Yes).into_iter();
+            .flat_map(|gradient| gradient.named_tensors_mut());
+        let text = self.text_gradient.others.named_tensors_mut(TextSide::Yes).into_iter();
         for gradient in image.chain(text) {
             self.communicator.all_reduce_sum(gradient.values)?;
         }
@@ -421,10 +421,10 @@ where
             _ => yes.params_mut(),
         };
         let mut named = match &self.image_gradient {
-            Some(gradient) => image.params_mut().with_gradient(gradient),
+            Some(gradient) => image.params_mut().zip_gradient(gradient),
             None => Vec::new(),
         };
-        named.extend(text.with_gradient(&self.text_gradient, side));
+        named.extend(text.zip_gradient(&self.text_gradient, side));
         let sorted: Vec<(Vec<u32>, Vec<T>)> = named
             .iter()
             .map(|(_, gradient)| sorted_rows(gradient))
@@ -440,7 +440,7 @@ where
                 } = tensor;
                 let gradient = match gradient {
                     TensorGradient::Dense(values) => Gradient::Dense(values),
-                    TensorGradient::Rows(_) => Gradient::Rows { ids, values: rows },
+                    TensorGradient::Sparse(_) => Gradient::Rows { ids, values: rows },
                 };
                 Update {
                     name,
@@ -463,7 +463,7 @@ where
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;
 /// nothing for a dense one.
 fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
-    let TensorGradient::Rows(rows) = gradient else {
+    let TensorGradient::Sparse(rows) = gradient else {
         return (Vec::new(), Vec::new());
     };
     let mut ids = Vec::with_capacity(rows.len());
@@ -475,7 +475,7 @@ fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) 
     (ids, values)
 }
 
-fn normalized<T: Real>(raw: &Features<T>) -> Cow<'static, [T]> {
+fn normalized<T: Real>(raw: &FeatureMatrix<T>) -> Cow<'static, [T]> {
     let mut normalized = raw.values().to_vec();
     normalized
         .chunks_exact_mut(raw.dim())

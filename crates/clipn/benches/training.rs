@@ -5,7 +5,7 @@
 mod common;
 
 use clipn::engine::{TextTransformer, VisionTransformer};
-use clipn::model::NoPrompt;
+use clipn::model::PromptSelection;
 use clipn::tokenizer::TokenBatch;
 use clipn::training::{
     AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings,
@@ -45,7 +45,7 @@ fn trainer() -> Trainer<f32, VisionTransformer, TextTransformer, SingleProcess> 
 fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
     let mut trainer = trainer();
     let batch = tokens.len();
-    let prompts: Vec<NoPrompt> = (0..batch).map(|i| NoPrompt::Index(i % PROMPTS)).collect();
+    let prompts: Vec<PromptSelection> = (0..batch).map(|i| PromptSelection::Index(i % PROMPTS)).collect();
     let (images, yes) = if is_cached {
         (
             ImageInput::Features(features(batch, 6)),

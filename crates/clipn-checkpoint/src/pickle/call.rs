@@ -50,11 +50,25 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         (Global::RebuildTensor, &[storage, offset, shape, strides])
         | (Global::RebuildTensorV2, &[storage, offset, shape, strides, _, _])
         | (Global::RebuildTensorV2, &[storage, offset, shape, strides, _, _, _]) => {
-            tensor(vm, storage, offset, (shape, strides), None)
+            let view = TensorArguments {
+                storage,
+                offset,
+                shape,
+                strides,
+                dtype: None,
+            };
+            tensor(vm, view)
         }
         (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype])
         | (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype, _]) => {
-            tensor(vm, storage, offset, (shape, strides), Some(dtype))
+            let view = TensorArguments {
+                storage,
+                offset,
+                shape,
+                strides,
+                dtype: Some(dtype),
+            };
+            tensor(vm, view)
         }
         (Global::RebuildParameter, &[data, _, _])
         | (Global::RebuildParameterWithState, &[data, _, _, _]) => match vm.node(data) {
@@ -151,23 +165,28 @@ pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     vm.push(Node::Storage(index))
 }
 
-fn tensor(
-    vm: &mut Vm<'_, '_>,
+/// Arguments of PyTorch's `_rebuild_tensor` functions that describe the view of a storage.
+#[derive(Clone, Copy)]
+struct TensorArguments {
     storage: Id,
     offset: Id,
-    (shape, strides): (Id, Id),
+    shape: Id,
+    strides: Id,
+    /// Element type; `None` is that of the storage.
     dtype: Option<Id>,
-) -> Result<(), PickleError> {
-    let &Node::Storage(storage) = vm.node(storage) else {
+}
+
+fn tensor(vm: &mut Vm<'_, '_>, view: TensorArguments) -> Result<(), PickleError> {
+    let &Node::Storage(storage) = vm.node(view.storage) else {
         return Err(vm.reader.corrupt("tensor without a storage"));
     };
-    let ty: StorageType = match dtype.map(|dtype| vm.node(dtype)) {
+    let ty: StorageType = match view.dtype.map(|dtype| vm.node(dtype)) {
         None => vm.storages[storage as usize].ty,
         Some(&Node::Global(Global::Dtype(ty))) => ty,
         Some(_) => return Err(vm.reader.corrupt("tensor without an element type")),
     };
-    let offset = size(vm, offset)?;
-    let (shape, strides) = (sizes(vm, shape)?, sizes(vm, strides)?);
+    let offset = size(vm, view.offset)?;
+    let (shape, strides) = (sizes(vm, view.shape)?, sizes(vm, view.strides)?);
     if shape.len() != strides.len() {
         let reason = format!(
             "tensor with {} sizes and {} strides",

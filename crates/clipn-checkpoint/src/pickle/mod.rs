@@ -8,6 +8,7 @@
 mod call;
 mod global;
 mod node;
+mod opcode;
 mod reader;
 mod vm;
 

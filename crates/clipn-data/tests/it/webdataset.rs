@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clipn_base::progress::NoProgress;
 use clipn_data::{
-    CaptionField, CaptionLoader, LoaderSettings, MaxBad, Position, Rounding, SampleFields,
+    CaptionField, CaptionLoader, LoaderSettings, SkipLimit, EpochPosition, Rounding, SampleFields,
     Sampling, ShardSet, ShuffleBuffer, SkipReason, TrainBatch, TrainingDataError, expand_shards,
 };
 use clipn_image::Augmentation;
@@ -21,7 +21,7 @@ fn settings(batch_size: usize) -> LoaderSettings {
     };
     LoaderSettings {
         shuffle,
-        max_bad: MaxBad::Unlimited,
+        max_bad: SkipLimit::Unlimited,
         ..LoaderSettings::new(8, batch_size)
     }
 }
@@ -361,7 +361,7 @@ fn a_position_belongs_to_its_data_and_settings() {
         },
     ] {
         let refused = loader(folder.path(), other).resume(position.clone());
-        assert!(matches!(refused, Err(TrainingDataError::Position { .. })));
+        assert!(matches!(refused, Err(TrainingDataError::PositionMismatch { .. })));
     }
     let same = loader(
         folder.path(),
@@ -371,7 +371,7 @@ fn a_position_belongs_to_its_data_and_settings() {
         },
     );
     assert!(same.resume(position.clone()).is_ok());
-    let late = Position {
+    let late = EpochPosition {
         batches: 99,
         ..position
     };
@@ -391,7 +391,7 @@ fn dropping_an_epoch_stops_its_threads() {
         let mut epoch = loader.epoch(0).unwrap();
         assert!(epoch.next().unwrap().is_ok());
         // Far ahead: the reader is still skipping samples when the epoch is dropped.
-        let far = Position {
+        let far = EpochPosition {
             drawn: u64::MAX,
             ..epoch.position().clone()
         };
@@ -556,15 +556,15 @@ fn skips_counts_and_names_broken_samples() {
         (count(SkipReason::TooLarge), count(SkipReason::Shard)),
         (1, 3)
     );
-    assert_eq!(skipped.first[0].key, "s.tar/000000");
+    assert_eq!(skipped.examples[0].key, "s.tar/000000");
     assert!(
-        skipped.first[0].detail.contains("expected a JPEG"),
+        skipped.examples[0].detail.contains("expected a JPEG"),
         "{}",
-        skipped.first[0].detail
+        skipped.examples[0].detail
     );
 
     let strict = LoaderSettings {
-        max_bad: MaxBad::Count(2),
+        max_bad: SkipLimit::Count(2),
         workers: 2,
         ..in_order
     };
@@ -644,7 +644,7 @@ fn rejects_invalid_settings() {
         ),
         (
             LoaderSettings {
-                max_bad: MaxBad::Share(f64::NAN),
+                max_bad: SkipLimit::Fraction(f64::NAN),
                 ..settings(1)
             },
             "max_bad",

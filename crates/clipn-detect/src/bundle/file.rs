@@ -123,11 +123,11 @@ impl Bundle {
             ))),
             None => Err(corrupt(format!("{name} is missing"))),
         };
-        let number = |name: &str| match f64::buffer(tensor(name, &[1])?).first() {
+        let number = |name: &str| match f64::load(tensor(name, &[1])?).first() {
             Some(value) if value.is_finite() => Ok(*value),
             _ => Err(corrupt(format!("{name} is not finite"))),
         };
-        let rows = |name: &str| match f32::buffer(tensor(name, &[classes, dim])?) {
+        let rows = |name: &str| match f32::load(tensor(name, &[classes, dim])?) {
             values if values.iter().all(|value| value.is_finite()) => Ok(values.into_vec()),
             _ => Err(corrupt(format!("{name} contains NaN or infinite values"))),
         };
@@ -137,7 +137,7 @@ impl Bundle {
         let calibration = match description.calibration {
             Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
-                    Some(tensor) if tensor.shape().len() == 1 => f64::buffer(tensor),
+                    Some(tensor) if tensor.shape().len() == 1 => f64::load(tensor),
                     _ => {
                         return Err(corrupt(format!(
                             "{SCORES} is missing or not one-dimensional"

@@ -1,9 +1,25 @@
-use clipn_model::{Features, Real};
+use clipn_model::{FeatureMatrix, Real};
 use clipn_ood::scores::LOGIT_SCALE;
 
 use crate::classifier::{ClassifierError, Logits};
 
-/// Two zero-shot classifiers, "yes" and "no", over the same K classes with D-dimensional features.
+/// Two zero-shot classifiers, "yes" and "no", over the same K classes with D-dimensional features:
+/// W_yes and W_no `[K, D]`. [`ClassifierBuilder`](crate::classifier::ClassifierBuilder) computes them
+/// from class names.
+///
+/// ```
+/// use clipn_detect::classifier::Classifier;
+/// use clipn_model::Features;
+///
+/// let names = vec!["cat".to_owned(), "dog".to_owned()];
+/// let (yes, no) = (vec![1.0, 0.0, 0.0, 1.0], vec![0.6, 0.8, -1.0, 0.0]);
+/// let classifier = Classifier::new(names, yes, no)?;
+///
+/// // Logits are 100 times the cosines with the rows.
+/// let logits = classifier.logits(&Features::new(vec![1.0, 0.0], 2))?;
+/// assert_eq!((logits.yes(), logits.no()), (&[100.0, 0.0][..], &[60.0, -100.0][..]));
+/// # Ok::<(), clipn_detect::classifier::ClassifierError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier<T = f32> {
     class_names: Vec<String>,
@@ -14,19 +30,20 @@ pub struct Classifier<T = f32> {
 }
 
 impl<T: Real> Classifier<T> {
-    /// Creates a classifier from rows `yes` and `no`, each `[K, D]` for K class names and of length
-    /// 1. The scale is the published 100.
+    /// Creates a classifier from W_yes and W_no, each `[K, D]` for K class names, with rows of
+    /// length 1. The scale is the published 100.
     ///
     /// # Errors
-    /// [`ClassifierError::NoClasses`] if there are no names, [`ClassifierError::Dimensions`] if the
-    /// values do not form K rows each.
+    /// [`ClassifierError::NoClasses`] if there are no names, [`ClassifierError::InvalidShape`] if the
+    /// values do not form K rows of the same length each.
     pub fn new(class_names: Vec<String>, yes: Vec<T>, no: Vec<T>) -> Result<Self, ClassifierError> {
         let dim = yes
             .len()
             .checked_div(class_names.len())
             .ok_or(ClassifierError::NoClasses)?;
         if yes.len() != no.len() || dim * class_names.len() != yes.len() || dim == 0 {
-            return Err(ClassifierError::Dimensions {
+            return Err(ClassifierError::InvalidShape {
+                classes: class_names.len(),
                 yes: yes.len(),
                 no: no.len(),
             });
@@ -42,7 +59,7 @@ impl<T: Real> Classifier<T> {
 
     /// Sets the factor between cosines and logits, which is the published 100 by default. The
     /// model's own, with which it was trained, is
-    /// [`logit_scale`](clipn_model::Weights::logit_scale).
+    /// [`logit_scale`](clipn_model::ModelWeights::logit_scale).
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { scale, ..self }
@@ -74,25 +91,25 @@ impl<T: Real> Classifier<T> {
     }
 
     /// Returns W_yes, `[K, D]`, rows of length 1.
-    pub fn yes(&self) -> &[T] {
+    pub fn yes_weights(&self) -> &[T] {
         &self.yes
     }
 
     /// Returns W_no, `[K, D]`, rows of length 1.
-    pub fn no(&self) -> &[T] {
+    pub fn no_weights(&self) -> &[T] {
         &self.no
     }
 
     /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`.
     ///
     /// # Errors
-    /// [`ClassifierError::Dimensions`] if the feature dimensions differ,
-    /// [`ClassifierError::Repeated`] if both have a class of the same name.
-    pub fn joined(&self, other: &Self) -> Result<Self, ClassifierError> {
+    /// [`ClassifierError::DimensionMismatch`] if the feature dimensions differ,
+    /// [`ClassifierError::DuplicateClass`] if both have a class of the same name.
+    pub fn concat(&self, other: &Self) -> Result<Self, ClassifierError> {
         if self.dim != other.dim {
-            return Err(ClassifierError::Dimensions {
-                yes: self.dim,
-                no: other.dim,
+            return Err(ClassifierError::DimensionMismatch {
+                left: self.dim,
+                right: other.dim,
             });
         }
         if let Some(name) = other
@@ -100,14 +117,14 @@ impl<T: Real> Classifier<T> {
             .iter()
             .find(|name| self.class_names.contains(name))
         {
-            return Err(ClassifierError::Repeated {
+            return Err(ClassifierError::DuplicateClass {
                 class: name.clone(),
             });
         }
         let class_names = [self.class_names(), other.class_names()].concat();
         let (yes, no) = (
-            [self.yes(), other.yes()].concat(),
-            [self.no(), other.no()].concat(),
+            [self.yes_weights(), other.yes_weights()].concat(),
+            [self.no_weights(), other.no_weights()].concat(),
         );
         Ok(Self {
             class_names,
@@ -118,12 +135,12 @@ impl<T: Real> Classifier<T> {
         })
     }
 
-    /// Removes the given classes; all classes with a given name are removed.
+    /// Returns a classifier without the given classes; all classes with a given name are removed.
     ///
     /// # Errors
     /// [`ClassifierError::UnknownClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
     /// class would be left.
-    pub fn without(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
+    pub fn without_classes(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
         if let Some(name) = class_names
             .iter()
             .find(|name| !self.class_names.contains(name))
@@ -153,7 +170,7 @@ impl<T: Real> Classifier<T> {
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the dimension of the features differs.
-    pub fn logits(&self, features: &Features<T>) -> Result<Logits<T>, ClassifierError> {
+    pub fn logits(&self, features: &FeatureMatrix<T>) -> Result<Logits<T>, ClassifierError> {
         if features.dim() != self.dim {
             return Err(ClassifierError::FeatureDimension {
                 expected: self.dim,
@@ -161,7 +178,7 @@ impl<T: Real> Classifier<T> {
             });
         }
         let logits_for = |rows: &[T]| {
-            let scale = T::of(self.scale);
+            let scale = T::from_f64(self.scale);
             let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
             features.rows().flat_map(row).collect()
         };

@@ -3,12 +3,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use clipn_base::ordered::OrderedMap;
-use clipn_base::progress::NoProgress;
 use clipn_image::{ImageError, ImageSource};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
-use super::{Detection, Detector, DetectorError};
+use crate::detector::{Detection, Detector, DetectorError};
 use crate::inference::{InferenceError, InferencePipeline, Parallelism, Work};
 
 /// The outcome of a batch: each image with its detection, or the images with the error of them all.
@@ -32,7 +31,8 @@ impl<P> Iterator for DetectMany<P> {
     type Item = (P, Result<Detection, DetectorError>);
 
     /// # Panics
-    /// If the iterator of the images panicked.
+    /// If the iterator of the images, reading one of them or the image tower panicked: detections are
+    /// missing.
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() {
             self.ready.extend(self.batches.next()?);
@@ -81,12 +81,12 @@ impl Detector {
         images: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
         parallelism: Parallelism,
     ) -> Result<DetectMany<P>, DetectorError> {
-        let (images, chunk, workers) =
+        let (images, limits, workers) =
             Work::plan(images.into_iter().fuse(), parallelism)?.into_parts();
         let detector = self.clone();
-        let batches = OrderedMap::weighted(
+        let batches = OrderedMap::with_weight(
             images,
-            chunk,
+            limits,
             workers,
             ImageSource::bytes_in_memory,
             move |worker: &mut ThreadPool, batch| worker.install(|| detector.detect_batch(batch)),
@@ -107,7 +107,7 @@ impl Detector {
             .map_err(InferenceError::from)
             .and_then(|pipeline| {
                 pipeline
-                    .batch(&mut images, &NoProgress, &inspect)
+                    .batch(&mut images, &inspect)
                     .unwrap_or_else(|| Err(InferenceError::Cancelled { done: 0 }))
             });
         match results {

@@ -2,7 +2,7 @@
 
 use clipn_detect::classifier::{Classifier, Logits};
 use clipn_engine::{TextTransformer, VisionTransformer};
-use clipn_model::{ImageTower, Images, Side, TextTower};
+use clipn_model::{ImageTower, ImageBatch, TextSide, TextTower};
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{by_name, predict};
 use clipn_testing::figures::{Figures, assert_close, weights};
@@ -30,7 +30,7 @@ impl Model {
             features.values().to_vec()
         };
         let names = (0..tokens.len()).map(|class| class.to_string()).collect();
-        let classifier = Classifier::new(names, side(Side::Yes), side(Side::No)).unwrap();
+        let classifier = Classifier::new(names, side(TextSide::Yes), side(TextSide::No)).unwrap();
         Self {
             tower: VisionTransformer::from_weights(&weights),
             classifier,
@@ -43,7 +43,7 @@ impl Model {
         let (pixels, shape) = (self.inputs.f32(&name), self.inputs.shape(&name));
         let mut features = self
             .tower
-            .encode(Images::new(&pixels, shape[2], shape[3]).unwrap())
+            .encode(ImageBatch::new(&pixels, shape[2], shape[3]).unwrap())
             .unwrap();
         features.normalize();
         self.classifier.logits(&features).unwrap()

@@ -91,7 +91,7 @@ impl HeadScratch {
             let query = &queries.data[queries.layout.range(row)];
             self.query[..query.len()].copy_from_slice(query);
             let visible = first_visible + row;
-            clipn_base::simd::arch().dispatch(Row {
+            clipn_base::simd::current_arch().dispatch(Row {
                 head: self,
                 visible,
                 scale,

@@ -88,13 +88,13 @@ pub(super) fn layer_norm_backward<T: Real>(
     gradient: &mut NormParams<T>,
 ) -> Vec<T> {
     let width = params.weight.len();
-    let count = T::of(width as f64);
+    let count = T::from_f64(width as f64);
     let (d_weight, d_bias) = (gradient.weight.make_mut(), gradient.bias.make_mut());
     let mut out = Vec::with_capacity(x.len());
     for (d, row) in d.chunks_exact(width).zip(x.chunks_exact(width)) {
         let mean = row.iter().copied().sum::<T>() / count;
         let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<T>() / count;
-        let deviation = (variance + T::of(LAYER_NORM_EPS)).sqrt();
+        let deviation = (variance + T::from_f64(LAYER_NORM_EPS)).sqrt();
         let n: Vec<T> = row.iter().map(|&v| (v - mean) / deviation).collect();
         let e: Vec<T> = d
             .iter()
@@ -178,7 +178,7 @@ fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> 
     } = shape;
     let positions = qkv.len() / (3 * width);
     let head_width = width / heads;
-    let scale = T::of(head_width as f64).sqrt().recip();
+    let scale = T::from_f64(head_width as f64).sqrt().recip();
     let mut d_qkv = vec![T::zero(); qkv.len()];
     for head in 0..heads {
         let at = |position: usize, which: usize| {
@@ -210,14 +210,15 @@ fn attention_backward<T: Real>(d: &[T], qkv: &[T], shape: BlockShape) -> Vec<T> 
 fn slope<T: Real>(x: T, activation: Activation) -> T {
     match activation {
         Activation::Gelu => {
-            let cdf = T::of(0.5) * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
-            let density =
-                (T::of(-0.5) * x * x).exp() * T::of((2.0 * std::f64::consts::PI).sqrt().recip());
+            let cdf = T::from_f64(0.5)
+                * (T::one() + (x * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf());
+            let density = (T::from_f64(-0.5) * x * x).exp()
+                * T::from_f64((2.0 * std::f64::consts::PI).sqrt().recip());
             cdf + x * density
         }
         Activation::QuickGelu => {
-            let sigmoid = (T::one() + (T::of(-1.702) * x).exp()).recip();
-            sigmoid + T::of(1.702) * x * sigmoid * (T::one() - sigmoid)
+            let sigmoid = (T::one() + (T::from_f64(-1.702) * x).exp()).recip();
+            sigmoid + T::from_f64(1.702) * x * sigmoid * (T::one() - sigmoid)
         }
     }
 }

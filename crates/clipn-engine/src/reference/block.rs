@@ -35,12 +35,12 @@ pub(super) fn block<T: Real>(x: &mut [T], params: &BlockParams<T>, shape: BlockS
 }
 
 pub(super) fn layer_norm<T: Real>(x: &[T], params: &NormParams<T>, width: usize) -> Vec<T> {
-    let count = T::of(width as f64);
+    let count = T::from_f64(width as f64);
     let mut out = Vec::with_capacity(x.len());
     for row in x.chunks_exact(width) {
         let mean = row.iter().copied().sum::<T>() / count;
         let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<T>() / count;
-        let scale = (variance + T::of(LAYER_NORM_EPS)).sqrt().recip();
+        let scale = (variance + T::from_f64(LAYER_NORM_EPS)).sqrt().recip();
         out.extend(
             row.iter()
                 .zip(&*params.weight)
@@ -92,7 +92,7 @@ pub(super) fn attention<T: Real>(qkv: &[T], shape: BlockShape) -> Vec<T> {
     } = shape;
     let positions = qkv.len() / (3 * width);
     let head_width = width / heads;
-    let scale = T::of(head_width as f64).sqrt().recip();
+    let scale = T::from_f64(head_width as f64).sqrt().recip();
     let head_slice = |position: usize, which: usize, head: usize| {
         &qkv[position * 3 * width + which * width + head * head_width..][..head_width]
     };
@@ -124,9 +124,11 @@ pub(super) fn softmax<T: Real>(logits: &[T]) -> Vec<T> {
 pub(super) fn activate<T: Real>(x: T, activation: Activation) -> T {
     match activation {
         Activation::Gelu => {
-            T::of(0.5) * x * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+            T::from_f64(0.5)
+                * x
+                * (T::one() + (x * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
         }
-        Activation::QuickGelu => x / (T::one() + (T::of(-1.702) * x).exp()),
+        Activation::QuickGelu => x / (T::one() + (T::from_f64(-1.702) * x).exp()),
     }
 }
 

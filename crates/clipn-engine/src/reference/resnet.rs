@@ -1,6 +1,6 @@
 use clipn_model::{
-    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, Features, ImageTower,
-    Images, ModelConfig, ModelError, Real, ResNetParams, VisionConfig, Weights,
+    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, FeatureMatrix, ImageBatch,
+    ImageTower, ModelConfig, ModelError, ModelWeights, Real, ResNetParams, VisionConfig,
 };
 
 use super::block::{add, dot, linear, softmax};
@@ -42,8 +42,8 @@ impl<T: Real> ReferenceResNet<T> {
     /// # Errors
     ///
     /// Returns an error if the image tower of the weights is a ViT.
-    pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
-        Ok(Self::new(weights.config(), weights.resnet()?))
+    pub fn from_weights(weights: &ModelWeights) -> Result<Self, ModelError> {
+        Ok(Self::new(weights.config(), weights.resnet_params()?))
     }
 
     fn last_map(&self, image: &Map<T>) -> Map<T> {
@@ -69,7 +69,7 @@ impl<T: Real> ImageTower<T> for ReferenceResNet<T> {
         self.config.image_size
     }
 
-    fn encode(&self, images: Images<'_, T>) -> Result<Features<T>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, T>) -> Result<FeatureMatrix<T>, ModelError> {
         let grid = last_grid(&images)?;
         let pool = &self.params.attnpool;
         let positions = positional_embedding_for(&pool.positional_embedding, &self.config, grid);
@@ -84,7 +84,7 @@ impl<T: Real> ImageTower<T> for ReferenceResNet<T> {
             });
             values.extend(attend(&map, pool, &positions, self.config.heads));
         }
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
@@ -117,10 +117,10 @@ impl<T: Real> Map<T> {
     /// Computes a convolution with padding kernel / 2, followed by its batch norm.
     fn convolve(&self, params: &ConvParams<T>, stride: usize) -> Self {
         let &ConvParams {
-            inner,
-            kernel,
+            in_channels: inner,
+            kernel_size: kernel,
             ref weight,
-            ref norm,
+            batch_norm: ref norm,
             ..
         } = params;
         let padding = kernel / 2;
@@ -142,7 +142,7 @@ impl<T: Real> Map<T> {
             batch_norm(sum, norm, out)
         };
         Self::from_fn(
-            params.out,
+            params.out_channels,
             self.height.div_ceil(stride),
             self.width.div_ceil(stride),
             sum,
@@ -166,7 +166,7 @@ impl<T: Real> Map<T> {
                 + self.at(c, 2 * y, 2 * x + 1)
                 + self.at(c, 2 * y + 1, 2 * x)
                 + self.at(c, 2 * y + 1, 2 * x + 1);
-            sum / T::of(4.0)
+            sum / T::from_f64(4.0)
         };
         Self::from_fn(self.channels, self.height / 2, self.width / 2, mean)
     }
@@ -174,7 +174,7 @@ impl<T: Real> Map<T> {
 
 /// Applies a batch norm to one value, with the running statistics.
 fn batch_norm<T: Real>(x: T, norm: &BatchNormParams<T>, channel: usize) -> T {
-    let deviation = (norm.running_var[channel] + T::of(BATCH_NORM_EPS)).sqrt();
+    let deviation = (norm.running_var[channel] + T::from_f64(BATCH_NORM_EPS)).sqrt();
     (x - norm.running_mean[channel]) / deviation * norm.weight[channel] + norm.bias[channel]
 }
 
@@ -209,7 +209,7 @@ fn attend<T: Real>(
     let (width, area) = (map.channels, map.height * map.width);
     let channel = |c: usize| &map.values[c * area..][..area];
     let mut tokens: Vec<T> = (0..width)
-        .map(|c| channel(c).iter().copied().sum::<T>() / T::of(area as f64))
+        .map(|c| channel(c).iter().copied().sum::<T>() / T::from_f64(area as f64))
         .collect();
     for position in 0..area {
         tokens.extend((0..width).map(|c| channel(c)[position]));
@@ -220,7 +220,7 @@ fn attend<T: Real>(
     let keys = linear(&tokens, &params.k_proj, width);
     let values = linear(&tokens, &params.v_proj, width);
     let head_width = width / heads;
-    let scale = T::of(head_width as f64).sqrt().recip();
+    let scale = T::from_f64(head_width as f64).sqrt().recip();
     let mut attended = Vec::with_capacity(width);
     for first in (0..width).step_by(head_width) {
         let head_slice =

@@ -1,6 +1,6 @@
 use clipn_model::{
-    Activation, Features, ModelConfig, ModelError, NoPrompt, Real, Side, TextConfig, TextGradient,
-    TextParams, TextTower, TrainableTextTower, Weights, check_length,
+    Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, PromptSelection, Real,
+    TextConfig, TextGradient, TextParams, TextSide, TextTower, TrainableTextTower, check_length,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
@@ -30,8 +30,8 @@ impl<T: Real> ReferenceText<T> {
     }
 
     /// Creates the tower of one side from loaded weights.
-    pub fn from_weights(weights: &Weights, side: Side) -> Self {
-        Self::new(weights.config(), weights.text(side))
+    pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
+        Self::new(weights.config(), weights.text_params(side))
     }
 
     fn shape(&self) -> BlockShape {
@@ -56,8 +56,8 @@ impl<T: Real> ReferenceText<T> {
     fn encode_each(
         &self,
         tokens: &TokenBatch,
-        prompts: &[NoPrompt],
-    ) -> Result<Features<T>, ModelError> {
+        prompts: &[PromptSelection],
+    ) -> Result<FeatureMatrix<T>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let tables = PromptTables::new(&self.params, &self.config, prompts, tokens.len())?;
         let width = self.config.width;
@@ -69,7 +69,7 @@ impl<T: Real> ReferenceText<T> {
             let pooled = layer_norm(&x[end * width..][..width], &self.params.ln_final, width);
             values.extend(project(&pooled, &self.params.projection, width));
         }
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
@@ -85,8 +85,8 @@ impl<T: Real> TextTower<T> for ReferenceText<T> {
     fn encode_with(
         &self,
         tokens: &TokenBatch,
-        prompt: NoPrompt,
-    ) -> Result<Features<T>, ModelError> {
+        prompt: PromptSelection,
+    ) -> Result<FeatureMatrix<T>, ModelError> {
         self.encode_each(tokens, &vec![prompt; tokens.len()])
     }
 }
@@ -96,7 +96,7 @@ impl<T: Real> TextTower<T> for ReferenceText<T> {
 #[derive(Debug, Clone)]
 pub struct ReferenceTextTape {
     tokens: TokenBatch,
-    prompts: Vec<NoPrompt>,
+    prompts: Vec<PromptSelection>,
 }
 
 impl<T: Real> TrainableTextTower<T> for ReferenceText<T> {
@@ -105,8 +105,8 @@ impl<T: Real> TrainableTextTower<T> for ReferenceText<T> {
     fn forward(
         &self,
         tokens: &TokenBatch,
-        prompts: &[NoPrompt],
-    ) -> Result<(Features<T>, ReferenceTextTape), ModelError> {
+        prompts: &[PromptSelection],
+    ) -> Result<(FeatureMatrix<T>, ReferenceTextTape), ModelError> {
         let features = self.encode_each(tokens, prompts)?;
         Ok((
             features,
@@ -129,7 +129,7 @@ impl<T: Real> TrainableTextTower<T> for ReferenceText<T> {
             d_features.len(),
             tokens.len() * self.embed_dim,
         )?;
-        gradient.check(&self.params)?;
+        gradient.check_shapes(&self.params)?;
         let tables = PromptTables::new(&self.params, &self.config, &prompts, tokens.len())?;
         let (width, params) = (self.config.width, &self.params);
         for (text, ids) in tokens.rows().enumerate() {
@@ -142,7 +142,7 @@ impl<T: Real> TrainableTextTower<T> for ReferenceText<T> {
             let end = end_of_text_position(ids) * width;
             let pooled = &trace[params.blocks.len()][end..end + width];
             let normed = layer_norm(pooled, &params.ln_final, width);
-            let dense = &mut gradient.dense;
+            let dense = &mut gradient.others;
             let d_normed =
                 project_backward(d, &normed, &params.projection, width, &mut dense.projection);
             let d_pooled =
@@ -151,10 +151,10 @@ impl<T: Real> TrainableTextTower<T> for ReferenceText<T> {
             d[end..end + width].copy_from_slice(&d_pooled);
             let d = run_blocks_backward(d, &trace, &params.blocks, self.shape(), &mut dense.blocks);
             for (&id, d) in ids.iter().zip(d.chunks_exact(width)) {
-                gradient.tokens.add(id, d);
+                gradient.token_embedding.add(id, d);
             }
             add_position_gradients(
-                &mut gradient.dense,
+                &mut gradient.others,
                 std::iter::once((&d[..], prompts[text])),
             );
         }

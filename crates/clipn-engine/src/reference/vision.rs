@@ -1,6 +1,6 @@
 use clipn_model::{
-    Activation, Features, ImageTower, Images, ModelConfig, ModelError, Real, TrainableImageTower,
-    VisionConfig, VisionParams, Weights, check_length,
+    Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
+    PatchGrid, Real, TrainableImageTower, VisionConfig, VisionParams, check_length,
 };
 
 use super::backward::{
@@ -30,8 +30,8 @@ impl<T: Real> ReferenceVision<T> {
     }
 
     /// Creates the tower of loaded weights.
-    pub fn from_weights(weights: &Weights) -> Self {
-        Self::new(weights.config(), weights.vision())
+    pub fn from_weights(weights: &ModelWeights) -> Self {
+        Self::new(weights.config(), weights.vision_params())
     }
 
     fn shape(&self) -> BlockShape {
@@ -85,7 +85,7 @@ impl<T: Real> ImageTower<T> for ReferenceVision<T> {
         self.config.image_size
     }
 
-    fn encode(&self, images: Images<'_, T>) -> Result<Features<T>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, T>) -> Result<FeatureMatrix<T>, ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -101,7 +101,7 @@ impl<T: Real> ImageTower<T> for ReferenceVision<T> {
             let pooled = layer_norm(&x[..width], &self.params.ln_post, width);
             values.extend(project(&pooled, &self.params.proj, width));
         }
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
@@ -112,7 +112,7 @@ pub struct ReferenceVisionTape<T> {
     /// Patches of each image, `[patches, 3·patch²]`.
     patches: Vec<Vec<T>>,
     /// Grid of patches: rows and columns.
-    grid: (usize, usize),
+    grid: PatchGrid,
 }
 
 impl<T: Real> TrainableImageTower<T> for ReferenceVision<T> {
@@ -120,8 +120,8 @@ impl<T: Real> TrainableImageTower<T> for ReferenceVision<T> {
 
     fn forward(
         &self,
-        images: Images<'_, T>,
-    ) -> Result<(Features<T>, ReferenceVisionTape<T>), ModelError> {
+        images: ImageBatch<'_, T>,
+    ) -> Result<(FeatureMatrix<T>, ReferenceVisionTape<T>), ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let each = images.pixels().chunks_exact(images.image_len());
         let patches = each

@@ -1,8 +1,8 @@
 use std::ops::Range;
 
 use clipn_model::{
-    Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
-    TextTower, Weights,
+    Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, PromptSelection, TextConfig,
+    TextParams, TextSide, TextTower,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
@@ -43,8 +43,8 @@ impl TextTransformer {
     }
 
     /// Creates the tower of one side from loaded weights.
-    pub fn from_weights(weights: &Weights, side: Side) -> Self {
-        Self::new(weights.config(), weights.text(side))
+    pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
+        Self::new(weights.config(), weights.text_params(side))
     }
 
     /// Packs the weights for matrix products once instead of in each product, which is faster as
@@ -100,8 +100,8 @@ impl TextTower<f32> for TextTransformer {
     fn encode_with(
         &self,
         tokens: &TokenBatch,
-        prompt: NoPrompt,
-    ) -> Result<Features<f32>, ModelError> {
+        prompt: PromptSelection,
+    ) -> Result<FeatureMatrix<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let positions = prompted_positions(&self.params, &self.config, prompt)?;
         let (texts, _) = truncate_at_end_of_text(tokens);
@@ -132,7 +132,7 @@ impl TextTower<f32> for TextTransformer {
         for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
             values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
         }
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
@@ -152,8 +152,8 @@ impl TextEncoder {
     }
 
     /// Creates the encoder of one side from loaded weights.
-    pub fn from_weights(weights: &Weights, side: Side) -> Self {
-        Self::new(weights.config(), weights.text(side))
+    pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
+        Self::new(weights.config(), weights.text_params(side))
     }
 }
 
@@ -169,8 +169,8 @@ impl TextTower<f32> for TextEncoder {
     fn encode_with(
         &self,
         tokens: &TokenBatch,
-        prompt: NoPrompt,
-    ) -> Result<Features<f32>, ModelError> {
+        prompt: PromptSelection,
+    ) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode_with(tokens, prompt)
     }
 }
@@ -188,15 +188,15 @@ pub(super) fn truncate_at_end_of_text(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<
 ///
 /// # Errors
 ///
-/// [`ModelError::Input`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
+/// [`ModelError::TextTooLong`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
 /// outside the vocabulary.
 pub(crate) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
     let length = tokens.context_length();
     if length > config.context_length {
-        return Err(ModelError::Input(format!(
-            "expected texts of at most {} tokens (the context length), got {length}",
-            config.context_length
-        )));
+        return Err(ModelError::TextTooLong {
+            max: config.context_length,
+            found: length,
+        });
     }
     for (row, ids) in tokens.rows().enumerate() {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {

@@ -1,7 +1,8 @@
 use std::ops::Range;
 
 use clipn_model::{
-    Features, ModelError, NoPrompt, TextGradient, TextParams, TrainableTextTower, check_length,
+    FeatureMatrix, ModelError, PromptSelection, TextGradient, TextParams, TrainableTextTower,
+    check_length,
 };
 use clipn_text::tokenizer::TokenBatch;
 
@@ -19,7 +20,7 @@ use crate::chunks::{SCRATCH, par_map_chunks};
 #[derive(Debug)]
 pub struct TextTape {
     chunks: Vec<TextChunk>,
-    prompts: Vec<NoPrompt>,
+    prompts: Vec<PromptSelection>,
 }
 
 #[derive(Debug)]
@@ -35,8 +36,8 @@ impl TrainableTextTower<f32> for TextTransformer {
     fn forward(
         &self,
         tokens: &TokenBatch,
-        prompts: &[NoPrompt],
-    ) -> Result<(Features<f32>, TextTape), ModelError> {
+        prompts: &[PromptSelection],
+    ) -> Result<(FeatureMatrix<f32>, TextTape), ModelError> {
         check_tokens(tokens, &self.config)?;
         let tables = PromptTables::new(&self.params, &self.config, prompts, tokens.len())?;
         let (texts, lengths) = truncate_at_end_of_text(tokens);
@@ -67,7 +68,7 @@ impl TrainableTextTower<f32> for TextTransformer {
             record,
         );
         Ok((
-            Features::new(values, self.embed_dim),
+            FeatureMatrix::new(values, self.embed_dim),
             TextTape {
                 chunks,
                 prompts: prompts.to_vec(),
@@ -87,8 +88,8 @@ impl TrainableTextTower<f32> for TextTransformer {
             d_features.len(),
             prompts.len() * self.embed_dim,
         )?;
-        gradient.check(&self.params)?;
-        let dense = &mut gradient.dense;
+        gradient.check_shapes(&self.params)?;
+        let dense = &mut gradient.others;
         let (ids, tapes): (Vec<_>, Vec<_>) = chunks
             .into_iter()
             .map(|chunk| (chunk.ids, chunk.blocks))
@@ -108,7 +109,7 @@ impl TrainableTextTower<f32> for TextTransformer {
         let width = self.config.width;
         let rows = d_x.iter().flat_map(|d| d.chunks_exact(width));
         for (id, d) in ids.into_iter().flatten().zip(rows) {
-            gradient.tokens.add(id, d);
+            gradient.token_embedding.add(id, d);
         }
         let texts = d_x.iter().zip(&sequences).flat_map(|(d, sequences)| {
             sequences

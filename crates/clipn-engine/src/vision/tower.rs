@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use clipn_model::{
-    Activation, CoordinateMapping, Features, ImageTower, Images, ModelConfig, ModelError, Real,
-    VisionConfig, VisionParams, Weights, resize_positions,
+    Activation, CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
+    ModelWeights, PatchGrid, Real, VisionConfig, VisionParams, resize_positional_embedding,
 };
 
 use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
@@ -40,8 +40,8 @@ impl VisionTransformer {
     }
 
     /// Creates the tower of loaded weights.
-    pub fn from_weights(weights: &Weights) -> Self {
-        Self::new(weights.config(), weights.vision())
+    pub fn from_weights(weights: &ModelWeights) -> Self {
+        Self::new(weights.config(), weights.vision_params())
     }
 
     /// Packs the weights for matrix products once instead of in each product, which is faster as
@@ -128,7 +128,7 @@ impl ImageTower<f32> for VisionTransformer {
         self.config.image_size
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -150,7 +150,7 @@ impl ImageTower<f32> for VisionTransformer {
             &SCRATCH,
             encode,
         );
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
@@ -170,8 +170,8 @@ impl VisionEncoder {
     }
 
     /// Creates the encoder of loaded weights.
-    pub fn from_weights(weights: &Weights) -> Self {
-        Self::new(weights.config(), weights.vision())
+    pub fn from_weights(weights: &ModelWeights) -> Self {
+        Self::new(weights.config(), weights.vision_params())
     }
 }
 
@@ -184,45 +184,49 @@ impl ImageTower<f32> for VisionEncoder {
         self.tower.image_size()
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode(images)
     }
 }
 
-/// Returns the grid of patches (rows, columns) of a batch. Pixels beyond the last whole patch are
+/// Returns the grid of patches of a batch. Pixels beyond the last whole patch are
 /// ignored.
 ///
 /// # Errors
 ///
-/// [`ModelError::Input`] if the images are smaller than one patch.
+/// [`ModelError::ImageTooSmall`] if the images are smaller than one patch.
 pub(crate) fn patch_grid<T>(
-    images: &Images<'_, T>,
+    images: &ImageBatch<'_, T>,
     config: &VisionConfig,
-) -> Result<(usize, usize), ModelError> {
+) -> Result<PatchGrid, ModelError> {
     let patch = config.patch_size;
-    match (images.height() / patch, images.width() / patch) {
-        (0, _) | (_, 0) => Err(ModelError::Input(format!(
-            "expected images of at least one patch of {patch}×{patch} pixels, got {}×{}",
-            images.height(),
-            images.width()
-        ))),
-        grid => Ok(grid),
+    let grid = PatchGrid {
+        rows: images.height() / patch,
+        columns: images.width() / patch,
+    };
+    if grid.is_empty() {
+        return Err(ModelError::ImageTooSmall {
+            min: patch,
+            height: images.height(),
+            width: images.width(),
+        });
     }
+    Ok(grid)
 }
 
-/// Returns the positional embeddings for a grid (rows, columns) of ViT patches or of the last
+/// Returns the positional embeddings for a grid of ViT patches or of the last
 /// feature map of a ResNet: the stored ones, or interpolated if the grid has another size.
 pub(crate) fn positional_embedding_for<'a, T: Real>(
     stored: &'a [T],
     config: &VisionConfig,
-    grid: (usize, usize),
+    grid: PatchGrid,
 ) -> Cow<'a, [T]> {
     let own = config.grid();
-    if grid == (own, own) {
+    if grid == PatchGrid::square(own) {
         Cow::Borrowed(stored)
     } else {
         let width = stored.len() / (1 + own * own);
-        Cow::Owned(resize_positions(
+        Cow::Owned(resize_positional_embedding(
             stored,
             width,
             own,
@@ -234,7 +238,7 @@ pub(crate) fn positional_embedding_for<'a, T: Real>(
 
 /// Copies the patches of some images into rows, `[images · patches, 3·patch²]`, in the order of the
 /// convolution's weights (im2col).
-pub(super) fn unfold(images: &Images<'_, f32>, which: Range<usize>, patch: usize) -> Vec<f32> {
+pub(super) fn unfold(images: &ImageBatch<'_, f32>, which: Range<usize>, patch: usize) -> Vec<f32> {
     let (height, width) = (images.height(), images.width());
     let pixels = &images.pixels()[which.start * images.image_len()..which.end * images.image_len()];
     let (rows, columns) = (height / patch, width / patch);

@@ -2,7 +2,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
+use clipn_model::{
+    FeatureMatrix, ImageBatch, ModelError, PatchGrid, TrainableImageTower, VisionParams,
+    check_length,
+};
 
 use super::positions::add_position_gradients;
 use super::tower::{
@@ -21,7 +24,7 @@ pub struct VisionTape {
     chunks: Vec<VisionChunk>,
     images: usize,
     /// Grid of patches: rows and columns.
-    grid: (usize, usize),
+    grid: PatchGrid,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,10 @@ impl VisionTransformer {
 impl TrainableImageTower<f32> for VisionTransformer {
     type Tape = VisionTape;
 
-    fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {
+    fn forward(
+        &self,
+        images: ImageBatch<'_, f32>,
+    ) -> Result<(FeatureMatrix<f32>, VisionTape), ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -116,7 +122,7 @@ impl TrainableImageTower<f32> for VisionTransformer {
             record,
         );
         Ok((
-            Features::new(values, self.embed_dim),
+            FeatureMatrix::new(values, self.embed_dim),
             VisionTape {
                 chunks,
                 images: images.len(),
@@ -159,7 +165,7 @@ impl TrainableImageTower<f32> for VisionTransformer {
             self.config.width,
             self.params.conv1.len() / self.config.width,
         );
-        let positions = (1 + grid.0 * grid.1) * width;
+        let positions = (1 + grid.len()) * width;
         let done: Vec<EmbeddingGradients> = inputs
             .par_iter()
             .zip(d_x)

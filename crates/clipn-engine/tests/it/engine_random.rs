@@ -4,7 +4,8 @@
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
 use clipn_model::{
-    Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,
+    Activation, ImageBatch, ImageTower, ModelConfig, PromptSelection, TextConfig, TextTower,
+    VisionConfig,
 };
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
@@ -71,9 +72,9 @@ proptest! {
         let patch = config.vision.patch_size;
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
             let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
-            let found = fast.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
+            let found = fast.encode(ImageBatch::new(&pixels, height, width).unwrap()).unwrap();
             let wide = widen(&pixels);
-            let expected = plain.encode(Images::new(&wide, height, width).unwrap()).unwrap();
+            let expected = plain.encode(ImageBatch::new(&wide, height, width).unwrap()).unwrap();
             prop_assert_eq!(found.len(), count);
             let error = relative_to_max(&widen(found.values()), expected.values());
             prop_assert!(error <= TOLERANCE, "{}×{}: {:e}", height, width, error);
@@ -90,7 +91,7 @@ proptest! {
         let length = config.text.context_length;
         let ids = (0..count * length).map(|_| (random.next() % 50) as u32).collect();
         let tokens = TokenBatch::new(ids, length).unwrap();
-        for prompt in std::iter::once(NoPrompt::Mean).chain((0..prompts).map(NoPrompt::Index)) {
+        for prompt in std::iter::once(PromptSelection::Mean).chain((0..prompts).map(PromptSelection::Index)) {
             let found = fast.encode_with(&tokens, prompt).unwrap();
             let expected = plain.encode_with(&tokens, prompt).unwrap();
             prop_assert_eq!(found.len(), count);
@@ -135,7 +136,9 @@ fn features_do_not_depend_on_the_number_of_threads() {
             .build()
             .unwrap();
         pool.install(|| {
-            let images = tower.encode(Images::new(&pixels, 24, 24).unwrap()).unwrap();
+            let images = tower
+                .encode(ImageBatch::new(&pixels, 24, 24).unwrap())
+                .unwrap();
             let texts = text
                 .encode(&TokenBatch::new(ids.clone(), 40).unwrap())
                 .unwrap();
@@ -180,7 +183,7 @@ proptest! {
         let (vision, text) = (Random::new(seed).vision(&config), Random::new(seed).text(&config, 2));
         let side = config.vision.image_size;
         let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * side * side, 2.0);
-        let images = Images::new(&pixels, side, side).unwrap();
+        let images = ImageBatch::new(&pixels, side, side).unwrap();
         let tower = VisionTransformer::new(&config, vision.clone());
         let expected = tower.encode(images).unwrap();
         prop_assert_eq!(&VisionEncoder::new(&config, vision).encode(images).unwrap(), &expected);

@@ -4,8 +4,8 @@
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainableImageTower,
-    TrainableTextTower, Weights, normalize_backward,
+    FeatureMatrix, ImageBatch, ModelWeights, NamedTensor, PromptSelection, Real, TextGradient,
+    TextSide, TrainableImageTower, TrainableTextTower, normalize_backward,
 };
 use clipn_testing::figures::{Figures, relative_to_max, weights};
 use clipn_testing::fixture;
@@ -77,15 +77,15 @@ fn loss(f: &[f64], g: &[f64], n: &[f64], dim: usize, s: f64) -> Loss {
     out
 }
 
-fn normalized<T: Real + Into<f64>>(features: &Features<T>) -> Vec<f64> {
+fn normalized<T: Real + Into<f64>>(features: &FeatureMatrix<T>) -> Vec<f64> {
     let mut features = features.clone();
     features.normalize();
     features.values().iter().map(|&v| v.into()).collect()
 }
 
 /// Propagates the gradient of normalized features back through the normalization.
-fn unnormalized_gradient<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
-    let d: Vec<T> = d.iter().map(|&d| T::of(d)).collect();
+fn unnormalized_gradient<T: Real>(features: &FeatureMatrix<T>, d: &[f64]) -> Vec<T> {
+    let d: Vec<T> = d.iter().map(|&d| T::from_f64(d)).collect();
     normalize_backward(features, &d).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn unnormalized_gradient<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
 /// loss.
 fn gradients<T, I, X>(
     model: &str,
-    w: &Weights,
+    w: &ModelWeights,
     image: &I,
     yes: &X,
     no: &X,
@@ -110,22 +110,22 @@ where
         TokenBatch::new(train.ids("tokens_step0"), train.shape("tokens_step0")[1]).unwrap();
     let choice = |i: u32| {
         if i == 16 {
-            NoPrompt::Mean
+            PromptSelection::Mean
         } else {
-            NoPrompt::Index(i as usize)
+            PromptSelection::Index(i as usize)
         }
     };
-    let prompts: Vec<NoPrompt> = train
+    let prompts: Vec<PromptSelection> = train
         .ids("prompt_idx_step0")
         .into_iter()
         .map(choice)
         .collect();
 
     let (f, image_tape) = image
-        .forward(Images::new(&pixels, shape[2], shape[3]).unwrap())
+        .forward(ImageBatch::new(&pixels, shape[2], shape[3]).unwrap())
         .unwrap();
     let (g, yes_tape) = yes
-        .forward(&tokens, &vec![NoPrompt::Mean; tokens.len()])
+        .forward(&tokens, &vec![PromptSelection::Mean; tokens.len()])
         .unwrap();
     let (n, no_tape) = no.forward(&tokens, &prompts).unwrap();
     let loss = loss(
@@ -162,16 +162,16 @@ where
         values: t.values.to_vec(),
     };
     let mut all: Vec<_> = d_image.named().into_iter().map(own).collect();
-    all.extend(d_yes.to_dense(vocabulary, Side::Yes));
-    all.extend(d_no.to_dense(vocabulary, Side::No));
+    all.extend(d_yes.to_dense(vocabulary, TextSide::Yes));
+    all.extend(d_no.to_dense(vocabulary, TextSide::No));
     (all, loss.total)
 }
 
 fn fast(model: &str) -> (Vec<NamedTensor<Vec<f32>>>, f64) {
     let w = weights(model);
     let (yes, no) = (
-        TextTransformer::from_weights(&w, Side::Yes),
-        TextTransformer::from_weights(&w, Side::No),
+        TextTransformer::from_weights(&w, TextSide::Yes),
+        TextTransformer::from_weights(&w, TextSide::No),
     );
     gradients(model, &w, &VisionTransformer::from_weights(&w), &yes, &no)
 }
@@ -179,8 +179,8 @@ fn fast(model: &str) -> (Vec<NamedTensor<Vec<f32>>>, f64) {
 fn plain<T: Real + Into<f64>>(model: &str) -> (Vec<NamedTensor<Vec<T>>>, f64) {
     let w = weights(model);
     let (yes, no) = (
-        ReferenceText::from_weights(&w, Side::Yes),
-        ReferenceText::from_weights(&w, Side::No),
+        ReferenceText::from_weights(&w, TextSide::Yes),
+        ReferenceText::from_weights(&w, TextSide::No),
     );
     gradients(model, &w, &ReferenceVision::from_weights(&w), &yes, &no)
 }

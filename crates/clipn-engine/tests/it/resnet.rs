@@ -5,8 +5,9 @@ use clipn_checkpoint::Checkpoint;
 use clipn_engine::reference::ReferenceResNet;
 use clipn_engine::{ResNetTower, TextTransformer, VisionTransformer, image_tower};
 use clipn_model::{
-    Activation, CoordinateMapping, ImageTower, Images, InferredArchitecture, ModelConfig, NoPrompt,
-    Real, Side, TextConfig, TextTower, VisionConfig, Weights, resize_positions,
+    Activation, CoordinateMapping, ImageBatch, ImageTower, InferredArchitecture, ModelConfig,
+    ModelWeights, PromptSelection, Real, TextConfig, TextSide, TextTower, VisionConfig,
+    resize_positional_embedding,
 };
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::random::Random;
@@ -31,7 +32,9 @@ fn check<T: Real + Into<f64>>(
 ) {
     let (inputs, expected) = (figures("inputs"), figures(io));
     let pixels = values(&inputs, "images");
-    let mut found = tower.encode(Images::new(&pixels, 64, 64).unwrap()).unwrap();
+    let mut found = tower
+        .encode(ImageBatch::new(&pixels, 64, 64).unwrap())
+        .unwrap();
     assert_close(
         found.values(),
         &values(&expected, "image_features"),
@@ -76,9 +79,9 @@ fn text_towers_of_a_resnet_model_match_the_published_features() {
     let w = weights("rn_tiny");
     let (inputs, expected) = (figures("inputs"), figures("io_f32"));
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let no = TextTransformer::from_weights(&w, Side::No);
+    let no = TextTransformer::from_weights(&w, TextSide::No);
     let features = |name: &str| expected.f32(name);
-    let yes = TextTransformer::from_weights(&w, Side::Yes)
+    let yes = TextTransformer::from_weights(&w, TextSide::Yes)
         .encode(&tokens)
         .unwrap();
     assert_close(yes.values(), &features("text_features_yes"), F32, "yes");
@@ -88,7 +91,7 @@ fn text_towers_of_a_resnet_model_match_the_published_features() {
         F32,
         "no",
     );
-    let forced = no.encode_with(&tokens, NoPrompt::Index(7)).unwrap();
+    let forced = no.encode_with(&tokens, PromptSelection::Index(7)).unwrap();
     assert_close(
         forced.values(),
         &features("text_features_no_prompt7"),
@@ -103,14 +106,14 @@ fn a_legacy_checkpoint_gives_the_same_features() {
         return;
     };
     let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
-    let w = Weights::new(config, Checkpoint::open(&path).unwrap()).unwrap();
+    let w = ModelWeights::new(config, Checkpoint::open(&path).unwrap()).unwrap();
     check(&*image_tower(&w), Figures::f32, "io_f32", F32);
 }
 
 #[test]
 fn a_checkpoint_sketch_describes_the_tower() {
     let checkpoint = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let lines = InferredArchitecture::of(&checkpoint).lines();
+    let lines = InferredArchitecture::infer(&checkpoint).describe();
     let image = &lines
         .iter()
         .find(|(heading, _)| *heading == "image")
@@ -127,7 +130,7 @@ fn rejects_mismatched_weights_and_lists_them_by_name() {
     let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.vision.stages = Some([2, 2, 1, 1]);
     let open = || Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let error = Weights::new(config.clone(), open())
+    let error = ModelWeights::new(config.clone(), open())
         .unwrap_err()
         .to_string();
     // Three convolutions, each with a batch norm of four tensors.
@@ -136,7 +139,7 @@ fn rejects_mismatched_weights_and_lists_them_by_name() {
         "{error}"
     );
     config.vision.stages = None;
-    let error = Weights::new(config, open()).unwrap_err().to_string();
+    let error = ModelWeights::new(config, open()).unwrap_err().to_string();
     assert!(
         error.contains("visual.class_embedding") && error.contains("unexpected"),
         "{error}"
@@ -152,28 +155,28 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let open = |side: usize| {
         let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
         config.vision.image_size = side;
-        Weights::new(
+        ModelWeights::new(
             config,
             Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap(),
         )
         .unwrap()
     };
     let own = open(64)
-        .resnet::<f64>()
+        .resnet_params::<f64>()
         .unwrap()
         .attnpool
         .positional_embedding;
     let resized = open(96)
-        .resnet::<f64>()
+        .resnet_params::<f64>()
         .unwrap()
         .attnpool
         .positional_embedding;
     assert_eq!(
         resized[..],
-        resize_positions(&own, 256, 2, (3, 3), CoordinateMapping::Aligned)[..]
+        resize_positional_embedding(&own, 256, 2, (3, 3), CoordinateMapping::AlignCorners)[..]
     );
     let pixels: Vec<f32> = Random::new(5).values(2 * 3 * 96 * 96, 2.0);
-    let images = Images::new(&pixels, 96, 96).unwrap();
+    let images = ImageBatch::new(&pixels, 96, 96).unwrap();
     let found = image_tower(&open(96)).encode(images).unwrap();
     let expected = ReferenceResNet::from_weights(&open(96))
         .unwrap()
@@ -185,7 +188,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
 #[test]
 fn rejects_images_that_are_too_small() {
     let pixels = vec![0.0f32; 3 * 30 * 64];
-    let images = Images::new(&pixels, 30, 64).unwrap();
+    let images = ImageBatch::new(&pixels, 30, 64).unwrap();
     let w = weights("rn_tiny");
     let plain = ReferenceResNet::<f32>::from_weights(&w).unwrap();
     for tower in [&*image_tower(&w), &plain as &dyn ImageTower<f32>] {
@@ -247,16 +250,16 @@ proptest! {
         let own = config.vision.image_size;
         for (height, width) in [(own, own), (height, width)] {
             let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
-            let found = fast.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
+            let found = fast.encode(ImageBatch::new(&pixels, height, width).unwrap()).unwrap();
             let wide = widen(&pixels);
-            let expected = plain.encode(Images::new(&wide, height, width).unwrap()).unwrap();
+            let expected = plain.encode(ImageBatch::new(&wide, height, width).unwrap()).unwrap();
             prop_assert_eq!(found.len(), count);
             let error = relative_to_max(&widen(found.values()), expected.values());
             if error > F32 {
                 // The features are small differences of large terms: the reference in f32 is about
                 // as inaccurate.
                 let narrow = ReferenceResNet::<f32>::new(&config, Random::new(seed).resnet(&config));
-                let rounded = narrow.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
+                let rounded = narrow.encode(ImageBatch::new(&pixels, height, width).unwrap()).unwrap();
                 let unavoidable = relative_to_max(&widen(rounded.values()), expected.values());
                 prop_assert!(
                     error <= 4.0 * unavoidable,
@@ -277,11 +280,15 @@ fn features_do_not_depend_on_the_number_of_threads() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| tower.encode(Images::new(&pixels, 64, 64).unwrap()).unwrap())
+        pool.install(|| {
+            tower
+                .encode(ImageBatch::new(&pixels, 64, 64).unwrap())
+                .unwrap()
+        })
     };
     let one = run(1);
     let alone = tower
-        .encode(Images::new(&pixels[229 * 3 * 64 * 64..], 64, 64).unwrap())
+        .encode(ImageBatch::new(&pixels[229 * 3 * 64 * 64..], 64, 64).unwrap())
         .unwrap();
     assert_close(one.rows().last().unwrap(), alone.values(), F32, "alone");
     for threads in [2, 5] {
@@ -293,7 +300,7 @@ fn features_do_not_depend_on_the_number_of_threads() {
 fn image_tower_opens_a_vit() {
     let w = weights("vit_gelu");
     let pixels: Vec<f32> = Random::new(4).values(3 * 32 * 32, 2.0);
-    let images = Images::new(&pixels, 32, 32).unwrap();
+    let images = ImageBatch::new(&pixels, 32, 32).unwrap();
     let expected = VisionTransformer::from_weights(&w).encode(images).unwrap();
     assert_eq!(image_tower(&w).encode(images).unwrap(), expected);
 }

@@ -5,8 +5,8 @@ use clipn_checkpoint::Checkpoint;
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    CoordinateMapping, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side,
-    TextTower, Weights, resize_positions,
+    CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelWeights,
+    NoSideOrigin, PromptSelection, Real, TextSide, TextTower, resize_positional_embedding,
 };
 use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::fixture;
@@ -20,9 +20,9 @@ fn figures(path: &str) -> Figures {
     Figures::open(&fixture(path))
 }
 
-fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> Features<T> {
+fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> FeatureMatrix<T> {
     tower
-        .encode(Images::new(pixels, shape[2], shape[3]).unwrap())
+        .encode(ImageBatch::new(pixels, shape[2], shape[3]).unwrap())
         .unwrap()
 }
 
@@ -38,7 +38,7 @@ fn check_features<T: Real + Into<f64>>(
     let expected = figures(&format!("models/{model}/{io}"));
     let (image, yes, no) = towers;
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let check = |mut found: Features<T>, name: &str| {
+    let check = |mut found: FeatureMatrix<T>, name: &str| {
         assert_close(found.values(), &values(&expected, name), tolerance, name);
         if has_normalized_features(name) {
             found.normalize();
@@ -57,11 +57,13 @@ fn check_features<T: Real + Into<f64>>(
     check(yes.encode(&tokens).unwrap(), "text_features_yes");
     check(no.encode(&tokens).unwrap(), "text_features_no");
     for index in [0, 7, 15] {
-        let found = no.encode_with(&tokens, NoPrompt::Index(index)).unwrap();
+        let found = no
+            .encode_with(&tokens, PromptSelection::Index(index))
+            .unwrap();
         check(found, &format!("text_features_no_prompt{index}"));
     }
     check(
-        no.encode_with(&tokens, NoPrompt::Mean).unwrap(),
+        no.encode_with(&tokens, PromptSelection::Mean).unwrap(),
         "text_features_no_prompt16",
     );
 }
@@ -76,8 +78,8 @@ fn fast_towers_match_the_published_features() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            TextTransformer::from_weights(&w, Side::Yes),
-            TextTransformer::from_weights(&w, Side::No),
+            TextTransformer::from_weights(&w, TextSide::Yes),
+            TextTransformer::from_weights(&w, TextSide::No),
         );
         check_features(
             model,
@@ -94,8 +96,8 @@ fn reference_towers_match_the_published_features_in_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            ReferenceText::from_weights(&w, Side::Yes),
-            ReferenceText::from_weights(&w, Side::No),
+            ReferenceText::from_weights(&w, TextSide::Yes),
+            ReferenceText::from_weights(&w, TextSide::No),
         );
         check_features(
             model,
@@ -112,8 +114,8 @@ fn reference_towers_match_the_published_features_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            ReferenceText::from_weights(&w, Side::Yes),
-            ReferenceText::from_weights(&w, Side::No),
+            ReferenceText::from_weights(&w, TextSide::Yes),
+            ReferenceText::from_weights(&w, TextSide::No),
         );
         check_features(
             model,
@@ -138,11 +140,12 @@ fn the_logit_scale_matches_the_published_one() {
 fn interpolates_positions_for_images_of_another_size() {
     let w = weights("vit_gelu");
     let figures = figures("models/posembed/posembed.safetensors");
-    let own: Vec<f32> = w.vision::<f32>().positional_embedding.to_vec();
+    let own: Vec<f32> = w.vision_params::<f32>().positional_embedding.to_vec();
     for side in [48, 40, 24] {
         let name = |part: &str| format!("runtime_{side}x{side}.{part}");
         let grid = side / 8;
-        let positions = resize_positions(&own, 64, 4, (grid, grid), CoordinateMapping::HalfPixel);
+        let positions =
+            resize_positional_embedding(&own, 64, 4, (grid, grid), CoordinateMapping::HalfPixel);
         assert_close(
             &positions[64..],
             &figures.f32(&name("pos_grid")),
@@ -173,8 +176,8 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
         let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
         config.vision.image_size = side;
         let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
-        let w = Weights::new(config, checkpoint).unwrap();
-        let positions = w.vision::<f32>().positional_embedding;
+        let w = ModelWeights::new(config, checkpoint).unwrap();
+        let positions = w.vision_params::<f32>().positional_embedding;
         assert_close(
             &positions,
             &figures.f32(&name("positional_embedding")),
@@ -201,7 +204,7 @@ fn nonsquare_images_use_their_own_grid() {
     let pixels: Vec<f32> = (0..3 * 24 * 56)
         .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
         .collect();
-    let images = Images::new(&pixels, 24, 56).unwrap();
+    let images = ImageBatch::new(&pixels, 24, 56).unwrap();
     let fast = VisionTransformer::from_weights(&w).encode(images).unwrap();
     let plain = ReferenceVision::<f32>::from_weights(&w)
         .encode(images)
@@ -212,7 +215,7 @@ fn nonsquare_images_use_their_own_grid() {
 #[test]
 fn text_features_do_not_depend_on_the_batch_or_the_padding() {
     let w = weights("vit_gelu");
-    let tower = TextTransformer::from_weights(&w, Side::No);
+    let tower = TextTransformer::from_weights(&w, TextSide::No);
     let rows: [Vec<u32>; 3] = [
         vec![126, 5, 127],
         vec![126, 9, 8, 7, 6, 5, 4, 127],
@@ -232,7 +235,7 @@ fn text_features_do_not_depend_on_the_batch_or_the_padding() {
 #[test]
 fn rejects_invalid_inputs_and_names_the_problem() {
     let w = weights("vit_gelu");
-    let tower = TextTransformer::from_weights(&w, Side::Yes);
+    let tower = TextTransformer::from_weights(&w, TextSide::Yes);
     let error = |ids: Vec<u32>, length| {
         tower
             .encode(&TokenBatch::new(ids, length).unwrap())
@@ -241,7 +244,10 @@ fn rejects_invalid_inputs_and_names_the_problem() {
     };
     assert!(error(vec![1, 128], 2).contains("token id 128"));
     assert!(error(vec![1; 17], 17).contains("at most 16 tokens (the context length), got 17"));
-    let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));
+    let prompt = tower.encode_with(
+        &TokenBatch::new(vec![1, 2], 2).unwrap(),
+        PromptSelection::Index(0),
+    );
     assert!(
         prompt
             .unwrap_err()
@@ -249,7 +255,7 @@ fn rejects_invalid_inputs_and_names_the_problem() {
             .contains("out of range for 0 prompts")
     );
     let pixels = vec![0.0f32; 3 * 4 * 4];
-    let images = Images::new(&pixels, 4, 4).unwrap();
+    let images = ImageBatch::new(&pixels, 4, 4).unwrap();
     assert!(
         VisionTransformer::from_weights(&w)
             .encode(images)
@@ -257,7 +263,7 @@ fn rejects_invalid_inputs_and_names_the_problem() {
             .to_string()
             .contains("at least one patch of 8×8 pixels, got 4×4")
     );
-    assert!(Images::new(&pixels, 5, 4).is_err() && Images::new(&pixels, 0, 4).is_err());
+    assert!(ImageBatch::new(&pixels, 5, 4).is_err() && ImageBatch::new(&pixels, 0, 4).is_err());
 }
 
 #[test]
@@ -267,7 +273,9 @@ fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
     config.vision.layers = 1;
     config.embed_dim = 48;
     let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
-    let error = Weights::new(config, checkpoint).unwrap_err().to_string();
+    let error = ModelWeights::new(config, checkpoint)
+        .unwrap_err()
+        .to_string();
     for part in [
         "24 missing (transformer.resblocks.2.ln_1.weight, ",
         "3 with a wrong shape (",
@@ -282,14 +290,21 @@ fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
 #[test]
 fn f32_parameters_are_views_into_the_mapped_file() {
     let w = weights("vit_gelu");
-    let vision = w.vision::<f32>();
+    let vision = w.vision_params::<f32>();
     assert!(vision.conv1.is_mapped() && vision.blocks[1].c_proj.weight.is_mapped());
-    assert!(w.text::<f32>(Side::No).token_embedding.is_mapped());
-    assert!(!w.vision::<f64>().conv1.is_mapped());
+    assert!(
+        w.text_params::<f32>(TextSide::No)
+            .token_embedding
+            .is_mapped()
+    );
+    assert!(!w.vision_params::<f64>().conv1.is_mapped());
 }
 
 #[test]
 fn detects_the_no_tower_in_the_file() {
     let w = weights("vit_gelu");
-    assert_eq!((w.no_side(), w.no_prompts()), (NoSide::Stored, 16));
+    assert_eq!(
+        (w.no_side_origin(), w.no_prompts()),
+        (NoSideOrigin::Stored, 16)
+    );
 }

@@ -8,7 +8,7 @@ mod plan;
 mod url;
 
 use clipn_base::progress::Progress;
-use clipn_model::Pretrained;
+use clipn_model::PretrainedWeights;
 
 use crate::cache::{CachedModel, Repository, find_cached};
 use crate::error::DownloadError;
@@ -69,7 +69,7 @@ pub(crate) fn fetch(
     }
     let snapshot = repository.snapshot(&listing.commit);
     if purpose == FetchPurpose::Compute && plan.has_standard_name {
-        Pretrained::check_configs(
+        PretrainedWeights::check_supported_configs(
             &snapshot,
             clipn_checkpoint::is_open_clip_file_name(&plan.weights),
         )?;

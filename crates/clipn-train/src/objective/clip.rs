@@ -90,7 +90,7 @@ fn logit_gradients<T: Real>(
     by_text: &[T],
 ) -> (Vec<T>, T) {
     let rows = by_image.len();
-    let half_mean = T::of(0.5 / rows as f64);
+    let half_mean = T::from_f64(0.5 / rows as f64);
     let mut d_x = vec![T::zero(); products.len()];
     let sums: Vec<f64> = d_x
         .par_chunks_mut(rows)
@@ -101,14 +101,14 @@ fn logit_gradients<T: Real>(
                 let dot = products[i * rows + j];
                 let x = scale * dot;
                 let probabilities = (x - by_image[i]).exp() + (x - by_text[j]).exp();
-                let target = if i == j { T::of(2.0) } else { T::zero() };
+                let target = if i == j { T::from_f64(2.0) } else { T::zero() };
                 *d_x = half_mean * (probabilities - target);
                 d_scale += real(*d_x) * real(dot);
             }
             d_scale
         })
         .collect();
-    (d_x, T::of(sums.iter().sum()))
+    (d_x, T::from_f64(sums.iter().sum()))
 }
 
 fn real<T: Real>(value: T) -> f64 {

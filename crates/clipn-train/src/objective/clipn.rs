@@ -143,7 +143,7 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
     let rows = pair.image.len() / pair.dim;
     let n = rows as f64;
     let (per_pair, per_other) = (n.recip(), (n * n - n).recip());
-    let (own, other) = (T::of(weights.yes * per_pair), T::of(weights.no * per_other));
+    let (own, other) = (T::from_f64(weights.yes * per_pair), T::from_f64(weights.no * per_other));
     let mut products = dots(pair.image, opposite, pair.dim);
     // Row sums in f64, added in row order, give the same result on any number of threads.
     let sums: Vec<[f64; 3]> = products
@@ -171,7 +171,7 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
         yes: sum(0) * per_pair,
         no: sum(1) * per_other,
         d_x: products,
-        d_scale: T::of(sum(2)),
+        d_scale: T::from_f64(sum(2)),
     }
 }
 
@@ -195,16 +195,16 @@ fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
             let (term, slope) = match mode {
                 Tso::Cosine => (cosine + T::one(), T::one()),
                 Tso::L2 => {
-                    let squared = T::of(2.0) - T::of(2.0) * cosine + T::of(1e-4);
-                    if squared <= T::of(FLOOR) {
-                        (T::of(2.0 - FLOOR.sqrt()), T::zero())
+                    let squared = T::from_f64(2.0) - T::from_f64(2.0) * cosine + T::from_f64(1e-4);
+                    if squared <= T::from_f64(FLOOR) {
+                        (T::from_f64(2.0 - FLOOR.sqrt()), T::zero())
                     } else {
-                        (T::of(2.0) - squared.sqrt(), squared.sqrt().recip())
+                        (T::from_f64(2.0) - squared.sqrt(), squared.sqrt().recip())
                     }
                 }
             };
             loss += real(term);
-            T::of(weight / n) * slope
+            T::from_f64(weight / n) * slope
         })
         .collect();
     TsoTerm {

@@ -48,7 +48,7 @@ pub trait Objective<T: Real>: Send + Sync {
 
 /// Clamps `logit_scale` to [0, ln 100], as the published code does after each step.
 pub fn clamp_logit_scale<T: Real>(logit_scale: &mut T) {
-    *logit_scale = logit_scale.max(T::zero()).min(T::of(MAX_LOGIT_SCALE));
+    *logit_scale = logit_scale.max(T::zero()).min(T::from_f64(MAX_LOGIT_SCALE));
 }
 
 /// Returns ln(1 + eˣ) without overflow.

@@ -75,7 +75,7 @@ where
         ..wanted.clone()
     };
     let mut outcome = objective.evaluate(&global, scale, &wanted)?;
-    let inverse_world = T::of((world as f64).recip());
+    let inverse_world = T::from_f64((world as f64).recip());
     outcome.gradients.scale = outcome.gradients.scale * inverse_world;
     if scaling == GradientScaling::Published {
         scale_features(&mut outcome.gradients, inverse_world);

@@ -243,14 +243,14 @@ impl<T: Real> Constants<T> {
     fn new(settings: &AdamWSettings, lr: f64, weight_decay: f64, step: u64, clip: f64) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         Self {
-            decay_factor: T::of(1.0 - lr * weight_decay),
-            one_minus_beta1: T::of(1.0 - settings.beta1),
-            beta2: T::of(settings.beta2),
-            one_minus_beta2: T::of(1.0 - settings.beta2),
-            root_correction: T::of(correction(settings.beta2).sqrt()),
-            eps: T::of(settings.eps),
-            minus_step_size: T::of(-(lr / correction(settings.beta1))),
-            clip: T::of(clip),
+            decay_factor: T::from_f64(1.0 - lr * weight_decay),
+            one_minus_beta1: T::from_f64(1.0 - settings.beta1),
+            beta2: T::from_f64(settings.beta2),
+            one_minus_beta2: T::from_f64(1.0 - settings.beta2),
+            root_correction: T::from_f64(correction(settings.beta2).sqrt()),
+            eps: T::from_f64(settings.eps),
+            minus_step_size: T::from_f64(-(lr / correction(settings.beta1))),
+            clip: T::from_f64(clip),
         }
     }
 

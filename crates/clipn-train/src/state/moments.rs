@@ -127,8 +127,8 @@ pub(super) fn moments<T: Real>(
         name,
         weight.shape(),
         step,
-        T::buffer(first),
-        T::buffer(second),
+        T::load(first),
+        T::load(second),
     )
     .map_err(|source| StateError::Optimizer {
         path: path.to_owned(),

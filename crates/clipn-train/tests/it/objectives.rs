@@ -8,7 +8,7 @@ use clipn_testing::figures::{Figures, assert_close, relative_to_max};
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use clipn_train::{
-    Clip, Clipn, Collective, Communicator, CommunicatorError, Features, GradientMask,
+    Clip, Clipn, Collective, Communicator, CommunicatorError, FeatureMatrix, GradientMask,
     GradientScaling, InProcess, LossWeights, Objective, ObjectiveError, Outcome, SingleProcess,
     Tso, Variant, evaluate_over_ranks,
 };
@@ -34,7 +34,7 @@ impl<T: Real> Batch<T> {
             }
             values
                 .into_iter()
-                .map(|v| T::of(f64::from(v as f32)))
+                .map(|v| T::from_f64(f64::from(v as f32)))
                 .collect()
         };
         Self {
@@ -49,7 +49,7 @@ impl<T: Real> Batch<T> {
         self.image.len() / self.dim
     }
 
-    fn features(&self) -> Features<'_, T> {
+    fn features(&self) -> FeatureMatrix<'_, T> {
         Features {
             dim: self.dim,
             image: &self.image,
@@ -87,7 +87,7 @@ fn losses<T>(outcome: &Outcome<T>) -> [f64; 4] {
 }
 
 fn golden<T: Real>(figures: &Figures, case: &str) -> (Batch<T>, T) {
-    let get = |what: &str| T::buffer(figures.tensor(&format!("{case}.{what}"))).to_vec();
+    let get = |what: &str| T::load(figures.tensor(&format!("{case}.{what}"))).to_vec();
     let dim = figures.shape(&format!("{case}.image"))[1];
     (
         Batch {
@@ -111,7 +111,7 @@ fn check_case<T: Real + Into<f64>>(
     let (batch, stored) = golden::<T>(figures, case);
     // CLIP's initial scale: the f64 values have it in full, the file in f32.
     let scale = if case == "n8_s14" {
-        T::of(1.0 / 0.07)
+        T::from_f64(1.0 / 0.07)
     } else {
         stored
     };
@@ -538,7 +538,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn rejects_invalid_batches() {
     let batch = Batch::<f32>::random(3, 4, 1);
     let objective = Clipn::default();
-    let fail = |features: Features<'_, f32>, scale: f32, wanted: &GradientMask| {
+    let fail = |features: FeatureMatrix<'_, f32>, scale: f32, wanted: &GradientMask| {
         objective
             .evaluate(&features, scale, wanted)
             .unwrap_err()

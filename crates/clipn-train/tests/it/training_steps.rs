@@ -3,7 +3,7 @@
 
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
-use clipn_model::{NoPrompt, Real, Side, TrainableImageTower, TrainableTextTower};
+use clipn_model::{PromptSelection, Real, TextSide, TrainableImageTower, TrainableTextTower};
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
@@ -22,8 +22,8 @@ fn fast(model: &str) -> Towers<f32, VisionTransformer, TextTransformer> {
     let w = weights(model);
     Towers {
         image: VisionTransformer::from_weights(&w),
-        yes: TextTransformer::from_weights(&w, Side::Yes),
-        no: Some(TextTransformer::from_weights(&w, Side::No)),
+        yes: TextTransformer::from_weights(&w, TextSide::Yes),
+        no: Some(TextTransformer::from_weights(&w, TextSide::No)),
         logit_scale: w.logit_scale().ln() as f32,
     }
 }
@@ -32,8 +32,8 @@ fn reference(model: &str) -> Towers<f64, ReferenceVision<f64>, ReferenceText<f64
     let w = weights(model);
     Towers {
         image: ReferenceVision::from_weights(&w),
-        yes: ReferenceText::from_weights(&w, Side::Yes),
-        no: Some(ReferenceText::from_weights(&w, Side::No)),
+        yes: ReferenceText::from_weights(&w, TextSide::Yes),
+        no: Some(ReferenceText::from_weights(&w, TextSide::No)),
         logit_scale: w.logit_scale().ln(),
     }
 }
@@ -77,9 +77,9 @@ fn batch<T: Real>(
     // The published code draws one of 17: the 16 prompts, or their mean.
     let prompt = |index: u32| {
         if index == 16 {
-            NoPrompt::Mean
+            PromptSelection::Mean
         } else {
-            NoPrompt::Index(index as usize)
+            PromptSelection::Index(index as usize)
         }
     };
     let prompts = figures.ids(prompts)[rows.clone()]
@@ -158,7 +158,7 @@ fn three_steps_match_the_published_f32() {
                 let name = |n: &str| format!("param_after_step{}.{n}", step + 1);
                 let no = trainer.towers().no.as_ref().unwrap();
                 check_parameters(
-                    no.params().named(Side::No),
+                    no.params().named_tensors(TextSide::No),
                     |n| figures.f32(&name(n)),
                     1e-4,
                     false,
@@ -197,7 +197,7 @@ fn three_steps_match_the_published_f64() {
     }
     let no = trainer.towers().no.as_ref().unwrap();
     check_parameters(
-        no.params().named(Side::No),
+        no.params().named_tensors(TextSide::No),
         |n| figures.f64(&format!("param_after_step3.{n}")),
         1e-10,
         true,
@@ -221,9 +221,9 @@ fn micro_batches_take_the_same_step_as_one_batch() {
     );
     for (a, b) in one
         .params()
-        .named(Side::No)
+        .named(TextSide::No)
         .iter()
-        .zip(three.params().named(Side::No))
+        .zip(three.params().named_tensors(TextSide::No))
     {
         assert!(relative_to_max(a.values, b.values) < 1e-9, "{}", a.name);
     }
@@ -273,7 +273,7 @@ fn two_ranks_match_the_published_step() {
                 .map(|thread| thread.join().unwrap())
                 .collect()
         });
-        let no = |rank: usize| towers[rank].no.as_ref().unwrap().params().named(Side::No);
+        let no = |rank: usize| towers[rank].no.as_ref().unwrap().params().named_tensors(TextSide::No);
         for (a, b) in no(0).iter().zip(no(1)) {
             assert_eq!(a.values, b.values, "ranks differ in {}", a.name);
         }

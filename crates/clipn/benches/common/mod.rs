@@ -5,12 +5,12 @@
 pub use clipn_testing::{random, test_data};
 
 use clipn::engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
-use clipn::model::{Features, ModelConfig};
+use clipn::model::{FeatureMatrix, ModelConfig};
 use clipn::tokenizer::TokenBatch;
 use random::Random;
 
 pub fn config(model: &str) -> ModelConfig {
-    ModelConfig::named(model).unwrap()
+    ModelConfig::embedded(model).unwrap()
 }
 
 /// Image tower for inference.
@@ -75,7 +75,7 @@ pub fn captions(batch: usize) -> TokenBatch {
 
 /// Normalized random features of ViT-B-32.
 pub fn features(batch: usize, seed: u64) -> Vec<f32> {
-    let mut features = Features::new(Random::new(seed).values(batch * 512, 1.0), 512);
+    let mut features = FeatureMatrix::new(Random::new(seed).values(batch * 512, 1.0), 512);
     features.normalize();
     features.values().to_vec()
 }

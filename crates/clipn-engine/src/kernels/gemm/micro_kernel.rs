@@ -23,7 +23,7 @@ impl PanelWidth {
                 }
             }
         }
-        clipn_base::simd::arch().dispatch(Width)
+        clipn_base::simd::current_arch().dispatch(Width)
     }
 
     /// Returns the padded row length of a panel with this number of columns.
@@ -75,7 +75,7 @@ impl PanelKernel<'_> {
     /// `out` must point to `rows` rows of `columns` values, `out_stride` apart, that nothing else
     /// accesses during the call.
     pub(crate) unsafe fn run(self) {
-        clipn_base::simd::arch().dispatch(self);
+        clipn_base::simd::current_arch().dispatch(self);
     }
 }
 

@@ -43,10 +43,10 @@ impl Conv {
     /// √(variance + ε).
     pub(crate) fn new(params: &ConvParams<f32>) -> Self {
         let &ConvParams {
-            inner,
-            out,
-            kernel,
-            ref norm,
+            in_channels: inner,
+            out_channels: out,
+            kernel_size: kernel,
+            batch_norm: ref norm,
             ..
         } = params;
         let scale: Vec<f64> = norm

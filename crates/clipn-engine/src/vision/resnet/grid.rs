@@ -1,4 +1,7 @@
-use clipn_model::{Images, ModelError};
+use clipn_model::{ImageBatch, ModelError, PatchGrid};
+
+/// Smallest side in pixels whose last feature map has a position.
+const MIN_SIDE: usize = 31;
 
 /// Height and width of a feature map.
 ///
@@ -36,20 +39,24 @@ impl MapSize {
 ///
 /// # Errors
 ///
-/// [`ModelError::Input`] if the images are smaller than 31×31 pixels.
-pub(crate) fn last_grid<T>(images: &Images<'_, T>) -> Result<(usize, usize), ModelError> {
+/// [`ModelError::ImageTooSmall`] if the images are smaller than 31×31 pixels.
+pub(crate) fn last_grid<T>(images: &ImageBatch<'_, T>) -> Result<PatchGrid, ModelError> {
     let image = MapSize {
         height: images.height(),
         width: images.width(),
     };
     let last = image.strided().halved().halved().halved().halved();
     if last.area() == 0 {
-        return Err(ModelError::Input(format!(
-            "expected images of at least 31×31 pixels for a ResNet, got {}×{}",
-            image.height, image.width
-        )));
+        return Err(ModelError::ImageTooSmall {
+            min: MIN_SIDE,
+            height: image.height,
+            width: image.width,
+        });
     }
-    Ok((last.height, last.width))
+    Ok(PatchGrid {
+        rows: last.height,
+        columns: last.width,
+    })
 }
 
 #[cfg(test)]
@@ -59,7 +66,7 @@ mod tests {
     #[test]
     fn last_grid_matches_the_last_feature_map() {
         let grid = |height: usize, width: usize| {
-            last_grid(&Images::new(&vec![0.0f32; 3 * height * width], height, width).unwrap())
+            last_grid(&ImageBatch::new(&vec![0.0f32; 3 * height * width], height, width).unwrap())
         };
         assert_eq!(grid(224, 224).unwrap(), (7, 7));
         assert_eq!(grid(31, 95).unwrap(), (1, 3));

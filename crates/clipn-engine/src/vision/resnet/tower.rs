@@ -2,8 +2,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use clipn_model::{
-    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
-    STAGES, VisionConfig, Weights,
+    AttentionPoolParams, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
+    ModelWeights, ResNetParams, STAGES, VisionConfig,
 };
 
 use super::block::{Bottleneck, Scratch, run_stage};
@@ -57,8 +57,8 @@ impl ResNetTower {
     /// # Errors
     ///
     /// Returns an error if the image tower of the weights is a ViT.
-    pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
-        Ok(Self::new(weights.config(), &weights.resnet()?))
+    pub fn from_weights(weights: &ModelWeights) -> Result<Self, ModelError> {
+        Ok(Self::new(weights.config(), &weights.resnet_params()?))
     }
 
     /// Computes the last feature maps of some images, `[images, positions, width]`, into
@@ -66,7 +66,7 @@ impl ResNetTower {
     fn last_maps(
         &self,
         scratch: &mut Scratch,
-        images: &Images<'_, f32>,
+        images: &ImageBatch<'_, f32>,
         which: Range<usize>,
         threads: usize,
     ) {
@@ -93,7 +93,7 @@ impl ResNetTower {
     fn stem(
         &self,
         scratch: &mut Scratch,
-        images: &Images<'_, f32>,
+        images: &ImageBatch<'_, f32>,
         index: usize,
         threads: usize,
     ) -> MapSize {
@@ -137,7 +137,7 @@ impl ImageTower<f32> for ResNetTower {
         self.config.image_size
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         let grid = last_grid(&images)?;
         let positions =
             positional_embedding_for(&self.attnpool.positional_embedding, &self.config, grid);
@@ -146,7 +146,7 @@ impl ImageTower<f32> for ResNetTower {
             heads: self.config.heads,
             positions: &positions,
         };
-        let lengths = vec![grid.0 * grid.1; images.len()];
+        let lengths = vec![grid.len(); images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
         let encode =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
@@ -161,6 +161,6 @@ impl ImageTower<f32> for ResNetTower {
             &SCRATCH,
             encode,
         );
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }

@@ -332,7 +332,7 @@ impl<'a> Scan<'a> {
                 block[0] = (state.dc_predictors[index] << self.point_transform) as i16;
             }
             (Procedure::DcRefine, ..) => {
-                block[0] |= (bits.receive(1) << self.point_transform) as i16
+                block[0] |= (bits.receive(1) << self.point_transform) as i16;
             }
             (Procedure::AcFirst, _, Some(ac)) => self.decode_ac_first(bits, state, ac, block),
             (Procedure::AcRefine, _, Some(ac)) => self.decode_ac_refine(bits, state, ac, block),
