@@ -97,14 +97,14 @@ fn merges_runs_into_mean_and_spread() {
     let mut moved = 0;
     for i in 0..12 {
         let (x, y) = (at(&runs[0], i), at(&runs[1], i));
-        let told = &merged["spread"]["results"][i]["auroc"];
+        let reported = &merged["spread"]["results"][i]["auroc"];
         assert!(
-            (told["mean"].as_f64().unwrap() - (x + y) / 2.0).abs() < 1e-12,
-            "{told}"
+            (reported["mean"].as_f64().unwrap() - (x + y) / 2.0).abs() < 1e-12,
+            "{reported}"
         );
         assert!(
-            (told["std"].as_f64().unwrap() - (x - y).abs() / 2.0_f64.sqrt()).abs() < 1e-12,
-            "{told}"
+            (reported["std"].as_f64().unwrap() - (x - y).abs() / 2.0_f64.sqrt()).abs() < 1e-12,
+            "{reported}"
         );
         assert!((at(&merged, i) - (x + y) / 2.0).abs() < 1e-12);
         moved += usize::from(x != y);
