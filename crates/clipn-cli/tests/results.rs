@@ -337,7 +337,7 @@ fn rejects_invalid_repeats() {
         &[&["eval", "--model", "tiny.json"][..], &both, &SETS].concat(),
     );
     assert!(
-        code == Some(2) && error.contains("leave one out"),
+        code == Some(2) && error.contains("leave one of them out"),
         "{error}"
     );
 }
