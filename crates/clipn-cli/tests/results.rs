@@ -205,7 +205,7 @@ fn rejects_runs_that_are_not_comparable() {
     let sandbox = Sandbox::new();
     sandbox.done(&eval(&["--output", "a"]));
     sandbox.done(&eval(&["--output", "mcm", "--fpr-convention", "mcm"]));
-    sandbox.done(&eval(&["--output", "grey", "--grey"]));
+    sandbox.done(&eval(&["--output", "gray", "--gray"]));
     sandbox.done(&eval(&["--output", "few", "--scores", "msp"]));
     for (other, said) in [
         (
@@ -213,8 +213,8 @@ fn rejects_runs_that_are_not_comparable() {
             "settings.fpr_convention is \"clipn\" in a and \"mcm\" in mcm",
         ),
         (
-            "grey",
-            "settings.preprocessing.grey is false in a and true in grey",
+            "gray",
+            "settings.preprocessing.grey is false in a and true in gray",
         ),
         ("few", "the list of scores"),
     ] {
@@ -323,7 +323,7 @@ fn rejects_invalid_repeats() {
             1,
             "1 to 5, the readable images of `noise`",
         ),
-        (&["--pretrained", "epoch_10.pt"], 2, "is given twice"),
+        (&["--pretrained", "epoch_10.pt"], 2, "duplicate --pretrained"),
     ] {
         let (found, error) = rejected(&sandbox, &eval(more));
         assert!(
