@@ -248,7 +248,8 @@ fn reproduces_the_documented_figures() {
                     100.0 * found.as_f64().unwrap(),
                     documented.parse::<f64>().unwrap(),
                 );
-                // Another processor may round scores differently, which changes the ranks of a few images.
+                // Another processor may round scores differently, which changes the ranks of a few
+                // images.
                 assert!(
                     (found - documented).abs() < 0.16,
                     "{score} on {}: {found} and {documented}",

@@ -158,7 +158,8 @@ fn trained_logit_scale_changes_the_scores() {
         published,
         p(&[&photo[..], &["--logit-scale", "published"]].concat())
     );
-    // Training started at 1 / 0.07 and took a few steps: the scale is below 100, so p is less sharp.
+    // Training started at 1 / 0.07 and took a few steps: the scale is below 100, so p is less
+    // sharp.
     let trained = p(&[&photo[..], &["--logit-scale", "trained"]].concat());
     assert!(
         trained < published && trained > 1.0 / 3.0,
