@@ -323,7 +323,11 @@ fn rejects_invalid_repeats() {
             1,
             "1 to 5, the readable images of `noise`",
         ),
-        (&["--pretrained", "epoch_10.pt"], 2, "duplicate --pretrained"),
+        (
+            &["--pretrained", "epoch_10.pt"],
+            2,
+            "duplicate --pretrained",
+        ),
     ] {
         let (found, error) = rejected(&sandbox, &eval(more));
         assert!(
