@@ -164,9 +164,11 @@ impl Keys<'_> {
                     .any(|(name, accepts)| *name == key && accepts(value))
         };
         match map.iter().find(|(key, value)| !is_accepted(key, value)) {
-            Some((key, value)) => {
-                Err(self.unsupported(&format!("`{}` = {}", escape_for_display(&self.path(key)), brief(value))))
-            }
+            Some((key, value)) => Err(self.unsupported(&format!(
+                "`{}` = {}",
+                escape_for_display(&self.path(key)),
+                brief(value)
+            ))),
             None => Ok(()),
         }
     }

@@ -191,7 +191,9 @@ fn a_plain_clip_has_equal_yes_and_no_towers() {
     }
     let (pixels, shape) = (figures.f32("images"), figures.shape("images"));
     let images = Images::new(&pixels, shape[2], shape[3]).unwrap();
-    let found = VisionTransformer::from_weights(&weights).encode(images).unwrap();
+    let found = VisionTransformer::from_weights(&weights)
+        .encode(images)
+        .unwrap();
     assert_close(
         found.values(),
         &figures.f32("image_features"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use clipn_checkpoint::{Checkpoint, Dtype, WeightsFormat, Layout, Tensor, write_safetensors};
+use clipn_checkpoint::{Checkpoint, Dtype, Layout, Tensor, WeightsFormat, write_safetensors};
 use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{

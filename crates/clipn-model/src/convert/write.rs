@@ -15,8 +15,8 @@ use crate::{
 };
 use clipn_base::progress::Progress;
 use clipn_checkpoint::{
-    Checkpoint, CheckpointError, Dtype, TensorEntry, WeightsFormat, FloatType, Tensor, to_transformers,
-    write_safetensors_with_progress,
+    Checkpoint, CheckpointError, Dtype, FloatType, Tensor, TensorEntry, WeightsFormat,
+    to_transformers, write_safetensors_with_progress,
 };
 use clipn_image::Preprocessing;
 
@@ -289,7 +289,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn file(&self, from: &Checkpoint, entries: Vec<TensorEntry>) -> Result<(), ConvertError> {
-        let is_kept = |key: &str| from.format() == WeightsFormat::Safetensors || KEPT_KEYS.contains(&key);
+        let is_kept =
+            |key: &str| from.format() == WeightsFormat::Safetensors || KEPT_KEYS.contains(&key);
         let kept = from.metadata().iter().filter(|(key, _)| is_kept(key));
         let mut metadata: BTreeMap<String, String> = kept
             .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -22,15 +22,13 @@ pub(crate) const NAME_KEY: &str = "model";
 
 /// Returns whether the weights are a safetensors file with its config in the metadata.
 pub(super) fn has_embedded_config(checkpoint: &Checkpoint) -> bool {
-    checkpoint.format() == WeightsFormat::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
+    checkpoint.format() == WeightsFormat::Safetensors
+        && checkpoint.metadata().contains_key(CONFIG_KEY)
 }
 
 /// Returns the config in a file's metadata.
 pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
-    let text = checkpoint
-        .metadata()
-        .get(CONFIG_KEY)
-        .unwrap_or_default();
+    let text = checkpoint.metadata().get(CONFIG_KEY).unwrap_or_default();
     Object::parse(
         format!("in the metadata of {}", checkpoint.path().display()),
         text.as_bytes(),

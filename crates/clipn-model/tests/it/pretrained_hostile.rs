@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use clipn_checkpoint::{Checkpoint, CheckpointError, WeightsFormat, Tensor};
+use clipn_checkpoint::{Checkpoint, CheckpointError, Tensor, WeightsFormat};
 use clipn_model::{ModelConfig, Pretrained};
 use clipn_testing::torch_file::{rebuild, script, text};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
@@ -619,7 +619,10 @@ fn reports_a_missing_tensor_of_a_transformers_model() {
     tensors.retain(|(name, _)| !name.ends_with("layers.0.self_attn.v_proj.bias"));
     let bytes = torch_file::state_dict(&tensors);
     let error = read(bytes).expect_err("refused");
-    assert!(matches!(&error, CheckpointError::LayoutMismatch { .. }), "{error}");
+    assert!(
+        matches!(&error, CheckpointError::LayoutMismatch { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("v_proj.bias"), "{error}");
 }
 
