@@ -22,7 +22,11 @@ pub fn rerun_at_every_level(filters: &[&str]) {
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&run.stdout);
-        assert!(run.status.success(), "at level {}:\n{output}", level.as_str());
+        assert!(
+            run.status.success(),
+            "at level {}:\n{output}",
+            level.as_str()
+        );
         assert!(
             output.contains(&format!("{WITNESS} ... ok")),
             "at level {}:\n{output}",

@@ -67,7 +67,10 @@ impl<T: Real> Published<T> {
         let names = groups.names(&model).map_err(fail)?;
         let mut restored: Vec<(String, Moments<T>)> = Vec::new();
         for (&index, name) in groups.indices().zip(names) {
-            let Some(entry) = optimizer.get("state").and_then(|state| state.get_index(index)) else {
+            let Some(entry) = optimizer
+                .get("state")
+                .and_then(|state| state.get_index(index))
+            else {
                 // PyTorch stores no moments for a parameter that never had a gradient.
                 continue;
             };
@@ -117,7 +120,9 @@ impl Groups {
         };
         let betas = decaying.get("betas");
         let beta = |at: i64| {
-            let beta = betas.and_then(|betas| betas.get_index(at)).and_then(Value::as_f64);
+            let beta = betas
+                .and_then(|betas| betas.get_index(at))
+                .and_then(Value::as_f64);
             beta.ok_or_else(|| "missing `betas` in the parameter groups".to_owned())
         };
         if number(not_decaying, "weight_decay")? != 0.0 {

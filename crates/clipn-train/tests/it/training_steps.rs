@@ -176,7 +176,11 @@ fn three_steps_match_the_published_f32() {
 fn three_steps_match_the_published_f64() {
     let inputs = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
     let figures = Figures::open(&fixture("models/vit_quickgelu/train_f64.safetensors"));
-    let mut trainer = trainer(reference("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut trainer = trainer(
+        reference("vit_quickgelu"),
+        GradientScaling::True,
+        SingleProcess,
+    );
     for step in 0..3 {
         let part = step_batch(&inputs, step, 0..8, Figures::f64);
         let report = trainer
@@ -207,8 +211,16 @@ fn three_steps_match_the_published_f64() {
 #[test]
 fn micro_batches_take_the_same_step_as_one_batch() {
     let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
-    let mut whole = trainer(reference("vit_quickgelu"), GradientScaling::True, SingleProcess);
-    let mut parts = trainer(reference("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut whole = trainer(
+        reference("vit_quickgelu"),
+        GradientScaling::True,
+        SingleProcess,
+    );
+    let mut parts = trainer(
+        reference("vit_quickgelu"),
+        GradientScaling::True,
+        SingleProcess,
+    );
     let part = |rows| step_batch(&figures, 0, rows, Figures::f64);
     let one = whole.step(&[part(0..8)], 3e-4).unwrap();
     let three = parts

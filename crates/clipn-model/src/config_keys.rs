@@ -1,0 +1,444 @@
+//! Keys of open_clip's configs: `CLIPVisionCfg`, `CLIPTextCfg` and the arguments of `CLIP` in its
+//! `model.py`. Each key is either read, ignored because it changes nothing, or rejected by name.
+
+use serde_json::Value;
+
+use super::ModelError;
+use super::config::{LARGEST, MAX_LAYERS};
+use super::pretrained::brief;
+use clipn_checkpoint::escape_for_display;
+
+/// Predicate for the values of a key that match what is computed anyway.
+type Accepts<'a> = &'a dyn Fn(&Value) -> bool;
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+/// Returns whether the arguments of layer norm equal PyTorch's defaults.
+fn is_default_norm(value: &Value) -> bool {
+    let is_default = |(key, value): (&String, &Value)| match key.as_str() {
+        "eps" => value.as_f64().is_some_and(|eps| (eps - 1e-5).abs() < 1e-9),
+        "elementwise_affine" | "bias" => value == &Value::Bool(true),
+        _ => false,
+    };
+    value
+        .as_object()
+        .is_some_and(|map| map.iter().all(is_default))
+}
+
+/// An object of the config, with its origin and prefix for error messages.
+pub(super) struct Keys<'a> {
+    pub(super) origin: &'a str,
+    pub(super) prefix: &'a str,
+    pub(super) object: &'a Value,
+}
+
+impl Keys<'_> {
+    pub(super) fn bad(&self, reason: String) -> ModelError {
+        ModelError::BadConfig {
+            origin: self.origin.to_owned(),
+            reason,
+        }
+    }
+
+    pub(super) fn unsupported(&self, what: &str) -> ModelError {
+        ModelError::UnsupportedConfig {
+            origin: self.origin.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+
+    pub(super) fn section<'b>(&'b self, key: &'b str) -> Result<Keys<'b>, ModelError> {
+        match self.object.get(key) {
+            Some(object @ Value::Object(_)) => Ok(Keys {
+                origin: self.origin,
+                prefix: key,
+                object,
+            }),
+            _ => Err(self.bad(format!(
+                "missing object `{key}`; expected the keys embed_dim, vision_cfg and text_cfg"
+            ))),
+        }
+    }
+
+    /// Checks the top-level keys. `custom_text` only prefixes the names of the text tower's tensors
+    /// with `text.`. The initial logit scale is not used: the trained one is in the weights.
+    pub(super) fn only_top(&self) -> Result<(), ModelError> {
+        self.only(
+            &["embed_dim", "quick_gelu", "vision_cfg", "text_cfg"],
+            &[
+                "cast_dtype",
+                "custom_text",
+                "nonscalar_logit_scale",
+                "output_dict",
+            ],
+            &[("init_logit_scale", &|value| {
+                let clip = (1.0f64 / 0.07).ln();
+                value
+                    .as_f64()
+                    .is_some_and(|scale| (scale - clip).abs() < 1e-3)
+            })],
+        )
+    }
+
+    /// Checks the keys of `vision_cfg`, for a ViT and a ResNet. `patch_dropout` affects training
+    /// only; the other ignored keys belong to towers that other keys select.
+    pub(super) fn only_vision(&self) -> Result<(), ModelError> {
+        self.only(
+            &[
+                "image_size",
+                "layers",
+                "width",
+                "head_width",
+                "mlp_ratio",
+                "patch_size",
+            ],
+            &[
+                "patch_dropout",
+                "attn_pooler_queries",
+                "attn_pooler_heads",
+                "timm_model_pretrained",
+                "timm_pool",
+                "timm_proj",
+                "timm_proj_bias",
+                "timm_drop",
+                "timm_drop_path",
+            ],
+            &[
+                ("pool_type", &|value| value == "tok"),
+                ("pos_embed_type", &|value| value == "learnable"),
+                ("act_kwargs", &is_empty),
+                ("norm_kwargs", &is_default_norm),
+            ],
+        )
+    }
+
+    /// Checks the keys of `text_cfg`. Pooling at the first `eos_id` equals pooling at the largest
+    /// id if `eos_id` is the last id of the vocabulary.
+    pub(super) fn only_text(&self, vocab_size: usize) -> Result<(), ModelError> {
+        let is_last = |value: &Value| value.as_u64() == Some(vocab_size as u64 - 1);
+        let has_last = self.object.get("eos_id").is_none_or(is_last);
+        self.only(
+            &[
+                "context_length",
+                "vocab_size",
+                "width",
+                "heads",
+                "layers",
+                "mlp_ratio",
+            ],
+            &["hf_model_pretrained", "hf_proj_type", "hf_pooler_type"],
+            &[
+                ("pool_type", &|value| {
+                    value == "argmax" || (value == "eos" && has_last)
+                }),
+                ("eos_id", &is_last),
+                ("pad_id", &|value| value.as_u64() == Some(0)),
+                ("proj_type", &|value| value == "linear"),
+                ("act_kwargs", &is_empty),
+                ("norm_kwargs", &is_default_norm),
+                ("tokenizer_kwargs", &is_empty),
+            ],
+        )
+    }
+
+    /// Rejects keys that could change the computation. Accepted are the keys in `read`, the keys in
+    /// `ignored`, and those in `fixed` whose value matches what is computed anyway. `null` and
+    /// `false` have no effect and are always accepted.
+    fn only(
+        &self,
+        read: &[&str],
+        ignored: &[&str],
+        fixed: &[(&str, Accepts<'_>)],
+    ) -> Result<(), ModelError> {
+        let Value::Object(map) = self.object else {
+            return Err(self.bad("expected a JSON object".to_owned()));
+        };
+        let is_accepted = |key: &str, value: &Value| {
+            matches!(value, Value::Null | Value::Bool(false))
+                || read.contains(&key)
+                || ignored.contains(&key)
+                || fixed
+                    .iter()
+                    .any(|(name, accepts)| *name == key && accepts(value))
+        };
+        match map.iter().find(|(key, value)| !is_accepted(key, value)) {
+            Some((key, value)) => Err(self.unsupported(&format!(
+                "`{}` = {}",
+                escape_for_display(&self.path(key)),
+                brief(value)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn path(&self, key: &str) -> String {
+        if self.prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.prefix)
+        }
+    }
+
+    pub(super) fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
+        let value = match (self.object.get(key), default) {
+            (None | Some(Value::Null), Some(default)) => return Ok(default),
+            (None | Some(Value::Null), None) => {
+                return Err(self.bad(format!("missing key `{}`", self.path(key))));
+            }
+            (Some(value), _) => value,
+        };
+        self.size_of(key, value)
+    }
+
+    fn size_of(&self, key: &str, value: &Value) -> Result<usize, ModelError> {
+        match value.as_u64().and_then(|v| usize::try_from(v).ok()) {
+            Some(size) if (1..=LARGEST).contains(&size) => Ok(size),
+            _ => Err(self.bad(format!(
+                "expected `{}` to be an integer from 1 to {LARGEST}, got {}",
+                self.path(key),
+                brief(value)
+            ))),
+        }
+    }
+
+    /// Reads a side in pixels: a number or two equal numbers.
+    pub(super) fn side(&self, key: &str, default: usize) -> Result<usize, ModelError> {
+        let Some(Value::Array(sides)) = self.object.get(key) else {
+            return self.size(key, Some(default));
+        };
+        match sides.as_slice() {
+            [height, width] if height == width => self.size_of(key, height),
+            _ => {
+                let what = format!(
+                    "`{}` = {}",
+                    self.path(key),
+                    brief(&Value::Array(sides.clone()))
+                );
+                Err(self.unsupported(&what))
+            }
+        }
+    }
+
+    /// Reads the number of blocks.
+    pub(super) fn layers(&self) -> Result<usize, ModelError> {
+        match self.size("layers", Some(12))? {
+            layers if layers <= MAX_LAYERS => Ok(layers),
+            layers => Err(self.bad(format!(
+                "expected `{}` of at most {MAX_LAYERS}, got {layers}",
+                self.path("layers")
+            ))),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ModelError> {
+        match self.object.get(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(value) => Err(self.bad(format!(
+                "expected `{}` to be true or false, got {}",
+                self.path(key),
+                brief(value)
+            ))),
+        }
+    }
+
+    /// Returns `int(width * mlp_ratio)`, as open_clip computes it.
+    pub(super) fn mlp_width(&self, width: usize) -> Result<usize, ModelError> {
+        let ratio = match self.object.get("mlp_ratio") {
+            None | Some(Value::Null) => 4.0,
+            Some(value) => value.as_f64().unwrap_or(f64::NAN),
+        };
+        let mlp_width = (width as f64 * ratio) as usize;
+        if (1..=LARGEST).contains(&mlp_width) {
+            Ok(mlp_width)
+        } else {
+            Err(self.bad(format!(
+                "expected a positive number for `{}`",
+                self.path("mlp_ratio")
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ModelConfig;
+
+    fn read(top: &str, vision: &str, text: &str) -> Result<ModelConfig, String> {
+        let json =
+            format!(r#"{{"embed_dim":8{top},"vision_cfg":{{{vision}}},"text_cfg":{{{text}}}}}"#);
+        ModelConfig::from_json("test", "test.json", &json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn accepts_keys_that_match_what_is_computed_anyway() {
+        let plain = read("", "", "").unwrap();
+        let spelled_out = read(
+            r#","quick_gelu":false,"custom_text":true,"init_logit_scale":2.6592,"init_logit_bias":null,
+               "nonscalar_logit_scale":true,"output_dict":true,"cast_dtype":"bf16""#,
+            r#""image_size":[224,224],"pool_type":"tok","no_ln_pre":false,"attentional_pool":false,
+               "attn_pooler_queries":256,"attn_pooler_heads":8,"pos_embed_type":"learnable","final_ln_after_pool":false,
+               "output_tokens":false,"ls_init_value":null,"patch_dropout":0.5,"act_kwargs":{},
+               "norm_kwargs":{"eps":1e-5},"timm_model_name":null,"timm_pool":"avg","timm_proj":"linear","timm_drop":0.0,
+               "qk_norm":false,"block_type":null"#,
+            r#""pool_type":"argmax","pad_id":0,"proj_type":"linear","proj_bias":false,"no_causal_mask":false,
+               "embed_cls":false,"act_kwargs":null,"norm_kwargs":{},"hf_model_name":null,"hf_proj_type":"mlp",
+               "hf_pooler_type":"mean_pooler","hf_model_pretrained":true,"hf_tokenizer_name":null,"tokenizer_kwargs":{}"#,
+        );
+        assert_eq!(spelled_out.unwrap(), plain);
+        let resnet = r#""layers":[1,2,1,1],"image_size":[64,64],"pool_type":"tok","timm_pool":"avg","qk_norm":false"#;
+        assert_eq!(
+            read("", resnet, "").unwrap(),
+            read(
+                "",
+                r#""layers":[1,2,1,1],"image_size":64,"patch_size":null"#,
+                ""
+            )
+            .unwrap()
+        );
+        assert_eq!(
+            read("", "", r#""pool_type":"eos","eos_id":49407"#).unwrap(),
+            plain
+        );
+        assert_eq!(read("", "", r#""pool_type":"eos""#).unwrap(), plain);
+    }
+
+    #[test]
+    fn rejects_keys_that_change_the_computation() {
+        for (top, vision, text, named) in [
+            (r#","multimodal_cfg":{}"#, "", "", "`multimodal_cfg`"),
+            (
+                r#","init_logit_bias":-10"#,
+                "",
+                "",
+                "`init_logit_bias` = -10",
+            ),
+            (
+                r#","init_logit_scale":1.0"#,
+                "",
+                "",
+                "`init_logit_scale` = 1.0",
+            ),
+            (
+                "",
+                r#""pool_type":"avg""#,
+                "",
+                "`vision_cfg.pool_type` = \"avg\"",
+            ),
+            (
+                "",
+                r#""no_ln_pre":true"#,
+                "",
+                "`vision_cfg.no_ln_pre` = true",
+            ),
+            (
+                "",
+                r#""attentional_pool":"parallel""#,
+                "",
+                "`vision_cfg.attentional_pool`",
+            ),
+            (
+                "",
+                r#""pos_embed_type":"sin_cos_2d""#,
+                "",
+                "`vision_cfg.pos_embed_type`",
+            ),
+            (
+                "",
+                r#""final_ln_after_pool":true"#,
+                "",
+                "`vision_cfg.final_ln_after_pool`",
+            ),
+            (
+                "",
+                r#""ls_init_value":0.1"#,
+                "",
+                "`vision_cfg.ls_init_value` = 0.1",
+            ),
+            (
+                "",
+                r#""act_kwargs":{"approximate":"tanh"}"#,
+                "",
+                "`vision_cfg.act_kwargs`",
+            ),
+            (
+                "",
+                r#""norm_kwargs":{"eps":1e-6}"#,
+                "",
+                "`vision_cfg.norm_kwargs`",
+            ),
+            (
+                "",
+                r#""output_tokens":true"#,
+                "",
+                "`vision_cfg.output_tokens`",
+            ),
+            ("", r#""qk_norm":true"#, "", "`vision_cfg.qk_norm`"),
+            (
+                "",
+                r#""image_size":[224,336]"#,
+                "",
+                "`vision_cfg.image_size` = [224,336]",
+            ),
+            ("", r#""unknown_key":1"#, "", "`vision_cfg.unknown_key` = 1"),
+            ("", "", r#""pool_type":"last""#, "`text_cfg.pool_type`"),
+            (
+                "",
+                "",
+                r#""pool_type":"eos","eos_id":7"#,
+                "`text_cfg.eos_id` = 7",
+            ),
+            (
+                "",
+                "",
+                r#""no_causal_mask":true"#,
+                "`text_cfg.no_causal_mask`",
+            ),
+            ("", "", r#""pad_id":1"#, "`text_cfg.pad_id` = 1"),
+            ("", "", r#""embed_cls":true"#, "`text_cfg.embed_cls`"),
+            ("", "", r#""proj_type":"none""#, "`text_cfg.proj_type`"),
+            ("", "", r#""proj_bias":true"#, "`text_cfg.proj_bias`"),
+            (
+                "",
+                "",
+                r#""hf_tokenizer_name":"t5""#,
+                "`text_cfg.hf_tokenizer_name`",
+            ),
+            (
+                "",
+                "",
+                r#""tokenizer_kwargs":{"clean":"canonicalize"}"#,
+                "`text_cfg.tokenizer_kwargs`",
+            ),
+            (
+                "",
+                r#""layers":[1,1,1,1],"pool_type":"avg""#,
+                "",
+                "`vision_cfg.pool_type`",
+            ),
+            (
+                "",
+                r#""layers":[1,1,1,1],"timm_model_name":"vit""#,
+                "",
+                "`vision_cfg.timm_model_name`",
+            ),
+            (
+                "",
+                r#""layers":[1,1,1,1],"unknown_key":1"#,
+                "",
+                "`vision_cfg.unknown_key`",
+            ),
+            (
+                "",
+                r#""layers":5000"#,
+                "",
+                "`vision_cfg.layers` of at most 1024, got 5000",
+            ),
+        ] {
+            let error = read(top, vision, text).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
