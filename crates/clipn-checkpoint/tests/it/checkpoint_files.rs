@@ -189,7 +189,7 @@ fn explains_paths_without_weights() {
     assert!(matches!(
         error(&pointer),
         CheckpointError::Unrecognized { looks_like, hint, .. }
-            if seen.contains("Git LFS pointer") && advice.contains("git lfs pull")
+            if looks_like.contains("Git LFS pointer") && hint.contains("git lfs pull")
     ));
 }
 
@@ -236,7 +236,7 @@ fn written_files_are_read_back() {
     assert_eq!(
         back.metadata()
             .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect::<BTreeMap<_, _>>(),
         metadata
     );

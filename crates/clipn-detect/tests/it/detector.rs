@@ -7,7 +7,7 @@ use clipn_detect::bundle::{Bundle, BundleBuilder, BundleError, ModelIdentity};
 use clipn_detect::classifier::{ClassPrompts, Classifier, ClassifierBuilder, PromptVariant};
 use clipn_detect::detector::{Detector, DetectorError};
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{LogitScale, ModelConfig, PretrainedWeights, ModelWeights};
+use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights};
 use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
 use clipn_ood::scores::{Atd, DecisionRule, LogitsRow, agreement, predict, softmax_yes, stable};
 use clipn_testing::fixture;
@@ -139,7 +139,11 @@ fn a_detector_equals_its_parts() {
         let (p, q) = (softmax_yes(row), agreement(row));
         let best = predict(row);
         assert_eq!(
-            (found.top.len(), found.top[0].class, found.top[0].probability),
+            (
+                found.top.len(),
+                found.top[0].class,
+                found.top[0].probability
+            ),
             (2, best, p[best])
         );
         assert_eq!(found.top[0].agreement, q[best]);
@@ -147,7 +151,10 @@ fn a_detector_equals_its_parts() {
         assert_eq!(found.p_value, Some(calibration.p_value(stable(&Atd, row))));
         let no = found.strongest_no.as_ref().unwrap();
         let contributions: Vec<f32> = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).collect();
-        assert_eq!(no.contribution, contributions.iter().copied().fold(0.0, f32::max));
+        assert_eq!(
+            no.contribution,
+            contributions.iter().copied().fold(0.0, f32::max)
+        );
         assert_eq!(no.label, NAMES[no.class]);
         assert_eq!(
             found.class.is_some(),
@@ -253,10 +260,13 @@ fn rejects_another_model() {
         .checkpoint()
         .metadata()
         .iter()
-        .map(|(k, v)| (k.clone(), v.clone()))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect();
     clipn_checkpoint::write_safetensors(&path, tensors, &metadata).unwrap();
-    let other = PretrainedWeights::open(&path).unwrap().weights(None).unwrap();
+    let other = PretrainedWeights::open(&path)
+        .unwrap()
+        .weights(None)
+        .unwrap();
     let error = Detector::new(bundle.clone(), &other).unwrap_err();
     assert!(
         matches!(
@@ -284,7 +294,10 @@ fn finds_the_model_at_the_named_path_or_beside_the_bundle() {
         &bundle(&weights, Some("/gone/model_fp16.safetensors")),
     );
     let error = Detector::open(&path).unwrap_err();
-    assert!(matches!(&error, DetectorError::ModelNotFound { .. }), "{error}");
+    assert!(
+        matches!(&error, DetectorError::ModelNotFound { .. }),
+        "{error}"
+    );
     assert!(
         error
             .to_string()
@@ -312,7 +325,10 @@ fn adds_and_removes_classes() {
         .unwrap();
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
     assert_eq!(joined.class_names(), whole.class_names());
-    assert!(close(joined.yes_weights(), whole.yes_weights()) && close(joined.no_weights(), whole.no_weights()));
+    assert!(
+        close(joined.yes_weights(), whole.yes_weights())
+            && close(joined.no_weights(), whole.no_weights())
+    );
     let remaining = joined
         .without_classes(&["banana".to_owned(), "teapot".to_owned()])
         .unwrap();
@@ -492,7 +508,10 @@ fn the_builder_combines_classifier_and_model() {
 
     let plain = Bundle::build(NAMES, &pretrained).unwrap();
     assert!(!plain.has_image_tower());
-    assert_eq!(Some(plain.templates().name()), pretrained.metadata().templates.as_deref());
+    assert_eq!(
+        Some(plain.templates().name()),
+        pretrained.metadata().templates.as_deref()
+    );
     assert_eq!(plain.preprocessing(), built.preprocessing());
 }
 
@@ -508,13 +527,20 @@ fn each_image_of_a_batch_has_its_own_classes() {
     for seed in 0..3 {
         let mut tensor = vec![0.0; own.preprocessing().tensor_len()];
         let crop = own.preprocessing().crop(&test_image(seed)).unwrap();
-        own.preprocessing().normalize_into(&crop, &mut tensor).unwrap();
+        own.preprocessing()
+            .normalize_into(&crop, &mut tensor)
+            .unwrap();
         pixels.extend(tensor);
     }
-    let found = own.detect_pixels_each(&pixels, &[&own, &other, &own]).unwrap();
+    let found = own
+        .detect_pixels_each(&pixels, &[&own, &other, &own])
+        .unwrap();
     let all_own = own.detect_pixels(&pixels).unwrap();
     let all_other = other.detect_pixels(&pixels).unwrap();
-    assert_eq!(found, [&all_own[0], &all_other[1], &all_own[2]].map(Clone::clone));
+    assert_eq!(
+        found,
+        [&all_own[0], &all_other[1], &all_own[2]].map(Clone::clone)
+    );
     assert_eq!(found[1].top.len(), 1);
 
     let error = own.detect_pixels_each(&pixels, &[&own]).unwrap_err();
