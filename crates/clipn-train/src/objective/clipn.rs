@@ -5,27 +5,18 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::product::{combine, combine_transposed, dots, row_dots};
-use super::{
-    Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome, sigmoid, softplus,
-};
 use clipn_model::Real;
+use clipn_text::prompts::PromptVariant;
 
-/// Variant of CLIPN. The losses are the same; the texts given to the two text towers differ.
+use crate::objective::error::ObjectiveError;
+use crate::objective::features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
+use crate::objective::matmul::{combine, combine_transposed, matmul_transposed, row_dots};
+use crate::objective::{Objective, sigmoid, softplus};
+
+/// Form of TSO: the similarity of a "yes" and a "no" text, which the loss decreases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Variant {
-    /// The unchanged caption for both towers, with a learnable prompt added in the "no" tower.
-    #[default]
-    Learnable,
-    /// The caption filled into a pair of "yes" and "no" templates, drawn together.
-    HandCrafted,
-}
-
-/// Similarity of a "yes" and a "no" text in TSO, which the loss decreases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tso {
+pub enum TsoForm {
     /// 2 − sqrt(2 − 2·g·n + 1e-4), from the Euclidean distance of unit vectors.
     #[default]
     L2,
@@ -64,10 +55,10 @@ impl Default for LossWeights {
 /// One product `[N, N]` serves both logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Clipn {
-    /// Variant, which determines the texts of the towers.
-    pub variant: Variant,
-    /// Similarity in TSO.
-    pub tso: Tso,
+    /// Variant, which determines the texts of the towers. The losses are the same.
+    pub variant: PromptVariant,
+    /// Form of TSO.
+    pub tso: TsoForm,
     /// Weights of the terms.
     pub weights: LossWeights,
 }
@@ -75,8 +66,8 @@ pub struct Clipn {
 impl<T: Real> Objective<T> for Clipn {
     fn name(&self) -> &'static str {
         match self.variant {
-            Variant::Learnable => "clipn",
-            Variant::HandCrafted => "clipn-handcrafted",
+            PromptVariant::Learnable => "clipn",
+            PromptVariant::HandCrafted => "clipn-handcrafted",
         }
     }
 
@@ -86,14 +77,14 @@ impl<T: Real> Objective<T> for Clipn {
 
     fn evaluate(
         &self,
-        features: &Features<'_, T>,
+        features: &PairFeatures<'_, T>,
         scale: T,
-        wanted: &GradientMask,
-    ) -> Result<Outcome<T>, ObjectiveError> {
-        let no = features.no.ok_or(ObjectiveError::NoFeatures {
+        mask: &GradientMask,
+    ) -> Result<LossAndGradients<T>, ObjectiveError> {
+        let no = features.no.ok_or(ObjectiveError::MissingNoFeatures {
             objective: Objective::<T>::name(self),
         })?;
-        features.check(wanted)?;
+        features.check(mask)?;
         let pair = Pair {
             dim: features.dim,
             image: features.image,
@@ -113,10 +104,10 @@ impl<T: Real> Objective<T> for Clipn {
         if !total.is_finite() || !itbo.d_scale.is_finite() {
             return Err(features.not_finite(scale));
         }
-        Ok(Outcome {
+        Ok(LossAndGradients {
             total,
-            parts: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
-            gradients: gradients(&pair, &opposite, scale, &itbo, &tso, wanted),
+            terms: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
+            gradients: gradients(&pair, &opposite, scale, &itbo, &tso, mask),
         })
     }
 }
@@ -143,8 +134,11 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
     let rows = pair.image.len() / pair.dim;
     let n = rows as f64;
     let (per_pair, per_other) = (n.recip(), (n * n - n).recip());
-    let (own, other) = (T::from_f64(weights.yes * per_pair), T::from_f64(weights.no * per_other));
-    let mut products = dots(pair.image, opposite, pair.dim);
+    let (own, other) = (
+        T::from_f64(weights.yes * per_pair),
+        T::from_f64(weights.no * per_other),
+    );
+    let mut products = matmul_transposed(pair.image, opposite, pair.dim);
     // Row sums in f64, added in row order, give the same result on any number of threads.
     let sums: Vec<[f64; 3]> = products
         .par_chunks_mut(rows)
@@ -182,7 +176,7 @@ struct TsoTerm<T> {
     d_cosine: Vec<T>,
 }
 
-fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
+fn tso<T: Real>(pair: &Pair<'_, T>, mode: TsoForm, weight: f64) -> TsoTerm<T> {
     // Unit vectors keep 2 − 2·g·n + 1e-4 near or above 1e-4. The floor is for vectors that are not
     // of unit length.
     const FLOOR: f64 = 1e-6;
@@ -193,8 +187,8 @@ fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
         .into_iter()
         .map(|cosine| {
             let (term, slope) = match mode {
-                Tso::Cosine => (cosine + T::one(), T::one()),
-                Tso::L2 => {
+                TsoForm::Cosine => (cosine + T::one(), T::one()),
+                TsoForm::L2 => {
                     let squared = T::from_f64(2.0) - T::from_f64(2.0) * cosine + T::from_f64(1e-4);
                     if squared <= T::from_f64(FLOOR) {
                         (T::from_f64(2.0 - FLOOR.sqrt()), T::zero())
@@ -219,27 +213,27 @@ fn gradients<T: Real>(
     scale: T,
     itbo: &Itbo<T>,
     tso: &TsoTerm<T>,
-    wanted: &GradientMask,
-) -> Gradients<T> {
+    mask: &GradientMask,
+) -> FeatureGradients<T> {
     let dim = pair.dim;
-    let rows = wanted.rows.clone();
-    let image = wanted
+    let rows = mask.rows.clone();
+    let image = mask
         .image
         .then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
     // x contains g − n, so the gradients of ITBO for g and n are opposites.
-    let mut yes = (wanted.yes || wanted.no)
+    let mut yes = (mask.yes || mask.no)
         .then(|| combine_transposed(&itbo.d_x, pair.image, dim, rows.clone(), scale));
     let mut no = None;
-    if wanted.no {
+    if mask.no {
         let mut d_no: Vec<T> = yes.iter().flatten().map(|&v| -v).collect();
         add_scaled_rows(&mut d_no, pair.yes, &tso.d_cosine, dim, &rows);
         no = Some(d_no);
     }
     match &mut yes {
-        Some(d_yes) if wanted.yes => add_scaled_rows(d_yes, pair.no, &tso.d_cosine, dim, &rows),
+        Some(d_yes) if mask.yes => add_scaled_rows(d_yes, pair.no, &tso.d_cosine, dim, &rows),
         _ => yes = None,
     }
-    Gradients {
+    FeatureGradients {
         image,
         yes,
         no,

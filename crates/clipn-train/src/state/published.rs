@@ -3,14 +3,15 @@
 
 use std::path::Path;
 
-use super::{StateError, moments};
-use crate::{AdamW, AdamWSettings, Moments, decays};
 use clipn_checkpoint::{Checkpoint, Tensor, Value};
 use clipn_model::Real;
 
+use super::{StateError, moments};
+use crate::optimizer::{AdamW, AdamWSettings, Moments, has_weight_decay};
+
 /// Weights and moments of a published `epoch_N.pt`.
 #[derive(Debug)]
-pub struct Published<T: Real> {
+pub struct PublishedCheckpoint<T: Real> {
     /// Number of completed epochs.
     pub epoch: u64,
     /// Name of the run.
@@ -24,7 +25,7 @@ pub struct Published<T: Real> {
     pub optimizer: AdamW<T>,
 }
 
-impl<T: Real> Published<T> {
+impl<T: Real> PublishedCheckpoint<T> {
     /// Reads an `epoch_N.pt`.
     ///
     /// PyTorch numbers the moments: first all parameters that do not decay, then all that do, each
@@ -33,11 +34,11 @@ impl<T: Real> Published<T> {
     /// weight's shape.
     ///
     /// # Errors
-    /// [`StateError::Weights`] if the file cannot be read, [`StateError::NotAPublishedCheckpoint`] if it has
-    /// no optimizer or its parameters match neither order, [`StateError::Moments`] if a moment's
+    /// [`StateError::Checkpoint`] if the file cannot be read, [`StateError::NotAPublishedCheckpoint`] if it has
+    /// no optimizer or its parameters match neither order, [`StateError::MomentMismatch`] if a moment's
     /// shape does not match.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
-        Self::from_checkpoint(Checkpoint::open(path)?)
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StateError> {
+        Self::from_checkpoint(Checkpoint::open(path.as_ref())?)
     }
 
     /// Same as [`open`](Self::open), for a checkpoint that is already open.
@@ -160,7 +161,7 @@ impl Groups {
         for candidates in [&no_side, &all] {
             let (decaying, not_decaying): (Vec<_>, Vec<_>) = candidates
                 .iter()
-                .partition(|(name, tensor)| decays(name, tensor.shape()));
+                .partition(|(name, tensor)| has_weight_decay(name, tensor.shape()));
             if not_decaying.len() == self.not_decaying.len()
                 && decaying.len() == self.decaying.len()
             {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use clipn_base::random::{RandomSource, Xoshiro256};
 use clipn_checkpoint::{Checkpoint, Tensor};
 use clipn_model::WeightsMetadata;
@@ -17,11 +19,10 @@ use clipn_testing::figures::Figures;
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use clipn_train::{
-    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published,
-    Retention, STATE_FORMAT_VERSION, Schedule, Snapshot, StateError, TrainingCheckpoint,
-    TrainingState, Update, decays,
+    AdamW, AdamWSettings, CheckpointContents, CheckpointLabel, CheckpointStore, ObjectiveSettings,
+    ParameterGradient, ParameterUpdate, PublishedCheckpoint, RetentionPolicy, STATE_FORMAT_VERSION,
+    Schedule, StateError, TrainingCheckpoint, TrainingState, has_weight_decay,
 };
-use serde_json::json;
 
 /// Environment variable with the directory that a child process writes to.
 const CHILD_DIRECTORY: &str = "CLIPN_TEST_CHECKPOINTS";
@@ -84,15 +85,15 @@ impl Run {
         };
         let (table, bias, scale) = (draw(8), draw(8), draw(1));
         let gradients = [
-            Gradient::Rows {
+            ParameterGradient::Rows {
                 ids: &[row],
                 values: &table,
             },
-            Gradient::Dense(&bias),
-            Gradient::Dense(&scale),
+            ParameterGradient::Dense(&bias),
+            ParameterGradient::Dense(&scale),
         ];
         let updates = NAMES.iter().zip(&mut self.values).zip(gradients).map(
-            |(((name, shape), values), gradient)| Update {
+            |(((name, shape), values), gradient)| ParameterUpdate {
                 name,
                 shape,
                 values,
@@ -105,7 +106,7 @@ impl Run {
         self.state.position = json!({"shard": self.state.step / 3, "sample": self.state.step % 3});
     }
 
-    fn snapshot(&self) -> Snapshot<'_, f32> {
+    fn snapshot(&self) -> CheckpointContents<'_, f32> {
         let tensor = |((name, shape), values): (&(&str, &[usize]), &Vec<f32>)| {
             (
                 (*name).to_owned(),
@@ -113,7 +114,7 @@ impl Run {
             )
         };
         let model = NAMES.iter().zip(&self.values).map(tensor).collect();
-        Snapshot {
+        CheckpointContents {
             state: &self.state,
             model,
             notes: WeightsMetadata::default(),
@@ -180,7 +181,9 @@ fn a_resumed_run_has_the_bits_of_an_uninterrupted_one() {
     let (_folder, store) = store();
     let mut whole = Run::new();
     (0..4).for_each(|_| whole.step());
-    let path = store.save(Label::Step(4), whole.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(4), whole.snapshot())
+        .unwrap();
     assert_eq!(
         entries(&path),
         ["model.safetensors", "optimizer.safetensors", "state.json"]
@@ -201,11 +204,11 @@ fn a_run_in_f64_loads_as_saved() {
     let (_folder, store) = store();
     let mut optimizer = AdamW::<f64>::new(AdamWSettings::default()).unwrap();
     let mut values = [0.1f64, 0.2];
-    let gradient = Gradient::Dense(&[1.0 / 3.0, 2.0][..]);
+    let gradient = ParameterGradient::Dense(&[1.0 / 3.0, 2.0][..]);
     optimizer
         .step(
             0.1,
-            [Update {
+            [ParameterUpdate {
                 name: "w",
                 shape: &[2],
                 values: &mut values,
@@ -217,8 +220,8 @@ fn a_run_in_f64_loads_as_saved() {
     let state = Run::new().state;
     let path = store
         .save(
-            Label::Epoch(1),
-            Snapshot {
+            CheckpointLabel::Epoch(1),
+            CheckpointContents {
                 state: &state,
                 model,
                 notes: WeightsMetadata::default(),
@@ -231,7 +234,9 @@ fn a_run_in_f64_loads_as_saved() {
     assert_eq!(first(&loaded.optimizer), first(&optimizer));
     // The state before the first step, without moments.
     let fresh = Run::new();
-    let path = store.save(Label::Step(0), fresh.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(0), fresh.snapshot())
+        .unwrap();
     assert_eq!(Run::load(&path).bits(), fresh.bits());
 }
 
@@ -241,9 +246,9 @@ fn latest_is_the_checkpoint_with_the_most_steps() {
     assert_eq!(store.latest().unwrap(), None);
     let mut run = Run::new();
     for (steps, label) in [
-        (9, Label::Step(9)),
-        (10, Label::Step(10)),
-        (10, Label::Epoch(1)),
+        (9, CheckpointLabel::Step(9)),
+        (10, CheckpointLabel::Step(10)),
+        (10, CheckpointLabel::Epoch(1)),
     ] {
         while run.state.step < steps {
             run.step();
@@ -276,9 +281,13 @@ fn removes_leftovers_and_restores_a_replaced_checkpoint() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
-    store.save(Label::Step(1), run.snapshot()).unwrap();
+    store
+        .save(CheckpointLabel::Step(1), run.snapshot())
+        .unwrap();
     run.step();
-    store.save(Label::Step(2), run.snapshot()).unwrap();
+    store
+        .save(CheckpointLabel::Step(2), run.snapshot())
+        .unwrap();
     let root = store.root();
     // Kills at four points: while replacing, before the new checkpoint has its name and after;
     // while writing; while pruning.
@@ -306,9 +315,13 @@ fn replaces_a_checkpoint_of_the_same_label() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
-    store.save(Label::Epoch(1), run.snapshot()).unwrap();
+    store
+        .save(CheckpointLabel::Epoch(1), run.snapshot())
+        .unwrap();
     run.step();
-    let path = store.save(Label::Epoch(1), run.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Epoch(1), run.snapshot())
+        .unwrap();
     assert_eq!(entries(store.root()), ["epoch-1"]);
     assert_eq!(Run::load(&path).bits(), run.bits());
 }
@@ -319,13 +332,15 @@ fn pruning_keeps_the_last_the_multiples_and_always_the_newest() {
     let mut run = Run::new();
     for step in 1..=10 {
         run.step();
-        store.save(Label::Step(step), run.snapshot()).unwrap();
+        store
+            .save(CheckpointLabel::Step(step), run.snapshot())
+            .unwrap();
     }
     fs::create_dir(store.root().join("step-0")).unwrap();
     let removed = store
-        .prune(Retention {
-            last: 3,
-            every: Some(4),
+        .prune(RetentionPolicy {
+            keep_last: 3,
+            keep_every: Some(4),
         })
         .unwrap();
     assert_eq!(removed.len(), 6);
@@ -334,17 +349,17 @@ fn pruning_keeps_the_last_the_multiples_and_always_the_newest() {
         ["step-0", "step-10", "step-4", "step-8", "step-9"]
     );
     store
-        .prune(Retention {
-            last: 0,
-            every: None,
+        .prune(RetentionPolicy {
+            keep_last: 0,
+            keep_every: None,
         })
         .unwrap();
     assert_eq!(entries(store.root()), ["step-0", "step-10"]);
     assert!(
         store
-            .prune(Retention {
-                last: 0,
-                every: Some(0)
+            .prune(RetentionPolicy {
+                keep_last: 0,
+                keep_every: Some(0)
             })
             .unwrap()
             .is_empty()
@@ -356,7 +371,9 @@ fn load_error(damage: impl FnOnce(&Path)) -> String {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
-    let path = store.save(Label::Step(1), run.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(1), run.snapshot())
+        .unwrap();
     damage(&path);
     chain(&TrainingCheckpoint::<f32>::load(&path).unwrap_err())
 }
@@ -427,7 +444,7 @@ fn reports_moments_that_do_not_match_the_weights() {
     let fail = |change: fn(&mut Vec<(String, Tensor)>)| {
         let mut snapshot = run.snapshot();
         change(&mut snapshot.model);
-        let path = store.save(Label::Step(1), snapshot).unwrap();
+        let path = store.save(CheckpointLabel::Step(1), snapshot).unwrap();
         TrainingCheckpoint::<f32>::load(&path)
             .unwrap_err()
             .to_string()
@@ -480,14 +497,16 @@ fn child_that_saves_forever() {
         run.step();
         // Every other save replaces the same directory, and old ones are pruned: both have their
         // own instants to be killed at.
-        store.save(Label::Epoch(1), run.snapshot()).unwrap();
         store
-            .save(Label::Step(run.state.step), run.snapshot())
+            .save(CheckpointLabel::Epoch(1), run.snapshot())
             .unwrap();
         store
-            .prune(Retention {
-                last: 2,
-                every: None,
+            .save(CheckpointLabel::Step(run.state.step), run.snapshot())
+            .unwrap();
+        store
+            .prune(RetentionPolicy {
+                keep_last: 2,
+                keep_every: None,
             })
             .unwrap();
     }
@@ -571,7 +590,7 @@ fn child_that_saves_once() {
         "large".to_owned(),
         Tensor::from_f32(&[100_000], vec![1.0; 100_000]).unwrap(),
     ));
-    let error = store.save(Label::Step(2), snapshot).unwrap_err();
+    let error = store.save(CheckpointLabel::Step(2), snapshot).unwrap_err();
     assert!(matches!(error, StateError::Save { .. }));
     fs::write(folder.join("error.txt"), chain(&error)).unwrap();
 }
@@ -583,7 +602,9 @@ fn a_full_disk_leaves_the_last_complete_one() {
     let (folder, store) = store();
     let mut run = Run::new();
     run.step();
-    let path = store.save(Label::Step(1), run.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(1), run.snapshot())
+        .unwrap();
     let status = child(
         "child_that_saves_once",
         folder.path(),
@@ -609,11 +630,11 @@ fn reports_a_directory_that_cannot_be_written_to() {
     fs::write(&file, "").unwrap();
     let error = CheckpointStore::open(&file).unwrap_err().to_string();
     assert!(error.contains("cannot create the directory"), "{error}");
-    let store = CheckpointStore::open(&folder.path().join("a/b")).unwrap();
+    let store = CheckpointStore::open(folder.path().join("a/b")).unwrap();
     fs::remove_dir_all(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a"), "").unwrap();
     let error = store
-        .save(Label::Step(1), Run::new().snapshot())
+        .save(CheckpointLabel::Step(1), Run::new().snapshot())
         .unwrap_err()
         .to_string();
     assert!(error.contains("cannot write the checkpoint"), "{error}");
@@ -621,7 +642,8 @@ fn reports_a_directory_that_cannot_be_written_to() {
 
 #[test]
 fn reads_the_published_training_checkpoint() {
-    let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    let published =
+        PublishedCheckpoint::<f32>::open(fixture("training/checkpoint_after3.pt")).unwrap();
     assert_eq!((published.epoch, published.step), (1, 3));
     assert_eq!(published.name.as_deref(), Some("vit_quickgelu"));
     assert_eq!(published.optimizer.settings(), &AdamWSettings::default());
@@ -651,7 +673,7 @@ fn reads_the_published_training_checkpoint() {
     }
     let expected_decay: Vec<bool> = names
         .iter()
-        .map(|n| decays(n, published.model.get(n).unwrap().shape()))
+        .map(|n| has_weight_decay(n, published.model.get(n).unwrap().shape()))
         .collect();
     assert!(expected_decay.is_sorted());
 }
@@ -659,7 +681,8 @@ fn reads_the_published_training_checkpoint() {
 /// Only tokens seen in the three steps have moments in the token table: indices and names match.
 #[test]
 fn published_moments_belong_to_the_tokens_seen() {
-    let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    let published =
+        PublishedCheckpoint::<f32>::open(fixture("training/checkpoint_after3.pt")).unwrap();
     let steps = Figures::open(&fixture("training/step1.safetensors"));
     let (_, moments) = published
         .optimizer
@@ -695,7 +718,7 @@ fn published_moments_belong_to_the_tokens_seen() {
 #[test]
 fn rejects_files_that_are_not_published_checkpoints() {
     let fail = |path: &str| {
-        Published::<f32>::open(&fixture(path))
+        PublishedCheckpoint::<f32>::open(fixture(path))
             .unwrap_err()
             .to_string()
     };
@@ -712,12 +735,12 @@ fn rejects_files_that_are_not_published_checkpoints() {
 #[test]
 fn a_published_checkpoint_can_be_saved_and_resumed() {
     let (_folder, store) = store();
-    let Published {
+    let PublishedCheckpoint {
         model,
         optimizer,
         step,
         ..
-    } = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
+    } = PublishedCheckpoint::<f32>::open(fixture("training/checkpoint_after3.pt")).unwrap();
     let tensors: Vec<_> = model
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
@@ -728,8 +751,8 @@ fn a_published_checkpoint_can_be_saved_and_resumed() {
     };
     let path = store
         .save(
-            Label::Epoch(1),
-            Snapshot {
+            CheckpointLabel::Epoch(1),
+            CheckpointContents {
                 state: &state,
                 model: tensors,
                 notes: WeightsMetadata::default(),

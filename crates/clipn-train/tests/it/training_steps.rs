@@ -9,7 +9,7 @@ use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
 use clipn_train::{
     AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess,
-    MicroBatch, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
+    MicroBatch, NoTexts, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
 };
 
 const SCHEDULE: Schedule = Schedule::Cosine {
@@ -94,7 +94,7 @@ fn batch<T: Real>(
             size,
         },
         yes: TextInput::Tokens(tokens.clone()),
-        no: Some((tokens, prompts)),
+        no: Some(NoTexts { tokens, prompts }),
     }
 }
 
@@ -148,7 +148,7 @@ fn three_steps_match_the_published_f32() {
                 .unwrap();
             let losses = figures.f64(&format!("losses_step{step}"));
             let found: Vec<f64> = report
-                .parts
+                .terms
                 .iter()
                 .map(|p| p.1)
                 .chain([report.total])
@@ -187,7 +187,7 @@ fn three_steps_match_the_published_f64() {
             .step(&[part], SCHEDULE.learning_rate(step as u64))
             .unwrap();
         let found: Vec<f64> = report
-            .parts
+            .terms
             .iter()
             .map(|p| p.1)
             .chain([report.total])
@@ -233,7 +233,7 @@ fn micro_batches_take_the_same_step_as_one_batch() {
     );
     for (a, b) in one
         .params()
-        .named(TextSide::No)
+        .named_tensors(TextSide::No)
         .iter()
         .zip(three.params().named_tensors(TextSide::No))
     {
@@ -261,7 +261,7 @@ fn two_ranks_match_the_published_step() {
             let mut trainer = trainer(fast("vit_quickgelu"), scaling, ranks);
             let report = trainer.step(&[part], 3e-4).unwrap();
             let found: Vec<f64> = report
-                .parts
+                .terms
                 .iter()
                 .map(|p| p.1)
                 .chain([report.total])
@@ -285,7 +285,14 @@ fn two_ranks_match_the_published_step() {
                 .map(|thread| thread.join().unwrap())
                 .collect()
         });
-        let no = |rank: usize| towers[rank].no.as_ref().unwrap().params().named_tensors(TextSide::No);
+        let no = |rank: usize| {
+            towers[rank]
+                .no
+                .as_ref()
+                .unwrap()
+                .params()
+                .named_tensors(TextSide::No)
+        };
         for (a, b) in no(0).iter().zip(no(1)) {
             assert_eq!(a.values, b.values, "ranks differ in {}", a.name);
         }

@@ -1,65 +1,29 @@
+//! One optimizer step over the towers, and its gradients.
+
+mod batch;
+
+pub use batch::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput};
+
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{
-    AdamW, Collective, Communicator, Features as Pairs, Gradient, GradientMask, GradientScaling,
-    Objective, Outcome, Towers, TrainableTowers, TrainingError, Update, clamp_logit_scale,
-    evaluate_over_ranks,
-};
 use clipn_model::{
-    FeatureMatrix, ImageBatch, NamedTensor, PromptSelection, Real, TextSide, SparseGradient, TensorGradient,
-    TextGradient, TrainableImageTower, TrainableTextTower, VisionParams, normalize_backward,
-    normalize_row,
+    FeatureMatrix, ImageBatch, NamedTensor, PromptSelection, Real, SparseGradient, TensorGradient,
+    TextGradient, TextSide, TrainableImageTower, TrainableTextTower, VisionParams,
+    normalize_backward, normalize_row,
 };
-use clipn_text::tokenizer::TokenBatch;
 
-/// Images of a micro-batch.
-#[derive(Debug, Clone)]
-pub enum ImageInput<'a, T: Real> {
-    /// Normalized pixels of square images, `[N, 3, S, S]`.
-    Pixels {
-        /// Pixel values, row-major.
-        values: Cow<'a, [T]>,
-        /// Side S in pixels.
-        size: usize,
-    },
-    /// Precomputed normalized features of a frozen tower, `[N, D]`.
-    Features(Vec<T>),
-}
-
-/// "Yes" texts of a micro-batch.
-#[derive(Debug, Clone)]
-pub enum TextInput<T> {
-    /// Token ids, `[N, L]`.
-    Tokens(TokenBatch),
-    /// Precomputed normalized features of a frozen tower, `[N, D]`.
-    Features(Vec<T>),
-}
-
-/// A micro-batch: a part of a batch that fits in memory. The loss is computed over all
-/// micro-batches together.
-#[derive(Debug, Clone)]
-pub struct MicroBatch<'a, T: Real> {
-    /// Images.
-    pub images: ImageInput<'a, T>,
-    /// Input of the "yes" tower.
-    pub yes: TextInput<T>,
-    /// Input of the "no" tower, with the prompt of each text; `None` if there is no such tower.
-    pub no: Option<(TokenBatch, Vec<PromptSelection>)>,
-}
-
-/// Losses of one optimizer step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepReport {
-    /// Total loss, which is minimized.
-    pub total: f64,
-    /// Terms of the loss by name, before weighting.
-    pub parts: Vec<(&'static str, f64)>,
-    /// Global norm of the gradient before clipping; `None` if there is no clipping.
-    pub gradient_norm: Option<f64>,
-}
+use crate::communicator::{Collective, Communicator};
+use crate::error::TrainingError;
+use crate::objective::{
+    FeatureGradients, GradientMask, GradientScaling, LossAndGradients, Objective, PairFeatures,
+    clamp_logit_scale, evaluate_over_ranks,
+};
+use crate::optimizer::{AdamW, ParameterGradient, ParameterUpdate};
+use crate::towers::{Towers, TrainableTowers};
 
 /// Features of a micro-batch as a tower returned them, and the tape if it is kept.
 struct Encoded<'a, T: Real, P> {
@@ -69,25 +33,47 @@ struct Encoded<'a, T: Real, P> {
     tape: Option<P>,
 }
 
+/// Features of all towers for one micro-batch.
+struct EncodedBatch<'a, T: Real, ImageTape, TextTape> {
+    image: Encoded<'a, T, ImageTape>,
+    yes: Encoded<'a, T, TextTape>,
+    no: Encoded<'a, T, TextTape>,
+}
+
 /// Takes optimizer steps: encodes all micro-batches, evaluates the loss over the batches of all
 /// ranks, backpropagates, steps AdamW and clamps the logit scale.
-pub struct Trainer<T: Real, I: TrainableImageTower<T>, X: TrainableTextTower<T>, C> {
-    towers: Towers<T, I, X>,
-    learns: TrainableTowers,
+pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTower<T>, Comm> {
+    towers: Towers<T, Image, Text>,
+    trainable: TrainableTowers,
     objective: Box<dyn Objective<T>>,
     scaling: GradientScaling,
     optimizer: AdamW<T>,
-    communicator: C,
+    communicator: Comm,
     image_gradient: Option<VisionParams<T>>,
     text_gradient: TextGradient<T>,
 }
 
-impl<T, I, X, C> Trainer<T, I, X, C>
+impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
 where
     T: Real,
-    I: TrainableImageTower<T>,
-    X: TrainableTextTower<T>,
-    C: Communicator + Collective<T>,
+    Image: TrainableImageTower<T>,
+    Text: TrainableTextTower<T>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trainer")
+            .field("objective", &self.objective.name())
+            .field("trainable", &self.trainable)
+            .field("optimizer", self.optimizer.settings())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, Image, Text, Comm> Trainer<T, Image, Text, Comm>
+where
+    T: Real,
+    Image: TrainableImageTower<T>,
+    Text: TrainableTextTower<T>,
+    Comm: Communicator + Collective<T>,
 {
     /// Creates a trainer of these towers. An objective that uses "no" trains the "no" tower alone;
     /// any other trains an ordinary CLIP.
@@ -95,24 +81,24 @@ where
     /// # Errors
     /// [`TrainingError::MissingNoTower`] if the objective uses "no" and there is no "no" tower.
     pub fn new(
-        towers: Towers<T, I, X>,
+        towers: Towers<T, Image, Text>,
         objective: Box<dyn Objective<T>>,
         scaling: GradientScaling,
         optimizer: AdamW<T>,
-        communicator: C,
+        communicator: Comm,
     ) -> Result<Self, TrainingError> {
-        let learns = if objective.uses_no() {
-            TrainableTowers::No
+        let trainable = if objective.uses_no() {
+            TrainableTowers::NoTower
         } else {
             TrainableTowers::Clip
         };
-        let (image_gradient, text_gradient) = match (learns, &towers.no) {
-            (TrainableTowers::No, None) => {
+        let (image_gradient, text_gradient) = match (trainable, &towers.no) {
+            (TrainableTowers::NoTower, None) => {
                 return Err(TrainingError::MissingNoTower {
                     objective: objective.name(),
                 });
             }
-            (TrainableTowers::No, Some(no)) => (None, TextGradient::zeros_like(no.params())),
+            (TrainableTowers::NoTower, Some(no)) => (None, TextGradient::zeros_like(no.params())),
             (TrainableTowers::Clip, _) => (
                 Some(towers.image.params().zeros_like()),
                 TextGradient::zeros_like(towers.yes.params()),
@@ -120,7 +106,7 @@ where
         };
         Ok(Self {
             towers,
-            learns,
+            trainable,
             objective,
             scaling,
             optimizer,
@@ -131,13 +117,13 @@ where
     }
 
     /// Returns the towers with their current weights.
-    pub fn towers(&self) -> &Towers<T, I, X> {
+    pub fn towers(&self) -> &Towers<T, Image, Text> {
         &self.towers
     }
 
     /// Returns which of the towers' parameters are trained.
-    pub fn learns(&self) -> TrainableTowers {
-        self.learns
+    pub fn trainable_towers(&self) -> TrainableTowers {
+        self.trainable
     }
 
     /// Returns the optimizer with its moments.
@@ -146,9 +132,9 @@ where
     }
 
     /// Returns the trained text tower and its side.
-    fn trained_text(&self) -> (Option<&X>, TextSide) {
-        match self.learns {
-            TrainableTowers::No => (self.towers.no.as_ref(), TextSide::No),
+    fn trained_text(&self) -> (Option<&Text>, TextSide) {
+        match self.trainable {
+            TrainableTowers::NoTower => (self.towers.no.as_ref(), TextSide::No),
             TrainableTowers::Clip => (Some(&self.towers.yes), TextSide::Yes),
         }
     }
@@ -164,43 +150,47 @@ where
     /// not finite, or a rank is lost. The parameters are then unchanged.
     pub fn step(
         &mut self,
-        parts: &[MicroBatch<'_, T>],
+        micro_batches: &[MicroBatch<'_, T>],
         lr: f64,
     ) -> Result<StepReport, TrainingError> {
-        let keep = parts.len() == 1;
-        let mut images = Vec::with_capacity(parts.len());
-        let mut yes = Vec::with_capacity(parts.len());
-        let mut no = Vec::with_capacity(parts.len());
-        for part in parts {
-            images.push(self.encode_images(part, keep)?);
-            yes.push(self.encode_yes(part, keep)?);
-            no.push(self.encode_no(part, keep)?);
-        }
-        let outcome = self.evaluate(&images, &yes, &no)?;
+        let keep = micro_batches.len() == 1;
+        let encoded = micro_batches
+            .iter()
+            .map(|micro_batch| {
+                Ok(EncodedBatch {
+                    image: self.encode_images(micro_batch, keep)?,
+                    yes: self.encode_yes(micro_batch, keep)?,
+                    no: self.encode_no(micro_batch, keep)?,
+                })
+            })
+            .collect::<Result<Vec<_>, TrainingError>>()?;
+        let result = self.evaluate(&encoded)?;
         self.clear_gradients();
         let mut first = 0;
-        for ((part, image), (yes, no)) in parts.iter().zip(images).zip(yes.into_iter().zip(no)) {
-            let rows = first..first + image.normalized.len();
+        for (micro_batch, encoded) in micro_batches.iter().zip(encoded) {
+            let rows = first..first + encoded.image.normalized.len();
             first = rows.end;
-            self.backward(part, image, yes, no, &outcome, rows)?;
+            self.backward(micro_batch, encoded, &result.gradients, rows)?;
         }
-        let mut d_scale = outcome.gradients.logit_scale(self.towers.logit_scale.exp());
+        let mut d_scale = result
+            .gradients
+            .logit_scale_gradient(self.towers.logit_scale.exp());
         self.reduce(&mut d_scale)?;
         let gradient_norm = self.update(lr, d_scale)?;
         clamp_logit_scale(&mut self.towers.logit_scale);
         Ok(StepReport {
-            total: outcome.total,
-            parts: outcome.parts,
+            total: result.total,
+            terms: result.terms,
             gradient_norm,
         })
     }
 
     fn encode_images<'a>(
         &self,
-        part: &'a MicroBatch<'_, T>,
+        micro_batch: &'a MicroBatch<'_, T>,
         keep: bool,
-    ) -> Result<Encoded<'a, T, I::Tape>, TrainingError> {
-        let (values, size) = match &part.images {
+    ) -> Result<Encoded<'a, T, Image::Tape>, TrainingError> {
+        let (values, size) = match &micro_batch.images {
             ImageInput::Features(known) => {
                 return Ok(Encoded {
                     raw: None,
@@ -211,7 +201,7 @@ where
             ImageInput::Pixels { values, size } => (values, *size),
         };
         let images = ImageBatch::new(values, size, size)?;
-        let (raw, tape) = if keep && self.learns == TrainableTowers::Clip {
+        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
             let (raw, tape) = self.towers.image.forward(images)?;
             (raw, Some(tape))
         } else {
@@ -226,10 +216,10 @@ where
 
     fn encode_yes<'a>(
         &self,
-        part: &'a MicroBatch<'_, T>,
+        micro_batch: &'a MicroBatch<'_, T>,
         keep: bool,
-    ) -> Result<Encoded<'a, T, X::Tape>, TrainingError> {
-        let tokens = match &part.yes {
+    ) -> Result<Encoded<'a, T, Text::Tape>, TrainingError> {
+        let tokens = match &micro_batch.yes {
             TextInput::Features(known) => {
                 return Ok(Encoded {
                     raw: None,
@@ -239,7 +229,7 @@ where
             }
             TextInput::Tokens(tokens) => tokens,
         };
-        let (raw, tape) = if keep && self.learns == TrainableTowers::Clip {
+        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
             let (raw, tape) = self
                 .towers
                 .yes
@@ -257,11 +247,11 @@ where
 
     fn encode_no(
         &self,
-        part: &MicroBatch<'_, T>,
+        micro_batch: &MicroBatch<'_, T>,
         keep: bool,
-    ) -> Result<Encoded<'static, T, X::Tape>, TrainingError> {
-        match (&self.towers.no, &part.no, self.learns) {
-            (Some(tower), Some((tokens, prompts)), TrainableTowers::No) => {
+    ) -> Result<Encoded<'static, T, Text::Tape>, TrainingError> {
+        match (&self.towers.no, &micro_batch.no, self.trainable) {
+            (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower) => {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
                 Ok(Encoded {
                     normalized: normalized(&raw),
@@ -279,22 +269,22 @@ where
 
     fn evaluate(
         &self,
-        images: &[Encoded<'_, T, I::Tape>],
-        yes: &[Encoded<'_, T, X::Tape>],
-        no: &[Encoded<'_, T, X::Tape>],
-    ) -> Result<Outcome<T>, TrainingError> {
-        let (image, yes, no) = (concatenated(images), concatenated(yes), concatenated(no));
-        let local = Pairs {
+        encoded: &[EncodedBatch<'_, T, Image::Tape, Text::Tape>],
+    ) -> Result<LossAndGradients<T>, TrainingError> {
+        let image = concatenated(encoded.iter().map(|batch| &batch.image.normalized[..]));
+        let yes = concatenated(encoded.iter().map(|batch| &batch.yes.normalized[..]));
+        let no = concatenated(encoded.iter().map(|batch| &batch.no.normalized[..]));
+        let local = PairFeatures {
             dim: self.towers.image.embed_dim(),
             image: &image,
             yes: &yes,
-            no: (self.learns == TrainableTowers::No).then_some(&no[..]),
+            no: (self.trainable == TrainableTowers::NoTower).then_some(&no[..]),
         };
-        let learns_clip = self.learns == TrainableTowers::Clip;
-        let wanted = GradientMask {
-            image: learns_clip,
-            yes: learns_clip,
-            no: !learns_clip,
+        let trains_clip = self.trainable == TrainableTowers::Clip;
+        let mask = GradientMask {
+            image: trains_clip,
+            yes: trains_clip,
+            no: !trains_clip,
             ..GradientMask::all(local.rows())
         };
         let scale = self.towers.logit_scale.exp();
@@ -302,7 +292,7 @@ where
             &*self.objective,
             &local,
             scale,
-            &wanted,
+            &mask,
             self.scaling,
             &self.communicator,
         )?)
@@ -325,23 +315,21 @@ where
     /// the batch.
     fn backward(
         &mut self,
-        part: &MicroBatch<'_, T>,
-        image: Encoded<'_, T, I::Tape>,
-        yes: Encoded<'_, T, X::Tape>,
-        no: Encoded<'_, T, X::Tape>,
-        outcome: &Outcome<T>,
+        micro_batch: &MicroBatch<'_, T>,
+        encoded: EncodedBatch<'_, T, Image::Tape, Text::Tape>,
+        gradients: &FeatureGradients<T>,
         rows: Range<usize>,
     ) -> Result<(), TrainingError> {
-        let gradients = &outcome.gradients;
-        let (tower, text, d_text) = match self.learns {
-            TrainableTowers::No => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
+        let EncodedBatch { image, yes, no } = encoded;
+        let (tower, text, d_text) = match self.trainable {
+            TrainableTowers::NoTower => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
             TrainableTowers::Clip => (Some(&self.towers.yes), yes, gradients.yes.as_ref()),
         };
         if let (Some(tower), Some(raw), Some(d_text)) = (tower, &text.raw, d_text) {
             let d_raw = normalize_backward(raw, &d_text[rows.clone()])?;
-            let tape = match (text.tape, self.learns, &part.no, &part.yes) {
+            let tape = match (text.tape, self.trainable, &micro_batch.no, &micro_batch.yes) {
                 (Some(tape), ..) => tape,
-                (None, TrainableTowers::No, Some((tokens, prompts)), _) => {
+                (None, TrainableTowers::NoTower, Some(NoTexts { tokens, prompts }), _) => {
                     tower.forward(tokens, prompts)?.1
                 }
                 (None, TrainableTowers::Clip, _, TextInput::Tokens(tokens)) => {
@@ -354,7 +342,8 @@ where
             tower.backward(tape, &d_raw, &mut self.text_gradient)?;
         }
         if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
-            let (Some(raw), ImageInput::Pixels { values, size }) = (&image.raw, &part.images)
+            let (Some(raw), ImageInput::Pixels { values, size }) =
+                (&image.raw, &micro_batch.images)
             else {
                 return Err(TrainingError::PrecomputedFeatures);
             };
@@ -380,7 +369,8 @@ where
         }
         let vocab_size = match self.trained_text().0 {
             Some(tower) => {
-                tower.params().token_embedding.len() / self.text_gradient.token_embedding.width().max(1)
+                tower.params().token_embedding.len()
+                    / self.text_gradient.token_embedding.width().max(1)
             }
             None => 0,
         };
@@ -399,7 +389,11 @@ where
             .image_gradient
             .iter_mut()
             .flat_map(|gradient| gradient.named_tensors_mut());
-        let text = self.text_gradient.others.named_tensors_mut(TextSide::Yes).into_iter();
+        let text = self
+            .text_gradient
+            .others
+            .named_tensors_mut(TextSide::Yes)
+            .into_iter();
         for gradient in image.chain(text) {
             self.communicator.all_reduce_sum(gradient.values)?;
         }
@@ -416,8 +410,8 @@ where
             no,
             logit_scale,
         } = &mut self.towers;
-        let text = match (self.learns, no) {
-            (TrainableTowers::No, Some(no)) => no.params_mut(),
+        let text = match (self.trainable, no) {
+            (TrainableTowers::NoTower, Some(no)) => no.params_mut(),
             _ => yes.params_mut(),
         };
         let mut named = match &self.image_gradient {
@@ -439,10 +433,10 @@ where
                     values,
                 } = tensor;
                 let gradient = match gradient {
-                    TensorGradient::Dense(values) => Gradient::Dense(values),
-                    TensorGradient::Sparse(_) => Gradient::Rows { ids, values: rows },
+                    TensorGradient::Dense(values) => ParameterGradient::Dense(values),
+                    TensorGradient::Sparse(_) => ParameterGradient::Rows { ids, values: rows },
                 };
-                Update {
+                ParameterUpdate {
                     name,
                     shape,
                     values,
@@ -450,11 +444,11 @@ where
                 }
             });
         let d_scale = [d_scale];
-        let scale = (self.learns == TrainableTowers::Clip).then(|| Update {
+        let scale = (self.trainable == TrainableTowers::Clip).then(|| ParameterUpdate {
             name: "logit_scale",
             shape: &[],
             values: std::slice::from_mut(logit_scale),
-            gradient: Gradient::Dense(&d_scale),
+            gradient: ParameterGradient::Dense(&d_scale),
         });
         Ok(self.optimizer.step(lr, updates.chain(scale))?)
     }
@@ -484,13 +478,10 @@ fn normalized<T: Real>(raw: &FeatureMatrix<T>) -> Cow<'static, [T]> {
 }
 
 /// Concatenates the features of all micro-batches.
-fn concatenated<'a, T: Real, P>(parts: &'a [Encoded<'_, T, P>]) -> Cow<'a, [T]> {
-    match parts {
-        [one] => Cow::Borrowed(&one.normalized),
-        several => several
-            .iter()
-            .flat_map(|part| &part.normalized[..])
-            .copied()
-            .collect(),
+fn concatenated<'a, T: Real>(mut parts: impl Iterator<Item = &'a [T]>) -> Cow<'a, [T]> {
+    let mut all = Cow::Borrowed(parts.next().unwrap_or_default());
+    for part in parts {
+        all.to_mut().extend_from_slice(part);
     }
+    all
 }

@@ -2,9 +2,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdamWSettings, GradientScaling, ObjectiveSettings, Schedule, TrainingError};
-use clipn_data::{CaptionField, SkipLimit, Sampling, CaptionTableFormat};
+use clipn_data::{CaptionField, CaptionTableFormat, Sampling, SkipLimit};
 use clipn_image::Augmentation;
+
+use crate::error::TrainingError;
+use crate::objective::{GradientScaling, ObjectiveName, ObjectiveSettings};
+use crate::optimizer::AdamWSettings;
+use crate::schedule::Schedule;
 
 /// Everything that a run depends on, as stored in `settings.toml`. Runs with equal settings give
 /// equal results.
@@ -96,28 +100,44 @@ pub enum DatasetKind {
 }
 
 impl TrainSettings {
+    /// File name in a run's directory.
+    pub const FILE_NAME: &'static str = "settings.toml";
+
     /// Reads a `settings.toml` that a run wrote.
     ///
     /// # Errors
-    /// [`TrainingError::Setting`] if the file cannot be read or does not hold training settings.
-    pub fn load(path: &Path) -> Result<Self, TrainingError> {
-        let invalid = |problem: String| TrainingError::Setting {
-            setting: "settings file",
-            problem,
+    /// [`TrainingError::ReadSettings`] if the file cannot be read or does not hold training
+    /// settings.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, TrainingError> {
+        let path = path.as_ref();
+        let error = |source| TrainingError::ReadSettings {
+            path: path.to_owned(),
+            source,
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| invalid(format!("cannot read {}: {e}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|e| error(e.into()))?;
         toml::from_str(&text).map_err(|e| {
+            // The other lines of the message repeat a part of the file.
             let first = e.message().lines().next().unwrap_or_default().to_owned();
-            invalid(format!(
-                "{} does not hold training settings: {first}",
-                path.display()
-            ))
+            error(first.into())
         })
     }
 
-    /// Returns the learning-rate schedule of a run of `total` steps.
-    pub fn schedule(&self, total: u64) -> Schedule {
+    /// Writes the settings to a file.
+    ///
+    /// # Errors
+    /// [`TrainingError::WriteSettings`] if the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), TrainingError> {
+        let path = path.as_ref();
+        let error = |source| TrainingError::WriteSettings {
+            path: path.to_owned(),
+            source,
+        };
+        let text = toml::to_string_pretty(self).map_err(|e| error(e.into()))?;
+        std::fs::write(path, text).map_err(|e| error(e.into()))
+    }
+
+    /// Returns the learning-rate schedule of a run of `total_steps`.
+    pub fn schedule(&self, total_steps: u64) -> Schedule {
         let (base, warmup) = (self.lr, self.warmup);
         if self.constant_lr {
             Schedule::Constant { base, warmup }
@@ -125,16 +145,16 @@ impl TrainSettings {
             Schedule::Cosine {
                 base,
                 warmup,
-                total,
+                total: total_steps,
             }
         }
     }
 
     /// Checks that a run can start at its first step with these settings. A resumed run needs no
     /// `pretrained` weights.
-    pub(super) fn check_start(&self) -> Result<(), TrainingError> {
-        if self.pretrained.is_none() && self.objective.name != "clip" {
-            return Err(TrainingError::Setting {
+    pub(crate) fn check_start(&self) -> Result<(), TrainingError> {
+        if self.pretrained.is_none() && self.objective.name.uses_no() {
+            return Err(TrainingError::InvalidSetting {
                 setting: "pretrained",
                 problem: format!(
                     "the objective `{}` needs the weights of a trained CLIP, got none",
@@ -148,11 +168,11 @@ impl TrainSettings {
     /// Checks the settings, as far as that is possible without the data.
     ///
     /// # Errors
-    /// [`TrainingError::Setting`] for the first invalid setting, [`TrainingError::Optimizer`] for
+    /// [`TrainingError::InvalidSetting`] for the first invalid setting, [`TrainingError::Optimizer`] for
     /// one of AdamW's.
     pub fn check(&self) -> Result<(), TrainingError> {
         let invalid = |setting, problem: &str| {
-            Err(TrainingError::Setting {
+            Err(TrainingError::InvalidSetting {
                 setting,
                 problem: problem.to_owned(),
             })
@@ -181,7 +201,7 @@ impl TrainSettings {
                 ),
             );
         }
-        if self.objective.name == "clip" && self.cache_image_features {
+        if self.objective.name == ObjectiveName::Clip && self.cache_image_features {
             return invalid(
                 "cache_image_features",
                 "cannot cache features of the image tower, which the objective `clip` trains",

@@ -4,11 +4,15 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{CpuTowers, Digest, FeatureCache, FeatureCacheError, TrainingError};
 use clipn_checkpoint::Buffer;
 use clipn_data::{CachedImages, TrainBatch};
-use clipn_model::{ImageTower, ImageBatch, TextTower, TrainableImageTower, TrainableTextTower};
+use clipn_image::{DecodeOptions, Preprocessing};
+use clipn_model::{ImageBatch, ImageTower, TextTower, TrainableImageTower, TrainableTextTower};
 use clipn_text::tokenizer::Tokenizer;
+
+use crate::error::TrainingError;
+use crate::feature_cache::{Digest, FeatureCache, FeatureCacheError};
+use crate::towers::CpuTowers;
 
 /// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
 /// due.
@@ -17,9 +21,9 @@ const MAX_PENDING: usize = 8192;
 /// Feature caches of a run's frozen towers. `images` is `None` if image features are recomputed
 /// every time.
 #[derive(Debug)]
-pub(super) struct Frozen {
+pub(crate) struct FrozenFeatures {
     yes: FeatureCache,
-    images: Option<Arc<ImageFeatures>>,
+    images: Option<Arc<SharedImageCache>>,
     /// Whether the image tower's mapped weights may be resident.
     uses_image: bool,
     /// Whether the "yes" tower's mapped weights may be resident.
@@ -28,9 +32,9 @@ pub(super) struct Frozen {
 
 /// Image features by sample name. The loader's threads query which names are cached.
 #[derive(Debug)]
-struct ImageFeatures(RwLock<FeatureCache>);
+struct SharedImageCache(RwLock<FeatureCache>);
 
-impl ImageFeatures {
+impl SharedImageCache {
     fn read(&self) -> RwLockReadGuard<'_, FeatureCache> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,21 +44,53 @@ impl ImageFeatures {
     }
 }
 
-impl CachedImages for ImageFeatures {
+impl CachedImages for SharedImageCache {
     fn is_cached(&self, key: &str) -> bool {
-        self.read().get(Digest::of(key)).is_some()
+        self.read().get(Digest::hash_text(key)).is_some()
     }
 }
 
-impl Frozen {
-    /// Opens the caches of a run in the directory `dir`. `of` describes what the image features
-    /// depend on beside the tower.
-    pub fn open(
+/// Returns the text that identifies what image features depend on beside the tower: the
+/// preprocessing, and the data set if other data sets share the cache, because a cache knows
+/// images by the names of their samples.
+///
+/// Cache files hold a digest of this text, so that a changed text makes every existing file
+/// unusable.
+pub(crate) fn image_identity(preprocessing: &Preprocessing, shared_data: Option<&str>) -> String {
+    let Preprocessing {
+        size,
+        mean,
+        std,
+        decode,
+        gray,
+    } = preprocessing;
+    let DecodeOptions {
+        apply_orientation,
+        scale_16_bit,
+        max_pixels,
+    } = decode;
+    let data = shared_data.unwrap_or_default();
+    format!(
+        "Preprocessing {{ size: {size}, mean: {mean:?}, std: {std:?}, decode: DecodeOptions {{ \
+         apply_orientation: {apply_orientation}, scale_16_bit: {scale_16_bit}, \
+         max_pixels: {max_pixels} }}, grey: {gray} }}{data}"
+    )
+}
+
+impl FrozenFeatures {
+    /// Opens the caches of a run in the directory `dir`, which is created if missing.
+    /// `image_identity` describes what the image features depend on beside the tower; see
+    /// [`image_identity`].
+    pub(crate) fn open(
         dir: &Path,
         towers: &CpuTowers,
-        of: &str,
-        images: bool,
+        image_identity: &str,
+        cache_images: bool,
     ) -> Result<Self, TrainingError> {
+        std::fs::create_dir_all(dir).map_err(|source| FeatureCacheError::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
         let dim = towers.image.embed_dim();
         let digest = |values: &[&[f32]], more: &str| {
             let mut digest = Digest::default();
@@ -75,14 +111,14 @@ impl Frozen {
             ],
             "",
         );
-        let images = if images {
-            let identity = digest(&towers.image.ends(), of);
-            let cache = FeatureCache::open(&dir.join("images.features"), dim, identity)?;
-            Some(Arc::new(ImageFeatures(RwLock::new(cache))))
+        let images = if cache_images {
+            let identity = digest(&towers.image.identifying_params(), image_identity);
+            let cache = FeatureCache::open(dir.join("images.features"), dim, identity)?;
+            Some(Arc::new(SharedImageCache(RwLock::new(cache))))
         } else {
             None
         };
-        let yes = FeatureCache::open(&dir.join("yes.features"), dim, yes)?;
+        let yes = FeatureCache::open(dir.join("yes.features"), dim, yes)?;
         Ok(Self {
             yes,
             images,
@@ -93,7 +129,7 @@ impl Frozen {
 
     /// Returns the lookup by which a loader skips images whose features are cached; `None` if image
     /// features are not cached.
-    pub fn known_pictures(&self) -> Option<Arc<dyn CachedImages>> {
+    pub(crate) fn cached_images(&self) -> Option<Arc<dyn CachedImages>> {
         self.images
             .as_ref()
             .map(|images| Arc::clone(images) as Arc<dyn CachedImages>)
@@ -101,8 +137,12 @@ impl Frozen {
 
     /// Returns normalized "yes" features of texts, `[N, D]`. If all are cached, releases the
     /// tower's mapped weights from memory.
-    pub fn yes(&mut self, texts: &[String], towers: &CpuTowers) -> Result<Vec<f32>, TrainingError> {
-        let keys: Vec<u128> = texts.iter().map(|text| Digest::of(text)).collect();
+    pub(crate) fn yes(
+        &mut self,
+        texts: &[String],
+        towers: &CpuTowers,
+    ) -> Result<Vec<f32>, TrainingError> {
+        let keys: Vec<u128> = texts.iter().map(|text| Digest::hash_text(text)).collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|&i| is_new(&self.yes, &keys, i))
             .collect();
@@ -125,7 +165,7 @@ impl Frozen {
     /// Returns normalized features of a batch's images of side `size`, `[N, D]`, looked up by
     /// sample name; `None` if image features are not cached. If all are cached, releases the
     /// tower's mapped weights from memory.
-    pub fn images(
+    pub(crate) fn images(
         &mut self,
         batch: &TrainBatch,
         size: usize,
@@ -134,7 +174,11 @@ impl Frozen {
         let Some(images) = &self.images else {
             return Ok(None);
         };
-        let keys: Vec<u128> = batch.keys.iter().map(|name| Digest::of(name)).collect();
+        let keys: Vec<u128> = batch
+            .keys
+            .iter()
+            .map(|name| Digest::hash_text(name))
+            .collect();
         // The loader skips only images that are cached, and a cached image stays cached.
         let missing: Vec<(usize, usize)> = {
             let cache = images.read();
@@ -159,7 +203,7 @@ impl Frozen {
     }
 
     /// Writes new features to the files, so that a resumed run finds the very same features.
-    pub fn flush(&mut self) -> Result<(), TrainingError> {
+    pub(crate) fn flush(&mut self) -> Result<(), TrainingError> {
         self.yes.flush()?;
         if let Some(images) = &self.images {
             images.write().flush()?;
@@ -188,7 +232,7 @@ fn missing_pixels<'a>(
 }
 
 fn flush_if_large(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
-    if cache.waiting() < MAX_PENDING {
+    if cache.pending_len() < MAX_PENDING {
         Ok(())
     } else {
         cache.flush()
@@ -207,4 +251,23 @@ fn gather(cache: &FeatureCache, keys: &[u128]) -> Vec<f32> {
         .flatten()
         .copied()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_of_existing_caches_does_not_change() {
+        let preprocessing = Preprocessing::clip(224);
+        let expected = "Preprocessing { size: 224, mean: [0.48145467, 0.4578275, 0.40821072], \
+                        std: [0.26862955, 0.2613026, 0.2757771], decode: DecodeOptions { \
+                        apply_orientation: false, scale_16_bit: false, max_pixels: 178956970 }, \
+                        grey: false }";
+        assert_eq!(image_identity(&preprocessing, None), expected);
+        assert_eq!(
+            image_identity(&preprocessing, Some("shard-{000..099}.tar")),
+            format!("{expected}shard-{{000..099}}.tar")
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::vectorized;
+use clipn_base::simd::vectorized;
 use clipn_model::Real;
 
 /// Number of values summed in parallel lanes: one AVX-512 register of f32.
@@ -15,7 +15,7 @@ const LANES: usize = 16;
 const ROWS: usize = 4;
 
 /// Returns a·bᵀ `[n, m]` of rows a `[n, dim]` and b `[m, dim]`.
-pub(super) fn dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
+pub(crate) fn matmul_transposed<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     let columns = b.len() / dim;
     let mut out = vec![T::zero(); a.len() / dim * columns];
     out.par_chunks_mut(columns.max(1))
@@ -66,13 +66,13 @@ fn dot_four<T: Real>(a: &[T], b: [&[T]; ROWS]) -> [T; ROWS] {
 }
 
 /// Returns the dot product of each pair of rows of a and b `[n, dim]`: `[n]`.
-pub(super) fn row_dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
+pub(crate) fn row_dots<T: Real>(a: &[T], b: &[T], dim: usize) -> Vec<T> {
     let pair = |(a, b): (&[T], &[T])| dot_four(a, [b, b, b, b])[0];
     a.par_chunks(dim).zip(b.par_chunks(dim)).map(pair).collect()
 }
 
 /// Returns rows `rows` of scale·c·b, for c `[n, m]` and b `[m, dim]`.
-pub(super) fn combine<T: Real>(
+pub(crate) fn combine<T: Real>(
     c: &[T],
     b: &[T],
     dim: usize,
@@ -90,7 +90,7 @@ pub(super) fn combine<T: Real>(
 }
 
 /// Returns rows `rows` of scale·cᵀ·a, for c `[n, m]` and a `[n, dim]`.
-pub(super) fn combine_transposed<T: Real>(
+pub(crate) fn combine_transposed<T: Real>(
     c: &[T],
     a: &[T],
     dim: usize,
@@ -170,7 +170,7 @@ mod tests {
                 found.iter().enumerate().all(|(i, f)| (f - at(i)).abs() < 1e-11)
             };
             let dot = |i: usize, j: usize| (0..dim).map(|k| a[i * dim + k] * b[j * dim + k]).sum::<f64>();
-            prop_assert!(close(&dots(&a, &b, dim), &|at| dot(at / m, at % m)));
+            prop_assert!(close(&matmul_transposed(&a, &b, dim), &|at| dot(at / m, at % m)));
             let shared = n.min(m);
             let pairs = row_dots(&a[..shared * dim], &b[..shared * dim], dim);
             prop_assert!(close(&pairs, &|at| dot(at, at)));

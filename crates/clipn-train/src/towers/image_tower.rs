@@ -1,11 +1,10 @@
 //! Image towers of a training run: a trainable ViT, and an always frozen ResNet.
 
-use super::towers::shared;
-use clipn_checkpoint::{CheckpointError, Tensor};
+use clipn_checkpoint::{Buffer, CheckpointError, Tensor};
 use clipn_engine::{ResNetTower, VisionTape, VisionTransformer};
 use clipn_model::{
-    FeatureMatrix, ImageTower, ImageBatch, ModelConfig, ModelError, NamedTensor, NormParams, ResNetParams,
-    TrainableImageTower, VisionParams, ModelWeights,
+    FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights, NamedTensor,
+    NormParams, ResNetParams, TrainableImageTower, VisionParams,
 };
 
 /// Image tower of a training run on the CPU.
@@ -25,7 +24,7 @@ pub struct FrozenResNet {
     /// Parameters as in the weights file, with batch norms not folded into the convolutions.
     stored: ResNetParams<f32>,
     /// Trainable parameters: none.
-    learning: VisionParams<f32>,
+    trainable: VisionParams<f32>,
 }
 
 impl CpuImageTower {
@@ -54,7 +53,7 @@ impl CpuImageTower {
     /// Converts the tower for a run that does not train it: a ViT's weights are packed for faster
     /// products.
     #[must_use]
-    pub fn frozen(self) -> Self {
+    pub fn into_frozen(self) -> Self {
         match self {
             Self::Vit(tower) => Self::Vit(Box::new(tower.with_packed_weights())),
             frozen @ Self::ResNet(_) => frozen,
@@ -69,18 +68,20 @@ impl CpuImageTower {
     /// tower.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         match self {
-            Self::Vit(tower) => shared(tower.params().named_tensors(), tower.params().buffers()),
+            Self::Vit(tower) => {
+                shared_tensors(tower.params().named_tensors(), tower.params().buffers())
+            }
             Self::ResNet(_) => {
                 let owned = |t: NamedTensor<&[f32]>| {
                     Ok((t.name, Tensor::from_f32(&t.shape, t.values.to_vec())?))
                 };
-                self.named().into_iter().map(owned).collect()
+                self.named_tensors().into_iter().map(owned).collect()
             }
         }
     }
 
     /// Returns every parameter by open_clip's name.
-    pub fn named(&self) -> Vec<NamedTensor<&[f32]>> {
+    pub fn named_tensors(&self) -> Vec<NamedTensor<&[f32]>> {
         match self {
             Self::Vit(tower) => tower.params().named_tensors(),
             Self::ResNet(frozen) => frozen.stored.named_tensors(&frozen.config),
@@ -88,7 +89,7 @@ impl CpuImageTower {
     }
 
     /// Returns parameters of the first and last layers, which identify a tower.
-    pub(super) fn ends(&self) -> [&[f32]; 3] {
+    pub(crate) fn identifying_params(&self) -> [&[f32]; 3] {
         match self {
             Self::Vit(tower) => {
                 let params = tower.params();
@@ -120,7 +121,7 @@ impl FrozenResNet {
             weight: none(),
             bias: none(),
         };
-        let learning = VisionParams {
+        let trainable = VisionParams {
             conv1: none(),
             class_embedding: none(),
             positional_embedding: none(),
@@ -133,7 +134,7 @@ impl FrozenResNet {
             tower: ResNetTower::new(config, &stored),
             config: config.clone(),
             stored,
-            learning,
+            trainable,
         }
     }
 
@@ -142,6 +143,18 @@ impl FrozenResNet {
             model: self.config.name.clone(),
         }
     }
+}
+
+/// Returns parameters as tensors that share their memory; `buffers` holds the buffer of each entry
+/// of `named`.
+pub(crate) fn shared_tensors(
+    named: Vec<NamedTensor<&[f32]>>,
+    buffers: Vec<&Buffer<f32>>,
+) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+    let tensor = |(t, buffer): (NamedTensor<&[f32]>, &Buffer<f32>)| {
+        Ok((t.name, Tensor::from_f32(&t.shape, buffer.clone())?))
+    };
+    named.into_iter().zip(buffers).map(tensor).collect()
 }
 
 impl ImageTower<f32> for CpuImageTower {
@@ -163,7 +176,10 @@ impl ImageTower<f32> for CpuImageTower {
 impl TrainableImageTower<f32> for CpuImageTower {
     type Tape = VisionTape;
 
-    fn forward(&self, images: ImageBatch<'_, f32>) -> Result<(FeatureMatrix<f32>, VisionTape), ModelError> {
+    fn forward(
+        &self,
+        images: ImageBatch<'_, f32>,
+    ) -> Result<(FeatureMatrix<f32>, VisionTape), ModelError> {
         match self {
             Self::Vit(tower) => tower.forward(images),
             Self::ResNet(frozen) => Err(frozen.frozen_only()),
@@ -185,14 +201,14 @@ impl TrainableImageTower<f32> for CpuImageTower {
     fn params(&self) -> &VisionParams<f32> {
         match self {
             Self::Vit(tower) => tower.params(),
-            Self::ResNet(frozen) => &frozen.learning,
+            Self::ResNet(frozen) => &frozen.trainable,
         }
     }
 
     fn params_mut(&mut self) -> &mut VisionParams<f32> {
         match self {
             Self::Vit(tower) => tower.params_mut(),
-            Self::ResNet(frozen) => &mut frozen.learning,
+            Self::ResNet(frozen) => &mut frozen.trainable,
         }
     }
 }

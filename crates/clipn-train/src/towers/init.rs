@@ -11,7 +11,7 @@ const VISION: u64 = 1;
 /// Stream of the generator for the text tower.
 const TEXT: u64 = 2;
 
-pub(super) fn init_vision(config: &ModelConfig, seed: u64) -> VisionParams<f32> {
+pub(crate) fn init_vision(config: &ModelConfig, seed: u64) -> VisionParams<f32> {
     let v = &config.vision;
     let mut rng = Xoshiro256::keyed(seed, &[VISION]);
     let scale = (v.width as f64).powf(-0.5);
@@ -27,7 +27,7 @@ pub(super) fn init_vision(config: &ModelConfig, seed: u64) -> VisionParams<f32> 
     }
 }
 
-pub(super) fn init_text(config: &ModelConfig, seed: u64) -> TextParams<f32> {
+pub(crate) fn init_text(config: &ModelConfig, seed: u64) -> TextParams<f32> {
     let t = &config.text;
     let mut rng = Xoshiro256::keyed(seed, &[TEXT]);
     TextParams {

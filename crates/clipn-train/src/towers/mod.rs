@@ -1,25 +1,32 @@
-use clipn_checkpoint::{Buffer, CheckpointError, Tensor};
+//! Towers of a training run on the CPU: from loaded weights, or untrained.
+
+mod image_tower;
+mod init;
+
+pub use image_tower::{CpuImageTower, FrozenResNet};
+
+use image_tower::shared_tensors;
+use init::{init_text, init_vision};
+
+use clipn_checkpoint::{CheckpointError, Tensor};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    ModelConfig, ModelError, NamedTensor, NoSideOrigin, Real, TextSide, TrainableImageTower,
-    TrainableTextTower, ModelWeights,
+    ModelConfig, ModelError, ModelWeights, NoSideOrigin, Real, TextSide, TrainableImageTower,
+    TrainableTextTower,
 };
-
-use super::image::CpuImageTower;
-use super::init::{init_text, init_vision};
 
 /// ln(1 / 0.07), the initial logit scale of CLIP (section 2.5).
 const INITIAL_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
 
 /// The towers of a training run, trainable and frozen.
 #[derive(Debug, Clone)]
-pub struct Towers<T, I, X> {
+pub struct Towers<T, Image, Text> {
     /// Image tower.
-    pub image: I,
+    pub image: Image,
     /// "Yes" text tower.
-    pub yes: X,
+    pub yes: Text,
     /// "No" text tower; `None` while a plain CLIP is trained.
-    pub no: Option<X>,
+    pub no: Option<Text>,
     /// Natural logarithm of the scale of the logits.
     pub logit_scale: T,
 }
@@ -33,8 +40,11 @@ impl CpuTowers {
     /// prompts of zeros.
     ///
     /// # Errors
-    /// [`ModelError::Input`] if the weights hold another number of prompts.
-    pub fn from_weights(weights: &ModelWeights, no_prompts: Option<usize>) -> Result<Self, ModelError> {
+    /// [`ModelError::NoPromptCount`] if the weights have another number of prompts.
+    pub fn from_weights(
+        weights: &ModelWeights,
+        no_prompts: Option<usize>,
+    ) -> Result<Self, ModelError> {
         let config = weights.config();
         let no = match no_prompts {
             None => None,
@@ -45,10 +55,11 @@ impl CpuTowers {
                     let zeros = vec![0.0; count * config.text.context_length * config.text.width];
                     params.prompts = Some(zeros.into());
                 } else if weights.no_side_origin() == NoSideOrigin::Stored && stored != count {
-                    return Err(ModelError::Input(format!(
-                        "{}: expected {count} \"no\" prompts, got {stored}",
-                        weights.path().display()
-                    )));
+                    return Err(ModelError::NoPromptCount {
+                        path: weights.path().to_owned(),
+                        expected: count,
+                        found: stored,
+                    });
                 }
                 Some(TextTransformer::new(config, params))
             }
@@ -65,7 +76,7 @@ impl CpuTowers {
     ///
     /// # Errors
     /// [`ModelError::UntrainableResNet`] if the image tower cannot be trained.
-    pub fn fresh(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
+    pub fn untrained(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
         CpuImageTower::check_trainable(config)?;
         Ok(Self {
             image: CpuImageTower::Vit(Box::new(VisionTransformer::new(
@@ -87,9 +98,15 @@ impl CpuTowers {
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         let mut tensors = self.image.tensors()?;
         let yes = self.yes.params();
-        tensors.extend(shared(yes.named_tensors(TextSide::Yes), yes.buffers())?);
+        tensors.extend(shared_tensors(
+            yes.named_tensors(TextSide::Yes),
+            yes.buffers(),
+        )?);
         if let Some(no) = self.no.as_ref().map(TrainableTextTower::params) {
-            tensors.extend(shared(no.named_tensors(TextSide::No), no.buffers())?);
+            tensors.extend(shared_tensors(
+                no.named_tensors(TextSide::No),
+                no.buffers(),
+            )?);
         }
         tensors.push((
             "logit_scale".to_owned(),
@@ -99,29 +116,18 @@ impl CpuTowers {
     }
 }
 
-/// Returns parameters as tensors that share their memory; `buffers` holds the buffer of each entry
-/// of `named`.
-pub(super) fn shared(
-    named: Vec<NamedTensor<&[f32]>>,
-    buffers: Vec<&Buffer<f32>>,
-) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-    let tensor = |(t, buffer): (NamedTensor<&[f32]>, &Buffer<f32>)| {
-        Ok((t.name, Tensor::from_f32(&t.shape, buffer.clone())?))
-    };
-    named.into_iter().zip(buffers).map(tensor).collect()
-}
-
 /// Which parameters a run trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrainableTowers {
     /// The "no" tower with its prompts; everything else is frozen, as published.
-    No,
+    NoTower,
     /// The image tower, the "yes" tower and the logit scale, as in ordinary CLIP training.
     Clip,
 }
 
 /// A group of trained parameters and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrainableGroup {
     /// Part of the parameter names before the first dot, such as `transformer_no`.
     pub name: String,
@@ -129,13 +135,16 @@ pub struct TrainableGroup {
     pub parameters: usize,
 }
 
-impl<T: Real, I: TrainableImageTower<T>, X: TrainableTextTower<T>> Towers<T, I, X> {
+impl<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTower<T>> Towers<T, Image, Text> {
     /// Returns the trained parameters, grouped by the first part of their names, in the order of
     /// the towers.
-    pub fn trainable(&self, learns: TrainableTowers) -> Vec<TrainableGroup> {
-        let names: Vec<(String, usize)> = match learns {
-            TrainableTowers::No => {
-                let no = self.no.iter().flat_map(|no| no.params().named_tensors(TextSide::No));
+    pub fn trainable_groups(&self, trainable: TrainableTowers) -> Vec<TrainableGroup> {
+        let names: Vec<(String, usize)> = match trainable {
+            TrainableTowers::NoTower => {
+                let no = self
+                    .no
+                    .iter()
+                    .flat_map(|no| no.params().named_tensors(TextSide::No));
                 no.map(|t| (t.name, t.values.len())).collect()
             }
             TrainableTowers::Clip => {
@@ -178,12 +187,12 @@ mod tests {
             config.text.width,
             config.text.vocab_size,
         ) = (1, 64, 100);
-        let towers = CpuTowers::fresh(&config, 1).unwrap();
+        let towers = CpuTowers::untrained(&config, 1).unwrap();
         let tensors = towers.tensors().unwrap();
         let named = towers
             .image
             .params()
-            .named()
+            .named_tensors()
             .into_iter()
             .chain(towers.yes.params().named_tensors(TextSide::Yes));
         let mut count = 0;
