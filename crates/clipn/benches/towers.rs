@@ -5,7 +5,7 @@
 mod common;
 
 use clipn::engine::ResNetTower;
-use clipn::model::{ImageTower, ImageBatch, TextTower};
+use clipn::model::{ImageBatch, ImageTower, TextTower};
 use common::random::Random;
 use common::{config, full_texts, image_encoder, pixels, text_encoder};
 use divan::Bencher;

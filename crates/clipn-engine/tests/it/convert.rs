@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, FloatType, Layout, Tensor, write_safetensors};
 use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
@@ -173,7 +172,7 @@ fn folders(root: &Path) -> Vec<Source> {
     )
     .unwrap();
 
-    let archive = Checkpoint::open(&fixture("checkpoint/openai_style_jit.pt")).unwrap();
+    let archive = Checkpoint::open(fixture("checkpoint/openai_style_jit.pt")).unwrap();
     let tensors: Vec<_> = archive
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))

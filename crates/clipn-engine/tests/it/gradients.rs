@@ -104,7 +104,11 @@ where
     X: TrainableTextTower<T>,
 {
     let train = figures(&format!("models/{model}/train.safetensors"));
-    let pixels: Vec<T> = train.f64("images_step0").into_iter().map(T::of).collect();
+    let pixels: Vec<T> = train
+        .f64("images_step0")
+        .into_iter()
+        .map(T::from_f64)
+        .collect();
     let shape = train.shape("images_step0");
     let tokens =
         TokenBatch::new(train.ids("tokens_step0"), train.shape("tokens_step0")[1]).unwrap();
@@ -161,7 +165,7 @@ where
         shape: t.shape,
         values: t.values.to_vec(),
     };
-    let mut all: Vec<_> = d_image.named().into_iter().map(own).collect();
+    let mut all: Vec<_> = d_image.named_tensors().into_iter().map(own).collect();
     all.extend(d_yes.to_dense(vocabulary, TextSide::Yes));
     all.extend(d_no.to_dense(vocabulary, TextSide::No));
     (all, loss.total)

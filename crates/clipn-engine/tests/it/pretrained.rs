@@ -9,7 +9,7 @@ use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
     Activation, ImageBatch, ModelConfig, ModelError, ModelWeights, PretrainedKind,
-    PretrainedWeights, TextSide, TextTower, names,
+    PretrainedWeights, TensorSpec, TextSide, TextTower,
 };
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
@@ -22,7 +22,7 @@ const F32: f64 = 1e-5;
 const OPENAI: &str = "checkpoint/openai_style_jit.pt";
 
 fn plain_clip() -> Checkpoint {
-    Checkpoint::open(&fixture("checkpoint/plain_clip.pt")).unwrap()
+    Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap()
 }
 
 fn write_json(folder: &Path, name: &str, value: &Value) {
@@ -95,7 +95,7 @@ fn an_openai_archive_produces_the_reference_features() {
 
 #[test]
 fn an_openai_archive_has_the_exact_tensors_of_its_state_dict() {
-    let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
+    let archive = Checkpoint::open(fixture(OPENAI)).unwrap();
     assert_eq!(
         archive.get("visual.conv1.weight").unwrap().dtype(),
         Dtype::F16
@@ -121,7 +121,7 @@ fn an_openai_archive_has_the_exact_tensors_of_its_state_dict() {
 fn detects_the_state_dict_of_an_openai_archive() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
-    let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
+    let archive = Checkpoint::open(fixture(OPENAI)).unwrap();
     let tensors: Vec<_> = archive
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
@@ -136,7 +136,7 @@ fn detects_the_state_dict_of_an_openai_archive() {
 #[test]
 fn rejects_an_openai_archive_whose_sizes_contradict_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
-    let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
+    let archive = Checkpoint::open(fixture(OPENAI)).unwrap();
     let error = |name: &str, tensor: Option<Tensor>| {
         let path = folder.path().join("weights.safetensors");
         let tensors = archive.iter().filter_map(|(key, own)| {
@@ -205,7 +205,7 @@ fn a_transformers_model_with_gelu_produces_the_reference_features() {
         }
     });
     let folder = transformers_folder(&config);
-    let from = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
+    let from = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
     write(&folder.path().join("model.safetensors"), &clip_model(&from));
     let weights = PretrainedWeights::open(folder.path())
         .unwrap()
@@ -275,7 +275,7 @@ fn pytorch_model_bin_and_shards_produce_the_reference_features() {
         assert_eq!(found, (PretrainedKind::Transformers, kind, parts));
         assert_plain_clip_features(&pretrained.weights(None).unwrap());
     }
-    let by_index = Checkpoint::open(&two.path().join("model.safetensors.index.json")).unwrap();
+    let by_index = Checkpoint::open(two.path().join("model.safetensors.index.json")).unwrap();
     assert_eq!(by_index.shard_count(), 2);
 }
 
@@ -487,10 +487,10 @@ fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
     config.text.width = 64;
     config.text.heads = 1;
     config.text.mlp_width = 256;
-    let stored = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let mut named = names::vision(&config.vision, config.embed_dim);
-    named.extend(names::text(&config.text, config.embed_dim, TextSide::Yes));
-    let with_tensor = |(name, shape): (String, Vec<usize>)| {
+    let stored = Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let mut named = config.vision.tensors(config.embed_dim);
+    named.extend(config.text.tensors(config.embed_dim, TextSide::Yes));
+    let with_tensor = |TensorSpec { name, shape }: TensorSpec| {
         let tensor = match stored.get(&name).filter(|_| name.starts_with("visual.")) {
             Some(tensor) => tensor.clone(),
             None => Tensor::from_f32(&shape, vec![0.1; shape.iter().product::<usize>()]).unwrap(),

@@ -6,7 +6,7 @@ use clipn_engine::reference::ReferenceResNet;
 use clipn_engine::{ResNetTower, TextTransformer, VisionTransformer, image_tower};
 use clipn_model::{
     Activation, CoordinateMapping, ImageBatch, ImageTower, InferredArchitecture, ModelConfig,
-    ModelWeights, PromptSelection, Real, TextConfig, TextSide, TextTower, VisionConfig,
+    ModelWeights, PatchGrid, PromptSelection, Real, TextConfig, TextSide, TextTower, VisionConfig,
     resize_positional_embedding,
 };
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
@@ -112,7 +112,7 @@ fn a_legacy_checkpoint_gives_the_same_features() {
 
 #[test]
 fn a_checkpoint_sketch_describes_the_tower() {
-    let checkpoint = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
     let lines = InferredArchitecture::infer(&checkpoint).describe();
     let image = &lines
         .iter()
@@ -129,7 +129,7 @@ fn a_checkpoint_sketch_describes_the_tower() {
 fn rejects_mismatched_weights_and_lists_them_by_name() {
     let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.vision.stages = Some([2, 2, 1, 1]);
-    let open = || Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let open = || Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
     let error = ModelWeights::new(config.clone(), open())
         .unwrap_err()
         .to_string();
@@ -157,7 +157,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
         config.vision.image_size = side;
         ModelWeights::new(
             config,
-            Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap(),
+            Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap(),
         )
         .unwrap()
     };
@@ -173,7 +173,13 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
         .positional_embedding;
     assert_eq!(
         resized[..],
-        resize_positional_embedding(&own, 256, 2, (3, 3), CoordinateMapping::AlignCorners)[..]
+        resize_positional_embedding(
+            &own,
+            256,
+            2,
+            PatchGrid::square(3),
+            CoordinateMapping::AlignCorners
+        )[..]
     );
     let pixels: Vec<f32> = Random::new(5).values(2 * 3 * 96 * 96, 2.0);
     let images = ImageBatch::new(&pixels, 96, 96).unwrap();

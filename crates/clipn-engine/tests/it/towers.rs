@@ -6,7 +6,8 @@ use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelWeights,
-    NoSideOrigin, PromptSelection, Real, TextSide, TextTower, resize_positional_embedding,
+    NoSideOrigin, PatchGrid, PromptSelection, Real, TextSide, TextTower,
+    resize_positional_embedding,
 };
 use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::fixture;
@@ -144,8 +145,13 @@ fn interpolates_positions_for_images_of_another_size() {
     for side in [48, 40, 24] {
         let name = |part: &str| format!("runtime_{side}x{side}.{part}");
         let grid = side / 8;
-        let positions =
-            resize_positional_embedding(&own, 64, 4, (grid, grid), CoordinateMapping::HalfPixel);
+        let positions = resize_positional_embedding(
+            &own,
+            64,
+            4,
+            PatchGrid::square(grid),
+            CoordinateMapping::HalfPixel,
+        );
         assert_close(
             &positions[64..],
             &figures.f32(&name("pos_grid")),
@@ -175,7 +181,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
         let name = |part: &str| format!("load_{side}.{part}");
         let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
         config.vision.image_size = side;
-        let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
+        let checkpoint = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
         let w = ModelWeights::new(config, checkpoint).unwrap();
         let positions = w.vision_params::<f32>().positional_embedding;
         assert_close(
@@ -261,7 +267,7 @@ fn rejects_invalid_inputs_and_names_the_problem() {
             .encode(images)
             .unwrap_err()
             .to_string()
-            .contains("at least one patch of 8×8 pixels, got 4×4")
+            .contains("at least 8×8 pixels, got 4×4")
     );
     assert!(ImageBatch::new(&pixels, 5, 4).is_err() && ImageBatch::new(&pixels, 0, 4).is_err());
 }
@@ -272,7 +278,7 @@ fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
     config.text.layers = 3;
     config.vision.layers = 1;
     config.embed_dim = 48;
-    let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
     let error = ModelWeights::new(config, checkpoint)
         .unwrap_err()
         .to_string();

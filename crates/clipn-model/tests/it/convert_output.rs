@@ -68,7 +68,7 @@ impl Workspace {
     ) -> Result<ConversionSummary, ConvertError> {
         let from = PretrainedWeights::open(&self.path(from)).unwrap();
         let model = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-        conversion.run(&from, Some(model), out, progress)
+        conversion.run_with_progress(&from, Some(model), out, progress)
     }
 
     /// Asserts that the conversion fails with all of these words and changes nothing in the
@@ -334,8 +334,8 @@ impl Progress for CancelAfter {
 fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
     let w = Workspace::new();
     for to in ConversionTarget::ALL {
-        let out = w.path(to.name());
-        w.convert(to, to.name(), false).unwrap();
+        let out = w.path(to.as_str());
+        w.convert(to, to.as_str(), false).unwrap();
         let weights = if to.is_directory() {
             fs::read_dir(&out).unwrap().count()
         } else {

@@ -94,7 +94,7 @@ fn reads_a_small_archive_and_skips_its_settings() {
     text(&mut more, "List[str]");
     more.extend(b"tR");
     let read = read(script(&module_pickle(&more), &[("0", two_floats())])).unwrap();
-    assert_eq!(read.kind(), WeightsFormat::TorchScript);
+    assert_eq!(read.format(), WeightsFormat::TorchScript);
     let names: Vec<&str> = read.iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["inner.w"]);
     assert_eq!(read.get("inner.w").unwrap().to_f32()[..], [1.0, 2.0]);
@@ -624,7 +624,7 @@ fn rejects_truncated_and_oversized_configs() {
 
 #[test]
 fn reports_a_missing_tensor_of_a_transformers_model() {
-    let plain = Checkpoint::open(&fixture("checkpoint/plain_clip.pt")).unwrap();
+    let plain = Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap();
     let mut tensors = clip_model(&plain);
     tensors.retain(|(name, _)| !name.ends_with("layers.0.self_attn.v_proj.bias"));
     let bytes = torch_file::state_dict(&tensors);
@@ -732,7 +732,7 @@ fn read_everything(pretrained: &PretrainedWeights) {
         let found = ModelConfig::from_json(&config.name, "", &config.to_open_clip().to_string());
         assert_eq!(found.unwrap(), config);
         let _ = (
-            config.parameters(16),
+            config.parameter_counts(16),
             config.image_flops(),
             config.text_flops(77),
         );

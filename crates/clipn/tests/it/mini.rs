@@ -2,7 +2,9 @@
 
 use clipn::checkpoint::Dtype;
 use clipn::engine::{TextEncoder, image_tower};
-use clipn::model::{ImageBatch, LogitScale, NoSideOrigin, PretrainedWeights, PretrainedKind, TextSide, TextTower};
+use clipn::model::{
+    ImageBatch, LogitScale, NoSideOrigin, PretrainedKind, PretrainedWeights, TextSide, TextTower,
+};
 use clipn::prompts::TemplateSet;
 use clipn::tokenizer::Tokenizer;
 

@@ -66,11 +66,13 @@ mod tests {
     #[test]
     fn last_grid_matches_the_last_feature_map() {
         let grid = |height: usize, width: usize| {
-            last_grid(&ImageBatch::new(&vec![0.0f32; 3 * height * width], height, width).unwrap())
+            let pixels = vec![0.0f32; 3 * height * width];
+            last_grid(&ImageBatch::new(&pixels, height, width).unwrap())
         };
-        assert_eq!(grid(224, 224).unwrap(), (7, 7));
-        assert_eq!(grid(31, 95).unwrap(), (1, 3));
-        assert_eq!(grid(62, 63).unwrap(), (1, 2));
+        let patches = |rows, columns| PatchGrid { rows, columns };
+        assert_eq!(grid(224, 224).unwrap(), patches(7, 7));
+        assert_eq!(grid(31, 95).unwrap(), patches(1, 3));
+        assert_eq!(grid(62, 63).unwrap(), patches(1, 2));
         assert!(grid(30, 64).unwrap_err().to_string().contains("30×64"));
     }
 }
