@@ -77,7 +77,10 @@ impl<'a> BundleBuilder<'a> {
     /// [`ClassifierBuilder::build`] fails.
     pub fn build(&self, pretrained: &PretrainedWeights) -> Result<Bundle, BundleError> {
         let weights = pretrained.weights(self.config.clone())?;
-        let classifier = self.classifier.clone().with_metadata(&pretrained.metadata());
+        let classifier = self
+            .classifier
+            .clone()
+            .with_metadata(&pretrained.metadata());
         let prompts = classifier.prompts(&weights)?;
         let classifier = classifier.build(&weights)?;
         let size = weights.config().vision.image_size;

@@ -97,9 +97,9 @@ impl From<CheckpointError> for BundleError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::NotFound { path } => Self::NotFound { path },
-            CheckpointError::Unrecognized { path, .. } | CheckpointError::Folder { path, .. } => {
-                Self::NotABundle { path }
-            }
+            CheckpointError::Unrecognized { path, .. }
+            | CheckpointError::NoWeightsInDirectory { path, .. }
+            | CheckpointError::AmbiguousDirectory { path, .. } => Self::NotABundle { path },
             other => Self::Checkpoint(other),
         }
     }

@@ -10,9 +10,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clipn_checkpoint::{Buffer, Checkpoint, WeightsFormat, Tensor, write_safetensors};
+use clipn_checkpoint::{Buffer, Checkpoint, Tensor, WeightsFormat, write_safetensors};
 use clipn_image::Preprocessing;
-use clipn_model::{BUNDLE_KEY, Real, names};
+use clipn_model::{BUNDLE_KEY, Real};
 use clipn_ood::calibration::{Calibration, CalibrationMetadata};
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,8 @@ struct Description {
 impl Bundle {
     /// Whether `checkpoint` is a bundle: a safetensors file with a bundle description.
     pub fn is_bundle(checkpoint: &Checkpoint) -> bool {
-        checkpoint.format() == WeightsFormat::Safetensors && checkpoint.metadata().contains_key(BUNDLE_KEY)
+        checkpoint.format() == WeightsFormat::Safetensors
+            && checkpoint.metadata().contains_key(BUNDLE_KEY)
     }
 
     /// Reads a bundle. An image tower in it stays in the memory-mapped file until it is used.
@@ -88,10 +89,7 @@ impl Bundle {
         if !Self::is_bundle(&checkpoint) {
             return Err(BundleError::NotABundle { path });
         }
-        let json = checkpoint
-            .metadata()
-            .get(BUNDLE_KEY)
-            .map_or("", String::as_str);
+        let json = checkpoint.metadata().get(BUNDLE_KEY).unwrap_or_default();
         let invalid_json =
             |error: serde_json::Error| corrupt(format!("invalid description: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(invalid_json)?;
@@ -106,7 +104,7 @@ impl Bundle {
         description
             .model
             .config
-            .check(&path.display().to_string())?;
+            .validate(&path.display().to_string())?;
         description
             .preprocessing
             .validate()
@@ -132,8 +130,8 @@ impl Bundle {
             _ => Err(corrupt(format!("{name} contains NaN or infinite values"))),
         };
         let scale = number(SCALE)?;
-        let classifier = Classifier::new(description.class_names, rows(YES)?, rows(NO)?)?
-            .with_scale(scale);
+        let classifier =
+            Classifier::new(description.class_names, rows(YES)?, rows(NO)?)?.with_scale(scale);
         let calibration = match description.calibration {
             Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
@@ -153,9 +151,11 @@ impl Bundle {
             None => None,
         };
         let config = &description.model.config;
-        let has_tower = names::vision(&config.vision, config.embed_dim)
+        let has_tower = config
+            .vision
+            .tensors(config.embed_dim)
             .first()
-            .is_some_and(|(name, _)| checkpoint.get(name).is_some());
+            .is_some_and(|spec| checkpoint.get(&spec.name).is_some());
         Ok(Self {
             classifier,
             prompts: ClassPrompts::new(description.templates, description.prompt_variant),
@@ -227,12 +227,15 @@ impl Bundle {
             TowerSource::InMemory(weights) => tensors.extend(weights.image_tensors()),
             TowerSource::InFile(checkpoint) => {
                 let config = &self.identity.config;
-                let named_tensor =
-                    |(name, _): names::Named| Some((name.clone(), checkpoint.get(&name)?.clone()));
                 tensors.extend(
-                    names::vision(&config.vision, config.embed_dim)
+                    config
+                        .vision
+                        .tensors(config.embed_dim)
                         .into_iter()
-                        .filter_map(named_tensor),
+                        .filter_map(|spec| {
+                            let tensor = checkpoint.get(&spec.name)?.clone();
+                            Some((spec.name, tensor))
+                        }),
                 );
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clipn_checkpoint::Checkpoint;
 use clipn_engine::{image_tower, image_tower_from_image_weights};
-use clipn_model::{ImageTower, ImageTowerWeights, PretrainedWeights, ModelWeights};
+use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights, PretrainedWeights};
 
 use crate::bundle::{Bundle, BundleError, TowerSource};
 

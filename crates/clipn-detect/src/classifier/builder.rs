@@ -2,7 +2,7 @@ use std::fmt;
 
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_engine::TextEncoder;
-use clipn_model::{LogitScale, Real, TextSide, TextTower, ModelWeights, WeightsMetadata};
+use clipn_model::{LogitScale, ModelWeights, Real, TextSide, TextTower, WeightsMetadata};
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 
 use crate::classifier::encode::encode_classes;

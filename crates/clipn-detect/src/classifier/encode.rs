@@ -111,4 +111,3 @@ fn texts(class_names: &[String], templates: &[Template], context_length: usize) 
     texts.par_sort_by(|a, b| a.ids.cmp(&b.ids));
     texts
 }
-

@@ -1,4 +1,4 @@
-use clipn_model::{NoSideOrigin, ModelWeights};
+use clipn_model::{ModelWeights, NoSideOrigin};
 use clipn_text::prompts::{PromptVariant, Template, TemplateSet};
 
 use crate::classifier::ClassifierError;

@@ -53,7 +53,7 @@ use std::sync::Arc;
 
 use clipn_engine::image_tower;
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{FeatureMatrix, ImageTower, PretrainedWeights, ModelWeights};
+use clipn_model::{FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights};
 use clipn_ood::calibration::Calibration;
 use clipn_ood::scores::{DecisionRule, LogitsRow};
 

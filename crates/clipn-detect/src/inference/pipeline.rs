@@ -3,7 +3,7 @@ use std::fmt;
 use clipn_base::ordered::map_ordered;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_image::{ImageError, ImageSource, Preprocessing};
-use clipn_model::{FeatureMatrix, ImageTower, ImageBatch};
+use clipn_model::{FeatureMatrix, ImageBatch, ImageTower};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 

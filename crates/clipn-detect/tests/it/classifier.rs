@@ -8,8 +8,8 @@ use clipn_detect::classifier::{
 use clipn_engine::reference::ReferenceText;
 use clipn_engine::{TextEncoder, TextTransformer, VisionTransformer};
 use clipn_model::{
-    FeatureMatrix, ImageTower, ImageBatch, LogitScale, ModelConfig, NoSideOrigin, PretrainedWeights, Real, TextSide, TextParams,
-    TextTower, ModelWeights,
+    FeatureMatrix, ImageBatch, ImageTower, LogitScale, ModelConfig, ModelWeights, NoSideOrigin,
+    PretrainedWeights, Real, TextParams, TextSide, TextTower,
 };
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::fixture;
@@ -22,7 +22,7 @@ fn tiny() -> ModelWeights {
     let config = ModelConfig::load(&fixture(&format!("{TINY}/clipn-tiny-realvocab.json"))).unwrap();
     ModelWeights::new(
         config,
-        Checkpoint::open(&fixture(&format!("{TINY}/model_fp16.safetensors"))).unwrap(),
+        Checkpoint::open(fixture(&format!("{TINY}/model_fp16.safetensors"))).unwrap(),
     )
     .unwrap()
 }
@@ -47,8 +47,11 @@ fn f32_classifier(set: &TemplateSet) -> Classifier {
         TextTransformer::from_weights(&weights, TextSide::Yes),
         TextTransformer::from_weights(&weights, TextSide::No),
     );
-    ClassifierBuilder::new(strings("classes")).with_templates(set.clone()).with_variant(PromptVariant::Learnable).build_with_towers(&yes, &no)
-    .unwrap()
+    ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&yes, &no)
+        .unwrap()
 }
 
 fn check<T: Real + Into<f64>>(
@@ -103,8 +106,11 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
         ReferenceText::from_weights(&weights, TextSide::No),
     );
     let set = TemplateSet::built_in("clipn").unwrap();
-    let found = ClassifierBuilder::new(strings("classes")).with_templates(set.clone()).with_variant(PromptVariant::Learnable).build_with_towers(&yes, &no)
-    .unwrap();
+    let found = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&yes, &no)
+        .unwrap();
     check(
         &found,
         &figures.f64("all128.fc_yes"),
@@ -125,8 +131,11 @@ fn the_hand_crafted_variant_uses_paired_templates() {
     };
     let no = TextTransformer::new(weights.config(), without_prompts);
     let set = TemplateSet::built_in("clipn").unwrap();
-    let found = ClassifierBuilder::new(strings("classes")).with_templates(set.clone()).with_variant(PromptVariant::HandCrafted).build_with_towers(&yes, &no)
-    .unwrap();
+    let found = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::HandCrafted)
+        .build_with_towers(&yes, &no)
+        .unwrap();
     check(
         &found,
         &figures.f32("fc_yes"),
@@ -136,8 +145,11 @@ fn the_hand_crafted_variant_uses_paired_templates() {
     );
 
     let simple = TemplateSet::built_in("simple").unwrap();
-    let error = ClassifierBuilder::new(strings("classes")).with_templates(simple.clone()).with_variant(PromptVariant::HandCrafted).build_with_towers(&yes, &no)
-    .unwrap_err();
+    let error = ClassifierBuilder::new(strings("classes"))
+        .with_templates(simple.clone())
+        .with_variant(PromptVariant::HandCrafted)
+        .build_with_towers(&yes, &no)
+        .unwrap_err();
     assert!(
         error.to_string().contains("`simple` has no `no` lines"),
         "{error}"
@@ -149,7 +161,7 @@ fn a_plain_clip_has_equal_yes_and_no_towers() {
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     let weights = ModelWeights::new(
         config,
-        Checkpoint::open(&fixture("checkpoint/plain_clip.pt")).unwrap(),
+        Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap(),
     )
     .unwrap();
     assert_eq!(
@@ -166,7 +178,9 @@ fn a_plain_clip_has_equal_yes_and_no_towers() {
     }
     let (pixels, shape) = (figures.f32("images"), figures.shape("images"));
     let images = ImageBatch::new(&pixels, shape[2], shape[3]).unwrap();
-    let found = VisionTransformer::from_weights(&weights).encode(images).unwrap();
+    let found = VisionTransformer::from_weights(&weights)
+        .encode(images)
+        .unwrap();
     assert_close(
         found.values(),
         &figures.f32("image_features"),
@@ -208,8 +222,11 @@ fn reports_why_a_classifier_cannot_be_built() {
     let weights = tiny();
     let tower = TextTransformer::from_weights(&weights, TextSide::Yes);
     let set = TemplateSet::built_in("simple").unwrap();
-    let none = ClassifierBuilder::new(Vec::<String>::new()).with_templates(set.clone()).with_variant(PromptVariant::Learnable).build_with_towers(&tower, &tower)
-    .unwrap_err();
+    let none = ClassifierBuilder::new(Vec::<String>::new())
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&tower, &tower)
+        .unwrap_err();
     assert!(none.to_string().contains("no class names"), "{none}");
 
     struct Stop;
@@ -218,15 +235,22 @@ fn reports_why_a_classifier_cannot_be_built() {
             true
         }
     }
-    let stopped = ClassifierBuilder::new(strings("classes")).with_templates(set.clone()).with_variant(PromptVariant::Learnable).with_progress(&Stop).build_with_towers(&tower, &tower)
-    .unwrap_err();
+    let stopped = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .with_progress(&Stop)
+        .build_with_towers(&tower, &tower)
+        .unwrap_err();
     assert!(stopped.to_string().contains("cancelled"), "{stopped}");
 
     let mut damaged = weights.text_params::<f32>(TextSide::Yes);
     damaged.projection.make_mut()[5] = f32::NAN;
     let damaged = TextTransformer::new(weights.config(), damaged);
-    let error = ClassifierBuilder::new(strings("classes")).with_templates(set.clone()).with_variant(PromptVariant::Learnable).build_with_towers(&damaged, &tower)
-    .unwrap_err();
+    let error = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&damaged, &tower)
+        .unwrap_err();
     assert!(
         error
             .to_string()
@@ -243,13 +267,17 @@ fn the_builder_takes_defaults_from_the_weights() {
     let names = ["school bus", "banana"];
     let builder = ClassifierBuilder::new(names).with_metadata(&metadata);
     let prompts = builder.prompts(&weights).unwrap();
-    assert_eq!(Some(prompts.templates().name()), metadata.templates.as_deref());
+    assert_eq!(
+        Some(prompts.templates().name()),
+        metadata.templates.as_deref()
+    );
     assert_eq!(prompts.variant(), PromptVariant::Learnable);
     let found = builder.build(&weights).unwrap();
     assert_eq!(found.scale(), weights.logit_scale());
 
     // The same with given towers, templates and scale, to the bit.
-    let [yes, no] = [TextSide::Yes, TextSide::No].map(|side| TextEncoder::from_weights(&weights, side));
+    let [yes, no] =
+        [TextSide::Yes, TextSide::No].map(|side| TextEncoder::from_weights(&weights, side));
     let given = ClassifierBuilder::new(names).with_prompts(prompts);
     let given = given.build_with_towers(&yes, &no).unwrap();
     assert_eq!(given.scale(), 100.0);
@@ -277,7 +305,7 @@ fn settings_of_the_builder_precede_the_metadata() {
     // Without metadata, the published templates and scale.
     let bare = ClassifierBuilder::new(["banana"]);
     let prompts = bare.prompts(&weights).unwrap();
-    assert_eq!(prompts.templates().name(), TemplateSet::PUBLISHED);
+    assert_eq!(prompts.templates().name(), TemplateSet::DEFAULT_NAME);
 }
 
 #[test]
@@ -307,7 +335,10 @@ fn text_towers_have_no_trained_scale() {
         .with_logit_scale(LogitScale::Trained)
         .build_with_towers(&tower, &tower)
         .unwrap_err();
-    assert!(matches!(error, ClassifierError::UnknownLogitScale), "{error}");
+    assert!(
+        matches!(error, ClassifierError::UnknownLogitScale),
+        "{error}"
+    );
     assert!(error.hint().unwrap().contains("with_scale"));
 }
 

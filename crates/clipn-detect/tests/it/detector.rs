@@ -24,7 +24,7 @@ fn tiny() -> ModelWeights {
     let config = ModelConfig::load(&folder.join("clipn-tiny-realvocab.json")).unwrap();
     ModelWeights::new(
         config,
-        Checkpoint::open(&folder.join("model_fp16.safetensors")).unwrap(),
+        Checkpoint::open(folder.join("model_fp16.safetensors")).unwrap(),
     )
     .unwrap()
 }
@@ -448,7 +448,7 @@ fn rejects_damaged_bundles() {
         r#"\"embed_dim\":127"#,
         "for classifier.yes, got",
     );
-    check_error(r#"\"std\":[0."#, r#"\"std\":[-0."#, "std is");
+    check_error(r#"\"std\":[0."#, r#"\"std\":[-0."#, "setting std");
     let error = |path: &Path| Bundle::open(path).unwrap_err();
     assert!(matches!(
         error(&folder.path().join("none.clipn")),

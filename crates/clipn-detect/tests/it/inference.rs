@@ -10,7 +10,7 @@ use clipn_detect::classifier::{Classifier, ClassifierBuilder};
 use clipn_detect::detector::{Detector, DetectorError};
 use clipn_detect::inference::{InferenceError, InferencePipeline, Parallelism};
 use clipn_image::{ImageError, ImageSource, Preprocessing};
-use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, ModelError, Pretrained};
+use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, ModelError, PretrainedWeights};
 use clipn_testing::fixture;
 
 /// Tower whose features are the first two values of an image; it counts its batches.
@@ -189,12 +189,19 @@ fn no_images_give_no_detections() {
 fn files_are_classified_as_one_by_one_to_the_bit() {
     let bundle: Bundle = BundleBuilder::new(ClassifierBuilder::new(["school bus", "banana"]))
         .with_image_tower(true)
-        .build(&Pretrained::mini().unwrap())
+        .build(&PretrainedWeights::mini().unwrap())
         .unwrap();
     let detector = Detector::from_bundle(bundle).unwrap();
     let names = [
-        "420.jpg", "422.jpg", "444.jpg", "cmyk.jpg", "absent.jpg", "palette8.png", "lossy.webp",
-        "plain.gif", "grey16.png",
+        "420.jpg",
+        "422.jpg",
+        "444.jpg",
+        "cmyk.jpg",
+        "absent.jpg",
+        "palette8.png",
+        "lossy.webp",
+        "plain.gif",
+        "grey16.png",
     ];
     let paths: Vec<PathBuf> = names
         .iter()
@@ -323,7 +330,11 @@ fn an_error_of_the_sink_ends_a_run() {
         |_, _| (),
         |()| {
             seen += 1;
-            if seen == 5 { Err(Failure::Full) } else { Ok(()) }
+            if seen == 5 {
+                Err(Failure::Full)
+            } else {
+                Ok(())
+            }
         },
     );
     assert!(matches!(result, Err(Failure::Full)), "{result:?}");

@@ -2,7 +2,7 @@
 
 use clipn_detect::classifier::{Classifier, Logits};
 use clipn_engine::{TextTransformer, VisionTransformer};
-use clipn_model::{ImageTower, ImageBatch, TextSide, TextTower};
+use clipn_model::{ImageBatch, ImageTower, TextSide, TextTower};
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{by_name, predict};
 use clipn_testing::figures::{Figures, assert_close, weights};
