@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn_data::{
-    CachedImages, CaptionLoader, CaptionTable, LoaderSettings, SkipLimit, Sampling, SkipReason,
-    CaptionTableFormat, TrainBatch, TrainingDataError,
+    CachedImages, CaptionLoader, CaptionTable, CaptionTableFormat, LoaderSettings, Sampling,
+    SkipLimit, SkipReason, TrainBatch, TrainingDataError,
 };
 use clipn_testing::shards::{bmp, number};
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ fn read(path: &Path) -> Result<CaptionTable, TrainingDataError> {
 
 fn settings(batch_size: usize) -> LoaderSettings {
     LoaderSettings {
-        max_bad: SkipLimit::Unlimited,
+        max_skipped: SkipLimit::Unlimited,
         ..LoaderSettings::new(8, batch_size)
     }
 }
@@ -230,7 +230,7 @@ fn skips_malformed_rows_and_reports_their_lines() {
     assert_eq!(numbers(&[epoch.next().unwrap().unwrap()]), [0, 7]);
     let lines: Vec<(String, SkipReason)> = epoch
         .skipped()
-        .first
+        .examples
         .iter()
         .map(|skipped| (skipped.key.clone(), skipped.reason))
         .collect();
@@ -246,7 +246,7 @@ fn skips_malformed_rows_and_reports_their_lines() {
     assert_eq!(lines, expected);
 
     let strict = LoaderSettings {
-        max_bad: SkipLimit::Fraction(0.5),
+        max_skipped: SkipLimit::Fraction(0.5),
         ..in_order
     };
     let mut epoch = CaptionLoader::new(read(&path).unwrap().into(), strict)

@@ -332,7 +332,7 @@ fn a_map_names_and_selects_classes() {
     .unwrap();
     let opened = benchmark.open(root.path()).unwrap();
     assert_eq!(opened.class_names(none).unwrap(), ["goldfish", "cat"]);
-    assert_eq!(opened.id.folders, ["n1", "n3"]);
+    assert_eq!(opened.id.class_directories, ["n1", "n3"]);
     assert_eq!(labels(&opened.id), [Some(0), Some(0), Some(1)]);
     assert_eq!(opened.ood[0].kind, Some(OodKind::Near));
     assert_eq!(

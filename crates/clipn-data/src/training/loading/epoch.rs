@@ -1,3 +1,5 @@
+use std::fmt;
+
 use clipn_image::Preprocessing;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,16 @@ pub struct Epoch {
     pub(super) position: EpochPosition,
     pub(super) passes: EmptyPassDetector,
     pub(super) failed: bool,
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoch")
+            .field("batch_size", &self.batch_size)
+            .field("batches", &self.batches)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Detects data without any usable sample.

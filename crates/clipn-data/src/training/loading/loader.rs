@@ -1,7 +1,5 @@
 use std::sync::Arc;
 
-use clipn_base::random::RandomSource;
-
 use crate::training::error::TrainingDataError;
 use crate::training::loading::epoch::{EmptyPassDetector, Epoch, EpochPosition};
 use crate::training::loading::pipeline::Pipeline;

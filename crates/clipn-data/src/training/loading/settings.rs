@@ -152,7 +152,7 @@ impl LoaderSettings {
                 format!("expected at most 1024, got {}", self.workers),
             );
         }
-        match self.max_bad {
+        match self.max_skipped {
             SkipLimit::Fraction(fraction) if !(0.0..=1.0).contains(&fraction) => refuse(
                 "max_bad",
                 format!("expected a fraction from 0 to 1, got {fraction}"),

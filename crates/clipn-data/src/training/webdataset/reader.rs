@@ -6,6 +6,7 @@ use crate::training::sample::{DrawnItem, RawImage, RawSample, SampleId, Segment}
 use crate::training::skipped::{SkipReason, SkippedSample};
 use crate::training::webdataset::fields::{SampleFields, SampleFiles};
 use crate::training::webdataset::samples::SampleReader;
+use crate::training::webdataset::shards::Shard;
 
 type Source = SampleReader<Box<dyn Read + Send>>;
 

@@ -34,7 +34,7 @@ impl Shard {
 
     /// Counts the samples, as far as it can be read.
     fn count_samples(&self) -> u64 {
-        let Ok(source) = open_archive(&shard.path) else {
+        let Ok(source) = open_archive(&self.path) else {
             return 0;
         };
         let mut groups = SampleReader::new(source);
