@@ -12,7 +12,7 @@ use serde::Serialize;
 ///
 /// let metadata: Metadata = [("epoch", "10"), ("name", "vit")].into_iter().collect();
 /// assert_eq!(metadata.get("epoch"), Some("10"));
-/// assert_eq!(&metadata["name"], "vit");
+/// assert_eq!(metadata["name"], "vit");
 /// let keys: Vec<&str> = metadata.iter().map(|(key, _)| key).collect();
 /// assert_eq!(keys, ["epoch", "name"]);
 /// ```
@@ -58,9 +58,9 @@ impl From<IndexMap<String, String>> for Metadata {
 /// # Panics
 /// If there is no text of that key.
 impl Index<&str> for Metadata {
-    type Output = str;
+    type Output = String;
 
-    fn index(&self, key: &str) -> &str {
+    fn index(&self, key: &str) -> &String {
         &self.0[key]
     }
 }

@@ -43,7 +43,7 @@ impl Figures {
 pub fn weights(model: &str) -> ModelWeights {
     let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
     let checkpoint =
-        Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
+        Checkpoint::open(fixture(&format!("models/{model}/model.safetensors"))).unwrap();
     ModelWeights::new(config, checkpoint).unwrap()
 }
 

@@ -17,7 +17,7 @@ const FORMATS: [(&str, WeightsFormat); 4] = [
 ];
 
 fn open(name: &str) -> Checkpoint {
-    Checkpoint::open(&fixture("checkpoint").join(name)).expect("a fixture that opens")
+    Checkpoint::open(fixture("checkpoint").join(name)).expect("a fixture that opens")
 }
 
 fn error(path: &Path) -> CheckpointError {
@@ -153,8 +153,8 @@ fn a_distributed_checkpoint_equals_its_safetensors() {
     let Some(folder) = test_data(folder) else {
         return;
     };
-    let saved = Checkpoint::open(&folder.join("run/checkpoints/epoch_10.pt")).unwrap();
-    let expected = Checkpoint::open(&folder.join("model_fp16.safetensors")).unwrap();
+    let saved = Checkpoint::open(folder.join("run/checkpoints/epoch_10.pt")).unwrap();
+    let expected = Checkpoint::open(folder.join("model_fp16.safetensors")).unwrap();
     assert!(saved.has_module_prefix());
     assert_eq!(saved.stripped_prefix(), "module.");
     assert_eq!(saved.len(), expected.len());

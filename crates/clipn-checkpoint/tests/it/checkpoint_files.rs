@@ -49,7 +49,7 @@ fn read(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
 
 #[test]
 fn compressed_archives_have_the_same_tensors() {
-    let expected = Checkpoint::open(&fixture("checkpoint/formats.expected.safetensors")).unwrap();
+    let expected = Checkpoint::open(fixture("checkpoint/formats.expected.safetensors")).unwrap();
     let packed = repacked(
         "formats_zip.pt",
         CompressionMethod::Deflated,
@@ -217,7 +217,7 @@ fn detects_the_format_regardless_of_the_name() {
 fn written_files_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.safetensors");
-    let source = Checkpoint::open(&fixture("checkpoint/formats_legacy.pt")).unwrap();
+    let source = Checkpoint::open(fixture("checkpoint/formats_legacy.pt")).unwrap();
     let tensors = || {
         source
             .iter()

@@ -7,13 +7,11 @@ use clipn_model::{
     Activation, ImageBatch, ImageTower, ModelConfig, PromptSelection, TextConfig, TextTower,
     VisionConfig,
 };
+use clipn_testing::condition::{self, Comparison};
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
 use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
-
-/// Maximum error, relative to the largest magnitude of the features.
-const TOLERANCE: f64 = 1e-5;
 
 fn activation() -> impl Strategy<Value = Activation> {
     prop_oneof![Just(Activation::Gelu), Just(Activation::QuickGelu)]
@@ -59,6 +57,67 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
+/// Compares the fast image tower with the reference tower in f64 for images of one size.
+fn compare_image_towers(
+    config: &ModelConfig,
+    seed: u64,
+    count: usize,
+    height: usize,
+    width: usize,
+) -> Result<(), String> {
+    let fast = VisionTransformer::new(config, Random::new(seed).vision(config));
+    let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
+    let images = ImageBatch::new(&pixels, height, width).unwrap();
+    let found = fast.encode(images).unwrap();
+    assert_eq!(found.len(), count);
+
+    let params = Random::new(seed).vision::<f64>(config);
+    let wide = widen(&pixels);
+    let encode = |params: VisionParams<f64>, pixels: &[f64]| {
+        let images = ImageBatch::new(pixels, height, width).unwrap();
+        let tower = ReferenceVision::new(config, params);
+        tower.encode(images).unwrap().values().to_vec()
+    };
+    let features = Comparison {
+        name: "features",
+        found: found.values(),
+        expected: &encode(params.clone(), &wide),
+    };
+    condition::check(&[features], |perturbation| {
+        let pixels = perturbation.perturbed(&wide);
+        vec![encode(perturbation.vision(&params), &pixels)]
+    })
+    .map_err(|error| format!("{height}×{width}: {error}"))
+}
+
+/// Compares the fast text tower with the reference tower in f64 for one prompt.
+fn compare_text_towers(
+    config: &ModelConfig,
+    seed: u64,
+    prompts: usize,
+    tokens: &TokenBatch,
+    prompt: PromptSelection,
+) -> Result<(), String> {
+    let fast = TextTransformer::new(config, Random::new(seed).text(config, prompts));
+    let found = fast.encode_with(tokens, prompt).unwrap();
+    assert_eq!(found.len(), tokens.len());
+
+    let params = Random::new(seed).text::<f64>(config, prompts);
+    let encode = |params: TextParams<f64>| {
+        let tower = ReferenceText::new(config, params);
+        tower.encode_with(tokens, prompt).unwrap().values().to_vec()
+    };
+    let features = Comparison {
+        name: "features",
+        found: found.values(),
+        expected: &encode(params.clone()),
+    };
+    condition::check(&[features], |perturbation| {
+        vec![encode(perturbation.text(&params))]
+    })
+    .map_err(|error| format!("{prompt:?}: {error}"))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -66,18 +125,10 @@ proptest! {
     fn fast_image_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
-        let fast = VisionTransformer::new(&config, Random::new(seed).vision(&config));
-        let plain = ReferenceVision::<f64>::new(&config, Random::new(seed).vision(&config));
         let own = config.vision.image_size;
         let patch = config.vision.patch_size;
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
-            let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
-            let found = fast.encode(ImageBatch::new(&pixels, height, width).unwrap()).unwrap();
-            let wide = widen(&pixels);
-            let expected = plain.encode(ImageBatch::new(&wide, height, width).unwrap()).unwrap();
-            prop_assert_eq!(found.len(), count);
-            let error = relative_to_max(&widen(found.values()), expected.values());
-            prop_assert!(error <= TOLERANCE, "{}×{}: {:e}", height, width, error);
+            compare_image_towers(&config, seed, count, height, width).map_err(TestCaseError::fail)?;
         }
     }
 
@@ -85,18 +136,12 @@ proptest! {
     fn fast_text_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..9, prompts in 0usize..3,
     ) {
-        let fast = TextTransformer::new(&config, Random::new(seed).text(&config, prompts));
-        let plain = ReferenceText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
         let mut random = Random::new(!seed);
         let length = config.text.context_length;
         let ids = (0..count * length).map(|_| (random.next() % 50) as u32).collect();
         let tokens = TokenBatch::new(ids, length).unwrap();
         for prompt in std::iter::once(PromptSelection::Mean).chain((0..prompts).map(PromptSelection::Index)) {
-            let found = fast.encode_with(&tokens, prompt).unwrap();
-            let expected = plain.encode_with(&tokens, prompt).unwrap();
-            prop_assert_eq!(found.len(), count);
-            let error = relative_to_max(&widen(found.values()), expected.values());
-            prop_assert!(error <= TOLERANCE, "{:?}: {:e}", prompt, error);
+            compare_text_towers(&config, seed, prompts, &tokens, prompt).map_err(TestCaseError::fail)?;
         }
     }
 }

@@ -8,17 +8,11 @@ use clipn_model::{
     TextConfig, TextGradient, TextSide, TextTower, TrainableImageTower, TrainableTextTower,
     VisionConfig, VisionParams,
 };
+use clipn_testing::condition::{self, Comparison, Perturbation};
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
 use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
-
-/// Maximum error, relative to the largest magnitude of each tensor's gradient unless that is itself
-/// rounding noise.
-const TOLERANCE: f64 = 2e-5;
-/// Lower bound of that magnitude, relative to the largest gradient of all tensors: in exact
-/// arithmetic, the gradient of the key biases is zero.
-const NOISE: f64 = 1e-2;
 
 fn config(
     embed_dim: usize,
@@ -129,36 +123,30 @@ fn owned<T: Real>(named: Vec<NamedTensor<&[T]>>) -> Vec<NamedTensor<Vec<T>>> {
     named.into_iter().map(own).collect()
 }
 
-/// Checks that every tensor of `found` is within the tolerance of `expected`.
+/// Compares the gradients of a fast tower with those of the reference tower. `perturbed` returns
+/// the latter for perturbed parameters and inputs.
 fn compare(
     found: &[NamedTensor<Vec<f32>>],
     expected: &[NamedTensor<Vec<f64>>],
+    mut perturbed: impl FnMut(&mut Perturbation) -> Vec<NamedTensor<Vec<f64>>>,
 ) -> Result<(), TestCaseError> {
-    let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let all = expected
-        .iter()
-        .map(|t| largest(&t.values))
-        .fold(0.0, f64::max);
     prop_assert_eq!(found.len(), expected.len());
+    let mut tensors = Vec::new();
     for (found, expected) in found.iter().zip(expected) {
         prop_assert_eq!(&found.name, &expected.name);
         prop_assert_eq!(&found.shape, &expected.shape);
         prop_assert_eq!(found.values.len(), found.shape.iter().product::<usize>());
-        let own = largest(&expected.values);
-        if all == 0.0 {
-            prop_assert!(found.values.iter().all(|&v| v == 0.0));
-            continue;
-        }
-        let error =
-            relative_to_max(&widen(&found.values), &expected.values) * own / own.max(NOISE * all);
-        prop_assert!(
-            own == 0.0 || error <= TOLERANCE,
-            "{}: {:e}",
-            found.name,
-            error
-        );
+        tensors.push(Comparison {
+            name: &found.name,
+            found: &found.values,
+            expected: &expected.values,
+        });
     }
-    Ok(())
+    condition::check(&tensors, |perturbation| {
+        let changed = perturbed(perturbation);
+        changed.into_iter().map(|t| t.values).collect()
+    })
+    .map_err(TestCaseError::fail)
 }
 
 proptest! {
@@ -169,17 +157,24 @@ proptest! {
         config in any_config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
         let fast = VisionTransformer::new(&config, Random::new(seed).vision(&config));
-        let plain = ReferenceVision::<f64>::new(&config, Random::new(seed).vision(&config));
+        let params = Random::new(seed).vision::<f64>(&config);
         let (own, patch) = (config.vision.image_size, config.vision.patch_size);
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
             let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
             let d: Vec<f32> = Random::new(seed ^ 1).values(count * config.embed_dim, 1.0);
             let images = ImageBatch::new(&pixels, height, width).unwrap();
             let (_, found) = image_gradient(&fast, images, &d);
-            let wide = widen(&pixels);
-            let images = ImageBatch::new(&wide, height, width).unwrap();
-            let (_, expected) = image_gradient(&plain, images, &widen(&d));
-            compare(&owned(found.named_tensors()), &owned(expected.named_tensors()))?;
+            let (wide, wide_d) = (widen(&pixels), widen(&d));
+            let gradient = |params: VisionParams<f64>, pixels: &[f64], d: &[f64]| {
+                let images = ImageBatch::new(pixels, height, width).unwrap();
+                let (_, gradient) = image_gradient(&ReferenceVision::new(&config, params), images, d);
+                owned(gradient.named_tensors())
+            };
+            let expected = gradient(params.clone(), &wide, &wide_d);
+            compare(&owned(found.named_tensors()), &expected, |perturbation| {
+                let (pixels, d) = (perturbation.perturbed(&wide), perturbation.perturbed(&wide_d));
+                gradient(perturbation.vision(&params), &pixels, &d)
+            })?;
         }
     }
 
@@ -188,15 +183,28 @@ proptest! {
         config in any_config(), seed: u64, count in 0usize..9, prompts in 0usize..4,
     ) {
         let fast = TextTransformer::new(&config, Random::new(seed).text(&config, prompts));
-        let plain = ReferenceText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
+        let params = Random::new(seed).text::<f64>(&config, prompts);
         let mut random = Random::new(!seed);
         let tokens = texts(&mut random, count, 1 + seed as usize % config.text.context_length);
         let choices = prompt_choices(&mut random, count, prompts);
         let d: Vec<f32> = random.values(count * config.embed_dim, 1.0);
         let (features, found) = text_gradient(&fast, &tokens, &choices, &d);
-        let (exact, expected) = text_gradient(&plain, &tokens, &choices, &widen(&d));
-        prop_assert!(count == 0 || relative_to_max(&widen(&features), &exact) < 1e-5);
-        compare(&found.to_dense(50, TextSide::No), &expected.to_dense(50, TextSide::No))?;
+        let wide_d = widen(&d);
+        let run = |params: TextParams<f64>, d: &[f64]| {
+            let (features, gradient) =
+                text_gradient(&ReferenceText::new(&config, params), &tokens, &choices, d);
+            (features, gradient.to_dense(50, TextSide::No))
+        };
+        let (exact, expected) = run(params.clone(), &wide_d);
+        let forward = Comparison { name: "features", found: &features, expected: &exact };
+        condition::check(&[forward], |perturbation| {
+            vec![run(perturbation.text(&params), &wide_d).0]
+        })
+        .map_err(TestCaseError::fail)?;
+        compare(&found.to_dense(50, TextSide::No), &expected, |perturbation| {
+            let d = perturbation.perturbed(&wide_d);
+            run(perturbation.text(&params), &d).1
+        })?;
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn fetch(
     }
     if plan.is_index() {
         files.fetch(&plan.weights, MAX_INDEX_BYTES)?;
-        for part in clipn_checkpoint::shard_names(&snapshot.join(&plan.weights))? {
+        for part in clipn_checkpoint::shard_names(snapshot.join(&plan.weights))? {
             files.fetch(&plan.shard_path(&part), MAX_WEIGHTS_BYTES)?;
         }
     } else {

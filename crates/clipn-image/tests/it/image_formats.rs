@@ -18,7 +18,7 @@ fn expected() -> serde_json::Map<String, Value> {
 }
 
 fn read(name: &str, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    decode_file(&clipn_testing::fixture("image").join(name), options)
+    decode_file(clipn_testing::fixture("image").join(name), options)
 }
 
 /// File with a compression that libtiff supports (and thus Pillow), but the `tiff` crate does not.
@@ -43,7 +43,7 @@ fn every_kind_matches_pillows_pixels() {
         match read(name, &DecodeOptions::faithful()) {
             Err(error) => mismatches.push(format!("{name}: {error}")),
             Ok(image) => {
-                mismatches.extend(mismatch(&image, entry).map(|what| format!("{name}: {what}")))
+                mismatches.extend(mismatch(&image, entry).map(|what| format!("{name}: {what}")));
             }
         }
     }
@@ -112,7 +112,7 @@ fn errors_name_the_file_and_the_problem() {
         ImageError::Empty { .. }
     ));
     let missing =
-        decode_file(&folder.path().join("gone.png"), &DecodeOptions::faithful()).unwrap_err();
+        decode_file(folder.path().join("gone.png"), &DecodeOptions::faithful()).unwrap_err();
     assert!(
         matches!(missing, ImageError::NotFound { .. }) && missing.to_string().contains("gone.png"),
         "{missing}"

@@ -30,8 +30,8 @@ impl<T: Real> TrainingCheckpoint<T> {
         for name in [MODEL_FILE, OPTIMIZER_FILE] {
             verify(dir, name, &state)?;
         }
-        let model = Checkpoint::open(&dir.join(MODEL_FILE))?;
-        let optimizer = Checkpoint::open(&dir.join(OPTIMIZER_FILE))?;
+        let model = Checkpoint::open(dir.join(MODEL_FILE))?;
+        let optimizer = Checkpoint::open(dir.join(OPTIMIZER_FILE))?;
         let optimizer = moments::restore(&optimizer, &model, state.optimizer)?;
         Ok(Self {
             state,

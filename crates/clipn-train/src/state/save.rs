@@ -68,7 +68,7 @@ fn write<T: Real>(dir: &Path, contents: CheckpointContents<'_, T>) -> Result<(),
         &contents.notes.to_metadata(),
     )?;
     let moments = moments::tensors(contents.optimizer)?;
-    write_safetensors(&dir.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
+    write_safetensors(dir.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
         let path = dir.join(name);
         let record = FileRecord::from_file(&path).map_err(StateError::io("read back", &path))?;
