@@ -259,8 +259,8 @@ impl UnknownName {
     }
 }
 
-/// Checks the length of an array that a tower is given; `what` names it in the error. For
-/// implementations of the tower traits.
+/// Checks the length of an input array; `what` names it in the error. For implementations of the
+/// tower traits.
 ///
 /// # Errors
 /// [`ModelError::InputLength`] if the lengths differ.

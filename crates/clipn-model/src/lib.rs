@@ -76,3 +76,8 @@ pub use weights::{
     ImageTowerWeights, InferredArchitecture, InferredImageTower, InferredTextTower, LogitScale,
     ModelWeights, NoSideOrigin, TrainingVocabulary, WeightsMetadata,
 };
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

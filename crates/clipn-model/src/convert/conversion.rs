@@ -198,10 +198,10 @@ impl WeightsConversion {
         match self.to {
             ConversionTarget::Clipn => writer.file(from.checkpoint(), entries)?,
             ConversionTarget::OpenClip => {
-                output.write_directory(|directory| writer.hub(directory, entries))?
+                output.write_directory(|directory| writer.hub(directory, entries))?;
             }
             ConversionTarget::Transformers => {
-                output.write_directory(|directory| writer.transformers(directory, entries))?
+                output.write_directory(|directory| writer.transformers(directory, entries))?;
             }
         }
         let files = written_files(out, self.to)?;
@@ -288,7 +288,7 @@ impl WeightsConversion {
                 name,
                 tensor,
                 cast_to: self.float,
-            })
+            });
         };
         for (name, tensor) in kept_tensors {
             // A logit scale may be stored as `[1]`, which only some versions of open_clip read.

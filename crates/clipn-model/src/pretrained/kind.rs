@@ -30,15 +30,15 @@ pub enum PretrainedKind {
 
 impl PretrainedKind {
     /// Detects the format from the tensors' names first, then from the files beside the weights. If
-    /// a single file was given, only files that always accompany such weights count.
-    pub(super) fn detect(checkpoint: &Checkpoint, given: &Path) -> Self {
+    /// a single file was opened, only files that always accompany such weights count.
+    pub(super) fn detect(checkpoint: &Checkpoint, source_path: &Path) -> Self {
         if checkpoint.layout() == Layout::Transformers {
             Self::Transformers
         } else if hub::has_embedded_config(checkpoint) {
             Self::EmbeddedConfig
         } else if openai::is_openai(checkpoint) {
             Self::OpenAi
-        } else if given.is_dir() && given.join(hub::CONFIG_FILE).is_file() {
+        } else if source_path.is_dir() && source_path.join(hub::CONFIG_FILE).is_file() {
             Self::OpenClipHub
         } else if training::is_training_checkpoint(checkpoint.path()) {
             Self::TrainingCheckpoint

@@ -269,10 +269,10 @@ fn model_name_of_directory(path: &Path) -> String {
             .to_string_lossy()
             .into_owned()
     };
-    let Some(folder) = path.parent() else {
+    let Some(directory) = path.parent() else {
         return String::new();
     };
-    let repository = folder
+    let repository = directory
         .parent()
         .filter(|parent| name(parent) == "snapshots")
         .and_then(Path::parent)
@@ -282,7 +282,7 @@ fn model_name_of_directory(path: &Path) -> String {
         .and_then(|name| name.strip_prefix("models--")?.split_once("--"))
     {
         Some((_, name)) => name.to_owned(),
-        None => name(folder),
+        None => name(directory),
     }
 }
 
