@@ -9,14 +9,14 @@ use crate::classifier::{ClassifierError, Logits};
 ///
 /// ```
 /// use clipn_detect::classifier::Classifier;
-/// use clipn_model::Features;
+/// use clipn_model::FeatureMatrix;
 ///
 /// let names = vec!["cat".to_owned(), "dog".to_owned()];
 /// let (yes, no) = (vec![1.0, 0.0, 0.0, 1.0], vec![0.6, 0.8, -1.0, 0.0]);
 /// let classifier = Classifier::new(names, yes, no)?;
 ///
 /// // Logits are 100 times the cosines with the rows.
-/// let logits = classifier.logits(&Features::new(vec![1.0, 0.0], 2))?;
+/// let logits = classifier.logits(&FeatureMatrix::new(vec![1.0, 0.0], 2))?;
 /// assert_eq!((logits.yes(), logits.no()), (&[100.0, 0.0][..], &[60.0, -100.0][..]));
 /// # Ok::<(), clipn_detect::classifier::ClassifierError>(())
 /// ```

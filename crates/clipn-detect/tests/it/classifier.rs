@@ -19,7 +19,7 @@ use clipn_text::tokenizer::{CONTEXT_LENGTH, TokenBatch, Tokenizer};
 const TINY: &str = "models/clipn-tiny-realvocab";
 
 fn tiny() -> ModelWeights {
-    let config = ModelConfig::load(&fixture(&format!("{TINY}/clipn-tiny-realvocab.json"))).unwrap();
+    let config = ModelConfig::load(fixture(&format!("{TINY}/clipn-tiny-realvocab.json"))).unwrap();
     ModelWeights::new(
         config,
         Checkpoint::open(fixture(&format!("{TINY}/model_fp16.safetensors"))).unwrap(),
@@ -107,7 +107,7 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
     );
     let set = TemplateSet::built_in("clipn").unwrap();
     let found = ClassifierBuilder::new(strings("classes"))
-        .with_templates(set.clone())
+        .with_templates(set)
         .with_variant(PromptVariant::Learnable)
         .build_with_towers(&yes, &no)
         .unwrap();
@@ -132,7 +132,7 @@ fn the_hand_crafted_variant_uses_paired_templates() {
     let no = TextTransformer::new(weights.config(), without_prompts);
     let set = TemplateSet::built_in("clipn").unwrap();
     let found = ClassifierBuilder::new(strings("classes"))
-        .with_templates(set.clone())
+        .with_templates(set)
         .with_variant(PromptVariant::HandCrafted)
         .build_with_towers(&yes, &no)
         .unwrap();
@@ -146,7 +146,7 @@ fn the_hand_crafted_variant_uses_paired_templates() {
 
     let simple = TemplateSet::built_in("simple").unwrap();
     let error = ClassifierBuilder::new(strings("classes"))
-        .with_templates(simple.clone())
+        .with_templates(simple)
         .with_variant(PromptVariant::HandCrafted)
         .build_with_towers(&yes, &no)
         .unwrap_err();
@@ -158,7 +158,7 @@ fn the_hand_crafted_variant_uses_paired_templates() {
 
 #[test]
 fn a_plain_clip_has_equal_yes_and_no_towers() {
-    let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
     let weights = ModelWeights::new(
         config,
         Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap(),
@@ -247,7 +247,7 @@ fn reports_why_a_classifier_cannot_be_built() {
     damaged.projection.make_mut()[5] = f32::NAN;
     let damaged = TextTransformer::new(weights.config(), damaged);
     let error = ClassifierBuilder::new(strings("classes"))
-        .with_templates(set.clone())
+        .with_templates(set)
         .with_variant(PromptVariant::Learnable)
         .build_with_towers(&damaged, &tower)
         .unwrap_err();

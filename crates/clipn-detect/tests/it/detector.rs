@@ -21,7 +21,7 @@ fn mini() -> ModelWeights {
 
 fn tiny() -> ModelWeights {
     let folder = fixture("models/clipn-tiny-realvocab");
-    let config = ModelConfig::load(&folder.join("clipn-tiny-realvocab.json")).unwrap();
+    let config = ModelConfig::load(folder.join("clipn-tiny-realvocab.json")).unwrap();
     ModelWeights::new(
         config,
         Checkpoint::open(folder.join("model_fp16.safetensors")).unwrap(),
