@@ -21,6 +21,10 @@ use serde::Serialize;
 pub struct Metadata(IndexMap<String, String>);
 
 impl Metadata {
+    pub(crate) fn new(texts: IndexMap<String, String>) -> Metadata {
+        Metadata(texts)
+    }
+
     /// Returns the text of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
@@ -46,12 +50,6 @@ impl Metadata {
     /// Whether there is no metadata.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-impl From<IndexMap<String, String>> for Metadata {
-    fn from(texts: IndexMap<String, String>) -> Metadata {
-        Metadata(texts)
     }
 }
 

@@ -124,7 +124,7 @@ impl Checkpoint {
             path: path.to_owned(),
             shard_paths,
             tensors,
-            metadata: Metadata::from(metadata),
+            metadata: Metadata::new(metadata),
             stripped_prefix,
             object: value,
         })
