@@ -12,9 +12,9 @@ use super::tickets::{ChunkLimits, Tickets, Window};
 #[error("a worker thread panicked")]
 pub struct WorkerPanicked;
 
-/// Applies `work` to chunks of the items on one thread per element of `workers`, which the threads own,
-/// and passes the results to `sink` in order, on the calling thread. `weight` is the memory that an item
-/// holds, in bytes. Items are drawn as they are needed.
+/// Applies `work` to chunks of the items on one thread per element of `workers`, which the threads
+/// own, and passes the results to `sink` in order, on the calling thread. `weight` is the memory
+/// that an item holds, in bytes. Items are drawn as they are needed.
 ///
 /// # Errors
 /// The first error of `sink`, which ends the work.
@@ -83,8 +83,8 @@ impl<R> Reordered<R> {
     }
 }
 
-/// Iterator over the results of `work` on chunks of the items, computed ahead on threads of its own,
-/// in order. Dropping it stops the threads after their current chunk and waits for them.
+/// Iterator over the results of `work` on chunks of the items, computed ahead on threads of its
+/// own, in order. Dropping it stops the threads after their current chunk and waits for them.
 pub struct OrderedMap<R> {
     results: Option<Reordered<R>>,
     window: Arc<Window>,

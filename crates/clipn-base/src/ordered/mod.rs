@@ -1,5 +1,5 @@
-//! An ordered parallel map over a stream: results come in the order of the items, and no worker runs
-//! far ahead of the slowest one, so memory does not grow with the number of items.
+//! An ordered parallel map over a stream: results come in the order of the items, and no worker
+//! runs far ahead of the slowest one, so memory does not grow with the number of items.
 //!
 //! [`map_ordered`] borrows its closures and pushes results into a sink; [`OrderedMap`] owns its
 //! threads and is an iterator.

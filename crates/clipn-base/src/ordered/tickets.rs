@@ -135,9 +135,9 @@ impl<I: Iterator> Tickets<I> {
         }
     }
 
-    /// Takes the next chunk and its index. Blocks while the window is full; `None` if all chunks are taken
-    /// or work has stopped. The worker that holds the source blocks the others, which have nothing to
-    /// take then.
+    /// Takes the next chunk and its index. Blocks while the window is full; `None` if all chunks
+    /// are taken or work has stopped. The worker that holds the source blocks the others, which
+    /// have nothing to take then.
     fn take(&self, weight: &impl Fn(&I::Item) -> usize) -> Option<(usize, Vec<I::Item>)> {
         let mut source = lock(&self.source);
         if !self.window.admits(source.next) {
@@ -159,8 +159,8 @@ impl<I: Iterator> Tickets<I> {
         Some((source.next - 1, items))
     }
 
-    /// Works on chunks until there are no more, the window stops, or `send` reports that the receiver
-    /// is gone.
+    /// Works on chunks until there are no more, the window stops, or `send` reports that the
+    /// receiver is gone.
     pub(super) fn work<R>(
         &self,
         weight: &impl Fn(&I::Item) -> usize,

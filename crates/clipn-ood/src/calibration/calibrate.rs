@@ -367,9 +367,9 @@ mod tests {
         assert_eq!(restore(scores.clone(), 1.0).unwrap().threshold(), 1.0);
         for (scores, threshold) in [
             (Vec::new(), 1.0),
-            (scores.clone(), f64::NAN),
             (vec![0.0, f64::INFINITY], 1.0),
             (vec![1.0, 0.0], 1.0),
+            (scores, f64::NAN),
         ] {
             assert!(matches!(
                 restore(scores, threshold),

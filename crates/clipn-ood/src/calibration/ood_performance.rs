@@ -38,8 +38,8 @@ impl OodPerformance {
         })
     }
 
-    /// Adds the balanced accuracy by cross-validation, for a threshold that was chosen with the same
-    /// scores.
+    /// Adds the balanced accuracy by cross-validation, for a threshold that was chosen with the
+    /// same scores.
     pub(super) fn with_cross_validation(self, id: &[f64], ood: &[f64]) -> Self {
         Self {
             balanced_accuracy: cross_validate(id, ood),

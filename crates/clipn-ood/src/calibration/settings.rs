@@ -83,8 +83,8 @@ pub struct CalibrationSettings {
     pub target_tpr: f64,
     /// Method by which the threshold is chosen. Default: [`ThresholdMethod::OnAverage`].
     pub method: ThresholdMethod,
-    /// Confidence level of the intervals and of [`ThresholdMethod::Guaranteed`], between 0 and 1, exclusive.
-    /// Default: 0.95.
+    /// Confidence level of the intervals and of [`ThresholdMethod::Guaranteed`], between 0 and 1,
+    /// exclusive. Default: 0.95.
     pub confidence: f64,
 }
 

@@ -5,9 +5,10 @@ use super::{CalibrationError, CalibrationSettings, ThresholdMethod};
 
 /// Rank (from 1) of the threshold among n ascending scores; images below it are unknown.
 ///
-/// The k-th lowest score keeps a fraction of 1 − k/(n + 1) on average, so [`ThresholdMethod::OnAverage`]
-/// takes the largest k for which this is at least the target. [`ThresholdMethod::Guaranteed`] takes the
-/// largest k for which P(Beta(n + 1 − k, k) ≥ target) is at least the confidence.
+/// The k-th lowest score keeps a fraction of 1 − k/(n + 1) on average, so
+/// [`ThresholdMethod::OnAverage`] takes the largest k for which this is at least the target.
+/// [`ThresholdMethod::Guaranteed`] takes the largest k for which P(Beta(n + 1 − k, k) ≥ target) is
+/// at least the confidence.
 pub(super) fn rank(n: usize, settings: &CalibrationSettings) -> Result<usize, CalibrationError> {
     let target = settings.target_tpr;
     // Not floor((n + 1)·(1 − target)): rounding of 1 − target may push it below an integer.

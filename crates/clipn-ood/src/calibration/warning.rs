@@ -26,7 +26,8 @@ pub enum CalibrationWarning {
     /// The model confidently rejects more images than the threshold may reject.
     #[serde(rename = "sure-no")]
     ConfidentRejections {
-        /// Number of images whose predicted class has q of at most [`CalibrationWarning::CONFIDENT_REJECTION_Q`].
+        /// Number of images whose predicted class has q of at most
+        /// [`CalibrationWarning::CONFIDENT_REJECTION_Q`].
         count: usize,
         /// Total number of images.
         #[serde(rename = "n")]
@@ -83,9 +84,9 @@ impl fmt::Display for CalibrationWarning {
                 recommended,
             } => write!(
                 f,
-                "{images} images are few: the threshold keeps between {} and {} % of in-distribution \
-                 images; about {recommended} images would narrow this interval to five percentage \
-                 points",
+                "{images} images are few: the threshold keeps between {} and {} % of \
+                 in-distribution images; about {recommended} images would narrow this interval \
+                 to five percentage points",
                 percent(*lower),
                 percent(*upper)
             ),
@@ -95,10 +96,10 @@ impl fmt::Display for CalibrationWarning {
                 allowed,
             } => write!(
                 f,
-                "the model confidently rejects {count} of {total} images (q of at most {}), but the \
-                 threshold may reject only {allowed}: either the set contains images of other \
-                 classes, which the threshold then keeps too, or the model does not know these \
-                 classes",
+                "the model confidently rejects {count} of {total} images (q of at most {}), but \
+                 the threshold may reject only {allowed}: either the set contains images of \
+                 other classes, which the threshold then keeps too, or the model does not know \
+                 these classes",
                 Self::CONFIDENT_REJECTION_Q
             ),
             Self::UnknownFolders { folders, count } => write!(
@@ -168,7 +169,14 @@ mod tests {
             CalibrationWarning::Duplicates { count: 2 },
             CalibrationWarning::PoorSeparation { auroc: 0.5 },
         ];
-        let stored = r#"[{"warning":"few","n":40,"lower":0.8,"upper":1.0,"advised":300},{"warning":"sure-no","count":6,"n":100,"allowed":5},{"warning":"strangers","folders":["lamp"],"count":4},{"warning":"other-classes","right":1,"n":3},{"warning":"repeated","count":2},{"warning":"blind","auroc":0.5}]"#;
+        let stored = concat!(
+            r#"[{"warning":"few","n":40,"lower":0.8,"upper":1.0,"advised":300},"#,
+            r#"{"warning":"sure-no","count":6,"n":100,"allowed":5},"#,
+            r#"{"warning":"strangers","folders":["lamp"],"count":4},"#,
+            r#"{"warning":"other-classes","right":1,"n":3},"#,
+            r#"{"warning":"repeated","count":2},"#,
+            r#"{"warning":"blind","auroc":0.5}]"#,
+        );
         assert_eq!(serde_json::to_string(&warnings).unwrap(), stored);
         assert_eq!(
             serde_json::from_str::<Vec<CalibrationWarning>>(stored).unwrap(),

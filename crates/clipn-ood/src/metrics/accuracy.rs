@@ -4,8 +4,8 @@ use super::MetricError;
 /// class indices, `[N]` each.
 ///
 /// # Errors
-/// [`MetricError::LengthMismatch`] if the lengths differ, and [`MetricError::NoPredictions`] if both are
-/// empty.
+/// [`MetricError::LengthMismatch`] if the lengths differ, and [`MetricError::NoPredictions`] if
+/// both are empty.
 pub fn accuracy(predictions: &[usize], labels: &[usize]) -> Result<f64, MetricError> {
     if predictions.len() != labels.len() {
         return Err(MetricError::LengthMismatch {

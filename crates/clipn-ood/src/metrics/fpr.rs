@@ -68,8 +68,8 @@ impl FromStr for FprConvention {
 /// `numpy.interp`.
 pub(super) fn interpolated(roc: &Roc, target: f64) -> f64 {
     let (tpr, fpr) = (&roc.tpr, &roc.fpr);
-    // The first point has TPR 0 and `target` is at least 0, so at least one point is at or below the
-    // target.
+    // The first point has TPR 0 and `target` is at least 0, so at least one point is at or below
+    // the target.
     let i = tpr.partition_point(|&t| t <= target).saturating_sub(1);
     if i + 1 == tpr.len() || tpr[i] == target {
         return fpr[i];

@@ -1,9 +1,9 @@
 //! OOD scores: one number per image from its logits, higher for in-distribution images.
 //!
 //! The trait [`Score`] has the implementations [`Msp`], [`MaxLogit`], [`Energy`], [`Mcm`], [`Ctw`]
-//! and [`Atd`]. A [`DecisionRule`] turns a score into a label or "unknown". Each score has the published
-//! `f32` arithmetic ([`Score::faithful`]) and a log-space `f64` form that does not saturate
-//! ([`Score::stable`]).
+//! and [`Atd`]. A [`DecisionRule`] turns a score into a label or "unknown". Each score has the
+//! published `f32` arithmetic ([`Score::faithful`]) and a log-space `f64` form that does not
+//! saturate ([`Score::stable`]).
 //!
 //! ```
 //! use clipn_ood::scores::{DecisionRule, LogitsRow};

@@ -56,8 +56,8 @@ pub fn softmax_yes(row: LogitsRow<'_, f32>) -> Vec<f32> {
 }
 
 /// Computes the probability of "yes" against "no" for each class, `[K]` (`q` in the paper), with
-/// the published two-way softmax in `f32`. It is NaN for a class without a "no" logit or with a logit that is not
-/// finite.
+/// the published two-way softmax in `f32`. It is NaN for a class without a "no" logit or with a
+/// logit that is not finite.
 pub fn agreement(row: LogitsRow<'_, f32>) -> Vec<f32> {
     let no = row.no.iter().copied().chain(std::iter::repeat(f32::NAN));
     let pairs = row.yes.iter().copied().zip(no);

@@ -62,8 +62,8 @@ impl TemplateSet {
     /// Creates a set from templates.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::UnequalTemplateCounts`] if `no` has
-    /// another length.
+    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::UnequalTemplateCounts`]
+    /// if `no` has another length.
     pub fn new(
         name: impl Into<String>,
         yes: Vec<Template>,
@@ -120,8 +120,8 @@ impl TemplateSet {
     /// A [`PromptError`] that names the file, and the line or the list element if there is one:
     /// [`Read`](PromptError::Read), [`TooLarge`](PromptError::TooLarge),
     /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) TOML,
-    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate) or
-    /// [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts).
+    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate)
+    /// or [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;

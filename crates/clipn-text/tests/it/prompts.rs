@@ -1,10 +1,12 @@
 //! Tests of templates and class names: the built-in ones against the published ones, and valid and
 //! invalid files.
 
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
 use clipn_testing::fixture;
 use clipn_text::prompts::{ClassNames, PromptError, Template, TemplateSet};
-use proptest::prelude::*;
-use std::path::PathBuf;
 
 fn read_json(name: &str) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(fixture(&format!("tokenizer/{name}"))).unwrap())
@@ -154,7 +156,8 @@ fn imagenet_names_are_the_published_ones() {
 
 #[test]
 fn reads_template_files_with_one_template_per_line() {
-    let text = "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\na {weird} {}";
+    let text = "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\n\
+                a {weird} {}";
     let set = load_templates("custom.txt", text).unwrap();
     assert_eq!(
         texts(set.yes()),
@@ -381,7 +384,11 @@ fn sets_and_names_round_trip_through_json_and_are_validated() {
 
 proptest! {
     #[test]
-    fn a_template_is_prefix_name_suffix(prefix in "[^{]{0,12}", suffix in "[^}]{0,12}", name in any::<String>()) {
+    fn a_template_is_prefix_name_suffix(
+        prefix in "[^{]{0,12}",
+        suffix in "[^}]{0,12}",
+        name in any::<String>(),
+    ) {
         let template = Template::parse(&format!("{prefix}{{}}{suffix}")).unwrap();
         prop_assert_eq!(template.prefix(), &prefix);
         if !suffix.contains("{}") {
@@ -409,7 +416,8 @@ proptest! {
     #[test]
     fn any_inline_list_is_read_or_rejected(text in any::<String>()) {
         if let Ok(names) = ClassNames::parse_inline(&text) {
-            prop_assert!(names.len() >= 1 && names.iter().all(|name| !name.is_empty() && !name.contains(',')));
+            let is_name = |name: &String| !name.is_empty() && !name.contains(',');
+            prop_assert!(names.len() >= 1 && names.iter().all(is_name));
         }
     }
 }

@@ -101,8 +101,9 @@ fn decode_number(reference: &str) -> Option<(String, usize)> {
 
 /// Whether HTML5 counts the code point as an error, so that the reference is dropped.
 fn is_invalid_code_point(c: char) -> bool {
-    matches!(c, '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}' | '\u{FDD0}'..='\u{FDEF}')
-        || u32::from(c) & 0xFFFE == 0xFFFE
+    let is_control = matches!(c, '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}');
+    let is_noncharacter = matches!(c, '\u{FDD0}'..='\u{FDEF}') || u32::from(c) & 0xFFFE == 0xFFFE;
+    is_control || is_noncharacter
 }
 
 /// Length in bytes of a possible entity name: up to 32 characters other than white space, `<`, `&`,
