@@ -1,3 +1,76 @@
+//! Training of CLIP and of CLIPN's "no" tower on image–caption pairs: the published losses, AdamW,
+//! data parallelism, and runs that resume exactly.
+//!
+//! ```text
+//! captions ─► texts ─► "yes" tower (frozen: feature cache) ─┐
+//!                  └─► "no" tower (trained) ────────────────┼─► objective ─► gradients ─► AdamW
+//! images ───────────► image tower (frozen: feature cache) ──┘
+//! ```
+//!
+//! | part | items |
+//! |---|---|
+//! | losses over features `[N, D]` | [`Objective`], [`Clipn`], [`Clip`], [`ObjectiveSettings`] |
+//! | optimizer over named slices | [`AdamW`], [`Schedule`], [`global_norm`] |
+//! | data parallelism | [`Communicator`], [`SingleProcess`], [`InProcess`], [`evaluate_over_ranks`] |
+//! | checkpoints that survive a kill | [`CheckpointStore`], [`TrainingCheckpoint`], [`PublishedCheckpoint`] |
+//! | one step over towers | [`Trainer`], [`Towers`], [`MicroBatch`] |
+//! | whole runs | [`TrainRun`], [`TrainSettings`], [`RunObserver`], [`training_log`] |
+//!
+//! The first four know no tower and no data: they take features and named slices. A GPU tower
+//! needs [`TrainableImageTower`](clipn_model::TrainableImageTower) or
+//! [`TrainableTextTower`](clipn_model::TrainableTextTower) to be trained by a [`Trainer`].
+//!
+//! # Examples
+//!
+//! A whole run, with checkpoints and logs in a directory:
+//!
+//! ```no_run
+//! use clipn_base::progress::NoProgress;
+//! use clipn_train::{TrainRun, TrainSettings};
+//!
+//! let mut settings = TrainSettings::new("ViT-B-16", "cc3m-train-{000..575}.tar");
+//! settings.pretrained = Some("vit_b16.pt".into());
+//! let mut run = TrainRun::open(settings, "runs/clipn")?;
+//! let outcome = run.run(&NoProgress)?;
+//! println!("{} steps", outcome.step);
+//! # Ok::<(), clipn_train::TrainingError>(())
+//! ```
+//!
+//! A loss with its gradient, and an optimizer step:
+//!
+//! ```
+//! use clipn_train::{
+//!     AdamW, AdamWSettings, GradientMask, ObjectiveSettings, PairFeatures, ParameterGradient,
+//!     ParameterUpdate,
+//! };
+//!
+//! // Two images with their "yes" texts; the "no" texts are still copies of the "yes" texts.
+//! let image = [1.0, 0.0, 0.0, 1.0];
+//! let yes = image;
+//! let mut no = yes;
+//!
+//! let objective = ObjectiveSettings::default().build::<f32>()?;
+//! let mut optimizer = AdamW::<f32>::new(AdamWSettings::default())?;
+//! let mut losses = Vec::new();
+//! for _ in 0..5 {
+//!     let features = PairFeatures { dim: 2, image: &image, yes: &yes, no: Some(&no) };
+//!     let result = objective.evaluate(&features, 14.3, &GradientMask::no_only(2))?;
+//!     losses.push(result.total);
+//!     let gradient = result.gradients.no.unwrap_or_default();
+//!     let update = ParameterUpdate {
+//!         name: "no",
+//!         shape: &[2, 2],
+//!         values: &mut no,
+//!         gradient: ParameterGradient::Dense(&gradient),
+//!     };
+//!     optimizer.step(0.05, [update])?;
+//! }
+//! assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
+//! # Ok::<(), clipn_train::TrainingError>(())
+//! ```
+//!
+//! The crate has no features. Results do not depend on the number of threads.
+
 pub mod training_log;
 
 mod communicator;

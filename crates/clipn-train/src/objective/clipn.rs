@@ -1,6 +1,8 @@
 //! CLIPN's losses: image–text binary-opposite (ITBO) and text semantic-opposite (TSO).
 
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,33 @@ pub enum TsoForm {
     L2,
     /// g·n + 1.
     Cosine,
+}
+
+impl fmt::Display for TsoForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::L2 => "l2",
+            Self::Cosine => "cosine",
+        })
+    }
+}
+
+impl FromStr for TsoForm {
+    type Err = ObjectiveError;
+
+    /// Parses `l2` or `cosine`.
+    ///
+    /// # Errors
+    /// [`ObjectiveError::UnknownTsoForm`] for any other name.
+    fn from_str(name: &str) -> Result<Self, ObjectiveError> {
+        match name {
+            "l2" => Ok(Self::L2),
+            "cosine" => Ok(Self::Cosine),
+            _ => Err(ObjectiveError::UnknownTsoForm {
+                name: name.to_owned(),
+            }),
+        }
+    }
 }
 
 /// Weight of each term in the total loss.
@@ -259,4 +288,19 @@ fn add_scaled_rows<T: Real>(
 
 fn real<T: Real>(value: T) -> f64 {
     value.to_f64().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_tso_round_trip() {
+        for form in [TsoForm::L2, TsoForm::Cosine] {
+            assert_eq!(form.to_string().parse::<TsoForm>().unwrap(), form);
+            assert_eq!(serde_json::to_string(&form).unwrap(), format!("\"{form}\""));
+        }
+        let error = "l1".parse::<TsoForm>().unwrap_err().to_string();
+        assert_eq!(error, "unknown form of TSO `l1`; expected l2 or cosine");
+    }
 }

@@ -12,6 +12,12 @@ pub enum ObjectiveError {
         /// The given name.
         name: String,
     },
+    /// No form of TSO has this name.
+    #[error("unknown form of TSO `{name}`; expected l2 or cosine")]
+    UnknownTsoForm {
+        /// The given name.
+        name: String,
+    },
     /// A weight is infinite or NaN.
     #[error("{what}: expected a finite number, got {value}")]
     InvalidWeight {

@@ -191,7 +191,6 @@ impl TrainRun {
             let report = self.take_step(&micro_batches, lr)?;
             self.step += 1;
             self.report_step(&report, lr, clock.elapsed().as_secs_f64(), observer)?;
-            clock = Instant::now();
             if self
                 .settings
                 .save_every
@@ -204,6 +203,8 @@ impl TrainRun {
                     observer,
                 )?);
             }
+            // After the checkpoint: a step does not include writing it.
+            clock = Instant::now();
         }
         Ok(true)
     }

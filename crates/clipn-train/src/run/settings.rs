@@ -1,9 +1,11 @@
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use clipn_data::{CaptionField, CaptionTableFormat, Sampling, SkipLimit};
+use clipn_data::{CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit};
 use clipn_image::Augmentation;
+use clipn_text::prompts::TemplateSet;
 
 use crate::error::TrainingError;
 use crate::objective::{GradientScaling, ObjectiveName, ObjectiveSettings};
@@ -81,7 +83,7 @@ pub struct DataSettings {
     pub num_samples: Option<u64>,
     /// Order in which samples are drawn.
     pub sampling: Sampling,
-    /// Number of broken samples that ends the run.
+    /// Limit on broken samples, above which the run ends.
     pub max_bad: SkipLimit,
     /// Caption fields in shards, by priority: the first that a sample has is used.
     pub captions: Vec<CaptionField>,
@@ -99,7 +101,81 @@ pub enum DatasetKind {
     Csv,
 }
 
+impl DatasetKind {
+    /// Detects the format from the file name: `.csv` and `.tsv` are tables, anything else is
+    /// shards.
+    pub fn from_file_name(train_data: &str) -> Self {
+        let extension = Path::new(train_data).extension();
+        if extension.is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"))
+        {
+            Self::Csv
+        } else {
+            Self::Webdataset
+        }
+    }
+}
+
+impl DataSettings {
+    /// Creates the settings of shards or a table, each sample drawn once an epoch.
+    pub fn new(train_data: impl Into<String>) -> Self {
+        let train_data = train_data.into();
+        Self {
+            kind: DatasetKind::from_file_name(&train_data),
+            train_data,
+            num_samples: None,
+            sampling: Sampling::Shuffled,
+            max_bad: SkipLimit::Fraction(0.1),
+            captions: SampleFields::default().captions,
+            table: CaptionTableFormat::default(),
+        }
+    }
+}
+
 impl TrainSettings {
+    /// Creates the settings of a CLIPN training as published, on shards or a table at `train_data`.
+    ///
+    /// `model` is the name of an architecture or the path of a config file. A file name that ends in
+    /// `.csv` or `.tsv` is a table. Training needs [`pretrained`](Self::pretrained) weights, unless
+    /// the objective is [`ObjectiveName::Clip`].
+    ///
+    /// ```
+    /// use clipn_train::{DatasetKind, TrainSettings};
+    ///
+    /// let mut settings = TrainSettings::new("ViT-B-16", "cc3m-train-{000..575}.tar");
+    /// settings.pretrained = Some("vit_b16.pt".into());
+    /// settings.epochs = 5;
+    /// assert_eq!(settings.data.kind, DatasetKind::Webdataset);
+    /// settings.check()?;
+    /// # Ok::<(), clipn_train::TrainingError>(())
+    /// ```
+    pub fn new(model: impl Into<String>, train_data: impl Into<String>) -> Self {
+        let train_data = train_data.into();
+        Self {
+            model: model.into(),
+            pretrained: None,
+            no_prompts: 16,
+            templates: TemplateSet::DEFAULT_NAME.to_owned(),
+            batch_size: 64,
+            accum_freq: 1,
+            epochs: 10,
+            lr: 3e-4,
+            warmup: 0,
+            constant_lr: false,
+            seed: 0,
+            workers: std::thread::available_parallelism().map_or(1, NonZero::get),
+            cache_image_features: false,
+            feature_cache: None,
+            save_frequency: 1,
+            save_every: None,
+            keep: 3,
+            objective: ObjectiveSettings::default(),
+            optimizer: AdamWSettings::default(),
+            gradient_scaling: GradientScaling::True,
+            data: DataSettings::new(train_data),
+            augmentation: Augmentation::published(),
+        }
+    }
+
     /// File name in a run's directory.
     pub const FILE_NAME: &'static str = "settings.toml";
 

@@ -63,7 +63,7 @@ fn write<T: Real>(dir: &Path, contents: CheckpointContents<'_, T>) -> Result<(),
     state.format = STATE_FORMAT_VERSION;
     state.files = BTreeMap::new();
     write_safetensors(
-        &dir.join(MODEL_FILE),
+        dir.join(MODEL_FILE),
         contents.model,
         &contents.notes.to_metadata(),
     )?;
