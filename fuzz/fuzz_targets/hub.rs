@@ -4,9 +4,7 @@
 #[path = "support/memory.rs"]
 mod memory;
 
-use std::path::Path;
-
-use clipn_hub::{HubName, WeightsName, DownloadSettings, fuzzing};
+use clipn_hub::{DownloadSettings, HubName, WeightsName, fuzzing};
 
 /// Maximum memory per byte of input.
 const MEMORY_PER_BYTE: usize = 256;

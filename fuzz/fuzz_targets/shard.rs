@@ -8,7 +8,7 @@ mod panics;
 #[path = "support/temp.rs"]
 mod temp;
 
-use clipn_data::{CaptionLoader, LoaderSettings, SkipLimit, SampleFields, Sampling, ShardSet};
+use clipn_data::{CaptionLoader, LoaderSettings, SampleFields, Sampling, ShardSet, SkipLimit};
 use clipn_image::Augmentation;
 
 /// Maximum memory in bytes, in addition to twice the file: a zstd window (100 MiB), the files of

@@ -9,7 +9,8 @@ mod temp;
 use std::path::Path;
 
 use clipn_data::{
-    CaptionTable, ClassMap, ClassMapSource, SampleFields, ShardSet, CaptionTableFormat, read_image_list,
+    CaptionTable, CaptionTableFormat, ClassMap, ClassMapSource, SampleFields, ShardSet,
+    read_image_list,
 };
 
 /// Maximum memory per byte of input: a row of a few bytes has a line, field offsets and an error.
@@ -21,7 +22,8 @@ fn read(bytes: &[u8]) {
             separator,
             ..CaptionTableFormat::default()
         };
-        let Ok(table) = CaptionTable::read(&temp::write_file("captions.csv", bytes), &format) else {
+        let Ok(table) = CaptionTable::read(&temp::write_file("captions.csv", bytes), &format)
+        else {
             continue;
         };
         for index in 0..table.len() {
@@ -41,7 +43,7 @@ fn read(bytes: &[u8]) {
     for name in ["map.csv", "map.tsv"] {
         let source = ClassMapSource::File {
             path: temp::write_file(name, bytes),
-            folder_column: "wnid".to_owned(),
+            directory_column: "wnid".to_owned(),
             name_column: "name".to_owned(),
             role_column: None,
         };

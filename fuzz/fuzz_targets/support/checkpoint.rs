@@ -11,7 +11,8 @@ const FIXED_MEMORY: usize = 16 << 20;
 /// Reads a weights file with all its tensors within the memory limits.
 pub fn read_all_tensors(bytes: Vec<u8>) {
     let limit = 2 * bytes.len() + FIXED_MEMORY;
-    let Ok(checkpoint) = memory::within_memory_limit(limit, || Checkpoint::from_bytes("fuzz", bytes))
+    let Ok(checkpoint) =
+        memory::within_memory_limit(limit, || Checkpoint::from_bytes("fuzz", bytes))
     else {
         return;
     };
