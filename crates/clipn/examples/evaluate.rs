@@ -6,12 +6,13 @@
 use std::error::Error;
 use std::path::Path;
 
-use clipn::dataset::ImageFolder;
+use clipn::dataset::{ImageFolder, OodSet};
 use clipn::engine::image_tower;
-use clipn::evaluation::{Options, Precision, Results, evaluate};
-use clipn::inference::{InferencePipeline, Parallelism};
+use clipn::evaluation::{EvaluationOptions, Evaluator, Results, ScorePrecision};
+use clipn::inference::InferencePipeline;
 use clipn::metrics::FprConvention;
 use clipn::prelude::*;
+use clipn::scores::{Atd, Msp, Score};
 
 #[allow(dead_code)] // The tests include this file and call `measure`.
 fn main() -> Result<(), Box<dyn Error>> {
@@ -46,12 +47,16 @@ pub(crate) fn measure(id: &Path, ood: &Path) -> Result<Results, Box<dyn Error>> 
     let preprocessing = Preprocessing::clip(weights.config().vision.image_size);
     let pipeline = InferencePipeline::new(&*tower, &classifier, &preprocessing)?;
 
-    let options = Options {
-        scores: vec![&clipn::scores::Atd, &clipn::scores::Msp],
-        precision: Precision::F64,
-        parallelism: Parallelism::default(),
-        strict: false,
+    let scores: [&dyn Score; 2] = [&Atd, &Msp];
+    let options = EvaluationOptions::default()
+        .with_scores(scores)
+        .with_precision(ScorePrecision::F64);
+    let ood = OodSet {
+        set: ood,
+        kind: None,
     };
-    let evaluation = evaluate(&pipeline, &id, &[(ood, None)], &options, &NoProgress)?;
+    let evaluation = Evaluator::new(&id, &[ood])
+        .with_options(options)
+        .evaluate(&pipeline)?;
     Ok(Results::compute(&evaluation, FprConvention::default())?)
 }
