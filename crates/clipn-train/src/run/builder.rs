@@ -24,6 +24,7 @@ use crate::training_log::TrainingLog;
 
 /// Starting point of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum RunStart {
     /// Starts at the first step.
     #[default]
