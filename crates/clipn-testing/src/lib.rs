@@ -1,6 +1,6 @@
 //! Paths of test data: small files in `fixtures`, photos and large files in the optional
 //! directory `CLIPN_TEST_DATA` (default: `../shared` next to the repository).
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_debug_implementations, missing_docs)]
 
 pub mod condition;
 pub mod figures;
