@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What `clipn convert` writes, opened by transformers and open_clip themselves; and what they write, converted and back.
+"""Checks `clipn convert` against transformers and open_clip: they open its output, and their own models survive a round trip.
 
     python scripts/check_conversions.py --clipn target/release/clipn
 
-Needs torch, safetensors, transformers and open_clip_torch. The small models of the repository's tests are converted, opened
-without a missing or unexpected tensor, and must give the published features; models that the two programs save must come
-back with the same bits. Prints a line a check and exits with 1 at the first that fails.
+Needs torch, safetensors, transformers and open_clip_torch. The small models of the repository's tests are converted. They must
+open without a missing or unexpected tensor, and give the published features. Models saved by the two programs must have the
+same bits after a round trip. Prints one line per check, and exits with 1 at the first failure.
 """
 import argparse
 import pathlib
@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "crates/clipn/tests/fixtures"
 TOLERANCE = 1e-5
 
-# Weights, the config of those that do not tell it, inputs, expected features, and the names of those.
+# Weights, config of weights without one, inputs, expected features, and the names of the features.
 PLAIN = ("image_features", "text_yes")
 MODELS = {
     "openai": ("checkpoint/openai_style_jit.pt", None, "models/plain_clip/io", "models/plain_clip/io", PLAIN),
@@ -40,9 +40,9 @@ MODELS = {
 }
 
 
-def check(what, is_so, detail=""):
-    print(f"{'ok  ' if is_so else 'FAIL'}  {what}  {detail}".rstrip())
-    if not is_so:
+def check(what, passed, detail=""):
+    print(f"{'ok  ' if passed else 'FAIL'}  {what}  {detail}".rstrip())
+    if not passed:
         sys.exit(1)
 
 
@@ -51,15 +51,15 @@ def features_agree(what, found, expected):
     check(what, error <= TOLERANCE, f"{error:.1e}")
 
 
-def of_transformers(folder, images, tokens):
+def transformers_features(folder, images, tokens):
     model, info = transformers.CLIPModel.from_pretrained(folder, output_loading_info=True, torch_dtype=torch.float32)
-    check(f"{folder.name}: every tensor is taken", not any(info.values()), ", ".join(k for k, v in info.items() if v))
+    check(f"{folder.name}: all tensors are loaded", not any(info.values()), ", ".join(k for k, v in info.items() if v))
     transformers.CLIPImageProcessor.from_pretrained(folder)
     pooled = lambda output: getattr(output, "pooler_output", output)
     return pooled(model.eval().get_image_features(images)), pooled(model.get_text_features(tokens))
 
 
-def of_open_clip(folder, images, tokens):
+def open_clip_features(folder, images, tokens):
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}", precision="fp32")
     model = model.float().eval()
     return model.encode_image(images), model.encode_text(tokens)
@@ -70,12 +70,12 @@ def published_features(convert, root):
         model = ["--model", FIXTURES / config] if config else []
         inputs, expected = load_file(FIXTURES / f"{inputs}.safetensors"), load_file(FIXTURES / f"{expected}.safetensors")
         images, tokens = inputs["images"].float(), inputs["tokens"].long()
-        for target, opened in (("transformers", of_transformers), ("open-clip", of_open_clip)):
+        for target, features in (("transformers", transformers_features), ("open-clip", open_clip_features)):
             if target == "transformers" and ("resnet" in name or name.startswith("rn")):
                 continue
             folder = root / f"{name}-{target}"
             convert(*model, FIXTURES / weights, folder, "--to", target)
-            for part, found in zip(names, opened(folder, images, tokens)):
+            for part, found in zip(names, features(folder, images, tokens)):
                 features_agree(f"{name} in {target}: {part}", found, expected[part])
 
 
@@ -85,7 +85,7 @@ def same_bits(what, before, after):
 
 
 class NoTokenizer:
-    """Stands in for a tokenizer, none of whose files are looked at."""
+    """Placeholder for a tokenizer, whose files are not checked."""
 
     def save_pretrained(self, folder):
         pass
@@ -104,12 +104,12 @@ def round_trips(convert, root):
         projection_dim=20,
     )
     model = transformers.CLIPModel(config)
-    for name, size in (("whole", "1GB"), ("parts", "50KB")):
+    for name, size in (("whole", "1GB"), ("sharded", "50KB")):
         model.save_pretrained(root / name, max_shard_size=size)
         convert(root / name, root / f"{name}.safetensors")
         convert(root / f"{name}.safetensors", root / f"{name}-back", "--to", "transformers")
         back = load_file(root / f"{name}-back/model.safetensors")
-        same_bits(f"transformers, {name}, and back", {n: t for n, t in model.state_dict().items()}, back)
+        same_bits(f"transformers, {name}, round trip", {n: t for n, t in model.state_dict().items()}, back)
     for name in ("ViT-S-32-alt", "RN50"):
         model = open_clip.create_model(name)
         folder = root / name
@@ -117,16 +117,16 @@ def round_trips(convert, root):
         convert(folder, root / f"{name}.safetensors")
         convert(root / f"{name}.safetensors", root / f"{name}-back", "--to", "open-clip")
         weights = "open_clip_model.safetensors"
-        same_bits(f"open_clip, {name}, and back", load_file(folder / weights), load_file(root / f"{name}-back" / weights))
+        same_bits(f"open_clip, {name}, round trip", load_file(folder / weights), load_file(root / f"{name}-back" / weights))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clipn", default="target/release/clipn")
-    asked = parser.parse_args()
+    args = parser.parse_args()
 
     def convert(*arguments):
-        subprocess.run([asked.clipn, "convert", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([args.clipn, "convert", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
     torch.manual_seed(0)
     print(f"transformers {transformers.__version__}, open_clip {open_clip.__version__}, torch {torch.__version__}")

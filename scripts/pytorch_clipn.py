@@ -3,10 +3,10 @@
 
     python pytorch_clipn.py TASK --reference torch_reference.py [--threads 2] [--reps 7]
 
-TASK: step (32 pairs, ViT-B-32: image and "yes" tower without gradient, "no" tower with its prompts forward and
-backward, AdamW over the "no" tower with its dense token table; texts padded to 77, as the published code pads them),
-classifier (64 class names in one template at a time, texts padded to 77, "yes" and "no").
-Weights are random; only the time means anything. Prints what torch_reference.py prints.
+TASK is step (32 pairs, ViT-B-32: image and "yes" tower without gradient, "no" tower with its prompts forward and backward,
+AdamW over the "no" tower with its dense token table; texts padded to 77, as in the published code), or classifier (64 class
+names, one template at a time, texts padded to 77, "yes" and "no").
+Weights are random; only the time is meaningful. The output format is that of torch_reference.py.
 """
 import argparse
 import contextlib
@@ -19,8 +19,8 @@ BATCH = 32
 PROMPTS = 16
 
 
-def towers_of(reference, threads):
-    """What torch_reference.py defines; it runs a task when it is loaded, so the smallest one."""
+def load_reference(reference, threads):
+    """Loads the definitions of torch_reference.py. Loading runs a task, so the smallest one is selected."""
     arguments, sys.argv = sys.argv, [reference, "text16", "--reps", "1", "--threads", str(threads)]
     with contextlib.redirect_stdout(io.StringIO()):
         found = runpy.run_path(reference, run_name="__main__")
@@ -34,9 +34,9 @@ def main():
     parser.add_argument("--reference", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reps", type=int, default=7)
-    asked = parser.parse_args()
+    args = parser.parse_args()
 
-    found = towers_of(asked.reference, asked.threads)
+    found = load_reference(args.reference, args.threads)
     import torch
     import torch.nn as nn
     import torch.nn.functional as F
@@ -93,9 +93,9 @@ def main():
 
         return found["timed"](one), BATCH, "samples"
 
-    # The reference's own functions look at the arguments it was loaded with.
-    found["a"].task, found["a"].reps = asked.task, asked.reps
-    times, count, unit = {"step": step, "classifier": classifier}[asked.task]()
+    # The reference's functions read its parsed arguments.
+    found["a"].task, found["a"].reps = args.task, args.reps
+    times, count, unit = {"step": step, "classifier": classifier}[args.task]()
     found["report"](times, count, unit)
 
 

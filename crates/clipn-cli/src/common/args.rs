@@ -46,8 +46,9 @@ pub(crate) struct ModelArgs {
     /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model [default:
     /// clipn-mini, built in]
     ///
-    /// Files: safetensors, PyTorch .pt, OpenAI's TorchScript. Directories: transformers, open_clip's
-    /// hub, training checkpoints. Tags of open_clip, such as laion2b_s34b_b88k, need --model.
+    /// Files: safetensors, PyTorch .pt, OpenAI's TorchScript. Directories: transformers,
+    /// open_clip's hub, training checkpoints. Tags of open_clip, such as laion2b_s34b_b88k, need
+    /// --model.
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]

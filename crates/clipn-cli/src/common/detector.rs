@@ -40,8 +40,8 @@ pub(crate) struct DetectorArgs {
     /// calibration, else atd]
     #[arg(long, value_name = "NAME", value_parser = parse_score)]
     pub score: Option<&'static dyn Score>,
-    /// Minimum score for a label [default: from the bundle's calibration, else the published rule of
-    /// atd and ctw]
+    /// Minimum score for a label [default: from the bundle's calibration, else the published rule
+    /// of atd and ctw]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub threshold: Option<f64>,
     /// Decode pixels as the published evaluation does: no EXIF rotation, 16-bit gray clipped
@@ -53,7 +53,8 @@ pub(crate) struct DetectorArgs {
 #[derive(Debug)]
 pub(crate) struct OpenedDetector {
     pub detector: Detector,
-    /// Weights with text towers for further classes; `None` for a bundle with its image tower in it.
+    /// Weights with text towers for further classes; `None` for a bundle with its image tower in
+    /// it.
     pub weights: Option<LoadedModel>,
 }
 

@@ -52,7 +52,7 @@ impl Bar {
             *current = Some(Stage {
                 bar,
                 started: Instant::now(),
-            })
+            });
         });
     }
 }

@@ -214,11 +214,11 @@ fn an_interrupt_stops_the_child_process() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut told = BufReader::new(run.stderr.take().unwrap());
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("measuring text77") {
         line.clear();
-        assert!(told.read_line(&mut line).unwrap() > 0, "it ended early");
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended early");
     }
     let children = || {
         let list =

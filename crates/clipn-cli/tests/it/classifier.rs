@@ -56,16 +56,16 @@ fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
 #[test]
 fn shows_the_contents_of_a_bundle() {
     let s = Sandbox::new();
-    let told = build(&s, "shop.clipn", &[]);
+    let stdout = build(&s, "shop.clipn", &[]);
     for part in [
         "classes      3: goldfish, school bus, pizza",
         "templates    simple (1 line;",
         "model        tiny",
         "not calibrated",
     ] {
-        assert!(told.contains(part), "no {part:?} in {told}");
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
-    assert_eq!(s.done(&["classifier", "show", "shop.clipn"]), told);
+    assert_eq!(s.done(&["classifier", "show", "shop.clipn"]), stdout);
     let json: Value =
         serde_json::from_str(&s.done(&["classifier", "show", "shop.clipn", "--format", "json"]))
             .unwrap();
@@ -203,7 +203,7 @@ fn stores_a_calibrated_threshold_in_the_bundle() {
     let s = Sandbox::new();
     known(&s);
     build(&s, "shop.clipn", &["--with-model"]);
-    let told = s.done(&[
+    let stdout = s.done(&[
         "calibrate",
         "--bundle",
         "shop.clipn",
@@ -221,7 +221,7 @@ fn stores_a_calibrated_threshold_in_the_bundle() {
         " of 10 out-of-distribution images",
         "lowest ",
     ] {
-        assert!(told.contains(part), "no {part:?} in {told}");
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
     let json = s.done(&[
         "calibrate",

@@ -233,12 +233,12 @@ fn all_formats_have_the_same_rows() {
     s.write("photos/broken.jpg", "text");
     let arguments = ["photos", "noise", "--top", "2"];
     let printed = s.done(&classify(&[&arguments[..], &["--format", "json"]].concat()));
-    let told = s.done(&classify(
+    let stdout = s.done(&classify(
         &[&arguments[..], &["--output", "rows.jsonl"]].concat(),
     ));
     assert!(
-        told.starts_with("8 images: ") && told.contains("1 unreadable; rows.jsonl"),
-        "{told}"
+        stdout.starts_with("8 images: ") && stdout.contains("1 unreadable; rows.jsonl"),
+        "{stdout}"
     );
     assert_eq!(
         std::fs::read_to_string(s.path("rows.jsonl")).unwrap(),

@@ -59,7 +59,7 @@ fn classify<'a>(model: &[&'a str], score: &'a str) -> Vec<&'a str> {
 #[test]
 fn a_converted_file_needs_no_model_flag_and_gives_equal_results() {
     let s = Sandbox::new();
-    let told = s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
+    let stdout = s.done(&[&["convert"], &TINY[..], &["taught.safetensors"]].concat());
     for part in [
         "read        epoch_10.pt",
         "source      weights alone",
@@ -70,7 +70,7 @@ fn a_converted_file_needs_no_model_flag_and_gives_equal_results() {
         "tensors     92 (92 f16)",
         "parameters  1,774,657 (image 141,856, yes 806,544, no 826,256)",
     ] {
-        assert!(told.contains(part), "no {part:?} in {told}");
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
     let before = s.done(&classify(
         &["--model", "tiny.json", "--pretrained", "epoch_10.pt"],
@@ -127,14 +127,14 @@ fn directories_for_other_programs_contain_the_clip_and_report_the_rest() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let said = "note: left out: the \"no\" side (30 tensors, 826256 parameters), which CLIP does not have\n";
         assert_eq!(text(&output.stderr), said);
-        let told = text(&output.stdout);
+        let stdout = text(&output.stdout);
         assert!(
             files
                 .iter()
-                .all(|file| told.contains(&format!("wrote       {made}/{file} ("))),
-            "{told}"
+                .all(|file| stdout.contains(&format!("wrote       {made}/{file} ("))),
+            "{stdout}"
         );
-        assert!(told.contains("yes 806,544, no \"no\" side)"), "{told}");
+        assert!(stdout.contains("yes 806,544, no \"no\" side)"), "{stdout}");
         if to == "transformers" {
             // The directory that the tests write independently gives equal results.
             let decided = |folder| s.done(&classify(&["--pretrained", folder], "maxlogit"));
@@ -525,10 +525,10 @@ fn keeps_only_the_rows_of_seen_words() {
         )
     };
     s.done(&["convert", &weights, "whole.safetensors"]);
-    let told = s.done(&["convert", &weights, "seen.safetensors", "--only-seen-words"]);
+    let stdout = s.done(&["convert", &weights, "seen.safetensors", "--only-seen-words"]);
     assert!(
-        told.contains("format      a safetensors file with its config"),
-        "{told}"
+        stdout.contains("format      a safetensors file with its config"),
+        "{stdout}"
     );
     let size = |file: &str| std::fs::metadata(s.path(file)).unwrap().len();
     assert!(

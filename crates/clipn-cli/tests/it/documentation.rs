@@ -1,6 +1,7 @@
 //! Runs every command of the README and the docs on the tiny model and generated images. `ViT-B-16`
-//! is replaced by its config, the files that the docs mention are written beforehand, one template is
-//! used if none is named, a local hub has the repositories, and demo and benchmarks are shrunk.
+//! is replaced by its config, the files that the docs mention are written beforehand, one template
+//! is used if none is named, a local hub has the repositories, and demo and benchmarks are shrunk.
+
 
 use std::path::Path;
 

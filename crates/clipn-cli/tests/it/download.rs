@@ -275,7 +275,7 @@ fn rejects_wrong_names() {
     let server = Server::start(|_| Reply::new(401));
     let url = server.url();
     let with = |code, model: &[&str], parts: &[&str]| {
-        fails(&s, &url, code, &[&CLASSIFY[..], model].concat(), parts)
+        fails(&s, &url, code, &[&CLASSIFY[..], model].concat(), parts);
     };
     with(
         2,

@@ -58,13 +58,13 @@ fn warns_of_a_word_that_was_not_in_training() {
 #[test]
 fn is_inspected_and_converted_like_other_weights() {
     let s = Sandbox::new();
-    let told = s.done(&["inspect", "clipn-mini"]);
+    let stdout = s.done(&["inspect", "clipn-mini"]);
     for part in [
         "weights with their config",
         "16 \"no\" prompts",
         "seen_words",
     ] {
-        assert!(told.contains(part), "no {part:?} in {told}");
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
     s.done(&["convert", "clipn-mini", "mini", "--to", "open-clip"]);
     assert!(s.path("mini/open_clip_config.json").is_file());
@@ -176,8 +176,8 @@ fn its_name_works_wherever_weights_are_named() {
     );
     // A file of that name takes precedence.
     std::fs::copy(s.path("epoch_10.pt"), s.path("clipn-mini")).unwrap();
-    let told = s.done(&["inspect", "clipn-mini"]);
-    assert!(!told.contains("seen_words"), "{told}");
+    let stdout = s.done(&["inspect", "clipn-mini"]);
+    assert!(!stdout.contains("seen_words"), "{stdout}");
 }
 
 #[test]
@@ -191,11 +191,11 @@ fn an_architecture_without_weights_is_rejected_with_a_hint() {
         "a, b",
         "photos",
     ]);
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(
-        told.contains("--pretrained") && told.contains("clipn-mini"),
-        "{told}"
+        stderr.contains("--pretrained") && stderr.contains("clipn-mini"),
+        "{stderr}"
     );
 }
 
@@ -245,7 +245,8 @@ fn reproduces_the_documented_figures() {
                     100.0 * found.as_f64().unwrap(),
                     documented.parse::<f64>().unwrap(),
                 );
-                // Another processor may round scores differently, which changes the ranks of a few images.
+                // Another processor may round scores differently, which changes the ranks of a few
+                // images.
                 assert!(
                     (found - documented).abs() < 0.16,
                     "{score} on {}: {found} and {documented}",

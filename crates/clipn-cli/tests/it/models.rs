@@ -44,7 +44,7 @@ fn lists_every_architecture() {
 #[test]
 fn shows_one_architecture_in_detail() {
     let s = Sandbox::new();
-    let told = s.done(&["models", "ViT-B/32"]);
+    let stdout = s.done(&["models", "ViT-B/32"]);
     for part in [
         "model       ViT-B-32\n",
         "activation  GELU",
@@ -55,9 +55,9 @@ fn shows_one_architecture_in_detail() {
         "861.34 MB in f32, 430.67 MB in f16",
         "8.82 GFLOP per image, 5.96 GFLOP per text of 77 tokens",
     ] {
-        assert!(told.contains(part), "no {part:?} in {told}");
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
-    assert!(!told.contains("statistics"));
+    assert!(!stdout.contains("statistics"));
     let resnet = s.done(&["models", "RN50-quickgelu"]);
     for part in [
         "QuickGELU",
@@ -135,13 +135,13 @@ fn fill_cache(s: &Sandbox) {
 #[test]
 fn lists_tags_with_their_sources_and_cached_weights() {
     let s = Sandbox::new();
-    let told = s.done(&["models", "ViT-B-16"]);
+    let stdout = s.done(&["models", "ViT-B-16"]);
     assert!(
-        told.contains("tags        15 for --pretrained, 0 of them cached\n"),
-        "{told}"
+        stdout.contains("tags        15 for --pretrained, 0 of them cached\n"),
+        "{stdout}"
     );
     fill_cache(&s);
-    let told = s.done(&["models", "ViT-B-16"]);
+    let stdout = s.done(&["models", "ViT-B-16"]);
     for part in [
         "15 for --pretrained, 1 of them cached",
         "laion2b_s34b_b88k           yes     ViT-B-16            hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K\n",
@@ -149,7 +149,7 @@ fn lists_tags_with_their_sources_and_cached_weights() {
         "\nSHA-256 of openai: 5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f\n",
         "\nlaion2b_s34b_b88k is cached in ",
     ] {
-        assert!(told.contains(part), "no {part:?} in {told}");
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
     let json: Value =
         serde_json::from_str(&s.done(&["models", "ViT-B-16", "--format", "json"])).unwrap();

@@ -44,8 +44,8 @@ fn weights(s: &Sandbox, step: &str) -> PathBuf {
 fn steps_build_on_each_other() {
     let s = sandbox();
     let output = s.clipn(&["recipe", "small.toml", "--output", "out"]);
-    let (table, told) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{told}");
+    let (table, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
     assert!(
         table.contains("stripes") && table.contains("ATD") && table.contains("2 \"no\" prompts"),
         "{table}"
@@ -55,7 +55,7 @@ fn steps_build_on_each_other() {
         "--pretrained out/runs/clip/checkpoints/epoch-1/model.safetensors",
         "look: ",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(stderr.contains(part), "{part}: {stderr}");
     }
     assert!(s.path("out/look/results.json").is_file());
 
@@ -100,11 +100,11 @@ fn a_single_step_uses_the_outputs_of_the_others() {
         "--only",
         "look",
     ]);
-    let told = text(&early.stderr);
-    assert_eq!(early.status.code(), Some(1), "{told}");
+    let stderr = text(&early.stderr);
+    assert_eq!(early.status.code(), Some(1), "{stderr}");
     assert!(
-        told.contains("`{no}` in `{no}` is a step without output yet"),
-        "{told}"
+        stderr.contains("`{no}` in `{no}` is a step without output yet"),
+        "{stderr}"
     );
 }
 
@@ -186,9 +186,9 @@ fn reports_mistakes_with_their_step() {
         ),
     ] {
         let output = s.clipn(arguments);
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{told}");
-        assert!(told.contains(part), "{part}: {told}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(part), "{part}: {stderr}");
         assert!(!s.path("recipe-runs").exists());
     }
 }

@@ -1,5 +1,5 @@
-//! The report of `clipn eval` in a browser: complete without a network, never wider than the window,
-//! in dark and light mode.
+//! The report of `clipn eval` in a browser: complete without a network, never wider than the
+//! window, in dark and light mode.
 
 use crate::common::browser;
 use std::path::{Path, PathBuf};

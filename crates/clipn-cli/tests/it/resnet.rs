@@ -63,10 +63,10 @@ const DATA: [&str; 8] = [
 #[test]
 fn inspects_teaches_and_evaluates_a_resnet() {
     let s = sandbox();
-    let told = s.done(&["inspect", "rn.safetensors"]);
+    let stdout = s.done(&["inspect", "rn.safetensors"]);
     assert!(
-        told.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, images of 32 pixels"),
-        "{told}"
+        stdout.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, images of 32 pixels"),
+        "{stdout}"
     );
 
     let caching = [

@@ -94,14 +94,14 @@ fn merges_runs_into_mean_and_spread() {
     let mut moved = 0;
     for i in 0..12 {
         let (x, y) = (at(&runs[0], i), at(&runs[1], i));
-        let told = &merged["spread"]["results"][i]["auroc"];
+        let reported = &merged["spread"]["results"][i]["auroc"];
         assert!(
-            (told["mean"].as_f64().unwrap() - (x + y) / 2.0).abs() < 1e-12,
-            "{told}"
+            (reported["mean"].as_f64().unwrap() - (x + y) / 2.0).abs() < 1e-12,
+            "{reported}"
         );
         assert!(
-            (told["std"].as_f64().unwrap() - (x - y).abs() / 2.0_f64.sqrt()).abs() < 1e-12,
-            "{told}"
+            (reported["std"].as_f64().unwrap() - (x - y).abs() / 2.0_f64.sqrt()).abs() < 1e-12,
+            "{reported}"
         );
         assert!((at(&merged, i) - (x + y) / 2.0).abs() < 1e-12);
         moved += usize::from(x != y);
@@ -202,7 +202,7 @@ fn rejects_runs_that_are_not_comparable() {
     let sandbox = Sandbox::new();
     sandbox.done(&eval(&["--output", "a"]));
     sandbox.done(&eval(&["--output", "mcm", "--fpr-convention", "mcm"]));
-    sandbox.done(&eval(&["--output", "grey", "--grey"]));
+    sandbox.done(&eval(&["--output", "gray", "--gray"]));
     sandbox.done(&eval(&["--output", "few", "--scores", "msp"]));
     for (other, said) in [
         (
@@ -210,8 +210,8 @@ fn rejects_runs_that_are_not_comparable() {
             "settings.fpr_convention is \"clipn\" in a and \"mcm\" in mcm",
         ),
         (
-            "grey",
-            "settings.preprocessing.grey is false in a and true in grey",
+            "gray",
+            "settings.preprocessing.grey is false in a and true in gray",
         ),
         ("few", "the list of scores"),
     ] {
@@ -320,7 +320,11 @@ fn rejects_invalid_repeats() {
             1,
             "1 to 5, the readable images of `noise`",
         ),
-        (&["--pretrained", "epoch_10.pt"], 2, "is given twice"),
+        (
+            &["--pretrained", "epoch_10.pt"],
+            2,
+            "duplicate --pretrained",
+        ),
     ] {
         let (found, error) = rejected(&sandbox, &eval(more));
         assert!(
@@ -334,7 +338,7 @@ fn rejects_invalid_repeats() {
         &[&["eval", "--model", "tiny.json"][..], &both, &SETS].concat(),
     );
     assert!(
-        code == Some(2) && error.contains("leave one out"),
+        code == Some(2) && error.contains("leave one of them out"),
         "{error}"
     );
 }

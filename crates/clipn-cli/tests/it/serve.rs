@@ -173,12 +173,12 @@ fn responds_like_classify_and_exits_with_zero() {
 fn completes_a_request_in_transfer_before_exit() {
     let s = Sandbox::new();
     let served = serve(&s, &[]);
-    let picture = std::fs::read(s.path("photos/red.bmp")).unwrap();
-    let (first, second) = picture.split_at(picture.len() / 2);
+    let image = std::fs::read(s.path("photos/red.bmp")).unwrap();
+    let (first, second) = image.split_at(image.len() / 2);
     let mut stream = served.connect();
     let head = format!(
         "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-type: image/bmp\r\ncontent-length: {}\r\n\r\n",
-        picture.len()
+        image.len()
     );
     stream
         .write_all(&[head.as_bytes(), first].concat())
@@ -301,23 +301,26 @@ fn rejects_wrong_usage() {
             .env("CLIPN_PORT", "0")
             .output()
             .unwrap();
-        let told = text(&output.stderr);
-        assert!(output.stdout.is_empty() && is_error_report(&told), "{told}");
-        (output.status.code(), told)
+        let stderr = text(&output.stderr);
+        assert!(
+            output.stdout.is_empty() && is_error_report(&stderr),
+            "{stderr}"
+        );
+        (output.status.code(), stderr)
     };
     assert_eq!(refused(&["--workers", "0"]).0, Some(2));
     assert_eq!(refused(&["--queue", "0"]).0, Some(2));
     assert_eq!(refused(&["--queue", "4", "--max-images", "5"]).0, Some(2));
     assert_eq!(refused(&["--host", "nowhere"]).0, Some(2));
-    let (code, told) = refused(&["--api-key", "hunter2"]);
-    assert!(code == Some(2) && !told.contains("hunter2"), "{told}");
+    let (code, stderr) = refused(&["--api-key", "hunter2"]);
+    assert!(code == Some(2) && !stderr.contains("hunter2"), "{stderr}");
     s.write("empty.txt", "# none\n");
     assert_eq!(refused(&["--api-keys-file", "empty.txt"]).0, Some(2));
     assert_eq!(refused(&["--api-keys-file", "missing.txt"]).0, Some(1));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let (code, told) = refused(&["--port", &port]);
-    assert!(code == Some(1) && told.contains(&port), "{told}");
+    let (code, stderr) = refused(&["--port", &port]);
+    assert!(code == Some(1) && stderr.contains(&port), "{stderr}");
     let neither = command(&s, &["--port", "0"]).output().unwrap();
     assert_eq!(neither.status.code(), Some(2));
     // A missing bundle is a failure, not wrong usage.

@@ -155,7 +155,8 @@ fn trained_logit_scale_changes_the_scores() {
         published,
         p(&[&photo[..], &["--logit-scale", "published"]].concat())
     );
-    // Training started at 1 / 0.07 and took a few steps: the scale is below 100, so p is less sharp.
+    // Training started at 1 / 0.07 and took a few steps: the scale is below 100, so p is less
+    // sharp.
     let trained = p(&[&photo[..], &["--logit-scale", "trained"]].concat());
     assert!(
         trained < published && trained > 1.0 / 3.0,
@@ -185,16 +186,17 @@ fn warns_of_words_that_were_not_in_training() {
             "simple",
             "photos",
         ]);
-        let told = text(&output.stderr);
-        assert!(output.status.success(), "{told}");
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
         assert!(
-            told.contains("`zeppelin` did not occur") && told.contains("class `green zeppelin`"),
-            "{told}"
+            stderr.contains("`zeppelin` did not occur")
+                && stderr.contains("class `green zeppelin`"),
+            "{stderr}"
         );
-        assert!(!told.contains("class `red picture`"), "{told}");
+        assert!(!stderr.contains("class `red picture`"), "{stderr}");
         assert!(
-            told.contains("1 of 1 templates have words") && told.contains("such as `photo`"),
-            "{told}"
+            stderr.contains("1 of 1 templates have words") && stderr.contains("such as `photo`"),
+            "{stderr}"
         );
     }
     // The training captions of other weights are unknown.
@@ -522,11 +524,11 @@ fn runs_share_a_feature_cache() {
     std::fs::copy(s.path("captions.tsv"), s.path("others.tsv")).unwrap();
     let others = [&shared[..], &["--train-data", "others.tsv"]].concat();
     let output = s.clipn(&train("others", &others));
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        told.contains("features/images.features belongs to another model"),
-        "{told}"
+        stderr.contains("features/images.features belongs to another model"),
+        "{stderr}"
     );
 }
 

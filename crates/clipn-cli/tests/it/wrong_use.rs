@@ -374,8 +374,8 @@ fn rejects_unusable_data_sets() {
     );
 }
 
-/// Runs `clipn train` on the training set, and checks the exit code and the error report. Errors in a
-/// batch appear after the lines that describe the run.
+/// Runs `clipn train` on the training set, and checks the exit code and the error report. Errors in
+/// a batch appear after the lines that describe the run.
 #[track_caller]
 fn training_fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let common = [

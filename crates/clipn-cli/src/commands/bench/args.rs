@@ -30,7 +30,7 @@ pub(crate) enum Task {
     Step,
     /// Like step with cached features of the frozen towers
     StepCached,
-    /// Decode, resize and crop the photographs of --data, one thread
+    /// Decode, resize and crop the photos of --data, one thread
     Pixels,
     /// AUROC, AUPR and FPR95 of every score and convention, 50,000 + 10,000 images
     Metrics,

@@ -74,8 +74,8 @@ const PLACES: [&str; 10] = [
     "in the kitchen",
 ];
 
-/// Captions as long as those of photos on the web: 5 to 21 words, 11 on average. Half of them have a
-/// detail.
+/// Captions as long as those of photos on the web: 5 to 21 words, 11 on average. Half of them have
+/// a detail.
 fn generated(count: usize) -> Vec<String> {
     let mut random = Xoshiro256::new(5);
     let mut below = |bound: usize| random.below(bound as u64) as usize;

@@ -14,8 +14,8 @@ use crate::common::progress::Bar;
 /// shared prefixes save as much time as with all names.
 const SAMPLE: (usize, usize) = (125, 4);
 
-/// Builds the classifier of ImageNet's names and the published templates: of an evenly spread sample,
-/// or of all if `full`.
+/// Builds the classifier of ImageNet's names and the published templates: of an evenly spread
+/// sample, or of all if `full`.
 pub(crate) fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
     let (names, templates) = (
         ClassNames::named("imagenet-1k")?,

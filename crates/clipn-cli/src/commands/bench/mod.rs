@@ -1,5 +1,5 @@
-//! `clipn bench`: speed and peak memory of towers, training, classifiers, pixels and metrics on this
-//! machine. Each task runs in its own process.
+//! `clipn bench`: speed and peak memory of towers, training, classifiers, pixels and metrics on
+//! this machine. Each task runs in its own process.
 
 mod args;
 mod captions;

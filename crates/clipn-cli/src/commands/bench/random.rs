@@ -21,8 +21,8 @@ impl RandomInputs {
             .collect()
     }
 
-    /// Texts of `length` ids without padding: the last id is the largest of the vocabulary, which marks
-    /// the end of a text.
+    /// Texts of `length` ids without padding: the last id is the largest of the vocabulary, which
+    /// marks the end of a text.
     pub(crate) fn texts(
         &mut self,
         rows: usize,

@@ -12,8 +12,8 @@ pub(crate) struct CalibrateArgs {
     /// Bundle to calibrate
     #[arg(long, value_name = "FILE")]
     pub bundle: PathBuf,
-    /// In-distribution images, representative of later ones: a directory of any depth, with or without
-    /// class folders, or an image list (.txt)
+    /// In-distribution images, representative of later ones: a directory of any depth, with or
+    /// without class folders, or an image list (.txt)
     #[arg(long, value_name = "DIR")]
     pub id: PathBuf,
     /// Out-of-distribution images: a directory or an image list; repeatable

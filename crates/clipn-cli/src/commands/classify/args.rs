@@ -75,8 +75,8 @@ pub(crate) struct ClassifyArgs {
     /// Separate the paths of --list by NUL bytes instead of newlines, as `find -print0` does
     #[arg(short = '0', long, requires = "list")]
     pub null: bool,
-    /// Images, directories, quoted glob patterns, archives (.tar, .tar.gz, .tar.zst) or URLs; `-` is
-    /// one image on standard input
+    /// Images, directories, quoted glob patterns, archives (.tar, .tar.gz, .tar.zst) or URLs; `-`
+    /// is one image on standard input
     ///
     /// Braces expand, as in `shard-{000..099}.tar`. URLs are s3://, gs:// or https://, of images,
     /// archives, or (s3:// and gs://) a prefix ending in `/`.

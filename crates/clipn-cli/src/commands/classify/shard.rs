@@ -24,8 +24,8 @@ pub(crate) struct ShardSpec {
 impl ShardSpec {
     pub(crate) const ALL: Self = Self { index: 0, count: 1 };
 
-    /// Takes the shard from the flags, or with `--distributed` from the launcher. Notes the shard of a
-    /// launcher, and a launcher that is ignored.
+    /// Takes the shard from the flags, or with `--distributed` from the launcher. Notes the shard
+    /// of a launcher, and a launcher that is ignored.
     pub(crate) fn from_args(args: &ClassifyArgs) -> Result<Self, CliError> {
         let variable = |name: &str| std::env::var(name).ok();
         if let (Some(index), Some(count)) = (args.shard_index, args.num_shards) {

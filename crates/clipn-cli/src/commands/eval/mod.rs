@@ -134,8 +134,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     print(&merged, args.format)
 }
 
-/// Evaluates models. Models with equal image towers are evaluated together, so that their images are
-/// encoded once.
+/// Evaluates models. Models with equal image towers are evaluated together, so that their images
+/// are encoded once.
 fn evaluate_models(
     models: &[EvaluatedModel],
     data: &EvaluationData,

@@ -87,8 +87,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The values of `{recipe}`, `{data}`, `{output}` and the variables. `set` overrides variables, as
-    /// `name=value`.
+    /// The values of `{recipe}`, `{data}`, `{output}` and the variables. `set` overrides variables,
+    /// as `name=value`.
     pub(crate) fn placeholders(
         &self,
         data: &Path,

@@ -108,7 +108,8 @@ pub(crate) struct TrainArgs {
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Training data: shards (`shard-{000..099}.tar`, globs, lists, a directory), or a CSV or TSV file
+    /// Training data: shards (`shard-{000..099}.tar`, globs, lists, a directory), or a CSV or TSV
+    /// file
     #[arg(long, value_name = "SPEC", required_unless_present = "settings")]
     pub train_data: Option<String>,
     /// Format of the training data
@@ -132,7 +133,8 @@ pub(crate) struct TrainArgs {
     /// Take captions from this key of a shard's JSON files instead of its text files
     #[arg(long, value_name = "KEY", conflicts_with = "class_names")]
     pub json_caption_key: Option<String>,
-    /// Take captions from a shard's class indices (`cls`) and these names: a file, a list by name, or "a,b,c"
+    /// Take captions from a shard's class indices (`cls`) and these names: a file, a list by name,
+    /// or "a,b,c"
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub class_names: Option<String>,
     /// Maximum fraction of broken samples, from 0 to 1, before the run stops
@@ -204,7 +206,8 @@ pub(crate) struct TrainArgs {
     /// Cache image features on disk; needs --augmentation none
     #[arg(long)]
     pub cache_image_features: bool,
-    /// Directory of the feature cache, to share it among runs on the same data [default: in the run]
+    /// Directory of the feature cache, to share it among runs on the same data [default: in the
+    /// run]
     #[arg(long, value_name = "DIR")]
     pub feature_cache: Option<PathBuf>,
     /// Threads that load images ahead [default: one per core]
@@ -222,7 +225,8 @@ pub(crate) struct TrainArgs {
     /// Name of the run, its subdirectory in --logs [default: objective and model]
     #[arg(long)]
     pub name: Option<String>,
-    /// Resume from the newest checkpoint (`latest`), a checkpoint directory, or a published epoch_N.pt
+    /// Resume from the newest checkpoint (`latest`), a checkpoint directory, or a published
+    /// epoch_N.pt
     #[arg(long, value_name = "latest|PATH")]
     pub resume: Option<String>,
     /// Epochs between checkpoints

@@ -74,8 +74,8 @@ impl RunReporter {
         self.bar.suspend(|| eprintln!("{text}"));
     }
 
-    /// Prints a line at most every 10 seconds, and the last one, if there is no bar because standard
-    /// error is no terminal.
+    /// Prints a line at most every 10 seconds, and the last one, if there is no bar because
+    /// standard error is no terminal.
     fn log_line(&self, text: &str, is_last: bool) {
         let Ok(mut last) = self.last_line.lock() else {
             return;

@@ -6,9 +6,9 @@ use super::hints::hints;
 /// Prints an error to standard error: `error: …`, a `caused by: …` line for each source, then
 /// `hint: …` lines.
 pub(crate) fn report(error: &CliError) {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", one_line(&error.to_string()));
     for cause in causes(error) {
-        eprintln!("caused by: {cause}");
+        eprintln!("caused by: {}", one_line(&cause));
     }
     for hint in hints(error) {
         eprintln!("hint: {hint}");
@@ -17,11 +17,15 @@ pub(crate) fn report(error: &CliError) {
 
 /// The error and its causes in one line, joined by `: `, for rows, logs and warnings.
 pub(crate) fn chain_in_one_line(error: &dyn Error) -> String {
-    std::iter::once(error.to_string())
+    let messages: Vec<String> = std::iter::once(error.to_string())
         .chain(causes(error))
-        .collect::<Vec<_>>()
-        .join(": ")
-        .replace(['\n', '\r'], " ")
+        .collect();
+    one_line(&messages.join(": "))
+}
+
+/// Joins the lines of a message; parsers such as `toml` quote the input over several lines.
+fn one_line(message: &str) -> String {
+    message.trim_end().replace(['\n', '\r'], " ")
 }
 
 /// The messages of the sources, without those that the message before already ends with: some

@@ -16,8 +16,8 @@ use clipn_testing::hub::{Hub, Server};
 use clipn_testing::transformers;
 pub use clipn_testing::{fixture as library_fixture, hub, shards, test_data};
 
-/// A temporary directory with `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data sets
-/// `id/`, `noise/` and `stripes/`.
+/// A temporary directory with `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data
+/// sets `id/`, `noise/` and `stripes/`.
 pub struct Sandbox(TempDir);
 
 pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
@@ -113,8 +113,8 @@ impl Sandbox {
         self.write(name, bytes);
     }
 
-    /// Writes a training set: `small.json`, a CLIP that trains within seconds, and `captions.tsv` with
-    /// 48 single-color images in `pairs/`, 12 of each color.
+    /// Writes a training set: `small.json`, a CLIP that trains within seconds, and `captions.tsv`
+    /// with 48 single-color images in `pairs/`, 12 of each color.
     pub fn training_set(&self) {
         let text =
             r#"{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}"#;
@@ -143,8 +143,8 @@ impl Sandbox {
     }
 
     /// Writes the tiny model in the formats of other programs: `clip-transformers/`,
-    /// `clip-open-clip/` and the training checkpoint `logs/tiny/checkpoints/epoch-10/`. The first two
-    /// are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
+    /// `clip-open-clip/` and the training checkpoint `logs/tiny/checkpoints/epoch-10/`. The first
+    /// two are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
     pub fn write_other_formats(&self) {
         let weights = Checkpoint::open(&self.path("epoch_10.pt")).unwrap();
         let plain: Vec<_> = weights

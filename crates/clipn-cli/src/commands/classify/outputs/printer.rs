@@ -57,7 +57,7 @@ impl Printer {
     }
 }
 
-/// One image in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, cat p 0.050 q 0.610)`.
+/// One image in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, …)`.
 fn line(row: &Row) -> String {
     let path = &row.path;
     let Some(label) = &row.label else {

@@ -10,8 +10,8 @@ pub(crate) struct Target {
     pub format: OutputFormat,
     /// The output file.
     pub path: PathBuf,
-    /// The file that rows are appended to: the output file, or for Parquet, which cannot be appended
-    /// to, a JSONL file beside it.
+    /// The file that rows are appended to: the output file, or for Parquet, which cannot be
+    /// appended to, a JSONL file beside it.
     pub rows: PathBuf,
     /// The file with the settings that the rows depend on.
     pub settings: PathBuf,

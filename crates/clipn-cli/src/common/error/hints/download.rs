@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use clipn::download::DownloadError;
+use clipn::download::{DownloadError, Offline};
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     error.downcast_ref().and_then(download)
@@ -10,30 +10,41 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn download(error: &DownloadError) -> Option<&'static str> {
     Some(match error {
-        DownloadError::Name { .. } => {
-            "give hf-hub:OWNER/NAME, with /FILE or @REVISION after it if needed"
-        }
         DownloadError::TagWithoutModel { .. } => "give the architecture with --model",
         DownloadError::UnknownTag { .. } => "`clipn models NAME` lists the tags of an architecture",
-        DownloadError::NotCached { .. } => {
-            "run once without --offline and HF_HUB_OFFLINE, with a network connection"
+        DownloadError::NotCached {
+            offline: Offline::Asked,
+            ..
+        } => "run once without --offline, with a network connection",
+        DownloadError::NotCached {
+            offline: Offline::Variable(_),
+            ..
+        } => "unset the variable once, with a network connection",
+        DownloadError::NotCached {
+            offline: Offline::NotBuilt,
+            ..
+        } => {
+            "download with another program (`hf download OWNER/NAME` of Python's huggingface_hub \
+             uses the same cache), or give the path of a file or directory"
         }
+        DownloadError::Variable {
+            variable: "HF_HOME",
+            ..
+        } => "set HF_HOME to a directory for downloads",
         DownloadError::Connection { .. } => {
-            "check the connection, and HTTPS_PROXY if there is a proxy, and try again"
+            "check the network connection, and HTTPS_PROXY if there is a proxy"
         }
         DownloadError::Tls { .. } => {
-            "if a proxy has its own certificates, set SSL_CERT_FILE to them"
+            "if a proxy has its own certificates, set SSL_CERT_FILE to a PEM file with them"
         }
         DownloadError::Timeout { .. }
         | DownloadError::Cut { .. }
-        | DownloadError::Unsteady { .. } => "try again later; received data is kept",
+        | DownloadError::Cancelled { .. } => "run the command again to resume",
+        DownloadError::Unsteady { .. } => "try again later",
         DownloadError::Status { status, .. } if *status >= 500 => "try again later",
         DownloadError::NotAHub { .. } => "check HF_ENDPOINT",
-        DownloadError::Length { .. } => {
-            "try again; if the length stays wrong, report it to the publisher"
-        }
-        DownloadError::Checksum { .. } => {
-            "try again; if the checksum stays wrong, do not trust the server"
+        DownloadError::Length { .. } | DownloadError::Checksum { .. } => {
+            "run the command again; if it fails again, do not trust the server"
         }
         DownloadError::NoSpace { .. } => {
             "free disk space, or set HF_HOME to a directory on another disk; received data is kept"

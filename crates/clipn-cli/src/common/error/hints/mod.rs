@@ -52,9 +52,25 @@ fn program_hint(error: &CliError) -> Option<String> {
         }
         #[cfg(feature = "serve")]
         CliError::Serve(clipn_serve::ServeError::Threads { .. }) => "lower --workers",
+        #[cfg(feature = "serve")]
+        CliError::Serve(clipn_serve::ServeError::Setting(problem)) => {
+            return server_setting(problem).map(str::to_owned);
+        }
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Advice for a setting of the server, recognized by the message.
+#[cfg(feature = "serve")]
+fn server_setting(problem: &str) -> Option<&'static str> {
+    if problem.contains("max_images") {
+        Some("raise --queue or lower --max-images")
+    } else if problem.contains("API key") {
+        Some("`openssl rand -hex 16` generates a key")
+    } else {
+        None
+    }
 }
 
 /// Advice for an error of the library.
