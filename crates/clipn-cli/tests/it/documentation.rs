@@ -2,7 +2,6 @@
 //! is replaced by its config, the files that the docs mention are written beforehand, one template
 //! is used if none is named, a local hub has the repositories, and demo and benchmarks are shrunk.
 
-
 use std::path::Path;
 
 use crate::common::shards::{samples, tar};

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use clipn::download::{DownloadError, Offline};
+use clipn::download::{DownloadError, OfflineReason};
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     error.downcast_ref().and_then(download)
@@ -13,15 +13,15 @@ fn download(error: &DownloadError) -> Option<&'static str> {
         DownloadError::TagWithoutModel { .. } => "give the architecture with --model",
         DownloadError::UnknownTag { .. } => "`clipn models NAME` lists the tags of an architecture",
         DownloadError::NotCached {
-            offline: Offline::Asked,
+            offline: OfflineReason::Asked,
             ..
         } => "run once without --offline, with a network connection",
         DownloadError::NotCached {
-            offline: Offline::Variable(_),
+            offline: OfflineReason::Variable(_),
             ..
         } => "unset the variable once, with a network connection",
         DownloadError::NotCached {
-            offline: Offline::NotBuilt,
+            offline: OfflineReason::NotBuilt,
             ..
         } => {
             "download with another program (`hf download OWNER/NAME` of Python's huggingface_hub \
