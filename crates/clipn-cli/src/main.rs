@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             CliError::usage_with_hint(message, "unset CLIPN_SIMD to use the widest level")
         })
         .and_then(|_| interrupt::install());
-    match prepared.and_then(|()| cli::dispatch(cli.command)) {
+    match prepared.and_then(|()| cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe early, as `head` does.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {

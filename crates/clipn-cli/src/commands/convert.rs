@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::commands::inspect::kind_line;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::messages::note;
 use crate::common::numbers::{bytes, thousands};
 use crate::common::progress::Bar;
 use crate::common::weights::{DownloadArgs, locate};
@@ -114,7 +115,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     };
     let converted = conversion.run(&from, model, &args.output, &Bar::default())?;
     for left_out in &converted.left_out {
-        eprintln!("note: left out: {left_out}");
+        note(format_args!("left out: {left_out}"));
     }
     let mut out = std::io::stdout().lock();
     match args.format {

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::common::args::Format;
 use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::note;
 use crate::common::table::Table;
 use crate::common::weights::{DownloadArgs, locate};
 
@@ -46,9 +47,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let pretrained = Pretrained::open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     if Bundle::is_bundle(checkpoint) {
-        eprintln!(
-            "note: this is a bundle; `clipn classifier show` shows its classes and its threshold"
-        );
+        note("this is a bundle; `clipn classifier show` shows its classes and its threshold");
     }
     let sketch = InferredArchitecture::of(checkpoint);
     let mut out = std::io::stdout().lock();

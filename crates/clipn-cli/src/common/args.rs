@@ -9,6 +9,7 @@ use clipn::model::{LogitScale, Pretrained, Weights};
 use clipn::prompts::TemplateSet;
 use clipn::scores::{Score, by_name};
 
+use crate::common::messages::detail;
 use crate::common::weights::DownloadArgs;
 
 /// Format of the results on standard output.
@@ -43,8 +44,8 @@ pub(crate) struct ModelArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
-    /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model [default:
-    /// clipn-mini, built in]
+    /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model
+    #[cfg_attr(feature = "mini", doc = "[default: clipn-mini, built in]")]
     ///
     /// Files: safetensors, PyTorch .pt, OpenAI's TorchScript. Directories: transformers,
     /// open_clip's hub, training checkpoints. Tags of open_clip, such as laion2b_s34b_b88k, need
@@ -105,6 +106,17 @@ impl RunArgs {
             batch_size: self.batch_size,
             workers: self.workers.unwrap_or(default.workers),
         }
+    }
+
+    /// Prints the parallelism, if verbose.
+    pub(crate) fn report(&self) {
+        let Parallelism {
+            batch_size,
+            workers,
+        } = self.parallelism();
+        detail(format_args!(
+            "{workers} workers, batches of {batch_size} images"
+        ));
     }
 }
 

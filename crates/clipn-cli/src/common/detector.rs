@@ -12,6 +12,7 @@ use clipn::scores::{Atd, Rule, Score};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 
 /// A bundle, or class names with a model; and the decision rule.
@@ -137,9 +138,9 @@ pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetect
 /// Warns if the "no" rows of a bundle equal its "yes" rows.
 fn warn_of_untrained_no(bundle: &Bundle) {
     if bundle.classifier().yes() == bundle.classifier().no() {
-        eprintln!(
-            "warning: the bundle is of a plain CLIP, whose \"no\" is a copy of its \"yes\": CTW and \
-             ATD are meaningless"
+        warning(
+            "the bundle is of a plain CLIP, whose \"no\" is a copy of its \"yes\": CTW and \
+             ATD are meaningless",
         );
     }
 }

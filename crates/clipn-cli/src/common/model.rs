@@ -16,6 +16,7 @@ use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
 use crate::common::error::CliError;
+use crate::common::messages::{detail, warning};
 use crate::common::weights::{LocatedWeights, locate};
 
 /// Opened weights with their metadata.
@@ -47,7 +48,8 @@ impl LoadedModel {
             .as_deref()
             .map(ModelConfig::resolve)
             .transpose()?;
-        Self::from_located(located, model, requested)
+        let origin = located.model.as_deref().unwrap_or("the weights").to_owned();
+        Self::from_located(located, model, requested, &origin)
     }
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
@@ -71,43 +73,36 @@ impl LoadedModel {
         let is_tag = !requested.exists() && args.pretrained.is_none();
         let model = is_tag.then_some(config.name.as_str());
         let located = locate(Some(requested), model, &args.downloads, Purpose::Compute)?;
-        Self::from_located(located, Some(config), requested)
+        Self::from_located(located, Some(config), requested, "the bundle")
     }
 
+    /// Opens located weights; `origin` is where the architecture comes from.
     fn from_located(
         located: LocatedWeights,
         model: Option<ModelConfig>,
         requested: &Path,
+        origin: &str,
     ) -> Result<Self, CliError> {
         let pretrained = Pretrained::open(&located.path)?;
-        let stem = located
-            .path
-            .file_stem()
-            .and_then(|s| s.to_str())
-            .unwrap_or_default();
-        let number = stem
-            .strip_prefix("epoch_")
-            .or_else(|| stem.strip_prefix("epoch-"));
-        let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-        let stored = pretrained
-            .checkpoint()
-            .metadata()
-            .get("epoch")
-            .map(String::as_str);
-        let epoch = stored.or(named).map(str::to_owned);
+        let epoch = epoch(&pretrained, &located.path);
         let weights = pretrained.weights(model)?;
         let own = pretrained.preprocessing()?;
         let size = weights.config().vision.image_size;
+        detail(format_args!(
+            "architecture {}, from {origin}; preprocessing of {}",
+            weights.config().name,
+            own.as_ref().map_or("CLIP", |_| "the weights"),
+        ));
         let preprocessing = Preprocessing {
             size,
             ..own.unwrap_or_else(|| Preprocessing::clip(size))
         };
         if weights.no_side() == NoSide::CopiedFromYes {
-            eprintln!(
-                "warning: {} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
+            warning(format_args!(
+                "{} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
                  side, so CTW and ATD are meaningless",
                 requested.display()
-            );
+            ));
         }
         Ok(Self {
             weights,
@@ -142,6 +137,12 @@ impl LoadedModel {
             Some(LogitScale::Trained) => classifier.with_scale(self.weights.logit_scale()),
             Some(LogitScale::Published) | None => classifier,
         };
+        detail(format_args!(
+            "{} templates of {}, {wording:?}; logit scale {}",
+            templates.len(),
+            templates.name(),
+            classifier.scale()
+        ));
         Ok((classifier, wording))
     }
 
@@ -177,11 +178,11 @@ impl LoadedModel {
         for name in class_names {
             match words.unseen(name) {
                 unseen if unseen.is_empty() => {}
-                unseen => eprintln!(
-                    "warning: {} did not occur in the training captions; predictions for class \
+                unseen => warning(format_args!(
+                    "{} did not occur in the training captions; predictions for class \
                      `{name}` are unreliable",
                     quoted(&unseen)
-                ),
+                )),
             }
         }
         let lines: Vec<Vec<String>> = templates
@@ -191,13 +192,13 @@ impl LoadedModel {
             .filter(|unseen| !unseen.is_empty())
             .collect();
         if let Some(first) = lines.first() {
-            eprintln!(
-                "warning: {} of {} templates have words that did not occur in the training \
+            warning(format_args!(
+                "{} of {} templates have words that did not occur in the training \
                  captions, such as {}",
                 lines.len(),
                 templates.yes().len(),
                 quoted(first)
-            );
+            ));
         }
     }
 
@@ -205,4 +206,14 @@ impl LoadedModel {
     pub(crate) fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
         image_tower(&self.weights)
     }
+}
+
+/// The training epoch in the metadata of weights, or in their file name.
+fn epoch(pretrained: &Pretrained, path: &Path) -> Option<String> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let named = stem
+        .and_then(|stem| stem.strip_prefix("epoch_").or(stem.strip_prefix("epoch-")))
+        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let stored = pretrained.checkpoint().metadata().get("epoch");
+    stored.map(String::as_str).or(named).map(str::to_owned)
 }

@@ -27,6 +27,7 @@ use output::Report;
 use workload::{Measurement, Workload};
 
 use crate::common::error::CliError;
+use crate::common::messages::status;
 use crate::common::weights::locate;
 
 /// Duration of the peak measurement.
@@ -54,16 +55,18 @@ pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
             total: tasks.len(),
         })
     };
-    eprintln!("measuring the machine's matrix products on {threads} threads");
+    status(format_args!(
+        "measuring the machine's matrix products on {threads} threads"
+    ));
     let peak = measure(Task::ProductPeak, 0)?;
     let mut report = Report::new(threads, peak.gflops);
     for (done, &task) in tasks.iter().enumerate() {
-        eprintln!(
+        status(format_args!(
             "measuring {} ({} of {})",
             task.name(),
             done + 1,
             tasks.len()
-        );
+        ));
         report.add(measure(task, done)?);
     }
     report.write(args.format)

@@ -12,6 +12,7 @@ use clipn::detector::Detector;
 
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
+use crate::common::messages::{status, warning};
 use crate::common::progress::Bar;
 use score::{ImageFile, ScoredImage, list_images, score};
 
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood",
         ));
     }
+    args.run.report();
     let id_files = list_images(&args.id)?;
     let ood_files = args
         .ood
@@ -69,7 +71,10 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         print_warnings(calibration);
         output::print(args, &calibrated, calibration, &lowest)?;
     }
-    eprintln!("wrote the calibrated bundle to {}", path.display());
+    status(format_args!(
+        "wrote the calibrated bundle to {}",
+        path.display()
+    ));
     Ok(())
 }
 
@@ -82,10 +87,10 @@ fn scored(
 ) -> Result<Vec<ScoredImage>, CliError> {
     let outcome = score(detector, files, settings, &args.run, bar)?;
     if let Some(first) = outcome.errors.first() {
-        eprintln!(
-            "warning: skipped {} images that could not be read or scored; the first: {first}",
+        warning(format_args!(
+            "skipped {} images that could not be read or scored; the first: {first}",
             outcome.errors.len()
-        );
+        ));
     }
     Ok(outcome.images)
 }
@@ -99,7 +104,7 @@ fn lowest(images: &[ScoredImage]) -> Vec<&ScoredImage> {
 }
 
 fn print_warnings(calibration: &Calibration) {
-    for warning in calibration.warnings() {
-        eprintln!("warning: {warning}");
+    for message in calibration.warnings() {
+        warning(message);
     }
 }

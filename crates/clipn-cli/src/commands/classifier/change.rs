@@ -7,6 +7,7 @@ use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::{check_output, report_written};
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
@@ -76,9 +77,9 @@ fn write(
     bundle.write(path)?;
     report_written(&bundle, path)?;
     if had_threshold {
-        eprintln!(
-            "warning: removed the threshold, which was calibrated with other classes; run `clipn \
-             calibrate` again"
+        warning(
+            "removed the threshold, which was calibrated with other classes; run `clipn \
+             calibrate` again",
         );
     }
     Ok(())

@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
 use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::warning;
 use crate::common::progress::Bar;
 use outputs::{FileOutput, Printer, Target, print_tally};
 use rows::{Row, Tally};
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     {
         target.refuse_existing()?;
     }
+    args.run.report();
     let mut images = ImageStream::open(args, shard)?;
     let bar = Bar::default();
     let opened = args.detector.open(&bar)?;
@@ -252,10 +254,10 @@ impl ClassifyRun<'_> {
         }
         let unreadable = self.tally.unreadable;
         if unreadable > 0 {
-            eprintln!(
-                "warning: {unreadable} of {} images could not be read",
+            warning(format_args!(
+                "{unreadable} of {} images could not be read",
                 self.tally.images
-            );
+            ));
         }
         Ok(Completion::All)
     }

@@ -14,8 +14,8 @@ pub(crate) struct EvalArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
-    /// Weights, as for `clipn classify`; several are evaluated in turn and merged [default:
-    /// clipn-mini, built in]
+    /// Weights, as for `clipn classify`; several are evaluated in turn and merged
+    #[cfg_attr(feature = "mini", doc = "[default: clipn-mini, built in]")]
     ///
     /// Results of several weights, such as other seeds, are mean ± standard deviation.
     #[arg(long, value_name = "FILE|DIR|NAME", num_args = 1..)]

@@ -8,6 +8,7 @@ use clipn::evaluation::{
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
 
 use crate::common::error::CliError;
+use crate::common::messages::status;
 
 /// Creates a directory and its parents.
 pub(crate) fn create_directory(directory: &Path) -> Result<(), CliError> {
@@ -47,11 +48,11 @@ pub(crate) fn write_evaluation(
         evaluation,
         page.precision,
     )?;
-    eprintln!(
+    status(format_args!(
         "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and \
          report.html to {}",
         directory.display()
-    );
+    ));
     Ok(())
 }
 
@@ -65,9 +66,9 @@ pub(crate) fn write_merged(directory: &Path, record: &Record, title: &str) -> Re
         record.settings["epoch"].as_str(),
     )?;
     write_record_html(&directory.join("report.html"), record, title)?;
-    eprintln!(
+    status(format_args!(
         "wrote results.json, results.csv and report.html to {}",
         directory.display()
-    );
+    ));
     Ok(())
 }

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
@@ -54,6 +55,7 @@ struct EvaluationData {
 /// `clipn eval`.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let model_args = args.models()?;
+    args.run.report();
     let loaded = model_args
         .iter()
         .map(LoadedModel::open)
@@ -267,9 +269,9 @@ fn warn_of_skipped(results: &Results) {
     let Some(first) = results.skipped.first() else {
         return;
     };
-    eprintln!(
-        "warning: skipped {} images that could not be read; the first: {}",
+    warning(format_args!(
+        "skipped {} images that could not be read; the first: {}",
         results.skipped.len(),
         first.error
-    );
+    ));
 }

@@ -22,6 +22,7 @@ use super::TrainArgs;
 use crate::commands::eval::write_tables;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::interrupt;
+use crate::common::messages::{is_quiet, status, warning};
 
 /// A benchmark that is evaluated between epochs.
 struct PeriodicEvaluation {
@@ -46,7 +47,11 @@ impl RunReporter {
         objective: &str,
         benchmark: Option<OpenedBenchmark>,
     ) -> Result<Self, CliError> {
-        let bar = ProgressBar::no_length();
+        let bar = if is_quiet() {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::no_length()
+        };
         if let Ok(style) =
             ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}")
         {
@@ -71,7 +76,11 @@ impl RunReporter {
     }
 
     fn print(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| status(text));
+    }
+
+    fn warn(&self, text: &str) {
+        self.bar.suspend(|| warning(text));
     }
 
     /// Prints a line at most every 10 seconds, and the last one, if there is no bar because
@@ -82,7 +91,7 @@ impl RunReporter {
         };
         let is_due = last.is_none_or(|last| last.elapsed().as_secs() >= 10);
         if self.bar.is_hidden() && (is_due || is_last) {
-            eprintln!("{text}");
+            status(text);
             *last = Some(Instant::now());
         }
     }
@@ -217,7 +226,7 @@ impl RunObserver for RunReporter {
 
     fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &Skipped) {
         if skipped.total() > 0 {
-            self.print(&format!("warning: epoch {epoch} skipped {skipped}"));
+            self.warn(&format!("epoch {epoch} skipped {skipped}"));
         }
         let Some(periodic) = &self.evaluation else {
             return;
@@ -226,8 +235,8 @@ impl RunObserver for RunReporter {
             return;
         }
         if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
-            self.print(&format!(
-                "warning: the evaluation after epoch {epoch} failed: {}",
+            self.warn(&format!(
+                "the evaluation after epoch {epoch} failed: {}",
                 chain_in_one_line(&error)
             ));
         }
