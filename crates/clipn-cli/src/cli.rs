@@ -26,7 +26,7 @@ use crate::common::version::long_version;
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
-#[command(version, long_version = long_version(), arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "clipn", version, long_version = long_version(), arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub messages: MessageArgs,

@@ -35,8 +35,8 @@ const PEAK_DURATION: Duration = Duration::from_millis(1500);
 
 /// `clipn bench`.
 pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
-    if args.child {
-        return child::reply(measure_here(args));
+    if let Some(task) = child::requested_task() {
+        return child::reply(task.and_then(|task| measure_here(task, args)));
     }
     locate_weights(args)?;
     let args = &*args;
@@ -154,10 +154,7 @@ fn no_photos() -> CliError {
 }
 
 /// Measures one task in this process.
-fn measure_here(args: &BenchArgs) -> Result<Measurement, CliError> {
-    let Some(&task) = args.tasks.first() else {
-        return Err(CliError::usage("no task to measure"));
-    };
+fn measure_here(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
     let Some(workload) = workload(task, args)? else {
         return Ok(Measurement::peak_gemm_flops(peak_gemm_flops(PEAK_DURATION)));
     };
