@@ -8,7 +8,7 @@ seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET…]}
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 corpora=$(realpath -m "${FUZZ_CORPUS:-$root/fuzz/corpus}")
-fixtures=$root/crates/clipn/tests/fixtures
+fixtures=$root/crates/clipn-testing/fixtures
 all=(safetensors zip pickle torchscript configs image jpeg shard names definitions tables tokenizer hub bundle)
 targets=("${@:-${all[@]}}")
 
@@ -19,31 +19,31 @@ seeds() {
         zip) echo "$fixtures"/checkpoint/{formats_zip*,openai_style_jit,plain_clip,with_namespace}.pt ;;
         pickle) echo "$fixtures"/checkpoint/*.pkl "$fixtures"/checkpoint/formats_legacy*.pt ;;
         torchscript) echo "$fixtures"/checkpoint/*.pkl ;;
-        configs) echo "$root"/assets/model_configs/*.json "$fixtures"/{models,openai_resnet}/{,*/}*.json ;;
+        configs) echo "$root"/crates/clipn-model/assets/model_configs/*.json "$fixtures"/{models,openai_resnet}/{,*/}*.json ;;
         image) echo "$fixtures"/image/*.{png,gif,bmp,tif,webp} ;;
         jpeg) echo "$fixtures"/image/*.jpg ;;
         shard) shards ;;
-        names) echo "$root"/assets/{classes,templates}/* "$fixtures"/tokenizer/*.json ;;
-        definitions) echo "$root"/assets/benchmarks/*.toml "$root"/fuzz/seeds/definitions/* ;;
+        names) echo "$root"/crates/clipn-text/assets/{classes,templates}/* "$fixtures"/tokenizer/*.json ;;
+        definitions) echo "$root"/crates/clipn-data/assets/benchmarks/*.toml "$root"/fuzz/seeds/definitions/* ;;
         *) echo "$root"/fuzz/seeds/"$1"/* ;;
     esac
 }
 
 # Creates shards of images and captions in each supported format, if its tool is installed.
 shards() {
-    local folder=$corpora/generated
-    mkdir -p "$folder"
-    cp "$fixtures"/image/420.jpg "$folder/a.jpg"
-    cp "$fixtures"/image/palette2.png "$folder/b.png"
-    echo 'a photo of a goldfish' >"$folder/a.txt"
-    echo '{"caption": "a school bus"}' >"$folder/b.json"
-    echo 7 >"$folder/b.cls"
+    local directory=$corpora/generated
+    mkdir -p "$directory"
+    cp "$fixtures"/image/420.jpg "$directory/a.jpg"
+    cp "$fixtures"/image/palette2.png "$directory/b.png"
+    echo 'a photo of a goldfish' >"$directory/a.txt"
+    echo '{"caption": "a school bus"}' >"$directory/b.json"
+    echo 7 >"$directory/b.cls"
     for format in gnu pax ustar; do
-        tar --format="$format" -C "$folder" -cf "$folder/$format.tar" a.jpg a.txt b.png b.json b.cls
+        tar --format="$format" -C "$directory" -cf "$directory/$format.tar" a.jpg a.txt b.png b.json b.cls
     done
-    gzip -kf "$folder/gnu.tar"
-    if command -v zstd >/dev/null; then zstd -qf "$folder/gnu.tar"; fi
-    echo "$folder"/*.tar*
+    gzip -kf "$directory/gnu.tar"
+    if command -v zstd >/dev/null; then zstd -qf "$directory/gnu.tar"; fi
+    echo "$directory"/*.tar*
 }
 
 # Builds the targets with the coverage instrumentation that libFuzzer uses, as cargo-fuzz does.

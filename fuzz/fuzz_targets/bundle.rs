@@ -6,7 +6,7 @@ mod memory;
 
 use std::path::Path;
 
-use clipn::bundle::Bundle;
+use clipn_detect::bundle::Bundle;
 
 /// Maximum memory in bytes, independent of the size of the file.
 const FIXED_MEMORY: usize = 16 << 20;
@@ -16,7 +16,7 @@ const MEMORY_PER_BYTE: usize = 64;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let limit = MEMORY_PER_BYTE * bytes.len() + FIXED_MEMORY;
-    let opened = memory::within(limit, || {
+    let opened = memory::within_memory_limit(limit, || {
         Bundle::from_bytes(Path::new("fuzz.clipn"), bytes.to_vec())
     });
     let Ok(bundle) = opened else { return };

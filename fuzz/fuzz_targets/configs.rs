@@ -7,7 +7,7 @@ mod memory;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use clipn::model::{ModelConfig, Pretrained};
+use clipn_model::{ModelConfig, PretrainedWeights};
 
 /// Directory with weights for each kind of config, and the file name of the config.
 struct Folders(Vec<(PathBuf, &'static str)>);
@@ -72,7 +72,7 @@ fn read(bytes: &[u8]) {
         if std::fs::write(folder.join(config), bytes).is_err() {
             continue;
         }
-        if let Ok(pretrained) = Pretrained::open(folder) {
+        if let Ok(pretrained) = PretrainedWeights::open(folder) {
             let _ = (
                 pretrained.config(),
                 pretrained.preprocessing(),
@@ -84,5 +84,5 @@ fn read(bytes: &[u8]) {
 
 libfuzzer_sys::fuzz_target!(
     init: { folders(); },
-    |bytes: &[u8]| memory::within(MEMORY_PER_BYTE * bytes.len() + (4 << 20), || read(bytes))
+    |bytes: &[u8]| memory::within_memory_limit(MEMORY_PER_BYTE * bytes.len() + (4 << 20), || read(bytes))
 );

@@ -3,17 +3,17 @@
 
 #[path = "support/memory.rs"]
 mod memory;
-#[path = "support/scratch.rs"]
-mod scratch;
+#[path = "support/temp.rs"]
+mod temp;
 
-use clipn::dataset::Benchmark;
-use clipn::training::TrainSettings;
+use clipn_data::Benchmark;
+use clipn_train::TrainSettings;
 
 /// Maximum memory per byte of input: TOML values with their positions.
 const MEMORY_PER_BYTE: usize = 1024;
 
 fn read(bytes: &[u8]) {
-    if let Ok(settings) = TrainSettings::load(&scratch::file("settings.toml", bytes)) {
+    if let Ok(settings) = TrainSettings::load(&temp::write_file("settings.toml", bytes)) {
         let _ = settings.check();
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
@@ -24,7 +24,7 @@ fn read(bytes: &[u8]) {
     }
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within_memory_limit(
     MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

@@ -4,9 +4,7 @@
 #[path = "support/memory.rs"]
 mod memory;
 
-use std::path::Path;
-
-use clipn::download::{HubName, Name, Settings, fuzzing};
+use clipn_hub::{DownloadSettings, HubName, WeightsName, fuzzing};
 
 /// Maximum memory per byte of input.
 const MEMORY_PER_BYTE: usize = 256;
@@ -42,7 +40,7 @@ fn read(bytes: &[u8]) {
             name
         );
     }
-    let _ = Name::of(Path::new(text), Some("ViT-B-16"));
+    let _ = WeightsName::parse(text, Some("ViT-B-16"));
     let mut lines = text.lines();
     let values: Vec<(&str, &str)> = VARIABLES
         .iter()
@@ -54,10 +52,10 @@ fn read(bytes: &[u8]) {
             .find(|(name, _)| *name == key)
             .map(|(_, value)| value.into())
     };
-    let _ = Settings::from_variables(&get);
+    let _ = DownloadSettings::from_lookup(&get);
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within_memory_limit(
     MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

@@ -6,7 +6,7 @@ mod memory;
 #[path = "support/panics.rs"]
 mod panics;
 
-use clipn::image::{DecodeOptions, decode_bytes};
+use clipn_image::{DecodeOptions, decode_bytes};
 
 /// Maximum number of pixels.
 const MAX_PIXELS: u64 = 1 << 20;
@@ -29,12 +29,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         2
     };
     let limit = MAX_PIXELS as usize * MEMORY_PER_PIXEL + per_byte * bytes.len() + DECODER_MEMORY;
-    for options in [DecodeOptions::faithful(), DecodeOptions::for_users()] {
+    for options in [DecodeOptions::faithful(), DecodeOptions::for_display()] {
         let options = DecodeOptions {
             max_pixels: MAX_PIXELS,
             ..options
         };
-        if let Ok(image) = memory::within(limit, || decode_bytes(bytes, &options)) {
+        if let Ok(image) = memory::within_memory_limit(limit, || decode_bytes(bytes, &options)) {
             let (width, height) = (u64::from(image.width()), u64::from(image.height()));
             assert!((1..=MAX_PIXELS).contains(&(width * height)));
             assert_eq!(image.pixels().len() as u64, width * height * 3);

@@ -4,7 +4,7 @@
 #[path = "support/memory.rs"]
 mod memory;
 
-use clipn::image::{DecodeOptions, decode_bytes};
+use clipn_image::{DecodeOptions, decode_bytes};
 
 /// Maximum number of pixels.
 const MAX_PIXELS: u64 = 1 << 20;
@@ -19,10 +19,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bytes = [&[0xff, 0xd8, 0xff], bytes.get(3..).unwrap_or_default()].concat();
     let options = DecodeOptions {
         max_pixels: MAX_PIXELS,
-        ..DecodeOptions::for_users()
+        ..DecodeOptions::for_display()
     };
     let limit = MAX_PIXELS as usize * MEMORY_PER_PIXEL + 2 * bytes.len() + DECODER_MEMORY;
-    if let Ok(image) = memory::within(limit, || decode_bytes(&bytes, &options)) {
+    if let Ok(image) = memory::within_memory_limit(limit, || decode_bytes(&bytes, &options)) {
         let pixels = image.width() as usize * image.height() as usize;
         assert_eq!(image.pixels().len(), pixels * 3);
     }

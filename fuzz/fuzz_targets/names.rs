@@ -3,10 +3,10 @@
 
 #[path = "support/memory.rs"]
 mod memory;
-#[path = "support/scratch.rs"]
-mod scratch;
+#[path = "support/temp.rs"]
+mod temp;
 
-use clipn::prompts::{ClassNames, Template, TemplateSet};
+use clipn_text::prompts::{ClassNames, Template, TemplateSet};
 
 /// Maximum memory per byte of input: a name or template of one byte is a separate string, and lists
 /// grow by doubling.
@@ -14,12 +14,12 @@ const MEMORY_PER_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
     for file in ["names.txt", "names.json"] {
-        if let Ok(names) = ClassNames::load(scratch::file(file, bytes)) {
+        if let Ok(names) = ClassNames::load(temp::write_file(file, bytes)) {
             assert!(names.iter().all(|name| !name.trim().is_empty()));
         }
     }
     for file in ["templates.txt", "templates.toml"] {
-        if let Ok(set) = TemplateSet::load(scratch::file(file, bytes)) {
+        if let Ok(set) = TemplateSet::load(temp::write_file(file, bytes)) {
             assert!(set.no().is_none_or(|no| no.len() == set.yes().len()));
         }
     }
@@ -34,7 +34,7 @@ fn read(bytes: &[u8]) {
     }
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within_memory_limit(
     MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

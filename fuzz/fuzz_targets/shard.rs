@@ -5,12 +5,11 @@
 mod memory;
 #[path = "support/panics.rs"]
 mod panics;
-#[path = "support/scratch.rs"]
-mod scratch;
+#[path = "support/temp.rs"]
+mod temp;
 
-use clipn::dataset::{CaptionLoader, LoaderSettings, MaxBad, SampleFields, Sampling, ShardSet};
-use clipn::image::Augmentation;
-use clipn::progress::Silent;
+use clipn_data::{CaptionLoader, LoaderSettings, SampleFields, Sampling, ShardSet, SkipLimit};
+use clipn_image::Augmentation;
 
 /// Maximum memory in bytes, in addition to twice the file: a zstd window (100 MiB), the files of
 /// two samples, images.
@@ -21,14 +20,14 @@ const MAX_BATCHES: usize = 4;
 
 /// Reads a few batches; `None` at the first error.
 fn read(bytes: &[u8]) -> Option<()> {
-    let path = scratch::file("shard.tar", bytes);
+    let path = temp::write_file("shard.tar", bytes);
     let mut shards = ShardSet::open(path.to_str()?, SampleFields::default()).ok()?;
-    shards.count(&Silent).ok()?;
+    shards.count_samples();
     let mut settings = LoaderSettings::new(16, 2);
     settings.preprocessing.decode.max_pixels = 1 << 16;
     settings.augmentation = Augmentation::none();
     (settings.workers, settings.prefetch) = (0, Some(1));
-    (settings.sampling, settings.max_bad) = (Sampling::InOrder, MaxBad::Count(8));
+    (settings.sampling, settings.max_skipped) = (Sampling::InOrder, SkipLimit::Count(8));
     let epoch = CaptionLoader::new(shards.into(), settings)
         .ok()?
         .epoch(0)
@@ -41,5 +40,5 @@ fn read(bytes: &[u8]) -> Option<()> {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     panics::of_own_code_only();
-    memory::within(2 * bytes.len() + LIMIT, || read(bytes));
+    memory::within_memory_limit(2 * bytes.len() + LIMIT, || read(bytes));
 });

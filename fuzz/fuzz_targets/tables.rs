@@ -3,13 +3,14 @@
 
 #[path = "support/memory.rs"]
 mod memory;
-#[path = "support/scratch.rs"]
-mod scratch;
+#[path = "support/temp.rs"]
+mod temp;
 
 use std::path::Path;
 
-use clipn::dataset::{
-    CaptionTable, FolderMap, MapSource, SampleFields, ShardSet, TableFormat, read_list,
+use clipn_data::{
+    CaptionTable, CaptionTableFormat, ClassMap, ClassMapSource, SampleFields, ShardSet,
+    read_image_list,
 };
 
 /// Maximum memory per byte of input: a row of a few bytes has a line, field offsets and an error.
@@ -17,11 +18,12 @@ const MEMORY_PER_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
     for separator in ['\t', ','] {
-        let format = TableFormat {
+        let format = CaptionTableFormat {
             separator,
-            ..TableFormat::default()
+            ..CaptionTableFormat::default()
         };
-        let Ok(table) = CaptionTable::read(&scratch::file("captions.csv", bytes), &format) else {
+        let Ok(table) = CaptionTable::read(&temp::write_file("captions.csv", bytes), &format)
+        else {
             continue;
         };
         for index in 0..table.len() {
@@ -30,8 +32,8 @@ fn read(bytes: &[u8]) {
             }
         }
     }
-    let list = scratch::file("list.txt", bytes);
-    if let Ok(set) = read_list("fuzz", &list, Path::new("/nowhere"), Some(10)) {
+    let list = temp::write_file("list.txt", bytes);
+    if let Ok(set) = read_image_list("fuzz", &list, Path::new("/nowhere"), Some(10)) {
         assert!(
             set.samples
                 .iter()
@@ -39,21 +41,21 @@ fn read(bytes: &[u8]) {
         );
     }
     for name in ["map.csv", "map.tsv"] {
-        let source = MapSource::File {
-            path: scratch::file(name, bytes),
-            folder_column: "wnid".to_owned(),
+        let source = ClassMapSource::File {
+            path: temp::write_file(name, bytes),
+            directory_column: "wnid".to_owned(),
             name_column: "name".to_owned(),
             role_column: None,
         };
-        let _ = FolderMap::read(&source, Path::new("/nowhere"));
+        let _ = ClassMap::read(&source, Path::new("/nowhere"));
     }
-    scratch::file("sizes.json", bytes);
-    let shard = scratch::file("a.tar", b"");
+    temp::write_file("sizes.json", bytes);
+    let shard = temp::write_file("a.tar", b"");
     let _ = ShardSet::open(&shard.display().to_string(), SampleFields::default());
-    let _ = clipn::training_log::read_log(&scratch::file("log.jsonl", bytes));
+    let _ = clipn_train::training_log::read_log(&temp::write_file("log.jsonl", bytes));
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| memory::within_memory_limit(
     MEMORY_PER_BYTE * bytes.len() + (1 << 20),
     || read(bytes)
 ));

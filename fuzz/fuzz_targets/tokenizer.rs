@@ -4,7 +4,7 @@
 #[path = "support/memory.rs"]
 mod memory;
 
-use clipn::tokenizer::{MAX_CONTEXT_LENGTH, Tokenizer, VOCAB_SIZE, clean};
+use clipn_text::tokenizer::{MAX_CONTEXT_LENGTH, Tokenizer, VOCAB_SIZE, clean};
 
 /// Maximum memory per byte of input: repairs of a text are tried one after another, each on a copy.
 const MEMORY_PER_BYTE: usize = 256;
@@ -39,5 +39,5 @@ fn read(bytes: &[u8]) {
 
 libfuzzer_sys::fuzz_target!(
     init: drop(Tokenizer::clip().encode("a")),
-    |bytes: &[u8]| memory::within(MEMORY_PER_BYTE * bytes.len() + (1 << 20), || read(bytes))
+    |bytes: &[u8]| memory::within_memory_limit(MEMORY_PER_BYTE * bytes.len() + (1 << 20), || read(bytes))
 );

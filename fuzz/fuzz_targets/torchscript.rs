@@ -1,7 +1,8 @@
 //! Pickled object of a TorchScript archive.
 #![no_main]
 
-mod exercise;
+#[path = "support/checkpoint.rs"]
+mod checkpoint;
 
 use std::io::{Cursor, Write};
 
@@ -25,6 +26,6 @@ fn archive(pickle: &[u8]) -> Option<Vec<u8>> {
 
 libfuzzer_sys::fuzz_target!(|pickle: &[u8]| {
     if let Some(archive) = archive(pickle) {
-        exercise::exercise(archive);
+        checkpoint::read_all_tensors(archive);
     }
 });

@@ -1,3 +1,36 @@
+//! What the clipn crates share below everything else: progress reports, SIMD dispatch, random
+//! numbers and ordered parallel pipelines.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
+//! | [`simd`] | the instruction set of the inner loops, chosen at run time |
+//! | [`random`] | random numbers that are the same on every machine and in every version |
+//! | [`ordered`] | a parallel map over a stream whose results keep its order, in bounded memory |
+//!
+//! # Example
+//!
+//! A stream is shuffled reproducibly and processed on two threads, in order:
+//!
+//! ```
+//! use clipn_base::ordered::{ChunkLimits, OrderedMap};
+//! use clipn_base::random::{RandomSource, Xoshiro256};
+//! use clipn_base::simd::vectorized;
+//!
+//! let mut items: Vec<u32> = (0..100).collect();
+//! Xoshiro256::new(7).shuffle(&mut items);
+//! let expected: Vec<u32> = items.iter().map(|n| n * n).collect();
+//!
+//! let limits = ChunkLimits::new(8);
+//! let squares = OrderedMap::new(items.into_iter(), limits, vec![(); 2], |(), chunk: Vec<u32>| {
+//!     vectorized(|| chunk.iter().map(|n| n * n).collect::<Vec<u32>>())
+//! })?;
+//! assert_eq!(squares.flatten().collect::<Vec<u32>>(), expected);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! The crate has no features.
+
 pub mod ordered;
 pub mod progress;
 pub mod random;

@@ -3,7 +3,7 @@
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};
 //!
-//! use clipn::progress::Progress;
+//! use clipn_base::progress::Progress;
 //!
 //! #[derive(Default)]
 //! struct Counter(AtomicU64);

@@ -12,10 +12,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The increment of SplitMix64: 2⁶⁴ divided by the golden ratio, made odd.
+/// Increment of SplitMix64: 2⁶⁴ divided by the golden ratio, made odd.
 pub const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The output function of SplitMix64: every bit of the input reaches every bit of the result.
+/// Mixes a word by the output function of SplitMix64: every bit of the input reaches every bit of
+/// the result.
 #[must_use]
 pub fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,12 +24,13 @@ pub fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// A source of uniform 64-bit words, and the draws that are made from it.
+/// Source of uniform 64-bit words, and the draws that are made from them.
 pub trait RandomSource {
     /// Returns 64 random bits.
     fn next_u64(&mut self) -> u64;
 
-    /// Returns an integer in `[0, bound)`, each equally likely (Lemire's method); 0 if `bound` is 0.
+    /// Returns an integer in `[0, bound)`, each equally likely, by Lemire's method. The result is 0 if
+    /// `bound` is 0.
     fn below(&mut self, bound: u64) -> u64 {
         let rejected = bound.wrapping_neg().checked_rem(bound).unwrap_or(0);
         loop {
@@ -44,13 +46,13 @@ pub trait RandomSource {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Draws from the standard normal distribution (Box and Muller).
+    /// Draws from the standard normal distribution, by the method of Box and Muller.
     fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// Permutes the items, each order equally likely (Fisher and Yates).
+    /// Permutes the items, each order equally likely, by the method of Fisher and Yates.
     fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -80,8 +82,8 @@ impl RandomSource for SplitMix64 {
 /// xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021). Its
 /// state is serialized with training checkpoints.
 ///
-/// [`keyed`](Self::keyed) makes a separate stream for each (seed, epoch, sample, …), so a draw for a
-/// sample depends neither on thread order nor on where a run was interrupted.
+/// [`keyed`](Self::keyed) makes a separate stream for each (seed, epoch, sample, …), so a draw for
+/// a sample depends neither on thread order nor on where a run was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xoshiro256 {
     state: [u64; 4],

@@ -39,7 +39,7 @@ impl Budget {
     }
 
     /// Returns the sum of two files' remaining budgets.
-    pub(crate) fn and(&self, other: &Budget) -> Budget {
+    pub(crate) fn merged_with(&self, other: &Budget) -> Budget {
         Budget {
             remaining: self.remaining.saturating_add(other.remaining),
         }

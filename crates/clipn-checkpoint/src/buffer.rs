@@ -3,21 +3,20 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use bytemuck::Pod;
 use memmap2::Mmap;
 
 /// Bytes of a whole file, or of one inflated part of it, shared by the tensors that view them.
 #[derive(Clone)]
-pub(crate) enum Bytes {
+pub(crate) enum FileBytes {
     Mapped(Arc<Mmap>),
     Owned(Arc<Vec<u8>>),
 }
 
-impl Bytes {
+impl FileBytes {
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Owned(bytes) => bytes,
+            FileBytes::Mapped(map) => map,
+            FileBytes::Owned(bytes) => bytes,
         }
     }
 
@@ -25,7 +24,7 @@ impl Bytes {
     /// the file again at the next access.
     pub(crate) fn release(&self, range: &Range<usize>) {
         #[cfg(unix)]
-        if let Bytes::Mapped(map) = self
+        if let FileBytes::Mapped(map) = self
             && !range.is_empty()
         {
             let advice = memmap2::UncheckedAdvice::DontNeed;
@@ -39,15 +38,43 @@ impl Bytes {
     }
 }
 
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Bytes {
-        Bytes::Owned(Arc::new(bytes))
+impl From<Vec<u8>> for FileBytes {
+    fn from(bytes: Vec<u8>) -> FileBytes {
+        FileBytes::Owned(Arc::new(bytes))
     }
 }
+
+/// Type of the numbers in a [`Buffer`]. Sealed: implemented for the primitive number types.
+pub trait Element: sealed::Sealed {}
+
+mod sealed {
+    /// Plain bytes, so that a number can be a view of a file.
+    pub trait Sealed: bytemuck::Pod + Send + Sync {}
+}
+
+macro_rules! elements {
+    ($($number:ty)*) => {
+        $(
+            impl sealed::Sealed for $number {}
+            impl Element for $number {}
+        )*
+    };
+}
+
+elements!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64);
 
 /// Numbers in memory: owned, or a view into a memory-mapped weights file. Clones share the memory.
 /// Reading goes through `Deref` to `[T]`. Writing goes through [`make_mut`](Buffer::make_mut),
 /// which first copies shared memory.
+///
+/// ```
+/// use clipn_checkpoint::Buffer;
+///
+/// let weights: Buffer<f32> = vec![1.0, 2.0].into();
+/// let mut scaled = weights.clone();
+/// scaled.make_mut().iter_mut().for_each(|weight| *weight *= 2.0);
+/// assert_eq!((&weights[..], &scaled[..]), (&[1.0, 2.0][..], &[2.0, 4.0][..]));
+/// ```
 #[derive(Clone)]
 pub struct Buffer<T> {
     repr: Repr<T>,
@@ -58,7 +85,7 @@ enum Repr<T> {
     Owned(Arc<Vec<T>>),
     /// Invariant, upheld by [`Buffer::view`]: `range` is within `bytes` and can be cast to `[T]`.
     View {
-        bytes: Bytes,
+        bytes: FileBytes,
         range: Range<usize>,
     },
 }
@@ -69,7 +96,7 @@ impl<T> Buffer<T> {
         matches!(
             self.repr,
             Repr::View {
-                bytes: Bytes::Mapped(_),
+                bytes: FileBytes::Mapped(_),
                 ..
             }
         )
@@ -84,10 +111,10 @@ impl<T> Buffer<T> {
     }
 }
 
-impl<T: Pod> Buffer<T> {
+impl<T: Element> Buffer<T> {
     /// Returns a view of `bytes[range]`, or `None` if the range is out of bounds, misaligned for
     /// `T` or not a whole number of `T`.
-    pub(crate) fn view(bytes: &Bytes, range: Range<usize>) -> Option<Buffer<T>> {
+    pub(crate) fn view(bytes: &FileBytes, range: Range<usize>) -> Option<Buffer<T>> {
         let slice = bytes.as_slice().get(range.clone())?;
         bytemuck::try_cast_slice::<u8, T>(slice).ok()?;
         Some(Buffer {
@@ -122,7 +149,7 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
-impl<T: Pod> Deref for Buffer<T> {
+impl<T: Element> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -133,7 +160,7 @@ impl<T: Pod> Deref for Buffer<T> {
     }
 }
 
-impl<T: Pod> AsRef<[T]> for Buffer<T> {
+impl<T: Element> AsRef<[T]> for Buffer<T> {
     fn as_ref(&self) -> &[T] {
         self
     }
@@ -159,13 +186,13 @@ impl<T> FromIterator<T> for Buffer<T> {
     }
 }
 
-impl<T: Pod + PartialEq> PartialEq for Buffer<T> {
+impl<T: Element + PartialEq> PartialEq for Buffer<T> {
     fn eq(&self, other: &Buffer<T>) -> bool {
         self[..] == other[..]
     }
 }
 
-impl<T: Pod> std::fmt::Debug for Buffer<T> {
+impl<T: Element> std::fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffer")
             .field("len", &self.len())
@@ -200,7 +227,7 @@ mod tests {
     #[test]
     fn a_view_is_copied_on_write() {
         // Eight bytes contain at least one aligned f32 for any alignment of the vector.
-        let bytes = Bytes::from(vec![0u8; 8]);
+        let bytes = FileBytes::from(vec![0u8; 8]);
         let start = (0..4)
             .find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some())
             .unwrap();
@@ -218,7 +245,7 @@ mod tests {
         std::fs::write(&path, bytemuck::cast_slice(&numbers)).unwrap();
         let file = std::fs::File::open(&path).unwrap();
         // SAFETY: no one else has this file, and the test does not change it.
-        let bytes = Bytes::Mapped(Arc::new(unsafe { Mmap::map(&file).unwrap() }));
+        let bytes = FileBytes::Mapped(Arc::new(unsafe { Mmap::map(&file).unwrap() }));
         let whole = Buffer::<f32>::view(&bytes, 0..400_000).unwrap();
         let part = Buffer::<f32>::view(&bytes, 40..200_004).unwrap();
         let mut changed = Buffer::<f32>::view(&bytes, 8..12).unwrap();
@@ -233,7 +260,7 @@ mod tests {
 
     #[test]
     fn rejects_views_out_of_bounds_or_misaligned() {
-        let bytes = Bytes::from(vec![0u8; 16]);
+        let bytes = FileBytes::from(vec![0u8; 16]);
         assert!(Buffer::<f32>::view(&bytes, 12..20).is_none());
         let aligned = (0..4)
             .find(|&s| Buffer::<f32>::view(&bytes, s..s + 4).is_some())

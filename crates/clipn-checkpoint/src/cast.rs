@@ -1,14 +1,16 @@
 //! Conversion between floating-point element types, rounding to nearest with ties to even.
 
 use std::fmt;
+use std::str::FromStr;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::{Dtype, convert};
+use crate::{Dtype, ParseDtypeError, convert};
 
 /// Floating-point type to store elements in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FloatType {
     /// IEEE 754 single precision.
     F32,
@@ -29,7 +31,7 @@ impl FloatType {
     }
 
     /// Returns the largest finite value.
-    pub(crate) fn largest(self) -> f64 {
+    pub(crate) fn max_value(self) -> f64 {
         match self {
             FloatType::F32 => f32::MAX.into(),
             FloatType::F16 => f16::MAX.into(),
@@ -41,6 +43,19 @@ impl FloatType {
 impl fmt::Display for FloatType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.dtype().fmt(f)
+    }
+}
+
+impl FromStr for FloatType {
+    type Err = ParseDtypeError;
+
+    fn from_str(name: &str) -> Result<FloatType, ParseDtypeError> {
+        match name {
+            "f32" => Ok(FloatType::F32),
+            "f16" => Ok(FloatType::F16),
+            "bf16" => Ok(FloatType::Bf16),
+            _ => Err(ParseDtypeError::new(name)),
+        }
     }
 }
 
@@ -219,7 +234,7 @@ mod tests {
                     }
                     Err(Overflow(found)) => {
                         prop_assert_eq!(found, value);
-                        prop_assert!(value.abs() > to.largest());
+                        prop_assert!(value.abs() > to.max_value());
                     }
                 }
             }

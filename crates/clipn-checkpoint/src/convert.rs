@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::Dtype;
+use crate::Dtype;
 
 /// Number of f16 values converted at a time: enough for the vectorized conversion, few enough for
 /// the stack.

@@ -1,9 +1,18 @@
 //! Element types of tensors.
 
 use std::fmt;
+use std::str::FromStr;
 
-/// Element type of a stored [`Tensor`](super::Tensor).
+/// Element type of a stored [`Tensor`](crate::Tensor).
+///
+/// ```
+/// use clipn_checkpoint::Dtype;
+///
+/// assert_eq!("bf16".parse(), Ok(Dtype::Bf16));
+/// assert_eq!((Dtype::F64.to_string(), Dtype::F64.size()), ("f64".to_owned(), 8));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Dtype {
     /// IEEE 754 half precision.
     F16,
@@ -28,6 +37,20 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// All element types, largest first within their kind.
+    const ALL: [Dtype; 10] = [
+        Dtype::F64,
+        Dtype::F32,
+        Dtype::F16,
+        Dtype::Bf16,
+        Dtype::I64,
+        Dtype::I32,
+        Dtype::I16,
+        Dtype::I8,
+        Dtype::U8,
+        Dtype::Bool,
+    ];
+
     /// Returns the size of an element in bytes.
     pub fn size(self) -> usize {
         match self {
@@ -58,5 +81,45 @@ impl fmt::Display for Dtype {
             Dtype::U8 => "u8",
             Dtype::Bool => "bool",
         })
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = ParseDtypeError;
+
+    fn from_str(name: &str) -> Result<Dtype, ParseDtypeError> {
+        let found = Dtype::ALL
+            .into_iter()
+            .find(|dtype| dtype.to_string() == name);
+        found.ok_or_else(|| ParseDtypeError::new(name))
+    }
+}
+
+/// Error of parsing the name of a [`Dtype`] or a [`FloatType`](crate::FloatType).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown element type \"{name}\"")]
+pub struct ParseDtypeError {
+    name: String,
+}
+
+impl ParseDtypeError {
+    pub(crate) fn new(name: &str) -> ParseDtypeError {
+        ParseDtypeError {
+            name: name.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for dtype in Dtype::ALL {
+            assert_eq!(dtype.to_string().parse(), Ok(dtype));
+        }
+        let error = "f8".parse::<Dtype>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown element type \"f8\"");
     }
 }

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::FloatType;
+use crate::FloatType;
 
 /// Error of reading or writing a weights file, with the file's path. The exception is
-/// [`Shape`](Self::Shape), which is about a tensor in memory.
+/// [`ShapeMismatch`](Self::ShapeMismatch), which is about a tensor in memory.
+///
+/// [`hint`](Self::hint) returns what a caller can do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -16,35 +18,53 @@ pub enum CheckpointError {
         /// The given path.
         path: PathBuf,
     },
-    /// A directory without weights, or with several candidates.
+    /// The directory contains no weights file.
     #[error(
         "cannot choose a weights file in directory {}: {}",
         path.display(),
-        listing(found, inside)
+        describe_subdirectories(subdirectories)
     )]
-    Folder {
+    NoWeightsInDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Subdirectories that contain weights, sorted; at most 5.
+        subdirectories: Vec<String>,
+    },
+    /// The directory contains several weights files, and none under a conventional name.
+    #[error(
+        "cannot choose a weights file in directory {}: several candidates: {}",
+        path.display(),
+        candidates.join(", ")
+    )]
+    AmbiguousDirectory {
         /// The directory.
         path: PathBuf,
         /// Names of the candidate files, sorted; at most 5.
-        found: Vec<String>,
-        /// Subdirectories that contain weights, sorted; at most 5.
-        inside: Vec<String>,
+        candidates: Vec<String>,
     },
-    /// The index of a sharded checkpoint is invalid, or names a shard that is missing.
-    #[error("invalid sharded checkpoint index {}: {what}", path.display())]
-    Index {
+    /// The index of a sharded checkpoint is invalid.
+    #[error("invalid sharded checkpoint index {}: {reason}", path.display())]
+    InvalidIndex {
         /// Path of the index.
         path: PathBuf,
         /// Description of the problem.
-        what: String,
+        reason: String,
+    },
+    /// The index of a sharded checkpoint names a shard that is missing.
+    #[error("invalid sharded checkpoint index {}: missing shard {shard}", path.display())]
+    MissingShard {
+        /// Path of the index.
+        path: PathBuf,
+        /// File name of the shard.
+        shard: String,
     },
     /// Tensors with the names of `transformers`' `CLIPModel` that do not form a complete one.
-    #[error("{} does not match the layout of transformers' CLIPModel: {what}", path.display())]
-    Layout {
+    #[error("{} does not match the layout of transformers' CLIPModel: {reason}", path.display())]
+    LayoutMismatch {
         /// The file.
         path: PathBuf,
         /// Description of the mismatch.
-        what: String,
+        reason: String,
     },
     /// The path is a pipe, socket or device, which cannot be memory-mapped.
     #[error("not a regular file, so it cannot be memory-mapped: {}", path.display())]
@@ -75,32 +95,32 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// The content is in none of the supported formats.
-    #[error("unrecognized weights file format: {} looks like {seen}", path.display())]
+    #[error("unrecognized weights file format: {} looks like {looks_like}", path.display())]
     Unrecognized {
         /// The file.
         path: PathBuf,
         /// What the content looks like.
-        seen: String,
-        /// What a user can do about it.
-        advice: &'static str,
+        looks_like: String,
+        /// Advice for the user, returned by [`hint`](Self::hint).
+        hint: &'static str,
     },
     /// The file ends before its content is complete.
-    #[error("{} is truncated: {what}", path.display())]
+    #[error("{} is truncated: {reason}", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
         /// What is missing, and its offset if known.
-        what: String,
+        reason: String,
     },
     /// The content is inconsistent or violates the format.
-    #[error("{} is corrupt at {place}: {what}", path.display())]
+    #[error("{} is corrupt at {location}: {reason}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// Location in the file: the part with its byte offset, or the key.
-        place: String,
+        location: String,
         /// Description of the problem.
-        what: String,
+        reason: String,
     },
     /// The pickle refers to a Python object that is not on the allow list for weights.
     #[error(
@@ -114,7 +134,7 @@ pub enum CheckpointError {
         /// Module and name, such as `argparse.Namespace`.
         global: String,
     },
-    /// A tensor has an element type that is not one of [`Dtype`](super::Dtype)'s.
+    /// A tensor has an element type that is not one of [`Dtype`](crate::Dtype)'s.
     #[error(
         "unsupported element type {dtype} of tensor {tensor} in {}",
         path.display()
@@ -139,29 +159,29 @@ pub enum CheckpointError {
     /// The file is readable but contains no dictionary of tensors.
     #[error(
         "no named tensors in {}, neither at the top level nor under state_dict, model_state_dict \
-         or model: {seen}",
+         or model: {found}",
         path.display()
     )]
     NoTensors {
         /// The file.
         path: PathBuf,
         /// What the file contains instead.
-        seen: String,
+        found: String,
     },
     /// Reading would take far more memory than the file size justifies.
     #[error(
-        "reading {} would take far more memory than its size justifies: {what}",
+        "reading {} would take far more memory than its size justifies: {item}",
         path.display()
     )]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// The content that needs the memory.
-        what: String,
+        item: String,
     },
     /// The number of values does not match the shape of the tensor.
     #[error("tensor shape {shape:?} does not match {elements} values")]
-    Shape {
+    ShapeMismatch {
         /// The requested shape.
         shape: Vec<usize>,
         /// Number of values given.
@@ -169,7 +189,7 @@ pub enum CheckpointError {
     },
     /// A finite value is out of range for the element type to write.
     #[error(
-        "cannot write {}: value {value} of tensor {tensor} exceeds the {to} maximum of {largest}",
+        "cannot write {}: value {value} of tensor {tensor} exceeds the {to} maximum of {max}",
         path.display()
     )]
     Overflow {
@@ -182,7 +202,7 @@ pub enum CheckpointError {
         /// The requested element type.
         to: FloatType,
         /// Largest finite value of that type.
-        largest: f64,
+        max: f64,
     },
     /// Writing was cancelled.
     #[error("cancelled before {} was written; no partial file is left", path.display())]
@@ -191,29 +211,80 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// The tensors or the metadata cannot be represented in a safetensors file.
-    #[error("cannot write {}: {what}", path.display())]
+    #[error("cannot write {}: {reason}", path.display())]
     InvalidTensors {
         /// The output file.
         path: PathBuf,
         /// Description of the problem.
-        what: String,
+        reason: String,
     },
 }
 
-fn listing(found: &[String], inside: &[String]) -> String {
-    match (found, inside) {
-        ([], []) => "it contains none".to_owned(),
-        ([], folders) => format!(
-            "only subdirectories contain weights: {}",
-            folders.join(", ")
-        ),
-        (files, _) => format!("several candidates: {}", files.join(", ")),
+impl CheckpointError {
+    /// Returns advice for a caller who meets the error; `None` if the message says it all.
+    ///
+    /// ```
+    /// use clipn_checkpoint::Checkpoint;
+    ///
+    /// let pointer = b"version https://git-lfs.github.com/spec/v1\n".to_vec();
+    /// let error = Checkpoint::from_bytes("model.safetensors", pointer).unwrap_err();
+    /// assert_eq!(error.hint(), Some("run `git lfs pull` to download the weights"));
+    /// ```
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound { .. } => "check the path",
+            Self::NoWeightsInDirectory { subdirectories, .. } if subdirectories.is_empty() => {
+                "name a weights file or a directory that contains one"
+            }
+            Self::NoWeightsInDirectory { .. } => "name one of the subdirectories",
+            Self::AmbiguousDirectory { .. } => "name one of the files",
+            Self::InvalidIndex { .. } => "download the index again",
+            Self::MissingShard { .. } => "download all shards that the index lists",
+            Self::LayoutMismatch { .. } => {
+                "save the model again with transformers' `save_pretrained`"
+            }
+            Self::NotAFile { .. } => "save the weights to a file on disk first",
+            Self::PermissionDenied { .. } => "make the file readable for this user",
+            Self::Empty { .. } | Self::Truncated { .. } => "download or copy the file again",
+            Self::Unrecognized { hint, .. } => hint,
+            Self::Corrupt { .. } => "download or save the file again",
+            Self::DisallowedGlobal { .. } => {
+                "in a Python program that you trust, save the weights alone: \
+                 `torch.save(model.state_dict(), \"weights.pt\")`"
+            }
+            Self::UnsupportedDtype { .. } => {
+                "convert the tensor to float32, float16 or bfloat16 and save the file again"
+            }
+            Self::BigEndian { .. } => {
+                "load it with PyTorch and save it as safetensors, which are little-endian \
+                 everywhere"
+            }
+            Self::NoTensors { .. } => {
+                "save the weights with `torch.save(model.state_dict(), \"weights.pt\")`"
+            }
+            Self::TooLarge { .. } => {
+                "hostile files behave so; if you trust it, load it with PyTorch and save its \
+                 state dict as safetensors"
+            }
+            Self::Overflow { .. } => "write a type with a wider range, such as bf16 or f32",
+            Self::InvalidTensors { .. } => "rename the tensor",
+            Self::Io { .. } | Self::ShapeMismatch { .. } | Self::Cancelled { .. } => return None,
+        })
+    }
+}
+
+fn describe_subdirectories(subdirectories: &[String]) -> String {
+    match subdirectories {
+        [] => "it contains none".to_owned(),
+        names => format!("only subdirectories contain weights: {}", names.join(", ")),
     }
 }
 
 /// Makes a name from a file safe to print: escapes control characters and truncates to 120
 /// characters.
-pub fn shown(name: &str) -> String {
+#[doc(hidden)]
+pub fn escape_for_display(name: &str) -> String {
     const MAX_CHARS: usize = 120;
     let mut text = String::new();
     for c in name.chars().take(MAX_CHARS) {
@@ -234,8 +305,11 @@ mod tests {
 
     #[test]
     fn escapes_control_characters_and_truncates() {
-        assert_eq!(shown("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
-        assert_eq!(shown(&"x".repeat(5000)).chars().count(), 121);
-        assert_eq!(shown("it's \"visual.proj\" ü"), "it's \"visual.proj\" ü");
+        assert_eq!(escape_for_display("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(escape_for_display(&"x".repeat(5000)).chars().count(), 121);
+        assert_eq!(
+            escape_for_display("it's \"visual.proj\" ü"),
+            "it's \"visual.proj\" ü"
+        );
     }
 }

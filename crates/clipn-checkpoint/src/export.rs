@@ -1,10 +1,10 @@
 //! Conversion of CLIP tensors to the names of `transformers`' `CLIPModel`: the inverse of
-//! [`layout`](super::layout).
+//! [`layout`](crate::layout).
 
 use std::ops::Range;
 
-use super::layout::{BLOCK, TOWERS, WHOLE};
-use super::{CheckpointError, Tensor};
+use crate::layout::{BLOCK_NAMES, BLOCK_PREFIXES, TOP_LEVEL_NAMES};
+use crate::{CheckpointError, Tensor};
 
 /// Query, key and value projections, in the order in which open_clip concatenates them.
 const PROJECTIONS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
@@ -14,13 +14,13 @@ const PROJECTIONS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 /// projection matrices, which `CLIPModel` stores transposed, are copied.
 ///
 /// # Errors
-/// [`CheckpointError::Shape`] if a fused tensor does not divide into three, or a projection is not
+/// [`CheckpointError::ShapeMismatch`] if a fused tensor does not divide into three, or a projection is not
 /// a matrix.
 pub fn to_transformers(
     name: &str,
     tensor: &Tensor,
 ) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-    let bad = || CheckpointError::Shape {
+    let bad = || CheckpointError::ShapeMismatch {
         shape: tensor.shape().to_vec(),
         elements: tensor.len(),
     };
@@ -35,10 +35,10 @@ pub fn to_transformers(
             tensor.transposed().ok_or_else(bad)?,
         )]);
     }
-    if let Some((to, _)) = WHOLE.iter().find(|(_, own)| *own == name) {
+    if let Some((to, _)) = TOP_LEVEL_NAMES.iter().find(|(_, own)| *own == name) {
         return Ok(vec![((*to).to_owned(), tensor.clone())]);
     }
-    let Some((layer, part)) = TOWERS.iter().find_map(|(to, own)| {
+    let Some((layer, part)) = BLOCK_PREFIXES.iter().find_map(|(to, own)| {
         let (number, part) = name.strip_prefix(own)?.split_once('.')?;
         Some((format!("{to}{number}"), part))
     }) else {
@@ -59,7 +59,7 @@ pub fn to_transformers(
         });
         return split.collect();
     }
-    let renamed = BLOCK.iter().find_map(|(to, own)| {
+    let renamed = BLOCK_NAMES.iter().find_map(|(to, own)| {
         let kind = part.strip_prefix(own)?.strip_prefix('.')?;
         Some(format!("{layer}.{to}.{kind}"))
     });

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::budget::{Budget, Exhausted};
-use super::error::shown;
-use super::{CheckpointError, Tensor};
+use crate::budget::{Budget, Exhausted};
+use crate::error::escape_for_display;
+use crate::{CheckpointError, Tensor};
 
-/// Tensor naming scheme of a CLIP file. A [`Checkpoint`](super::Checkpoint) always returns
+/// Tensor naming scheme of a CLIP file. A [`Checkpoint`](crate::Checkpoint) always returns
 /// open_clip's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Layout {
     /// open_clip's names, which are OpenAI's, with CLIPN's for the "no" side. Also files that are
     /// no CLIP.
@@ -108,8 +109,12 @@ impl Converter<'_> {
                     }
                     OpenClipName::InFused { queries } if from.contains_key(&queries) => {}
                     OpenClipName::InFused { queries } => {
-                        let what = format!("found {} without {}", shown(name), shown(&queries));
-                        return Err(self.mismatch(what));
+                        let reason = format!(
+                            "found {} without {}",
+                            escape_for_display(name),
+                            escape_for_display(&queries)
+                        );
+                        return Err(self.mismatch(reason));
                     }
                 },
             }
@@ -119,7 +124,10 @@ impl Converter<'_> {
 
     fn insert(&mut self, name: String, tensor: Tensor) -> Result<(), CheckpointError> {
         if self.tensors.contains_key(&name) {
-            return Err(self.mismatch(format!("two tensors map to open_clip's {}", shown(&name))));
+            return Err(self.mismatch(format!(
+                "two tensors map to open_clip's {}",
+                escape_for_display(&name)
+            )));
         }
         self.tensors.insert(name, tensor);
         Ok(())
@@ -142,8 +150,12 @@ impl Converter<'_> {
             match from.get(&other) {
                 Some(tensor) => all.push(tensor),
                 None => {
-                    let what = format!("found {} without {}", shown(name), shown(&other));
-                    return Err(self.mismatch(what));
+                    let reason = format!(
+                        "found {} without {}",
+                        escape_for_display(name),
+                        escape_for_display(&other)
+                    );
+                    return Err(self.mismatch(reason));
                 }
             }
         }
@@ -153,11 +165,11 @@ impl Converter<'_> {
                 .iter()
                 .any(|tensor| tensor.dtype() != dtype || tensor.shape() != shape)
         {
-            let what = format!(
+            let reason = format!(
                 "query, key and value tensors of {} are scalars, or differ in type or shape",
-                shown(name)
+                escape_for_display(name)
             );
-            return Err(self.mismatch(what));
+            return Err(self.mismatch(reason));
         }
         self.charge(name, all.iter().map(|tensor| tensor.bytes().len()).sum())?;
         let bytes = all
@@ -174,12 +186,12 @@ impl Converter<'_> {
     fn transposed(&mut self, name: &str, tensor: &Tensor) -> Result<Tensor, CheckpointError> {
         self.charge(name, tensor.bytes().len())?;
         tensor.transposed().ok_or_else(|| {
-            let what = format!(
+            let reason = format!(
                 "expected a matrix for {}, got shape {:?}",
-                shown(name),
+                escape_for_display(name),
                 tensor.shape()
             );
-            self.mismatch(what)
+            self.mismatch(reason)
         })
     }
 
@@ -188,14 +200,14 @@ impl Converter<'_> {
             .charge(bytes)
             .map_err(|Exhausted| CheckpointError::TooLarge {
                 path: self.path.to_owned(),
-                what: format!("a copy of {}", shown(name)),
+                item: format!("a copy of {}", escape_for_display(name)),
             })
     }
 
-    fn mismatch(&self, what: String) -> CheckpointError {
-        CheckpointError::Layout {
+    fn mismatch(&self, reason: String) -> CheckpointError {
+        CheckpointError::LayoutMismatch {
             path: self.path.to_owned(),
-            what,
+            reason,
         }
     }
 }
@@ -216,7 +228,7 @@ enum OpenClipName {
 }
 
 /// Names outside of transformer blocks: `CLIPModel`, open_clip.
-pub(super) const WHOLE: &[(&str, &str)] = &[
+pub(crate) const TOP_LEVEL_NAMES: &[(&str, &str)] = &[
     (
         "text_model.embeddings.token_embedding.weight",
         "token_embedding.weight",
@@ -250,7 +262,7 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
 ];
 
 /// Names within a block: `CLIPModel`, open_clip.
-pub(super) const BLOCK: &[(&str, &str)] = &[
+pub(crate) const BLOCK_NAMES: &[(&str, &str)] = &[
     ("self_attn.out_proj", "attn.out_proj"),
     ("layer_norm1", "ln_1"),
     ("layer_norm2", "ln_2"),
@@ -259,7 +271,7 @@ pub(super) const BLOCK: &[(&str, &str)] = &[
 ];
 
 /// Prefixes up to the block number: `CLIPModel`, open_clip.
-pub(super) const TOWERS: [(&str, &str); 2] = [
+pub(crate) const BLOCK_PREFIXES: [(&str, &str); 2] = [
     ("text_model.encoder.layers.", "transformer.resblocks."),
     (
         "vision_model.encoder.layers.",
@@ -270,10 +282,10 @@ pub(super) const TOWERS: [(&str, &str); 2] = [
 /// Returns the destination of a tensor. An unknown name is kept, and reported as unexpected when
 /// the weights are validated against a config.
 fn open_clip_name(name: &str) -> OpenClipName {
-    if let Some((_, to)) = WHOLE.iter().find(|(from, _)| *from == name) {
+    if let Some((_, to)) = TOP_LEVEL_NAMES.iter().find(|(from, _)| *from == name) {
         return OpenClipName::Same((*to).to_owned());
     }
-    for (from, to) in TOWERS {
+    for (from, to) in BLOCK_PREFIXES {
         let Some((layer, part)) = name
             .strip_prefix(from)
             .and_then(|rest| rest.split_once('.'))
@@ -297,7 +309,7 @@ fn open_clip_name(name: &str) -> OpenClipName {
                 };
             }
             _ => {
-                if let Some((_, to)) = BLOCK.iter().find(|(from, _)| *from == part) {
+                if let Some((_, to)) = BLOCK_NAMES.iter().find(|(from, _)| *from == part) {
                     return OpenClipName::Same(format!("{block}.{to}.{kind}"));
                 }
             }

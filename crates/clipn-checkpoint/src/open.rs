@@ -1,19 +1,13 @@
 //! Opening weights files of every supported format.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use indexmap::IndexMap;
-use memmap2::Mmap;
 
-use super::budget::Budget;
-use super::buffer::Bytes;
-use super::pickle::Dialect;
-use super::recognise::recognise;
-use super::{CheckpointError, FileKind, Layout, Tensor, Value};
-use super::{folder, layout, safetensors, shards, state_dict, torch};
+use crate::buffer::FileBytes;
+use crate::file::{self, ParsedFile};
+use crate::{CheckpointError, Layout, Metadata, Tensor, Value, WeightsFormat};
+use crate::{directory, layout, shards, state_dict};
 
 /// Named tensors of a weights file, with its metadata.
 ///
@@ -21,16 +15,33 @@ use super::{folder, layout, safetensors, shards, state_dict, torch};
 /// `model_state_dict` and `model`. Prefixes of wrappers such as DistributedDataParallel (`module.`,
 /// `_orig_mod.`) are stripped if all names have them. Names of other programs' CLIP models are
 /// converted to open_clip's ([`Layout`]).
+///
+/// ```
+/// use clipn_checkpoint::{Checkpoint, Tensor, write_safetensors};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("model.safetensors");
+/// let tensors = [("module.ln.bias".to_owned(), Tensor::from_f32(&[2], vec![0.5, 1.5])?)];
+/// write_safetensors(&path, tensors, &[("epoch".to_owned(), "10".to_owned())].into())?;
+///
+/// let checkpoint = Checkpoint::open(&path)?;
+/// assert_eq!(checkpoint.stripped_prefix(), "module.");
+/// assert_eq!(checkpoint.metadata().get("epoch"), Some("10"));
+/// for (name, tensor) in &checkpoint {
+///     assert_eq!((name, &tensor.to_f32()[..]), ("ln.bias", &[0.5, 1.5][..]));
+/// }
+/// # Ok::<(), clipn_checkpoint::CheckpointError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    kind: FileKind,
+    format: WeightsFormat,
     layout: Layout,
     path: PathBuf,
-    files: Vec<PathBuf>,
+    shard_paths: Vec<PathBuf>,
     tensors: IndexMap<String, Tensor>,
-    metadata: IndexMap<String, String>,
-    stripped: String,
-    value: Option<Value>,
+    metadata: Metadata,
+    stripped_prefix: String,
+    object: Option<Value>,
 }
 
 impl Checkpoint {
@@ -38,76 +49,90 @@ impl Checkpoint {
     /// format is detected from the content, not the file name. Files are memory-mapped.
     ///
     /// The files must not be changed in place while their tensors are in use. Replacing a file by
-    /// renaming another one over it is fine; [`write_safetensors`](super::write_safetensors) does
+    /// renaming another one over it is fine; [`write_safetensors`](crate::write_safetensors) does
     /// so.
     ///
     /// # Errors
-    /// Returns a [`CheckpointError`] if the path does not exist, a directory has no unique weights
-    /// file, the file is not a weights file or is damaged, or only running Python code could read
-    /// it.
-    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let chosen = if path.is_dir() {
-            folder::find_weights_file(path)?
+    /// - [`NotFound`](CheckpointError::NotFound), [`PermissionDenied`](CheckpointError::PermissionDenied),
+    ///   [`NotAFile`](CheckpointError::NotAFile) or [`Io`](CheckpointError::Io) if the file cannot be
+    ///   read.
+    /// - [`NoWeightsInDirectory`](CheckpointError::NoWeightsInDirectory) or
+    ///   [`AmbiguousDirectory`](CheckpointError::AmbiguousDirectory) if a directory has no unique
+    ///   weights file.
+    /// - [`InvalidIndex`](CheckpointError::InvalidIndex) or
+    ///   [`MissingShard`](CheckpointError::MissingShard) if a sharded checkpoint is incomplete.
+    /// - [`DisallowedGlobal`](CheckpointError::DisallowedGlobal) if only running Python code could
+    ///   read it.
+    /// - Any other [`CheckpointError`] of reading if the file is not a weights file, or is damaged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
+        let path = path.as_ref();
+        let path = if path.is_dir() {
+            directory::find_weights_file(path)?
         } else {
             path.to_owned()
         };
-        let bytes = map(&chosen)?;
-        if shards::is_index(bytes.as_slice()) {
-            let shards::Parts {
-                kind,
+        let bytes = file::memory_map(&path)?;
+        if shards::is_shard_index(bytes.as_slice()) {
+            let shards::ShardedWeights {
+                format,
                 tensors,
                 paths,
                 budget,
-            } = shards::read(&chosen)?;
-            let whole = File {
-                kind,
+            } = shards::read(&path)?;
+            let whole = ParsedFile {
+                format,
                 tensors,
                 metadata: IndexMap::new(),
                 value: None,
                 budget,
             };
-            return Checkpoint::of(&chosen, whole, paths);
+            return Checkpoint::from_file(&path, whole, paths);
         }
-        Checkpoint::of(&chosen, read(&chosen, &bytes)?, vec![chosen.clone()])
+        Checkpoint::from_file(&path, file::parse(&path, &bytes)?, vec![path.clone()])
     }
 
     /// Reads a weights file from memory. `path` is only used in errors.
     ///
     /// # Errors
     /// Same as [`open`](Checkpoint::open), except for I/O errors.
-    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::of(
-            path,
-            read(path, &Bytes::from(bytes))?,
-            vec![path.to_owned()],
-        )
+    pub fn from_bytes(
+        path: impl AsRef<Path>,
+        bytes: Vec<u8>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let path = path.as_ref();
+        let file = file::parse(path, &FileBytes::from(bytes))?;
+        Checkpoint::from_file(path, file, vec![path.to_owned()])
     }
 
-    fn of(path: &Path, file: File, files: Vec<PathBuf>) -> Result<Checkpoint, CheckpointError> {
-        let File {
-            kind,
+    fn from_file(
+        path: &Path,
+        file: ParsedFile,
+        shard_paths: Vec<PathBuf>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let ParsedFile {
+            format,
             tensors,
             metadata,
             value,
             budget,
         } = file;
-        let (tensors, stripped) = state_dict::strip_wrappers(tensors);
+        let (tensors, stripped_prefix) = state_dict::strip_wrappers(tensors);
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
         Ok(Checkpoint {
-            kind,
+            format,
             layout,
             path: path.to_owned(),
-            files,
+            shard_paths,
             tensors,
-            metadata,
-            stripped,
-            value,
+            metadata: Metadata::new(metadata),
+            stripped_prefix,
+            object: value,
         })
     }
 
     /// Returns the detected file format.
-    pub fn kind(&self) -> FileKind {
-        self.kind
+    pub fn format(&self) -> WeightsFormat {
+        self.format
     }
 
     /// Returns the naming scheme of the tensors in the file.
@@ -122,13 +147,13 @@ impl Checkpoint {
     }
 
     /// Returns the number of files that contain the tensors: more than 1 for a sharded checkpoint.
-    pub fn parts(&self) -> usize {
-        self.files.len()
+    pub fn shard_count(&self) -> usize {
+        self.shard_paths.len()
     }
 
     /// Returns the paths of the files that contain the tensors.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.files
+    pub fn shard_paths(&self) -> &[PathBuf] {
+        &self.shard_paths
     }
 
     /// Returns a tensor by its open_clip name, without wrapper prefixes.
@@ -137,10 +162,8 @@ impl Checkpoint {
     }
 
     /// Iterates over names and tensors in file order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor))
+    pub fn iter(&self) -> Tensors<'_> {
+        Tensors(self.tensors.iter())
     }
 
     /// Returns the number of tensors.
@@ -156,113 +179,51 @@ impl Checkpoint {
     /// Returns the metadata as readable text. For safetensors that is `__metadata__`; for a `.pt`
     /// file it is everything beside the weights (`epoch`, `name`, …), with containers abbreviated
     /// to their size and first keys.
-    pub fn metadata(&self) -> &IndexMap<String, String> {
+    pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
     /// Whether all names in the file begin with `module.`, as DistributedDataParallel saves them.
     pub fn has_module_prefix(&self) -> bool {
-        self.stripped.starts_with("module.")
+        self.stripped_prefix.starts_with("module.")
     }
 
     /// Returns the wrapper prefix stripped from all names: empty, `module.`, `_orig_mod.` or both.
     pub fn stripped_prefix(&self) -> &str {
-        &self.stripped
+        &self.stripped_prefix
     }
 
     /// Returns the top-level object of a `.pt` file, to read what is stored beside the weights
     /// (`optimizer`, `scaler`); `None` for safetensors. Its tensors are views of the file like the
     /// weights.
-    pub fn value(&self) -> Option<&Value> {
-        self.value.as_ref()
+    pub fn object(&self) -> Option<&Value> {
+        self.object.as_ref()
     }
 }
 
-/// Content of one file.
-pub(crate) struct File {
-    pub(crate) kind: FileKind,
-    pub(crate) tensors: IndexMap<String, Tensor>,
-    pub(crate) metadata: IndexMap<String, String>,
-    pub(crate) value: Option<Value>,
-    /// Memory that processing the file may still allocate.
-    pub(crate) budget: Budget,
-}
+impl<'a> IntoIterator for &'a Checkpoint {
+    type Item = (&'a str, &'a Tensor);
+    type IntoIter = Tensors<'a>;
 
-/// Opens and reads one file, without converting tensor names.
-pub(crate) fn file(path: &Path) -> Result<File, CheckpointError> {
-    read(path, &map(path)?)
-}
-
-fn read(path: &Path, bytes: &Bytes) -> Result<File, CheckpointError> {
-    let (kind, value, mut budget) = match recognise(path, bytes.as_slice())? {
-        FileKind::TorchZip | FileKind::TorchScript => match torch::read_zip(path, bytes)? {
-            (value, Dialect::Checkpoint, budget) => (FileKind::TorchZip, value, budget),
-            (value, Dialect::TorchScript, budget) => (FileKind::TorchScript, value, budget),
-        },
-        FileKind::TorchLegacy => {
-            let (value, budget) = torch::read_legacy(path, bytes)?;
-            (FileKind::TorchLegacy, value, budget)
-        }
-        kind @ FileKind::Safetensors => {
-            let mut budget = Budget::for_file(bytes.as_slice().len());
-            let (tensors, metadata) = safetensors::read(path, bytes, &mut budget)?;
-            return Ok(File {
-                kind,
-                tensors,
-                metadata,
-                value: None,
-                budget,
-            });
-        }
-    };
-    let (tensors, metadata) = if kind == FileKind::TorchScript {
-        (
-            torch::named_tensors(path, &value, &mut budget)?,
-            IndexMap::new(),
-        )
-    } else {
-        let found = state_dict::find(path, &value)?;
-        (found.tensors, found.metadata)
-    };
-    Ok(File {
-        kind,
-        tensors,
-        metadata,
-        value: Some(value),
-        budget,
-    })
-}
-
-fn map(path: &Path) -> Result<Bytes, CheckpointError> {
-    let described = fs::metadata(path).map_err(|error| io_error(path, "open", error))?;
-    if !described.is_file() {
-        return Err(CheckpointError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    if described.len() == 0 {
-        return Err(CheckpointError::Empty {
-            path: path.to_owned(),
-        });
-    }
-    let file = fs::File::open(path).map_err(|error| io_error(path, "open", error))?;
-    // SAFETY: readers of the map accept any bytes, so changed content does not affect memory
-    // safety. `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
-    let mapped = unsafe { Mmap::map(&file) };
-    mapped
-        .map(|map| Bytes::Mapped(Arc::new(map)))
-        .map_err(|error| io_error(path, "memory-map", error))
-}
-
-pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::NotFound => CheckpointError::NotFound { path },
-        io::ErrorKind::PermissionDenied => CheckpointError::PermissionDenied { path },
-        _ => CheckpointError::Io {
-            action,
-            path,
-            source,
-        },
+    fn into_iter(self) -> Tensors<'a> {
+        self.iter()
     }
 }
+
+/// Iterator over the names and tensors of a [`Checkpoint`], in file order.
+#[derive(Debug, Clone)]
+pub struct Tensors<'a>(indexmap::map::Iter<'a, String, Tensor>);
+
+impl<'a> Iterator for Tensors<'a> {
+    type Item = (&'a str, &'a Tensor);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Tensors<'_> {}

@@ -7,10 +7,10 @@ use ::safetensors::tensor::{Metadata, SafeTensorError};
 use ::safetensors::{Dtype as StoredDtype, SafeTensors};
 use indexmap::IndexMap;
 
-use super::budget::{Budget, Exhausted};
-use super::buffer::Bytes;
-use super::error::shown;
-use super::{CheckpointError, Dtype, Tensor};
+use crate::budget::{Budget, Exhausted};
+use crate::buffer::FileBytes;
+use crate::error::escape_for_display;
+use crate::{CheckpointError, Dtype, Tensor};
 
 /// Size in bytes of the header length, which precedes the header.
 const PREFIX: usize = 8;
@@ -24,7 +24,7 @@ pub(crate) type Content = (IndexMap<String, Tensor>, IndexMap<String, String>);
 
 pub(crate) fn read(
     path: &Path,
-    bytes: &Bytes,
+    bytes: &FileBytes,
     budget: &mut Budget,
 ) -> Result<Content, CheckpointError> {
     let file = bytes.as_slice();
@@ -36,7 +36,7 @@ pub(crate) fn read(
         .charge(header.saturating_mul(HEADER_EXPANSION))
         .map_err(|Exhausted| CheckpointError::TooLarge {
             path: path.to_owned(),
-            what: "the tensors described in the header".to_owned(),
+            item: "the tensors described in the header".to_owned(),
         })?;
     let (header, metadata) =
         SafeTensors::read_metadata(file).map_err(|error| explain(path, file, error))?;
@@ -58,7 +58,7 @@ pub(crate) fn read(
 
 fn tensor(
     path: &Path,
-    bytes: &Bytes,
+    bytes: &FileBytes,
     data: usize,
     metadata: &Metadata,
     name: &str,
@@ -66,18 +66,19 @@ fn tensor(
     let corrupt = || {
         corrupt(
             path,
-            format!("tensor {}", shown(name)),
+            format!("tensor {}", escape_for_display(name)),
             "shape, element type and data size are inconsistent",
         )
     };
     let info = metadata.info(name).ok_or_else(corrupt)?;
     let dtype = supported(info.dtype).ok_or_else(|| CheckpointError::UnsupportedDtype {
         path: path.to_owned(),
-        tensor: shown(name),
+        tensor: escape_for_display(name),
         dtype: info.dtype.to_string(),
     })?;
     let (start, end) = info.data_offsets;
-    Tensor::over(dtype, info.shape.clone(), bytes, data + start..data + end).ok_or_else(corrupt)
+    Tensor::from_range(dtype, info.shape.clone(), bytes, data + start..data + end)
+        .ok_or_else(corrupt)
 }
 
 fn supported(dtype: StoredDtype) -> Option<Dtype> {
@@ -98,9 +99,9 @@ fn supported(dtype: StoredDtype) -> Option<Dtype> {
 
 fn explain(path: &Path, file: &[u8], error: SafeTensorError) -> CheckpointError {
     let header = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-    let truncated = |what| CheckpointError::Truncated {
+    let truncated = |reason| CheckpointError::Truncated {
         path: path.to_owned(),
-        what,
+        reason,
     };
     match error {
         SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
@@ -119,17 +120,21 @@ fn explain(path: &Path, file: &[u8], error: SafeTensorError) -> CheckpointError 
         }
         SafeTensorError::InvalidOffset(name) => corrupt(
             path,
-            format!("tensor {}", shown(&name)),
+            format!("tensor {}", escape_for_display(&name)),
             "its data overlaps another tensor or leaves a gap before it",
         ),
-        other => corrupt(path, "the header".to_owned(), &shown(&other.to_string())),
+        other => corrupt(
+            path,
+            "the header".to_owned(),
+            &escape_for_display(&other.to_string()),
+        ),
     }
 }
 
-fn corrupt(path: &Path, place: String, what: &str) -> CheckpointError {
+fn corrupt(path: &Path, location: String, reason: &str) -> CheckpointError {
     CheckpointError::Corrupt {
         path: path.to_owned(),
-        place,
-        what: what.to_owned(),
+        location,
+        reason: reason.to_owned(),
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Component, Path, PathBuf};
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 
-use super::budget::Budget;
-use super::error::shown;
-use super::open::{File, file};
-use super::{CheckpointError, FileKind, Tensor};
+use crate::budget::Budget;
+use crate::error::escape_for_display;
+use crate::file::{ParsedFile, io_error, open_file};
+use crate::{CheckpointError, Tensor, WeightsFormat};
 
 /// Maximum size of an index in bytes. Those of models with tens of thousands of tensors have a few
 /// megabytes.
@@ -22,8 +22,8 @@ struct Index {
 }
 
 /// Tensors of all shards.
-pub(crate) struct Parts {
-    pub(crate) kind: FileKind,
+pub(crate) struct ShardedWeights {
+    pub(crate) format: WeightsFormat,
     pub(crate) tensors: IndexMap<String, Tensor>,
     /// Paths of the shards.
     pub(crate) paths: Vec<PathBuf>,
@@ -32,9 +32,9 @@ pub(crate) struct Parts {
 }
 
 /// Reads the index at `path` and the shards that it names, which are in the same directory.
-pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
+pub(crate) fn read(path: &Path) -> Result<ShardedWeights, CheckpointError> {
     let index = read_index(path)?;
-    let mut files: IndexMap<&str, File> = IndexMap::new();
+    let mut files: IndexMap<&str, ParsedFile> = IndexMap::new();
     let mut tensors = IndexMap::new();
     for (name, shard) in &index.weight_map {
         if !files.contains_key(shard.as_str()) {
@@ -44,50 +44,68 @@ pub(crate) fn read(path: &Path) -> Result<Parts, CheckpointError> {
             .get(shard.as_str())
             .and_then(|file| file.tensors.get(name));
         let Some(tensor) = tensor else {
-            let what = format!("tensor {} is not in {}", shown(name), shown(shard));
-            return Err(CheckpointError::Index {
+            let reason = format!(
+                "tensor {} is not in {}",
+                escape_for_display(name),
+                escape_for_display(shard)
+            );
+            return Err(CheckpointError::InvalidIndex {
                 path: path.to_owned(),
-                what,
+                reason,
             });
         };
         tensors.insert(name.clone(), tensor.clone());
     }
-    let Some(kind) = files.first().map(|(_, file)| file.kind) else {
-        return Err(CheckpointError::Index {
+    let Some(format) = files.first().map(|(_, file)| file.format) else {
+        return Err(CheckpointError::InvalidIndex {
             path: path.to_owned(),
-            what: "it lists no tensors".to_owned(),
+            reason: "it lists no tensors".to_owned(),
         });
     };
     let paths = files
         .keys()
         .map(|shard| path.with_file_name(shard))
         .collect();
-    let budget = files
-        .values()
-        .fold(Budget::for_file(0), |sum, file| sum.and(&file.budget));
-    Ok(Parts {
-        kind,
+    let budget = files.values().fold(Budget::for_file(0), |sum, file| {
+        sum.merged_with(&file.budget)
+    });
+    Ok(ShardedWeights {
+        format,
         tensors,
         paths,
         budget,
     })
 }
 
-/// Returns the distinct file names of the shards that an index lists. All are in the directory of
-/// the index.
-pub fn shard_names(path: &Path) -> Result<Vec<String>, CheckpointError> {
-    let mut parts = IndexSet::new();
-    for (name, shard) in read_index(path)?.weight_map {
-        if !parts.contains(&shard) {
-            shard_path(path, &name, &shard)?;
-            parts.insert(shard);
+/// Returns the distinct file names of the shards that the index of a sharded checkpoint lists. All
+/// are in the directory of the index. The shards need not exist: this is how to learn what to
+/// download.
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// let index = directory.path().join("model.safetensors.index.json");
+/// std::fs::write(&index, r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#).unwrap();
+/// assert_eq!(clipn_checkpoint::shard_names(&index)?, ["1.safetensors", "2.safetensors"]);
+/// # Ok::<(), clipn_checkpoint::CheckpointError>(())
+/// ```
+///
+/// # Errors
+/// [`CheckpointError::InvalidIndex`] if the file is not an index or a name leads out of its
+/// directory; other variants for I/O errors.
+pub fn shard_names(index: impl AsRef<Path>) -> Result<Vec<String>, CheckpointError> {
+    let index = index.as_ref();
+    let mut shards = IndexSet::new();
+    for (name, shard) in read_index(index)?.weight_map {
+        if !shards.contains(&shard) {
+            shard_path(index, &name, &shard)?;
+            shards.insert(shard);
         }
     }
-    Ok(parts.into_iter().collect())
+    Ok(shards.into_iter().collect())
 }
 
 /// Whether the file looks like an index: JSON with a `weight_map`.
-pub(crate) fn is_index(bytes: &[u8]) -> bool {
+pub(crate) fn is_shard_index(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|b| !b.is_ascii_whitespace());
     start.is_some_and(|start| bytes[start] == b'{')
         && bytes.len() as u64 <= MAX_INDEX_SIZE
@@ -99,44 +117,40 @@ pub(crate) fn is_index(bytes: &[u8]) -> bool {
 const WEIGHT_MAP: &[u8] = b"\"weight_map\"";
 
 fn read_index(path: &Path) -> Result<Index, CheckpointError> {
-    let invalid = |what: String| CheckpointError::Index {
+    let invalid = |reason: String| CheckpointError::InvalidIndex {
         path: path.to_owned(),
-        what,
+        reason,
     };
     let mut json = Vec::new();
-    let opened =
-        std::fs::File::open(path).map_err(|error| super::open::io_error(path, "open", error))?;
+    let opened = std::fs::File::open(path).map_err(|error| io_error(path, "open", error))?;
     let read = opened.take(MAX_INDEX_SIZE + 1).read_to_end(&mut json);
-    read.map_err(|error| super::open::io_error(path, "read", error))?;
+    read.map_err(|error| io_error(path, "read", error))?;
     if json.len() as u64 > MAX_INDEX_SIZE {
         return Err(invalid(format!("it exceeds {} MiB", MAX_INDEX_SIZE >> 20)));
     }
     serde_json::from_slice(&json).map_err(|error| invalid(format!("not valid index JSON: {error}")))
 }
 
-fn open_shard(index: &Path, name: &str, shard: &str) -> Result<File, CheckpointError> {
-    match file(&shard_path(index, name, shard)?) {
-        Err(CheckpointError::NotFound { .. }) => {
-            let what = format!("missing shard {}", shown(shard));
-            Err(CheckpointError::Index {
-                path: index.to_owned(),
-                what,
-            })
-        }
+fn open_shard(index: &Path, name: &str, shard: &str) -> Result<ParsedFile, CheckpointError> {
+    match open_file(&shard_path(index, name, shard)?) {
+        Err(CheckpointError::NotFound { .. }) => Err(CheckpointError::MissingShard {
+            path: index.to_owned(),
+            shard: escape_for_display(shard),
+        }),
         other => other,
     }
 }
 
 fn shard_path(index: &Path, name: &str, shard: &str) -> Result<PathBuf, CheckpointError> {
     sibling_path(index, shard).ok_or_else(|| {
-        let what = format!(
+        let reason = format!(
             "shard \"{1}\" of tensor {0} is not a plain file name in the same directory",
-            shown(name),
-            shown(shard)
+            escape_for_display(name),
+            escape_for_display(shard)
         );
-        CheckpointError::Index {
+        CheckpointError::InvalidIndex {
             path: index.to_owned(),
-            what,
+            reason,
         }
     })
 }
@@ -184,9 +198,9 @@ mod tests {
 
     #[test]
     fn detects_an_index_from_content() {
-        assert!(is_index(b" {\"metadata\": {}, \"weight_map\": {}}"));
-        assert!(!is_index(b"{\"weights\": {}}"));
-        assert!(!is_index(b"PK\x03\x04 \"weight_map\""));
-        assert!(!is_index(b""));
+        assert!(is_shard_index(b" {\"metadata\": {}, \"weight_map\": {}}"));
+        assert!(!is_shard_index(b"{\"weights\": {}}"));
+        assert!(!is_shard_index(b"PK\x03\x04 \"weight_map\""));
+        assert!(!is_shard_index(b""));
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::error::shown;
-use super::{CheckpointError, Tensor, Value};
+use crate::error::escape_for_display;
+use crate::{CheckpointError, Tensor, Value};
 
 /// Keys under which training programs store the weights, in search order.
 const STATE_DICT_KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
@@ -24,9 +24,9 @@ pub(crate) struct StateDict {
 /// Finds the weights: a dictionary of tensors under one of [`STATE_DICT_KEYS`], else the object
 /// itself.
 pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointError> {
-    let no_tensors = |seen: String| CheckpointError::NoTensors {
+    let no_tensors = |found: String| CheckpointError::NoTensors {
         path: path.to_owned(),
-        seen,
+        found,
     };
     let Some(top) = object.as_dict() else {
         return Err(no_tensors(format!("found {object}")));
@@ -58,14 +58,14 @@ pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointE
         match (key, value) {
             (Value::Str(name), Value::Tensor(tensor)) => {
                 if tensors.insert(name.to_string(), tensor.clone()).is_some() {
-                    let (place, what) = (
-                        format!("tensor {}", shown(name)),
+                    let (location, reason) = (
+                        format!("tensor {}", escape_for_display(name)),
                         "duplicate name".to_owned(),
                     );
                     return Err(CheckpointError::Corrupt {
                         path: path.to_owned(),
-                        place,
-                        what,
+                        location,
+                        reason,
                     });
                 }
             }

@@ -4,10 +4,19 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::buffer::{Buffer, Bytes};
-use super::{CheckpointError, Dtype, convert};
+use crate::buffer::{Buffer, Element, FileBytes};
+use crate::{CheckpointError, Dtype, convert};
 
 /// Tensor as stored in a file: contiguous, row-major, little-endian. Clones share the data.
+///
+/// ```
+/// use clipn_checkpoint::{Dtype, Tensor};
+///
+/// let tensor = Tensor::from_bytes(Dtype::I16, &[3], vec![1, 0, 2, 0, 255, 255])?;
+/// assert_eq!((tensor.shape(), tensor.len()), (&[3][..], 3));
+/// assert_eq!(tensor.to_f32()[..], [1.0, 2.0, -1.0]);
+/// # Ok::<(), clipn_checkpoint::CheckpointError>(())
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     inner: Arc<Inner>,
@@ -22,7 +31,10 @@ struct Inner {
 
 enum Data {
     /// Invariant: `range` is within `bytes` and `len * dtype.size()` bytes long.
-    Bytes { bytes: Bytes, range: Range<usize> },
+    Bytes {
+        bytes: FileBytes,
+        range: Range<usize>,
+    },
     /// Numbers created in memory. Only used on little-endian hosts, where their bytes equal the
     /// file's.
     F32(Buffer<f32>),
@@ -44,10 +56,10 @@ pub(crate) fn checked_len(shape: &[usize], element_size: usize) -> Option<usize>
 impl Tensor {
     /// Returns a tensor over `bytes[range]`, or `None` if the range is out of bounds or does not
     /// have the size of the shape.
-    pub(crate) fn over(
+    pub(crate) fn from_range(
         dtype: Dtype,
         shape: Vec<usize>,
-        bytes: &Bytes,
+        bytes: &FileBytes,
         range: Range<usize>,
     ) -> Option<Tensor> {
         let len = checked_len(&shape, dtype.size())?;
@@ -72,7 +84,7 @@ impl Tensor {
     /// Creates a tensor from little-endian `bytes` in row-major order.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] if the number of bytes does not match `shape` and `dtype`.
+    /// [`CheckpointError::ShapeMismatch`] if the number of bytes does not match `shape` and `dtype`.
     pub fn from_bytes(
         dtype: Dtype,
         shape: &[usize],
@@ -80,19 +92,19 @@ impl Tensor {
     ) -> Result<Tensor, CheckpointError> {
         let elements = bytes.len() / dtype.size();
         let end = bytes.len();
-        Tensor::over(dtype, shape.to_vec(), &Bytes::from(bytes), 0..end).ok_or_else(|| {
-            CheckpointError::Shape {
+        Tensor::from_range(dtype, shape.to_vec(), &FileBytes::from(bytes), 0..end).ok_or_else(
+            || CheckpointError::ShapeMismatch {
                 shape: shape.to_vec(),
                 elements,
-            }
-        })
+            },
+        )
     }
 
     /// Creates an `f32` tensor from a vector or a shared [`Buffer`], without a copy on
     /// little-endian hosts.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
+    /// [`CheckpointError::ShapeMismatch`] if the number of `values` does not match `shape`.
     pub fn from_f32(
         shape: &[usize],
         values: impl Into<Buffer<f32>>,
@@ -114,7 +126,7 @@ impl Tensor {
                     inner: Arc::new(inner),
                 })
             }
-            _ => Err(CheckpointError::Shape {
+            _ => Err(CheckpointError::ShapeMismatch {
                 shape,
                 elements: values.len(),
             }),
@@ -124,23 +136,25 @@ impl Tensor {
     /// Creates an `f64` tensor in row-major order; copies `values`.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
+    /// [`CheckpointError::ShapeMismatch`] if the number of `values` does not match `shape`.
     pub fn from_f64(shape: &[usize], values: &[f64]) -> Result<Tensor, CheckpointError> {
         Tensor::from_numbers(Dtype::F64, shape, values, f64::to_le_bytes)
     }
 
-    /// Creates an `f16` tensor in row-major order; copies `values`.
+    /// Creates an `f16` tensor in row-major order from the bits of its elements; copies them.
+    ///
+    /// With the `half` crate, an element's bits are `half::f16::to_bits`.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
-    pub fn from_f16(shape: &[usize], values: &[half::f16]) -> Result<Tensor, CheckpointError> {
-        Tensor::from_numbers(Dtype::F16, shape, values, half::f16::to_le_bytes)
+    /// [`CheckpointError::ShapeMismatch`] if the number of elements does not match `shape`.
+    pub fn from_f16_bits(shape: &[usize], bits: &[u16]) -> Result<Tensor, CheckpointError> {
+        Tensor::from_numbers(Dtype::F16, shape, bits, u16::to_le_bytes)
     }
 
     /// Creates an `i64` tensor in row-major order; copies `values`.
     ///
     /// # Errors
-    /// [`CheckpointError::Shape`] if the number of `values` does not match `shape`.
+    /// [`CheckpointError::ShapeMismatch`] if the number of `values` does not match `shape`.
     pub fn from_i64(shape: &[usize], values: &[i64]) -> Result<Tensor, CheckpointError> {
         Tensor::from_numbers(Dtype::I64, shape, values, i64::to_le_bytes)
     }
@@ -197,7 +211,7 @@ impl Tensor {
         let taken = rows.start * row..rows.end * row;
         let shape = [&[rows.len()], rest].concat();
         match &self.inner.data {
-            Data::Bytes { bytes, range } => Tensor::over(
+            Data::Bytes { bytes, range } => Tensor::from_range(
                 self.dtype(),
                 shape,
                 bytes,
@@ -231,7 +245,7 @@ impl Tensor {
     pub fn reshaped(&self, shape: &[usize]) -> Option<Tensor> {
         match &self.inner.data {
             Data::Bytes { bytes, range } => {
-                Tensor::over(self.dtype(), shape.to_vec(), bytes, range.clone())
+                Tensor::from_range(self.dtype(), shape.to_vec(), bytes, range.clone())
             }
             Data::F32(values) => Tensor::from_f32(shape, values.clone()).ok(),
         }
@@ -273,10 +287,10 @@ impl Tensor {
 
     /// Returns a view of the stored bytes, or `None` if they are not of type `dtype` in host byte
     /// order, or misaligned.
-    fn view<T: bytemuck::Pod>(
+    fn view<T: Element>(
         &self,
         dtype: Dtype,
-        bytes: &Bytes,
+        bytes: &FileBytes,
         range: &Range<usize>,
     ) -> Option<Buffer<T>> {
         if self.dtype() != dtype || cfg!(target_endian = "big") {

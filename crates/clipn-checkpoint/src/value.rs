@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Tensor;
-use super::error::shown;
+use crate::Tensor;
+use crate::error::escape_for_display;
 
 /// Python value read from a `.pt` file. Nesting is limited when the file is read, so recursion over
 /// a value is safe.
@@ -33,12 +33,12 @@ pub enum Value {
     Dict(Vec<(Value, Value)>),
     /// A tensor.
     Tensor(Tensor),
-    /// A tensor whose element type is not a [`Dtype`](super::Dtype), with PyTorch's name of that
+    /// A tensor whose element type is not a [`Dtype`](crate::Dtype), with PyTorch's name of that
     /// type.
     UnsupportedTensor(&'static str),
     /// A textual description of a harmless object: a dtype, a device, an integer of more than 64
     /// bits.
-    Other(Arc<str>),
+    Opaque(Arc<str>),
 }
 
 impl Value {
@@ -53,14 +53,14 @@ impl Value {
 
     /// Returns the value of an integer key of a dict, as in an optimizer's `state`, or the item at
     /// an index of a list or tuple.
-    pub fn at(&self, index: i64) -> Option<&Value> {
+    pub fn get_index(&self, index: i64) -> Option<&Value> {
         match self {
             Value::Dict(entries) => entries
                 .iter()
                 .rev()
                 .find(|(k, _)| k.as_i64() == Some(index))
                 .map(|(_, value)| value),
-            _ => self.as_list()?.get(usize::try_from(index).ok()?),
+            _ => self.as_sequence()?.get(usize::try_from(index).ok()?),
         }
     }
 
@@ -106,7 +106,7 @@ impl Value {
     }
 
     /// Returns the items of a list or tuple.
-    pub fn as_list(&self) -> Option<&[Value]> {
+    pub fn as_sequence(&self) -> Option<&[Value]> {
         match self {
             Value::List(items) | Value::Tuple(items) => Some(items),
             _ => None,
@@ -130,7 +130,7 @@ impl fmt::Display for Value {
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
             Value::Float(value) => write!(f, "{value}"),
-            Value::Str(text) | Value::Other(text) => f.write_str(&shown(text)),
+            Value::Str(text) | Value::Opaque(text) => f.write_str(&escape_for_display(text)),
             Value::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Value::List(items) => write!(f, "a list of {}", items.len()),
             Value::Tuple(items) => write!(f, "a tuple of {}", items.len()),
@@ -141,7 +141,7 @@ impl fmt::Display for Value {
                     .iter()
                     .filter_map(|(key, _)| key.as_str())
                     .take(4)
-                    .map(shown)
+                    .map(escape_for_display)
                     .collect();
                 match keys.len() {
                     0 => Ok(()),
@@ -173,11 +173,14 @@ mod tests {
             (Value::Int(7), text("seven")),
             (text("lr"), Value::Float(0.5)),
         ]);
-        assert_eq!(state.at(7).and_then(Value::as_str), Some("seven"));
+        assert_eq!(state.get_index(7).and_then(Value::as_str), Some("seven"));
         assert_eq!(state.get("lr").and_then(Value::as_f64), Some(0.5));
         assert_eq!(state.get("7"), None);
-        assert_eq!(Value::Tuple(vec![Value::None]).at(0), Some(&Value::None));
-        assert_eq!(Value::List(vec![]).at(-1), None);
+        assert_eq!(
+            Value::Tuple(vec![Value::None]).get_index(0),
+            Some(&Value::None)
+        );
+        assert_eq!(Value::List(vec![]).get_index(-1), None);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use ::safetensors::tensor::TensorInfo;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
-use super::cast::{Overflow, cast};
-use super::error::shown;
-use super::{CheckpointError, Dtype, FloatType, Tensor};
 use clipn_base::progress::{NoProgress, Progress};
+
+use crate::cast::{Overflow, cast};
+use crate::error::escape_for_display;
+use crate::{CheckpointError, Dtype, FloatType, Tensor};
 
 /// Maximum header size in bytes that the format allows.
 const MAX_HEADER_SIZE: usize = 100_000_000;
@@ -34,37 +35,41 @@ const METADATA: &str = "__metadata__";
 /// MB; other variants for I/O errors. After an error no temporary file is left, and `path` is
 /// unchanged.
 pub fn write_safetensors(
-    path: &Path,
+    path: impl AsRef<Path>,
     tensors: impl IntoIterator<Item = (String, Tensor)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let entry = |(name, tensor)| Entry {
-        name,
-        tensor,
-        float: None,
-    };
-    write_entries(
-        path,
-        tensors.into_iter().map(entry).collect(),
-        metadata,
-        &NoProgress,
-    )
+    let entries = tensors.into_iter().map(TensorEntry::from);
+    write_safetensors_with_progress(path, entries, metadata, &NoProgress)
 }
 
-/// Tensor to write.
-#[derive(Debug)]
-pub struct Entry {
+/// Tensor to write with [`write_safetensors_with_progress`].
+#[derive(Debug, Clone)]
+pub struct TensorEntry {
+    /// Name of the tensor, unique in the file.
     pub name: String,
+    /// Elements and shape.
     pub tensor: Tensor,
     /// Type to which floating-point elements are cast; `None` keeps the stored type.
-    pub float: Option<FloatType>,
+    pub cast_to: Option<FloatType>,
 }
 
-impl Entry {
+impl From<(String, Tensor)> for TensorEntry {
+    fn from((name, tensor): (String, Tensor)) -> TensorEntry {
+        TensorEntry {
+            name,
+            tensor,
+            cast_to: None,
+        }
+    }
+}
+
+impl TensorEntry {
     /// Returns the type to cast to, or `None` if no cast is needed.
     fn cast(&self) -> Option<FloatType> {
         let own = self.tensor.dtype();
-        self.float.filter(|to| own.is_float() && to.dtype() != own)
+        self.cast_to
+            .filter(|to| own.is_float() && to.dtype() != own)
     }
 
     /// Returns the element type in the file.
@@ -73,39 +78,62 @@ impl Entry {
     }
 
     /// Returns the size in the file, in bytes.
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         self.tensor.len() * self.dtype().size()
     }
 }
 
-/// Same as [`write_safetensors`], but casts elements while writing, one chunk at a time.
+/// Same as [`write_safetensors`], but reports progress in bytes, can be cancelled, and casts
+/// elements while writing, one chunk at a time.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use clipn_base::progress::NoProgress;
+/// use clipn_checkpoint::{
+///     Checkpoint, Dtype, FloatType, Tensor, TensorEntry, write_safetensors_with_progress,
+/// };
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("half.safetensors");
+/// let entry = TensorEntry {
+///     name: "proj".to_owned(),
+///     tensor: Tensor::from_f32(&[2], vec![0.5, 65504.0])?,
+///     cast_to: Some(FloatType::F16),
+/// };
+/// write_safetensors_with_progress(&path, [entry], &BTreeMap::new(), &NoProgress)?;
+/// assert_eq!(Checkpoint::open(&path)?.get("proj").map(Tensor::dtype), Some(Dtype::F16));
+/// # Ok::<(), clipn_checkpoint::CheckpointError>(())
+/// ```
 ///
 /// # Errors
 /// Same as [`write_safetensors`], and [`CheckpointError::Overflow`] or
 /// [`CheckpointError::Cancelled`].
-pub fn write_entries(
-    path: &Path,
-    mut entries: Vec<Entry>,
+pub fn write_safetensors_with_progress(
+    path: impl AsRef<Path>,
+    entries: impl IntoIterator<Item = TensorEntry>,
     metadata: &BTreeMap<String, String>,
     progress: &dyn Progress,
 ) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    let mut entries: Vec<TensorEntry> = entries.into_iter().collect();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.dtype().size()));
     let header = header(path, &entries, metadata)?;
-    let beside = beside(path);
+    let temp_path = temp_path(path);
     progress.begin(
         "bytes written",
-        entries.iter().map(|entry| entry.len() as u64).sum(),
+        entries.iter().map(|entry| entry.size() as u64).sum(),
     );
-    let result =
-        write(&beside, &header, &entries, progress).and_then(|()| Ok(fs::rename(&beside, path)?));
+    let result = write(&temp_path, &header, &entries, progress)
+        .and_then(|()| Ok(fs::rename(&temp_path, path)?));
     progress.end();
     if result.is_err() {
         // Ignored, as an error of the cleanup would hide the original one.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temp_path);
     }
     result
         .and_then(|()| Ok(sync_parent_directory(path)?))
-        .map_err(|failure| failure.at(path))
+        .map_err(|failure| failure.with_path(path))
 }
 
 /// Reason why writing stopped.
@@ -126,7 +154,7 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    fn at(self, path: &Path) -> CheckpointError {
+    fn with_path(self, path: &Path) -> CheckpointError {
         let path = path.to_owned();
         match self {
             Failure::Io(source) => CheckpointError::Io {
@@ -136,10 +164,10 @@ impl Failure {
             },
             Failure::Overflow { tensor, value, to } => CheckpointError::Overflow {
                 path,
-                tensor: shown(&tensor),
+                tensor: escape_for_display(&tensor),
                 value,
                 to,
-                largest: to.largest(),
+                max: to.max_value(),
             },
             Failure::Cancelled => CheckpointError::Cancelled { path },
         }
@@ -150,26 +178,29 @@ impl Failure {
 /// 8.
 fn header(
     path: &Path,
-    entries: &[Entry],
+    entries: &[TensorEntry],
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, CheckpointError> {
-    let unwritable = |what: String| CheckpointError::InvalidTensors {
+    let invalid = |reason: String| CheckpointError::InvalidTensors {
         path: path.to_owned(),
-        what,
+        reason,
     };
     let mut names = HashSet::new();
-    for Entry { name, .. } in entries {
+    for TensorEntry { name, .. } in entries {
         if name == METADATA {
-            return Err(unwritable(format!("reserved tensor name {METADATA}")));
+            return Err(invalid(format!("reserved tensor name {METADATA}")));
         }
         if !names.insert(name) {
-            return Err(unwritable(format!("duplicate tensor name {}", shown(name))));
+            return Err(invalid(format!(
+                "duplicate tensor name {}",
+                escape_for_display(name)
+            )));
         }
     }
-    let mut json = serialize(entries, metadata).map_err(|error| unwritable(error.to_string()))?;
+    let mut json = serialize(entries, metadata).map_err(|error| invalid(error.to_string()))?;
     json.resize(json.len().next_multiple_of(8), b' ');
     if json.len() > MAX_HEADER_SIZE {
-        return Err(unwritable(format!(
+        return Err(invalid(format!(
             "a header of {} bytes exceeds the maximum of 100 million",
             json.len()
         )));
@@ -178,7 +209,7 @@ fn header(
 }
 
 fn serialize(
-    entries: &[Entry],
+    entries: &[TensorEntry],
     metadata: &BTreeMap<String, String>,
 ) -> serde_json::Result<Vec<u8>> {
     let mut json = Vec::new();
@@ -189,7 +220,7 @@ fn serialize(
     }
     let mut offset = 0;
     for entry in entries {
-        let end = offset + entry.len();
+        let end = offset + entry.size();
         let dtype = stored(entry.dtype());
         map.serialize_entry(
             &entry.name,
@@ -221,7 +252,8 @@ fn stored(dtype: Dtype) -> StoredDtype {
 }
 
 /// Returns a temporary path in the same directory that no other writer uses.
-pub fn beside(path: &Path) -> PathBuf {
+#[doc(hidden)]
+pub fn temp_path(path: &Path) -> PathBuf {
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let count = WRITES.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -229,15 +261,15 @@ pub fn beside(path: &Path) -> PathBuf {
 }
 
 fn write(
-    beside: &Path,
+    temp_path: &Path,
     header: &[u8],
-    entries: &[Entry],
+    entries: &[TensorEntry],
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .open(beside)?;
+        .open(temp_path)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
     let mut writer = io::BufWriter::with_capacity(1 << 20, &file);
@@ -274,13 +306,14 @@ fn write(
 
 /// Syncs the directory of `path` to make a rename durable; does nothing on platforms other than
 /// Unix.
+#[doc(hidden)]
 pub fn sync_parent_directory(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    let folder = path
+    let directory = path
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
+        .filter(|directory| !directory.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(directory)?.sync_all()
 }

@@ -2,7 +2,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Error of a data set or a benchmark definition.
+///
+/// [`hint`](Self::hint) returns advice, which the messages do not contain.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DatasetError {
     /// A path does not exist.
     #[error("{} does not exist", .path.display())]
@@ -62,9 +65,9 @@ pub enum DatasetError {
     },
     /// The numbers of class names and class directories differ.
     #[error(
-        "expected one class name for each of the {folders} class directories in {} (first: {}), \
+        "expected one class name for each of the {directories} class directories in {} (first: {}), \
         got {names} (first: {})",
-        .path.display(), list(.first_folders, *.folders), list(.first_names, *.names)
+        .path.display(), list(.first_directories, *.directories), list(.first_names, *.names)
     )]
     ClassCount {
         /// The directory.
@@ -72,11 +75,11 @@ pub enum DatasetError {
         /// Number of names.
         names: usize,
         /// Number of class directories.
-        folders: usize,
+        directories: usize,
         /// The first few names.
         first_names: Vec<String>,
         /// The first few class directories.
-        first_folders: Vec<String>,
+        first_directories: Vec<String>,
     },
     /// A class name is empty.
     #[error("empty class name at index {index}")]
@@ -87,7 +90,7 @@ pub enum DatasetError {
     /// Class directories are missing from the map.
     #[error(
         "{count} class directories of {} are neither in the map {map} nor in `exclude` (first: {})",
-        .path.display(), list(.first, *.count)
+        .path.display(), list(.examples, *.count)
     )]
     ClassesMissingFromMap {
         /// The directory.
@@ -97,12 +100,12 @@ pub enum DatasetError {
         /// Number of missing class directories.
         count: usize,
         /// The first few of them.
-        first: Vec<String>,
+        examples: Vec<String>,
     },
     /// Directories of selected classes do not exist.
     #[error(
         "{count} class directories of the map {map} are neither in {} nor in `exclude` (first: {})",
-        .path.display(), list(.first, *.count)
+        .path.display(), list(.examples, *.count)
         )]
     MissingClassDirectories {
         /// The directory.
@@ -112,18 +115,18 @@ pub enum DatasetError {
         /// Number of missing class directories.
         count: usize,
         /// The first few of them.
-        first: Vec<String>,
+        examples: Vec<String>,
     },
     /// An excluded class does not exist.
     #[error(
-        "unknown class `{folder}` in `exclude`: neither a class directory of {} nor in its map",
+        "unknown class `{class}` in `exclude`: neither a class directory of {} nor in its map",
         .path.display()
     )]
-    UnknownExclude {
+    UnknownExcludedClass {
         /// The directory.
         path: PathBuf,
         /// The given name.
-        folder: String,
+        class: String,
     },
     /// No class of the map has the given role.
     #[error("unknown role `{role}` in `roles`; roles in the map {map}: {known}")]
@@ -180,16 +183,22 @@ pub enum DatasetError {
         problem: String,
     },
     /// A name is neither a benchmark nor a file.
-    #[error("unknown benchmark `{given}`, and no file has that name; known benchmarks: {known}")]
+    #[error("unknown benchmark `{name}`, and no file has that name; known benchmarks: {known}")]
     UnknownBenchmark {
         /// The given name or path.
-        given: String,
+        name: String,
         /// The embedded names, separated by commas.
         known: String,
     },
     /// A class list has an unknown name.
     #[error("unknown class list `{name}`")]
     UnknownClassList {
+        /// The given name.
+        name: String,
+    },
+    /// The name of an [`OodKind`](crate::OodKind) is unknown.
+    #[error("unknown kind `{name}` of an OOD set; expected near or far")]
+    UnknownKind {
         /// The given name.
         name: String,
     },
@@ -204,8 +213,47 @@ pub enum DatasetError {
 }
 
 impl DatasetError {
+    /// Advice on how to resolve the error, as a clause without final stop; `None` if the message
+    /// says it all.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { .. } => Some("check the path, and that the data set is unpacked there"),
+            Self::NotADirectory { .. } => Some("give the directory that contains the images"),
+            Self::Permission { .. } => Some("give this user read permission (chmod u+rX)"),
+            Self::TooLarge { .. } => Some("check that this is the right file"),
+            Self::NoImages { .. } => {
+                Some("images end in .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif or .tiff")
+            }
+            Self::NoClassDirectories { .. } => {
+                Some("a labeled set needs one directory of images per class: CLASS/IMAGE.jpg")
+            }
+            Self::NothingSelected { .. } => Some("loosen `exclude` or `roles`"),
+            Self::ClassCount { .. } => Some(
+                "the k-th name belongs to the k-th class directory in sorted order; give one name for each",
+            ),
+            Self::ClassesMissingFromMap { .. } => {
+                Some("add the classes to the map, or to `exclude`")
+            }
+            Self::MissingClassDirectories { .. } => {
+                Some("complete the data set, or list the classes in `exclude`")
+            }
+            Self::UnknownExcludedClass { .. } | Self::UnknownRole { .. } => {
+                Some("correct or remove the name")
+            }
+            Self::LabelOutOfRange { .. } => Some("give the class names of the list"),
+            Self::UnknownBenchmark { .. } => {
+                Some("give a known benchmark or the path of a definition (.toml)")
+            }
+            Self::UnknownClassList { .. } => {
+                Some("use a known list, or give the class names in the definition")
+            }
+            Self::InSet { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+
     /// Maps an I/O error to the most specific variant.
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { path },
@@ -216,7 +264,7 @@ impl DatasetError {
     }
 
     /// Wraps the error in [`DatasetError::InSet`].
-    pub(super) fn in_set(self, set: &str) -> Self {
+    pub(crate) fn in_set(self, set: &str) -> Self {
         Self::InSet {
             set: set.to_string(),
             source: Box::new(self),
@@ -228,7 +276,7 @@ impl DatasetError {
 const MAX_SHOWN: usize = 3;
 
 /// Returns the first few names, for a message.
-pub(super) fn first_few<S: ToString>(names: impl IntoIterator<Item = S>) -> Vec<String> {
+pub(crate) fn first_few<S: ToString>(names: impl IntoIterator<Item = S>) -> Vec<String> {
     names
         .into_iter()
         .take(MAX_SHOWN)

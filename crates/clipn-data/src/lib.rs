@@ -1,51 +1,69 @@
-//! Data sets: class directories, flat directories and image lists, and the benchmark definitions
-//! that combine an in-distribution set with out-of-distribution sets. Only names are read here; a
-//! broken image is detected when it is decoded. For training: images with captions, in shards or
-//! tables, and batches of them.
+//! Image data sets: class directories, image lists, out-of-distribution (OOD) benchmarks, streams of
+//! unlabeled images, and image-caption pairs for training.
 //!
-//! ```no_run
-//! use std::path::Path;
+//! ```text
+//!  evaluation      ImageFolder ─┐
+//!                  image list  ─┼─▶ ImageSet (paths, labels) ─┐
+//!                  ClassMap    ─┘                             ├─▶ OpenedBenchmark (ID and OOD sets)
+//!                  Benchmark (TOML) ──────────────────────────┘
 //!
-//! use clipn::dataset::ImageFolder;
+//!  inference       FolderImages, PathList, ArchiveImages ──▶ NamedImage (name, source of bytes)
 //!
-//! let set = ImageFolder::read(Path::new("pets"))?.labelled("pets")?;
-//! println!("{} images of {} classes", set.len(), set.folders.len());
-//! # Ok::<(), clipn::dataset::DatasetError>(())
+//!  training        ShardSet (WebDataset) ─┐
+//!                  CaptionTable (CSV)    ─┴─▶ CaptionLoader ──▶ Epoch ──▶ TrainBatch
 //! ```
+//!
+//! Sets for evaluation consist of paths only: a broken image is detected when it is decoded. The order
+//! of images depends on their names, and that of training samples on the seed, never on the file
+//! system or on the number of threads.
+//!
+//! # Example
+//!
+//! ```
+//! use clipn_data::ImageFolder;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let pets = tempfile::tempdir()?;
+//! # for file in ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"] {
+//! #     let path = pets.path().join(file);
+//! #     std::fs::create_dir_all(path.parent().unwrap())?;
+//! #     std::fs::write(path, b"")?;
+//! # }
+//! # let pets = pets.path();
+//! let set = ImageFolder::read(pets)?.labeled("pets")?;
+//! assert_eq!(set.class_directories, ["cat", "dog"]);
+//! assert_eq!(set.len(), 3);
+//! assert_eq!(set.samples[2].label, Some(1));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate has no optional features.
 
-mod benchmark;
-mod captions;
+mod archive;
 mod error;
-mod folder;
-mod list;
-mod loading;
-mod map;
-mod pictures;
-mod random;
-mod read;
-mod set;
+mod eval_sets;
+mod image_name;
+mod sources;
+mod text_file;
+mod training;
 mod walk;
-mod webdataset;
 
-pub use benchmark::{
-    Benchmark, BenchmarkClasses, ClassSource, IdDefinition, OodDefinition, OodKind, OodSet,
-    OpenedBenchmark, Selection, SetSource,
-};
-pub use captions::{CaptionTable, TableFormat};
+pub use archive::is_archive_name;
 pub use error::DatasetError;
-pub use folder::{ClassDirectory, ImageFolder};
-pub use list::read_list;
-pub use loading::{
-    CachedImages, CaptionLoader, CaptionSource, Epoch, LoaderSettings, MaxBad, Position, Rounding,
-    Sampling, ShuffleBuffer, SkipReason, Skipped, SkippedSample, TrainBatch, TrainingDataError,
+pub use eval_sets::{
+    Benchmark, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource, ClassSource,
+    IdDefinition, ImageFolder, ImageSet, LabeledImage, MapEntry, OodDefinition, OodKind, OodSet,
+    OpenedBenchmark, Selection, SetSource, read_image_list,
 };
-pub use map::{FolderMap, MapEntry, MapSource};
-pub use pictures::{
-    ArchiveImages, Content, FolderImages, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList, is_shard_name,
+pub use image_name::{IMAGE_EXTENSIONS, is_image_name};
+pub use sources::{
+    ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
+    PathList,
 };
-pub use set::{IMAGE_EXTENSIONS, ImageSet, Sample, is_image_name};
-pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_braces, expand_shards};
-
-use error::first_few;
-use read::read_limited;
+pub use training::{
+    CachedImages, CaptionField, CaptionLoader, CaptionSource, CaptionTable, CaptionTableFormat,
+    Epoch, EpochPosition, LoaderSettings, Rounding, SampleFields, Sampling, Shard, ShardSet,
+    ShuffleBuffer, SkipLimit, SkipReason, SkippedSample, SkippedSamples, TrainBatch,
+    TrainingDataError, expand_braces, expand_shards,
+};

@@ -1,170 +1,147 @@
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, FileType};
+//! Directories of images, read with links followed and hidden entries skipped.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::DatasetError;
-use super::set::{is_hidden, is_image_name};
+use walkdir::{DirEntry, WalkDir};
 
-/// Contents of a directory without hidden entries, each kind sorted by the bytes of the names.
+use crate::error::DatasetError;
+use crate::image_name::{is_hidden, is_image_name};
+
+/// Contents of a directory, each kind sorted by the bytes of the names.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) folders: Vec<PathBuf>,
-    pub(super) images: Vec<PathBuf>,
+pub(crate) struct DirectoryListing {
+    pub(crate) directories: Vec<PathBuf>,
+    pub(crate) images: Vec<PathBuf>,
     /// Number of files without an image extension.
-    pub(super) other_files: usize,
+    pub(crate) other_files: usize,
 }
 
-/// All images below a directory.
+/// Images below a directory, by the whole path of their directory, as torchvision sorts them.
 #[derive(Debug, Default)]
-pub(super) struct ImageFiles {
-    pub(super) images: Vec<PathBuf>,
-    pub(super) other_files: usize,
+pub(crate) struct ImageTree<T> {
+    pub(crate) directories: BTreeMap<OsString, T>,
+    pub(crate) other_files: usize,
 }
 
-enum Kind {
-    Folder,
-    File,
-    /// A pipe, socket or device, which could block forever when opened.
-    Special,
+/// Kind of a directory entry; a link counts as its target.
+enum EntryKind {
+    Directory,
+    Image,
+    OtherFile,
 }
 
-/// Calls `seen` for each entry of a directory that is not hidden, in no particular order.
-fn scan(folder: &Path, mut seen: impl FnMut(OsString, Kind)) -> Result<(), DatasetError> {
-    let unreadable = |source| DatasetError::io(folder, source);
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name();
-        if !is_hidden(&name) {
-            let kind = kind(&folder.join(&name), entry.file_type().map_err(unreadable)?);
-            seen(name, kind);
-        }
+/// Lists a directory.
+pub(crate) fn list_directory(directory: &Path) -> Result<DirectoryListing, DatasetError> {
+    let metadata = fs::metadata(directory).map_err(|error| DatasetError::io(directory, error))?;
+    if !metadata.is_dir() {
+        return Err(DatasetError::NotADirectory {
+            path: directory.to_path_buf(),
+        });
     }
-    Ok(())
-}
-
-/// Lists a directory; links count as their targets.
-pub(super) fn list(folder: &Path) -> Result<Listing, DatasetError> {
-    let mut entries: Vec<(OsString, Kind)> = Vec::new();
-    scan(folder, |name, kind| entries.push((name, kind)))?;
-    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    let mut listing = Listing::default();
-    for (name, kind) in entries {
-        match kind {
-            Kind::Folder => listing.folders.push(folder.join(&name)),
-            Kind::File if is_image_name(&name) => listing.images.push(folder.join(&name)),
-            Kind::File => listing.other_files += 1,
-            Kind::Special => {}
+    let mut listing = DirectoryListing::default();
+    for entry in walk(directory).min_depth(1).max_depth(1) {
+        match classify(entry)? {
+            Some((path, EntryKind::Directory)) => listing.directories.push(path),
+            Some((path, EntryKind::Image)) => listing.images.push(path),
+            Some((_, EntryKind::OtherFile)) => listing.other_files += 1,
+            None => {}
         }
     }
     Ok(listing)
 }
 
-/// Counts of the contents of a directory.
-#[derive(Debug, Default)]
-pub(super) struct Counted {
-    /// Subdirectories, sorted.
-    pub(super) folders: Vec<PathBuf>,
-    pub(super) images: usize,
-    pub(super) other_files: usize,
-}
-
-/// Counts the contents of a directory without storing the names of its files.
-pub(super) fn count(folder: &Path) -> Result<Counted, DatasetError> {
-    let mut counted = Counted::default();
-    scan(folder, |name, kind| match kind {
-        Kind::Folder => counted.folders.push(folder.join(name)),
-        Kind::File if is_image_name(&name) => counted.images += 1,
-        Kind::File => counted.other_files += 1,
-        Kind::Special => {}
-    })?;
-    counted
-        .folders
-        .sort_unstable_by(|a, b| a.file_name().cmp(&b.file_name()));
-    Ok(counted)
-}
-
-/// Returns the names of the images in a directory, sorted by their bytes.
-pub(super) fn image_names(folder: &Path) -> Result<Vec<Box<OsStr>>, DatasetError> {
-    let mut names = Vec::new();
-    scan(folder, |name, kind| {
-        if matches!(kind, Kind::File) && is_image_name(&name) {
-            names.push(name.into_boxed_os_str());
-        }
-    })?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Returns the kind of an entry, following links. A dangling link counts as a file, so that a
-/// missing image is reported as unreadable rather than silently skipped.
-fn kind(path: &Path, file_type: FileType) -> Kind {
-    let file_type = if file_type.is_symlink() {
-        match fs::metadata(path) {
-            Ok(metadata) => metadata.file_type(),
-            Err(_) => return Kind::File,
-        }
-    } else {
-        file_type
-    };
-    match (file_type.is_dir(), file_type.is_file()) {
-        (true, _) => Kind::Folder,
-        (_, true) => Kind::File,
-        _ => Kind::Special,
-    }
-}
-
-/// Counts the contents of `folder` and of every directory below it, in the order of [`walk`].
-pub(super) fn folders(
-    folder: &Path,
+/// Finds all images below `directory` at any depth; `add` receives their paths, sorted by name in
+/// each directory. Each real directory is entered once, and those in `above` never, so that cycles
+/// of links end.
+pub(crate) fn walk_images<T: Default>(
+    directory: &Path,
     above: &HashSet<PathBuf>,
-) -> Result<Vec<(PathBuf, Counted)>, DatasetError> {
-    visit(folder, above, |next| {
-        let mut counted = count(next)?;
-        Ok((std::mem::take(&mut counted.folders), counted))
-    })
-}
-
-/// Returns all images below `folder` at any depth in torchvision's order: directories by their
-/// whole path, then files by name.
-pub(super) fn walk(folder: &Path, above: &HashSet<PathBuf>) -> Result<ImageFiles, DatasetError> {
-    let found = visit(folder, above, |next| {
-        let mut listing = list(next)?;
-        Ok((std::mem::take(&mut listing.folders), listing))
-    })?;
-    let mut walked = ImageFiles::default();
-    for (_, listing) in found {
-        walked.images.extend(listing.images);
-        walked.other_files += listing.other_files;
-    }
-    Ok(walked)
-}
-
-/// Applies `read` to `folder` and every directory below it and sorts the results by whole path.
-/// `read` also returns the subdirectories. Links are followed, but each real directory is entered
-/// once, and those in `above` never, so cycles of links end.
-fn visit<T>(
-    folder: &Path,
-    above: &HashSet<PathBuf>,
-    read: impl Fn(&Path) -> Result<(Vec<PathBuf>, T), DatasetError>,
-) -> Result<Vec<(PathBuf, T)>, DatasetError> {
+    mut add: impl FnMut(&mut T, PathBuf),
+) -> Result<ImageTree<T>, DatasetError> {
     let mut entered = above.clone();
-    let mut found = Vec::new();
-    let mut stack = vec![folder.to_path_buf()];
-    while let Some(next) = stack.pop() {
-        if !entered.insert(real(&next)?) {
-            continue;
+    let mut enter = |entry: &DirEntry| {
+        let path = entry.path();
+        // A directory that cannot be resolved fails when it is read.
+        !entry.file_type().is_dir()
+            || entered.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()))
+    };
+    let entries = walk(directory)
+        .into_iter()
+        .filter_entry(|entry| !is_hidden_entry(entry) && enter(entry));
+    let mut tree = ImageTree::default();
+    for entry in entries {
+        match classify(entry)? {
+            Some((path, EntryKind::Image)) => {
+                let parent = path.parent().unwrap_or(directory).as_os_str();
+                match tree.directories.get_mut(parent) {
+                    Some(images) => add(images, path),
+                    None => {
+                        let parent = parent.to_os_string();
+                        add(tree.directories.entry(parent).or_default(), path);
+                    }
+                }
+            }
+            Some((_, EntryKind::OtherFile)) => tree.other_files += 1,
+            Some((_, EntryKind::Directory)) | None => {}
         }
-        let (folders, value) = read(&next)?;
-        // The stack pops the last entry first; reversed, directories are entered in sorted order.
-        stack.extend(folders.into_iter().rev());
-        found.push((next, value));
     }
-    found.sort_unstable_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
-    Ok(found)
+    Ok(tree)
 }
 
 /// Returns the path of a directory with all links resolved.
-pub(super) fn real(folder: &Path) -> Result<PathBuf, DatasetError> {
-    fs::canonicalize(folder).map_err(|source| DatasetError::io(folder, source))
+pub(crate) fn canonicalize(directory: &Path) -> Result<PathBuf, DatasetError> {
+    fs::canonicalize(directory).map_err(|error| DatasetError::io(directory, error))
+}
+
+fn walk(directory: &Path) -> WalkDir {
+    WalkDir::new(directory)
+        .follow_links(true)
+        .sort_by_file_name()
+}
+
+fn is_hidden_entry(entry: &DirEntry) -> bool {
+    entry.depth() > 0 && is_hidden(entry.file_name())
+}
+
+/// Returns the path and kind of an entry; `None` if it is skipped: a hidden one, or a pipe, socket
+/// or device, which could block forever when opened.
+fn classify(
+    entry: walkdir::Result<DirEntry>,
+) -> Result<Option<(PathBuf, EntryKind)>, DatasetError> {
+    let file_kind = |path: &Path| match path.file_name() {
+        Some(name) if is_image_name(name) => EntryKind::Image,
+        _ => EntryKind::OtherFile,
+    };
+    match entry {
+        Ok(entry) if is_hidden_entry(&entry) => Ok(None),
+        Ok(entry) => {
+            let kind = match entry.file_type() {
+                kind if kind.is_dir() => EntryKind::Directory,
+                kind if kind.is_file() => file_kind(entry.path()),
+                _ => return Ok(None),
+            };
+            Ok(Some((entry.into_path(), kind)))
+        }
+        Err(error) => {
+            let path = error.path().unwrap_or(Path::new("")).to_path_buf();
+            if error.depth() > 0 && path.file_name().is_some_and(is_hidden) {
+                Ok(None)
+            } else if error.loop_ancestor().is_some() {
+                Ok(Some((path, EntryKind::Directory)))
+            } else if path.is_symlink() && fs::metadata(&path).is_err() {
+                // A dangling link counts as a file, so that a missing image is reported as
+                // unreadable rather than silently skipped.
+                let kind = file_kind(&path);
+                Ok(Some((path, kind)))
+            } else {
+                let source = error.into_io_error();
+                let source = source.unwrap_or_else(|| io::Error::other("unknown error"));
+                Err(DatasetError::io(&path, source))
+            }
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Splits a batch into chunks of sequences, each small enough that the activations of a block stay
 //! in cache. Threads take the chunks one by one.
-
 use std::cell::RefCell;
 use std::ops::Range;
 use std::thread::LocalKey;
@@ -21,7 +20,7 @@ thread_local! {
 /// positions per chunk. `encode` fills the chunk's features, `dim` values per sequence. Its last
 /// argument is the number of threads for its matrix products, greater than one only if there are
 /// fewer chunks than threads. Each thread reuses its `scratch` from batch to batch.
-pub(super) fn map_chunks<S, R, F>(
+pub(super) fn par_map_chunks<S, R, F>(
     lengths: &[usize],
     target: usize,
     dim: usize,

@@ -1,10 +1,13 @@
 use rayon::prelude::*;
 
-use super::block::ChunkTape;
-use super::kernels::{Matrix, MatrixMut, add, layer_norm, layer_norm_backward, product};
-use super::products::{Factors, accumulate_weight_gradients};
 use clipn_checkpoint::Buffer;
 use clipn_model::NormParams;
+
+use super::block::ChunkTape;
+use crate::kernels::{
+    Epilogue, Matrix, MatrixMut, NormGradient, add, gemm, layer_norm, layer_norm_backward,
+};
+use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 
 /// Output head of a tower, from pooled rows to features: a layer norm and a projection,
 /// `[width, dim]`.
@@ -17,24 +20,23 @@ pub(super) struct Head<'a> {
 
 impl Head<'_> {
     /// Computes features, `[rows, dim]`, from pooled rows, `[rows, width]`.
-    pub fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
+    pub(crate) fn project(&self, out: &mut [f32], pooled: &[f32], threads: usize) {
         let mut normed = vec![0.0; pooled.len()];
         layer_norm(&mut normed, pooled, self.norm);
-        let normed = Matrix::packed(&normed, self.norm.weight.len());
-        let projection = Matrix::packed(self.projection, self.dim);
-        product(
-            MatrixMut::packed(out, self.dim),
+        let normed = Matrix::row_major(&normed, self.norm.weight.len());
+        let projection = Matrix::row_major(self.projection, self.dim);
+        gemm(
+            MatrixMut::row_major(out, self.dim),
             normed,
             projection,
-            1.0,
-            false,
+            Epilogue::default(),
             threads,
         );
     }
 
     /// Adds the gradients of the parameters and returns the gradient of each chunk's pooled rows,
     /// given the gradient of the features of all chunks, `[N, dim]`.
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         tapes: &[ChunkTape],
         d_features: &[f32],
@@ -51,29 +53,31 @@ impl Head<'_> {
         }
         let back = |&(pooled, d_features): &(&[f32], &[f32])| {
             let mut normed = vec![0.0; pooled.len()];
-            let projection = Matrix::packed(self.projection, self.dim).transposed();
-            let d_features = Matrix::packed(d_features, self.dim);
-            product(
-                MatrixMut::packed(&mut normed, width),
+            let projection = Matrix::row_major(self.projection, self.dim).transposed();
+            let d_features = Matrix::row_major(d_features, self.dim);
+            gemm(
+                MatrixMut::row_major(&mut normed, width),
                 d_features,
                 projection,
-                1.0,
-                false,
+                Epilogue::default(),
                 1,
             );
             let (mut d_pooled, mut d_weight, mut d_bias) =
                 (vec![0.0; pooled.len()], vec![0.0; width], vec![0.0; width]);
-            let sums = (&mut d_weight[..], &mut d_bias[..]);
-            layer_norm_backward(&mut d_pooled, &mut normed, pooled, self.norm, sums);
+            let gradient = NormGradient {
+                weight: &mut d_weight,
+                bias: &mut d_bias,
+            };
+            layer_norm_backward(&mut d_pooled, &mut normed, pooled, self.norm, gradient);
             (d_pooled, normed, d_weight, d_bias)
         };
         let done: Vec<_> = chunks.par_iter().map(back).collect();
         let terms = done
             .iter()
             .zip(&chunks)
-            .map(|((_, normed, ..), (_, d_features))| Factors {
-                d_out: Matrix::packed(normed, width),
-                input: Matrix::packed(d_features, self.dim),
+            .map(|((_, normed, ..), (_, d_features))| WeightGradientTerm {
+                d_out: Matrix::row_major(normed, width),
+                input: Matrix::row_major(d_features, self.dim),
             });
         accumulate_weight_gradients(vec![(d_projection.make_mut(), terms.collect())]);
         for (.., d_weight, d_bias) in &done {

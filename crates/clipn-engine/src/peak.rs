@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::kernels::{Matrix, MatrixMut, product};
+use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 
 /// Side of the square matrices: large enough to make the cost of packing small, and small enough
 /// that a thread's three matrices (12 MiB) stay in or close to its caches.
@@ -26,13 +26,12 @@ fn best_round(duration: Duration) -> f64 {
     let mut out = vec![0.0; SIDE * SIDE];
     let mut round = || {
         let started = Instant::now();
-        let factor = Matrix::packed(&values, SIDE);
-        product(
-            MatrixMut::packed(&mut out, SIDE),
+        let factor = Matrix::row_major(&values, SIDE);
+        gemm(
+            MatrixMut::row_major(&mut out, SIDE),
             factor,
             factor,
-            1.0,
-            false,
+            Epilogue::default(),
             1,
         );
         std::hint::black_box(&out);

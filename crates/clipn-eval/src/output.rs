@@ -39,7 +39,7 @@ pub fn write_results_csv(
             "n_ood",
         ])?;
         for r in &results.results {
-            let method = by_name(r.score).map_or(r.score, |score| score.title());
+            let method = by_name(r.score).map_or(r.score, |score| score.display_name());
             csv.write_record([
                 epoch.unwrap_or_default(),
                 method,

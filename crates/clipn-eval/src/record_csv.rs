@@ -33,7 +33,7 @@ pub fn write_record_csv(
                 .chain(spread_heading(record, names, '-')),
         )?;
         for r in &record.results.results {
-            let method = by_name(r.score).map_or(r.score, |score| score.title());
+            let method = by_name(r.score).map_or(r.score, |score| score.display_name());
             let start = [epoch.unwrap_or_default(), method, &r.ood].map(str::to_owned);
             csv.write_record(
                 start

@@ -147,8 +147,12 @@ pub fn evaluate_each(
         .collect();
     let rows = |of: fn(&Classifier) -> &[f32]| classifiers.iter().flat_map(of).copied().collect();
     // With a scale of 1 the logits are cosines; each classifier multiplies them by its own scale.
-    let concatenated =
-        Classifier::new(names, rows(Classifier::yes), rows(Classifier::no))?.with_scale(1.0);
+    let concatenated = Classifier::new(
+        names,
+        rows(Classifier::yes_weights),
+        rows(Classifier::no_weights),
+    )?
+    .with_scale(1.0);
     let mut first = 0;
     let range = |classifier: &Classifier| {
         let range = ClassRange {
@@ -308,7 +312,9 @@ impl ScoringJob<'_> {
             Ok(())
         };
         self.pipeline
-            .for_each(files, self.options.parallelism, self.progress, look, sink)?;
+            .with_parallelism(self.options.parallelism)
+            .with_progress(self.progress)
+            .run(files, look, sink)?;
         match rows.first().map(Vec::as_slice) {
             Some(
                 all @ [

@@ -1,25 +1,64 @@
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::OfflineReason;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 
+/// Reason why downloads are disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OfflineReason {
+    /// Requested with [`DownloadSettings::without_downloads`](crate::DownloadSettings::without_downloads).
+    Requested,
+    /// The environment variable with this name is set.
+    Variable(&'static str),
+    /// The library was built without the feature `download`.
+    NotBuilt,
+}
+
+impl fmt::Display for OfflineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("offline mode is on"),
+            Self::Variable(variable) => write!(f, "{variable} is set"),
+            Self::NotBuilt => f.write_str("built without the feature `download`"),
+        }
+    }
+}
+
 /// Error while resolving a name of weights to files.
+///
+/// [`hint`](Self::hint) returns advice, which the messages do not contain.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DownloadError {
     /// The name does not have the form of a repository name, a file path or a URL.
     #[error(
-        "invalid weights name `{given}`: {problem}; expected hf-hub:OWNER/NAME[/FILE][@REVISION]"
+        "invalid weights name `{name}`: {problem}; expected hf-hub:OWNER/NAME[/FILE][@REVISION]"
     )]
-    Name {
+    InvalidName {
         /// The name.
-        given: String,
+        name: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A URL cannot be parsed.
+    #[error("invalid URL `{url}`")]
+    InvalidUrl {
+        /// The URL.
+        url: String,
+    },
+    /// A path in a repository leads outside of it, or is not valid on every operating system.
+    #[error("unsafe path `{path}` in {repository}")]
+    UnsafePath {
+        /// Repository, as `hf-hub:OWNER/NAME`.
+        repository: String,
+        /// The path.
+        path: String,
     },
     /// A tag of open_clip was given without an architecture.
     #[error("pretrained tag `{tag}` needs an architecture: expected one of {models}")]
@@ -47,21 +86,21 @@ pub enum DownloadError {
     },
     /// An environment variable is missing or invalid.
     #[error("environment variable {variable} {problem}")]
-    Variable {
+    Environment {
         /// Name of the variable.
         variable: &'static str,
         /// What is wrong with its value. Never contains the value, which may be a secret.
         problem: String,
     },
     /// Downloads are disabled, and files are missing in the cache.
-    #[error("{what} is not in the cache {}, and downloads are disabled: {}", cache.display(), offline.what_to_do())]
+    #[error("{what} is not in the cache {}, and downloads are disabled: {}", cache.display(), reason)]
     NotCached {
         /// What is missing.
         what: String,
         /// Directory of the cache.
         cache: PathBuf,
         /// Why downloads are disabled.
-        offline: OfflineReason,
+        reason: OfflineReason,
     },
     /// The connection failed.
     #[error("cannot reach {host}: {reason}")]
@@ -98,21 +137,23 @@ pub enum DownloadError {
         reason: &'static str,
     },
     /// The server denied access: status 401 or 403.
-    #[error("access to {what} denied (status {status}): {hint}")]
-    NoAccess {
+    #[error("access to {what} denied (status {status}): {reason}")]
+    AccessDenied {
         /// Repository or file.
         what: String,
         /// HTTP status.
         status: u16,
-        /// Likely cause and remedy.
+        /// Likely cause.
+        reason: &'static str,
+        /// Advice, as returned by [`hint`](Self::hint).
         hint: String,
     },
     /// The repository, revision or file does not exist: status 404.
-    #[error("{what} does not exist: {hint}")]
-    NotThere {
+    #[error("{what} does not exist")]
+    NotFound {
         /// Repository, revision or file.
         what: String,
-        /// Likely cause and remedy.
+        /// Advice, as returned by [`hint`](Self::hint).
         hint: String,
     },
     /// The server responded with an unexpected status.
@@ -125,10 +166,10 @@ pub enum DownloadError {
         /// HTTP status.
         status: u16,
         /// Value of the `Retry-After` header, if it is a number of seconds.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     },
     /// The responses do not follow the API of Hugging Face's hub.
-    #[error("{host} does not respond like Hugging Face's hub (HF_ENDPOINT): {problem}")]
+    #[error("{host} does not respond like Hugging Face's hub: {problem}")]
     NotAHub {
         /// Host, with its port if the URL has one.
         host: String,
@@ -150,9 +191,7 @@ pub enum DownloadError {
         "{}",
         match found.as_str() {
             "" => format!("no weights in a supported format (safetensors, .bin, .pt) in {repository}"),
-            found => format!(
-                "several weights files in {repository}; specify one as {repository}/FILE: {found}"
-            ),
+            found => format!("several weights files in {repository}: {found}"),
         }
     )]
     NoWeights {
@@ -163,7 +202,7 @@ pub enum DownloadError {
     },
     /// The length of a file differs from the announced one.
     #[error("unexpected length of {what}: expected {expected} bytes, got {got}")]
-    Length {
+    LengthMismatch {
         /// The file.
         what: String,
         /// Number of bytes received or announced by the server.
@@ -172,14 +211,14 @@ pub enum DownloadError {
         expected: u64,
     },
     /// The connection was closed before the end of the body.
-    #[error("connection to {host} closed after {got} bytes of {what}")]
-    Cut {
+    #[error("connection to {host} closed after {received} bytes of {what}")]
+    ConnectionClosed {
         /// The file.
         what: String,
         /// Host, with its port if the URL has one.
         host: String,
         /// Number of bytes on disk, which a retry resumes from.
-        got: u64,
+        received: u64,
     },
     /// The content does not match the checksum.
     #[error(
@@ -195,7 +234,7 @@ pub enum DownloadError {
     },
     /// The file changed on the server during every attempt to resume the download.
     #[error("{what} on {host} changed repeatedly during the download")]
-    Unsteady {
+    Changed {
         /// The file.
         what: String,
         /// Host of the server.
@@ -233,7 +272,7 @@ pub enum DownloadError {
     /// The config describes a model that is not supported. Detected before the weights are fetched.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The download was cancelled by its [`Progress`](crate::progress::Progress).
+    /// The download was canceled by its [`Progress`](clipn_base::progress::Progress).
     #[error("download of {what} interrupted; received data is kept")]
     Cancelled {
         /// The file.
@@ -246,7 +285,7 @@ impl DownloadError {
     /// and the statuses 408, 425, 429, 500 and 502 to 504.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::ConnectionClosed { .. } => true,
             Self::Status { status, .. } => {
                 matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
             }
@@ -254,10 +293,56 @@ impl DownloadError {
         }
     }
 
+    /// Advice on how to resolve the error, as an infinitive clause without final stop; `None` if the
+    /// message says it all.
+    pub fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::AccessDenied { hint, .. } | Self::NotFound { hint, .. } => hint,
+            Self::Environment {
+                variable: "HF_HOME",
+                ..
+            } => "set HF_HOME to a directory for downloads",
+            Self::NotCached { reason, .. } => match reason {
+                OfflineReason::Requested => "enable downloads once, with a network connection",
+                OfflineReason::Variable(variable) => {
+                    let hint = format!("unset {variable} once, with a network connection");
+                    return Some(Cow::Owned(hint));
+                }
+                OfflineReason::NotBuilt => {
+                    "download the files with another program (`hf download` of Python's \
+                     huggingface_hub uses the same cache), or give the path of the files"
+                }
+            },
+            Self::NoWeights { repository, found } if !found.is_empty() => {
+                return Some(Cow::Owned(format!("specify one as {repository}/FILE")));
+            }
+            Self::Connection { .. } => {
+                "check the network connection, and HTTPS_PROXY if there is a proxy"
+            }
+            Self::Tls { .. } => {
+                "if a proxy has its own certificates, set SSL_CERT_FILE to a PEM file with them"
+            }
+            Self::Timeout { .. } | Self::ConnectionClosed { .. } | Self::Cancelled { .. } => {
+                "try again to resume; received data is kept"
+            }
+            Self::Status { status: 500.., .. } | Self::Changed { .. } => "try again later",
+            Self::NotAHub { .. } => "check HF_ENDPOINT",
+            Self::LengthMismatch { .. } | Self::Checksum { .. } => {
+                "try again; if it fails again, do not trust the server"
+            }
+            Self::NoSpace { .. } => {
+                "free some space, or set HF_HOME to a directory on another disk; received data is kept"
+            }
+            Self::Io { .. } => "check the permissions, or set HF_HOME to another directory",
+            Self::Certificates { .. } => "set SSL_CERT_FILE to a PEM file, or unset it",
+            _ => return None,
+        }))
+    }
+
     /// Converts an I/O error of the cache. A full disk or an exceeded quota is
     /// [`NoSpace`](Self::NoSpace).
     #[cfg(feature = "download")]
-    pub(super) fn writing(
+    pub(crate) fn writing(
         action: &'static str,
         path: &std::path::Path,
         source: std::io::Error,

@@ -1,23 +1,22 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::cache::Repository;
-use super::{DownloadError, HubName, Name, Origin, Row, Settings};
-use clipn_base::progress::Progress;
+use clipn_base::progress::{NoProgress, Progress};
 
-/// What the weights are used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Inference or training. An unsupported config is an error before the weights are fetched.
-    Compute,
-    /// Inspection of the files. Unsupported configs are accepted.
-    Look,
-}
+use crate::cache::{CachedModel, find_cached, url_file_path};
+use crate::error::DownloadError;
+#[cfg(not(feature = "download"))]
+use crate::error::OfflineReason;
+use crate::hub_name::HubName;
+use crate::name::WeightsName;
+use crate::settings::{DownloadSettings, FetchPurpose};
+use crate::tags::{PretrainedSource, PretrainedTag};
 
 /// Local files of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FetchedWeights {
     /// Weights file, or directory with weights and configs, as accepted by
-    /// [`Pretrained::open`](clipn_model::Pretrained::open).
+    /// [`PretrainedWeights::open`](clipn_model::PretrainedWeights::open).
     pub path: PathBuf,
     /// Architecture of a tag, for weights without a config. `None` for paths and repositories.
     pub model: Option<&'static str>,
@@ -25,7 +24,7 @@ pub struct FetchedWeights {
     pub notes: Vec<String>,
 }
 
-impl Name {
+impl WeightsName {
     /// Returns the files, from the cache or downloaded into it.
     ///
     /// Cached files of a commit are returned without a request. For a branch or tag, the hub is
@@ -34,126 +33,108 @@ impl Name {
     ///
     /// # Errors
     /// - [`DownloadError::NotCached`] if downloads are disabled and files are missing.
-    /// - [`DownloadError::NoAccess`], [`DownloadError::NotThere`] or [`DownloadError::NoWeights`]
-    ///   if the repository does not provide the weights.
+    /// - [`DownloadError::AccessDenied`], [`DownloadError::NotFound`] or
+    ///   [`DownloadError::NoWeights`] if the repository does not provide the weights.
     /// - [`DownloadError::Model`] or [`DownloadError::Index`] if its config or index is invalid.
     /// - Any other [`DownloadError`] if a transfer or the cache fails.
     pub fn fetch(
         &self,
-        settings: &Settings,
-        purpose: Purpose,
+        settings: &DownloadSettings,
+        purpose: FetchPurpose,
+    ) -> Result<FetchedWeights, DownloadError> {
+        self.fetch_with_progress(settings, purpose, &NoProgress)
+    }
+
+    /// Same as [`fetch`](Self::fetch), with reports to `progress`, which can also cancel.
+    ///
+    /// # Errors
+    /// Those of [`fetch`](Self::fetch), and [`DownloadError::Cancelled`].
+    pub fn fetch_with_progress(
+        &self,
+        settings: &DownloadSettings,
+        purpose: FetchPurpose,
         progress: &dyn Progress,
     ) -> Result<FetchedWeights, DownloadError> {
-        match self {
-            Self::Path(path) => Ok(FetchedWeights {
-                path: path.clone(),
-                model: None,
-                notes: Vec::new(),
-            }),
-            Self::Hub(name) => hub(name, settings, purpose, progress),
-            Self::Tag(row) => {
-                let fetched = match &row.origin {
-                    Origin::Hub(name) => hub(name, settings, purpose, progress)?,
-                    Origin::Url { url, sha256 } => from_url(row, url, sha256, settings, progress)?,
+        let (cached, model) = match self {
+            Self::Path(path) => (path.clone().into(), None),
+            Self::Hub(name) => (fetch_repository(name, settings, purpose, progress)?, None),
+            Self::Tag(tag) => {
+                let cached = match &tag.source {
+                    PretrainedSource::Hub(name) => {
+                        fetch_repository(name, settings, purpose, progress)?
+                    }
+                    PretrainedSource::Url { url, sha256 } => {
+                        fetch_url_of_tag(tag, url, sha256, settings, progress)?.into()
+                    }
                 };
-                Ok(FetchedWeights {
-                    model: Some(row.model),
-                    ..fetched
-                })
+                (cached, Some(tag.model))
             }
-        }
+        };
+        Ok(FetchedWeights {
+            path: cached.path,
+            model,
+            notes: cached.notes,
+        })
     }
 }
 
-impl Row {
+impl PretrainedTag {
     /// Path of the weights, a directory or a file, if all of them are in the cache.
-    pub fn cached(&self, settings: &Settings) -> Option<PathBuf> {
-        match &self.origin {
-            Origin::Hub(name) => cached(name, settings).map(|fetched| fetched.path),
-            Origin::Url { url, sha256 } => {
-                Some(kept(url, sha256, settings)).filter(|path| path.is_file())
+    pub fn cached(&self, settings: &DownloadSettings) -> Option<PathBuf> {
+        match &self.source {
+            PretrainedSource::Hub(name) => find_cached(name, settings).map(|cached| cached.path),
+            PretrainedSource::Url { url, sha256 } => {
+                Some(url_file_path(url, sha256, settings)).filter(|path| path.is_file())
             }
         }
     }
 }
 
-/// Cached files of a repository while downloads are disabled.
-fn offline(
+#[cfg_attr(not(feature = "download"), expect(unused_variables))]
+fn fetch_repository(
     name: &HubName,
-    settings: &Settings,
-    why: super::OfflineReason,
-) -> Result<FetchedWeights, DownloadError> {
-    cached(name, settings).ok_or_else(|| DownloadError::NotCached {
-        what: name.to_string(),
-        cache: settings.cache.clone(),
-        offline: why,
-    })
-}
-
-/// Complete weights of a repository in the cache.
-pub(super) fn cached(name: &HubName, settings: &Settings) -> Option<FetchedWeights> {
-    let repository = Repository::of(name, settings);
-    let commit = repository.cached_commit(&name.revision)?;
-    let found = repository.weights(&commit, name.file.as_deref())?;
-    Some(FetchedWeights {
-        path: found.path,
-        model: None,
-        notes: found.notes,
-    })
-}
-
-fn hub(
-    name: &HubName,
-    settings: &Settings,
-    purpose: Purpose,
+    settings: &DownloadSettings,
+    purpose: FetchPurpose,
     progress: &dyn Progress,
-) -> Result<FetchedWeights, DownloadError> {
-    if let Some(why) = settings.offline {
-        return offline(name, settings, why);
-    }
-    #[cfg(feature = "download")]
-    return super::hub::fetch(name, settings, purpose, progress);
-    #[cfg(not(feature = "download"))]
-    {
-        let _ = (purpose, progress);
-        offline(name, settings, super::OfflineReason::NotBuilt)
+) -> Result<CachedModel, DownloadError> {
+    let from_cache = |reason| {
+        find_cached(name, settings).ok_or_else(|| DownloadError::NotCached {
+            what: name.to_string(),
+            cache: settings.cache.clone(),
+            reason,
+        })
+    };
+    match settings.offline {
+        Some(reason) => from_cache(reason),
+        #[cfg(feature = "download")]
+        None => crate::hub::fetch(name, settings, purpose, progress),
+        #[cfg(not(feature = "download"))]
+        None => from_cache(OfflineReason::NotBuilt),
     }
 }
 
-/// Path in the cache of a file that is identified by its URL: `SHA256/NAME`.
-pub(super) fn kept(url: &str, sha256: &str, settings: &Settings) -> PathBuf {
-    let name = url.rsplit('/').next().unwrap_or_default();
-    settings.url_files_dir().join(sha256).join(Path::new(name))
-}
-
-fn from_url(
-    row: &Row,
+#[cfg_attr(not(feature = "download"), expect(unused_variables))]
+fn fetch_url_of_tag(
+    tag: &PretrainedTag,
     url: &str,
     sha256: &str,
-    settings: &Settings,
+    settings: &DownloadSettings,
     progress: &dyn Progress,
-) -> Result<FetchedWeights, DownloadError> {
-    let path = kept(url, sha256, settings);
-    if !path.is_file() {
-        let why = settings
-            .offline
-            .or((!cfg!(feature = "download")).then_some(super::OfflineReason::NotBuilt));
-        if let Some(offline) = why {
-            let what = format!("the weights of {} {} ({url})", row.model, row.tag);
-            return Err(DownloadError::NotCached {
-                what,
-                cache: settings.assets.clone(),
-                offline,
-            });
-        }
-        #[cfg(feature = "download")]
-        super::fetch_url(url, sha256, settings, progress)?;
-        #[cfg(not(feature = "download"))]
-        let _ = progress;
+) -> Result<PathBuf, DownloadError> {
+    let path = url_file_path(url, sha256, settings);
+    if path.is_file() {
+        return Ok(path);
     }
-    Ok(FetchedWeights {
-        path,
-        model: None,
-        notes: Vec::new(),
-    })
+    let not_cached = |reason| DownloadError::NotCached {
+        what: format!("the weights of {} {} ({url})", tag.model, tag.tag),
+        cache: settings.assets.clone(),
+        reason,
+    };
+    match settings.offline {
+        Some(reason) => Err(not_cached(reason)),
+        #[cfg(feature = "download")]
+        None => crate::url::fetch_url_with_progress(url, sha256, settings, progress),
+        #[cfg(not(feature = "download"))]
+        None => Err(not_cached(OfflineReason::NotBuilt)),
+    }
 }

@@ -1,48 +1,36 @@
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
-use super::DownloadError;
+use crate::env::EnvVars;
+use crate::error::{DownloadError, OfflineReason};
 #[cfg(feature = "download")]
-use super::http::Network;
+use crate::http::Network;
 
-/// Reason why downloads are disabled.
+/// What weights are fetched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OfflineReason {
-    /// Downloads were disabled with [`Settings::offline`].
-    Asked,
-    /// The environment variable with this name is set.
-    Variable(&'static str),
-    /// The library was built without the feature `download`.
-    NotBuilt,
+pub enum FetchPurpose {
+    /// Inference or training. An unsupported config is an error before the weights are fetched.
+    Compute,
+    /// Inspection of the files. Unsupported configs are accepted.
+    Inspect,
 }
 
-impl OfflineReason {
-    /// The reason as a clause of an error message.
-    pub(super) fn what_to_do(self) -> String {
-        match self {
-            Self::Asked => "offline mode is on".to_owned(),
-            Self::Variable(variable) => format!("{variable} is set"),
-            Self::NotBuilt => "built without the feature `download`".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for OfflineReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Asked => f.write_str("offline mode"),
-            Self::Variable(variable) => f.write_str(variable),
-            Self::NotBuilt => f.write_str("built without the feature `download`"),
-        }
-    }
-}
-
-/// Locations of the cache and configuration of downloads. The environment variables are those of
-/// Python's huggingface_hub.
+/// Locations of the cache and configuration of downloads.
+///
+/// The environment variables are those of Python's huggingface_hub, so that both share one cache:
+///
+/// ```
+/// use clipn_hub::DownloadSettings;
+///
+/// let settings = DownloadSettings::from_lookup(&|name| (name == "HF_HOME").then(|| "/data/hf".into()))?;
+/// assert_eq!(settings.cache, std::path::Path::new("/data/hf/hub"));
+/// assert!(settings.without_downloads().offline.is_some());
+/// # Ok::<(), clipn_hub::DownloadError>(())
+/// ```
 #[derive(Debug, Clone)]
-pub struct Settings {
+#[non_exhaustive]
+pub struct DownloadSettings {
     /// Directory of Hugging Face's repository cache.
     pub cache: PathBuf,
     /// Directory of Hugging Face's assets cache; clipn uses its subdirectory `clipn`.
@@ -57,28 +45,28 @@ pub struct Settings {
     pub network: Network,
 }
 
-impl Settings {
+impl DownloadSettings {
     /// Reads the settings from environment variables: `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_HOME`,
     /// `XDG_CACHE_HOME`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, and for the network
     /// `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `SSL_CERT_FILE` and the usual proxy variables.
     ///
     /// # Errors
-    /// [`DownloadError::Variable`] if a value is invalid, or if there is no home directory.
+    /// [`DownloadError::Environment`] if a value is invalid, or if there is no home directory.
     pub fn from_env() -> Result<Self, DownloadError> {
-        Self::from_variables(&|name| std::env::var_os(name))
+        Self::from_lookup(&|name| std::env::var_os(name))
     }
 
-    /// Reads the settings from variables that `get` returns by name.
+    /// Reads the settings from variables that `lookup` returns by name.
     ///
     /// # Errors
     /// Same as [`from_env`](Self::from_env).
-    pub fn from_variables(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, DownloadError> {
-        let variables = Variables::new(get);
-        let home = variables.hugging_face_home();
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, DownloadError> {
+        let variables = EnvVars::new(lookup);
+        let home = variables.hf_home();
         let default = |directory: &str| {
             home.as_ref()
                 .map(|home| home.join(directory))
-                .ok_or(DownloadError::Variable {
+                .ok_or(DownloadError::Environment {
                     variable: "HF_HOME",
                     problem: "is not set, and there is no home directory".to_owned(),
                 })
@@ -98,65 +86,20 @@ impl Settings {
                 .map(OfflineReason::Variable)
                 .or((!built).then_some(OfflineReason::NotBuilt)),
             #[cfg(feature = "download")]
-            network: Network::from_variables(&variables, home.as_deref())?,
+            network: Network::from_env_vars(&variables, home.as_deref())?,
         })
     }
 
     /// Directory of files that are identified by their URL.
-    pub(super) fn url_files_dir(&self) -> PathBuf {
+    pub(crate) fn url_files_dir(&self) -> PathBuf {
         self.assets.join("clipn").join("weights")
     }
 
     /// Disables downloads, so that only cached files are used.
     #[must_use]
-    pub fn offline(mut self) -> Self {
-        self.offline = self.offline.or(Some(OfflineReason::Asked));
+    pub fn without_downloads(mut self) -> Self {
+        self.offline = self.offline.or(Some(OfflineReason::Requested));
         self
-    }
-}
-
-/// Environment variables. An empty variable counts as unset.
-pub(super) struct Variables<'a>(&'a dyn Fn(&str) -> Option<OsString>);
-
-impl<'a> Variables<'a> {
-    pub(super) fn new(get: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
-        Self(get)
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<OsString> {
-        (self.0)(name).filter(|value| !value.is_empty())
-    }
-
-    /// Parses a flag as huggingface_hub does: `1`, `ON`, `YES` and `TRUE` in any case are true.
-    pub(super) fn is_true(&self, name: &str) -> bool {
-        let value = self
-            .get(name)
-            .map(|value| value.to_string_lossy().to_ascii_uppercase());
-        value.is_some_and(|value| matches!(value.as_str(), "1" | "ON" | "YES" | "TRUE"))
-    }
-
-    /// Parses a path. A leading `~` is replaced by the home directory.
-    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        let value = PathBuf::from(self.get(name)?);
-        match (value.strip_prefix("~"), self.home()) {
-            (Ok(rest), Some(home)) => Some(home.join(rest)),
-            _ => Some(value),
-        }
-    }
-
-    fn home(&self) -> Option<PathBuf> {
-        self.get("HOME")
-            .or_else(|| self.get("USERPROFILE"))
-            .map(PathBuf::from)
-    }
-
-    fn hugging_face_home(&self) -> Option<PathBuf> {
-        let caches = || {
-            self.path("XDG_CACHE_HOME")
-                .or_else(|| Some(self.home()?.join(".cache")))
-        };
-        self.path("HF_HOME")
-            .or_else(|| Some(caches()?.join("huggingface")))
     }
 }
 
@@ -166,8 +109,8 @@ mod tests {
 
     use super::*;
 
-    fn settings(variables: &[(&str, &str)]) -> Result<Settings, DownloadError> {
-        Settings::from_variables(&|name| {
+    fn settings(variables: &[(&str, &str)]) -> Result<DownloadSettings, DownloadError> {
+        DownloadSettings::from_lookup(&|name| {
             variables
                 .iter()
                 .find(|(known, _)| *known == name)
@@ -226,7 +169,7 @@ mod tests {
         assert!(
             settings(&[("HOME", "/h")])
                 .unwrap()
-                .offline()
+                .without_downloads()
                 .offline
                 .is_some()
         );

@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 
+use clipn_base::progress::{NoProgress, Progress};
 use ureq::http::Uri;
 
-use super::cache::create_directory;
-use super::fetch::kept;
-use super::http::Client;
-use super::transfer::{Lock, Transfer};
-use super::{DownloadError, Settings};
-use clipn_base::progress::Progress;
+use crate::cache::{create_directory, url_file_path};
+use crate::error::DownloadError;
+use crate::http::{HttpResponse, HubClient};
+use crate::settings::DownloadSettings;
+use crate::transfer::{FileLock, Transfer};
 
 /// Maximum size of a file in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 42;
@@ -18,42 +18,52 @@ const MAX_FILE_BYTES: u64 = 1 << 42;
 /// `sha256` is the expected checksum of the file, in lower-case hexadecimal.
 ///
 /// # Errors
-/// - [`DownloadError::Name`] if `url` is not a valid URL.
+/// - [`DownloadError::InvalidUrl`] if `url` is not a valid URL.
 /// - [`DownloadError::Checksum`] if the content does not match `sha256`.
 /// - Any other [`DownloadError`] if the transfer or the cache fails.
 pub fn fetch_url(
     url: &str,
     sha256: &str,
-    settings: &Settings,
+    settings: &DownloadSettings,
+) -> Result<PathBuf, DownloadError> {
+    fetch_url_with_progress(url, sha256, settings, &NoProgress)
+}
+
+/// Same as [`fetch_url`], with reports to `progress`, which can also cancel.
+///
+/// # Errors
+/// Those of [`fetch_url`], and [`DownloadError::Cancelled`].
+pub fn fetch_url_with_progress(
+    url: &str,
+    sha256: &str,
+    settings: &DownloadSettings,
     progress: &dyn Progress,
 ) -> Result<PathBuf, DownloadError> {
-    let target = kept(url, sha256, settings);
+    let target = url_file_path(url, sha256, settings);
     if target.is_file() {
         return Ok(target);
     }
-    let uri: Uri = url.parse().map_err(|_| DownloadError::Name {
-        given: url.to_owned(),
-        problem: "invalid URL",
+    let uri: Uri = url.parse().map_err(|_| DownloadError::InvalidUrl {
+        url: url.to_owned(),
     })?;
-    let client = Client::new(&settings.network)?;
+    let client = HubClient::new(&settings.network)?;
     let directory = target.parent().unwrap_or(&target);
     create_directory(directory)?;
     let what = url.rsplit('/').next().unwrap_or(url);
-    let _lock = Lock::take(&directory.join(".lock"), what, progress)?;
+    let _lock = FileLock::acquire(&directory.join(".lock"), what, progress)?;
     if !target.is_file() {
-        let refusal = |answer: &super::http::HttpResponse| answer.refusal(url);
-        let sha256 = Some(sha256);
+        let status_error = |response: &HttpResponse| response.status_error(url);
         let transfer = Transfer {
             client: &client,
             uri: &uri,
             what,
             size: None,
-            sha256,
+            sha256: Some(sha256),
             limit: MAX_FILE_BYTES,
-            refusal: &refusal,
+            status_error: &status_error,
             progress,
         };
-        transfer.to(&target)?;
+        transfer.run(&target)?;
     }
     Ok(target)
 }

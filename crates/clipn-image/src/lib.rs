@@ -1,39 +1,59 @@
-//! Image decoding, resizing, cropping, normalization and training augmentation.
+//! Images as the tensors that a CLIP tower takes, with the pixels of the published evaluations.
 //!
-//! Follows what Pillow and torchvision do for the published evaluation, byte for byte after
-//! decoding, so that an image yields the same tensor as in the published code: file or bytes →
-//! [`RgbImage`] `[H, W, 3]` → crop `[S, S, 3]` → tensor `[3, S, S]`.
+//! Published CLIP numbers were computed with Pillow and torchvision. A decoder or a resize filter
+//! that differs by a few levels changes them. This crate follows the two byte for byte: JPEG files
+//! are decoded as libjpeg-turbo does, resized with Pillow's bicubic filter, and normalized as
+//! torchvision does. It does not need CLIP; any model with this preprocessing can use it.
+//!
+//! ```text
+//! file ──┐ decode_file                  crop              normalize_into
+//!        ├────────────► RgbImage ────────────► RgbImage ────────────► tensor
+//! bytes ─┘ decode_bytes [H, W, 3]  │         [S, S, 3]               [3, S, S]
+//!                                  └► Augmentation::apply, for training
+//! ```
 //!
 //! ```
-//! use clipn::image::{Preprocessing, RgbImage};
+//! use clipn_image::{Preprocessing, RgbImage};
 //!
-//! # fn main() -> Result<(), clipn::image::ImageError> {
 //! let image = RgbImage::new(2, 1, vec![0, 0, 0, 255, 255, 255])?;
 //! let preprocessing = Preprocessing::clip(224);
 //! let crop = preprocessing.crop(&image)?;
 //! assert_eq!((crop.width(), crop.height()), (224, 224));
+//!
 //! let mut tensor = vec![0.0; preprocessing.tensor_len()];
 //! preprocessing.normalize_into(&crop, &mut tensor)?;
-//! # Ok(())
-//! # }
+//! assert_eq!(tensor.len(), 3 * 224 * 224);
+//! # Ok::<(), clipn_image::ImageError>(())
 //! ```
+//!
+//! | item | purpose |
+//! |---|---|
+//! | [`decode_file`], [`decode_bytes`] | JPEG, PNG, WebP, BMP, GIF and TIFF to RGB, whatever the file's extension |
+//! | [`DecodeOptions`] | EXIF orientation, 16-bit grayscale, maximum number of pixels |
+//! | [`Preprocessing`] | resize, center crop and normalization; from file to tensor in one call |
+//! | [`Augmentation`], [`random_crop_box`], [`resized_crop`] | torchvision's random crop, flip, color jitter, grayscale and erasing |
+//! | [`ImageSource`] | trait for images that a pipeline reads later |
+//!
+//! Files are not trusted: sizes are checked before memory is allocated, and a decoder that panics
+//! gives an [`ImageError::Corrupt`]. All functions are pure and `Send`; SIMD instructions are
+//! detected at run time. The crate has no features.
 mod augment;
 mod decode;
 mod error;
 mod preprocess;
-mod read_image;
 mod resample;
 mod rgb;
-mod transpose;
+mod simd_transpose;
+mod source;
 
 pub use augment::{
     Augmentation, ColorJitter, CropBox, TrainingCrop, random_crop_box, resized_crop,
 };
 pub use decode::{DecodeOptions, decode_bytes, decode_file};
-pub use error::{ImageError, Origin};
+pub use error::{ImageError, ImageOrigin};
 pub use preprocess::Preprocessing;
-pub use read_image::ReadImage;
 pub use rgb::RgbImage;
+pub use source::ImageSource;
 
 #[cfg(test)]
 mod simd_levels {

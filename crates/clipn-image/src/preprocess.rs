@@ -3,10 +3,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{DecodeOptions, decode_bytes, decode_file};
-use super::error::ImageError;
-use super::resample::{Axis, window};
-use super::rgb::RgbImage;
+use crate::decode::{DecodeOptions, decode_bytes, decode_file};
+use crate::error::ImageError;
+use crate::resample::{AxisResampling, resample_window};
+use crate::rgb::RgbImage;
 
 /// CLIP's channel means, for values in [0, 1].
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -21,6 +21,18 @@ const MAX_SIZE: usize = 4096;
 ///
 /// Equals torchvision's `Resize` with bicubic interpolation, `CenterCrop`, `ToTensor` and
 /// `Normalize` on Pillow images that are converted to RGB first.
+///
+/// ```
+/// use clipn_image::{DecodeOptions, Preprocessing, RgbImage};
+///
+/// // OpenAI's mean and standard deviation; photographs upright, as they are meant to be seen.
+/// let preprocessing = Preprocessing::clip(2).with_decode(DecodeOptions::for_display());
+/// let image = RgbImage::new(2, 2, vec![255; 12])?;
+/// let mut tensor = vec![0.0; preprocessing.tensor_len()];
+/// preprocessing.normalize_into(&preprocessing.crop(&image)?, &mut tensor)?;
+/// assert_eq!(tensor[0], (1.0 - preprocessing.mean[0]) / preprocessing.std[0]);
+/// # Ok::<(), clipn_image::ImageError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Image size S of the tower, 1 to 4096 pixels.
@@ -33,7 +45,8 @@ pub struct Preprocessing {
     pub decode: DecodeOptions,
     /// Whether the crop is converted to grayscale ([`RgbImage::to_gray`]), as a control for what
     /// color contributes.
-    pub grey: bool,
+    #[serde(rename = "grey", alias = "gray")]
+    pub gray: bool,
 }
 
 impl Preprocessing {
@@ -46,11 +59,29 @@ impl Preprocessing {
             mean: CLIP_MEAN,
             std: CLIP_STD,
             decode: DecodeOptions::faithful(),
-            grey: false,
+            gray: false,
         }
     }
 
-    /// Number of values of the tensor `[3, size, size]`.
+    /// Sets the options for decoding image files.
+    #[must_use]
+    pub fn with_decode(self, decode: DecodeOptions) -> Self {
+        Self { decode, ..self }
+    }
+
+    /// Sets whether the crop is converted to grayscale.
+    #[must_use]
+    pub fn with_gray(self, gray: bool) -> Self {
+        Self { gray, ..self }
+    }
+
+    /// Sets the mean and the standard deviation of each channel, for values in [0, 1].
+    #[must_use]
+    pub fn with_normalization(self, mean: [f32; 3], std: [f32; 3]) -> Self {
+        Self { mean, std, ..self }
+    }
+
+    /// Returns the number of values of the tensor `[3, size, size]`.
     pub fn tensor_len(&self) -> usize {
         self.size.saturating_mul(self.size).saturating_mul(3)
     }
@@ -62,19 +93,19 @@ impl Preprocessing {
     /// computed, so extreme aspect ratios cost no memory.
     ///
     /// # Errors
-    /// [`ImageError::Preprocessing`] if `size` is not in 1 to 4096, or `mean` or `std` is invalid.
+    /// [`ImageError::InvalidSetting`] if `size` is not in 1 to 4096, or `mean` or `std` is invalid.
     pub fn crop(&self, image: &RgbImage) -> Result<RgbImage, ImageError> {
-        self.check()?;
+        self.validate()?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let short = width.min(height);
-        let pixels = window(
+        let pixels = resample_window(
             image.pixels(),
             axis(width, short, self.size),
             axis(height, short, self.size),
         );
         let size = self.size as u32;
         let crop = RgbImage::new(size, size, pixels)?;
-        Ok(if self.grey { crop.to_gray() } else { crop })
+        Ok(if self.gray { crop.to_gray() } else { crop })
     }
 
     /// Normalizes the crop `[size, size, 3]` into the tensor `[3, size, size]`.
@@ -84,9 +115,9 @@ impl Preprocessing {
     /// # Errors
     /// - [`ImageError::CropSize`] if `crop` is not `size` x `size`.
     /// - [`ImageError::OutputLength`] if the length of `out` is not [`Preprocessing::tensor_len`].
-    /// - [`ImageError::Preprocessing`] if a setting is invalid.
+    /// - [`ImageError::InvalidSetting`] if a setting is invalid.
     pub fn normalize_into(&self, crop: &RgbImage, out: &mut [f32]) -> Result<(), ImageError> {
-        self.check()?;
+        self.validate()?;
         let (width, height) = (crop.width(), crop.height());
         if width as usize != self.size || height as usize != self.size {
             return Err(ImageError::CropSize {
@@ -95,12 +126,12 @@ impl Preprocessing {
                 size: self.size,
             });
         }
-        let (size, expected, found) = (self.size, self.tensor_len(), out.len());
-        if found != expected {
+        let (size, expected, actual) = (self.size, self.tensor_len(), out.len());
+        if actual != expected {
             return Err(ImageError::OutputLength {
                 size,
                 expected,
-                found,
+                actual,
             });
         }
         for (channel, plane) in out.chunks_exact_mut(size * size).enumerate() {
@@ -117,7 +148,11 @@ impl Preprocessing {
     /// # Errors
     /// The errors of [`decode_file`], [`Preprocessing::crop`] and
     /// [`Preprocessing::normalize_into`].
-    pub fn preprocess_file(&self, path: &Path, out: &mut [f32]) -> Result<(), ImageError> {
+    pub fn preprocess_file(
+        &self,
+        path: impl AsRef<Path>,
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
         let image = decode_file(path, &self.decode)?;
         self.normalize_into(&self.crop(&image)?, out)
     }
@@ -138,43 +173,44 @@ impl Preprocessing {
         std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
     }
 
-    /// Validates the settings.
-    pub fn check(&self) -> Result<(), ImageError> {
+    /// Validates the settings, as every method does that uses them.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidSetting`] that names the first invalid setting.
+    pub fn validate(&self) -> Result<(), ImageError> {
+        let invalid = |setting, reason| Err(ImageError::InvalidSetting { setting, reason });
         if self.size == 0 || self.size > MAX_SIZE {
-            let reason = format!("size: expected 1 to {MAX_SIZE}, got {}", self.size);
-            return Err(ImageError::Preprocessing { reason });
+            let reason = format!("expected 1 to {MAX_SIZE}, got {}", self.size);
+            return invalid("size", reason);
         }
         if self.mean.iter().any(|mean| !mean.is_finite()) {
-            let reason = format!("mean: expected three finite numbers, got {:?}", self.mean);
-            return Err(ImageError::Preprocessing { reason });
+            let reason = format!("expected three finite numbers, got {:?}", self.mean);
+            return invalid("mean", reason);
         }
         if self.std.iter().any(|std| !std.is_finite() || *std <= 0.0) {
-            let reason = format!(
-                "std: expected three finite numbers above 0, got {:?}",
-                self.std
-            );
-            return Err(ImageError::Preprocessing { reason });
+            let reason = format!("expected three finite numbers above 0, got {:?}", self.std);
+            return invalid("std", reason);
         }
         Ok(())
     }
 }
 
-/// Returns the resampling of a side of `input` pixels that scales `short` pixels to `size`, and
+/// Returns the resampling of a side of `input_len` pixels that scales `short` pixels to `size`, and
 /// crops the middle `size`.
-fn axis(input: usize, short: usize, size: usize) -> Axis {
-    let output = size as u64 * input as u64 / short as u64;
-    let spare = output - size as u64;
+fn axis(input_len: usize, short: usize, size: usize) -> AxisResampling {
+    let output_len = size as u64 * input_len as u64 / short as u64;
+    let spare = output_len - size as u64;
     // Round half to even: spare / 2 if that is even, else the even one of its two neighbors.
-    let offset = if spare % 4 == 3 {
+    let window_start = if spare % 4 == 3 {
         spare / 2 + 1
     } else {
         spare / 2
     };
-    Axis {
-        input,
-        output,
-        offset,
-        length: size,
+    AxisResampling {
+        input_len,
+        output_len,
+        window_start,
+        window_len: size,
     }
 }
 
@@ -195,12 +231,12 @@ mod tests {
             if input >= short {
                 let axis = axis(input, short, 224);
                 assert_eq!(
-                    (axis.output, axis.offset, axis.length),
+                    (axis.output_len, axis.window_start, axis.window_len),
                     (output, offset, 224)
                 );
             }
         }
-        assert_eq!(axis(40_000, 1, 224).output, 8_960_000);
+        assert_eq!(axis(40_000, 1, 224).output_len, 8_960_000);
     }
 
     #[test]
@@ -211,7 +247,7 @@ mod tests {
             four.normalize_into(&image, &mut [0.0; 47]),
             Err(ImageError::OutputLength {
                 expected: 48,
-                found: 47,
+                actual: 47,
                 ..
             })
         ));
@@ -233,7 +269,7 @@ mod tests {
             },
         ] {
             assert!(
-                matches!(invalid.crop(&image), Err(ImageError::Preprocessing { .. })),
+                matches!(invalid.crop(&image), Err(ImageError::InvalidSetting { .. })),
                 "{invalid:?}"
             );
         }
@@ -250,7 +286,7 @@ mod tests {
     fn gray_crops_have_three_equal_channels() {
         let image = RgbImage::new(4, 4, (0..48).map(|v| v * 5).collect()).unwrap();
         let gray = Preprocessing {
-            grey: true,
+            gray: true,
             ..Preprocessing::clip(4)
         };
         assert_eq!(gray.crop(&image).unwrap(), image.to_gray());
@@ -259,8 +295,9 @@ mod tests {
     #[test]
     fn settings_round_trip_through_json() {
         let mut settings = Preprocessing::clip(224);
-        settings.decode = DecodeOptions::for_users();
+        settings.decode = DecodeOptions::for_display();
         let text = serde_json::to_string(&settings).unwrap();
+        assert!(text.contains("\"grey\":false"), "{text}");
         assert_eq!(
             serde_json::from_str::<Preprocessing>(&text).unwrap(),
             settings

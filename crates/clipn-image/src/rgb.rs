@@ -1,7 +1,16 @@
 //! Decoded images.
-use super::error::{ImageError, Origin};
+use crate::error::{ImageError, ImageOrigin};
 
 /// RGB image with 8 bits per channel and rows from top to bottom: `[H, W, 3]`.
+///
+/// ```
+/// use clipn_image::RgbImage;
+///
+/// let image = RgbImage::new(2, 1, vec![255, 0, 0, 0, 0, 255])?;
+/// assert_eq!((image.width(), image.height()), (2, 1));
+/// assert_eq!(image.to_gray().pixels(), [76, 76, 76, 29, 29, 29]);
+/// # Ok::<(), clipn_image::ImageError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbImage {
     width: u32,
@@ -13,12 +22,12 @@ impl RgbImage {
     /// Creates an image from `pixels` `[height, width, 3]`.
     ///
     /// # Errors
-    /// - [`ImageError::ZeroSize`] if `width` or `height` is 0.
+    /// - [`ImageError::NoPixels`] if `width` or `height` is 0.
     /// - [`ImageError::PixelCount`] if the length of `pixels` is not `height * width * 3`.
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self, ImageError> {
         if width == 0 || height == 0 {
-            return Err(ImageError::ZeroSize {
-                origin: Origin::Bytes,
+            return Err(ImageError::NoPixels {
+                origin: ImageOrigin::Memory,
                 width,
                 height,
             });
@@ -29,7 +38,7 @@ impl RgbImage {
                 width,
                 height,
                 expected,
-                found: pixels.len(),
+                actual: pixels.len(),
             });
         }
         Ok(Self {
@@ -61,7 +70,7 @@ impl RgbImage {
 
     /// Replaces each value by `map(index, value)`, with the index into [`RgbImage::pixels`].
     #[must_use]
-    pub(super) fn map_values(mut self, map: impl Fn(usize, u8) -> u8) -> Self {
+    pub(crate) fn map_values(mut self, map: impl Fn(usize, u8) -> u8) -> Self {
         for (index, value) in self.pixels.iter_mut().enumerate() {
             *value = map(index, *value);
         }
@@ -98,13 +107,13 @@ mod tests {
             RgbImage::new(2, 1, vec![0; 5]),
             Err(ImageError::PixelCount {
                 expected: 6,
-                found: 5,
+                actual: 5,
                 ..
             })
         ));
         assert!(matches!(
             RgbImage::new(0, 7, Vec::new()),
-            Err(ImageError::ZeroSize { .. })
+            Err(ImageError::NoPixels { .. })
         ));
         assert!(RgbImage::new(u32::MAX, u32::MAX, Vec::new()).is_err());
     }

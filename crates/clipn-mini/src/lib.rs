@@ -1,9 +1,10 @@
-//! The weights of `clipn-mini`, a small CLIPN to try clipn with: an image tower and two text towers of
-//! width 128, stored as f16 safetensors. The README is the model's card: architecture, training data,
-//! what it knows and what it cannot do.
+//! The weights of `clipn-mini`, clipn's demonstration model: an image tower and two text towers of
+//! width 128, stored as f16 safetensors. The README is the model card: architecture, training data,
+//! what the model knows and what it cannot do.
 //!
-//! The weights were trained on images of ImageNet and are for **non-commercial research and education
-//! only**, unlike the code of the other crates; `LICENSE` has the terms.
+//! The weights were trained on images of ImageNet and are for **non-commercial research and
+//! education only**, unlike the code of the other crates; `LICENSE` has the terms. `clipn-model`
+//! embeds them with its feature `mini`. This crate has no features.
 //!
 //! ```
 //! // safetensors: the length of the JSON header as a little-endian u64, the header, the data.
@@ -15,5 +16,5 @@
 /// The weights as a safetensors file, about 4.7 MB.
 pub static SAFETENSORS: &[u8] = include_bytes!("../clipn-mini.safetensors");
 
-/// The terms of the weights in a few words, as programs print them.
+/// Terms of the weights in a few words, as programs print them.
 pub const LICENSE: &str = "non-commercial research and education only";

@@ -1,57 +1,83 @@
-//! The model, apart from how it is computed: its config and cost, the named parameters of its
-//! towers, loading and converting weights, and the traits of a tower. The implementations of the
-//! towers are in [`clipn_engine`].
+//! What a CLIP or CLIPN model is, apart from how it is computed: configs and their cost, the named
+//! parameters of the towers, loading and converting weights, and the traits of a tower. The crate
+//! `clipn_engine` implements the towers on the CPU.
+//!
+//! ```text
+//!  name, config.json ──► ModelConfig ──► tensors, parameters, FLOPs
+//!                             │
+//!  weights (any format) ─► PretrainedWeights ─► ModelWeights ─► VisionParams, ResNetParams, TextParams
+//!                             │                                       │
+//!                             ▼                                       ▼
+//!                     WeightsConversion                ImageTower, TextTower (another crate, or yours)
+//! ```
+//!
+//! | module | content |
+//! |---|---|
+//! | config | [`ModelConfig`], its tensors ([`TensorSpec`]), [`ParameterCounts`] and operations |
+//! | weights | [`ModelWeights`], [`ImageTowerWeights`], [`WeightsMetadata`], [`InferredArchitecture`] |
+//! | params | [`VisionParams`], [`ResNetParams`], [`TextParams`] and their gradients |
+//! | pretrained | [`PretrainedWeights`]: OpenAI's, open_clip's and `transformers`' weights with their config |
+//! | convert | [`WeightsConversion`] to safetensors, open_clip and `transformers` |
+//! | tower | [`ImageTower`], [`TextTower`] and their trainable forms |
+//!
+//! # Example
 //!
 //! ```
-//! use clipn_model::ModelConfig;
+//! use clipn_model::{ModelConfig, TextSide};
 //!
-//! let config = ModelConfig::named("ViT-B/32")?;
+//! let config = ModelConfig::embedded("ViT-B/32")?;
 //! assert_eq!((config.embed_dim, config.vision.grid()), (512, 7));
-//! assert_eq!(config.parameters(0).clip(), 151_277_313);
+//! assert_eq!(config.parameter_counts(0).clip(), 151_277_313);
+//!
+//! // Names and shapes are those of open_clip; the "no" tower has the suffix `_no`.
+//! let text = config.text.tensors(config.embed_dim, TextSide::No);
+//! assert_eq!(text[0].name, "token_embedding_no.weight");
+//! assert_eq!(text[0].shape, [49_408, 512]);
 //! # Ok::<(), clipn_model::ModelError>(())
 //! ```
+//!
+//! # Features
+//!
+//! | feature | default | content |
+//! |---|---|---|
+//! | `mini` | no | Embeds the demonstration model [`PretrainedWeights::MINI`] (4.7 MB, for research only) |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
-mod config_check;
-mod config_json;
-mod config_keys;
 mod convert;
-mod cost;
 mod error;
-mod gradient;
-mod image_weights;
-pub mod names;
-mod notes;
 mod params;
-mod position;
 mod pretrained;
 mod real;
-mod resnet;
-mod seen_words;
-mod sketch;
 mod tower;
 mod weights;
 
-pub use config::{Activation, ModelConfig, TextConfig, VisionConfig};
-pub use convert::{Conversion, ConvertError, Converted, OmittedPart, Target};
-pub use cost::Parameters;
-pub use error::ModelError;
-pub use gradient::{SparseGradient, TensorGradient, TextGradient};
-pub use image_weights::ImageWeights;
-pub use names::Side;
-pub use notes::{LogitScale, WeightsMetadata};
-pub use params::{BlockParams, LinearParams, NamedTensor, NormParams, TextParams, VisionParams};
-pub use position::{CoordinateMapping, resize_positions};
-pub use pretrained::{BUNDLE_KEY, Pretrained, PretrainedKind};
+pub use config::{
+    Activation, ModelConfig, NO_PROMPTS, ParameterCounts, STAGES, TensorSpec, TextConfig, TextSide,
+    VisionConfig,
+};
+pub use convert::{
+    ConversionSummary, ConversionTarget, ConvertError, OmittedPart, WeightsConversion,
+};
+pub use error::{ModelError, NoConfigReason, UnknownName, check_length};
+pub use params::{
+    AttentionPoolParams, BatchNormParams, BlockParams, BottleneckParams, ConvParams,
+    CoordinateMapping, LinearParams, NamedTensor, NormParams, PatchGrid, ResNetParams,
+    SparseGradient, TensorGradient, TextGradient, TextParams, VisionParams,
+    resize_positional_embedding,
+};
+pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
 pub use real::Real;
-pub use resnet::{
-    AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, ResNetParams, STAGES,
-};
-pub use seen_words::SeenWords;
-pub use sketch::{InferredArchitecture, InferredImageTower, InferredTextTower};
-pub use tower::check_length;
 pub use tower::{
-    Features, ImageTower, Images, NoPrompt, TextTower, TrainableImageTower, TrainableTextTower,
-    normalize_backward, normalize_row,
+    FeatureMatrix, ImageBatch, ImageTower, PromptSelection, TextTower, TrainableImageTower,
+    TrainableTextTower, normalize_backward, normalize_row,
 };
-pub use weights::{NoSide, Weights};
+pub use weights::{
+    ImageTowerWeights, InferredArchitecture, InferredImageTower, InferredTextTower, LogitScale,
+    ModelWeights, NoSideOrigin, TrainingVocabulary, WeightsMetadata,
+};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

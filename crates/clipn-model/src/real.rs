@@ -1,22 +1,38 @@
-use clipn_checkpoint::{Buffer, Tensor};
+use clipn_checkpoint::{Buffer, Element, Tensor};
 
 /// Floating-point type of a tower's computation: `f32`, or `f64` for the reference implementation.
+///
+/// This trait is sealed: only `f32` and `f64` implement it.
 pub trait Real:
-    num_traits::Float + bytemuck::Pod + std::iter::Sum + std::fmt::Debug + Send + Sync + 'static
+    sealed::Sealed
+    + num_traits::Float
+    + Element
+    + std::iter::Sum
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
 {
     /// Returns the tensor's values in this type, borrowed from the file if the type is the same.
-    fn buffer(tensor: &Tensor) -> Buffer<Self>;
+    fn load(tensor: &Tensor) -> Buffer<Self>;
     /// Converts a constant to the nearest value.
-    fn of(value: f64) -> Self;
+    fn from_f64(value: f64) -> Self;
     /// Computes the error function.
     fn erf(self) -> Self;
 }
 
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
 impl Real for f32 {
-    fn buffer(tensor: &Tensor) -> Buffer<Self> {
+    fn load(tensor: &Tensor) -> Buffer<Self> {
         tensor.to_f32()
     }
-    fn of(value: f64) -> Self {
+    fn from_f64(value: f64) -> Self {
         value as f32
     }
     fn erf(self) -> Self {
@@ -25,10 +41,10 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    fn buffer(tensor: &Tensor) -> Buffer<Self> {
+    fn load(tensor: &Tensor) -> Buffer<Self> {
         tensor.to_f64()
     }
-    fn of(value: f64) -> Self {
+    fn from_f64(value: f64) -> Self {
         value
     }
     fn erf(self) -> Self {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clipn_checkpoint::{Checkpoint, Tensor};
-use clipn_model::{ModelConfig, Weights};
+use clipn_model::{ModelConfig, ModelWeights};
 
 use crate::fixture;
 
@@ -40,11 +40,11 @@ impl Figures {
 }
 
 /// Loads the weights of a small model in `tests/fixtures/models`.
-pub fn weights(model: &str) -> Weights {
+pub fn weights(model: &str) -> ModelWeights {
     let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
     let checkpoint =
-        Checkpoint::open(&fixture(&format!("models/{model}/model.safetensors"))).unwrap();
-    Weights::new(config, checkpoint).unwrap()
+        Checkpoint::open(fixture(&format!("models/{model}/model.safetensors"))).unwrap();
+    ModelWeights::new(config, checkpoint).unwrap()
 }
 
 /// Maximum absolute difference, relative to the maximum expected magnitude. NaN counts as infinite.

@@ -18,15 +18,19 @@ pub fn rerun_at_every_level(filters: &[&str]) {
         let run = Command::new(&program)
             .args(filters)
             .args([WITNESS, "--skip", OUTER])
-            .env(SIMD_ENV_VAR, level.name())
+            .env(SIMD_ENV_VAR, level.as_str())
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&run.stdout);
-        assert!(run.status.success(), "at level {}:\n{output}", level.name());
+        assert!(
+            run.status.success(),
+            "at level {}:\n{output}",
+            level.as_str()
+        );
         assert!(
             output.contains(&format!("{WITNESS} ... ok")),
             "at level {}:\n{output}",
-            level.name()
+            level.as_str()
         );
         for filter in filters {
             assert!(
@@ -34,10 +38,10 @@ pub fn rerun_at_every_level(filters: &[&str]) {
                     .lines()
                     .any(|line| line.contains(filter) && line.ends_with("... ok")),
                 "no test ran for `{filter}` at level {}:\n{output}",
-                level.name()
+                level.as_str()
             );
         }
-        println!("passed with {}", level.name());
+        println!("passed with {}", level.as_str());
     }
 }
 

@@ -2,6 +2,7 @@
 //! directory `CLIPN_TEST_DATA` (default: `../shared` next to the repository).
 #![allow(clippy::unwrap_used, missing_docs)]
 
+pub mod condition;
 pub mod figures;
 pub mod hub;
 pub mod levels;

@@ -29,7 +29,7 @@ impl Random {
     /// Draws `count` numbers from [−scale, scale).
     pub fn values<T: Real>(&mut self, count: usize, scale: f32) -> Vec<T> {
         (0..count)
-            .map(|_| T::of(f64::from(self.signed() * scale)))
+            .map(|_| T::from_f64(f64::from(self.signed() * scale)))
             .collect()
     }
 

@@ -1,16 +1,22 @@
-use thiserror::Error;
+use std::error::Error;
+use std::path::PathBuf;
 
-use super::{
-    CommunicatorError, FeatureCacheError, ObjectiveError, OptimizerError, ScheduleError, StateError,
-};
-use crate::training_log::TrainingLogError;
 use clipn_checkpoint::CheckpointError;
 use clipn_data::TrainingDataError;
 use clipn_model::ModelError;
 use clipn_text::prompts::PromptError;
+use clipn_text::tokenizer::TokenizerError;
+
+use crate::communicator::CommunicatorError;
+use crate::feature_cache::FeatureCacheError;
+use crate::objective::{ObjectiveError, ObjectiveName};
+use crate::optimizer::OptimizerError;
+use crate::schedule::ScheduleError;
+use crate::state::StateError;
+use crate::training_log::TrainingLogError;
 
 /// Error that ends a training run.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingError {
     /// The objective trains a "no" tower, and the weights have none.
@@ -24,18 +30,47 @@ pub enum TrainingError {
     PrecomputedFeatures,
     /// A setting is invalid.
     #[error("{setting}: {problem}")]
-    Setting {
-        /// Field of [`TrainSettings`](super::TrainSettings), or the settings file.
+    InvalidSetting {
+        /// Field of [`TrainSettings`](crate::TrainSettings).
         setting: &'static str,
         /// What is wrong with the value.
         problem: String,
     },
-    /// The template set has no "no" templates, which the hand-crafted variant needs.
+    /// A settings file cannot be read, or does not hold training settings.
+    #[error("cannot read training settings from {}", path.display())]
+    ReadSettings {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the operating system, or the first error in the TOML.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The run's `settings.toml` cannot be written.
+    #[error("cannot write training settings to {}", path.display())]
+    WriteSettings {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the operating system, or of encoding as TOML.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The checkpoint to resume from was trained with another objective.
+    #[error(
+        "objective: expected `{expected}`, the objective of the checkpoint {}, got `{found}`",
+        path.display()
+    )]
+    ObjectiveMismatch {
+        /// Directory of the checkpoint.
+        path: PathBuf,
+        /// Objective of the checkpoint.
+        expected: ObjectiveName,
+        /// Objective of the settings.
+        found: ObjectiveName,
+    },
+    /// The template set has no "no" templates, which the objective `clipn-handcrafted` needs.
     #[error(
         "the objective `clipn-handcrafted` needs pairs of `yes` and `no` templates; \
          the template set `{set}` has no `no` lines"
     )]
-    NoNoTemplates {
+    MissingNoTemplates {
         /// Name of the template set.
         set: String,
     },
@@ -74,13 +109,69 @@ pub enum TrainingError {
     Prompt(#[from] PromptError),
     /// The token ids do not form rows.
     #[error(transparent)]
-    Tokens(#[from] clipn_text::tokenizer::TokenizerError),
+    Tokens(#[from] TokenizerError),
     /// A part of a checkpoint's state cannot be encoded or decoded.
-    #[error("invalid {what} in the checkpoint state")]
-    Resume {
+    #[error("invalid {part} in the checkpoint state")]
+    StateJson {
         /// Part of the state: `position`, `model` or `settings`.
-        what: &'static str,
+        part: &'static str,
         /// JSON error.
         source: serde_json::Error,
     },
+}
+
+impl TrainingError {
+    /// Advice for the caller: what to change or to try next; `None` if the message says it all.
+    pub fn hint(&self) -> Option<&'static str> {
+        let hint = match self {
+            Self::MissingNoTower { .. } => "start from weights with a \"no\" tower",
+            Self::Model(ModelError::NoPromptCount { .. }) => {
+                "set `no_prompts` to the number in the weights, or start from a plain CLIP"
+            }
+            Self::ReadSettings { .. } => "use the settings.toml of a run's directory",
+            Self::ObjectiveMismatch { .. } => {
+                "resume with the checkpoint's objective, or start from its model.safetensors"
+            }
+            Self::MissingNoTemplates { .. } => "use the template set `clipn`",
+            Self::InvalidSetting { setting, .. } => match *setting {
+                "pretrained" => "set `pretrained`, or train a CLIP with the objective `clip`",
+                "accum_freq" => "lower `accum_freq` or `batch_size`",
+                "cache_image_features" => {
+                    "set `cache_image_features` to false, or train a \"no\" tower without \
+                     augmentation"
+                }
+                _ => return None,
+            },
+            Self::Schedule(ScheduleError::WarmupTooLong { .. }) => "lower `warmup`",
+            Self::Objective(ObjectiveError::NotFinite { .. })
+            | Self::Optimizer(OptimizerError::NotFinite { .. }) => {
+                "lower `lr`, or look for damaged inputs"
+            }
+            Self::Communicator(CommunicatorError::RankLost { .. }) => {
+                "look for the error of that rank, then resume from the last checkpoint"
+            }
+            Self::FeatureCache(FeatureCacheError::InUse { .. }) => {
+                "wait for the other run, or set another `feature_cache`"
+            }
+            Self::FeatureCache(FeatureCacheError::Mismatch { .. }) => {
+                "remove the file, or set another `feature_cache`"
+            }
+            Self::State(StateError::NotACheckpoint { .. }) => {
+                "resume from a step-N or epoch-N directory"
+            }
+            Self::State(
+                StateError::InvalidState { .. }
+                | StateError::Corrupt { .. }
+                | StateError::MomentMismatch { .. },
+            ) => "remove the directory, and resume from the checkpoint before it",
+            Self::State(StateError::UnsupportedFormat { .. }) | Self::StateJson { .. } => {
+                "resume with the version of clipn that wrote the checkpoint"
+            }
+            Self::Log(TrainingLogError::AlreadyExists { .. }) => {
+                "resume that run, or use another directory"
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
 }

@@ -37,7 +37,7 @@ pub enum FeatureCacheError {
         "the feature cache {} belongs to another model, preprocessing or data set",
         path.display()
     )]
-    Foreign {
+    Mismatch {
         /// Path of the cache file.
         path: PathBuf,
     },
@@ -75,9 +75,14 @@ impl FeatureCache {
     ///
     /// # Errors
     /// [`FeatureCacheError::Io`] if the file cannot be read or written,
-    /// [`FeatureCacheError::InUse`] if another run has locked it, [`FeatureCacheError::Foreign`] if
+    /// [`FeatureCacheError::InUse`] if another run has locked it, [`FeatureCacheError::Mismatch`] if
     /// its dimension or identity differs.
-    pub fn open(path: &Path, dim: usize, identity: u128) -> Result<Self, FeatureCacheError> {
+    pub fn open(
+        path: impl AsRef<Path>,
+        dim: usize,
+        identity: u128,
+    ) -> Result<Self, FeatureCacheError> {
+        let path = path.as_ref();
         let io = |source| FeatureCacheError::Io {
             path: path.to_owned(),
             source,
@@ -108,7 +113,7 @@ impl FeatureCache {
             let mut found = [0; HEADER];
             file.read_exact(&mut found).map_err(io)?;
             if found != header {
-                return Err(FeatureCacheError::Foreign {
+                return Err(FeatureCacheError::Mismatch {
                     path: path.to_owned(),
                 });
             }
@@ -147,7 +152,7 @@ impl FeatureCache {
     }
 
     /// Number of features that are not yet in the file.
-    pub fn waiting(&self) -> usize {
+    pub fn pending_len(&self) -> usize {
         self.pending_keys.len()
     }
 
@@ -155,9 +160,7 @@ impl FeatureCache {
     pub fn get(&self, key: u128) -> Option<&[f32]> {
         let record = *self.index.get(&key)?;
         match record.checked_sub(self.stored) {
-            Some(waiting) => self
-                .pending
-                .get(waiting * self.dim..(waiting + 1) * self.dim),
+            Some(index) => self.pending.get(index * self.dim..(index + 1) * self.dim),
             None => {
                 let start = HEADER + record * self.record() + KEY;
                 bytemuck::try_cast_slice(self.map.as_ref()?.get(start..start + 4 * self.dim)?).ok()
@@ -253,7 +256,7 @@ impl Default for Digest {
 
 impl Digest {
     /// Returns the digest of a caption or a sample's name.
-    pub fn of(text: &str) -> u128 {
+    pub fn hash_text(text: &str) -> u128 {
         let mut digest = Self::default();
         digest.update(text.as_bytes());
         digest.value()

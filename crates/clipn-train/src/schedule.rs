@@ -32,13 +32,13 @@ pub enum Schedule {
 pub enum ScheduleError {
     /// The learning rate is negative, infinite or NaN.
     #[error("invalid learning rate: expected a finite number of at least 0, got {base}")]
-    Rate {
+    InvalidRate {
         /// The rejected rate.
         base: f64,
     },
     /// Warm-up is longer than the run.
     #[error("expected at most {total} warm-up steps, the length of the run, got {warmup}")]
-    Warmup {
+    WarmupTooLong {
         /// Warm-up steps.
         warmup: u64,
         /// Steps of the whole run.
@@ -50,15 +50,15 @@ impl Schedule {
     /// Checks that the rate is valid and that warm-up is not longer than the run.
     ///
     /// # Errors
-    /// [`ScheduleError::Rate`] or [`ScheduleError::Warmup`] if it is not.
+    /// [`ScheduleError::InvalidRate`] or [`ScheduleError::WarmupTooLong`] if it is not.
     pub fn check(&self) -> Result<(), ScheduleError> {
         let (Self::Cosine { base, .. } | Self::Constant { base, .. }) = *self;
         if !(base.is_finite() && base >= 0.0) {
-            return Err(ScheduleError::Rate { base });
+            return Err(ScheduleError::InvalidRate { base });
         }
         match *self {
             Self::Cosine { warmup, total, .. } if warmup > total => {
-                Err(ScheduleError::Warmup { warmup, total })
+                Err(ScheduleError::WarmupTooLong { warmup, total })
             }
             _ => Ok(()),
         }
@@ -134,12 +134,15 @@ mod tests {
         };
         assert_eq!(
             cosine(1.0, 6),
-            Err(ScheduleError::Warmup {
+            Err(ScheduleError::WarmupTooLong {
                 warmup: 6,
                 total: 5
             })
         );
-        assert_eq!(cosine(-1.0, 0), Err(ScheduleError::Rate { base: -1.0 }));
+        assert_eq!(
+            cosine(-1.0, 0),
+            Err(ScheduleError::InvalidRate { base: -1.0 })
+        );
         assert!(
             Schedule::Constant {
                 base: f64::NAN,

@@ -20,8 +20,8 @@ fn main() {
 #[divan::bench(args = [(125, 8), (8, 128)], sample_count = 5, sample_size = 1)]
 fn names_and_templates(bencher: Bencher<'_, '_>, (names, template_count): (usize, usize)) {
     let (all_names, all) = (
-        ClassNames::named("imagenet-1k").unwrap(),
-        TemplateSet::named("clipn").unwrap(),
+        ClassNames::built_in("imagenet-1k").unwrap(),
+        TemplateSet::built_in("clipn").unwrap(),
     );
     let chosen: Vec<String> = all_names
         .names()

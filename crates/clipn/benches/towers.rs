@@ -5,7 +5,7 @@
 mod common;
 
 use clipn::engine::ResNetTower;
-use clipn::model::{ImageTower, Images, TextTower};
+use clipn::model::{ImageBatch, ImageTower, TextTower};
 use common::random::Random;
 use common::{config, full_texts, image_encoder, pixels, text_encoder};
 use divan::Bencher;
@@ -24,7 +24,7 @@ fn images(bencher: Bencher<'_, '_>, model: &str, batch: usize) {
     let pixels = pixels(batch);
     let encode = || {
         tower
-            .encode(Images::new(&pixels, 224, 224).unwrap())
+            .encode(ImageBatch::new(&pixels, 224, 224).unwrap())
             .unwrap()
     };
     bencher.counter(ItemsCount::new(batch)).bench(encode);

@@ -4,11 +4,11 @@
 
 mod common;
 
-use clipn::engine::{TransformerText, VisionTower};
-use clipn::model::NoPrompt;
+use clipn::engine::{TextTransformer, VisionTransformer};
+use clipn::model::PromptSelection;
 use clipn::tokenizer::TokenBatch;
 use clipn::training::{
-    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings,
+    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, NoTexts, ObjectiveSettings,
     SingleProcess, TextInput, Towers, Trainer,
 };
 use common::{captions, features, full_texts, image_tower, pixels, text_tower};
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-fn trainer() -> Trainer<f32, VisionTower, TransformerText, SingleProcess> {
+fn trainer() -> Trainer<f32, VisionTransformer, TextTransformer, SingleProcess> {
     let towers = Towers {
         image: image_tower("ViT-B-32"),
         yes: text_tower(0),
@@ -45,7 +45,9 @@ fn trainer() -> Trainer<f32, VisionTower, TransformerText, SingleProcess> {
 fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
     let mut trainer = trainer();
     let batch = tokens.len();
-    let prompts: Vec<NoPrompt> = (0..batch).map(|i| NoPrompt::Index(i % PROMPTS)).collect();
+    let prompts: Vec<PromptSelection> = (0..batch)
+        .map(|i| PromptSelection::Index(i % PROMPTS))
+        .collect();
     let (images, yes) = if is_cached {
         (
             ImageInput::Features(features(batch, 6)),
@@ -63,7 +65,10 @@ fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
     let part = [MicroBatch {
         images,
         yes,
-        no: Some((tokens.clone(), prompts)),
+        no: Some(NoTexts {
+            tokens: tokens.clone(),
+            prompts,
+        }),
     }];
     bencher
         .counter(ItemsCount::new(batch))

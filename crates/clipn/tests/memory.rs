@@ -55,7 +55,7 @@ fn a_tiff_tag_allocates_nothing_for_missing_values() {
         bytes[count..count + 4].copy_from_slice(&claimed.to_le_bytes());
         let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
         assert!(
-            matches!(decoded, Err(ImageError::Damaged { .. })),
+            matches!(decoded, Err(ImageError::Corrupt { .. })),
             "{decoded:?}"
         );
         assert!(taken < 1 << 20, "{claimed} values: {taken} bytes");
@@ -72,7 +72,7 @@ fn a_webp_frame_allocates_no_more_than_its_canvas() {
         let bytes = std::fs::read(fixture(&format!("hostile/{name}"))).unwrap();
         let (decoded, taken) = taken(|| decode_bytes(&bytes, &DecodeOptions::faithful()));
         assert!(
-            matches!(decoded, Err(ImageError::Damaged { .. })),
+            matches!(decoded, Err(ImageError::Corrupt { .. })),
             "{decoded:?}"
         );
         assert!(taken < 1 << 20, "{taken} bytes");

@@ -7,7 +7,7 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Runs `read` and panics if its peak memory exceeds `limit` bytes, even if the memory was freed
 /// again.
-pub fn within<T>(limit: usize, read: impl FnOnce() -> T) -> T {
+pub fn within_memory_limit<T>(limit: usize, read: impl FnOnce() -> T) -> T {
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
     let result = read();

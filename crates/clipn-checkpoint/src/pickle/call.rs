@@ -23,8 +23,8 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     }
     let items = items.to_vec();
     let Node::Global(global) = *vm.node(callee) else {
-        let what = format!("call of {}", vm.node(callee).kind());
-        return Err(vm.reader.corrupt(what));
+        let reason = format!("call of {}", vm.node(callee).kind());
+        return Err(vm.reader.corrupt(reason));
     };
     match (global, &items[..]) {
         (Global::OrderedDict, []) => vm.push(Node::Dict(Vec::new())),
@@ -50,18 +50,32 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         (Global::RebuildTensor, &[storage, offset, shape, strides])
         | (Global::RebuildTensorV2, &[storage, offset, shape, strides, _, _])
         | (Global::RebuildTensorV2, &[storage, offset, shape, strides, _, _, _]) => {
-            tensor(vm, storage, offset, (shape, strides), None)
+            let view = TensorArguments {
+                storage,
+                offset,
+                shape,
+                strides,
+                dtype: None,
+            };
+            tensor(vm, view)
         }
         (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype])
         | (Global::RebuildTensorV3, &[storage, offset, shape, strides, _, _, dtype, _]) => {
-            tensor(vm, storage, offset, (shape, strides), Some(dtype))
+            let view = TensorArguments {
+                storage,
+                offset,
+                shape,
+                strides,
+                dtype: Some(dtype),
+            };
+            tensor(vm, view)
         }
         (Global::RebuildParameter, &[data, _, _])
         | (Global::RebuildParameterWithState, &[data, _, _, _]) => match vm.node(data) {
             Node::Tensor(_) => vm.push_id(data),
             other => {
-                let what = format!("parameter made from {}", other.kind());
-                Err(vm.reader.corrupt(what))
+                let reason = format!("parameter made from {}", other.kind());
+                Err(vm.reader.corrupt(reason))
             }
         },
         (Global::ScriptModule, []) => vm.push(Node::Module(Vec::new())),
@@ -95,19 +109,19 @@ pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
             Ok(())
         }
         other => {
-            let what = format!("attributes set on {}", other.kind());
-            Err(vm.reader.corrupt(what))
+            let reason = format!("attributes set on {}", other.kind());
+            Err(vm.reader.corrupt(reason))
         }
     }
 }
 
 fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleError> {
     let Node::Dict(entries) = vm.node(state) else {
-        let what = format!(
+        let reason = format!(
             "module attributes are {}, not a dictionary",
             vm.node(state).kind()
         );
-        return Err(vm.reader.corrupt(what));
+        return Err(vm.reader.corrupt(reason));
     };
     let entries = entries.clone();
     vm.budget.charge(size_of_val(&*entries))?;
@@ -151,30 +165,35 @@ pub(crate) fn persistent_id(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     vm.push(Node::Storage(index))
 }
 
-fn tensor(
-    vm: &mut Vm<'_, '_>,
+/// Arguments of PyTorch's `_rebuild_tensor` functions that describe the view of a storage.
+#[derive(Clone, Copy)]
+struct TensorArguments {
     storage: Id,
     offset: Id,
-    (shape, strides): (Id, Id),
+    shape: Id,
+    strides: Id,
+    /// Element type; `None` is that of the storage.
     dtype: Option<Id>,
-) -> Result<(), PickleError> {
-    let &Node::Storage(storage) = vm.node(storage) else {
+}
+
+fn tensor(vm: &mut Vm<'_, '_>, view: TensorArguments) -> Result<(), PickleError> {
+    let &Node::Storage(storage) = vm.node(view.storage) else {
         return Err(vm.reader.corrupt("tensor without a storage"));
     };
-    let ty: StorageType = match dtype.map(|dtype| vm.node(dtype)) {
+    let ty: StorageType = match view.dtype.map(|dtype| vm.node(dtype)) {
         None => vm.storages[storage as usize].ty,
         Some(&Node::Global(Global::Dtype(ty))) => ty,
         Some(_) => return Err(vm.reader.corrupt("tensor without an element type")),
     };
-    let offset = size(vm, offset)?;
-    let (shape, strides) = (sizes(vm, shape)?, sizes(vm, strides)?);
+    let offset = size(vm, view.offset)?;
+    let (shape, strides) = (sizes(vm, view.shape)?, sizes(vm, view.strides)?);
     if shape.len() != strides.len() {
-        let what = format!(
+        let reason = format!(
             "tensor with {} sizes and {} strides",
             shape.len(),
             strides.len()
         );
-        return Err(vm.reader.corrupt(what));
+        return Err(vm.reader.corrupt(reason));
     }
     vm.budget
         .charge_growing(size_of::<TensorSpec>() + size_of_val(&*shape))?;

@@ -8,6 +8,7 @@
 mod call;
 mod global;
 mod node;
+mod opcode;
 mod reader;
 mod vm;
 
@@ -17,7 +18,7 @@ pub(crate) use global::StorageType;
 pub(crate) use node::{Id, Node, Parsed, StorageSpec, TensorSpec};
 pub(crate) use vm::parse;
 
-use super::budget::Exhausted;
+use crate::budget::Exhausted;
 
 /// Error of reading a pickle. Offsets count from the first byte of the pickle.
 #[derive(Debug, PartialEq)]
@@ -25,7 +26,7 @@ pub(crate) enum PickleError {
     /// The bytes end before the STOP opcode.
     Truncated,
     /// Content that is malformed, or that no pickle of weights has.
-    Corrupt { at: usize, what: String },
+    Corrupt { at: usize, reason: String },
     /// A global name that is not on the allow list.
     Refused { global: String },
     /// The memory budget of the file is exceeded.

@@ -17,10 +17,10 @@ impl<'a> Reader<'a> {
         self.pos
     }
 
-    pub(crate) fn corrupt(&self, what: impl Into<String>) -> PickleError {
+    pub(crate) fn corrupt(&self, reason: impl Into<String>) -> PickleError {
         PickleError::Corrupt {
             at: self.pos,
-            what: what.into(),
+            reason: reason.into(),
         }
     }
 

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use super::global::{Dialect, Global, lookup};
 use super::node::{Id, Node, Parsed, StorageSpec, TensorSpec};
 use super::reader::Reader;
-use super::{PickleError, call};
+use super::{PickleError, call, opcode};
 use crate::budget::Budget;
-use crate::error::shown;
+use crate::error::escape_for_display;
 
 /// Preallocated nodes for shared constants.
 const NONE: Id = 0;
@@ -71,7 +71,7 @@ impl<'a> Vm<'a, '_> {
     fn run(&mut self) -> Result<Id, PickleError> {
         loop {
             let opcode = self.reader.u8()?;
-            if opcode == b'.' {
+            if opcode == opcode::STOP {
                 let root = self.pop()?;
                 return match (self.stack.is_empty(), self.marks.is_empty()) {
                     (true, true) => Ok(root),
@@ -86,82 +86,84 @@ impl<'a> Vm<'a, '_> {
 
     fn step(&mut self, opcode: u8) -> Result<(), PickleError> {
         match opcode {
-            0x80 => self.protocol(),
-            // FRAME: a hint for buffered readers.
-            0x95 => self.reader.take(8).map(drop),
-            b'N' => self.push_id(NONE),
-            0x88 => self.push_id(TRUE),
-            0x89 => self.push_id(FALSE),
-            b')' => self.push_id(EMPTY_TUPLE),
-            b'J' | b'K' | b'M' | 0x8a | 0x8b => self.integer(opcode),
-            b'G' => {
+            opcode::PROTO => self.protocol(),
+            // A hint for buffered readers.
+            opcode::FRAME => self.reader.take(8).map(drop),
+            opcode::NONE => self.push_id(NONE),
+            opcode::NEWTRUE => self.push_id(TRUE),
+            opcode::NEWFALSE => self.push_id(FALSE),
+            opcode::EMPTY_TUPLE => self.push_id(EMPTY_TUPLE),
+            opcode::BININT | opcode::BININT1 | opcode::BININT2 | opcode::LONG1 | opcode::LONG4 => {
+                self.integer(opcode)
+            }
+            opcode::BINFLOAT => {
                 let value = self.reader.f64()?;
                 self.push(Node::Float(value))
             }
-            b'X' => self.text(4),
-            0x8c => self.text(1),
-            0x8d => self.text(8),
+            opcode::BINUNICODE => self.text(4),
+            opcode::SHORT_BINUNICODE => self.text(1),
+            opcode::BINUNICODE8 => self.text(8),
             // Strings of Python 2: bytes that contain names in practice.
-            b'U' => self.python2_string(1),
-            b'T' => self.python2_string(4),
-            b'B' => self.bytes(4),
-            b'C' => self.bytes(1),
-            0x8e | 0x96 => self.bytes(8),
-            b']' => self.push(Node::List(Vec::new())),
-            b'}' => self.push(Node::Dict(Vec::new())),
-            0x8f => self.push(Node::Set(Vec::new())),
-            b'(' => {
+            opcode::SHORT_BINSTRING => self.python2_string(1),
+            opcode::BINSTRING => self.python2_string(4),
+            opcode::BINBYTES => self.bytes(4),
+            opcode::SHORT_BINBYTES => self.bytes(1),
+            opcode::BINBYTES8 | opcode::BYTEARRAY8 => self.bytes(8),
+            opcode::EMPTY_LIST => self.push(Node::List(Vec::new())),
+            opcode::EMPTY_DICT => self.push(Node::Dict(Vec::new())),
+            opcode::EMPTY_SET => self.push(Node::Set(Vec::new())),
+            opcode::MARK => {
                 self.budget.charge(SLOT)?;
                 self.marks.push(self.stack.len());
                 Ok(())
             }
-            b't' => self.marked_tuple(),
-            0x85 => self.tuple(1),
-            0x86 => self.tuple(2),
-            0x87 => self.tuple(3),
-            b'l' => {
+            opcode::TUPLE => self.marked_tuple(),
+            opcode::TUPLE1 => self.tuple(1),
+            opcode::TUPLE2 => self.tuple(2),
+            opcode::TUPLE3 => self.tuple(3),
+            opcode::LIST => {
                 let items = self.pop_marked()?;
                 self.push(Node::List(items))
             }
-            0x91 => {
+            opcode::FROZENSET => {
                 let items = self.pop_marked()?;
                 self.push(Node::Set(items))
             }
-            b'd' => self.marked_dict(),
-            b'a' => self.append(),
-            b'e' | 0x90 => self.extend(),
-            b's' => self.set_item(),
-            b'u' => self.set_items(),
-            b'0' => self.pop_or_mark(),
-            b'1' => self.pop_marked().map(drop),
-            b'q' => {
+            opcode::DICT => self.marked_dict(),
+            opcode::APPEND => self.append(),
+            opcode::APPENDS | opcode::ADDITEMS => self.extend(),
+            opcode::SETITEM => self.set_item(),
+            opcode::SETITEMS => self.set_items(),
+            opcode::POP => self.pop_or_mark(),
+            opcode::POP_MARK => self.pop_marked().map(drop),
+            opcode::BINPUT => {
                 let index = self.reader.u8()?;
                 self.memoize(index.into())
             }
-            b'r' => {
+            opcode::LONG_BINPUT => {
                 let index = self.reader.u32()?;
                 self.memoize(index)
             }
-            0x94 => {
+            opcode::MEMOIZE => {
                 let index = u32::try_from(self.memo.len()).map_err(|_| PickleError::Exhausted)?;
                 self.memoize(index)
             }
-            b'h' => {
+            opcode::BINGET => {
                 let index = self.reader.u8()?;
-                self.recall(index.into())
+                self.push_memo(index.into())
             }
-            b'j' => {
+            opcode::LONG_BINGET => {
                 let index = self.reader.u32()?;
-                self.recall(index)
+                self.push_memo(index)
             }
-            b'c' => {
+            opcode::GLOBAL => {
                 let (module, name) = (self.reader.line()?, self.reader.line()?);
                 self.global(module, name)
             }
-            0x93 => self.stack_global(),
-            b'Q' => call::persistent_id(self),
-            b'R' | 0x81 => call::reduce(self),
-            b'b' => call::build(self),
+            opcode::STACK_GLOBAL => self.stack_global(),
+            opcode::BINPERSID => call::persistent_id(self),
+            opcode::REDUCE | opcode::NEWOBJ => call::reduce(self),
+            opcode::BUILD => call::build(self),
             _ => Err(self
                 .reader
                 .corrupt(format!("opcode {opcode:#04x} is not allowed in weights"))),
@@ -179,11 +181,13 @@ impl<'a> Vm<'a, '_> {
 
     fn integer(&mut self, opcode: u8) -> Result<(), PickleError> {
         let value = match opcode {
-            b'J' => self.reader.i32()?.into(),
-            b'K' => self.reader.u8()?.into(),
-            b'M' => self.reader.u16()?.into(),
+            opcode::BININT => self.reader.i32()?.into(),
+            opcode::BININT1 => self.reader.u8()?.into(),
+            opcode::BININT2 => self.reader.u16()?.into(),
             _ => {
-                let digits = self.reader.counted(if opcode == 0x8a { 1 } else { 4 })?;
+                let digits = self
+                    .reader
+                    .counted(if opcode == opcode::LONG1 { 1 } else { 4 })?;
                 if digits.len() > 8 {
                     return self.push(Node::BigInt(digits));
                 }
@@ -257,8 +261,8 @@ impl<'a> Vm<'a, '_> {
                 Ok(())
             }
             other => {
-                let what = format!("expected a list for new items, got {}", other.kind());
-                Err(self.reader.corrupt(what))
+                let reason = format!("expected a list for new items, got {}", other.kind());
+                Err(self.reader.corrupt(reason))
             }
         }
     }
@@ -282,11 +286,11 @@ impl<'a> Vm<'a, '_> {
                 Ok(())
             }
             other => {
-                let what = format!(
+                let reason = format!(
                     "expected a dictionary for new entries, got {}",
                     other.kind()
                 );
-                Err(self.reader.corrupt(what))
+                Err(self.reader.corrupt(reason))
             }
         }
     }
@@ -298,7 +302,7 @@ impl<'a> Vm<'a, '_> {
         Ok(())
     }
 
-    fn recall(&mut self, index: u32) -> Result<(), PickleError> {
+    fn push_memo(&mut self, index: u32) -> Result<(), PickleError> {
         match self.memo.get(&index) {
             Some(&id) => self.push_id(id),
             None => Err(self.reader.corrupt(format!("undefined memo entry {index}"))),
@@ -316,7 +320,7 @@ impl<'a> Vm<'a, '_> {
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
         let global: Global =
             lookup(self.dialect, module, name).ok_or_else(|| PickleError::Refused {
-                global: shown(&format!("{module}.{name}")),
+                global: escape_for_display(&format!("{module}.{name}")),
             })?;
         self.push(Node::Global(global))
     }

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Storages, pickle_error, tree};
+use super::{StorageSource, pickle_error, tree};
 use crate::budget::Budget;
-use crate::buffer::Bytes;
-use crate::error::shown;
+use crate::buffer::FileBytes;
+use crate::error::escape_for_display;
 use crate::pickle::{self, Dialect, Node, Parsed, StorageSpec};
 use crate::{CheckpointError, Value};
 
@@ -18,7 +18,7 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const PROTOCOL: i64 = 1001;
 
 /// Returns the saved object, and the remaining memory budget.
-pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<(Value, Budget), CheckpointError> {
+pub(crate) fn read(path: &Path, bytes: &FileBytes) -> Result<(Value, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
     let mut pickles = PickleSequence {
         path,
@@ -62,11 +62,11 @@ impl<'a> PickleSequence<'a, '_> {
         if !matches!(magic.root(), Node::BigInt(digits) if *digits == MAGIC) {
             return Err(CheckpointError::Unrecognized {
                 path: self.path.to_owned(),
-                seen: format!(
+                looks_like: format!(
                     "a Python pickle of {} that was not written by torch.save",
                     magic.root().kind()
                 ),
-                advice: "save the weights with torch.save(model.state_dict(), \"weights.pt\")",
+                hint: "save the weights with torch.save(model.state_dict(), \"weights.pt\")",
             });
         }
         let start = self.at;
@@ -95,18 +95,18 @@ impl<'a> PickleSequence<'a, '_> {
         }
     }
 
-    fn corrupt(&self, at: usize, what: String) -> CheckpointError {
+    fn corrupt(&self, at: usize, reason: String) -> CheckpointError {
         CheckpointError::Corrupt {
             path: self.path.to_owned(),
-            place: format!("byte {at}"),
-            what,
+            location: format!("byte {at}"),
+            reason,
         }
     }
 }
 
 struct LegacyStorages<'a> {
     path: &'a Path,
-    bytes: &'a Bytes,
+    bytes: &'a FileBytes,
     /// Byte range of the elements of each storage.
     ranges: HashMap<String, Range<usize>>,
 }
@@ -153,9 +153,9 @@ impl LegacyStorages<'_> {
         let file = self.bytes.as_slice();
         let truncated = |needed: String| CheckpointError::Truncated {
             path: self.path.to_owned(),
-            what: format!(
+            reason: format!(
                 "expected {1} of storage {0} at byte {at}, but the file has {2} bytes",
-                shown(spec.key),
+                escape_for_display(spec.key),
                 needed,
                 file.len()
             ),
@@ -168,8 +168,8 @@ impl LegacyStorages<'_> {
         };
         let count = i64::from_le_bytes(*count);
         if usize::try_from(count) != Ok(spec.len) {
-            let what = format!("{count} elements, expected {}", spec.len);
-            return Err(self.corrupt(spec.key, &what));
+            let reason = format!("{count} elements, expected {}", spec.len);
+            return Err(self.corrupt(spec.key, &reason));
         }
         let start = at + 8;
         let end = spec
@@ -182,21 +182,21 @@ impl LegacyStorages<'_> {
         }
     }
 
-    fn corrupt(&self, key: &str, what: &str) -> CheckpointError {
+    fn corrupt(&self, key: &str, reason: &str) -> CheckpointError {
         CheckpointError::Corrupt {
             path: self.path.to_owned(),
-            place: format!("storage {}", shown(key)),
-            what: what.to_owned(),
+            location: format!("storage {}", escape_for_display(key)),
+            reason: reason.to_owned(),
         }
     }
 }
 
-impl Storages for LegacyStorages<'_> {
-    fn find(
+impl StorageSource for LegacyStorages<'_> {
+    fn storage(
         &mut self,
         spec: &StorageSpec<'_>,
         _: &mut Budget,
-    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+    ) -> Result<(FileBytes, Range<usize>), CheckpointError> {
         let Some(whole) = self.ranges.get(spec.key) else {
             return Err(self.corrupt(spec.key, "a tensor refers to it, but it is not in the file"));
         };

@@ -5,30 +5,31 @@
 //! A TorchScript archive is such a zip archive with code beside the data.
 
 mod legacy;
-mod script;
 mod strided;
+mod torchscript;
 mod tree;
 mod zip;
 
 pub(crate) use legacy::read as read_legacy;
-pub(crate) use script::named_tensors;
+pub(crate) use torchscript::named_tensors;
 pub(crate) use zip::read as read_zip;
 
 use std::ops::Range;
 use std::path::Path;
 
-use super::CheckpointError;
-use super::buffer::Bytes;
-use super::pickle::{PickleError, StorageSpec};
+use crate::CheckpointError;
+use crate::budget::Budget;
+use crate::buffer::FileBytes;
+use crate::pickle::{PickleError, StorageSpec};
 
 /// Source of the bytes of storages.
-trait Storages {
+trait StorageSource {
     /// Returns the bytes of the storage that `spec` describes, with exactly the declared length.
-    fn find(
+    fn storage(
         &mut self,
         spec: &StorageSpec<'_>,
-        budget: &mut super::budget::Budget,
-    ) -> Result<(Bytes, Range<usize>), CheckpointError>;
+        budget: &mut Budget,
+    ) -> Result<(FileBytes, Range<usize>), CheckpointError>;
 }
 
 /// Converts the error of a pickle in `part` of the file that begins at byte `start`.
@@ -37,17 +38,17 @@ fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> Ch
     match error {
         PickleError::Truncated => CheckpointError::Truncated {
             path,
-            what: format!("unexpected end of {part}"),
+            reason: format!("unexpected end of {part}"),
         },
-        PickleError::Corrupt { at, what } => CheckpointError::Corrupt {
+        PickleError::Corrupt { at, reason } => CheckpointError::Corrupt {
             path,
-            place: format!("{part}, byte {}", start + at),
-            what,
+            location: format!("{part}, byte {}", start + at),
+            reason,
         },
         PickleError::Refused { global } => CheckpointError::DisallowedGlobal { path, global },
         PickleError::Exhausted => CheckpointError::TooLarge {
             path,
-            what: format!("objects in {part}"),
+            item: format!("objects in {part}"),
         },
     }
 }

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Storages;
+use super::StorageSource;
 use super::strided;
 use crate::budget::{Budget, Exhausted};
-use crate::buffer::Bytes;
-use crate::error::shown;
+use crate::buffer::FileBytes;
+use crate::error::escape_for_display;
 use crate::pickle::{Id, Node, Parsed, TensorSpec};
 use crate::tensor::checked_len;
 use crate::{CheckpointError, Tensor, Value};
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 100;
 pub(crate) fn build(
     path: &Path,
     parsed: &Parsed<'_>,
-    storages: &mut dyn Storages,
+    storages: &mut dyn StorageSource,
     budget: &mut Budget,
 ) -> Result<Value, CheckpointError> {
     let texts = HashMap::new();
@@ -40,7 +40,7 @@ pub(crate) fn build(
 struct Tree<'t, 'a> {
     path: &'t Path,
     parsed: &'t Parsed<'a>,
-    storages: &'t mut dyn Storages,
+    storages: &'t mut dyn StorageSource,
     budget: &'t mut Budget,
     /// Strings already converted, by node, and tensors, by index.
     texts: HashMap<Id, Arc<str>>,
@@ -66,7 +66,7 @@ impl<'t> Tree<'t, '_> {
             &Node::Bool(value) => Value::Bool(value),
             &Node::Int(value) => Value::Int(value),
             Node::BigInt(digits) => {
-                Value::Other(format!("an integer of {} bytes", digits.len()).into())
+                Value::Opaque(format!("an integer of {} bytes", digits.len()).into())
             }
             &Node::Float(value) => Value::Float(value),
             Node::Str(text) => Value::Str(self.text(id, text)?),
@@ -76,17 +76,17 @@ impl<'t> Tree<'t, '_> {
             Node::Tuple(items) => Value::Tuple(self.items(items)?),
             Node::Set(items) => Value::Set(self.items(items)?),
             Node::Dict(entries) | Node::Module(entries) => self.dict(entries)?,
-            Node::Global(global) => Value::Other(format!("{global:?}").into()),
-            Node::Storage(_) => Value::Other("a storage".into()),
+            Node::Global(global) => Value::Opaque(format!("{global:?}").into()),
+            Node::Storage(_) => Value::Opaque("a storage".into()),
             &Node::Tensor(index) => self.tensor(index)?,
             Node::NumpyDtype { kind, .. } => {
-                Value::Other(format!("numpy.dtype({})", shown(kind)).into())
+                Value::Opaque(format!("numpy.dtype({})", escape_for_display(kind)).into())
             }
-            Node::Device { kind, index: None } => Value::Other(shown(kind).into()),
+            Node::Device { kind, index: None } => Value::Opaque(escape_for_display(kind).into()),
             Node::Device {
                 kind,
                 index: Some(index),
-            } => Value::Other(format!("{}:{index}", shown(kind)).into()),
+            } => Value::Opaque(format!("{}:{index}", escape_for_display(kind)).into()),
         })
     }
 
@@ -138,7 +138,7 @@ impl<'t> Tree<'t, '_> {
             Some(dtype) => {
                 let (bytes, range, contiguous) = self.elements(spec)?;
                 let shape = contiguous.shape.to_vec();
-                let tensor = Tensor::over(dtype, shape, &bytes, range);
+                let tensor = Tensor::from_range(dtype, shape, &bytes, range);
                 Value::Tensor(
                     tensor.ok_or_else(|| self.corrupt("tensor size differs from its data"))?,
                 )
@@ -157,10 +157,10 @@ impl<'t> Tree<'t, '_> {
     fn elements(
         &mut self,
         spec: &'t TensorSpec,
-    ) -> Result<(Bytes, std::ops::Range<usize>, &'t TensorSpec), CheckpointError> {
+    ) -> Result<(FileBytes, std::ops::Range<usize>, &'t TensorSpec), CheckpointError> {
         let size = spec.ty.size;
         let storage = &self.parsed.storages[spec.storage as usize];
-        let (bytes, range) = self.storages.find(storage, self.budget)?;
+        let (bytes, range) = self.storages.storage(storage, self.budget)?;
         let len = checked_len(&spec.shape, size).ok_or_else(|| {
             self.corrupt(format!("shape {:?} exceeds the address space", spec.shape))
         })?;
@@ -182,7 +182,7 @@ impl<'t> Tree<'t, '_> {
         }
         self.charge(len * size)?;
         let copy = strided::gather(&bytes.as_slice()[range], spec, size, len);
-        Ok((Bytes::from(copy), 0..len * size, spec))
+        Ok((FileBytes::from(copy), 0..len * size, spec))
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), CheckpointError> {
@@ -200,15 +200,15 @@ impl<'t> Tree<'t, '_> {
     fn too_large(&self) -> CheckpointError {
         CheckpointError::TooLarge {
             path: self.path.to_owned(),
-            what: format!("value at {}", self.path_to_value()),
+            item: format!("value at {}", self.path_to_value()),
         }
     }
 
-    fn corrupt(&self, what: impl Into<String>) -> CheckpointError {
+    fn corrupt(&self, reason: impl Into<String>) -> CheckpointError {
         CheckpointError::Corrupt {
             path: self.path.to_owned(),
-            place: self.path_to_value(),
-            what: what.into(),
+            location: self.path_to_value(),
+            reason: reason.into(),
         }
     }
 
@@ -218,7 +218,7 @@ impl<'t> Tree<'t, '_> {
         let names = self.keys.iter().take(MAX_KEYS).map(|key| match key {
             Key::Index(index) => format!("[{index}]"),
             &Key::Node(id) => match self.parsed.node(id) {
-                Node::Str(text) => shown(text),
+                Node::Str(text) => escape_for_display(text),
                 Node::Int(value) => format!("[{value}]"),
                 other => other.kind().to_owned(),
             },

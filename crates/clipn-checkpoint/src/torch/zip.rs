@@ -13,10 +13,10 @@ use std::path::Path;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{Storages, pickle_error, tree};
+use super::{StorageSource, pickle_error, tree};
 use crate::budget::{Budget, Exhausted};
-use crate::buffer::Bytes;
-use crate::error::shown;
+use crate::buffer::FileBytes;
+use crate::error::escape_for_display;
 use crate::pickle::{self, Dialect, StorageSpec};
 use crate::{CheckpointError, Value};
 
@@ -24,7 +24,7 @@ use crate::{CheckpointError, Value};
 /// remaining memory budget.
 pub(crate) fn read(
     path: &Path,
-    bytes: &Bytes,
+    bytes: &FileBytes,
 ) -> Result<(Value, Dialect, Budget), CheckpointError> {
     let mut budget = Budget::for_file(bytes.as_slice().len());
     let mut archive = Archive::open(path, bytes)?;
@@ -42,20 +42,20 @@ const MAX_DEFLATE_RATIO: u64 = 1033;
 
 struct Archive<'a> {
     path: &'a Path,
-    bytes: &'a Bytes,
+    bytes: &'a FileBytes,
     zip: ZipArchive<Cursor<&'a [u8]>>,
     /// Directory of all entries, with a trailing slash; PyTorch names it after the file.
     root: String,
     /// Inflated entries by index.
-    inflated: HashMap<usize, Bytes>,
+    inflated: HashMap<usize, FileBytes>,
 }
 
 impl<'a> Archive<'a> {
-    fn open(path: &'a Path, bytes: &'a Bytes) -> Result<Archive<'a>, CheckpointError> {
+    fn open(path: &'a Path, bytes: &'a FileBytes) -> Result<Archive<'a>, CheckpointError> {
         let zip = ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|error| {
             CheckpointError::Truncated {
                 path: path.to_owned(),
-                what: format!(
+                reason: format!(
                     "the zip central directory at the end is missing or damaged ({error})"
                 ),
             }
@@ -87,8 +87,8 @@ impl<'a> Archive<'a> {
             (Some(root), None) => Ok(root.to_owned()),
             (Some(_), Some(_)) => Err(self.corrupt("the archive", "more than one data.pkl")),
             (None, _) => {
-                let examples: Vec<String> = names().take(3).map(shown).collect();
-                let seen = match &examples[..] {
+                let examples: Vec<String> = names().take(3).map(escape_for_display).collect();
+                let looks_like = match &examples[..] {
                     [] => "an empty zip archive".to_owned(),
                     examples => format!(
                         "a zip archive that was not written by torch.save (it contains {}, …)",
@@ -97,8 +97,8 @@ impl<'a> Archive<'a> {
                 };
                 Err(CheckpointError::Unrecognized {
                     path: self.path.to_owned(),
-                    seen,
-                    advice: "use a .safetensors file, or a .pt file that contains data.pkl",
+                    looks_like,
+                    hint: "use a .safetensors file, or a .pt file that contains data.pkl",
                 })
             }
         }
@@ -144,9 +144,9 @@ impl<'a> Archive<'a> {
         &mut self,
         name: &str,
         budget: &mut Budget,
-    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+    ) -> Result<(FileBytes, Range<usize>), CheckpointError> {
         let Some(index) = self.index(name) else {
-            return Err(self.corrupt(&shown(name), "missing entry"));
+            return Err(self.corrupt(&escape_for_display(name), "missing entry"));
         };
         if let Some(bytes) = self.inflated.get(&index) {
             return Ok((bytes.clone(), 0..bytes.as_slice().len()));
@@ -161,25 +161,30 @@ impl<'a> Archive<'a> {
         let header = header.map_err(|error| self.zip_error(name, &error))?;
         let range = header.range(self.bytes.as_slice().len());
         match (header.method, range) {
-            _ if header.encrypted => Err(self.corrupt(&shown(name), "encrypted entry")),
-            (_, None) => Err(self.corrupt(&shown(name), "entry out of bounds of the file")),
+            _ if header.encrypted => {
+                Err(self.corrupt(&escape_for_display(name), "encrypted entry"))
+            }
+            (_, None) => {
+                Err(self.corrupt(&escape_for_display(name), "entry out of bounds of the file"))
+            }
             (CompressionMethod::Stored, Some(range)) if header.size == header.compressed_size => {
                 Ok((self.bytes.clone(), range))
             }
-            (CompressionMethod::Stored, _) => {
-                Err(self.corrupt(&shown(name), "uncompressed entry with two different sizes"))
-            }
+            (CompressionMethod::Stored, _) => Err(self.corrupt(
+                &escape_for_display(name),
+                "uncompressed entry with two different sizes",
+            )),
             (CompressionMethod::Deflated, Some(range)) => {
                 if header.size > MAX_DEFLATE_RATIO.saturating_mul(range.len() as u64) {
                     return Err(self.corrupt(
-                        &shown(name),
+                        &escape_for_display(name),
                         "size exceeds the maximum expansion of deflate",
                     ));
                 }
                 self.inflate(name, index, header.size, budget)
             }
             (method, _) => Err(self.corrupt(
-                &shown(name),
+                &escape_for_display(name),
                 &format!("unsupported compression method {method}, expected deflate"),
             )),
         }
@@ -191,13 +196,13 @@ impl<'a> Archive<'a> {
         index: usize,
         size: u64,
         budget: &mut Budget,
-    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+    ) -> Result<(FileBytes, Range<usize>), CheckpointError> {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         budget
             .charge(size)
             .map_err(|Exhausted| CheckpointError::TooLarge {
                 path: self.path.to_owned(),
-                what: format!("compressed entry {}", shown(name)),
+                item: format!("compressed entry {}", escape_for_display(name)),
             })?;
         // Reading stops one byte past the declared size.
         let mut inflated = Vec::with_capacity(size);
@@ -211,24 +216,24 @@ impl<'a> Archive<'a> {
         read.map_err(|error| self.zip_error(name, &error))?;
         if inflated.len() != size {
             return Err(self.corrupt(
-                &shown(name),
+                &escape_for_display(name),
                 &format!("inflated to {} bytes, expected {size}", inflated.len()),
             ));
         }
-        let bytes = Bytes::from(inflated);
+        let bytes = FileBytes::from(inflated);
         self.inflated.insert(index, bytes.clone());
         Ok((bytes, 0..size))
     }
 
     fn zip_error(&self, name: &str, error: &ZipError) -> CheckpointError {
-        self.corrupt(&shown(name), &error.to_string())
+        self.corrupt(&escape_for_display(name), &error.to_string())
     }
 
-    fn corrupt(&self, place: &str, what: &str) -> CheckpointError {
+    fn corrupt(&self, location: &str, reason: &str) -> CheckpointError {
         CheckpointError::Corrupt {
             path: self.path.to_owned(),
-            place: place.to_owned(),
-            what: what.to_owned(),
+            location: location.to_owned(),
+            reason: reason.to_owned(),
         }
     }
 }
@@ -251,12 +256,12 @@ impl Header {
     }
 }
 
-impl Storages for Archive<'_> {
-    fn find(
+impl StorageSource for Archive<'_> {
+    fn storage(
         &mut self,
         spec: &StorageSpec<'_>,
         budget: &mut Budget,
-    ) -> Result<(Bytes, Range<usize>), CheckpointError> {
+    ) -> Result<(FileBytes, Range<usize>), CheckpointError> {
         let name = format!("data/{}", spec.key);
         let (bytes, range) = self.entry(&name, budget)?;
         let needed = spec
@@ -264,18 +269,18 @@ impl Storages for Archive<'_> {
             .checked_mul(spec.ty.size)
             .filter(|&needed| needed <= range.len());
         let Some(needed) = needed else {
-            let what = format!(
+            let reason = format!(
                 "{} bytes for a storage of {} {}",
                 range.len(),
                 spec.len,
                 spec.ty.name
             );
-            return Err(self.corrupt(&shown(&name), &what));
+            return Err(self.corrupt(&escape_for_display(&name), &reason));
         };
         match spec.view {
             None => Ok((bytes, range.start..range.start + needed)),
             Some(_) => Err(self.corrupt(
-                &shown(&name),
+                &escape_for_display(&name),
                 "storage view, which is allowed only in legacy files",
             )),
         }

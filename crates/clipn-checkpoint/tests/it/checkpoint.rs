@@ -1,23 +1,23 @@
-//! Real weights files of every format, compared with what PyTorch reads from them.
+//! Real weights files of every format, compared with reason PyTorch reads from them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use clipn_checkpoint::{
-    Checkpoint, CheckpointError, Dtype, FileKind, Tensor, Value, write_safetensors,
+    Checkpoint, CheckpointError, Dtype, Tensor, Value, WeightsFormat, write_safetensors,
 };
 use clipn_testing::{fixture, test_data};
 
-const FORMATS: [(&str, FileKind); 4] = [
-    ("formats_zip.pt", FileKind::TorchZip),
-    ("formats_zip_proto4.pt", FileKind::TorchZip),
-    ("formats_legacy.pt", FileKind::TorchLegacy),
-    ("formats_legacy_proto4.pt", FileKind::TorchLegacy),
+const FORMATS: [(&str, WeightsFormat); 4] = [
+    ("formats_zip.pt", WeightsFormat::TorchZip),
+    ("formats_zip_proto4.pt", WeightsFormat::TorchZip),
+    ("formats_legacy.pt", WeightsFormat::TorchLegacy),
+    ("formats_legacy_proto4.pt", WeightsFormat::TorchLegacy),
 ];
 
 fn open(name: &str) -> Checkpoint {
-    Checkpoint::open(&fixture("checkpoint").join(name)).expect("a fixture that opens")
+    Checkpoint::open(fixture("checkpoint").join(name)).expect("a fixture that opens")
 }
 
 fn error(path: &Path) -> CheckpointError {
@@ -27,11 +27,11 @@ fn error(path: &Path) -> CheckpointError {
 #[test]
 fn every_pt_format_has_the_expected_tensors_bit_for_bit() {
     let expected = open("formats.expected.safetensors");
-    assert_eq!(expected.kind(), FileKind::Safetensors);
+    assert_eq!(expected.format(), WeightsFormat::Safetensors);
     assert_eq!(expected.len(), 15);
     for (name, kind) in FORMATS {
         let read = open(name);
-        assert_eq!(read.kind(), kind, "{name}");
+        assert_eq!(read.format(), kind, "{name}");
         assert_eq!(read.len(), expected.len(), "{name}");
         for (key, tensor) in expected.iter() {
             assert_eq!(read.get(key), Some(tensor), "{name}: {key}");
@@ -69,8 +69,8 @@ fn values_beside_the_weights_become_metadata() {
             metadata["optimizer"],
             "a dictionary of 2: state, param_groups"
         );
-        let nested = read.value().and_then(|v| v.get("nested")).unwrap();
-        assert_eq!(nested.at(0), Some(&Value::Int(1)), "{name}");
+        let nested = read.object().and_then(|v| v.get("nested")).unwrap();
+        assert_eq!(nested.get_index(0), Some(&Value::Int(1)), "{name}");
     }
 }
 
@@ -153,8 +153,8 @@ fn a_distributed_checkpoint_equals_its_safetensors() {
     let Some(folder) = test_data(folder) else {
         return;
     };
-    let saved = Checkpoint::open(&folder.join("run/checkpoints/epoch_10.pt")).unwrap();
-    let expected = Checkpoint::open(&folder.join("model_fp16.safetensors")).unwrap();
+    let saved = Checkpoint::open(folder.join("run/checkpoints/epoch_10.pt")).unwrap();
+    let expected = Checkpoint::open(folder.join("model_fp16.safetensors")).unwrap();
     assert!(saved.has_module_prefix());
     assert_eq!(saved.stripped_prefix(), "module.");
     assert_eq!(saved.len(), expected.len());
@@ -176,7 +176,7 @@ fn a_legacy_resnet_equals_its_safetensors() {
         Checkpoint::open(&legacy).unwrap(),
         Checkpoint::open(&model).unwrap(),
     );
-    assert_eq!(legacy.kind(), FileKind::TorchLegacy);
+    assert_eq!(legacy.format(), WeightsFormat::TorchLegacy);
     assert_eq!(legacy.len(), model.len());
     for (name, tensor) in model.iter() {
         assert_eq!(legacy.get(name), Some(tensor), "{name}");
@@ -190,13 +190,13 @@ fn reads_the_optimizer_state() {
     };
     let saved = Checkpoint::open(&path).unwrap();
     let optimizer = saved
-        .value()
+        .object()
         .and_then(|object| object.get("optimizer"))
         .unwrap();
     let groups = optimizer.get("param_groups").unwrap();
-    assert_eq!(groups.as_list().unwrap().len(), 2);
+    assert_eq!(groups.as_sequence().unwrap().len(), 2);
     let lr = groups
-        .at(0)
+        .get_index(0)
         .and_then(|group| group.get("lr"))
         .and_then(Value::as_f64)
         .unwrap();

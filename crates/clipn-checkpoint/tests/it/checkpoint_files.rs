@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use clipn_checkpoint::{
-    Buffer, Checkpoint, CheckpointError, Dtype, FileKind, Tensor, write_safetensors,
+    Buffer, Checkpoint, CheckpointError, Dtype, Tensor, WeightsFormat, write_safetensors,
 };
 use clipn_testing::fixture;
 use zip::write::SimpleFileOptions;
@@ -49,7 +49,7 @@ fn read(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
 
 #[test]
 fn compressed_archives_have_the_same_tensors() {
-    let expected = Checkpoint::open(&fixture("checkpoint/formats.expected.safetensors")).unwrap();
+    let expected = Checkpoint::open(fixture("checkpoint/formats.expected.safetensors")).unwrap();
     let packed = repacked(
         "formats_zip.pt",
         CompressionMethod::Deflated,
@@ -128,7 +128,7 @@ fn rejects_a_decompression_bomb() {
     assert!(bomb.len() < 1 << 20);
     let error = read(bomb).expect_err("an error");
     assert!(
-        matches!(&error, CheckpointError::TooLarge { what, .. } if what.contains("data/10")),
+        matches!(&error, CheckpointError::TooLarge { item, .. } if item.contains("data/10")),
         "{error}"
     );
 }
@@ -188,8 +188,8 @@ fn explains_paths_without_weights() {
     .unwrap();
     assert!(matches!(
         error(&pointer),
-        CheckpointError::Unrecognized { seen, advice, .. }
-            if seen.contains("Git LFS pointer") && advice.contains("git lfs pull")
+        CheckpointError::Unrecognized { looks_like, hint, .. }
+            if looks_like.contains("Git LFS pointer") && hint.contains("git lfs pull")
     ));
 }
 
@@ -207,14 +207,17 @@ fn detects_the_format_regardless_of_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     fs::copy(fixture("checkpoint/formats_zip.pt"), &path).unwrap();
-    assert_eq!(Checkpoint::open(&path).unwrap().kind(), FileKind::TorchZip);
+    assert_eq!(
+        Checkpoint::open(&path).unwrap().format(),
+        WeightsFormat::TorchZip
+    );
 }
 
 #[test]
 fn written_files_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.safetensors");
-    let source = Checkpoint::open(&fixture("checkpoint/formats_legacy.pt")).unwrap();
+    let source = Checkpoint::open(fixture("checkpoint/formats_legacy.pt")).unwrap();
     let tensors = || {
         source
             .iter()
@@ -233,7 +236,7 @@ fn written_files_are_read_back() {
     assert_eq!(
         back.metadata()
             .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect::<BTreeMap<_, _>>(),
         metadata
     );
@@ -320,11 +323,11 @@ fn a_failed_write_keeps_the_old_file() {
 fn rejects_values_that_do_not_match_the_shape() {
     assert!(matches!(
         Tensor::from_f32(&[2, 3], vec![0.0; 5]),
-        Err(CheckpointError::Shape { elements: 5, .. })
+        Err(CheckpointError::ShapeMismatch { elements: 5, .. })
     ));
     assert!(matches!(
         Tensor::from_f64(&[usize::MAX, 2], &[]),
-        Err(CheckpointError::Shape { .. })
+        Err(CheckpointError::ShapeMismatch { .. })
     ));
     assert!(Tensor::from_bytes(Dtype::F16, &[2], vec![0; 3]).is_err());
     let values = Buffer::from(vec![1.5f32, -2.0]);
@@ -342,7 +345,7 @@ fn rejects_values_that_do_not_match_the_shape() {
     assert_eq!(Tensor::from_f64(&[], &[0.1]).unwrap().to_f64()[..], [0.1]);
     assert_eq!(Tensor::from_i64(&[2], &[-1, 5]).unwrap().to_i64(), [-1, 5]);
     assert_eq!(
-        Tensor::from_f16(&[1], &[half::f16::from_f32(0.5)])
+        Tensor::from_f16_bits(&[1], &[half::f16::from_f32(0.5).to_bits()])
             .unwrap()
             .to_f32()[..],
         [0.5]

@@ -434,7 +434,7 @@ fn exercise(bytes: Vec<u8>) {
             assert_eq!(tensor.bytes().len(), tensor.len() * tensor.dtype().size());
         }
         assert!(
-            read.value()
+            read.object()
                 .is_none_or(|value| !value.to_string().is_empty())
         );
     }

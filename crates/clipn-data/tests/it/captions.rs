@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn_data::{
-    CachedImages, CaptionLoader, CaptionTable, LoaderSettings, MaxBad, Sampling, SkipReason,
-    TableFormat, TrainBatch, TrainingDataError,
+    CachedImages, CaptionLoader, CaptionTable, CaptionTableFormat, LoaderSettings, Sampling,
+    SkipLimit, SkipReason, TrainBatch, TrainingDataError,
 };
 use clipn_testing::shards::{bmp, number};
 use proptest::prelude::*;
@@ -32,12 +32,12 @@ fn rows(count: u32) -> String {
 }
 
 fn read(path: &Path) -> Result<CaptionTable, TrainingDataError> {
-    CaptionTable::read(path, &TableFormat::default())
+    CaptionTable::read(path, &CaptionTableFormat::default())
 }
 
 fn settings(batch_size: usize) -> LoaderSettings {
     LoaderSettings {
-        max_bad: MaxBad::Unlimited,
+        max_skipped: SkipLimit::Unlimited,
         ..LoaderSettings::new(8, batch_size)
     }
 }
@@ -57,7 +57,7 @@ fn numbers(batches: &[TrainBatch]) -> Vec<u32> {
 fn finds_columns_by_name_with_any_separator() {
     let table = "\u{feff}id;caption;image\n1;\"a; \"\"b\"\"\nc\";x/y.jpg\n2;d;/abs/z.jpg\n";
     let (folder, path) = folder(0, table.as_bytes());
-    let format = TableFormat {
+    let format = CaptionTableFormat {
         separator: ';',
         image_key: "image".to_string(),
         caption_key: "caption".to_string(),
@@ -105,9 +105,9 @@ fn rejects_malformed_tables_with_the_reason() {
             .to_string()
             .contains("cannot read")
     );
-    let wide = TableFormat {
+    let wide = CaptionTableFormat {
         separator: '→',
-        ..TableFormat::default()
+        ..CaptionTableFormat::default()
     };
     assert!(
         CaptionTable::read(&path, &wide)
@@ -154,7 +154,7 @@ fn processes_partition_the_rows_and_resume_exactly() {
 struct Lines(u32);
 
 impl CachedImages for Lines {
-    fn is_known(&self, key: &str) -> bool {
+    fn is_cached(&self, key: &str) -> bool {
         let line: u32 = key.rsplit(':').next().unwrap().parse().unwrap();
         line.is_multiple_of(self.0)
     }
@@ -202,7 +202,7 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
                 (&known.keys, &known.captions),
                 (&whole.keys, &whole.captions)
             );
-            let is_decoded = |key: &String| !Lines(every).is_known(key);
+            let is_decoded = |key: &String| !Lines(every).is_cached(key);
             let decoded: Vec<usize> = (0..4).filter(|&i| is_decoded(&whole.keys[i])).collect();
             assert_eq!(known.decoded, decoded);
             let pixels = decoded
@@ -230,7 +230,7 @@ fn skips_malformed_rows_and_reports_their_lines() {
     assert_eq!(numbers(&[epoch.next().unwrap().unwrap()]), [0, 7]);
     let lines: Vec<(String, SkipReason)> = epoch
         .skipped()
-        .first
+        .examples
         .iter()
         .map(|skipped| (skipped.key.clone(), skipped.reason))
         .collect();
@@ -246,7 +246,7 @@ fn skips_malformed_rows_and_reports_their_lines() {
     assert_eq!(lines, expected);
 
     let strict = LoaderSettings {
-        max_bad: MaxBad::Share(0.5),
+        max_skipped: SkipLimit::Fraction(0.5),
         ..in_order
     };
     let mut epoch = CaptionLoader::new(read(&path).unwrap().into(), strict)

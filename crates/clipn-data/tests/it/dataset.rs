@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clipn_data::{
     Benchmark, BenchmarkClasses, ClassSource, DatasetError, ImageFolder, ImageSet, OodKind,
-    SetSource, read_list,
+    SetSource, read_image_list,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -44,8 +44,8 @@ fn labels(set: &ImageSet) -> Vec<Option<usize>> {
     set.samples.iter().map(|sample| sample.label).collect()
 }
 
-fn labelled(root: &Path) -> Result<ImageSet, DatasetError> {
-    ImageFolder::read(root)?.labelled("set")
+fn labeled(root: &Path) -> Result<ImageSet, DatasetError> {
+    ImageFolder::read(root)?.labeled("set")
 }
 
 fn unlabeled(root: &Path) -> Result<ImageSet, DatasetError> {
@@ -63,8 +63,8 @@ fn class_directories_are_sorted_by_bytes() {
         "note.txt",
         "loose.png",
     ]);
-    let set = labelled(root.path()).unwrap();
-    assert_eq!(set.folders, ["B", "a10", "a2", "b", "é"]);
+    let set = labeled(root.path()).unwrap();
+    assert_eq!(set.class_directories, ["B", "a10", "a2", "b", "é"]);
     assert_eq!(labels(&set), [Some(0), Some(1), Some(2), Some(3), Some(4)]);
     assert_eq!(
         paths(&set)[0],
@@ -90,7 +90,7 @@ fn files_have_the_order_of_torchvision() {
     ]);
     touch(&root.path().join("c/.git/x.jpg"));
     touch(&root.path().join("c/a/readme.txt"));
-    let set = labelled(root.path()).unwrap();
+    let set = labeled(root.path()).unwrap();
     assert_eq!(
         paths(&set),
         [
@@ -101,7 +101,7 @@ fn files_have_the_order_of_torchvision() {
             "c/a/s/1.TIFF"
         ]
     );
-    assert_eq!(set.folders, ["c"]);
+    assert_eq!(set.class_directories, ["c"]);
 }
 
 #[test]
@@ -119,11 +119,11 @@ fn reports_missing_paths_and_images() {
     let root = folder(&["only.txt", "a/note.md"]);
     let error = |result: Result<ImageSet, DatasetError>| result.unwrap_err();
     assert!(matches!(
-        error(labelled(&root.path().join("nope"))),
+        error(labeled(&root.path().join("nope"))),
         DatasetError::Missing { .. }
     ));
     assert!(matches!(
-        error(labelled(&root.path().join("only.txt"))),
+        error(labeled(&root.path().join("only.txt"))),
         DatasetError::NotADirectory { .. }
     ));
     let none = error(unlabeled(root.path()));
@@ -134,13 +134,13 @@ fn reports_missing_paths_and_images() {
     assert!(none.to_string().contains("(2 other files)"), "{none}");
     // A class without images would leave an unused label.
     assert!(
-        error(labelled(root.path()))
+        error(labeled(root.path()))
             .to_string()
             .starts_with("no images in")
     );
     let flat = folder(&["1.jpg"]);
     assert!(matches!(
-        error(labelled(flat.path())),
+        error(labeled(flat.path())),
         DatasetError::NoClassDirectories { .. }
     ));
 }
@@ -153,7 +153,7 @@ fn reports_a_directory_without_permission() {
     let locked = root.path().join("a/locked");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     let allowed = fs::read_dir(&locked).is_ok();
-    let result = labelled(root.path());
+    let result = labeled(root.path());
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
     if allowed {
         eprintln!("skipped: this user can read every directory");
@@ -177,7 +177,7 @@ fn follows_links_and_detects_cycles() {
     symlink(at("a"), at("b/back")).unwrap();
     symlink(at("nowhere.jpg"), at("b/gone.jpg")).unwrap();
     symlink(at("ring"), at("ring")).unwrap();
-    let set = labelled(root.path()).unwrap();
+    let set = labeled(root.path()).unwrap();
     // A dangling link counts as an unreadable image rather than a missing one.
     assert_eq!(
         paths(&set),
@@ -192,7 +192,7 @@ fn follows_links_and_detects_cycles() {
             "c/sub/4.jpg"
         ]
     );
-    assert_eq!(set.folders, ["a", "b", "c"]);
+    assert_eq!(set.class_directories, ["a", "b", "c"]);
 }
 
 #[cfg(unix)]
@@ -206,7 +206,7 @@ fn skips_pipes() {
         eprintln!("skipped: mkfifo is not available");
         return;
     }
-    assert_eq!(paths(&labelled(root.path()).unwrap()), ["a/1.jpg"]);
+    assert_eq!(paths(&labeled(root.path()).unwrap()), ["a/1.jpg"]);
 }
 
 #[cfg(target_os = "linux")]
@@ -217,8 +217,8 @@ fn accepts_names_that_are_not_utf_8() {
     let root = tempfile::tempdir().unwrap();
     let odd = root.path().join(OsStr::from_bytes(b"caf\xe9"));
     touch(&odd.join(OsStr::from_bytes(b"\xff\xfe.jpg")));
-    let set = labelled(root.path()).unwrap();
-    assert_eq!(set.folders, ["caf\u{fffd}"]);
+    let set = labeled(root.path()).unwrap();
+    assert_eq!(set.class_directories, ["caf\u{fffd}"]);
     assert_eq!(
         set.samples[0].path,
         odd.join(OsStr::from_bytes(b"\xff\xfe.jpg"))
@@ -227,7 +227,7 @@ fn accepts_names_that_are_not_utf_8() {
 
     let list = root.path().join("list.txt");
     fs::write(&list, b"caf\xe9/\xff\xfe.jpg 0\n").unwrap();
-    let set = read_list("list", &list, root.path(), None).unwrap();
+    let set = read_image_list("list", &list, root.path(), None).unwrap();
     assert!(fs::read(&set.samples[0].path).is_ok());
 }
 
@@ -236,13 +236,13 @@ fn reads_paths_and_labels_from_lists() {
     let root = folder(&[]);
     let list = root.path().join("list.txt");
     fs::write(&list, "\u{feff}a b.jpg 1\r\n\r\nc/d.png -1\r\ne.jpg 0").unwrap();
-    let set = read_list("list", &list, &root.path().join("data"), Some(2)).unwrap();
+    let set = read_image_list("list", &list, &root.path().join("data"), Some(2)).unwrap();
     assert_eq!(labels(&set), [Some(1), None, Some(0)]);
     assert_eq!(
         set.samples[0].path,
         root.path().join("data").join("a b.jpg")
     );
-    let error = read_list("list", &list, root.path(), Some(1))
+    let error = read_image_list("list", &list, root.path(), Some(1))
         .unwrap_err()
         .to_string();
     assert!(
@@ -250,17 +250,17 @@ fn reads_paths_and_labels_from_lists() {
         "{error}"
     );
     fs::write(&list, "a.jpg 0\n\nb.jpg\n").unwrap();
-    let error = read_list("list", &list, root.path(), None)
+    let error = read_image_list("list", &list, root.path(), None)
         .unwrap_err()
         .to_string();
     assert!(error.contains("list.txt line 3: missing label"), "{error}");
     fs::write(&list, "\n\n").unwrap();
     assert!(matches!(
-        read_list("list", &list, root.path(), None),
+        read_image_list("list", &list, root.path(), None),
         Err(DatasetError::EmptyList { .. })
     ));
     assert!(matches!(
-        read_list("list", &root.path().join("no.txt"), root.path(), None),
+        read_image_list("list", &root.path().join("no.txt"), root.path(), None),
         Err(DatasetError::Missing { .. })
     ));
 }
@@ -271,7 +271,7 @@ proptest! {
         let root = folder(&[]);
         let list = root.path().join("list.txt");
         fs::write(&list, &bytes).unwrap();
-        if let Ok(set) = read_list("list", &list, root.path(), Some(5)) {
+        if let Ok(set) = read_image_list("list", &list, root.path(), Some(5)) {
             prop_assert!(!set.is_empty() && set.samples.iter().all(|s| s.label.is_none_or(|label| label < 5)));
         }
     }
@@ -282,7 +282,7 @@ proptest! {
         let list = root.path().join("list.txt");
         let text: String = entries.iter().map(|(path, label)| format!("{} {label}\n", path.trim())).collect();
         fs::write(&list, text).unwrap();
-        let set = read_list("list", &list, Path::new("r"), None).unwrap();
+        let set = read_image_list("list", &list, Path::new("r"), None).unwrap();
         let expected: Vec<_> =
             entries.iter().map(|(path, label)| (Path::new("r").join(path.trim()), usize::try_from(*label).ok())).collect();
         let actual: Vec<_> = set.samples.into_iter().map(|s| (s.path, s.label)).collect();
@@ -332,7 +332,7 @@ fn a_map_names_and_selects_classes() {
     .unwrap();
     let opened = benchmark.open(root.path()).unwrap();
     assert_eq!(opened.class_names(none).unwrap(), ["goldfish", "cat"]);
-    assert_eq!(opened.id.folders, ["n1", "n3"]);
+    assert_eq!(opened.id.class_directories, ["n1", "n3"]);
     assert_eq!(labels(&opened.id), [Some(0), Some(0), Some(1)]);
     assert_eq!(opened.ood[0].kind, Some(OodKind::Near));
     assert_eq!(
@@ -340,7 +340,7 @@ fn a_map_names_and_selects_classes() {
         root.path().join("id/n2/1.jpg")
     );
     assert_eq!(
-        (opened.ood[1].kind, opened.ood[1].set.len(), opened.grey),
+        (opened.ood[1].kind, opened.ood[1].set.len(), opened.gray),
         (None, 1, false)
     );
 }
@@ -410,7 +410,7 @@ fn class_names_belong_to_the_directories_that_are_kept() {
     )
     .unwrap();
     let opened = named.open(root.path()).unwrap();
-    assert!(matches!(&opened.classes, BenchmarkClasses::Named { list, .. } if list == "mine"));
+    assert!(matches!(&opened.classes, BenchmarkClasses::BuiltIn { list, .. } if list == "mine"));
     let give = |count: usize| move |_: &str| Some((0..count).map(|k| format!("c{k}")).collect());
     assert_eq!(opened.class_names(give(3)).unwrap(), ["c1", "c2"]);
     let error = opened.class_names(give(1000)).unwrap_err().to_string();
@@ -580,10 +580,10 @@ fn loads_definitions_by_name_and_path() {
     )
     .unwrap();
     let loaded = Benchmark::load(path.to_str().unwrap()).unwrap();
-    assert!(loaded.grey && loaded.open(root.path()).unwrap().grey);
+    assert!(loaded.gray && loaded.open(root.path()).unwrap().gray);
     assert_eq!(
         (loaded.id.name.as_str(), &loaded.id.classes),
-        ("mine", &ClassSource::FolderNames)
+        ("mine", &ClassSource::DirectoryNames)
     );
     let error = Benchmark::load("imagenet").unwrap_err().to_string();
     assert!(error.contains("imagenet-1k, tiny-imagenet-ood"), "{error}");
@@ -601,7 +601,7 @@ fn the_imagenet_benchmark_has_the_common_layout() {
     let benchmark = Benchmark::load("imagenet-1k").unwrap();
     assert_eq!(
         benchmark.id.classes,
-        ClassSource::Named("imagenet-1k".to_string())
+        ClassSource::BuiltIn("imagenet-1k".to_string())
     );
     let sets: Vec<_> = benchmark
         .ood
@@ -650,7 +650,7 @@ fn the_real_benchmark_has_the_expected_counts() {
         return;
     };
     let benchmark = Benchmark::load("tiny-imagenet-ood").unwrap();
-    assert!(!benchmark.grey);
+    assert!(!benchmark.gray);
     let opened = benchmark.open(&data).unwrap();
     let names = opened.class_names(none).unwrap();
     assert_eq!(
@@ -686,7 +686,7 @@ fn the_real_benchmark_has_the_expected_counts() {
 #[test]
 fn definitions_contain_the_location_of_sets() {
     let benchmark = Benchmark::load("imagenet-1k").unwrap();
-    let SetSource::Folder { path, selection } = &benchmark.id.source else {
+    let SetSource::Directory { path, selection } = &benchmark.id.source else {
         panic!("expected a folder")
     };
     assert_eq!(

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use clipn_base::progress::NoProgress;
 use clipn_data::{
-    CaptionField, CaptionLoader, LoaderSettings, MaxBad, Position, Rounding, SampleFields,
-    Sampling, ShardSet, ShuffleBuffer, SkipReason, TrainBatch, TrainingDataError, expand_shards,
+    CaptionField, CaptionLoader, EpochPosition, LoaderSettings, Rounding, SampleFields, Sampling,
+    ShardSet, ShuffleBuffer, SkipLimit, SkipReason, TrainBatch, TrainingDataError, expand_shards,
 };
 use clipn_image::Augmentation;
 use clipn_testing::shards::{gzip, number, samples, tar, write_shards, zstd};
@@ -21,7 +20,7 @@ fn settings(batch_size: usize) -> LoaderSettings {
     };
     LoaderSettings {
         shuffle,
-        max_bad: MaxBad::Unlimited,
+        max_skipped: SkipLimit::Unlimited,
         ..LoaderSettings::new(8, batch_size)
     }
 }
@@ -361,7 +360,10 @@ fn a_position_belongs_to_its_data_and_settings() {
         },
     ] {
         let refused = loader(folder.path(), other).resume(position.clone());
-        assert!(matches!(refused, Err(TrainingDataError::Position { .. })));
+        assert!(matches!(
+            refused,
+            Err(TrainingDataError::PositionMismatch { .. })
+        ));
     }
     let same = loader(
         folder.path(),
@@ -371,7 +373,7 @@ fn a_position_belongs_to_its_data_and_settings() {
         },
     );
     assert!(same.resume(position.clone()).is_ok());
-    let late = Position {
+    let late = EpochPosition {
         batches: 99,
         ..position
     };
@@ -391,7 +393,7 @@ fn dropping_an_epoch_stops_its_threads() {
         let mut epoch = loader.epoch(0).unwrap();
         assert!(epoch.next().unwrap().is_ok());
         // Far ahead: the reader is still skipping samples when the epoch is dropped.
-        let far = Position {
+        let far = EpochPosition {
             drawn: u64::MAX,
             ..epoch.position().clone()
         };
@@ -425,7 +427,7 @@ fn detects_compression_from_content() {
         matches!(unknown, TrainingDataError::UnknownSize { shards: 4, .. }),
         "{unknown}"
     );
-    assert_eq!(set.count(&NoProgress).unwrap(), 40);
+    assert_eq!(set.count_samples(), 40);
     let in_order = LoaderSettings {
         sampling: Sampling::InOrder,
         ..settings(4)
@@ -556,15 +558,15 @@ fn skips_counts_and_names_broken_samples() {
         (count(SkipReason::TooLarge), count(SkipReason::Shard)),
         (1, 3)
     );
-    assert_eq!(skipped.first[0].key, "s.tar/000000");
+    assert_eq!(skipped.examples[0].key, "s.tar/000000");
     assert!(
-        skipped.first[0].detail.contains("expected a JPEG"),
+        skipped.examples[0].detail.contains("expected a JPEG"),
         "{}",
-        skipped.first[0].detail
+        skipped.examples[0].detail
     );
 
     let strict = LoaderSettings {
-        max_bad: MaxBad::Count(2),
+        max_skipped: SkipLimit::Count(2),
         workers: 2,
         ..in_order
     };
@@ -644,7 +646,7 @@ fn rejects_invalid_settings() {
         ),
         (
             LoaderSettings {
-                max_bad: MaxBad::Share(f64::NAN),
+                max_skipped: SkipLimit::Fraction(f64::NAN),
                 ..settings(1)
             },
             "max_bad",
@@ -744,7 +746,7 @@ fn reads_real_shards_completely() {
     let spec = format!("{}/train-{{000..039}}.tar.gz", folder.display());
     let mut set = ShardSet::open(&spec, SampleFields::default()).unwrap();
     assert_eq!((set.shards().len(), set.samples()), (40, Some(40_000)));
-    assert_eq!(set.count(&NoProgress).unwrap(), 40_000);
+    assert_eq!(set.count_samples(), 40_000);
     let settings = LoaderSettings {
         workers: 2,
         ..LoaderSettings::new(32, 1000)

@@ -1,12 +1,12 @@
+use std::error::Error as StdError;
 use std::path::PathBuf;
 
-use thiserror::Error;
-
-use crate::classifier::ClassifierError;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 use clipn_ood::calibration::CalibrationError;
-use clipn_text::prompts::PromptError;
+use thiserror::Error;
+
+use crate::classifier::ClassifierError;
 
 /// Error of building, reading, writing or using a bundle.
 #[derive(Debug, Error)]
@@ -28,18 +28,21 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// The bundle has an unsupported format version.
-    #[error("unsupported version of bundle {}: expected {known}, got {found}", path.display())]
-    Version {
+    #[error(
+        "unsupported version of bundle {}: expected {supported}, got {found}",
+        path.display()
+    )]
+    UnsupportedVersion {
         /// The file.
         path: PathBuf,
         /// Version in the file.
         found: u64,
         /// Supported version.
-        known: u64,
+        supported: u64,
     },
     /// The content of the bundle is inconsistent.
     #[error("bundle {} is corrupt: {reason}", path.display())]
-    Damaged {
+    Corrupt {
         /// The file.
         path: PathBuf,
         /// Description of the problem.
@@ -47,14 +50,21 @@ pub enum BundleError {
     },
     /// The weights are not those that the bundle was built with.
     #[error(
-        "the model {} does not match the bundle: {differing}",
-        path.display()
+        "the model {} does not match the bundle: {}",
+        path.display(),
+        differences.join(", ")
     )]
     ModelMismatch {
         /// Path of the weights.
         path: PathBuf,
-        /// The differences, separated by commas.
-        differing: String,
+        /// What differs, such as `expected patch size 16, got 32`.
+        differences: Vec<String>,
+    },
+    /// The description of a bundle cannot be written as JSON.
+    #[error("cannot serialize the description of the bundle")]
+    Serialize {
+        /// Error of the serializer.
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// The image tower does not match its config, or the weights are unusable.
     #[error(transparent)]
@@ -62,21 +72,34 @@ pub enum BundleError {
     /// The rows do not form a classifier, or building it failed.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
-    /// The templates named in the weights cannot be used.
-    #[error(transparent)]
-    Prompt(#[from] PromptError),
     /// The stored calibration is inconsistent.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
+}
+
+impl BundleError {
+    /// What a caller can do about the error, if anything.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotABundle { .. } => "`Bundle::build` makes a bundle of class names and weights",
+            Self::UnsupportedVersion { .. } => "use a later version of clipn",
+            Self::Corrupt { .. } => "build the bundle again",
+            Self::ModelMismatch { .. } => {
+                "use the weights that the bundle was built with, or build it again"
+            }
+            Self::Classifier(error) => return error.hint(),
+            _ => return None,
+        })
+    }
 }
 
 impl From<CheckpointError> for BundleError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::NotFound { path } => Self::NotFound { path },
-            CheckpointError::Unrecognized { path, .. } | CheckpointError::Folder { path, .. } => {
-                Self::NotABundle { path }
-            }
+            CheckpointError::Unrecognized { path, .. }
+            | CheckpointError::NoWeightsInDirectory { path, .. }
+            | CheckpointError::AmbiguousDirectory { path, .. } => Self::NotABundle { path },
             other => Self::Checkpoint(other),
         }
     }

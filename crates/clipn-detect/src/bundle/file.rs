@@ -10,19 +10,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use clipn_checkpoint::{Buffer, Checkpoint, Tensor, WeightsFormat, write_safetensors};
+use clipn_image::Preprocessing;
+use clipn_model::{BUNDLE_KEY, Real};
+use clipn_ood::calibration::{Calibration, CalibrationMetadata};
+use clipn_text::prompts::{PromptVariant, TemplateSet};
 use serde::{Deserialize, Serialize};
 
-use super::{Bundle, BundleError, ModelIdentity, Tower};
-use crate::classifier::{Classifier, PromptVariant};
-use clipn_checkpoint::{Buffer, Checkpoint, FileKind, Tensor, write_safetensors};
-use clipn_image::Preprocessing;
-use clipn_model::{Real, names};
-use clipn_ood::calibration::{Calibration, Facts};
-use clipn_text::prompts::TemplateSet;
+use crate::bundle::{Bundle, BundleError, ModelIdentity, TowerSource};
+use crate::classifier::{ClassPrompts, Classifier};
 
 const VERSION: u64 = 1;
 
-use clipn_model::BUNDLE_KEY;
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
 const SCALE: &str = "classifier.scale";
@@ -42,24 +41,26 @@ struct Description {
     clipn: String,
     class_names: Vec<String>,
     templates: TemplateSet,
-    wording: PromptVariant,
+    #[serde(rename = "wording")]
+    prompt_variant: PromptVariant,
     model: ModelIdentity,
     preprocessing: Preprocessing,
-    calibration: Option<Facts>,
+    calibration: Option<CalibrationMetadata>,
 }
 
 impl Bundle {
     /// Whether `checkpoint` is a bundle: a safetensors file with a bundle description.
     pub fn is_bundle(checkpoint: &Checkpoint) -> bool {
-        checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(BUNDLE_KEY)
+        checkpoint.format() == WeightsFormat::Safetensors
+            && checkpoint.metadata().contains_key(BUNDLE_KEY)
     }
 
     /// Reads a bundle. An image tower in it stays in the memory-mapped file until it is used.
     ///
     /// # Errors
     /// [`BundleError::NotFound`], [`BundleError::NotABundle`] for other files and for directories,
-    /// [`BundleError::Version`], [`BundleError::Damaged`], and other variants for I/O errors and
-    /// invalid parts.
+    /// [`BundleError::UnsupportedVersion`], [`BundleError::Corrupt`], and other variants for I/O errors
+    /// and invalid parts.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
         let path = path.as_ref();
         // `Checkpoint::open` accepts a directory of weights, but a bundle is one file.
@@ -75,71 +76,68 @@ impl Bundle {
     ///
     /// # Errors
     /// Same as [`open`](Self::open), except for I/O errors.
-    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, BundleError> {
-        Self::read(Checkpoint::from_bytes(path, bytes)?)
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self, BundleError> {
+        Self::read(Checkpoint::from_bytes(path.as_ref(), bytes)?)
     }
 
     fn read(checkpoint: Checkpoint) -> Result<Self, BundleError> {
         let path = checkpoint.path().to_owned();
-        let damaged = |reason: String| BundleError::Damaged {
+        let corrupt = |reason: String| BundleError::Corrupt {
             path: path.clone(),
             reason,
         };
         if !Self::is_bundle(&checkpoint) {
             return Err(BundleError::NotABundle { path });
         }
-        let json = checkpoint
-            .metadata()
-            .get(BUNDLE_KEY)
-            .map_or("", String::as_str);
+        let json = checkpoint.metadata().get(BUNDLE_KEY).unwrap_or_default();
         let invalid_json =
-            |error: serde_json::Error| damaged(format!("invalid description: {error}"));
+            |error: serde_json::Error| corrupt(format!("invalid description: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(invalid_json)?;
         if version != VERSION {
-            return Err(BundleError::Version {
+            return Err(BundleError::UnsupportedVersion {
                 path,
                 found: version,
-                known: VERSION,
+                supported: VERSION,
             });
         }
         let description: Description = serde_json::from_str(json).map_err(invalid_json)?;
         description
             .model
             .config
-            .check(&path.display().to_string())?;
+            .validate(&path.display().to_string())?;
         description
             .preprocessing
-            .check()
-            .map_err(|error| damaged(error.to_string()))?;
+            .validate()
+            .map_err(|error| corrupt(error.to_string()))?;
         let (classes, dim) = (
             description.class_names.len(),
             description.model.config.embed_dim,
         );
         let tensor = |name: &str, shape: &[usize]| match checkpoint.get(name) {
             Some(tensor) if tensor.shape() == shape => Ok(tensor),
-            Some(tensor) => Err(damaged(format!(
+            Some(tensor) => Err(corrupt(format!(
                 "expected shape {shape:?} for {name}, got {:?}",
                 tensor.shape()
             ))),
-            None => Err(damaged(format!("{name} is missing"))),
+            None => Err(corrupt(format!("{name} is missing"))),
         };
-        let number = |name: &str| match f64::buffer(tensor(name, &[1])?).first() {
+        let number = |name: &str| match f64::load(tensor(name, &[1])?).first() {
             Some(value) if value.is_finite() => Ok(*value),
-            _ => Err(damaged(format!("{name} is not finite"))),
+            _ => Err(corrupt(format!("{name} is not finite"))),
         };
-        let rows_of = |name: &str| match f32::buffer(tensor(name, &[classes, dim])?) {
-            rows if rows.iter().all(|value| value.is_finite()) => Ok(rows.into_vec()),
-            _ => Err(damaged(format!("{name} contains NaN or infinite values"))),
+        let rows = |name: &str| match f32::load(tensor(name, &[classes, dim])?) {
+            values if values.iter().all(|value| value.is_finite()) => Ok(values.into_vec()),
+            _ => Err(corrupt(format!("{name} contains NaN or infinite values"))),
         };
         let scale = number(SCALE)?;
-        let classifier = Classifier::new(description.class_names, rows_of(YES)?, rows_of(NO)?)?
-            .with_scale(scale);
+        let classifier =
+            Classifier::new(description.class_names, rows(YES)?, rows(NO)?)?.with_scale(scale);
         let calibration = match description.calibration {
-            Some(facts) => {
+            Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
-                    Some(tensor) if tensor.shape().len() == 1 => f64::buffer(tensor),
+                    Some(tensor) if tensor.shape().len() == 1 => f64::load(tensor),
                     _ => {
-                        return Err(damaged(format!(
+                        return Err(corrupt(format!(
                             "{SCORES} is missing or not one-dimensional"
                         )));
                     }
@@ -147,26 +145,27 @@ impl Bundle {
                 Some(Calibration::from_parts(
                     scores.into_vec(),
                     number(THRESHOLD)?,
-                    facts,
+                    metadata,
                 )?)
             }
             None => None,
         };
         let config = &description.model.config;
-        let has_tower = names::vision(&config.vision, config.embed_dim)
+        let has_tower = config
+            .vision
+            .tensors(config.embed_dim)
             .first()
-            .is_some_and(|(name, _)| checkpoint.get(name).is_some());
+            .is_some_and(|spec| checkpoint.get(&spec.name).is_some());
         Ok(Self {
             classifier,
-            templates: description.templates,
-            wording: description.wording,
+            prompts: ClassPrompts::new(description.templates, description.prompt_variant),
             identity: description.model,
             preprocessing: description.preprocessing,
             calibration,
             tower: if has_tower {
-                Tower::InFile(Box::new(checkpoint))
+                TowerSource::InFile(Box::new(checkpoint))
             } else {
-                Tower::External
+                TowerSource::External
             },
         })
     }
@@ -175,26 +174,25 @@ impl Bundle {
     /// renamed to `path`.
     ///
     /// # Errors
-    /// [`BundleError::Checkpoint`] for I/O errors. After an error, `path` is unchanged.
+    /// [`BundleError::Checkpoint`] for I/O errors, [`BundleError::Serialize`] if the description cannot
+    /// be written as JSON. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
         let description = Description {
             version: VERSION,
             clipn: env!("CARGO_PKG_VERSION").to_owned(),
             class_names: self.classifier.class_names().to_vec(),
-            templates: self.templates.clone(),
-            wording: self.wording,
+            templates: self.prompts.templates().clone(),
+            prompt_variant: self.prompts.variant(),
             model: self.identity.clone(),
             preprocessing: self.preprocessing.clone(),
             calibration: self
                 .calibration
                 .as_ref()
-                .map(|calibration| calibration.facts().clone()),
+                .map(|calibration| calibration.metadata().clone()),
         };
-        let unwritable = |error: serde_json::Error| BundleError::Damaged {
-            path: path.as_ref().to_owned(),
-            reason: error.to_string(),
-        };
-        let json = serde_json::to_string(&description).map_err(unwritable)?;
+        let json = serde_json::to_string(&description).map_err(|error| BundleError::Serialize {
+            source: error.into(),
+        })?;
         let (classifier, rows) = (
             &self.classifier,
             [self.classifier.len(), self.classifier.dim()],
@@ -202,11 +200,11 @@ impl Bundle {
         let mut tensors = vec![
             (
                 YES.to_owned(),
-                Tensor::from_f32(&rows, classifier.yes().to_vec())?,
+                Tensor::from_f32(&rows, classifier.yes_weights().to_vec())?,
             ),
             (
                 NO.to_owned(),
-                Tensor::from_f32(&rows, classifier.no().to_vec())?,
+                Tensor::from_f32(&rows, classifier.no_weights().to_vec())?,
             ),
             (
                 SCALE.to_owned(),
@@ -225,16 +223,19 @@ impl Bundle {
             ));
         }
         match &self.tower {
-            Tower::External => {}
-            Tower::Here(tower) => tensors.extend(tower.iter().cloned()),
-            Tower::InFile(checkpoint) => {
+            TowerSource::External => {}
+            TowerSource::InMemory(weights) => tensors.extend(weights.image_tensors()),
+            TowerSource::InFile(checkpoint) => {
                 let config = &self.identity.config;
-                let named_tensor =
-                    |(name, _): names::Named| Some((name.clone(), checkpoint.get(&name)?.clone()));
                 tensors.extend(
-                    names::vision(&config.vision, config.embed_dim)
+                    config
+                        .vision
+                        .tensors(config.embed_dim)
                         .into_iter()
-                        .filter_map(named_tensor),
+                        .filter_map(|spec| {
+                            let tensor = checkpoint.get(&spec.name)?.clone();
+                            Some((spec.name, tensor))
+                        }),
                 );
             }
         }

@@ -1,33 +1,36 @@
+use clipn_model::{ModelConfig, ModelWeights};
 use serde::{Deserialize, Serialize};
-
-use clipn_model::{ModelConfig, Weights};
 
 /// Identity of the model that a classifier was built with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelIdentity {
     /// Architecture of the model.
     pub config: ModelConfig,
-    /// Hash of the image tower, see [`Weights::image_tower_hash`].
-    pub image_tower: String,
-    /// Hash of the text towers, see [`Weights::text_towers_hash`].
-    pub text_towers: String,
+    /// Hash of the image tower, see [`ModelWeights::image_tower_hash`].
+    #[serde(rename = "image_tower")]
+    pub image_tower_hash: String,
+    /// Hash of the text towers, see [`ModelWeights::text_towers_hash`].
+    #[serde(rename = "text_towers")]
+    pub text_towers_hash: String,
     /// Source of the weights as given when the classifier was built: a path or a name.
     pub source: Option<String>,
 }
 
 impl ModelIdentity {
-    /// Returns the identity of `weights` that were loaded from `source`.
-    pub fn of(weights: &Weights, source: Option<String>) -> Self {
+    /// Returns the identity of `weights` that were loaded from `source`, a path or a name. Reads and
+    /// hashes all weights.
+    pub fn from_weights(weights: &ModelWeights, source: impl Into<Option<String>>) -> Self {
         Self {
             config: weights.config().clone(),
-            image_tower: weights.image_tower_hash(),
-            text_towers: weights.text_towers_hash(),
-            source,
+            image_tower_hash: weights.image_tower_hash(),
+            text_towers_hash: weights.text_towers_hash(),
+            source: source.into(),
         }
     }
 
     /// Describes how the image tower of `weights` differs; empty if it is the same.
-    pub(super) fn differences(&self, weights: &Weights) -> Vec<String> {
+    pub(super) fn differences(&self, weights: &ModelWeights) -> Vec<String> {
         let (own, other) = (&self.config, weights.config());
         let numbers = [
             ("image size", own.vision.image_size, other.vision.image_size),
@@ -36,19 +39,19 @@ impl ModelIdentity {
             ("patch size", own.vision.patch_size, other.vision.patch_size),
             ("feature dimension", own.embed_dim, other.embed_dim),
         ];
-        let mut differing: Vec<String> = numbers
+        let mut differences: Vec<String> = numbers
             .into_iter()
             .filter(|(_, own, other)| own != other)
             .map(|(what, own, other)| format!("expected {what} {own}, got {other}"))
             .collect();
         if own.activation != other.activation {
-            differing.push("different activation".to_owned());
+            differences.push("different activation".to_owned());
         }
-        if differing.is_empty()
-            && (own.vision != other.vision || weights.image_tower_hash() != self.image_tower)
+        if differences.is_empty()
+            && (own.vision != other.vision || weights.image_tower_hash() != self.image_tower_hash)
         {
-            differing.push("different image tower weights".to_owned());
+            differences.push("different image tower weights".to_owned());
         }
-        differing
+        differences
     }
 }

@@ -3,64 +3,75 @@
 //! A bundle contains the "yes" and "no" rows of the classes, the templates that they were built
 //! with, the identity of their model, the preprocessing, and optionally a calibrated threshold and
 //! the image tower. Labeling images needs nothing else but the image tower. The file format is
-//! safetensors. [`Bundle::build`] has an example.
+//! safetensors.
+//!
+//! ```
+//! use clipn_detect::bundle::Bundle;
+//! use clipn_model::PretrainedWeights;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("shop.clipn");
+//! Bundle::build(["school bus", "pizza"], &PretrainedWeights::mini()?)?.write(&path)?;
+//! assert_eq!(Bundle::open(&path)?.classifier().class_names(), ["school bus", "pizza"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-mod build;
+mod builder;
 mod error;
 mod file;
 mod identity;
+mod weights;
 
+pub use builder::BundleBuilder;
 pub use error::BundleError;
 pub use identity::ModelIdentity;
 
-use crate::classifier::{Classifier, PromptVariant};
-use clipn_checkpoint::{Checkpoint, Tensor};
+use clipn_checkpoint::Checkpoint;
 use clipn_image::Preprocessing;
-use clipn_model::{ImageWeights, Weights};
+use clipn_model::ModelWeights;
 use clipn_ood::calibration::Calibration;
-use clipn_text::prompts::TemplateSet;
+use clipn_text::prompts::{PromptVariant, TemplateSet};
+
+use crate::classifier::{ClassPrompts, Classifier};
 
 /// Classifier with everything that a decision depends on.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     classifier: Classifier,
-    templates: TemplateSet,
-    wording: PromptVariant,
+    prompts: ClassPrompts,
     identity: ModelIdentity,
     preprocessing: Preprocessing,
     calibration: Option<Calibration>,
-    tower: Tower,
+    tower: TowerSource,
 }
 
 /// Location of the image tower.
 #[derive(Debug, Clone)]
-enum Tower {
+enum TowerSource {
     /// In another file: only its identity is known.
     External,
-    /// Tensors to write into the bundle file.
-    Here(Vec<(String, Tensor)>),
+    /// Part of opened weights.
+    InMemory(Box<ModelWeights>),
     /// In the file that the bundle was read from.
     InFile(Box<Checkpoint>),
 }
 
 impl Bundle {
-    /// Creates a bundle of a classifier that was built with the text towers of the model
-    /// `identity`.
+    /// Creates a bundle of a classifier that was built with these prompts and with the text towers of
+    /// the model `identity`. [`BundleBuilder`] does it in one step.
     pub fn new(
         classifier: Classifier,
-        templates: TemplateSet,
-        wording: PromptVariant,
+        prompts: ClassPrompts,
         identity: ModelIdentity,
         preprocessing: Preprocessing,
     ) -> Self {
         Self {
             classifier,
-            templates,
-            wording,
+            prompts,
             identity,
             preprocessing,
             calibration: None,
-            tower: Tower::External,
+            tower: TowerSource::External,
         }
     }
 
@@ -69,14 +80,19 @@ impl Bundle {
         &self.classifier
     }
 
-    /// Returns the templates that the classifier was built with.
-    pub fn templates(&self) -> &TemplateSet {
-        &self.templates
+    /// Returns the prompts that the classifier was built with, to add classes to it.
+    pub fn prompts(&self) -> &ClassPrompts {
+        &self.prompts
     }
 
-    /// Returns which templates the "no" tower encoded.
-    pub fn wording(&self) -> PromptVariant {
-        self.wording
+    /// Returns the templates of the [prompts](Self::prompts).
+    pub fn templates(&self) -> &TemplateSet {
+        self.prompts.templates()
+    }
+
+    /// Returns the variant of the [prompts](Self::prompts): which templates the "no" tower encoded.
+    pub fn prompt_variant(&self) -> PromptVariant {
+        self.prompts.variant()
     }
 
     /// Returns the identity of the model that the classifier was built with.
@@ -96,7 +112,7 @@ impl Bundle {
 
     /// Whether the bundle contains the image tower.
     pub fn has_image_tower(&self) -> bool {
-        !matches!(self.tower, Tower::External)
+        !matches!(self.tower, TowerSource::External)
     }
 
     /// Sets the calibration.
@@ -117,73 +133,5 @@ impl Bundle {
             calibration: None,
             ..self
         }
-    }
-
-    /// Adds the image tower of `weights`, so that the bundle needs no other file.
-    ///
-    /// # Errors
-    /// [`BundleError::ModelMismatch`], see [`Bundle::check`].
-    pub fn with_image_tower(self, weights: &Weights) -> Result<Self, BundleError> {
-        self.check(weights)?;
-        Ok(Self {
-            tower: Tower::Here(weights.image_tensors()),
-            ..self
-        })
-    }
-
-    /// Checks that `weights` have the image tower of the bundle's model. Reads and hashes the whole
-    /// image tower.
-    ///
-    /// # Errors
-    /// [`BundleError::ModelMismatch`] with the differences.
-    pub fn check(&self, weights: &Weights) -> Result<(), BundleError> {
-        let differing = self.identity.differences(weights);
-        if differing.is_empty() {
-            return Ok(());
-        }
-        Err(BundleError::ModelMismatch {
-            path: weights.path().to_owned(),
-            differing: differing.join(", "),
-        })
-    }
-
-    /// Checks the image tower and the text towers of `weights`, as required before adding classes.
-    ///
-    /// # Errors
-    /// [`BundleError::ModelMismatch`] with the differences. Models that differ only in their "no" text
-    /// tower have the same image tower, so [`check`](Self::check) accepts them.
-    pub fn check_text_towers(&self, weights: &Weights) -> Result<(), BundleError> {
-        self.check(weights)?;
-        if weights.text_towers_hash() == self.identity.text_towers {
-            return Ok(());
-        }
-        let differing = "different text tower weights".to_owned();
-        Err(BundleError::ModelMismatch {
-            path: weights.path().to_owned(),
-            differing,
-        })
-    }
-
-    /// Returns the weights of the image tower in the bundle file, after a check against the
-    /// identity. Returns `None` if the bundle was not read from a file with an image tower.
-    ///
-    /// # Errors
-    /// A [`BundleError`] if tensors are missing or have an unexpected shape, and
-    /// [`BundleError::Damaged`] if they do not match the identity.
-    pub fn image_weights(&self) -> Result<Option<ImageWeights>, BundleError> {
-        let Tower::InFile(checkpoint) = &self.tower else {
-            return Ok(None);
-        };
-        let path = checkpoint.path();
-        let weights =
-            ImageWeights::new(self.identity.config.clone(), Checkpoint::clone(checkpoint))?;
-        if weights.image_tower_hash() != self.identity.image_tower {
-            let reason = "its image tower does not match its model identity".to_owned();
-            return Err(BundleError::Damaged {
-                path: path.to_owned(),
-                reason,
-            });
-        }
-        Ok(Some(weights))
     }
 }

@@ -1,8 +1,8 @@
+use clipn_model::Real;
 use serde::{Deserialize, Serialize};
 
-use super::Classifier;
-use super::build::dot;
-use clipn_model::Real;
+use crate::classifier::Classifier;
+use crate::classifier::matrices::dot;
 
 /// Mean cosines between the rows of a classifier, each in [−1, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ impl<T: Real> Classifier<T> {
             let wide = |row: &[T]| row.iter().map(|v| v.to_f64().unwrap_or(f64::NAN)).collect();
             side.chunks_exact(self.dim()).map(wide).collect()
         };
-        let (yes, no) = (rows(self.yes()), rows(self.no()));
+        let (yes, no) = (rows(self.yes_weights()), rows(self.no_weights()));
         let own = yes
             .iter()
             .zip(&no)

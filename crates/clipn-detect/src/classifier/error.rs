@@ -1,6 +1,7 @@
-use thiserror::Error;
-
 use clipn_model::ModelError;
+use clipn_text::prompts::PromptError;
+use clipn_text::tokenizer::TokenizerError;
+use thiserror::Error;
 
 /// Error of building or using a classifier.
 #[derive(Debug, Error)]
@@ -17,21 +18,34 @@ pub enum ClassifierError {
         "the template set `{set}` has no `no` lines, which the hand-crafted variant pairs with its \
          `yes` lines"
     )]
-    NoNoTemplates {
+    MissingNoTemplates {
         /// Name of the template set.
         set: String,
     },
-    /// The dimensions of "yes" and "no" features, or of two classifiers, differ.
-    #[error("feature dimensions differ: {yes} and {no}")]
-    Dimensions {
-        /// Dimension of the "yes" features or the first classifier.
+    /// The values do not form one "yes" row and one "no" row of the same length per class.
+    #[error(
+        "expected \"yes\" and \"no\" rows of equal length for {classes} classes, got {yes} and {no} \
+         values"
+    )]
+    InvalidShape {
+        /// Number of classes.
+        classes: usize,
+        /// Number of "yes" values.
         yes: usize,
-        /// Dimension of the "no" features or the second classifier.
+        /// Number of "no" values.
         no: usize,
+    },
+    /// Two text towers, or two classifiers, have different feature dimensions.
+    #[error("feature dimensions differ: {left} and {right}")]
+    DimensionMismatch {
+        /// Dimension of the "yes" tower or the first classifier.
+        left: usize,
+        /// Dimension of the "no" tower or the second classifier.
+        right: usize,
     },
     /// Two classes have the same name.
     #[error("duplicate class name `{class}`")]
-    Repeated {
+    DuplicateClass {
         /// Name of the class.
         class: String,
     },
@@ -55,13 +69,42 @@ pub enum ClassifierError {
         /// Dimension of the features.
         found: usize,
     },
+    /// The trained logit scale is requested, but there are only text towers.
+    #[error("the trained logit scale is unknown without weights")]
+    UnknownLogitScale,
+    /// The template set that the weights name cannot be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// A text tower rejected its input.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The token ids do not form whole rows.
     #[error(transparent)]
-    Tokens(#[from] clipn_text::tokenizer::TokenizerError),
+    Tokens(#[from] TokenizerError),
     /// Building was cancelled.
     #[error("building the classifier was cancelled")]
     Cancelled,
+}
+
+impl ClassifierError {
+    /// What a caller can do about the error, if anything.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::MissingNoTemplates { .. } => {
+                "use the template set `clipn`, or one with as many `no` as `yes` templates"
+            }
+            Self::DuplicateClass { .. } => {
+                "remove the class first with `Classifier::without_classes`"
+            }
+            Self::UnknownClass { .. } => "`Classifier::class_names` lists the classes",
+            Self::NotFinite { .. } => "the weights are damaged; download or save them again",
+            Self::DimensionMismatch { .. } | Self::FeatureDimension { .. } => {
+                "use towers and classifiers of the same model"
+            }
+            Self::UnknownLogitScale => {
+                "set the scale with `Classifier::with_scale`, or build with weights"
+            }
+            _ => return None,
+        })
+    }
 }

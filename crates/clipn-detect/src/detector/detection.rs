@@ -1,40 +1,94 @@
-use serde::Serialize;
-
-use clipn_ood::scores::{Decision, LogitsRow, q, softmax_yes, top_k};
+use clipn_ood::scores::{Decision, LogitsRow, agreement, softmax_yes, top_k};
+use serde::{Deserialize, Serialize};
 
 /// Label of an image of no class, for output that requires a text.
 pub const UNKNOWN: &str = "unknown";
 
 /// One of the top classes of an image.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Candidate {
     /// Index of the class.
     pub class: usize,
     /// Name of the class.
     pub label: String,
     /// Softmax probability p of the class among the "yes" logits, 0 to 1.
-    pub p: f32,
+    #[serde(rename = "p")]
+    pub probability: f32,
     /// Probability q of "yes" against "no" for the class alone, 0 to 1.
-    pub q: f32,
+    #[serde(rename = "q")]
+    pub agreement: f32,
+}
+
+impl Candidate {
+    /// Creates a candidate of a class with its probabilities p and q.
+    pub fn new(class: usize, label: impl Into<String>, probability: f32, agreement: f32) -> Self {
+        Self {
+            class,
+            label: label.into(),
+            probability,
+            agreement,
+        }
+    }
 }
 
 /// Class with the largest contribution p·(1 − q) to the probability of "none of these".
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StrongestNo {
     /// Index of the class.
     pub class: usize,
     /// Name of the class.
     pub label: String,
     /// Softmax probability p of the class among the "yes" logits, 0 to 1.
-    pub p: f32,
+    #[serde(rename = "p")]
+    pub probability: f32,
     /// Probability q of "yes" against "no" for the class alone, 0 to 1.
-    pub q: f32,
+    #[serde(rename = "q")]
+    pub agreement: f32,
     /// p·(1 − q): the contribution of the class to 1 − ATD, the probability of "none of these".
-    pub share: f32,
+    #[serde(rename = "share")]
+    pub contribution: f32,
+}
+
+impl From<Candidate> for StrongestNo {
+    /// Computes the contribution p·(1 − q) of the class.
+    fn from(candidate: Candidate) -> Self {
+        let Candidate {
+            class,
+            label,
+            probability,
+            agreement,
+        } = candidate;
+        Self {
+            class,
+            label,
+            probability,
+            agreement,
+            contribution: probability * (1.0 - agreement),
+        }
+    }
 }
 
 /// Result of classifying one image.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+///
+/// It serializes as described on the [module page](crate::detector#serialized-form).
+///
+/// ```
+/// use clipn_detect::detector::Detection;
+///
+/// let json = r#"{
+///     "schema_version": 1, "label": null, "class": null, "unknown": true, "score": 0.25,
+///     "threshold": 0.5, "p_value": null, "top": [{"class": 0, "label": "cat", "p": 0.75, "q": 0.5}],
+///     "no": {"class": 0, "label": "cat", "p": 0.75, "q": 0.5, "share": 0.375}, "reason": "…"
+/// }"#;
+/// let detection: Detection = serde_json::from_str(json)?;
+/// assert!(detection.is_unknown());
+/// assert_eq!(detection.top[0].probability, 0.75);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Detection {
     /// Name of the class; `None` for an unknown image.
     pub label: Option<String>,
@@ -51,7 +105,7 @@ pub struct Detection {
     pub top: Vec<Candidate>,
     /// Class with the largest contribution to "none of these"; `None` if the image cannot be
     /// scored.
-    pub no: Option<StrongestNo>,
+    pub strongest_no: Option<StrongestNo>,
     /// Explanation of the decision, as one sentence in English.
     pub reason: String,
 }
@@ -69,45 +123,40 @@ impl Detection {
 }
 
 /// Data beside the decision to create a [`Detection`] from.
-pub(super) struct Told<'a> {
-    pub(super) names: &'a [String],
-    pub(super) top: usize,
+pub(super) struct DetectionContext<'a> {
+    pub(super) class_names: &'a [String],
+    pub(super) top_k: usize,
 }
 
-impl Told<'_> {
+impl DetectionContext<'_> {
     pub(super) fn detection(
         &self,
         row: LogitsRow<'_, f32>,
         decision: Decision,
         p_value: Option<f64>,
     ) -> Detection {
-        let (p, q) = (softmax_yes(row), q(row));
-        let label = |class: usize| self.names.get(class).cloned().unwrap_or_default();
-        let candidate = |(class, p): (usize, f32)| Candidate {
-            class,
-            label: label(class),
-            p,
-            q: q[class],
+        let (probabilities, agreements) = (softmax_yes(row), agreement(row));
+        let label = |class: usize| self.class_names.get(class).cloned().unwrap_or_default();
+        let candidate = |class: usize| {
+            Candidate::new(class, label(class), probabilities[class], agreements[class])
         };
-        let contributions = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).enumerate();
-        let strongest = contributions
-            .filter(|(_, share)| !share.is_nan())
-            .reduce(|best, next| if next.1 > best.1 { next } else { best });
-        let no = strongest.map(|(class, share)| StrongestNo {
-            class,
-            label: label(class),
-            p: p[class],
-            q: q[class],
-            share,
-        });
+        // The first of equal contributions wins.
+        let strongest_no = (0..probabilities.len())
+            .map(|class| (class, probabilities[class] * (1.0 - agreements[class])))
+            .filter(|(_, contribution)| !contribution.is_nan())
+            .reduce(|best, next| if next.1 > best.1 { next } else { best })
+            .map(|(class, _)| StrongestNo::from(candidate(class)));
         Detection {
             label: decision.label.map(label),
             class: decision.label,
             score: decision.score,
             threshold: decision.threshold,
             p_value,
-            top: top_k(&p, self.top).into_iter().map(candidate).collect(),
-            no,
+            top: top_k(&probabilities, self.top_k)
+                .into_iter()
+                .map(|(class, _)| candidate(class))
+                .collect(),
+            strongest_no,
             reason: String::new(),
         }
     }

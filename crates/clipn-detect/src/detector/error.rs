@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clipn_image::ImageError;
+use clipn_model::ModelError;
 use thiserror::Error;
 
 use crate::bundle::BundleError;
 use crate::classifier::ClassifierError;
 use crate::inference::InferenceError;
-use clipn_image::ImageError;
-use clipn_model::ModelError;
 
 /// Error of creating or using a detector.
 #[derive(Debug, Error)]
@@ -22,12 +22,15 @@ pub enum DetectorError {
         bundle.display(),
         missing_source(source_name.as_deref())
     )]
-    NoModel {
+    ModelNotFound {
         /// Path of the bundle.
         bundle: PathBuf,
         /// Source of the weights as named in the bundle.
         source_name: Option<String>,
     },
+    /// The bundle does not contain the image tower.
+    #[error("the bundle has no image tower")]
+    NoImageTower,
     /// The weights cannot be used, or the image tower rejected its input.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -40,9 +43,29 @@ pub enum DetectorError {
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The image tower returned no features.
-    #[error("the image tower returned no features")]
-    Empty,
+    /// The number of images in a batch is not the expected one.
+    #[error("expected {expected} images, got {found}")]
+    ImageCount {
+        /// Expected number of images.
+        expected: usize,
+        /// Number of feature vectors that the image tower returned.
+        found: usize,
+    },
+}
+
+impl DetectorError {
+    /// What a caller can do about the error, if anything.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bundle(error) => error.hint(),
+            Self::ModelNotFound { .. } | Self::NoImageTower => Some(
+                "open the weights and use `Detector::new`, or build the bundle with \
+                 `BundleBuilder::with_image_tower`",
+            ),
+            Self::Classifier(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl From<InferenceError> for DetectorError {

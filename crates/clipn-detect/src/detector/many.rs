@@ -3,12 +3,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use clipn_base::ordered::OrderedMap;
-use clipn_base::progress::NoProgress;
-use clipn_image::{ImageError, ReadImage};
+use clipn_image::{ImageError, ImageSource};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
-use super::{Detection, Detector, DetectorError};
+use crate::detector::{Detection, Detector, DetectorError};
 use crate::inference::{InferenceError, InferencePipeline, Parallelism, Work};
 
 /// The outcome of a batch: each image with its detection, or the images with the error of them all.
@@ -32,7 +31,8 @@ impl<P> Iterator for DetectMany<P> {
     type Item = (P, Result<Detection, DetectorError>);
 
     /// # Panics
-    /// If the iterator of the images panicked.
+    /// If the iterator of the images, reading one of them or the image tower panicked: detections are
+    /// missing.
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() {
             self.ready.extend(self.batches.next()?);
@@ -65,7 +65,7 @@ impl Detector {
     /// # Errors
     /// [`DetectorError::Inference`] if threads cannot be started. An image that cannot be read is an
     /// item with its error.
-    pub fn detect_many<P: ReadImage + 'static>(
+    pub fn detect_many<P: ImageSource + 'static>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
     ) -> Result<DetectMany<P>, DetectorError> {
@@ -76,19 +76,19 @@ impl Detector {
     ///
     /// # Errors
     /// [`DetectorError::Inference`] if threads cannot be started.
-    pub fn detect_many_with<P: ReadImage + 'static>(
+    pub fn detect_many_with<P: ImageSource + 'static>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
         parallelism: Parallelism,
     ) -> Result<DetectMany<P>, DetectorError> {
-        let (images, chunk, workers) =
+        let (images, limits, workers) =
             Work::plan(images.into_iter().fuse(), parallelism)?.into_parts();
         let detector = self.clone();
-        let batches = OrderedMap::weighted(
+        let batches = OrderedMap::with_weight(
             images,
-            chunk,
+            limits,
             workers,
-            ReadImage::held_bytes,
+            ImageSource::bytes_in_memory,
             move |worker: &mut ThreadPool, batch| worker.install(|| detector.detect_batch(batch)),
         )
         .map_err(InferenceError::Thread)?;
@@ -98,7 +98,7 @@ impl Detector {
         })
     }
 
-    fn detect_batch<P: ReadImage>(&self, mut images: Vec<P>) -> Batch<P> {
+    fn detect_batch<P: ImageSource>(&self, mut images: Vec<P>) -> Batch<P> {
         let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ImageError>| match row {
             Ok(row) => Ok(self.decide(row)),
             Err(error) => Err(error.into()),
@@ -107,7 +107,7 @@ impl Detector {
             .map_err(InferenceError::from)
             .and_then(|pipeline| {
                 pipeline
-                    .batch(&mut images, &NoProgress, &inspect)
+                    .batch(&mut images, &inspect)
                     .unwrap_or_else(|| Err(InferenceError::Cancelled { done: 0 }))
             });
         match results {

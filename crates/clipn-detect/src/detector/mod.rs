@@ -1,28 +1,65 @@
 //! Image classification with an "unknown" answer: a [`Detector`] combines a bundle with its image
 //! tower, and returns a [`Detection`] with the label, scores and the reason for each image.
+//!
+//! ```
+//! use clipn_detect::bundle::BundleBuilder;
+//! use clipn_detect::classifier::ClassifierBuilder;
+//! use clipn_detect::detector::Detector;
+//! use clipn_image::RgbImage;
+//! use clipn_model::PretrainedWeights;
+//!
+//! let bundle = BundleBuilder::new(ClassifierBuilder::new(["school bus", "pizza"]))
+//!     .with_image_tower(true)
+//!     .build(&PretrainedWeights::mini()?)?;
+//! let detector = Detector::from_bundle(bundle)?;
+//! let gray = RgbImage::new(64, 48, vec![128; 3 * 64 * 48])?;
+//! let detection = detector.detect(&gray)?;
+//! assert_eq!(detection.is_unknown(), detection.label.is_none());
+//! println!("{}: {}", detection.label_or_unknown(), detection.reason);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Serialized form
+//!
+//! [`Detection`] implements serde's `Serialize` and `Deserialize`. The program's rows and the
+//! server's results contain the same keys:
+//!
+//! | key | value |
+//! |---|---|
+//! | `schema_version` | [`Detection::SCHEMA_VERSION`], 1 |
+//! | `label` | name of the class; `null` for an unknown image |
+//! | `class` | index of the class; `null` for an unknown image |
+//! | `unknown` | whether the image belongs to none of the classes |
+//! | `score` | score that decided; `null` if it is not finite |
+//! | `threshold` | minimum score of a known image; `null` if it is not finite |
+//! | `p_value` | conformal p-value; `null` without a calibration |
+//! | `top` | classes with the largest p: objects with `class`, `label`, `p` and `q` |
+//! | `no` | [`StrongestNo`]: `class`, `label`, `p`, `q` and `share`, or `null` |
+//! | `reason` | explanation of the decision |
 
 mod detection;
 mod error;
 mod many;
-mod model;
 mod reason;
+mod schema;
 
 pub use detection::{Candidate, Detection, StrongestNo, UNKNOWN};
 pub use error::DetectorError;
 pub use many::DetectMany;
-pub use model::weights_path;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::bundle::Bundle;
-use crate::classifier::Classifier;
-use crate::inference::InferencePipeline;
-use clipn_engine::{image_tower, image_tower_from_image_weights};
+use clipn_engine::image_tower;
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{ImageTower, Weights};
+use clipn_model::{FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights};
 use clipn_ood::calibration::Calibration;
-use clipn_ood::scores::{LogitsRow, Rule};
+use clipn_ood::scores::{DecisionRule, LogitsRow};
+
+use crate::bundle::Bundle;
+use crate::classifier::{Classifier, ClassifierError};
+use crate::inference::InferencePipeline;
 
 /// Default number of top classes in a [`Detection`].
 const DEFAULT_TOP_K: usize = 3;
@@ -46,19 +83,19 @@ pub struct Detector {
     tower: Arc<dyn ImageTower<f32>>,
     classifier: Arc<Classifier>,
     preprocessing: Preprocessing,
-    rule: Rule,
+    rule: DecisionRule,
     calibration: Option<Arc<Calibration>>,
     bundle: Option<Arc<Bundle>>,
-    top: usize,
+    top_k: usize,
 }
 
 impl Detector {
     /// Opens a bundle and its model. The image tower is taken from the bundle if it contains one,
-    /// else from the weights that [`weights_path`] finds.
+    /// else from the weights that [`Bundle::find_weights`] finds.
     ///
     /// # Errors
     /// [`DetectorError::Bundle`] if the bundle cannot be read or does not match the weights,
-    /// [`DetectorError::NoModel`] if the weights are not found, [`DetectorError::Model`] if they
+    /// [`DetectorError::ModelNotFound`] if the weights are not found, [`DetectorError::Model`] if they
     /// cannot be used.
     pub fn open(bundle: impl AsRef<Path>) -> Result<Self, DetectorError> {
         let path = bundle.as_ref();
@@ -66,24 +103,19 @@ impl Detector {
         if bundle.has_image_tower() {
             return Self::from_bundle(bundle);
         }
-        let weights = model::find(&bundle, path)?;
+        let weights = load_weights(&bundle, path)?;
         Self::new(bundle, &weights)
     }
 
-    /// Creates a detector from a bundle that was read from a file with an image tower.
+    /// Creates a detector from a bundle that contains its image tower.
     ///
     /// # Errors
-    /// [`DetectorError::NoModel`] if the bundle file has no image tower, [`DetectorError::Bundle`]
-    /// if the tower is damaged.
+    /// [`DetectorError::NoImageTower`] if it does not, [`DetectorError::Bundle`] if the tower is
+    /// corrupt.
     pub fn from_bundle(bundle: Bundle) -> Result<Self, DetectorError> {
-        match bundle.image_weights()? {
-            Some(weights) => {
-                Self::from_bundle_and_tower(bundle, image_tower_from_image_weights(&weights).into())
-            }
-            None => Err(DetectorError::NoModel {
-                bundle: "<memory>".into(),
-                source_name: None,
-            }),
+        match bundle.image_tower()? {
+            Some(tower) => Self::from_bundle_and_tower(bundle, tower.into()),
+            None => Err(DetectorError::NoImageTower),
         }
     }
 
@@ -92,8 +124,8 @@ impl Detector {
     /// # Errors
     /// [`BundleError::ModelMismatch`](crate::bundle::BundleError::ModelMismatch) if the weights are those
     /// of another model.
-    pub fn new(bundle: Bundle, weights: &Weights) -> Result<Self, DetectorError> {
-        bundle.check(weights)?;
+    pub fn new(bundle: Bundle, weights: &ModelWeights) -> Result<Self, DetectorError> {
+        bundle.check_image_tower(weights)?;
         Self::from_bundle_and_tower(bundle, image_tower(weights).into())
     }
 
@@ -122,8 +154,7 @@ impl Detector {
     /// or a calibrated threshold. The published ATD rule decides.
     ///
     /// # Errors
-    /// [`ClassifierError::FeatureDimension`](crate::classifier::ClassifierError::FeatureDimension)
-    /// if the feature dimensions of classifier and tower differ.
+    /// [`ClassifierError::FeatureDimension`] if the feature dimensions of classifier and tower differ.
     pub fn from_classifier(
         classifier: Classifier,
         tower: Arc<dyn ImageTower<f32>>,
@@ -131,30 +162,28 @@ impl Detector {
     ) -> Result<Self, DetectorError> {
         let (expected, found) = (classifier.dim(), tower.embed_dim());
         if expected != found {
-            return Err(
-                crate::classifier::ClassifierError::FeatureDimension { expected, found }.into(),
-            );
+            return Err(ClassifierError::FeatureDimension { expected, found }.into());
         }
         Ok(Self {
             tower,
             classifier: Arc::new(classifier),
             preprocessing,
-            rule: Rule::AtdExtraClass,
+            rule: DecisionRule::AtdExtraClass,
             calibration: None,
             bundle: None,
-            top: DEFAULT_TOP_K,
+            top_k: DEFAULT_TOP_K,
         })
     }
 
     /// Sets the number of top classes in a [`Detection`], 3 by default.
     #[must_use]
     pub fn with_top_k(self, k: usize) -> Self {
-        Self { top: k, ..self }
+        Self { top_k: k, ..self }
     }
 
     /// Sets the decision rule. P-values are only computed with the calibrated rule of the bundle.
     #[must_use]
-    pub fn with_rule(self, rule: Rule) -> Self {
+    pub fn with_rule(self, rule: DecisionRule) -> Self {
         Self { rule, ..self }
     }
 
@@ -163,18 +192,19 @@ impl Detector {
     /// kept.
     ///
     /// # Errors
-    /// [`ClassifierError::FeatureDimension`](crate::classifier::ClassifierError::FeatureDimension)
-    /// if the classifier belongs to a model with another feature dimension.
+    /// [`ClassifierError::FeatureDimension`] if the classifier belongs to a model with another feature dimension.
     pub fn with_classifier(&self, classifier: Classifier) -> Result<Self, DetectorError> {
         let other =
             Self::from_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
         let rule = match self.rule {
-            Rule::Calibrated { score, .. } => Rule::default_for(score).unwrap_or(other.rule),
+            DecisionRule::Calibrated { score, .. } => {
+                DecisionRule::default_for(score).unwrap_or(other.rule)
+            }
             rule => rule,
         };
         Ok(Self {
             rule,
-            top: self.top,
+            top_k: self.top_k,
             ..other
         })
     }
@@ -190,7 +220,7 @@ impl Detector {
     }
 
     /// Returns the decision rule.
-    pub fn rule(&self) -> Rule {
+    pub fn rule(&self) -> DecisionRule {
         self.rule
     }
 
@@ -246,7 +276,10 @@ impl Detector {
     fn detect_one(&self, pixels: &[f32]) -> Result<Detection, DetectorError> {
         self.detect_pixels(pixels)?
             .pop()
-            .ok_or(DetectorError::Empty)
+            .ok_or(DetectorError::ImageCount {
+                expected: 1,
+                found: 0,
+            })
     }
 
     /// Classifies a batch of preprocessed images, `[N, 3, S, S]` as returned by [`Preprocessing`],
@@ -260,14 +293,43 @@ impl Detector {
         Ok(logits.rows().map(|row| self.decide(row)).collect())
     }
 
+    /// Classifies a batch of preprocessed images `[N, 3, S, S]`, the i-th with the classes and the rule
+    /// of the i-th detector. The image tower, that of `self`, runs once for all; the detectors must be
+    /// made of it by [`with_classifier`](Self::with_classifier) or other `with_` methods.
+    ///
+    /// # Errors
+    /// [`DetectorError::ImageCount`] if there is not one image for each detector, and the errors of
+    /// [`detect_pixels`](Self::detect_pixels).
+    pub fn detect_pixels_each(
+        &self,
+        pixels: &[f32],
+        detectors: &[&Self],
+    ) -> Result<Vec<Detection>, DetectorError> {
+        let pipeline = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)?;
+        let features = pipeline.features(pixels)?;
+        if features.len() != detectors.len() {
+            return Err(DetectorError::ImageCount {
+                expected: detectors.len(),
+                found: features.len(),
+            });
+        }
+        let mut detections = Vec::with_capacity(detectors.len());
+        for (detector, row) in detectors.iter().zip(features.rows()) {
+            let feature = FeatureMatrix::new(row.to_vec(), features.dim());
+            let logits = detector.classifier.logits(&feature)?;
+            detections.extend(logits.rows().map(|row| detector.decide(row)));
+        }
+        Ok(detections)
+    }
+
     /// Decides on the logits of one image.
     pub fn decide(&self, row: LogitsRow<'_, f32>) -> Detection {
         let p_value = self
             .calibration()
             .map(|calibration| calibration.p_value_for_logits(row));
-        let context = detection::Told {
-            names: self.classifier.class_names(),
-            top: self.top,
+        let context = detection::DetectionContext {
+            class_names: self.classifier.class_names(),
+            top_k: self.top_k,
         };
         let decision = self.rule.decide(row);
         let mut detection = context.detection(row, decision, p_value);
@@ -281,12 +343,24 @@ impl Detector {
     }
 }
 
-impl std::fmt::Debug for Detector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Detector")
             .field("classes", &self.classifier.len())
             .field("rule", &self.rule)
             .field("preprocessing", &self.preprocessing)
             .finish_non_exhaustive()
     }
+}
+
+/// Opens the weights that a bundle names.
+fn load_weights(bundle: &Bundle, bundle_path: &Path) -> Result<ModelWeights, DetectorError> {
+    let Some(path) = bundle.find_weights(bundle_path) else {
+        return Err(DetectorError::ModelNotFound {
+            bundle: bundle_path.to_owned(),
+            source_name: bundle.identity().source.clone(),
+        });
+    };
+    let config = bundle.identity().config.clone();
+    Ok(PretrainedWeights::open(&path)?.weights(Some(config))?)
 }

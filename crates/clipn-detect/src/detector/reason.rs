@@ -1,13 +1,14 @@
 //! Explanation of a decision, as one sentence.
 
-use super::{Detection, StrongestNo};
-use clipn_ood::calibration::{Calibration, Choice};
-use clipn_ood::scores::Rule;
+use clipn_ood::calibration::{Calibration, ThresholdMethod};
+use clipn_ood::scores::DecisionRule;
+
+use crate::detector::{Detection, StrongestNo};
 
 /// Formats the explanation: rule, score, threshold, p-value, and for unknown images the class that
 /// contributes most to the rejection.
 pub(super) fn sentence(
-    rule: &Rule,
+    rule: &DecisionRule,
     calibration: Option<&Calibration>,
     detection: &Detection,
 ) -> String {
@@ -16,10 +17,10 @@ pub(super) fn sentence(
     }
     let is_known = detection.label.is_some();
     let compared = match rule {
-        Rule::AtdExtraClass => extra_class(detection),
+        DecisionRule::AtdExtraClass => extra_class(detection),
         _ => format!(
             "{} {} is {} {} ({})",
-            rule.score().title(),
+            rule.score().display_name(),
             number(detection.score),
             if is_known { "at least" } else { "below" },
             number(detection.threshold),
@@ -30,7 +31,7 @@ pub(super) fn sentence(
         Some(p) => format!("; p-value {}{}", number(p), calibration_size(calibration)),
         None => String::new(),
     };
-    let contribution = match &detection.no {
+    let contribution = match &detection.strongest_no {
         Some(no) if !is_known => format!("; {}", strongest_no(no)),
         _ => String::new(),
     };
@@ -51,20 +52,21 @@ fn extra_class(detection: &Detection) -> String {
     )
 }
 
-fn threshold(rule: &Rule, calibration: Option<&Calibration>) -> String {
+fn threshold(rule: &DecisionRule, calibration: Option<&Calibration>) -> String {
     match (rule, calibration) {
-        (_, Some(calibration)) => match calibration.choice() {
-            Choice::OnAverage => {
+        (_, Some(calibration)) => match calibration.method() {
+            ThresholdMethod::OnAverage => {
                 format!("calibrated to keep {}%", percent(calibration.target_tpr()))
             }
-            Choice::Guaranteed => format!(
+            ThresholdMethod::Guaranteed => format!(
                 "calibrated to keep at least {}% with {}% confidence",
                 percent(calibration.target_tpr()),
                 percent(calibration.confidence())
             ),
-            Choice::Best => "calibrated with examples of unknown images".to_owned(),
+            ThresholdMethod::Best => "calibrated with examples of unknown images".to_owned(),
+            _ => "calibrated".to_owned(),
         },
-        (Rule::Ctw { .. }, None) if rule == &(Rule::Ctw { threshold: 0.5 }) => {
+        (DecisionRule::Ctw { .. }, None) if rule == &(DecisionRule::Ctw { threshold: 0.5 }) => {
             "published CTW rule: \"yes\" must outweigh \"no\" for the best class".to_owned()
         }
         (_, None) => "given threshold".to_owned(),
@@ -81,8 +83,8 @@ fn strongest_no(no: &StrongestNo) -> String {
     format!(
         "largest contribution to rejection: `{}` (p = {}, q = {})",
         no.label,
-        number(f64::from(no.p)),
-        number(f64::from(no.q))
+        number(f64::from(no.probability)),
+        number(f64::from(no.agreement))
     )
 }
 
@@ -91,16 +93,19 @@ fn percent(fraction: f64) -> f64 {
 }
 
 /// Formats with three decimals, or with two significant digits of the value or of its difference
-/// from 1 if that is small.
+/// from 1 or −1 if that is small.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
-    if magnitude != 0.0 && (magnitude < 0.001 || (1.0 - magnitude).abs() < 0.0005 && value != 1.0) {
-        // Three decimals would round it to 0 or 1.
-        return if magnitude < 0.001 {
-            format!("{value:.1e}")
-        } else {
-            format!("1 - {:.1e}", 1.0 - value)
-        };
+    // Three decimals would round it to 0, 1 or −1.
+    if magnitude > 0.0 && magnitude < 0.001 {
+        return format!("{value:.1e}");
+    }
+    let excess = magnitude - 1.0;
+    if excess != 0.0 && excess.abs() < 0.0005 {
+        let one = 1.0_f64.copysign(value);
+        let difference = value - one;
+        let sign = if difference < 0.0 { '-' } else { '+' };
+        return format!("{one} {sign} {:.1e}", difference.abs());
     }
     format!("{value:.3}")
 }
@@ -111,20 +116,21 @@ mod tests {
 
     #[test]
     fn numbers_near_0_and_1_keep_their_precision() {
-        let shown: Vec<String> = [0.0, 0.25, 0.000_012, 0.999_99, 1.0, -12.5, 23.456]
-            .map(number)
-            .into();
-        assert_eq!(
-            shown,
-            [
-                "0.000",
-                "0.250",
-                "1.2e-5",
-                "1 - 1.0e-5",
-                "1.000",
-                "-12.500",
-                "23.456"
-            ]
-        );
+        for (value, expected) in [
+            (0.0, "0.000"),
+            (0.25, "0.250"),
+            (0.000_012, "1.2e-5"),
+            (0.999_99, "1 - 1.0e-5"),
+            (1.0, "1.000"),
+            (1.000_3, "1 + 3.0e-4"),
+            (-0.000_012, "-1.2e-5"),
+            (-0.999_99, "-1 + 1.0e-5"),
+            (-1.0, "-1.000"),
+            (-1.000_3, "-1 - 3.0e-4"),
+            (-12.5, "-12.500"),
+            (23.456, "23.456"),
+        ] {
+            assert_eq!(number(value), expected, "{value}");
+        }
     }
 }

@@ -1,10 +1,13 @@
+use std::error::Error as StdError;
+use std::io;
+
 use clipn_model::ModelError;
 use thiserror::Error;
 
 use crate::classifier::ClassifierError;
 
-/// Why images could not be run through a tower and a classifier. An image that cannot be read is not
-/// among these: it is a result of its own.
+/// Error of running images through a tower and a classifier. An image that cannot be read is not an
+/// error of the run, but a result of its own.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InferenceError {
@@ -20,11 +23,11 @@ pub enum InferenceError {
         /// Number of workers requested.
         workers: usize,
         /// Cause.
-        source: rayon::ThreadPoolBuildError,
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// A worker thread could not be started.
     #[error("cannot start a worker thread")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
     /// The work was cancelled.
     #[error("interrupted after {done} images")]
     Cancelled {

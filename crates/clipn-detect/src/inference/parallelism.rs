@@ -1,10 +1,10 @@
 use std::num::NonZero;
 
-use clipn_base::ordered::Chunk;
-use clipn_image::ReadImage;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use clipn_base::ordered::ChunkLimits;
+use clipn_image::ImageSource;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::InferenceError;
+use crate::inference::InferenceError;
 
 /// Number of workers and their batch size. Results do not depend on either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,20 @@ impl Default for Parallelism {
     }
 }
 
+impl Parallelism {
+    /// Sets the number of images that a worker decodes and encodes at a time.
+    #[must_use]
+    pub fn with_batch_size(self, batch_size: usize) -> Self {
+        Self { batch_size, ..self }
+    }
+
+    /// Sets the number of workers.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+}
+
 /// Maximum number of bytes that images hold that are drawn and not read yet, over all workers.
 const MAX_HELD_BYTES: usize = 256 << 20;
 
@@ -34,12 +48,12 @@ pub(crate) struct Work<P, I> {
     first: Vec<P>,
     rest: I,
     /// How much a worker takes at a time.
-    pub(crate) chunk: Chunk,
+    pub(crate) limits: ChunkLimits,
     /// One thread pool per worker, for the tower.
     pub(crate) workers: Vec<ThreadPool>,
 }
 
-impl<P: ReadImage, I: Iterator<Item = P>> Work<P, I> {
+impl<P: ImageSource, I: Iterator<Item = P>> Work<P, I> {
     /// Draws as many images as show whether there are batches for all workers; they hold no more memory
     /// than the batches would.
     pub(crate) fn plan(mut images: I, parallelism: Parallelism) -> Result<Self, InferenceError> {
@@ -53,28 +67,25 @@ impl<P: ReadImage, I: Iterator<Item = P>> Work<P, I> {
             let Some(image) = images.next() else {
                 break;
             };
-            held += image.held_bytes();
+            held += image.bytes_in_memory();
             first.push(image);
         }
         let more = first.len() == enough || held >= MAX_HELD_BYTES;
         let (batch, workers) = spread(if more { enough } else { first.len() }, parallelism)?;
-        let chunk = Chunk {
-            bytes: MAX_HELD_BYTES / workers.len().max(1),
-            ..Chunk::of(batch)
-        };
+        let limits = ChunkLimits::new(batch).with_bytes(MAX_HELD_BYTES / workers.len().max(1));
         Ok(Self {
             first,
             rest: images,
-            chunk,
+            limits,
             workers,
         })
     }
 
     /// All images in order, with the chunk size and the workers.
-    pub(crate) fn into_parts(self) -> (impl Iterator<Item = P>, Chunk, Vec<ThreadPool>) {
+    pub(crate) fn into_parts(self) -> (impl Iterator<Item = P>, ChunkLimits, Vec<ThreadPool>) {
         (
             self.first.into_iter().chain(self.rest),
-            self.chunk,
+            self.limits,
             self.workers,
         )
     }
@@ -98,6 +109,9 @@ fn spread(
                 .build()
         })
         .collect::<Result<_, _>>()
-        .map_err(|source| InferenceError::Workers { workers, source })?;
+        .map_err(|error: ThreadPoolBuildError| InferenceError::Workers {
+            workers,
+            source: error.into(),
+        })?;
     Ok((batch, pools))
 }

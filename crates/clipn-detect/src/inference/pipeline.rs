@@ -1,32 +1,38 @@
-use clipn_base::ordered::map_in_order;
-use clipn_base::progress::Progress;
-use clipn_image::{ImageError, Preprocessing, ReadImage};
-use clipn_model::{ImageTower, Images};
+use std::fmt;
+
+use clipn_base::ordered::map_ordered;
+use clipn_base::progress::{NoProgress, Progress};
+use clipn_image::{ImageError, ImageSource, Preprocessing};
+use clipn_model::{FeatureMatrix, ImageBatch, ImageTower};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
-use super::{InferenceError, Parallelism, Work};
 use crate::classifier::{Classifier, ClassifierError, Logits};
+use crate::inference::{InferenceError, Parallelism, Work};
 
-/// An image tower, its preprocessing and a classifier: images in, logits out. A cheap view; the parts
-/// are borrowed.
+/// An image tower, its preprocessing and a classifier: images in, logits out. The parts are borrowed,
+/// so copies are cheap. The [module page](crate::inference) has an example.
+#[derive(Clone, Copy)]
 pub struct InferencePipeline<'a> {
     tower: &'a dyn ImageTower<f32>,
     classifier: &'a Classifier,
     preprocessing: &'a Preprocessing,
+    parallelism: Parallelism,
+    progress: &'a dyn Progress,
 }
 
-impl std::fmt::Debug for InferencePipeline<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for InferencePipeline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InferencePipeline")
             .field("classes", &self.classifier.len())
             .field("preprocessing", &self.preprocessing)
+            .field("parallelism", &self.parallelism)
             .finish_non_exhaustive()
     }
 }
 
 impl<'a> InferencePipeline<'a> {
-    /// Joins a tower, a classifier of the same model and a preprocessing.
+    /// Combines a tower, a classifier of the same model and a preprocessing.
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the tower and the classifier have different dimensions.
@@ -43,24 +49,50 @@ impl<'a> InferencePipeline<'a> {
             tower,
             classifier,
             preprocessing,
+            parallelism: Parallelism::default(),
+            progress: &NoProgress,
         })
     }
 
-    /// The classifier.
+    /// Sets the number of workers and their batch size.
     #[must_use]
+    pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
+        Self {
+            parallelism,
+            ..self
+        }
+    }
+
+    /// Sets the observer of [`run`](Self::run), which can also cancel it. It begins and ends no stage;
+    /// a unit is an image.
+    #[must_use]
+    pub fn with_progress(self, progress: &'a dyn Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Returns the classifier.
     pub fn classifier(&self) -> &'a Classifier {
         self.classifier
     }
 
-    /// Computes the logits of images that are decoded already, `[N, 3, S, S]` → `[N, K]`.
+    /// Computes the normalized features of preprocessed images, `[N, 3, S, S]` → `[N, D]`.
     ///
     /// # Errors
-    /// [`InferenceError::Model`] if the tower rejects the size.
-    pub fn logits(&self, pixels: &[f32]) -> Result<Logits, InferenceError> {
+    /// [`InferenceError::Model`] if `pixels` are not a whole number of images, or if the tower rejects
+    /// them.
+    pub fn features(&self, pixels: &[f32]) -> Result<FeatureMatrix<f32>, InferenceError> {
         let size = self.preprocessing.size;
-        let mut features = self.tower.encode(Images::new(pixels, size, size)?)?;
+        let mut features = self.tower.encode(ImageBatch::new(pixels, size, size)?)?;
         features.normalize();
-        Ok(self.classifier.logits(&features)?)
+        Ok(features)
+    }
+
+    /// Computes the logits of preprocessed images, `[N, 3, S, S]` → `[N, K]`.
+    ///
+    /// # Errors
+    /// Same as [`features`](Self::features).
+    pub fn logits(&self, pixels: &[f32]) -> Result<Logits, InferenceError> {
+        Ok(self.classifier.logits(&self.features(pixels)?)?)
     }
 
     /// Runs a stream of images. `inspect` gets each image's logits, or why it could not be read, on a
@@ -70,24 +102,25 @@ impl<'a> InferencePipeline<'a> {
     /// # Errors
     /// The first error of `sink`, a tower that rejects its input, or cancellation. An unreadable image
     /// is not an error.
-    pub fn for_each<P: ReadImage, R: Send, E: From<InferenceError>>(
+    ///
+    /// # Panics
+    /// If `images`, reading one of them, the tower or `inspect` panics.
+    pub fn run<P: ImageSource, R: Send, E: From<InferenceError>>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
-        parallelism: Parallelism,
-        progress: &dyn Progress,
         inspect: impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (images, chunk, workers) =
-            Work::plan(images.into_iter().fuse(), parallelism)?.into_parts();
+        let (images, limits, workers) =
+            Work::plan(images.into_iter().fuse(), self.parallelism)?.into_parts();
         let mut done = 0;
-        map_in_order(
+        map_ordered(
             images,
-            chunk,
+            limits,
             workers,
-            ReadImage::held_bytes,
+            ImageSource::bytes_in_memory,
             |worker: &mut ThreadPool, mut batch: Vec<P>| {
-                worker.install(|| self.batch(&mut batch, progress, &inspect))
+                worker.install(|| self.batch(&mut batch, &inspect))
             },
             |rows: Option<Result<Vec<R>, InferenceError>>| {
                 let Some(rows) = rows else {
@@ -103,10 +136,9 @@ impl<'a> InferencePipeline<'a> {
     }
 
     /// Runs one batch; `None` if the work was cancelled.
-    pub(crate) fn batch<P: ReadImage, R>(
+    pub(crate) fn batch<P: ImageSource, R>(
         &self,
         images: &mut [P],
-        progress: &dyn Progress,
         inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R,
     ) -> Option<Result<Vec<R>, InferenceError>> {
         let length = self.preprocessing.tensor_len();
@@ -114,11 +146,11 @@ impl<'a> InferencePipeline<'a> {
         let mut read = 0;
         let mut errors = Vec::with_capacity(images.len());
         for image in &mut *images {
-            if progress.is_cancelled() {
+            if self.progress.is_cancelled() {
                 return None;
             }
             let out = &mut pixels[read * length..][..length];
-            let error = image.read_pixels(self.preprocessing, out).err();
+            let error = image.read_tensor(self.preprocessing, out).err();
             read += usize::from(error.is_none());
             errors.push(error);
         }
@@ -134,7 +166,7 @@ impl<'a> InferencePipeline<'a> {
                 None => results.extend(rows.next().map(|row| inspect(image, Ok(row)))),
             }
         }
-        progress.advance(images.len() as u64);
+        self.progress.advance(images.len() as u64);
         Some(Ok(results))
     }
 }

@@ -1,12 +1,15 @@
 //! Zero-shot classifiers, compared with the published ones.
 
-use clipn_base::progress::{NoProgress, Progress};
+use clipn_base::progress::Progress;
 use clipn_checkpoint::Checkpoint;
-use clipn_detect::classifier::{Classifier, PromptVariant, build};
-use clipn_engine::plain::PlainText;
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_detect::classifier::{
+    ClassPrompts, Classifier, ClassifierBuilder, ClassifierError, PromptVariant,
+};
+use clipn_engine::reference::ReferenceText;
+use clipn_engine::{TextEncoder, TextTransformer, VisionTransformer};
 use clipn_model::{
-    Features, ImageTower, Images, ModelConfig, NoSide, Real, Side, TextParams, TextTower, Weights,
+    FeatureMatrix, ImageBatch, ImageTower, LogitScale, ModelConfig, ModelWeights, NoSideOrigin,
+    PretrainedWeights, Real, TextParams, TextSide, TextTower,
 };
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::fixture;
@@ -15,11 +18,11 @@ use clipn_text::tokenizer::{CONTEXT_LENGTH, TokenBatch, Tokenizer};
 
 const TINY: &str = "models/clipn-tiny-realvocab";
 
-fn tiny() -> Weights {
-    let config = ModelConfig::load(&fixture(&format!("{TINY}/clipn-tiny-realvocab.json"))).unwrap();
-    Weights::new(
+fn tiny() -> ModelWeights {
+    let config = ModelConfig::load(fixture(&format!("{TINY}/clipn-tiny-realvocab.json"))).unwrap();
+    ModelWeights::new(
         config,
-        Checkpoint::open(&fixture(&format!("{TINY}/model_fp16.safetensors"))).unwrap(),
+        Checkpoint::open(fixture(&format!("{TINY}/model_fp16.safetensors"))).unwrap(),
     )
     .unwrap()
 }
@@ -41,18 +44,14 @@ fn templates(lines: &[String]) -> TemplateSet {
 fn f32_classifier(set: &TemplateSet) -> Classifier {
     let weights = tiny();
     let (yes, no) = (
-        TransformerText::from_weights(&weights, Side::Yes),
-        TransformerText::from_weights(&weights, Side::No),
+        TextTransformer::from_weights(&weights, TextSide::Yes),
+        TextTransformer::from_weights(&weights, TextSide::No),
     );
-    build(
-        &strings("classes"),
-        set,
-        PromptVariant::Learnable,
-        &yes,
-        &no,
-        &NoProgress,
-    )
-    .unwrap()
+    ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&yes, &no)
+        .unwrap()
 }
 
 fn check<T: Real + Into<f64>>(
@@ -62,8 +61,8 @@ fn check<T: Real + Into<f64>>(
     tolerance: f64,
     what: &str,
 ) {
-    assert_close(found.yes(), yes, tolerance, &format!("{what} yes"));
-    assert_close(found.no(), no, tolerance, &format!("{what} no"));
+    assert_close(found.yes_weights(), yes, tolerance, &format!("{what} yes"));
+    assert_close(found.no_weights(), no, tolerance, &format!("{what} no"));
 }
 
 #[test]
@@ -72,7 +71,7 @@ fn the_published_templates_give_the_published_classifiers() {
     let lines = strings("prompts_raw");
     let bare = |line: &String| line.trim_matches('\'').to_owned();
     let sets = [
-        ("all128", TemplateSet::named("clipn").unwrap()),
+        ("all128", TemplateSet::built_in("clipn").unwrap()),
         ("first3", templates(&lines[..3])),
         ("line35_comma", templates(&lines[34..35])),
         (
@@ -103,19 +102,15 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
     let figures = Figures::open(&fixture(&format!("{TINY}/classifier_f64.safetensors")));
     let weights = tiny();
     let (yes, no) = (
-        PlainText::<f64>::from_weights(&weights, Side::Yes),
-        PlainText::from_weights(&weights, Side::No),
+        ReferenceText::<f64>::from_weights(&weights, TextSide::Yes),
+        ReferenceText::from_weights(&weights, TextSide::No),
     );
-    let set = TemplateSet::named("clipn").unwrap();
-    let found = build(
-        &strings("classes"),
-        &set,
-        PromptVariant::Learnable,
-        &yes,
-        &no,
-        &NoProgress,
-    )
-    .unwrap();
+    let set = TemplateSet::built_in("clipn").unwrap();
+    let found = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set)
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&yes, &no)
+        .unwrap();
     check(
         &found,
         &figures.f64("all128.fc_yes"),
@@ -129,22 +124,18 @@ fn the_plain_engine_gives_the_published_f64_classifier() {
 fn the_hand_crafted_variant_uses_paired_templates() {
     let figures = Figures::open(&fixture("scores/handcrafted/scores.safetensors"));
     let weights = tiny();
-    let yes = TransformerText::from_weights(&weights, Side::Yes);
+    let yes = TextTransformer::from_weights(&weights, TextSide::Yes);
     let without_prompts = TextParams {
         prompts: None,
-        ..weights.text(Side::No)
+        ..weights.text_params(TextSide::No)
     };
-    let no = TransformerText::new(weights.config(), without_prompts);
-    let set = TemplateSet::named("clipn").unwrap();
-    let found = build(
-        &strings("classes"),
-        &set,
-        PromptVariant::HandCrafted,
-        &yes,
-        &no,
-        &NoProgress,
-    )
-    .unwrap();
+    let no = TextTransformer::new(weights.config(), without_prompts);
+    let set = TemplateSet::built_in("clipn").unwrap();
+    let found = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set)
+        .with_variant(PromptVariant::HandCrafted)
+        .build_with_towers(&yes, &no)
+        .unwrap();
     check(
         &found,
         &figures.f32("fc_yes"),
@@ -153,16 +144,12 @@ fn the_hand_crafted_variant_uses_paired_templates() {
         "hand-crafted",
     );
 
-    let simple = TemplateSet::named("simple").unwrap();
-    let error = build(
-        &strings("classes"),
-        &simple,
-        PromptVariant::HandCrafted,
-        &yes,
-        &no,
-        &NoProgress,
-    )
-    .unwrap_err();
+    let simple = TemplateSet::built_in("simple").unwrap();
+    let error = ClassifierBuilder::new(strings("classes"))
+        .with_templates(simple)
+        .with_variant(PromptVariant::HandCrafted)
+        .build_with_towers(&yes, &no)
+        .unwrap_err();
     assert!(
         error.to_string().contains("`simple` has no `no` lines"),
         "{error}"
@@ -171,27 +158,29 @@ fn the_hand_crafted_variant_uses_paired_templates() {
 
 #[test]
 fn a_plain_clip_has_equal_yes_and_no_towers() {
-    let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-    let weights = Weights::new(
+    let config = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
+    let weights = ModelWeights::new(
         config,
-        Checkpoint::open(&fixture("checkpoint/plain_clip.pt")).unwrap(),
+        Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap(),
     )
     .unwrap();
     assert_eq!(
-        (weights.no_side(), weights.no_prompts()),
-        (NoSide::CopiedFromYes, 0)
+        (weights.no_side_origin(), weights.no_prompts()),
+        (NoSideOrigin::CopiedFromYes, 0)
     );
     let figures = Figures::open(&fixture("models/plain_clip/io.safetensors"));
     let tokens = TokenBatch::new(figures.ids("tokens"), figures.shape("tokens")[1]).unwrap();
-    for (side, name) in [(Side::Yes, "text_yes"), (Side::No, "text_no")] {
-        let found = TransformerText::from_weights(&weights, side)
+    for (side, name) in [(TextSide::Yes, "text_yes"), (TextSide::No, "text_no")] {
+        let found = TextTransformer::from_weights(&weights, side)
             .encode(&tokens)
             .unwrap();
         assert_close(found.values(), &figures.f32(name), 1e-5, name);
     }
     let (pixels, shape) = (figures.f32("images"), figures.shape("images"));
-    let images = Images::new(&pixels, shape[2], shape[3]).unwrap();
-    let found = VisionTower::from_weights(&weights).encode(images).unwrap();
+    let images = ImageBatch::new(&pixels, shape[2], shape[3]).unwrap();
+    let found = VisionTransformer::from_weights(&weights)
+        .encode(images)
+        .unwrap();
     assert_close(
         found.values(),
         &figures.f32("image_features"),
@@ -206,7 +195,7 @@ fn logits_are_100_times_the_cosines() {
     let classifier =
         Classifier::new(names, vec![1.0, 0.0, 0.0, 1.0], vec![0.6, 0.8, -1.0, 0.0]).unwrap();
     let logits = classifier
-        .logits(&Features::new(vec![0.6, 0.8, 1.0, 0.0], 2))
+        .logits(&FeatureMatrix::new(vec![0.6, 0.8, 1.0, 0.0], 2))
         .unwrap();
     let rows: Vec<_> = logits.rows().collect();
     assert_eq!(
@@ -218,7 +207,7 @@ fn logits_are_100_times_the_cosines() {
         (&[100.0, 0.0][..], &[60.0, -100.0][..])
     );
     let error = classifier
-        .logits(&Features::new(vec![1.0; 3], 3))
+        .logits(&FeatureMatrix::new(vec![1.0; 3], 3))
         .unwrap_err();
     assert!(
         error
@@ -231,17 +220,13 @@ fn logits_are_100_times_the_cosines() {
 #[test]
 fn reports_why_a_classifier_cannot_be_built() {
     let weights = tiny();
-    let tower = TransformerText::from_weights(&weights, Side::Yes);
-    let set = TemplateSet::named("simple").unwrap();
-    let none = build(
-        &[],
-        &set,
-        PromptVariant::Learnable,
-        &tower,
-        &tower,
-        &NoProgress,
-    )
-    .unwrap_err();
+    let tower = TextTransformer::from_weights(&weights, TextSide::Yes);
+    let set = TemplateSet::built_in("simple").unwrap();
+    let none = ClassifierBuilder::new(Vec::<String>::new())
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&tower, &tower)
+        .unwrap_err();
     assert!(none.to_string().contains("no class names"), "{none}");
 
     struct Stop;
@@ -250,33 +235,126 @@ fn reports_why_a_classifier_cannot_be_built() {
             true
         }
     }
-    let stopped = build(
-        &strings("classes"),
-        &set,
-        PromptVariant::Learnable,
-        &tower,
-        &tower,
-        &Stop,
-    )
-    .unwrap_err();
+    let stopped = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set.clone())
+        .with_variant(PromptVariant::Learnable)
+        .with_progress(&Stop)
+        .build_with_towers(&tower, &tower)
+        .unwrap_err();
     assert!(stopped.to_string().contains("cancelled"), "{stopped}");
 
-    let mut damaged = weights.text::<f32>(Side::Yes);
+    let mut damaged = weights.text_params::<f32>(TextSide::Yes);
     damaged.projection.make_mut()[5] = f32::NAN;
-    let damaged = TransformerText::new(weights.config(), damaged);
-    let error = build(
-        &strings("classes"),
-        &set,
-        PromptVariant::Learnable,
-        &damaged,
-        &tower,
-        &NoProgress,
-    )
-    .unwrap_err();
+    let damaged = TextTransformer::new(weights.config(), damaged);
+    let error = ClassifierBuilder::new(strings("classes"))
+        .with_templates(set)
+        .with_variant(PromptVariant::Learnable)
+        .build_with_towers(&damaged, &tower)
+        .unwrap_err();
     assert!(
         error
             .to_string()
             .contains("text features of class `tench` are NaN or infinite"),
         "{error}"
     );
+}
+
+#[test]
+fn the_builder_takes_defaults_from_the_weights() {
+    let mini = PretrainedWeights::mini().unwrap();
+    let weights = mini.weights(None).unwrap();
+    let metadata = mini.metadata();
+    let names = ["school bus", "banana"];
+    let builder = ClassifierBuilder::new(names).with_metadata(&metadata);
+    let prompts = builder.prompts(&weights).unwrap();
+    assert_eq!(
+        Some(prompts.templates().name()),
+        metadata.templates.as_deref()
+    );
+    assert_eq!(prompts.variant(), PromptVariant::Learnable);
+    let found = builder.build(&weights).unwrap();
+    assert_eq!(found.scale(), weights.logit_scale());
+
+    // The same with given towers, templates and scale, to the bit.
+    let [yes, no] =
+        [TextSide::Yes, TextSide::No].map(|side| TextEncoder::from_weights(&weights, side));
+    let given = ClassifierBuilder::new(names).with_prompts(prompts);
+    let given = given.build_with_towers(&yes, &no).unwrap();
+    assert_eq!(given.scale(), 100.0);
+    assert_eq!(given.with_scale(weights.logit_scale()), found);
+}
+
+#[test]
+fn settings_of_the_builder_precede_the_metadata() {
+    let mini = PretrainedWeights::mini().unwrap();
+    let weights = mini.weights(None).unwrap();
+    let builder = ClassifierBuilder::new(["banana"]).with_metadata(&mini.metadata());
+    let simple = TemplateSet::built_in("simple").unwrap();
+    let changed = builder
+        .clone()
+        .with_templates(simple.clone())
+        .with_logit_scale(LogitScale::Published);
+    assert_eq!(changed.prompts(&weights).unwrap().templates(), &simple);
+    assert_eq!(changed.build(&weights).unwrap().scale(), 100.0);
+    // `None` restores the defaults.
+    let restored = changed.with_templates(None).with_logit_scale(None);
+    assert_eq!(
+        restored.build(&weights).unwrap(),
+        builder.build(&weights).unwrap()
+    );
+    // Without metadata, the published templates and scale.
+    let bare = ClassifierBuilder::new(["banana"]);
+    let prompts = bare.prompts(&weights).unwrap();
+    assert_eq!(prompts.templates().name(), TemplateSet::DEFAULT_NAME);
+}
+
+#[test]
+fn the_variant_suits_the_weights_unless_it_is_set() {
+    let weights = tiny();
+    let set = TemplateSet::built_in("clipn").unwrap();
+    // These weights have learnable prompts.
+    assert!(weights.no_prompts() > 0);
+    let builder = ClassifierBuilder::new(["a"]).with_templates(set.clone());
+    let variant = |builder: &ClassifierBuilder<'_>| builder.prompts(&weights).unwrap().variant();
+    assert_eq!(variant(&builder), PromptVariant::Learnable);
+    let set_variant = builder.with_variant(PromptVariant::HandCrafted);
+    assert_eq!(variant(&set_variant), PromptVariant::HandCrafted);
+    assert_eq!(
+        ClassPrompts::new(set.clone(), PromptVariant::HandCrafted)
+            .no_templates()
+            .unwrap(),
+        set.no().unwrap()
+    );
+}
+
+#[test]
+fn text_towers_have_no_trained_scale() {
+    let weights = tiny();
+    let tower = TextTransformer::from_weights(&weights, TextSide::Yes);
+    let error = ClassifierBuilder::new(["a"])
+        .with_logit_scale(LogitScale::Trained)
+        .build_with_towers(&tower, &tower)
+        .unwrap_err();
+    assert!(
+        matches!(error, ClassifierError::UnknownLogitScale),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("with_scale"));
+}
+
+#[test]
+fn rejects_values_that_are_no_rows() {
+    let names = || vec!["a".to_owned(), "b".to_owned()];
+    for (yes, no) in [(3, 3), (0, 0), (4, 2)] {
+        let error = Classifier::new(names(), vec![0.5_f32; yes], vec![0.5; no]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "expected \"yes\" and \"no\" rows of equal length for 2 classes, got {yes} and {no} \
+                 values"
+            )
+        );
+    }
+    let error = Classifier::<f32>::new(Vec::new(), Vec::new(), Vec::new()).unwrap_err();
+    assert!(matches!(error, ClassifierError::NoClasses), "{error}");
 }

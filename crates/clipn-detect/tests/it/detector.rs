@@ -2,60 +2,51 @@
 
 use std::path::{Path, PathBuf};
 
-use clipn_base::progress::NoProgress;
 use clipn_checkpoint::Checkpoint;
-use clipn_detect::bundle::{Bundle, BundleError, ModelIdentity};
-use clipn_detect::classifier::{Classifier, PromptVariant, build};
-use clipn_detect::detector::{Detector, DetectorError, weights_path};
-use clipn_engine::TextEncoder;
+use clipn_detect::bundle::{Bundle, BundleBuilder, BundleError, ModelIdentity};
+use clipn_detect::classifier::{ClassPrompts, Classifier, ClassifierBuilder, PromptVariant};
+use clipn_detect::detector::{Detector, DetectorError};
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{ModelConfig, Pretrained, Side, Weights};
-use clipn_ood::calibration::{Calibration, Settings, calibrate};
-use clipn_ood::scores::{Atd, LogitsRow, Rule, predict, q, softmax_yes, stable};
+use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights};
+use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
+use clipn_ood::scores::{Atd, DecisionRule, LogitsRow, agreement, predict, softmax_yes, stable};
 use clipn_testing::fixture;
 use clipn_text::prompts::TemplateSet;
 
 const NAMES: [&str; 3] = ["school bus", "banana", "pizza"];
 
-fn mini() -> Weights {
-    Pretrained::mini().unwrap().weights(None).unwrap()
+fn mini() -> ModelWeights {
+    PretrainedWeights::mini().unwrap().weights(None).unwrap()
 }
 
-fn tiny() -> Weights {
+fn tiny() -> ModelWeights {
     let folder = fixture("models/clipn-tiny-realvocab");
-    let config = ModelConfig::load(&folder.join("clipn-tiny-realvocab.json")).unwrap();
-    Weights::new(
+    let config = ModelConfig::load(folder.join("clipn-tiny-realvocab.json")).unwrap();
+    ModelWeights::new(
         config,
-        Checkpoint::open(&folder.join("model_fp16.safetensors")).unwrap(),
+        Checkpoint::open(folder.join("model_fp16.safetensors")).unwrap(),
     )
     .unwrap()
 }
 
-fn classifier(weights: &Weights, names: &[&str]) -> Classifier {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let (yes, no) = (
-        TextEncoder::from_weights(weights, Side::Yes),
-        TextEncoder::from_weights(weights, Side::No),
-    );
-    let templates = TemplateSet::named("simple").unwrap();
-    let built = build(
-        &names,
-        &templates,
-        PromptVariant::Learnable,
-        &yes,
-        &no,
-        &NoProgress,
-    )
-    .unwrap();
-    built.with_scale(weights.logit_scale())
+fn prompts() -> ClassPrompts {
+    let templates = TemplateSet::built_in("simple").unwrap();
+    ClassPrompts::new(templates, PromptVariant::Learnable)
 }
 
-fn bundle(weights: &Weights, source: Option<&str>) -> Bundle {
+fn classifier(weights: &ModelWeights, names: &[&str]) -> Classifier {
+    ClassifierBuilder::new(names.iter().copied())
+        .with_prompts(prompts())
+        .with_logit_scale(LogitScale::Trained)
+        .build(weights)
+        .unwrap()
+}
+
+fn bundle(weights: &ModelWeights, source: Option<&str>) -> Bundle {
     Bundle::new(
         classifier(weights, &NAMES),
-        TemplateSet::named("simple").unwrap(),
-        PromptVariant::Learnable,
-        ModelIdentity::of(weights, source.map(str::to_owned)),
+        prompts(),
+        ModelIdentity::from_weights(weights, source.map(str::to_owned)),
         Preprocessing::clip(weights.config().vision.image_size),
     )
 }
@@ -73,13 +64,10 @@ fn calibration(detector: &Detector) -> Calibration {
     calibrate(
         &scores,
         &[],
-        &Settings {
-            target_tpr: 0.9,
-            ..Settings::default()
-        },
+        &CalibrationSettings::default().with_target_tpr(0.9),
     )
     .unwrap()
-    .with_notes("drawn ones", Vec::new())
+    .with_description("drawn ones")
 }
 
 fn written(folder: &Path, bundle: &Bundle) -> PathBuf {
@@ -104,10 +92,7 @@ fn bundles_round_trip_bit_for_bit() {
         assert_eq!(read.classifier(), bundle.classifier());
         assert_eq!(read.calibration(), bundle.calibration());
         assert_eq!(read.identity(), bundle.identity());
-        assert_eq!(
-            (read.templates(), read.wording()),
-            (bundle.templates(), bundle.wording())
-        );
+        assert_eq!(read.prompts(), bundle.prompts());
         assert_eq!(read.preprocessing(), bundle.preprocessing());
         assert_eq!(read.has_image_tower(), bundle.has_image_tower());
         // A bundle read from a file can be written again, with its tower.
@@ -145,24 +130,31 @@ fn a_detector_equals_its_parts() {
             .normalize_into(&crop, &mut pixels)
             .unwrap();
         let size = detector.preprocessing().size;
-        let images = clipn_model::Images::new(&pixels, size, size).unwrap();
+        let images = clipn_model::ImageBatch::new(&pixels, size, size).unwrap();
         let mut features = detector.tower().encode(images).unwrap();
         features.normalize();
         let logits = classifier.logits(&features).unwrap();
         let row: LogitsRow<'_, f32> = logits.rows().next().unwrap();
         assert_eq!(found, detector.decide(row));
-        let (p, q) = (softmax_yes(row), q(row));
+        let (p, q) = (softmax_yes(row), agreement(row));
         let best = predict(row);
         assert_eq!(
-            (found.top.len(), found.top[0].class, found.top[0].p),
+            (
+                found.top.len(),
+                found.top[0].class,
+                found.top[0].probability
+            ),
             (2, best, p[best])
         );
-        assert_eq!(found.top[0].q, q[best]);
+        assert_eq!(found.top[0].agreement, q[best]);
         let calibration = detector.calibration().unwrap();
         assert_eq!(found.p_value, Some(calibration.p_value(stable(&Atd, row))));
-        let no = found.no.as_ref().unwrap();
+        let no = found.strongest_no.as_ref().unwrap();
         let contributions: Vec<f32> = p.iter().zip(&q).map(|(p, q)| p * (1.0 - q)).collect();
-        assert_eq!(no.share, contributions.iter().copied().fold(0.0, f32::max));
+        assert_eq!(
+            no.contribution,
+            contributions.iter().copied().fold(0.0, f32::max)
+        );
         assert_eq!(no.label, NAMES[no.class]);
         assert_eq!(
             found.class.is_some(),
@@ -253,7 +245,7 @@ fn rejects_another_model() {
     // The same architecture with different weights.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");
-    let changed = Pretrained::mini().unwrap();
+    let changed = PretrainedWeights::mini().unwrap();
     let tensors = changed.checkpoint().iter().map(|(name, tensor)| {
         let tensor = if name == "visual.proj" {
             let mut bytes = tensor.bytes().to_vec();
@@ -268,10 +260,13 @@ fn rejects_another_model() {
         .checkpoint()
         .metadata()
         .iter()
-        .map(|(k, v)| (k.clone(), v.clone()))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect();
     clipn_checkpoint::write_safetensors(&path, tensors, &metadata).unwrap();
-    let other = Pretrained::open(&path).unwrap().weights(None).unwrap();
+    let other = PretrainedWeights::open(&path)
+        .unwrap()
+        .weights(None)
+        .unwrap();
     let error = Detector::new(bundle.clone(), &other).unwrap_err();
     assert!(
         matches!(
@@ -299,7 +294,10 @@ fn finds_the_model_at_the_named_path_or_beside_the_bundle() {
         &bundle(&weights, Some("/gone/model_fp16.safetensors")),
     );
     let error = Detector::open(&path).unwrap_err();
-    assert!(matches!(&error, DetectorError::NoModel { .. }), "{error}");
+    assert!(
+        matches!(&error, DetectorError::ModelNotFound { .. }),
+        "{error}"
+    );
     assert!(
         error
             .to_string()
@@ -308,7 +306,7 @@ fn finds_the_model_at_the_named_path_or_beside_the_bundle() {
     );
     std::fs::copy(&file, folder.path().join("model_fp16.safetensors")).unwrap();
     assert_eq!(
-        weights_path(&Bundle::open(&path).unwrap(), &path),
+        Bundle::open(&path).unwrap().find_weights(&path),
         Some(folder.path().join("model_fp16.safetensors"))
     );
     assert_eq!(Detector::open(&path).unwrap().classifier().len(), 3);
@@ -323,40 +321,43 @@ fn adds_and_removes_classes() {
     let weights = mini();
     let whole = classifier(&weights, &["school bus", "banana", "pizza", "teapot"]);
     let joined = classifier(&weights, &NAMES)
-        .joined(&classifier(&weights, &["teapot"]))
+        .concat(&classifier(&weights, &["teapot"]))
         .unwrap();
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
     assert_eq!(joined.class_names(), whole.class_names());
-    assert!(close(joined.yes(), whole.yes()) && close(joined.no(), whole.no()));
+    assert!(
+        close(joined.yes_weights(), whole.yes_weights())
+            && close(joined.no_weights(), whole.no_weights())
+    );
     let remaining = joined
-        .without(&["banana".to_owned(), "teapot".to_owned()])
+        .without_classes(&["banana".to_owned(), "teapot".to_owned()])
         .unwrap();
     assert_eq!(remaining.class_names(), ["school bus", "pizza"]);
     assert_eq!(
-        &remaining.yes()[remaining.dim()..],
-        &joined.yes()[2 * remaining.dim()..3 * remaining.dim()]
+        &remaining.yes_weights()[remaining.dim()..],
+        &joined.yes_weights()[2 * remaining.dim()..3 * remaining.dim()]
     );
     assert_eq!(remaining.scale(), joined.scale());
     assert!(
         joined
-            .without(&["lamp".to_owned()])
+            .without_classes(&["lamp".to_owned()])
             .unwrap_err()
             .to_string()
             .contains("unknown class `lamp`")
     );
     assert!(
         remaining
-            .without(&["school bus".to_owned(), "pizza".to_owned()])
+            .without_classes(&["school bus".to_owned(), "pizza".to_owned()])
             .is_err()
     );
     assert!(
         remaining
-            .joined(&remaining)
+            .concat(&remaining)
             .unwrap_err()
             .to_string()
             .contains("duplicate class name `school bus`")
     );
-    assert!(remaining.joined(&classifier(&tiny(), &["lamp"])).is_err());
+    assert!(remaining.concat(&classifier(&tiny(), &["lamp"])).is_err());
 
     // A threshold is removed with the classes that it was calibrated with.
     let bundle = bundle(&weights, None);
@@ -372,8 +373,8 @@ fn adds_and_removes_classes() {
     let detector = Detector::new(calibrated, &weights).unwrap();
     assert!(detector.calibration().is_some());
     let other = detector.with_classifier(joined).unwrap();
-    assert!(other.calibration().is_none() && other.rule() == Rule::AtdExtraClass);
-    let changed = detector.with_rule(Rule::Ctw { threshold: 0.5 });
+    assert!(other.calibration().is_none() && other.rule() == DecisionRule::AtdExtraClass);
+    let changed = detector.with_rule(DecisionRule::Ctw { threshold: 0.5 });
     assert!(
         changed.calibration().is_none()
             && changed.detect(&test_image(1)).unwrap().p_value.is_none()
@@ -447,7 +448,7 @@ fn rejects_damaged_bundles() {
         r#"\"embed_dim\":127"#,
         "for classifier.yes, got",
     );
-    check_error(r#"\"std\":[0."#, r#"\"std\":[-0."#, "std is");
+    check_error(r#"\"std\":[0."#, r#"\"std\":[-0."#, "setting std");
     let error = |path: &Path| Bundle::open(path).unwrap_err();
     assert!(matches!(
         error(&folder.path().join("none.clipn")),
@@ -468,4 +469,80 @@ fn rejects_damaged_bundles() {
         error(folder.path()),
         BundleError::NotABundle { .. }
     ));
+}
+
+#[test]
+fn a_bundle_in_memory_makes_a_detector() {
+    let weights = mini();
+    let without = bundle(&weights, Some("clipn-mini"));
+    let error = Detector::from_bundle(without.clone()).unwrap_err();
+    assert!(matches!(error, DetectorError::NoImageTower), "{error}");
+    assert_eq!(error.to_string(), "the bundle has no image tower");
+    assert!(error.hint().unwrap().contains("Detector::new"));
+
+    let expected = Detector::new(without.clone(), &weights).unwrap();
+    let with = without.with_image_tower(&weights).unwrap();
+    let found = Detector::from_bundle(with).unwrap();
+    let image = test_image(3);
+    assert_eq!(
+        found.detect(&image).unwrap(),
+        expected.detect(&image).unwrap()
+    );
+}
+
+#[test]
+fn the_builder_combines_classifier_and_model() {
+    let pretrained = PretrainedWeights::mini().unwrap();
+    let weights = mini();
+    let classes = ClassifierBuilder::new(NAMES).with_prompts(prompts());
+    let built = BundleBuilder::new(classes)
+        .with_image_tower(true)
+        .build(&pretrained)
+        .unwrap();
+    assert!(built.has_image_tower());
+    assert_eq!(built.prompts(), &prompts());
+    // The metadata of the weights names the trained scale.
+    assert_eq!(built.classifier(), &classifier(&weights, &NAMES));
+    assert_eq!(built.identity().source.as_deref(), Some("clipn-mini"));
+    built.check_text_towers(&weights).unwrap();
+
+    let plain = Bundle::build(NAMES, &pretrained).unwrap();
+    assert!(!plain.has_image_tower());
+    assert_eq!(
+        Some(plain.templates().name()),
+        pretrained.metadata().templates.as_deref()
+    );
+    assert_eq!(plain.preprocessing(), built.preprocessing());
+}
+
+#[test]
+fn each_image_of_a_batch_has_its_own_classes() {
+    let weights = mini();
+    let own = Detector::new(bundle(&weights, None), &weights).unwrap();
+    let other = own
+        .with_classifier(classifier(&weights, &["teapot", "pizza"]))
+        .unwrap()
+        .with_top_k(1);
+    let mut pixels = Vec::new();
+    for seed in 0..3 {
+        let mut tensor = vec![0.0; own.preprocessing().tensor_len()];
+        let crop = own.preprocessing().crop(&test_image(seed)).unwrap();
+        own.preprocessing()
+            .normalize_into(&crop, &mut tensor)
+            .unwrap();
+        pixels.extend(tensor);
+    }
+    let found = own
+        .detect_pixels_each(&pixels, &[&own, &other, &own])
+        .unwrap();
+    let all_own = own.detect_pixels(&pixels).unwrap();
+    let all_other = other.detect_pixels(&pixels).unwrap();
+    assert_eq!(
+        found,
+        [&all_own[0], &all_other[1], &all_own[2]].map(Clone::clone)
+    );
+    assert_eq!(found[1].top.len(), 1);
+
+    let error = own.detect_pixels_each(&pixels, &[&own]).unwrap_err();
+    assert_eq!(error.to_string(), "expected 1 images, got 3");
 }

@@ -3,4 +3,5 @@
 
 mod classifier;
 mod detector;
+mod inference;
 mod pipeline;

@@ -1,8 +1,8 @@
 //! The pipeline from pixels to the published table: tower, classifier, scores and metrics.
 
 use clipn_detect::classifier::{Classifier, Logits};
-use clipn_engine::{TransformerText, VisionTower};
-use clipn_model::{ImageTower, Images, Side, TextTower};
+use clipn_engine::{TextTransformer, VisionTransformer};
+use clipn_model::{ImageBatch, ImageTower, TextSide, TextTower};
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{by_name, predict};
 use clipn_testing::figures::{Figures, assert_close, weights};
@@ -11,7 +11,7 @@ use clipn_text::tokenizer::TokenBatch;
 use serde_json::Value;
 
 struct Model {
-    tower: VisionTower,
+    tower: VisionTransformer,
     classifier: Classifier,
     inputs: Figures,
 }
@@ -23,16 +23,16 @@ impl Model {
         let tokens =
             TokenBatch::new(inputs.ids("class_tokens"), inputs.shape("class_tokens")[1]).unwrap();
         let side = |side| {
-            let mut features = TransformerText::from_weights(&weights, side)
+            let mut features = TextTransformer::from_weights(&weights, side)
                 .encode(&tokens)
                 .unwrap();
             features.normalize();
             features.values().to_vec()
         };
         let names = (0..tokens.len()).map(|class| class.to_string()).collect();
-        let classifier = Classifier::new(names, side(Side::Yes), side(Side::No)).unwrap();
+        let classifier = Classifier::new(names, side(TextSide::Yes), side(TextSide::No)).unwrap();
         Self {
-            tower: VisionTower::from_weights(&weights),
+            tower: VisionTransformer::from_weights(&weights),
             classifier,
             inputs,
         }
@@ -43,7 +43,7 @@ impl Model {
         let (pixels, shape) = (self.inputs.f32(&name), self.inputs.shape(&name));
         let mut features = self
             .tower
-            .encode(Images::new(&pixels, shape[2], shape[3]).unwrap())
+            .encode(ImageBatch::new(&pixels, shape[2], shape[3]).unwrap())
             .unwrap();
         features.normalize();
         self.classifier.logits(&features).unwrap()

@@ -1,6 +1,7 @@
 use super::forward::{Sequence, Transformer};
 use crate::kernels::{
-    HeadScratch, Matrix, MatrixMut, RowLayout, masked_softmax, product, sized, softmax_backward,
+    Epilogue, HeadScratch, Matrix, MatrixMut, RowLayout, RowsMut, RowsRef, first_n, gemm,
+    masked_softmax, softmax_backward,
 };
 
 /// Working buffers for one head of one sequence.
@@ -11,6 +12,39 @@ pub(crate) struct AttentionScratch {
     /// Gradient of the probabilities, then of the logits.
     d_weights: Vec<f32>,
     head: HeadScratch,
+}
+
+/// One of the projections (queries, keys, values) that an array concatenates in each row.
+#[derive(Clone, Copy)]
+struct Projection {
+    index: usize,
+    /// Number of projections in a row.
+    count: usize,
+}
+
+impl Projection {
+    /// The only projection of a row.
+    const SINGLE: Self = Self { index: 0, count: 1 };
+
+    const fn new(index: usize, count: usize) -> Self {
+        Self { index, count }
+    }
+}
+
+/// Queries, keys and values of [`Transformer::pooled_attention`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PooledInputs<'a> {
+    /// `[sequences, width]`.
+    pub queries: &'a [f32],
+    /// `[rows, 2·width]`.
+    pub kv: &'a [f32],
+}
+
+/// Gradients of [`PooledInputs`], of the same shapes.
+#[derive(Debug)]
+pub(super) struct PooledGradients<'a> {
+    pub queries: &'a mut [f32],
+    pub kv: &'a mut [f32],
 }
 
 /// Location of one head of one sequence in an array whose rows concatenate several projections
@@ -47,19 +81,18 @@ impl Transformer<'_> {
         1.0 / (self.head_width() as f32).sqrt()
     }
 
-    /// Locates a head in the rows `first..first + rows` of an array whose rows concatenate `parts`
-    /// projections, of which this is number `which`.
+    /// Locates a head of one projection in the rows `first..first + rows` of an array.
     fn head_view(
         &self,
         first: usize,
         rows: usize,
-        (which, parts): (usize, usize),
+        projection: Projection,
         head: usize,
     ) -> HeadView {
-        let stride = parts * self.width;
+        let stride = projection.count * self.width;
         let columns = self.head_width();
         HeadView {
-            start: first * stride + which * self.width + head * columns,
+            start: first * stride + projection.index * self.width + head * columns,
             rows,
             columns,
             stride,
@@ -76,13 +109,15 @@ impl Transformer<'_> {
         columns: usize,
         causal: bool,
     ) {
-        let logits = MatrixMut::packed(weights, columns);
-        product(
+        let logits = MatrixMut::row_major(weights, columns);
+        gemm(
             logits,
             queries,
             keys.transposed(),
-            self.attention_scale(),
-            false,
+            Epilogue {
+                alpha: self.attention_scale(),
+                ..Epilogue::default()
+            },
             1,
         );
         masked_softmax(
@@ -104,10 +139,16 @@ impl Transformer<'_> {
         for sequence in sequences {
             for head in 0..self.heads {
                 if self.causal {
-                    let queries = (qkv, self.head_rows(sequence.start, (0, 3), head));
-                    let out = (&mut *out, self.head_rows(sequence.start, (0, 1), head));
-                    self.gather_head((qkv, 3), sequence, head, &mut scratch.head);
-                    let first_visible = sequence.before.len() + 1;
+                    let queries = RowsRef {
+                        data: qkv,
+                        layout: self.head_rows(sequence.start, Projection::new(0, 3), head),
+                    };
+                    let out = RowsMut {
+                        data: &mut *out,
+                        layout: self.head_rows(sequence.start, Projection::SINGLE, head),
+                    };
+                    self.gather_head(qkv, 3, sequence, head, &mut scratch.head);
+                    let first_visible = sequence.prefix.len() + 1;
                     scratch.head.attend(
                         out,
                         queries,
@@ -133,34 +174,32 @@ impl Transformer<'_> {
         weights: &mut Vec<f32>,
     ) {
         let length = sequence.length;
-        let weights = sized(weights, length * length);
-        let projection = |which: usize| {
-            self.head_view(sequence.start, length, (which, 3), head)
+        let weights = first_n(weights, length * length);
+        let projection = |index: usize| {
+            self.head_view(sequence.start, length, Projection::new(index, 3), head)
                 .view(qkv)
         };
         self.probabilities(weights, projection(0), projection(1), length, false);
         let out = self
-            .head_view(sequence.start, length, (0, 1), head)
+            .head_view(sequence.start, length, Projection::SINGLE, head)
             .view_mut(out);
-        product(
+        gemm(
             out,
-            Matrix::packed(weights, length),
+            Matrix::row_major(weights, length),
             projection(2),
-            1.0,
-            false,
+            Epilogue::default(),
             1,
         );
     }
 
-    /// Locates a head in the rows from `first` on of an array whose rows concatenate `parts`
-    /// projections, of which this is number `which`.
-    fn head_rows(&self, first: usize, (which, parts): (usize, usize), head: usize) -> RowLayout {
+    /// Locates a head of one projection in the rows from `first` on of an array.
+    fn head_rows(&self, first: usize, projection: Projection, head: usize) -> RowLayout {
         let HeadView {
             start,
             stride,
             columns,
             ..
-        } = self.head_view(first, 0, (which, parts), head);
+        } = self.head_view(first, 0, projection, head);
         RowLayout {
             start,
             stride,
@@ -168,24 +207,25 @@ impl Transformer<'_> {
         }
     }
 
-    /// Copies the keys and values of one head, the last two of the `parts` projections of a row,
-    /// for all positions of a sequence.
+    /// Copies the keys and values of one head, the last two of the `projections` projections of a
+    /// row, for all positions of a sequence.
     fn gather_head(
         &self,
-        (data, parts): (&[f32], usize),
+        data: &[f32],
+        projections: usize,
         sequence: &Sequence,
         head: usize,
         scratch: &mut HeadScratch,
     ) {
         let width = self.head_width();
         let row = |row: usize| {
-            let first = (row * parts + parts - 2) * self.width + head * width;
+            let first = (row * projections + projections - 2) * self.width + head * width;
             (
                 &data[first..first + width],
                 &data[first + self.width..][..width],
             )
         };
-        scratch.gather(width, sequence.path().map(row));
+        scratch.gather(width, sequence.rows().map(row));
     }
 
     /// Backward pass of [`Transformer::attention`]: fills `d_qkv`, `[rows, 3·width]`, from `d_out`,
@@ -202,46 +242,50 @@ impl Transformer<'_> {
     ) {
         for sequence in sequences {
             let length = sequence.length;
-            let weights = sized(&mut scratch.weights, length * length);
-            let d_weights = sized(&mut scratch.d_weights, length * length);
+            let weights = first_n(&mut scratch.weights, length * length);
+            let d_weights = first_n(&mut scratch.d_weights, length * length);
             for head in 0..self.heads {
-                let projection =
-                    |which: usize| self.head_view(sequence.start, length, (which, 3), head);
+                let projection = |index: usize| {
+                    self.head_view(sequence.start, length, Projection::new(index, 3), head)
+                };
                 let (q, k, v) = (
                     projection(0).view(qkv),
                     projection(1).view(qkv),
                     projection(2).view(qkv),
                 );
                 let d_out = self
-                    .head_view(sequence.start, length, (0, 1), head)
+                    .head_view(sequence.start, length, Projection::SINGLE, head)
                     .view(d_out);
                 self.probabilities(weights, q, k, length, self.causal);
-                let probabilities = Matrix::packed(weights, length);
-                product(
+                let probabilities = Matrix::row_major(weights, length);
+                gemm(
                     projection(2).view_mut(d_qkv),
                     probabilities.transposed(),
                     d_out,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
-                product(
-                    MatrixMut::packed(d_weights, length),
+                gemm(
+                    MatrixMut::row_major(d_weights, length),
                     d_out,
                     v.transposed(),
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
                 softmax_backward(d_weights, weights, length, self.attention_scale());
-                let d_logits = Matrix::packed(d_weights, length);
-                product(projection(0).view_mut(d_qkv), d_logits, k, 1.0, false, 1);
-                product(
+                let d_logits = Matrix::row_major(d_weights, length);
+                gemm(
+                    projection(0).view_mut(d_qkv),
+                    d_logits,
+                    k,
+                    Epilogue::default(),
+                    1,
+                );
+                gemm(
                     projection(1).view_mut(d_qkv),
                     d_logits.transposed(),
                     q,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
             }
@@ -260,67 +304,80 @@ impl Transformer<'_> {
     ) {
         for (index, sequence) in sequences.iter().enumerate() {
             for head in 0..self.heads {
-                let rows = self.head_rows(index, (0, 1), head);
-                self.gather_head((kv, 2), sequence, head, &mut scratch.head);
-                let (out, queries) = ((&mut *out, rows), (queries, rows));
+                let layout = self.head_rows(index, Projection::SINGLE, head);
+                self.gather_head(kv, 2, sequence, head, &mut scratch.head);
+                let (out, queries) = (
+                    RowsMut {
+                        data: &mut *out,
+                        layout,
+                    },
+                    RowsRef {
+                        data: queries,
+                        layout,
+                    },
+                );
                 scratch.head.attend(
                     out,
                     queries,
                     1,
-                    sequence.positions(),
+                    sequence.position_count(),
                     self.attention_scale(),
                 );
             }
         }
     }
 
-    /// Backward pass of [`Transformer::pooled_attention`]: fills `d_queries`, `[sequences, width]`,
-    /// and `d_kv`, `[rows, 2·width]`, from `d_out`, `[sequences, width]`.
+    /// Backward pass of [`Transformer::pooled_attention`]: fills `gradients` from `d_out`,
+    /// `[sequences, width]`.
     pub(super) fn pooled_attention_backward(
         &self,
-        (d_queries, d_kv): (&mut [f32], &mut [f32]),
+        gradients: PooledGradients<'_>,
         d_out: &[f32],
-        (queries, kv): (&[f32], &[f32]),
+        inputs: PooledInputs<'_>,
         sequences: &[Sequence],
         scratch: &mut AttentionScratch,
     ) {
         for (index, sequence) in sequences.iter().enumerate() {
             let length = sequence.length;
-            let weights = sized(&mut scratch.weights, length);
-            let d_weights = sized(&mut scratch.d_weights, length);
+            let weights = first_n(&mut scratch.weights, length);
+            let d_weights = first_n(&mut scratch.d_weights, length);
             for head in 0..self.heads {
-                let pooled = self.head_view(index, 1, (0, 1), head);
-                let projection =
-                    |which: usize| self.head_view(sequence.start, length, (which, 2), head);
-                let (query, d_out) = (pooled.view(queries), pooled.view(d_out));
-                let (keys, values) = (projection(0).view(kv), projection(1).view(kv));
+                let pooled = self.head_view(index, 1, Projection::SINGLE, head);
+                let projection = |index: usize| {
+                    self.head_view(sequence.start, length, Projection::new(index, 2), head)
+                };
+                let (query, d_out) = (pooled.view(inputs.queries), pooled.view(d_out));
+                let (keys, values) = (projection(0).view(inputs.kv), projection(1).view(inputs.kv));
                 self.probabilities(weights, query, keys, length, false);
-                let probabilities = Matrix::packed(weights, length);
-                product(
-                    projection(1).view_mut(d_kv),
+                let probabilities = Matrix::row_major(weights, length);
+                gemm(
+                    projection(1).view_mut(gradients.kv),
                     probabilities.transposed(),
                     d_out,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
-                product(
-                    MatrixMut::packed(d_weights, length),
+                gemm(
+                    MatrixMut::row_major(d_weights, length),
                     d_out,
                     values.transposed(),
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
                 softmax_backward(d_weights, weights, length, self.attention_scale());
-                let d_logits = Matrix::packed(d_weights, length);
-                product(pooled.view_mut(d_queries), d_logits, keys, 1.0, false, 1);
-                product(
-                    projection(0).view_mut(d_kv),
+                let d_logits = Matrix::row_major(d_weights, length);
+                gemm(
+                    pooled.view_mut(gradients.queries),
+                    d_logits,
+                    keys,
+                    Epilogue::default(),
+                    1,
+                );
+                gemm(
+                    projection(0).view_mut(gradients.kv),
                     d_logits.transposed(),
                     query,
-                    1.0,
-                    false,
+                    Epilogue::default(),
                     1,
                 );
             }

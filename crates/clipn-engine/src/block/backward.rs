@@ -1,11 +1,12 @@
 use rayon::prelude::*;
 
-use super::chunk::Chunk;
+use clipn_model::BlockParams;
+
+use super::chunk::ChunkGradients;
 use super::forward::Transformer;
 use super::tape::ChunkTape;
 use crate::kernels::Matrix;
-use crate::products::{Factors, accumulate_weight_gradients};
-use clipn_model::BlockParams;
+use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 
 impl Transformer<'_> {
     /// Propagates the gradient of the pooled rows, `[sequences, width]` per chunk, back through all
@@ -18,35 +19,38 @@ impl Transformer<'_> {
     /// activations. Then they split the rows of the weights, each of which is summed over all
     /// chunks in order. Thus no thread needs a gradient of its own, and the result does not depend
     /// on how the work is scheduled.
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         tapes: Vec<(ChunkTape, Vec<f32>)>,
         gradient: &mut [BlockParams<f32>],
     ) -> Vec<Vec<f32>> {
         let threads = (rayon::current_num_threads() / tapes.len().max(1)).max(1);
-        let mut chunks: Vec<Chunk> = tapes
+        let mut chunks: Vec<ChunkGradients> = tapes
             .into_iter()
-            .map(|(tape, d)| Chunk::new(tape, d))
+            .map(|(tape, d)| ChunkGradients::new(tape, d))
             .collect();
         let blocks = self.blocks.iter().zip(gradient).rev();
         if self.blocks.is_empty() {
             chunks.par_iter_mut().for_each(|chunk| self.scatter(chunk));
         }
         for (index, (params, gradient)) in blocks.enumerate() {
-            chunks
-                .par_iter_mut()
-                .with_max_len(1)
-                .for_each(|chunk| match index {
-                    0 => chunk.last_block_backward(self, params, threads),
-                    _ => chunk.block_backward(self, params, threads),
-                });
-            match index {
-                0 => self.add_last_weights(&chunks, gradient),
-                _ => self.add_block_weights(&chunks, gradient),
+            // The blocks run in reverse order.
+            let is_last = index == 0;
+            chunks.par_iter_mut().with_max_len(1).for_each(|chunk| {
+                if is_last {
+                    chunk.last_block_backward(self, params, threads);
+                } else {
+                    chunk.block_backward(self, params, threads);
+                }
+            });
+            if is_last {
+                self.add_last_weights(&chunks, gradient);
+            } else {
+                self.add_block_weights(&chunks, gradient);
             }
             for chunk in &mut chunks {
-                chunk.sums.add_to(gradient);
-                chunk.step();
+                chunk.vector_gradients.add_to(gradient);
+                chunk.move_to_previous_block();
             }
         }
         chunks.into_iter().map(|chunk| chunk.d_out).collect()
@@ -54,7 +58,7 @@ impl Transformer<'_> {
 
     /// Computes the gradient for a tower without blocks: that of the pooled rows, and zero
     /// elsewhere.
-    fn scatter(&self, chunk: &mut Chunk) {
+    fn scatter(&self, chunk: &mut ChunkGradients) {
         let width = self.width;
         let rows = chunk
             .tape
@@ -73,7 +77,7 @@ impl Transformer<'_> {
         chunk.d_out = d_x;
     }
 
-    fn add_block_weights(&self, chunks: &[Chunk], gradient: &mut BlockParams<f32>) {
+    fn add_block_weights(&self, chunks: &[ChunkGradients], gradient: &mut BlockParams<f32>) {
         let width = self.width;
         let hidden_width = gradient.c_fc.bias.len();
         let with_block = || {
@@ -86,32 +90,52 @@ impl Transformer<'_> {
                 gradient.c_fc.weight.make_mut(),
                 chunks
                     .iter()
-                    .map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width)))
+                    .map(|c| {
+                        term(
+                            Matrix::row_major(&c.d_hidden, hidden_width),
+                            Matrix::row_major(&c.normed_2, width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 gradient.c_proj.weight.make_mut(),
                 with_block()
-                    .map(|(c, block)| factors((&c.d_out, width), (&block.hidden, hidden_width)))
+                    .map(|(c, block)| {
+                        term(
+                            Matrix::row_major(&c.d_out, width),
+                            Matrix::row_major(&block.hidden, hidden_width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 gradient.in_proj.weight.make_mut(),
                 chunks
                     .iter()
-                    .map(|c| factors((&c.d_qkv, 3 * width), (&c.normed_1, width)))
+                    .map(|c| {
+                        term(
+                            Matrix::row_major(&c.d_qkv, 3 * width),
+                            Matrix::row_major(&c.normed_1, width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 gradient.out_proj.weight.make_mut(),
                 with_block()
-                    .map(|(c, block)| factors((&c.d_middle, width), (&block.attended, width)))
+                    .map(|(c, block)| {
+                        term(
+                            Matrix::row_major(&c.d_after_attention, width),
+                            Matrix::row_major(&block.attention_output, width),
+                        )
+                    })
                     .collect(),
             ),
         ]);
     }
 
-    fn add_last_weights(&self, chunks: &[Chunk], gradient: &mut BlockParams<f32>) {
+    fn add_last_weights(&self, chunks: &[ChunkGradients], gradient: &mut BlockParams<f32>) {
         let width = self.width;
         let hidden_width = gradient.c_fc.bias.len();
         let with_last = || {
@@ -129,43 +153,65 @@ impl Transformer<'_> {
                 kv,
                 chunks
                     .iter()
-                    .map(|c| factors((&c.d_qkv, 2 * width), (&c.normed_1, width)))
+                    .map(|c| {
+                        term(
+                            Matrix::row_major(&c.d_qkv, 2 * width),
+                            Matrix::row_major(&c.normed_1, width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 queries,
                 chunks
                     .iter()
-                    .map(|c| factors((&c.d_queries, width), (&c.normed_pooled, width)))
+                    .map(|c| {
+                        term(
+                            Matrix::row_major(&c.d_queries, width),
+                            Matrix::row_major(&c.normed_pooled, width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 gradient.c_fc.weight.make_mut(),
                 chunks
                     .iter()
-                    .map(|c| factors((&c.d_hidden, hidden_width), (&c.normed_2, width)))
+                    .map(|c| {
+                        term(
+                            Matrix::row_major(&c.d_hidden, hidden_width),
+                            Matrix::row_major(&c.normed_2, width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 gradient.c_proj.weight.make_mut(),
                 with_last()
-                    .map(|(c, last)| factors((&c.d_out, width), (&last.hidden, hidden_width)))
+                    .map(|(c, last)| {
+                        term(
+                            Matrix::row_major(&c.d_out, width),
+                            Matrix::row_major(&last.hidden, hidden_width),
+                        )
+                    })
                     .collect(),
             ),
             (
                 gradient.out_proj.weight.make_mut(),
                 with_last()
-                    .map(|(c, last)| factors((&c.d_middle, width), (&last.attended, width)))
+                    .map(|(c, last)| {
+                        term(
+                            Matrix::row_major(&c.d_after_attention, width),
+                            Matrix::row_major(&last.attention_output, width),
+                        )
+                    })
                     .collect(),
             ),
         ]);
     }
 }
 
-/// Builds the two operands of a weight gradient from pairs of values and their number of columns.
-fn factors<'a>(d_out: (&'a [f32], usize), input: (&'a [f32], usize)) -> Factors<'a> {
-    Factors {
-        d_out: Matrix::packed(d_out.0, d_out.1),
-        input: Matrix::packed(input.0, input.1),
-    }
+/// Builds the operands of a weight gradient from the gradient of a layer's output and its input.
+fn term<'a>(d_out: Matrix<'a>, input: Matrix<'a>) -> WeightGradientTerm<'a> {
+    WeightGradientTerm { d_out, input }
 }

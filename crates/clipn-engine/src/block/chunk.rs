@@ -1,10 +1,12 @@
-use super::attention::AttentionScratch;
+use clipn_model::BlockParams;
+
+use super::attention::{AttentionScratch, PooledGradients, PooledInputs};
 use super::forward::Transformer;
 use super::tape::{BlockTape, ChunkTape};
 use crate::kernels::{
-    Matrix, MatrixMut, activate_backward, add, add_column_sums, layer_norm_backward, product,
+    Epilogue, Matrix, MatrixMut, NormGradient, activate_backward, add, add_column_sums, gemm,
+    layer_norm_backward,
 };
-use clipn_model::BlockParams;
 
 /// State of one chunk in the backward pass: the gradients of the activations of one block, kept
 /// until the products for the weight gradients have read them.
@@ -12,14 +14,14 @@ use clipn_model::BlockParams;
 /// Only the last block uses the "pooled" arrays. In that block, everything after attention has one
 /// row per sequence instead of one per position.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct ChunkGradients {
     pub tape: ChunkTape,
     /// Tape of the block to which these gradients belong.
     pub block: Option<BlockTape>,
     /// Gradient of the block's output, `[rows, width]`.
     pub d_out: Vec<f32>,
     /// Gradient of x + attention, `[rows, width]`.
-    pub d_middle: Vec<f32>,
+    pub d_after_attention: Vec<f32>,
     /// Gradient of the block's input, `[rows, width]`.
     pub d_x: Vec<f32>,
     /// Gradient of the hidden layer before its activation, `[rows, mlp_width]`.
@@ -36,8 +38,8 @@ pub(super) struct Chunk {
     /// Output of ln_2, `[rows, width]`.
     pub normed_2: Vec<f32>,
     /// Gradients of the biases and layer norms.
-    pub sums: VectorGradients,
-    d_attended: Vec<f32>,
+    pub vector_gradients: VectorGradients,
+    d_attention_output: Vec<f32>,
     attention: AttentionScratch,
 }
 
@@ -82,8 +84,22 @@ impl VectorGradients {
         fit(c_fc, block.c_fc.bias.len()).fill(0.0);
     }
 
+    fn ln_1(&mut self) -> NormGradient<'_> {
+        NormGradient {
+            weight: &mut self.ln_1_weight,
+            bias: &mut self.ln_1_bias,
+        }
+    }
+
+    fn ln_2(&mut self) -> NormGradient<'_> {
+        NormGradient {
+            weight: &mut self.ln_2_weight,
+            bias: &mut self.ln_2_bias,
+        }
+    }
+
     /// Adds this contribution to the gradient of the block.
-    pub fn add_to(&self, gradient: &mut BlockParams<f32>) {
+    pub(crate) fn add_to(&self, gradient: &mut BlockParams<f32>) {
         add(gradient.ln_1.weight.make_mut(), &self.ln_1_weight);
         add(gradient.ln_1.bias.make_mut(), &self.ln_1_bias);
         add(gradient.in_proj.bias.make_mut(), &self.in_proj);
@@ -95,13 +111,13 @@ impl VectorGradients {
     }
 }
 
-impl Chunk {
-    pub fn new(tape: ChunkTape, d_pooled: Vec<f32>) -> Self {
+impl ChunkGradients {
+    pub(crate) fn new(tape: ChunkTape, d_pooled: Vec<f32>) -> Self {
         Self {
             tape,
             block: None,
             d_out: d_pooled,
-            d_middle: Vec::new(),
+            d_after_attention: Vec::new(),
             d_x: Vec::new(),
             d_hidden: Vec::new(),
             d_qkv: Vec::new(),
@@ -109,20 +125,20 @@ impl Chunk {
             normed_1: Vec::new(),
             normed_pooled: Vec::new(),
             normed_2: Vec::new(),
-            sums: VectorGradients::default(),
-            d_attended: Vec::new(),
+            vector_gradients: VectorGradients::default(),
+            d_attention_output: Vec::new(),
             attention: AttentionScratch::default(),
         }
     }
 
     /// Moves to the preceding block: the gradient of this block's input becomes that of its output.
-    pub fn step(&mut self) {
+    pub(crate) fn move_to_previous_block(&mut self) {
         std::mem::swap(&mut self.d_out, &mut self.d_x);
         self.block = None;
     }
 
     /// Propagates the gradient back through a block that was computed for all rows.
-    pub fn block_backward(
+    pub(crate) fn block_backward(
         &mut self,
         t: &Transformer<'_>,
         params: &BlockParams<f32>,
@@ -131,18 +147,24 @@ impl Chunk {
         let Some(mut block) = self.tape.blocks.pop() else {
             return;
         };
-        self.sums.reset(params);
-        self.mlp_backward(t, params, &block.middle, &mut block.hidden, threads);
+        self.vector_gradients.reset(params);
+        self.mlp_backward(
+            t,
+            params,
+            &block.after_attention,
+            &mut block.hidden,
+            threads,
+        );
         self.out_proj_backward(params, threads);
         let d_qkv = fit(&mut self.d_qkv, block.qkv.len());
         t.attention_backward(
             d_qkv,
-            &self.d_attended,
+            &self.d_attention_output,
             &block.qkv,
             &self.tape.sequences,
             &mut self.attention,
         );
-        add_column_sums(&mut self.sums.in_proj, d_qkv);
+        add_column_sums(&mut self.vector_gradients.in_proj, d_qkv);
         let d_normed = fit(&mut self.normed_1, block.x.len());
         input_gradient(
             d_normed,
@@ -151,15 +173,15 @@ impl Chunk {
             3 * t.width,
             threads,
         );
-        fit(&mut self.d_x, block.x.len()).copy_from_slice(&self.d_middle);
-        let sums = (&mut self.sums.ln_1_weight[..], &mut self.sums.ln_1_bias[..]);
-        layer_norm_backward(&mut self.d_x, d_normed, &block.x, &params.ln_1, sums);
+        fit(&mut self.d_x, block.x.len()).copy_from_slice(&self.d_after_attention);
+        let gradient = self.vector_gradients.ln_1();
+        layer_norm_backward(&mut self.d_x, d_normed, &block.x, &params.ln_1, gradient);
         self.block = Some(block);
     }
 
     /// Propagates the gradient back through the last block, which was computed for the
     /// pooled rows only.
-    pub fn last_block_backward(
+    pub(crate) fn last_block_backward(
         &mut self,
         t: &Transformer<'_>,
         params: &BlockParams<f32>,
@@ -170,49 +192,56 @@ impl Chunk {
         };
         let width = t.width;
         let sequences = self.tape.sequences.clone();
-        self.sums.reset(params);
-        self.mlp_backward(t, params, &last.middle, &mut last.hidden, threads);
+        self.vector_gradients.reset(params);
+        self.mlp_backward(t, params, &last.after_attention, &mut last.hidden, threads);
         self.out_proj_backward(params, threads);
         let d_queries = fit(&mut self.d_queries, last.queries.len());
         let d_kv = fit(&mut self.d_qkv, last.kv.len());
+        let inputs = PooledInputs {
+            queries: &last.queries,
+            kv: &last.kv,
+        };
         t.pooled_attention_backward(
-            (d_queries, d_kv),
-            &self.d_attended,
-            (&last.queries, &last.kv),
+            PooledGradients {
+                queries: d_queries,
+                kv: d_kv,
+            },
+            &self.d_attention_output,
+            inputs,
             &sequences,
             &mut self.attention,
         );
-        let (query_sums, kv_sums) = self.sums.in_proj.split_at_mut(width);
+        let (query_sums, kv_sums) = self.vector_gradients.in_proj.split_at_mut(width);
         add_column_sums(query_sums, d_queries);
         add_column_sums(kv_sums, d_kv);
         let (query_weight, kv_weight) = params.in_proj.weight.split_at(width * width);
         let d_normed = fit(&mut self.normed_1, last.x.len());
         input_gradient(d_normed, d_kv, kv_weight, 2 * width, threads);
-        let d_pooled = fit(&mut self.d_attended, last.queries.len());
+        let d_pooled = fit(&mut self.d_attention_output, last.queries.len());
         input_gradient(d_pooled, d_queries, query_weight, width, threads);
         let d_x = fit(&mut self.d_x, last.x.len());
         d_x.fill(0.0);
         for (index, sequence) in sequences.iter().enumerate() {
             let (from, to) = (index * width, sequence.pooled * width);
-            d_x[to..to + width].copy_from_slice(&self.d_middle[from..from + width]);
+            d_x[to..to + width].copy_from_slice(&self.d_after_attention[from..from + width]);
             add(&mut d_normed[to..to + width], &d_pooled[from..from + width]);
         }
-        let sums = (&mut self.sums.ln_1_weight[..], &mut self.sums.ln_1_bias[..]);
-        layer_norm_backward(d_x, d_normed, &last.x, &params.ln_1, sums);
+        let gradient = self.vector_gradients.ln_1();
+        layer_norm_backward(d_x, d_normed, &last.x, &params.ln_1, gradient);
         self.normed_pooled = t.gather(d_normed, &sequences);
         self.tape.last = Some(last);
     }
 
-    /// Computes `d_middle` from `d_out`, and overwrites `hidden` with the activations.
+    /// Computes `d_after_attention` from `d_out`, and overwrites `hidden` with the activations.
     fn mlp_backward(
         &mut self,
         t: &Transformer<'_>,
         params: &BlockParams<f32>,
-        middle: &[f32],
+        after_attention: &[f32],
         hidden: &mut [f32],
         threads: usize,
     ) {
-        add_column_sums(&mut self.sums.c_proj, &self.d_out);
+        add_column_sums(&mut self.vector_gradients.c_proj, &self.d_out);
         let d_hidden = fit(&mut self.d_hidden, hidden.len());
         input_gradient(
             d_hidden,
@@ -222,8 +251,8 @@ impl Chunk {
             threads,
         );
         activate_backward(hidden, d_hidden, &params.c_fc.bias, t.activation);
-        add_column_sums(&mut self.sums.c_fc, d_hidden);
-        let d_normed = fit(&mut self.normed_2, middle.len());
+        add_column_sums(&mut self.vector_gradients.c_fc, d_hidden);
+        let d_normed = fit(&mut self.normed_2, after_attention.len());
         input_gradient(
             d_normed,
             d_hidden,
@@ -231,19 +260,25 @@ impl Chunk {
             params.c_fc.bias.len(),
             threads,
         );
-        let d_middle = fit(&mut self.d_middle, middle.len());
-        d_middle.copy_from_slice(&self.d_out);
-        let sums = (&mut self.sums.ln_2_weight[..], &mut self.sums.ln_2_bias[..]);
-        layer_norm_backward(d_middle, d_normed, middle, &params.ln_2, sums);
+        let d_after_attention = fit(&mut self.d_after_attention, after_attention.len());
+        d_after_attention.copy_from_slice(&self.d_out);
+        let gradient = self.vector_gradients.ln_2();
+        layer_norm_backward(
+            d_after_attention,
+            d_normed,
+            after_attention,
+            &params.ln_2,
+            gradient,
+        );
     }
 
-    /// Computes `d_attended` from `d_middle`.
+    /// Computes `d_attention_output` from `d_after_attention`.
     fn out_proj_backward(&mut self, params: &BlockParams<f32>, threads: usize) {
-        add_column_sums(&mut self.sums.out_proj, &self.d_middle);
-        let d_attended = fit(&mut self.d_attended, self.d_middle.len());
+        add_column_sums(&mut self.vector_gradients.out_proj, &self.d_after_attention);
+        let d_attention_output = fit(&mut self.d_attention_output, self.d_after_attention.len());
         input_gradient(
-            d_attended,
-            &self.d_middle,
+            d_attention_output,
+            &self.d_after_attention,
             &params.out_proj.weight,
             params.out_proj.bias.len(),
             threads,
@@ -262,15 +297,14 @@ fn input_gradient(
 ) {
     let inner = weight.len() / columns;
     let (d_out, weight) = (
-        Matrix::packed(d_out, columns),
-        Matrix::packed(weight, inner),
+        Matrix::row_major(d_out, columns),
+        Matrix::row_major(weight, inner),
     );
-    product(
-        MatrixMut::packed(d_input, inner),
+    gemm(
+        MatrixMut::row_major(d_input, inner),
         d_out,
         weight,
-        1.0,
-        false,
+        Epilogue::default(),
         threads,
     );
 }

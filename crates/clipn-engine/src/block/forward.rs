@@ -1,14 +1,15 @@
+use clipn_model::{Activation, BlockParams};
+
 use super::attention::AttentionScratch;
 use super::weights::{BlockLayers, PackedBlock};
-use crate::kernels::{add_bias_and_activate, layer_norm, sized};
-use clipn_model::{Activation, BlockParams};
+use crate::kernels::{add_bias_and_activate, first_n, layer_norm};
 
 /// All residual attention blocks of a tower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Transformer<'a> {
     pub blocks: &'a [BlockParams<f32>],
     /// Packed weights of the blocks, if they were packed in advance.
-    pub panels: Option<&'a [PackedBlock]>,
+    pub packed_blocks: Option<&'a [PackedBlock]>,
     pub width: usize,
     pub heads: usize,
     pub activation: Activation,
@@ -25,23 +26,23 @@ pub(crate) struct Sequence {
     pub length: usize,
     /// Rows of other sequences that form its prefix. Only causal towers share them, because there
     /// the hidden states of a prefix do not depend on what follows.
-    pub before: Vec<usize>,
+    pub prefix: Vec<usize>,
     /// Index of the row whose hidden state becomes the feature; in causal towers, the last row.
     pub pooled: usize,
 }
 
 impl Sequence {
     /// Iterates over all rows of the sequence, prefix included, in order of position.
-    pub fn path(&self) -> impl Iterator<Item = usize> + '_ {
-        self.before
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> + '_ {
+        self.prefix
             .iter()
             .copied()
             .chain(self.start..self.start + self.length)
     }
 
     /// Number of positions, prefix included.
-    pub fn positions(&self) -> usize {
-        self.before.len() + self.length
+    pub(crate) fn position_count(&self) -> usize {
+        self.prefix.len() + self.length
     }
 }
 
@@ -59,7 +60,7 @@ impl Transformer<'_> {
     /// `[sequences, width]`.
     ///
     /// The last block computes only what the pooled rows need.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         x: &mut [f32],
         sequences: &[Sequence],
@@ -82,9 +83,9 @@ impl Transformer<'_> {
 
     /// Returns the linear layers of a block.
     pub(super) fn layers(&self, block: usize) -> BlockLayers<'_> {
-        BlockLayers::of(
+        BlockLayers::new(
             &self.blocks[block],
-            self.panels.map(|panels| &panels[block]),
+            self.packed_blocks.map(|packed| &packed[block]),
         )
     }
 
@@ -104,9 +105,9 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) {
-        let normed = sized(&mut scratch.normed, x.len());
+        let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_1);
-        let qkv = sized(&mut scratch.qkv, 3 * x.len());
+        let qkv = first_n(&mut scratch.qkv, 3 * x.len());
         self.projections(qkv, normed, layers, threads);
         self.attention(normed, qkv, sequences, &mut scratch.attention);
         layers.out_proj.apply(x, normed, true, threads);
@@ -123,20 +124,22 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> Vec<f32> {
-        let normed = sized(&mut scratch.normed, x.len());
+        let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_1);
-        let kv = sized(&mut scratch.qkv, 2 * x.len());
+        let kv = first_n(&mut scratch.qkv, 2 * x.len());
         let queries = self.pooled_projections(kv, normed, layers, sequences, threads);
-        let mut attended = vec![0.0; queries.len()];
+        let mut attention_output = vec![0.0; queries.len()];
         self.pooled_attention(
-            &mut attended,
+            &mut attention_output,
             &queries,
             kv,
             sequences,
             &mut scratch.attention,
         );
         let mut out = self.gather(x, sequences);
-        layers.out_proj.apply(&mut out, &attended, true, threads);
+        layers
+            .out_proj
+            .apply(&mut out, &attention_output, true, threads);
         out
     }
 
@@ -151,10 +154,10 @@ impl Transformer<'_> {
         let width = self.width;
         layers
             .queries
-            .apply_to_columns(qkv, (0, 3 * width), normed, threads);
+            .apply_to_columns(qkv, 0, 3 * width, normed, threads);
         layers
             .keys_and_values
-            .apply_to_columns(qkv, (width, 3 * width), normed, threads);
+            .apply_to_columns(qkv, width, 3 * width, normed, threads);
     }
 
     /// Computes keys and values of every row into `kv`, `[rows, 2·width]`, and returns the queries
@@ -183,9 +186,9 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) {
-        let normed = sized(&mut scratch.normed, x.len());
+        let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_2);
-        let hidden = sized(
+        let hidden = first_n(
             &mut scratch.hidden,
             x.len() / self.width * block.c_fc.bias.len(),
         );

@@ -1,7 +1,8 @@
+use clipn_model::BlockParams;
+
 use super::forward::{Scratch, Sequence, Transformer};
 use super::weights::BlockLayers;
-use crate::kernels::{activate_into, layer_norm, sized};
-use clipn_model::BlockParams;
+use crate::kernels::{activate_into, first_n, layer_norm};
 
 /// Intermediate values of a chunk of sequences that the backward pass needs: ten values per
 /// position, block and unit of width.
@@ -27,9 +28,9 @@ pub(super) struct BlockTape {
     /// `[rows, 3·width]`.
     pub qkv: Vec<f32>,
     /// Output of attention before its projection, `[rows, width]`.
-    pub attended: Vec<f32>,
+    pub attention_output: Vec<f32>,
     /// x + attention, `[rows, width]`.
-    pub middle: Vec<f32>,
+    pub after_attention: Vec<f32>,
     /// Hidden layer before bias and activation, `[rows, mlp_width]`.
     pub hidden: Vec<f32>,
 }
@@ -44,16 +45,16 @@ pub(super) struct LastBlockTape {
     /// `[sequences, width]`.
     pub queries: Vec<f32>,
     /// `[sequences, width]`.
-    pub attended: Vec<f32>,
+    pub attention_output: Vec<f32>,
     /// `[sequences, width]`.
-    pub middle: Vec<f32>,
+    pub after_attention: Vec<f32>,
     /// `[sequences, mlp_width]`.
     pub hidden: Vec<f32>,
 }
 
 impl Transformer<'_> {
     /// Same as [`Transformer::run`], but records a tape.
-    pub fn record(
+    pub(crate) fn record(
         &self,
         mut x: Vec<f32>,
         sequences: Vec<Sequence>,
@@ -93,21 +94,28 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> (BlockTape, Vec<f32>) {
-        let normed = sized(&mut scratch.normed, x.len());
+        let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut qkv = vec![0.0; 3 * x.len()];
         self.projections(&mut qkv, normed, layers, threads);
-        let mut attended = vec![0.0; x.len()];
-        self.attention(&mut attended, &qkv, sequences, &mut scratch.attention);
-        let mut middle = x.clone();
-        layers.out_proj.apply(&mut middle, &attended, true, threads);
-        let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
+        let mut attention_output = vec![0.0; x.len()];
+        self.attention(
+            &mut attention_output,
+            &qkv,
+            sequences,
+            &mut scratch.attention,
+        );
+        let mut after_attention = x.clone();
+        layers
+            .out_proj
+            .apply(&mut after_attention, &attention_output, true, threads);
+        let (hidden, out) = self.record_mlp(&after_attention, block, layers, scratch, threads);
         (
             BlockTape {
                 x,
                 qkv,
-                attended,
-                middle,
+                attention_output,
+                after_attention,
                 hidden,
             },
             out,
@@ -123,28 +131,30 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> (LastBlockTape, Vec<f32>) {
-        let normed = sized(&mut scratch.normed, x.len());
+        let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut kv = vec![0.0; 2 * x.len()];
         let queries = self.pooled_projections(&mut kv, normed, layers, sequences, threads);
-        let mut attended = vec![0.0; queries.len()];
+        let mut attention_output = vec![0.0; queries.len()];
         self.pooled_attention(
-            &mut attended,
+            &mut attention_output,
             &queries,
             &kv,
             sequences,
             &mut scratch.attention,
         );
-        let mut middle = self.gather(&x, sequences);
-        layers.out_proj.apply(&mut middle, &attended, true, threads);
-        let (hidden, out) = self.record_mlp(&middle, block, layers, scratch, threads);
+        let mut after_attention = self.gather(&x, sequences);
+        layers
+            .out_proj
+            .apply(&mut after_attention, &attention_output, true, threads);
+        let (hidden, out) = self.record_mlp(&after_attention, block, layers, scratch, threads);
         (
             LastBlockTape {
                 x,
                 kv,
                 queries,
-                attended,
-                middle,
+                attention_output,
+                after_attention,
                 hidden,
             },
             out,
@@ -154,23 +164,23 @@ impl Transformer<'_> {
     /// Returns the hidden layer before bias and activation, and the output of the block.
     fn record_mlp(
         &self,
-        middle: &[f32],
+        after_attention: &[f32],
         block: &BlockParams<f32>,
         layers: &BlockLayers<'_>,
         scratch: &mut Scratch,
         threads: usize,
     ) -> (Vec<f32>, Vec<f32>) {
         let hidden_width = block.c_fc.bias.len();
-        let normed = sized(&mut scratch.normed, middle.len());
-        layer_norm(normed, middle, &block.ln_2);
-        let mut hidden = vec![0.0; middle.len() / self.width * hidden_width];
+        let normed = first_n(&mut scratch.normed, after_attention.len());
+        layer_norm(normed, after_attention, &block.ln_2);
+        let mut hidden = vec![0.0; after_attention.len() / self.width * hidden_width];
         layers
             .c_fc
             .without_bias()
             .apply(&mut hidden, normed, false, threads);
-        let activated = sized(&mut scratch.hidden, hidden.len());
+        let activated = first_n(&mut scratch.hidden, hidden.len());
         activate_into(activated, &hidden, &block.c_fc.bias, self.activation);
-        let mut out = middle.to_vec();
+        let mut out = after_attention.to_vec();
         layers.c_proj.apply(&mut out, activated, true, threads);
         (hidden, out)
     }

@@ -1,8 +1,9 @@
 use std::ops::Range;
 
-use crate::kernels::{Matrix, MatrixMut, PackedB, Rhs, gemm_with_bias};
 use clipn_checkpoint::Buffer;
 use clipn_model::{BlockParams, LinearParams};
+
+use crate::kernels::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
 
 /// A linear layer, x·weightᵀ + bias, or a range of its outputs.
 #[derive(Debug, Clone, Copy)]
@@ -19,51 +20,71 @@ impl<'a> Linear<'a> {
     fn unpacked(params: &'a LinearParams<f32>, outputs: Range<usize>) -> Self {
         let (weight, inner) = transposed(params, &outputs);
         Self {
-            weight: Rhs::Matrix(weight),
+            weight: weight.into(),
             bias: &params.bias[outputs],
             inner,
         }
     }
 
-    fn packed(panels: &'a PackedB, bias: &'a [f32]) -> Self {
+    fn packed(packed: &'a PackedB, bias: &'a [f32]) -> Self {
         Self {
-            weight: Rhs::PackedB(panels),
+            weight: packed.into(),
             bias,
-            inner: panels.rows(),
+            inner: packed.rows(),
         }
     }
 
     /// Returns the layer without its bias.
-    pub fn without_bias(self) -> Self {
+    pub(crate) fn without_bias(self) -> Self {
         Self { bias: &[], ..self }
     }
 
     /// Computes out = layer(input), plus the previous value of `out` if `accumulate`, from
     /// `[rows, inner]` to `[rows, outputs]`.
-    pub fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
-        let out = MatrixMut::packed(out, self.weight.columns());
-        let input = Matrix::packed(input, self.inner);
-        gemm_with_bias(out, input, self.weight, self.bias, accumulate, threads);
+    pub(crate) fn apply(&self, out: &mut [f32], input: &[f32], accumulate: bool, threads: usize) {
+        let out = MatrixMut::row_major(out, self.weight.columns());
+        let input = Matrix::row_major(input, self.inner);
+        gemm(
+            out,
+            input,
+            self.weight,
+            Epilogue {
+                bias: self.bias,
+                accumulate,
+                ..Epilogue::default()
+            },
+            threads,
+        );
     }
 
-    /// Same as [`Linear::apply`], but writes the columns from `first` on of an `out` with rows of
-    /// `stride` values.
-    pub fn apply_to_columns(
+    /// Same as [`Linear::apply`], but writes the columns from `first_column` on of an `out` with
+    /// rows of `row_stride` values.
+    pub(crate) fn apply_to_columns(
         &self,
         out: &mut [f32],
-        (first, stride): (usize, usize),
+        first_column: usize,
+        row_stride: usize,
         input: &[f32],
         threads: usize,
     ) {
-        let input = Matrix::packed(input, self.inner);
-        let first = first.min(out.len());
+        let input = Matrix::row_major(input, self.inner);
+        let first = first_column.min(out.len());
         let out = MatrixMut::new(
             &mut out[first..],
-            input.height(),
+            input.rows(),
             self.weight.columns(),
-            stride,
+            row_stride,
         );
-        gemm_with_bias(out, input, self.weight, self.bias, false, threads);
+        gemm(
+            out,
+            input,
+            self.weight,
+            Epilogue {
+                bias: self.bias,
+                ..Epilogue::default()
+            },
+            threads,
+        );
     }
 }
 
@@ -71,7 +92,7 @@ impl<'a> Linear<'a> {
 fn transposed<'a>(params: &'a LinearParams<f32>, outputs: &Range<usize>) -> (Matrix<'a>, usize) {
     let inner = params.weight.len() / params.bias.len().max(1);
     let weight = &params.weight[outputs.start * inner..outputs.end * inner];
-    (Matrix::packed(weight, inner).transposed(), inner)
+    (Matrix::row_major(weight, inner).transposed(), inner)
 }
 
 /// Weights of the linear layers of a block, packed for matrix products in advance.
@@ -122,9 +143,9 @@ impl PackedBlock {
     fn pack(params: &BlockParams<f32>) -> Self {
         let width = params.ln_1.weight.len();
         let pack = |layer: &LinearParams<f32>, outputs: Range<usize>| {
-            let panels = PackedB::of(transposed(layer, &outputs).0);
+            let packed = PackedB::pack(transposed(layer, &outputs).0);
             layer.weight.release();
-            panels
+            packed
         };
         let whole = |layer: &LinearParams<f32>| pack(layer, 0..layer.bias.len());
         Self {
@@ -149,7 +170,7 @@ pub(super) struct BlockLayers<'a> {
 
 impl<'a> BlockLayers<'a> {
     /// Uses the packed weights if there are any, else the unpacked ones.
-    pub fn of(params: &'a BlockParams<f32>, panels: Option<&'a PackedBlock>) -> Self {
+    pub(crate) fn new(params: &'a BlockParams<f32>, packed: Option<&'a PackedBlock>) -> Self {
         let BlockParams {
             ln_1,
             in_proj,
@@ -159,7 +180,7 @@ impl<'a> BlockLayers<'a> {
             ..
         } = params;
         let width = ln_1.weight.len();
-        let Some(panels) = panels else {
+        let Some(packed) = packed else {
             let whole = |layer: &'a LinearParams<f32>| Linear::unpacked(layer, 0..layer.bias.len());
             return Self {
                 queries: Linear::unpacked(in_proj, 0..width),
@@ -171,11 +192,11 @@ impl<'a> BlockLayers<'a> {
         };
         let (query_bias, kv_bias) = in_proj.bias.split_at(width);
         Self {
-            queries: Linear::packed(&panels.queries, query_bias),
-            keys_and_values: Linear::packed(&panels.keys_and_values, kv_bias),
-            out_proj: Linear::packed(&panels.out_proj, &out_proj.bias),
-            c_fc: Linear::packed(&panels.c_fc, &c_fc.bias),
-            c_proj: Linear::packed(&panels.c_proj, &c_proj.bias),
+            queries: Linear::packed(&packed.queries, query_bias),
+            keys_and_values: Linear::packed(&packed.keys_and_values, kv_bias),
+            out_proj: Linear::packed(&packed.out_proj, &out_proj.bias),
+            c_fc: Linear::packed(&packed.c_fc, &c_fc.bias),
+            c_proj: Linear::packed(&packed.c_proj, &c_proj.bias),
         }
     }
 }

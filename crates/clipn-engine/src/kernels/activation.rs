@@ -1,6 +1,7 @@
+use clipn_model::Activation;
+
 use super::exp::exp;
 use super::vectorized;
-use clipn_model::Activation;
 
 /// Adds a bias `[width]` to every row of `x` and applies the activation, in one pass.
 pub(crate) fn add_bias_and_activate(x: &mut [f32], bias: &[f32], activation: Activation) {

@@ -20,6 +20,20 @@ impl RowLayout {
     }
 }
 
+/// Rows of a slice, to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowsRef<'a> {
+    pub data: &'a [f32],
+    pub layout: RowLayout,
+}
+
+/// Rows of a slice, to write.
+#[derive(Debug)]
+pub(crate) struct RowsMut<'a> {
+    pub data: &'a mut [f32],
+    pub layout: RowLayout,
+}
+
 /// Keys and values of one attention head that are visible to its queries, and working buffers. Rows
 /// are zero-padded to whole registers.
 #[derive(Debug, Default)]
@@ -34,7 +48,11 @@ pub(crate) struct HeadScratch {
 
 impl HeadScratch {
     /// Copies keys and values, `width` values each, into padded rows.
-    pub fn gather<'a>(&mut self, width: usize, rows: impl Iterator<Item = (&'a [f32], &'a [f32])>) {
+    pub(crate) fn gather<'a>(
+        &mut self,
+        width: usize,
+        rows: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    ) {
         self.padded = width.next_multiple_of(super::LANES);
         self.keys.clear();
         self.values.clear();
@@ -61,23 +79,24 @@ impl HeadScratch {
     /// The first query sees the first `first_visible` keys, and each following query sees one more.
     /// Use it for causal sequences, for which it computes only the visible part, and for sequences
     /// too short for matrix products to pay off.
-    pub fn attend(
+    pub(crate) fn attend(
         &mut self,
-        (out, out_rows): (&mut [f32], RowLayout),
-        (queries, query_rows): (&[f32], RowLayout),
+        out: RowsMut<'_>,
+        queries: RowsRef<'_>,
         rows: usize,
         first_visible: usize,
         scale: f32,
     ) {
         for row in 0..rows {
-            self.query[..query_rows.width].copy_from_slice(&queries[query_rows.range(row)]);
+            let query = &queries.data[queries.layout.range(row)];
+            self.query[..query.len()].copy_from_slice(query);
             let visible = first_visible + row;
-            clipn_base::simd::arch().dispatch(Row {
+            clipn_base::simd::current_arch().dispatch(Row {
                 head: self,
                 visible,
                 scale,
             });
-            out[out_rows.range(row)].copy_from_slice(&self.sums[..out_rows.width]);
+            out.data[out.layout.range(row)].copy_from_slice(&self.sums[..out.layout.width]);
         }
     }
 }
@@ -194,8 +213,9 @@ mod tests {
             let scale = 1.0 / (width as f32).sqrt();
             let mut head = HeadScratch::default();
             head.gather(width, k.chunks_exact(width).zip(v.chunks_exact(width)));
-            let (to, from) = (RowLayout { start: 2, stride, width }, RowLayout { start: 1, stride, width });
-            head.attend((&mut out, to), (&q, from), rows, before + 1, scale);
+            let to = RowsMut { data: &mut out, layout: RowLayout { start: 2, stride, width } };
+            let from = RowsRef { data: &q, layout: RowLayout { start: 1, stride, width } };
+            head.attend(to, from, rows, before + 1, scale);
             for row in 0..rows {
                 let exponentials: Vec<f64> = (0..=before + row).map(|j| {
                     let logit: f64 = (0..width)

@@ -5,23 +5,23 @@
 mod activation;
 mod attention;
 mod exp;
+mod gemm;
 mod norm;
-mod product;
 mod softmax;
 
-pub(super) use activation::{activate_backward, activate_into, add_bias_and_activate};
-pub(super) use attention::{HeadScratch, RowLayout};
-use clipn_base::simd::vectorized;
-pub(super) use norm::{layer_norm, layer_norm_backward};
-pub(super) use product::{Matrix, MatrixMut, PackedB, Rhs, gemm_with_bias, product};
+pub(crate) use activation::{activate_backward, activate_into, add_bias_and_activate};
+pub(crate) use attention::{HeadScratch, RowLayout, RowsMut, RowsRef};
+pub(crate) use gemm::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
+pub(crate) use norm::{NormGradient, layer_norm, layer_norm_backward};
+pub(crate) use softmax::{masked_softmax, softmax_backward};
 
-pub(super) use softmax::{masked_softmax, softmax_backward};
+use clipn_base::simd::vectorized;
 
 /// Number of parallel accumulators in reductions: one AVX-512 register of f32.
 const LANES: usize = 16;
 
 /// Returns the first `length` values of a buffer, which grows as needed and is never cleared.
-pub(super) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+pub(super) fn first_n(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
     }

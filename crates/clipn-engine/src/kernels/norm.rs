@@ -1,5 +1,6 @@
-use super::{LANES, vectorized};
 use clipn_model::NormParams;
+
+use super::{LANES, vectorized};
 
 /// Added to the variance, as in PyTorch's `LayerNorm`.
 const EPS: f32 = 1e-5;
@@ -17,8 +18,15 @@ pub(crate) fn layer_norm(out: &mut [f32], x: &[f32], params: &NormParams<f32>) {
     );
 }
 
+/// Gradients of the parameters of a layer norm, `[width]` each, to which contributions are added.
+#[derive(Debug)]
+pub(crate) struct NormGradient<'a> {
+    pub weight: &'a mut [f32],
+    pub bias: &'a mut [f32],
+}
+
 /// Backward pass of [`layer_norm`]. Adds the gradient of `x` to `d_x`, and those of the parameters
-/// to `d_weight` and `d_bias`, `[width]`.
+/// to `gradient`.
 ///
 /// On entry `d` holds the gradient of the output, `[rows, width]`. It is overwritten with the
 /// output, which the weight gradient of the next layer needs.
@@ -27,10 +35,9 @@ pub(crate) fn layer_norm_backward(
     d: &mut [f32],
     x: &[f32],
     params: &NormParams<f32>,
-    (d_weight, d_bias): (&mut [f32], &mut [f32]),
+    mut gradient: NormGradient<'_>,
 ) {
     let width = params.weight.len();
-    let (weight, bias) = (&params.weight[..], &params.bias[..]);
     vectorized(
         #[inline(always)]
         || {
@@ -39,7 +46,7 @@ pub(crate) fn layer_norm_backward(
                 .zip(d.chunks_exact_mut(width))
                 .zip(x.chunks_exact(width));
             for ((d_x, d), row) in rows {
-                backward_row(d_x, d, row, (weight, bias), (&mut *d_weight, &mut *d_bias));
+                backward_row(d_x, d, row, params, &mut gradient);
             }
         },
     );
@@ -52,11 +59,13 @@ fn backward_row(
     d_x: &mut [f32],
     d: &mut [f32],
     row: &[f32],
-    (weight, bias): (&[f32], &[f32]),
-    (d_weight, d_bias): (&mut [f32], &mut [f32]),
+    params: &NormParams<f32>,
+    gradient: &mut NormGradient<'_>,
 ) {
+    let (weight, bias) = (&params.weight[..], &params.bias[..]);
     let count = row.len() as f32;
     let (mean, scale) = statistics(row);
+    let (d_weight, d_bias) = (&mut *gradient.weight, &mut *gradient.bias);
     for (((&d, &v), d_weight), d_bias) in d.iter().zip(row).zip(d_weight).zip(d_bias) {
         *d_weight += d * ((v - mean) * scale);
         *d_bias += d;
@@ -177,7 +186,11 @@ mod tests {
             layer_norm(&mut normed, &x, &params);
             let (mut d_x, mut d) = (vec![0.25; x.len()], upstream.clone());
             let (mut d_weight, mut d_bias) = (vec![0.5; width], vec![0.75; width]);
-            layer_norm_backward(&mut d_x, &mut d, &x, &params, (&mut d_weight, &mut d_bias));
+            let gradient = NormGradient {
+                weight: &mut d_weight,
+                bias: &mut d_bias,
+            };
+            layer_norm_backward(&mut d_x, &mut d, &x, &params, gradient);
             for (a, b) in d.iter().zip(&normed) {
                 assert!((a - b).abs() < 1e-5);
             }

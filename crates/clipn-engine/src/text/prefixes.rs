@@ -3,12 +3,11 @@
 //! Attention is causal, so the hidden state of a position depends only on the token ids up to it. A
 //! prefix that several texts of a chunk share is therefore computed once, and its keys and values
 //! serve all of them.
-
 use crate::block::Sequence;
 
 /// Sorts texts lexicographically, so that texts with a common prefix are adjacent, and
 /// returns their indices.
-pub(super) fn order(texts: &[&[u32]]) -> Vec<usize> {
+pub(super) fn sorted_order(texts: &[&[u32]]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&text| texts[text]);
     order
@@ -36,7 +35,7 @@ pub(super) struct PrefixSharedRows {
 impl PrefixSharedRows {
     /// Creates rows for the ids of each text after the prefix that it shares with the preceding
     /// text.
-    pub fn of(texts: &[&[u32]]) -> Self {
+    pub(crate) fn new(texts: &[&[u32]]) -> Self {
         let mut all = Self {
             rows: Vec::new(),
             sequences: Vec::with_capacity(texts.len()),
@@ -53,7 +52,7 @@ impl PrefixSharedRows {
             all.sequences.push(Sequence {
                 start,
                 length,
-                before: shared,
+                prefix: shared,
                 pooled,
             });
             before = text;
@@ -80,14 +79,14 @@ mod tests {
             &[1, 4, 9],
             &[5, 9],
         ];
-        assert_eq!(order(&texts), [1, 2, 0, 3, 4]);
-        let ordered: Vec<&[u32]> = order(&texts).into_iter().map(|i| texts[i]).collect();
+        assert_eq!(sorted_order(&texts), [1, 2, 0, 3, 4]);
+        let ordered: Vec<&[u32]> = sorted_order(&texts).into_iter().map(|i| texts[i]).collect();
         assert_eq!(suffix_lengths(&ordered), [4, 1, 1, 2, 2]);
-        let PrefixSharedRows { rows, sequences } = PrefixSharedRows::of(&ordered);
+        let PrefixSharedRows { rows, sequences } = PrefixSharedRows::new(&ordered);
         let ids: Vec<u32> = rows.iter().map(|row| row.0).collect();
         assert_eq!(ids, [1, 2, 3, 9, 9, 4, 9, 5, 9]);
         for (text, sequence) in ordered.iter().zip(&sequences) {
-            let path: Vec<usize> = sequence.path().collect();
+            let path: Vec<usize> = sequence.rows().collect();
             let found: Vec<(u32, usize)> = path.iter().map(|&row| rows[row]).collect();
             let expected: Vec<(u32, usize)> = text.iter().copied().zip(0..).collect();
             assert_eq!(found, expected);

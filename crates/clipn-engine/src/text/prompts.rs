@@ -1,25 +1,27 @@
 use std::borrow::Cow;
 
-use clipn_model::{ModelError, NoPrompt, Real, TextConfig, TextParams};
+use clipn_model::{ModelError, PromptSelection, Real, TextConfig, TextParams};
 
 /// Returns the positional embeddings plus the "no" prompt, `[context_length, width]`.
 pub(crate) fn prompted_positions<'a, T: Real>(
     params: &'a TextParams<T>,
     config: &TextConfig,
-    prompt: NoPrompt,
+    prompt: PromptSelection,
 ) -> Result<Cow<'a, [T]>, ModelError> {
     let positions: &[T] = &params.positional_embedding;
     let size = config.context_length * config.width;
     let prompts: &[T] = params.prompts.as_deref().unwrap_or_default();
     let count = prompts.len() / size;
     let added: Vec<T> = match prompt {
-        NoPrompt::Mean if count == 0 => return Ok(Cow::Borrowed(positions)),
-        NoPrompt::Mean => {
+        PromptSelection::Mean if count == 0 => return Ok(Cow::Borrowed(positions)),
+        PromptSelection::Mean => {
             let sum = |i: usize| prompts[i..].iter().step_by(size).copied().sum::<T>();
-            (0..size).map(|i| sum(i) / T::of(count as f64)).collect()
+            (0..size)
+                .map(|i| sum(i) / T::from_f64(count as f64))
+                .collect()
         }
-        NoPrompt::Index(index) if index < count => prompts[index * size..][..size].to_vec(),
-        NoPrompt::Index(index) => return Err(ModelError::PromptOutOfRange { index, count }),
+        PromptSelection::Index(index) if index < count => prompts[index * size..][..size].to_vec(),
+        PromptSelection::Index(index) => return Err(ModelError::PromptOutOfRange { index, count }),
     };
     Ok(Cow::Owned(
         positions.iter().zip(added).map(|(&p, a)| p + a).collect(),
@@ -39,21 +41,21 @@ impl<'a, T: Real> PromptTables<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Input`] if the number of prompts is not the number of texts, and
+    /// [`ModelError::PromptCount`] if the number of prompts is not the number of texts, and
     /// [`ModelError::PromptOutOfRange`] for a prompt that the tower does not have.
-    pub fn new(
+    pub(crate) fn new(
         params: &'a TextParams<T>,
         config: &TextConfig,
-        prompts: &[NoPrompt],
+        prompts: &[PromptSelection],
         texts: usize,
     ) -> Result<Self, ModelError> {
         if prompts.len() != texts {
-            return Err(ModelError::Input(format!(
-                "expected one prompt per text ({texts} texts), got {}",
-                prompts.len()
-            )));
+            return Err(ModelError::PromptCount {
+                texts,
+                prompts: prompts.len(),
+            });
         }
-        let mut known: Vec<NoPrompt> = Vec::new();
+        let mut known: Vec<PromptSelection> = Vec::new();
         let mut all = Self {
             tables: Vec::new(),
             table_indices: Vec::with_capacity(texts),
@@ -73,7 +75,7 @@ impl<'a, T: Real> PromptTables<'a, T> {
     }
 
     /// Returns the table of a text, `[context_length, width]`.
-    pub fn of(&self, text: usize) -> &[T] {
+    pub(crate) fn for_text(&self, text: usize) -> &[T] {
         &self.tables[self.table_indices[text]]
     }
 }
@@ -85,7 +87,7 @@ impl<'a, T: Real> PromptTables<'a, T> {
 /// the mean prompt is distributed evenly over all prompts.
 pub(crate) fn add_position_gradients<'a, T: Real>(
     gradient: &mut TextParams<T>,
-    texts: impl Iterator<Item = (&'a [T], NoPrompt)>,
+    texts: impl Iterator<Item = (&'a [T], PromptSelection)>,
 ) {
     let positions = gradient.positional_embedding.make_mut();
     let size = positions.len();
@@ -98,11 +100,11 @@ pub(crate) fn add_position_gradients<'a, T: Real>(
     for (d, prompt) in texts {
         add(positions, d);
         match prompt {
-            NoPrompt::Mean => add(&mut mean, d),
-            NoPrompt::Index(index) => add(&mut prompts[index * size..], d),
+            PromptSelection::Mean => add(&mut mean, d),
+            PromptSelection::Index(index) => add(&mut prompts[index * size..], d),
         }
     }
-    let count = T::of((prompts.len() / size.max(1)) as f64);
+    let count = T::from_f64((prompts.len() / size.max(1)) as f64);
     for value in &mut mean {
         *value = *value / count;
     }

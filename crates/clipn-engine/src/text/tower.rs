@@ -1,15 +1,16 @@
 use std::ops::Range;
 
+use clipn_model::{
+    Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, PromptSelection, TextConfig,
+    TextParams, TextSide, TextTower,
+};
+use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
+
 use super::prefixes::{self, PrefixSharedRows};
 use super::prompts::prompted_positions;
 use crate::block::{PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks};
-use crate::chunks::{SCRATCH, map_chunks};
+use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::head::Head;
-use clipn_model::{
-    Activation, Features, ModelConfig, ModelError, NoPrompt, Side, TextConfig, TextParams,
-    TextTower, Weights,
-};
-use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
 /// Intended number of positions per chunk of texts.
 pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
@@ -20,16 +21,16 @@ pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
 /// concatenates texts of different lengths without padding. Neither changes the result. For
 /// inference only, [`TextEncoder`] is faster.
 #[derive(Debug, Clone)]
-pub struct TransformerText {
+pub struct TextTransformer {
     pub(super) config: TextConfig,
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: TextParams<f32>,
-    /// Packed weights of the blocks, see [`TransformerText::with_packed_weights`].
-    pub(super) panels: Option<Vec<PackedBlock>>,
+    /// Packed weights of the blocks, see [`TextTransformer::with_packed_weights`].
+    pub(super) packed_blocks: Option<Vec<PackedBlock>>,
 }
 
-impl TransformerText {
+impl TextTransformer {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
         Self {
@@ -37,13 +38,13 @@ impl TransformerText {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
-            panels: None,
+            packed_blocks: None,
         }
     }
 
     /// Creates the tower of one side from loaded weights.
-    pub fn from_weights(weights: &Weights, side: Side) -> Self {
-        Self::new(weights.config(), weights.text(side))
+    pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
+        Self::new(weights.config(), weights.text_params(side))
     }
 
     /// Packs the weights for matrix products once instead of in each product, which is faster as
@@ -52,14 +53,14 @@ impl TransformerText {
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn with_packed_weights(mut self) -> Self {
-        self.panels = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
+        self.packed_blocks = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
         self
     }
 
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
-            panels: self.panels.as_deref(),
+            packed_blocks: self.packed_blocks.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -87,7 +88,7 @@ impl TransformerText {
     }
 }
 
-impl TextTower<f32> for TransformerText {
+impl TextTower<f32> for TextTransformer {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }
@@ -99,17 +100,17 @@ impl TextTower<f32> for TransformerText {
     fn encode_with(
         &self,
         tokens: &TokenBatch,
-        prompt: NoPrompt,
-    ) -> Result<Features<f32>, ModelError> {
+        prompt: PromptSelection,
+    ) -> Result<FeatureMatrix<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
         let positions = prompted_positions(&self.params, &self.config, prompt)?;
-        let (texts, _) = cut(tokens);
-        let order = prefixes::order(&texts);
+        let (texts, _) = truncate_at_end_of_text(tokens);
+        let order = prefixes::sorted_order(&texts);
         let texts: Vec<&[u32]> = order.iter().map(|&text| texts[text]).collect();
         let mut ordered = vec![0.0; texts.len() * self.embed_dim];
         let encode =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-                let PrefixSharedRows { rows, sequences } = PrefixSharedRows::of(&texts[range]);
+                let PrefixSharedRows { rows, sequences } = PrefixSharedRows::new(&texts[range]);
                 let width = self.config.width;
                 let mut x = self.embed(
                     rows.iter()
@@ -119,7 +120,7 @@ impl TextTower<f32> for TransformerText {
                 self.head().project(out, &pooled, threads);
             };
         let lengths = prefixes::suffix_lengths(&texts);
-        map_chunks(
+        par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -131,28 +132,28 @@ impl TextTower<f32> for TransformerText {
         for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
             values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
         }
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
-/// CLIPN's text tower for inference only: a [`TransformerText`] that holds its weights in packed
+/// CLIPN's text tower for inference only: a [`TextTransformer`] that holds its weights in packed
 /// form only.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
-    tower: TransformerText,
+    tower: TextTransformer,
 }
 
 impl TextEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
-        let mut tower = TransformerText::new(config, params);
-        tower.panels = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
+        let mut tower = TextTransformer::new(config, params);
+        tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }
 
     /// Creates the encoder of one side from loaded weights.
-    pub fn from_weights(weights: &Weights, side: Side) -> Self {
-        Self::new(weights.config(), weights.text(side))
+    pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
+        Self::new(weights.config(), weights.text_params(side))
     }
 }
 
@@ -168,14 +169,14 @@ impl TextTower<f32> for TextEncoder {
     fn encode_with(
         &self,
         tokens: &TokenBatch,
-        prompt: NoPrompt,
-    ) -> Result<Features<f32>, ModelError> {
+        prompt: PromptSelection,
+    ) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode_with(tokens, prompt)
     }
 }
 
 /// Truncates texts after their pooled position; returns their ids and lengths.
-pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
+pub(super) fn truncate_at_end_of_text(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
     tokens
         .rows()
         .map(|ids| &ids[..=end_of_text_position(ids)])
@@ -187,15 +188,15 @@ pub(super) fn cut(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<usize>) {
 ///
 /// # Errors
 ///
-/// [`ModelError::Input`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
+/// [`ModelError::TextTooLong`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
 /// outside the vocabulary.
 pub(crate) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
     let length = tokens.context_length();
     if length > config.context_length {
-        return Err(ModelError::Input(format!(
-            "expected texts of at most {} tokens (the context length), got {length}",
-            config.context_length
-        )));
+        return Err(ModelError::TextTooLong {
+            max: config.context_length,
+            found: length,
+        });
     }
     for (row, ids) in tokens.rows().enumerate() {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {

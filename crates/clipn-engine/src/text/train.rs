@@ -1,22 +1,26 @@
 use std::ops::Range;
 
-use super::prompts::{PromptTables, add_position_gradients};
-use super::tower::{TARGET_CHUNK_POSITIONS, TransformerText, check_tokens, cut};
-use crate::block::{ChunkTape, Scratch, Sequence};
-use crate::chunks::{SCRATCH, map_chunks};
 use clipn_model::{
-    Features, ModelError, NoPrompt, TextGradient, TextParams, TrainableTextTower, check_length,
+    FeatureMatrix, ModelError, PromptSelection, TextGradient, TextParams, TrainableTextTower,
+    check_length,
 };
 use clipn_text::tokenizer::TokenBatch;
 
-/// Tape of a forward pass of a [`TransformerText`], from which its backward pass computes
+use super::prompts::{PromptTables, add_position_gradients};
+use super::tower::{
+    TARGET_CHUNK_POSITIONS, TextTransformer, check_tokens, truncate_at_end_of_text,
+};
+use crate::block::{ChunkTape, Scratch, Sequence};
+use crate::chunks::{SCRATCH, par_map_chunks};
+
+/// Tape of a forward pass of a [`TextTransformer`], from which its backward pass computes
 /// gradients.
 ///
 /// It holds about ten f32 values per position (without padding), block and unit of width.
 #[derive(Debug)]
 pub struct TextTape {
     chunks: Vec<TextChunk>,
-    prompts: Vec<NoPrompt>,
+    prompts: Vec<PromptSelection>,
 }
 
 #[derive(Debug)]
@@ -26,17 +30,17 @@ struct TextChunk {
     blocks: ChunkTape,
 }
 
-impl TrainableTextTower<f32> for TransformerText {
+impl TrainableTextTower<f32> for TextTransformer {
     type Tape = TextTape;
 
     fn forward(
         &self,
         tokens: &TokenBatch,
-        prompts: &[NoPrompt],
-    ) -> Result<(Features<f32>, TextTape), ModelError> {
+        prompts: &[PromptSelection],
+    ) -> Result<(FeatureMatrix<f32>, TextTape), ModelError> {
         check_tokens(tokens, &self.config)?;
         let tables = PromptTables::new(&self.params, &self.config, prompts, tokens.len())?;
-        let (texts, lengths) = cut(tokens);
+        let (texts, lengths) = truncate_at_end_of_text(tokens);
         let mut values = vec![0.0; texts.len() * self.embed_dim];
         let record =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
@@ -45,7 +49,7 @@ impl TrainableTextTower<f32> for TransformerText {
                 let rows = texts.iter().enumerate().flat_map(|(text, ids)| {
                     ids.iter()
                         .copied()
-                        .zip(tables.of(range.start + text).chunks_exact(width))
+                        .zip(tables.for_text(range.start + text).chunks_exact(width))
                 });
                 let (x, sequences) = (self.embed(rows), concatenated(texts));
                 let blocks = self.transformer().record(x, sequences, scratch, threads);
@@ -55,7 +59,7 @@ impl TrainableTextTower<f32> for TransformerText {
                     blocks,
                 }
             };
-        let chunks = map_chunks(
+        let chunks = par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -64,7 +68,7 @@ impl TrainableTextTower<f32> for TransformerText {
             record,
         );
         Ok((
-            Features::new(values, self.embed_dim),
+            FeatureMatrix::new(values, self.embed_dim),
             TextTape {
                 chunks,
                 prompts: prompts.to_vec(),
@@ -84,8 +88,8 @@ impl TrainableTextTower<f32> for TransformerText {
             d_features.len(),
             prompts.len() * self.embed_dim,
         )?;
-        gradient.check(&self.params)?;
-        let dense = &mut gradient.dense;
+        gradient.check_shapes(&self.params)?;
+        let dense = &mut gradient.others;
         let (ids, tapes): (Vec<_>, Vec<_>) = chunks
             .into_iter()
             .map(|chunk| (chunk.ids, chunk.blocks))
@@ -105,7 +109,7 @@ impl TrainableTextTower<f32> for TransformerText {
         let width = self.config.width;
         let rows = d_x.iter().flat_map(|d| d.chunks_exact(width));
         for (id, d) in ids.into_iter().flatten().zip(rows) {
-            gradient.tokens.add(id, d);
+            gradient.token_embedding.add(id, d);
         }
         let texts = d_x.iter().zip(&sequences).flat_map(|(d, sequences)| {
             sequences
@@ -121,7 +125,7 @@ impl TrainableTextTower<f32> for TransformerText {
     }
 
     fn params_mut(&mut self) -> &mut TextParams<f32> {
-        self.panels = None;
+        self.packed_blocks = None;
         &mut self.params
     }
 }
@@ -135,7 +139,7 @@ fn concatenated(texts: &[&[u32]]) -> Vec<Sequence> {
         Sequence {
             start: first,
             length: ids.len(),
-            before: Vec::new(),
+            prefix: Vec::new(),
             pooled: start - 1,
         }
     };

@@ -8,15 +8,15 @@ mod train;
 
 pub(super) use positions::add_position_gradients;
 pub use resnet::ResNetTower;
-pub use tower::{VisionEncoder, VisionTower};
+pub use tower::{VisionEncoder, VisionTransformer};
 pub(super) use tower::{patch_grid, positional_embedding_for};
 pub use train::VisionTape;
 
-use clipn_model::{ImageTower, ImageWeights, Weights};
+use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights};
 
 /// Creates the image tower of loaded weights for inference: a ViT or a ResNet, as their config
 /// says.
-pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
+pub fn image_tower(weights: &ModelWeights) -> Box<dyn ImageTower<f32>> {
     match ResNetTower::from_weights(weights) {
         Ok(tower) => Box::new(tower),
         // Not a ResNet.
@@ -25,6 +25,6 @@ pub fn image_tower(weights: &Weights) -> Box<dyn ImageTower<f32>> {
 }
 
 /// Same as [`image_tower`], for weights without text towers.
-pub fn image_tower_from_image_weights(weights: &ImageWeights) -> Box<dyn ImageTower<f32>> {
+pub fn image_tower_from_image_weights(weights: &ImageTowerWeights) -> Box<dyn ImageTower<f32>> {
     image_tower(weights.weights())
 }

@@ -1,14 +1,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
-use crate::chunks::{SCRATCH, map_chunks};
-use crate::head::Head;
-use crate::kernels::{Matrix, MatrixMut, add_bias, layer_norm, product};
 use clipn_model::{
-    Activation, CoordinateMapping, Features, ImageTower, Images, ModelConfig, ModelError, Real,
-    VisionConfig, VisionParams, Weights, resize_positions,
+    Activation, CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
+    ModelWeights, PatchGrid, Real, VisionConfig, VisionParams, resize_positional_embedding,
 };
+
+use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
+use crate::chunks::{SCRATCH, par_map_chunks};
+use crate::head::Head;
+use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
 
 /// Intended number of positions per chunk of images: 16 images of ViT-B-32, or 4 of ViT-B-16.
 pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
@@ -17,16 +18,16 @@ pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
 ///
 /// For inference only, [`VisionEncoder`] is faster.
 #[derive(Debug, Clone)]
-pub struct VisionTower {
+pub struct VisionTransformer {
     pub(super) config: VisionConfig,
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
-    /// Packed weights of the blocks, see [`VisionTower::with_packed_weights`].
-    pub(super) panels: Option<Vec<PackedBlock>>,
+    /// Packed weights of the blocks, see [`VisionTransformer::with_packed_weights`].
+    pub(super) packed_blocks: Option<Vec<PackedBlock>>,
 }
 
-impl VisionTower {
+impl VisionTransformer {
     /// Creates a tower from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
         Self {
@@ -34,13 +35,13 @@ impl VisionTower {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
-            panels: None,
+            packed_blocks: None,
         }
     }
 
     /// Creates the tower of loaded weights.
-    pub fn from_weights(weights: &Weights) -> Self {
-        Self::new(weights.config(), weights.vision())
+    pub fn from_weights(weights: &ModelWeights) -> Self {
+        Self::new(weights.config(), weights.vision_params())
     }
 
     /// Packs the weights for matrix products once instead of in each product, which is faster as
@@ -49,14 +50,14 @@ impl VisionTower {
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn with_packed_weights(mut self) -> Self {
-        self.panels = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
+        self.packed_blocks = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
         self
     }
 
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
-            panels: self.panels.as_deref(),
+            packed_blocks: self.packed_blocks.as_deref(),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -79,13 +80,12 @@ impl VisionTower {
         let inner = self.params.conv1.len() / width;
         let per_image = positions.len() / width;
         let mut embedded = vec![0.0; patches.len() / inner * width];
-        let weight = Matrix::packed(&self.params.conv1, inner).transposed();
-        product(
-            MatrixMut::packed(&mut embedded, width),
-            Matrix::packed(patches, inner),
+        let weight = Matrix::row_major(&self.params.conv1, inner).transposed();
+        gemm(
+            MatrixMut::row_major(&mut embedded, width),
+            Matrix::row_major(patches, inner),
             weight,
-            1.0,
-            false,
+            Epilogue::default(),
             threads,
         );
         let images = embedded.chunks_exact((per_image - 1) * width);
@@ -112,14 +112,14 @@ impl VisionTower {
         let sequence = |start| Sequence {
             start,
             length,
-            before: Vec::new(),
+            prefix: Vec::new(),
             pooled: start,
         };
         (0..images).map(|i| sequence(i * length)).collect()
     }
 }
 
-impl ImageTower<f32> for VisionTower {
+impl ImageTower<f32> for VisionTransformer {
     fn embed_dim(&self) -> usize {
         self.embed_dim
     }
@@ -128,7 +128,7 @@ impl ImageTower<f32> for VisionTower {
         self.config.image_size
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -142,7 +142,7 @@ impl ImageTower<f32> for VisionTower {
                 let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
                 self.head().project(out, &pooled, threads);
             };
-        map_chunks(
+        par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -150,28 +150,28 @@ impl ImageTower<f32> for VisionTower {
             &SCRATCH,
             encode,
         );
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
 
-/// CLIP's ViT image tower for inference only: a [`VisionTower`] that holds its weights in packed
+/// CLIP's ViT image tower for inference only: a [`VisionTransformer`] that holds its weights in packed
 /// form only.
 #[derive(Debug, Clone)]
 pub struct VisionEncoder {
-    tower: VisionTower,
+    tower: VisionTransformer,
 }
 
 impl VisionEncoder {
     /// Creates an encoder from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
-        let mut tower = VisionTower::new(config, params);
-        tower.panels = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
+        let mut tower = VisionTransformer::new(config, params);
+        tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
         Self { tower }
     }
 
     /// Creates the encoder of loaded weights.
-    pub fn from_weights(weights: &Weights) -> Self {
-        Self::new(weights.config(), weights.vision())
+    pub fn from_weights(weights: &ModelWeights) -> Self {
+        Self::new(weights.config(), weights.vision_params())
     }
 }
 
@@ -184,45 +184,49 @@ impl ImageTower<f32> for VisionEncoder {
         self.tower.image_size()
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode(images)
     }
 }
 
-/// Returns the grid of patches (rows, columns) of a batch. Pixels beyond the last whole patch are
+/// Returns the grid of patches of a batch. Pixels beyond the last whole patch are
 /// ignored.
 ///
 /// # Errors
 ///
-/// [`ModelError::Input`] if the images are smaller than one patch.
+/// [`ModelError::ImageTooSmall`] if the images are smaller than one patch.
 pub(crate) fn patch_grid<T>(
-    images: &Images<'_, T>,
+    images: &ImageBatch<'_, T>,
     config: &VisionConfig,
-) -> Result<(usize, usize), ModelError> {
+) -> Result<PatchGrid, ModelError> {
     let patch = config.patch_size;
-    match (images.height() / patch, images.width() / patch) {
-        (0, _) | (_, 0) => Err(ModelError::Input(format!(
-            "expected images of at least one patch of {patch}×{patch} pixels, got {}×{}",
-            images.height(),
-            images.width()
-        ))),
-        grid => Ok(grid),
+    let grid = PatchGrid {
+        rows: images.height() / patch,
+        columns: images.width() / patch,
+    };
+    if grid.is_empty() {
+        return Err(ModelError::ImageTooSmall {
+            min: patch,
+            height: images.height(),
+            width: images.width(),
+        });
     }
+    Ok(grid)
 }
 
-/// Returns the positional embeddings for a grid (rows, columns) of ViT patches or of the last
+/// Returns the positional embeddings for a grid of ViT patches or of the last
 /// feature map of a ResNet: the stored ones, or interpolated if the grid has another size.
 pub(crate) fn positional_embedding_for<'a, T: Real>(
     stored: &'a [T],
     config: &VisionConfig,
-    grid: (usize, usize),
+    grid: PatchGrid,
 ) -> Cow<'a, [T]> {
     let own = config.grid();
-    if grid == (own, own) {
+    if grid == PatchGrid::square(own) {
         Cow::Borrowed(stored)
     } else {
         let width = stored.len() / (1 + own * own);
-        Cow::Owned(resize_positions(
+        Cow::Owned(resize_positional_embedding(
             stored,
             width,
             own,
@@ -234,7 +238,7 @@ pub(crate) fn positional_embedding_for<'a, T: Real>(
 
 /// Copies the patches of some images into rows, `[images · patches, 3·patch²]`, in the order of the
 /// convolution's weights (im2col).
-pub(super) fn unfold(images: &Images<'_, f32>, which: Range<usize>, patch: usize) -> Vec<f32> {
+pub(super) fn unfold(images: &ImageBatch<'_, f32>, which: Range<usize>, patch: usize) -> Vec<f32> {
     let (height, width) = (images.height(), images.width());
     let pixels = &images.pixels()[which.start * images.image_len()..which.end * images.image_len()];
     let (rows, columns) = (height / patch, width / patch);

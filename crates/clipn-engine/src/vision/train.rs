@@ -2,17 +2,21 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use clipn_model::{
+    FeatureMatrix, ImageBatch, ModelError, PatchGrid, TrainableImageTower, VisionParams,
+    check_length,
+};
+
 use super::positions::add_position_gradients;
 use super::tower::{
-    TARGET_CHUNK_POSITIONS, VisionTower, patch_grid, positional_embedding_for, unfold,
+    TARGET_CHUNK_POSITIONS, VisionTransformer, patch_grid, positional_embedding_for, unfold,
 };
 use crate::block::{ChunkTape, Scratch};
-use crate::chunks::{SCRATCH, map_chunks};
-use crate::kernels::{Matrix, add, layer_norm_backward};
-use crate::products::{Factors, accumulate_weight_gradients};
-use clipn_model::{Features, Images, ModelError, TrainableImageTower, VisionParams, check_length};
+use crate::chunks::{SCRATCH, par_map_chunks};
+use crate::kernels::{Matrix, NormGradient, add, layer_norm_backward};
+use crate::weight_gradient::{WeightGradientTerm, accumulate_weight_gradients};
 
-/// Tape of a forward pass of a [`VisionTower`], from which its backward pass computes gradients.
+/// Tape of a forward pass of a [`VisionTransformer`], from which its backward pass computes gradients.
 ///
 /// It holds about ten f32 values per position, block and unit of width.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub struct VisionTape {
     chunks: Vec<VisionChunk>,
     images: usize,
     /// Grid of patches: rows and columns.
-    grid: (usize, usize),
+    grid: PatchGrid,
 }
 
 #[derive(Debug)]
@@ -43,7 +47,7 @@ struct EmbeddingGradients {
     d_bias: Vec<f32>,
 }
 
-impl VisionTower {
+impl VisionTransformer {
     fn embedding_backward(
         &self,
         embedded: &[f32],
@@ -53,8 +57,17 @@ impl VisionTower {
         let width = self.config.width;
         let (mut d_weight, mut d_bias) = (vec![0.0; width], vec![0.0; width]);
         let mut d_embedded = vec![0.0; embedded.len()];
-        let sums = (&mut d_weight[..], &mut d_bias[..]);
-        layer_norm_backward(&mut d_embedded, &mut d, embedded, &self.params.ln_pre, sums);
+        let gradient = NormGradient {
+            weight: &mut d_weight,
+            bias: &mut d_bias,
+        };
+        layer_norm_backward(
+            &mut d_embedded,
+            &mut d,
+            embedded,
+            &self.params.ln_pre,
+            gradient,
+        );
         let mut d_positions = vec![0.0; positions];
         let mut d_patches = Vec::with_capacity(d_embedded.len());
         for image in d_embedded.chunks_exact(positions) {
@@ -70,10 +83,13 @@ impl VisionTower {
     }
 }
 
-impl TrainableImageTower<f32> for VisionTower {
+impl TrainableImageTower<f32> for VisionTransformer {
     type Tape = VisionTape;
 
-    fn forward(&self, images: Images<'_, f32>) -> Result<(Features<f32>, VisionTape), ModelError> {
+    fn forward(
+        &self,
+        images: ImageBatch<'_, f32>,
+    ) -> Result<(FeatureMatrix<f32>, VisionTape), ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -97,7 +113,7 @@ impl TrainableImageTower<f32> for VisionTower {
                     blocks,
                 }
             };
-        let chunks = map_chunks(
+        let chunks = par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -106,7 +122,7 @@ impl TrainableImageTower<f32> for VisionTower {
             record,
         );
         Ok((
-            Features::new(values, self.embed_dim),
+            FeatureMatrix::new(values, self.embed_dim),
             VisionTape {
                 chunks,
                 images: images.len(),
@@ -149,7 +165,7 @@ impl TrainableImageTower<f32> for VisionTower {
             self.config.width,
             self.params.conv1.len() / self.config.width,
         );
-        let positions = (1 + grid.0 * grid.1) * width;
+        let positions = (1 + grid.len()) * width;
         let done: Vec<EmbeddingGradients> = inputs
             .par_iter()
             .zip(d_x)
@@ -158,9 +174,9 @@ impl TrainableImageTower<f32> for VisionTower {
         let terms = done
             .iter()
             .zip(&inputs)
-            .map(|(done, (patches, _))| Factors {
-                d_out: Matrix::packed(&done.d_patches, width),
-                input: Matrix::packed(patches, inner),
+            .map(|(done, (patches, _))| WeightGradientTerm {
+                d_out: Matrix::row_major(&done.d_patches, width),
+                input: Matrix::row_major(patches, inner),
             });
         accumulate_weight_gradients(vec![(gradient.conv1.make_mut(), terms.collect())]);
         let mut d_positions = vec![0.0; positions];
@@ -182,7 +198,7 @@ impl TrainableImageTower<f32> for VisionTower {
     }
 
     fn params_mut(&mut self) -> &mut VisionParams<f32> {
-        self.panels = None;
+        self.packed_blocks = None;
         &mut self.params
     }
 }

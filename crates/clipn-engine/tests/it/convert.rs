@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, FloatType, Layout, Tensor, write_safetensors};
-use clipn_engine::{TransformerText, image_tower};
+use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
-    Conversion, ConvertError, Converted, Images, ModelConfig, OmittedPart, Parameters, Pretrained,
-    PretrainedKind, Side, Target, TextTower, names,
+    ConversionSummary, ConversionTarget, ConvertError, ImageBatch, ModelConfig, OmittedPart,
+    ParameterCounts, PretrainedKind, PretrainedWeights, TextSide, TextTower, WeightsConversion,
 };
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
@@ -40,29 +39,29 @@ impl Source {
         }
     }
 
-    fn open(&self) -> Pretrained {
-        Pretrained::open(&self.path).unwrap()
+    fn open(&self) -> PretrainedWeights {
+        PretrainedWeights::open(&self.path).unwrap()
     }
 
     fn config(&self) -> ModelConfig {
         self.open().config_or(self.model.clone()).unwrap()
     }
 
-    fn convert(&self, to: Target, out: &Path) -> Result<Converted, ConvertError> {
+    fn convert(&self, to: ConversionTarget, out: &Path) -> Result<ConversionSummary, ConvertError> {
         self.convert_as(to, None, out)
     }
 
     fn convert_as(
         &self,
-        to: Target,
+        to: ConversionTarget,
         float: Option<FloatType>,
         out: &Path,
-    ) -> Result<Converted, ConvertError> {
-        Conversion {
+    ) -> Result<ConversionSummary, ConvertError> {
+        WeightsConversion {
             float,
-            ..Conversion::new(to)
+            ..WeightsConversion::new(to)
         }
-        .run(&self.open(), self.model.clone(), out, &NoProgress)
+        .run(&self.open(), self.model.clone(), out)
     }
 }
 
@@ -173,7 +172,7 @@ fn folders(root: &Path) -> Vec<Source> {
     )
     .unwrap();
 
-    let archive = Checkpoint::open(&fixture("checkpoint/openai_style_jit.pt")).unwrap();
+    let archive = Checkpoint::open(fixture("checkpoint/openai_style_jit.pt")).unwrap();
     let tensors: Vec<_> = archive
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
@@ -249,9 +248,9 @@ fn converts_every_format_to_a_file_with_its_config_and_all_tensors() {
     let sources = sources(folder.path());
     for (index, source) in sources.iter().enumerate() {
         let out = folder.path().join(format!("{index}.safetensors"));
-        let converted = source.convert(Target::Clipn, &out).unwrap();
-        let (from, back) = (source.open(), Pretrained::open(&out).unwrap());
-        assert_eq!(back.kind(), PretrainedKind::WithConfig);
+        let converted = source.convert(ConversionTarget::Clipn, &out).unwrap();
+        let (from, back) = (source.open(), PretrainedWeights::open(&out).unwrap());
+        assert_eq!(back.kind(), PretrainedKind::EmbeddedConfig);
         assert_eq!(
             back.config().unwrap(),
             Some(source.config()),
@@ -273,15 +272,20 @@ fn converts_every_format_to_a_file_with_its_config_and_all_tensors() {
             from.weights(source.model.clone()).unwrap(),
             back.weights(None).unwrap(),
         );
-        assert_eq!(before.no_side(), after.no_side());
+        assert_eq!(before.no_side_origin(), after.no_side_origin());
         assert_eq!(before.no_prompts(), after.no_prompts());
         assert_eq!(
             converted.files,
             [(out.clone(), fs::metadata(&out).unwrap().len())]
         );
         assert_eq!(converted.tensors, back.checkpoint().len());
-        let epoch =
-            |pretrained: &Pretrained| pretrained.checkpoint().metadata().get("epoch").cloned();
+        let epoch = |pretrained: &PretrainedWeights| {
+            pretrained
+                .checkpoint()
+                .metadata()
+                .get("epoch")
+                .map(str::to_owned)
+        };
         assert_eq!(epoch(&back), epoch(&from));
         // Converting the output again gives the same file.
         let again = folder.path().join("again.safetensors");
@@ -289,7 +293,7 @@ fn converts_every_format_to_a_file_with_its_config_and_all_tensors() {
             path: out.clone(),
             model: None,
         }
-        .convert(Target::Clipn, &again)
+        .convert(ConversionTarget::Clipn, &again)
         .unwrap();
         assert!(
             fs::read(&again).unwrap() == fs::read(&out).unwrap(),
@@ -303,7 +307,7 @@ fn converts_every_format_to_a_file_with_its_config_and_all_tensors() {
 /// Asserts that the directory `out` has the given format and the CLIP part of the source.
 #[track_caller]
 fn assert_has_clip_part(source: &Source, out: &Path, kind: PretrainedKind) {
-    let (from, back) = (source.open(), Pretrained::open(out).unwrap());
+    let (from, back) = (source.open(), PretrainedWeights::open(out).unwrap());
     assert_eq!(back.kind(), kind);
     let name = out.file_name().unwrap().to_string_lossy().into_owned();
     assert_eq!(
@@ -333,12 +337,12 @@ fn converts_every_format_to_a_hub_directory_with_the_clip_part() {
     let folder = tempfile::tempdir().unwrap();
     for (index, source) in sources(folder.path()).iter().enumerate() {
         let out = folder.path().join(index.to_string());
-        let converted = source.convert(Target::OpenClip, &out).unwrap();
+        let converted = source.convert(ConversionTarget::OpenClip, &out).unwrap();
         assert_has_clip_part(source, &out, PretrainedKind::OpenClipHub);
         let reports_no_side = converted
-            .left_out
+            .omitted
             .iter()
-            .any(|left| matches!(left, OmittedPart::NoSide { .. }));
+            .any(|left| matches!(left, OmittedPart::NoTextTower { .. }));
         assert_eq!(
             reports_no_side,
             source
@@ -356,11 +360,11 @@ fn converts_every_vit_to_a_clip_model_of_transformers() {
     let folder = tempfile::tempdir().unwrap();
     for (index, source) in sources(folder.path()).iter().enumerate() {
         let out = folder.path().join(index.to_string());
-        let converted = source.convert(Target::Transformers, &out);
+        let converted = source.convert(ConversionTarget::Transformers, &out);
         if is_resnet(&source.config()) {
             let error = converted.unwrap_err();
             assert!(
-                matches!(&error, ConvertError::ResNet { model } if *model == source.config().name)
+                matches!(&error, ConvertError::ResNetUnsupported { model } if *model == source.config().name)
             );
             assert!(!out.exists());
             continue;
@@ -392,7 +396,7 @@ fn a_round_trip_from_transformers_preserves_the_file_content() {
             folder.path().join(format!("{index}.safetensors")),
             format!("{index}-back"),
         );
-        source.convert(Target::Clipn, &forward).unwrap();
+        source.convert(ConversionTarget::Clipn, &forward).unwrap();
         assert_eq!(
             Checkpoint::open(&forward).unwrap().layout(),
             Layout::OpenClip
@@ -402,7 +406,7 @@ fn a_round_trip_from_transformers_preserves_the_file_content() {
             path: forward,
             model: None,
         }
-        .convert(Target::Transformers, &back)
+        .convert(ConversionTarget::Transformers, &back)
         .unwrap();
         assert!(stored(&back.join("model.safetensors")) == own);
     }
@@ -437,31 +441,39 @@ fn converted_weights_produce_the_reference_features() {
     let openai = Source::file(fixture("checkpoint/openai_style_jit.pt"), None);
     let resnet = Source::file(fixture("openai_resnet/openai_resnet.pt"), None);
     for (source, to, io, text) in [
-        (&openai, Target::Clipn, io, "text_yes"),
-        (&openai, Target::OpenClip, io, "text_yes"),
-        (&openai, Target::Transformers, io, "text_yes"),
-        (&resnet, Target::Clipn, resnet_io, "text_features"),
-        (&resnet, Target::OpenClip, resnet_io, "text_features"),
+        (&openai, ConversionTarget::Clipn, io, "text_yes"),
+        (&openai, ConversionTarget::OpenClip, io, "text_yes"),
+        (&openai, ConversionTarget::Transformers, io, "text_yes"),
+        (&resnet, ConversionTarget::Clipn, resnet_io, "text_features"),
+        (
+            &resnet,
+            ConversionTarget::OpenClip,
+            resnet_io,
+            "text_features",
+        ),
     ] {
-        let out = folder.path().join(format!("{}-{text}", to.name()));
+        let out = folder.path().join(format!("{}-{text}", to.as_str()));
         source.convert(to, &out).unwrap();
-        let weights = Pretrained::open(&out).unwrap().weights(None).unwrap();
+        let weights = PretrainedWeights::open(&out)
+            .unwrap()
+            .weights(None)
+            .unwrap();
         let figures = Figures::open(&fixture(io));
         let (pixels, shape) = (figures.f32("images"), figures.shape("images"));
         let found = image_tower(&weights)
-            .encode(Images::new(&pixels, shape[2], shape[3]).unwrap())
+            .encode(ImageBatch::new(&pixels, shape[2], shape[3]).unwrap())
             .unwrap();
         assert_close(
             found.values(),
             &figures.f32("image_features"),
             1e-5,
-            to.name(),
+            to.as_str(),
         );
         let tokens = TokenBatch::new(figures.ids("tokens"), figures.shape("tokens")[1]).unwrap();
-        let found = TransformerText::from_weights(&weights, Side::Yes)
+        let found = TextTransformer::from_weights(&weights, TextSide::Yes)
             .encode(&tokens)
             .unwrap();
-        assert_close(found.values(), &figures.f32(text), 1e-5, to.name());
+        assert_close(found.values(), &figures.f32(text), 1e-5, to.as_str());
     }
 }
 
@@ -476,7 +488,9 @@ fn rounds_floats_to_nearest_and_keeps_integer_types() {
         (FloatType::Bf16, |v| bf16::from_f32_const(v).to_f32_const()),
     ] {
         let out = folder.path().join(format!("{float}.safetensors"));
-        let converted = source.convert_as(Target::Clipn, Some(float), &out).unwrap();
+        let converted = source
+            .convert_as(ConversionTarget::Clipn, Some(float), &out)
+            .unwrap();
         let back = Checkpoint::open(&out).unwrap();
         for (name, tensor) in from.checkpoint().iter() {
             let found = back.get(name).unwrap();
@@ -503,13 +517,13 @@ fn rounds_floats_to_nearest_and_keeps_integer_types() {
         folder.path().join("wide.safetensors"),
         folder.path().join("back.safetensors"),
     );
-    clip.convert_as(Target::Clipn, Some(FloatType::F32), &wide)
+    clip.convert_as(ConversionTarget::Clipn, Some(FloatType::F32), &wide)
         .unwrap();
     Source {
         path: wide,
         model: None,
     }
-    .convert_as(Target::Clipn, Some(FloatType::F16), &back)
+    .convert_as(ConversionTarget::Clipn, Some(FloatType::F16), &back)
     .unwrap();
     assert_same(
         &Checkpoint::open(&back).unwrap(),
@@ -555,9 +569,9 @@ fn reports_values_out_of_range_and_leaves_no_output() {
         &Tensor::from_f32(&[128, 48], values).unwrap(),
     );
     for (to, name) in [
-        (Target::Clipn, "visual.proj"),
-        (Target::OpenClip, "visual.proj"),
-        (Target::Transformers, "visual_projection.weight"),
+        (ConversionTarget::Clipn, "visual.proj"),
+        (ConversionTarget::OpenClip, "visual.proj"),
+        (ConversionTarget::Transformers, "visual_projection.weight"),
     ] {
         let out = folder.path().join("out");
         let error = source
@@ -590,11 +604,11 @@ fn a_logit_scale_of_shape_one_becomes_a_scalar_for_other_programs() {
     let scale = Tensor::from_f32(&[1], vec![2.5]).unwrap();
     let (folder, source) = with_replaced_tensor("logit_scale", &scale);
     for (to, shape) in [
-        (Target::Clipn, &[1][..]),
-        (Target::OpenClip, &[]),
-        (Target::Transformers, &[]),
+        (ConversionTarget::Clipn, &[1][..]),
+        (ConversionTarget::OpenClip, &[]),
+        (ConversionTarget::Transformers, &[]),
     ] {
-        let out = folder.path().join(to.name());
+        let out = folder.path().join(to.as_str());
         source.convert(to, &out).unwrap();
         let back = Checkpoint::open(&out).unwrap();
         let found = back.get("logit_scale").unwrap();
@@ -611,12 +625,12 @@ fn only_clipn_files_keep_positions_of_another_image_size() {
         ..plain_clip()
     };
     let folder = tempfile::tempdir().unwrap();
-    for to in [Target::OpenClip, Target::Transformers] {
+    for to in [ConversionTarget::OpenClip, ConversionTarget::Transformers] {
         let error = source.convert(to, &folder.path().join("out")).unwrap_err();
         assert!(
             matches!(
                 &error,
-                ConvertError::Positions {
+                ConvertError::PositionCount {
                     stored: 5,
                     expected: 10,
                     ..
@@ -626,8 +640,8 @@ fn only_clipn_files_keep_positions_of_another_image_size() {
         );
     }
     let out = folder.path().join("out.safetensors");
-    source.convert(Target::Clipn, &out).unwrap();
-    let back = Pretrained::open(&out).unwrap();
+    source.convert(ConversionTarget::Clipn, &out).unwrap();
+    let back = PretrainedWeights::open(&out).unwrap();
     assert_same(
         back.checkpoint(),
         source.open().checkpoint(),
@@ -637,7 +651,7 @@ fn only_clipn_files_keep_positions_of_another_image_size() {
     assert_eq!(
         back.weights(None)
             .unwrap()
-            .vision::<f32>()
+            .vision_params::<f32>()
             .positional_embedding
             .len(),
         10 * 128
@@ -664,10 +678,10 @@ fn omits_the_attention_mask_of_older_versions() {
         path,
         ..plain_clip()
     }
-    .convert(Target::Clipn, &out)
+    .convert(ConversionTarget::Clipn, &out)
     .unwrap();
     assert_eq!(
-        converted.left_out,
+        converted.omitted,
         [OmittedPart::Settings {
             names: vec!["attn_mask".to_owned()]
         }]
@@ -680,7 +694,10 @@ fn rejects_weights_without_an_architecture_and_other_models() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");
     let error = |source: Source| {
-        let error = source.convert(Target::Clipn, &out).unwrap_err().to_string();
+        let error = source
+            .convert(ConversionTarget::Clipn, &out)
+            .unwrap_err()
+            .to_string();
         assert!(!out.exists());
         error
     };
@@ -732,7 +749,7 @@ fn a_config_in_metadata_is_validated_like_any_config() {
             .map(|(key, text)| (key.to_owned(), text.to_owned()))
             .into();
         write_safetensors(&path, tensors(), &metadata).unwrap();
-        Pretrained::open(&path).unwrap()
+        PretrainedWeights::open(&path).unwrap()
     };
     let good = plain_clip().model.unwrap().to_open_clip();
     let carried = |value: &Value| json!({ "model_cfg": value }).to_string();
@@ -809,7 +826,7 @@ fn parameter_counts_of_a_config_equal_the_sizes_of_its_tensors() {
                 .sum()
         };
         let is_count = |name: &str| name.ends_with("num_batches_tracked");
-        let found = weights.config().parameters(weights.no_prompts());
+        let found = weights.config().parameter_counts(weights.no_prompts());
         assert_eq!(
             found.clipn() + found.statistics,
             sum(&|name| !is_count(name)),
@@ -822,17 +839,19 @@ fn parameter_counts_of_a_config_equal_the_sizes_of_its_tensors() {
             sum(&|name| is_image(name) && !is_count(name)),
             "{name}"
         );
-        let counted = Parameters::count(tensors.iter().map(|(name, tensor)| (name, tensor.len())));
+        let counted = ParameterCounts::from_tensors(
+            tensors.iter().map(|(name, tensor)| (name, tensor.len())),
+        );
         let counts = sum(&is_count);
         assert_eq!(
             counted,
-            Parameters {
+            ParameterCounts {
                 statistics: found.statistics + counts,
                 ..found
             },
             "{name}"
         );
-        let expected = names::expected(weights.config());
+        let expected = weights.config().tensors();
         assert_eq!(
             expected.len() + 1,
             tensors.iter().filter(|(name, _)| !is_count(name)).count()

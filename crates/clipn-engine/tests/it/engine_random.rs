@@ -1,18 +1,17 @@
 //! Compares the fast towers with the reference towers in f64, over random architectures, sizes and
 //! inputs, odd sizes included.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
 use clipn_model::{
-    Activation, ImageTower, Images, ModelConfig, NoPrompt, TextConfig, TextTower, VisionConfig,
+    Activation, ImageBatch, ImageTower, ModelConfig, PromptSelection, TextConfig, TextTower,
+    VisionConfig,
 };
+use clipn_testing::condition::{self, Comparison};
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
 use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
-
-/// Maximum error, relative to the largest magnitude of the features.
-const TOLERANCE: f64 = 1e-5;
 
 fn activation() -> impl Strategy<Value = Activation> {
     prop_oneof![Just(Activation::Gelu), Just(Activation::QuickGelu)]
@@ -58,6 +57,67 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
+/// Compares the fast image tower with the reference tower in f64 for images of one size.
+fn compare_image_towers(
+    config: &ModelConfig,
+    seed: u64,
+    count: usize,
+    height: usize,
+    width: usize,
+) -> Result<(), String> {
+    let fast = VisionTransformer::new(config, Random::new(seed).vision(config));
+    let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
+    let images = ImageBatch::new(&pixels, height, width).unwrap();
+    let found = fast.encode(images).unwrap();
+    assert_eq!(found.len(), count);
+
+    let params = Random::new(seed).vision::<f64>(config);
+    let wide = widen(&pixels);
+    let encode = |params: VisionParams<f64>, pixels: &[f64]| {
+        let images = ImageBatch::new(pixels, height, width).unwrap();
+        let tower = ReferenceVision::new(config, params);
+        tower.encode(images).unwrap().values().to_vec()
+    };
+    let features = Comparison {
+        name: "features",
+        found: found.values(),
+        expected: &encode(params.clone(), &wide),
+    };
+    condition::check(&[features], |perturbation| {
+        let pixels = perturbation.perturbed(&wide);
+        vec![encode(perturbation.vision(&params), &pixels)]
+    })
+    .map_err(|error| format!("{height}×{width}: {error}"))
+}
+
+/// Compares the fast text tower with the reference tower in f64 for one prompt.
+fn compare_text_towers(
+    config: &ModelConfig,
+    seed: u64,
+    prompts: usize,
+    tokens: &TokenBatch,
+    prompt: PromptSelection,
+) -> Result<(), String> {
+    let fast = TextTransformer::new(config, Random::new(seed).text(config, prompts));
+    let found = fast.encode_with(tokens, prompt).unwrap();
+    assert_eq!(found.len(), tokens.len());
+
+    let params = Random::new(seed).text::<f64>(config, prompts);
+    let encode = |params: TextParams<f64>| {
+        let tower = ReferenceText::new(config, params);
+        tower.encode_with(tokens, prompt).unwrap().values().to_vec()
+    };
+    let features = Comparison {
+        name: "features",
+        found: found.values(),
+        expected: &encode(params.clone()),
+    };
+    condition::check(&[features], |perturbation| {
+        vec![encode(perturbation.text(&params))]
+    })
+    .map_err(|error| format!("{prompt:?}: {error}"))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -65,18 +125,10 @@ proptest! {
     fn fast_image_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
-        let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
-        let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
         let own = config.vision.image_size;
         let patch = config.vision.patch_size;
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
-            let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
-            let found = fast.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
-            let wide = widen(&pixels);
-            let expected = plain.encode(Images::new(&wide, height, width).unwrap()).unwrap();
-            prop_assert_eq!(found.len(), count);
-            let error = relative_to_max(&widen(found.values()), expected.values());
-            prop_assert!(error <= TOLERANCE, "{}×{}: {:e}", height, width, error);
+            compare_image_towers(&config, seed, count, height, width).map_err(TestCaseError::fail)?;
         }
     }
 
@@ -84,18 +136,12 @@ proptest! {
     fn fast_text_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..9, prompts in 0usize..3,
     ) {
-        let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
-        let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
         let mut random = Random::new(!seed);
         let length = config.text.context_length;
         let ids = (0..count * length).map(|_| (random.next() % 50) as u32).collect();
         let tokens = TokenBatch::new(ids, length).unwrap();
-        for prompt in std::iter::once(NoPrompt::Mean).chain((0..prompts).map(NoPrompt::Index)) {
-            let found = fast.encode_with(&tokens, prompt).unwrap();
-            let expected = plain.encode_with(&tokens, prompt).unwrap();
-            prop_assert_eq!(found.len(), count);
-            let error = relative_to_max(&widen(found.values()), expected.values());
-            prop_assert!(error <= TOLERANCE, "{:?}: {:e}", prompt, error);
+        for prompt in std::iter::once(PromptSelection::Mean).chain((0..prompts).map(PromptSelection::Index)) {
+            compare_text_towers(&config, seed, prompts, &tokens, prompt).map_err(TestCaseError::fail)?;
         }
     }
 }
@@ -124,8 +170,8 @@ fn features_do_not_depend_on_the_number_of_threads() {
             mlp_width: 50,
         },
     };
-    let tower = VisionTower::new(&config, Random::new(1).vision(&config));
-    let text = TransformerText::new(&config, Random::new(2).text(&config, 2));
+    let tower = VisionTransformer::new(&config, Random::new(1).vision(&config));
+    let text = TextTransformer::new(&config, Random::new(2).text(&config, 2));
     let pixels: Vec<f32> = Random::new(3).values(19 * 3 * 24 * 24, 2.0);
     let mut random = Random::new(4);
     let ids: Vec<u32> = (0..90 * 40).map(|_| (random.next() % 50) as u32).collect();
@@ -135,7 +181,9 @@ fn features_do_not_depend_on_the_number_of_threads() {
             .build()
             .unwrap();
         pool.install(|| {
-            let images = tower.encode(Images::new(&pixels, 24, 24).unwrap()).unwrap();
+            let images = tower
+                .encode(ImageBatch::new(&pixels, 24, 24).unwrap())
+                .unwrap();
             let texts = text
                 .encode(&TokenBatch::new(ids.clone(), 40).unwrap())
                 .unwrap();
@@ -180,8 +228,8 @@ proptest! {
         let (vision, text) = (Random::new(seed).vision(&config), Random::new(seed).text(&config, 2));
         let side = config.vision.image_size;
         let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * side * side, 2.0);
-        let images = Images::new(&pixels, side, side).unwrap();
-        let tower = VisionTower::new(&config, vision.clone());
+        let images = ImageBatch::new(&pixels, side, side).unwrap();
+        let tower = VisionTransformer::new(&config, vision.clone());
         let expected = tower.encode(images).unwrap();
         prop_assert_eq!(&VisionEncoder::new(&config, vision).encode(images).unwrap(), &expected);
         prop_assert_eq!(&tower.with_packed_weights().encode(images).unwrap(), &expected);
@@ -189,7 +237,7 @@ proptest! {
         let length = config.text.context_length;
         let ids = texts_with_common_prefixes(&mut Random::new(!seed), count, length).concat();
         let tokens = TokenBatch::new(ids, length).unwrap();
-        let tower = TransformerText::new(&config, text.clone());
+        let tower = TextTransformer::new(&config, text.clone());
         let expected = tower.encode(&tokens).unwrap();
         prop_assert_eq!(&TextEncoder::new(&config, text).encode(&tokens).unwrap(), &expected);
         prop_assert_eq!(&tower.with_packed_weights().encode(&tokens).unwrap(), &expected);
@@ -200,7 +248,7 @@ proptest! {
     fn texts_with_common_prefixes_are_bit_identical_to_texts_alone(
         config in config(), seed: u64, count in 1usize..40,
     ) {
-        let tower = TransformerText::new(&config, Random::new(seed).text(&config, 2));
+        let tower = TextTransformer::new(&config, Random::new(seed).text(&config, 2));
         let length = config.text.context_length;
         let texts = texts_with_common_prefixes(&mut Random::new(!seed), count, length);
         let together = tower.encode(&TokenBatch::new(texts.concat(), length).unwrap()).unwrap();

@@ -1,11 +1,11 @@
 //! Compares the towers' gradients with those of the published CLIPN code, through a loss that is
 //! written out here from its definition.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    Features, Images, NamedTensor, NoPrompt, Real, Side, TextGradient, TrainableImageTower,
-    TrainableTextTower, Weights, normalize_backward,
+    FeatureMatrix, ImageBatch, ModelWeights, NamedTensor, PromptSelection, Real, TextGradient,
+    TextSide, TrainableImageTower, TrainableTextTower, normalize_backward,
 };
 use clipn_testing::figures::{Figures, relative_to_max, weights};
 use clipn_testing::fixture;
@@ -77,15 +77,15 @@ fn loss(f: &[f64], g: &[f64], n: &[f64], dim: usize, s: f64) -> Loss {
     out
 }
 
-fn normalized<T: Real + Into<f64>>(features: &Features<T>) -> Vec<f64> {
+fn normalized<T: Real + Into<f64>>(features: &FeatureMatrix<T>) -> Vec<f64> {
     let mut features = features.clone();
     features.normalize();
     features.values().iter().map(|&v| v.into()).collect()
 }
 
 /// Propagates the gradient of normalized features back through the normalization.
-fn unnormalized_gradient<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
-    let d: Vec<T> = d.iter().map(|&d| T::of(d)).collect();
+fn unnormalized_gradient<T: Real>(features: &FeatureMatrix<T>, d: &[f64]) -> Vec<T> {
+    let d: Vec<T> = d.iter().map(|&d| T::from_f64(d)).collect();
     normalize_backward(features, &d).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn unnormalized_gradient<T: Real>(features: &Features<T>, d: &[f64]) -> Vec<T> {
 /// loss.
 fn gradients<T, I, X>(
     model: &str,
-    w: &Weights,
+    w: &ModelWeights,
     image: &I,
     yes: &X,
     no: &X,
@@ -104,28 +104,32 @@ where
     X: TrainableTextTower<T>,
 {
     let train = figures(&format!("models/{model}/train.safetensors"));
-    let pixels: Vec<T> = train.f64("images_step0").into_iter().map(T::of).collect();
+    let pixels: Vec<T> = train
+        .f64("images_step0")
+        .into_iter()
+        .map(T::from_f64)
+        .collect();
     let shape = train.shape("images_step0");
     let tokens =
         TokenBatch::new(train.ids("tokens_step0"), train.shape("tokens_step0")[1]).unwrap();
     let choice = |i: u32| {
         if i == 16 {
-            NoPrompt::Mean
+            PromptSelection::Mean
         } else {
-            NoPrompt::Index(i as usize)
+            PromptSelection::Index(i as usize)
         }
     };
-    let prompts: Vec<NoPrompt> = train
+    let prompts: Vec<PromptSelection> = train
         .ids("prompt_idx_step0")
         .into_iter()
         .map(choice)
         .collect();
 
     let (f, image_tape) = image
-        .forward(Images::new(&pixels, shape[2], shape[3]).unwrap())
+        .forward(ImageBatch::new(&pixels, shape[2], shape[3]).unwrap())
         .unwrap();
     let (g, yes_tape) = yes
-        .forward(&tokens, &vec![NoPrompt::Mean; tokens.len()])
+        .forward(&tokens, &vec![PromptSelection::Mean; tokens.len()])
         .unwrap();
     let (n, no_tape) = no.forward(&tokens, &prompts).unwrap();
     let loss = loss(
@@ -161,28 +165,28 @@ where
         shape: t.shape,
         values: t.values.to_vec(),
     };
-    let mut all: Vec<_> = d_image.named().into_iter().map(own).collect();
-    all.extend(d_yes.to_dense(vocabulary, Side::Yes));
-    all.extend(d_no.to_dense(vocabulary, Side::No));
+    let mut all: Vec<_> = d_image.named_tensors().into_iter().map(own).collect();
+    all.extend(d_yes.to_dense(vocabulary, TextSide::Yes));
+    all.extend(d_no.to_dense(vocabulary, TextSide::No));
     (all, loss.total)
 }
 
 fn fast(model: &str) -> (Vec<NamedTensor<Vec<f32>>>, f64) {
     let w = weights(model);
     let (yes, no) = (
-        TransformerText::from_weights(&w, Side::Yes),
-        TransformerText::from_weights(&w, Side::No),
+        TextTransformer::from_weights(&w, TextSide::Yes),
+        TextTransformer::from_weights(&w, TextSide::No),
     );
-    gradients(model, &w, &VisionTower::from_weights(&w), &yes, &no)
+    gradients(model, &w, &VisionTransformer::from_weights(&w), &yes, &no)
 }
 
 fn plain<T: Real + Into<f64>>(model: &str) -> (Vec<NamedTensor<Vec<T>>>, f64) {
     let w = weights(model);
     let (yes, no) = (
-        PlainText::from_weights(&w, Side::Yes),
-        PlainText::from_weights(&w, Side::No),
+        ReferenceText::from_weights(&w, TextSide::Yes),
+        ReferenceText::from_weights(&w, TextSide::No),
     );
-    gradients(model, &w, &PlainVision::from_weights(&w), &yes, &no)
+    gradients(model, &w, &ReferenceVision::from_weights(&w), &yes, &no)
 }
 
 /// Compares the gradients whose names satisfy `wanted` with those of a file, and returns their

@@ -1,23 +1,18 @@
 //! Compares gradients over random architectures and inputs: those of the reference towers with
 //! finite differences, and those of the fast towers with the reference towers.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    Activation, Images, ModelConfig, NamedTensor, NoPrompt, Real, Side, TensorGradient, TextConfig,
-    TextGradient, TextTower, TrainableImageTower, TrainableTextTower, VisionConfig, VisionParams,
+    Activation, ImageBatch, ModelConfig, NamedTensor, PromptSelection, Real, TensorGradient,
+    TextConfig, TextGradient, TextSide, TextTower, TrainableImageTower, TrainableTextTower,
+    VisionConfig, VisionParams,
 };
+use clipn_testing::condition::{self, Comparison, Perturbation};
 use clipn_testing::figures::relative_to_max;
 use clipn_testing::random::Random;
 use clipn_text::tokenizer::TokenBatch;
 use proptest::prelude::*;
-
-/// Maximum error, relative to the largest magnitude of each tensor's gradient unless that is itself
-/// rounding noise.
-const TOLERANCE: f64 = 2e-5;
-/// Lower bound of that magnitude, relative to the largest gradient of all tensors: in exact
-/// arithmetic, the gradient of the key biases is zero.
-const NOISE: f64 = 1e-2;
 
 fn config(
     embed_dim: usize,
@@ -83,12 +78,12 @@ fn texts(random: &mut Random, count: usize, length: usize) -> TokenBatch {
     TokenBatch::new(ids, length).unwrap()
 }
 
-fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<NoPrompt> {
+fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<PromptSelection> {
     let choice = |i: usize| {
         if i == prompts {
-            NoPrompt::Mean
+            PromptSelection::Mean
         } else {
-            NoPrompt::Index(i)
+            PromptSelection::Index(i)
         }
     };
     (0..count)
@@ -98,7 +93,7 @@ fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<NoPr
 
 fn image_gradient<T: Real, I: TrainableImageTower<T>>(
     tower: &I,
-    images: Images<'_, T>,
+    images: ImageBatch<'_, T>,
     d: &[T],
 ) -> (Vec<T>, VisionParams<T>) {
     let (features, tape) = tower.forward(images).unwrap();
@@ -110,7 +105,7 @@ fn image_gradient<T: Real, I: TrainableImageTower<T>>(
 fn text_gradient<T: Real, X: TrainableTextTower<T>>(
     tower: &X,
     tokens: &TokenBatch,
-    prompts: &[NoPrompt],
+    prompts: &[PromptSelection],
     d: &[T],
 ) -> (Vec<T>, TextGradient<T>) {
     let (features, tape) = tower.forward(tokens, prompts).unwrap();
@@ -128,36 +123,30 @@ fn owned<T: Real>(named: Vec<NamedTensor<&[T]>>) -> Vec<NamedTensor<Vec<T>>> {
     named.into_iter().map(own).collect()
 }
 
-/// Checks that every tensor of `found` is within the tolerance of `expected`.
+/// Compares the gradients of a fast tower with those of the reference tower. `perturbed` returns
+/// the latter for perturbed parameters and inputs.
 fn compare(
     found: &[NamedTensor<Vec<f32>>],
     expected: &[NamedTensor<Vec<f64>>],
+    mut perturbed: impl FnMut(&mut Perturbation) -> Vec<NamedTensor<Vec<f64>>>,
 ) -> Result<(), TestCaseError> {
-    let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let all = expected
-        .iter()
-        .map(|t| largest(&t.values))
-        .fold(0.0, f64::max);
     prop_assert_eq!(found.len(), expected.len());
+    let mut tensors = Vec::new();
     for (found, expected) in found.iter().zip(expected) {
         prop_assert_eq!(&found.name, &expected.name);
         prop_assert_eq!(&found.shape, &expected.shape);
         prop_assert_eq!(found.values.len(), found.shape.iter().product::<usize>());
-        let own = largest(&expected.values);
-        if all == 0.0 {
-            prop_assert!(found.values.iter().all(|&v| v == 0.0));
-            continue;
-        }
-        let error =
-            relative_to_max(&widen(&found.values), &expected.values) * own / own.max(NOISE * all);
-        prop_assert!(
-            own == 0.0 || error <= TOLERANCE,
-            "{}: {:e}",
-            found.name,
-            error
-        );
+        tensors.push(Comparison {
+            name: &found.name,
+            found: &found.values,
+            expected: &expected.values,
+        });
     }
-    Ok(())
+    condition::check(&tensors, |perturbation| {
+        let changed = perturbed(perturbation);
+        changed.into_iter().map(|t| t.values).collect()
+    })
+    .map_err(TestCaseError::fail)
 }
 
 proptest! {
@@ -167,18 +156,25 @@ proptest! {
     fn gradients_of_fast_image_towers_agree_with_the_reference(
         config in any_config(), seed: u64, count in 0usize..6, rows in 1usize..5, columns in 1usize..5,
     ) {
-        let fast = VisionTower::new(&config, Random::new(seed).vision(&config));
-        let plain = PlainVision::<f64>::new(&config, Random::new(seed).vision(&config));
+        let fast = VisionTransformer::new(&config, Random::new(seed).vision(&config));
+        let params = Random::new(seed).vision::<f64>(&config);
         let (own, patch) = (config.vision.image_size, config.vision.patch_size);
         for (height, width) in [(own, own), (rows * patch, columns * patch + patch / 2)] {
             let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
             let d: Vec<f32> = Random::new(seed ^ 1).values(count * config.embed_dim, 1.0);
-            let images = Images::new(&pixels, height, width).unwrap();
+            let images = ImageBatch::new(&pixels, height, width).unwrap();
             let (_, found) = image_gradient(&fast, images, &d);
-            let wide = widen(&pixels);
-            let images = Images::new(&wide, height, width).unwrap();
-            let (_, expected) = image_gradient(&plain, images, &widen(&d));
-            compare(&owned(found.named()), &owned(expected.named()))?;
+            let (wide, wide_d) = (widen(&pixels), widen(&d));
+            let gradient = |params: VisionParams<f64>, pixels: &[f64], d: &[f64]| {
+                let images = ImageBatch::new(pixels, height, width).unwrap();
+                let (_, gradient) = image_gradient(&ReferenceVision::new(&config, params), images, d);
+                owned(gradient.named_tensors())
+            };
+            let expected = gradient(params.clone(), &wide, &wide_d);
+            compare(&owned(found.named_tensors()), &expected, |perturbation| {
+                let (pixels, d) = (perturbation.perturbed(&wide), perturbation.perturbed(&wide_d));
+                gradient(perturbation.vision(&params), &pixels, &d)
+            })?;
         }
     }
 
@@ -186,16 +182,29 @@ proptest! {
     fn gradients_of_fast_text_towers_agree_with_the_reference(
         config in any_config(), seed: u64, count in 0usize..9, prompts in 0usize..4,
     ) {
-        let fast = TransformerText::new(&config, Random::new(seed).text(&config, prompts));
-        let plain = PlainText::<f64>::new(&config, Random::new(seed).text(&config, prompts));
+        let fast = TextTransformer::new(&config, Random::new(seed).text(&config, prompts));
+        let params = Random::new(seed).text::<f64>(&config, prompts);
         let mut random = Random::new(!seed);
         let tokens = texts(&mut random, count, 1 + seed as usize % config.text.context_length);
         let choices = prompt_choices(&mut random, count, prompts);
         let d: Vec<f32> = random.values(count * config.embed_dim, 1.0);
         let (features, found) = text_gradient(&fast, &tokens, &choices, &d);
-        let (exact, expected) = text_gradient(&plain, &tokens, &choices, &widen(&d));
-        prop_assert!(count == 0 || relative_to_max(&widen(&features), &exact) < 1e-5);
-        compare(&found.to_dense(50, Side::No), &expected.to_dense(50, Side::No))?;
+        let wide_d = widen(&d);
+        let run = |params: TextParams<f64>, d: &[f64]| {
+            let (features, gradient) =
+                text_gradient(&ReferenceText::new(&config, params), &tokens, &choices, d);
+            (features, gradient.to_dense(50, TextSide::No))
+        };
+        let (exact, expected) = run(params.clone(), &wide_d);
+        let forward = Comparison { name: "features", found: &features, expected: &exact };
+        condition::check(&[forward], |perturbation| {
+            vec![run(perturbation.text(&params), &wide_d).0]
+        })
+        .map_err(TestCaseError::fail)?;
+        compare(&found.to_dense(50, TextSide::No), &expected, |perturbation| {
+            let d = perturbation.perturbed(&wide_d);
+            run(perturbation.text(&params), &d).1
+        })?;
     }
 }
 
@@ -242,17 +251,21 @@ fn check_differences(
 fn reference_image_gradients_agree_with_finite_differences() {
     for (activation, size) in [(Activation::Gelu, (6, 6)), (Activation::QuickGelu, (9, 4))] {
         let config = config(5, activation, [3, 2, 2, 3, 2, 7], [4, 1, 4, 1, 4]);
-        let tower = PlainVision::<f64>::new(&config, Random::new(1).vision(&config));
+        let tower = ReferenceVision::<f64>::new(&config, Random::new(1).vision(&config));
         let mut random = Random::new(2);
         let pixels: Vec<f64> = random.values(2 * 3 * size.0 * size.1, 1.0);
         let d: Vec<f64> = random.values(2 * 5, 1.0);
-        let images = Images::new(&pixels, size.0, size.1).unwrap();
+        let images = ImageBatch::new(&pixels, size.0, size.1).unwrap();
         let (_, gradient) = image_gradient(&tower, images, &d);
-        check_differences(&owned(gradient.named()), &mut random, |which, at, step| {
-            let mut moved = tower.clone();
-            moved.params_mut().named_mut()[which].values[at] += step;
-            objective(moved.forward(images).unwrap().0.values(), &d)
-        });
+        check_differences(
+            &owned(gradient.named_tensors()),
+            &mut random,
+            |which, at, step| {
+                let mut moved = tower.clone();
+                moved.params_mut().named_tensors_mut()[which].values[at] += step;
+                objective(moved.forward(images).unwrap().0.values(), &d)
+            },
+        );
     }
 }
 
@@ -260,23 +273,23 @@ fn reference_image_gradients_agree_with_finite_differences() {
 fn reference_text_gradients_agree_with_finite_differences() {
     for activation in [Activation::Gelu, Activation::QuickGelu] {
         let config = config(5, activation, [1, 2, 1, 3, 1, 4], [6, 2, 3, 2, 7]);
-        let tower = PlainText::<f64>::new(&config, Random::new(3).text(&config, 3));
+        let tower = ReferenceText::<f64>::new(&config, Random::new(3).text(&config, 3));
         let mut random = Random::new(4);
         let tokens = texts(&mut random, 4, 6);
         let prompts = [
-            NoPrompt::Index(2),
-            NoPrompt::Mean,
-            NoPrompt::Index(0),
-            NoPrompt::Index(2),
+            PromptSelection::Index(2),
+            PromptSelection::Mean,
+            PromptSelection::Index(0),
+            PromptSelection::Index(2),
         ];
         let d: Vec<f64> = random.values(4 * 5, 1.0);
         let (_, gradient) = text_gradient(&tower, &tokens, &prompts, &d);
         check_differences(
-            &gradient.to_dense(50, Side::No),
+            &gradient.to_dense(50, TextSide::No),
             &mut random,
             |which, at, step| {
                 let mut moved = tower.clone();
-                moved.params_mut().named_mut(Side::No)[which].values[at] += step;
+                moved.params_mut().named_tensors_mut(TextSide::No)[which].values[at] += step;
                 objective(moved.forward(&tokens, &prompts).unwrap().0.values(), &d)
             },
         );
@@ -284,9 +297,9 @@ fn reference_text_gradients_agree_with_finite_differences() {
 }
 
 /// A text tower and a batch that is split into many chunks.
-fn batch_of_many_chunks() -> (TransformerText, TokenBatch, Vec<NoPrompt>, Vec<f32>) {
+fn batch_of_many_chunks() -> (TextTransformer, TokenBatch, Vec<PromptSelection>, Vec<f32>) {
     let config = config(16, Activation::Gelu, [1, 2, 1, 3, 1, 4], [40, 3, 8, 3, 50]);
-    let tower = TransformerText::new(&config, Random::new(5).text(&config, 4));
+    let tower = TextTransformer::new(&config, Random::new(5).text(&config, 4));
     let mut random = Random::new(6);
     let tokens = texts(&mut random, 130, 40);
     let prompts = prompt_choices(&mut random, 130, 4);
@@ -304,7 +317,7 @@ fn gradients_are_bit_identical_per_thread_count_and_close_across_thread_counts()
         pool.install(|| {
             text_gradient(&tower, &tokens, &prompts, &d)
                 .1
-                .to_dense(50, Side::No)
+                .to_dense(50, TextSide::No)
         })
     };
     let one = run(1);
@@ -329,9 +342,9 @@ fn backward_accumulates_gradients() {
     let (_, tape) = tower.forward(&tokens, &prompts).unwrap();
     tower.backward(tape, &d, &mut twice).unwrap();
     let pairs = once
-        .to_dense(50, Side::No)
+        .to_dense(50, TextSide::No)
         .into_iter()
-        .zip(twice.to_dense(50, Side::No));
+        .zip(twice.to_dense(50, TextSide::No));
     for (once, twice) in pairs {
         let doubled: Vec<f32> = once.values.iter().map(|v| 2.0 * v).collect();
         assert!(
@@ -341,22 +354,22 @@ fn backward_accumulates_gradients() {
         );
     }
     twice.clear();
-    assert!(twice.tokens.is_empty());
+    assert!(twice.token_embedding.is_empty());
     assert!(
         twice
-            .to_dense(50, Side::No)
+            .to_dense(50, TextSide::No)
             .iter()
             .all(|t| t.values.iter().all(|&v| v == 0.0))
     );
 }
 
 #[test]
-fn with_gradient_pairs_every_parameter_with_its_gradient() {
+fn zip_gradient_pairs_every_parameter_with_its_gradient() {
     let (mut tower, tokens, prompts, d) = batch_of_many_chunks();
-    let before = owned(tower.params().named(Side::No));
+    let before = owned(tower.params().named_tensors(TextSide::No));
     let (_, gradient) = text_gradient(&tower, &tokens, &prompts, &d);
-    let dense = gradient.to_dense(50, Side::No);
-    for (parameter, gradient) in tower.params_mut().with_gradient(&gradient, Side::No) {
+    let dense = gradient.to_dense(50, TextSide::No);
+    for (parameter, gradient) in tower.params_mut().zip_gradient(&gradient, TextSide::No) {
         match gradient {
             TensorGradient::Dense(gradient) => {
                 assert_eq!(parameter.values.len(), gradient.len(), "{}", parameter.name);
@@ -366,7 +379,7 @@ fn with_gradient_pairs_every_parameter_with_its_gradient() {
                     .zip(gradient)
                     .for_each(|(p, g)| *p -= 0.5 * g);
             }
-            TensorGradient::Rows(rows) => {
+            TensorGradient::Sparse(rows) => {
                 assert_eq!(parameter.name, "token_embedding_no.weight");
                 for (id, row) in rows.iter() {
                     let target = &mut parameter.values[id as usize * rows.width()..];
@@ -377,7 +390,7 @@ fn with_gradient_pairs_every_parameter_with_its_gradient() {
     }
     for ((before, after), gradient) in before
         .iter()
-        .zip(tower.params().named(Side::No))
+        .zip(tower.params().named_tensors(TextSide::No))
         .zip(&dense)
     {
         assert_eq!((&before.name, &before.shape), (&after.name, &after.shape));
@@ -404,7 +417,7 @@ fn rejects_mismatched_inputs_and_names_the_problem() {
         "{error}"
     );
     let error = tower
-        .forward(&tokens, &[NoPrompt::Index(4); 130])
+        .forward(&tokens, &[PromptSelection::Index(4); 130])
         .unwrap_err()
         .to_string();
     assert!(error.contains("out of range for 4 prompts"), "{error}");
@@ -430,11 +443,11 @@ fn changing_parameters_drops_the_packed_weights() {
     let mut packed = tower.clone().with_packed_weights();
     let before = packed.encode(&tokens).unwrap();
     assert_eq!(before, tower.encode(&tokens).unwrap());
-    for tensor in packed.params_mut().named_mut(Side::No) {
+    for tensor in packed.params_mut().named_tensors_mut(TextSide::No) {
         tensor.values.iter_mut().for_each(|v| *v *= 1.5);
     }
     let mut changed = tower;
-    for tensor in changed.params_mut().named_mut(Side::No) {
+    for tensor in changed.params_mut().named_tensors_mut(TextSide::No) {
         tensor.values.iter_mut().for_each(|v| *v *= 1.5);
     }
     let after = packed.encode(&tokens).unwrap();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use clipn_checkpoint::{Checkpoint, Dtype, FileKind, Layout, Tensor, write_safetensors};
-use clipn_engine::{TransformerText, image_tower};
+use clipn_checkpoint::{Checkpoint, Dtype, Layout, Tensor, WeightsFormat, write_safetensors};
+use clipn_engine::{TextTransformer, image_tower};
 use clipn_image::Preprocessing;
 use clipn_model::{
-    Activation, Images, ModelConfig, ModelError, Pretrained, PretrainedKind, Side, TextTower,
-    Weights, names,
+    Activation, ImageBatch, ModelConfig, ModelError, ModelWeights, PretrainedKind,
+    PretrainedWeights, TensorSpec, TextSide, TextTower,
 };
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
@@ -22,7 +22,7 @@ const F32: f64 = 1e-5;
 const OPENAI: &str = "checkpoint/openai_style_jit.pt";
 
 fn plain_clip() -> Checkpoint {
-    Checkpoint::open(&fixture("checkpoint/plain_clip.pt")).unwrap()
+    Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap()
 }
 
 fn write_json(folder: &Path, name: &str, value: &Value) {
@@ -34,24 +34,24 @@ fn write(path: &Path, tensors: &[(String, Tensor)]) {
 }
 
 /// Asserts that image and "yes" features equal those of the published code.
-fn assert_features(weights: &Weights, inputs: &str, expected: &str, names: (&str, &str)) {
+fn assert_features(weights: &ModelWeights, inputs: &str, expected: &str, names: (&str, &str)) {
     let (inputs, expected) = (
         Figures::open(&fixture(inputs)),
         Figures::open(&fixture(expected)),
     );
     let (pixels, shape) = (inputs.f32("images"), inputs.shape("images"));
     let found = image_tower(weights)
-        .encode(Images::new(&pixels, shape[2], shape[3]).unwrap())
+        .encode(ImageBatch::new(&pixels, shape[2], shape[3]).unwrap())
         .unwrap();
     assert_close(found.values(), &expected.f32(names.0), F32, names.0);
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let found = TransformerText::from_weights(weights, Side::Yes)
+    let found = TextTransformer::from_weights(weights, TextSide::Yes)
         .encode(&tokens)
         .unwrap();
     assert_close(found.values(), &expected.f32(names.1), F32, names.1);
 }
 
-fn assert_plain_clip_features(weights: &Weights) {
+fn assert_plain_clip_features(weights: &ModelWeights) {
     let io = "models/plain_clip/io.safetensors";
     assert_features(weights, io, io, ("image_features", "text_yes"));
 }
@@ -74,9 +74,9 @@ fn saved_by_transformers() -> TempDir {
 
 #[test]
 fn an_openai_archive_produces_the_reference_features() {
-    let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
+    let pretrained = PretrainedWeights::open(&fixture(OPENAI)).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
-    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
+    assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchScript);
     let weights = pretrained.weights(None).unwrap();
     let expected = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(
@@ -95,7 +95,7 @@ fn an_openai_archive_produces_the_reference_features() {
 
 #[test]
 fn an_openai_archive_has_the_exact_tensors_of_its_state_dict() {
-    let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
+    let archive = Checkpoint::open(fixture(OPENAI)).unwrap();
     assert_eq!(
         archive.get("visual.conv1.weight").unwrap().dtype(),
         Dtype::F16
@@ -121,22 +121,22 @@ fn an_openai_archive_has_the_exact_tensors_of_its_state_dict() {
 fn detects_the_state_dict_of_an_openai_archive() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
-    let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
+    let archive = Checkpoint::open(fixture(OPENAI)).unwrap();
     let tensors: Vec<_> = archive
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
         .collect();
     fs::write(&path, torch_file::state_dict(&tensors)).unwrap();
-    let pretrained = Pretrained::open(&path).unwrap();
+    let pretrained = PretrainedWeights::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
-    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchZip);
+    assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchZip);
     assert_plain_clip_features(&pretrained.weights(None).unwrap());
 }
 
 #[test]
 fn rejects_an_openai_archive_whose_sizes_contradict_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
-    let archive = Checkpoint::open(&fixture(OPENAI)).unwrap();
+    let archive = Checkpoint::open(fixture(OPENAI)).unwrap();
     let error = |name: &str, tensor: Option<Tensor>| {
         let path = folder.path().join("weights.safetensors");
         let tensors = archive.iter().filter_map(|(key, own)| {
@@ -148,7 +148,7 @@ fn rejects_an_openai_archive_whose_sizes_contradict_its_tensors() {
             Some((key.to_owned(), replaced?))
         });
         write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
-        Pretrained::open(&path)
+        PretrainedWeights::open(&path)
             .unwrap()
             .config()
             .unwrap_err()
@@ -178,7 +178,7 @@ fn a_transformers_directory_produces_the_reference_features() {
         folder.path().to_owned(),
         folder.path().join("model.safetensors"),
     ] {
-        let pretrained = Pretrained::open(&given).unwrap();
+        let pretrained = PretrainedWeights::open(&given).unwrap();
         assert_eq!(pretrained.kind(), PretrainedKind::Transformers);
         assert_eq!(pretrained.checkpoint().layout(), Layout::Transformers);
         let weights = pretrained.weights(None).unwrap();
@@ -205,9 +205,9 @@ fn a_transformers_model_with_gelu_produces_the_reference_features() {
         }
     });
     let folder = transformers_folder(&config);
-    let from = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
+    let from = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
     write(&folder.path().join("model.safetensors"), &clip_model(&from));
-    let weights = Pretrained::open(folder.path())
+    let weights = PretrainedWeights::open(folder.path())
         .unwrap()
         .weights(None)
         .unwrap();
@@ -262,21 +262,21 @@ fn pytorch_model_bin_and_shards_produce_the_reference_features() {
     write_json(three.path(), "pytorch_model.bin.index.json", &index(files));
 
     for (folder, kind, parts) in [
-        (&one, FileKind::TorchZip, 1),
-        (&two, FileKind::Safetensors, 2),
-        (&three, FileKind::TorchZip, 2),
+        (&one, WeightsFormat::TorchZip, 1),
+        (&two, WeightsFormat::Safetensors, 2),
+        (&three, WeightsFormat::TorchZip, 2),
     ] {
-        let pretrained = Pretrained::open(folder.path()).unwrap();
+        let pretrained = PretrainedWeights::open(folder.path()).unwrap();
         let found = (
             pretrained.kind(),
-            pretrained.checkpoint().kind(),
-            pretrained.checkpoint().parts(),
+            pretrained.checkpoint().format(),
+            pretrained.checkpoint().shard_count(),
         );
         assert_eq!(found, (PretrainedKind::Transformers, kind, parts));
         assert_plain_clip_features(&pretrained.weights(None).unwrap());
     }
-    let by_index = Checkpoint::open(&two.path().join("model.safetensors.index.json")).unwrap();
-    assert_eq!(by_index.parts(), 2);
+    let by_index = Checkpoint::open(two.path().join("model.safetensors.index.json")).unwrap();
+    assert_eq!(by_index.shard_count(), 2);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn an_open_clip_hub_directory_produces_the_reference_features() {
             &json!({"model_type": "other"}),
         );
         fs::write(folder.path().join("pytorch_model.bin"), b"not needed").unwrap();
-        let pretrained = Pretrained::open(folder.path()).unwrap();
+        let pretrained = PretrainedWeights::open(folder.path()).unwrap();
         assert_eq!(pretrained.kind(), PretrainedKind::OpenClipHub, "{file}");
         assert_plain_clip_features(&pretrained.weights(None).unwrap());
         let pixels = pretrained.preprocessing().unwrap().unwrap();
@@ -338,8 +338,8 @@ fn an_open_clip_hub_directory_produces_the_reference_features() {
             (pixels.size, pixels.mean, pixels.std),
             (32, [0.5, 0.25, 0.125], [0.5; 3])
         );
-        let alone = Pretrained::open(&path).unwrap();
-        assert_eq!(alone.kind(), PretrainedKind::File);
+        let alone = PretrainedWeights::open(&path).unwrap();
+        assert_eq!(alone.kind(), PretrainedKind::TensorsOnly);
         let error = alone.weights(None).unwrap_err().to_string();
         assert!(
             error.contains("unknown architecture")
@@ -363,12 +363,12 @@ fn reads_the_config_of_a_training_checkpoint() {
         "state.json",
         &json!({"format": 1, "model": config}),
     );
-    let pretrained = Pretrained::open(folder.path()).unwrap();
+    let pretrained = PretrainedWeights::open(folder.path()).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::TrainingCheckpoint);
     let weights = pretrained.weights(None).unwrap();
     assert_eq!(*weights.config(), config);
     assert_plain_clip_features(&weights);
-    let file = Pretrained::open(&folder.path().join("model.safetensors")).unwrap();
+    let file = PretrainedWeights::open(&folder.path().join("model.safetensors")).unwrap();
     assert_eq!(file.config().unwrap(), Some(config.clone()));
     write_json(
         folder.path(),
@@ -376,8 +376,8 @@ fn reads_the_config_of_a_training_checkpoint() {
         &json!({"state": "of something else"}),
     );
     assert_eq!(
-        Pretrained::open(folder.path()).unwrap().kind(),
-        PretrainedKind::File
+        PretrainedWeights::open(folder.path()).unwrap().kind(),
+        PretrainedKind::TensorsOnly
     );
     for (key, value) in [
         ("heads", 0),
@@ -393,7 +393,7 @@ fn reads_the_config_of_a_training_checkpoint() {
             "state.json",
             &json!({"format": 1, "model": broken}),
         );
-        let error = Pretrained::open(folder.path())
+        let error = PretrainedWeights::open(folder.path())
             .unwrap()
             .config()
             .unwrap_err();
@@ -417,8 +417,8 @@ fn a_directory_opens_its_only_weights_whatever_their_name() {
     )
     .unwrap();
     fs::write(folder.path().join("notes.txt"), "hello").unwrap();
-    let pretrained = Pretrained::open(folder.path()).unwrap();
-    assert_eq!(pretrained.kind(), PretrainedKind::File);
+    let pretrained = PretrainedWeights::open(folder.path()).unwrap();
+    assert_eq!(pretrained.kind(), PretrainedKind::TensorsOnly);
     assert!(matches!(
         pretrained.weights(None),
         Err(ModelError::NoConfig { .. })
@@ -429,7 +429,7 @@ fn a_directory_opens_its_only_weights_whatever_their_name() {
 
 #[test]
 fn rejects_a_model_that_differs_from_the_weights() {
-    let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
+    let pretrained = PretrainedWeights::open(&fixture(OPENAI)).unwrap();
     let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(pretrained.config_or(Some(config.clone())).unwrap(), config);
     let gelu = ModelConfig {
@@ -437,7 +437,7 @@ fn rejects_a_model_that_differs_from_the_weights() {
         ..config
     };
     let error = pretrained.weights(Some(gelu)).unwrap_err();
-    assert!(matches!(&error, ModelError::Contradiction { model, .. } if model == "plain_clip"));
+    assert!(matches!(&error, ModelError::ConfigMismatch { model, .. } if model == "plain_clip"));
     assert!(
         error
             .to_string()
@@ -445,7 +445,7 @@ fn rejects_a_model_that_differs_from_the_weights() {
         "{error}"
     );
     let other = pretrained
-        .weights(Some(ModelConfig::named("ViT-B-32").unwrap()))
+        .weights(Some(ModelConfig::embedded("ViT-B-32").unwrap()))
         .unwrap_err()
         .to_string();
     assert!(other.contains("embed_dim is 48, not 512"), "{other}");
@@ -453,14 +453,14 @@ fn rejects_a_model_that_differs_from_the_weights() {
 
 #[test]
 fn accepts_a_model_with_another_image_size() {
-    let pretrained = Pretrained::open(&fixture(OPENAI)).unwrap();
+    let pretrained = PretrainedWeights::open(&fixture(OPENAI)).unwrap();
     let mut config = pretrained.config().unwrap().unwrap();
     config.vision.image_size *= 2;
     let weights = pretrained.weights(Some(config.clone())).unwrap();
     assert_eq!(weights.config().vision.image_size, config.vision.image_size);
     let grid = config.vision.grid();
     assert_eq!(
-        weights.vision::<f32>().positional_embedding.len(),
+        weights.vision_params::<f32>().positional_embedding.len(),
         (1 + grid * grid) * config.vision.width
     );
 }
@@ -487,10 +487,10 @@ fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
     config.text.width = 64;
     config.text.heads = 1;
     config.text.mlp_width = 256;
-    let stored = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let mut named = names::vision(&config.vision, config.embed_dim);
-    named.extend(names::text(&config.text, config.embed_dim, Side::Yes));
-    let with_tensor = |(name, shape): (String, Vec<usize>)| {
+    let stored = Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let mut named = config.vision.tensors(config.embed_dim);
+    named.extend(config.text.tensors(config.embed_dim, TextSide::Yes));
+    let with_tensor = |TensorSpec { name, shape }: TensorSpec| {
         let tensor = match stored.get(&name).filter(|_| name.starts_with("visual.")) {
             Some(tensor) => tensor.clone(),
             None => Tensor::from_f32(&shape, vec![0.1; shape.iter().product::<usize>()]).unwrap(),
@@ -519,7 +519,7 @@ fn infers_the_stages_of_an_openai_resnet_and_produces_the_reference_features() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
     fs::write(&path, torch_file::state_dict(&tensors)).unwrap();
-    let pretrained = Pretrained::open(&path).unwrap();
+    let pretrained = PretrainedWeights::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
     let weights = pretrained.weights(None).unwrap();
     assert_eq!(
@@ -533,7 +533,7 @@ fn infers_the_stages_of_an_openai_resnet_and_produces_the_reference_features() {
         |name: &str| Figures::open(&fixture(&format!("models/rn_tiny/{name}.safetensors")));
     let pixels = figures("inputs").f32("images");
     let found = image_tower(&weights)
-        .encode(Images::new(&pixels, 64, 64).unwrap())
+        .encode(ImageBatch::new(&pixels, 64, 64).unwrap())
         .unwrap();
     assert_close(
         found.values(),
@@ -576,7 +576,7 @@ fn resnets_in_hub_directories_and_training_checkpoints_produce_the_reference_fea
             folder.path().join(file),
         )
         .unwrap();
-        let pretrained = Pretrained::open(folder.path()).unwrap();
+        let pretrained = PretrainedWeights::open(folder.path()).unwrap();
         assert_eq!(pretrained.kind(), kind);
         let weights = pretrained.weights(None).unwrap();
         assert_eq!(weights.config().vision.stages, Some([2, 1, 1, 1]));
@@ -632,7 +632,7 @@ fn rejects_a_training_checkpoint_with_invalid_resnet_sizes() {
             "state.json",
             &json!({"format": 1, "model": broken}),
         );
-        let error = Pretrained::open(folder.path())
+        let error = PretrainedWeights::open(folder.path())
             .unwrap()
             .config()
             .unwrap_err();
@@ -644,9 +644,9 @@ fn rejects_a_training_checkpoint_with_invalid_resnet_sizes() {
 #[test]
 fn an_openai_archive_with_a_resnet_produces_the_reference_features() {
     let path = fixture("openai_resnet/openai_resnet.pt");
-    let pretrained = Pretrained::open(&path).unwrap();
+    let pretrained = PretrainedWeights::open(&path).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
-    assert_eq!(pretrained.checkpoint().kind(), FileKind::TorchScript);
+    assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchScript);
     let weights = pretrained.weights(None).unwrap();
     let expected = ModelConfig::load(&fixture("openai_resnet/config.json")).unwrap();
     assert_eq!(

@@ -2,13 +2,15 @@
 //! reference tower.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::plain::PlainResNet;
-use clipn_engine::{ResNetTower, TransformerText, VisionTower, image_tower};
+use clipn_engine::reference::ReferenceResNet;
+use clipn_engine::{ResNetTower, TextTransformer, VisionTransformer, image_tower};
 use clipn_model::{
-    Activation, CoordinateMapping, ImageTower, Images, InferredArchitecture, ModelConfig, NoPrompt,
-    Real, Side, TextConfig, TextTower, VisionConfig, Weights, resize_positions,
+    Activation, CoordinateMapping, ImageBatch, ImageTower, InferredArchitecture, ModelConfig,
+    ModelWeights, PatchGrid, PromptSelection, Real, TextConfig, TextSide, TextTower, VisionConfig,
+    resize_positional_embedding,
 };
-use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
+use clipn_testing::condition::{self, Comparison};
+use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::random::Random;
 use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
@@ -31,7 +33,9 @@ fn check<T: Real + Into<f64>>(
 ) {
     let (inputs, expected) = (figures("inputs"), figures(io));
     let pixels = values(&inputs, "images");
-    let mut found = tower.encode(Images::new(&pixels, 64, 64).unwrap()).unwrap();
+    let mut found = tower
+        .encode(ImageBatch::new(&pixels, 64, 64).unwrap())
+        .unwrap();
     assert_close(
         found.values(),
         &values(&expected, "image_features"),
@@ -58,13 +62,13 @@ fn towers_match_the_published_features() {
     );
     check(&*image_tower(&w), Figures::f32, "io_f32", F32);
     check(
-        &PlainResNet::from_weights(&w).unwrap(),
+        &ReferenceResNet::from_weights(&w).unwrap(),
         Figures::f32,
         "io_f32",
         F32,
     );
     check(
-        &PlainResNet::from_weights(&w).unwrap(),
+        &ReferenceResNet::from_weights(&w).unwrap(),
         Figures::f64,
         "io_f64",
         F64,
@@ -76,9 +80,9 @@ fn text_towers_of_a_resnet_model_match_the_published_features() {
     let w = weights("rn_tiny");
     let (inputs, expected) = (figures("inputs"), figures("io_f32"));
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let no = TransformerText::from_weights(&w, Side::No);
+    let no = TextTransformer::from_weights(&w, TextSide::No);
     let features = |name: &str| expected.f32(name);
-    let yes = TransformerText::from_weights(&w, Side::Yes)
+    let yes = TextTransformer::from_weights(&w, TextSide::Yes)
         .encode(&tokens)
         .unwrap();
     assert_close(yes.values(), &features("text_features_yes"), F32, "yes");
@@ -88,7 +92,7 @@ fn text_towers_of_a_resnet_model_match_the_published_features() {
         F32,
         "no",
     );
-    let forced = no.encode_with(&tokens, NoPrompt::Index(7)).unwrap();
+    let forced = no.encode_with(&tokens, PromptSelection::Index(7)).unwrap();
     assert_close(
         forced.values(),
         &features("text_features_no_prompt7"),
@@ -103,14 +107,14 @@ fn a_legacy_checkpoint_gives_the_same_features() {
         return;
     };
     let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
-    let w = Weights::new(config, Checkpoint::open(&path).unwrap()).unwrap();
+    let w = ModelWeights::new(config, Checkpoint::open(&path).unwrap()).unwrap();
     check(&*image_tower(&w), Figures::f32, "io_f32", F32);
 }
 
 #[test]
 fn a_checkpoint_sketch_describes_the_tower() {
-    let checkpoint = Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let lines = InferredArchitecture::of(&checkpoint).lines();
+    let checkpoint = Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let lines = InferredArchitecture::infer(&checkpoint).describe();
     let image = &lines
         .iter()
         .find(|(heading, _)| *heading == "image")
@@ -126,8 +130,8 @@ fn a_checkpoint_sketch_describes_the_tower() {
 fn rejects_mismatched_weights_and_lists_them_by_name() {
     let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.vision.stages = Some([2, 2, 1, 1]);
-    let open = || Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap();
-    let error = Weights::new(config.clone(), open())
+    let open = || Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
+    let error = ModelWeights::new(config.clone(), open())
         .unwrap_err()
         .to_string();
     // Three convolutions, each with a batch norm of four tensors.
@@ -136,7 +140,7 @@ fn rejects_mismatched_weights_and_lists_them_by_name() {
         "{error}"
     );
     config.vision.stages = None;
-    let error = Weights::new(config, open()).unwrap_err().to_string();
+    let error = ModelWeights::new(config, open()).unwrap_err().to_string();
     assert!(
         error.contains("visual.class_embedding") && error.contains("unexpected"),
         "{error}"
@@ -152,30 +156,36 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let open = |side: usize| {
         let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
         config.vision.image_size = side;
-        Weights::new(
+        ModelWeights::new(
             config,
-            Checkpoint::open(&fixture("models/rn_tiny/model.safetensors")).unwrap(),
+            Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap(),
         )
         .unwrap()
     };
     let own = open(64)
-        .resnet::<f64>()
+        .resnet_params::<f64>()
         .unwrap()
         .attnpool
         .positional_embedding;
     let resized = open(96)
-        .resnet::<f64>()
+        .resnet_params::<f64>()
         .unwrap()
         .attnpool
         .positional_embedding;
     assert_eq!(
         resized[..],
-        resize_positions(&own, 256, 2, (3, 3), CoordinateMapping::Aligned)[..]
+        resize_positional_embedding(
+            &own,
+            256,
+            2,
+            PatchGrid::square(3),
+            CoordinateMapping::AlignCorners
+        )[..]
     );
     let pixels: Vec<f32> = Random::new(5).values(2 * 3 * 96 * 96, 2.0);
-    let images = Images::new(&pixels, 96, 96).unwrap();
+    let images = ImageBatch::new(&pixels, 96, 96).unwrap();
     let found = image_tower(&open(96)).encode(images).unwrap();
-    let expected = PlainResNet::from_weights(&open(96))
+    let expected = ReferenceResNet::from_weights(&open(96))
         .unwrap()
         .encode(images)
         .unwrap();
@@ -185,9 +195,9 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
 #[test]
 fn rejects_images_that_are_too_small() {
     let pixels = vec![0.0f32; 3 * 30 * 64];
-    let images = Images::new(&pixels, 30, 64).unwrap();
+    let images = ImageBatch::new(&pixels, 30, 64).unwrap();
     let w = weights("rn_tiny");
-    let plain = PlainResNet::<f32>::from_weights(&w).unwrap();
+    let plain = ReferenceResNet::<f32>::from_weights(&w).unwrap();
     for tower in [&*image_tower(&w), &plain as &dyn ImageTower<f32>] {
         let error = tower.encode(images).unwrap_err().to_string();
         assert!(
@@ -235,6 +245,40 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
+/// Compares the fast tower with the reference tower in f64 for images of one size.
+fn compare_with_the_reference(
+    config: &ModelConfig,
+    seed: u64,
+    count: usize,
+    height: usize,
+    width: usize,
+) -> Result<(), String> {
+    let fast = ResNetTower::new(config, &Random::new(seed).resnet(config));
+    let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
+    let images = ImageBatch::new(&pixels, height, width).unwrap();
+    let found = fast.encode(images).unwrap();
+    assert_eq!(found.len(), count);
+
+    let params = Random::new(seed).resnet::<f64>(config);
+    let wide = widen(&pixels);
+    let encode = |params: ResNetParams<f64>, pixels: &[f64]| {
+        let images = ImageBatch::new(pixels, height, width).unwrap();
+        let tower = ReferenceResNet::new(config, params);
+        tower.encode(images).unwrap().values().to_vec()
+    };
+    let expected = encode(params.clone(), &wide);
+    let features = Comparison {
+        name: "features",
+        found: found.values(),
+        expected: &expected,
+    };
+    condition::check(&[features], |perturbation| {
+        let pixels = perturbation.perturbed(&wide);
+        vec![encode(perturbation.resnet(&params, config), &pixels)]
+    })
+    .map_err(|error| format!("{height}×{width}: {error}"))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -242,27 +286,10 @@ proptest! {
     fn fast_towers_agree_with_the_reference(
         config in config(), seed: u64, count in 0usize..5, height in 31usize..120, width in 31usize..120,
     ) {
-        let fast = ResNetTower::new(&config, &Random::new(seed).resnet(&config));
-        let plain = PlainResNet::<f64>::new(&config, Random::new(seed).resnet(&config));
         let own = config.vision.image_size;
         for (height, width) in [(own, own), (height, width)] {
-            let pixels: Vec<f32> = Random::new(!seed).values(count * 3 * height * width, 2.0);
-            let found = fast.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
-            let wide = widen(&pixels);
-            let expected = plain.encode(Images::new(&wide, height, width).unwrap()).unwrap();
-            prop_assert_eq!(found.len(), count);
-            let error = relative_to_max(&widen(found.values()), expected.values());
-            if error > F32 {
-                // The features are small differences of large terms: the reference in f32 is about
-                // as inaccurate.
-                let narrow = PlainResNet::<f32>::new(&config, Random::new(seed).resnet(&config));
-                let rounded = narrow.encode(Images::new(&pixels, height, width).unwrap()).unwrap();
-                let unavoidable = relative_to_max(&widen(rounded.values()), expected.values());
-                prop_assert!(
-                    error <= 4.0 * unavoidable,
-                    "{height}×{width}: {error:e}, reference in f32 {unavoidable:e}"
-                );
-            }
+            compare_with_the_reference(&config, seed, count, height, width)
+                .map_err(TestCaseError::fail)?;
         }
     }
 }
@@ -277,11 +304,15 @@ fn features_do_not_depend_on_the_number_of_threads() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| tower.encode(Images::new(&pixels, 64, 64).unwrap()).unwrap())
+        pool.install(|| {
+            tower
+                .encode(ImageBatch::new(&pixels, 64, 64).unwrap())
+                .unwrap()
+        })
     };
     let one = run(1);
     let alone = tower
-        .encode(Images::new(&pixels[229 * 3 * 64 * 64..], 64, 64).unwrap())
+        .encode(ImageBatch::new(&pixels[229 * 3 * 64 * 64..], 64, 64).unwrap())
         .unwrap();
     assert_close(one.rows().last().unwrap(), alone.values(), F32, "alone");
     for threads in [2, 5] {
@@ -293,7 +324,7 @@ fn features_do_not_depend_on_the_number_of_threads() {
 fn image_tower_opens_a_vit() {
     let w = weights("vit_gelu");
     let pixels: Vec<f32> = Random::new(4).values(3 * 32 * 32, 2.0);
-    let images = Images::new(&pixels, 32, 32).unwrap();
-    let expected = VisionTower::from_weights(&w).encode(images).unwrap();
+    let images = ImageBatch::new(&pixels, 32, 32).unwrap();
+    let expected = VisionTransformer::from_weights(&w).encode(images).unwrap();
     assert_eq!(image_tower(&w).encode(images).unwrap(), expected);
 }

@@ -2,11 +2,12 @@
 //! the reference towers.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
-    CoordinateMapping, Features, ImageTower, Images, ModelConfig, NoPrompt, NoSide, Real, Side,
-    TextTower, Weights, resize_positions,
+    CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelWeights,
+    NoSideOrigin, PatchGrid, PromptSelection, Real, TextSide, TextTower,
+    resize_positional_embedding,
 };
 use clipn_testing::figures::{Figures, assert_close, weights};
 use clipn_testing::fixture;
@@ -20,9 +21,9 @@ fn figures(path: &str) -> Figures {
     Figures::open(&fixture(path))
 }
 
-fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> Features<T> {
+fn encode<T: Real>(tower: &dyn ImageTower<T>, pixels: &[T], shape: &[usize]) -> FeatureMatrix<T> {
     tower
-        .encode(Images::new(pixels, shape[2], shape[3]).unwrap())
+        .encode(ImageBatch::new(pixels, shape[2], shape[3]).unwrap())
         .unwrap()
 }
 
@@ -38,7 +39,7 @@ fn check_features<T: Real + Into<f64>>(
     let expected = figures(&format!("models/{model}/{io}"));
     let (image, yes, no) = towers;
     let tokens = TokenBatch::new(inputs.ids("tokens"), inputs.shape("tokens")[1]).unwrap();
-    let check = |mut found: Features<T>, name: &str| {
+    let check = |mut found: FeatureMatrix<T>, name: &str| {
         assert_close(found.values(), &values(&expected, name), tolerance, name);
         if has_normalized_features(name) {
             found.normalize();
@@ -57,11 +58,13 @@ fn check_features<T: Real + Into<f64>>(
     check(yes.encode(&tokens).unwrap(), "text_features_yes");
     check(no.encode(&tokens).unwrap(), "text_features_no");
     for index in [0, 7, 15] {
-        let found = no.encode_with(&tokens, NoPrompt::Index(index)).unwrap();
+        let found = no
+            .encode_with(&tokens, PromptSelection::Index(index))
+            .unwrap();
         check(found, &format!("text_features_no_prompt{index}"));
     }
     check(
-        no.encode_with(&tokens, NoPrompt::Mean).unwrap(),
+        no.encode_with(&tokens, PromptSelection::Mean).unwrap(),
         "text_features_no_prompt16",
     );
 }
@@ -76,12 +79,12 @@ fn fast_towers_match_the_published_features() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            TransformerText::from_weights(&w, Side::Yes),
-            TransformerText::from_weights(&w, Side::No),
+            TextTransformer::from_weights(&w, TextSide::Yes),
+            TextTransformer::from_weights(&w, TextSide::No),
         );
         check_features(
             model,
-            (&VisionTower::from_weights(&w), &yes, &no),
+            (&VisionTransformer::from_weights(&w), &yes, &no),
             Figures::f32,
             "io_f32.safetensors",
             F32,
@@ -94,12 +97,12 @@ fn reference_towers_match_the_published_features_in_f32() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            PlainText::from_weights(&w, Side::Yes),
-            PlainText::from_weights(&w, Side::No),
+            ReferenceText::from_weights(&w, TextSide::Yes),
+            ReferenceText::from_weights(&w, TextSide::No),
         );
         check_features(
             model,
-            (&PlainVision::from_weights(&w), &yes, &no),
+            (&ReferenceVision::from_weights(&w), &yes, &no),
             Figures::f32,
             "io_f32.safetensors",
             F32,
@@ -112,12 +115,12 @@ fn reference_towers_match_the_published_features_in_f64() {
     for model in ["vit_gelu", "vit_quickgelu"] {
         let w = weights(model);
         let (yes, no) = (
-            PlainText::from_weights(&w, Side::Yes),
-            PlainText::from_weights(&w, Side::No),
+            ReferenceText::from_weights(&w, TextSide::Yes),
+            ReferenceText::from_weights(&w, TextSide::No),
         );
         check_features(
             model,
-            (&PlainVision::from_weights(&w), &yes, &no),
+            (&ReferenceVision::from_weights(&w), &yes, &no),
             Figures::f64,
             "io_f64.safetensors",
             F64,
@@ -138,11 +141,17 @@ fn the_logit_scale_matches_the_published_one() {
 fn interpolates_positions_for_images_of_another_size() {
     let w = weights("vit_gelu");
     let figures = figures("models/posembed/posembed.safetensors");
-    let own: Vec<f32> = w.vision::<f32>().positional_embedding.to_vec();
+    let own: Vec<f32> = w.vision_params::<f32>().positional_embedding.to_vec();
     for side in [48, 40, 24] {
         let name = |part: &str| format!("runtime_{side}x{side}.{part}");
         let grid = side / 8;
-        let positions = resize_positions(&own, 64, 4, (grid, grid), CoordinateMapping::HalfPixel);
+        let positions = resize_positional_embedding(
+            &own,
+            64,
+            4,
+            PatchGrid::square(grid),
+            CoordinateMapping::HalfPixel,
+        );
         assert_close(
             &positions[64..],
             &figures.f32(&name("pos_grid")),
@@ -151,8 +160,8 @@ fn interpolates_positions_for_images_of_another_size() {
         );
         let (pixels, shape) = (figures.f32(&name("images")), figures.shape(&name("images")));
         for tower in [
-            &VisionTower::from_weights(&w) as &dyn ImageTower<f32>,
-            &PlainVision::from_weights(&w),
+            &VisionTransformer::from_weights(&w) as &dyn ImageTower<f32>,
+            &ReferenceVision::from_weights(&w),
         ] {
             let found = encode(tower, &pixels, &shape);
             assert_close(
@@ -172,9 +181,9 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
         let name = |part: &str| format!("load_{side}.{part}");
         let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
         config.vision.image_size = side;
-        let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
-        let w = Weights::new(config, checkpoint).unwrap();
-        let positions = w.vision::<f32>().positional_embedding;
+        let checkpoint = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
+        let w = ModelWeights::new(config, checkpoint).unwrap();
+        let positions = w.vision_params::<f32>().positional_embedding;
         assert_close(
             &positions,
             &figures.f32(&name("positional_embedding")),
@@ -182,7 +191,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
             "positions",
         );
         let found = encode(
-            &VisionTower::from_weights(&w),
+            &VisionTransformer::from_weights(&w),
             &figures.f32(&name("images")),
             &figures.shape(&name("images")),
         );
@@ -201,16 +210,18 @@ fn nonsquare_images_use_their_own_grid() {
     let pixels: Vec<f32> = (0..3 * 24 * 56)
         .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
         .collect();
-    let images = Images::new(&pixels, 24, 56).unwrap();
-    let fast = VisionTower::from_weights(&w).encode(images).unwrap();
-    let plain = PlainVision::<f32>::from_weights(&w).encode(images).unwrap();
+    let images = ImageBatch::new(&pixels, 24, 56).unwrap();
+    let fast = VisionTransformer::from_weights(&w).encode(images).unwrap();
+    let plain = ReferenceVision::<f32>::from_weights(&w)
+        .encode(images)
+        .unwrap();
     assert_close(fast.values(), plain.values(), F32, "24×56");
 }
 
 #[test]
 fn text_features_do_not_depend_on_the_batch_or_the_padding() {
     let w = weights("vit_gelu");
-    let tower = TransformerText::from_weights(&w, Side::No);
+    let tower = TextTransformer::from_weights(&w, TextSide::No);
     let rows: [Vec<u32>; 3] = [
         vec![126, 5, 127],
         vec![126, 9, 8, 7, 6, 5, 4, 127],
@@ -230,7 +241,7 @@ fn text_features_do_not_depend_on_the_batch_or_the_padding() {
 #[test]
 fn rejects_invalid_inputs_and_names_the_problem() {
     let w = weights("vit_gelu");
-    let tower = TransformerText::from_weights(&w, Side::Yes);
+    let tower = TextTransformer::from_weights(&w, TextSide::Yes);
     let error = |ids: Vec<u32>, length| {
         tower
             .encode(&TokenBatch::new(ids, length).unwrap())
@@ -239,7 +250,10 @@ fn rejects_invalid_inputs_and_names_the_problem() {
     };
     assert!(error(vec![1, 128], 2).contains("token id 128"));
     assert!(error(vec![1; 17], 17).contains("at most 16 tokens (the context length), got 17"));
-    let prompt = tower.encode_with(&TokenBatch::new(vec![1, 2], 2).unwrap(), NoPrompt::Index(0));
+    let prompt = tower.encode_with(
+        &TokenBatch::new(vec![1, 2], 2).unwrap(),
+        PromptSelection::Index(0),
+    );
     assert!(
         prompt
             .unwrap_err()
@@ -247,15 +261,15 @@ fn rejects_invalid_inputs_and_names_the_problem() {
             .contains("out of range for 0 prompts")
     );
     let pixels = vec![0.0f32; 3 * 4 * 4];
-    let images = Images::new(&pixels, 4, 4).unwrap();
+    let images = ImageBatch::new(&pixels, 4, 4).unwrap();
     assert!(
-        VisionTower::from_weights(&w)
+        VisionTransformer::from_weights(&w)
             .encode(images)
             .unwrap_err()
             .to_string()
-            .contains("at least one patch of 8×8 pixels, got 4×4")
+            .contains("at least 8×8 pixels, got 4×4")
     );
-    assert!(Images::new(&pixels, 5, 4).is_err() && Images::new(&pixels, 0, 4).is_err());
+    assert!(ImageBatch::new(&pixels, 5, 4).is_err() && ImageBatch::new(&pixels, 0, 4).is_err());
 }
 
 #[test]
@@ -264,8 +278,10 @@ fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
     config.text.layers = 3;
     config.vision.layers = 1;
     config.embed_dim = 48;
-    let checkpoint = Checkpoint::open(&fixture("models/vit_gelu/model.safetensors")).unwrap();
-    let error = Weights::new(config, checkpoint).unwrap_err().to_string();
+    let checkpoint = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
+    let error = ModelWeights::new(config, checkpoint)
+        .unwrap_err()
+        .to_string();
     for part in [
         "24 missing (transformer.resblocks.2.ln_1.weight, ",
         "3 with a wrong shape (",
@@ -280,14 +296,21 @@ fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
 #[test]
 fn f32_parameters_are_views_into_the_mapped_file() {
     let w = weights("vit_gelu");
-    let vision = w.vision::<f32>();
+    let vision = w.vision_params::<f32>();
     assert!(vision.conv1.is_mapped() && vision.blocks[1].c_proj.weight.is_mapped());
-    assert!(w.text::<f32>(Side::No).token_embedding.is_mapped());
-    assert!(!w.vision::<f64>().conv1.is_mapped());
+    assert!(
+        w.text_params::<f32>(TextSide::No)
+            .token_embedding
+            .is_mapped()
+    );
+    assert!(!w.vision_params::<f64>().conv1.is_mapped());
 }
 
 #[test]
 fn detects_the_no_tower_in_the_file() {
     let w = weights("vit_gelu");
-    assert_eq!((w.no_side(), w.no_prompts()), (NoSide::Stored, 16));
+    assert_eq!(
+        (w.no_side_origin(), w.no_prompts()),
+        (NoSideOrigin::Stored, 16)
+    );
 }

@@ -161,7 +161,7 @@ fn fractions_chart(
          <p class=\"note\">Kept: fraction of in-distribution images with a score of at least the \
          threshold. Rejected: fraction of an out-of-distribution set with a lower score. \
          The percentages are those at the dashed line, {shown}.</p></figure>",
-        text(score.title()),
+        text(score.display_name()),
         legend(&lines),
     )
 }
@@ -228,7 +228,7 @@ fn points_table(
             chosen = threshold;
         }
     }
-    let title = text(score.title());
+    let title = text(score.display_name());
     let command = text(format!(
         "clipn classify --score {} --threshold {chosen}",
         score.name()

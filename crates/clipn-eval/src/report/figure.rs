@@ -86,7 +86,7 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
         body += &format!(
             "<g transform=\"translate({x} {y})\"><text class=\"title\" x=\"145\" y=\"16\">{}</text>\
              <g transform=\"translate(0 20)\">{}</g></g>",
-            text(score.title()),
+            text(score.display_name()),
             chart.body()
         );
     }

@@ -109,7 +109,7 @@ impl Gallery<'_> {
         format!(
             "<figure title=\"{name}\"><div class=\"frame\">{image}</div><figcaption>{decision}{truth}\
              <small>{} {score}</small><small class=\"path\"><bdi>{name}</bdi></small></figcaption></figure>",
-            text(self.score.title())
+            text(self.score.display_name())
         )
     }
 }

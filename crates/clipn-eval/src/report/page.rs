@@ -121,7 +121,7 @@ pub fn render_html(
         calibration,
         sets,
         id,
-        convention: options.fpr_convention.name(),
+        convention: options.fpr_convention.as_str(),
         settings: &options.settings,
     };
     Ok(page.render())

@@ -20,7 +20,7 @@ struct Group<'a> {
 
 /// Returns the title of a score as in the published table.
 pub(super) fn title(score: &str) -> &str {
-    by_name(score).map_or(score, |score| score.title())
+    by_name(score).map_or(score, |score| score.display_name())
 }
 
 /// Formats a fraction as per cent, with its spread if there is one.

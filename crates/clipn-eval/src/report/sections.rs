@@ -30,9 +30,9 @@ pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
     // A score whose unit differs in log space is a probability.
     let logarithm = precision == Precision::F64 && score.to_stable(0.5) != 0.5;
     if logarithm {
-        format!("ln {}", score.title())
+        format!("ln {}", score.display_name())
     } else {
-        score.title().to_owned()
+        score.display_name().to_owned()
     }
 }
 
@@ -81,7 +81,7 @@ impl<'a> Sections<'a> {
         format!(
             "Example images are decided by {} at the threshold {shown}, {why}; \
              images below it are “unknown”.",
-            score.title()
+            score.display_name()
         )
     }
 
@@ -99,7 +99,7 @@ impl<'a> Sections<'a> {
             };
             let ranked = RankedScores::new(&id, &ood).map_err(wrap)?;
             curves.push(ranked.roc());
-            let name = format!("{} {}", score.title(), percent(ranked.auroc()));
+            let name = format!("{} {}", score.display_name(), percent(ranked.auroc()));
             names.push((format!("s{index}"), name));
             let threshold = self
                 .deciding_score
@@ -137,7 +137,7 @@ impl<'a> Sections<'a> {
         let chart = histogram(&format!("{unit} on {set}"), &unit, id, ood, threshold);
         format!(
             "<figure class=\"chart\"><h3>{}</h3>{chart}</figure>",
-            text(score.title())
+            text(score.display_name())
         )
     }
 

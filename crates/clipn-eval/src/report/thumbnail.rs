@@ -27,7 +27,7 @@ pub(super) struct Thumbnail {
 /// Reads an image and scales its long side down to `side`. Returns `None` for an unreadable image,
 /// which must not fail the report.
 pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
-    let decoded = decode_file(path, &DecodeOptions::for_users()).ok()?;
+    let decoded = decode_file(path, &DecodeOptions::for_display()).ok()?;
     let (width, height) = (decoded.width(), decoded.height());
     let pixels = Pixels::from_raw(width, height, decoded.into_pixels())?;
     let long = width.max(height);

@@ -1,7 +1,7 @@
 //! Hugging Face's cache: `models--OWNER--NAME/` contains `blobs/` named by ETag,
 //! `snapshots/COMMIT/` with links to them, and `refs/` with the commit of each branch and tag.
 
-mod held;
+mod inventory;
 #[cfg(feature = "download")]
 mod write;
 
@@ -9,10 +9,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::name::is_commit;
-use super::{HubName, Settings};
+use crate::hub_name::{HubName, is_commit};
+use crate::settings::DownloadSettings;
 
-pub use held::{CacheInventory, CachedWeights, IncompleteDownloads};
+pub use inventory::{CacheInventory, CachedWeights, IncompleteDownloads};
 #[cfg(feature = "download")]
 pub(crate) use write::create_directory;
 
@@ -46,7 +46,7 @@ pub(crate) fn nonstandard_names<'a>(files: impl Iterator<Item = &'a str>) -> Vec
 }
 
 /// Whether a weights file exists, and if it is an index, all of its shards.
-fn is_whole(weights: &Path) -> bool {
+fn is_complete(weights: &Path) -> bool {
     let is_index = weights.to_string_lossy().ends_with(".index.json");
     let has_shards = || {
         let parts = clipn_checkpoint::shard_names(weights);
@@ -57,6 +57,28 @@ fn is_whole(weights: &Path) -> bool {
         })
     };
     weights.is_file() && (!is_index || has_shards())
+}
+
+impl From<PathBuf> for CachedModel {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Finds the complete weights of a repository in the cache.
+pub(crate) fn find_cached(name: &HubName, settings: &DownloadSettings) -> Option<CachedModel> {
+    let repository = Repository::new(name, settings);
+    let commit = repository.cached_commit(&name.revision)?;
+    repository.weights(&commit, name.file.as_deref())
+}
+
+/// Path in the cache of a file that is identified by its URL: `SHA256/NAME`.
+pub(crate) fn url_file_path(url: &str, sha256: &str, settings: &DownloadSettings) -> PathBuf {
+    let name = url.rsplit('/').next().unwrap_or_default();
+    settings.url_files_dir().join(sha256).join(name)
 }
 
 /// Location of a repository in the cache. It may not exist.
@@ -71,7 +93,7 @@ pub(crate) struct Repository {
 
 /// Complete weights in the cache.
 #[derive(Debug)]
-pub(crate) struct Cached {
+pub(crate) struct CachedModel {
     /// Directory of the snapshot, or the weights file if its name is not a standard one.
     pub(crate) path: PathBuf,
     /// Warnings about the files.
@@ -79,7 +101,7 @@ pub(crate) struct Cached {
 }
 
 impl Repository {
-    pub(crate) fn of(name: &HubName, settings: &Settings) -> Self {
+    pub(crate) fn new(name: &HubName, settings: &DownloadSettings) -> Self {
         let directory = format!("models--{}--{}", name.owner, name.name);
         Self {
             #[cfg(feature = "download")]
@@ -107,14 +129,11 @@ impl Repository {
     }
 
     /// Weights of a snapshot, or `file` in it, if all files that are needed to open them exist.
-    pub(crate) fn weights(&self, commit: &str, file: Option<&str>) -> Option<Cached> {
+    pub(crate) fn weights(&self, commit: &str, file: Option<&str>) -> Option<CachedModel> {
         let snapshot = self.snapshot(commit);
         if let Some(file) = file {
             let path = snapshot.join(file);
-            return is_whole(&path).then(|| Cached {
-                path,
-                notes: Vec::new(),
-            });
+            return is_complete(&path).then(|| path.into());
         }
         let Some(weights) =
             clipn_checkpoint::preferred_weights_name(|name| snapshot.join(name).is_file())
@@ -127,18 +146,15 @@ impl Repository {
                 .filter_map(|entry| entry.file_name().into_string().ok())
                 .collect();
             return match nonstandard_names(files.iter().map(String::as_str)).as_slice() {
-                [only] => Some(Cached {
-                    path: snapshot.join(only),
-                    notes: Vec::new(),
-                }),
+                [only] => Some(snapshot.join(only).into()),
                 _ => None,
             };
         };
-        if !is_whole(&snapshot.join(weights)) {
+        if !is_complete(&snapshot.join(weights)) {
             return None;
         }
         let notes = self.missing_config_notes(commit, weights);
-        Some(Cached {
+        Some(CachedModel {
             path: snapshot,
             notes,
         })
@@ -148,7 +164,7 @@ impl Repository {
     fn missing_config_notes(&self, commit: &str, weights: &str) -> Vec<String> {
         let snapshot = self.snapshot(commit);
         let has = |name: &str| snapshot.join(name).is_file();
-        let lacks = |name: &str| !has(name) && !self.absent(commit, name).is_file();
+        let lacks = |name: &str| !has(name) && !self.absence_marker(commit, name).is_file();
         let config = if clipn_checkpoint::is_open_clip_file_name(weights) {
             OPEN_CLIP_CONFIG
         } else if has("state.json") || has(OPEN_CLIP_CONFIG) {
@@ -167,7 +183,7 @@ impl Repository {
     }
 
     /// Path of the marker that a snapshot lacks a file.
-    fn absent(&self, commit: &str, file: &str) -> PathBuf {
+    fn absence_marker(&self, commit: &str, file: &str) -> PathBuf {
         self.root.join(".no_exist").join(commit).join(file)
     }
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Repository;
-use crate::DownloadError;
-use crate::name::{is_commit, is_inside};
+use crate::cache::Repository;
+use crate::error::DownloadError;
+use crate::hub_name::{is_commit, is_safe_path};
 
 impl Repository {
     /// Path of the content of a file, by the ETag that the hub returns for it.
@@ -27,7 +27,7 @@ impl Repository {
     /// Links a file of a snapshot to its blob: by a relative symbolic link, or if that is disabled
     /// or not supported, by a hard link or a copy. The file is replaced atomically.
     pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<(), DownloadError> {
-        debug_assert!(is_inside(file));
+        debug_assert!(is_safe_path(file));
         let pointer = self.pointer(commit, file);
         let directory = pointer.parent().unwrap_or(&self.root);
         create_directory(directory)?;
@@ -55,19 +55,19 @@ impl Repository {
         if is_commit(revision) || self.cached_commit(revision).as_deref() == Some(commit) {
             return;
         }
-        self.put(&self.root.join("refs").join(revision), commit);
+        self.write_atomically(&self.root.join("refs").join(revision), commit);
     }
 
     /// Records that a snapshot lacks a file, as huggingface_hub does.
     pub(crate) fn mark_absent(&self, commit: &str, file: &str) {
-        let path = self.absent(commit, file);
+        let path = self.absence_marker(commit, file);
         if !path.is_file() {
-            self.put(&path, "");
+            self.write_atomically(&path, "");
         }
     }
 
     /// Replaces a small file atomically. Errors are ignored.
-    fn put(&self, path: &Path, text: &str) {
+    fn write_atomically(&self, path: &Path, text: &str) {
         let temporary = temporary_path(path);
         let directory = path.parent().unwrap_or(&self.root);
         let written = fs::create_dir_all(directory).and_then(|()| fs::write(&temporary, text));

@@ -7,9 +7,9 @@ use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Error, Timeout};
 
-use super::Network;
-use super::redirect::{bare, host, join, origin, redirect_error};
-use crate::DownloadError;
+use crate::error::DownloadError;
+use crate::http::Network;
+use crate::http::redirect::{host, join, origin, redirect_error, without_query};
 
 /// Maximum number of redirects per request; browsers follow about 20.
 const MAX_REDIRECTS: u32 = 10;
@@ -20,16 +20,16 @@ const MAX_PEM_BYTES: u64 = 16 << 20;
 /// Redirect policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RedirectPolicy {
-    /// All redirects are followed.
-    Anywhere,
-    /// Redirects within the server are followed, unless they describe a large file
-    /// (`X-Linked-ETag`). Other redirects are returned as responses.
-    Within,
+    /// RedirectPolicy all redirects.
+    All,
+    /// RedirectPolicy redirects within the server, unless they describe a large file (`X-Linked-ETag`).
+    /// Other redirects are returned as responses.
+    SameOrigin,
 }
 
 /// HTTP client with the token, proxies and timeouts of a [`Network`].
 #[derive(Debug)]
-pub(crate) struct Client<'a> {
+pub(crate) struct HubClient<'a> {
     network: &'a Network,
     agent: Agent,
     hub: (String, String, u16),
@@ -38,10 +38,10 @@ pub(crate) struct Client<'a> {
 /// Response whose body is not read yet.
 pub(crate) struct HttpResponse {
     uri: Uri,
-    response: Response<Body>,
+    inner: Response<Body>,
 }
 
-impl<'a> Client<'a> {
+impl<'a> HubClient<'a> {
     pub(crate) fn new(network: &'a Network) -> Result<Self, DownloadError> {
         let retry_policy = &network.retry_policy;
         let mut tls = TlsConfig::builder();
@@ -50,20 +50,22 @@ impl<'a> Client<'a> {
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // Redirects are followed in `ask`, which decides whether to send the token.
+            // Followed in `send`, because ureq's own redirects go to other schemes than HTTPS, do not
+            // stop at responses that describe a large file, and with `RedirectAuthHeaders::SameHost`
+            // send the token to any port of the host.
             .max_redirects(0)
             .proxy(None)
             .tls_config(tls.build())
             .user_agent(concat!("clipn/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(retry_policy.connect))
-            .timeout_connect(Some(retry_policy.connect))
-            .timeout_recv_response(Some(retry_policy.read))
-            .timeout_per_read(Some(retry_policy.read))
-            .timeout_per_write(Some(retry_policy.read));
+            .timeout_resolve(Some(retry_policy.connect_timeout))
+            .timeout_connect(Some(retry_policy.connect_timeout))
+            .timeout_recv_response(Some(retry_policy.read_timeout))
+            .timeout_per_read(Some(retry_policy.read_timeout))
+            .timeout_per_write(Some(retry_policy.read_timeout));
         let endpoint: Uri = network
             .endpoint
             .parse()
-            .map_err(|_| DownloadError::Variable {
+            .map_err(|_| DownloadError::Environment {
                 variable: "HF_ENDPOINT",
                 problem: "must be a URL such as https://huggingface.co".to_owned(),
             })?;
@@ -79,8 +81,8 @@ impl<'a> Client<'a> {
     }
 
     /// Whether a response comes from the hub itself.
-    pub(crate) fn is_hub(&self, answer: &HttpResponse) -> bool {
-        origin(&answer.uri) == self.hub
+    pub(crate) fn is_hub(&self, response: &HttpResponse) -> bool {
+        origin(&response.uri) == self.hub
     }
 
     /// Sends a request without retries and follows redirects. The token is sent to the hub only,
@@ -89,30 +91,30 @@ impl<'a> Client<'a> {
     /// # Errors
     /// [`DownloadError::Redirect`] if a redirect is refused, or an error of the connection. Any
     /// status is a response.
-    pub(crate) fn ask(
+    pub(crate) fn send(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &[(&str, String)],
-        follow: RedirectPolicy,
+        redirects: RedirectPolicy,
     ) -> Result<HttpResponse, DownloadError> {
         let mut uri = uri.clone();
         let mut send_token = true;
         for _ in 0..=MAX_REDIRECTS {
             send_token &= origin(&uri) == self.hub;
-            let answer = self.once(method, &uri, headers, send_token)?;
-            let Some(location) = answer
+            let response = self.send_once(method, &uri, headers, send_token)?;
+            let Some(location) = response
                 .header("location")
-                .filter(|_| answer.response.status().is_redirection())
+                .filter(|_| response.inner.status().is_redirection())
             else {
-                return Ok(answer);
+                return Ok(response);
             };
             let to = join(&uri, location)
                 .ok_or_else(|| refused(&uri, &uri, "invalid `Location` header"))?;
-            if follow == RedirectPolicy::Within
-                && (origin(&to) != origin(&uri) || answer.header("x-linked-etag").is_some())
+            if redirects == RedirectPolicy::SameOrigin
+                && (origin(&to) != origin(&uri) || response.header("x-linked-etag").is_some())
             {
-                return Ok(answer);
+                return Ok(response);
             }
             if let Some(reason) = redirect_error(&uri, &to) {
                 return Err(refused(&uri, &to, reason));
@@ -122,7 +124,7 @@ impl<'a> Client<'a> {
         Err(refused(&uri, &uri, "too many redirects"))
     }
 
-    fn once(
+    fn send_once(
         &self,
         method: &Method,
         uri: &Uri,
@@ -140,23 +142,23 @@ impl<'a> Client<'a> {
         }
         let failed = |error: Error| failure(uri, error);
         let request = request.body(()).map_err(|error| failed(error.into()))?;
-        let proxy = self.network.proxies.of(uri).cloned();
+        let proxy = self.network.proxies.for_uri(uri).cloned();
         let request = self.agent.configure_request(request).proxy(proxy).build();
-        let response = self.agent.run(request).map_err(failed)?;
+        let inner = self.agent.run(request).map_err(failed)?;
         Ok(HttpResponse {
             uri: uri.clone(),
-            response,
+            inner,
         })
     }
 }
 
 impl HttpResponse {
     pub(crate) fn status(&self) -> u16 {
-        self.response.status().as_u16()
+        self.inner.status().as_u16()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
+        self.inner.headers().get(name)?.to_str().ok()
     }
 
     /// Parses a header as a number.
@@ -170,18 +172,18 @@ impl HttpResponse {
     }
 
     /// Converts an unexpected status to [`DownloadError::Status`].
-    pub(crate) fn refusal(&self, what: &str) -> DownloadError {
+    pub(crate) fn status_error(&self, what: &str) -> DownloadError {
         DownloadError::Status {
             what: what.to_owned(),
             host: self.host(),
             status: self.status(),
-            after: self.number("retry-after").map(Duration::from_secs),
+            retry_after: self.number("retry-after").map(Duration::from_secs),
         }
     }
 
-    /// Returns the body. Convert its I/O errors with [`Reading::failure`].
-    pub(crate) fn into_body(self) -> (impl Read, Reading) {
-        (self.response.into_body().into_reader(), Reading(self.uri))
+    /// Returns the body. Convert its I/O errors with [`BodySource::failure`].
+    pub(crate) fn into_body(self) -> (impl Read, BodySource) {
+        (self.inner.into_body().into_reader(), BodySource(self.uri))
     }
 
     /// Reads the whole body.
@@ -189,7 +191,7 @@ impl HttpResponse {
     /// # Errors
     /// [`DownloadError::TooLarge`] if it has more than `limit` bytes, or an error of the
     /// connection.
-    pub(crate) fn whole(self, what: &str, limit: u64) -> Result<Vec<u8>, DownloadError> {
+    pub(crate) fn read_to_end(self, what: &str, limit: u64) -> Result<Vec<u8>, DownloadError> {
         let (body, reading) = self.into_body();
         let mut bytes = Vec::new();
         let read = body.take(limit + 1).read_to_end(&mut bytes);
@@ -206,16 +208,16 @@ impl HttpResponse {
 }
 
 /// Source of a body, for error messages.
-pub(crate) struct Reading(Uri);
+pub(crate) struct BodySource(Uri);
 
-impl Reading {
-    /// Converts an I/O error of a body after `got` bytes.
-    pub(crate) fn failure(&self, error: io::Error, what: &str, got: u64) -> DownloadError {
+impl BodySource {
+    /// Converts an I/O error of a body after `received` bytes.
+    pub(crate) fn failure(&self, error: io::Error, what: &str, received: u64) -> DownloadError {
         match Error::from(error) {
-            Error::Io(_) | Error::Protocol(_) => DownloadError::Cut {
+            Error::Io(_) | Error::Protocol(_) => DownloadError::ConnectionClosed {
                 what: what.to_owned(),
                 host: host(&self.0),
-                got,
+                received,
             },
             error => failure(&self.0, error),
         }
@@ -224,8 +226,8 @@ impl Reading {
 
 fn refused(from: &Uri, to: &Uri, reason: &'static str) -> DownloadError {
     DownloadError::Redirect {
-        from: bare(from),
-        to: bare(to),
+        from: without_query(from),
+        to: without_query(to),
         reason,
     }
 }

@@ -5,7 +5,9 @@ mod client;
 mod network;
 mod proxies;
 mod redirect;
+mod retry;
 
-pub(super) use client::{Client, HttpResponse, RedirectPolicy};
-pub use network::{Network, RetryPolicy, Token};
+pub(crate) use client::{HttpResponse, HubClient, RedirectPolicy};
+pub use network::{Network, Token};
 pub use proxies::Proxies;
+pub use retry::RetryPolicy;

@@ -2,12 +2,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use super::Proxies;
-use crate::DownloadError;
-use crate::settings::Variables;
-use clipn_base::progress::Progress;
+use crate::env::EnvVars;
+use crate::error::DownloadError;
+use crate::http::{Proxies, RetryPolicy};
 
 /// Default endpoint: Hugging Face's hub.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -17,6 +15,7 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 
 /// Network configuration: endpoint, token, proxies, certificates and timeouts.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Network {
     /// URL of the hub without a trailing slash. Default: `https://huggingface.co`.
     pub endpoint: String,
@@ -30,9 +29,22 @@ pub struct Network {
     pub retry_policy: RetryPolicy,
 }
 
+impl Default for Network {
+    /// Hugging Face's hub, without token and proxies.
+    fn default() -> Self {
+        Self {
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            token: None,
+            proxies: Proxies::default(),
+            certificates: None,
+            retry_policy: RetryPolicy::default(),
+        }
+    }
+}
+
 impl Network {
-    pub(crate) fn from_variables(
-        variables: &Variables<'_>,
+    pub(crate) fn from_env_vars(
+        variables: &EnvVars<'_>,
         home: Option<&Path>,
     ) -> Result<Self, DownloadError> {
         let endpoint = variables.get("HF_ENDPOINT").map_or_else(
@@ -46,7 +58,7 @@ impl Network {
             || endpoint.contains(['?', '#', '@'])
         {
             let problem = "must be a URL such as https://huggingface.co".to_owned();
-            return Err(DownloadError::Variable {
+            return Err(DownloadError::Environment {
                 variable: "HF_ENDPOINT",
                 problem,
             });
@@ -54,8 +66,8 @@ impl Network {
         let certificates = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
         Ok(Self {
             endpoint,
-            token: Token::from_variables(variables, home)?,
-            proxies: Proxies::from_variables(variables)?,
+            token: Token::from_env_vars(variables, home)?,
+            proxies: Proxies::from_env_vars(variables)?,
             certificates: certificates.iter().find_map(|name| variables.path(name)),
             retry_policy: RetryPolicy::default(),
         })
@@ -80,8 +92,8 @@ impl Token {
     }
 
     /// Reads `HF_TOKEN`, or the file that `hf auth login` writes.
-    fn from_variables(
-        variables: &Variables<'_>,
+    fn from_env_vars(
+        variables: &EnvVars<'_>,
         home: Option<&Path>,
     ) -> Result<Option<Self>, DownloadError> {
         for variable in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
@@ -92,7 +104,7 @@ impl Token {
             let problem = "must be a token without spaces, such as hf_…".to_owned();
             return token
                 .map(Some)
-                .ok_or(DownloadError::Variable { variable, problem });
+                .ok_or(DownloadError::Environment { variable, problem });
         }
         if variables.is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             return Ok(None);
@@ -119,107 +131,21 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Timeouts, maximum number of attempts, and exponential backoff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Timeout for resolving the host name, and for connecting. Default: 10 s.
-    pub connect: Duration,
-    /// Timeout for the response head, and for each read and write. Default: 30 s.
-    pub read: Duration,
-    /// Maximum number of consecutive attempts without progress. Default: 5.
-    pub tries: u32,
-    /// Pause before the second attempt. It doubles with each attempt, up to 30 s. Default: 1 s.
-    pub pause: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            read: Duration::from_secs(30),
-            tries: 5,
-            pause: Duration::from_secs(1),
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// Maximum pause between two attempts, even if `Retry-After` is longer.
-    const MAX_PAUSE: Duration = Duration::from_secs(30);
-
-    /// Calls `attempt` until it succeeds, fails with an error that is not transient, or reaches the
-    /// maximum number of attempts.
-    pub(crate) fn again<T>(
-        &self,
-        what: &str,
-        progress: &dyn Progress,
-        mut attempt: impl FnMut() -> Result<T, DownloadError>,
-    ) -> Result<T, DownloadError> {
-        let mut failures = 0;
-        loop {
-            match attempt() {
-                Err(error) if error.is_transient() && failures + 1 < self.tries => {
-                    failures += 1;
-                    self.wait(failures, &error, what, progress)?;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Sleeps before the next attempt: with exponential backoff, or for the time of `Retry-After`.
-    /// Jitter of up to a quarter of [`pause`](Self::pause) spreads the retries of several clients.
-    ///
-    /// # Errors
-    /// [`DownloadError::Cancelled`] if the download is cancelled meanwhile.
-    pub(crate) fn wait(
-        &self,
-        failures: u32,
-        error: &DownloadError,
-        what: &str,
-        progress: &dyn Progress,
-    ) -> Result<(), DownloadError> {
-        let retry_after = match error {
-            DownloadError::Status { after, .. } => *after,
-            _ => None,
-        };
-        let doubled = self
-            .pause
-            .saturating_mul(1 << failures.saturating_sub(1).min(10));
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let jitter = self.pause / 4 * (now.subsec_nanos() % 100) / 100;
-        let mut left = retry_after.unwrap_or(doubled).min(Self::MAX_PAUSE) + jitter;
-        while !left.is_zero() {
-            if progress.is_cancelled() {
-                return Err(DownloadError::Cancelled {
-                    what: what.to_owned(),
-                });
-            }
-            let step = left.min(Duration::from_millis(50));
-            std::thread::sleep(step);
-            left -= step;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::Settings;
 
     fn network(variables: &[(&str, &str)]) -> Result<Network, DownloadError> {
-        let get = |name: &str| {
+        let lookup = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found
                 .map(|(_, value)| OsString::from(value))
                 .or((name == "HF_HOME").then(|| "/nowhere".into()))
         };
-        Settings::from_variables(&get).map(|settings| settings.network)
+        let variables = EnvVars::new(&lookup);
+        Network::from_env_vars(&variables, variables.hf_home().as_deref())
     }
 
     #[test]

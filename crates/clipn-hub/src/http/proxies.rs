@@ -1,34 +1,45 @@
+//! Proxies from the usual environment variables.
+//!
+//! [`Proxy::new`] parses the URLs. ureq's `Proxy::try_from_env` selects none of the proxies here: it
+//! has one proxy for both schemes, prefers `ALL_PROXY` to `HTTPS_PROXY`, uses no proxy if its URL is
+//! invalid, and its `NO_PROXY` knows neither subdomains of a plain domain, ports nor CIDR ranges.
+
 use std::net::IpAddr;
 
 use ureq::Proxy;
 use ureq::http::Uri;
 
-use super::redirect::origin;
-use crate::DownloadError;
-use crate::settings::Variables;
+use crate::env::EnvVars;
+use crate::error::DownloadError;
+use crate::http::redirect::origin;
 
-/// Proxies by URL scheme, and hosts that are reached directly, from the usual environment
-/// variables.
+/// Proxies by URL scheme, and hosts that are reached directly. Default: no proxy.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
-    exceptions: Vec<String>,
+    no_proxy: Vec<String>,
 }
 
 impl Proxies {
     /// Reads `HTTPS_PROXY` and `HTTP_PROXY` for their schemes, with `ALL_PROXY` as the fallback,
     /// and the exceptions in `NO_PROXY`. Lower-case names take precedence.
-    pub(super) fn from_variables(variables: &Variables<'_>) -> Result<Self, DownloadError> {
-        let all = [("all_proxy", "ALL_PROXY")];
+    pub(super) fn from_env_vars(variables: &EnvVars<'_>) -> Result<Self, DownloadError> {
+        let no_proxy = variables
+            .get("no_proxy")
+            .or_else(|| variables.get("NO_PROXY"));
         Ok(Self {
-            http: first(variables, [("http_proxy", "HTTP_PROXY")].iter().chain(&all))?,
-            https: first(
+            http: proxy(
                 variables,
-                [("https_proxy", "HTTPS_PROXY")].iter().chain(&all),
+                ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
             )?,
-            exceptions: any_case(variables, "no_proxy", "NO_PROXY")
+            https: proxy(
+                variables,
+                ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+            )?,
+            no_proxy: no_proxy
                 .unwrap_or_default()
+                .to_string_lossy()
                 .split([',', ' '])
                 .map(|entry| entry.trim().to_ascii_lowercase())
                 .filter(|entry| !entry.is_empty())
@@ -37,14 +48,10 @@ impl Proxies {
     }
 
     /// Proxy for a URL; `None` for a direct connection.
-    pub(super) fn of(&self, uri: &Uri) -> Option<&Proxy> {
+    pub(super) fn for_uri(&self, uri: &Uri) -> Option<&Proxy> {
         let (scheme, host, port) = origin(uri);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        if self
-            .exceptions
-            .iter()
-            .any(|entry| matches_exception(entry, host, port))
-        {
+        if self.no_proxy.iter().any(|entry| matches(entry, host, port)) {
             return None;
         }
         if scheme == "https" {
@@ -55,53 +62,42 @@ impl Proxies {
     }
 }
 
-fn any_case(variables: &Variables<'_>, lower: &str, upper: &str) -> Option<String> {
-    variables
-        .get(lower)
-        .or_else(|| variables.get(upper))
-        .map(|value| value.to_string_lossy().into_owned())
-}
-
-fn first<'a>(
-    variables: &Variables<'_>,
-    names: impl Iterator<Item = &'a (&'static str, &'static str)>,
+/// Proxy from the first of the variables that is set.
+fn proxy(
+    variables: &EnvVars<'_>,
+    names: [&'static str; 4],
 ) -> Result<Option<Proxy>, DownloadError> {
-    for (lower, upper) in names {
-        if let Some(value) = any_case(variables, lower, upper) {
-            let variable = if variables.get(lower).is_some() {
-                lower
-            } else {
-                upper
-            };
-            // The message does not contain the value, which may include a password.
-            let problem =
-                "must be a proxy URL such as http://HOST:PORT or socks5://HOST:PORT".to_owned();
-            return Proxy::new(value.trim())
-                .map(Some)
-                .map_err(|_| DownloadError::Variable { variable, problem });
-        }
-    }
-    Ok(None)
+    let set = names
+        .into_iter()
+        .find_map(|name| Some((name, variables.get(name)?)));
+    let Some((variable, value)) = set else {
+        return Ok(None);
+    };
+    // The message does not contain the value, which may include a password.
+    Proxy::new(value.to_string_lossy().trim())
+        .map(Some)
+        .map_err(|_| DownloadError::Environment {
+            variable,
+            problem: "must be a proxy URL such as http://HOST:PORT or socks5://HOST:PORT"
+                .to_owned(),
+        })
 }
 
 /// Whether an entry of `NO_PROXY` matches the host: `*`, a domain with its subdomains, an IP
 /// address, or a CIDR range such as `10.0.0.0/8`. Domains may have a port.
-fn matches_exception(entry: &str, host: &str, port: u16) -> bool {
+fn matches(entry: &str, host: &str, port: u16) -> bool {
     if entry == "*" {
         return true;
     }
     if let Ok(address) = host.parse::<IpAddr>() {
         if let Some((network, bits)) = entry.split_once('/') {
-            let (Ok(network), Ok(bits)) = (network.parse(), bits.parse()) else {
-                return false;
+            return match (network.parse(), bits.parse()) {
+                (Ok(network), Ok(bits)) => is_within(address, network, bits),
+                _ => false,
             };
-            return is_within(address, network, bits);
         }
-        if let Ok(other) = entry
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-        {
+        let entry = entry.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(other) = entry.parse::<IpAddr>() {
             return other == address;
         }
     }
@@ -113,24 +109,21 @@ fn matches_exception(entry: &str, host: &str, port: u16) -> bool {
         _ => (entry, None),
     };
     let domain = domain.trim_start_matches('*').trim_start_matches('.');
-    let is_below = || {
+    let is_subdomain = || {
         host.strip_suffix(domain)
             .is_some_and(|rest| rest.ends_with('.'))
     };
-    only.is_none_or(|only| only == port) && !domain.is_empty() && (host == domain || is_below())
+    only.is_none_or(|only| only == port) && !domain.is_empty() && (host == domain || is_subdomain())
 }
 
 /// Whether an address is in the CIDR range `network/bits`.
 fn is_within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(b)) if bits <= 32 => {
-            bits == 0 || (a.to_bits() ^ b.to_bits()) >> (32 - bits) == 0
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) if bits <= 128 => {
-            bits == 0 || (a.to_bits() ^ b.to_bits()) >> (128 - bits) == 0
-        }
-        _ => false,
-    }
+    let (difference, width) = match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits() ^ b.to_bits()), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits(), 128),
+        _ => return false,
+    };
+    bits <= width && difference.checked_shr(width - bits).unwrap_or(0) == 0
 }
 
 #[cfg(test)]
@@ -146,13 +139,13 @@ mod tests {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| OsString::from(value))
         };
-        Proxies::from_variables(&Variables::new(&get))
+        Proxies::from_env_vars(&EnvVars::new(&get))
     }
 
     fn proxy_host(variables: &[(&str, &str)], uri: &str) -> Option<String> {
         proxies(variables)
             .unwrap()
-            .of(&uri.parse().unwrap())
+            .for_uri(&uri.parse().unwrap())
             .map(|proxy| proxy.host().to_owned())
     }
 
@@ -204,6 +197,8 @@ mod tests {
             ("a.test:8443", "https://a.test:8443/"),
             ("127.0.0.1", "http://127.0.0.1:80/"),
             ("10.0.0.0/8", "http://10.200.3.4/"),
+            ("0.0.0.0/0", "http://10.200.3.4/"),
+            ("::/0", "http://[fd12::1]/"),
             ("::1", "http://[::1]:9/"),
             ("fd00::/8", "http://[fd12::1]/"),
         ] {
@@ -223,7 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn invalid_proxy_error_does_not_contain_the_password() {
+    fn output_does_not_contain_the_password() {
+        let valid = proxies(&[("HTTPS_PROXY", "http://me:secret@p:1")]).unwrap();
+        assert!(!format!("{valid:?}").contains("secret"), "{valid:?}");
         let error = proxies(&[("HTTPS_PROXY", "gopher://me:secret@p")])
             .unwrap_err()
             .to_string();

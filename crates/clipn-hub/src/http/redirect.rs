@@ -1,6 +1,6 @@
 use ureq::http::Uri;
 
-/// Origin of a URL: scheme, host and port, in lower case.
+/// PretrainedSource of a URL: scheme, host and port, in lower case.
 pub(super) fn origin(uri: &Uri) -> (String, String, u16) {
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
     let port = uri
@@ -23,7 +23,7 @@ pub(super) fn host(uri: &Uri) -> String {
 }
 
 /// URL without its query, which may contain signatures.
-pub(super) fn bare(uri: &Uri) -> String {
+pub(super) fn without_query(uri: &Uri) -> String {
     format!(
         "{}://{}{}",
         uri.scheme_str().unwrap_or_default(),
@@ -125,6 +125,9 @@ mod tests {
             origin(&uri("http://a.test:1/")),
             origin(&uri("http://a.test:2/"))
         );
-        assert_eq!(bare(&uri("https://a.test/x?secret=1")), "https://a.test/x");
+        assert_eq!(
+            without_query(&uri("https://a.test/x?secret=1")),
+            "https://a.test/x"
+        );
     }
 }

@@ -1,19 +1,20 @@
+use clipn_base::progress::Progress;
 use ureq::http::{Method, Uri};
 
-use super::{address, encoded, listing};
 use crate::cache::{Repository, create_directory};
-use crate::http::{Client, RedirectPolicy};
-use crate::name::is_inside;
-use crate::transfer::{Lock, Transfer};
-use crate::{DownloadError, HubName};
-use clipn_base::progress::Progress;
+use crate::error::DownloadError;
+use crate::http::{HubClient, RedirectPolicy};
+use crate::hub::listing;
+use crate::hub::url::{hub_url, percent_encode};
+use crate::hub_name::{HubName, is_safe_path};
+use crate::transfer::{FileLock, Transfer};
 
 /// Maximum number of restarts because a file changed during its download.
 const MAX_CHANGES: u32 = 2;
 
 /// Downloader for the files of a repository at a commit.
-pub(super) struct Files<'a> {
-    pub(super) client: &'a Client<'a>,
+pub(super) struct FileDownloader<'a> {
+    pub(super) client: &'a HubClient<'a>,
     pub(super) repository: &'a Repository,
     pub(super) name: &'a HubName,
     pub(super) commit: &'a str,
@@ -41,64 +42,64 @@ impl FileInfo {
     }
 }
 
-impl Files<'_> {
+impl FileDownloader<'_> {
     /// Ensures that the snapshot contains the file, with a size of at most `limit` bytes.
     pub(super) fn fetch(&self, file: &str, limit: u64) -> Result<(), DownloadError> {
-        if !is_inside(file) {
-            return Err(DownloadError::Name {
-                given: self.name.to_string(),
-                problem: "a file of the repository has an unsafe path",
+        if !is_safe_path(file) {
+            return Err(DownloadError::UnsafePath {
+                repository: self.name.without_revision(),
+                path: file.to_owned(),
             });
         }
         if self.repository.pointer(self.commit, file).is_file() {
             return Ok(());
         }
-        let uri = self.address(file)?;
+        let uri = self.url(file)?;
         let mut changes = 0;
         loop {
-            let info = self.describe(file, &uri)?;
+            let info = self.fetch_info(file, &uri)?;
             match self.fetch_blob(file, &uri, &info, limit) {
                 // The file changed between the `HEAD` request and the download.
-                Err(DownloadError::Unsteady { .. }) if changes < MAX_CHANGES => changes += 1,
+                Err(DownloadError::Changed { .. }) if changes < MAX_CHANGES => changes += 1,
                 Err(error) => return Err(error),
                 Ok(()) => return self.repository.link(&info.etag, self.commit, file),
             }
         }
     }
 
-    fn address(&self, file: &str) -> Result<Uri, DownloadError> {
+    fn url(&self, file: &str) -> Result<Uri, DownloadError> {
         let path = format!(
             "{}/resolve/{}/{}",
-            self.name.repository(),
+            self.name.repo_id(),
             self.commit,
-            encoded(file, '/')
+            percent_encode(file, '/')
         );
-        address(self.client, &path)
+        hub_url(self.client, &path)
     }
 
     /// Requests the ETag and size. Large files are on a storage server; the redirect to it contains
     /// both.
-    fn describe(&self, file: &str, uri: &Uri) -> Result<FileInfo, DownloadError> {
+    fn fetch_info(&self, file: &str, uri: &Uri) -> Result<FileInfo, DownloadError> {
         self.client
             .network()
             .retry_policy
-            .again(file, self.progress, || {
-                let answer = self
-                    .client
-                    .ask(&Method::HEAD, uri, &[], RedirectPolicy::Within)?;
-                let is_redirect = (300..400).contains(&answer.status());
-                if !is_redirect && answer.status() != 200 {
-                    return Err(listing::refusal(&answer, self.client, self.name));
+            .retry(file, self.progress, || {
+                let response =
+                    self.client
+                        .send(&Method::HEAD, uri, &[], RedirectPolicy::SameOrigin)?;
+                let is_redirect = (300..400).contains(&response.status());
+                if !is_redirect && response.status() != 200 {
+                    return Err(listing::error_response(&response, self.client, self.name));
                 }
-                let etag = answer
+                let etag = response
                     .header("x-linked-etag")
-                    .or_else(|| answer.header("etag"))
+                    .or_else(|| response.header("etag"))
                     .unwrap_or_default();
                 let etag = etag.trim().trim_start_matches("W/").trim_matches('"');
                 if !is_etag(etag) {
                     let problem = format!("missing or invalid ETag of {file}");
                     return Err(DownloadError::NotAHub {
-                        host: answer.host(),
+                        host: response.host(),
                         problem,
                     });
                 }
@@ -106,10 +107,10 @@ impl Files<'_> {
                     if is_redirect {
                         None
                     } else {
-                        answer.number("content-length")
+                        response.number("content-length")
                     }
                 };
-                let size = answer.number("x-linked-size").or_else(own_size);
+                let size = response.number("x-linked-size").or_else(own_size);
                 Ok(FileInfo {
                     etag: etag.to_owned(),
                     size,
@@ -137,7 +138,7 @@ impl Files<'_> {
             return Ok(());
         }
         create_directory(blob.parent().unwrap_or(&blob))?;
-        let _lock = Lock::take(&self.repository.lock(&info.etag), file, self.progress)?;
+        let _lock = FileLock::acquire(&self.repository.lock(&info.etag), file, self.progress)?;
         if is_complete() {
             return Ok(());
         }
@@ -149,16 +150,16 @@ impl Files<'_> {
             sha256: info.sha256(),
             limit,
             // Error responses of storage servers do not follow the hub's conventions.
-            refusal: &|answer| {
-                if self.client.is_hub(answer) {
-                    listing::refusal(answer, self.client, self.name)
+            status_error: &|response| {
+                if self.client.is_hub(response) {
+                    listing::error_response(response, self.client, self.name)
                 } else {
-                    answer.refusal(file)
+                    response.status_error(file)
                 }
             },
             progress: self.progress,
         };
-        transfer.to(&blob)
+        transfer.run(&blob)
     }
 }
 

@@ -1,17 +1,16 @@
 //! Entry points for fuzz targets of the hub's responses.
 
-use super::listing::Listing;
-use super::plan::Plan;
-use crate::HubName;
-use crate::name::{is_commit, is_inside};
+use crate::hub::listing::Listing;
+use crate::hub::plan::DownloadPlan;
+use crate::hub_name::{HubName, is_commit, is_safe_path};
 
 /// Parses a listing and plans its download. Panics if a path leaves the cache.
 pub fn plan(json: &[u8], name: &HubName) {
-    let Ok(listing) = Listing::read(json, name) else {
+    let Ok(listing) = Listing::parse(json, name) else {
         return;
     };
-    assert!(is_commit(&listing.commit) && listing.files.iter().all(|file| is_inside(file)));
-    let plan = Plan::of(
+    assert!(is_commit(&listing.commit) && listing.files.iter().all(|file| is_safe_path(file)));
+    let plan = DownloadPlan::new(
         name,
         |file| listing.files.contains(file),
         listing.files.iter().map(String::as_str),

@@ -1,19 +1,19 @@
 use std::collections::BTreeSet;
 
+use clipn_base::progress::Progress;
 use serde::Deserialize;
 use ureq::http::Method;
 
-use super::{address, encoded};
-use crate::http::{Client, HttpResponse, RedirectPolicy};
-use crate::name::{is_commit, is_inside};
-use crate::{DownloadError, HubName};
-use clipn_base::progress::Progress;
+use crate::error::DownloadError;
+use crate::http::{HttpResponse, HubClient, RedirectPolicy, RetryPolicy};
+use crate::hub::url::{hub_url, percent_encode};
+use crate::hub_name::{HubName, is_commit, is_safe_path};
 
 /// Maximum size of a listing in bytes; the largest repositories have about ten thousand files.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// Maximum number of attempts to reach the hub, because the cache is a fallback.
-const MAX_TRIES: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Files of a repository at a revision.
 #[derive(Debug)]
@@ -37,33 +37,33 @@ struct Sibling {
 }
 
 /// Requests the listing of a repository.
-pub(super) fn ask(
-    client: &Client<'_>,
+pub(super) fn fetch_listing(
+    client: &HubClient<'_>,
     name: &HubName,
     progress: &dyn Progress,
 ) -> Result<Listing, DownloadError> {
-    let uri = address(
+    let uri = hub_url(
         client,
         &format!(
             "api/models/{}/revision/{}",
-            name.repository(),
-            encoded(&name.revision, '.')
+            name.repo_id(),
+            percent_encode(&name.revision, '.')
         ),
     )?;
-    let what = name.short();
-    let retry_policy = &client.network().retry_policy;
-    let retry_policy = crate::RetryPolicy {
-        tries: retry_policy.tries.min(MAX_TRIES),
-        ..*retry_policy
+    let what = name.without_revision();
+    let configured = &client.network().retry_policy;
+    let retry_policy = RetryPolicy {
+        max_attempts: configured.max_attempts.min(MAX_ATTEMPTS),
+        ..*configured
     };
-    let (host, json) = retry_policy.again(&what, progress, || {
-        let answer = client.ask(&Method::GET, &uri, &[], RedirectPolicy::Anywhere)?;
-        match answer.status() {
-            200 => Ok((answer.host(), answer.whole(&what, MAX_BYTES)?)),
-            _ => Err(refusal(&answer, client, name)),
+    let (host, json) = retry_policy.retry(&what, progress, || {
+        let response = client.send(&Method::GET, &uri, &[], RedirectPolicy::All)?;
+        match response.status() {
+            200 => Ok((response.host(), response.read_to_end(&what, MAX_BYTES)?)),
+            _ => Err(error_response(&response, client, name)),
         }
     })?;
-    Listing::read(&json, name).map_err(|problem| DownloadError::NotAHub { host, problem })
+    Listing::parse(&json, name).map_err(|problem| DownloadError::NotAHub { host, problem })
 }
 
 impl Listing {
@@ -71,9 +71,9 @@ impl Listing {
     ///
     /// # Errors
     /// A description of the problem if the JSON or the commit is invalid.
-    pub(super) fn read(json: &[u8], name: &HubName) -> Result<Self, String> {
+    pub(super) fn parse(json: &[u8], name: &HubName) -> Result<Self, String> {
         let info: ModelInfo = serde_json::from_slice(json)
-            .map_err(|error| format!("invalid listing of {}: {error}", name.short()))?;
+            .map_err(|error| format!("invalid listing of {}: {error}", name.without_revision()))?;
         if !is_commit(&info.sha) {
             return Err(format!("invalid commit for {name}"));
         }
@@ -81,7 +81,7 @@ impl Listing {
             .siblings
             .into_iter()
             .map(|sibling| sibling.rfilename)
-            .filter(|file| is_inside(file));
+            .filter(|file| is_safe_path(file));
         Ok(Self {
             commit: info.sha,
             files: files.collect(),
@@ -90,15 +90,20 @@ impl Listing {
 }
 
 /// Converts an error response of the hub, by its status and `X-Error-Code` header.
-pub(super) fn refusal(answer: &HttpResponse, client: &Client<'_>, name: &HubName) -> DownloadError {
+pub(super) fn error_response(
+    response: &HttpResponse,
+    client: &HubClient<'_>,
+    name: &HubName,
+) -> DownloadError {
     let network = client.network();
-    let repository = name.repository();
+    let repository = name.repo_id();
     let url = format!("{}/{repository}", network.endpoint);
-    let status = answer.status();
-    let code = answer.header("x-error-code").unwrap_or_default();
-    let no_access = |hint| DownloadError::NoAccess {
-        what: name.short(),
+    let status = response.status();
+    let code = response.header("x-error-code").unwrap_or_default();
+    let denied = |reason, hint| DownloadError::AccessDenied {
+        what: name.without_revision(),
         status,
+        reason,
         hint,
     };
     let get_token = match network.token {
@@ -106,35 +111,45 @@ pub(super) fn refusal(answer: &HttpResponse, client: &Client<'_>, name: &HubName
         Some(_) => "check that the token has read access",
     };
     match (status, code) {
-        (401 | 403, "GatedRepo") => no_access(format!(
-            "the repository is gated; accept the conditions at {url}, and {get_token}"
-        )),
-        (_, "RevisionNotFound") => DownloadError::NotThere {
-            what: format!("revision `{}` of {}", name.revision, name.short()),
-            hint: format!("expected a branch, a tag or a commit, see {url}/commits/main"),
+        (401 | 403, "GatedRepo") => denied(
+            "the repository is gated",
+            format!("accept the conditions at {url}, and {get_token}"),
+        ),
+        (_, "RevisionNotFound") => DownloadError::NotFound {
+            what: format!(
+                "revision `{}` of {}",
+                name.revision,
+                name.without_revision()
+            ),
+            hint: format!("give a branch, a tag or a commit, see {url}/commits/main"),
         },
-        (_, "EntryNotFound") => DownloadError::NotThere {
+        (_, "EntryNotFound") => DownloadError::NotFound {
             what: name.to_string(),
             hint: format!("see the repository's files at {url}/tree/main"),
         },
-        (403, _) => no_access(match network.token {
-            None => get_token.to_owned(),
-            Some(_) => "the token needs read access to the repository".to_owned(),
-        }),
-        (401, _) if network.token.is_some() => no_access(
-            "the token is invalid; check HF_TOKEN, or log in again with `hf auth login`".to_owned(),
-        ),
-        // Without a token, the hub does not distinguish private repositories from missing ones.
-        (401, _) => no_access(format!(
-            "no such repository, or it is private; check the name, or {get_token}"
-        )),
-        (404, _) => DownloadError::NotThere {
-            what: name.short(),
-            hint: format!(
-                "no model of that name on {}; check the name, and for a private model {get_token}",
-                answer.host()
+        (403, _) => match network.token {
+            None => denied("no token was sent", get_token.to_owned()),
+            Some(_) => denied(
+                "the token has no read access to the repository",
+                get_token.to_owned(),
             ),
         },
-        _ => answer.refusal(&name.to_string()),
+        (401, _) if network.token.is_some() => denied(
+            "the token is invalid",
+            "check HF_TOKEN, or log in again with `hf auth login`".to_owned(),
+        ),
+        // Without a token, the hub does not distinguish private repositories from missing ones.
+        (401, _) => denied(
+            "no such repository, or it is private",
+            format!("check the name, or {get_token}"),
+        ),
+        (404, _) => DownloadError::NotFound {
+            what: name.without_revision(),
+            hint: format!(
+                "check the name of the model on {}, and for a private model {get_token}",
+                response.host()
+            ),
+        },
+        _ => response.status_error(&name.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 use crate::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, nonstandard_names};
-use crate::{DownloadError, HubName};
+use crate::error::DownloadError;
+use crate::hub_name::HubName;
 
 /// Configs of weights with a name of `transformers` or a non-standard name: the model config and
 /// the preprocessing of `transformers`, the state of clipn's own checkpoints, and open_clip's
@@ -8,7 +9,7 @@ const OTHER_CONFIGS: [&str; 4] = ["config.json", PREPROCESSOR, "state.json", OPE
 
 /// Files of a repository that form a model.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct DownloadPlan {
     /// Config files to fetch with the weights.
     pub(super) configs: Vec<String>,
     /// Configs that the repository lacks. Recorded in the cache, because other programs look for
@@ -20,14 +21,14 @@ pub(super) struct Plan {
     pub(super) has_standard_name: bool,
 }
 
-impl Plan {
+impl DownloadPlan {
     /// Chooses the files in the same way as for a local directory: weights with a standard name of
     /// open_clip or `transformers`, safetensors first, else the only weights file in the root.
     ///
     /// # Errors
-    /// [`DownloadError::NotThere`] if a requested file does not exist, and
+    /// [`DownloadError::NotFound`] if a requested file does not exist, and
     /// [`DownloadError::NoWeights`] if there is no weights file or more than one candidate.
-    pub(super) fn of<'a>(
+    pub(super) fn new<'a>(
         name: &HubName,
         is_there: impl Fn(&str) -> bool,
         files: impl Iterator<Item = &'a str>,
@@ -41,9 +42,9 @@ impl Plan {
                     has_standard_name: false,
                 })
             } else {
-                Err(DownloadError::NotThere {
+                Err(DownloadError::NotFound {
                     what: name.to_string(),
-                    hint: "the repository has no such file".to_owned(),
+                    hint: format!("see the files of {}", name.without_revision()),
                 })
             };
         }
@@ -88,7 +89,7 @@ impl Plan {
     }
 
     /// Path of a shard, which is in the same directory as its index.
-    pub(super) fn beside(&self, part: &str) -> String {
+    pub(super) fn shard_path(&self, part: &str) -> String {
         match self.weights.rsplit_once('/') {
             Some((directory, _)) => format!("{directory}/{part}"),
             None => part.to_owned(),
@@ -120,7 +121,7 @@ fn only<'a>(name: &HubName, files: impl Iterator<Item = &'a str>) -> Result<Stri
     match nonstandard_names(files).as_slice() {
         [only] => Ok((*only).to_owned()),
         several => Err(DownloadError::NoWeights {
-            repository: name.short(),
+            repository: name.without_revision(),
             found: several[..several.len().min(8)].join(", "),
         }),
     }
@@ -130,8 +131,8 @@ fn only<'a>(name: &HubName, files: impl Iterator<Item = &'a str>) -> Result<Stri
 mod tests {
     use super::*;
 
-    fn plan(name: &str, files: &[&str]) -> Result<Plan, DownloadError> {
-        Plan::of(
+    fn plan(name: &str, files: &[&str]) -> Result<DownloadPlan, DownloadError> {
+        DownloadPlan::new(
             &HubName::parse(name).unwrap(),
             |file| files.contains(&file),
             files.iter().copied(),
@@ -219,7 +220,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("hf-hub:a/b/FILE: epoch_1.pt, epoch_2.pt"),
+            error.contains("hf-hub:a/b: epoch_1.pt, epoch_2.pt"),
             "{error}"
         );
         assert!(
@@ -236,7 +237,7 @@ mod tests {
         );
         assert!(matches!(
             plan("hf-hub:a/b/y.pt", &files),
-            Err(DownloadError::NotThere { .. })
+            Err(DownloadError::NotFound { .. })
         ));
     }
 }

@@ -2,9 +2,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::DownloadError;
-use crate::cache::create_directory;
 use clipn_base::progress::Progress;
+
+use crate::cache::create_directory;
+use crate::error::DownloadError;
 
 /// Polling interval of the lock.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -12,18 +13,18 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 /// File lock, so that one process or thread at a time downloads a file. If the file system does not
 /// support locks, none is taken, and a file may be downloaded twice.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub(crate) struct FileLock {
     /// Open file; closing it releases the lock.
     _file: Option<File>,
 }
 
-impl Lock {
+impl FileLock {
     /// Waits for the lock and acquires it.
     ///
     /// # Errors
     /// [`DownloadError::Cancelled`] if the download is cancelled meanwhile, or an I/O error of the
     /// lock file.
-    pub(crate) fn take(
+    pub(crate) fn acquire(
         path: &Path,
         what: &str,
         progress: &dyn Progress,

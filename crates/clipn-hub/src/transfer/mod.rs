@@ -2,20 +2,20 @@
 //! verified, then renamed.
 
 mod lock;
-mod part;
+mod partial_file;
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clipn_base::progress::Progress;
 use ureq::http::{Method, Uri};
 
-pub(super) use lock::Lock;
+use crate::error::DownloadError;
+use crate::http::{HttpResponse, HubClient, RedirectPolicy};
+use partial_file::PartialFile;
 
-use super::DownloadError;
-use super::http::{Client, HttpResponse, RedirectPolicy};
-use clipn_base::progress::Progress;
-use part::Part;
+pub(crate) use lock::FileLock;
 
 /// Size of the read buffer in bytes.
 const CHUNK: usize = 256 << 10;
@@ -24,21 +24,21 @@ const CHUNK: usize = 256 << 10;
 const MAX_RESTARTS: u32 = 3;
 
 /// Description of a download.
-pub(super) struct Transfer<'a> {
-    pub(super) client: &'a Client<'a>,
-    pub(super) uri: &'a Uri,
+pub(crate) struct Transfer<'a> {
+    pub(crate) client: &'a HubClient<'a>,
+    pub(crate) uri: &'a Uri,
     /// Name of the file in messages.
-    pub(super) what: &'a str,
+    pub(crate) what: &'a str,
     /// Size in bytes, if it is known.
-    pub(super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// SHA-256 in lower-case hexadecimal, if it is known. Only then can a partial file of an
     /// earlier run be resumed.
-    pub(super) sha256: Option<&'a str>,
+    pub(crate) sha256: Option<&'a str>,
     /// Maximum size in bytes.
-    pub(super) limit: u64,
+    pub(crate) limit: u64,
     /// Converts an error response.
-    pub(super) refusal: &'a dyn Fn(&HttpResponse) -> DownloadError,
-    pub(super) progress: &'a dyn Progress,
+    pub(crate) status_error: &'a dyn Fn(&HttpResponse) -> DownloadError,
+    pub(crate) progress: &'a dyn Progress,
 }
 
 /// Outcome of a successful request.
@@ -52,10 +52,10 @@ enum Attempt {
 impl Transfer<'_> {
     /// Downloads the file to `target`, whose directory must exist.
     ///
-    /// The caller holds a [`Lock`] only to avoid duplicate work. Correctness does not depend on it:
+    /// The caller holds a [`FileLock`] only to avoid duplicate work. Correctness does not depend on it:
     /// concurrent downloads write the same bytes, and the file is verified on disk before it is
     /// renamed.
-    pub(super) fn to(&self, target: &Path) -> Result<(), DownloadError> {
+    pub(crate) fn run(&self, target: &Path) -> Result<(), DownloadError> {
         if let Some(size) = self.size.filter(|size| *size > self.limit) {
             return Err(DownloadError::TooLarge {
                 what: self.what.to_owned(),
@@ -63,8 +63,8 @@ impl Transfer<'_> {
                 limit: self.limit,
             });
         }
-        let incomplete = incomplete(target);
-        let mut part = Part::open(&incomplete)?;
+        let incomplete = incomplete_path(target);
+        let mut part = PartialFile::open(&incomplete)?;
         if self.sha256.is_none() || self.size.is_some_and(|size| part.len() > size) {
             part.clear()?;
         }
@@ -72,12 +72,14 @@ impl Transfer<'_> {
         let mut is_resumed = part.len() > 0;
         loop {
             self.fill(&mut part)?;
-            match self.check(&mut part) {
+            match self.verify(&mut part) {
                 Err(DownloadError::Checksum { .. }) if is_resumed => {
                     is_resumed = false;
                     part.clear()?;
                 }
-                Err(error @ (DownloadError::Checksum { .. } | DownloadError::Length { .. })) => {
+                Err(
+                    error @ (DownloadError::Checksum { .. } | DownloadError::LengthMismatch { .. }),
+                ) => {
                     drop(part);
                     let _ = fs::remove_file(&incomplete);
                     return Err(error);
@@ -98,7 +100,7 @@ impl Transfer<'_> {
     }
 
     /// Downloads the missing bytes, with as many requests as needed.
-    fn fill(&self, part: &mut Part) -> Result<(), DownloadError> {
+    fn fill(&self, part: &mut PartialFile) -> Result<(), DownloadError> {
         let retry_policy = self.client.network().retry_policy;
         let (mut failures, mut restarts) = (0, 0);
         let mut etag = None;
@@ -113,16 +115,16 @@ impl Transfer<'_> {
                     etag = None;
                     part.clear()?;
                     if self.sha256.is_none() {
-                        return Err(self.unsteady());
+                        return Err(self.changed());
                     }
                 }
-                Ok(Attempt::Changed) => return Err(self.unsteady()),
+                Ok(Attempt::Changed) => return Err(self.changed()),
                 Err(error) if error.is_transient() => {
                     failures = if part.len() > before { 1 } else { failures + 1 };
-                    if failures >= retry_policy.tries {
+                    if failures >= retry_policy.max_attempts {
                         return Err(error);
                     }
-                    retry_policy.wait(failures, &error, self.what, self.progress)?;
+                    retry_policy.back_off(failures, &error, self.what, self.progress)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -132,7 +134,7 @@ impl Transfer<'_> {
     /// Sends one request and receives its body.
     fn attempt(
         &self,
-        part: &mut Part,
+        part: &mut PartialFile,
         etag: &mut Option<String>,
     ) -> Result<Attempt, DownloadError> {
         let have = part.len();
@@ -147,12 +149,12 @@ impl Transfer<'_> {
                 headers.push(("if-range", etag.clone()));
             }
         }
-        let answer = self
+        let response = self
             .client
-            .ask(&Method::GET, self.uri, &headers, RedirectPolicy::Anywhere)?;
-        let new_etag = answer.header("etag").map(str::to_owned);
+            .send(&Method::GET, self.uri, &headers, RedirectPolicy::All)?;
+        let new_etag = response.header("etag").map(str::to_owned);
         let has_changed = etag.is_some() && new_etag.is_some() && *etag != new_etag;
-        let total = match answer.status() {
+        let total = match response.status() {
             // Without a checksum, the ETag is the only sign that the file has changed.
             200 if has_changed && self.sha256.is_none() => return Ok(Attempt::Changed),
             200 => {
@@ -160,36 +162,36 @@ impl Transfer<'_> {
                 if have > 0 {
                     part.clear()?;
                 }
-                answer.number("content-length")
+                response.number("content-length")
             }
             206 if have > 0 => {
-                match content_range(answer.header("content-range").unwrap_or_default()) {
+                match content_range(response.header("content-range").unwrap_or_default()) {
                     Some((start, total)) if start == have && !has_changed => total,
                     _ => return Ok(Attempt::Changed),
                 }
             }
             // An earlier run received the whole file; the checksum verifies that.
             416 if self.sha256.is_some()
-                && answer.header("content-range") == Some(&format!("bytes */{have}")) =>
+                && response.header("content-range") == Some(&format!("bytes */{have}")) =>
             {
                 return Ok(Attempt::Complete);
             }
             416 if have > 0 => return Ok(Attempt::Changed),
-            _ => return Err((self.refusal)(&answer)),
+            _ => return Err((self.status_error)(&response)),
         };
         *etag = new_etag;
-        self.receive(answer, part, total)?;
+        self.receive(response, part, total)?;
         Ok(Attempt::Complete)
     }
 
     /// Appends the body to the partial file.
     fn receive(
         &self,
-        answer: HttpResponse,
-        part: &mut Part,
+        response: HttpResponse,
+        part: &mut PartialFile,
         total: Option<u64>,
     ) -> Result<(), DownloadError> {
-        let wrong_length = |got, expected| DownloadError::Length {
+        let wrong_length = |got, expected| DownloadError::LengthMismatch {
             what: self.what.to_owned(),
             got,
             expected,
@@ -203,8 +205,8 @@ impl Transfer<'_> {
         let limit = expected.unwrap_or(self.limit);
         self.progress.begin_bytes(self.what, expected.unwrap_or(0));
         self.progress.advance(part.len());
-        let host = answer.host();
-        let (mut body, reading) = answer.into_body();
+        let host = response.host();
+        let (mut body, reading) = response.into_body();
         let mut chunk = vec![0; CHUNK];
         loop {
             if self.progress.is_cancelled() {
@@ -236,19 +238,19 @@ impl Transfer<'_> {
             self.progress.advance(read as u64);
         }
         match expected {
-            Some(expected) if part.len() < expected => Err(DownloadError::Cut {
+            Some(expected) if part.len() < expected => Err(DownloadError::ConnectionClosed {
                 what: self.what.to_owned(),
                 host,
-                got: part.len(),
+                received: part.len(),
             }),
             _ => Ok(()),
         }
     }
 
     /// Verifies the length and checksum of the file on disk.
-    fn check(&self, part: &mut Part) -> Result<(), DownloadError> {
+    fn verify(&self, part: &mut PartialFile) -> Result<(), DownloadError> {
         if let Some(size) = self.size.filter(|size| *size != part.len()) {
-            return Err(DownloadError::Length {
+            return Err(DownloadError::LengthMismatch {
                 what: self.what.to_owned(),
                 got: part.len(),
                 expected: size,
@@ -271,8 +273,8 @@ impl Transfer<'_> {
         }
     }
 
-    fn unsteady(&self) -> DownloadError {
-        DownloadError::Unsteady {
+    fn changed(&self) -> DownloadError {
+        DownloadError::Changed {
             what: self.what.to_owned(),
             host: self.uri.host().unwrap_or_default().to_owned(),
         }
@@ -280,7 +282,7 @@ impl Transfer<'_> {
 }
 
 /// Path of the temporary file during the download.
-fn incomplete(target: &Path) -> PathBuf {
+fn incomplete_path(target: &Path) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".incomplete");
     target.with_file_name(name)

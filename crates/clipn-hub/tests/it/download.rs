@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::local_hub::{
-    CONFIG, Home, MODEL, NAME, WEIGHTS, fails, files_under, holds, named, ranges, repository,
+    CONFIG, MODEL, NAME, TestCache, WEIGHTS, assert_content, expect_error, files_under, named,
+    repository, requested_ranges,
 };
-use clipn_base::progress::NoProgress;
-use clipn_hub::{FetchedWeights, HubName, Name, Purpose, fetch_url};
+use clipn_hub::{FetchPurpose, HubName, WeightsName, fetch_url};
 use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
 
 #[test]
@@ -19,21 +19,15 @@ fn cache_layout_matches_huggingface_hub_and_the_token_stays_at_the_hub() {
         ..repository()
     }
     .serve();
-    let home = Home::with(&server.url(), &[("HF_TOKEN", "hf_secret")]);
+    let home = TestCache::with_variables(&server.url(), &[("HF_TOKEN", "hf_secret")]);
     let weights = noise(1, 300_000);
 
     let fetched = home.fetch(NAME).unwrap();
     let snapshot = home.repository().join("snapshots").join(COMMIT);
-    assert_eq!(
-        fetched,
-        FetchedWeights {
-            path: snapshot.clone(),
-            model: None,
-            notes: Vec::new()
-        }
-    );
-    holds(&fetched, WEIGHTS, &weights);
-    holds(&fetched, CONFIG, MODEL.as_bytes());
+    assert_eq!(fetched.path, snapshot);
+    assert_eq!((fetched.model, &fetched.notes), (None, &Vec::new()));
+    assert_content(&fetched, WEIGHTS, &weights);
+    assert_content(&fetched, CONFIG, MODEL.as_bytes());
     assert!(
         !snapshot.join("README.md").exists(),
         "an unneeded file was fetched"
@@ -81,7 +75,7 @@ fn cache_layout_matches_huggingface_hub_and_the_token_stays_at_the_hub() {
 #[test]
 fn new_commits_share_unchanged_blobs() {
     let server = repository().serve();
-    let home = Home::at(&server.url());
+    let home = TestCache::for_hub(&server.url());
     home.fetch(NAME).unwrap();
     let mut newer = Hub {
         commit: COMMIT.replace('0', "f"),
@@ -94,13 +88,15 @@ fn new_commits_share_unchanged_blobs() {
     let server = newer.serve();
     let mut settings = home.settings.clone();
     settings.network.endpoint = server.url();
-    let fetched = named(NAME)
-        .fetch(&settings, Purpose::Look, &NoProgress)
-        .unwrap();
+    let fetched = named(NAME).fetch(&settings, FetchPurpose::Inspect).unwrap();
     assert!(fetched.path.ends_with(&commit));
-    holds(&fetched, WEIGHTS, &noise(1, 300_000));
-    holds(&fetched, CONFIG, MODEL.replace("16", "32").as_bytes());
-    assert_eq!(ranges(&server), [None; 0], "the weights were fetched again");
+    assert_content(&fetched, WEIGHTS, &noise(1, 300_000));
+    assert_content(&fetched, CONFIG, MODEL.replace("16", "32").as_bytes());
+    assert_eq!(
+        requested_ranges(&server),
+        [None; 0],
+        "the weights were fetched again"
+    );
     assert_eq!(
         std::fs::read_to_string(home.repository().join("refs/main")).unwrap(),
         commit
@@ -110,9 +106,9 @@ fn new_commits_share_unchanged_blobs() {
 #[test]
 fn files_are_copied_without_symlinks() {
     let server = repository().serve();
-    let home = Home::with(&server.url(), &[("HF_HUB_DISABLE_SYMLINKS", "1")]);
+    let home = TestCache::with_variables(&server.url(), &[("HF_HUB_DISABLE_SYMLINKS", "1")]);
     let fetched = home.fetch(NAME).unwrap();
-    holds(&fetched, WEIGHTS, &noise(1, 300_000));
+    assert_content(&fetched, WEIGHTS, &noise(1, 300_000));
     assert!(!fetched.path.join(WEIGHTS).is_symlink());
     home.assert_clean();
 }
@@ -174,7 +170,7 @@ fn fetches_the_files_that_each_layout_needs() {
     ];
     for (files, name, opened, kept) in cases {
         let server = Hub::new("test/tiny", files).serve();
-        let home = Home::at(&server.url());
+        let home = TestCache::for_hub(&server.url());
         let fetched = home.fetch(name).unwrap();
         let snapshot = home.repository().join("snapshots").join(COMMIT);
         assert_eq!(
@@ -200,8 +196,8 @@ fn fetches_the_files_that_each_layout_needs() {
             );
         }
         assert_eq!(
-            Home {
-                settings: home.settings.clone().offline(),
+            TestCache {
+                settings: home.settings.clone().without_downloads(),
                 ..home
             }
             .fetch(name)
@@ -210,15 +206,22 @@ fn fetches_the_files_that_each_layout_needs() {
         );
     }
     let server = Hub::new("test/tiny", &[("a.pt", b"a"), ("b.pt", b"b")]).serve();
-    fails(
-        Home::at(&server.url()).fetch(NAME),
-        &["several weights files", "hf-hub:test/tiny/FILE: a.pt, b.pt"],
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch(NAME),
+        &[
+            "several weights files",
+            "hf-hub:test/tiny: a.pt, b.pt",
+            "hf-hub:test/tiny/FILE",
+        ],
     );
     let server = Hub::new("test/tiny", &[("README.md", b"a")]).serve();
-    fails(Home::at(&server.url()).fetch(NAME), &["no weights"]);
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch(NAME),
+        &["no weights"],
+    );
     let server = repository().serve();
-    fails(
-        Home::at(&server.url()).fetch("hf-hub:test/tiny/none.pt"),
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch("hf-hub:test/tiny/none.pt"),
         &["test/tiny/none.pt does not exist"],
     );
 }
@@ -233,10 +236,10 @@ fn rejects_unsupported_models_before_fetching_weights() {
             .into_bytes(),
     );
     let server = hub.serve();
-    let home = Home::at(&server.url());
-    let outcome = named(NAME).fetch(&home.settings, Purpose::Compute, &NoProgress);
-    fails(outcome, &["init_logit_bias", "unsupported"]);
-    assert_eq!(ranges(&server), [None; 0]);
+    let home = TestCache::for_hub(&server.url());
+    let outcome = named(NAME).fetch(&home.settings, FetchPurpose::Compute);
+    expect_error(outcome, &["init_logit_bias", "unsupported"]);
+    assert_eq!(requested_ranges(&server), [None; 0]);
     home.fetch(NAME).unwrap();
 
     let weights = noise(2, 5000);
@@ -247,12 +250,11 @@ fn rejects_unsupported_models_before_fetching_weights() {
         )
         .serve();
         named(NAME).fetch(
-            &Home::at(&server.url()).settings,
-            Purpose::Compute,
-            &NoProgress,
+            &TestCache::for_hub(&server.url()).settings,
+            FetchPurpose::Compute,
         )
     };
-    fails(
+    expect_error(
         of_transformers(br#"{"model_type": "siglip"}"#),
         &["config.json", "siglip"],
     );
@@ -263,24 +265,24 @@ fn rejects_unsupported_models_before_fetching_weights() {
 #[test]
 fn offline_mode_sends_no_requests() {
     let server = repository().serve();
-    let mut home = Home::at(&server.url());
+    let mut home = TestCache::for_hub(&server.url());
     let online = home.settings.clone();
-    home.settings = online.clone().offline();
-    fails(
+    home.settings = online.clone().without_downloads();
+    expect_error(
         home.fetch(NAME),
         &[
             "hf-hub:test/tiny is not in the cache",
             "downloads are disabled: offline mode is on",
         ],
     );
-    let variable = Home::with(&server.url(), &[("HF_HUB_OFFLINE", "1")]);
-    fails(variable.fetch(NAME), &["HF_HUB_OFFLINE is set"]);
+    let variable = TestCache::with_variables(&server.url(), &[("HF_HUB_OFFLINE", "1")]);
+    expect_error(variable.fetch(NAME), &["HF_HUB_OFFLINE is set"]);
     assert_eq!(server.seen().len(), 0);
 
     home.settings = online.clone();
     let fetched = home.fetch(NAME).unwrap();
     server.seen();
-    home.settings = online.offline();
+    home.settings = online.without_downloads();
     for name in [
         NAME.to_owned(),
         format!("{NAME}@{COMMIT}"),
@@ -288,7 +290,7 @@ fn offline_mode_sends_no_requests() {
     ] {
         assert_eq!(home.fetch(&name).unwrap(), fetched);
     }
-    fails(
+    expect_error(
         home.fetch("hf-hub:test/tiny@v1.0"),
         &["hf-hub:test/tiny@v1.0 is not in the cache"],
     );
@@ -301,13 +303,13 @@ fn offline_mode_sends_no_requests() {
             .join(sha256(&noise(1, 300_000))),
     )
     .unwrap();
-    fails(home.fetch(NAME), &["is not in the cache"]);
+    expect_error(home.fetch(NAME), &["is not in the cache"]);
 }
 
 #[test]
 fn falls_back_to_the_cache_with_a_note() {
     let server = repository().serve();
-    let mut home = Home::at(&server.url());
+    let mut home = TestCache::for_hub(&server.url());
     let fetched = home.fetch(NAME).unwrap();
     home.settings.network.endpoint = "http://127.0.0.1:1".to_owned();
     let again = home.fetch(NAME).unwrap();
@@ -320,11 +322,11 @@ fn falls_back_to_the_cache_with_a_note() {
     // An error response of the hub is not a network failure.
     let server = Server::start(|_| Reply::new(404));
     home.settings.network.endpoint = server.url();
-    fails(home.fetch(NAME), &["does not exist"]);
+    expect_error(home.fetch(NAME), &["does not exist"]);
 }
 
 /// Creates a snapshot in the layout of huggingface_hub.
-fn python_cache(home: &Home, files: &[(&str, &[u8])]) -> PathBuf {
+fn python_cache(home: &TestCache, files: &[(&str, &[u8])]) -> PathBuf {
     let root = home.repository();
     let snapshot = root.join("snapshots").join(COMMIT);
     for folder in [root.join("blobs"), root.join("refs"), snapshot.clone()] {
@@ -346,30 +348,25 @@ fn python_cache(home: &Home, files: &[(&str, &[u8])]) -> PathBuf {
 fn uses_files_cached_by_huggingface_hub() {
     let server = repository().serve();
     let weights = noise(1, 300_000);
-    let mut home = Home::at(&server.url());
+    let mut home = TestCache::for_hub(&server.url());
     let snapshot = python_cache(&home, &[(CONFIG, MODEL.as_bytes()), (WEIGHTS, &weights)]);
     let online = home.settings.clone();
-    home.settings = online.clone().offline();
-    assert_eq!(
-        home.fetch(NAME).unwrap(),
-        FetchedWeights {
-            path: snapshot,
-            model: None,
-            notes: Vec::new()
-        }
-    );
+    home.settings = online.clone().without_downloads();
+    let fetched = home.fetch(NAME).unwrap();
+    assert_eq!(fetched.path, snapshot);
+    assert_eq!((fetched.model, fetched.notes), (None, Vec::new()));
     home.settings = online;
     home.fetch(&format!("{NAME}@{COMMIT}")).unwrap();
     assert_eq!(server.seen().len(), 0);
     home.fetch(NAME).unwrap();
-    assert_eq!(ranges(&server), [None; 0]);
+    assert_eq!(requested_ranges(&server), [None; 0]);
 
     // open_clip fetches no config for its tags: offline that is a note, online the config is
     // fetched.
-    let mut home = Home::at(&server.url());
+    let mut home = TestCache::for_hub(&server.url());
     let snapshot = python_cache(&home, &[(WEIGHTS, &weights)]);
     let online = home.settings.clone();
-    home.settings = online.clone().offline();
+    home.settings = online.clone().without_downloads();
     let fetched = home.fetch(NAME).unwrap();
     assert!(
         fetched.notes[0].contains(CONFIG) && fetched.notes[0].contains("preprocessing"),
@@ -382,10 +379,10 @@ fn uses_files_cached_by_huggingface_hub() {
         Vec::<String>::new()
     );
     assert!(snapshot.join(CONFIG).is_file());
-    assert_eq!(ranges(&server), [None; 0]);
+    assert_eq!(requested_ranges(&server), [None; 0]);
 
     // Sharded weights are incomplete if a shard is missing.
-    let home = Home::at(&server.url());
+    let home = TestCache::for_hub(&server.url());
     python_cache(
         &home,
         &[
@@ -396,11 +393,11 @@ fn uses_files_cached_by_huggingface_hub() {
             ),
         ],
     );
-    let home = Home {
-        settings: home.settings.clone().offline(),
+    let home = TestCache {
+        settings: home.settings.clone().without_downloads(),
         ..home
     };
-    fails(home.fetch(NAME), &["is not in the cache"]);
+    expect_error(home.fetch(NAME), &["is not in the cache"]);
 }
 
 #[test]
@@ -416,14 +413,14 @@ fn files_with_urls_are_stored_by_checksum() {
             reply
         }
     });
-    let home = Home::with(&server.url(), &[("HF_TOKEN", "hf_secret")]);
+    let home = TestCache::with_variables(&server.url(), &[("HF_TOKEN", "hf_secret")]);
     let other = Server::start(|_| Reply::new(200).body(b"something else"));
     let sha = sha256(&weights);
     let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
-    let path = fetch_url(&url, &sha, &home.settings, &NoProgress).unwrap();
+    let path = fetch_url(&url, &sha, &home.settings).unwrap();
     assert_eq!(
         path,
-        home.folder
+        home.directory
             .path()
             .join("assets/clipn/weights")
             .join(&sha)
@@ -437,26 +434,30 @@ fn files_with_urls_are_stored_by_checksum() {
             .collect::<Vec<_>>(),
         [None, Some("bytes=70000-")]
     );
-    fetch_url(&url, &sha, &home.settings, &NoProgress).unwrap();
+    fetch_url(&url, &sha, &home.settings).unwrap();
     assert_eq!(server.seen(), []);
     home.assert_clean();
 
     let url = format!("{}/{}/x.pt", other.url(), sha256(b"x"));
-    let error = fetch_url(&url, &sha256(b"x"), &home.settings, &NoProgress)
+    let error = fetch_url(&url, &sha256(b"x"), &home.settings)
         .unwrap_err()
         .to_string();
     assert!(error.contains("SHA-256 mismatch of x.pt"), "{error}");
     assert_eq!(other.seen()[0].header("authorization"), None);
     home.assert_clean();
     // A complete file that an earlier run did not rename is verified with one request.
-    let directory = home.folder.path().join("assets/clipn/weights").join(&sha);
+    let directory = home
+        .directory
+        .path()
+        .join("assets/clipn/weights")
+        .join(&sha);
     std::fs::rename(
         directory.join("ViT-T.pt"),
         directory.join("ViT-T.pt.incomplete"),
     )
     .unwrap();
     let url = format!("{}/models/{sha}/ViT-T.pt", server.url());
-    fetch_url(&url, &sha, &home.settings, &NoProgress).unwrap();
+    fetch_url(&url, &sha, &home.settings).unwrap();
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -467,16 +468,16 @@ fn tags_resolve_to_repositories_and_urls() {
         ..repository()
     };
     let server = repository.serve();
-    let home = Home::at(&server.url());
-    let tag = |tag: &str| Name::of(Path::new(tag), Some("ViT-B-16")).unwrap();
+    let home = TestCache::for_hub(&server.url());
+    let tag = |tag: &str| WeightsName::parse(tag, Some("ViT-B-16")).unwrap();
     let fetched = tag("laion2b_s34b_b88k")
-        .fetch(&home.settings, Purpose::Look, &NoProgress)
+        .fetch(&home.settings, FetchPurpose::Inspect)
         .unwrap();
     assert_eq!(fetched.model, Some("ViT-B-16"));
-    holds(&fetched, WEIGHTS, &noise(1, 300_000));
-    let settings = home.settings.offline();
-    let outcome = tag("openai").fetch(&settings, Purpose::Look, &NoProgress);
-    fails(
+    assert_content(&fetched, WEIGHTS, &noise(1, 300_000));
+    let settings = home.settings.without_downloads();
+    let outcome = tag("openai").fetch(&settings, FetchPurpose::Inspect);
+    expect_error(
         outcome,
         &[
             "ViT-B-16-quickgelu openai",
@@ -490,5 +491,5 @@ fn tags_resolve_to_repositories_and_urls() {
 #[test]
 fn parses_repository_names() {
     let name = HubName::parse("hf-hub:test/tiny@v1.0").unwrap();
-    assert_eq!(named("hf-hub:test/tiny@v1.0"), Name::Hub(name));
+    assert_eq!(named("hf-hub:test/tiny@v1.0"), WeightsName::Hub(name));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clipn_hub::{CacheInventory, IncompleteDownloads, Origin, Settings, rows};
+use clipn_hub::{CacheInventory, DownloadSettings, PretrainedSource, pretrained_tags};
 use tempfile::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -18,14 +18,14 @@ impl Cache {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> DownloadSettings {
         let home = self.0.path().as_os_str().to_owned();
-        Settings::from_variables(&|name| (name == "HF_HOME").then(|| OsString::clone(&home)))
+        DownloadSettings::from_lookup(&|name| (name == "HF_HOME").then(|| OsString::clone(&home)))
             .unwrap()
     }
 
     fn look(&self) -> CacheInventory {
-        CacheInventory::look(&self.settings()).unwrap()
+        CacheInventory::scan(&self.settings()).unwrap()
     }
 
     fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -105,11 +105,11 @@ fn lists_revisions_and_files_with_their_tags() {
         "model.safetensors.index.json",
         br#"{"weight_map": {"a": "gone.safetensors"}}"#,
     );
-    let openai = rows()
+    let openai = pretrained_tags()
         .iter()
         .find(|row| (row.model, row.tag) == ("ViT-B-32-quickgelu", "openai"))
         .unwrap();
-    let Origin::Url { url, sha256 } = openai.origin else {
+    let PretrainedSource::Url { url, sha256 } = openai.source else {
         panic!()
     };
     let name = url.rsplit('/').next().unwrap();
@@ -132,7 +132,7 @@ fn lists_revisions_and_files_with_their_tags() {
                 w.refs.join(" "),
                 w.files,
                 w.bytes,
-                w.is_whole,
+                w.is_complete,
                 w.tags.join(", "),
             )
         })
@@ -164,13 +164,8 @@ fn lists_revisions_and_files_with_their_tags() {
             ("me/mine", OTHER, String::new(), 1, 41, false, String::new()),
         ]
     );
-    assert_eq!(
-        inventory.unfinished,
-        IncompleteDownloads {
-            files: 2,
-            bytes: 75
-        }
-    );
+    let incomplete = inventory.incomplete;
+    assert_eq!((incomplete.files, incomplete.bytes), (2, 75));
     assert_eq!(inventory.weights[0].path, file);
     assert!(
         inventory.weights[1]
@@ -179,7 +174,7 @@ fn lists_revisions_and_files_with_their_tags() {
             .is_file()
     );
 
-    let cached: Vec<_> = rows()
+    let cached: Vec<_> = pretrained_tags()
         .iter()
         .filter_map(|row| Some((row.tag, row.cached(&cache.settings())?)))
         .collect();
@@ -220,7 +215,7 @@ fn ignores_files_outside_the_layout() {
         .look()
         .weights
         .into_iter()
-        .map(|w| (w.name, w.files, w.is_whole))
+        .map(|w| (w.name, w.files, w.is_complete))
         .collect();
     assert_eq!(names, [("g/h".to_owned(), 0, false)]);
 }
@@ -284,7 +279,7 @@ fn tolerates_broken_and_cyclic_links() {
     let listed: Vec<_> = inventory
         .weights
         .iter()
-        .map(|w| (&*w.name, w.files, w.bytes, w.is_whole))
+        .map(|w| (&*w.name, w.files, w.bytes, w.is_complete))
         .collect();
     assert_eq!(listed, [("a/b", 2, 11, true), ("c/d", 2, 11, true)]);
 }

@@ -4,24 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::local_hub::{Home, NAME, WEIGHTS, fails, holds, ranges, repository, with_storage};
+use crate::local_hub::{
+    NAME, TestCache, WEIGHTS, assert_content, expect_error, repository, requested_ranges,
+    serve_with_storage,
+};
 use clipn_base::progress::Progress;
 use clipn_hub::DownloadError;
 use clipn_testing::hub::{COMMIT, Hub, Reply, Server, noise, sha256};
 
 #[test]
 fn resumes_broken_connections() {
-    let server = with_storage(repository(), |request, _, reply| match request {
+    let server = serve_with_storage(repository(), |request, _, reply| match request {
         0 => reply.cut(100_000),
         1 => reply.cut(50_000),
         2 => reply.cut(0),
         _ => reply,
     });
-    let home = Home::at(&server.url());
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let home = TestCache::for_hub(&server.url());
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     let at = |start: u32| Some(format!("bytes={start}-"));
     assert_eq!(
-        ranges(&server),
+        requested_ranges(&server),
         [None, at(100_000), at(150_000), at(150_000)]
     );
     home.assert_clean();
@@ -29,31 +32,34 @@ fn resumes_broken_connections() {
 
 #[test]
 fn retries_after_a_read_timeout() {
-    let server = with_storage(repository(), |request, _, reply| match request {
+    let server = serve_with_storage(repository(), |request, _, reply| match request {
         0 => Reply {
             stall: Duration::from_secs(3),
             ..reply.cut(1000)
         },
         _ => reply,
     });
-    let mut home = Home::at(&server.url());
-    home.settings.network.retry_policy.read = Duration::from_millis(500);
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
-    assert_eq!(ranges(&server), [None, Some("bytes=1000-".to_owned())]);
+    let mut home = TestCache::for_hub(&server.url());
+    home.settings.network.retry_policy.read_timeout = Duration::from_millis(500);
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(
+        requested_ranges(&server),
+        [None, Some("bytes=1000-".to_owned())]
+    );
 }
 
 #[test]
 fn next_run_resumes_the_download() {
-    let server = with_storage(
+    let server = serve_with_storage(
         repository(),
         |request, _, reply| if request < 4 { reply.cut(0) } else { reply },
     );
-    let server_cut = with_storage(repository(), |request, _, reply| match request {
+    let server_cut = serve_with_storage(repository(), |request, _, reply| match request {
         0 => reply.cut(120_000),
         _ => Reply::new(503),
     });
-    let mut home = Home::at(&server_cut.url());
-    let error = fails(home.fetch(NAME), &["503"]);
+    let mut home = TestCache::for_hub(&server_cut.url());
+    let error = expect_error(home.fetch(NAME), &["503"]);
     assert!(error.is_transient());
     let incomplete = home.incomplete(&noise(1, 300_000));
     assert_eq!(std::fs::metadata(&incomplete).unwrap().len(), 120_000);
@@ -63,13 +69,13 @@ fn next_run_resumes_the_download() {
     );
 
     home.settings.network.endpoint = server.url();
-    fails(
+    expect_error(
         home.fetch(NAME),
         &["closed after 120000 bytes of open_clip_model.safetensors"],
     );
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     assert_eq!(
-        ranges(&server),
+        requested_ranges(&server),
         [const { Some("bytes=120000-") }; 5].map(|range| range.map(str::to_owned))
     );
     home.assert_clean();
@@ -86,12 +92,12 @@ fn verifies_partial_files_of_earlier_runs() {
         (weights.clone(), vec![]),
     ] {
         let server = repository().serve();
-        let home = Home::at(&server.url());
+        let home = TestCache::for_hub(&server.url());
         let incomplete = home.incomplete(&weights);
         std::fs::create_dir_all(incomplete.parent().unwrap()).unwrap();
         std::fs::write(&incomplete, &left).unwrap();
-        holds(&home.fetch(NAME).unwrap(), WEIGHTS, &weights);
-        assert_eq!(ranges(&server), wanted);
+        assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &weights);
+        assert_eq!(requested_ranges(&server), wanted);
         home.assert_clean();
     }
 }
@@ -104,27 +110,27 @@ fn restarts_if_the_server_ignores_ranges() {
             .body(&noise(1, 300_000))
             .cut(reply.cut.unwrap_or(300_000))
     };
-    let server = with_storage(repository(), move |request, _, reply| match request {
+    let server = serve_with_storage(repository(), move |request, _, reply| match request {
         0 => reply.cut(100_000),
         1 => whole(reply.cut(200_000)),
         _ => whole(reply),
     });
-    let home = Home::at(&server.url());
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
-    assert_eq!(ranges(&server).len(), 3);
+    let home = TestCache::for_hub(&server.url());
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(requested_ranges(&server).len(), 3);
 
     // A server that returns a different range than requested.
-    let server = with_storage(repository(), |request, _, reply| match request {
+    let server = serve_with_storage(repository(), |request, _, reply| match request {
         0 => reply.cut(100_000),
         1 => reply
             .header("Content-Range", "bytes 0-299999/300000")
             .body(&noise(1, 300_000)),
         _ => reply,
     });
-    let home = Home::at(&server.url());
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let home = TestCache::for_hub(&server.url());
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     assert_eq!(
-        ranges(&server),
+        requested_ranges(&server),
         [None, Some("bytes=100000-".to_owned()), None]
     );
 }
@@ -132,7 +138,7 @@ fn restarts_if_the_server_ignores_ranges() {
 #[test]
 fn restarts_if_the_file_changes_during_the_download() {
     // A large file, which is verified by its checksum.
-    let server = with_storage(repository(), |request, _, reply| match request {
+    let server = serve_with_storage(repository(), |request, _, reply| match request {
         0 => reply.header("ETag", "\"other\"").cut(1000),
         1 => Reply::new(206)
             .header("ETag", "\"new\"")
@@ -140,9 +146,9 @@ fn restarts_if_the_file_changes_during_the_download() {
             .body(&noise(8, 299_000)),
         _ => reply,
     });
-    let home = Home::at(&server.url());
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
-    assert_eq!(ranges(&server).last(), Some(&None));
+    let home = TestCache::for_hub(&server.url());
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(requested_ranges(&server).last(), Some(&None));
 
     // A small file without a checksum: its metadata are requested again too.
     for honors_ranges in [true, false] {
@@ -168,9 +174,9 @@ fn restarts_if_the_file_changes_during_the_download() {
             }
             hub.answer(request)
         });
-        let home = Home::at(&server.url());
+        let home = TestCache::for_hub(&server.url());
         let fetched = home.fetch(NAME).unwrap();
-        holds(&fetched, WEIGHTS, &new);
+        assert_content(&fetched, WEIGHTS, &new);
         let blob = std::fs::read_link(fetched.path.join(WEIGHTS)).unwrap();
         assert!(
             blob.ends_with(&sha256(&new)[..40]),
@@ -181,12 +187,12 @@ fn restarts_if_the_file_changes_during_the_download() {
 
 #[test]
 fn moved_branch_does_not_mix_two_versions() {
-    let cut = with_storage(repository(), |request, _, reply| match request {
+    let cut = serve_with_storage(repository(), |request, _, reply| match request {
         0 => reply.cut(150_000),
         _ => Reply::new(403),
     });
-    let mut home = Home::at(&cut.url());
-    fails(home.fetch(NAME), &["403"]);
+    let mut home = TestCache::for_hub(&cut.url());
+    expect_error(home.fetch(NAME), &["403"]);
     let mut newer = Hub {
         commit: COMMIT.replace('0', "f"),
         ..repository()
@@ -194,15 +200,15 @@ fn moved_branch_does_not_mix_two_versions() {
     newer.files.insert(WEIGHTS.to_owned(), noise(5, 300_000));
     let server = newer.serve();
     home.settings.network.endpoint = server.url();
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(5, 300_000));
-    assert_eq!(ranges(&server), [None]);
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(5, 300_000));
+    assert_eq!(requested_ranges(&server), [None]);
 }
 
 #[test]
 fn rejects_and_deletes_wrong_content() {
-    let server = with_storage(repository(), |_, _, reply| reply.body(&noise(7, 300_000)));
-    let home = Home::at(&server.url());
-    let error = fails(
+    let server = serve_with_storage(repository(), |_, _, reply| reply.body(&noise(7, 300_000)));
+    let home = TestCache::for_hub(&server.url());
+    let error = expect_error(
         home.fetch(NAME),
         &[
             WEIGHTS,
@@ -223,18 +229,21 @@ fn rejects_and_deletes_wrong_content() {
     );
 
     for (announced, body) in [(299_999, 300_000), (300_001, 300_000), (100, 100)] {
-        let server = with_storage(repository(), move |_, _, reply| Reply {
+        let server = serve_with_storage(repository(), move |_, _, reply| Reply {
             length: Some(announced),
             ..reply.body(&noise(1, body))
         });
-        let error = fails(
-            Home::at(&server.url()).fetch(NAME),
+        let error = expect_error(
+            TestCache::for_hub(&server.url()).fetch(NAME),
             &[WEIGHTS, &announced.to_string(), "300000"],
         );
-        assert!(matches!(error, DownloadError::Length { .. }), "{error}");
+        assert!(
+            matches!(error, DownloadError::LengthMismatch { .. }),
+            "{error}"
+        );
     }
     // A chunked response without a length that exceeds the size of the file.
-    let server = with_storage(repository(), |_, _, reply| {
+    let server = serve_with_storage(repository(), |_, _, reply| {
         let chunk = format!("{:x}\r\n", 400_000);
         let body = [chunk.as_bytes(), &noise(1, 400_000), b"\r\n0\r\n\r\n"].concat();
         Reply {
@@ -242,7 +251,7 @@ fn rejects_and_deletes_wrong_content() {
             ..reply.body(&body).header("Transfer-Encoding", "chunked")
         }
     });
-    fails(Home::at(&server.url()).fetch(NAME), &[WEIGHTS]);
+    expect_error(TestCache::for_hub(&server.url()).fetch(NAME), &[WEIGHTS]);
 }
 
 #[test]
@@ -254,12 +263,13 @@ fn access_errors_name_cause_and_remedy() {
         } else {
             &[("HF_TOKEN", token)]
         };
-        let error = Home::with(&server.url(), variables)
+        let error = TestCache::with_variables(&server.url(), variables)
             .fetch(NAME)
             .unwrap_err();
         assert_eq!(server.seen().len(), 1, "{error}");
-        assert!(!error.to_string().contains("hf_secret"));
-        error.to_string()
+        let text = format!("{error}; {}", error.hint().unwrap_or_default());
+        assert!(!text.contains("hf_secret"), "{text}");
+        text
     };
     for (status, code, token, parts) in [
         (
@@ -287,18 +297,18 @@ fn access_errors_name_cause_and_remedy() {
             "hf_secret",
             ["accept the conditions", "the token has read access"],
         ),
-        (403, "", "hf_secret", ["access to", "needs read access"]),
+        (403, "", "hf_secret", ["access to", "no read access"]),
         (
             404,
             "RepoNotFound",
             "hf_secret",
-            ["test/tiny does not exist", "no model of that name"],
+            ["test/tiny does not exist", "check the name of the model"],
         ),
         (
             404,
             "RevisionNotFound",
             "",
-            ["revision `main` of hf-hub:test/tiny", "expected a branch"],
+            ["revision `main` of hf-hub:test/tiny", "give a branch"],
         ),
         (418, "", "", ["418", "test/tiny"]),
     ] {
@@ -309,12 +319,12 @@ fn access_errors_name_cause_and_remedy() {
         );
     }
     let server = repository().serve();
-    fails(
-        Home::at(&server.url()).fetch("hf-hub:test/tiny@v9"),
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch("hf-hub:test/tiny@v9"),
         &["revision `v9`"],
     );
-    fails(
-        Home::at(&server.url()).fetch("hf-hub:test/other"),
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch("hf-hub:test/other"),
         &["hf-hub:test/other does not exist"],
     );
 }
@@ -331,14 +341,17 @@ fn retries_transient_errors() {
         8 => Reply::new(504),
         _ => hub.answer(request),
     });
-    let home = Home::at(&server.url());
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let home = TestCache::for_hub(&server.url());
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
 
     let down = Server::start(|_| Reply::new(500));
-    fails(Home::at(&down.url()).fetch(NAME), &["returned status 500"]);
+    expect_error(
+        TestCache::for_hub(&down.url()).fetch(NAME),
+        &["returned status 500"],
+    );
     assert_eq!(down.seen().len(), 3);
-    fails(
-        Home::at("http://127.0.0.1:1").fetch(NAME),
+    expect_error(
+        TestCache::for_hub("http://127.0.0.1:1").fetch(NAME),
         &["cannot reach 127.0.0.1:1"],
     );
 }
@@ -369,12 +382,15 @@ impl Progress for CancelAfter {
 #[test]
 fn reports_progress_and_keeps_data_when_cancelled() {
     let server = repository().serve();
-    let home = Home::at(&server.url());
+    let home = TestCache::for_hub(&server.url());
     let progress = CancelAfter {
         limit: 60_000,
         ..CancelAfter::default()
     };
-    let error = fails(home.watched(NAME, &progress), &["interrupted", "kept"]);
+    let error = expect_error(
+        home.fetch_with_progress(NAME, &progress),
+        &["interrupted", "kept"],
+    );
     assert!(matches!(error, DownloadError::Cancelled { .. }));
     assert!(progress.saw_total.load(Ordering::SeqCst));
     let left = std::fs::metadata(home.incomplete(&noise(1, 300_000)))
@@ -382,22 +398,23 @@ fn reports_progress_and_keeps_data_when_cancelled() {
         .len();
     assert!((1..300_000).contains(&left), "{left}");
     server.seen();
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
-    assert_eq!(ranges(&server), [Some(format!("bytes={left}-"))]);
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_eq!(requested_ranges(&server), [Some(format!("bytes={left}-"))]);
 }
 
 #[test]
 fn unwritable_cache_is_an_error() {
     let server = repository().serve();
-    let home = Home::at(&server.url());
+    let home = TestCache::for_hub(&server.url());
     std::fs::write(
-        home.folder.path().join("hub"),
+        home.directory.path().join("hub"),
         "a file instead of a directory",
     )
     .unwrap();
-    fails(home.fetch(NAME), &["cannot create directory", "hub"]);
-    let certificates = Home::with(&server.url(), &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
-    fails(
+    expect_error(home.fetch(NAME), &["cannot create directory", "hub"]);
+    let certificates =
+        TestCache::with_variables(&server.url(), &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
+    expect_error(
         certificates.fetch(NAME),
         &["cannot read certificates /nowhere/ca.pem"],
     );
@@ -405,11 +422,11 @@ fn unwritable_cache_is_an_error() {
 
 #[test]
 fn concurrent_downloads_fetch_once() {
-    let server = Arc::new(with_storage(repository(), |_, _, reply| Reply {
+    let server = Arc::new(serve_with_storage(repository(), |_, _, reply| Reply {
         stall: Duration::from_millis(300),
         ..reply
     }));
-    let home = Arc::new(Home::at(&server.url()));
+    let home = Arc::new(TestCache::for_hub(&server.url()));
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let home = Arc::clone(&home);
@@ -417,9 +434,9 @@ fn concurrent_downloads_fetch_once() {
         })
         .collect();
     for thread in threads {
-        holds(&thread.join().unwrap(), WEIGHTS, &noise(1, 300_000));
+        assert_content(&thread.join().unwrap(), WEIGHTS, &noise(1, 300_000));
     }
-    assert_eq!(ranges(&server), [None]);
+    assert_eq!(requested_ranges(&server), [None]);
     home.assert_clean();
 }
 
@@ -427,17 +444,17 @@ fn concurrent_downloads_fetch_once() {
 fn concurrent_downloads_without_locks_stay_intact() {
     // Each has its own lock directory, as on file systems without working locks; the blobs are
     // shared.
-    let server = Arc::new(with_storage(repository(), |request, _, reply| {
+    let server = Arc::new(serve_with_storage(repository(), |request, _, reply| {
         if request < 2 {
             reply.cut(40_000 * (request as usize + 1))
         } else {
             reply
         }
     }));
-    let shared = Home::at(&server.url());
+    let shared = TestCache::for_hub(&server.url());
     let blobs = shared.repository().join("blobs");
     std::fs::create_dir_all(&blobs).unwrap();
-    let homes: Vec<_> = (0..3).map(|_| Home::at(&server.url())).collect();
+    let homes: Vec<_> = (0..3).map(|_| TestCache::for_hub(&server.url())).collect();
     #[cfg(unix)]
     for home in &homes {
         std::fs::create_dir_all(home.repository()).unwrap();
@@ -451,10 +468,10 @@ fn concurrent_downloads_without_locks_stay_intact() {
         for run in runs {
             // A download may fail because of the race, but never returns wrong content.
             if let Ok(fetched) = run.join().unwrap() {
-                holds(&fetched, WEIGHTS, &noise(1, 300_000));
+                assert_content(&fetched, WEIGHTS, &noise(1, 300_000));
             }
         }
     });
     let home = &homes[0];
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
 }

@@ -1,7 +1,9 @@
 //! Hostile servers: they get no token, write no files outside the cache, and cannot send without
 //! limit. Also proxies.
 
-use crate::local_hub::{CONFIG, Home, NAME, WEIGHTS, fails, holds, repository};
+use crate::local_hub::{
+    CONFIG, NAME, TestCache, WEIGHTS, assert_content, expect_error, repository,
+};
 use clipn_hub::DownloadError;
 use clipn_testing::hub::{COMMIT, Hub, Reply, Request, Server, noise};
 
@@ -14,8 +16,8 @@ fn refuses_unsafe_and_endless_redirects() {
         ("http://user:word@127.0.0.1/x", "user name"),
     ] {
         let server = Server::start(move |_| Reply::new(302).header("Location", location));
-        fails(
-            Home::at(&server.url()).fetch(NAME),
+        expect_error(
+            TestCache::for_hub(&server.url()).fetch(NAME),
             &["refusing the redirect", part],
         );
         assert!(server.seen().len() <= 11);
@@ -31,8 +33,8 @@ fn refuses_unsafe_and_endless_redirects() {
         }
         false => hub.answer(request),
     });
-    holds(
-        &Home::at(&server.url()).fetch(NAME).unwrap(),
+    assert_content(
+        &TestCache::for_hub(&server.url()).fetch(NAME).unwrap(),
         WEIGHTS,
         &noise(1, 300_000),
     );
@@ -57,8 +59,8 @@ fn token_is_not_sent_after_a_redirect_has_left_the_hub() {
         ..repository()
     };
     let first = Server::start(move |request| hub.answer(request));
-    let home = Home::with(&first.url(), &[("HF_TOKEN", "hf_secret")]);
-    holds(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let home = TestCache::with_variables(&first.url(), &[("HF_TOKEN", "hf_secret")]);
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     let seen = elsewhere
         .seen()
         .into_iter()
@@ -77,14 +79,26 @@ fn token_is_not_sent_after_a_redirect_has_left_the_hub() {
 fn uses_proxies_from_environment_variables() {
     let server = repository().serve();
     let proxy = Server::proxy();
-    let through = Home::with(&server.url(), &[("HTTP_PROXY", &proxy.url())]);
-    holds(&through.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
+    let through = TestCache::with_variables(&server.url(), &[("HTTP_PROXY", &proxy.url())]);
+    assert_content(&through.fetch(NAME).unwrap(), WEIGHTS, &noise(1, 300_000));
     let seen = proxy.seen();
     assert!(
         !seen.is_empty() && seen.iter().all(|request| request.method == "CONNECT"),
         "{seen:?}"
     );
-    let past = Home::with(
+    let (host, password) = (proxy.url().replace("http://", ""), "p%40ss");
+    let url = format!("http://me:{password}@{host}");
+    let with_password = TestCache::with_variables(&server.url(), &[("HTTP_PROXY", &url)]);
+    with_password.fetch(NAME).unwrap();
+    // `me:p@ss` in base64.
+    let credentials = Some("Basic bWU6cEBzcw==");
+    assert!(
+        proxy
+            .seen()
+            .iter()
+            .all(|request| request.header("proxy-authorization") == credentials)
+    );
+    let past = TestCache::with_variables(
         &server.url(),
         &[
             ("ALL_PROXY", &proxy.url()),
@@ -93,9 +107,9 @@ fn uses_proxies_from_environment_variables() {
     );
     past.fetch(NAME).unwrap();
     assert_eq!(proxy.seen(), []);
-    let dead = Home::with(&server.url(), &[("all_proxy", "http://127.0.0.1:1")]);
+    let dead = TestCache::with_variables(&server.url(), &[("all_proxy", "http://127.0.0.1:1")]);
     server.seen();
-    fails(dead.fetch(NAME), &["cannot reach"]);
+    expect_error(dead.fetch(NAME), &["cannot reach"]);
     assert_eq!(server.seen(), []);
 }
 
@@ -121,9 +135,9 @@ fn hostile_responses_write_nothing_outside_the_cache() {
             true => Reply::new(200).body(body.as_bytes()),
             false => hub.answer(request),
         });
-        let home = Home::at(&server.url());
+        let home = TestCache::for_hub(&server.url());
         match home.fetch(NAME) {
-            Ok(fetched) => holds(&fetched, WEIGHTS, &noise(1, 300_000)),
+            Ok(fetched) => assert_content(&fetched, WEIGHTS, &noise(1, 300_000)),
             Err(error) => assert!(matches!(error, DownloadError::NotAHub { .. }), "{error}"),
         }
         assert!(
@@ -151,8 +165,8 @@ fn hostile_responses_write_nothing_outside_the_cache() {
             "HEAD" => Reply::new(200).header("ETag", &etag),
             _ => hub.answer(request),
         });
-        let home = Home::at(&server.url());
-        fails(home.fetch(NAME), &["missing or invalid ETag"]);
+        let home = TestCache::for_hub(&server.url());
+        expect_error(home.fetch(NAME), &["missing or invalid ETag"]);
         home.assert_clean_of("evil");
     }
     // Shards of weights.
@@ -170,8 +184,8 @@ fn hostile_responses_write_nothing_outside_the_cache() {
             ],
         )
         .serve();
-        let home = Home::at(&server.url());
-        fails(home.fetch(NAME), &["is not a plain file name"]);
+        let home = TestCache::for_hub(&server.url());
+        expect_error(home.fetch(NAME), &["is not a plain file name"]);
         home.assert_clean_of("evil");
     }
     // Responses that exceed their size limit.
@@ -183,18 +197,18 @@ fn hostile_responses_write_nothing_outside_the_cache() {
         ..hub
     }
     .serve();
-    fails(
-        Home::at(&server.url()).fetch(NAME),
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch(NAME),
         &[CONFIG, "size limit of 4194304 bytes"],
     );
     let server = Server::start(|_| Reply::new(200).body(&vec![b' '; (32 << 20) + 1]));
-    fails(
-        Home::at(&server.url()).fetch(NAME),
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch(NAME),
         &["size limit of 33554432 bytes"],
     );
     let server = Server::start(|_| Reply::new(200).body(b"<html>"));
-    fails(
-        Home::at(&server.url()).fetch(NAME),
+    expect_error(
+        TestCache::for_hub(&server.url()).fetch(NAME),
         &["does not respond like Hugging Face's hub", "HF_ENDPOINT"],
     );
 }

@@ -1,24 +1,22 @@
 //! Download tests: a temporary cache, and local hubs to fill it from.
-#![allow(dead_code)]
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_hub::{DownloadError, FetchedWeights, Name, Purpose, RetryPolicy, Settings};
+use clipn_hub::{DownloadError, DownloadSettings, FetchPurpose, FetchedWeights, WeightsName};
 use clipn_testing::hub::{Hub, Reply, Request, Server, noise, sha256};
 use tempfile::TempDir;
 
-pub const NAME: &str = "hf-hub:test/tiny";
-pub const WEIGHTS: &str = "open_clip_model.safetensors";
-pub const CONFIG: &str = "open_clip_config.json";
-pub const MODEL: &str = r#"{"model_cfg": {"embed_dim": 16,
+pub(crate) const NAME: &str = "hf-hub:test/tiny";
+pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
+pub(crate) const CONFIG: &str = "open_clip_config.json";
+pub(crate) const MODEL: &str = r#"{"model_cfg": {"embed_dim": 16,
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 1},
     "text_cfg": {"width": 16, "heads": 2, "layers": 1}}}"#;
 
 /// Hub with one repository in the layout of open_clip.
-pub fn repository() -> Hub {
+pub(crate) fn repository() -> Hub {
     Hub::new(
         "test/tiny",
         &[
@@ -30,53 +28,55 @@ pub fn repository() -> Hub {
 }
 
 /// Temporary cache with the settings for a hub.
-pub struct Home {
-    pub folder: TempDir,
-    pub settings: Settings,
+pub(crate) struct TestCache {
+    pub(crate) directory: TempDir,
+    pub(crate) settings: DownloadSettings,
 }
 
-impl Home {
-    pub fn at(url: &str) -> Self {
-        Self::with(url, &[])
+impl TestCache {
+    pub(crate) fn for_hub(url: &str) -> Self {
+        Self::with_variables(url, &[])
     }
 
-    pub fn with(url: &str, more: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(crate) fn with_variables(url: &str, more: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let get = |name: &str| match name {
-            "HF_HOME" => Some(folder.path().into()),
+            "HF_HOME" => Some(directory.path().into()),
             "HF_ENDPOINT" => Some(url.into()),
             _ => more
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| value.into()),
         };
-        let mut settings = Settings::from_variables(&get).unwrap();
-        settings.network.retry_policy = RetryPolicy {
-            connect: Duration::from_secs(5),
-            read: Duration::from_secs(20),
-            tries: 4,
-            pause: Duration::from_millis(1),
-        };
-        Self { folder, settings }
+        let mut settings = DownloadSettings::from_lookup(&get).unwrap();
+        let retry_policy = &mut settings.network.retry_policy;
+        retry_policy.connect_timeout = Duration::from_secs(5);
+        retry_policy.read_timeout = Duration::from_secs(20);
+        retry_policy.max_attempts = 4;
+        retry_policy.initial_backoff = Duration::from_millis(1);
+        Self {
+            directory,
+            settings,
+        }
     }
 
-    pub fn fetch(&self, name: &str) -> Result<FetchedWeights, DownloadError> {
-        self.watched(name, &NoProgress)
+    pub(crate) fn fetch(&self, name: &str) -> Result<FetchedWeights, DownloadError> {
+        self.fetch_with_progress(name, &NoProgress)
     }
 
-    pub fn watched(
+    pub(crate) fn fetch_with_progress(
         &self,
         name: &str,
         progress: &dyn Progress,
     ) -> Result<FetchedWeights, DownloadError> {
-        named(name).fetch(&self.settings, Purpose::Look, progress)
+        named(name).fetch_with_progress(&self.settings, FetchPurpose::Inspect, progress)
     }
 
-    pub fn repository(&self) -> PathBuf {
-        self.folder.path().join("hub/models--test--tiny")
+    pub(crate) fn repository(&self) -> PathBuf {
+        self.directory.path().join("hub/models--test--tiny")
     }
 
-    pub fn incomplete(&self, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn incomplete(&self, bytes: &[u8]) -> PathBuf {
         self.repository()
             .join("blobs")
             .join(format!("{}.incomplete", sha256(bytes)))
@@ -85,8 +85,8 @@ impl Home {
     /// Asserts that there is nothing next to the cache directory, and no incomplete or temporary
     /// file in it.
     #[track_caller]
-    pub fn assert_clean(&self) {
-        let entries: Vec<_> = std::fs::read_dir(self.folder.path())
+    pub(crate) fn assert_clean(&self) {
+        let entries: Vec<_> = std::fs::read_dir(self.directory.path())
             .unwrap()
             .map(|e| e.unwrap().file_name())
             .collect();
@@ -96,7 +96,7 @@ impl Home {
                 .all(|entry| entry == "hub" || entry == "assets"),
             "{entries:?}"
         );
-        let leftovers: Vec<_> = files_under(self.folder.path())
+        let leftovers: Vec<_> = files_under(self.directory.path())
             .into_iter()
             .filter(|path| path.ends_with(".tmp") || path.ends_with(".incomplete"))
             .collect();
@@ -105,24 +105,24 @@ impl Home {
 
     /// Asserts that no file of that name is in the cache or next to it.
     #[track_caller]
-    pub fn assert_clean_of(&self, name: &str) {
+    pub(crate) fn assert_clean_of(&self, name: &str) {
         self.assert_clean();
         assert!(
-            files_under(self.folder.path())
+            files_under(self.directory.path())
                 .iter()
                 .all(|path| !path.contains(name))
         );
-        assert!(!self.folder.path().with_file_name(name).exists());
+        assert!(!self.directory.path().with_file_name(name).exists());
     }
 }
 
-pub fn named(name: &str) -> Name {
-    Name::of(Path::new(name), None).unwrap()
+pub(crate) fn named(name: &str) -> WeightsName {
+    WeightsName::parse(name, None).unwrap()
 }
 
-pub fn files_under(folder: &Path) -> Vec<String> {
+pub(crate) fn files_under(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.is_symlink() {
             found.extend(files_under(&path));
@@ -134,7 +134,7 @@ pub fn files_under(folder: &Path) -> Vec<String> {
 }
 
 #[track_caller]
-pub fn holds(fetched: &FetchedWeights, file: &str, bytes: &[u8]) {
+pub(crate) fn assert_content(fetched: &FetchedWeights, file: &str, bytes: &[u8]) {
     assert!(
         std::fs::read(fetched.path.join(file)).unwrap() == bytes,
         "{file} has unexpected content"
@@ -142,9 +142,12 @@ pub fn holds(fetched: &FetchedWeights, file: &str, bytes: &[u8]) {
 }
 
 #[track_caller]
-pub fn fails(outcome: Result<FetchedWeights, DownloadError>, parts: &[&str]) -> DownloadError {
+pub(crate) fn expect_error(
+    outcome: Result<FetchedWeights, DownloadError>,
+    parts: &[&str],
+) -> DownloadError {
     let error = outcome.unwrap_err();
-    let text = error.to_string();
+    let text = format!("{error}; {}", error.hint().unwrap_or_default());
     for part in parts {
         assert!(text.contains(part), "{text:?} lacks {part:?}");
     }
@@ -153,7 +156,7 @@ pub fn fails(outcome: Result<FetchedWeights, DownloadError>, parts: &[&str]) -> 
 
 /// Starts a hub whose storage replies are replaced by `storage`, which receives the request number
 /// (from 0), the request and the correct reply.
-pub fn with_storage(
+pub(crate) fn serve_with_storage(
     hub: Hub,
     storage: impl Fn(u32, &Request, Reply) -> Reply + Send + Sync + 'static,
 ) -> Server {
@@ -168,7 +171,7 @@ pub fn with_storage(
     })
 }
 
-pub fn ranges(server: &Server) -> Vec<Option<String>> {
+pub(crate) fn requested_ranges(server: &Server) -> Vec<Option<String>> {
     let requests = server
         .seen()
         .into_iter()

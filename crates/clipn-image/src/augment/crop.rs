@@ -1,7 +1,7 @@
 //! Random crop boxes and resized crops.
 use crate::error::ImageError;
 use crate::preprocess::Preprocessing;
-use crate::resample::{Axis, window};
+use crate::resample::{AxisResampling, resample_window};
 use crate::rgb::RgbImage;
 
 /// Number of random boxes tried before the fallback to a center crop, as in torchvision.
@@ -25,16 +25,16 @@ pub struct CropBox {
 ///
 /// Tries up to ten boxes. The area is a fraction of the image's area uniform in `scale`; the
 /// logarithm of the aspect ratio is uniform in the logarithms of `ratio`. If no box fits, returns
-/// the largest center box with an aspect ratio within `ratio`. `draw` returns uniform numbers in
-/// [0, 1).
+/// the largest center box with an aspect ratio within `ratio`. `uniform` returns uniform random
+/// numbers in [0, 1).
 pub fn random_crop_box(
     width: u32,
     height: u32,
     scale: [f64; 2],
     ratio: [f64; 2],
-    draw: &mut dyn FnMut() -> f64,
+    uniform: &mut dyn FnMut() -> f64,
 ) -> CropBox {
-    try_random_box(width, height, scale, ratio, draw)
+    try_random_box(width, height, scale, ratio, uniform)
         .unwrap_or_else(|| center_box(width, height, ratio))
 }
 
@@ -44,13 +44,13 @@ pub(super) fn try_random_box(
     height: u32,
     scale: [f64; 2],
     ratio: [f64; 2],
-    draw: &mut dyn FnMut() -> f64,
+    uniform: &mut dyn FnMut() -> f64,
 ) -> Option<CropBox> {
     let (full_width, full_height) = (f64::from(width), f64::from(height));
     let log_ratio = ratio.map(f64::ln);
     for _ in 0..TRIES {
-        let area = full_width * full_height * between(scale, draw());
-        let aspect = between(log_ratio, draw()).exp();
+        let area = full_width * full_height * lerp_range(scale, uniform());
+        let aspect = lerp_range(log_ratio, uniform()).exp();
         let box_width = (area * aspect).sqrt().round_ties_even();
         let box_height = (area / aspect).sqrt().round_ties_even();
         if 0.0 < box_width
@@ -59,8 +59,8 @@ pub(super) fn try_random_box(
             && box_height <= full_height
         {
             let (box_width, box_height) = (box_width as u32, box_height as u32);
-            let top = random_offset(height - box_height, draw());
-            let left = random_offset(width - box_width, draw());
+            let top = random_offset(height - box_height, uniform());
+            let left = random_offset(width - box_width, uniform());
             return Some(CropBox {
                 left,
                 top,
@@ -93,7 +93,7 @@ fn center_box(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
 }
 
 /// Maps `uniform` in [0, 1) linearly to [low, high).
-pub(super) fn between([low, high]: [f64; 2], uniform: f64) -> f64 {
+pub(super) fn lerp_range([low, high]: [f64; 2], uniform: f64) -> f64 {
     low + (high - low) * uniform
 }
 
@@ -106,7 +106,7 @@ fn random_offset(max_offset: u32, uniform: f64) -> u32 {
 /// filter.
 ///
 /// # Errors
-/// [`ImageError::Preprocessing`] if the box is empty or not within the image, or if `size` is not
+/// [`ImageError::InvalidSetting`] if the box is empty or not within the image, or if `size` is not
 /// in 1 to 4096.
 pub fn resized_crop(
     image: &RgbImage,
@@ -120,28 +120,30 @@ pub fn resized_crop(
     if !within(crop_box.left, crop_box.width, width)
         || !within(crop_box.top, crop_box.height, height)
     {
-        let reason = format!("crop box: expected a box within {width}x{height}, got {crop_box:?}");
-        return Err(ImageError::Preprocessing { reason });
+        return Err(ImageError::InvalidSetting {
+            setting: "crop_box",
+            reason: format!("expected a box within {width}x{height}, got {crop_box:?}"),
+        });
     }
-    Preprocessing::clip(size).check()?;
-    let axis = |input: u32| Axis {
-        input: input as usize,
-        output: size as u64,
-        offset: 0,
-        length: size,
+    Preprocessing::clip(size).validate()?;
+    let axis = |input: u32| AxisResampling {
+        input_len: input as usize,
+        output_len: size as u64,
+        window_start: 0,
+        window_len: size,
     };
     let row_bytes = image.width() as usize * 3;
     let rows = &image.pixels()[crop_box.top as usize * row_bytes..]
         [..crop_box.height as usize * row_bytes];
     let pixels = if crop_box.width == image.width() {
-        window(rows, axis(crop_box.width), axis(crop_box.height))
+        resample_window(rows, axis(crop_box.width), axis(crop_box.height))
     } else {
         let (first, bytes) = (crop_box.left as usize * 3, crop_box.width as usize * 3);
         let mut cropped = Vec::with_capacity(bytes * crop_box.height as usize);
         for row in rows.chunks_exact(row_bytes) {
             cropped.extend_from_slice(&row[first..first + bytes]);
         }
-        window(&cropped, axis(crop_box.width), axis(crop_box.height))
+        resample_window(&cropped, axis(crop_box.width), axis(crop_box.height))
     };
     RgbImage::new(size as u32, size as u32, pixels)
 }

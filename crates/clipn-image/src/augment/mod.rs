@@ -1,20 +1,21 @@
 //! Random augmentation of training images: crop, horizontal flip, color jitter, grayscale and
 //! erasing.
-mod colour;
+mod color_jitter;
 mod crop;
-mod erase;
-
-pub use colour::ColorJitter;
-pub use crop::{CropBox, random_crop_box, resized_crop};
+mod random_erasing;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ImageError;
-use super::preprocess::Preprocessing;
-use super::rgb::RgbImage;
+pub use self::color_jitter::ColorJitter;
+pub use self::crop::{CropBox, random_crop_box, resized_crop};
+use self::random_erasing::random_erasing;
+use crate::error::ImageError;
+use crate::preprocess::Preprocessing;
+use crate::rgb::RgbImage;
 
 /// Crop of a training image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum TrainingCrop {
     /// A random box, resized to the image size of the tower (torchvision's `RandomResizedCrop`).
     RandomResized {
@@ -24,10 +25,27 @@ pub enum TrainingCrop {
         ratio: [f64; 2],
     },
     /// The deterministic crop of evaluation, [`Preprocessing::crop`].
-    Centre,
+    #[serde(rename = "Centre", alias = "Center")]
+    Center,
 }
 
 /// Random augmentation of a training image.
+///
+/// ```
+/// use clipn_image::{Augmentation, Preprocessing, RgbImage};
+///
+/// let augmentation = Augmentation { horizontal_flip: 0.5, ..Augmentation::published() };
+/// let image = RgbImage::new(40, 30, vec![128; 40 * 30 * 3])?;
+/// // Any source of uniform random numbers in [0, 1).
+/// let mut state = 1u32;
+/// let mut uniform = || {
+///     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+///     f64::from(state) / 2f64.powi(32)
+/// };
+/// let crop = augmentation.apply(&image, &Preprocessing::clip(32), &mut uniform)?;
+/// assert_eq!((crop.width(), crop.height()), (32, 32));
+/// # Ok::<(), clipn_image::ImageError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Augmentation {
     /// Crop of the image.
@@ -35,11 +53,11 @@ pub struct Augmentation {
     /// Probability of a horizontal flip, 0 to 1.
     pub horizontal_flip: f64,
     /// Random brightness, contrast and saturation; off by default.
-    #[serde(default)]
-    pub colour_jitter: Option<ColorJitter>,
+    #[serde(rename = "colour_jitter", alias = "color_jitter", default)]
+    pub color_jitter: Option<ColorJitter>,
     /// Probability of a conversion to grayscale, 0 to 1; 0 by default.
-    #[serde(default)]
-    pub greyscale: f64,
+    #[serde(rename = "greyscale", alias = "grayscale", default)]
+    pub grayscale: f64,
     /// Probability that a box of 2 to 33 % of the crop is filled with CLIP's mean color, 0 to 1
     /// (torchvision's `RandomErasing`); 0 by default.
     #[serde(default)]
@@ -63,10 +81,10 @@ impl Augmentation {
     /// Returns no augmentation: the crop of evaluation.
     pub const fn none() -> Self {
         Self {
-            crop: TrainingCrop::Centre,
+            crop: TrainingCrop::Center,
             horizontal_flip: 0.0,
-            colour_jitter: None,
-            greyscale: 0.0,
+            color_jitter: None,
+            grayscale: 0.0,
             erasing: 0.0,
         }
     }
@@ -74,40 +92,38 @@ impl Augmentation {
     /// Validates the settings.
     ///
     /// # Errors
-    /// [`ImageError::Preprocessing`] that names the first invalid setting.
-    pub fn check(&self) -> Result<(), ImageError> {
-        let invalid = |reason: String| Err(ImageError::Preprocessing { reason });
+    /// [`ImageError::InvalidSetting`] that names the first invalid setting.
+    pub fn validate(&self) -> Result<(), ImageError> {
+        let invalid = |setting, reason| Err(ImageError::InvalidSetting { setting, reason });
         if let TrainingCrop::RandomResized { scale, ratio } = self.crop {
             if !(0.0 < scale[0] && scale[0] <= scale[1] && scale[1] <= 1.0) {
-                return invalid(format!(
-                    "scale: expected two ascending fractions in (0, 1], got {scale:?}"
-                ));
+                let reason = format!("expected two ascending fractions in (0, 1], got {scale:?}");
+                return invalid("scale", reason);
             }
             if !(0.0 < ratio[0] && ratio[0] <= ratio[1] && ratio[1].is_finite()) {
-                return invalid(format!(
-                    "ratio: expected two ascending finite numbers above 0, got {ratio:?}"
-                ));
+                let reason =
+                    format!("expected two ascending finite numbers above 0, got {ratio:?}");
+                return invalid("ratio", reason);
             }
         }
         let probabilities = [
             ("horizontal_flip", self.horizontal_flip),
-            ("greyscale", self.greyscale),
+            ("greyscale", self.grayscale),
             ("erasing", self.erasing),
         ];
         if let Some((name, probability)) = probabilities
             .iter()
             .find(|(_, probability)| !(0.0..=1.0).contains(probability))
         {
-            return invalid(format!(
-                "{name}: expected a probability from 0 to 1, got {probability}"
-            ));
+            let reason = format!("expected a probability from 0 to 1, got {probability}");
+            return invalid(name, reason);
         }
-        self.colour_jitter.map_or(Ok(()), |jitter| jitter.check())
+        self.color_jitter.map_or(Ok(()), |jitter| jitter.validate())
     }
 
     /// Returns the augmented crop, `[S, S, 3]` with S = `preprocessing.size`.
     ///
-    /// `draw` returns uniform numbers in [0, 1). The random crop draws two numbers per tried box
+    /// `uniform` returns uniform random numbers in [0, 1). The random crop draws two numbers per tried box
     /// and two for its position. The flip then draws one, the color jitter four, and grayscale one.
     /// Erasing draws one, and those of a random box if it applies. Disabled steps draw nothing.
     ///
@@ -115,46 +131,47 @@ impl Augmentation {
     /// pixels outside the box have no influence.
     ///
     /// # Errors
-    /// [`ImageError::Preprocessing`] if a setting is invalid.
+    /// [`ImageError::InvalidSetting`] if a setting is invalid.
     pub fn apply(
         &self,
         image: &RgbImage,
         preprocessing: &Preprocessing,
-        draw: &mut dyn FnMut() -> f64,
+        uniform: &mut dyn FnMut() -> f64,
     ) -> Result<RgbImage, ImageError> {
-        self.check()?;
+        self.validate()?;
         let crop = match self.crop {
-            TrainingCrop::Centre => preprocessing.crop(image)?,
+            TrainingCrop::Center => preprocessing.crop(image)?,
             TrainingCrop::RandomResized { scale, ratio } => {
-                preprocessing.check()?;
-                let crop_box = random_crop_box(image.width(), image.height(), scale, ratio, draw);
+                preprocessing.validate()?;
+                let crop_box =
+                    random_crop_box(image.width(), image.height(), scale, ratio, uniform);
                 let crop = resized_crop(image, crop_box, preprocessing.size)?;
-                if preprocessing.grey {
+                if preprocessing.gray {
                     crop.to_gray()
                 } else {
                     crop
                 }
             }
         };
-        let applies = |probability: f64, draw: &mut dyn FnMut() -> f64| {
-            probability > 0.0 && draw() < probability
+        let applies = |probability: f64, uniform: &mut dyn FnMut() -> f64| {
+            probability > 0.0 && uniform() < probability
         };
-        let crop = if applies(self.horizontal_flip, draw) {
+        let crop = if applies(self.horizontal_flip, uniform) {
             flip_horizontally(crop)?
         } else {
             crop
         };
-        let crop = match self.colour_jitter {
-            Some(jitter) => jitter.apply(crop, draw),
+        let crop = match self.color_jitter {
+            Some(jitter) => jitter.apply(crop, uniform),
             None => crop,
         };
-        let crop = if applies(self.greyscale, draw) {
+        let crop = if applies(self.grayscale, uniform) {
             crop.to_gray()
         } else {
             crop
         };
-        if applies(self.erasing, draw) {
-            erase::erase(crop, draw)
+        if applies(self.erasing, uniform) {
+            random_erasing(crop, uniform)
         } else {
             Ok(crop)
         }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use image::ImageDecoder;
 use image::codecs::bmp::BmpDecoder;
 
-use super::{DecodeOptions, check_size, damaged, from_image_crate, samples};
+use super::{DecodeOptions, check_size, corrupt, from_image_crate, samples};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -14,14 +14,14 @@ const NAME: &str = "BMP";
 const BI_BITFIELDS: u32 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    let failed = |error| from_image_crate(NAME, error);
-    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(failed)?;
+    let convert_error = |error| from_image_crate(NAME, error);
+    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(convert_error)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, options)?;
     let channels = usize::from(decoder.color_type().channel_count());
     let mut buffer =
-        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
-    decoder.read_image(&mut buffer).map_err(failed)?;
+        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| corrupt(NAME, error))?];
+    decoder.read_image(&mut buffer).map_err(convert_error)?;
     if number(bytes, 28, 2) == 16 {
         let green_bits = if number(bytes, 30, 4) == BI_BITFIELDS && number(bytes, 58, 4) == 0x7E0 {
             6

@@ -4,7 +4,7 @@
 //! if there is none. Transparent pixels keep the palette color of their index.
 use gif::{ColorOutput, DecodeOptions as GifOptions, DecodingError, MemoryLimit};
 
-use super::{DecodeOptions, check_size, damaged, from_io, samples};
+use super::{DecodeOptions, check_size, corrupt, from_io, samples};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -14,13 +14,13 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let mut settings = GifOptions::new();
     settings.set_color_output(ColorOutput::Indexed);
     settings.set_memory_limit(MemoryLimit::Unlimited);
-    let mut decoder = settings.read_info(bytes).map_err(failed)?;
+    let mut decoder = settings.read_info(bytes).map_err(convert_error)?;
     let screen = (u32::from(decoder.width()), u32::from(decoder.height()));
     let global = decoder.global_palette().map(<[u8]>::to_vec);
     let frame = decoder
         .next_frame_info()
-        .map_err(failed)?
-        .ok_or_else(|| damaged(NAME, "no frame"))?;
+        .map_err(convert_error)?
+        .ok_or_else(|| corrupt(NAME, "no frame"))?;
     let (left, top) = (usize::from(frame.left), usize::from(frame.top));
     let (columns, rows) = (usize::from(frame.width), usize::from(frame.height));
     let width = screen.0.max((left + columns) as u32);
@@ -31,7 +31,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
 
     let mut indices = vec![0; columns * rows];
     if !indices.is_empty() {
-        decoder.read_into_buffer(&mut indices).map_err(failed)?;
+        decoder
+            .read_into_buffer(&mut indices)
+            .map_err(convert_error)?;
     }
     let stride = width as usize;
     if (left, top, columns, rows) != (0, 0, stride, height as usize) {
@@ -48,9 +50,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     RgbImage::new(width, height, samples::palette_to_rgb(&indices, &palette))
 }
 
-fn failed(error: DecodingError) -> ImageError {
+fn convert_error(error: DecodingError) -> ImageError {
     match error {
         DecodingError::Io(error) => from_io(NAME, &error),
-        error => damaged(NAME, error),
+        error => corrupt(NAME, error),
     }
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::sniff::Format;
-use super::error::{ImageError, Origin};
-use super::rgb::RgbImage;
+use crate::error::{ImageError, ImageOrigin};
+use crate::rgb::RgbImage;
 
 /// Number of pixels above which Pillow raises an error: twice its `MAX_IMAGE_PIXELS`.
 const PILLOW_MAX_PIXELS: u64 = 2 * 89_478_485;
@@ -27,6 +27,13 @@ const PILLOW_MAX_PIXELS: u64 = 2 * 89_478_485;
 const FILE_OVERHEAD: u64 = 256 << 20;
 
 /// Options for decoding image files.
+///
+/// ```
+/// use clipn_image::DecodeOptions;
+///
+/// let options = DecodeOptions::for_display().with_max_pixels(1 << 24);
+/// assert!(options.apply_orientation);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeOptions {
     /// Whether the EXIF orientation is applied.
@@ -54,12 +61,19 @@ impl DecodeOptions {
 
     /// Returns the options for images as they are meant to be seen: EXIF orientation applied,
     /// 16-bit grayscale scaled.
-    pub const fn for_users() -> Self {
+    pub const fn for_display() -> Self {
         Self {
             apply_orientation: true,
             scale_16_bit: true,
             max_pixels: PILLOW_MAX_PIXELS,
         }
+    }
+
+    /// Sets the maximum number of pixels.
+    #[must_use]
+    pub const fn with_max_pixels(mut self, max_pixels: u64) -> Self {
+        self.max_pixels = max_pixels;
+        self
     }
 }
 
@@ -78,10 +92,14 @@ impl Default for DecodeOptions {
 /// - [`FileTooLarge`](ImageError::FileTooLarge) if the file is larger than any image within
 ///   [`DecodeOptions::max_pixels`].
 /// - Any error of [`decode_bytes`].
-pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+pub fn decode_file(
+    path: impl AsRef<Path>,
+    options: &DecodeOptions,
+) -> Result<RgbImage, ImageError> {
+    let path = path.as_ref();
     read_file(path, options)
         .and_then(|bytes| decode_bytes(&bytes, options))
-        .map_err(|error| error.in_file(path))
+        .map_err(|error| error.with_path(path))
 }
 
 /// Decodes the bytes of an image file. The format is detected from the first bytes.
@@ -89,28 +107,28 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<RgbImage, Ima
 /// # Errors
 /// - [`ImageError::Empty`] if `bytes` is empty.
 /// - [`ImageError::UnknownFormat`] if the format is not supported.
-/// - [`ImageError::TooManyPixels`] or [`ImageError::ZeroSize`] if the size is not accepted.
-/// - [`ImageError::Truncated`], [`ImageError::Damaged`] or [`ImageError::Unsupported`] if the image
+/// - [`ImageError::TooManyPixels`] or [`ImageError::NoPixels`] if the size is not accepted.
+/// - [`ImageError::Truncated`], [`ImageError::Corrupt`] or [`ImageError::Unsupported`] if the image
 ///   cannot be decoded.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty {
-            origin: Origin::Bytes,
+            origin: ImageOrigin::Memory,
         });
     }
-    let Some(format) = sniff::format(bytes) else {
+    let Some(format) = sniff::detect_format(bytes) else {
         let detected_content = sniff::detected_content(bytes);
         return Err(ImageError::UnknownFormat {
-            origin: Origin::Bytes,
+            origin: ImageOrigin::Memory,
             detected_content,
         });
     };
     // Most decoders are third-party code and process untrusted files: a panic on one file must not
     // end a run over a million files.
     let image = catch_unwind(AssertUnwindSafe(|| decode_format(format, bytes, options)))
-        .unwrap_or_else(|_| Err(damaged(format.name(), "decoder panicked")))?;
+        .unwrap_or_else(|_| Err(corrupt(format.name(), "decoder panicked")))?;
     if options.apply_orientation || format == Format::Tiff {
-        return orientation::upright(image, orientation::of(format, bytes));
+        return orientation::apply_orientation(image, orientation::read_orientation(format, bytes));
     }
     Ok(image)
 }
@@ -131,8 +149,8 @@ fn decode_format(
 }
 
 fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError> {
-    let origin = || Origin::File(path.to_path_buf());
-    let failed = |source: io::Error| match source.kind() {
+    let origin = || ImageOrigin::File(path.to_path_buf());
+    let convert_error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ImageError::NotFound { origin: origin() },
         io::ErrorKind::PermissionDenied => ImageError::PermissionDenied { origin: origin() },
         io::ErrorKind::IsADirectory => ImageError::IsDirectory { origin: origin() },
@@ -141,8 +159,8 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
             source,
         },
     };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
+    let file = File::open(path).map_err(convert_error)?;
+    let metadata = file.metadata().map_err(convert_error)?;
     if metadata.is_dir() {
         return Err(ImageError::IsDirectory { origin: origin() });
     }
@@ -158,7 +176,7 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
     }
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(failed)?;
+        .map_err(convert_error)?;
     if bytes.len() as u64 > limit {
         return Err(ImageError::FileTooLarge {
             origin: origin(),
@@ -170,10 +188,10 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
 
 /// Rejects sizes without pixels and sizes over the limit. Called before memory is allocated.
 fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), ImageError> {
-    let (origin, limit) = (Origin::Bytes, options.max_pixels);
+    let (origin, limit) = (ImageOrigin::Memory, options.max_pixels);
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
-        return Err(ImageError::ZeroSize {
+        return Err(ImageError::NoPixels {
             origin,
             width,
             height,
@@ -192,9 +210,9 @@ fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Im
 }
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` passes errors by value.
-fn damaged(format: &'static str, reason: impl std::fmt::Display) -> ImageError {
-    ImageError::Damaged {
-        origin: Origin::Bytes,
+fn corrupt(format: &'static str, reason: impl std::fmt::Display) -> ImageError {
+    ImageError::Corrupt {
+        origin: ImageOrigin::Memory,
         format,
         reason: reason.to_string(),
     }
@@ -202,17 +220,17 @@ fn damaged(format: &'static str, reason: impl std::fmt::Display) -> ImageError {
 
 fn truncated(format: &'static str) -> ImageError {
     ImageError::Truncated {
-        origin: Origin::Bytes,
+        origin: ImageOrigin::Memory,
         format,
     }
 }
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` passes errors by value.
-fn unsupported(format: &'static str, what: impl std::fmt::Display) -> ImageError {
+fn unsupported(format: &'static str, feature: impl std::fmt::Display) -> ImageError {
     ImageError::Unsupported {
-        origin: Origin::Bytes,
+        origin: ImageOrigin::Memory,
         format,
-        what: what.to_string(),
+        feature: feature.to_string(),
     }
 }
 
@@ -227,16 +245,16 @@ fn from_image_crate(format: &'static str, error: image::ImageError) -> ImageErro
         ),
         image::ImageError::Decoding(error) => match io_cause(&error) {
             Some(io) => from_io(format, io),
-            None => damaged(format, error),
+            None => corrupt(format, error),
         },
-        error => damaged(format, error),
+        error => corrupt(format, error),
     }
 }
 
 fn from_io(format: &'static str, error: &io::Error) -> ImageError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => truncated(format),
-        _ => damaged(format, error),
+        _ => corrupt(format, error),
     }
 }
 

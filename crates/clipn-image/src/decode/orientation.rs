@@ -8,7 +8,7 @@ use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
 /// Reads the EXIF orientation of an image file; `NoTransforms` if it is missing or invalid.
-pub(super) fn of(format: Format, bytes: &[u8]) -> Orientation {
+pub(super) fn read_orientation(format: Format, bytes: &[u8]) -> Orientation {
     let exif = match format {
         Format::Jpeg => jpeg::exif(bytes),
         Format::Png => chunk(
@@ -74,13 +74,16 @@ fn chunk(
 }
 
 /// Rotates and flips `image` according to `orientation`.
-pub(super) fn upright(image: RgbImage, orientation: Orientation) -> Result<RgbImage, ImageError> {
+pub(super) fn apply_orientation(
+    image: RgbImage,
+    orientation: Orientation,
+) -> Result<RgbImage, ImageError> {
     if orientation == Orientation::NoTransforms {
         return Ok(image);
     }
     let (width, height) = (image.width(), image.height());
     let Some(buffer) = image::RgbImage::from_raw(width, height, image.into_pixels()) else {
-        return Err(super::damaged(
+        return Err(super::corrupt(
             "decoded",
             "pixel count does not match the image size",
         ));

@@ -5,7 +5,7 @@ use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, Limits};
 
 use super::{
-    DecodeOptions, check_size, damaged, from_image_crate, samples, truncated, unsupported,
+    DecodeOptions, check_size, corrupt, from_image_crate, samples, truncated, unsupported,
 };
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
@@ -15,14 +15,14 @@ const NAME: &str = "PNG";
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let header = Header::read(bytes)?;
     check_size(header.width, header.height, options)?;
-    let failed = |error| from_image_crate(NAME, error);
+    let convert_error = |error| from_image_crate(NAME, error);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some((u64::from(header.width) * 16).saturating_add(256 << 20));
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(failed)?;
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(convert_error)?;
     let color = decoder.color_type();
     let mut buffer =
-        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| damaged(NAME, error))?];
-    decoder.read_image(&mut buffer).map_err(failed)?;
+        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| corrupt(NAME, error))?];
+    decoder.read_image(&mut buffer).map_err(convert_error)?;
     let channels = usize::from(color.channel_count());
     let pixels = match color {
         ColorType::Rgb8 => buffer,
@@ -36,11 +36,11 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
             options,
         ),
         ColorType::La16 => samples::first_channel_to_rgb(
-            &samples::high_bytes(samples::native_endian_u16(&buffer)),
+            &samples::scale_16_to_8_bit(samples::native_endian_u16(&buffer)),
             channels,
         ),
         ColorType::Rgb16 | ColorType::Rgba16 => samples::first_three_channels(
-            &samples::high_bytes(samples::native_endian_u16(&buffer)),
+            &samples::scale_16_to_8_bit(samples::native_endian_u16(&buffer)),
             channels,
         ),
         other => return Err(unsupported(NAME, format!("color type {other:?}"))),
@@ -60,7 +60,7 @@ impl Header {
         let header = bytes.get(8..29).ok_or_else(|| truncated(NAME))?;
         let (name, fields) = (&header[4..8], &header[8..]);
         if name != b"IHDR" {
-            return Err(damaged(NAME, "first chunk is not IHDR"));
+            return Err(corrupt(NAME, "first chunk is not IHDR"));
         }
         let number = |offset: usize| {
             fields[offset..offset + 4]

@@ -69,7 +69,7 @@ pub(super) fn gray16_to_rgb(
 }
 
 /// Returns the high bytes of 16-bit samples.
-pub(super) fn high_bytes(samples: impl Iterator<Item = u16>) -> Vec<u8> {
+pub(super) fn scale_16_to_8_bit(samples: impl Iterator<Item = u16>) -> Vec<u8> {
     samples.map(|value| (value >> 8) as u8).collect()
 }
 
@@ -148,7 +148,7 @@ mod tests {
             [[0; 3], [255; 3], [255; 3], [255; 3]].concat()
         );
         assert_eq!(
-            gray16_to_rgb(values.into_iter(), &DecodeOptions::for_users())[..],
+            gray16_to_rgb(values.into_iter(), &DecodeOptions::for_display())[..],
             [[0; 3], [0; 3], [1; 3], [255; 3]].concat()
         );
     }

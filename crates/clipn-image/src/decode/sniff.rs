@@ -1,4 +1,5 @@
 //! Format detection from the first bytes of a file.
+use crate::error::GIT_LFS_POINTER;
 
 /// Supported image format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Format {
 }
 
 /// Detects the format from the magic number; `None` if it is not supported.
-pub(super) fn format(bytes: &[u8]) -> Option<Format> {
+pub(super) fn detect_format(bytes: &[u8]) -> Option<Format> {
     match bytes {
         [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(Format::Png),
@@ -102,7 +103,7 @@ fn looks_like_text(start: &[u8]) -> &'static str {
     } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
         "a web page"
     } else if lower.starts_with("version https://git-lfs") {
-        "a Git LFS pointer"
+        GIT_LFS_POINTER
     } else {
         "a text file"
     }
@@ -114,12 +115,12 @@ mod tests {
 
     #[test]
     fn detects_formats_from_content() {
-        assert_eq!(format(b"\xFF\xD8\xFF\xE0"), Some(Format::Jpeg));
-        assert_eq!(format(b"RIFF\0\0\0\0WEBPVP8 "), Some(Format::WebP));
-        assert_eq!(format(b"RIFF\0\0\0\0WAVEfmt "), None);
-        assert_eq!(format(b"BMW is a maker of cars"), None);
-        assert_eq!(format(b"MM\0*"), Some(Format::Tiff));
-        assert_eq!(format(b"GIF88a"), None);
+        assert_eq!(detect_format(b"\xFF\xD8\xFF\xE0"), Some(Format::Jpeg));
+        assert_eq!(detect_format(b"RIFF\0\0\0\0WEBPVP8 "), Some(Format::WebP));
+        assert_eq!(detect_format(b"RIFF\0\0\0\0WAVEfmt "), None);
+        assert_eq!(detect_format(b"BMW is a maker of cars"), None);
+        assert_eq!(detect_format(b"MM\0*"), Some(Format::Tiff));
+        assert_eq!(detect_format(b"GIF88a"), None);
     }
 
     #[test]

@@ -125,14 +125,14 @@ fn disabled_steps_draw_nothing_and_enabled_steps_change_the_crop() {
         ),
         (
             Augmentation {
-                colour_jitter: Some(jitter(0.4)),
+                color_jitter: Some(jitter(0.4)),
                 ..none
             },
             4,
         ),
         (
             Augmentation {
-                greyscale: 0.6,
+                grayscale: 0.6,
                 ..none
             },
             1,
@@ -152,7 +152,7 @@ fn disabled_steps_draw_nothing_and_enabled_steps_change_the_crop() {
     }
     let (_, kept) = draws(
         Augmentation {
-            greyscale: 0.6,
+            grayscale: 0.6,
             erasing: 0.6,
             ..none
         },
@@ -192,7 +192,7 @@ fn errors_name_the_invalid_setting() {
         ),
         (
             Augmentation {
-                greyscale: -0.1,
+                grayscale: -0.1,
                 ..Augmentation::none()
             },
             "greyscale",
@@ -206,7 +206,7 @@ fn errors_name_the_invalid_setting() {
         ),
         (
             Augmentation {
-                colour_jitter: Some(jitter(1.1)),
+                color_jitter: Some(jitter(1.1)),
                 ..Augmentation::none()
             },
             "colour_jitter.contrast",
@@ -219,7 +219,7 @@ fn errors_name_the_invalid_setting() {
     }
     let published = Augmentation::published();
     let size_zero = published.apply(&synthetic_image(8, 8), &Preprocessing::clip(0), &mut || 0.5);
-    assert!(matches!(size_zero, Err(ImageError::Preprocessing { .. })));
+    assert!(matches!(size_zero, Err(ImageError::InvalidSetting { .. })));
     let outside = CropBox {
         left: 5,
         top: 0,
@@ -249,7 +249,7 @@ fn errors_name_the_invalid_setting() {
 fn gray_and_unaugmented_crops_equal_those_of_evaluation() {
     let image = synthetic_image(31, 17);
     let gray = Preprocessing {
-        grey: true,
+        gray: true,
         ..Preprocessing::clip(16)
     };
     let none = Augmentation::none()

@@ -18,7 +18,7 @@ fn expected() -> serde_json::Map<String, Value> {
 }
 
 fn read(name: &str, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    decode_file(&clipn_testing::fixture("image").join(name), options)
+    decode_file(clipn_testing::fixture("image").join(name), options)
 }
 
 /// File with a compression that libtiff supports (and thus Pillow), but the `tiff` crate does not.
@@ -43,7 +43,7 @@ fn every_kind_matches_pillows_pixels() {
         match read(name, &DecodeOptions::faithful()) {
             Err(error) => mismatches.push(format!("{name}: {error}")),
             Ok(image) => {
-                mismatches.extend(mismatch(&image, entry).map(|what| format!("{name}: {what}")))
+                mismatches.extend(mismatch(&image, entry).map(|what| format!("{name}: {what}")));
             }
         }
     }
@@ -57,7 +57,7 @@ fn every_orientation_is_applied_for_users() {
         .iter()
         .filter(|(name, _)| name.starts_with("orientation"))
     {
-        let upright = read(name, &DecodeOptions::for_users()).unwrap();
+        let upright = read(name, &DecodeOptions::for_display()).unwrap();
         assert_eq!(mismatch(&upright, &entry["upright"]), None, "{name}");
         compared += 1;
     }
@@ -73,7 +73,7 @@ fn sixteen_bit_gray_is_clipped_by_default_and_scaled_for_users() {
         "grey16_big_endian.tif",
     ] {
         let clipped = read(name, &DecodeOptions::faithful()).unwrap();
-        let scaled = read(name, &DecodeOptions::for_users()).unwrap();
+        let scaled = read(name, &DecodeOptions::for_display()).unwrap();
         for (i, (clipped, scaled)) in clipped.pixels().iter().zip(scaled.pixels()).enumerate() {
             let (x, y) = (i / 3 % 21, i / 3 / 21);
             let value = x * 1500 + y * 40;
@@ -112,7 +112,7 @@ fn errors_name_the_file_and_the_problem() {
         ImageError::Empty { .. }
     ));
     let missing =
-        decode_file(&folder.path().join("gone.png"), &DecodeOptions::faithful()).unwrap_err();
+        decode_file(folder.path().join("gone.png"), &DecodeOptions::faithful()).unwrap_err();
     assert!(
         matches!(missing, ImageError::NotFound { .. }) && missing.to_string().contains("gone.png"),
         "{missing}"

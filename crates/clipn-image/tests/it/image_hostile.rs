@@ -33,7 +33,7 @@ static FILES: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
 /// seconds.
 fn options(users: bool) -> DecodeOptions {
     let options = if users {
-        DecodeOptions::for_users()
+        DecodeOptions::for_display()
     } else {
         DecodeOptions::faithful()
     };

@@ -1,11 +1,11 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clipn_checkpoint::CheckpointError;
 use thiserror::Error;
 
-use super::Target;
-use crate::ModelError;
-use clipn_checkpoint::CheckpointError;
+use crate::convert::ConversionTarget;
+use crate::error::ModelError;
 
 /// Error of a conversion. No partial output is left behind.
 #[derive(Debug, Error)]
@@ -19,7 +19,7 @@ pub enum ConvertError {
     Checkpoint(CheckpointError),
     /// Only the rows of the training vocabulary were requested, but the weights do not contain it.
     #[error("no training vocabulary in the weights {}", path.display())]
-    NoSeenWords {
+    NoTrainingVocabulary {
         /// The weights file.
         path: PathBuf,
     },
@@ -27,7 +27,7 @@ pub enum ConvertError {
     #[error(
         "cannot write the model `{model}` for transformers: CLIPModel has no ResNet image tower"
     )]
-    ResNet {
+    ResNetUnsupported {
         /// The model's name.
         model: String,
     },
@@ -37,7 +37,7 @@ pub enum ConvertError {
         "expected {expected} rows of {tensor} for the model `{model}`, got {stored}; \
         other programs do not resize positional embeddings"
     )]
-    Positions {
+    PositionCount {
         /// The model's name.
         model: String,
         /// Name of the positional embedding.
@@ -49,23 +49,23 @@ pub enum ConvertError {
     },
     /// The output exists.
     #[error("{} already exists", path.display())]
-    Exists {
+    OutputExists {
         /// The output.
         path: PathBuf,
     },
     /// The output is the input.
     #[error("the output {} is also an input", path.display())]
-    Same {
+    OutputIsInput {
         /// The output.
         path: PathBuf,
     },
     /// The output path is not usable.
-    #[error("cannot write {} as {to}: {reason}", path.display())]
-    Output {
+    #[error("cannot write {} as {}: {reason}", path.display(), to.description())]
+    InvalidOutput {
         /// The output.
         path: PathBuf,
         /// The requested format.
-        to: Target,
+        to: ConversionTarget,
         /// The reason.
         reason: String,
     },
@@ -81,7 +81,7 @@ pub enum ConvertError {
     },
     /// The conversion was canceled.
     #[error("canceled before {} was written; no partial output is left", path.display())]
-    Cancelled {
+    Canceled {
         /// The output.
         path: PathBuf,
     },
@@ -89,10 +89,7 @@ pub enum ConvertError {
 
 impl ConvertError {
     /// Returns a closure that adds the operation and the path to an I/O error.
-    pub(super) fn io(
-        action: &'static str,
-        path: &std::path::Path,
-    ) -> impl FnOnce(io::Error) -> ConvertError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ConvertError {
         let path = path.to_owned();
         move |source| ConvertError::Io {
             action,

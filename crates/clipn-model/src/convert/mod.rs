@@ -2,11 +2,12 @@
 //! open_clip and `transformers` open. Values are copied, not computed; only a conversion of the
 //! element type, if requested, rounds them.
 
+mod conversion;
 mod error;
 mod output;
 mod target;
 mod write;
 
+pub use conversion::{ConversionSummary, OmittedPart, WeightsConversion};
 pub use error::ConvertError;
-pub use target::Target;
-pub use write::{Conversion, Converted, OmittedPart};
+pub use target::ConversionTarget;

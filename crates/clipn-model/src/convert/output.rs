@@ -4,26 +4,27 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{ConvertError, Target};
-use clipn_checkpoint::{beside, has_weights_signature, sync_parent_directory};
+use clipn_checkpoint::{has_weights_signature, sync_parent_directory, temp_path};
+
+use crate::convert::{ConversionTarget, ConvertError};
 
 /// Extensions of PyTorch's pickle files, which would be wrong for safetensors.
 const PYTORCH_EXTENSIONS: [&str; 5] = ["pt", "pth", "bin", "pkl", "ckpt"];
 
 /// A validated output path.
 #[derive(Debug)]
-pub(super) struct Output<'a> {
+pub(super) struct OutputPath<'a> {
     path: &'a Path,
-    to: Target,
+    to: ConversionTarget,
     replace: bool,
 }
 
-impl<'a> Output<'a> {
+impl<'a> OutputPath<'a> {
     /// Checks that the output may be written, before any work is done. `inputs` are the files that
     /// are read.
     pub(super) fn check(
         path: &'a Path,
-        to: Target,
+        to: ConversionTarget,
         replace: bool,
         inputs: &[PathBuf],
     ) -> Result<Self, ConvertError> {
@@ -34,8 +35,8 @@ impl<'a> Output<'a> {
         Ok(output)
     }
 
-    fn refused(&self, reason: impl Into<String>) -> ConvertError {
-        ConvertError::Output {
+    fn invalid(&self, reason: impl Into<String>) -> ConvertError {
+        ConvertError::InvalidOutput {
             path: self.path.to_owned(),
             to: self.to,
             reason: reason.into(),
@@ -44,15 +45,15 @@ impl<'a> Output<'a> {
 
     fn check_name(&self) -> Result<(), ConvertError> {
         let text = self.path.to_string_lossy();
-        let names_folder = text.ends_with(std::path::is_separator);
+        let names_directory = text.ends_with(std::path::is_separator);
         if self.path.file_name().is_none() {
-            return Err(self.refused("the path has no file name"));
+            return Err(self.invalid("the path has no file name"));
         }
         if self.to.is_directory() {
             return Ok(());
         }
-        if names_folder {
-            return Err(self.refused("expected the path of a file, got that of a directory"));
+        if names_directory {
+            return Err(self.invalid("expected the path of a file, got that of a directory"));
         }
         let extension = self
             .path
@@ -60,7 +61,7 @@ impl<'a> Output<'a> {
             .and_then(|e| e.to_str())
             .map(str::to_ascii_lowercase);
         match extension.filter(|extension| PYTORCH_EXTENSIONS.contains(&extension.as_str())) {
-            Some(extension) => Err(self.refused(format!(
+            Some(extension) => Err(self.invalid(format!(
                 "expected the extension .safetensors, got .{extension}, which PyTorch unpickles"
             ))),
             None => Ok(()),
@@ -75,7 +76,7 @@ impl<'a> Output<'a> {
             .iter()
             .any(|input| fs::canonicalize(input).is_ok_and(|input| input.starts_with(&path)));
         if is_input {
-            Err(ConvertError::Same {
+            Err(ConvertError::OutputIsInput {
                 path: self.path.to_owned(),
             })
         } else {
@@ -84,12 +85,12 @@ impl<'a> Output<'a> {
     }
 
     fn check_target(&self) -> Result<(), ConvertError> {
-        let folder = self
+        let parent = self
             .path
             .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            return Err(self.refused(format!("the directory {} does not exist", folder.display())));
+            .filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            return Err(self.invalid(format!("the directory {} does not exist", parent.display())));
         }
         let Ok(existing) = fs::symlink_metadata(self.path) else {
             return Ok(());
@@ -97,18 +98,18 @@ impl<'a> Output<'a> {
         // Links are followed; a dangling link still exists.
         let existing = fs::metadata(self.path).unwrap_or(existing);
         match (self.to.is_directory(), existing.is_dir()) {
-            (false, true) => Err(self.refused("a directory has this name")),
-            (true, false) => Err(self.refused("expected a directory, got a file")),
+            (false, true) => Err(self.invalid("a directory has this name")),
+            (true, false) => Err(self.invalid("expected a directory, got a file")),
             (false, false) => self.check_file(existing.is_file() && existing.len() > 0),
-            (true, true) => self.check_folder(),
+            (true, true) => self.check_directory(),
         }
     }
 
-    fn exists(&self) -> Result<(), ConvertError> {
+    fn check_overwrite(&self) -> Result<(), ConvertError> {
         if self.replace {
             Ok(())
         } else {
-            Err(ConvertError::Exists {
+            Err(ConvertError::OutputExists {
                 path: self.path.to_owned(),
             })
         }
@@ -117,32 +118,32 @@ impl<'a> Output<'a> {
     /// Checks that an existing file may be replaced. Only weights are replaced: a mistyped name may
     /// be that of a photo.
     fn check_file(&self, has_content: bool) -> Result<(), ConvertError> {
-        self.exists()?;
+        self.check_overwrite()?;
         if has_content && !has_weights_signature(self.path) {
-            return Err(self.refused("the existing file is not a weights file and is not replaced"));
+            return Err(self.invalid("the existing file is not a weights file and is not replaced"));
         }
         Ok(())
     }
 
     /// Checks that an existing directory may be replaced: it is empty, or has only files that such
     /// directories contain.
-    fn check_folder(&self) -> Result<(), ConvertError> {
+    fn check_directory(&self) -> Result<(), ConvertError> {
         let unreadable = ConvertError::io("list", self.path);
         let entries = fs::read_dir(self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let entries = entries.map_err(unreadable)?;
         if entries.is_empty() {
             return Ok(());
         }
-        self.exists()?;
+        self.check_overwrite()?;
         let known = |entry: &fs::DirEntry| {
-            Target::ALL
+            ConversionTarget::ALL
                 .iter()
                 .flat_map(|to| to.files())
                 .any(|name| entry.file_name() == *name)
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
         };
         match entries.iter().find(|entry| !known(entry)) {
-            Some(entry) => Err(self.refused(format!(
+            Some(entry) => Err(self.invalid(format!(
                 "the existing directory contains {}, which would be lost",
                 entry.file_name().to_string_lossy()
             ))),
@@ -151,26 +152,26 @@ impl<'a> Output<'a> {
     }
 
     /// Fills a temporary directory beside the output with `fill` and renames it to the output.
-    pub(super) fn write_folder(
+    pub(super) fn write_directory(
         &self,
         fill: impl FnOnce(&Path) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        let beside = beside(self.path);
-        fs::create_dir(&beside).map_err(ConvertError::io("create directory", self.path))?;
-        let written = fill(&beside).and_then(|()| self.put(&beside));
+        let temporary = temp_path(self.path);
+        fs::create_dir(&temporary).map_err(ConvertError::io("create directory", self.path))?;
+        let written = fill(&temporary).and_then(|()| self.commit(&temporary));
         if written.is_err() {
             // Report the first error; a failed cleanup would hide it.
-            let _ = fs::remove_dir_all(&beside);
+            let _ = fs::remove_dir_all(&temporary);
         }
         written
     }
 
     /// Renames `filled` to the output. An existing directory is renamed first and deleted last.
-    fn put(&self, filled: &Path) -> Result<(), ConvertError> {
+    fn commit(&self, filled: &Path) -> Result<(), ConvertError> {
         sync_parent_directory(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
         let aside = fs::symlink_metadata(self.path)
             .is_ok()
-            .then(|| beside(self.path));
+            .then(|| temp_path(self.path));
         if let Some(aside) = &aside {
             fs::rename(self.path, aside).map_err(ConvertError::io("rename", self.path))?;
         }

@@ -1,20 +1,20 @@
 //! open_clip's hub directories: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A
 //! safetensors file may contain the same JSON in its metadata.
 
+use clipn_checkpoint::{Checkpoint, WeightsFormat, escape_for_display};
+use clipn_image::Preprocessing;
 use serde_json::Value;
 
-use super::json::Object;
-use super::preprocessing::checked;
-use crate::{ModelConfig, ModelError};
-use clipn_checkpoint::{Checkpoint, FileKind, shown};
-use clipn_image::Preprocessing;
+use crate::config::{ConfigObject, ModelConfig};
+use crate::error::ModelError;
+use crate::pretrained::validated;
 
-pub(crate) const CONFIG: &str = "open_clip_config.json";
+pub(crate) const CONFIG_FILE: &str = "open_clip_config.json";
 
 /// File name of the weights, the first that open_clip looks for.
-pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "open_clip_model.safetensors";
 
-/// Metadata key of a safetensors file for the content of [`CONFIG`].
+/// Metadata key of a safetensors file for the content of [`CONFIG_FILE`].
 pub(crate) const CONFIG_KEY: &str = "open_clip_config";
 
 /// Metadata key of a safetensors file for the name of the architecture.
@@ -22,16 +22,14 @@ pub(crate) const NAME_KEY: &str = "model";
 
 /// Returns whether the weights are a safetensors file with its config in the metadata.
 pub(super) fn has_embedded_config(checkpoint: &Checkpoint) -> bool {
-    checkpoint.kind() == FileKind::Safetensors && checkpoint.metadata().contains_key(CONFIG_KEY)
+    checkpoint.format() == WeightsFormat::Safetensors
+        && checkpoint.metadata().contains_key(CONFIG_KEY)
 }
 
 /// Returns the config in a file's metadata.
-pub(super) fn carried(checkpoint: &Checkpoint) -> Result<Object, ModelError> {
-    let text = checkpoint
-        .metadata()
-        .get(CONFIG_KEY)
-        .map_or("", String::as_str);
-    Object::parse(
+pub(super) fn embedded_config(checkpoint: &Checkpoint) -> Result<ConfigObject, ModelError> {
+    let text = checkpoint.metadata().get(CONFIG_KEY).unwrap_or_default();
+    ConfigObject::parse(
         format!("in the metadata of {}", checkpoint.path().display()),
         text.as_bytes(),
     )
@@ -50,11 +48,11 @@ pub(super) fn embedded_name(checkpoint: &Checkpoint) -> String {
     checkpoint
         .metadata()
         .get(NAME_KEY)
-        .map_or_else(stem, |name| shown(name))
+        .map_or_else(stem, escape_for_display)
 }
 
 /// Parses the architecture, with the given name.
-pub(super) fn config(object: Object, name: &str) -> Result<ModelConfig, ModelError> {
+pub(super) fn config(object: ConfigObject, name: &str) -> Result<ModelConfig, ModelError> {
     let origin = object.origin().to_owned();
     ModelConfig::from_value(name, &origin, &object.into_value())
 }
@@ -62,7 +60,7 @@ pub(super) fn config(object: Object, name: &str) -> Result<ModelConfig, ModelErr
 /// Parses the preprocessing of images for a tower of `size`. The keys are those of open_clip's
 /// `PreprocessCfg`; training augmentation (`aug_cfg`) is ignored.
 pub(super) fn preprocessing(
-    whole: &Object,
+    whole: &ConfigObject,
     size: usize,
 ) -> Result<Option<Preprocessing>, ModelError> {
     let Some(object) = whole.section("preprocess_cfg")? else {
@@ -99,5 +97,5 @@ pub(super) fn preprocessing(
         object.channels("mean", own.mean)?,
         object.channels("std", own.std)?,
     );
-    checked(whole.origin(), Preprocessing { mean, std, ..own }).map(Some)
+    validated(whole.origin(), Preprocessing { mean, std, ..own }).map(Some)
 }

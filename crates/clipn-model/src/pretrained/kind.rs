@@ -1,10 +1,10 @@
 use std::fmt;
 use std::path::Path;
 
+use clipn_checkpoint::{Checkpoint, Layout};
 use serde::{Serialize, Serializer};
 
-use super::{hub, openai, training};
-use clipn_checkpoint::{Checkpoint, Layout};
+use crate::pretrained::{hub, openai, training};
 
 /// Metadata key of a safetensors file that marks it as a classifier bundle.
 pub const BUNDLE_KEY: &str = "bundle";
@@ -14,10 +14,10 @@ pub const BUNDLE_KEY: &str = "bundle";
 #[non_exhaustive]
 pub enum PretrainedKind {
     /// A file of tensors under open_clip's names, such as CLIPN's published checkpoints.
-    File,
+    TensorsOnly,
     /// A safetensors file with its config in the metadata, as written by
-    /// [`Conversion`](crate::Conversion).
-    WithConfig,
+    /// [`WeightsConversion`](crate::WeightsConversion).
+    EmbeddedConfig,
     /// OpenAI's weights: a TorchScript archive or its state dict, with the sizes stored as tensors.
     OpenAi,
     /// An open_clip hub directory: `open_clip_config.json` beside the weights.
@@ -30,20 +30,20 @@ pub enum PretrainedKind {
 
 impl PretrainedKind {
     /// Detects the format from the tensors' names first, then from the files beside the weights. If
-    /// a single file was given, only files that always accompany such weights count.
-    pub(super) fn of(checkpoint: &Checkpoint, given: &Path) -> Self {
+    /// a single file was opened, only files that always accompany such weights count.
+    pub(super) fn detect(checkpoint: &Checkpoint, source_path: &Path) -> Self {
         if checkpoint.layout() == Layout::Transformers {
             Self::Transformers
         } else if hub::has_embedded_config(checkpoint) {
-            Self::WithConfig
+            Self::EmbeddedConfig
         } else if openai::is_openai(checkpoint) {
             Self::OpenAi
-        } else if given.is_dir() && given.join(hub::CONFIG).is_file() {
+        } else if source_path.is_dir() && source_path.join(hub::CONFIG_FILE).is_file() {
             Self::OpenClipHub
         } else if training::is_training_checkpoint(checkpoint.path()) {
             Self::TrainingCheckpoint
         } else {
-            Self::File
+            Self::TensorsOnly
         }
     }
 }
@@ -51,8 +51,8 @@ impl PretrainedKind {
 impl fmt::Display for PretrainedKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::File => "weights alone",
-            Self::WithConfig => "weights with their config",
+            Self::TensorsOnly => "weights alone",
+            Self::EmbeddedConfig => "weights with their config",
             Self::OpenAi => "OpenAI's CLIP",
             Self::OpenClipHub => "open_clip hub",
             Self::Transformers => "transformers CLIPModel",

@@ -1,54 +1,55 @@
-//! Pretrained weights in all common formats, with their config and preprocessing: OpenAI's
+//! PretrainedWeights weights in all common formats, with their config and preprocessing: OpenAI's
 //! archives, directories of `transformers` and of open_clip's hub, this project's checkpoints, and
-//! single files. [`Pretrained::open`] detects the format.
+//! single files. [`PretrainedWeights::open`] detects the format.
 
-pub(super) mod hub;
-mod json;
+pub(crate) mod hub;
 mod kind;
 mod mini;
 mod openai;
-mod preprocessing;
 mod training;
-pub(super) mod transformers;
-
-use json::Object;
-pub(super) use json::brief;
-pub use kind::{BUNDLE_KEY, PretrainedKind};
+pub(crate) mod transformers;
 
 use std::path::{Path, PathBuf};
 
-use super::{ModelConfig, ModelError, Weights, WeightsMetadata};
-use clipn_checkpoint::Checkpoint;
+use clipn_checkpoint::{Checkpoint, has_weights_signature};
 use clipn_image::Preprocessing;
+use serde_json::Value;
+
+use crate::config::{ConfigObject, ModelConfig};
+use crate::error::{ModelError, NoConfigReason};
+use crate::weights::{ModelWeights, WeightsMetadata};
+
+pub use kind::{BUNDLE_KEY, PretrainedKind};
 
 /// Opened weights, with the config and preprocessing stored in or beside them.
 #[derive(Debug, Clone)]
-pub struct Pretrained {
+pub struct PretrainedWeights {
     kind: PretrainedKind,
     checkpoint: Checkpoint,
     /// The opened path, a file or a directory.
-    given: PathBuf,
+    source_path: PathBuf,
 }
 
-impl Pretrained {
-    /// Opens a weights file, or a directory with one, and detects its format. [`Pretrained::MINI`]
+impl PretrainedWeights {
+    /// Opens a weights file, or a directory with one, and detects its format. [`PretrainedWeights::MINI`]
     /// opens the built-in model unless a file or directory has that name.
     ///
     /// # Errors
-    /// [`ModelError::Checkpoint`] if the path is missing, has no weights, or is damaged.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        #[cfg(feature = "mini")]
+    /// [`ModelError::Checkpoint`] if the path is missing, has no weights, or is damaged;
+    /// [`ModelError::MiniNotEmbedded`] if it names the built-in model in a build without it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = path.as_ref();
         if Self::is_builtin_name(path) {
             return Self::mini();
         }
-        Ok(Self::of(Checkpoint::open(path)?, path))
+        Ok(Self::from_checkpoint(Checkpoint::open(path)?, path))
     }
 
-    fn of(checkpoint: Checkpoint, given: &Path) -> Self {
+    fn from_checkpoint(checkpoint: Checkpoint, source_path: &Path) -> Self {
         Self {
-            kind: PretrainedKind::of(&checkpoint, given),
+            kind: PretrainedKind::detect(&checkpoint, source_path),
             checkpoint,
-            given: given.to_owned(),
+            source_path: source_path.to_owned(),
         }
     }
 
@@ -63,8 +64,8 @@ impl Pretrained {
     }
 
     /// Returns this project's metadata; empty if the file has none.
-    pub fn notes(&self) -> WeightsMetadata {
-        WeightsMetadata::of(&self.checkpoint)
+    pub fn metadata(&self) -> WeightsMetadata {
+        WeightsMetadata::from_checkpoint(&self.checkpoint)
     }
 
     /// Returns the config that comes with the weights, or `None` if there is none. A single
@@ -76,21 +77,25 @@ impl Pretrained {
     /// implement.
     pub fn config(&self) -> Result<Option<ModelConfig>, ModelError> {
         let config = match self.kind {
-            PretrainedKind::File => return Ok(None),
-            PretrainedKind::OpenAi => openai::config(&self.checkpoint, &self.given)?,
-            PretrainedKind::WithConfig => hub::config(
-                hub::carried(&self.checkpoint)?,
+            PretrainedKind::TensorsOnly => return Ok(None),
+            PretrainedKind::OpenAi => openai::config(&self.checkpoint, &self.source_path)?,
+            PretrainedKind::EmbeddedConfig => hub::config(
+                hub::embedded_config(&self.checkpoint)?,
                 &hub::embedded_name(&self.checkpoint),
             )?,
             PretrainedKind::OpenClipHub => {
-                let path = self.sibling(hub::CONFIG);
-                hub::config(Object::read(&path)?, &folder_name(&path))?
+                let path = self.sibling(hub::CONFIG_FILE);
+                hub::config(ConfigObject::read(&path)?, &model_name_of_directory(&path))?
             }
-            PretrainedKind::Transformers => match self.existing_sibling(transformers::CONFIG) {
-                Some(path) => transformers::config(&path)?,
-                None => return Ok(None),
-            },
-            PretrainedKind::TrainingCheckpoint => training::config(&self.sibling(training::STATE))?,
+            PretrainedKind::Transformers => {
+                match self.existing_sibling(transformers::CONFIG_FILE) {
+                    Some(path) => transformers::config(&path)?,
+                    None => return Ok(None),
+                }
+            }
+            PretrainedKind::TrainingCheckpoint => {
+                training::config(&self.sibling(training::STATE_FILE))?
+            }
         };
         Ok(Some(config.with_embedded_name()))
     }
@@ -106,16 +111,16 @@ impl Pretrained {
         };
         let size = config.vision.image_size;
         match self.kind {
-            PretrainedKind::File | PretrainedKind::TrainingCheckpoint => Ok(None),
+            PretrainedKind::TensorsOnly | PretrainedKind::TrainingCheckpoint => Ok(None),
             PretrainedKind::OpenAi => Ok(Some(Preprocessing::clip(size))),
-            PretrainedKind::WithConfig => {
-                hub::preprocessing(&hub::carried(&self.checkpoint)?, size)
+            PretrainedKind::EmbeddedConfig => {
+                hub::preprocessing(&hub::embedded_config(&self.checkpoint)?, size)
             }
             PretrainedKind::OpenClipHub => {
-                hub::preprocessing(&Object::read(&self.sibling(hub::CONFIG))?, size)
+                hub::preprocessing(&ConfigObject::read(&self.sibling(hub::CONFIG_FILE))?, size)
             }
             PretrainedKind::Transformers => {
-                match self.existing_sibling(transformers::PREPROCESSOR) {
+                match self.existing_sibling(transformers::PREPROCESSOR_FILE) {
                     Some(path) => transformers::preprocessing(&path, size).map(Some),
                     None => Ok(None),
                 }
@@ -128,21 +133,21 @@ impl Pretrained {
     /// resized.
     ///
     /// # Errors
-    /// [`ModelError::NoConfig`] if there is neither, [`ModelError::Contradiction`] if both differ,
+    /// [`ModelError::NoConfig`] if there is neither, [`ModelError::ConfigMismatch`] if both differ,
     /// and the errors of [`config`](Self::config).
     pub fn config_or(&self, model: Option<ModelConfig>) -> Result<ModelConfig, ModelError> {
         match (self.config()?, model) {
             (None, None) => Err(ModelError::NoConfig {
-                path: self.given.clone(),
-                hint: self.hint(),
+                path: self.source_path.clone(),
+                reason: self.no_config_reason(),
             }),
             (Some(config), None) | (None, Some(config)) => Ok(config),
-            (Some(carried), Some(model)) => match differences(&model, &carried) {
+            (Some(embedded), Some(model)) => match differences(&model, &embedded) {
                 differing if differing.is_empty() => Ok(model),
-                differing => Err(ModelError::Contradiction {
-                    path: self.given.clone(),
+                differing => Err(ModelError::ConfigMismatch {
+                    path: self.source_path.clone(),
                     model: model.name,
-                    differing: differing.join(", "),
+                    differences: differing,
                 }),
             },
         }
@@ -151,38 +156,47 @@ impl Pretrained {
     /// Validates the weights against [`config_or`](Self::config_or).
     ///
     /// # Errors
-    /// Same as [`config_or`](Self::config_or) and [`Weights::new`].
-    pub fn weights(&self, model: Option<ModelConfig>) -> Result<Weights, ModelError> {
-        Weights::new(self.config_or(model)?, self.checkpoint.clone())
+    /// Same as [`config_or`](Self::config_or) and [`ModelWeights::new`].
+    pub fn weights(&self, model: Option<ModelConfig>) -> Result<ModelWeights, ModelError> {
+        ModelWeights::new(self.config_or(model)?, self.checkpoint.clone())
     }
 
     /// Checks that clipn supports the configs in a directory that has no weights yet. This is the
     /// check that [`config`](Self::config) and [`preprocessing`](Self::preprocessing) make with
     /// weights of open_clip or of `transformers`.
-    pub fn check_configs(folder: &Path, is_open_clip: bool) -> Result<(), ModelError> {
-        let path = |name| Some(folder.join(name)).filter(|path| path.is_file());
+    ///
+    /// # Errors
+    /// Same as [`config`](Self::config) and [`preprocessing`](Self::preprocessing).
+    pub fn check_supported_configs(
+        directory: impl AsRef<Path>,
+        is_open_clip: bool,
+    ) -> Result<(), ModelError> {
+        let path = |name| Some(directory.as_ref().join(name)).filter(|path| path.is_file());
         if is_open_clip {
-            let Some(config) = path(hub::CONFIG) else {
+            let Some(config) = path(hub::CONFIG_FILE) else {
                 return Ok(());
             };
-            let size = hub::config(Object::read(&config)?, &folder_name(&config))?
-                .vision
-                .image_size;
-            return hub::preprocessing(&Object::read(&config)?, size).map(drop);
+            let size = hub::config(
+                ConfigObject::read(&config)?,
+                &model_name_of_directory(&config),
+            )?
+            .vision
+            .image_size;
+            return hub::preprocessing(&ConfigObject::read(&config)?, size).map(drop);
         }
         // If there are several configs, only the weights determine which one applies.
         let (Some(config), None, None) = (
-            path(transformers::CONFIG),
-            path(hub::CONFIG),
-            path(training::STATE),
+            path(transformers::CONFIG_FILE),
+            path(hub::CONFIG_FILE),
+            path(training::STATE_FILE),
         ) else {
             return Ok(());
         };
-        if Object::read(&config)?.get("model_type").is_none() {
+        if ConfigObject::read(&config)?.get("model_type").is_none() {
             return Ok(());
         }
         let size = transformers::config(&config)?.vision.image_size;
-        match path(transformers::PREPROCESSOR) {
+        match path(transformers::PREPROCESSOR_FILE) {
             Some(pixels) => transformers::preprocessing(&pixels, size).map(drop),
             None => Ok(()),
         }
@@ -196,34 +210,69 @@ impl Pretrained {
         Some(self.sibling(name)).filter(|path| path.is_file())
     }
 
-    /// Returns why the weights have no config, or what would determine it.
-    fn hint(&self) -> String {
+    fn no_config_reason(&self) -> NoConfigReason {
         if self.checkpoint.metadata().contains_key(BUNDLE_KEY) {
-            return "the file is a bundle".to_owned();
+            NoConfigReason::Bundle
+        } else if !self.source_path.is_dir() && self.existing_sibling(hub::CONFIG_FILE).is_some() {
+            NoConfigReason::ConfigInDirectory {
+                config: hub::CONFIG_FILE,
+            }
+        } else {
+            NoConfigReason::Absent
         }
-        if !self.given.is_dir() && self.existing_sibling(hub::CONFIG).is_some() {
-            return format!(
-                "the config is in {} beside the file; open the directory instead",
-                hub::CONFIG
-            );
+    }
+}
+
+impl ModelConfig {
+    /// Resolves the name of an architecture, a config file, or weights with a config
+    /// ([`PretrainedWeights`]).
+    ///
+    /// # Errors
+    /// Same as [`ModelConfig::embedded`], [`ModelConfig::load`] and
+    /// [`PretrainedWeights::config_or`].
+    pub fn resolve(name_or_path: &str) -> Result<Self, ModelError> {
+        let path = Path::new(name_or_path);
+        let is_json = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        match Self::embedded(name_or_path) {
+            Err(_)
+                if path.is_dir()
+                    || has_weights_signature(path)
+                    || PretrainedWeights::is_builtin_name(path) =>
+            {
+                PretrainedWeights::open(path)?.config_or(None)
+            }
+            _ if is_json || path.is_file() => Self::load(path),
+            embedded => embedded,
         }
-        "no config in or beside the weights".to_owned()
+    }
+}
+
+/// Returns the preprocessing if it is valid.
+fn validated(origin: &str, preprocessing: Preprocessing) -> Result<Preprocessing, ModelError> {
+    match preprocessing.validate() {
+        Ok(()) => Ok(preprocessing),
+        Err(error) => Err(ModelError::BadConfig {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        }),
     }
 }
 
 /// Returns the model name for a config at `path`: that of the directory, or in Hugging Face's
 /// cache, where directories are named after commits, that of the repository.
-fn folder_name(path: &Path) -> String {
+fn model_name_of_directory(path: &Path) -> String {
     let name = |path: &Path| {
         path.file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned()
     };
-    let Some(folder) = path.parent() else {
+    let Some(directory) = path.parent() else {
         return String::new();
     };
-    let repository = folder
+    let repository = directory
         .parent()
         .filter(|parent| name(parent) == "snapshots")
         .and_then(Path::parent)
@@ -233,50 +282,49 @@ fn folder_name(path: &Path) -> String {
         .and_then(|name| name.strip_prefix("models--")?.split_once("--"))
     {
         Some((_, name)) => name.to_owned(),
-        None => name(folder),
+        None => name(directory),
     }
 }
 
 /// Lists the keys that differ, except for name and image size: `activation is gelu, not quickgelu`.
-fn differences(model: &ModelConfig, carried: &ModelConfig) -> Vec<String> {
-    let mut differing = Vec::new();
-    let leaves = |config: &ModelConfig| {
+fn differences(model: &ModelConfig, embedded: &ModelConfig) -> Vec<String> {
+    let values = |config: &ModelConfig| {
         let mut found = Vec::new();
-        json::leaves(
-            "",
-            &serde_json::to_value(config).unwrap_or_default(),
-            &mut found,
-        );
+        let config = serde_json::to_value(config).unwrap_or_default();
+        flatten("", &config, &mut found);
         found.retain(|(path, _)| path != "name" && path != "vision.image_size");
         found
     };
-    let (given, carried) = (leaves(model), leaves(carried));
+    let (given, embedded) = (values(model), values(embedded));
+    let mut differing = Vec::new();
     for (path, value) in &given {
-        match carried.iter().find(|(other, _)| other == path) {
+        match embedded.iter().find(|(other, _)| other == path) {
             Some((_, other)) if other == value => {}
             Some((_, other)) => differing.push(format!("{path} is {other}, not {value}")),
             None => differing.push(format!("{path} is absent, not {value}")),
         }
     }
-    let only_carried = carried
+    let only_embedded = embedded
         .iter()
         .filter(|(path, _)| given.iter().all(|(other, _)| other != path));
-    differing.extend(only_carried.map(|(path, value)| format!("{path} is {value}, not absent")));
+    differing.extend(only_embedded.map(|(path, value)| format!("{path} is {value}, not absent")));
     differing
 }
 
-/// Returns a ratio that gives exactly `hidden` when multiplied by `width` and truncated. If either
-/// is 0, the ratio is 0, which a config rejects.
-pub(super) fn mlp_ratio(width: usize, hidden: usize) -> f64 {
-    if hidden == 0 || width == 0 {
-        return 0.0;
+/// Collects every leaf of a value with its dotted path.
+fn flatten(path: &str, value: &Value, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                flatten(&path, value, found);
+            }
+        }
+        Value::String(text) => found.push((path.to_owned(), text.clone())),
+        other => found.push((path.to_owned(), other.to_string())),
     }
-    let is_whole = hidden.is_multiple_of(width);
-    // The middle of the range that truncates to `hidden`, so that rounding of the ratio cannot
-    // leave it.
-    (if is_whole {
-        hidden as f64
-    } else {
-        hidden as f64 + 0.5
-    }) / width as f64
 }

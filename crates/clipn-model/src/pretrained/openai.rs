@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use clipn_checkpoint::Checkpoint;
 use serde_json::{Value, json};
 
-use super::mlp_ratio;
-use crate::{ModelConfig, ModelError};
-use clipn_checkpoint::Checkpoint;
+use crate::config::{
+    ModelConfig, RESNET_POSITIONAL_EMBEDDING, RESNET_STRIDE, STAGES, VIT_POSITIONAL_EMBEDDING,
+    mlp_ratio,
+};
+use crate::error::ModelError;
 
 /// Sizes that only OpenAI's models store as tensors.
 const SIZES: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
@@ -25,10 +28,10 @@ pub(super) fn is_openai(checkpoint: &Checkpoint) -> bool {
 /// Infers the architecture from the tensors' shapes.
 pub(super) fn config(checkpoint: &Checkpoint, path: &Path) -> Result<ModelConfig, ModelError> {
     let shapes = Shapes { checkpoint, path };
-    let [context_length, text_width] = shapes.of("positional_embedding")?;
-    let [vocab_size, _] = shapes.of("token_embedding.weight")?;
-    let [_, embed_dim] = shapes.of("text_projection")?;
-    let [mlp_width, _] = shapes.of("transformer.resblocks.0.mlp.c_fc.weight")?;
+    let [context_length, text_width] = shapes.shape("positional_embedding")?;
+    let [vocab_size, _] = shapes.shape("token_embedding.weight")?;
+    let [_, embed_dim] = shapes.shape("text_projection")?;
+    let [mlp_width, _] = shapes.shape("transformer.resblocks.0.mlp.c_fc.weight")?;
     let value = json!({
         "embed_dim": embed_dim,
         "quick_gelu": true,
@@ -61,13 +64,14 @@ pub(super) fn config(checkpoint: &Checkpoint, path: &Path) -> Result<ModelConfig
     Ok(config)
 }
 
+/// Shapes of tensors, with the file for error messages.
 struct Shapes<'a> {
     checkpoint: &'a Checkpoint,
     path: &'a Path,
 }
 
 impl Shapes<'_> {
-    fn of<const N: usize>(&self, name: &str) -> Result<[usize; N], ModelError> {
+    fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N], ModelError> {
         let shape = self.checkpoint.get(name).map(|tensor| tensor.shape());
         match shape {
             Some(shape) => shape.try_into().map_err(|_| {
@@ -103,18 +107,21 @@ impl Shapes<'_> {
             .get("visual.layer1.0.conv1.weight")
             .is_some()
         {
-            let [width, ..]: [usize; 4] = self.of("visual.layer1.0.conv1.weight")?;
-            let [rows, _] = self.of("visual.attnpool.positional_embedding")?;
-            let layers: Vec<usize> = (1..=4)
+            let [width, ..]: [usize; 4] = self.shape("visual.layer1.0.conv1.weight")?;
+            let [rows, _] = self.shape(RESNET_POSITIONAL_EMBEDDING)?;
+            let layers: Vec<usize> = (1..=STAGES)
                 .map(|layer| self.blocks(&format!("visual.layer{layer}")))
                 .collect();
-            return Ok(
-                json!({ "image_size": 32 * grid(rows), "layers": layers, "width": width, "head_width": HEAD_WIDTH }),
-            );
+            return Ok(json!({
+                "image_size": RESNET_STRIDE * grid(rows),
+                "layers": layers,
+                "width": width,
+                "head_width": HEAD_WIDTH,
+            }));
         }
-        let [width, _, _, patch_size] = self.of("visual.conv1.weight")?;
-        let [rows, _] = self.of("visual.positional_embedding")?;
-        let [mlp_width, _] = self.of("visual.transformer.resblocks.0.mlp.c_fc.weight")?;
+        let [width, _, _, patch_size] = self.shape("visual.conv1.weight")?;
+        let [rows, _] = self.shape(VIT_POSITIONAL_EMBEDDING)?;
+        let [mlp_width, _] = self.shape("visual.transformer.resblocks.0.mlp.c_fc.weight")?;
         Ok(json!({
             "image_size": grid(rows).saturating_mul(patch_size),
             "patch_size": patch_size,

@@ -3,19 +3,21 @@
 
 use std::path::Path;
 
+use clipn_image::Preprocessing;
 use serde_json::{Value, json};
 
-use super::json::Object;
-use super::preprocessing::checked;
-use super::{folder_name, mlp_ratio};
-use crate::{ModelConfig, ModelError};
-use clipn_image::Preprocessing;
+use crate::config::{ConfigObject, ModelConfig, mlp_ratio};
+use crate::error::ModelError;
+use crate::pretrained::{model_name_of_directory, validated};
 
-pub(crate) const CONFIG: &str = "config.json";
-pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// File name of the config.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+
+/// File name of the preprocessing.
+pub(crate) const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// File name of the weights.
-pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// Epsilon of CLIP's layer norms.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -28,11 +30,11 @@ const END_OF_TEXT: u64 = 49407;
 
 /// Value of `eos_token_id` in configs that predate its use; features are then taken at the largest
 /// id.
-const LEGACY_END: u64 = 2;
+const LEGACY_END_OF_TEXT: u64 = 2;
 
 /// Parses the architecture; absent keys have the defaults of `CLIPConfig`.
 pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
-    let object = Object::read(path)?;
+    let object = ConfigObject::read(path)?;
     let kind = object.text("model_type", "clip")?;
     if kind != "clip" {
         return Err(object.unsupported("model_type", &Value::from(kind)));
@@ -59,11 +61,15 @@ pub(super) fn config(path: &Path) -> Result<ModelConfig, ModelError> {
         "vision_cfg": vision_cfg(&vision)?,
         "text_cfg": text_cfg(&text)?,
     });
-    ModelConfig::from_value(&folder_name(path), &path.display().to_string(), &value)
+    ModelConfig::from_value(
+        &model_name_of_directory(path),
+        &path.display().to_string(),
+        &value,
+    )
 }
 
 /// Returns a tower's section. Older configs also have it under `…_dict`, which takes precedence.
-fn section(object: &Object, key: &str) -> Result<Object, ModelError> {
+fn section(object: &ConfigObject, key: &str) -> Result<ConfigObject, ModelError> {
     match object.section(&format!("{key}_dict"))? {
         Some(section) => Ok(section),
         None => Ok(object.section(key)?.unwrap_or_else(|| object.empty(key))),
@@ -71,8 +77,8 @@ fn section(object: &Object, key: &str) -> Result<Object, ModelError> {
 }
 
 /// Returns whether the activation, which both towers must share, is QuickGELU.
-fn is_quick_gelu(text: &Object, vision: &Object) -> Result<bool, ModelError> {
-    let quick = |tower: &Object| {
+fn is_quick_gelu(text: &ConfigObject, vision: &ConfigObject) -> Result<bool, ModelError> {
+    let quick = |tower: &ConfigObject| {
         let name = tower.text("hidden_act", "quick_gelu")?;
         match name {
             "quick_gelu" => Ok(true),
@@ -92,7 +98,7 @@ fn is_quick_gelu(text: &Object, vision: &Object) -> Result<bool, ModelError> {
     Ok(text_is)
 }
 
-fn vision_cfg(tower: &Object) -> Result<Value, ModelError> {
+fn vision_cfg(tower: &ConfigObject) -> Result<Value, ModelError> {
     let width = tower.whole("hidden_size", 768)?;
     let heads = tower.whole("num_attention_heads", 12)?;
     if heads == 0 || width % heads != 0 {
@@ -109,12 +115,12 @@ fn vision_cfg(tower: &Object) -> Result<Value, ModelError> {
     }))
 }
 
-fn text_cfg(tower: &Object) -> Result<Value, ModelError> {
+fn text_cfg(tower: &ConfigObject) -> Result<Value, ModelError> {
     let width = tower.whole("hidden_size", 512)?;
     let vocab_size = tower.whole("vocab_size", 49408)?;
     let end = tower.whole("eos_token_id", END_OF_TEXT)?;
     // Features are taken at the largest id of a text. In each of these cases that is its end.
-    if end != LEGACY_END && end != END_OF_TEXT && end.checked_add(1) != Some(vocab_size) {
+    if end != LEGACY_END_OF_TEXT && end != END_OF_TEXT && end.checked_add(1) != Some(vocab_size) {
         return Err(tower.unsupported("eos_token_id", &Value::from(end)));
     }
     Ok(json!({
@@ -127,7 +133,7 @@ fn text_cfg(tower: &Object) -> Result<Value, ModelError> {
     }))
 }
 
-fn hidden_ratio(tower: &Object, width: u64, default: u64) -> Result<f64, ModelError> {
+fn hidden_ratio(tower: &ConfigObject, width: u64, default: u64) -> Result<f64, ModelError> {
     let hidden = tower.whole("intermediate_size", default)?;
     let to_usize = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     Ok(mlp_ratio(to_usize(width), to_usize(hidden)))
@@ -136,7 +142,7 @@ fn hidden_ratio(tower: &Object, width: u64, default: u64) -> Result<f64, ModelEr
 /// Parses the preprocessing for a tower of `size`, with the keys and defaults of
 /// `CLIPImageProcessor`.
 pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, ModelError> {
-    let object = Object::read(path)?;
+    let object = ConfigObject::read(path)?;
     for step in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
         if !object.flag(step, true)? {
             return Err(object.unsupported(step, &Value::from(false)));
@@ -157,11 +163,16 @@ pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, M
         object.channels("image_mean", own.mean)?,
         object.channels("image_std", own.std)?,
     );
-    checked(object.origin(), Preprocessing { mean, std, ..own })
+    validated(object.origin(), Preprocessing { mean, std, ..own })
 }
 
 /// Checks that a size, a number or an object with exactly the keys `sides`, equals the tower's.
-fn check_size(object: &Object, key: &str, sides: &[&str], size: usize) -> Result<(), ModelError> {
+fn check_size(
+    object: &ConfigObject,
+    key: &str,
+    sides: &[&str],
+    size: usize,
+) -> Result<(), ModelError> {
     let Some(value) = object.get(key) else {
         // The default of `CLIPImageProcessor`.
         return if size == 224 {

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_checkpoint::{Checkpoint, FloatType};
-use clipn_model::{Conversion, ConvertError, Converted, ModelConfig, Pretrained, Target};
+use clipn_model::{
+    ConversionSummary, ConversionTarget, ConvertError, ModelConfig, PretrainedWeights,
+    WeightsConversion,
+};
 use clipn_testing::fixture;
 use tempfile::TempDir;
 
@@ -29,21 +32,26 @@ impl Workspace {
         self.0.path().join(name)
     }
 
-    fn convert(&self, to: Target, out: &str, replace: bool) -> Result<Converted, ConvertError> {
+    fn convert(
+        &self,
+        to: ConversionTarget,
+        out: &str,
+        replace: bool,
+    ) -> Result<ConversionSummary, ConvertError> {
         self.convert_from("clip.pt", to, &self.path(out), replace)
     }
 
     fn convert_from(
         &self,
         from: &str,
-        to: Target,
+        to: ConversionTarget,
         out: &Path,
         replace: bool,
-    ) -> Result<Converted, ConvertError> {
+    ) -> Result<ConversionSummary, ConvertError> {
         self.run(
-            &Conversion {
+            &WeightsConversion {
                 replace,
-                ..Conversion::new(to)
+                ..WeightsConversion::new(to)
             },
             from,
             out,
@@ -53,20 +61,20 @@ impl Workspace {
 
     fn run(
         &self,
-        conversion: &Conversion,
+        conversion: &WeightsConversion,
         from: &str,
         out: &Path,
         progress: &dyn Progress,
-    ) -> Result<Converted, ConvertError> {
-        let from = Pretrained::open(&self.path(from)).unwrap();
+    ) -> Result<ConversionSummary, ConvertError> {
+        let from = PretrainedWeights::open(&self.path(from)).unwrap();
         let model = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
-        conversion.run(&from, Some(model), out, progress)
+        conversion.run_with_progress(&from, Some(model), out, progress)
     }
 
     /// Asserts that the conversion fails with all of these words and changes nothing in the
     /// directory.
     #[track_caller]
-    fn assert_rejects(&self, to: Target, out: &str, replace: bool, words: &[&str]) {
+    fn assert_rejects(&self, to: ConversionTarget, out: &str, replace: bool, words: &[&str]) {
         let before = self.names();
         let error = self.convert(to, out, replace).unwrap_err().to_string();
         for word in words {
@@ -89,20 +97,21 @@ impl Workspace {
 fn replaces_an_existing_output_only_if_requested() {
     let w = Workspace::new();
     for (to, out) in [
-        (Target::Clipn, "out.safetensors"),
-        (Target::OpenClip, "hub"),
-        (Target::Transformers, "hf"),
+        (ConversionTarget::Clipn, "out.safetensors"),
+        (ConversionTarget::OpenClip, "hub"),
+        (ConversionTarget::Transformers, "hf"),
     ] {
         w.convert(to, out, false).unwrap();
         w.assert_rejects(to, out, false, &[out, "already exists"]);
         w.convert(to, out, true).unwrap();
-        Pretrained::open(&w.path(out))
+        PretrainedWeights::open(&w.path(out))
             .unwrap()
             .weights(None)
             .unwrap();
     }
     // A directory of one format may be replaced as a whole by one of the other.
-    w.convert(Target::Transformers, "hub", true).unwrap();
+    w.convert(ConversionTarget::Transformers, "hub", true)
+        .unwrap();
     assert!(!w.path("hub/open_clip_config.json").exists() && w.path("hub/config.json").is_file());
     assert_eq!(
         w.names().len(),
@@ -117,7 +126,7 @@ fn replaces_nothing_but_weights() {
     let w = Workspace::new();
     fs::write(w.path("photo.jpg"), b"\xff\xd8\xff a photo").unwrap();
     w.assert_rejects(
-        Target::Clipn,
+        ConversionTarget::Clipn,
         "photo.jpg",
         true,
         &["photo.jpg", "not a weights file"],
@@ -129,9 +138,14 @@ fn replaces_nothing_but_weights() {
     fs::create_dir(w.path("home")).unwrap();
     fs::write(w.path("home/letters.txt"), b"dear").unwrap();
     fs::write(w.path("home/config.json"), b"{}").unwrap();
-    w.assert_rejects(Target::OpenClip, "home", false, &["already exists"]);
     w.assert_rejects(
-        Target::OpenClip,
+        ConversionTarget::OpenClip,
+        "home",
+        false,
+        &["already exists"],
+    );
+    w.assert_rejects(
+        ConversionTarget::OpenClip,
         "home",
         true,
         &["home", "letters.txt", "would be lost"],
@@ -139,14 +153,16 @@ fn replaces_nothing_but_weights() {
     assert_eq!(fs::read(w.path("home/letters.txt")).unwrap(), b"dear");
     fs::write(w.path("empty.safetensors"), b"").unwrap();
     w.assert_rejects(
-        Target::Clipn,
+        ConversionTarget::Clipn,
         "empty.safetensors",
         false,
         &["already exists"],
     );
-    w.convert(Target::Clipn, "empty.safetensors", true).unwrap();
+    w.convert(ConversionTarget::Clipn, "empty.safetensors", true)
+        .unwrap();
     fs::create_dir(w.path("empty")).unwrap();
-    w.convert(Target::OpenClip, "empty", false).unwrap();
+    w.convert(ConversionTarget::OpenClip, "empty", false)
+        .unwrap();
     assert!(w.path("empty/open_clip_model.safetensors").is_file());
 }
 
@@ -154,30 +170,38 @@ fn replaces_nothing_but_weights() {
 fn the_input_is_never_the_output() {
     let w = Workspace::new();
     fs::create_dir(w.path("sub")).unwrap();
-    w.convert(Target::Clipn, "own.safetensors", false).unwrap();
-    let same = |from: &str, to: Target, out: &Path| {
+    w.convert(ConversionTarget::Clipn, "own.safetensors", false)
+        .unwrap();
+    let same = |from: &str, to: ConversionTarget, out: &Path| {
         let before = w.names();
         let error = w.convert_from(from, to, out, true).unwrap_err();
-        assert!(matches!(&error, ConvertError::Same { .. }), "{error}");
+        assert!(
+            matches!(&error, ConvertError::OutputIsInput { .. }),
+            "{error}"
+        );
         assert_eq!(w.names(), before);
     };
-    same("own.safetensors", Target::Clipn, &w.path("own.safetensors"));
     same(
         "own.safetensors",
-        Target::Clipn,
+        ConversionTarget::Clipn,
+        &w.path("own.safetensors"),
+    );
+    same(
+        "own.safetensors",
+        ConversionTarget::Clipn,
         &w.path("sub/../own.safetensors"),
     );
-    w.convert(Target::OpenClip, "hub", false).unwrap();
-    same("hub", Target::OpenClip, &w.path("hub"));
-    same("hub", Target::Transformers, &w.path("hub/"));
+    w.convert(ConversionTarget::OpenClip, "hub", false).unwrap();
+    same("hub", ConversionTarget::OpenClip, &w.path("hub"));
+    same("hub", ConversionTarget::Transformers, &w.path("hub/"));
     same(
         "hub/open_clip_model.safetensors",
-        Target::OpenClip,
+        ConversionTarget::OpenClip,
         &w.path("hub"),
     );
     same(
         "hub",
-        Target::Clipn,
+        ConversionTarget::Clipn,
         &w.path("hub/open_clip_model.safetensors"),
     );
     #[cfg(unix)]
@@ -185,26 +209,31 @@ fn the_input_is_never_the_output() {
         std::os::unix::fs::symlink(w.path("own.safetensors"), w.path("link.safetensors")).unwrap();
         same(
             "own.safetensors",
-            Target::Clipn,
+            ConversionTarget::Clipn,
             &w.path("link.safetensors"),
         );
         same(
             "link.safetensors",
-            Target::Clipn,
+            ConversionTarget::Clipn,
             &w.path("own.safetensors"),
         );
     }
     // An output beside the input is allowed.
-    w.convert_from("hub", Target::Clipn, &w.path("hub/mine.safetensors"), false)
-        .unwrap();
+    w.convert_from(
+        "hub",
+        ConversionTarget::Clipn,
+        &w.path("hub/mine.safetensors"),
+        false,
+    )
+    .unwrap();
 }
 
 #[test]
 fn the_parts_of_a_sharded_model_are_inputs_too() {
     let w = Workspace::new();
-    w.convert(Target::Clipn, "part-1.safetensors", false)
+    w.convert(ConversionTarget::Clipn, "part-1.safetensors", false)
         .unwrap();
-    let pretrained = Pretrained::open(&w.path("part-1.safetensors")).unwrap();
+    let pretrained = PretrainedWeights::open(&w.path("part-1.safetensors")).unwrap();
     let map: serde_json::Map<_, _> = pretrained
         .checkpoint()
         .iter()
@@ -216,12 +245,15 @@ fn the_parts_of_a_sharded_model_are_inputs_too() {
         let error = w
             .convert_from(
                 "model.safetensors.index.json",
-                Target::Clipn,
+                ConversionTarget::Clipn,
                 &w.path(out),
                 true,
             )
             .unwrap_err();
-        assert!(matches!(&error, ConvertError::Same { .. }), "{error}");
+        assert!(
+            matches!(&error, ConvertError::OutputIsInput { .. }),
+            "{error}"
+        );
     }
 }
 
@@ -230,47 +262,58 @@ fn rejects_unusable_output_paths_with_the_reason() {
     let w = Workspace::new();
     fs::create_dir(w.path("folder")).unwrap();
     w.assert_rejects(
-        Target::Clipn,
+        ConversionTarget::Clipn,
         "folder",
         false,
         &["folder", "a directory has this name"],
     );
     w.assert_rejects(
-        Target::Clipn,
+        ConversionTarget::Clipn,
         "new/",
         false,
         &["expected the path of a file"],
     );
     w.assert_rejects(
-        Target::Clipn,
+        ConversionTarget::Clipn,
         "gone/out.safetensors",
         false,
         &["gone does not exist"],
     );
     w.assert_rejects(
-        Target::Transformers,
+        ConversionTarget::Transformers,
         "gone/out",
         false,
         &["gone does not exist"],
     );
-    w.assert_rejects(Target::OpenClip, "clip.pt", true, &["also an input"]);
+    w.assert_rejects(
+        ConversionTarget::OpenClip,
+        "clip.pt",
+        true,
+        &["also an input"],
+    );
     fs::write(w.path("file"), b"x").unwrap();
     w.assert_rejects(
-        Target::OpenClip,
+        ConversionTarget::OpenClip,
         "file",
         true,
         &["expected a directory, got a file"],
     );
     for extension in ["pt", "PTH", "bin"] {
         w.assert_rejects(
-            Target::Clipn,
+            ConversionTarget::Clipn,
             &format!("out.{extension}"),
             false,
             &[".safetensors", "PyTorch"],
         );
     }
-    w.assert_rejects(Target::Transformers, "..", true, &["no file name"]);
-    w.convert(Target::OpenClip, "new/", false).unwrap();
+    w.assert_rejects(
+        ConversionTarget::Transformers,
+        "..",
+        true,
+        &["no file name"],
+    );
+    w.convert(ConversionTarget::OpenClip, "new/", false)
+        .unwrap();
     assert!(w.path("new/open_clip_config.json").is_file());
 }
 
@@ -290,9 +333,9 @@ impl Progress for CancelAfter {
 #[test]
 fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
     let w = Workspace::new();
-    for to in Target::ALL {
-        let out = w.path(to.name());
-        w.convert(to, to.name(), false).unwrap();
+    for to in ConversionTarget::ALL {
+        let out = w.path(to.as_str());
+        w.convert(to, to.as_str(), false).unwrap();
         let weights = if to.is_directory() {
             fs::read_dir(&out).unwrap().count()
         } else {
@@ -301,16 +344,16 @@ fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
         let entries = w.names().len();
         for bytes in [0, 1, 100_000, 1_000_000] {
             for (replace, path) in [(true, out.clone()), (false, w.path("new"))] {
-                let conversion = Conversion {
+                let conversion = WeightsConversion {
                     replace,
-                    ..Conversion::new(to)
+                    ..WeightsConversion::new(to)
                 };
                 let cancelled = CancelAfter(bytes, AtomicU64::new(0));
                 let error = w
                     .run(&conversion, "clip.pt", &path, &cancelled)
                     .unwrap_err();
                 assert!(
-                    matches!(&error, ConvertError::Cancelled { path: reported } if *reported == path)
+                    matches!(&error, ConvertError::Canceled { path: reported } if *reported == path)
                 );
                 assert_eq!(w.names().len(), entries, "{bytes}");
             }
@@ -318,7 +361,10 @@ fn cancelling_leaves_no_new_files_and_keeps_existing_ones() {
         if to.is_directory() {
             assert_eq!(fs::read_dir(&out).unwrap().count(), weights);
         }
-        Pretrained::open(&out).unwrap().weights(None).unwrap();
+        PretrainedWeights::open(&out)
+            .unwrap()
+            .weights(None)
+            .unwrap();
     }
 }
 
@@ -337,9 +383,9 @@ fn progress_counts_the_bytes_written() {
         Workspace::new(),
         Total(AtomicU64::new(0), AtomicU64::new(0)),
     );
-    let conversion = Conversion {
+    let conversion = WeightsConversion {
         float: Some(FloatType::F32),
-        ..Conversion::new(Target::Clipn)
+        ..WeightsConversion::new(ConversionTarget::Clipn)
     };
     let out = w.path("out");
     let converted = w.run(&conversion, "clip.pt", &out, &progress).unwrap();
@@ -368,7 +414,7 @@ fn an_unwritable_directory_is_an_error() {
         println!("skipped: this user may write everything");
         return;
     }
-    for to in Target::ALL {
+    for to in ConversionTarget::ALL {
         let error = w.convert(to, "closed/out", false).unwrap_err();
         assert!(matches!(&error, ConvertError::Io { .. }), "{error}");
         assert!(error.to_string().contains("closed/out"), "{error}");

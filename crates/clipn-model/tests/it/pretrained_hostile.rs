@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use clipn_checkpoint::{Checkpoint, CheckpointError, FileKind, Tensor};
-use clipn_model::{ModelConfig, Pretrained};
+use clipn_checkpoint::{Checkpoint, CheckpointError, Tensor, WeightsFormat};
+use clipn_model::{ModelConfig, PretrainedWeights};
 use clipn_testing::torch_file::{rebuild, script, text};
 use clipn_testing::transformers::{clip_model, plain_clip_config, preprocessor};
 use clipn_testing::{fixture, torch_file};
@@ -94,7 +94,7 @@ fn reads_a_small_archive_and_skips_its_settings() {
     text(&mut more, "List[str]");
     more.extend(b"tR");
     let read = read(script(&module_pickle(&more), &[("0", two_floats())])).unwrap();
-    assert_eq!(read.kind(), FileKind::TorchScript);
+    assert_eq!(read.format(), WeightsFormat::TorchScript);
     let names: Vec<&str> = read.iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["inner.w"]);
     assert_eq!(read.get("inner.w").unwrap().to_f32()[..], [1.0, 2.0]);
@@ -321,7 +321,7 @@ fn config_error(edit: impl Fn(&mut Value)) -> String {
         &folder.path().join("model.safetensors"),
         TRANSFORMERS_TENSOR,
     );
-    Pretrained::open(folder.path())
+    PretrainedWeights::open(folder.path())
         .unwrap()
         .config()
         .expect_err("refused")
@@ -434,7 +434,7 @@ fn older_dict_sections_take_precedence_and_absent_keys_have_defaults() {
     );
     let read = |config: Value| {
         write_json(folder.path(), "config.json", &config);
-        Pretrained::open(folder.path())
+        PretrainedWeights::open(folder.path())
             .unwrap()
             .config()
             .unwrap()
@@ -442,7 +442,7 @@ fn older_dict_sections_take_precedence_and_absent_keys_have_defaults() {
     };
     assert_eq!(
         read(json!({})),
-        ModelConfig::named("ViT-B-32-quickgelu").unwrap()
+        ModelConfig::embedded("ViT-B-32-quickgelu").unwrap()
     );
     let large = json!({
         "projection_dim": 768,
@@ -454,7 +454,7 @@ fn older_dict_sections_take_precedence_and_absent_keys_have_defaults() {
     });
     assert_eq!(
         read(large),
-        ModelConfig::named("ViT-L-14-quickgelu").unwrap()
+        ModelConfig::embedded("ViT-L-14-quickgelu").unwrap()
     );
 }
 
@@ -470,7 +470,9 @@ fn rejects_unsupported_preprocessing_by_key() {
         let mut config = preprocessor(32);
         edit(&mut config);
         write_json(folder.path(), "preprocessor_config.json", &config);
-        Pretrained::open(folder.path()).unwrap().preprocessing()
+        PretrainedWeights::open(folder.path())
+            .unwrap()
+            .preprocessing()
     };
     for (key, value, named) in [
         ("do_resize", json!(false), "`do_resize` = false"),
@@ -556,7 +558,7 @@ fn rejects_unsupported_hub_preprocessing_by_key() {
     ] {
         let config = json!({"model_cfg": model, "preprocess_cfg": {key: value}});
         write_json(folder.path(), "open_clip_config.json", &config);
-        let error = Pretrained::open(folder.path())
+        let error = PretrainedWeights::open(folder.path())
             .unwrap()
             .preprocessing()
             .expect_err("refused")
@@ -577,7 +579,10 @@ fn rejects_truncated_and_oversized_configs() {
     for len in 0..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
         assert!(
-            Pretrained::open(folder.path()).unwrap().config().is_err(),
+            PretrainedWeights::open(folder.path())
+                .unwrap()
+                .config()
+                .is_err(),
             "accepted after truncation to {len} bytes"
         );
     }
@@ -591,20 +596,25 @@ fn rejects_truncated_and_oversized_configs() {
         .concat(),
     )
     .unwrap();
-    let error = Pretrained::open(folder.path())
+    let error = PretrainedWeights::open(folder.path())
         .unwrap()
         .config()
         .unwrap_err()
         .to_string();
     assert!(error.contains("exceeds the limit of 4 MB"), "{error}");
     fs::write(&path, "[".repeat(1 << 20)).unwrap();
-    assert!(Pretrained::open(folder.path()).unwrap().config().is_err());
+    assert!(
+        PretrainedWeights::open(folder.path())
+            .unwrap()
+            .config()
+            .is_err()
+    );
     fs::write(
         &path,
         [&b"{\"model_type\": \""[..], &vec![b'x'; 1 << 20], b"\"}"].concat(),
     )
     .unwrap();
-    let error = Pretrained::open(folder.path())
+    let error = PretrainedWeights::open(folder.path())
         .unwrap()
         .config()
         .unwrap_err()
@@ -614,12 +624,15 @@ fn rejects_truncated_and_oversized_configs() {
 
 #[test]
 fn reports_a_missing_tensor_of_a_transformers_model() {
-    let plain = Checkpoint::open(&fixture("checkpoint/plain_clip.pt")).unwrap();
+    let plain = Checkpoint::open(fixture("checkpoint/plain_clip.pt")).unwrap();
     let mut tensors = clip_model(&plain);
     tensors.retain(|(name, _)| !name.ends_with("layers.0.self_attn.v_proj.bias"));
     let bytes = torch_file::state_dict(&tensors);
     let error = read(bytes).expect_err("refused");
-    assert!(matches!(&error, CheckpointError::Layout { .. }), "{error}");
+    assert!(
+        matches!(&error, CheckpointError::LayoutMismatch { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("v_proj.bias"), "{error}");
 }
 
@@ -714,12 +727,12 @@ proptest! {
 }
 
 /// Reads everything that comes with the weights and computes the cost of the architecture.
-fn read_everything(pretrained: &Pretrained) {
+fn read_everything(pretrained: &PretrainedWeights) {
     if let Ok(Some(config)) = pretrained.config() {
         let found = ModelConfig::from_json(&config.name, "", &config.to_open_clip().to_string());
         assert_eq!(found.unwrap(), config);
         let _ = (
-            config.parameters(16),
+            config.parameter_counts(16),
             config.image_flops(),
             config.text_flops(77),
         );
@@ -751,11 +764,11 @@ proptest! {
                 if config == "state.json" { json!({ "format": 1, "model": value.clone() }) } else { value.clone() };
             write_json(&inside, config, &value);
             write_one(&inside.join(weights), name);
-            read_everything(&Pretrained::open(&inside).unwrap());
+            read_everything(&PretrainedWeights::open(&inside).unwrap());
         }
         let path = folder.path().join("carried.safetensors");
         write_one_with(&path, "logit_scale", &json!({"open_clip_config": text, "model": text}));
-        read_everything(&Pretrained::open(&path).unwrap());
+        read_everything(&PretrainedWeights::open(&path).unwrap());
     }
 
     #[test]
@@ -769,7 +782,7 @@ proptest! {
             "intermediate_size": hidden});
         write_json(folder.path(), "config.json", &json!({"text_config": tower, "vision_config": tower}));
         write_one(&folder.path().join("model.safetensors"), TRANSFORMERS_TENSOR);
-        let config = Pretrained::open(folder.path()).unwrap().config().unwrap().unwrap();
+        let config = PretrainedWeights::open(folder.path()).unwrap().config().unwrap().unwrap();
         let found = (config.vision.width, config.vision.heads, config.vision.mlp_width, config.vision.layers);
         prop_assert_eq!(found, (width, heads, hidden, layers));
         let found = (config.text.width, config.text.heads, config.text.mlp_width, config.text.layers);

@@ -67,9 +67,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rejects_the_lowest_p_values(p in prop::collection::vec(0.0..1.0_f64, 0..60), q in 0.0..1.0_f64) {
+        fn rejects_the_lowest_p_values(
+            p in prop::collection::vec(0.0..1.0_f64, 0..60),
+            q in 0.0..1.0_f64,
+        ) {
             let rejected = benjamini_hochberg(&p, q);
-            let highest = p.iter().zip(&rejected).filter(|(_, r)| **r).map(|(p, _)| *p).fold(f64::NEG_INFINITY, f64::max);
+            let selected = p.iter().zip(&rejected).filter(|(_, r)| **r).map(|(p, _)| *p);
+            let highest = selected.fold(f64::NEG_INFINITY, f64::max);
             for (p, r) in p.iter().zip(&rejected) {
                 prop_assert_eq!(*r, *p <= highest);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Settings, Warning};
+use super::{CalibrationSettings, CalibrationWarning};
 
 /// Maximum number of folders that a warning names.
 const MAX_NAMED_FOLDERS: usize = 3;
@@ -16,7 +16,7 @@ pub struct CalibrationSample {
     pub prediction: usize,
     /// Probability of "yes" against "no" for the predicted class (`q` in the paper). It is NaN if
     /// the model has no trained "no" tower, and such an image never counts as confidently rejected.
-    pub q: f64,
+    pub agreement: f64,
     /// Name of the image's directory, if directories correspond to classes.
     pub folder: Option<String>,
 }
@@ -29,38 +29,38 @@ pub struct CalibrationSample {
 pub fn check_calibration_set(
     samples: &[CalibrationSample],
     class_names: &[String],
-    settings: &Settings,
-) -> Vec<Warning> {
+    settings: &CalibrationSettings,
+) -> Vec<CalibrationWarning> {
     let mut warnings = Vec::new();
-    let n = samples.len();
+    let total = samples.len();
     let confident_rejections = samples
         .iter()
-        .filter(|sample| sample.q <= Warning::SURE)
+        .filter(|sample| sample.agreement <= CalibrationWarning::CONFIDENT_REJECTION_Q)
         .count();
-    let allowed = ((1.0 - settings.target_tpr) * n as f64 + 1e-9).floor() as usize;
+    let allowed = ((1.0 - settings.target_tpr) * total as f64 + 1e-9).floor() as usize;
     if confident_rejections > allowed {
-        warnings.push(Warning::SureNo {
+        warnings.push(CalibrationWarning::ConfidentRejections {
             count: confident_rejections,
-            n,
+            total,
             allowed,
         });
     }
     warnings.extend(check_folders(samples, class_names));
     let duplicates = count_duplicates(samples);
     if duplicates > 0 {
-        warnings.push(Warning::Repeated { count: duplicates });
+        warnings.push(CalibrationWarning::Duplicates { count: duplicates });
     }
     warnings
 }
 
 /// Compares directories with class names, provided that at least one has the name of a class.
-fn check_folders(samples: &[CalibrationSample], class_names: &[String]) -> Vec<Warning> {
+fn check_folders(samples: &[CalibrationSample], class_names: &[String]) -> Vec<CalibrationWarning> {
     let classes: HashMap<String, usize> = class_names
         .iter()
         .enumerate()
         .map(|(class, name)| (normalize_name(name), class))
         .collect();
-    let (mut correct, mut n) = (0, 0);
+    let (mut correct, mut total) = (0, 0);
     let mut unknown_folders = Vec::new();
     let mut unknown = 0;
     for sample in samples {
@@ -69,7 +69,7 @@ fn check_folders(samples: &[CalibrationSample], class_names: &[String]) -> Vec<W
         };
         match classes.get(&normalize_name(folder)) {
             Some(&class) => {
-                n += 1;
+                total += 1;
                 correct += usize::from(
                     normalize_name(&class_names[sample.prediction])
                         == normalize_name(&class_names[class]),
@@ -84,19 +84,19 @@ fn check_folders(samples: &[CalibrationSample], class_names: &[String]) -> Vec<W
         }
     }
     let mut warnings = Vec::new();
-    if n > 0 && unknown > 0 {
+    if total > 0 && unknown > 0 {
         if unknown_folders.len() > MAX_NAMED_FOLDERS {
             let more = unknown_folders.len() - MAX_NAMED_FOLDERS;
             unknown_folders.truncate(MAX_NAMED_FOLDERS);
             unknown_folders.push(format!("and {more} more"));
         }
-        warnings.push(Warning::Strangers {
+        warnings.push(CalibrationWarning::UnknownFolders {
             folders: unknown_folders,
             count: unknown,
         });
     }
-    if n > 0 && 2 * correct < n {
-        warnings.push(Warning::OtherClasses { right: correct, n });
+    if total > 0 && 2 * correct < total {
+        warnings.push(CalibrationWarning::FolderMismatch { correct, total });
     }
     warnings
 }
@@ -125,20 +125,20 @@ fn normalize_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn sample(score: f64, q: f64, folder: Option<&str>) -> CalibrationSample {
+    fn sample(score: f64, agreement: f64, folder: Option<&str>) -> CalibrationSample {
         CalibrationSample {
             score,
             prediction: 0,
-            q,
+            agreement,
             folder: folder.map(str::to_owned),
         }
     }
 
-    fn warnings(samples: &[CalibrationSample]) -> Vec<Warning> {
+    fn warnings(samples: &[CalibrationSample]) -> Vec<CalibrationWarning> {
         check_calibration_set(
             samples,
             &["school bus".to_owned(), "cat".to_owned()],
-            &Settings::default(),
+            &CalibrationSettings::default(),
         )
     }
 
@@ -164,9 +164,9 @@ mod tests {
             .collect();
         assert_eq!(
             warnings(&mixed),
-            [Warning::SureNo {
+            [CalibrationWarning::ConfidentRejections {
                 count: 6,
-                n: 100,
+                total: 100,
                 allowed: 5
             }]
         );
@@ -180,7 +180,10 @@ mod tests {
                 .enumerate()
                 .map(|(i, folder)| sample(-1.0 - i as f64, 0.9, Some(folder)))
                 .collect();
-        let messages: Vec<String> = warnings(&samples).iter().map(Warning::to_string).collect();
+        let messages: Vec<String> = warnings(&samples)
+            .iter()
+            .map(CalibrationWarning::to_string)
+            .collect();
         assert!(
             messages[0].contains("(lamp, car, sofa, and 1 more): 4"),
             "{messages:?}"
@@ -197,7 +200,10 @@ mod tests {
             sample(-1.0, 0.9, None),
             sample(-2.0, 0.9, None),
         ];
-        assert_eq!(warnings(&samples), [Warning::Repeated { count: 1 }]);
+        assert_eq!(
+            warnings(&samples),
+            [CalibrationWarning::Duplicates { count: 1 }]
+        );
         assert_eq!(
             warnings(&[sample(0.0, 0.9, None), sample(0.0, 0.9, None)]),
             []

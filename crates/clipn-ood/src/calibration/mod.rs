@@ -5,34 +5,33 @@
 //! ([`p_value`]), and [`benjamini_hochberg`] decides on many images at once.
 //!
 //! ```
-//! use clipn::calibration::{Settings, calibrate};
+//! use clipn_ood::calibration::{CalibrationSettings, calibrate};
 //!
 //! // Scores of 100 images of the known classes, in the unit of `Score::stable`.
 //! let scores: Vec<f64> = (0..100).map(|i| -f64::from(i) / 10.0).collect();
-//! let calibration = calibrate(&scores, &[], &Settings::default())?;
+//! let calibration = calibrate(&scores, &[], &CalibrationSettings::default())?;
 //! // At the default target of 95 %, the fifth lowest score is the threshold.
 //! assert_eq!(calibration.threshold(), -9.5);
 //! assert_eq!(calibration.kept().count, 96);
-//! # Ok::<(), clipn::calibration::CalibrationError>(())
+//! # Ok::<(), clipn_ood::calibration::CalibrationError>(())
 //! ```
 
+mod calibrate;
 mod conformal;
 mod contamination;
 mod error;
-mod fitted;
 mod interval;
+mod ood_performance;
 mod settings;
 mod threshold;
-mod unknown;
 mod warning;
 
+pub use calibrate::{Calibration, CalibrationMetadata, calibrate};
 pub use conformal::{benjamini_hochberg, p_value};
 pub use contamination::{CalibrationSample, check_calibration_set};
 pub use error::CalibrationError;
-pub use fitted::Facts;
-pub use fitted::{Calibration, calibrate};
-pub use interval::{Share, kept_proportion};
-pub use settings::{Choice, Settings};
+pub use interval::{Proportion, kept_proportion};
+pub use ood_performance::OodPerformance;
+pub use settings::{CalibrationSettings, ThresholdMethod};
 pub use threshold::min_images;
-pub use unknown::OodPerformance;
-pub use warning::Warning;
+pub use warning::CalibrationWarning;

@@ -1,23 +1,23 @@
 //! Selection of the threshold among the calibration scores.
 
-use super::interval::{beta_probability, binomial_probability};
-use super::{CalibrationError, Choice, Settings};
+use super::interval::{beta_cdf, binomial_cdf};
+use super::{CalibrationError, CalibrationSettings, ThresholdMethod};
 
 /// Rank (from 1) of the threshold among n ascending scores; images below it are unknown.
 ///
-/// The k-th lowest score keeps a fraction of 1 − k/(n + 1) on average, so [`Choice::OnAverage`]
-/// takes the largest k for which this is at least the target. [`Choice::Guaranteed`] takes the
-/// largest k for which P(Beta(n + 1 − k, k) ≥ target) is at least the confidence.
-pub(super) fn rank(n: usize, settings: &Settings) -> Result<usize, CalibrationError> {
+/// The k-th lowest score keeps a fraction of 1 − k/(n + 1) on average, so
+/// [`ThresholdMethod::OnAverage`] takes the largest k for which this is at least the target.
+/// [`ThresholdMethod::Guaranteed`] takes the largest k for which P(Beta(n + 1 − k, k) ≥ target) is
+/// at least the confidence.
+pub(super) fn rank(n: usize, settings: &CalibrationSettings) -> Result<usize, CalibrationError> {
     let target = settings.target_tpr;
     // Not floor((n + 1)·(1 − target)): rounding of 1 − target may push it below an integer.
     let on_average = |k: usize| 1.0 - k as f64 / (n as f64 + 1.0) >= target - 1e-12;
-    let guaranteed = |k: usize| {
-        1.0 - beta_probability((n + 1 - k) as f64, k as f64, target) >= settings.confidence
-    };
-    let satisfies = |k: usize| match settings.choice {
-        Choice::Guaranteed => guaranteed(k),
-        Choice::OnAverage | Choice::Best => on_average(k),
+    let guaranteed =
+        |k: usize| 1.0 - beta_cdf((n + 1 - k) as f64, k as f64, target) >= settings.confidence;
+    let satisfies = |k: usize| match settings.method {
+        ThresholdMethod::Guaranteed => guaranteed(k),
+        ThresholdMethod::OnAverage | ThresholdMethod::Best => on_average(k),
     };
     // Both conditions are monotone in k: bisect for the largest k that satisfies them.
     let (mut low, mut high) = (0, n + 1);
@@ -31,28 +31,31 @@ pub(super) fn rank(n: usize, settings: &Settings) -> Result<usize, CalibrationEr
     }
     if low == 0 {
         return Err(CalibrationError::TooFewImages {
-            n,
+            images: n,
             target_tpr: target,
-            needed: min_images(settings),
+            required: min_images(settings),
         });
     }
     Ok(low)
 }
 
 /// Minimum number of images for which a threshold exists: n ≥ 1/(1 − target) − 1, or targetⁿ ≤ 1 −
-/// confidence for [`Choice::Guaranteed`].
-pub fn min_images(settings: &Settings) -> usize {
+/// confidence for [`ThresholdMethod::Guaranteed`].
+pub fn min_images(settings: &CalibrationSettings) -> usize {
     let target = settings.target_tpr;
-    let minimum = match settings.choice {
-        Choice::Guaranteed => (1.0 - settings.confidence).ln() / target.ln(),
-        Choice::OnAverage | Choice::Best => target / (1.0 - target),
+    let minimum = match settings.method {
+        ThresholdMethod::Guaranteed => (1.0 - settings.confidence).ln() / target.ln(),
+        ThresholdMethod::OnAverage | ThresholdMethod::Best => target / (1.0 - target),
     };
     (minimum - 1e-9).ceil().max(1.0) as usize
 }
 
 /// Confidence interval, between two of n ascending scores, of the true threshold: the quantile of
 /// the population's scores that keeps the target. An end is `None` if n scores cannot bound it.
-pub(super) fn bounds(sorted: &[f64], settings: &Settings) -> [Option<f64>; 2] {
+pub(super) fn confidence_interval(
+    sorted: &[f64],
+    settings: &CalibrationSettings,
+) -> [Option<f64>; 2] {
     let (n, rejected, tail) = (
         sorted.len(),
         1.0 - settings.target_tpr,
@@ -61,7 +64,7 @@ pub(super) fn bounds(sorted: &[f64], settings: &Settings) -> [Option<f64>; 2] {
     // The number of scores below the true quantile is binomial.
     let first = |probability: f64| {
         (0..=n)
-            .find(|&k| binomial_probability(n, rejected, k) >= probability)
+            .find(|&k| binomial_cdf(n, rejected, k) >= probability)
             .unwrap_or(n)
     };
     let (lower, upper) = (first(tail), first(1.0 - tail));
@@ -76,7 +79,7 @@ pub(super) fn bounds(sorted: &[f64], settings: &Settings) -> [Option<f64>; 2] {
 ///
 /// It is the midpoint of the gap between scores. Ties go to the lowest threshold, which keeps the
 /// most images. Both inputs are ascending and finite.
-pub(super) fn best(id: &[f64], ood: &[f64]) -> f64 {
+pub(super) fn maximize_youden_index(id: &[f64], ood: &[f64]) -> f64 {
     let mut all: Vec<f64> = id.iter().chain(ood).copied().collect();
     all.sort_unstable_by(f64::total_cmp);
     all.dedup();
@@ -110,17 +113,15 @@ pub(super) fn best(id: &[f64], ood: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    fn settings(target_tpr: f64, choice: Choice) -> Settings {
-        Settings {
-            target_tpr,
-            choice,
-            ..Settings::default()
-        }
+    fn settings(target_tpr: f64, method: ThresholdMethod) -> CalibrationSettings {
+        CalibrationSettings::default()
+            .with_target_tpr(target_tpr)
+            .with_method(method)
     }
 
     #[test]
     fn on_average_uses_the_conformal_rank() {
-        let at = |n, target| rank(n, &settings(target, Choice::OnAverage)).unwrap();
+        let at = |n, target| rank(n, &settings(target, ThresholdMethod::OnAverage)).unwrap();
         assert_eq!(
             (
                 at(19, 0.95),
@@ -131,7 +132,7 @@ mod tests {
             ),
             (1, 5, 5, 6, 100)
         );
-        let error = rank(18, &settings(0.95, Choice::OnAverage))
+        let error = rank(18, &settings(0.95, ThresholdMethod::OnAverage))
             .unwrap_err()
             .to_string();
         assert!(
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn guaranteed_uses_the_ranks_of_wilks() {
         // Wilks: 59 images for 95 % with a confidence of 95 %.
-        let guaranteed = settings(0.95, Choice::Guaranteed);
+        let guaranteed = settings(0.95, ThresholdMethod::Guaranteed);
         assert_eq!(min_images(&guaranteed), 59);
         assert!(rank(58, &guaranteed).is_err());
         assert_eq!(rank(59, &guaranteed).unwrap(), 1);
@@ -166,26 +167,26 @@ mod tests {
 
     #[test]
     fn best_is_the_midpoint_of_the_gap() {
-        assert_eq!(best(&[1.0, 2.0], &[-3.0, -1.0]), 0.0);
+        assert_eq!(maximize_youden_index(&[1.0, 2.0], &[-3.0, -1.0]), 0.0);
         // One OOD score among the ID scores: both sides of it are equally good, and the lower keeps
         // more.
-        assert_eq!(best(&[1.0, 3.0], &[0.0, 2.0]), 0.5);
+        assert_eq!(maximize_youden_index(&[1.0, 3.0], &[0.0, 2.0]), 0.5);
         // Not separable.
-        assert_eq!(best(&[1.0], &[1.0]), 1.0);
-        assert_eq!(best(&[1.0, 2.0], &[5.0]), 1.0);
+        assert_eq!(maximize_youden_index(&[1.0], &[1.0]), 1.0);
+        assert_eq!(maximize_youden_index(&[1.0, 2.0], &[5.0]), 1.0);
     }
 
     #[test]
-    fn bounds_contain_the_quantile() {
+    fn the_confidence_interval_contains_the_quantile() {
         let sorted: Vec<f64> = (1..=1000).map(f64::from).collect();
-        let [low, high] = bounds(&sorted, &settings(0.95, Choice::OnAverage));
+        let [low, high] = confidence_interval(&sorted, &settings(0.95, ThresholdMethod::OnAverage));
         let (low, high) = (low.unwrap(), high.unwrap());
         assert!(
             low > 30.0 && low < 45.0 && high > 58.0 && high < 70.0,
             "{low} {high}"
         );
         assert_eq!(
-            bounds(&sorted[..20], &settings(0.95, Choice::OnAverage))[0],
+            confidence_interval(&sorted[..20], &settings(0.95, ThresholdMethod::OnAverage))[0],
             None
         );
     }

@@ -2,111 +2,185 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::round;
+use super::error::round_to_3_decimals;
 
 /// Warning about a calibration that limits how far it can be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "warning", rename_all = "kebab-case")]
+#[serde(tag = "warning")]
 #[non_exhaustive]
-pub enum Warning {
+pub enum CalibrationWarning {
     /// Few images leave the kept fraction uncertain.
-    Few {
+    #[serde(rename = "few")]
+    FewImages {
         /// Number of images.
-        n: usize,
+        #[serde(rename = "n")]
+        images: usize,
         /// Lower end of the interval of the kept fraction.
         lower: f64,
         /// Upper end of the interval of the kept fraction.
         upper: f64,
         /// Number of images that would narrow the interval to about five percentage points.
-        advised: usize,
+        #[serde(rename = "advised")]
+        recommended: usize,
     },
     /// The model confidently rejects more images than the threshold may reject.
-    SureNo {
-        /// Number of images whose predicted class has q of at most [`Warning::SURE`].
+    #[serde(rename = "sure-no")]
+    ConfidentRejections {
+        /// Number of images whose predicted class has q of at most
+        /// [`CalibrationWarning::CONFIDENT_REJECTION_Q`].
         count: usize,
         /// Total number of images.
-        n: usize,
+        #[serde(rename = "n")]
+        total: usize,
         /// Number of images that may be rejected at the target.
         allowed: usize,
     },
     /// Some images are in directories that match no class.
-    Strangers {
+    #[serde(rename = "strangers")]
+    UnknownFolders {
         /// Names of the first such directories.
         folders: Vec<String>,
         /// Number of images in all such directories.
         count: usize,
     },
     /// The model predicts another class than that of the directory for most images.
-    OtherClasses {
+    #[serde(rename = "other-classes")]
+    FolderMismatch {
         /// Number of images whose predicted class is that of their directory.
-        right: usize,
+        #[serde(rename = "right")]
+        correct: usize,
         /// Number of images in directories that match a class.
-        n: usize,
+        #[serde(rename = "n")]
+        total: usize,
     },
     /// Some images are duplicates.
-    Repeated {
+    #[serde(rename = "repeated")]
+    Duplicates {
         /// Number of duplicates, first occurrences not included.
         count: usize,
     },
     /// The score does not separate in-distribution from out-of-distribution images.
-    Blind {
+    #[serde(rename = "blind")]
+    PoorSeparation {
         /// Area under the ROC curve, from 0 to 1.
         auroc: f64,
     },
 }
 
-impl Warning {
-    /// Maximum q of the predicted class at which the model rejects an image confidently.
-    pub const SURE: f64 = 0.1;
+impl CalibrationWarning {
+    /// Maximum probability of "yes" against "no" for the predicted class (`q` in the paper) at
+    /// which the model rejects an image confidently.
+    pub const CONFIDENT_REJECTION_Q: f64 = 0.1;
 }
 
-impl fmt::Display for Warning {
+impl fmt::Display for CalibrationWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |fraction: f64| round((1000.0 * fraction).round() / 10.0);
+        let percent = |fraction: f64| round_to_3_decimals((1000.0 * fraction).round() / 10.0);
         match self {
-            Self::Few {
-                n,
+            Self::FewImages {
+                images,
                 lower,
                 upper,
-                advised,
+                recommended,
             } => write!(
                 f,
-                "{n} images are few: the threshold keeps between {} and {} % of in-distribution \
-                 images; about {advised} images would narrow this interval to five percentage \
-                 points",
+                "{images} images are few: the threshold keeps between {} and {} % of \
+                 in-distribution images; about {recommended} images would narrow this interval \
+                 to five percentage points",
                 percent(*lower),
                 percent(*upper)
             ),
-            Self::SureNo { count, n, allowed } => write!(
+            Self::ConfidentRejections {
+                count,
+                total,
+                allowed,
+            } => write!(
                 f,
-                "the model confidently rejects {count} of {n} images (q of at most {}), but the \
-                 threshold may reject only {allowed}: either the set contains images of other \
-                 classes, which the threshold then keeps too, or the model does not know these \
-                 classes",
-                Self::SURE
+                "the model confidently rejects {count} of {total} images (q of at most {}), but \
+                 the threshold may reject only {allowed}: either the set contains images of \
+                 other classes, which the threshold then keeps too, or the model does not know \
+                 these classes",
+                Self::CONFIDENT_REJECTION_Q
             ),
-            Self::Strangers { folders, count } => write!(
+            Self::UnknownFolders { folders, count } => write!(
                 f,
                 "images in folders that match no class ({}): {count}; images of other classes make \
                  the threshold too low",
                 folders.join(", ")
             ),
-            Self::OtherClasses { right, n } => write!(
+            Self::FolderMismatch { correct, total } => write!(
                 f,
-                "the predicted class matches the folder for only {right} of {n} images: the \
+                "the predicted class matches the folder for only {correct} of {total} images: the \
                  folders are mixed up, or the model does not know these classes"
             ),
-            Self::Repeated { count } => write!(
+            Self::Duplicates { count } => write!(
                 f,
                 "duplicate images: {count}; the guarantee assumes independent images, so it \
                  rests on fewer than the total"
             ),
-            Self::Blind { auroc } => write!(
+            Self::PoorSeparation { auroc } => write!(
                 f,
                 "the score barely separates these images from the out-of-distribution examples \
                  (AUROC {}; chance is 0.5)",
-                round(*auroc)
+                round_to_3_decimals(*auroc)
             ),
         }
+    }
+}
+
+impl CalibrationWarning {
+    /// Advice for the caller, if there is any beyond the message.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::ConfidentRejections { .. } => Some("look at the images with the lowest scores"),
+            Self::PoorSeparation { .. } => Some("try another score"),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bundles store warnings by these names.
+    #[test]
+    fn stored_names_are_stable() {
+        let warnings = [
+            CalibrationWarning::FewImages {
+                images: 40,
+                lower: 0.8,
+                upper: 1.0,
+                recommended: 300,
+            },
+            CalibrationWarning::ConfidentRejections {
+                count: 6,
+                total: 100,
+                allowed: 5,
+            },
+            CalibrationWarning::UnknownFolders {
+                folders: vec!["lamp".to_owned()],
+                count: 4,
+            },
+            CalibrationWarning::FolderMismatch {
+                correct: 1,
+                total: 3,
+            },
+            CalibrationWarning::Duplicates { count: 2 },
+            CalibrationWarning::PoorSeparation { auroc: 0.5 },
+        ];
+        let stored = concat!(
+            r#"[{"warning":"few","n":40,"lower":0.8,"upper":1.0,"advised":300},"#,
+            r#"{"warning":"sure-no","count":6,"n":100,"allowed":5},"#,
+            r#"{"warning":"strangers","folders":["lamp"],"count":4},"#,
+            r#"{"warning":"other-classes","right":1,"n":3},"#,
+            r#"{"warning":"repeated","count":2},"#,
+            r#"{"warning":"blind","auroc":0.5}]"#,
+        );
+        assert_eq!(serde_json::to_string(&warnings).unwrap(), stored);
+        assert_eq!(
+            serde_json::from_str::<Vec<CalibrationWarning>>(stored).unwrap(),
+            warnings
+        );
     }
 }

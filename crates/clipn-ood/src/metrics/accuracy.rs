@@ -4,11 +4,11 @@ use super::MetricError;
 /// class indices, `[N]` each.
 ///
 /// # Errors
-/// [`MetricError::Lengths`] if the lengths differ, and [`MetricError::NoPredictions`] if both are
-/// empty.
+/// [`MetricError::LengthMismatch`] if the lengths differ, and [`MetricError::NoPredictions`] if
+/// both are empty.
 pub fn accuracy(predictions: &[usize], labels: &[usize]) -> Result<f64, MetricError> {
     if predictions.len() != labels.len() {
-        return Err(MetricError::Lengths {
+        return Err(MetricError::LengthMismatch {
             predictions: predictions.len(),
             labels: labels.len(),
         });
@@ -33,7 +33,7 @@ mod tests {
         assert_eq!(accuracy(&[0, 1, 2, 3], &[0, 1, 2, 2]), Ok(0.75));
         assert_eq!(
             accuracy(&[1], &[]),
-            Err(MetricError::Lengths {
+            Err(MetricError::LengthMismatch {
                 predictions: 1,
                 labels: 0
             })

@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// Set of scores that an error refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ScoreSet {
     /// Scores of in-distribution images.
     Id,
@@ -20,6 +20,7 @@ impl fmt::Display for ScoreSet {
 
 /// Errors of the metrics.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MetricError {
     /// A set contains no scores.
     #[error("the {set} set contains no scores")]
@@ -38,20 +39,20 @@ pub enum MetricError {
         value: f64,
     },
     /// A true positive rate is not in `[0, 1]`.
-    #[error("expected a true positive rate from 0 to 1, got {level}")]
-    Level {
+    #[error("expected a true positive rate from 0 to 1, got {tpr}")]
+    InvalidTpr {
         /// Invalid rate.
-        level: f64,
+        tpr: f64,
     },
     /// No [`FprConvention`](super::FprConvention) has this name.
-    #[error("unknown FPR convention `{given}`; expected one of clipn, mcm, openood")]
+    #[error("unknown FPR convention `{name}`; expected one of clipn, mcm, openood")]
     UnknownConvention {
         /// Unknown name.
-        given: String,
+        name: String,
     },
     /// The numbers of predictions and labels differ.
     #[error("expected one label per prediction, got {labels} labels for {predictions} predictions")]
-    Lengths {
+    LengthMismatch {
         /// Number of predictions.
         predictions: usize,
         /// Number of labels.

@@ -3,13 +3,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ranked::{Counts, Step};
+use super::counts::{Counts, Step};
 use super::{MetricError, Roc, roc};
 
 /// Convention of the false positive rate at a true positive rate. The three in use differ by up to
 /// 12 percentage points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FprConvention {
     /// CLIPN's published code: ID positive; scikit-learn's `roc_curve` (collinear points dropped),
     /// interpolated linearly at the rate like `numpy.interp`. If several points of the curve have
@@ -31,7 +32,7 @@ impl FprConvention {
     pub const ALL: [Self; 3] = [Self::Clipn, Self::Mcm, Self::Openood];
 
     /// Name in command lines and files, such as `clipn`.
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Clipn => "clipn",
             Self::Mcm => "mcm",
@@ -42,44 +43,48 @@ impl FprConvention {
 
 impl fmt::Display for FprConvention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(self.as_str())
     }
 }
 
 impl FromStr for FprConvention {
     type Err = MetricError;
 
-    fn from_str(given: &str) -> Result<Self, MetricError> {
-        let named = Self::ALL
+    /// Parses a name, ignoring ASCII case.
+    ///
+    /// # Errors
+    /// [`MetricError::UnknownConvention`] if no convention has this name.
+    fn from_str(name: &str) -> Result<Self, MetricError> {
+        let convention = Self::ALL
             .into_iter()
-            .find(|c| c.name().eq_ignore_ascii_case(given.trim()));
-        named.ok_or_else(|| MetricError::UnknownConvention {
-            given: given.to_string(),
+            .find(|convention| convention.as_str().eq_ignore_ascii_case(name.trim()));
+        convention.ok_or_else(|| MetricError::UnknownConvention {
+            name: name.to_owned(),
         })
     }
 }
 
-/// Interpolates the FPR linearly at the TPR `level`, with the same case distinctions as
+/// Interpolates the FPR linearly at `target`, with the same case distinctions as
 /// `numpy.interp`.
-pub(super) fn interpolated(roc: &Roc, level: f64) -> f64 {
+pub(super) fn interpolated(roc: &Roc, target: f64) -> f64 {
     let (tpr, fpr) = (&roc.tpr, &roc.fpr);
-    // The first point has TPR 0 and `level` is at least 0, so at least one point is at or below the
-    // level.
-    let i = tpr.partition_point(|&t| t <= level).saturating_sub(1);
-    if i + 1 == tpr.len() || tpr[i] == level {
+    // The first point has TPR 0 and `target` is at least 0, so at least one point is at or below
+    // the target.
+    let i = tpr.partition_point(|&t| t <= target).saturating_sub(1);
+    if i + 1 == tpr.len() || tpr[i] == target {
         return fpr[i];
     }
     let slope = (fpr[i + 1] - fpr[i]) / (tpr[i + 1] - tpr[i]);
-    slope * (level - tpr[i]) + fpr[i]
+    slope * (target - tpr[i]) + fpr[i]
 }
 
-/// Returns the FPR of the threshold whose TPR is nearest to `level`, among the thresholds down to
+/// Returns the FPR of the threshold whose TPR is nearest to `target`, among the thresholds down to
 /// the first that accepts every ID image.
-pub(super) fn nearest(steps: &[Step], id: usize, ood: usize, level: f64) -> f64 {
+pub(super) fn nearest(steps: &[Step], id: usize, ood: usize, target: f64) -> f64 {
     let full = steps.partition_point(|step| step.id < id);
     let mut best = (f64::INFINITY, 0);
     for step in steps[..=full.min(steps.len() - 1)].iter().rev() {
-        let distance = (step.id as f64 / id as f64 - level).abs();
+        let distance = (step.id as f64 / id as f64 - target).abs();
         if distance < best.0 {
             best = (distance, step.ood);
         }
@@ -87,23 +92,23 @@ pub(super) fn nearest(steps: &[Step], id: usize, ood: usize, level: f64) -> f64 
     best.1 as f64 / ood as f64
 }
 
-/// Returns the FPR of the first corner of the curve whose TPR is at least `level`.
+/// Returns the FPR of the first corner of the curve whose TPR is at least `target`.
 pub(super) fn first_reaching(
     counts: &[Counts],
     positives: usize,
     negatives: usize,
-    level: f64,
+    target: f64,
 ) -> f64 {
-    if level <= 0.0 {
+    if target <= 0.0 {
         return 0.0;
     }
     let corners = roc::corners(counts);
     let reached = corners
         .into_iter()
         .map(|i| counts[i])
-        .find(|c| c.right as f64 / positives as f64 >= level);
-    // The last point accepts every positive, so a point is always found, also for level 1.
-    reached.map_or(1.0, |c| c.wrong as f64 / negatives as f64)
+        .find(|c| c.true_positives as f64 / positives as f64 >= target);
+    // The last point accepts every positive, so a point is always found, also for target 1.
+    reached.map_or(1.0, |c| c.false_positives as f64 / negatives as f64)
 }
 
 #[cfg(test)]

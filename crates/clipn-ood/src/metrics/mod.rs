@@ -5,17 +5,17 @@
 //! [`RankedScores`] sorts once in `O(n log n)`, after which every metric costs `O(n)`.
 //!
 //! ```
-//! use clipn::metrics::{FprConvention, RankedScores};
+//! use clipn_ood::metrics::{FprConvention, RankedScores};
 //!
 //! let ranked = RankedScores::new(&[0.9, 0.8, 0.7, 0.4], &[0.5, 0.3, 0.2])?;
 //! assert_eq!(ranked.auroc(), 11.0 / 12.0);
 //! assert_eq!(ranked.fpr_at_tpr(0.95, FprConvention::Openood)?, 0.25);
-//! # Ok::<(), clipn::metrics::MetricError>(())
+//! # Ok::<(), clipn_ood::metrics::MetricError>(())
 //! ```
 mod accuracy;
+mod counts;
 mod error;
 mod fpr;
-mod precision;
 mod ranked;
 mod roc;
 
@@ -56,7 +56,7 @@ pub fn aupr_out<T: Copy + Into<f64>>(id: &[T], ood: &[T]) -> Result<f64, MetricE
 /// [`FprConvention`].
 ///
 /// # Errors
-/// Same as [`RankedScores::new`], and [`MetricError::Level`] if `tpr` is not in `[0, 1]`.
+/// Same as [`RankedScores::new`], and [`MetricError::InvalidTpr`] if `tpr` is not in `[0, 1]`.
 pub fn fpr_at_tpr<T: Copy + Into<f64>>(
     id: &[T],
     ood: &[T],

@@ -1,4 +1,5 @@
-use super::{FprConvention, MetricError, Roc, ScoreSet, fpr, precision, roc};
+use super::counts::{Counts, Step};
+use super::{FprConvention, MetricError, Roc, ScoreSet, fpr, roc};
 
 /// Ranked ID and OOD scores: the numbers of images at or above each distinct score.
 ///
@@ -9,22 +10,6 @@ pub struct RankedScores {
     steps: Vec<Step>,
     id: usize,
     ood: usize,
-}
-
-/// One distinct score and the numbers of images that score at least as high. Steps run from the
-/// highest score down.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
-    pub(super) threshold: f64,
-    pub(super) id: usize,
-    pub(super) ood: usize,
-}
-
-/// Numbers of true positives (`right`) and false positives (`wrong`) at a threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) right: usize,
-    pub(super) wrong: usize,
 }
 
 impl RankedScores {
@@ -56,7 +41,7 @@ impl RankedScores {
 
     /// Number of distinct scores in both sets together; far below `id_len + ood_len` if scores
     /// saturate.
-    pub fn distinct(&self) -> usize {
+    pub fn distinct_len(&self) -> usize {
         self.steps.len()
     }
 
@@ -81,21 +66,21 @@ impl RankedScores {
     /// is scikit-learn's `average_precision_score`, a step function, rather than the trapezoidal
     /// rule of some OOD code.
     pub fn aupr_in(&self) -> f64 {
-        precision::average_precision(self.id_positive(), self.id)
+        average_precision(self.id_positive(), self.id)
     }
 
     /// Same as [`aupr_in`](Self::aupr_in) with OOD as the positive class and negated scores.
     pub fn aupr_out(&self) -> f64 {
-        precision::average_precision(self.ood_positive(), self.ood)
+        average_precision(self.ood_positive(), self.ood)
     }
 
     /// Computes the false positive rate at the true positive rate `tpr`; 0.95 gives FPR95.
     ///
     /// # Errors
-    /// [`MetricError::Level`] if `tpr` is not in `[0, 1]`.
+    /// [`MetricError::InvalidTpr`] if `tpr` is not in `[0, 1]`.
     pub fn fpr_at_tpr(&self, tpr: f64, convention: FprConvention) -> Result<f64, MetricError> {
         if !(0.0..=1.0).contains(&tpr) {
-            return Err(MetricError::Level { level: tpr });
+            return Err(MetricError::InvalidTpr { tpr });
         }
         Ok(match convention {
             FprConvention::Clipn => fpr::interpolated(&self.roc(), tpr),
@@ -115,8 +100,8 @@ impl RankedScores {
     /// Counts from the highest score down, with ID as the positive class.
     fn id_positive(&self) -> impl Iterator<Item = Counts> + '_ {
         self.steps.iter().map(|step| Counts {
-            right: step.id,
-            wrong: step.ood,
+            true_positives: step.id,
+            false_positives: step.ood,
         })
     }
 
@@ -131,8 +116,8 @@ impl RankedScores {
             .map(|step| (step.id, step.ood))
             .chain([(0, 0)]);
         above.map(|(id, ood)| Counts {
-            right: self.ood - ood,
-            wrong: self.id - id,
+            true_positives: self.ood - ood,
+            false_positives: self.id - id,
         })
     }
 }
@@ -182,6 +167,23 @@ fn merge(id: &[f64], ood: &[f64]) -> Vec<Step> {
     }
 }
 
+/// Computes the average precision, `sum_n (R_n - R_{n-1}) P_n` over the thresholds, like
+/// scikit-learn's `average_precision_score`.
+fn average_precision(counts: impl Iterator<Item = Counts>, positives: usize) -> f64 {
+    let (mut area, mut previous) = (0.0, 0.0);
+    for Counts {
+        true_positives,
+        false_positives,
+    } in counts
+    {
+        let recall = true_positives as f64 / positives as f64;
+        area += (recall - previous)
+            * (true_positives as f64 / (true_positives + false_positives) as f64);
+        previous = recall;
+    }
+    area
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,16 +191,19 @@ mod tests {
     #[test]
     fn counts_ties_once() {
         let ranked = RankedScores::new(&[3.0_f32, 1.0, 1.0], &[1.0, 0.0]).unwrap();
-        assert_eq!(ranked.distinct(), 3);
+        assert_eq!(ranked.distinct_len(), 3);
         assert_eq!(ranked.auroc(), 5.0 / 6.0);
-        let right: Vec<_> = ranked.ood_positive().map(|c| (c.right, c.wrong)).collect();
-        assert_eq!(right, [(1, 0), (2, 2), (2, 3)]);
+        let true_positives: Vec<_> = ranked
+            .ood_positive()
+            .map(|c| (c.true_positives, c.false_positives))
+            .collect();
+        assert_eq!(true_positives, [(1, 0), (2, 2), (2, 3)]);
     }
 
     #[test]
     fn zero_has_no_sign() {
         let ranked = RankedScores::new(&[-0.0_f64], &[0.0]).unwrap();
-        assert_eq!((ranked.distinct(), ranked.auroc()), (1, 0.5));
+        assert_eq!((ranked.distinct_len(), ranked.auroc()), (1, 0.5));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-use super::ranked::{Counts, Step};
+use super::counts::{Counts, Step};
 
 /// ROC curve; at point `i`, every image with a score of at least `thresholds[i]` is accepted.
 ///
 /// Points run from (0, 0), whose threshold is infinite, to (1, 1). As in scikit-learn's `roc_curve`
 /// with `drop_intermediate`, inner points of a straight segment are omitted.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Roc {
     /// Fraction of OOD images accepted, ascending.
     pub fpr: Vec<f64>,
@@ -19,8 +19,8 @@ pub(super) fn build(steps: &[Step], id: usize, ood: usize) -> Roc {
     let counts: Vec<Counts> = steps
         .iter()
         .map(|step| Counts {
-            right: step.id,
-            wrong: step.ood,
+            true_positives: step.id,
+            false_positives: step.ood,
         })
         .collect();
     let corners = corners(&counts);
@@ -60,8 +60,9 @@ pub(super) fn corners(counts: &[Counts]) -> Vec<usize> {
 }
 
 fn bends(before: Counts, here: Counts, after: Counts) -> bool {
-    here.right - before.right != after.right - here.right
-        || here.wrong - before.wrong != after.wrong - here.wrong
+    here.true_positives - before.true_positives != after.true_positives - here.true_positives
+        || here.false_positives - before.false_positives
+            != after.false_positives - here.false_positives
 }
 
 #[cfg(test)]
@@ -70,7 +71,11 @@ mod tests {
 
     #[test]
     fn drops_inner_points_of_straight_segments() {
-        let line = [(1, 1), (2, 2), (3, 3), (3, 4)].map(|(right, wrong)| Counts { right, wrong });
+        let line =
+            [(1, 1), (2, 2), (3, 3), (3, 4)].map(|(true_positives, false_positives)| Counts {
+                true_positives,
+                false_positives,
+            });
         assert_eq!(corners(&line), [0, 2, 3]);
         assert_eq!(corners(&line[..2]), [0, 1]);
         assert_eq!(corners(&[]), [0; 0]);

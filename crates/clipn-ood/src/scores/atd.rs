@@ -1,4 +1,4 @@
-use super::softmax::{agreement, greatest, ln_sigmoid, logsumexp, sigmoid, softmax};
+use super::softmax::{ln_sigmoid, logsumexp, max_value, sigmoid, softmax, two_way_softmax};
 use super::{LogitsRow, Score};
 
 /// Agreeing-to-differ (ATD): `sum_j p_j q_j`, with `p` the softmax of the "yes" logits and `q_j`
@@ -15,7 +15,7 @@ impl Score for Atd {
         "atd"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "ATD"
     }
 
@@ -32,7 +32,7 @@ impl Score for Atd {
     /// Computes `ln(1 - u)` with `u = sum_j p_j (1 - q_j)` if `u < 0.5`, otherwise the difference
     /// of two log-sum-exps. Each form is precise where the other suffers from cancellation.
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable().map_or(f64::NAN, |(yes, no)| {
+        row.finite_pair().map_or(f64::NAN, |(yes, no)| {
             let rejected = rejection_probability(yes, no);
             if rejected < 0.5 {
                 return (-rejected).ln_1p();
@@ -54,10 +54,10 @@ impl Score for Atd {
 /// Computes `p_j q_j` for each class in the published `f32` arithmetic, `[K]`; `None` for an
 /// unusable row.
 pub(super) fn joint_probabilities(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
-    let (yes, no) = row.usable()?;
+    let (yes, no) = row.finite_pair()?;
     let mut p = softmax(yes);
     for ((p, &y), &n) in p.iter_mut().zip(yes).zip(no) {
-        *p *= agreement(y, n);
+        *p *= two_way_softmax(y, n);
     }
     Some(p)
 }
@@ -65,7 +65,7 @@ pub(super) fn joint_probabilities(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
 /// Computes the probability of the extra class, `sum_j p_j (1 - q_j)`, with full relative precision
 /// however small it is.
 fn rejection_probability(yes: &[f64], no: &[f64]) -> f64 {
-    let top = greatest(yes);
+    let top = max_value(yes);
     let (mut rejected, mut total) = (0.0, 0.0);
     for (y, n) in yes.iter().zip(no) {
         let weight = (y - top).exp();

@@ -1,5 +1,5 @@
 use super::row::argmax;
-use super::softmax::{agreement, ln_sigmoid};
+use super::softmax::{ln_sigmoid, two_way_softmax};
 use super::{LogitsRow, Score};
 
 /// Competing-to-win (CTW): `q_c`, the probability of "yes" against "no" for the class `c` with the
@@ -15,7 +15,7 @@ impl Score for Ctw {
         "ctw"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "CTW"
     }
 
@@ -24,14 +24,14 @@ impl Score for Ctw {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable().map_or(f32::NAN, |(yes, no)| {
+        row.finite_pair().map_or(f32::NAN, |(yes, no)| {
             let winner = argmax(yes);
-            agreement(yes[winner], no[winner])
+            two_way_softmax(yes[winner], no[winner])
         })
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable().map_or(f64::NAN, |(yes, no)| {
+        row.finite_pair().map_or(f64::NAN, |(yes, no)| {
             let winner = argmax(yes);
             ln_sigmoid(yes[winner] - no[winner])
         })

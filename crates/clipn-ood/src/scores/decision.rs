@@ -1,10 +1,11 @@
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::atd::joint_probabilities;
-use super::{Atd, Ctw, LogitsRow, Score, by_name, predict, stable};
+use super::{Atd, Ctw, LogitsRow, Score, predict, stable};
 
-/// Decision of a [`Rule`] on one image: a label or "unknown".
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Decision of a [`DecisionRule`] on one image: a label or "unknown".
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Decision {
     /// Class index, or `None` for "unknown".
     pub label: Option<usize>,
@@ -21,7 +22,8 @@ pub struct Decision {
 /// images they reject.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Rule {
+#[non_exhaustive]
+pub enum DecisionRule {
     /// Competing-to-win: unknown if `q_c` is below the threshold. CLIPN's threshold is 0.5, below
     /// which "no" wins.
     Ctw {
@@ -35,7 +37,6 @@ pub enum Rule {
     /// Unknown if a score is below a threshold in the published unit (a probability or a logit).
     Threshold {
         /// Score to compare.
-        #[serde(serialize_with = "write_score", deserialize_with = "read_score")]
         score: &'static dyn Score,
         /// Minimum score of a known image.
         threshold: f64,
@@ -44,16 +45,15 @@ pub enum Rule {
     /// probabilities do not saturate at 1. [`crate::calibration`] chooses this rule.
     Calibrated {
         /// Score to compare.
-        #[serde(serialize_with = "write_score", deserialize_with = "read_score")]
         score: &'static dyn Score,
         /// Minimum score of a known image, in the unit of [`Score::stable`].
         threshold: f64,
     },
 }
 
-impl Rule {
+impl DecisionRule {
     /// Returns the rule of a score that needs no calibration: CTW at 0.5, or ATD by its extra
-    /// class. Other scores have none and require [`Rule::Threshold`].
+    /// class. Other scores have none and require [`DecisionRule::Threshold`].
     pub fn default_for(score: &dyn Score) -> Option<Self> {
         match score.name() {
             "ctw" => Some(Self::Ctw { threshold: 0.5 }),
@@ -114,18 +114,6 @@ fn extra_class(row: LogitsRow<'_, f32>) -> (f64, f64) {
     }
 }
 
-fn write_score<S: Serializer>(
-    score: &&'static dyn Score,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(score.name())
-}
-
-fn read_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static dyn Score, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    by_name(&name).map_err(serde::de::Error::custom)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,19 +123,22 @@ mod tests {
     fn only_scores_that_use_no_have_a_default_rule() {
         for score in all() {
             assert_eq!(
-                Rule::default_for(*score).is_some(),
+                DecisionRule::default_for(*score).is_some(),
                 score.uses_no(),
                 "{}",
                 score.name()
             );
         }
-        assert_eq!(Rule::default_for(&Ctw), Some(Rule::Ctw { threshold: 0.5 }));
-        assert_eq!(Rule::AtdExtraClass.score().name(), "atd");
+        assert_eq!(
+            DecisionRule::default_for(&Ctw),
+            Some(DecisionRule::Ctw { threshold: 0.5 })
+        );
+        assert_eq!(DecisionRule::AtdExtraClass.score().name(), "atd");
     }
 
     #[test]
     fn ctw_rejects_if_no_wins() {
-        let rule = Rule::Ctw { threshold: 0.5 };
+        let rule = DecisionRule::Ctw { threshold: 0.5 };
         assert_eq!(
             rule.decide(LogitsRow::new(&[1.0, 5.0], &[9.0, 4.0])).label,
             Some(1)
@@ -165,14 +156,16 @@ mod tests {
     fn the_extra_class_wins_if_it_is_the_most_probable() {
         // p = [0.5, 0.5]; q = [0.8, 0.5]: 0.4 and 0.25 against 0.35 for "none of these".
         let no = |q: f32| -(q / (1.0 - q)).ln();
-        let kept = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.8), no(0.5)]));
+        let kept =
+            DecisionRule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.8), no(0.5)]));
         assert_eq!(kept.label, Some(0));
         assert!(
             (kept.score - 0.65).abs() < 1e-6 && (kept.threshold - 0.6).abs() < 1e-6,
             "{kept:?}"
         );
         // q = [0.6, 0.5]: 0.3 and 0.25 against 0.45.
-        let rejected = Rule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.6), no(0.5)]));
+        let rejected =
+            DecisionRule::AtdExtraClass.decide(LogitsRow::new(&[0.0, 0.0], &[no(0.6), no(0.5)]));
         assert_eq!(rejected.label, None);
         assert!(rejected.score < rejected.threshold);
     }
@@ -180,9 +173,9 @@ mod tests {
     #[test]
     fn rows_that_cannot_be_scored_are_unknown() {
         let rules = [
-            Rule::Ctw { threshold: 0.0 },
-            Rule::AtdExtraClass,
-            Rule::Threshold {
+            DecisionRule::Ctw { threshold: 0.0 },
+            DecisionRule::AtdExtraClass,
+            DecisionRule::Threshold {
                 score: &Energy,
                 threshold: f64::NEG_INFINITY,
             },
@@ -193,7 +186,7 @@ mod tests {
             assert_eq!(rule.decide(LogitsRow::new(&[], &[])).label, None);
         }
         assert_eq!(
-            Rule::AtdExtraClass
+            DecisionRule::AtdExtraClass
                 .decide(LogitsRow::new(&[1.0], &[]))
                 .label,
             None
@@ -208,7 +201,7 @@ mod tests {
             LogitsRow::new(&[70.0], &[10.0]),
         );
         assert_eq!((Ctw.faithful(lower), Ctw.faithful(higher)), (1.0, 1.0));
-        let rule = Rule::Calibrated {
+        let rule = DecisionRule::Calibrated {
             score: &Ctw,
             threshold: stable(&Ctw, higher),
         };
@@ -222,9 +215,9 @@ mod tests {
                 .is_none()
         );
         let json = serde_json::to_string(&rule).unwrap();
-        assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
+        assert_eq!(serde_json::from_str::<DecisionRule>(&json).unwrap(), rule);
         // The decision is reported in the published unit.
-        let half = Rule::Calibrated {
+        let half = DecisionRule::Calibrated {
             score: &Ctw,
             threshold: 0.5_f64.ln(),
         }
@@ -234,7 +227,7 @@ mod tests {
 
     #[test]
     fn rules_serialize_by_name() {
-        let rule = Rule::Threshold {
+        let rule = DecisionRule::Threshold {
             score: &Msp,
             threshold: 0.25,
         };
@@ -243,14 +236,14 @@ mod tests {
             json,
             r#"{"rule":"threshold","score":"msp","threshold":0.25}"#
         );
-        assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
-        let atd = serde_json::to_string(&Rule::AtdExtraClass).unwrap();
+        assert_eq!(serde_json::from_str::<DecisionRule>(&json).unwrap(), rule);
+        let atd = serde_json::to_string(&DecisionRule::AtdExtraClass).unwrap();
         assert_eq!(atd, r#"{"rule":"atd-extra-class"}"#);
         assert_eq!(
-            serde_json::from_str::<Rule>(&atd).unwrap(),
-            Rule::AtdExtraClass
+            serde_json::from_str::<DecisionRule>(&atd).unwrap(),
+            DecisionRule::AtdExtraClass
         );
-        let error = serde_json::from_str::<Rule>(&json.replace("msp", "mps"))
+        let error = serde_json::from_str::<DecisionRule>(&json.replace("msp", "mps"))
             .unwrap_err()
             .to_string();
         assert!(error.contains("unknown score `mps`"), "{error}");

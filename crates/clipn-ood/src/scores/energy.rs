@@ -11,7 +11,7 @@ impl Score for Energy {
         "energy"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "Energy"
     }
 
@@ -20,12 +20,12 @@ impl Score for Energy {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable_yes()
+        row.finite_yes()
             .map_or(f32::NAN, |yes| logsumexp(yes.iter().copied()))
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes()
+        row.finite_yes()
             .map_or(f64::NAN, |yes| logsumexp(yes.iter().copied()))
     }
 
@@ -50,7 +50,7 @@ impl Score for HandcraftedEnergy {
         "energy-handcrafted"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "Energy (hand-crafted)"
     }
 
@@ -60,13 +60,13 @@ impl Score for HandcraftedEnergy {
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         let scale = LOGIT_SCALE as f32;
-        row.usable_yes().map_or(f32::NAN, |yes| {
+        row.finite_yes().map_or(f32::NAN, |yes| {
             logsumexp(yes.iter().map(|v| scale * v - scale))
         })
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| {
+        row.finite_yes().map_or(f64::NAN, |yes| {
             logsumexp(yes.iter().map(|v| LOGIT_SCALE * v - LOGIT_SCALE))
         })
     }

@@ -1,4 +1,4 @@
-use super::softmax::greatest;
+use super::softmax::max_value;
 use super::{LogitsRow, Score};
 
 /// Maximum "yes" logit: `max_j yes_j` (Hendrycks et al., 2022, <https://arxiv.org/abs/1911.11132>).
@@ -10,7 +10,7 @@ impl Score for MaxLogit {
         "maxlogit"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "MaxLogit"
     }
 
@@ -19,11 +19,11 @@ impl Score for MaxLogit {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable_yes().map_or(f32::NAN, greatest)
+        row.finite_yes().map_or(f32::NAN, max_value)
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, greatest)
+        row.finite_yes().map_or(f64::NAN, max_value)
     }
 
     fn from_stable(&self, value: f64) -> f64 {

@@ -15,7 +15,7 @@ impl Score for Mcm {
         "mcm"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "MCM"
     }
 
@@ -24,14 +24,14 @@ impl Score for Mcm {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable_yes().map_or(f32::NAN, |yes| {
+        row.finite_yes().map_or(f32::NAN, |yes| {
             let cosines: Vec<f32> = yes.iter().map(|v| v / row.scale as f32).collect();
             max_probability(&cosines)
         })
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes().map_or(f64::NAN, |yes| {
+        row.finite_yes().map_or(f64::NAN, |yes| {
             ln_max_probability(yes, argmax(yes), row.scale)
         })
     }

@@ -12,7 +12,7 @@ impl Score for Msp {
         "msp"
     }
 
-    fn title(&self) -> &'static str {
+    fn display_name(&self) -> &'static str {
         "MSP"
     }
 
@@ -21,11 +21,11 @@ impl Score for Msp {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.usable_yes().map_or(f32::NAN, max_probability)
+        row.finite_yes().map_or(f32::NAN, max_probability)
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        row.usable_yes()
+        row.finite_yes()
             .map_or(f64::NAN, |yes| ln_max_probability(yes, argmax(yes), 1.0))
     }
 

@@ -1,7 +1,7 @@
 use num_traits::Float;
 
 use super::LOGIT_SCALE;
-use super::softmax::{Usable, agreement, softmax};
+use super::softmax::{softmax, two_way_softmax};
 
 /// Logits of one image: `scale` times the cosine similarity with the text feature of each class.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +14,7 @@ pub struct LogitsRow<'a, T> {
     pub scale: f64,
 }
 
-impl<'a, T: Float> LogitsRow<'a, T> {
+impl<'a, T> LogitsRow<'a, T> {
     /// Creates a row from the "yes" and "no" logits of one image, `[K]` each, with the factor
     /// [`LOGIT_SCALE`].
     pub fn new(yes: &'a [T], no: &'a [T]) -> Self {
@@ -30,15 +30,17 @@ impl<'a, T: Float> LogitsRow<'a, T> {
     pub fn with_scale(self, scale: f64) -> Self {
         Self { scale, ..self }
     }
+}
 
+impl<'a, T: Float> LogitsRow<'a, T> {
     /// The "yes" logits if there is at least one class and all are finite.
-    pub(super) fn usable_yes(&self) -> Usable<&'a [T]> {
+    pub(super) fn finite_yes(&self) -> Option<&'a [T]> {
         (!self.yes.is_empty() && self.yes.iter().all(|v| v.is_finite())).then_some(self.yes)
     }
 
     /// The "yes" and "no" logits if both have the same length and all are finite.
-    pub(super) fn usable(&self) -> Usable<(&'a [T], &'a [T])> {
-        let yes = self.usable_yes()?;
+    pub(super) fn finite_pair(&self) -> Option<(&'a [T], &'a [T])> {
+        let yes = self.finite_yes()?;
         (self.no.len() == yes.len() && self.no.iter().all(|v| v.is_finite()))
             .then_some((yes, self.no))
     }
@@ -47,22 +49,22 @@ impl<'a, T: Float> LogitsRow<'a, T> {
 /// Computes the softmax of the "yes" logits over the classes, `p [K]`, in the published `f32`
 /// arithmetic. All values are NaN unless all logits are finite.
 pub fn softmax_yes(row: LogitsRow<'_, f32>) -> Vec<f32> {
-    match row.usable_yes() {
+    match row.finite_yes() {
         Some(yes) => softmax(yes),
         None => vec![f32::NAN; row.yes.len()],
     }
 }
 
-/// Computes the probability of "yes" against "no" for each class, `q [K]`, with the published
-/// two-way softmax in `f32`. It is NaN for a class without a "no" logit or with a logit that is not
-/// finite.
-pub fn q(row: LogitsRow<'_, f32>) -> Vec<f32> {
+/// Computes the probability of "yes" against "no" for each class, `[K]` (`q` in the paper), with
+/// the published two-way softmax in `f32`. It is NaN for a class without a "no" logit or with a
+/// logit that is not finite.
+pub fn agreement(row: LogitsRow<'_, f32>) -> Vec<f32> {
     let no = row.no.iter().copied().chain(std::iter::repeat(f32::NAN));
     let pairs = row.yes.iter().copied().zip(no);
     pairs
         .map(|(yes, no)| {
             if yes.is_finite() && no.is_finite() {
-                agreement(yes, no)
+                two_way_softmax(yes, no)
             } else {
                 f32::NAN
             }
@@ -72,7 +74,7 @@ pub fn q(row: LogitsRow<'_, f32>) -> Vec<f32> {
 
 /// Returns the class with the highest "yes" logit. Ties go to the first class, NaN never wins, and
 /// the result is 0 without classes.
-pub fn predict<T: Float>(row: LogitsRow<'_, T>) -> usize {
+pub fn predict<T: PartialOrd + Copy>(row: LogitsRow<'_, T>) -> usize {
     argmax(row.yes)
 }
 
@@ -95,10 +97,11 @@ pub fn top_k(p: &[f32], k: usize) -> Vec<(usize, f32)> {
 }
 
 /// Index of the first maximum, or 0 without values. NaN never wins.
-pub(super) fn argmax<T: Float>(values: &[T]) -> usize {
+pub(super) fn argmax<T: PartialOrd + Copy>(values: &[T]) -> usize {
+    let is_nan = |value: T| value.partial_cmp(&value).is_none();
     let mut best = 0;
     for (index, &value) in values.iter().enumerate() {
-        if value > values[best] || (values[best].is_nan() && !value.is_nan()) {
+        if value > values[best] || (is_nan(values[best]) && !is_nan(value)) {
             best = index;
         }
     }
@@ -129,10 +132,10 @@ mod tests {
     #[test]
     fn missing_no_logits_give_nan() {
         let row = LogitsRow::new(&[1.0_f32, 2.0], &[]);
-        assert!(q(row).iter().all(|v| v.is_nan()));
+        assert!(agreement(row).iter().all(|v| v.is_nan()));
         assert_eq!(softmax_yes(row).len(), 2);
         let row = LogitsRow::new(&[1.0_f32, f32::NAN], &[1.0, 0.0]);
-        assert_eq!(q(row)[0], 0.5);
-        assert!(q(row)[1].is_nan() && softmax_yes(row)[0].is_nan());
+        assert_eq!(agreement(row)[0], 0.5);
+        assert!(agreement(row)[1].is_nan() && softmax_yes(row)[0].is_nan());
     }
 }

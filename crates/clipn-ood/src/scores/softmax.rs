@@ -3,17 +3,14 @@
 //! precision in both tails.
 use num_traits::Float;
 
-/// Logits of a row, or `None` if it cannot be scored.
-pub(super) type Usable<T> = Option<T>;
-
 /// Maximum of finite values; minus infinity without values.
-pub(super) fn greatest<T: Float>(values: &[T]) -> T {
+pub(super) fn max_value<T: Float>(values: &[T]) -> T {
     values.iter().copied().fold(T::neg_infinity(), T::max)
 }
 
 /// Softmax of finite values, `[K]`.
 pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
-    let top = greatest(values);
+    let top = max_value(values);
     let mut p: Vec<f32> = values.iter().map(|v| (v - top).exp()).collect();
     let sum: f32 = p.iter().sum();
     for v in &mut p {
@@ -24,7 +21,7 @@ pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
 
 /// Maximum softmax probability of finite values.
 pub(super) fn max_probability(values: &[f32]) -> f32 {
-    let top = greatest(values);
+    let top = max_value(values);
     // The largest exponential is exp(0) = 1.
     1.0 / values.iter().map(|v| (v - top).exp()).sum::<f32>()
 }
@@ -51,7 +48,7 @@ pub(super) fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T 
 }
 
 /// Probability of `yes` in the two-way softmax of finite `yes` and `no` (`q_j` in the paper).
-pub(super) fn agreement(yes: f32, no: f32) -> f32 {
+pub(super) fn two_way_softmax(yes: f32, no: f32) -> f32 {
     let top = yes.max(no);
     let (yes, no) = ((yes - top).exp(), (no - top).exp());
     yes / (yes + no)
@@ -91,7 +88,7 @@ mod tests {
             logsumexp([1e4, 1e4].into_iter()),
             1e4 + std::f64::consts::LN_2
         );
-        assert_eq!(agreement(1e4, -1e4), 1.0);
-        assert_eq!(agreement(-1e4, 1e4), 0.0);
+        assert_eq!(two_way_softmax(1e4, -1e4), 1.0);
+        assert_eq!(two_way_softmax(-1e4, 1e4), 0.0);
     }
 }

@@ -1,10 +1,10 @@
 //! Tests of the guarantees of calibration by simulation over many calibration sets.
 
 use clipn_ood::calibration::{
-    Calibration, CalibrationError, CalibrationSample, Choice, Settings, Warning,
-    benjamini_hochberg, calibrate, check_calibration_set,
+    Calibration, CalibrationError, CalibrationSample, CalibrationSettings, CalibrationWarning,
+    ThresholdMethod, benjamini_hochberg, calibrate, check_calibration_set,
 };
-use clipn_ood::scores::{Ctw, LogitsRow, Rule, stable};
+use clipn_ood::scores::{Ctw, DecisionRule, LogitsRow, stable};
 use clipn_testing::random::Random;
 
 /// Draws a uniform number from (0, 1).
@@ -22,12 +22,10 @@ fn skewed(u: f64) -> f64 {
     -(-u.ln()).powi(3)
 }
 
-fn settings(target_tpr: f64, choice: Choice) -> Settings {
-    Settings {
-        target_tpr,
-        choice,
-        ..Settings::default()
-    }
+fn settings(target_tpr: f64, method: ThresholdMethod) -> CalibrationSettings {
+    CalibrationSettings::default()
+        .with_target_tpr(target_tpr)
+        .with_method(method)
 }
 
 /// True fraction of the population with uniform scores that a threshold keeps.
@@ -44,7 +42,7 @@ fn on_average_keeps_the_target_fraction() {
             let calibration = calibrate(
                 &uniforms(&mut random, n),
                 &[],
-                &settings(target, Choice::OnAverage),
+                &settings(target, ThresholdMethod::OnAverage),
             )
             .unwrap();
             let truth = true_kept_fraction(&calibration);
@@ -69,10 +67,7 @@ fn on_average_keeps_the_target_fraction() {
 fn guaranteed_keeps_the_target_with_the_confidence() {
     for (n, confidence) in [(59, 0.95), (120, 0.9), (400, 0.95)] {
         let mut random = Random::new(n as u64);
-        let settings = Settings {
-            confidence,
-            ..settings(0.95, Choice::Guaranteed)
-        };
+        let settings = settings(0.95, ThresholdMethod::Guaranteed).with_confidence(confidence);
         let rounds = 4000;
         let successes = (0..rounds)
             .filter(|_| {
@@ -89,17 +84,17 @@ fn guaranteed_keeps_the_target_with_the_confidence() {
 }
 
 #[test]
-fn threshold_bounds_contain_the_true_threshold() {
+fn threshold_intervals_contain_the_true_threshold() {
     let mut random = Random::new(3);
     let (mut inside, rounds) = (0, 3000);
     for _ in 0..rounds {
         let calibration = calibrate(
             &uniforms(&mut random, 200),
             &[],
-            &settings(0.9, Choice::OnAverage),
+            &settings(0.9, ThresholdMethod::OnAverage),
         )
         .unwrap();
-        let [low, high] = calibration.threshold_bounds();
+        let [low, high] = calibration.threshold_interval();
         inside += u32::from(low.unwrap() <= 0.1 && 0.1 <= high.unwrap());
     }
     let coverage = f64::from(inside) / f64::from(rounds);
@@ -113,7 +108,7 @@ fn p_values_are_uniform_for_exchangeable_scores() {
     let mut p_values = Vec::new();
     for _ in 0..rounds {
         let scores: Vec<f64> = uniforms(&mut random, 99).into_iter().map(skewed).collect();
-        let calibration = calibrate(&scores, &[], &Settings::default()).unwrap();
+        let calibration = calibrate(&scores, &[], &CalibrationSettings::default()).unwrap();
         p_values.push(calibration.p_value(skewed(uniform(&mut random))));
     }
     for alpha in [0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.9] {
@@ -129,7 +124,8 @@ fn images_are_unknown_if_their_p_value_is_small() {
     let mut random = Random::new(11);
     for n in [19, 40, 137] {
         let scores = uniforms(&mut random, n);
-        let calibration = calibrate(&scores, &[], &settings(0.95, Choice::OnAverage)).unwrap();
+        let calibration =
+            calibrate(&scores, &[], &settings(0.95, ThresholdMethod::OnAverage)).unwrap();
         for score in uniforms(&mut random, 500).into_iter().chain(scores) {
             let is_unknown = score < calibration.threshold();
             assert_eq!(
@@ -151,7 +147,7 @@ fn false_discovery_rate_stays_below_its_bound() {
         let rounds = 600;
         for _ in 0..rounds {
             let scores: Vec<f64> = uniforms(&mut random, 500).into_iter().map(skewed).collect();
-            let calibration = calibrate(&scores, &[], &Settings::default()).unwrap();
+            let calibration = calibrate(&scores, &[], &CalibrationSettings::default()).unwrap();
             let known = uniforms(&mut random, 160).into_iter().map(skewed);
             let p: Vec<f64> = known
                 .chain(
@@ -187,11 +183,11 @@ fn the_best_threshold_is_cross_validated() {
     let rounds = 300;
     for _ in 0..rounds {
         let (id, ood) = (uniforms(&mut random, 60), uniforms(&mut random, 60));
-        let calibration = calibrate(&id, &ood, &settings(0.95, Choice::Best)).unwrap();
-        let unknown = calibration.unknown().unwrap();
-        cross_validated += unknown.balanced_accuracy.unwrap() / f64::from(rounds);
+        let calibration = calibrate(&id, &ood, &settings(0.95, ThresholdMethod::Best)).unwrap();
+        let performance = calibration.ood_performance().unwrap();
+        cross_validated += performance.balanced_accuracy.unwrap() / f64::from(rounds);
         in_sample +=
-            0.5 * (calibration.kept().rate() + unknown.rejected.rate()) / f64::from(rounds);
+            0.5 * (calibration.kept().rate() + performance.rejected.rate()) / f64::from(rounds);
     }
     assert!(
         (cross_validated - 0.5).abs() < 0.03 && in_sample > 0.55,
@@ -207,25 +203,25 @@ fn warns_of_contamination_but_not_of_clean_sets() {
         let mut sample = |_| {
             let is_foreign = uniform(&mut random) < contamination;
             // About 1 % of the clean images are confidently rejected.
-            let q = if is_foreign {
+            let agreement = if is_foreign {
                 0.08
             } else {
                 0.1 + 0.9 * uniform(&mut random) - 0.009
             };
             CalibrationSample {
-                score: q.ln(),
+                score: agreement.ln(),
                 prediction: 0,
-                q,
+                agreement,
                 folder: None,
             }
         };
         (0..300).map(&mut sample).collect()
     };
     let warns = |samples: &[CalibrationSample]| {
-        let warnings = check_calibration_set(samples, &names, &Settings::default());
+        let warnings = check_calibration_set(samples, &names, &CalibrationSettings::default());
         warnings
             .iter()
-            .any(|warning| matches!(warning, Warning::SureNo { .. }))
+            .any(|warning| matches!(warning, CalibrationWarning::ConfidentRejections { .. }))
     };
     let (clean, contaminated): (Vec<bool>, Vec<bool>) = (0..200)
         .map(|_| (warns(&samples(0.0)), warns(&samples(0.1))))
@@ -252,13 +248,11 @@ fn the_rule_keeps_the_counted_images() {
         .map(|r| row(Box::leak(Box::new(r))))
         .collect();
     let scores: Vec<f64> = rows.iter().map(|row| stable(&Ctw, *row)).collect();
-    let settings = Settings {
-        score: &Ctw,
-        target_tpr: 0.8,
-        ..Settings::default()
-    };
+    let settings = CalibrationSettings::default()
+        .with_score(&Ctw)
+        .with_target_tpr(0.8);
     let calibration = calibrate(&scores, &[], &settings).unwrap();
-    let Rule::Calibrated { score, .. } = calibration.rule() else {
+    let DecisionRule::Calibrated { score, .. } = calibration.rule() else {
         panic!("{:?}", calibration.rule())
     };
     assert_eq!(score.name(), "ctw");
@@ -274,7 +268,7 @@ fn the_rule_keeps_the_counted_images() {
 fn warns_of_few_images_and_rejects_invalid_settings() {
     let warnings = |n: usize| {
         let scores: Vec<f64> = (0..n).map(|i| i as f64).collect();
-        calibrate(&scores, &[], &Settings::default())
+        calibrate(&scores, &[], &CalibrationSettings::default())
             .unwrap()
             .warnings()
             .to_vec()
@@ -282,9 +276,9 @@ fn warns_of_few_images_and_rejects_invalid_settings() {
     assert!(
         matches!(
             warnings(40)[..],
-            [Warning::Few {
-                n: 40,
-                advised: 300,
+            [CalibrationWarning::FewImages {
+                images: 40,
+                recommended: 300,
                 ..
             }]
         ),
@@ -292,15 +286,16 @@ fn warns_of_few_images_and_rejects_invalid_settings() {
         warnings(40)
     );
     assert!(warnings(300).is_empty());
-    let fails =
-        |id: &[f64], ood: &[f64], settings: Settings| calibrate(id, ood, &settings).unwrap_err();
+    let fails = |id: &[f64], ood: &[f64], settings: CalibrationSettings| {
+        calibrate(id, ood, &settings).unwrap_err()
+    };
     let scores: Vec<f64> = (0..30).map(f64::from).collect();
-    let default = Settings::default();
+    let default = CalibrationSettings::default();
     assert!(matches!(
         fails(&scores[..10], &[], default),
         CalibrationError::TooFewImages {
-            n: 10,
-            needed: 19,
+            images: 10,
+            required: 19,
             ..
         }
     ));
@@ -317,23 +312,16 @@ fn warns_of_few_images_and_rejects_invalid_settings() {
         CalibrationError::Metric(_)
     ));
     assert!(matches!(
-        fails(&scores, &[], settings(0.95, Choice::Best)),
+        fails(&scores, &[], settings(0.95, ThresholdMethod::Best)),
         CalibrationError::MissingOodScores
     ));
     for bad in [0.0, 1.0, -1.0, f64::NAN] {
-        let message = fails(&scores, &[], settings(bad, Choice::OnAverage)).to_string();
+        let message = fails(&scores, &[], settings(bad, ThresholdMethod::OnAverage)).to_string();
         assert!(message.contains("target true positive rate"), "{message}");
         assert!(matches!(
-            fails(
-                &scores,
-                &[],
-                Settings {
-                    confidence: bad,
-                    ..default
-                }
-            ),
-            CalibrationError::Share {
-                what: "confidence",
+            fails(&scores, &[], default.with_confidence(bad)),
+            CalibrationError::OutOfRange {
+                setting: "confidence",
                 ..
             }
         ));
@@ -343,6 +331,6 @@ fn warns_of_few_images_and_rejects_invalid_settings() {
         inseparable
             .warnings()
             .iter()
-            .any(|warning| matches!(warning, Warning::Blind { .. }))
+            .any(|warning| matches!(warning, CalibrationWarning::PoorSeparation { .. }))
     );
 }

@@ -7,10 +7,11 @@
 //! that minimizes `abs(recall - level)`, going down from the first threshold of full recall;
 //! `clipn80` as `numpy.interp(0.8, tpr, fpr)` of `roc_curve(is_id, scores)`.
 
-use clipn_ood::metrics::{self, FprConvention, MetricError, RankedScores};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+
+use clipn_ood::metrics::{self, FprConvention, MetricError, RankedScores};
 
 fn json(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(clipn_testing::fixture(name)).unwrap()).unwrap()
@@ -206,7 +207,11 @@ proptest! {
     }
 
     #[test]
-    fn metrics_are_invariant_to_monotone_maps(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
+    fn metrics_are_invariant_to_monotone_maps(
+        id in tied_scores(),
+        ood in tied_scores(),
+        tpr in 0.0..=1.0_f64,
+    ) {
         let map = |scores: &[f64]| scores.iter().map(|s| s.exp() * 3.0 - 7.0).collect::<Vec<_>>();
         let plain = RankedScores::new(&id, &ood).unwrap();
         let mapped = RankedScores::new(&map(&id), &map(&ood)).unwrap();
@@ -214,18 +219,25 @@ proptest! {
         prop_assert_eq!(plain.aupr_in(), mapped.aupr_in());
         prop_assert_eq!(plain.aupr_out(), mapped.aupr_out());
         for convention in FprConvention::ALL {
-            prop_assert_eq!(plain.fpr_at_tpr(level, convention), mapped.fpr_at_tpr(level, convention));
+            prop_assert_eq!(
+                plain.fpr_at_tpr(tpr, convention),
+                mapped.fpr_at_tpr(tpr, convention)
+            );
         }
     }
 
     #[test]
-    fn metrics_stay_in_the_unit_interval(id in tied_scores(), ood in tied_scores(), level in 0.0..=1.0_f64) {
+    fn metrics_stay_in_the_unit_interval(
+        id in tied_scores(),
+        ood in tied_scores(),
+        tpr in 0.0..=1.0_f64,
+    ) {
         let ranked = RankedScores::new(&id, &ood).unwrap();
         let unit = 0.0..=1.0 + 1e-12;
         prop_assert!(unit.contains(&ranked.auroc()));
         prop_assert!(unit.contains(&ranked.aupr_in()) && unit.contains(&ranked.aupr_out()));
         for convention in FprConvention::ALL {
-            prop_assert!(unit.contains(&ranked.fpr_at_tpr(level, convention).unwrap()));
+            prop_assert!(unit.contains(&ranked.fpr_at_tpr(tpr, convention).unwrap()));
         }
         let roc = ranked.roc();
         prop_assert!(roc.fpr.is_sorted() && roc.tpr.is_sorted());
@@ -238,8 +250,12 @@ proptest! {
     }
 
     #[test]
-    fn any_floats_never_panic(id in prop::collection::vec(any::<f64>(), 0..8), ood in prop::collection::vec(any::<f64>(), 0..8)) {
-        let finite = id.iter().chain(&ood).all(|s| s.is_finite()) && !id.is_empty() && !ood.is_empty();
+    fn any_floats_never_panic(
+        id in prop::collection::vec(any::<f64>(), 0..8),
+        ood in prop::collection::vec(any::<f64>(), 0..8),
+    ) {
+        let are_finite = id.iter().chain(&ood).all(|score| score.is_finite());
+        let finite = are_finite && !id.is_empty() && !ood.is_empty();
         prop_assert_eq!(RankedScores::new(&id, &ood).is_ok(), finite);
     }
 }

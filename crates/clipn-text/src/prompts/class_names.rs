@@ -3,7 +3,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::PromptError;
-use super::source::{has_extension, read_text};
+use super::text_file::{has_extension, read_text};
 
 /// Built-in class lists: name and file content.
 const BUILT_IN: [(&str, &str); 2] = [
@@ -14,11 +14,20 @@ const BUILT_IN: [(&str, &str); 2] = [
     ("cifar10", include_str!("../../assets/classes/cifar10.txt")),
 ];
 
-const LISTS: [&str; 2] = [BUILT_IN[0].0, BUILT_IN[1].0];
+const BUILT_IN_NAMES: [&str; 2] = [BUILT_IN[0].0, BUILT_IN[1].0];
 
 /// Class names in class order, at least one.
 ///
 /// Duplicates are allowed: ImageNet has two classes `missile` and two `sunglasses`.
+///
+/// ```
+/// use clipn_text::prompts::ClassNames;
+///
+/// let classes = ClassNames::parse_inline("cat, dog, great white shark")?;
+/// assert_eq!((classes.len(), classes.get(2)), (3, Some("great white shark")));
+/// assert_eq!(ClassNames::built_in("imagenet-1k")?.len(), 1000);
+/// # Ok::<(), clipn_text::prompts::PromptError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct ClassNames(Vec<String>);
@@ -30,7 +39,7 @@ impl ClassNames {
     /// [`PromptError::NoClasses`] if the list is empty, and [`PromptError::EmptyName`] if a name
     /// is.
     pub fn new(names: Vec<String>) -> Result<Self, PromptError> {
-        Self::checked(names, "the list of class names", |i| {
+        Self::validated(names, "the list of class names", |i| {
             format!("name {}", i + 1)
         })
     }
@@ -40,12 +49,12 @@ impl ClassNames {
     ///
     /// # Errors
     /// [`PromptError::UnknownClassList`] for any other name.
-    pub fn named(name: &str) -> Result<Self, PromptError> {
+    pub fn built_in(name: &str) -> Result<Self, PromptError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((name, text)) => Self::from_lines(text, &format!("the class list `{name}`")),
             None => Err(PromptError::UnknownClassList {
                 name: name.to_owned(),
-                known: LISTS.join(", "),
+                known: BUILT_IN_NAMES.join(", "),
             }),
         }
     }
@@ -58,7 +67,7 @@ impl ClassNames {
     ///
     /// # Errors
     /// A [`PromptError`] that names the file, and the line if there is one:
-    /// [`Unreadable`](PromptError::Unreadable), [`TooLarge`](PromptError::TooLarge),
+    /// [`Read`](PromptError::Read), [`TooLarge`](PromptError::TooLarge),
     /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) JSON,
     /// [`NoClasses`](PromptError::NoClasses) or [`EmptyName`](PromptError::EmptyName).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
@@ -87,7 +96,7 @@ impl ClassNames {
                 origin: origin.to_owned(),
             });
         }
-        Self::checked(list.split(',').map(str::to_owned).collect(), origin, |i| {
+        Self::validated(list.split(',').map(str::to_owned).collect(), origin, |i| {
             format!("name {}", i + 1)
         })
     }
@@ -101,25 +110,25 @@ impl ClassNames {
     /// # Errors
     /// [`PromptError::UnresolvedClassList`] if it is none of these, and the errors of
     /// [`ClassNames::load`] and [`ClassNames::parse_inline`].
-    pub fn resolve(spec: &str) -> Result<Self, PromptError> {
-        if LISTS.contains(&spec) {
-            return Self::named(spec);
+    pub fn resolve(input: &str) -> Result<Self, PromptError> {
+        if BUILT_IN_NAMES.contains(&input) {
+            return Self::built_in(input);
         }
-        if Path::new(spec).exists() {
-            return Self::load(spec);
+        if Path::new(input).exists() {
+            return Self::load(input);
         }
-        if !spec.contains(',') || looks_like_path(spec) {
+        if !input.contains(',') || looks_like_path(input) {
             return Err(PromptError::UnresolvedClassList {
-                spec: spec.to_owned(),
-                known: LISTS.join(", "),
+                input: input.to_owned(),
+                known: BUILT_IN_NAMES.join(", "),
             });
         }
-        Self::parse_inline(spec)
+        Self::parse_inline(input)
     }
 
     /// Names of the built-in lists.
-    pub fn lists() -> &'static [&'static str] {
-        &LISTS
+    pub fn built_in_names() -> &'static [&'static str] {
+        &BUILT_IN_NAMES
     }
 
     /// Names in class order.
@@ -128,7 +137,10 @@ impl ClassNames {
     }
 
     /// Number of classes, at least one.
-    #[allow(clippy::len_without_is_empty)]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a list without names does not exist"
+    )]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -145,20 +157,20 @@ impl ClassNames {
 
     fn from_lines(text: &str, origin: &str) -> Result<Self, PromptError> {
         let names = text.trim_end().lines().map(str::to_owned).collect();
-        Self::checked(names, origin, |i| format!("line {}", i + 1))
+        Self::validated(names, origin, |i| format!("line {}", i + 1))
     }
 
     fn from_json(text: &str, origin: &str) -> Result<Self, PromptError> {
-        let names = serde_json::from_str(text).map_err(|e| PromptError::Malformed {
+        let names = serde_json::from_str(text).map_err(|source| PromptError::Malformed {
             origin: origin.to_owned(),
             format: "JSON",
-            message: e.to_string(),
             expected: "a list of names such as [\"cat\", \"dog\"]",
+            source: Box::new(source),
         })?;
-        Self::checked(names, origin, |i| format!("name {}", i + 1))
+        Self::validated(names, origin, |i| format!("name {}", i + 1))
     }
 
-    fn checked(
+    fn validated(
         mut names: Vec<String>,
         origin: &str,
         location: impl Fn(usize) -> String,
@@ -173,7 +185,7 @@ impl ClassNames {
             if trimmed.is_empty() {
                 return Err(PromptError::EmptyName {
                     origin: origin.to_owned(),
-                    place: location(i),
+                    location: location(i),
                 });
             }
             if trimmed.len() != name.len() {
@@ -185,14 +197,14 @@ impl ClassNames {
 }
 
 /// Whether text with commas is more likely a file path than a list of names.
-fn looks_like_path(spec: &str) -> bool {
-    let path = Path::new(spec.trim());
+fn looks_like_path(input: &str) -> bool {
+    let path = Path::new(input.trim());
     ["txt", "json", "csv", "tsv", "toml"]
         .iter()
         .any(|extension| has_extension(path, extension))
         || ["/", "./", "../", "~/"]
             .iter()
-            .any(|start| spec.trim_start().starts_with(start))
+            .any(|start| input.trim_start().starts_with(start))
 }
 
 impl<'a> IntoIterator for &'a ClassNames {
@@ -201,6 +213,21 @@ impl<'a> IntoIterator for &'a ClassNames {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+impl IntoIterator for ClassNames {
+    type Item = String;
+    type IntoIter = std::vec::IntoIter<String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl AsRef<[String]> for ClassNames {
+    fn as_ref(&self) -> &[String] {
+        &self.0
     }
 }
 

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 /// Errors for templates and class names.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PromptError {
     /// No built-in template set has this name.
     #[error("unknown template set `{name}`; expected one of {known}")]
@@ -12,10 +13,10 @@ pub enum PromptError {
         known: String,
     },
     /// The text is neither a built-in template set nor an existing file.
-    #[error("`{spec}` is neither a template set ({known}) nor an existing file")]
+    #[error("`{input}` is neither a template set ({known}) nor an existing file")]
     UnresolvedTemplateSet {
         /// Unresolved text.
-        spec: String,
+        input: String,
         /// Known names, separated by commas.
         known: String,
     },
@@ -29,18 +30,24 @@ pub enum PromptError {
     },
     /// The text is neither a built-in class list, nor an existing file, nor an inline list.
     #[error(
-        "`{spec}` is neither a class list ({known}), nor an existing file, \
+        "`{input}` is neither a class list ({known}), nor an existing file, \
          nor a comma-separated list of names"
     )]
     UnresolvedClassList {
         /// Unresolved text.
-        spec: String,
+        input: String,
         /// Known names, separated by commas.
         known: String,
     },
+    /// No [`PromptVariant`](super::PromptVariant) has this name.
+    #[error("unknown prompt variant `{name}`; expected learnable or hand-crafted")]
+    UnknownVariant {
+        /// Unknown name.
+        name: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
-    Unreadable {
+    Read {
         /// Path of the file.
         path: PathBuf,
         /// Cause.
@@ -63,16 +70,16 @@ pub enum PromptError {
         offset: usize,
     },
     /// A TOML or JSON file is malformed or has unexpected content.
-    #[error("{origin} is not valid {format}: {message}; expected {expected}")]
+    #[error("{origin} is not valid {format}; expected {expected}")]
     Malformed {
         /// File or template set.
         origin: String,
         /// `TOML` or `JSON`.
         format: &'static str,
-        /// Message of the parser.
-        message: String,
         /// Expected content.
         expected: &'static str,
+        /// Error of the parser.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A template has no placeholder `{}`.
     #[error("template {template:?} has no `{{}}` for the class name")]
@@ -81,12 +88,12 @@ pub enum PromptError {
         template: String,
     },
     /// A template in a file or set is invalid.
-    #[error("invalid template in {origin}, {place}")]
+    #[error("invalid template in {origin}, {location}")]
     InvalidTemplate {
         /// File or template set.
         origin: String,
         /// Line, or array and element number, from 1.
-        place: String,
+        location: String,
         /// Cause, such as [`PromptError::MissingPlaceholder`].
         source: Box<PromptError>,
     },
@@ -113,11 +120,42 @@ pub enum PromptError {
         origin: String,
     },
     /// A class name is empty.
-    #[error("empty class name in {origin}, {place}")]
+    #[error("empty class name in {origin}, {location}")]
     EmptyName {
         /// File or list.
         origin: String,
         /// Line or element number, from 1.
-        place: String,
+        location: String,
     },
+}
+
+impl PromptError {
+    /// Advice for the caller, if there is any beyond the message.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::UnresolvedTemplateSet { .. } => "check the spelling of the name or the path",
+            Self::UnresolvedClassList { .. } => {
+                "check the path, or separate names by commas; a single class is written `cat,`"
+            }
+            Self::Read { .. } => "check that the file exists and is readable",
+            Self::TooLarge { .. } => "pass a text file with one entry per line",
+            Self::NotUtf8 { .. } => "save the file as UTF-8",
+            Self::MissingPlaceholder { .. } => {
+                "put `{}` in place of the class name, as in `a photo of a {}.`"
+            }
+            Self::InvalidTemplate { source, .. } => return source.hint(),
+            Self::NoTemplates { .. } => "add at least one line such as `a photo of a {}.`",
+            Self::UnequalTemplateCounts { .. } => {
+                "give one `no` template per `yes` template, or omit `no`"
+            }
+            Self::NoClasses { .. } => "give at least one class name",
+            Self::EmptyName { .. } => {
+                "fill in or remove the name; the order of names is the order of classes"
+            }
+            Self::UnknownTemplateSet { .. }
+            | Self::UnknownClassList { .. }
+            | Self::UnknownVariant { .. }
+            | Self::Malformed { .. } => return None,
+        })
+    }
 }

@@ -5,21 +5,23 @@
 //! and [`ClassNames::resolve`] accept all of these.
 //!
 //! ```
-//! use clipn::prompts::{ClassNames, TemplateSet};
+//! use clipn_text::prompts::{ClassNames, TemplateSet};
 //!
 //! let templates = TemplateSet::resolve("simple")?;
 //! let classes = ClassNames::resolve("cat, great white shark")?;
 //! let prompts: Vec<String> = classes.iter().map(|name| templates.yes()[0].fill(name)).collect();
 //! assert_eq!(prompts, ["a photo of a cat.", "a photo of a great white shark."]);
-//! # Ok::<(), clipn::prompts::PromptError>(())
+//! # Ok::<(), clipn_text::prompts::PromptError>(())
 //! ```
 mod class_names;
 mod error;
-mod source;
 mod template;
 mod template_set;
+mod text_file;
+mod variant;
 
 pub use class_names::ClassNames;
 pub use error::PromptError;
 pub use template::Template;
 pub use template_set::TemplateSet;
+pub use variant::PromptVariant;

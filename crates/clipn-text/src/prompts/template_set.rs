@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::source::{has_extension, read_text};
+use super::text_file::{has_extension, read_text};
 use super::{PromptError, Template};
 
 /// Built-in template sets: name and file content.
@@ -16,14 +16,22 @@ const BUILT_IN: [(&str, &str); 4] = [
     ("simple", include_str!("../../assets/templates/simple.toml")),
 ];
 
-const NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
+const BUILT_IN_NAMES: [&str; 4] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0, BUILT_IN[3].0];
 
 /// Named set of templates, over which the text features of each class are averaged.
 ///
 /// The learnable variant of CLIPN uses the `yes` templates for both text towers. The hand-crafted
 /// variant uses the `no` template with the same index for the "no" tower.
+///
+/// ```
+/// use clipn_text::prompts::TemplateSet;
+///
+/// let set = TemplateSet::built_in("clipn")?;
+/// assert_eq!((set.len(), set.pairs().map(|pairs| pairs.len())), (128, Some(128)));
+/// # Ok::<(), clipn_text::prompts::PromptError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked")]
+#[serde(try_from = "UncheckedTemplateSet")]
 pub struct TemplateSet {
     name: String,
     yes: Vec<Template>,
@@ -33,29 +41,29 @@ pub struct TemplateSet {
 
 /// Deserialized set, before its pairing is validated.
 #[derive(Deserialize)]
-struct Unchecked {
+struct UncheckedTemplateSet {
     name: String,
     yes: Vec<Template>,
     no: Option<Vec<Template>>,
 }
 
-impl TryFrom<Unchecked> for TemplateSet {
+impl TryFrom<UncheckedTemplateSet> for TemplateSet {
     type Error = PromptError;
 
-    fn try_from(set: Unchecked) -> Result<Self, PromptError> {
+    fn try_from(set: UncheckedTemplateSet) -> Result<Self, PromptError> {
         Self::new(set.name, set.yes, set.no)
     }
 }
 
 impl TemplateSet {
     /// Name of the published set, the default.
-    pub const PUBLISHED: &str = "clipn";
+    pub const DEFAULT_NAME: &str = "clipn";
 
     /// Creates a set from templates.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::UnequalTemplateCounts`] if `no` has
-    /// another length.
+    /// [`PromptError::NoTemplates`] if `yes` is empty, and [`PromptError::UnequalTemplateCounts`]
+    /// if `no` has another length.
     pub fn new(
         name: impl Into<String>,
         yes: Vec<Template>,
@@ -89,14 +97,14 @@ impl TemplateSet {
     ///
     /// # Errors
     /// [`PromptError::UnknownTemplateSet`] for any other name.
-    pub fn named(name: &str) -> Result<Self, PromptError> {
+    pub fn built_in(name: &str) -> Result<Self, PromptError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((name, text)) => {
                 Self::from_toml(name, text, &format!("the template set `{name}`"))
             }
             None => Err(PromptError::UnknownTemplateSet {
                 name: name.to_owned(),
-                known: NAMES.join(", "),
+                known: BUILT_IN_NAMES.join(", "),
             }),
         }
     }
@@ -110,10 +118,10 @@ impl TemplateSet {
     ///
     /// # Errors
     /// A [`PromptError`] that names the file, and the line or the list element if there is one:
-    /// [`Unreadable`](PromptError::Unreadable), [`TooLarge`](PromptError::TooLarge),
+    /// [`Read`](PromptError::Read), [`TooLarge`](PromptError::TooLarge),
     /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) TOML,
-    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate) or
-    /// [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts).
+    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate)
+    /// or [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;
@@ -134,21 +142,21 @@ impl TemplateSet {
     /// [`PromptError::UnresolvedTemplateSet`] if it is neither, and the errors of
     /// [`TemplateSet::load`].
     pub fn resolve(name_or_path: &str) -> Result<Self, PromptError> {
-        if NAMES.contains(&name_or_path) {
-            return Self::named(name_or_path);
+        if BUILT_IN_NAMES.contains(&name_or_path) {
+            return Self::built_in(name_or_path);
         }
         if Path::new(name_or_path).exists() {
             return Self::load(name_or_path);
         }
         Err(PromptError::UnresolvedTemplateSet {
-            spec: name_or_path.to_owned(),
-            known: NAMES.join(", "),
+            input: name_or_path.to_owned(),
+            known: BUILT_IN_NAMES.join(", "),
         })
     }
 
     /// Names of the built-in sets.
-    pub fn names() -> &'static [&'static str] {
-        &NAMES
+    pub fn built_in_names() -> &'static [&'static str] {
+        &BUILT_IN_NAMES
     }
 
     /// Name of the set; for a file, the file name without extension.
@@ -172,7 +180,10 @@ impl TemplateSet {
     }
 
     /// Number of `yes` templates, at least one.
-    #[allow(clippy::len_without_is_empty)]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a set without templates does not exist"
+    )]
     pub fn len(&self) -> usize {
         self.yes.len()
     }
@@ -180,16 +191,16 @@ impl TemplateSet {
     fn from_toml(name: &str, text: &str, origin: &str) -> Result<Self, PromptError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Lists {
+        struct TemplateFile {
             yes: Vec<String>,
             no: Option<Vec<String>>,
         }
-        let lists: Lists = toml::from_str(text).map_err(|e| PromptError::Malformed {
+        let file: TemplateFile = toml::from_str(text).map_err(|source| PromptError::Malformed {
             origin: origin.to_owned(),
             format: "TOML",
-            message: e.to_string().trim_end().to_owned(),
             expected: "an array `yes = [\"a photo of a {}.\"]` and optionally an array `no` of the \
                        same length",
+            source: Box::new(source),
         })?;
         let parse = |list: Vec<String>, key: &str| {
             let numbered = list.iter().enumerate();
@@ -197,8 +208,8 @@ impl TemplateSet {
                 .map(|(i, line)| parse_at(line, origin, format!("`{key}` template {}", i + 1)))
                 .collect()
         };
-        let yes: Vec<Template> = parse(lists.yes, "yes")?;
-        let no: Option<Vec<Template>> = lists.no.map(|no| parse(no, "no")).transpose()?;
+        let yes: Vec<Template> = parse(file.yes, "yes")?;
+        let no: Option<Vec<Template>> = file.no.map(|no| parse(no, "no")).transpose()?;
         Self::new(name, yes, no).map_err(|e| e.with_origin(origin))
     }
 
@@ -220,10 +231,10 @@ impl TemplateSet {
     }
 }
 
-fn parse_at(line: &str, origin: &str, place: String) -> Result<Template, PromptError> {
+fn parse_at(line: &str, origin: &str, location: String) -> Result<Template, PromptError> {
     Template::parse(line).map_err(|source| PromptError::InvalidTemplate {
         origin: origin.to_owned(),
-        place,
+        location,
         source: Box::new(source),
     })
 }

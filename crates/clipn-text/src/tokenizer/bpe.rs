@@ -19,7 +19,7 @@ pub(super) fn word_pattern() -> Regex {
 }
 
 /// Applies the BPE merges to words and reuses its buffers between them.
-pub(super) struct Merger<'a> {
+pub(super) struct BpeMerger<'a> {
     vocabulary: &'a Vocabulary,
     /// Tokens of the current word; `None` for one that was merged into its left neighbor.
     tokens: Vec<Option<Token>>,
@@ -30,7 +30,7 @@ pub(super) struct Merger<'a> {
     candidates: BinaryHeap<Reverse<(Token, usize)>>,
 }
 
-impl<'a> Merger<'a> {
+impl<'a> BpeMerger<'a> {
     pub(super) fn new(vocabulary: &'a Vocabulary) -> Self {
         Self {
             vocabulary,
@@ -45,10 +45,10 @@ impl<'a> Merger<'a> {
     /// first, until none applies.
     ///
     /// A linked list and a heap keep the cost at O(n log n) for a word of n bytes.
-    pub(super) fn append(&mut self, word: &str, out: &mut Vec<u32>) {
+    pub(super) fn encode_word(&mut self, word: &str, out: &mut Vec<u32>) {
         self.tokens.clear();
         self.tokens
-            .extend(self.vocabulary.word_tokens(word).map(Some));
+            .extend(self.vocabulary.byte_tokens(word).map(Some));
         let n = self.tokens.len();
         self.next.clear();
         self.next.extend(1..=n);
@@ -129,7 +129,7 @@ mod tests {
     fn an_empty_word_has_no_tokens() {
         let vocabulary = Vocabulary::clip();
         let mut out = Vec::new();
-        Merger::new(&vocabulary).append("", &mut out);
+        BpeMerger::new(&vocabulary).encode_word("", &mut out);
         assert!(out.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 /// Errors for token ids that the caller supplies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenizerError {
     /// The context length is 0.
     #[error("expected a context length of at least 1, got 0")]
@@ -25,4 +26,15 @@ pub enum TokenizerError {
         /// Position in the row, from 0.
         position: usize,
     },
+}
+
+impl TokenizerError {
+    /// Advice for the caller, if there is any beyond the message.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::ZeroContextLength => "use the context length of the model, 77 for CLIP",
+            Self::RaggedIds { .. } => "pad each row with zeros to the context length",
+            Self::UnknownId { .. } => "tokenize the text with `Tokenizer::clip()`",
+        })
+    }
 }

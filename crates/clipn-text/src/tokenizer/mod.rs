@@ -4,8 +4,13 @@
 //! each word by BPE. It returns a row of fixed length: [`START_OF_TEXT`], the text,
 //! [`END_OF_TEXT`], then zeros.
 //!
+//! ```text
+//! "A photo of a cafÃ©" ──clean──► "a photo of a café" ──split──► a | photo | of | a | café
+//!   ──BPE──► [320, 1125, 539, 320, 15304] ──pad──► [49406, 320, 1125, …, 49407, 0, 0]
 //! ```
-//! use clipn::tokenizer::Tokenizer;
+//!
+//! ```
+//! use clipn_text::tokenizer::Tokenizer;
 //!
 //! let tokenizer = Tokenizer::clip();
 //! let row = tokenizer.tokenize("a photo of a cat", 8);
@@ -15,13 +20,13 @@
 mod batch;
 mod bpe;
 mod cleaning;
-mod clip;
+mod clip_tokenizer;
 mod error;
 mod vocabulary;
 
 pub use batch::{TokenBatch, end_of_text_position};
 pub use cleaning::clean;
-pub use clip::Tokenizer;
+pub use clip_tokenizer::Tokenizer;
 pub use error::TokenizerError;
 
 /// Token id at the start of every text.

@@ -66,7 +66,7 @@ impl Vocabulary {
     }
 
     /// Tokens of a word's bytes before any merge; the last one is the end-of-word variant.
-    pub(super) fn word_tokens(&self, word: &str) -> impl Iterator<Item = Token> {
+    pub(super) fn byte_tokens(&self, word: &str) -> impl Iterator<Item = Token> {
         let last = word.len().saturating_sub(1);
         word.bytes().enumerate().map(move |(i, byte)| {
             let token = self.byte_to_token[usize::from(byte)];
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(vocabulary.merge(0, u16::MAX), None);
     }
 
-    /// `bpe::Merger` relies on this: no two merges produce the same string, so a merge of a merged
+    /// `BpeMerger` relies on this: no two merges produce the same string, so a merge of a merged
     /// token always ranks after the merge that produced the token.
     #[test]
     fn no_two_tokens_have_the_same_bytes() {

@@ -1,10 +1,12 @@
 //! Tests of templates and class names: the built-in ones against the published ones, and valid and
 //! invalid files.
 
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
 use clipn_testing::fixture;
 use clipn_text::prompts::{ClassNames, PromptError, Template, TemplateSet};
-use proptest::prelude::*;
-use std::path::PathBuf;
 
 fn read_json(name: &str) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(fixture(&format!("tokenizer/{name}"))).unwrap())
@@ -52,7 +54,7 @@ fn load_classes(name: &str, content: impl AsRef<[u8]>) -> Result<ClassNames, Pro
 
 #[test]
 fn the_published_lines_are_kept_exactly() {
-    let set = TemplateSet::named("clipn").unwrap();
+    let set = TemplateSet::built_in("clipn").unwrap();
     let lines = read_json("prompt_lines.json");
     assert_eq!(texts(set.yes()), strings(&lines["yes"]));
     assert_eq!(texts(set.no().unwrap()), strings(&lines["no"]));
@@ -72,7 +74,7 @@ fn the_published_lines_are_kept_exactly() {
 
 #[test]
 fn filled_lines_are_the_published_prompts() {
-    let set = TemplateSet::named("clipn").unwrap();
+    let set = TemplateSet::built_in("clipn").unwrap();
     let cases = read_json("prompts.json");
     let prompts: Vec<&str> = cases["cases"]
         .as_array()
@@ -83,7 +85,7 @@ fn filled_lines_are_the_published_prompts() {
     for (template, prompt) in set.yes().iter().zip(&prompts) {
         assert_eq!(template.fill("tench"), *prompt);
     }
-    let imagenet = ClassNames::named("imagenet-1k").unwrap();
+    let imagenet = ClassNames::built_in("imagenet-1k").unwrap();
     let filled: Vec<String> = imagenet
         .iter()
         .map(|name| set.yes()[34].fill(name))
@@ -94,8 +96,8 @@ fn filled_lines_are_the_published_prompts() {
 #[test]
 fn the_clean_set_has_no_quotes_and_no_stray_commas() {
     let (raw, clean) = (
-        TemplateSet::named("clipn").unwrap(),
-        TemplateSet::named("clipn-clean").unwrap(),
+        TemplateSet::built_in("clipn").unwrap(),
+        TemplateSet::built_in("clipn-clean").unwrap(),
     );
     for (raw, clean) in [
         (raw.yes(), clean.yes()),
@@ -111,35 +113,35 @@ fn the_clean_set_has_no_quotes_and_no_stray_commas() {
         }
     }
     assert_eq!(
-        texts(TemplateSet::named("simple").unwrap().yes()),
+        texts(TemplateSet::built_in("simple").unwrap().yes()),
         ["a photo of a {}."]
     );
-    assert!(TemplateSet::named("simple").unwrap().no().is_none());
+    assert!(TemplateSet::built_in("simple").unwrap().no().is_none());
 }
 
 #[test]
 fn every_built_in_set_and_list_resolves_by_name() {
-    for name in TemplateSet::names() {
+    for name in TemplateSet::built_in_names() {
         assert_eq!(TemplateSet::resolve(name).unwrap().name(), *name);
     }
-    for name in ClassNames::lists() {
+    for name in ClassNames::built_in_names() {
         assert_eq!(
             ClassNames::resolve(name).unwrap(),
-            ClassNames::named(name).unwrap()
+            ClassNames::built_in(name).unwrap()
         );
     }
-    let message = TemplateSet::named("clip").unwrap_err().to_string();
+    let message = TemplateSet::built_in("clip").unwrap_err().to_string();
     assert!(
         message.contains("`clip`") && message.contains("clipn, clipn-clean, plain, simple"),
         "{message}"
     );
-    let message = ClassNames::named("imagenet").unwrap_err().to_string();
+    let message = ClassNames::built_in("imagenet").unwrap_err().to_string();
     assert!(message.contains("imagenet-1k, cifar10"), "{message}");
 }
 
 #[test]
 fn imagenet_names_are_the_published_ones() {
-    let names = ClassNames::named("imagenet-1k").unwrap();
+    let names = ClassNames::built_in("imagenet-1k").unwrap();
     assert_eq!(
         names.names(),
         strings(&read_json("imagenet_classnames.json"))
@@ -149,12 +151,13 @@ fn imagenet_names_are_the_published_ones() {
         assert_eq!(names.iter().filter(|name| *name == duplicate).count(), 2);
     }
     assert_eq!((names.get(0), names.get(1000)), (Some("tench"), None));
-    assert_eq!(ClassNames::named("cifar10").unwrap().len(), 10);
+    assert_eq!(ClassNames::built_in("cifar10").unwrap().len(), 10);
 }
 
 #[test]
 fn reads_template_files_with_one_template_per_line() {
-    let text = "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\na {weird} {}";
+    let text = "\u{FEFF}# a comment\r\n\r\n  a photo of a {}.  \r\n\\#{} on a jersey\r\n\\{} drawn\r\n\
+                a {weird} {}";
     let set = load_templates("custom.txt", text).unwrap();
     assert_eq!(
         texts(set.yes()),
@@ -238,12 +241,12 @@ fn invalid_template_files_are_rejected() {
     );
     assert!(matches!(
         TemplateSet::load("no/such/file.txt"),
-        Err(PromptError::Unreadable { .. })
+        Err(PromptError::Read { .. })
     ));
     let directory = tempfile::tempdir().unwrap();
     assert!(matches!(
         TemplateSet::load(directory.path()),
-        Err(PromptError::Unreadable { .. })
+        Err(PromptError::Read { .. })
     ));
 }
 
@@ -358,10 +361,10 @@ fn resolves_built_in_lists_files_and_inline_names() {
 
 #[test]
 fn sets_and_names_round_trip_through_json_and_are_validated() {
-    let set = TemplateSet::named("clipn").unwrap();
+    let set = TemplateSet::built_in("clipn").unwrap();
     let back: TemplateSet = serde_json::from_str(&serde_json::to_string(&set).unwrap()).unwrap();
     assert_eq!(back, set);
-    let names = ClassNames::named("cifar10").unwrap();
+    let names = ClassNames::built_in("cifar10").unwrap();
     assert_eq!(
         serde_json::from_str::<ClassNames>(&serde_json::to_string(&names).unwrap()).unwrap(),
         names
@@ -381,7 +384,11 @@ fn sets_and_names_round_trip_through_json_and_are_validated() {
 
 proptest! {
     #[test]
-    fn a_template_is_prefix_name_suffix(prefix in "[^{]{0,12}", suffix in "[^}]{0,12}", name in any::<String>()) {
+    fn a_template_is_prefix_name_suffix(
+        prefix in "[^{]{0,12}",
+        suffix in "[^}]{0,12}",
+        name in any::<String>(),
+    ) {
         let template = Template::parse(&format!("{prefix}{{}}{suffix}")).unwrap();
         prop_assert_eq!(template.prefix(), &prefix);
         if !suffix.contains("{}") {
@@ -409,7 +416,8 @@ proptest! {
     #[test]
     fn any_inline_list_is_read_or_rejected(text in any::<String>()) {
         if let Ok(names) = ClassNames::parse_inline(&text) {
-            prop_assert!(names.len() >= 1 && names.iter().all(|name| !name.is_empty() && !name.contains(',')));
+            let is_name = |name: &String| !name.is_empty() && !name.contains(',');
+            prop_assert!(names.len() >= 1 && names.iter().all(is_name));
         }
     }
 }

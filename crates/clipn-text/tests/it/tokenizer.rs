@@ -1,13 +1,14 @@
 //! Tests of the tokenizer against the published one: token ids and cleaned texts.
 
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use clipn_testing::fixture;
 use clipn_text::tokenizer::{
     CONTEXT_LENGTH, END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, Tokenizer,
     VOCAB_SIZE, clean, end_of_text_position,
 };
-use proptest::prelude::*;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 #[derive(Deserialize)]
 struct Cases<T> {
@@ -299,7 +300,9 @@ proptest! {
     }
 
     #[test]
-    fn any_ids_can_be_decoded(ids in prop::collection::vec(prop_oneof![any::<u32>(), 0u32..49_500], 0..40)) {
+    fn any_ids_can_be_decoded(
+        ids in prop::collection::vec(prop_oneof![any::<u32>(), 0u32..49_500], 0..40),
+    ) {
         let _ = Tokenizer::clip().decode(&ids);
         prop_assert!(end_of_text_position(&ids) < ids.len().max(1));
     }

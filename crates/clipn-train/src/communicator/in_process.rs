@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Collective, Communicator, CommunicatorError, Gathered};
 use clipn_model::Real;
+
+use super::{Collective, Communicator, CommunicatorError, Gathered};
 
 /// Endpoint of one thread in a world of threads.
 ///

@@ -2,9 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::product::{combine, combine_transposed, dots};
-use super::{Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome};
 use clipn_model::Real;
+
+use crate::objective::Objective;
+use crate::objective::error::ObjectiveError;
+use crate::objective::features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
+use crate::objective::matmul::{combine, combine_transposed, matmul_transposed};
 
 /// Symmetric cross-entropy between images and texts ([CLIP](https://arxiv.org/abs/2103.00020),
 /// figure 3).
@@ -25,20 +28,20 @@ impl<T: Real> Objective<T> for Clip {
 
     fn evaluate(
         &self,
-        features: &Features<'_, T>,
+        features: &PairFeatures<'_, T>,
         scale: T,
-        wanted: &GradientMask,
-    ) -> Result<Outcome<T>, ObjectiveError> {
-        let features = &Features {
+        mask: &GradientMask,
+    ) -> Result<LossAndGradients<T>, ObjectiveError> {
+        let features = &PairFeatures {
             no: None,
             ..*features
         };
-        features.check(wanted)?;
-        let Features {
+        features.check(mask)?;
+        let PairFeatures {
             dim, image, yes, ..
         } = *features;
         let rows = features.rows();
-        let products = dots(image, yes, dim);
+        let products = matmul_transposed(image, yes, dim);
         let logit = |i: usize, j: usize| scale * products[i * rows + j];
         let by_image = log_sums(rows, logit);
         let by_text = log_sums(rows, |j, i| logit(i, j));
@@ -55,19 +58,19 @@ impl<T: Real> Objective<T> for Clip {
             return Err(features.not_finite(scale));
         }
         let (d_x, d_scale) = logit_gradients(&products, scale, &by_image, &by_text);
-        let gradients = Gradients {
-            image: wanted
+        let gradients = FeatureGradients {
+            image: mask
                 .image
-                .then(|| combine(&d_x, yes, dim, wanted.rows.clone(), scale)),
-            yes: wanted
+                .then(|| combine(&d_x, yes, dim, mask.rows.clone(), scale)),
+            yes: mask
                 .yes
-                .then(|| combine_transposed(&d_x, image, dim, wanted.rows.clone(), scale)),
+                .then(|| combine_transposed(&d_x, image, dim, mask.rows.clone(), scale)),
             no: None,
             scale: d_scale,
         };
-        Ok(Outcome {
+        Ok(LossAndGradients {
             total,
-            parts: vec![("image", image_loss), ("text", text_loss)],
+            terms: vec![("image", image_loss), ("text", text_loss)],
             gradients,
         })
     }
@@ -90,7 +93,7 @@ fn logit_gradients<T: Real>(
     by_text: &[T],
 ) -> (Vec<T>, T) {
     let rows = by_image.len();
-    let half_mean = T::of(0.5 / rows as f64);
+    let half_mean = T::from_f64(0.5 / rows as f64);
     let mut d_x = vec![T::zero(); products.len()];
     let sums: Vec<f64> = d_x
         .par_chunks_mut(rows)
@@ -101,14 +104,14 @@ fn logit_gradients<T: Real>(
                 let dot = products[i * rows + j];
                 let x = scale * dot;
                 let probabilities = (x - by_image[i]).exp() + (x - by_text[j]).exp();
-                let target = if i == j { T::of(2.0) } else { T::zero() };
+                let target = if i == j { T::from_f64(2.0) } else { T::zero() };
                 *d_x = half_mean * (probabilities - target);
                 d_scale += real(*d_x) * real(dot);
             }
             d_scale
         })
         .collect();
-    (d_x, T::of(sums.iter().sum()))
+    (d_x, T::from_f64(sums.iter().sum()))
 }
 
 fn real<T: Real>(value: T) -> f64 {

@@ -1,36 +1,56 @@
 //! CLIPN's losses: image–text binary-opposite (ITBO) and text semantic-opposite (TSO).
 
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::product::{combine, combine_transposed, dots, row_dots};
-use super::{
-    Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome, sigmoid, softplus,
-};
 use clipn_model::Real;
+use clipn_text::prompts::PromptVariant;
 
-/// Variant of CLIPN. The losses are the same; the texts given to the two text towers differ.
+use crate::objective::error::ObjectiveError;
+use crate::objective::features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
+use crate::objective::matmul::{combine, combine_transposed, matmul_transposed, row_dots};
+use crate::objective::{Objective, sigmoid, softplus};
+
+/// Form of TSO: the similarity of a "yes" and a "no" text, which the loss decreases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Variant {
-    /// The unchanged caption for both towers, with a learnable prompt added in the "no" tower.
-    #[default]
-    Learnable,
-    /// The caption filled into a pair of "yes" and "no" templates, drawn together.
-    HandCrafted,
-}
-
-/// Similarity of a "yes" and a "no" text in TSO, which the loss decreases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tso {
+pub enum TsoForm {
     /// 2 − sqrt(2 − 2·g·n + 1e-4), from the Euclidean distance of unit vectors.
     #[default]
     L2,
     /// g·n + 1.
     Cosine,
+}
+
+impl fmt::Display for TsoForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::L2 => "l2",
+            Self::Cosine => "cosine",
+        })
+    }
+}
+
+impl FromStr for TsoForm {
+    type Err = ObjectiveError;
+
+    /// Parses `l2` or `cosine`.
+    ///
+    /// # Errors
+    /// [`ObjectiveError::UnknownTsoForm`] for any other name.
+    fn from_str(name: &str) -> Result<Self, ObjectiveError> {
+        match name {
+            "l2" => Ok(Self::L2),
+            "cosine" => Ok(Self::Cosine),
+            _ => Err(ObjectiveError::UnknownTsoForm {
+                name: name.to_owned(),
+            }),
+        }
+    }
 }
 
 /// Weight of each term in the total loss.
@@ -64,10 +84,10 @@ impl Default for LossWeights {
 /// One product `[N, N]` serves both logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Clipn {
-    /// Variant, which determines the texts of the towers.
-    pub variant: Variant,
-    /// Similarity in TSO.
-    pub tso: Tso,
+    /// Variant, which determines the texts of the towers. The losses are the same.
+    pub variant: PromptVariant,
+    /// Form of TSO.
+    pub tso: TsoForm,
     /// Weights of the terms.
     pub weights: LossWeights,
 }
@@ -75,8 +95,8 @@ pub struct Clipn {
 impl<T: Real> Objective<T> for Clipn {
     fn name(&self) -> &'static str {
         match self.variant {
-            Variant::Learnable => "clipn",
-            Variant::HandCrafted => "clipn-handcrafted",
+            PromptVariant::Learnable => "clipn",
+            PromptVariant::HandCrafted => "clipn-handcrafted",
         }
     }
 
@@ -86,14 +106,14 @@ impl<T: Real> Objective<T> for Clipn {
 
     fn evaluate(
         &self,
-        features: &Features<'_, T>,
+        features: &PairFeatures<'_, T>,
         scale: T,
-        wanted: &GradientMask,
-    ) -> Result<Outcome<T>, ObjectiveError> {
-        let no = features.no.ok_or(ObjectiveError::NoFeatures {
+        mask: &GradientMask,
+    ) -> Result<LossAndGradients<T>, ObjectiveError> {
+        let no = features.no.ok_or(ObjectiveError::MissingNoFeatures {
             objective: Objective::<T>::name(self),
         })?;
-        features.check(wanted)?;
+        features.check(mask)?;
         let pair = Pair {
             dim: features.dim,
             image: features.image,
@@ -113,10 +133,10 @@ impl<T: Real> Objective<T> for Clipn {
         if !total.is_finite() || !itbo.d_scale.is_finite() {
             return Err(features.not_finite(scale));
         }
-        Ok(Outcome {
+        Ok(LossAndGradients {
             total,
-            parts: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
-            gradients: gradients(&pair, &opposite, scale, &itbo, &tso, wanted),
+            terms: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
+            gradients: gradients(&pair, &opposite, scale, &itbo, &tso, mask),
         })
     }
 }
@@ -143,8 +163,11 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
     let rows = pair.image.len() / pair.dim;
     let n = rows as f64;
     let (per_pair, per_other) = (n.recip(), (n * n - n).recip());
-    let (own, other) = (T::of(weights.yes * per_pair), T::of(weights.no * per_other));
-    let mut products = dots(pair.image, opposite, pair.dim);
+    let (own, other) = (
+        T::from_f64(weights.yes * per_pair),
+        T::from_f64(weights.no * per_other),
+    );
+    let mut products = matmul_transposed(pair.image, opposite, pair.dim);
     // Row sums in f64, added in row order, give the same result on any number of threads.
     let sums: Vec<[f64; 3]> = products
         .par_chunks_mut(rows)
@@ -171,7 +194,7 @@ fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeig
         yes: sum(0) * per_pair,
         no: sum(1) * per_other,
         d_x: products,
-        d_scale: T::of(sum(2)),
+        d_scale: T::from_f64(sum(2)),
     }
 }
 
@@ -182,7 +205,7 @@ struct TsoTerm<T> {
     d_cosine: Vec<T>,
 }
 
-fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
+fn tso<T: Real>(pair: &Pair<'_, T>, mode: TsoForm, weight: f64) -> TsoTerm<T> {
     // Unit vectors keep 2 − 2·g·n + 1e-4 near or above 1e-4. The floor is for vectors that are not
     // of unit length.
     const FLOOR: f64 = 1e-6;
@@ -193,18 +216,18 @@ fn tso<T: Real>(pair: &Pair<'_, T>, mode: Tso, weight: f64) -> TsoTerm<T> {
         .into_iter()
         .map(|cosine| {
             let (term, slope) = match mode {
-                Tso::Cosine => (cosine + T::one(), T::one()),
-                Tso::L2 => {
-                    let squared = T::of(2.0) - T::of(2.0) * cosine + T::of(1e-4);
-                    if squared <= T::of(FLOOR) {
-                        (T::of(2.0 - FLOOR.sqrt()), T::zero())
+                TsoForm::Cosine => (cosine + T::one(), T::one()),
+                TsoForm::L2 => {
+                    let squared = T::from_f64(2.0) - T::from_f64(2.0) * cosine + T::from_f64(1e-4);
+                    if squared <= T::from_f64(FLOOR) {
+                        (T::from_f64(2.0 - FLOOR.sqrt()), T::zero())
                     } else {
-                        (T::of(2.0) - squared.sqrt(), squared.sqrt().recip())
+                        (T::from_f64(2.0) - squared.sqrt(), squared.sqrt().recip())
                     }
                 }
             };
             loss += real(term);
-            T::of(weight / n) * slope
+            T::from_f64(weight / n) * slope
         })
         .collect();
     TsoTerm {
@@ -219,27 +242,27 @@ fn gradients<T: Real>(
     scale: T,
     itbo: &Itbo<T>,
     tso: &TsoTerm<T>,
-    wanted: &GradientMask,
-) -> Gradients<T> {
+    mask: &GradientMask,
+) -> FeatureGradients<T> {
     let dim = pair.dim;
-    let rows = wanted.rows.clone();
-    let image = wanted
+    let rows = mask.rows.clone();
+    let image = mask
         .image
         .then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
     // x contains g − n, so the gradients of ITBO for g and n are opposites.
-    let mut yes = (wanted.yes || wanted.no)
+    let mut yes = (mask.yes || mask.no)
         .then(|| combine_transposed(&itbo.d_x, pair.image, dim, rows.clone(), scale));
     let mut no = None;
-    if wanted.no {
+    if mask.no {
         let mut d_no: Vec<T> = yes.iter().flatten().map(|&v| -v).collect();
         add_scaled_rows(&mut d_no, pair.yes, &tso.d_cosine, dim, &rows);
         no = Some(d_no);
     }
     match &mut yes {
-        Some(d_yes) if wanted.yes => add_scaled_rows(d_yes, pair.no, &tso.d_cosine, dim, &rows),
+        Some(d_yes) if mask.yes => add_scaled_rows(d_yes, pair.no, &tso.d_cosine, dim, &rows),
         _ => yes = None,
     }
-    Gradients {
+    FeatureGradients {
         image,
         yes,
         no,
@@ -265,4 +288,19 @@ fn add_scaled_rows<T: Real>(
 
 fn real<T: Real>(value: T) -> f64 {
     value.to_f64().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_tso_round_trip() {
+        for form in [TsoForm::L2, TsoForm::Cosine] {
+            assert_eq!(form.to_string().parse::<TsoForm>().unwrap(), form);
+            assert_eq!(serde_json::to_string(&form).unwrap(), format!("\"{form}\""));
+        }
+        let error = "l1".parse::<TsoForm>().unwrap_err().to_string();
+        assert_eq!(error, "unknown form of TSO `l1`; expected l2 or cosine");
+    }
 }

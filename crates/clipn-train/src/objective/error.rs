@@ -1,21 +1,26 @@
 use thiserror::Error;
 
-use super::OBJECTIVE_NAMES;
-use crate::CommunicatorError;
+use crate::communicator::CommunicatorError;
 
 /// Error of an objective: invalid settings, inputs that do not match, or a loss that is not finite.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ObjectiveError {
     /// No objective has this name.
-    #[error("unknown objective `{name}`; expected one of: {}", OBJECTIVE_NAMES.join(", "))]
-    Unknown {
+    #[error("unknown objective `{name}`; expected one of: clipn, clipn-handcrafted, clip")]
+    UnknownObjective {
+        /// The given name.
+        name: String,
+    },
+    /// No form of TSO has this name.
+    #[error("unknown form of TSO `{name}`; expected l2 or cosine")]
+    UnknownTsoForm {
         /// The given name.
         name: String,
     },
     /// A weight is infinite or NaN.
     #[error("{what}: expected a finite number, got {value}")]
-    Setting {
+    InvalidWeight {
         /// Which weight.
         what: &'static str,
         /// The rejected value.
@@ -33,7 +38,7 @@ pub enum ObjectiveError {
     },
     /// The objective needs "no" features and got none.
     #[error("the objective `{objective}` needs features of the \"no\" tower, got none")]
-    NoFeatures {
+    MissingNoFeatures {
         /// Name of the objective.
         objective: &'static str,
     },
@@ -47,7 +52,7 @@ pub enum ObjectiveError {
     },
     /// The rows of the requested gradient exceed the batch.
     #[error("gradient rows {start}..{end} are out of range for a batch of {rows} rows")]
-    Rows {
+    RowsOutOfRange {
         /// First requested row.
         start: usize,
         /// One past the last requested row.

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use super::ObjectiveError;
 use clipn_model::Real;
+
+use crate::objective::error::ObjectiveError;
 
 /// L2-normalized features of one batch; row i of each belongs to pair i.
 #[derive(Debug, Clone, Copy)]
-pub struct Features<'a, T> {
+pub struct PairFeatures<'a, T> {
     /// D, the length of a row.
     pub dim: usize,
     /// Image features, `[N, D]`.
@@ -18,7 +19,7 @@ pub struct Features<'a, T> {
     pub no: Option<&'a [T]>,
 }
 
-impl<T: Real> Features<'_, T> {
+impl<T: Real> PairFeatures<'_, T> {
     /// Returns N, the number of pairs.
     pub fn rows(&self) -> usize {
         self.image.len() / self.dim.max(1)
@@ -26,15 +27,15 @@ impl<T: Real> Features<'_, T> {
 
     /// Checks every length against `[N, D]`, the minimum N of a contrastive loss, and the range of
     /// rows.
-    pub(super) fn check(&self, wanted: &GradientMask) -> Result<(), ObjectiveError> {
+    pub(super) fn check(&self, mask: &GradientMask) -> Result<(), ObjectiveError> {
         self.check_shapes()?;
         let rows = self.rows();
         if rows < 2 {
             return Err(ObjectiveError::BatchTooSmall { rows });
         }
-        let Range { start, end } = wanted.rows;
+        let Range { start, end } = mask.rows;
         if start > end || end > rows {
-            return Err(ObjectiveError::Rows { start, end, rows });
+            return Err(ObjectiveError::RowsOutOfRange { start, end, rows });
         }
         Ok(())
     }
@@ -134,7 +135,7 @@ impl GradientMask {
 
 /// Gradients of the total loss for the requested rows, `[rows, D]` each; `None` if not requested.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gradients<T> {
+pub struct FeatureGradients<T> {
     /// Gradient of the image features.
     pub image: Option<Vec<T>>,
     /// Gradient of the "yes" features.
@@ -145,31 +146,31 @@ pub struct Gradients<T> {
     pub scale: T,
 }
 
-impl<T: Real> Gradients<T> {
+impl<T: Real> FeatureGradients<T> {
     /// Returns the gradient of `logit_scale` itself, given `scale` = exp(logit_scale).
-    pub fn logit_scale(&self, scale: T) -> T {
+    pub fn logit_scale_gradient(&self, scale: T) -> T {
         self.scale * scale
     }
 }
 
 /// Losses and gradients of one batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome<T> {
+pub struct LossAndGradients<T> {
     /// Total loss, which is minimized.
     pub total: f64,
     /// Terms of the loss by name, before weighting: `yes`, `no` and `tso` of CLIPN, `image` and
     /// `text` of CLIP.
-    pub parts: Vec<(&'static str, f64)>,
+    pub terms: Vec<(&'static str, f64)>,
     /// Gradients of the total loss.
-    pub gradients: Gradients<T>,
+    pub gradients: FeatureGradients<T>,
 }
 
-impl<T> Outcome<T> {
+impl<T> LossAndGradients<T> {
     /// Returns the term with this name.
-    pub fn part(&self, name: &str) -> Option<f64> {
-        self.parts
+    pub fn term(&self, name: &str) -> Option<f64> {
+        self.terms
             .iter()
-            .find(|(part, _)| *part == name)
+            .find(|(term, _)| *term == name)
             .map(|&(_, value)| value)
     }
 }

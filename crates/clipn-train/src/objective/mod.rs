@@ -2,22 +2,24 @@
 //!
 //! An objective takes L2-normalized features `[N, D]` of the whole batch and returns the loss and
 //! its gradient for the features, from which the towers backpropagate. [`evaluate_over_ranks`]
-//! evaluates it over several ranks. [`OBJECTIVE_NAMES`] lists the names.
+//! evaluates it over several ranks. [`ObjectiveName`] lists the objectives.
 
 mod clip;
 mod clipn;
 mod error;
 mod features;
-mod product;
+mod matmul;
+mod name;
 mod ranks;
 mod settings;
 
 pub use clip::Clip;
-pub use clipn::{Clipn, LossWeights, Tso, Variant};
+pub use clipn::{Clipn, LossWeights, TsoForm};
 pub use error::ObjectiveError;
-pub use features::{Features, GradientMask, Gradients, Outcome};
+pub use features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
+pub use name::ObjectiveName;
 pub use ranks::{GradientScaling, evaluate_over_ranks};
-pub use settings::{OBJECTIVE_NAMES, ObjectiveSettings};
+pub use settings::ObjectiveSettings;
 
 use clipn_model::Real;
 
@@ -26,29 +28,29 @@ pub const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 
 /// A loss over a batch of image–text pairs.
 pub trait Objective<T: Real>: Send + Sync {
-    /// Returns the name, one of [`OBJECTIVE_NAMES`].
+    /// Returns the name; an [`ObjectiveName`] for the objectives of this crate.
     fn name(&self) -> &'static str;
 
     /// Returns whether it needs features of the "no" tower.
     fn uses_no(&self) -> bool;
 
     /// Returns the losses over all rows of `features`, and the gradient of the total for the
-    /// features and rows in `wanted` and for `scale`, which is exp(logit_scale).
+    /// features and rows in `mask` and for `scale`, which is exp(logit_scale).
     ///
     /// # Errors
     /// [`ObjectiveError`] if shapes do not match, the batch has fewer than two rows, or a loss is
     /// not finite.
     fn evaluate(
         &self,
-        features: &Features<'_, T>,
+        features: &PairFeatures<'_, T>,
         scale: T,
-        wanted: &GradientMask,
-    ) -> Result<Outcome<T>, ObjectiveError>;
+        mask: &GradientMask,
+    ) -> Result<LossAndGradients<T>, ObjectiveError>;
 }
 
 /// Clamps `logit_scale` to [0, ln 100], as the published code does after each step.
 pub fn clamp_logit_scale<T: Real>(logit_scale: &mut T) {
-    *logit_scale = logit_scale.max(T::zero()).min(T::of(MAX_LOGIT_SCALE));
+    *logit_scale = logit_scale.max(T::zero()).min(T::from_f64(MAX_LOGIT_SCALE));
 }
 
 /// Returns ln(1 + eˣ) without overflow.

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Features, GradientMask, Gradients, Objective, ObjectiveError, Outcome};
-use crate::{Collective, Communicator};
 use clipn_model::Real;
+
+use crate::communicator::{Collective, Communicator};
+use crate::objective::Objective;
+use crate::objective::error::ObjectiveError;
+use crate::objective::features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
 
 /// Scale of each rank's gradient. Parameter gradients are **summed** over the ranks in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,7 +27,7 @@ pub enum GradientScaling {
 /// Evaluates the losses over the features of all ranks, which are the same on every rank, and the
 /// gradients of this rank's own features.
 ///
-/// Ranks may have batches of different sizes. `wanted` selects the gradients; its rows are replaced
+/// Ranks may have batches of different sizes. `mask` selects the gradients; its rows are replaced
 /// by this rank's own.
 ///
 /// The gradient of the scale is divided by the number of ranks, so that its sum over ranks is the
@@ -34,12 +37,12 @@ pub enum GradientScaling {
 /// Same as [`Objective::evaluate`], and [`ObjectiveError::Communicator`] if a rank is lost.
 pub fn evaluate_over_ranks<T, C>(
     objective: &dyn Objective<T>,
-    local: &Features<'_, T>,
+    local: &PairFeatures<'_, T>,
     scale: T,
-    wanted: &GradientMask,
+    mask: &GradientMask,
     scaling: GradientScaling,
     communicator: &C,
-) -> Result<Outcome<T>, ObjectiveError>
+) -> Result<LossAndGradients<T>, ObjectiveError>
 where
     T: Real,
     C: Communicator + Collective<T> + ?Sized,
@@ -52,7 +55,7 @@ where
             scale,
             &GradientMask {
                 rows: 0..local.rows(),
-                ..wanted.clone()
+                ..mask.clone()
             },
         );
     }
@@ -64,18 +67,18 @@ where
     };
     let preceding: usize = lengths.iter().take(communicator.rank()).sum();
     let first = preceding / local.dim;
-    let global = Features {
+    let global = PairFeatures {
         dim: local.dim,
         image: &image,
         yes: &yes,
         no: (objective.uses_no() && local.no.is_some()).then_some(&no),
     };
-    let wanted = GradientMask {
+    let mask = GradientMask {
         rows: first..first + local.rows(),
-        ..wanted.clone()
+        ..mask.clone()
     };
-    let mut outcome = objective.evaluate(&global, scale, &wanted)?;
-    let inverse_world = T::of((world as f64).recip());
+    let mut outcome = objective.evaluate(&global, scale, &mask)?;
+    let inverse_world = T::from_f64((world as f64).recip());
     outcome.gradients.scale = outcome.gradients.scale * inverse_world;
     if scaling == GradientScaling::Published {
         scale_features(&mut outcome.gradients, inverse_world);
@@ -83,8 +86,8 @@ where
     Ok(outcome)
 }
 
-fn scale_features<T: Real>(gradients: &mut Gradients<T>, factor: T) {
-    let Gradients { image, yes, no, .. } = gradients;
+fn scale_features<T: Real>(gradients: &mut FeatureGradients<T>, factor: T) {
+    let FeatureGradients { image, yes, no, .. } = gradients;
     for value in [image, yes, no].into_iter().flatten().flatten() {
         *value = *value * factor;
     }

@@ -1,41 +1,32 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Clip, Clipn, LossWeights, Objective, ObjectiveError, Tso, Variant};
 use clipn_model::Real;
+use clipn_text::prompts::PromptVariant;
 
-/// Names of all objectives.
-pub const OBJECTIVE_NAMES: &[&str] = &["clipn", "clipn-handcrafted", "clip"];
+use crate::objective::Objective;
+use crate::objective::clip::Clip;
+use crate::objective::clipn::{Clipn, LossWeights, TsoForm};
+use crate::objective::error::ObjectiveError;
+use crate::objective::name::ObjectiveName;
 
 /// Settings of an objective, as stored in a run's settings and a checkpoint's state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct ObjectiveSettings {
-    /// One of [`OBJECTIVE_NAMES`].
-    pub name: String,
-    /// Similarity in TSO; only CLIPN's objectives use it.
+    /// Name of the objective.
+    pub name: ObjectiveName,
+    /// Form of TSO; only CLIPN's objectives use it.
     #[serde(default)]
-    pub tso: Tso,
+    pub tso: TsoForm,
     /// Weights of CLIPN's terms.
     #[serde(default)]
     pub weights: LossWeights,
-}
-
-impl Default for ObjectiveSettings {
-    /// `clipn` as published.
-    fn default() -> Self {
-        Self {
-            name: "clipn".to_owned(),
-            tso: Tso::default(),
-            weights: LossWeights::default(),
-        }
-    }
 }
 
 impl ObjectiveSettings {
     /// Builds the objective.
     ///
     /// # Errors
-    /// [`ObjectiveError::Unknown`] if the name is unknown, [`ObjectiveError::Setting`] if a weight
-    /// is not finite.
+    /// [`ObjectiveError::InvalidWeight`] if a weight is not finite.
     pub fn build<T: Real>(&self) -> Result<Box<dyn Objective<T>>, ObjectiveError> {
         let LossWeights { yes, no, tso } = self.weights;
         for (what, value) in [
@@ -44,7 +35,7 @@ impl ObjectiveSettings {
             ("weight of L_tso", tso),
         ] {
             if !value.is_finite() {
-                return Err(ObjectiveError::Setting { what, value });
+                return Err(ObjectiveError::InvalidWeight { what, value });
             }
         }
         let clipn = |variant| {
@@ -54,14 +45,11 @@ impl ObjectiveSettings {
                 weights: self.weights,
             })
         };
-        match self.name.as_str() {
-            "clipn" => Ok(clipn(Variant::Learnable)),
-            "clipn-handcrafted" => Ok(clipn(Variant::HandCrafted)),
-            "clip" => Ok(Box::new(Clip)),
-            _ => Err(ObjectiveError::Unknown {
-                name: self.name.clone(),
-            }),
-        }
+        Ok(match self.name {
+            ObjectiveName::Clipn => clipn(PromptVariant::Learnable),
+            ObjectiveName::ClipnHandcrafted => clipn(PromptVariant::HandCrafted),
+            ObjectiveName::Clip => Box::new(Clip),
+        })
     }
 }
 
@@ -71,28 +59,25 @@ mod tests {
 
     #[test]
     fn every_name_builds_the_objective_of_that_name() {
-        for &name in OBJECTIVE_NAMES {
+        for name in ObjectiveName::ALL {
             let settings = ObjectiveSettings {
-                name: name.to_owned(),
+                name,
                 ..Default::default()
             };
             let objective = settings.build::<f32>().unwrap();
-            assert_eq!(objective.name(), name);
-            assert_eq!(objective.uses_no(), name != "clip");
+            assert_eq!(objective.name(), name.as_str());
+            assert_eq!(objective.uses_no(), name.uses_no());
         }
     }
 
     #[test]
-    fn an_unknown_name_lists_the_known_names() {
-        let settings = ObjectiveSettings {
-            name: "siglip".to_owned(),
-            ..Default::default()
-        };
-        let error = settings.build::<f32>().err().unwrap().to_string();
-        assert!(
-            error.contains("`siglip`") && error.contains("clipn-handcrafted, clip"),
-            "{error}"
-        );
+    fn settings_read_as_written() {
+        let toml = "name = \"clipn-handcrafted\"\ntso = \"cosine\"\n\n[weights]\nyes = 1.0\nno = 0.5\ntso = 0.25\n";
+        let settings: ObjectiveSettings = toml::from_str(toml).unwrap();
+        assert_eq!(settings.name, ObjectiveName::ClipnHandcrafted);
+        assert_eq!(settings.tso, TsoForm::Cosine);
+        assert_eq!(toml::to_string(&settings).unwrap(), toml);
+        assert!(toml::from_str::<ObjectiveSettings>("name = \"siglip\"").is_err());
     }
 
     #[test]

@@ -5,9 +5,10 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Gradient, Moments, OptimizerError, Update, global_norm};
-use crate::vectorized;
+use clipn_base::simd::vectorized;
 use clipn_model::Real;
+
+use super::{Moments, OptimizerError, ParameterGradient, ParameterUpdate, global_norm};
 
 /// Number of elements in the part of a parameter that one job steps.
 const CHUNK: usize = 1 << 14;
@@ -47,7 +48,7 @@ impl AdamWSettings {
     /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for the first setting that is out of range.
+    /// [`OptimizerError::InvalidSetting`] for the first setting that is out of range.
     pub fn check(&self) -> Result<(), OptimizerError> {
         let beta = "a number of at least 0 and below 1";
         let settings = [
@@ -73,15 +74,17 @@ impl AdamWSettings {
             ),
         ];
         match settings.into_iter().find(|&(_, _, fits, _)| !fits) {
-            Some((what, value, _, range)) => Err(OptimizerError::Setting { what, value, range }),
+            Some((what, value, _, range)) => {
+                Err(OptimizerError::InvalidSetting { what, value, range })
+            }
             None => Ok(()),
         }
     }
 }
 
-/// Returns whether a parameter decays, as published: it has at least two dimensions, and its name
+/// Whether weight decay applies to a parameter, as published: it has at least two dimensions, and its name
 /// does not contain `bn`, `ln`, `bias` or `logit_scale`.
-pub fn decays(name: &str, shape: &[usize]) -> bool {
+pub fn has_weight_decay(name: &str, shape: &[usize]) -> bool {
     shape.len() >= 2
         && !["bn", "ln", "bias", "logit_scale"]
             .iter()
@@ -99,17 +102,17 @@ impl<T: Real> AdamW<T> {
     /// Creates an optimizer without moments, as before the first step.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] if a setting is out of range.
+    /// [`OptimizerError::InvalidSetting`] if a setting is out of range.
     pub fn new(settings: AdamWSettings) -> Result<Self, OptimizerError> {
-        Self::restore(settings, [])
+        Self::with_moments(settings, [])
     }
 
     /// Creates an optimizer with moments from a checkpoint.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] if a setting is out of range, [`OptimizerError::Twice`] if a
+    /// [`OptimizerError::InvalidSetting`] if a setting is out of range, [`OptimizerError::DuplicateParameter`] if a
     /// parameter is duplicated.
-    pub fn restore(
+    pub fn with_moments(
         settings: AdamWSettings,
         moments: impl IntoIterator<Item = (String, Moments<T>)>,
     ) -> Result<Self, OptimizerError> {
@@ -117,7 +120,7 @@ impl<T: Real> AdamW<T> {
         let mut restored = IndexMap::new();
         for (name, moments) in moments {
             if restored.contains_key(&name) {
-                return Err(OptimizerError::Twice { name });
+                return Err(OptimizerError::DuplicateParameter { name });
             }
             restored.insert(name, moments);
         }
@@ -152,9 +155,9 @@ impl<T: Real> AdamW<T> {
     pub fn step<'a>(
         &mut self,
         lr: f64,
-        updates: impl IntoIterator<Item = Update<'a, T>>,
+        updates: impl IntoIterator<Item = ParameterUpdate<'a, T>>,
     ) -> Result<Option<f64>, OptimizerError> {
-        let updates: Vec<Update<'a, T>> = updates.into_iter().collect();
+        let updates: Vec<ParameterUpdate<'a, T>> = updates.into_iter().collect();
         self.check(lr, &updates)?;
         let norm = match self.settings.max_gradient_norm {
             Some(_) => Some(global_norm(
@@ -173,9 +176,9 @@ impl<T: Real> AdamW<T> {
         let mut jobs = Vec::new();
         let names: Vec<&str> = updates.iter().map(|update| update.name).collect();
         for (update, moments) in updates.into_iter().zip(&mut taken) {
-            moments.own();
+            moments.load_into_memory();
             moments.step += 1;
-            let decay = if decays(update.name, update.shape) {
+            let decay = if has_weight_decay(update.name, update.shape) {
                 self.settings.weight_decay
             } else {
                 0.0
@@ -190,10 +193,10 @@ impl<T: Real> AdamW<T> {
         Ok(norm)
     }
 
-    fn check(&self, lr: f64, updates: &[Update<'_, T>]) -> Result<(), OptimizerError> {
+    fn check(&self, lr: f64, updates: &[ParameterUpdate<'_, T>]) -> Result<(), OptimizerError> {
         if !(lr.is_finite() && lr >= 0.0) {
             let range = "a finite number of at least 0";
-            return Err(OptimizerError::Setting {
+            return Err(OptimizerError::InvalidSetting {
                 what: "learning rate",
                 value: lr,
                 range,
@@ -202,7 +205,7 @@ impl<T: Real> AdamW<T> {
         let mut names = std::collections::HashSet::new();
         for update in updates {
             if !names.insert(update.name) {
-                return Err(OptimizerError::Twice {
+                return Err(OptimizerError::DuplicateParameter {
                     name: update.name.to_owned(),
                 });
             }
@@ -212,10 +215,10 @@ impl<T: Real> AdamW<T> {
     }
 
     /// Takes the moments of a parameter out of the map and keeps its entry in the order.
-    fn take(&mut self, update: &Update<'_, T>) -> Moments<T> {
+    fn take(&mut self, update: &ParameterUpdate<'_, T>) -> Moments<T> {
         match self.moments.get_mut(update.name) {
-            Some(moments) => std::mem::replace(moments, Moments::zero(&[0])),
-            None => Moments::zero(update.shape),
+            Some(moments) => std::mem::replace(moments, Moments::zeros(&[0])),
+            None => Moments::zeros(update.shape),
         }
     }
 }
@@ -243,14 +246,14 @@ impl<T: Real> Constants<T> {
     fn new(settings: &AdamWSettings, lr: f64, weight_decay: f64, step: u64, clip: f64) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         Self {
-            decay_factor: T::of(1.0 - lr * weight_decay),
-            one_minus_beta1: T::of(1.0 - settings.beta1),
-            beta2: T::of(settings.beta2),
-            one_minus_beta2: T::of(1.0 - settings.beta2),
-            root_correction: T::of(correction(settings.beta2).sqrt()),
-            eps: T::of(settings.eps),
-            minus_step_size: T::of(-(lr / correction(settings.beta1))),
-            clip: T::of(clip),
+            decay_factor: T::from_f64(1.0 - lr * weight_decay),
+            one_minus_beta1: T::from_f64(1.0 - settings.beta1),
+            beta2: T::from_f64(settings.beta2),
+            one_minus_beta2: T::from_f64(1.0 - settings.beta2),
+            root_correction: T::from_f64(correction(settings.beta2).sqrt()),
+            eps: T::from_f64(settings.eps),
+            minus_step_size: T::from_f64(-(lr / correction(settings.beta1))),
+            clip: T::from_f64(clip),
         }
     }
 
@@ -305,25 +308,25 @@ enum PartGradient<'a, T> {
 
 /// Splits a parameter into jobs.
 fn split_into_jobs<'a, T: Real>(
-    Update {
+    ParameterUpdate {
         values,
         gradient,
         shape,
         ..
-    }: Update<'a, T>,
+    }: ParameterUpdate<'a, T>,
     moments: &'a mut Moments<T>,
     constants: Constants<T>,
     jobs: &mut Vec<Job<'a, T>>,
 ) {
     let width = shape.iter().skip(1).product::<usize>().max(1);
-    if matches!(gradient, Gradient::Dense(_)) {
+    if matches!(gradient, ParameterGradient::Dense(_)) {
         moments.reached = None;
     }
     // Whole rows, so that the gradient of a row is in one part.
     let rows_per_part = (CHUNK / width).max(1);
     let length = match gradient {
-        Gradient::Dense(_) => CHUNK,
-        Gradient::Rows { .. } => rows_per_part * width,
+        ParameterGradient::Dense(_) => CHUNK,
+        ParameterGradient::Rows { .. } => rows_per_part * width,
     };
     let mut reached = moments
         .reached
@@ -335,10 +338,10 @@ fn split_into_jobs<'a, T: Real>(
         .zip(moments.second.make_mut().chunks_mut(length));
     for (index, ((values, first), second)) in parts.enumerate() {
         let gradient = match gradient {
-            Gradient::Dense(gradient) => {
+            ParameterGradient::Dense(gradient) => {
                 PartGradient::Dense(&gradient[index * length..][..values.len()])
             }
-            Gradient::Rows {
+            ParameterGradient::Rows {
                 ids,
                 values: gradients,
             } => {

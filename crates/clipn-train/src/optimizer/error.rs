@@ -6,7 +6,7 @@ use thiserror::Error;
 pub enum OptimizerError {
     /// A setting is out of range.
     #[error("AdamW's {what}: expected {range}, got {value}")]
-    Setting {
+    InvalidSetting {
         /// Name of the setting.
         what: &'static str,
         /// The rejected value.
@@ -31,7 +31,7 @@ pub enum OptimizerError {
         "parameter {name} of shape {shape:?}: gradient rows must be unique, ascending and within \
          the table, but {what}"
     )]
-    Rows {
+    InvalidRows {
         /// Name of the parameter.
         name: String,
         /// Shape of the parameter.
@@ -41,7 +41,7 @@ pub enum OptimizerError {
     },
     /// A parameter is duplicated in one step, or among restored moments.
     #[error("duplicate parameter {name}")]
-    Twice {
+    DuplicateParameter {
         /// Name of the parameter.
         name: String,
     },

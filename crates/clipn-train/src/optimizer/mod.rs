@@ -1,6 +1,6 @@
 //! AdamW as PyTorch computes it, over named slices: one pass over memory, on all threads.
 //!
-//! A token table, of which a batch touches few rows, takes a gradient of rows ([`Gradient::Rows`]),
+//! A token table, of which a batch touches few rows, takes a gradient of rows ([`ParameterGradient::Rows`]),
 //! with the same bits as the dense form.
 
 mod adamw;
@@ -9,8 +9,8 @@ mod moments;
 mod norm;
 mod update;
 
-pub use adamw::{AdamW, AdamWSettings, decays};
+pub use adamw::{AdamW, AdamWSettings, has_weight_decay};
 pub use error::OptimizerError;
 pub use moments::Moments;
 pub use norm::global_norm;
-pub use update::{Gradient, Update};
+pub use update::{ParameterGradient, ParameterUpdate};

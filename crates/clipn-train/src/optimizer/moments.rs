@@ -1,6 +1,7 @@
-use super::OptimizerError;
 use clipn_checkpoint::Buffer;
 use clipn_model::Real;
+
+use super::OptimizerError;
 
 /// AdamW's state of one parameter: running averages of the gradient and of its square.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ impl<T: Real> Moments<T> {
 
     /// Copies mapped moments into memory. Rows that no gradient has reached become zeros, which
     /// take no physical memory until they are written.
-    pub(super) fn own(&mut self) {
+    pub(super) fn load_into_memory(&mut self) {
         for moment in [&mut self.first, &mut self.second] {
             if !moment.is_mapped() {
                 continue;
@@ -75,9 +76,9 @@ impl<T: Real> Moments<T> {
         }
     }
 
-    /// Creates the moments before the first step. Zeroed memory takes no physical memory until it
+    /// Creates moments of zeros, as before the first step. Zeroed memory takes no physical memory until it
     /// is written.
-    pub(super) fn zero(shape: &[usize]) -> Self {
+    pub(super) fn zeros(shape: &[usize]) -> Self {
         let zeros = || Buffer::from(vec![T::zero(); shape.iter().product()]);
         let reached = row_count(shape).map(|rows| vec![false; rows]);
         Self {
@@ -168,7 +169,7 @@ mod tests {
             Some(&[false, true, true, true][..])
         );
         assert!(moments.first.is_mapped() && moments.second.is_mapped());
-        moments.own();
+        moments.load_into_memory();
         assert!(!moments.first.is_mapped() && !moments.second.is_mapped());
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(

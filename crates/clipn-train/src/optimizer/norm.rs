@@ -2,8 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{Gradient, OptimizerError};
+use clipn_base::simd::vectorized;
 use clipn_model::Real;
+
+use super::{OptimizerError, ParameterGradient};
 
 /// Minimum number of values that a thread sums.
 const CHUNK: usize = 1 << 14;
@@ -19,7 +21,7 @@ const LANES: usize = 16;
 /// # Errors
 /// [`OptimizerError::NotFinite`] if a gradient is NaN or infinite.
 pub fn global_norm<'a, T: Real>(
-    gradients: impl IntoIterator<Item = (&'a str, &'a [usize], Gradient<'a, T>)>,
+    gradients: impl IntoIterator<Item = (&'a str, &'a [usize], ParameterGradient<'a, T>)>,
 ) -> Result<f64, OptimizerError> {
     let mut total = 0.0;
     for (name, shape, gradient) in gradients {
@@ -48,7 +50,7 @@ pub fn global_norm<'a, T: Real>(
 
 fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
     let real = |value: T| value.to_f64().unwrap_or(f64::NAN);
-    crate::vectorized(
+    vectorized(
         #[inline(always)]
         || {
             let mut lanes = [0.0; LANES];

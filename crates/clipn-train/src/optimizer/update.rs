@@ -1,11 +1,12 @@
 //! Update of one parameter in a step, validated before anything is written.
 
-use super::{Moments, OptimizerError};
 use clipn_model::Real;
+
+use super::{Moments, OptimizerError};
 
 /// Gradient of a parameter.
 #[derive(Debug, Clone, Copy)]
-pub enum Gradient<'a, T> {
+pub enum ParameterGradient<'a, T> {
     /// All values, in the parameter's layout.
     Dense(&'a [T]),
     /// Values of some rows, which are slices along the first dimension; the gradient of all other
@@ -18,18 +19,18 @@ pub enum Gradient<'a, T> {
     },
 }
 
-impl<'a, T> Gradient<'a, T> {
+impl<'a, T> ParameterGradient<'a, T> {
     /// Returns the values of all rows, or of the listed rows only.
     pub fn values(&self) -> &'a [T] {
         match self {
-            Gradient::Dense(values) | Gradient::Rows { values, .. } => values,
+            ParameterGradient::Dense(values) | ParameterGradient::Rows { values, .. } => values,
         }
     }
 }
 
 /// A parameter to step, with its gradient.
 #[derive(Debug)]
-pub struct Update<'a, T> {
+pub struct ParameterUpdate<'a, T> {
     /// Name as in open_clip. It is the key of the moments and determines whether the parameter
     /// decays.
     pub name: &'a str,
@@ -38,10 +39,10 @@ pub struct Update<'a, T> {
     /// Values, row-major, changed in place.
     pub values: &'a mut [T],
     /// Gradient of the loss.
-    pub gradient: Gradient<'a, T>,
+    pub gradient: ParameterGradient<'a, T>,
 }
 
-impl<T: Real> Update<'_, T> {
+impl<T: Real> ParameterUpdate<'_, T> {
     /// Checks values, gradient and existing moments against the shape.
     pub(super) fn check(&self, moments: Option<&Moments<T>>) -> Result<(), OptimizerError> {
         let length = self
@@ -67,12 +68,12 @@ impl<T: Real> Update<'_, T> {
             ));
         }
         match self.gradient {
-            Gradient::Dense(values) if values.len() != length => Err(self.shape_error(
+            ParameterGradient::Dense(values) if values.len() != length => Err(self.shape_error(
                 format!("a gradient of {} values", values.len()),
                 format!("a gradient of {length} values"),
             )),
-            Gradient::Dense(_) => Ok(()),
-            Gradient::Rows { ids, values } => self.check_rows(ids, values.len()),
+            ParameterGradient::Dense(_) => Ok(()),
+            ParameterGradient::Rows { ids, values } => self.check_rows(ids, values.len()),
         }
     }
 
@@ -90,7 +91,7 @@ impl<T: Real> Update<'_, T> {
                 format!("{width} gradient values for each row"),
             ));
         }
-        let error = |what| OptimizerError::Rows {
+        let error = |what| OptimizerError::InvalidRows {
             name: self.name.to_owned(),
             shape: self.shape.to_vec(),
             what,

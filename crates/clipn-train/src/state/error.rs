@@ -3,8 +3,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::OptimizerError;
 use clipn_checkpoint::CheckpointError;
+
+use crate::optimizer::OptimizerError;
 
 /// Error of reading or writing training checkpoints.
 #[derive(Debug, Error)]
@@ -30,7 +31,7 @@ pub enum StateError {
     },
     /// A weights file cannot be read or written.
     #[error(transparent)]
-    Weights(#[from] CheckpointError),
+    Checkpoint(#[from] CheckpointError),
     /// The directory has no `state.json`.
     #[error("{} is not a training checkpoint: state.json is missing", path.display())]
     NotACheckpoint {
@@ -50,7 +51,7 @@ pub enum StateError {
         "unsupported format of the training state {}: expected {known}, got {found}",
         path.display()
     )]
-    Format {
+    UnsupportedFormat {
         /// Path of the file.
         path: PathBuf,
         /// Format version of the file.
@@ -60,7 +61,7 @@ pub enum StateError {
     },
     /// A file differs from its record in `state.json`.
     #[error("corrupt checkpoint file {}: {what}", path.display())]
-    Damaged {
+    Corrupt {
         /// Path of the file.
         path: PathBuf,
         /// Difference from the record.
@@ -68,7 +69,7 @@ pub enum StateError {
     },
     /// The moments do not match the weights of the checkpoint.
     #[error("optimizer moments in {} do not match the weights: {what}", path.display())]
-    Moments {
+    MomentMismatch {
         /// Path of the file.
         path: PathBuf,
         /// The moment and its mismatch.

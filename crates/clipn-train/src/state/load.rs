@@ -1,9 +1,10 @@
 use std::path::Path;
 
-use super::{FileRecord, MODEL_FILE, OPTIMIZER_FILE, StateError, TrainingState, moments};
-use crate::AdamW;
 use clipn_checkpoint::Checkpoint;
 use clipn_model::Real;
+
+use super::{FileRecord, MODEL_FILE, OPTIMIZER_FILE, StateError, TrainingState, moments};
+use crate::optimizer::AdamW;
 
 /// A training checkpoint that was read and verified.
 #[derive(Debug)]
@@ -23,13 +24,14 @@ impl<T: Real> TrainingCheckpoint<T> {
     /// # Errors
     /// [`StateError`] if the directory is not a checkpoint, has another format, is corrupt, or its
     /// files do not match.
-    pub fn load(dir: &Path) -> Result<Self, StateError> {
+    pub fn load(dir: impl AsRef<Path>) -> Result<Self, StateError> {
+        let dir = dir.as_ref();
         let state = TrainingState::read(dir)?;
         for name in [MODEL_FILE, OPTIMIZER_FILE] {
             verify(dir, name, &state)?;
         }
-        let model = Checkpoint::open(&dir.join(MODEL_FILE))?;
-        let optimizer = Checkpoint::open(&dir.join(OPTIMIZER_FILE))?;
+        let model = Checkpoint::open(dir.join(MODEL_FILE))?;
+        let optimizer = Checkpoint::open(dir.join(OPTIMIZER_FILE))?;
         let optimizer = moments::restore(&optimizer, &model, state.optimizer)?;
         Ok(Self {
             state,
@@ -42,14 +44,14 @@ impl<T: Real> TrainingCheckpoint<T> {
 /// Checks a file against its record in the state.
 fn verify(dir: &Path, name: &str, state: &TrainingState) -> Result<(), StateError> {
     let path = dir.join(name);
-    let corrupt = |what: String| StateError::Damaged {
+    let corrupt = |what: String| StateError::Corrupt {
         path: path.clone(),
         what,
     };
     let Some(written) = state.files.get(name) else {
         return Err(corrupt("state.json has no record of it".to_owned()));
     };
-    let found = FileRecord::of(&path).map_err(StateError::io("read", &path))?;
+    let found = FileRecord::from_file(&path).map_err(StateError::io("read", &path))?;
     if found.bytes != written.bytes {
         return Err(corrupt(format!(
             "expected {} bytes, got {}",

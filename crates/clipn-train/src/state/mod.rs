@@ -2,7 +2,7 @@
 //! names), `optimizer.safetensors` and `state.json`.
 //!
 //! A checkpoint is written to a temporary directory, synced and renamed. A kill or a full disk at
-//! any instant leaves the last complete one. [`Published`] reads the published code's `epoch_N.pt`
+//! any instant leaves the last complete one. [`PublishedCheckpoint`] reads the published code's `epoch_N.pt`
 //! instead.
 
 mod error;
@@ -15,12 +15,12 @@ mod save;
 mod store;
 
 pub use error::StateError;
-pub use label::Label;
+pub use label::{CheckpointLabel, ParseLabelError};
 pub use load::TrainingCheckpoint;
-pub use published::Published;
+pub use published::PublishedCheckpoint;
 pub use record::{FileRecord, STATE_FORMAT_VERSION, TrainingState};
-pub use save::Snapshot;
-pub use store::{CheckpointStore, Retention, SavedCheckpoint};
+pub use save::CheckpointContents;
+pub use store::{CheckpointStore, RetentionPolicy, SavedCheckpoint};
 
 /// File of the weights in a checkpoint's directory.
 const MODEL_FILE: &str = "model.safetensors";
@@ -28,3 +28,7 @@ const MODEL_FILE: &str = "model.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// File of everything else.
 const STATE_FILE: &str = "state.json";
+/// Suffix of a directory that is being written or deleted.
+const PARTIAL_SUFFIX: &str = ".tmp";
+/// Suffix of a complete checkpoint while another of the same label replaces it.
+const REPLACED_SUFFIX: &str = ".replaced";

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::path::Path;
 
-use super::StateError;
-use crate::{AdamW, AdamWSettings, Moments};
 use clipn_checkpoint::{Buffer, Checkpoint, CheckpointError, Tensor};
 use clipn_model::Real;
+
+use super::StateError;
+use crate::optimizer::{AdamW, AdamWSettings, Moments};
 
 const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
@@ -51,7 +52,7 @@ pub(super) fn restore<T: Real>(
     model: &Checkpoint,
     settings: AdamWSettings,
 ) -> Result<AdamW<T>, StateError> {
-    let mismatch = |what: String| StateError::Moments {
+    let mismatch = |what: String| StateError::MomentMismatch {
         path: file.path().to_owned(),
         what,
     };
@@ -108,7 +109,7 @@ pub(super) fn moments<T: Real>(
     first: &Tensor,
     second: &Tensor,
 ) -> Result<Moments<T>, StateError> {
-    let mismatch = |what: String| StateError::Moments {
+    let mismatch = |what: String| StateError::MomentMismatch {
         path: path.to_owned(),
         what,
     };
@@ -123,16 +124,11 @@ pub(super) fn moments<T: Real>(
             )));
         }
     }
-    Moments::new(
-        name,
-        weight.shape(),
-        step,
-        T::buffer(first),
-        T::buffer(second),
-    )
-    .map_err(|source| StateError::Optimizer {
-        path: path.to_owned(),
-        source,
+    Moments::new(name, weight.shape(), step, T::load(first), T::load(second)).map_err(|source| {
+        StateError::Optimizer {
+            path: path.to_owned(),
+            source,
+        }
     })
 }
 
@@ -141,7 +137,7 @@ pub(super) fn optimizer<T: Real>(
     settings: AdamWSettings,
     moments: Vec<(String, Moments<T>)>,
 ) -> Result<AdamW<T>, StateError> {
-    AdamW::restore(settings, moments).map_err(|source| StateError::Optimizer {
+    AdamW::with_moments(settings, moments).map_err(|source| StateError::Optimizer {
         path: path.to_owned(),
         source,
     })

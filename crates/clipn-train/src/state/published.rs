@@ -3,14 +3,15 @@
 
 use std::path::Path;
 
-use super::{StateError, moments};
-use crate::{AdamW, AdamWSettings, Moments, decays};
 use clipn_checkpoint::{Checkpoint, Tensor, Value};
 use clipn_model::Real;
 
+use super::{StateError, moments};
+use crate::optimizer::{AdamW, AdamWSettings, Moments, has_weight_decay};
+
 /// Weights and moments of a published `epoch_N.pt`.
 #[derive(Debug)]
-pub struct Published<T: Real> {
+pub struct PublishedCheckpoint<T: Real> {
     /// Number of completed epochs.
     pub epoch: u64,
     /// Name of the run.
@@ -24,7 +25,7 @@ pub struct Published<T: Real> {
     pub optimizer: AdamW<T>,
 }
 
-impl<T: Real> Published<T> {
+impl<T: Real> PublishedCheckpoint<T> {
     /// Reads an `epoch_N.pt`.
     ///
     /// PyTorch numbers the moments: first all parameters that do not decay, then all that do, each
@@ -33,11 +34,11 @@ impl<T: Real> Published<T> {
     /// weight's shape.
     ///
     /// # Errors
-    /// [`StateError::Weights`] if the file cannot be read, [`StateError::NotAPublishedCheckpoint`] if it has
-    /// no optimizer or its parameters match neither order, [`StateError::Moments`] if a moment's
+    /// [`StateError::Checkpoint`] if the file cannot be read, [`StateError::NotAPublishedCheckpoint`] if it has
+    /// no optimizer or its parameters match neither order, [`StateError::MomentMismatch`] if a moment's
     /// shape does not match.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
-        Self::from_checkpoint(Checkpoint::open(path)?)
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StateError> {
+        Self::from_checkpoint(Checkpoint::open(path.as_ref())?)
     }
 
     /// Same as [`open`](Self::open), for a checkpoint that is already open.
@@ -50,7 +51,7 @@ impl<T: Real> Published<T> {
             path: path.clone(),
             what,
         };
-        let Some(object) = model.value() else {
+        let Some(object) = model.object() else {
             return Err(fail("a safetensors file has no optimizer state".to_owned()));
         };
         let Some(optimizer) = object.get("optimizer") else {
@@ -67,7 +68,10 @@ impl<T: Real> Published<T> {
         let names = groups.names(&model).map_err(fail)?;
         let mut restored: Vec<(String, Moments<T>)> = Vec::new();
         for (&index, name) in groups.indices().zip(names) {
-            let Some(entry) = optimizer.get("state").and_then(|state| state.at(index)) else {
+            let Some(entry) = optimizer
+                .get("state")
+                .and_then(|state| state.get_index(index))
+            else {
                 // PyTorch stores no moments for a parameter that never had a gradient.
                 continue;
             };
@@ -106,7 +110,7 @@ impl Groups {
     fn read(optimizer: &Value) -> Result<Self, String> {
         let groups = optimizer
             .get("param_groups")
-            .and_then(Value::as_list)
+            .and_then(Value::as_sequence)
             .unwrap_or_default();
         let [not_decaying, decaying] = groups else {
             return Err(format!("expected 2 parameter groups, got {}", groups.len()));
@@ -117,7 +121,9 @@ impl Groups {
         };
         let betas = decaying.get("betas");
         let beta = |at: i64| {
-            let beta = betas.and_then(|betas| betas.at(at)).and_then(Value::as_f64);
+            let beta = betas
+                .and_then(|betas| betas.get_index(at))
+                .and_then(Value::as_f64);
             beta.ok_or_else(|| "missing `betas` in the parameter groups".to_owned())
         };
         if number(not_decaying, "weight_decay")? != 0.0 {
@@ -155,7 +161,7 @@ impl Groups {
         for candidates in [&no_side, &all] {
             let (decaying, not_decaying): (Vec<_>, Vec<_>) = candidates
                 .iter()
-                .partition(|(name, tensor)| decays(name, tensor.shape()));
+                .partition(|(name, tensor)| has_weight_decay(name, tensor.shape()));
             if not_decaying.len() == self.not_decaying.len()
                 && decaying.len() == self.decaying.len()
             {
@@ -178,7 +184,7 @@ impl Groups {
 }
 
 fn indices(group: &Value) -> Result<Vec<i64>, String> {
-    let listed = group.get("params").and_then(Value::as_list);
+    let listed = group.get("params").and_then(Value::as_sequence);
     let indices = listed.and_then(|listed| listed.iter().map(Value::as_i64).collect());
     indices.ok_or_else(|| "missing list `params` of integers in the parameter groups".to_owned())
 }

@@ -7,9 +7,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{STATE_FILE, StateError};
-use crate::{AdamWSettings, ObjectiveSettings, Schedule};
 use clipn_base::random::Xoshiro256;
+
+use super::{STATE_FILE, StateError};
+use crate::objective::ObjectiveSettings;
+use crate::optimizer::AdamWSettings;
+use crate::schedule::Schedule;
 
 /// Format version of `state.json` that is written and read.
 pub const STATE_FORMAT_VERSION: u64 = 1;
@@ -57,7 +60,7 @@ pub struct FileRecord {
 
 impl FileRecord {
     /// Computes the record of an existing file.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn from_file(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut block = vec![0; 1 << 20];
         let (mut bytes, mut hasher) = (0, crc32fast::Hasher::new());
@@ -104,7 +107,7 @@ impl TrainingState {
         };
         let AnyFormat { format } = serde_json::from_slice(&json).map_err(bad)?;
         if format != STATE_FORMAT_VERSION {
-            return Err(StateError::Format {
+            return Err(StateError::UnsupportedFormat {
                 path,
                 found: format,
                 known: STATE_FORMAT_VERSION,

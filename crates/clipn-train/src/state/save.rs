@@ -6,19 +6,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::moments;
-use super::store::{PARTIAL_SUFFIX, REPLACED_SUFFIX};
-use super::{
-    FileRecord, Label, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, STATE_FORMAT_VERSION, StateError,
-    TrainingState,
-};
-use crate::AdamW;
 use clipn_checkpoint::{Tensor, write_safetensors};
 use clipn_model::{Real, WeightsMetadata};
 
-/// Contents of a checkpoint to be saved.
+use super::moments;
+use super::{
+    CheckpointLabel, FileRecord, MODEL_FILE, OPTIMIZER_FILE, PARTIAL_SUFFIX, REPLACED_SUFFIX,
+    STATE_FILE, STATE_FORMAT_VERSION, StateError, TrainingState,
+};
+use crate::optimizer::AdamW;
+
+/// Contents of a checkpoint to save.
 #[derive(Debug)]
-pub struct Snapshot<'a, T: Real> {
+pub struct CheckpointContents<'a, T: Real> {
     /// Training state; saving fills in its format and files.
     pub state: &'a TrainingState,
     /// Every weight, trained or frozen, by open_clip's names.
@@ -32,8 +32,8 @@ pub struct Snapshot<'a, T: Real> {
 /// Writes `root/label`, replacing an existing checkpoint of that label.
 pub(super) fn save<T: Real>(
     root: &Path,
-    label: Label,
-    snapshot: Snapshot<'_, T>,
+    label: CheckpointLabel,
+    contents: CheckpointContents<'_, T>,
 ) -> Result<PathBuf, StateError> {
     static SAVES: AtomicU64 = AtomicU64::new(0);
     let target = root.join(label.to_string());
@@ -43,7 +43,7 @@ pub(super) fn save<T: Real>(
         std::process::id()
     ));
     let saved =
-        write(&temporary, snapshot).and_then(|()| replace(root, label, &temporary, &target));
+        write(&temporary, contents).and_then(|()| replace(root, label, &temporary, &target));
     match saved {
         Ok(()) => Ok(target),
         Err(error) => {
@@ -57,21 +57,21 @@ pub(super) fn save<T: Real>(
     }
 }
 
-fn write<T: Real>(dir: &Path, snapshot: Snapshot<'_, T>) -> Result<(), StateError> {
+fn write<T: Real>(dir: &Path, contents: CheckpointContents<'_, T>) -> Result<(), StateError> {
     fs::create_dir_all(dir).map_err(StateError::io("create the directory", dir))?;
-    let mut state = snapshot.state.clone();
+    let mut state = contents.state.clone();
     state.format = STATE_FORMAT_VERSION;
     state.files = BTreeMap::new();
     write_safetensors(
-        &dir.join(MODEL_FILE),
-        snapshot.model,
-        &snapshot.notes.to_metadata(),
+        dir.join(MODEL_FILE),
+        contents.model,
+        &contents.notes.to_metadata(),
     )?;
-    let moments = moments::tensors(snapshot.optimizer)?;
-    write_safetensors(&dir.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
+    let moments = moments::tensors(contents.optimizer)?;
+    write_safetensors(dir.join(OPTIMIZER_FILE), moments, &BTreeMap::new())?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
         let path = dir.join(name);
-        let record = FileRecord::of(&path).map_err(StateError::io("read back", &path))?;
+        let record = FileRecord::from_file(&path).map_err(StateError::io("read back", &path))?;
         state.files.insert(name.to_owned(), record);
     }
     write_state(&dir.join(STATE_FILE), &state)?;
@@ -93,8 +93,14 @@ fn write_state(path: &Path, state: &TrainingState) -> Result<(), StateError> {
 }
 
 /// Renames the finished directory to its label. An existing one of that label is first renamed and
-/// removed last; after a kill in between, [`recover`](super::store::recover) restores it.
-fn replace(root: &Path, label: Label, temporary: &Path, target: &Path) -> Result<(), StateError> {
+/// removed last; after a kill in between, [`CheckpointStore::open`](super::CheckpointStore::open)
+/// restores it.
+fn replace(
+    root: &Path,
+    label: CheckpointLabel,
+    temporary: &Path,
+    target: &Path,
+) -> Result<(), StateError> {
     let replaced = root.join(format!(".{label}{REPLACED_SUFFIX}"));
     let replaces = target.exists();
     if replaces {

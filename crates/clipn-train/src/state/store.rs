@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::save::{save, sync};
-use super::{Label, Snapshot, StateError, TrainingState};
 use clipn_model::Real;
 
-/// Suffix of a directory that is being written or deleted.
-pub(super) const PARTIAL_SUFFIX: &str = ".tmp";
-/// Suffix of a complete checkpoint while another of the same label replaces it.
-pub(super) const REPLACED_SUFFIX: &str = ".replaced";
+use super::save::{save, sync};
+use super::{
+    CheckpointContents, CheckpointLabel, PARTIAL_SUFFIX, REPLACED_SUFFIX, StateError, TrainingState,
+};
 
 /// The directory of one run's checkpoints. At most one process may write to it at a time.
 #[derive(Debug, Clone)]
@@ -24,18 +22,18 @@ pub struct SavedCheckpoint {
     /// Directory of the checkpoint.
     pub path: PathBuf,
     /// Label of the checkpoint.
-    pub label: Label,
+    pub label: CheckpointLabel,
     /// Number of optimizer steps taken when it was saved.
     pub step: u64,
 }
 
-/// Which checkpoints to keep. The newest is always kept.
+/// Policy of which checkpoints to keep. The newest is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
+pub struct RetentionPolicy {
     /// Number of newest checkpoints to keep.
-    pub last: usize,
+    pub keep_last: usize,
     /// Also keep checkpoints whose label's number is a multiple of this.
-    pub every: Option<u64>,
+    pub keep_every: Option<u64>,
 }
 
 impl CheckpointStore {
@@ -44,7 +42,8 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// [`StateError::Io`] if the directory cannot be created, read or cleaned.
-    pub fn open(root: &Path) -> Result<Self, StateError> {
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, StateError> {
+        let root = root.as_ref();
         fs::create_dir_all(root).map_err(StateError::io("create the directory", root))?;
         recover(root)?;
         Ok(Self {
@@ -65,10 +64,10 @@ impl CheckpointStore {
     /// cannot store a tensor.
     pub fn save<T: Real>(
         &self,
-        label: Label,
-        snapshot: Snapshot<'_, T>,
+        label: CheckpointLabel,
+        contents: CheckpointContents<'_, T>,
     ) -> Result<PathBuf, StateError> {
-        save(&self.root, label, snapshot)
+        save(&self.root, label, contents)
     }
 
     /// Returns the complete checkpoints by steps taken, oldest first. Skips directories
@@ -79,7 +78,7 @@ impl CheckpointStore {
     pub fn list(&self) -> Result<Vec<SavedCheckpoint>, StateError> {
         let mut found = Vec::new();
         for (name, path) in directories(&self.root)? {
-            let Ok(label) = name.parse::<Label>() else {
+            let Ok(label) = name.parse::<CheckpointLabel>() else {
                 continue;
             };
             if let Some(step) = steps_if_complete(&path) {
@@ -89,7 +88,7 @@ impl CheckpointStore {
         found.sort_by_key(|saved| {
             (
                 saved.step,
-                matches!(saved.label, Label::Epoch(_)),
+                matches!(saved.label, CheckpointLabel::Epoch(_)),
                 saved.label.number(),
             )
         });
@@ -105,16 +104,16 @@ impl CheckpointStore {
         Ok(self.list()?.pop())
     }
 
-    /// Removes the checkpoints that `retention` does not keep, and returns their directories.
+    /// Removes the checkpoints that `policy` does not keep, and returns their directories.
     ///
     /// # Errors
     /// [`StateError::Io`] if a directory cannot be read or removed.
-    pub fn prune(&self, retention: Retention) -> Result<Vec<PathBuf>, StateError> {
+    pub fn prune(&self, policy: RetentionPolicy) -> Result<Vec<PathBuf>, StateError> {
         let mut saved = self.list()?;
-        saved.truncate(saved.len().saturating_sub(retention.last.max(1)));
-        let is_kept = |label: Label| {
-            retention
-                .every
+        saved.truncate(saved.len().saturating_sub(policy.keep_last.max(1)));
+        let is_kept = |label: CheckpointLabel| {
+            policy
+                .keep_every
                 .is_some_and(|every| every > 0 && label.number().is_multiple_of(every))
         };
         let mut removed = Vec::new();
@@ -155,7 +154,7 @@ fn recover(root: &Path) -> Result<(), StateError> {
         };
         if let Some(label) = hidden
             .strip_suffix(REPLACED_SUFFIX)
-            .filter(|label| label.parse::<Label>().is_ok())
+            .filter(|label| label.parse::<CheckpointLabel>().is_ok())
         {
             let target = root.join(label);
             if !target.exists() {
@@ -177,7 +176,7 @@ fn is_partial(hidden: &str) -> bool {
     };
     rest.split('.')
         .next()
-        .is_some_and(|label| label.parse::<Label>().is_ok())
+        .is_some_and(|label| label.parse::<CheckpointLabel>().is_ok())
 }
 
 /// Returns the directories in `root` with their names; symbolic links are not followed.

@@ -32,7 +32,7 @@ pub enum TrainingLogError {
     },
     /// A new run would overwrite the log of another.
     #[error("{} is the log of another run", path.display())]
-    Exists {
+    AlreadyExists {
         /// Path of the file.
         path: PathBuf,
     },
@@ -41,7 +41,7 @@ pub enum TrainingLogError {
         "invalid record in the training log {}, line {line}: {problem}",
         path.display()
     )]
-    Line {
+    InvalidRecord {
         /// Path of the file.
         path: PathBuf,
         /// Line number, from 1.

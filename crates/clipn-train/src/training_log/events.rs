@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::TrainingLogError;
 use super::frame::frame;
-use super::proto::{What, event};
+use super::proto::{EventContent, event};
 
 /// File version that readers expect in the first event of a file.
 const VERSION: &str = "brain.Event:2";
@@ -23,7 +23,7 @@ impl<W: Write> EventStream<W> {
     /// Errors of the writer.
     pub fn new(out: W, wall_time: f64) -> io::Result<Self> {
         let mut stream = Self { out };
-        stream.write(wall_time, 0, What::FileVersion(VERSION))?;
+        stream.write(wall_time, 0, EventContent::FileVersion(VERSION))?;
         Ok(stream)
     }
 
@@ -32,7 +32,7 @@ impl<W: Write> EventStream<W> {
     /// # Errors
     /// Errors of the writer.
     pub fn restart(&mut self, wall_time: f64, step: u64) -> io::Result<()> {
-        self.write(wall_time, step, What::Start)
+        self.write(wall_time, step, EventContent::Start)
     }
 
     /// Writes the values of a step, each with its tag, such as `loss/total`. The format stores them
@@ -46,11 +46,11 @@ impl<W: Write> EventStream<W> {
         step: u64,
         scalars: &[(&str, f32)],
     ) -> io::Result<()> {
-        self.write(wall_time, step, What::Scalars(scalars))
+        self.write(wall_time, step, EventContent::Scalars(scalars))
     }
 
-    fn write(&mut self, wall_time: f64, step: u64, what: What<'_>) -> io::Result<()> {
-        self.out.write_all(&frame(&event(wall_time, step, what)))
+    fn write(&mut self, wall_time: f64, step: u64, content: EventContent<'_>) -> io::Result<()> {
+        self.out.write_all(&frame(&event(wall_time, step, content)))
     }
 }
 
@@ -72,7 +72,8 @@ impl EventFile {
     /// # Errors
     /// [`TrainingLogError::Open`] if the directory or file cannot be created,
     /// [`TrainingLogError::Write`] if it cannot be written.
-    pub fn create(dir: &Path, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
+    pub fn create(dir: impl AsRef<Path>, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
+        let dir = dir.as_ref();
         std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
             path: dir.to_owned(),
             source,

@@ -10,16 +10,20 @@ pub struct TrainingLog {
 }
 
 impl TrainingLog {
+    /// Name of the file with one JSON object per line, in the directory of the run.
+    pub const LINES_FILE: &'static str = "log.jsonl";
+
     /// Creates the logs of a run in the directory `dir`, which is created if missing.
     ///
     /// # Errors
-    /// [`TrainingLogError::Exists`] if `dir` has the log of another run,
+    /// [`TrainingLogError::AlreadyExists`] if `dir` has the log of another run,
     /// [`TrainingLogError::Open`] if a file cannot be created.
-    pub fn create(dir: &Path) -> Result<Self, TrainingLogError> {
+    pub fn create(dir: impl AsRef<Path>) -> Result<Self, TrainingLogError> {
+        let dir = dir.as_ref();
         create_directory(dir)?;
         Ok(Self {
-            lines: JsonLog::create(&dir.join("log.jsonl"))?,
-            events: EventFile::create(&dir.join("tensorboard"), None)?,
+            lines: JsonLog::create(dir.join(Self::LINES_FILE))?,
+            events: EventFile::create(dir.join("tensorboard"), None)?,
         })
     }
 
@@ -28,11 +32,12 @@ impl TrainingLog {
     ///
     /// # Errors
     /// Same as [`JsonLog::resume`] and [`EventFile::create`].
-    pub fn resume(dir: &Path, step: u64) -> Result<Self, TrainingLogError> {
+    pub fn resume(dir: impl AsRef<Path>, step: u64) -> Result<Self, TrainingLogError> {
+        let dir = dir.as_ref();
         create_directory(dir)?;
         Ok(Self {
-            lines: JsonLog::resume(&dir.join("log.jsonl"), step)?,
-            events: EventFile::create(&dir.join("tensorboard"), Some(step))?,
+            lines: JsonLog::resume(dir.join(Self::LINES_FILE), step)?,
+            events: EventFile::create(dir.join("tensorboard"), Some(step))?,
         })
     }
 

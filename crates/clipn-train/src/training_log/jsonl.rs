@@ -22,9 +22,10 @@ pub struct LogRecord {
     pub losses: IndexMap<String, f64>,
     /// Learning rate of the step.
     pub lr: f64,
-    /// Samples per second since the previous line.
+    /// Samples of the step divided by [`seconds`](Self::seconds).
     pub samples_per_second: f64,
-    /// Seconds of training since the start of the run.
+    /// Duration of the step in seconds: the time since the previous line, or since the start of the
+    /// epoch or of a resumed run for the first one. The time to write checkpoints is not included.
     pub seconds: f64,
     /// Time of writing, in seconds since 1970 (UTC).
     pub time: f64,
@@ -52,16 +53,17 @@ impl JsonLog {
     /// Creates a new log.
     ///
     /// # Errors
-    /// [`TrainingLogError::Exists`] if the file exists, [`TrainingLogError::Open`] if it cannot be
+    /// [`TrainingLogError::AlreadyExists`] if the file exists, [`TrainingLogError::Open`] if it cannot be
     /// created.
-    pub fn create(path: &Path) -> Result<Self, TrainingLogError> {
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, TrainingLogError> {
+        let path = path.as_ref();
         match OpenOptions::new().append(true).create_new(true).open(path) {
             Ok(file) => Ok(Self {
                 path: path.to_owned(),
                 file,
             }),
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-                Err(TrainingLogError::Exists {
+                Err(TrainingLogError::AlreadyExists {
                     path: path.to_owned(),
                 })
             }
@@ -77,10 +79,11 @@ impl JsonLog {
     /// kill left incomplete.
     ///
     /// # Errors
-    /// [`TrainingLogError::Line`] if a line up to `step` is not a record,
+    /// [`TrainingLogError::InvalidRecord`] if a line up to `step` is not a record,
     /// [`TrainingLogError::Read`] or [`TrainingLogError::Open`] if the file cannot be read or
     /// truncated.
-    pub fn resume(path: &Path, step: u64) -> Result<Self, TrainingLogError> {
+    pub fn resume(path: impl AsRef<Path>, step: u64) -> Result<Self, TrainingLogError> {
+        let path = path.as_ref();
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Self::create(path),
@@ -127,9 +130,10 @@ impl JsonLog {
 /// Reads the records of a log. Ignores a last line that a kill left incomplete.
 ///
 /// # Errors
-/// [`TrainingLogError::Read`] if the file cannot be read, [`TrainingLogError::Line`] if a line is
+/// [`TrainingLogError::Read`] if the file cannot be read, [`TrainingLogError::InvalidRecord`] if a line is
 /// not a record.
-pub fn read_log(path: &Path) -> Result<Vec<LogRecord>, TrainingLogError> {
+pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<LogRecord>, TrainingLogError> {
+    let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(|source| TrainingLogError::Read {
         path: path.to_owned(),
         source,
@@ -149,7 +153,7 @@ fn kept_length(path: &Path, bytes: &[u8], step: u64) -> Result<u64, TrainingLogE
     let mut kept = 0;
     let mut broken = None;
     for (index, (end, line)) in (Lines { bytes, at: 0 }).enumerate() {
-        match parse::<Step>(path, index, line) {
+        match parse::<StepOnly>(path, index, line) {
             Ok(record) if record.step > step => break,
             // A crash of the machine leaves broken lines at the end. One in the middle has another
             // cause.
@@ -168,7 +172,7 @@ fn kept_length(path: &Path, bytes: &[u8], step: u64) -> Result<u64, TrainingLogE
 }
 
 #[derive(Deserialize)]
-struct Step {
+struct StepOnly {
     step: u64,
 }
 
@@ -177,7 +181,7 @@ fn parse<T: for<'de> Deserialize<'de>>(
     index: usize,
     line: &[u8],
 ) -> Result<T, TrainingLogError> {
-    serde_json::from_slice(line).map_err(|error| TrainingLogError::Line {
+    serde_json::from_slice(line).map_err(|error| TrainingLogError::InvalidRecord {
         path: path.to_owned(),
         line: index + 1,
         problem: error.to_string(),

@@ -8,7 +8,7 @@ const FIXED_32: u8 = 5;
 
 /// Content of an event.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum What<'a> {
+pub(super) enum EventContent<'a> {
     /// `file_version`: the first event of a file.
     FileVersion(&'a str),
     /// `session_log` with status START: events of this and later steps in earlier files are void.
@@ -18,15 +18,15 @@ pub(super) enum What<'a> {
 }
 
 /// Encodes an `Event`.
-pub(super) fn event(wall_time: f64, step: u64, what: What<'_>) -> Vec<u8> {
+pub(super) fn event(wall_time: f64, step: u64, content: EventContent<'_>) -> Vec<u8> {
     let mut message = Message::default();
     message.double(1, wall_time);
     if step != 0 {
         message.varint(2, step);
     }
-    match what {
-        What::FileVersion(version) => message.bytes(3, version.as_bytes()),
-        What::Scalars(scalars) => {
+    match content {
+        EventContent::FileVersion(version) => message.bytes(3, version.as_bytes()),
+        EventContent::Scalars(scalars) => {
             let mut summary = Message::default();
             for (tag, value) in scalars {
                 let mut entry = Message::default();
@@ -36,7 +36,7 @@ pub(super) fn event(wall_time: f64, step: u64, what: What<'_>) -> Vec<u8> {
             }
             message.bytes(5, &summary.0);
         }
-        What::Start => {
+        EventContent::Start => {
             let mut session = Message::default();
             session.varint(1, 1);
             message.bytes(7, &session.0);

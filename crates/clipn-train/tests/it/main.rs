@@ -3,6 +3,8 @@
 
 mod objectives;
 mod optimizer;
+mod published_checkpoint;
+mod run;
 mod training_log;
 mod training_state;
 mod training_steps;

@@ -3,16 +3,18 @@
 
 use std::thread;
 
+use proptest::prelude::*;
+
 use clipn_model::Real;
 use clipn_testing::figures::{Figures, assert_close, relative_to_max};
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
+use clipn_text::prompts::PromptVariant;
 use clipn_train::{
-    Clip, Clipn, Collective, Communicator, CommunicatorError, Features, GradientMask,
-    GradientScaling, InProcess, LossWeights, Objective, ObjectiveError, Outcome, SingleProcess,
-    Tso, Variant, evaluate_over_ranks,
+    Clip, Clipn, Collective, Communicator, CommunicatorError, GradientMask, GradientScaling,
+    InProcess, LossAndGradients, LossWeights, Objective, ObjectiveError, PairFeatures,
+    SingleProcess, TsoForm, evaluate_over_ranks,
 };
-use proptest::prelude::*;
 
 /// Owned features of a batch.
 struct Batch<T> {
@@ -34,7 +36,7 @@ impl<T: Real> Batch<T> {
             }
             values
                 .into_iter()
-                .map(|v| T::of(f64::from(v as f32)))
+                .map(|v| T::from_f64(f64::from(v as f32)))
                 .collect()
         };
         Self {
@@ -49,8 +51,8 @@ impl<T: Real> Batch<T> {
         self.image.len() / self.dim
     }
 
-    fn features(&self) -> Features<'_, T> {
-        Features {
+    fn features(&self) -> PairFeatures<'_, T> {
+        PairFeatures {
             dim: self.dim,
             image: &self.image,
             yes: &self.yes,
@@ -70,15 +72,19 @@ impl<T: Real> Batch<T> {
     }
 }
 
-fn evaluate<T: Real>(objective: &dyn Objective<T>, batch: &Batch<T>, scale: T) -> Outcome<T> {
+fn evaluate<T: Real>(
+    objective: &dyn Objective<T>,
+    batch: &Batch<T>,
+    scale: T,
+) -> LossAndGradients<T> {
     objective
         .evaluate(&batch.features(), scale, &GradientMask::all(batch.rows()))
         .unwrap()
 }
 
-fn losses<T>(outcome: &Outcome<T>) -> [f64; 4] {
+fn losses<T>(outcome: &LossAndGradients<T>) -> [f64; 4] {
     ["yes", "no", "tso"]
-        .map(|name| outcome.part(name).unwrap())
+        .map(|name| outcome.term(name).unwrap())
         .into_iter()
         .chain([outcome.total])
         .collect::<Vec<_>>()[..]
@@ -87,7 +93,7 @@ fn losses<T>(outcome: &Outcome<T>) -> [f64; 4] {
 }
 
 fn golden<T: Real>(figures: &Figures, case: &str) -> (Batch<T>, T) {
-    let get = |what: &str| T::buffer(figures.tensor(&format!("{case}.{what}"))).to_vec();
+    let get = |what: &str| T::load(figures.tensor(&format!("{case}.{what}"))).to_vec();
     let dim = figures.shape(&format!("{case}.image"))[1];
     (
         Batch {
@@ -111,11 +117,15 @@ fn check_case<T: Real + Into<f64>>(
     let (batch, stored) = golden::<T>(figures, case);
     // CLIP's initial scale: the f64 values have it in full, the file in f32.
     let scale = if case == "n8_s14" {
-        T::of(1.0 / 0.07)
+        T::from_f64(1.0 / 0.07)
     } else {
         stored
     };
-    let tso = if mode == "L2" { Tso::L2 } else { Tso::Cosine };
+    let tso = if mode == "L2" {
+        TsoForm::L2
+    } else {
+        TsoForm::Cosine
+    };
     let outcome = evaluate(
         &Clipn {
             tso,
@@ -191,7 +201,7 @@ fn hand_crafted_variant_matches_the_published_losses() {
         no: get("no"),
     };
     let objective = Clipn {
-        variant: Variant::HandCrafted,
+        variant: PromptVariant::HandCrafted,
         ..Clipn::default()
     };
     let outcome = evaluate(&objective, &batch, figures.f32("scale")[0]);
@@ -223,7 +233,7 @@ fn losses_of_a_training_step_match_the_published_ones() {
 }
 
 /// CLIPN's losses as in the paper: softmax over the two logits of a pair, then a logarithm.
-fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -> [f64; 4] {
+fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: TsoForm, weights: LossWeights) -> [f64; 4] {
     let (n, dim) = (batch.rows(), batch.dim);
     let dot = |a: &[f64], i: usize, b: &[f64], j: usize| {
         (0..dim)
@@ -247,8 +257,8 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: Tso, weights: LossWeights) -
     let tso_term = |i| {
         let cosine = dot(&batch.yes, i, &batch.no, i);
         match tso {
-            Tso::L2 => 2.0 - (2.0 - 2.0 * cosine + 1e-4).sqrt(),
-            Tso::Cosine => cosine + 1.0,
+            TsoForm::L2 => 2.0 - (2.0 - 2.0 * cosine + 1e-4).sqrt(),
+            TsoForm::Cosine => cosine + 1.0,
         }
     };
     let tso = (0..n).map(tso_term).sum::<f64>() / n as f64;
@@ -328,7 +338,7 @@ proptest! {
         rows in 2usize..9, dim in 6usize..20, seed: u64, scale in 0.5f64..30.0, cosine: bool,
         weights in (0.0f64..2.0, 0.0f64..2.0, 0.0f64..2.0),
     ) {
-        let tso = if cosine { Tso::Cosine } else { Tso::L2 };
+        let tso = if cosine { TsoForm::Cosine } else { TsoForm::L2 };
         let weights = LossWeights { yes: weights.0, no: weights.1, tso: weights.2 };
         let objective = Clipn { tso, weights, ..Clipn::default() };
         let mut batch = Batch::<f64>::random(rows, dim, seed);
@@ -354,7 +364,7 @@ proptest! {
         same.no = same.image.iter().map(|&v| if sign { v } else { -v }).collect();
         for batch in [batch, same] {
             for objective in [&Clipn::default() as &dyn Objective<f32>, &Clip] {
-                let Outcome { total, gradients, .. } = evaluate(objective, &batch, 1e4);
+                let LossAndGradients { total, gradients, .. } = evaluate(objective, &batch, 1e4);
                 prop_assert!(total.is_finite() && total > -1e-4 && gradients.scale.is_finite());
                 for gradient in [gradients.image, gradients.yes, gradients.no].into_iter().flatten() {
                     prop_assert!(gradient.iter().all(|v| v.is_finite()));
@@ -376,7 +386,7 @@ proptest! {
         let world = sizes.len() as f64;
         for (scaling, factor) in [(GradientScaling::True, 1.0), (GradientScaling::Published, world)] {
             let outcomes = over_ranks(objective, &parts, 9.0, scaling);
-            let concatenated = |pick: fn(&Outcome<f64>) -> Option<&Vec<f64>>| -> Vec<f64> {
+            let concatenated = |pick: fn(&LossAndGradients<f64>) -> Option<&Vec<f64>>| -> Vec<f64> {
                 outcomes.iter().filter_map(pick).flatten().map(|v| v * factor).collect()
             };
             for outcome in &outcomes {
@@ -402,7 +412,7 @@ fn over_ranks<T: Real>(
     parts: &[Batch<T>],
     scale: T,
     scaling: GradientScaling,
-) -> Vec<Outcome<T>>
+) -> Vec<LossAndGradients<T>>
 where
     InProcess: Collective<T>,
 {
@@ -412,8 +422,8 @@ where
             .zip(parts)
             .map(|(rank, part)| {
                 scope.spawn(move || {
-                    let wanted = GradientMask::all(part.rows());
-                    evaluate_over_ranks(objective, &part.features(), scale, &wanted, scaling, &rank)
+                    let mask = GradientMask::all(part.rows());
+                    evaluate_over_ranks(objective, &part.features(), scale, &mask, scaling, &rank)
                         .unwrap()
                 })
             })
@@ -495,18 +505,12 @@ fn two_ranks_match_the_published_two_processes() {
 fn one_rank_equals_plain_evaluation_through_a_trait_object() {
     let batch = Batch::<f32>::random(5, 16, 3);
     let single: &dyn Communicator = &SingleProcess;
-    let wanted = GradientMask::no_only(0);
+    let mask = GradientMask::no_only(0);
     let objective = Clipn::default();
     for scaling in [GradientScaling::True, GradientScaling::Published] {
-        let found = evaluate_over_ranks(
-            &objective,
-            &batch.features(),
-            14.0,
-            &wanted,
-            scaling,
-            single,
-        )
-        .unwrap();
+        let found =
+            evaluate_over_ranks(&objective, &batch.features(), 14.0, &mask, scaling, single)
+                .unwrap();
         let expected = evaluate(&objective, &batch, 14.0);
         assert_eq!(found.gradients.no, expected.gradients.no);
         assert_eq!(
@@ -538,9 +542,9 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn rejects_invalid_batches() {
     let batch = Batch::<f32>::random(3, 4, 1);
     let objective = Clipn::default();
-    let fail = |features: Features<'_, f32>, scale: f32, wanted: &GradientMask| {
+    let fail = |features: PairFeatures<'_, f32>, scale: f32, mask: &GradientMask| {
         objective
-            .evaluate(&features, scale, wanted)
+            .evaluate(&features, scale, mask)
             .unwrap_err()
             .to_string()
     };
@@ -551,7 +555,7 @@ fn rejects_invalid_batches() {
         .evaluate(&one.features(), 1.0, &GradientMask::all(1))
         .unwrap_err();
     assert!(matches!(error, ObjectiveError::BatchTooSmall { rows: 1 }));
-    let short = Features {
+    let short = PairFeatures {
         yes: &batch.yes[..8],
         ..batch.features()
     };
@@ -560,7 +564,7 @@ fn rejects_invalid_batches() {
     );
     assert!(
         fail(
-            Features {
+            PairFeatures {
                 dim: 5,
                 ..batch.features()
             },
@@ -571,7 +575,7 @@ fn rejects_invalid_batches() {
     );
     assert!(
         fail(
-            Features {
+            PairFeatures {
                 dim: 0,
                 ..batch.features()
             },
@@ -582,7 +586,7 @@ fn rejects_invalid_batches() {
     );
     assert!(
         fail(
-            Features {
+            PairFeatures {
                 no: None,
                 ..batch.features()
             },
@@ -600,7 +604,7 @@ fn rejects_invalid_batches() {
     bad[5] = f32::INFINITY;
     assert!(
         fail(
-            Features {
+            PairFeatures {
                 no: Some(&bad),
                 ..batch.features()
             },

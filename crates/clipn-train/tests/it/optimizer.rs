@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use clipn_model::Real;
 use clipn_testing::figures::{Figures, assert_close};
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use clipn_train::{
-    AdamW, AdamWSettings, Gradient, Moments, OptimizerError, Schedule, Update, decays, global_norm,
+    AdamW, AdamWSettings, Moments, OptimizerError, ParameterGradient, ParameterUpdate, Schedule,
+    global_norm, has_weight_decay,
 };
-use proptest::prelude::*;
 
 fn meta() -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(fixture("training/train_meta.json")).unwrap()).unwrap()
@@ -43,10 +45,17 @@ fn decaying_parameters_match_the_published_groups() {
     let model = Figures::open(&fixture("models/vit_quickgelu/model.safetensors"));
     for (group, decaying) in groups().iter().zip([false, true]) {
         for name in group {
-            assert_eq!(decays(name, &model.shape(name)), decaying, "{name}");
+            assert_eq!(
+                has_weight_decay(name, &model.shape(name)),
+                decaying,
+                "{name}"
+            );
         }
     }
-    assert!(!decays("logit_scale", &[]) && !decays("visual.layer1.0.bn1.weight", &[4, 4]));
+    assert!(
+        !has_weight_decay("logit_scale", &[])
+            && !has_weight_decay("visual.layer1.0.bn1.weight", &[4, 4])
+    );
 }
 
 #[test]
@@ -69,11 +78,11 @@ fn a_step_with_published_gradients_gives_the_published_parameters() {
             .iter()
             .zip(&mut params)
             .zip(&gradients)
-            .map(|((name, (shape, values)), gradient)| Update {
+            .map(|((name, (shape, values)), gradient)| ParameterUpdate {
                 name,
                 shape,
                 values,
-                gradient: Gradient::Dense(gradient),
+                gradient: ParameterGradient::Dense(gradient),
             });
     assert_eq!(optimizer.step(3e-4, updates).unwrap(), None);
     for (name, (_, values)) in names.iter().zip(&params) {
@@ -95,8 +104,9 @@ fn a_step_with_published_gradients_gives_the_published_parameters() {
         assert_close(&found, &expected, 1e-6, name);
     }
     let all = names.iter().zip(&params).zip(&gradients);
-    let all =
-        all.map(|((name, (shape, _)), g)| (name.as_str(), shape.as_slice(), Gradient::Dense(g)));
+    let all = all.map(|((name, (shape, _)), g)| {
+        (name.as_str(), shape.as_slice(), ParameterGradient::Dense(g))
+    });
     let norm = global_norm(all).unwrap();
     assert!(
         (norm / step.f64("grad_norm_step0")[0] - 1.0).abs() < 1e-5,
@@ -179,8 +189,8 @@ proptest! {
                 gradient[id as usize * width..][..width].copy_from_slice(values);
             }
             let [(by_rows, a), (by_values, b)] = &mut forms;
-            let as_rows = Gradient::Rows { ids: &ids, values: &values };
-            let norm = by_rows.step(1e-3, [Update { name: "t", shape: &shape, values: a, gradient: as_rows }]).unwrap();
+            let as_rows = ParameterGradient::Rows { ids: &ids, values: &values };
+            let norm = by_rows.step(1e-3, [ParameterUpdate { name: "t", shape: &shape, values: a, gradient: as_rows }]).unwrap();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
             let dense_norm = pool.install(|| by_values.step(1e-3, [dense("t", &shape, b, &gradient)]).unwrap());
             prop_assert_eq!(norm.is_some(), clipped);
@@ -190,7 +200,7 @@ proptest! {
                     let m = Moments::new(name, m.shape(), m.step(), m.first().clone(), m.second().clone()).unwrap();
                     (name.to_owned(), m)
                 }).collect();
-                *by_rows = AdamW::restore(settings, saved).unwrap();
+                *by_rows = AdamW::with_moments(settings, saved).unwrap();
             }
         }
         let bits = |(optimizer, values): &(AdamW<f32>, Vec<f32>)| -> Vec<u32> {
@@ -206,12 +216,12 @@ fn dense<'a, T: Real>(
     shape: &'a [usize],
     values: &'a mut [T],
     gradient: &'a [T],
-) -> Update<'a, T> {
-    Update {
+) -> ParameterUpdate<'a, T> {
+    ParameterUpdate {
         name,
         shape,
         values,
-        gradient: Gradient::Dense(gradient),
+        gradient: ParameterGradient::Dense(gradient),
     }
 }
 
@@ -219,7 +229,7 @@ fn dense<'a, T: Real>(
 fn unreached_rows_still_decay() {
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
     let mut values = vec![1.0f32; 6];
-    let gradient = Gradient::Rows {
+    let gradient = ParameterGradient::Rows {
         ids: &[1],
         values: &[0.5, 0.5],
     };
@@ -227,7 +237,7 @@ fn unreached_rows_still_decay() {
     optimizer
         .step(
             0.1,
-            [Update {
+            [ParameterUpdate {
                 name,
                 shape: &[3, 2],
                 values: &mut values,
@@ -279,44 +289,60 @@ fn invalid_updates_are_rejected_and_change_nothing() {
         .step(0.1, [dense("w", &[2, 2], &mut good, &[0.1; 4])])
         .unwrap();
     let before = good;
-    let mut rejected = |shape: &[usize], name: &str, lr: f64, gradient: Gradient<'_, f32>| {
-        let mut other = [1.0f32; 4];
-        let first = dense("w", &[2, 2], &mut good, &[0.1; 4]);
-        let second = Update {
-            name,
-            shape,
-            values: &mut other,
-            gradient,
+    let mut rejected =
+        |shape: &[usize], name: &str, lr: f64, gradient: ParameterGradient<'_, f32>| {
+            let mut other = [1.0f32; 4];
+            let first = dense("w", &[2, 2], &mut good, &[0.1; 4]);
+            let second = ParameterUpdate {
+                name,
+                shape,
+                values: &mut other,
+                gradient,
+            };
+            let error = optimizer.step(lr, [first, second]).unwrap_err();
+            assert_eq!((good, other), (before, [1.0; 4]), "{error}");
+            assert_eq!(optimizer.moments().len(), 1);
+            assert_eq!(optimizer.moments().next().unwrap().1.step(), 1);
+            error.to_string()
         };
-        let error = optimizer.step(lr, [first, second]).unwrap_err();
-        assert_eq!((good, other), (before, [1.0; 4]), "{error}");
-        assert_eq!(optimizer.moments().len(), 1);
-        assert_eq!(optimizer.moments().next().unwrap().1.step(), 1);
-        error.to_string()
-    };
     let four = [0.1f32; 4];
-    let rows = |ids: &'static [u32]| Gradient::Rows {
+    let rows = |ids: &'static [u32]| ParameterGradient::Rows {
         ids,
         values: &four[..2 * ids.len().min(2)],
     };
-    assert!(rejected(&[2, 2], "w", 0.1, Gradient::Dense(&four)).contains("duplicate parameter w"));
-    assert!(rejected(&[5], "v", 0.1, Gradient::Dense(&four)).contains("4 values"));
-    assert!(rejected(&[4], "v", 0.1, Gradient::Dense(&four[..3])).contains("gradient of 3"));
-    assert!(rejected(&[usize::MAX, 3], "v", 0.1, Gradient::Dense(&four)).contains("fits `usize`"));
+    assert!(
+        rejected(&[2, 2], "w", 0.1, ParameterGradient::Dense(&four))
+            .contains("duplicate parameter w")
+    );
+    assert!(rejected(&[5], "v", 0.1, ParameterGradient::Dense(&four)).contains("4 values"));
+    assert!(
+        rejected(&[4], "v", 0.1, ParameterGradient::Dense(&four[..3])).contains("gradient of 3")
+    );
+    assert!(
+        rejected(&[usize::MAX, 3], "v", 0.1, ParameterGradient::Dense(&four))
+            .contains("fits `usize`")
+    );
     assert!(rejected(&[4], "v", 0.1, rows(&[0])).contains("fewer than two dimensions"));
     assert!(rejected(&[2, 2], "v", 0.1, rows(&[1, 0])).contains("row 0 follows row 1"));
     assert!(rejected(&[2, 2], "v", 0.1, rows(&[1, 1])).contains("row 1 follows row 1"));
     assert!(rejected(&[2, 2], "v", 0.1, rows(&[0, 2])).contains("row 2 is out of range"));
     assert!(rejected(&[2, 2], "v", 0.1, rows(&[0, 1, 2])).contains("for 3 rows"));
     assert!(
-        rejected(&[4], "v", 0.1, Gradient::Dense(&[0.1, f32::NAN, 0.0, 0.0]))
-            .contains("of parameter v is not")
+        rejected(
+            &[4],
+            "v",
+            0.1,
+            ParameterGradient::Dense(&[0.1, f32::NAN, 0.0, 0.0])
+        )
+        .contains("of parameter v is not")
     );
     assert!(
-        rejected(&[4], "v", f64::NAN, Gradient::Dense(&four))
+        rejected(&[4], "v", f64::NAN, ParameterGradient::Dense(&four))
             .contains("learning rate: expected a finite number of at least 0, got NaN")
     );
-    assert!(rejected(&[4], "v", -1.0, Gradient::Dense(&four)).contains("at least 0, got -1"));
+    assert!(
+        rejected(&[4], "v", -1.0, ParameterGradient::Dense(&four)).contains("at least 0, got -1")
+    );
     let mut w = [1.0f32; 4];
     let error = optimizer
         .step(0.1, [dense("w", &[4], &mut w, &four)])
@@ -361,8 +387,11 @@ fn rejects_settings_out_of_range() {
         .contains("maximum gradient norm: expected a number above 0, got 0")
     );
     let zero = || Moments::<f32>::new("w", &[1], 0, vec![0.0], vec![0.0]).unwrap();
-    let twice = AdamW::restore(d, [("w".to_owned(), zero()), ("w".to_owned(), zero())]);
-    assert!(matches!(twice, Err(OptimizerError::Twice { .. })));
+    let twice = AdamW::with_moments(d, [("w".to_owned(), zero()), ("w".to_owned(), zero())]);
+    assert!(matches!(
+        twice,
+        Err(OptimizerError::DuplicateParameter { .. })
+    ));
     assert!(Moments::<f32>::new("w", &[2], 0, vec![0.0], vec![0.0]).is_err());
 }
 
@@ -373,11 +402,11 @@ fn steps_scalars_and_empty_tensors() {
     let updates = [
         dense("logit_scale", &[], &mut scalar, &[1.0]),
         dense("empty", &[0, 3], &mut empty, &[]),
-        Update {
+        ParameterUpdate {
             name: "t",
             shape: &[3, 0],
             values: &mut table,
-            gradient: Gradient::Rows {
+            gradient: ParameterGradient::Rows {
                 ids: &[],
                 values: &[],
             },

@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use clipn_testing::fixture;
 use clipn_train::training_log::{
     EventFile, EventStream, JsonLog, LogRecord, TrainingLog, TrainingLogError, read_log,
 };
-
-use clipn_testing::fixture;
 
 fn record(step: u64) -> LogRecord {
     LogRecord {
@@ -117,11 +116,11 @@ fn a_new_run_does_not_change_the_log_of_another() {
     let path = log_of_five_steps(dir.path());
     assert!(matches!(
         JsonLog::create(&path),
-        Err(TrainingLogError::Exists { .. })
+        Err(TrainingLogError::AlreadyExists { .. })
     ));
     assert!(matches!(
         TrainingLog::create(dir.path()),
-        Err(TrainingLogError::Exists { .. })
+        Err(TrainingLogError::AlreadyExists { .. })
     ));
     assert_eq!(steps(&path), [1, 2, 3, 4, 5]);
 }
@@ -193,7 +192,7 @@ fn names_a_directory_that_cannot_be_created() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     for error in [
-        TrainingLog::create(&file.join("run")).unwrap_err(),
+        TrainingLog::create(file.join("run")).unwrap_err(),
         TrainingLog::resume(&file, 3).unwrap_err(),
     ] {
         assert!(error.to_string().contains("file"), "{error}");

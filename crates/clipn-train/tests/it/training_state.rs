@@ -10,18 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use clipn_base::random::{RandomSource, Xoshiro256};
-use clipn_checkpoint::{Checkpoint, Tensor};
+use clipn_checkpoint::Tensor;
 use clipn_model::WeightsMetadata;
-use clipn_testing::figures::Figures;
-use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use clipn_train::{
-    AdamW, AdamWSettings, CheckpointStore, Gradient, Label, ObjectiveSettings, Published,
-    Retention, STATE_FORMAT_VERSION, Schedule, Snapshot, StateError, TrainingCheckpoint,
-    TrainingState, Update, decays,
+    AdamW, AdamWSettings, CheckpointContents, CheckpointLabel, CheckpointStore, ObjectiveSettings,
+    ParameterGradient, ParameterUpdate, RetentionPolicy, STATE_FORMAT_VERSION, Schedule,
+    StateError, TrainingCheckpoint, TrainingState,
 };
-use serde_json::json;
 
 /// Environment variable with the directory that a child process writes to.
 const CHILD_DIRECTORY: &str = "CLIPN_TEST_CHECKPOINTS";
@@ -40,27 +39,32 @@ struct Run {
     optimizer: AdamW<f32>,
 }
 
+/// The state of a run before its first step.
+pub(crate) fn first_state() -> TrainingState {
+    TrainingState {
+        format: STATE_FORMAT_VERSION,
+        epoch: 0,
+        step: 0,
+        samples_seen: 0,
+        position: json!({"shard": 0, "sample": 0}),
+        rng: Xoshiro256::new(5),
+        schedule: Schedule::Cosine {
+            base: 3e-4,
+            warmup: 2,
+            total: 100,
+        },
+        optimizer: AdamWSettings::default(),
+        objective: ObjectiveSettings::default(),
+        model: json!({"embed_dim": 8}),
+        settings: json!({"batch_size": 4}),
+        versions: BTreeMap::from([("clipn".to_owned(), "0.1.0".to_owned())]),
+        files: BTreeMap::new(),
+    }
+}
+
 impl Run {
     fn new() -> Self {
-        let state = TrainingState {
-            format: STATE_FORMAT_VERSION,
-            epoch: 0,
-            step: 0,
-            samples_seen: 0,
-            position: json!({"shard": 0, "sample": 0}),
-            rng: Xoshiro256::new(5),
-            schedule: Schedule::Cosine {
-                base: 3e-4,
-                warmup: 2,
-                total: 100,
-            },
-            optimizer: AdamWSettings::default(),
-            objective: ObjectiveSettings::default(),
-            model: json!({"embed_dim": 8}),
-            settings: json!({"batch_size": 4}),
-            versions: BTreeMap::from([("clipn".to_owned(), "0.1.0".to_owned())]),
-            files: BTreeMap::new(),
-        };
+        let state = first_state();
         let mut random = Random::new(1);
         let values = NAMES
             .iter()
@@ -84,15 +88,15 @@ impl Run {
         };
         let (table, bias, scale) = (draw(8), draw(8), draw(1));
         let gradients = [
-            Gradient::Rows {
+            ParameterGradient::Rows {
                 ids: &[row],
                 values: &table,
             },
-            Gradient::Dense(&bias),
-            Gradient::Dense(&scale),
+            ParameterGradient::Dense(&bias),
+            ParameterGradient::Dense(&scale),
         ];
         let updates = NAMES.iter().zip(&mut self.values).zip(gradients).map(
-            |(((name, shape), values), gradient)| Update {
+            |(((name, shape), values), gradient)| ParameterUpdate {
                 name,
                 shape,
                 values,
@@ -105,7 +109,7 @@ impl Run {
         self.state.position = json!({"shard": self.state.step / 3, "sample": self.state.step % 3});
     }
 
-    fn snapshot(&self) -> Snapshot<'_, f32> {
+    fn snapshot(&self) -> CheckpointContents<'_, f32> {
         let tensor = |((name, shape), values): (&(&str, &[usize]), &Vec<f32>)| {
             (
                 (*name).to_owned(),
@@ -113,7 +117,7 @@ impl Run {
             )
         };
         let model = NAMES.iter().zip(&self.values).map(tensor).collect();
-        Snapshot {
+        CheckpointContents {
             state: &self.state,
             model,
             notes: WeightsMetadata::default(),
@@ -159,7 +163,7 @@ impl Run {
     }
 }
 
-fn store() -> (tempfile::TempDir, CheckpointStore) {
+pub(crate) fn store() -> (tempfile::TempDir, CheckpointStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = CheckpointStore::open(folder.path()).unwrap();
     (folder, store)
@@ -180,7 +184,9 @@ fn a_resumed_run_has_the_bits_of_an_uninterrupted_one() {
     let (_folder, store) = store();
     let mut whole = Run::new();
     (0..4).for_each(|_| whole.step());
-    let path = store.save(Label::Step(4), whole.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(4), whole.snapshot())
+        .unwrap();
     assert_eq!(
         entries(&path),
         ["model.safetensors", "optimizer.safetensors", "state.json"]
@@ -201,11 +207,11 @@ fn a_run_in_f64_loads_as_saved() {
     let (_folder, store) = store();
     let mut optimizer = AdamW::<f64>::new(AdamWSettings::default()).unwrap();
     let mut values = [0.1f64, 0.2];
-    let gradient = Gradient::Dense(&[1.0 / 3.0, 2.0][..]);
+    let gradient = ParameterGradient::Dense(&[1.0 / 3.0, 2.0][..]);
     optimizer
         .step(
             0.1,
-            [Update {
+            [ParameterUpdate {
                 name: "w",
                 shape: &[2],
                 values: &mut values,
@@ -217,8 +223,8 @@ fn a_run_in_f64_loads_as_saved() {
     let state = Run::new().state;
     let path = store
         .save(
-            Label::Epoch(1),
-            Snapshot {
+            CheckpointLabel::Epoch(1),
+            CheckpointContents {
                 state: &state,
                 model,
                 notes: WeightsMetadata::default(),
@@ -231,7 +237,9 @@ fn a_run_in_f64_loads_as_saved() {
     assert_eq!(first(&loaded.optimizer), first(&optimizer));
     // The state before the first step, without moments.
     let fresh = Run::new();
-    let path = store.save(Label::Step(0), fresh.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(0), fresh.snapshot())
+        .unwrap();
     assert_eq!(Run::load(&path).bits(), fresh.bits());
 }
 
@@ -241,9 +249,9 @@ fn latest_is_the_checkpoint_with_the_most_steps() {
     assert_eq!(store.latest().unwrap(), None);
     let mut run = Run::new();
     for (steps, label) in [
-        (9, Label::Step(9)),
-        (10, Label::Step(10)),
-        (10, Label::Epoch(1)),
+        (9, CheckpointLabel::Step(9)),
+        (10, CheckpointLabel::Step(10)),
+        (10, CheckpointLabel::Epoch(1)),
     ] {
         while run.state.step < steps {
             run.step();
@@ -276,9 +284,13 @@ fn removes_leftovers_and_restores_a_replaced_checkpoint() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
-    store.save(Label::Step(1), run.snapshot()).unwrap();
+    store
+        .save(CheckpointLabel::Step(1), run.snapshot())
+        .unwrap();
     run.step();
-    store.save(Label::Step(2), run.snapshot()).unwrap();
+    store
+        .save(CheckpointLabel::Step(2), run.snapshot())
+        .unwrap();
     let root = store.root();
     // Kills at four points: while replacing, before the new checkpoint has its name and after;
     // while writing; while pruning.
@@ -306,9 +318,13 @@ fn replaces_a_checkpoint_of_the_same_label() {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
-    store.save(Label::Epoch(1), run.snapshot()).unwrap();
+    store
+        .save(CheckpointLabel::Epoch(1), run.snapshot())
+        .unwrap();
     run.step();
-    let path = store.save(Label::Epoch(1), run.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Epoch(1), run.snapshot())
+        .unwrap();
     assert_eq!(entries(store.root()), ["epoch-1"]);
     assert_eq!(Run::load(&path).bits(), run.bits());
 }
@@ -319,13 +335,15 @@ fn pruning_keeps_the_last_the_multiples_and_always_the_newest() {
     let mut run = Run::new();
     for step in 1..=10 {
         run.step();
-        store.save(Label::Step(step), run.snapshot()).unwrap();
+        store
+            .save(CheckpointLabel::Step(step), run.snapshot())
+            .unwrap();
     }
     fs::create_dir(store.root().join("step-0")).unwrap();
     let removed = store
-        .prune(Retention {
-            last: 3,
-            every: Some(4),
+        .prune(RetentionPolicy {
+            keep_last: 3,
+            keep_every: Some(4),
         })
         .unwrap();
     assert_eq!(removed.len(), 6);
@@ -334,17 +352,17 @@ fn pruning_keeps_the_last_the_multiples_and_always_the_newest() {
         ["step-0", "step-10", "step-4", "step-8", "step-9"]
     );
     store
-        .prune(Retention {
-            last: 0,
-            every: None,
+        .prune(RetentionPolicy {
+            keep_last: 0,
+            keep_every: None,
         })
         .unwrap();
     assert_eq!(entries(store.root()), ["step-0", "step-10"]);
     assert!(
         store
-            .prune(Retention {
-                last: 0,
-                every: Some(0)
+            .prune(RetentionPolicy {
+                keep_last: 0,
+                keep_every: Some(0)
             })
             .unwrap()
             .is_empty()
@@ -356,7 +374,9 @@ fn load_error(damage: impl FnOnce(&Path)) -> String {
     let (_folder, store) = store();
     let mut run = Run::new();
     run.step();
-    let path = store.save(Label::Step(1), run.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(1), run.snapshot())
+        .unwrap();
     damage(&path);
     chain(&TrainingCheckpoint::<f32>::load(&path).unwrap_err())
 }
@@ -427,7 +447,7 @@ fn reports_moments_that_do_not_match_the_weights() {
     let fail = |change: fn(&mut Vec<(String, Tensor)>)| {
         let mut snapshot = run.snapshot();
         change(&mut snapshot.model);
-        let path = store.save(Label::Step(1), snapshot).unwrap();
+        let path = store.save(CheckpointLabel::Step(1), snapshot).unwrap();
         TrainingCheckpoint::<f32>::load(&path)
             .unwrap_err()
             .to_string()
@@ -480,14 +500,16 @@ fn child_that_saves_forever() {
         run.step();
         // Every other save replaces the same directory, and old ones are pruned: both have their
         // own instants to be killed at.
-        store.save(Label::Epoch(1), run.snapshot()).unwrap();
         store
-            .save(Label::Step(run.state.step), run.snapshot())
+            .save(CheckpointLabel::Epoch(1), run.snapshot())
             .unwrap();
         store
-            .prune(Retention {
-                last: 2,
-                every: None,
+            .save(CheckpointLabel::Step(run.state.step), run.snapshot())
+            .unwrap();
+        store
+            .prune(RetentionPolicy {
+                keep_last: 2,
+                keep_every: None,
             })
             .unwrap();
     }
@@ -571,7 +593,7 @@ fn child_that_saves_once() {
         "large".to_owned(),
         Tensor::from_f32(&[100_000], vec![1.0; 100_000]).unwrap(),
     ));
-    let error = store.save(Label::Step(2), snapshot).unwrap_err();
+    let error = store.save(CheckpointLabel::Step(2), snapshot).unwrap_err();
     assert!(matches!(error, StateError::Save { .. }));
     fs::write(folder.join("error.txt"), chain(&error)).unwrap();
 }
@@ -583,9 +605,11 @@ fn a_full_disk_leaves_the_last_complete_one() {
     let (folder, store) = store();
     let mut run = Run::new();
     run.step();
-    let path = store.save(Label::Step(1), run.snapshot()).unwrap();
+    let path = store
+        .save(CheckpointLabel::Step(1), run.snapshot())
+        .unwrap();
     let status = child(
-        "child_that_saves_once",
+        "training_state::child_that_saves_once",
         folder.path(),
         "trap '' XFSZ; ulimit -f 100;",
     )
@@ -609,142 +633,12 @@ fn reports_a_directory_that_cannot_be_written_to() {
     fs::write(&file, "").unwrap();
     let error = CheckpointStore::open(&file).unwrap_err().to_string();
     assert!(error.contains("cannot create the directory"), "{error}");
-    let store = CheckpointStore::open(&folder.path().join("a/b")).unwrap();
+    let store = CheckpointStore::open(folder.path().join("a/b")).unwrap();
     fs::remove_dir_all(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a"), "").unwrap();
     let error = store
-        .save(Label::Step(1), Run::new().snapshot())
+        .save(CheckpointLabel::Step(1), Run::new().snapshot())
         .unwrap_err()
         .to_string();
     assert!(error.contains("cannot write the checkpoint"), "{error}");
-}
-
-#[test]
-fn reads_the_published_training_checkpoint() {
-    let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
-    assert_eq!((published.epoch, published.step), (1, 3));
-    assert_eq!(published.name.as_deref(), Some("vit_quickgelu"));
-    assert_eq!(published.optimizer.settings(), &AdamWSettings::default());
-    let meta: serde_json::Value =
-        serde_json::from_slice(&fs::read(fixture("training/train_meta.json")).unwrap()).unwrap();
-    let [not_decaying, decaying]: [Vec<String>; 2] =
-        serde_json::from_value(meta["param_groups"].clone()).unwrap();
-    let names: Vec<&str> = published
-        .optimizer
-        .moments()
-        .map(|(name, _)| name)
-        .collect();
-    let expected: Vec<&str> = not_decaying
-        .iter()
-        .chain(&decaying)
-        .map(String::as_str)
-        .collect();
-    assert_eq!(names, expected);
-    for (name, moments) in published.optimizer.moments() {
-        assert_eq!(
-            moments.shape(),
-            published.model.get(name).unwrap().shape(),
-            "{name}"
-        );
-        assert_eq!(moments.step(), 3, "{name}");
-        assert!(moments.second().iter().all(|v| *v >= 0.0), "{name}");
-    }
-    let expected_decay: Vec<bool> = names
-        .iter()
-        .map(|n| decays(n, published.model.get(n).unwrap().shape()))
-        .collect();
-    assert!(expected_decay.is_sorted());
-}
-
-/// Only tokens seen in the three steps have moments in the token table: indices and names match.
-#[test]
-fn published_moments_belong_to_the_tokens_seen() {
-    let published = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
-    let steps = Figures::open(&fixture("training/step1.safetensors"));
-    let (_, moments) = published
-        .optimizer
-        .moments()
-        .find(|(name, _)| *name == "token_embedding_no.weight")
-        .unwrap();
-    let width = moments.shape()[1];
-    let touched: Vec<u32> = moments
-        .second()
-        .chunks(width)
-        .zip(0..)
-        .filter(|(row, _)| row.iter().any(|v| *v != 0.0))
-        .map(|(_, id)| id)
-        .collect();
-    let seen: Vec<u32> = (0..3)
-        .flat_map(|step| steps.ids(&format!("tokens_step{step}")))
-        .collect();
-    assert!(
-        !touched.is_empty() && touched.iter().all(|id| seen.contains(id)),
-        "{touched:?}"
-    );
-    // Every token with a gradient in the first step has moments in the file.
-    let gradient = steps.f32("grad_step0.token_embedding_no.weight");
-    for (id, row) in gradient.chunks(width).enumerate() {
-        let had_gradient = row.iter().any(|v| *v != 0.0);
-        assert!(
-            !had_gradient || touched.contains(&(id as u32)),
-            "token {id}"
-        );
-    }
-}
-
-#[test]
-fn rejects_files_that_are_not_published_checkpoints() {
-    let fail = |path: &str| {
-        Published::<f32>::open(&fixture(path))
-            .unwrap_err()
-            .to_string()
-    };
-    let error = fail("models/vit_quickgelu/model.safetensors");
-    assert!(
-        error.contains("a safetensors file has no optimizer state"),
-        "{error}"
-    );
-    let error = fail("checkpoint/plain_clip.pt");
-    assert!(error.contains("missing `optimizer`"), "{error}");
-    assert!(fail("training/none.pt").contains("weights file not found"));
-}
-
-#[test]
-fn a_published_checkpoint_can_be_saved_and_resumed() {
-    let (_folder, store) = store();
-    let Published {
-        model,
-        optimizer,
-        step,
-        ..
-    } = Published::<f32>::open(&fixture("training/checkpoint_after3.pt")).unwrap();
-    let tensors: Vec<_> = model
-        .iter()
-        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
-        .collect();
-    let state = TrainingState {
-        step,
-        ..Run::new().state
-    };
-    let path = store
-        .save(
-            Label::Epoch(1),
-            Snapshot {
-                state: &state,
-                model: tensors,
-                notes: WeightsMetadata::default(),
-                optimizer: &optimizer,
-            },
-        )
-        .unwrap();
-    let loaded = TrainingCheckpoint::<f32>::load(&path).unwrap();
-    let same =
-        |a: &Checkpoint, b: &Checkpoint| a.iter().all(|(name, tensor)| b.get(name) == Some(tensor));
-    assert!(same(&model, &loaded.model) && model.len() == loaded.model.len());
-    for ((a, m), (b, n)) in optimizer.moments().zip(loaded.optimizer.moments()) {
-        assert_eq!(
-            (a, m.step(), m.first(), m.second()),
-            (b, n.step(), n.first(), n.second())
-        );
-    }
 }

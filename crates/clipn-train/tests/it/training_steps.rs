@@ -1,15 +1,15 @@
 //! Whole optimizer steps against the published ones: towers, objective, AdamW, schedule and clamp
 //! together.
 
-use clipn_engine::plain::{PlainText, PlainVision};
-use clipn_engine::{TransformerText, VisionTower};
-use clipn_model::{NoPrompt, Real, Side, TrainableImageTower, TrainableTextTower};
+use clipn_engine::reference::{ReferenceText, ReferenceVision};
+use clipn_engine::{TextTransformer, VisionTransformer};
+use clipn_model::{PromptSelection, Real, TextSide, TrainableImageTower, TrainableTextTower};
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
 use clipn_train::{
     AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess,
-    MicroBatch, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
+    MicroBatch, NoTexts, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
 };
 
 const SCHEDULE: Schedule = Schedule::Cosine {
@@ -18,22 +18,22 @@ const SCHEDULE: Schedule = Schedule::Cosine {
     total: 10,
 };
 
-fn fast(model: &str) -> Towers<f32, VisionTower, TransformerText> {
+fn fast(model: &str) -> Towers<f32, VisionTransformer, TextTransformer> {
     let w = weights(model);
     Towers {
-        image: VisionTower::from_weights(&w),
-        yes: TransformerText::from_weights(&w, Side::Yes),
-        no: Some(TransformerText::from_weights(&w, Side::No)),
+        image: VisionTransformer::from_weights(&w),
+        yes: TextTransformer::from_weights(&w, TextSide::Yes),
+        no: Some(TextTransformer::from_weights(&w, TextSide::No)),
         logit_scale: w.logit_scale().ln() as f32,
     }
 }
 
-fn plain(model: &str) -> Towers<f64, PlainVision<f64>, PlainText<f64>> {
+fn reference(model: &str) -> Towers<f64, ReferenceVision<f64>, ReferenceText<f64>> {
     let w = weights(model);
     Towers {
-        image: PlainVision::from_weights(&w),
-        yes: PlainText::from_weights(&w, Side::Yes),
-        no: Some(PlainText::from_weights(&w, Side::No)),
+        image: ReferenceVision::from_weights(&w),
+        yes: ReferenceText::from_weights(&w, TextSide::Yes),
+        no: Some(ReferenceText::from_weights(&w, TextSide::No)),
         logit_scale: w.logit_scale().ln(),
     }
 }
@@ -77,9 +77,9 @@ fn batch<T: Real>(
     // The published code draws one of 17: the 16 prompts, or their mean.
     let prompt = |index: u32| {
         if index == 16 {
-            NoPrompt::Mean
+            PromptSelection::Mean
         } else {
-            NoPrompt::Index(index as usize)
+            PromptSelection::Index(index as usize)
         }
     };
     let prompts = figures.ids(prompts)[rows.clone()]
@@ -94,7 +94,7 @@ fn batch<T: Real>(
             size,
         },
         yes: TextInput::Tokens(tokens.clone()),
-        no: Some((tokens, prompts)),
+        no: Some(NoTexts { tokens, prompts }),
     }
 }
 
@@ -148,7 +148,7 @@ fn three_steps_match_the_published_f32() {
                 .unwrap();
             let losses = figures.f64(&format!("losses_step{step}"));
             let found: Vec<f64> = report
-                .parts
+                .terms
                 .iter()
                 .map(|p| p.1)
                 .chain([report.total])
@@ -158,7 +158,7 @@ fn three_steps_match_the_published_f32() {
                 let name = |n: &str| format!("param_after_step{}.{n}", step + 1);
                 let no = trainer.towers().no.as_ref().unwrap();
                 check_parameters(
-                    no.params().named(Side::No),
+                    no.params().named_tensors(TextSide::No),
                     |n| figures.f32(&name(n)),
                     1e-4,
                     false,
@@ -176,14 +176,18 @@ fn three_steps_match_the_published_f32() {
 fn three_steps_match_the_published_f64() {
     let inputs = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
     let figures = Figures::open(&fixture("models/vit_quickgelu/train_f64.safetensors"));
-    let mut trainer = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut trainer = trainer(
+        reference("vit_quickgelu"),
+        GradientScaling::True,
+        SingleProcess,
+    );
     for step in 0..3 {
         let part = step_batch(&inputs, step, 0..8, Figures::f64);
         let report = trainer
             .step(&[part], SCHEDULE.learning_rate(step as u64))
             .unwrap();
         let found: Vec<f64> = report
-            .parts
+            .terms
             .iter()
             .map(|p| p.1)
             .chain([report.total])
@@ -197,7 +201,7 @@ fn three_steps_match_the_published_f64() {
     }
     let no = trainer.towers().no.as_ref().unwrap();
     check_parameters(
-        no.params().named(Side::No),
+        no.params().named_tensors(TextSide::No),
         |n| figures.f64(&format!("param_after_step3.{n}")),
         1e-10,
         true,
@@ -207,8 +211,16 @@ fn three_steps_match_the_published_f64() {
 #[test]
 fn micro_batches_take_the_same_step_as_one_batch() {
     let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
-    let mut whole = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
-    let mut parts = trainer(plain("vit_quickgelu"), GradientScaling::True, SingleProcess);
+    let mut whole = trainer(
+        reference("vit_quickgelu"),
+        GradientScaling::True,
+        SingleProcess,
+    );
+    let mut parts = trainer(
+        reference("vit_quickgelu"),
+        GradientScaling::True,
+        SingleProcess,
+    );
     let part = |rows| step_batch(&figures, 0, rows, Figures::f64);
     let one = whole.step(&[part(0..8)], 3e-4).unwrap();
     let three = parts
@@ -221,9 +233,9 @@ fn micro_batches_take_the_same_step_as_one_batch() {
     );
     for (a, b) in one
         .params()
-        .named(Side::No)
+        .named_tensors(TextSide::No)
         .iter()
-        .zip(three.params().named(Side::No))
+        .zip(three.params().named_tensors(TextSide::No))
     {
         assert!(relative_to_max(a.values, b.values) < 1e-9, "{}", a.name);
     }
@@ -249,7 +261,7 @@ fn two_ranks_match_the_published_step() {
             let mut trainer = trainer(fast("vit_quickgelu"), scaling, ranks);
             let report = trainer.step(&[part], 3e-4).unwrap();
             let found: Vec<f64> = report
-                .parts
+                .terms
                 .iter()
                 .map(|p| p.1)
                 .chain([report.total])
@@ -273,7 +285,14 @@ fn two_ranks_match_the_published_step() {
                 .map(|thread| thread.join().unwrap())
                 .collect()
         });
-        let no = |rank: usize| towers[rank].no.as_ref().unwrap().params().named(Side::No);
+        let no = |rank: usize| {
+            towers[rank]
+                .no
+                .as_ref()
+                .unwrap()
+                .params()
+                .named_tensors(TextSide::No)
+        };
         for (a, b) in no(0).iter().zip(no(1)) {
             assert_eq!(a.values, b.values, "ranks differ in {}", a.name);
         }

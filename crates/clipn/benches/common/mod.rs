@@ -4,13 +4,13 @@
 
 pub use clipn_testing::{random, test_data};
 
-use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
-use clipn::model::{Features, ModelConfig};
+use clipn::engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
+use clipn::model::{FeatureMatrix, ModelConfig};
 use clipn::tokenizer::TokenBatch;
 use random::Random;
 
 pub fn config(model: &str) -> ModelConfig {
-    ModelConfig::named(model).unwrap()
+    ModelConfig::embedded(model).unwrap()
 }
 
 /// Image tower for inference.
@@ -20,9 +20,9 @@ pub fn image_encoder(model: &str) -> VisionEncoder {
 }
 
 /// Frozen image tower for training.
-pub fn image_tower(model: &str) -> VisionTower {
+pub fn image_tower(model: &str) -> VisionTransformer {
     let config = config(model);
-    VisionTower::new(&config, Random::new(1).vision(&config)).with_packed_weights()
+    VisionTransformer::new(&config, Random::new(1).vision(&config)).with_packed_weights()
 }
 
 /// Random pixels of `batch` images of 224 × 224.
@@ -37,9 +37,9 @@ pub fn text_encoder(prompts: usize) -> TextEncoder {
 }
 
 /// Text tower of ViT-B-32 for training.
-pub fn text_tower(prompts: usize) -> TransformerText {
+pub fn text_tower(prompts: usize) -> TextTransformer {
     let config = config("ViT-B-32");
-    TransformerText::new(&config, Random::new(3).text(&config, prompts))
+    TextTransformer::new(&config, Random::new(3).text(&config, prompts))
 }
 
 /// Texts of full length: the largest id, which marks the end of the text, is last.
@@ -75,7 +75,7 @@ pub fn captions(batch: usize) -> TokenBatch {
 
 /// Normalized random features of ViT-B-32.
 pub fn features(batch: usize, seed: u64) -> Vec<f32> {
-    let mut features = Features::new(Random::new(seed).values(batch * 512, 1.0), 512);
+    let mut features = FeatureMatrix::new(Random::new(seed).values(batch * 512, 1.0), 512);
     features.normalize();
     features.values().to_vec()
 }

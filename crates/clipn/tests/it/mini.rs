@@ -2,14 +2,16 @@
 
 use clipn::checkpoint::Dtype;
 use clipn::engine::{TextEncoder, image_tower};
-use clipn::model::{Images, LogitScale, NoSide, Pretrained, PretrainedKind, Side, TextTower};
+use clipn::model::{
+    ImageBatch, LogitScale, NoSideOrigin, PretrainedKind, PretrainedWeights, TextSide, TextTower,
+};
 use clipn::prompts::TemplateSet;
 use clipn::tokenizer::Tokenizer;
 
 #[test]
 fn is_complete_and_small() {
-    let mini = Pretrained::mini().unwrap();
-    assert_eq!(mini.kind(), PretrainedKind::WithConfig);
+    let mini = PretrainedWeights::mini().unwrap();
+    assert_eq!(mini.kind(), PretrainedKind::EmbeddedConfig);
     assert!(
         mini.checkpoint()
             .iter()
@@ -23,22 +25,22 @@ fn is_complete_and_small() {
     assert!(bytes < 20_000_000, "{bytes} bytes");
     let weights = mini.weights(None).unwrap();
     assert_eq!(
-        (weights.no_side(), weights.no_prompts()),
-        (NoSide::Stored, 16)
+        (weights.no_side_origin(), weights.no_prompts()),
+        (NoSideOrigin::Stored, 16)
     );
     assert_eq!(
         mini.preprocessing().unwrap().unwrap().size,
         weights.config().vision.image_size
     );
-    let notes = mini.notes();
+    let notes = mini.metadata();
     assert_eq!(notes.logit_scale, Some(LogitScale::Trained));
-    TemplateSet::named(&notes.templates.unwrap()).unwrap();
+    TemplateSet::built_in(&notes.templates.unwrap()).unwrap();
 }
 
 #[test]
 fn records_its_training_vocabulary() {
-    let weights = Pretrained::mini().unwrap().weights(None).unwrap();
-    let words = weights.seen_words().unwrap();
+    let weights = PretrainedWeights::mini().unwrap().weights(None).unwrap();
+    let words = weights.training_vocabulary().unwrap();
     assert!((200..400).contains(&words.len()), "{}", words.len());
     assert!(words.unseen("school bus goldfish pizza").is_empty());
     assert_eq!(
@@ -49,20 +51,20 @@ fn records_its_training_vocabulary() {
 
 #[test]
 fn towers_return_finite_features() {
-    let weights = Pretrained::mini().unwrap().weights(None).unwrap();
+    let weights = PretrainedWeights::mini().unwrap().weights(None).unwrap();
     let size = weights.config().vision.image_size;
     let pixels: Vec<f32> = (0..3 * size * size)
         .map(|i| (i % 17) as f32 / 9.0 - 1.0)
         .collect();
     let image = image_tower(&weights)
-        .encode(Images::new(&pixels, size, size).unwrap())
+        .encode(ImageBatch::new(&pixels, size, size).unwrap())
         .unwrap();
     assert!(image.values().iter().all(|v| v.is_finite()));
     let tokens = Tokenizer::clip().tokenize_batch(
         &["a photo of a pizza."],
         weights.config().text.context_length,
     );
-    let [yes, no] = [Side::Yes, Side::No].map(|side| {
+    let [yes, no] = [TextSide::Yes, TextSide::No].map(|side| {
         let mut features = TextEncoder::from_weights(&weights, side)
             .encode(&tokens)
             .unwrap();

@@ -1,6 +1,7 @@
-use super::conv::{Beside, Conv, average};
-use super::grid::Size;
 use clipn_model::BottleneckParams;
+
+use super::conv::{Conv, Shortcut, average_pool};
+use super::grid::MapSize;
 
 /// A bottleneck block with its batch norms folded into the convolutions.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(super) struct Scratch {
 }
 
 impl Bottleneck {
-    pub fn new(params: &BottleneckParams<f32>) -> Self {
+    pub(crate) fn new(params: &BottleneckParams<f32>) -> Self {
         Self {
             conv1: Conv::new(&params.conv1),
             conv2: Conv::new(&params.conv2),
@@ -39,7 +40,13 @@ impl Bottleneck {
 
     /// Replaces `scratch.x`, `[images, size, channels]`, with the output of the block, and returns
     /// the size of the output. If `halves`, the block average-pools by 2.
-    pub fn run(&self, scratch: &mut Scratch, size: Size, halves: bool, threads: usize) -> Size {
+    pub(crate) fn run(
+        &self,
+        scratch: &mut Scratch,
+        size: MapSize,
+        halves: bool,
+        threads: usize,
+    ) -> MapSize {
         let Scratch {
             x,
             y,
@@ -49,21 +56,21 @@ impl Bottleneck {
             columns,
             ..
         } = scratch;
-        self.conv1.conv1x1(narrow, x, Beside::Nothing, threads);
+        self.conv1.conv1x1(narrow, x, Shortcut::None, threads);
         self.conv2
-            .neighbours(convolved, narrow, size, 1, columns, threads);
+            .conv3x3(convolved, narrow, size, 1, columns, threads);
         let to = if halves {
-            average(averaged, x, size, self.conv1.inner());
+            average_pool(averaged, x, size, self.conv1.inner());
             std::mem::swap(x, averaged);
-            average(narrow, convolved, size, self.conv2.out());
+            average_pool(narrow, convolved, size, self.conv2.out());
             std::mem::swap(narrow, convolved);
             size.halved()
         } else {
             size
         };
         let shortcut = match &self.downsample {
-            Some(conv) => Beside::Conv(conv, x),
-            None => Beside::Map(x),
+            Some(conv) => Shortcut::Projection(conv, x),
+            None => Shortcut::Identity(x),
         };
         self.conv3.conv1x1(y, convolved, shortcut, threads);
         std::mem::swap(x, y);
@@ -76,10 +83,10 @@ impl Bottleneck {
 pub(super) fn run_stage(
     blocks: &[Bottleneck],
     scratch: &mut Scratch,
-    mut size: Size,
+    mut size: MapSize,
     halves: bool,
     threads: usize,
-) -> Size {
+) -> MapSize {
     for (index, block) in blocks.iter().enumerate() {
         size = block.run(scratch, size, halves && index == 0, threads);
     }

@@ -1,6 +1,8 @@
-use super::grid::Size;
-use crate::kernels::{Matrix, MatrixMut, product};
+use clipn_base::simd::vectorized;
 use clipn_model::ConvParams;
+
+use super::grid::MapSize;
+use crate::kernels::{Epilogue, Matrix, MatrixMut, gemm};
 
 /// Added to the variance in every batch norm.
 const EPS: f64 = 1e-5;
@@ -26,25 +28,25 @@ pub(super) struct Conv {
 
 /// Term added to the output of a convolution before the ReLU.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Beside<'a> {
+pub(super) enum Shortcut<'a> {
     /// No term.
-    Nothing,
+    None,
     /// A feature map, `[rows, out]`: the identity shortcut of a bottleneck block.
-    Map(&'a [f32]),
+    Identity(&'a [f32]),
     /// Another 1×1 convolution, of another feature map: the projection shortcut of a bottleneck
     /// block.
-    Conv(&'a Conv, &'a [f32]),
+    Projection(&'a Conv, &'a [f32]),
 }
 
 impl Conv {
     /// Folds the batch norm into the weights, in f64: w·s and b − mean·s, with s = weight /
     /// √(variance + ε).
-    pub fn new(params: &ConvParams<f32>) -> Self {
+    pub(crate) fn new(params: &ConvParams<f32>) -> Self {
         let &ConvParams {
-            inner,
-            out,
-            kernel,
-            ref norm,
+            in_channels: inner,
+            out_channels: out,
+            kernel_size: kernel,
+            batch_norm: ref norm,
             ..
         } = params;
         let scale: Vec<f64> = norm
@@ -79,18 +81,24 @@ impl Conv {
     }
 
     /// Number of input channels.
-    pub fn inner(&self) -> usize {
+    pub(crate) fn inner(&self) -> usize {
         self.inner
     }
 
     /// Number of output channels.
-    pub fn out(&self) -> usize {
+    pub(crate) fn out(&self) -> usize {
         self.out
     }
 
     /// Computes a 1×1 convolution of `x`, `[rows, inner]`, into `y`, `[rows, out]`, adds
     /// `shortcut`, and applies ReLU.
-    pub fn conv1x1(&self, y: &mut Vec<f32>, x: &[f32], shortcut: Beside<'_>, threads: usize) {
+    pub(crate) fn conv1x1(
+        &self,
+        y: &mut Vec<f32>,
+        x: &[f32],
+        shortcut: Shortcut<'_>,
+        threads: usize,
+    ) {
         let rows = x.len() / self.inner;
         reset(y, rows * self.out);
         let part = part_rows(self.out.max(self.inner));
@@ -104,15 +112,15 @@ impl Conv {
                 threads,
             );
             match shortcut {
-                Beside::Nothing => add_bias_and_relu(y, &self.bias),
-                Beside::Map(map) => {
+                Shortcut::None => add_bias_and_relu(y, &self.bias),
+                Shortcut::Identity(map) => {
                     add_map_bias_and_relu(
                         y,
                         &map[rows.start * self.out..rows.end * self.out],
                         &self.bias,
                     );
                 }
-                Beside::Conv(conv, x) => {
+                Shortcut::Projection(conv, x) => {
                     let x = &x[rows.start * conv.inner..rows.end * conv.inner];
                     conv.multiply(y, x, true, threads);
                     let bias: Vec<f32> = self
@@ -130,11 +138,11 @@ impl Conv {
     /// Computes a 3×3 convolution with padding 1 of feature maps, `[images, size, inner]`, into
     /// `y`, `[images, size / stride, out]`, and applies ReLU. `columns` is a buffer for the
     /// gathered neighborhoods.
-    pub fn neighbours(
+    pub(crate) fn conv3x3(
         &self,
         y: &mut Vec<f32>,
         x: &[f32],
-        size: Size,
+        size: MapSize,
         stride: usize,
         columns: &mut Vec<f32>,
         threads: usize,
@@ -163,15 +171,17 @@ impl Conv {
     fn multiply(&self, y: &mut [f32], x: &[f32], accumulate: bool, threads: usize) {
         let inner = self.weight.len() / self.out;
         let (x, weight) = (
-            Matrix::packed(x, inner),
-            Matrix::packed(&self.weight, self.out),
+            Matrix::row_major(x, inner),
+            Matrix::row_major(&self.weight, self.out),
         );
-        product(
-            MatrixMut::packed(y, self.out),
+        gemm(
+            MatrixMut::row_major(y, self.out),
             x,
             weight,
-            1.0,
-            accumulate,
+            Epilogue {
+                accumulate,
+                ..Epilogue::default()
+            },
             threads,
         );
     }
@@ -192,7 +202,7 @@ pub(super) fn reset(buffer: &mut Vec<f32>, length: usize) {
 fn gather(
     out: &mut [f32],
     map: &[f32],
-    Size { height, width }: Size,
+    MapSize { height, width }: MapSize,
     channels: usize,
     (row, column): (usize, usize),
 ) {
@@ -215,7 +225,7 @@ fn gather(
 }
 
 fn add_bias_and_relu(x: &mut [f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for row in x.chunks_exact_mut(bias.len()) {
@@ -228,7 +238,7 @@ fn add_bias_and_relu(x: &mut [f32], bias: &[f32]) {
 }
 
 fn add_map_bias_and_relu(x: &mut [f32], map: &[f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for (row, map) in x
@@ -251,7 +261,7 @@ fn relu(x: f32) -> f32 {
 
 /// Computes the 2×2 average pooling of feature maps, `[images, size, channels]`, into
 /// `[images, size / 2, channels]`.
-pub(super) fn average(out: &mut Vec<f32>, x: &[f32], size: Size, channels: usize) {
+pub(super) fn average_pool(out: &mut Vec<f32>, x: &[f32], size: MapSize, channels: usize) {
     let to = size.halved();
     let images = x.len() / (size.area() * channels);
     reset(out, images * to.area() * channels);
@@ -259,7 +269,7 @@ pub(super) fn average(out: &mut Vec<f32>, x: &[f32], size: Size, channels: usize
         return;
     }
     let wide = size.width * channels;
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for (row, out) in out.chunks_exact_mut(to.width * channels).enumerate() {

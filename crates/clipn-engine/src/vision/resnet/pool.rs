@@ -1,5 +1,6 @@
-use crate::kernels::{Matrix, MatrixMut, add, add_bias, masked_softmax, product};
 use clipn_model::{AttentionPoolParams, LinearParams};
+
+use crate::kernels::{Epilogue, Matrix, MatrixMut, add, add_bias, gemm, masked_softmax};
 
 /// Attention pooling (open_clip's `AttentionPool2d`): attention of the mean position over all
 /// positions of the last map.
@@ -17,7 +18,7 @@ pub(super) struct AttentionPool<'a> {
 
 impl AttentionPool<'_> {
     /// Computes features, `[images, D]`, from the last feature maps, `[images, positions, width]`.
-    pub fn run(&self, out: &mut [f32], maps: &[f32], threads: usize) {
+    pub(crate) fn run(&self, out: &mut [f32], maps: &[f32], threads: usize) {
         let width = self.params.q_proj.bias.len();
         let (length, head_width) = (self.positions.len() / width, width / self.heads);
         let tokens = self.tokens(maps, width);
@@ -32,8 +33,9 @@ impl AttentionPool<'_> {
         // [images, heads, width].
         let mut heads = vec![0.0; images * self.heads * width];
         for head in 0..self.heads {
-            let queries = Matrix::packed(&queries, width).columns(head * head_width, head_width);
-            let keys = Matrix::packed(
+            let queries =
+                Matrix::row_major(&queries, width).column_range(head * head_width, head_width);
+            let keys = Matrix::row_major(
                 head_weight(&self.params.k_proj, head, head_width, width),
                 width,
             );
@@ -43,31 +45,29 @@ impl AttentionPool<'_> {
                 width,
                 self.heads * width,
             );
-            product(key_queries, queries, keys, 1.0, false, threads);
+            gemm(key_queries, queries, keys, Epilogue::default(), threads);
         }
         let mut logits = vec![0.0; self.heads * length];
         let each = tokens
             .chunks_exact(length * width)
             .zip(heads.chunks_exact_mut(self.heads * width));
         for (tokens, heads) in each {
-            let tokens = Matrix::packed(tokens, width);
-            let key_queries = Matrix::packed(heads, width);
-            product(
-                MatrixMut::packed(&mut logits, length),
+            let tokens = Matrix::row_major(tokens, width);
+            let key_queries = Matrix::row_major(heads, width);
+            gemm(
+                MatrixMut::row_major(&mut logits, length),
                 key_queries,
                 tokens.transposed(),
-                1.0,
-                false,
+                Epilogue::default(),
                 threads,
             );
             masked_softmax(&mut logits, length, |_| length);
-            let probabilities = Matrix::packed(&logits, length);
-            product(
-                MatrixMut::packed(heads, width),
+            let probabilities = Matrix::row_major(&logits, length);
+            gemm(
+                MatrixMut::row_major(heads, width),
                 probabilities,
                 tokens,
-                1.0,
-                false,
+                Epilogue::default(),
                 threads,
             );
         }
@@ -75,7 +75,7 @@ impl AttentionPool<'_> {
         let mut attended = vec![0.0; images * width];
         for head in 0..self.heads {
             let weighted = Matrix::new(&heads[head * width..], images, width, self.heads * width);
-            let values = Matrix::packed(
+            let values = Matrix::row_major(
                 head_weight(&self.params.v_proj, head, head_width, width),
                 width,
             );
@@ -85,11 +85,17 @@ impl AttentionPool<'_> {
                 head_width,
                 width,
             );
-            product(attended, weighted, values.transposed(), 1.0, false, threads);
+            gemm(
+                attended,
+                weighted,
+                values.transposed(),
+                Epilogue::default(),
+                threads,
+            );
         }
         add_bias(&mut attended, &self.params.v_proj.bias);
         out.copy_from_slice(&linear(
-            Matrix::packed(&attended, width),
+            Matrix::row_major(&attended, width),
             images,
             &self.params.c_proj,
             threads,
@@ -124,14 +130,13 @@ fn head_weight(params: &LinearParams<f32>, head: usize, head_width: usize, width
 /// Computes x·weightᵀ + bias, for an `x` with `rows` rows.
 fn linear(x: Matrix<'_>, rows: usize, params: &LinearParams<f32>, threads: usize) -> Vec<f32> {
     let out = params.bias.len();
-    let weight = Matrix::packed(&params.weight, x.width()).transposed();
+    let weight = Matrix::row_major(&params.weight, x.columns()).transposed();
     let mut y = vec![0.0; rows * out];
-    product(
-        MatrixMut::packed(&mut y, out),
+    gemm(
+        MatrixMut::row_major(&mut y, out),
         x,
         weight,
-        1.0,
-        false,
+        Epilogue::default(),
         threads,
     );
     add_bias(&mut y, &params.bias);

@@ -1,16 +1,17 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::block::{Bottleneck, Scratch, run_stage};
-use super::conv::{Conv, average};
-use super::grid::{Size, last_grid};
-use super::pool::AttentionPool;
-use crate::chunks::map_chunks;
-use crate::vision::positional_embedding_for;
 use clipn_model::{
-    AttentionPoolParams, Features, ImageTower, Images, ModelConfig, ModelError, ResNetParams,
-    STAGES, VisionConfig, Weights,
+    AttentionPoolParams, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
+    ModelWeights, ResNetParams, STAGES, VisionConfig,
 };
+
+use super::block::{Bottleneck, Scratch, run_stage};
+use super::conv::{Conv, average_pool};
+use super::grid::{MapSize, last_grid};
+use super::pool::AttentionPool;
+use crate::chunks::par_map_chunks;
+use crate::vision::positional_embedding_for;
 
 /// Intended number of positions of last feature maps per chunk of images: 8 images of RN50, or 2 of
 /// RN50x64.
@@ -56,8 +57,8 @@ impl ResNetTower {
     /// # Errors
     ///
     /// Returns an error if the image tower of the weights is a ViT.
-    pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
-        Ok(Self::new(weights.config(), &weights.resnet()?))
+    pub fn from_weights(weights: &ModelWeights) -> Result<Self, ModelError> {
+        Ok(Self::new(weights.config(), &weights.resnet_params()?))
     }
 
     /// Computes the last feature maps of some images, `[images, positions, width]`, into
@@ -65,13 +66,13 @@ impl ResNetTower {
     fn last_maps(
         &self,
         scratch: &mut Scratch,
-        images: &Images<'_, f32>,
+        images: &ImageBatch<'_, f32>,
         which: Range<usize>,
         threads: usize,
     ) {
         let (single, chunked) = self.stages.split_at(PER_IMAGE_STAGES);
         scratch.maps.clear();
-        let mut size = Size {
+        let mut size = MapSize {
             height: 0,
             width: 0,
         };
@@ -92,11 +93,11 @@ impl ResNetTower {
     fn stem(
         &self,
         scratch: &mut Scratch,
-        images: &Images<'_, f32>,
+        images: &ImageBatch<'_, f32>,
         index: usize,
         threads: usize,
-    ) -> Size {
-        let size = Size {
+    ) -> MapSize {
+        let size = MapSize {
             height: images.height(),
             width: images.width(),
         };
@@ -104,11 +105,11 @@ impl ResNetTower {
         let [conv1, conv2, conv3] = &self.stem;
         let planes = &images.pixels()[index * images.image_len()..][..images.image_len()];
         interleave(x, planes);
-        conv1.neighbours(y, x, size, 2, columns, threads);
+        conv1.conv3x3(y, x, size, 2, columns, threads);
         let size = size.strided();
-        conv2.neighbours(x, y, size, 1, columns, threads);
-        conv3.neighbours(y, x, size, 1, columns, threads);
-        average(x, y, size, conv3.out());
+        conv2.conv3x3(x, y, size, 1, columns, threads);
+        conv3.conv3x3(y, x, size, 1, columns, threads);
+        average_pool(x, y, size, conv3.out());
         size.halved()
     }
 }
@@ -136,7 +137,7 @@ impl ImageTower<f32> for ResNetTower {
         self.config.image_size
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         let grid = last_grid(&images)?;
         let positions =
             positional_embedding_for(&self.attnpool.positional_embedding, &self.config, grid);
@@ -145,14 +146,14 @@ impl ImageTower<f32> for ResNetTower {
             heads: self.config.heads,
             positions: &positions,
         };
-        let lengths = vec![grid.0 * grid.1; images.len()];
+        let lengths = vec![grid.len(); images.len()];
         let mut values = vec![0.0; images.len() * self.embed_dim];
         let encode =
             |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
                 self.last_maps(scratch, &images, range, threads);
                 pool.run(out, &scratch.x, threads);
             };
-        map_chunks(
+        par_map_chunks(
             &lengths,
             TARGET_CHUNK_POSITIONS,
             self.embed_dim,
@@ -160,6 +161,6 @@ impl ImageTower<f32> for ResNetTower {
             &SCRATCH,
             encode,
         );
-        Ok(Features::new(values, self.embed_dim))
+        Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }

@@ -1,11 +1,52 @@
 //! Markers and marker segments (T.81 Annex B).
-use super::{NAME, damaged, unsupported};
+use super::{NAME, corrupt, unsupported};
 use crate::error::ImageError;
+
+/// First frame header marker: baseline DCT.
+pub(super) const SOF0: u8 = 0xC0;
+/// Frame header marker of progressive DCT.
+const SOF2: u8 = 0xC2;
+/// Frame header marker of lossless coding.
+const SOF3: u8 = 0xC3;
+/// First frame header marker of arithmetic coding.
+const SOF9: u8 = 0xC9;
+/// Last frame header marker of nonhierarchical arithmetic coding.
+const SOF11: u8 = 0xCB;
+/// Last frame header marker.
+const SOF15: u8 = 0xCF;
+/// Huffman tables.
+pub(super) const DHT: u8 = 0xC4;
+/// Reserved for JPEG extensions.
+const JPG: u8 = 0xC8;
+/// Arithmetic coding conditioning.
+const DAC: u8 = 0xCC;
+/// First restart marker.
+pub(super) const RST0: u8 = 0xD0;
+/// Last restart marker.
+pub(super) const RST7: u8 = 0xD7;
+/// Start of image.
+pub(super) const SOI: u8 = 0xD8;
+/// End of image.
+pub(super) const EOI: u8 = 0xD9;
+/// Start of scan.
+pub(super) const SOS: u8 = 0xDA;
+/// Quantization tables.
+pub(super) const DQT: u8 = 0xDB;
+/// Restart interval.
+pub(super) const DRI: u8 = 0xDD;
+/// Application segment of JFIF.
+const APP0: u8 = 0xE0;
+/// Application segment of EXIF.
+const APP1: u8 = 0xE1;
+/// Application segment of Adobe.
+const APP14: u8 = 0xEE;
+/// Temporary use in arithmetic coding.
+const TEM: u8 = 0x01;
 
 /// Color space of the coded components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColorSpace {
-    Grey,
+    Grayscale,
     Rgb,
     YCbCr,
     /// CMYK, stored inverted.
@@ -14,15 +55,23 @@ pub(super) enum ColorSpace {
     Ycck,
 }
 
+/// Sampling factors of a component (T.81 A.1.1), 1 to 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SamplingFactors {
+    /// Horizontal sampling factor (Hi).
+    pub(super) horizontal: usize,
+    /// Vertical sampling factor (Vi).
+    pub(super) vertical: usize,
+}
+
 /// Component specification of a frame header (T.81 B.2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FrameComponent {
     /// Component identifier (Ci).
-    pub id: u8,
-    /// Horizontal and vertical sampling factors (Hi, Vi), 1 to 4.
-    pub sampling: (usize, usize),
+    pub(super) id: u8,
+    pub(super) sampling_factors: SamplingFactors,
     /// Quantization table destination (Tqi), 0 to 3.
-    pub quantization_table: usize,
+    pub(super) quantization_table: usize,
 }
 
 /// Frame header (SOF marker segment, T.81 B.2.2).
@@ -32,11 +81,11 @@ pub(super) struct Frame {
     /// Sample precision (P) in bits.
     precision: u8,
     /// Samples per line (X).
-    pub width: u32,
+    pub(super) width: u32,
     /// Number of lines (Y).
-    pub height: u32,
+    pub(super) height: u32,
     /// Component specifications in the order of the header.
-    pub components: Vec<FrameComponent>,
+    pub(super) components: Vec<FrameComponent>,
 }
 
 impl Frame {
@@ -48,7 +97,10 @@ impl Frame {
         let (components, _) = components.get(..3 * usize::from(*count))?.as_chunks::<3>();
         let component = |[id, sampling, table]: &[u8; 3]| FrameComponent {
             id: *id,
-            sampling: (usize::from(sampling >> 4), usize::from(sampling & 15)),
+            sampling_factors: SamplingFactors {
+                horizontal: usize::from(sampling >> 4),
+                vertical: usize::from(sampling & 15),
+            },
             quantization_table: usize::from(*table),
         };
         Some(Self {
@@ -62,27 +114,28 @@ impl Frame {
 
     /// Whether the coding process is progressive DCT (SOF2).
     pub(super) fn is_progressive(&self) -> bool {
-        self.marker == 0xC2
+        self.marker == SOF2
     }
 
     /// Returns the maximum sampling factors (Hmax, Vmax).
-    pub(super) fn max_sampling(&self) -> (usize, usize) {
-        let largest = |factor: fn(&FrameComponent) -> usize| {
-            self.components.iter().map(factor).max().unwrap_or(1)
+    pub(super) fn max_sampling_factors(&self) -> SamplingFactors {
+        let max = |factor: fn(&SamplingFactors) -> usize| {
+            let factors = self.components.iter().map(|c| factor(&c.sampling_factors));
+            factors.max().unwrap_or(1)
         };
-        (
-            largest(|component| component.sampling.0),
-            largest(|component| component.sampling.1),
-        )
+        SamplingFactors {
+            horizontal: max(|factors| factors.horizontal),
+            vertical: max(|factors| factors.vertical),
+        }
     }
 
     /// Rejects frames that are not supported or invalid.
-    pub(super) fn check(&self) -> Result<(), ImageError> {
+    pub(super) fn validate(&self) -> Result<(), ImageError> {
         match self.marker {
-            // SOF0 to SOF2: baseline, extended sequential and progressive DCT.
-            0xC0..=0xC2 => {}
-            0xC3 => return Err(unsupported(NAME, "lossless coding")),
-            0xC9..=0xCB => return Err(unsupported(NAME, "arithmetic coding")),
+            // Baseline, extended sequential and progressive DCT.
+            SOF0..=SOF2 => {}
+            SOF3 => return Err(unsupported(NAME, "lossless coding")),
+            SOF9..=SOF11 => return Err(unsupported(NAME, "arithmetic coding")),
             _ => return Err(unsupported(NAME, "hierarchical coding")),
         }
         if self.precision != 8 {
@@ -97,11 +150,17 @@ impl Frame {
                 format!("{} components", self.components.len()),
             ));
         }
-        let (max_h, max_v) = self.max_sampling();
+        let SamplingFactors {
+            horizontal: max_h,
+            vertical: max_v,
+        } = self.max_sampling_factors();
         for component in &self.components {
-            let (h, v) = component.sampling;
+            let SamplingFactors {
+                horizontal: h,
+                vertical: v,
+            } = component.sampling_factors;
             if !(1..=4).contains(&h) || !(1..=4).contains(&v) || component.quantization_table > 3 {
-                return Err(damaged(
+                return Err(corrupt(
                     NAME,
                     format!(
                         "component {}: sampling factors {h}x{v}, quantization table {}",
@@ -122,28 +181,28 @@ impl Frame {
 
 /// Contents of the marker segments up to the end-of-image marker.
 #[derive(Default)]
-pub(super) struct Headers<'a> {
+pub(super) struct JpegHeaders<'a> {
     /// First frame header.
-    pub frame: Option<Frame>,
+    pub(super) frame: Option<Frame>,
     /// Whether there is a JFIF APP0 segment.
     jfif: bool,
     /// Color transform flag of the Adobe APP14 segment: 0 none, 1 YCbCr, 2 YCCK.
     adobe_transform: Option<u8>,
     /// TIFF structure of the EXIF APP1 segment.
-    pub exif: Option<&'a [u8]>,
+    pub(super) exif: Option<&'a [u8]>,
     /// Whether the end-of-image marker was found.
-    pub complete: bool,
+    pub(super) has_eoi: bool,
 }
 
-impl<'a> Headers<'a> {
+impl<'a> JpegHeaders<'a> {
     /// Reads the marker segments of a file.
     pub(super) fn read(bytes: &'a [u8]) -> Self {
         let mut headers = Self::default();
         let mut position = 2;
         while let Some((marker, after)) = next_marker(bytes, position) {
             position = after;
-            if marker == END {
-                headers.complete = true;
+            if marker == EOI {
+                headers.has_eoi = true;
                 break;
             }
             if !has_segment(marker) {
@@ -161,12 +220,12 @@ impl<'a> Headers<'a> {
     /// Reads one marker segment.
     fn read_segment(&mut self, marker: u8, segment: &'a [u8]) {
         match marker {
-            // DHT, JPG and DAC: not frame headers.
-            0xC4 | 0xC8 | 0xCC => {}
-            0xC0..=0xCF if self.frame.is_none() => self.frame = Frame::read(marker, segment),
-            0xE0 if segment.len() >= 12 && segment.starts_with(b"JFIF\0") => self.jfif = true,
-            0xE1 if self.exif.is_none() => self.exif = segment.strip_prefix(b"Exif\0\0"),
-            0xEE if segment.len() >= 12 && segment.starts_with(b"Adobe") => {
+            // In the range of the frame headers, but none.
+            DHT | JPG | DAC => {}
+            SOF0..=SOF15 if self.frame.is_none() => self.frame = Frame::read(marker, segment),
+            APP0 if segment.len() >= 12 && segment.starts_with(b"JFIF\0") => self.jfif = true,
+            APP1 if self.exif.is_none() => self.exif = segment.strip_prefix(b"Exif\0\0"),
+            APP14 if segment.len() >= 12 && segment.starts_with(b"Adobe") => {
                 self.adobe_transform = Some(segment[11]);
             }
             _ => {}
@@ -174,14 +233,14 @@ impl<'a> Headers<'a> {
     }
 
     /// Infers the color space of the components, with libjpeg's heuristics.
-    pub(super) fn colours(&self, frame: &Frame) -> ColorSpace {
+    pub(super) fn color_space(&self, frame: &Frame) -> ColorSpace {
         let ids: Vec<u8> = frame
             .components
             .iter()
             .map(|component| component.id)
             .collect();
         match (ids.as_slice(), self.adobe_transform) {
-            ([_], _) => ColorSpace::Grey,
+            ([_], _) => ColorSpace::Grayscale,
             ([_, _, _], _) if self.jfif => ColorSpace::YCbCr,
             ([_, _, _], Some(0)) | (b"RGB", None) => ColorSpace::Rgb,
             ([_, _, _], _) => ColorSpace::YCbCr,
@@ -191,13 +250,10 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// End-of-image marker (EOI).
-pub(super) const END: u8 = 0xD9;
-
 /// Whether the marker starts a marker segment, with a length and parameters; TEM, RSTn, SOI and EOI
 /// do not.
 pub(super) fn has_segment(marker: u8) -> bool {
-    !matches!(marker, 0x01 | 0xD0..=0xD9)
+    !matches!(marker, TEM | RST0..=EOI)
 }
 
 /// Returns the parameters of the marker segment whose length is at `position`, without the length.

@@ -1,13 +1,13 @@
 //! Huffman decoding and the bit reader below it (T.81 Annex C and F.2.2).
 use super::headers::next_marker;
-use super::{NAME, damaged};
+use super::{NAME, corrupt};
 use crate::error::ImageError;
 
 /// Maximum length in bits of codes decoded with one table lookup.
 const LOOKAHEAD_BITS: u32 = 9;
 
 /// Huffman table in the form used for decoding.
-pub(super) struct Table {
+pub(super) struct HuffmanTable {
     /// Length (high byte) and symbol of the code that the next bits start with; 0 for longer codes.
     lookup: [u16; 1 << LOOKAHEAD_BITS],
     /// Value (high byte), run and total length of an AC coefficient whose code and additional bits
@@ -21,11 +21,11 @@ pub(super) struct Table {
     symbols: Vec<u8>,
 }
 
-impl Table {
+impl HuffmanTable {
     /// Creates the table with `counts[i]` codes of `i + 1` bits (BITS and HUFFVAL, T.81 C.2).
     ///
     /// # Errors
-    /// [`ImageError::Damaged`] if there are more codes than the lengths allow.
+    /// [`ImageError::Corrupt`] if there are more codes than the lengths allow.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, ImageError> {
         let mut table = Self {
             lookup: [0; 1 << LOOKAHEAD_BITS],
@@ -40,7 +40,7 @@ impl Table {
             table.value_offset[length] = index as i32 - code;
             for symbol in &symbols[index..index + count] {
                 if code >> length != 0 {
-                    return Err(damaged(
+                    return Err(corrupt(
                         NAME,
                         "Huffman table has more codes than its code lengths allow",
                     ));
@@ -100,7 +100,7 @@ pub(super) struct BitReader<'a> {
     /// Number of valid bits in `buffer`.
     count: u32,
     /// Whether more bits were read than the segment has; the missing bits are zeros.
-    pub insufficient_data: bool,
+    pub(super) insufficient_data: bool,
 }
 
 impl<'a> BitReader<'a> {
@@ -130,7 +130,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// Returns the first marker at or after `position` and the position after it.
-    pub(super) fn marker_from(&self, position: usize) -> Option<(u8, usize)> {
+    pub(super) fn next_marker_from(&self, position: usize) -> Option<(u8, usize)> {
         next_marker(self.bytes, position)
     }
 
@@ -195,7 +195,7 @@ impl<'a> BitReader<'a> {
 
     /// Reads the next `count` (0 to 16) bits (RECEIVE, T.81 F.2.2.4).
     #[inline(always)]
-    pub(super) fn bits(&mut self, count: u32) -> u32 {
+    pub(super) fn receive(&mut self, count: u32) -> u32 {
         if count == 0 {
             return 0;
         }
@@ -207,14 +207,14 @@ impl<'a> BitReader<'a> {
 
     /// Decodes the next symbol (DECODE, T.81 F.2.2.3); 0 for a code that is not in the table.
     #[inline(always)]
-    pub(super) fn symbol(&mut self, table: &Table) -> u8 {
+    pub(super) fn decode(&mut self, table: &HuffmanTable) -> u8 {
         self.refill();
         self.decode_buffered(table)
     }
 
     /// Decodes the next symbol without a refill.
     #[inline(always)]
-    fn decode_buffered(&mut self, table: &Table) -> u8 {
+    fn decode_buffered(&mut self, table: &HuffmanTable) -> u8 {
         let entry = table.lookup[self.peek(LOOKAHEAD_BITS) as usize];
         if entry != 0 {
             self.consume(u32::from(entry >> 8));
@@ -225,7 +225,7 @@ impl<'a> BitReader<'a> {
 
     /// Decodes a code longer than [`LOOKAHEAD_BITS`].
     #[inline(never)]
-    fn decode_long(&mut self, table: &Table) -> u8 {
+    fn decode_long(&mut self, table: &HuffmanTable) -> u8 {
         for length in LOOKAHEAD_BITS + 1..=16 {
             let code = self.peek(length) as i32;
             if code <= table.max_code[length as usize] {
@@ -249,8 +249,8 @@ impl<'a> BitReader<'a> {
 
     /// Decodes the difference of a DC coefficient to its prediction (DIFF, T.81 F.2.2.1).
     #[inline(always)]
-    pub(super) fn difference(&mut self, table: &Table) -> i32 {
-        match u32::from(self.symbol(table) & 15) {
+    pub(super) fn dc_difference(&mut self, table: &HuffmanTable) -> i32 {
+        match u32::from(self.decode(table) & 15) {
             0 => 0,
             size => self.receive_extend_buffered(size),
         }
@@ -259,7 +259,7 @@ impl<'a> BitReader<'a> {
     /// Decodes the next AC coefficient (T.81 F.2.2.2): the run of zeros before it and its value, 0
     /// for symbols without a coefficient (EOB, ZRL).
     #[inline(always)]
-    pub(super) fn coefficient(&mut self, table: &Table) -> (usize, i32) {
+    pub(super) fn ac_coefficient(&mut self, table: &HuffmanTable) -> (usize, i32) {
         self.refill();
         let fast = table.fast_ac[self.peek(LOOKAHEAD_BITS) as usize];
         if fast != 0 {
@@ -283,48 +283,48 @@ impl<'a> BitReader<'a> {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
+    fn table() -> HuffmanTable {
         // 0 -> 3, 10 -> 0x11, 110 -> 0, and a code 1110... of 12 bits -> 0x25.
         let mut counts = [0; 16];
         (counts[0], counts[1], counts[2], counts[11]) = (1, 1, 1, 1);
-        Table::new(&counts, &[3, 0x11, 0, 0x25]).unwrap()
+        HuffmanTable::new(&counts, &[3, 0x11, 0, 0x25]).unwrap()
     }
 
     #[test]
     fn decodes_short_and_long_codes() {
         let mut bits = BitReader::new(&[0b0101_1011, 0b1000_0000, 0b0000_0000], 0);
         let table = table();
-        let symbols: Vec<u8> = (0..4).map(|_| bits.symbol(&table)).collect();
+        let symbols: Vec<u8> = (0..4).map(|_| bits.decode(&table)).collect();
         assert_eq!(symbols, [3, 0x11, 0, 0x25]);
         let mut bits = BitReader::new(&[0b1110_0000, 0b0000_1000], 0);
-        assert_eq!(bits.symbol(&table), 0x25);
-        assert_eq!(bits.bits(1), 1);
+        assert_eq!(bits.decode(&table), 0x25);
+        assert_eq!(bits.receive(1), 1);
     }
 
     #[test]
     fn unknown_codes_decode_to_zero() {
         let mut bits = BitReader::new(&[0b1111_0000, 0, 0b0101_0000], 0);
         let table = table();
-        assert_eq!(bits.symbol(&table), 0);
-        assert_eq!(bits.symbol(&table), 0x11);
+        assert_eq!(bits.decode(&table), 0);
+        assert_eq!(bits.decode(&table), 0x11);
     }
 
     #[test]
     fn decodes_signed_ac_coefficients() {
         let mut bits = BitReader::new(&[0b1011_0011, 0b1110_0000, 0b0000_1001], 0);
         let table = table();
-        assert_eq!(bits.coefficient(&table), (1, 1));
-        assert_eq!(bits.coefficient(&table), (1, -1));
-        assert_eq!(bits.bits(1), 1);
+        assert_eq!(bits.ac_coefficient(&table), (1, 1));
+        assert_eq!(bits.ac_coefficient(&table), (1, -1));
+        assert_eq!(bits.receive(1), 1);
     }
 
     #[test]
     fn bits_end_at_a_marker_and_stuffed_zeros_are_removed() {
         let mut bits = BitReader::new(&[0xFF, 0x00, 0x12, 0xFF, 0xD9], 0);
-        assert_eq!(bits.bits(16), 0xFF12);
+        assert_eq!(bits.receive(16), 0xFF12);
         assert!(!bits.insufficient_data);
         assert_eq!(
-            (bits.bits(3), bits.insufficient_data, bits.position()),
+            (bits.receive(3), bits.insufficient_data, bits.position()),
             (0, true, 3)
         );
     }
@@ -333,6 +333,6 @@ mod tests {
     fn rejects_tables_with_too_many_codes() {
         let mut counts = [0; 16];
         counts[0] = 3;
-        assert!(Table::new(&counts, &[1, 2, 3]).is_err());
+        assert!(HuffmanTable::new(&counts, &[1, 2, 3]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Inverse DCT (T.81 A.3.3): Loeffler, Ligtenberg and Moschytz (1989) in 13-bit fixed point,
 //! rounded as in libjpeg's accurate integer method (`jidctint.c`).
 
-use crate::transpose::transpose_bytes;
+use crate::simd_transpose::transpose_bytes;
 
 /// Fractional bits of the factors.
 const CONST_BITS: u32 = 13;
@@ -15,7 +15,10 @@ type Block = [[i32; 8]; 8];
 ///
 /// Coefficients and quantization table are in row order, not in zig-zag order.
 #[inline(always)]
-pub(super) fn samples(coefficients: &[i16; 64], quantization: &[u16; 64]) -> [[u8; 8]; 8] {
+pub(super) fn dequantize_and_idct(
+    coefficients: &[i16; 64],
+    quantization: &[u16; 64],
+) -> [[u8; 8]; 8] {
     if coefficients[1..].iter().all(|value| *value == 0) {
         let flat = i32::from(coefficients[0].wrapping_mul(quantization[0] as i16)) << PASS1_BITS;
         return [[to_byte(round(flat, PASS1_BITS + 3)); 8]; 8];
@@ -140,9 +143,9 @@ mod tests {
     fn a_dc_coefficient_alone_gives_a_flat_block() {
         let mut coefficients = [0; 64];
         coefficients[0] = 5;
-        assert_eq!(samples(&coefficients, &[16; 64]), [[138; 8]; 8]);
+        assert_eq!(dequantize_and_idct(&coefficients, &[16; 64]), [[138; 8]; 8]);
         coefficients[0] = -2000;
-        assert_eq!(samples(&coefficients, &[16; 64]), [[0; 8]; 8]);
+        assert_eq!(dequantize_and_idct(&coefficients, &[16; 64]), [[0; 8]; 8]);
     }
 
     #[test]
@@ -153,7 +156,7 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *value = ((state >> 24) as i16 - 128) / (1 + i as i16 / 4);
         }
-        let decoded = samples(&coefficients, &[3; 64]);
+        let decoded = dequantize_and_idct(&coefficients, &[3; 64]);
         let cosine = |x: usize, u: usize| {
             let scale = if u == 0 { 0.5f64.sqrt() } else { 1.0 };
             scale * ((2 * x + 1) as f64 * u as f64 * std::f64::consts::PI / 16.0).cos()

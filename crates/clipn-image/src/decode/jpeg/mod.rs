@@ -5,42 +5,43 @@
 //! to 4 levels off after the crop, most of all in upsampled chroma. This decoder does. It has the
 //! same integer inverse DCT, "fancy" upsampling, fixed-point color conversion and handling of
 //! corrupt data.
+mod component;
 mod headers;
 mod huffman;
 mod idct;
-mod planes;
 mod scan;
+mod tables;
 mod upsample;
 
-use headers::Headers;
+use headers::JpegHeaders;
 
-use super::{DecodeOptions, check_size, damaged, truncated, unsupported};
+use super::{DecodeOptions, check_size, corrupt, truncated, unsupported};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
 const NAME: &str = "JPEG";
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    let headers = Headers::read(bytes);
-    let frame = headers
-        .frame
-        .as_ref()
-        .ok_or_else(|| match headers.complete {
-            true => damaged(NAME, "no frame header"),
-            false => truncated(NAME),
-        })?;
-    frame.check()?;
+    let headers = JpegHeaders::read(bytes);
+    let frame = headers.frame.as_ref().ok_or_else(|| {
+        if headers.has_eoi {
+            corrupt(NAME, "no frame header")
+        } else {
+            truncated(NAME)
+        }
+    })?;
+    frame.validate()?;
     check_size(frame.width, frame.height, options)?;
     // Pillow rejects a file without an end-of-image (EOI) marker.
-    if !headers.complete {
+    if !headers.has_eoi {
         return Err(truncated(NAME));
     }
-    let planes = scan::decode(bytes, frame)?;
-    let pixels = upsample::to_rgb(&planes, frame, headers.colours(frame));
+    let components = scan::decode(bytes, frame)?;
+    let pixels = upsample::to_rgb(&components, frame, headers.color_space(frame));
     RgbImage::new(frame.width, frame.height, pixels)
 }
 
 /// Returns the TIFF structure of the EXIF segment (APP1), if there is one.
 pub(super) fn exif(bytes: &[u8]) -> Option<&[u8]> {
-    Headers::read(bytes).exif
+    JpegHeaders::read(bytes).exif
 }

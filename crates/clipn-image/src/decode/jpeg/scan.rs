@@ -1,43 +1,24 @@
-//! Scans: decoding of entropy-coded DCT coefficients into planes (T.81 Annexes F and G).
-use super::headers::{self, END, Frame};
-use super::huffman::{BitReader, Table};
-use super::planes::Plane;
-use super::{NAME, damaged};
+//! Scans: decoding of entropy-coded DCT coefficients into components (T.81 Annexes F and G).
+use super::component::Component;
+use super::headers::{
+    self, DHT, DQT, DRI, EOI, Frame, RST0, RST7, SOF0, SOI, SOS, SamplingFactors,
+};
+use super::huffman::{BitReader, HuffmanTable};
+use super::tables::{Tables, ZIGZAG};
+use super::{NAME, corrupt};
 use crate::error::ImageError;
 
 /// Maximum number of scans, more than any real file has: each scan costs a pass over the image.
 const MAX_SCANS: usize = 256;
 
-/// Position in row order of each coefficient in zig-zag order (T.81 Figure A.6).
-///
-/// The table is padded with the last position, for runs beyond the end of a block.
-const ZIGZAG: [usize; 80] = {
-    let mut order = [63; 80];
-    let (mut index, mut row, mut column) = (0, 0usize, 0usize);
-    while index < 64 {
-        order[index] = row * 8 + column;
-        let upwards = (row + column) % 2 == 0;
-        match (upwards, row, column) {
-            (true, _, 7) => row += 1,
-            (true, 0, _) => column += 1,
-            (true, _, _) => (row, column) = (row - 1, column + 1),
-            (false, 7, _) => column += 1,
-            (false, _, 0) => row += 1,
-            (false, _, _) => (row, column) = (row + 1, column - 1),
-        }
-        index += 1;
-    }
-    order
-};
-
 /// Decodes all scans of the file into the samples of each component.
-pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageError> {
+pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Component>, ImageError> {
     let mut tables = Tables::default();
-    let mut planes: Option<Vec<Plane>> = None;
+    let mut components: Option<Vec<Component>> = None;
     let (mut position, mut scans) = (2, 0);
     while let Some((marker, after)) = headers::next_marker(bytes, position) {
         position = after;
-        if marker == END {
+        if marker == EOI {
             break;
         }
         if !headers::has_segment(marker) {
@@ -48,127 +29,64 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Plane>, ImageErr
         };
         position += 2 + segment.len();
         match marker {
-            // DQT
-            0xDB => tables.read_quantization_tables(segment)?,
-            // DHT
-            0xC4 => tables.read_huffman_tables(segment)?,
-            // DRI
-            0xDD => {
+            DQT => tables.read_quantization_tables(segment)?,
+            DHT => tables.read_huffman_tables(segment)?,
+            DRI => {
                 tables.restart_interval = segment
                     .first_chunk::<2>()
                     .map_or(0, |n| u16::from_be_bytes(*n).into());
             }
-            // SOS
-            0xDA => {
+            SOS => {
                 scans += 1;
                 if scans > MAX_SCANS {
-                    return Err(damaged(NAME, format!("more than {MAX_SCANS} scans")));
+                    return Err(corrupt(NAME, format!("more than {MAX_SCANS} scans")));
                 }
                 // All components in one scan: samples are computed row by row, and only one MCU row
                 // of coefficients is stored.
                 let is_single_scan = !frame.is_progressive()
                     && segment.first() == Some(&(frame.components.len() as u8));
-                let keep_all = planes.is_some() || !is_single_scan;
-                let planes = planes.get_or_insert_with(|| Plane::of(frame, keep_all));
-                let scan = Scan::read(segment, frame, planes, &tables)?;
+                let keep_all = components.is_some() || !is_single_scan;
+                let components =
+                    components.get_or_insert_with(|| Component::allocate(frame, keep_all));
+                let scan = Scan::read(segment, frame, components, &tables)?;
                 if !keep_all {
-                    scan.decode(planes, BitReader::new(bytes, position), true)?;
-                    return check_components(std::mem::take(planes));
+                    scan.decode(components, BitReader::new(bytes, position), true)?;
+                    return check_components(std::mem::take(components));
                 }
-                position = scan.decode(planes, BitReader::new(bytes, position), false)?;
+                position = scan.decode(components, BitReader::new(bytes, position), false)?;
             }
             _ => {}
         }
     }
-    let mut planes = planes.ok_or_else(|| damaged(NAME, "no scan"))?;
-    planes.iter_mut().for_each(|plane| plane.transform(0));
-    check_components(planes)
+    let mut components = components.ok_or_else(|| corrupt(NAME, "no scan"))?;
+    components
+        .iter_mut()
+        .for_each(|component| component.inverse_dct(0));
+    check_components(components)
 }
 
 /// Rejects a frame with a component that no scan contains.
-fn check_components(planes: Vec<Plane>) -> Result<Vec<Plane>, ImageError> {
-    match planes.iter().find(|plane| plane.steps.is_none()) {
-        Some(plane) => Err(damaged(NAME, format!("no scan for component {}", plane.id))),
-        None => Ok(planes),
-    }
-}
-
-/// Tables defined by the marker segments so far (T.81 B.2.4).
-#[derive(Default)]
-struct Tables {
-    /// Quantization tables by destination (Tq), in row order.
-    quantization: [Option<[u16; 64]>; 4],
-    /// DC Huffman tables by destination (Th).
-    dc: [Option<Table>; 4],
-    /// AC Huffman tables by destination (Th).
-    ac: [Option<Table>; 4],
-    /// Restart interval (Ri) in MCUs; 0 for none.
-    restart_interval: usize,
-}
-
-impl Tables {
-    /// Reads the quantization tables of a DQT segment (T.81 B.2.4.1).
-    fn read_quantization_tables(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
-        let incomplete = || damaged(NAME, "incomplete quantization table");
-        while let [precision_destination, rest @ ..] = segment {
-            let (is_16_bit, destination) = (
-                precision_destination >> 4 != 0,
-                usize::from(precision_destination & 15),
-            );
-            let length = if is_16_bit { 128 } else { 64 };
-            let (values, rest) = rest.split_at_checked(length).ok_or_else(incomplete)?;
-            let slot = self.quantization.get_mut(destination).ok_or_else(|| {
-                damaged(
-                    NAME,
-                    format!("quantization table destination: expected 0 to 3, got {destination}"),
-                )
-            })?;
-            let table = slot.insert([0; 64]);
-            for (index, position) in ZIGZAG[..64].iter().enumerate() {
-                table[*position] = match is_16_bit {
-                    true => u16::from_be_bytes([values[2 * index], values[2 * index + 1]]),
-                    false => values[index].into(),
-                };
-            }
-            segment = rest;
+fn check_components(components: Vec<Component>) -> Result<Vec<Component>, ImageError> {
+    let missing = components
+        .iter()
+        .find(|component| component.saved_quantization_table.is_none());
+    match missing {
+        Some(component) => {
+            let reason = format!("no scan for component {}", component.id);
+            Err(corrupt(NAME, reason))
         }
-        Ok(())
-    }
-
-    /// Reads the Huffman tables of a DHT segment (T.81 B.2.4.2).
-    fn read_huffman_tables(&mut self, mut segment: &[u8]) -> Result<(), ImageError> {
-        let incomplete = || damaged(NAME, "incomplete Huffman table");
-        while let [class_destination, rest @ ..] = segment {
-            let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(incomplete)?;
-            let total = counts.iter().map(|count| usize::from(*count)).sum();
-            let (symbols, rest) = rest.split_at_checked(total).ok_or_else(incomplete)?;
-            let destination = usize::from(class_destination & 15);
-            let tables = if class_destination >> 4 == 0 {
-                &mut self.dc
-            } else {
-                &mut self.ac
-            };
-            let slot = tables.get_mut(destination).ok_or_else(|| {
-                damaged(
-                    NAME,
-                    format!("Huffman table destination: expected 0 to 3, got {destination}"),
-                )
-            })?;
-            *slot = Some(Table::new(counts, symbols)?);
-            segment = rest;
-        }
-        Ok(())
+        None => Ok(components),
     }
 }
 
 /// Component of a scan with its Huffman tables.
 struct ScanComponent<'a> {
     /// Index of the component in the frame.
-    plane: usize,
+    frame_index: usize,
     /// DC Huffman table (Tdj).
-    dc: Option<&'a Table>,
+    dc: Option<&'a HuffmanTable>,
     /// AC Huffman table (Taj).
-    ac: Option<&'a Table>,
+    ac: Option<&'a HuffmanTable>,
 }
 
 /// Coding procedure of a scan.
@@ -212,10 +130,10 @@ impl<'a> Scan<'a> {
     fn read(
         segment: &[u8],
         frame: &Frame,
-        planes: &mut [Plane],
+        frame_components: &mut [Component],
         tables: &'a Tables,
     ) -> Result<Self, ImageError> {
-        let invalid = || damaged(NAME, "scan header does not match its frame");
+        let invalid = || corrupt(NAME, "scan header does not match its frame");
         let (count, rest) = segment.split_first().ok_or_else(invalid)?;
         let (selected, rest) = rest
             .split_at_checked(2 * usize::from(*count))
@@ -245,26 +163,27 @@ impl<'a> Scan<'a> {
         }
         let mut components = Vec::with_capacity(4);
         for [id, table_destinations] in selected.as_chunks::<2>().0 {
-            let plane = planes
+            let frame_index = frame_components
                 .iter()
-                .position(|plane| plane.id == *id)
+                .position(|component| component.id == *id)
                 .ok_or_else(invalid)?;
             if components
                 .iter()
-                .any(|component: &ScanComponent| component.plane == plane)
+                .any(|component: &ScanComponent| component.frame_index == frame_index)
             {
                 return Err(invalid());
             }
-            if planes[plane].steps.is_none() {
-                let table = tables.quantization[planes[plane].quantization_table];
-                planes[plane].steps =
-                    Some(table.ok_or_else(|| damaged(NAME, "missing quantization table"))?);
+            let component = &mut frame_components[frame_index];
+            if component.saved_quantization_table.is_none() {
+                let table = tables.quantization[component.quantization_table];
+                component.saved_quantization_table =
+                    Some(table.ok_or_else(|| corrupt(NAME, "missing quantization table"))?);
             }
-            let table = |tables: &'a [Option<Table>; 4], destination: u8| {
+            let table = |tables: &'a [Option<HuffmanTable>; 4], destination: u8| {
                 tables.get(usize::from(destination))?.as_ref()
             };
             let component = ScanComponent {
-                plane,
+                frame_index,
                 dc: table(&tables.dc, table_destinations >> 4),
                 ac: table(&tables.ac, table_destinations & 15),
             };
@@ -274,7 +193,7 @@ impl<'a> Scan<'a> {
                 Procedure::Sequential | Procedure::AcFirst | Procedure::AcRefine
             );
             if (needs_dc && component.dc.is_none()) || (needs_ac && component.ac.is_none()) {
-                return Err(damaged(NAME, "missing Huffman table"));
+                return Err(corrupt(NAME, "missing Huffman table"));
             }
             components.push(component);
         }
@@ -297,7 +216,7 @@ impl<'a> Scan<'a> {
     /// Returns the position after the entropy-coded segments.
     fn decode(
         &self,
-        planes: &mut [Plane],
+        frame_components: &mut [Component],
         bits: BitReader,
         is_single_scan: bool,
     ) -> Result<usize, ImageError> {
@@ -310,46 +229,57 @@ impl<'a> Scan<'a> {
         // A non-interleaved scan is coded block by block, without the padding to whole MCUs (T.81
         // A.2.2).
         let is_interleaved = self.components.len() > 1;
-        let first = &planes[self.components[0].plane];
+        // Blocks of a component in an MCU.
+        let mcu_size = |component: &Component| {
+            if is_interleaved {
+                component.sampling_factors
+            } else {
+                SamplingFactors {
+                    horizontal: 1,
+                    vertical: 1,
+                }
+            }
+        };
+        let first = &frame_components[self.components[0].frame_index];
         let (columns, rows) = if is_interleaved {
             (
-                first.blocks_per_row / first.sampling.0,
-                first.samples.len() / first.stride() / 8 / first.sampling.1,
+                first.padded_blocks_per_row / first.sampling_factors.horizontal,
+                first.samples.len() / first.stride() / 8 / first.sampling_factors.vertical,
             )
         } else {
-            first.blocks
+            first.size_in_blocks
         };
         for row in 0..rows {
             if is_single_scan {
-                planes
+                frame_components
                     .iter_mut()
-                    .for_each(|plane| plane.coefficients.fill([0; 64]));
+                    .for_each(|component| component.coefficients.fill([0; 64]));
             }
             for column in 0..columns {
                 self.restart_if_due(&mut decoder);
                 if decoder.bits.insufficient_data {
                     continue;
                 }
-                for (index, component) in self.components.iter().enumerate() {
-                    let plane = &mut planes[component.plane];
-                    let (h, v) = if is_interleaved {
-                        plane.sampling
+                for (index, scan_component) in self.components.iter().enumerate() {
+                    let component = &mut frame_components[scan_component.frame_index];
+                    let mcu = mcu_size(component);
+                    let top = if is_single_scan {
+                        0
                     } else {
-                        (1, 1)
+                        row * mcu.vertical
                     };
-                    let top = if is_single_scan { 0 } else { row * v };
-                    for y in 0..v {
-                        let start = (top + y) * plane.blocks_per_row + column * h;
-                        for block in &mut plane.coefficients[start..start + h] {
-                            self.decode_block(&mut decoder, index, component, block);
+                    for y in 0..mcu.vertical {
+                        let start =
+                            (top + y) * component.padded_blocks_per_row + column * mcu.horizontal;
+                        for block in &mut component.coefficients[start..start + mcu.horizontal] {
+                            self.decode_block(&mut decoder, index, scan_component, block);
                         }
                     }
                 }
             }
             if is_single_scan {
-                for plane in planes.iter_mut() {
-                    let v = if is_interleaved { plane.sampling.1 } else { 1 };
-                    plane.transform(row * v);
+                for component in frame_components.iter_mut() {
+                    component.inverse_dct(row * mcu_size(component).vertical);
                 }
             }
         }
@@ -381,11 +311,11 @@ impl<'a> Scan<'a> {
         match (self.procedure, component.dc, component.ac) {
             (Procedure::Sequential, Some(dc), Some(ac)) => {
                 state.dc_predictors[index] =
-                    state.dc_predictors[index].wrapping_add(bits.difference(dc));
+                    state.dc_predictors[index].wrapping_add(bits.dc_difference(dc));
                 block[0] = state.dc_predictors[index] as i16;
                 let mut k = 1;
                 while k < 64 {
-                    let (run, value) = bits.coefficient(ac);
+                    let (run, value) = bits.ac_coefficient(ac);
                     if value == 0 && run < 15 {
                         break;
                     }
@@ -398,10 +328,12 @@ impl<'a> Scan<'a> {
             }
             (Procedure::DcFirst, Some(dc), _) => {
                 state.dc_predictors[index] =
-                    state.dc_predictors[index].wrapping_add(bits.difference(dc));
+                    state.dc_predictors[index].wrapping_add(bits.dc_difference(dc));
                 block[0] = (state.dc_predictors[index] << self.point_transform) as i16;
             }
-            (Procedure::DcRefine, ..) => block[0] |= (bits.bits(1) << self.point_transform) as i16,
+            (Procedure::DcRefine, ..) => {
+                block[0] |= (bits.receive(1) << self.point_transform) as i16;
+            }
             (Procedure::AcFirst, _, Some(ac)) => self.decode_ac_first(bits, state, ac, block),
             (Procedure::AcRefine, _, Some(ac)) => self.decode_ac_refine(bits, state, ac, block),
             // `read` rejects scans with missing tables.
@@ -414,7 +346,7 @@ impl<'a> Scan<'a> {
         &self,
         bits: &mut BitReader,
         state: &mut State,
-        ac: &Table,
+        ac: &HuffmanTable,
         block: &mut [i16; 64],
     ) {
         if state.eob_run > 0 {
@@ -423,9 +355,9 @@ impl<'a> Scan<'a> {
         }
         let mut k = self.band.0;
         while k <= self.band.1 {
-            let (run, value) = bits.coefficient(ac);
+            let (run, value) = bits.ac_coefficient(ac);
             if value == 0 && run < 15 {
-                state.eob_run = (1 << run) - 1 + bits.bits(run as u32);
+                state.eob_run = (1 << run) - 1 + bits.receive(run as u32);
                 break;
             }
             k += run;
@@ -441,26 +373,26 @@ impl<'a> Scan<'a> {
         &self,
         bits: &mut BitReader,
         state: &mut State,
-        ac: &Table,
+        ac: &HuffmanTable,
         block: &mut [i16; 64],
     ) {
         let (plus, minus) = (1i16 << self.point_transform, -1i16 << self.point_transform);
         // A coefficient with nonzero history gets a correction bit.
         let refine = |bits: &mut BitReader, value: &mut i16| {
-            if bits.bits(1) == 1 && *value & plus == 0 {
+            if bits.receive(1) == 1 && *value & plus == 0 {
                 *value = value.wrapping_add(if *value >= 0 { plus } else { minus });
             }
         };
         let mut k = self.band.0;
         if state.eob_run == 0 {
             while k <= self.band.1 {
-                let symbol = bits.symbol(ac);
+                let symbol = bits.decode(ac);
                 let (mut run, size) = (symbol >> 4, symbol & 15);
                 let mut new = 0;
                 if size != 0 {
-                    new = if bits.bits(1) == 1 { plus } else { minus };
+                    new = if bits.receive(1) == 1 { plus } else { minus };
                 } else if run < 15 {
-                    state.eob_run = (1 << run) + bits.bits(run.into());
+                    state.eob_run = (1 << run) + bits.receive(run.into());
                     break;
                 }
                 // Skip the zeros of the run and refine the nonzero coefficients on the way.
@@ -510,14 +442,14 @@ impl Decoder<'_> {
         let expected = self.next_restart;
         self.next_restart = (expected + 1) & 7;
         let mut position = self.bits.position();
-        while let Some((marker, after)) = self.bits.marker_from(position) {
+        while let Some((marker, after)) = self.bits.next_marker_from(position) {
             position = after;
-            match (marker, marker.wrapping_sub(0xD0).wrapping_sub(expected) & 7) {
+            match (marker, marker.wrapping_sub(RST0).wrapping_sub(expected) & 7) {
                 // An invalid marker or an earlier restart marker: the next one may be expected.
-                (0..0xC0, _) | (0xD0..=0xD7, 6 | 7) => continue,
+                (0..SOF0, _) | (RST0..=RST7, 6 | 7) => continue,
                 // One of the next two restart markers, or the end of the scan: data is lost. The
                 // marker stays in place until it is expected.
-                (0xC0..0xD0 | 0xD8.., _) | (_, 1 | 2) => self.bits.restart(after - 2),
+                (SOF0..RST0 | SOI.., _) | (_, 1 | 2) => self.bits.restart(after - 2),
                 // The expected restart marker, or one too far away to resynchronize with.
                 _ => {
                     self.bits.restart(after);

@@ -5,14 +5,14 @@
 //! samples.
 use pulp::{Simd, WithSimd};
 
+use super::component::Component;
 use super::headers::{ColorSpace, Frame};
-use super::planes::Plane;
 use crate::decode::samples;
 
 /// Returns the pixels of the image, `[height, width, 3]`.
-pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: ColorSpace) -> Vec<u8> {
-    clipn_base::simd::arch().dispatch(ToRgb {
-        planes,
+pub(super) fn to_rgb(components: &[Component], frame: &Frame, color_space: ColorSpace) -> Vec<u8> {
+    clipn_base::simd::current_arch().dispatch(ToRgb {
+        components,
         frame,
         color_space,
     })
@@ -20,7 +20,7 @@ pub(super) fn to_rgb(planes: &[Plane], frame: &Frame, color_space: ColorSpace) -
 
 /// Upsampling and color conversion with the widest SIMD instructions available.
 struct ToRgb<'a> {
-    planes: &'a [Plane],
+    components: &'a [Component],
     frame: &'a Frame,
     color_space: ColorSpace,
 }
@@ -33,11 +33,11 @@ impl WithSimd for ToRgb<'_> {
         let (width, height) = (self.frame.width as usize, self.frame.height as usize);
         let mut pixels = vec![0; width * height * 3];
         let upsamplers: Vec<_> = self
-            .planes
+            .components
             .iter()
-            .map(|plane| Upsampler::new(plane, self.frame))
+            .map(|component| Upsampler::new(component, self.frame))
             .collect();
-        let mut rows = vec![vec![0; width + 8]; self.planes.len()];
+        let mut rows = vec![vec![0; width + 8]; self.components.len()];
         let mut scratch = vec![0; width];
         for (y, out) in pixels.chunks_exact_mut(width * 3).enumerate() {
             for (upsampler, row) in upsamplers.iter().zip(&mut rows) {
@@ -89,7 +89,7 @@ fn convert_row(rows: &[Vec<u8>], color_space: ColorSpace, out: &mut [u8]) {
 
 /// Upsampling of one component to the size of the image.
 struct Upsampler<'a> {
-    plane: &'a Plane,
+    component: &'a Component,
     /// Horizontal and vertical expansion factors.
     expansion: (usize, usize),
     /// Whether columns and rows are interpolated.
@@ -97,17 +97,17 @@ struct Upsampler<'a> {
 }
 
 impl<'a> Upsampler<'a> {
-    fn new(plane: &'a Plane, frame: &Frame) -> Self {
-        let (max_h, max_v) = frame.max_sampling();
-        let expansion = (max_h / plane.sampling.0, max_v / plane.sampling.1);
+    fn new(component: &'a Component, frame: &Frame) -> Self {
+        let (max, own) = (frame.max_sampling_factors(), component.sampling_factors);
+        let expansion = (max.horizontal / own.horizontal, max.vertical / own.vertical);
         let fancy = match expansion {
             (1, 2) => (false, true),
-            (2, 1) if plane.width > 2 => (true, false),
-            (2, 2) if plane.width > 2 => (true, true),
+            (2, 1) if component.width > 2 => (true, false),
+            (2, 2) if component.width > 2 => (true, true),
             _ => (false, false),
         };
         Self {
-            plane,
+            component,
             expansion,
             fancy,
         }
@@ -116,7 +116,7 @@ impl<'a> Upsampler<'a> {
     /// Returns the samples of row `y` of the component, without padding.
     #[inline(always)]
     fn source_row(&self, y: usize) -> &[u8] {
-        &self.plane.samples[y * self.plane.stride()..][..self.plane.width]
+        &self.component.samples[y * self.component.stride()..][..self.component.width]
     }
 
     /// Writes row `y` of the upsampled component.
@@ -125,7 +125,7 @@ impl<'a> Upsampler<'a> {
         let near = y / self.expansion.1;
         let lower = y % 2 == 1;
         let far = if lower {
-            (near + 1).min(self.plane.height - 1)
+            (near + 1).min(self.component.height - 1)
         } else {
             near.saturating_sub(1)
         };

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use tiff::tags::Tag;
 
 use super::NAME;
-use crate::decode::damaged;
+use crate::decode::corrupt;
 use crate::error::ImageError;
 
 /// Tags that describe the storage of the image, the only ones that the decoder reads.
@@ -90,7 +90,7 @@ fn entries(bytes: &[u8]) -> Vec<Entry> {
 }
 
 /// Rejects a tag that claims more bytes of values than the file has.
-pub(super) fn check(bytes: &[u8]) -> Result<(), ImageError> {
+pub(super) fn check_tag_sizes(bytes: &[u8]) -> Result<(), ImageError> {
     let too_many = |entry: &Entry| {
         entry
             .value_bytes
@@ -100,7 +100,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageError> {
         .iter()
         .find(|entry| IMAGE_TAGS.contains(&entry.tag) && too_many(entry))
     {
-        Some(entry) => Err(damaged(
+        Some(entry) => Err(corrupt(
             NAME,
             format!("tag {} has more values than the file can hold", entry.tag),
         )),

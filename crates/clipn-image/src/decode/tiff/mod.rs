@@ -7,7 +7,7 @@ use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
-use super::{DecodeOptions, check_size, damaged, from_io, samples, unsupported};
+use super::{DecodeOptions, check_size, corrupt, from_io, samples, unsupported};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -20,22 +20,22 @@ const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u16 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    directory::check(bytes)?;
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
-    let (width, height) = decoder.dimensions().map_err(failed)?;
+    directory::check_tag_sizes(bytes)?;
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(convert_error)?;
+    let (width, height) = decoder.dimensions().map_err(convert_error)?;
     check_size(width, height, options)?;
     let pixels = u64::from(width) * u64::from(height);
     let mut decoder = decoder.with_limits(limits(pixels, bytes.len()));
     let photometric = decoder
         .find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)
-        .map_err(failed)?;
+        .map_err(convert_error)?;
     if photometric == Some(PALETTE) {
         return decode_palette(bytes, &mut decoder, limits(pixels, bytes.len()));
     }
-    let color = decoder.colortype().map_err(failed)?;
+    let color = decoder.colortype().map_err(convert_error)?;
     let extra = decoder
         .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
-        .map_err(failed)?
+        .map_err(convert_error)?
         .unwrap_or_default();
     let raster = Raster::read(&mut decoder, color.bit_depth())?;
     RgbImage::new(
@@ -56,10 +56,10 @@ fn decode_palette(
 ) -> Result<RgbImage, ImageError> {
     let color_map = decoder
         .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
-        .map_err(failed)?;
-    let color_map = color_map.ok_or_else(|| damaged(NAME, "palette image without a color map"))?;
+        .map_err(convert_error)?;
+    let color_map = color_map.ok_or_else(|| corrupt(NAME, "palette image without a color map"))?;
     let position = directory::photometric_position(bytes);
-    let position = position.ok_or_else(|| damaged(NAME, "first directory is not at its offset"))?;
+    let position = position.ok_or_else(|| corrupt(NAME, "first directory is not at its offset"))?;
     let mut gray_file = bytes.to_vec();
     let value = match bytes.first() {
         Some(b'M') => BLACK_IS_ZERO.to_be_bytes(),
@@ -68,10 +68,10 @@ fn decode_palette(
     gray_file[position..position + 2].copy_from_slice(&value);
 
     let mut decoder = Decoder::new(Cursor::new(gray_file.as_slice()))
-        .map_err(failed)?
+        .map_err(convert_error)?
         .with_limits(limits);
-    let (width, height) = decoder.dimensions().map_err(failed)?;
-    let bits = decoder.colortype().map_err(failed)?.bit_depth();
+    let (width, height) = decoder.dimensions().map_err(convert_error)?;
+    let bits = decoder.colortype().map_err(convert_error)?.bit_depth();
     let raster = Raster::read(&mut decoder, bits)?;
     let Samples::Bytes(indices) = raster.samples else {
         return Err(unsupported(NAME, "palette with more than 256 colors"));
@@ -111,12 +111,14 @@ struct Raster {
 
 impl Raster {
     fn read(decoder: &mut Decoder<Cursor<&[u8]>>, bits: u8) -> Result<Self, ImageError> {
-        let (width, height) = decoder.dimensions().map_err(failed)?;
+        let (width, height) = decoder.dimensions().map_err(convert_error)?;
         let (width, height) = (width as usize, height as usize);
         let mut buffer = DecodingResult::U8(Vec::new());
-        let layout = decoder.read_image_to_buffer(&mut buffer).map_err(failed)?;
+        let layout = decoder
+            .read_image_to_buffer(&mut buffer)
+            .map_err(convert_error)?;
         if buffer.as_buffer(0).as_bytes().len() < layout.complete_len {
-            return Err(damaged(NAME, "planes do not fit into memory"));
+            return Err(corrupt(NAME, "planes do not fit into memory"));
         }
         let samples = match buffer {
             DecodingResult::U8(samples) if matches!(bits, 1 | 2 | 4) => {
@@ -141,7 +143,7 @@ impl Raster {
         };
         let channels = length / (width * height);
         if channels == 0 || length % (width * height) != 0 {
-            return Err(damaged(
+            return Err(corrupt(
                 NAME,
                 format!("{length} samples do not match {width}x{height} pixels"),
             ));
@@ -193,7 +195,7 @@ fn to_rgb(
                 options,
             ));
         }
-        (Samples::Words(samples), _) => samples::high_bytes(samples.into_iter()),
+        (Samples::Words(samples), _) => samples::scale_16_to_8_bit(samples.into_iter()),
         (Samples::Bytes(samples), ColorType::Gray(bits @ (1 | 2 | 4))) => {
             let white = 255 / ((1u16 << bits) - 1) as u8;
             samples.into_iter().map(|sample| sample * white).collect()
@@ -224,11 +226,11 @@ fn to_rgb(
 }
 
 /// Converts an error of the `tiff` crate.
-fn failed(error: TiffError) -> ImageError {
+fn convert_error(error: TiffError) -> ImageError {
     match error {
         TiffError::IoError(error) => from_io(NAME, &error),
         TiffError::UnsupportedError(error) => unsupported(NAME, error),
-        TiffError::LimitsExceeded => damaged(NAME, "parts are larger than the image size allows"),
-        error => damaged(NAME, error),
+        TiffError::LimitsExceeded => corrupt(NAME, "parts are larger than the image size allows"),
+        error => corrupt(NAME, error),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 /// A single-byte encoding that agrees with ASCII below 0x80.
 pub(super) struct CodePage {
-    pub(super) kind: Kind,
+    pub(super) kind: CodePageKind,
     /// Characters of bytes 0x80 to 0xFF.
     high: [char; 128],
     /// Inverse of `high`, sorted by character.
@@ -17,7 +17,7 @@ pub(super) struct CodePage {
 
 /// Family of a code page, which selects the repairs that apply to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(super) enum CodePageKind {
     Latin1,
     /// A Windows code page with unassigned bytes filled in and 0x1A mapped to U+FFFD.
     Windows,
@@ -64,8 +64,8 @@ impl CodePage {
 
     fn encode_char(&self, c: char) -> Option<u8> {
         match c {
-            '\u{1A}' if self.kind == Kind::Windows => None,
-            '\u{FFFD}' if self.kind == Kind::Windows => Some(0x1A),
+            '\u{1A}' if self.kind == CodePageKind::Windows => None,
+            '\u{FFFD}' if self.kind == CodePageKind::Windows => Some(0x1A),
             '\0'..='\x7F' => Some(c as u8),
             _ => {
                 let index = self.by_char.binary_search_by_key(&c, |&(c, _)| c).ok()?;
@@ -78,7 +78,7 @@ impl CodePage {
     pub(super) fn decode(&self, byte: u8) -> char {
         match byte.checked_sub(0x80) {
             Some(i) => self.high[usize::from(i)],
-            None if byte == 0x1A && self.kind == Kind::Windows => '\u{FFFD}',
+            None if byte == 0x1A && self.kind == CodePageKind::Windows => '\u{FFFD}',
             None => char::from(byte),
         }
     }
@@ -86,56 +86,56 @@ impl CodePage {
     /// Whether mojibake of this code page is common enough for its characters to count as evidence
     /// inside other text (`UTF8_CLUES` in ftfy).
     pub(super) fn has_utf8_clues(&self) -> bool {
-        matches!(self.kind, Kind::Latin1 | Kind::Windows)
+        matches!(self.kind, CodePageKind::Latin1 | CodePageKind::Windows)
     }
 }
 
 /// Latin-1, Windows-1252, -1251, -1250, -1253, -1254, -1257, ISO 8859-2, Mac Roman, code page 437.
-const TABLES: [(Kind, &str); 10] = [
-    (Kind::Latin1, ""),
+const TABLES: [(CodePageKind, &str); 10] = [
+    (CodePageKind::Latin1, ""),
     (
-        Kind::Windows,
+        CodePageKind::Windows,
         "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}Ž\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}žŸ\u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
          ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõö÷øùúûüýþÿ",
     ),
     (
-        Kind::Windows,
+        CodePageKind::Windows,
         "ЂЃ‚ѓ„…†‡€‰Љ‹ЊЌЋЏђ‘’“”•–—\u{98}™љ›њќћџ\u{a0}ЎўЈ¤Ґ¦§Ё©Є«¬\u{ad}®Ї°±Ііґµ¶·ё№є»јЅѕї\
          АБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯабвгдежзийклмнопрстуфхцчшщъыьэюя",
     ),
     (
-        Kind::Windows,
+        CodePageKind::Windows,
         "€\u{81}‚\u{83}„…†‡\u{88}‰Š‹ŚŤŽŹ\u{90}‘’“”•–—\u{98}™š›śťžź\u{a0}ˇ˘Ł¤Ą¦§¨©Ş«¬\u{ad}®Ż°±˛ł´µ¶·¸ąş»Ľ˝ľż\
          ŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙",
     ),
     (
-        Kind::Windows,
+        CodePageKind::Windows,
         "€\u{81}‚ƒ„…†‡\u{88}‰\u{8a}‹\u{8c}\u{8d}\u{8e}\u{8f}\u{90}‘’“”•–—\u{98}™\u{9a}›\u{9c}\u{9d}\u{9e}\u{9f}\
          \u{a0}΅Ά£¤¥¦§¨©ª«¬\u{ad}®―°±²³΄µ¶·ΈΉΊ»Ό½ΎΏΐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡÒΣΤΥΦΧΨΩΪΫάέήίΰαβγδεζηθικλμνξοπρςστυφχψωϊϋόύώÿ",
     ),
     (
-        Kind::Windows,
+        CodePageKind::Windows,
         "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}\u{8e}\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}\u{9e}Ÿ\u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
          ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏĞÑÒÓÔÕÖ×ØÙÚÛÜİŞßàáâãäåæçèéêëìíîïğñòóôõö÷øùúûüışÿ",
     ),
     (
-        Kind::Windows,
+        CodePageKind::Windows,
         "€\u{81}‚\u{83}„…†‡\u{88}‰\u{8a}‹\u{8c}¨ˇ¸\u{90}‘’“”•–—\u{98}™\u{9a}›\u{9c}¯˛\u{9f}\u{a0}¡¢£¤¥¦§Ø©Ŗ«¬\u{ad}®Æ\
          °±²³´µ¶·ø¹ŗ»¼½¾æĄĮĀĆÄÅĘĒČÉŹĖĢĶĪĻŠŃŅÓŌÕÖ×ŲŁŚŪÜŻŽßąįāćäåęēčéźėģķīļšńņóōõö÷ųłśūüżž˙",
     ),
     (
-        Kind::Other,
+        CodePageKind::Other,
         "\u{80}\u{81}\u{82}\u{83}\u{84}\u{85}\u{86}\u{87}\u{88}\u{89}\u{8a}\u{8b}\u{8c}\u{8d}\u{8e}\u{8f}\
          \u{90}\u{91}\u{92}\u{93}\u{94}\u{95}\u{96}\u{97}\u{98}\u{99}\u{9a}\u{9b}\u{9c}\u{9d}\u{9e}\u{9f}\
          \u{a0}Ą˘Ł¤ĽŚ§¨ŠŞŤŹ\u{ad}ŽŻ°ą˛ł´ľśˇ¸šşťź˝žżŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙",
     ),
     (
-        Kind::MacRoman,
+        CodePageKind::MacRoman,
         "ÄÅÇÉÑÖÜáàâäãåçéèêëíìîïñóòôöõúùûü†°¢£§•¶ß®©™´¨≠ÆØ∞±≤≥¥µ∂∑∏π∫ªºΩæø¿¡¬√ƒ≈∆«»…\u{a0}ÀÃÕŒœ–—“”‘’÷◊\
          ÿŸ⁄€‹›ﬁﬂ‡·‚„‰ÂÊÁËÈÍÎÏÌÓÔ\u{f8ff}ÒÚÛÙıˆ˜¯˘˙˚¸˝˛ˇ",
     ),
     (
-        Kind::Other,
+        CodePageKind::Other,
         "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀\
          αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}",
     ),
@@ -168,7 +168,12 @@ mod tests {
             let page = CODE_PAGES.iter().find(|page| page.kind == kind).unwrap();
             page.encode(text).is_some()
         };
-        assert!(encodes(Kind::Windows, "\u{FFFD}") && !encodes(Kind::Latin1, "\u{FFFD}"));
-        assert!(!encodes(Kind::Windows, "\u{1A}") && encodes(Kind::Latin1, "\u{1A}"));
+        assert!(
+            encodes(CodePageKind::Windows, "\u{FFFD}")
+                && !encodes(CodePageKind::Latin1, "\u{FFFD}")
+        );
+        assert!(
+            !encodes(CodePageKind::Windows, "\u{1A}") && encodes(CodePageKind::Latin1, "\u{1A}")
+        );
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn unescape(text: &str) -> Cow<'_, str> {
 
 /// Decodes unambiguous entities only: names and numbers that end in a semicolon, and names in
 /// capitals whose character has an upper-case form.
-pub(super) fn unescape_plain(text: &str) -> Cow<'_, str> {
+pub(super) fn unescape_unambiguous(text: &str) -> Cow<'_, str> {
     replace_entities(text, |rest| {
         let body = rest.strip_prefix('#').unwrap_or(rest);
         let length = body
@@ -101,8 +101,9 @@ fn decode_number(reference: &str) -> Option<(String, usize)> {
 
 /// Whether HTML5 counts the code point as an error, so that the reference is dropped.
 fn is_invalid_code_point(c: char) -> bool {
-    matches!(c, '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}' | '\u{FDD0}'..='\u{FDEF}')
-        || u32::from(c) & 0xFFFE == 0xFFFE
+    let is_control = matches!(c, '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}');
+    let is_noncharacter = matches!(c, '\u{FDD0}'..='\u{FDEF}') || u32::from(c) & 0xFFFE == 0xFFFE;
+    is_control || is_noncharacter
 }
 
 /// Length in bytes of a possible entity name: up to 32 characters other than white space, `<`, `&`,
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn unescape_plain_decodes_unambiguous_entities_only() {
+    fn unescape_unambiguous_decodes_unambiguous_entities_only() {
         for (text, expected) in [
             ("&amp; &amp &notin;", "& &amp ∉"),
             (
@@ -210,7 +211,7 @@ mod tests {
                 "&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;",
             ),
         ] {
-            assert_eq!(unescape_plain(text), expected, "{text}");
+            assert_eq!(unescape_unambiguous(text), expected, "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 use std::borrow::Cow;
 
 use super::characters::fix_characters;
-use super::entities::unescape_plain;
+use super::entities::unescape_unambiguous;
 use super::mojibake::fix_encoding;
 
 /// Maximum number of characters repaired together; longer lines are split.
@@ -38,7 +38,7 @@ fn fix_segment(segment: &str, decode_entities: bool) -> String {
     let mut text = segment.to_owned();
     for _ in 0..MAX_PASSES {
         let unescaped = if decode_entities {
-            unescape_plain(&text)
+            unescape_unambiguous(&text)
         } else {
             Cow::Borrowed(&*text)
         };

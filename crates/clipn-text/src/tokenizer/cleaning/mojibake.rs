@@ -5,7 +5,7 @@ use regex::bytes::{Captures, Regex};
 
 use super::badness::is_bad;
 use super::characters::fix_c1_controls;
-use super::codepage::{CODE_PAGES, Kind, is_unassigned_in_windows_1252, windows_1252};
+use super::codepage::{CODE_PAGES, CodePageKind, is_unassigned_in_windows_1252, windows_1252};
 
 /// Maximum number of layers removed from one text; mojibake gets shorter with each.
 const MAX_LAYERS: usize = 64;
@@ -37,7 +37,7 @@ fn fix_one_layer(text: &str) -> Option<String> {
         if let Some(fixed) = decode_utf8(restored) {
             return Some(fixed);
         }
-        if page.kind == Kind::Latin1 {
+        if page.kind == CodePageKind::Latin1 {
             latin1_bytes = Some(bytes);
         }
     }
@@ -68,13 +68,13 @@ fn fix_one_layer(text: &str) -> Option<String> {
 }
 
 /// Restores UTF-8 bytes that single-byte encodings commonly lose.
-fn restore_bytes(bytes: Vec<u8>, kind: Kind) -> Vec<u8> {
-    let bytes = if kind == Kind::MacRoman {
+fn restore_bytes(bytes: Vec<u8>, kind: CodePageKind) -> Vec<u8> {
+    let bytes = if kind == CodePageKind::MacRoman {
         bytes
     } else {
         restore_no_break_spaces(bytes)
     };
-    if kind == Kind::Windows {
+    if kind == CodePageKind::Windows {
         replace_lossy_sequences(&bytes)
     } else {
         bytes

@@ -1,0 +1,108 @@
+//! Reading of one weights file of any format.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use memmap2::Mmap;
+
+use crate::budget::Budget;
+use crate::buffer::FileBytes;
+use crate::format::detect_format;
+use crate::pickle::Dialect;
+use crate::{CheckpointError, Tensor, Value, WeightsFormat};
+use crate::{safetensors, state_dict, torch};
+
+/// Content of one file.
+pub(crate) struct ParsedFile {
+    pub(crate) format: WeightsFormat,
+    pub(crate) tensors: IndexMap<String, Tensor>,
+    pub(crate) metadata: IndexMap<String, String>,
+    pub(crate) value: Option<Value>,
+    /// Memory that processing the file may still allocate.
+    pub(crate) budget: Budget,
+}
+
+/// Opens and reads one file, without converting tensor names.
+pub(crate) fn open_file(path: &Path) -> Result<ParsedFile, CheckpointError> {
+    parse(path, &memory_map(path)?)
+}
+
+/// Parses one file, without converting tensor names.
+pub(crate) fn parse(path: &Path, bytes: &FileBytes) -> Result<ParsedFile, CheckpointError> {
+    let (format, value, mut budget) = match detect_format(path, bytes.as_slice())? {
+        WeightsFormat::TorchZip | WeightsFormat::TorchScript => match torch::read_zip(path, bytes)?
+        {
+            (value, Dialect::Checkpoint, budget) => (WeightsFormat::TorchZip, value, budget),
+            (value, Dialect::TorchScript, budget) => (WeightsFormat::TorchScript, value, budget),
+        },
+        WeightsFormat::TorchLegacy => {
+            let (value, budget) = torch::read_legacy(path, bytes)?;
+            (WeightsFormat::TorchLegacy, value, budget)
+        }
+        format @ WeightsFormat::Safetensors => {
+            let mut budget = Budget::for_file(bytes.as_slice().len());
+            let (tensors, metadata) = safetensors::read(path, bytes, &mut budget)?;
+            return Ok(ParsedFile {
+                format,
+                tensors,
+                metadata,
+                value: None,
+                budget,
+            });
+        }
+    };
+    let (tensors, metadata) = if format == WeightsFormat::TorchScript {
+        (
+            torch::named_tensors(path, &value, &mut budget)?,
+            IndexMap::new(),
+        )
+    } else {
+        let found = state_dict::find(path, &value)?;
+        (found.tensors, found.metadata)
+    };
+    Ok(ParsedFile {
+        format,
+        tensors,
+        metadata,
+        value: Some(value),
+        budget,
+    })
+}
+
+/// Maps a file into memory.
+pub(crate) fn memory_map(path: &Path) -> Result<FileBytes, CheckpointError> {
+    let described = fs::metadata(path).map_err(|error| io_error(path, "open", error))?;
+    if !described.is_file() {
+        return Err(CheckpointError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    if described.len() == 0 {
+        return Err(CheckpointError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    let file = fs::File::open(path).map_err(|error| io_error(path, "open", error))?;
+    // SAFETY: readers of the map accept any bytes, so changed content does not affect memory
+    // safety. `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
+    let mapped = unsafe { Mmap::map(&file) };
+    mapped
+        .map(|map| FileBytes::Mapped(Arc::new(map)))
+        .map_err(|error| io_error(path, "memory-map", error))
+}
+
+pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => CheckpointError::NotFound { path },
+        io::ErrorKind::PermissionDenied => CheckpointError::PermissionDenied { path },
+        _ => CheckpointError::Io {
+            action,
+            path,
+            source,
+        },
+    }
+}

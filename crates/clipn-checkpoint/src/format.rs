@@ -1,0 +1,165 @@
+//! Detection of weights file formats from the first bytes.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::CheckpointError;
+use crate::error::escape_for_display;
+
+/// Format of a weights file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightsFormat {
+    /// Hugging Face's safetensors format.
+    Safetensors,
+    /// PyTorch's zip archive, the default of `torch.save` since 1.6.
+    TorchZip,
+    /// PyTorch's legacy sequence of pickles, the default before 1.6.
+    TorchLegacy,
+    /// TorchScript program saved by `torch.jit`, as in OpenAI's CLIP downloads: PyTorch's zip
+    /// archive with code.
+    TorchScript,
+}
+
+impl fmt::Display for WeightsFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WeightsFormat::Safetensors => "safetensors",
+            WeightsFormat::TorchZip => "PyTorch .pt (zip)",
+            WeightsFormat::TorchLegacy => "PyTorch .pt (legacy)",
+            WeightsFormat::TorchScript => "TorchScript archive",
+        })
+    }
+}
+
+/// Detects the format from the beginning of a file alone. A TorchScript archive begins like any
+/// other zip, and is reported as [`WeightsFormat::TorchZip`].
+pub(crate) fn detect_format(path: &Path, bytes: &[u8]) -> Result<WeightsFormat, CheckpointError> {
+    match bytes {
+        [] => Err(CheckpointError::Empty {
+            path: path.to_owned(),
+        }),
+        // A header length below 2^48, and the opening brace of the JSON header.
+        [_, _, _, _, _, _, 0, 0, b'{', ..] => Ok(WeightsFormat::Safetensors),
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(WeightsFormat::TorchZip),
+        [0x80, 2..=5, ..] => Ok(WeightsFormat::TorchLegacy),
+        _ => {
+            let (looks_like, hint) = describe(bytes);
+            Err(CheckpointError::Unrecognized {
+                path: path.to_owned(),
+                looks_like,
+                hint,
+            })
+        }
+    }
+}
+
+const USE_WEIGHTS: &str = "use a .safetensors or PyTorch .pt file";
+const EXTRACT: &str = "extract it and use the weights file inside";
+const DOWNLOAD_AGAIN: &str = "download the file itself rather than a web page about it";
+
+/// Describes what the content looks like, with advice for the user.
+fn describe(bytes: &[u8]) -> (String, &'static str) {
+    let head = &bytes[..bytes.len().min(512)];
+    let text = String::from_utf8_lossy(head)
+        .trim_start_matches('\u{feff}')
+        .trim_start()
+        .to_ascii_lowercase();
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    let (looks_like, hint) = match head {
+        _ if text.starts_with("version https://git-lfs") => (
+            "a Git LFS pointer instead of the weights",
+            "run `git lfs pull` to download the weights",
+        ),
+        _ if text.starts_with("<!doctype html") || text.starts_with("<html") => {
+            ("an HTML page", DOWNLOAD_AGAIN)
+        }
+        _ if text.starts_with("<?xml") => {
+            ("an XML document, such as a server error", DOWNLOAD_AGAIN)
+        }
+        _ if text.starts_with('{') && text.contains("weight_map") => (
+            "the index of a sharded checkpoint",
+            "use its directory, with all shards that it lists",
+        ),
+        _ if text.starts_with(['{', '[']) => ("JSON", USE_WEIGHTS),
+        [0x1f, 0x8b, ..] => ("a gzip archive", EXTRACT),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("a zstd archive", EXTRACT),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("an xz archive", EXTRACT),
+        _ if is_tar => ("a tar archive", EXTRACT),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ("a NumPy array", USE_WEIGHTS),
+        [0x89, b'H', b'D', b'F', ..] => ("an HDF5 file", USE_WEIGHTS),
+        [b'G', b'G', b'U', b'F', ..] => ("a GGUF file", USE_WEIGHTS),
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => ("an image", USE_WEIGHTS),
+        _ if head.iter().all(|&b| b == 0) => (
+            "only zeros, such as an incomplete download",
+            "download it again",
+        ),
+        _ => {
+            return (
+                format!("unknown data beginning with {}", first_bytes(head)),
+                USE_WEIGHTS,
+            );
+        }
+    };
+    (looks_like.to_owned(), hint)
+}
+
+/// Formats the first bytes: as text if they are printable, else in hexadecimal.
+fn first_bytes(head: &[u8]) -> String {
+    let first = &head[..head.len().min(16)];
+    match std::str::from_utf8(first) {
+        Ok(text) if first.iter().all(|b| b.is_ascii_graphic() || *b == b' ') => {
+            format!("\"{}\"", escape_for_display(text))
+        }
+        _ => first
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: &[u8]) -> String {
+        detect_format(Path::new("f"), bytes)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn detects_the_format_from_content() {
+        let format = |bytes: &[u8]| detect_format(Path::new("f"), bytes).unwrap();
+        assert_eq!(
+            format(b"\x02\x00\x00\x00\x00\x00\x00\x00{}"),
+            WeightsFormat::Safetensors
+        );
+        // A header of 0x280 bytes begins like a pickle of protocol 2.
+        assert_eq!(
+            format(b"\x80\x02\x00\x00\x00\x00\x00\x00{\"a"),
+            WeightsFormat::Safetensors
+        );
+        assert_eq!(
+            format(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."),
+            WeightsFormat::TorchLegacy
+        );
+        assert_eq!(format(b"PK\x03\x04"), WeightsFormat::TorchZip);
+    }
+
+    #[test]
+    fn describes_files_of_other_formats() {
+        assert!(
+            message(b"version https://git-lfs.github.com/spec/v1\noid sha256:00")
+                .contains("a Git LFS pointer")
+        );
+        assert!(message(b"\n <!DOCTYPE html><html>").contains("an HTML page"));
+        assert!(message(b"{\"metadata\": {}, \"weight_map\": {}}").contains("sharded checkpoint"));
+        assert!(message(b"\x1f\x8b\x08").contains("a gzip archive"));
+        assert!(message(&[0; 600]).contains("zeros"));
+        assert!(message(b"hello world").contains("beginning with \"hello world\""));
+        assert!(message(b"\xde\xad").contains("beginning with de ad"));
+        assert!(message(b"").contains("is empty"));
+    }
+}

@@ -1,0 +1,53 @@
+//! Tar archives, plain or compressed with gzip or zstd, read as streams. Sizes in headers are not
+//! trusted.
+
+mod compression;
+mod tar_reader;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub(crate) use compression::{decompress, open_archive};
+pub(crate) use tar_reader::TarReader;
+
+/// Extensions of archives.
+pub(crate) const ARCHIVE_EXTENSIONS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+
+/// Returns whether a name has the extension of a tar archive: `.tar`, `.tar.gz`, `.tgz`, `.tar.zst`
+/// or `.tzst`.
+pub fn is_archive_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ARCHIVE_EXTENSIONS
+        .iter()
+        .any(|extension| name.ends_with(extension))
+}
+
+/// Calls `read` and turns a panic into an error. Decompressors are third-party code that reads
+/// untrusted bytes: a bug triggered by one shard must not end a run.
+pub(crate) fn catch_panic<T>(
+    read: impl FnOnce() -> Option<io::Result<T>>,
+) -> Option<io::Result<T>> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Some(Err(io::Error::other("internal error of the decompressor"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognizes_archives_by_extension() {
+        for name in [
+            "a.tar",
+            "b/A.TAR.GZ",
+            "c.tgz",
+            "https://h/x.tar.zst",
+            "d.tzst",
+        ] {
+            assert!(is_archive_name(name), "{name}");
+        }
+        for name in ["a.jpg", "tar", "a.tar.jpg", "a.gz"] {
+            assert!(!is_archive_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DatasetError;
+use crate::eval_sets::ClassMapSource;
+
+/// A benchmark: an in-distribution (ID) set and the out-of-distribution (OOD) sets to separate it
+/// from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Benchmark {
+    /// Name in results.
+    pub name: String,
+    /// Short description; may be empty.
+    pub description: String,
+    /// Whether every image is converted to gray first, as a control for sets that differ in color
+    /// alone.
+    pub gray: bool,
+    /// ID set.
+    pub id: IdDefinition,
+    /// OOD sets, at least one, in the order of the table.
+    pub ood: Vec<OodDefinition>,
+}
+
+/// ID set of a [`Benchmark`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdDefinition {
+    /// Name in tables.
+    pub name: String,
+    /// Location of the images.
+    pub source: SetSource,
+    /// Source of the class names.
+    pub classes: ClassSource,
+}
+
+/// OOD set of a [`Benchmark`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OodDefinition {
+    /// Name in tables.
+    pub name: String,
+    /// Distance from the ID classes, if the definition has it.
+    pub kind: Option<OodKind>,
+    /// Location of the images.
+    pub source: SetSource,
+}
+
+/// Distance of an OOD set from the ID classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OodKind {
+    /// Other classes of the same kind of image.
+    Near,
+    /// Another kind of image.
+    Far,
+}
+
+impl fmt::Display for OodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Near => "near",
+            Self::Far => "far",
+        })
+    }
+}
+
+impl FromStr for OodKind {
+    type Err = DatasetError;
+
+    /// Parses `near` or `far`.
+    fn from_str(text: &str) -> Result<Self, DatasetError> {
+        match text {
+            "near" => Ok(Self::Near),
+            "far" => Ok(Self::Far),
+            _ => Err(DatasetError::UnknownKind {
+                name: text.to_string(),
+            }),
+        }
+    }
+}
+
+/// Location of a set's images; paths are relative to the data root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SetSource {
+    /// A directory with one subdirectory per class or, for an OOD set, any directory of images.
+    Directory {
+        /// Path of the directory.
+        path: PathBuf,
+        /// Selection of class directories.
+        selection: Selection,
+    },
+    /// An image list with `path label` on each line.
+    List {
+        /// Path of the list.
+        path: PathBuf,
+        /// Directory that the list's paths are relative to.
+        root: PathBuf,
+    },
+}
+
+/// Selection of class directories.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Map with the roles of the directories.
+    pub map: Option<ClassMapSource>,
+    /// Roles in the map to select; empty selects all directories.
+    pub roles: Vec<String>,
+    /// Names of excluded directories.
+    pub exclude: Vec<String>,
+}
+
+/// Source of the ID class names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClassSource {
+    /// A built-in class list such as `imagenet-1k`. The `k`-th name belongs to the `k`-th class
+    /// directory in sorted order, before any is excluded, or to label `k` of an image list.
+    BuiltIn(String),
+    /// Names given in the definition, in the same order.
+    Inline(Vec<String>),
+    /// Names of the directories in a map.
+    ClassMap(ClassMapSource),
+    /// Names of the directories themselves.
+    DirectoryNames,
+}

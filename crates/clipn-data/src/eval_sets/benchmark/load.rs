@@ -1,0 +1,67 @@
+use std::path::Path;
+
+use crate::error::DatasetError;
+use crate::eval_sets::Benchmark;
+use crate::eval_sets::benchmark::raw;
+use crate::text_file::read_limited;
+
+/// Maximum size of a definition in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Embedded definitions by name.
+const EMBEDDED: [(&str, &str); 2] = [
+    (
+        "imagenet-1k",
+        include_str!("../../../assets/benchmarks/imagenet-1k.toml"),
+    ),
+    (
+        "tiny-imagenet-ood",
+        include_str!("../../../assets/benchmarks/tiny-imagenet-ood.toml"),
+    ),
+];
+
+impl Benchmark {
+    /// Returns the names of the embedded definitions.
+    pub fn names() -> Vec<&'static str> {
+        EMBEDDED.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Loads an embedded definition by name, or else a definition file by path.
+    ///
+    /// # Errors
+    /// [`DatasetError::UnknownBenchmark`] if there is neither, an I/O error of the file, and the
+    /// errors of [`parse`](Self::parse).
+    pub fn load(name_or_path: &str) -> Result<Self, DatasetError> {
+        if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(text, name);
+        }
+        let path = Path::new(name_or_path);
+        let bytes = match read_limited(path, MAX_BYTES) {
+            Err(DatasetError::Missing { .. }) => {
+                let known = Self::names().join(", ");
+                return Err(DatasetError::UnknownBenchmark {
+                    name: name_or_path.to_string(),
+                    known,
+                });
+            }
+            other => other?,
+        };
+        let text = String::from_utf8(bytes).map_err(|_| DatasetError::Definition {
+            origin: name_or_path.to_string(),
+            problem: "not UTF-8 text".to_string(),
+        })?;
+        Self::parse(&text, name_or_path)
+    }
+
+    /// Parses a definition; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`DatasetError::Definition`] if the text is not valid TOML, a key is missing, unknown or of
+    /// the wrong type, or keys contradict each other.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, DatasetError> {
+        raw::parse(text).map_err(|problem| DatasetError::Definition {
+            origin: origin.to_string(),
+            problem,
+        })
+    }
+}

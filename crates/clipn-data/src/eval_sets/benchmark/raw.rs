@@ -1,0 +1,291 @@
+//! Keys of a definition file, described in `docs/benchmarks.md`, and the checks of their
+//! combinations.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use crate::eval_sets::benchmark::definition::{
+    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
+};
+use crate::eval_sets::map::ClassMapSource;
+
+type Checked<T> = Result<T, String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawBenchmark {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default, rename = "grey", alias = "gray")]
+    gray: bool,
+    #[serde(default)]
+    maps: BTreeMap<String, RawMap>,
+    id: RawId,
+    #[serde(default)]
+    ood: Vec<RawOod>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawMap {
+    file: Option<PathBuf>,
+    folder_column: Option<String>,
+    name_column: Option<String>,
+    role_column: Option<String>,
+    names: Option<IndexMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawId {
+    name: Option<String>,
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    classes: Option<RawClasses>,
+    map: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected the name of a class list or an array of class names"
+)]
+enum RawClasses {
+    Named(String),
+    Inline(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawOod {
+    name: String,
+    kind: Option<OodKind>,
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    map: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
+/// Keys for the location of a set's images, common to ID and OOD sets.
+struct RawSource {
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    map: Option<ClassMapSource>,
+    roles: Vec<String>,
+    exclude: Vec<String>,
+}
+
+/// Parses and checks a definition; the error describes the problem and its location.
+pub(super) fn parse(text: &str) -> Checked<Benchmark> {
+    let raw: RawBenchmark =
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+    if raw.name.trim().is_empty() {
+        return Err("empty `name`".to_string());
+    }
+    if raw.ood.is_empty() {
+        return Err("no OOD sets; expected at least one [[ood]] table".to_string());
+    }
+    let maps: BTreeMap<String, ClassMapSource> = raw
+        .maps
+        .into_iter()
+        .map(|(name, map)| Ok((name.clone(), map.check(&name)?)))
+        .collect::<Checked<_>>()?;
+    let id = raw.id.check(&raw.name, &maps)?;
+    let mut ood: Vec<OodDefinition> = Vec::new();
+    for set in raw.ood {
+        let set = set.check(&maps)?;
+        if set.name == id.name || ood.iter().any(|other| other.name == set.name) {
+            return Err(format!("duplicate set name `{}`", set.name));
+        }
+        ood.push(set);
+    }
+    Ok(Benchmark {
+        name: raw.name,
+        description: raw.description,
+        gray: raw.gray,
+        id,
+        ood,
+    })
+}
+
+impl RawMap {
+    fn check(self, name: &str) -> Checked<ClassMapSource> {
+        let columns = self.folder_column.is_some()
+            || self.name_column.is_some()
+            || self.role_column.is_some();
+        match (self.file, self.names) {
+            (Some(path), None) => Ok(ClassMapSource::File {
+                path,
+                folder_column: self.folder_column.unwrap_or_else(|| "folder".to_string()),
+                name_column: self.name_column.unwrap_or_else(|| "name".to_string()),
+                role_column: self.role_column,
+            }),
+            (None, Some(_)) if columns => Err(format!(
+                "[maps.{name}]: columns require `file`, but `names` is given"
+            )),
+            (None, Some(names)) => match names.iter().find(|(_, class)| class.trim().is_empty()) {
+                Some((folder, _)) => Err(format!(
+                    "[maps.{name}]: empty class name for directory `{folder}`"
+                )),
+                None => Ok(ClassMapSource::Inline {
+                    name: name.to_string(),
+                    names,
+                }),
+            },
+            _ => Err(format!("[maps.{name}]: expected either `file` or `names`")),
+        }
+    }
+}
+
+impl RawId {
+    fn check(
+        self,
+        benchmark: &str,
+        maps: &BTreeMap<String, ClassMapSource>,
+    ) -> Checked<IdDefinition> {
+        let at = "[id]";
+        let map = find_map(self.map.as_deref(), maps, at)?;
+        let classes = match (self.classes, &map) {
+            (Some(_), Some(_)) => {
+                return Err(format!("{at}: expected only one of `classes` and `map`"));
+            }
+            (Some(RawClasses::Named(name)), None) => ClassSource::BuiltIn(name),
+            (Some(RawClasses::Inline(names)), None) => {
+                ClassSource::Inline(checked_names(names, at)?)
+            }
+            (None, Some(map)) => ClassSource::ClassMap(map.clone()),
+            (None, None) => ClassSource::DirectoryNames,
+        };
+        let source = RawSource {
+            folder: self.folder,
+            list: self.list,
+            root: self.root,
+            map,
+            roles: self.roles,
+            exclude: self.exclude,
+        };
+        let source = source.check(at)?;
+        if matches!(source, SetSource::List { .. }) && classes == ClassSource::DirectoryNames {
+            return Err(format!("{at}: missing `classes`, required with `list`"));
+        }
+        let name = self.name.unwrap_or_else(|| benchmark.to_string());
+        Ok(IdDefinition {
+            name,
+            source,
+            classes,
+        })
+    }
+}
+
+impl RawOod {
+    fn check(self, maps: &BTreeMap<String, ClassMapSource>) -> Checked<OodDefinition> {
+        if self.name.trim().is_empty() {
+            return Err("[[ood]]: empty `name`".to_string());
+        }
+        let at = format!("[[ood]] `{}`", self.name);
+        let map = find_map(self.map.as_deref(), maps, &at)?;
+        if map.is_some() && self.roles.is_empty() {
+            return Err(format!(
+                "{at}: `map` has no effect on an OOD set without `roles`"
+            ));
+        }
+        let source = RawSource {
+            folder: self.folder,
+            list: self.list,
+            root: self.root,
+            map,
+            roles: self.roles,
+            exclude: self.exclude,
+        };
+        Ok(OodDefinition {
+            source: source.check(&at)?,
+            name: self.name,
+            kind: self.kind,
+        })
+    }
+}
+
+impl RawSource {
+    fn check(self, at: &str) -> Checked<SetSource> {
+        match (self.folder, self.list) {
+            (Some(path), None) => {
+                if self.root.is_some() {
+                    return Err(format!(
+                        "{at}: `root` requires `list`, but `folder` is given"
+                    ));
+                }
+                if !self.roles.is_empty() && !has_roles(self.map.as_ref()) {
+                    return Err(format!(
+                        "{at}: `roles` requires a `map` with a `role-column`"
+                    ));
+                }
+                let selection = Selection {
+                    map: self.map,
+                    roles: self.roles,
+                    exclude: self.exclude,
+                };
+                Ok(SetSource::Directory { path, selection })
+            }
+            (None, Some(path)) => {
+                if self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty() {
+                    return Err(format!(
+                        "{at}: `map`, `roles` and `exclude` select class directories; \
+                         expected none of them with `list`"
+                    ));
+                }
+                Ok(SetSource::List {
+                    path,
+                    root: self.root.unwrap_or_default(),
+                })
+            }
+            _ => Err(format!("{at}: expected either `folder` or `list`")),
+        }
+    }
+}
+
+fn has_roles(map: Option<&ClassMapSource>) -> bool {
+    matches!(
+        map,
+        Some(ClassMapSource::File {
+            role_column: Some(_),
+            ..
+        })
+    )
+}
+
+fn find_map(
+    name: Option<&str>,
+    maps: &BTreeMap<String, ClassMapSource>,
+    at: &str,
+) -> Checked<Option<ClassMapSource>> {
+    let Some(name) = name else { return Ok(None) };
+    match maps.get(name) {
+        Some(map) => Ok(Some(map.clone())),
+        None => Err(format!(
+            "{at}: unknown map `{name}`; expected a table [maps.{name}]"
+        )),
+    }
+}
+
+fn checked_names(names: Vec<String>, at: &str) -> Checked<Vec<String>> {
+    if names.is_empty() {
+        return Err(format!("{at}: empty `classes`"));
+    }
+    match names.iter().position(|name| name.trim().is_empty()) {
+        Some(index) => Err(format!("{at}: empty class name at index {index}")),
+        None => Ok(names),
+    }
+}

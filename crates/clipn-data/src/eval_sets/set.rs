@@ -1,0 +1,40 @@
+use std::path::{Path, PathBuf};
+
+/// An image of an [`ImageSet`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabeledImage {
+    /// Path of the file; not necessarily valid UTF-8.
+    pub path: PathBuf,
+    /// Index of the class name; `None` if the class is unknown or irrelevant.
+    pub label: Option<usize>,
+}
+
+/// A named, ordered set of images. The order depends on the file names, not on the file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSet {
+    /// Name in tables, such as `iNaturalist`.
+    pub name: String,
+    /// Directory that all paths of samples start with.
+    pub root: PathBuf,
+    /// Images, in order.
+    pub samples: Vec<LabeledImage>,
+    /// Names of the class directories by label, `[K]`; empty for an unlabeled set or a list.
+    pub class_directories: Vec<String>,
+}
+
+impl ImageSet {
+    /// Returns the number of images.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Returns whether there are no images; sets read from directories and lists are never empty.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// Returns a sample's path relative to [`root`](Self::root), for tables and reports.
+    pub fn relative<'a>(&self, sample: &'a LabeledImage) -> &'a Path {
+        sample.path.strip_prefix(&self.root).unwrap_or(&sample.path)
+    }
+}

@@ -1,0 +1,192 @@
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::archive::{TarReader, catch_panic, decompress, open_archive};
+use crate::image_name::is_image_name;
+use crate::sources::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
+
+type OpenFn = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
+
+enum ReaderState {
+    Closed(OpenFn),
+    Open(TarReader<Box<dyn Read + Send>>),
+    Finished,
+}
+
+/// Iterator over the images in a tar archive, plain or compressed with gzip or zstd. Every file
+/// with an image extension is an image named `ARCHIVE/NAME`; other files are skipped.
+///
+/// An archive that cannot be opened, is damaged or contains no images yields one failed image with
+/// the archive's name, after the images before the damage.
+///
+/// ```
+/// use std::io::Cursor;
+///
+/// use clipn_data::ArchiveImages;
+///
+/// let mut tar = tar::Builder::new(Vec::new());
+/// let mut header = tar::Header::new_gnu();
+/// header.set_size(3);
+/// tar.append_data(&mut header, "cat.jpg", &b"..."[..])?;
+/// let bytes = tar.into_inner()?;
+/// let mut images = ArchiveImages::from_reader("pets.tar".to_string(), || Ok(Cursor::new(bytes)));
+/// assert_eq!(images.next().unwrap().name, "pets.tar/cat.jpg");
+/// assert!(images.next().is_none());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct ArchiveImages {
+    name: String,
+    state: ReaderState,
+    yielded: u64,
+}
+
+impl fmt::Debug for ArchiveImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveImages")
+            .field("name", &self.name)
+            .field("yielded", &self.yielded)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ArchiveImages {
+    /// Creates an iterator over the archive at `path`, which is opened on the first call of `next`.
+    pub fn open(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        let file = path.to_path_buf();
+        Self::new(
+            path.display().to_string(),
+            Box::new(move || open_archive(&file)),
+        )
+    }
+
+    /// Creates an iterator over an archive with this name. `open` returns its bytes, compressed or
+    /// not, and is called on the first call of `next`.
+    pub fn from_reader<R: Read + Send + 'static>(
+        name: String,
+        open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> Self {
+        Self::new(name, Box::new(|| decompress(open()?)))
+    }
+
+    fn new(name: String, open: OpenFn) -> Self {
+        Self {
+            name,
+            state: ReaderState::Closed(open),
+            yielded: 0,
+        }
+    }
+
+    fn advance(&mut self) -> io::Result<Option<NamedImage>> {
+        loop {
+            let archive = match &mut self.state {
+                ReaderState::Finished => return Ok(None),
+                ReaderState::Open(archive) => archive,
+                ReaderState::Closed(_) => {
+                    if let ReaderState::Closed(open) =
+                        std::mem::replace(&mut self.state, ReaderState::Finished)
+                    {
+                        self.state = ReaderState::Open(TarReader::new(open()?));
+                    }
+                    continue;
+                }
+            };
+            let Some(entry) = archive.next()? else {
+                self.state = ReaderState::Finished;
+                if self.yielded > 0 {
+                    return Ok(None);
+                }
+                return Err(io::Error::other("no images in the archive"));
+            };
+            let name = String::from_utf8_lossy(&entry.name);
+            if !is_image_name(OsStr::new(name.rsplit('/').next().unwrap_or_default())) {
+                continue;
+            }
+            let name = format!("{}/{}", self.name, name.strip_prefix("./").unwrap_or(&name));
+            let content = match archive.read(MAX_STREAMED_IMAGE_BYTES)? {
+                Some(bytes) => ImageContent::Bytes(bytes),
+                None => ImageContent::Failed(io::Error::other(format!(
+                    "declared size {} exceeds the limit of {MAX_STREAMED_IMAGE_BYTES} bytes",
+                    entry.size
+                ))),
+            };
+            return Ok(Some(NamedImage { name, content }));
+        }
+    }
+}
+
+impl Iterator for ArchiveImages {
+    type Item = NamedImage;
+
+    fn next(&mut self) -> Option<NamedImage> {
+        match catch_panic(|| self.advance().transpose()) {
+            Some(Ok(image)) => {
+                self.yielded += 1;
+                Some(image)
+            }
+            Some(Err(error)) => {
+                self.state = ReaderState::Finished;
+                Some(NamedImage::failed(self.name.clone(), error))
+            }
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn images(bytes: Vec<u8>) -> Vec<(String, String)> {
+        ArchiveImages::from_reader("s.tar".to_string(), move || Ok(io::Cursor::new(bytes)))
+            .map(|image| (image.name, format!("{:?}", image.content)))
+            .collect()
+    }
+
+    #[test]
+    fn yields_images_and_skips_other_files() {
+        let bytes = archive(&[
+            ("./a.jpg", b"123"),
+            ("a.txt", b"x"),
+            ("d/._b.png", b"x"),
+            ("d/b.PNG", b""),
+        ]);
+        assert_eq!(
+            images(bytes),
+            [
+                ("s.tar/a.jpg".into(), "Bytes(3)".into()),
+                ("s.tar/d/b.PNG".into(), "Bytes(0)".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn reports_damage_once_after_the_images_before_it() {
+        let mut bytes = archive(&[("a.jpg", b"123"), ("b.jpg", b"123")]);
+        bytes[1024] ^= 1;
+        let found = images(bytes);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1].0, "s.tar");
+        assert!(found[1].1.contains("checksum"), "{found:?}");
+        assert!(
+            images(archive(&[("a.txt", b"x")]))[0]
+                .1
+                .contains("no images")
+        );
+        let absent: Vec<_> = ArchiveImages::open(Path::new("absent.tar")).collect();
+        assert_eq!(absent.len(), 1);
+        assert_eq!(absent[0].name, "absent.tar");
+    }
+}

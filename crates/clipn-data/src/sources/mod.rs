@@ -1,0 +1,14 @@
+//! Streams of unlabeled images from a directory, a list or an archive.
+//!
+//! Each image has a name and a source of its bytes, which are read when the image is consumed. Only
+//! the file names of the current directory are in memory.
+
+mod archive_images;
+mod folder;
+mod named_image;
+mod path_list;
+
+pub use archive_images::ArchiveImages;
+pub use folder::FolderImages;
+pub use named_image::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
+pub use path_list::{ListSeparator, PathList};

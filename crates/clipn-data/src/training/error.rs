@@ -1,0 +1,124 @@
+use std::path::PathBuf;
+
+use clipn_image::ImageError;
+
+use crate::error::DatasetError;
+use crate::training::skipped::SkippedSamples;
+
+/// Error that prevents opening or reading training data. Single broken samples are not errors: they
+/// are skipped and counted in [`SkippedSamples`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainingDataError {
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] DatasetError),
+    /// A shard specification is invalid.
+    #[error("shards `{spec}`: {problem}")]
+    ShardSpec {
+        /// The given specification.
+        spec: String,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// A file with the sizes of shards is invalid.
+    #[error("{}: {problem}", .path.display())]
+    ShardSizes {
+        /// The file.
+        path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// A caption table is invalid.
+    #[error("{}: {problem}", .path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// The number of samples is unknown.
+    #[error(
+    "unknown number of samples in {shards} shards (first: {}): \
+     neither sizes.json nor __len__ beside them",
+    .first.display()
+    )]
+    UnknownSize {
+        /// Number of shards without a size.
+        shards: usize,
+        /// The first of them.
+        first: PathBuf,
+    },
+    /// There are fewer shards than processes, and shards of unknown size cannot be split.
+    #[error(
+        "expected at least {world_size} shards of unknown size for {world_size} processes, \
+         got {shards}"
+    )]
+    TooFewShards {
+        /// Number of shards.
+        shards: usize,
+        /// Number of processes.
+        world_size: usize,
+    },
+    /// There is not one batch for every process.
+    #[error(
+        "{samples} samples are not enough for one batch of {batch_size} \
+         in each of {world_size} processes"
+    )]
+    TooFewSamples {
+        /// Number of samples.
+        samples: u64,
+        /// Samples per batch.
+        batch_size: usize,
+        /// Number of processes.
+        world_size: usize,
+    },
+    /// A setting is invalid.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// More samples are broken than allowed.
+    #[error("{} skipped samples exceed the limit of {limit}: {skipped}", .skipped.total())]
+    TooManySkipped {
+        /// Maximum number of skipped samples per epoch and process.
+        limit: u64,
+        /// The skipped samples.
+        skipped: Box<SkippedSamples>,
+    },
+    /// Two passes over the data yielded no usable sample.
+    #[error("no usable sample in the training data: {skipped}")]
+    NoUsableSample {
+        /// The skipped samples.
+        skipped: Box<SkippedSamples>,
+    },
+    /// A position was taken with other data or settings.
+    #[error(
+        "cannot resume at epoch {epoch}, batch {batch}: the position was saved with different data, \
+         order, seed, batch size or number of processes"
+    )]
+    PositionMismatch {
+        /// Epoch of the position.
+        epoch: u64,
+        /// Batch of the position.
+        batch: u64,
+    },
+    /// The image settings are invalid, or normalization failed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The system cannot start a thread.
+    #[error("cannot start a loading thread")]
+    Thread {
+        /// Error of the operating system.
+        source: std::io::Error,
+    },
+    /// A loading thread ended early.
+    #[error("a loading thread stopped unexpectedly")]
+    ThreadStopped,
+    /// Counting was canceled.
+    #[error("counting the shards was canceled")]
+    Cancelled,
+}

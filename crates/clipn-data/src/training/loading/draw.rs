@@ -1,0 +1,89 @@
+//! The sequence of samples drawn from the data, before they are decoded.
+use std::sync::Arc;
+
+use crate::training::captions::CaptionTable;
+use crate::training::loading::plan::{RowPlan, ShardPlan};
+use crate::training::sample::{DrawnItem, RawImage, RawSample, SampleId, Segment};
+use crate::training::webdataset::{SegmentReader, ShardSet};
+
+/// Endless iterator over the data; each pass is followed by the next.
+pub(super) enum ItemIterator {
+    Shards {
+        set: Arc<ShardSet>,
+        plan: ShardPlan,
+        reader: Option<Box<(usize, SegmentReader)>>,
+    },
+    Rows {
+        table: Arc<CaptionTable>,
+        plan: RowPlan,
+    },
+}
+
+impl ItemIterator {
+    pub(super) fn shards(set: &Arc<ShardSet>, plan: ShardPlan) -> Self {
+        Self::Shards {
+            set: Arc::clone(set),
+            plan,
+            reader: None,
+        }
+    }
+
+    pub(super) fn rows(table: &Arc<CaptionTable>, plan: RowPlan) -> Self {
+        Self::Rows {
+            table: Arc::clone(table),
+            plan,
+        }
+    }
+}
+
+impl Iterator for ItemIterator {
+    type Item = DrawnItem;
+
+    fn next(&mut self) -> Option<DrawnItem> {
+        match self {
+            Self::Shards { set, plan, reader } => loop {
+                if let Some((shard, open)) = reader.as_deref_mut() {
+                    if let Some(drawn) = open.next(&set.shards()[*shard], set.fields()) {
+                        return Some(drawn);
+                    }
+                    *reader = None;
+                }
+                match plan.next() {
+                    Some(segment) => open_segment(set, segment, reader),
+                    None => return Some(DrawnItem::PassEnd),
+                }
+            },
+            Self::Rows { table, plan } => Some(match plan.next() {
+                Some((row, visit)) => draw_row(table, row, visit),
+                None => DrawnItem::PassEnd,
+            }),
+        }
+    }
+}
+
+fn open_segment(
+    set: &ShardSet,
+    segment: Segment,
+    reader: &mut Option<Box<(usize, SegmentReader)>>,
+) {
+    *reader = set
+        .shards()
+        .get(segment.shard)
+        .map(|shard| Box::new((segment.shard, SegmentReader::new(shard, segment))));
+}
+
+fn draw_row(table: &CaptionTable, row: u64, visit: u64) -> DrawnItem {
+    match table.row(row as usize) {
+        Ok((image, caption)) => DrawnItem::Sample(Box::new(RawSample {
+            key: table.key(row as usize),
+            image: RawImage::File(image),
+            caption: caption.to_string(),
+            id: SampleId {
+                shard: 0,
+                index: row,
+                visit,
+            },
+        })),
+        Err(skipped) => DrawnItem::Skip(Box::new(skipped)),
+    }
+}

@@ -1,0 +1,189 @@
+use std::fmt;
+
+use clipn_image::Preprocessing;
+use serde::{Deserialize, Serialize};
+
+use crate::training::error::TrainingDataError;
+use crate::training::loading::pipeline::{Pipeline, PipelineOutput};
+use crate::training::skipped::{SkippedSample, SkippedSamples};
+
+/// A batch of `N` training samples.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainBatch {
+    /// Normalized pixels of the samples in `decoded`, `[P, 3, S, S]`.
+    pub pixels: Vec<f32>,
+    /// Indices of the samples with pixels, ascending, `[P]`: all but those that
+    /// [`CachedImages`](crate::CachedImages) lists.
+    pub decoded: Vec<usize>,
+    /// Captions as in the data, `[N]`.
+    pub captions: Vec<String>,
+    /// Origins of the samples, `shard/key` or `table:line`, `[N]`.
+    pub keys: Vec<String>,
+}
+
+/// EpochPosition between two batches of an epoch in one process. Each process has its own, since broken
+/// samples make them differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochPosition {
+    /// Index of the epoch.
+    pub epoch: u64,
+    /// Number of batches delivered in the epoch.
+    pub batches: u64,
+    /// Number of draws in the epoch: samples, including skipped ones, and ends of passes over the
+    /// data.
+    pub drawn: u64,
+    /// Samples skipped in the epoch.
+    pub skipped: SkippedSamples,
+    /// Hash of data and settings, compared when resuming.
+    pub fingerprint: String,
+}
+
+/// Iterator over the batches of an epoch in one process. Dropping it stops its threads.
+pub struct Epoch {
+    pub(super) pipeline: Pipeline,
+    pub(super) preprocessing: Preprocessing,
+    pub(super) batch_size: usize,
+    pub(super) batches: u64,
+    pub(super) max_skipped: Option<u64>,
+    pub(super) position: EpochPosition,
+    pub(super) passes: EmptyPassDetector,
+    pub(super) failed: bool,
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoch")
+            .field("batch_size", &self.batch_size)
+            .field("batches", &self.batches)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Detects data without any usable sample.
+#[derive(Debug, Default)]
+pub(super) struct EmptyPassDetector {
+    delivered: bool,
+    empty: u32,
+}
+
+impl EmptyPassDetector {
+    /// Returns whether two consecutive passes ended without a sample. One is not enough, since it
+    /// may have been resumed near its end.
+    fn is_exhausted(&mut self) -> bool {
+        self.empty = if self.delivered { 0 } else { self.empty + 1 };
+        self.delivered = false;
+        self.empty >= 2
+    }
+}
+
+impl Epoch {
+    /// Returns the number of batches in the whole epoch.
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// Returns the position after the batches delivered so far, for a checkpoint.
+    pub fn position(&self) -> &EpochPosition {
+        &self.position
+    }
+
+    /// Returns the samples skipped so far.
+    pub fn skipped(&self) -> &SkippedSamples {
+        &self.position.skipped
+    }
+
+    /// Writes the next batch to `batch`, whose memory is reused; returns `false` at the end of the
+    /// epoch.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::TooManySkipped`], [`TrainingDataError::NoUsableSample`] and
+    /// [`TrainingDataError::ThreadStopped`]; each ends the epoch.
+    pub fn next_into(&mut self, batch: &mut TrainBatch) -> Result<bool, TrainingDataError> {
+        if self.failed || self.position.batches >= self.batches {
+            return Ok(false);
+        }
+        let filled = self.fill(batch);
+        self.failed = filled.is_err();
+        filled.map(|()| true)
+    }
+
+    fn fill(&mut self, batch: &mut TrainBatch) -> Result<(), TrainingDataError> {
+        batch.captions.clear();
+        batch.keys.clear();
+        batch.decoded.clear();
+        let mut drawn = 0;
+        let mut skipped = self.position.skipped.clone();
+        while batch.keys.len() < self.batch_size {
+            drawn += 1;
+            match self.pipeline.next()? {
+                PipelineOutput::Sample(sample) => {
+                    if let Some(crop) = &sample.crop {
+                        self.preprocessing
+                            .normalize_into(crop, self.next_pixels(batch))?;
+                        batch.decoded.push(batch.keys.len());
+                    }
+                    batch.captions.push(sample.caption);
+                    batch.keys.push(sample.key);
+                    self.passes.delivered = true;
+                }
+                PipelineOutput::Skip(sample) => self.add_skipped(&mut skipped, *sample)?,
+                PipelineOutput::PassEnd if self.passes.is_exhausted() => {
+                    return Err(TrainingDataError::NoUsableSample {
+                        skipped: Box::new(skipped),
+                    });
+                }
+                PipelineOutput::PassEnd => {}
+            }
+        }
+        batch
+            .pixels
+            .truncate(batch.decoded.len() * self.preprocessing.tensor_len());
+        self.position.batches += 1;
+        self.position.drawn += drawn;
+        self.position.skipped = skipped;
+        Ok(())
+    }
+
+    /// Returns the pixels of one more image, in memory of an earlier batch if possible.
+    fn next_pixels<'a>(&self, batch: &'a mut TrainBatch) -> &'a mut [f32] {
+        let values = self.preprocessing.tensor_len();
+        let start = batch.decoded.len() * values;
+        if batch.pixels.len() < start + values {
+            // The first image of a batch is seldom the only one.
+            batch
+                .pixels
+                .reserve_exact(self.batch_size * values - batch.pixels.len());
+            batch.pixels.resize(start + values, 0.0);
+        }
+        &mut batch.pixels[start..start + values]
+    }
+
+    fn add_skipped(
+        &self,
+        skipped: &mut SkippedSamples,
+        sample: SkippedSample,
+    ) -> Result<(), TrainingDataError> {
+        skipped.add(sample);
+        match self.max_skipped {
+            Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManySkipped {
+                limit,
+                skipped: Box::new(skipped.clone()),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<TrainBatch, TrainingDataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut batch = TrainBatch::default();
+        match self.next_into(&mut batch) {
+            Ok(true) => Some(Ok(batch)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+use std::sync::Arc;
+
+use crate::training::error::TrainingDataError;
+use crate::training::loading::epoch::{EmptyPassDetector, Epoch, EpochPosition};
+use crate::training::loading::pipeline::Pipeline;
+use crate::training::loading::prepare::{CachedImages, SamplePreparer};
+use crate::training::loading::settings::{
+    LoaderSettings, Rounding, Sampling, ShuffleBuffer, SkipLimit,
+};
+use crate::training::loading::shuffle::ShuffleIterator;
+use crate::training::loading::source::CaptionSource;
+use crate::training::random::{KeyedRandom, Purpose, StableHash};
+use crate::training::skipped::SkippedSamples;
+
+/// Loader of training data, epoch by epoch.
+#[derive(Debug, Clone)]
+pub struct CaptionLoader {
+    source: CaptionSource,
+    settings: LoaderSettings,
+    batches: u64,
+    fingerprint: String,
+    cached: Option<Arc<dyn CachedImages>>,
+}
+
+impl CaptionLoader {
+    /// Checks that the data and the settings yield at least one batch in every process. No image is
+    /// read.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::Setting`] and [`TrainingDataError::Image`] for an invalid setting,
+    /// [`TrainingDataError::UnknownSize`], [`TrainingDataError::TooFewShards`] and
+    /// [`TrainingDataError::TooFewSamples`].
+    pub fn new(source: CaptionSource, settings: LoaderSettings) -> Result<Self, TrainingDataError> {
+        settings.check()?;
+        let world_size = settings.world_size;
+        if let CaptionSource::Shards(set) = &source {
+            let shards = set.shards().len();
+            let splittable = set.shards().iter().all(|shard| shard.samples.is_some());
+            if !splittable && shards < world_size && settings.sampling != Sampling::WithReplacement
+            {
+                return Err(TrainingDataError::TooFewShards { shards, world_size });
+            }
+        }
+        let samples = match (settings.train_num_samples.or(source.samples()), &source) {
+            (Some(samples), _) => samples,
+            (None, CaptionSource::Shards(set)) => return Err(set.unknown_size_error()),
+            (None, CaptionSource::Table(table)) => table.len() as u64,
+        };
+        let global_batch = (settings.batch_size as u64).saturating_mul(world_size as u64);
+        let batches = match settings.rounding {
+            Rounding::Floor => samples / global_batch,
+            Rounding::Ceil => samples.div_ceil(global_batch),
+        };
+        if batches == 0 {
+            let batch_size = settings.batch_size;
+            return Err(TrainingDataError::TooFewSamples {
+                samples,
+                batch_size,
+                world_size,
+            });
+        }
+        let fingerprint = fingerprint(&source, &settings);
+        Ok(Self {
+            source,
+            settings,
+            batches,
+            fingerprint,
+            cached: None,
+        })
+    }
+
+    /// Sets the images that need not be decoded: those that `cached` contains. Their samples are
+    /// delivered in order without pixels; images of a table are not even read. A cached image is
+    /// delivered even if it has been damaged since.
+    #[must_use]
+    pub fn with_cached_images(self, cached: Arc<dyn CachedImages>) -> Self {
+        Self {
+            cached: Some(cached),
+            ..self
+        }
+    }
+
+    /// Returns the data.
+    pub fn source(&self) -> &CaptionSource {
+        &self.source
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &LoaderSettings {
+        &self.settings
+    }
+
+    /// Returns the number of batches per epoch, the same in every process, regardless of broken
+    /// samples.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.batches
+    }
+
+    /// Returns the number of samples per epoch over all processes: batches · N · processes.
+    pub fn samples_per_epoch(&self) -> u64 {
+        self.batches * self.settings.batch_size as u64 * self.settings.world_size as u64
+    }
+
+    /// Starts an epoch at its first batch.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::Thread`] if a thread cannot be started.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch, TrainingDataError> {
+        let (skipped, fingerprint) = (SkippedSamples::default(), self.fingerprint.clone());
+        self.start(EpochPosition {
+            epoch,
+            batches: 0,
+            drawn: 0,
+            skipped,
+            fingerprint,
+        })
+    }
+
+    /// Resumes an epoch at a position from [`Epoch::position`], with the same batches as without
+    /// the interruption. Preceding data are read again (shards) or skipped (tables) without
+    /// decoding images.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::PositionMismatch`] if the position was taken with other data or settings, and
+    /// the errors of [`CaptionLoader::epoch`].
+    pub fn resume(&self, position: EpochPosition) -> Result<Epoch, TrainingDataError> {
+        if position.fingerprint != self.fingerprint || position.batches > self.batches {
+            return Err(TrainingDataError::PositionMismatch {
+                epoch: position.epoch,
+                batch: position.batches,
+            });
+        }
+        self.start(position)
+    }
+
+    fn start(&self, position: EpochPosition) -> Result<Epoch, TrainingDataError> {
+        let settings = &self.settings;
+        let epoch = position.epoch;
+        let preparer = SamplePreparer {
+            preprocessing: settings.preprocessing.clone(),
+            augmentation: settings.augmentation,
+            seed: settings.seed,
+            epoch,
+            cached: self.cached.clone(),
+        };
+        let items = self.source.items(settings, epoch);
+        let random = KeyedRandom::keyed(
+            Purpose::Buffer,
+            &[settings.seed, epoch, settings.rank as u64],
+        );
+        let draws = Box::new(ShuffleIterator::new(items, random, self.buffer()));
+        let (workers, prefetch) = (settings.workers, settings.prefetch_count());
+        Ok(Epoch {
+            pipeline: Pipeline::start(draws, position.drawn, preparer, workers, prefetch)?,
+            preprocessing: settings.preprocessing.clone(),
+            batch_size: settings.batch_size,
+            batches: self.batches,
+            max_skipped: self.max_skipped(),
+            position,
+            passes: EmptyPassDetector::default(),
+            failed: false,
+        })
+    }
+
+    /// Returns the shuffle buffer; none for the rows of a table, which are shuffled already.
+    fn buffer(&self) -> ShuffleBuffer {
+        match (&self.source, self.settings.sampling) {
+            (CaptionSource::Table(_), _) | (_, Sampling::InOrder) => ShuffleBuffer {
+                samples: 0,
+                bytes: 0,
+            },
+            (CaptionSource::Shards(_), _) => self.settings.shuffle,
+        }
+    }
+
+    fn max_skipped(&self) -> Option<u64> {
+        let samples = self.batches * self.settings.batch_size as u64;
+        match self.settings.max_skipped {
+            SkipLimit::Count(count) => Some(count),
+            SkipLimit::Fraction(fraction) => Some((samples as f64 * fraction) as u64),
+            SkipLimit::Unlimited => None,
+        }
+    }
+}
+
+/// Returns a hash of everything that determines the order of samples.
+fn fingerprint(source: &CaptionSource, settings: &LoaderSettings) -> String {
+    let mut hash = StableHash::new();
+    match source {
+        CaptionSource::Shards(set) => {
+            hash.text("shards");
+            for shard in set.shards() {
+                hash.text(&shard.name());
+                hash.word(shard.samples.map_or(0, |samples| samples + 1));
+            }
+            hash.text(&format!("{:?}", set.fields()));
+            hash.word(settings.shuffle.samples as u64);
+            hash.word(settings.shuffle.bytes);
+        }
+        CaptionSource::Table(table) => {
+            hash.text("table");
+            hash.text(
+                &table
+                    .path()
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy(),
+            );
+            hash.word(table.len() as u64);
+        }
+    }
+    for number in [settings.batch_size, settings.rank, settings.world_size] {
+        hash.word(number as u64);
+    }
+    hash.word(settings.seed);
+    hash.word(
+        settings
+            .train_num_samples
+            .map_or(0, |samples| samples.saturating_add(1)),
+    );
+    hash.text(&format!("{:?} {:?}", settings.sampling, settings.rounding));
+    format!("{:016x}", hash.finish())
+}

@@ -1,0 +1,101 @@
+//! SamplePreparer of a raw sample: decoding and cropping.
+use std::error::Error;
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use clipn_base::random::RandomSource;
+use clipn_image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
+
+use crate::training::random::{KeyedRandom, Purpose};
+use crate::training::sample::{RawImage, RawSample};
+use crate::training::skipped::{SkipReason, SkippedSample};
+
+/// Set of samples whose images need not be decoded, because their features are already known.
+pub trait CachedImages: Debug + Send + Sync {
+    /// Returns whether the image of the sample with this key need not be read. Called from several
+    /// threads, ahead of the batches. Once a key is cached, it must stay so.
+    fn is_cached(&self, key: &str) -> bool;
+}
+
+/// A sample ready for a batch. It has 8 bits per channel, a quarter of the tensor's memory.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub key: String,
+    pub caption: String,
+    /// Cropped image, `[S, S, 3]`; `None` if the image is cached.
+    pub crop: Option<RgbImage>,
+}
+
+/// Decoder and augmenter of the samples of an epoch.
+#[derive(Debug, Clone)]
+pub(super) struct SamplePreparer {
+    pub preprocessing: Preprocessing,
+    pub augmentation: Augmentation,
+    pub seed: u64,
+    pub epoch: u64,
+    pub cached: Option<Arc<dyn CachedImages>>,
+}
+
+impl SamplePreparer {
+    /// Prepares a sample. The crop depends on the sample, the seed and the epoch, not on the
+    /// thread.
+    pub(super) fn prepare(&self, sample: RawSample) -> Result<Prepared, Box<SkippedSample>> {
+        let RawSample {
+            key,
+            image,
+            caption,
+            id,
+        } = sample;
+        if self
+            .cached
+            .as_ref()
+            .is_some_and(|cached| cached.is_cached(&key))
+        {
+            return Ok(Prepared {
+                key,
+                caption,
+                crop: None,
+            });
+        }
+        let key_words = [self.seed, self.epoch, id.shard, id.index, id.visit];
+        let mut random = KeyedRandom::keyed(Purpose::Augment, &key_words);
+        let crop = catch_unwind(AssertUnwindSafe(|| self.crop(&image, &mut random)));
+        match crop {
+            Ok(Ok(crop)) => Ok(Prepared {
+                key,
+                caption,
+                crop: Some(crop),
+            }),
+            Ok(Err(error)) => Err(bad_image(key, with_sources(&error))),
+            Err(_) => Err(bad_image(
+                key,
+                "internal error while decoding or cropping".to_string(),
+            )),
+        }
+    }
+
+    fn crop(&self, image: &RawImage, random: &mut KeyedRandom) -> Result<RgbImage, ImageError> {
+        let image = match image {
+            RawImage::Bytes(bytes) => decode_bytes(bytes, &self.preprocessing.decode)?,
+            RawImage::File(path) => decode_file(path, &self.preprocessing.decode)?,
+        };
+        self.augmentation
+            .apply(&image, &self.preprocessing, &mut || random.unit())
+    }
+}
+
+/// Joins the messages of an error and of its sources.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+fn bad_image(key: String, detail: String) -> Box<SkippedSample> {
+    Box::new(SkippedSample::new(key, SkipReason::BadImage, detail))
+}

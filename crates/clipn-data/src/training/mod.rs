@@ -1,0 +1,19 @@
+//! Training data: images with captions, in WebDataset shards or tables, and batches of them in a
+//! resumable order.
+
+mod captions;
+mod error;
+mod loading;
+mod random;
+mod sample;
+mod skipped;
+mod webdataset;
+
+pub use captions::{CaptionTable, CaptionTableFormat};
+pub use error::TrainingDataError;
+pub use loading::{
+    CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition, LoaderSettings, Rounding,
+    Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
+};
+pub use skipped::{SkipReason, SkippedSample, SkippedSamples};
+pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_braces, expand_shards};

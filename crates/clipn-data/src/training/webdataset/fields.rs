@@ -1,0 +1,279 @@
+//! Selection of a sample's image and caption among its files.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::training::skipped::{SkipReason, SkippedSample};
+
+/// Source of a caption.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CaptionField {
+    /// A text file, unchanged.
+    Text {
+        /// Extension of the file, such as `txt`.
+        extension: String,
+    },
+    /// A string in a JSON object.
+    Json {
+        /// Extension of the file, such as `json`.
+        extension: String,
+        /// Key of the string.
+        key: String,
+    },
+    /// The name of a class whose index is in a text file.
+    Class {
+        /// Extension of the file, such as `cls`.
+        extension: String,
+        /// Names of the classes, by index.
+        names: Vec<String>,
+    },
+}
+
+impl CaptionField {
+    /// Returns the extension of the file.
+    pub fn extension(&self) -> &str {
+        match self {
+            Self::Text { extension }
+            | Self::Json { extension, .. }
+            | Self::Class { extension, .. } => extension,
+        }
+    }
+}
+
+/// Extensions of the files of a sample that are read. An extension is everything after the first
+/// dot of a file name, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleFields {
+    /// Extensions of images; the first one present is used.
+    pub images: Vec<String>,
+    /// Sources of captions; the first one present is used.
+    pub captions: Vec<CaptionField>,
+    /// Maximum size of an image in bytes.
+    pub max_image_bytes: u64,
+}
+
+/// Maximum size of a caption file in bytes.
+const MAX_CAPTION_BYTES: u64 = 1 << 20;
+
+impl Default for SampleFields {
+    /// Returns images `jpg`, `jpeg`, `png` and `webp` of at most 64 MiB, with captions from `txt`
+    /// or else from `caption` in `json`.
+    fn default() -> Self {
+        Self {
+            images: ["jpg", "jpeg", "png", "webp"].map(String::from).to_vec(),
+            captions: vec![
+                CaptionField::Text {
+                    extension: "txt".to_string(),
+                },
+                CaptionField::Json {
+                    extension: "json".to_string(),
+                    key: "caption".to_string(),
+                },
+            ],
+            max_image_bytes: 64 << 20,
+        }
+    }
+}
+
+impl SampleFields {
+    /// Returns the maximum size in bytes of a file with this extension, or `None` if it is not
+    /// read.
+    pub(super) fn limit(&self, extension: &str) -> Option<u64> {
+        if self.images.iter().any(|known| known == extension) {
+            Some(self.max_image_bytes)
+        } else if self
+            .captions
+            .iter()
+            .any(|field| field.extension() == extension)
+        {
+            Some(MAX_CAPTION_BYTES)
+        } else {
+            None
+        }
+    }
+
+    /// Returns the image's bytes and the caption of a sample; `sample_key` names it in errors.
+    pub(super) fn take(
+        &self,
+        mut group: SampleFiles,
+        sample_key: &str,
+    ) -> Result<(Vec<u8>, String), SkippedSample> {
+        let skip =
+            |reason, detail: String| SkippedSample::new(sample_key.to_string(), reason, detail);
+        if let Some(large) = &group.too_large {
+            return Err(skip(SkipReason::TooLarge, large.clone()));
+        }
+        let Some(field) = self
+            .captions
+            .iter()
+            .find(|field| group.files.contains_key(field.extension()))
+        else {
+            let wanted: Vec<&str> = self.captions.iter().map(CaptionField::extension).collect();
+            return Err(skip(
+                SkipReason::NoCaption,
+                format!("none of the files {}", wanted.join(", ")),
+            ));
+        };
+        let bytes = group
+            .files
+            .get(field.extension())
+            .map_or(&[][..], Vec::as_slice);
+        let caption = field
+            .caption(bytes)
+            .map_err(|(reason, detail)| skip(reason, detail))?;
+        let image = self
+            .images
+            .iter()
+            .find_map(|extension| group.files.remove(extension));
+        let image = image.ok_or_else(|| {
+            skip(
+                SkipReason::NoImage,
+                format!("none of the files {}", self.images.join(", ")),
+            )
+        })?;
+        Ok((image, caption))
+    }
+}
+
+/// Requested files of a sample.
+#[derive(Debug, Default)]
+pub(super) struct SampleFiles {
+    /// Path up to the first dot of the base name.
+    pub key: String,
+    /// Contents by extension.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// All extensions found, read or not, to detect the start of the next sample.
+    pub seen: Vec<String>,
+    /// Message about a file over the size limit.
+    pub too_large: Option<String>,
+}
+
+impl SampleFiles {
+    pub(super) fn new(key: String) -> Self {
+        Self {
+            key,
+            ..Self::default()
+        }
+    }
+}
+
+impl CaptionField {
+    fn caption(&self, bytes: &[u8]) -> Result<String, (SkipReason, String)> {
+        let extension = self.extension();
+        let bad = |problem: String| (SkipReason::BadCaption, format!("{extension}: {problem}"));
+        let text = str::from_utf8(bytes).map_err(|error| bad(format!("not UTF-8: {error}")))?;
+        let caption = match self {
+            Self::Text { .. } => text.to_string(),
+            Self::Json { key, .. } => {
+                let value: Value = serde_json::from_str(text)
+                    .map_err(|error| bad(format!("not JSON: {error}")))?;
+                match value.get(key) {
+                    Some(Value::String(caption)) => caption.clone(),
+                    Some(_) => return Err(bad(format!("`{key}` is not a string"))),
+                    None => {
+                        return Err((
+                            SkipReason::NoCaption,
+                            format!("{extension}: missing key `{key}`"),
+                        ));
+                    }
+                }
+            }
+            Self::Class { names, .. } => {
+                let index: Option<usize> = text.trim().parse().ok();
+                let name = index.and_then(|index| names.get(index));
+                name.cloned().ok_or_else(|| {
+                    bad(format!(
+                        "expected a class index from 0 to {}",
+                        names.len().saturating_sub(1)
+                    ))
+                })?
+            }
+        };
+        if caption.trim().is_empty() {
+            return Err((
+                SkipReason::NoCaption,
+                format!("{extension}: the caption is empty"),
+            ));
+        }
+        Ok(caption)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(fields: &SampleFields, files: &[(&str, &[u8])]) -> Result<String, SkipReason> {
+        let mut group = SampleFiles::new("k".to_string());
+        group.files.extend(
+            files
+                .iter()
+                .map(|(name, bytes)| (name.to_string(), bytes.to_vec())),
+        );
+        fields
+            .take(group, "k")
+            .map(|(_, caption)| caption)
+            .map_err(|skipped| skipped.reason)
+    }
+
+    #[test]
+    fn the_first_source_present_provides_the_caption() {
+        let fields = SampleFields::default();
+        let json: &[u8] = br#"{"caption": "from json"}"#;
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("txt", b"a \n"), ("json", json)]),
+            Ok("a \n".to_string())
+        );
+        assert_eq!(
+            taken(&fields, &[("png", b"x"), ("json", json)]),
+            Ok("from json".to_string())
+        );
+        assert_eq!(taken(&fields, &[("jpg", b"x")]), Err(SkipReason::NoCaption));
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("txt", b" \n")]),
+            Err(SkipReason::NoCaption)
+        );
+        assert_eq!(taken(&fields, &[("txt", b"a")]), Err(SkipReason::NoImage));
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("txt", b"\xff")]),
+            Err(SkipReason::BadCaption)
+        );
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("json", b"[1]")]),
+            Err(SkipReason::NoCaption)
+        );
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("json", b"{\"caption\": 3}")]),
+            Err(SkipReason::BadCaption)
+        );
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("json", b"{")]),
+            Err(SkipReason::BadCaption)
+        );
+    }
+
+    #[test]
+    fn class_indices_become_names() {
+        let names = vec!["cat".to_string(), "dog".to_string()];
+        let captions = vec![CaptionField::Class {
+            extension: "cls".to_string(),
+            names,
+        }];
+        let fields = SampleFields {
+            captions,
+            ..SampleFields::default()
+        };
+        assert_eq!(
+            taken(&fields, &[("jpg", b"x"), ("cls", b"1\n")]),
+            Ok("dog".to_string())
+        );
+        for wrong in [&b"2"[..], b"-1", b"dog", b""] {
+            assert_eq!(
+                taken(&fields, &[("jpg", b"x"), ("cls", wrong)]),
+                Err(SkipReason::BadCaption)
+            );
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! WebDataset shards: tar archives, plain or compressed with gzip or zstd, in which consecutive
+//! files with the same key form a sample.
+
+mod fields;
+mod reader;
+mod samples;
+mod shards;
+mod sizes;
+mod spec;
+
+pub use fields::{CaptionField, SampleFields};
+pub use shards::{Shard, ShardSet};
+pub use spec::{expand_braces, expand_shards};
+
+pub(crate) use reader::SegmentReader;

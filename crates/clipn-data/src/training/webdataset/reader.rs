@@ -1,0 +1,113 @@
+//! Reader of a segment's samples, in order, including skipped ones.
+use std::io::{self, Read};
+
+use crate::archive::{catch_panic, open_archive};
+use crate::training::sample::{DrawnItem, RawImage, RawSample, SampleId, Segment};
+use crate::training::skipped::{SkipReason, SkippedSample};
+use crate::training::webdataset::fields::{SampleFields, SampleFiles};
+use crate::training::webdataset::samples::SampleReader;
+use crate::training::webdataset::shards::Shard;
+
+type Source = SampleReader<Box<dyn Read + Send>>;
+
+/// Reader of the samples of a [`Segment`].
+pub(crate) struct SegmentReader {
+    source: Option<Source>,
+    name: String,
+    segment: Segment,
+    /// Number of samples read so far, from the start of the shard.
+    position: u64,
+    /// Number of samples that the segment should yield, if known.
+    expected: Option<u64>,
+}
+
+impl SegmentReader {
+    pub(crate) fn new(shard: &Shard, segment: Segment) -> Self {
+        let end = segment.end.or(shard.samples);
+        let expected = end.map(|end| end.saturating_sub(segment.start));
+        Self {
+            source: None,
+            name: shard.name(),
+            segment,
+            position: 0,
+            expected,
+        }
+    }
+
+    /// Returns the next sample; `None` at the end of the segment or after damage.
+    pub(crate) fn next(&mut self, shard: &Shard, fields: &SampleFields) -> Option<DrawnItem> {
+        loop {
+            if self.segment.end.is_some_and(|end| self.position >= end) {
+                return None;
+            }
+            let wanted = self.position >= self.segment.start;
+            // The end of a sample is detected at the first file of the next, which must then be
+            // read too.
+            let read = self.position.saturating_add(1) >= self.segment.start;
+            let next = match &mut self.source {
+                Some(source) => catch_panic(|| source.next(read.then_some(fields))),
+                None => match catch_panic(|| Some(open_archive(&shard.path))) {
+                    Some(Ok(source)) => {
+                        self.source = Some(SampleReader::new(source));
+                        continue;
+                    }
+                    Some(Err(error)) => Some(Err(error)),
+                    None => None,
+                },
+            };
+            match next {
+                Some(Ok(group)) => {
+                    self.position += 1;
+                    if wanted {
+                        return Some(self.sample(group, fields));
+                    }
+                }
+                Some(Err(error)) => return self.report_missing(Some(&error)),
+                None => return self.report_missing(None),
+            }
+        }
+    }
+
+    fn sample(&self, group: SampleFiles, fields: &SampleFields) -> DrawnItem {
+        let key = format!("{}/{}", self.name, group.key);
+        match fields.take(group, &key) {
+            Ok((image, caption)) => DrawnItem::Sample(Box::new(RawSample {
+                key,
+                image: RawImage::Bytes(image),
+                caption,
+                id: SampleId {
+                    shard: self.segment.shard as u64,
+                    index: self.position - 1,
+                    visit: self.segment.visit,
+                },
+            })),
+            Err(skipped) => DrawnItem::Skip(Box::new(skipped)),
+        }
+    }
+
+    /// Reports, once, the samples that are missing from the segment.
+    fn report_missing(&mut self, error: Option<&io::Error>) -> Option<DrawnItem> {
+        self.segment.end = Some(0);
+        self.source = None;
+        let read = self.position.saturating_sub(self.segment.start);
+        let missing = self
+            .expected
+            .map_or(0, |expected| expected.saturating_sub(read));
+        if error.is_none() && missing == 0 {
+            return None;
+        }
+        let detail = match error {
+            Some(error) => format!("damaged after {} samples: {error}", self.position),
+            None => {
+                let claimed = self
+                    .segment
+                    .start
+                    .saturating_add(self.expected.unwrap_or(0));
+                format!("expected {claimed} samples, got {}", self.position)
+            }
+        };
+        let mut skipped = SkippedSample::new(self.name.clone(), SkipReason::Shard, detail);
+        skipped.samples = missing.max(1);
+        Some(DrawnItem::Skip(Box::new(skipped)))
+    }
+}

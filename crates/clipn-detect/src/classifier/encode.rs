@@ -1,0 +1,113 @@
+//! Class names to rows: tokenization, the text towers, and the mean over templates.
+
+use clipn_base::progress::Progress;
+use clipn_model::{Real, TextTower, normalize_row};
+use clipn_text::prompts::Template;
+use clipn_text::tokenizer::{TokenBatch, Tokenizer, end_of_text_position};
+use rayon::prelude::*;
+
+use crate::classifier::{ClassPrompts, Classifier, ClassifierError};
+
+/// Maximum number of texts encoded between two checks for cancellation.
+const BATCH_SIZE: usize = 1024;
+
+/// Encodes class names with both towers: the row of a class is the normalized mean of its normalized
+/// text features over all templates. Same as `classification.merge_yes_no_feature` of the published
+/// code.
+pub(super) fn encode_classes<T: Real>(
+    class_names: Vec<String>,
+    prompts: &ClassPrompts,
+    yes: &dyn TextTower<T>,
+    no: &dyn TextTower<T>,
+    progress: &dyn Progress,
+) -> Result<Classifier<T>, ClassifierError> {
+    if class_names.is_empty() {
+        return Err(ClassifierError::NoClasses);
+    }
+    if yes.embed_dim() != no.embed_dim() {
+        return Err(ClassifierError::DimensionMismatch {
+            left: yes.embed_dim(),
+            right: no.embed_dim(),
+        });
+    }
+    let (yes_templates, no_templates) = (prompts.templates().yes(), prompts.no_templates()?);
+    if yes_templates.is_empty() || no_templates.is_empty() {
+        return Err(ClassifierError::NoTemplates);
+    }
+    let texts = class_names.len() * (yes_templates.len() + no_templates.len());
+    progress.begin("encoding class names", texts as u64);
+    let yes = encode_side(&class_names, yes_templates, yes, progress)?;
+    let no = encode_side(&class_names, no_templates, no, progress)?;
+    progress.end();
+    Classifier::new(class_names, yes, no)
+}
+
+/// Encodes the class names with one tower; returns rows `[K, D]`.
+fn encode_side<T: Real>(
+    class_names: &[String],
+    templates: &[Template],
+    tower: &dyn TextTower<T>,
+    progress: &dyn Progress,
+) -> Result<Vec<T>, ClassifierError> {
+    let dim = tower.embed_dim();
+    let mut rows = vec![T::zero(); class_names.len() * dim];
+    for batch in texts(class_names, templates, tower.context_length()).chunks(BATCH_SIZE) {
+        if progress.is_cancelled() {
+            return Err(ClassifierError::Cancelled);
+        }
+        let length = batch
+            .iter()
+            .map(|text| text.ids.len())
+            .max()
+            .unwrap_or_default();
+        let padded = |text: &Text| {
+            let mut ids = text.ids.clone();
+            ids.resize(length, 0);
+            ids
+        };
+        let tokens = TokenBatch::new(batch.iter().flat_map(padded).collect(), length)?;
+        let mut features = tower.encode(&tokens)?;
+        features.normalize();
+        for (text, feature) in batch.iter().zip(features.rows()) {
+            for (sum, &value) in rows[text.class * dim..][..dim].iter_mut().zip(feature) {
+                *sum = *sum + value;
+            }
+        }
+        progress.advance(batch.len() as u64);
+    }
+    for (row, class) in rows.chunks_exact_mut(dim).zip(class_names) {
+        normalize_row(row);
+        if row.iter().any(|v| !v.is_finite()) {
+            return Err(ClassifierError::NotFinite {
+                class: class.clone(),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Class name in a template, as token ids up to the end of the text.
+struct Text {
+    ids: Vec<u32>,
+    class: usize,
+}
+
+/// Tokenizes all class names in all templates, sorted by token ids. Texts with a common prefix are
+/// adjacent, so a tower that caches prefixes computes each once.
+fn texts(class_names: &[String], templates: &[Template], context_length: usize) -> Vec<Text> {
+    let texts_of_class = |(class, name): (usize, &String)| {
+        let text = move |template: &Template| {
+            let mut ids = Tokenizer::clip().tokenize(&template.fill(name), context_length);
+            ids.truncate(end_of_text_position(&ids) + 1);
+            Text { ids, class }
+        };
+        templates.iter().map(text).collect::<Vec<_>>()
+    };
+    let mut texts: Vec<Text> = class_names
+        .par_iter()
+        .enumerate()
+        .flat_map_iter(texts_of_class)
+        .collect();
+    texts.par_sort_by(|a, b| a.ids.cmp(&b.ids));
+    texts
+}

@@ -1,0 +1,210 @@
+use clipn_model::{FeatureMatrix, Real};
+use clipn_ood::scores::LOGIT_SCALE;
+
+use crate::classifier::{ClassifierError, Logits};
+
+/// Two zero-shot classifiers, "yes" and "no", over the same K classes with D-dimensional features:
+/// W_yes and W_no `[K, D]`. [`ClassifierBuilder`](crate::classifier::ClassifierBuilder) computes them
+/// from class names.
+///
+/// ```
+/// use clipn_detect::classifier::Classifier;
+/// use clipn_model::FeatureMatrix;
+///
+/// let names = vec!["cat".to_owned(), "dog".to_owned()];
+/// let (yes, no) = (vec![1.0, 0.0, 0.0, 1.0], vec![0.6, 0.8, -1.0, 0.0]);
+/// let classifier = Classifier::new(names, yes, no)?;
+///
+/// // Logits are 100 times the cosines with the rows.
+/// let logits = classifier.logits(&FeatureMatrix::new(vec![1.0, 0.0], 2))?;
+/// assert_eq!((logits.yes(), logits.no()), (&[100.0, 0.0][..], &[60.0, -100.0][..]));
+/// # Ok::<(), clipn_detect::classifier::ClassifierError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classifier<T = f32> {
+    class_names: Vec<String>,
+    yes: Vec<T>,
+    no: Vec<T>,
+    dim: usize,
+    scale: f64,
+}
+
+impl<T: Real> Classifier<T> {
+    /// Creates a classifier from W_yes and W_no, each `[K, D]` for K class names, with rows of
+    /// length 1. The scale is the published 100.
+    ///
+    /// # Errors
+    /// [`ClassifierError::NoClasses`] if there are no names, [`ClassifierError::InvalidShape`] if the
+    /// values do not form K rows of the same length each.
+    pub fn new(class_names: Vec<String>, yes: Vec<T>, no: Vec<T>) -> Result<Self, ClassifierError> {
+        let dim = yes
+            .len()
+            .checked_div(class_names.len())
+            .ok_or(ClassifierError::NoClasses)?;
+        if yes.len() != no.len() || dim * class_names.len() != yes.len() || dim == 0 {
+            return Err(ClassifierError::InvalidShape {
+                classes: class_names.len(),
+                yes: yes.len(),
+                no: no.len(),
+            });
+        }
+        Ok(Self {
+            class_names,
+            yes,
+            no,
+            dim,
+            scale: LOGIT_SCALE,
+        })
+    }
+
+    /// Sets the factor between cosines and logits, which is the published 100 by default. The
+    /// model's own, with which it was trained, is
+    /// [`logit_scale`](clipn_model::ModelWeights::logit_scale).
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// Returns the factor between cosines and logits.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Returns the K class names, in row order.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// Returns the number of classes K.
+    pub fn len(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// Always false, as [`Classifier::new`] requires a class.
+    pub fn is_empty(&self) -> bool {
+        self.class_names.is_empty()
+    }
+
+    /// Returns the feature dimension D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Returns W_yes, `[K, D]`, rows of length 1.
+    pub fn yes_weights(&self) -> &[T] {
+        &self.yes
+    }
+
+    /// Returns W_no, `[K, D]`, rows of length 1.
+    pub fn no_weights(&self) -> &[T] {
+        &self.no
+    }
+
+    /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`.
+    ///
+    /// # Errors
+    /// [`ClassifierError::DimensionMismatch`] if the feature dimensions differ,
+    /// [`ClassifierError::DuplicateClass`] if both have a class of the same name.
+    pub fn concat(&self, other: &Self) -> Result<Self, ClassifierError> {
+        if self.dim != other.dim {
+            return Err(ClassifierError::DimensionMismatch {
+                left: self.dim,
+                right: other.dim,
+            });
+        }
+        if let Some(name) = other
+            .class_names
+            .iter()
+            .find(|name| self.class_names.contains(name))
+        {
+            return Err(ClassifierError::DuplicateClass {
+                class: name.clone(),
+            });
+        }
+        let class_names = [self.class_names(), other.class_names()].concat();
+        let (yes, no) = (
+            [self.yes_weights(), other.yes_weights()].concat(),
+            [self.no_weights(), other.no_weights()].concat(),
+        );
+        Ok(Self {
+            class_names,
+            yes,
+            no,
+            dim: self.dim,
+            scale: self.scale,
+        })
+    }
+
+    /// Returns a classifier without the given classes; all classes with a given name are removed.
+    ///
+    /// # Errors
+    /// [`ClassifierError::UnknownClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
+    /// class would be left.
+    pub fn without_classes(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
+        if let Some(name) = class_names
+            .iter()
+            .find(|name| !self.class_names.contains(name))
+        {
+            return Err(ClassifierError::UnknownClass {
+                class: name.clone(),
+            });
+        }
+        let kept: Vec<usize> = (0..self.len())
+            .filter(|&class| !class_names.contains(&self.class_names[class]))
+            .collect();
+        let rows = |side: &[T]| {
+            kept.iter()
+                .flat_map(|&class| &side[class * self.dim..][..self.dim])
+                .copied()
+                .collect()
+        };
+        let names = kept
+            .iter()
+            .map(|&class| self.class_names[class].clone())
+            .collect();
+        Ok(Self::new(names, rows(&self.yes), rows(&self.no))?.with_scale(self.scale))
+    }
+
+    /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and
+    /// scale·f·W_noᵀ, each `[N, K]`.
+    ///
+    /// # Errors
+    /// [`ClassifierError::FeatureDimension`] if the dimension of the features differs.
+    pub fn logits(&self, features: &FeatureMatrix<T>) -> Result<Logits<T>, ClassifierError> {
+        if features.dim() != self.dim {
+            return Err(ClassifierError::FeatureDimension {
+                expected: self.dim,
+                found: features.dim(),
+            });
+        }
+        let logits_for = |rows: &[T]| {
+            let scale = T::from_f64(self.scale);
+            let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
+            features.rows().flat_map(row).collect()
+        };
+        Ok(Logits::new(
+            logits_for(&self.yes),
+            logits_for(&self.no),
+            self.len(),
+            self.scale,
+        ))
+    }
+}
+
+/// Dot product in 16 partial sums, which the compiler can vectorize.
+pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::zero(); 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let tail: T = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(&x, &y)| x * y)
+        .sum();
+    for (a, b) in a.zip(b) {
+        for ((lane, &x), &y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane = *lane + x * y;
+        }
+    }
+    lanes.into_iter().sum::<T>() + tail
+}

@@ -1,0 +1,495 @@
+//! General matrix multiplication (GEMM) in f32, written once for all SIMD levels.
+//!
+//! The right-hand side B is packed into column panels, which a register-tiled micro-kernel reads. B
+//! is packed either during each product, one panel at a time, or once in advance ([`PackedB`], for
+//! constant weights). In BLIS's terms, a tile has MR rows and NR columns, and at most KC rows of B
+//! are packed at a time.
+
+mod micro_kernel;
+mod pack;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+pub(crate) use pack::PackedB;
+
+use super::first_n;
+use micro_kernel::{PanelKernel, PanelWidth};
+use pack::{pack_b, transpose};
+
+/// Maximum depth of a packed panel (BLIS's KC): a panel of this depth stays in the second-level
+/// cache. Longer sums are split into partial sums, which also reduces rounding errors.
+const KC: usize = 1024;
+
+/// A strided matrix view: the value at row r, column c is at `r·row_stride + c·column_stride`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Creates a `rows` × `columns` view with contiguous values in each row and rows `row_stride`
+    /// apart.
+    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
+    /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
+    /// holds.
+    pub(crate) fn row_major(data: &'a [f32], columns: usize) -> Self {
+        Self::new(data, data.len() / columns.max(1), columns, columns)
+    }
+
+    /// Returns the transpose, a view of the same values.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Returns the columns `first..first + count` of a matrix with a column stride of 1.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the column stride is not 1 or the range exceeds the number of columns.
+    pub(crate) fn column_range(self, first: usize, count: usize) -> Self {
+        assert!(
+            self.column_stride == 1 && first + count <= self.columns,
+            "columns {first}..{} of a matrix with {} columns and column stride {}",
+            first + count,
+            self.columns,
+            self.column_stride
+        );
+        let data = if self.rows == 0 {
+            self.data
+        } else {
+            &self.data[first..]
+        };
+        Self {
+            data,
+            columns: count,
+            ..self
+        }
+    }
+
+    /// Number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns the submatrix with these rows and columns.
+    fn submatrix(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let first = rows.start * self.row_stride + columns.start * self.column_stride;
+        let data = if rows.is_empty() || columns.is_empty() {
+            &[][..]
+        } else {
+            &self.data[first..]
+        };
+        Self {
+            data,
+            rows: rows.len(),
+            columns: columns.len(),
+            ..self
+        }
+    }
+
+    fn fits_slice(&self) -> bool {
+        self.rows == 0
+            || self.columns == 0
+            || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
+                < self.data.len()
+    }
+}
+
+/// A mutable strided matrix view: the value at row r, column c is at `r·row_stride + c`.
+#[derive(Debug)]
+pub(crate) struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// Creates a `rows` × `columns` view with rows `row_stride` apart.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+        }
+    }
+
+    /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
+    /// holds.
+    pub(crate) fn row_major(data: &'a mut [f32], columns: usize) -> Self {
+        let rows = data.len() / columns.max(1);
+        Self::new(data, rows, columns, columns)
+    }
+}
+
+/// Right-hand side B of a product.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rhs<'a> {
+    /// Packed during the product, panel by panel.
+    Unpacked(Matrix<'a>),
+    /// Packed in advance.
+    Packed(&'a PackedB),
+}
+
+impl Rhs<'_> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Unpacked(matrix) => matrix.rows,
+            Self::Packed(packed) => packed.rows(),
+        }
+    }
+
+    /// Number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Unpacked(matrix) => matrix.columns,
+            Self::Packed(packed) => packed.columns(),
+        }
+    }
+
+    fn fits_slice(&self) -> bool {
+        match self {
+            Self::Unpacked(matrix) => matrix.fits_slice(),
+            Self::Packed(_) => true,
+        }
+    }
+}
+
+impl<'a> From<Matrix<'a>> for Rhs<'a> {
+    fn from(matrix: Matrix<'a>) -> Self {
+        Self::Unpacked(matrix)
+    }
+}
+
+impl<'a> From<&'a PackedB> for Rhs<'a> {
+    fn from(packed: &'a PackedB) -> Self {
+        Self::Packed(packed)
+    }
+}
+
+/// What a product does with a·b before storing it: alpha·a·b + bias, plus the previous value of
+/// `out` if `accumulate`. The default stores a·b.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epilogue<'a> {
+    pub alpha: f32,
+    /// One value per column, or empty for no bias.
+    pub bias: &'a [f32],
+    pub accumulate: bool,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self {
+            alpha: 1.0,
+            bias: &[],
+            accumulate: false,
+        }
+    }
+}
+
+/// Pointer to the first value of the output, shared by threads that write different columns of it.
+#[derive(Clone, Copy)]
+struct OutputPtr(*mut f32);
+
+// SAFETY: the threads write disjoint columns, see [`gemm`].
+unsafe impl Send for OutputPtr {}
+// SAFETY: as above.
+unsafe impl Sync for OutputPtr {}
+
+/// Computes out = alpha·a·b + bias, plus the previous value of `out` if `accumulate` (see
+/// [`Epilogue`]), on `threads` threads.
+///
+/// # Panics
+///
+/// Panics if the shapes do not match or a view exceeds its slice. This is a bug in the caller,
+/// never a property of its input.
+pub(crate) fn gemm<'b>(
+    out: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: impl Into<Rhs<'b>>,
+    epilogue: Epilogue<'_>,
+    threads: usize,
+) {
+    let b = b.into();
+    let MatrixMut {
+        data,
+        rows,
+        columns,
+        row_stride,
+    } = out;
+    assert!(
+        a.rows == rows && a.columns == b.rows() && b.columns() == columns,
+        "cannot multiply {}×{} by {}×{} into {}×{}",
+        a.rows,
+        a.columns,
+        b.rows(),
+        b.columns(),
+        rows,
+        columns
+    );
+    let whole = Matrix::new(data, rows, columns, row_stride);
+    let views_fit = a.fits_slice() && whole.fits_slice() && b.fits_slice();
+    assert!(views_fit, "matrix view exceeds its slice");
+    assert!(
+        epilogue.bias.is_empty() || epilogue.bias.len() == columns,
+        "expected a bias of {columns} values, got {}",
+        epilogue.bias.len()
+    );
+    assert!(
+        row_stride >= columns || rows <= 1,
+        "output rows overlap: row stride {row_stride}, {columns} columns"
+    );
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let panels = columns.div_ceil(PanelWidth::current().nr);
+    let out = OutputPtr(data.as_mut_ptr());
+    let run = |panels: Range<usize>| {
+        // SAFETY: `views_fit` above says that all rows and columns of the output lie in its
+        // slice, which is borrowed mutably. Each job writes only the columns of its own panels.
+        unsafe { gemm_panels(out, row_stride, a, b, panels, epilogue) };
+    };
+    let jobs = threads.clamp(1, panels);
+    if jobs == 1 {
+        run(0..panels);
+    } else {
+        (0..jobs)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|i| run(i * panels / jobs..(i + 1) * panels / jobs));
+    }
+}
+
+/// Per-thread buffers, reused from product to product.
+#[derive(Default)]
+struct Scratch {
+    /// Rows of A made contiguous.
+    a: Vec<f32>,
+    /// One packed panel of B.
+    panel: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Computes the output columns of some panels.
+///
+/// # Safety
+///
+/// `out` must point to a matrix with as many rows as `a` and as many columns as `b`, rows
+/// `out_stride` apart. Nothing else may access the columns of `panels` during the call.
+unsafe fn gemm_panels(
+    out: OutputPtr,
+    out_stride: usize,
+    a: Matrix<'_>,
+    b: Rhs<'_>,
+    panels: Range<usize>,
+    epilogue: Epilogue<'_>,
+) {
+    let (width, columns) = (PanelWidth::current(), b.columns());
+    SCRATCH.with_borrow_mut(|scratch| {
+        // At least one iteration: a product of depth 0 still adds the bias.
+        for first in (0..a.columns.max(1)).step_by(KC) {
+            let depth = KC.min(a.columns - first);
+            let left = a.submatrix(0..a.rows, first..first + depth);
+            // Copy A if its rows are not contiguous.
+            let (a, a_stride) = if depth == 0 {
+                (&[][..], 0)
+            } else if left.column_stride == 1 {
+                (left.data, left.row_stride)
+            } else {
+                let a = first_n(&mut scratch.a, a.rows * depth);
+                transpose(a, depth, left.transposed());
+                (&*a, depth)
+            };
+            for index in panels.clone() {
+                let start = index * width.nr;
+                let end = columns.min(start + width.nr);
+                let panel = match b {
+                    Rhs::Packed(packed) => packed.panel_rows(index, first, depth),
+                    Rhs::Unpacked(matrix) => {
+                        let width = width.padded(end - start);
+                        let panel = first_n(&mut scratch.panel, depth * width);
+                        pack_b(
+                            panel,
+                            matrix.submatrix(first..first + depth, start..end),
+                            width,
+                        );
+                        panel
+                    }
+                };
+                let kernel = PanelKernel {
+                    // SAFETY: `start` is below the number of columns.
+                    out: unsafe { out.0.add(start) },
+                    out_stride,
+                    a,
+                    a_stride,
+                    rows: left.rows,
+                    panel,
+                    depth,
+                    columns: end - start,
+                    alpha: epilogue.alpha,
+                    bias: if first == 0 && !epilogue.bias.is_empty() {
+                        &epilogue.bias[start..end]
+                    } else {
+                        &[]
+                    },
+                    accumulate: epilogue.accumulate || first > 0,
+                };
+                // SAFETY: the caller guarantees exclusive access to these rows and columns of the
+                // output.
+                unsafe { kernel.run() };
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(count: usize, seed: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 700.0)
+            .collect()
+    }
+
+    /// A matrix with `gap` unused values after each row, or after each column if `transposed`.
+    fn matrix(
+        data: &[f32],
+        rows: usize,
+        columns: usize,
+        gap: usize,
+        transposed: bool,
+    ) -> Matrix<'_> {
+        match transposed {
+            true => Matrix::new(data, columns, rows, rows + gap).transposed(),
+            false => Matrix::new(data, rows, columns, columns + gap),
+        }
+    }
+
+    fn at(m: &Matrix<'_>, row: usize, column: usize) -> f64 {
+        f64::from(m.data[row * m.row_stride + column * m.column_stride])
+    }
+
+    /// One output value as a sum in f64.
+    fn reference(a: &Matrix<'_>, b: &Matrix<'_>, row: usize, column: usize) -> f64 {
+        (0..a.columns)
+            .map(|k| at(a, row, k) * at(b, k, column))
+            .sum()
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_naive_product_in_f64(
+            m in 1usize..40, n in 1usize..150, k in 0usize..50, gap in 0usize..3,
+            accumulate: bool, with_bias: bool, a_transposed: bool, b_transposed: bool, threads in 1usize..4,
+        ) {
+            let (a, b) = (values((m + gap) * (k + gap), 1), values((n + gap) * (k + gap), 2));
+            let (a, b) = (matrix(&a, m, k, gap, a_transposed), matrix(&b, k, n, gap, b_transposed));
+            let before = values(m * (n + gap), 3);
+            let bias = if with_bias { values(n, 4) } else { Vec::new() };
+            let (mut out, mut with_packed) = (before.clone(), before.clone());
+            gemm(MatrixMut::new(&mut out, m, n, n + gap), a, b, Epilogue { alpha: 0.5, accumulate, ..Epilogue::default() }, threads);
+            let packed = PackedB::pack(b);
+            gemm(MatrixMut::new(&mut with_packed, m, n, n + gap), a, &packed, Epilogue { bias: &bias, accumulate, ..Epilogue::default() }, threads);
+            for r in 0..m {
+                for c in 0..n + gap {
+                    let index = r * (n + gap) + c;
+                    let (found, with_packed, held) = (out[index], with_packed[index], f64::from(before[index]));
+                    if c >= n {
+                        prop_assert!(f64::from(found) == held && f64::from(with_packed) == held);
+                        continue;
+                    }
+                    let (sum, held) = (reference(&a, &b, r, c), if accumulate { held } else { 0.0 });
+                    prop_assert!((f64::from(found) - (0.5 * sum + held)).abs() < 1e-4, "{found} at {r},{c}");
+                    let biased = sum + held + bias.get(c).copied().map_or(0.0, f64::from);
+                    prop_assert!((f64::from(with_packed) - biased).abs() < 1e-4, "{with_packed} at {r},{c}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_deeper_than_one_panel_are_complete() {
+        let (m, k, n) = (7, 2 * KC + 3, 70);
+        let (a, b) = (values(m * k, 1), values(k * n, 2));
+        for transposed in [false, true] {
+            let (a, b) = (
+                matrix(&a, m, k, 0, transposed),
+                matrix(&b, k, n, 0, transposed),
+            );
+            let mut out = vec![9.0; m * n];
+            gemm(
+                MatrixMut::row_major(&mut out, n),
+                a,
+                b,
+                Epilogue::default(),
+                2,
+            );
+            for (i, found) in out.iter().enumerate() {
+                assert!(
+                    (f64::from(*found) - reference(&a, &b, i / n, i % n)).abs() < 2e-3,
+                    "{found} at {i}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot multiply 2×3 by 2×3 into 2×2")]
+    fn rejects_mismatched_shapes() {
+        let (a, b, mut out) = (vec![0.0; 6], vec![0.0; 6], vec![0.0; 4]);
+        gemm(
+            MatrixMut::row_major(&mut out, 2),
+            Matrix::row_major(&a, 3),
+            Matrix::row_major(&b, 3),
+            Epilogue::default(),
+            1,
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "exceeds its slice")]
+    fn rejects_a_view_that_exceeds_its_slice() {
+        let (a, b, mut out) = (vec![0.0; 5], vec![0.0; 6], vec![0.0; 4]);
+        gemm(
+            MatrixMut::row_major(&mut out, 2),
+            Matrix::new(&a, 2, 3, 3),
+            Matrix::row_major(&b, 2),
+            Epilogue::default(),
+            1,
+        );
+    }
+}

@@ -1,0 +1,125 @@
+use crate::error::{ModelError, check_length};
+use crate::real::Real;
+
+/// Features of a batch, `[N, D]`, not normalized unless [`FeatureMatrix::normalize`] was called.
+///
+/// ```
+/// use clipn_model::FeatureMatrix;
+///
+/// let mut features = FeatureMatrix::new(vec![3.0, 4.0, 0.0, 2.0], 2);
+/// features.normalize();
+/// assert_eq!(features.rows().last(), Some(&[0.0, 1.0][..]));
+/// assert_eq!(features.values(), [0.6, 0.8, 0.0, 1.0]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureMatrix<T> {
+    values: Vec<T>,
+    dim: usize,
+}
+
+impl<T: Real> FeatureMatrix<T> {
+    /// Creates features from rows of `dim` values; an incomplete last row is dropped.
+    pub fn new(mut values: Vec<T>, dim: usize) -> Self {
+        let dim = dim.max(1);
+        values.truncate(values.len() / dim * dim);
+        Self { values, dim }
+    }
+
+    /// Returns the number of rows `N`.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.dim
+    }
+
+    /// Returns whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Returns the dimension `D`.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Returns all values, `[N, D]`.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// Iterates over the rows, each `[D]`.
+    pub fn rows(&self) -> std::slice::ChunksExact<'_, T> {
+        self.values.chunks_exact(self.dim)
+    }
+
+    /// Divides every row by its L2 norm; a zero row stays zero.
+    pub fn normalize(&mut self) {
+        for row in self.values.chunks_exact_mut(self.dim) {
+            normalize_row(row);
+        }
+    }
+}
+
+/// Divides a vector by its L2 norm; a zero vector stays zero.
+pub fn normalize_row<T: Real>(row: &mut [T]) {
+    let length = row.iter().map(|&x| x * x).sum::<T>().sqrt();
+    if length > T::zero() {
+        for x in row {
+            *x = *x / length;
+        }
+    }
+}
+
+/// Backward pass of [`FeatureMatrix::normalize`]. It maps the gradient of the normalized features `[N,
+/// D]` to that of the original features: `(d − n·(n·d)) / |f|` for each row f with n = f/|f|. A
+/// zero row, which has no direction, gets a zero gradient.
+///
+/// # Errors
+/// [`ModelError::InputLength`] if the length of `d_normalized` differs from that of the features.
+pub fn normalize_backward<T: Real>(
+    features: &FeatureMatrix<T>,
+    d_normalized: &[T],
+) -> Result<Vec<T>, ModelError> {
+    check_length(
+        "the gradient of the normalized features",
+        d_normalized.len(),
+        features.values.len(),
+    )?;
+    let mut out = Vec::with_capacity(d_normalized.len());
+    for (row, d) in features.rows().zip(d_normalized.chunks_exact(features.dim)) {
+        let square = row.iter().map(|&f| f * f).sum::<T>();
+        if square > T::zero() {
+            let along = row.iter().zip(d).map(|(&f, &d)| f * d).sum::<T>() / square;
+            let length = square.sqrt();
+            out.extend(row.iter().zip(d).map(|(&f, &d)| (d - f * along) / length));
+        } else {
+            out.resize(out.len() + features.dim, T::zero());
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalization_backward_equals_finite_differences() {
+        let features = FeatureMatrix::new(vec![0.3, -1.2, 0.4, 0.0, 0.0, 0.0], 3);
+        let d = [0.7, 0.1, -0.5, 1.0, 2.0, 3.0];
+        let found = normalize_backward(&features, &d).unwrap();
+        let objective = |values: &[f64]| {
+            let mut row = values[..3].to_vec();
+            normalize_row(&mut row);
+            row.iter().zip(&d).map(|(n, d)| n * d).sum::<f64>()
+        };
+        for i in 0..3 {
+            let at = |step: f64| {
+                let mut moved = features.values().to_vec();
+                moved[i] += step;
+                objective(&moved)
+            };
+            assert!((found[i] - (at(1e-6) - at(-1e-6)) / 2e-6).abs() < 1e-9);
+        }
+        assert_eq!(found[3..], [0.0; 3]);
+        assert!(normalize_backward(&features, &d[..5]).is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! The built-in scores by name.
+
+use super::{Atd, Ctw, Energy, HandcraftedEnergy, MaxLogit, Mcm, Msp, Score, ScoreError};
+
+/// Scores selected by `all`, in the order of the published table, with MCM after the other scores
+/// that use "yes" only.
+static ALL: [&dyn Score; 6] = [&Msp, &MaxLogit, &Energy, &Mcm, &Ctw, &Atd];
+
+/// Scores that are known by name but not selected by `all`.
+static EXTRA: [&dyn Score; 1] = [&HandcraftedEnergy];
+
+/// Aliases in lower case: the names of the hand-crafted code and of the paper.
+const ALIASES: [(&str, &str); 4] = [
+    ("yn", "ctw"),
+    ("clipn-c", "ctw"),
+    ("c+1", "atd"),
+    ("clipn-a", "atd"),
+];
+
+/// All standard scores: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
+pub fn all() -> &'static [&'static dyn Score] {
+    &ALL
+}
+
+/// Looks up a score by name, ignoring case.
+///
+/// `CLIPN-C` and `YN` are aliases of `ctw`, and `CLIPN-A` and `C+1` of `atd`. The name
+/// `energy-handcrafted` is valid too, although the score is not part of [`all`].
+///
+/// ```
+/// use clipn_ood::scores::{Score, by_name};
+///
+/// assert_eq!(by_name("CLIPN-A")?.name(), "atd");
+/// let score: &dyn Score = "ctw".parse()?;
+/// assert_eq!(score.to_string(), "ctw");
+/// # Ok::<(), clipn_ood::scores::ScoreError>(())
+/// ```
+///
+/// # Errors
+/// [`ScoreError::Unknown`] for any other name.
+pub fn by_name(name: &str) -> Result<&'static dyn Score, ScoreError> {
+    let lowercase = name.trim().to_ascii_lowercase();
+    let canonical = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == lowercase)
+        .map_or(lowercase.as_str(), |(_, name)| name);
+    let known = ALL
+        .iter()
+        .chain(&EXTRA)
+        .find(|score| score.name() == canonical);
+    known.copied().ok_or_else(|| ScoreError::Unknown {
+        name: name.trim().to_owned(),
+    })
+}
+
+/// Parses a comma-separated list such as `msp,ctw` and keeps its order. The name `all` selects
+/// every score of [`all`], and duplicates are dropped.
+///
+/// # Errors
+/// [`ScoreError::Unknown`] for an unknown name, and [`ScoreError::EmptyList`] for a list without
+/// names.
+pub fn parse_list(list: &str) -> Result<Vec<&'static dyn Score>, ScoreError> {
+    let mut scores: Vec<&'static dyn Score> = Vec::new();
+    for name in list
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        let named = if name.eq_ignore_ascii_case("all") {
+            ALL.to_vec()
+        } else {
+            vec![by_name(name)?]
+        };
+        for score in named {
+            if !scores.contains(&score) {
+                scores.push(score);
+            }
+        }
+    }
+    if scores.is_empty() {
+        Err(ScoreError::EmptyList)
+    } else {
+        Ok(scores)
+    }
+}
+
+/// Names that [`by_name`] accepts, without aliases, for error messages.
+pub(super) fn names() -> String {
+    ALL.iter()
+        .chain(&EXTRA)
+        .map(|score| score.name())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_scores_by_name_and_alias() {
+        for score in all() {
+            assert_eq!(
+                by_name(&score.name().to_uppercase()).unwrap().name(),
+                score.name()
+            );
+        }
+        for (alias, name) in [
+            ("CLIPN-C", "ctw"),
+            ("YN", "ctw"),
+            ("clipn-a", "atd"),
+            ("C+1", "atd"),
+        ] {
+            assert_eq!(by_name(alias).unwrap().name(), name);
+        }
+        assert_eq!(
+            by_name("energy-handcrafted").unwrap().name(),
+            "energy-handcrafted"
+        );
+        let error = by_name("entropy").unwrap_err().to_string();
+        assert!(
+            error.contains("`entropy`") && error.contains("msp, maxlogit, energy, mcm, ctw, atd"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn lists_keep_their_order_without_duplicates() {
+        let named = |list: &str| {
+            parse_list(list)
+                .unwrap()
+                .iter()
+                .map(|s| s.name())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(named("ctw, msp,YN"), ["ctw", "msp"]);
+        assert_eq!(
+            named("all"),
+            ["msp", "maxlogit", "energy", "mcm", "ctw", "atd"]
+        );
+        assert_eq!(named("atd,ALL").len(), 6);
+        assert_eq!(named("all,energy-handcrafted").len(), 7);
+        assert_eq!(parse_list(" , ").unwrap_err(), ScoreError::EmptyList);
+        assert!(parse_list("msp,nope").is_err());
+    }
+
+    #[test]
+    fn names_round_trip_through_text_and_json() {
+        for &score in all() {
+            let parsed: &dyn Score = score.to_string().parse().unwrap();
+            assert_eq!(parsed, score);
+            let json = serde_json::to_string(score).unwrap();
+            assert_eq!(json, format!("\"{score}\""));
+            assert_eq!(
+                serde_json::from_str::<&'static dyn Score>(&json).unwrap(),
+                score
+            );
+        }
+    }
+}

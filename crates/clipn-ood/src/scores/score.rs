@@ -1,0 +1,149 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{LogitsRow, ScoreError, by_name};
+
+/// Score of one image; higher means more in-distribution.
+///
+/// The score of an unusable row is NaN: a row without classes, with NaN or infinite logits, or
+/// without the `no` logits that the score needs. The metrics reject NaN and report its index, and
+/// [`DecisionRule::decide`](super::DecisionRule::decide) returns "unknown".
+///
+/// `dyn Score` has a name: it implements `Display` and `Serialize`, and `&'static dyn Score`
+/// implements [`FromStr`] and `Deserialize` for the names of the built-in scores. Scores are equal
+/// if their names are.
+///
+/// # Implementing a score
+/// The trait may be implemented for other types, and methods that later versions add have a
+/// default. Such a score is not found by its name, so a rule that uses it can be serialized but not
+/// deserialized.
+///
+/// ```
+/// use clipn_ood::scores::{DecisionRule, LogitsRow, Score};
+///
+/// /// Difference of the "yes" and the "no" logit of the predicted class.
+/// #[derive(Debug)]
+/// struct Margin;
+///
+/// impl Score for Margin {
+///     fn name(&self) -> &'static str {
+///         "margin"
+///     }
+///
+///     fn display_name(&self) -> &'static str {
+///         "Margin"
+///     }
+///
+///     fn uses_no(&self) -> bool {
+///         true
+///     }
+///
+///     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+///         let class = clipn_ood::scores::predict(row);
+///         row.yes[class] - row.no[class]
+///     }
+///
+///     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
+///         let class = clipn_ood::scores::predict(row);
+///         row.yes[class] - row.no[class]
+///     }
+///
+///     fn from_stable(&self, value: f64) -> f64 {
+///         value
+///     }
+///
+///     fn to_stable(&self, value: f64) -> f64 {
+///         value
+///     }
+/// }
+///
+/// let rule = DecisionRule::Threshold { score: &Margin, threshold: 1.5 };
+/// assert_eq!(rule.decide(LogitsRow::new(&[25.0, 30.0], &[26.0, 28.0])).label, Some(1));
+/// ```
+pub trait Score: Send + Sync + fmt::Debug {
+    /// Name in command lines and files, such as `msp`.
+    fn name(&self) -> &'static str;
+
+    /// Name in the published table, such as `MSP`.
+    fn display_name(&self) -> &'static str;
+
+    /// Whether the score depends on the "no" logits; if not, [`LogitsRow::no`] may be empty.
+    fn uses_no(&self) -> bool;
+
+    /// Computes the score in the published `f32` arithmetic. Probabilities saturate at 1, which
+    /// causes ties.
+    fn faithful(&self, row: LogitsRow<'_, f32>) -> f32;
+
+    /// Computes the score in `f64`, for probabilities their natural logarithm. It separates images
+    /// whose faithful scores tie at 1 or 0.
+    fn stable(&self, row: LogitsRow<'_, f64>) -> f64;
+
+    /// Converts a value from the unit of [`stable`](Self::stable) to the published one.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the score converts a value; it is not made from one"
+    )]
+    fn from_stable(&self, value: f64) -> f64;
+
+    /// Converts a value from the published unit to that of [`stable`](Self::stable), for example a
+    /// threshold of 0.5 to its logarithm.
+    fn to_stable(&self, value: f64) -> f64;
+}
+
+impl PartialEq for dyn Score + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Score + '_ {}
+
+impl fmt::Display for dyn Score + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for dyn Score + '_ {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for &'static dyn Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        by_name(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for &'static dyn Score {
+    type Err = ScoreError;
+
+    /// Same as [`by_name`].
+    fn from_str(name: &str) -> Result<Self, ScoreError> {
+        by_name(name)
+    }
+}
+
+/// Computes [`Score::stable`] from `f32` logits.
+pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
+    stable_each(&[score], row)[0]
+}
+
+/// Computes [`stable`] for several scores of one row, in their order.
+pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
+    let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    let (yes, no) = (widen(row.yes), widen(row.no));
+    scores
+        .iter()
+        .map(|score| {
+            score.stable(LogitsRow {
+                yes: &yes,
+                no: &no,
+                scale: row.scale,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,236 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clipn_base::progress::{NoProgress, Progress};
+use clipn_data::{
+    CaptionLoader, CaptionSource, CaptionTable, LoaderSettings, Rounding, SampleFields, ShardSet,
+};
+use clipn_image::Preprocessing;
+use clipn_model::ModelConfig;
+
+use crate::communicator::SingleProcess;
+use crate::error::TrainingError;
+use crate::objective::ObjectiveName;
+use crate::run::TrainRun;
+use crate::run::frozen_features::{FrozenFeatures, image_identity};
+use crate::run::initial_state::InitialState;
+use crate::run::settings::{DatasetKind, TrainSettings};
+use crate::run::text_sampler::TextSampler;
+use crate::state::CheckpointStore;
+use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
+use crate::trainer::Trainer;
+use crate::training_log::TrainingLog;
+
+/// Starting point of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RunStart {
+    /// Starts at the first step.
+    #[default]
+    Fresh,
+    /// Resumes from the newest checkpoint in the run's directory, or starts at the first step if
+    /// there is none.
+    Latest,
+    /// Resumes from a checkpoint directory, or from a published `epoch_N.pt`.
+    From(PathBuf),
+}
+
+/// Builder of a [`TrainRun`]; see [`TrainRun::builder`].
+#[must_use]
+pub struct RunBuilder<'a> {
+    settings: TrainSettings,
+    dir: PathBuf,
+    start: RunStart,
+    progress: &'a dyn Progress,
+}
+
+impl fmt::Debug for RunBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunBuilder")
+            .field("settings", &self.settings)
+            .field("dir", &self.dir)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> RunBuilder<'a> {
+    /// Creates a builder of a fresh run in the directory `dir`.
+    pub(crate) fn new(settings: TrainSettings, dir: PathBuf) -> Self {
+        Self {
+            settings,
+            dir,
+            start: RunStart::Fresh,
+            progress: &NoProgress,
+        }
+    }
+
+    /// Sets the starting point; [`RunStart::Fresh`] by default.
+    pub fn start(mut self, start: RunStart) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets the observer of opening the data: shards without known sizes are counted.
+    pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Opens data, weights, checkpoints and logs of the run, and writes its `settings.toml`.
+    ///
+    /// # Errors
+    /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used.
+    pub fn open(self) -> Result<TrainRun, TrainingError> {
+        let Self {
+            settings,
+            dir,
+            start,
+            progress,
+        } = self;
+        settings.check()?;
+        if start == RunStart::Fresh {
+            settings.check_start()?;
+        }
+        let config = ModelConfig::resolve(&settings.model)?;
+        if settings.objective.name == ObjectiveName::Clip {
+            CpuImageTower::check_trainable(&config)?;
+        }
+        let loader = open_data(&settings, &config, progress)?;
+        let steps_per_epoch = steps_per_epoch(&settings, &loader)?;
+        let store = CheckpointStore::open(dir.join("checkpoints"))?;
+        let checkpoint = match &start {
+            RunStart::Fresh => None,
+            RunStart::Latest => store.latest()?.map(|saved| saved.path),
+            RunStart::From(path) => Some(path.clone()),
+        };
+        let state = InitialState::load(checkpoint.as_deref(), &settings, &config, steps_per_epoch)?;
+        let texts = TextSampler::from_settings(&settings)?;
+        settings
+            .schedule(steps_per_epoch * settings.epochs)
+            .check()?;
+        let objective = settings.objective.build::<f32>()?;
+        let mut towers = state.towers;
+        // Packing the weights does not pay off for a tower that encodes each image only once.
+        if objective.uses_no() && !settings.cache_image_features {
+            towers.image = towers.image.into_frozen();
+        }
+        let trainer = Trainer::new(
+            towers,
+            objective,
+            settings.gradient_scaling,
+            state.optimizer,
+            SingleProcess,
+        )?;
+        let frozen = match trainer.trainable_towers() {
+            TrainableTowers::Clip => None,
+            TrainableTowers::NoTower => {
+                let preprocessing = &loader.settings().preprocessing;
+                Some(open_features(
+                    &settings,
+                    &dir,
+                    preprocessing,
+                    trainer.towers(),
+                )?)
+            }
+        };
+        let loader = match frozen.as_ref().and_then(FrozenFeatures::cached_images) {
+            Some(cached) => loader.with_cached_images(cached),
+            None => loader,
+        };
+        let log = open_log(&dir, &start, state.step)?;
+        settings.write(dir.join(TrainSettings::FILE_NAME))?;
+        Ok(TrainRun {
+            settings,
+            config,
+            dir,
+            loader,
+            trainer,
+            texts,
+            frozen,
+            store,
+            log,
+            step: state.step,
+            epoch: state.epoch,
+            position: state.position,
+            notes: state.notes,
+        })
+    }
+}
+
+fn open_data(
+    settings: &TrainSettings,
+    config: &ModelConfig,
+    progress: &dyn Progress,
+) -> Result<CaptionLoader, TrainingError> {
+    let data = &settings.data;
+    let source = match data.kind {
+        DatasetKind::Webdataset => {
+            let fields = SampleFields {
+                captions: data.captions.clone(),
+                ..SampleFields::default()
+            };
+            let mut shards = ShardSet::open(&data.train_data, fields)?;
+            if shards.samples().is_none() && data.num_samples.is_none() {
+                shards.count_samples_with_progress(progress)?;
+            }
+            CaptionSource::Shards(Arc::new(shards))
+        }
+        DatasetKind::Csv => CaptionTable::read(Path::new(&data.train_data), &data.table)?.into(),
+    };
+    let mut loader = LoaderSettings::new(config.vision.image_size, settings.batch_size);
+    loader.preprocessing = Preprocessing::clip(config.vision.image_size);
+    loader.augmentation = settings.augmentation;
+    loader.seed = settings.seed;
+    loader.workers = settings.workers;
+    loader.sampling = data.sampling;
+    loader.train_num_samples = data.num_samples;
+    loader.rounding = Rounding::Floor;
+    loader.max_skipped = data.max_bad;
+    Ok(CaptionLoader::new(source, loader)?)
+}
+
+/// Returns the number of optimizer steps in an epoch, at least 1.
+fn steps_per_epoch(settings: &TrainSettings, loader: &CaptionLoader) -> Result<u64, TrainingError> {
+    let batches = loader.batches_per_epoch();
+    match batches / settings.accum_freq as u64 {
+        0 => Err(TrainingError::InvalidSetting {
+            setting: "accum_freq",
+            problem: format!(
+                "expected at most {batches}, the batches in an epoch, got {}",
+                settings.accum_freq
+            ),
+        }),
+        steps => Ok(steps),
+    }
+}
+
+/// Opens the feature caches of frozen towers.
+fn open_features(
+    settings: &TrainSettings,
+    run_dir: &Path,
+    preprocessing: &Preprocessing,
+    towers: &CpuTowers,
+) -> Result<FrozenFeatures, TrainingError> {
+    // Cache keys hold the names of shards, which other data may use too.
+    let (dir, shared_data) = match &settings.feature_cache {
+        Some(dir) => (dir.clone(), Some(settings.data.train_data.as_str())),
+        None => (run_dir.join("cache"), None),
+    };
+    let identity = image_identity(preprocessing, shared_data);
+    FrozenFeatures::open(&dir, towers, &identity, settings.cache_image_features)
+}
+
+/// Creates the log of a fresh run, or opens it at the step of a checkpoint.
+fn open_log(dir: &Path, start: &RunStart, step: u64) -> Result<TrainingLog, TrainingError> {
+    // An empty log belongs to a run that failed before its first step. A run killed before its
+    // first checkpoint has a log but no checkpoint to resume from.
+    let lines = std::fs::metadata(dir.join(TrainingLog::LINES_FILE));
+    let is_unused = lines.is_ok_and(|file| file.len() == 0);
+    let log = if *start == RunStart::Fresh && !is_unused {
+        TrainingLog::create(dir)?
+    } else {
+        TrainingLog::resume(dir, step)?
+    };
+    Ok(log)
+}

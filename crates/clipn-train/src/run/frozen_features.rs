@@ -1,0 +1,273 @@
+//! Features of frozen towers, each computed once and cached.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use clipn_checkpoint::Buffer;
+use clipn_data::{CachedImages, TrainBatch};
+use clipn_image::{DecodeOptions, Preprocessing};
+use clipn_model::{ImageBatch, ImageTower, TextTower, TrainableImageTower, TrainableTextTower};
+use clipn_text::tokenizer::Tokenizer;
+
+use crate::error::TrainingError;
+use crate::feature_cache::{Digest, FeatureCache, FeatureCacheError};
+use crate::towers::CpuTowers;
+
+/// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
+/// due.
+const MAX_PENDING: usize = 8192;
+
+/// Feature caches of a run's frozen towers. `images` is `None` if image features are recomputed
+/// every time.
+#[derive(Debug)]
+pub(crate) struct FrozenFeatures {
+    yes: FeatureCache,
+    images: Option<Arc<SharedImageCache>>,
+    /// Whether the image tower's mapped weights may be resident.
+    uses_image: bool,
+    /// Whether the "yes" tower's mapped weights may be resident.
+    uses_yes: bool,
+}
+
+/// Image features by sample name. The loader's threads query which names are cached.
+#[derive(Debug)]
+struct SharedImageCache(RwLock<FeatureCache>);
+
+impl SharedImageCache {
+    fn read(&self) -> RwLockReadGuard<'_, FeatureCache> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, FeatureCache> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CachedImages for SharedImageCache {
+    fn is_cached(&self, key: &str) -> bool {
+        self.read().get(Digest::hash_text(key)).is_some()
+    }
+}
+
+/// Returns the text that identifies what image features depend on beside the tower: the
+/// preprocessing, and the data set if other data sets share the cache, because a cache knows
+/// images by the names of their samples.
+///
+/// Cache files hold a digest of this text, so that a changed text makes every existing file
+/// unusable.
+pub(crate) fn image_identity(preprocessing: &Preprocessing, shared_data: Option<&str>) -> String {
+    let Preprocessing {
+        size,
+        mean,
+        std,
+        decode,
+        gray,
+    } = preprocessing;
+    let DecodeOptions {
+        apply_orientation,
+        scale_16_bit,
+        max_pixels,
+    } = decode;
+    let data = shared_data.unwrap_or_default();
+    format!(
+        "Preprocessing {{ size: {size}, mean: {mean:?}, std: {std:?}, decode: DecodeOptions {{ \
+         apply_orientation: {apply_orientation}, scale_16_bit: {scale_16_bit}, \
+         max_pixels: {max_pixels} }}, grey: {gray} }}{data}"
+    )
+}
+
+impl FrozenFeatures {
+    /// Opens the caches of a run in the directory `dir`, which is created if missing.
+    /// `image_identity` describes what the image features depend on beside the tower; see
+    /// [`image_identity`].
+    pub(crate) fn open(
+        dir: &Path,
+        towers: &CpuTowers,
+        image_identity: &str,
+        cache_images: bool,
+    ) -> Result<Self, TrainingError> {
+        std::fs::create_dir_all(dir).map_err(|source| FeatureCacheError::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let dim = towers.image.embed_dim();
+        let digest = |values: &[&[f32]], more: &str| {
+            let mut digest = Digest::default();
+            for values in values {
+                digest.update(bytemuck::cast_slice(values));
+            }
+            digest.update(more.as_bytes());
+            digest.value()
+        };
+        // The first and last parameters identify a tower; hashing all of it would take as long as
+        // an epoch's start.
+        let yes = towers.yes.params();
+        let yes = digest(
+            &[
+                &yes.positional_embedding,
+                &yes.ln_final.weight,
+                &yes.projection,
+            ],
+            "",
+        );
+        let images = if cache_images {
+            let identity = digest(&towers.image.identifying_params(), image_identity);
+            let cache = FeatureCache::open(dir.join("images.features"), dim, identity)?;
+            Some(Arc::new(SharedImageCache(RwLock::new(cache))))
+        } else {
+            None
+        };
+        let yes = FeatureCache::open(dir.join("yes.features"), dim, yes)?;
+        Ok(Self {
+            yes,
+            images,
+            uses_image: true,
+            uses_yes: true,
+        })
+    }
+
+    /// Returns the lookup by which a loader skips images whose features are cached; `None` if image
+    /// features are not cached.
+    pub(crate) fn cached_images(&self) -> Option<Arc<dyn CachedImages>> {
+        self.images
+            .as_ref()
+            .map(|images| Arc::clone(images) as Arc<dyn CachedImages>)
+    }
+
+    /// Returns normalized "yes" features of texts, `[N, D]`. If all are cached, releases the
+    /// tower's mapped weights from memory.
+    pub(crate) fn yes(
+        &mut self,
+        texts: &[String],
+        towers: &CpuTowers,
+    ) -> Result<Vec<f32>, TrainingError> {
+        let keys: Vec<u128> = texts.iter().map(|text| Digest::hash_text(text)).collect();
+        let missing: Vec<usize> = (0..keys.len())
+            .filter(|&i| is_new(&self.yes, &keys, i))
+            .collect();
+        if !missing.is_empty() {
+            let texts: Vec<&String> = missing.iter().map(|&i| &texts[i]).collect();
+            let tokens = Tokenizer::clip().tokenize_batch(&texts, towers.yes.context_length());
+            let mut features = towers.yes.encode(&tokens)?;
+            features.normalize();
+            for (&index, row) in missing.iter().zip(features.rows()) {
+                self.yes.insert(keys[index], row);
+            }
+            flush_if_large(&mut self.yes)?;
+        } else if self.uses_yes {
+            release(&towers.yes.params().buffers());
+        }
+        self.uses_yes = !missing.is_empty();
+        Ok(gather(&self.yes, &keys))
+    }
+
+    /// Returns normalized features of a batch's images of side `size`, `[N, D]`, looked up by
+    /// sample name; `None` if image features are not cached. If all are cached, releases the
+    /// tower's mapped weights from memory.
+    pub(crate) fn images(
+        &mut self,
+        batch: &TrainBatch,
+        size: usize,
+        towers: &CpuTowers,
+    ) -> Result<Option<Vec<f32>>, TrainingError> {
+        let Some(images) = &self.images else {
+            return Ok(None);
+        };
+        let keys: Vec<u128> = batch
+            .keys
+            .iter()
+            .map(|name| Digest::hash_text(name))
+            .collect();
+        // The loader skips only images that are cached, and a cached image stays cached.
+        let missing: Vec<(usize, usize)> = {
+            let cache = images.read();
+            let decoded = batch.decoded.iter().copied().enumerate();
+            decoded.filter(|&(_, i)| is_new(&cache, &keys, i)).collect()
+        };
+        if !missing.is_empty() {
+            let pixels = missing_pixels(batch, &missing, 3 * size * size);
+            let mut features = towers.image.encode(ImageBatch::new(&pixels, size, size)?)?;
+            features.normalize();
+            let mut cache = images.write();
+            for (&(_, index), row) in missing.iter().zip(features.rows()) {
+                cache.insert(keys[index], row);
+            }
+            flush_if_large(&mut cache)?;
+        } else if self.uses_image {
+            release(&towers.image.params().buffers());
+        }
+        self.uses_image = !missing.is_empty();
+        let cache = images.read();
+        Ok(Some(gather(&cache, &keys)))
+    }
+
+    /// Writes new features to the files, so that a resumed run finds the very same features.
+    pub(crate) fn flush(&mut self) -> Result<(), TrainingError> {
+        self.yes.flush()?;
+        if let Some(images) = &self.images {
+            images.write().flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether key `i` is not in the cache and does not repeat an earlier key.
+fn is_new(cache: &FeatureCache, keys: &[u128], i: usize) -> bool {
+    cache.get(keys[i]).is_none() && !keys[..i].contains(&keys[i])
+}
+
+/// Returns the pixels of the images `missing`, `each` values an image. The first index of a pair is
+/// the position among the images whose pixels the batch has.
+fn missing_pixels<'a>(
+    batch: &'a TrainBatch,
+    missing: &[(usize, usize)],
+    each: usize,
+) -> Cow<'a, [f32]> {
+    if missing.len() == batch.decoded.len() {
+        return Cow::Borrowed(&batch.pixels);
+    }
+    let pixels = |&(at, _): &(usize, usize)| &batch.pixels[at * each..(at + 1) * each];
+    missing.iter().flat_map(pixels).copied().collect()
+}
+
+fn flush_if_large(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
+    if cache.pending_len() < MAX_PENDING {
+        Ok(())
+    } else {
+        cache.flush()
+    }
+}
+
+fn release(buffers: &[&Buffer<f32>]) {
+    for buffer in buffers {
+        buffer.release();
+    }
+}
+
+fn gather(cache: &FeatureCache, keys: &[u128]) -> Vec<f32> {
+    keys.iter()
+        .filter_map(|&key| cache.get(key))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_of_existing_caches_does_not_change() {
+        let preprocessing = Preprocessing::clip(224);
+        let expected = "Preprocessing { size: 224, mean: [0.48145467, 0.4578275, 0.40821072], \
+                        std: [0.26862955, 0.2613026, 0.2757771], decode: DecodeOptions { \
+                        apply_orientation: false, scale_16_bit: false, max_pixels: 178956970 }, \
+                        grey: false }";
+        assert_eq!(image_identity(&preprocessing, None), expected);
+        assert_eq!(
+            image_identity(&preprocessing, Some("shard-{000..099}.tar")),
+            format!("{expected}shard-{{000..099}}.tar")
+        );
+    }
+}

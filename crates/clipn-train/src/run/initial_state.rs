@@ -1,0 +1,138 @@
+//! The state that a run starts with: fresh, or restored from a checkpoint.
+
+use std::path::Path;
+
+use clipn_data::EpochPosition;
+use clipn_model::{
+    ModelConfig, ModelWeights, PretrainedWeights, TrainingVocabulary, WeightsMetadata,
+};
+
+use crate::error::TrainingError;
+use crate::objective::ObjectiveName;
+use crate::optimizer::AdamW;
+use crate::run::settings::TrainSettings;
+use crate::state::{PublishedCheckpoint, TrainingCheckpoint};
+use crate::towers::CpuTowers;
+
+/// Initial state of a run.
+#[derive(Debug)]
+pub(crate) struct InitialState {
+    pub(crate) towers: CpuTowers,
+    pub(crate) notes: WeightsMetadata,
+    pub(crate) optimizer: AdamW<f32>,
+    /// Number of completed steps.
+    pub(crate) step: u64,
+    /// Number of completed epochs.
+    pub(crate) epoch: u64,
+    /// Position in a started epoch.
+    pub(crate) position: Option<EpochPosition>,
+}
+
+impl InitialState {
+    /// Restores the state of a checkpoint directory or a published `epoch_N.pt`, or creates that of
+    /// a fresh run.
+    pub(crate) fn load(
+        checkpoint: Option<&Path>,
+        settings: &TrainSettings,
+        config: &ModelConfig,
+        steps_per_epoch: u64,
+    ) -> Result<Self, TrainingError> {
+        match checkpoint {
+            None => Self::fresh(settings, config),
+            Some(path) if path.is_dir() => Self::from_checkpoint(path, settings, config),
+            Some(path) => Self::from_published(path, settings, config, steps_per_epoch),
+        }
+    }
+
+    fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Self, TrainingError> {
+        settings.check_start()?;
+        let (towers, notes) = match &settings.pretrained {
+            None => {
+                let notes = WeightsMetadata {
+                    training_vocabulary: Some(TrainingVocabulary::default()),
+                    ..WeightsMetadata::default()
+                };
+                (CpuTowers::untrained(config, settings.seed)?, notes)
+            }
+            Some(path) => {
+                let pretrained = PretrainedWeights::open(path)?;
+                let weights = ModelWeights::new(config.clone(), pretrained.checkpoint().clone())?;
+                (
+                    CpuTowers::from_weights(&weights, no_prompts(settings))?,
+                    pretrained.metadata(),
+                )
+            }
+        };
+        Ok(Self {
+            towers,
+            notes,
+            optimizer: AdamW::new(settings.optimizer)?,
+            step: 0,
+            epoch: 0,
+            position: None,
+        })
+    }
+
+    fn from_checkpoint(
+        dir: &Path,
+        settings: &TrainSettings,
+        config: &ModelConfig,
+    ) -> Result<Self, TrainingError> {
+        let TrainingCheckpoint {
+            state,
+            model,
+            optimizer,
+        } = TrainingCheckpoint::<f32>::load(dir)?;
+        if state.objective.name != settings.objective.name {
+            return Err(TrainingError::ObjectiveMismatch {
+                path: dir.to_owned(),
+                expected: state.objective.name,
+                found: settings.objective.name,
+            });
+        }
+        let notes = WeightsMetadata::from_checkpoint(&model);
+        let weights = ModelWeights::new(config.clone(), model)?;
+        let towers = CpuTowers::from_weights(&weights, no_prompts(settings))?;
+        let position =
+            serde_json::from_value(state.position).map_err(|source| TrainingError::StateJson {
+                part: "position",
+                source,
+            })?;
+        Ok(Self {
+            towers,
+            notes,
+            optimizer,
+            step: state.step,
+            epoch: state.epoch,
+            position,
+        })
+    }
+
+    /// Restores a checkpoint of the published training, which is written after whole epochs.
+    fn from_published(
+        path: &Path,
+        settings: &TrainSettings,
+        config: &ModelConfig,
+        steps_per_epoch: u64,
+    ) -> Result<Self, TrainingError> {
+        let published = PublishedCheckpoint::<f32>::open(path)?;
+        let weights = ModelWeights::new(config.clone(), published.model)?;
+        Ok(Self {
+            towers: CpuTowers::from_weights(&weights, no_prompts(settings))?,
+            notes: WeightsMetadata::default(),
+            optimizer: published.optimizer,
+            step: published.epoch * steps_per_epoch,
+            epoch: published.epoch,
+            position: None,
+        })
+    }
+}
+
+/// Returns the number of "no" prompts of the run's "no" tower; `None` for no "no" tower.
+fn no_prompts(settings: &TrainSettings) -> Option<usize> {
+    match settings.objective.name {
+        ObjectiveName::Clip => None,
+        ObjectiveName::ClipnHandcrafted => Some(0),
+        ObjectiveName::Clipn => Some(settings.no_prompts),
+    }
+}

@@ -1,0 +1,334 @@
+//! A whole training run: data, towers, optimizer, checkpoints and logs in one directory.
+
+mod builder;
+mod frozen_features;
+mod initial_state;
+mod observer;
+mod settings;
+mod text_sampler;
+
+pub use builder::{RunBuilder, RunStart};
+pub use observer::{RunObserver, RunOutcome, StepEvent};
+pub use settings::{DataSettings, DatasetKind, TrainSettings};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clipn_base::random::Xoshiro256;
+use clipn_data::{CaptionLoader, Epoch, EpochPosition, TrainBatch};
+use clipn_engine::TextTransformer;
+use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
+use clipn_text::tokenizer::Tokenizer;
+
+use crate::communicator::SingleProcess;
+use crate::error::TrainingError;
+use crate::run::frozen_features::FrozenFeatures;
+use crate::run::text_sampler::TextSampler;
+use crate::state::{
+    CheckpointContents, CheckpointLabel, CheckpointStore, RetentionPolicy, STATE_FORMAT_VERSION,
+    TrainingState,
+};
+use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
+use crate::trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
+use crate::training_log::{LogRecord, TrainingLog};
+
+/// A training run: data, towers, optimizer, checkpoints and logs in one directory.
+///
+/// See the [crate page](crate) for an example.
+pub struct TrainRun {
+    settings: TrainSettings,
+    config: ModelConfig,
+    dir: PathBuf,
+    loader: CaptionLoader,
+    trainer: Trainer<f32, CpuImageTower, TextTransformer, SingleProcess>,
+    texts: TextSampler,
+    frozen: Option<FrozenFeatures>,
+    store: CheckpointStore,
+    log: TrainingLog,
+    step: u64,
+    epoch: u64,
+    position: Option<EpochPosition>,
+    /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
+    /// captions that the "yes" tower was trained on.
+    notes: WeightsMetadata,
+}
+
+impl fmt::Debug for TrainRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrainRun")
+            .field("settings", &self.settings)
+            .field("dir", &self.dir)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TrainRun {
+    /// Creates a builder of a run in the directory `dir`, which is created if missing.
+    pub fn builder<'a>(settings: TrainSettings, dir: impl Into<PathBuf>) -> RunBuilder<'a> {
+        RunBuilder::new(settings, dir.into())
+    }
+
+    /// Opens a run that starts at its first step. Same as [`builder`](Self::builder) with the
+    /// defaults.
+    ///
+    /// # Errors
+    /// Same as [`RunBuilder::open`].
+    pub fn open(settings: TrainSettings, dir: impl Into<PathBuf>) -> Result<Self, TrainingError> {
+        Self::builder(settings, dir).open()
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &TrainSettings {
+        &self.settings
+    }
+
+    /// Returns the model config.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Returns the run's directory.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Returns the towers with their current weights.
+    pub fn towers(&self) -> &CpuTowers {
+        self.trainer.towers()
+    }
+
+    /// Returns which parameters are trained.
+    pub fn trainable_towers(&self) -> TrainableTowers {
+        self.trainer.trainable_towers()
+    }
+
+    /// Returns the number of completed steps.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Returns the number of steps in an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.loader.batches_per_epoch() / self.settings.accum_freq as u64
+    }
+
+    /// Returns the number of steps in the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.steps_per_epoch() * self.settings.epochs
+    }
+
+    /// Returns the number of samples in a step.
+    pub fn samples_per_step(&self) -> u64 {
+        (self.settings.batch_size * self.settings.accum_freq) as u64
+    }
+
+    /// Trains to the last step, or until the observer cancels, after which a checkpoint is written.
+    ///
+    /// # Errors
+    /// [`TrainingError`] if too many samples are broken, a loss is not finite, or a checkpoint or
+    /// log cannot be written. Checkpoints written earlier remain.
+    pub fn run(&mut self, observer: &dyn RunObserver) -> Result<RunOutcome, TrainingError> {
+        observer.started(self);
+        let mut newest = None;
+        while self.epoch < self.settings.epochs {
+            let mut data = match self.position.take() {
+                Some(position) => self.loader.resume(position)?,
+                None => self.loader.epoch(self.epoch)?,
+            };
+            if !self.run_epoch(&mut data, observer, &mut newest)? {
+                return Ok(RunOutcome {
+                    interrupted: true,
+                    step: self.step,
+                    checkpoint: newest,
+                });
+            }
+            self.epoch += 1;
+            let due = self.epoch.is_multiple_of(self.settings.save_frequency)
+                || self.epoch == self.settings.epochs;
+            if due {
+                newest = Some(self.save(CheckpointLabel::Epoch(self.epoch), None, observer)?);
+            }
+            observer.epoch_ended(self, self.epoch, data.skipped());
+        }
+        Ok(RunOutcome {
+            interrupted: false,
+            step: self.step,
+            checkpoint: newest,
+        })
+    }
+
+    /// Runs the rest of an epoch. Returns `false` if the observer canceled.
+    fn run_epoch(
+        &mut self,
+        data: &mut Epoch,
+        observer: &dyn RunObserver,
+        newest: &mut Option<PathBuf>,
+    ) -> Result<bool, TrainingError> {
+        let end = (self.epoch + 1) * self.steps_per_epoch();
+        let mut micro_batches = vec![TrainBatch::default(); self.settings.accum_freq];
+        let mut clock = Instant::now();
+        while self.step < end {
+            if observer.is_cancelled() {
+                *newest = Some(self.save(
+                    CheckpointLabel::Step(self.step),
+                    Some(Epoch::position(data)),
+                    observer,
+                )?);
+                return Ok(false);
+            }
+            for batch in &mut micro_batches {
+                if !data.next_into(batch)? {
+                    return Ok(true);
+                }
+            }
+            let lr = self
+                .settings
+                .schedule(self.total_steps())
+                .learning_rate(self.step);
+            let report = self.take_step(&micro_batches, lr)?;
+            self.step += 1;
+            self.report_step(&report, lr, clock.elapsed().as_secs_f64(), observer)?;
+            if self
+                .settings
+                .save_every
+                .is_some_and(|every| self.step.is_multiple_of(every))
+                && self.step < end
+            {
+                *newest = Some(self.save(
+                    CheckpointLabel::Step(self.step),
+                    Some(Epoch::position(data)),
+                    observer,
+                )?);
+            }
+            // After the checkpoint: a step does not include writing it.
+            clock = Instant::now();
+        }
+        Ok(true)
+    }
+
+    fn take_step(
+        &mut self,
+        micro_batches: &[TrainBatch],
+        lr: f64,
+    ) -> Result<StepReport, TrainingError> {
+        let size = self.loader.settings().preprocessing.size;
+        let mut inputs = Vec::with_capacity(micro_batches.len());
+        for (index, batch) in micro_batches.iter().enumerate() {
+            let towers = self.trainer.towers();
+            let context = towers.yes.context_length();
+            let key = [self.step, index as u64, 0];
+            let sampled = self
+                .texts
+                .sample(&batch.captions, context, self.settings.seed, key);
+            let pixels = || ImageInput::Pixels {
+                values: (&batch.pixels[..]).into(),
+                size,
+            };
+            let (images, yes) = match &mut self.frozen {
+                Some(frozen) => {
+                    let cached = frozen.images(batch, size, towers)?;
+                    let yes = TextInput::Features(frozen.yes(&sampled.yes, towers)?);
+                    (cached.map_or_else(pixels, ImageInput::Features), yes)
+                }
+                None => {
+                    let tokens = Tokenizer::clip().tokenize_batch(&sampled.yes, context);
+                    self.notes
+                        .training_vocabulary
+                        .iter_mut()
+                        .for_each(|words| words.extend(&tokens));
+                    (pixels(), TextInput::Tokens(tokens))
+                }
+            };
+            inputs.push(MicroBatch {
+                images,
+                yes,
+                no: sampled.no,
+            });
+        }
+        self.trainer.step(&inputs, lr)
+    }
+
+    fn report_step(
+        &mut self,
+        report: &StepReport,
+        lr: f64,
+        seconds: f64,
+        observer: &dyn RunObserver,
+    ) -> Result<(), TrainingError> {
+        let losses = report
+            .terms
+            .iter()
+            .map(|(name, loss)| ((*name).to_owned(), *loss));
+        let record = LogRecord {
+            step: self.step,
+            epoch: self.epoch,
+            samples: self.step * self.samples_per_step(),
+            losses: [("total".to_owned(), report.total)]
+                .into_iter()
+                .chain(losses)
+                .collect(),
+            lr,
+            samples_per_second: self.samples_per_step() as f64 / seconds.max(1e-9),
+            seconds,
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+        };
+        self.log.write(&record)?;
+        observer.step(&StepEvent {
+            step: self.step,
+            total_steps: self.total_steps(),
+            record: &record,
+        });
+        Ok(())
+    }
+
+    fn save(
+        &mut self,
+        label: CheckpointLabel,
+        position: Option<&EpochPosition>,
+        observer: &dyn RunObserver,
+    ) -> Result<PathBuf, TrainingError> {
+        // Write features first: a resumed run must find those that this one used.
+        if let Some(frozen) = &mut self.frozen {
+            frozen.flush()?;
+        }
+        let json = |part, value: Result<serde_json::Value, serde_json::Error>| {
+            value.map_err(|source| TrainingError::StateJson { part, source })
+        };
+        let state = TrainingState {
+            format: STATE_FORMAT_VERSION,
+            epoch: self.epoch,
+            step: self.step,
+            samples_seen: self.step * self.samples_per_step(),
+            position: json("position", serde_json::to_value(position))?,
+            rng: Xoshiro256::new(self.settings.seed),
+            schedule: self.settings.schedule(self.total_steps()),
+            optimizer: self.settings.optimizer,
+            objective: self.settings.objective,
+            model: json("model", serde_json::to_value(&self.config))?,
+            settings: json("settings", serde_json::to_value(&self.settings))?,
+            versions: BTreeMap::from([("clipn".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+            files: BTreeMap::new(),
+        };
+        let model = self.trainer.towers().tensors()?;
+        let notes = self.notes.clone();
+        let contents = CheckpointContents {
+            state: &state,
+            model,
+            notes,
+            optimizer: self.trainer.optimizer(),
+        };
+        let dir = self.store.save(label, contents)?;
+        self.store.prune(RetentionPolicy {
+            keep_last: self.settings.keep,
+            keep_every: None,
+        })?;
+        observer.saved(&dir);
+        Ok(dir)
+    }
+}

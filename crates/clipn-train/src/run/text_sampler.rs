@@ -1,0 +1,109 @@
+//! Texts that the text towers read: the caption itself with a random "no" prompt, or the caption in
+//! a random pair of templates.
+
+use clipn_base::random::{RandomSource, Xoshiro256};
+use clipn_model::PromptSelection;
+use clipn_text::prompts::{Template, TemplateSet};
+use clipn_text::tokenizer::Tokenizer;
+
+use crate::error::TrainingError;
+use crate::objective::ObjectiveName;
+use crate::run::settings::TrainSettings;
+use crate::trainer::NoTexts;
+
+/// Stream of the generator for prompts and templates.
+const STREAM: u64 = 3;
+
+/// Conversion of captions into texts.
+#[derive(Debug, Clone)]
+pub(crate) enum TextSampler {
+    /// Captions unchanged, for the "yes" tower alone.
+    Plain,
+    /// Captions unchanged, with one of this many "no" prompts or their mean.
+    Prompted(usize),
+    /// Captions filled into a pair of "yes" and "no" templates.
+    Paired(Vec<(Template, Template)>),
+}
+
+/// Texts of a micro-batch.
+#[derive(Debug)]
+pub(crate) struct SampledTexts {
+    pub(crate) yes: Vec<String>,
+    pub(crate) no: Option<NoTexts>,
+}
+
+impl TextSampler {
+    /// Creates the sampler of the objective.
+    ///
+    /// # Errors
+    /// [`TrainingError::Prompt`] if the template set cannot be loaded,
+    /// [`TrainingError::MissingNoTemplates`] if it has no "no" templates.
+    pub(crate) fn from_settings(settings: &TrainSettings) -> Result<Self, TrainingError> {
+        match settings.objective.name {
+            ObjectiveName::Clip => Ok(Self::Plain),
+            ObjectiveName::Clipn => Ok(Self::Prompted(settings.no_prompts)),
+            ObjectiveName::ClipnHandcrafted => {
+                let set = TemplateSet::resolve(&settings.templates)?;
+                let pairs = set
+                    .pairs()
+                    .ok_or_else(|| TrainingError::MissingNoTemplates {
+                        set: set.name().to_owned(),
+                    })?;
+                Ok(Self::Paired(
+                    pairs.map(|(yes, no)| (yes.clone(), no.clone())).collect(),
+                ))
+            }
+        }
+    }
+
+    /// Samples the texts of one micro-batch. They depend only on the seed and on `key`: step,
+    /// micro-batch, rank.
+    pub(crate) fn sample(
+        &self,
+        captions: &[String],
+        context: usize,
+        seed: u64,
+        key: [u64; 3],
+    ) -> SampledTexts {
+        let [step, micro_batch, rank] = key;
+        let mut rng = Xoshiro256::keyed(seed, &[STREAM, step, micro_batch, rank]);
+        let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch(texts, context);
+        match self {
+            Self::Plain => SampledTexts {
+                yes: captions.to_vec(),
+                no: None,
+            },
+            Self::Prompted(count) => {
+                // One of the prompts or their mean, all equally likely.
+                let draw = |_| match rng.below(*count as u64 + 1) as usize {
+                    index if index < *count => PromptSelection::Index(index),
+                    _ => PromptSelection::Mean,
+                };
+                SampledTexts {
+                    yes: captions.to_vec(),
+                    no: Some(NoTexts {
+                        tokens: tokens(captions),
+                        prompts: captions.iter().map(draw).collect(),
+                    }),
+                }
+            }
+            Self::Paired(pairs) => {
+                let mut draw_pair = || &pairs[rng.below(pairs.len() as u64) as usize];
+                let (yes, no): (Vec<String>, Vec<String>) = captions
+                    .iter()
+                    .map(|caption| {
+                        let (yes, no) = draw_pair();
+                        (yes.fill(caption), no.fill(caption))
+                    })
+                    .unzip();
+                SampledTexts {
+                    yes,
+                    no: Some(NoTexts {
+                        tokens: tokens(&no),
+                        prompts: vec![PromptSelection::Mean; no.len()],
+                    }),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! One optimizer step over the towers, and its gradients.
+
+mod batch;
+
+pub use batch::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput};
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use clipn_model::{
+    FeatureMatrix, ImageBatch, NamedTensor, PromptSelection, Real, SparseGradient, TensorGradient,
+    TextGradient, TextSide, TrainableImageTower, TrainableTextTower, VisionParams,
+    normalize_backward, normalize_row,
+};
+
+use crate::communicator::{Collective, Communicator};
+use crate::error::TrainingError;
+use crate::objective::{
+    FeatureGradients, GradientMask, GradientScaling, LossAndGradients, Objective, PairFeatures,
+    clamp_logit_scale, evaluate_over_ranks,
+};
+use crate::optimizer::{AdamW, ParameterGradient, ParameterUpdate};
+use crate::towers::{Towers, TrainableTowers};
+
+/// Features of a micro-batch as a tower returned them, and the tape if it is kept.
+struct Encoded<'a, T: Real, P> {
+    /// Features before normalization; `None` if they were precomputed.
+    raw: Option<FeatureMatrix<T>>,
+    normalized: Cow<'a, [T]>,
+    tape: Option<P>,
+}
+
+/// Features of all towers for one micro-batch.
+struct EncodedBatch<'a, T: Real, ImageTape, TextTape> {
+    image: Encoded<'a, T, ImageTape>,
+    yes: Encoded<'a, T, TextTape>,
+    no: Encoded<'a, T, TextTape>,
+}
+
+/// Takes optimizer steps: encodes all micro-batches, evaluates the loss over the batches of all
+/// ranks, backpropagates, steps AdamW and clamps the logit scale.
+pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTower<T>, Comm> {
+    towers: Towers<T, Image, Text>,
+    trainable: TrainableTowers,
+    objective: Box<dyn Objective<T>>,
+    scaling: GradientScaling,
+    optimizer: AdamW<T>,
+    communicator: Comm,
+    image_gradient: Option<VisionParams<T>>,
+    text_gradient: TextGradient<T>,
+}
+
+impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
+where
+    T: Real,
+    Image: TrainableImageTower<T>,
+    Text: TrainableTextTower<T>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trainer")
+            .field("objective", &self.objective.name())
+            .field("trainable", &self.trainable)
+            .field("optimizer", self.optimizer.settings())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, Image, Text, Comm> Trainer<T, Image, Text, Comm>
+where
+    T: Real,
+    Image: TrainableImageTower<T>,
+    Text: TrainableTextTower<T>,
+    Comm: Communicator + Collective<T>,
+{
+    /// Creates a trainer of these towers. An objective that uses "no" trains the "no" tower alone;
+    /// any other trains an ordinary CLIP.
+    ///
+    /// # Errors
+    /// [`TrainingError::MissingNoTower`] if the objective uses "no" and there is no "no" tower.
+    pub fn new(
+        towers: Towers<T, Image, Text>,
+        objective: Box<dyn Objective<T>>,
+        scaling: GradientScaling,
+        optimizer: AdamW<T>,
+        communicator: Comm,
+    ) -> Result<Self, TrainingError> {
+        let trainable = if objective.uses_no() {
+            TrainableTowers::NoTower
+        } else {
+            TrainableTowers::Clip
+        };
+        let (image_gradient, text_gradient) = match (trainable, &towers.no) {
+            (TrainableTowers::NoTower, None) => {
+                return Err(TrainingError::MissingNoTower {
+                    objective: objective.name(),
+                });
+            }
+            (TrainableTowers::NoTower, Some(no)) => (None, TextGradient::zeros_like(no.params())),
+            (TrainableTowers::Clip, _) => (
+                Some(towers.image.params().zeros_like()),
+                TextGradient::zeros_like(towers.yes.params()),
+            ),
+        };
+        Ok(Self {
+            towers,
+            trainable,
+            objective,
+            scaling,
+            optimizer,
+            communicator,
+            image_gradient,
+            text_gradient,
+        })
+    }
+
+    /// Returns the towers with their current weights.
+    pub fn towers(&self) -> &Towers<T, Image, Text> {
+        &self.towers
+    }
+
+    /// Returns which of the towers' parameters are trained.
+    pub fn trainable_towers(&self) -> TrainableTowers {
+        self.trainable
+    }
+
+    /// Returns the optimizer with its moments.
+    pub fn optimizer(&self) -> &AdamW<T> {
+        &self.optimizer
+    }
+
+    /// Returns the trained text tower and its side.
+    fn trained_text(&self) -> (Option<&Text>, TextSide) {
+        match self.trainable {
+            TrainableTowers::NoTower => (self.towers.no.as_ref(), TextSide::No),
+            TrainableTowers::Clip => (Some(&self.towers.yes), TextSide::Yes),
+        }
+    }
+
+    /// Takes one optimizer step over all micro-batches together.
+    ///
+    /// A single micro-batch keeps its tape from the first pass. Several are first encoded without
+    /// keeping tapes, then once more with a tape when the gradient of their features is known; this
+    /// gives the same gradient.
+    ///
+    /// # Errors
+    /// [`TrainingError`] if a tower rejects its input, the objective rejects the batch, a loss is
+    /// not finite, or a rank is lost. The parameters are then unchanged.
+    pub fn step(
+        &mut self,
+        micro_batches: &[MicroBatch<'_, T>],
+        lr: f64,
+    ) -> Result<StepReport, TrainingError> {
+        let keep = micro_batches.len() == 1;
+        let encoded = micro_batches
+            .iter()
+            .map(|micro_batch| {
+                Ok(EncodedBatch {
+                    image: self.encode_images(micro_batch, keep)?,
+                    yes: self.encode_yes(micro_batch, keep)?,
+                    no: self.encode_no(micro_batch, keep)?,
+                })
+            })
+            .collect::<Result<Vec<_>, TrainingError>>()?;
+        let result = self.evaluate(&encoded)?;
+        self.clear_gradients();
+        let mut first = 0;
+        for (micro_batch, encoded) in micro_batches.iter().zip(encoded) {
+            let rows = first..first + encoded.image.normalized.len();
+            first = rows.end;
+            self.backward(micro_batch, encoded, &result.gradients, rows)?;
+        }
+        let mut d_scale = result
+            .gradients
+            .logit_scale_gradient(self.towers.logit_scale.exp());
+        self.reduce(&mut d_scale)?;
+        let gradient_norm = self.update(lr, d_scale)?;
+        clamp_logit_scale(&mut self.towers.logit_scale);
+        Ok(StepReport {
+            total: result.total,
+            terms: result.terms,
+            gradient_norm,
+        })
+    }
+
+    fn encode_images<'a>(
+        &self,
+        micro_batch: &'a MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'a, T, Image::Tape>, TrainingError> {
+        let (values, size) = match &micro_batch.images {
+            ImageInput::Features(known) => {
+                return Ok(Encoded {
+                    raw: None,
+                    normalized: Cow::Borrowed(known),
+                    tape: None,
+                });
+            }
+            ImageInput::Pixels { values, size } => (values, *size),
+        };
+        let images = ImageBatch::new(values, size, size)?;
+        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
+            let (raw, tape) = self.towers.image.forward(images)?;
+            (raw, Some(tape))
+        } else {
+            (self.towers.image.encode(images)?, None)
+        };
+        Ok(Encoded {
+            normalized: normalized(&raw),
+            raw: Some(raw),
+            tape,
+        })
+    }
+
+    fn encode_yes<'a>(
+        &self,
+        micro_batch: &'a MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'a, T, Text::Tape>, TrainingError> {
+        let tokens = match &micro_batch.yes {
+            TextInput::Features(known) => {
+                return Ok(Encoded {
+                    raw: None,
+                    normalized: Cow::Borrowed(known),
+                    tape: None,
+                });
+            }
+            TextInput::Tokens(tokens) => tokens,
+        };
+        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
+            let (raw, tape) = self
+                .towers
+                .yes
+                .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?;
+            (raw, Some(tape))
+        } else {
+            (self.towers.yes.encode(tokens)?, None)
+        };
+        Ok(Encoded {
+            normalized: normalized(&raw),
+            raw: Some(raw),
+            tape,
+        })
+    }
+
+    fn encode_no(
+        &self,
+        micro_batch: &MicroBatch<'_, T>,
+        keep: bool,
+    ) -> Result<Encoded<'static, T, Text::Tape>, TrainingError> {
+        match (&self.towers.no, &micro_batch.no, self.trainable) {
+            (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower) => {
+                let (raw, tape) = tower.forward(tokens, prompts)?;
+                Ok(Encoded {
+                    normalized: normalized(&raw),
+                    raw: Some(raw),
+                    tape: keep.then_some(tape),
+                })
+            }
+            _ => Ok(Encoded {
+                raw: None,
+                normalized: Cow::Borrowed(&[]),
+                tape: None,
+            }),
+        }
+    }
+
+    fn evaluate(
+        &self,
+        encoded: &[EncodedBatch<'_, T, Image::Tape, Text::Tape>],
+    ) -> Result<LossAndGradients<T>, TrainingError> {
+        let image = concatenated(encoded.iter().map(|batch| &batch.image.normalized[..]));
+        let yes = concatenated(encoded.iter().map(|batch| &batch.yes.normalized[..]));
+        let no = concatenated(encoded.iter().map(|batch| &batch.no.normalized[..]));
+        let local = PairFeatures {
+            dim: self.towers.image.embed_dim(),
+            image: &image,
+            yes: &yes,
+            no: (self.trainable == TrainableTowers::NoTower).then_some(&no[..]),
+        };
+        let trains_clip = self.trainable == TrainableTowers::Clip;
+        let mask = GradientMask {
+            image: trains_clip,
+            yes: trains_clip,
+            no: !trains_clip,
+            ..GradientMask::all(local.rows())
+        };
+        let scale = self.towers.logit_scale.exp();
+        Ok(evaluate_over_ranks(
+            &*self.objective,
+            &local,
+            scale,
+            &mask,
+            self.scaling,
+            &self.communicator,
+        )?)
+    }
+
+    fn clear_gradients(&mut self) {
+        self.text_gradient.token_embedding.clear();
+        let mut dense = self.text_gradient.others.buffers_mut();
+        dense.extend(
+            self.image_gradient
+                .iter_mut()
+                .flat_map(VisionParams::buffers_mut),
+        );
+        dense
+            .into_par_iter()
+            .for_each(|buffer| buffer.make_mut().fill(T::zero()));
+    }
+
+    /// Adds the gradient of one micro-batch; `rows` is the range of its values in the features of
+    /// the batch.
+    fn backward(
+        &mut self,
+        micro_batch: &MicroBatch<'_, T>,
+        encoded: EncodedBatch<'_, T, Image::Tape, Text::Tape>,
+        gradients: &FeatureGradients<T>,
+        rows: Range<usize>,
+    ) -> Result<(), TrainingError> {
+        let EncodedBatch { image, yes, no } = encoded;
+        let (tower, text, d_text) = match self.trainable {
+            TrainableTowers::NoTower => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
+            TrainableTowers::Clip => (Some(&self.towers.yes), yes, gradients.yes.as_ref()),
+        };
+        if let (Some(tower), Some(raw), Some(d_text)) = (tower, &text.raw, d_text) {
+            let d_raw = normalize_backward(raw, &d_text[rows.clone()])?;
+            let tape = match (text.tape, self.trainable, &micro_batch.no, &micro_batch.yes) {
+                (Some(tape), ..) => tape,
+                (None, TrainableTowers::NoTower, Some(NoTexts { tokens, prompts }), _) => {
+                    tower.forward(tokens, prompts)?.1
+                }
+                (None, TrainableTowers::Clip, _, TextInput::Tokens(tokens)) => {
+                    tower
+                        .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?
+                        .1
+                }
+                _ => return Err(TrainingError::PrecomputedFeatures),
+            };
+            tower.backward(tape, &d_raw, &mut self.text_gradient)?;
+        }
+        if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
+            let (Some(raw), ImageInput::Pixels { values, size }) =
+                (&image.raw, &micro_batch.images)
+            else {
+                return Err(TrainingError::PrecomputedFeatures);
+            };
+            let d_raw = normalize_backward(raw, &d_image[rows])?;
+            let tape = match image.tape {
+                Some(tape) => tape,
+                None => {
+                    self.towers
+                        .image
+                        .forward(ImageBatch::new(values, *size, *size)?)?
+                        .1
+                }
+            };
+            self.towers.image.backward(tape, &d_raw, gradient)?;
+        }
+        Ok(())
+    }
+
+    /// Sums the gradients over all ranks.
+    fn reduce(&mut self, d_scale: &mut T) -> Result<(), TrainingError> {
+        if self.communicator.world_size() == 1 {
+            return Ok(());
+        }
+        let vocab_size = match self.trained_text().0 {
+            Some(tower) => {
+                tower.params().token_embedding.len()
+                    / self.text_gradient.token_embedding.width().max(1)
+            }
+            None => 0,
+        };
+        // Ranks touch different rows of the token table, so it is summed as a dense table.
+        let width = self.text_gradient.token_embedding.width();
+        let mut tokens = self.text_gradient.token_embedding.to_dense(vocab_size);
+        self.communicator.all_reduce_sum(&mut tokens)?;
+        let mut rows = SparseGradient::new(width);
+        for (id, row) in tokens.chunks_exact(width.max(1)).enumerate() {
+            if row.iter().any(|v| !v.is_zero()) {
+                rows.add(id as u32, row);
+            }
+        }
+        self.text_gradient.token_embedding = rows;
+        let image = self
+            .image_gradient
+            .iter_mut()
+            .flat_map(|gradient| gradient.named_tensors_mut());
+        let text = self
+            .text_gradient
+            .others
+            .named_tensors_mut(TextSide::Yes)
+            .into_iter();
+        for gradient in image.chain(text) {
+            self.communicator.all_reduce_sum(gradient.values)?;
+        }
+        self.communicator
+            .all_reduce_sum(std::slice::from_mut(d_scale))?;
+        Ok(())
+    }
+
+    fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
+        let (_, side) = self.trained_text();
+        let Towers {
+            image,
+            yes,
+            no,
+            logit_scale,
+        } = &mut self.towers;
+        let text = match (self.trainable, no) {
+            (TrainableTowers::NoTower, Some(no)) => no.params_mut(),
+            _ => yes.params_mut(),
+        };
+        let mut named = match &self.image_gradient {
+            Some(gradient) => image.params_mut().zip_gradient(gradient),
+            None => Vec::new(),
+        };
+        named.extend(text.zip_gradient(&self.text_gradient, side));
+        let sorted: Vec<(Vec<u32>, Vec<T>)> = named
+            .iter()
+            .map(|(_, gradient)| sorted_rows(gradient))
+            .collect();
+        let updates = named
+            .iter_mut()
+            .zip(&sorted)
+            .map(|((tensor, gradient), (ids, rows))| {
+                let NamedTensor {
+                    name,
+                    shape,
+                    values,
+                } = tensor;
+                let gradient = match gradient {
+                    TensorGradient::Dense(values) => ParameterGradient::Dense(values),
+                    TensorGradient::Sparse(_) => ParameterGradient::Rows { ids, values: rows },
+                };
+                ParameterUpdate {
+                    name,
+                    shape,
+                    values,
+                    gradient,
+                }
+            });
+        let d_scale = [d_scale];
+        let scale = (self.trainable == TrainableTowers::Clip).then(|| ParameterUpdate {
+            name: "logit_scale",
+            shape: &[],
+            values: std::slice::from_mut(logit_scale),
+            gradient: ParameterGradient::Dense(&d_scale),
+        });
+        Ok(self.optimizer.step(lr, updates.chain(scale))?)
+    }
+}
+
+/// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;
+/// nothing for a dense one.
+fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
+    let TensorGradient::Sparse(rows) = gradient else {
+        return (Vec::new(), Vec::new());
+    };
+    let mut ids = Vec::with_capacity(rows.len());
+    let mut values = Vec::with_capacity(rows.values().len());
+    for (id, row) in rows.iter() {
+        ids.push(id);
+        values.extend_from_slice(row);
+    }
+    (ids, values)
+}
+
+fn normalized<T: Real>(raw: &FeatureMatrix<T>) -> Cow<'static, [T]> {
+    let mut normalized = raw.values().to_vec();
+    normalized
+        .chunks_exact_mut(raw.dim())
+        .for_each(normalize_row);
+    normalized.into()
+}
+
+/// Concatenates the features of all micro-batches.
+fn concatenated<'a, T: Real>(mut parts: impl Iterator<Item = &'a [T]>) -> Cow<'a, [T]> {
+    let mut all = Cow::Borrowed(parts.next().unwrap_or_default());
+    for part in parts {
+        all.to_mut().extend_from_slice(part);
+    }
+    all
+}
